@@ -1,0 +1,154 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Sql } from 'postgres'
+import { postgresTarget } from '../plugins/lib/postgres.ts'
+import { openSession } from '../plugins/lib/postgres-session.ts'
+import { type ConcurrentIndex, concurrentIndexes } from './concurrent-indexes.ts'
+import { type Migration, readMigrations } from './journal.ts'
+
+export interface MigrateOptions {
+  /** A direct connection: a transaction pooler would lose the lock, which belongs to the session. */
+  url: string
+  log?: { info(facts: object, message: string): void }
+  /** Milliseconds to wait for another instance that is migrating, and for a table lock to build an index. */
+  patience?: number
+  /** Where drizzle-kit has written the migrations. */
+  folder?: string
+  indexes?: readonly ConcurrentIndex[]
+}
+
+export interface MigrationReport {
+  /** The tags of the migrations that this call has applied. */
+  applied: string[]
+  /** The names of the indexes that this call has built. */
+  indexed: string[]
+}
+
+/** Any two instances of Rhone agree on it, and hardly anything else uses it. */
+const LOCK = 7_266_911_473_001
+/** A migration that waits for a table lock has all later queries on that table wait behind it. */
+const TABLE_LOCK_TIMEOUT = 5_000
+
+/**
+ * Brings a database up to the schema of this version: the migrations that it lacks, each in a transaction with its entry
+ * in the ledger `schema_migrations`, then the concurrent indexes. Of all instances that start at once, one does it while
+ * the others wait. An attempt that was cut off is completed by the next one.
+ *
+ * @throws Error when the ledger and the files tell different stories; the database is then left as it is
+ */
+export async function migrate(options: MigrateOptions): Promise<MigrationReport> {
+  const { patience = 60_000, indexes = concurrentIndexes, log } = options
+  const migrations = await readMigrations(options.folder)
+  const { sql } = openSession(postgresTarget(options.url), {
+    applicationName: 'rhone-migrate',
+    connectTimeout: 10,
+    prepare: false
+  })
+  try {
+    await sql`set statement_timeout = 0`
+    await waitForTurn(sql, patience)
+    const applied = await applyPending(sql, migrations, log)
+    const indexed = await buildMissing(sql, indexes, patience, log)
+    return { applied, indexed }
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+/**
+ * Takes the lock by asking again and again. A session that waits inside `pg_advisory_lock` holds a snapshot, for which
+ * the `CREATE INDEX CONCURRENTLY` of the lock's owner would wait in turn.
+ */
+async function waitForTurn(sql: Sql, patience: number): Promise<void> {
+  const deadline = performance.now() + patience
+  for (;;) {
+    const [row] = await sql`select pg_try_advisory_lock(${LOCK}::bigint) as taken`
+    if (row?.taken) return
+    if (performance.now() >= deadline)
+      throw new Error(`another instance has been migrating this database for ${patience} ms; gave up waiting for it`)
+    await delay(50 + Math.random() * 100)
+  }
+}
+
+async function applyPending(sql: Sql, migrations: readonly Migration[], log: MigrateOptions['log']): Promise<string[]> {
+  await sql`create table if not exists schema_migrations (
+    idx integer primary key,
+    tag text not null unique,
+    checksum text not null,
+    applied_at timestamptz not null default now()
+  )`
+  await setLockTimeout(sql, TABLE_LOCK_TIMEOUT)
+  const applied: string[] = []
+  for (const migration of await pendingMigrations(sql, migrations)) {
+    await apply(sql, migration)
+    log?.info({ migration: migration.tag }, 'migration applied')
+    applied.push(migration.tag)
+  }
+  return applied
+}
+
+/** What the ledger lacks, after a check that all else in it is what the files say. */
+async function pendingMigrations(sql: Sql, migrations: readonly Migration[]): Promise<Migration[]> {
+  const ledger = await sql<
+    { tag: string; checksum: string }[]
+  >`select tag, checksum from schema_migrations order by idx`
+  const known = new Map(migrations.map(migration => [migration.tag, migration]))
+  for (const { tag, checksum } of ledger) {
+    const migration = known.get(tag)
+    if (migration === undefined)
+      throw new Error(`the database has migration ${tag}, which this version does not know; run a newer version`)
+    if (migration.checksum !== checksum)
+      throw new Error(`migration ${tag} was edited after it was applied; restore it and write a new migration`)
+  }
+
+  const done = new Set(ledger.map(entry => entry.tag))
+  const pending = migrations.filter(migration => !done.has(migration.tag))
+  const newest = ledger.at(-1)?.tag
+  const [first] = pending
+  if (first && newest && first.index < known.get(newest)!.index)
+    throw new Error(`migration ${first.tag} comes before ${newest}, which is applied already; generate it again`)
+  return pending
+}
+
+/** The driver's own `begin` is not for here: it ends the process when the connection is lost inside. */
+async function apply(sql: Sql, { index, tag, statements, checksum }: Migration): Promise<void> {
+  try {
+    await sql`begin`
+    for (const statement of statements) await sql.unsafe(statement)
+    await sql`insert into schema_migrations (idx, tag, checksum) values (${index}, ${tag}, ${checksum})`
+    await sql`commit`
+  } catch (cause) {
+    throw new Error(`migration ${tag} failed and was rolled back: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Builds every index that is not there, or that an earlier attempt has left unfinished. */
+async function buildMissing(
+  sql: Sql,
+  indexes: readonly ConcurrentIndex[],
+  patience: number,
+  log: MigrateOptions['log']
+): Promise<string[]> {
+  await setLockTimeout(sql, patience)
+  const built: string[] = []
+  for (const { name, on } of indexes) {
+    const [existing] = await sql`select indisvalid as valid from pg_index where indexrelid = to_regclass(${name})`
+    if (existing?.valid) continue
+    try {
+      if (existing) await sql`drop index concurrently ${sql(name)}`
+      await sql`create index concurrently ${sql(name)} on ${sql.unsafe(on)}`
+    } catch (cause) {
+      throw new Error(`index ${name} could not be built: ${messageOf(cause)}`, { cause })
+    }
+    log?.info({ index: name }, existing ? 'unfinished index rebuilt' : 'index built')
+    built.push(name)
+  }
+  return built
+}
+
+async function setLockTimeout(sql: Sql, milliseconds: number): Promise<void> {
+  await sql`select set_config('lock_timeout', ${String(milliseconds)}, false)`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,32 @@
+-- Where apps can run. Whether a region takes new apps is data: set "available" to false when it is retired.
+INSERT INTO "regions" ("code", "name", "city", "country", "continent", "latitude", "longitude") VALUES
+	('iad', 'Ashburn, Virginia (US)', 'Ashburn', 'United States', 'North America', 39.043757, -77.487442),
+	('ord', 'Chicago, Illinois (US)', 'Chicago', 'United States', 'North America', 41.878114, -87.629798),
+	('dfw', 'Dallas, Texas (US)', 'Dallas', 'United States', 'North America', 32.776664, -96.796988),
+	('den', 'Denver, Colorado (US)', 'Denver', 'United States', 'North America', 39.739236, -104.990251),
+	('lax', 'Los Angeles, California (US)', 'Los Angeles', 'United States', 'North America', 34.052234, -118.243685),
+	('sjc', 'San Jose, California (US)', 'San Jose', 'United States', 'North America', 37.338208, -121.886329),
+	('sea', 'Seattle, Washington (US)', 'Seattle', 'United States', 'North America', 47.606209, -122.332071),
+	('yyz', 'Toronto, Canada', 'Toronto', 'Canada', 'North America', 43.653226, -79.383184),
+	('yul', 'Montreal, Canada', 'Montreal', 'Canada', 'North America', 45.501689, -73.567256),
+	('gru', 'São Paulo, Brazil', 'São Paulo', 'Brazil', 'South America', -23.550520, -46.633309),
+	('gig', 'Rio de Janeiro, Brazil', 'Rio de Janeiro', 'Brazil', 'South America', -22.906847, -43.172896),
+	('eze', 'Buenos Aires, Argentina', 'Buenos Aires', 'Argentina', 'South America', -34.603684, -58.381559),
+	('scl', 'Santiago, Chile', 'Santiago', 'Chile', 'South America', -33.448890, -70.669265),
+	('lhr', 'London, United Kingdom', 'London', 'United Kingdom', 'Europe', 51.507351, -0.127758),
+	('cdg', 'Paris, France', 'Paris', 'France', 'Europe', 48.856614, 2.352222),
+	('ams', 'Amsterdam, Netherlands', 'Amsterdam', 'Netherlands', 'Europe', 52.367573, 4.904139),
+	('fra', 'Frankfurt, Germany', 'Frankfurt', 'Germany', 'Europe', 50.110922, 8.682127),
+	('waw', 'Warsaw, Poland', 'Warsaw', 'Poland', 'Europe', 52.229676, 21.012229),
+	('mad', 'Madrid, Spain', 'Madrid', 'Spain', 'Europe', 40.416775, -3.703790),
+	('arn', 'Stockholm, Sweden', 'Stockholm', 'Sweden', 'Europe', 59.329323, 18.068581),
+	('nrt', 'Tokyo, Japan', 'Tokyo', 'Japan', 'Asia', 35.689487, 139.691706),
+	('hkg', 'Hong Kong', 'Hong Kong', 'Hong Kong', 'Asia', 22.319304, 114.169361),
+	('sin', 'Singapore', 'Singapore', 'Singapore', 'Asia', 1.352083, 103.819836),
+	('syd', 'Sydney, Australia', 'Sydney', 'Australia', 'Oceania', -33.868820, 151.209296),
+	('bom', 'Mumbai, India', 'Mumbai', 'India', 'Asia', 19.075984, 72.877656),
+	('maa', 'Chennai, India', 'Chennai', 'India', 'Asia', 13.082680, 80.270718),
+	('jnb', 'Johannesburg, South Africa', 'Johannesburg', 'South Africa', 'Africa', -26.204103, 28.047305),
+	('bah', 'Manama, Bahrain', 'Manama', 'Bahrain', 'Asia', 26.228516, 50.586050);
+--> statement-breakpoint
+INSERT INTO "maintenance_state" ("id") VALUES (1);

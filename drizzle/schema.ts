@@ -1,0 +1,351 @@
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  boolean,
+  check,
+  customType,
+  date,
+  index,
+  integer,
+  jsonb,
+  numeric,
+  type PgDatabase,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+  varchar
+} from 'drizzle-orm/pg-core'
+import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
+
+/** A database with these tables, or a transaction in it. */
+export type Db = PgDatabase<PostgresJsQueryResultHKT, typeof import('./schema.ts')>
+
+const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
+
+const id = () => uuid().primaryKey().default(sql`gen_random_uuid()`)
+const instant = () => timestamp({ withTimezone: true, mode: 'date' })
+const createdAt = () => instant().notNull().defaultNow()
+/** Kept current by the trigger `touch_updated_at` of its table, so that no statement can forget it. */
+const updatedAt = () => instant().notNull().defaultNow()
+
+/** Renders a closed set of strings as the right-hand side of a CHECK: `in ('a', 'b')`. */
+const oneOf = (values: readonly string[]) => sql.raw(`in (${values.map(value => `'${value}'`).join(', ')})`)
+
+export const ROLES = ['member', 'admin', 'owner'] as const
+export type Role = (typeof ROLES)[number]
+
+export const SCOPES = ['read', 'deploy', 'admin'] as const
+export type Scope = (typeof SCOPES)[number]
+
+export const PLANS = ['free', 'starter', 'pro'] as const
+
+export const AUDIT_TYPES = ['auth', 'team', 'app', 'deployment', 'billing', 'admin'] as const
+export type AuditType = (typeof AUDIT_TYPES)[number]
+
+export const AUDIT_OUTCOMES = ['success', 'failure', 'denied'] as const
+export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number]
+
+export const DEPLOYMENT_STATUSES = [
+  'pending',
+  'cloning',
+  'analyzing',
+  'building',
+  'pushing',
+  'built',
+  'deploying',
+  'live',
+  'build_failed',
+  'deploy_failed',
+  'cancelled',
+  'superseded'
+] as const
+export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number]
+
+/** The statuses of a deployment that is still on its way. `idx_deployments_active` covers exactly these. */
+export const ACTIVE_DEPLOYMENT_STATUSES = [
+  'pending',
+  'cloning',
+  'analyzing',
+  'building',
+  'pushing',
+  'built',
+  'deploying'
+] as const satisfies readonly DeploymentStatus[]
+
+export const DEPLOYMENT_TRIGGERS = ['manual', 'webhook', 'rollback', 'api', 'cli'] as const
+
+export const USAGE_METRICS = ['machine_hours', 'bandwidth_gb', 'builds'] as const
+
+export const users = pgTable('users', {
+  id: id(),
+  githubId: bigint({ mode: 'number' }).unique('users_github_id_unique'),
+  username: varchar({ length: 255 }).notNull(),
+  email: varchar({ length: 255 }),
+  avatarUrl: varchar({ length: 500 }),
+  /** An operator of the whole platform; says nothing about roles in teams. */
+  isAdmin: boolean().notNull().default(false),
+  createdAt: createdAt(),
+  updatedAt: updatedAt()
+})
+
+export const teams = pgTable(
+  'teams',
+  {
+    id: id(),
+    name: varchar({ length: 255 }).notNull(),
+    slug: varchar({ length: 63 }).notNull().unique(),
+    plan: varchar({ length: 50, enum: PLANS }).notNull().default('free'),
+    stripeCustomerId: varchar({ length: 255 }),
+    stripeSubscriptionId: varchar({ length: 255 }),
+    createdAt: createdAt(),
+    updatedAt: updatedAt()
+  },
+  table => [check('teams_plan_known', sql`${table.plan} ${oneOf(PLANS)}`)]
+)
+
+export const teamMembers = pgTable(
+  'team_members',
+  {
+    teamId: uuid()
+      .notNull()
+      .references(() => teams.id, { onDelete: 'cascade' }),
+    userId: uuid()
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    role: varchar({ length: 50, enum: ROLES }).notNull().default('member'),
+    createdAt: createdAt()
+  },
+  table => [
+    primaryKey({ columns: [table.teamId, table.userId] }),
+    index('idx_team_members_user_id').on(table.userId),
+    check('team_members_role_known', sql`${table.role} ${oneOf(ROLES)}`)
+  ]
+)
+
+export const apps = pgTable(
+  'apps',
+  {
+    id: id(),
+    teamId: uuid()
+      .notNull()
+      .references(() => teams.id, { onDelete: 'cascade' }),
+    name: varchar({ length: 255 }).notNull(),
+    /** Unique over all teams: an app is served at `<slug>.` of one shared domain. */
+    slug: varchar({ length: 63 }).notNull().unique(),
+    githubRepo: varchar({ length: 500 }),
+    githubBranch: varchar({ length: 255 }).notNull().default('main'),
+    region: varchar({ length: 10 })
+      .notNull()
+      .default('iad')
+      .references(() => regions.code),
+    autoDeploy: boolean().notNull().default(true),
+    /** Counts the changes of this row; its ETag, and what If-Match is compared with. */
+    version: integer().notNull().default(1),
+    createdAt: createdAt(),
+    updatedAt: updatedAt()
+  },
+  table => [
+    index('idx_apps_team_id_created_at').on(
+      table.teamId,
+      table.createdAt.desc().nullsFirst(),
+      table.id.desc().nullsFirst()
+    ),
+    index('idx_apps_github_repo').on(table.githubRepo)
+  ]
+)
+
+export const envVars = pgTable(
+  'env_vars',
+  {
+    id: id(),
+    appId: uuid()
+      .notNull()
+      .references(() => apps.id, { onDelete: 'cascade' }),
+    key: varchar({ length: 255 }).notNull(),
+    /** AES-256-GCM ciphertext with its tag appended; the additional data binds it to its app and key. */
+    valueEncrypted: bytea().notNull(),
+    nonce: bytea().notNull(),
+    /** Which key of the ENCRYPTION_KEYS ring sealed the value. */
+    keyId: varchar({ length: 64 }).notNull(),
+    createdAt: createdAt(),
+    updatedAt: updatedAt()
+  },
+  table => [uniqueIndex('env_vars_app_id_key_unique').on(table.appId, table.key)]
+)
+
+export const deployments = pgTable(
+  'deployments',
+  {
+    id: id(),
+    appId: uuid()
+      .notNull()
+      .references(() => apps.id, { onDelete: 'cascade' }),
+    triggeredBy: uuid().references(() => users.id, { onDelete: 'set null' }),
+    trigger: varchar({ length: 50, enum: DEPLOYMENT_TRIGGERS }).notNull().default('manual'),
+    status: varchar({ length: 50, enum: DEPLOYMENT_STATUSES }).notNull().default('pending'),
+    commitSha: varchar({ length: 40 }),
+    commitMessage: text(),
+    commitAuthor: varchar({ length: 255 }),
+    branch: varchar({ length: 255 }),
+    createdAt: createdAt(),
+    updatedAt: updatedAt()
+  },
+  table => [
+    index('idx_deployments_app_id_created_at').on(table.appId, table.createdAt.desc().nullsFirst()),
+    check('deployments_status_known', sql`${table.status} ${oneOf(DEPLOYMENT_STATUSES)}`),
+    check('deployments_trigger_known', sql`${table.trigger} ${oneOf(DEPLOYMENT_TRIGGERS)}`)
+  ]
+)
+
+export const usageRecords = pgTable(
+  'usage_records',
+  {
+    id: id(),
+    teamId: uuid()
+      .notNull()
+      .references(() => teams.id, { onDelete: 'cascade' }),
+    appId: uuid().references(() => apps.id, { onDelete: 'set null' }),
+    metric: varchar({ length: 50, enum: USAGE_METRICS }).notNull(),
+    quantity: numeric({ precision: 20, scale: 6 }).notNull(),
+    recordedAt: createdAt(),
+    /** The first day of the UTC month that is billed. */
+    billingPeriod: date().notNull()
+  },
+  table => [
+    index('idx_usage_records_team_id_billing_period').on(table.teamId, table.billingPeriod),
+    index('idx_usage_records_metric_billing_period').on(table.metric, table.billingPeriod),
+    check('usage_records_metric_known', sql`${table.metric} ${oneOf(USAGE_METRICS)}`)
+  ]
+)
+
+/** Where apps can run. A row that is no longer available stays, because apps refer to it. */
+export const regions = pgTable('regions', {
+  code: varchar({ length: 10 }).primaryKey(),
+  name: varchar({ length: 255 }).notNull(),
+  city: varchar({ length: 255 }).notNull(),
+  country: varchar({ length: 255 }).notNull(),
+  continent: varchar({ length: 50 }).notNull(),
+  latitude: numeric({ precision: 10, scale: 6, mode: 'number' }).notNull(),
+  longitude: numeric({ precision: 10, scale: 6, mode: 'number' }).notNull(),
+  available: boolean().notNull().default(true)
+})
+
+export const apiTokens = pgTable(
+  'api_tokens',
+  {
+    id: id(),
+    userId: uuid()
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    name: varchar({ length: 255 }).notNull(),
+    /** SHA-256 of the whole token. The token itself is shown once and stored nowhere. */
+    tokenHash: bytea().notNull().unique('api_tokens_token_hash_unique'),
+    /** The first characters of the token, by which its owner recognises it. */
+    prefix: varchar({ length: 16 }).notNull(),
+    scopes: varchar({ length: 20, enum: SCOPES }).array().notNull(),
+    expiresAt: instant(),
+    lastUsedAt: instant(),
+    revokedAt: instant(),
+    createdAt: createdAt()
+  },
+  table => [index('idx_api_tokens_user_id').on(table.userId)]
+)
+
+/**
+ * Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE. Retention and erasure are a transaction of their own that
+ * begins with `set local rhone.audit_purge = 'on'`. No foreign keys: a row outlives what it speaks of, so it keeps ids
+ * and the names they had.
+ */
+export const auditLogs = pgTable(
+  'audit_logs',
+  {
+    id: id(),
+    eventType: varchar({ length: 50, enum: AUDIT_TYPES }).notNull(),
+    action: varchar({ length: 50 }).notNull(),
+    outcome: varchar({ length: 20, enum: AUDIT_OUTCOMES }).notNull().default('success'),
+    userId: uuid(),
+    /** The actor's name at the time; of an automatic action, what acted. */
+    actor: varchar({ length: 255 }),
+    teamId: uuid(),
+    appId: uuid(),
+    resource: varchar({ length: 100 }).notNull(),
+    resourceId: varchar({ length: 255 }),
+    resourceName: varchar({ length: 255 }),
+    details: jsonb().$type<Record<string, unknown>>(),
+    ip: varchar({ length: 50 }),
+    userAgent: text(),
+    requestId: varchar({ length: 64 }),
+    createdAt: createdAt()
+  },
+  table => [
+    index('idx_audit_logs_user_id').on(table.userId, table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
+    index('idx_audit_logs_team_id').on(table.teamId, table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
+    index('idx_audit_logs_app_id').on(table.appId, table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
+    index('idx_audit_logs_event_type').on(
+      table.eventType,
+      table.createdAt.desc().nullsFirst(),
+      table.id.desc().nullsFirst()
+    ),
+    index('idx_audit_logs_created_at').on(table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
+    check('audit_logs_event_type_known', sql`${table.eventType} ${oneOf(AUDIT_TYPES)}`),
+    check('audit_logs_outcome_known', sql`${table.outcome} ${oneOf(AUDIT_OUTCOMES)}`)
+  ]
+)
+
+/** One row: whether the platform is closed. */
+export const maintenanceState = pgTable(
+  'maintenance_state',
+  {
+    id: smallint().primaryKey().default(1),
+    enabled: boolean().notNull().default(false),
+    message: text(),
+    /** Retry-After while closed, in seconds. */
+    retryAfter: integer().notNull().default(300),
+    /** When the platform reopens by itself. */
+    until: instant(),
+    /** When it was closed; null while open. */
+    since: instant(),
+    /** Who changed it last. */
+    changedBy: varchar({ length: 255 }),
+    updatedAt: updatedAt()
+  },
+  table => [check('maintenance_state_single_row', sql`${table.id} = 1`)]
+)
+
+/** Replies to unsafe requests that carried an Idempotency-Key, written in the transaction of the change itself. */
+export const idempotencyKeys = pgTable(
+  'idempotency_keys',
+  {
+    /** Whose key it is: the user's id. */
+    principal: varchar({ length: 64 }).notNull(),
+    key: varchar({ length: 255 }).notNull(),
+    /** SHA-256 of method, path and body: the same key with another request is a mistake of the client. */
+    fingerprint: bytea().notNull(),
+    status: smallint().notNull(),
+    headers: jsonb().$type<Record<string, string>>().notNull(),
+    body: jsonb(),
+    createdAt: createdAt()
+  },
+  table => [
+    primaryKey({ columns: [table.principal, table.key] }),
+    index('idx_idempotency_keys_created_at').on(table.createdAt)
+  ]
+)
+
+/** Server errors by code and route, counted per hour; what the operators' dashboard shows as recent errors. */
+export const errorEvents = pgTable(
+  'error_events',
+  {
+    hour: instant().notNull(),
+    code: varchar({ length: 50 }).notNull(),
+    route: varchar({ length: 255 }).notNull(),
+    count: integer().notNull(),
+    lastRequestId: varchar({ length: 64 }),
+    lastAt: instant().notNull()
+  },
+  table => [primaryKey({ columns: [table.hour, table.code, table.route] })]
+)

@@ -1,0 +1,188 @@
+import { randomUUID } from 'node:crypto'
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { AuditOutcome, Db } from '../../drizzle/schema.ts'
+import { counter } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { AUDIT_DETAILS } from './catalogue.ts'
+import { createAuditQueue } from './queue.ts'
+import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
+
+export type { AuditEvent, AuditRow, SystemAuditEvent } from './row.ts'
+
+export const AuditOptions = Type.Object(
+  {
+    batchSize: Type.Integer({
+      default: 100,
+      minimum: 1,
+      description: 'How many attempts are written at once, at most.'
+    }),
+    flushInterval: Type.Integer({
+      default: 50,
+      minimum: 1,
+      description: 'Milliseconds for which an attempt waits for others, to be written with them.'
+    }),
+    queueSize: Type.Integer({
+      default: 10_000,
+      minimum: 1,
+      description: 'How many attempts wait for the sink at most.'
+    }),
+    anonymousPerMinute: Type.Integer({
+      default: 60,
+      minimum: 0,
+      description: 'How many attempts of unknown callers are written per minute; others are only counted.'
+    }),
+    details: Type.Record(Type.String(), Type.Array(Type.String()), {
+      default: {},
+      description: 'Keys of details to keep, by "resource.action", in addition to the catalogue.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type AuditOptions = Static<typeof AuditOptions>
+
+/** Where rows go. */
+export interface AuditSink {
+  /** Writes in the transaction of the change. */
+  write(tx: Db, row: AuditRow): Promise<void>
+  writeMany(rows: readonly AuditRow[]): Promise<void>
+}
+export interface AuditDeps {
+  /** Without one, events are only logged. */
+  sink?: AuditSink
+  registry?: Registry
+}
+
+export interface Audit {
+  /**
+   * Tells of a change that the request made, in the transaction of that change: when it rejects, let the transaction
+   * fail. `tx` is null where there is none to join.
+   */
+  record(tx: Db | null, request: FastifyRequest, event: AuditEvent): Promise<void>
+  /** The same, of a change that no request made. */
+  recordSystem(tx: Db | null, event: SystemAuditEvent): Promise<void>
+  /** Tells of something that was tried and changed nothing. Returns at once; the row is written in the background. */
+  attempt(request: FastifyRequest, event: AuditEvent): void
+  /** Says whose resource a request is about, so that its refusal is found in that team's audit log. */
+  about(request: FastifyRequest, subject: AuditSubject): void
+}
+
+type AuditSubject = Pick<AuditEvent, 'teamId' | 'appId' | 'resourceId' | 'resourceName'>
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    audit: Audit
+  }
+  interface FastifyRequest {
+    auditSubject: AuditSubject | null
+  }
+  interface FastifyContextConfig {
+    /** Makes every refused or failed call of this route an event. Its handler records those that succeed. */
+    audit?: Pick<AuditEvent, 'type' | 'action' | 'resource'>
+  }
+}
+
+/** Keeps a trail of who did what: a row per event through the sink, and a structured log line. */
+const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'registry'])
+  const sink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
+  const catalogue = { ...AUDIT_DETAILS, ...options.details }
+  const takeAnonymous = minuteBudget(options.anonymousPerMinute)
+
+  const events = counter(input.registry, {
+    name: 'rhone_audit_events_total',
+    help: 'Audit events written, by type and outcome.',
+    labelNames: ['type', 'outcome']
+  })
+  const failures = counter(input.registry, {
+    name: 'rhone_audit_write_failures_total',
+    help: 'Audit events that could not be written.'
+  })
+  const suppressed = counter(input.registry, {
+    name: 'rhone_audit_suppressed_total',
+    help: 'Attempts of unknown callers that were not written, because there were too many of them.'
+  })
+
+  const queue = createAuditQueue({
+    ...options,
+    write: rows => sink.writeMany(rows),
+    onWritten: rows => rows.forEach(announce),
+    onFailure: (rows, error, lost) => {
+      if (lost) failures.inc(rows.length)
+      app.log.error({ err: error, ...(lost && { audit: rows }) }, lost ? 'audit events are lost' : 'audit write failed')
+    }
+  })
+  app.addHook('onClose', () => queue.close())
+
+  function announce(row: AuditRow): void {
+    events.inc({ type: row.eventType, outcome: row.outcome ?? 'success' })
+    app.log.info({ audit: row }, 'audit')
+  }
+
+  async function write(tx: Db | null, row: AuditRow): Promise<void> {
+    try {
+      await (tx === null ? sink.writeMany([row]) : sink.write(tx, row))
+    } catch (error) {
+      failures.inc()
+      throw error
+    }
+    announce(row)
+  }
+
+  function attempt(request: FastifyRequest, event: AuditEvent): void {
+    const row = requestRow(request, { ...request.auditSubject, ...event }, catalogue)
+    if (row.userId === null && !takeAnonymous()) suppressed.inc()
+    else queue.push({ ...row, id: randomUUID(), createdAt: new Date() })
+  }
+
+  useRouteConfig(app)
+  app.decorateRequest('auditSubject', null)
+  app.decorate('audit', {
+    record: (tx, request, event) => write(tx, requestRow(request, { ...request.auditSubject, ...event }, catalogue)),
+    recordSystem: (tx, event) => write(tx, systemRow(event, catalogue)),
+    attempt,
+    about: (request, subject) => {
+      request.auditSubject = { ...request.auditSubject, ...subject }
+    }
+  })
+
+  // Not onResponse, which does not run when the client has gone: a prober could hang up and leave no trace.
+  app.addHook('onSend', (request, reply, _payload, next) => {
+    const event = routeConfig(request).audit
+    const outcome = event && outcomeOf(reply.statusCode)
+    if (outcome) attempt(request, { ...event, resourceId: resourceOf(request, event.resource), outcome })
+    next()
+  })
+}
+
+/** Floods are not recorded: too many requests, and what a busy or closed server turns away. */
+function outcomeOf(status: number): AuditOutcome | undefined {
+  if (status < 400 || status === 429 || status === 503) return undefined
+  // What belongs to another team is not found, so that a 404 may well be a refusal.
+  return status === 401 || status === 403 || status === 404 ? 'denied' : 'failure'
+}
+
+/** The resource that a refused request was about; if nobody has found it, what the URL calls it. */
+function resourceOf(request: FastifyRequest, resource: string): string | null | undefined {
+  if (request.auditSubject?.resourceId !== undefined) return request.auditSubject.resourceId
+  const params = request.params as Readonly<Record<string, string | undefined>> | null
+  return params?.[resource] ?? params?.id
+}
+
+function minuteBudget(perMinute: number): () => boolean {
+  let windowEnds = 0
+  let left = 0
+  return () => {
+    const now = performance.now()
+    if (now >= windowEnds) {
+      windowEnds = now + 60_000
+      left = perMinute
+    }
+    return left-- > 0
+  }
+}
+
+export default fp(audit, { name: 'rhone-audit', fastify: '5.x' })

@@ -1,0 +1,95 @@
+import type { FastifyRequest } from 'fastify'
+import type { AuditOutcome, AuditType, auditLogs } from '../../drizzle/schema.ts'
+
+export type AuditRow = typeof auditLogs.$inferInsert
+
+/** Something that somebody did, or tried to do. */
+export interface AuditEvent {
+  readonly type: AuditType
+  /** A verb: `create`, `update`, `deploy`, `grant`. */
+  readonly action: string
+  /** The kind of thing it was done to: `app`, `env_var`, `token`. */
+  readonly resource: string
+  readonly resourceId?: string | null
+  /** What the thing was called then. */
+  readonly resourceName?: string | null
+  readonly teamId?: string | null
+  readonly appId?: string | null
+  /** More about it; only the keys that the catalogue allows for `resource.action` are kept. */
+  readonly details?: Readonly<Record<string, unknown>>
+  readonly outcome?: AuditOutcome
+}
+
+/** What Rhone does by itself, on nobody's request. */
+export interface SystemAuditEvent extends AuditEvent {
+  /** What acted: `maintenance schedule`. */
+  readonly actor: string
+}
+
+/** The keys of `details` that are kept, by `resource.action`. */
+export type DetailsCatalogue = Readonly<Record<string, readonly string[]>>
+
+const LONGEST_NAME = 255
+const LONGEST_USER_AGENT = 512
+const LONGEST_DETAIL = 500
+const MOST_DETAILS = 50
+const DEEPEST_DETAIL = 3
+
+export function systemRow(event: SystemAuditEvent, catalogue: DetailsCatalogue): AuditRow {
+  return { ...rowOf(event, catalogue), actor: storable(event.actor, LONGEST_NAME) }
+}
+
+/** The event with everything that the request tells: who, from where, with what, and under which id. */
+export function requestRow(request: FastifyRequest, event: AuditEvent, catalogue: DetailsCatalogue): AuditRow {
+  const address = request.clientIp?.address ?? request.socket?.remoteAddress
+  const agent = request.headers['user-agent']
+  return {
+    ...rowOf(event, catalogue),
+    userId: request.principal?.userId ?? null,
+    actor: storable(request.principal?.username, LONGEST_NAME),
+    ip: storable(address, 50),
+    userAgent: storable(agent, LONGEST_USER_AGENT),
+    requestId: storable(request.id, 64)
+  }
+}
+
+function rowOf(event: AuditEvent, catalogue: DetailsCatalogue): AuditRow {
+  return {
+    eventType: event.type,
+    action: event.action,
+    outcome: event.outcome ?? 'success',
+    teamId: event.teamId ?? null,
+    appId: event.appId ?? null,
+    resource: event.resource,
+    resourceId: storable(event.resourceId, LONGEST_NAME),
+    resourceName: storable(event.resourceName, LONGEST_NAME),
+    details: allowedDetails(event, catalogue)
+  }
+}
+
+function allowedDetails(event: AuditEvent, catalogue: DetailsCatalogue): Record<string, unknown> | null {
+  const { details = {} } = event
+  const allowed = catalogue[`${event.resource}.${event.action}`] ?? []
+  const kept = allowed.filter(key => Object.hasOwn(details, key) && details[key] !== undefined)
+  if (kept.length === 0) return null
+  return Object.fromEntries(kept.map(key => [key, bounded(details[key])]))
+}
+
+/** Any value as JSON of limited size, so that no client can fill the log by what it sends. */
+function bounded(value: unknown, depth = 1): unknown {
+  if (typeof value === 'string') return storable(value, LONGEST_DETAIL)
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value
+  if (value instanceof Date) return value.toJSON()
+  if (typeof value !== 'object' || depth === DEEPEST_DETAIL) return null
+  if (Array.isArray(value)) return value.slice(0, MOST_DETAILS).map(item => bounded(item, depth + 1))
+  const entries = Object.entries(value).slice(0, MOST_DETAILS)
+  return Object.fromEntries(entries.map(([key, item]) => [storable(key, LONGEST_NAME), bounded(item, depth + 1)]))
+}
+
+/** Text that PostgreSQL takes, cut to a length without splitting a character. */
+function storable(text: string | null | undefined, longest: number): string | null {
+  if (text === null || text === undefined) return null
+  const clean = text.replaceAll('\0', '').toWellFormed()
+  if (clean.length <= longest) return clean
+  return clean.slice(0, longest).replace(/[\uD800-\uDBFF]$/, '')
+}

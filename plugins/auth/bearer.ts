@@ -1,0 +1,27 @@
+import type { FastifyRequest } from 'fastify'
+import type { Scope } from '../../drizzle/schema.ts'
+import { AppError } from '../lib/errors.ts'
+
+const BEARER = /^bearer +(\S{1,128})$/i
+
+/** The bearer token of a request: undefined when it has no Authorization, null when that is something else. */
+export function bearerToken(request: FastifyRequest): string | null | undefined {
+  const { authorization } = request.headers
+  if (authorization === undefined) return undefined
+  return BEARER.exec(authorization)?.[1] ?? null
+}
+
+/** As `errors.unauthorized`, with the reason that RFC 6750 wants where a token was sent. */
+export function invalidToken(detail: string): AppError {
+  return new AppError('UNAUTHORIZED', {
+    detail,
+    headers: { 'www-authenticate': 'Bearer realm="rhone", error="invalid_token"' }
+  })
+}
+
+export function insufficientScope(scope: Scope): AppError {
+  return new AppError('FORBIDDEN', {
+    detail: `This needs a token with the scope ${scope}`,
+    headers: { 'www-authenticate': `Bearer realm="rhone", error="insufficient_scope", scope="${scope}"` }
+  })
+}

@@ -1,0 +1,124 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { counter } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { CacheBus } from './bus.ts'
+import { type CacheSettings, LocalCache } from './local-cache.ts'
+
+export { postgresCacheBus } from './bus-postgres.ts'
+export type { CacheBus, CacheSettings }
+
+export const CacheOptions = Type.Object(
+  {
+    ttl: Type.Integer({
+      default: 30_000,
+      minimum: 1,
+      description: 'Milliseconds that a value is good for, in caches that do not say.'
+    }),
+    max: Type.Integer({
+      default: 1_000,
+      minimum: 1,
+      description: 'Values that a cache holds, if it does not say. Those not used for longest give way.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type CacheOptions = Static<typeof CacheOptions>
+
+export interface CacheDeps {
+  registry?: Registry
+  bus?: CacheBus
+}
+
+export interface Cache<T> {
+  /** The value of a key: from memory if it is good, from `load` otherwise, which runs once for all who ask meanwhile. */
+  get(key: string, load: () => Promise<T>): Promise<T>
+  /** Forgets a value here at once, and everywhere soon. Never rejects. Call it when the change is committed. */
+  invalidate(key: string): Promise<void>
+  clear(): Promise<void>
+}
+
+export interface Caches {
+  /** The cache of that name; asked for again, the same one, with the settings it was given first. */
+  of<T>(name: string, settings?: Partial<CacheSettings>): Cache<T>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    cache: Caches
+  }
+}
+
+const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = async (app, input) => {
+  const defaults = parseOptions('rhone-cache', CacheOptions, input, ['registry', 'bus'])
+  const { registry, bus } = input
+  const caches = new Map<string, LocalCache<unknown>>()
+  const requests = counter(registry, {
+    name: 'rhone_cache_requests_total',
+    help: 'Look-ups by outcome: hit, miss, stale (the load failed, an older value was given), error (it failed).',
+    labelNames: ['cache', 'outcome']
+  })
+  const evictions = counter(registry, {
+    name: 'rhone_cache_evictions_total',
+    help: 'Values that gave way to others because the cache was full.',
+    labelNames: ['cache']
+  })
+
+  function open<T>(name: string, settings: Partial<CacheSettings>): LocalCache<T> {
+    const known = caches.get(name)
+    if (known !== undefined) return known as LocalCache<T>
+    const fresh = new LocalCache<T>(
+      { staleIfError: 0, keepMissing: false, ...defaults, ...settings },
+      {
+        onLookup: outcome => requests.inc({ cache: name, outcome }),
+        onEvict: () => evictions.inc({ cache: name })
+      }
+    )
+    caches.set(name, fresh as LocalCache<unknown>)
+    return fresh
+  }
+
+  async function publish(name: string, key?: string): Promise<void> {
+    try {
+      await bus?.publish(name, key)
+    } catch (err) {
+      app.log.warn({ err, cache: name }, 'other instances were not told of a change, and keep a value until it is old')
+    }
+  }
+
+  function forget(name: string, key: string | undefined): void {
+    if (key === undefined) caches.get(name)?.clear()
+    else caches.get(name)?.invalidate(key)
+  }
+
+  app.decorate('cache', {
+    of<T>(name: string, settings: Partial<CacheSettings> = {}): Cache<T> {
+      const local = open<T>(name, settings)
+      return {
+        get: (key, load) => local.get(key, load),
+        invalidate: key => {
+          local.invalidate(key)
+          return publish(name, key)
+        },
+        clear: () => {
+          local.clear()
+          return publish(name)
+        }
+      }
+    }
+  })
+
+  if (bus !== undefined) {
+    let unsubscribe: (() => Promise<void>) | undefined
+    app.addHook('onReady', async () => {
+      unsubscribe = await bus.subscribe(forget, () => {
+        for (const local of caches.values()) local.clear()
+      })
+    })
+    app.addHook('onClose', () => unsubscribe?.())
+  }
+}
+
+export default fp(cache, { name: 'rhone-cache', fastify: '5.x' })

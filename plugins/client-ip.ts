@@ -1,0 +1,110 @@
+import type { IncomingMessage } from 'node:http'
+import type { BlockList } from 'node:net'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { type ClientIp, isWithin, parseAddress, parseHop, parseNetworks, peerOf } from './lib/address.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+
+export const ClientIpOptions = Type.Object(
+  {
+    trustProxy: Type.Union([Type.Literal('none'), Type.Literal('fly'), Type.Array(Type.String())], {
+      default: 'none',
+      description:
+        'Whose word about the client is taken. "none": nobody\'s, the peer is the client. "fly": Fly-Client-IP from a ' +
+        'private peer; only for machines that fly-proxy alone can reach. A list of CIDRs: X-Forwarded-For from these ' +
+        'peers, read from the right up to the first hop outside of them.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type ClientIpOptions = Static<typeof ClientIpOptions>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who sent this request. The one answer for limits, logs and audit. */
+    readonly clientIp: ClientIp
+  }
+}
+
+/** RFC 1918 and unique local addresses, 6PN among them. Not loopback: fly-proxy never comes from there. */
+const PRIVATE_NETWORKS = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']
+
+/** Header values that are remembered, and how long one may be: bounds of what a client can make us keep. */
+const MEMO_ENTRIES = 1024
+const MEMO_LENGTH = 128
+
+type Resolve = (message: IncomingMessage) => ClientIp
+/** Reads a header that a trusted peer sent; undefined when it says nothing that can be believed. */
+type ReadHeader = (value: string) => ClientIp | undefined
+
+const clientIp: FastifyPluginAsync<PluginInput<typeof ClientIpOptions>> = async (app, input) => {
+  const { trustProxy } = parseOptions('rhone-client-ip', ClientIpOptions, input)
+  const resolve = resolver(trustProxy)
+  app.decorateRequest('clientIp', {
+    getter() {
+      return resolve(this.raw)
+    }
+  })
+}
+
+function resolver(trustProxy: ClientIpOptions['trustProxy']): Resolve {
+  if (trustProxy === 'none') return message => peerOf(message.socket)
+  if (trustProxy === 'fly') return behind(parseNetworks(PRIVATE_NETWORKS), 'fly-client-ip', parseAddress)
+
+  const proxies = trustedNetworks(trustProxy)
+  return behind(proxies, 'x-forwarded-for', chain => rightmostClient(chain, proxies))
+}
+
+function trustedNetworks(entries: readonly string[]): BlockList {
+  try {
+    return parseNetworks(entries)
+  } catch (error) {
+    throw new Error(`rhone-client-ip: option "trustProxy": ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** Believes a header of peers inside some networks; of all others, and where it says nothing, the peer is the client. */
+function behind(proxies: BlockList, header: string, read: ReadHeader): Resolve {
+  const kTrusted = Symbol('rhone.trusted-peer')
+  const remembered = new Map<string, ClientIp>()
+
+  const recall: ReadHeader = value => {
+    const known = remembered.get(value)
+    if (known !== undefined) return known
+    const client = read(value)
+    if (client === undefined || value.length > MEMO_LENGTH) return client
+    if (remembered.size === MEMO_ENTRIES) remembered.clear()
+    remembered.set(value, client)
+    return client
+  }
+
+  return message => {
+    const peer = peerOf(message.socket)
+    const socket = message.socket as typeof message.socket & { [kTrusted]?: boolean }
+    socket[kTrusted] ??= isWithin(proxies, peer)
+    // Node joins repeated fields with a comma, in the order of the wire, so one string holds all hops.
+    const value = message.headers[header]
+    return socket[kTrusted] && typeof value === 'string' ? (recall(value) ?? peer) : peer
+  }
+}
+
+/**
+ * Every proxy appends the address it was called from, so the chain is as true as the proxies that wrote it: from the
+ * right, the first hop that is no proxy of ours is the client, and all before it is hearsay. Text that is no address
+ * ends the walk at the last hop that was one.
+ */
+function rightmostClient(chain: string, proxies: BlockList): ClientIp | undefined {
+  let nearest: ClientIp | undefined
+  for (let end = chain.length; end >= 0; ) {
+    const comma = chain.lastIndexOf(',', end - 1)
+    const hop = parseHop(chain.slice(comma + 1, end))
+    if (hop === undefined) return nearest
+    nearest = hop
+    if (comma === -1 || !isWithin(proxies, hop)) return nearest
+    end = comma
+  }
+  return nearest
+}
+
+export default fp(clientIp, { name: 'rhone-client-ip', fastify: '5.x' })

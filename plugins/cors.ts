@@ -1,0 +1,129 @@
+import fastifyCors, { type FastifyCorsOptions } from '@fastify/cors'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { type AppError, errors } from './lib/errors.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { routeConfig, useRouteConfig } from './lib/route-config.ts'
+import { routeTable } from './lib/route-table.ts'
+
+export const CorsOptions = Type.Object(
+  {
+    origins: Type.Array(Type.String(), {
+      default: [],
+      description:
+        "Origins whose scripts may use the API with the user's credentials, each exactly as browsers send it."
+    }),
+    methods: Type.Array(Type.String(), {
+      default: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      description: 'Methods that a preflight allows.'
+    }),
+    requestHeaders: Type.Array(Type.String(), {
+      default: ['Accept', 'Authorization', 'Content-Type', 'Idempotency-Key', 'If-Match', 'If-None-Match'],
+      description: 'Request headers that a preflight allows.'
+    }),
+    exposedHeaders: Type.Array(Type.String(), {
+      default: [
+        'ETag',
+        'Location',
+        'RateLimit',
+        'RateLimit-Policy',
+        'Retry-After',
+        'X-Request-Id',
+        'Idempotent-Replayed'
+      ],
+      description: 'Reply headers that scripts may read.'
+    }),
+    maxAge: Type.Integer({
+      default: 7200,
+      minimum: 0,
+      maximum: 86_400,
+      description: 'How long a browser may remember a preflight, in seconds. Chrome remembers for 7200 at most.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type CorsOptions = Static<typeof CorsOptions>
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Scripts of other origins may not use this route. */
+    cors?: false
+  }
+}
+
+const cors: FastifyPluginAsync<PluginInput<typeof CorsOptions>> = async (app, input) => {
+  const options = parseOptions('rhone-cors', CorsOptions, input)
+  for (const origin of options.origins) refuseInexact(origin)
+  const origins = new Set(options.origins)
+  const exposed = options.exposedHeaders.join(', ')
+  const routes = routeTable(app)
+  useRouteConfig(app)
+
+  app.addHook('onRequest', (request, reply, next) => {
+    if (routeConfig(request).cors !== false) {
+      reply.header('vary', 'Origin')
+      const { origin } = request.headers
+      if (origin !== undefined && origins.has(origin)) {
+        reply.header('access-control-allow-origin', origin)
+        reply.header('access-control-allow-credentials', 'true')
+        reply.header('access-control-expose-headers', exposed)
+      }
+    }
+    next()
+  })
+
+  await app.register(preflights)
+
+  /**
+   * The stock plugin answers preflights. In a scope of its own its hook runs for no other request; as a preHandler it runs
+   * after every refusal that an onRequest hook may make, the rate limit's above all.
+   */
+  async function preflights(scope: typeof app): Promise<void> {
+    scope.addHook('onRoute', route => {
+      route.config = { ...route.config, access: 'public', rateClass: 'general', maintenance: false, slo: 'detail' }
+    })
+    await scope.register(fastifyCors, {
+      hook: 'preHandler',
+      delegator: (request, decide) => {
+        if (!isPreflight(request)) return decide(null, { origin: false })
+        decide(refusal(request), policyFor(request.headers.origin as string, options))
+      }
+    })
+  }
+
+  function refusal(request: FastifyRequest): AppError | null {
+    const method = request.headers['access-control-request-method'] as string
+    const url = request.raw.url as string
+    if (!origins.has(request.headers.origin as string)) return errors.forbidden('This origin is not allowed')
+    const methods = routes.methodsFor(url)
+    if (methods.length === 0) return errors.notFound('Route')
+    if (!methods.includes(method)) return errors.methodNotAllowed(methods)
+    if (routes.configFor(method, url)?.cors === false) return errors.forbidden('This route is closed to other origins')
+    if (request.headers['access-control-request-private-network'] !== undefined)
+      return errors.forbidden('This server is not on a private network')
+    return null
+  }
+}
+
+function isPreflight({ headers }: FastifyRequest): boolean {
+  return headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+}
+
+function policyFor(
+  origin: string,
+  { methods, requestHeaders, exposedHeaders, maxAge }: CorsOptions
+): FastifyCorsOptions {
+  return { origin, credentials: true, methods, allowedHeaders: requestHeaders, exposedHeaders, maxAge }
+}
+
+/** Credentials are allowed, so an origin that is more than one site, or none, would give every site the user's rights. */
+function refuseInexact(origin: string): void {
+  const url = URL.parse(origin)
+  if (url?.origin !== origin || !['http:', 'https:'].includes(url.protocol) || origin.includes('*'))
+    throw new Error(
+      `rhone-cors: option "origins": ${JSON.stringify(origin)} is not an exact origin such as "https://console.example.com"`
+    )
+}
+
+export default fp(cors, { name: 'rhone-cors', fastify: '5.x' })

@@ -1,0 +1,105 @@
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import type { Sql } from 'postgres'
+import type * as schema from '../../drizzle/schema.ts'
+import { AppError } from '../lib/errors.ts'
+import type { Conversions, Runner, TransactionRunner } from './connection.ts'
+import type { Pool } from './pool.ts'
+
+export type Db = PostgresJsDatabase<typeof schema>
+
+/** The kinds of statement that are told apart in metrics. A transaction is also counted as a whole. */
+export const QUERY_KINDS = ['select', 'insert', 'update', 'delete', 'transaction', 'other'] as const
+export type QueryKind = (typeof QUERY_KINDS)[number]
+
+export type Observe = (kind: QueryKind, seconds: number) => void
+
+/**
+ * Drizzle over our pool, by way of what drizzle uses of a postgres.js client: `unsafe`, `begin`, `savepoint`, and the
+ * conversions that it writes into `options`.
+ *
+ * @param tables what `db.query` knows; all else works without
+ */
+export function createDb(
+  pool: Pool,
+  conversions: Conversions,
+  observe: Observe | undefined,
+  tables?: Record<string, unknown>
+): Db {
+  const client = {
+    options: conversions,
+    unsafe: (text: string, parameters: unknown[]) =>
+      new PendingQuery(asArrays => pool.run(connection => run(connection, text, parameters, asArrays))),
+    begin: (body: Body) =>
+      pool.run(connection =>
+        observed('transaction', () => connection.transaction(async transaction => body(within(transaction))))
+      )
+  }
+  const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: tables as typeof schema | undefined })
+  surfaceAppErrors(db._.session)
+  return db
+
+  function within(transaction: TransactionRunner): unknown {
+    return {
+      unsafe: (text: string, parameters: unknown[]) =>
+        new PendingQuery(asArrays => run(transaction, text, parameters, asArrays)),
+      savepoint: (body: Body) => transaction.savepoint(async inner => body(within(inner)))
+    }
+  }
+
+  function run(runner: Runner, text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
+    if (observe === undefined) return runner.query(text, parameters, asArrays)
+    return observed(kindOf(text), () => runner.query(text, parameters, asArrays))
+  }
+
+  async function observed<T>(kind: QueryKind, work: () => Promise<T>): Promise<T> {
+    const start = performance.now()
+    try {
+      return await work()
+    } finally {
+      observe?.(kind, (performance.now() - start) / 1_000)
+    }
+  }
+}
+
+/** Called back by drizzle with the client of a transaction or a savepoint. */
+type Body = (client: unknown) => Promise<unknown>
+
+/** Starts when it is awaited, as the driver's queries do: until then drizzle may ask for arrays instead of objects. */
+class PendingQuery implements PromiseLike<unknown> {
+  readonly #start: (asArrays: boolean) => Promise<unknown>
+  #asArrays = false
+
+  constructor(start: (asArrays: boolean) => Promise<unknown>) {
+    this.#start = start
+  }
+
+  values(): this {
+    this.#asArrays = true
+    return this
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: what drizzle awaits
+  then<A, B>(onRows: (rows: unknown) => A | PromiseLike<A>, onError: (error: unknown) => B | PromiseLike<B>) {
+    return this.#start(this.#asArrays).then(onRows, onError)
+  }
+}
+
+/** Drizzle puts an error of its own around every error of a query; what is meant for clients comes out again. */
+function surfaceAppErrors(session: Db['_']['session']): void {
+  const prepareQuery = session.prepareQuery.bind(session)
+  session.prepareQuery = (...query) => {
+    const prepared = prepareQuery(...query)
+    const execute = prepared.execute.bind(prepared)
+    prepared.execute = values =>
+      execute(values).catch((error: unknown) => {
+        throw error instanceof Error && error.cause instanceof AppError ? error.cause : error
+      })
+    return prepared as never
+  }
+}
+
+function kindOf(text: string): QueryKind {
+  const [verb = ''] = text.match(/[a-z]+/i) ?? []
+  const kind = verb.toLowerCase() as QueryKind
+  return QUERY_KINDS.includes(kind) && kind !== 'transaction' ? kind : 'other'
+}

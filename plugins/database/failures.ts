@@ -1,0 +1,23 @@
+import { AppError, errors } from '../lib/errors.ts'
+import { isUnreachable, sqlState } from '../lib/postgres.ts'
+
+/**
+ * What a client is told when the database, and not the request, is the trouble; undefined for all other errors, which
+ * keep their SQLSTATE for whoever knows what it means there: a violated constraint, a value out of range.
+ *
+ * A lock that was not had in time, a deadlock and a serialization failure are 503 as well, not 409: nothing is wrong with
+ * the request, and the same one may succeed a second later.
+ */
+export function asAppError(error: unknown): AppError | undefined {
+  if (error instanceof AppError) return error
+  if (isUnreachable(error)) return errors.unavailable(1, 'The database cannot be reached', error)
+  const detail = TRANSIENT[sqlState(error) ?? '']
+  return detail === undefined ? undefined : errors.unavailable(1, detail, error)
+}
+
+const TRANSIENT: Readonly<Record<string, string>> = {
+  '40001': 'The data was being changed by others',
+  '40P01': 'The data was being changed by others',
+  '55P03': 'The data was being changed by others',
+  '57014': 'The database took too long'
+}

@@ -1,0 +1,196 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { dependencyUp, gauge, histogram } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { postgresTarget } from '../lib/postgres.ts'
+import { createDb, type Db, type Observe } from './client.ts'
+import { Listener } from './listener.ts'
+import { Pool, type PoolStats } from './pool.ts'
+import { Reachability } from './reachability.ts'
+
+export type { Db, PoolStats }
+
+export const DatabaseOptions = Type.Object(
+  {
+    url: Type.String({
+      default: '',
+      description: 'postgres://user:password@host:port/database; required. `sslmode` and its kin mean what libpq says.'
+    }),
+    directUrl: Type.String({
+      default: '',
+      description: 'The same database past any transaction pooler, for LISTEN. Empty: `url`.'
+    }),
+    poolMax: Type.Integer({
+      default: 10,
+      minimum: 1,
+      description: 'Connections for queries. Beside them an instance has one that listens and one for pings.'
+    }),
+    prepare: Type.Boolean({
+      default: true,
+      description: 'Use prepared statements. Off behind a transaction pooler that does not keep them.'
+    }),
+    queueTimeout: Type.Integer({
+      default: 1_000,
+      minimum: 1,
+      description: 'Milliseconds that a query waits for a connection before it is refused with 503.'
+    }),
+    maxQueue: Type.Integer({
+      default: 1_000,
+      minimum: 0,
+      description: 'Queries that may wait for a connection; the next one is refused with 503.'
+    }),
+    statementTimeout: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      description: 'Milliseconds that a statement may take, kept by the server. 0: no limit.'
+    }),
+    lockTimeout: Type.Integer({
+      default: 2_000,
+      minimum: 0,
+      description: 'Milliseconds that a statement may wait for a lock. 0: no limit.'
+    }),
+    idleInTransactionTimeout: Type.Integer({
+      default: 10_000,
+      minimum: 0,
+      description: 'Milliseconds that a transaction may do nothing before the server ends it. 0: no limit.'
+    }),
+    connectTimeout: Type.Number({ default: 5, exclusiveMinimum: 0, description: 'Seconds to connect in.' }),
+    idleTimeout: Type.Number({
+      default: 60,
+      exclusiveMinimum: 0,
+      description: 'Seconds after which an unused connection is closed.'
+    }),
+    maxLifetime: Type.Number({
+      default: 1_800,
+      exclusiveMinimum: 0,
+      description: 'Seconds after which a connection is replaced, the last fifth of them at random.'
+    }),
+    applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
+  },
+  { additionalProperties: false }
+)
+export type DatabaseOptions = Static<typeof DatabaseOptions>
+
+export interface DatabaseDeps {
+  registry?: Registry
+  /** The tables of `drizzle/schema.ts`, for `app.db.query`. */
+  schema?: Record<string, unknown>
+}
+
+export interface Postgres {
+  /** Rejects when the database does not answer in time; waits behind no query. */
+  ping(timeoutMs: number): Promise<void>
+  /**
+   * Calls `onNotify` for every NOTIFY on the channel while it is listened to, and `onResync` whenever listening begins,
+   * again after a lost connection too. Resolves at once, though the database be down.
+   *
+   * @returns ends the subscription
+   */
+  listen(channel: string, onNotify: (payload: string) => void, onResync: () => void): Promise<() => Promise<void>>
+  readonly stats: PoolStats
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    db: Db
+    postgres: Postgres
+  }
+}
+
+/** What is under way gets this long to end when the app closes, in seconds. */
+const END_TIMEOUT = 5
+
+const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-database', DatabaseOptions, input, ['registry', 'schema'])
+  if (options.url === '')
+    throw new Error('rhone-database: option "url" is required: the connection URL of a PostgreSQL')
+
+  const { applicationName, connectTimeout, statementTimeout } = options
+  const target = postgresTarget(options.url)
+  const directTarget = postgresTarget(options.directUrl || options.url)
+  const up = dependencyUp(input.registry)
+  const conversions = { parsers: {}, serializers: {} }
+
+  const reachability = new Reachability({
+    target,
+    applicationName,
+    connectTimeout,
+    onChange(reachable, reason) {
+      up.set({ service: 'database' }, reachable ? 1 : 0)
+      if (reachable) app.log.info('database is reachable')
+      else app.log.error({ err: reason }, 'database is not reachable')
+    }
+  })
+  const listener = new Listener({
+    target: directTarget,
+    applicationName,
+    connectTimeout,
+    onCallbackError: (err, channel) => app.log.error({ err, channel }, 'a notification could not be handled')
+  })
+  const pool = new Pool({
+    max: options.poolMax,
+    queueTimeout: options.queueTimeout,
+    maxQueue: options.maxQueue,
+    idleTimeout: options.idleTimeout,
+    maxLifetime: options.maxLifetime,
+    connection: {
+      target,
+      applicationName,
+      prepare: options.prepare,
+      connectTimeout,
+      statementTimeout,
+      parameters: {
+        statement_timeout: statementTimeout,
+        lock_timeout: options.lockTimeout,
+        idle_in_transaction_session_timeout: options.idleInTransactionTimeout
+      },
+      conversions
+    },
+    onReachable: () => reachability.report(true),
+    onUnreachable: reason => reachability.report(false, reason),
+    onLost: () => reachability.check()
+  })
+
+  measurePool(input.registry, pool)
+  app.decorate('db', createDb(pool, conversions, queryObserver(input.registry), input.schema))
+  app.decorate('postgres', {
+    ping: timeoutMs => reachability.ping(timeoutMs),
+    listen: async (channel, onNotify, onResync) => listener.listen(channel, { onNotify, onResync }),
+    get stats() {
+      return pool.stats
+    }
+  })
+  app.addHook('onClose', async () => {
+    await Promise.all([pool.end(END_TIMEOUT), listener.end(), reachability.end()])
+  })
+  reachability.check()
+}
+
+function measurePool(registry: Registry | undefined, pool: Pool): void {
+  const connections = gauge(registry, {
+    name: 'rhone_db_pool_connections',
+    help: 'Connections of the pool by state; waiting counts the operations that have none.',
+    labelNames: ['state'],
+    collect() {
+      const { inUse, idle, waiting } = pool.stats
+      connections.set({ state: 'in_use' }, inUse)
+      connections.set({ state: 'idle' }, idle)
+      connections.set({ state: 'waiting' }, waiting)
+    }
+  })
+}
+
+function queryObserver(registry: Registry | undefined): Observe | undefined {
+  if (registry === undefined) return undefined
+  const duration = histogram(registry, {
+    name: 'rhone_db_query_duration_seconds',
+    help: 'Time that statements and whole transactions took, without the wait for a connection.',
+    labelNames: ['query'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5]
+  })
+  return (query, seconds) => duration.observe({ query }, seconds)
+}
+
+export default fp(database, { name: 'rhone-database', fastify: '5.x' })

@@ -1,0 +1,134 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { PostgresTarget } from '../lib/postgres.ts'
+import { ask, openSession, type Session } from '../lib/postgres-session.ts'
+
+export interface Subscription {
+  onNotify: (payload: string) => void
+  /** Called whenever listening has begun, the first time too: what was notified before that is not known. */
+  onResync: () => void
+}
+
+export interface ListenerSettings {
+  target: PostgresTarget
+  applicationName: string
+  /** Seconds. */
+  connectTimeout: number
+  /** A callback of a subscriber has thrown. */
+  onCallbackError: (error: unknown, channel: string) => void
+}
+
+/** Between two attempts to connect, in milliseconds; doubled after each failure. */
+const MIN_PAUSE = 100
+const MAX_PAUSE = 5_000
+/** How often the connection is tried, in milliseconds, and how late an answer may be. */
+const HEARTBEAT = 10_000
+const ANSWER_TIMEOUT = 3_000
+
+/** Listens on any number of channels over one connection, and opens another one when it is lost. */
+export class Listener {
+  readonly #settings: ListenerSettings
+  readonly #channels = new Map<string, Set<Subscription>>()
+  readonly #ending = new AbortController()
+  #running: Promise<void> | undefined
+  #session: Session | undefined
+  /** The same, once it listens on all channels. */
+  #live: Session | undefined
+
+  constructor(settings: ListenerSettings) {
+    this.#settings = settings
+  }
+
+  /** @returns ends the subscription */
+  listen(channel: string, subscription: Subscription): () => Promise<void> {
+    const subscriptions = this.#channels.get(channel) ?? new Set()
+    this.#channels.set(channel, subscriptions.add(subscription))
+    if (this.#live !== undefined) void this.#join(this.#live, channel, subscription)
+    this.#running ??= this.#run()
+    return () => this.#leave(channel, subscription)
+  }
+
+  async end(): Promise<void> {
+    this.#ending.abort()
+    this.#session?.destroy()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#ending
+    for (let failures = 0; !signal.aborted; failures++) {
+      try {
+        await this.#listenUntilClosed(() => {
+          failures = 0
+        })
+      } catch {
+        // The database is away, which others report. We try again until it is back.
+      }
+      const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
+      await delay(pause, undefined, { signal, ref: false }).catch(() => {})
+    }
+  }
+
+  async #listenUntilClosed(onListening: () => void): Promise<void> {
+    const closed = Promise.withResolvers<void>()
+    const session = this.#openSession(closed.resolve)
+    this.#session = session
+    const heartbeat = setInterval(() => ask(session, 'select 1', ANSWER_TIMEOUT).catch(() => {}), HEARTBEAT).unref()
+    try {
+      await ask(session, 'select 1', this.#settings.connectTimeout * 1_000)
+      for (const channel of this.#channels.keys()) await ask(session, `listen ${quoted(channel)}`, ANSWER_TIMEOUT)
+      if (this.#ending.signal.aborted) return
+      this.#live = session
+      onListening()
+      for (const [channel, subscriptions] of this.#channels)
+        for (const { onResync } of subscriptions) void this.#call(channel, onResync)
+      await closed.promise
+    } finally {
+      this.#live = undefined
+      clearInterval(heartbeat)
+      session.destroy()
+    }
+  }
+
+  #openSession(onClose: () => void): Session {
+    return openSession(this.#settings.target, {
+      applicationName: `${this.#settings.applicationName}-listen`,
+      connectTimeout: this.#settings.connectTimeout,
+      prepare: false,
+      onClose,
+      onNotify: (channel, payload) => {
+        for (const { onNotify } of this.#channels.get(channel) ?? []) void this.#call(channel, () => onNotify(payload))
+      }
+    })
+  }
+
+  async #join(session: Session, channel: string, { onResync }: Subscription): Promise<void> {
+    try {
+      await ask(session, `listen ${quoted(channel)}`, ANSWER_TIMEOUT)
+    } catch {
+      // The connection is lost. The next one listens on all channels.
+      return
+    }
+    await this.#call(channel, onResync)
+  }
+
+  async #leave(channel: string, subscription: Subscription): Promise<void> {
+    const subscriptions = this.#channels.get(channel)
+    subscriptions?.delete(subscription)
+    if (subscriptions?.size !== 0) return
+    this.#channels.delete(channel)
+    // Where this fails, the connection is lost, and the next one does not listen on the channel.
+    if (this.#live !== undefined) await ask(this.#live, `unlisten ${quoted(channel)}`, ANSWER_TIMEOUT).catch(() => {})
+  }
+
+  async #call(channel: string, callback: () => unknown): Promise<void> {
+    try {
+      await callback()
+    } catch (error) {
+      this.#settings.onCallbackError(error, channel)
+    }
+  }
+}
+
+function quoted(identifier: string): string {
+  return `"${identifier.replaceAll('"', '""')}"`
+}

@@ -1,0 +1,186 @@
+import { errors } from '../lib/errors.ts'
+import { sqlState } from '../lib/postgres.ts'
+import { Connection, type ConnectionSettings } from './connection.ts'
+import { asAppError } from './failures.ts'
+import { WaitingLine } from './waiting-line.ts'
+
+export interface PoolSettings {
+  max: number
+  /** Milliseconds that an operation waits for a connection, be it one in use or one being opened. */
+  queueTimeout: number
+  maxQueue: number
+  /** Seconds. */
+  idleTimeout: number
+  maxLifetime: number
+  connection: ConnectionSettings
+  /** Told when a connection was opened, could not be, or was lost. */
+  onReachable: () => void
+  onUnreachable: (reason: unknown) => void
+  onLost: () => void
+}
+
+export interface PoolStats {
+  /** Connections that an operation holds. */
+  inUse: number
+  idle: number
+  /** Operations that wait for a connection. */
+  waiting: number
+}
+
+/** After a failed attempt to connect, as long is no other one made, and what would need one fails at once. */
+const RETRY_PAUSE = 50
+const MAX_REAP_INTERVAL = 10_000
+
+/**
+ * Lends connections. Waiting is bounded in time and in number; who waits longest is served first. The connection that was
+ * used last is lent first, so that those which are not needed grow old and are closed.
+ */
+export class Pool {
+  readonly #settings: PoolSettings
+  readonly #connections = new Set<Connection>()
+  readonly #idle: Connection[] = []
+  readonly #line = new WaitingLine<Connection>()
+  readonly #reaper: NodeJS.Timeout
+  #connectionSettings: ConnectionSettings
+  #opening = 0
+  #failure: { reason: unknown; until: number } | undefined
+  #ending = false
+
+  constructor(settings: PoolSettings) {
+    this.#settings = settings
+    this.#connectionSettings = settings.connection
+    const interval = Math.min(settings.idleTimeout * 500, MAX_REAP_INTERVAL)
+    this.#reaper = setInterval(() => this.#reap(), interval).unref()
+  }
+
+  get stats(): PoolStats {
+    const idle = this.#idle.length
+    return { inUse: this.#connections.size - idle, idle, waiting: this.#line.length }
+  }
+
+  /** Runs `work` on a connection of its own; what goes wrong is an error that a client may see, or the driver's own. */
+  async run<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    const connection = this.#take() ?? (await this.#wait())
+    try {
+      return await work(connection)
+    } catch (error) {
+      throw asAppError(error) ?? error
+    } finally {
+      this.#giveBack(connection)
+    }
+  }
+
+  /** Waits a while for the operations under way, then closes everything. */
+  async end(timeoutSeconds: number): Promise<void> {
+    this.#ending = true
+    clearInterval(this.#reaper)
+    this.#line.dismiss(stopping())
+    await Promise.all([...this.#connections].map(connection => connection.end(timeoutSeconds)))
+  }
+
+  #take(): Connection | undefined {
+    let connection = this.#idle.pop()
+    while (connection?.closed) connection = this.#idle.pop()
+    return connection
+  }
+
+  #wait(): Promise<Connection> {
+    const refusal = this.#refusal()
+    if (refusal !== undefined) return Promise.reject(refusal)
+
+    const waiting = this.#line.join(this.#settings.queueTimeout, busy)
+    this.#grow()
+    return waiting
+  }
+
+  #refusal(): Error | undefined {
+    if (this.#ending) return stopping()
+    if (this.#line.length >= this.#settings.maxQueue) return busy()
+    if (this.#failure === undefined || this.#connections.size > 0 || performance.now() >= this.#failure.until) return
+    return unreachable(this.#failure.reason)
+  }
+
+  #grow(): void {
+    const { max } = this.#settings
+    while (this.#line.length > this.#opening && this.#connections.size + this.#opening < max) void this.#open()
+  }
+
+  async #open(): Promise<void> {
+    this.#opening++
+    try {
+      const connection = await this.#connect()
+      this.#opening--
+      this.#failure = undefined
+      this.#settings.onReachable()
+      if (this.#ending) await connection.end(0)
+      else if (connection.closed) this.#grow()
+      else {
+        this.#connections.add(connection)
+        this.#lend(connection)
+      }
+    } catch (reason) {
+      this.#opening--
+      this.#failure = { reason, until: performance.now() + RETRY_PAUSE }
+      this.#settings.onUnreachable(reason)
+      // Those in use will serve the waiters yet, where there are too many connections for the server, for example.
+      if (this.#connections.size === 0) this.#line.dismiss(unreachable(reason))
+    }
+  }
+
+  #giveBack(connection: Connection): void {
+    connection.usedAt = performance.now()
+    if (connection.closed) this.#forget(connection)
+    else if (this.#isOld(connection)) this.#retire(connection)
+    else this.#lend(connection)
+  }
+
+  #lend(connection: Connection): void {
+    if (!this.#line.serve(connection)) this.#idle.push(connection)
+  }
+
+  async #connect(): Promise<Connection> {
+    const onClose = (connection: Connection) => this.#forget(connection)
+    try {
+      return await Connection.open(this.#connectionSettings, onClose)
+    } catch (reason) {
+      // A pooler such as PgBouncer passes no parameters on. The limits of the role hold then.
+      if (sqlState(reason) !== '08P01' || this.#connectionSettings.parameters === undefined) throw reason
+      this.#connectionSettings = { ...this.#connectionSettings, parameters: undefined }
+      return Connection.open(this.#connectionSettings, onClose)
+    }
+  }
+
+  /** Called for every connection that has ended, also for one that was retired. */
+  #forget(connection: Connection): void {
+    if (!this.#connections.delete(connection)) return
+    const at = this.#idle.indexOf(connection)
+    if (at >= 0) this.#idle.splice(at, 1)
+    if (this.#ending) return
+    this.#settings.onLost()
+    this.#grow()
+  }
+
+  #retire(connection: Connection): void {
+    this.#connections.delete(connection)
+    void connection.end(1)
+    this.#grow()
+  }
+
+  #reap(): void {
+    const now = performance.now()
+    const isDue = (connection: Connection) =>
+      now - connection.usedAt > this.#settings.idleTimeout * 1_000 || this.#isOld(connection)
+    for (const connection of this.#idle.filter(isDue)) {
+      this.#idle.splice(this.#idle.indexOf(connection), 1)
+      this.#retire(connection)
+    }
+  }
+
+  #isOld(connection: Connection): boolean {
+    return performance.now() - connection.openedAt > this.#settings.maxLifetime * 1_000 * connection.lifeShare
+  }
+}
+
+const busy = () => errors.unavailable(1, 'The database is busy')
+const stopping = () => errors.unavailable(1, 'The server is stopping')
+const unreachable = (reason: unknown) => errors.unavailable(1, 'The database cannot be reached', reason)

@@ -1,0 +1,147 @@
+import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { traffic } from './lib/traffic.ts'
+
+export const DrainOptions = Type.Object(
+  {
+    grace: Type.Integer({
+      default: 0,
+      minimum: 0,
+      description: 'Milliseconds of serving on after readiness is gone, until load balancers have noticed.'
+    }),
+    deadline: Type.Integer({
+      default: 25_000,
+      minimum: 0,
+      description: 'Milliseconds after which whatever is still open is cut off, counted from the start of the drain.'
+    }),
+    headGrace: Type.Integer({
+      default: 1_000,
+      minimum: 0,
+      description: 'Milliseconds that a connection without a complete request may still hold up the close.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type DrainOptions = Static<typeof DrainOptions>
+
+export interface Drain {
+  /** From the first sign of the end on: the instance is not ready, and every reply closes its connection. */
+  readonly draining: boolean
+  /** Serves on for the grace, then ends the streams; resolves when the app may be closed. The second call is the first. */
+  start(): Promise<void>
+  /**
+   * For replies that do not end by themselves: `end` is called when the grace is over, or the app is closed.
+   *
+   * @returns takes it back; to be called when the reply has ended otherwise
+   */
+  onDrain(end: () => void): () => void
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    drain: Drain
+  }
+}
+
+/** How often connections are looked through while the server closes, in milliseconds. */
+const POLL_MS = 100
+
+/**
+ * Takes the server out of service so that no request is lost, in three phases. Grace: not ready, but everything is
+ * served. Streams are ended. Closing, which is `app.close()`: nothing new is accepted, requests in flight are finished,
+ * and the deadline ends the rest.
+ *
+ * Node would wait for each idle connection until its keep-alive timeout, and no longer times out slow request heads once
+ * it closes, so connections are looked after here.
+ */
+const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, input) => {
+  const { grace, deadline, headGrace } = parseOptions('rhone-drain', DrainOptions, input)
+  const requests = traffic(app)
+  const streams = new Set<() => void>()
+  const sockets = new Set<Socket>()
+  let startedAt: number | undefined
+  let started: Promise<void> | undefined
+  let stoppedAt: number | undefined
+
+  app.decorate('drain', {
+    get draining() {
+      return startedAt !== undefined
+    },
+    start() {
+      started ??= serveOn()
+      return started
+    },
+    onDrain(end) {
+      streams.add(end)
+      return () => streams.delete(end)
+    }
+  })
+
+  app.addHook('onSend', (_request, reply, payload, next) => {
+    if (startedAt !== undefined) reply.header('connection', 'close')
+    next(null, payload)
+  })
+
+  // Not `server.closeAllConnections()`: that knows neither upgraded sockets nor those still shaking hands over TLS.
+  app.server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+
+  let poll: NodeJS.Timeout | undefined
+  const stopPolling = () => clearInterval(poll)
+  app.addHook('preClose', async () => {
+    startedAt ??= performance.now()
+    endStreams()
+    app.log.info({ phase: 'closing', inFlight: requests.inFlight }, 'drain: finishing requests')
+    poll = setInterval(closeConnections, POLL_MS, startedAt + deadline).unref()
+    app.server.once('close', stopPolling)
+  })
+  app.addHook('onClose', async () => {
+    stopPolling()
+    app.log.info({ phase: 'closed' }, 'drain: closed')
+  })
+
+  async function serveOn(): Promise<void> {
+    startedAt = performance.now()
+    app.log.info({ phase: 'grace', grace, inFlight: requests.inFlight }, 'drain: no longer ready, serving on')
+    await delay(Math.min(grace, deadline), undefined, { ref: false })
+    endStreams()
+  }
+
+  function endStreams(): void {
+    const ending = [...streams]
+    streams.clear()
+    if (ending.length > 0) app.log.info({ phase: 'streams', streams: ending.length }, 'drain: ending streams')
+    for (const end of ending) {
+      try {
+        end()
+      } catch (error) {
+        app.log.warn({ err: error }, 'drain: a stream did not end')
+      }
+    }
+  }
+
+  function closeConnections(until: number): void {
+    const now = performance.now()
+    if (now >= until) {
+      app.log.warn({ phase: 'deadline', inFlight: requests.inFlight }, 'drain: deadline passed, cutting off the rest')
+      stopPolling()
+      cutOff()
+    } else if (!app.server.listening) {
+      stoppedAt ??= now
+      if (requests.inFlight === 0 && now - stoppedAt >= headGrace) cutOff()
+      else app.server.closeIdleConnections()
+    }
+  }
+
+  function cutOff(): void {
+    for (const socket of sockets) socket.destroy()
+  }
+}
+
+export default fp(drain, { name: 'rhone-drain', fastify: '5.x' })

@@ -1,0 +1,115 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { type AppError, type ErrorCode, errors } from '../lib/errors.ts'
+import { type CounterMetric, counter } from '../lib/metrics.ts'
+import { negotiate } from '../lib/negotiate.ts'
+import { pageNonce } from '../lib/notice-page.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { routeTable } from '../lib/route-table.ts'
+import { routePattern } from '../lib/traffic.ts'
+import { toAppError } from './fault.ts'
+import { faultOf, type RawFaults, rawFaults } from './raw-fault.ts'
+import { asJson, asPage, asProblem } from './reply.ts'
+
+export const ErrorsOptions = Type.Object(
+  {
+    problemTypeBase: Type.String({
+      default: '/docs#',
+      description: 'What RFC 9457 problem types start with; the code follows in lower case.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type ErrorsOptions = Static<typeof ErrorsOptions>
+
+/** A reply of 500 or above that nobody intended. */
+export interface Failure {
+  code: ErrorCode
+  /** Method and pattern of the route. */
+  route: string
+  requestId: string
+  error: unknown
+}
+
+export interface ErrorsDeps {
+  /** The app's own when absent: errors come before metrics, so it cannot be handed over in time. */
+  registry?: Registry
+  /** Told of every failure: an error tracker, a table of recent errors. Must not block. */
+  sink?: (failure: Failure) => void
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    errors: RawFaults
+  }
+}
+
+/** What a handler may have said about the body that an error now takes the place of. */
+const ENTITY_HEADERS = ['etag', 'last-modified', 'expires', 'content-encoding', 'content-disposition', 'accept-ranges']
+
+const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsDeps>> = async (app, input) => {
+  const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sink'])
+  const { sink } = input
+  let replies: CounterMetric<'code'>
+  const routes = routeTable(app)
+
+  useRouteConfig(app)
+  app.decorate('errors', rawFaults(app))
+
+  app.addHook('onReady', done => {
+    const registry = input.registry ?? (app.hasDecorator('metrics') ? app.metrics.registry : undefined)
+    replies = counter(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', labelNames: ['code'] })
+    done()
+  })
+
+  // After all onRequest hooks, so that a faulty request is limited and counted, and its reply carries every header.
+  app.addHook('preParsing', (request, _reply, payload, next) => next(faultOf(request.raw), payload))
+
+  app.setNotFoundHandler(request => {
+    const methods = routes.methodsFor(request.raw.url as string)
+    throw methods.length === 0 ? errors.notFound('Route') : errors.methodNotAllowed(methods)
+  })
+
+  app.setErrorHandler((thrown, request, reply) => {
+    const error = toAppError(thrown, request)
+    replies.inc({ code: error.code })
+    if (error.isFailure) report(error, request)
+
+    if (reply.raw.headersSent) reply.hijack().raw.destroy()
+    else send(error, request, reply)
+  })
+
+  function report(error: AppError, request: FastifyRequest): void {
+    const { code } = error
+    const route = `${request.method} ${routePattern(request)}`
+    const cause = error.cause ?? error
+    app.log.error({ err: cause, code, route, reqId: request.id }, 'request failed')
+    try {
+      sink?.({ code, route, requestId: request.id, error: cause })
+    } catch (failure) {
+      app.log.error({ err: failure }, 'error sink failed')
+    }
+  }
+
+  function send(error: AppError, request: FastifyRequest, reply: FastifyReply): void {
+    for (const name of ENTITY_HEADERS) reply.removeHeader(name)
+    reply.code(error.statusCode).header('cache-control', 'no-store')
+    if (error.headers !== undefined) reply.headers(error.headers)
+
+    switch (negotiate(request.headers.accept, request.is404 || routeConfig(request).page === true)) {
+      case 'page':
+        reply.type('text/html; charset=utf-8').send(asPage(error, request.id, pageNonce(app, reply)))
+        break
+      case 'problem':
+        reply.type('application/problem+json; charset=utf-8').send(asProblem(error, request.id, problemTypeBase))
+        break
+      case 'json':
+        reply.type('application/json; charset=utf-8').send(asJson(error, request.id))
+    }
+  }
+}
+
+export default fp(errorsPlugin, { name: 'rhone-errors', fastify: '5.x' })

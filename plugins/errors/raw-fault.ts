@@ -1,0 +1,147 @@
+import { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { AppError, errors } from '../lib/errors.ts'
+import { toAppError } from './fault.ts'
+
+/** How long a client may go on reading our last reply, and sending what nobody reads, before its socket is taken away. */
+const LINGER_MS = 1_000
+
+/** A URL that leads to no route. */
+const NOWHERE = '/.fault'
+
+const kFault = Symbol('rhone.fault')
+
+interface MayBeFaulty extends IncomingMessage {
+  [kFault]?: AppError
+}
+
+/** Node's names. */
+interface HttpSocket extends Socket {
+  /** The response that the socket is busy with. */
+  _httpMessage?: ServerResponse | null
+  /** With the request that was read last, or is being read. */
+  parser?: { incoming?: IncomingMessage | null } | null
+}
+
+/**
+ * The ways past Fastify's hooks, led back into them. Bad URLs, malformed HTTP, late headers and the like are answered by
+ * Fastify or Node before any hook has run: without our headers, uncounted, unlimited, unlogged. Here each becomes an
+ * ordinary request that carries its fault, runs through every `onRequest` hook, and fails at `preParsing` with
+ * {@link faultOf}.
+ */
+export interface RawFaults {
+  /** For Fastify's option `frameworkErrors`. */
+  onFrameworkError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void
+  /** For Fastify's option `clientErrorHandler`. */
+  onClientError(error: Error & { code?: string }, socket: Socket): void
+}
+
+/** What is wrong with a request although Fastify has routed it. */
+export function faultOf(raw: MayBeFaulty): AppError | null {
+  return raw[kFault] ?? (lacksHost(raw) ? errors.badRequest('The request has no Host header') : null)
+}
+
+export function rawFaults(app: FastifyInstance): RawFaults {
+  const faulty = new WeakSet<Socket>()
+
+  app.server.on('checkExpectation', (raw: IncomingMessage, response: ServerResponse) => {
+    const fault = new AppError('BAD_REQUEST', { statusCode: 417, message: 'The expectation cannot be met' })
+    app.routing(carrying(fault, raw), response)
+  })
+  app.server.on('connect', (raw: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => socket.destroy()) // Node has taken its own listener off
+    answer(errors.methodNotAllowed([]), raw, socket)
+  })
+
+  return {
+    onFrameworkError(error, request, reply) {
+      request.raw.url = NOWHERE
+      app.routing(carrying(toAppError(error, request), request.raw), reply.raw)
+    },
+    onClientError(error, socket) {
+      if (faulty.has(socket)) return // the parser complains about every chunk that follows
+      faulty.add(socket)
+      settle(error, socket)
+    }
+  }
+
+  function settle(error: Error & { code?: string }, socket: HttpSocket): void {
+    const pending = socket._httpMessage
+    if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy(error)
+    else if (!pending && socket.parser?.incoming?.complete === false)
+      socket.destroy(error) // the rest of a request that was answered before it had arrived
+    else if (!pending) answer(ofConnection(error), blankRequest(socket), socket)
+    else if (pending.req.complete)
+      pending.once('close', () => settle(error, socket)) // this one came before the fault
+    else if (pending.headersSent) socket.destroy(error)
+    else failBody(pending, ofConnection(error))
+  }
+
+  function answer(fault: AppError, raw: IncomingMessage, socket: Socket): void {
+    raw.url = NOWHERE
+    const response = new ServerResponse(raw)
+    response.shouldKeepAlive = false
+    response.assignSocket(socket)
+    response.once('finish', () => closeGently(socket))
+    app.routing(carrying(fault, raw), response)
+  }
+}
+
+/** Fails a request whose body went wrong on its way: at once when it is being read, else as soon as it would be. */
+function failBody(response: ServerResponse, fault: AppError): void {
+  response.shouldKeepAlive = false
+  const raw = carrying(fault, response.req)
+  if (raw.listenerCount('error') > 0) raw.emit('error', fault)
+}
+
+function carrying(fault: AppError, raw: MayBeFaulty): IncomingMessage {
+  raw[kFault] = fault
+  return raw
+}
+
+/** The request that hooks see where none could be parsed. */
+function blankRequest(socket: Socket): IncomingMessage {
+  const raw = new IncomingMessage(socket)
+  raw.method = 'GET'
+  raw.httpVersion = '1.1'
+  raw.httpVersionMajor = 1
+  raw.httpVersionMinor = 1
+  raw.complete = true
+  raw.push(null)
+  return raw
+}
+
+/** Closing on unread bytes resets the connection, and the client may lose the reply: so we let it finish talking. */
+function closeGently(socket: Socket): void {
+  const deadline = setTimeout(() => socket.destroy(), LINGER_MS).unref()
+  socket.once('close', () => clearTimeout(deadline))
+  socket.end()
+}
+
+/** What Node's HTTP server says about a connection whose bytes never became a request. */
+function ofConnection(error: Error & { code?: string }): AppError {
+  switch (error.code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new AppError('BAD_REQUEST', {
+        statusCode: 408,
+        message: 'The request took too long to arrive',
+        cause: error
+      })
+    case 'HPE_HEADER_OVERFLOW':
+      return new AppError('BAD_REQUEST', {
+        statusCode: 431,
+        message: 'The request headers are too large',
+        cause: error
+      })
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return new AppError('PAYLOAD_TOO_LARGE', { cause: error })
+    default:
+      return errors.badRequest('The request is not valid HTTP', error)
+  }
+}
+
+/** HTTP/1.1 requires exactly that much of every request. */
+function lacksHost(raw: IncomingMessage): boolean {
+  return raw.headers.host === undefined && raw.httpVersionMajor === 1 && raw.httpVersionMinor === 1
+}

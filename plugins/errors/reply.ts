@@ -1,0 +1,40 @@
+import { type AppError, anchorOf, titleOf } from '../lib/errors.ts'
+import { html } from '../lib/html.ts'
+import { noticePage } from '../lib/notice-page.ts'
+
+export function asJson({ code, message, detail }: AppError, requestId: string): string {
+  return JSON.stringify({ error: { code, message, detail, requestId } })
+}
+
+/** RFC 9457. Its title is the same for every occurrence, so what this one's message adds goes before the detail. */
+export function asProblem(error: AppError, requestId: string, typeBase: string): string {
+  const { code, message, detail, statusCode, violations } = error
+  const title = titleOf(code)
+  return JSON.stringify({
+    type: typeBase + anchorOf(code),
+    title,
+    status: statusCode,
+    detail: [message === title ? undefined : message, detail].filter(Boolean).join(': ') || undefined,
+    instance: requestId,
+    code,
+    requestId,
+    errors: violations
+  })
+}
+
+const STYLE = `
+h1 { margin: 0.25rem 0 1rem }
+.status, .request { opacity: 0.7; margin: 0 }
+.request { margin-top: 2rem; font-size: 0.875rem; overflow-wrap: anywhere }
+a { color: inherit }
+`
+
+/** @param nonce what the page's CSP lets its style in by */
+export function asPage({ message, detail, statusCode }: AppError, requestId: string, nonce: string): string {
+  const content = html`<p class="status">${statusCode}</p>
+<h1>${message}</h1>
+${detail && html`<p>${detail}</p>`}
+<p><a href="/">Back to the start</a></p>
+<p class="request">Request ${requestId}</p>`
+  return noticePage({ title: `${statusCode} ${message}`, content, style: STYLE }, nonce)
+}

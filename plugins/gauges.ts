@@ -1,0 +1,56 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { gauge } from './lib/metrics.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { singleFlight } from './lib/single-flight.ts'
+
+export const GaugesOptions = Type.Object(
+  {
+    ttl: Type.Integer({
+      default: 30_000,
+      minimum: 0,
+      description: 'Milliseconds for which a reading is good; scrapes in between cost nothing.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type GaugesOptions = Static<typeof GaugesOptions>
+
+export interface Reading {
+  readonly name: string
+  readonly help: string
+  readonly read: () => Promise<number>
+}
+
+export interface GaugesDeps {
+  registry?: Registry
+  readings?: readonly Reading[]
+}
+
+/**
+ * Facts of the whole platform, read when they are scraped. Every instance reports the same number: take the max over
+ * instances, not the sum. A reading that fails leaves the series out of the scrape, since an old number would be a lie.
+ */
+const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> = async (app, input) => {
+  const { ttl } = parseOptions('rhone-gauges', GaugesOptions, input, ['registry', 'readings'])
+
+  for (const { name, help, read } of input.readings ?? []) {
+    const latest = singleFlight(ttl, read)
+    const metric = gauge(input.registry, {
+      name,
+      help,
+      async collect() {
+        try {
+          metric.set(await latest())
+        } catch (error) {
+          metric.remove()
+          app.log.warn({ err: error, metric: name }, 'a gauge could not be read')
+        }
+      }
+    })
+  }
+}
+
+export default fp(gauges, { name: 'rhone-gauges', fastify: '5.x' })

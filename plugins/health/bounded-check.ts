@@ -1,0 +1,19 @@
+import { singleFlight } from '../lib/single-flight.ts'
+
+/**
+ * A check of something that may fail or hang: then its answer is `otherwise`, after `timeout` milliseconds at the
+ * latest. While one is hanging, no other is started; whoever asks waits for the same one.
+ */
+export function boundedCheck<T>(check: () => T | Promise<T>, timeout: number, otherwise: T): () => Promise<T> {
+  const ask = singleFlight(0, check)
+  return () =>
+    new Promise(resolve => {
+      const timer = setTimeout(resolve, timeout, otherwise).unref()
+      ask()
+        .catch(() => otherwise)
+        .then(answer => {
+          clearTimeout(timer)
+          resolve(answer)
+        })
+    })
+}

@@ -1,0 +1,176 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyRequest, FastifySchema, RouteShorthandOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { dependencyUp } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { singleFlight } from '../lib/single-flight.ts'
+import { boundedCheck } from './bounded-check.ts'
+
+export const HealthOptions = Type.Object(
+  {
+    version: Type.String({ default: 'unknown', description: 'The version that operators are shown.' }),
+    required: Type.Array(Type.String(), {
+      default: ['database'],
+      description: 'The services without which this one is unhealthy, not merely degraded.'
+    }),
+    checkTimeout: Type.Integer({
+      default: 2_000,
+      minimum: 1,
+      description: 'Milliseconds after which a check has failed.'
+    }),
+    readyTtl: Type.Integer({
+      default: 500,
+      minimum: 0,
+      description: 'Milliseconds for which readiness is good, so that probes cannot wear out what they look at.'
+    }),
+    detailedTtl: Type.Integer({
+      default: 15_000,
+      minimum: 0,
+      description: 'Milliseconds for which the state of the services is good.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type HealthOptions = Static<typeof HealthOptions>
+
+const SERVICE_STATES = ['healthy', 'unhealthy', 'not_configured'] as const
+export type ServiceState = (typeof SERVICE_STATES)[number]
+
+const READINESS_REASONS = ['starting', 'database', 'pressure', 'draining'] as const
+export type ReadinessReason = (typeof READINESS_REASONS)[number]
+
+export interface HealthDeps {
+  registry?: Registry
+  /** By the reason that is given when it does not hold. */
+  readiness?: Readonly<Partial<Record<ReadinessReason, () => boolean | Promise<boolean>>>>
+  services?: Readonly<Record<string, () => ServiceState | Promise<ServiceState>>>
+  /** Who is shown more than one word; by default nobody, and nobody for whom it fails. */
+  isOperator?: (request: FastifyRequest) => boolean | Promise<boolean>
+  /** More about this instance, for operators. */
+  describe?: () => Readonly<Record<string, string | number | boolean>>
+}
+
+/** How it is on the whole. */
+const HEALTH_STATES = ['ok', 'degraded', 'unhealthy'] as const
+type HealthState = (typeof HEALTH_STATES)[number]
+
+type Services = Readonly<Record<string, ServiceState>>
+
+const oneOf = <Value extends string>(values: readonly Value[]) => Type.Unsafe<Value>({ type: 'string', enum: values })
+
+const Alive = Type.Object({ status: Type.Literal('ok') })
+const Ready = Type.Object({ status: Type.Literal('ready') })
+const NotReady = Type.Object({
+  status: Type.Literal('not_ready'),
+  reasons: Type.Array(oneOf(READINESS_REASONS))
+})
+const Detailed = Type.Object({
+  status: oneOf(HEALTH_STATES),
+  timestamp: Type.Optional(Type.String({ format: 'date-time' })),
+  version: Type.Optional(Type.String()),
+  services: Type.Optional(Type.Record(Type.String(), oneOf(SERVICE_STATES))),
+  instance: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])))
+})
+
+const ALIVE = Buffer.from('{"status":"ok"}')
+
+/**
+ * Three questions. Is the process alive: it answers, and nothing else is looked at, since a restart mends no dependency.
+ * May it be sent requests: nothing it needs is missing. How is it: what it leans on, one by one, for operators.
+ */
+const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> = async (app, input) => {
+  const { version, required, checkTimeout, readyTtl, detailedTtl } = parseOptions(
+    'rhone-health',
+    HealthOptions,
+    input,
+    ['registry', 'readiness', 'services', 'isOperator', 'describe']
+  )
+  const { readiness = {}, services = {}, isOperator = () => false, describe = () => ({}) } = input
+  const isUp = dependencyUp(input.registry)
+
+  const readinessChecks = READINESS_REASONS.filter(reason => readiness[reason] !== undefined).map(
+    reason => [reason, boundedCheck(readiness[reason]!, checkTimeout, false)] as const
+  )
+  const serviceChecks = Object.entries(services).map(
+    ([service, check]) => [service, boundedCheck<ServiceState>(check, checkTimeout, 'unhealthy')] as const
+  )
+
+  const reasonsAgainst = singleFlight(readyTtl, async () => {
+    const holds = await Promise.all(readinessChecks.map(([, check]) => check()))
+    return readinessChecks.map(([reason]) => reason).filter((_reason, index) => !holds[index])
+  })
+
+  const stateOfServices = singleFlight(detailedTtl, async () => {
+    const timestamp = new Date().toISOString()
+    const states = await Promise.all(serviceChecks.map(async ([service, check]) => [service, await check()] as const))
+    for (const [service, state] of states)
+      if (state !== 'not_configured') isUp.labels(service).set(state === 'healthy' ? 1 : 0)
+    return { timestamp, services: Object.fromEntries(states) as Services }
+  })
+
+  app.get('/health', probe('getHealth', 'Whether the process is alive', { 200: Alive }), (_request, reply) => {
+    reply.type('application/json; charset=utf-8').send(ALIVE)
+  })
+
+  app.get(
+    '/ready',
+    probe('getReadiness', 'Whether this instance may be sent requests', { 200: Ready, 503: NotReady }),
+    async (_request, reply) => {
+      const reasons = await reasonsAgainst()
+      return reasons.length === 0 ? { status: 'ready' } : reply.code(503).send({ status: 'not_ready', reasons })
+    }
+  )
+
+  app.get(
+    '/health/detailed',
+    limited(probe('getDetailedHealth', 'How the server and its services are', { 200: Detailed, 503: Detailed })),
+    async (request, reply) => {
+      const { timestamp, services } = await stateOfServices()
+      const status = overall(services)
+      reply.code(status === 'unhealthy' ? 503 : 200)
+      if (!(await isProvenOperator(request))) return { status }
+      return { status, timestamp, version, services, instance: describeInstance() }
+    }
+  )
+
+  /** Operators look here when the database is down, which may well be where they are known from. */
+  async function isProvenOperator(request: FastifyRequest): Promise<boolean> {
+    try {
+      return await isOperator(request)
+    } catch (error) {
+      request.log.debug({ err: error }, 'it could not be told whether this is an operator')
+      return false
+    }
+  }
+
+  function overall(states: Services): HealthState {
+    const down = Object.keys(states).filter(service => states[service] === 'unhealthy')
+    if (down.some(service => required.includes(service))) return 'unhealthy'
+    return down.length > 0 ? 'degraded' : 'ok'
+  }
+
+  function describeInstance() {
+    const { rss, heapUsed } = process.memoryUsage()
+    return { uptime: Math.round(process.uptime()), node: process.version, rss, heapUsed, ...describe() }
+  }
+}
+
+/** Probes pass everything that may refuse a request: they are how one finds out about it. */
+function probe(
+  operationId: string,
+  summary: string,
+  response: NonNullable<FastifySchema['response']>
+): RouteShorthandOptions {
+  return {
+    config: { access: 'public', rateClass: false, priority: 'probe', maintenance: false, log: 'debug', slo: 'health' },
+    schema: { operationId, summary, tags: ['health'], response }
+  }
+}
+
+/** No orchestrator asks this, and it looks up who does: without a limit, one could try tokens on it at will. */
+function limited({ config, ...options }: RouteShorthandOptions): RouteShorthandOptions {
+  return { ...options, config: { ...config, rateClass: 'general' } }
+}
+
+export default fp(health, { name: 'rhone-health', fastify: '5.x' })

@@ -1,0 +1,176 @@
+import { createHash } from 'node:crypto'
+import { type Static, Type } from '@sinclair/typebox'
+import { sql } from 'drizzle-orm'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Db } from '../drizzle/schema.ts'
+import { errors } from './lib/errors.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { sqlState } from './lib/postgres.ts'
+
+export const IdempotencyOptions = Type.Object(
+  {
+    lockTimeout: Type.Integer({
+      default: 2_000,
+      minimum: 1,
+      description: 'Milliseconds to wait for another request with the same key, before 409.'
+    }),
+    retention: Type.Integer({
+      default: 48,
+      minimum: 24,
+      description: 'Hours for which a reply can be repeated.'
+    }),
+    purgeInterval: Type.Integer({
+      default: 3_600_000,
+      minimum: 1,
+      description: 'Milliseconds between two removals of old replies.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type IdempotencyOptions = Static<typeof IdempotencyOptions>
+
+export interface IdempotencyDeps {
+  /** Whose keys these are. By default the caller's; who has no name has no keys. */
+  owner?: (request: FastifyRequest) => string | undefined
+  /** Removes the replies that are older than an instant. By default from `app.db`, where there is one. */
+  purge?: (olderThan: Date) => Promise<void>
+}
+
+/** The reply of a handler, as data. */
+export interface StoredReply {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: unknown
+}
+
+export interface Reply extends StoredReply {
+  /** Kept instead of `body`, when that holds a secret which is shown only once. */
+  readonly storedBody?: unknown
+}
+
+export interface Idempotency {
+  /**
+   * Does some work once per Idempotency-Key. Its reply is kept in the same transaction as its changes, so that both are
+   * there or neither; a repeated request gets the kept reply, with `idempotent-replayed: true`, and changes nothing. An
+   * error keeps nothing, so that the request can be tried again. Without the header, this just does the work.
+   */
+  run(tx: Db, request: FastifyRequest, work: () => Promise<Reply>): Promise<StoredReply>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    idempotency: Idempotency
+  }
+}
+
+const VISIBLE_ASCII = /^[\x21-\x7E]{1,255}$/
+const LOCK_NOT_AVAILABLE = '55P03'
+const PURGE_BATCH = 5_000
+
+/** Lets a client repeat an unsafe request of which it does not know whether it arrived. */
+const idempotency: FastifyPluginAsync<PluginInput<typeof IdempotencyOptions, IdempotencyDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-idempotency', IdempotencyOptions, input, ['owner', 'purge'])
+  const owner = input.owner ?? (request => request.principal?.userId)
+
+  app.decorate('idempotency', {
+    async run(tx, request, work) {
+      const key = keyOf(request)
+      if (key === undefined) return await work()
+      const principal = owner(request)
+      if (principal === undefined) throw errors.badRequest('An Idempotency-Key needs an authenticated request')
+
+      const slot: Slot = { principal, key, fingerprint: fingerprint(request) }
+      if (!(await claim(tx, slot, options.lockTimeout))) return await replay(tx, slot)
+      const reply = await work()
+      await keep(tx, slot, reply)
+      return reply
+    }
+  })
+
+  const purge = input.purge ?? (olderThan => purgeDatabase(app.db, olderThan))
+  let timer: NodeJS.Timeout | undefined
+  function purgeOld(): void {
+    purge(new Date(Date.now() - options.retention * 3_600_000)).catch(error =>
+      app.log.warn({ err: error }, 'old idempotency keys could not be removed')
+    )
+  }
+  app.addHook('onReady', async () => {
+    if (input.purge !== undefined || app.hasDecorator('db'))
+      timer = setInterval(purgeOld, options.purgeInterval).unref()
+  })
+  app.addHook('onClose', async () => clearInterval(timer))
+}
+
+interface Slot {
+  readonly principal: string
+  readonly key: string
+  readonly fingerprint: Buffer
+}
+
+function keyOf(request: FastifyRequest): string | undefined {
+  const key = request.headers['idempotency-key']
+  if (key === undefined) return undefined
+  if (typeof key === 'string' && VISIBLE_ASCII.test(key)) return key
+  throw errors.badRequest('Idempotency-Key must be 1 to 255 visible ASCII characters')
+}
+
+/** Tells requests apart by method, URL and body; the order of a body's keys makes no difference. */
+function fingerprint(request: FastifyRequest): Buffer {
+  return createHash('sha256')
+    .update(JSON.stringify([request.method, request.url, request.body], inKeyOrder))
+    .digest()
+}
+
+function inKeyOrder(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/**
+ * Takes the key for this transaction; false when a request that is done has it. One that is still at work makes this wait,
+ * since both want the same row.
+ */
+async function claim(tx: Db, { principal, key, fingerprint }: Slot, lockTimeout: number): Promise<boolean> {
+  await tx.execute(sql`select set_config('lock_timeout', ${`${lockTimeout}ms`}, true)`)
+  try {
+    const claimed = await tx.execute(sql`
+      insert into idempotency_keys (principal, key, fingerprint, status, headers)
+      values (${principal}, ${key}, ${fingerprint}, 0, '{}')
+      on conflict do nothing
+      returning 1`)
+    return claimed.length === 1
+  } catch (error) {
+    if (sqlState(error) !== LOCK_NOT_AVAILABLE) throw error
+    throw errors.conflict('A request with this Idempotency-Key is still being processed', error)
+  }
+}
+
+async function replay(tx: Db, { principal, key, fingerprint }: Slot): Promise<StoredReply> {
+  const [kept] = await tx.execute<{ fingerprint: Buffer } & Required<StoredReply>>(sql`
+    select fingerprint, status, headers, body from idempotency_keys where principal = ${principal} and key = ${key}`)
+  if (kept === undefined) throw errors.conflict('The Idempotency-Key was given up while this request waited; try again')
+  if (!fingerprint.equals(kept.fingerprint)) throw errors.idempotencyMismatch()
+  return { status: kept.status, headers: { ...kept.headers, 'idempotent-replayed': 'true' }, body: kept.body }
+}
+
+async function keep(tx: Db, { principal, key }: Slot, reply: Reply): Promise<void> {
+  const { status, headers = {}, body, storedBody = body } = reply
+  await tx.execute(sql`
+    update idempotency_keys
+    set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${JSON.stringify(storedBody ?? null)}::jsonb
+    where principal = ${principal} and key = ${key}`)
+}
+
+/** Removes a little at a time, so that no statement holds many rows for long. */
+async function purgeDatabase(db: Db, olderThan: Date): Promise<void> {
+  let removed: readonly unknown[]
+  do
+    removed = await db.execute(sql`
+      delete from idempotency_keys where ctid in (
+        select ctid from idempotency_keys where created_at < ${olderThan.toISOString()}::timestamptz limit ${PURGE_BATCH}
+      ) returning 1`)
+  while (removed.length === PURGE_BATCH)
+}
+
+export default fp(idempotency, { name: 'rhone-idempotency', fastify: '5.x' })

@@ -1,0 +1,41 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { type Html, html, trusted } from './html.ts'
+
+/** A page that says one thing, in the middle of the screen. */
+export interface Notice {
+  title: string
+  content: Html
+  /** Rules beside those of every notice. */
+  style: string
+}
+
+const STYLE = `
+:root { color-scheme: light dark; font: 1rem/1.6 system-ui, sans-serif }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center }
+main { max-width: 32rem; padding: 2rem }
+h1 { font-size: 1.75rem; line-height: 1.25 }
+`
+
+/** @param nonce what the page's CSP lets its style in by */
+export function noticePage({ title, content, style }: Notice, nonce: string): string {
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title}</title>
+<style nonce="${nonce}">${trusted(STYLE + style)}</style>
+</head>
+<body>
+<main>
+${content}
+</main>
+</body>
+</html>
+`.toString()
+}
+
+/** Turns a reply into a page's where something sets the headers of pages, and gives its nonce. */
+export function pageNonce(app: FastifyInstance, reply: FastifyReply): string {
+  return app.hasDecorator('securityHeaders') ? app.securityHeaders.page(reply) : ''
+}

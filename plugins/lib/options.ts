@@ -1,0 +1,32 @@
+import type { Static, TObject } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+
+/** What a caller may hand to a plugin: any of its options, and its deps beside them. */
+export type PluginInput<Schema extends TObject, Deps = unknown> = Partial<Static<Schema>> & Partial<Deps>
+
+/**
+ * Checks a plugin's options against its schema and fills in the defaults, without touching the caller's object.
+ *
+ * @param plugin the plugin's name, as it stands in every message
+ * @param deps   the keys that are not options but functions and instances from the caller; they are passed over here
+ * @throws Error whose message names the plugin, the key and what is wrong; Fastify then fails the boot with it
+ */
+export function parseOptions<Schema extends TObject>(
+  plugin: string,
+  schema: Schema,
+  input: object,
+  deps: readonly string[] = []
+): Static<Schema> {
+  const given = Object.entries(input).filter(([key, value]) => value !== undefined && !deps.includes(key))
+  const options = Value.Default(schema, structuredClone(Object.fromEntries(given)))
+  const wrong = Value.Errors(schema, options).First()
+  if (wrong === undefined) return options as Static<Schema>
+
+  const key = wrong.path.slice(1).replaceAll('/', '.')
+  const known = Object.keys(schema.properties).join(', ')
+  throw new Error(
+    key in schema.properties || key.includes('.')
+      ? `${plugin}: option "${key}": ${wrong.message.toLowerCase()}, got ${JSON.stringify(wrong.value)}`
+      : `${plugin}: there is no option "${key}"; the options are ${known}`
+  )
+}

@@ -1,0 +1,144 @@
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import type { ConnectionOptions } from 'node:tls'
+import { causesOf } from './errors.ts'
+
+/** Where a PostgreSQL is and how to speak to it: what a connection URL says, as options of postgres.js. */
+export interface PostgresTarget {
+  host: string
+  port: number
+  /** A Unix socket, which then stands in for host and port. */
+  path?: string
+  database: string
+  username: string
+  password: string
+  ssl: false | 'prefer' | ConnectionOptions
+  /** Parameters of the session. */
+  connection: Record<string, string>
+}
+
+/**
+ * Reads a connection URL as libpq does, where postgres.js differs: it takes `verify-full` alone for more than encryption,
+ * knows no certificate files, and sends parameters that it does not know to the server, which refuses them.
+ *
+ * | sslmode | encrypted | the server is |
+ * |---|---|---|
+ * | `disable` | no | anyone |
+ * | `allow`, `prefer` (default) | if the server can | anyone |
+ * | `require` | yes | anyone; with `sslrootcert` as `verify-ca` |
+ * | `verify-ca` | yes | signed by a trusted authority |
+ * | `verify-full` | yes | and named as in the URL |
+ *
+ * Trusted is what `sslrootcert` says: a file, or `system` for the authorities that Node trusts, which is the default and
+ * implies `verify-full`. `sslcert` and `sslkey` are a client's certificate. `channel_binding` is accepted and not done.
+ *
+ * @throws Error when the URL is none of PostgreSQL, names several hosts, or has a parameter not listed here
+ */
+export function postgresTarget(text: string): PostgresTarget {
+  const url = parseUrl(text)
+  const parameters = Object.fromEntries(url.searchParams)
+  for (const name of Object.keys(parameters))
+    if (!PARAMETERS.has(name)) throw new Error(`the database URL has the unknown parameter "${name}"`)
+
+  const host = parameters.host ?? decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, '$1')
+  const isSocket = host.startsWith('/')
+  if (!isSocket && host.includes(','))
+    throw new Error('the database URL names several hosts; name one, or a proxy in front of them')
+  const port = Number(parameters.port ?? (url.port || 5432))
+  const username = decodeURIComponent(url.username) || 'postgres'
+
+  return {
+    host: isSocket ? 'localhost' : host,
+    port,
+    ...(isSocket && { path: `${host}/.s.PGSQL.${port}` }),
+    database: decodeURIComponent(url.pathname.slice(1)) || username,
+    username,
+    password: decodeURIComponent(url.password),
+    ssl: isSocket ? false : tlsOptions(host, parameters),
+    connection: sessionParameters(parameters)
+  }
+}
+
+const PARAMETERS = new Set([
+  'host',
+  'port',
+  'sslmode',
+  'sslrootcert',
+  'sslcert',
+  'sslkey',
+  'channel_binding',
+  'application_name',
+  'options'
+])
+const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
+
+function parseUrl(text: string): URL {
+  // A URL without a host is fine for libpq, with `?host=/run/postgresql` for example; not for the parser of Node.
+  const url = URL.parse(text.replace(/^(\w+:\/\/(?:[^@/?]*@)?)(?=[/?]|$)/, '$1localhost'))
+  if (url === null || !/^postgres(ql)?:$/.test(url.protocol))
+    throw new Error('the database URL is not of the form postgres://user:password@host:port/database')
+  return url
+}
+
+function sessionParameters({ application_name, options }: Record<string, string | undefined>): Record<string, string> {
+  return { ...(application_name && { application_name }), ...(options && { options }) }
+}
+
+function tlsOptions(host: string, parameters: Record<string, string | undefined>): PostgresTarget['ssl'] {
+  const { sslrootcert, sslcert, sslkey } = parameters
+  const trustsSystem = sslrootcert === undefined || sslrootcert === 'system'
+  const mode = parameters.sslmode ?? (sslrootcert === 'system' ? 'verify-full' : 'prefer')
+  if (!SSL_MODES.includes(mode)) throw new Error(`the database URL has sslmode=${mode}; it is ${SSL_MODES.join(', ')}`)
+  if (mode === 'disable') return false
+  if (mode === 'allow' || mode === 'prefer') return 'prefer'
+  if (sslrootcert === 'system' && mode !== 'verify-full')
+    throw new Error('the database URL has sslrootcert=system, which needs sslmode=verify-full')
+
+  const options: ConnectionOptions = { host, minVersion: 'TLSv1.2' }
+  if (isIP(host) === 0) options.servername = host
+  if (!trustsSystem) options.ca = readFileSync(sslrootcert)
+  if (sslcert !== undefined) options.cert = readFileSync(sslcert)
+  if (sslkey !== undefined) options.key = readFileSync(sslkey)
+  options.rejectUnauthorized = mode !== 'require' || !trustsSystem
+  if (mode !== 'verify-full') options.checkServerIdentity = () => undefined
+  return options
+}
+
+/** The SQLSTATE of the statement that an error comes from; drizzle puts an error of its own around the driver's. */
+export function sqlState(error: unknown): string | undefined {
+  return driverErrors(error).find(cause => 'severity' in cause)?.code
+}
+
+/** Whether an error says that the database cannot be reached, or takes no connections now. */
+export function isUnreachable(error: unknown): boolean {
+  return driverErrors(error).some(
+    ({ code = '', syscall }) =>
+      UNREACHABLE.has(code) || UNREACHABLE_STATES.test(code) || (code === 'ENOENT' && syscall === 'connect')
+  )
+}
+
+function driverErrors(error: unknown): NodeJS.ErrnoException[] {
+  return causesOf(error)
+}
+
+const UNREACHABLE = new Set([
+  // of the driver
+  'CONNECTION_CLOSED',
+  'CONNECTION_ENDED',
+  'CONNECTION_DESTROYED',
+  'CONNECT_TIMEOUT',
+  // of the network
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN'
+])
+/** Connection exceptions, shutting down or starting up, too many connections. */
+const UNREACHABLE_STATES = /^(08...|57P..|53300)$/

@@ -1,0 +1,82 @@
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig } from '../lib/route-config.ts'
+import { traceIdOf } from '../lib/trace-context.ts'
+import { CLIENT_GONE, routePattern, traffic } from '../lib/traffic.ts'
+import { openLogDestination } from './log-destination.ts'
+import { createLogger, lazyChildren } from './logger.ts'
+
+const LEVELS = (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map(level =>
+  Type.Literal(level)
+)
+
+export const LoggingOptions = Type.Object(
+  {
+    level: Type.Union(LEVELS, {
+      default: 'info',
+      description: 'The lowest level that is written, where the app has no logger of its own.'
+    }),
+    service: Type.String({ default: 'rhone', description: 'The field "service", where the app has no logger.' })
+  },
+  { additionalProperties: false }
+)
+export type LoggingOptions = Static<typeof LoggingOptions>
+
+export interface LoggingDeps {
+  /** Takes finished lines instead of the app's logger. */
+  destination?: { write(line: string): void }
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route's requests are logged at `debug`, whatever becomes of them: probes and scrapes. */
+    log?: 'debug'
+  }
+}
+
+/**
+ * One JSON line per request, when it is over. It names the route and never the URL: paths hold names, queries hold
+ * codes and tokens. The app's own lines per request are to be turned off by the `OneLinePerRequest` controller.
+ */
+const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-logging', LoggingOptions, input, ['destination'])
+  const log = input.destination === undefined && hasLogger(app.log) ? app.log : ownLogger()
+
+  if (hasLogger(app.log)) app.setChildLoggerFactory(lazyChildren)
+
+  traffic(app).onEnd((request, reply, status) => {
+    const level = routeConfig(request).log ?? (status >= 500 ? 'error' : 'info')
+    log[level](
+      {
+        reqId: request.id,
+        method: request.method,
+        route: routePattern(request),
+        status,
+        responseTime: Math.round(reply.elapsedTime * 1000) / 1000,
+        address: request.clientIp?.address,
+        userId: request.principal?.userId,
+        traceId: traceIdOf(request.headers.traceparent),
+        outcome: status === CLIENT_GONE ? 'aborted' : undefined
+      },
+      'request'
+    )
+  })
+
+  function ownLogger(): FastifyBaseLogger {
+    const { level, service } = options
+    if (input.destination !== undefined) return createLogger({ level, service, destination: input.destination })
+
+    const destination = openLogDestination()
+    app.addHook('onClose', async () => destination.close())
+    return createLogger({ level, service, destination })
+  }
+}
+
+/** Without the option `logger`, Fastify's log is a set of functions that do nothing, and has no level. */
+function hasLogger(log: FastifyBaseLogger): boolean {
+  return log.level !== undefined
+}
+
+export default fp(logging, { name: 'rhone-logging', fastify: '5.x' })

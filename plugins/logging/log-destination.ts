@@ -1,0 +1,198 @@
+import { write, writeSync } from 'node:fs'
+
+/** One write to the descriptor. A pipe takes 64 KiB at a time, and a log shipper reads no more than that either. */
+const CHUNK_BYTES = 64 * 1024
+
+/** How long a full pipe or disk is left alone before the next attempt. */
+const RETRY_MS = 50
+
+/** The reader is slow or the disk is full: it may pass. Every other error means that nobody will read on. */
+const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EINTR', 'ENOSPC'])
+
+/** UTF-8 takes at most this many bytes for one UTF-16 unit. */
+const MAX_BYTES_PER_UNIT = 3
+
+export interface LogDestination {
+  /** Takes a line and returns at once. A line that finds no room is dropped and counted. */
+  write(line: string): void
+  /** Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most. */
+  flushSync(timeoutMs?: number): void
+  /** Flushes, and lets go of the timer and of the process's exit. A line that comes later is written at once. */
+  close(): void
+}
+
+export interface LogDestinationOptions {
+  /** Where to: stdout unless told otherwise. A pipe should be non-blocking, or one slow reader holds a whole thread. */
+  fd?: number
+  /** How much may wait for a slow reader; default 4 MiB. */
+  maxBytes?: number
+  /** How long a line may wait for others to share its write, in milliseconds; default 200. */
+  flushInterval?: number
+  /** Told how many lines were lost, once there is room again. */
+  onRecovery?: (dropped: number) => void
+}
+
+interface Chunk {
+  readonly bytes: Buffer
+  used: number
+  written: number
+}
+
+/**
+ * An asynchronous, bounded place for log lines. Lines are encoded into a chunk, which is written when it is full or when
+ * the interval is over, whichever comes first; at most one write is under way. What has not been written when the process
+ * exits, for whatever reason but a signal, is flushed then.
+ *
+ * It stands in for `pino.destination({ sync: false })`, which costs three times as much per line, and whose `flushSync`
+ * never returns once the reader has gone or stands still: a process with a broken log pipe could not exit.
+ */
+export function openLogDestination({
+  fd = process.stdout.fd, // the getter also makes a pipe non-blocking
+  maxBytes = 4 * 1024 * 1024,
+  flushInterval = 200,
+  onRecovery
+}: LogDestinationOptions = {}): LogDestination {
+  const waiting: Chunk[] = []
+  let waitingBytes = 0
+  let filling: Chunk = { bytes: Buffer.alloc(0), used: 0, written: 0 }
+  let spare: Chunk | null = null
+  let writing: Chunk | null = null
+  let isUnderWay = false
+  let isOpen = true
+  let isBroken = false
+  let dropped = 0
+
+  let timer: NodeJS.Timeout | undefined
+  const onExit = () => flushSync()
+
+  return {
+    write(line) {
+      if (isBroken) return
+      if (timer === undefined && isOpen) start()
+      const mostBytes = line.length * MAX_BYTES_PER_UNIT
+      if (filling.used + mostBytes > filling.bytes.length && !makeRoom(mostBytes)) {
+        dropped++
+        return
+      }
+      filling.used += filling.bytes.write(line, filling.used)
+      if (!isOpen) flushSync()
+    },
+    flushSync,
+    close() {
+      clearInterval(timer)
+      process.off('exit', onExit)
+      isOpen = false
+      flushSync()
+    }
+  }
+
+  /** A logger that says nothing, as in most tests, costs nothing. */
+  function start(): void {
+    timer = setInterval(writeNext, flushInterval).unref()
+    process.on('exit', onExit)
+  }
+
+  function makeRoom(bytes: number): boolean {
+    if (waitingBytes + filling.bytes.length + bytes > maxBytes) return false
+    if (filling.used > 0) {
+      waiting.push(filling)
+      waitingBytes += filling.bytes.length
+    }
+    filling = bytes > CHUNK_BYTES ? emptyChunk(bytes) : takeSpare()
+    writeNext()
+    return true
+  }
+
+  function writeNext(): void {
+    if (writing !== null) return
+    writing = nextChunk()
+    if (writing !== null) writeRest(writing)
+  }
+
+  function nextChunk(): Chunk | null {
+    const next = waiting.shift()
+    if (next !== undefined) {
+      waitingBytes -= next.bytes.length
+      return next
+    }
+    if (filling.used === 0) return null
+    const full = filling
+    filling = takeSpare()
+    return full
+  }
+
+  function writeRest(chunk: Chunk): void {
+    if (chunk !== writing) return // flushSync has taken it over
+    isUnderWay = true
+    write(fd, chunk.bytes, chunk.written, chunk.used - chunk.written, null, (error, bytes) => {
+      isUnderWay = false
+      chunk.written += bytes ?? 0
+      if (error !== null && !PASSING.has(error.code)) giveUp()
+      else if (error !== null) setTimeout(writeRest, RETRY_MS, chunk).unref()
+      else if (chunk.written < chunk.used) writeRest(chunk)
+      else finish(chunk)
+    })
+  }
+
+  function finish(chunk: Chunk): void {
+    writing = null
+    recycle(chunk)
+    if (dropped > 0) reportLoss()
+    if (waiting.length > 0) writeNext()
+  }
+
+  function reportLoss(): void {
+    const lost = dropped
+    dropped = 0
+    onRecovery?.(lost)
+  }
+
+  /** A write that is under way is left to its thread, which the process waits for. */
+  function flushSync(timeoutMs = 1_000): void {
+    const deadline = performance.now() + timeoutMs
+    let chunk = isUnderWay ? nextChunk() : (writing ?? nextChunk())
+    if (!isUnderWay) writing = null
+    for (; chunk !== null && !isBroken; chunk = nextChunk()) {
+      if (!writeAllSync(fd, chunk, deadline)) giveUp()
+      recycle(chunk)
+    }
+  }
+
+  /** Nobody reads any more, and there is nobody to tell. */
+  function giveUp(): void {
+    isBroken = true
+    writing = null
+    waiting.length = 0
+    waitingBytes = 0
+  }
+
+  function takeSpare(): Chunk {
+    const chunk = spare ?? emptyChunk()
+    spare = null
+    return chunk
+  }
+
+  function recycle(chunk: Chunk): void {
+    if (chunk.bytes.length !== CHUNK_BYTES) return
+    chunk.used = 0
+    chunk.written = 0
+    spare = chunk
+  }
+}
+
+function emptyChunk(bytes = CHUNK_BYTES): Chunk {
+  return { bytes: Buffer.allocUnsafeSlow(bytes), used: 0, written: 0 }
+}
+
+/** Whether all of it could be written before the deadline. */
+function writeAllSync(fd: number, chunk: Chunk, deadline: number): boolean {
+  while (chunk.written < chunk.used) {
+    try {
+      chunk.written += writeSync(fd, chunk.bytes, chunk.written, chunk.used - chunk.written)
+    } catch (error) {
+      if (!PASSING.has((error as NodeJS.ErrnoException).code) || performance.now() > deadline) return false
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS)
+    }
+  }
+  return true
+}

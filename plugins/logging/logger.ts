@@ -1,0 +1,138 @@
+import {
+  type FastifyBaseLogger,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifyServerOptions,
+  LogController
+} from 'fastify'
+import { type Logger, pino } from 'pino'
+import { describeError } from './describe-error.ts'
+import { type LogDestination, openLogDestination } from './log-destination.ts'
+
+export interface LoggerOptions {
+  /** The lowest level that is written: `trace` to `fatal`, or `silent`. */
+  level: string
+  /** What the field `service` says. */
+  service?: string
+  /** Takes finished lines; default stdout, asynchronous and bounded. */
+  destination?: { write(line: string): void }
+}
+
+/** Fields that hold secrets or people's data wherever they appear. They are kept, so that one sees what was left out. */
+const NEVER_LOGGED = ['authorization', 'body', 'cookie', 'headers', 'params', 'password', 'query', 'secret', 'token']
+
+/** Logs one JSON line per call: `level`, `time`, `service`, what was given, `msg`. */
+export function createLogger({ level, service = 'rhone', destination }: LoggerOptions): Logger {
+  const logger = pino(
+    {
+      level,
+      base: { service },
+      timestamp: isoTime(),
+      formatters: { level: label => ({ level: label }) },
+      serializers: {
+        err: describeError,
+        error: describeError,
+        req: describeRequest,
+        request: describeRequest,
+        res: describeReply,
+        reply: describeReply,
+        ...Object.fromEntries(NEVER_LOGGED.map(field => [field, () => '[redacted]']))
+      }
+    },
+    destination ?? openLogDestination({ onRecovery: dropped => logger.warn({ dropped }, 'log lines were lost') })
+  )
+  return logger
+}
+
+/** Writes at once what has not been written yet. A process that exits does so by itself; one that kills itself must ask. */
+export function flushLogger(logger: Logger): void {
+  const { [pino.symbols.streamSym]: stream } = logger as Logger & { [pino.symbols.streamSym]?: Partial<LogDestination> }
+  stream?.flushSync?.()
+}
+
+function describeRequest({ id, method, routeOptions }: FastifyRequest) {
+  return { id, method, route: routeOptions?.url }
+}
+
+function describeReply({ statusCode }: FastifyReply) {
+  return { statusCode }
+}
+
+/** ISO 8601 in UTC for the price of a number: all but the milliseconds is made once a second. */
+function isoTime(): () => string {
+  let second = Number.NaN
+  let head = ''
+  return () => {
+    const now = Date.now()
+    const millisecond = now % 1000
+    if (now - millisecond !== second) {
+      second = now - millisecond
+      head = `,"time":"${new Date(second).toISOString().slice(0, 20)}`
+    }
+    return `${head}${millisecond < 100 ? (millisecond < 10 ? '00' : '0') : ''}${millisecond}Z"`
+  }
+}
+
+/** For Fastify's option `logController`: its two lines per request are left to the logging plugin, which writes one. */
+export class OneLinePerRequest extends LogController {
+  override incomingRequest(): void {}
+  override requestCompleted(): void {}
+  override routeNotFound(): void {}
+}
+
+/**
+ * For Fastify's option `childLoggerFactory`, or `setChildLoggerFactory`: children of the app's log that come into being
+ * when they log something. Few requests say more than their one line.
+ */
+export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) => new LazyChild(logger, bindings, options)
+
+type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
+type ChildArguments = Parameters<FastifyBaseLogger['child']>
+type LogFn = FastifyBaseLogger['info']
+
+class LazyChild implements FastifyBaseLogger {
+  declare readonly trace: LogFn
+  declare readonly debug: LogFn
+  declare readonly info: LogFn
+  declare readonly warn: LogFn
+  declare readonly error: LogFn
+  declare readonly fatal: LogFn
+  declare readonly silent: LogFn
+  private readonly parent: FastifyBaseLogger
+  private readonly bindings: ChildArguments[0]
+  private readonly options: ChildArguments[1]
+  private real: FastifyBaseLogger | undefined
+
+  constructor(parent: FastifyBaseLogger, bindings: ChildArguments[0], options: ChildArguments[1]) {
+    this.parent = parent
+    this.bindings = bindings
+    this.options = options
+    this.real = undefined
+  }
+
+  static {
+    for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)
+      Object.defineProperty(LazyChild.prototype, level, {
+        value(this: LazyChild, ...given: [object]) {
+          this.materialize()[level](...given)
+        }
+      })
+  }
+
+  get level(): string {
+    return (this.real ?? this.options ?? this.parent).level ?? this.parent.level
+  }
+
+  set level(level: string) {
+    this.materialize().level = level
+  }
+
+  child(...given: ChildArguments): FastifyBaseLogger {
+    return this.materialize().child(...given)
+  }
+
+  private materialize(): FastifyBaseLogger {
+    this.real ??= this.parent.child(this.bindings, this.options)
+    return this.real
+  }
+}

@@ -1,0 +1,127 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyReply, onRequestHookHandler } from 'fastify'
+import fp from 'fastify-plugin'
+import { errors } from '../lib/errors.ts'
+import { counter, gauge } from '../lib/metrics.ts'
+import { negotiate } from '../lib/negotiate.ts'
+import { pageNonce } from '../lib/notice-page.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { createKeeper, type Keeper } from './keeper.ts'
+import { maintenancePage } from './page.ts'
+import { addMaintenanceRoutes } from './routes.ts'
+import { endOf, type MaintenanceStore, SCHEDULE } from './state.ts'
+import { memoryMaintenanceStore } from './store-memory.ts'
+
+export type { MaintenanceChange, MaintenanceState, MaintenanceStore, RecordChange } from './state.ts'
+export { postgresMaintenanceStore } from './store-postgres.ts'
+
+export const MaintenanceOptions = Type.Object(
+  {
+    path: Type.String({ default: '/admin/maintenance', description: 'Where operators close and open.' }),
+    pollInterval: Type.Integer({
+      default: 15_000,
+      minimum: 1,
+      description: 'Milliseconds between two readings of the store, should its news ever be lost.'
+    }),
+    retryInterval: Type.Integer({
+      default: 1_000,
+      minimum: 1,
+      description: 'Milliseconds until the store is tried again after a failure.'
+    }),
+    bootWait: Type.Integer({
+      default: 3_000,
+      minimum: 0,
+      description: 'Milliseconds that the boot waits for the store, before it goes on as if open.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type MaintenanceOptions = Static<typeof MaintenanceOptions>
+
+export interface MaintenanceDeps {
+  /** Keeps the state; by default this process does. */
+  store?: MaintenanceStore
+  /** Lets operators in to the routes; by default those whom `request.principal` says are operators. */
+  authorize?: onRequestHookHandler
+  registry?: Registry
+}
+
+export type Maintenance = Pick<Keeper, 'state' | 'set' | 'refresh'>
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    maintenance: Maintenance
+  }
+  interface FastifyContextConfig {
+    /** This route stays open. */
+    maintenance?: false
+  }
+}
+
+/** Closes the platform to all but the routes that say `maintenance: false`. While open, a request costs one compare. */
+const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, MaintenanceDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-maintenance', MaintenanceOptions, input, ['store', 'authorize', 'registry'])
+  const store = input.store ?? memoryMaintenanceStore()
+  const closed = gauge(input.registry, { name: 'rhone_maintenance', help: 'Whether the platform is closed: 1 or 0.' })
+  const refused = counter(input.registry, {
+    name: 'rhone_maintenance_refused_total',
+    help: 'Requests turned away by maintenance; planned, so they count against no objective.'
+  })
+
+  /** When the closure ends, in milliseconds since 1970: 0 while open. */
+  let end = 0
+  let page = maintenancePage(null)
+  closed.set(0)
+
+  const keeper = createKeeper({
+    ...options,
+    store,
+    log: app.log,
+    onChange(state) {
+      if ((end === 0) === state.enabled) app.log.warn({ maintenance: state }, state.enabled ? 'closed' : 'open again')
+      end = endOf(state)
+      page = maintenancePage(state.message)
+      closed.set(state.enabled ? 1 : 0)
+    },
+    async recordReopening(tx, { until }) {
+      if (!app.hasDecorator('audit')) return
+      const event = { type: 'admin', action: 'reopen', resource: 'maintenance', details: { until } } as const
+      await app.audit.recordSystem(tx, { ...event, actor: SCHEDULE })
+    }
+  })
+  app.decorate('maintenance', keeper)
+  addMaintenanceRoutes(app, options.path, keeper, input.authorize)
+
+  app.addHook('onReady', () => Promise.race([keeper.check(), delay(options.bootWait, undefined, { ref: false })]))
+  // Before onClose, by which time the store's database has gone.
+  app.addHook('preClose', () => keeper.stop())
+
+  useRouteConfig(app)
+  app.addHook('onRequest', (request, reply, next) => {
+    if (end === 0 || routeConfig(request).maintenance === false) return next()
+    if (Date.now() >= end) {
+      keeper.expire()
+      return next()
+    }
+    refused.inc()
+    if (negotiate(request.headers.accept, true) === 'page') sendPage(reply)
+    else next(errors.maintenance(retryAfter(), keeper.state.message ?? undefined))
+  })
+
+  function retryAfter(): number {
+    return Number.isFinite(end) ? Math.max(1, Math.ceil((end - Date.now()) / 1_000)) : keeper.state.retryAfter
+  }
+
+  function sendPage(reply: FastifyReply): void {
+    reply
+      .code(503)
+      .headers({ 'retry-after': String(retryAfter()), 'cache-control': 'no-store' })
+      .type('text/html; charset=utf-8')
+      .send(page(pageNonce(app, reply)))
+  }
+}
+
+export default fp(maintenance, { name: 'rhone-maintenance', fastify: '5.x' })

@@ -1,0 +1,152 @@
+import type { FastifyBaseLogger } from 'fastify'
+import {
+  changedState,
+  endOf,
+  type MaintenanceChange,
+  type MaintenanceState,
+  type MaintenanceStore,
+  openState,
+  type RecordChange,
+  stateAt
+} from './state.ts'
+
+export interface KeeperSettings {
+  readonly store: MaintenanceStore
+  /** Milliseconds between two readings of the store, and after one that failed. */
+  readonly pollInterval: number
+  readonly retryInterval: number
+  readonly log: FastifyBaseLogger
+  readonly onChange: (state: MaintenanceState) => void
+  readonly recordReopening: RecordChange
+}
+
+export interface Keeper {
+  readonly state: MaintenanceState
+  set(change: MaintenanceChange, by: string | null, record?: RecordChange): Promise<MaintenanceState>
+  /** Reads the store now. */
+  refresh(): Promise<MaintenanceState>
+  /** The same, where a failure is no reason to fail: the last known state goes on. */
+  check(): Promise<void>
+  /** Reopens, if the time for it has come. */
+  expire(): void
+  stop(): Promise<void>
+}
+
+/** Holds this instance's view of the state and keeps it current: by news of the store, by polling, by the clock. */
+export function createKeeper(settings: KeeperSettings): Keeper {
+  const { store, pollInterval, retryInterval, log, onChange, recordReopening } = settings
+  const reading = streak(error => log.warn({ err: error }, 'maintenance: the last known state goes on'))
+  const listening = streak(error => log.warn({ err: error }, 'maintenance: changes are found by polling only'))
+  let state = openState(null)
+  /** How many readings have begun, and which is the latest one whose answer counts. */
+  let readings = 0
+  let latest = 0
+  let timer: NodeJS.Timeout | undefined
+  let isSubscribing = false
+  let unsubscribe: (() => Promise<void>) | undefined
+  let isStopped = false
+
+  /** Takes over a state, as it is by now. */
+  function adopt(found: MaintenanceState): void {
+    const current = stateAt(found, Date.now())
+    if (current !== found) writeReopening()
+    if (current !== state) {
+      state = current
+      onChange(current)
+    }
+    plan()
+  }
+
+  function plan(): void {
+    clearTimeout(timer)
+    if (isStopped) return
+    const rest = reading.isFailing ? retryInterval : pollInterval
+    const untilEnd = state.enabled ? endOf(state) - Date.now() : rest
+    timer = setTimeout(tick, Math.max(0, Math.min(rest, untilEnd))).unref()
+  }
+
+  function tick(): void {
+    expire()
+    check()
+  }
+
+  function expire(): void {
+    adopt(state)
+  }
+
+  async function refresh(): Promise<MaintenanceState> {
+    const mine = ++readings
+    const found = await store.load()
+    // One that began later and has answered knows better.
+    if (mine > latest) {
+      latest = mine
+      adopt(found)
+    }
+    return state
+  }
+
+  async function check(): Promise<void> {
+    subscribe()
+    await reading.watch(refresh())
+    plan()
+  }
+
+  function subscribe(): void {
+    if (isSubscribing || unsubscribe !== undefined || isStopped) return
+    isSubscribing = true
+    listening.watch(store.subscribe(check)).then(async stopListening => {
+      isSubscribing = false
+      if (isStopped) await stopListening?.()
+      else unsubscribe = stopListening
+    })
+  }
+
+  /** Every instance reopens by its own clock; the first one that can writes it down. */
+  function writeReopening(): void {
+    store
+      .update(current => stateAt(current, Date.now()), recordReopening)
+      .catch(error => log.warn({ err: error }, 'maintenance: the reopening is not written down yet'))
+  }
+
+  return {
+    get state() {
+      return stateAt(state, Date.now())
+    },
+    async set(change, by, record) {
+      const saved = await store.update(current => changedState(current, change, by, Date.now()), record)
+      latest = readings
+      adopt(saved)
+      // Another instance's change may have come in while this one was on its way back.
+      check()
+      return saved
+    },
+    refresh,
+    check,
+    expire,
+    async stop() {
+      isStopped = true
+      clearTimeout(timer)
+      await unsubscribe?.()
+    }
+  }
+}
+
+/** Watches attempts of one thing and tells of the first failure in a row only. */
+function streak(onFirstFailure: (error: unknown) => void) {
+  let isFailing = false
+  return {
+    get isFailing() {
+      return isFailing
+    },
+    async watch<Result>(attempt: Promise<Result>): Promise<Result | undefined> {
+      try {
+        const result = await attempt
+        isFailing = false
+        return result
+      } catch (error) {
+        if (!isFailing) onFirstFailure(error)
+        isFailing = true
+      }
+    }
+  }
+}

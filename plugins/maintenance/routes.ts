@@ -1,0 +1,90 @@
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteShorthandOptions } from 'fastify'
+import { errors } from '../lib/errors.ts'
+import { readInstant } from '../lib/instant.ts'
+import type { Keeper } from './keeper.ts'
+import { changeEvent, type RecordChange } from './state.ts'
+
+const NullableText = (options: object) => Type.Unsafe<string | null>({ type: ['string', 'null'], ...options })
+const Instant = (description: string) => NullableText({ format: 'date-time', maxLength: 64, description })
+
+const State = Type.Object({
+  enabled: Type.Boolean({ description: 'Whether the platform is closed.' }),
+  message: NullableText({ description: 'What visitors are told, beside the usual.' }),
+  retryAfter: Type.Integer({ description: 'Seconds after which to come back, as long as no end is known.' }),
+  until: Instant('When it reopens by itself.'),
+  since: Instant('When it was closed.'),
+  by: NullableText({ description: 'Who changed it last.' })
+})
+
+const Change = Type.Object(
+  {
+    enabled: Type.Boolean({ description: 'Whether the platform is to be closed.' }),
+    message: Type.Optional(NullableText({ maxLength: 500, pattern: '^[^\\u0000\\p{Cs}]*$' })),
+    retryAfter: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400, description: 'In seconds; 300 if absent.' })),
+    until: Type.Optional(Instant('When to reopen by itself; absent: when an operator does.'))
+  },
+  { additionalProperties: false }
+)
+
+/** Common to both routes: for operators, and open while all else is closed. */
+const policy = { access: 'operator', scope: 'admin', maintenance: false, priority: 'operator' } as const
+
+const read = {
+  schema: {
+    operationId: 'getMaintenance',
+    summary: 'Whether the platform is closed',
+    tags: ['operators'],
+    querystring: Type.Object({}, { additionalProperties: false }),
+    response: { 200: State }
+  },
+  config: { ...policy, rateClass: 'general', slo: 'detail' }
+} as const satisfies RouteShorthandOptions
+
+const change = {
+  schema: {
+    operationId: 'setMaintenance',
+    summary: 'Close or open the platform',
+    tags: ['operators'],
+    querystring: Type.Object({}, { additionalProperties: false }),
+    body: Change,
+    response: { 200: State }
+  },
+  config: {
+    ...policy,
+    rateClass: 'strict',
+    slo: 'write',
+    audit: { type: 'admin', action: 'update', resource: 'maintenance' }
+  }
+} as const satisfies RouteShorthandOptions
+
+/** The routes by which operators close and open. A change goes on to its end, even when its sender has hung up. */
+export function addMaintenanceRoutes(
+  app: FastifyInstance,
+  path: string,
+  keeper: Pick<Keeper, 'state' | 'set'>,
+  authorize: onRequestHookHandler = requireOperator
+): void {
+  app.get(path, { ...read, onRequest: authorize }, async () => keeper.state)
+
+  app.post<{ Body: Static<typeof Change> }>(path, { ...change, onRequest: authorize }, async request => {
+    refusePast(request.body.until)
+    return await keeper.set(request.body, request.principal?.username ?? null, recordFor(app, request))
+  })
+}
+
+/** Where nothing tells who calls, nobody is let in. */
+const requireOperator: onRequestHookHandler = (request, _reply, next) => {
+  if (request.principal?.isOperator === true) next()
+  else next(errors.forbidden('For operators only'))
+}
+
+function refusePast(until: string | null | undefined): void {
+  // Not `<=`: an instant that has the form of one and is none is not a number.
+  if (until && !(readInstant(until) > Date.now())) throw errors.validation('until', 'must be in the future')
+}
+
+function recordFor(app: FastifyInstance, request: FastifyRequest): RecordChange | undefined {
+  if (!app.hasDecorator('audit')) return undefined
+  return (tx, before, after) => app.audit.record(tx, request, changeEvent(before, after))
+}

@@ -1,0 +1,166 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { createRequire } from 'node:module'
+import * as client from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { type ClientIp, peerOf } from '../lib/address.ts'
+import { errors } from '../lib/errors.ts'
+import { gauge } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig } from '../lib/route-config.ts'
+import { singleFlight } from '../lib/single-flight.ts'
+import { traffic } from '../lib/traffic.ts'
+import { HttpSeries, type RouteSeries } from './http-series.ts'
+
+export const MetricsOptions = Type.Object(
+  {
+    token: Type.String({ default: '', description: 'The bearer token that scrapers show. Empty: there is none.' }),
+    allowLoopback: Type.Boolean({
+      default: false,
+      description: 'Without a token, answer peers on this machine. Not behind a proxy: then everybody is one.'
+    }),
+    version: Type.String({ default: 'unknown', description: 'What rhone_build_info says.' }),
+    buckets: Type.Array(Type.Number({ exclusiveMinimum: 0 }), {
+      default: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5, 10],
+      minItems: 1,
+      description: 'Upper bounds of the duration histogram in seconds, ascending.'
+    }),
+    maxSeries: Type.Integer({
+      default: 2000,
+      minimum: 1,
+      description: 'How many combinations of method, path and status are kept apart; what comes later is one path.'
+    }),
+    scrapeTtl: Type.Integer({
+      default: 1000,
+      minimum: 0,
+      description: 'Milliseconds for which a scrape is served again, however often it is asked for.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type MetricsOptions = Static<typeof MetricsOptions>
+
+export interface Metrics {
+  /** This app's own; nothing goes to the process-wide registry. */
+  readonly registry: client.Registry
+}
+
+const kSeries = Symbol('rhone.series')
+const BEARER = /^bearer +(\S+)$/i
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    metrics: Metrics
+  }
+  interface FastifyContextConfig {
+    /** Whose latency objective the route has. Streams are counted, not timed. */
+    slo?: 'health' | 'list' | 'detail' | 'write' | 'search' | 'stream'
+    [kSeries]?: RouteSeries
+  }
+}
+
+/** Default metrics that we drop: gauges named like counters, of which the last also walks every open handle. */
+const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total', 'nodejs_active_handles_total']
+
+/** Not imported, since that would bring in types that claim `app.metrics` for a class of the package. */
+const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequire(import.meta.url)(
+  'fastify-metrics'
+).default
+
+/**
+ * Counts and times every request, refused and aborted ones too, and answers scrapes. Register it before whatever may
+ * refuse requests.
+ */
+const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (app, input) => {
+  const { token, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(
+    'rhone-metrics',
+    MetricsOptions,
+    input
+  )
+  if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
+    throw new Error('rhone-metrics: option "buckets": must be ascending')
+
+  const registry = new client.Registry()
+  app.decorate('metrics', { registry })
+  await collectProcessMetrics()
+  gauge(registry, { name: 'rhone_build_info', help: 'The version that runs; always 1.', labelNames: ['version'] })
+    .labels(version)
+    .set(1)
+
+  const requests = traffic(app)
+  const http = new HttpSeries(registry, { buckets, maxSeries, inFlight: () => requests.inFlight })
+
+  app.addHook('onRoute', route => {
+    const series = http.route(route.url, route.config?.slo)
+    for (const method of [route.method].flat()) series.methods.add(method)
+    route.config = { ...route.config, [kSeries]: series }
+  })
+  requests.onEnd((request, reply, status) => {
+    http.count(seriesOf(request), request.method, status, reply.elapsedTime / 1000)
+  })
+
+  const scrape = singleFlight(scrapeTtl, () => registry.metrics())
+  app.get(
+    '/metrics',
+    {
+      config: {
+        access: 'metrics',
+        rateClass: false,
+        priority: 'probe',
+        maintenance: false,
+        log: 'debug',
+        slo: 'health'
+      },
+      schema: {
+        operationId: 'getMetrics',
+        summary: 'Metrics in the Prometheus text format',
+        tags: ['health'],
+        response: { 200: { content: { 'text/plain': { schema: Type.String() } } } }
+      }
+    },
+    async (request, reply) => {
+      authorize(request)
+      return reply.type(registry.contentType).send(await scrape())
+    }
+  )
+
+  /** Routes that were there before this plugin are found by their pattern. */
+  function seriesOf(request: FastifyRequest): RouteSeries {
+    const { [kSeries]: bound, url, slo } = routeConfig(request)
+    if (bound !== undefined) return bound
+    return url === undefined ? http.unmatched : http.route(url, slo)
+  }
+
+  function authorize({ headers, raw }: FastifyRequest): void {
+    if (token !== '') {
+      const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
+      if (!isSame(given, token)) throw errors.unauthorized()
+    } else if (!allowLoopback || !isLoopback(peerOf(raw.socket))) {
+      throw errors.forbidden('Metrics are not open to you')
+    }
+  }
+
+  async function collectProcessMetrics(): Promise<void> {
+    await app.register(fastifyMetrics, {
+      name: 'processMetrics',
+      endpoint: null,
+      promClient: client,
+      defaultMetrics: { enabled: true, register: registry },
+      routeMetrics: { enabled: false }
+    })
+    for (const name of MISNAMED) registry.removeSingleMetric(name)
+  }
+}
+
+/** Digests have one length, and comparing them tells nothing about where the texts differ. */
+function isSame(given: string, expected: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(given), digest(expected))
+}
+
+function isLoopback({ address }: ClientIp): boolean {
+  return address === '::1' || address.startsWith('127.')
+}
+
+export default fp(metrics, { name: 'rhone-metrics', fastify: '5.x' })

@@ -1,0 +1,161 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { peerOf } from '../lib/address.ts'
+import { counter } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { createLimiter, type RateClass, type RateLimiter } from './limiter.ts'
+import { driveByStock } from './stock.ts'
+import type { RateLimitStore } from './store.ts'
+import { MemoryStore } from './store-memory.ts'
+import { type RedisScripts, RedisStore } from './store-redis.ts'
+import { TieredStore } from './store-tiered.ts'
+
+const rate = (ratePerSecond: number, burst: number, description: string) =>
+  Type.Object(
+    { ratePerSecond: Type.Number({ exclusiveMinimum: 0 }), burst: Type.Integer({ minimum: 1 }) },
+    { default: { ratePerSecond, burst }, description, additionalProperties: false }
+  )
+
+export const RateLimitOptions = Type.Object(
+  {
+    by: Type.Union([Type.Literal('address'), Type.Literal('principal')], {
+      default: 'address',
+      description:
+        'What this registration counts by. "address": every request, in the class of its route; register it before ' +
+        'anything that does I/O. "principal": requests with a known user, in the class "user"; register it once more, ' +
+        'after authentication. The first registration makes the limiter that both share, by its options.'
+    }),
+    general: rate(100, 200, 'Every route that names no other class, and what matches no route.'),
+    auth: rate(5, 10, 'Signing in and out.'),
+    deploy: rate(10 / 60, 5, 'Deployments.'),
+    webhook: rate(100, 500, 'Deliveries from other services; these are not general requests as well.'),
+    strict: rate(0.1, 5, 'What is rare and dangerous: token mint, account deletion, invitations, operator switches.'),
+    user: rate(100, 200, 'One user, on all routes together and from wherever.'),
+    maxKeys: Type.Integer({
+      default: 100_000,
+      minimum: 1,
+      description: 'Buckets kept in memory per class. While all of them are in use, new keys share one more.'
+    }),
+    shared: Type.Boolean({
+      default: false,
+      description: 'Count in Redis, together with all other instances, through `app.redis` or the client in the deps.'
+    }),
+    redisTimeout: Type.Integer({
+      default: 10,
+      minimum: 1,
+      description: 'Milliseconds a request waits for Redis before this instance decides by itself.'
+    }),
+    redisPrefix: Type.String({ default: 'rhone:rate-limit:', description: 'What the keys in Redis begin with.' })
+  },
+  { additionalProperties: false }
+)
+export type RateLimitOptions = Static<typeof RateLimitOptions>
+
+export interface RateLimitDeps {
+  registry?: Registry
+  /** Counts elsewhere than in memory or Redis. */
+  store?: RateLimitStore
+  /** The client to count with, instead of `app.redis`; given, `shared` is true. */
+  redis?: RedisScripts
+  /** Who is asking, once that is known; by default `request.principal.userId`. */
+  principal?: (request: FastifyRequest) => string | undefined
+}
+
+export type { Verdict } from './gcra.ts'
+export type { RateLimiter } from './limiter.ts'
+export { parseRate, type Rate } from './rate.ts'
+export type { RateLimitStore, RedisScripts }
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Not `rateLimit`: `@fastify/rate-limit` declares that name. */
+    rateLimiter: RateLimiter
+  }
+  interface FastifyContextConfig {
+    /** The quota that requests of this route are counted under, together with all others of the class; default general. */
+    rateClass?: Exclude<RateClass, 'user'> | false
+  }
+}
+
+const DEPS = ['registry', 'store', 'redis', 'principal'] as const
+
+const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLimitDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-rate-limit', RateLimitOptions, input, DEPS)
+  useRouteConfig(app)
+  if (!app.hasDecorator('rateLimiter')) app.decorate('rateLimiter', await rateLimiterOf(app, options, input))
+
+  if (options.by === 'principal') {
+    const classOf = (request: FastifyRequest) => routeConfig(request).rateClass !== false && 'user'
+    app.addHook('onRequest', app.rateLimiter.hook(classOf, input.principal ?? principalOf))
+    return
+  }
+  app.addHook('onRoute', ({ method, url, config }) => {
+    const rateClass = config?.rateClass
+    if (rateClass === undefined || rateClass === false || app.rateLimiter.classes.includes(rateClass)) return
+    throw new Error(`rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"`)
+  })
+  app.addHook(
+    'onRequest',
+    app.rateLimiter.hook(request => routeConfig(request).rateClass ?? 'general', addressKey(app))
+  )
+}
+
+async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps) {
+  const memory = new MemoryStore(options.maxKeys)
+  const remote = remoteStore(app, options, deps, memory)
+  return createLimiter({
+    rates: options,
+    memory,
+    createCheck: remote && (await driveByStock(app, remote)),
+    refusals: counter(deps.registry, {
+      name: 'rhone_rate_limited_total',
+      help: 'Requests refused by a rate limit.',
+      labelNames: ['class']
+    })
+  })
+}
+
+/** What counts instead of the memory, if anything does. `app.redis` comes later than this plugin, but before requests. */
+function remoteStore(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps, memory: MemoryStore) {
+  const { store, redis } = deps
+  if (store !== undefined) return () => store
+  if (!options.shared && redis === undefined) return undefined
+
+  let tiered: TieredStore
+  app.addHook('onReady', done => {
+    tiered = new TieredStore({
+      shared: new RedisStore(redis ?? redisOf(app), options.redisPrefix),
+      local: memory,
+      timeout: options.redisTimeout,
+      log: app.log
+    })
+    done()
+  })
+  app.addHook('onClose', (_, done) => {
+    tiered?.close()
+    done()
+  })
+  return () => tiered
+}
+
+function redisOf(app: FastifyInstance): RedisScripts {
+  if (app.hasDecorator('redis')) return app.getDecorator<RedisScripts>('redis')
+  throw new Error('rhone-rate-limit: option "shared" needs Redis: register a plugin that decorates app.redis')
+}
+
+/** The bucket of `client-ip` where that plugin is, else that of the peer. */
+function addressKey(app: FastifyInstance): (request: FastifyRequest) => string {
+  return app.hasRequestDecorator('clientIp')
+    ? request => request.clientIp.bucket
+    : request => peerOf(request.raw.socket).bucket
+}
+
+/** Undefined for an anonymous request, and where nothing tells who calls. */
+function principalOf(request: FastifyRequest): string | undefined {
+  return request.principal?.userId
+}
+
+export default fp(rateLimit, { name: 'rhone-rate-limit', fastify: '5.x' })

@@ -1,0 +1,122 @@
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
+import { type AppError, errors } from '../lib/errors.ts'
+import type { CounterMetric } from '../lib/metrics.ts'
+import { limitItem, policyItem } from './fields.ts'
+import { type Quota, quotaOf, type Verdict } from './gcra.ts'
+import type { Rate } from './rate.ts'
+import type { Check, CreateCheck } from './stock.ts'
+import type { MemoryStore } from './store-memory.ts'
+
+export const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', 'user'] as const
+export type RateClass = (typeof RATE_CLASSES)[number]
+
+export interface RateLimiter {
+  readonly classes: readonly RateClass[]
+  /** Counts something else than a request, or by another key: in this instance alone, and without a reply. */
+  take(rateClass: RateClass, key: string): Verdict
+  /**
+   * A hook that counts requests, writes the `RateLimit` fields beside those of an earlier one, and refuses with
+   * RATE_LIMIT. A request without a class or a key is not counted.
+   */
+  hook(
+    classOf: (request: FastifyRequest) => RateClass | false,
+    keyOf: (request: FastifyRequest) => string | undefined
+  ): onRequestHookHandler
+}
+
+export interface LimiterSettings {
+  readonly rates: Readonly<Record<RateClass, Rate>>
+  readonly memory: MemoryStore
+  /** Given when requests are counted elsewhere than in `memory`. */
+  readonly createCheck: CreateCheck | undefined
+  readonly refusals: CounterMetric<'class'>
+}
+
+/** All that is known of a class at boot. */
+interface ClassEntry {
+  readonly rateClass: RateClass
+  readonly quota: Quota
+  readonly policy: string
+  readonly limit: (verdict: Verdict) => string
+  readonly refusal: (retryAfter: number) => AppError
+  readonly labels: { class: RateClass }
+}
+
+export function createLimiter({ rates, memory, createCheck, refusals }: LimiterSettings): RateLimiter {
+  const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass]))
+  for (const { labels } of Object.values(entries)) refusals.inc(labels, 0)
+
+  function settle(entry: ClassEntry, verdict: Verdict, reply: FastifyReply, done: (error?: Error) => void): void {
+    writeFields(reply, entry.policy, entry.limit(verdict))
+    if (verdict.allowed) {
+      done()
+    } else {
+      refusals.inc(entry.labels)
+      done(entry.refusal(verdict.retryAfter))
+    }
+  }
+
+  return {
+    classes: RATE_CLASSES,
+
+    take: (rateClass, key) => memory.take(rateClass, key, entries[rateClass].quota),
+
+    hook(classOf, keyOf) {
+      // Asked by a check only for requests that have passed the hook below, which have a key.
+      const knownKeyOf = keyOf as (request: FastifyRequest) => string
+      const checks = createCheck && perClass<Check>(name => createCheck(name, entries[name].quota, knownKeyOf))
+
+      return (request, reply, done) => {
+        const rateClass = classOf(request)
+        if (rateClass === false) return done()
+        const key = keyOf(request)
+        if (key === undefined) return done()
+
+        const entry = entries[rateClass]
+        if (checks === undefined) return settle(entry, memory.take(rateClass, key, entry.quota), reply, done)
+        checks[rateClass](request).then(verdict => settle(entry, verdict, reply, done), done)
+      }
+    }
+  }
+}
+
+function classEntry(rateClass: RateClass, rate: Rate): ClassEntry {
+  const quota = quotaOf(rate)
+  return {
+    rateClass,
+    quota,
+    policy: policyItem(rateClass, quota),
+    limit: limitItem(rateClass),
+    refusal: latestRefusal(),
+    labels: { class: rateClass }
+  }
+}
+
+/** Refusals differ only in their wait, and those of a flood not even in that: the latest error is thrown again. */
+function latestRefusal(): (retryAfter: number) => AppError {
+  let latest = errors.rateLimit(0)
+  let wait = 0
+  return retryAfter => {
+    if (wait !== retryAfter) {
+      latest = errors.rateLimit(retryAfter)
+      wait = retryAfter
+    }
+    return latest
+  }
+}
+
+/** Both fields are lists: a request that is counted twice names both quotas. */
+function writeFields(reply: FastifyReply, policy: string, limit: string): void {
+  const earlier = reply.getHeader('ratelimit')
+  if (earlier === undefined) {
+    reply.header('ratelimit-policy', policy).header('ratelimit', limit)
+    return
+  }
+  reply
+    .header('ratelimit-policy', `${reply.getHeader('ratelimit-policy')}, ${policy}`)
+    .header('ratelimit', `${earlier}, ${limit}`)
+}
+
+function perClass<T>(make: (rateClass: RateClass) => T): Record<RateClass, T> {
+  return Object.fromEntries(RATE_CLASSES.map(rateClass => [rateClass, make(rateClass)])) as Record<RateClass, T>
+}

@@ -1,0 +1,67 @@
+import stock, { type CreateRateLimitOptions, type FastifyRateLimitStore } from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Quota, Verdict } from './gcra.ts'
+import type { RateLimitStore } from './store.ts'
+
+/** Counts a request under its key. */
+export type Check = (request: FastifyRequest) => Promise<Verdict>
+/** Makes the check of one class, for the key that `keyOf` finds in a request. */
+export type CreateCheck = (rateClass: string, quota: Quota, keyOf: (request: FastifyRequest) => string) => Check
+
+/** What `createRateLimit` is given reaches the store through `child()`, our two keys included. */
+interface ClassOptions extends CreateRateLimitOptions {
+  rateClass: string
+  quota: Quota
+}
+
+/**
+ * Puts a store behind `@fastify/rate-limit`, in a scope of its own, since what it decorates is not ours to offer.
+ *
+ * Its counters are windows: `current` of `max`, for `ttl` milliseconds. A bucket says the same in these words: `max` is
+ * the burst, `current` the tokens taken or one more than there are, and `ttl` the wait for the next token.
+ */
+export async function driveByStock(app: FastifyInstance, store: () => RateLimitStore): Promise<CreateCheck> {
+  const { promise, resolve } = Promise.withResolvers<CreateCheck>()
+  await app.register(async scope => {
+    await scope.register(stock, { global: false, store: storeClass(store) })
+    resolve((rateClass, quota, keyOf) => {
+      const options: ClassOptions = {
+        max: quota.burst,
+        timeWindow: Math.ceil(quota.capacity),
+        keyGenerator: keyOf,
+        rateClass,
+        quota
+      }
+      const check = scope.createRateLimit(options)
+      return async request => {
+        const result = await check(request)
+        if (result.isAllowed) throw new Error('@fastify/rate-limit passed a request over, but no list allows that')
+        return { allowed: !result.isExceeded, remaining: result.remaining, retryAfter: result.ttlInSeconds }
+      }
+    })
+  })
+  return promise
+}
+
+function storeClass(store: () => RateLimitStore) {
+  return class StockStore implements FastifyRateLimitStore {
+    readonly #class: ClassOptions | undefined
+
+    constructor(options: object) {
+      this.#class = 'rateClass' in options ? (options as ClassOptions) : undefined
+    }
+
+    child(options: object): StockStore {
+      return new StockStore(options)
+    }
+
+    incr(key: string, callback: Parameters<FastifyRateLimitStore['incr']>[1]): void {
+      const { rateClass, quota } = this.#class!
+      Promise.resolve(store().take(rateClass, key, quota)).then(
+        ({ allowed, remaining, retryAfter }) =>
+          callback(null, { current: allowed ? quota.burst - remaining : quota.burst + 1, ttl: retryAfter * 1000 }),
+        callback
+      )
+    }
+  }
+}

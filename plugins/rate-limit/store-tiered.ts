@@ -1,0 +1,102 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { type Quota, type Verdict, verdict } from './gcra.ts'
+import type { RateLimitStore } from './store.ts'
+import type { MemoryStore } from './store-memory.ts'
+import type { RedisStore } from './store-redis.ts'
+
+/** Milliseconds between two attempts to reach a Redis that has failed. */
+const PROBE_INTERVAL = 1000
+
+export interface TieredSettings {
+  readonly shared: RedisStore
+  readonly local: MemoryStore
+  /** Milliseconds that a request waits for Redis at most. */
+  readonly timeout: number
+  readonly log: FastifyBaseLogger
+}
+
+/**
+ * Redis counts, this process remembers. Every answer of Redis is copied into the local buckets, which
+ *
+ * - refuse without asking again: until the instant at which an empty bucket gains its next token nobody can take from
+ *   it, so that a remembered refusal is as true as a fresh one, and a flood of refused requests never reaches Redis;
+ * - go on from where the shared ones were when Redis is slow or gone: the limits hold, per instance.
+ *
+ * The first failure turns all requests to the local buckets; from then on only a probe in the background waits for
+ * Redis, until it answers in time again.
+ */
+export class TieredStore implements RateLimitStore {
+  readonly #shared: RedisStore
+  readonly #local: MemoryStore
+  readonly #timeout: number
+  readonly #log: FastifyBaseLogger
+  #probing: NodeJS.Timeout | undefined
+
+  constructor({ shared, local, timeout, log }: TieredSettings) {
+    this.#shared = shared
+    this.#local = local
+    this.#timeout = timeout
+    this.#log = log
+  }
+
+  take(rateClass: string, key: string, quota: Quota): Verdict | Promise<Verdict> {
+    const refusal = this.#local.refusal(rateClass, key, quota)
+    if (refusal !== undefined) return refusal
+    return this.#probing === undefined
+      ? this.#takeShared(rateClass, key, quota)
+      : this.#local.take(rateClass, key, quota)
+  }
+
+  close(): void {
+    clearInterval(this.#probing)
+  }
+
+  #takeShared(rateClass: string, key: string, quota: Quota): Promise<Verdict> {
+    const sentAt = this.#local.now()
+    return new Promise(resolve => {
+      let waiting = true
+      const fallBack = (cause: unknown) => {
+        if (!waiting) return
+        waiting = false
+        clearTimeout(timer)
+        this.#distrust(cause)
+        resolve(this.#local.take(rateClass, key, quota))
+      }
+      // A late event loop runs timers before it reads sockets: the answer may be there already, and then it counts.
+      const late = new Error(`no answer within ${this.#timeout} ms`)
+      const timer = setTimeout(() => setImmediate(fallBack, late), this.#timeout)
+
+      this.#shared.count(rateClass, key, quota).then(({ allowed, debt }) => {
+        // Worth knowing even when it comes too late. As of the sending, so that the copy never runs ahead of Redis.
+        this.#local.learn(rateClass, key, debt, sentAt)
+        if (!waiting) return
+        waiting = false
+        clearTimeout(timer)
+        resolve(verdict(allowed, debt, quota))
+      }, fallBack)
+    })
+  }
+
+  #distrust(cause: unknown): void {
+    if (this.#probing !== undefined) return
+    this.#log.warn({ err: cause }, 'rate limits are counted per instance: Redis does not answer')
+    this.#probing = setInterval(() => this.#probe(), PROBE_INTERVAL).unref()
+  }
+
+  #probe(): void {
+    const startedAt = this.#local.now()
+    this.#shared.ping().then(
+      () => {
+        if (this.#local.now() - startedAt <= this.#timeout) this.#trust()
+      },
+      cause => this.#log.debug({ err: cause }, 'Redis does not answer yet')
+    )
+  }
+
+  #trust(): void {
+    if (this.#probing === undefined) return
+    clearInterval(this.#probing)
+    this.#probing = undefined
+    this.#log.info('rate limits are shared again: Redis answers')
+  }
+}

@@ -1,0 +1,137 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { Cluster, type RedisOptions as DriverOptions, Redis } from 'ioredis'
+import { dependencyUp } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { type RedisTarget, redisTarget } from './target.ts'
+
+export const RedisOptions = Type.Object(
+  {
+    url: Type.String({
+      default: '',
+      description:
+        'redis://user:password@host:port/0, rediss:// for TLS, several hosts for a cluster, redis+sentinel://; required.'
+    }),
+    commandTimeout: Type.Integer({
+      default: 100,
+      minimum: 1,
+      description: 'Milliseconds after which a command has failed.'
+    }),
+    connectTimeout: Type.Integer({ default: 500, minimum: 1, description: 'Milliseconds to connect in.' }),
+    socketTimeout: Type.Integer({
+      default: 1_000,
+      minimum: 1,
+      description: 'Milliseconds without an answer after which a connection is given up; commands then fail at once.'
+    }),
+    maxReconnectDelay: Type.Integer({
+      default: 2_000,
+      minimum: 1,
+      description: 'The longest pause between two attempts to connect, in milliseconds.'
+    }),
+    connectionName: Type.String({ default: 'rhone', minLength: 1, description: 'What CLIENT LIST shows.' })
+  },
+  { additionalProperties: false }
+)
+export type RedisOptions = Static<typeof RedisOptions>
+
+export interface RedisDeps {
+  registry?: Registry
+}
+
+export type RedisClient = Redis | Cluster
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Answers or fails within milliseconds; while there is no connection, every command fails at once. */
+    redis: RedisClient
+  }
+}
+
+/**
+ * A Redis that may go away at any time: nothing waits for it to come back, and nothing is sent twice, so that whoever
+ * uses it can go on without.
+ */
+const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-redis', RedisOptions, input, ['registry'])
+  if (options.url === '') throw new Error('rhone-redis: option "url" is required: the URL of a Redis')
+
+  const client = createClient(redisTarget(options.url), options)
+  const up = dependencyUp(input.registry)
+  let isUp: boolean | undefined
+  let reason: Error | undefined
+
+  function report(nowUp: boolean): void {
+    if (isUp === nowUp) return
+    isUp = nowUp
+    up.set({ service: 'redis' }, nowUp ? 1 : 0)
+    if (nowUp) app.log.info('redis is reachable')
+    else app.log.warn({ err: reason }, 'redis is not reachable, going on without')
+  }
+
+  client.on('error', (error: Error) => {
+    reason = error
+  })
+  client.on('ready', () => report(true))
+  client.on('close', () => report(false))
+  // Its failure is an event as well, and the driver goes on trying.
+  client.connect().catch(() => {})
+
+  app.decorate<RedisClient>('redis', client)
+  app.addHook('onClose', async () => {
+    client.removeAllListeners('close')
+    // Lets what is under way end, within the time that a command has.
+    if (client.status === 'ready') await client.quit().catch(() => client.disconnect())
+    else client.disconnect()
+  })
+}
+
+function createClient(target: RedisTarget, options: RedisOptions): RedisClient {
+  const common: DriverOptions = {
+    commandTimeout: options.commandTimeout,
+    connectTimeout: options.connectTimeout,
+    socketTimeout: options.socketTimeout,
+    connectionName: options.connectionName,
+    keepAlive: 10_000,
+    // What was sent on a connection that is lost has failed; nobody knows whether it was done.
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    enableAutoPipelining: true,
+    lazyConnect: true,
+    ...(target.username !== undefined && { username: target.username }),
+    ...(target.password !== undefined && { password: target.password })
+  }
+  const retryStrategy = (attempt: number) => reconnectDelay(attempt, options.maxReconnectDelay)
+  const single: DriverOptions = { ...common, enableOfflineQueue: false, retryStrategy, db: target.db }
+  const [node] = target.nodes as [RedisTarget['nodes'][number]]
+
+  switch (target.kind) {
+    case 'server':
+      return new Redis({ ...single, ...node, ...(target.tls && { tls: { servername: node.host } }) })
+    case 'sentinel':
+      return new Redis({
+        ...single,
+        sentinels: target.nodes,
+        name: target.master,
+        sentinelRetryStrategy: retryStrategy,
+        sentinelCommandTimeout: options.connectTimeout,
+        ...(target.tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true })
+      })
+    case 'cluster':
+      return new Cluster(target.nodes, {
+        redisOptions: { ...common, ...(target.tls && { tls: {} }) },
+        enableOfflineQueue: false,
+        enableAutoPipelining: true,
+        lazyConnect: true,
+        clusterRetryStrategy: retryStrategy,
+        slotsRefreshTimeout: options.connectTimeout
+      })
+  }
+}
+
+function reconnectDelay(attempt: number, longest: number): number {
+  return Math.min(longest, 50 * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random() / 2)
+}
+
+export default fp(redis, { name: 'rhone-redis', fastify: '5.x' })

@@ -1,0 +1,64 @@
+import { randomBytes } from 'node:crypto'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { traceIdOf } from './lib/trace-context.ts'
+
+export const RequestIdOptions = Type.Object(
+  {
+    header: Type.String({
+      default: 'x-request-id',
+      pattern: '^[a-z0-9-]+$',
+      description: 'The reply header that carries the id, in lower case.'
+    }),
+    traceHeader: Type.String({
+      default: 'x-trace-id',
+      pattern: '^[a-z0-9-]+$',
+      description: 'The reply header that repeats the trace of a request with a valid traceparent, in lower case.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type RequestIdOptions = Static<typeof RequestIdOptions>
+
+/** Where the counter turns over; beyond it, V8 no longer keeps it as a small integer. */
+const MAX_COUNT = 2 ** 31 - 1
+
+/**
+ * Names every request, in its reply and thereby in the logs. The id is always ours: one that a client chose could be
+ * somebody else's, or anything at all. Its trace may be the client's, since traces are meant to cross borders.
+ */
+const requestId: FastifyPluginAsync<PluginInput<typeof RequestIdOptions>> = async (app, input) => {
+  const { header, traceHeader } = parseOptions('rhone-request-id', RequestIdOptions, input)
+
+  app.setGenReqId(idGenerator())
+
+  app.addHook('onRequest', (request, reply, next) => {
+    reply.header(header, request.id)
+    if (request.headers.traceparent !== undefined) {
+      const traceId = traceIdOf(request.headers.traceparent)
+      if (traceId !== undefined) reply.header(traceHeader, traceId)
+    }
+    next()
+  })
+}
+
+/** Unique over instances and restarts by a random prefix, within one by a counter: no entropy is drawn per request. */
+function idGenerator(): () => string {
+  let prefix = randomPrefix()
+  let count = 0
+  return () => {
+    if (count === MAX_COUNT) {
+      prefix = randomPrefix()
+      count = 0
+    }
+    return prefix + (++count).toString(36)
+  }
+}
+
+function randomPrefix(): string {
+  return `${randomBytes(8).readBigUInt64BE().toString(36).padStart(13, '0')}-`
+}
+
+export default fp(requestId, { name: 'rhone-request-id', fastify: '5.x' })

@@ -1,0 +1,153 @@
+import { randomBytes } from 'node:crypto'
+import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
+import { type Static, Type } from '@sinclair/typebox'
+import Fastify, { type FastifyPluginAsync, type FastifyReply } from 'fastify'
+import fp from 'fastify-plugin'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { routeConfig, useRouteConfig } from './lib/route-config.ts'
+
+export const SecurityHeadersOptions = Type.Object(
+  {
+    hsts: Type.Boolean({
+      default: false,
+      description:
+        'Sends Strict-Transport-Security for a year. Only where everything, subdomains too, is served by HTTPS.'
+    }),
+    hstsPreload: Type.Boolean({
+      default: false,
+      description: "Asks browsers to build the domain into their preload list, which is slow to undo. Needs 'hsts'."
+    }),
+    imageSources: Type.Array(Type.String(), {
+      default: ['https://avatars.githubusercontent.com'],
+      description: 'Hosts besides our own that pages may show images of.'
+    }),
+    formTargets: Type.Array(Type.String(), {
+      default: ['https://github.com'],
+      description: 'Hosts besides our own that forms of pages may be sent or redirected to.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type SecurityHeadersOptions = Static<typeof SecurityHeadersOptions>
+
+export interface SecurityHeaders {
+  /** What every reply carries, unless it is a page's. */
+  readonly api: Readonly<Record<string, string>>
+  /** Turns a reply into a page's, for which scripts and styles of ours may run; gives the nonce that lets inline ones in. */
+  page(reply: FastifyReply): string
+}
+
+const kNonce = Symbol('rhone.csp-nonce')
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    securityHeaders: SecurityHeaders
+  }
+  interface FastifyReply {
+    [kNonce]: string
+  }
+  interface FastifyContextConfig {
+    /** Replies of this route carry none of these headers. */
+    securityHeaders?: false
+  }
+}
+
+const NONCE_PLACEHOLDER = 'NONCE'
+
+/** Powers that no page of ours uses. */
+const PERMISSIONS_POLICY = ['geolocation', 'microphone', 'camera', 'payment', 'usb']
+  .map(name => `${name}=()`)
+  .join(', ')
+
+const securityHeaders: FastifyPluginAsync<PluginInput<typeof SecurityHeadersOptions>> = async (app, input) => {
+  const options = parseOptions('rhone-security-headers', SecurityHeadersOptions, input)
+  if (options.hstsPreload && !options.hsts) throw new Error("rhone-security-headers: 'hstsPreload' needs 'hsts'")
+
+  const api = Object.freeze(await headersFor(options, apiPolicy()))
+  const block = Object.entries(api)
+  const pageBlock = await headersFor(options, pagePolicy(options))
+  const pagePolicyTemplate = pageBlock['content-security-policy'] as string
+
+  useRouteConfig(app)
+  app.decorateReply(kNonce, '')
+  app.decorate('securityHeaders', { api, page })
+
+  app.addHook('onRequest', (request, reply, done) => {
+    const config = routeConfig(request)
+    if (config.securityHeaders !== false) {
+      for (const [name, value] of block) reply.header(name, value)
+      if (config.page === true) page(reply)
+    }
+    done()
+  })
+
+  function page(reply: FastifyReply): string {
+    if (reply[kNonce] === '') {
+      reply[kNonce] = randomBytes(16).toString('base64')
+      reply.header('content-security-policy', pagePolicyTemplate.replaceAll(NONCE_PLACEHOLDER, reply[kNonce]))
+    }
+    return reply[kNonce]
+  }
+}
+
+type Directives = Record<string, string[]>
+
+function apiPolicy(): Directives {
+  return { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] }
+}
+
+function pagePolicy({ imageSources, formTargets }: SecurityHeadersOptions): Directives {
+  const ours = ["'self'", `'nonce-${NONCE_PLACEHOLDER}'`]
+  return {
+    'default-src': ["'self'"],
+    'script-src': ours,
+    'style-src': ours,
+    'img-src': ["'self'", 'data:', ...imageSources],
+    'connect-src': ["'self'"],
+    'font-src': ["'self'"],
+    'object-src': ["'none'"],
+    'base-uri': ["'none'"],
+    'form-action': ["'self'", ...formTargets],
+    'frame-ancestors': ["'none'"]
+  }
+}
+
+/**
+ * The headers that helmet would set, asked for once. Helmet validates its options and builds a dozen middlewares for every
+ * request, although nothing but the nonce of a page ever differs.
+ */
+async function headersFor(options: SecurityHeadersOptions, directives: Directives): Promise<Record<string, string>> {
+  const scratch = Fastify()
+  let headers: Record<string, unknown> = {}
+  await scratch.register(helmet, helmetOptions(options, directives))
+  scratch.get('/', (_request, reply) => {
+    headers = reply.getHeaders()
+    reply.send()
+  })
+  await scratch.inject('/')
+  await scratch.close()
+
+  return {
+    ...Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [name, String(value).replaceAll(/;(?! )/g, '; ')])
+    ),
+    'permissions-policy': PERMISSIONS_POLICY,
+    'cache-control': 'no-store'
+  }
+}
+
+function helmetOptions({ hsts, hstsPreload }: SecurityHeadersOptions, directives: Directives): FastifyHelmetOptions {
+  return {
+    contentSecurityPolicy: { useDefaults: false, directives },
+    crossOriginOpenerPolicy: { policy: 'same-origin' },
+    crossOriginResourcePolicy: { policy: 'same-origin' },
+    referrerPolicy: { policy: 'strict-origin-when-cross-origin' },
+    strictTransportSecurity: hsts && { maxAge: 31_536_000, includeSubDomains: true, preload: hstsPreload },
+    xFrameOptions: { action: 'deny' },
+    xDnsPrefetchControl: { allow: false },
+    xDownloadOptions: false,
+    xPermittedCrossDomainPolicies: { permittedPolicies: 'none' }
+  }
+}
+
+export default fp(securityHeaders, { name: 'rhone-security-headers', fastify: '5.x' })

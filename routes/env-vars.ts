@@ -1,0 +1,59 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../schemas/env-vars.ts'
+import { PERMISSIONS } from '../src/domain/access.ts'
+import { deleteEnvVar, listEnvVars, setEnvVar } from '../src/domain/env-vars.ts'
+import type { SecretBox } from '../src/domain/secret-box.ts'
+import { appOf } from './lib/access.ts'
+import { changes } from './lib/change.ts'
+import { reads, writes } from './lib/policy.ts'
+
+export interface EnvVarRoutesOptions {
+  secretBox: SecretBox
+}
+
+const audited = (action: 'set' | 'delete') => ({ type: 'app', action, resource: 'env_var' }) as const
+
+const envVars: FastifyPluginCallbackTypebox<EnvVarRoutesOptions> = (app, { secretBox }, done) => {
+  const change = changes(app)
+
+  app.get('/apps/:app/env', {
+    schema: schemas.listEnvVars,
+    config: { ...reads, access: PERMISSIONS.manageEnvVars, slo: 'list' },
+    handler: async request => {
+      const { id } = await appOf(app, app.db, request)
+      return listEnvVars(app.db, id, request.query)
+    }
+  })
+
+  app.put('/apps/:app/env/:key', {
+    schema: schemas.setEnvVar,
+    config: { ...writes, access: PERMISSIONS.manageEnvVars, audit: audited('set') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const { id } = await appOf(app, tx, request)
+        const { key } = request.params
+        const { created, ...envVar } = await setEnvVar(tx, secretBox, id, key, request.body.value)
+        return {
+          status: created ? 201 : 200,
+          body: envVar,
+          audit: { resourceId: key, resourceName: key, details: { key, created } }
+        }
+      })
+  })
+
+  app.delete('/apps/:app/env/:key', {
+    schema: schemas.deleteEnvVar,
+    config: { ...writes, access: PERMISSIONS.manageEnvVars, audit: audited('delete') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const { id } = await appOf(app, tx, request)
+        const { key } = request.params
+        await deleteEnvVar(tx, id, key)
+        return { status: 204, audit: { resourceId: key, resourceName: key, details: { key } } }
+      })
+  })
+
+  done()
+}
+
+export default envVars

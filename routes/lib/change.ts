@@ -1,0 +1,45 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Audit, AuditEvent } from '../../plugins/audit/index.ts'
+import type { Idempotency } from '../../plugins/idempotency.ts'
+import type { Db } from '../../src/domain/db.ts'
+
+/** What a change did, and what to answer. */
+export interface Changed {
+  status: number
+  headers?: Record<string, string>
+  body?: object
+  /** Goes into the body of this one reply and is stored nowhere: a repeated reply is without it. */
+  shownOnce?: object
+  /** What the audit log says beyond the route's `config.audit` and what the request was found to be about. */
+  audit: Omit<AuditEvent, 'type' | 'action' | 'resource'>
+  /** Is called when the change is committed, before the client hears of it. */
+  committed?: () => void
+}
+
+/**
+ * How an app runs a change: the change itself, its row in the audit log and the record of its Idempotency-Key are one
+ * transaction, and the client hears of it when that is committed. Either concern can be left out of the server.
+ */
+export function changes(app: FastifyInstance) {
+  const once: Idempotency['run'] = app.hasDecorator('idempotency')
+    ? app.idempotency.run
+    : (_tx, _request, work) => work()
+  const record: Audit['record'] = app.hasDecorator('audit') ? app.audit.record : async () => {}
+
+  return async (request: FastifyRequest, reply: FastifyReply, run: (tx: Db) => Promise<Changed>) => {
+    let announce: Changed['committed']
+    const { status, headers, body } = await app.db.transaction(tx =>
+      once(tx, request, async () => {
+        const { audit, committed, shownOnce, ...answer } = await run(tx)
+        announce = committed
+        await record(tx, request, { ...request.routeOptions.config.audit!, ...audit })
+        return shownOnce ? { ...answer, body: { ...answer.body, ...shownOnce }, storedBody: answer.body } : answer
+      })
+    )
+    announce?.()
+    return reply
+      .code(status)
+      .headers(headers ?? {})
+      .send(body ?? undefined)
+  }
+}

@@ -1,0 +1,31 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../schemas/platform.ts'
+import { listRegions, pageOfRegions } from '../src/domain/regions.ts'
+import { cached } from './lib/cached.ts'
+import { reads } from './lib/policy.ts'
+
+const DAY = 24 * 60 * 60 * 1000
+
+const PONG = { pong: true } as const
+
+const platform: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  app.get('/ping', {
+    schema: schemas.ping,
+    config: { ...reads, access: 'public', slo: 'detail' },
+    handler: () => PONG
+  })
+
+  // The regions are data, because they come and go; without a database there is none to list.
+  if (app.hasDecorator('db')) {
+    const regions = cached(app, 'regions', DAY, () => listRegions(app.db))
+    app.get('/regions', {
+      schema: schemas.listRegions,
+      config: { ...reads, access: 'public', slo: 'list' },
+      handler: async request => pageOfRegions(await regions(), request.query)
+    })
+  }
+
+  done()
+}
+
+export default platform

@@ -1,0 +1,158 @@
+import { type Static, Type } from '@sinclair/typebox'
+import {
+  adapted,
+  Headers,
+  IdempotencyKey,
+  IdOrSlug,
+  IfMatch,
+  IfNoneMatch,
+  Name,
+  NoContent,
+  NoQuery,
+  NotModified,
+  Nullable,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
+import { errorResponses } from './error.ts'
+
+export const Slug = Type.String({
+  minLength: 3,
+  maxLength: 63,
+  pattern: '^[a-z](?:-?[a-z0-9])*$',
+  description:
+    "Names the app in URLs and in its host name; unique over all teams. Made from the app's name when absent.",
+  examples: ['hello']
+})
+
+const GithubRepo = Nullable(
+  Type.String({
+    maxLength: 140,
+    pattern: '^[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/[A-Za-z0-9_.-]{1,100}$',
+    description: 'owner/name',
+    examples: ['acme/website']
+  })
+)
+
+/** What git accepts as the name of a branch. */
+const GithubBranch = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$))[^\\p{Cc}\\p{Cs}\\s~^:?*\\[\\\\]+$',
+  examples: ['main']
+})
+const Region = Type.String({ pattern: '^[a-z]{3}$', description: 'A code of GET /api/v1/regions.', examples: ['iad'] })
+const AutoDeploy = Type.Boolean({ description: 'Whether a push to the branch deploys.' })
+
+export const App = Sent({
+  id: Uuid,
+  teamId: Uuid,
+  name: Type.String(),
+  slug: Type.String(),
+  githubRepo: Nullable(Type.String()),
+  githubBranch: Type.String(),
+  region: Type.String(),
+  autoDeploy: Type.Boolean(),
+  version: Type.Integer({ description: 'Counts the changes of the app.' }),
+  createdAt: Timestamp,
+  updatedAt: Timestamp
+})
+export type App = Static<typeof App>
+
+/** Everything of an app that can be changed. Whatever is left out takes its default: PUT replaces all of it. */
+export const AppSettings = Strict({
+  name: Name,
+  githubRepo: Type.Optional(adapted(GithubRepo, { default: null })),
+  githubBranch: Type.Optional(adapted(GithubBranch, { default: 'main' })),
+  region: Type.Optional(adapted(Region, { default: 'iad' })),
+  autoDeploy: Type.Optional(adapted(AutoDeploy, { default: true }))
+})
+export type AppSettings = Static<typeof AppSettings>
+
+/** Some of it. What is left out stays as it is, so there is no default here. */
+export const AppPatch = Strict(
+  {
+    name: Type.Optional(Name),
+    githubRepo: Type.Optional(GithubRepo),
+    githubBranch: Type.Optional(GithubBranch),
+    region: Type.Optional(Region),
+    autoDeploy: Type.Optional(AutoDeploy)
+  },
+  { minProperties: 1 }
+)
+export type AppPatch = Static<typeof AppPatch>
+
+export const NewApp = Strict({
+  ...AppSettings.properties,
+  slug: Type.Optional(Slug),
+  team: Type.Optional(
+    adapted(IdOrSlug, { description: 'The UUID or slug of its team; your personal one when absent.' })
+  )
+})
+export type NewApp = Static<typeof NewApp>
+
+const params = Strict({ app: IdOrSlug })
+const ifMatch = Headers({ 'if-match': IfMatch, 'idempotency-key': IdempotencyKey })
+
+export const listApps = {
+  operationId: 'listApps',
+  summary: 'List the apps of your teams',
+  tags: ['apps'],
+  querystring: Strict({
+    ...PageQuery,
+    team: Type.Optional(adapted(IdOrSlug, { description: 'Only the apps of this team.' }))
+  }),
+  response: { 200: Page(App), ...errorResponses }
+}
+
+export const createApp = {
+  operationId: 'createApp',
+  summary: 'Create an app',
+  tags: ['apps'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  querystring: NoQuery,
+  body: NewApp,
+  response: { 201: App, ...errorResponses }
+}
+
+export const getApp = {
+  operationId: 'getApp',
+  summary: 'Get an app',
+  tags: ['apps'],
+  headers: Headers({ 'if-none-match': IfNoneMatch }),
+  params,
+  querystring: NoQuery,
+  response: { 200: App, 304: NotModified, ...errorResponses }
+}
+
+export const replaceApp = {
+  operationId: 'replaceApp',
+  summary: "Replace an app's settings",
+  tags: ['apps'],
+  headers: ifMatch,
+  params,
+  querystring: NoQuery,
+  body: AppSettings,
+  response: { 200: App, ...errorResponses }
+}
+
+export const updateApp = {
+  ...replaceApp,
+  operationId: 'updateApp',
+  summary: "Change some of an app's settings",
+  body: AppPatch
+}
+
+export const deleteApp = {
+  operationId: 'deleteApp',
+  summary: 'Delete an app',
+  tags: ['apps'],
+  headers: ifMatch,
+  params,
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}

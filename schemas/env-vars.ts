@@ -1,0 +1,66 @@
+import { type Static, Type } from '@sinclair/typebox'
+import {
+  Headers,
+  IdempotencyKey,
+  IdOrSlug,
+  NoContent,
+  NoQuery,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp
+} from './common.ts'
+import { errorResponses } from './error.ts'
+
+export const EnvVarKey = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '^[A-Z][A-Z0-9_]*$',
+  examples: ['API_KEY']
+})
+
+/** There is no value: what was set is given to the app's machines and to nobody else. */
+export const EnvVar = Sent({ key: Type.String(), createdAt: Timestamp, updatedAt: Timestamp })
+
+export const EnvVarValue = Strict({
+  value: Type.String({
+    maxLength: 65_536,
+    pattern: '^[^\\u0000\\p{Cs}]*$',
+    description: 'Any text of up to 64 KiB in UTF-8, without NUL.'
+  })
+})
+export type EnvVarValue = Static<typeof EnvVarValue>
+
+const params = Strict({ app: IdOrSlug, key: EnvVarKey })
+const headers = Headers({ 'idempotency-key': IdempotencyKey })
+
+export const listEnvVars = {
+  operationId: 'listEnvVars',
+  summary: "List the names of an app's env vars",
+  tags: ['env vars'],
+  params: Strict({ app: IdOrSlug }),
+  querystring: Strict(PageQuery),
+  response: { 200: Page(EnvVar), ...errorResponses }
+}
+
+export const setEnvVar = {
+  operationId: 'setEnvVar',
+  summary: 'Set an env var',
+  tags: ['env vars'],
+  headers,
+  params,
+  querystring: NoQuery,
+  body: EnvVarValue,
+  response: { 200: EnvVar, 201: EnvVar, ...errorResponses }
+}
+
+export const deleteEnvVar = {
+  operationId: 'deleteEnvVar',
+  summary: 'Delete an env var',
+  tags: ['env vars'],
+  headers,
+  params,
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}

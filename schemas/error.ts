@@ -1,0 +1,20 @@
+import { type Static, Type } from '@sinclair/typebox'
+
+/** The body of every reply of 400 and above. Clients branch on `code`; the texts are for people. */
+export const ErrorEnvelope = Type.Object(
+  {
+    error: Type.Object({
+      code: Type.String({ description: 'What went wrong, from a closed list.', examples: ['VALIDATION_ERROR'] }),
+      message: Type.String({ description: 'The same in words.', examples: ['Validation error'] }),
+      detail: Type.Optional(
+        Type.String({ description: 'Which field, limit or resource.', examples: ['name: must be string'] })
+      ),
+      requestId: Type.String({ description: 'Names this request in the logs; equals X-Request-Id.' })
+    })
+  },
+  { description: 'The request failed.' }
+)
+export type ErrorEnvelope = Static<typeof ErrorEnvelope>
+
+/** Spread into the `response` of every route: `response: { 200: App, ...errorResponses }`. */
+export const errorResponses = { '4xx': ErrorEnvelope, '5xx': ErrorEnvelope } as const

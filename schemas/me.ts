@@ -1,0 +1,97 @@
+import { type Static, Type } from '@sinclair/typebox'
+import {
+  Headers,
+  IdempotencyKey,
+  Name,
+  NoContent,
+  NoQuery,
+  Nullable,
+  OneOf,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
+import { errorResponses } from './error.ts'
+
+export const Scope = OneOf(['read', 'deploy', 'admin'])
+
+export const Me = Sent({
+  id: Uuid,
+  username: Type.String(),
+  email: Nullable(Type.String()),
+  avatarUrl: Nullable(Type.String()),
+  isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }),
+  createdAt: Timestamp
+})
+
+export const getMe = {
+  operationId: 'getMe',
+  summary: 'Get your account',
+  tags: ['me'],
+  querystring: NoQuery,
+  response: { 200: Me, ...errorResponses }
+}
+
+const token = {
+  id: Uuid,
+  name: Type.String(),
+  prefix: Type.String({ description: 'How the token starts, to recognise it by.' }),
+  scopes: Type.Array(Scope),
+  expiresAt: Nullable(Timestamp),
+  lastUsedAt: Nullable(Timestamp),
+  createdAt: Timestamp
+}
+
+export const Token = Sent(token)
+
+export const CreatedToken = Sent({
+  ...token,
+  token: Type.Optional(
+    Type.String({
+      description: 'The token itself. Shown this once: a reply repeated by Idempotency-Key is without it.'
+    })
+  )
+})
+
+export const listTokens = {
+  operationId: 'listTokens',
+  summary: 'List your API tokens',
+  tags: ['me'],
+  querystring: Strict(PageQuery),
+  response: { 200: Page(Token), ...errorResponses }
+}
+
+export const NewToken = Strict({
+  name: Name,
+  scopes: Type.Array(Scope, {
+    minItems: 1,
+    maxItems: 3,
+    uniqueItems: true,
+    description: "What it may do; at most what the caller's own token may."
+  }),
+  expiresAt: Type.Optional(Type.String({ format: 'date-time', maxLength: 64, description: 'Absent: never.' }))
+})
+export type NewToken = Static<typeof NewToken>
+
+export const createToken = {
+  operationId: 'createToken',
+  summary: 'Create an API token',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  querystring: NoQuery,
+  body: NewToken,
+  response: { 201: CreatedToken, ...errorResponses }
+}
+
+export const revokeToken = {
+  operationId: 'revokeToken',
+  summary: 'Revoke an API token',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  params: Strict({ id: Uuid }),
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}

@@ -1,0 +1,98 @@
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify'
+import type { Logger } from 'pino'
+import { createLogger, lazyChildren, OneLinePerRequest } from '../plugins/logging/logger.ts'
+import { type Config, ConfigError, readTls, type SwapSetting } from './config.ts'
+import { takeOnlyJson } from './json-body.ts'
+import { type PluginModule, type Slot, slots } from './slots.ts'
+import { validatorCompiler } from './validation.ts'
+
+/** What takes a plugin's place: nothing, another plugin, or the path of a module whose default export is one. */
+export type Swaps = Readonly<Record<string, SwapSetting | PluginModule>>
+
+/**
+ * Builds the whole server out of its slots. It never listens, exits or reads the environment, so that the app under test
+ * is the app that ships.
+ *
+ * @param swaps replaces or leaves out plugins by slot name; goes before `config.swaps`
+ * @throws ConfigError when a swap names no slot or no plugin
+ * @throws Error when a plugin refuses its options
+ */
+export async function buildApp(config: Config, swaps: Swaps = {}, logger?: Logger): Promise<FastifyInstance> {
+  const replacements: Swaps = { ...config.swaps, ...swaps }
+  refuseUnknown(replacements)
+
+  const app = createKernel(config, logger ?? createLogger({ level: config.logLevel }))
+  try {
+    for (const slot of slots) await plug(app, slot, config, replacements[slot.name])
+    return app
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}
+
+/** Fastify with every option that Rhone sets; what a plugin can set is set by that plugin. */
+function createKernel(config: Config, logger: Logger): FastifyInstance {
+  const http = {
+    headersTimeout: 10_000,
+    connectionsCheckingInterval: 2_000,
+    maxHeaderSize: 16_384,
+    requireHostHeader: false
+  }
+  const app = Fastify({
+    loggerInstance: logger,
+    logController: new OneLinePerRequest(),
+    childLoggerFactory: lazyChildren,
+    ...(config.tls ? { https: { ...http, ...readTls(config.tls), minVersion: 'TLSv1.2' } } : { http }),
+    requestTimeout: 20_000,
+    keepAliveTimeout: 65_000,
+    bodyLimit: 1_048_576,
+    routerOptions: { maxParamLength: 300 },
+    pluginTimeout: 120_000,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    frameworkErrors(error, request, reply) {
+      if (app.errors) app.errors.onFrameworkError(error, request, reply)
+      else reply.send(error as never)
+    },
+    clientErrorHandler(error, socket) {
+      if (app.errors) app.errors.onClientError(error, socket)
+      else socket.destroy()
+    }
+  }) as unknown as FastifyInstance
+  app.setValidatorCompiler(validatorCompiler())
+  takeOnlyJson(app)
+  app.server.maxHeadersCount = 100
+  return app
+}
+
+async function plug(app: FastifyInstance, slot: Slot, config: Config, swap?: Swaps[string]): Promise<void> {
+  if (swap === false) return
+  const options = slot.options(config, app)
+  if (options === false) return
+  await app.register((await load(swap ?? slot.plugin)) as FastifyPluginCallback<object>, options)
+}
+
+async function load(plugin: string | PluginModule): Promise<PluginModule> {
+  if (typeof plugin !== 'string') return plugin
+  const path = resolve(plugin)
+  try {
+    const { default: replacement } = await import(pathToFileURL(path).href)
+    if (typeof replacement === 'function') return replacement
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw new ConfigError([`RHONE_SWAP: ${(error as Error).message}`])
+  }
+  throw new ConfigError([`RHONE_SWAP: ${path} has no default export that is a plugin`])
+}
+
+function refuseUnknown(replacements: Swaps): void {
+  const names = slots.map(slot => slot.name)
+  const unknown = Object.keys(replacements).filter(name => !names.includes(name))
+  if (unknown.length === 0) return
+  throw new ConfigError(
+    unknown.map(name => `RHONE_SWAP: there is no slot "${name}"; the slots are ${names.join(', ')}`)
+  )
+}

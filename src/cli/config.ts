@@ -1,0 +1,106 @@
+import { type Config, ConfigError } from '../config.ts'
+import type { Keyring } from '../keyring.ts'
+import { defineCommand } from './command.ts'
+import { facts } from './format.ts'
+
+type Printable = string | number | boolean | null
+
+/**
+ * How each setting is shown. There is a row for every key, so that a new setting does not compile until somebody has
+ * decided whether it may be seen.
+ */
+const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable | Record<string, Printable> } = {
+  environment: plain,
+  production: plain,
+  version: plain,
+  host: plain,
+  port: plain,
+  baseUrl: url => url.origin,
+  tls: tls => tls && { ...tls },
+  dataDir: plain,
+  database: ({ url, directUrl, poolMax }) => ({
+    url: withoutSecrets(url),
+    directUrl: withoutSecrets(directUrl),
+    poolMax
+  }),
+  redisUrl: withoutSecrets,
+  trustProxy: value => (typeof value === 'string' ? value : value.join(',')),
+  corsOrigins: origins => origins.join(','),
+  metricsToken: hidden,
+  logLevel: plain,
+  keys: ({ session, encryption, signing }) => ({
+    session: keyIds(session),
+    encryption: keyIds(encryption),
+    signing: keyIds(signing)
+  }),
+  rates: rates =>
+    Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),
+  drainGrace: plain,
+  swaps: swaps => Object.fromEntries(Object.entries(swaps).map(([name, swap]) => [name, swap || 'off'])),
+  client: ({ url, token }) => ({ url: withoutSecrets(url), token: hidden(token) })
+}
+
+export const configCheck = defineCommand({
+  name: 'config check',
+  summary: 'Say everything that is wrong with the environment, at once; exits with 78 if something is.',
+  async run({ config, note }) {
+    const { environment, swaps } = config()
+    await refuseUnknownSlots(Object.keys(swaps))
+    note(`the environment is complete for ${environment}`)
+    return undefined
+  }
+})
+
+export const configPrint = defineCommand({
+  name: 'config print',
+  summary: 'Print the settings that the environment amounts to, without secrets.',
+  printsData: true,
+  async run({ config }) {
+    const data = describe(config())
+    return { data, text: facts(Object.fromEntries(flatten(data))) }
+  }
+})
+
+async function refuseUnknownSlots(names: readonly string[]): Promise<void> {
+  const { slots } = await import('../slots.ts')
+  const unknown = names.filter(name => !slots.some(slot => slot.name === name))
+  if (unknown.length > 0) throw new ConfigError(unknown.map(name => `RHONE_SWAP: there is no slot "${name}"`))
+}
+
+function describe(config: Config): Record<string, Printable | Record<string, Printable>> {
+  const show = <Key extends keyof Config>(key: Key) => [key, SHOWN[key](config[key])] as const
+  return Object.fromEntries((Object.keys(SHOWN) as (keyof Config)[]).map(show))
+}
+
+function flatten(settings: ReturnType<typeof describe>): [string, string][] {
+  return Object.entries(settings).flatMap(([name, value]) =>
+    typeof value === 'object' && value !== null
+      ? Object.entries(value).map(([key, inner]): [string, string] => [`${name}.${key}`, text(inner)])
+      : [[name, text(value)] as [string, string]]
+  )
+}
+
+function text(value: Printable): string {
+  return value === null || value === '' ? '-' : String(value)
+}
+
+function plain<Value>(value: Value): Value {
+  return value
+}
+
+function hidden(secret: string | null): string | null {
+  return secret === null ? null : '(set)'
+}
+
+function keyIds(keyring: Keyring | null): string | null {
+  return keyring === null ? null : [...keyring.keys.keys()].join(',')
+}
+
+/** The host and the path are facts; user, password and parameters may all be secrets. */
+function withoutSecrets(address: string | null): string | null {
+  if (address === null) return null
+  const url = URL.parse(address)
+  return url === null
+    ? '(set)'
+    : `${url.protocol}//${url.username || url.password ? '***@' : ''}${url.host}${url.pathname}`
+}

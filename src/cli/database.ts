@@ -1,0 +1,51 @@
+import { join } from 'node:path'
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import postgres from 'postgres'
+import * as schema from '../../drizzle/schema.ts'
+import { postgresTarget } from '../../plugins/lib/postgres.ts'
+import { findEmbeddedPostgres, startEmbeddedPostgres } from '../embedded-postgres/index.ts'
+import type { Input } from './command.ts'
+
+type Host = Pick<Input, 'config' | 'note'>
+
+/**
+ * Lends a command the address of the database: the configured one, past any pooler; or the embedded one, beside the
+ * server that runs on it, and started for as long as the command takes where none does.
+ */
+export async function withDatabaseUrl<Result>(host: Host, use: (url: string) => Promise<Result>): Promise<Result> {
+  const config = host.config()
+  if (config.database.directUrl !== null) return use(config.database.directUrl)
+
+  const dataDir = join(config.dataDir, 'postgres')
+  const running = await findEmbeddedPostgres(dataDir)
+  if (running !== null) return use(running)
+
+  const own = await startEmbeddedPostgres({ dataDir, log: { info() {}, warn: host.note, error: host.note } })
+  try {
+    return await use(own.url)
+  } finally {
+    await own.stop()
+  }
+}
+
+/** Lends a command the database itself. */
+export function withDatabase<Result>(
+  host: Host,
+  use: (db: PostgresJsDatabase<typeof schema>) => Promise<Result>
+): Promise<Result> {
+  return withDatabaseUrl(host, async url => {
+    const target = postgresTarget(url)
+    const client = postgres({
+      ...target,
+      max: 1,
+      connect_timeout: 10,
+      connection: { ...target.connection, application_name: 'rhone-cli' },
+      onnotice: () => {}
+    })
+    try {
+      return await use(drizzle(client, { schema, casing: 'snake_case' }))
+    } finally {
+      await client.end({ timeout: 1 })
+    }
+  })
+}

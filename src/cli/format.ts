@@ -1,0 +1,43 @@
+import { isWritable } from '../../plugins/lib/instant.ts'
+import { UsageError } from './command.ts'
+
+/** Rows under headings, in columns as wide as their widest cell. */
+export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [headings.map(heading => heading.toUpperCase()), ...rows]
+  const widths = headings.map((_, column) => Math.max(...all.map(row => (row[column] ?? '').length)))
+  return all
+    .map(row =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd()
+    )
+    .join('\n')
+}
+
+/** Facts of one thing, a line each. */
+export function facts(entries: Readonly<Record<string, string>>): string {
+  const width = Math.max(...Object.keys(entries).map(name => name.length))
+  return Object.entries(entries)
+    .map(([name, value]) => `${name.padEnd(width)}  ${value}`)
+    .join('\n')
+}
+
+const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** A moment to come: a time from now (`90s`, `30m`, `12h`, `30d`) or a date as ISO 8601 writes it. */
+export function parseMoment(text: string, now = Date.now()): string {
+  const [, amount, unit] = /^(\d+)([smhd])$/.exec(text) ?? []
+  const at = amount && unit ? now + Number(amount) * UNITS[unit]! : isIsoDate(text) ? Date.parse(text) : Number.NaN
+  if (!isWritable(at))
+    throw new UsageError(
+      `"${text}" is no moment; give a time from now such as 30m, or a date such as 2030-01-31T18:00:00Z`
+    )
+  if (at <= now) throw new UsageError(`"${text}" is in the past`)
+  return new Date(at).toISOString()
+}
+
+/** `Date.parse` alone would take "7" for a year and "may" for a month. */
+function isIsoDate(text: string): boolean {
+  return /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(text)
+}

@@ -1,0 +1,31 @@
+import type { Command, Option } from './command.ts'
+
+export function overview(commands: readonly Command[]): string {
+  const width = Math.max(...commands.map(command => command.name.length))
+  const rows = commands.map(command => `  ${command.name.padEnd(width)}  ${command.summary}`)
+  return ['usage: rhone <command> [options]', '', ...rows, '', 'rhone <command> --help tells its options.', ''].join(
+    '\n'
+  )
+}
+
+export function helpOf(command: Command): string {
+  const options: Record<string, Option> = { ...command.options }
+  if (command.printsData) options.json = { type: 'boolean', description: 'Print the data as JSON.' }
+  options.help = { type: 'boolean', description: 'Print this.' }
+
+  const left = Object.entries(options).map(([name, option]) => flag(name, option))
+  const width = Math.max(...left.map(text => text.length))
+  return [
+    `usage: rhone ${[command.name, ...(command.args ?? []), '[options]'].join(' ')}`,
+    '',
+    `${command.summary}`,
+    '',
+    ...Object.values(options).map((option, row) => `  ${left[row]?.padEnd(width)}  ${option.description}`),
+    ''
+  ].join('\n')
+}
+
+function flag(name: string, option: Option): string {
+  const value = option.type === 'string' ? ` ${option.value ?? '<text>'}` : ''
+  return `--${name}${value}${option.multiple ? ' ...' : ''}`
+}

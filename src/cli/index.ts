@@ -1,0 +1,29 @@
+import type { Command } from './command.ts'
+import { configCheck, configPrint } from './config.ts'
+import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.ts'
+import { migrate } from './migrate.ts'
+import { openapi } from './openapi.ts'
+import { operatorGrant, operatorRevoke } from './operator.ts'
+import { secretsGenerate } from './secrets.ts'
+import { serve } from './serve.ts'
+import { smoke } from './smoke.ts'
+import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
+
+/** Every command, in the order in which the help lists them. */
+export const commands: readonly Command[] = [
+  serve,
+  migrate,
+  tokenCreate,
+  tokenList,
+  tokenRevoke,
+  operatorGrant,
+  operatorRevoke,
+  maintenanceOn,
+  maintenanceOff,
+  maintenanceStatus,
+  secretsGenerate,
+  configCheck,
+  configPrint,
+  openapi,
+  smoke
+]

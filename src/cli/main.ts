@@ -1,0 +1,125 @@
+import { parseArgs } from 'node:util'
+import { ConfigError, Environment, loadConfig, type Variables } from '../config.ts'
+import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
+import { helpOf, overview } from './help.ts'
+import { commands } from './index.ts'
+
+export interface Io {
+  /** Data, and nothing else. */
+  readonly stdout: (text: string) => void
+  /** Everything that people read: notes, problems. */
+  readonly stderr: (text: string) => void
+  readonly environment: () => Variables
+}
+
+const EXIT = { done: 0, failed: 1, usage: 2, config: ConfigError.exitCode } as const
+
+const COMMON_OPTIONS = { help: { type: 'boolean', short: 'h' }, json: { type: 'boolean' } } as const
+
+/** Runs one command line. @returns the exit code */
+export async function main(args: readonly string[], io: Io): Promise<number> {
+  const [first = 'help'] = args
+  if (first === '--version') {
+    io.stdout(`${Environment.properties.RHONE_VERSION.default}\n`)
+    return EXIT.done
+  }
+  const command = find(args)
+  if (command === undefined) return orient(args, io)
+
+  try {
+    return await run(command, args.slice(command.name.split(' ').length), io)
+  } catch (error) {
+    return report(error, command, io)
+  }
+}
+
+function find(args: readonly string[]): Command | undefined {
+  const typed = [args.slice(0, 2).join(' '), args[0]]
+  return commands.find(command => typed.includes(command.name))
+}
+
+/** No command was named: that is right when help was asked for, and wrong otherwise. */
+function orient(args: readonly string[], io: Io): number {
+  const words = args.filter(arg => !['help', '--help', '-h'].includes(arg))
+  const asked = words.length < args.length || args.length === 0
+  const named = find(words)
+  if (asked && named !== undefined) {
+    io.stdout(helpOf(named))
+    return EXIT.done
+  }
+  const group = commands.filter(command => command.name.startsWith(`${words[0]} `))
+  if (asked && (words.length === 0 || group.length > 0)) {
+    io.stdout(overview(group.length > 0 ? group : commands))
+    return EXIT.done
+  }
+  io.stderr(
+    `rhone: there is no command "${words.slice(0, 2).join(' ')}"\n\n${overview(group.length > 0 ? group : commands)}`
+  )
+  return EXIT.usage
+}
+
+async function run(command: Command, args: readonly string[], io: Io): Promise<number> {
+  const { values, positionals } = parse(command, args)
+  if (values.help) {
+    io.stdout(helpOf(command))
+    return EXIT.done
+  }
+  checkArgs(command, positionals)
+
+  const input: Input = {
+    args: positionals,
+    options: values as Input['options'],
+    config: () => loadConfig(io.environment()),
+    note: text => io.stderr(`${text}\n`)
+  }
+  const output = await command.run(input)
+  if (output !== undefined) io.stdout(render(output, values.json === true))
+  return output?.failed ? EXIT.failed : EXIT.done
+}
+
+function parse(command: Command, args: readonly string[]) {
+  const { help, json } = COMMON_OPTIONS
+  const options = { ...command.options, help, ...(command.printsData && { json }) }
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true })
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}
+
+function checkArgs(command: Command, given: readonly string[]): void {
+  const wanted = command.args ?? []
+  const missing = wanted[given.length]
+  if (missing !== undefined) throw new UsageError(`${missing} is missing`)
+  if (given.length > wanted.length) throw new UsageError(`"${given[wanted.length]}" is one argument too many`)
+}
+
+function render({ data, text }: Output, json: boolean): string {
+  const rendered = json ? JSON.stringify(data, null, 2) : text
+  return rendered === '' ? '' : `${rendered}\n`
+}
+
+function report(error: unknown, command: Command, io: Io): number {
+  if (error instanceof UsageError) {
+    io.stderr(`rhone: ${error.message}\n\n${helpOf(command)}`)
+    return EXIT.usage
+  }
+  if (error instanceof CommandError || error instanceof ConfigError) {
+    io.stderr(`rhone: ${error.message}\n`)
+    return error instanceof ConfigError ? EXIT.config : EXIT.failed
+  }
+  io.stderr(`rhone: ${isBug(error) ? error.stack : explain(error)}\n`)
+  return EXIT.failed
+}
+
+/** What our own code throws by mistake; only then is the place of interest. */
+function isBug(error: unknown): error is Error {
+  return error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError
+}
+
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const message = error.message || String((error as NodeJS.ErrnoException).code ?? error.name)
+  const cause = error.cause === undefined ? '' : explain(error.cause)
+  return message.includes(cause) ? message : `${message}: ${cause}`
+}

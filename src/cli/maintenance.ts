@@ -1,0 +1,112 @@
+import type { MaintenanceChange, MaintenanceState } from '../../plugins/maintenance/index.ts'
+import { createClient, Unreachable } from './client.ts'
+import { CommandError, defineCommand, type Input, type Output, UsageError } from './command.ts'
+import { facts, parseMoment } from './format.ts'
+
+/** How the state is read and changed: through a server, or past all servers. */
+export interface Switch {
+  read(): Promise<MaintenanceState>
+  change(change: MaintenanceChange): Promise<MaintenanceState>
+}
+export type Host = Pick<Input, 'config' | 'note'>
+
+const PATH = '/admin/maintenance'
+
+const direct = {
+  type: 'boolean',
+  description: 'Speak to the database instead of a server, for when none answers.'
+} as const
+
+export const maintenanceOn = defineCommand({
+  name: 'maintenance on',
+  summary: 'Close the platform to all but probes, scrapes, webhooks and operators.',
+  options: {
+    message: { type: 'string', value: '<text>', description: 'What visitors are told, beside the usual.' },
+    until: { type: 'string', value: '<moment>', description: 'When it reopens by itself: 30m, or a date.' },
+    'retry-after': {
+      type: 'string',
+      value: '<seconds>',
+      description: 'When visitors are told to come back, while no end is set. Default: 300.'
+    },
+    direct
+  },
+  printsData: true,
+  async run(input) {
+    const { message, until, direct, 'retry-after': retryAfter } = input.options
+    const change = {
+      enabled: true,
+      ...(message !== undefined && { message }),
+      ...(retryAfter !== undefined && { retryAfter: parseSeconds(retryAfter) }),
+      ...(until !== undefined && { until: parseMoment(until) })
+    }
+    return operate(input, direct, to => to.change(change))
+  }
+})
+
+export const maintenanceOff = defineCommand({
+  name: 'maintenance off',
+  summary: 'Open the platform again.',
+  options: { direct },
+  printsData: true,
+  async run(input) {
+    return operate(input, input.options.direct, to => to.change({ enabled: false }))
+  }
+})
+
+export const maintenanceStatus = defineCommand({
+  name: 'maintenance status',
+  summary: 'Say whether the platform is closed.',
+  options: { direct },
+  printsData: true,
+  async run(input) {
+    return operate(input, input.options.direct, to => to.read())
+  }
+})
+
+async function switchFor(host: Host, direct = false): Promise<Switch> {
+  if (!direct) return serverSwitch(host)
+  const { directSwitch } = await import('./maintenance-direct.ts')
+  return directSwitch(host)
+}
+
+function serverSwitch(host: Host): Switch {
+  const client = createClient(host.config())
+  return {
+    read: () => client.request('GET', PATH),
+    change: change => client.request('POST', PATH, change)
+  }
+}
+
+/** Uses the switch; where no server answers, says what else can be done. */
+async function operate(
+  host: Host,
+  direct: boolean | undefined,
+  use: (to: Switch) => Promise<MaintenanceState>
+): Promise<Output> {
+  try {
+    return show(await use(await switchFor(host, direct)))
+  } catch (error) {
+    if (!(error instanceof Unreachable)) throw error
+    throw new CommandError(`${error.message}\nWith --direct, this command speaks to the database instead.`)
+  }
+}
+
+function show(state: MaintenanceState): Output {
+  const { enabled, message, retryAfter, until, since, by } = state
+  const text = facts({
+    platform: enabled ? 'closed' : 'open',
+    message: message ?? '-',
+    'retry after': `${retryAfter} s`,
+    until: until ?? '-',
+    since: since ?? '-',
+    by: by ?? '-'
+  })
+  return { data: state, text }
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text)
+  if (!/^\d+$/.test(text) || seconds < 1 || seconds > 86_400)
+    throw new UsageError(`--retry-after: "${text}" is not a number of seconds from 1 to 86400`)
+  return seconds
+}

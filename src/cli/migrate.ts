@@ -1,0 +1,15 @@
+import { defineCommand } from './command.ts'
+import { facts } from './format.ts'
+
+export const migrate = defineCommand({
+  name: 'migrate',
+  summary: 'Bring the database up to the schema of this version; changes nothing when it is.',
+  printsData: true,
+  async run(input) {
+    const { withDatabaseUrl } = await import('./database.ts')
+    const { migrate: bringUp } = await import('../../drizzle/migrate.ts')
+    const report = await withDatabaseUrl(input, url => bringUp({ url }))
+    const listed = (names: readonly string[]) => names.join(', ') || 'none'
+    return { data: report, text: facts({ applied: listed(report.applied), 'indexes built': listed(report.indexed) }) }
+  }
+})

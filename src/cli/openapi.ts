@@ -1,0 +1,33 @@
+import type { Config } from '../config.ts'
+import { generateKey, parseKeyring } from '../keyring.ts'
+import { defineCommand } from './command.ts'
+
+export const openapi = defineCommand({
+  name: 'openapi',
+  summary: 'Print the description of the API (OpenAPI 3.1, JSON), out of the routes and without a database.',
+  printsData: true,
+  async run({ config }) {
+    const { buildApp } = await import('../app.ts')
+    const app = await buildApp(withoutServices(config()))
+    try {
+      await app.ready()
+      const document = app.swagger()
+      return { data: document, text: JSON.stringify(document, null, 2) }
+    } finally {
+      await app.close()
+    }
+  }
+})
+
+/** Nothing is asked of what is not there: a server whose database is away describes itself all the same. */
+function withoutServices(config: Config): Config {
+  const nowhere = 'postgres://none:none@127.0.0.1:1/none'
+  const key = () => parseKeyring(generateKey())
+  return {
+    ...config,
+    logLevel: 'silent',
+    redisUrl: null,
+    database: { ...config.database, url: nowhere, directUrl: nowhere },
+    keys: { session: key(), encryption: key(), signing: key() }
+  }
+}

@@ -1,0 +1,33 @@
+import { commandLineActor } from './actor.ts'
+import { defineCommand, type Input } from './command.ts'
+
+const args = ['<user>']
+
+export const operatorGrant = defineCommand({
+  name: 'operator grant',
+  summary: 'Make a user, by name or id, an operator of the whole platform.',
+  args,
+  async run(input) {
+    const user = await change(input, 'grantOperator')
+    input.note(`${user.username} (${user.id}) is an operator`)
+    return undefined
+  }
+})
+
+export const operatorRevoke = defineCommand({
+  name: 'operator revoke',
+  summary: 'Make an operator an ordinary user, on every instance within seconds; never the last one.',
+  args,
+  async run(input) {
+    const user = await change(input, 'revokeOperator')
+    input.note(`${user.username} (${user.id}) is no operator`)
+    return undefined
+  }
+})
+
+/** In the database, because the first operator of all cannot be made by another one over HTTP. */
+async function change(input: Input, how: 'grantOperator' | 'revokeOperator') {
+  const { withDatabase } = await import('./database.ts')
+  const operators = await import('../domain/operators.ts')
+  return withDatabase(input, db => operators[how](db, input.args[0]!, { name: commandLineActor() }))
+}

@@ -1,0 +1,70 @@
+import { createClient, listAll } from './client.ts'
+import { defineCommand } from './command.ts'
+import { facts, parseMoment, table } from './format.ts'
+
+interface Token {
+  readonly id: string
+  readonly name: string
+  readonly prefix: string
+  readonly scopes: readonly string[]
+  readonly expiresAt: string | null
+  readonly lastUsedAt: string | null
+}
+
+const PATH = '/api/v1/me/tokens'
+
+export const tokenCreate = defineCommand({
+  name: 'token create',
+  summary: 'Make an API token of your own and print it, this once.',
+  args: ['<name>'],
+  options: {
+    scope: {
+      type: 'string',
+      multiple: true,
+      value: 'read|deploy|admin',
+      description: 'What it may do; repeat for more than one. Default: read.'
+    },
+    expires: { type: 'string', value: '<moment>', description: 'When it ends: 30d, or a date. Default: never.' }
+  },
+  printsData: true,
+  async run({ args, options, config, note }) {
+    const expiresAt = options.expires === undefined ? undefined : parseMoment(options.expires)
+    const created = await createClient(config()).request<Token & { token: string }>('POST', PATH, {
+      name: args[0],
+      scopes: options.scope ?? ['read'],
+      ...(expiresAt && { expiresAt })
+    })
+    note(facts({ id: created.id, scopes: created.scopes.join(' '), expires: created.expiresAt ?? 'never' }))
+    note('The token is not kept anywhere in the clear: this is the only time you see it.')
+    return { data: created, text: created.token }
+  }
+})
+
+export const tokenList = defineCommand({
+  name: 'token list',
+  summary: 'List your API tokens.',
+  printsData: true,
+  async run({ config }) {
+    const tokens = await listAll<Token>(createClient(config()), PATH)
+    const rows = tokens.map(token => [
+      token.id,
+      token.name,
+      `${token.prefix}...`,
+      token.scopes.join(' '),
+      token.expiresAt ?? 'never',
+      token.lastUsedAt ?? 'never'
+    ])
+    return { data: tokens, text: table(['id', 'name', 'token', 'scopes', 'expires', 'last used'], rows) }
+  }
+})
+
+export const tokenRevoke = defineCommand({
+  name: 'token revoke',
+  summary: 'Revoke one of your API tokens, on every instance within seconds.',
+  args: ['<id>'],
+  async run({ args, config, note }) {
+    await createClient(config()).request('DELETE', `${PATH}/${encodeURIComponent(args[0]!)}`)
+    note(`revoked ${args[0]}`)
+    return undefined
+  }
+})

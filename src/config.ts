@@ -1,0 +1,305 @@
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { resolve } from 'node:path'
+import { createSecureContext } from 'node:tls'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import packageJson from '../package.json' with { type: 'json' }
+import { postgresTarget } from '../plugins/lib/postgres.ts'
+import { parseRate, type Rate } from '../plugins/rate-limit/rate.ts'
+import { redisTarget } from '../plugins/redis/target.ts'
+import { type Keyring, parseKeyring } from './keyring.ts'
+
+const text = (description: string, options: object = {}) => Type.String({ minLength: 1, description, ...options })
+const optional = <Schema extends TSchema>(schema: Schema) => Type.Optional(schema)
+const rate = (fallback: string, description: string) =>
+  text(`${description} Rate per unit : burst.`, { default: fallback })
+
+/** Every variable that the server and its command line read. `.env.example` lists the same keys. */
+export const Environment = Type.Object({
+  ENVIRONMENT: Type.Union([Type.Literal('development'), Type.Literal('staging'), Type.Literal('production')], {
+    default: 'development',
+    description: 'Staging and production refuse to boot on missing or placeholder secrets and unsafe settings.'
+  }),
+  HOST: optional(text('The address to listen on; 127.0.0.1 in development, 0.0.0.0 otherwise.')),
+  PORT: Type.Integer({
+    default: 8080,
+    minimum: 0,
+    maximum: 65_535,
+    description: 'The port to listen on; 0 picks one.'
+  }),
+  BASE_URL: optional(text('Where clients reach the server. https turns on HSTS and Secure cookies.')),
+  TLS_CERT_FILE: optional(text('PEM certificate chain: serve HTTPS without a proxy. Read again on SIGHUP.')),
+  TLS_KEY_FILE: optional(text('PEM private key of TLS_CERT_FILE.')),
+  DATA_DIR: text('The embedded database and local state.', { default: '.rhone' }),
+  DATABASE_URL: optional(text('PostgreSQL; an embedded one under DATA_DIR when unset.')),
+  DATABASE_DIRECT_URL: optional(text('PostgreSQL past a transaction pooler, for migrations and LISTEN.')),
+  DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
+  REDIS_URL: optional(text('Redis or Valkey, for limits and cache shared by all instances.')),
+  TRUST_PROXY: text('none, fly, or the CIDRs of the proxies whose X-Forwarded-For is believed.', { default: 'none' }),
+  CORS_ORIGINS: optional(text('Exact origins that browsers may call the API from.')),
+  METRICS_TOKEN: optional(text('Bearer token of /metrics; when unset, loopback only and in development only.')),
+  LOG_LEVEL: Type.Union(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map(level => Type.Literal(level)),
+    { default: 'info', description: 'The least severe level that is logged.' }
+  ),
+  SESSION_KEYS: optional(text('Keyring for sessions: id:base64,id:base64, newest first.')),
+  ENCRYPTION_KEYS: optional(text('Keyring for stored secrets.')),
+  SIGNING_KEYS: optional(text('Keyring for signed access tokens.')),
+  RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
+  RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),
+  RATE_LIMIT_DEPLOY: rate('10/m:5', 'Deploying, by address.'),
+  RATE_LIMIT_WEBHOOK: rate('100/s:500', 'Incoming webhooks, by address.'),
+  RATE_LIMIT_STRICT: rate('0.1/s:5', 'Sensitive operations, by address.'),
+  RATE_LIMIT_USER: rate('100/s:200', 'All requests of one user.'),
+  DRAIN_GRACE: optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 120,
+      description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
+    })
+  ),
+  RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
+  RHONE_VERSION: text('The version that replies and metrics name.', { default: packageJson.version }),
+  RHONE_URL: optional(text('Command line: the server to speak to; the local one when unset.')),
+  RHONE_TOKEN: optional(text('Command line: the API token; DATA_DIR/operator-token when unset.'))
+})
+type Environment = Static<typeof Environment>
+export type Variables = Readonly<Record<string, string | undefined>>
+
+/** `false` leaves a plugin out; a string is the path of the module that takes its place. */
+export type SwapSetting = false | string
+
+export interface Config {
+  readonly environment: Environment['ENVIRONMENT']
+  /** Staging is production, too: whatever protects the one is on in the other. */
+  readonly production: boolean
+  readonly version: string
+  readonly host: string
+  readonly port: number
+  readonly baseUrl: URL
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | null
+  readonly dataDir: string
+  readonly database: { readonly url: string | null; readonly directUrl: string | null; readonly poolMax: number }
+  readonly redisUrl: string | null
+  readonly trustProxy: 'none' | 'fly' | readonly string[]
+  readonly corsOrigins: readonly string[]
+  readonly metricsToken: string | null
+  readonly logLevel: string
+  /** Null in development when unset: the process edge then makes keys of its own and keeps them. */
+  readonly keys: {
+    readonly session: Keyring | null
+    readonly encryption: Keyring | null
+    readonly signing: Keyring | null
+  }
+  readonly rates: Readonly<Record<RateClass, Rate>>
+  /** Seconds. */
+  readonly drainGrace: number
+  readonly swaps: Readonly<Record<string, SwapSetting>>
+  readonly client: { readonly url: string | null; readonly token: string | null }
+}
+export type RateClass = 'general' | 'auth' | 'deploy' | 'webhook' | 'strict' | 'user'
+
+/** Everything that is wrong with the environment, at once. The process exits with 78 (EX_CONFIG of sysexits). */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  static readonly exitCode = 78
+  readonly problems: readonly string[]
+  constructor(problems: readonly string[]) {
+    super(`the environment is not usable:\n${problems.map(problem => `  ${problem}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+/** The process's environment, with `.env` of the working directory beneath it in development. */
+export function readEnvironment(): Variables {
+  if ((process.env.ENVIRONMENT ?? 'development') === 'development') {
+    try {
+      process.loadEnvFile('.env')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+  }
+  return process.env
+}
+
+/** @throws ConfigError that names every variable that is wrong, and why */
+export function loadConfig(variables: Variables): Config {
+  const problems: string[] = []
+  const env = checkTypes(resolveFiles(variables, problems), problems)
+
+  const attempt = <T>(name: keyof Environment, parse: (value: string) => T): T | null => {
+    const value = env[name]
+    if (value === undefined) return null
+    try {
+      return parse(String(value))
+    } catch (error) {
+      problems.push(`${name}: ${(error as Error).message}`)
+      return null
+    }
+  }
+
+  const production = env.ENVIRONMENT !== 'development'
+  const parsed = {
+    baseUrl: attempt('BASE_URL', parseBaseUrl),
+    trustProxy: attempt('TRUST_PROXY', parseTrustProxy),
+    corsOrigins: attempt('CORS_ORIGINS', parseOrigins),
+    swaps: attempt('RHONE_SWAP', parseSwaps),
+    session: attempt('SESSION_KEYS', parseKeyring),
+    encryption: attempt('ENCRYPTION_KEYS', parseKeyring),
+    signing: attempt('SIGNING_KEYS', parseKeyring),
+    general: attempt('RATE_LIMIT_GENERAL', parseRate),
+    auth: attempt('RATE_LIMIT_AUTH', parseRate),
+    deploy: attempt('RATE_LIMIT_DEPLOY', parseRate),
+    webhook: attempt('RATE_LIMIT_WEBHOOK', parseRate),
+    strict: attempt('RATE_LIMIT_STRICT', parseRate),
+    user: attempt('RATE_LIMIT_USER', parseRate)
+  }
+  attempt('DATABASE_URL', postgresTarget)
+  attempt('DATABASE_DIRECT_URL', postgresTarget)
+  attempt('REDIS_URL', redisTarget)
+  if ((env.TLS_CERT_FILE === undefined) !== (env.TLS_KEY_FILE === undefined))
+    problems.push('TLS_CERT_FILE and TLS_KEY_FILE: give both or neither')
+  else if (env.TLS_CERT_FILE && env.TLS_KEY_FILE)
+    attempt('TLS_CERT_FILE', () =>
+      createSecureContext(readTls({ certFile: env.TLS_CERT_FILE!, keyFile: env.TLS_KEY_FILE! }))
+    )
+  if (production) problems.push(...productionProblems(env, parsed.corsOrigins ?? []))
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  const scheme = env.TLS_CERT_FILE === undefined ? 'http' : 'https'
+  return Object.freeze({
+    environment: env.ENVIRONMENT,
+    production,
+    version: env.RHONE_VERSION,
+    host: env.HOST ?? (production ? '0.0.0.0' : '127.0.0.1'),
+    port: env.PORT,
+    baseUrl: parsed.baseUrl ?? new URL(`${scheme}://localhost:${env.PORT}`),
+    tls: env.TLS_CERT_FILE && env.TLS_KEY_FILE ? { certFile: env.TLS_CERT_FILE, keyFile: env.TLS_KEY_FILE } : null,
+    dataDir: resolve(env.DATA_DIR),
+    database: {
+      url: env.DATABASE_URL ?? null,
+      directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
+      poolMax: env.DATABASE_POOL_MAX
+    },
+    redisUrl: env.REDIS_URL ?? null,
+    trustProxy: parsed.trustProxy ?? 'none',
+    corsOrigins: parsed.corsOrigins ?? [],
+    metricsToken: env.METRICS_TOKEN ?? null,
+    logLevel: env.LOG_LEVEL,
+    keys: { session: parsed.session, encryption: parsed.encryption, signing: parsed.signing },
+    rates: {
+      general: parsed.general!,
+      auth: parsed.auth!,
+      deploy: parsed.deploy!,
+      webhook: parsed.webhook!,
+      strict: parsed.strict!,
+      user: parsed.user!
+    },
+    drainGrace: env.DRAIN_GRACE ?? (production ? 5 : 0),
+    swaps: parsed.swaps ?? {},
+    client: { url: env.RHONE_URL ?? null, token: env.RHONE_TOKEN ?? null }
+  })
+}
+
+/** @throws Error when a file cannot be read */
+export function readTls(files: NonNullable<Config['tls']>): { cert: Buffer; key: Buffer } {
+  return { cert: readFileSync(files.certFile), key: readFileSync(files.keyFile) }
+}
+
+/** The variables this schema knows, where `X_FILE` names the file that holds `X`; an empty one counts as unset. */
+function resolveFiles(variables: Variables, problems: string[]): Record<string, string> {
+  const values: Record<string, string> = {}
+  for (const name of Object.keys(Environment.properties)) {
+    const file = variables[`${name}_FILE`]
+    if (variables[name]) values[name] = variables[name]
+    if (!file || `${name}_FILE` in Environment.properties) continue
+    if (variables[name]) {
+      problems.push(`${name}: is given twice, as ${name} and as ${name}_FILE`)
+      continue
+    }
+    try {
+      values[name] = readFileSync(file, 'utf8').trim()
+    } catch (error) {
+      problems.push(`${name}_FILE: cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    }
+  }
+  return values
+}
+
+function checkTypes(values: Record<string, string>, problems: string[]): Environment {
+  const env = Value.Default(Environment, Value.Convert(Environment, values))
+  for (const { path, message, schema } of Value.Errors(Environment, env)) {
+    const choices = schema.anyOf?.map((option: { const: string }) => option.const).join(', ')
+    problems.push(`${path.slice(1)}: ${choices ? `must be one of ${choices}` : message.toLowerCase()}`)
+  }
+  return env as Environment
+}
+
+function productionProblems(env: Environment, origins: readonly string[]): string[] {
+  const problems: string[] = []
+  for (const name of ['DATABASE_URL', 'SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'] as const)
+    if (env[name] === undefined) problems.push(`${name}: is required in ${env.ENVIRONMENT}`)
+
+  for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL', 'METRICS_TOKEN'] as const)
+    if (/change.?me|placeholder|replace.?me|<[^>]*>|^x+$/i.test(env[name] ?? ''))
+      problems.push(`${name}: is still a placeholder`)
+  for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL'] as const)
+    if (env[name] !== undefined && !/[?&]sslmode=(require|verify-ca|verify-full)(&|$)/.test(env[name]))
+      problems.push(`${name}: must use TLS; add sslmode=verify-full`)
+  if (env.METRICS_TOKEN !== undefined && env.METRICS_TOKEN.length < 16)
+    problems.push('METRICS_TOKEN: must be at least 16 characters')
+  if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !/\/\/[^@/]*:[^@/]+@/.test(env.REDIS_URL))
+    problems.push('REDIS_URL: a remote Redis needs a password, or rediss://')
+  for (const origin of origins)
+    if (!origin.startsWith('https://') || isLoopback(origin))
+      problems.push(`CORS_ORIGINS: ${origin} is not an https origin of another host`)
+  return problems
+}
+
+function isLoopback(url: string): boolean {
+  return /\/\/([^@/]*@)?(localhost|127\.\d+\.\d+\.\d+|\[::1\])(?=[:/]|$)/.test(url)
+}
+
+function list(value: string): string[] {
+  return value
+    .split(',')
+    .map(part => part.trim())
+    .filter(Boolean)
+}
+
+function parseBaseUrl(value: string): URL {
+  const url = URL.parse(value)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
+  if (url.pathname !== '/' || url.search || url.hash) throw new Error('must have no path, query or fragment')
+  return url
+}
+
+function parseTrustProxy(value: string): Config['trustProxy'] {
+  if (value === 'none' || value === 'fly') return value
+  const blocks = list(value)
+  for (const block of blocks) {
+    const [address = '', prefix = ''] = block.split('/')
+    const bits = isIP(address) === 6 ? 128 : 32
+    if (isIP(address) === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits)
+      throw new Error(`"${block}" is not a CIDR; give none, fly, or CIDRs such as 10.0.0.0/8`)
+  }
+  return blocks
+}
+
+function parseOrigins(value: string): string[] {
+  const origins = list(value)
+  const inexact = origins.filter(origin => !/^https?:\/\//.test(origin) || URL.parse(origin)?.origin !== origin)
+  if (inexact.length === 0) return origins
+  throw new Error(`${inexact.join(' and ')}: not an exact origin such as https://app.example.com`)
+}
+
+function parseSwaps(value: string): Record<string, SwapSetting> {
+  return Object.fromEntries(
+    list(value).map(entry => {
+      const [name, target] = entry.split('=', 2)
+      if (!name || !target) throw new Error(`"${entry}" must be name=off or name=./module.ts`)
+      return [name, target === 'off' ? false : target]
+    })
+  )
+}

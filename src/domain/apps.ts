@@ -1,0 +1,117 @@
+import { and, desc, eq, type SQL, sql } from 'drizzle-orm'
+import { apps, teamMembers } from '../../drizzle/schema.ts'
+import { errors } from '../../plugins/lib/errors.ts'
+import { type App, appFields } from './access.ts'
+import { type Db, statement, violatedConstraint } from './db.ts'
+import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from './page.ts'
+import { requireRegion } from './regions.ts'
+import { isReserved, slugify, withSuffix } from './slug.ts'
+
+/** What can be changed of an app. */
+export interface AppChanges {
+  name?: string
+  githubRepo?: string | null
+  githubBranch?: string
+  region?: string
+  autoDeploy?: boolean
+}
+
+export interface NewApp extends AppChanges {
+  name: string
+  slug?: string
+}
+
+const SLUG_ATTEMPTS = 6
+const DEFAULT_REGION = 'iad'
+
+const team = sql.placeholder('team')
+
+const appsOfUser = statement(db =>
+  db
+    .select({ ...appFields, at: microseconds(apps.createdAt) })
+    .from(teamMembers)
+    .innerJoin(apps, eq(apps.teamId, teamMembers.teamId))
+    .where(
+      and(
+        eq(teamMembers.userId, sql.placeholder('user')),
+        sql`(${team}::uuid is null or ${apps.teamId} = ${team}::uuid)`,
+        afterBoundCursor(apps)
+      )
+    )
+    .orderBy(desc(apps.createdAt), desc(apps.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('apps_of_user')
+)
+
+/** The apps of a user's teams, or of one of them, newest first. */
+export async function listApps(db: Db, userId: string, request: PageRequest & { teamId?: string }): Promise<Page<App>> {
+  const { teamId = null, ...page } = request
+  const rows = await appsOfUser(db).execute({ user: userId, team: teamId, ...pageValues(page) })
+  return toPage(rows, page.limit)
+}
+
+/**
+ * Creates an app. Its slug is the one asked for, or one made from its name. Which of two simultaneous requests gets a
+ * slug is decided by the unique index alone.
+ */
+export async function createApp(db: Db, teamId: string, { slug, ...settings }: NewApp): Promise<App> {
+  if (slug !== undefined && isReserved(slug)) throw errors.validation('slug', `"${slug}" is reserved`)
+  await requireRegion(db, settings.region ?? DEFAULT_REGION)
+
+  for (const candidate of slug === undefined ? candidates(settings.name) : [slug]) {
+    const app = await insertApp(db, { ...tidy(settings), name: settings.name.trim(), teamId, slug: candidate })
+    if (app !== undefined) return app
+  }
+  throw errors.conflict(slug === undefined ? 'No free slug was found for this name' : `The slug "${slug}" is taken`)
+}
+
+function* candidates(name: string): Generator<string> {
+  const slug = slugify(name)
+  if (!isReserved(slug)) yield slug
+  for (let attempt = 1; attempt < SLUG_ATTEMPTS; attempt++) yield withSuffix(slug)
+}
+
+/** Nothing is returned when the slug is taken, also by a transaction that has yet to commit: the insert waits for it. */
+async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App | undefined> {
+  try {
+    const [app] = await db.insert(apps).values(values).onConflictDoNothing({ target: apps.slug }).returning(appFields)
+    return app
+  } catch (error) {
+    if (violatedConstraint(error) === 'apps_team_id_teams_id_fk') throw errors.notFound('team')
+    throw error
+  }
+}
+
+/**
+ * Changes an app and counts its version up.
+ *
+ * @param version the version that the app must still have; absent: whichever it has
+ */
+export async function changeApp(db: Db, app: App, changes: AppChanges, version?: number): Promise<App> {
+  if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
+  const [changed] = await db
+    .update(apps)
+    .set({ ...tidy(changes), version: sql`${apps.version} + 1` })
+    .where(unchanged(app, version))
+    .returning(appFields)
+  return changed ?? refuse(version)
+}
+
+/** Deletes an app with everything that belongs to it. */
+export async function deleteApp(db: Db, app: App, version?: number): Promise<void> {
+  const deleted = await db.delete(apps).where(unchanged(app, version)).returning({ id: apps.id })
+  if (deleted.length === 0) refuse(version)
+}
+
+function unchanged(app: App, version: number | undefined): SQL | undefined {
+  return and(eq(apps.id, app.id), version === undefined ? undefined : eq(apps.version, version))
+}
+
+/** Another request was faster since the app was read. */
+function refuse(version: number | undefined): never {
+  throw version === undefined ? errors.notFound('app') : errors.preconditionFailed()
+}
+
+function tidy<Changes extends AppChanges>(changes: Changes): Changes {
+  return changes.name === undefined ? changes : { ...changes, name: changes.name.trim() }
+}

@@ -1,0 +1,53 @@
+import { randomInt } from 'node:crypto'
+
+const MIN = 3
+const MAX = 63
+const SUFFIX_LENGTH = 4
+const SUFFIX_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
+
+/** Host names that the platform needs for itself, or that would pass for it. */
+const RESERVED: ReadonlySet<string> = new Set(
+  (
+    'abuse account accounts admin administrator api app apps assets auth autoconfig autodiscover billing blog cdn console ' +
+    'dashboard demo dev dns docs email example ftp git github grafana health help hostmaster imap info internal localhost ' +
+    'login logout mail media metrics monitor monitoring mta mx new news noc ns1 ns2 oauth ops pop postmaster preview privacy ' +
+    'prod production proxy redis register registry rhone root security settings shop signin signup smtp sso staging static ' +
+    'stats status store support system team teams terms test webhook webhooks webmail webmaster wpad www'
+  ).split(' ')
+)
+
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+
+export function isUuid(text: string): boolean {
+  return UUID.test(text)
+}
+
+/** Also whatever reads as a UUID: URLs take either, and it must be plain which one is meant. */
+export function isReserved(slug: string): boolean {
+  return RESERVED.has(slug) || isUuid(slug)
+}
+
+/**
+ * Makes a slug out of a name: one host name label that starts with a letter, with single hyphens and none at the ends.
+ * It is always a valid one, though it may be taken or reserved.
+ */
+export function slugify(name: string): string {
+  const slug = name
+    .toLowerCase()
+    .replace(/[\s_]+/gu, '-')
+    .replace(/[^a-z0-9-]/gu, '')
+    .replace(/-{2,}/g, '-')
+    .replace(/^[^a-z]+/, '')
+    .slice(0, MAX)
+    .replace(/-$/, '')
+  if (slug.length >= MIN) return slug
+  return slug === '' ? 'app' : `${slug}-app`
+}
+
+/** The same slug with four random characters behind it, for when it is taken. */
+export function withSuffix(slug: string): string {
+  const stem = slug.slice(0, MAX - SUFFIX_LENGTH - 1).replace(/-$/, '')
+  let suffix = ''
+  while (suffix.length < SUFFIX_LENGTH) suffix += SUFFIX_ALPHABET[randomInt(SUFFIX_ALPHABET.length)]
+  return `${stem}-${suffix}`
+}

@@ -1,0 +1,53 @@
+import type { PostgresBinaries } from './binaries.ts'
+import { PORT } from './connection.ts'
+import type { Layout } from './data-directory.ts'
+import type { Launcher } from './privileges.ts'
+
+/** Everything that starting the same PostgreSQL again takes. */
+export interface Cluster {
+  readonly layout: Layout
+  readonly binaries: PostgresBinaries
+  readonly launcher: Launcher
+  readonly socketDirectory: string
+  readonly url: string
+  readonly durable: boolean
+  readonly log: Log
+}
+
+export interface Log {
+  info(message: string): void
+  warn(message: string): void
+  error(message: string): void
+}
+
+/** For a small machine that this server has to share. They go on the command line, so a new release changes them. */
+function settings({ socketDirectory, durable }: Cluster): Record<string, string | number> {
+  return {
+    listen_addresses: '',
+    port: PORT,
+    unix_socket_directories: `"${socketDirectory.replaceAll('"', '""')}"`,
+    unix_socket_permissions: '0700',
+    max_connections: 100,
+    shared_buffers: '128MB',
+    effective_cache_size: '512MB',
+    max_wal_size: '512MB',
+    // Reads from a database this small come from memory: three more processes for I/O would only stand by.
+    io_method: 'sync',
+    max_logical_replication_workers: 0,
+    jit: 'off',
+    timezone: 'UTC',
+    log_timezone: 'UTC',
+    synchronous_commit: 'on',
+    fsync: durable ? 'on' : 'off',
+    full_page_writes: durable ? 'on' : 'off',
+    log_checkpoints: 'off',
+    // Statements and the values of a violated key are other people's data.
+    log_min_error_statement: 'panic',
+    log_error_verbosity: 'terse'
+  }
+}
+
+export function postmasterCommand(cluster: Cluster): string[] {
+  const options = Object.entries(settings(cluster)).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  return [cluster.binaries.postgres, '-D', cluster.layout.data, ...options]
+}

@@ -1,0 +1,151 @@
+import { randomBytes } from 'node:crypto'
+import { lchown, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type { PostgresBinaries } from './binaries.ts'
+import { EmbeddedPostgresError, nullIf } from './errors.ts'
+import type { Launcher } from './privileges.ts'
+import { runProgram } from './programs.ts'
+
+/** The one role that may log in, and the database it owns. It is not a superuser: SQL must not reach files or programs. */
+export const ROLE = 'rhone'
+export const DATABASE = 'rhone'
+
+/** What lies where below the directory that a server owns. */
+export interface Layout {
+  readonly root: string
+  /** PostgreSQL's own data directory; made under another name and renamed, so it is whole or absent. */
+  readonly data: string
+  readonly password: string
+  readonly log: string
+  /** The directory of the socket, or a symbolic link to it where this path is too long for one. */
+  readonly socket: string
+}
+
+export function layoutOf(dataDir: string): Layout {
+  const root = resolve(dataDir)
+  return {
+    root,
+    data: join(root, 'data'),
+    password: join(root, 'password'),
+    log: join(root, 'postgres.log'),
+    socket: join(root, 'socket')
+  }
+}
+
+const UNFINISHED = 'data.unfinished-'
+
+export interface ClusterOptions {
+  readonly layout: Layout
+  readonly binaries: PostgresBinaries
+  readonly launcher: Launcher
+  readonly durable: boolean
+  readonly signal: AbortSignal
+}
+
+/** Leaves a data directory that `launcher` can use, making it when there is none, and returns the role's password. */
+export async function openCluster(options: ClusterOptions): Promise<string> {
+  const { layout, launcher } = options
+  const version = await readFile(join(layout.data, 'PG_VERSION'), 'utf8').catch(nullIf('ENOENT'))
+  if (version === null) return createCluster(options)
+  refuseOtherMajor(layout, version.trim(), launcher.version)
+  const password = await readPassword(layout)
+  if (password === null) {
+    throw new EmbeddedPostgresError(
+      `The database in ${layout.data} is there, but its password in ${layout.password} is not: put it back from a backup.`
+    )
+  }
+  await giveTo(launcher, layout.data)
+  return password
+}
+
+export async function readPassword(layout: Layout): Promise<string | null> {
+  return readFile(layout.password, 'utf8').catch(nullIf('ENOENT'))
+}
+
+function refuseOtherMajor({ data }: Layout, found: string, version: string): void {
+  const [major] = version.split('.')
+  if (found === major) return
+  throw new EmbeddedPostgresError(
+    `${data} was made by PostgreSQL ${found} and this is PostgreSQL ${major}: restore a backup into an empty DATA_DIR, or go back to the release that had PostgreSQL ${found}.`
+  )
+}
+
+async function createCluster(options: ClusterOptions): Promise<string> {
+  const { layout } = options
+  await removeUnfinished(layout)
+  const leftover = await readdir(layout.data).catch(nullIf('ENOENT'))
+  if (leftover?.length) {
+    throw new EmbeddedPostgresError(`${layout.data} holds something that is not a database: move it away.`)
+  }
+  const password = await createPassword(layout)
+  // A new name each time: an initdb that outlived its killed server may still write to the old one.
+  const unfinished = join(layout.root, `${UNFINISHED}${randomBytes(6).toString('hex')}`)
+  try {
+    await initialize(options, unfinished, password)
+    await rename(unfinished, layout.data)
+    await syncDirectory(layout.root)
+  } catch (error) {
+    await removeUnfinished(layout)
+    throw error
+  }
+  return password
+}
+
+async function removeUnfinished({ root }: Layout): Promise<void> {
+  for (const name of await readdir(root)) {
+    if (name.startsWith(UNFINISHED)) await rm(join(root, name), { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+async function createPassword(layout: Layout): Promise<string> {
+  const password = randomBytes(32).toString('hex')
+  await writeFile(layout.password, password, { mode: 0o600, flush: true })
+  return password
+}
+
+async function initialize(options: ClusterOptions, directory: string, password: string): Promise<void> {
+  const { binaries, launcher, durable, signal } = options
+  await mkdir(directory, { mode: 0o700 })
+  await giveTo(launcher, directory)
+  const run = async (command: string[], input?: string) => {
+    const { ok, output } = await runProgram(() => launcher.spawn(command, {}), input, signal)
+    if (!ok) throw new EmbeddedPostgresError(`PostgreSQL could not make a database in ${directory}:\n${output}`)
+  }
+  const initdb = [binaries.initdb, '-D', directory, '--username=postgres', '--auth=reject', '--no-instructions']
+  const encoding = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
+  await run([...initdb, ...encoding, '--data-checksums', ...(durable ? [] : ['--no-sync'])])
+  const singleUser = [binaries.postgres, '--single', '-D', directory, '-c', 'exit_on_error=on', 'template1']
+  await run(singleUser, roleAndDatabase(password))
+  await writeFile(join(directory, 'pg_hba.conf'), `local all ${ROLE} scram-sha-256\n`, { flush: true })
+}
+
+/** For single-user mode, where a line is a command. */
+function roleAndDatabase(password: string): string {
+  return `
+CREATE ROLE ${ROLE} LOGIN CREATEDB PASSWORD '${password}'
+GRANT pg_monitor TO ${ROLE}
+CREATE DATABASE ${DATABASE} OWNER ${ROLE}
+`
+}
+
+/** Hands a directory tree to the account that PostgreSQL runs under. */
+async function giveTo({ account }: Launcher, directory: string): Promise<void> {
+  const { uid } = await stat(directory)
+  if (uid === account.uid) return
+  if (process.geteuid!() !== 0) {
+    throw new EmbeddedPostgresError(
+      `${directory} belongs to uid ${uid} and this is uid ${account.uid}: start as that user, or chown it.`
+    )
+  }
+  const entries = await readdir(directory, { recursive: true })
+  for (const entry of ['', ...entries]) await lchown(join(directory, entry), account.uid, account.gid)
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path)
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}

@@ -1,0 +1,168 @@
+import type { StdioOptions } from 'node:child_process'
+import { open, readFile, realpath, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Cluster, postmasterCommand } from './cluster.ts'
+import { PORT, serverVersion } from './connection.ts'
+import type { Layout } from './data-directory.ts'
+import { EmbeddedPostgresError, nullIf } from './errors.ts'
+import { sizeOf, tailLog } from './log-file.ts'
+import {
+  commandLine,
+  identify,
+  isRunning,
+  type ProcessIdentity,
+  pidIsTaken,
+  signalProcess,
+  waitForExit
+} from './processes.ts'
+
+const READINESS_INTERVAL_MS = 15
+const SLOW_START_MS = 10_000
+const START_RETRY_MS = 300
+
+/**
+ * What PostgreSQL says when a killed predecessor is not quite gone: a busy backend notices the end of its postmaster
+ * only after its statement, or a postmaster appeared just now. It passes by itself, so it is waited for.
+ */
+const PREDECESSOR_IN_THE_WAY = /pre-existing shared memory block|lock file ".*" already exists/
+const PREDECESSOR_GRACE_MS = 10_000
+
+/** From polite to brutal; each is given its time. The last leaves a crash for the next start to recover from. */
+const STOP_SIGNALS: readonly [NodeJS.Signals, timeoutMs: number][] = [
+  ['SIGINT', 10_000],
+  ['SIGQUIT', 5_000],
+  ['SIGKILL', 5_000]
+]
+
+/** Takes over what a killed server left running, or starts anew; resolves when queries are answered. */
+export async function adoptOrStart(cluster: Cluster, signal: AbortSignal): Promise<ProcessIdentity> {
+  const deadline = performance.now() + PREDECESSOR_GRACE_MS
+  for (;;) {
+    const adopted = await adopt(cluster)
+    if (adopted) return adopted
+    try {
+      return await start(cluster, signal)
+    } catch (error) {
+      const inTheWay = error instanceof EmbeddedPostgresError && PREDECESSOR_IN_THE_WAY.test(error.message)
+      if (!inTheWay || signal.aborted || performance.now() > deadline) throw error
+      await sleep(START_RETRY_MS, undefined, { signal })
+    }
+  }
+}
+
+async function adopt(cluster: Cluster): Promise<ProcessIdentity | null> {
+  const { layout, launcher, log } = cluster
+  const pid = await readPid(layout)
+  const orphan = pid && (await identifyOwn(layout, pid))
+  if (orphan) {
+    if (await isHealthy(cluster, orphan)) {
+      log.info(`adopted the embedded PostgreSQL ${launcher.version} that was running (pid ${pid})`)
+      return orphan
+    }
+    log.warn(`stopping the PostgreSQL that was left running in ${layout.root} (pid ${pid})`)
+    await stopPostmaster(orphan)
+  } else if (pid) {
+    await refuseUnseenServer(cluster)
+  }
+  await removeStaleLocks(cluster, pid)
+  return null
+}
+
+export async function stopPostmaster(postmaster: ProcessIdentity): Promise<void> {
+  for (const [name, timeoutMs] of STOP_SIGNALS) {
+    signalProcess(postmaster, name)
+    if (await waitForExit(postmaster, timeoutMs)) return
+  }
+  throw new EmbeddedPostgresError(`PostgreSQL (pid ${postmaster.pid}) does not end, not even by SIGKILL.`)
+}
+
+async function start(cluster: Cluster, signal: AbortSignal): Promise<ProcessIdentity> {
+  const { layout, launcher, log } = cluster
+  const startedAt = performance.now()
+  const logStart = await sizeOf(layout.log)
+  const { pid, ended } = await spawnPostmaster(cluster)
+  const postmaster = pid === undefined ? null : identify(pid)
+  let nextNotice = startedAt + SLOW_START_MS
+  while (postmaster && isRunning(postmaster)) {
+    if (signal.aborted) {
+      await stopPostmaster(postmaster)
+      signal.throwIfAborted()
+    }
+    if (await serverVersion(cluster.url)) {
+      const elapsed = Math.round(performance.now() - startedAt)
+      log.info(
+        `started the embedded PostgreSQL ${launcher.version} ${launcher.description} (pid ${pid}, ${elapsed} ms)`
+      )
+      return postmaster
+    }
+    if (performance.now() > nextNotice) {
+      log.warn(`PostgreSQL is still starting, probably recovering from a crash; see ${layout.log}`)
+      nextNotice += SLOW_START_MS
+    }
+    await sleep(READINESS_INTERVAL_MS)
+  }
+  const how = await ended
+  throw new EmbeddedPostgresError(
+    `The embedded PostgreSQL in ${layout.root} did not start (${how}); the end of ${layout.log}:\n${await tailLog(layout.log, logStart)}`
+  )
+}
+
+async function spawnPostmaster(cluster: Cluster): Promise<{ pid: number | undefined; ended: Promise<string> }> {
+  const logFile = await open(cluster.layout.log, 'a', 0o600)
+  try {
+    const stdio: StdioOptions = ['ignore', logFile.fd, logFile.fd]
+    const child = cluster.launcher.spawn(postmasterCommand(cluster), { stdio })
+    child.unref()
+    const ended = new Promise<string>(resolve => {
+      child.once('error', error => resolve(error.message))
+      child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`))
+    })
+    return { pid: child.pid, ended }
+  } finally {
+    await logFile.close()
+  }
+}
+
+async function isHealthy(cluster: Cluster, postmaster: ProcessIdentity): Promise<boolean> {
+  const sameSettings = commandLine(postmaster.pid) === postmasterCommand(cluster).join(' ')
+  return sameSettings && (await serverVersion(cluster.url)) === cluster.launcher.version
+}
+
+async function readPid({ data }: Layout): Promise<number | null> {
+  const content = await readFile(join(data, 'postmaster.pid'), 'utf8').catch(nullIf('ENOENT'))
+  return content === null ? null : Number.parseInt(content, 10) || null
+}
+
+/**
+ * Whether the process that our postmaster.pid names is our postmaster, and not one that was given its pid later. A
+ * postmaster that names another directory is still ours if that directory does not know it: then ours was moved.
+ */
+async function identifyOwn(layout: Layout, pid: number): Promise<ProcessIdentity | null> {
+  const postmaster = identify(pid)
+  const directory = /(?:^|\/)postgres -D (.+?)(?: -c |$)/.exec(commandLine(pid))?.[1]
+  if (!postmaster || !directory) return null
+  if ((await realpath(directory).catch(nullIf('ENOENT'))) === (await realpath(layout.data))) return postmaster
+  const isOfThatDirectory = (await readPid({ ...layout, data: directory })) === pid
+  return isOfThatDirectory ? null : postmaster
+}
+
+/**
+ * Two containers may share the directory and not see each other's processes, and PostgreSQL's own check fails there,
+ * too. But a socket in a shared directory answers across that border.
+ */
+async function refuseUnseenServer({ layout, url }: Cluster): Promise<void> {
+  if ((await serverVersion(url)) === null) return
+  throw new EmbeddedPostgresError(
+    `${layout.root} is in use by a PostgreSQL that is not a process of this machine, probably of another container: stop that one, or set DATA_DIR to another directory.`
+  )
+}
+
+/**
+ * PostgreSQL would take whatever has the recorded pid for a postmaster, be it a stranger or a zombie, and not start. It
+ * still finds the memory of a predecessor whose backends live on, because that bears the data directory's number.
+ */
+async function removeStaleLocks({ layout, socketDirectory }: Cluster, pid: number | null): Promise<void> {
+  await rm(join(socketDirectory, `.s.PGSQL.${PORT}.lock`), { force: true })
+  if (pid && pidIsTaken(pid)) await rm(join(layout.data, 'postmaster.pid'), { force: true })
+}

@@ -1,0 +1,150 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { createLogger, flushLogger } from '../plugins/logging/logger.ts'
+import { buildApp } from './app.ts'
+import { type Config, ConfigError, loadConfig, readEnvironment, readTls } from './config.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
+import { developmentKeyrings } from './keyring.ts'
+
+/** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
+const STOP_DEADLINE = 28_000
+/** A terminal's Ctrl-C reaches this process twice when npm runs it: once from the terminal, once passed on by npm. */
+const SAME_SIGNAL = 500
+
+const config = readConfig()
+const logger = createLogger({ level: config.logLevel })
+let postgres: EmbeddedPostgres | undefined
+let app: FastifyInstance | undefined
+let stoppingSince: number | undefined
+const stopping = new AbortController()
+
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
+process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
+process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
+
+try {
+  await start()
+} catch (error) {
+  await onFault(error, 'the server could not start')
+}
+
+async function start(): Promise<void> {
+  const settings = await completeConfig(config)
+  app = await buildApp(settings, {}, logger)
+  await app.listen({ host: settings.host, port: settings.port })
+  app.startup?.completed.then(
+    () => announce(settings, app!),
+    error => onFault(error, 'the start has failed')
+  )
+}
+
+/** What only the process edge can add: keys kept on disk, and a database of our own where none is given. */
+async function completeConfig(config: Config): Promise<Config> {
+  const { session, encryption, signing } = config.keys
+  const own = session && encryption && signing ? undefined : await developmentKeyrings(config.dataDir)
+  const keys = {
+    session: session ?? own!.session,
+    encryption: encryption ?? own!.encryption,
+    signing: signing ?? own!.signing
+  }
+  if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
+
+  postgres = await startEmbeddedPostgres({
+    dataDir: join(config.dataDir, 'postgres'),
+    log: logger,
+    signal: stopping.signal
+  })
+  return { ...config, keys, database: { ...config.database, url: postgres.url, directUrl: postgres.url } }
+}
+
+/** People read this on stderr; stdout carries nothing but JSON lines. */
+function announce(config: Config, app: FastifyInstance): void {
+  const address = app.server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : config.port
+  const host = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host
+  const url = `${config.tls ? 'https' : 'http'}://${host}:${port}`
+  logger.info({ url, version: config.version, environment: config.environment }, 'ready')
+  const token = join(config.dataDir, 'operator-token')
+  process.stderr.write(
+    [
+      '',
+      `  Rhone ${config.version} is ready at ${url}`,
+      ...(existsSync(token) ? [`  the operator's token is in ${token}`] : []),
+      `  open next: ${url}/docs`,
+      '',
+      ''
+    ].join('\n')
+  )
+}
+
+function onSignal(signal: NodeJS.Signals): void {
+  if (signal === 'SIGHUP' && config.tls !== null) {
+    reloadCertificate(config.tls)
+  } else if (stoppingSince === undefined) {
+    logger.info({ signal }, 'stopping')
+    void stop(0)
+  } else if (performance.now() - stoppingSince > SAME_SIGNAL) {
+    logger.warn({ signal }, 'second signal, exiting at once')
+    exit(1)
+  }
+}
+
+function reloadCertificate(files: NonNullable<Config['tls']>): void {
+  try {
+    const server = app?.server as unknown as import('node:tls').Server | undefined
+    server?.setSecureContext(readTls(files))
+    logger.info('certificate reloaded')
+  } catch (error) {
+    logger.error({ err: error }, 'the new certificate is not usable, the old one stays')
+  }
+}
+
+async function onFault(error: unknown, what: string): Promise<void> {
+  logger.fatal({ err: error }, what)
+  if (!logger.isLevelEnabled('fatal') || app === undefined)
+    process.stderr.write(`rhone: ${what}: ${error instanceof Error ? error.message : String(error)}\n`)
+  if (stoppingSince === undefined) await stop(error instanceof ConfigError ? ConfigError.exitCode : 1)
+  else exit(1)
+}
+
+/** Ends in order: drain, close, then the database that all of it stood on. */
+async function stop(code: number): Promise<void> {
+  stoppingSince = performance.now()
+  stopping.abort()
+  setTimeout(() => {
+    logger.error('the stop took too long, exiting')
+    exit(1)
+  }, STOP_DEADLINE).unref()
+
+  try {
+    if (app?.server.listening) await app.drain?.start()
+    await app?.close()
+  } catch (error) {
+    logger.error({ err: error }, 'the server did not close cleanly')
+    code = 1
+  }
+  try {
+    await postgres?.stop()
+  } catch (error) {
+    logger.error({ err: error }, 'the embedded PostgreSQL did not stop cleanly')
+    code = 1
+  }
+  logger.info('stopped')
+  exit(code)
+}
+
+function exit(code: number): never {
+  flushLogger(logger)
+  process.exit(code)
+}
+
+function readConfig(): Config {
+  try {
+    return loadConfig(readEnvironment())
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`rhone: ${error.message}\n`)
+    process.exit(ConfigError.exitCode)
+  }
+}

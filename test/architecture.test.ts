@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict'
+import { glob, readFile } from 'node:fs/promises'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { test } from 'node:test'
+
+const root = resolve(import.meta.dirname, '..')
+const read = (path: string) => readFile(join(root, path), 'utf8')
+const find = async (...patterns: string[]) => {
+  const paths = await Array.fromAsync(glob(patterns, { cwd: root }))
+  return paths.filter(path => !path.includes('node_modules')).sort()
+}
+
+interface Import {
+  readonly from: string
+  readonly target: string
+  readonly typeOnly: boolean
+}
+
+/** What a module imports; relative specifiers as paths from the root. */
+function importsOf(path: string, source: string): Import[] {
+  const statement =
+    /^(?:import|export)\s+(type\s+)?(?:[^'"]*?\s+from\s+)?['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]\s*\)/gm
+  return [...source.matchAll(statement)].map(([, type, fixed, dynamic]) => {
+    const specifier = (fixed ?? dynamic)!
+    const target = specifier.startsWith('.') ? relative(root, resolve(root, dirname(path), specifier)) : specifier
+    return { from: path, target, typeOnly: type !== undefined }
+  })
+}
+
+const isPackage = (target: string) => !/^(src|plugins|routes|schemas|drizzle|views|test|bench|public)\//.test(target)
+const isNpmOrNode = (target: string) => isPackage(target) && !target.startsWith('.') && !target.startsWith('/')
+
+/** Which imports a module may have, by where it stands. */
+const rules: Record<string, (found: Import) => boolean> = {
+  'schemas/': ({ target, from }) => target === '@sinclair/typebox' || dirname(target) === dirname(from),
+  'plugins/lib/': ({ target, typeOnly }) =>
+    isNpmOrNode(target) || target.startsWith('plugins/lib/') || (typeOnly && target === 'drizzle/schema.ts'),
+  'plugins/': ({ from, target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    target.startsWith('plugins/lib/') ||
+    (from.split('/').length > 2 && target.startsWith(`${dirname(from)}/`)) ||
+    (typeOnly && target === 'drizzle/schema.ts'),
+  'src/domain/': ({ target }) =>
+    isNpmOrNode(target) ||
+    target.startsWith('src/domain/') ||
+    target === 'drizzle/schema.ts' ||
+    /^plugins\/lib\/(errors|instant|token)\.ts$/.test(target),
+  'routes/': ({ target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    /^(routes|schemas|views|src\/domain)\//.test(target) ||
+    target === 'plugins/lib/errors.ts' ||
+    (typeOnly && (target.startsWith('plugins/') || target === 'drizzle/schema.ts'))
+}
+
+function breaks(found: Import): boolean {
+  const area = Object.keys(rules).find(prefix => found.from.startsWith(prefix))
+  if (area !== undefined && !rules[area]!(found)) return true
+  const isEdge = found.target === 'src/server.ts' || found.target === 'src/cli.ts'
+  return isEdge && !(found.from.startsWith('src/cli/') && found.target === 'src/server.ts')
+}
+
+test('every module imports only what its place allows', async () => {
+  const broken: string[] = []
+  for (const path of await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'schemas/**/*.ts'))
+    for (const found of importsOf(path, await read(path)))
+      if (breaks(found)) broken.push(`${found.from} imports ${found.target}`)
+  assert.deepEqual(broken, [])
+})
+
+test('the import rules catch what they forbid', () => {
+  const forbidden = [
+    ['plugins/cors.ts', "import { buildApp } from '../src/app.ts'"],
+    ['plugins/cors.ts', "import drain from './drain.ts'"],
+    ['plugins/audit.ts', "import { users } from '../drizzle/schema.ts'"],
+    ['routes/apps.ts', "import errors from '../plugins/errors.ts'"],
+    ['src/domain/apps.ts', "import { loadConfig } from '../config.ts'"],
+    ['schemas/apps.ts', "import { ROLES } from '../drizzle/schema.ts'"],
+    ['src/app.ts', "import './server.ts'"]
+  ] as const
+  for (const [path, source] of forbidden)
+    assert.ok(importsOf(path, source).some(breaks), `${path} may not say ${source}`)
+})
+
+test('what stands in plugins/lib serves several plugins, or a plugin and the rest of the server', async () => {
+  const paths = await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'drizzle/**/*.ts')
+  const imports = (await Promise.all(paths.map(async path => importsOf(path, await read(path))))).flat()
+  const usersOf = (path: string): string[] =>
+    imports
+      .filter(({ target }) => target === path)
+      .flatMap(({ from }) => (from.startsWith('plugins/lib/') ? usersOf(from) : [userOf(from)]))
+
+  for (const path of await find('plugins/lib/*.ts')) {
+    const users = new Set(usersOf(path))
+    assert.ok(users.size > 1, `${path} serves ${[...users]} alone and could stand there`)
+  }
+})
+
+/** A plugin, whether file or folder; the rest of the server by its folder. */
+function userOf(path: string): string {
+  const [folder = '', name = ''] = path.split('/')
+  return folder === 'plugins' ? `plugins/${name}` : folder
+}
+
+test('only the configuration reads the environment of the process', async () => {
+  for (const path of await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'drizzle/**/*.ts'))
+    if (path !== 'src/config.ts') assert.doesNotMatch(await read(path), /process\.env\b/, path)
+})
+
+test('only the edge of the process ends it', async () => {
+  for (const path of await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'drizzle/**/*.ts'))
+    if (!['src/server.ts', 'src/cli.ts'].includes(path)) assert.doesNotMatch(await read(path), /process\.exit\(/, path)
+})
+
+test('the kernel fits on a few screens', async () => {
+  const lines = (await Promise.all(['src/app.ts', 'src/slots.ts'].map(read))).join('').split('\n').length
+  assert.ok(lines < 300, `src/app.ts and src/slots.ts have ${lines} lines together`)
+})
+
+const pluginFiles = () => find('plugins/*.ts', 'plugins/*/index.ts')
+const pluginName = (path: string) => (basename(path) === 'index.ts' ? basename(dirname(path)) : basename(path, '.ts'))
+
+test('every plugin has a test of its own and a row in the table', async () => {
+  const table = await read('plugins/README.md')
+  const tests = await find('test/plugins/*.test.ts')
+  for (const name of (await pluginFiles()).map(pluginName)) {
+    assert.ok(tests.includes(`test/plugins/${name}.test.ts`), `${name} has no test`)
+    assert.match(table, new RegExp(`^\\| \\[?\`?${name}\\b`, 'm'), `${name} has no row in plugins/README.md`)
+  }
+})
+
+test('no plugin file outgrows its ceiling', async () => {
+  for (const path of await pluginFiles()) {
+    const lines = (await read(path)).split('\n').length
+    assert.ok(lines <= 201, `${path} has ${lines} lines: which port wants out?`)
+  }
+})
+
+test('the example environment lists exactly the variables that are read', async () => {
+  const { Environment } = await import('../src/config.ts')
+  const listed = [...(await read('.env.example')).matchAll(/^#? ?([A-Z][A-Z0-9_]*)=/gm)].map(([, name]) => name)
+  assert.deepEqual(listed.sort(), Object.keys(Environment.properties).sort())
+})
+
+test('every dependency is pinned to an exact version', async () => {
+  const manifest = JSON.parse(await read('package.json'))
+  for (const group of ['dependencies', 'devDependencies', 'optionalDependencies'])
+    for (const [name, version] of Object.entries(manifest[group])) assert.match(String(version), /^\d/, name)
+})
+
+test('the documents name only files and scripts that exist', async () => {
+  const { scripts } = JSON.parse(await read('package.json'))
+  const documents = await find('*.md', 'docs/**/*.md', 'plugins/README.md')
+  const here = new Set(await find('**/*.{ts,md,toml,json,example,sql}', '.env.example', 'Dockerfile'))
+  for (const document of documents) {
+    const source = await read(document)
+    for (const [, script] of source.matchAll(/npm run ([a-z][a-z:-]*)/g))
+      assert.ok(script! in scripts, `${document} names npm run ${script}`)
+    for (const [, target] of source.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)) {
+      const path = relative(root, resolve(root, dirname(document), target!))
+      assert.ok(
+        here.has(path) || [...here].some(file => file.startsWith(`${path}/`)) || path === 'LICENSE',
+        `${document} links to ${target}`
+      )
+    }
+  }
+})

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { ConfigError, loadConfig, type Variables } from '../src/config.ts'
+import { developmentKeyrings, generateKey, parseKeyring } from '../src/keyring.ts'
+
+const PRODUCTION: Variables = {
+  ENVIRONMENT: 'production',
+  DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslmode=verify-full',
+  SESSION_KEYS: generateKey(),
+  ENCRYPTION_KEYS: generateKey(),
+  SIGNING_KEYS: generateKey()
+}
+
+function problemsOf(variables: Variables): readonly string[] {
+  try {
+    loadConfig(variables)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError)
+    return error.problems
+  }
+  return []
+}
+
+async function directory(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'rhone-config-'))
+  t.after(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+test('without any variable it is a development server on the loopback', () => {
+  const config = loadConfig({})
+  assert.equal(config.environment, 'development')
+  assert.equal(config.production, false)
+  assert.equal(config.host, '127.0.0.1')
+  assert.equal(config.port, 8080)
+  assert.equal(config.baseUrl.href, 'http://localhost:8080/')
+  assert.equal(config.database.url, null)
+  assert.deepEqual(config.rates.deploy, { ratePerSecond: 10 / 60, burst: 5 })
+  assert.equal(config.drainGrace, 0)
+})
+
+test('every problem is reported at once, by the name of its variable', () => {
+  const wrong: Variables = {
+    PORT: 'eighty',
+    LOG_LEVEL: 'loud',
+    TRUST_PROXY: '10.0.0.0/40',
+    CORS_ORIGINS: '*',
+    RATE_LIMIT_AUTH: 'often',
+    ENCRYPTION_KEYS: 'k1:c2hvcnQ=',
+    DATABASE_URL: 'mysql://localhost/rhone',
+    REDIS_URL: 'localhost',
+    RHONE_SWAP: 'cors',
+    TLS_CERT_FILE: '/somewhere'
+  }
+  const problems = problemsOf(wrong)
+  for (const name of Object.keys(wrong))
+    assert.ok(
+      problems.some(problem => problem.startsWith(name)),
+      name
+    )
+})
+
+test('production boots with what it needs, and listens to everyone', () => {
+  const config = loadConfig(PRODUCTION)
+  assert.equal(config.host, '0.0.0.0')
+  assert.equal(config.drainGrace, 5)
+})
+
+test('production refuses what would be unsafe there', () => {
+  const unsafe: [Variables, RegExp][] = [
+    [{ DATABASE_URL: undefined }, /^DATABASE_URL: is required/],
+    [{ SESSION_KEYS: undefined }, /^SESSION_KEYS: is required/],
+    [{ ENCRYPTION_KEYS: `k1:${Buffer.alloc(32).toString('base64')}` }, /^ENCRYPTION_KEYS: .*placeholder/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone' }, /^DATABASE_URL: must use TLS/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslmode=prefer' }, /^DATABASE_URL: must use TLS/],
+    [{ DATABASE_URL: 'postgres://rhone:changeme@db/rhone?sslmode=require' }, /^DATABASE_URL: is still a placeholder/],
+    [{ METRICS_TOKEN: 'change-me' }, /^METRICS_TOKEN: is still a placeholder/],
+    [{ METRICS_TOKEN: 'short' }, /^METRICS_TOKEN: must be at least 16/],
+    [{ REDIS_URL: 'redis://cache.internal' }, /^REDIS_URL: a remote Redis needs a password/],
+    [{ CORS_ORIGINS: 'http://console.example.com' }, /^CORS_ORIGINS: .*not an https origin/],
+    [{ CORS_ORIGINS: 'https://localhost' }, /^CORS_ORIGINS: .*not an https origin/]
+  ]
+  for (const [variables, complaint] of unsafe) {
+    const problems = problemsOf({ ...PRODUCTION, ...variables })
+    assert.ok(
+      problems.some(problem => complaint.test(problem)),
+      `${complaint} in ${problems.join('; ')}`
+    )
+  }
+  assert.deepEqual(problemsOf({ ...PRODUCTION, REDIS_URL: 'rediss://:secret@cache.internal' }), [])
+})
+
+test('a problem never repeats the secret that it is about', () => {
+  const secret = Buffer.from('this is not thirty-two bytes').toString('base64')
+  assert.ok(
+    !problemsOf({ ...PRODUCTION, SIGNING_KEYS: `k1:${secret}` })
+      .join()
+      .includes(secret)
+  )
+})
+
+test('a secret may come from a file, but not from both places', async t => {
+  const file = join(await directory(t), 'token')
+  await writeFile(file, 'a-token-from-a-file\n')
+  assert.equal(loadConfig({ METRICS_TOKEN_FILE: file }).metricsToken, 'a-token-from-a-file')
+  assert.match(problemsOf({ METRICS_TOKEN_FILE: file, METRICS_TOKEN: 'x' }).join(), /METRICS_TOKEN: is given twice/)
+  assert.match(
+    problemsOf({ METRICS_TOKEN_FILE: `${file}.none` }).join(),
+    /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/
+  )
+})
+
+test('a keyring is newest first, and holds each key once', () => {
+  const [older, newer] = [generateKey(new Date('2026-01-01')), generateKey(new Date('2026-06-01'))]
+  const ring = parseKeyring(`${newer},${older}`)
+  assert.equal(ring.current.id, 'k20260601')
+  assert.deepEqual([...ring.keys.keys()], ['k20260601', 'k20260101'])
+  assert.throws(() => parseKeyring(`${older},${older}`), /listed twice/)
+})
+
+test('development keys are made once, for their owner alone, also when two servers start at once', async t => {
+  const path = await directory(t)
+  const [first, second] = await Promise.all([developmentKeyrings(path), developmentKeyrings(path)])
+  assert.deepEqual(first, second)
+  assert.deepEqual(await developmentKeyrings(path), first)
+  const file = join(path, 'keys.json')
+  assert.equal((await stat(file)).mode & 0o777, 0o600)
+
+  await writeFile(file, (await readFile(file, 'utf8')).slice(0, 40))
+  await assert.rejects(developmentKeyrings(path), /keys\.json is damaged/)
+})

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict'
+import { access } from 'node:fs/promises'
+import { type TestContext, test } from 'node:test'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { testApp } from './support/app.ts'
+
+const CHROMIUM = '/usr/bin/chromium'
+
+/** A page of a real browser, and everything it complained about. */
+async function openPage(t: TestContext): Promise<{ page: Page; complaints: string[] } | null> {
+  const isInstalled = await access(CHROMIUM).then(
+    () => true,
+    () => false
+  )
+  if (!isInstalled) {
+    t.skip(`there is no browser at ${CHROMIUM}`)
+    return null
+  }
+  const browser: Browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ['--no-sandbox', '--disable-quic', '--disable-background-networking']
+  })
+  t.after(() => browser.close())
+  const page = await browser.newPage()
+  const complaints: string[] = []
+  page.on('console', message => {
+    if (message.type() === 'error' && !/status of (404|503)/.test(message.text())) complaints.push(message.text())
+  })
+  page.on('pageerror', error => complaints.push(error.message))
+  page.on('request', request => {
+    if (!request.url().startsWith('http://127.0.0.1:')) complaints.push(`asks ${request.url()}`)
+  })
+  return { page, complaints }
+}
+
+test('the API description is readable in a browser under its own strict policy', async t => {
+  const opened = await openPage(t)
+  if (opened === null) return
+  const { page, complaints } = opened
+  const { app } = await testApp(t)
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+
+  const reply = await page.goto(`${url}/docs`)
+  assert.equal(reply?.status(), 200)
+  assert.match(await page.title(), /Rhone/)
+  assert.ok(await page.getByText('/api/v1/apps', { exact: false }).first().isVisible())
+  const family = await page.evaluate('getComputedStyle(document.body).fontFamily')
+  assert.notEqual(family, '"Times New Roman"', 'the style sheet was applied')
+  assert.deepEqual(complaints, [])
+})
+
+test('a browser that meets a closed platform sees the maintenance page, styled', async t => {
+  const opened = await openPage(t)
+  if (opened === null) return
+  const { page, complaints } = opened
+  const { app, as, token } = await testApp(t)
+  await as(token, 'POST', '/admin/maintenance', { enabled: true, message: 'Back at noon <script>alert(1)</script>' })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+
+  const reply = await page.goto(`${url}/dashboard`)
+  assert.equal(reply?.status(), 503)
+  assert.equal(await page.title(), 'Rhone - Maintenance')
+  assert.match(await page.getByRole('heading').innerText(), /Under Maintenance/)
+  assert.ok(await page.getByText('Your apps are still running and serving traffic.').isVisible())
+  assert.ok(await page.getByText('Back at noon <script>alert(1)</script>').isVisible(), 'the message is text')
+  assert.equal(await page.evaluate("getComputedStyle(document.querySelector('main')).textAlign"), 'center')
+  assert.deepEqual(complaints, [])
+})
+
+test('a browser that asks for nothing we have gets an error page, not JSON', async t => {
+  const opened = await openPage(t)
+  if (opened === null) return
+  const { page, complaints } = opened
+  const { app } = await testApp(t)
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const reply = await page.goto(`${url}/nowhere/<b>`)
+  assert.equal(reply?.status(), 404)
+  assert.match(reply?.headers()['content-type'] ?? '', /^text\/html/)
+  assert.match(await page.locator('body').innerText(), /not found/i)
+  assert.deepEqual(complaints, [])
+})

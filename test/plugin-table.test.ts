@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict'
+import { glob, readFile } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import type { TObject } from '@sinclair/typebox'
+
+const PLUGINS = join(import.meta.dirname, '../plugins')
+
+interface Unit {
+  readonly name: string
+  readonly entry: string
+  /** All files of the plugin. */
+  readonly source: string
+}
+
+async function units(): Promise<Unit[]> {
+  const found: Unit[] = []
+  for await (const file of glob(['*.ts', '*/index.ts'], { cwd: PLUGINS })) {
+    if (file.startsWith('lib/')) continue
+    const isFolder = basename(file) === 'index.ts'
+    const parts: string[] = []
+    for await (const part of glob(isFolder ? `${dirname(file)}/*.ts` : file, { cwd: PLUGINS }))
+      parts.push(await readFile(join(PLUGINS, part), 'utf8'))
+    const name = isFolder ? dirname(file) : basename(file, '.ts')
+    found.push({ name, entry: join(PLUGINS, file), source: parts.join('\n') })
+  }
+  return found
+}
+
+const table = await readFile(join(PLUGINS, 'README.md'), 'utf8')
+
+/** The cells of a plugin's row. */
+function rowOf(name: string): Record<'decorates' | 'uses' | 'hooks' | 'config' | 'metrics' | 'options', string> {
+  const row = table.split('\n').find(line => line.startsWith(`| [${name}]`))
+  assert.ok(row, `${name} has no row`)
+  const [, , decorates = '', uses = '', hooks = '', config = '', metrics = '', options = ''] = row.split('|')
+  return { decorates, uses, hooks, config, metrics, options }
+}
+
+const named = (cell: string) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name!).sort()
+const matches = (source: string, pattern: RegExp) => [
+  ...new Set([...source.matchAll(pattern)].map(([, name]) => name!))
+]
+
+test('the table names every option of every plugin, and no other', async () => {
+  for (const { name, entry } of await units()) {
+    const module = await import(pathToFileURL(entry).href)
+    const schema = Object.entries(module).find(([key]) => key.endsWith('Options'))?.[1] as TObject
+    assert.deepEqual(named(rowOf(name).options), Object.keys(schema.properties).sort(), name)
+  }
+})
+
+test('the table names the decorators of every plugin', async () => {
+  for (const { name, source } of await units()) {
+    const app = matches(source, /\.decorate(?:<\w+>)?\(\s*'(\w+)'/g).map(decorator => `app.${decorator}`)
+    const request = matches(source, /\.decorateRequest\(\s*'(\w+)'/g).map(decorator => `request.${decorator}`)
+    const listed = named(rowOf(name).decorates).filter(decorator => decorator !== 'app.swagger')
+    assert.deepEqual(listed, [...app, ...request].sort(), name)
+  }
+})
+
+test('the table names the hooks of every plugin, and what it looks for in the app', async () => {
+  for (const { name, source } of await units()) {
+    const { decorates, uses, hooks } = rowOf(name)
+    for (const hook of matches(source, /\.addHook\(\s*'(\w+)'/g)) assert.match(hooks, new RegExp(`\\b${hook}\\b`), name)
+    for (const decorator of matches(source, /\.hasDecorator\('(\w+)'\)/g))
+      assert.ok(`${decorates}${uses}`.includes(`\`app.${decorator}\``), `${name}: app.${decorator}`)
+  }
+})
+
+test('the table names the metrics and the route config of every plugin', async () => {
+  for (const { name, source } of await units()) {
+    const row = rowOf(name)
+    for (const metric of matches(source, /name: '(rhone_\w+)'/g))
+      assert.ok(row.metrics.includes(`\`${metric}\``), metric)
+    const [, keys = ''] = /interface FastifyContextConfig \{(.*?)\n {2}\}/s.exec(source) ?? []
+    for (const key of matches(keys, /^ {4}(\w+)\?:/gm)) assert.ok(row.config.includes(`\`${key}\``), `${name}: ${key}`)
+  }
+})

@@ -1,0 +1,432 @@
+import assert from 'node:assert/strict'
+import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Scope } from '../../drizzle/schema.ts'
+import auth, { type AuthDeps, type AuthOptions, type Principal } from '../../plugins/auth/index.ts'
+import { hashToken, isWellFormedToken, mintToken, tokenPrefix } from '../../plugins/lib/token.ts'
+
+/** Tokens and whom they belong to; counts the look-ups, and can be taken away. */
+class FakeTokens {
+  readonly #principals = new Map<string, Principal>()
+  lookUps = 0
+  isAway = false
+  /** Holds every look-up back until it resolves. */
+  gate: Promise<void> = Promise.resolve()
+
+  issue(scopes: Scope[] = ['admin'], over: Partial<Principal> = {}): string {
+    const token = mintToken()
+    const tokenId = `token-${this.#principals.size}`
+    const principal = { userId: 'user-1', username: 'ada', isOperator: false, tokenId, scopes, ...over }
+    this.#principals.set(hashToken(token).toString('hex'), principal)
+    return token
+  }
+
+  revoke(token: string): void {
+    this.#principals.delete(hashToken(token).toString('hex'))
+  }
+
+  async verify(hash: Buffer): Promise<Principal | null> {
+    this.lookUps++
+    if (this.isAway) throw new Error('connection refused')
+    const found = this.#principals.get(hash.toString('hex')) ?? null
+    await this.gate
+    return found
+  }
+}
+
+interface Setup {
+  app: FastifyInstance
+  tokens: FakeTokens
+  get: (url: string, token?: string) => Promise<{ statusCode: number; headers: Record<string, unknown>; body: string }>
+}
+
+async function setup(t: TestContext, options: Partial<AuthOptions> = {}, deps: AuthDeps = {}): Promise<Setup> {
+  const tokens = new FakeTokens()
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(auth, Object.freeze({ verifier: tokens, ...options, ...deps }))
+  app.get('/public', { config: { access: 'public' } }, request => ({ name: request.principal?.username ?? null }))
+  app.get('/members', { config: { access: 'member' } }, request => ({ name: request.principal?.username }))
+  app.get('/silent', () => 'ok')
+  app.get('/admin', { config: { access: 'operator' } }, () => 'ok')
+  app.get('/admin/read', { config: { access: 'operator', scope: 'read' } }, () => 'ok')
+  app.post('/members', { config: { access: 'member' } }, () => 'ok')
+  app.post('/deploy', { config: { access: 'member', scope: 'deploy' } }, () => 'ok')
+  const get: Setup['get'] = (url, token) => {
+    const [method, path] = url.includes(' ') ? (url.split(' ') as ['POST', string]) : (['GET', url] as const)
+    return app.inject({ method, url: path, headers: token === undefined ? {} : { authorization: `Bearer ${token}` } })
+  }
+  return { app, tokens, get }
+}
+
+async function boot(options: object): Promise<void> {
+  const app = Fastify()
+  app.register(auth, options)
+  await app.ready()
+  await app.close()
+}
+
+describe('a token', () => {
+  test('is told from a mistyped one without a look-up', () => {
+    const token = mintToken()
+    assert.match(token, /^rhone_[0-9A-Za-z]{38}$/)
+    assert.equal(isWellFormedToken(token), true)
+    for (let i = 0; i < token.length; i++) {
+      const wrong = token.slice(0, i) + (token[i] === 'x' ? 'y' : 'x') + token.slice(i + 1)
+      assert.equal(isWellFormedToken(wrong), false, `mistyped at ${i}`)
+    }
+    for (const wrong of ['', 'rhone_', token.slice(0, -1), `${token}0`, ` ${token}`, `${token}\n`])
+      assert.equal(isWellFormedToken(wrong), false)
+  })
+
+  test('is never the same twice and shows only its first characters', () => {
+    const tokens = new Set(Array.from({ length: 1000 }, mintToken))
+    assert.equal(tokens.size, 1000)
+    const [token = ''] = tokens
+    assert.equal(tokenPrefix(token), token.slice(0, 12))
+    assert.equal(hashToken(token).length, 32)
+  })
+
+  test('uses every character of its alphabet about as often', () => {
+    const counts = new Map<string, number>()
+    for (let i = 0; i < 2000; i++) for (const c of mintToken().slice(6, 38)) counts.set(c, (counts.get(c) ?? 0) + 1)
+    assert.equal(counts.size, 62)
+    const expected = (2000 * 32) / 62
+    for (const [c, count] of counts) assert.ok(Math.abs(count - expected) < expected / 4, `${c}: ${count}`)
+  })
+})
+
+describe('who is let in', () => {
+  test('with the defaults alone, no token is valid and public routes are open', async t => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(auth)
+    app.get('/public', { config: { access: 'public' } }, () => 'ok')
+    app.get('/', () => 'ok')
+    assert.equal((await app.inject('/public')).statusCode, 200)
+    assert.equal((await app.inject('/')).statusCode, 401)
+    const reply = await app.inject({ url: '/', headers: { authorization: `Bearer ${mintToken()}` } })
+    assert.equal(reply.statusCode, 401)
+  })
+
+  test('a route that says nothing about access needs a token', async t => {
+    const { get, tokens } = await setup(t)
+    assert.equal((await get('/silent')).statusCode, 401)
+    assert.equal((await get('/silent', tokens.issue())).statusCode, 200)
+  })
+
+  test('a request without a token is told how to send one', async t => {
+    const { get } = await setup(t)
+    const reply = await get('/members')
+    assert.equal(reply.statusCode, 401)
+    assert.equal(reply.headers['www-authenticate'], 'Bearer realm="rhone"')
+  })
+
+  test('a valid token names its user', async t => {
+    const { get, tokens } = await setup(t)
+    const reply = await get('/members', tokens.issue())
+    assert.deepEqual([reply.statusCode, reply.body], [200, '{"name":"ada"}'])
+  })
+
+  test('the scheme may be written in any case', async t => {
+    const { app, tokens } = await setup(t)
+    const reply = await app.inject({ url: '/members', headers: { authorization: `bEARER  ${tokens.issue()}` } })
+    assert.equal(reply.statusCode, 200)
+  })
+
+  test('what is not a token is refused without a look-up', async t => {
+    const { app, tokens } = await setup(t)
+    const mistyped = mintToken().replace(/.$/, c => (c === '0' ? '1' : '0'))
+    for (const authorization of [
+      '',
+      'Bearer',
+      'Bearer ',
+      'Basic YTpi',
+      `Bearer ${mistyped}`,
+      `Bearer ${'x'.repeat(9000)}`
+    ]) {
+      const reply = await app.inject({ url: '/members', headers: { authorization } })
+      assert.equal(reply.statusCode, 401, authorization.slice(0, 30))
+      assert.equal(reply.headers['www-authenticate'], 'Bearer realm="rhone", error="invalid_token"')
+    }
+    assert.equal(tokens.lookUps, 0)
+  })
+
+  test('an unknown URL is not found, with or without a token', async t => {
+    const { get } = await setup(t)
+    assert.equal((await get('/nowhere')).statusCode, 404)
+    assert.equal((await get('/nowhere', mintToken())).statusCode, 404)
+  })
+
+  test('a public route does not verify the token that it is sent, unless it asks who it is', async t => {
+    const { app, get, tokens } = await setup(t)
+    app.get('/health', { config: { access: 'public' } }, async request => {
+      const principal = await app.auth.identify(request)
+      return principal?.username ?? 'nobody'
+    })
+    const token = tokens.issue()
+    assert.equal((await get('/public', token)).body, '{"name":null}')
+    assert.equal(tokens.lookUps, 0)
+    assert.equal((await get('/health', token)).body, 'ada')
+    assert.equal((await get('/health')).body, 'nobody')
+    assert.equal((await get('/health', mintToken())).body, 'nobody')
+    assert.equal((await get('/health', 'junk')).body, 'nobody')
+  })
+
+  test('scopes: admin includes deploy, which includes read; methods that change need admin unless the route says else', async t => {
+    const { get, tokens } = await setup(t)
+    const matrix: Record<Scope, Record<string, number>> = {
+      read: { '/members': 200, 'POST /deploy': 403, 'POST /members': 403 },
+      deploy: { '/members': 200, 'POST /deploy': 200, 'POST /members': 403 },
+      admin: { '/members': 200, 'POST /deploy': 200, 'POST /members': 200 }
+    }
+    for (const [scope, expectations] of Object.entries(matrix)) {
+      const token = tokens.issue([scope as Scope])
+      for (const [url, status] of Object.entries(expectations))
+        assert.equal((await get(url, token)).statusCode, status, `${scope} ${url}`)
+    }
+    const none = tokens.issue([])
+    assert.equal((await get('/members', none)).statusCode, 403)
+  })
+
+  test('a token with too little scope is told which one it takes', async t => {
+    const { get, tokens } = await setup(t)
+    const reply = await get('POST /deploy', tokens.issue(['read']))
+    assert.equal(reply.headers['www-authenticate'], 'Bearer realm="rhone", error="insufficient_scope", scope="deploy"')
+  })
+
+  test("operators' routes take an operator and the scope admin, unless the route says else", async t => {
+    const { get, tokens } = await setup(t)
+    assert.equal((await get('/admin')).statusCode, 401)
+    assert.equal((await get('/admin', tokens.issue(['admin']))).statusCode, 403)
+    assert.equal((await get('/admin', tokens.issue(['deploy'], { isOperator: true }))).statusCode, 403)
+    assert.equal((await get('/admin/read', tokens.issue(['read'], { isOperator: true }))).statusCode, 200)
+    assert.equal((await get('/admin', tokens.issue(['admin'], { isOperator: true }))).statusCode, 200)
+  })
+})
+
+describe('memory', () => {
+  test('a token is looked up once, also by many requests at once', async t => {
+    const { get, tokens } = await setup(t)
+    const token = tokens.issue()
+    await Promise.all(Array.from({ length: 20 }, () => get('/members', token)))
+    await get('/members', token)
+    assert.equal(tokens.lookUps, 1)
+  })
+
+  test('a revoked token is refused once its time in memory is over', async t => {
+    const { get, tokens } = await setup(t, { ttl: 60 })
+    const token = tokens.issue()
+    assert.equal((await get('/members', token)).statusCode, 200)
+    tokens.revoke(token)
+    await delay(70)
+    assert.equal((await get('/members', token)).statusCode, 401)
+  })
+
+  test('the longest time in memory is five seconds', () =>
+    assert.rejects(boot({ ttl: 5001 }), /rhone-auth: option "ttl".*5000/))
+
+  test('a token in use is read ahead, so that no request waits', async t => {
+    const { get, tokens } = await setup(t, { ttl: 400 })
+    const token = tokens.issue()
+    await get('/members', token)
+    await delay(220)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    tokens.gate = promise
+    assert.equal((await get('/members', token)).statusCode, 200, 'does not wait for the read that it causes')
+    assert.equal(tokens.lookUps, 2)
+    await get('/members', token)
+    assert.equal(tokens.lookUps, 2, 'one read is enough')
+    resolve()
+  })
+
+  test('forgetting a token or its user makes a revocation effective at once', async t => {
+    const { app, get, tokens } = await setup(t)
+    for (const forgotten of ['token-x', 'user-x', undefined]) {
+      const token = tokens.issue(['admin'], { tokenId: 'token-x', userId: 'user-x' })
+      const bystander = tokens.issue(['admin'], { tokenId: 'token-y', userId: 'user-y' })
+      await get('/members', token)
+      await get('/members', bystander)
+      tokens.revoke(token)
+      assert.equal((await get('/members', token)).statusCode, 200)
+      const before = tokens.lookUps
+      app.auth.forget(forgotten)
+      assert.equal((await get('/members', token)).statusCode, 401)
+      await get('/members', bystander)
+      assert.equal(tokens.lookUps - before, forgotten === undefined ? 2 : 1)
+    }
+  })
+
+  test('news of a change makes it forgotten, a gap in the news makes all forgotten, and the end of the app ends them', async t => {
+    let onChange: (id: string) => void = () => {}
+    let onGap = () => {}
+    let isSubscribed = false
+    const news: AuthDeps['news'] = async (change, gap) => {
+      onChange = change
+      onGap = gap
+      isSubscribed = true
+      return async () => {
+        isSubscribed = false
+      }
+    }
+    const { app, get, tokens } = await setup(t, {}, { news })
+    const [one, two] = [tokens.issue(), tokens.issue()]
+    const readBoth = async () => {
+      await get('/members', one)
+      await get('/members', two)
+      return tokens.lookUps
+    }
+    assert.equal(await readBoth(), 2)
+    onChange('token-1')
+    assert.equal(await readBoth(), 3)
+    onGap()
+    assert.equal(await readBoth(), 5)
+    await app.close()
+    assert.equal(isSubscribed, false)
+  })
+
+  test('a read that began before a token was forgotten leaves nothing behind', async t => {
+    const { app, get, tokens } = await setup(t)
+    const token = tokens.issue()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    tokens.gate = promise
+    const early = get('/members', token)
+    while (tokens.lookUps === 0) await delay(1)
+    tokens.revoke(token)
+    app.auth.forget('token-0')
+    tokens.gate = Promise.resolve()
+    assert.equal((await get('/members', token)).statusCode, 401, 'does not join the read that is under way')
+    resolve()
+    assert.equal((await early).statusCode, 200)
+    assert.equal((await get('/members', token)).statusCode, 401)
+  })
+
+  test('a token ends at its minute, even from memory', async t => {
+    const { get, tokens } = await setup(t)
+    const token = tokens.issue(['admin'], { expiresAt: new Date(Date.now() + 80) })
+    assert.equal((await get('/members', token)).statusCode, 200)
+    await delay(90)
+    assert.equal((await get('/members', token)).statusCode, 401)
+  })
+
+  test('a refusal is remembered for a moment, and a flood of them pushes no valid token out', async t => {
+    const { get, tokens } = await setup(t, { cacheSize: 2 })
+    const token = tokens.issue()
+    const unknown = mintToken()
+    await get('/members', token)
+    for (let i = 0; i < 3; i++) assert.equal((await get('/members', unknown)).statusCode, 401)
+    assert.equal(tokens.lookUps, 2)
+    for (let i = 0; i < 5; i++) await get('/members', mintToken())
+    const before = tokens.lookUps
+    await get('/members', token)
+    assert.equal(tokens.lookUps, before)
+  })
+})
+
+describe('without the database', () => {
+  test('what is in memory serves on, and everything else is 503, never 401 or 403', async t => {
+    const { get, tokens } = await setup(t)
+    const known = tokens.issue(['admin'], { isOperator: true })
+    const other = tokens.issue(['admin'], { isOperator: true })
+    await get('/admin', known)
+    tokens.isAway = true
+    assert.equal((await get('/admin', known)).statusCode, 200)
+    for (const url of ['/members', '/admin']) {
+      const reply = await get(url, other)
+      assert.equal(reply.statusCode, 503, url)
+      assert.equal(reply.headers['retry-after'], '1')
+    }
+    tokens.isAway = false
+    assert.equal((await get('/admin', other)).statusCode, 200, 'a failure is not remembered')
+  })
+
+  test('a token that has left memory is 503, not refused', async t => {
+    const { get, tokens } = await setup(t, { ttl: 50 })
+    const token = tokens.issue()
+    await get('/members', token)
+    tokens.isAway = true
+    await delay(30)
+    assert.equal((await get('/members', token)).statusCode, 200, 'the read ahead fails without a trace')
+    await delay(30)
+    assert.equal((await get('/members', token)).statusCode, 503)
+  })
+})
+
+describe('the last use', () => {
+  test('is reported in batches, and at the end', async t => {
+    const batches: (readonly string[])[] = []
+    const { app, get, tokens } = await setup(t, { touchInterval: 40 }, { touch: async ids => void batches.push(ids) })
+    const [one, two] = [tokens.issue(), tokens.issue()]
+    await Promise.all([get('/members', one), get('/members', one), get('/members', two)])
+    assert.deepEqual(batches, [])
+    await delay(60)
+    assert.deepEqual(batches, [['token-0', 'token-1']])
+    await get('/members', two)
+    await app.close()
+    assert.deepEqual(batches.at(-1), ['token-1'])
+  })
+
+  test('that cannot be reported fails no request and no close', async t => {
+    const { app, get, tokens } = await setup(t, {}, { touch: () => Promise.reject(new Error('away')) })
+    assert.equal((await get('/members', tokens.issue())).statusCode, 200)
+    await app.close()
+  })
+})
+
+describe('at boot', () => {
+  test('a route that does not say who may call it is refused, where that is required', async t => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(auth, { requireAccess: true })
+    app.get('/open', { config: { access: 'public' } }, () => 'ok')
+    assert.throws(() => app.get('/forgotten', () => 'ok'), /rhone-auth: GET \/forgotten does not say who may call it/)
+  })
+
+  test('an access or a scope that nobody knows is refused', async t => {
+    const { app } = await setup(t)
+    const config = { access: 'pubic' } as unknown as { access: 'public' }
+    assert.throws(() => app.get('/typo', { config }, () => 'ok'), /config.access "pubic" is none of public/)
+    const scoped = { access: 'member', scope: 'write' } as unknown as { access: 'member' }
+    assert.throws(() => app.get('/typo', { config: scoped }, () => 'ok'), /config.scope "write" is none of read/)
+  })
+
+  test('an option that nobody knows is refused', () =>
+    assert.rejects(boot({ tll: 1 }), /rhone-auth: there is no option "tll"/))
+})
+
+test('who is not let in is counted by reason', async t => {
+  const registry = new Registry()
+  const { get, tokens } = await setup(t, {}, { registry })
+  await get('/members')
+  await get('/members', 'junk')
+  await get('/members', mintToken())
+  await get('/admin', tokens.issue())
+  await get('POST /deploy', tokens.issue(['read']))
+  tokens.isAway = true
+  await get('/members', mintToken())
+  const text = await registry.metrics()
+  for (const reason of ['missing', 'malformed', 'unknown', 'operator', 'scope', 'unavailable'])
+    assert.match(text, new RegExp(`rhone_auth_failures_total\\{reason="${reason}"\\} 1\n`), reason)
+})
+
+test('a token that is not valid is reported to the audit log once, however often it is tried', async t => {
+  const attempts: unknown[] = []
+  const { app, get, tokens } = await setup(t, { refusalTtl: 0 })
+  app.decorate('audit', { attempt: (_request: unknown, event: unknown) => attempts.push(event) } as never)
+  const unknown = mintToken()
+  for (let i = 0; i < 3; i++) await get('/members', unknown)
+  await get('/members', 'junk')
+  await get('/members')
+  await get('/members', tokens.issue())
+  assert.deepEqual(attempts, [
+    {
+      type: 'auth',
+      action: 'authenticate',
+      resource: 'token',
+      outcome: 'failure',
+      details: { prefix: unknown.slice(0, 12) }
+    }
+  ])
+})

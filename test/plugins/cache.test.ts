@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict'
+import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
+import Fastify, { type FastifyInstance } from 'fastify'
+import cache, { type CacheBus, type CacheDeps, type CacheOptions, postgresCacheBus } from '../../plugins/cache/index.ts'
+import database from '../../plugins/database/index.ts'
+import { freshDatabase, withCluster } from '../support/database.ts'
+
+suite('cache', () => {
+  test('works with no options at all, and keeps what was loaded', async t => {
+    const { counted, load } = counter()
+    const values = (await start(t)).cache.of<number>('values')
+    assert.deepEqual([await values.get('a', load), await values.get('a', load), await values.get('b', load)], [1, 1, 2])
+    assert.equal(counted(), 2)
+  })
+
+  test('refuses a wrong option with a sentence that names it', async () => {
+    await assert.rejects(async () => Fastify().register(cache, { max: 0 }), /rhone-cache: option "max"/)
+  })
+
+  test('is one cache per name, and one per app', async t => {
+    const [one, other] = [await start(t), await start(t)]
+    const { load } = counter()
+    assert.equal(await one.cache.of<number>('values').get('key', load), 1)
+    assert.equal(await one.cache.of<number>('values').get('key', load), 1)
+    assert.equal(await one.cache.of<number>('others').get('key', load), 2)
+    assert.equal(await other.cache.of<number>('values').get('key', load), 3)
+  })
+
+  test('loads a value once for all who ask for it at the same time', async t => {
+    const values = (await start(t)).cache.of<number>('values')
+    const { counted, load } = counter()
+    const answers = await Promise.all(Array.from({ length: 50 }, () => values.get('key', load)))
+    assert.deepEqual(new Set(answers), new Set([1]))
+    assert.equal(counted(), 1)
+  })
+
+  test('loads again what is too old', async t => {
+    const values = (await start(t)).cache.of<number>('values', { ttl: 20 })
+    const { load } = counter()
+    await values.get('key', load)
+    await delay(30)
+    assert.equal(await values.get('key', load), 2)
+  })
+
+  test('does not keep what was loaded before it was invalidated', async t => {
+    const values = (await start(t)).cache.of<string>('values')
+    const slow = Promise.withResolvers<string>()
+    const early = values.get('key', () => slow.promise)
+    await values.invalidate('key')
+    assert.equal(await values.get('key', async () => 'new'), 'new')
+    slow.resolve('old')
+    assert.equal(await early, 'old')
+    assert.equal(await values.get('key', async () => 'newer'), 'new')
+
+    const slower = Promise.withResolvers<string>()
+    const cleared = values.get('other', () => slower.promise)
+    await values.clear()
+    slower.resolve('old')
+    await cleared
+    assert.equal(await values.get('other', async () => 'new'), 'new')
+  })
+
+  test('keeps no failure, and no value that is missing unless asked to', async t => {
+    const app = await start(t)
+    const values = app.cache.of<number | null>('values')
+    await assert.rejects(
+      values.get('key', async () => assert.fail('no')),
+      /no/
+    )
+    await assert.rejects(
+      values.get('key', () => {
+        throw new Error('not even a promise')
+      }),
+      /not even/
+    )
+    assert.equal(await values.get('key', async () => null), null)
+    assert.equal(await values.get('key', async () => 1), 1)
+
+    const missing = app.cache.of<number | null>('missing', { keepMissing: true })
+    assert.equal(await missing.get('key', async () => null), null)
+    assert.equal(await missing.get('key', async () => 1), null)
+  })
+
+  test('gives an older value when a new one cannot be loaded, if told to, but none that was invalidated', async t => {
+    const values = (await start(t)).cache.of<string>('values', { ttl: 10, staleIfError: 10_000 })
+    const failing = () => Promise.reject(new Error('down'))
+    await values.get('key', async () => 'old')
+    await delay(20)
+    assert.equal(await values.get('key', failing), 'old')
+    assert.equal(await values.get('key', async () => 'new'), 'new')
+    await values.invalidate('key')
+    await assert.rejects(values.get('key', failing), /down/)
+  })
+
+  test('holds no more than it may, and forgets what was not used for longest', async t => {
+    const values = (await start(t)).cache.of<number>('values', { max: 2 })
+    const { load } = counter()
+    await values.get('a', load)
+    await values.get('b', load)
+    await values.get('a', load)
+    await values.get('c', load)
+    assert.equal(await values.get('a', load), 1)
+    assert.equal(await values.get('b', load), 4)
+  })
+
+  test('counts look-ups by outcome, and evictions', async t => {
+    const registry = new Registry()
+    const app = await start(t, { registry })
+    const values = app.cache.of<number>('values', { ttl: 20, max: 1, staleIfError: 10_000 })
+    const { load } = counter()
+    await Promise.all([values.get('a', load), values.get('a', load)])
+    await values.get('b', load)
+    await delay(30)
+    const failing = () => Promise.reject(new Error('down'))
+    await values.get('b', failing)
+    await assert.rejects(values.get('c', failing))
+    const text = await registry.metrics()
+    for (const [outcome, count] of Object.entries({ hit: 1, miss: 2, stale: 1, error: 1 }))
+      assert.match(text, new RegExp(`rhone_cache_requests_total\\{cache="values",outcome="${outcome}"\\} ${count}`))
+    assert.match(text, /rhone_cache_evictions_total\{cache="values"\} 1/)
+  })
+})
+
+suite('invalidation on other instances', () => {
+  test('reaches them over the bus, for one key and for all', async t => {
+    const bus = fakeBus()
+    const [here, there] = [await start(t, { bus }), await start(t, { bus })]
+    const [mine, theirs] = [here.cache.of<number>('values'), there.cache.of<number>('values')]
+    const { load } = counter()
+    await theirs.get('a', load)
+    await theirs.get('b', load)
+    await mine.invalidate('a')
+    assert.equal(await theirs.get('a', load), 3)
+    assert.equal(await theirs.get('b', load), 2)
+    await mine.clear()
+    assert.equal(await theirs.get('b', load), 4)
+  })
+
+  test('is not known after a gap, so everything is forgotten', async t => {
+    const bus = fakeBus()
+    const values = (await start(t, { bus })).cache.of<number>('values')
+    const { load } = counter()
+    await values.get('a', load)
+    bus.gap()
+    assert.equal(await values.get('a', load), 2)
+  })
+
+  test('may fail without failing the change', async t => {
+    const bus: CacheBus = { ...fakeBus(), publish: () => Promise.reject(new Error('bus is down')) }
+    const values = (await start(t, { bus })).cache.of<number>('values')
+    const { load } = counter()
+    await values.get('a', load)
+    await values.invalidate('a')
+    assert.equal(await values.get('a', load), 2)
+  })
+
+  test('reaches them through PostgreSQL, also when the key is too long to be sent, and after a lost connection', async t => {
+    const url = await freshDatabase(t)
+    const [here, there] = [await startOnPostgres(t, url), await startOnPostgres(t, url)]
+    const { load } = counter()
+    const theirs = there.cache.of<number>('values')
+    const mine = here.cache.of<number>('values')
+    const long = 'k'.repeat(9_000)
+    for (const key of ['short', long]) {
+      const before = await theirs.get(key, load)
+      await mine.invalidate(key)
+      await until(async () => (await theirs.get(key, load)) > before)
+    }
+
+    const before = await theirs.get('short', load)
+    await withCluster(
+      cluster => cluster`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = ${new URL(url).pathname.slice(1)} and application_name = 'rhone-listen'`
+    )
+    await until(async () => (await theirs.get('short', load)) > before)
+  })
+})
+
+async function start(t: TestContext, options: Partial<CacheOptions> & CacheDeps = {}): Promise<FastifyInstance> {
+  const app = Fastify()
+  app.register(cache, Object.freeze(options))
+  await app.ready()
+  t.after(() => app.close())
+  return app
+}
+
+async function startOnPostgres(t: TestContext, url: string): Promise<FastifyInstance> {
+  const app = Fastify()
+  await app.register(database, { url })
+  await app.register(cache, { bus: postgresCacheBus(app) })
+  t.after(() => app.close())
+  const listening = Promise.withResolvers<void>()
+  await app.ready()
+  await app.postgres.listen('rhone_cache', () => {}, listening.resolve)
+  await listening.promise
+  return app
+}
+
+function counter() {
+  let loads = 0
+  return { counted: () => loads, load: async () => ++loads }
+}
+
+function fakeBus(): CacheBus & { gap(): void } {
+  const subscribers: Parameters<CacheBus['subscribe']>[] = []
+  return {
+    publish: async (name, key) => {
+      for (const [onInvalidated] of subscribers) onInvalidated(name, key)
+    },
+    subscribe: async (...subscriber) => {
+      subscribers.push(subscriber)
+      return async () => {}
+    },
+    gap: () => {
+      for (const [, onGap] of subscribers) onGap()
+    }
+  }
+}
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 10_000
+  while (!(await condition())) {
+    assert.ok(performance.now() < deadline, 'waited too long')
+    await delay(5)
+  }
+}

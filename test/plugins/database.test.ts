@@ -1,0 +1,522 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
+import { eq, sql } from 'drizzle-orm'
+import Fastify, { type FastifyInstance } from 'fastify'
+import * as schema from '../../drizzle/schema.ts'
+import database, { type DatabaseDeps, type DatabaseOptions } from '../../plugins/database/index.ts'
+import { AppError } from '../../plugins/lib/errors.ts'
+import { sqlState } from '../../plugins/lib/postgres.ts'
+import { freshDatabase, withCluster } from '../support/database.ts'
+import { tcpProxy } from '../support/tcp-proxy.ts'
+
+const { apiTokens, regions, teams, users } = schema
+
+suite('database', () => {
+  test('says what is missing when it is not configured', async () => {
+    await assert.rejects(async () => Fastify().register(database), /rhone-database: option "url" is required/)
+    await assert.rejects(
+      async () => Fastify().register(database, { url: 'mysql://host/db' }),
+      /the database URL is not of the form/
+    )
+  })
+
+  test('writes and reads every kind of value that the schema has', async t => {
+    const { app } = await start(t)
+    const [user] = await app.db.insert(users).values({ username: 'ada', githubId: 7 }).returning()
+    const tokenHash = Buffer.from([0, 1, 254, 255])
+    const [token] = await app.db
+      .insert(apiTokens)
+      .values({ userId: user!.id, name: 'ci', tokenHash, prefix: 'rhone_ab', scopes: ['read', 'deploy'] })
+      .returning()
+    await app.db.insert(schema.auditLogs).values({
+      eventType: 'auth',
+      action: 'login',
+      resource: 'session',
+      details: { browser: "O'Hare", tries: [1, 2] }
+    })
+
+    assert.ok(user!.createdAt instanceof Date)
+    assert.equal(user!.githubId, 7)
+    assert.deepEqual(token!.tokenHash, tokenHash)
+    assert.deepEqual(token!.scopes, ['read', 'deploy'])
+    assert.deepEqual((await app.db.query.auditLogs.findFirst())!.details, { browser: "O'Hare", tries: [1, 2] })
+    assert.equal((await app.db.select().from(regions).where(eq(regions.code, 'iad')))[0]!.latitude, 39.043757)
+  })
+
+  test('prepares statements once per connection, unless it is told not to', async t => {
+    const url = await freshDatabase(t)
+    for (const [prepare, prepared] of [
+      [true, 1],
+      [false, 0]
+    ] as const) {
+      const { app } = await start(t, { url, prepare, poolMax: 1 })
+      for (const code of ['iad', 'ams']) await app.db.select().from(regions).where(eq(regions.code, code))
+      const [row] = await app.db.execute(
+        sql`select count(*)::int as n from pg_prepared_statements where statement like 'select "code"%'`
+      )
+      assert.equal(row?.n, prepared)
+    }
+  })
+
+  test('commits what a transaction has done, and rolls back what it or a savepoint in it has failed to do', async t => {
+    const { app } = await start(t)
+    await app.db.transaction(async tx => {
+      await tx.insert(teams).values({ name: 'kept', slug: 'kept' })
+      const inner = tx.transaction(async nested => {
+        await nested.insert(teams).values({ name: 'inner', slug: 'inner' })
+        throw new Error('changed my mind')
+      })
+      await assert.rejects(inner, /changed my mind/)
+    })
+    const outer = app.db.transaction(async tx => {
+      await tx.insert(teams).values({ name: 'outer', slug: 'outer' })
+      throw new Error('no')
+    })
+    await assert.rejects(outer, /^Error: no$/)
+    const rows = await app.db.select().from(teams)
+    assert.deepEqual(
+      rows.map(team => team.slug),
+      ['kept']
+    )
+  })
+
+  test('takes a transaction configuration', async t => {
+    const { app } = await start(t)
+    const [row] = await app.db.transaction(async tx => tx.execute(sql`show transaction_isolation`), {
+      isolationLevel: 'serializable'
+    })
+    assert.equal(row?.transaction_isolation, 'serializable')
+  })
+})
+
+suite('a busy database', () => {
+  test('refuses with 503 what has waited for a connection for the queue timeout, and recovers', async t => {
+    const { app } = await start(t, { poolMax: 2, queueTimeout: 100 })
+    const busy = [sleep(app, 0.6), sleep(app, 0.6)]
+    const before = performance.now()
+    const refused = await unavailable(sleep(app, 0))
+    const waited = performance.now() - before
+    assert.equal(refused.headers?.['retry-after'], '1')
+    assert.ok(waited >= 95 && waited < 500, `waited ${waited} ms`)
+    await Promise.all(busy)
+    await sleep(app, 0)
+  })
+
+  test('refuses at once when the queue is full', async t => {
+    const { app } = await start(t, { poolMax: 1, maxQueue: 1 })
+    const busy = sleep(app, 0.3)
+    await until(() => app.postgres.stats.inUse === 1)
+    const waiting = sleep(app, 0)
+    await until(() => app.postgres.stats.waiting === 1)
+    const before = performance.now()
+    await unavailable(sleep(app, 0))
+    assert.ok(performance.now() - before < 100)
+    await Promise.all([busy, waiting])
+  })
+
+  test('serves who has waited longest first, and opens no more connections than it may', async t => {
+    const { app } = await start(t, { poolMax: 2 })
+    const order: number[] = []
+    await Promise.all([0, 1, 2, 3, 4, 5].map(i => sleep(app, i < 2 ? 0.1 : 0.01).then(() => order.push(i))))
+    assert.deepEqual(order.slice(2, 4).sort(), [2, 3])
+    assert.deepEqual(app.postgres.stats, { inUse: 0, idle: 2, waiting: 0 })
+  })
+
+  test('does not count as unreachable: a ping waits behind no query', async t => {
+    const { app } = await start(t, { poolMax: 1 })
+    const busy = sleep(app, 1)
+    await until(() => app.postgres.stats.inUse === 1)
+    await app.postgres.ping(800)
+    assert.equal(app.postgres.stats.inUse, 1)
+    await busy
+  })
+
+  test('ends a statement that takes too long with 503', async t => {
+    const { app } = await start(t, { statementTimeout: 100 })
+    assert.equal((await unavailable(sleep(app, 5))).detail, 'The database took too long')
+  })
+
+  test('ends a statement that waits too long for a lock with 503', async t => {
+    const { app } = await start(t, { lockTimeout: 50 })
+    await app.db.transaction(async tx => {
+      await tx.execute(sql`lock table teams`)
+      await unavailable(app.db.select().from(teams))
+      await assert.rejects(
+        app.db.transaction(async other => other.select().from(teams)),
+        { code: 'SERVICE_UNAVAILABLE' }
+      )
+    })
+  })
+
+  test('leaves errors of the statement itself as they are, SQLSTATE and all', async t => {
+    const { app } = await start(t)
+    await app.db.insert(teams).values({ name: 'a', slug: 'taken' })
+    const again = app.db.insert(teams).values({ name: 'b', slug: 'taken' })
+    await assert.rejects(again, error => !(error instanceof AppError) && sqlState(error) === '23505')
+    const inTransaction = app.db.transaction(async tx => tx.insert(teams).values({ name: 'b', slug: 'taken' }))
+    await assert.rejects(inTransaction, error => !(error instanceof AppError) && sqlState(error) === '23505')
+  })
+})
+
+suite('a database that goes away', () => {
+  test('lets the server boot without it, fails fast, and is used once it is there', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    await proxy.stop()
+    const { app } = await start(t, { url: proxy.url })
+    const before = performance.now()
+    for (let i = 0; i < 20; i++) await unavailable(app.db.select().from(regions))
+    assert.ok(performance.now() - before < 1_000)
+    await assert.rejects(app.postgres.ping(500))
+
+    await proxy.start()
+    await delay(100)
+    assert.equal((await app.db.select().from(regions)).length, 28)
+  })
+
+  test('refuses after the queue timeout, not after the connect timeout, what nobody answers', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    proxy.handle = () => {}
+    const { app } = await start(t, { url: proxy.url, queueTimeout: 100 })
+    const before = performance.now()
+    await unavailable(app.db.select().from(regions))
+    assert.ok(performance.now() - before < 1_000)
+  })
+
+  test('is not dialled in a tight loop when it accepts and hangs up', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    proxy.handle = client => client.end()
+    const { app } = await start(t, { url: proxy.url })
+    for (let i = 0; i < 20; i++) {
+      await unavailable(app.db.select().from(regions))
+      await delay(10)
+    }
+    assert.ok(proxy.accepted < 20, `${proxy.accepted} connections`)
+    proxy.handle = undefined
+    await delay(100)
+    assert.equal((await app.db.select().from(regions)).length, 28)
+  })
+
+  test('fails what runs on a connection that has gone silent, and comes back', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    const { app } = await start(t, { url: proxy.url, statementTimeout: 200 })
+    await Promise.all([sleep(app, 0), sleep(app, 0)])
+    proxy.freeze()
+    const before = performance.now()
+    await assert.rejects(app.postgres.ping(100))
+    assert.ok(performance.now() - before < 1_000)
+    await Promise.all([
+      unavailable(app.db.select().from(regions)),
+      unavailable(app.db.transaction(async tx => tx.select().from(regions)))
+    ])
+    proxy.thaw()
+    await delay(100)
+    await app.postgres.ping(1_000)
+    assert.equal((await app.db.select().from(regions)).length, 28)
+  })
+
+  test('rejects a transaction as soon as its connection is lost, and runs nothing of it elsewhere', async t => {
+    const { app, url } = await start(t, { poolMax: 1 })
+    const bodyGoesOn = Promise.withResolvers<void>()
+    const bodyEnds = Promise.withResolvers<unknown>()
+    const transaction = app.db.transaction(async tx => {
+      await tx.insert(teams).values({ name: 'half', slug: 'half' })
+      await terminateBackends(url)
+      await bodyGoesOn.promise
+      const late = tx.insert(teams).values({ name: 'late', slug: 'late' })
+      const nested = tx.transaction(async inner => inner.insert(teams).values({ name: 'nested', slug: 'nested' }))
+      bodyEnds.resolve(await Promise.allSettled([late, nested]))
+    })
+    await unavailable(transaction)
+    await app.db.insert(teams).values({ name: 'after', slug: 'after' })
+    bodyGoesOn.resolve()
+    const outcomes = (await bodyEnds.promise) as PromiseSettledResult<unknown>[]
+    assert.deepEqual(
+      outcomes.map(outcome => outcome.status),
+      ['rejected', 'rejected']
+    )
+    await delay(50)
+    const rows = await app.db.select().from(teams)
+    assert.deepEqual(
+      rows.map(team => team.slug),
+      ['after']
+    )
+  })
+
+  test('survives that all its connections are terminated 50 times under load', async t => {
+    const { app, url } = await start(t, { poolMax: 8 })
+    const stop = new AbortController()
+    let served = 0
+    let refused = 0
+    const work = [
+      () => app.db.select().from(regions),
+      () => app.db.transaction(async tx => tx.execute(sql`select pg_sleep(0.002)`)),
+      () =>
+        app.db.transaction(async tx => {
+          await tx.select().from(regions)
+          await delay(1)
+          await tx.transaction(async inner => inner.select().from(regions))
+          await delay(1)
+          await tx.select().from(regions)
+        })
+    ]
+    const clients = Array.from({ length: 24 }, async (_, i) => {
+      while (!stop.signal.aborted)
+        await work[i % work.length]!().then(
+          () => served++,
+          (error: unknown) => {
+            assert.ok(error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE', String(error))
+            refused++
+            return delay(5)
+          }
+        )
+    })
+    await withCluster(async cluster => {
+      for (let i = 0; i < 50; i++) {
+        await cluster`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${databaseOf(url)}`
+        await delay(30)
+      }
+    })
+    stop.abort()
+    await Promise.all(clients)
+    assert.ok(served > 100 && refused > 0, `${served} served, ${refused} refused`)
+    await delay(100)
+    assert.equal((await app.db.select().from(regions)).length, 28)
+    assert.equal(app.postgres.stats.waiting, 0)
+  })
+})
+
+suite('connections', () => {
+  test('are closed when nobody needs them', async t => {
+    const { app, url } = await start(t, { idleTimeout: 0.2 })
+    await Promise.all([sleep(app, 0.01), sleep(app, 0.01), sleep(app, 0.01)])
+    assert.equal(app.postgres.stats.idle, 3)
+    await until(async () => (await backends(url, 'rhone')) === 0)
+    assert.equal(app.postgres.stats.idle, 0)
+    await sleep(app, 0)
+  })
+
+  test('are replaced when they are old', async t => {
+    const { app } = await start(t, { poolMax: 1, maxLifetime: 0.1 })
+    const pid = async () => (await app.db.execute(sql`select pg_backend_pid() as pid`))[0]?.pid
+    const first = await pid()
+    await delay(150)
+    await pid()
+    assert.notEqual(await pid(), first)
+  })
+
+  test('are all gone after close, also one that is busy for too long', { timeout: 20_000 }, async t => {
+    const { app, url } = await start(t, { statementTimeout: 0 })
+    const stuck = assert.rejects(sleep(app, 60))
+    await app.postgres.listen(
+      'any',
+      () => {},
+      () => {}
+    )
+    await app.postgres.ping(1_000)
+    const before = performance.now()
+    await app.close()
+    await stuck
+    assert.ok(performance.now() - before < 8_000)
+    await unavailable(sleep(app, 0))
+    await until(async () => (await backends(url, 'rhone%', 'idle')) === 0)
+  })
+
+  test('are made without our session parameters where a pooler refuses these', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    proxy.handle = (client, passOn) =>
+      client.once('data', startup => {
+        if (startup.includes('statement_timeout'))
+          return client.end(errorResponse('08P01', 'unsupported startup parameter'))
+        client.pause()
+        client.unshift(startup)
+        passOn()
+        client.resume()
+      })
+    const { app } = await start(t, { url: proxy.url, prepare: false })
+    assert.equal((await app.db.select().from(regions)).length, 28)
+  })
+})
+
+suite('listen', () => {
+  test('hears notifications, begins with a resync, and ends when told so', async t => {
+    const { app } = await start(t)
+    const { heard, next, listen } = recorder(app)
+    const unlisten = await listen('news')
+    await next()
+    await app.db.execute(sql`select pg_notify('news', 'first'), pg_notify('other', 'not ours')`)
+    await next()
+    assert.deepEqual(heard, ['resync', 'first'])
+    await unlisten()
+    await app.db.execute(sql`select pg_notify('news', 'second')`)
+    await delay(50)
+    assert.deepEqual(heard, ['resync', 'first'])
+  })
+
+  test('takes more channels while it listens, and names that must be quoted', async t => {
+    const { app } = await start(t)
+    const one = recorder(app)
+    await one.listen('one')
+    await one.next()
+    const two = recorder(app)
+    await two.listen('say "two"')
+    await two.next()
+    await app.db.execute(sql`select pg_notify('say "two"', 'hello')`)
+    await two.next()
+    assert.deepEqual([one.heard, two.heard], [['resync'], ['resync', 'hello']])
+  })
+
+  test('begins again with a resync after its connection was lost', async t => {
+    const { app, url } = await start(t)
+    const { heard, next, listen } = recorder(app)
+    await listen('news')
+    await next()
+    await terminateBackends(url)
+    await next()
+    await app.db.execute(sql`select pg_notify('news', 'heard')`)
+    await next()
+    assert.deepEqual(heard, ['resync', 'resync', 'heard'])
+  })
+
+  test('waits for a database that is down', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    await proxy.stop()
+    const { app } = await start(t, { url: proxy.url })
+    const { heard, next, listen } = recorder(app)
+    await listen('news')
+    await delay(50)
+    assert.deepEqual(heard, [])
+    await proxy.start()
+    await next()
+    assert.deepEqual(heard, ['resync'])
+  })
+
+  test('goes past the pooler where there is a direct URL', async t => {
+    const url = await freshDatabase(t)
+    const pooler = await tcpProxy(t, url)
+    const { app } = await start(t, { url: pooler.url, directUrl: url })
+    await pooler.stop()
+    const { next, listen } = recorder(app)
+    await listen('news')
+    await next()
+  })
+
+  test('goes on when a subscriber throws', async t => {
+    const { app } = await start(t)
+    const { heard, next, listen } = recorder(app)
+    await app.postgres.listen(
+      'news',
+      () => assert.fail('on purpose'),
+      () => assert.fail('on purpose')
+    )
+    await listen('news')
+    await next()
+    await app.db.execute(sql`select pg_notify('news', 'first')`)
+    await next()
+    assert.deepEqual(heard, ['resync', 'first'])
+  })
+})
+
+suite('metrics of the database', () => {
+  test('tell the state of the pool, the time of queries by kind, and whether it is up', async t => {
+    const registry = new Registry()
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    const { app } = await start(t, { url: proxy.url, poolMax: 1, registry })
+    await app.db.insert(teams).values({ name: 'a', slug: 'a' })
+    await app.db.transaction(async tx => tx.select().from(teams))
+    await app.db.execute(sql`show server_version`)
+    const busy = sleep(app, 0.2)
+    await until(() => app.postgres.stats.inUse === 1)
+    const waiting = app.db.select().from(teams).execute()
+    await until(() => app.postgres.stats.waiting === 1)
+
+    const text = await registry.metrics()
+    assert.match(text, /rhone_db_pool_connections\{state="in_use"\} 1/)
+    assert.match(text, /rhone_db_pool_connections\{state="waiting"\} 1/)
+    assert.match(text, /rhone_dependency_up\{service="database"\} 1/)
+    for (const kind of ['insert', 'select', 'transaction', 'other'])
+      assert.match(text, new RegExp(`rhone_db_query_duration_seconds_count\\{query="${kind}"\\} 1`))
+    await Promise.all([busy, waiting])
+
+    await proxy.stop()
+    await until(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 0'))
+    await proxy.start()
+    await until(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 1'))
+  })
+})
+
+async function start(
+  t: TestContext,
+  options: Partial<DatabaseOptions> & DatabaseDeps = {}
+): Promise<{ app: FastifyInstance; url: string }> {
+  const url = options.url ?? (await freshDatabase(t))
+  const app = Fastify()
+  app.register(database, Object.freeze({ schema, ...options, url }))
+  await app.ready()
+  t.after(() => app.close())
+  return { app, url }
+}
+
+const sleep = async (app: FastifyInstance, seconds: number) => app.db.execute(sql`select pg_sleep(${seconds})`)
+
+async function unavailable(query: PromiseLike<unknown>): Promise<AppError> {
+  try {
+    await query
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE') return error
+    throw error
+  }
+  return assert.fail('the query was served')
+}
+
+function recorder(app: FastifyInstance) {
+  const heard: string[] = []
+  const events = new EventTarget()
+  let seen = 0
+  function hear(what: string): void {
+    heard.push(what)
+    events.dispatchEvent(new Event('heard'))
+  }
+  return {
+    heard,
+    listen: (channel: string) => app.postgres.listen(channel, hear, () => hear('resync')),
+    async next() {
+      if (heard.length === seen) await once(events, 'heard', { signal: AbortSignal.timeout(10_000) })
+      seen++
+    }
+  }
+}
+
+const databaseOf = (url: string) => new URL(url).pathname.slice(1)
+
+async function terminateBackends(url: string): Promise<void> {
+  await withCluster(
+    cluster => cluster`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${databaseOf(url)}`
+  )
+}
+
+async function backends(url: string, name: string, state = '%'): Promise<number> {
+  const [row] = await withCluster(
+    cluster => cluster`select count(*)::int as n from pg_stat_activity
+      where datname = ${databaseOf(url)} and application_name like ${name} and state like ${state}`
+  )
+  return row?.n
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 10_000
+  while (!(await condition())) {
+    assert.ok(performance.now() < deadline, 'waited too long')
+    await delay(5)
+  }
+}
+
+function errorResponse(code: string, message: string): Buffer {
+  const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${message}\0\0`)
+  const header = Buffer.alloc(5)
+  header.write('E')
+  header.writeUInt32BE(fields.length + 4, 1)
+  return Buffer.concat([header, fields])
+}

@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import Fastify from 'fastify'
+import drain from '../../plugins/drain.ts'
+import { createLogger } from '../../plugins/logging/logger.ts'
+
+async function server(t: TestContext, options: object = {}) {
+  const phases: string[] = []
+  const write = (line: string) => {
+    const { phase } = JSON.parse(line)
+    if (phase) phases.push(phase)
+  }
+  const app = Fastify({
+    loggerInstance: createLogger({ level: 'info', destination: { write } }),
+    return503OnClosing: false,
+    forceCloseConnections: 'idle'
+  })
+  await app.register(drain, options)
+  app.get('/', async () => 'served')
+  app.get<{ Params: { ms: string } }>('/slow/:ms', async ({ params }) => delay(Number(params.ms), 'served'))
+  app.get('/hangs', () => new Promise(() => {}))
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  t.after(() => app.close())
+  return { app, phases, port: (app.server.address() as AddressInfo).port }
+}
+
+async function request(port: number, path: string, agent?: Agent): Promise<IncomingMessage> {
+  const [reply] = (await once(get({ port, path, agent, host: '127.0.0.1' }), 'response')) as [IncomingMessage]
+  reply.resume()
+  return reply
+}
+
+async function opened(t: TestContext, port: number, bytes = ''): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  await once(socket, 'connect')
+  if (bytes) socket.write(bytes)
+  await delay(20) // until the server has seen it
+  return socket
+}
+
+async function lasting(work: Promise<unknown>): Promise<number> {
+  const started = performance.now()
+  await work
+  return performance.now() - started
+}
+
+test('until the drain starts, connections are kept', async t => {
+  const { app, port } = await server(t)
+  assert.equal(app.drain.draining, false)
+  assert.equal((await request(port, '/', new Agent({ keepAlive: true }))).headers.connection, 'keep-alive')
+})
+
+test('during the grace it is draining and serves on, and every reply closes its connection', async t => {
+  const { app, phases, port } = await server(t, { grace: 150 })
+  const agent = new Agent({ keepAlive: true })
+  const early = request(port, '/slow/50', agent)
+  await delay(10)
+  const drained = app.drain.start()
+  assert.equal(app.drain.draining, true)
+  const [before, during] = await Promise.all([early, request(port, '/', agent)])
+  assert.equal(before.statusCode, 200)
+  assert.equal(before.headers.connection, 'close', 'it was in flight when the drain started')
+  assert.equal(during.statusCode, 200)
+  assert.equal(during.headers.connection, 'close')
+  assert.ok((await lasting(drained)) < 150)
+  await app.close()
+  assert.deepEqual(phases, ['grace', 'closing', 'closed'])
+})
+
+test('starting twice is starting once, and it lasts as long as the grace', async t => {
+  const { app } = await server(t, { grace: 60 })
+  const took = await lasting(Promise.all([app.drain.start(), app.drain.start()]))
+  assert.ok(took >= 55 && took < 500, `${took} ms`)
+})
+
+test('requests in flight are finished, new connections are refused, and idle ones do not hold up the close', async t => {
+  const { app, port } = await server(t)
+  const agent = new Agent({ keepAlive: true })
+  await request(port, '/', agent)
+  const slow = request(port, '/slow/300', new Agent({ keepAlive: true }))
+  await delay(20)
+  await app.drain.start()
+  const closing = lasting(app.close())
+  await delay(50)
+  await assert.rejects(request(port, '/'), { code: 'ECONNREFUSED' })
+  assert.equal((await slow).statusCode, 200)
+  const took = await closing
+  assert.ok(took >= 200 && took < 1_000, `${took} ms`)
+})
+
+test('a keep-alive connection that finishes after the close began is not waited for', async t => {
+  const app = Fastify({ forceCloseConnections: 'idle', return503OnClosing: false, keepAliveTimeout: 60_000 })
+  await app.register(drain)
+  t.after(() => app.close())
+  app.get('/hijacks', (_request, reply) => {
+    reply.hijack()
+    setTimeout(() => reply.raw.end('served'), 100) // no hook can close this connection
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const reply = request((app.server.address() as AddressInfo).port, '/hijacks', new Agent({ keepAlive: true }))
+  await delay(30)
+  assert.ok((await lasting(app.close())) < 1_000)
+  assert.equal((await reply).headers.connection, 'keep-alive')
+})
+
+for (const [who, bytes] of [
+  ['a slow request head', 'GET / HTTP/1.1\r\nhost: x\r\n'],
+  ['a connection that never says anything', '']
+] as const)
+  test(`${who} does not hold up the close for long`, async t => {
+    const { app, port } = await server(t, { headGrace: 150 })
+    const socket = await opened(t, port, bytes)
+    const ended = once(socket, 'close')
+    const took = await lasting(app.close())
+    await ended
+    assert.ok(took >= 140 && took < 1_000, `${took} ms`)
+  })
+
+test('a slow head is left alone while requests are in flight, so that it may still become one', async t => {
+  const { app, port } = await server(t, { headGrace: 50 })
+  const slow = request(port, '/slow/400')
+  const socket = await opened(t, port, 'GET / HTTP/1.1\r\nhost: x\r\n')
+  const closing = app.close()
+  await delay(250)
+  socket.write('\r\n')
+  const [chunk] = await once(socket, 'data')
+  assert.match(String(chunk), /^HTTP\/1\.1 200 /)
+  assert.match(String(chunk), /connection: close/i)
+  assert.equal((await slow).statusCode, 200)
+  await closing
+})
+
+test('the deadline cuts off what does not end, counted from the start of the drain', async t => {
+  const { app, phases, port } = await server(t, { grace: 200, deadline: 500 })
+  const body = await opened(t, port, 'GET /hangs HTTP/1.1\r\nhost: x\r\n\r\n')
+  const cutOff = once(body, 'close')
+  const took = await lasting(app.drain.start().then(() => app.close()))
+  await cutOff
+  assert.ok(took >= 480 && took < 1_200, `${took} ms`)
+  assert.ok(phases.includes('deadline'))
+})
+
+test('upgraded connections end with the deadline, too', async t => {
+  const { app, port } = await server(t, { deadline: 200 })
+  app.server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'))
+  const socket = await opened(t, port, 'GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n')
+  const ended = once(socket.resume(), 'close')
+  assert.ok((await lasting(app.close())) < 1_500)
+  await ended
+})
+
+test('streams are ended after the grace and before the close, and one that fails to end does not stop the others', async t => {
+  const { app, phases } = await server(t, { grace: 100 })
+  let ended = 0
+  app.drain.onDrain(() => {
+    throw new Error('on purpose')
+  })
+  const stream = new PassThrough()
+  app.drain.onDrain(() => {
+    ended++
+    stream.end('over\n')
+  })
+  const takeBack = app.drain.onDrain(() => assert.fail('it was taken back'))
+  takeBack()
+
+  const draining = app.drain.start()
+  assert.equal(ended, 0)
+  await draining
+  assert.equal(ended, 1)
+  await app.close()
+  assert.equal(ended, 1)
+  assert.deepEqual(phases, ['grace', 'streams', 'closing', 'closed'])
+})
+
+test('closing without a drain ends streams as well', async t => {
+  const { app } = await server(t)
+  let ended = 0
+  app.drain.onDrain(() => ended++)
+  await app.close()
+  assert.equal(ended, 1)
+  assert.equal(app.drain.draining, true)
+})
+
+test('under a steady load of keep-alive clients no request that was accepted is lost', async t => {
+  const { app, port } = await server(t, { grace: 300 })
+  const failures: unknown[] = []
+  let served = 0
+  let isOver = false
+  const client = async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    while (!isOver) {
+      try {
+        const reply = await request(port, '/slow/5', agent)
+        await once(reply, 'end')
+        if (reply.statusCode === 200) served++
+        else failures.push(reply.statusCode)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') break
+        failures.push(error)
+      }
+    }
+    agent.destroy()
+  }
+  const clients = Array.from({ length: 20 }, client)
+  await delay(200)
+  await app.drain.start()
+  const took = await lasting(app.close())
+  isOver = true
+  await Promise.all(clients)
+  assert.ok(served > 100, `${served} served`)
+  // The system resets connections that wait in the backlog of a socket that stops listening: those were never accepted.
+  assert.deepEqual(
+    failures.filter(failure => (failure as NodeJS.ErrnoException).code !== 'ECONNRESET'),
+    []
+  )
+  t.diagnostic(`${served} served, ${failures.length} connections reset before they were accepted`)
+  assert.ok(failures.length <= 20, `${failures.length} of the last connections were reset`)
+  assert.ok(took < 2_000, `${took} ms`)
+})
+
+test('an app that never listened closes', async () => {
+  const app = Fastify()
+  await app.register(drain)
+  await app.ready()
+  assert.ok((await lasting(app.close())) < 500)
+})
+
+test('wrong and unknown options fail the boot', async () => {
+  await assert.rejects(async () => Fastify().register(drain, { grace: -1 }), /rhone-drain: option "grace"/)
+  await assert.rejects(async () => Fastify().register(drain, { wait: 1 } as object), /rhone-drain.*"wait"/)
+})

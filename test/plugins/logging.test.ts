@@ -1,0 +1,361 @@
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { type AddressInfo, connect } from 'node:net'
+import { type TestContext, test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import logging from '../../plugins/logging/index.ts'
+import { createLogger, lazyChildren, OneLinePerRequest } from '../../plugins/logging/logger.ts'
+
+type Line = Record<string, unknown>
+
+const run = promisify(execFile)
+const moduleUrl = (name: string) =>
+  pathToFileURL(new URL(`../../plugins/logging/${name}`, import.meta.url).pathname).href
+
+/** Collects lines, and lets a test wait for one. */
+function logbook() {
+  const lines: Line[] = []
+  const waiting: { wants: (line: Line) => boolean; resolve: (line: Line) => void }[] = []
+  return {
+    lines,
+    write(text: string) {
+      const line = JSON.parse(text)
+      lines.push(line)
+      for (const { wants, resolve } of waiting) if (wants(line)) resolve(line)
+    },
+    line(wants: (line: Line) => boolean): Promise<Line> {
+      const known = lines.find(wants)
+      return known ? Promise.resolve(known) : new Promise(resolve => waiting.push({ wants, resolve }))
+    },
+    ofRoute(route: string) {
+      return this.line(line => line.route === route)
+    }
+  }
+}
+
+async function server(t: TestContext, options: FastifyServerOptions = {}, pluginOptions: object = {}) {
+  const book = logbook()
+  const app: FastifyInstance = Fastify(options)
+  await app.register(logging, { destination: book, ...pluginOptions })
+  app.get('/apps/:app', async () => ({ ok: true }))
+  app.get('/probe', { config: { log: 'debug' } }, async () => ({ ok: true }))
+  app.get('/broken', async () => {
+    throw new Error('on purpose')
+  })
+  t.after(() => app.close())
+  return { app, book }
+}
+
+test('without the plugin a bare app logs nothing', async () => {
+  const book = logbook()
+  const app = Fastify()
+  app.get('/', async () => ({}))
+  await app.inject('/')
+  assert.deepEqual(book.lines, [])
+})
+
+test('a request is one line that names its route, never its URL', async t => {
+  const { app, book } = await server(t)
+  await app.inject('/apps/secret-name?code=s3cret&state=x')
+  const line = await book.ofRoute('/apps/:app')
+  assert.equal(book.lines.length, 1)
+  assert.deepEqual(
+    { level: line.level, service: line.service, method: line.method, status: line.status, msg: line.msg },
+    { level: 'info', service: 'rhone', method: 'GET', status: 200, msg: 'request' }
+  )
+  assert.match(String(line.time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+  assert.ok(Math.abs(Date.parse(String(line.time)) - Date.now()) < 5_000)
+  assert.equal(typeof line.responseTime, 'number')
+  assert.ok(line.reqId)
+  assert.doesNotMatch(JSON.stringify(line), /secret-name|s3cret/)
+})
+
+test('a request for no route says so without repeating what was asked for', async t => {
+  const { app, book } = await server(t)
+  await app.inject('/nowhere/s3cret')
+  const line = await book.ofRoute('__unmatched__')
+  assert.equal(line.status, 404)
+  assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
+})
+
+test('a reply of 500 and above is an error, and a probe is debug', async t => {
+  const { app, book } = await server(t, {}, { level: 'debug' })
+  await app.inject('/broken')
+  await app.inject('/probe')
+  assert.equal((await book.ofRoute('/broken')).level, 'error')
+  assert.equal((await book.ofRoute('/probe')).level, 'debug')
+})
+
+test('probes are not logged at info', async t => {
+  const { app, book } = await server(t)
+  await app.inject('/probe')
+  await app.inject('/apps/1')
+  assert.deepEqual(
+    book.lines.map(({ route }) => route),
+    ['/apps/:app']
+  )
+})
+
+test('the line carries what other plugins know: address, user and trace', async t => {
+  const { app, book } = await server(t)
+  app.decorateRequest('clientIp', { getter: () => ({ address: '192.0.2.7', bucket: '192.0.2.7' }) })
+  app.decorateRequest('principal', { getter: () => ({ userId: 'user-1' }) as never })
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  await app.inject({ url: '/apps/1', headers: { traceparent, authorization: 'Bearer s3cret', cookie: 'a=s3cret' } })
+  const line = await book.ofRoute('/apps/:app')
+  assert.equal(line.address, '192.0.2.7')
+  assert.equal(line.userId, 'user-1')
+  assert.equal(line.traceId, '4bf92f3577b34da6a3ce929d0e0e4736')
+  assert.doesNotMatch(JSON.stringify(line), /s3cret/)
+})
+
+for (const [what, head] of [
+  ['GET', 'GET /slow HTTP/1.1\r\nhost: x\r\n\r\n'],
+  [
+    'POST whose body was read',
+    'POST /slow HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}'
+  ]
+] as const)
+  test(`a ${what} whose client leaves is logged once, as aborted with 499`, async t => {
+    const { app, book } = await server(t)
+    const entered = Promise.withResolvers<void>()
+    const finish = Promise.withResolvers<void>()
+    app.route({
+      method: ['GET', 'POST'],
+      url: '/slow',
+      handler: async () => {
+        entered.resolve()
+        await finish.promise
+        return { late: true }
+      }
+    })
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+    socket.write(head)
+    await entered.promise
+    socket.destroy()
+    const line = await book.ofRoute('/slow')
+    assert.equal(line.status, 499)
+    assert.equal(line.outcome, 'aborted')
+    finish.resolve()
+    await app.close()
+    assert.equal(book.lines.filter(({ route }) => route === '/slow').length, 1)
+  })
+
+/** An app with a logger of its own, as Rhone's is. */
+async function loggingServer(t: TestContext, level = 'info') {
+  const book = logbook()
+  const loggerInstance: FastifyBaseLogger = createLogger({ level, destination: book })
+  const app = Fastify({
+    loggerInstance,
+    logController: new OneLinePerRequest(),
+    childLoggerFactory: lazyChildren
+  })
+  await app.register(logging)
+  t.after(() => app.close())
+  return { app, book }
+}
+
+test('request.log carries the request id, whatever the level', async t => {
+  const { app, book } = await loggingServer(t, 'trace')
+  app.get('/talks', async request => {
+    request.log.trace('a')
+    request.log.child({ more: 1 }).warn({ fact: 2 }, 'b')
+    return { id: request.id, level: request.log.level }
+  })
+  const { id, level } = (await app.inject('/talks')).json()
+  assert.equal(level, 'trace')
+  const said = book.lines.filter(({ msg }) => msg !== 'request')
+  assert.deepEqual(
+    said.map(({ level, msg, reqId, more, fact }) => ({ level, msg, reqId, more, fact })),
+    [
+      { level: 'trace', msg: 'a', reqId: id, more: undefined, fact: undefined },
+      { level: 'warn', msg: 'b', reqId: id, more: 1, fact: 2 }
+    ]
+  )
+})
+
+test('a route may have a log level of its own', async t => {
+  const { app, book } = await loggingServer(t)
+  app.get('/chatty', { logLevel: 'debug' }, async request => {
+    request.log.debug('detail')
+    return {}
+  })
+  await app.inject('/chatty')
+  assert.ok(book.lines.some(({ msg }) => msg === 'detail'))
+})
+
+test("with the app's own logger a request is one line too", async t => {
+  const { app, book } = await loggingServer(t)
+  app.get('/apps/:app', async () => ({}))
+  await app.inject('/apps/1?code=s3cret')
+  await app.inject('/nowhere?code=s3cret')
+  assert.deepEqual(
+    book.lines.map(({ route }) => route),
+    ['/apps/:app', '__unmatched__']
+  )
+  assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
+})
+
+test('errors are logged with their type, code, stack and causes, and nothing of what they were about', () => {
+  const book = logbook()
+  const log = createLogger({ level: 'info', destination: book })
+  const database = Object.assign(new Error('invalid input syntax for type uuid: "s3cret"'), {
+    severity: 'ERROR',
+    code: '22P02',
+    detail: 'Key (email)=(s3cret) exists',
+    query: 'select 1',
+    parameters: ['s3cret'],
+    args: ['s3cret']
+  })
+  const query = Object.assign(new Error('Failed query: select $1\nparams: s3cret', { cause: database }), {
+    query: 'select $1',
+    params: ['s3cret']
+  })
+  log.error({ err: new TypeError('it broke', { cause: query }) }, 'failed')
+  const { err } = book.lines[0] as { err: Line & { cause: Line & { cause: Line } } }
+  assert.equal(err.type, 'TypeError')
+  assert.match(String(err.stack), /it broke\n\s+at /)
+  assert.equal(err.cause.message, 'Failed query: select $1')
+  assert.match(String(err.cause.stack), /\n\s+at /)
+  assert.deepEqual(
+    { code: err.cause.cause.code, message: err.cause.cause.message },
+    { code: '22P02', message: 'invalid input syntax for type uuid' }
+  )
+  assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
+})
+
+test('causes that go in a circle, aggregates and things that are no errors are logged', () => {
+  const book = logbook()
+  const log = createLogger({ level: 'info', destination: book })
+  const circle = new Error('round')
+  circle.cause = circle
+  log.error({ err: circle })
+  log.error({ err: new AggregateError([new Error('one'), new Error('two')], 'both') })
+  log.error({ err: { token: 's3cret' } })
+  log.error({ err: 'text' })
+  assert.equal(book.lines.length, 4)
+  assert.deepEqual(
+    (book.lines[1]!.err as { errors: Line[] }).errors.map(({ message }) => message),
+    ['one', 'two']
+  )
+  assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
+})
+
+test('requests, replies, headers, bodies and tokens are not logged even when asked for', async t => {
+  const book = logbook()
+  const log = createLogger({ level: 'info', destination: book })
+  const app = Fastify()
+  t.after(() => app.close())
+  app.post('/in/:name', async (request, reply) => {
+    const { body, headers, query } = request
+    log.info({ req: request, res: reply, headers, body, query, token: 's3cret', password: 's3cret' }, 'all of it')
+    return {}
+  })
+  await app.inject({
+    method: 'POST',
+    url: '/in/s3cret?q=s3cret',
+    payload: { a: 's3cret' },
+    headers: { cookie: 's3cret' }
+  })
+  assert.deepEqual(book.lines[0]!.req, { id: 'req-1', method: 'POST', route: '/in/:name' })
+  assert.deepEqual(book.lines[0]!.res, { statusCode: 200 })
+  assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
+})
+
+test('what a client sends cannot make a line of its own', async t => {
+  const { app, book } = await loggingServer(t)
+  app.get('/says', async request => {
+    request.log.info({ said: (request.query as { q: string }).q }, 'said')
+    return {}
+  })
+  await app.inject('/says?q=%22%7D%0A%7B%22level%22%3A%22fatal%22%7D')
+  assert.equal(book.lines.length, 2)
+  assert.equal(book.lines[0]!.said, '"}\n{"level":"fatal"}')
+})
+
+test('what was logged before a crash or an exit is written, in order', async () => {
+  for (const [end, status] of [
+    ["throw new Error('crash')", 1],
+    ['process.exit(3)', 3]
+  ] as const) {
+    const script = `
+      import { createLogger } from '${moduleUrl('logger.ts')}'
+      const log = createLogger({ level: 'info' })
+      for (let i = 0; i < 20000; i++) log.info({ i }, 'x'.repeat(50))
+      ${end}`
+    const child = await run(process.execPath, ['--input-type=module', '--eval', script], { maxBuffer: 1 << 24 }).catch(
+      error => error
+    )
+    assert.equal(child.code, status)
+    const numbers = child.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line: string) => JSON.parse(line).i)
+    assert.deepEqual(numbers, [...Array(20000).keys()])
+  }
+})
+
+test('a reader that stands still costs a bounded amount of memory, is told of the loss, and cannot hold up the exit', async () => {
+  const script = `
+    import { openLogDestination } from '${moduleUrl('log-destination.ts')}'
+    const place = openLogDestination({ maxBytes: 1 << 20, onRecovery: lost => place.write('lost ' + lost + '\\n') })
+    const before = process.memoryUsage().rss
+    for (let i = 0; i < 200; i++) {
+      for (let j = 0; j < 500; j++) place.write('x'.repeat(300) + '\\n')
+      await new Promise(setImmediate)
+    }
+    process.send(process.memoryUsage().rss - before)
+    process.once('message', () => process.exit(0))`
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+  })
+  const [growth] = await once(child, 'message')
+  assert.ok(growth < 20 << 20, `30 MB of lines, and the process grew by ${growth} bytes`)
+
+  let read = ''
+  child.stdout!.setEncoding('utf8').on('data', chunk => {
+    read += chunk
+    if (read.includes('lost ')) child.send('exit')
+  })
+  await once(child, 'exit')
+  assert.match(read, /^(x{300}\n)+lost \d+\n/m)
+})
+
+test('a process whose reader is gone or stuck exits all the same', async () => {
+  const script = (lines: number) => `
+    import { createLogger } from '${moduleUrl('logger.ts')}'
+    const log = createLogger({ level: 'info' })
+    process.once('message', () => {
+      for (let i = 0; i < ${lines}; i++) log.info('x'.repeat(300))
+      process.exit(3)
+    })`
+  for (const isGone of [true, false]) {
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', script(isGone ? 10 : 3000)], {
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+    })
+    await once(child, 'spawn')
+    if (isGone) child.stdout!.destroy()
+    child.send('end')
+    const [status] = await once(child, 'exit')
+    assert.equal(status, 3)
+    child.stdout!.destroy()
+  }
+})
+
+test('an unknown level or option fails the boot', async t => {
+  await assert.rejects(server(t, {}, { level: 'loud' }), /level/)
+  await assert.rejects(server(t, {}, { colour: true }), /rhone-logging: there is no option "colour"/)
+})
+
+test('closing takes back the listener on the process that its own log has', async () => {
+  const before = process.listenerCount('exit')
+  const app = Fastify()
+  await app.register(logging, { level: 'silent' })
+  await app.ready()
+  await app.close()
+  assert.equal(process.listenerCount('exit'), before)
+})

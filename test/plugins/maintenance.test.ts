@@ -1,0 +1,577 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
+import { sql } from 'drizzle-orm'
+import Fastify, { type FastifyInstance } from 'fastify'
+import audit from '../../plugins/audit/index.ts'
+import type { Principal } from '../../plugins/auth/index.ts'
+import database from '../../plugins/database/index.ts'
+import maintenance, {
+  type MaintenanceDeps,
+  type MaintenanceOptions,
+  type MaintenanceState,
+  type MaintenanceStore,
+  postgresMaintenanceStore
+} from '../../plugins/maintenance/index.ts'
+import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
+import securityHeaders from '../../plugins/security-headers.ts'
+import { auditSink, listAudit } from '../../src/domain/audit.ts'
+import { freshDatabase, withCluster } from '../support/database.ts'
+
+const OPEN: MaintenanceState = { enabled: false, message: null, retryAfter: 300, until: null, since: null, by: null }
+const OPERATOR: Principal = {
+  userId: '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a',
+  username: 'ada',
+  isOperator: true,
+  tokenId: 't',
+  scopes: ['admin']
+}
+const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8'
+
+type Setup = Partial<MaintenanceOptions> & MaintenanceDeps
+
+/** The plugin on an app with a few routes; the caller is an operator, unless a header says else. */
+function create(options: Setup = {}, ...before: ((app: FastifyInstance) => unknown)[]) {
+  const app = Fastify()
+  app.decorateRequest('principal', null)
+  app.addHook('onRequest', async request => {
+    if (request.headers['x-user'] !== 'nobody') request.principal = OPERATOR
+  })
+  for (const register of before) register(app)
+  app.register(maintenance, Object.freeze(options))
+  app.after(() => {
+    app.get('/apps', () => 'apps')
+    app.get('/health', { config: { maintenance: false } }, () => 'healthy')
+  })
+  return app
+}
+
+async function start(t: TestContext, options: Setup = {}, ...before: ((app: FastifyInstance) => unknown)[]) {
+  const app = create(options, ...before)
+  t.after(() => app.close())
+  await app.ready()
+  return app
+}
+
+const change = (app: FastifyInstance, payload: object, headers: Record<string, string> = {}) =>
+  app.inject({ method: 'POST', url: '/admin/maintenance', payload, headers })
+const read = async (app: FastifyInstance) => (await app.inject('/admin/maintenance')).json<MaintenanceState>()
+const statusOf = async (app: FastifyInstance, url = '/apps') => (await app.inject(url)).statusCode
+const soon = (ms: number) => new Date(Date.now() + ms).toISOString()
+
+async function eventually(what: string, condition: () => Promise<boolean> | boolean, within = 5_000): Promise<number> {
+  const start = performance.now()
+  while (!(await condition())) {
+    if (performance.now() - start > within) assert.fail(`${what}: not within ${within} ms`)
+    await delay(5)
+  }
+  return performance.now() - start
+}
+
+describe('an open platform', () => {
+  test('is what one starts with', async t => {
+    const app = await start(t)
+    assert.equal(await statusOf(app), 200)
+    assert.deepEqual(app.maintenance.state, OPEN)
+    assert.deepEqual(await read(app), OPEN)
+  })
+})
+
+describe('a closed platform', () => {
+  test('answers 503 with the time to come back, also on URLs that lead nowhere', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true, message: 'New disks', retryAfter: 17 })
+    for (const url of ['/apps', '/nowhere']) {
+      const reply = await app.inject({ url, headers: { 'x-user': 'nobody' } })
+      assert.equal(reply.statusCode, 503)
+      assert.equal(reply.headers['retry-after'], '17')
+      assert.equal(reply.json().code, 'MAINTENANCE')
+      assert.match(String(reply.headers['content-type']), /^application\/json/)
+    }
+  })
+
+  test('says 300 seconds when the operator says nothing', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true })
+    assert.equal((await app.inject('/apps')).headers['retry-after'], '300')
+  })
+
+  test('counts the seconds until its end, when there is one', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true, until: soon(89_500) })
+    assert.equal((await app.inject('/apps')).headers['retry-after'], '90')
+  })
+
+  test('stays open where a route says so, and where it is reopened', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true })
+    assert.equal(await statusOf(app, '/health'), 200)
+    assert.equal(await statusOf(app, '/admin/maintenance'), 200)
+    assert.equal((await change(app, { enabled: false })).statusCode, 200)
+    assert.equal(await statusOf(app), 200)
+  })
+
+  test('shows people a page', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true, message: '<b>New disks</b> __nonce__' })
+    const reply = await app.inject({ url: '/apps', headers: { accept: BROWSER } })
+    assert.equal(reply.statusCode, 503)
+    assert.equal(reply.headers['content-type'], 'text/html; charset=utf-8')
+    assert.equal(reply.headers['cache-control'], 'no-store')
+    assert.equal(reply.headers['retry-after'], '300')
+    for (const text of [
+      '<title>Rhone - Maintenance</title>',
+      '\u{1F527} Under Maintenance</h1>',
+      'scheduled maintenance',
+      'back shortly',
+      'Your apps are still running and serving traffic.',
+      '&lt;b&gt;New disks&lt;/b&gt; __nonce__'
+    ])
+      assert.ok(reply.body.includes(text), text)
+  })
+
+  test('shows the page to nobody who prefers JSON or names no type', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true })
+    for (const accept of ['*/*', 'application/json', 'application/json, text/html;q=0.5', 'application/problem+json'])
+      assert.match(
+        String((await app.inject({ url: '/apps', headers: { accept } })).headers['content-type']),
+        /json/,
+        accept
+      )
+  })
+
+  test("styles the page by the security headers' nonce", async t => {
+    const app = await start(t, {}, app => app.register(securityHeaders))
+    await change(app, { enabled: true })
+    const reply = await app.inject({ url: '/apps', headers: { accept: BROWSER } })
+    const nonce = /style-src [^;]*'nonce-([^']+)'/.exec(String(reply.headers['content-security-policy']))?.[1]
+    assert.ok(nonce)
+    assert.ok(reply.body.includes(`<style nonce="${nonce}">`))
+    assert.equal(reply.body.match(/style=/), null)
+  })
+})
+
+describe('the routes', () => {
+  test('are for operators', async t => {
+    const app = await start(t)
+    for (const method of ['GET', 'POST'] as const) {
+      const payload = method === 'POST' ? { enabled: true } : undefined
+      const reply = await app.inject({ method, url: '/admin/maintenance', payload, headers: { 'x-user': 'nobody' } })
+      assert.equal(reply.statusCode, 403)
+    }
+    assert.equal(app.maintenance.state.enabled, false)
+  })
+
+  test('let nobody in on an app that does not know its callers', async t => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(maintenance)
+    assert.equal((await app.inject('/admin/maintenance')).statusCode, 403)
+  })
+
+  test('let in whom `authorize` lets in', async t => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(maintenance, { authorize: (_request, _reply, next) => next(), path: '/close' })
+    const reply = await app.inject({ method: 'POST', url: '/close', payload: { enabled: true } })
+    assert.deepEqual([reply.statusCode, reply.json().by], [200, null])
+  })
+
+  test('answer the state that they lead to', async t => {
+    const app = await start(t)
+    const until = soon(60_000)
+    const reply = await change(app, { enabled: true, message: 'New disks', retryAfter: 60, until })
+    const { since, ...rest } = reply.json<MaintenanceState>()
+    assert.deepEqual(rest, { enabled: true, message: 'New disks', retryAfter: 60, until, by: 'ada' })
+    assert.ok(Math.abs(Date.parse(String(since)) - Date.now()) < 5_000)
+    assert.deepEqual(await read(app), reply.json())
+    assert.deepEqual((await change(app, { enabled: false })).json(), { ...OPEN, by: 'ada' })
+  })
+
+  test('can be called again: the same request leads to the same state', async t => {
+    const app = await start(t)
+    const first = await change(app, { enabled: true, message: 'New disks' })
+    await delay(5)
+    const second = await change(app, { enabled: true, message: 'New disks' })
+    assert.deepEqual(second.json(), first.json())
+    const third = await change(app, { enabled: true, message: 'Newer disks' })
+    assert.equal(third.json().since, first.json().since, 'still the same closure')
+    const fromGet = await change(app, {
+      enabled: true,
+      message: third.json().message,
+      retryAfter: third.json().retryAfter,
+      until: null
+    })
+    assert.deepEqual(fromGet.json(), third.json())
+  })
+
+  test('take an instant in any zone and answer it in UTC', async t => {
+    const app = await start(t)
+    const reply = await change(app, { enabled: true, until: '2999-01-01T01:30:00.5+01:30' })
+    assert.equal(reply.json().until, '2999-01-01T00:00:00.500Z')
+  })
+
+  test('refuse what makes no sense', async t => {
+    const app = await start(t)
+    const bad = [
+      {},
+      { enabled: 'yes please' },
+      { enabled: true, message: 'x'.repeat(501) },
+      { enabled: true, message: 'a\0b' },
+      { enabled: true, retryAfter: 0 },
+      { enabled: true, retryAfter: 86_401 },
+      { enabled: true, retryAfter: 1.5 },
+      { enabled: true, until: 'tomorrow' },
+      { enabled: true, until: '2020-01-01T00:00:00Z' },
+      { enabled: true, until: '2998-12-31T23:59:60Z' },
+      { enabled: true, until: '9999-12-31T23:59:59-14:00' },
+      { enabled: true, message: '\ud800' }
+    ]
+    for (const payload of bad) assert.equal((await change(app, payload)).statusCode, 400, JSON.stringify(payload))
+    assert.equal(app.maintenance.state.enabled, false)
+  })
+})
+
+describe('the end that was set', () => {
+  test('reopens by itself, with nobody asking', async t => {
+    const registry = new Registry()
+    const app = await start(t, { registry })
+    await change(app, { enabled: true, until: soon(150) })
+    assert.match(await registry.metrics(), /^rhone_maintenance 1$/m)
+    await eventually('reopened', async () => /^rhone_maintenance 0$/m.test(await registry.metrics()))
+    assert.deepEqual(await read(app), { ...OPEN, by: 'maintenance schedule' })
+  })
+
+  test('is kept to by the clock on the wall, not by a timer', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true, until: soon(3_600_000) })
+    assert.equal(await statusOf(app), 503)
+    const { now } = Date
+    t.mock.method(Date, 'now', () => now() + 3_600_001)
+    assert.equal(app.maintenance.state.enabled, false)
+    assert.equal(await statusOf(app), 200)
+  })
+
+  test('may be further away than a timer can wait', async t => {
+    const app = await start(t)
+    await change(app, { enabled: true, until: '2999-01-01T00:00:00Z' })
+    await delay(20)
+    assert.equal(await statusOf(app), 503)
+  })
+
+  test('that has passed makes the next closure a new one', async t => {
+    const app = await start(t)
+    const first = await change(app, { enabled: true, until: soon(30) })
+    await delay(60)
+    const second = await change(app, { enabled: true })
+    assert.notEqual(second.json().since, first.json().since)
+  })
+})
+
+describe('metrics', () => {
+  test('tell whether it is closed and how many were turned away', async t => {
+    const registry = new Registry()
+    const app = await start(t, { registry })
+    assert.match(await registry.metrics(), /^rhone_maintenance 0$/m)
+    await change(app, { enabled: true })
+    await statusOf(app)
+    await app.inject({ url: '/apps', headers: { accept: BROWSER } })
+    await statusOf(app, '/health')
+    const text = await registry.metrics()
+    assert.match(text, /^rhone_maintenance 1$/m)
+    assert.match(text, /^rhone_maintenance_refused_total 2$/m)
+  })
+})
+
+test('a wrong option fails the boot', () =>
+  assert.rejects(async () => {
+    const app = Fastify()
+    app.register(maintenance, { retryAfter: 5 } as object)
+    await app.ready()
+  }, /rhone-maintenance: there is no option "retryAfter"/))
+
+describe('a store', () => {
+  test('that cannot be read does not keep the app from starting, and is asked again', async t => {
+    const memory = memoryMaintenanceStore()
+    await memory.update(state => ({ ...state, enabled: true }))
+    let isAway = true
+    const load = async () => {
+      if (isAway) throw new Error('away')
+      return memory.load()
+    }
+    const app = await start(t, { store: { ...memory, load }, retryInterval: 10 })
+    assert.equal(await statusOf(app), 200)
+    isAway = false
+    await eventually('closed', async () => (await statusOf(app)) === 503)
+    isAway = true
+    await app.maintenance.refresh().catch(() => {})
+    assert.equal(await statusOf(app), 503, 'the last known state goes on')
+  })
+
+  test('that does not answer holds the start up for a moment only', async t => {
+    const store: MaintenanceStore = { ...memoryMaintenanceStore(), load: () => new Promise(() => {}) }
+    const app = await start(t, { store, bootWait: 20 })
+    assert.equal(await statusOf(app), 200)
+  })
+
+  test('that fails fails the change', async t => {
+    const store = { ...memoryMaintenanceStore(), update: () => Promise.reject(new Error('away')) }
+    const app = await start(t, { store })
+    assert.equal((await change(app, { enabled: true })).statusCode, 500)
+    assert.equal(await statusOf(app), 200)
+  })
+
+  test('whose answers overtake each other is believed in the order of the questions', async t => {
+    const answers: ((state: MaintenanceState) => void)[] = []
+    let isBooted = false
+    const memory = memoryMaintenanceStore()
+    const load = () => (isBooted ? new Promise<MaintenanceState>(resolve => answers.push(resolve)) : memory.load())
+    const app = await start(t, { store: { ...memory, load } })
+    isBooted = true
+    const early = app.maintenance.refresh()
+    const late = app.maintenance.refresh()
+    answers[1]?.({ ...OPEN, enabled: true })
+    await late
+    answers[0]?.(OPEN)
+    await early
+    assert.equal(app.maintenance.state.enabled, true)
+  })
+
+  test('that answers only after the app has closed is not asked again', async () => {
+    const memory = memoryMaintenanceStore()
+    const answers: (() => void)[] = []
+    const load = () =>
+      new Promise<MaintenanceState>(resolve => {
+        answers.push(() => resolve(memory.load()))
+      })
+    const app = create({ store: { ...memory, load }, pollInterval: 5, bootWait: 0 })
+    await app.ready()
+    await app.close()
+    for (const answer of answers) answer()
+    const asked = answers.length
+    await delay(30)
+    assert.equal(answers.length, asked)
+  })
+
+  test('is read before the first request, though its news ask for another reading meanwhile', async t => {
+    const memory = memoryMaintenanceStore()
+    await memory.update(state => ({ ...state, enabled: true }))
+    const { promise: never } = Promise.withResolvers<MaintenanceState>()
+    let isFirst = true
+    const load = () => {
+      const answer = isFirst ? memory.load() : never
+      isFirst = false
+      return answer
+    }
+    const subscribe: MaintenanceStore['subscribe'] = async onChange => {
+      queueMicrotask(onChange)
+      return async () => {}
+    }
+    const app = await start(t, { store: { ...memory, load, subscribe } })
+    assert.equal(await statusOf(app), 503)
+  })
+
+  test('whose answer was on its way when a change was made does not undo it', async t => {
+    const memory = memoryMaintenanceStore()
+    const { promise: stale, resolve } = Promise.withResolvers<MaintenanceState>()
+    const { promise: never } = Promise.withResolvers<MaintenanceState>()
+    const loads = [memory.load, () => stale, () => never]
+    const app = await start(t, { store: { ...memory, load: () => (loads.shift() ?? memory.load)() } })
+    const reading = app.maintenance.refresh()
+    await change(app, { enabled: true })
+    resolve(OPEN)
+    await reading
+    assert.equal(await statusOf(app), 503)
+  })
+
+  test('is left alone after the app has closed', async () => {
+    let loads = 0
+    let isSubscribed = false
+    const memory = memoryMaintenanceStore()
+    const store: MaintenanceStore = {
+      ...memory,
+      load() {
+        loads++
+        return memory.load()
+      },
+      async subscribe() {
+        isSubscribed = true
+        return async () => {
+          isSubscribed = false
+        }
+      }
+    }
+    const app = create({ store, pollInterval: 5 })
+    await app.ready()
+    await eventually('polled', () => loads > 2)
+    assert.equal(isSubscribed, true)
+    await app.close()
+    const after = loads
+    await delay(30)
+    assert.deepEqual([loads, isSubscribed], [after, false])
+  })
+})
+
+describe('over PostgreSQL', () => {
+  /** As the server puts them together: maintenance comes before the database that it keeps its state in. */
+  async function instance(t: TestContext, url: string, options: Setup = {}) {
+    const app = Fastify()
+    app.decorateRequest('principal', null)
+    app.addHook('onRequest', async request => {
+      request.principal = OPERATOR
+    })
+    app.register(maintenance, { store: postgresMaintenanceStore(app), ...options })
+    app.register(database, { url, queueTimeout: 300, connectTimeout: 1 })
+    app.after(() => app.register(audit, { sink: auditSink(() => app.db), flushInterval: 5 }))
+    app.after(() => app.get('/apps', () => 'apps'))
+    t.after(() => app.close())
+    await app.ready()
+    return app
+  }
+  const auditOf = async (app: FastifyInstance) =>
+    (await listAudit(app.db, { type: 'admin' }, {})).items
+      .map(item => [item.action, item.outcome, item.actor])
+      .reverse()
+
+  const disconnect = (url: string) =>
+    withCluster(
+      cluster => cluster`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = ${new URL(url).pathname.slice(1)}`
+    )
+
+  test('a change reaches every instance within a second, and all give the same state', async t => {
+    const url = await freshDatabase(t)
+    const [a, b] = [await instance(t, url), await instance(t, url)]
+    const reply = await change(a, { enabled: true, message: 'New disks', until: '2999-01-01T00:00:00Z' })
+    const spread = await eventually('closed', async () => (await statusOf(b)) === 503, 1_000)
+    t.diagnostic(`spread in ${spread.toFixed(0)} ms`)
+    assert.deepEqual(await read(b), reply.json())
+    await change(b, { enabled: false })
+    await eventually('reopened', async () => (await statusOf(a)) === 200, 1_000)
+  })
+
+  test('it holds over a restart', async t => {
+    const url = await freshDatabase(t)
+    const first = await instance(t, url)
+    const reply = await change(first, { enabled: true, message: 'New disks' })
+    await first.close()
+    const second = await instance(t, url)
+    assert.equal(await statusOf(second), 503)
+    assert.deepEqual(await read(second), reply.json())
+  })
+
+  test('every change is audited with it, and a repeated one is none', async t => {
+    const app = await instance(t, await freshDatabase(t))
+    await change(app, { enabled: true, retryAfter: 60 })
+    await change(app, { enabled: true, retryAfter: 60 })
+    await change(app, { enabled: true, retryAfter: 61 })
+    await change(app, { enabled: true, retryAfter: 0 })
+    await change(app, { enabled: false })
+    await eventually('all written', async () => (await auditOf(app)).length === 4)
+    assert.deepEqual((await auditOf(app)).sort(), [
+      ['close', 'success', 'ada'],
+      ['reopen', 'success', 'ada'],
+      ['update', 'failure', 'ada'],
+      ['update', 'success', 'ada']
+    ])
+  })
+
+  test('what cannot be audited does not happen', async t => {
+    const app = await instance(t, await freshDatabase(t))
+    await app.db.execute(sql`alter table audit_logs add constraint closed check (action <> 'close')`)
+    assert.equal((await change(app, { enabled: true })).statusCode, 500)
+    assert.equal(await statusOf(app), 200)
+    assert.deepEqual(await app.maintenance.refresh(), OPEN)
+  })
+
+  test('the end that was set reopens all instances, and is written down once', async t => {
+    const url = await freshDatabase(t)
+    const apps = [await instance(t, url), await instance(t, url), await instance(t, url)]
+    const [app] = apps as [FastifyInstance]
+    await change(app, { enabled: true, until: soon(400) })
+    for (const each of apps) await eventually('closed', async () => (await statusOf(each)) === 503, 300)
+    for (const each of apps) await eventually('reopened', async () => (await statusOf(each)) === 200, 1_500)
+    await eventually('written', async () => (await auditOf(app)).length > 1)
+    await delay(100)
+    assert.deepEqual(await auditOf(app), [
+      ['close', 'success', 'ada'],
+      ['reopen', 'success', 'maintenance schedule']
+    ])
+    assert.deepEqual(await app.maintenance.refresh(), { ...OPEN, by: 'maintenance schedule' })
+  })
+
+  test('an end that passed while no instance ran is written down by the next one', async t => {
+    const url = await freshDatabase(t)
+    const first = await instance(t, url)
+    await change(first, { enabled: true, until: soon(100) })
+    await first.close()
+    await delay(120)
+    const second = await instance(t, url)
+    assert.equal(await statusOf(second), 200)
+    await eventually('written', async () => (await auditOf(second)).length === 2)
+  })
+
+  test('lost connections are made up for', async t => {
+    const url = await freshDatabase(t)
+    const [a, b] = [await instance(t, url), await instance(t, url)]
+    await disconnect(url)
+    await eventually('changed', async () => (await change(a, { enabled: true })).statusCode === 200)
+    await eventually('closed', async () => (await statusOf(b)) === 503)
+  })
+
+  test('while the database is away, the last known state goes on, and nothing can be changed', async t => {
+    const url = await freshDatabase(t)
+    const name = new URL(url).pathname.slice(1)
+    const app = await instance(t, url, { retryInterval: 50, pollInterval: 50 })
+    await change(app, { enabled: true })
+    await withCluster(cluster => cluster`alter database ${cluster(name)} allow_connections false`)
+    await disconnect(url)
+    await delay(200)
+    assert.equal(await statusOf(app), 503)
+    assert.equal(await statusOf(app, '/admin/maintenance'), 200)
+    assert.ok((await change(app, { enabled: false })).statusCode >= 500)
+    assert.equal(await statusOf(app), 503)
+
+    await withCluster(cluster => cluster`alter database ${cluster(name)} allow_connections true`)
+    await eventually('reopened', async () => (await change(app, { enabled: false })).statusCode === 200, 15_000)
+    assert.equal(await statusOf(app), 200)
+  })
+
+  test('a start without the database is open, and learns the truth when it is there', async t => {
+    const url = await freshDatabase(t)
+    const name = new URL(url).pathname.slice(1)
+    const first = await instance(t, url)
+    await change(first, { enabled: true })
+    await first.close()
+    await withCluster(cluster => cluster`alter database ${cluster(name)} allow_connections false`)
+    const second = await instance(t, url, { retryInterval: 50 })
+    assert.equal(await statusOf(second), 200)
+    await withCluster(cluster => cluster`alter database ${cluster(name)} allow_connections true`)
+    await eventually('closed', async () => (await statusOf(second)) === 503, 15_000)
+  })
+
+  test('a change goes on to its end when its sender hangs up', async t => {
+    const url = await freshDatabase(t)
+    const app = await instance(t, url)
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const socket = connect((app.server.address() as { port: number }).port, '127.0.0.1')
+    await once(socket, 'connect')
+    const body = JSON.stringify({ enabled: true })
+    const head = `POST /admin/maintenance HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`
+    const row = app.db.transaction(async tx => {
+      await tx.execute(sql`insert into maintenance_state (id) values (1) on conflict do nothing`)
+      await tx.execute(sql`select 1 from maintenance_state where id = 1 for update`)
+      socket.write(`${head}\r\n\r\n${body}`)
+      await delay(100)
+      socket.resetAndDestroy()
+      await delay(50)
+    })
+    await row
+    await eventually('closed', async () => (await statusOf(app)) === 503)
+    assert.deepEqual(await auditOf(app), [['close', 'success', 'ada']])
+  })
+})

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict'
+import { suite, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Redis } from 'ioredis'
+import redis, { type RedisDeps, type RedisOptions } from '../../plugins/redis/index.ts'
+import { redisTarget } from '../../plugins/redis/target.ts'
+import { freePort, redisServer, startRedis } from '../support/redis.ts'
+
+suite('a Redis URL', () => {
+  for (const [url, expected] of [
+    ['redis://cache.internal', { kind: 'server', nodes: [{ host: 'cache.internal', port: 6379 }], tls: false, db: 0 }],
+    [
+      'rediss://:s%40fe@h:6380/2',
+      { kind: 'server', tls: true, password: 's@fe', db: 2, nodes: [{ host: 'h', port: 6380 }] }
+    ],
+    ['redis://app:pw@[::1]:6379', { username: 'app', password: 'pw', nodes: [{ host: '::1', port: 6379 }] }],
+    [
+      'redis://a:1,b:2',
+      {
+        kind: 'cluster',
+        nodes: [
+          { host: 'a', port: 1 },
+          { host: 'b', port: 2 }
+        ]
+      }
+    ],
+    ['rediss+cluster://a', { kind: 'cluster', tls: true, nodes: [{ host: 'a', port: 6379 }] }],
+    [
+      'redis+sentinel://u:p@a,b:1/mymaster/3',
+      {
+        kind: 'sentinel',
+        master: 'mymaster',
+        db: 3,
+        username: 'u',
+        nodes: [
+          { host: 'a', port: 26379 },
+          { host: 'b', port: 1 }
+        ]
+      }
+    ]
+  ] as const)
+    test(`is read: ${url}`, () => {
+      assert.partialDeepStrictEqual(redisTarget(url), expected)
+    })
+
+  for (const [url, complaint] of [
+    ['http://h', /not of the form/],
+    ['redis://h/first', /database number/],
+    ['redis://a,b/1', /a cluster has only 0/],
+    ['redis+sentinel://a', /names no master/]
+  ] as const)
+    test(`is refused: ${url}`, () => {
+      assert.throws(() => redisTarget(url), complaint)
+    })
+})
+
+suite('redis', () => {
+  test('says what is missing when it is not configured', async () => {
+    await assert.rejects(async () => Fastify().register(redis), /rhone-redis: option "url" is required/)
+  })
+
+  test('talks to a server, and says goodbye when the app closes', async t => {
+    const server = await redisServer(t)
+    if (server === undefined) return
+    const app = await start(t, { url: server.url })
+    await isUp(app)
+    await app.redis.set('key', 'value')
+    assert.equal(await app.redis.get('key'), 'value')
+    const ended = event(app, 'end')
+    await app.close()
+    await ended
+  })
+
+  test('signs in as an ACL user, in the database of the URL', async t => {
+    const server = await redisServer(t, [
+      '--user',
+      'default',
+      'off',
+      '--user',
+      'app',
+      'on',
+      '>se:cret',
+      '~*',
+      '&*',
+      '+@all'
+    ])
+    if (server === undefined) return
+    const app = await start(t, { url: `redis://app:${encodeURIComponent('se:cret')}@127.0.0.1:${server.port}/3` })
+    await isUp(app)
+    assert.match(String(await app.redis.call('client', 'info')), /user=app.* db=3|db=3.* user=app/)
+  })
+
+  test('lets the server boot without it, fails every command at once, and is used once it is there', async t => {
+    const port = await freePort()
+    const app = await start(t, { url: `redis://127.0.0.1:${port}` })
+    const before = performance.now()
+    for (let i = 0; i < 100; i++) await assert.rejects(app.redis.get('key'))
+    assert.ok(performance.now() - before < 500)
+
+    if ((await startRedis(t, port)) === undefined) return t.skip('redis-server is not installed')
+    await isUp(app)
+    assert.equal(await app.redis.get('key'), null)
+  })
+
+  test('gives up a server that has stopped answering, and finds it again', async t => {
+    const server = await redisServer(t)
+    if (server === undefined) return
+    const app = await start(t, { url: server.url, socketTimeout: 200 })
+    await isUp(app)
+    const closed = event(app, 'close')
+    server.process.kill('SIGSTOP')
+    const before = performance.now()
+    await assert.rejects(app.redis.get('key'), /timed out/)
+    assert.ok(performance.now() - before < 400)
+    await closed
+    await assert.rejects(app.redis.get('key'))
+
+    server.process.kill('SIGCONT')
+    await isUp(app)
+    assert.equal(await app.redis.get('key'), null)
+  })
+
+  test('fails what is under way when the connection breaks, at once, and does not send it again', async t => {
+    const server = await redisServer(t)
+    if (server === undefined) return
+    const app = await start(t, { url: server.url, commandTimeout: 5_000 })
+    await isUp(app)
+    server.process.kill('SIGSTOP')
+    const counting = assert.rejects(app.redis.incr('counter'))
+    await delay(50)
+    ;(app.redis as Redis).stream.destroy()
+    const before = performance.now()
+    await counting
+    assert.ok(performance.now() - before < 1_000)
+    server.process.kill('SIGCONT')
+    await isUp(app)
+    assert.ok(Number(await app.redis.get('counter')) <= 1)
+  })
+
+  test('speaks to a cluster by one of its nodes', async t => {
+    const server = await redisServer(t, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
+    if (server === undefined) return
+    const setUp = await start(t, { url: server.url })
+    await isUp(setUp)
+    await setUp.redis.call('cluster', 'addslotsrange', '0', '16383')
+    const app = await start(t, { url: `redis+cluster://127.0.0.1:${server.port}`, commandTimeout: 1_000 })
+    await isUp(app)
+    await app.redis.set('key', 'value')
+    assert.equal(await app.redis.get('key'), 'value')
+  })
+
+  test('tells metrics and the log when it goes and comes, once each', async t => {
+    const server = await redisServer(t)
+    if (server === undefined) return
+    const registry = new Registry()
+    const lines: { level: number; msg: string }[] = []
+    const app = await start(t, { url: server.url, registry }, lines)
+    await isUp(app)
+    assert.match(await registry.metrics(), /rhone_dependency_up\{service="redis"\} 1/)
+
+    const closed = event(app, 'close')
+    server.process.kill('SIGKILL')
+    await closed
+    await event(app, 'reconnecting')
+    await event(app, 'reconnecting')
+    assert.match(await registry.metrics(), /rhone_dependency_up\{service="redis"\} 0/)
+    assert.deepEqual(
+      lines.map(line => line.msg),
+      ['redis is reachable', 'redis is not reachable, going on without']
+    )
+  })
+})
+
+async function start(
+  t: TestContext,
+  options: Partial<RedisOptions> & RedisDeps,
+  lines: { level: number; msg: string }[] = []
+): Promise<FastifyInstance> {
+  const app = Fastify({ logger: { stream: { write: line => lines.push(JSON.parse(line)) } } })
+  app.register(redis, Object.freeze(options))
+  await app.ready()
+  t.after(() => app.close())
+  return app
+}
+
+async function isUp(app: FastifyInstance): Promise<void> {
+  if (app.redis.status !== 'ready') await event(app, 'ready')
+}
+
+/** Unlike `once` of node:events, it takes errors in between for what they are here: nothing unusual. */
+function event(app: FastifyInstance, name: string): Promise<void> {
+  return new Promise(resolve => app.redis.once(name, () => resolve()))
+}

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { type TestContext, test } from 'node:test'
+import { freePort } from './support/redis.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+
+interface Step {
+  readonly commands: string
+  /** What they print, where `...` stands for anything. */
+  readonly expected: RegExp
+}
+
+/** Each block of commands in the walk-through, with the block of output that follows it. */
+async function walkThrough(): Promise<Step[]> {
+  const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
+  const section = /^## Walk-through$(.*?)^## /ms.exec(readme)?.[1] ?? ''
+  const blocks = [...section.matchAll(/^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?/gms)]
+  return blocks.map(([, commands = '', output = '']) => ({ commands, expected: patternOf(output) }))
+}
+
+function patternOf(output: string): RegExp {
+  const parts = output.trim().split('...')
+  return new RegExp(`^\\s*${parts.map(part => RegExp.escape(part)).join('.*?')}\\s*$`, 's')
+}
+
+test('the walk-through of the README does what it says', async t => {
+  const [start, ...steps] = await walkThrough()
+  assert.match(start?.commands ?? '', /^npm ci && npm start$/m)
+  assert.ok(steps.length >= 8, `only ${steps.length} steps found`)
+
+  const clone = await cloneOf(t)
+  const port = String(await freePort())
+  const server = await startServer(t, clone, port)
+  const script = steps.map(({ commands }) => commands.replace('127.0.0.1:8080', `127.0.0.1:${port}`))
+
+  const outputs = await runInOneShell(clone, script)
+  for (const [index, { commands, expected }] of steps.entries()) assert.match(outputs[index]!, expected, commands)
+
+  const exited = once(server, 'exit')
+  server.kill('SIGINT')
+  assert.deepEqual(await exited, [0, null])
+})
+
+/** A folder of its own to work in, so that the walk finds no earlier state and leaves none. */
+async function cloneOf(t: TestContext): Promise<string> {
+  const clone = await mkdtemp(join(tmpdir(), 'rhone-readme-'))
+  t.after(() => rm(clone, { recursive: true, force: true }))
+  await cp(join(ROOT, 'package.json'), join(clone, 'package.json'))
+  for (const name of ['src', 'node_modules', 'examples']) await symlink(join(ROOT, name), join(clone, name))
+  return clone
+}
+
+async function startServer(t: TestContext, cwd: string, PORT: string): Promise<ChildProcess> {
+  const env = { PATH: process.env.PATH, PORT }
+  const server = spawn(process.execPath, ['src/server.ts'], { cwd, env, stdio: ['ignore', 'ignore', 'pipe'] })
+  t.after(() => server.kill('SIGKILL'))
+  for await (const line of createInterface(server.stderr!)) if (line.includes('is ready at')) return server
+  throw new Error('the server has ended without being ready')
+}
+
+/** As a reader would: what one step exports, the next ones use. */
+async function runInOneShell(cwd: string, steps: readonly string[]): Promise<string[]> {
+  const mark = '---- next step ----'
+  const script = steps.map(step => `${step}\necho '${mark}'\n`).join('')
+  const flags = ['--norc', '-euo', 'pipefail', '-c']
+  const shell = execFile('bash', [...flags, script], { cwd, env: { PATH: process.env.PATH } })
+  let [output, problems] = ['', '']
+  shell.stdout?.on('data', chunk => (output += chunk))
+  shell.stderr?.on('data', chunk => (problems += chunk))
+  const [code] = await once(shell, 'close')
+  assert.equal(code, 0, problems + output)
+  return output.replaceAll('\r', '').split(mark)
+}

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { FastifyInstance, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import errorsPlugin from '../plugins/errors/index.ts'
+import { buildApp } from '../src/app.ts'
+import { testConfig } from './support/app.ts'
+
+const SLO_CLASSES = ['health', 'list', 'detail', 'write', 'search', 'stream']
+const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', false]
+const ACCESS = ['public', 'metrics', 'authenticated', 'member', 'admin', 'owner', 'operator']
+const UNSAFE = ['POST', 'PUT', 'PATCH', 'DELETE']
+
+/** The sentences a route breaks; none for a route as it should be. */
+function faults(route: RouteOptions): string[] {
+  const { schema, config = {}, url } = route
+  const method = String(route.method)
+  const found: string[] = []
+  const need = (holds: unknown, fault: string) => holds || found.push(fault)
+
+  need(schema, 'has no schema')
+  need(schema?.operationId, 'has no operationId')
+  need(schema?.summary, 'has no summary')
+  need(schema?.response && Object.keys(schema.response).some(status => /^2|^3/.test(status)), 'has no response schema')
+  need(!/[:*]/.test(url) || schema?.params, 'has parameters in its URL and no schema for them')
+  need(!['POST', 'PUT', 'PATCH'].includes(method) || schema?.body, 'takes a body and has no schema for it')
+  for (const part of ['params', 'querystring', 'body'] as const) {
+    const partSchema = schema?.[part] as { type?: string; additionalProperties?: unknown } | undefined
+    if (partSchema?.type === 'object')
+      need(partSchema.additionalProperties === false, `lets unknown keys into its ${part}`)
+  }
+  const answer = (schema?.response as Record<string, { properties?: object }> | undefined)?.['200']
+  const query = (schema?.querystring as { properties?: object } | undefined)?.properties ?? {}
+  need(
+    !('nextCursor' in (answer?.properties ?? {})) || ('limit' in query && 'cursor' in query),
+    'lists things and takes no limit and cursor'
+  )
+  need(ACCESS.includes(String(config.access)), 'does not say who may call it')
+  need(RATE_CLASSES.includes(config.rateClass ?? 'general'), 'has an unknown rate class')
+  need(SLO_CLASSES.includes(String(config.slo)), 'has no SLO class')
+  need(!UNSAFE.includes(method) || config.audit, 'changes something and is not audited')
+  return found
+}
+
+async function routesOf(t: Parameters<typeof testConfig>[0]): Promise<RouteOptions[]> {
+  const routes: RouteOptions[] = []
+  const spied = fp(async (app: FastifyInstance, options: object) => {
+    app.addHook('onRoute', route => {
+      const isDescribed = (route.schema as { hide?: boolean } | undefined)?.hide !== true
+      if (route.method !== 'HEAD' && isDescribed) routes.push(route)
+    })
+    await app.register(errorsPlugin, options)
+  })
+  const app = await buildApp(await testConfig(t, { DATABASE_URL: 'postgres://none:none@127.0.0.1:1/none' }), {
+    errors: spied
+  })
+  t.after(() => app.close())
+  return routes
+}
+
+test('every route says who may call it, how often, how fast, and what goes in and out', async t => {
+  const routes = await routesOf(t)
+  assert.ok(routes.length > 25, `the walk found only ${routes.length} routes`)
+  assert.deepEqual(
+    routes.flatMap(route => faults(route).map(fault => `${route.method} ${route.url} ${fault}`)),
+    []
+  )
+})
+
+test('operation ids are unique', async t => {
+  const ids = (await routesOf(t)).map(route => route.schema?.operationId)
+  assert.deepEqual(
+    ids.filter((id, index) => ids.indexOf(id) !== index),
+    []
+  )
+})
+
+test('the guard catches a route that says nothing about itself', () => {
+  const handler = async () => ({})
+  const bare = faults({ method: 'POST', url: '/things/:id', handler })
+  for (const fault of [
+    'has no schema',
+    'does not say who may call it',
+    'has no SLO class',
+    'changes something and is not audited'
+  ])
+    assert.ok(bare.includes(fault), fault)
+  const open = faults({ method: 'GET', url: '/', handler, schema: { querystring: { type: 'object' } } })
+  assert.ok(open.includes('lets unknown keys into its querystring'))
+})

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { sql } from 'drizzle-orm'
+import { errorOf, platform } from './support.ts'
+
+const server = await platform({ after })
+const { owner, member } = await server.addPeople()
+
+test('GET /admin/stats counts the platform, for operators alone', async () => {
+  await owner.call('POST', '/api/v1/apps', { name: 'counted' })
+  const response = await server.operator.call('GET', '/admin/stats')
+  assert.equal(response.statusCode, 200)
+  const stats = response.json()
+  assert.deepEqual(stats.totals, { users: 5, teams: 3, apps: 1, deployments: 0 })
+  assert.deepEqual([stats.activeBuilds, stats.recentErrors], [0, []])
+  assert.deepEqual(Object.keys(stats.topApps[0]), ['appId', 'appName', 'teamName', 'machineHours', 'deployments'])
+  assert.match(stats.billingPeriod, /^\d{4}-\d{2}-01$/)
+
+  for (const caller of [owner, member])
+    for (const url of ['/admin/stats', '/admin/audit'])
+      assert.equal(errorOf(await caller.call('GET', url)).code, 'FORBIDDEN')
+})
+
+test('GET /admin/audit finds events by what they are, page by page', async () => {
+  const { id } = (await owner.call('POST', '/api/v1/apps', { name: 'followed' })).json()
+  for (let i = 0; i < 4; i++) await owner.call('PATCH', `/api/v1/apps/${id}`, { name: `name ${i}` })
+  const read = async (query: string) => {
+    const response = await server.operator.call('GET', `/admin/audit?${query}`)
+    assert.equal(response.statusCode, 200, response.body)
+    return response.json()
+  }
+
+  const all = await read(`appId=${id}`)
+  assert.deepEqual(
+    all.items.map((row: { action: string }) => row.action),
+    ['update', 'update', 'update', 'update', 'create']
+  )
+  assert.deepEqual(all.items[0].details.changed, ['name'])
+  assert.deepEqual([all.items[0].actor, all.items[0].resource], [all.items[4].actor, 'app'])
+  assert.equal((await read(`appId=${id}&action=create&outcome=success&type=app&userId=${owner.id}`)).items.length, 1)
+  assert.equal((await read(`appId=${id}&action=delete`)).items.length, 0)
+  const { createdAt } = all.items[2]
+  assert.equal((await read(`appId=${id}&since=${encodeURIComponent('2000-01-01T00:00:00+02:00')}`)).items.length, 5)
+  assert.equal((await read(`appId=${id}&until=2000-01-01T00:00:00Z`)).items.length, 0)
+  assert.ok((await read(`appId=${id}&since=${createdAt}`)).items.length >= 3)
+
+  const first = await read(`appId=${id}&limit=3`)
+  const second = await read(`appId=${id}&limit=3&cursor=${first.nextCursor}`)
+  assert.deepEqual([...first.items, ...second.items], all.items)
+  assert.equal(second.nextCursor, null)
+})
+
+test('GET /admin/audit refuses filters that mean nothing', async () => {
+  const queries = [
+    'type=none',
+    'outcome=maybe',
+    'userId=me',
+    'since=yesterday',
+    'since=2099-12-31T23:59:60Z',
+    'since=0000-01-01T00:00:00Z',
+    'until=9999-12-31T23:59:59-14:00',
+    'limit=0',
+    'limit=201',
+    'limit=x',
+    'nothing=1',
+    'cursor=garbage',
+    'cursor=%00'
+  ]
+  for (const query of queries)
+    assert.equal(errorOf(await server.operator.call('GET', `/admin/audit?${query}`)).code, 'VALIDATION_ERROR', query)
+})
+
+test('GET /admin/stats is an error when a number cannot be read, not a zero', async t => {
+  const broken = await platform(t)
+  await broken.app.db.execute(sql`drop table usage_records`)
+  const response = await broken.operator.call('GET', '/admin/stats')
+  assert.deepEqual(errorOf(response), { status: 500, code: 'INTERNAL_ERROR' })
+})

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { platform } from './support.ts'
+
+const server = await platform({ after })
+
+test('GET /ping answers anyone', async () => {
+  const response = await server.as(null, 'GET', '/api/v1/ping')
+  assert.deepEqual([response.statusCode, response.body], [200, '{"pong":true}'])
+  assert.match(String(response.headers['content-type']), /^application\/json/)
+})
+
+test('GET /regions lists all 28 regions, those of a continent together', async () => {
+  const { items, nextCursor } = (await server.as(null, 'GET', '/api/v1/regions')).json()
+  assert.equal(items.length, 28)
+  assert.equal(nextCursor, null)
+  const continents = items.map((region: { continent: string }) => region.continent)
+  assert.deepEqual(continents, continents.toSorted())
+  const expected = ['code', 'name', 'city', 'country', 'continent', 'latitude', 'longitude', 'available']
+  for (const region of items) assert.deepEqual(Object.keys(region), expected)
+  assert.deepEqual(typeof items[0].latitude, 'number')
+})
+
+test('GET /regions gives the same in pages', async () => {
+  const read = async (query: string) => (await server.as(null, 'GET', `/api/v1/regions?${query}`)).json()
+  const { items } = await read('')
+  const first = await read('limit=20')
+  const second = await read(`limit=20&cursor=${first.nextCursor}`)
+  assert.deepEqual([[...first.items, ...second.items], second.nextCursor], [items, null])
+  for (const query of ['limit=0', 'limit=201', 'cursor=AAAA', 'cursor=enp6', 'cursor=%C3%A9'])
+    assert.equal((await read(query)).error.code, 'VALIDATION_ERROR', query)
+})

@@ -1,0 +1,39 @@
+/** `npm test`: every test file over one PostgreSQL cluster, then one line for each test that was skipped, and why. */
+import { once } from 'node:events'
+import { glob, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { run } from 'node:test'
+import { spec } from 'node:test/reporters'
+import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
+
+const patterns = process.argv.slice(2)
+const files = await Array.fromAsync(glob(patterns.length > 0 ? patterns : 'test/**/*.test.ts'))
+const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolean)
+const log = { info() {}, warn: console.error, error: console.error }
+
+const dataDir = await mkdtemp(join(tmpdir(), 'rhone-test-'))
+const postgres = process.env.RHONE_TEST_DATABASE_URL
+  ? null
+  : await startEmbeddedPostgres({ dataDir: join(dataDir, 'postgres'), log, durable: false })
+if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
+
+const skipped: string[] = []
+let failed = 0
+const stream = run({ files: files.sort(), concurrency: 3, timeout: 120_000 })
+stream.on('test:fail', ({ details }) => {
+  if (details.type !== 'suite') failed += 1
+})
+stream.on('test:pass', ({ name, skip }) => {
+  if (skip !== undefined) skipped.push(`${name}: ${skip === true ? 'no reason given' : skip}`)
+})
+stream.compose(new spec()).pipe(process.stdout)
+await once(stream, 'end')
+
+await postgres?.stop()
+await rm(dataDir, { recursive: true, force: true })
+
+for (const line of skipped) console.log(`skipped: ${line}`)
+const forbidden = required.length > 0 ? skipped.length : 0
+if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
+process.exitCode = failed > 0 || forbidden > 0 || files.length === 0 ? 1 : 0

@@ -1,0 +1,73 @@
+import { createHash, randomBytes } from 'node:crypto'
+import postgres, { type Sql } from 'postgres'
+import { concurrentIndexes } from '../../drizzle/concurrent-indexes.ts'
+import { readMigrations } from '../../drizzle/journal.ts'
+import { migrate } from '../../drizzle/migrate.ts'
+
+/** A test, a suite, or a whole file: `freshDatabase({ after })` with `after` of node:test. */
+export interface Scope {
+  after(release: () => Promise<void>): void
+}
+
+/** The URL of a migrated database that nobody else uses. It is dropped when the scope ends. */
+export async function freshDatabase(scope: Scope): Promise<string> {
+  return createDatabase(scope, await template())
+}
+
+/** The URL of a database without any table. */
+export function emptyDatabase(scope: Scope): Promise<string> {
+  return createDatabase(scope, 'template0')
+}
+
+/** Any test process may need the cluster's superuser, to restart or starve what is under test. */
+export async function withCluster<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+  const sql = postgres(clusterUrl(), { max: 1, fetch_types: false, onnotice: () => {} })
+  try {
+    return await work(sql)
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+async function createDatabase(scope: Scope, template: string): Promise<string> {
+  const name = `t_${randomBytes(8).toString('hex')}`
+  await withCluster(sql => sql`create database ${sql(name)} template ${sql(template)}`)
+  scope.after(async () => {
+    await withCluster(sql => sql`drop database if exists ${sql(name)} with (force)`)
+  })
+  return urlOf(name)
+}
+
+/** Migrating takes longer than copying, so it is done once per cluster and version of the schema. */
+async function template(): Promise<string> {
+  const name = `rhone_template_${await schemaHash()}`
+  await withCluster(async sql => {
+    await sql`select pg_advisory_lock(hashtext(${name}))`
+    const [existing] = await sql`select from pg_database where datname = ${name}`
+    if (existing !== undefined) return
+
+    const unfinished = `${name}_unfinished`
+    await sql`drop database if exists ${sql(unfinished)} with (force)`
+    await sql`create database ${sql(unfinished)} template template0`
+    await migrate({ url: urlOf(unfinished) })
+    await sql`alter database ${sql(unfinished)} rename to ${sql(name)}`
+  })
+  return name
+}
+
+async function schemaHash(): Promise<string> {
+  const facts = [(await readMigrations()).map(migration => migration.checksum), concurrentIndexes]
+  return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 12)
+}
+
+function urlOf(database: string): string {
+  const url = new URL(clusterUrl())
+  url.pathname = `/${database}`
+  return url.href
+}
+
+function clusterUrl(): string {
+  const url = process.env.RHONE_TEST_DATABASE_URL
+  if (url === undefined) throw new Error('RHONE_TEST_DATABASE_URL is not set; `npm test` starts a cluster and sets it')
+  return url
+}

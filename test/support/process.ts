@@ -1,0 +1,93 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
+import { join, resolve } from 'node:path'
+import type { TestContext } from 'node:test'
+
+const root = resolve(import.meta.dirname, '../..')
+
+export interface RunningServer {
+  readonly url: string
+  readonly port: number
+  readonly child: ChildProcess
+  /** The first operator's token. */
+  readonly token: string
+  /** Settles with the exit code, or the name of the signal that ended the process. */
+  readonly exited: Promise<number | NodeJS.Signals>
+  /** What was written to stdout so far, a line each. */
+  logs(): Record<string, unknown>[]
+}
+
+/**
+ * `node src/server.ts` as users run it, on a port of its own, ready to serve.
+ *
+ * @param env the whole environment but PATH, PORT and HOME
+ */
+export async function startServer(t: TestContext, env: Record<string, string>): Promise<RunningServer> {
+  const child = spawn(process.execPath, [join(root, 'src/server.ts')], {
+    cwd: root,
+    env: { PATH: process.env.PATH, PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  t.after(() => child.kill('SIGKILL'))
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', chunk => {
+    stdout += chunk
+  })
+  const exited = once(child, 'exit').then(([code, signal]) => code ?? signal)
+
+  const url = await new Promise<string>((found, lost) => {
+    child.stderr.on('data', chunk => {
+      stderr += chunk
+      const ready = /ready at (http:\S+)/.exec(stderr)
+      if (ready) found(ready[1]!)
+    })
+    exited.then(code => lost(new Error(`the server ended with ${code}:\n${stdout}${stderr}`)))
+  })
+  const token = await readFile(join(env.DATA_DIR!, 'operator-token'), 'utf8').catch(() => '')
+  return {
+    url,
+    port: Number(new URL(url).port),
+    child,
+    token: token.trim(),
+    exited,
+    logs: () =>
+      stdout
+        .split('\n')
+        .filter(Boolean)
+        .map(line => JSON.parse(line))
+  }
+}
+
+/** Sends raw bytes and collects all that comes back until the server closes, or `until` is seen. */
+export async function exchange(port: number, bytes: string | Buffer, until?: RegExp): Promise<string> {
+  const socket: Socket = connect(port, '127.0.0.1')
+  let received = ''
+  socket.on('error', () => {})
+  socket.write(bytes)
+  await new Promise<void>(done => {
+    socket.on('data', chunk => {
+      received += chunk.toString('latin1')
+      if (until?.test(received)) socket.destroy()
+    })
+    socket.on('close', () => done())
+  })
+  return received
+}
+
+/** Asks until the answer is as expected. */
+export async function eventually<T>(
+  ask: () => Promise<T> | T,
+  isExpected: (answer: T) => boolean,
+  within = 10_000
+): Promise<T> {
+  const deadline = performance.now() + within
+  for (;;) {
+    const answer = await ask()
+    if (isExpected(answer)) return answer
+    if (performance.now() > deadline) throw new Error(`still ${JSON.stringify(answer)} after ${within} ms`)
+    await new Promise(next => setTimeout(next, 50))
+  }
+}

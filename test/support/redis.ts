@@ -1,0 +1,69 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { TestContext } from 'node:test'
+
+export interface RedisServer {
+  url: string
+  port: number
+  process: ChildProcess
+}
+
+/** A private Redis on a free port, which keeps nothing and ends with the test; or undefined, the test being skipped. */
+export async function redisServer(t: TestContext, settings: readonly string[] = []): Promise<RedisServer | undefined> {
+  const port = await freePort()
+  const server = await startRedis(t, port, settings)
+  if (server !== undefined) return server
+  if (process.env.RHONE_TEST_REQUIRE?.split(',').includes('redis')) throw new Error('redis-server is not installed')
+  t.skip('redis-server is not installed')
+}
+
+/** @param port lets a test bring back the server that it has stopped */
+export async function startRedis(
+  t: TestContext,
+  port: number,
+  settings: readonly string[] = []
+): Promise<RedisServer | undefined> {
+  const directory = await mkdtemp(join(tmpdir(), 'rhone-redis-'))
+  const quiet = ['--save', '', '--appendonly', 'no', '--bind', '127.0.0.1']
+  const child = spawn('redis-server', [...quiet, '--port', String(port), '--dir', directory, ...settings], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  t.after(async () => {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    }
+    await rm(directory, { recursive: true, force: true })
+  })
+  return (await isServing(child)) ? { url: `redis://127.0.0.1:${port}`, port, process: child } : undefined
+}
+
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const address = probe.address()
+  probe.close()
+  await once(probe, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no TCP port was given')
+  return address.port
+}
+
+/** False when there is no such program. */
+async function isServing(child: ChildProcess): Promise<boolean> {
+  const lines: string[] = []
+  const ready = new Promise<boolean>((resolve, reject) => {
+    child.once('error', error => ('code' in error && error.code === 'ENOENT' ? resolve(false) : reject(error)))
+    child.once('exit', code => reject(new Error(`redis-server ended with ${code}:\n${lines.join('\n')}`)))
+    createInterface(child.stdout!).on('line', line => {
+      lines.push(line)
+      if (line.includes('Ready to accept connections')) resolve(true)
+    })
+  })
+  return ready
+}

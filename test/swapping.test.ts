@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { resolve } from 'node:path'
+import { test } from 'node:test'
+import fp from 'fastify-plugin'
+import tinyLimiter from '../examples/tiny-limiter.ts'
+import { buildApp } from '../src/app.ts'
+import { slots } from '../src/slots.ts'
+import { testApp, testConfig } from './support/app.ts'
+import { freshDatabase } from './support/database.ts'
+
+const TINY_LIMITER = resolve(import.meta.dirname, '../examples/tiny-limiter.ts')
+
+async function pings(as: Awaited<ReturnType<typeof testApp>>['as'], count: number) {
+  return Promise.all(Array.from({ length: count }, () => as(null, 'GET', '/api/v1/ping')))
+}
+
+test('a limiter of ten lines takes the place of ours, by an environment variable', async t => {
+  const { app, as } = await testApp(t, { RHONE_SWAP: `rate-limit=${TINY_LIMITER}` })
+  const replies = await pings(as, 25)
+
+  assert.equal(replies.filter(({ statusCode }) => statusCode === 200).length, 20)
+  const refused = replies.find(({ statusCode }) => statusCode === 429)!
+  assert.equal(refused.headers['retry-after'], '1')
+  assert.equal(refused.json().error.code, 'RATE_LIMIT')
+  assert.equal(refused.headers['x-content-type-options'], 'nosniff')
+  assert.ok(app.hasPlugin('tiny-limiter'))
+})
+
+test('the same limiter takes the place of ours, by a program', async t => {
+  const { as } = await testApp(t, {}, { 'rate-limit': tinyLimiter })
+  const statuses = (await pings(as, 25)).map(({ statusCode }) => statusCode)
+  assert.equal(statuses.filter(status => status === 429).length, 5)
+})
+
+test('a swap of the program goes before one of the environment', async t => {
+  const greeter = fp(async app => {
+    app.addHook('onSend', (_request, reply, payload, done) => {
+      reply.header('x-greeting', 'hello')
+      done(null, payload)
+    })
+  })
+  const { as } = await testApp(t, { RHONE_SWAP: 'cors=off' }, { cors: greeter })
+  assert.equal((await as(null, 'GET', '/api/v1/ping')).headers['x-greeting'], 'hello')
+})
+
+test('a plugin that is off leaves the rest of the server as it is', async t => {
+  const { app, as } = await testApp(t, { RHONE_SWAP: 'rate-limit=off,rate-limit-user=off,cors=off' })
+  const replies = await pings(as, 250)
+  assert.ok(replies.every(({ statusCode }) => statusCode === 200))
+  assert.equal(replies[0]!.headers.ratelimit, undefined)
+  assert.equal(app.hasPlugin('rhone-cors'), false)
+})
+
+test('a swap of what is no slot fails the boot and names the slots', async t => {
+  await assert.rejects(testApp(t, {}, { limits: false }), /there is no slot "limits"; the slots are .*rate-limit/)
+})
+
+for (const { name } of slots.filter(slot => slot.name !== 'routes'))
+  test(`without ${name} the server boots, answers, and opens nothing that was closed`, async t => {
+    const config = await testConfig(t, { DATABASE_URL: await freshDatabase(t) })
+    const app = await buildApp(config, { [name]: false })
+    t.after(() => app.close())
+    await app.ready()
+    await app.startup?.completed
+    assert.deepEqual((await app.inject('/api/v1/ping')).json(), { pong: true })
+    for (const url of ['/api/v1/apps', '/admin/stats', '/admin/maintenance']) {
+      const { statusCode } = await app.inject(url)
+      assert.ok(statusCode >= 400, `${url} answers ${statusCode}`)
+    }
+  })
