@@ -3,6 +3,7 @@ import { pathToFileURL } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify'
 import type { Logger } from 'pino'
 import { createLogger, lazyChildren, OneLinePerRequest } from '../plugins/logging/logger.ts'
+import { BlockResponse } from '../plugins/security-headers/response.ts'
 import { type Config, ConfigError, readTls, type SwapSetting } from './config.ts'
 import { takeOnlyJson } from './json-body.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
@@ -39,7 +40,8 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     headersTimeout: 10_000,
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 16_384,
-    requireHostHeader: false
+    requireHostHeader: false,
+    ServerResponse: BlockResponse
   }
   const app = Fastify({
     loggerInstance: logger,

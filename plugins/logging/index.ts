@@ -7,6 +7,7 @@ import { traceIdOf } from '../lib/trace-context.ts'
 import { CLIENT_GONE, routePattern, traffic } from '../lib/traffic.ts'
 import { openLogDestination } from './log-destination.ts'
 import { createLogger, lazyChildren } from './logger.ts'
+import { entryWriter } from './request-line.ts'
 
 const LEVELS = (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map(level =>
   Type.Literal(level)
@@ -46,22 +47,20 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
 
   if (hasLogger(app.log)) app.setChildLoggerFactory(lazyChildren)
 
+  const write = entryWriter(log)
   traffic(app).onEnd((request, reply, status) => {
     const level = routeConfig(request).log ?? (status >= 500 ? 'error' : 'info')
-    log[level](
-      {
-        reqId: request.id,
-        method: request.method,
-        route: routePattern(request),
-        status,
-        responseTime: Math.round(reply.elapsedTime * 1000) / 1000,
-        address: request.clientIp?.address,
-        userId: request.principal?.userId,
-        traceId: traceIdOf(request.headers.traceparent),
-        outcome: status === CLIENT_GONE ? 'aborted' : undefined
-      },
-      'request'
-    )
+    write(level, {
+      reqId: request.id,
+      method: request.method,
+      route: routePattern(request),
+      status,
+      responseTime: Math.round(reply.elapsedTime * 1000) / 1000,
+      address: request.clientIp?.address,
+      userId: request.principal?.userId,
+      traceId: traceIdOf(request.headers.traceparent),
+      outcome: status === CLIENT_GONE ? 'aborted' : undefined
+    })
   })
 
   function ownLogger(): FastifyBaseLogger {

@@ -21,13 +21,25 @@ export interface LoggerOptions {
 /** Fields that hold secrets or people's data wherever they appear. They are kept, so that one sees what was left out. */
 const NEVER_LOGGED = ['authorization', 'body', 'cookie', 'headers', 'params', 'password', 'query', 'secret', 'token']
 
+const kDirectLine = Symbol('rhone.direct-line')
+
+/** A way to write whole lines where a logger of ours does, past its serializers. */
+export interface DirectLine {
+  write(line: string): void
+  /** How a line begins: level, time and service. */
+  start(level: string): string
+}
+
 /** Logs one JSON line per call: `level`, `time`, `service`, what was given, `msg`. */
 export function createLogger({ level, service = 'rhone', destination }: LoggerOptions): Logger {
+  const stream =
+    destination ?? openLogDestination({ onRecovery: dropped => logger.warn({ dropped }, 'log lines were lost') })
+  const time = isoTime()
   const logger = pino(
     {
       level,
       base: { service },
-      timestamp: isoTime(),
+      timestamp: time,
       formatters: { level: label => ({ level: label }) },
       serializers: {
         err: describeError,
@@ -39,9 +51,19 @@ export function createLogger({ level, service = 'rhone', destination }: LoggerOp
         ...Object.fromEntries(NEVER_LOGGED.map(field => [field, () => '[redacted]']))
       }
     },
-    destination ?? openLogDestination({ onRecovery: dropped => logger.warn({ dropped }, 'log lines were lost') })
+    stream
   )
-  return logger
+  const name = JSON.stringify(service)
+  const direct: DirectLine = {
+    write: line => stream.write(line),
+    start: label => `{"level":"${label}"${time()},"service":${name}`
+  }
+  return Object.assign(logger, { [kDirectLine]: direct })
+}
+
+/** Undefined for a logger that {@link createLogger} has not made. A child has its parent's. */
+export function directLineOf(logger: object): DirectLine | undefined {
+  return (logger as { [kDirectLine]?: DirectLine })[kDirectLine]
 }
 
 /** Writes at once what has not been written yet. A process that exits does so by itself; one that kills itself must ask. */

@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import logging from '../../plugins/logging/index.ts'
 import { createLogger, lazyChildren, OneLinePerRequest } from '../../plugins/logging/logger.ts'
+import { entryWriter } from '../../plugins/logging/request-line.ts'
 
 type Line = Record<string, unknown>
 
@@ -358,4 +359,28 @@ test('closing takes back the listener on the process that its own log has', asyn
   await app.ready()
   await app.close()
   assert.equal(process.listenerCount('exit'), before)
+})
+
+test('the line that is put together by hand is the one that pino would write', () => {
+  const entry = {
+    reqId: 'a-"quoted"\\id',
+    method: 'GET',
+    route: '/things/:id(^\\d+$)"',
+    status: 200,
+    responseTime: 1.234,
+    address: '2001:db8::1',
+    userId: 'u\n1',
+    traceId: '0af7651916cd43dd8448eb211c80319c',
+    outcome: 'aborted'
+  } as const
+  const lines: Record<string, unknown>[] = []
+  const log = createLogger({ level: 'info', destination: { write: line => lines.push(JSON.parse(line)) } })
+  entryWriter(log)('info', entry)
+  log.info(entry, 'request')
+  entryWriter(log)('debug', entry)
+
+  assert.equal(lines.length, 2, 'nothing below the level')
+  const [byHand, byPino] = lines as [Record<string, unknown>, Record<string, unknown>]
+  assert.deepEqual(Object.keys(byHand), Object.keys(byPino))
+  assert.deepEqual({ ...byHand, time: null }, { ...byPino, time: null })
 })

@@ -17,7 +17,7 @@ import maintenance, {
   postgresMaintenanceStore
 } from '../../plugins/maintenance/index.ts'
 import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
-import securityHeaders from '../../plugins/security-headers.ts'
+import securityHeaders from '../../plugins/security-headers/index.ts'
 import { auditSink, listAudit } from '../../src/domain/audit.ts'
 import { freshDatabase, withCluster } from '../support/database.ts'
 

@@ -3,7 +3,8 @@ import { describe, it, type TestContext } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import errorsPlugin from '../../plugins/errors/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
-import securityHeaders from '../../plugins/security-headers.ts'
+import securityHeaders from '../../plugins/security-headers/index.ts'
+import { BlockResponse } from '../../plugins/security-headers/response.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
 const BLOCK = {
@@ -171,4 +172,34 @@ describe('the plugin', () => {
     assert.ok('strict-transport-security' in (await secure.inject('/')).headers)
     assert.ok(!('strict-transport-security' in (await plain.inject('/')).headers))
   })
+})
+
+it('over a server whose responses take a block, replies have the same headers as elsewhere', async t => {
+  const routes = async (app: FastifyInstance) => {
+    app.get('/plain', async () => ({ plain: true }))
+    app.get('/own', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('own'))
+    app.get('/page', { config: { page: true } }, async (_request, reply) => reply.type('text/html').send('<p>'))
+    app.get('/off', { config: { securityHeaders: false } }, async () => 'off')
+    app.get('/raw', (_request, reply) => {
+      reply.hijack().raw.writeHead(200, ['X-Frame-Options', 'SAMEORIGIN']).end('raw')
+    })
+  }
+  const [stock, block] = await Promise.all(
+    [{}, { http: { ServerResponse: BlockResponse } }].map(async options => {
+      const app = Fastify(options)
+      t.after(() => app.close())
+      await app.register(securityHeaders)
+      await app.register(routes)
+      return app.listen({ host: '127.0.0.1', port: 0 })
+    })
+  )
+  const headersOf = async (url: string) => {
+    const { headers } = await fetch(url)
+    const policy = headers.get('content-security-policy')?.replaceAll(/'nonce-[^']+'/g, "'nonce'")
+    return { ...Object.fromEntries(headers), date: '', 'content-security-policy': policy }
+  }
+  for (const path of ['/plain', '/own', '/page', '/off', '/nowhere'])
+    assert.deepEqual(await headersOf(block + path), await headersOf(stock + path), path)
+  const raw = await headersOf(`${block}/raw`)
+  assert.equal(raw['x-frame-options' as keyof typeof raw], 'SAMEORIGIN', 'what a reply sets itself is not doubled')
 })

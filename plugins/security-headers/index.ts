@@ -3,8 +3,9 @@ import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
 import { type Static, Type } from '@sinclair/typebox'
 import Fastify, { type FastifyPluginAsync, type FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import { type PluginInput, parseOptions } from './lib/options.ts'
-import { routeConfig, useRouteConfig } from './lib/route-config.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { attachBlock, HeaderBlock } from './response.ts'
 
 export const SecurityHeadersOptions = Type.Object(
   {
@@ -64,7 +65,8 @@ const securityHeaders: FastifyPluginAsync<PluginInput<typeof SecurityHeadersOpti
   if (options.hstsPreload && !options.hsts) throw new Error("rhone-security-headers: 'hstsPreload' needs 'hsts'")
 
   const api = Object.freeze(await headersFor(options, apiPolicy()))
-  const block = Object.entries(api)
+  const entries = Object.entries(api)
+  const block = new HeaderBlock(api)
   const pageBlock = await headersFor(options, pagePolicy(options))
   const pagePolicyTemplate = pageBlock['content-security-policy'] as string
 
@@ -75,7 +77,7 @@ const securityHeaders: FastifyPluginAsync<PluginInput<typeof SecurityHeadersOpti
   app.addHook('onRequest', (request, reply, done) => {
     const config = routeConfig(request)
     if (config.securityHeaders !== false) {
-      for (const [name, value] of block) reply.header(name, value)
+      if (!attachBlock(reply.raw, block)) for (const [name, value] of entries) reply.header(name, value)
       if (config.page === true) page(reply)
     }
     done()
