@@ -20,7 +20,7 @@ if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 
 const skipped: string[] = []
 let failed = 0
-const stream = run({ files: files.sort(), concurrency: 3, timeout: 120_000 })
+const stream = run({ files: files.sort(), concurrency: 2, timeout: 120_000 })
 stream.on('test:fail', ({ details }) => {
   if (details.type !== 'suite') failed += 1
 })

@@ -290,8 +290,9 @@ suite('a database that goes away', () => {
 
 suite('connections', () => {
   test('are closed when nobody needs them', async t => {
-    const { app, url } = await start(t, { idleTimeout: 0.2 })
-    await Promise.all([sleep(app, 0.01), sleep(app, 0.01), sleep(app, 0.01)])
+    const { app, url } = await start(t, { idleTimeout: 0.6 })
+    // Long enough that none of them is done before the last one has its connection.
+    await Promise.all([sleep(app, 0.5), sleep(app, 0.5), sleep(app, 0.5)])
     assert.equal(app.postgres.stats.idle, 3)
     await until(async () => (await backends(url, 'rhone')) === 0)
     assert.equal(app.postgres.stats.idle, 0)
