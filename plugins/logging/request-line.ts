@@ -50,8 +50,11 @@ export function entryWriter(log: FastifyBaseLogger): WriteEntry {
 function memoized(transform: (text: string) => string): (text: string) => string {
   const known = new Map<string, string>()
   return text => {
-    const transformed = known.get(text) ?? transform(text)
-    known.set(text, transformed)
+    let transformed = known.get(text)
+    if (transformed === undefined) {
+      transformed = transform(text)
+      known.set(text, transformed)
+    }
     return transformed
   }
 }

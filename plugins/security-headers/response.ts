@@ -12,27 +12,27 @@ const { _storeHeader: storeHeader } = ServerResponse.prototype as unknown as Wit
 
 /** Headers that are the same in every reply, as text. What a reply sets itself goes before. */
 export class HeaderBlock {
-  readonly #entries: readonly (readonly [name: string, line: string])[]
+  readonly #lines: ReadonlyMap<string, string>
   readonly #text: string
 
+  /** @param headers by lower-case name */
   constructor(headers: Readonly<Record<string, string>>) {
-    this.#entries = Object.entries(headers).map(([name, value]) => [name, `${name}: ${value}\r\n`])
-    this.#text = this.#entries.map(([, line]) => line).join('')
+    this.#lines = new Map(Object.entries(headers).map(([name, value]) => [name, `${name}: ${value}\r\n`]))
+    this.#text = [...this.#lines.values()].join('')
   }
 
-  /** The lines of all headers but those that are in `headers`. */
+  /** The lines of all headers but those that are in `headers`, however these are spelt. */
   textBeside(headers: HeaderFields): string {
-    if (headers === undefined) return this.#text
-    const isSet = Array.isArray(headers)
-      ? (name: string) => headers.some(field => String(field).toLowerCase() === name)
-      : (name: string) => (headers as Record<string, unknown>)[name] !== undefined
-    for (const [name] of this.#entries) if (isSet(name)) return this.#textWithout(isSet)
+    if (Array.isArray(headers)) return this.#textBesideNames(headers.flat().filter((_field, index) => index % 2 === 0))
+    for (const name in headers as Readonly<Record<string, unknown>>)
+      if (this.#lines.has(name.toLowerCase())) return this.#textBesideNames(Object.keys(headers as object))
     return this.#text
   }
 
-  #textWithout(isSet: (name: string) => boolean): string {
-    return this.#entries
-      .filter(([name]) => !isSet(name))
+  #textBesideNames(names: readonly unknown[]): string {
+    const set = new Set(names.map(name => String(name).toLowerCase()))
+    return [...this.#lines]
+      .filter(([name]) => !set.has(name))
       .map(([, line]) => line)
       .join('')
   }

@@ -180,8 +180,14 @@ it('over a server whose responses take a block, replies have the same headers as
     app.get('/own', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('own'))
     app.get('/page', { config: { page: true } }, async (_request, reply) => reply.type('text/html').send('<p>'))
     app.get('/off', { config: { securityHeaders: false } }, async () => 'off')
-    app.get('/raw', (_request, reply) => {
+    app.get('/raw-list', (_request, reply) => {
       reply.hijack().raw.writeHead(200, ['X-Frame-Options', 'SAMEORIGIN']).end('raw')
+    })
+    app.get('/raw-object', (_request, reply) => {
+      reply.hijack().raw.writeHead(200, { 'X-Frame-Options': 'SAMEORIGIN' }).end('raw')
+    })
+    app.get('/raw-set', (_request, reply) => {
+      reply.hijack().raw.setHeader('X-Frame-Options', 'SAMEORIGIN').end('raw')
     })
   }
   const [stock, block] = await Promise.all(
@@ -200,6 +206,9 @@ it('over a server whose responses take a block, replies have the same headers as
   }
   for (const path of ['/plain', '/own', '/page', '/off', '/nowhere'])
     assert.deepEqual(await headersOf(block + path), await headersOf(stock + path), path)
-  const raw = await headersOf(`${block}/raw`)
-  assert.equal(raw['x-frame-options' as keyof typeof raw], 'SAMEORIGIN', 'what a reply sets itself is not doubled')
+  for (const path of ['/raw-list', '/raw-object', '/raw-set']) {
+    const { headers } = await fetch(block + path)
+    assert.equal(headers.get('x-frame-options'), 'SAMEORIGIN', `${path}: what a reply sets itself is not doubled`)
+    assert.equal(headers.get('x-content-type-options'), 'nosniff')
+  }
 })
