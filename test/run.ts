@@ -20,7 +20,13 @@ if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 
 const skipped: string[] = []
 let failed = 0
-const stream = run({ files: files.sort(), concurrency: 2, timeout: 120_000 })
+const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
+const stream = run({
+  files: files.sort(),
+  concurrency: 2,
+  timeout: 120_000,
+  execArgv: ['--import', fileDeadline]
+})
 stream.on('test:fail', ({ details }) => {
   if (details.type !== 'suite') failed += 1
 })

@@ -17,7 +17,7 @@ import {
   tokenVerifier,
   touchTokens
 } from '../../src/domain/tokens.ts'
-import { freshDatabase } from '../support/database.ts'
+import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 
 /** A server that knows tokens from its database and hears of their end, as the real one is wired. */
 async function instance(t: TestContext, url: string): Promise<FastifyInstance> {
@@ -156,14 +156,8 @@ test('while the database is away, a token in memory serves and others are 503', 
   const known = await createToken(db, { userId: ada, name: 'known', scopes: ['read'] })
   const other = await createToken(db, { userId: ada, name: 'other', scopes: ['read'] })
   await get(app, known.token)
-  const name = new URL(url).pathname.slice(1)
-  const admin = Fastify()
-  t.after(() => admin.close())
-  const cluster = new URL(url)
-  cluster.pathname = '/postgres'
-  await admin.register(database, { url: cluster.href })
-  await admin.db.execute(sql`alter database ${sql.identifier(name)} allow_connections false`)
-  await admin.db.execute(sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name}`)
+  await withCluster(cluster => cluster`alter database ${cluster(databaseOf(url))} allow_connections false`)
+  await terminateBackends(url)
   await delay(100)
   assert.equal((await get(app, known.token)).statusCode, 200)
   assert.equal((await get(app, other.token)).statusCode, 503)

@@ -5,7 +5,7 @@ import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import cache, { type CacheBus, type CacheDeps, type CacheOptions, postgresCacheBus } from '../../plugins/cache/index.ts'
 import database from '../../plugins/database/index.ts'
-import { freshDatabase, withCluster } from '../support/database.ts'
+import { freshDatabase, terminateBackends } from '../support/database.ts'
 
 suite('cache', () => {
   test('works with no options at all, and keeps what was loaded', async t => {
@@ -170,10 +170,7 @@ suite('invalidation on other instances', () => {
     }
 
     const before = await theirs.get('short', load)
-    await withCluster(
-      cluster => cluster`select pg_terminate_backend(pid) from pg_stat_activity
-        where datname = ${new URL(url).pathname.slice(1)} and application_name = 'rhone-listen'`
-    )
+    await terminateBackends(url)
     await until(async () => (await theirs.get('short', load)) > before)
   })
 })

@@ -19,7 +19,7 @@ import maintenance, {
 import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
 import securityHeaders from '../../plugins/security-headers/index.ts'
 import { auditSink, listAudit } from '../../src/domain/audit.ts'
-import { freshDatabase, withCluster } from '../support/database.ts'
+import { freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 
 const OPEN: MaintenanceState = { enabled: false, message: null, retryAfter: 300, until: null, since: null, by: null }
 const OPERATOR: Principal = {
@@ -437,12 +437,6 @@ describe('over PostgreSQL', () => {
       .map(item => [item.action, item.outcome, item.actor])
       .reverse()
 
-  const disconnect = (url: string) =>
-    withCluster(
-      cluster => cluster`select pg_terminate_backend(pid) from pg_stat_activity
-        where datname = ${new URL(url).pathname.slice(1)}`
-    )
-
   test('a change reaches every instance within a second, and all give the same state', async t => {
     const url = await freshDatabase(t)
     const [a, b] = [await instance(t, url), await instance(t, url)]
@@ -518,7 +512,7 @@ describe('over PostgreSQL', () => {
   test('lost connections are made up for', async t => {
     const url = await freshDatabase(t)
     const [a, b] = [await instance(t, url), await instance(t, url)]
-    await disconnect(url)
+    await terminateBackends(url)
     await eventually('changed', async () => (await change(a, { enabled: true })).statusCode === 200)
     await eventually('closed', async () => (await statusOf(b)) === 503)
   })
@@ -529,7 +523,7 @@ describe('over PostgreSQL', () => {
     const app = await instance(t, url, { retryInterval: 50, pollInterval: 50 })
     await change(app, { enabled: true })
     await withCluster(cluster => cluster`alter database ${cluster(name)} allow_connections false`)
-    await disconnect(url)
+    await terminateBackends(url)
     await delay(200)
     assert.equal(await statusOf(app), 503)
     assert.equal(await statusOf(app, '/admin/maintenance'), 200)

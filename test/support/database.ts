@@ -29,6 +29,16 @@ export async function withCluster<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   }
 }
 
+/** Ends every client's connection to the database at `url`. Other processes in it, such as autovacuum's, are not ours. */
+export async function terminateBackends(url: string): Promise<void> {
+  await withCluster(
+    sql => sql`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = ${databaseOf(url)} and backend_type = 'client backend'`
+  )
+}
+
+export const databaseOf = (url: string): string => new URL(url).pathname.slice(1)
+
 async function createDatabase(scope: Scope, template: string): Promise<string> {
   const name = `t_${randomBytes(8).toString('hex')}`
   await withCluster(sql => sql`create database ${sql(name)} template ${sql(template)}`)
