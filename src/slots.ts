@@ -21,7 +21,7 @@ import rateLimit from '../plugins/rate-limit/index.ts'
 import recentErrors from '../plugins/recent-errors.ts'
 import redis from '../plugins/redis/index.ts'
 import requestId from '../plugins/request-id.ts'
-import securityHeaders from '../plugins/security-headers/index.ts'
+import securityHeaders from '../plugins/security-headers.ts'
 import startup from '../plugins/startup.ts'
 import routes from '../routes/index.ts'
 import type { Config } from './config.ts'
@@ -98,6 +98,10 @@ export const slots: readonly Slot[] = [
     retryable: isUnreachable,
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
   })),
+  slot('audit', audit, (_config, app) => ({
+    ...registryOf(app),
+    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
+  })),
   slot('maintenance', maintenance, (_config, app) => ({
     ...registryOf(app),
     ...(has(app, 'db') && { store: postgresMaintenanceStore(app) })
@@ -122,10 +126,6 @@ export const slots: readonly Slot[] = [
     ...(has(app, 'db') && { readings: platformReadings(app) })
   })),
 
-  slot('audit', audit, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
-  })),
   slot('auth', auth, (_config, app) => ({
     ...registryOf(app),
     requireAccess: true,

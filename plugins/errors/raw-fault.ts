@@ -83,7 +83,12 @@ export function rawFaults(app: FastifyInstance): RawFaults {
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket)
-    response.once('finish', () => closeGently(socket))
+    // What Node does for the replies that it has made itself.
+    response.once('finish', () => {
+      response.detachSocket(socket)
+      closeGently(socket)
+      response.emit('close')
+    })
     app.routing(carrying(fault, raw), response)
   }
 }

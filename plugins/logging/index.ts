@@ -6,7 +6,7 @@ import { routeConfig } from '../lib/route-config.ts'
 import { traceIdOf } from '../lib/trace-context.ts'
 import { CLIENT_GONE, routePattern, traffic } from '../lib/traffic.ts'
 import { openLogDestination } from './log-destination.ts'
-import { createLogger, lazyChildren } from './logger.ts'
+import { createLogger, directLineOf, lazyChildren } from './logger.ts'
 import { entryWriter } from './request-line.ts'
 
 const LEVELS = (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map(level =>
@@ -45,17 +45,17 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
   const options = parseOptions('rhone-logging', LoggingOptions, input, ['destination'])
   const log = input.destination === undefined && hasLogger(app.log) ? app.log : ownLogger()
 
-  if (hasLogger(app.log)) app.setChildLoggerFactory(lazyChildren)
+  if (hasLogger(app.log) && directLineOf(app.log) === undefined) app.setChildLoggerFactory(lazyChildren)
 
   const write = entryWriter(log)
-  traffic(app).onEnd((request, reply, status) => {
+  traffic(app).onEnd((request, _reply, status, elapsed) => {
     const level = routeConfig(request).log ?? (status >= 500 ? 'error' : 'info')
     write(level, {
       reqId: request.id,
       method: request.method,
       route: routePattern(request),
       status,
-      responseTime: Math.round(reply.elapsedTime * 1000) / 1000,
+      responseTime: Math.round(elapsed * 1000) / 1000,
       address: request.clientIp?.address,
       userId: request.principal?.userId,
       traceId: traceIdOf(request.headers.traceparent),

@@ -9,9 +9,6 @@ const RETRY_MS = 50
 /** The reader is slow or the disk is full: it may pass. Every other error means that nobody will read on. */
 const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EINTR', 'ENOSPC'])
 
-/** UTF-8 takes at most this many bytes for one UTF-16 unit. */
-const MAX_BYTES_PER_UNIT = 3
-
 export interface LogDestination {
   /** Takes a line and returns at once. A line that finds no room is dropped and counted. */
   write(line: string): void
@@ -39,8 +36,8 @@ interface Chunk {
 }
 
 /**
- * An asynchronous, bounded place for log lines. Lines are encoded into a chunk, which is written when it is full or when
- * the interval is over, whichever comes first; at most one write is under way. What has not been written when the process
+ * An asynchronous, bounded place for log lines. Lines are gathered as text, and encoded and written together when they
+ * fill a chunk or when the interval is over, whichever comes first; at most one write is under way. What has not been written when the process
  * exits, for whatever reason but a signal, is flushed then.
  *
  * It stands in for `pino.destination({ sync: false })`, which costs three times as much per line, and whose `flushSync`
@@ -54,7 +51,7 @@ export function openLogDestination({
 }: LogDestinationOptions = {}): LogDestination {
   const waiting: Chunk[] = []
   let waitingBytes = 0
-  let filling: Chunk = { bytes: Buffer.alloc(0), used: 0, written: 0 }
+  let gathered = ''
   let spare: Chunk | null = null
   let writing: Chunk | null = null
   let isUnderWay = false
@@ -69,12 +66,11 @@ export function openLogDestination({
     write(line) {
       if (isBroken) return
       if (timer === undefined && isOpen) start()
-      const mostBytes = line.length * MAX_BYTES_PER_UNIT
-      if (filling.used + mostBytes > filling.bytes.length && !makeRoom(mostBytes)) {
+      if (gathered.length + line.length > CHUNK_BYTES && !makeRoom(line)) {
         dropped++
         return
       }
-      filling.used += filling.bytes.write(line, filling.used)
+      gathered += line
       if (!isOpen) flushSync()
     },
     flushSync,
@@ -92,15 +88,23 @@ export function openLogDestination({
     process.on('exit', onExit)
   }
 
-  function makeRoom(bytes: number): boolean {
-    if (waitingBytes + filling.bytes.length + bytes > maxBytes) return false
-    if (filling.used > 0) {
-      waiting.push(filling)
-      waitingBytes += filling.bytes.length
+  function makeRoom(line: string): boolean {
+    if (waitingBytes + 2 * CHUNK_BYTES + Buffer.byteLength(line) > maxBytes) return false
+    if (gathered !== '') {
+      const chunk = encodeGathered()
+      waiting.push(chunk)
+      waitingBytes += chunk.bytes.length
     }
-    filling = bytes > CHUNK_BYTES ? emptyChunk(bytes) : takeSpare()
     writeNext()
     return true
+  }
+
+  function encodeGathered(): Chunk {
+    const bytes = Buffer.byteLength(gathered)
+    const chunk = bytes > CHUNK_BYTES ? emptyChunk(bytes) : takeSpare()
+    chunk.used = chunk.bytes.write(gathered)
+    gathered = ''
+    return chunk
   }
 
   function writeNext(): void {
@@ -115,10 +119,7 @@ export function openLogDestination({
       waitingBytes -= next.bytes.length
       return next
     }
-    if (filling.used === 0) return null
-    const full = filling
-    filling = takeSpare()
-    return full
+    return gathered === '' ? null : encodeGathered()
   }
 
   function writeRest(chunk: Chunk): void {

@@ -96,8 +96,8 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
     for (const method of [route.method].flat()) series.methods.add(method)
     route.config = { ...route.config, [kSeries]: series }
   })
-  requests.onEnd((request, reply, status) => {
-    http.count(seriesOf(request), request.method, status, reply.elapsedTime / 1000)
+  requests.onEnd((request, _reply, status, elapsed) => {
+    http.count(seriesOf(request), request.method, status, elapsed / 1000)
   })
 
   const scrape = singleFlight(scrapeTtl, () => registry.metrics())

@@ -3,6 +3,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { peerOf } from '../lib/address.ts'
+import { onEntry } from '../lib/entry.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
@@ -89,7 +90,7 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
 
   if (options.by === 'principal') {
     const classOf = (request: FastifyRequest) => routeConfig(request).rateClass !== false && 'user'
-    app.addHook('onRequest', app.rateLimiter.hook(classOf, input.principal ?? principalOf))
+    onEntry(app, app.rateLimiter.step(classOf, input.principal ?? principalOf))
     return
   }
   app.addHook('onRoute', ({ method, url, config }) => {
@@ -97,9 +98,9 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
     if (rateClass === undefined || rateClass === false || app.rateLimiter.classes.includes(rateClass)) return
     throw new Error(`rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"`)
   })
-  app.addHook(
-    'onRequest',
-    app.rateLimiter.hook(request => routeConfig(request).rateClass ?? 'general', addressKey(app))
+  onEntry(
+    app,
+    app.rateLimiter.step(request => routeConfig(request).rateClass ?? 'general', addressKey(app))
   )
 }
 

@@ -17,7 +17,7 @@ import maintenance, {
   postgresMaintenanceStore
 } from '../../plugins/maintenance/index.ts'
 import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
-import securityHeaders from '../../plugins/security-headers/index.ts'
+import securityHeaders from '../../plugins/security-headers.ts'
 import { auditSink, listAudit } from '../../src/domain/audit.ts'
 import { freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 
@@ -424,9 +424,9 @@ describe('over PostgreSQL', () => {
     app.addHook('onRequest', async request => {
       request.principal = OPERATOR
     })
+    app.register(audit, { sink: auditSink(() => app.db), flushInterval: 5 })
     app.register(maintenance, { store: postgresMaintenanceStore(app), ...options })
     app.register(database, { url, queueTimeout: 300, connectTimeout: 1 })
-    app.after(() => app.register(audit, { sink: auditSink(() => app.db), flushInterval: 5 }))
     app.after(() => app.get('/apps', () => 'apps'))
     t.after(() => app.close())
     await app.ready()

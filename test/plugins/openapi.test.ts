@@ -6,7 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import errorsPlugin from '../../plugins/errors/index.ts'
 import { ERROR_CODES } from '../../plugins/lib/errors.ts'
 import openapi from '../../plugins/openapi/index.ts'
-import securityHeaders from '../../plugins/security-headers/index.ts'
+import securityHeaders from '../../plugins/security-headers.ts'
 import { errorResponses } from '../../schemas/error.ts'
 
 const App = Type.Object({

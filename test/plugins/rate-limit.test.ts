@@ -5,7 +5,8 @@ import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { parseList } from 'structured-headers'
 import clientIp from '../../plugins/client-ip.ts'
-import { limitItem } from '../../plugins/rate-limit/fields.ts'
+import { limitFields } from '../../plugins/rate-limit/fields.ts'
+import { quotaOf } from '../../plugins/rate-limit/gcra.ts'
 import rateLimit, { type RateLimitDeps, type RateLimitOptions } from '../../plugins/rate-limit/index.ts'
 
 type Input = Partial<RateLimitOptions> & RateLimitDeps
@@ -80,10 +81,10 @@ test('every limited reply carries structured RateLimit fields', async t => {
 })
 
 test('the texts that are kept are never those of another state', () => {
-  const write = limitItem('deploy')
+  const fields = limitFields('deploy', quotaOf({ ratePerSecond: 1, burst: 5 }))
   for (const retryAfter of [1, 6, 6, 3600])
     for (const remaining of [0, 5, 5, 5 + 1024, 5, 2 ** 40 + 5])
-      assert.equal(write({ allowed: true, remaining, retryAfter }), `"deploy";r=${remaining};t=${retryAfter}`)
+      assert.equal(fields({ allowed: true, remaining, retryAfter }).limit, `"deploy";r=${remaining};t=${retryAfter}`)
 })
 
 test('the routes of a class share one quota, HEAD included', async t => {
