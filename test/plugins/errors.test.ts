@@ -557,6 +557,15 @@ describe('what never reaches a route', () => {
     assert.deepEqual(counted, [403, 403, 403])
   })
 
+  it('takes nothing from a reply that was complete when the rest turned out to be malformed', async t => {
+    const { counted, port } = await served(t)
+    for (const rest of ['Transfer-Encoding: xchunked\r\n\r\nab', 'Transfer-Encoding: chunked\r\n\r\nZZ\r\n']) {
+      const [reply] = await exchange(port, `GET /ok HTTP/1.1\r\nHost: a\r\n${rest}`)
+      assert.equal(reply?.body, 'ok')
+    }
+    assert.deepEqual(counted, [200, 200])
+  })
+
   it('is not an offer to upgrade, which is passed over', async t => {
     const { port } = await served(t)
     const bytes = 'GET /ok HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n'
