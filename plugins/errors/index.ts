@@ -99,7 +99,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     reply.code(error.statusCode).header('cache-control', 'no-store')
     if (error.headers !== undefined) reply.headers(error.headers)
 
-    switch (negotiate(request.headers.accept, request.is404 || routeConfig(request).page === true)) {
+    switch (negotiate(request.headers.accept, mayBePage(request))) {
       case 'page':
         reply.type('text/html; charset=utf-8').send(asPage(error, request.id, pageNonce(app, reply)))
         break
@@ -109,6 +109,12 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
       case 'json':
         reply.type('application/json; charset=utf-8').send(asJson(error, request.id))
     }
+  }
+
+  /** A URL that leads nowhere may have been typed by a visitor; one with a wrong method is a page if GET says so. */
+  function mayBePage(request: FastifyRequest): boolean {
+    const asked = request.is404 ? routes.configFor('GET', request.raw.url as string) : routeConfig(request)
+    return asked === undefined || asked.page === true
   }
 }
 

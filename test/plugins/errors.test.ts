@@ -364,10 +364,11 @@ describe('the format', () => {
     ['application/json, application/problem+json', '/api', 'application/problem+json'],
     ['application/json, application/problem+json;q=0.5', '/api', 'application/json'],
     ['application/problem+json;q=0', '/api', 'application/json'],
+    [`application/problem+json${', */*'.repeat(400)}`, '/api', 'application/json'],
     [', ;;q=, text/html;q=x', '/page', 'application/json']
   ]
   for (const [accept, url, type] of choices)
-    it(`of ${url} for "${accept}" is ${type}`, async t => {
+    it(`of ${url} for "${accept?.slice(0, 70)}" is ${type}`, async t => {
       const { app } = await build(t)
       const fail = () => {
         throw errors.forbidden()
@@ -377,6 +378,20 @@ describe('the format', () => {
       const reply = await app.inject({ url, headers: accept === undefined ? {} : { accept } })
       assert.equal(reply.headers['content-type'], `${type}; charset=utf-8`)
     })
+
+  it('of a method that a URL does not have is a page only where the URL is one', async t => {
+    const { app } = await build(t)
+    app.get('/api', () => 'ok')
+    app.get('/page', { config: { page: true } }, () => 'ok')
+    for (const [url, type] of [
+      ['/api', 'application/json'],
+      ['/page', 'text/html']
+    ] as const) {
+      const reply = await app.inject({ method: 'POST', url, headers: { accept: 'text/html' } })
+      assert.equal(reply.statusCode, 405)
+      assert.equal(reply.headers['content-type'], `${type}; charset=utf-8`)
+    }
+  })
 
   it('escapes what a page shows', async t => {
     const { app } = await build(t)
