@@ -92,8 +92,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
   const http = new HttpSeries(registry, { buckets, maxSeries, inFlight: () => requests.inFlight })
 
   app.addHook('onRoute', route => {
-    const series = http.route(route.url, route.config?.slo)
-    for (const method of [route.method].flat()) series.methods.add(method)
+    const series = http.route(route.url, [route.method].flat(), route.config?.slo)
     route.config = { ...route.config, [kSeries]: series }
   })
   requests.onEnd((request, reply, status) => {
@@ -129,7 +128,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
   function seriesOf(request: FastifyRequest): RouteSeries {
     const { [kSeries]: bound, url, slo } = routeConfig(request)
     if (bound !== undefined) return bound
-    return url === undefined ? http.unmatched : http.route(url, slo)
+    return url === undefined ? http.unmatched : http.route(url, [request.method], slo)
   }
 
   function authorize({ headers, raw }: FastifyRequest): void {

@@ -166,6 +166,25 @@ test('the routes and their service level classes are listed, and the version', a
   assert.ok(sample(text, 'process_cpu_seconds_total')! > 0)
 })
 
+test('methods of one pattern have their own service level classes', async t => {
+  const { app, scrape } = await server(t)
+  app.post('/apps/:app', { config: { slo: 'write' } }, async () => ({}))
+  app.get('/logs', { config: { slo: 'stream' } }, async () => 'line')
+  app.post('/logs', { config: { slo: 'write' } }, async () => ({}))
+  for (const method of ['GET', 'POST'] as const) await app.inject({ method, url: '/logs' })
+
+  const text = await scrape()
+  const slo = (method: string, path: string) =>
+    [...text.matchAll(/^rhone_http_route_info\{method="(\w+)",path="([^"]*)",slo="(\w+)"\} 1$/gm)]
+      .filter(([, ofMethod, ofPath]) => ofMethod === method && ofPath === path)
+      .map(([, , , name]) => name)
+  assert.deepEqual(slo('GET', '/apps/:app'), ['detail'])
+  assert.deepEqual(slo('POST', '/apps/:app'), ['write'])
+  const timed = (method: string) => sample(text, 'rhone_http_request_duration_seconds_count', { method, path: '/logs' })
+  assert.equal(timed('GET'), undefined)
+  assert.equal(timed('POST'), 1)
+})
+
 test('promtool has nothing to say against a scrape', async t => {
   if (spawnSync('promtool', ['--version']).error) return t.skip('promtool is not installed')
   const { app, scrape } = await server(t)
