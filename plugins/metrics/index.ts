@@ -105,6 +105,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
     {
       config: {
         access: 'metrics',
+        cors: false,
         rateClass: false,
         priority: 'probe',
         maintenance: false,

@@ -182,6 +182,7 @@ test('probes are exempt from everything that may refuse a request, and documente
   for (const { config, schema, url } of routes.filter(({ method }) => method === 'GET')) {
     assert.deepEqual(config, {
       access: 'public',
+      cors: false,
       // What looks callers up is limited like everything else that does.
       rateClass: url === '/health/detailed' ? 'general' : false,
       priority: 'probe',
