@@ -319,10 +319,16 @@ describe('bad input', () => {
         done()
       })
     )
+    const routed = new Promise<void>(resolve =>
+      app.addHook('preParsing', (_request, _reply, payload, next) => {
+        resolve()
+        next(null, payload)
+      })
+    )
     app.post('/apps', () => 'ok')
     const socket = connect(await listen(app), '127.0.0.1')
     socket.write('POST /apps HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a"')
-    await delay(50)
+    await routed
     socket.resetAndDestroy()
     await failed
     assert.deepEqual(lines, [])
@@ -493,12 +499,13 @@ describe('what never reaches a route', () => {
     ]
   ]
 
-  async function served(t: TestContext) {
+  /** @param patience how long requests may take to arrive, in milliseconds */
+  async function served(t: TestContext, patience = 30_000) {
     const registry = new Registry()
     const { app, lines } = await build(t, {
       plugin: { registry },
-      server: { requestTimeout: 400 },
-      http: { headersTimeout: 300, connectionsCheckingInterval: 50, maxHeaderSize: 16_384 }
+      server: { requestTimeout: patience },
+      http: { headersTimeout: patience, connectionsCheckingInterval: 50, maxHeaderSize: 16_384 }
     })
     const counted: number[] = []
     app.addHook('onRequest', (request, reply, done) => {
@@ -520,7 +527,7 @@ describe('what never reaches a route', () => {
 
   for (const [name, bytes, statusCode, code] of NEVER)
     it(`is answered like everything else: ${name} is ${statusCode}`, async t => {
-      const { port, counted, registry, lines } = await served(t)
+      const { port, counted, registry, lines } = await served(t, statusCode === 408 ? 300 : undefined)
       const replies = await exchange(port, bytes)
 
       assert.equal(replies.length, 1)
@@ -551,7 +558,7 @@ describe('what never reaches a route', () => {
   })
 
   it('is not the rest of a request that was answered before it had arrived', async t => {
-    const { counted, port } = await served(t)
+    const { counted, port } = await served(t, 500)
     const head = 'POST /refused HTTP/1.1\r\nHost: a\r\n'
     const length = 'Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a"'
     const chunked = 'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"a"\r\n'
