@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
+import { Validator } from '@seriousme/openapi-schema-validator'
 import { freshDatabase } from '../support/database.ts'
 import { eventually, exchange, type RunningServer, startServer } from '../support/process.ts'
 
@@ -181,6 +182,13 @@ test('the wire', async t => {
         assert.equal(reply.headers.get(name), value, `${reply.status} ${name}`)
     assert.equal(replies[4]!.headers.get('retry-after'), '300')
     assert.ok(Number(replies[6]!.headers.get('retry-after')) > 30, 'as long as the limit really lasts')
+  })
+
+  await t.test('the API describes itself in OpenAPI 3.1 that an independent validator takes', async () => {
+    const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as Record<string, unknown>
+    const validator = new Validator()
+    assert.deepEqual(await validator.validate(document), { valid: true })
+    assert.equal(validator.version, '3.1')
   })
 
   await t.test('only the API is open to scripts of other origins', async () => {
