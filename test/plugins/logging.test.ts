@@ -90,6 +90,23 @@ test('a reply of 500 and above is an error, and a probe is debug', async t => {
   assert.equal((await book.ofRoute('/probe')).level, 'debug')
 })
 
+test('whoever is refused a scrape is in the log all the same, since it may be somebody who tries tokens', async t => {
+  const { app, book } = await server(t, {}, { level: 'debug' })
+  app.get('/metrics/:status', { config: { log: 'debug' } }, (request, reply) =>
+    reply.code(Number((request.params as { status: string }).status)).send()
+  )
+  for (const [status, level] of [
+    [200, 'debug'],
+    [401, 'info'],
+    [403, 'info'],
+    [404, 'debug'],
+    [503, 'debug']
+  ] as const) {
+    await app.inject(`/metrics/${status}`)
+    assert.equal((await book.line(line => line.status === status)).level, level, String(status))
+  }
+})
+
 test('probes are not logged at info', async t => {
   const { app, book } = await server(t)
   await app.inject('/probe')
