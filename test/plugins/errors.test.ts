@@ -194,6 +194,60 @@ describe('a failure', () => {
     )
   })
 
+  it('of a header that cannot be sent costs that header, not the envelope', async t => {
+    const { app, lines } = await build(t)
+    app.get('/fail', (_request, reply) =>
+      reply.header('x-good', 'yes').header('location', '/apps/caf\u00e9\u2615').send('ok')
+    )
+    const [reply] = await exchange(await listen(app), 'GET /fail HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    assert.equal(reply?.statusCode, 500)
+    assert.equal(JSON.parse(reply.body).error.code, 'INTERNAL_ERROR')
+    assert.equal(reply.headers.location, undefined)
+    assert.equal(reply.headers['x-good'], 'yes')
+    assert.equal(lines.length, 1)
+  })
+
+  for (const [what, url] of [
+    ['a good reply', '/ok'],
+    ['a refusal', '/nowhere']
+  ] as const)
+    it(`of a hook that fails for ${what}, and again for the error, tells the client nothing`, async t => {
+      const told: Failure[] = []
+      const { app } = await build(t, { plugin: { sink: failure => told.push(failure) } })
+      const statuses: number[] = []
+      const away = Object.assign(new Error('no store at 10.0.0.5'), { statusCode: 418, headers: { 'x-inside': '1' } })
+      app.addHook('onRequest', (request, reply, next) => {
+        reply.header('x-request-id', request.id)
+        next()
+      })
+      app.addHook('onSend', (_request, _reply, _payload, next) => next(away))
+      app.addHook('onResponse', (_request, reply, done) => {
+        statuses.push(reply.statusCode)
+        done()
+      })
+      app.get('/ok', () => 'ok')
+      const reply = await app.inject(url)
+      assert.equal(reply.statusCode, 500)
+      assert.equal(reply.headers['content-type'], 'application/json; charset=utf-8')
+      assert.equal(reply.headers['x-inside'], undefined)
+      const { error } = reply.json()
+      assert.deepEqual([error.code, error.message], ['INTERNAL_ERROR', 'An unexpected error occurred'])
+      assert.equal(error.requestId, reply.headers['x-request-id'])
+      assert.equal(told.at(-1)?.error, away)
+      assert.deepEqual(statuses, [500])
+    })
+
+  it('is answered once, whatever the handler sends after it', async t => {
+    const { app } = await build(t)
+    app.get('/fail', async (_request, reply) => {
+      reply.send(errors.forbidden())
+      return 'late'
+    })
+    const reply = await app.inject('/fail')
+    assert.equal(reply.statusCode, 403)
+    assert.equal(reply.json().error.code, 'FORBIDDEN')
+  })
+
   it('after the reply has begun ends the connection, not the server', async t => {
     const { app, lines } = await build(t)
     app.get('/ok', () => 'ok')
