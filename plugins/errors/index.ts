@@ -11,6 +11,7 @@ import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { routeTable } from '../lib/route-table.ts'
 import { routePattern } from '../lib/traffic.ts'
 import { toAppError } from './fault.ts'
+import { dropInvalidHeaders, sendGuarded } from './last-word.ts'
 import { faultOf, type RawFaults, rawFaults } from './raw-fault.ts'
 import { asJson, asPage, asProblem } from './reply.ts'
 
@@ -98,17 +99,28 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     for (const name of ENTITY_HEADERS) reply.removeHeader(name)
     reply.code(error.statusCode).header('cache-control', 'no-store')
     if (error.headers !== undefined) reply.headers(error.headers)
+    if (error.isFailure) dropInvalidHeaders(reply)
+    sendGuarded(reply, bodyOf(error, request, reply), thrown => report(errors.internal(thrown), request))
+  }
 
-    switch (negotiate(request.headers.accept, request.is404 || routeConfig(request).page === true)) {
+  function bodyOf(error: AppError, request: FastifyRequest, reply: FastifyReply): string {
+    switch (negotiate(request.headers.accept, mayBePage(request))) {
       case 'page':
-        reply.type('text/html; charset=utf-8').send(asPage(error, request.id, pageNonce(app, reply)))
-        break
+        reply.type('text/html; charset=utf-8')
+        return asPage(error, request.id, pageNonce(app, reply))
       case 'problem':
-        reply.type('application/problem+json; charset=utf-8').send(asProblem(error, request.id, problemTypeBase))
-        break
+        reply.type('application/problem+json; charset=utf-8')
+        return asProblem(error, request.id, problemTypeBase)
       case 'json':
-        reply.type('application/json; charset=utf-8').send(asJson(error, request.id))
+        reply.type('application/json; charset=utf-8')
+        return asJson(error, request.id)
     }
+  }
+
+  /** A URL that leads nowhere may have been typed by a visitor; one with a wrong method is a page if GET says so. */
+  function mayBePage(request: FastifyRequest): boolean {
+    const asked = request.is404 ? routes.configFor('GET', request.raw.url as string) : routeConfig(request)
+    return asked === undefined || asked.page === true
   }
 }
 

@@ -32,7 +32,7 @@ export interface LoggingDeps {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route's requests are logged at `debug`, whatever becomes of them: probes and scrapes. */
+    /** The route's requests are logged at `debug`, unless the caller may not make them: probes and scrapes. */
     log?: 'debug'
   }
 }
@@ -49,8 +49,7 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
 
   const write = entryWriter(log)
   traffic(app).onEnd((request, _reply, status, elapsed) => {
-    const level = routeConfig(request).log ?? (status >= 500 ? 'error' : 'info')
-    write(level, {
+    write(levelOf(status, routeConfig(request).log), {
       reqId: request.id,
       method: request.method,
       route: routePattern(request),
@@ -71,6 +70,11 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
     app.addHook('onClose', async () => destination.close())
     return createLogger({ level, service, destination })
   }
+}
+
+function levelOf(status: number, ofRoute: 'debug' | undefined): 'debug' | 'info' | 'error' {
+  if (status === 401 || status === 403) return 'info'
+  return ofRoute ?? (status >= 500 ? 'error' : 'info')
 }
 
 /** Without the option `logger`, Fastify's log is a set of functions that do nothing, and has no level. */

@@ -5,6 +5,8 @@ const CHUNK_BYTES = 64 * 1024
 
 /** How long a full pipe or disk is left alone before the next attempt. */
 const RETRY_MS = 50
+/** The same while the process waits for nothing but its last lines. */
+const FLUSH_RETRY_MS = 5
 
 /** The reader is slow or the disk is full: it may pass. Every other error means that nobody will read on. */
 const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EINTR', 'ENOSPC'])
@@ -12,7 +14,10 @@ const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EI
 export interface LogDestination {
   /** Takes a line and returns at once. A line that finds no room is dropped and counted. */
   write(line: string): void
-  /** Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most. */
+  /**
+   * Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most;
+   * one that is slow gets every line.
+   */
   flushSync(timeoutMs?: number): void
   /** Flushes, and lets go of the timer and of the process's exit. A line that comes later is written at once. */
   close(): void
@@ -150,11 +155,10 @@ export function openLogDestination({
 
   /** A write that is under way is left to its thread, which the process waits for. */
   function flushSync(timeoutMs = 1_000): void {
-    const deadline = performance.now() + timeoutMs
     let chunk = isUnderWay ? nextChunk() : (writing ?? nextChunk())
     if (!isUnderWay) writing = null
     for (; chunk !== null && !isBroken; chunk = nextChunk()) {
-      if (!writeAllSync(fd, chunk, deadline)) giveUp()
+      if (!writeAllSync(fd, chunk, timeoutMs)) giveUp()
       recycle(chunk)
     }
   }
@@ -185,14 +189,16 @@ function emptyChunk(bytes = CHUNK_BYTES): Chunk {
   return { bytes: Buffer.allocUnsafeSlow(bytes), used: 0, written: 0 }
 }
 
-/** Whether all of it could be written before the deadline. */
-function writeAllSync(fd: number, chunk: Chunk, deadline: number): boolean {
+/** Whether all of it could be written, without more than `timeoutMs` between one part and the next. */
+function writeAllSync(fd: number, chunk: Chunk, timeoutMs: number): boolean {
+  let deadline = performance.now() + timeoutMs
   while (chunk.written < chunk.used) {
     try {
       chunk.written += writeSync(fd, chunk.bytes, chunk.written, chunk.used - chunk.written)
+      deadline = performance.now() + timeoutMs
     } catch (error) {
       if (!PASSING.has((error as NodeJS.ErrnoException).code) || performance.now() > deadline) return false
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FLUSH_RETRY_MS)
     }
   }
   return true

@@ -121,6 +121,17 @@ describe('/docs', () => {
     assert.match(body, /<code>size<\/code>.*&quot;s&quot; \| &quot;l&quot;/)
   })
 
+  it('leads from its contents to every section and operation, by names that may stand in HTML', async t => {
+    const app = await build(t)
+    app.get('/env', { schema: { tags: ['Env vars'] } }, () => 'ok')
+    const { body } = await app.inject('/docs')
+    const ids = [...body.matchAll(/ id="([^"]*)"/g)].map(([, id]) => id)
+    assert.equal(new Set(ids).size, ids.length)
+    for (const id of ids) assert.match(id!, /^[\w-]+$/)
+    for (const [, anchor] of body.matchAll(/ href="#([^"]*)"/g)) assert.ok(ids.includes(anchor), anchor)
+    assert.ok(ids.includes('tag-env-vars'))
+  })
+
   it('has an entry for whatever the type of a problem points at', async t => {
     const app = await build(t)
     const problem = (await app.inject({ url: '/nowhere', headers: { accept: 'application/problem+json' } })).json()
