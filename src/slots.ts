@@ -11,6 +11,7 @@ import errors from '../plugins/errors/index.ts'
 import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
+import { AppError } from '../plugins/lib/errors.ts'
 import { isUnreachable } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
@@ -95,7 +96,7 @@ export const slots: readonly Slot[] = [
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
   slot('pressure', pressure, (_config, app) => registryOf(app)),
   slot('startup', startup, (config, app) => ({
-    retryable: isUnreachable,
+    retryable: error => isUnreachable(error) || (error instanceof AppError && error.statusCode === 503),
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
   })),
   slot('audit', audit, (_config, app) => ({

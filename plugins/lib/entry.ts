@@ -52,10 +52,25 @@ function enter(
     const outcome = steps[at]!(request, reply)
     if (outcome === undefined) continue
     if (outcome instanceof Promise) wait(outcome, steps, at + 1, request, reply, next)
-    else if (outcome !== reply) next(outcome as Error)
+    else if (outcome !== reply) fail(outcome as Error, request, reply, next)
     return
   }
   next()
+}
+
+/** Answers some errors at once, for less than it costs to throw them; false for all others. */
+export type Refuse = (error: Error, request: FastifyRequest, reply: FastifyReply) => boolean
+
+const kRefuse = Symbol('rhone.refuse')
+
+/** Lets `refuse` see the errors of steps before Fastify does. */
+export function onRefusal(app: FastifyInstance, refuse: Refuse): void {
+  app.decorate(kRefuse, refuse)
+}
+
+function fail(error: Error, request: FastifyRequest, reply: FastifyReply, next: (error: Error) => void): void {
+  const { [kRefuse]: refuse } = reply.server as FastifyInstance & { [kRefuse]?: Refuse }
+  if (refuse === undefined || !refuse(error, request, reply)) next(error)
 }
 
 function wait(
@@ -70,7 +85,7 @@ function wait(
     .then(late => {
       if (reply.sent || late === reply) return
       if (late === undefined) enter(steps, from, request, reply, next)
-      else next(late as Error)
+      else fail(late as Error, request, reply, next)
     })
     .catch(next)
 }

@@ -63,6 +63,9 @@ export function attachBlock(response: ServerResponse, block: HeaderBlock): boole
   return true
 }
 
+/** Whether the reply carries a block. */
+export const hasBlock = ({ raw }: FastifyReply): boolean => raw instanceof TextHeadResponse && raw[kBlock] !== undefined
+
 /** A line of the head. Nobody checks it again, so name and value must be free of what a client could have put there. */
 export const headerLine = (name: string, value: string): string => `${name}: ${value}\r\n`
 

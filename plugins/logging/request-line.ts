@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Logger } from 'pino'
+import { quotedJson } from '../lib/quoted-json.ts'
 import { directLineOf } from './logger.ts'
 
 /** What is known of a request when it is over. */
@@ -36,13 +37,13 @@ export function entryWriter(log: FastifyBaseLogger): WriteEntry {
   return (level, entry) => {
     if (!(log as Logger).isLevelEnabled(level)) return
     const { reqId, method, route, status, responseTime, address, userId, traceId, outcome } = entry
-    const from = address === undefined ? '' : `,"address":${quoted(address)}`
-    const by = userId === undefined ? '' : `,"userId":${quoted(userId)}`
+    const from = address === undefined ? '' : `,"address":${quotedJson(address)}`
+    const by = userId === undefined ? '' : `,"userId":${quotedJson(userId)}`
     const trace = traceId === undefined ? '' : `,"traceId":"${traceId}"`
     const end = outcome === undefined ? '' : `,"outcome":"${outcome}"`
     const time = milliseconds(responseTime)
     write(
-      `${start(level)},"reqId":${quoted(reqId)}${middle(route, method, status)}${time}${from}${by}${trace}${end}${END}`
+      `${start(level)},"reqId":${quotedJson(reqId)}${middle(route, method, status)}${time}${from}${by}${trace}${end}${END}`
     )
   }
 }
@@ -64,11 +65,6 @@ function put<K, V>(map: Map<K, V>, key: K, value: V): V {
   map.set(key, value)
   return value
 }
-
-const PLAIN = /^[\w.:-]*$/
-
-/** Ids and addresses hold nothing that JSON would escape; `JSON.stringify` takes thrice as long to find that out. */
-const quoted = (text: string): string => (PLAIN.test(text) ? `"${text}"` : JSON.stringify(text))
 
 const THOUSANDTHS = Array.from({ length: 1000 }, (_, thousandths) => String(thousandths).padStart(3, '0'))
 

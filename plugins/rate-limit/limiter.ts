@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { EntryStep } from '../lib/entry.ts'
 import { type AppError, errors } from '../lib/errors.ts'
-import type { CounterMetric } from '../lib/metrics.ts'
+import type { Tally } from '../lib/metrics.ts'
 import { addLines } from '../lib/response-head.ts'
 import { type LimitFields, limitFields } from './fields.ts'
 import { type Quota, quotaOf, type Verdict } from './gcra.ts'
@@ -31,7 +31,7 @@ export interface LimiterSettings {
   readonly memory: MemoryStore
   /** Given when requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
-  readonly refusals: CounterMetric<'class'>
+  readonly refusals: Tally
 }
 
 /** All that is known of a class at boot. */
@@ -40,17 +40,15 @@ interface ClassEntry {
   readonly quota: Quota
   readonly fields: (verdict: Verdict) => LimitFields
   readonly refusal: (retryAfter: number) => AppError
-  readonly labels: { class: RateClass }
 }
 
 export function createLimiter({ rates, memory, createCheck, refusals }: LimiterSettings): RateLimiter {
   const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass]))
-  for (const { labels } of Object.values(entries)) refusals.inc(labels, 0)
 
   function settle(entry: ClassEntry, verdict: Verdict, reply: FastifyReply): AppError | undefined {
     writeFields(reply, entry.fields(verdict))
     if (verdict.allowed) return undefined
-    refusals.inc(entry.labels)
+    refusals.add(entry.rateClass)
     return entry.refusal(verdict.retryAfter)
   }
 
@@ -84,8 +82,7 @@ function classEntry(rateClass: RateClass, rate: Rate): ClassEntry {
     rateClass,
     quota,
     fields: limitFields(rateClass, quota),
-    refusal: latestRefusal(),
-    labels: { class: rateClass }
+    refusal: latestRefusal()
   }
 }
 

@@ -201,7 +201,8 @@ test('the wire', async t => {
   })
 
   await t.test('ten thousand URLs add no series to the metrics', async () => {
-    const before = await eventually(scrape, metrics => total(metrics, 429) === 1)
+    const isComplete = (metrics: string) => total(metrics, 429) === 1 && metrics.includes('path="/docs",status="200"')
+    const before = await eventually(scrape, isComplete)
     for (let sent = 0; sent < 10_000; sent += 20)
       await Promise.all(
         Array.from({ length: 20 }, (_, index) =>
