@@ -20,7 +20,8 @@ export interface TieredSettings {
  *
  * - refuse without asking again: until the instant at which an empty bucket gains its next token nobody can take from
  *   it, so that a remembered refusal is as true as a fresh one, and a flood of refused requests never reaches Redis;
- * - go on from where the shared ones were when Redis is slow or gone: the limits hold, per instance.
+ * - go on from where the shared ones were when Redis is slow or gone: the limits hold, per instance;
+ * - count along, so that a Redis which comes back without its memory gives nobody a second burst here.
  *
  * The first failure turns all requests to the local buckets; from then on only a probe in the background waits for
  * Redis, until it answers in time again.
@@ -67,12 +68,13 @@ export class TieredStore implements RateLimitStore {
       const timer = setTimeout(() => setImmediate(fallBack, late), this.#timeout)
 
       this.#shared.count(rateClass, key, quota).then(({ allowed, debt }) => {
-        // Worth knowing even when it comes too late. As of the sending, so that the copy never runs ahead of Redis.
-        this.#local.learn(rateClass, key, debt, sentAt)
+        // Worth knowing even when it comes too late, though the request is counted here by then. As of the sending, so
+        // that the copy never runs ahead of Redis.
+        const known = this.#local.learn(rateClass, key, debt, sentAt, waiting && allowed ? quota.interval : 0)
         if (!waiting) return
         waiting = false
         clearTimeout(timer)
-        resolve(verdict(allowed, debt, quota))
+        resolve(verdict(allowed, known, quota))
       }, fallBack)
     })
   }
