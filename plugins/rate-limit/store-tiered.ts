@@ -1,11 +1,13 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { type Quota, type Verdict, verdict } from './gcra.ts'
+import { type Quota, quotaOf, type Verdict, verdict } from './gcra.ts'
 import type { RateLimitStore } from './store.ts'
 import type { MemoryStore } from './store-memory.ts'
 import type { RedisStore } from './store-redis.ts'
 
 /** Milliseconds between two attempts to reach a Redis that has failed. */
 const PROBE_INTERVAL = 1000
+/** What a probe is counted under: a bucket that nobody else draws on, and that all instances' probes never empty. */
+const PROBE_QUOTA = quotaOf({ ratePerSecond: 1000, burst: 1000 })
 
 export interface TieredSettings {
   readonly shared: RedisStore
@@ -85,9 +87,10 @@ export class TieredStore implements RateLimitStore {
     this.#probing = setInterval(() => this.#probe(), PROBE_INTERVAL).unref()
   }
 
+  /** Counts something, because a Redis that is full or read-only answers a PING all the same. */
   #probe(): void {
     const startedAt = this.#local.now()
-    this.#shared.ping().then(
+    this.#shared.count('probe', '', PROBE_QUOTA).then(
       () => {
         if (this.#local.now() - startedAt <= this.#timeout) this.#trust()
       },
