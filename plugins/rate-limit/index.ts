@@ -4,10 +4,10 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastif
 import fp from 'fastify-plugin'
 import { peerOf } from '../lib/address.ts'
 import { onEntry } from '../lib/entry.ts'
-import { tally } from '../lib/metrics.ts'
+import { tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { createLimiter, RATE_CLASSES, type RateClass, type RateLimiter } from './limiter.ts'
+import { createLimiter, type RateClass, type RateLimiter } from './limiter.ts'
 import { driveByStock } from './stock.ts'
 import type { RateLimitStore } from './store.ts'
 import { MemoryStore } from './store-memory.ts'
@@ -111,11 +111,10 @@ async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, de
     rates: options,
     memory,
     createCheck: remote && (await driveByStock(app, remote)),
-    refusals: tally(deps.registry, {
+    refusals: tallies(deps.registry, {
       name: 'rhone_rate_limited_total',
       help: 'Requests refused by a rate limit.',
-      label: 'class',
-      known: RATE_CLASSES
+      labelNames: ['class']
     })
   })
 }
