@@ -43,10 +43,11 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     requireHostHeader: false,
     ServerResponse: TextHeadResponse
   }
+  const tls = { minVersion: 'TLSv1.2', handshakeTimeout: 10_000 } as const
   const app = Fastify({
     loggerInstance: logger,
     logController: new OneLinePerRequest(),
-    ...(config.tls ? { https: { ...http, ...readTls(config.tls), minVersion: 'TLSv1.2' } } : { http }),
+    ...(config.tls ? { https: { ...http, ...readTls(config.tls), ...tls } } : { http }),
     requestTimeout: 20_000,
     keepAliveTimeout: 65_000,
     bodyLimit: 1_048_576,

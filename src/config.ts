@@ -35,6 +35,7 @@ export const Environment = Type.Object({
   DATABASE_URL: optional(text('PostgreSQL; an embedded one under DATA_DIR when unset.')),
   DATABASE_DIRECT_URL: optional(text('PostgreSQL past a transaction pooler, for migrations and LISTEN.')),
   DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
+  MAX_CONNECTIONS: Type.Integer({ default: 10_000, minimum: 1, description: 'Open connections of clients at a time.' }),
   REDIS_URL: optional(text('Redis or Valkey, for limits and cache shared by all instances.')),
   TRUST_PROXY: text('none, fly, or the CIDRs of the proxies whose X-Forwarded-For is believed.', { default: 'none' }),
   CORS_ORIGINS: optional(text('Exact origins that browsers may call the API from.')),
@@ -81,6 +82,7 @@ export interface Config {
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null
   readonly dataDir: string
   readonly database: { readonly url: string | null; readonly directUrl: string | null; readonly poolMax: number }
+  readonly maxConnections: number
   readonly redisUrl: string | null
   readonly trustProxy: 'none' | 'fly' | readonly string[]
   readonly corsOrigins: readonly string[]
@@ -190,6 +192,7 @@ export function loadConfig(variables: Variables): Config {
       directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
       poolMax: env.DATABASE_POOL_MAX
     },
+    maxConnections: env.MAX_CONNECTIONS,
     redisUrl: env.REDIS_URL ?? null,
     trustProxy: parsed.trustProxy ?? 'none',
     corsOrigins: parsed.corsOrigins ?? [],

@@ -1,11 +1,15 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import { createLogger, flushLogger } from '../plugins/logging/logger.ts'
-import { buildApp } from './app.ts'
-import { type Config, ConfigError, loadConfig, readEnvironment, readTls } from './config.ts'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
-import { developmentKeyrings } from './keyring.ts'
+import './quick-imports.ts'
+import type { Config } from './config.ts'
+import type { EmbeddedPostgres } from './embedded-postgres/index.ts'
+
+// Not at the top: static imports would all be loaded before the first of them could make the others quick.
+const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
+const { buildApp } = await import('./app.ts')
+const { ConfigError, loadConfig, readEnvironment, readTls } = await import('./config.ts')
+const { developmentKeyrings } = await import('./keyring.ts')
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
 const STOP_DEADLINE = 28_000
@@ -60,6 +64,7 @@ async function completeConfig(config: Config): Promise<Config> {
   }
   if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
 
+  const { startEmbeddedPostgres } = await import('./embedded-postgres/index.ts')
   postgres = startEmbeddedPostgres({
     dataDir: join(config.dataDir, 'postgres'),
     log: logger,

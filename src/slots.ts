@@ -4,6 +4,7 @@ import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
 import clientIp from '../plugins/client-ip.ts'
+import connections from '../plugins/connections/index.ts'
 import cors from '../plugins/cors.ts'
 import database from '../plugins/database/index.ts'
 import drain from '../plugins/drain.ts'
@@ -11,6 +12,7 @@ import errors from '../plugins/errors/index.ts'
 import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
+import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
 import { AppError } from '../plugins/lib/errors.ts'
 import { isUnreachable } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
@@ -86,6 +88,11 @@ export const slots: readonly Slot[] = [
   }),
   slot('redis', redis, ({ redisUrl }, app) => redisUrl !== null && { ...registryOf(app), url: redisUrl }),
 
+  slot('connections', connections, ({ maxConnections, trustProxy }, app) => ({
+    ...registryOf(app),
+    max: maxConnections,
+    exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)]
+  })),
   slot('client-ip', clientIp, ({ trustProxy }) => ({
     trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy]
   })),

@@ -23,6 +23,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
     directUrl: withoutSecrets(directUrl),
     poolMax
   }),
+  maxConnections: plain,
   redisUrl: withoutSecrets,
   trustProxy: value => (typeof value === 'string' ? value : value.join(',')),
   corsOrigins: origins => origins.join(','),
