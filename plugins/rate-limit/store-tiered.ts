@@ -1,7 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { type Quota, type Verdict, verdict } from './gcra.ts'
-import type { RateLimitStore } from './store.ts'
-import type { MemoryStore } from './store-memory.ts'
+import type { LocalStore, RateLimitStore } from './store.ts'
 import type { RedisStore } from './store-redis.ts'
 
 /** Milliseconds between two attempts to reach a Redis that has failed. */
@@ -9,7 +8,7 @@ const PROBE_INTERVAL = 1000
 
 export interface TieredSettings {
   readonly shared: RedisStore
-  readonly local: MemoryStore
+  readonly local: LocalStore
   /** Milliseconds that a request waits for Redis at most. */
   readonly timeout: number
   readonly log: FastifyBaseLogger
@@ -27,7 +26,7 @@ export interface TieredSettings {
  */
 export class TieredStore implements RateLimitStore {
   readonly #shared: RedisStore
-  readonly #local: MemoryStore
+  readonly #local: LocalStore
   readonly #timeout: number
   readonly #log: FastifyBaseLogger
   #probing: NodeJS.Timeout | undefined
