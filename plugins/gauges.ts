@@ -41,6 +41,7 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
     const metric = gauge(input.registry, {
       name,
       help,
+      aggregator: 'max',
       async collect() {
         try {
           metric.set(await latest())
