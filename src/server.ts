@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
 import { createLogger, flushLogger } from '../plugins/logging/logger.ts'
-import { buildApp } from './app.ts'
-import { type Config, ConfigError, loadConfig, readEnvironment, readTls } from './config.ts'
+import { type Config, ConfigError, loadConfig, readEnvironment } from './config.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
+import { Instance, type Service } from './instance.ts'
 import { developmentKeyrings } from './keyring.ts'
+import { Crew } from './workers/crew.ts'
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
 const STOP_DEADLINE = 28_000
@@ -15,7 +15,8 @@ const SAME_SIGNAL = 500
 const config = readConfig()
 const logger = createLogger({ level: config.logLevel })
 let postgres: EmbeddedPostgres | undefined
-let app: FastifyInstance | undefined
+let service: Service | undefined
+let isListening = false
 let stoppingSince: number | undefined
 const stopping = new AbortController()
 
@@ -31,12 +32,21 @@ try {
 
 async function start(): Promise<void> {
   const settings = await completeConfig(config)
-  app = await buildApp(settings, {}, logger)
-  await app.listen({ host: settings.host, port: settings.port })
-  app.startup?.completed.then(
-    () => announce(settings, app!),
+  const { port, completed } = await serve(settings)
+  completed.then(
+    () => announce(settings, port),
     error => onFault(error, 'the start has failed')
   )
+}
+
+async function serve(settings: Config): Promise<Service> {
+  service =
+    settings.workers === 1
+      ? new Instance(settings, logger)
+      : new Crew(settings, logger, error => onFault(error, 'no worker is left'))
+  await service.start()
+  isListening = true
+  return service
 }
 
 /** What only the process edge can add: keys kept on disk, and a database of our own where none is given. */
@@ -59,9 +69,7 @@ async function completeConfig(config: Config): Promise<Config> {
 }
 
 /** People read this on stderr; stdout carries nothing but JSON lines. */
-function announce(config: Config, app: FastifyInstance): void {
-  const address = app.server.address()
-  const port = typeof address === 'object' && address !== null ? address.port : config.port
+function announce(config: Config, port: number): void {
   const host = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host
   const url = `${config.tls ? 'https' : 'http'}://${host}:${port}`
   logger.info({ url, version: config.version, environment: config.environment }, 'ready')
@@ -80,7 +88,7 @@ function announce(config: Config, app: FastifyInstance): void {
 
 function onSignal(signal: NodeJS.Signals): void {
   if (signal === 'SIGHUP' && config.tls !== null) {
-    reloadCertificate(config.tls)
+    service?.reloadCertificate()
   } else if (stoppingSince === undefined) {
     logger.info({ signal }, 'stopping')
     void stop(0)
@@ -90,19 +98,9 @@ function onSignal(signal: NodeJS.Signals): void {
   }
 }
 
-function reloadCertificate(files: NonNullable<Config['tls']>): void {
-  try {
-    const server = app?.server as unknown as import('node:tls').Server | undefined
-    server?.setSecureContext(readTls(files))
-    logger.info('certificate reloaded')
-  } catch (error) {
-    logger.error({ err: error }, 'the new certificate is not usable, the old one stays')
-  }
-}
-
 async function onFault(error: unknown, what: string): Promise<void> {
   logger.fatal({ err: error }, what)
-  if (!logger.isLevelEnabled('fatal') || app === undefined)
+  if (!logger.isLevelEnabled('fatal') || !isListening)
     process.stderr.write(`rhone: ${what}: ${error instanceof Error ? error.message : String(error)}\n`)
   if (stoppingSince === undefined) await stop(error instanceof ConfigError ? ConfigError.exitCode : 1)
   else exit(1)
@@ -118,8 +116,7 @@ async function stop(code: number): Promise<void> {
   }, STOP_DEADLINE).unref()
 
   try {
-    if (app?.server.listening) await app.drain?.start()
-    await app?.close()
+    await service?.stop()
   } catch (error) {
     logger.error({ err: error }, 'the server did not close cleanly')
     code = 1

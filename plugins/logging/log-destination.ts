@@ -13,7 +13,7 @@ const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EI
 const MAX_BYTES_PER_UNIT = 3
 
 export interface LogDestination {
-  /** Takes a line and returns at once. A line that finds no room is dropped and counted. */
+  /** Takes a line, or several, and returns at once. A line that finds no room is dropped and counted. */
   write(line: string): void
   /** Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most. */
   flushSync(timeoutMs?: number): void
@@ -71,7 +71,7 @@ export function openLogDestination({
       if (timer === undefined && isOpen) start()
       const mostBytes = line.length * MAX_BYTES_PER_UNIT
       if (filling.used + mostBytes > filling.bytes.length && !makeRoom(mostBytes)) {
-        dropped++
+        dropped += Math.max(1, line.split('\n').length - 1)
         return
       }
       filling.used += filling.bytes.write(line, filling.used)

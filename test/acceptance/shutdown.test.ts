@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { keepAsking } from '../support/clients.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually, startServer } from '../support/process.ts'
 
@@ -16,34 +16,6 @@ async function server(t: TestContext, env: Record<string, string> = {}) {
     DATA_DIR: path,
     RATE_LIMIT_GENERAL: '100000/s:100000',
     ...env
-  })
-}
-
-interface Outcome {
-  readonly statuses: number[]
-  /** Requests lost on a connection that had served others. A new one may still be refused or, from the backlog, reset. */
-  readonly cutOff: string[]
-}
-
-/** Sends one request after the other over kept connections, until the server takes no new ones. */
-function keepAsking(port: number, connections: number): Promise<Outcome>[] {
-  return Array.from({ length: connections }, async () => {
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-    const outcome: Outcome = { statuses: [], cutOff: [] }
-    for (;;) {
-      const answer = await new Promise<number | { code: string | undefined; reused: boolean }>(done => {
-        const sent = request({ port, path: '/api/v1/ping', agent }, reply => {
-          reply.resume().on('end', () => done(reply.statusCode!))
-        })
-        sent.on('error', (error: NodeJS.ErrnoException) => done({ code: error.code, reused: sent.reusedSocket })).end()
-      })
-      if (typeof answer === 'number') outcome.statuses.push(answer)
-      else {
-        agent.destroy()
-        if (answer.reused) outcome.cutOff.push(String(answer.code))
-        return outcome
-      }
-    }
   })
 }
 
