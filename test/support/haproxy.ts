@@ -5,24 +5,30 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import type { Scope } from './database.ts'
 import { eventually } from './process.ts'
 import { freePort } from './redis.ts'
+
+/** As {@link startHaproxy}; where there is none, the test is skipped. */
+export async function haproxy(t: TestContext, ...setup: Setup): Promise<number | undefined> {
+  const port = await startHaproxy(t, ...setup)
+  if (port === undefined) t.skip('haproxy is not installed')
+  return port
+}
+
+type Setup = [servers: readonly string[], settings?: readonly string[]]
 
 /**
  * haproxy in front of one server or several, which appends the client to `X-Forwarded-For`.
  *
  * @param servers addresses, with whatever else haproxy is told of each
  * @param settings lines for the section that they stand in
- * @returns its port; or undefined, the test being skipped
+ * @returns its port; or undefined, when there is no such program
  */
-export async function haproxy(
-  t: TestContext,
-  servers: readonly string[],
-  settings: readonly string[] = []
-): Promise<number | undefined> {
+export async function startHaproxy(scope: Scope, ...[servers, settings = []]: Setup): Promise<number | undefined> {
   const port = await freePort()
   const directory = await mkdtemp(join(tmpdir(), 'rhone-haproxy-'))
-  t.after(() => rm(directory, { recursive: true }))
+  scope.after(() => rm(directory, { recursive: true }))
   const file = join(directory, 'haproxy.cfg')
   await writeFile(file, configuration(port, servers, settings))
   const child = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore' })
@@ -30,11 +36,8 @@ export async function haproxy(
     () => true,
     () => false
   )
-  if (!isThere) {
-    t.skip('haproxy is not installed')
-    return undefined
-  }
-  t.after(async () => {
+  if (!isThere) return undefined
+  scope.after(async () => {
     const exited = once(child, 'exit')
     child.kill()
     await exited
