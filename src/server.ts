@@ -3,9 +3,8 @@ import { join } from 'node:path'
 import { createLogger, flushLogger } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, loadConfig, readEnvironment } from './config.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
-import { Instance, type Service } from './instance.ts'
+import type { Service } from './instance.ts'
 import { developmentKeyrings } from './keyring.ts'
-import { Crew } from './workers/crew.ts'
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
 const STOP_DEADLINE = 28_000
@@ -40,13 +39,22 @@ async function start(): Promise<void> {
 }
 
 async function serve(settings: Config): Promise<Service> {
-  service =
-    settings.workers === 1
-      ? new Instance(settings, logger)
-      : new Crew(settings, logger, error => onFault(error, 'no worker is left'))
+  service = settings.workers === 1 ? await oneInstance(settings) : await crewOfWorkers(settings)
   await service.start()
   isListening = true
   return service
+}
+
+/* Each brings only what it needs: the primary of a crew serves nothing, and has no use for the whole server in memory. */
+
+async function oneInstance(settings: Config): Promise<Service> {
+  const { Instance } = await import('./instance.ts')
+  return new Instance(settings, logger)
+}
+
+async function crewOfWorkers(settings: Config): Promise<Service> {
+  const { Crew } = await import('./workers/crew.ts')
+  return new Crew(settings, logger, error => onFault(error, 'no worker is left'))
 }
 
 /** What only the process edge can add: keys kept on disk, and a database of our own where none is given. */
