@@ -9,8 +9,8 @@ import type { Ports } from './ports.ts'
 export interface Service {
   /** Where it listens, once `start` has resolved. */
   readonly port: number
-  /** Resolves when it listens; `completed` settles later, when it serves. */
-  start(): Promise<void>
+  /** Resolves when it listens, which the signal may still prevent; `completed` settles later, when it serves. */
+  start(signal: AbortSignal): Promise<void>
   readonly completed: Promise<void>
   /** Drains and closes; rejects when that went wrong. */
   stop(): Promise<void>
@@ -42,9 +42,11 @@ export class Instance implements Service {
   }
 
   /** @param reusePort whether other sockets of this process listen on the same port */
-  async start(reusePort = false): Promise<void> {
+  async start(signal?: AbortSignal, reusePort = false): Promise<void> {
     const { host, port } = this.#config
     this.#app = await buildApp(this.#config, {}, this.#logger, this.#ports)
+    await this.#app.ready()
+    signal?.throwIfAborted()
     await this.#app.listen({ host, port, ...(reusePort && { reusePort }) })
     this.#app.startup?.completed.then(this.#completed.resolve, this.#completed.reject)
   }

@@ -101,12 +101,11 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   const http = new HttpSeries(registry, { buckets, maxSeries, inFlight: () => requests.inFlight })
 
   app.addHook('onRoute', route => {
-    const series = http.route(route.url, route.config?.slo)
-    for (const method of [route.method].flat()) series.methods.add(method)
+    const series = http.route(route.url, [route.method].flat(), route.config?.slo)
     route.config = { ...route.config, [kSeries]: series }
   })
-  requests.onEnd((request, reply, status) => {
-    http.count(seriesOf(request), request.method, status, reply.elapsedTime / 1000)
+  requests.onEnd((request, _reply, status, elapsed) => {
+    http.count(seriesOf(request), request.method, status, elapsed / 1000)
   })
 
   const scrape = singleFlight(scrapeTtl, input.peers ? scrapeAll(registry, input.peers) : () => registry.metrics())
@@ -115,6 +114,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     {
       config: {
         access: 'metrics',
+        cors: false,
         rateClass: false,
         priority: 'probe',
         maintenance: false,
@@ -138,7 +138,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   function seriesOf(request: FastifyRequest): RouteSeries {
     const { [kSeries]: bound, url, slo } = routeConfig(request)
     if (bound !== undefined) return bound
-    return url === undefined ? http.unmatched : http.route(url, slo)
+    return url === undefined ? http.unmatched : http.route(url, [request.method], slo)
   }
 
   function authorize({ headers, raw }: FastifyRequest): void {

@@ -79,13 +79,15 @@ export class SharedStore implements LocalStore {
     return hasToken(debt, quota) ? undefined : verdict(false, debt, quota)
   }
 
-  learn(rateClass: string, key: string, debt: number, at: number): void {
+  learn(rateClass: string, key: string, debt: number, at: number, taken = 0): number {
     const table = this.#table(rateClass)
     const { high, low } = this.#hashOf(key)
     const set = table.lock(low)
     const place = table.find(set, high, low) ?? table.claim(set, high, low, this.now())
-    if (!isOverflow(place)) table.fullAt[place] = Math.max(table.fullAt[place]!, at + debt)
+    const known = isOverflow(place) ? debt : Math.max(Math.max(0, table.fullAt[place]! - at) + taken, debt)
+    if (!isOverflow(place)) table.fullAt[place] = at + known
     table.unlock(set)
+    return known
   }
 
   #table(rateClass: string): SharedTable {

@@ -93,7 +93,7 @@ export class Crew implements Service {
   #onReport(member: Member, report: Report): void {
     if (report.type === 'log') directLineOf(this.#logger)?.write(report.lines)
     else if (report.type === 'listening' || report.type === 'ready') this.#promote(member, report.type)
-    else if (report.type === 'fault') this.#lose(member, receiveFault(report.fault))
+    else if (report.type === 'fault') this.#onFault(member, receiveFault(report.fault))
     else if (report.type === 'reading') this.#readings.note(member, report.text)
     else if (report.type === 'collect') void this.#collectFor(member, report.text)
     else if (report.type === 'stopped') {
@@ -101,6 +101,12 @@ export class Crew implements Service {
       if (report.failure !== undefined) this.#failure = receiveFault(report.failure)
       member.terminate()
     }
+  }
+
+  /** One on the way out cuts nothing off, but the process does not end as if there had been none. */
+  #onFault(member: Member, error: Error): void {
+    if (this.#stopping.signal.aborted) this.#failure = error
+    else this.#lose(member, error)
   }
 
   #promote(member: Member, event: 'listening' | 'ready'): void {

@@ -37,7 +37,7 @@ process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
 port.on('message', onOrder)
 
 try {
-  await instance.start(true)
+  await instance.start(undefined, true)
   report({ type: 'listening' })
   instance.completed.then(
     () => report({ type: 'ready' }),

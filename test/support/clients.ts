@@ -6,14 +6,13 @@ export interface Outcome {
   readonly cutOff: string[]
 }
 
-/** Sends one request after the other over kept connections, until the server takes no new ones. */
-export function keepAsking(port: number, connections: number, options: RequestOptions = {}): Promise<Outcome>[] {
-  return Array.from({ length: connections }, async () => {
+/** Sends one request after the other over kept connections, one per outcome, until the server takes no new ones. */
+export async function keepAsking(port: number, outcomes: Outcome[], path = '/api/v1/ping'): Promise<void> {
+  const clients = outcomes.map(async outcome => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-    const outcome: Outcome = { statuses: [], cutOff: [] }
     for (;;) {
       const answer = await new Promise<number | { code: string | undefined; reused: boolean }>(done => {
-        const sent = request({ port, path: '/api/v1/ping', agent, ...options }, reply => {
+        const sent = request({ port, path, agent }, reply => {
           reply.resume().on('end', () => done(reply.statusCode!))
         })
         sent.on('error', (error: NodeJS.ErrnoException) => done({ code: error.code, reused: sent.reusedSocket })).end()
@@ -22,10 +21,11 @@ export function keepAsking(port: number, connections: number, options: RequestOp
       else {
         agent.destroy()
         if (answer.reused) outcome.cutOff.push(String(answer.code))
-        return outcome
+        return
       }
     }
   })
+  await Promise.all(clients)
 }
 
 export interface Answer {
