@@ -34,6 +34,7 @@ import { countActiveApps, countActiveTeams } from './domain/gauges.ts'
 import { SecretBox } from './domain/secret-box.ts'
 import { AUTH_CHANNEL, tokenVerifier, touchTokens } from './domain/tokens.ts'
 import { ensureFirstOperator } from './first-operator.ts'
+import type { Ports } from './ports.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
 
@@ -42,13 +43,13 @@ export interface Slot {
   readonly name: string
   readonly plugin: PluginModule
   /** `false`: the plugin is not registered. `app` has what the slots before this one have brought. */
-  readonly options: (config: Config, app: FastifyInstance) => object | false
+  readonly options: (config: Config, app: FastifyInstance, ports: Ports) => object | false
 }
 
 function slot<Options extends object>(
   name: string,
   plugin: FastifyPluginAsync<Options> | FastifyPluginCallback<Options>,
-  options: (config: Config, app: FastifyInstance) => NoInfer<Options> | false
+  options: (config: Config, app: FastifyInstance, ports: Ports) => NoInfer<Options> | false
 ): Slot {
   return { name, plugin, options }
 }
@@ -77,10 +78,11 @@ export const slots: readonly Slot[] = [
   slot('errors', errors, (_config, app) => ({ sink: failure => app.recentErrors?.note(failure) })),
   slot('logging', logging, () => ({})),
   slot('openapi', openapi, ({ version, baseUrl }) => ({ version, baseUrl: baseUrl.origin })),
-  slot('metrics', metrics, ({ metricsToken, production, version }) => ({
+  slot('metrics', metrics, ({ metricsToken, production, version }, _app, { peers }) => ({
     ...(metricsToken !== null && { token: metricsToken }),
     allowLoopback: !production,
-    version
+    version,
+    ...(peers && { peers })
   })),
   slot('database', database, ({ database: { url, directUrl, poolMax } }, app) => {
     if (url === null) return false
@@ -114,11 +116,12 @@ export const slots: readonly Slot[] = [
     ...registryOf(app),
     ...(has(app, 'db') && { store: postgresMaintenanceStore(app) })
   })),
-  slot('rate-limit', rateLimit, ({ rates }, app) => ({
+  slot('rate-limit', rateLimit, ({ rates }, app, { buckets }) => ({
     ...registryOf(app),
     ...rates,
     by: 'address' as const,
-    shared: has(app, 'redis')
+    shared: has(app, 'redis'),
+    ...(buckets && { buckets })
   })),
   slot('health', health, ({ version }, app) => ({ ...registryOf(app), version, ...healthOf(app) })),
 

@@ -102,7 +102,8 @@ export function dependencyUp(registry: Registry | undefined): GaugeMetric<'servi
   return gauge(registry, {
     name: 'rhone_dependency_up',
     help: 'Whether a service this server depends on was reachable when last used: 1 or 0.',
-    labelNames: ['service']
+    labelNames: ['service'],
+    aggregator: 'min'
   })
 }
 

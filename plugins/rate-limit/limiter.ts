@@ -7,7 +7,7 @@ import { type LimitFields, limitFields } from './fields.ts'
 import { type Quota, quotaOf, type Verdict } from './gcra.ts'
 import type { Rate } from './rate.ts'
 import type { Check, CreateCheck } from './stock.ts'
-import type { MemoryStore } from './store-memory.ts'
+import type { LocalStore } from './store.ts'
 
 export const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', 'user'] as const
 export type RateClass = (typeof RATE_CLASSES)[number]
@@ -28,7 +28,7 @@ export interface RateLimiter {
 
 export interface LimiterSettings {
   readonly rates: Readonly<Record<RateClass, Rate>>
-  readonly memory: MemoryStore
+  readonly memory: LocalStore
   /** Given when requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
   readonly refusals: (rateClass: RateClass) => Tally
