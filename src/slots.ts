@@ -13,8 +13,7 @@ import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
 import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
-import { AppError } from '../plugins/lib/errors.ts'
-import { isUnreachable } from '../plugins/lib/postgres.ts'
+import { isTransient } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
 import metrics from '../plugins/metrics/index.ts'
@@ -105,7 +104,7 @@ export const slots: readonly Slot[] = [
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
   slot('pressure', pressure, (_config, app) => registryOf(app)),
   slot('startup', startup, (config, app) => ({
-    retryable: error => isUnreachable(error) || (error instanceof AppError && error.statusCode === 503),
+    retryable: isTransient,
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
   })),
   slot('audit', audit, (_config, app) => ({
