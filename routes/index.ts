@@ -1,5 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify'
 import type { SecretBox } from '../src/domain/secret-box.ts'
+import accessTokens from './access-tokens.ts'
 import admin from './admin.ts'
 import apps from './apps.ts'
 import envVars from './env-vars.ts'
@@ -23,6 +24,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox }) => 
 
   const users = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
     await scope.register(me)
+    if (app.hasDecorator('accessTokens')) await scope.register(accessTokens)
     await scope.register(teams)
     await scope.register(apps)
     await scope.register(envVars, { secretBox })
