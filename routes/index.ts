@@ -4,9 +4,11 @@ import accessTokens from './access-tokens.ts'
 import admin from './admin.ts'
 import apps from './apps.ts'
 import envVars from './env-vars.ts'
+import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
 import me from './me.ts'
 import platform from './platform.ts'
+import signIn from './sign-in.ts'
 import teams from './teams.ts'
 
 export interface RoutesOptions {
@@ -15,11 +17,18 @@ export interface RoutesOptions {
 }
 
 const API = '/api/v1'
+/** What people sign in by. Without one of these, a server has callers with tokens only. */
+const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 
 /** Everything that is not brought by a plugin, in scopes by who may enter. */
 const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox }) => {
   const anyone = scopeFor(['public'], async scope => {
     await scope.register(platform)
+  })
+
+  const visitors = scopeFor(['public'], async scope => {
+    takeForms(scope)
+    await scope.register(signIn, { hasPasswords: false })
   })
 
   const users = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
@@ -39,6 +48,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox }) => 
   if (!app.hasDecorator('db') || !app.hasRequestDecorator('principal')) return
   await app.register(users, { prefix: API })
   await app.register(operators, { prefix: '/admin' })
+  if (SIGNING_IN.every(plugin => app.hasDecorator(plugin))) await app.register(visitors)
 }
 
 export default routes

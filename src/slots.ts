@@ -17,6 +17,7 @@ import { isUnreachable } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
 import metrics from '../plugins/metrics/index.ts'
+import oauth, { githubProvider } from '../plugins/oauth/index.ts'
 import openapi from '../plugins/openapi/index.ts'
 import pressure from '../plugins/pressure/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
@@ -33,6 +34,7 @@ import { createErrorJournal } from './domain/error-events.ts'
 import { countActiveApps, countActiveTeams } from './domain/gauges.ts'
 import { SecretBox } from './domain/secret-box.ts'
 import { sessionStore } from './domain/sessions.ts'
+import { spentSignInStore } from './domain/sign-in.ts'
 import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from './domain/tokens.ts'
 import { ensureFirstOperator } from './first-operator.ts'
 import { healthOf } from './health-checks.ts'
@@ -157,6 +159,12 @@ export const slots: readonly Slot[] = [
     origin: production ? baseUrl.origin : '',
     secure: baseUrl.protocol === 'https:',
     ...(keys.session && { keys: keys.session })
+  })),
+  slot('oauth', oauth, ({ baseUrl, github, keys }, app) => ({
+    redirectUri: `${baseUrl.origin}/auth/callback`,
+    ...(github && { provider: githubProvider({ ...github, ...registryOf(app), signInPage: '/login' }) }),
+    ...(keys.session && { keys: keys.session }),
+    ...(has(app, 'db') && { spent: spentSignInStore(() => app.db) })
   })),
   slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
   slot('idempotency', idempotency, () => ({})),
