@@ -1,4 +1,5 @@
 import type { FastifyPluginAsync } from 'fastify'
+import type { Passwords } from '../src/domain/passwords.ts'
 import type { SecretBox } from '../src/domain/secret-box.ts'
 import accessTokens from './access-tokens.ts'
 import admin from './admin.ts'
@@ -7,6 +8,8 @@ import envVars from './env-vars.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
 import me from './me.ts'
+import myPassword from './my-password.ts'
+import passwordRoutes from './passwords.ts'
 import platform from './platform.ts'
 import signIn from './sign-in.ts'
 import teams from './teams.ts'
@@ -14,6 +17,8 @@ import teams from './teams.ts'
 export interface RoutesOptions {
   /** Seals the env vars of apps. */
   secretBox: SecretBox
+  /** Null: nobody signs in with a password. */
+  passwords: Passwords | null
 }
 
 const API = '/api/v1'
@@ -21,18 +26,20 @@ const API = '/api/v1'
 const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 
 /** Everything that is not brought by a plugin, in scopes by who may enter. */
-const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox }) => {
+const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passwords }) => {
   const anyone = scopeFor(['public'], async scope => {
     await scope.register(platform)
   })
 
   const visitors = scopeFor(['public'], async scope => {
     takeForms(scope)
-    await scope.register(signIn, { hasPasswords: false })
+    await scope.register(signIn, { hasPasswords: passwords !== null })
+    await scope.register(passwordRoutes, { passwords })
   })
 
   const users = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
     await scope.register(me)
+    if (app.hasDecorator('session')) await scope.register(myPassword, { passwords })
     if (app.hasDecorator('accessTokens')) await scope.register(accessTokens)
     await scope.register(teams)
     await scope.register(apps)

@@ -1,18 +1,15 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply } from 'fastify'
 import * as schemas from '../schemas/sign-in.ts'
 import { signInWithGithub } from '../src/domain/sign-in.ts'
 import { signedInPage, signInPage } from '../views/sign-in.ts'
 import { safeNext } from './lib/next.ts'
-import { signIn } from './lib/sign-in.ts'
+import { sendPage } from './lib/page.ts'
+import { signIn, signingIn } from './lib/sign-in.ts'
 
 export interface SignInOptions {
   /** Whether passwords are taken. */
   readonly hasPasswords: boolean
 }
-
-/** Signing in stays open while the platform is closed, since operators have to. */
-export const signingIn = { access: 'public', rateClass: 'auth', maintenance: false, page: true, slo: 'detail' } as const
 
 const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPasswords }, done) => {
   app.get('/login', {
@@ -21,10 +18,10 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
     handler: async (request, reply) => {
       const caller = await app.auth.identify(request)
       const token = app.csrf.token(request, reply)
-      if (caller?.via === 'session') return sendPage(reply, nonce => signedInPage(caller.username, token, nonce))
+      if (caller?.via === 'session') return sendPage(app, reply, nonce => signedInPage(caller.username, token, nonce))
       const next = safeNext(request.query.next)
       const page = { github: app.oauth.isConfigured, passwordToken: hasPasswords ? token : null, next }
-      return sendPage(reply, nonce => signInPage(page, nonce))
+      return sendPage(app, reply, nonce => signInPage(page, nonce))
     }
   })
 
@@ -60,12 +57,6 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
       return reply.headers({ 'set-cookie': cookie, 'clear-site-data': '"cache", "storage"' }).redirect('/login', 303)
     }
   })
-
-  /** @param page the page, given the nonce that its CSP lets styles in by */
-  function sendPage(reply: FastifyReply, page: (nonce: string) => string): FastifyReply {
-    const nonce = app.hasDecorator('securityHeaders') ? app.securityHeaders.page(reply) : ''
-    return reply.type('text/html; charset=utf-8').send(page(nonce))
-  }
 
   done()
 }

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { NoQuery, Strict } from './common.ts'
+import { Headers, IdempotencyKey, NoContent, NoQuery, Strict } from './common.ts'
 import { errorResponses } from './error.ts'
 
 /** Where to go afterwards. What is no path of this server is passed over. */
@@ -52,4 +52,56 @@ export const signOut = {
   querystring: NoQuery,
   body: Strict({ _csrf: CsrfToken }),
   response: { 303: redirect, ...errorResponses }
+}
+
+const Login = Type.String({ minLength: 1, maxLength: 255, examples: ['ada'] })
+const Password = Type.String({
+  minLength: 1,
+  maxLength: 1_024,
+  description: 'Twelve characters at least, when it is new.'
+})
+
+/** Refused with the same page, which says why. */
+const pageOrRedirect = { 200: page, 303: redirect, ...errorResponses }
+
+export const signInWithPassword = {
+  operationId: 'signInWithPassword',
+  summary: 'Sign in with a password',
+  tags,
+  querystring: NoQuery,
+  body: Strict({ _csrf: CsrfToken, login: Login, password: Password, next: Type.Optional(Next) }),
+  response: pageOrRedirect
+}
+
+export const getReset = {
+  operationId: 'getPasswordReset',
+  summary: 'The page to set a password on',
+  tags,
+  querystring: NoQuery,
+  response: { 200: page, ...errorResponses }
+}
+
+export const resetPassword = {
+  operationId: 'resetPassword',
+  summary: 'Set a password by a code, and sign in',
+  tags,
+  querystring: NoQuery,
+  body: Strict({
+    _csrf: CsrfToken,
+    login: Login,
+    code: Type.String({ minLength: 1, maxLength: 64 }),
+    password: Password
+  }),
+  response: pageOrRedirect
+}
+
+export const changePassword = {
+  operationId: 'changePassword',
+  summary: 'Change your password',
+  description: 'You are signed out everywhere else, and the session that asks gets a new cookie.',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  querystring: NoQuery,
+  body: Strict({ currentPassword: Password, newPassword: Password }),
+  response: { 204: NoContent, ...errorResponses }
 }

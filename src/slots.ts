@@ -32,6 +32,7 @@ import type { Config } from './config.ts'
 import { auditSink } from './domain/audit.ts'
 import { createErrorJournal } from './domain/error-events.ts'
 import { countActiveApps, countActiveTeams } from './domain/gauges.ts'
+import { createPasswords } from './domain/passwords.ts'
 import { SecretBox } from './domain/secret-box.ts'
 import { sessionStore } from './domain/sessions.ts'
 import { spentSignInStore } from './domain/sign-in.ts'
@@ -168,7 +169,10 @@ export const slots: readonly Slot[] = [
   })),
   slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
   slot('idempotency', idempotency, () => ({})),
-  slot('routes', routes, ({ keys }) => ({ secretBox: new SecretBox(keys.encryption!) }))
+  slot('routes', routes, ({ baseUrl, keys, localAccounts }) => ({
+    secretBox: new SecretBox(keys.encryption!),
+    passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null
+  }))
 ]
 
 function stepsOfStart({ database, dataDir }: Config, app: FastifyInstance) {

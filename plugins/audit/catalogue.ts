@@ -12,7 +12,7 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'session.revoke': ['count'],
   'password.change': [],
   'password.reset': [],
-  'user.create': ['login', 'method'],
+  'user.create': ['method'],
   'team.create': ['slug'],
   'team.update': ['name', 'slug'],
   'team.delete': ['slug'],
