@@ -147,7 +147,7 @@ export const slots: readonly Slot[] = [
   slot('auth', auth, (_config, app) => ({
     ...registryOf(app),
     requireAccess: true,
-    signInPage: '/login',
+    signInPage: has(app, 'session') ? '/login' : '',
     sources: [...(has(app, 'session') ? [app.session] : []), ...(has(app, 'accessTokens') ? [app.accessTokens] : [])],
     ...(has(app, 'db') && {
       verifier: tokenVerifier(() => app.db),

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict'
 import { after, afterEach, describe, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { auditLogs, sessions, teamMembers, teams, users } from '../../drizzle/schema.ts'
+import { buildApp } from '../../src/app.ts'
 import { grantOperator } from '../../src/domain/operators.ts'
+import { createToken } from '../../src/domain/tokens.ts'
+import { generateKey, type Keyring, parseKeyring } from '../../src/keyring.ts'
 import { addTeam } from '../domain/support.ts'
 import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
 import { testApp } from '../support/app.ts'
@@ -16,7 +19,7 @@ const port = await freePort()
 const base = `http://127.0.0.1:${port}`
 github.redirectUris.push(`${base}/auth/callback`)
 
-const { app, as, token } = await testApp({ after } as never, {
+const { app, as, token, config } = await testApp({ after } as never, {
   BASE_URL: base,
   GITHUB_CLIENT_ID: github.clientId,
   GITHUB_CLIENT_SECRET: github.clientSecret,
@@ -423,6 +426,36 @@ describe('a session', () => {
     app.auth.forget()
     assert.equal((await make()).status, 403)
   })
+})
+
+test('sessions and access tokens outlive the rotation of keys', async t => {
+  const { browser, user, signIn } = somebody('rotated')
+  await signIn()
+  const userId = (await rowOf(user.id))!.id
+  const { token: apiToken } = await createToken(app.db, { userId, name: 'ci', scopes: ['read'] })
+  const { accessToken } = (await as(apiToken, 'POST', '/api/v1/auth/token', {})).json()
+
+  const rotate = (ring: Keyring) => {
+    const { current } = parseKeyring(generateKey(new Date(0)))
+    return { current, keys: new Map([[current.id, current.key], ...ring.keys]) }
+  }
+  const { session, signing } = config.keys
+  const keys = { ...config.keys, session: rotate(session!), signing: rotate(signing!) }
+  const restarted = await buildApp({ ...config, keys })
+  t.after(() => restarted.close())
+  await restarted.ready()
+  await restarted.startup.completed
+  for (const headers of [
+    { cookie: `rhone_session=${browser.cookie(base, 'rhone_session')}` },
+    { authorization: `Bearer ${accessToken}` }
+  ])
+    assert.equal((await restarted.inject({ url: '/api/v1/me', headers })).json().id, userId)
+})
+
+test('wherever clients come by https, cookies are Secure and of this host alone, outside of production too', async t => {
+  const { app: staging } = await testApp(t, { BASE_URL: 'https://rhone.example.com' })
+  const cookie = String((await staging.inject('/login')).headers['set-cookie'])
+  assert.match(cookie, /^__Host-rhone_visitor=[^;]+; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax; Secure$/)
 })
 
 test('the sign-in page offers what there is, and passes on where to go', async () => {
