@@ -8,13 +8,14 @@ import { createToken, findTokenById, revokeToken } from '../../src/domain/tokens
 import { addTeam } from '../domain/support.ts'
 import { errorOf, eventually, platform } from './support.ts'
 
-const server = await platform({ after })
+// Shedding is off: how busy the machine of the tests is has nothing to do with tokens.
+const server = await platform({ after }, { pressure: false })
 const { app, config } = server
 const { owner } = await server.addPeople()
 const MINT = '/api/v1/auth/token'
 
 /** Another instance of the same server: the same database, the same keys. */
-const second = await buildApp(config)
+const second = await buildApp(config, { pressure: false })
 after(() => second.close())
 await second.ready()
 await second.startup.completed
@@ -152,8 +153,8 @@ test('how long a wrong token takes does not tell how much of it is right', async
       await server.as(wrong, 'GET', '/api/v1/me')
       times[name]!.push(performance.now() - start)
     }
-  const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
-  const ratio = median(times.nearly!) / median(times.far!)
+  // The fastest of each: whatever else the machine does only ever adds.
+  const ratio = Math.min(...times.nearly!) / Math.min(...times.far!)
   assert.ok(ratio > 0.5 && ratio < 2, `${ratio}`)
 })
 

@@ -17,12 +17,16 @@ const BETTER = 'ember 44 lantern oxbow quill'
 const port = await freePort()
 const base = `http://127.0.0.1:${port}`
 const variables = { DATABASE_URL: await freshDatabase({ after }), LOCAL_ACCOUNTS: 'true' }
-const { app } = await testApp({ after } as never, {
-  ...variables,
-  BASE_URL: base,
-  RATE_LIMIT_AUTH: '10000/s:10000',
-  RATE_LIMIT_STRICT: '10000/s:10000'
-})
+const { app } = await testApp(
+  { after } as never,
+  {
+    ...variables,
+    BASE_URL: base,
+    RATE_LIMIT_AUTH: '10000/s:10000',
+    RATE_LIMIT_STRICT: '10000/s:10000'
+  },
+  { pressure: false }
+)
 await app.listen({ host: '127.0.0.1', port })
 
 const passwords = createPasswords()
@@ -160,7 +164,7 @@ describe('guessing', () => {
     const page = await browser.open(`${base}/login`)
     const times: Record<string, number[]> = { timed: [], nobody: [] }
     const bodies = new Set<string>()
-    for (let round = 0; round < 8; round++)
+    for (let round = 0; round < 12; round++)
       for (const login of ['timed', 'nobody']) {
         await forgetFailures()
         const start = performance.now()
@@ -170,8 +174,8 @@ describe('guessing', () => {
         bodies.add(reply.body.replaceAll(login, '').replaceAll(/nonce="[^"]*"/g, ''))
       }
     assert.equal(bodies.size, 1)
-    const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
-    const ratio = median(times.timed!) / median(times.nobody!)
+    // The fastest of each: whatever else the machine does only ever adds.
+    const ratio = Math.min(...times.timed!) / Math.min(...times.nobody!)
     assert.ok(ratio > 0.5 && ratio < 2, `${ratio}`)
   })
 
@@ -224,7 +228,7 @@ async function signInFrom(remoteAddress: string, login: string, password: string
 }
 
 test('a server that takes no passwords says so', async t => {
-  const { app } = await testApp(t)
+  const { app } = await testApp(t, {}, { pressure: false })
   const page = await app.inject('/login')
   assert.match(page.body, /No way to sign in is set up/)
   assert.equal((await app.inject('/auth/reset')).statusCode, 501)
