@@ -91,11 +91,15 @@ export interface Postgres {
   ping(timeoutMs: number): Promise<void>
   /**
    * Calls `onNotify` for every NOTIFY on the channel while it is listened to, and `onResync` whenever listening begins,
-   * again after a lost connection too. Resolves at once, though the database be down.
-   *
+   * again after a lost connection too, of which `onLost` tells. Resolves at once, though the database be down.
    * @returns ends the subscription
    */
-  listen(channel: string, onNotify: (payload: string) => void, onResync: () => void): Promise<() => Promise<void>>
+  listen(
+    channel: string,
+    onNotify: (payload: string) => void,
+    onResync: () => void,
+    onLost?: () => void
+  ): Promise<() => Promise<void>>
   readonly stats: PoolStats
 }
 
@@ -165,7 +169,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   app.decorate('db', createDb(pool, conversions, queryObserver(input.registry), input.schema))
   app.decorate('postgres', {
     ping: timeoutMs => reachability.ping(timeoutMs),
-    listen: async (channel, onNotify, onResync) => listener.listen(channel, { onNotify, onResync }),
+    listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
     get stats() {
       return pool.stats
     }
