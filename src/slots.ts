@@ -93,7 +93,6 @@ export const slots: readonly Slot[] = [
   })),
   slot('cors', cors, ({ corsOrigins }) => ({ origins: [...corsOrigins] })),
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
-  slot('pressure', pressure, (_config, app) => registryOf(app)),
   slot('startup', startup, (config, app) => ({
     retryable: isUnreachable,
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
@@ -107,6 +106,11 @@ export const slots: readonly Slot[] = [
     ...rates,
     by: 'address' as const,
     shared: has(app, 'redis')
+  })),
+  // After the limits by address, so that one client's flood fills no line; before all that asks the database.
+  slot('pressure', pressure, (_config, app) => ({
+    ...registryOf(app),
+    ...(has(app, 'postgres') && { backlog: () => backlogOf(app) })
   })),
   slot('health', health, ({ version }, app) => ({ ...registryOf(app), version, ...healthOf(app) })),
 
@@ -146,6 +150,12 @@ function stepsOfStart({ database, dataDir }: Config, app: FastifyInstance) {
     operator: () => ensureFirstOperator(app.db, dataDir),
     maintenance: async () => app.maintenance?.refresh()
   }
+}
+
+/** How many wait for a connection to the database for each one there is. */
+function backlogOf(app: FastifyInstance): number {
+  const { inUse, idle, waiting } = app.postgres.stats
+  return waiting / Math.max(1, inUse + idle)
 }
 
 function platformReadings(app: FastifyInstance) {
