@@ -11,6 +11,7 @@ import errors from '../plugins/errors/index.ts'
 import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
+import { AppError } from '../plugins/lib/errors.ts'
 import { isUnreachable } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
@@ -21,7 +22,7 @@ import rateLimit from '../plugins/rate-limit/index.ts'
 import recentErrors from '../plugins/recent-errors.ts'
 import redis from '../plugins/redis/index.ts'
 import requestId from '../plugins/request-id.ts'
-import securityHeaders from '../plugins/security-headers/index.ts'
+import securityHeaders from '../plugins/security-headers.ts'
 import startup from '../plugins/startup.ts'
 import routes from '../routes/index.ts'
 import type { Config } from './config.ts'
@@ -94,8 +95,12 @@ export const slots: readonly Slot[] = [
   slot('cors', cors, ({ corsOrigins }) => ({ origins: [...corsOrigins] })),
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
   slot('startup', startup, (config, app) => ({
-    retryable: isUnreachable,
+    retryable: error => isUnreachable(error) || (error instanceof AppError && error.statusCode === 503),
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
+  })),
+  slot('audit', audit, (_config, app) => ({
+    ...registryOf(app),
+    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
   })),
   slot('maintenance', maintenance, (_config, app) => ({
     ...registryOf(app),
@@ -126,10 +131,6 @@ export const slots: readonly Slot[] = [
     ...(has(app, 'db') && { readings: platformReadings(app) })
   })),
 
-  slot('audit', audit, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
-  })),
   slot('auth', auth, (_config, app) => ({
     ...registryOf(app),
     requireAccess: true,

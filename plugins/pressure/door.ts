@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Later, Outcome } from '../lib/entry.ts'
 import { traffic } from '../lib/traffic.ts'
 import { Admission, type AdmissionSettings, type Lane, type Priority } from './admission.ts'
-import { unmetered } from './limiter.ts'
+import { Line } from './line.ts'
 import { type Passage, Passages } from './passages.ts'
 import { Refusals } from './refusals.ts'
-import { type Next, RefusedRequest, Ticket, WaitingRequest } from './tickets.ts'
+import { PlainTicket, RefusedRequest, Ticket, WaitingRequest } from './tickets.ts'
 
 export type RefusalReason = 'queue_full' | 'queue_timeout' | 'streams'
 
@@ -25,7 +26,7 @@ const kTicket = Symbol('rhone.ticket')
 
 declare module 'fastify' {
   interface FastifyRequest {
-    [kTicket]: Ticket | WaitingRequest | null
+    [kTicket]: Ticket | PlainTicket | WaitingRequest | null
   }
 }
 
@@ -44,8 +45,8 @@ export class Door {
   readonly #settings: DoorSettings
   readonly #refusals: Refusals
   readonly #passages: Passages
-  readonly #orphans = new Set<NodeJS.Timeout>()
-  readonly #stream: Ticket
+  readonly #underWay = new Line<Ticket>()
+  readonly #stream: PlainTicket
   #sinceSample = 0
   #ticker: NodeJS.Timeout | undefined
 
@@ -59,63 +60,61 @@ export class Door {
       clock: () => performance.now(),
       idled: () => performance.eventLoopUtilization().idle
     })
-    this.#stream = new Ticket(this.admission.lanes.normal, unmetered, 0, 0)
+    this.#stream = new PlainTicket(this.admission.lanes.normal)
 
     app.decorateRequest(kTicket, null)
     traffic(app).onEnd((request, reply, status) => this.#onEnd(request, reply, status))
     this.#passages = new Passages(this.admission.lanes, settings.limiter)
-    this.#passages.describeRoutes(
-      app,
-      passage => (request, _reply, next) => this.#admit(request, passage, next as Next)
-    )
-    // By then the work is done, though the client may take its time to read the reply.
-    app.addHook('onSend', (request, reply, _payload, next) => {
-      const ticket = request[kTicket]
-      if (ticket instanceof Ticket && ticket !== this.#stream) this.#leave(request, ticket, reply.statusCode)
-      next()
+    this.#passages.describeRoutes(app, passage => (request, reply, next) => {
+      const outcome = this.#admit(request, reply, passage)
+      if (typeof outcome === 'function') outcome(late => next(late as Error | undefined))
+      else next(outcome as Error | undefined)
     })
-    app.addHook('onClose', async () => {
-      clearInterval(this.#ticker)
-      for (const timer of this.#orphans) clearTimeout(timer)
-    })
+    app.addHook('onClose', async () => clearInterval(this.#ticker))
   }
 
-  receive(request: FastifyRequest, next: Next): void {
+  receive(request: FastifyRequest, reply: FastifyReply): Outcome | Later {
     const passage = this.#passages.of(request)
-    if (passage === null) next()
-    else if (passage.isStream) this.#openStream(request, passage, next)
-    else if (!passage.isLate) this.#admit(request, passage, next)
-    else if (this.#couldEnter(passage.lane)) next()
-    else this.#refuse(request, passage, next, 'queue_full')
+    if (passage === null) return undefined
+    if (passage.isStream) return this.#openStream(request, passage)
+    if (!passage.isLate) return this.#admit(request, reply, passage)
+    const { lane } = passage
+    if (this.admission.isOpen(lane) || this.admission.hasRoom(lane, performance.now())) return undefined
+    return this.#refuse(request, lane, 'queue_full')
   }
 
-  turnAway(request: FastifyRequest, next: Next, error: Error): void {
-    if (this.#refusals.keep(new RefusedRequest(performance.now(), request, next, error))) this.#watch()
-    else next(error)
+  turnAway(request: FastifyRequest, error: Error): Error | Later {
+    if (!this.#refusals.hasRoom) return error
+    return resume => {
+      this.#refusals.keep(new RefusedRequest(performance.now(), request, error, resume))
+      this.#watch()
+    }
   }
 
-  #admit(request: FastifyRequest, passage: Passage, next: Next): void {
-    if (this.admission.enter(passage.lane)) {
-      const { inFlight } = this.admission
-      const isMeasured = inFlight > 1 || ++this.#sinceSample >= SAMPLE
-      request[kTicket] = isMeasured ? this.#measure(passage, inFlight, performance.now()) : passage.ticket
-      next()
-    } else if (this.admission.hasRoom(passage.lane, performance.now())) this.#wait(request, passage, next)
-    else this.#refuse(request, passage, next, 'queue_full')
+  #admit(request: FastifyRequest, reply: FastifyReply, passage: Passage): Outcome | Later {
+    const { lane } = passage
+    if (this.admission.enter(lane)) {
+      if (this.admission.inFlight > 1 || ++this.#sinceSample >= SAMPLE)
+        this.#measure(request, reply, passage, performance.now())
+      else request[kTicket] = passage.ticket
+      return undefined
+    }
+    if (!this.admission.hasRoom(lane, performance.now())) return this.#refuse(request, lane, 'queue_full')
+    return resume => this.#wait(request, reply, passage, resume)
   }
 
-  #wait(request: FastifyRequest, passage: Passage, next: Next): void {
+  #wait(request: FastifyRequest, reply: FastifyReply, passage: Passage, resume: (outcome: Outcome) => void): void {
     const { lane } = passage
     const since = performance.now()
     const waiting = new WaitingRequest(since, {
       start: now => {
         this.#settings.onWaited(lane.priority, now - since)
-        request[kTicket] = this.#measure(passage, this.admission.inFlight, now)
-        next()
+        this.#measure(request, reply, passage, now)
+        resume(undefined)
       },
       expire: () => {
         request[kTicket] = null
-        next(this.#settings.refuse('queue_timeout', lane.priority))
+        resume(this.#settings.refuse('queue_timeout', lane.priority))
       }
     })
     request[kTicket] = waiting
@@ -123,71 +122,75 @@ export class Door {
     this.#watch()
   }
 
-  #openStream(request: FastifyRequest, passage: Passage, next: Next): void {
-    if (this.streams >= this.#settings.maxStreams) this.#refuse(request, passage, next, 'streams')
-    else {
-      this.streams++
-      request[kTicket] = this.#stream
-      next()
-    }
+  #openStream(request: FastifyRequest, { lane }: Passage): Outcome | Later {
+    if (this.streams >= this.#settings.maxStreams) return this.#refuse(request, lane, 'streams')
+    this.streams++
+    request[kTicket] = this.#stream
+    return undefined
   }
 
-  #couldEnter(lane: Lane): boolean {
-    return this.admission.isOpen(lane) || this.admission.hasRoom(lane, performance.now())
+  #refuse(request: FastifyRequest, { priority }: Lane, reason: RefusalReason): Error | Later {
+    return this.turnAway(request, this.#settings.refuse(reason, priority))
   }
 
-  #refuse(request: FastifyRequest, { lane }: Passage, next: Next, reason: RefusalReason): void {
-    this.turnAway(request, next, this.#settings.refuse(reason, lane.priority))
-  }
-
-  #measure({ lane, meter }: Passage, alongside: number, now: number): Ticket {
+  #measure(request: FastifyRequest, reply: FastifyReply, { lane, meter }: Passage, now: number): Ticket {
     this.#sinceSample = 0
-    return new Ticket(lane, meter, now, alongside)
-  }
-
-  #leave(request: FastifyRequest, ticket: Ticket, status: number): void {
-    request[kTicket] = null
-    const { lane, meter, since, alongside } = ticket
-    const now = alongside > 0 || this.admission.waiting > 0 ? performance.now() : 0
-    if (alongside > 0) {
-      this.admission.took(now - since)
-      // What was refused further in has not been through the work that the others have.
-      if (status < 400) meter.took(now - since, alongside, now)
-    }
-    this.admission.leave(lane, now)
+    const ticket = new Ticket(lane, meter, now, this.admission.inFlight, reply)
+    this.#underWay.join(ticket)
+    request[kTicket] = ticket
+    return ticket
   }
 
   #onEnd(request: FastifyRequest, reply: FastifyReply, status: number): void {
     const ticket = request[kTicket]
+    request[kTicket] = null
     if (ticket === null) return
-    if (ticket === this.#stream) {
-      request[kTicket] = null
-      this.streams--
-    } else if (ticket instanceof WaitingRequest) this.#abandon(request, ticket)
-    else if (reply.sent) this.#leave(request, ticket as Ticket, status)
-    else this.#orphan(request, ticket as Ticket, status)
+    if (ticket === this.#stream) this.streams--
+    else if (ticket instanceof WaitingRequest) this.#abandon(request, ticket)
+    else if (!reply.sent) this.#goOnWithout(request, reply, ticket)
+    else if (ticket instanceof Ticket) this.#take(ticket, status)
+    else this.admission.leave(ticket.lane, performance.now())
+  }
+
+  #take(ticket: Ticket, status: number): void {
+    if (!this.#underWay.leave(ticket)) return
+    const { lane, meter, since, alongside } = ticket
+    const now = performance.now()
+    this.admission.took(now - since)
+    // What was refused further in has not been through the work that the others have.
+    if (status < 400) meter.took(now - since, alongside, now)
+    this.admission.leave(lane, now)
   }
 
   #abandon(request: FastifyRequest, waiting: WaitingRequest): void {
-    const passage = this.#passages.of(request)!
-    request[kTicket] = null
-    this.admission.abandon(passage.lane, waiting)
-    this.#settings.onAbandoned(passage.lane.priority)
+    const { lane } = this.#passages.of(request)!
+    this.admission.abandon(lane, waiting)
+    this.#settings.onAbandoned(lane.priority)
   }
 
-  /** Its client has left, but the work goes on and holds what it holds; it comes to its reply, if it ever does. */
-  #orphan(request: FastifyRequest, ticket: Ticket, status: number): void {
-    const timer = setTimeout(() => {
-      this.#orphans.delete(timer)
-      if (request[kTicket] === ticket) this.#leave(request, ticket, status)
-    }, GIVE_UP).unref()
-    this.#orphans.add(timer)
+  /** The client has left, but the work goes on and holds what it holds. */
+  #goOnWithout(request: FastifyRequest, reply: FastifyReply, held: Ticket | PlainTicket): void {
+    const now = performance.now()
+    const ticket = held instanceof Ticket ? held : this.#measure(request, reply, this.#passages.of(request)!, now)
+    ticket.leftAt = now
+  }
+
+  /** Takes the places of those whose work is done, though their clients have left, or read the reply slowly. */
+  sweep(now = performance.now()): void {
+    for (let ticket = this.#underWay.first; ticket !== null; ) {
+      const { lane, reply, leftAt, after } = ticket
+      if ((reply.raw.writableEnded || now - leftAt > GIVE_UP) && this.#underWay.leave(ticket))
+        this.admission.leave(lane, now)
+      ticket = after as Ticket | null
+    }
   }
 
   /** Clients wait for this timer: it keeps the process alive, for no longer than the longest wait. */
   #watch(): void {
     this.#ticker ??= setInterval(() => {
-      this.admission.expire(performance.now())
+      const now = performance.now()
+      this.sweep(now)
+      this.admission.expire(now)
       this.#refusals.release()
       if (this.#refusals.length > 0 || this.admission.waiting > 0) return
       clearInterval(this.#ticker)

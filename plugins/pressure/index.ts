@@ -2,6 +2,7 @@ import { getHeapStatistics } from 'node:v8'
 import type { Registry } from '@platformatic/prom-client'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from '../lib/entry.ts'
 import { type AppError, errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig } from '../lib/route-config.ts'
@@ -89,10 +90,10 @@ const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureD
   })
   metrics.show(input.registry, meter, door, () => limiter.limit)
 
-  app.addHook('onRequest', (request, _reply, next) => {
+  onEntry(app, (request, reply) => {
     const { priority = 'normal' } = meter.level > 0 ? routeConfig(request) : {}
-    if (priority === 'probe' || meter.level < SHED_FROM[priority]) door.receive(request, next)
-    else door.turnAway(request, next, refuse(meter.reason, priority))
+    if (priority === 'probe' || meter.level < SHED_FROM[priority]) return door.receive(request, reply)
+    return door.turnAway(request, refuse(meter.reason, priority))
   })
 
   const sensor = input.sensor ?? (await processSensor(app, sampleInterval))

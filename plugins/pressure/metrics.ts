@@ -64,6 +64,7 @@ export class PressureMetrics {
       help: 'Requests under way that count against the limit, and open streams, which do not.',
       labelNames: ['priority'],
       collect() {
+        door.sweep()
         for (const { priority, inFlight } of Object.values(door.admission.lanes)) this.set({ priority }, inFlight)
         this.set({ priority: 'stream' }, door.streams)
       }

@@ -2,7 +2,7 @@ import type { FastifyContextConfig, FastifyInstance, FastifyRequest, preValidati
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import type { Lane, Priority } from './admission.ts'
 import type { ConcurrencyLimiter, LatencyMeter } from './limiter.ts'
-import { Ticket } from './tickets.ts'
+import { PlainTicket } from './tickets.ts'
 
 /** How the requests of a route come in. */
 export interface Passage {
@@ -12,7 +12,7 @@ export interface Passage {
   /** They may have a body. That is read first, lest those who send it slowly take the places. */
   readonly isLate: boolean
   /** What those hold that are not measured. */
-  readonly ticket: Ticket
+  readonly ticket: PlainTicket
 }
 
 const kPassage = Symbol('rhone.passage')
@@ -62,6 +62,6 @@ export class Passages {
     const lane = this.#lanes[priority]
     const meter = this.#limiter.meter()
     const isStream = slo === 'stream'
-    return { lane, meter, isStream, isLate: hasBody && !isStream, ticket: new Ticket(lane, meter, 0, 0) }
+    return { lane, meter, isStream, isLate: hasBody && !isStream, ticket: new PlainTicket(lane) }
   }
 }

@@ -48,11 +48,13 @@ export class Refusals {
     return this.#line.length
   }
 
-  /** @returns false when it has to go out at once */
-  keep(refusal: Refusal): boolean {
-    if (this.#settings.delay === 0 || this.#line.length >= this.#settings.max) return false
+  /** Without it, a refusal has to go out at once. */
+  get hasRoom(): boolean {
+    return this.#settings.delay > 0 && this.#line.length < this.#settings.max
+  }
+
+  keep(refusal: Refusal): void {
     this.#line.join(refusal)
-    return true
   }
 
   /** To be called every few milliseconds while there are any. */

@@ -1,24 +1,37 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Outcome } from '../lib/entry.ts'
 import type { Lane, Waiter } from './admission.ts'
 import type { LatencyMeter } from './limiter.ts'
 import { Place } from './line.ts'
 import type { Refusal } from './refusals.ts'
 
-export type Next = (error?: Error) => void
-
 /** What a request that was let in holds until its work is done. */
-export class Ticket {
+export class Ticket extends Place {
   readonly lane: Lane
   readonly meter: LatencyMeter
   readonly since: number
-  /** How many were under way when it came in, itself included; 0 when it is not measured. */
+  /** How many were under way when it came in, itself included. */
   readonly alongside: number
+  readonly reply: FastifyReply
+  /** When its client left, though the work goes on. */
+  leftAt = Number.POSITIVE_INFINITY
 
-  constructor(lane: Lane, meter: LatencyMeter, since: number, alongside: number) {
+  constructor(lane: Lane, meter: LatencyMeter, since: number, alongside: number, reply: FastifyReply) {
+    super()
     this.lane = lane
     this.meter = meter
     this.since = since
     this.alongside = alongside
+    this.reply = reply
+  }
+}
+
+/** For those that are neither measured nor looked after. */
+export class PlainTicket {
+  readonly lane: Lane
+
+  constructor(lane: Lane) {
+    this.lane = lane
   }
 }
 
@@ -40,19 +53,19 @@ export class WaitingRequest extends Place implements Waiter {
 export class RefusedRequest extends Place implements Refusal {
   readonly since: number
   readonly #request: FastifyRequest
-  readonly #next: Next
+  readonly #resume: (outcome: Outcome) => void
   readonly #error: Error
 
-  constructor(since: number, request: FastifyRequest, next: Next, error: Error) {
+  constructor(since: number, request: FastifyRequest, error: Error, resume: (outcome: Outcome) => void) {
     super()
     this.since = since
     this.#request = request
-    this.#next = next
     this.#error = error
+    this.#resume = resume
   }
 
   send(): void {
     // Otherwise nobody is there any more to read it.
-    if (!this.#request.raw.socket.destroyed) this.#next(this.#error)
+    if (!this.#request.raw.socket.destroyed) this.#resume(this.#error)
   }
 }

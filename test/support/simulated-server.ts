@@ -166,7 +166,8 @@ export class SimulatedServer {
     const lane = this.#laneOf(job)
     if (this.admission.enter(lane)) this.begin(job)
     else if (this.admission.hasRoom(lane, this.now)) this.admission.wait(lane, job)
-    else if (!this.#refusals.keep(job)) job.send()
+    else if (this.#refusals.hasRoom) this.#refusals.keep(job)
+    else job.send()
   }
 
   #finish(job: Job): void {
