@@ -12,6 +12,11 @@ import { CLIENT, type LoadResult, load } from './load.ts'
 import { type ServerProcess, startServer } from './process.ts'
 import { type Contestant, prepare, type Scenario, scenarios } from './scenarios.ts'
 
+if (process.argv[2] === 'scaling' || process.argv[2] === 'overload') {
+  await import(`./${process.argv[2]}.ts`)
+  process.exit()
+}
+
 interface Round extends LoadResult {
   /** Microseconds of CPU time per request. */
   readonly cpu: number

@@ -3,7 +3,7 @@ import type { BlockList } from 'node:net'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { type ClientIp, isWithin, parseAddress, parseHop, parseNetworks, peerOf } from './lib/address.ts'
+import { type ClientIp, isWithin, parseAddress, parseHop, parseNetworks, peerOf, proxyNetworks } from './lib/address.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 
 export const ClientIpOptions = Type.Object(
@@ -27,9 +27,6 @@ declare module 'fastify' {
   }
 }
 
-/** RFC 1918 and unique local addresses, 6PN among them. Not loopback: fly-proxy never comes from there. */
-const PRIVATE_NETWORKS = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']
-
 /** Header values that are remembered, and how long one may be: bounds of what a client can make us keep. */
 const MEMO_ENTRIES = 1024
 const MEMO_LENGTH = 128
@@ -50,9 +47,8 @@ const clientIp: FastifyPluginAsync<PluginInput<typeof ClientIpOptions>> = async 
 
 function resolver(trustProxy: ClientIpOptions['trustProxy']): Resolve {
   if (trustProxy === 'none') return message => peerOf(message.socket)
-  if (trustProxy === 'fly') return behind(parseNetworks(PRIVATE_NETWORKS), 'fly-client-ip', parseAddress)
-
-  const proxies = trustedNetworks(trustProxy)
+  const proxies = trustedNetworks(proxyNetworks(trustProxy))
+  if (trustProxy === 'fly') return behind(proxies, 'fly-client-ip', parseAddress)
   return behind(proxies, 'x-forwarded-for', chain => rightmostClient(chain, proxies))
 }
 

@@ -48,6 +48,7 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
     const metric = gauge(input.registry, {
       name,
       help,
+      aggregator: 'max',
       async collect() {
         try {
           metric.set(await Promise.race([latest(), tooLate(timeout)]))

@@ -17,12 +17,12 @@ const operators = {
 const STATS_TTL = 15_000
 
 const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const stats = cached(app, 'admin_stats', STATS_TTL, () => platformStats(app.db))
+  const stats = cached(app, 'admin_stats', { ttl: STATS_TTL, max: 1 }, () => platformStats(app.db))
 
   app.get('/stats', {
     schema: schemas.getStats,
     config: { ...operators, slo: 'detail' },
-    handler: () => stats()
+    handler: () => stats('all')
   })
 
   app.get('/audit', {

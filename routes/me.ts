@@ -4,18 +4,23 @@ import { parseExpiry } from '../src/domain/instant.ts'
 import { createToken, listTokens, revokeToken } from '../src/domain/tokens.ts'
 import { findUser } from '../src/domain/users.ts'
 import { callerOf } from './lib/access.ts'
+import { cached } from './lib/cached.ts'
 import { changes } from './lib/change.ts'
 import { reads, writes } from './lib/policy.ts'
+
+/** As old as what is remembered of a caller's token may be. */
+const PROFILES = { ttl: 5_000, max: 10_000 }
 
 const audited = (action: 'create' | 'revoke') => ({ type: 'auth', action, resource: 'token' }) as const
 
 const me: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
+  const profile = cached(app, 'profiles', PROFILES, id => findUser(app.db, id))
 
   app.get('/me', {
     schema: schemas.getMe,
     config: { ...reads, access: 'authenticated', slo: 'detail' },
-    handler: request => findUser(app.db, callerOf(request).userId)
+    handler: request => profile(callerOf(request).userId)
   })
 
   app.get('/me/tokens', {

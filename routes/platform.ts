@@ -17,11 +17,11 @@ const platform: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   // The regions are data, because they come and go; without a database there is none to list.
   if (app.hasDecorator('db')) {
-    const regions = cached(app, 'regions', DAY, () => listRegions(app.db))
+    const regions = cached(app, 'regions', { ttl: DAY, max: 1 }, () => listRegions(app.db))
     app.get('/regions', {
       schema: schemas.listRegions,
       config: { ...reads, access: 'public', slo: 'list' },
-      handler: async request => pageOfRegions(await regions(), request.query)
+      handler: async request => pageOfRegions(await regions('all'), request.query)
     })
   }
 

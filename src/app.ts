@@ -6,6 +6,7 @@ import { TextHeadResponse } from '../plugins/lib/response-head.ts'
 import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, readTls, type SwapSetting } from './config.ts'
 import { takeOnlyJson } from './json-body.ts'
+import type { Ports } from './ports.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -20,13 +21,18 @@ export type Swaps = Readonly<Record<string, SwapSetting | PluginModule>>
  * @throws ConfigError when a swap names no slot or no plugin
  * @throws Error when a plugin refuses its options
  */
-export async function buildApp(config: Config, swaps: Swaps = {}, logger?: Logger): Promise<FastifyInstance> {
+export async function buildApp(
+  config: Config,
+  swaps: Swaps = {},
+  logger?: Logger,
+  ports: Ports = {}
+): Promise<FastifyInstance> {
   const replacements: Swaps = { ...config.swaps, ...swaps }
   refuseUnknown(replacements)
 
   const app = createKernel(config, logger ?? createLogger({ level: config.logLevel }))
   try {
-    for (const slot of slots) await plug(app, slot, config, replacements[slot.name])
+    for (const slot of slots) await plug(app, slot, slot.options(config, app, ports), replacements[slot.name])
     return app
   } catch (error) {
     await app.close()
@@ -43,10 +49,11 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     requireHostHeader: false,
     ServerResponse: TextHeadResponse
   }
+  const tls = { minVersion: 'TLSv1.2', handshakeTimeout: 10_000 } as const
   const app = Fastify({
     loggerInstance: logger,
     logController: new OneLinePerRequest(),
-    ...(config.tls ? { https: { ...http, ...readTls(config.tls), minVersion: 'TLSv1.2' } } : { http }),
+    ...(config.tls ? { https: { ...http, ...readTls(config.tls), ...tls } } : { http }),
     requestTimeout: 20_000,
     keepAliveTimeout: 65_000,
     bodyLimit: 1_048_576,
@@ -69,10 +76,8 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
   return app
 }
 
-async function plug(app: FastifyInstance, slot: Slot, config: Config, swap?: Swaps[string]): Promise<void> {
-  if (swap === false) return
-  const options = slot.options(config, app)
-  if (options === false) return
+async function plug(app: FastifyInstance, slot: Slot, options: object | false, swap?: Swaps[string]): Promise<void> {
+  if (swap === false || options === false) return
   await app.register((await load(swap ?? slot.plugin)) as FastifyPluginCallback<object>, options)
 }
 

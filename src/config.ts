@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
@@ -35,6 +36,7 @@ export const Environment = Type.Object({
   DATABASE_URL: optional(text('PostgreSQL; an embedded one under DATA_DIR when unset.')),
   DATABASE_DIRECT_URL: optional(text('PostgreSQL past a transaction pooler, for migrations and LISTEN.')),
   DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
+  MAX_CONNECTIONS: Type.Integer({ default: 10_000, minimum: 1, description: 'Open connections of clients at a time.' }),
   REDIS_URL: optional(text('Redis or Valkey, for limits and cache shared by all instances.')),
   TRUST_PROXY: text('none, fly, or the CIDRs of the proxies whose X-Forwarded-For is believed.', { default: 'none' }),
   CORS_ORIGINS: optional(text('Exact origins that browsers may call the API from.')),
@@ -59,6 +61,7 @@ export const Environment = Type.Object({
       description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
     })
   ),
+  RHONE_WORKERS: text('How many threads serve: 1 to 64, or auto for one per core.', { default: '1' }),
   RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
   RHONE_VERSION: text('The version that replies and metrics name.', { default: packageJson.version }),
   RHONE_URL: optional(text('Command line: the server to speak to; the local one when unset.')),
@@ -81,6 +84,7 @@ export interface Config {
   readonly tls: { readonly certFile: string; readonly keyFile: string } | null
   readonly dataDir: string
   readonly database: { readonly url: string | null; readonly directUrl: string | null; readonly poolMax: number }
+  readonly maxConnections: number
   readonly redisUrl: string | null
   readonly trustProxy: 'none' | 'fly' | readonly string[]
   readonly corsOrigins: readonly string[]
@@ -95,6 +99,7 @@ export interface Config {
   readonly rates: Readonly<Record<RateClass, Rate>>
   /** Seconds. */
   readonly drainGrace: number
+  readonly workers: number
   readonly swaps: Readonly<Record<string, SwapSetting>>
   readonly client: { readonly url: string | null; readonly token: string | null }
 }
@@ -149,6 +154,7 @@ export function loadConfig(variables: Variables): Config {
     baseUrl: attempt('BASE_URL', parseBaseUrl),
     trustProxy: attempt('TRUST_PROXY', parseTrustProxy),
     corsOrigins: attempt('CORS_ORIGINS', parseOrigins),
+    workers: attempt('RHONE_WORKERS', parseWorkers),
     swaps: attempt('RHONE_SWAP', parseSwaps),
     database: attempt('DATABASE_URL', postgresTarget),
     directDatabase: attempt('DATABASE_DIRECT_URL', postgresTarget),
@@ -190,6 +196,7 @@ export function loadConfig(variables: Variables): Config {
       directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
       poolMax: env.DATABASE_POOL_MAX
     },
+    maxConnections: env.MAX_CONNECTIONS,
     redisUrl: env.REDIS_URL ?? null,
     trustProxy: parsed.trustProxy ?? 'none',
     corsOrigins: parsed.corsOrigins ?? [],
@@ -205,6 +212,7 @@ export function loadConfig(variables: Variables): Config {
       user: parsed.user!
     },
     drainGrace: env.DRAIN_GRACE ?? (production ? 5 : 0),
+    workers: parsed.workers!,
     swaps: parsed.swaps ?? {},
     client: { url: env.RHONE_URL ?? null, token: env.RHONE_TOKEN ?? null }
   })
@@ -321,6 +329,19 @@ function parseOrigins(value: string): string[] {
   const inexact = origins.filter(origin => !isExact(origin))
   if (inexact.length === 0) return origins
   throw new Error(`${inexact.join(' and ')}: not an exact origin such as https://app.example.com`)
+}
+
+/** Elsewhere the system gives all connections of a shared port to one socket, or does not share it. */
+const BALANCED_PORTS: readonly NodeJS.Platform[] = ['linux', 'freebsd', 'sunos', 'aix']
+const MAX_WORKERS = 64
+
+function parseWorkers(value: string): number {
+  const isBalanced = BALANCED_PORTS.includes(process.platform)
+  if (value === 'auto') return isBalanced ? Math.min(availableParallelism(), MAX_WORKERS) : 1
+  const workers = /^\d{1,2}$/.test(value) ? Number(value) : 0
+  if (workers < 1 || workers > MAX_WORKERS) throw new Error(`"${value}" is neither auto nor a number from 1 to 64`)
+  if (workers > 1 && !isBalanced) throw new Error(`${process.platform} cannot share a port among threads; it takes 1`)
+  return workers
 }
 
 function parseSwaps(value: string): Record<string, SwapSetting> {

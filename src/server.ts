@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
-import { createLogger, flushLogger } from '../plugins/logging/logger.ts'
-import { buildApp } from './app.ts'
-import { type Config, ConfigError, loadConfig, readEnvironment, readTls } from './config.ts'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
-import { developmentKeyrings } from './keyring.ts'
+import './quick-imports.ts'
+import type { Config } from './config.ts'
+import type { EmbeddedPostgres } from './embedded-postgres/index.ts'
+import type { Service } from './instance.ts'
+
+// Not at the top: static imports would all be loaded before the first of them could make the others quick.
+const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
+const { ConfigError, loadConfig, readEnvironment } = await import('./config.ts')
+const { developmentKeyrings } = await import('./keyring.ts')
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
 const STOP_DEADLINE = 28_000
@@ -15,8 +18,9 @@ const SAME_SIGNAL = 500
 const config = readConfig()
 const logger = createLogger({ level: config.logLevel })
 let postgres: Promise<EmbeddedPostgres> | undefined
-let app: FastifyInstance | undefined
+let service: Service | undefined
 let isStarting = true
+let isListening = false
 let exitCode = 0
 let stoppingSince: number | undefined
 const stopping = new AbortController()
@@ -36,17 +40,29 @@ try {
 async function start(): Promise<void> {
   try {
     const settings = await completeConfig(config)
-    app = await buildApp(settings, {}, logger)
-    await app.ready()
-    stopping.signal.throwIfAborted()
-    await app.listen({ host: settings.host, port: settings.port })
-    app.startup?.completed.then(
-      () => announce(settings, app!),
+    service = settings.workers === 1 ? await oneInstance(settings) : await crewOfWorkers(settings)
+    await service.start(stopping.signal)
+    isListening = true
+    const { completed, port } = service
+    completed.then(
+      () => announce(settings, port),
       error => onFault(error, 'the start has failed')
     )
   } finally {
     isStarting = false
   }
+}
+
+/* Each brings only what it needs: the primary of a crew serves nothing, and has no use for the whole server in memory. */
+
+async function oneInstance(settings: Config): Promise<Service> {
+  const { Instance } = await import('./instance.ts')
+  return new Instance(settings, logger)
+}
+
+async function crewOfWorkers(settings: Config): Promise<Service> {
+  const { Crew } = await import('./workers/crew.ts')
+  return new Crew(settings, logger, error => onFault(error, 'no worker is left'))
 }
 
 /** What only the process edge can add: keys kept on disk, and a database of our own where none is given. */
@@ -60,6 +76,7 @@ async function completeConfig(config: Config): Promise<Config> {
   }
   if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
 
+  const { startEmbeddedPostgres } = await import('./embedded-postgres/index.ts')
   postgres = startEmbeddedPostgres({
     dataDir: join(config.dataDir, 'postgres'),
     log: logger,
@@ -70,9 +87,7 @@ async function completeConfig(config: Config): Promise<Config> {
 }
 
 /** People read this on stderr; stdout carries nothing but JSON lines. */
-function announce(config: Config, app: FastifyInstance): void {
-  const address = app.server.address()
-  const port = typeof address === 'object' && address !== null ? address.port : config.port
+function announce(config: Config, port: number): void {
   const host = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host
   const url = `${config.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
   logger.info({ url, version: config.version, environment: config.environment }, 'ready')
@@ -91,7 +106,7 @@ function announce(config: Config, app: FastifyInstance): void {
 
 function onSignal(signal: NodeJS.Signals): void {
   if (signal === 'SIGHUP' && config.tls !== null) {
-    reloadCertificate(config.tls)
+    service?.reloadCertificate()
   } else if (stoppingSince === undefined) {
     logger.info({ signal }, 'stopping')
     void stop()
@@ -101,21 +116,11 @@ function onSignal(signal: NodeJS.Signals): void {
   }
 }
 
-function reloadCertificate(files: NonNullable<Config['tls']>): void {
-  try {
-    const server = app?.server as unknown as import('node:tls').Server | undefined
-    server?.setSecureContext(readTls(files))
-    logger.info('certificate reloaded')
-  } catch (error) {
-    logger.error({ err: error }, 'the new certificate is not usable, the old one stays')
-  }
-}
-
 /** A fault ends the process in order; one more on the way out is said, and does not cut off what is being finished. */
 function onFault(error: unknown, what: string): void {
   exitCode ||= error instanceof ConfigError ? ConfigError.exitCode : 1
   logger.fatal({ err: error }, what)
-  if (!app?.server.listening || !logger.isLevelEnabled('fatal'))
+  if (!isListening || !logger.isLevelEnabled('fatal'))
     process.stderr.write(`rhone: ${what}: ${error instanceof Error ? error.message : String(error)}\n`)
   if (stoppingSince === undefined) void stop()
 }
@@ -129,17 +134,15 @@ async function stop(): Promise<void> {
     exit(1)
   }, STOP_DEADLINE).unref()
 
-  await attempt('the server did not close cleanly', closeApp)
+  await attempt('the server did not close cleanly', closeService)
   await attempt('the embedded PostgreSQL did not stop cleanly', stopPostgres)
   logger.info('stopped')
   exit(exitCode)
 }
 
 /** While it starts there is no request to finish, and its close would wait for a migration that may take minutes. */
-async function closeApp(): Promise<void> {
-  if (app === undefined || isStarting) return
-  if (app.server.listening) await app.drain?.start()
-  await app.close()
+async function closeService(): Promise<void> {
+  if (!isStarting) await service?.stop()
 }
 
 /** It may still be starting; the abort ends that, and leaves nothing running. */

@@ -4,6 +4,7 @@ import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
 import clientIp from '../plugins/client-ip.ts'
+import connections from '../plugins/connections/index.ts'
 import cors from '../plugins/cors.ts'
 import database from '../plugins/database/index.ts'
 import drain from '../plugins/drain.ts'
@@ -11,6 +12,7 @@ import errors from '../plugins/errors/index.ts'
 import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
+import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
 import { AppError } from '../plugins/lib/errors.ts'
 import { isUnreachable } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
@@ -32,6 +34,7 @@ import { countActiveApps, countActiveTeams } from './domain/gauges.ts'
 import { SecretBox } from './domain/secret-box.ts'
 import { AUTH_CHANNEL, tokenVerifier, touchTokens } from './domain/tokens.ts'
 import { ensureFirstOperator } from './first-operator.ts'
+import type { Ports } from './ports.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
 
@@ -40,13 +43,13 @@ export interface Slot {
   readonly name: string
   readonly plugin: PluginModule
   /** `false`: the plugin is not registered. `app` has what the slots before this one have brought. */
-  readonly options: (config: Config, app: FastifyInstance) => object | false
+  readonly options: (config: Config, app: FastifyInstance, ports: Ports) => object | false
 }
 
 function slot<Options extends object>(
   name: string,
   plugin: FastifyPluginAsync<Options> | FastifyPluginCallback<Options>,
-  options: (config: Config, app: FastifyInstance) => NoInfer<Options> | false
+  options: (config: Config, app: FastifyInstance, ports: Ports) => NoInfer<Options> | false
 ): Slot {
   return { name, plugin, options }
 }
@@ -61,6 +64,7 @@ const PING_TIMEOUT = 2_000
 
 const has = (app: FastifyInstance, decorator: string) => app.hasDecorator(decorator)
 const registryOf = (app: FastifyInstance) => (has(app, 'metrics') ? { registry: app.metrics.registry } : {})
+const poolLineOf = (app: FastifyInstance) => app.postgres?.stats.waiting ?? 0
 
 /**
  * The whole server. Those that have hooks stand outermost first: nothing may fail unformatted or unseen, so errors and
@@ -75,10 +79,11 @@ export const slots: readonly Slot[] = [
   slot('errors', errors, (_config, app) => ({ sink: failure => app.recentErrors?.note(failure) })),
   slot('logging', logging, () => ({})),
   slot('openapi', openapi, ({ version, baseUrl }) => ({ version, baseUrl: baseUrl.origin })),
-  slot('metrics', metrics, ({ metricsToken, production, version }) => ({
+  slot('metrics', metrics, ({ metricsToken, production, version }, _app, { peers }) => ({
     ...(metricsToken !== null && { token: metricsToken }),
     allowLoopback: !production,
-    version
+    version,
+    ...(peers && { peers })
   })),
   slot('database', database, ({ database: { url, directUrl, poolMax } }, app) => {
     if (url === null) return false
@@ -86,6 +91,11 @@ export const slots: readonly Slot[] = [
   }),
   slot('redis', redis, ({ redisUrl }, app) => redisUrl !== null && { ...registryOf(app), url: redisUrl }),
 
+  slot('connections', connections, ({ maxConnections, trustProxy }, app) => ({
+    ...registryOf(app),
+    max: maxConnections,
+    exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)]
+  })),
   slot('client-ip', clientIp, ({ trustProxy }) => ({
     trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy]
   })),
@@ -106,17 +116,15 @@ export const slots: readonly Slot[] = [
     ...registryOf(app),
     ...(has(app, 'db') && { store: postgresMaintenanceStore(app) })
   })),
-  slot('rate-limit', rateLimit, ({ rates }, app) => ({
+  slot('rate-limit', rateLimit, ({ rates }, app, { buckets }) => ({
     ...registryOf(app),
     ...rates,
     by: 'address' as const,
-    shared: has(app, 'redis')
+    shared: has(app, 'redis'),
+    ...(buckets && { buckets })
   })),
   // After the limits by address, so that one client's flood fills no line; before all that asks the database.
-  slot('pressure', pressure, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'postgres') && { backlog: () => backlogOf(app) })
-  })),
+  slot('pressure', pressure, (_config, app) => ({ ...registryOf(app), backlog: () => poolLineOf(app) })),
   slot('health', health, ({ version }, app) => ({ ...registryOf(app), version, ...healthOf(app) })),
 
   slot('cache', cache, (_config, app) => ({
@@ -151,12 +159,6 @@ function stepsOfStart({ database, dataDir }: Config, app: FastifyInstance) {
     operator: () => ensureFirstOperator(app.db, dataDir),
     maintenance: async () => app.maintenance?.refresh()
   }
-}
-
-/** How many wait for a connection to the database for each one there is. */
-function backlogOf(app: FastifyInstance): number {
-  const { inUse, idle, waiting } = app.postgres.stats
-  return waiting / Math.max(1, inUse + idle)
 }
 
 function platformReadings(app: FastifyInstance) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { ConfigError, loadConfig, type Variables } from '../src/config.ts'
@@ -53,6 +53,7 @@ test('every problem is reported at once, by the name of its variable', () => {
     ENCRYPTION_KEYS: 'k1:c2hvcnQ=',
     DATABASE_URL: 'mysql://localhost/rhone',
     REDIS_URL: 'localhost',
+    RHONE_WORKERS: '65',
     RHONE_SWAP: 'cors',
     TLS_CERT_FILE: '/somewhere'
   }
@@ -147,6 +148,14 @@ test('.env is read in development, and one that cannot be read is a problem of t
   await rm(join(path, '.env'))
   await mkdir(join(path, '.env'))
   assert.match(read('development'), /^ConfigError \.env: cannot be read/)
+})
+
+test('workers are a number from 1 to 64, or as many as there are cores', { skip: process.platform !== 'linux' }, () => {
+  assert.equal(loadConfig({}).workers, 1)
+  assert.equal(loadConfig({ RHONE_WORKERS: '64' }).workers, 64)
+  assert.equal(loadConfig({ RHONE_WORKERS: 'auto' }).workers, availableParallelism())
+  for (const wrong of ['0', '1.5', '-1', 'all', '065'])
+    assert.match(problemsOf({ RHONE_WORKERS: wrong }).join(), /^RHONE_WORKERS: /, wrong)
 })
 
 test('a problem never repeats the secret that it is about', () => {

@@ -4,6 +4,7 @@ import type { FastifyInstance, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import errorsPlugin from '../plugins/errors/index.ts'
 import { buildApp } from '../src/app.ts'
+import { validatorCompiler } from '../src/validation.ts'
 import { testConfig } from './support/app.ts'
 
 const SLO_CLASSES = ['health', 'list', 'detail', 'write', 'search', 'stream']
@@ -65,6 +66,15 @@ test('every route says who may call it, how often, how fast, and what goes in an
     routes.flatMap(route => faults(route).map(fault => `${route.method} ${route.url} ${fault}`)),
     []
   )
+})
+
+test('the schemas of every request can be compiled, which happens when they are first needed', async t => {
+  const compile = validatorCompiler()
+  for (const { schema, url, method } of await routesOf(t))
+    for (const httpPart of ['params', 'querystring', 'headers', 'body'] as const) {
+      const part = schema?.[httpPart]
+      if (part) compile({ schema: part, url, method: String(method), httpPart })({})
+    }
 })
 
 test('operation ids are unique', async t => {

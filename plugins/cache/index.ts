@@ -2,10 +2,10 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { counter } from '../lib/metrics.ts'
+import { counter, tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { CacheBus } from './bus.ts'
-import { type CacheSettings, LocalCache } from './local-cache.ts'
+import { type CacheEvents, type CacheSettings, LocalCache } from './local-cache.ts'
 
 export { postgresCacheBus } from './bus-postgres.ts'
 export type { CacheBus, CacheSettings }
@@ -55,7 +55,7 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
   const defaults = parseOptions('rhone-cache', CacheOptions, input, ['registry', 'bus'])
   const { registry, bus } = input
   const caches = new Map<string, LocalCache<unknown>>()
-  const requests = counter(registry, {
+  const requests = tallies(registry, {
     name: 'rhone_cache_requests_total',
     help: 'Look-ups by outcome: hit, miss, stale (the load failed, an older value was given), error (it failed).',
     labelNames: ['cache', 'outcome']
@@ -66,13 +66,19 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     labelNames: ['cache']
   })
 
+  /** Counts the look-ups of one cache. */
+  function lookups(name: string): CacheEvents['onLookup'] {
+    const hits = requests(name, 'hit')
+    return outcome => (outcome === 'hit' ? hits : requests(name, outcome)).add()
+  }
+
   function open<T>(name: string, settings: Partial<CacheSettings>): LocalCache<T> {
     const known = caches.get(name)
     if (known !== undefined) return known as LocalCache<T>
     const fresh = new LocalCache<T>(
       { staleIfError: 0, keepMissing: false, ...defaults, ...settings },
       {
-        onLookup: outcome => requests.inc({ cache: name, outcome }),
+        onLookup: lookups(name),
         onEvict: () => evictions.inc({ cache: name })
       }
     )

@@ -4,12 +4,9 @@ import type * as schema from '../../drizzle/schema.ts'
 import { AppError } from '../lib/errors.ts'
 import type { Conversions, Runner, TransactionRunner } from './connection.ts'
 import type { Pool } from './pool.ts'
+import { isRead, kindOf, type QueryKind } from './statement-kind.ts'
 
 export type Db = PostgresJsDatabase<typeof schema>
-
-/** The kinds of statement that are told apart in metrics. A transaction is also counted as a whole. */
-export const QUERY_KINDS = ['select', 'insert', 'update', 'delete', 'transaction', 'other'] as const
-export type QueryKind = (typeof QUERY_KINDS)[number]
 
 export type Observe = (kind: QueryKind, seconds: number) => void
 
@@ -28,7 +25,10 @@ export function createDb(
   const client = {
     options: conversions,
     unsafe: (text: string, parameters: unknown[]) =>
-      new PendingQuery(asArrays => pool.run(connection => run(connection, text, parameters, asArrays))),
+      new PendingQuery(asArrays => {
+        const work = (connection: Runner) => run(connection, text, parameters, asArrays)
+        return isRead(text) ? pool.read(work) : pool.run(work)
+      }),
     begin: (body: Body) =>
       pool.run(connection =>
         observed('transaction', () => connection.transaction(async transaction => body(within(transaction))))
@@ -96,10 +96,4 @@ function surfaceAppErrors(session: Db['_']['session']): void {
       })
     return prepared as never
   }
-}
-
-function kindOf(text: string): QueryKind {
-  const [verb = ''] = text.match(/[a-z]+/i) ?? []
-  const kind = verb.toLowerCase() as QueryKind
-  return QUERY_KINDS.includes(kind) && kind !== 'transaction' ? kind : 'other'
 }

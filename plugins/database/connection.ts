@@ -1,6 +1,6 @@
-import type { Sql, TransactionSql } from 'postgres'
 import type { PostgresTarget } from '../lib/postgres.ts'
 import { ask, connectionClosed, openSession, type Session } from '../lib/postgres-session.ts'
+import { Transaction } from './transaction.ts'
 
 export interface ConnectionSettings {
   target: PostgresTarget
@@ -32,22 +32,27 @@ export interface TransactionRunner extends Runner {
 
 /** How much later than the server's own time limit its answer may come before the server is taken for gone. */
 const ANSWER_GRACE = 1_000
-/** Statements of one transaction that may be under way at once. */
+/** Statements that may be under way at once; more wait in the driver. */
 const PIPELINE = 16
+
+type Reject = (reason: Error) => void
 
 /** One connection of the pool, from its opening to its end. */
 export class Connection implements Runner {
   /** When it was last given back, by `performance.now()`. */
   usedAt = performance.now()
+  /** Operations that it is lent to. */
+  holders = 0
   readonly openedAt = this.usedAt
   /** Its part of the longest life, so that connections opened together do not end together. */
   readonly lifeShare = 0.8 + 0.2 * Math.random()
   readonly #session: Session
-  readonly #preparation: { prepare: boolean; simple?: boolean }
+  readonly #preparation: { prepare: boolean }
   readonly #silence: NodeJS.Timeout | undefined
-  #underWay = 0
+  /** What is told when the connection is lost: the driver forgets what was sent between the error of a socket and its end. */
+  readonly #underWay = new Set<Reject>()
+  #onLost: Reject | undefined
   #closed = false
-  #onLost: ((reason: Error) => void) | undefined
 
   private constructor(settings: ConnectionSettings, onClose: (connection: Connection) => void) {
     this.#session = openSession(settings.target, {
@@ -60,6 +65,7 @@ export class Connection implements Runner {
         this.#closed = true
         clearTimeout(this.#silence)
         this.#onLost?.(connectionClosed())
+        for (const reject of this.#underWay) reject(connectionClosed())
         onClose(this)
       }
     })
@@ -67,7 +73,9 @@ export class Connection implements Runner {
     Object.assign(options.parsers, settings.conversions.parsers)
     Object.assign(options.serializers, settings.conversions.serializers)
     // Unprepared, a statement with parameters takes two round trips; without any, it takes one either way.
-    this.#preparation = settings.prepare ? { prepare: true, simple: false } : { prepare: false }
+    this.#preparation = settings.prepare
+      ? ({ prepare: true, simple: false } as { prepare: boolean })
+      : { prepare: false }
     this.#silence = this.#watchForSilence(settings.statementTimeout)
   }
 
@@ -81,31 +89,34 @@ export class Connection implements Runner {
     return this.#closed || this.#session.destroyed
   }
 
-  async query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
-    this.#expectAnswer()
-    try {
-      return await new Promise((resolve, reject) => {
-        // The driver forgets what was sent between the error of a socket and its end.
-        this.#onLost = reject
-        this.#send(this.#session.sql, text, parameters, asArrays).then(resolve, reject)
-      })
-    } finally {
-      this.#underWay--
-      this.#onLost = undefined
-    }
+  /** Statements that are sent without waiting for each other's results run in that order. */
+  query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
+    if (this.closed) return Promise.reject(connectionClosed())
+    this.#silence?.refresh()
+    return new Promise((resolve, reject) => {
+      const underWay = this.#underWay
+      underWay.add(reject)
+      const query = this.#session.sql.unsafe(text, parameters as never[], this.#preparation)
+      ;(asArrays ? query.values() : query).then(
+        rows => {
+          underWay.delete(reject)
+          resolve(rows)
+        },
+        error => {
+          underWay.delete(reject)
+          reject(error)
+        }
+      )
+    })
   }
 
-  /**
-   * Rejects as soon as the connection is lost, wherever `body` is then. What `body` does after that comes to nothing:
-   * the driver would send it, and its COMMIT, to a socket that is not there, which ends the process.
-   */
+  /** Rejects as soon as the connection is lost, wherever `body` is then. What `body` does after that comes to nothing. */
   async transaction<T>(body: (transaction: TransactionRunner) => Promise<T>): Promise<T> {
     const lost = Promise.withResolvers<never>()
     lost.promise.catch(() => {})
     this.#onLost = lost.reject
     try {
-      const { sql } = this.#session
-      return await Promise.race([this.#bracket(sql.begin.bind(sql), body, lost.promise), lost.promise])
+      return await Promise.race([new Transaction(this).run(body), lost.promise])
     } finally {
       this.#onLost = undefined
     }
@@ -116,70 +127,16 @@ export class Connection implements Runner {
     return this.#session.sql.end({ timeout: timeoutSeconds })
   }
 
-  #within(scope: TransactionSql, lost: Promise<never>): TransactionRunner {
-    return {
-      query: async (text, parameters, asArrays) => {
-        if (this.closed) throw connectionClosed()
-        this.#expectAnswer()
-        try {
-          return await Promise.race([this.#send(scope, text, parameters, asArrays), lost])
-        } finally {
-          this.#underWay--
-        }
-      },
-      savepoint: async body => {
-        if (this.closed) throw connectionClosed()
-        return Promise.race([this.#bracket(scope.savepoint.bind(scope), body, lost), lost])
-      }
-    }
-  }
-
-  /** Runs `body` between the statements that open and close a transaction or a savepoint. */
-  async #bracket<T>(
-    open: (body: (scope: TransactionSql) => Promise<T>) => Promise<unknown>,
-    body: (transaction: TransactionRunner) => Promise<T>,
-    lost: Promise<never>
-  ): Promise<T> {
-    this.#expectAnswer()
-    try {
-      return (await open(scope => {
-        this.#underWay--
-        return this.#whileOpen(body(this.#within(scope, lost)))
-      })) as T
-    } finally {
-      this.#underWay--
-    }
-  }
-
-  #send(sql: Sql | TransactionSql, text: string, parameters: unknown[], asArrays: boolean): PromiseLike<unknown> {
-    const query = sql.unsafe(text, parameters as never[], this.#preparation as { prepare: boolean })
-    return asArrays ? query.values() : query
-  }
-
-  /** Settles as `work` does, but never once the connection is lost. What closes the bracket is sent then. */
-  #whileOpen<T>(work: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const andThen =
-        <V>(settle: (value: V) => void) =>
-        (value: V) => {
-          if (this.closed) return
-          this.#expectAnswer()
-          settle(value)
-        }
-      work.then(andThen(resolve), andThen(reject))
-    })
-  }
-
-  #expectAnswer(): void {
-    this.#underWay++
-    this.#silence?.refresh()
+  /** For a connection of which it is not known what state it is in. */
+  destroy(): void {
+    this.#session.destroy()
   }
 
   /** A peer that vanished without a word leaves a statement waiting for ever. */
   #watchForSilence(statementTimeout: number): NodeJS.Timeout | undefined {
     if (statementTimeout === 0) return undefined
     return setTimeout(() => {
-      if (this.#underWay > 0) this.#session.destroy()
+      if (this.#underWay.size > 0) this.#session.destroy()
     }, statementTimeout + ANSWER_GRACE).unref()
   }
 }

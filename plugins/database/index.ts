@@ -67,6 +67,12 @@ export const DatabaseOptions = Type.Object(
       exclusiveMinimum: 0,
       description: 'Seconds after which a connection is replaced, the last fifth of them at random.'
     }),
+    pipeline: Type.Integer({
+      default: 8,
+      minimum: 1,
+      maximum: 16,
+      description: 'Reads that may be sent over one connection together; 1 gives each a connection of its own.'
+    }),
     applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
   },
   { additionalProperties: false }
@@ -135,6 +141,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     maxQueue: options.maxQueue,
     idleTimeout: options.idleTimeout,
     maxLifetime: options.maxLifetime,
+    pipeline: options.pipeline,
     connection: {
       target,
       applicationName,

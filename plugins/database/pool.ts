@@ -9,6 +9,8 @@ export interface PoolSettings {
   /** Milliseconds that an operation waits for a connection, be it one in use or one being opened. */
   queueTimeout: number
   maxQueue: number
+  /** Reads that may be sent over a connection without waiting for each other's results. */
+  pipeline: number
   /** Seconds. */
   idleTimeout: number
   maxLifetime: number
@@ -27,13 +29,27 @@ export interface PoolStats {
   waiting: number
 }
 
+/** A read that waits for this long behind others, in milliseconds, is run on another connection, too. */
+const RESCUE_AFTER = 50
 /** After a failed attempt to connect, as long is no other one made, and what would need one fails at once. */
 const RETRY_PAUSE = 50
 const MAX_REAP_INTERVAL = 10_000
 
+/** A connection that takes reads together in this turn of the event loop. */
+interface Batch {
+  readonly connection: Connection
+  reads: number
+  /** Of those that have reads before them. */
+  readonly rescues: Set<() => Promise<void>>
+}
+
 /**
  * Lends connections. Waiting is bounded in time and in number; who waits longest is served first. The connection that was
  * used last is lent first, so that those which are not needed grow old and are closed.
+ *
+ * Reads that come in the same turn of the event loop share a connection, up to a number: they are written and answered
+ * together, for a fraction of the system calls. The price is that one may stand behind a slow one; after a moment it is
+ * run elsewhere as well, and the first result counts.
  */
 export class Pool {
   readonly #settings: PoolSettings
@@ -43,6 +59,7 @@ export class Pool {
   readonly #reaper: NodeJS.Timeout
   #connectionSettings: ConnectionSettings
   #opening = 0
+  #batch: Batch | undefined
   #failure: { reason: unknown; until: number } | undefined
   #ending = false
 
@@ -60,14 +77,57 @@ export class Pool {
 
   /** Runs `work` on a connection of its own; what goes wrong is an error that a client may see, or the driver's own. */
   async run<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-    const connection = this.#take() ?? (await this.#wait())
+    return this.#use(this.#take() ?? (await this.#wait()), work)
+  }
+
+  /** The same for a statement that changes nothing, on a connection that other reads may be using. */
+  async read<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    if (this.#settings.pipeline === 1) return this.run(work)
+    const batch = this.#batch ?? this.#openBatch()
+    if (batch === undefined) return this.#use(await this.#wait(true), work)
+    if (++batch.reads === this.#settings.pipeline) this.#batch = undefined
+    batch.connection.holders++
+    const result = this.#use(batch.connection, work)
+    return batch.reads === 1 ? result : this.#orElsewhere(result, work, batch)
+  }
+
+  async #use<T>(connection: Connection, work: (connection: Connection) => Promise<T>): Promise<T> {
     try {
       return await work(connection)
     } catch (error) {
       throw asAppError(error) ?? error
     } finally {
-      this.#giveBack(connection)
+      if (--connection.holders === 0) this.#giveBack(connection)
     }
+  }
+
+  /** Those who wait go first: while there are any, no connection is shared beyond their turn. */
+  #openBatch(): Batch | undefined {
+    const connection = this.#line.length === 0 ? this.#take() : undefined
+    if (connection === undefined) return undefined
+    connection.holders--
+    const batch = { connection, reads: 0, rescues: new Set<() => Promise<void>>() }
+    this.#batch = batch
+    setImmediate(() => {
+      if (this.#batch === batch) this.#batch = undefined
+    })
+    return batch
+  }
+
+  /** The result of a read, or of the same one on another connection, if it has to wait for those before it. */
+  #orElsewhere<T>(result: Promise<T>, work: (connection: Connection) => Promise<T>, { rescues }: Batch): Promise<T> {
+    return new Promise((resolve, reject) => {
+      let isSettled = false
+      const again = async (connection: Connection) => (isSettled ? result : work(connection))
+      const rescue = () => this.run(again).then(resolve, reject)
+
+      if (rescues.size === 0) setTimeout(runAll, RESCUE_AFTER, rescues).unref()
+      rescues.add(rescue)
+      result.then(resolve, reject).finally(() => {
+        isSettled = true
+        rescues.delete(rescue)
+      })
+    })
   }
 
   /** Waits a while for the operations under way, then closes everything. */
@@ -81,14 +141,15 @@ export class Pool {
   #take(): Connection | undefined {
     let connection = this.#idle.pop()
     while (connection?.closed) connection = this.#idle.pop()
+    if (connection !== undefined) connection.holders = 1
     return connection
   }
 
-  #wait(): Promise<Connection> {
+  #wait(shares = false): Promise<Connection> {
     const refusal = this.#refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
 
-    const waiting = this.#line.join(this.#settings.queueTimeout, busy)
+    const waiting = this.#line.join(this.#settings.queueTimeout, busy, shares)
     this.#grow()
     return waiting
   }
@@ -128,14 +189,20 @@ export class Pool {
   }
 
   #giveBack(connection: Connection): void {
+    if (this.#batch?.connection === connection) this.#batch = undefined
     connection.usedAt = performance.now()
     if (connection.closed) this.#forget(connection)
     else if (this.#isOld(connection)) this.#retire(connection)
     else this.#lend(connection)
   }
 
+  /** To the first in line, or to as many of the first as can share it; to nobody where nobody waits. */
   #lend(connection: Connection): void {
-    if (!this.#line.serve(connection)) this.#idle.push(connection)
+    connection.holders = 0
+    const most = this.#line.firstShares ? this.#settings.pipeline : 1
+    do if (this.#line.serve(connection)) connection.holders++
+    while (this.#line.firstShares && connection.holders < most)
+    if (connection.holders === 0) this.#idle.push(connection)
   }
 
   async #connect(): Promise<Connection> {
@@ -184,3 +251,7 @@ export class Pool {
 const busy = () => errors.unavailable(1, 'The database is busy')
 const stopping = () => errors.unavailable(1, 'The server is stopping')
 const unreachable = (reason: unknown) => errors.unavailable(1, 'The database cannot be reached', reason)
+
+function runAll(rescues: ReadonlySet<() => Promise<void>>): void {
+  for (const rescue of rescues) void rescue()
+}

@@ -1,4 +1,6 @@
 interface Waiter<T> {
+  /** Whether others may have the same thing at the same time. */
+  shares: boolean
   resolve(value: T): void
   reject(reason: unknown): void
   deadline: NodeJS.Timeout
@@ -12,14 +14,20 @@ export class WaitingLine<T> {
     return this.#waiters.size
   }
 
+  /** Whether the first in line takes nothing that it could not share. */
+  get firstShares(): boolean {
+    const [first] = this.#waiters
+    return first?.shares === true
+  }
+
   /** @param onTimeout makes the error of one who has waited too long */
-  join(timeoutMs: number, onTimeout: () => Error): Promise<T> {
+  join(timeoutMs: number, onTimeout: () => Error, shares = false): Promise<T> {
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => {
         this.#waiters.delete(waiter)
         reject(onTimeout())
       }, timeoutMs)
-      const waiter = { resolve, reject, deadline }
+      const waiter = { shares, resolve, reject, deadline }
       this.#waiters.add(waiter)
     })
   }

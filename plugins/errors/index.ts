@@ -4,7 +4,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { onRefusal } from '../lib/entry.ts'
 import { AppError, type ErrorCode, errors } from '../lib/errors.ts'
-import { type Tally, tally } from '../lib/metrics.ts'
+import { type Tally, tallies } from '../lib/metrics.ts'
 import { negotiate } from '../lib/negotiate.ts'
 import { pageNonce } from '../lib/notice-page.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
@@ -56,7 +56,7 @@ const ENTITY_HEADERS = ['etag', 'last-modified', 'expires', 'content-encoding', 
 const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsDeps>> = async (app, input) => {
   const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sink'])
   const { sink } = input
-  let replies: Tally
+  let replies: (code: ErrorCode) => Tally
   const routes = routeTable(app)
 
   useRouteConfig(app)
@@ -64,7 +64,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
 
   app.addHook('onReady', done => {
     const registry = input.registry ?? (app.hasDecorator('metrics') ? app.metrics.registry : undefined)
-    replies = tally(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', label: 'code' })
+    replies = tallies(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', labelNames: ['code'] })
     done()
   })
 
@@ -78,13 +78,13 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
 
   onRefusal(app, (error, request, reply) => {
     if (!(error instanceof AppError) || !answerFlood(error, request, reply)) return false
-    replies.add(error.code)
+    replies(error.code).add()
     return true
   })
 
   app.setErrorHandler((thrown, request, reply) => {
     const error = toAppError(thrown, request)
-    replies.add(error.code)
+    replies(error.code).add()
     if (error.isFailure) report(error, request)
 
     if (reply.raw.headersSent) reply.hijack().raw.destroy()

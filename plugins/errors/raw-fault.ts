@@ -128,6 +128,7 @@ function closeGently(socket: Socket): void {
 
 /** What Node's HTTP server says about a connection whose bytes never became a request. */
 function ofConnection(error: Error & { code?: string }): AppError {
+  if (error instanceof AppError) return error
   switch (error.code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return new AppError('BAD_REQUEST', {

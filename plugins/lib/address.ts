@@ -10,6 +10,12 @@ export interface ClientIp {
 /** A peer without an address: it came over a Unix socket, or has already gone. Valid text that no real peer can have. */
 const UNKNOWN: ClientIp = Object.freeze({ address: '0.0.0.0', bucket: '0.0.0.0' })
 
+/** This machine. */
+export const LOOPBACK: readonly string[] = ['127.0.0.0/8', '::1/128']
+
+/** RFC 1918 and unique local addresses, 6PN among them. Not loopback: fly-proxy never comes from there. */
+const PRIVATE_NETWORKS: readonly string[] = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']
+
 const kPeer = Symbol('rhone.peer')
 
 /** Reads one IP address, with or without a zone; undefined for any other text. */
@@ -38,6 +44,12 @@ export function parseHop(text: string): ClientIp | undefined {
   const bracketed = /^\[([^\]]*)\](?::\d{1,5})?$/.exec(hop)
   if (bracketed) return isIP(bracketed[1]!) === 6 ? parseAddress(bracketed[1]!) : undefined
   return parseAddress(hop.replace(/^([\d.]+):\d{1,5}$/, '$1'))
+}
+
+/** Where the proxies are whose word about their clients is taken. */
+export function proxyNetworks(trustProxy: 'none' | 'fly' | readonly string[]): readonly string[] {
+  if (trustProxy === 'none') return []
+  return trustProxy === 'fly' ? PRIVATE_NETWORKS : trustProxy
 }
 
 /** @throws Error that quotes the entry which is not an address or a CIDR */

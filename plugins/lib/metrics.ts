@@ -42,35 +42,59 @@ export function histogram<T extends string = never>(
   return existing(registry, config.name, Histogram<T>) ?? new Histogram<T>({ ...config, registers: [registry] })
 }
 
-/** Counts by one label with a closed set of values. */
+/** What is counted under one combination of label values. */
 export interface Tally {
-  add(value: string): void
+  add(): void
 }
 
 /**
- * A counter for what may happen with every request of a flood: it counts in plain numbers, which the metric learns of when
+ * A counter for what happens with every request, if need be: it counts in plain numbers, of which the metric learns when
  * it is scraped.
  *
- * @param known values that are shown before they are counted
+ * @returns finds or makes the count for the values of the labels, in the order of `labelNames`
  */
-export function tally(
+export function tallies(
   registry: Registry | undefined,
-  config: { name: string; help: string; label: string; known?: readonly string[] }
-): Tally {
-  const { name, help, label, known = [] } = config
-  const counts = new Map<string, number>(known.map(value => [value, 0]))
+  { name, help, labelNames }: { name: string; help: string; labelNames: readonly string[] }
+): (...values: string[]) => Tally {
+  const counts = new Map<string, Count>()
   counter<string>(registry, {
     name,
     help,
-    labelNames: [label],
+    labelNames: [...labelNames],
     collect() {
-      for (const [value, count] of counts) {
-        this.inc({ [label]: value }, count)
-        counts.set(value, 0)
-      }
+      for (const count of counts.values()) this.inc(count.labels, count.take())
     }
   })
-  return { add: value => counts.set(value, (counts.get(value) ?? 0) + 1) }
+  return (...values) => {
+    const key = values.join('\n')
+    let count = counts.get(key)
+    if (count === undefined) {
+      count = new Count(Object.fromEntries(labelNames.map((label, index) => [label, values[index]!])))
+      counts.set(key, count)
+    }
+    return count
+  }
+}
+
+class Count implements Tally {
+  readonly labels: Record<string, string>
+  #added = 0
+
+  constructor(labels: Record<string, string>) {
+    this.labels = labels
+  }
+
+  add(): void {
+    this.#added++
+  }
+
+  /** What was added since the last call. */
+  take(): number {
+    const added = this.#added
+    this.#added = 0
+    return added
+  }
 }
 
 /** Whether each of the services that Rhone leans on can be reached. */
@@ -78,7 +102,8 @@ export function dependencyUp(registry: Registry | undefined): GaugeMetric<'servi
   return gauge(registry, {
     name: 'rhone_dependency_up',
     help: 'Whether a service this server depends on was reachable when last used: 1 or 0.',
-    labelNames: ['service']
+    labelNames: ['service'],
+    aggregator: 'min'
   })
 }
 

@@ -12,7 +12,7 @@ const FLUSH_RETRY_MS = 5
 const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EINTR', 'ENOSPC'])
 
 export interface LogDestination {
-  /** Takes a line and returns at once. A line that finds no room is dropped and counted. */
+  /** Takes a line, or several, and returns at once. A line that finds no room is dropped and counted. */
   write(line: string): void
   /**
    * Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most;
@@ -72,7 +72,7 @@ export function openLogDestination({
       if (isBroken) return
       if (timer === undefined && isOpen) start()
       if (gathered.length + line.length > CHUNK_BYTES && !makeRoom(line)) {
-        dropped++
+        dropped += Math.max(1, line.split('\n').length - 1)
         return
       }
       gathered += line

@@ -66,7 +66,11 @@ declare module 'fastify' {
 const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, MaintenanceDeps>> = async (app, input) => {
   const options = parseOptions('rhone-maintenance', MaintenanceOptions, input, ['store', 'authorize', 'registry'])
   const store = input.store ?? memoryMaintenanceStore()
-  const closed = gauge(input.registry, { name: 'rhone_maintenance', help: 'Whether the platform is closed: 1 or 0.' })
+  const closed = gauge(input.registry, {
+    name: 'rhone_maintenance',
+    help: 'Whether the platform is closed: 1 or 0.',
+    aggregator: 'max'
+  })
   const refused = counter(input.registry, {
     name: 'rhone_maintenance_refused_total',
     help: 'Requests turned away by maintenance; planned, so they count against no objective.'

@@ -12,6 +12,7 @@ import { routeConfig } from '../lib/route-config.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 import { traffic } from '../lib/traffic.ts'
 import { HttpSeries, type RouteSeries } from './http-series.ts'
+import { type MetricsPeers, scrapeAll } from './peers.ts'
 
 export const MetricsOptions = Type.Object(
   {
@@ -40,6 +41,13 @@ export const MetricsOptions = Type.Object(
   { additionalProperties: false }
 )
 export type MetricsOptions = Static<typeof MetricsOptions>
+
+export interface MetricsDeps {
+  /** Other apps that are one instance with this one: a scrape of any of them answers for all. */
+  peers?: MetricsPeers
+}
+
+export type { MetricsPeers }
 
 export interface Metrics {
   /** This app's own; nothing goes to the process-wide registry. */
@@ -72,11 +80,12 @@ const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequir
  * Counts and times every request, refused and aborted ones too, and answers scrapes. Register it before whatever may
  * refuse requests.
  */
-const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (app, input) => {
+const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps>> = async (app, input) => {
   const { token, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(
     'rhone-metrics',
     MetricsOptions,
-    input
+    input,
+    ['peers']
   )
   if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
     throw new Error('rhone-metrics: option "buckets": must be ascending')
@@ -99,7 +108,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
     http.count(seriesOf(request), request.method, status, elapsed / 1000)
   })
 
-  const scrape = singleFlight(scrapeTtl, () => registry.metrics())
+  const scrape = singleFlight(scrapeTtl, input.peers ? scrapeAll(registry, input.peers) : () => registry.metrics())
   app.get(
     '/metrics',
     {

@@ -43,14 +43,15 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
   const options = parseOptions('rhone-openapi', OpenapiOptions, input)
   await app.register(swagger, swaggerOptions(options))
 
-  const json = asset('application/json; charset=utf-8', '')
-  const page = asset('text/html; charset=utf-8', '')
-  const style = asset('text/css; charset=utf-8', docsStyle)
+  const json = asset('application/json; charset=utf-8')
+  const page = asset('text/html; charset=utf-8')
+  const style = asset('text/css; charset=utf-8')
+  style.fill(() => docsStyle)
 
   app.addHook('onReady', done => {
     const document = app.swagger() as unknown as OpenApiDocument
-    json.fill(JSON.stringify(document))
-    page.fill(docsPage(document))
+    json.fill(() => JSON.stringify(document))
+    page.fill(() => docsPage(document))
     done()
   })
 
@@ -72,24 +73,27 @@ function describe(operationId: string, summary: string, contentType: string): Fa
   return { operationId, summary, tags: ['documentation'], response: { 200: { description: summary, content } } }
 }
 
-/** Bytes that are made once and sent as they are, to each client only when they have changed. */
-function asset(contentType: string, initial: string): { fill(text: string): void; handler: RouteHandlerMethod } {
-  let body = Buffer.alloc(0)
-  let etag = ''
-  fill(initial)
+/** Bytes that are made when they are first asked for, and sent to each client only when they have changed. */
+function asset(contentType: string): { fill(make: () => string): void; handler: RouteHandlerMethod } {
+  let make = () => ''
+  let made: { body: Buffer; etag: string } | undefined
   return {
-    fill,
+    fill(newMake) {
+      make = newMake
+      made = undefined
+    },
     handler: (request, reply) => {
+      made ??= withTag(Buffer.from(make()))
+      const { body, etag } = made
       reply.header('etag', etag).header('cache-control', 'public, no-cache')
       if (request.headers['if-none-match']?.includes(etag)) reply.code(304).send()
       else reply.type(contentType).send(body)
     }
   }
+}
 
-  function fill(text: string): void {
-    body = Buffer.from(text)
-    etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
-  }
+function withTag(body: Buffer): { body: Buffer; etag: string } {
+  return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"` }
 }
 
 function swaggerOptions({ title, version, description, baseUrl }: OpenapiOptions): FastifyDynamicSwaggerOptions {

@@ -21,10 +21,7 @@ export interface PressureDeps {
   registry?: Registry
   sensor?: PressureSensor
   limiter?: ConcurrencyLimiter
-  /**
-   * What stands in line for that which most requests need, a pool of connections for example, for each one that it
-   * serves at once. As long as it is above 1, the concurrency does not rise.
-   */
+  /** How many wait for what most requests need, a pool of connections for example: the fewer are let in, the more do. */
   backlog?: () => number
 }
 

@@ -22,7 +22,7 @@ export interface GradientSettings {
   initial: number
   /** How many times its usual latency a request may take before there are too many. */
   tolerance: number
-  /** What waits in front of that which requests lean on, for each one it can serve at once. */
+  /** How many wait in front of what most requests need. */
   backlog: () => number
 }
 
@@ -41,8 +41,6 @@ const LESSON_TIME = 300
 /** The weight of one request in what is usual, and the most times the usual that it may count for. */
 const WEIGHT = 0.1
 const OUTLIER = 4
-/** A line longer than that in front of a dependency means that too many are sent there, and will soon be refused there. */
-const LONG_LINE = 0.5
 
 /**
  * Compares what requests take among many with what the same routes take among few, and moves the limit by the ratio: the
@@ -114,7 +112,8 @@ export class GradientLimiter implements ConcurrencyLimiter {
     const { min, max, tolerance, backlog } = this.#settings
     const gradient = Math.max(STEEPEST, Math.min(1, tolerance / slowness))
     const headroom = Math.sqrt(this.#limit)
-    const wanted = this.#limit * gradient + (backlog() > LONG_LINE ? -headroom : headroom)
+    // A line there means that too many are sent there, and that it will soon refuse them.
+    const wanted = this.#limit * gradient + (backlog() > min / 2 ? -headroom : headroom)
     // A limit that is not reached has not been put to the test.
     if (wanted > this.#limit && this.#busiest < this.#limit / 2) return this.#limit
     return Math.max(min, Math.min(max, this.#limit + (wanted - this.#limit) * STEP))

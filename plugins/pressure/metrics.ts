@@ -48,6 +48,7 @@ export class PressureMetrics {
     gauge(registry, {
       name: 'rhone_pressure_level',
       help: 'What is refused: 0 nothing, 1 bulk, 2 normal requests too, 3 all but probes.',
+      aggregator: 'max',
       collect() {
         this.set(meter.level)
       }

@@ -4,14 +4,15 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastif
 import fp from 'fastify-plugin'
 import { peerOf } from '../lib/address.ts'
 import { onEntry } from '../lib/entry.ts'
-import { tally } from '../lib/metrics.ts'
+import { tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { createLimiter, RATE_CLASSES, type RateClass, type RateLimiter } from './limiter.ts'
+import { createLimiter, type RateClass, type RateLimiter } from './limiter.ts'
 import { driveByStock } from './stock.ts'
-import type { RateLimitStore } from './store.ts'
+import type { LocalStore, RateLimitStore } from './store.ts'
 import { MemoryStore } from './store-memory.ts'
 import { type RedisScripts, RedisStore } from './store-redis.ts'
+import { type SharedBuckets, SharedStore } from './store-shared.ts'
 import { TieredStore } from './store-tiered.ts'
 
 const rate = (ratePerSecond: number, burst: number, description: string) =>
@@ -59,6 +60,8 @@ export interface RateLimitDeps {
   registry?: Registry
   /** Counts elsewhere than in memory or Redis. */
   store?: RateLimitStore
+  /** Memory to count in together with other threads, instead of memory of its own; `maxKeys` was decided with it. */
+  buckets?: SharedBuckets
   /** The client to count with, instead of `app.redis`; given, `shared` is true. */
   redis?: RedisScripts
   /** Who is asking, once that is known; by default `request.principal.userId`. */
@@ -68,6 +71,7 @@ export interface RateLimitDeps {
 export type { Verdict } from './gcra.ts'
 export type { RateLimiter } from './limiter.ts'
 export { parseRate, type Rate } from './rate.ts'
+export { createSharedBuckets, releaseSharedBuckets, type SharedBuckets } from './store-shared.ts'
 export type { RateLimitStore, RedisScripts }
 
 declare module 'fastify' {
@@ -81,7 +85,7 @@ declare module 'fastify' {
   }
 }
 
-const DEPS = ['registry', 'store', 'redis', 'principal'] as const
+const DEPS = ['registry', 'store', 'buckets', 'redis', 'principal'] as const
 
 const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLimitDeps>> = async (app, input) => {
   const options = parseOptions('rhone-rate-limit', RateLimitOptions, input, DEPS)
@@ -105,23 +109,22 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
 }
 
 async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps) {
-  const memory = new MemoryStore(options.maxKeys)
+  const memory = deps.buckets ? new SharedStore(deps.buckets) : new MemoryStore(options.maxKeys)
   const remote = remoteStore(app, options, deps, memory)
   return createLimiter({
     rates: options,
     memory,
     createCheck: remote && (await driveByStock(app, remote)),
-    refusals: tally(deps.registry, {
+    refusals: tallies(deps.registry, {
       name: 'rhone_rate_limited_total',
       help: 'Requests refused by a rate limit.',
-      label: 'class',
-      known: RATE_CLASSES
+      labelNames: ['class']
     })
   })
 }
 
 /** What counts instead of the memory, if anything does. `app.redis` comes later than this plugin, but before requests. */
-function remoteStore(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps, memory: MemoryStore) {
+function remoteStore(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps, memory: LocalStore) {
   const { store, redis } = deps
   if (store !== undefined) return () => store
   if (!options.shared && redis === undefined) return undefined

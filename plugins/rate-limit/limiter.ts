@@ -7,7 +7,7 @@ import { type LimitFields, limitFields } from './fields.ts'
 import { type Quota, quotaOf, type Verdict } from './gcra.ts'
 import type { Rate } from './rate.ts'
 import type { Check, CreateCheck } from './stock.ts'
-import type { MemoryStore } from './store-memory.ts'
+import type { LocalStore } from './store.ts'
 
 export const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', 'user'] as const
 export type RateClass = (typeof RATE_CLASSES)[number]
@@ -28,10 +28,10 @@ export interface RateLimiter {
 
 export interface LimiterSettings {
   readonly rates: Readonly<Record<RateClass, Rate>>
-  readonly memory: MemoryStore
+  readonly memory: LocalStore
   /** Given when requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
-  readonly refusals: Tally
+  readonly refusals: (rateClass: RateClass) => Tally
 }
 
 /** All that is known of a class at boot. */
@@ -40,15 +40,16 @@ interface ClassEntry {
   readonly quota: Quota
   readonly fields: (verdict: Verdict) => LimitFields
   readonly refusal: (retryAfter: number) => AppError
+  readonly refused: Tally
 }
 
 export function createLimiter({ rates, memory, createCheck, refusals }: LimiterSettings): RateLimiter {
-  const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass]))
+  const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass], refusals(rateClass)))
 
   function settle(entry: ClassEntry, verdict: Verdict, reply: FastifyReply): AppError | undefined {
     writeFields(reply, entry.fields(verdict))
     if (verdict.allowed) return undefined
-    refusals.add(entry.rateClass)
+    entry.refused.add()
     return entry.refusal(verdict.retryAfter)
   }
 
@@ -76,13 +77,14 @@ export function createLimiter({ rates, memory, createCheck, refusals }: LimiterS
   }
 }
 
-function classEntry(rateClass: RateClass, rate: Rate): ClassEntry {
+function classEntry(rateClass: RateClass, rate: Rate, refused: Tally): ClassEntry {
   const quota = quotaOf(rate)
   return {
     rateClass,
     quota,
     fields: limitFields(rateClass, quota),
-    refusal: latestRefusal()
+    refusal: latestRefusal(),
+    refused
   }
 }
 

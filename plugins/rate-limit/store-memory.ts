@@ -1,5 +1,5 @@
 import { hasToken, type Quota, type Verdict, verdict } from './gcra.ts'
-import type { RateLimitStore } from './store.ts'
+import type { LocalStore } from './store.ts'
 
 /** Milliseconds that never go back, whatever happens to the wall clock. */
 export type Clock = () => number
@@ -16,7 +16,7 @@ const OVERFLOW = 0
  * Where none is found, new keys share one bucket per class, so that a flood of addresses slows down other newcomers
  * rather than growing the table or resetting a throttled one.
  */
-export class MemoryStore implements RateLimitStore {
+export class MemoryStore implements LocalStore {
   readonly #tables = new Map<string, BucketTable>()
   readonly #maxKeys: number
   readonly now: Clock
@@ -37,7 +37,6 @@ export class MemoryStore implements RateLimitStore {
     return verdict(true, debt + quota.interval, quota)
   }
 
-  /** The refusal that `take` would give, or undefined; nothing is counted. */
   refusal(rateClass: string, key: string, quota: Quota): Verdict | undefined {
     const table = this.#table(rateClass)
     const slot = table.find(key)
@@ -46,13 +45,6 @@ export class MemoryStore implements RateLimitStore {
     return hasToken(debt, quota) ? undefined : verdict(false, debt, quota)
   }
 
-  /**
-   * Takes over what another store knows: that at `at` this bucket had a debt of `debt`, or more.
-   *
-   * @param taken the part of it that was added for a request of this process, which counts here whatever the other store
-   * makes of it: that may have lost its memory, or its clock may have been set
-   * @returns the debt at `at` by what both know
-   */
   learn(rateClass: string, key: string, debt: number, at: number, taken = 0): number {
     const table = this.#table(rateClass)
     const slot = table.find(key) ?? table.claim(key, this.now())

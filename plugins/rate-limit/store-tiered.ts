@@ -1,7 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { type Quota, quotaOf, type Verdict, verdict } from './gcra.ts'
-import type { RateLimitStore } from './store.ts'
-import type { MemoryStore } from './store-memory.ts'
+import type { LocalStore, RateLimitStore } from './store.ts'
 import type { RedisStore } from './store-redis.ts'
 
 /** Milliseconds between two attempts to reach a Redis that has failed. */
@@ -11,7 +10,7 @@ const PROBE_QUOTA = quotaOf({ ratePerSecond: 1000, burst: 1000 })
 
 export interface TieredSettings {
   readonly shared: RedisStore
-  readonly local: MemoryStore
+  readonly local: LocalStore
   /** Milliseconds that a request waits for Redis at most. */
   readonly timeout: number
   readonly log: FastifyBaseLogger
@@ -30,7 +29,7 @@ export interface TieredSettings {
  */
 export class TieredStore implements RateLimitStore {
   readonly #shared: RedisStore
-  readonly #local: MemoryStore
+  readonly #local: LocalStore
   readonly #timeout: number
   readonly #log: FastifyBaseLogger
   #probing: NodeJS.Timeout | undefined

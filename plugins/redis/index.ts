@@ -2,7 +2,7 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { Cluster, type RedisOptions as DriverOptions, Redis } from 'ioredis'
+import type { Cluster, RedisOptions as DriverOptions, Redis } from 'ioredis'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { type RedisTarget, redisTarget } from './target.ts'
@@ -57,7 +57,9 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
   const options = parseOptions('rhone-redis', RedisOptions, input, ['registry'])
   if (options.url === '') throw new Error('rhone-redis: option "url" is required: the URL of a Redis')
 
-  const client = createClient(redisTarget(options.url), options)
+  const target = redisTarget(options.url)
+  const driver = await import('ioredis') // only now: servers without Redis start without it
+  const client = createClient(driver, target, options)
   const up = dependencyUp(input.registry)
   let isUp: boolean | undefined
   let reason: Error | undefined
@@ -87,7 +89,11 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
   })
 }
 
-function createClient(target: RedisTarget, options: RedisOptions): RedisClient {
+function createClient(
+  { Redis, Cluster }: Pick<typeof import('ioredis'), 'Redis' | 'Cluster'>,
+  target: RedisTarget,
+  options: RedisOptions
+): RedisClient {
   const common: DriverOptions = {
     commandTimeout: options.commandTimeout,
     connectTimeout: options.connectTimeout,

@@ -1,13 +1,20 @@
 import type { FastifyInstance } from 'fastify'
 
+interface Settings {
+  /** Milliseconds that a value is good for. */
+  ttl: number
+  /** Values held at most. */
+  max: number
+}
+
 /** The same look-up, from the cache where there is one. */
 export function cached<Value>(
   app: FastifyInstance,
   name: string,
-  ttl: number,
-  load: () => Promise<Value>
-): () => Promise<Value> {
+  settings: Settings,
+  load: (key: string) => Promise<Value>
+): (key: string) => Promise<Value> {
   if (!app.hasDecorator('cache')) return load
-  const cache = app.cache.of<Value>(name, { ttl, max: 1 })
-  return () => cache.get('all', load)
+  const cache = app.cache.of<Value>(name, settings)
+  return key => cache.get(key, () => load(key))
 }

@@ -23,6 +23,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
     directUrl: withoutSecrets(directUrl),
     poolMax
   }),
+  maxConnections: plain,
   redisUrl: withoutSecrets,
   trustProxy: value => (typeof value === 'string' ? value : value.join(',')),
   corsOrigins: origins => origins.join(','),
@@ -36,6 +37,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   rates: rates =>
     Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),
   drainGrace: plain,
+  workers: plain,
   swaps: swaps => Object.fromEntries(Object.entries(swaps).map(([name, swap]) => [name, swap || 'off'])),
   client: ({ url, token }) => ({ url: withoutSecrets(url), token: hidden(token) })
 }

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import postgres from 'postgres'
 import { identify } from '../../src/embedded-postgres/processes.ts'
+import { keepAsking, type Outcome } from '../support/clients.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually, launchServer, startServer } from '../support/process.ts'
 
@@ -21,34 +21,6 @@ async function server(t: TestContext, env: Record<string, string> = {}) {
     RATE_LIMIT_GENERAL: '100000/s:100000',
     ...env
   })
-}
-
-interface Outcome {
-  readonly statuses: number[]
-  /** Requests lost on a connection that had served others. A new one may still be refused or, from the backlog, reset. */
-  readonly cutOff: string[]
-}
-
-/** Sends one request after the other over kept connections, until the server takes no new ones. */
-async function keepAsking(port: number, outcomes: Outcome[]): Promise<void> {
-  const clients = outcomes.map(async outcome => {
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-    for (;;) {
-      const answer = await new Promise<number | { code: string | undefined; reused: boolean }>(done => {
-        const sent = request({ port, path: '/api/v1/ping', agent }, reply => {
-          reply.resume().on('end', () => done(reply.statusCode!))
-        })
-        sent.on('error', (error: NodeJS.ErrnoException) => done({ code: error.code, reused: sent.reusedSocket })).end()
-      })
-      if (typeof answer === 'number') outcome.statuses.push(answer)
-      else {
-        agent.destroy()
-        if (answer.reused) outcome.cutOff.push(String(answer.code))
-        return
-      }
-    }
-  })
-  await Promise.all(clients)
 }
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const)

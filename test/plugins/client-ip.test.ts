@@ -1,16 +1,12 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type Agent, get, Agent as HttpAgent, type IncomingHttpHeaders } from 'node:http'
-import { type AddressInfo, connect, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import clientIp, { type ClientIpOptions } from '../../plugins/client-ip.ts'
 import { type ClientIp, parseAddress } from '../../plugins/lib/address.ts'
+import { haproxy } from '../support/haproxy.ts'
 
 async function server(t: TestContext, options: Partial<ClientIpOptions> = {}): Promise<FastifyInstance> {
   const app: FastifyInstance = Fastify()
@@ -174,7 +170,7 @@ test('on a real socket the address is parsed once for all requests of the connec
 
 test('behind haproxy, what the client claims changes nothing', async t => {
   const app = await server(t, { trustProxy: ['127.0.0.1'] })
-  const port = await haproxy(t, await listen(app))
+  const port = await haproxy(t, [`127.0.0.1:${await listen(app)} source 127.0.0.1`])
   if (port === undefined) return
 
   for (const claim of [undefined, '6.6.6.6', '127.0.0.1', '6.6.6.6, 127.0.0.1', 'garbage', ', ,']) {
@@ -200,63 +196,4 @@ async function fetchFrom({ port, ...options }: Call): Promise<ClientIp> {
   const [reply] = await once(request, 'response')
   const chunks = await reply.toArray()
   return JSON.parse(Buffer.concat(chunks).toString())
-}
-
-/** A proxy that appends to X-Forwarded-For; or undefined, the test being skipped. */
-async function haproxy(t: TestContext, backend: number): Promise<number | undefined> {
-  const port = await freePort()
-  const directory = await mkdtemp(join(tmpdir(), 'rhone-haproxy-'))
-  t.after(() => rm(directory, { recursive: true }))
-  const file = join(directory, 'haproxy.cfg')
-  await writeFile(
-    file,
-    `defaults
-  mode http
-  option forwardfor
-  timeout connect 5s
-  timeout client 5s
-  timeout server 5s
-listen proxy
-  bind 127.0.0.1:${port}
-  server app 127.0.0.1:${backend} source 127.0.0.1
-`
-  )
-  const child = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore' })
-  const started = await once(child, 'spawn').then(
-    () => true,
-    () => false
-  )
-  if (!started) {
-    t.skip('haproxy is not installed')
-    return undefined
-  }
-  t.after(async () => {
-    const exited = once(child, 'exit')
-    child.kill()
-    await exited
-  })
-  await accepting(port)
-  return port
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  return port
-}
-
-async function accepting(port: number): Promise<void> {
-  for (let attempt = 0; attempt < 250; attempt++) {
-    const socket = connect(port, '127.0.0.1')
-    try {
-      await once(socket, 'connect')
-      socket.destroy()
-      return
-    } catch {
-      await delay(20)
-    }
-  }
-  throw new Error(`nothing listens on port ${port}`)
 }

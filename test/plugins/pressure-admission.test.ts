@@ -181,11 +181,10 @@ function serverOf(costs: Partial<Costs> = {}, given?: ConcurrencyLimiter, limits
     given ??
     new GradientLimiter({
       ...{ min: 8, max: 1_000, initial: 32, tolerance: 2, ...limits },
-      backlog: () => server.waitingForConnection / connections
+      backlog: () => server.waitingForConnection
     })
-  const { connections = 10 } = costs
   const server: SimulatedServer = new SimulatedServer(
-    { arrival: 0.015, work: 0.2, refusal: 0.02, query: exponential(0.4), connections, ...costs },
+    { arrival: 0.015, work: 0.2, refusal: 0.02, query: exponential(0.4), connections: 10, ...costs },
     { limiter, shares, maxWait: 240, maxWaiting: 1_000, refusalDelay: 35 }
   )
   return { server, limiter }

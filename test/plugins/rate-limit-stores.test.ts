@@ -9,6 +9,7 @@ import { parseRate } from '../../plugins/rate-limit/rate.ts'
 import type { RateLimitStore } from '../../plugins/rate-limit/store.ts'
 import { MemoryStore } from '../../plugins/rate-limit/store-memory.ts'
 import { RedisStore } from '../../plugins/rate-limit/store-redis.ts'
+import { createSharedBuckets, SharedStore } from '../../plugins/rate-limit/store-shared.ts'
 import { TieredStore } from '../../plugins/rate-limit/store-tiered.ts'
 import { redisServer } from '../support/redis.ts'
 
@@ -25,6 +26,16 @@ const inMemory: Setup = async () => {
   let now = 12_345.678
   return {
     store: new MemoryStore(100, () => now),
+    pass: async milliseconds => {
+      now += milliseconds
+    }
+  }
+}
+
+const inSharedMemory: Setup = async () => {
+  let now = 12_345.678
+  return {
+    store: new SharedStore(createSharedBuckets(100), () => now),
     pass: async milliseconds => {
       now += milliseconds
     }
@@ -53,7 +64,8 @@ const inBoth = async (t: TestContext): Promise<(Subject & { redis: Redis }) | un
   }
 }
 
-for (const [name, setup] of Object.entries({ memory: inMemory, Redis: inRedis, 'Redis over memory': inBoth })) {
+const setups = { memory: inMemory, 'shared memory': inSharedMemory, Redis: inRedis, 'Redis over memory': inBoth }
+for (const [name, setup] of Object.entries(setups)) {
   const withStore = (sentence: string, body: (subject: Subject) => Promise<void>) =>
     test(`${name}: ${sentence}`, async t => {
       const subject = await setup(t)

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
+import type { Scope } from './database.ts'
 
 export interface RedisServer {
   url: string
@@ -24,7 +25,7 @@ export async function redisServer(t: TestContext, settings: readonly string[] = 
 
 /** @param port lets a test bring back the server that it has stopped */
 export async function startRedis(
-  t: TestContext,
+  t: Scope,
   port: number,
   settings: readonly string[] = []
 ): Promise<RedisServer | undefined> {

@@ -1,0 +1,152 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
+import { startHaproxy } from '../test/support/haproxy.ts'
+import { freePort, startRedis } from '../test/support/redis.ts'
+
+export interface Contestant {
+  readonly name: string
+  readonly comparedWith?: Contestant
+  readonly url: string
+  /** How many workers or instances it has. */
+  readonly units: number
+  /** CPU seconds that each thread of its servers has used so far. */
+  threads(): Map<string, number>
+  /** Puts its servers on these cores, a list as `taskset` takes it. */
+  moveTo(cores: string): void
+}
+
+export interface Stage {
+  readonly contestants: readonly Contestant[]
+  close(): Promise<void>
+}
+
+interface Server {
+  readonly url: string
+  readonly child: ChildProcess
+}
+
+const ROOT = join(import.meta.dirname, '..')
+const UNLIMITED = '1000000/s:1000000'
+/** Clock ticks per second in /proc. */
+const TICKS = 100
+
+/** One and two workers; and, where the machine has haproxy and Redis, one and two instances. */
+export async function openStage(): Promise<Stage> {
+  const endings: (() => unknown)[] = []
+  const scope = { after: (end: () => unknown) => void endings.unshift(end) }
+  const close = async () => {
+    for (const end of endings) await end()
+  }
+  try {
+    const env = await environment(scope)
+    const contestants = [...(await workers(scope, env)), ...(await instances(scope, env))]
+    return { contestants, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+type Scope = { after(end: () => unknown): void }
+type Environment = Record<string, string>
+
+async function environment(scope: Scope): Promise<Environment> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'rhone-scaling-'))
+  scope.after(() => rm(dataDir, { recursive: true, force: true }))
+  const log = { info() {}, warn: console.error, error: console.error }
+  const postgres = await startEmbeddedPostgres({ dataDir: join(dataDir, 'postgres'), log })
+  scope.after(() => postgres.stop())
+  return { DATABASE_URL: postgres.url, DATA_DIR: dataDir, PORT: '0', RATE_LIMIT_GENERAL: UNLIMITED }
+}
+
+async function workers(scope: Scope, env: Environment): Promise<Contestant[]> {
+  const [one, two] = [await start(scope, env), await start(scope, { ...env, RHONE_WORKERS: '2' })]
+  const single = contestant('1 worker', 1, one.url, [one])
+  return [single, contestant('2 workers', 2, two.url, [two], single)]
+}
+
+async function instances(scope: Scope, env: Environment): Promise<Contestant[]> {
+  const redis = await startRedis(scope, await freePort())
+  if (redis === undefined) {
+    console.log('redis-server is not installed: no instances')
+    return []
+  }
+  const shared = {
+    ...env,
+    REDIS_URL: redis.url,
+    TRUST_PROXY: '127.0.0.1/32',
+    // On a crowded machine the limiter would turn from Redis to its own memory, and the cheaper way would be measured.
+    RHONE_SWAP: 'rate-limit=./test/fixtures/swaps/patient-limiter.ts'
+  }
+  const servers = [await start(scope, shared), await start(scope, shared), await start(scope, shared)]
+  const [alone, both] = await Promise.all([proxied(scope, servers.slice(0, 1)), proxied(scope, servers.slice(1))])
+  if (alone === undefined || both === undefined) {
+    console.log('haproxy is not installed: no instances')
+    return []
+  }
+  const single = contestant('1 instance', 1, alone, servers.slice(0, 1))
+  return [single, contestant('2 instances', 2, both, servers.slice(1), single)]
+}
+
+function contestant(
+  name: string,
+  units: number,
+  url: string,
+  servers: readonly Server[],
+  comparedWith?: Contestant
+): Contestant {
+  return {
+    name,
+    ...(comparedWith && { comparedWith }),
+    url,
+    units,
+    threads: () => threadsOf(servers),
+    moveTo(cores) {
+      for (const { child } of servers)
+        execFileSync('taskset', ['-a', '-p', '-c', cores, String(child.pid)], { stdio: 'ignore' })
+    }
+  }
+}
+
+async function proxied(scope: Scope, servers: readonly Server[]): Promise<string | undefined> {
+  const addresses = servers.map(({ url }) => new URL(url).host)
+  const port = await startHaproxy(scope, addresses, ['balance roundrobin'])
+  return port === undefined ? undefined : `http://127.0.0.1:${port}`
+}
+
+async function start(scope: Scope, env: Environment): Promise<Server> {
+  const child = spawn(process.execPath, ['src/server.ts'], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'ignore', 'pipe']
+  })
+  scope.after(async () => {
+    if (child.exitCode !== null) return
+    child.kill('SIGTERM')
+    await once(child, 'exit')
+  })
+  let stderr = ''
+  for await (const chunk of child.stderr.iterator({ destroyOnReturn: false })) {
+    stderr += chunk
+    const url = /ready at (http:\S+)/.exec(stderr)?.[1]
+    if (url === undefined) continue
+    child.stderr.resume()
+    return { url, child }
+  }
+  throw new Error(`a server ended before it was ready:\n${stderr}`)
+}
+
+function threadsOf(servers: readonly Server[]): Map<string, number> {
+  const used = new Map<string, number>()
+  for (const { child } of servers)
+    for (const thread of readdirSync(`/proc/${child.pid}/task`)) {
+      const fields = readFileSync(`/proc/${child.pid}/task/${thread}/stat`, 'utf8').split(') ')[1]!.split(' ')
+      used.set(thread, (Number(fields[11]) + Number(fields[12])) / TICKS)
+    }
+  return used
+}

@@ -1,0 +1,166 @@
+import type { Server } from 'node:http'
+import type { BlockList, Socket } from 'node:net'
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { isWithin, LOOPBACK, parseNetworks, peerOf } from '../lib/address.ts'
+import { gauge } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Connection } from './connection.ts'
+import { Crowd } from './crowd.ts'
+import { type HttpSocket, STATES, type State } from './http-socket.ts'
+import { boundPipelining } from './pipeline.ts'
+import { countRefusals, type Reason } from './refusals.ts'
+
+export const ConnectionsOptions = Type.Object(
+  {
+    max: Type.Integer({
+      default: 10_000,
+      minimum: 1,
+      description:
+        'Connections at a time. When there are as many, one that serves no request is closed for each new one; where ' +
+        'there is none, the new one is refused.'
+    }),
+    maxPerAddress: Type.Integer({
+      default: 2_000,
+      minimum: 1,
+      description: 'Of them from one address, or one /64 of IPv6; the same is done when there are as many.'
+    }),
+    exempt: Type.Array(Type.String(), {
+      default: [...LOOPBACK],
+      description: 'Networks whose addresses may have any number: your proxies, and this machine.'
+    }),
+    pipelining: Type.Integer({
+      default: 64,
+      minimum: 0,
+      description: 'Requests of one connection that may wait behind the one being served.'
+    }),
+    readTimeout: Type.Integer({
+      default: 20_000,
+      minimum: 1,
+      description: 'Milliseconds over which it is measured whether a client reads what it is sent.'
+    }),
+    minReadRate: Type.Integer({
+      default: 1_024,
+      minimum: 1,
+      description: 'Bytes per second that a client must take of a reply that waits for it.'
+    }),
+    tailTimeout: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      description: 'Milliseconds for the rest of a request to arrive that has been answered without it.'
+    }),
+    sweepInterval: Type.Integer({
+      default: 1_000,
+      minimum: 10,
+      description: 'Milliseconds between two looks at all connections.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type ConnectionsOptions = Static<typeof ConnectionsOptions>
+
+export interface ConnectionsDeps {
+  registry?: Registry
+}
+
+/**
+ * Bounds what clients can make the server hold: connections in all and by address, requests sent ahead, replies that
+ * nobody reads, bodies that nobody waits for. All of it is done once per connection, or by a look at all of them from
+ * time to time; requests pay for nothing.
+ *
+ * Slow heads and bodies are bounded by Node itself: see `headersTimeout` and `requestTimeout` of its HTTP servers.
+ */
+const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, ConnectionsDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-connections', ConnectionsOptions, input, ['registry'])
+  const exempt = networks(options.exempt)
+  const server: Server = app.server
+  const crowd = new Crowd()
+  const refusals = countRefusals(input.registry)
+  gaugeStates(input.registry, crowd)
+
+  server.on('connection', (socket: Socket) => {
+    if (admit(socket)) converse(socket)
+  })
+  server.on('secureConnection', converse)
+  server.prependListener('clientError', closeSilent)
+
+  const patience = { ...options, readBytes: (options.minReadRate * options.readTimeout) / 1000 }
+  const timer = setInterval(sweep, options.sweepInterval).unref()
+  app.addHook('onClose', async () => clearInterval(timer))
+
+  function admit(socket: Socket): boolean {
+    const peer = peerOf(socket)
+    const address = isWithin(exempt, peer) ? undefined : peer.bucket
+    const refusal = refusalOf(address)
+    if (refusal === undefined) crowd.add(socket, address)
+    else {
+      refusals.count(refusal)
+      socket.destroy()
+    }
+    return refusal === undefined
+  }
+
+  /** Why there is no place for one more; undefined when there is one, if only by the going of another. */
+  function refusalOf(address: string | undefined): Reason | undefined {
+    if (address !== undefined) {
+      const neighbours = crowd.of(address)
+      if (neighbours.size >= options.maxPerAddress && !makeRoom(neighbours)) return 'address'
+    }
+    return crowd.size >= options.max && !makeRoom() ? 'full' : undefined
+  }
+
+  function makeRoom(among?: Set<Connection>): boolean {
+    const made = crowd.makeRoom(among)
+    if (made) refusals.count('displaced')
+    return made
+  }
+
+  function converse(socket: HttpSocket): void {
+    const connection = crowd.find(socket)
+    if (connection !== undefined) connection.http = socket
+    boundPipelining(server, socket, options.pipelining, () => refusals.count('pipelining'))
+  }
+
+  /** Browsers open connections ahead of need, and floods are made of such: there is no request to answer. */
+  function closeSilent(error: Error & { code?: string }, socket: Socket): void {
+    if (error.code !== 'ERR_HTTP_REQUEST_TIMEOUT' || socket.bytesRead > 0) return
+    refusals.count('silent')
+    socket.destroy()
+  }
+
+  function sweep(): void {
+    const now = performance.now()
+    for (const connection of crowd) {
+      const fault = connection.fault(now, patience)
+      if (fault === undefined) continue
+      refusals.count(fault)
+      connection.close()
+    }
+    refusals.report(app.log, now)
+  }
+}
+
+function networks(entries: readonly string[]): BlockList {
+  try {
+    return parseNetworks(entries)
+  } catch (error) {
+    throw new Error(`rhone-connections: option "exempt": ${(error as Error).message}`, { cause: error })
+  }
+}
+
+function gaugeStates(registry: Registry | undefined, crowd: Crowd): void {
+  const metric = gauge(registry, {
+    name: 'rhone_connections',
+    help: 'Open connections: never answered yet, busy with a request, or kept for the next one.',
+    labelNames: ['state'],
+    collect() {
+      const counts: Record<State, number> = { new: 0, busy: 0, idle: 0 }
+      for (const connection of crowd) counts[connection.state]++
+      for (const state of STATES) metric.set({ state }, counts[state])
+    }
+  })
+}
+
+export default fp(connections, { name: 'rhone-connections', fastify: '5.x' })

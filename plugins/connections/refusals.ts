@@ -1,0 +1,40 @@
+import type { Registry } from '@platformatic/prom-client'
+import type { FastifyBaseLogger } from 'fastify'
+import { counter } from '../lib/metrics.ts'
+
+export const REASONS = ['full', 'address', 'displaced', 'silent', 'pipelining', 'slow_reader', 'late_body'] as const
+export type Reason = (typeof REASONS)[number]
+
+/** Milliseconds between two log lines: what is refused comes in floods. */
+const REPORT_EVERY = 10_000
+
+export interface Refusals {
+  count(reason: Reason): void
+  /** Logs what has been counted since the last report, when that is long enough ago. */
+  report(log: FastifyBaseLogger, now: number): void
+}
+
+export function countRefusals(registry: Registry | undefined): Refusals {
+  const metric = counter(registry, {
+    name: 'rhone_connections_refused_total',
+    help: 'Connections that were refused, or closed on a client that would have kept them.',
+    labelNames: ['reason']
+  })
+  const counters = Object.fromEntries(REASONS.map(reason => [reason, metric.labels({ reason })]))
+  for (const reason of REASONS) counters[reason]!.inc(0)
+
+  let since: Partial<Record<Reason, number>> = {}
+  let reportedAt = -Infinity
+  return {
+    count(reason) {
+      counters[reason]!.inc()
+      since[reason] = (since[reason] ?? 0) + 1
+    },
+    report(log, now) {
+      if (now - reportedAt < REPORT_EVERY || Object.keys(since).length === 0) return
+      log.warn({ connections: since }, 'connections were refused or closed')
+      since = {}
+      reportedAt = now
+    }
+  }
+}

@@ -1,0 +1,23 @@
+/** The kinds of statement that are told apart in metrics. A transaction is also counted as a whole. */
+export const QUERY_KINDS = ['select', 'insert', 'update', 'delete', 'transaction', 'other'] as const
+export type QueryKind = (typeof QUERY_KINDS)[number]
+
+const KIND_OF_VERB: ReadonlyMap<string, QueryKind> = new Map([
+  ['select', 'select'],
+  ['insert', 'insert'],
+  ['update', 'update'],
+  ['delete', 'delete']
+])
+
+export function kindOf(text: string): QueryKind {
+  const [verb = ''] = text.match(/[a-z]+/i) ?? []
+  return KIND_OF_VERB.get(verb.toLowerCase()) ?? 'other'
+}
+
+/**
+ * Whether a statement surely changes nothing and takes no lock, so that it may run once more or in vain: a selection of
+ * columns, which is how query builders write it. One that calls a function first may do anything.
+ */
+export const isRead = (text: string): boolean => text.startsWith('select "') && !LOCKING.test(text)
+
+const LOCKING = / for (?:no key )?(?:update|share|key share)/

@@ -1,0 +1,64 @@
+import type { Connection, TransactionRunner } from './connection.ts'
+import { isRead } from './statement-kind.ts'
+
+/** A transaction on a connection that nobody else uses meanwhile. */
+export class Transaction implements TransactionRunner {
+  readonly #connection: Connection
+  #beginning: Promise<unknown> | undefined
+  #savepoints = 0
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  async run<T>(body: (transaction: TransactionRunner) => Promise<T>): Promise<T> {
+    try {
+      const result = await body(this)
+      await this.#commit()
+      return result
+    } catch (error) {
+      await this.#rollBack()
+      throw error
+    }
+  }
+
+  /** BEGIN goes with the first statement, if that changes nothing: should BEGIN fail, a change would not be taken back. */
+  query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
+    if (this.#beginning !== undefined) return this.#after(this.#beginning, text, parameters, asArrays)
+    this.#beginning = this.#connection.query('begin', [], false)
+    this.#beginning.catch(() => {})
+    if (!isRead(text)) return this.#after(this.#beginning, text, parameters, asArrays)
+    const first = this.#connection.query(text, parameters, asArrays)
+    first.catch(() => {})
+    return this.#beginning.then(() => first)
+  }
+
+  async savepoint<T>(body: (inner: TransactionRunner) => Promise<T>): Promise<T> {
+    const name = `s${++this.#savepoints}`
+    await this.query(`savepoint ${name}`, [], false)
+    try {
+      return await body(this)
+    } catch (error) {
+      await this.query(`rollback to ${name}`, [], false)
+      throw error
+    }
+  }
+
+  async #after(beginning: Promise<unknown>, text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
+    await beginning
+    return this.#connection.query(text, parameters, asArrays)
+  }
+
+  async #commit(): Promise<void> {
+    if (this.#beginning === undefined) return
+    await this.#beginning
+    const { command } = (await this.#connection.query('commit', [], false)) as { command?: string }
+    // PostgreSQL answers COMMIT like this after a statement has failed, whoever caught its error.
+    if (command === 'ROLLBACK') throw new Error('the transaction was rolled back, because a statement in it had failed')
+  }
+
+  async #rollBack(): Promise<void> {
+    if (this.#beginning === undefined || this.#connection.closed) return
+    await this.#connection.query('rollback', [], false).catch(() => this.#connection.destroy())
+  }
+}

@@ -1,0 +1,167 @@
+import { randomFillSync } from 'node:crypto'
+import { threadId } from 'node:worker_threads'
+import { hasToken, type Quota, type Verdict, verdict } from './gcra.ts'
+import { KeyedHash } from './keyed-hash.ts'
+import { RATE_CLASSES } from './limiter.ts'
+import type { LocalStore } from './store.ts'
+import type { Clock } from './store-memory.ts'
+
+/** The memory that all threads of a process count in. */
+export type SharedBuckets = SharedArrayBuffer
+
+/** Buckets of one set that belong to a key; one more is shared by newcomers while all of these are in use. */
+const WAYS = 8
+const OVERFLOW = WAYS
+const PLACES = WAYS + 1
+/** A set holds this many keys when the table holds as many as it should; with eight ways few sets then run over. */
+const KEYS_PER_SET = 4
+
+const HEADER_BYTES = 16
+/** Per place the instant at which the bucket is full again, 8 bytes, and the 64 bits that stand for its key. */
+const SET_BYTES = PLACES * (8 + 8) + 4
+
+const FREE = 0
+/** A set is held for less than a microsecond, unless the system stops its holder meanwhile. */
+const SPINS = 200
+const PAUSE_MS = 0.1
+
+/** @param maxKeys how many buckets each class should have room for; memory is taken as they come into use */
+export function createSharedBuckets(maxKeys = 100_000): SharedBuckets {
+  const sets = 2 ** Math.max(1, Math.ceil(Math.log2(maxKeys / KEYS_PER_SET)))
+  const buckets = new SharedArrayBuffer(HEADER_BYTES + RATE_CLASSES.length * sets * SET_BYTES)
+  randomFillSync(new Uint8Array(buckets, 0, 8))
+  return buckets
+}
+
+/** Gives back what a thread held when it was ended from outside. */
+export function releaseSharedBuckets(buckets: SharedBuckets, thread: number): void {
+  for (const table of tablesIn(buckets).values())
+    for (let set = 0; set < table.locks.length; set++) Atomics.compareExchange(table.locks, set, thread + 1, FREE)
+}
+
+/**
+ * Buckets that all threads of a process share, so that a limit is one limit whichever of them a connection has come to.
+ * Keys are not kept but 64 bits that stand for them; places are found in a set of eight. As in `MemoryStore`, only a full
+ * bucket gives way: while all of its set are in use, a newcomer shares one with the other newcomers to that set.
+ */
+export class SharedStore implements LocalStore {
+  readonly #tables: ReadonlyMap<string, SharedTable>
+  readonly #hash: KeyedHash
+  readonly now: Clock
+
+  constructor(buckets: SharedBuckets, now: Clock = machineTime) {
+    const [key0, key1] = new Int32Array(buckets, 0, 2)
+    this.#tables = tablesIn(buckets)
+    this.#hash = new KeyedHash(key0!, key1!)
+    this.now = now
+  }
+
+  take(rateClass: string, key: string, quota: Quota): Verdict {
+    const table = this.#table(rateClass)
+    const { high, low } = this.#hashOf(key)
+    const set = table.lock(low)
+    const now = this.now()
+    const place = table.find(set, high, low) ?? table.claim(set, high, low, now)
+    const debt = Math.max(0, table.fullAt[place]! - now)
+    const allowed = hasToken(debt, quota)
+    if (allowed) table.fullAt[place] = now + debt + quota.interval
+    table.unlock(set)
+    return verdict(allowed, allowed ? debt + quota.interval : debt, quota)
+  }
+
+  refusal(rateClass: string, key: string, quota: Quota): Verdict | undefined {
+    const table = this.#table(rateClass)
+    const { high, low } = this.#hashOf(key)
+    const set = table.lock(low)
+    const place = table.find(set, high, low)
+    const debt = place === undefined ? 0 : Math.max(0, table.fullAt[place]! - this.now())
+    table.unlock(set)
+    return hasToken(debt, quota) ? undefined : verdict(false, debt, quota)
+  }
+
+  learn(rateClass: string, key: string, debt: number, at: number, taken = 0): number {
+    const table = this.#table(rateClass)
+    const { high, low } = this.#hashOf(key)
+    const set = table.lock(low)
+    const place = table.find(set, high, low) ?? table.claim(set, high, low, this.now())
+    const known = isOverflow(place) ? debt : Math.max(Math.max(0, table.fullAt[place]! - at) + taken, debt)
+    if (!isOverflow(place)) table.fullAt[place] = at + known
+    table.unlock(set)
+    return known
+  }
+
+  #table(rateClass: string): SharedTable {
+    const table = this.#tables.get(rateClass)
+    if (table === undefined) throw new Error(`there are no shared buckets for the class "${rateClass}"`)
+    return table
+  }
+
+  #hashOf(key: string): KeyedHash {
+    this.#hash.update(key)
+    return this.#hash
+  }
+}
+
+/** One class: places in sets, and for each set a lock that names the thread that holds it. */
+class SharedTable {
+  readonly fullAt: Float64Array
+  readonly locks: Int32Array
+  readonly #tags: Int32Array
+
+  constructor(buckets: SharedBuckets, offset: number, sets: number) {
+    this.fullAt = new Float64Array(buckets, offset, sets * PLACES)
+    this.#tags = new Int32Array(buckets, offset + sets * PLACES * 8, sets * PLACES * 2)
+    this.locks = new Int32Array(buckets, offset + sets * PLACES * 16, sets)
+  }
+
+  /** @returns the set that a key belongs to, which is the caller's until it unlocks it */
+  lock(low: number): number {
+    const set = low & (this.locks.length - 1)
+    for (let tries = 1; ; tries++) {
+      const holder = Atomics.compareExchange(this.locks, set, FREE, threadId + 1)
+      if (holder === FREE) return set
+      if (tries > SPINS) Atomics.wait(this.locks, set, holder, PAUSE_MS)
+    }
+  }
+
+  unlock(set: number): void {
+    Atomics.store(this.locks, set, FREE)
+  }
+
+  find(set: number, high: number, low: number): number | undefined {
+    const first = set * PLACES
+    for (let place = first; place < first + WAYS; place++)
+      if (this.#tags[place * 2] === low && this.#tags[place * 2 + 1] === high) return place
+    return undefined
+  }
+
+  /** The place of a bucket that is full, for a new key; the shared one when there is none. */
+  claim(set: number, high: number, low: number, now: number): number {
+    const first = set * PLACES
+    for (let place = first; place < first + WAYS; place++) {
+      if (this.fullAt[place]! > now) continue
+      this.#tags[place * 2] = low
+      this.#tags[place * 2 + 1] = high
+      this.fullAt[place] = 0
+      return place
+    }
+    return first + OVERFLOW
+  }
+}
+
+function tablesIn(buckets: SharedBuckets): ReadonlyMap<string, SharedTable> {
+  const bytes = (buckets.byteLength - HEADER_BYTES) / RATE_CLASSES.length
+  const tables = RATE_CLASSES.map((rateClass, index) => {
+    const table = new SharedTable(buckets, HEADER_BYTES + index * bytes, bytes / SET_BYTES)
+    return [rateClass, table] as const
+  })
+  return new Map(tables)
+}
+
+const isOverflow = (place: number) => place % PLACES === OVERFLOW
+
+/** Milliseconds on the one clock that has the same zero in every thread. */
+function machineTime(): number {
+  const [seconds, nanoseconds] = process.hrtime()
+  return seconds * 1e3 + nanoseconds / 1e6
+}

@@ -1,0 +1,69 @@
+import type { Server } from 'node:tls'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import { buildApp } from './app.ts'
+import { type Config, readTls } from './config.ts'
+import type { Ports } from './ports.ts'
+
+/** What the edge of the process starts and stops: one app, or several that look like one. */
+export interface Service {
+  /** Where it listens, once `start` has resolved. */
+  readonly port: number
+  /** Resolves when it listens, which the signal may still prevent; `completed` settles later, when it serves. */
+  start(signal: AbortSignal): Promise<void>
+  readonly completed: Promise<void>
+  /** Drains and closes; rejects when that went wrong. */
+  stop(): Promise<void>
+  reloadCertificate(): void
+}
+
+/** One app on the event loop of this thread. */
+export class Instance implements Service {
+  readonly #config: Config
+  readonly #logger: Logger
+  readonly #ports: Ports
+  readonly #completed = Promise.withResolvers<void>()
+  #app: FastifyInstance | undefined
+
+  constructor(config: Config, logger: Logger, ports: Ports = {}) {
+    this.#config = config
+    this.#logger = logger
+    this.#ports = ports
+    this.completed.catch(() => {}) // who waits for it is told; where nobody does, `start` has failed
+  }
+
+  get completed(): Promise<void> {
+    return this.#completed.promise
+  }
+
+  get port(): number {
+    const address = this.#app?.server.address()
+    return typeof address === 'object' && address !== null ? address.port : this.#config.port
+  }
+
+  /** @param reusePort whether other sockets of this process listen on the same port */
+  async start(signal?: AbortSignal, reusePort = false): Promise<void> {
+    const { host, port } = this.#config
+    this.#app = await buildApp(this.#config, {}, this.#logger, this.#ports)
+    await this.#app.ready()
+    signal?.throwIfAborted()
+    await this.#app.listen({ host, port, ...(reusePort && { reusePort }) })
+    this.#app.startup?.completed.then(this.#completed.resolve, this.#completed.reject)
+  }
+
+  async stop(): Promise<void> {
+    if (this.#app?.server.listening) await this.#app.drain?.start()
+    await this.#app?.close()
+  }
+
+  reloadCertificate(): void {
+    if (this.#config.tls === null) return
+    try {
+      const server = this.#app?.server as unknown as Server | undefined
+      server?.setSecureContext(readTls(this.#config.tls))
+      this.#logger.info('certificate reloaded')
+    } catch (error) {
+      this.#logger.error({ err: error }, 'the new certificate is not usable, the old one stays')
+    }
+  }
+}

@@ -1,0 +1,82 @@
+/** One of several apps of a process, on a thread of its own. The primary (`crew.ts`) speaks to it by messages. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { createLogger } from '../../plugins/logging/logger.ts'
+import type { MetricsPeers } from '../../plugins/metrics/index.ts'
+import { Instance } from '../instance.ts'
+import { relayLines } from './line-relay.ts'
+import { type Order, type Report, receiveConfig, sendFault, type WorkerData } from './messages.ts'
+
+/** Milliseconds; the primary itself waits for no worker that long. */
+const EXCHANGE_TIMEOUT = 3_000
+
+const port = parentPort!
+const { config, buckets } = workerData as WorkerData
+const report = (message: Report) => port.postMessage(message)
+
+const lines = relayLines(text => report({ type: 'log', lines: text }))
+const logger = createLogger({ level: config.logLevel, destination: lines })
+let readOwn = async () => ''
+let waiting = Promise.withResolvers<readonly string[]>()
+let isStopping = false
+
+const peers: MetricsPeers = {
+  serve(read) {
+    readOwn = read
+  },
+  exchange(text) {
+    waiting = Promise.withResolvers()
+    setTimeout(waiting.resolve, EXCHANGE_TIMEOUT, []).unref()
+    report({ type: 'collect', text })
+    return waiting.promise
+  }
+}
+const instance = new Instance(receiveConfig(config), logger, { buckets, peers })
+
+process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
+process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
+port.on('message', onOrder)
+
+try {
+  await instance.start(undefined, true)
+  report({ type: 'listening' })
+  instance.completed.then(
+    () => report({ type: 'ready' }),
+    error => onFault(error, 'the start has failed')
+  )
+} catch (error) {
+  onFault(error, 'the worker could not start')
+}
+
+function onOrder(order: Order): void {
+  if (order.type === 'stop') stop()
+  else if (order.type === 'reload') instance.reloadCertificate()
+  else if (order.type === 'ping') report({ type: 'pong' })
+  else if (order.type === 'peers') waiting.resolve(order.texts)
+  else readOwn().then(text => report({ type: 'reading', text }), onUnreadable)
+}
+
+function onUnreadable(error: unknown): void {
+  logger.warn({ err: error }, 'the metrics of a worker could not be read')
+}
+
+/** The primary sees to a successor at once; what is in flight here is still finished. */
+function onFault(error: unknown, what: string): void {
+  logger.fatal({ err: error }, what)
+  report({ type: 'fault', fault: sendFault(error) })
+  stop()
+}
+
+function stop(): void {
+  if (isStopping) return
+  isStopping = true
+  instance.stop().then(
+    () => end(),
+    error => end(error)
+  )
+}
+
+async function end(failure?: unknown): Promise<void> {
+  const text = await readOwn().catch(() => '')
+  lines.close()
+  report({ type: 'stopped', text, ...(failure !== undefined && { failure: sendFault(failure) }) })
+}
