@@ -271,7 +271,7 @@ function resolveFiles(variables: Variables, problems: string[]): Record<string, 
 }
 
 function checkTypes(values: Record<string, string>, problems: string[]): Environment {
-  const env = Value.Default(Environment, readIntegers(values))
+  const env = Value.Default(Environment, readTyped(values))
   for (const { path, message, schema } of Value.Errors(Environment, env)) {
     const choices = schema.anyOf?.map((option: { const: string }) => option.const).join(', ')
     problems.push(`${path.slice(1)}: ${choices ? `must be one of ${choices}` : message.toLowerCase()}`)
@@ -280,12 +280,17 @@ function checkTypes(values: Record<string, string>, problems: string[]): Environ
 }
 
 /** Digits and nothing else are an integer: a lenient reading would take `1e3` and `true` for 1. */
-function readIntegers(values: Record<string, string>): Record<string, string | number> {
-  const isInteger = (name: string) => Environment.properties[name as keyof Environment].type === 'integer'
-  const entries = Object.entries(values).map(([name, value]) =>
-    isInteger(name) && /^-?\d+$/.test(value) ? [name, Number(value)] : [name, value]
+function readTyped(values: Record<string, string>): Record<string, string | number | boolean> {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, typed(name as keyof Environment, value)])
   )
-  return Object.fromEntries(entries)
+}
+
+function typed(name: keyof Environment, value: string): string | number | boolean {
+  const { type } = Environment.properties[name]
+  if (type === 'integer' && /^-?\d+$/.test(value)) return Number(value)
+  if (type === 'boolean' && (value === 'true' || value === 'false')) return value === 'true'
+  return value
 }
 
 interface Parsed {

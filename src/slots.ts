@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 'fastify'
-import { migrate } from '../drizzle/migrate.ts'
 import accessTokens from '../plugins/access-tokens/index.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
@@ -33,15 +32,15 @@ import routes from '../routes/index.ts'
 import type { Config } from './config.ts'
 import { auditSink } from './domain/audit.ts'
 import { createErrorJournal } from './domain/error-events.ts'
-import { countActiveApps, countActiveTeams } from './domain/gauges.ts'
+import { platformReadings } from './domain/gauges.ts'
 import { createPasswords } from './domain/passwords.ts'
 import { SecretBox } from './domain/secret-box.ts'
 import { sessionStore } from './domain/sessions.ts'
 import { spentSignInStore } from './domain/sign-in.ts'
 import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from './domain/tokens.ts'
-import { ensureFirstOperator } from './first-operator.ts'
 import { healthOf } from './health-checks.ts'
 import type { Ports } from './ports.ts'
+import { stepsOfStart } from './start-steps.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
 
@@ -69,6 +68,7 @@ const LAST_WORD = 250
 
 const has = (app: FastifyInstance, decorator: string) => app.hasDecorator(decorator)
 const registryOf = (app: FastifyInstance) => (has(app, 'metrics') ? { registry: app.metrics.registry } : {})
+const poolLineOf = (app: FastifyInstance) => app.postgres?.stats.waiting ?? 0
 
 /**
  * The whole server. Those that have hooks stand outermost first: nothing may fail unformatted or unseen, so errors and
@@ -108,7 +108,6 @@ export const slots: readonly Slot[] = [
   })),
   slot('cors', cors, ({ corsOrigins }) => ({ origins: [...corsOrigins] })),
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
-  slot('pressure', pressure, (_config, app) => registryOf(app)),
   slot('startup', startup, (config, app) => ({
     retryable: isTransient,
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
@@ -128,6 +127,8 @@ export const slots: readonly Slot[] = [
     shared: has(app, 'redis'),
     ...(buckets && { buckets })
   })),
+  // After the limits by address, so that one client's flood fills no line; before all that asks the database.
+  slot('pressure', pressure, (_config, app) => ({ ...registryOf(app), backlog: () => poolLineOf(app) })),
   slot('health', health, ({ version }, app) => ({ ...registryOf(app), version, ...healthOf(app) })),
 
   slot('cache', cache, (_config, app) => ({
@@ -139,7 +140,7 @@ export const slots: readonly Slot[] = [
   ),
   slot('gauges', gauges, (_config, app) => ({
     ...registryOf(app),
-    ...(has(app, 'db') && { readings: platformReadings(app) })
+    ...(has(app, 'db') && { readings: platformReadings(() => app.db) })
   })),
 
   slot('session', session, ({ baseUrl }, app) => ({
@@ -184,19 +185,3 @@ export const slots: readonly Slot[] = [
     passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null
   }))
 ]
-
-function stepsOfStart({ database, dataDir }: Config, app: FastifyInstance) {
-  return {
-    migrations: () => migrate({ url: database.directUrl!, log: app.log }),
-    operator: () => ensureFirstOperator(app.db, dataDir),
-    maintenance: async () => app.maintenance?.refresh()
-  }
-}
-
-function platformReadings(app: FastifyInstance) {
-  const help = (what: string) => `${what} on the platform; the same from every instance.`
-  return [
-    { name: 'rhone_active_apps', help: help('Apps'), read: () => countActiveApps(app.db) },
-    { name: 'rhone_active_teams', help: help('Teams'), read: () => countActiveTeams(app.db) }
-  ]
-}

@@ -2,10 +2,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /**
  * What a step makes of a request: nothing lets it go on, an error fails it, the reply itself says that it has been
- * answered. A step that has to wait gives a promise of one of these.
+ * answered. A step that has to wait gives a promise of one of these, or a function that is called with what to call then:
+ * unlike a promise, that goes on at the moment it is told to.
  */
 export type Outcome = undefined | Error | FastifyReply
-export type EntryStep = (request: FastifyRequest, reply: FastifyReply) => Outcome | Promise<Outcome>
+export type Later = (resume: (outcome: Outcome) => void) => void
+export type EntryStep = (request: FastifyRequest, reply: FastifyReply) => Outcome | Later | Promise<Outcome>
 
 const kSteps = Symbol('rhone.entry-steps')
 
@@ -51,7 +53,13 @@ function enter(
   for (let at = from; at < steps.length; at++) {
     const outcome = steps[at]!(request, reply)
     if (outcome === undefined) continue
-    if (outcome instanceof Promise) wait(outcome, steps, at + 1, request, reply, next)
+    const goOn = (late: Outcome) => {
+      if (reply.sent || late === reply) return
+      if (late === undefined) enter(steps, at + 1, request, reply, next)
+      else fail(late as Error, request, reply, next)
+    }
+    if (typeof outcome === 'function') outcome(goOn)
+    else if (outcome instanceof Promise) outcome.then(goOn).catch(next)
     else if (outcome !== reply) fail(outcome as Error, request, reply, next)
     return
   }
@@ -71,21 +79,4 @@ export function onRefusal(app: FastifyInstance, refuse: Refuse): void {
 function fail(error: Error, request: FastifyRequest, reply: FastifyReply, next: (error: Error) => void): void {
   const { [kRefuse]: refuse } = reply.server as FastifyInstance & { [kRefuse]?: Refuse }
   if (refuse === undefined || !refuse(error, request, reply)) next(error)
-}
-
-function wait(
-  outcome: Promise<Outcome>,
-  steps: readonly EntryStep[],
-  from: number,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  next: (error?: Error) => void
-): void {
-  outcome
-    .then(late => {
-      if (reply.sent || late === reply) return
-      if (late === undefined) enter(steps, from, request, reply, next)
-      else fail(late as Error, request, reply, next)
-    })
-    .catch(next)
 }

@@ -1,73 +1,32 @@
 import { getHeapStatistics } from 'node:v8'
-import underPressure from '@fastify/under-pressure'
 import type { Registry } from '@platformatic/prom-client'
-import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { onEntry } from '../lib/entry.ts'
 import { type AppError, errors } from '../lib/errors.ts'
-import { counter, gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
-import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { PressureGauge, type PressureLevel, type PressureReading, type Steps } from './gauge.ts'
+import { routeConfig } from '../lib/route-config.ts'
+import type { Priority } from './admission.ts'
+import { Door } from './door.ts'
+import { PressureGauge, type PressureLevel, type Steps } from './gauge.ts'
+import { type ConcurrencyLimiter, GradientLimiter } from './limiter.ts'
+import { PressureMetrics, type ShedReason } from './metrics.ts'
+import { PressureOptions } from './options.ts'
+import { type PressureSensor, processSensor } from './sensor.ts'
 
-const StepsOption = (first: number, second: number, third: number, description: string) =>
-  Type.Tuple([Type.Number({ minimum: 0 }), Type.Number({ minimum: 0 }), Type.Number({ minimum: 0 })], {
-    default: [first, second, third],
-    description
-  })
-
-export const PressureOptions = Type.Object(
-  {
-    eventLoopDelay: StepsOption(
-      80,
-      160,
-      320,
-      'Mean lateness of the event loop in milliseconds from which levels 1, 2 and 3 hold. A server that is merely busy stays far below.'
-    ),
-    minUtilization: Type.Number({
-      default: 0.7,
-      minimum: 0,
-      maximum: 1,
-      description: 'Below this share of busy time a late event loop is the fault of the machine, and nothing is shed.'
-    }),
-    heap: StepsOption(0.85, 0.92, 0.97, 'The same for the heap in use, as shares of what V8 may take.'),
-    rss: StepsOption(0.85, 0.92, 0.97, 'The same for resident memory, as shares of memoryLimit.'),
-    memoryLimit: Type.Integer({
-      default: 0,
-      minimum: 0,
-      description: 'Bytes of memory that the machine has for this process; 0 does not look at resident memory.'
-    }),
-    sampleInterval: Type.Integer({ default: 250, minimum: 10, description: 'Milliseconds between two readings.' }),
-    riseAfter: Type.Integer({ default: 2, minimum: 1, description: 'Readings in a row before the level rises.' }),
-    fallAfter: Type.Integer({ default: 4, minimum: 1, description: 'Readings in a row before the level falls.' }),
-    sustainIn: Type.Integer({
-      default: 5_000,
-      minimum: 0,
-      description: 'Milliseconds of pressure after which the instance is no longer ready.'
-    }),
-    sustainOut: Type.Integer({
-      default: 10_000,
-      minimum: 0,
-      description: 'Milliseconds of calm after which it is ready again.'
-    })
-  },
-  { additionalProperties: false }
-)
-export type PressureOptions = Static<typeof PressureOptions>
-
-/** Where readings come from; by default `@fastify/under-pressure`. */
-export interface PressureSensor {
-  sample(): PressureReading
-}
+export type { ConcurrencyLimiter, PressureSensor }
+export { PressureOptions }
 
 export interface PressureDeps {
   registry?: Registry
   sensor?: PressureSensor
+  limiter?: ConcurrencyLimiter
+  /** How many wait for what most requests need, a pool of connections for example: the fewer are let in, the more do. */
+  backlog?: () => number
 }
 
 export interface Pressure {
-  /** 0: everyone is served. 1: bulk is refused. 2: normal requests too. 3: all but probes. */
+  /** 0: nobody is refused for the state of the process. 1: bulk is. 2: normal requests too. 3: all but probes. */
   readonly level: PressureLevel
   /** Pressure that has lasted: the instance should not be sent new requests. */
   readonly sustained: boolean
@@ -80,29 +39,26 @@ declare module 'fastify' {
 }
 
 /** The level from which a priority is refused. */
-const SHED_FROM = { bulk: 1, normal: 2, webhook: 3, operator: 3, probe: Number.POSITIVE_INFINITY } as const
+const SHED_FROM = { bulk: 1, normal: 2, webhook: 3, operator: 3 } as const
 
 /** Seconds; drawn anew for each refusal, so that those who were refused together do not return together. */
 const RETRY_AFTER = [1, 2, 3]
 
-/** Milliseconds; timers of a healthy loop are not as late as that. */
-const NOTABLY_LATE = 20
-
 /**
- * Refuses what matters least while the process has too much to do, so that the rest is served in time. When there is no
- * pressure, a request costs one comparison.
+ * Refuses what cannot be served in time, and first what matters least. The door lets in as many requests at once as latency
+ * bears; whatever that does not prevent, the state of the process shows, and whole priorities are refused by it.
  */
 const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureDeps>> = async (app, input) => {
-  const { heap, rss, memoryLimit, sampleInterval, ...limits } = parseOptions('rhone-pressure', PressureOptions, input, [
-    'registry',
-    'sensor'
-  ])
-  for (const [key, steps] of Object.entries({ eventLoopDelay: limits.eventLoopDelay, heap, rss }))
+  const options = parseOptions('rhone-pressure', PressureOptions, input, ['registry', 'sensor', 'limiter', 'backlog'])
+  const { heap, rss, eventLoopDelay, memoryLimit, sampleInterval } = options
+  for (const [key, steps] of Object.entries({ eventLoopDelay, heap, rss }))
     if (steps[0] > steps[1] || steps[1] > steps[2])
       throw new Error(`rhone-pressure: option "${key}": must be ascending, got ${JSON.stringify(steps)}`)
+  if (options.minConcurrency > options.maxConcurrency)
+    throw new Error('rhone-pressure: option "minConcurrency": must not be above maxConcurrency')
 
   const meter = new PressureGauge({
-    ...limits,
+    ...options,
     heapUsed: sharesOf(getHeapStatistics().heap_size_limit, heap),
     rss: sharesOf(memoryLimit > 0 ? memoryLimit : Number.POSITIVE_INFINITY, rss)
   })
@@ -115,31 +71,29 @@ const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureD
     }
   })
 
-  const shed = counter(input.registry, {
-    name: 'rhone_shed_total',
-    help: 'Requests refused because the process had too much to do.',
-    labelNames: ['reason', 'priority']
-  })
-  gauge(input.registry, {
-    name: 'rhone_pressure_level',
-    help: 'What is refused: 0 nothing, 1 bulk, 2 normal requests too, 3 all but probes.',
-    aggregator: 'max',
-    collect() {
-      this.set(meter.level)
-    }
-  })
-
-  useRouteConfig(app)
+  const limiter = input.limiter ?? gradientLimiter(options, input.backlog)
+  const metrics = new PressureMetrics(input.registry)
   const refusals = RETRY_AFTER.map(seconds => errors.unavailable(seconds)) as [AppError, ...AppError[]]
-  onEntry(app, request => {
-    if (meter.level === 0) return
-    const { priority = 'normal' } = routeConfig(request)
-    if (meter.level < SHED_FROM[priority]) return
-    shed.inc({ reason: meter.reason, priority })
-    return refusals[Math.floor(Math.random() * refusals.length)]
+  const refuse = (reason: ShedReason, priority: Priority) => {
+    metrics.shed(reason, priority)
+    return refusals[Math.floor(Math.random() * refusals.length)]!
+  }
+  const door = new Door(app, {
+    ...options,
+    limiter,
+    refuse,
+    onWaited: (priority, milliseconds) => metrics.waited(priority, milliseconds),
+    onAbandoned: priority => metrics.shed('client_gone', priority)
+  })
+  metrics.show(input.registry, meter, door, () => limiter.limit)
+
+  onEntry(app, (request, reply) => {
+    const { priority = 'normal' } = meter.level > 0 ? routeConfig(request) : {}
+    if (priority === 'probe' || meter.level < SHED_FROM[priority]) return door.receive(request, reply)
+    return door.turnAway(request, refuse(meter.reason, priority))
   })
 
-  const sensor = input.sensor ?? (await processSensor())
+  const sensor = input.sensor ?? (await processSensor(app, sampleInterval))
   const timer = setInterval(watch, sampleInterval).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
@@ -152,30 +106,12 @@ const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureD
       'pressure has changed'
     )
   }
+}
 
-  /** Registered without thresholds, it refuses nothing. Cumulative utilization would forget to rise after idle hours. */
-  async function processSensor(): Promise<PressureSensor> {
-    await app.register(underPressure, { sampleInterval, eventLoopUtilizationMode: 'interval' })
-    let sampledAt = performance.now()
-    return {
-      sample() {
-        const { eventLoopDelay, eventLoopUtilized, heapUsed, rssBytes } = app.memoryUsage()
-        const elapsed = performance.now() - sampledAt
-        sampledAt += elapsed
-        return {
-          eventLoopDelay: Number.isFinite(eventLoopDelay) ? eventLoopDelay : delayBehind(elapsed - sampleInterval),
-          eventLoopUtilization: eventLoopUtilized,
-          heapUsed,
-          rss: rssBytes
-        }
-      }
-    }
-  }
-
-  /** The histogram is empty when the loop has not turned twice since the last sample; then this sample came late, too. */
-  function delayBehind(lateness: number): number {
-    return lateness > NOTABLY_LATE ? sampleInterval + lateness : 0
-  }
+function gradientLimiter(options: PressureOptions, backlog = () => 0): ConcurrencyLimiter {
+  const { minConcurrency: min, maxConcurrency: max, latencyTolerance: tolerance } = options
+  const initial = Math.max(min, Math.min(max, options.initialConcurrency))
+  return new GradientLimiter({ min, max, initial, tolerance, backlog })
 }
 
 function sharesOf(whole: number, [first, second, third]: Steps): Steps {

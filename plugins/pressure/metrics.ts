@@ -1,0 +1,86 @@
+import type { Registry } from '@platformatic/prom-client'
+import { counter, gauge, histogram } from '../lib/metrics.ts'
+import { PRIORITIES, type Priority } from './admission.ts'
+import type { Door, RefusalReason } from './door.ts'
+import type { PressureGauge, PressureReason } from './gauge.ts'
+
+export type ShedReason = PressureReason | RefusalReason | 'client_gone'
+
+/** What is seen of the decisions from outside. */
+export class PressureMetrics {
+  readonly #waits: Record<Priority, { observe(seconds: number): void }>
+  /** Refusals since the last scrape: a number in a map costs a refusal less than a label does. */
+  readonly #fresh = new Map<ShedReason, Record<Priority, number>>()
+
+  constructor(registry: Registry | undefined) {
+    const fresh = this.#fresh
+    const shed = counter(registry, {
+      name: 'rhone_shed_total',
+      help: 'Requests that were not served because there was too much to do, by reason.',
+      labelNames: ['reason', 'priority'],
+      collect() {
+        for (const [reason, counts] of fresh)
+          for (const priority of PRIORITIES) if (counts[priority] > 0) shed.inc({ reason, priority }, counts[priority])
+        fresh.clear()
+      }
+    })
+    const waits = histogram(registry, {
+      name: 'rhone_admission_queue_seconds',
+      help: 'How long requests waited before they were started; those that did not wait are not in it.',
+      labelNames: ['priority'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3]
+    })
+    this.#waits = perPriority(priority => waits.labels(priority))
+  }
+
+  shed(reason: ShedReason, priority: Priority): void {
+    const counts = this.#fresh.get(reason) ?? perPriority(() => 0)
+    counts[priority]++
+    this.#fresh.set(reason, counts)
+  }
+
+  waited(priority: Priority, milliseconds: number): void {
+    this.#waits[priority].observe(milliseconds / 1_000)
+  }
+
+  /** Adds what is read when it is asked for. */
+  show(registry: Registry | undefined, meter: PressureGauge, door: Door, limit: () => number): void {
+    gauge(registry, {
+      name: 'rhone_pressure_level',
+      help: 'What is refused: 0 nothing, 1 bulk, 2 normal requests too, 3 all but probes.',
+      aggregator: 'max',
+      collect() {
+        this.set(meter.level)
+      }
+    })
+    gauge(registry, {
+      name: 'rhone_concurrency_limit',
+      help: 'Requests that may be under way at once.',
+      collect() {
+        this.set(limit())
+      }
+    })
+    gauge(registry, {
+      name: 'rhone_concurrency_in_flight',
+      help: 'Requests under way that count against the limit, and open streams, which do not.',
+      labelNames: ['priority'],
+      collect() {
+        door.sweep()
+        for (const { priority, inFlight } of Object.values(door.admission.lanes)) this.set({ priority }, inFlight)
+        this.set({ priority: 'stream' }, door.streams)
+      }
+    })
+    gauge(registry, {
+      name: 'rhone_admission_waiting',
+      help: 'Requests that wait to be started.',
+      labelNames: ['priority'],
+      collect() {
+        for (const { priority, line } of Object.values(door.admission.lanes)) this.set({ priority }, line.length)
+      }
+    })
+  }
+}
+
+function perPriority<Value>(of: (priority: Priority) => Value): Record<Priority, Value> {
+  return Object.fromEntries(PRIORITIES.map(priority => [priority, of(priority)])) as Record<Priority, Value>
+}

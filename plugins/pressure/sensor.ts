@@ -1,0 +1,35 @@
+import underPressure from '@fastify/under-pressure'
+import type { FastifyInstance } from 'fastify'
+import type { PressureReading } from './gauge.ts'
+
+/** Where readings come from; by default `@fastify/under-pressure`. */
+export interface PressureSensor {
+  sample(): PressureReading
+}
+
+/** Milliseconds; timers of a healthy loop are not as late as that. */
+const NOTABLY_LATE = 20
+
+/** Registered without thresholds, it refuses nothing. Cumulative utilization would forget to rise after idle hours. */
+export async function processSensor(app: FastifyInstance, sampleInterval: number): Promise<PressureSensor> {
+  await app.register(underPressure, { sampleInterval, eventLoopUtilizationMode: 'interval' })
+  let sampledAt = performance.now()
+  return {
+    sample() {
+      const { eventLoopDelay, eventLoopUtilized, heapUsed, rssBytes } = app.memoryUsage()
+      const elapsed = performance.now() - sampledAt
+      sampledAt += elapsed
+      return {
+        eventLoopDelay: Number.isFinite(eventLoopDelay) ? eventLoopDelay : delayBehind(elapsed - sampleInterval),
+        eventLoopUtilization: eventLoopUtilized,
+        heapUsed,
+        rss: rssBytes
+      }
+    }
+  }
+
+  /** The histogram is empty when the loop has not turned twice since the last sample; then this sample came late, too. */
+  function delayBehind(lateness: number): number {
+    return lateness > NOTABLY_LATE ? sampleInterval + lateness : 0
+  }
+}
