@@ -85,9 +85,15 @@ export const users = pgTable('users', {
   githubId: bigint({ mode: 'number' }).unique('users_github_id_unique'),
   username: varchar({ length: 255 }).notNull(),
   email: varchar({ length: 255 }),
+  /** When the address was shown to be the user's. Until then it says nothing about who they are. */
+  emailVerifiedAt: instant(),
   avatarUrl: varchar({ length: 500 }),
   /** An operator of the whole platform; says nothing about roles in teams. */
   isAdmin: boolean().notNull().default(false),
+  /** When the account is erased, once its owner has asked for that; nobody can use it in the meantime. */
+  eraseAfter: instant(),
+  /** SHA-256 of the code that undoes the request until then. */
+  restoreHash: bytea(),
   createdAt: createdAt(),
   updatedAt: updatedAt()
 })
@@ -101,6 +107,8 @@ export const teams = pgTable(
     plan: varchar({ length: 50, enum: PLANS }).notNull().default('free'),
     stripeCustomerId: varchar({ length: 255 }),
     stripeSubscriptionId: varchar({ length: 255 }),
+    /** Counts the changes of this row; its ETag, and what If-Match is compared with. */
+    version: integer().notNull().default(1),
     createdAt: createdAt(),
     updatedAt: updatedAt()
   },
@@ -123,6 +131,43 @@ export const teamMembers = pgTable(
     primaryKey({ columns: [table.teamId, table.userId] }),
     index('idx_team_members_user_id').on(table.userId),
     check('team_members_role_known', sql`${table.role} ${oneOf(ROLES)}`)
+  ]
+)
+
+/**
+ * Pending until one of three instants: accepted, revoked, or the end of its time. The address is kept in lower case. Of
+ * pending ones there is one per team and address.
+ */
+export const teamInvitations = pgTable(
+  'team_invitations',
+  {
+    id: id(),
+    teamId: uuid()
+      .notNull()
+      .references(() => teams.id, { onDelete: 'cascade' }),
+    email: varchar({ length: 255 }).notNull(),
+    role: varchar({ length: 50, enum: ROLES }).notNull(),
+    invitedBy: uuid().references(() => users.id, { onDelete: 'set null' }),
+    /** SHA-256 of the token in the link. The token itself is shown once and stored nowhere. */
+    tokenHash: bytea().notNull().unique('team_invitations_token_hash_unique'),
+    expiresAt: instant().notNull(),
+    acceptedAt: instant(),
+    acceptedBy: uuid().references(() => users.id, { onDelete: 'set null' }),
+    revokedAt: instant(),
+    createdAt: createdAt()
+  },
+  table => [
+    index('idx_team_invitations_team_id').on(
+      table.teamId,
+      table.createdAt.desc().nullsFirst(),
+      table.id.desc().nullsFirst()
+    ),
+    index('idx_team_invitations_email').on(table.email),
+    index('idx_team_invitations_expires_at').on(table.expiresAt),
+    uniqueIndex('team_invitations_pending_unique')
+      .on(table.teamId, table.email)
+      .where(sql`${table.acceptedAt} is null and ${table.revokedAt} is null`),
+    check('team_invitations_role_known', sql`${table.role} in ('member', 'admin')`)
   ]
 )
 
@@ -205,9 +250,8 @@ export const usageRecords = pgTable(
   'usage_records',
   {
     id: id(),
-    teamId: uuid()
-      .notNull()
-      .references(() => teams.id, { onDelete: 'cascade' }),
+    /** Of no foreign key: what was billed must be kept for years, also of a team that is gone. */
+    teamId: uuid().notNull(),
     appId: uuid().references(() => apps.id, { onDelete: 'set null' }),
     metric: varchar({ length: 50, enum: USAGE_METRICS }).notNull(),
     quantity: numeric({ precision: 20, scale: 6 }).notNull(),

@@ -3,8 +3,10 @@ import type { SecretBox } from '../src/domain/secret-box.ts'
 import admin from './admin.ts'
 import apps from './apps.ts'
 import envVars from './env-vars.ts'
+import invitations from './invitations.ts'
 import { scopeFor } from './lib/policy.ts'
 import me from './me.ts'
+import members from './members.ts'
 import platform from './platform.ts'
 import teams from './teams.ts'
 
@@ -24,6 +26,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox }) => 
   const users = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
     await scope.register(me)
     await scope.register(teams)
+    await scope.register(members)
+    await scope.register(invitations)
     await scope.register(apps)
     await scope.register(envVars, { secretBox })
   })
