@@ -2,8 +2,11 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import * as schemas from '../schemas/admin.ts'
 import { listAudit } from '../src/domain/audit.ts'
 import { parseInstant } from '../src/domain/instant.ts'
+import { setOperator } from '../src/domain/operators.ts'
 import { platformStats } from '../src/domain/stats.ts'
+import { findListedUser, listUsers } from '../src/domain/users.ts'
 import { cached } from './lib/cached.ts'
+import { changes } from './lib/change.ts'
 
 /** Operators work on while the platform is closed. */
 const operators = {
@@ -18,6 +21,7 @@ const STATS_TTL = 15_000
 
 const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const stats = cached(app, 'admin_stats', STATS_TTL, () => platformStats(app.db))
+  const change = changes(app)
 
   app.get('/stats', {
     schema: schemas.getStats,
@@ -36,6 +40,37 @@ const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
       }
       return listAudit(app.db, { ...filters, ...period }, { limit, cursor })
     }
+  })
+
+  app.get('/users', {
+    schema: schemas.listUsers,
+    config: { ...operators, slo: 'list' },
+    handler: request => {
+      const { limit, cursor, ...filters } = request.query
+      return listUsers(app.db, filters, { limit, cursor })
+    }
+  })
+
+  app.patch('/users/:user', {
+    schema: schemas.updateUser,
+    config: {
+      ...operators,
+      slo: 'write',
+      stepUp: true,
+      audit: { type: 'admin', action: 'change', resource: 'operator' }
+    },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const { isOperator } = request.body
+        const { user, changed } = await setOperator(tx, request.params.user, isOperator)
+        const action = isOperator ? 'grant' : 'revoke'
+        return {
+          status: 200,
+          body: await findListedUser(tx, user.id),
+          audit: changed ? { action, resourceId: user.id, resourceName: user.username } : null,
+          committed: () => app.auth.forget(user.id)
+        }
+      })
   })
 
   done()

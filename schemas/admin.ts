@@ -1,5 +1,19 @@
 import { Type } from '@sinclair/typebox'
-import { adapted, Name, NoQuery, Nullable, OneOf, Page, PageQuery, Sent, Strict, Timestamp, Uuid } from './common.ts'
+import {
+  adapted,
+  Headers,
+  IdempotencyKey,
+  Name,
+  NoQuery,
+  Nullable,
+  OneOf,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
 import { errorResponses } from './error.ts'
 
 export const Stats = Sent({
@@ -77,4 +91,40 @@ export const listAudit = {
     until: Type.Optional(adapted(Instant, { description: 'Before this instant.' }))
   }),
   response: { 200: Page(AuditEntry), ...errorResponses }
+}
+
+export const User = Sent({
+  id: Uuid,
+  username: Type.String(),
+  email: Nullable(Type.String()),
+  isOperator: Type.Boolean(),
+  eraseAfter: Nullable(
+    adapted(Timestamp, { description: 'When the account is erased, if its owner has asked for it.' })
+  ),
+  createdAt: Timestamp
+})
+
+export const listUsers = {
+  operationId: 'listUsers',
+  summary: 'List the users of the platform',
+  tags: ['operators'],
+  querystring: Strict({
+    ...PageQuery,
+    username: Type.Optional(Name),
+    email: Type.Optional(Name),
+    operator: Type.Optional(Type.Boolean({ description: 'Only operators, or only others.' }))
+  }),
+  response: { 200: Page(User), ...errorResponses }
+}
+
+export const updateUser = {
+  operationId: 'updateUser',
+  summary: 'Make a user an operator, or an ordinary user again',
+  description: 'In effect on every instance within seconds. The last operator stays one.',
+  tags: ['operators'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  params: Strict({ user: Uuid }),
+  querystring: NoQuery,
+  body: Strict({ isOperator: Type.Boolean() }),
+  response: { 200: User, ...errorResponses }
 }
