@@ -1,21 +1,11 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../schemas/admin.ts'
-import { listAudit } from '../src/domain/audit.ts'
-import { parseInstant } from '../src/domain/instant.ts'
 import { setOperator } from '../src/domain/operators.ts'
 import { platformStats } from '../src/domain/stats.ts'
 import { findListedUser, listUsers } from '../src/domain/users.ts'
 import { cached } from './lib/cached.ts'
 import { changes } from './lib/change.ts'
-
-/** Operators work on while the platform is closed. */
-const operators = {
-  access: 'operator',
-  scope: 'admin',
-  rateClass: 'general',
-  priority: 'operator',
-  maintenance: false
-} as const
+import { operators } from './lib/policy.ts'
 
 const STATS_TTL = 15_000
 
@@ -27,19 +17,6 @@ const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.getStats,
     config: { ...operators, slo: 'detail' },
     handler: () => stats()
-  })
-
-  app.get('/audit', {
-    schema: schemas.listAudit,
-    config: { ...operators, slo: 'search' },
-    handler: request => {
-      const { limit, cursor, since, until, ...filters } = request.query
-      const period = {
-        ...(since !== undefined && { since: parseInstant('since', since) }),
-        ...(until !== undefined && { until: parseInstant('until', until) })
-      }
-      return listAudit(app.db, { ...filters, ...period }, { limit, cursor })
-    }
   })
 
   app.get('/users', {

@@ -2,6 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import type { SecretBox } from '../src/domain/secret-box.ts'
 import admin from './admin.ts'
 import apps from './apps.ts'
+import { platformAudit, teamAudit } from './audit.ts'
 import envVars from './env-vars.ts'
 import invitations from './invitations.ts'
 import { scopeFor } from './lib/policy.ts'
@@ -28,12 +29,14 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox }) => 
     await scope.register(teams)
     await scope.register(members)
     await scope.register(invitations)
+    await scope.register(teamAudit)
     await scope.register(apps)
     await scope.register(envVars, { secretBox })
   })
 
   const operators = scopeFor(['operator'], async scope => {
     await scope.register(admin)
+    await scope.register(platformAudit)
   })
 
   await app.register(anyone, { prefix: API })

@@ -6,7 +6,6 @@ import {
   Name,
   NoQuery,
   Nullable,
-  OneOf,
   Page,
   PageQuery,
   Sent,
@@ -47,50 +46,6 @@ export const getStats = {
   tags: ['operators'],
   querystring: NoQuery,
   response: { 200: Stats, ...errorResponses }
-}
-
-const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'])
-const AuditOutcome = OneOf(['success', 'failure', 'denied'])
-
-export const AuditEntry = Sent({
-  id: Uuid,
-  type: AuditType,
-  action: Type.String({ examples: ['create'] }),
-  outcome: AuditOutcome,
-  userId: Nullable(Uuid),
-  actor: Nullable(Type.String({ description: "The actor's name at the time." })),
-  teamId: Nullable(Uuid),
-  appId: Nullable(Uuid),
-  resource: Type.String({ examples: ['app'] }),
-  resourceId: Nullable(Type.String()),
-  resourceName: Nullable(Type.String()),
-  details: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
-  ip: Nullable(Type.String()),
-  userAgent: Nullable(Type.String()),
-  requestId: Nullable(Type.String()),
-  createdAt: Timestamp
-})
-
-const Word = Type.String({ maxLength: 50, pattern: '^[a-z][a-z_]*$' })
-const Instant = Type.String({ format: 'date-time', maxLength: 40 })
-
-export const listAudit = {
-  operationId: 'listAudit',
-  summary: 'Read the audit log',
-  tags: ['operators'],
-  querystring: Strict({
-    ...PageQuery,
-    type: Type.Optional(AuditType),
-    action: Type.Optional(Word),
-    outcome: Type.Optional(AuditOutcome),
-    userId: Type.Optional(Uuid),
-    actor: Type.Optional(Name),
-    teamId: Type.Optional(Uuid),
-    appId: Type.Optional(Uuid),
-    since: Type.Optional(adapted(Instant, { description: 'From this instant on.' })),
-    until: Type.Optional(adapted(Instant, { description: 'Before this instant.' }))
-  }),
-  response: { 200: Page(AuditEntry), ...errorResponses }
 }
 
 export const User = Sent({

@@ -3,6 +3,7 @@ import { migrate } from '../drizzle/migrate.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
+import chores from '../plugins/chores.ts'
 import clientIp from '../plugins/client-ip.ts'
 import cors from '../plugins/cors.ts'
 import database from '../plugins/database/index.ts'
@@ -24,6 +25,7 @@ import requestId from '../plugins/request-id.ts'
 import securityHeaders from '../plugins/security-headers/index.ts'
 import startup from '../plugins/startup.ts'
 import routes from '../routes/index.ts'
+import { choresOf } from './chores.ts'
 import type { Config } from './config.ts'
 import { auditSink } from './domain/audit.ts'
 import { createErrorJournal } from './domain/error-events.ts'
@@ -137,6 +139,11 @@ export const slots: readonly Slot[] = [
   })),
   slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
   slot('idempotency', idempotency, () => ({})),
+  slot('chores', chores, ({ keys }, app) => ({
+    ...registryOf(app),
+    isReady: () => app.startup?.done !== false,
+    ...(has(app, 'db') && { chores: choresOf(app, keys.signing!) })
+  })),
   slot('routes', routes, ({ keys }) => ({ secretBox: new SecretBox(keys.encryption!) }))
 ]
 

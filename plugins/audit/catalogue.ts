@@ -43,5 +43,5 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'user.delete': [],
   'job.retry': ['queue'],
   'secret.rotate': ['keyId'],
-  'audit.export': ['from', 'to', 'count']
+  'audit.export': ['format', 'from', 'to', 'filters']
 }
