@@ -2,13 +2,15 @@ import type { FastifyInstance } from 'fastify'
 import type { Chore } from '../plugins/chores.ts'
 import { CheckpointSigner } from './domain/audit-chain.ts'
 import { hasUnsealed, sealBatch, signCheckpoint } from './domain/audit-seal.ts'
+import { eraseDueAccounts } from './domain/leaving.ts'
 import { ensurePartitions } from './domain/partitions.ts'
 import { retireAudit, sweep } from './domain/retention.ts'
 import type { Keyring } from './keyring.ts'
 
 const SECOND = 1_000
-const HOUR = 3_600 * SECOND
-const CHECKPOINT_INTERVAL = 60 * SECOND
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+const CHECKPOINT_INTERVAL = MINUTE
 
 /**
  * What the server does by itself. Any instance may do any of it at any time: each step is a transaction, and where two
@@ -20,6 +22,14 @@ export function choresOf(app: FastifyInstance, signingKeys: Keyring): Chore[] {
   return [
     sealing(app, signer),
     { name: 'partitions', every: HOUR, run: async () => void (await ensurePartitions(db)) },
+    {
+      name: 'account-erasure',
+      every: 10 * MINUTE,
+      async run(signal) {
+        const erased = await eraseDueAccounts(db, signal)
+        if (erased > 0) app.log.info({ erased }, 'accounts erased')
+      }
+    },
     {
       name: 'retention',
       every: HOUR,

@@ -40,7 +40,9 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'operator.grant': [],
   'operator.revoke': [],
   'user.update': ['changed'],
-  'user.delete': [],
+  'user.delete': ['eraseAfter'],
+  'user.restore': [],
+  'user.erase': [],
   'job.retry': ['queue'],
   'secret.rotate': ['keyId'],
   'audit.export': ['format', 'from', 'to', 'filters']

@@ -53,7 +53,7 @@ export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
 }
 
 /** Whoever has deleted their account is an operator no more. */
-async function requireAnotherOperator(tx: Db, userId: string): Promise<void> {
+export async function requireAnotherOperator(tx: Db, userId: string): Promise<void> {
   const [other] = await tx
     .select({ id: users.id })
     .from(users)

@@ -82,6 +82,7 @@ const validToken = statement(db =>
       and(
         eq(apiTokens.tokenHash, sql.placeholder('hash')),
         isNull(apiTokens.revokedAt),
+        isNull(users.eraseAfter),
         or(isNull(apiTokens.expiresAt), gt(apiTokens.expiresAt, sql`now()`))
       )
     )

@@ -5,7 +5,8 @@ import { sql } from 'drizzle-orm'
 import { auditLogs } from '../../drizzle/schema.ts'
 import { errorOf, platform } from './support.ts'
 
-const server = await platform({ after })
+// Shedding is off: exports are the first that a busy machine refuses, and the machine of the tests may be busy.
+const server = await platform({ after }, { pressure: false })
 const { team, owner, admin, member, stranger } = await server.addPeople()
 const url = `/api/v1/teams/${team.id}/audit`
 const { db } = server.app
@@ -95,6 +96,11 @@ test('every query of the log is served by an index, over many months', async () 
     from generate_series(1, 12000) n`)
   })
   await db.execute(sql`analyze audit_logs`)
+  const homes = await db.execute<{ home: string }>(
+    sql`select tableoid::regclass::text as home from audit_logs group by 1 having count(*) > 500`
+  )
+  const months = homes.map(({ home }) => home)
+  assert.ok(months.length >= 8)
   const uuid = (n: number) => sql`md5(${String(n)})::uuid`
   const conditions = {
     none: sql`true`,
@@ -116,8 +122,8 @@ test('every query of the log is served by an index, over many months', async () 
       sql`explain (costs off) select * from audit_logs where ${condition} order by created_at desc, id desc limit 51`
     )
     const lines = plan.map(line => line['QUERY PLAN'])
-    const scans = lines.filter(line => /Seq Scan on audit_logs_\d{4}/.test(line))
-    assert.deepEqual(scans, [], `${name}:\n${lines.join('\n')}`)
+    const scanned = months.filter(month => lines.some(line => line.includes(`Seq Scan on ${month}`)))
+    assert.deepEqual(scanned, [], `${name}:\n${lines.join('\n')}`)
   }
 })
 

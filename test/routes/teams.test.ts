@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { auditLogs, teams, usageRecords } from '../../drizzle/schema.ts'
+import { addTeam } from '../domain/support.ts'
 import { errorOf, platform } from './support.ts'
 
 const server = await platform({ after })
@@ -71,14 +72,11 @@ test('whoever makes a team owns it, and its slug is asked for or made from its n
 
 test('nobody owns more teams than anybody needs, also not by asking for many at once', async () => {
   const eager = await server.addCaller()
+  for (let n = 0; n < 48; n++) await addTeam(server.app.db, { [eager.id]: 'owner' })
   const replies = await Promise.all(
-    Array.from({ length: 55 }, (_, n) => eager.call('POST', '/api/v1/teams', { name: `eager ${n}` }))
+    Array.from({ length: 5 }, (_, n) => eager.call('POST', '/api/v1/teams', { name: `eager ${n}` }))
   )
-  const statuses = replies.map(reply => reply.statusCode)
-  assert.deepEqual(
-    [statuses.filter(status => status === 201).length, statuses.filter(status => status === 402).length],
-    [50, 5]
-  )
+  assert.deepEqual(replies.map(reply => reply.statusCode).toSorted(), [201, 201, 402, 402, 402])
 })
 
 test('a team is renamed by its owner alone, if it is still the one that was read', async () => {
