@@ -2,8 +2,10 @@ import fastifyCors, { type FastifyCorsOptions } from '@fastify/cors'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from './lib/entry.ts'
 import { type AppError, errors } from './lib/errors.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import { addLines, headerLine } from './lib/response-head.ts'
 import { routeConfig, useRouteConfig } from './lib/route-config.ts'
 import { routeTable } from './lib/route-table.ts'
 
@@ -45,6 +47,8 @@ export const CorsOptions = Type.Object(
 )
 export type CorsOptions = Static<typeof CorsOptions>
 
+const VARY = headerLine('vary', 'Origin')
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** Scripts of other origins may not use this route. */
@@ -60,17 +64,14 @@ const cors: FastifyPluginAsync<PluginInput<typeof CorsOptions>> = async (app, in
   const routes = routeTable(app)
   useRouteConfig(app)
 
-  app.addHook('onRequest', (request, reply, next) => {
-    if (routeConfig(request).cors !== false) {
-      reply.header('vary', 'Origin')
-      const { origin } = request.headers
-      if (origin !== undefined && origins.has(origin)) {
-        reply.header('access-control-allow-origin', origin)
-        reply.header('access-control-allow-credentials', 'true')
-        reply.header('access-control-expose-headers', exposed)
-      }
-    }
-    next()
+  onEntry(app, (request, reply) => {
+    if (routeConfig(request).cors === false) return
+    if (!addLines(reply, VARY)) reply.header('vary', 'Origin')
+    const { origin } = request.headers
+    if (origin === undefined || !origins.has(origin)) return
+    reply.header('access-control-allow-origin', origin)
+    reply.header('access-control-allow-credentials', 'true')
+    reply.header('access-control-expose-headers', exposed)
   })
 
   await app.register(preflights)

@@ -1,8 +1,10 @@
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from './lib/entry.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 import { traffic } from './lib/traffic.ts'
 
@@ -47,6 +49,11 @@ declare module 'fastify' {
   }
 }
 
+/** With Node's name for the response that the socket is busy with. */
+interface HttpSocket extends Socket {
+  _httpMessage?: ServerResponse | null
+}
+
 /** How often connections are looked through while the server closes, in milliseconds. */
 const POLL_MS = 100
 
@@ -62,7 +69,7 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
   const { grace, deadline, headGrace } = parseOptions('rhone-drain', DrainOptions, input)
   const requests = traffic(app)
   const streams = new Set<() => void>()
-  const sockets = new Set<Socket>()
+  const sockets = new Set<HttpSocket>()
   let startedAt: number | undefined
   let started: Promise<void> | undefined
   let stoppedAt: number | undefined
@@ -81,9 +88,9 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
     }
   })
 
-  app.addHook('onSend', (_request, reply, payload, next) => {
-    if (startedAt !== undefined) reply.header('connection', 'close')
-    next(null, payload)
+  onEntry(app, (_request, { raw }) => {
+    if (startedAt !== undefined) raw.shouldKeepAlive = false
+    return undefined
   })
 
   // Not `server.closeAllConnections()`: that knows neither upgraded sockets nor those still shaking hands over TLS.
@@ -95,10 +102,10 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
   let poll: NodeJS.Timeout | undefined
   const stopPolling = () => clearInterval(poll)
   app.addHook('preClose', async () => {
-    startedAt ??= performance.now()
+    const since = beginDraining()
     endStreams()
     app.log.info({ phase: 'closing', inFlight: requests.inFlight }, 'drain: finishing requests')
-    poll = setInterval(closeConnections, POLL_MS, startedAt + deadline).unref()
+    poll = setInterval(closeConnections, POLL_MS, since + deadline).unref()
     app.server.once('close', stopPolling)
   })
   app.addHook('onClose', async () => {
@@ -107,10 +114,17 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
   })
 
   async function serveOn(): Promise<void> {
-    startedAt = performance.now()
+    beginDraining()
     app.log.info({ phase: 'grace', grace, inFlight: requests.inFlight }, 'drain: no longer ready, serving on')
     await delay(Math.min(grace, deadline), undefined, { ref: false })
     endStreams()
+  }
+
+  /** From now on every reply says that it is its connection's last, also those to requests that are under way. */
+  function beginDraining(): number {
+    startedAt ??= performance.now()
+    for (const { _httpMessage: reply } of sockets) if (reply) reply.shouldKeepAlive = false
+    return startedAt
   }
 
   function endStreams(): void {

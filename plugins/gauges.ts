@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
@@ -12,6 +13,11 @@ export const GaugesOptions = Type.Object(
       default: 30_000,
       minimum: 0,
       description: 'Milliseconds for which a reading is good; scrapes in between cost nothing.'
+    }),
+    timeout: Type.Integer({
+      default: 1_000,
+      minimum: 1,
+      description: 'Milliseconds that a scrape waits for a reading.'
     })
   },
   { additionalProperties: false }
@@ -31,10 +37,11 @@ export interface GaugesDeps {
 
 /**
  * Facts of the whole platform, read when they are scraped. Every instance reports the same number: take the max over
- * instances, not the sum. A reading that fails leaves the series out of the scrape, since an old number would be a lie.
+ * instances, not the sum. A reading that fails leaves the series out of the scrape, since an old number would be a lie. So
+ * does one that hangs: everything else is wanted most when the database is away.
  */
 const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> = async (app, input) => {
-  const { ttl } = parseOptions('rhone-gauges', GaugesOptions, input, ['registry', 'readings'])
+  const { ttl, timeout } = parseOptions('rhone-gauges', GaugesOptions, input, ['registry', 'readings'])
 
   for (const { name, help, read } of input.readings ?? []) {
     const latest = singleFlight(ttl, read)
@@ -43,7 +50,7 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
       help,
       async collect() {
         try {
-          metric.set(await latest())
+          metric.set(await Promise.race([latest(), tooLate(timeout)]))
         } catch (error) {
           metric.remove()
           app.log.warn({ err: error, metric: name }, 'a gauge could not be read')
@@ -51,6 +58,11 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
       }
     })
   }
+}
+
+async function tooLate(timeout: number): Promise<never> {
+  await delay(timeout, undefined, { ref: false })
+  throw new Error(`there was no answer within ${timeout} ms`)
 }
 
 export default fp(gauges, { name: 'rhone-gauges', fastify: '5.x' })

@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from './lib/entry.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import { addLines, headerLine } from './lib/response-head.ts'
 import { traceIdOf } from './lib/trace-context.ts'
 
 export const RequestIdOptions = Type.Object(
@@ -34,13 +36,11 @@ const requestId: FastifyPluginAsync<PluginInput<typeof RequestIdOptions>> = asyn
 
   app.setGenReqId(idGenerator())
 
-  app.addHook('onRequest', (request, reply, next) => {
-    reply.header(header, request.id)
-    if (request.headers.traceparent !== undefined) {
-      const traceId = traceIdOf(request.headers.traceparent)
-      if (traceId !== undefined) reply.header(traceHeader, traceId)
-    }
-    next()
+  onEntry(app, (request, reply) => {
+    if (!addLines(reply, headerLine(header, request.id))) reply.header(header, request.id)
+    if (request.headers.traceparent === undefined) return
+    const traceId = traceIdOf(request.headers.traceparent)
+    if (traceId !== undefined) reply.header(traceHeader, traceId)
   })
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from './lib/entry.ts'
 import { errors } from './lib/errors.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 import { routeConfig, useRouteConfig } from './lib/route-config.ts'
@@ -94,9 +95,9 @@ const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps
   app.addHook('onClose', async () => closing.abort())
 
   useRouteConfig(app)
-  app.addHook('onRequest', (request, _reply, next) => {
-    if (isDone || routeConfig(request).priority === 'probe') next()
-    else next(errors.unavailable(1, 'The server is starting'))
+  onEntry(app, request => {
+    if (isDone || routeConfig(request).priority === 'probe') return
+    return errors.unavailable(1, 'The server is starting')
   })
 }
 

@@ -31,7 +31,7 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const { team, ...settings } = request.body
-        const { id } = await (team ? teamOf(app, tx, request, team) : findHomeTeam(tx, callerOf(request).userId))
+        const { id } = await (team ? teamOf(app, tx, request, team) : homeOf(tx, request))
         const created = await createApp(tx, id, settings)
         const location = `/api/v1/apps/${created.id}`
         return {
@@ -75,6 +75,12 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
         return { status: 204, audit: eventOf(found, { slug: found.slug }) }
       })
   })
+
+  async function homeOf(tx: Db, request: FastifyRequest): Promise<{ id: string }> {
+    const home = await findHomeTeam(tx, callerOf(request).userId)
+    app.audit?.about(request, { teamId: home.id })
+    return home
+  }
 
   async function update(tx: Db, request: AppRequest, settings: AppChanges): Promise<Changed> {
     const found = await appOf(app, tx, request)

@@ -1,6 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import * as schemas from '../schemas/env-vars.ts'
 import { PERMISSIONS } from '../src/domain/access.ts'
+import type { Db } from '../src/domain/db.ts'
 import { deleteEnvVar, listEnvVars, setEnvVar } from '../src/domain/env-vars.ts'
 import type { SecretBox } from '../src/domain/secret-box.ts'
 import { appOf } from './lib/access.ts'
@@ -30,13 +32,13 @@ const envVars: FastifyPluginCallbackTypebox<EnvVarRoutesOptions> = (app, { secre
     config: { ...writes, access: PERMISSIONS.manageEnvVars, audit: audited('set') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const { id } = await appOf(app, tx, request)
+        const { id } = await appOfVar(tx, request)
         const { key } = request.params
         const { created, ...envVar } = await setEnvVar(tx, secretBox, id, key, request.body.value)
         return {
           status: created ? 201 : 200,
           body: envVar,
-          audit: { resourceId: key, resourceName: key, details: { key, created } }
+          audit: { details: { key, created } }
         }
       })
   })
@@ -46,14 +48,26 @@ const envVars: FastifyPluginCallbackTypebox<EnvVarRoutesOptions> = (app, { secre
     config: { ...writes, access: PERMISSIONS.manageEnvVars, audit: audited('delete') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const { id } = await appOf(app, tx, request)
+        const { id } = await appOfVar(tx, request)
         const { key } = request.params
         await deleteEnvVar(tx, id, key)
-        return { status: 204, audit: { resourceId: key, resourceName: key, details: { key } } }
+        return { status: 204, audit: { details: { key } } }
       })
   })
 
+  /** The app of a variable. The audit log is told that the request is about the variable, also when it is refused. */
+  async function appOfVar(tx: Db, request: VarRequest) {
+    try {
+      return await appOf(app, tx, request)
+    } finally {
+      const { key } = request.params
+      app.audit?.about(request, { resourceId: key, resourceName: key })
+    }
+  }
+
   done()
 }
+
+type VarRequest = FastifyRequest<{ Params: { app: string; key: string } }>
 
 export default envVars

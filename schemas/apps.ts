@@ -42,7 +42,7 @@ const GithubRepo = Nullable(
 const GithubBranch = Type.String({
   minLength: 1,
   maxLength: 255,
-  pattern: '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$))[^\\p{Cc}\\p{Cs}\\s~^:?*\\[\\\\]+$',
+  pattern: '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$|\\.lock(?:/|$)))[^\\p{Cc}\\p{Cs}\\s~^:?*\\[\\\\]+$',
   examples: ['main']
 })
 const Region = Type.String({ pattern: '^[a-z]{3}$', description: 'A code of GET /api/v1/regions.', examples: ['iad'] })

@@ -49,7 +49,7 @@ const NOT_IN_NAMES = '\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}'
 export const Name = Type.String({
   minLength: 1,
   maxLength: 255,
-  pattern: `^(?=\\s*\\S)[^${NOT_IN_NAMES}]*$`,
+  pattern: `^(?=[\\s\\p{Cf}]*[^\\s\\p{Cf}])[^${NOT_IN_NAMES}]*$`,
   examples: ['hello']
 })
 

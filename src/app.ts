@@ -2,8 +2,8 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify'
 import type { Logger } from 'pino'
-import { createLogger, lazyChildren, OneLinePerRequest } from '../plugins/logging/logger.ts'
-import { BlockResponse } from '../plugins/security-headers/response.ts'
+import { TextHeadResponse } from '../plugins/lib/response-head.ts'
+import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, readTls, type SwapSetting } from './config.ts'
 import { takeOnlyJson } from './json-body.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
@@ -41,13 +41,12 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 16_384,
     requireHostHeader: false,
-    ServerResponse: BlockResponse
+    ServerResponse: TextHeadResponse
   }
   const tls = { minVersion: 'TLSv1.2', handshakeTimeout: 10_000 } as const
   const app = Fastify({
     loggerInstance: logger,
     logController: new OneLinePerRequest(),
-    childLoggerFactory: lazyChildren,
     ...(config.tls ? { https: { ...http, ...readTls(config.tls), ...tls } } : { http }),
     requestTimeout: 20_000,
     keepAliveTimeout: 65_000,

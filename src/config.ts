@@ -5,7 +5,7 @@ import { createSecureContext } from 'node:tls'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import packageJson from '../package.json' with { type: 'json' }
-import { postgresTarget } from '../plugins/lib/postgres.ts'
+import { type PostgresTarget, postgresTarget } from '../plugins/lib/postgres.ts'
 import { parseRate, type Rate } from '../plugins/rate-limit/rate.ts'
 import { redisTarget } from '../plugins/redis/target.ts'
 import { type Keyring, parseKeyring } from './keyring.ts'
@@ -56,7 +56,7 @@ export const Environment = Type.Object({
   DRAIN_GRACE: optional(
     Type.Integer({
       minimum: 0,
-      maximum: 120,
+      maximum: 20, // or nothing would be left of the 25 s after which whatever is open is cut off
       description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
     })
   ),
@@ -113,13 +113,18 @@ export class ConfigError extends Error {
   }
 }
 
-/** The process's environment, with `.env` of the working directory beneath it in development. */
+/**
+ * The process's environment, with `.env` of the working directory beneath it in development.
+ *
+ * @throws ConfigError when there is a `.env` that cannot be read
+ */
 export function readEnvironment(): Variables {
-  if ((process.env.ENVIRONMENT ?? 'development') === 'development') {
+  if ((process.env.ENVIRONMENT || 'development') === 'development') {
     try {
       process.loadEnvFile('.env')
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      const { code, message } = error as NodeJS.ErrnoException
+      if (code !== 'ENOENT') throw new ConfigError([`.env: cannot be read (${message})`])
     }
   }
   return process.env
@@ -147,6 +152,9 @@ export function loadConfig(variables: Variables): Config {
     trustProxy: attempt('TRUST_PROXY', parseTrustProxy),
     corsOrigins: attempt('CORS_ORIGINS', parseOrigins),
     swaps: attempt('RHONE_SWAP', parseSwaps),
+    database: attempt('DATABASE_URL', postgresTarget),
+    directDatabase: attempt('DATABASE_DIRECT_URL', postgresTarget),
+    metricsToken: attempt('METRICS_TOKEN', parseBearer),
     session: attempt('SESSION_KEYS', parseKeyring),
     encryption: attempt('ENCRYPTION_KEYS', parseKeyring),
     signing: attempt('SIGNING_KEYS', parseKeyring),
@@ -157,16 +165,16 @@ export function loadConfig(variables: Variables): Config {
     strict: attempt('RATE_LIMIT_STRICT', parseRate),
     user: attempt('RATE_LIMIT_USER', parseRate)
   }
-  attempt('DATABASE_URL', postgresTarget)
-  attempt('DATABASE_DIRECT_URL', postgresTarget)
   attempt('REDIS_URL', redisTarget)
+  if (env.DATABASE_DIRECT_URL !== undefined && env.DATABASE_URL === undefined)
+    problems.push('DATABASE_DIRECT_URL: is the way past the pooler of DATABASE_URL, which is not set')
   if ((env.TLS_CERT_FILE === undefined) !== (env.TLS_KEY_FILE === undefined))
     problems.push('TLS_CERT_FILE and TLS_KEY_FILE: give both or neither')
   else if (env.TLS_CERT_FILE && env.TLS_KEY_FILE)
     attempt('TLS_CERT_FILE', () =>
       createSecureContext(readTls({ certFile: env.TLS_CERT_FILE!, keyFile: env.TLS_KEY_FILE! }))
     )
-  if (production) problems.push(...productionProblems(env, parsed.corsOrigins ?? []))
+  if (production) problems.push(...productionProblems(env, parsed))
   if (problems.length > 0) throw new ConfigError(problems)
 
   const scheme = env.TLS_CERT_FILE === undefined ? 'http' : 'https'
@@ -188,7 +196,7 @@ export function loadConfig(variables: Variables): Config {
     redisUrl: env.REDIS_URL ?? null,
     trustProxy: parsed.trustProxy ?? 'none',
     corsOrigins: parsed.corsOrigins ?? [],
-    metricsToken: env.METRICS_TOKEN ?? null,
+    metricsToken: parsed.metricsToken,
     logLevel: env.LOG_LEVEL,
     keys: { session: parsed.session, encryption: parsed.encryption, signing: parsed.signing },
     rates: {
@@ -231,7 +239,7 @@ function resolveFiles(variables: Variables, problems: string[]): Record<string, 
 }
 
 function checkTypes(values: Record<string, string>, problems: string[]): Environment {
-  const env = Value.Default(Environment, Value.Convert(Environment, values))
+  const env = Value.Default(Environment, readIntegers(values))
   for (const { path, message, schema } of Value.Errors(Environment, env)) {
     const choices = schema.anyOf?.map((option: { const: string }) => option.const).join(', ')
     problems.push(`${path.slice(1)}: ${choices ? `must be one of ${choices}` : message.toLowerCase()}`)
@@ -239,25 +247,44 @@ function checkTypes(values: Record<string, string>, problems: string[]): Environ
   return env as Environment
 }
 
-function productionProblems(env: Environment, origins: readonly string[]): string[] {
+/** Digits and nothing else are an integer: a lenient reading would take `1e3` and `true` for 1. */
+function readIntegers(values: Record<string, string>): Record<string, string | number> {
+  const isInteger = (name: string) => Environment.properties[name as keyof Environment].type === 'integer'
+  const entries = Object.entries(values).map(([name, value]) =>
+    isInteger(name) && /^-?\d+$/.test(value) ? [name, Number(value)] : [name, value]
+  )
+  return Object.fromEntries(entries)
+}
+
+interface Parsed {
+  readonly database: PostgresTarget | null
+  readonly directDatabase: PostgresTarget | null
+  readonly corsOrigins: readonly string[] | null
+}
+
+function productionProblems(env: Environment, { database, directDatabase, corsOrigins }: Parsed): string[] {
   const problems: string[] = []
   for (const name of ['DATABASE_URL', 'SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'] as const)
     if (env[name] === undefined) problems.push(`${name}: is required in ${env.ENVIRONMENT}`)
 
   for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL', 'METRICS_TOKEN'] as const)
-    if (/change.?me|placeholder|replace.?me|<[^>]*>|^x+$/i.test(env[name] ?? ''))
+    if (/change.?me|placeholder|replace.?me|\byour[-_]|<[^>]*>|^(.)\1*$/i.test(env[name] ?? ''))
       problems.push(`${name}: is still a placeholder`)
-  for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL'] as const)
-    if (env[name] !== undefined && !/[?&]sslmode=(require|verify-ca|verify-full)(&|$)/.test(env[name]))
-      problems.push(`${name}: must use TLS; add sslmode=verify-full`)
+  for (const [name, target] of Object.entries({ DATABASE_URL: database, DATABASE_DIRECT_URL: directDatabase }))
+    if (target !== null && !isEncrypted(target)) problems.push(`${name}: must use TLS; add sslmode=verify-full`)
   if (env.METRICS_TOKEN !== undefined && env.METRICS_TOKEN.length < 16)
     problems.push('METRICS_TOKEN: must be at least 16 characters')
   if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !/\/\/[^@/]*:[^@/]+@/.test(env.REDIS_URL))
     problems.push('REDIS_URL: a remote Redis needs a password, or rediss://')
-  for (const origin of origins)
+  for (const origin of corsOrigins ?? [])
     if (!origin.startsWith('https://') || isLoopback(origin))
       problems.push(`CORS_ORIGINS: ${origin} is not an https origin of another host`)
   return problems
+}
+
+/** `prefer` gives way to whoever claims that the server has no TLS. What goes through a socket stays on this machine. */
+function isEncrypted({ ssl, path }: PostgresTarget): boolean {
+  return typeof ssl === 'object' || path !== undefined
 }
 
 function isLoopback(url: string): boolean {
@@ -274,6 +301,7 @@ function list(value: string): string[] {
 function parseBaseUrl(value: string): URL {
   const url = URL.parse(value)
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
+  if (url.username || url.password) throw new Error('must have no user and password')
   if (url.pathname !== '/' || url.search || url.hash) throw new Error('must have no path, query or fragment')
   return url
 }
@@ -292,17 +320,24 @@ function parseTrustProxy(value: string): Config['trustProxy'] {
 
 function parseOrigins(value: string): string[] {
   const origins = list(value)
-  const inexact = origins.filter(origin => !/^https?:\/\//.test(origin) || URL.parse(origin)?.origin !== origin)
+  const isExact = (origin: string) => /^https?:\/\/[^*]+$/.test(origin) && URL.parse(origin)?.origin === origin
+  const inexact = origins.filter(origin => !isExact(origin))
   if (inexact.length === 0) return origins
   throw new Error(`${inexact.join(' and ')}: not an exact origin such as https://app.example.com`)
 }
 
 function parseSwaps(value: string): Record<string, SwapSetting> {
-  return Object.fromEntries(
-    list(value).map(entry => {
-      const [name, target] = entry.split('=', 2)
-      if (!name || !target) throw new Error(`"${entry}" must be name=off or name=./module.ts`)
-      return [name, target === 'off' ? false : target]
-    })
-  )
+  const swaps = new Map<string, SwapSetting>()
+  for (const entry of list(value)) {
+    const [, name, target] = /^([^=]+)=(.+)$/.exec(entry) ?? []
+    if (!name || !target) throw new Error(`"${entry}" must be name=off or name=./module.ts`)
+    if (swaps.has(name)) throw new Error(`"${name}" is given twice`)
+    swaps.set(name, target === 'off' ? false : target)
+  }
+  return Object.fromEntries(swaps)
+}
+
+function parseBearer(value: string): string {
+  if (/^[\x21-\x7e]+$/.test(value)) return value
+  throw new Error('must be printable ASCII without spaces, or no scraper could send it')
 }

@@ -18,11 +18,15 @@ const SAME_SIGNAL = 500
 
 const config = readConfig()
 const logger = createLogger({ level: config.logLevel })
-let postgres: EmbeddedPostgres | undefined
+let postgres: Promise<EmbeddedPostgres> | undefined
 let app: FastifyInstance | undefined
+let isStarting = true
+let exitCode = 0
 let stoppingSince: number | undefined
 const stopping = new AbortController()
 
+// Whoever reads what is said here may go, and that is no fault of the server's.
+process.stderr.on('error', () => {})
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
 process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
 process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
@@ -30,17 +34,23 @@ process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
 try {
   await start()
 } catch (error) {
-  await onFault(error, 'the server could not start')
+  if (!stopping.signal.aborted) onFault(error, 'the server could not start')
 }
 
 async function start(): Promise<void> {
-  const settings = await completeConfig(config)
-  app = await buildApp(settings, {}, logger)
-  await app.listen({ host: settings.host, port: settings.port })
-  app.startup?.completed.then(
-    () => announce(settings, app!),
-    error => onFault(error, 'the start has failed')
-  )
+  try {
+    const settings = await completeConfig(config)
+    app = await buildApp(settings, {}, logger)
+    await app.ready()
+    stopping.signal.throwIfAborted()
+    await app.listen({ host: settings.host, port: settings.port })
+    app.startup?.completed.then(
+      () => announce(settings, app!),
+      error => onFault(error, 'the start has failed')
+    )
+  } finally {
+    isStarting = false
+  }
 }
 
 /** What only the process edge can add: keys kept on disk, and a database of our own where none is given. */
@@ -54,13 +64,10 @@ async function completeConfig(config: Config): Promise<Config> {
   }
   if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
 
-  const { startEmbeddedPostgres } = await import('./embedded-postgres/index.ts')
-  postgres = await startEmbeddedPostgres({
-    dataDir: join(config.dataDir, 'postgres'),
-    log: logger,
-    signal: stopping.signal
-  })
-  return { ...config, keys, database: { ...config.database, url: postgres.url, directUrl: postgres.url } }
+  const options = { dataDir: join(config.dataDir, 'postgres'), log: logger, signal: stopping.signal }
+  postgres = import('./embedded-postgres/index.ts').then(embedded => embedded.startEmbeddedPostgres(options))
+  const { url } = await postgres
+  return { ...config, keys, database: { ...config.database, url, directUrl: url } }
 }
 
 /** People read this on stderr; stdout carries nothing but JSON lines. */
@@ -68,7 +75,7 @@ function announce(config: Config, app: FastifyInstance): void {
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : config.port
   const host = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host
-  const url = `${config.tls ? 'https' : 'http'}://${host}:${port}`
+  const url = `${config.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
   logger.info({ url, version: config.version, environment: config.environment }, 'ready')
   const token = join(config.dataDir, 'operator-token')
   process.stderr.write(
@@ -88,7 +95,7 @@ function onSignal(signal: NodeJS.Signals): void {
     reloadCertificate(config.tls)
   } else if (stoppingSince === undefined) {
     logger.info({ signal }, 'stopping')
-    void stop(0)
+    void stop()
   } else if (performance.now() - stoppingSince > SAME_SIGNAL) {
     logger.warn({ signal }, 'second signal, exiting at once')
     exit(1)
@@ -105,16 +112,17 @@ function reloadCertificate(files: NonNullable<Config['tls']>): void {
   }
 }
 
-async function onFault(error: unknown, what: string): Promise<void> {
+/** A fault ends the process in order; one more on the way out is said, and does not cut off what is being finished. */
+function onFault(error: unknown, what: string): void {
+  exitCode ||= error instanceof ConfigError ? ConfigError.exitCode : 1
   logger.fatal({ err: error }, what)
-  if (!logger.isLevelEnabled('fatal') || app === undefined)
+  if (!app?.server.listening || !logger.isLevelEnabled('fatal'))
     process.stderr.write(`rhone: ${what}: ${error instanceof Error ? error.message : String(error)}\n`)
-  if (stoppingSince === undefined) await stop(error instanceof ConfigError ? ConfigError.exitCode : 1)
-  else exit(1)
+  if (stoppingSince === undefined) void stop()
 }
 
 /** Ends in order: drain, close, then the database that all of it stood on. */
-async function stop(code: number): Promise<void> {
+async function stop(): Promise<void> {
   stoppingSince = performance.now()
   stopping.abort()
   setTimeout(() => {
@@ -122,21 +130,32 @@ async function stop(code: number): Promise<void> {
     exit(1)
   }, STOP_DEADLINE).unref()
 
-  try {
-    if (app?.server.listening) await app.drain?.start()
-    await app?.close()
-  } catch (error) {
-    logger.error({ err: error }, 'the server did not close cleanly')
-    code = 1
-  }
-  try {
-    await postgres?.stop()
-  } catch (error) {
-    logger.error({ err: error }, 'the embedded PostgreSQL did not stop cleanly')
-    code = 1
-  }
+  await attempt('the server did not close cleanly', closeApp)
+  await attempt('the embedded PostgreSQL did not stop cleanly', stopPostgres)
   logger.info('stopped')
-  exit(code)
+  exit(exitCode)
+}
+
+/** While it starts there is no request to finish, and its close would wait for a migration that may take minutes. */
+async function closeApp(): Promise<void> {
+  if (app === undefined || isStarting) return
+  if (app.server.listening) await app.drain?.start()
+  await app.close()
+}
+
+/** It may still be starting; the abort ends that, and leaves nothing running. */
+async function stopPostgres(): Promise<void> {
+  const started = await postgres?.catch(() => undefined)
+  await started?.stop()
+}
+
+async function attempt(complaint: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    logger.error({ err: error }, complaint)
+    exitCode ||= 1
+  }
 }
 
 function exit(code: number): never {

@@ -13,6 +13,7 @@ import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
 import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
+import { AppError } from '../plugins/lib/errors.ts'
 import { isUnreachable } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
@@ -23,7 +24,7 @@ import rateLimit from '../plugins/rate-limit/index.ts'
 import recentErrors from '../plugins/recent-errors.ts'
 import redis from '../plugins/redis/index.ts'
 import requestId from '../plugins/request-id.ts'
-import securityHeaders from '../plugins/security-headers/index.ts'
+import securityHeaders from '../plugins/security-headers.ts'
 import startup from '../plugins/startup.ts'
 import routes from '../routes/index.ts'
 import type { Config } from './config.ts'
@@ -102,8 +103,12 @@ export const slots: readonly Slot[] = [
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
   slot('pressure', pressure, (_config, app) => registryOf(app)),
   slot('startup', startup, (config, app) => ({
-    retryable: isUnreachable,
+    retryable: error => isUnreachable(error) || (error instanceof AppError && error.statusCode === 503),
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
+  })),
+  slot('audit', audit, (_config, app) => ({
+    ...registryOf(app),
+    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
   })),
   slot('maintenance', maintenance, (_config, app) => ({
     ...registryOf(app),
@@ -129,10 +134,6 @@ export const slots: readonly Slot[] = [
     ...(has(app, 'db') && { readings: platformReadings(app) })
   })),
 
-  slot('audit', audit, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
-  })),
   slot('auth', auth, (_config, app) => ({
     ...registryOf(app),
     requireAccess: true,

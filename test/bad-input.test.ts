@@ -44,7 +44,24 @@ const invalid = (detail: RegExp) => (error: { status: number; code: string; deta
 
 test('a value of the wrong type or form is refused by the name of its field', async () => {
   const wrong: Record<string, unknown[]> = {
-    name: [1, true, null, [], {}, ['x'], '', '   ', '\t', 'a\0b', 'a\nb', '\ud800', 'x'.repeat(256), '💥'.repeat(256)],
+    name: [
+      1,
+      true,
+      null,
+      [],
+      {},
+      ['x'],
+      '',
+      '   ',
+      '\t',
+      '\u200b',
+      ' \u2060\u00ad ',
+      'a\0b',
+      'a\nb',
+      '\ud800',
+      'x'.repeat(256),
+      '💥'.repeat(256)
+    ],
     slug: ['ab', 'Abc', 'a--b', '-ab', 'ab-', '1ab', 'a_b', 'äbc', 'a'.repeat(64), 'www', own.id, 1, null],
     team: ['', 1, null, 'x'.repeat(256)],
     githubRepo: ['', 'acme', 'acme/', '/web', 'a/b/c', 'acme/we b', '../web', `acme/${'x'.repeat(101)}`, 1],
@@ -63,6 +80,8 @@ test('a value of the wrong type or form is refused by the name of its field', as
       'a\\b',
       'a@{b',
       'a[b',
+      'a.lock',
+      'a.lock/b',
       'a\0',
       null
     ],

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -107,6 +107,18 @@ describe('the command line', () => {
     const [code] = await once(child, 'close')
     assert.equal(code, 0)
     assert.equal(Object.keys(JSON.parse(chunks.join(''))).length, 4)
+  })
+})
+
+describe('its process', () => {
+  it('takes a reader who leaves early for satisfied', async () => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, '../src/cli.ts'), 'openapi'])
+    child.stdout.destroy()
+    let stderr = ''
+    child.stderr.on('data', chunk => (stderr += chunk))
+    const [code] = await once(child, 'close')
+    assert.equal(code, 0, stderr)
+    assert.equal(stderr, '')
   })
 })
 

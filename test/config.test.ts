@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -63,6 +64,29 @@ test('every problem is reported at once, by the name of its variable', () => {
     )
 })
 
+test('a number is written in digits, and not as something that a lenient reader takes for one', () => {
+  for (const number of ['1e3', 'true', 'false', '8080.9', '0x1F90', ' 80 ', '8080abc', '٣'])
+    assert.match(problemsOf({ PORT: number }).join(), /^PORT: expected integer$/, number)
+  assert.deepEqual(problemsOf({ DATABASE_POOL_MAX: '1e2' }), ['DATABASE_POOL_MAX: expected integer'])
+  assert.match(problemsOf({ DRAIN_GRACE: '21' }).join(), /^DRAIN_GRACE: expected integer to be less or equal to 20$/)
+  assert.equal(loadConfig({ PORT: '0', DATABASE_POOL_MAX: '500' }).port, 0)
+})
+
+test('what is close to right is refused rather than half understood', () => {
+  const almost: [Variables, RegExp][] = [
+    [{ RHONE_SWAP: 'cors=off,cors=./mine.ts' }, /^RHONE_SWAP: "cors" is given twice$/],
+    [{ CORS_ORIGINS: 'https://*.example.com' }, /^CORS_ORIGINS: .*not an exact origin/],
+    [{ BASE_URL: 'https://rhone:secret@rhone.example.com' }, /^BASE_URL: must have no user and password$/],
+    [{ METRICS_TOKEN: 'two lines\nof a file' }, /^METRICS_TOKEN: must be printable ASCII/],
+    [
+      { DATABASE_DIRECT_URL: 'postgres://rhone@direct/rhone' },
+      /^DATABASE_DIRECT_URL: .*DATABASE_URL, which is not set$/
+    ]
+  ]
+  for (const [variables, complaint] of almost) assert.match(problemsOf(variables).join('; '), complaint)
+  assert.deepEqual({ ...loadConfig({ RHONE_SWAP: 'cors=./a=b.ts' }).swaps }, { cors: './a=b.ts' })
+})
+
 test('production boots with what it needs, and listens to everyone', () => {
   const config = loadConfig(PRODUCTION)
   assert.equal(config.host, '0.0.0.0')
@@ -77,6 +101,14 @@ test('production refuses what would be unsafe there', () => {
     [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone' }, /^DATABASE_URL: must use TLS/],
     [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslmode=prefer' }, /^DATABASE_URL: must use TLS/],
     [{ DATABASE_URL: 'postgres://rhone:changeme@db/rhone?sslmode=require' }, /^DATABASE_URL: is still a placeholder/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db/rhone#?sslmode=require' }, /^DATABASE_URL: must use TLS/],
+    [
+      { DATABASE_URL: 'postgres://rhone:secret@db/rhone?sslmode=require&sslmode=disable' },
+      /^DATABASE_URL: must use TLS/
+    ],
+    [{ DATABASE_DIRECT_URL: 'postgres://rhone:secret@db/rhone?sslmode=allow' }, /^DATABASE_DIRECT_URL: must use TLS/],
+    [{ METRICS_TOKEN: 'your-metrics-token-here' }, /^METRICS_TOKEN: is still a placeholder/],
+    [{ METRICS_TOKEN: 'aaaaaaaaaaaaaaaaaaaaaaaa' }, /^METRICS_TOKEN: is still a placeholder/],
     [{ METRICS_TOKEN: 'change-me' }, /^METRICS_TOKEN: is still a placeholder/],
     [{ METRICS_TOKEN: 'short' }, /^METRICS_TOKEN: must be at least 16/],
     [{ REDIS_URL: 'redis://cache.internal' }, /^REDIS_URL: a remote Redis needs a password/],
@@ -90,7 +122,31 @@ test('production refuses what would be unsafe there', () => {
       `${complaint} in ${problems.join('; ')}`
     )
   }
-  assert.deepEqual(problemsOf({ ...PRODUCTION, REDIS_URL: 'rediss://:secret@cache.internal' }), [])
+  const safe: Variables[] = [
+    { REDIS_URL: 'rediss://:secret@cache.internal' },
+    { DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslrootcert=system' },
+    { DATABASE_URL: 'postgres://rhone:secret@/rhone?host=/run/postgresql' }
+  ]
+  for (const variables of safe) assert.deepEqual(problemsOf({ ...PRODUCTION, ...variables }), [])
+})
+
+test('.env is read in development, and one that cannot be read is a problem of the environment', async t => {
+  const path = await directory(t)
+  const read = (ENVIRONMENT: string) => {
+    const script = `
+      const { readEnvironment } = await import(${JSON.stringify(import.meta.resolve('../src/config.ts'))})
+      try { console.log(readEnvironment().LOG_LEVEL) } catch (error) { console.log(error.name, error.problems.join()) }`
+    const options = { cwd: path, env: { ENVIRONMENT }, encoding: 'utf8' } as const
+    return execFileSync(process.execPath, ['--input-type=module', '--eval', script], options).trim()
+  }
+  await writeFile(join(path, '.env'), 'LOG_LEVEL=warn')
+  assert.equal(read('development'), 'warn')
+  assert.equal(read(''), 'warn', 'an empty variable counts as unset')
+  assert.equal(read('production'), 'undefined')
+
+  await rm(join(path, '.env'))
+  await mkdir(join(path, '.env'))
+  assert.match(read('development'), /^ConfigError \.env: cannot be read/)
 })
 
 test('a problem never repeats the secret that it is about', () => {

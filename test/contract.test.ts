@@ -144,7 +144,7 @@ test('closing leaves nothing behind that keeps the process alive', async () => {
   `
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
     cwd: root,
-    timeout: 20_000
+    timeout: 60_000
   })
   assert.match(stdout, /closed\n$/)
 })

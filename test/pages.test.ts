@@ -24,7 +24,8 @@ async function openPage(t: TestContext): Promise<{ page: Page; complaints: strin
   const page = await browser.newPage()
   const complaints: string[] = []
   page.on('console', message => {
-    if (message.type() === 'error' && !/status of (404|503)/.test(message.text())) complaints.push(message.text())
+    const isAboutThePage = /status of (404|503)/.test(message.text()) && message.location().url === page.url()
+    if (message.type() === 'error' && !isAboutThePage) complaints.push(`${message.text()} ${message.location().url}`)
   })
   page.on('pageerror', error => complaints.push(error.message))
   page.on('request', request => {

@@ -15,6 +15,7 @@ async function pings(as: Awaited<ReturnType<typeof testApp>>['as'], count: numbe
 }
 
 test('a limiter of ten lines takes the place of ours, by an environment variable', async t => {
+  t.mock.timers.enable({ apis: ['setInterval'] }) // or its second may be over in the middle of the requests
   const { app, as } = await testApp(t, { RHONE_SWAP: `rate-limit=${TINY_LIMITER}` })
   const replies = await pings(as, 25)
 
@@ -27,6 +28,7 @@ test('a limiter of ten lines takes the place of ours, by an environment variable
 })
 
 test('the same limiter takes the place of ours, by a program', async t => {
+  t.mock.timers.enable({ apis: ['setInterval'] })
   const { as } = await testApp(t, {}, { 'rate-limit': tinyLimiter })
   const statuses = (await pings(as, 25)).map(({ statusCode }) => statusCode)
   assert.equal(statuses.filter(status => status === 429).length, 5)

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import type { AuditOutcome, Db } from '../../drizzle/schema.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
-import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
 import { createAuditQueue } from './queue.ts'
 import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
@@ -70,6 +69,9 @@ export interface Audit {
   about(request: FastifyRequest, subject: AuditSubject): void
 }
 
+/** What a call of a route is about, whatever becomes of it. */
+type AuditedCall = Pick<AuditEvent, 'type' | 'action' | 'resource'>
+
 type AuditSubject = Pick<AuditEvent, 'teamId' | 'appId' | 'resourceId' | 'resourceName'>
 
 declare module 'fastify' {
@@ -81,11 +83,14 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     /** Makes every refused or failed call of this route an event. Its handler records those that succeed. */
-    audit?: Pick<AuditEvent, 'type' | 'action' | 'resource'>
+    audit?: AuditedCall
   }
 }
 
-/** Keeps a trail of who did what: a row per event through the sink, and a structured log line. */
+/**
+ * Keeps a trail of who did what: a row per event through the sink, and a structured log line. Register it before the
+ * routes whose refused calls it is to see.
+ */
 const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = async (app, input) => {
   const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'registry'])
   const sink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
@@ -138,7 +143,6 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
     else queue.push({ ...row, id: randomUUID(), createdAt: new Date() })
   }
 
-  useRouteConfig(app)
   app.decorateRequest('auditSubject', null)
   app.decorate('audit', {
     record: (tx, request, event) => write(tx, requestRow(request, { ...request.auditSubject, ...event }, catalogue)),
@@ -149,13 +153,20 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
     }
   })
 
-  // Not onResponse, which does not run when the client has gone: a prober could hang up and leave no trace.
-  app.addHook('onSend', (request, reply, _payload, next) => {
-    const event = routeConfig(request).audit
-    const outcome = event && outcomeOf(reply.statusCode)
-    if (outcome) attempt(request, { ...event, resourceId: resourceOf(request, event.resource), outcome })
-    next()
+  // Of these routes alone: with any hook of this kind, every other reply would take the long way out, too.
+  app.addHook('onRoute', route => {
+    const event = route.config?.audit
+    if (event !== undefined) route.onSend = [route.onSend ?? [], recorderOf(event)].flat()
   })
+
+  /** Not onResponse, which does not run when the client has gone: a prober could hang up and leave no trace. */
+  function recorderOf(event: AuditedCall): onSendHookHandler {
+    return (request, reply, _payload, next) => {
+      const outcome = outcomeOf(reply.statusCode)
+      if (outcome) attempt(request, { ...event, resourceId: resourceOf(request, event.resource), outcome })
+      next()
+    }
+  }
 }
 
 /** Floods are not recorded: too many requests, and what a busy or closed server turns away. */

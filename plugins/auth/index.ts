@@ -4,6 +4,7 @@ import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import type { Scope } from '../../drizzle/schema.ts'
+import { onEntry } from '../lib/entry.ts'
 import { AppError, errors } from '../lib/errors.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
@@ -177,16 +178,16 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     checkPolicy(`${route.method} ${route.url}`, route.config ?? {}, options.requireAccess)
   })
 
-  app.addHook('onRequest', (request, _reply, next) => {
-    if (isOpen(request)) return next()
+  onEntry(app, request => {
+    if (isOpen(request)) return
     const token = bearerToken(request)
     if (token === undefined)
-      return next(refuse('missing', errors.unauthorized('Send a token as "Authorization: Bearer rhone_..."')))
-    if (token === null) return next(refuse('malformed', invalidToken('Authorization must be "Bearer" and a token')))
+      return refuse('missing', errors.unauthorized('Send a token as "Authorization: Bearer rhone_..."'))
+    if (token === null) return refuse('malformed', invalidToken('Authorization must be "Bearer" and a token'))
 
     const principal = verify(token)
-    if (principal instanceof Promise) principal.then(found => next(judge(request, token, found)), next)
-    else next(judge(request, token, principal))
+    if (principal instanceof Promise) return principal.then(found => judge(request, token, found))
+    return judge(request, token, principal)
   })
 }
 

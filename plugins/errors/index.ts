@@ -2,8 +2,9 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type AppError, type ErrorCode, errors } from '../lib/errors.ts'
-import { type CounterMetric, counter } from '../lib/metrics.ts'
+import { onRefusal } from '../lib/entry.ts'
+import { AppError, type ErrorCode, errors } from '../lib/errors.ts'
+import { type Tally, tally } from '../lib/metrics.ts'
 import { negotiate } from '../lib/negotiate.ts'
 import { pageNonce } from '../lib/notice-page.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
@@ -11,6 +12,8 @@ import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { routeTable } from '../lib/route-table.ts'
 import { routePattern } from '../lib/traffic.ts'
 import { toAppError } from './fault.ts'
+import { answerFlood } from './flood-reply.ts'
+import { dropInvalidHeaders, sendGuarded } from './last-word.ts'
 import { faultOf, type RawFaults, rawFaults } from './raw-fault.ts'
 import { asJson, asPage, asProblem } from './reply.ts'
 
@@ -53,7 +56,7 @@ const ENTITY_HEADERS = ['etag', 'last-modified', 'expires', 'content-encoding', 
 const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsDeps>> = async (app, input) => {
   const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sink'])
   const { sink } = input
-  let replies: CounterMetric<'code'>
+  let replies: Tally
   const routes = routeTable(app)
 
   useRouteConfig(app)
@@ -61,7 +64,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
 
   app.addHook('onReady', done => {
     const registry = input.registry ?? (app.hasDecorator('metrics') ? app.metrics.registry : undefined)
-    replies = counter(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', labelNames: ['code'] })
+    replies = tally(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', label: 'code' })
     done()
   })
 
@@ -73,9 +76,15 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     throw methods.length === 0 ? errors.notFound('Route') : errors.methodNotAllowed(methods)
   })
 
+  onRefusal(app, (error, request, reply) => {
+    if (!(error instanceof AppError) || !answerFlood(error, request, reply)) return false
+    replies.add(error.code)
+    return true
+  })
+
   app.setErrorHandler((thrown, request, reply) => {
     const error = toAppError(thrown, request)
-    replies.inc({ code: error.code })
+    replies.add(error.code)
     if (error.isFailure) report(error, request)
 
     if (reply.raw.headersSent) reply.hijack().raw.destroy()
@@ -98,17 +107,28 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     for (const name of ENTITY_HEADERS) reply.removeHeader(name)
     reply.code(error.statusCode).header('cache-control', 'no-store')
     if (error.headers !== undefined) reply.headers(error.headers)
+    if (error.isFailure) dropInvalidHeaders(reply)
+    sendGuarded(reply, bodyOf(error, request, reply), thrown => report(errors.internal(thrown), request))
+  }
 
-    switch (negotiate(request.headers.accept, request.is404 || routeConfig(request).page === true)) {
+  function bodyOf(error: AppError, request: FastifyRequest, reply: FastifyReply): string {
+    switch (negotiate(request.headers.accept, mayBePage(request))) {
       case 'page':
-        reply.type('text/html; charset=utf-8').send(asPage(error, request.id, pageNonce(app, reply)))
-        break
+        reply.type('text/html; charset=utf-8')
+        return asPage(error, request.id, pageNonce(app, reply))
       case 'problem':
-        reply.type('application/problem+json; charset=utf-8').send(asProblem(error, request.id, problemTypeBase))
-        break
+        reply.type('application/problem+json; charset=utf-8')
+        return asProblem(error, request.id, problemTypeBase)
       case 'json':
-        reply.type('application/json; charset=utf-8').send(asJson(error, request.id))
+        reply.type('application/json; charset=utf-8')
+        return asJson(error, request.id)
     }
+  }
+
+  /** A URL that leads nowhere may have been typed by a visitor; one with a wrong method is a page if GET says so. */
+  function mayBePage(request: FastifyRequest): boolean {
+    const asked = request.is404 ? routes.configFor('GET', request.raw.url as string) : routeConfig(request)
+    return asked === undefined || asked.page === true
   }
 }
 

@@ -74,6 +74,8 @@ export function rawFaults(app: FastifyInstance): RawFaults {
     else if (!pending) answer(ofConnection(error), blankRequest(socket), socket)
     else if (pending.req.complete)
       pending.once('close', () => settle(error, socket)) // this one came before the fault
+    else if (pending.writableEnded)
+      pending.once('finish', () => closeGently(socket)) // nothing is missing from the reply
     else if (pending.headersSent) socket.destroy(error)
     else failBody(pending, ofConnection(error))
   }
@@ -83,7 +85,12 @@ export function rawFaults(app: FastifyInstance): RawFaults {
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket)
-    response.once('finish', () => closeGently(socket))
+    // What Node does for the replies that it has made itself.
+    response.once('finish', () => {
+      response.detachSocket(socket)
+      closeGently(socket)
+      response.emit('close')
+    })
     app.routing(carrying(fault, raw), response)
   }
 }

@@ -163,7 +163,15 @@ function probe(
   response: NonNullable<FastifySchema['response']>
 ): RouteShorthandOptions {
   return {
-    config: { access: 'public', rateClass: false, priority: 'probe', maintenance: false, log: 'debug', slo: 'health' },
+    config: {
+      access: 'public',
+      cors: false,
+      rateClass: false,
+      priority: 'probe',
+      maintenance: false,
+      log: 'debug',
+      slo: 'health'
+    },
     schema: { operationId, summary, tags: ['health'], response }
   }
 }

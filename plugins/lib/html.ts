@@ -32,6 +32,9 @@ export function trusted(markup: string): Html {
   return new Html(markup)
 }
 
+/** For the head of a page. Without it, browsers ask for an icon that we do not have. */
+export const NO_ICON = trusted('<link rel="icon" href="data:,">')
+
 function render(value: Fragment): string {
   if (value === null || value === undefined || value === false) return ''
   if (value instanceof Html) return value.toString()

@@ -42,6 +42,37 @@ export function histogram<T extends string = never>(
   return existing(registry, config.name, Histogram<T>) ?? new Histogram<T>({ ...config, registers: [registry] })
 }
 
+/** Counts by one label with a closed set of values. */
+export interface Tally {
+  add(value: string): void
+}
+
+/**
+ * A counter for what may happen with every request of a flood: it counts in plain numbers, which the metric learns of when
+ * it is scraped.
+ *
+ * @param known values that are shown before they are counted
+ */
+export function tally(
+  registry: Registry | undefined,
+  config: { name: string; help: string; label: string; known?: readonly string[] }
+): Tally {
+  const { name, help, label, known = [] } = config
+  const counts = new Map<string, number>(known.map(value => [value, 0]))
+  counter<string>(registry, {
+    name,
+    help,
+    labelNames: [label],
+    collect() {
+      for (const [value, count] of counts) {
+        this.inc({ [label]: value }, count)
+        counts.set(value, 0)
+      }
+    }
+  })
+  return { add: value => counts.set(value, (counts.get(value) ?? 0) + 1) }
+}
+
 /** Whether each of the services that Rhone leans on can be reached. */
 export function dependencyUp(registry: Registry | undefined): GaugeMetric<'service'> {
   return gauge(registry, {

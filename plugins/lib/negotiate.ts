@@ -1,11 +1,15 @@
 export type ErrorFormat = 'json' | 'problem' | 'page'
 
+/** Browsers send some 150 characters. What a client may send at most would take milliseconds to read, at every refusal. */
+const MAX_LENGTH = 1_000
+
 /**
  * The format that a client gets its errors in. JSON, unless it names RFC 9457's type or, where there may be a page,
  * HTML with at least the same preference: wildcards are what programs send.
  */
 export function negotiate(accept: string | undefined, mayBePage: boolean): ErrorFormat {
   if (accept === undefined || accept === '*/*' || accept === 'application/json') return 'json'
+  if (accept.length > MAX_LENGTH) return 'json'
   const json = preference(accept, 'application/json')
   if (mayBePage && preference(accept, 'text/html') > json) return 'page'
   const problem = preference(accept, 'application/problem+json')

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { type Html, html, trusted } from './html.ts'
+import { type Html, html, NO_ICON, trusted } from './html.ts'
 
 /** A page that says one thing, in the middle of the screen. */
 export interface Notice {
@@ -24,6 +24,7 @@ export function noticePage({ title, content, style }: Notice, nonce: string): st
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title}</title>
+${NO_ICON}
 <style nonce="${nonce}">${trusted(STYLE + style)}</style>
 </head>
 <body>

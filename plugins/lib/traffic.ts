@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { onEntry } from './entry.ts'
 import { routeConfig, useRouteConfig } from './route-config.ts'
 
 /** What nginx calls a request whose client left before the reply was complete. It never appears on the wire. */
@@ -10,8 +11,12 @@ export const UNMATCHED = '__unmatched__'
 
 const kTraffic = Symbol('rhone.traffic')
 
-/** Told once of every request, when its reply has been sent or was cut off. */
-export type EndListener = (request: FastifyRequest, reply: FastifyReply, status: number) => void
+/**
+ * Told once of every request, when its reply has been sent or was cut off.
+ *
+ * @param elapsed milliseconds since the request was routed
+ */
+export type EndListener = (request: FastifyRequest, reply: FastifyReply, status: number, elapsed: number) => void
 
 export interface Traffic {
   /** Requests that have been routed and are not over. */
@@ -21,45 +26,37 @@ export interface Traffic {
 }
 
 /**
- * The requests of an app, shared by the plugins that count them. Fastify's `onResponse` is silent about requests that are
- * cut off, and `onRequestAbort` about those whose body had been read, so the response's `close` is listened to as well.
+ * The requests of an app, shared by the plugins that count them. The response's `close` is listened to, because it is the
+ * one event that always comes: Fastify's `onResponse` is silent about requests that are cut off, and `onRequestAbort`
+ * about those whose body had been read.
  *
- * A request is counted from the hook of the first plugin that calls this; the outermost plugins should.
+ * A request is counted from the entry step of the first plugin that calls this; the outermost plugins should.
  */
 export function traffic(app: FastifyInstance): Traffic {
   if (app.hasDecorator(kTraffic)) return app.getDecorator<Traffic>(kTraffic)
 
-  const kReply = Symbol('rhone.reply')
-  type Tracked = ServerResponse & { [kReply]?: FastifyReply | undefined }
+  const kStartedAt = Symbol('rhone.started-at')
+  type Tracked = FastifyReply & { [kStartedAt]: number }
 
   const listeners: EndListener[] = []
   let inFlight = 0
 
   useRouteConfig(app)
+  app.decorateReply(kStartedAt, 0)
 
-  app.addHook('onRequest', (request, reply, done) => {
+  onEntry(app, (request, reply) => {
     inFlight++
     routeConfig(request) // keeps the route's config, which `reply.callNotFound()` would replace
-    ;(reply.raw as Tracked)[kReply] = reply
-    reply.raw.on('close', onClose)
-    done()
+    ;(reply as Tracked)[kStartedAt] = performance.now()
+    reply.raw.on('close', () => end(reply as Tracked))
+    return undefined
   })
 
-  app.addHook('onResponse', (_request, reply, done) => {
-    end(reply.raw, reply.statusCode)
-    done()
-  })
-
-  function onClose(this: Tracked): void {
-    if (this[kReply] !== undefined) end(this, isLiveStream(this[kReply]) ? this.statusCode : CLIENT_GONE)
-  }
-
-  function end(raw: Tracked, status: number): void {
-    const reply = raw[kReply]
-    if (reply === undefined) return
-    raw[kReply] = undefined
+  function end(reply: Tracked): void {
     inFlight--
-    for (const listener of listeners) listener(reply.request, reply, status)
+    const elapsed = performance.now() - reply[kStartedAt]
+    const status = wasSent(reply.raw) || isLiveStream(reply) ? reply.raw.statusCode : CLIENT_GONE
+    for (const listener of listeners) listener(reply.request, reply, status, elapsed)
   }
 
   const shared: Traffic = {
@@ -77,6 +74,11 @@ export function traffic(app: FastifyInstance): Traffic {
 /** The pattern of the route that a request has matched: `/apps/:app`, never a URL. */
 export function routePattern(request: FastifyRequest): string {
   return routeConfig(request).url ?? UNMATCHED
+}
+
+/** A reply that was cut off has been left by its socket, or has not been given to it as a whole. */
+function wasSent({ socket, writableEnded }: ServerResponse): boolean {
+  return writableEnded && socket?.destroyed !== true
 }
 
 /** A stream that has begun is ended by its client: that is no failure of either side. */

@@ -6,7 +6,7 @@ import { routeConfig } from '../lib/route-config.ts'
 import { traceIdOf } from '../lib/trace-context.ts'
 import { CLIENT_GONE, routePattern, traffic } from '../lib/traffic.ts'
 import { openLogDestination } from './log-destination.ts'
-import { createLogger, lazyChildren } from './logger.ts'
+import { createLogger, directLineOf, lazyChildren } from './logger.ts'
 import { entryWriter } from './request-line.ts'
 
 const LEVELS = (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map(level =>
@@ -32,7 +32,7 @@ export interface LoggingDeps {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route's requests are logged at `debug`, whatever becomes of them: probes and scrapes. */
+    /** The route's requests are logged at `debug`, unless the caller may not make them: probes and scrapes. */
     log?: 'debug'
   }
 }
@@ -45,17 +45,16 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
   const options = parseOptions('rhone-logging', LoggingOptions, input, ['destination'])
   const log = input.destination === undefined && hasLogger(app.log) ? app.log : ownLogger()
 
-  if (hasLogger(app.log)) app.setChildLoggerFactory(lazyChildren)
+  if (hasLogger(app.log) && directLineOf(app.log) === undefined) app.setChildLoggerFactory(lazyChildren)
 
   const write = entryWriter(log)
-  traffic(app).onEnd((request, reply, status) => {
-    const level = routeConfig(request).log ?? (status >= 500 ? 'error' : 'info')
-    write(level, {
+  traffic(app).onEnd((request, _reply, status, elapsed) => {
+    write(levelOf(status, routeConfig(request).log), {
       reqId: request.id,
       method: request.method,
       route: routePattern(request),
       status,
-      responseTime: Math.round(reply.elapsedTime * 1000) / 1000,
+      responseTime: Math.round(elapsed * 1000) / 1000,
       address: request.clientIp?.address,
       userId: request.principal?.userId,
       traceId: traceIdOf(request.headers.traceparent),
@@ -71,6 +70,11 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
     app.addHook('onClose', async () => destination.close())
     return createLogger({ level, service, destination })
   }
+}
+
+function levelOf(status: number, ofRoute: 'debug' | undefined): 'debug' | 'info' | 'error' {
+  if (status === 401 || status === 403) return 'info'
+  return ofRoute ?? (status >= 500 ? 'error' : 'info')
 }
 
 /** Without the option `logger`, Fastify's log is a set of functions that do nothing, and has no level. */

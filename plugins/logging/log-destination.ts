@@ -5,17 +5,19 @@ const CHUNK_BYTES = 64 * 1024
 
 /** How long a full pipe or disk is left alone before the next attempt. */
 const RETRY_MS = 50
+/** The same while the process waits for nothing but its last lines. */
+const FLUSH_RETRY_MS = 5
 
 /** The reader is slow or the disk is full: it may pass. Every other error means that nobody will read on. */
 const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EINTR', 'ENOSPC'])
 
-/** UTF-8 takes at most this many bytes for one UTF-16 unit. */
-const MAX_BYTES_PER_UNIT = 3
-
 export interface LogDestination {
   /** Takes a line and returns at once. A line that finds no room is dropped and counted. */
   write(line: string): void
-  /** Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most. */
+  /**
+   * Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most;
+   * one that is slow gets every line.
+   */
   flushSync(timeoutMs?: number): void
   /** Flushes, and lets go of the timer and of the process's exit. A line that comes later is written at once. */
   close(): void
@@ -39,8 +41,8 @@ interface Chunk {
 }
 
 /**
- * An asynchronous, bounded place for log lines. Lines are encoded into a chunk, which is written when it is full or when
- * the interval is over, whichever comes first; at most one write is under way. What has not been written when the process
+ * An asynchronous, bounded place for log lines. Lines are gathered as text, and encoded and written together when they
+ * fill a chunk or when the interval is over, whichever comes first; at most one write is under way. What has not been written when the process
  * exits, for whatever reason but a signal, is flushed then.
  *
  * It stands in for `pino.destination({ sync: false })`, which costs three times as much per line, and whose `flushSync`
@@ -54,7 +56,7 @@ export function openLogDestination({
 }: LogDestinationOptions = {}): LogDestination {
   const waiting: Chunk[] = []
   let waitingBytes = 0
-  let filling: Chunk = { bytes: Buffer.alloc(0), used: 0, written: 0 }
+  let gathered = ''
   let spare: Chunk | null = null
   let writing: Chunk | null = null
   let isUnderWay = false
@@ -69,12 +71,11 @@ export function openLogDestination({
     write(line) {
       if (isBroken) return
       if (timer === undefined && isOpen) start()
-      const mostBytes = line.length * MAX_BYTES_PER_UNIT
-      if (filling.used + mostBytes > filling.bytes.length && !makeRoom(mostBytes)) {
+      if (gathered.length + line.length > CHUNK_BYTES && !makeRoom(line)) {
         dropped++
         return
       }
-      filling.used += filling.bytes.write(line, filling.used)
+      gathered += line
       if (!isOpen) flushSync()
     },
     flushSync,
@@ -92,15 +93,23 @@ export function openLogDestination({
     process.on('exit', onExit)
   }
 
-  function makeRoom(bytes: number): boolean {
-    if (waitingBytes + filling.bytes.length + bytes > maxBytes) return false
-    if (filling.used > 0) {
-      waiting.push(filling)
-      waitingBytes += filling.bytes.length
+  function makeRoom(line: string): boolean {
+    if (waitingBytes + 2 * CHUNK_BYTES + Buffer.byteLength(line) > maxBytes) return false
+    if (gathered !== '') {
+      const chunk = encodeGathered()
+      waiting.push(chunk)
+      waitingBytes += chunk.bytes.length
     }
-    filling = bytes > CHUNK_BYTES ? emptyChunk(bytes) : takeSpare()
     writeNext()
     return true
+  }
+
+  function encodeGathered(): Chunk {
+    const bytes = Buffer.byteLength(gathered)
+    const chunk = bytes > CHUNK_BYTES ? emptyChunk(bytes) : takeSpare()
+    chunk.used = chunk.bytes.write(gathered)
+    gathered = ''
+    return chunk
   }
 
   function writeNext(): void {
@@ -115,10 +124,7 @@ export function openLogDestination({
       waitingBytes -= next.bytes.length
       return next
     }
-    if (filling.used === 0) return null
-    const full = filling
-    filling = takeSpare()
-    return full
+    return gathered === '' ? null : encodeGathered()
   }
 
   function writeRest(chunk: Chunk): void {
@@ -149,11 +155,10 @@ export function openLogDestination({
 
   /** A write that is under way is left to its thread, which the process waits for. */
   function flushSync(timeoutMs = 1_000): void {
-    const deadline = performance.now() + timeoutMs
     let chunk = isUnderWay ? nextChunk() : (writing ?? nextChunk())
     if (!isUnderWay) writing = null
     for (; chunk !== null && !isBroken; chunk = nextChunk()) {
-      if (!writeAllSync(fd, chunk, deadline)) giveUp()
+      if (!writeAllSync(fd, chunk, timeoutMs)) giveUp()
       recycle(chunk)
     }
   }
@@ -184,14 +189,16 @@ function emptyChunk(bytes = CHUNK_BYTES): Chunk {
   return { bytes: Buffer.allocUnsafeSlow(bytes), used: 0, written: 0 }
 }
 
-/** Whether all of it could be written before the deadline. */
-function writeAllSync(fd: number, chunk: Chunk, deadline: number): boolean {
+/** Whether all of it could be written, without more than `timeoutMs` between one part and the next. */
+function writeAllSync(fd: number, chunk: Chunk, timeoutMs: number): boolean {
+  let deadline = performance.now() + timeoutMs
   while (chunk.written < chunk.used) {
     try {
       chunk.written += writeSync(fd, chunk.bytes, chunk.written, chunk.used - chunk.written)
+      deadline = performance.now() + timeoutMs
     } catch (error) {
       if (!PASSING.has((error as NodeJS.ErrnoException).code) || performance.now() > deadline) return false
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, FLUSH_RETRY_MS)
     }
   }
   return true

@@ -58,7 +58,15 @@ export function createLogger({ level, service = 'rhone', destination }: LoggerOp
     write: line => stream.write(line),
     start: label => `{"level":"${label}"${time()},"service":${name}`
   }
-  return Object.assign(logger, { [kDirectLine]: direct })
+  const child: (...given: ChildArguments) => FastifyBaseLogger = logger.child
+  return Object.assign(logger, {
+    [kDirectLine]: direct,
+    /** Fastify makes its own log of this one as a child with serializers, and of that a child for every request. */
+    child(this: Logger, ...[bindings, options]: ChildArguments) {
+      const make = () => child.call(this, bindings, options)
+      return options?.serializers === undefined ? new LazyChild(make, this, options) : make()
+    }
+  }) as unknown as Logger
 }
 
 /** Undefined for a logger that {@link createLogger} has not made. A child has its parent's. */
@@ -84,14 +92,19 @@ function describeReply({ statusCode }: FastifyReply) {
 function isoTime(): () => string {
   let second = Number.NaN
   let head = ''
+  let last = Number.NaN
+  let text = ''
   return () => {
     const now = Date.now()
+    if (now === last) return text
     const millisecond = now % 1000
     if (now - millisecond !== second) {
       second = now - millisecond
       head = `,"time":"${new Date(second).toISOString().slice(0, 20)}`
     }
-    return `${head}${millisecond < 100 ? (millisecond < 10 ? '00' : '0') : ''}${millisecond}Z"`
+    last = now
+    text = `${head}${millisecond < 100 ? (millisecond < 10 ? '00' : '0') : ''}${millisecond}Z"`
+    return text
   }
 }
 
@@ -102,16 +115,15 @@ export class OneLinePerRequest extends LogController {
   override routeNotFound(): void {}
 }
 
-/**
- * For Fastify's option `childLoggerFactory`, or `setChildLoggerFactory`: children of the app's log that come into being
- * when they log something. Few requests say more than their one line.
- */
-export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) => new LazyChild(logger, bindings, options)
+/** For Fastify's `setChildLoggerFactory`, where the app's log is not one of ours: children that come into being late. */
+export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) =>
+  new LazyChild(() => logger.child(bindings, options), logger, options)
 
 type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
 type ChildArguments = Parameters<FastifyBaseLogger['child']>
 type LogFn = FastifyBaseLogger['info']
 
+/** A child that comes into being when it logs something. Few requests say more than their one line. */
 class LazyChild implements FastifyBaseLogger {
   declare readonly trace: LogFn
   declare readonly debug: LogFn
@@ -120,14 +132,14 @@ class LazyChild implements FastifyBaseLogger {
   declare readonly error: LogFn
   declare readonly fatal: LogFn
   declare readonly silent: LogFn
+  private readonly make: () => FastifyBaseLogger
   private readonly parent: FastifyBaseLogger
-  private readonly bindings: ChildArguments[0]
   private readonly options: ChildArguments[1]
   private real: FastifyBaseLogger | undefined
 
-  constructor(parent: FastifyBaseLogger, bindings: ChildArguments[0], options: ChildArguments[1]) {
+  constructor(make: () => FastifyBaseLogger, parent: FastifyBaseLogger, options: ChildArguments[1]) {
+    this.make = make
     this.parent = parent
-    this.bindings = bindings
     this.options = options
     this.real = undefined
   }
@@ -154,7 +166,7 @@ class LazyChild implements FastifyBaseLogger {
   }
 
   private materialize(): FastifyBaseLogger {
-    this.real ??= this.parent.child(this.bindings, this.options)
+    this.real ??= this.make()
     return this.real
   }
 }

@@ -3,6 +3,7 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from '../lib/entry.ts'
 import { errors } from '../lib/errors.ts'
 import { counter, gauge } from '../lib/metrics.ts'
 import { negotiate } from '../lib/negotiate.ts'
@@ -100,23 +101,23 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
   app.addHook('preClose', () => keeper.stop())
 
   useRouteConfig(app)
-  app.addHook('onRequest', (request, reply, next) => {
-    if (end === 0 || routeConfig(request).maintenance === false) return next()
+  onEntry(app, (request, reply) => {
+    if (end === 0 || routeConfig(request).maintenance === false) return
     if (Date.now() >= end) {
       keeper.expire()
-      return next()
+      return
     }
     refused.inc()
-    if (negotiate(request.headers.accept, true) === 'page') sendPage(reply)
-    else next(errors.maintenance(retryAfter(), keeper.state.message ?? undefined))
+    if (negotiate(request.headers.accept, true) === 'page') return sendPage(reply)
+    return errors.maintenance(retryAfter(), keeper.state.message ?? undefined)
   })
 
   function retryAfter(): number {
     return Number.isFinite(end) ? Math.max(1, Math.ceil((end - Date.now()) / 1_000)) : keeper.state.retryAfter
   }
 
-  function sendPage(reply: FastifyReply): void {
-    reply
+  function sendPage(reply: FastifyReply): FastifyReply {
+    return reply
       .code(503)
       .headers({ 'retry-after': String(retryAfter()), 'cache-control': 'no-store' })
       .type('text/html; charset=utf-8')

@@ -25,8 +25,8 @@ interface Series {
 /** What is counted of one route. The route holds on to it, so that nothing is looked up by name when a request ends. */
 export interface RouteSeries {
   readonly path: string
-  readonly slo: string | undefined
-  readonly methods: Set<string>
+  /** Service level classes by method. */
+  readonly slos: Map<string, string>
   readonly byKey: Map<number, Series>
 }
 
@@ -58,12 +58,11 @@ export class HttpSeries {
     this.#register(registry, inFlight)
   }
 
-  /** What is counted of the routes with this pattern, whatever their method. */
-  route(path: string, slo?: string): RouteSeries {
-    const known = this.#routes.get(path)
-    if (known !== undefined) return known
-    const route: RouteSeries = { path, slo, methods: new Set(), byKey: new Map() }
+  /** What is counted of the routes with this pattern, of which one has these methods and this service level class. */
+  route(path: string, methods: readonly string[] = [], slo = 'none'): RouteSeries {
+    const route = this.#routes.get(path) ?? { path, slos: new Map(), byKey: new Map() }
     this.#routes.set(path, route)
+    for (const method of methods) if (!route.slos.has(method)) route.slos.set(method, slo)
     return route
   }
 
@@ -82,13 +81,10 @@ export class HttpSeries {
     const isFull = this.#all.length >= this.#maxSeries && route !== this.#overflow
     if (isFull) return this.#overflow.byKey.get(key) ?? this.#open(this.#overflow, key)
 
+    const method = METHODS[Math.floor(key / STATUS_SPAN)]!
     const series: Series = {
-      labels: {
-        method: METHODS[Math.floor(key / STATUS_SPAN)]!,
-        path: route.path,
-        status: String(key % STATUS_SPAN)
-      },
-      isTimed: route.slo !== UNTIMED,
+      labels: { method, path: route.path, status: String(key % STATUS_SPAN) },
+      isTimed: route.slos.get(method) !== UNTIMED,
       buckets: new Array(this.#bounds.length + 1).fill(0),
       count: 0,
       sum: 0
@@ -118,8 +114,8 @@ export class HttpSeries {
       { value: inFlight(), labels: {} }
     ])
     metric('rhone_http_route_info', 'gauge', 'The routes and their service level class; always 1.', () =>
-      [...this.#routes.values()].flatMap(({ path, methods, slo = 'none' }) =>
-        [...methods].map(method => ({ value: 1, labels: { method, path, slo } }))
+      [...this.#routes.values()].flatMap(({ path, slos }) =>
+        [...slos].map(([method, slo]) => ({ value: 1, labels: { method, path, slo } }))
       )
     )
   }

@@ -92,12 +92,11 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
   const http = new HttpSeries(registry, { buckets, maxSeries, inFlight: () => requests.inFlight })
 
   app.addHook('onRoute', route => {
-    const series = http.route(route.url, route.config?.slo)
-    for (const method of [route.method].flat()) series.methods.add(method)
+    const series = http.route(route.url, [route.method].flat(), route.config?.slo)
     route.config = { ...route.config, [kSeries]: series }
   })
-  requests.onEnd((request, reply, status) => {
-    http.count(seriesOf(request), request.method, status, reply.elapsedTime / 1000)
+  requests.onEnd((request, _reply, status, elapsed) => {
+    http.count(seriesOf(request), request.method, status, elapsed / 1000)
   })
 
   const scrape = singleFlight(scrapeTtl, () => registry.metrics())
@@ -106,6 +105,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
     {
       config: {
         access: 'metrics',
+        cors: false,
         rateClass: false,
         priority: 'probe',
         maintenance: false,
@@ -129,7 +129,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions>> = async (a
   function seriesOf(request: FastifyRequest): RouteSeries {
     const { [kSeries]: bound, url, slo } = routeConfig(request)
     if (bound !== undefined) return bound
-    return url === undefined ? http.unmatched : http.route(url, slo)
+    return url === undefined ? http.unmatched : http.route(url, [request.method], slo)
   }
 
   function authorize({ headers, raw }: FastifyRequest): void {

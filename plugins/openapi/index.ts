@@ -70,7 +70,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
 
 function describe(operationId: string, summary: string, contentType: string): FastifySchema {
   const content = { [contentType]: { schema: contentType === 'text/html' ? Type.String() : Type.Unknown() } }
-  return { operationId, summary, tags: ['Documentation'], response: { 200: { description: summary, content } } }
+  return { operationId, summary, tags: ['documentation'], response: { 200: { description: summary, content } } }
 }
 
 /** Bytes that are made when they are first asked for, and sent to each client only when they have changed. */
@@ -130,7 +130,7 @@ function operationOf(schema: FastifySchema | undefined, route: RouteOptions): Fa
   return {
     ...schema,
     operationId: schema?.operationId ?? operationIdOf(route),
-    tags: schema?.tags ?? ['Other'],
+    tags: schema?.tags ?? ['other'],
     description: facts.filter(Boolean).join(' '),
     security: access === 'public' ? [] : [{ bearer: [] }]
   }

@@ -1,5 +1,5 @@
 import { anchorOf, ERROR_CODES, statusOf, titleOf } from '../lib/errors.ts'
-import { type Html, html } from '../lib/html.ts'
+import { type Html, html, NO_ICON } from '../lib/html.ts'
 import type { Content, OpenApiDocument, Operation, Reference, Response, Schema } from './document.ts'
 
 /** How deep the properties of properties are listed. */
@@ -14,7 +14,7 @@ interface Entry {
 /** The API for people: one page without a script, made once. */
 export function docsPage(document: OpenApiDocument): string {
   const { info } = document
-  const groups = Object.entries(Object.groupBy(entriesOf(document), ({ operation }) => operation.tags?.[0] ?? 'Other'))
+  const groups = Object.entries(Object.groupBy(entriesOf(document), ({ operation }) => operation.tags?.[0] ?? 'other'))
   groups.sort(([one], [other]) => one.localeCompare(other, 'en'))
 
   return html`<!doctype html>
@@ -23,6 +23,7 @@ export function docsPage(document: OpenApiDocument): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${info.title} API</title>
+${NO_ICON}
 <link rel="stylesheet" href="/docs/style.css">
 </head>
 <body>
@@ -52,7 +53,7 @@ function entriesOf({ paths }: OpenApiDocument): Entry[] {
   )
 }
 
-const tagId = (tag: string): string => `tag-${tag}`
+const tagId = (tag: string): string => `tag-${tag.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')}`
 const operationAnchor = ({ operationId }: Operation): string => `operation-${operationId}`
 
 function contents(tag: string, entries: readonly Entry[]): Html {

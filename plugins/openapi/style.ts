@@ -37,6 +37,7 @@ nav .method { flex: 0 0 3.25rem; background: none; padding: 0; text-align: left 
 main { padding: 2.5rem clamp(1.25rem, 4vw, 4rem) 6rem; max-width: 64rem }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 0.75rem }
 main h2 { font-size: 1.375rem; margin: 3.5rem 0 1rem; padding-bottom: 0.4rem; border-bottom: 1px solid var(--line) }
+main h2::first-letter { text-transform: uppercase }
 h3 { font-size: 1.0625rem; margin: 0; display: flex; gap: 0.75rem; align-items: baseline; flex-wrap: wrap }
 h4 { font-size: 0.8125rem; letter-spacing: 0.04em; text-transform: uppercase; color: var(--faint); margin: 1.25rem 0 0.35rem }
 article { border: 1px solid var(--line); border-radius: 0.625rem; padding: 1.25rem 1.5rem; margin: 1.25rem 0 }

@@ -4,6 +4,7 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { onEntry } from '../lib/entry.ts'
 import { type AppError, errors } from '../lib/errors.ts'
 import { counter, gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
@@ -129,12 +130,12 @@ const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureD
 
   useRouteConfig(app)
   const refusals = RETRY_AFTER.map(seconds => errors.unavailable(seconds)) as [AppError, ...AppError[]]
-  app.addHook('onRequest', (request, _reply, next) => {
-    if (meter.level === 0) return next()
+  onEntry(app, request => {
+    if (meter.level === 0) return
     const { priority = 'normal' } = routeConfig(request)
-    if (meter.level < SHED_FROM[priority]) return next()
+    if (meter.level < SHED_FROM[priority]) return
     shed.inc({ reason: meter.reason, priority })
-    next(refusals[Math.floor(Math.random() * refusals.length)])
+    return refusals[Math.floor(Math.random() * refusals.length)]
   })
 
   const sensor = input.sensor ?? (await processSensor())

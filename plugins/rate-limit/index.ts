@@ -3,10 +3,11 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { peerOf } from '../lib/address.ts'
-import { counter } from '../lib/metrics.ts'
+import { onEntry } from '../lib/entry.ts'
+import { tally } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { createLimiter, type RateClass, type RateLimiter } from './limiter.ts'
+import { createLimiter, RATE_CLASSES, type RateClass, type RateLimiter } from './limiter.ts'
 import { driveByStock } from './stock.ts'
 import type { RateLimitStore } from './store.ts'
 import { MemoryStore } from './store-memory.ts'
@@ -89,7 +90,7 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
 
   if (options.by === 'principal') {
     const classOf = (request: FastifyRequest) => routeConfig(request).rateClass !== false && 'user'
-    app.addHook('onRequest', app.rateLimiter.hook(classOf, input.principal ?? principalOf))
+    onEntry(app, app.rateLimiter.step(classOf, input.principal ?? principalOf))
     return
   }
   app.addHook('onRoute', ({ method, url, config }) => {
@@ -97,9 +98,9 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
     if (rateClass === undefined || rateClass === false || app.rateLimiter.classes.includes(rateClass)) return
     throw new Error(`rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"`)
   })
-  app.addHook(
-    'onRequest',
-    app.rateLimiter.hook(request => routeConfig(request).rateClass ?? 'general', addressKey(app))
+  onEntry(
+    app,
+    app.rateLimiter.step(request => routeConfig(request).rateClass ?? 'general', addressKey(app))
   )
 }
 
@@ -110,10 +111,11 @@ async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, de
     rates: options,
     memory,
     createCheck: remote && (await driveByStock(app, remote)),
-    refusals: counter(deps.registry, {
+    refusals: tally(deps.registry, {
       name: 'rhone_rate_limited_total',
       help: 'Requests refused by a rate limit.',
-      labelNames: ['class']
+      label: 'class',
+      known: RATE_CLASSES
     })
   })
 }

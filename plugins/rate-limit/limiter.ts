@@ -1,7 +1,9 @@
-import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { EntryStep } from '../lib/entry.ts'
 import { type AppError, errors } from '../lib/errors.ts'
-import type { CounterMetric } from '../lib/metrics.ts'
-import { limitItem, policyItem } from './fields.ts'
+import type { Tally } from '../lib/metrics.ts'
+import { addLines } from '../lib/response-head.ts'
+import { type LimitFields, limitFields } from './fields.ts'
 import { type Quota, quotaOf, type Verdict } from './gcra.ts'
 import type { Rate } from './rate.ts'
 import type { Check, CreateCheck } from './stock.ts'
@@ -15,13 +17,13 @@ export interface RateLimiter {
   /** Counts something else than a request, or by another key: in this instance alone, and without a reply. */
   take(rateClass: RateClass, key: string): Verdict
   /**
-   * A hook that counts requests, writes the `RateLimit` fields beside those of an earlier one, and refuses with
+   * A step that counts requests, writes the `RateLimit` fields beside those of an earlier one, and refuses with
    * RATE_LIMIT. A request without a class or a key is not counted.
    */
-  hook(
+  step(
     classOf: (request: FastifyRequest) => RateClass | false,
     keyOf: (request: FastifyRequest) => string | undefined
-  ): onRequestHookHandler
+  ): EntryStep
 }
 
 export interface LimiterSettings {
@@ -29,31 +31,25 @@ export interface LimiterSettings {
   readonly memory: MemoryStore
   /** Given when requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
-  readonly refusals: CounterMetric<'class'>
+  readonly refusals: Tally
 }
 
 /** All that is known of a class at boot. */
 interface ClassEntry {
   readonly rateClass: RateClass
   readonly quota: Quota
-  readonly policy: string
-  readonly limit: (verdict: Verdict) => string
+  readonly fields: (verdict: Verdict) => LimitFields
   readonly refusal: (retryAfter: number) => AppError
-  readonly labels: { class: RateClass }
 }
 
 export function createLimiter({ rates, memory, createCheck, refusals }: LimiterSettings): RateLimiter {
   const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass]))
-  for (const { labels } of Object.values(entries)) refusals.inc(labels, 0)
 
-  function settle(entry: ClassEntry, verdict: Verdict, reply: FastifyReply, done: (error?: Error) => void): void {
-    writeFields(reply, entry.policy, entry.limit(verdict))
-    if (verdict.allowed) {
-      done()
-    } else {
-      refusals.inc(entry.labels)
-      done(entry.refusal(verdict.retryAfter))
-    }
+  function settle(entry: ClassEntry, verdict: Verdict, reply: FastifyReply): AppError | undefined {
+    writeFields(reply, entry.fields(verdict))
+    if (verdict.allowed) return undefined
+    refusals.add(entry.rateClass)
+    return entry.refusal(verdict.retryAfter)
   }
 
   return {
@@ -61,20 +57,20 @@ export function createLimiter({ rates, memory, createCheck, refusals }: LimiterS
 
     take: (rateClass, key) => memory.take(rateClass, key, entries[rateClass].quota),
 
-    hook(classOf, keyOf) {
-      // Asked by a check only for requests that have passed the hook below, which have a key.
+    step(classOf, keyOf) {
+      // Asked by a check only for requests that have passed the step below, which have a key.
       const knownKeyOf = keyOf as (request: FastifyRequest) => string
       const checks = createCheck && perClass<Check>(name => createCheck(name, entries[name].quota, knownKeyOf))
 
-      return (request, reply, done) => {
+      return (request, reply) => {
         const rateClass = classOf(request)
-        if (rateClass === false) return done()
+        if (rateClass === false) return
         const key = keyOf(request)
-        if (key === undefined) return done()
+        if (key === undefined) return
 
         const entry = entries[rateClass]
-        if (checks === undefined) return settle(entry, memory.take(rateClass, key, entry.quota), reply, done)
-        checks[rateClass](request).then(verdict => settle(entry, verdict, reply, done), done)
+        if (checks === undefined) return settle(entry, memory.take(rateClass, key, entry.quota), reply)
+        return checks[rateClass](request).then(verdict => settle(entry, verdict, reply))
       }
     }
   }
@@ -85,10 +81,8 @@ function classEntry(rateClass: RateClass, rate: Rate): ClassEntry {
   return {
     rateClass,
     quota,
-    policy: policyItem(rateClass, quota),
-    limit: limitItem(rateClass),
-    refusal: latestRefusal(),
-    labels: { class: rateClass }
+    fields: limitFields(rateClass, quota),
+    refusal: latestRefusal()
   }
 }
 
@@ -106,7 +100,8 @@ function latestRefusal(): (retryAfter: number) => AppError {
 }
 
 /** Both fields are lists: a request that is counted twice names both quotas. */
-function writeFields(reply: FastifyReply, policy: string, limit: string): void {
+function writeFields(reply: FastifyReply, { lines, policy, limit }: LimitFields): void {
+  if (addLines(reply, lines)) return
   const earlier = reply.getHeader('ratelimit')
   if (earlier === undefined) {
     reply.header('ratelimit-policy', policy).header('ratelimit', limit)

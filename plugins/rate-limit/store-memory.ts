@@ -46,11 +46,20 @@ export class MemoryStore implements RateLimitStore {
     return hasToken(debt, quota) ? undefined : verdict(false, debt, quota)
   }
 
-  /** Takes over what another store knows: that at `at` this bucket had a debt of `debt`, or more. */
-  learn(rateClass: string, key: string, debt: number, at: number): void {
+  /**
+   * Takes over what another store knows: that at `at` this bucket had a debt of `debt`, or more.
+   *
+   * @param taken the part of it that was added for a request of this process, which counts here whatever the other store
+   * makes of it: that may have lost its memory, or its clock may have been set
+   * @returns the debt at `at` by what both know
+   */
+  learn(rateClass: string, key: string, debt: number, at: number, taken = 0): number {
     const table = this.#table(rateClass)
     const slot = table.find(key) ?? table.claim(key, this.now())
-    if (slot !== OVERFLOW) table.fullAt[slot] = Math.max(table.fullAt[slot]!, at + debt)
+    if (slot === OVERFLOW) return debt
+    const known = Math.max(table.debt(slot, at) + taken, debt)
+    table.fullAt[slot] = at + known
+    return known
   }
 
   #table(rateClass: string): BucketTable {

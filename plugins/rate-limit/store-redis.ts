@@ -6,7 +6,6 @@ import type { RateLimitStore } from './store.ts'
 export interface RedisScripts {
   evalsha(sha1: string, numberOfKeys: number, ...keysAndArguments: string[]): Promise<unknown>
   eval(script: string, numberOfKeys: number, ...keysAndArguments: string[]): Promise<unknown>
-  ping(): Promise<unknown>
 }
 
 /**
@@ -56,10 +55,6 @@ export class RedisStore implements RateLimitStore {
     const bucket = `${this.#prefix}${rateClass}:${key}`
     const [allowed, debt] = await this.#run(bucket, String(interval * 1000), String(capacity * 1000))
     return { allowed: allowed === 1, debt: Number(debt) / 1000 }
-  }
-
-  async ping(): Promise<void> {
-    await this.#redis.ping()
   }
 
   async #run(...bucketAndQuota: string[]): Promise<[allowed: number, debt: string]> {

@@ -1,11 +1,13 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { type Quota, type Verdict, verdict } from './gcra.ts'
+import { type Quota, quotaOf, type Verdict, verdict } from './gcra.ts'
 import type { RateLimitStore } from './store.ts'
 import type { MemoryStore } from './store-memory.ts'
 import type { RedisStore } from './store-redis.ts'
 
 /** Milliseconds between two attempts to reach a Redis that has failed. */
 const PROBE_INTERVAL = 1000
+/** What a probe is counted under: a bucket that nobody else draws on, and that all instances' probes never empty. */
+const PROBE_QUOTA = quotaOf({ ratePerSecond: 1000, burst: 1000 })
 
 export interface TieredSettings {
   readonly shared: RedisStore
@@ -20,7 +22,8 @@ export interface TieredSettings {
  *
  * - refuse without asking again: until the instant at which an empty bucket gains its next token nobody can take from
  *   it, so that a remembered refusal is as true as a fresh one, and a flood of refused requests never reaches Redis;
- * - go on from where the shared ones were when Redis is slow or gone: the limits hold, per instance.
+ * - go on from where the shared ones were when Redis is slow or gone: the limits hold, per instance;
+ * - count along, so that a Redis which comes back without its memory gives nobody a second burst here.
  *
  * The first failure turns all requests to the local buckets; from then on only a probe in the background waits for
  * Redis, until it answers in time again.
@@ -67,12 +70,13 @@ export class TieredStore implements RateLimitStore {
       const timer = setTimeout(() => setImmediate(fallBack, late), this.#timeout)
 
       this.#shared.count(rateClass, key, quota).then(({ allowed, debt }) => {
-        // Worth knowing even when it comes too late. As of the sending, so that the copy never runs ahead of Redis.
-        this.#local.learn(rateClass, key, debt, sentAt)
+        // Worth knowing even when it comes too late, though the request is counted here by then. As of the sending, so
+        // that the copy never runs ahead of Redis.
+        const known = this.#local.learn(rateClass, key, debt, sentAt, waiting && allowed ? quota.interval : 0)
         if (!waiting) return
         waiting = false
         clearTimeout(timer)
-        resolve(verdict(allowed, debt, quota))
+        resolve(verdict(allowed, known, quota))
       }, fallBack)
     })
   }
@@ -83,9 +87,10 @@ export class TieredStore implements RateLimitStore {
     this.#probing = setInterval(() => this.#probe(), PROBE_INTERVAL).unref()
   }
 
+  /** Counts something, because a Redis that is full or read-only answers a PING all the same. */
   #probe(): void {
     const startedAt = this.#local.now()
-    this.#shared.ping().then(
+    this.#shared.count('probe', '', PROBE_QUOTA).then(
       () => {
         if (this.#local.now() - startedAt <= this.#timeout) this.#trust()
       },

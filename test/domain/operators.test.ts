@@ -222,7 +222,7 @@ describe('granting and revoking', () => {
     await revokeOperator(app.db, 'bob', by)
     const start = performance.now()
     while ((await status()) === 200) await delay(2)
-    assert.ok(performance.now() - start < 1_000)
+    assert.ok(performance.now() - start < 2_000, 'sooner than memory reads again by itself')
     assert.equal(await status(), 403)
   })
 })

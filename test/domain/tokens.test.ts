@@ -93,11 +93,14 @@ describe('a new token', () => {
 describe('the end of a token', () => {
   test('by its time', async t => {
     const { app, db, ada } = await setup(t)
-    const expiresAt = new Date(Date.now() + 300)
+    const expiresAt = new Date(Date.now() + 3_600_000)
     const { token } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'], expiresAt })
     assert.equal((await get(app, token)).statusCode, 200)
-    await delay(320)
+    const { now } = Date
+    const clock = t.mock.method(Date, 'now', () => now() + 3_600_000)
     assert.equal((await get(app, token)).statusCode, 401)
+    clock.mock.restore()
+    await db.execute(sql`update api_tokens set expires_at = now()`)
     app.auth.forget()
     assert.equal((await get(app, token)).statusCode, 401, 'by the database, too')
   })
@@ -113,7 +116,7 @@ describe('the end of a token', () => {
     while ((await get(app, token)).statusCode === 200) await delay(2)
     const took = performance.now() - start
     t.diagnostic(`revoked everywhere in ${took.toFixed(0)} ms`)
-    assert.ok(took < 1_000)
+    assert.ok(took < 2_000, 'sooner than memory reads again by itself')
   })
 
   test('by revocation does not happen when the transaction fails', async t => {

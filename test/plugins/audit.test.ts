@@ -237,12 +237,14 @@ describe('what was tried in vain', () => {
 
   test('is written in batches, when enough has come together or a moment has passed', async t => {
     const { app, sink } = await setup(t, { batchSize: 3, flushInterval: 40 })
+    await app.ready()
+    t.mock.timers.enable({ apis: ['setTimeout'] })
+    const sizes = () => sink.batches.map(batch => batch.length)
     for (let i = 0; i < 7; i++) await remove(app, 403)
-    while (sink.rows.length < 7) await delay(5)
-    assert.deepEqual(
-      sink.batches.map(batch => batch.length),
-      [3, 3, 1]
-    )
+    t.mock.timers.tick(39)
+    assert.deepEqual(sizes(), [3, 3])
+    t.mock.timers.tick(1)
+    assert.deepEqual(sizes(), [3, 3, 1])
     assert.ok(sink.rows.every(row => row.createdAt instanceof Date && typeof row.id === 'string'))
   })
 

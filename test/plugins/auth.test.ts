@@ -229,10 +229,11 @@ describe('memory', () => {
     assert.rejects(boot({ ttl: 5001 }), /rhone-auth: option "ttl".*5000/))
 
   test('a token in use is read ahead, so that no request waits', async t => {
-    const { get, tokens } = await setup(t, { ttl: 400 })
+    const { get, tokens } = await setup(t)
     const token = tokens.issue()
     await get('/members', token)
-    await delay(220)
+    const { now } = performance
+    t.mock.method(performance, 'now', () => now.call(performance) + 2_600)
     const { promise, resolve } = Promise.withResolvers<void>()
     tokens.gate = promise
     assert.equal((await get('/members', token)).statusCode, 200, 'does not wait for the read that it causes')
@@ -305,9 +306,10 @@ describe('memory', () => {
 
   test('a token ends at its minute, even from memory', async t => {
     const { get, tokens } = await setup(t)
-    const token = tokens.issue(['admin'], { expiresAt: new Date(Date.now() + 80) })
+    const token = tokens.issue(['admin'], { expiresAt: new Date(Date.now() + 3_600_000) })
     assert.equal((await get('/members', token)).statusCode, 200)
-    await delay(90)
+    const { now } = Date
+    t.mock.method(Date, 'now', () => now() + 3_600_000)
     assert.equal((await get('/members', token)).statusCode, 401)
   })
 
@@ -357,11 +359,13 @@ describe('without the database', () => {
 describe('the last use', () => {
   test('is reported in batches, and at the end', async t => {
     const batches: (readonly string[])[] = []
-    const { app, get, tokens } = await setup(t, { touchInterval: 40 }, { touch: async ids => void batches.push(ids) })
+    t.mock.timers.enable({ apis: ['setInterval'] })
+    const { app, get, tokens } = await setup(t, {}, { touch: async ids => void batches.push(ids) })
     const [one, two] = [tokens.issue(), tokens.issue()]
     await Promise.all([get('/members', one), get('/members', one), get('/members', two)])
+    t.mock.timers.tick(59_999)
     assert.deepEqual(batches, [])
-    await delay(60)
+    t.mock.timers.tick(1)
     assert.deepEqual(batches, [['token-0', 'token-1']])
     await get('/members', two)
     await app.close()

@@ -194,6 +194,60 @@ describe('a failure', () => {
     )
   })
 
+  it('of a header that cannot be sent costs that header, not the envelope', async t => {
+    const { app, lines } = await build(t)
+    app.get('/fail', (_request, reply) =>
+      reply.header('x-good', 'yes').header('location', '/apps/caf\u00e9\u2615').send('ok')
+    )
+    const [reply] = await exchange(await listen(app), 'GET /fail HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    assert.equal(reply?.statusCode, 500)
+    assert.equal(JSON.parse(reply.body).error.code, 'INTERNAL_ERROR')
+    assert.equal(reply.headers.location, undefined)
+    assert.equal(reply.headers['x-good'], 'yes')
+    assert.equal(lines.length, 1)
+  })
+
+  for (const [what, url] of [
+    ['a good reply', '/ok'],
+    ['a refusal', '/nowhere']
+  ] as const)
+    it(`of a hook that fails for ${what}, and again for the error, tells the client nothing`, async t => {
+      const told: Failure[] = []
+      const { app } = await build(t, { plugin: { sink: failure => told.push(failure) } })
+      const statuses: number[] = []
+      const away = Object.assign(new Error('no store at 10.0.0.5'), { statusCode: 418, headers: { 'x-inside': '1' } })
+      app.addHook('onRequest', (request, reply, next) => {
+        reply.header('x-request-id', request.id)
+        next()
+      })
+      app.addHook('onSend', (_request, _reply, _payload, next) => next(away))
+      app.addHook('onResponse', (_request, reply, done) => {
+        statuses.push(reply.statusCode)
+        done()
+      })
+      app.get('/ok', () => 'ok')
+      const reply = await app.inject(url)
+      assert.equal(reply.statusCode, 500)
+      assert.equal(reply.headers['content-type'], 'application/json; charset=utf-8')
+      assert.equal(reply.headers['x-inside'], undefined)
+      const { error } = reply.json()
+      assert.deepEqual([error.code, error.message], ['INTERNAL_ERROR', 'An unexpected error occurred'])
+      assert.equal(error.requestId, reply.headers['x-request-id'])
+      assert.equal(told.at(-1)?.error, away)
+      assert.deepEqual(statuses, [500])
+    })
+
+  it('is answered once, whatever the handler sends after it', async t => {
+    const { app } = await build(t)
+    app.get('/fail', async (_request, reply) => {
+      reply.send(errors.forbidden())
+      return 'late'
+    })
+    const reply = await app.inject('/fail')
+    assert.equal(reply.statusCode, 403)
+    assert.equal(reply.json().error.code, 'FORBIDDEN')
+  })
+
   it('after the reply has begun ends the connection, not the server', async t => {
     const { app, lines } = await build(t)
     app.get('/ok', () => 'ok')
@@ -319,10 +373,16 @@ describe('bad input', () => {
         done()
       })
     )
+    const routed = new Promise<void>(resolve =>
+      app.addHook('preParsing', (_request, _reply, payload, next) => {
+        resolve()
+        next(null, payload)
+      })
+    )
     app.post('/apps', () => 'ok')
     const socket = connect(await listen(app), '127.0.0.1')
     socket.write('POST /apps HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a"')
-    await delay(50)
+    await routed
     socket.resetAndDestroy()
     await failed
     assert.deepEqual(lines, [])
@@ -364,10 +424,11 @@ describe('the format', () => {
     ['application/json, application/problem+json', '/api', 'application/problem+json'],
     ['application/json, application/problem+json;q=0.5', '/api', 'application/json'],
     ['application/problem+json;q=0', '/api', 'application/json'],
+    [`application/problem+json${', */*'.repeat(400)}`, '/api', 'application/json'],
     [', ;;q=, text/html;q=x', '/page', 'application/json']
   ]
   for (const [accept, url, type] of choices)
-    it(`of ${url} for "${accept}" is ${type}`, async t => {
+    it(`of ${url} for "${accept?.slice(0, 70)}" is ${type}`, async t => {
       const { app } = await build(t)
       const fail = () => {
         throw errors.forbidden()
@@ -377,6 +438,20 @@ describe('the format', () => {
       const reply = await app.inject({ url, headers: accept === undefined ? {} : { accept } })
       assert.equal(reply.headers['content-type'], `${type}; charset=utf-8`)
     })
+
+  it('of a method that a URL does not have is a page only where the URL is one', async t => {
+    const { app } = await build(t)
+    app.get('/api', () => 'ok')
+    app.get('/page', { config: { page: true } }, () => 'ok')
+    for (const [url, type] of [
+      ['/api', 'application/json'],
+      ['/page', 'text/html']
+    ] as const) {
+      const reply = await app.inject({ method: 'POST', url, headers: { accept: 'text/html' } })
+      assert.equal(reply.statusCode, 405)
+      assert.equal(reply.headers['content-type'], `${type}; charset=utf-8`)
+    }
+  })
 
   it('escapes what a page shows', async t => {
     const { app } = await build(t)
@@ -478,12 +553,13 @@ describe('what never reaches a route', () => {
     ]
   ]
 
-  async function served(t: TestContext) {
+  /** @param patience how long requests may take to arrive, in milliseconds */
+  async function served(t: TestContext, patience = 30_000) {
     const registry = new Registry()
     const { app, lines } = await build(t, {
       plugin: { registry },
-      server: { requestTimeout: 400 },
-      http: { headersTimeout: 300, connectionsCheckingInterval: 50, maxHeaderSize: 16_384 }
+      server: { requestTimeout: patience },
+      http: { headersTimeout: patience, connectionsCheckingInterval: 50, maxHeaderSize: 16_384 }
     })
     const counted: number[] = []
     app.addHook('onRequest', (request, reply, done) => {
@@ -505,7 +581,7 @@ describe('what never reaches a route', () => {
 
   for (const [name, bytes, statusCode, code] of NEVER)
     it(`is answered like everything else: ${name} is ${statusCode}`, async t => {
-      const { port, counted, registry, lines } = await served(t)
+      const { port, counted, registry, lines } = await served(t, statusCode === 408 ? 300 : undefined)
       const replies = await exchange(port, bytes)
 
       assert.equal(replies.length, 1)
@@ -536,7 +612,7 @@ describe('what never reaches a route', () => {
   })
 
   it('is not the rest of a request that was answered before it had arrived', async t => {
-    const { counted, port } = await served(t)
+    const { counted, port } = await served(t, 500)
     const head = 'POST /refused HTTP/1.1\r\nHost: a\r\n'
     const length = 'Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"a"'
     const chunked = 'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"a"\r\n'
@@ -555,6 +631,15 @@ describe('what never reaches a route', () => {
 
     assert.equal((await exchange(port, head + length)).length, 1) // until the server gives it up
     assert.deepEqual(counted, [403, 403, 403])
+  })
+
+  it('takes nothing from a reply that was complete when the rest turned out to be malformed', async t => {
+    const { counted, port } = await served(t)
+    for (const rest of ['Transfer-Encoding: xchunked\r\n\r\nab', 'Transfer-Encoding: chunked\r\n\r\nZZ\r\n']) {
+      const [reply] = await exchange(port, `GET /ok HTTP/1.1\r\nHost: a\r\n${rest}`)
+      assert.equal(reply?.body, 'ok')
+    }
+    assert.deepEqual(counted, [200, 200])
   })
 
   it('is not an offer to upgrade, which is passed over', async t => {

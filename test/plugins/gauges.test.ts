@@ -2,15 +2,19 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
-import gauges, { type Reading } from '../../plugins/gauges.ts'
+import gauges, { type GaugesOptions, type Reading } from '../../plugins/gauges.ts'
 
-async function scraper(t: { after(fn: () => unknown): void }, read: Reading['read'], ttl?: number) {
+async function scraper(
+  t: { after(fn: () => unknown): void },
+  read: Reading['read'],
+  options: Partial<GaugesOptions> = {}
+) {
   const registry = new Registry()
   const app = Fastify()
   t.after(() => app.close())
   await app.register(gauges, {
     registry,
-    ...(ttl !== undefined && { ttl }),
+    ...options,
     readings: [{ name: 'apps', help: 'Apps.', read }]
   })
   await app.ready()
@@ -37,12 +41,26 @@ test('a reading that fails leaves its series out instead of repeating an old num
       if (away) throw new Error('database is away')
       return 7
     },
-    0
+    { ttl: 0 }
   )
   assert.match(await scrape(), /^apps 7$/m)
   away = true
   assert.doesNotMatch(await scrape(), /^apps \d/m)
   away = false
+  assert.match(await scrape(), /^apps 7$/m)
+})
+
+test('a reading that hangs holds up no scrape for long, and is not made twice at a time', async t => {
+  let reads = 0
+  const answer = Promise.withResolvers<number>()
+  const read = () => {
+    reads += 1
+    return answer.promise
+  }
+  const scrape = await scraper(t, read, { timeout: 10 })
+  for (let scrapes = 0; scrapes < 2; scrapes++) assert.doesNotMatch(await scrape(), /^apps \d/m)
+  assert.equal(reads, 1)
+  answer.resolve(7)
   assert.match(await scrape(), /^apps 7$/m)
 })
 

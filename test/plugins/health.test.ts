@@ -113,15 +113,25 @@ test('an optional service that is down degrades, a required one makes unhealthy,
 
 test('services are looked at side by side, each with its own timeout', async t => {
   stayAwake(t)
+  const redisAsked = Promise.withResolvers<'healthy'>()
+  const flyAsked = Promise.withResolvers<'healthy'>()
   const { app } = await server(t, {
-    checkTimeout: 300,
+    checkTimeout: 100,
     isOperator: () => true,
-    services: { database: () => 'healthy', redis: hangs, fly: hangs, stripe: () => 'healthy' }
+    services: {
+      database: hangs,
+      redis: () => {
+        redisAsked.resolve('healthy')
+        return flyAsked.promise
+      },
+      fly: () => {
+        flyAsked.resolve('healthy')
+        return redisAsked.promise
+      }
+    }
   })
-  const started = performance.now()
   const { services } = (await app.inject('/health/detailed')).json()
-  assert.ok(performance.now() - started < 590, 'two hanging services take one timeout')
-  assert.deepEqual(services, { database: 'healthy', redis: 'unhealthy', fly: 'unhealthy', stripe: 'healthy' })
+  assert.deepEqual(services, { database: 'unhealthy', redis: 'healthy', fly: 'healthy' })
 })
 
 test('only operators see more than the status', async t => {
@@ -182,6 +192,7 @@ test('probes are exempt from everything that may refuse a request, and documente
   for (const { config, schema, url } of routes.filter(({ method }) => method === 'GET')) {
     assert.deepEqual(config, {
       access: 'public',
+      cors: false,
       // What looks callers up is limited like everything else that does.
       rateClass: url === '/health/detailed' ? 'general' : false,
       priority: 'probe',

@@ -3,6 +3,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyServerOptions } from 'fastify'
@@ -88,6 +89,23 @@ test('a reply of 500 and above is an error, and a probe is debug', async t => {
   await app.inject('/probe')
   assert.equal((await book.ofRoute('/broken')).level, 'error')
   assert.equal((await book.ofRoute('/probe')).level, 'debug')
+})
+
+test('whoever is refused a scrape is in the log all the same, since it may be somebody who tries tokens', async t => {
+  const { app, book } = await server(t, {}, { level: 'debug' })
+  app.get('/metrics/:status', { config: { log: 'debug' } }, (request, reply) =>
+    reply.code(Number((request.params as { status: string }).status)).send()
+  )
+  for (const [status, level] of [
+    [200, 'debug'],
+    [401, 'info'],
+    [403, 'info'],
+    [404, 'debug'],
+    [503, 'debug']
+  ] as const) {
+    await app.inject(`/metrics/${status}`)
+    assert.equal((await book.line(line => line.status === status)).level, level, String(status))
+  }
 })
 
 test('probes are not logged at info', async t => {
@@ -324,6 +342,25 @@ test('a reader that stands still costs a bounded amount of memory, is told of th
   })
   await once(child, 'exit')
   assert.match(read, /^(x{300}\n)+lost \d+\n/m)
+})
+
+test('a reader that is slow but reads on is given every line before the exit', async () => {
+  const script = `
+    import { openLogDestination } from '${moduleUrl('log-destination.ts')}'
+    const place = openLogDestination()
+    for (let i = 0; i < 10000; i++) place.write('x'.repeat(299) + '\\n')
+    process.exit(3)`
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const exited = once(child, 'exit')
+  let received = 0
+  for await (const chunk of child.stdout!) {
+    received += chunk.length
+    await delay(40)
+  }
+  assert.equal(received, 3_000_000)
+  assert.deepEqual(await exited, [3, null])
 })
 
 test('a process whose reader is gone or stuck exits all the same', async () => {

@@ -6,7 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import errorsPlugin from '../../plugins/errors/index.ts'
 import { ERROR_CODES } from '../../plugins/lib/errors.ts'
 import openapi from '../../plugins/openapi/index.ts'
-import securityHeaders from '../../plugins/security-headers/index.ts'
+import securityHeaders from '../../plugins/security-headers.ts'
 import { errorResponses } from '../../schemas/error.ts'
 
 const App = Type.Object({
@@ -119,6 +119,17 @@ describe('/docs', () => {
     assert.match(body, /<code>owner\.name<\/code>(?:.|\n){0,200}Who pays, as <code>text<\/code>/)
     assert.match(body, /<code>regions\[\]\.code<\/code>.*3 characters/)
     assert.match(body, /<code>size<\/code>.*&quot;s&quot; \| &quot;l&quot;/)
+  })
+
+  it('leads from its contents to every section and operation, by names that may stand in HTML', async t => {
+    const app = await build(t)
+    app.get('/env', { schema: { tags: ['Env vars'] } }, () => 'ok')
+    const { body } = await app.inject('/docs')
+    const ids = [...body.matchAll(/ id="([^"]*)"/g)].map(([, id]) => id)
+    assert.equal(new Set(ids).size, ids.length)
+    for (const id of ids) assert.match(id!, /^[\w-]+$/)
+    for (const [, anchor] of body.matchAll(/ href="#([^"]*)"/g)) assert.ok(ids.includes(anchor), anchor)
+    assert.ok(ids.includes('tag-env-vars'))
   })
 
   it('has an entry for whatever the type of a problem points at', async t => {

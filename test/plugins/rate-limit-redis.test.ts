@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -19,7 +20,7 @@ interface Instance {
 /** One of several servers over the same Redis, with the client that the server ships with. */
 async function instance(t: TestContext, url: string, input: Input): Promise<Instance> {
   const logged: string[] = []
-  const app = Fastify({ logger: { stream: { write: line => logged.push(JSON.parse(line).msg) } } })
+  const app = Fastify({ logger: { level: 'debug', stream: { write: line => logged.push(JSON.parse(line).msg) } } })
   const redis = new Redis(url, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
@@ -70,8 +71,10 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 const isShared = ({ logged }: Instance) => logged.lastIndexOf(SHARED) > logged.lastIndexOf(LOCAL)
+const isLocal = ({ logged }: Instance) => logged.lastIndexOf(LOCAL) > logged.lastIndexOf(SHARED)
 const LOCAL = 'rate limits are counted per instance: Redis does not answer'
 const SHARED = 'rate limits are shared again: Redis answers'
+const NOT_YET = 'Redis does not answer yet'
 
 test('all instances over one Redis share every quota', async t => {
   const server = await redisServer(t)
@@ -88,13 +91,22 @@ test('a Redis that hangs costs nobody more than its few milliseconds, and no lim
   if (server === undefined) return
   const here = await instance(t, server.url, { general: perHour(50) })
   const before = await askInTurn(here.app, 20)
+  await until(() => !isLocal(here))
+  here.logged.length = 0
 
   server.process.kill('SIGSTOP')
+  const pauses = monitorEventLoopDelay({ resolution: 1 })
+  pauses.enable()
   const crowd = await Promise.all(Array.from({ length: 10 }, () => ask(here.app)))
+  const count = t.mock.method(here.redis, 'evalsha')
   const after = [...crowd, ...(await askInTurn(here.app, 80))]
+  pauses.disable()
   assert.deepEqual(statusesOf(after), [...Array(30).fill(200), ...Array(60).fill(429)])
-  assert.ok(percentile(99, after) < percentile(99, before) + 50, `${percentile(99, after)} ms`)
-  assert.ok(percentile(80, after) < 5, 'once it is known, nobody waits for it any more')
+  // A machine that is busy with other things stops this process for longer than Redis may.
+  const bound = percentile(99, before) + pauses.max / 1e6 + 50
+  assert.ok(percentile(99, after) < bound, `${percentile(99, after)} ms, not below ${bound}`)
+  const forClients = count.mock.calls.filter(call => !String(call.arguments[2]).endsWith(':probe:'))
+  assert.equal(forClients.length, 0, 'once it is known, nobody waits for it any more')
 
   const told = after.filter(({ status }) => status === 200).map(remaining)
   assert.deepEqual(
@@ -126,7 +138,7 @@ test('what an instance knows of others holds when Redis hangs', async t => {
 test('when Redis dies and comes back empty, no request fails and nobody is forgiven', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
-  const here = await instance(t, server.url, { general: perHour(5) })
+  const here = await instance(t, server.url, { general: perHour(5), redisTimeout: 1000 })
   assert.deepEqual(statusesOf(await askInTurn(here.app, 3)), [200, 200, 200])
 
   const gone = once(server.process, 'exit')
@@ -139,6 +151,21 @@ test('when Redis dies and comes back empty, no request fails and nobody is forgi
   assert.equal((await ask(here.app)).status, 429)
   assert.equal((await ask(here.app, '203.0.113.2')).status, 200)
   assert.equal(await here.redis.exists('rhone:rate-limit:general:203.0.113.2'), 1)
+})
+
+test('a Redis that answers but takes no writes counts as gone until it takes them again', async t => {
+  const server = await redisServer(t)
+  if (server === undefined) return
+  const here = await instance(t, server.url, { general: perHour(3), redisTimeout: 1000 })
+  await here.redis.config('SET', 'maxmemory', '1')
+  assert.deepEqual(statusesOf(await askInTurn(here.app, 4)), [200, 200, 200, 429])
+  await until(() => here.logged.includes(NOT_YET) || here.logged.includes(SHARED))
+  assert.deepEqual(
+    here.logged.filter(line => [LOCAL, SHARED, NOT_YET].includes(line)),
+    [LOCAL, NOT_YET]
+  )
+  await here.redis.config('SET', 'maxmemory', '0')
+  await until(() => isShared(here))
 })
 
 test('it closes while Redis hangs, and looks for it no more', async t => {

@@ -94,10 +94,9 @@ suite('redis', () => {
 
   test('lets the server boot without it, fails every command at once, and is used once it is there', async t => {
     const port = await freePort()
-    const app = await start(t, { url: `redis://127.0.0.1:${port}` })
-    const before = performance.now()
+    // Within the time of the test, no command could fail by its own timeout.
+    const app = await start(t, { url: `redis://127.0.0.1:${port}`, commandTimeout: 3_600_000 })
     for (let i = 0; i < 100; i++) await assert.rejects(app.redis.get('key'))
-    assert.ok(performance.now() - before < 500)
 
     if ((await startRedis(t, port)) === undefined) return t.skip('redis-server is not installed')
     await isUp(app)
@@ -107,13 +106,11 @@ suite('redis', () => {
   test('gives up a server that has stopped answering, and finds it again', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
-    const app = await start(t, { url: server.url, socketTimeout: 200 })
+    const app = await start(t, { url: server.url, commandTimeout: 50, socketTimeout: 500 })
     await isUp(app)
     const closed = event(app, 'close')
     server.process.kill('SIGSTOP')
-    const before = performance.now()
-    await assert.rejects(app.redis.get('key'), /timed out/)
-    assert.ok(performance.now() - before < 400)
+    await assert.rejects(app.redis.get('key'), /Command timed out/)
     await closed
     await assert.rejects(app.redis.get('key'))
 
@@ -125,15 +122,13 @@ suite('redis', () => {
   test('fails what is under way when the connection breaks, at once, and does not send it again', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
-    const app = await start(t, { url: server.url, commandTimeout: 5_000 })
+    const app = await start(t, { url: server.url, commandTimeout: 3_600_000, socketTimeout: 3_600_000 })
     await isUp(app)
     server.process.kill('SIGSTOP')
     const counting = assert.rejects(app.redis.incr('counter'))
     await delay(50)
     ;(app.redis as Redis).stream.destroy()
-    const before = performance.now()
     await counting
-    assert.ok(performance.now() - before < 1_000)
     server.process.kill('SIGCONT')
     await isUp(app)
     assert.ok(Number(await app.redis.get('counter')) <= 1)

@@ -3,8 +3,8 @@ import { describe, it, type TestContext } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import errorsPlugin from '../../plugins/errors/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
-import securityHeaders from '../../plugins/security-headers/index.ts'
-import { BlockResponse } from '../../plugins/security-headers/response.ts'
+import { TextHeadResponse } from '../../plugins/lib/response-head.ts'
+import securityHeaders from '../../plugins/security-headers.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
 const BLOCK = {
@@ -191,7 +191,7 @@ it('over a server whose responses take a block, replies have the same headers as
     })
   }
   const [stock, block] = await Promise.all(
-    [{}, { http: { ServerResponse: BlockResponse } }].map(async options => {
+    [{}, { http: { ServerResponse: TextHeadResponse } }].map(async options => {
       const app = Fastify(options)
       t.after(() => app.close())
       await app.register(securityHeaders)

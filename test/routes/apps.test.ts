@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
-import { eq } from 'drizzle-orm'
+import { and, eq } from 'drizzle-orm'
 import { apps, auditLogs } from '../../drizzle/schema.ts'
 import { errorOf, eventually, platform } from './support.ts'
 
@@ -170,6 +170,27 @@ test('lists page by page, newest first, in each page at most the limit', async (
   assert.deepEqual(
     names,
     [6, 5, 4, 3, 2, 1, 0].map(i => `page ${i}`)
+  )
+})
+
+test('an app that could not be made is in the audit log of the team that it was meant for', async () => {
+  const { team, owner } = await server.addPeople()
+  for (const body of [
+    { name: 'x', region: 'xxx' },
+    { name: 'x', region: 'xxx', team: team.slug }
+  ])
+    assert.equal((await owner.call('POST', '/api/v1/apps', body)).statusCode, 400)
+  const query = server.app.db
+    .select()
+    .from(auditLogs)
+    .where(and(eq(auditLogs.teamId, team.id), eq(auditLogs.action, 'create'), eq(auditLogs.outcome, 'failure')))
+  const rows = await eventually(
+    () => query.execute(),
+    rows => rows.length >= 2
+  )
+  assert.deepEqual(
+    rows.map(row => row.userId),
+    [owner.id, owner.id]
   )
 })
 

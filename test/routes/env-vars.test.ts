@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { eq } from 'drizzle-orm'
+import { and, eq } from 'drizzle-orm'
 import { auditLogs, envVars, idempotencyKeys } from '../../drizzle/schema.ts'
 import { SecretBox } from '../../src/domain/secret-box.ts'
-import { errorOf, platform } from './support.ts'
+import { errorOf, eventually, platform } from './support.ts'
 
 const server = await platform({ after })
-const { owner, admin, member, stranger } = await server.addPeople()
+const { team, owner, admin, member, stranger } = await server.addPeople()
 const app = (await owner.call('POST', '/api/v1/apps', { name: 'with secrets' })).json()
 const url = `/api/v1/apps/${app.slug}/env`
 const SECRET = 'correct horse battery staple'
@@ -77,6 +77,33 @@ test('only admins and owners see and change variables, and to other teams the ap
       assert.deepEqual([given, said], [status, code])
     }
   for (const caller of [owner, admin]) assert.equal((await caller.call('GET', url)).statusCode, 200)
+})
+
+test('the audit log says which variable it was, of a change that was refused, too', async () => {
+  await admin.call('PUT', `${url}/AUDITED`, { value: 'x' })
+  await member.call('DELETE', `${url}/AUDITED`)
+  await admin.call('DELETE', `${url}/UNKNOWN`)
+  await admin.call('DELETE', `${url}/AUDITED`)
+
+  const query = server.app.db
+    .select()
+    .from(auditLogs)
+    .where(and(eq(auditLogs.appId, app.id), eq(auditLogs.resource, 'env_var')))
+  const rows = await eventually(
+    async () => (await query.execute()).filter(({ resourceId }) => /AUDITED|UNKNOWN/.test(resourceId ?? '')),
+    rows => rows.length >= 4
+  )
+  assert.deepEqual(
+    new Set(rows.map(row => [row.action, row.resourceId, row.resourceName, row.outcome, row.teamId].join())),
+    new Set(
+      [
+        ['set', 'AUDITED', 'AUDITED', 'success', team.id],
+        ['delete', 'AUDITED', 'AUDITED', 'denied', team.id],
+        ['delete', 'UNKNOWN', 'UNKNOWN', 'denied', team.id],
+        ['delete', 'AUDITED', 'AUDITED', 'success', team.id]
+      ].map(String)
+    )
+  )
 })
 
 test('refuses names that are none or reserved, and values that are none, and says which and why', async () => {

@@ -7,24 +7,29 @@ import type { TestContext } from 'node:test'
 
 const root = resolve(import.meta.dirname, '../..')
 
-export interface RunningServer {
-  readonly url: string
-  readonly port: number
+export interface ServerProcess {
   readonly child: ChildProcess
-  /** The first operator's token. */
-  readonly token: string
   /** Settles with the exit code, or the name of the signal that ended the process. */
   readonly exited: Promise<number | NodeJS.Signals>
   /** What was written to stdout so far, a line each. */
   logs(): Record<string, unknown>[]
+  /** What was written for people so far. */
+  said(): string
+}
+
+export interface RunningServer extends ServerProcess {
+  readonly url: string
+  readonly port: number
+  /** The first operator's token. */
+  readonly token: string
 }
 
 /**
- * `node src/server.ts` as users run it, on a port of its own, ready to serve.
+ * `node src/server.ts` as users run it, on a port of its own, from the moment it is launched.
  *
- * @param env the whole environment but PATH, PORT and HOME
+ * @param env the whole environment but PATH and PORT
  */
-export async function startServer(t: TestContext, env: Record<string, string>): Promise<RunningServer> {
+export function launchServer(t: TestContext, env: Record<string, string>): ServerProcess {
   const child = spawn(process.execPath, [join(root, 'src/server.ts')], {
     cwd: root,
     env: { PATH: process.env.PATH, PORT: '0', ...env },
@@ -33,32 +38,36 @@ export async function startServer(t: TestContext, env: Record<string, string>): 
   t.after(() => child.kill('SIGKILL'))
   let stdout = ''
   let stderr = ''
-  child.stdout.on('data', chunk => {
-    stdout += chunk
-  })
-  const exited = once(child, 'exit').then(([code, signal]) => code ?? signal)
+  child.stdout.on('data', chunk => (stdout += chunk))
+  child.stderr.on('data', chunk => (stderr += chunk))
+  return {
+    child,
+    exited: once(child, 'close').then(([code, signal]) => code ?? signal),
+    logs: () => linesOf(stdout).map(line => JSON.parse(line)),
+    said: () => stderr
+  }
+}
 
+/** The same, ready to serve. */
+export async function startServer(t: TestContext, env: Record<string, string>): Promise<RunningServer> {
+  const server = launchServer(t, env)
   const url = await new Promise<string>((found, lost) => {
-    child.stderr.on('data', chunk => {
-      stderr += chunk
-      const ready = /ready at (http:\S+)/.exec(stderr)
+    server.child.stderr!.on('data', () => {
+      const ready = /ready at (https?:\S+)\n/.exec(server.said())
       if (ready) found(ready[1]!)
     })
-    exited.then(code => lost(new Error(`the server ended with ${code}:\n${stdout}${stderr}`)))
+    server.exited.then(code => {
+      const logs = server.logs().map(line => JSON.stringify(line))
+      lost(new Error(`the server ended with ${code}:\n${[...logs, server.said()].join('\n')}`))
+    })
   })
   const token = await readFile(join(env.DATA_DIR!, 'operator-token'), 'utf8').catch(() => '')
-  return {
-    url,
-    port: Number(new URL(url).port),
-    child,
-    token: token.trim(),
-    exited,
-    logs: () =>
-      stdout
-        .split('\n')
-        .filter(Boolean)
-        .map(line => JSON.parse(line))
-  }
+  return { ...server, url, port: Number(new URL(url).port), token: token.trim() }
+}
+
+/** Those that are complete: the last may be on its way. */
+function linesOf(text: string): string[] {
+  return text.split('\n').slice(0, -1).filter(Boolean)
 }
 
 /** Sends raw bytes and collects all that comes back until the server closes, or `until` is seen. */
@@ -81,7 +90,7 @@ export async function exchange(port: number, bytes: string | Buffer, until?: Reg
 export async function eventually<T>(
   ask: () => Promise<T> | T,
   isExpected: (answer: T) => boolean,
-  within = 10_000
+  within = 60_000
 ): Promise<T> {
   const deadline = performance.now() + within
   for (;;) {

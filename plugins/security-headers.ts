@@ -3,9 +3,10 @@ import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
 import { type Static, Type } from '@sinclair/typebox'
 import Fastify, { type FastifyPluginAsync, type FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import { type PluginInput, parseOptions } from '../lib/options.ts'
-import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { attachBlock, HeaderBlock } from './response.ts'
+import { onEntry } from './lib/entry.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { attachBlock, HeaderBlock } from './lib/response-head.ts'
+import { routeConfig, useRouteConfig } from './lib/route-config.ts'
 
 export const SecurityHeadersOptions = Type.Object(
   {
@@ -74,13 +75,11 @@ const securityHeaders: FastifyPluginAsync<PluginInput<typeof SecurityHeadersOpti
   app.decorateReply(kNonce, '')
   app.decorate('securityHeaders', { api, page })
 
-  app.addHook('onRequest', (request, reply, done) => {
+  onEntry(app, (request, reply) => {
     const config = routeConfig(request)
-    if (config.securityHeaders !== false) {
-      if (!attachBlock(reply.raw, block)) for (const [name, value] of entries) reply.header(name, value)
-      if (config.page === true) page(reply)
-    }
-    done()
+    if (config.securityHeaders === false) return
+    if (!attachBlock(reply.raw, block)) for (const [name, value] of entries) reply.header(name, value)
+    if (config.page === true) page(reply)
   })
 
   function page(reply: FastifyReply): string {

@@ -1,6 +1,8 @@
 import { type IncomingMessage, ServerResponse } from 'node:http'
+import type { FastifyReply } from 'fastify'
 
 const kBlock = Symbol('rhone.header-block')
+const kLines = Symbol('rhone.header-lines')
 
 type HeaderFields = Readonly<Record<string, unknown>> | readonly unknown[] | undefined
 
@@ -17,7 +19,7 @@ export class HeaderBlock {
 
   /** @param headers by lower-case name */
   constructor(headers: Readonly<Record<string, string>>) {
-    this.#lines = new Map(Object.entries(headers).map(([name, value]) => [name, `${name}: ${value}\r\n`]))
+    this.#lines = new Map(Object.entries(headers).map(([name, value]) => [name, headerLine(name, value)]))
     this.#text = [...this.#lines.values()].join('')
   }
 
@@ -39,22 +41,40 @@ export class HeaderBlock {
 }
 
 /**
- * For the option `ServerResponse` of Node's HTTP servers. Node checks and concatenates every header of every reply, some
- * 3 microseconds for a dozen; a block that was checked at boot is put in as it is, right behind the status line.
+ * For the option `ServerResponse` of Node's HTTP servers. Node checks and concatenates every header of every reply, a
+ * fifth of a microsecond each; what was checked at boot, or cannot be wrong, is put in as text behind the status line.
  */
-export class BlockResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
-  declare [kBlock]: HeaderBlock | undefined
+export class TextHeadResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  // Fields, not properties that are added later: these would make V8 copy a response's overflowing properties.
+  [kBlock]: HeaderBlock | undefined = undefined;
+  [kLines] = ''
 
   _storeHeader(firstLine: string, headers: HeaderFields): void {
     const block = this[kBlock]
-    storeHeader.call(this, block === undefined ? firstLine : firstLine + block.textBeside(headers), headers)
+    const text = block === undefined ? this[kLines] : block.textBeside(headers) + this[kLines]
+    storeHeader.call(this, firstLine + text, headers)
   }
 }
-BlockResponse.prototype[kBlock] = undefined
 
 /** Gives the block to a response; false when it is of another class, and the headers have to be set one by one. */
 export function attachBlock(response: ServerResponse, block: HeaderBlock): boolean {
-  if (!(response instanceof BlockResponse)) return false
+  if (!(response instanceof TextHeadResponse)) return false
   response[kBlock] = block
+  return true
+}
+
+/** Whether the reply carries a block. */
+export const hasBlock = ({ raw }: FastifyReply): boolean => raw instanceof TextHeadResponse && raw[kBlock] !== undefined
+
+/** A line of the head. Nobody checks it again, so name and value must be free of what a client could have put there. */
+export const headerLine = (name: string, value: string): string => `${name}: ${value}\r\n`
+
+/**
+ * Adds finished lines to the head of a reply; false when its response is of another class. They are no part of
+ * `reply.getHeaders()`, and stand beside a header of that name: only for such as nothing else sets, or are lists.
+ */
+export function addLines({ raw }: FastifyReply, lines: string): boolean {
+  if (!(raw instanceof TextHeadResponse)) return false
+  raw[kLines] += lines
   return true
 }

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFile, mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { connect, type PeerCertificate } from 'node:tls'
+import postgres from 'postgres'
+import { emptyDatabase, freshDatabase } from '../support/database.ts'
+import { eventually, launchServer, startServer } from '../support/process.ts'
+
+const needsOpenssl = { skip: spawnSync('openssl', ['version']).error ? 'openssl is not installed' : false }
+
+async function directory(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'rhone-start-'))
+  t.after(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+test('of three servers that start at once on an empty database, one migrates and all serve', async t => {
+  const DATABASE_URL = await emptyDatabase(t)
+  const directories = await Promise.all([directory(t), directory(t), directory(t)])
+  const servers = await Promise.all(directories.map(DATA_DIR => startServer(t, { DATABASE_URL, DATA_DIR })))
+
+  const migrated = servers.map(({ logs }) => logs().filter(({ msg }) => msg === 'migration applied').length)
+  assert.deepEqual(migrated.toSorted().slice(0, 2), [0, 0])
+  assert.ok(Math.max(...migrated) > 0)
+
+  const tokens = servers.map(({ token }) => token).filter(Boolean)
+  assert.equal(tokens.length, 1, 'one has made the first operator')
+  for (const { url } of servers) {
+    assert.equal((await fetch(`${url}/ready`)).status, 200)
+    const apps = await fetch(`${url}/api/v1/apps`, { headers: { authorization: `Bearer ${tokens[0]}` } })
+    assert.equal(apps.status, 200)
+  }
+})
+
+test('the first operator’s token is its owner’s alone, and neither logged nor printed', async t => {
+  const DATA_DIR = await directory(t)
+  const { token, logs, said } = await startServer(t, { DATABASE_URL: await freshDatabase(t), DATA_DIR })
+  const path = join(DATA_DIR, 'operator-token')
+  assert.equal((await stat(path)).mode & 0o777, 0o600)
+  assert.ok(said().includes(path))
+  assert.match(token, /^rhone_\w+$/)
+  assert.ok(!`${said()}${JSON.stringify(logs())}`.includes(token))
+})
+
+test('a database whose migrations were edited ends the start with 1 and a sentence', async t => {
+  const DATABASE_URL = await freshDatabase(t)
+  const sql = postgres(DATABASE_URL, { max: 1 })
+  await sql`update schema_migrations set checksum = 'other' where idx = 1`
+  await sql.end()
+  const { exited, said } = launchServer(t, { DATABASE_URL, DATA_DIR: await directory(t) })
+  assert.equal(await exited, 1)
+  assert.match(said(), /^rhone: the server could not start: migration \S+ was edited after it was applied/m)
+})
+
+test('an environment that is not usable ends the process with 78, every problem by its name', async t => {
+  const { exited, said, logs } = launchServer(t, { ENVIRONMENT: 'production', PORT: 'http', TRUST_PROXY: 'all' })
+  assert.equal(await exited, 78)
+  for (const name of ['PORT', 'TRUST_PROXY', 'DATABASE_URL', 'SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'])
+    assert.match(said(), new RegExp(`^ {2}${name}: `, 'm'))
+  assert.deepEqual(logs(), [])
+})
+
+test('a port that is taken is told in a sentence', async t => {
+  const path = await directory(t)
+  const taken = await startServer(t, { DATABASE_URL: await freshDatabase(t), DATA_DIR: path })
+  const { exited, said } = launchServer(t, {
+    DATABASE_URL: await freshDatabase(t),
+    DATA_DIR: await directory(t),
+    PORT: String(taken.port)
+  })
+  assert.equal(await exited, 1)
+  assert.match(said(), /^rhone: the server could not start: listen EADDRINUSE/m)
+})
+
+test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SIGHUP', needsOpenssl, async t => {
+  const path = await directory(t)
+  const [certFile, keyFile] = [join(path, 'cert.pem'), join(path, 'key.pem')]
+  makeCertificate(path, 'first')
+  makeCertificate(path, 'second')
+  const use = async (name: string) => {
+    await copyFile(join(path, `${name}.key`), keyFile)
+    await copyFile(join(path, `${name}.crt`), certFile)
+  }
+  await use('first')
+  const server = await startServer(t, {
+    DATABASE_URL: await freshDatabase(t),
+    DATA_DIR: path,
+    TLS_CERT_FILE: certFile,
+    TLS_KEY_FILE: keyFile
+  })
+  assert.match(server.url, /^https:/)
+  assert.equal((await peerOf(server.port)).subject.CN, 'first')
+  await assert.rejects(peerOf(server.port, 'TLSv1.1'))
+
+  await use('second')
+  server.child.kill('SIGHUP')
+  await eventually(
+    async () => (await peerOf(server.port)).subject.CN,
+    name => name === 'second'
+  )
+
+  await copyFile(join(path, 'first.key'), keyFile) // of another certificate
+  server.child.kill('SIGHUP')
+  await eventually(
+    () => server.logs().some(({ msg }) => String(msg).includes('the old one stays')),
+    isRefused => isRefused
+  )
+  assert.equal((await peerOf(server.port)).subject.CN, 'second')
+  server.child.kill('SIGTERM')
+  assert.equal(await server.exited, 0)
+})
+
+function makeCertificate(path: string, name: string): void {
+  const files = ['-keyout', join(path, `${name}.key`), '-out', join(path, `${name}.crt`)]
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  execFileSync('openssl', ['req', '-x509', ...curve, ...files, '-subj', `/CN=${name}`, '-days', '2'], {
+    stdio: 'ignore'
+  })
+}
+
+function peerOf(port: number, version?: 'TLSv1.1'): Promise<PeerCertificate> {
+  const { promise, resolve, reject } = Promise.withResolvers<PeerCertificate>()
+  const only = version && { minVersion: version, maxVersion: version, ciphers: 'DEFAULT:@SECLEVEL=0' }
+  const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ...only }, () => {
+    resolve(socket.getPeerCertificate())
+    socket.destroy()
+  })
+  socket.on('error', reject)
+  return promise
+}
