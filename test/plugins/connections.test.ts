@@ -63,7 +63,8 @@ async function server(t: TestContext, options?: Partial<ConnectionsOptions>, bef
 async function isClosed(socket: Socket, within = 5_000): Promise<boolean> {
   if (socket.closed) return true
   socket.resume()
-  return Promise.race([once(socket, 'close').then(() => true), delay(within, false, { ref: false })])
+  const closed = new Promise<boolean>(done => socket.once('close', () => done(true)))
+  return Promise.race([closed, delay(within, false, { ref: false })])
 }
 
 async function served(socket: Socket): Promise<Socket> {
