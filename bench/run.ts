@@ -1,4 +1,5 @@
 /**
+ * `npm run bench -- memory`, or
  * `npm run bench -- [scenario ...] [--rounds=12] [--seconds=2] [--connections=32] [--profile]`
  *
  * Every scenario loads its baseline and Rhone in short alternating rounds, so that whatever else the machine does falls
@@ -9,6 +10,7 @@ import { cpus } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CLIENT, type LoadResult, load } from './load.ts'
+import { measureMemory } from './memory.ts'
 import { type ServerProcess, startServer } from './process.ts'
 import { type Contestant, prepare, type Scenario, scenarios } from './scenarios.ts'
 
@@ -39,6 +41,10 @@ const { values, positionals } = parseArgs({
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds)
 const connections = Number(values.connections)
+if (positionals.includes('memory')) {
+  await measureMemory()
+  process.exit()
+}
 const chosen = positionals.length === 0 ? scenarios : scenarios.filter(({ name }) => positionals.includes(name))
 if (chosen.length === 0) throw new Error(`the scenarios are ${scenarios.map(({ name }) => name).join(', ')}`)
 
