@@ -21,6 +21,7 @@ COPY package.json LICENSE ./
 COPY drizzle drizzle
 COPY plugins plugins
 COPY routes routes
+COPY views views
 COPY schemas schemas
 COPY src src
 

@@ -6,11 +6,9 @@
  * core, the client on the other, and the CPU time of the busiest thread per request of all is counted: its inverse is the
  * most that the server can do with a core for each thread. Then they may use both cores, for what that is worth.
  */
-import { mkdir, writeFile } from 'node:fs/promises'
-import { cpus } from 'node:os'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { load } from './load.ts'
+import { keepResult } from './results.ts'
 import { type Contestant, openStage } from './scaling-stage.ts'
 
 interface Round {
@@ -48,15 +46,11 @@ try {
   await stage.close()
 }
 
-const table = Object.fromEntries(
-  [...measured].map(([contestant, own]) => [contestant.name, summarize(contestant, own)])
-)
-console.log('\nGET /api/v1/ping, every concern on; "scaling" is against the row that a row is compared with')
-console.table(table)
-await mkdir('bench/results', { recursive: true })
-const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version }
-const report = { machine, rounds, seconds, connections, results: table }
-await writeFile(join('bench/results', 'scaling.json'), `${JSON.stringify(report, null, 2)}\n`)
+const rows = [...measured].map(([contestant, own]) => ({ server: contestant.name, ...summarize(contestant, own) }))
+const what = 'GET /api/v1/ping, every concern on; "scaling" is against the row that a row is compared with.'
+console.log(`\n${what}`)
+console.table(rows)
+await keepResult('scaling', { what, rows })
 
 /** Each worker or instance has as many connections, so that each has as much to do at a time as the one alone. */
 async function fire(contestant: Contestant): Promise<Round> {

@@ -10,7 +10,7 @@ export interface World {
   /** One database for Rhone and its baseline; null where the scenario needs none. */
   readonly databaseUrl: string
   readonly dataDir: string
-  readonly facts: { token?: string; userId?: string; appId?: string }
+  readonly facts: { token?: string; userId?: string; appId?: string; pageLength?: number }
   close(): Promise<void>
 }
 
@@ -25,12 +25,14 @@ export interface Contestant {
 export interface Scenario {
   readonly name: string
   readonly what: string
-  /** CPU time per request of Rhone against the first contestant's. */
-  readonly goal: number
+  /** CPU time per request of Rhone against the first contestant's; null where none was set. */
+  readonly goal: number | null
   readonly contestants: readonly Contestant[]
 }
 
 const script = (path: string) => join(import.meta.dirname, path)
+/** The pressure plugin with a sensor that never sees calm: all but operators and probes are refused. */
+const SHEDDING = `pressure=${script('servers/shedding.ts')}`
 const UNLIMITED = '1000000/s:1000000'
 
 const rhone = (
@@ -50,6 +52,7 @@ const rhone = (
     }
   }),
   async afterStart(url, { dataDir, facts }) {
+    facts.pageLength = (await (await fetch(`${url}/docs`)).text()).length
     facts.token = (await readFile(join(dataDir, 'operator-token'), 'utf8')).trim()
     const me = await call(url, facts.token, 'GET', '/api/v1/me')
     facts.userId = me.id as string
@@ -129,6 +132,21 @@ export const scenarios: readonly Scenario[] = [
     what: 'a client over its limit, against a bare ping',
     goal: 1,
     contestants: [bare(), anonymous(rhone(() => '/api/v1/ping', { env: { RATE_LIMIT_GENERAL: '1/m:1000' } }))]
+  },
+  {
+    name: '503',
+    what: 'a request that is shed, against a bare ping',
+    goal: 1,
+    contestants: [bare(), anonymous(rhone(() => '/api/v1/ping', { apps: 0, env: { RHONE_SWAP: SHEDDING } }))]
+  },
+  {
+    name: 'html',
+    what: 'GET /docs, a page with a nonce of its own, against a text of that length on bare Fastify',
+    goal: null,
+    contestants: [
+      bare(({ facts }) => `/page/${facts.pageLength}`),
+      anonymous(rhone(() => '/docs', { headers: { accept: 'text/html' } }))
+    ]
   }
 ]
 

@@ -41,6 +41,9 @@ export type Role = (typeof ROLES)[number]
 export const SCOPES = ['read', 'deploy', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
 
+export const SIGN_IN_METHODS = ['github', 'password'] as const
+export type SignInMethod = (typeof SIGN_IN_METHODS)[number]
+
 export const PLANS = ['free', 'starter', 'pro'] as const
 
 export const AUDIT_TYPES = ['auth', 'team', 'app', 'deployment', 'billing', 'admin'] as const
@@ -247,12 +250,98 @@ export const apiTokens = pgTable(
     /** The first characters of the token, by which its owner recognises it. */
     prefix: varchar({ length: 16 }).notNull(),
     scopes: varchar({ length: 20, enum: SCOPES }).array().notNull(),
+    /** The only team that it reaches; null: all of its user's. */
+    teamId: uuid().references(() => teams.id, { onDelete: 'cascade' }),
     expiresAt: instant(),
     lastUsedAt: instant(),
+    /** The address of the last use. */
+    lastUsedFrom: varchar({ length: 50 }),
     revokedAt: instant(),
     createdAt: createdAt()
   },
-  table => [index('idx_api_tokens_user_id').on(table.userId)]
+  table => [index('idx_api_tokens_user_id').on(table.userId), index('idx_api_tokens_team_id').on(table.teamId)]
+)
+
+/** Where a token has been used from: an IPv4 address, or the /64 of an IPv6 one. */
+export const tokenAddresses = pgTable(
+  'token_addresses',
+  {
+    tokenId: uuid()
+      .notNull()
+      .references(() => apiTokens.id, { onDelete: 'cascade' }),
+    address: varchar({ length: 50 }).notNull(),
+    firstSeenAt: createdAt()
+  },
+  table => [primaryKey({ columns: [table.tokenId, table.address] })]
+)
+
+/** Who is signed in. A session that has ended is a row that is gone. */
+export const sessions = pgTable(
+  'sessions',
+  {
+    id: id(),
+    userId: uuid()
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    /** SHA-256 of what the cookie holds. */
+    secretHash: bytea().notNull().unique('sessions_secret_hash_unique'),
+    method: varchar({ length: 20, enum: SIGN_IN_METHODS }).notNull(),
+    /** Whether its user was an operator when it began: nobody becomes one within a session. */
+    asOperator: boolean().notNull(),
+    ip: varchar({ length: 50 }),
+    userAgent: varchar({ length: 512 }),
+    lastSeenAt: createdAt(),
+    /** When it ends if it is not used until then. */
+    idleUntil: instant().notNull(),
+    /** When it ends however much it is used. */
+    expiresAt: instant().notNull(),
+    /** When its user has signed in. */
+    createdAt: createdAt()
+  },
+  table => [
+    index('idx_sessions_user_id').on(table.userId),
+    check('sessions_method_known', sql`${table.method} ${oneOf(SIGN_IN_METHODS)}`)
+  ]
+)
+
+/** Sign-ins that were begun here and have come back: none does twice. */
+export const spentSignIns = pgTable(
+  'spent_sign_ins',
+  {
+    hash: bytea().primaryKey(),
+    /** From when on it would be refused as too late anyway. */
+    expiresAt: instant().notNull()
+  },
+  table => [index('idx_spent_sign_ins_expires_at').on(table.expiresAt)]
+)
+
+/** Users who sign in with a password of ours. */
+export const localAccounts = pgTable('local_accounts', {
+  userId: uuid()
+    .primaryKey()
+    .references(() => users.id, { onDelete: 'cascade' }),
+  /** In lower case. */
+  login: varchar({ length: 255 }).notNull().unique('local_accounts_login_unique'),
+  /** Argon2id in PHC's string format; null until the first one is set. */
+  passwordHash: varchar({ length: 255 }),
+  changedAt: instant(),
+  /** SHA-256 of the code by which a password can be set once, and until when. */
+  resetHash: bytea(),
+  resetUntil: instant(),
+  createdAt: createdAt()
+})
+
+/** How often a password was guessed wrong, by what is counted, of which this is a SHA-256. */
+export const signInFailures = pgTable(
+  'sign_in_failures',
+  {
+    key: bytea().primaryKey(),
+    count: integer().notNull(),
+    /** Nobody whom this counts may guess again before. */
+    blockedUntil: instant().notNull(),
+    lastAt: instant().notNull()
+  },
+  table => [index('idx_sign_in_failures_last_at').on(table.lastAt)]
 )
 
 /**

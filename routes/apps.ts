@@ -20,8 +20,9 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
     config: { ...reads, access: PERMISSIONS.viewApps, slo: 'list' },
     handler: async request => {
       const { team, ...page } = request.query
-      const filter = team === undefined ? {} : { teamId: (await teamOf(app, app.db, request, team)).id }
-      return listApps(app.db, callerOf(request).userId, { ...page, ...filter })
+      const { userId, teamId: only } = callerOf(request)
+      const teamId = team === undefined ? only : (await teamOf(app, app.db, request, team)).id
+      return listApps(app.db, userId, { ...page, ...(teamId !== undefined && { teamId }) })
     }
   })
 
@@ -31,7 +32,8 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const { team, ...settings } = request.body
-        const { id } = await (team ? teamOf(app, tx, request, team) : homeOf(tx, request))
+        const named = team ?? callerOf(request).teamId
+        const { id } = await (named ? teamOf(app, tx, request, named) : homeOf(tx, request))
         const created = await createApp(tx, id, settings)
         const location = `/api/v1/apps/${created.id}`
         return {

@@ -1,7 +1,9 @@
 import { type Static, Type } from '@sinclair/typebox'
 import {
+  adapted,
   Headers,
   IdempotencyKey,
+  IdOrSlug,
   Name,
   NoContent,
   NoQuery,
@@ -40,8 +42,10 @@ const token = {
   name: Type.String(),
   prefix: Type.String({ description: 'How the token starts, to recognise it by.' }),
   scopes: Type.Array(Scope),
+  teamId: Nullable(adapted(Uuid, { description: 'The only team that it reaches; null: all of yours.' })),
   expiresAt: Nullable(Timestamp),
   lastUsedAt: Nullable(Timestamp),
+  lastUsedFrom: Nullable(Type.String({ description: 'The address of the last use.' })),
   createdAt: Timestamp
 }
 
@@ -72,6 +76,7 @@ export const NewToken = Strict({
     uniqueItems: true,
     description: "What it may do; at most what the caller's own token may."
   }),
+  team: Type.Optional(adapted(IdOrSlug, { description: 'The only team that it reaches. Absent: all of yours.' })),
   expiresAt: Type.Optional(Type.String({ format: 'date-time', maxLength: 64, description: 'Absent: never.' }))
 })
 export type NewToken = Static<typeof NewToken>
@@ -94,4 +99,49 @@ export const revokeToken = {
   params: Strict({ id: Uuid }),
   querystring: NoQuery,
   response: { 204: NoContent, ...errorResponses }
+}
+
+export const Session = Sent({
+  id: Uuid,
+  current: Type.Boolean({ description: 'Whether it is the one that asks.' }),
+  method: OneOf(['github', 'password'], { description: 'How it began.' }),
+  ip: Nullable(Type.String({ description: 'The address that it began from.' })),
+  userAgent: Nullable(Type.String()),
+  lastSeenAt: Timestamp,
+  expiresAt: Timestamp,
+  createdAt: Timestamp
+})
+
+export const listSessions = {
+  operationId: 'listSessions',
+  summary: 'List where you are signed in',
+  tags: ['me'],
+  querystring: Strict(PageQuery),
+  response: { 200: Page(Session), ...errorResponses }
+}
+
+export const revokeSession = {
+  operationId: 'revokeSession',
+  summary: 'Sign out somewhere',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  params: Strict({ id: Uuid }),
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}
+
+export const revokeSessions = {
+  operationId: 'revokeSessions',
+  summary: 'Sign out everywhere',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  querystring: Strict({
+    keepCurrent: Type.Optional(
+      Type.Boolean({ default: false, description: 'Everywhere but in the session that asks.' })
+    )
+  }),
+  response: {
+    200: Sent({ revoked: Type.Integer({ description: 'How many sessions have ended.' }) }),
+    ...errorResponses
+  }
 }

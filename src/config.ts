@@ -48,6 +48,11 @@ export const Environment = Type.Object({
   SESSION_KEYS: optional(text('Keyring for sessions: id:base64,id:base64, newest first.')),
   ENCRYPTION_KEYS: optional(text('Keyring for stored secrets.')),
   SIGNING_KEYS: optional(text('Keyring for signed access tokens.')),
+  GITHUB_CLIENT_ID: optional(text('The OAuth app by which people sign in with GitHub; off when unset.')),
+  GITHUB_CLIENT_SECRET: optional(text('The secret of that OAuth app.')),
+  GITHUB_URL: text('GitHub, or a GitHub Enterprise Server.', { default: 'https://github.com' }),
+  GITHUB_API_URL: optional(text('Its API; https://api.github.com, or /api/v3 of GITHUB_URL.')),
+  LOCAL_ACCOUNTS: Type.Boolean({ default: false, description: 'Take passwords, for accounts made by `user create`.' }),
   RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
   RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),
   RATE_LIMIT_DEPLOY: rate('10/m:5', 'Deploying, by address.'),
@@ -96,6 +101,14 @@ export interface Config {
     readonly encryption: Keyring | null
     readonly signing: Keyring | null
   }
+  /** The OAuth app that people sign in by. */
+  readonly github: {
+    readonly clientId: string
+    readonly clientSecret: string
+    readonly url: string
+    readonly apiUrl: string
+  } | null
+  readonly localAccounts: boolean
   readonly rates: Readonly<Record<RateClass, Rate>>
   /** Seconds. */
   readonly drainGrace: number
@@ -162,6 +175,8 @@ export function loadConfig(variables: Variables): Config {
     session: attempt('SESSION_KEYS', parseKeyring),
     encryption: attempt('ENCRYPTION_KEYS', parseKeyring),
     signing: attempt('SIGNING_KEYS', parseKeyring),
+    githubUrl: attempt('GITHUB_URL', parseServiceUrl),
+    githubApiUrl: attempt('GITHUB_API_URL', parseServiceUrl),
     general: attempt('RATE_LIMIT_GENERAL', parseRate),
     auth: attempt('RATE_LIMIT_AUTH', parseRate),
     deploy: attempt('RATE_LIMIT_DEPLOY', parseRate),
@@ -172,6 +187,8 @@ export function loadConfig(variables: Variables): Config {
   attempt('REDIS_URL', redisTarget)
   if (env.DATABASE_DIRECT_URL !== undefined && env.DATABASE_URL === undefined)
     problems.push('DATABASE_DIRECT_URL: is the way past the pooler of DATABASE_URL, which is not set')
+  if ((env.GITHUB_CLIENT_ID === undefined) !== (env.GITHUB_CLIENT_SECRET === undefined))
+    problems.push('GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET: give both or neither')
   if ((env.TLS_CERT_FILE === undefined) !== (env.TLS_KEY_FILE === undefined))
     problems.push('TLS_CERT_FILE and TLS_KEY_FILE: give both or neither')
   else if (env.TLS_CERT_FILE && env.TLS_KEY_FILE)
@@ -203,6 +220,16 @@ export function loadConfig(variables: Variables): Config {
     metricsToken: parsed.metricsToken,
     logLevel: env.LOG_LEVEL,
     keys: { session: parsed.session, encryption: parsed.encryption, signing: parsed.signing },
+    github:
+      env.GITHUB_CLIENT_ID && env.GITHUB_CLIENT_SECRET
+        ? {
+            clientId: env.GITHUB_CLIENT_ID,
+            clientSecret: env.GITHUB_CLIENT_SECRET,
+            url: parsed.githubUrl!,
+            apiUrl: parsed.githubApiUrl ?? apiOf(parsed.githubUrl!)
+          }
+        : null,
+    localAccounts: env.LOCAL_ACCOUNTS,
     rates: {
       general: parsed.general!,
       auth: parsed.auth!,
@@ -244,7 +271,7 @@ function resolveFiles(variables: Variables, problems: string[]): Record<string, 
 }
 
 function checkTypes(values: Record<string, string>, problems: string[]): Environment {
-  const env = Value.Default(Environment, readIntegers(values))
+  const env = Value.Default(Environment, readTyped(values))
   for (const { path, message, schema } of Value.Errors(Environment, env)) {
     const choices = schema.anyOf?.map((option: { const: string }) => option.const).join(', ')
     problems.push(`${path.slice(1)}: ${choices ? `must be one of ${choices}` : message.toLowerCase()}`)
@@ -253,12 +280,17 @@ function checkTypes(values: Record<string, string>, problems: string[]): Environ
 }
 
 /** Digits and nothing else are an integer: a lenient reading would take `1e3` and `true` for 1. */
-function readIntegers(values: Record<string, string>): Record<string, string | number> {
-  const isInteger = (name: string) => Environment.properties[name as keyof Environment].type === 'integer'
-  const entries = Object.entries(values).map(([name, value]) =>
-    isInteger(name) && /^-?\d+$/.test(value) ? [name, Number(value)] : [name, value]
+function readTyped(values: Record<string, string>): Record<string, string | number | boolean> {
+  return Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name, typed(name as keyof Environment, value)])
   )
-  return Object.fromEntries(entries)
+}
+
+function typed(name: keyof Environment, value: string): string | number | boolean {
+  const { type } = Environment.properties[name]
+  if (type === 'integer' && /^-?\d+$/.test(value)) return Number(value)
+  if (type === 'boolean' && (value === 'true' || value === 'false')) return value === 'true'
+  return value
 }
 
 interface Parsed {
@@ -272,7 +304,14 @@ function productionProblems(env: Environment, { database, directDatabase, corsOr
   for (const name of ['DATABASE_URL', 'SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'] as const)
     if (env[name] === undefined) problems.push(`${name}: is required in ${env.ENVIRONMENT}`)
 
-  for (const name of ['DATABASE_URL', 'DATABASE_DIRECT_URL', 'REDIS_URL', 'METRICS_TOKEN'] as const)
+  for (const name of [
+    'DATABASE_URL',
+    'DATABASE_DIRECT_URL',
+    'REDIS_URL',
+    'METRICS_TOKEN',
+    'GITHUB_CLIENT_ID',
+    'GITHUB_CLIENT_SECRET'
+  ] as const)
     if (/change.?me|placeholder|replace.?me|\byour[-_]|<[^>]*>|^(.)\1*$/i.test(env[name] ?? ''))
       problems.push(`${name}: is still a placeholder`)
   for (const [name, target] of Object.entries({ DATABASE_URL: database, DATABASE_DIRECT_URL: directDatabase }))
@@ -281,6 +320,9 @@ function productionProblems(env: Environment, { database, directDatabase, corsOr
     problems.push('METRICS_TOKEN: must be at least 16 characters')
   if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !/\/\/[^@/]*:[^@/]+@/.test(env.REDIS_URL))
     problems.push('REDIS_URL: a remote Redis needs a password, or rediss://')
+  for (const name of ['GITHUB_URL', 'GITHUB_API_URL'] as const)
+    if (env[name]?.startsWith('http:') && !isLoopback(env[name]))
+      problems.push(`${name}: must be https, since secrets go there`)
   for (const origin of corsOrigins ?? [])
     if (!origin.startsWith('https://') || isLoopback(origin))
       problems.push(`CORS_ORIGINS: ${origin} is not an https origin of another host`)
@@ -309,6 +351,18 @@ function parseBaseUrl(value: string): URL {
   if (url.username || url.password) throw new Error('must have no user and password')
   if (url.pathname !== '/' || url.search || url.hash) throw new Error('must have no path, query or fragment')
   return url
+}
+
+/** Without a slash at the end, so that paths can be appended. */
+function parseServiceUrl(value: string): string {
+  const url = URL.parse(value)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
+  if (url.search || url.hash || url.username) throw new Error('must have no query, fragment or user')
+  return url.href.replace(/\/+$/, '')
+}
+
+function apiOf(githubUrl: string): string {
+  return githubUrl === 'https://github.com' ? 'https://api.github.com' : `${githubUrl}/api/v3`
 }
 
 function parseTrustProxy(value: string): Config['trustProxy'] {

@@ -1,11 +1,12 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback, FastifyRequest } from 'fastify'
-import { migrate } from '../drizzle/migrate.ts'
+import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 'fastify'
+import accessTokens from '../plugins/access-tokens/index.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
 import clientIp from '../plugins/client-ip.ts'
 import connections from '../plugins/connections/index.ts'
 import cors from '../plugins/cors.ts'
+import csrf from '../plugins/csrf.ts'
 import database from '../plugins/database/index.ts'
 import drain from '../plugins/drain.ts'
 import errors from '../plugins/errors/index.ts'
@@ -13,11 +14,11 @@ import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
 import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
-import { AppError } from '../plugins/lib/errors.ts'
-import { isUnreachable } from '../plugins/lib/postgres.ts'
+import { isTransient } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
 import metrics from '../plugins/metrics/index.ts'
+import oauth, { githubProvider } from '../plugins/oauth/index.ts'
 import openapi from '../plugins/openapi/index.ts'
 import pressure from '../plugins/pressure/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
@@ -25,16 +26,21 @@ import recentErrors from '../plugins/recent-errors.ts'
 import redis from '../plugins/redis/index.ts'
 import requestId from '../plugins/request-id.ts'
 import securityHeaders from '../plugins/security-headers.ts'
+import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
 import routes from '../routes/index.ts'
 import type { Config } from './config.ts'
 import { auditSink } from './domain/audit.ts'
 import { createErrorJournal } from './domain/error-events.ts'
-import { countActiveApps, countActiveTeams } from './domain/gauges.ts'
+import { platformReadings } from './domain/gauges.ts'
+import { createPasswords } from './domain/passwords.ts'
 import { SecretBox } from './domain/secret-box.ts'
-import { AUTH_CHANNEL, tokenVerifier, touchTokens } from './domain/tokens.ts'
-import { ensureFirstOperator } from './first-operator.ts'
+import { sessionStore } from './domain/sessions.ts'
+import { spentSignInStore } from './domain/sign-in.ts'
+import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from './domain/tokens.ts'
+import { healthOf } from './health-checks.ts'
 import type { Ports } from './ports.ts'
+import { stepsOfStart } from './start-steps.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
 
@@ -59,8 +65,6 @@ function slot<Options extends object>(
  * close would meet requests that are already on their way.
  */
 const LAST_WORD = 250
-/** Milliseconds for the database to answer a probe in. */
-const PING_TIMEOUT = 2_000
 
 const has = (app: FastifyInstance, decorator: string) => app.hasDecorator(decorator)
 const registryOf = (app: FastifyInstance) => (has(app, 'metrics') ? { registry: app.metrics.registry } : {})
@@ -105,7 +109,7 @@ export const slots: readonly Slot[] = [
   slot('cors', cors, ({ corsOrigins }) => ({ origins: [...corsOrigins] })),
   slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
   slot('startup', startup, (config, app) => ({
-    retryable: error => isUnreachable(error) || (error instanceof AppError && error.statusCode === 503),
+    retryable: isTransient,
     ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
   })),
   slot('audit', audit, (_config, app) => ({
@@ -136,65 +140,48 @@ export const slots: readonly Slot[] = [
   ),
   slot('gauges', gauges, (_config, app) => ({
     ...registryOf(app),
-    ...(has(app, 'db') && { readings: platformReadings(app) })
+    ...(has(app, 'db') && { readings: platformReadings(() => app.db) })
   })),
 
+  slot('session', session, ({ baseUrl }, app) => ({
+    secure: baseUrl.protocol === 'https:',
+    ...(has(app, 'db') && { store: sessionStore(() => app.db) })
+  })),
+  slot('access-tokens', accessTokens, ({ baseUrl, keys }, app) => ({
+    issuer: baseUrl.origin,
+    ...(keys.signing && { keys: keys.signing }),
+    ...(has(app, 'db') && {
+      check: id => findTokenById(app.db, id),
+      news: (onChange, onLive, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap)
+    })
+  })),
   slot('auth', auth, (_config, app) => ({
     ...registryOf(app),
     requireAccess: true,
+    signInPage: has(app, 'session') ? '/login' : '',
+    sources: [...(has(app, 'session') ? [app.session] : []), ...(has(app, 'accessTokens') ? [app.accessTokens] : [])],
     ...(has(app, 'db') && {
       verifier: tokenVerifier(() => app.db),
-      touch: ids => touchTokens(app.db, ids),
+      touch: uses => touchTokens(app.db, uses),
       news: (onChange, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onGap)
     })
   })),
+  slot('csrf', csrf, ({ baseUrl, production, keys }) => ({
+    // In development a browser may come by another name of this machine.
+    origin: production ? baseUrl.origin : '',
+    secure: baseUrl.protocol === 'https:',
+    ...(keys.session && { keys: keys.session })
+  })),
+  slot('oauth', oauth, ({ baseUrl, github, keys }, app) => ({
+    redirectUri: `${baseUrl.origin}/auth/callback`,
+    ...(github && { provider: githubProvider({ ...github, ...registryOf(app), signInPage: '/login' }) }),
+    ...(keys.session && { keys: keys.session }),
+    ...(has(app, 'db') && { spent: spentSignInStore(() => app.db) })
+  })),
   slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
   slot('idempotency', idempotency, () => ({})),
-  slot('routes', routes, ({ keys }) => ({ secretBox: new SecretBox(keys.encryption!) }))
+  slot('routes', routes, ({ baseUrl, keys, localAccounts }) => ({
+    secretBox: new SecretBox(keys.encryption!),
+    passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null
+  }))
 ]
-
-function stepsOfStart({ database, dataDir }: Config, app: FastifyInstance) {
-  return {
-    migrations: () => migrate({ url: database.directUrl!, log: app.log }),
-    operator: () => ensureFirstOperator(app.db, dataDir),
-    maintenance: async () => app.maintenance?.refresh()
-  }
-}
-
-function platformReadings(app: FastifyInstance) {
-  const help = (what: string) => `${what} on the platform; the same from every instance.`
-  return [
-    { name: 'rhone_active_apps', help: help('Apps'), read: () => countActiveApps(app.db) },
-    { name: 'rhone_active_teams', help: help('Teams'), read: () => countActiveTeams(app.db) }
-  ]
-}
-
-/** Most of it is asked for when a probe comes, by which time every plugin is there. */
-function healthOf(app: FastifyInstance) {
-  const databaseAnswers = () => succeeds(app.postgres.ping(PING_TIMEOUT))
-  const state = (isUp: boolean) => (isUp ? 'healthy' : 'unhealthy')
-  const absent = () => 'not_configured' as const
-  return {
-    isOperator: async (request: FastifyRequest) => (await app.auth?.identify(request))?.isOperator === true,
-    readiness: {
-      starting: () => app.startup?.done !== false,
-      ...(has(app, 'db') && { database: databaseAnswers }),
-      pressure: () => app.pressure?.sustained !== true,
-      draining: () => app.drain?.draining !== true
-    },
-    services: {
-      database: has(app, 'db') ? async () => state(await databaseAnswers()) : absent,
-      redis: has(app, 'redis') ? async () => state(await succeeds(app.redis.ping())) : absent,
-      fly: absent,
-      stripe: absent,
-      github: absent
-    }
-  } as const
-}
-
-function succeeds(call: Promise<unknown>): Promise<boolean> {
-  return call.then(
-    () => true,
-    () => false
-  )
-}

@@ -8,7 +8,10 @@ import { MIGRATIONS_FOLDER } from '../drizzle/journal.ts'
 import { migrate } from '../drizzle/migrate.ts'
 import { emptyDatabase, freshDatabase } from './support/database.ts'
 
-const TAGS = ['0000_ground', '0001_triggers', '0002_reference_data']
+const TAGS = ['0000_ground', '0001_triggers', '0002_reference_data', '0003_identity']
+/** Where a migration of a test's own goes: behind all of ours. */
+const NEXT = TAGS.length
+const tagOf = (index: number, name: string) => `${String(index).padStart(4, '0')}_${name}`
 const INDEXES = ['idx_apps_created_at', 'idx_deployments_created_at', 'idx_deployments_active']
 
 suite('migrate', () => {
@@ -44,49 +47,51 @@ suite('migrate', () => {
   test('refuses a migration that comes before one that is applied already', async t => {
     const { url, folder } = await migratedCopy(t)
     await addMigration(folder, 1, '0001_late')
-    await assert.rejects(migrate({ url, folder }), /migration 0001_late comes before 0002_reference_data/)
+    await assert.rejects(migrate({ url, folder }), /migration 0001_late comes before 0003_identity/)
   })
 
   test('refuses a journal whose entries are not in the order of their times', async t => {
     const { url, folder } = await migratedCopy(t)
-    await addMigration(folder, 3, '0003_old', { when: 1 })
-    await assert.rejects(migrate({ url, folder }), /migration 0003_old is out of order in the journal/)
+    await addMigration(folder, NEXT, tagOf(NEXT, 'old'), { when: 1 })
+    await assert.rejects(migrate({ url, folder }), /migration \d{4}_old is out of order in the journal/)
   })
 
   test('refuses a database that a newer version has migrated', async t => {
     const { url, folder } = await migratedCopy(t)
-    await addMigration(folder, 3, '0003_new')
-    assert.deepEqual((await migrate({ url, folder })).applied, ['0003_new'])
-    await assert.rejects(migrate({ url }), /the database has migration 0003_new, which this version does not know/)
+    await addMigration(folder, NEXT, tagOf(NEXT, 'new'))
+    assert.deepEqual((await migrate({ url, folder })).applied, [tagOf(NEXT, 'new')])
+    await assert.rejects(migrate({ url }), /the database has migration \d{4}_new, which this version does not know/)
   })
 
   test('rolls a failed migration back as a whole, and completes it once it is mended', async t => {
     const { url, folder } = await migratedCopy(t)
     const sql = client(t, url)
     const statements = ['create table half (id int)', 'create table half (id int)']
-    const file = await addMigration(folder, 3, '0003_broken', { statements })
-    await assert.rejects(migrate({ url, folder }), /migration 0003_broken failed and was rolled back/)
+    const file = await addMigration(folder, NEXT, tagOf(NEXT, 'broken'), { statements })
+    await assert.rejects(migrate({ url, folder }), /migration \d{4}_broken failed and was rolled back/)
     assert.equal(await relation(sql, 'half'), null)
 
     await writeFile(file, 'create table half (id int)')
-    assert.deepEqual((await migrate({ url, folder })).applied, ['0003_broken'])
+    assert.deepEqual((await migrate({ url, folder })).applied, [tagOf(NEXT, 'broken')])
     assert.equal(await relation(sql, 'half'), 'half')
   })
 
   test('is completed by the next attempt when it was cut off', async t => {
     const { url, folder } = await migratedCopy(t)
     const sql = client(t, url)
-    await addMigration(folder, 3, '0003_first', { statements: ['create table first (id int)'] })
-    await addMigration(folder, 4, '0004_slow', { statements: ['create table second (id int)', 'select pg_sleep(30)'] })
+    await addMigration(folder, NEXT, tagOf(NEXT, 'first'), { statements: ['create table first (id int)'] })
+    await addMigration(folder, NEXT + 1, tagOf(NEXT + 1, 'slow'), {
+      statements: ['create table second (id int)', 'select pg_sleep(30)']
+    })
 
-    const cutOff = assert.rejects(migrate({ url, folder }), /migration 0004_slow failed/)
+    const cutOff = assert.rejects(migrate({ url, folder }), /migration \d{4}_slow failed/)
     await terminateSleeper(sql)
     await cutOff
     assert.equal(await relation(sql, 'first'), 'first')
     assert.equal(await relation(sql, 'second'), null)
 
-    await writeFile(join(folder, '0004_slow.sql'), 'create table second (id int)')
-    assert.deepEqual((await migrate({ url, folder })).applied, ['0004_slow'])
+    await writeFile(join(folder, `${tagOf(NEXT + 1, 'slow')}.sql`), 'create table second (id int)')
+    assert.deepEqual((await migrate({ url, folder })).applied, [tagOf(NEXT + 1, 'slow')])
   })
 
   test('rebuilds an index that an earlier attempt has left invalid', async t => {

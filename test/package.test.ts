@@ -98,7 +98,7 @@ describe('the package', () => {
 /** A working copy as somebody would publish it, with secrets lying about. */
 async function copySources(copy: string): Promise<void> {
   const { files } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
-  const folders = ['src', 'plugins', 'routes', 'schemas', 'drizzle']
+  const folders = ['src', 'plugins', 'routes', 'schemas', 'views', 'drizzle']
   const wanted = new Set([
     ...folders,
     ...files,

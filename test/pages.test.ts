@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { access } from 'node:fs/promises'
 import { type TestContext, test } from 'node:test'
 import { type Browser, chromium, type Page } from 'playwright-core'
+import { createLocalAccount } from '../src/domain/local-accounts.ts'
 import { testApp } from './support/app.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
@@ -78,5 +79,31 @@ test('a browser that asks for nothing we have gets an error page, not JSON', asy
   assert.equal(reply?.status(), 404)
   assert.match(reply?.headers()['content-type'] ?? '', /^text\/html/)
   assert.match(await page.locator('body').innerText(), /not found/i)
+  assert.deepEqual(complaints, [])
+})
+
+test('somebody sets a password, signs out and in again, in a real browser', async t => {
+  const opened = await openPage(t)
+  if (opened === null) return
+  const { page, complaints } = opened
+  const { app } = await testApp(t, { LOCAL_ACCOUNTS: 'true' }, { pressure: false })
+  const { code } = await app.db.transaction(tx => createLocalAccount(tx, 'ada', 'test'))
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+
+  await page.goto(`${url}/login`)
+  await page.getByRole('link', { name: 'Set your password' }).click()
+  await page.getByLabel('Name').fill('ada')
+  await page.getByLabel('Code').fill(code)
+  await page.getByLabel('New password').fill('kuro mizu tabi 9 feldspar')
+  await page.getByRole('button').click()
+  assert.equal(await page.getByRole('heading').innerText(), 'Hello, ada')
+
+  const cookie = (await page.context().cookies()).find(({ name }) => name === 'rhone_session')
+  assert.deepEqual([cookie?.httpOnly, cookie?.sameSite], [true, 'Lax'])
+  await page.getByRole('button', { name: 'Sign out' }).click()
+  await page.getByLabel('Name').fill('ada')
+  await page.getByLabel('Password', { exact: true }).fill('kuro mizu tabi 9 feldspar')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  assert.equal(await page.getByRole('heading').innerText(), 'Hello, ada')
   assert.deepEqual(complaints, [])
 })

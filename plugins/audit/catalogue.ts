@@ -4,11 +4,15 @@
  */
 export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'token.authenticate': ['prefix'],
-  'token.create': ['prefix', 'scopes', 'expiresAt'],
+  'token.create': ['prefix', 'scopes', 'teamId', 'expiresAt'],
+  'token.mint': ['scopes', 'expiresAt'],
   'token.revoke': ['prefix'],
   'session.login': ['method', 'reason'],
   'session.logout': [],
   'session.revoke': ['count'],
+  'password.change': [],
+  'password.reset': [],
+  'user.create': ['method'],
   'team.create': ['slug'],
   'team.update': ['name', 'slug'],
   'team.delete': ['slug'],

@@ -1,5 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import type { Scope } from '../../drizzle/schema.ts'
+import { type AppError, errors } from '../lib/errors.ts'
+import type { Principal } from '../lib/principals.ts'
+import { insufficientScope, staleSignIn } from './bearer.ts'
 
 export const ACCESS = ['public', 'authenticated', 'operator', 'member', 'admin', 'owner', 'metrics'] as const
 /** Who may call a route. */
@@ -10,15 +13,43 @@ const SCOPE_RANK: Readonly<Record<Scope, number>> = { read: 0, deploy: 1, admin:
 interface AccessPolicy {
   access?: Access
   scope?: Scope
+  teamTokens?: true
+  stepUp?: true
+}
+
+/** Where somebody acts in a team, which the handler then knows. */
+const IN_A_TEAM: readonly (Access | undefined)[] = ['member', 'admin', 'owner']
+
+/**
+ * What a known caller lacks for a route, if anything: the reason for the metric, and the error.
+ *
+ * @param stepUpAge seconds since the sign-in for which a session may do what is grave
+ */
+export function shortfall(
+  request: FastifyRequest,
+  principal: Principal,
+  policy: AccessPolicy,
+  stepUpAge: number
+): [reason: string, error: AppError] | undefined {
+  if (policy.access === 'operator' && !principal.isOperator) return ['operator', errors.forbidden('For operators only')]
+  const scope = neededScope(request, policy)
+  if (!includesScope(principal.scopes, scope)) return ['scope', insufficientScope(scope)]
+  if (principal.teamId !== undefined && policy.teamTokens !== true && !IN_A_TEAM.includes(policy.access))
+    return ['team', errors.forbidden('This token is for one team only')]
+  if (policy.stepUp === true && isOlder(principal.signedInAt, stepUpAge)) return ['stale', staleSignIn(stepUpAge)]
+}
+
+function isOlder(at: Date | undefined, seconds: number): boolean {
+  return at !== undefined && Date.now() - at.getTime() > seconds * 1_000
 }
 
 /** `admin` includes `deploy`, which includes `read`. */
-export function includesScope(held: readonly Scope[], needed: Scope): boolean {
+function includesScope(held: readonly Scope[], needed: Scope): boolean {
   return held.some(scope => SCOPE_RANK[scope] >= SCOPE_RANK[needed])
 }
 
 /** What a route's policy asks of a token. */
-export function neededScope(request: FastifyRequest, { access, scope }: AccessPolicy): Scope {
+function neededScope(request: FastifyRequest, { access, scope }: AccessPolicy): Scope {
   if (scope !== undefined) return scope
   const isSafe = request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS'
   return isSafe && access !== 'operator' ? 'read' : 'admin'

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Scope } from '../../drizzle/schema.ts'
 import { AppError } from '../lib/errors.ts'
 
-const BEARER = /^bearer +(\S{1,128})$/i
+const BEARER = /^bearer +(\S{1,2048})$/i
 
 /** The bearer token of a request: undefined when it has no Authorization, null when that is something else. */
 export function bearerToken(request: FastifyRequest): string | null | undefined {
@@ -23,5 +23,16 @@ export function insufficientScope(scope: Scope): AppError {
   return new AppError('FORBIDDEN', {
     detail: `This needs a token with the scope ${scope}`,
     headers: { 'www-authenticate': `Bearer realm="rhone", error="insufficient_scope", scope="${scope}"` }
+  })
+}
+
+/** RFC 9470: who they are is known, but not recently enough. */
+export function staleSignIn(maxAge: number): AppError {
+  return new AppError('FORBIDDEN', {
+    message: 'Please sign in again',
+    detail: `This needs a sign-in of the last ${Math.round(maxAge / 60)} minutes`,
+    headers: {
+      'www-authenticate': `Bearer realm="rhone", error="insufficient_user_authentication", max_age="${maxAge}"`
+    }
   })
 }

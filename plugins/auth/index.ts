@@ -1,21 +1,20 @@
 import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { LRUCache } from 'lru-cache'
 import type { Scope } from '../../drizzle/schema.ts'
 import { onEntry } from '../lib/entry.ts'
 import { AppError, errors } from '../lib/errors.ts'
-import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { CredentialSource, Principal, TokenVerifier } from '../lib/principals.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { isWellFormedToken, tokenKey, tokenPrefix } from '../lib/token.ts'
-import { type Access, checkPolicy, includesScope, neededScope } from './access.ts'
-import { bearerToken, insufficientScope, invalidToken } from './bearer.ts'
-import { createPrincipalCache, type Principal, type TokenVerifier } from './principals.ts'
+import { type Access, checkPolicy, shortfall } from './access.ts'
+import { createRefusals } from './refusals.ts'
+import { createTokenSource } from './token-source.ts'
 import { batchUses, type Touch } from './token-uses.ts'
 
-export type { Principal, TokenVerifier } from './principals.ts'
+export type { CredentialSource, Principal, TokenVerifier } from '../lib/principals.ts'
+export type { TokenUse } from './token-uses.ts'
 
 export const AuthOptions = Type.Object(
   {
@@ -37,17 +36,31 @@ export const AuthOptions = Type.Object(
       minimum: 1,
       description: 'Milliseconds between two reports of which tokens were used.'
     }),
-    requireAccess: Type.Boolean({ default: false, description: 'Fail the boot on a route that sets no config.access.' })
+    requireAccess: Type.Boolean({
+      default: false,
+      description: 'Fail the boot on a route that sets no config.access.'
+    }),
+    signInPage: Type.String({
+      default: '',
+      description: 'Where browsers that ask for a page are sent to sign in. Empty: they get 401 as everybody else.'
+    }),
+    stepUpAge: Type.Integer({
+      default: 900,
+      minimum: 1,
+      description: 'Seconds since the sign-in for which a session may call routes with config.stepUp.'
+    })
   },
   { additionalProperties: false }
 )
 export type AuthOptions = Static<typeof AuthOptions>
 
 export interface AuthDeps {
-  /** Without one, no token is valid. */
+  /** Without one, no API token is valid. */
   verifier?: TokenVerifier
-  /** Takes note of the tokens that were used since the last call. */
+  /** Takes note of the tokens that were used since the last call, and from where. */
   touch?: Touch
+  /** Other ways to show who one is, which are asked first. */
+  sources?: readonly CredentialSource[]
   /**
    * Tells of every token or user that has changed, by id, and of gaps after which anything may have. Without it, a
    * revocation takes effect when what was remembered of the token ends.
@@ -64,7 +77,7 @@ export interface Auth {
    * @throws 503 when it cannot be told
    */
   identify(request: FastifyRequest): Promise<Principal | null>
-  /** Makes a change of a token or of a user effective here at once. Without an id: of all, after a gap in the news. */
+  /** Makes a change of a token, session or user effective here at once. Without an id: of all, after a gap in the news. */
   forget(id?: string): void
 }
 
@@ -83,94 +96,80 @@ declare module 'fastify' {
     access?: Access
     /** What the token must allow. When absent: `read` for safe methods, `admin` for others and for operators' routes. */
     scope?: Scope
+    /**
+     * A token that is restricted to one team may call this route though it is about no team: the handler keeps to the
+     * restriction. Routes for members, admins and owners of a team are open to such tokens anyway.
+     */
+    teamTokens?: true
+    /** What is done here is grave: a session must have begun lately. Tokens are as good as when they were made. */
+    stepUp?: true
   }
 }
 
-/** Knows callers by their API tokens and lets them in by each route's `config.access` and `config.scope`. */
+const DEPS = ['verifier', 'touch', 'sources', 'news', 'registry'] as const
+
+/** Knows callers by their tokens or sessions and lets them in by each route's config. */
 const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-auth', AuthOptions, input, ['verifier', 'touch', 'news', 'registry'])
-  const verifier = input.verifier ?? { verify: async () => null }
-  const principals = createPrincipalCache(verifier, {
-    ttl: options.ttl,
-    refusalTtl: options.refusalTtl,
-    max: options.cacheSize
-  })
+  const options = parseOptions('rhone-auth', AuthOptions, input, DEPS)
+  const tokens = createTokenSource(input.verifier ?? { verify: async () => null }, options)
+  const sources = [...(input.sources ?? []), tokens]
   const markUsed = batchUses(app, options.touchInterval, input.touch)
-  const reported = new LRUCache<string, true>({ max: 1_000, ttl: 60_000 })
-  const failures = counter(input.registry, {
-    name: 'rhone_auth_failures_total',
-    help: 'Requests that were not let in, by reason.',
-    labelNames: ['reason']
-  })
+  const { refuse, refuseCredential } = createRefusals(app, input.registry)
 
   /** The caller, where memory tells; a promise of it, where it has to be read. */
-  function verify(token: string): Principal | null | Promise<Principal | null> {
-    const key = tokenKey(token)
-    const principal = principals.peek(key)
-    if (principal !== undefined) return principal
-    return isWellFormedToken(token) ? principals.load(key).catch(failUnavailable) : null
+  function credentialOf(request: FastifyRequest): ReturnType<CredentialSource['identify']> {
+    for (const source of sources) {
+      const found = source.identify(request)
+      if (found !== undefined) return found instanceof Promise ? found.catch(failUnavailable) : found
+    }
   }
 
   function failUnavailable(cause: unknown): never {
-    failures.inc({ reason: 'unavailable' })
-    throw cause instanceof AppError && cause.statusCode === 503 ? cause : errors.unavailable(1, undefined, cause)
-  }
-
-  /** Why the sender of a token may not call this route; undefined for one who may. */
-  function judge(request: FastifyRequest, token: string, principal: Principal | null): AppError | undefined {
-    return principal === null ? refuseToken(request, token) : admit(request, principal)
+    throw refuse(
+      'unavailable',
+      cause instanceof AppError && cause.statusCode === 503 ? cause : errors.unavailable(1, undefined, cause)
+    )
   }
 
   /** Accepts the caller for this route, or says why not. */
   function admit(request: FastifyRequest, principal: Principal): AppError | undefined {
     request.principal = principal
-    markUsed(principal.tokenId)
-    const config = routeConfig(request)
-    if (config.access === 'operator' && !principal.isOperator)
-      return refuse('operator', errors.forbidden('For operators only'))
-    const scope = neededScope(request, config)
-    if (!includesScope(principal.scopes, scope)) return refuse('scope', insufficientScope(scope))
+    if (principal.via !== 'session') markUsed(principal.credentialId, request)
+    const lack = shortfall(request, principal, routeConfig(request), options.stepUpAge)
+    return lack && refuse(...lack)
   }
 
-  function refuse(reason: string, error: AppError): AppError {
-    failures.inc({ reason })
-    return error
+  /** What a request without a valid credential gets: an error, or the page on which to sign in. */
+  function turnAway(request: FastifyRequest, reply: FastifyReply): AppError | FastifyReply {
+    const isPage = routeConfig(request).page === true && (request.method === 'GET' || request.method === 'HEAD')
+    if (!isPage || options.signInPage === '') return refuseCredential(request)
+    return reply.redirect(`${options.signInPage}?next=${encodeURIComponent(request.url)}`, 303)
   }
 
-  function refuseToken(request: FastifyRequest, token: string): AppError {
-    if (!isWellFormedToken(token)) return refuse('malformed', invalidToken('The token is incomplete or mistyped'))
-    reportOnce(request, token)
-    return refuse('unknown', invalidToken('The token is unknown, expired or revoked'))
+  function judge(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    principal: Principal | null | undefined
+  ): AppError | FastifyReply | undefined {
+    return principal ? admit(request, principal) : turnAway(request, reply)
   }
 
-  /** A token that was never issued, or no longer counts, is worth a row in the audit log; its every use is not. */
-  function reportOnce(request: FastifyRequest, token: string): void {
-    const key = tokenKey(token)
-    if (!app.hasDecorator('audit') || reported.has(key)) return
-    reported.set(key, true)
-    app.audit.attempt(request, {
-      type: 'auth',
-      action: 'authenticate',
-      resource: 'token',
-      outcome: 'failure',
-      details: { prefix: tokenPrefix(token) }
-    })
+  function forget(id?: string): void {
+    for (const source of sources) source.forget(id)
   }
 
   useRouteConfig(app)
   app.decorateRequest('principal', null)
   app.decorate('auth', {
-    forget: principals.forget,
+    forget,
     async identify(request) {
-      const token = bearerToken(request)
-      if (token === undefined || token === null) return null
-      request.principal = await verify(token)
+      request.principal = (await credentialOf(request)) ?? null
       return request.principal
     }
   })
 
   if (input.news !== undefined) {
-    const ending = await input.news(principals.forget, () => principals.forget())
+    const ending = await input.news(forget, () => forget())
     app.addHook('onClose', ending)
   }
 
@@ -178,16 +177,11 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     checkPolicy(`${route.method} ${route.url}`, route.config ?? {}, options.requireAccess)
   })
 
-  onEntry(app, request => {
+  onEntry(app, (request, reply) => {
     if (isOpen(request)) return
-    const token = bearerToken(request)
-    if (token === undefined)
-      return refuse('missing', errors.unauthorized('Send a token as "Authorization: Bearer rhone_..."'))
-    if (token === null) return refuse('malformed', invalidToken('Authorization must be "Bearer" and a token'))
-
-    const principal = verify(token)
-    if (principal instanceof Promise) return principal.then(found => judge(request, token, found))
-    return judge(request, token, principal)
+    const principal = credentialOf(request)
+    if (principal instanceof Promise) return principal.then(found => judge(request, reply, found))
+    return judge(request, reply, principal)
   })
 }
 

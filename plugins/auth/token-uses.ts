@@ -1,23 +1,37 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { peerOf } from '../lib/address.ts'
+
+/** One token, used from one place. */
+export interface TokenUse {
+  readonly tokenId: string
+  readonly address: string
+  /** What is told apart as a place: the address, or the network of an IPv6 one. */
+  readonly bucket: string
+}
 
 /** Takes note of the tokens that were used since the last call. */
-export type Touch = (tokenIds: readonly string[]) => Promise<void>
+export type Touch = (uses: readonly TokenUse[]) => Promise<void>
 
 /** Marks a token as used. */
-type Mark = (tokenId: string) => void
+type Mark = (tokenId: string, request: FastifyRequest) => void
 
-/** Collects the ids of tokens in use and reports them every now and then, outside of any request. */
+/** Uses that are remembered between two reports; more are not worth the memory. */
+const MOST_USES = 10_000
+
+/** Collects the tokens in use and reports them every now and then, outside of any request. */
 export function batchUses(app: FastifyInstance, interval: number, touch: Touch = async () => {}): Mark {
-  const used = new Set<string>()
+  const used = new Map<string, Map<string, TokenUse>>()
+  let count = 0
 
   async function flush(): Promise<void> {
-    if (used.size === 0) return
-    const ids = [...used]
+    if (count === 0) return
+    const uses = [...used.values()].flatMap(places => [...places.values()])
     used.clear()
+    count = 0
     try {
-      await touch(ids)
+      await touch(uses)
     } catch (error) {
-      app.log.warn({ err: error, tokens: ids.length }, 'the last use of some tokens could not be recorded')
+      app.log.warn({ err: error, tokens: uses.length }, 'the last use of some tokens could not be recorded')
     }
   }
 
@@ -26,5 +40,12 @@ export function batchUses(app: FastifyInstance, interval: number, touch: Touch =
     clearInterval(timer)
     await flush()
   })
-  return tokenId => used.add(tokenId)
+
+  return (tokenId, request) => {
+    const { address, bucket } = request.clientIp ?? peerOf(request.raw.socket)
+    const places = used.get(tokenId) ?? new Map<string, TokenUse>()
+    if (places.has(bucket) || count >= MOST_USES) return
+    used.set(tokenId, places.set(bucket, { tokenId, address, bucket }))
+    count++
+  }
 }

@@ -2,11 +2,12 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { dependencyUp, gauge, histogram } from '../lib/metrics.ts'
+import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { postgresTarget } from '../lib/postgres.ts'
-import { createDb, type Db, type Observe } from './client.ts'
+import { createDb, type Db } from './client.ts'
 import { Listener } from './listener.ts'
+import { measurePool, queryObserver } from './metrics.ts'
 import { Pool, type PoolStats } from './pool.ts'
 import { Reachability } from './reachability.ts'
 
@@ -90,11 +91,15 @@ export interface Postgres {
   ping(timeoutMs: number): Promise<void>
   /**
    * Calls `onNotify` for every NOTIFY on the channel while it is listened to, and `onResync` whenever listening begins,
-   * again after a lost connection too. Resolves at once, though the database be down.
-   *
+   * again after a lost connection too, of which `onLost` tells. Resolves at once, though the database be down.
    * @returns ends the subscription
    */
-  listen(channel: string, onNotify: (payload: string) => void, onResync: () => void): Promise<() => Promise<void>>
+  listen(
+    channel: string,
+    onNotify: (payload: string) => void,
+    onResync: () => void,
+    onLost?: () => void
+  ): Promise<() => Promise<void>>
   readonly stats: PoolStats
 }
 
@@ -164,7 +169,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   app.decorate('db', createDb(pool, conversions, queryObserver(input.registry), input.schema))
   app.decorate('postgres', {
     ping: timeoutMs => reachability.ping(timeoutMs),
-    listen: async (channel, onNotify, onResync) => listener.listen(channel, { onNotify, onResync }),
+    listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
     get stats() {
       return pool.stats
     }
@@ -173,31 +178,6 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     await Promise.all([pool.end(END_TIMEOUT), listener.end(), reachability.end()])
   })
   reachability.check()
-}
-
-function measurePool(registry: Registry | undefined, pool: Pool): void {
-  const connections = gauge(registry, {
-    name: 'rhone_db_pool_connections',
-    help: 'Connections of the pool by state; waiting counts the operations that have none.',
-    labelNames: ['state'],
-    collect() {
-      const { inUse, idle, waiting } = pool.stats
-      connections.set({ state: 'in_use' }, inUse)
-      connections.set({ state: 'idle' }, idle)
-      connections.set({ state: 'waiting' }, waiting)
-    }
-  })
-}
-
-function queryObserver(registry: Registry | undefined): Observe | undefined {
-  if (registry === undefined) return undefined
-  const duration = histogram(registry, {
-    name: 'rhone_db_query_duration_seconds',
-    help: 'Time that statements and whole transactions took, without the wait for a connection.',
-    labelNames: ['query'],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5]
-  })
-  return (query, seconds) => duration.observe({ query }, seconds)
 }
 
 export default fp(database, { name: 'rhone-database', fastify: '5.x' })

@@ -6,6 +6,8 @@ export interface Subscription {
   onNotify: (payload: string) => void
   /** Called whenever listening has begun, the first time too: what was notified before that is not known. */
   onResync: () => void
+  /** Called when what is notified is no longer heard, until `onResync` is called again. */
+  onLost?: (() => void) | undefined
 }
 
 export interface ListenerSettings {
@@ -20,8 +22,11 @@ export interface ListenerSettings {
 /** Between two attempts to connect, in milliseconds; doubled after each failure. */
 const MIN_PAUSE = 100
 const MAX_PAUSE = 5_000
-/** How often the connection is tried, in milliseconds, and how late an answer may be. */
-const HEARTBEAT = 10_000
+/**
+ * How often the connection is tried, in milliseconds, and how late an answer may be: a connection that is dead without
+ * saying so is noticed within five seconds.
+ */
+const HEARTBEAT = 2_000
 const ANSWER_TIMEOUT = 3_000
 
 /** Listens on any number of channels over one connection, and opens another one when it is lost. */
@@ -83,10 +88,16 @@ export class Listener {
         for (const { onResync } of subscriptions) void this.#call(channel, onResync)
       await closed.promise
     } finally {
+      if (this.#live !== undefined) this.#loseAll()
       this.#live = undefined
       clearInterval(heartbeat)
       session.destroy()
     }
+  }
+
+  #loseAll(): void {
+    for (const [channel, subscriptions] of this.#channels)
+      for (const { onLost } of subscriptions) if (onLost !== undefined) void this.#call(channel, onLost)
   }
 
   #openSession(onClose: () => void): Session {

@@ -29,12 +29,18 @@ h1 { margin: 0.25rem 0 1rem }
 a { color: inherit }
 `
 
+const START = { href: '/', label: 'Back to the start' }
+
 /** @param nonce what the page's CSP lets its style in by */
-export function asPage({ message, detail, statusCode }: AppError, requestId: string, nonce: string): string {
+export function asPage(
+  { message, detail, statusCode, action = START }: AppError,
+  requestId: string,
+  nonce: string
+): string {
   const content = html`<p class="status">${statusCode}</p>
 <h1>${message}</h1>
 ${detail && html`<p>${detail}</p>`}
-<p><a href="/">Back to the start</a></p>
+<p><a href="${action.href}">${action.label}</a></p>
 <p class="request">Request ${requestId}</p>`
   return noticePage({ title: `${statusCode} ${message}`, content, style: STYLE }, nonce)
 }

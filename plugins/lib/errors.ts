@@ -45,6 +45,11 @@ export interface Violation {
   detail: string
 }
 
+export interface Action {
+  href: string
+  label: string
+}
+
 export interface AppErrorOptions {
   /** What the client is told; the code's own message when absent. Never put internals here. */
   message?: string
@@ -54,6 +59,8 @@ export interface AppErrorOptions {
   violations?: readonly Violation[]
   /** What really happened. It is logged with its stack and never leaves the process. */
   cause?: unknown
+  /** Where people can go on from here: a link on the page that they get. */
+  action?: Action
   /** Headers the reply must carry, lower-cased: `retry-after`, `allow`. */
   headers?: Readonly<Record<string, string>>
   /** Another status for the same code, where HTTP is more precise than the catalogue: a BAD_REQUEST that is a 408 or 431. */
@@ -70,6 +77,7 @@ export class AppError extends Error {
   readonly statusCode: number
   readonly detail: string | undefined
   readonly violations: readonly Violation[] | undefined
+  readonly action: Action | undefined
   readonly headers: Readonly<Record<string, string>> | undefined
   /** Whether something has broken, which somebody should know, or a request was merely refused. */
   readonly isFailure: boolean
@@ -88,6 +96,7 @@ export class AppError extends Error {
     this.statusCode = statusCode
     this.detail = options.detail
     this.violations = options.violations
+    this.action = options.action
     this.headers = options.headers
     this.isFailure = isFailure
   }

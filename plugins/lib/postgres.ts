@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
-import { causesOf } from './errors.ts'
+import { AppError, causesOf } from './errors.ts'
 
 /** Where a PostgreSQL is and how to speak to it: what a connection URL says, as options of postgres.js. */
 export interface PostgresTarget {
@@ -116,6 +116,10 @@ export function isUnreachable(error: unknown): boolean {
       UNREACHABLE.has(code) || UNREACHABLE_STATES.test(code) || (code === 'ENOENT' && syscall === 'connect')
   )
 }
+
+/** Whether an operation may succeed later: the database is away, or too busy to take it. */
+export const isTransient = (error: unknown): boolean =>
+  isUnreachable(error) || (error instanceof AppError && error.statusCode === 503)
 
 function driverErrors(error: unknown): NodeJS.ErrnoException[] {
   return causesOf(error)

@@ -34,6 +34,8 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
     encryption: keyIds(encryption),
     signing: keyIds(signing)
   }),
+  github: github => github && { clientId: github.clientId, url: github.url, apiUrl: github.apiUrl },
+  localAccounts: plain,
   rates: rates =>
     Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),
   drainGrace: plain,

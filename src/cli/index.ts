@@ -8,6 +8,7 @@ import { secretsGenerate } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
+import { userCreate, userReset } from './user.ts'
 
 /** Every command, in the order in which the help lists them. */
 export const commands: readonly Command[] = [
@@ -16,6 +17,8 @@ export const commands: readonly Command[] = [
   tokenCreate,
   tokenList,
   tokenRevoke,
+  userCreate,
+  userReset,
   operatorGrant,
   operatorRevoke,
   maintenanceOn,

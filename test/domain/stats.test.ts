@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import { deployments, usageRecords } from '../../drizzle/schema.ts'
 import { createApp } from '../../src/domain/apps.ts'
 import { createErrorJournal } from '../../src/domain/error-events.ts'
-import { countActiveApps, countActiveTeams } from '../../src/domain/gauges.ts'
+import { platformReadings } from '../../src/domain/gauges.ts'
 import { listRegions } from '../../src/domain/regions.ts'
 import { platformStats } from '../../src/domain/stats.ts'
 import { addTeam, addUser, openDatabase } from './support.ts'
@@ -22,8 +22,8 @@ test('counts what there is, and what is being built', async t => {
   const { totals, activeBuilds } = await platformStats(db, NOW)
   assert.deepEqual(totals, { users: 2, teams: 1, apps: 1, deployments: 12 })
   assert.equal(activeBuilds, statuses.length)
-  assert.equal(await countActiveApps(db), 1)
-  assert.equal(await countActiveTeams(db), 1)
+  const readings = platformReadings(() => db).map(async ({ name, read }) => [name, await read()])
+  assert.deepEqual(Object.fromEntries(await Promise.all(readings)), { rhone_active_apps: 1, rhone_active_teams: 1 })
 })
 
 test('ranks the ten apps with most machine hours of the billing period, which is the UTC month', async t => {

@@ -4,7 +4,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eq, sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { apiTokens, users } from '../../drizzle/schema.ts'
+import { apiTokens, auditLogs, users } from '../../drizzle/schema.ts'
 import auth from '../../plugins/auth/index.ts'
 import database from '../../plugins/database/index.ts'
 import { hashToken } from '../../plugins/lib/token.ts'
@@ -65,7 +65,8 @@ describe('a new token', () => {
       userId: ada,
       username: 'ada',
       isOperator: false,
-      tokenId: id,
+      via: 'token',
+      credentialId: id,
       scopes: ['read', 'deploy']
     })
   })
@@ -202,12 +203,35 @@ describe('the last use', () => {
   test('is not written again within a minute, by whichever instance', async t => {
     const { app, db, ada } = await setup(t)
     const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
-    await touchTokens(db, [id])
+    await touchTokens(db, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
     const first = await usedAt(app, id)
-    await touchTokens(db, [id])
+    await touchTokens(db, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
     assert.deepEqual(await usedAt(app, id), first)
     await db.update(apiTokens).set({ lastUsedAt: new Date(Date.now() - 60_000) })
-    await touchTokens(db, [id])
+    await touchTokens(db, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
     assert.ok(((await usedAt(app, id)) as Date) >= (first as Date))
+  })
+
+  test('from a new address is an event of the audit log, once, and the last address is kept', async t => {
+    const { db, ada } = await setup(t)
+    const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
+    const from = (address: string, bucket = address) => touchTokens(db, [{ tokenId: id, address, bucket }])
+    await from('198.51.100.7')
+    await from('198.51.100.7')
+    await from('2001:db8::1', '2001:db8::/64')
+    await from('2001:db8::2', '2001:db8::/64')
+    const rows = await db.select().from(auditLogs).where(eq(auditLogs.resourceId, id))
+    const events = rows.filter(row => row.action === 'use_from_new_address')
+    assert.deepEqual(events.map(row => [row.userId, row.ip]).sort(), [
+      [ada, '198.51.100.7'],
+      [ada, '2001:db8::1']
+    ])
+    const { items } = await listTokens(db, ada)
+    assert.equal(items.find(token => token.id === id)?.lastUsedFrom, '198.51.100.7')
+  })
+
+  test('of a token that is gone by then does no harm', async t => {
+    const { db } = await setup(t)
+    await touchTokens(db, [{ tokenId: randomUUID(), address: '198.51.100.7', bucket: '198.51.100.7' }])
   })
 })

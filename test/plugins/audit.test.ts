@@ -17,7 +17,8 @@ const ADA: Principal = {
   userId: '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a',
   username: 'ada',
   isOperator: false,
-  tokenId: 't',
+  via: 'token',
+  credentialId: 't',
   scopes: ['admin']
 }
 const TX = {} as Db

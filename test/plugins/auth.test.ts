@@ -17,8 +17,9 @@ class FakeTokens {
 
   issue(scopes: Scope[] = ['admin'], over: Partial<Principal> = {}): string {
     const token = mintToken()
-    const tokenId = `token-${this.#principals.size}`
-    const principal = { userId: 'user-1', username: 'ada', isOperator: false, tokenId, scopes, ...over }
+    const credentialId = `token-${this.#principals.size}`
+    const base = { userId: 'user-1', username: 'ada', isOperator: false, via: 'token', credentialId, scopes } as const
+    const principal = { ...base, ...over }
     this.#principals.set(hashToken(token).toString('hex'), principal)
     return token
   }
@@ -246,8 +247,8 @@ describe('memory', () => {
   test('forgetting a token or its user makes a revocation effective at once', async t => {
     const { app, get, tokens } = await setup(t)
     for (const forgotten of ['token-x', 'user-x', undefined]) {
-      const token = tokens.issue(['admin'], { tokenId: 'token-x', userId: 'user-x' })
-      const bystander = tokens.issue(['admin'], { tokenId: 'token-y', userId: 'user-y' })
+      const token = tokens.issue(['admin'], { credentialId: 'token-x', userId: 'user-x' })
+      const bystander = tokens.issue(['admin'], { credentialId: 'token-y', userId: 'user-y' })
       await get('/members', token)
       await get('/members', bystander)
       tokens.revoke(token)
@@ -360,7 +361,8 @@ describe('the last use', () => {
   test('is reported in batches, and at the end', async t => {
     const batches: (readonly string[])[] = []
     t.mock.timers.enable({ apis: ['setInterval'] })
-    const { app, get, tokens } = await setup(t, {}, { touch: async ids => void batches.push(ids) })
+    const touch: AuthDeps['touch'] = async uses => void batches.push(uses.map(use => use.tokenId))
+    const { app, get, tokens } = await setup(t, {}, { touch })
     const [one, two] = [tokens.issue(), tokens.issue()]
     await Promise.all([get('/members', one), get('/members', one), get('/members', two)])
     t.mock.timers.tick(59_999)

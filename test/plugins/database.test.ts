@@ -475,6 +475,20 @@ suite('listen', () => {
     assert.deepEqual(heard, ['resync', 'resync', 'heard'])
   })
 
+  test('tells within seconds that it hears nothing any more, though nobody has closed the connection', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    const { app } = await start(t, { url: proxy.url })
+    const listening = Promise.withResolvers<void>()
+    const lost = Promise.withResolvers<void>()
+    await app.postgres.listen('news', () => {}, listening.resolve, lost.resolve)
+    await listening.promise
+    proxy.freeze()
+    const frozen = performance.now()
+    await lost.promise
+    assert.ok(performance.now() - frozen < 7_000)
+    proxy.thaw()
+  })
+
   test('waits for a database that is down', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     await proxy.stop()

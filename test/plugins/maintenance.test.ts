@@ -26,7 +26,8 @@ const OPERATOR: Principal = {
   userId: '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a',
   username: 'ada',
   isOperator: true,
-  tokenId: 't',
+  via: 'token',
+  credentialId: 't',
   scopes: ['admin']
 }
 const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8'

@@ -35,6 +35,7 @@ export interface Platform extends TestApp {
 /** Limits that no test runs into by accident. */
 const GENEROUS = {
   RATE_LIMIT_GENERAL: '10000/s:10000',
+  RATE_LIMIT_AUTH: '10000/s:10000',
   RATE_LIMIT_STRICT: '10000/s:10000',
   RATE_LIMIT_USER: '10000/s:10000'
 }

@@ -1,6 +1,7 @@
+import type { FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { Scope } from '../../drizzle/schema.ts'
-import { hashOfKey } from '../lib/token.ts'
+import { hashOfKey } from './token.ts'
 
 /** Who makes a request. */
 export interface Principal {
@@ -8,13 +9,20 @@ export interface Principal {
   readonly username: string
   /** Whether this is an operator of the whole platform; says nothing about roles in teams. */
   readonly isOperator: boolean
-  readonly tokenId: string
+  /** How it was shown who this is: an API token, a signed access token that was minted from one, or a browser's session. */
+  readonly via: 'token' | 'access-token' | 'session'
+  /** The session's id, or the API token's; of an access token, that of the API token it was minted from. */
+  readonly credentialId: string
   readonly scopes: readonly Scope[]
-  /** When the token ends; absent: never. */
+  /** The only team that the token reaches; absent: all of its user's. */
+  readonly teamId?: string
+  /** When the user has signed in; in a session only. */
+  readonly signedInAt?: Date
+  /** When the token or the session ends; absent: never. */
   readonly expiresAt?: Date
 }
 
-/** Where tokens are kept. */
+/** Where tokens, or sessions, are kept. */
 export interface TokenVerifier {
   /**
    * @param hash SHA-256 of the token
@@ -22,6 +30,14 @@ export interface TokenVerifier {
    * @throws when it cannot tell, because the store is away
    */
   verify(hash: Buffer): Promise<Principal | null>
+}
+
+/** A way to show who one is. */
+export interface CredentialSource {
+  /** Undefined: the request has nothing of this kind. Null: it has, and that is not valid. Rejects when it cannot tell. */
+  identify(request: FastifyRequest): Principal | null | undefined | Promise<Principal | null>
+  /** Drops what is remembered of a credential or of a user, by id; without one, everything. */
+  forget(id?: string): void
 }
 
 export interface PrincipalCacheSettings {
@@ -117,7 +133,7 @@ export function createPrincipalCache(verifier: TokenVerifier, settings: Principa
       return
     }
     for (const [key, { principal }] of known.entries())
-      if (principal.tokenId === id || principal.userId === id) known.delete(key)
+      if (principal.credentialId === id || principal.userId === id) known.delete(key)
   }
 
   return { peek, load, forget }

@@ -1,0 +1,128 @@
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { LRUCache } from 'lru-cache'
+import type { Scope } from '../../drizzle/schema.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { CredentialSource, Principal } from '../lib/principals.ts'
+import { type Keyring, randomKeyring } from '../lib/signer.ts'
+import { tokenKey } from '../lib/token.ts'
+import { type Claims, claimsOf, principalOf, signJwt, verifyJwt } from './jwt.ts'
+import { signingKeys } from './keys.ts'
+import { type Check, createStanding } from './standing.ts'
+
+export const AccessTokensOptions = Type.Object(
+  {
+    issuer: Type.String({
+      default: 'http://localhost',
+      minLength: 1,
+      description: 'Who issues the tokens, and whom they are for: the origin of this server.'
+    }),
+    lifetime: Type.Integer({ default: 900, minimum: 1, maximum: 900, description: 'Seconds that a token lasts.' }),
+    ttl: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      maximum: 5_000,
+      description: 'Milliseconds for which an answer about a token is used while there is no news of changes.'
+    }),
+    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'How many tokens are remembered at most.' })
+  },
+  { additionalProperties: false }
+)
+export type AccessTokensOptions = Static<typeof AccessTokensOptions>
+
+export interface AccessTokensDeps {
+  /** The newest one signs, all verify. Without it, tokens are worth nothing after a restart, nor in other processes. */
+  keys?: Keyring
+  /** Who an API token stands for now. Without it, a token is as good as it was when it was minted, to its end. */
+  check?: Check
+  /**
+   * Tells of every API token or user that has changed, by id; of the moment from which this is so; and of the loss of
+   * news. Without it, `check` is asked again whenever `ttl` is over.
+   *
+   * @returns ends the news
+   */
+  news?: (onChange: (id: string) => void, onLive: () => void, onGap: () => void) => Promise<() => Promise<void>>
+}
+
+export interface AccessTokens extends CredentialSource {
+  /** A token that stands for a caller, and may do no more than both the caller and `scopes` say. */
+  mint(principal: Principal, scopes: readonly Scope[]): { accessToken: string; expiresAt: Date }
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    accessTokens: AccessTokens
+  }
+}
+
+const BEARER = /^bearer +([\w-]+\.[\w-]+\.[\w-]+)$/i
+const LONGEST = 2_048
+const JWKS_AGE = 300
+
+/** Short-lived signed tokens, which are verified from memory. */
+const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, AccessTokensDeps>> = async (
+  app,
+  input
+) => {
+  const options = parseOptions('rhone-access-tokens', AccessTokensOptions, input, ['keys', 'check', 'news'])
+  const { issuer, lifetime, ttl, cacheSize: max } = options
+  const keys = signingKeys(input.keys ?? randomKeyring())
+  const standing = createStanding({ check: input.check, ttl, lifetime: lifetime * 1_000, max })
+  const verified = new LRUCache<string, { claims: Claims; principal: Principal }>({ max })
+  const seconds = () => Math.floor(Date.now() / 1_000)
+
+  /** A signature is checked once; what it says is then known by the hash of the token. */
+  function read(token: string) {
+    const key = tokenKey(token)
+    const known = verified.get(key)
+    if (known !== undefined) return known.claims.exp > seconds() ? known : null
+    const claims = verifyJwt(token, keys, issuer, seconds())
+    if (claims === null) return null
+    const entry = { claims, principal: principalOf(claims) }
+    verified.set(key, entry)
+    return entry
+  }
+
+  app.decorate('accessTokens', {
+    mint(principal, scopes) {
+      const iat = seconds()
+      const ownEnd = principal.expiresAt === undefined ? Infinity : Math.floor(principal.expiresAt.getTime() / 1_000)
+      const exp = Math.min(iat + lifetime, ownEnd)
+      const accessToken = signJwt(claimsOf(principal, scopes, issuer, iat, exp), keys)
+      return { accessToken, expiresAt: new Date(exp * 1_000) }
+    },
+
+    identify(request) {
+      const { authorization } = request.headers
+      if (authorization === undefined || authorization.length > LONGEST) return undefined
+      const token = BEARER.exec(authorization)?.[1]
+      if (token === undefined) return undefined
+      const found = read(token)
+      return found && standing.of(found.principal, found.claims.iat * 1_000)
+    },
+
+    forget: id => (id === undefined ? standing.forget() : standing.note(id))
+  })
+
+  if (input.news !== undefined) {
+    const ending = await input.news(standing.note, standing.live, standing.gap)
+    app.addHook('onClose', ending)
+  }
+
+  app.get(
+    '/.well-known/jwks.json',
+    {
+      schema: {
+        operationId: 'getJwks',
+        summary: 'The keys that verify access tokens',
+        tags: ['auth'],
+        response: { 200: Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.String())) }) }
+      },
+      config: { access: 'public', slo: 'detail', rateClass: 'general', maintenance: false }
+    },
+    (_request, reply) => reply.header('cache-control', `public, max-age=${JWKS_AGE}`).send(keys.jwks)
+  )
+}
+
+export default fp(accessTokens, { name: 'rhone-access-tokens', fastify: '5.x' })

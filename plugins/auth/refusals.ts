@@ -1,0 +1,54 @@
+import type { Registry } from '@platformatic/prom-client'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { LRUCache } from 'lru-cache'
+import { type AppError, errors } from '../lib/errors.ts'
+import { counter } from '../lib/metrics.ts'
+import { isWellFormedToken, tokenKey, tokenPrefix } from '../lib/token.ts'
+import { bearerToken, invalidToken } from './bearer.ts'
+
+/** What a signed access token looks like from afar. */
+const SIGNED = /^[\w-]+\.[\w-]+\.[\w-]+$/
+
+/** Who is not let in: counted by reason, told why, and audited where that may be an attack. */
+export function createRefusals(app: FastifyInstance, registry: Registry | undefined) {
+  const reported = new LRUCache<string, true>({ max: 1_000, ttl: 60_000 })
+  const failures = counter(registry, {
+    name: 'rhone_auth_failures_total',
+    help: 'Requests that were not let in, by reason.',
+    labelNames: ['reason']
+  })
+
+  function refuse(reason: string, error: AppError): AppError {
+    failures.inc({ reason })
+    return error
+  }
+
+  function refuseCredential(request: FastifyRequest): AppError {
+    const token = bearerToken(request)
+    if (token === undefined && request.headers.cookie !== undefined)
+      return refuse('session', errors.unauthorized('Your session has ended, or you are not signed in'))
+    if (token === undefined)
+      return refuse('missing', errors.unauthorized('Send a token as "Authorization: Bearer rhone_..."'))
+    if (token === null) return refuse('malformed', invalidToken('Authorization must be "Bearer" and a token'))
+    if (SIGNED.test(token)) return refuse('signed', invalidToken('The access token is not valid, or no longer'))
+    if (!isWellFormedToken(token)) return refuse('malformed', invalidToken('The token is incomplete or mistyped'))
+    reportOnce(request, token)
+    return refuse('unknown', invalidToken('The token is unknown, expired or revoked'))
+  }
+
+  /** A token that was never issued, or no longer counts, is worth a row in the audit log; its every use is not. */
+  function reportOnce(request: FastifyRequest, token: string): void {
+    const key = tokenKey(token)
+    if (!app.hasDecorator('audit') || reported.has(key)) return
+    reported.set(key, true)
+    app.audit.attempt(request, {
+      type: 'auth',
+      action: 'authenticate',
+      resource: 'token',
+      outcome: 'failure',
+      details: { prefix: tokenPrefix(token) }
+    })
+  }
+
+  return { refuse, refuseCredential }
+}

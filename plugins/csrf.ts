@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { cookieName, readCookie, setCookie } from './lib/cookies.ts'
+import { onEntry } from './lib/entry.ts'
+import { AppError } from './lib/errors.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { routeConfig, useRouteConfig } from './lib/route-config.ts'
+import { createSigner, type Keyring, randomKeyring } from './lib/signer.ts'
+
+export const CsrfOptions = Type.Object(
+  {
+    origin: Type.String({
+      default: '',
+      description: 'The origin of our own pages. Empty: that of the request, by its Host.'
+    }),
+    secure: Type.Boolean({
+      default: true,
+      description: 'Clients come by https: cookies are Secure and have the prefix __Host-.'
+    }),
+    cookie: Type.String({
+      default: 'rhone_visitor',
+      minLength: 1,
+      description: 'The cookie that forms are bound to before anybody has signed in.'
+    }),
+    field: Type.String({ default: '_csrf', minLength: 1, description: 'The field of forms that holds the token.' })
+  },
+  { additionalProperties: false }
+)
+export type CsrfOptions = Static<typeof CsrfOptions>
+
+export interface CsrfDeps {
+  /** Signs the tokens. Without it they are worth nothing after a restart, nor in other processes. */
+  keys?: Keyring
+}
+
+export interface Csrf {
+  /** The value for the hidden field of a form, good for whoever the reply goes to. */
+  token(request: FastifyRequest, reply: FastifyReply): string
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    csrf: Csrf
+  }
+  interface FastifyContextConfig {
+    /** This unsafe route is for our own pages alone, whoever calls it: signing in and out. */
+    csrf?: true
+  }
+}
+
+const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+const FORM = 'application/x-www-form-urlencoded'
+const VISITOR_FORM = /^[\w-]{22}$/
+const VISIT = 86_400
+
+/**
+ * Lets nobody but our own pages make a browser change something. Apps on sibling hosts count as strangers, though their
+ * requests bring along cookies that are SameSite. Requests that are authenticated by a header are nobody's forgery.
+ */
+const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = async (app, input) => {
+  const { origin, secure, cookie, field } = parseOptions('rhone-csrf', CsrfOptions, input, ['keys'])
+  const signer = createSigner('rhone csrf', input.keys ?? randomKeyring())
+  const visitorCookie = cookieName(cookie, secure)
+
+  function isGuarded(request: FastifyRequest): boolean {
+    return !SAFE.has(request.method) && (request.principal?.via === 'session' || routeConfig(request).csrf === true)
+  }
+
+  /** Browsers say where a request comes from; what says nothing is no browser of today and has no cookies to abuse. */
+  function comesFromUs(request: FastifyRequest): boolean {
+    const { 'sec-fetch-site': site, origin: from } = request.headers
+    if (site === undefined && from === undefined) return false
+    const isOurs = from === undefined || from === (origin || `${request.protocol}://${request.host}`)
+    return isOurs && (site === undefined || site === 'same-origin')
+  }
+
+  /** What a token is good for: the session, or the visit of a browser that nobody has signed in from. */
+  function boundTo(request: FastifyRequest): string | undefined {
+    const session = app.hasDecorator('session') ? app.session.secretOf(request) : undefined
+    if (session !== undefined) return `session ${session}`
+    const visitor = readCookie(request, visitorCookie)
+    return visitor !== undefined && VISITOR_FORM.test(visitor) ? `visitor ${visitor}` : undefined
+  }
+
+  function isGenuine(request: FastifyRequest): boolean {
+    const token = (request.body as Record<string, unknown> | null | undefined)?.[field]
+    const subject = boundTo(request)
+    return typeof token === 'string' && subject !== undefined && signer.verify(subject, token)
+  }
+
+  useRouteConfig(app)
+  app.decorate('csrf', {
+    token(request, reply) {
+      const subject = boundTo(request)
+      if (subject !== undefined) return signer.sign(subject)
+      const visitor = randomBytes(16).toString('base64url')
+      reply.header('set-cookie', setCookie(visitorCookie, visitor, { secure, maxAge: VISIT }))
+      return signer.sign(`visitor ${visitor}`)
+    }
+  })
+
+  onEntry(app, request => {
+    if (isGuarded(request) && !comesFromUs(request)) return forged('It did not come from a page of this server')
+    return undefined
+  })
+
+  app.addHook('onRoute', route => {
+    if ([route.method].flat().every(method => SAFE.has(method))) return
+    route.preValidation = [route.preValidation ?? [], checkForm].flat()
+  })
+
+  /** Forms alone: a page of another origin cannot send any other type without being allowed to. */
+  function checkForm(request: FastifyRequest, _reply: FastifyReply, next: (error?: Error) => void): void {
+    const isForm = request.headers['content-type']?.toLowerCase().startsWith(FORM) === true
+    if (isForm && isGuarded(request) && !isGenuine(request)) next(forged('The page is out of date: load it again'))
+    else next()
+  }
+}
+
+function forged(detail: string): AppError {
+  return new AppError('FORBIDDEN', { message: 'This request was not accepted', detail })
+}
+
+export default fp(csrf, { name: 'rhone-csrf', fastify: '5.x' })

@@ -1,0 +1,29 @@
+import type { Registry } from '@platformatic/prom-client'
+import { gauge, histogram } from '../lib/metrics.ts'
+import type { Observe } from './client.ts'
+import type { Pool } from './pool.ts'
+
+export function measurePool(registry: Registry | undefined, pool: Pool): void {
+  const connections = gauge(registry, {
+    name: 'rhone_db_pool_connections',
+    help: 'Connections of the pool by state; waiting counts the operations that have none.',
+    labelNames: ['state'],
+    collect() {
+      const { inUse, idle, waiting } = pool.stats
+      connections.set({ state: 'in_use' }, inUse)
+      connections.set({ state: 'idle' }, idle)
+      connections.set({ state: 'waiting' }, waiting)
+    }
+  })
+}
+
+export function queryObserver(registry: Registry | undefined): Observe | undefined {
+  if (registry === undefined) return undefined
+  const duration = histogram(registry, {
+    name: 'rhone_db_query_duration_seconds',
+    help: 'Time that statements and whole transactions took, without the wait for a connection.',
+    labelNames: ['query'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5]
+  })
+  return (query, seconds) => duration.observe({ query }, seconds)
+}

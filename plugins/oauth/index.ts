@@ -1,0 +1,145 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
+import { errors } from '../lib/errors.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { createSigner, type Keyring, randomKeyring } from '../lib/signer.ts'
+import { refusals } from './refusals.ts'
+import { memorySpentSignIns } from './spent-memory.ts'
+
+export { githubProvider } from './github.ts'
+
+export const OauthOptions = Type.Object(
+  {
+    redirectUri: Type.String({
+      default: 'http://localhost/auth/callback',
+      description: 'Where the provider sends browsers back to, exactly as it is registered there.'
+    }),
+    signInPage: Type.String({
+      default: '/login',
+      description: 'Where somebody whose sign-in was refused begins again.'
+    }),
+    cookie: Type.String({
+      default: 'rhone_sign_in',
+      minLength: 1,
+      description: 'The cookie that binds a sign-in to the browser that has begun it.'
+    }),
+    lifetime: Type.Integer({ default: 600, minimum: 1, description: 'Seconds in which a sign-in has to be completed.' })
+  },
+  { additionalProperties: false }
+)
+export type OauthOptions = Static<typeof OauthOptions>
+
+/** Somebody, as the provider knows them. */
+export interface Identity {
+  /** Never changes and is never given to anybody else. */
+  readonly id: number
+  readonly username: string
+  /** The primary address, which the provider has verified. */
+  readonly email: string
+  readonly avatarUrl: string | null
+}
+
+/** Who can tell who somebody is. */
+export interface OauthProvider {
+  /** Where to send a browser to. */
+  authorizeUrl(request: { state: string; challenge: string; redirectUri: string }): string
+  /** Takes the code that came back to whom it stands for. */
+  identify(request: { code: string; verifier: string; redirectUri: string }): Promise<Identity>
+}
+
+/** Remembers which sign-ins have come back. */
+export interface SpentSignIns {
+  /** @returns whether this is the first time */
+  spend(hash: Buffer, until: Date): Promise<boolean>
+}
+
+export interface OauthDeps {
+  /** Without one, nobody can sign in by it. */
+  provider?: OauthProvider
+  /** Signs what is sent along. Without it, a sign-in must be completed by the process that it was begun with. */
+  keys?: Keyring
+  spent?: SpentSignIns
+}
+
+export interface Oauth {
+  readonly isConfigured: boolean
+  /** Begins a sign-in. @returns where to send the browser to */
+  begin(reply: FastifyReply, returnTo: string): string
+  /**
+   * Completes one that has come back.
+   *
+   * @throws AppError that tells people what to do
+   */
+  complete(request: FastifyRequest, reply: FastifyReply): Promise<{ identity: Identity; returnTo: string }>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    oauth: Oauth
+  }
+}
+
+/** What comes back from the provider, in the query. */
+interface Answer {
+  code?: string
+  state?: string
+  error?: string
+  error_description?: string
+}
+
+/**
+ * Signs people in by another service: OAuth 2 with an authorization code and PKCE. All that has to be remembered is in a
+ * cookie of the browser, whose signature is the `state`: neither is worth anything without the other.
+ */
+const oauth: FastifyPluginAsync<PluginInput<typeof OauthOptions, OauthDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-oauth', OauthOptions, input, ['provider', 'keys', 'spent'])
+  const { redirectUri, lifetime } = options
+  const { provider } = input
+  const signer = createSigner('rhone oauth state', input.keys ?? randomKeyring())
+  const spent = input.spent ?? memorySpentSignIns()
+  const secure = redirectUri.startsWith('https:')
+  const cookie = cookieName(options.cookie, secure)
+  const refuse = refusals(options.signInPage)
+
+  /** What this browser has begun, if it is that which has come back, and in time. */
+  function begun(request: FastifyRequest, state: string | undefined) {
+    const memo = readCookie(request, cookie)
+    if (memo === undefined) throw refuse.otherBrowser()
+    if (state === undefined || !signer.verify(memo, state)) throw refuse.otherSignIn()
+    const [verifier = '', end = '', returnTo = ''] = memo.split('.')
+    if (Number(end) <= Date.now()) throw refuse.tooLate()
+    return { memo, verifier, until: new Date(Number(end)), returnTo: Buffer.from(returnTo, 'base64url').toString() }
+  }
+
+  app.decorate('oauth', {
+    isConfigured: provider !== undefined,
+
+    begin(reply, returnTo) {
+      if (provider === undefined) throw errors.notConfigured('Signing in with GitHub')
+      const verifier = randomBytes(32).toString('base64url')
+      const end = Date.now() + lifetime * 1_000
+      const memo = `${verifier}.${end}.${Buffer.from(returnTo).toString('base64url')}`
+      reply.header('set-cookie', setCookie(cookie, memo, { secure, maxAge: lifetime }))
+      const challenge = createHash('sha256').update(verifier).digest('base64url')
+      return provider.authorizeUrl({ state: signer.sign(memo), challenge, redirectUri })
+    },
+
+    async complete(request, reply) {
+      if (provider === undefined) throw errors.notConfigured('Signing in with GitHub')
+      const { code, state, error, error_description: description } = request.query as Answer
+      reply.header('set-cookie', setCookie(cookie, '', { secure, maxAge: 0 }))
+      const { memo, verifier, until, returnTo } = begun(request, state)
+      if (!(await spent.spend(createHash('sha256').update(memo).digest(), until))) throw refuse.repeated()
+      if (error === 'access_denied') throw refuse.denied()
+      if (error !== undefined || code === undefined) throw refuse.misconfigured(`${error}: ${description}`)
+
+      const identity = await provider.identify({ code, verifier, redirectUri })
+      return { identity, returnTo }
+    }
+  })
+}
+
+export default fp(oauth, { name: 'rhone-oauth', fastify: '5.x' })

@@ -1,0 +1,15 @@
+import { LRUCache } from 'lru-cache'
+import type { SpentSignIns } from './index.ts'
+
+/** For a server of one process. */
+export function memorySpentSignIns(max = 10_000): SpentSignIns {
+  const spent = new LRUCache<string, true>({ max })
+  return {
+    async spend(hash, until) {
+      const key = hash.toString('base64')
+      if (spent.has(key)) return false
+      spent.set(key, true, { ttl: Math.max(1, until.getTime() - Date.now()) })
+      return true
+    }
+  }
+}

@@ -1,0 +1,174 @@
+import { randomBytes } from 'node:crypto'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Db, SignInMethod } from '../../drizzle/schema.ts'
+import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { type CredentialSource, createPrincipalCache, type Principal } from '../lib/principals.ts'
+import { hashOfKey, tokenKey } from '../lib/token.ts'
+import { memorySessionStore } from './store-memory.ts'
+
+export const SessionOptions = Type.Object(
+  {
+    secure: Type.Boolean({
+      default: true,
+      description: 'Clients come by https: the cookie is Secure and has the prefix __Host-.'
+    }),
+    cookie: Type.String({ default: 'rhone_session', minLength: 1, description: 'The name of the cookie.' }),
+    idle: Type.Integer({
+      default: 7 * 86_400,
+      minimum: 1,
+      description: 'Seconds without a request after which a session ends.'
+    }),
+    lifetime: Type.Integer({
+      default: 30 * 86_400,
+      minimum: 1,
+      description: 'Seconds after which a session ends, however much it is used.'
+    }),
+    ttl: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      maximum: 5_000,
+      description: 'Milliseconds for which a session is not read again.'
+    }),
+    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'How many sessions are remembered at most.' })
+  },
+  { additionalProperties: false }
+)
+export type SessionOptions = Static<typeof SessionOptions>
+
+export interface SessionUser {
+  readonly id: string
+  readonly username: string
+  readonly isOperator: boolean
+}
+
+export interface NewSession {
+  /** SHA-256 of what the cookie holds. */
+  secretHash: Buffer
+  user: SessionUser
+  method: SignInMethod
+  ip: string | undefined
+  userAgent: string | undefined
+  idleUntil: Date
+  expiresAt: Date
+}
+
+/** Where sessions are kept. */
+export interface SessionStore {
+  /** @returns the id of the session */
+  create(tx: Db | null, session: NewSession): Promise<string>
+  /** Whose session it is, while it lasts; to ask is to use it, so that it is idle from then on until `idleUntil`. */
+  find(secretHash: Buffer, idleUntil: Date): Promise<Principal | null>
+  /** @returns the id of the session that has ended, if there was one */
+  end(tx: Db | null, secretHash: Buffer): Promise<string | undefined>
+}
+
+export interface SessionDeps {
+  /** Without one, sessions are in the memory of this process. */
+  store?: SessionStore
+  /**
+   * Tells of every session or user that has changed, by id, and of gaps after which any may have.
+   *
+   * @returns ends the news
+   */
+  news?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
+}
+
+export interface Sessions extends CredentialSource {
+  /**
+   * Signs a user in with a new secret, and ends the session that the browser had.
+   *
+   * @returns the id of the session, and the `set-cookie` to send once this is committed
+   */
+  begin(
+    tx: Db | null,
+    request: FastifyRequest,
+    user: SessionUser,
+    method: SignInMethod
+  ): Promise<{ id: string; cookie: string }>
+  /** Ends the session of a request, if it has one. @returns the `set-cookie` that removes the cookie */
+  end(tx: Db | null, request: FastifyRequest): Promise<{ id: string | undefined; cookie: string }>
+  /** What the cookie holds, valid or not: to bind other things to the session. */
+  secretOf(request: FastifyRequest): string | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    session: Sessions
+  }
+}
+
+/** 256 bits. */
+const SECRET_BYTES = 32
+const SECRET_FORM = /^[\w-]{43}$/
+
+/** Knows browsers by an opaque cookie. It has no hooks: whoever asks who is calling pays for the answer. */
+const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps>> = async (app, input) => {
+  const { secure, ...options } = parseOptions('rhone-session', SessionOptions, input, ['store', 'news'])
+  const store = input.store ?? memorySessionStore()
+  const name = cookieName(options.cookie, secure)
+  const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1_000)
+
+  const principals = createPrincipalCache(
+    { verify: hash => store.find(hash, inSeconds(options.idle)) },
+    { ttl: options.ttl, refusalTtl: Math.min(options.ttl, 1_000), max: options.cacheSize }
+  )
+
+  function hashOf(request: FastifyRequest): Buffer | undefined {
+    const secret = readCookie(request, name)
+    return secret !== undefined && SECRET_FORM.test(secret) ? hashOfKey(tokenKey(secret)) : undefined
+  }
+
+  async function endOf(tx: Db | null, request: FastifyRequest): Promise<string | undefined> {
+    const hash = hashOf(request)
+    const id = hash && (await store.end(tx, hash))
+    if (id !== undefined) principals.forget(id)
+    return id
+  }
+
+  app.decorate('session', {
+    secretOf: request => readCookie(request, name),
+
+    identify(request) {
+      const { cookie, authorization } = request.headers
+      if (cookie === undefined || authorization !== undefined || !cookie.includes(name)) return undefined
+      const secret = readCookie(request, name)
+      if (secret === undefined) return undefined
+      if (!SECRET_FORM.test(secret)) return null
+      const key = tokenKey(secret)
+      const known = principals.peek(key)
+      return known === undefined ? principals.load(key) : known
+    },
+
+    async begin(tx, request, user, method) {
+      await endOf(tx, request)
+      const secret = randomBytes(SECRET_BYTES).toString('base64url')
+      const id = await store.create(tx, {
+        secretHash: hashOfKey(tokenKey(secret)),
+        user,
+        method,
+        ip: request.clientIp?.address ?? request.socket?.remoteAddress,
+        userAgent: request.headers['user-agent'],
+        idleUntil: inSeconds(options.idle),
+        expiresAt: inSeconds(options.lifetime)
+      })
+      return { id, cookie: setCookie(name, secret, { secure, maxAge: options.lifetime }) }
+    },
+
+    async end(tx, request) {
+      const id = await endOf(tx, request)
+      return { id, cookie: setCookie(name, '', { secure, maxAge: 0 }) }
+    },
+
+    forget: principals.forget
+  })
+
+  if (input.news !== undefined) {
+    const ending = await input.news(principals.forget, () => principals.forget())
+    app.addHook('onClose', ending)
+  }
+}
+
+export default fp(session, { name: 'rhone-session', fastify: '5.x' })

@@ -1,0 +1,107 @@
+import { Type } from '@sinclair/typebox'
+import { Headers, IdempotencyKey, NoContent, NoQuery, Strict } from './common.ts'
+import { errorResponses } from './error.ts'
+
+/** Where to go afterwards. What is no path of this server is passed over. */
+const Next = Type.String({ maxLength: 2_048, description: 'The path to go to afterwards.' })
+
+const page = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
+const redirect = { description: 'On to the next page.', type: 'null' }
+
+const tags = ['signing in']
+
+export const getSignIn = {
+  operationId: 'getSignIn',
+  summary: 'The page to sign in on',
+  tags,
+  querystring: Strict({ next: Type.Optional(Next) }),
+  response: { 200: page, ...errorResponses }
+}
+
+export const beginGithub = {
+  operationId: 'beginGithub',
+  summary: 'Sign in with GitHub',
+  tags,
+  querystring: Strict({ next: Type.Optional(Next) }),
+  response: { 302: redirect, ...errorResponses }
+}
+
+const Text = Type.Optional(Type.String({ maxLength: 2_048 }))
+
+export const completeGithub = {
+  operationId: 'completeGithub',
+  summary: 'Come back from GitHub',
+  tags,
+  querystring: Strict({
+    code: Text,
+    state: Text,
+    iss: Text,
+    error: Text,
+    error_description: Text,
+    error_uri: Text
+  }),
+  response: { 303: redirect, ...errorResponses }
+}
+
+const CsrfToken = Type.String({ maxLength: 256, description: 'The token of the page that the form was on.' })
+
+export const signOut = {
+  operationId: 'signOut',
+  summary: 'Sign out',
+  tags,
+  querystring: NoQuery,
+  body: Strict({ _csrf: CsrfToken }),
+  response: { 303: redirect, ...errorResponses }
+}
+
+const Login = Type.String({ minLength: 1, maxLength: 255, examples: ['ada'] })
+const Password = Type.String({
+  minLength: 1,
+  maxLength: 1_024,
+  description: 'Twelve characters at least, when it is new.'
+})
+
+/** Refused with the same page, which says why. */
+const pageOrRedirect = { 200: page, 303: redirect, ...errorResponses }
+
+export const signInWithPassword = {
+  operationId: 'signInWithPassword',
+  summary: 'Sign in with a password',
+  tags,
+  querystring: NoQuery,
+  body: Strict({ _csrf: CsrfToken, login: Login, password: Password, next: Type.Optional(Next) }),
+  response: pageOrRedirect
+}
+
+export const getReset = {
+  operationId: 'getPasswordReset',
+  summary: 'The page to set a password on',
+  tags,
+  querystring: NoQuery,
+  response: { 200: page, ...errorResponses }
+}
+
+export const resetPassword = {
+  operationId: 'resetPassword',
+  summary: 'Set a password by a code, and sign in',
+  tags,
+  querystring: NoQuery,
+  body: Strict({
+    _csrf: CsrfToken,
+    login: Login,
+    code: Type.String({ minLength: 1, maxLength: 64 }),
+    password: Password
+  }),
+  response: pageOrRedirect
+}
+
+export const changePassword = {
+  operationId: 'changePassword',
+  summary: 'Change your password',
+  description: 'You are signed out everywhere else, and the session that asks gets a new cookie.',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  querystring: NoQuery,
+  body: Strict({ currentPassword: Password, newPassword: Password }),
+  response: { 204: NoContent, ...errorResponses }
+}

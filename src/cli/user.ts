@@ -1,0 +1,53 @@
+import { commandLineActor } from './actor.ts'
+import { defineCommand, type Input } from './command.ts'
+import { facts } from './format.ts'
+
+const HOW = 'Its owner sets a password by this code at /auth/reset, within 24 hours.'
+
+export const userCreate = defineCommand({
+  name: 'user create',
+  summary: 'Make an account that signs in with a password, and print the code by which its owner sets one.',
+  args: ['<login>'],
+  options: {
+    operator: { type: 'boolean', description: 'Make it an operator of the whole platform at once.' }
+  },
+  printsData: true,
+  async run(input) {
+    warnWhenOff(input)
+    const { withDatabase } = await import('./database.ts')
+    const { createLocalAccount } = await import('../domain/local-accounts.ts')
+    const { grantOperator } = await import('../domain/operators.ts')
+    const by = commandLineActor()
+    const { user, team, code } = await withDatabase(input, db =>
+      db.transaction(async tx => {
+        const created = await createLocalAccount(tx, input.args[0]!, by)
+        if (input.options.operator) await grantOperator(tx, created.user.id, { name: by })
+        return created
+      })
+    )
+    input.note(facts({ id: user.id, login: user.username, team: team.slug }))
+    input.note(HOW)
+    return { data: { id: user.id, login: user.username, team: team.slug, code }, text: code }
+  }
+})
+
+export const userReset = defineCommand({
+  name: 'user reset',
+  summary: 'Print a code by which the owner of an account sets a new password.',
+  args: ['<login>'],
+  printsData: true,
+  async run(input) {
+    warnWhenOff(input)
+    const { withDatabase } = await import('./database.ts')
+    const { issueResetCode } = await import('../domain/local-accounts.ts')
+    const { user, code } = await withDatabase(input, db =>
+      db.transaction(tx => issueResetCode(tx, input.args[0]!, commandLineActor()))
+    )
+    input.note(HOW)
+    return { data: { id: user.id, login: user.username, code }, text: code }
+  }
+})
+
+function warnWhenOff({ config, note }: Pick<Input, 'config' | 'note'>): void {
+  if (!config().localAccounts) note('LOCAL_ACCOUNTS is not true here: a server with these settings takes no passwords.')
+}

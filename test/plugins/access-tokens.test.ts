@@ -1,0 +1,289 @@
+import assert from 'node:assert/strict'
+import { createHmac, createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
+import { describe, type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import Fastify from 'fastify'
+import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
+import accessTokens, { type AccessTokensDeps, type AccessTokensOptions } from '../../plugins/access-tokens/index.ts'
+import auth from '../../plugins/auth/index.ts'
+import type { Principal } from '../../plugins/lib/principals.ts'
+import { type Keyring, randomKeyring } from '../../plugins/lib/signer.ts'
+
+const ISSUER = 'https://rhone.example.com'
+const ADA: Principal = {
+  userId: 'user-1',
+  username: 'ada',
+  isOperator: false,
+  via: 'token',
+  credentialId: 'token-1',
+  scopes: ['deploy']
+}
+
+type Options = Partial<AccessTokensOptions>
+
+async function setup(t: TestContext, options: Options = {}, deps: AccessTokensDeps = {}) {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(accessTokens, Object.freeze({ issuer: ISSUER, ...options, ...deps }))
+  await app.register(auth, { sources: [app.accessTokens] })
+  app.get('/me', { config: { teamTokens: true } }, request => request.principal)
+  app.post('/deploy', { config: { access: 'member', scope: 'deploy' } }, () => 'ok')
+  app.post('/admin', { config: { access: 'member' } }, () => 'ok')
+  await app.ready()
+  const mint = (over: Partial<Principal> = {}) => app.accessTokens.mint({ ...ADA, ...over }, ['deploy']).accessToken
+  const get = (token: string, url = '/me', method: 'GET' | 'POST' = 'GET') =>
+    app.inject({ method, url, headers: { authorization: `Bearer ${token}` } })
+  const jwks = async () => (await app.inject('/.well-known/jwks.json')).json() as JSONWebKeySet
+  return { app, mint, get, jwks }
+}
+
+/** News as the database tells them, in the hands of the test. */
+function newsdesk() {
+  const told = { change: (_id: string) => {}, live: () => {}, gap: () => {} }
+  const news: AccessTokensDeps['news'] = async (change, live, gap) => {
+    Object.assign(told, { change, live, gap })
+    return async () => {}
+  }
+  return { told, news }
+}
+
+const encode = (value: object | string) =>
+  Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
+const partsOf = (token: string) => token.split('.').map(part => Buffer.from(part, 'base64url').toString())
+const claimsIn = (token: string) => JSON.parse(partsOf(token)[1]!)
+
+describe('an access token', () => {
+  test('stands for the caller it was minted for, with the scopes it was minted with', async t => {
+    const { mint, get } = await setup(t)
+    const token = mint({ teamId: 'team-1' })
+    const { expiresAt, ...principal } = (await get(token)).json()
+    assert.deepEqual(principal, { ...ADA, via: 'access-token', teamId: 'team-1' })
+    assert.ok(Math.abs(Date.parse(expiresAt) - Date.now() - 900_000) < 5_000)
+    assert.equal((await get(token, '/deploy', 'POST')).statusCode, 200)
+    assert.equal((await get(token, '/admin', 'POST')).statusCode, 403)
+  })
+
+  test('is verified by an independent library, through the published keys', async t => {
+    const { mint, jwks } = await setup(t)
+    const { payload, protectedHeader } = await jwtVerify(mint(), createLocalJWKSet(await jwks()), {
+      issuer: ISSUER,
+      audience: ISSUER,
+      algorithms: ['EdDSA'],
+      typ: 'at+jwt'
+    })
+    assert.equal(payload.sub, 'user-1')
+    assert.equal(protectedHeader.kid, 'process')
+    for (const key of (await jwks()).keys) assert.ok(!('d' in key), 'no private half is published')
+  })
+
+  test('ends with its lifetime, or with the API token it was minted from', async t => {
+    const { mint, get } = await setup(t, { lifetime: 1 })
+    const token = mint()
+    assert.equal((await get(token)).statusCode, 200)
+    await delay(2_000)
+    assert.equal((await get(token)).statusCode, 401, 'from memory, too')
+    const { exp } = claimsIn((await setup(t)).mint({ expiresAt: new Date(Date.now() + 60_000) }))
+    assert.ok(exp <= Date.now() / 1_000 + 60)
+  })
+
+  test('outlives the rotation of keys, until its key leaves the ring', async t => {
+    const old = randomKeyring()
+    const fresh = { id: 'fresh', key: randomKeyring().current.key }
+    const overlapping: Keyring = { current: fresh, keys: new Map([[fresh.id, fresh.key], ...old.keys]) }
+    const [before, during, after] = [
+      await setup(t, {}, { keys: old }),
+      await setup(t, {}, { keys: overlapping }),
+      await setup(t, {}, { keys: { current: fresh, keys: new Map([[fresh.id, fresh.key]]) } })
+    ]
+    const token = before.mint()
+    assert.equal((await during.get(token)).statusCode, 200)
+    assert.equal((await after.get(token)).statusCode, 401)
+    assert.equal((await before.get(during.mint())).statusCode, 401)
+    assert.deepEqual(
+      (await during.jwks()).keys.map(key => key.kid),
+      ['fresh', 'process']
+    )
+  })
+})
+
+describe('a forgery', () => {
+  test('by another algorithm is refused, also one that takes our public key for a secret', async t => {
+    const { mint, get, jwks } = await setup(t)
+    const token = mint()
+    const payload = token.split('.')[1]!
+    const [jwk] = (await jwks()).keys
+    const publicKey = createPublicKey({ key: jwk as never, format: 'jwk' })
+    const secrets = [
+      publicKey.export({ format: 'pem', type: 'spki' }),
+      publicKey.export({ format: 'der', type: 'spki' }),
+      Buffer.from(jwk!.x as string, 'base64url'),
+      jwk!.x as string
+    ]
+    for (const alg of ['HS256', 'HS512', 'none', 'None', 'EdDSA', 'eddsa', 'Ed25519', 'ES256', 'RS256', ''])
+      for (const secret of secrets) {
+        const signed = `${encode({ alg, typ: 'at+jwt', kid: 'process' })}.${payload}`
+        const mac = createHmac(alg === 'HS512' ? 'sha512' : 'sha256', secret)
+          .update(signed)
+          .digest('base64url')
+        for (const signature of [mac, '', mac.padEnd(86, 'A')])
+          assert.equal((await get(`${signed}.${signature}`)).statusCode, 401, `${alg} ${signature.length}`)
+      }
+  })
+
+  test('that names or brings a key of its own is refused', async t => {
+    const { mint, get } = await setup(t)
+    const payload = mint().split('.')[1]!
+    const own = generateKeyPairSync('ed25519')
+    const jwk = own.publicKey.export({ format: 'jwk' })
+    for (const more of [
+      {},
+      { kid: 'process' },
+      { kid: '../../../dev/null' },
+      { kid: "x' union select 'a" },
+      { kid: ['process'] },
+      { kid: { toString: 'process' } },
+      { kid: '__proto__' },
+      { kid: 'constructor' },
+      { kid: 'process', jwk },
+      { kid: 'process', jku: 'https://evil.example/jwks.json' },
+      { kid: 'process', x5u: 'https://evil.example/cert' },
+      { kid: 'process', crit: ['b64'], b64: false }
+    ]) {
+      const signed = `${encode({ alg: 'EdDSA', typ: 'at+jwt', ...more })}.${payload}`
+      const signature = sign(null, Buffer.from(signed), own.privateKey).toString('base64url')
+      assert.equal((await get(`${signed}.${signature}`)).statusCode, 401, JSON.stringify(more))
+    }
+  })
+
+  test('of the claims, of the type, or for another server is refused', async t => {
+    const keys = randomKeyring()
+    const { mint, get } = await setup(t, {}, { keys })
+    const token = mint()
+    const [header, payload, signature] = token.split('.') as [string, string, string]
+    const widened = encode({ ...claimsIn(token), scope: 'admin', operator: true })
+    assert.equal((await get(`${header}.${widened}.${signature}`)).statusCode, 401)
+    assert.equal(
+      (await get(`${header}.${payload}.${signature.replace(/^./, c => (c === 'A' ? 'B' : 'A'))}`)).statusCode,
+      401
+    )
+    for (const wrong of [
+      `${header}.${payload}`,
+      `${header}.${payload}.`,
+      `.${payload}.${signature}`,
+      `${token}.x`,
+      '..'
+    ])
+      assert.equal((await get(wrong)).statusCode, 401, wrong)
+
+    const elsewhere = await setup(t, { issuer: 'https://other.example.com' }, { keys })
+    assert.equal((await get(elsewhere.mint())).statusCode, 401)
+  })
+
+  test('in the query or in a cookie is nothing', async t => {
+    const { app, mint } = await setup(t)
+    const token = mint()
+    for (const url of [`/me?access_token=${token}`, `/me?token=${token}`])
+      assert.equal((await app.inject(url)).statusCode, 401)
+    assert.equal((await app.inject({ url: '/me', headers: { cookie: `access_token=${token}` } })).statusCode, 401)
+  })
+})
+
+describe('what has changed since a token was minted', () => {
+  /** Nothing that was minted within the tolerance for clocks is believed unasked, so the tests step out of it. */
+  async function live(t: TestContext, check: NonNullable<AccessTokensDeps['check']>) {
+    const { told, news } = newsdesk()
+    const server = await setup(t, { ttl: 40 }, { check, news })
+    const { now } = Date
+    const at = (offset: number) => {
+      Date.now = () => now() + offset
+    }
+    t.after(() => {
+      Date.now = now
+    })
+    at(-120_000)
+    told.live()
+    at(0)
+    return { ...server, told }
+  }
+
+  test('is not asked for, as long as no news came', async t => {
+    let asked = 0
+    const { mint, get } = await live(t, async () => {
+      asked++
+      return ADA
+    })
+    for (let i = 0; i < 3; i++) assert.equal((await get(mint())).statusCode, 200)
+    assert.equal(asked, 0)
+  })
+
+  test('ends it at once, when its API token or its user is gone', async t => {
+    for (const changed of ['token-1', 'user-1']) {
+      let current: Principal | null = ADA
+      let asked = 0
+      const { mint, get, told } = await live(t, async () => {
+        asked++
+        return current
+      })
+      const token = mint()
+      assert.equal((await get(token)).statusCode, 200)
+      told.change('somebody else')
+      assert.equal((await get(token)).statusCode, 200)
+      assert.equal(asked, 0)
+      current = null
+      told.change(changed)
+      assert.equal((await get(token)).statusCode, 401)
+      assert.equal((await get(token)).statusCode, 401)
+      assert.equal(asked, 1, 'the answer serves until the next news')
+    }
+  })
+
+  test('makes somebody an operator, or no longer', async t => {
+    let isOperator = true
+    const { app, mint, get, told } = await live(t, async () => ({ ...ADA, isOperator }))
+    const token = mint()
+    assert.equal((await get(token)).json().isOperator, false)
+    told.change('user-1')
+    assert.equal((await get(token)).json().isOperator, true)
+    isOperator = false
+    app.auth.forget('user-1')
+    assert.equal((await get(token)).json().isOperator, false)
+  })
+
+  test('is asked for again and again while there is no news, and 503 where nobody can tell', async t => {
+    let isAway = false
+    let asked = 0
+    const { mint, get, told } = await live(t, async () => {
+      asked++
+      if (isAway) throw new Error('away')
+      return ADA
+    })
+    const token = mint()
+    told.gap()
+    assert.equal((await get(token)).statusCode, 200)
+    assert.equal((await get(token)).statusCode, 200)
+    assert.equal(asked, 1)
+    await delay(60)
+    isAway = true
+    assert.equal((await get(token)).statusCode, 503)
+  })
+
+  test('before this process was told of changes is asked for once', async t => {
+    let asked = 0
+    const { told, news } = newsdesk()
+    const check = async () => {
+      asked++
+      return ADA
+    }
+    const { mint, get } = await setup(t, { ttl: 0 }, { check, news })
+    const token = mint()
+    told.live()
+    for (let i = 0; i < 3; i++) assert.equal((await get(token)).statusCode, 200)
+    assert.equal(asked, 1)
+  })
+})
+
+test('a wrong option fails the boot', async () => {
+  const boot = async (options: object) => Fastify().register(accessTokens, options)
+  await assert.rejects(boot({ lifetime: 901 }), /rhone-access-tokens: option "lifetime"/)
+  await assert.rejects(boot({ algorithm: 'none' }), /rhone-access-tokens: there is no option "algorithm"/)
+})
