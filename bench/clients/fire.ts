@@ -1,0 +1,148 @@
+/**
+ * Fires one request over many connections and prints what came back, told apart by status, as JSON. A process of its own,
+ * so that it can have a core of its own; raw sockets, because a client that costs more than the server measures itself.
+ *
+ * Without a rate each connection sends again as soon as it has its answer (closed loop, and deaf to `Retry-After`). With
+ * one, requests are due at fixed times whether or not others were answered (open loop); latency counts from when a request
+ * was due, and what found no free connection within a second was not sent.
+ */
+import { connect, type Socket } from 'node:net'
+import type { FireOrder, FireReport, StatusReport } from '../fire.ts'
+
+const PATIENCE = 1_000
+const TICK = 2
+/** The first part of a run fills the queues and is not counted. */
+const WARM_UP = 0.2
+
+const order = JSON.parse(process.argv[2]!) as FireOrder
+const { hostname, port, pathname } = new URL(order.url)
+const request = Buffer.from(
+  [`GET ${pathname} HTTP/1.1`, 'host: localhost', ...Object.entries(order.headers).map(pair => pair.join(': '))]
+    .join('\r\n')
+    .concat('\r\n\r\n')
+)
+const latencies: Record<'served' | 'refused', number[]> = { served: [], refused: [] }
+let failed = 0
+let unsent = 0
+let malformed = 0
+let from = Number.POSITIVE_INFINITY
+let until = Number.POSITIVE_INFINITY
+const idle: Lane[] = []
+const due: number[] = []
+let oldest = 0
+
+class Lane {
+  readonly #socket: Socket
+  #since = 0
+  #received = ''
+
+  constructor(onOpen: () => void) {
+    this.#socket = connect({ port: Number(port), host: hostname, noDelay: true }, onOpen)
+    this.#socket.setEncoding('latin1')
+    this.#socket.on('data', (chunk: string) => this.#onData(chunk))
+    this.#socket.on('error', () => {})
+    this.#socket.on('close', () => {
+      if (performance.now() < until) failed++
+    })
+  }
+
+  send(since: number): void {
+    this.#since = since
+    this.#socket.write(request)
+  }
+
+  end(): void {
+    this.#socket.destroy()
+  }
+
+  #onData(chunk: string): void {
+    this.#received = this.#received === '' ? chunk : this.#received + chunk
+    const head = this.#received.indexOf('\r\n\r\n')
+    if (head < 0) return
+    const length = lengthOf(this.#received, head)
+    if (this.#received.length < head + 4 + length) return
+    const reply = this.#received
+    this.#received = ''
+    note(reply, this.#since)
+    next(this)
+  }
+}
+
+const LENGTH = /^content-length: (\d+)/im
+
+function lengthOf(reply: string, head: number): number {
+  return Number(LENGTH.exec(reply.slice(0, head))?.[1] ?? 0)
+}
+
+function note(reply: string, since: number): void {
+  const now = performance.now()
+  if (since < from || now > until) return
+  const status = reply.slice(9, 12)
+  if (status[0] === '2') latencies.served.push(now - since)
+  else if (status === '503') {
+    latencies.refused.push(now - since)
+    if (!reply.includes('"SERVICE_UNAVAILABLE"') || !/retry-after: \d/i.test(reply)) malformed++
+  } else failed++
+}
+
+function next(lane: Lane): void {
+  const now = performance.now()
+  if (now >= until) return
+  const since = order.rate === undefined ? now : longestDue(now)
+  if (since === undefined) idle.push(lane)
+  else lane.send(since)
+}
+
+function longestDue(now: number): number | undefined {
+  while (oldest < due.length) {
+    const since = due[oldest++]!
+    if (now - since <= PATIENCE) return since
+    if (since >= from) unsent++
+  }
+  return undefined
+}
+
+const lanes: Lane[] = []
+await Promise.all(
+  Array.from({ length: order.connections }, () => new Promise<void>(open => lanes.push(new Lane(open))))
+)
+const start = performance.now()
+from = start + order.seconds * 1_000 * WARM_UP
+until = from + order.seconds * 1_000
+if (order.rate === undefined) for (const lane of lanes) lane.send(performance.now())
+else {
+  idle.push(...lanes)
+  let scheduled = 0
+  const clock = setInterval(() => {
+    const now = performance.now()
+    if (now >= until) return clearInterval(clock)
+    for (; scheduled < ((now - start) / 1_000) * order.rate!; scheduled++) {
+      const since = start + (scheduled / order.rate!) * 1_000
+      const lane = idle.pop()
+      if (lane === undefined) due.push(since)
+      else lane.send(since)
+    }
+  }, TICK)
+}
+setTimeout(
+  () => {
+    for (const lane of lanes) lane.end()
+    const report: FireReport = {
+      seconds: order.seconds,
+      elapsed: (performance.now() - start) / 1_000,
+      served: summary(latencies.served),
+      refused: summary(latencies.refused),
+      failed,
+      unsent: unsent + due.slice(oldest).filter(since => since >= from).length,
+      malformed
+    }
+    console.log(JSON.stringify(report))
+  },
+  until - performance.now() + 300
+)
+
+function summary(values: number[]): StatusReport {
+  const sorted = Float64Array.from(values).sort()
+  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
+  return { count: sorted.length, p50: at(0.5), p99: at(0.99), max: at(1) }
+}

@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { onCore } from './load.ts'
+
+const run = promisify(execFile)
+const CLIENT_CORE = 1
+
+export interface FireOrder {
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly connections: number
+  readonly seconds: number
+  /** Requests per second; none for a closed loop. */
+  readonly rate?: number
+}
+
+export interface FireReport {
+  /** The part of the run that is counted, and the whole of it. */
+  readonly seconds: number
+  readonly elapsed: number
+  readonly served: StatusReport
+  readonly refused: StatusReport
+  /** Replies that are neither 2xx nor 503, and connections that broke. */
+  readonly failed: number
+  readonly unsent: number
+  /** Refusals without an envelope or a `Retry-After`. */
+  readonly malformed: number
+}
+
+export interface StatusReport {
+  readonly count: number
+  /** Milliseconds. */
+  readonly p50: number
+  readonly p99: number
+  readonly max: number
+}
+
+/** Fires one request over many connections, from the client's own core. */
+export async function fire(order: FireOrder): Promise<FireReport> {
+  const [command, args] = onCore(CLIENT_CORE, process.execPath, [
+    join(import.meta.dirname, 'clients/fire.ts'),
+    JSON.stringify(order)
+  ])
+  const { stdout } = await run(command, args)
+  return JSON.parse(stdout)
+}

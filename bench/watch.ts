@@ -1,0 +1,38 @@
+import { setTimeout as delay } from 'node:timers/promises'
+
+export interface AsideReport {
+  asked: number
+  answered: number
+  /** Milliseconds. */
+  p95: number
+}
+
+/** What must be answered whatever else happens. */
+const PATHS = ['/health', '/metrics', '/admin/stats']
+const PAUSE = 100
+
+/** Asks for each of {@link PATHS} some ten times a second, until it is stopped. */
+export function watch(url: string, headers: Readonly<Record<string, string>>) {
+  let isOver = false
+  const reports = PATHS.map(async path => {
+    const times: number[] = []
+    let asked = 0
+    while (!isOver) {
+      const start = performance.now()
+      asked++
+      // Scrapes need no token here, and the operator's is none.
+      const reply = await fetch(url + path, { headers: path === '/metrics' ? {} : headers }).catch(() => undefined)
+      await reply?.arrayBuffer()
+      if (reply?.ok) times.push(performance.now() - start)
+      await delay(PAUSE)
+    }
+    times.sort((a, b) => a - b)
+    return [path, { asked, answered: times.length, p95: times[Math.floor(times.length * 0.95)] ?? 0 }] as const
+  })
+  return {
+    async stop(): Promise<Record<string, AsideReport>> {
+      isOver = true
+      return Object.fromEntries(await Promise.all(reports))
+    }
+  }
+}
