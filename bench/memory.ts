@@ -12,7 +12,7 @@ const MANY = 1_000_000
 const STEP = 10_000
 const CONNECTIONS = 8
 /** Requests of one connection under way at a time. */
-const AHEAD = 16
+const AHEAD = 4
 const BOOTS = 7
 const MEGABYTE = 1024 * 1024
 

@@ -5,6 +5,8 @@ interface Settings {
   ttl: number
   /** Values held at most. */
   max: number
+  /** Milliseconds past `ttl` for which a value is still given when a new one cannot be loaded. */
+  staleIfError?: number
 }
 
 /** The same look-up, from the cache where there is one. */
