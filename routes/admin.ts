@@ -14,10 +14,10 @@ const operators = {
   maintenance: false
 } as const
 
-const STATS_TTL = 15_000
+const STATS = { ttl: 15_000 }
 
 const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const stats = cached(app, 'admin_stats', STATS_TTL, () => platformStats(app.db))
+  const stats = cached(app, 'admin_stats', STATS, () => platformStats(app.db))
 
   app.get('/stats', {
     schema: schemas.getStats,

@@ -4,10 +4,10 @@ import type { FastifyInstance } from 'fastify'
 export function cached<Value>(
   app: FastifyInstance,
   name: string,
-  ttl: number,
+  settings: { ttl: number; staleIfError?: number },
   load: () => Promise<Value>
 ): () => Promise<Value> {
   if (!app.hasDecorator('cache')) return load
-  const cache = app.cache.of<Value>(name, { ttl, max: 1 })
+  const cache = app.cache.of<Value>(name, { ...settings, max: 1 })
   return () => cache.get('all', load)
 }
