@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { eq, sql } from 'drizzle-orm'
+import { regions } from '../../drizzle/schema.ts'
 import { platform } from './support.ts'
 
 const server = await platform({ after })
@@ -29,4 +31,23 @@ test('GET /regions gives the same in pages', async () => {
   assert.deepEqual([[...first.items, ...second.items], second.nextCursor], [items, null])
   for (const query of ['limit=0', 'limit=201', 'cursor=AAAA', 'cursor=enp6', 'cursor=%C3%A9'])
     assert.equal((await read(query)).error.code, 'VALIDATION_ERROR', query)
+})
+
+test('GET /regions learns within minutes that a region takes no more apps, and goes on for a day without the database', async t => {
+  const { app } = server
+  const isAvailable = async (code: string) => {
+    const { items } = (await app.inject('/api/v1/regions?limit=200')).json()
+    return items.find((region: { code: string }) => region.code === code).available
+  }
+  assert.equal(await isAvailable('bah'), true)
+  await app.db.update(regions).set({ available: false }).where(eq(regions.code, 'bah'))
+  const { now } = performance
+  let passed = 10 * 60_000
+  t.mock.method(performance, 'now', () => now.call(performance) + passed)
+  assert.equal(await isAvailable('bah'), false)
+
+  await app.db.execute(sql`alter table regions rename to regions_away`)
+  t.after(() => app.db.execute(sql`alter table regions_away rename to regions`))
+  passed += 23 * 3_600_000
+  assert.equal(await isAvailable('bah'), false)
 })
