@@ -7,12 +7,11 @@
  *
  * Where others use the machine, compare goodput per CPU second: the kernel's account of this one process.
  */
-import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
 import { type FireOrder, type FireReport, fire } from './fire.ts'
 import { type ServerProcess, startServer } from './process.ts'
+import { keepResult } from './results.ts'
 import { prepare, scenarios } from './scenarios.ts'
 import { type AsideReport, watch } from './watch.ts'
 
@@ -92,38 +91,34 @@ export async function overload(seconds: number): Promise<Record<string, Overload
   return figures
 }
 
-function print(figures: Record<string, OverloadFigures>): void {
+function rowOf([name, figures]: [string, OverloadFigures]): Readonly<Record<string, string | number>> {
+  const { offered, goodput, share, shareOfCpu, served, refused, aside, seconds, failed, malformed } = figures
   const ms = (value: number) => Number(value.toFixed(1))
-  const percent = (share: number) => `${Math.round(share * 100)} %`
-  console.table(
-    Object.fromEntries(
-      Object.entries(figures).map(
-        ([name, { offered, goodput, share, shareOfCpu, served, refused, aside, ...rest }]) => [
-          name,
-          {
-            'offered/s': Math.round(offered),
-            'served/s': Math.round(goodput),
-            'of peak': percent(share),
-            'by CPU': percent(shareOfCpu),
-            'p99 ms': ms(served.p99),
-            'refused/s': Math.round(refused.count / rest.seconds),
-            'refused p50': ms(refused.p50),
-            'refused p99': ms(refused.p99),
-            'health p95': ms(aside['/health']!.p95),
-            scrapes: `${aside['/metrics']!.answered}/${aside['/metrics']!.asked}`,
-            operators: `${aside['/admin/stats']!.answered}/${aside['/admin/stats']!.asked}`,
-            failed: rest.failed + rest.malformed
-          }
-        ]
-      )
-    )
-  )
+  const percent = (part: number) => `${Math.round(part * 100)} %`
+  const answered = (path: string) => `${aside[path]!.answered}/${aside[path]!.asked}`
+  return {
+    load: name,
+    'offered/s': Math.round(offered),
+    'served/s': Math.round(goodput),
+    'of peak': percent(share),
+    'per CPU second': percent(shareOfCpu),
+    'served p99 ms': ms(served.p99),
+    'refused/s': Math.round(refused.count / seconds),
+    'refused p50 ms': ms(refused.p50),
+    'refused p99 ms': ms(refused.p99),
+    '/health p95 ms': ms(aside['/health']!.p95),
+    '/metrics': answered('/metrics'),
+    operators: answered('/admin/stats'),
+    failed: failed + malformed
+  }
 }
 
 if (import.meta.main || process.argv[2] === 'overload') {
   const { values } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '8' } } })
-  const figures = await overload(Number(values.seconds))
-  print(figures)
-  await mkdir('bench/results', { recursive: true })
-  await writeFile(join('bench/results', 'overload.json'), `${JSON.stringify(figures, null, 2)}\n`)
+  const rows = Object.entries(await overload(Number(values.seconds))).map(rowOf)
+  const what =
+    'GET /api/v1/apps/:app under more than the server can do. "of peak" is goodput against the best of the moderate loads;' +
+    ' "per CPU second" is the same by the time that the kernel gave this process, for machines that others use as well.'
+  console.table(rows)
+  await keepResult('overload', { what, rows })
 }

@@ -137,7 +137,11 @@ export const scenarios: readonly Scenario[] = [
     name: '503',
     what: 'a request that is shed, against a bare ping',
     goal: 1,
-    contestants: [bare(), anonymous(rhone(() => '/api/v1/ping', { apps: 0, env: { RHONE_SWAP: SHEDDING } }))]
+    contestants: [
+      bare(),
+      // Whatever is asked of it first would be shed as well.
+      { ...anonymous(rhone(() => '/api/v1/ping', { env: { RHONE_SWAP: SHEDDING } })), afterStart: async () => {} }
+    ]
   },
   {
     name: 'html',

@@ -1,4 +1,4 @@
-/** Takes the place of the pressure plugin, as `RHONE_SWAP` puts it there. */
+/** Takes the place of the pressure plugin, as `RHONE_SWAP` puts it there. Refuses at once, lest the pause be measured. */
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import pressure from '../../plugins/pressure/index.ts'
@@ -7,7 +7,7 @@ const OVERLOADED = { eventLoopDelay: 200, eventLoopUtilization: 1, heapUsed: 0, 
 
 export default fp(
   async (app: FastifyInstance, options: object) => {
-    await app.register(pressure, { ...options, sensor: { sample: () => OVERLOADED } })
+    await app.register(pressure, { ...options, refusalDelay: 0, sensor: { sample: () => OVERLOADED } })
   },
   { name: 'rhone-pressure', fastify: '5.x' }
 )

@@ -149,7 +149,7 @@ export class Door {
     else if (ticket instanceof WaitingRequest) this.#abandon(request, ticket)
     else if (!reply.sent) this.#goOnWithout(request, reply, ticket)
     else if (ticket instanceof Ticket) this.#take(ticket, status)
-    else this.admission.leave(ticket.lane, performance.now())
+    else this.admission.leave(ticket.lane, this.admission.waiting > 0 ? performance.now() : 0)
   }
 
   #take(ticket: Ticket, status: number): void {

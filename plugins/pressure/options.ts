@@ -43,14 +43,14 @@ export const PressureOptions = Type.Object(
       description: 'Milliseconds of calm after which it is ready again.'
     }),
     minConcurrency: Type.Integer({
-      default: 8,
+      default: 32,
       minimum: 1,
       description: 'Requests under way at once that are always fine, and among which latency is as usual.'
     }),
-    initialConcurrency: Type.Integer({ default: 32, minimum: 1, description: 'How many at once to begin with.' }),
+    initialConcurrency: Type.Integer({ default: 96, minimum: 1, description: 'How many at once to begin with.' }),
     maxConcurrency: Type.Integer({ default: 1_000, minimum: 1, description: 'How many at once at the most.' }),
     latencyTolerance: Type.Number({
-      default: 2,
+      default: 3,
       minimum: 1,
       description: 'How many times its usual latency a request may take before fewer are let in at once.'
     }),

@@ -222,6 +222,6 @@ test('refusals are kept back for a moment, and given up when their client leaves
 test('shares, limits and waits that make no sense fail the boot', async () => {
   const boot = async (options: object) => Fastify().register(pressure, options)
   await assert.rejects(boot({ shares: { operator: 2 } }), /rhone-pressure: option "shares.operator"/)
-  await assert.rejects(boot({ minConcurrency: 20, maxConcurrency: 10 }), /rhone-pressure: option "minConcurrency"/)
+  await assert.rejects(boot({ minConcurrency: 40, maxConcurrency: 10 }), /rhone-pressure: option "minConcurrency"/)
   await assert.rejects(boot({ maxWait: -1 }), /rhone-pressure: option "maxWait"/)
 })
