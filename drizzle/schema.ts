@@ -1,10 +1,11 @@
-import { sql } from 'drizzle-orm'
+import { type SQL, type SQLWrapper, sql } from 'drizzle-orm'
 import {
   bigint,
   boolean,
   check,
   customType,
   date,
+  type ExtraConfigColumn,
   index,
   integer,
   jsonb,
@@ -88,9 +89,15 @@ export const users = pgTable('users', {
   githubId: bigint({ mode: 'number' }).unique('users_github_id_unique'),
   username: varchar({ length: 255 }).notNull(),
   email: varchar({ length: 255 }),
+  /** When the address was shown to be the user's. Until then it says nothing about who they are. */
+  emailVerifiedAt: instant(),
   avatarUrl: varchar({ length: 500 }),
   /** An operator of the whole platform; says nothing about roles in teams. */
   isAdmin: boolean().notNull().default(false),
+  /** When the account is erased, once its owner has asked for that; nobody can use it in the meantime. */
+  eraseAfter: instant(),
+  /** SHA-256 of the code that undoes the request until then. */
+  restoreHash: bytea(),
   createdAt: createdAt(),
   updatedAt: updatedAt()
 })
@@ -104,6 +111,8 @@ export const teams = pgTable(
     plan: varchar({ length: 50, enum: PLANS }).notNull().default('free'),
     stripeCustomerId: varchar({ length: 255 }),
     stripeSubscriptionId: varchar({ length: 255 }),
+    /** Counts the changes of this row; its ETag, and what If-Match is compared with. */
+    version: integer().notNull().default(1),
     createdAt: createdAt(),
     updatedAt: updatedAt()
   },
@@ -126,6 +135,43 @@ export const teamMembers = pgTable(
     primaryKey({ columns: [table.teamId, table.userId] }),
     index('idx_team_members_user_id').on(table.userId),
     check('team_members_role_known', sql`${table.role} ${oneOf(ROLES)}`)
+  ]
+)
+
+/**
+ * Pending until one of three instants: accepted, revoked, or the end of its time. The address is kept in lower case. Of
+ * pending ones there is one per team and address.
+ */
+export const teamInvitations = pgTable(
+  'team_invitations',
+  {
+    id: id(),
+    teamId: uuid()
+      .notNull()
+      .references(() => teams.id, { onDelete: 'cascade' }),
+    email: varchar({ length: 255 }).notNull(),
+    role: varchar({ length: 50, enum: ROLES }).notNull(),
+    invitedBy: uuid().references(() => users.id, { onDelete: 'set null' }),
+    /** SHA-256 of the token in the link. The token itself is shown once and stored nowhere. */
+    tokenHash: bytea().notNull().unique('team_invitations_token_hash_unique'),
+    expiresAt: instant().notNull(),
+    acceptedAt: instant(),
+    acceptedBy: uuid().references(() => users.id, { onDelete: 'set null' }),
+    revokedAt: instant(),
+    createdAt: createdAt()
+  },
+  table => [
+    index('idx_team_invitations_team_id').on(
+      table.teamId,
+      table.createdAt.desc().nullsFirst(),
+      table.id.desc().nullsFirst()
+    ),
+    index('idx_team_invitations_email').on(table.email),
+    index('idx_team_invitations_expires_at').on(table.expiresAt),
+    uniqueIndex('team_invitations_pending_unique')
+      .on(table.teamId, table.email)
+      .where(sql`${table.acceptedAt} is null and ${table.revokedAt} is null`),
+    check('team_invitations_role_known', sql`${table.role} in ('member', 'admin')`)
   ]
 )
 
@@ -208,9 +254,8 @@ export const usageRecords = pgTable(
   'usage_records',
   {
     id: id(),
-    teamId: uuid()
-      .notNull()
-      .references(() => teams.id, { onDelete: 'cascade' }),
+    /** Of no foreign key: what was billed must be kept for years, also of a team that is gone. */
+    teamId: uuid().notNull(),
     appId: uuid().references(() => apps.id, { onDelete: 'set null' }),
     metric: varchar({ length: 50, enum: USAGE_METRICS }).notNull(),
     quantity: numeric({ precision: 20, scale: 6 }).notNull(),
@@ -344,15 +389,20 @@ export const signInFailures = pgTable(
   table => [index('idx_sign_in_failures_last_at').on(table.lastAt)]
 )
 
+const newestFirst = (at: ExtraConfigColumn, id: ExtraConfigColumn) =>
+  [at.desc().nullsFirst(), id.desc().nullsFirst()] as const
+
 /**
  * Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE. Retention and erasure are a transaction of their own that
  * begins with `set local rhone.audit_purge = 'on'`. No foreign keys: a row outlives what it speaks of, so it keeps ids
  * and the names they had.
+ *
+ * Partitioned by UTC month, which drizzle does not know: see the migration, and `ensure_audit_partitions`.
  */
 export const auditLogs = pgTable(
   'audit_logs',
   {
-    id: id(),
+    id: uuid().notNull().default(sql`gen_random_uuid()`),
     eventType: varchar({ length: 50, enum: AUDIT_TYPES }).notNull(),
     action: varchar({ length: 50 }).notNull(),
     outcome: varchar({ length: 20, enum: AUDIT_OUTCOMES }).notNull().default('success'),
@@ -371,19 +421,60 @@ export const auditLogs = pgTable(
     createdAt: createdAt()
   },
   table => [
-    index('idx_audit_logs_user_id').on(table.userId, table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
-    index('idx_audit_logs_team_id').on(table.teamId, table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
-    index('idx_audit_logs_app_id').on(table.appId, table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
-    index('idx_audit_logs_event_type').on(
-      table.eventType,
-      table.createdAt.desc().nullsFirst(),
-      table.id.desc().nullsFirst()
-    ),
-    index('idx_audit_logs_created_at').on(table.createdAt.desc().nullsFirst(), table.id.desc().nullsFirst()),
+    primaryKey({ columns: [table.id, table.createdAt] }),
+    index('idx_audit_logs_user_id').on(table.userId, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_team_id').on(table.teamId, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_app_id').on(table.appId, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_event_type').on(table.eventType, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_created_at').on(...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_actor').on(table.actor, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_action').on(table.action, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_resource_id').on(table.resourceId, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_ip').on(table.ip, ...newestFirst(table.createdAt, table.id)),
+    index('idx_audit_logs_words').using('gin', auditWords(table)),
     check('audit_logs_event_type_known', sql`${table.eventType} ${oneOf(AUDIT_TYPES)}`),
     check('audit_logs_outcome_known', sql`${table.outcome} ${oneOf(AUDIT_OUTCOMES)}`)
   ]
 )
+
+/** What a search for text looks at: the words of everything that a row calls by name. */
+export function auditWords(row: Record<'actor' | 'action' | 'resource' | 'resourceName' | 'details', SQLWrapper>): SQL {
+  return sql`audit_words(${row.actor}, ${row.action}, ${row.resource}, ${row.resourceName}, ${row.details})`
+}
+
+/** Rows that are not in the chain yet; a trigger puts every new one here, in the statement that writes it. */
+export const auditUnsealed = pgTable('audit_unsealed', {
+  position: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  rowId: uuid().notNull(),
+  rowCreatedAt: instant().notNull()
+})
+
+/** The chain: a link per row of the audit log, each over the one before. `docs/decisions/0013-audit-chain.md` */
+export const auditSeals = pgTable(
+  'audit_seals',
+  {
+    seq: bigint({ mode: 'number' }).primaryKey(),
+    rowId: uuid().notNull(),
+    rowCreatedAt: instant().notNull(),
+    /** Keeps what is personal in the row from being guessed by its digest. Null once the row was pseudonymised. */
+    salt: bytea(),
+    /** Of what is personal in the row, with the salt. It stays when the person goes. */
+    personalDigest: bytea().notNull(),
+    digest: bytea().notNull()
+  },
+  table => [index('idx_audit_seals_row').on(table.rowCreatedAt, table.rowId)]
+)
+
+/** Links of the chain that were signed, so that who can write here still cannot make up a chain. */
+export const auditCheckpoints = pgTable('audit_checkpoints', {
+  seq: bigint({ mode: 'number' }).primaryKey(),
+  digest: bytea().notNull(),
+  /** Rows before this instant may be gone: retention has removed them. Null while it has removed nothing. */
+  retainedFrom: instant(),
+  keyId: varchar({ length: 64 }).notNull(),
+  signature: bytea().notNull(),
+  createdAt: createdAt()
+})
 
 /** One row: whether the platform is closed. */
 export const maintenanceState = pgTable(

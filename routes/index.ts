@@ -4,10 +4,14 @@ import type { SecretBox } from '../src/domain/secret-box.ts'
 import accessTokens from './access-tokens.ts'
 import admin from './admin.ts'
 import apps from './apps.ts'
+import { platformAudit, teamAudit } from './audit.ts'
 import envVars from './env-vars.ts'
+import invitations from './invitations.ts'
+import { leaving, returning } from './leaving.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
 import me from './me.ts'
+import members from './members.ts'
 import myPassword from './my-password.ts'
 import passwordRoutes from './passwords.ts'
 import platform from './platform.ts'
@@ -27,8 +31,11 @@ const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 
 /** Everything that is not brought by a plugin, in scopes by who may enter. */
 const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passwords }) => {
+  const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
+
   const anyone = scopeFor(['public'], async scope => {
     await scope.register(platform)
+    if (knowsUsers) await scope.register(returning)
   })
 
   const visitors = scopeFor(['public'], async scope => {
@@ -41,18 +48,23 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passw
     await scope.register(me)
     if (app.hasDecorator('session')) await scope.register(myPassword, { passwords })
     if (app.hasDecorator('accessTokens')) await scope.register(accessTokens)
+    await scope.register(leaving)
     await scope.register(teams)
+    await scope.register(members)
+    await scope.register(invitations)
+    await scope.register(teamAudit)
     await scope.register(apps)
     await scope.register(envVars, { secretBox })
   })
 
   const operators = scopeFor(['operator'], async scope => {
     await scope.register(admin)
+    await scope.register(platformAudit)
   })
 
   await app.register(anyone, { prefix: API })
   // A server from which one of these was taken out knows nobody, so that nothing else may be open.
-  if (!app.hasDecorator('db') || !app.hasRequestDecorator('principal')) return
+  if (!knowsUsers) return
   await app.register(users, { prefix: API })
   await app.register(operators, { prefix: '/admin' })
   if (SIGNING_IN.every(plugin => app.hasDecorator(plugin))) await app.register(visitors)

@@ -1,5 +1,18 @@
 import { Type } from '@sinclair/typebox'
-import { adapted, Name, NoQuery, Nullable, OneOf, Page, PageQuery, Sent, Strict, Timestamp, Uuid } from './common.ts'
+import {
+  adapted,
+  Headers,
+  IdempotencyKey,
+  Name,
+  NoQuery,
+  Nullable,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
 import { errorResponses } from './error.ts'
 
 export const Stats = Sent({
@@ -35,46 +48,38 @@ export const getStats = {
   response: { 200: Stats, ...errorResponses }
 }
 
-const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'])
-const AuditOutcome = OneOf(['success', 'failure', 'denied'])
-
-export const AuditEntry = Sent({
+export const User = Sent({
   id: Uuid,
-  type: AuditType,
-  action: Type.String({ examples: ['create'] }),
-  outcome: AuditOutcome,
-  userId: Nullable(Uuid),
-  actor: Nullable(Type.String({ description: "The actor's name at the time." })),
-  teamId: Nullable(Uuid),
-  appId: Nullable(Uuid),
-  resource: Type.String({ examples: ['app'] }),
-  resourceId: Nullable(Type.String()),
-  resourceName: Nullable(Type.String()),
-  details: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
-  ip: Nullable(Type.String()),
-  userAgent: Nullable(Type.String()),
-  requestId: Nullable(Type.String()),
+  username: Type.String(),
+  email: Nullable(Type.String()),
+  isOperator: Type.Boolean(),
+  eraseAfter: Nullable(
+    adapted(Timestamp, { description: 'When the account is erased, if its owner has asked for it.' })
+  ),
   createdAt: Timestamp
 })
 
-const Word = Type.String({ maxLength: 50, pattern: '^[a-z][a-z_]*$' })
-const Instant = Type.String({ format: 'date-time', maxLength: 40 })
-
-export const listAudit = {
-  operationId: 'listAudit',
-  summary: 'Read the audit log',
+export const listUsers = {
+  operationId: 'listUsers',
+  summary: 'List the users of the platform',
   tags: ['operators'],
   querystring: Strict({
     ...PageQuery,
-    type: Type.Optional(AuditType),
-    action: Type.Optional(Word),
-    outcome: Type.Optional(AuditOutcome),
-    userId: Type.Optional(Uuid),
-    actor: Type.Optional(Name),
-    teamId: Type.Optional(Uuid),
-    appId: Type.Optional(Uuid),
-    since: Type.Optional(adapted(Instant, { description: 'From this instant on.' })),
-    until: Type.Optional(adapted(Instant, { description: 'Before this instant.' }))
+    username: Type.Optional(Name),
+    email: Type.Optional(Name),
+    operator: Type.Optional(Type.Boolean({ description: 'Only operators, or only others.' }))
   }),
-  response: { 200: Page(AuditEntry), ...errorResponses }
+  response: { 200: Page(User), ...errorResponses }
+}
+
+export const updateUser = {
+  operationId: 'updateUser',
+  summary: 'Make a user an operator, or an ordinary user again',
+  description: 'In effect on every instance within seconds. The last operator stays one.',
+  tags: ['operators'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  params: Strict({ user: Uuid }),
+  querystring: NoQuery,
+  body: Strict({ isOperator: Type.Boolean() }),
+  response: { 200: User, ...errorResponses }
 }

@@ -145,3 +145,41 @@ export const revokeSessions = {
     ...errorResponses
   }
 }
+
+export const deleteMe = {
+  operationId: 'deleteMe',
+  summary: 'Delete your account',
+  description:
+    'Your tokens end at once, and after 14 days everything that tells of you is erased. Until then the code in the reply brings the account back. While you are the only owner of a team that has other members, apps or a subscription, nothing is done (409): the detail names these teams. Teams that only you are in go with the account.',
+  tags: ['me'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  querystring: NoQuery,
+  response: {
+    202: Sent({
+      eraseAfter: Timestamp,
+      code: Type.Optional(
+        Type.String({ description: 'What POST /api/v1/me/restore takes. Shown this once, and kept nowhere.' })
+      )
+    }),
+    ...errorResponses
+  }
+}
+
+export const restoreMe = {
+  operationId: 'restoreMe',
+  summary: 'Have a deleted account back',
+  description: 'For as long as it has not been erased. Its tokens stay revoked: sign in again.',
+  tags: ['me'],
+  querystring: NoQuery,
+  body: Strict({ code: Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' }) }),
+  response: { 200: Sent({ id: Uuid, username: Type.String() }), ...errorResponses }
+}
+
+export const exportMe = {
+  operationId: 'exportMe',
+  summary: 'Get everything that is held about you',
+  description: 'One JSON object: account, teams, tokens, invitations, deployments, and the audit log of what you did.',
+  tags: ['me'],
+  querystring: NoQuery,
+  response: { 200: Type.Unsafe<unknown>({ type: 'object', additionalProperties: true }), ...errorResponses }
+}

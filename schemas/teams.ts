@@ -1,17 +1,50 @@
-import { Type } from '@sinclair/typebox'
-import { IdOrSlug, NoQuery, OneOf, Page, PageQuery, Sent, Strict, Timestamp, Uuid } from './common.ts'
+import { type Static, Type } from '@sinclair/typebox'
+import { Slug } from './apps.ts'
+import {
+  adapted,
+  Headers,
+  IdempotencyKey,
+  IdOrSlug,
+  IfMatch,
+  IfNoneMatch,
+  Name,
+  NoContent,
+  NoQuery,
+  NotModified,
+  OneOf,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
 import { errorResponses } from './error.ts'
 
-export const Role = OneOf(['member', 'admin', 'owner'], { description: "The caller's role in this team." })
+const ROLES = ['member', 'admin', 'owner'] as const
 
 export const Team = Sent({
   id: Uuid,
   name: Type.String(),
   slug: Type.String(),
   plan: Type.String({ examples: ['free'] }),
-  role: Role,
+  role: OneOf(ROLES, { description: "The caller's role in this team." }),
+  version: Type.Integer({ description: 'Counts the changes of the team.' }),
   createdAt: Timestamp
 })
+
+const TeamSlug = adapted(Slug, {
+  description: "Names the team in URLs; unique over all teams. Made from the team's name when absent."
+})
+
+export const NewTeam = Strict({ name: Name, slug: Type.Optional(TeamSlug) })
+export type NewTeam = Static<typeof NewTeam>
+
+export const TeamPatch = Strict({ name: Type.Optional(Name), slug: Type.Optional(TeamSlug) }, { minProperties: 1 })
+
+export const teamParams = Strict({ team: IdOrSlug })
+export const changeHeaders = Headers({ 'idempotency-key': IdempotencyKey })
+const ifMatch = Headers({ 'if-match': IfMatch, 'idempotency-key': IdempotencyKey })
 
 export const listTeams = {
   operationId: 'listTeams',
@@ -21,11 +54,58 @@ export const listTeams = {
   response: { 200: Page(Team), ...errorResponses }
 }
 
+export const createTeam = {
+  operationId: 'createTeam',
+  summary: 'Create a team',
+  description: 'You are its owner.',
+  tags: ['teams'],
+  headers: changeHeaders,
+  querystring: NoQuery,
+  body: NewTeam,
+  response: { 201: Team, ...errorResponses }
+}
+
 export const getTeam = {
   operationId: 'getTeam',
   summary: 'Get one of your teams',
   tags: ['teams'],
-  params: Strict({ team: IdOrSlug }),
+  headers: Headers({ 'if-none-match': IfNoneMatch }),
+  params: teamParams,
   querystring: NoQuery,
+  response: { 200: Team, 304: NotModified, ...errorResponses }
+}
+
+export const updateTeam = {
+  operationId: 'updateTeam',
+  summary: 'Rename a team',
+  tags: ['teams'],
+  headers: ifMatch,
+  params: teamParams,
+  querystring: NoQuery,
+  body: TeamPatch,
+  response: { 200: Team, ...errorResponses }
+}
+
+export const deleteTeam = {
+  operationId: 'deleteTeam',
+  summary: 'Delete a team',
+  description:
+    'With its memberships and invitations. A team that still has apps or a subscription is not deleted (409): delete its apps and cancel the subscription first. Usage that was recorded is kept, as bills are.',
+  tags: ['teams'],
+  headers: ifMatch,
+  params: teamParams,
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}
+
+export const transferTeam = {
+  operationId: 'transferTeam',
+  summary: 'Give a team to another member',
+  description: 'The other member becomes an owner and you an admin, both at once.',
+  tags: ['teams'],
+  headers: changeHeaders,
+  params: teamParams,
+  querystring: NoQuery,
+  body: Strict({ user: adapted(Uuid, { description: 'The member who is to own the team.' }) }),
   response: { 200: Team, ...errorResponses }
 }

@@ -76,12 +76,8 @@ async function completeConfig(config: Config): Promise<Config> {
   }
   if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
 
-  const { startEmbeddedPostgres } = await import('./embedded-postgres/index.ts')
-  postgres = startEmbeddedPostgres({
-    dataDir: join(config.dataDir, 'postgres'),
-    log: logger,
-    signal: stopping.signal
-  })
+  const options = { dataDir: join(config.dataDir, 'postgres'), log: logger, signal: stopping.signal }
+  postgres = import('./embedded-postgres/index.ts').then(embedded => embedded.startEmbeddedPostgres(options))
   const { url } = await postgres
   return { ...config, keys, database: { ...config.database, url, directUrl: url } }
 }

@@ -3,6 +3,7 @@ import accessTokens from '../plugins/access-tokens/index.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
+import chores from '../plugins/chores.ts'
 import clientIp from '../plugins/client-ip.ts'
 import connections from '../plugins/connections/index.ts'
 import cors from '../plugins/cors.ts'
@@ -29,6 +30,7 @@ import securityHeaders from '../plugins/security-headers.ts'
 import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
 import routes from '../routes/index.ts'
+import { choresOf } from './chores.ts'
 import type { Config } from './config.ts'
 import { auditSink } from './domain/audit.ts'
 import { createErrorJournal } from './domain/error-events.ts'
@@ -180,6 +182,11 @@ export const slots: readonly Slot[] = [
   })),
   slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
   slot('idempotency', idempotency, () => ({})),
+  slot('chores', chores, ({ keys }, app) => ({
+    ...registryOf(app),
+    isReady: () => app.startup?.done !== false,
+    ...(has(app, 'db') && { chores: choresOf(app, keys.signing!) })
+  })),
   slot('routes', routes, ({ baseUrl, keys, localAccounts }) => ({
     secretBox: new SecretBox(keys.encryption!),
     passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null

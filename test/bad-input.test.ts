@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
+import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiTokens, apps, envVars, idempotencyKeys, teamMembers, teams, users } from '../drizzle/schema.ts'
 import { ERROR_CODES } from '../plugins/lib/errors.ts'
 import requestId from '../plugins/request-id.ts'
+import { addTeam, addUser } from './domain/support.ts'
 import { requestTo } from './routes/neighbours.ts'
 import { errorOf, platform } from './routes/support.ts'
 
@@ -263,16 +265,31 @@ test('a change that is refused leaves its Idempotency-Key free', async () => {
 async function known(): Promise<Record<string, readonly string[]>> {
   const { id, slug } = (await owner.call('POST', '/api/v1/apps', { name: 'to be drawn' })).json()
   await owner.call('PUT', `/api/v1/apps/${id}/env/KNOWN`, { value: 'x' })
+  const joined = await addUser(server.app.db)
+  const own = await addTeam(server.app.db, { [owner.id]: 'owner', [joined]: 'member' })
+  await server.app.db.update(teams).set({ plan: 'pro' }).where(eq(teams.id, own.id))
+  const { id: invitation } = (
+    await owner.call('POST', `/api/v1/teams/${own.id}/invitations`, { email: 'drawn@example.com' })
+  ).json()
   return {
     app: [id, slug, id, slug, foreign.id, randomUUID()],
-    team: [team.id, team.slug, foreign.teamId],
-    id: [randomUUID()],
+    team: [own.id, own.slug, own.id, team.id, foreign.teamId],
+    user: [joined, owner.id],
+    id: [invitation, randomUUID()],
     key: ['KNOWN', 'API_KEY', 'PORT']
   }
 }
 
-/** No token that exists is drawn, for the test goes on needing it; and nobody here has a session. */
-const UNREACHABLE = ['DELETE /api/v1/me/tokens/:id', 'DELETE /api/v1/me/sessions/:id', 'POST /api/v1/me/password']
+/** No token that exists is drawn, and no account deleted, for the test goes on needing them; nobody here has a session; and no secret or UUID in a body is guessed. */
+const UNREACHABLE = [
+  'DELETE /api/v1/me',
+  'POST /api/v1/me/password',
+  'POST /api/v1/me/restore',
+  'DELETE /api/v1/me/sessions/:id',
+  'DELETE /api/v1/me/tokens/:id',
+  'POST /api/v1/teams/:team/transfer',
+  'POST /api/v1/invitations/accept'
+]
 
 const callers = fc.constantFrom(owner.token, owner.token, server.token)
 

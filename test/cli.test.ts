@@ -24,7 +24,9 @@ interface Result {
 async function rhone(command: string | readonly string[], variables: Variables = {}): Promise<Result> {
   const written = { stdout: '', stderr: '' }
   const code = await main(typeof command === 'string' ? command.split(' ') : command, {
-    stdout: text => (written.stdout += text),
+    stdout(text) {
+      written.stdout += text
+    },
     stderr: text => (written.stderr += text),
     environment: () => variables
   })
@@ -360,5 +362,44 @@ describe('openapi', () => {
     const document = JSON.parse(stdout)
     assert.match(document.openapi, /^3\.1/)
     for (const path of ['/health', '/api/v1/apps', '/admin/maintenance']) assert.ok(path in document.paths, path)
+  })
+})
+
+describe('rhone audit', () => {
+  it('exports over HTTP as NDJSON and CSV, and knows when the server has refused', async t => {
+    const { env } = await runningServer(t)
+    const lines = (await succeed('audit export', env)).stdout.trimEnd().split('\n')
+    const events = lines.map(line => JSON.parse(line))
+    assert.equal(events[0].action, 'create')
+    assert.ok(!events.some(({ action }) => action === 'export'), 'it ends where it began, without its own row')
+    const csv = (await succeed('audit export --format csv --from 2020-01-01 --to 2020-02-01', env)).stdout
+    assert.match(csv, /^id,createdAt,type,.*requestId\r\n$/)
+    assert.equal((await rhone('audit export --format xml', env)).code, 2)
+    assert.equal((await rhone('audit export --from today', env)).code, 2)
+    const refused = await rhone('audit export', { ...env, RHONE_TOKEN: 'rhone_nothing' })
+    assert.deepEqual([refused.code, refused.stdout], [1, ''])
+  })
+
+  it('verifies in the database, and fails on a row that was changed, which it names', async t => {
+    const url = await freshDatabase(t)
+    const SIGNING_KEYS = generateKey()
+    const { app } = await testApp(t, { DATABASE_URL: url, SIGNING_KEYS })
+    const sql = postgres(url, { max: 1, onnotice: () => {} })
+    t.after(() => sql.end())
+    for (let sealed = 0; sealed === 0; ) {
+      await new Promise(resolve => setTimeout(resolve, 50))
+      sealed = Number((await sql`select count(*) from audit_seals`)[0]!.count)
+    }
+    await app.close()
+
+    const env = { DATABASE_URL: url, SIGNING_KEYS }
+    const report = JSON.parse((await succeed('audit verify --json', env)).stdout)
+    assert.deepEqual([report.intact, report.problems], [1, []])
+    const [changed] = await sql
+      .begin(tx => [tx`set local rhone.audit_purge = 'on'`, tx`update audit_logs set actor = 'nobody' returning id`])
+      .then(([, rows]) => rows!)
+    const found = await rhone('audit verify', env)
+    assert.equal(found.code, 1)
+    assert.match(found.stdout, new RegExp(`row ${changed!.id} of link 1 was changed`))
   })
 })

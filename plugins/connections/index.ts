@@ -136,7 +136,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
       const fault = connection.fault(now, patience)
       if (fault === undefined) continue
       refusals.count(fault)
-      connection.close()
+      connection.reset()
     }
     refusals.report(app.log, now)
   }

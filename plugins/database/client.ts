@@ -1,9 +1,9 @@
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type { Sql } from 'postgres'
 import type * as schema from '../../drizzle/schema.ts'
-import { AppError } from '../lib/errors.ts'
 import type { Conversions, Runner, TransactionRunner } from './connection.ts'
 import type { Pool } from './pool.ts'
+import { quicken } from './quick-queries.ts'
 import { isRead, kindOf, type QueryKind } from './statement-kind.ts'
 
 export type Db = PostgresJsDatabase<typeof schema>
@@ -35,7 +35,17 @@ export function createDb(
       )
   }
   const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: tables as typeof schema | undefined })
-  surfaceAppErrors(db._.session)
+  quicken(db._.session)
+  const { transaction } = db
+  db.transaction = (body, settings) =>
+    transaction.call(
+      db,
+      tx => {
+        quicken(tx._.session)
+        return body(tx)
+      },
+      settings
+    ) as ReturnType<typeof body>
   return db
 
   function within(transaction: TransactionRunner): unknown {
@@ -81,19 +91,5 @@ class PendingQuery implements PromiseLike<unknown> {
   // biome-ignore lint/suspicious/noThenProperty: what drizzle awaits
   then<A, B>(onRows: (rows: unknown) => A | PromiseLike<A>, onError: (error: unknown) => B | PromiseLike<B>) {
     return this.#start(this.#asArrays).then(onRows, onError)
-  }
-}
-
-/** Drizzle puts an error of its own around every error of a query; what is meant for clients comes out again. */
-function surfaceAppErrors(session: Db['_']['session']): void {
-  const prepareQuery = session.prepareQuery.bind(session)
-  session.prepareQuery = (...query) => {
-    const prepared = prepareQuery(...query)
-    const execute = prepared.execute.bind(prepared)
-    prepared.execute = values =>
-      execute(values).catch((error: unknown) => {
-        throw error instanceof Error && error.cause instanceof AppError ? error.cause : error
-      })
-    return prepared as never
   }
 }

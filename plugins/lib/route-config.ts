@@ -15,6 +15,8 @@ declare module 'fastify' {
      * never refused, and answered before the start is complete.
      */
     priority?: 'probe' | 'operator' | 'webhook' | 'normal' | 'bulk'
+    /** What this route does is grave: whoever calls it must have signed in a short while ago. */
+    stepUp?: true
   }
   interface FastifyRequest {
     [kConfig]: RouteConfig | null

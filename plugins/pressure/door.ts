@@ -142,7 +142,8 @@ export class Door {
   }
 
   #onEnd(request: FastifyRequest, reply: FastifyReply, status: number): void {
-    const ticket = request[kTicket]
+    // Undefined in a scope that was made before this plugin was registered, for a request that was not let in.
+    const ticket = request[kTicket] ?? null
     request[kTicket] = null
     if (ticket === null) return
     if (ticket === this.#stream) this.streams--

@@ -10,8 +10,11 @@ export interface Changed {
   body?: object
   /** Goes into the body of this one reply and is stored nowhere: a repeated reply is without it. */
   shownOnce?: object
-  /** What the audit log says beyond the route's `config.audit` and what the request was found to be about. */
-  audit: Omit<AuditEvent, 'type' | 'action' | 'resource'>
+  /**
+   * What the audit log says beyond the route's `config.audit` and what the request was found to be about; null when there
+   * was nothing to change.
+   */
+  audit: (Omit<AuditEvent, 'type' | 'action' | 'resource'> & { action?: string }) | null
   /** Is called when the change is committed, before the client hears of it. */
   committed?: () => void
 }
@@ -32,7 +35,7 @@ export function changes(app: FastifyInstance) {
       once(tx, request, async () => {
         const { audit, committed, shownOnce, ...answer } = await run(tx)
         announce = committed
-        await record(tx, request, { ...request.routeOptions.config.audit!, ...audit })
+        if (audit !== null) await record(tx, request, { ...request.routeOptions.config.audit!, ...audit })
         return shownOnce ? { ...answer, body: { ...answer.body, ...shownOnce }, storedBody: answer.body } : answer
       })
     )

@@ -11,6 +11,15 @@ export const writes = {
   slo: 'write'
 } as const satisfies FastifyContextConfig
 
+/** What operators' routes have in common: they work on while the platform is closed. */
+export const operators = {
+  access: 'operator',
+  scope: 'admin',
+  rateClass: 'general',
+  priority: 'operator',
+  maintenance: false
+} as const satisfies FastifyContextConfig
+
 type Access = NonNullable<FastifyContextConfig['access']>
 
 /** A scope of routes that all let in the same kind of caller; a route that lets in another one fails the boot. */

@@ -7,6 +7,8 @@ export interface Client {
   readonly url: string
   /** Sends a request with the token. @throws CommandError with what the server said, unless the status is 2xx */
   request<Body>(method: string, path: string, body?: object): Promise<Body>
+  /** The text of a reply as it comes, however long that takes. @throws CommandError as above, or when it is cut off */
+  stream(path: string): AsyncGenerator<string>
 }
 
 interface ErrorEnvelope {
@@ -36,7 +38,20 @@ export function createClient(config: Config): Client {
     return (text === '' ? undefined : JSON.parse(text)) as Body
   }
 
-  return { url, request }
+  async function* stream(path: string): AsyncGenerator<string> {
+    const patience = new AbortController()
+    const timer = setTimeout(() => patience.abort(new Error('no answer in time')), TIMEOUT)
+    const headers = { authorization: `Bearer ${await apiToken(config)}` }
+    const reply = await send(new URL(path, url), { headers }, patience.signal).finally(() => clearTimeout(timer))
+    if (!reply.ok) throw new CommandError(refusal(reply, await reply.text(), url))
+    try {
+      if (reply.body !== null) yield* reply.body.pipeThrough(new TextDecoderStream())
+    } catch (error) {
+      throw new CommandError(`the reply of ${url} was cut off: ${reason(error)}`)
+    }
+  }
+
+  return { url, request, stream }
 }
 
 /** Every page of a list. */
@@ -80,9 +95,9 @@ export async function apiToken({ client, dataDir }: Config): Promise<string> {
 }
 
 /** Redirects are not followed: a token goes to the server that was named, or nowhere. */
-export async function send(url: URL, init: RequestInit = {}): Promise<Response> {
+export async function send(url: URL, init: RequestInit = {}, signal = AbortSignal.timeout(TIMEOUT)): Promise<Response> {
   try {
-    return await fetch(url, { ...init, redirect: 'manual', signal: AbortSignal.timeout(TIMEOUT) })
+    return await fetch(url, { ...init, redirect: 'manual', signal })
   } catch (error) {
     throw new Unreachable(`the server at ${url.origin} cannot be reached: ${reason(error)}`)
   }

@@ -1,3 +1,4 @@
+import { auditExport, auditVerify } from './audit.ts'
 import type { Command } from './command.ts'
 import { configCheck, configPrint } from './config.ts'
 import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.ts'
@@ -24,6 +25,8 @@ export const commands: readonly Command[] = [
   maintenanceOn,
   maintenanceOff,
   maintenanceStatus,
+  auditVerify,
+  auditExport,
   secretsGenerate,
   configCheck,
   configPrint,

@@ -5,8 +5,8 @@ import { helpOf, overview } from './help.ts'
 import { commands } from './index.ts'
 
 export interface Io {
-  /** Data, and nothing else. */
-  readonly stdout: (text: string) => void
+  /** Data, and nothing else. Resolves when there is room for more. */
+  readonly stdout: (text: string) => void | Promise<void>
   /** Everything that people read: notes, problems. */
   readonly stderr: (text: string) => void
   readonly environment: () => Variables
@@ -70,6 +70,7 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
     args: positionals,
     options: values as Input['options'],
     config: () => loadConfig(io.environment()),
+    write: async text => io.stdout(text),
     note: text => io.stderr(`${text}\n`)
   }
   const output = await command.run(input)

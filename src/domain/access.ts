@@ -12,6 +12,7 @@ export type { Role }
  */
 export const PERMISSIONS = {
   viewTeam: 'member',
+  leaveTeam: 'member',
   viewApps: 'member',
   createApps: 'member',
   deploy: 'member',
@@ -21,13 +22,15 @@ export const PERMISSIONS = {
   changeRegions: 'admin',
   inviteMembers: 'admin',
   removeMembers: 'admin',
+  viewAudit: 'admin',
+  renameTeam: 'owner',
   changeRoles: 'owner',
   manageBilling: 'owner',
   deleteTeam: 'owner',
   transferTeam: 'owner'
 } as const satisfies Record<string, Role>
 
-function allows(role: Role, needed: Role): boolean {
+export function allows(role: Role, needed: Role): boolean {
   return ROLES.indexOf(role) >= ROLES.indexOf(needed)
 }
 
@@ -38,6 +41,7 @@ export const teamFields = {
   name: teams.name,
   slug: teams.slug,
   plan: teams.plan,
+  version: teams.version,
   createdAt: teams.createdAt,
   role: teamMembers.role
 }
@@ -61,38 +65,82 @@ const membership = (teamId: typeof teams.id | typeof apps.teamId) =>
 
 const subject = sql.placeholder('subject')
 
-const selectTeam = (db: Db, name: string, condition: SQL) =>
-  db.select(teamFields).from(teams).innerJoin(teamMembers, membership(teams.id)).where(condition).prepare(name)
-const teamById = statement(db => selectTeam(db, 'team_by_id', eq(teams.id, subject)))
-const teamBySlug = statement(db => selectTeam(db, 'team_by_slug', eq(teams.slug, subject)))
-
-const selectApp = (db: Db, name: string, condition: SQL) =>
+const selectTeam = (db: Db, condition: SQL) =>
+  db.select(teamFields).from(teams).innerJoin(teamMembers, membership(teams.id)).where(condition)
+const selectApp = (db: Db, condition: SQL) =>
   db
     .select({ ...appFields, role: teamMembers.role })
     .from(apps)
     .innerJoin(teamMembers, membership(apps.teamId))
     .where(condition)
-    .prepare(name)
-const appById = statement(db => selectApp(db, 'app_by_id', eq(apps.id, subject)))
-const appBySlug = statement(db => selectApp(db, 'app_by_slug', eq(apps.slug, subject)))
+const heldMembership = { of: teamMembers }
+
+const teamLookUps = {
+  read: {
+    byId: statement(db => selectTeam(db, eq(teams.id, subject)).prepare('team_by_id')),
+    bySlug: statement(db => selectTeam(db, eq(teams.slug, subject)).prepare('team_by_slug'))
+  },
+  change: {
+    byId: statement(db =>
+      selectTeam(db, eq(teams.id, subject)).for('share', heldMembership).prepare('team_by_id_held')
+    ),
+    bySlug: statement(db =>
+      selectTeam(db, eq(teams.slug, subject)).for('share', heldMembership).prepare('team_by_slug_held')
+    )
+  }
+}
+const appLookUps = {
+  read: {
+    byId: statement(db => selectApp(db, eq(apps.id, subject)).prepare('app_by_id')),
+    bySlug: statement(db => selectApp(db, eq(apps.slug, subject)).prepare('app_by_slug'))
+  },
+  change: {
+    byId: statement(db => selectApp(db, eq(apps.id, subject)).for('share', heldMembership).prepare('app_by_id_held')),
+    bySlug: statement(db =>
+      selectApp(db, eq(apps.slug, subject)).for('share', heldMembership).prepare('app_by_slug_held')
+    )
+  }
+}
+
+/**
+ * What a look-up is for. For a change, the caller's role is held until the transaction ends: whoever takes it away at the
+ * same time waits, or is waited for, so that nothing is done in a role that is gone.
+ */
+export type Purpose = keyof typeof teamLookUps
 
 /** Picks the look-up that fits what stands in a URL; what can be neither UUID nor slug is not looked up at all. */
-function choose<LookUp>(idOrSlug: string, byId: LookUp, bySlug: LookUp): LookUp | undefined {
+function choose<LookUp>(idOrSlug: string, { byId, bySlug }: { byId: LookUp; bySlug: LookUp }): LookUp | undefined {
   if (isUuid(idOrSlug)) return byId
   if (SLUG_LIKE.test(idOrSlug)) return bySlug
 }
 
 /** A team, by UUID or slug, for one of its members; to others there is no such team. */
-export async function findTeam(db: Db, userId: string, idOrSlug: string) {
-  const lookUp = choose(idOrSlug, teamById, teamBySlug)
+export async function findTeam(db: Db, userId: string, idOrSlug: string, purpose: Purpose = 'read') {
+  const lookUp = choose(idOrSlug, teamLookUps[purpose])
   const [team] = lookUp ? await lookUp(db).execute({ user: userId, subject: idOrSlug }) : []
   if (team === undefined) throw errors.notFound('team')
   return team
 }
 
+/**
+ * The same for a change of the team or of who is in it. Such changes of one team follow each other: each finds what the
+ * one before has left. The team is locked before any membership, here and everywhere, so that no two wait for each other.
+ */
+export async function lockTeam(tx: Db, userId: string, idOrSlug: string) {
+  const isNamed = choose(idOrSlug, { byId: eq(teams.id, idOrSlug), bySlug: eq(teams.slug, idOrSlug) })
+  if (isNamed === undefined) throw errors.notFound('team')
+  await tx
+    .select({ id: teams.id })
+    .from(teams)
+    .innerJoin(teamMembers, and(eq(teamMembers.teamId, teams.id), eq(teamMembers.userId, userId)))
+    .where(isNamed)
+    .for('no key update', { of: teams })
+  return findTeam(tx, userId, idOrSlug, 'change')
+}
+
 /** An app, by UUID or slug, for a member of its team, with the member's role; to others there is no such app. */
-export async function findApp(db: Db, userId: string, idOrSlug: string) {
-  const lookUp = choose(idOrSlug, appById, appBySlug)
+export async function findApp(db: Db, userId: string, idOrSlug: string, purpose: Purpose = 'read') {
+  const lookUp = choose(idOrSlug, appLookUps[purpose])
   const [app] = lookUp ? await lookUp(db).execute({ user: userId, subject: idOrSlug }) : []
   if (app === undefined) throw errors.notFound('app')
   return app

@@ -5,7 +5,7 @@ import { type App, appFields } from './access.ts'
 import { type Db, statement, violatedConstraint } from './db.ts'
 import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from './page.ts'
 import { requireRegion } from './regions.ts'
-import { isReserved, slugify, withSuffix } from './slug.ts'
+import { isReserved, slugCandidates } from './slug.ts'
 
 /** What can be changed of an app. */
 export interface AppChanges {
@@ -21,7 +21,6 @@ export interface NewApp extends AppChanges {
   slug?: string
 }
 
-const SLUG_ATTEMPTS = 6
 const DEFAULT_REGION = 'iad'
 
 const team = sql.placeholder('team')
@@ -58,17 +57,11 @@ export async function createApp(db: Db, teamId: string, { slug, ...settings }: N
   if (slug !== undefined && isReserved(slug)) throw errors.validation('slug', `"${slug}" is reserved`)
   await requireRegion(db, settings.region ?? DEFAULT_REGION)
 
-  for (const candidate of slug === undefined ? candidates(settings.name) : [slug]) {
+  for (const candidate of slug === undefined ? slugCandidates(settings.name) : [slug]) {
     const app = await insertApp(db, { ...tidy(settings), name: settings.name.trim(), teamId, slug: candidate })
     if (app !== undefined) return app
   }
   throw errors.conflict(slug === undefined ? 'No free slug was found for this name' : `The slug "${slug}" is taken`)
-}
-
-function* candidates(name: string): Generator<string> {
-  const slug = slugify(name)
-  if (!isReserved(slug)) yield slug
-  for (let attempt = 1; attempt < SLUG_ATTEMPTS; attempt++) yield withSuffix(slug)
 }
 
 /** Nothing is returned when the slug is taken, also by a transaction that has yet to commit: the insert waits for it. */

@@ -1,5 +1,5 @@
-import { and, desc, eq, gte, lt, type SQL } from 'drizzle-orm'
-import { type AuditOutcome, type AuditType, auditLogs } from '../../drizzle/schema.ts'
+import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm'
+import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../drizzle/schema.ts'
 import type { Db } from './db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from './page.ts'
 
@@ -10,7 +10,7 @@ export async function insertAudit(db: Db, row: AuditRow): Promise<void> {
   await db.insert(auditLogs).values(row)
 }
 
-/** Writes rows that carry their ids; a batch that is tried again leaves no row twice. */
+/** Writes rows that carry their ids and instants; a batch that is tried again leaves no row twice. */
 export async function insertAuditBatch(db: Db, rows: readonly AuditRow[]): Promise<void> {
   await db
     .insert(auditLogs)
@@ -31,6 +31,13 @@ export interface AuditFilters {
   actor?: string
   teamId?: string
   appId?: string
+  resource?: string
+  /** What it was done to, by id. */
+  resourceId?: string
+  /** The address that it was done from. */
+  ip?: string
+  /** Words, or the beginnings of words, that all stand in what the row calls by name. */
+  text?: string
   /** From this instant on. */
   since?: Date
   /** Before this instant. */
@@ -67,7 +74,32 @@ export async function listAudit(db: Db, filters: AuditFilters, { limit = DEFAULT
   return toPage(rows, limit)
 }
 
-function conditions({ type, action, outcome, userId, actor, teamId, appId, since, until }: AuditFilters) {
+/**
+ * The same, oldest first and without an end, in batches: as much as there is of it when it is read.
+ */
+export async function* readAudit(db: Db, filters: AuditFilters, batchSize = 500): AsyncGenerator<AuditEntry[]> {
+  let last: { at: string; id: string } | undefined
+  for (;;) {
+    const rows = await db
+      .select({ ...fields, at: microseconds(auditLogs.createdAt) })
+      .from(auditLogs)
+      .where(and(...conditions(filters), last && isNewer(last)))
+      .orderBy(asc(auditLogs.createdAt), asc(auditLogs.id))
+      .limit(batchSize)
+    if (rows.length > 0) yield rows.map(({ at: _, ...row }) => row)
+    if (rows.length < batchSize) return
+    last = rows.at(-1)
+  }
+}
+
+export type AuditEntry = Awaited<ReturnType<typeof listAudit>>['items'][number]
+
+function isNewer({ at, id }: { at: string; id: string }): SQL {
+  return sql`(${auditLogs.createdAt}, ${auditLogs.id}) > (timestamptz 'epoch' + ${at}::bigint * interval '1 microsecond', ${id}::uuid)`
+}
+
+function conditions(filters: AuditFilters) {
+  const { type, action, outcome, userId, actor, teamId, appId, resource, resourceId, ip, text, since, until } = filters
   return [
     type && eq(auditLogs.eventType, type),
     action && eq(auditLogs.action, action),
@@ -76,7 +108,18 @@ function conditions({ type, action, outcome, userId, actor, teamId, appId, since
     actor && eq(auditLogs.actor, actor),
     teamId && eq(auditLogs.teamId, teamId),
     appId && eq(auditLogs.appId, appId),
+    resource && eq(auditLogs.resource, resource),
+    resourceId && eq(auditLogs.resourceId, resourceId),
+    ip && eq(auditLogs.ip, ip),
+    text && hasWords(text),
     since && gte(auditLogs.createdAt, since),
     until && lt(auditLogs.createdAt, until)
   ].filter((condition): condition is SQL => condition instanceof Object)
+}
+
+/** Cut into words as `audit_words` does it. Nothing is left of a text without a letter or a digit, so it finds nothing. */
+function hasWords(text: string): SQL {
+  const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
+  if (words.length === 0) return sql`false`
+  return sql`${auditWords(auditLogs)} @@ ${words.map(word => `'${word}':*`).join(' & ')}::tsquery`
 }

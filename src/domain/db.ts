@@ -4,19 +4,24 @@ import { causesOf } from '../../plugins/lib/errors.ts'
 export type { Db }
 
 /**
- * A statement of a hot path, built once per database. Building a query costs about as much as running it, so what every
- * request needs is kept for as long as its database handle lives.
+ * A statement of a hot path, built once: building a query costs about as much as running it. For every database, and for
+ * every transaction, it is the same but for the client that it is sent by.
  */
-export function statement<Statement>(build: (db: Db) => Statement): (db: Db) => Statement {
-  const built = new WeakMap<Db, Statement>()
+export function statement<Statement extends object>(build: (db: Db) => Statement): (db: Db) => Statement {
+  let built: Statement | undefined
+  const bound = new WeakMap<Db, Statement>()
   return db => {
-    const known = built.get(db)
+    const known = bound.get(db)
     if (known !== undefined) return known
-    const fresh = build(db)
-    built.set(db, fresh)
+    built ??= build(db)
+    const fresh: Statement = Object.create(built, { client: { value: clientOf(db) } })
+    bound.set(db, fresh)
     return fresh
   }
 }
+
+/** What drizzle sends the queries of a handle by. */
+const clientOf = ({ _: { session } }: Db) => (session as unknown as { client: unknown }).client
 
 /** The name of the constraint that a failed statement ran against, if that is why it failed. */
 export function violatedConstraint(error: unknown): string | undefined {

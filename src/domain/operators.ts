@@ -21,29 +21,45 @@ export async function lockOperators(tx: Db): Promise<void> {
 
 /** Makes a user an operator. Already being one is fine, and no event. */
 export function grantOperator(db: Db, who: string, by: Actor) {
-  return db.transaction(async tx => {
-    await lockOperators(tx)
-    const user = await findUser(tx, who)
-    if (!user.isAdmin) await change(tx, user, true, by)
-    return user
-  })
+  return db.transaction(tx => setAndRecord(tx, who, true, by))
 }
 
 /** Makes an operator an ordinary user; never the last one, since nobody could undo that. */
 export function revokeOperator(db: Db, who: string, by: Actor) {
-  return db.transaction(async tx => {
-    await lockOperators(tx)
-    const user = await findUser(tx, who)
-    if (!user.isAdmin) return user
-    const [other] = await tx
-      .select({ id: users.id })
-      .from(users)
-      .where(and(eq(users.isAdmin, true), ne(users.id, user.id)))
-      .limit(1)
-    if (other === undefined) throw errors.conflict('The last operator cannot be revoked')
-    await change(tx, user, false, by)
-    return user
-  })
+  return db.transaction(tx => setAndRecord(tx, who, false, by))
+}
+
+async function setAndRecord(tx: Db, who: string, isAdmin: boolean, by: Actor) {
+  const { user, changed } = await setOperator(tx, who, isAdmin)
+  if (changed) await insertAudit(tx, operatorEvent(isAdmin ? 'grant' : 'revoke', user, by))
+  return user
+}
+
+/**
+ * The same without its event, for a caller who writes that.
+ *
+ * @returns the user as they were, and whether anything has changed
+ */
+export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
+  await lockOperators(tx)
+  const user = await findUser(tx, who)
+  const changed = user.isAdmin !== isAdmin
+  if (changed) {
+    if (!isAdmin) await requireAnotherOperator(tx, user.id)
+    await tx.update(users).set({ isAdmin }).where(eq(users.id, user.id))
+    await announce(tx, user.id)
+  }
+  return { user, changed }
+}
+
+/** Whoever has deleted their account is an operator no more. */
+export async function requireAnotherOperator(tx: Db, userId: string): Promise<void> {
+  const [other] = await tx
+    .select({ id: users.id })
+    .from(users)
+    .where(and(eq(users.isAdmin, true), ne(users.id, userId)))
+    .limit(1)
+  if (other === undefined) throw errors.conflict('The last operator cannot be revoked')
 }
 
 /** @param who a user's id or name; a name may belong to several, since it is GitHub's and can be given away there */
@@ -56,12 +72,6 @@ async function findUser(tx: Db, who: string) {
   if (matches.length > 1) throw errors.conflict(`Several users are called ${who}; use the id`)
   if (matches[0] === undefined) throw errors.notFound('user')
   return matches[0]
-}
-
-async function change(tx: Db, user: { id: string; username: string }, isAdmin: boolean, by: Actor): Promise<void> {
-  await tx.update(users).set({ isAdmin }).where(eq(users.id, user.id))
-  await insertAudit(tx, operatorEvent(isAdmin ? 'grant' : 'revoke', user, by))
-  await announce(tx, user.id)
 }
 
 function operatorEvent(action: string, user: { id: string; username: string }, by: Actor): AuditRow {

@@ -1,4 +1,4 @@
-import { and, desc, eq, gt, lt, ne, or, sql } from 'drizzle-orm'
+import { and, desc, eq, gt, isNull, lt, ne, or, sql } from 'drizzle-orm'
 import { type SignInMethod, sessions, users } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { type Db, statement } from './db.ts'
@@ -20,6 +20,7 @@ const LONGEST_USER_AGENT = 512
 const SEEN_EVERY = 60_000
 
 const isLive = and(
+  isNull(users.eraseAfter),
   gt(sessions.idleUntil, sql`now()`),
   gt(sessions.expiresAt, sql`now()`),
   // Whoever has become an operator has to sign in again: what was begun with less does not grow.

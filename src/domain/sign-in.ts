@@ -27,13 +27,14 @@ export const signedInFields = { id: users.id, username: users.username, isOperat
  * alone: names change owners there, and an e-mail address gives nobody the account of somebody else here.
  */
 export async function signInWithGithub(tx: Db, identity: GithubIdentity): Promise<SignedIn> {
-  const { id: githubId, username, email, avatarUrl } = identity
+  const { id: githubId, ...profile } = { ...identity, emailVerifiedAt: new Date() }
   const [row] = await tx
     .insert(users)
-    .values({ githubId, username, email, avatarUrl })
-    .onConflictDoUpdate({ target: users.githubId, set: { username, email, avatarUrl } })
-    .returning({ ...signedInFields, isNew: sql<boolean>`xmax = 0` })
-  const { isNew, ...user } = row!
+    .values({ githubId, ...profile })
+    .onConflictDoUpdate({ target: users.githubId, set: profile })
+    .returning({ ...signedInFields, eraseAfter: users.eraseAfter, isNew: sql<boolean>`xmax = 0` })
+  const { isNew, eraseAfter, ...user } = row!
+  if (eraseAfter !== null) throw errors.conflict('This account is being deleted; its code brings it back until then')
   return { user, newTeam: isNew ? await createPersonalTeam(tx, user) : null }
 }
 

@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto'
 const MIN = 3
 const MAX = 63
 const SUFFIX_LENGTH = 4
+const ATTEMPTS = 6
 const SUFFIX_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
 
 /** Host names that the platform needs for itself, or that would pass for it. */
@@ -30,8 +31,10 @@ export function isReserved(slug: string): boolean {
 /**
  * Makes a slug out of a name: one host name label that starts with a letter, with single hyphens and none at the ends.
  * It is always a valid one, though it may be taken or reserved.
+ *
+ * @param kind what is named: stands in where the name leaves too little
  */
-export function slugify(name: string): string {
+export function slugify(name: string, kind = 'app'): string {
   const slug = name
     .toLowerCase()
     .replace(/[\s_]+/gu, '-')
@@ -41,7 +44,14 @@ export function slugify(name: string): string {
     .slice(0, MAX)
     .replace(/-$/, '')
   if (slug.length >= MIN) return slug
-  return slug === '' ? 'app' : `${slug}-app`
+  return slug === '' ? kind : `${slug}-${kind}`
+}
+
+/** What to try for a name, in turn: its slug, then the same with random ends. */
+export function* slugCandidates(name: string, kind?: string): Generator<string> {
+  const slug = slugify(name, kind)
+  if (!isReserved(slug)) yield slug
+  for (let attempt = 1; attempt < ATTEMPTS; attempt++) yield withSuffix(slug)
 }
 
 /** The same slug with four random characters behind it, for when it is taken. */

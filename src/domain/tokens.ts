@@ -103,7 +103,12 @@ const selectValid = (db: Db, name: string, condition: SQL) =>
     .from(apiTokens)
     .innerJoin(users, eq(users.id, apiTokens.userId))
     .where(
-      and(condition, isNull(apiTokens.revokedAt), or(isNull(apiTokens.expiresAt), gt(apiTokens.expiresAt, sql`now()`)))
+      and(
+        condition,
+        isNull(apiTokens.revokedAt),
+        isNull(users.eraseAfter),
+        or(isNull(apiTokens.expiresAt), gt(apiTokens.expiresAt, sql`now()`))
+      )
     )
     .prepare(name)
 const validToken = statement(db => selectValid(db, 'valid_token', eq(apiTokens.tokenHash, sql.placeholder('hash'))))

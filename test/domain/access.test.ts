@@ -54,14 +54,15 @@ test('a role allows what it and the roles below it allow', () => {
 test('the permission table says what each role may do', () => {
   const may = (role: string) =>
     Object.keys(PERMISSIONS).filter(key => PERMISSIONS[key as keyof typeof PERMISSIONS] === role)
-  assert.deepEqual(may('member'), ['viewTeam', 'viewApps', 'createApps', 'deploy'])
+  assert.deepEqual(may('member'), ['viewTeam', 'leaveTeam', 'viewApps', 'createApps', 'deploy'])
   assert.deepEqual(may('admin'), [
     'changeApps',
     'deleteApps',
     'manageEnvVars',
     'changeRegions',
     'inviteMembers',
-    'removeMembers'
+    'removeMembers',
+    'viewAudit'
   ])
-  assert.deepEqual(may('owner'), ['changeRoles', 'manageBilling', 'deleteTeam', 'transferTeam'])
+  assert.deepEqual(may('owner'), ['renameTeam', 'changeRoles', 'manageBilling', 'deleteTeam', 'transferTeam'])
 })

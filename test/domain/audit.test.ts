@@ -8,6 +8,7 @@ import { openDatabase } from './support.ts'
 
 const row = (over: Partial<AuditRow> = {}): AuditRow => ({
   id: randomUUID(),
+  createdAt: new Date(),
   eventType: 'app',
   action: 'create',
   resource: 'app',

@@ -1,14 +1,30 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { connect as connectTls } from 'node:tls'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import connections, { type ConnectionsOptions } from '../../plugins/connections/index.ts'
 import errors from '../../plugins/errors/index.ts'
 import { eventually } from '../support/process.ts'
 import { exchange, listen } from '../support/raw-http.ts'
+
+const needsOpenssl = { skip: spawnSync('openssl', ['version']).error ? 'openssl is not installed' : false }
+
+async function certificate(t: TestContext): Promise<{ key: Buffer; cert: Buffer }> {
+  const directory = await mkdtemp(join(tmpdir(), 'rhone-tls-'))
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  spawnSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-subj', '/CN=localhost'])
+  return { key: await readFile(key), cert: await readFile(cert) }
+}
 
 /** The next bytes that arrive. */
 async function received(socket: Socket): Promise<string> {
@@ -63,7 +79,8 @@ async function server(t: TestContext, options?: Partial<ConnectionsOptions>, bef
 async function isClosed(socket: Socket, within = 5_000): Promise<boolean> {
   if (socket.closed) return true
   socket.resume()
-  return Promise.race([once(socket, 'close').then(() => true), delay(within, false, { ref: false })])
+  const closed = new Promise<boolean>(done => socket.once('close', () => done(true)))
+  return Promise.race([closed, delay(within, false, { ref: false })])
 }
 
 async function served(socket: Socket): Promise<Socket> {
@@ -244,6 +261,35 @@ test('a connection that never said anything is closed without a word, one that s
   assert.equal(await isClosed(silent), true)
   assert.equal(heard, '')
   assert.equal(await count('silent'), 1)
+})
+
+test('over TLS all of this holds, and who has not shaken hands is the first to go', needsOpenssl, async t => {
+  const options = { max: 3, pipelining: 3, readTimeout: 2_000, minReadRate: 1_000 }
+  const { port, open, count, states } = await server(t, options, { https: await certificate(t) })
+  const talk = async (bytes: string) => {
+    const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false })
+    socket.on('error', () => {})
+    t.after(() => socket.destroy())
+    await once(socket, 'secureConnect')
+    socket.write(bytes)
+    return socket
+  }
+  assert.equal(await isClosed(await talk(GET.repeat(20))), true)
+  assert.equal(await count('pipelining'), 1)
+
+  const idler = await talk('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
+  idler.pause()
+  await talk(GET)
+  await eventually(states, ({ busy, idle }) => busy === 1 && idle === 1)
+  const speechless = await open()
+  await eventually(states, ({ new: fresh }) => fresh === 1)
+  await talk(GET)
+  assert.equal(await isClosed(speechless), true)
+  assert.equal(await count('displaced'), 1)
+  await eventually(
+    () => count('slow_reader'),
+    number => number === 1
+  )
 })
 
 test('what was refused is logged once for many', async t => {

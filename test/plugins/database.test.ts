@@ -126,8 +126,10 @@ suite('a busy database', () => {
 
   test('opens no more connections than it may', async t => {
     const { app } = await start(t, { poolMax: 2 })
-    await Promise.all([0, 1, 2, 3, 4, 5].map(() => sleep(app, 0.01)))
-    assert.deepEqual(app.postgres.stats, { inUse: 0, idle: 2, waiting: 0 })
+    await Promise.all([0, 1, 2, 3, 4, 5].map(() => sleep(app, 0.05)))
+    const { idle, ...others } = app.postgres.stats
+    assert.deepEqual(others, { inUse: 0, waiting: 0 })
+    assert.ok(idle <= 2, `${idle} connections`)
   })
 
   test('does not count as unreachable: a ping waits behind no query', async t => {

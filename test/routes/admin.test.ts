@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { sql } from 'drizzle-orm'
 import { errorOf, platform } from './support.ts'
@@ -75,4 +76,60 @@ test('GET /admin/stats is an error when a number cannot be read, not a zero', as
   await broken.app.db.execute(sql`drop table usage_records`)
   const response = await broken.operator.call('GET', '/admin/stats')
   assert.deepEqual(errorOf(response), { status: 500, code: 'INTERNAL_ERROR' })
+})
+
+test('GET /admin/users finds users by name, address and kind', async () => {
+  const list = async (query: string) => (await server.operator.call('GET', `/admin/users?${query}`)).json().items
+  const [found] = await list('operator=true')
+  assert.deepEqual([found.username, found.isOperator, found.email, found.eraseAfter], ['operator', true, null, null])
+  assert.equal((await list('operator=true')).length, 1)
+  assert.equal((await list('username=operator&operator=false')).length, 0)
+  await server.app.db.execute(sql`update users set email = 'Ada@Example.com' where id = ${member.id}`)
+  assert.deepEqual(
+    (await list('email=ada@example.COM')).map((user: { id: string }) => user.id),
+    [member.id]
+  )
+})
+
+test('operators make operators, from the next request on, and never remove the last', async () => {
+  const url = (id: string) => `/admin/users/${id}`
+  const set = (by: typeof owner, id: string, isOperator: boolean) => by.call('PATCH', url(id), { isOperator })
+  assert.equal((await set(owner, owner.id, true)).statusCode, 403)
+  assert.equal((await owner.call('GET', '/admin/users')).statusCode, 403)
+
+  const granted = await set(server.operator, owner.id, true)
+  assert.deepEqual([granted.statusCode, granted.json().isOperator], [200, true])
+  assert.equal((await owner.call('GET', '/admin/users')).statusCode, 200)
+  await set(server.operator, owner.id, true)
+  assert.equal((await set(server.operator, owner.id, false)).json().isOperator, false)
+  assert.equal((await owner.call('GET', '/admin/users')).statusCode, 403)
+
+  const last = await set(server.operator, server.operator.id, false)
+  assert.deepEqual([last.statusCode, last.json().error.message], [409, 'The last operator cannot be revoked'])
+  assert.equal((await set(server.operator, randomUUID(), true)).statusCode, 404)
+  for (const more of [{ isOperator: true, email: 'x' }, { isOperator: 'yes' }, {}])
+    assert.equal((await server.operator.call('PATCH', url(owner.id), more)).statusCode, 400)
+
+  const events = (
+    await server.operator.call('GET', `/admin/audit?type=admin&userId=${server.operator.id}&outcome=success`)
+  )
+    .json()
+    .items.filter((event: { resourceId: string }) => event.resourceId === owner.id)
+  assert.deepEqual(
+    events.map((event: { action: string; resource: string }) => [event.action, event.resource]),
+    [
+      ['revoke', 'operator'],
+      ['grant', 'operator']
+    ]
+  )
+})
+
+test('a database that fails is no refusal: operators get 5xx, not 403', async t => {
+  const broken = await platform(t)
+  await broken.app.db.execute(sql`alter table users rename to lost`)
+  broken.app.auth.forget()
+  for (const url of ['/admin/users', '/admin/audit', '/admin/stats']) {
+    const response = await broken.operator.call('GET', url)
+    assert.ok(response.statusCode >= 500, `${url}: ${response.statusCode}`)
+  }
 })

@@ -51,8 +51,12 @@ const forgetFailures = () => app.db.delete(signInFailures)
 async function rhone(...args: string[]) {
   const written = { stdout: '', stderr: '' }
   const code = await main(args, {
-    stdout: text => (written.stdout += text),
-    stderr: text => (written.stderr += text),
+    stdout(text) {
+      written.stdout += text
+    },
+    stderr(text) {
+      written.stderr += text
+    },
     environment: () => variables
   })
   return { code, ...written }

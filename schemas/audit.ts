@@ -1,0 +1,81 @@
+import { type TSchema, Type } from '@sinclair/typebox'
+import { adapted, IdOrSlug, Name, Nullable, OneOf, Page, PageQuery, Sent, Strict, Timestamp, Uuid } from './common.ts'
+import { errorResponses } from './error.ts'
+
+const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'])
+const AuditOutcome = OneOf(['success', 'failure', 'denied'])
+
+export const AuditEntry = Sent({
+  id: Uuid,
+  type: AuditType,
+  action: Type.String({ examples: ['create'] }),
+  outcome: AuditOutcome,
+  userId: Nullable(Uuid),
+  actor: Nullable(Type.String({ description: "The actor's name at the time." })),
+  teamId: Nullable(Uuid),
+  appId: Nullable(Uuid),
+  resource: Type.String({ examples: ['app'] }),
+  resourceId: Nullable(Type.String()),
+  resourceName: Nullable(Type.String()),
+  details: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
+  ip: Nullable(Type.String()),
+  userAgent: Nullable(Type.String()),
+  requestId: Nullable(Type.String()),
+  createdAt: Timestamp
+})
+
+const Word = Type.String({ maxLength: 50, pattern: '^[a-z][a-z_]*$' })
+const Instant = Type.String({ format: 'date-time', maxLength: 40 })
+const described = <Schema extends TSchema>(schema: Schema, description: string) =>
+  Type.Optional(adapted(schema, { description }))
+
+const filters = {
+  type: Type.Optional(AuditType),
+  action: described(Word, 'The verb: create, update, delete, invite and so on.'),
+  outcome: Type.Optional(AuditOutcome),
+  userId: described(Uuid, 'Who has done it.'),
+  actor: described(Name, "The actor's name at the time, exactly."),
+  appId: Type.Optional(Uuid),
+  resource: described(Word, 'The kind of thing that it was done to.'),
+  resourceId: described(Name, 'The thing that it was done to.'),
+  ip: described(
+    Type.String({ minLength: 2, maxLength: 50, pattern: '^[0-9A-Fa-f:.]+$' }),
+    'The address that it was done from.'
+  ),
+  text: described(
+    Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\p{Cc}\\p{Cs}]*$' }),
+    'Words, or how they begin, that all stand in the names and details of a row.'
+  ),
+  since: described(Instant, 'From this instant on.'),
+  until: described(Instant, 'Before this instant.')
+}
+
+export const listAudit = {
+  operationId: 'listAudit',
+  summary: 'Read the audit log',
+  tags: ['operators'],
+  querystring: Strict({ ...PageQuery, ...filters, teamId: Type.Optional(Uuid) }),
+  response: { 200: Page(AuditEntry), ...errorResponses }
+}
+
+export const exportAudit = {
+  operationId: 'exportAudit',
+  summary: 'Export the audit log',
+  description: 'Oldest first, a row a line. A reply that does not end in a line feed was cut off.',
+  tags: ['operators'],
+  querystring: Strict({
+    ...filters,
+    teamId: Type.Optional(Uuid),
+    format: Type.Optional(OneOf(['ndjson', 'csv'], { description: 'ndjson when absent.' }))
+  }),
+  response: { 200: Type.String(), ...errorResponses }
+}
+
+export const listTeamAudit = {
+  operationId: 'listTeamAudit',
+  summary: "Read a team's audit log",
+  tags: ['teams'],
+  params: Strict({ team: IdOrSlug }),
+  querystring: Strict({ ...PageQuery, ...filters }),
+  response: { 200: Page(AuditEntry), ...errorResponses }
+}

@@ -1,0 +1,93 @@
+import { Type } from '@sinclair/typebox'
+import {
+  IdOrSlug,
+  NoContent,
+  NoQuery,
+  Nullable,
+  OneOf,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
+import { errorResponses } from './error.ts'
+import { changeHeaders, Team, teamParams } from './teams.ts'
+
+const invitation = {
+  id: Uuid,
+  email: Type.String(),
+  role: Type.String({ examples: ['member'] }),
+  state: OneOf(['pending', 'accepted', 'revoked', 'expired']),
+  invitedBy: Nullable(Type.String({ description: 'The UUID of the user.' })),
+  expiresAt: Timestamp,
+  createdAt: Timestamp
+}
+
+export const Invitation = Sent(invitation)
+
+export const CreatedInvitation = Sent({
+  ...invitation,
+  token: Type.Optional(
+    Type.String({
+      description:
+        'What the invited person accepts with; give it to nobody else. Shown this once: a reply repeated by Idempotency-Key is without it.'
+    })
+  )
+})
+
+/** What mail servers take, less what only people with a grudge use: no quotes, no comments, no address literals. */
+const Email = Type.String({
+  minLength: 3,
+  maxLength: 254,
+  pattern:
+    "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$",
+  examples: ['ada@example.com']
+})
+
+export const listInvitations = {
+  operationId: 'listInvitations',
+  summary: 'List the invitations to a team',
+  description: 'Those that are over are kept for 30 days.',
+  tags: ['teams'],
+  params: teamParams,
+  querystring: Strict(PageQuery),
+  response: { 200: Page(Invitation), ...errorResponses }
+}
+
+export const createInvitation = {
+  operationId: 'createInvitation',
+  summary: 'Invite somebody to a team',
+  description: "For seven days. Everybody who is invited takes one of the places of the team's plan.",
+  tags: ['teams'],
+  headers: changeHeaders,
+  params: teamParams,
+  querystring: NoQuery,
+  body: Strict({
+    email: Email,
+    role: Type.Optional(OneOf(['member', 'admin'], { description: 'member when absent.' }))
+  }),
+  response: { 201: CreatedInvitation, ...errorResponses }
+}
+
+export const revokeInvitation = {
+  operationId: 'revokeInvitation',
+  summary: 'Take an invitation back',
+  tags: ['teams'],
+  headers: changeHeaders,
+  params: Strict({ team: IdOrSlug, id: Uuid }),
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}
+
+export const acceptInvitation = {
+  operationId: 'acceptInvitation',
+  summary: 'Accept an invitation',
+  description: 'Only with the verified e-mail address that was invited.',
+  tags: ['teams'],
+  headers: changeHeaders,
+  querystring: NoQuery,
+  body: Strict({ token: Type.String({ pattern: '^[0-9a-f]{64}$' }) }),
+  response: { 200: Team, ...errorResponses }
+}

@@ -1,0 +1,59 @@
+import { Type } from '@sinclair/typebox'
+import {
+  IdOrSlug,
+  NoContent,
+  NoQuery,
+  Nullable,
+  OneOf,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
+import { errorResponses } from './error.ts'
+import { changeHeaders, teamParams } from './teams.ts'
+
+export const Member = Sent({
+  id: Uuid,
+  username: Type.String(),
+  avatarUrl: Nullable(Type.String()),
+  role: OneOf(['member', 'admin', 'owner'], { description: 'In this team.' }),
+  createdAt: Timestamp
+})
+
+const params = Strict({ team: IdOrSlug, user: Uuid })
+
+export const listMembers = {
+  operationId: 'listMembers',
+  summary: 'List who is in a team',
+  tags: ['teams'],
+  params: teamParams,
+  querystring: Strict(PageQuery),
+  response: { 200: Page(Member), ...errorResponses }
+}
+
+export const updateMember = {
+  operationId: 'updateMember',
+  summary: "Change a member's role",
+  description: 'In effect from the next request of that member on. The last owner stays one.',
+  tags: ['teams'],
+  headers: changeHeaders,
+  params,
+  querystring: NoQuery,
+  body: Strict({ role: OneOf(['member', 'admin', 'owner']) }),
+  response: { 200: Member, ...errorResponses }
+}
+
+export const removeMember = {
+  operationId: 'removeMember',
+  summary: 'Remove a member, or leave a team',
+  description:
+    'Everybody may leave but the last owner. Others are removed by admins, and owners by owners. What the removed member has invited to and nobody has accepted yet is revoked.',
+  tags: ['teams'],
+  headers: changeHeaders,
+  params,
+  querystring: NoQuery,
+  response: { 204: NoContent, ...errorResponses }
+}

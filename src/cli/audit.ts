@@ -1,0 +1,68 @@
+import { createClient } from './client.ts'
+import { CommandError, defineCommand, type Input, UsageError } from './command.ts'
+import { facts } from './format.ts'
+
+export const auditVerify = defineCommand({
+  name: 'audit verify',
+  summary:
+    'Compare the audit log with its signed chain, and say which rows were changed, removed, moved or slipped in.',
+  printsData: true,
+  async run(input) {
+    // In the database: a server that is to be checked must not be the one that answers.
+    const { withDatabase } = await import('./database.ts')
+    const { verifyAudit } = await import('../domain/audit-verify.ts')
+    const { CheckpointSigner } = await import('../domain/audit-chain.ts')
+    const signer = new CheckpointSigner(await signingKeys(input))
+    const report = await withDatabase(input, db => verifyAudit(db, signer))
+    const { problems, truncated, ...counts } = report
+    const lines = problems.map(({ message }) => `  ${message}`)
+    const verdict =
+      problems.length === 0 ? 'the audit log is as it was written' : 'the audit log is NOT as it was written:'
+    const text = [facts(numbers(counts)), verdict, ...lines, ...(truncated ? ['  and more'] : [])].join('\n')
+    return { data: report, text, failed: problems.length > 0 }
+  }
+})
+
+async function signingKeys({ config }: Pick<Input, 'config'>) {
+  const { keys, dataDir } = config()
+  if (keys.signing !== null) return keys.signing
+  const { developmentKeyrings } = await import('../keyring.ts')
+  return (await developmentKeyrings(dataDir)).signing
+}
+
+function numbers(counts: Readonly<Record<string, number>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(counts).map(([name, value]) => [name, String(value)]))
+}
+
+export const auditExport = defineCommand({
+  name: 'audit export',
+  summary: 'Print the audit log, oldest first, a row a line; of any length, in little memory.',
+  options: {
+    format: { type: 'string', value: 'ndjson|csv', description: 'Default: ndjson.' },
+    from: { type: 'string', value: '<date>', description: 'From this instant on. Default: the beginning.' },
+    to: { type: 'string', value: '<date>', description: 'Before this instant. Default: now.' }
+  },
+  async run({ options, config, write }) {
+    const { format = 'ndjson', from, to } = options
+    if (format !== 'ndjson' && format !== 'csv') throw new UsageError(`"${format}" is no format; give ndjson or csv`)
+    const query = new URLSearchParams({
+      format,
+      ...(from !== undefined && { since: instant(from) }),
+      until: to === undefined ? new Date().toISOString() : instant(to)
+    })
+    let last = '\n'
+    for await (const part of createClient(config()).stream(`/admin/audit/export?${query}`)) {
+      await write(part)
+      last = part.at(-1) ?? last
+    }
+    if (last !== '\n') throw new CommandError('the export was cut off: what was printed is not all of it')
+    return undefined
+  }
+})
+
+function instant(text: string): string {
+  const at = /^\d{4}-\d{2}(-\d{2}|$)/.test(text) ? Date.parse(text) : Number.NaN
+  if (Number.isNaN(at))
+    throw new UsageError(`"${text}" is no date; give one such as 2030-01-31 or 2030-01-31T18:00:00Z`)
+  return new Date(at).toISOString()
+}

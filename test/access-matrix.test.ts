@@ -1,0 +1,351 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { after, test } from 'node:test'
+import { eq } from 'drizzle-orm'
+import type { FastifyContextConfig, FastifyInstance, LightMyRequestResponse, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { apiTokens, ROLES, type Role, SCOPES, type Scope, sessions, teams, users } from '../drizzle/schema.ts'
+import { hashToken } from '../plugins/lib/token.ts'
+import requestId from '../plugins/request-id.ts'
+import { createApp } from '../src/domain/apps.ts'
+import { createToken } from '../src/domain/tokens.ts'
+import { addTeam, addUser } from './domain/support.ts'
+import { platform } from './routes/support.ts'
+
+/*
+ * Every route against every kind of caller. The routes are walked, and what each cell must answer follows from the policy
+ * that the route declares: a new route is in the matrix without a word here, unless its URL or body asks for a thing that
+ * nobody has told how to make (`THINGS`, `BODIES`), which fails.
+ */
+
+const routes: RouteOptions[] = []
+const spy = fp(async (app: FastifyInstance) => {
+  app.addHook('onRoute', route => void routes.push(route))
+  await app.register(requestId, {})
+})
+// Shedding is off: how busy the machine of the tests is has nothing to do with who may do what.
+const server = await platform({ after }, { 'request-id': spy, pressure: false })
+const { db } = server.app
+
+/** Stands in every name of a world, so that a reply to somebody else which has it tells what it must not. */
+const newMarker = () => `zz${randomBytes(6).toString('hex')}`
+
+interface World {
+  marker: string
+  team: { id: string; slug: string }
+  app: { id: string; slug: string }
+  people: Record<Role, string>
+  /** A member who never calls, for others to do something to. */
+  bystander: string
+  foreigners: Record<Role, string>
+}
+
+/** A team with one person in each role, an app, and everything else that a URL can name; and another such team. */
+async function createWorld(): Promise<World> {
+  const marker = newMarker()
+  const people = await addPeople(marker)
+  const bystander = await addUser(db, `${marker}-bystander`)
+  const team = await addTeam(db, { ...byRole(people), [bystander]: 'member' }, `${marker}-team`)
+  await db
+    .update(teams)
+    .set({ plan: 'pro', name: `${marker} team` })
+    .where(eq(teams.id, team.id))
+  const app = await createApp(db, team.id, { name: `${marker} app`, slug: `${marker}-app` })
+  const foreigners = await addPeople('foreign')
+  await addTeam(db, byRole(foreigners))
+  return { marker, team, app, people, bystander, foreigners }
+}
+
+async function addPeople(prefix: string): Promise<Record<Role, string>> {
+  const entries: [Role, string][] = []
+  for (const role of ROLES) entries.push([role, await addUser(db, `${prefix}-${role}`)])
+  return Object.fromEntries(entries) as Record<Role, string>
+}
+
+const byRole = (people: Record<Role, string>) =>
+  Object.fromEntries(Object.entries(people).map(([role, id]) => [id, role as Role]))
+
+/** What a parameter of a URL stands for, after the segment before it. */
+const THINGS: Record<string, (world: World) => string | Promise<string>> = {
+  'teams/:team': world => world.team.id,
+  'apps/:app': world => world.app.id,
+  'members/:user': world => world.bystander,
+  'users/:user': world => world.bystander,
+  'env/:key': async world => {
+    await callAs(world.people.owner, 'PUT', `/api/v1/apps/${world.app.id}/env/${world.marker.toUpperCase()}`, {
+      value: 'x'
+    })
+    return world.marker.toUpperCase()
+  },
+  'invitations/:id': async world => {
+    const url = `/api/v1/teams/${world.team.id}/invitations`
+    return (await callAs(world.people.owner, 'POST', url, { email: `${newMarker()}@example.com` })).json().id
+  }
+}
+
+/** A parameter whose thing belongs to the caller and is never anybody else's. */
+const OWN_THINGS: Record<string, (userId: string) => Promise<string>> = {
+  'tokens/:id': async userId => (await createToken(db, { userId, name: 'own', scopes: ['read'] })).id,
+  'sessions/:id': async userId => (await openSession(userId)).id
+}
+
+/** Bodies that a schema alone does not tell. */
+const BODIES: Record<string, (world: World) => unknown> = {
+  transferTeam: world => ({ user: world.bystander }),
+  createInvitation: () => ({ email: 'somebody@example.com' }),
+  updateApp: () => ({ autoDeploy: false }),
+  updateTeam: () => ({ name: 'renamed' }),
+  setMaintenance: () => ({ enabled: false }),
+  acceptInvitation: () => ({ token: 'f'.repeat(64) }),
+  restoreMe: () => ({ code: 'x'.repeat(43) })
+}
+
+/** Of these the token in the body is the right, and none that is made up here opens anything. */
+const CAPABILITIES = ['acceptInvitation', 'restoreMe']
+
+/** These are for API tokens alone, whoever is signed in. */
+const FOR_TOKENS = ['mintAccessToken']
+
+type Standing = Role | 'foreign' | 'operator' | 'nobody'
+
+interface Column {
+  name: string
+  standing: Standing
+  /** Whose page makes the browser send this, where it is a browser. */
+  page?: 'ours' | 'foreign'
+  /** Who it is, where that is somebody. */
+  userId?: (world: World) => string
+  /** The headers by which this caller comes. */
+  credentials: (world: World, needed: Scope) => Promise<Record<string, string> | undefined>
+}
+
+const bearer = async (userId: string, scopes: readonly Scope[] = SCOPES) => {
+  const { token } = await createToken(db, { userId, name: 'matrix', scopes })
+  return { authorization: `Bearer ${token}` }
+}
+/** As if this user had just signed in: what a browser sends from then on. */
+async function openSession(userId: string) {
+  const secret = randomBytes(32).toString('base64url')
+  const soon = new Date(Date.now() + 3_600_000)
+  const fields = { userId, secretHash: hashToken(secret), method: 'password', asOperator: false } as const
+  const [row] = await db
+    .insert(sessions)
+    .values({ ...fields, idleUntil: soon, expiresAt: soon })
+    .returning({ id: sessions.id })
+  return { id: row!.id, cookie: `rhone_session=${secret}` }
+}
+
+/** Where the page is that makes a browser send a request. */
+const OUR_PAGE = { 'sec-fetch-site': 'same-origin' }
+const SIBLING_PAGE = { 'sec-fetch-site': 'same-site', origin: 'https://tenant.rhone.app' }
+const FOREIGN_PAGE = { 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' }
+
+const browser = async (userId: string, page: Record<string, string>) => ({
+  ...page,
+  cookie: (await openSession(userId)).cookie
+})
+
+const ended = (change: Partial<typeof apiTokens.$inferInsert>) => async (world: World) => {
+  const { id, token } = await createToken(db, { userId: world.people.owner, name: 'ended', scopes: SCOPES })
+  await db.update(apiTokens).set(change).where(eq(apiTokens.id, id))
+  return { authorization: `Bearer ${token}` }
+}
+
+const columns: readonly Column[] = [
+  { name: 'anonymous', standing: 'nobody', credentials: async () => ({}) },
+  { name: 'expired token', standing: 'nobody', credentials: ended({ expiresAt: new Date(Date.now() - 1_000) }) },
+  { name: 'revoked token', standing: 'nobody', credentials: ended({ revokedAt: new Date() }) },
+  ...ROLES.map(
+    (role): Column => ({
+      name: `${role} of another team`,
+      standing: 'foreign',
+      userId: world => world.foreigners[role],
+      credentials: world => bearer(world.foreigners[role])
+    })
+  ),
+  {
+    name: 'operator',
+    standing: 'operator',
+    userId: () => server.operator.id,
+    credentials: async () => ({ authorization: `Bearer ${server.token}` })
+  },
+  {
+    name: 'owner with too narrow a token',
+    standing: 'nobody',
+    // There is nothing narrower than `read`.
+    credentials: async (world, needed) =>
+      needed === 'read' ? undefined : bearer(world.people.owner, [needed === 'admin' ? 'deploy' : 'read'])
+  },
+  ...ROLES.map(
+    (role): Column => ({
+      name: role,
+      standing: role,
+      userId: world => world.people[role],
+      credentials: world => bearer(world.people[role])
+    })
+  ),
+  ...ROLES.map(
+    (role): Column => ({
+      name: `${role} in a browser`,
+      standing: role,
+      page: 'ours',
+      userId: world => world.people[role],
+      credentials: world => browser(world.people[role], OUR_PAGE)
+    })
+  ),
+  {
+    name: 'owner in a browser, on the page of a tenant',
+    standing: 'owner',
+    page: 'foreign',
+    userId: world => world.people.owner,
+    credentials: world => browser(world.people.owner, SIBLING_PAGE)
+  },
+  {
+    name: 'owner in a browser, on a foreign page',
+    standing: 'owner',
+    page: 'foreign',
+    userId: world => world.people.owner,
+    credentials: world => browser(world.people.owner, FOREIGN_PAGE)
+  }
+]
+
+/** The status that a route's policy says; undefined where the caller is let in. */
+function refusal(route: RouteOptions, { name, standing, page }: Column): number | undefined {
+  const { access, csrf } = route.config as FastifyContextConfig
+  const isForged = route.method !== 'GET' && (csrf ? page !== 'ours' : page === 'foreign')
+  if (access === 'public' || access === 'metrics') return csrf && isForged ? 403 : undefined
+  if (isForged || (page !== undefined && FOR_TOKENS.includes(operationOf(route)))) return 403
+  if (name.includes('narrow')) return 403
+  if (standing === 'nobody') return 401
+  if (access === 'operator') return standing === 'operator' ? undefined : 403
+  if (access === 'authenticated' || !/:(team|app)\b/.test(route.url)) return undefined
+  if (standing === 'foreign' || standing === 'operator') return 404
+  return ROLES.indexOf(standing) >= ROLES.indexOf(access as Role) ? undefined : 403
+}
+
+const operationOf = ({ schema }: RouteOptions) => (schema as { operationId?: string } | undefined)?.operationId ?? ''
+
+function neededScope({ config = {}, method }: RouteOptions): Scope {
+  const { scope, access } = config as FastifyContextConfig
+  return scope ?? (method === 'GET' && access !== 'operator' ? 'read' : 'admin')
+}
+
+async function callAs(userId: string, method: string, url: string, body?: unknown): Promise<LightMyRequestResponse> {
+  return send(method, url, await bearer(userId), body)
+}
+
+function send(method: string, url: string, headers: Record<string, string>, body?: unknown) {
+  return server.app.inject({
+    method: method as 'GET',
+    url,
+    headers,
+    ...(body !== undefined && { payload: body as object })
+  })
+}
+
+async function urlFor(route: RouteOptions, world: World, column: Column): Promise<string> {
+  let { url } = route
+  for (const [whole, segment, parameter] of route.url.matchAll(/([\w-]+)\/:(\w+)/g)) {
+    const key = `${segment}/:${parameter}`
+    const callerId = column.userId?.(world) ?? world.people.owner
+    const value = await (OWN_THINGS[key]?.(callerId) ?? THINGS[key]?.(world))
+    assert.ok(value, `${route.url}: say in THINGS what ${key} is`)
+    url = url.replace(whole, `${segment}/${value}`)
+  }
+  return url
+}
+
+interface JsonSchema {
+  type?: string | string[]
+  properties?: Record<string, JsonSchema>
+  required?: string[]
+  enum?: unknown[]
+  examples?: unknown[]
+  default?: unknown
+}
+
+function bodyFor(route: RouteOptions, world: World): unknown {
+  const { operationId = '', body } = (route.schema ?? {}) as { operationId?: string; body?: JsonSchema }
+  if (body === undefined) return undefined
+  if (BODIES[operationId] !== undefined) return BODIES[operationId](world)
+  const properties = body.properties ?? {}
+  return Object.fromEntries((body.required ?? []).map(key => [key, sampleOf(properties[key]!)]))
+}
+
+function sampleOf(schema: JsonSchema): unknown {
+  if (schema.examples !== undefined) return schema.examples[0]
+  if (schema.enum !== undefined) return schema.enum[0]
+  if (schema.type === 'boolean') return false
+  if (schema.type === 'array') return ['read']
+  return 'x'
+}
+
+const walked = () => routes.filter(route => route.method !== 'HEAD' && route.method !== 'OPTIONS' && route.url !== '*')
+
+test('the walk finds the routes, and every one declares who may call it', () => {
+  assert.ok(walked().length > 40, `only ${walked().length} routes`)
+  for (const route of walked()) assert.ok(route.config?.access, `${route.method} ${route.url}`)
+})
+
+for (const route of walked()) {
+  test(`${route.method} ${route.url} answers everybody by its policy`, async () => {
+    let world = await createWorld()
+    for (const column of columns) {
+      const credentials = await column.credentials(world, neededScope(route))
+      if (credentials === undefined) continue
+      const url = await urlFor(route, world, column)
+      const response = await send(String(route.method), url, credentials, bodyFor(route, world))
+      const cell = `${route.method} ${route.url} by ${column.name}: ${response.statusCode} ${response.body.slice(0, 300)}`
+
+      const expected = refusal(route, column)
+      if (expected !== undefined) assert.equal(response.statusCode, expected, cell)
+      else assertAdmitted(route, response, cell)
+      if (!(column.standing in world.people) && route.config?.access !== 'operator')
+        assertSilent(response, world, url, cell)
+      // Who was let in may have changed everything.
+      if (expected === undefined && route.method !== 'GET') world = await createWorld()
+    }
+  })
+}
+
+/** Whatever comes of it: the caller was not turned away. */
+function assertAdmitted(route: RouteOptions, response: LightMyRequestResponse, cell: string): void {
+  const isCapability = CAPABILITIES.includes(operationOf(route))
+  const refused = isCapability ? [401, 403] : [401, 403, 404]
+  const isAnswer = response.statusCode < 500 || response.statusCode === 501
+  assert.ok(!refused.includes(response.statusCode) && isAnswer, cell)
+}
+
+/** Nothing of the world is in the reply, but what the request itself has said. */
+function assertSilent(response: LightMyRequestResponse, world: World, url: string, cell: string): void {
+  const said = JSON.stringify([response.headers, response.body]).toLowerCase().replaceAll(url.toLowerCase(), '')
+  for (const secret of [world.marker, world.team.id, world.app.id])
+    assert.ok(!said.includes(secret), `${cell} tells ${secret}`)
+}
+
+test('a thing is as unknown by its slug as by its UUID', async () => {
+  const world = await createWorld()
+  const headers = await bearer(world.foreigners.owner)
+  for (const [known, unknown] of [
+    [`/api/v1/teams/${world.team.slug}`, '/api/v1/teams/no-such-team'],
+    [`/api/v1/apps/${world.app.slug}`, '/api/v1/apps/no-such-app'],
+    [`/api/v1/apps/${world.app.id}`, `/api/v1/apps/${crypto.randomUUID()}`]
+  ] as const) {
+    const replies = [await send('GET', known, headers), await send('GET', unknown, headers)].map(reply => {
+      const { requestId: _, ...error } = reply.json().error
+      return [reply.statusCode, error, Object.keys(reply.headers).toSorted()]
+    })
+    assert.deepEqual(replies[0], replies[1], known)
+  }
+})
+
+test('an account that was deleted is nobody', async () => {
+  const world = await createWorld()
+  const headers = await bearer(world.people.member)
+  await db
+    .update(users)
+    .set({ eraseAfter: new Date(Date.now() + 60_000) })
+    .where(eq(users.id, world.people.member))
+  for (const url of ['/api/v1/me', '/api/v1/teams', `/api/v1/teams/${world.team.id}`])
+    assert.equal((await send('GET', url, headers)).statusCode, 401, url)
+})

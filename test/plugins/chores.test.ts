@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
+import Fastify from 'fastify'
+import chores, { type Chore } from '../../plugins/chores.ts'
+
+/** Resolves when the chore has run so many times. */
+function counted(times: number, run: () => Promise<void> = async () => {}) {
+  const { promise: done, resolve } = Promise.withResolvers<void>()
+  let count = 0
+  const chore: Chore = {
+    name: 'toy',
+    every: 5,
+    run() {
+      count += 1
+      if (count === times) resolve()
+      return run()
+    }
+  }
+  return { chore, done }
+}
+
+test('without chores it does nothing', async () => {
+  const app = Fastify()
+  await app.register(chores)
+  await app.ready()
+  await app.close()
+})
+
+test('a chore is done again and again, one run after the other', async t => {
+  const app = Fastify()
+  t.after(() => app.close())
+  let atOnce = 0
+  const { chore, done } = counted(5, async () => {
+    atOnce += 1
+    assert.equal(atOnce, 1)
+    await delay(10)
+    atOnce -= 1
+  })
+  await app.register(chores, { chores: [chore] })
+  await app.ready()
+  await done
+})
+
+test('a chore that fails is counted, said once, and tried again', async t => {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'error', stream: { write: line => void lines.push(line) } } })
+  t.after(() => app.close())
+  const registry = new Registry()
+  const { chore, done } = counted(4, async () => Promise.reject(new Error('no luck')))
+  await app.register(chores, { chores: [chore], registry })
+  await app.ready()
+  await done
+  assert.match(await registry.metrics(), /rhone_chores_total\{chore="toy",outcome="failure"\} [34]/)
+  assert.equal(lines.filter(line => line.includes('a chore has failed')).length, 1)
+})
+
+test('nothing is done before the server is ready', async t => {
+  const app = Fastify()
+  t.after(() => app.close())
+  let isReady = false
+  const { chore, done } = counted(1, async () => assert.ok(isReady))
+  await app.register(chores, { chores: [chore], isReady: () => isReady })
+  await app.ready()
+  await delay(30)
+  isReady = true
+  await done
+})
+
+test('closing tells a running chore, and waits for it', async () => {
+  const app = Fastify()
+  let ended = false
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
+  const chore: Chore = {
+    name: 'long',
+    every: 1,
+    async run(signal) {
+      begin()
+      await delay(60_000, undefined, { signal, ref: false }).catch(() => {})
+      ended = true
+    }
+  }
+  await app.register(chores, { chores: [chore] })
+  await app.ready()
+  await begun
+  await app.close()
+  assert.equal(ended, true)
+})
+
+test('a wrong option fails the boot', async () => {
+  await assert.rejects(async () => Fastify().register(chores, { jitter: 2 }), /rhone-chores.*jitter/)
+})

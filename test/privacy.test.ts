@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { is } from 'drizzle-orm'
+import { getTableConfig, PgTable } from 'drizzle-orm/pg-core'
+import * as schema from '../drizzle/schema.ts'
+import { GRACE_DAYS } from '../src/domain/leaving.ts'
+import { RETENTION_DAYS } from '../src/domain/retention.ts'
+
+const document = await readFile(join(import.meta.dirname, '../docs/privacy.md'), 'utf8')
+const [personalPart = '', otherPart = ''] = document.split('## Not personal')
+
+const snakeCase = (name: string) => name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`)
+
+function columnsOfSchema(): string[] {
+  const tables = Object.values(schema).filter(value => is(value, PgTable))
+  return tables.flatMap(table => {
+    const { name, columns } = getTableConfig(table as PgTable)
+    return columns.map(column => `${name}.${snakeCase(column.name)}`)
+  })
+}
+
+const personal = [...personalPart.matchAll(/^\| `(\w+\.\w+)` \|/gm)].map(([, column]) => column!)
+const others = [...otherPart.matchAll(/^\| `(\w+)` \| (.*) \|$/gm)].flatMap(([, table, columns]) =>
+  [...columns!.matchAll(/`(\w+)`/g)].map(([, column]) => `${table}.${column}`)
+)
+
+test('the document lists every column of every table once, as personal or not', () => {
+  assert.deepEqual([...personal, ...others].toSorted(), columnsOfSchema().toSorted())
+})
+
+test('every personal field says why it is held and for how long', () => {
+  for (const line of personalPart.split('\n').filter(line => line.startsWith('| `'))) {
+    const [, , why = '', howLong = ''] = line.split('|').map(cell => cell.trim())
+    assert.ok(why.length > 5 && howLong.length > 5, line)
+  }
+})
+
+test('the numbers of the document are those of the code', () => {
+  const { audit, errors, invitations, tokens, usage } = RETENTION_DAYS
+  assert.match(document, new RegExp(`For ${GRACE_DAYS} days it can be had back`))
+  assert.match(document, new RegExp(`${audit} days`))
+  assert.match(document, new RegExp(`\\b${invitations} days after it is over`))
+  assert.match(document, new RegExp(`${tokens} days after it is revoked`))
+  assert.match(document, new RegExp(`errors \\(no persons in them\\) ${errors} days`))
+  assert.match(document, new RegExp(`billed ${usage / 365} years`))
+})
