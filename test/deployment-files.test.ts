@@ -82,8 +82,8 @@ describe('Dockerfile', () => {
   it('runs the server itself, as production, as an unprivileged user', () => {
     assert.deepEqual(values('USER'), ['node'])
     assert.match(values('ENV')[0]!, /^ENVIRONMENT=production /)
-    const [, script] = JSON.parse(values('CMD')[0]!) as string[]
-    assert.deepEqual(JSON.parse(values('CMD')[0]!), ['node', 'src/server.ts'])
+    const script = (JSON.parse(values('CMD')[0]!) as string[]).at(-1)
+    assert.deepEqual(JSON.parse(values('CMD')[0]!), ['node', '--max-semi-space-size=16', 'src/server.ts'])
     assert.ok(existsSync(join(ROOT, script!)))
   })
 
