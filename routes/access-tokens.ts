@@ -19,6 +19,11 @@ const accessTokens: FastifyPluginCallbackTypebox = (app, _options, done) => {
       rateClass: 'strict',
       audit: { type: 'auth', action: 'mint', resource: 'token' }
     },
+    // Without a body it asks for all that the API token may.
+    preValidation(request, _reply, next) {
+      request.body ??= {}
+      next()
+    },
     handler: (request, reply) =>
       change(request, reply, async () => {
         const caller = callerOf(request)

@@ -45,6 +45,13 @@ describe('an access token', () => {
     assert.ok(rows.some(row => row.action === 'mint' && row.outcome === 'success'))
   })
 
+  test('is minted without a body, too', async () => {
+    const { token } = await apiToken(['read'])
+    const reply = await server.as(token, 'POST', MINT)
+    assert.equal(reply.statusCode, 201)
+    assert.deepEqual(reply.json().scopes, ['read'])
+  })
+
   test('mints no other one, and is stored nowhere', async () => {
     const accessToken = await minted((await apiToken(['admin'])).token)
     assert.equal((await mint(accessToken)).statusCode, 403)
