@@ -20,7 +20,7 @@ async function write(db: Db, count: number, over: object = {}): Promise<void> {
       eventType: 'app',
       action: 'create',
       resource: 'app',
-      actor: 'ada',
+      actor: 'zuzana',
       ip: '192.0.2.1',
       resourceName: `app ${n}`,
       details: { slug: `app-${n}`, region: 'iad' },
@@ -196,7 +196,7 @@ test('an account that was deleted leaves no name behind, and the chain holds; a 
     action: 'grant',
     resource: 'operator',
     resourceId: user,
-    resourceName: 'ada',
+    resourceName: 'zuzana',
     actor: 'root',
     details: null
   })
@@ -223,7 +223,7 @@ test('an account that was deleted leaves no name behind, and the chain holds; a 
   assert.deepEqual([after.problems, after.erased, after.intact], [[], 4, 6])
 
   const rows = await db.select().from(auditLogs)
-  assert.ok(!JSON.stringify(rows).includes('ada'))
+  assert.ok(!JSON.stringify(rows).includes('zuzana'))
   assert.deepEqual(
     rows.filter(row => row.actor === 'root' || row.actor === 'bob').map(row => row.ip),
     ['192.0.2.1', '192.0.2.1']
