@@ -23,7 +23,7 @@ let failed = 0
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
 const stream = run({
   files: files.sort(),
-  concurrency: 3,
+  concurrency: 2,
   timeout: 120_000,
   execArgv: ['--import', fileDeadline]
 })
