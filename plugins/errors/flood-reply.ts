@@ -52,6 +52,7 @@ function prepare(error: AppError): Prepared {
   const headers = { ...error.headers, 'content-type': 'application/json; charset=utf-8' }
   for (const [name, value] of Object.entries(headers)) validateHeaderValue(name, value)
   const lines = Object.entries(headers).map(([name, value]) => headerLine(name, value))
-  const [beforeId = '', afterId = ''] = asJson(error, '').split('""')
-  return { lines: lines.join(''), beforeId, afterId }
+  const text = asJson(error, '')
+  const id = text.lastIndexOf('""') // it comes last, whatever the message and the detail hold
+  return { lines: lines.join(''), beforeId: text.slice(0, id), afterId: text.slice(id + 2) }
 }
