@@ -93,7 +93,9 @@ async function withServer<T>(command: ServerCommand, work: (server: ServerProces
   }
 }
 
-const megabytes = (server: ServerProcess) => Math.round(server.rss() / MEGABYTE)
+function megabytes(server: ServerProcess): number {
+  return Math.round(server.rss() / MEGABYTE)
+}
 
 function median(values: readonly number[]): number {
   return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)]!

@@ -6,6 +6,7 @@ import {
   customType,
   date,
   type ExtraConfigColumn,
+  foreignKey,
   index,
   integer,
   jsonb,
@@ -80,7 +81,25 @@ export const ACTIVE_DEPLOYMENT_STATUSES = [
   'deploying'
 ] as const satisfies readonly DeploymentStatus[]
 
+/** Why a deployment has failed, for whoever deployed; the codes of the API's errors with the same meaning. */
+export const DEPLOYMENT_ERRORS = ['BUILD_FAILED', 'DEPLOY_FAILED'] as const
+
 export const DEPLOYMENT_TRIGGERS = ['manual', 'webhook', 'rollback', 'api', 'cli'] as const
+export type DeploymentTrigger = (typeof DEPLOYMENT_TRIGGERS)[number]
+
+/** The settings of an app that a deployment runs with, as they were when it began. */
+export interface DeploymentConfig {
+  region: string
+  /** Where its source came from, without credentials. */
+  repository?: string
+}
+
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
+export const LOG_SOURCES = ['app', 'system', 'build'] as const
+
+export const WEBHOOK_SOURCES = ['github', 'stripe'] as const
+export type WebhookSource = (typeof WEBHOOK_SOURCES)[number]
+export const WEBHOOK_OUTCOMES = ['processed', 'ignored', 'failed'] as const
 
 export const USAGE_METRICS = ['machine_hours', 'bandwidth_gb', 'builds'] as const
 
@@ -175,6 +194,30 @@ export const teamInvitations = pgTable(
   ]
 )
 
+/** Where the GitHub App is installed, and the one team that this serves. */
+export const githubInstallations = pgTable(
+  'github_installations',
+  {
+    id: id(),
+    teamId: uuid()
+      .notNull()
+      .references(() => teams.id, { onDelete: 'cascade' }),
+    /** GitHub's number of it. One team has it: whoever binds it has shown GitHub's word that it is theirs. */
+    installationId: bigint({ mode: 'number' }).notNull().unique('github_installations_installation_id_unique'),
+    accountType: varchar({ length: 50, enum: ['User', 'Organization'] }).notNull(),
+    accountLogin: varchar({ length: 255 }).notNull(),
+    accountId: bigint({ mode: 'number' }).notNull(),
+    /** Since when GitHub lets us do nothing there. */
+    suspendedAt: instant(),
+    createdAt: createdAt(),
+    updatedAt: updatedAt()
+  },
+  table => [
+    index('idx_github_installations_team_id').on(table.teamId),
+    index('idx_github_installations_account_login').on(table.accountLogin)
+  ]
+)
+
 export const apps = pgTable(
   'apps',
   {
@@ -186,7 +229,15 @@ export const apps = pgTable(
     /** Unique over all teams: an app is served at `<slug>.` of one shared domain. */
     slug: varchar({ length: 63 }).notNull().unique(),
     githubRepo: varchar({ length: 500 }),
+    /** GitHub's number of that repository, by which pushes are matched: names can be taken over by others. */
+    githubRepoId: bigint({ mode: 'number' }),
+    /** The installation of the GitHub App that reaches it. Null: it is public, or there is no GitHub App. */
+    githubInstallationId: bigint({ mode: 'number' }),
     githubBranch: varchar({ length: 255 }).notNull().default('main'),
+    /** Where git clones from when the repository is not on GitHub. */
+    gitUrl: varchar({ length: 500 }),
+    /** What the app is called at Fly; null until it is deployed there. */
+    flyAppId: varchar({ length: 255 }),
     region: varchar({ length: 10 })
       .notNull()
       .default('iad')
@@ -203,7 +254,13 @@ export const apps = pgTable(
       table.createdAt.desc().nullsFirst(),
       table.id.desc().nullsFirst()
     ),
-    index('idx_apps_github_repo').on(table.githubRepo)
+    index('idx_apps_github_repo').on(table.githubRepo),
+    index('idx_apps_github_installation_id').on(table.githubInstallationId, table.githubRepoId),
+    foreignKey({
+      name: 'apps_github_installation_id_fk',
+      columns: [table.githubInstallationId],
+      foreignColumns: [githubInstallations.installationId]
+    }).onDelete('set null')
   ]
 )
 
@@ -220,6 +277,10 @@ export const envVars = pgTable(
     nonce: bytea().notNull(),
     /** Which key of the ENCRYPTION_KEYS ring sealed the value. */
     keyId: varchar({ length: 64 }).notNull(),
+    /** Counts its values; deployments say which of them they ran with. */
+    version: integer().notNull().default(1),
+    /** Whether builds see it, too. */
+    buildTime: boolean().notNull().default(false),
     createdAt: createdAt(),
     updatedAt: updatedAt()
   },
@@ -240,14 +301,131 @@ export const deployments = pgTable(
     commitMessage: text(),
     commitAuthor: varchar({ length: 255 }),
     branch: varchar({ length: 255 }),
+    /** What runs: an image by digest. Known once it is built, or from the start. */
+    image: varchar({ length: 500 }),
+    /** The deployment whose image this one brings back. */
+    rollbackOf: uuid(),
+    /** Which value of each env var it runs with: names and versions. */
+    envVersions: jsonb().$type<Record<string, number>>(),
+    /** The settings of the app that it runs with. */
+    config: jsonb().$type<DeploymentConfig>(),
+    errorCode: varchar({ length: 50, enum: DEPLOYMENT_ERRORS }),
+    errorMessage: text(),
+    /** Drawn anew by each worker that takes it up; what an earlier one still writes is refused. */
+    claim: uuid(),
+    buildStartedAt: instant(),
+    buildFinishedAt: instant(),
+    deployStartedAt: instant(),
+    deployFinishedAt: instant(),
     createdAt: createdAt(),
     updatedAt: updatedAt()
   },
   table => [
-    index('idx_deployments_app_id_created_at').on(table.appId, table.createdAt.desc().nullsFirst()),
+    index('idx_deployments_app_id_created_at').on(
+      table.appId,
+      table.createdAt.desc().nullsFirst(),
+      table.id.desc().nullsFirst()
+    ),
+    uniqueIndex('deployments_live_unique').on(table.appId).where(sql`${table.status} = 'live'`),
+    check('deployments_error_code_known', sql`${table.errorCode} ${oneOf(DEPLOYMENT_ERRORS)}`),
     check('deployments_status_known', sql`${table.status} ${oneOf(DEPLOYMENT_STATUSES)}`),
     check('deployments_trigger_known', sql`${table.trigger} ${oneOf(DEPLOYMENT_TRIGGERS)}`)
   ]
+)
+
+/** The env of a deployment that runs or is about to: all of it, sealed. It goes when the deployment is over. */
+export const deploymentSecrets = pgTable('deployment_secrets', {
+  deploymentId: uuid()
+    .primaryKey()
+    .references(() => deployments.id, { onDelete: 'cascade' }),
+  valueEncrypted: bytea().notNull(),
+  nonce: bytea().notNull(),
+  keyId: varchar({ length: 64 }).notNull()
+})
+
+/** What a build and a rollout have said, in order and redacted. */
+export const buildLogChunks = pgTable(
+  'build_log_chunks',
+  {
+    deploymentId: uuid()
+      .notNull()
+      .references(() => deployments.id, { onDelete: 'cascade' }),
+    seq: integer().notNull(),
+    /** The status in which it was said. */
+    phase: varchar({ length: 50, enum: DEPLOYMENT_STATUSES }).notNull(),
+    text: text().notNull(),
+    createdAt: createdAt()
+  },
+  table => [
+    primaryKey({ columns: [table.deploymentId, table.seq] }),
+    index('idx_build_log_chunks_created_at').on(table.createdAt)
+  ]
+)
+
+/** What running apps have said. */
+export const appLogs = pgTable(
+  'app_logs',
+  {
+    id: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    appId: uuid()
+      .notNull()
+      .references(() => apps.id, { onDelete: 'cascade' }),
+    deploymentId: uuid(),
+    /** When it was said, by the clock of the machine that ran the app. */
+    at: instant().notNull(),
+    level: varchar({ length: 10, enum: LOG_LEVELS }).notNull(),
+    source: varchar({ length: 10, enum: LOG_SOURCES }).notNull(),
+    region: varchar({ length: 10 }),
+    instance: varchar({ length: 64 }),
+    message: text().notNull()
+  },
+  table => [
+    index('idx_app_logs_app_id_at').on(table.appId, table.at.desc(), table.id.desc()),
+    index('idx_app_logs_app_id_id').on(table.appId, table.id),
+    index('idx_app_logs_at').on(table.at),
+    check('app_logs_level_known', sql`${table.level} ${oneOf(LOG_LEVELS)}`),
+    check('app_logs_source_known', sql`${table.source} ${oneOf(LOG_SOURCES)}`)
+  ]
+)
+
+/** Apps that were deleted here and still have to be taken down where they run. A trigger writes these rows. */
+export const appTombstones = pgTable('app_tombstones', {
+  appId: uuid().primaryKey(),
+  slug: varchar({ length: 63 }).notNull(),
+  flyAppId: varchar({ length: 255 }),
+  createdAt: createdAt()
+})
+
+/** What other services have told us, as it came and once each. */
+export const webhookDeliveries = pgTable(
+  'webhook_deliveries',
+  {
+    source: varchar({ length: 20, enum: WEBHOOK_SOURCES }).notNull(),
+    deliveryId: varchar({ length: 100 }).notNull(),
+    event: varchar({ length: 100 }).notNull(),
+    /** The body, byte for byte: as text it might be none that the database takes. */
+    payload: bytea().notNull(),
+    receivedAt: createdAt(),
+    /** When a job was done with it, whatever came of it. */
+    processedAt: instant(),
+    outcome: varchar({ length: 20, enum: WEBHOOK_OUTCOMES }),
+    error: text()
+  },
+  table => [
+    primaryKey({ columns: [table.source, table.deliveryId] }),
+    index('idx_webhook_deliveries_received_at').on(table.receivedAt)
+  ]
+)
+
+/** Since when each secret of the configuration is in use, by a fingerprint that tells nothing of it. */
+export const secretLedger = pgTable(
+  'secret_ledger',
+  {
+    name: varchar({ length: 64 }).notNull(),
+    fingerprint: varchar({ length: 64 }).notNull(),
+    firstSeenAt: createdAt()
+  },
+  table => [primaryKey({ columns: [table.name, table.fingerprint] })]
 )
 
 export const usageRecords = pgTable(

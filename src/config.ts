@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
@@ -52,6 +53,39 @@ export const Environment = Type.Object({
   GITHUB_CLIENT_SECRET: optional(text('The secret of that OAuth app.')),
   GITHUB_URL: text('GitHub, or a GitHub Enterprise Server.', { default: 'https://github.com' }),
   GITHUB_API_URL: optional(text('Its API; https://api.github.com, or /api/v3 of GITHUB_URL.')),
+  GITHUB_APP_ID: optional(
+    Type.Integer({ minimum: 1, description: 'The GitHub App that reads repositories; off when unset.' })
+  ),
+  GITHUB_APP_PRIVATE_KEY: optional(text('Its private key: PEM, or PEM in base64.')),
+  GITHUB_APP_SLUG: optional(text('What its address on GitHub ends with.')),
+  GITHUB_WEBHOOK_SECRET: optional(text('The secret of its webhook; a list while rotating.')),
+  FLY_API_TOKEN: optional(text('Deploys to Fly Machines; off when unset.')),
+  FLY_ORG: text('The organization at Fly that apps belong to.', { default: 'rhone' }),
+  FLY_API_URL: text('The Machines API.', { default: 'https://api.machines.dev' }),
+  FLY_GRAPHQL_URL: text('The GraphQL API of Fly.', { default: 'https://api.fly.io/graphql' }),
+  DEPLOYER: optional(
+    Type.Union([Type.Literal('local'), Type.Literal('fly')], {
+      description: 'Where apps run: fly with a token; else, in development, as processes of this machine.'
+    })
+  ),
+  BUILDER: optional(
+    Type.Union([Type.Literal('local'), Type.Literal('buildkit'), Type.Literal('image')], {
+      description:
+        'What builds: local for local apps, buildkit with BUILDKIT_HOST; image deploys what others have built.'
+    })
+  ),
+  BUILDKIT_HOST: optional(text('buildkitd, as tcp://host:port; with TLS on both sides.')),
+  BUILDKIT_CA_FILE: optional(text('PEM of who has signed the certificate of buildkitd.')),
+  BUILDKIT_CERT_FILE: optional(text('PEM of our certificate for buildkitd.')),
+  BUILDKIT_KEY_FILE: optional(text('PEM private key of BUILDKIT_CERT_FILE.')),
+  REGISTRY: text('Where images are pushed to.', { default: 'registry.fly.io' }),
+  REGISTRY_TOKEN: optional(text('Its token; that of Fly when unset.')),
+  APPS_PORT: Type.Integer({
+    default: 8090,
+    minimum: 0,
+    maximum: 65_535,
+    description: 'Where local apps are served, by host name; 0 picks a port.'
+  }),
   LOCAL_ACCOUNTS: Type.Boolean({ default: false, description: 'Take passwords, for accounts made by `user create`.' }),
   RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
   RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),
@@ -108,6 +142,33 @@ export interface Config {
     readonly url: string
     readonly apiUrl: string
   } | null
+  readonly githubApp: {
+    readonly id: number
+    /** PEM. */
+    readonly privateKey: string
+    readonly slug: string
+  } | null
+  /** Newest first; several while rotating. */
+  readonly githubWebhookSecrets: readonly string[]
+  /** GitHub, whether or not anything is configured there. */
+  readonly githubUrls: { readonly url: string; readonly apiUrl: string }
+  readonly fly: {
+    readonly token: string
+    readonly org: string
+    readonly apiUrl: string
+    readonly graphqlUrl: string
+  } | null
+  /** Null: nothing can be deployed. */
+  readonly deployer: 'local' | 'fly' | null
+  readonly builder: 'local' | 'buildkit' | 'image' | null
+  readonly buildkit: {
+    readonly host: string
+    readonly caFile: string
+    readonly certFile: string
+    readonly keyFile: string
+  } | null
+  readonly registry: { readonly host: string; readonly token: string | null }
+  readonly appsPort: number
   readonly localAccounts: boolean
   readonly rates: Readonly<Record<RateClass, Rate>>
   /** Seconds. */
@@ -177,6 +238,11 @@ export function loadConfig(variables: Variables): Config {
     signing: attempt('SIGNING_KEYS', parseKeyring),
     githubUrl: attempt('GITHUB_URL', parseServiceUrl),
     githubApiUrl: attempt('GITHUB_API_URL', parseServiceUrl),
+    githubAppKey: attempt('GITHUB_APP_PRIVATE_KEY', parsePrivateKey),
+    githubWebhookSecrets: attempt('GITHUB_WEBHOOK_SECRET', list),
+    flyApiUrl: attempt('FLY_API_URL', parseServiceUrl),
+    flyGraphqlUrl: attempt('FLY_GRAPHQL_URL', parseServiceUrl),
+    buildkitHost: attempt('BUILDKIT_HOST', parseBuildkitHost),
     general: attempt('RATE_LIMIT_GENERAL', parseRate),
     auth: attempt('RATE_LIMIT_AUTH', parseRate),
     deploy: attempt('RATE_LIMIT_DEPLOY', parseRate),
@@ -195,6 +261,7 @@ export function loadConfig(variables: Variables): Config {
     attempt('TLS_CERT_FILE', () =>
       createSecureContext(readTls({ certFile: env.TLS_CERT_FILE!, keyFile: env.TLS_KEY_FILE! }))
     )
+  problems.push(...deployingProblems(env))
   if (production) problems.push(...productionProblems(env, parsed))
   if (problems.length > 0) throw new ConfigError(problems)
 
@@ -229,6 +296,27 @@ export function loadConfig(variables: Variables): Config {
             apiUrl: parsed.githubApiUrl ?? apiOf(parsed.githubUrl!)
           }
         : null,
+    githubApp:
+      env.GITHUB_APP_ID && env.GITHUB_APP_SLUG
+        ? { id: env.GITHUB_APP_ID, privateKey: parsed.githubAppKey!, slug: env.GITHUB_APP_SLUG }
+        : null,
+    githubWebhookSecrets: parsed.githubWebhookSecrets ?? [],
+    githubUrls: { url: parsed.githubUrl!, apiUrl: parsed.githubApiUrl ?? apiOf(parsed.githubUrl!) },
+    fly: env.FLY_API_TOKEN
+      ? { token: env.FLY_API_TOKEN, org: env.FLY_ORG, apiUrl: parsed.flyApiUrl!, graphqlUrl: parsed.flyGraphqlUrl! }
+      : null,
+    deployer: deployerOf(env),
+    builder: builderOf(env),
+    buildkit: parsed.buildkitHost
+      ? {
+          host: parsed.buildkitHost,
+          caFile: env.BUILDKIT_CA_FILE!,
+          certFile: env.BUILDKIT_CERT_FILE!,
+          keyFile: env.BUILDKIT_KEY_FILE!
+        }
+      : null,
+    registry: { host: env.REGISTRY, token: env.REGISTRY_TOKEN ?? env.FLY_API_TOKEN ?? null },
+    appsPort: env.APPS_PORT,
     localAccounts: env.LOCAL_ACCOUNTS,
     rates: {
       general: parsed.general!,
@@ -293,6 +381,38 @@ function typed(name: keyof Environment, value: string): string | number | boolea
   return value
 }
 
+function deployerOf(env: Environment): Config['deployer'] {
+  if (env.DEPLOYER !== undefined) return env.DEPLOYER
+  if (env.FLY_API_TOKEN !== undefined) return 'fly'
+  return env.ENVIRONMENT === 'development' ? 'local' : null
+}
+
+function builderOf(env: Environment): Config['builder'] {
+  if (env.BUILDER !== undefined) return env.BUILDER
+  if (env.BUILDKIT_HOST !== undefined) return 'buildkit'
+  const deployer = deployerOf(env)
+  return deployer === 'fly' ? 'image' : deployer
+}
+
+/** What is missing for what is asked for. An image of the local builder runs nowhere else, and nothing else runs here. */
+function deployingProblems(env: Environment): string[] {
+  const problems: string[] = []
+  const needs = (what: string, names: readonly (keyof Environment)[]) => {
+    const missing = names.filter(name => env[name] === undefined)
+    if (missing.length > 0) problems.push(`${missing.join(', ')}: ${what} needs ${names.join(', ')}`)
+  }
+  const app = ['GITHUB_APP_ID', 'GITHUB_APP_PRIVATE_KEY', 'GITHUB_APP_SLUG'] as const
+  if (app.some(name => env[name] !== undefined)) needs('a GitHub App', app)
+  if (env.DEPLOYER === 'fly') needs('DEPLOYER=fly', ['FLY_API_TOKEN'])
+  if (builderOf(env) === 'buildkit')
+    needs('BUILDER=buildkit', ['BUILDKIT_HOST', 'BUILDKIT_CA_FILE', 'BUILDKIT_CERT_FILE', 'BUILDKIT_KEY_FILE'])
+  if (deployerOf(env) === 'local' && builderOf(env) !== 'local')
+    problems.push('BUILDER: apps of DEPLOYER=local are built by BUILDER=local')
+  if (builderOf(env) === 'local' && deployerOf(env) !== 'local')
+    problems.push('BUILDER: what BUILDER=local has built runs with DEPLOYER=local only')
+  return problems
+}
+
 interface Parsed {
   readonly database: PostgresTarget | null
   readonly directDatabase: PostgresTarget | null
@@ -310,7 +430,11 @@ function productionProblems(env: Environment, { database, directDatabase, corsOr
     'REDIS_URL',
     'METRICS_TOKEN',
     'GITHUB_CLIENT_ID',
-    'GITHUB_CLIENT_SECRET'
+    'GITHUB_CLIENT_SECRET',
+    'GITHUB_APP_SLUG',
+    'GITHUB_WEBHOOK_SECRET',
+    'FLY_API_TOKEN',
+    'REGISTRY_TOKEN'
   ] as const)
     if (/change.?me|placeholder|replace.?me|\byour[-_]|<[^>]*>|^(.)\1*$/i.test(env[name] ?? ''))
       problems.push(`${name}: is still a placeholder`)
@@ -320,7 +444,10 @@ function productionProblems(env: Environment, { database, directDatabase, corsOr
     problems.push('METRICS_TOKEN: must be at least 16 characters')
   if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !/\/\/[^@/]*:[^@/]+@/.test(env.REDIS_URL))
     problems.push('REDIS_URL: a remote Redis needs a password, or rediss://')
-  for (const name of ['GITHUB_URL', 'GITHUB_API_URL'] as const)
+  for (const name of ['DEPLOYER', 'BUILDER'] as const)
+    if (env[name] === 'local')
+      problems.push(`${name}: local runs what tenants bring on this machine; not in ${env.ENVIRONMENT}`)
+  for (const name of ['GITHUB_URL', 'GITHUB_API_URL', 'FLY_API_URL', 'FLY_GRAPHQL_URL'] as const)
     if (env[name]?.startsWith('http:') && !isLoopback(env[name]))
       problems.push(`${name}: must be https, since secrets go there`)
   for (const origin of corsOrigins ?? [])
@@ -359,6 +486,24 @@ function parseServiceUrl(value: string): string {
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
   if (url.search || url.hash || url.username) throw new Error('must have no query, fragment or user')
   return url.href.replace(/\/+$/, '')
+}
+
+/** PEM, also on one line with `\\n` for its ends, or all of it in base64; always given back as PEM. */
+function parsePrivateKey(value: string): string {
+  const text = value.includes('-----BEGIN')
+    ? value.replaceAll('\\n', '\n')
+    : Buffer.from(value, 'base64').toString('utf8')
+  try {
+    return createPrivateKey(text).export({ type: 'pkcs8', format: 'pem' }).toString()
+  } catch {
+    throw new Error('must be a private key as PEM, or that in base64')
+  }
+}
+
+function parseBuildkitHost(value: string): string {
+  const url = URL.parse(value)
+  if (url?.protocol === 'tcp:' && url.hostname && url.port) return value
+  throw new Error('must be tcp://host:port')
 }
 
 function apiOf(githubUrl: string): string {

@@ -19,7 +19,7 @@ import { isTransient } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
 import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
 import metrics from '../plugins/metrics/index.ts'
-import oauth, { githubProvider } from '../plugins/oauth/index.ts'
+import oauth from '../plugins/oauth/index.ts'
 import openapi from '../plugins/openapi/index.ts'
 import pressure from '../plugins/pressure/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
@@ -37,10 +37,9 @@ import { createErrorJournal } from './domain/error-events.ts'
 import { platformReadings } from './domain/gauges.ts'
 import { createPasswords } from './domain/passwords.ts'
 import { SecretBox } from './domain/secret-box.ts'
-import { sessionStore } from './domain/sessions.ts'
-import { spentSignInStore } from './domain/sign-in.ts'
-import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from './domain/tokens.ts'
+import { has, registryOf } from './has.ts'
 import { healthOf } from './health-checks.ts'
+import { accessTokensOf, authOf, csrfOf, oauthOf, sessionOf } from './identity.ts'
 import type { Ports } from './ports.ts'
 import { stepsOfStart } from './start-steps.ts'
 
@@ -68,8 +67,6 @@ function slot<Options extends object>(
  */
 const LAST_WORD = 250
 
-const has = (app: FastifyInstance, decorator: string) => app.hasDecorator(decorator)
-const registryOf = (app: FastifyInstance) => (has(app, 'metrics') ? { registry: app.metrics.registry } : {})
 const poolLineOf = (app: FastifyInstance) => app.postgres?.stats.waiting ?? 0
 
 /**
@@ -145,41 +142,11 @@ export const slots: readonly Slot[] = [
     ...(has(app, 'db') && { readings: platformReadings(() => app.db) })
   })),
 
-  slot('session', session, ({ baseUrl }, app) => ({
-    secure: baseUrl.protocol === 'https:',
-    ...(has(app, 'db') && { store: sessionStore(() => app.db) })
-  })),
-  slot('access-tokens', accessTokens, ({ baseUrl, keys }, app) => ({
-    issuer: baseUrl.origin,
-    ...(keys.signing && { keys: keys.signing }),
-    ...(has(app, 'db') && {
-      check: id => findTokenById(app.db, id),
-      news: (onChange, onLive, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap)
-    })
-  })),
-  slot('auth', auth, (_config, app) => ({
-    ...registryOf(app),
-    requireAccess: true,
-    signInPage: has(app, 'session') ? '/login' : '',
-    sources: [...(has(app, 'session') ? [app.session] : []), ...(has(app, 'accessTokens') ? [app.accessTokens] : [])],
-    ...(has(app, 'db') && {
-      verifier: tokenVerifier(() => app.db),
-      touch: uses => touchTokens(app.db, uses),
-      news: (onChange, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onGap)
-    })
-  })),
-  slot('csrf', csrf, ({ baseUrl, production, keys }) => ({
-    // In development a browser may come by another name of this machine.
-    origin: production ? baseUrl.origin : '',
-    secure: baseUrl.protocol === 'https:',
-    ...(keys.session && { keys: keys.session })
-  })),
-  slot('oauth', oauth, ({ baseUrl, github, keys }, app) => ({
-    redirectUri: `${baseUrl.origin}/auth/callback`,
-    ...(github && { provider: githubProvider({ ...github, ...registryOf(app), signInPage: '/login' }) }),
-    ...(keys.session && { keys: keys.session }),
-    ...(has(app, 'db') && { spent: spentSignInStore(() => app.db) })
-  })),
+  slot('session', session, sessionOf),
+  slot('access-tokens', accessTokens, accessTokensOf),
+  slot('auth', auth, authOf),
+  slot('csrf', csrf, csrfOf),
+  slot('oauth', oauth, oauthOf),
   slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
   slot('idempotency', idempotency, () => ({})),
   slot('chores', chores, ({ keys }, app) => ({

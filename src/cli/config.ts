@@ -35,6 +35,15 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
     signing: keyIds(signing)
   }),
   github: github => github && { clientId: github.clientId, url: github.url, apiUrl: github.apiUrl },
+  githubApp: app => app && { id: app.id, slug: app.slug },
+  githubWebhookSecrets: secrets => `${secrets.length} set`,
+  githubUrls: urls => ({ ...urls }),
+  fly: fly => fly && { org: fly.org, apiUrl: fly.apiUrl, graphqlUrl: fly.graphqlUrl, token: hidden(fly.token) },
+  deployer: plain,
+  builder: plain,
+  buildkit: buildkit => buildkit && { ...buildkit },
+  registry: ({ host, token }) => ({ host, token: hidden(token) }),
+  appsPort: plain,
   localAccounts: plain,
   rates: rates =>
     Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),
