@@ -15,6 +15,7 @@ const CONNECTIONS = 8
 const AHEAD = 4
 const BOOTS = 7
 const MEGABYTE = 1024 * 1024
+const STATUS_LINE = 'HTTP/1.1 '
 
 const detail = scenarios.find(({ name }) => name === 'detail')!
 const rhone = detail.contestants.find(({ name }) => name === 'rhone')!
@@ -120,8 +121,6 @@ async function send({ url }: ServerProcess, from: number, to: number, make: (ind
   }
   await Promise.all(Array.from({ length: CONNECTIONS }, client))
 }
-
-const STATUS_LINE = 'HTTP/1.1 '
 
 function replies(socket: Socket, count: number): Promise<void> {
   return new Promise((resolve, reject) => {

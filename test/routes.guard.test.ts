@@ -10,6 +10,7 @@ import { testConfig } from './support/app.ts'
 const SLO_CLASSES = ['health', 'list', 'detail', 'write', 'search', 'stream']
 const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', false]
 const ACCESS = ['public', 'metrics', 'authenticated', 'member', 'admin', 'owner', 'operator']
+const OPEN_TO_ORIGINS = /^\/(api|\.well-known)\//
 const UNSAFE = ['POST', 'PUT', 'PATCH', 'DELETE']
 
 /** The sentences a route breaks; none for a route as it should be. */
@@ -39,6 +40,7 @@ function faults(route: RouteOptions): string[] {
   need(ACCESS.includes(String(config.access)), 'does not say who may call it')
   need(RATE_CLASSES.includes(config.rateClass ?? 'general'), 'has an unknown rate class')
   need(SLO_CLASSES.includes(String(config.slo)), 'has no SLO class')
+  need(OPEN_TO_ORIGINS.test(url) || config.cors === false, 'is no part of the API, and open to scripts of other origins')
   need(!UNSAFE.includes(method) || config.audit, 'changes something and is not audited')
   return found
 }

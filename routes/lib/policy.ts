@@ -11,13 +11,14 @@ export const writes = {
   slo: 'write'
 } as const satisfies FastifyContextConfig
 
-/** What operators' routes have in common: they work on while the platform is closed. */
+/** What operators' routes have in common: they work on while the platform is closed, and for our own pages only. */
 export const operators = {
   access: 'operator',
   scope: 'admin',
   rateClass: 'general',
   priority: 'operator',
-  maintenance: false
+  maintenance: false,
+  cors: false
 } as const satisfies FastifyContextConfig
 
 type Access = NonNullable<FastifyContextConfig['access']>

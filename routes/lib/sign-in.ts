@@ -4,7 +4,14 @@ import type { Db } from '../../src/domain/db.ts'
 import type { SignedIn } from '../../src/domain/sign-in.ts'
 
 /** Signing in stays open while the platform is closed, since operators have to. */
-export const signingIn = { access: 'public', rateClass: 'auth', maintenance: false, page: true, slo: 'detail' } as const
+export const signingIn = {
+  access: 'public',
+  rateClass: 'auth',
+  maintenance: false,
+  cors: false,
+  page: true,
+  slo: 'detail'
+} as const
 
 /** Begins a session for whoever is found, in one transaction with all that their coming changes and with its audit rows. */
 export async function signIn(
