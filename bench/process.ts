@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import packageJson from '../package.json' with { type: 'json' }
 import { onCore } from './load.ts'
 
 const SERVER_CORE = 0
+/** Those that `npm start` gives to Node; all contestants have them. */
+const FLAGS = /node (.*) src\/server\.ts/.exec(packageJson.scripts.start)![1]!.split(' ')
 /** Clock ticks per second of /proc/<pid>/stat; 100 on every Linux that Node runs on. */
 const TICKS = 100
 
@@ -25,7 +28,7 @@ export interface ServerCommand {
 
 /** Starts a server on its own core; it is ready when its stderr or stdout names the URL it listens on. */
 export async function startServer({ script, env = {}, profile }: ServerCommand): Promise<ServerProcess> {
-  const flags = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []
+  const flags = profile ? [...FLAGS, '--cpu-prof', `--cpu-prof-dir=${profile}`] : FLAGS
   const [command, args] = onCore(SERVER_CORE, process.execPath, [...flags, script])
   const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   const url = await urlOf(child)

@@ -40,7 +40,10 @@ function faults(route: RouteOptions): string[] {
   need(ACCESS.includes(String(config.access)), 'does not say who may call it')
   need(RATE_CLASSES.includes(config.rateClass ?? 'general'), 'has an unknown rate class')
   need(SLO_CLASSES.includes(String(config.slo)), 'has no SLO class')
-  need(OPEN_TO_ORIGINS.test(url) || config.cors === false, 'is no part of the API, and open to scripts of other origins')
+  need(
+    OPEN_TO_ORIGINS.test(url) || config.cors === false,
+    'is no part of the API, and open to scripts of other origins'
+  )
   need(!UNSAFE.includes(method) || config.audit, 'changes something and is not audited')
   return found
 }

@@ -18,6 +18,9 @@ export function kindOf(text: string): QueryKind {
  * Whether a statement surely changes nothing and takes no lock, so that it may run once more or in vain: a selection of
  * columns, which is how query builders write it. One that calls a function first may do anything.
  */
-export const isRead = (text: string): boolean => text.startsWith('select "') && !LOCKING.test(text)
+export const isRead = (text: string): boolean => isSelection(text) && !LOCKING.test(text)
+
+/** The same, though it may take locks, which go with its transaction. */
+export const isSelection = (text: string): boolean => text.startsWith('select "')
 
 const LOCKING = / for (?:no key )?(?:update|share|key share)/

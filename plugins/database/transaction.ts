@@ -1,5 +1,5 @@
 import type { Connection, TransactionRunner } from './connection.ts'
-import { isRead } from './statement-kind.ts'
+import { isSelection } from './statement-kind.ts'
 
 /** A transaction on a connection that nobody else uses meanwhile. */
 export class Transaction implements TransactionRunner {
@@ -22,12 +22,15 @@ export class Transaction implements TransactionRunner {
     }
   }
 
-  /** BEGIN goes with the first statement, if that changes nothing: should BEGIN fail, a change would not be taken back. */
+  /**
+   * BEGIN goes with the first statement, if that changes nothing: should BEGIN fail, a change would not be taken back. A
+   * lock would end with the statement.
+   */
   query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
     if (this.#beginning !== undefined) return this.#after(this.#beginning, text, parameters, asArrays)
     this.#beginning = this.#connection.query('begin', [], false)
     this.#beginning.catch(() => {})
-    if (!isRead(text)) return this.#after(this.#beginning, text, parameters, asArrays)
+    if (!isSelection(text)) return this.#after(this.#beginning, text, parameters, asArrays)
     const first = this.#connection.query(text, parameters, asArrays)
     first.catch(() => {})
     return this.#beginning.then(() => first)

@@ -255,6 +255,17 @@ suite('a transaction', () => {
     })
     assert.deepEqual(names, ['new'])
   })
+
+  test('that begins with a lock holds it until its end', async t => {
+    const { app } = await start(t)
+    await app.db.insert(teams).values({ name: 'new', slug: 'new' })
+    await app.db.transaction(async tx => {
+      assert.equal((await tx.select().from(teams).for('update')).length, 1)
+      const others = await app.db.select().from(teams).for('update', { skipLocked: true })
+      assert.deepEqual(others, [])
+    })
+    assert.equal((await app.db.select().from(teams).for('update', { skipLocked: true })).length, 1)
+  })
 })
 
 suite('a database that goes away', () => {
