@@ -88,7 +88,7 @@ function optionsOf({ timeout, retries, retryDelay }: JobQueue, keepFinished: num
     retryDelay,
     retryBackoff: true,
     retryDelayMax: MAX_RETRY_DELAY,
-    expireInSeconds: Math.min(timeout + LAST_RESORT, DAY),
+    expireInSeconds: Math.ceil(timeout) + LAST_RESORT,
     retentionSeconds: KEEP_WAITING,
     deleteAfterSeconds: keepFinished * DAY,
     notify: true

@@ -98,8 +98,7 @@ export class Crew {
 
   async #findWork(): Promise<void> {
     const { boss, db } = this.#settings
-    for (const schedule of this.#schedules)
-      await schedule.turn(Date.now(), id => boss.send(schedule.name, {}, { id }))
+    for (const schedule of this.#schedules) await schedule.turn(Date.now(), id => boss.send(schedule.name, {}, { id }))
     const idle = [...this.#workers.values()].filter(worker => worker.hasFreeHands)
     if (idle.length === 0) return
     for (const name of await dueQueues(

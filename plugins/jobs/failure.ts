@@ -21,7 +21,8 @@ export class AttemptEnded extends Error {
 
 const MAX_LENGTH = 500
 /** User and password of a URL, what follows the name of a scheme of authorization, and tokens that say so themselves. */
-const SECRETS = /(?<=:\/\/)[^\s/@]+(?=@)|(?<=\b(?:bearer|basic|token|flyv1)\s+)\S+|\b(?:gh[a-z]_|github_pat_|rhone_|sk_|whsec_)\w+/gi
+const SECRETS =
+  /(?<=:\/\/)[^\s/@]+(?=@)|(?<=\b(?:bearer|basic|token|flyv1)\s+)\S+|\b(?:gh[a-z]_|github_pat_|rhone_|sk_|whsec_)\w+/gi
 
 /** What is kept of an error, to be shown to operators: one line, without what looks like a secret. The log has the rest. */
 export function describeFailure(error: unknown): string {

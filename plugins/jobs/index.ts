@@ -16,11 +16,15 @@ export { AttemptEnded, JOB_STATES, OUTCOMES }
 
 export const JobsOptions = Type.Object(
   {
-    work: Type.Boolean({ default: true, description: 'Whether this instance works on jobs. If not, it only sends them.' }),
+    work: Type.Boolean({
+      default: true,
+      description: 'Whether this instance works on jobs. If not, it only sends them.'
+    }),
     lease: Type.Number({
       default: 15,
       minimum: 1,
-      description: 'Seconds without a sign of life after which an instance has lost its jobs. The same on all instances.'
+      description:
+        'Seconds without a sign of life after which an instance has lost its jobs. The same on all instances.'
     }),
     pollInterval: Type.Integer({
       default: 1_000,

@@ -11,9 +11,12 @@ export interface JobQueue<Data extends object = object> {
   readonly timeout: number
   /** How often a job that fails is tried again, before it is left for an operator to look at. */
   readonly retries: number
-  /** Seconds before the first of these; it doubles with each, up to an hour, and is up to twice as long at random. */
+  /** Seconds before the first of these, one at least; it doubles with each, up to an hour, and is up to twice as long at random. */
   readonly retryDelay: number
-  /** Jobs of one key follow each other, over all instances, in the order of their sending. Each of them is done. */
+  /**
+   * Jobs of one key never run beside each other, over all instances, and each of them is done. They come in the order of
+   * their sending, but for two that instances reach for at the same moment, and for those that wait to be tried again.
+   */
   readonly serial?: true
   /**
    * The same, but of those of one key that wait, the one that was sent first stands for all: good for work that looks for

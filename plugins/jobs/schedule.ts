@@ -18,7 +18,11 @@ export class Schedule {
     this.name = name
     this.#cron = cron
     this.#preview = preview
-    this.#after(new Date(0))
+    try {
+      this.#after(new Date(0))
+    } catch (cause) {
+      throw new Error(`rhone-jobs: queue "${name}": "${cron}" is no cron expression`, { cause })
+    }
   }
 
   /** Has a job sent for the latest time that has come. Where the sending fails, it is still due the next time. */

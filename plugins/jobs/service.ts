@@ -27,8 +27,9 @@ export interface ServiceSettings {
 
 /** The payload is a queue and the id of a job in it, with a dot between them. */
 const CANCELLED = 'rhone_jobs_cancelled'
-/** Between two attempts to start behind the start of the server, in milliseconds. */
-const RETRY_PAUSE = 1_000
+/** Between two attempts to start behind the start of the server, in milliseconds; doubled after each failure. */
+const MIN_PAUSE = 1_000
+const MAX_PAUSE = 30_000
 /** How long a sender waits for the start, in milliseconds. A transaction that idles is given up by the server later. */
 const START_PATIENCE = 5_000
 
@@ -51,13 +52,8 @@ export class Service implements Jobs {
   }
 
   async start(): Promise<void> {
-    const isRestart = await isInstalled(this.#settings.db)
-    this.#starting ??= this.#open().catch(error => {
-      this.#starting = undefined
-      throw error
-    })
-    if (isRestart) void this.#keepStarting(this.#starting)
-    else await this.#starting
+    if (await isInstalled(this.#settings.db)) void this.#keepStarting()
+    else await this.#begin()
   }
 
   async send(tx: Db | null, queue: string, data: object, options: SendOptions = {}): Promise<string | null> {
@@ -116,22 +112,41 @@ export class Service implements Jobs {
     ])
   }
 
-  async #keepStarting(first: Promise<void>): Promise<void> {
-    let attempt = first
-    while (!this.#stopping.signal.aborted) {
+  #begin(): Promise<void> {
+    this.#starting ??= this.#open().catch(error => {
+      this.#starting = undefined
+      throw error
+    })
+    return this.#starting
+  }
+
+  async #keepStarting(): Promise<void> {
+    const { signal } = this.#stopping
+    for (let failures = 0; !signal.aborted; failures++) {
       try {
-        return await attempt
+        return await this.#begin()
       } catch (error) {
         this.#onError(error)
-        await delay(RETRY_PAUSE, undefined, { ref: false })
-        attempt = this.#starting ??= this.#open()
       }
+      await delay(Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures), undefined, { signal, ref: false }).catch(() => {})
     }
   }
 
   async #open(): Promise<void> {
+    const boss = await this.#openBoss()
+    try {
+      if (this.#settings.work) await this.#setToWork(boss)
+    } catch (error) {
+      await boss.boss.stop({ graceful: false, close: false })
+      throw error
+    }
+    this.#boss = boss
+    this.#started.resolve(boss)
+  }
+
+  #openBoss(): Promise<Boss> {
     const { db, postgres, log, queues, keepFinished } = this.#settings
-    const boss = await openBoss({
+    return openBoss({
       db,
       postgres,
       queues,
@@ -144,9 +159,6 @@ export class Service implements Jobs {
       onJobs: queue => this.#crew?.wake(queue),
       onResync: () => this.#crew?.wakeAll()
     })
-    if (this.#settings.work) await this.#setToWork(boss)
-    this.#boss = boss
-    this.#started.resolve(boss)
   }
 
   async #setToWork({ boss }: Boss): Promise<void> {

@@ -1,6 +1,6 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Db } from '../../drizzle/schema.ts'
-import { type JobFilters, type JobPosition, type JobState, type ListedJob } from './port.ts'
+import type { JobFilters, JobPosition, JobState, ListedJob } from './port.ts'
 
 /*
  * What we ask of pg-boss's table beyond what pg-boss does: for all queues at once, where it has one at a time. Its columns

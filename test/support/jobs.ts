@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
+import { sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
+import type { Db } from '../../drizzle/schema.ts'
 import database, { type DatabaseOptions } from '../../plugins/database/index.ts'
-import jobs, { type JobQueue, type JobsDeps, type JobsOptions } from '../../plugins/jobs/index.ts'
+import jobs, { type JobQueue, type JobState, type JobsDeps, type JobsOptions } from '../../plugins/jobs/index.ts'
 
 export interface JobServer {
   readonly app: FastifyInstance
@@ -30,6 +32,35 @@ export async function jobServer(
   await app.register(jobs, { registry, pollInterval: 50, grace: 200, ...options })
   await app.ready()
   return { app, registry, lines }
+}
+
+/** The states of the jobs of a queue, the newest first. */
+export async function statesIn({ app }: JobServer, { name }: Pick<JobQueue, 'name'>): Promise<JobState[]> {
+  return (await app.jobs.list({ queue: name }, 100)).map(({ state }) => state)
+}
+
+/** How the attempts at the jobs of a queue have ended on this server, without what has not happened. */
+export async function outcomesOf(
+  { registry }: JobServer,
+  { name }: Pick<JobQueue, 'name'>
+): Promise<Record<string, number>> {
+  const text = await registry.metrics()
+  const lines = text.matchAll(new RegExp(`^rhone_jobs_total\\{queue="${name}",outcome="(\\w+)"\\} (\\d+)$`, 'gm'))
+  return Object.fromEntries(Array.from(lines, ([, outcome, n]) => [outcome, Number(n)]).filter(([, n]) => n !== 0))
+}
+
+/**
+ * A job that has failed for good, of a queue that no server works on.
+ *
+ * @returns its id, as operators see it
+ */
+export async function addDeadJob(db: Db, error = 'it did not work'): Promise<string> {
+  await db.execute(sql`select pgboss.create_queue('graveyard', '{"policy": "standard"}')`)
+  const [job] = await db.execute<{ id: string }>(sql`
+    insert into pgboss.job (name, state, data, output, singleton_key, started_on, completed_on)
+    values ('graveyard', 'failed', '{"secret": "hidden"}', ${JSON.stringify({ message: error })}, 'key', now(), now())
+    returning id`)
+  return `graveyard.${job!.id}`
 }
 
 /** A queue that nobody else has. */
