@@ -1,10 +1,17 @@
 import { sql } from 'drizzle-orm'
 import type { fromDrizzle, Db as IDatabase } from 'pg-boss'
 import type { Db } from '../../drizzle/schema.ts'
-import type { Postgres } from '../database/index.ts'
 
 /** What pg-boss is made to run over instead of connections of its own. */
 export type Adapt = typeof fromDrizzle
+
+/** What jobs need of a PostgreSQL beside its queries. */
+export interface Postgres {
+  /** Runs a text of several statements, which may hold whole transactions. */
+  script(text: string): Promise<unknown[]>
+  /** `onResync` is called whenever listening begins. @returns ends it */
+  listen(channel: string, onNotify: (payload: string) => void, onResync: () => void): Promise<() => Promise<void>>
+}
 
 export interface Channel {
   /** The name on which pg-boss notifies of jobs that may be begun; the payload is their queue. */

@@ -1,7 +1,6 @@
 import type { PgBoss, QueueResult } from 'pg-boss'
 import type { Db } from '../../drizzle/schema.ts'
-import type { Postgres } from '../database/index.ts'
-import { type Adapt, type Channel, overDrizzle, overPool } from './adapter.ts'
+import { type Adapt, type Channel, overDrizzle, overPool, type Postgres } from './adapter.ts'
 import type { JobQueue } from './port.ts'
 
 export interface BossSettings extends Channel {

@@ -20,9 +20,16 @@ export class AttemptEnded extends Error {
 }
 
 const MAX_LENGTH = 500
-/** User and password of a URL, what follows the name of a scheme of authorization, and tokens that say so themselves. */
-const SECRETS =
-  /(?<=:\/\/)[^\s/@]+(?=@)|(?<=\b(?:bearer|basic|token|flyv1)\s+)\S+|\b(?:gh[a-z]_|github_pat_|rhone_|sk_|whsec_)\w+/gi
+/** Credentials in a URL, what follows a scheme of authorization or a telling name, and tokens that say themselves what they are. */
+const SECRETS = new RegExp(
+  [
+    String.raw`(?<=:\/\/)[^\s/]+(?=@)`,
+    String.raw`(?<=\b(?:bearer|basic|token|flyv1)\s+)\S+`,
+    String.raw`(?<=(?:token|password|secret|signature|key)=)[^\s&]+`,
+    String.raw`\b(?:gh[a-z]_|github_pat_|rhone_|sk_|whsec_)\w+`
+  ].join('|'),
+  'gi'
+)
 
 /** What is kept of an error, to be shown to operators: one line, without what looks like a secret. The log has the rest. */
 export function describeFailure(error: unknown): string {

@@ -16,11 +16,12 @@ export interface JobQueue<Data extends object = object> {
   /**
    * Jobs of one key never run beside each other, over all instances, and each of them is done. They come in the order of
    * their sending, but for two that instances reach for at the same moment, and for those that wait to be tried again.
+   * Jobs without a key have one in common.
    */
   readonly serial?: true
   /**
    * The same, but of those of one key that wait, the one that was sent first stands for all: good for work that looks for
-   * itself what there is to do. Jobs without a key have one in common. Every scheduled queue is like this.
+   * itself what there is to do. Every scheduled queue is like this.
    */
   readonly coalesced?: true
   /** Runs it by itself: a cron expression in UTC, once for all instances. */
@@ -38,7 +39,8 @@ export interface JobContext {
   readonly isLastAttempt: boolean
   /**
    * Aborted when the job is cancelled, has taken too long, was taken for lost, or the server stops; the last leaves it for
-   * another instance. Its reason is an `AttemptEnded`. What goes on after that may meet another attempt.
+   * another instance. Its reason is an `AttemptEnded`. An attempt that ends after that is not taken for done, whatever it
+   * returns; one that goes on may meet the next one.
    */
   readonly signal: AbortSignal
   readonly log: FastifyBaseLogger

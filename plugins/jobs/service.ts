@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Db } from '../../drizzle/schema.ts'
-import type { Postgres } from '../database/index.ts'
 import { errors } from '../lib/errors.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
+import type { Postgres } from './adapter.ts'
 import { affectedBy, type Boss, openBoss } from './boss.ts'
 import { Crew } from './crew.ts'
 import type { Outcome } from './metrics.ts'
@@ -95,6 +95,7 @@ export class Service implements Jobs {
     return job.name
   }
 
+  /** Never rejects. */
   stop(): Promise<void> {
     this.#stopped ??= this.#close()
     return this.#stopped
@@ -192,10 +193,14 @@ export class Service implements Jobs {
 
   async #close(): Promise<void> {
     this.#stopping.abort()
-    await this.#starting?.catch(() => {}) // whoever has asked for the start was told
-    await this.#crew?.stop()
-    await this.#unlisten?.()
-    await this.#boss?.boss.stop({ graceful: false, close: false })
+    try {
+      await this.#starting?.catch(() => {}) // whoever has asked for the start was told
+      await this.#crew?.stop()
+      await this.#unlisten?.()
+      await this.#boss?.boss.stop({ graceful: false, close: false })
+    } catch (error) {
+      this.#onError(error)
+    }
   }
 
   /** One line per outage, however many statements fail in it. */

@@ -102,12 +102,9 @@ export class Worker {
 
   async #settle(attempt: Attempt): Promise<void> {
     const verdict = await attempt.verdict(this.#settings.grace)
-    if ('failure' in verdict) {
-      const { failure: err } = verdict
-      if (attempt.isLast) attempt.log.error({ err }, 'a job has failed for good')
-      else attempt.log.warn({ err }, 'a job has failed and will be tried again')
-    }
-    this.#settings.count(this.queue.name, await this.#writeDown(attempt, verdict))
+    const outcome = await this.#writeDown(attempt, verdict)
+    this.#settings.count(this.queue.name, outcome)
+    tell(attempt, outcome, 'failure' in verdict ? verdict.failure : undefined)
   }
 
   /** Goes on until the database has heard of it: work that is done is not to be done again because of an outage. */
@@ -155,6 +152,13 @@ export class Worker {
   async #taken(attempt: Attempt): Promise<Outcome> {
     return (await stateOf(this.#settings.db, attempt)) === 'cancelled' ? 'cancelled' : 'lost'
   }
+}
+
+function tell({ log }: Attempt, outcome: Outcome, err: unknown): void {
+  if (outcome === 'dead') log.error({ err }, 'a job has failed for good')
+  else if (outcome === 'retried') log.warn({ err }, 'a job has failed and will be tried again')
+  else if (outcome === 'lost') log.warn({ err }, 'a job was taken for lost while it was worked on')
+  else log.debug({ outcome }, 'a job has ended')
 }
 
 const claimOf = ({ name, id, retryCount }: Claim) => ({ name, id, retryCount })
