@@ -7,6 +7,7 @@ import apps from './apps.ts'
 import { platformAudit, teamAudit } from './audit.ts'
 import envVars from './env-vars.ts'
 import invitations from './invitations.ts'
+import jobs from './jobs.ts'
 import { leaving, returning } from './leaving.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
@@ -60,6 +61,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passw
   const operators = scopeFor(['operator'], async scope => {
     await scope.register(admin)
     await scope.register(platformAudit)
+    if (app.hasDecorator('jobs')) await scope.register(jobs)
   })
 
   await app.register(anyone, { prefix: API })

@@ -73,6 +73,13 @@ export function Page<Item extends TSchema>(item: Item) {
 
 export const NoQuery = Strict({})
 
+/** Requests that say all in their URL: no body, or an empty object. */
+export const NoBody = Type.Unsafe<object | null>({
+  type: ['object', 'null'],
+  properties: {},
+  additionalProperties: false
+})
+
 /** Replies without a body. */
 export const NoContent = Type.Unsafe<undefined>(Type.Null({ description: 'Done; there is nothing to say.' }))
 export const NotModified = Type.Unsafe<undefined>(

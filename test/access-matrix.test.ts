@@ -11,6 +11,7 @@ import { createApp } from '../src/domain/apps.ts'
 import { createToken } from '../src/domain/tokens.ts'
 import { addTeam, addUser } from './domain/support.ts'
 import { platform } from './routes/support.ts'
+import { addDeadJob } from './support/jobs.ts'
 
 /*
  * Every route against every kind of caller. The routes are walked, and what each cell must answer follows from the policy
@@ -80,7 +81,8 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
   'invitations/:id': async world => {
     const url = `/api/v1/teams/${world.team.id}/invitations`
     return (await callAs(world.people.owner, 'POST', url, { email: `${newMarker()}@example.com` })).json().id
-  }
+  },
+  'jobs/:id': () => addDeadJob(db)
 }
 
 /** A parameter whose thing belongs to the caller and is never anybody else's. */

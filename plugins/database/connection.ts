@@ -91,12 +91,27 @@ export class Connection implements Runner {
 
   /** Statements that are sent without waiting for each other's results run in that order. */
   query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
+    return this.#send(text, parameters, asArrays, this.#preparation)
+  }
+
+  /** Several statements in one text, transactions of their own among them; of one that fails in the middle nothing stays. */
+  async script(text: string): Promise<unknown[]> {
+    try {
+      const results = (await this.#send(text, [], false, { prepare: false })) as unknown[]
+      return results.flat()
+    } catch (error) {
+      if (!this.closed) await this.query('rollback', [], false).catch(() => this.destroy())
+      throw error
+    }
+  }
+
+  #send(text: string, parameters: unknown[], asArrays: boolean, preparation: { prepare: boolean }): Promise<unknown> {
     if (this.closed) return Promise.reject(connectionClosed())
     this.#silence?.refresh()
     return new Promise((resolve, reject) => {
       const underWay = this.#underWay
       underWay.add(reject)
-      const query = this.#session.sql.unsafe(text, parameters as never[], this.#preparation)
+      const query = this.#session.sql.unsafe(text, parameters as never[], preparation)
       ;(asArrays ? query.values() : query).then(
         rows => {
           underWay.delete(reject)

@@ -100,6 +100,12 @@ export interface Postgres {
     onResync: () => void,
     onLost?: () => void
   ): Promise<() => Promise<void>>
+  /**
+   * Runs a text of several statements, which may hold whole transactions, over one connection of the pool. It takes no
+   * parameters, so nothing that a client sent may be part of it.
+   * @returns the rows of all of them
+   */
+  script(text: string): Promise<unknown[]>
   readonly stats: PoolStats
 }
 
@@ -170,6 +176,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   app.decorate('postgres', {
     ping: timeoutMs => reachability.ping(timeoutMs),
     listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
+    script: async text => pool.run(connection => connection.script(text)),
     get stats() {
       return pool.stats
     }

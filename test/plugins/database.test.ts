@@ -61,6 +61,18 @@ suite('database', () => {
     }
   })
 
+  test('a script runs whole transactions, and leaves nothing of one that fails', async t => {
+    const { app } = await start(t, { poolMax: 1 })
+    const rows = await app.postgres.script(`
+      begin; create table scripted (n int); insert into scripted values (1), (2); commit;
+      select n from scripted order by n; select 'last' as word;`)
+    assert.deepEqual(rows, [{ n: 1 }, { n: 2 }, { word: 'last' }])
+    const failing = app.postgres.script('begin; insert into scripted values (3); select 1 / 0; commit;')
+    await assert.rejects(failing, error => sqlState(error) === '22012')
+    const [row] = await app.db.execute(sql`select count(*)::int as n from scripted`)
+    assert.equal(row?.n, 2)
+  })
+
   test('commits what a transaction has done, and rolls back what it or a savepoint in it has failed to do', async t => {
     const { app } = await start(t)
     await app.db.transaction(async tx => {

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { getConstructionPlans } from 'pg-boss'
 import postgres, { type Sql } from 'postgres'
 import { concurrentIndexes } from '../../drizzle/concurrent-indexes.ts'
 import { readMigrations } from '../../drizzle/journal.ts'
@@ -9,7 +10,7 @@ export interface Scope {
   after(release: () => Promise<void>): void
 }
 
-/** The URL of a migrated database that nobody else uses. It is dropped when the scope ends. */
+/** The URL of a migrated database, with tables for jobs, that nobody else uses. It is dropped when the scope ends. */
 export async function freshDatabase(scope: Scope): Promise<string> {
   return createDatabase(scope, await template())
 }
@@ -60,13 +61,25 @@ async function template(): Promise<string> {
     await sql`drop database if exists ${sql(unfinished)} with (force)`
     await sql`create database ${sql(unfinished)} template template0`
     await migrate({ url: urlOf(unfinished) })
+    await addJobTables(urlOf(unfinished))
     await sql`alter database ${sql(unfinished)} rename to ${sql(name)}`
   })
   return name
 }
 
+/** As the first start of a server would. */
+async function addJobTables(url: string): Promise<void> {
+  const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} })
+  await sql.unsafe(getConstructionPlans())
+  await sql.end({ timeout: 1 })
+}
+
 async function schemaHash(): Promise<string> {
-  const facts = [(await readMigrations()).map(migration => migration.checksum), concurrentIndexes]
+  const facts = [
+    (await readMigrations()).map(migration => migration.checksum),
+    concurrentIndexes,
+    getConstructionPlans()
+  ]
   return createHash('sha256').update(JSON.stringify(facts)).digest('hex').slice(0, 12)
 }
 

@@ -1,0 +1,84 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import { AttemptEnded, type EndReason } from './failure.ts'
+import type { JobContext, JobQueue } from './port.ts'
+import type { Claim } from './statements.ts'
+
+/** What was claimed. */
+export interface ClaimedJob extends Claim {
+  readonly retryLimit: number
+  readonly data: object
+}
+
+/** How an attempt has come out. What ends after it was told to has not completed, whatever it returns. */
+export type Verdict = { completed: true } | { failure: unknown } | { ended: Exclude<EndReason, 'timeout'> }
+
+/** One go at a job. */
+export class Attempt implements Claim {
+  readonly name: string
+  readonly id: string
+  readonly retryCount: number
+  readonly isLast: boolean
+  readonly log: FastifyBaseLogger
+  readonly #queue: JobQueue
+  readonly #data: object
+  readonly #ending = new AbortController()
+  #work: Promise<void> | undefined
+
+  constructor(queue: JobQueue, { id, retryCount, retryLimit, data }: ClaimedJob, log: FastifyBaseLogger) {
+    this.name = queue.name
+    this.id = id
+    this.retryCount = retryCount
+    this.isLast = retryCount >= retryLimit
+    this.log = log.child({ queue: queue.name, jobId: id, attempt: retryCount + 1 })
+    this.#queue = queue
+    this.#data = data
+  }
+
+  /** Tells the work to end. The first reason counts. */
+  end(reason: EndReason): void {
+    this.#ending.abort(new AttemptEnded(reason))
+  }
+
+  /** Resolves when the work is over, or `grace` milliseconds after it was told to end. */
+  async verdict(grace: number): Promise<Verdict> {
+    const timeout = setTimeout(() => this.end('timeout'), this.#queue.timeout * 1_000)
+    this.#work = this.#run()
+    try {
+      await Promise.race([this.#work, this.#outOfPatience(grace)])
+      return this.#ended() ?? { completed: true }
+    } catch (failure) {
+      return this.#ended() ?? { failure }
+    } finally {
+      clearTimeout(timeout)
+    }
+  }
+
+  /** Resolves when nothing of the work goes on any more, which may be never. */
+  async settled(): Promise<void> {
+    await this.#work?.catch(() => {})
+  }
+
+  async #run(): Promise<void> {
+    const context: JobContext = {
+      id: this.id,
+      attempt: this.retryCount + 1,
+      isLastAttempt: this.isLast,
+      signal: this.#ending.signal,
+      log: this.log
+    }
+    await this.#queue.run(this.#data, context)
+  }
+
+  #ended(): Verdict | undefined {
+    const { reason } = this.#ending.signal
+    if (!(reason instanceof AttemptEnded)) return undefined
+    return reason.reason === 'timeout' ? { failure: reason } : { ended: reason.reason }
+  }
+
+  async #outOfPatience(grace: number): Promise<void> {
+    const { signal } = this.#ending
+    if (!signal.aborted) await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
+    await delay(grace, undefined, { ref: false })
+  }
+}

@@ -1,0 +1,102 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { errors } from '../lib/errors.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { AttemptEnded } from './failure.ts'
+import { measureWaiting, OUTCOMES, outcomeCounter } from './metrics.ts'
+import { JOB_STATES, type JobQueue, type Jobs } from './port.ts'
+import { checkQueues } from './queues.ts'
+import { Service } from './service.ts'
+import { countWaiting } from './statements.ts'
+
+export type * from './port.ts'
+export { AttemptEnded, JOB_STATES, OUTCOMES }
+
+export const JobsOptions = Type.Object(
+  {
+    work: Type.Boolean({
+      default: true,
+      description: 'Whether this instance works on jobs. If not, it only sends them.'
+    }),
+    lease: Type.Number({
+      default: 15,
+      minimum: 1,
+      description:
+        'Seconds without a sign of life after which an instance has lost its jobs. The same on all instances.'
+    }),
+    pollInterval: Type.Integer({
+      default: 1_000,
+      minimum: 10,
+      description: 'Milliseconds between two looks for jobs whose time has come; new ones are heard of at once.'
+    }),
+    grace: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      description: 'Milliseconds that a job gets to end in when it is cancelled, out of time, or the server stops.'
+    }),
+    keepFinished: Type.Integer({
+      default: 14,
+      minimum: 1,
+      description: 'Days for which jobs that are over can be looked at, and dead ones tried again.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type JobsOptions = Static<typeof JobsOptions>
+
+export interface JobsDeps {
+  queues?: readonly JobQueue[]
+  /** Whether the platform is closed, so that queues with `pausedInMaintenance` rest. */
+  isPaused?: () => boolean
+  registry?: Registry
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    jobs: Jobs
+  }
+}
+
+/**
+ * Work that is remembered in PostgreSQL until it is done, in transactions with what it is about. Each attempt is one
+ * instance's alone, for as long as that is heard of. `app.jobs.start()` begins; without a database nothing can be sent.
+ */
+const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-jobs', JobsOptions, input, ['queues', 'isPaused', 'registry'])
+  const { queues = [], isPaused = () => false, registry } = input
+  checkQueues(queues)
+  if (!app.hasDecorator('db') || !app.hasDecorator('postgres')) {
+    app.decorate('jobs', NO_JOBS)
+    return
+  }
+
+  const names = queues.map(({ name }) => name)
+  const service = new Service({
+    ...options,
+    db: app.db,
+    postgres: app.postgres,
+    log: app.log,
+    queues,
+    isPaused,
+    count: outcomeCounter(registry, names)
+  })
+  measureWaiting(registry, names, () => countWaiting(app.db))
+  app.decorate('jobs', service)
+
+  // What is under way is told to end while requests are being finished; it gets until the database is closed.
+  app.addHook('preClose', async () => void service.stop())
+  app.addHook('onClose', () => service.stop())
+}
+
+const refuse = () => Promise.reject(errors.notConfigured('A database for jobs'))
+const NO_JOBS: Jobs = {
+  start: async () => {},
+  send: refuse,
+  cancel: refuse,
+  list: refuse,
+  retry: refuse
+}
+
+export default fp(jobs, { name: 'rhone-jobs', fastify: '5.x' })

@@ -1,0 +1,54 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Registry } from '@platformatic/prom-client'
+import { counter, gauge } from '../lib/metrics.ts'
+import { singleFlight } from '../lib/single-flight.ts'
+
+/**
+ * How attempts end. `dead` is the last that may fail, `returned` one that was put back when its server stopped, and
+ * `lost` one whose job was given to somebody else because its instance was not heard of.
+ */
+export const OUTCOMES = ['completed', 'retried', 'dead', 'cancelled', 'returned', 'lost'] as const
+export type Outcome = (typeof OUTCOMES)[number]
+
+/** Milliseconds for which a reading is good, and that a scrape waits for one. */
+const TTL = 15_000
+const TIMEOUT = 1_000
+
+export function outcomeCounter(registry: Registry | undefined, queues: readonly string[]) {
+  const outcomes = counter(registry, {
+    name: 'rhone_jobs_total',
+    help: 'Attempts of jobs, by how they ended.',
+    labelNames: ['queue', 'outcome']
+  })
+  for (const queue of queues) for (const outcome of OUTCOMES) outcomes.inc({ queue, outcome }, 0)
+  return (queue: string, outcome: Outcome) => outcomes.inc({ queue, outcome })
+}
+
+/** The same number on all instances. What cannot be read in time is left out of the scrape, since an old number would be a lie. */
+export function measureWaiting(
+  registry: Registry | undefined,
+  queues: readonly string[],
+  read: () => Promise<ReadonlyMap<string, number>>
+): void {
+  const latest = singleFlight(TTL, read)
+  const waiting = gauge(registry, {
+    name: 'rhone_jobs_waiting',
+    help: 'Jobs that wait for their first or next attempt.',
+    labelNames: ['queue'],
+    aggregator: 'max',
+    async collect() {
+      try {
+        const counts = await Promise.race([latest(), tooLate()])
+        for (const queue of queues) waiting.set({ queue }, counts.get(queue) ?? 0)
+      } catch {
+        // That the database is away is said by others.
+        for (const queue of queues) waiting.remove({ queue })
+      }
+    }
+  })
+}
+
+async function tooLate(): Promise<never> {
+  await delay(TIMEOUT, undefined, { ref: false })
+  throw new Error(`there was no answer within ${TIMEOUT} ms`)
+}

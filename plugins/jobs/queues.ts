@@ -1,0 +1,24 @@
+import type { JobQueue } from './port.ts'
+
+const NAME = /^[a-z][a-z0-9-]{0,49}$/
+const MAX_TIMEOUT = 23 * 3_600
+
+/** @throws Error that says which queue is wrong, and how */
+export function checkQueues(queues: readonly JobQueue[]): void {
+  const names = new Set<string>()
+  for (const { name, concurrency, timeout, retries, retryDelay } of queues) {
+    const complain = (what: string) => {
+      throw new Error(`rhone-jobs: queue "${name}": ${what}`)
+    }
+    if (!NAME.test(name)) complain('its name is not made of lower-case letters, digits and dashes')
+    if (names.has(name)) complain('there are two of this name')
+    if (!isWhole(concurrency, 1)) complain('concurrency must be a whole number above zero')
+    if (!(timeout > 0 && timeout <= MAX_TIMEOUT))
+      complain(`timeout must be above zero and at most ${MAX_TIMEOUT} seconds`)
+    if (!isWhole(retries, 0)) complain('retries must be a whole number')
+    if (!isWhole(retryDelay, 0)) complain('retryDelay must be a whole number of seconds')
+    names.add(name)
+  }
+}
+
+const isWhole = (value: number, minimum: number): boolean => Number.isInteger(value) && value >= minimum

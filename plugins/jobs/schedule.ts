@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto'
+
+/** Finds the first times after another that a cron expression names, in UTC. */
+export type Preview = (cron: string, options: { from: Date; count: number; tz: string }) => Date[]
+
+/** A time that passed no longer ago than this, in milliseconds, is made up for when an instance starts. */
+const CATCH_UP = 10 * 60_000
+
+/** When a queue is due. Every instance has one, and all find the same times. */
+export class Schedule {
+  readonly name: string
+  readonly #cron: string
+  readonly #preview: Preview
+  #next = 0
+
+  /** @throws Error when the cron expression is none */
+  constructor(name: string, cron: string, preview: Preview) {
+    this.name = name
+    this.#cron = cron
+    this.#preview = preview
+    try {
+      this.#after(new Date(0))
+    } catch (cause) {
+      throw new Error(`rhone-jobs: queue "${name}": "${cron}" is no cron expression`, { cause })
+    }
+  }
+
+  /** Has a job sent for the latest time that has come. Where the sending fails, it is still due the next time. */
+  async turn(now: number, send: (id: string) => Promise<unknown>): Promise<void> {
+    if (now < this.#next) return
+    const latest = this.#latest(now)
+    if (latest !== undefined) await send(idOf(this.name, latest))
+    this.#next = this.#after(new Date(now)).getTime()
+  }
+
+  #latest(now: number): Date | undefined {
+    let latest: Date | undefined
+    let time = this.#after(new Date(now - CATCH_UP))
+    while (time.getTime() <= now) {
+      latest = time
+      time = this.#after(time)
+    }
+    return latest
+  }
+
+  #after(from: Date): Date {
+    return this.#preview(this.#cron, { from, count: 1, tz: 'UTC' })[0]!
+  }
+}
+
+/** The same on all instances, so that of their jobs for one time the first is the only one. */
+function idOf(name: string, time: Date): string {
+  const hex = createHash('sha256').update(`${name} ${time.toISOString()}`).digest('hex')
+  return hex.slice(0, 32).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}

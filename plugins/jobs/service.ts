@@ -1,0 +1,220 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Db } from '../../drizzle/schema.ts'
+import { errors } from '../lib/errors.ts'
+import { isTransient, sqlState } from '../lib/postgres.ts'
+import type { Postgres } from './adapter.ts'
+import { affectedBy, type Boss, openBoss } from './boss.ts'
+import { Crew } from './crew.ts'
+import type { Outcome } from './metrics.ts'
+import type { JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
+import { isInstalled, listJobs, notify, parseJobId, stateOf } from './statements.ts'
+import { Worker } from './worker.ts'
+
+export interface ServiceSettings {
+  readonly db: Db
+  readonly postgres: Postgres
+  readonly log: FastifyBaseLogger
+  readonly queues: readonly JobQueue[]
+  readonly work: boolean
+  readonly lease: number
+  readonly pollInterval: number
+  readonly grace: number
+  readonly keepFinished: number
+  readonly isPaused: () => boolean
+  readonly count: (queue: string, outcome: Outcome) => void
+}
+
+/** The payload is a queue and the id of a job in it, with a dot between them. */
+const CANCELLED = 'rhone_jobs_cancelled'
+/** Between two attempts to start behind the start of the server, in milliseconds; doubled after each failure. */
+const MIN_PAUSE = 1_000
+const MAX_PAUSE = 30_000
+/** How long a sender waits for the start, in milliseconds. A transaction that idles is given up by the server later. */
+const START_PATIENCE = 5_000
+
+/** All that `app.jobs` is, where there is a database. */
+export class Service implements Jobs {
+  readonly #settings: ServiceSettings
+  readonly #stopping = new AbortController()
+  readonly #started = Promise.withResolvers<Boss>()
+  #starting: Promise<void> | undefined
+  #stopped: Promise<void> | undefined
+  #boss: Boss | undefined
+  #crew: Crew | undefined
+  #channel = ''
+  #isAway = false
+  #unlisten: (() => Promise<void>) | undefined
+
+  constructor(settings: ServiceSettings) {
+    this.#settings = settings
+    this.#started.promise.catch(() => {}) // those who wait for it are told
+  }
+
+  async start(): Promise<void> {
+    if (await isInstalled(this.#settings.db)) void this.#keepStarting()
+    else await this.#begin()
+  }
+
+  async send(tx: Db | null, queue: string, data: object, options: SendOptions = {}): Promise<string | null> {
+    const { boss, within } = await this.#opened()
+    const { key, after, id } = options
+    return boss.send(queue, data, {
+      ...(key !== undefined && { singletonKey: key }),
+      ...(after !== undefined && { startAfter: after }),
+      ...(id !== undefined && { id }),
+      ...(tx !== null && { db: within(tx) })
+    })
+  }
+
+  async cancel(tx: Db | null, queue: string, id: string): Promise<boolean> {
+    const { boss, within } = await this.#opened()
+    const cancelled = await boss.cancel(queue, id, tx === null ? {} : { db: within(tx) })
+    if (affectedBy(cancelled) === 0) return false
+    await notify(tx ?? this.#settings.db, CANCELLED, `${queue}.${id}`)
+    return true
+  }
+
+  async list(filters: JobFilters, limit: number, after?: JobPosition): Promise<ListedJob[]> {
+    await this.#opened()
+    return listJobs(this.#settings.db, filters, limit, after)
+  }
+
+  async retry(tx: Db, jobId: string): Promise<string | null> {
+    const job = parseJobId(jobId)
+    const { boss, within } = await this.#opened()
+    const state = job === undefined ? null : await stateOf(tx, job)
+    if (job === undefined || state === null) return null
+    try {
+      const retried = await boss.retry(job.name, job.id, { db: within(tx) })
+      if (affectedBy(retried) === 0) throw errors.conflict('Only a dead job can be tried again')
+    } catch (error) {
+      throw sqlState(error) === '23505' ? errors.conflict('Another job waits that will do for this one', error) : error
+    }
+    await notify(tx, this.#channel, job.name)
+    return job.name
+  }
+
+  /** Never rejects. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#close()
+    return this.#stopped
+  }
+
+  async #opened(): Promise<Boss> {
+    if (this.#boss !== undefined) return this.#boss
+    const tooLate = delay(START_PATIENCE, undefined, { ref: false, signal: this.#stopping.signal })
+    return Promise.race([
+      this.#started.promise,
+      tooLate.then(
+        () => Promise.reject(errors.unavailable(1, 'Jobs have not started yet')),
+        () => Promise.reject(errors.unavailable(1, 'The server is stopping'))
+      )
+    ])
+  }
+
+  #begin(): Promise<void> {
+    this.#starting ??= this.#open().catch(error => {
+      this.#starting = undefined
+      throw error
+    })
+    return this.#starting
+  }
+
+  async #keepStarting(): Promise<void> {
+    const { signal } = this.#stopping
+    for (let failures = 0; !signal.aborted; failures++) {
+      try {
+        return await this.#begin()
+      } catch (error) {
+        this.#onError(error)
+      }
+      await delay(Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures), undefined, { signal, ref: false }).catch(() => {})
+    }
+  }
+
+  async #open(): Promise<void> {
+    const boss = await this.#openBoss()
+    try {
+      if (this.#settings.work) await this.#setToWork(boss)
+    } catch (error) {
+      await boss.boss.stop({ graceful: false, close: false })
+      throw error
+    }
+    this.#boss = boss
+    this.#started.resolve(boss)
+  }
+
+  #openBoss(): Promise<Boss> {
+    const { db, postgres, log, queues, keepFinished } = this.#settings
+    return openBoss({
+      db,
+      postgres,
+      queues,
+      keepFinished,
+      onError: error => this.#onError(error),
+      onWarning: (message, data) => log.warn({ data }, `jobs: ${message}`),
+      onChannel: channel => {
+        this.#channel = channel
+      },
+      onJobs: queue => this.#crew?.wake(queue),
+      onResync: () => this.#crew?.wakeAll()
+    })
+  }
+
+  async #setToWork({ boss }: Boss): Promise<void> {
+    const { db, postgres, log, queues, grace, isPaused, count, pollInterval, lease } = this.#settings
+    const onError = (error: unknown) => this.#onError(error)
+    const workers = queues.map(
+      queue =>
+        new Worker(queue, {
+          boss,
+          db,
+          log,
+          grace,
+          count,
+          onError,
+          channel: () => this.#channel,
+          isPaused: ({ pausedInMaintenance }) => pausedInMaintenance === true && isPaused()
+        })
+    )
+    const crew = new Crew({ boss, db, workers, pollInterval, lease, onError, onSuccess: () => this.#onSuccess() })
+    this.#unlisten = await postgres.listen(
+      CANCELLED,
+      payload => {
+        const [queue = '', id = ''] = payload.split('.')
+        crew.cancelled(queue, id)
+      },
+      () => {}
+    )
+    this.#crew = crew
+    crew.start()
+  }
+
+  async #close(): Promise<void> {
+    this.#stopping.abort()
+    try {
+      await this.#starting?.catch(() => {}) // whoever has asked for the start was told
+      await this.#crew?.stop()
+      await this.#unlisten?.()
+      await this.#boss?.boss.stop({ graceful: false, close: false })
+    } catch (error) {
+      this.#onError(error)
+    }
+  }
+
+  /** One line per outage, however many statements fail in it. */
+  #onError(error: unknown): void {
+    const { log } = this.#settings
+    if (!isTransient(error)) log.error({ err: error }, 'jobs could not be looked after')
+    else if (!this.#isAway && !this.#stopping.signal.aborted) {
+      this.#isAway = true
+      log.warn({ err: error }, 'jobs are waiting for the database')
+    }
+  }
+
+  #onSuccess(): void {
+    if (this.#isAway) this.#settings.log.info('jobs go on')
+    this.#isAway = false
+  }
+}

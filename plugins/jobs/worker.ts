@@ -1,0 +1,164 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import type { PgBoss } from 'pg-boss'
+import type { Db } from '../../drizzle/schema.ts'
+import { isTransient, sqlState } from '../lib/postgres.ts'
+import { Attempt, type ClaimedJob, type Verdict } from './attempt.ts'
+import { affectedBy } from './boss.ts'
+import { describeFailure } from './failure.ts'
+import type { Outcome } from './metrics.ts'
+import type { JobQueue } from './port.ts'
+import { type Claim, giveBack, notify, stateOf } from './statements.ts'
+
+export interface WorkerSettings {
+  readonly boss: PgBoss
+  readonly db: Db
+  readonly log: FastifyBaseLogger
+  /** Milliseconds that a job gets to end in when it is told to. */
+  readonly grace: number
+  /** Whether the jobs of a queue have to wait. */
+  readonly isPaused: (queue: JobQueue) => boolean
+  readonly channel: () => string
+  readonly count: (queue: string, outcome: Outcome) => void
+  /** Told of what fails for other reasons than a job's own. */
+  readonly onError: (error: unknown) => void
+}
+
+/** Between two attempts to write down how a job has ended, in milliseconds. */
+const SETTLE_PAUSE = 1_000
+
+/** Works on the jobs of one queue, so many at a time. */
+export class Worker {
+  readonly queue: JobQueue
+  readonly #settings: WorkerSettings
+  readonly #attempts = new Set<Attempt>()
+  readonly #turns = new Set<Promise<void>>()
+  /** Attempts, and those that are over while their work goes on. */
+  #busy = 0
+  #taking: Promise<void> | undefined
+  #isAwake = false
+  #stopping = false
+
+  constructor(queue: JobQueue, settings: WorkerSettings) {
+    this.queue = queue
+    this.#settings = settings
+  }
+
+  /** What it has claimed and not settled yet. */
+  get attempts(): Iterable<Attempt> {
+    return this.#attempts
+  }
+
+  get hasFreeHands(): boolean {
+    return !this.#stopping && this.#busy < this.queue.concurrency && !this.#settings.isPaused(this.queue)
+  }
+
+  /** There may be something to do. */
+  wake(): void {
+    this.#isAwake = true
+    this.#taking ??= this.#take().finally(() => {
+      this.#taking = undefined
+    })
+  }
+
+  /** Takes no more, has what is under way end, and puts back what does not. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const attempt of this.#attempts) attempt.end('stopping')
+    await this.#taking
+    await Promise.all(this.#turns)
+  }
+
+  async #take(): Promise<void> {
+    while (this.#isAwake) {
+      this.#isAwake = false
+      try {
+        while (this.hasFreeHands) {
+          const [job] = await this.#settings.boss.fetch<object>(this.queue.name, { includeMetadata: true })
+          if (job === undefined) break
+          this.#begin(job)
+        }
+      } catch (error) {
+        this.#settings.onError(error)
+      }
+    }
+  }
+
+  #begin(job: ClaimedJob): void {
+    const attempt = new Attempt(this.queue, job, this.#settings.log)
+    if (this.#stopping) attempt.end('stopping')
+    this.#attempts.add(attempt)
+    this.#busy++
+    const turn = this.#settle(attempt).catch(this.#settings.onError)
+    this.#turns.add(turn)
+    void turn.then(async () => {
+      this.#turns.delete(turn)
+      this.#attempts.delete(attempt)
+      await attempt.settled()
+      this.#busy--
+      this.wake()
+    })
+  }
+
+  async #settle(attempt: Attempt): Promise<void> {
+    const verdict = await attempt.verdict(this.#settings.grace)
+    const outcome = await this.#writeDown(attempt, verdict)
+    this.#settings.count(this.queue.name, outcome)
+    tell(attempt, outcome, 'failure' in verdict ? verdict.failure : undefined)
+  }
+
+  /** Goes on until the database has heard of it: work that is done is not to be done again because of an outage. */
+  async #writeDown(attempt: Attempt, verdict: Verdict): Promise<Outcome> {
+    for (;;) {
+      try {
+        return await this.#record(attempt, verdict)
+      } catch (error) {
+        if (this.#stopping || !isTransient(error)) throw error
+        this.#settings.onError(error)
+        await delay(SETTLE_PAUSE, undefined, { ref: false })
+      }
+    }
+  }
+
+  async #record(attempt: Attempt, verdict: Verdict): Promise<Outcome> {
+    const { boss } = this.#settings
+    if ('ended' in verdict) {
+      if (verdict.ended !== 'stopping') return verdict.ended
+      return (await this.#putBack(attempt)) ? 'returned' : this.#taken(attempt)
+    }
+    const settled =
+      'failure' in verdict
+        ? await boss.fail(this.queue.name, claimOf(attempt), { message: describeFailure(verdict.failure) })
+        : await boss.complete(this.queue.name, claimOf(attempt))
+    if (affectedBy(settled) === 0) return this.#taken(attempt)
+    if ('completed' in verdict) return 'completed'
+    return attempt.isLast ? 'dead' : 'retried'
+  }
+
+  async #putBack(attempt: Attempt): Promise<boolean> {
+    const { db, boss, channel } = this.#settings
+    try {
+      if (!(await giveBack(db, claimOf(attempt)))) return false
+      await notify(db, channel(), this.queue.name)
+      return true
+    } catch (error) {
+      // Another one waits that will do for both.
+      if (sqlState(error) !== '23505') throw error
+      return affectedBy(await boss.cancel(this.queue.name, claimOf(attempt))) > 0
+    }
+  }
+
+  /** It was somebody else's before it could be settled. */
+  async #taken(attempt: Attempt): Promise<Outcome> {
+    return (await stateOf(this.#settings.db, attempt)) === 'cancelled' ? 'cancelled' : 'lost'
+  }
+}
+
+function tell({ log }: Attempt, outcome: Outcome, err: unknown): void {
+  if (outcome === 'dead') log.error({ err }, 'a job has failed for good')
+  else if (outcome === 'retried') log.warn({ err }, 'a job has failed and will be tried again')
+  else if (outcome === 'lost') log.warn({ err }, 'a job was taken for lost while it was worked on')
+  else log.debug({ outcome }, 'a job has ended')
+}
+
+const claimOf = ({ name, id, retryCount }: Claim) => ({ name, id, retryCount })

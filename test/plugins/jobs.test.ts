@@ -1,0 +1,343 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, suite, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
+import Fastify from 'fastify'
+import jobs, { AttemptEnded, type JobContext, type JobQueue } from '../../plugins/jobs/index.ts'
+import type { AppError } from '../../plugins/lib/errors.ts'
+import { emptyDatabase } from '../support/database.ts'
+import {
+  aborted,
+  type JobServer,
+  type JobServerOptions,
+  jobServer,
+  newQueue,
+  outcomesOf,
+  statesIn,
+  until
+} from '../support/jobs.ts'
+
+const url = await emptyDatabase({ after })
+
+type Scope = Parameters<typeof jobServer>[0]
+
+async function start(t: Scope, queues: readonly JobQueue[], options: JobServerOptions = {}): Promise<JobServer> {
+  const server = await jobServer(t, url, { queues, ...options })
+  await server.app.jobs.start()
+  return server
+}
+
+suite('sending', () => {
+  test('a job is begun at once, on its own and in the transaction of what it is about', async t => {
+    const seen: { data: object; at: number }[] = []
+    const queue = newQueue(async data => void seen.push({ data, at: performance.now() }))
+    const { app } = await start(t, [queue], { pollInterval: 60_000 })
+    await app.jobs.send(null, queue.name, { warm: 'up' })
+    await until(() => seen.length === 1)
+
+    const sent = performance.now()
+    await app.db.transaction(tx => app.jobs.send(tx, queue.name, { deploymentId: 'd-1' }))
+    await until(() => seen.length === 2)
+    assert.deepEqual(seen[1]!.data, { deploymentId: 'd-1' })
+    assert.ok(seen[1]!.at - sent < 1_000, `it has taken ${seen[1]!.at - sent} ms`)
+  })
+
+  test('a job of a transaction that is rolled back was never there', async t => {
+    const queue = newQueue(async () => {})
+    const server = await start(t, [queue])
+    const failing = server.app.db.transaction(async tx => {
+      assert.ok(await server.app.jobs.send(tx, queue.name, {}))
+      throw new Error('changed my mind')
+    })
+    await assert.rejects(failing, /changed my mind/)
+    assert.deepEqual(await statesIn(server, queue), [])
+  })
+
+  test('a job with an id is taken once, however often it is sent', async t => {
+    const queue = newQueue(async () => {})
+    const server = await start(t, [queue])
+    const id = randomUUID()
+    assert.equal(await server.app.jobs.send(null, queue.name, {}, { id }), id)
+    await until(async () => (await statesIn(server, queue))[0] === 'completed')
+    assert.equal(await server.app.jobs.send(null, queue.name, {}, { id }), null)
+    assert.deepEqual(await statesIn(server, queue), ['completed'])
+  })
+
+  test('a job that is to wait is not begun before its time', async t => {
+    const begun: number[] = []
+    const queue = newQueue(async () => void begun.push(performance.now()))
+    const { app } = await start(t, [queue])
+    const sent = performance.now()
+    await app.jobs.send(null, queue.name, {}, { after: 1 })
+    await until(() => begun.length === 1)
+    assert.ok(begun[0]! - sent >= 950, `it has waited for ${begun[0]! - sent} ms`)
+  })
+
+  test('hostile data and keys arrive as they were sent', async t => {
+    const seen: object[] = []
+    const queue = newQueue(async data => void seen.push(data), { serial: true })
+    const server = await start(t, [queue])
+    const hostile = `'; drop table users; -- $1 \${x} \u{1F600} "\\ é`
+    await server.app.jobs.send(null, queue.name, { hostile, list: [1, '2', null] }, { key: hostile })
+    await until(() => seen.length === 1)
+    assert.deepEqual(seen[0], { hostile, list: [1, '2', null] })
+    assert.equal((await server.app.jobs.list({ queue: queue.name }, 1))[0]!.key, hostile)
+  })
+
+  test('without a database nothing can be sent, and the refusal says why', async t => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(jobs, { queues: [newQueue(async () => {})] })
+    await app.jobs.start()
+    await assert.rejects(app.jobs.send(null, 'any', {}), (error: AppError) => {
+      assert.equal(error.code, 'NOT_CONFIGURED')
+      return true
+    })
+  })
+
+  test('queues that make no sense fail the boot by name', async () => {
+    for (const [wrong, message] of [
+      [{ name: 'Two Words' }, /queue "Two Words": its name/],
+      [{ concurrency: 0 }, /concurrency/],
+      [{ timeout: 100_000 }, /timeout/],
+      [{ retries: 1.5 }, /retries/],
+      [{ retryDelay: -1 }, /retryDelay/]
+    ] as const) {
+      const queue = { ...newQueue(async () => {}), ...wrong }
+      await assert.rejects(async () => Fastify().register(jobs, { queues: [queue] }), message)
+    }
+  })
+})
+
+suite('attempts', () => {
+  test('a job that fails is tried again, and is dead after its last attempt, until an operator retries it', async t => {
+    const attempts: Pick<JobContext, 'attempt' | 'isLastAttempt'>[] = []
+    let isMended = false
+    const queue = newQueue(
+      async (_data, { attempt, isLastAttempt }) => {
+        attempts.push({ attempt, isLastAttempt })
+        if (!isMended) throw new Error('fetch of https://me:hunter2@host/x failed\nAuthorization: Bearer abc.def')
+      },
+      { retries: 1 }
+    )
+    const server = await start(t, [queue])
+    const { app } = server
+    await app.jobs.send(null, queue.name, {})
+    await until(async () => (await statesIn(server, queue))[0] === 'dead', 'the death')
+    assert.deepEqual(attempts, [
+      { attempt: 1, isLastAttempt: false },
+      { attempt: 2, isLastAttempt: true }
+    ])
+    const [dead] = await app.jobs.list({ queue: queue.name, state: 'dead' }, 10)
+    assert.equal(dead!.error, 'fetch of https://[redacted]@host/x failed Authorization: Bearer [redacted]')
+    assert.deepEqual([dead!.attempt, dead!.finishedAt instanceof Date], [2, true])
+
+    isMended = true
+    assert.equal(await app.db.transaction(tx => app.jobs.retry(tx, dead!.id)), queue.name)
+    await until(async () => (await statesIn(server, queue))[0] === 'completed')
+    assert.deepEqual(attempts[2], { attempt: 3, isLastAttempt: true })
+    await assert.rejects(
+      app.db.transaction(tx => app.jobs.retry(tx, dead!.id)),
+      (error: AppError) => error.code === 'CONFLICT'
+    )
+    assert.equal(await app.db.transaction(tx => app.jobs.retry(tx, `${queue.name}.${randomUUID()}`)), null)
+    assert.deepEqual(await outcomesOf(server, queue), { completed: 1, dead: 1, retried: 1 })
+  })
+
+  test('an attempt that takes too long is told to end, and has failed', async t => {
+    let reason: unknown
+    const queue = newQueue(
+      async (_data, { signal }) => {
+        await aborted(signal).catch(why => {
+          reason = why
+        })
+      },
+      { timeout: 0.2 }
+    )
+    const server = await start(t, [queue])
+    await server.app.jobs.send(null, queue.name, {})
+    await until(async () => (await statesIn(server, queue))[0] === 'dead')
+    assert.ok(reason instanceof AttemptEnded && reason.reason === 'timeout')
+  })
+
+  test('one that will not end is given up, and its hand is not free before it ends', async t => {
+    const stuck = Promise.withResolvers<void>()
+    let begun = 0
+    const queue = newQueue(() => (++begun === 1 ? stuck.promise : Promise.resolve()), { timeout: 0.1, concurrency: 1 })
+    const server = await start(t, [queue])
+    await server.app.jobs.send(null, queue.name, {})
+    await until(async () => (await statesIn(server, queue))[0] === 'dead')
+    await server.app.jobs.send(null, queue.name, {})
+    await delay(200)
+    assert.equal(begun, 1)
+    stuck.resolve()
+    await until(() => begun === 2)
+  })
+
+  test('a job that is cancelled is told so on whichever instance runs it; one that waits is never begun', async t => {
+    const ends: unknown[] = []
+    const queue = newQueue(
+      async (_data, { signal }) => {
+        await aborted(signal).catch(why => {
+          ends.push(why)
+          throw why
+        })
+      },
+      { concurrency: 1, retries: 3 }
+    )
+    const server = await start(t, [queue], { pollInterval: 60_000 })
+    const other = await start(t, [queue], { work: false })
+    const running = await other.app.jobs.send(null, queue.name, {})
+    await until(async () => (await statesIn(server, queue))[0] === 'active')
+    const waiting = await other.app.jobs.send(null, queue.name, {})
+
+    const before = performance.now()
+    assert.equal(await other.app.db.transaction(tx => other.app.jobs.cancel(tx, queue.name, waiting!)), true)
+    assert.equal(await other.app.jobs.cancel(null, queue.name, running!), true)
+    await until(() => ends.length === 1)
+    assert.ok(performance.now() - before < 1_000)
+    assert.equal((ends[0] as AttemptEnded).reason, 'cancelled')
+    assert.deepEqual(await statesIn(server, queue), ['cancelled', 'cancelled'])
+    assert.equal(await other.app.jobs.cancel(null, queue.name, running!), false)
+    await until(async () => (await outcomesOf(server, queue)).cancelled === 1)
+    assert.equal(ends.length, 1)
+  })
+
+  test('a cancellation that is not heard of is found when the claim is renewed', async t => {
+    let reason: AttemptEnded | undefined
+    const queue = newQueue(async (_data, { signal }) => {
+      await aborted(signal).catch(why => {
+        reason = why
+      })
+    })
+    const server = await start(t, [queue], { lease: 1 })
+    const id = await server.app.jobs.send(null, queue.name, {})
+    await until(async () => (await statesIn(server, queue))[0] === 'active')
+    await server.app.db.execute(sql`update pgboss.job set state = 'cancelled' where id = ${id}`)
+    await until(() => reason !== undefined)
+    assert.equal(reason!.reason, 'cancelled')
+  })
+})
+
+suite('order', () => {
+  test('jobs of one key never meet, over two instances, and each of them is done', async t => {
+    const done: Record<string, number[]> = { a: [], b: [], c: [] }
+    const running = new Set<string>()
+    let together = 0
+    const queue = newQueue(
+      async data => {
+        const { key, n } = data as { key: string; n: number }
+        assert.ok(!running.has(key), `two jobs of ${key} at a time`)
+        running.add(key)
+        together = Math.max(together, running.size)
+        await delay(5 + Math.random() * 10)
+        done[key]!.push(n)
+        running.delete(key)
+      },
+      { serial: true }
+    )
+    const [server] = await Promise.all([start(t, [queue]), start(t, [queue])])
+    for (let n = 0; n < 8; n++)
+      for (const key of Object.keys(done)) await server.app.jobs.send(null, queue.name, { key, n }, { key })
+    await until(() => Object.values(done).every(({ length }) => length === 8), 'the end of all')
+    for (const order of Object.values(done)) assert.deepEqual(order.toSorted(), [0, 1, 2, 3, 4, 5, 6, 7])
+    assert.ok(together > 1, 'jobs of several keys run beside each other')
+  })
+
+  test('of coalesced jobs one runs and one waits, which stands for all', async t => {
+    const gate = Promise.withResolvers<void>()
+    let begun = 0
+    const queue = newQueue(
+      async () => {
+        begun++
+        await gate.promise
+      },
+      { coalesced: true }
+    )
+    const server = await start(t, [queue])
+    const send = (key: string) => server.app.jobs.send(null, queue.name, {}, { key })
+    await send('a')
+    await until(() => begun === 1)
+    assert.ok(await send('a'))
+    for (let n = 0; n < 3; n++) assert.equal(await send('a'), null)
+    assert.ok(await send('b'))
+    gate.resolve()
+    await until(async () => (await statesIn(server, queue)).every(state => state === 'completed'))
+    assert.equal(begun, 3)
+  })
+
+  test('two instances share the work, and neither has more of it than it has hands', async t => {
+    const hands = [0, 0]
+    const shares = [0, 0]
+    const name = newQueue(async () => {}).name
+    const queueOf = (who: 0 | 1): JobQueue => ({
+      ...newQueue(async () => {
+        assert.ok(++hands[who]! <= 3)
+        await delay(10)
+        hands[who]!--
+        shares[who]!++
+      }),
+      name,
+      concurrency: 3
+    })
+    const [server] = await Promise.all([start(t, [queueOf(0)]), start(t, [queueOf(1)])])
+    await Promise.all(Array.from({ length: 60 }, () => server.app.jobs.send(null, name, {})))
+    await until(() => shares[0]! + shares[1]! === 60)
+    assert.ok(Math.min(...shares) >= 5, `shared ${shares}`)
+  })
+
+  test('queues that rest in maintenance wait until the platform is open again, and the others do not', async t => {
+    let isClosed = true
+    const done: string[] = []
+    const resting = newQueue(async () => void done.push('resting'), { pausedInMaintenance: true })
+    const tireless = newQueue(async () => void done.push('tireless'))
+    const { app } = await start(t, [resting, tireless], { isPaused: () => isClosed })
+    await app.jobs.send(null, resting.name, {})
+    await app.jobs.send(null, tireless.name, {})
+    await until(() => done.length === 1)
+    await delay(150)
+    assert.deepEqual(done, ['tireless'])
+    isClosed = false
+    await until(() => done.length === 2)
+  })
+
+  test('a scheduled queue runs once at each of its times, however many instances there are', async t => {
+    const runs: number[] = []
+    const queue = newQueue(async () => void runs.push(Date.now()), { schedule: '* * * * * *' })
+    const [server] = await Promise.all([start(t, [queue]), start(t, [queue])])
+    await until(() => runs.length >= 3)
+    const listed = await server.app.jobs.list({ queue: queue.name }, 100)
+    const seconds = listed.map(({ createdAt }) => Math.floor(createdAt.getTime() / 1_000))
+    assert.equal(new Set(listed.map(({ id }) => id)).size, listed.length)
+    assert.ok(new Set(seconds).size >= seconds.length - 1, `once a second, but for the start: ${seconds}`)
+    const { lines } = await start(t, [newQueue(async () => {}, { schedule: 'whenever' })])
+    await until(() => lines.some(({ err }) => /whenever/.test((err as Error | undefined)?.message ?? '')))
+  })
+})
+
+test('what waits is counted for scrapes', async t => {
+  const queue = newQueue(async () => {})
+  const server = await start(t, [queue], { work: false })
+  for (let n = 0; n < 3; n++) await server.app.jobs.send(null, queue.name, {})
+  assert.match(await server.registry.metrics(), new RegExp(`^rhone_jobs_waiting\\{queue="${queue.name}"\\} 3$`, 'm'))
+})
+
+test('jobs are listed newest first, page by page, by queue and by state', async t => {
+  const queue = newQueue(async () => {})
+  const other = newQueue(async () => {})
+  const { app } = await start(t, [queue, other], { work: false })
+  await app.db.transaction(async tx => {
+    for (let n = 0; n < 3; n++) await app.jobs.send(tx, queue.name, { secret: 'hidden' }, { key: `k${n}` })
+    await app.jobs.send(tx, other.name, {})
+  })
+  const all = await app.jobs.list({ queue: queue.name }, 10)
+  assert.equal(all.length, 3)
+  assert.ok(!JSON.stringify(all).includes('hidden'))
+  const first = await app.jobs.list({ queue: queue.name }, 2)
+  const second = await app.jobs.list({ queue: queue.name }, 2, first[1]!.position)
+  assert.deepEqual([...first, ...second], all)
+  assert.equal((await app.jobs.list({ queue: queue.name, state: 'waiting' }, 10)).length, 3)
+  assert.equal((await app.jobs.list({ queue: queue.name, state: 'dead' }, 10)).length, 0)
+  assert.ok((await app.jobs.list({}, 200)).some(job => job.queue === other.name))
+})
