@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { LocalDeployer, LocalOptions } from '../../plugins/deployer/local/index.ts'
-import type { DeployedApp, Release } from '../../plugins/deployer/port.ts'
+import type { DeployedApp, Release, RuntimeLine } from '../../plugins/deployer/port.ts'
 import { parseOptions } from '../../plugins/lib/options.ts'
 import { eventually } from './process.ts'
 
@@ -132,4 +132,16 @@ function read(path: string): string {
   } catch {
     return ''
   }
+}
+
+/** What an app says, from `since` on, until a line that is like this. */
+export async function linesUntil({ deployer }: LocalMachine, app: DeployedApp, last: RegExp, since: Date | null) {
+  const lines: RuntimeLine[] = []
+  let dropped = 0
+  for await (const entry of deployer.logs(app, since, AbortSignal.timeout(20_000))) {
+    if ('dropped' in entry) dropped += entry.dropped
+    else lines.push(entry)
+    if ('message' in entry && last.test(entry.message)) return { lines, dropped }
+  }
+  throw new Error(`no line is like ${last}: ${lines.map(line => line.message).join(' | ')}`)
 }

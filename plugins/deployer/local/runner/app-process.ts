@@ -35,6 +35,7 @@ const LIMITED = `ulimit -c 0
 [ -z "$1" ] || ulimit -u "$1" 2>/dev/null || ulimit -p "$1"
 [ ! -w /proc/self/oom_score_adj ] || echo 500 2>/dev/null >/proc/self/oom_score_adj
 cd -- "$2" || exit 126
+unset OLDPWD
 shift 2
 exec "$@"`
 
