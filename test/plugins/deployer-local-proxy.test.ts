@@ -5,7 +5,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DeployedApp } from '../../plugins/deployer/port.ts'
-import { answering, context, get, type LocalMachine, localMachine, never, newApp } from '../support/local-apps.ts'
+import { answering, get, type LocalMachine, localMachine, never, newApp } from '../support/local-apps.ts'
 import { eventually, exchange } from '../support/process.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`

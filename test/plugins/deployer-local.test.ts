@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { DeployError, type DeployedApp, type RuntimeLine } from '../../plugins/deployer/port.ts'
+import { DeployError } from '../../plugins/deployer/port.ts'
 import { answering, context, linesUntil, localMachine, never, newApp } from '../support/local-apps.ts'
 import { eventually } from '../support/process.ts'
 

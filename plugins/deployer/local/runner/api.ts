@@ -68,21 +68,23 @@ export class Api {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url!, 'http://runner')
     const gone = new AbortController()
     response.once('close', () => gone.abort())
     response.on('error', () => {})
-    if (request.method === 'GET' && url.pathname === '/logs') {
-      await this.#stream(url.searchParams, response, AbortSignal.any([gone.signal, this.#closing.signal]))
+    const [path = '', search] = request.url!.split('?', 2)
+    const query = new URLSearchParams(search)
+    const question = `${request.method} ${path}`
+    if (question === 'GET /logs') {
+      await this.#stream(query, response, AbortSignal.any([gone.signal, this.#closing.signal]))
       return
     }
     if (this.#closing.signal.aborted) return reply(response, 503, refusal('The runner is being stopped.'))
     this.#open += 1
     try {
-      const answer = this.#answers[`${request.method} ${url.pathname}`]
+      const answer = this.#answers[question]
       const body = await readBody(request)
       if (answer === undefined) reply(response, 404, refusal('There is no such question.'))
-      else reply(response, 200, (await answer({ query: url.searchParams, body, signal: gone.signal })) ?? {})
+      else reply(response, 200, (await answer({ query, body, signal: gone.signal })) ?? {})
     } catch (error) {
       reply(response, statusOf(error), refusal((error as Error).message))
       if (statusOf(error) === 500 && !gone.signal.aborted) console.error(error)
@@ -137,7 +139,12 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
     if (size > MAX_BODY) throw new StartFailure('The env vars of the app are too long, all together.')
     chunks.push(chunk)
   }
-  return size === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString())
+  try {
+    return size === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString())
+  } catch {
+    // Its own message would show a part of it.
+    throw new Error('the question is no JSON')
+  }
 }
 
 function statusOf(error: unknown): number {

@@ -43,7 +43,7 @@ export class Exchange {
     const client = this.#upgrade?.socket ?? this.#response
     client.once('close', () => this.#end())
     this.#overtime = setTimeout(() => this.#refuse(notices.timeout), REPLY_TIMEOUT)
-    this.#forward()
+    this.#safely(() => this.#forward())
   }
 
   /** Sends the request to the release that serves at this moment. */
@@ -74,9 +74,9 @@ export class Exchange {
       if (socket.connecting) socket.once('connect', () => this.#send(outgoing))
       else this.#send(outgoing)
     })
-    outgoing.once('response', reply => this.#relay(reply))
-    outgoing.once('upgrade', (reply, socket, head) => this.#tunnel(reply, socket as Socket, head))
-    outgoing.on('error', error => this.#onFailure(outgoing, error))
+    outgoing.once('response', reply => this.#safely(() => this.#relay(reply)))
+    outgoing.once('upgrade', (reply, socket, head) => this.#safely(() => this.#tunnel(reply, socket as Socket, head)))
+    outgoing.on('error', error => this.#safely(() => this.#onFailure(outgoing, error)))
   }
 
   /** The body stays where it is until there is a connection to send it on. */
@@ -173,6 +173,16 @@ export class Exchange {
   #count(status: number): void {
     clearTimeout(this.#overtime)
     this.#app.meter.count(status, performance.now() - this.#began)
+  }
+
+  /** Whatever one client or one app brings about here, the others are not to suffer from. */
+  #safely(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      console.error(error)
+      this.#cut()
+    }
   }
 
   /** While the connection to the app is this exchange's own. */

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import { negotiate } from '../../../lib/negotiate.ts'
 
 /** What is answered in an app's stead. */
@@ -20,7 +20,8 @@ export const notices = {
 export function sendNotice(request: IncomingMessage, response: ServerResponse, notice: Notice): void {
   const isPage = negotiate(request.headers.accept, true) === 'page'
   const body = isPage ? pageOf(notice) : JSON.stringify({ error: { code: notice.code, message: notice.message } })
-  response.writeHead(notice.status, {
+  // The reason is given, too: what an app has wished for there may be what no client can be sent.
+  response.writeHead(notice.status, STATUS_CODES[notice.status], {
     'content-type': isPage ? 'text/html; charset=utf-8' : 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
