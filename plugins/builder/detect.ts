@@ -72,10 +72,12 @@ function parse(text: string): unknown {
   }
 }
 
-const isThere = async (directory: string, name: string) => (await lstat(join(directory, name)).catch(nullIfGone)) !== null
+const isThere = async (directory: string, name: string) =>
+  (await lstat(join(directory, name)).catch(nullIfGone)) !== null
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-const isScript = (value: unknown): value is string => typeof value === 'string' && value.trim() !== '' && !value.includes('\0')
+const isScript = (value: unknown): value is string =>
+  typeof value === 'string' && value.trim() !== '' && !value.includes('\0')

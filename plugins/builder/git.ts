@@ -1,12 +1,12 @@
 import { mkdir } from 'node:fs/promises'
 import { BuildError, type BuildSource } from './port.ts'
-import type { Sandbox } from './sandbox.ts'
+import { findProgram, type Sandbox } from './sandbox.ts'
 import { findEscape, removeTree } from './tree.ts'
 
 export interface CloneOptions {
-  /** The path of git. */
+  /** The name of git, or its path. */
   readonly git: string
-  /** Where it finds its own programs. */
+  /** Where it is found, and finds its own programs. */
   readonly path: string
   /** Also takes `http:` and `file:` URLs, and hosts of private networks. For development. */
   readonly allowLocal: boolean
@@ -38,6 +38,7 @@ const REFUSALS: readonly (readonly [pattern: RegExp, sentence: string])[] = [
     /repository .*not found|authentication failed|could not read (username|password)|returned error: 40[134]|does not (exist|appear to be)/i,
     'The repository does not exist, or may not be read by the app’s installation.'
   ],
+  [/died of signal 25|file too large/i, 'The repository is too big to be built.'],
   [/redirect/i, 'The repository has moved: its URL leads elsewhere.'],
   [/transport '\S+' not allowed/i, 'The repository’s URL must be an https one.']
 ]
@@ -50,24 +51,41 @@ const REFUSALS: readonly (readonly [pattern: RegExp, sentence: string])[] = [
  *
  * @throws BuildError when the source is refused, or there is no such repository, branch or commit
  */
-export async function clone(source: BuildSource, directory: string, sandbox: Sandbox, options: CloneOptions): Promise<Commit> {
+export async function clone(
+  source: BuildSource,
+  directory: string,
+  sandbox: Sandbox,
+  options: CloneOptions
+): Promise<Commit> {
   const url = checkSource(source, options.allowLocal)
   const env = environmentOf(await configurationOf(url, source.authorization, options), options)
+  const program = await findProgram(options.git, options.path)
   const git = (...args: string[]) =>
-    sandbox.run({ argv: [options.git, ...args], cwd: directory, env, asOurselves: true, isQuiet: true })
+    sandbox.run({ argv: [program, ...args], cwd: directory, env, asOurselves: true, isQuiet: true })
 
   await mkdir(directory, { recursive: true, mode: 0o700 })
   await succeed(git('init', '--quiet', '--template='))
   const wanted = source.commitSha ?? `refs/heads/${source.branch}`
   sandbox.say(`Fetching ${source.commitSha ?? source.branch} of ${url.href}\n`)
-  const fetched = await git('fetch', '--quiet', '--depth=1', '--no-tags', '--no-recurse-submodules', '--', url.href, wanted)
+  const fetched = await git(
+    'fetch',
+    '--quiet',
+    '--depth=1',
+    '--no-tags',
+    '--no-recurse-submodules',
+    '--',
+    url.href,
+    wanted
+  )
   if (fetched.code !== 0) throw refusalOf(fetched.tail)
   await succeed(git('checkout', '--quiet', '--force', '--detach', 'FETCH_HEAD', '--'))
-  const commit = readCommit(await succeed(git('show', '--no-patch', '--no-show-signature', '--format=%H%n%an%n%B', 'HEAD', '--')))
+  const commit = readCommit(
+    await succeed(git('show', '--no-patch', '--no-show-signature', '--format=%H%n%an%n%B', 'HEAD', '--'))
+  )
   await removeTree(`${directory}/.git`)
 
-  const escape = await findEscape(directory)
-  if (escape !== null) throw new BuildError(`The link ${JSON.stringify(escape)} leads out of the repository.`)
+  const leak = await findEscape(directory)
+  if (leak !== null) throw new BuildError(`The link ${JSON.stringify(leak)} leads out of the repository.`)
   return commit
 }
 
@@ -80,14 +98,19 @@ function checkSource({ url, branch, commitSha, authorization }: BuildSource, all
     !parsed.password &&
     [REMOTE_URL, LOCAL_URL].some(pattern => pattern.test(url))
   if (!isTaken) throw new BuildError('The repository’s URL is not one that can be cloned.')
-  if (branch.length > 250 || branch === '' || NO_BRANCH.test(branch)) throw new BuildError('The branch is not named as branches can be.')
+  if (branch.length > 250 || branch === '' || NO_BRANCH.test(branch))
+    throw new BuildError('The branch is not named as branches can be.')
   if (commitSha !== undefined && !SHA.test(commitSha)) throw new BuildError('The commit is not a full SHA.')
   if (authorization !== undefined && !AUTHORIZATION.test(authorization))
     throw new Error('the authorization of a repository is no value of a header')
   return parsed
 }
 
-async function configurationOf(url: URL, authorization: string | undefined, options: CloneOptions): Promise<[string, string][]> {
+async function configurationOf(
+  url: URL,
+  authorization: string | undefined,
+  options: CloneOptions
+): Promise<[string, string][]> {
   const settings: [string, string][] = [
     ['core.hooksPath', '/dev/null'],
     ['core.fsmonitor', 'false'],
@@ -116,7 +139,10 @@ async function publicAddresses(hostname: string, { addressesOf }: CloneOptions):
   }
 }
 
-function environmentOf(settings: readonly [string, string][], { path, allowLocal }: CloneOptions): Record<string, string> {
+function environmentOf(
+  settings: readonly [string, string][],
+  { path, allowLocal }: CloneOptions
+): Record<string, string> {
   const env: Record<string, string> = {
     PATH: path,
     HOME: '/nonexistent',
@@ -156,5 +182,12 @@ function readCommit(shown: string): Commit {
 }
 
 function shortened(text: string): string {
-  return [...text.slice(0, 800).replace(/\p{Cc}+/gu, ' ').trim()].slice(0, 200).join('')
+  return [
+    ...text
+      .slice(0, 800)
+      .replace(/\p{Cc}+/gu, ' ')
+      .trim()
+  ]
+    .slice(0, 200)
+    .join('')
 }

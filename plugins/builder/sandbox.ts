@@ -45,6 +45,8 @@ export interface Command {
   readonly asOurselves?: true
   /** Gives its standard output back, and tells nobody of it. */
   readonly isQuiet?: true
+  /** Is shown the last of what has been said, whenever there is more. */
+  onOutput?(said: string): void
 }
 
 export interface Finished {
@@ -74,7 +76,8 @@ export interface Sandbox {
  * Arguments: blocks of 512 bytes that a file may have, processes that the user may have, the program. The shells of the
  * world name that second limit differently. No file with the memory of a process is left behind.
  */
-const LIMITED = 'ulimit -c 0; ulimit -f "$1"; ulimit -u "$2" 2>/dev/null || ulimit -p "$2"; shift 2; exec nice -n 10 "$@"'
+const LIMITED =
+  'ulimit -c 0; ulimit -f "$1"; ulimit -u "$2" 2>/dev/null || ulimit -p "$2"; shift 2; exec nice -n 10 "$@"'
 /** The same, for a user that has other processes, too. */
 const LIMITED_BY_FILE = 'ulimit -c 0; ulimit -f "$1"; shift 2; exec nice -n 10 "$@"'
 
@@ -106,7 +109,7 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
   async function run(command: Command): Promise<Finished> {
     stopping.signal.throwIfAborted()
     const child = launch(command)
-    const heard = listen(child, command.isQuiet === true)
+    const heard = listen(child, command)
     const crew = { id, account: command.asOurselves ? null : account, groups }
     const watching = new AbortController()
     const watched = Promise.all([watchProcesses(crew, watching.signal), watchDisk(watching.signal)]).catch(stop)
@@ -152,7 +155,7 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
     return Promise.race([exited as Promise<[number | null]>, stopped])
   }
 
-  function listen(child: ChildProcess, isQuiet: boolean) {
+  function listen(child: ChildProcess, { isQuiet, onOutput }: Command) {
     let output = ''
     let tail = ''
     const hear = (stream: Readable, isOutput: boolean) => {
@@ -160,6 +163,7 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
         tail = (tail + text).slice(-TAIL)
         if (isOutput) output = (output + text).slice(0, QUIET_OUTPUT)
         else tell(text)
+        onOutput?.(tail)
         if (room > 0) return
         stream.pause()
         setTimeout(() => stream.resume(), FLOOD_PAUSE)
@@ -167,7 +171,7 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
       return once(stream, 'close')
     }
     const streams = [child.stdout!, child.stderr!]
-    const closed = Promise.all(streams.map(stream => hear(stream, isQuiet && stream === child.stdout)))
+    const closed = Promise.all(streams.map(stream => hear(stream, isQuiet === true && stream === child.stdout)))
     return {
       output: () => output,
       tail: () => tail,
@@ -230,9 +234,16 @@ export async function findProgram(name: string, path: string): Promise<string> {
 
 /** @throws Error unless the build's user can work below its directory */
 export async function checkReach({ directory, run }: Sandbox): Promise<void> {
-  const { code } = await run({ argv: ['/bin/sh', '-c', 'cd -- "$1"', 'sh', directory], cwd: '/', env: {}, isQuiet: true })
+  const { code } = await run({
+    argv: ['/bin/sh', '-c', 'cd -- "$1"', 'sh', directory],
+    cwd: '/',
+    env: {},
+    isQuiet: true
+  })
   if (code !== 0)
-    throw new Error(`builds run as a user that cannot enter ${directory}: let others pass through the directories above it`)
+    throw new Error(
+      `builds run as a user that cannot enter ${directory}: let others pass through the directories above it`
+    )
 }
 
 function startFailure(error: unknown): Error {

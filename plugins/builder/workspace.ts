@@ -1,15 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { chown, mkdir, readdir, rename, writeFile } from 'node:fs/promises'
+import { chown, mkdir, readdir, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Account, drawAccount } from './account.ts'
-import { BuildError, type BuildContext, type BuildRequest } from './port.ts'
+import { type BuildContext, BuildError, type BuildRequest } from './port.ts'
 import { endCrew, startOf } from './processes.ts'
 import { checkReach, type Limits, openSandbox, type Sandbox } from './sandbox.ts'
-import { giveTo, readSmallFile, removeTree } from './tree.ts'
+import { giveTo, nullIfGone, removeTree } from './tree.ts'
 
-/** In the directory of a build: the process that has made it, and all it takes to clean up after that has died. */
-const LOCK = 'lock.json'
-
+/** Beside the directory of a build: the process that has made it, and all it takes to clean up after that has died. */
 interface Lock {
   readonly pid: number
   readonly start: string | null
@@ -43,6 +41,7 @@ export async function inWorkspace<T>(
   } finally {
     sandbox.close()
     await removeTree(directory)
+    await unlink(lockOf(directory))
   }
 }
 
@@ -56,12 +55,14 @@ export async function ownDirectory({ directory, account }: Sandbox, name: string
 
 /** Removes what builds have left whose process is gone: what still runs of them, and their directories. */
 export async function removeLeftovers(dataDir: string): Promise<void> {
-  for (const id of await readdir(buildsOf(dataDir)).catch(() => [])) {
+  const names = (await readdir(buildsOf(dataDir)).catch(nullIfGone)) ?? []
+  for (const id of new Set(names.map(name => name.replace(/\.lock$/, '')))) {
     const directory = join(buildsOf(dataDir), id)
     const lock = await readLock(directory)
     if (lock !== null && startOf(lock.pid) === lock.start) continue
     await endCrew({ id, account: lock?.account ?? null, groups: [] }, 0)
     await removeTree(directory)
+    await rm(lockOf(directory), { force: true })
   }
 }
 
@@ -73,39 +74,45 @@ export async function discard(dataDir: string, directory: string): Promise<void>
   await removeTree(grave)
 }
 
+/** Never without its lock, since somebody may be removing leftovers at the same time. */
 async function makeDirectory(dataDir: string, id: string, account: Account | null): Promise<string> {
   const directory = join(buildsOf(dataDir), id)
   await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
-  // Whole with its lock, or not there: who removes leftovers may come by at any time.
-  const making = join(dataDir, `.build-${id}`)
-  await mkdir(making, { mode: account === null ? 0o700 : 0o710 })
-  const lock: Lock = { pid: process.pid, start: startOf(process.pid), account }
-  await writeFile(join(making, LOCK), JSON.stringify(lock), { mode: 0o600 })
-  if (account !== null) await chown(making, 0, account.gid)
-  await rename(making, directory)
+  await writeLock(directory, { pid: process.pid, start: startOf(process.pid), account })
+  await mkdir(directory, { mode: account === null ? 0o700 : 0o710 })
+  if (account !== null) await chown(directory, 0, account.gid)
   return directory
 }
 
+const lockOf = (directory: string) => `${directory}.lock`
+
+/** As the target of a link, which is there in one piece or not at all. */
+function writeLock(directory: string, lock: Lock): Promise<void> {
+  return symlink(JSON.stringify(lock), lockOf(directory))
+}
+
 async function readLock(directory: string): Promise<Lock | null> {
-  try {
-    return JSON.parse((await readSmallFile(directory, LOCK)) ?? 'null')
-  } catch {
-    // Half of it: its process has died writing it.
-    return null
-  }
+  const text = await readlink(lockOf(directory)).catch(nullIfGone)
+  return text === null ? null : JSON.parse(text)
 }
 
 function checkSecrets(secrets: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(secrets)) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw new BuildError(`${JSON.stringify(name)} is no name of an env var.`)
-    if (value.includes('\0')) throw new BuildError(`The value of ${name} has a NUL character, which no program can be given.`)
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+      throw new BuildError(`${JSON.stringify(name)} is no name of an env var.`)
+    if (value.includes('\0'))
+      throw new BuildError(`The value of ${name} has a NUL character, which no program can be given.`)
   }
 }
 
+/** All that the log must not show: values as they are, and the credentials within a header. */
 function secretsOf({ source, secrets }: BuildRequest): string[] {
-  const { authorization } = source
-  const credentials = authorization?.split(' ').at(-1)
-  const decoded = credentials && Buffer.from(credentials, 'base64').toString('utf8').split(':')
-  const sent = /^basic /i.test(authorization ?? '') ? [...(decoded ?? [])].slice(1) : []
-  return [authorization, credentials, ...sent, ...Object.values(secrets)].filter(secret => secret !== undefined && secret !== '') as string[]
+  const { authorization = '' } = source
+  const [scheme = '', credentials = ''] = authorization.split(' ')
+  const password = /^basic$/i.test(scheme)
+    ? Buffer.from(credentials, 'base64')
+        .toString('utf8')
+        .replace(/^[^:]*:/, '')
+    : ''
+  return [authorization, credentials, password, ...Object.values(secrets)].filter(secret => secret !== '')
 }
