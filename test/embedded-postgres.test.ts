@@ -23,6 +23,7 @@ import { createInterface } from 'node:readline'
 import { after, before, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
+import { commandLine, identify, isRunning, waitForExit } from '../plugins/lib/processes.ts'
 import { binariesIn, locateBinaries } from '../src/embedded-postgres/binaries.ts'
 import {
   type EmbeddedPostgres,
@@ -32,7 +33,6 @@ import {
   startEmbeddedPostgres
 } from '../src/embedded-postgres/index.ts'
 import { acquireOwnerLock } from '../src/embedded-postgres/owner-lock.ts'
-import { commandLine, identify, isRunning, waitForExit } from '../src/embedded-postgres/processes.ts'
 import { runProgram, spawnProgram } from '../src/embedded-postgres/programs.ts'
 
 const silent = { info() {}, warn() {}, error() {} }

@@ -1,6 +1,7 @@
 import { readFile, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { EmbeddedPostgresError, hasCode, nullIf } from './errors.ts'
+import { hasCode, nullIf } from '../../plugins/lib/errno.ts'
+import { EmbeddedPostgresError } from './errors.ts'
 
 export interface PostgresBinaries {
   /** The platform package's directory. */

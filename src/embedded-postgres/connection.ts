@@ -2,8 +2,9 @@ import { chown, lstat, mkdir, mkdtemp, readlink, rm, symlink, unlink } from 'nod
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import postgres from 'postgres'
+import { nullIf } from '../../plugins/lib/errno.ts'
 import { DATABASE, type Layout, ROLE } from './data-directory.ts'
-import { EmbeddedPostgresError, nullIf } from './errors.ts'
+import { EmbeddedPostgresError } from './errors.ts'
 import type { Account } from './privileges.ts'
 
 export const PORT = 5432

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { lchown, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { nullIf } from '../../plugins/lib/errno.ts'
 import type { PostgresBinaries } from './binaries.ts'
-import { EmbeddedPostgresError, nullIf } from './errors.ts'
+import { EmbeddedPostgresError } from './errors.ts'
 import type { Launcher } from './privileges.ts'
 import { runProgram } from './programs.ts'
 

@@ -19,15 +19,3 @@ export function explainFileError(error: unknown, directory: string): unknown {
   if (!fault) return error
   return new EmbeddedPostgresError(`The embedded PostgreSQL cannot use ${path}: ${fault}.`, { cause: error })
 }
-
-export function hasCode(error: unknown, ...codes: string[]): boolean {
-  return codes.includes((error as NodeJS.ErrnoException).code ?? '')
-}
-
-/** For `promise.catch(...)`: these errno codes mean `null`, every other error is thrown on. */
-export function nullIf(...codes: string[]): (error: unknown) => null {
-  return error => {
-    if (hasCode(error, ...codes)) return null
-    throw error
-  }
-}

@@ -1,3 +1,4 @@
+import type { ExclusiveLock } from '../../plugins/lib/exclusive-lock.ts'
 import { createDataDir } from '../data-dir.ts'
 import { locateBinaries, type PostgresBinaries, restoreLibraryLinks } from './binaries.ts'
 import type { Cluster, Log } from './cluster.ts'
@@ -11,7 +12,7 @@ import {
 import { type Layout, layoutOf, openCluster, readPassword } from './data-directory.ts'
 import { explainFileError } from './errors.ts'
 import { boundLog } from './log-file.ts'
-import { acquireOwnerLock, type OwnerLock } from './owner-lock.ts'
+import { acquireOwnerLock } from './owner-lock.ts'
 import { adoptOrStart } from './postmaster.ts'
 import { chooseLauncher } from './privileges.ts'
 import { supervise } from './supervisor.ts'
@@ -75,7 +76,7 @@ export async function findEmbeddedPostgres(dataDir: string): Promise<string | nu
 async function own(
   layout: Layout,
   { log, durable = true, signal = new AbortController().signal, ...options }: EmbeddedPostgresOptions,
-  lock: OwnerLock
+  lock: ExclusiveLock
 ): Promise<EmbeddedPostgres> {
   const binaries = options.binaries ?? (await locateBinaries())
   await restoreLibraryLinks(binaries)

@@ -1,5 +1,5 @@
 import { copyFile, open, stat, truncate } from 'node:fs/promises'
-import { nullIf } from './errors.ts'
+import { nullIf } from '../../plugins/lib/errno.ts'
 
 const LIMIT_BYTES = 10 * 1024 * 1024
 const TAIL_BYTES = 8 * 1024

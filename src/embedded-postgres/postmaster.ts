@@ -2,11 +2,7 @@ import type { StdioOptions } from 'node:child_process'
 import { open, readFile, realpath, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Cluster, postmasterCommand } from './cluster.ts'
-import { PORT, serverVersion } from './connection.ts'
-import type { Layout } from './data-directory.ts'
-import { EmbeddedPostgresError, nullIf } from './errors.ts'
-import { sizeOf, tailLog } from './log-file.ts'
+import { nullIf } from '../../plugins/lib/errno.ts'
 import {
   commandLine,
   identify,
@@ -15,7 +11,12 @@ import {
   pidIsTaken,
   signalProcess,
   waitForExit
-} from './processes.ts'
+} from '../../plugins/lib/processes.ts'
+import { type Cluster, postmasterCommand } from './cluster.ts'
+import { PORT, serverVersion } from './connection.ts'
+import type { Layout } from './data-directory.ts'
+import { EmbeddedPostgresError } from './errors.ts'
+import { sizeOf, tailLog } from './log-file.ts'
 
 const READINESS_INTERVAL_MS = 15
 const SLOW_START_MS = 10_000

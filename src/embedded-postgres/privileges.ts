@@ -1,7 +1,8 @@
 import type { ChildProcess, SpawnOptions } from 'node:child_process'
 import { lstat } from 'node:fs/promises'
+import { nullIf } from '../../plugins/lib/errno.ts'
 import type { PostgresBinaries } from './binaries.ts'
-import { EmbeddedPostgresError, nullIf } from './errors.ts'
+import { EmbeddedPostgresError } from './errors.ts'
 import { runProgram, spawnProgram } from './programs.ts'
 
 export interface Account {

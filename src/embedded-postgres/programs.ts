@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { killGroup } from './processes.ts'
+import { killGroup } from '../../plugins/lib/processes.ts'
 
 /** Nothing of this server's environment, with its secrets and PG* variables, is handed down. */
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC' }

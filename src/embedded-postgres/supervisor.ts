@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { nullIf } from '../../plugins/lib/errno.ts'
+import { isRunning, type ProcessIdentity } from '../../plugins/lib/processes.ts'
 import type { Cluster } from './cluster.ts'
-import { nullIf } from './errors.ts'
 import { boundLog } from './log-file.ts'
 import { adoptOrStart, stopPostmaster } from './postmaster.ts'
-import { isRunning, type ProcessIdentity } from './processes.ts'
 
 export interface Supervision {
   /** Ends the supervision, then PostgreSQL; also in the middle of a restart. */

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { hasCode } from './errors.ts'
+import { hasCode } from './errno.ts'
 
 /** A process, told apart from a later one that was given the same pid. */
 export interface ProcessIdentity {
