@@ -1,0 +1,200 @@
+import { createHmac } from 'node:crypto'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type CloneOptions, clone } from './git.ts'
+import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
+import { type Finished, findProgram, type Limits, type Sandbox } from './sandbox.ts'
+import { giveTo, readSmallFile } from './tree.ts'
+import { inWorkspace, ownDirectory } from './workspace.ts'
+
+export interface BuildkitServer {
+  /** `tcp://host:port` */
+  readonly host: string
+  readonly caFile: string
+  readonly certFile: string
+  readonly keyFile: string
+  /** The image that makes a build of railpack's plan; best that of the same version. */
+  readonly frontend: string
+}
+
+export interface BuildkitBuilderOptions {
+  readonly dataDir: string
+  readonly limits: Limits
+  readonly server: BuildkitServer
+  readonly registry: { readonly host: string; readonly token: string }
+  readonly programs: { readonly railpack: string; readonly buildctl: string }
+  readonly path: string
+  readonly clone: CloneOptions
+}
+
+const PLAN = 'railpack-plan.json'
+const DIGEST = /^sha256:[0-9a-f]{64}$/
+/** What buildctl says first of the part that sends the image to its registry. */
+const PUSHING = /^#\d+ (exporting to image|pushing )/m
+/** Not the app's fault, and perhaps better the next time: the ways to buildkitd, to the frontend and to the registry. */
+const OUTAGE =
+  /connection (error|refused|reset)|failed to (dial|push|resolve source metadata|list workers)|\b(Unavailable|DeadlineExceeded)\b|i\/o timeout|no such host|tls: |x509: |unexpected status[^\n]*\b(401|403|429|5\d\d)\b/
+
+/** Builds on a buildkitd of ours, by railpack's plan for the app, into a registry. */
+export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder {
+  const { dataDir, limits, server, registry, path } = options
+
+  async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
+    const [railpack, buildctl] = await Promise.all([
+      findProgram(options.programs.railpack, path),
+      findProgram(options.programs.buildctl, path)
+    ])
+    for (const secret of credentialsOf(registry.token)) context.hide(secret)
+    return inWorkspace(dataDir, request, context, limits, async sandbox => {
+      await context.enter('cloning')
+      const source = join(sandbox.directory, 'source')
+      const commit = await clone(request.source, source, sandbox, options.clone)
+      if (sandbox.account !== null) await giveTo(source, sandbox.account)
+
+      await context.enter('analyzing')
+      const plan = await prepare(railpack, source, request, sandbox)
+
+      await context.enter('building')
+      const name = `${registry.host}/${nameOf(request)}`
+      const tag = commit.commitSha.slice(0, 12)
+      const digest = await buildAndPush(buildctl, { source, plan, image: `${name}:${tag}` }, request, context, sandbox)
+      return { image: `${name}@${digest}`, ...commit }
+    })
+  }
+
+  /** Railpack learns the names of all secrets, for the plan, and the values of those that are meant for itself. */
+  async function prepare(
+    railpack: string,
+    source: string,
+    { secrets }: BuildRequest,
+    sandbox: Sandbox
+  ): Promise<string> {
+    const plan = await ownDirectory(sandbox, 'plan')
+    const settings = Object.entries(secrets).filter(([name]) => name.startsWith('RAILPACK_'))
+    const names = Object.keys(secrets).flatMap(name => [
+      '--env',
+      name.startsWith('RAILPACK_') ? name : `${name}=secret`
+    ])
+    const home = await ownDirectory(sandbox, 'home')
+    const { code } = await sandbox.run({
+      argv: [railpack, 'prepare', source, '--plan-out', join(plan, PLAN), ...names],
+      cwd: source,
+      env: {
+        ...Object.fromEntries(settings),
+        PATH: path,
+        HOME: home,
+        TMPDIR: await ownDirectory(sandbox, 'tmp'),
+        LANG: 'C.UTF-8'
+      }
+    })
+    if (code !== 0) throw new BuildError('No way was found to build this app: the log says what is missing.')
+    return plan
+  }
+
+  async function buildAndPush(
+    buildctl: string,
+    { source, plan, image }: { readonly source: string; readonly plan: string; readonly image: string },
+    request: BuildRequest,
+    context: BuildContext,
+    sandbox: Sandbox
+  ): Promise<string> {
+    const metadata = join(sandbox.directory, 'metadata.json')
+    const pushing = once(() => context.enter('pushing'))
+    const finished = await sandbox.run({
+      argv: [
+        buildctl,
+        ...[
+          '--addr',
+          server.host,
+          '--tlscacert',
+          server.caFile,
+          '--tlscert',
+          server.certFile,
+          '--tlskey',
+          server.keyFile
+        ],
+        ...['build', '--progress', 'plain', '--frontend', 'gateway.v0', '--opt', `source=${server.frontend}`],
+        ...[
+          '--opt',
+          `build-arg:cache-key=${request.app.id}`,
+          '--opt',
+          `build-arg:secrets-hash=${fingerprint(request)}`
+        ],
+        ...['--local', `context=${source}`, '--local', `dockerfile=${plan}`],
+        ...(await secretArguments(request, sandbox)),
+        ...['--output', `type=image,name=${image},push=true`, '--metadata-file', metadata]
+      ],
+      cwd: sandbox.directory,
+      env: { PATH: path, HOME: sandbox.directory, DOCKER_CONFIG: await writeCredentials(sandbox), LANG: 'C.UTF-8' },
+      asOurselves: true,
+      onOutput(said) {
+        // When it fails, the build has been cancelled, and is told so at its end.
+        if (PUSHING.test(said)) pushing().catch(() => {})
+      }
+    })
+    if (finished.code !== 0) throw failureOf(finished)
+    await pushing()
+    return readDigest(sandbox.directory)
+  }
+
+  async function writeCredentials({ directory }: Sandbox): Promise<string> {
+    const config = join(directory, 'docker')
+    await mkdir(config, { mode: 0o700 })
+    const [, , auth] = credentialsOf(registry.token)
+    await writeFile(join(config, 'config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }), {
+      mode: 0o600
+    })
+    return config
+  }
+
+  /** Changes with any secret, which the caches of their steps must notice, and tells nothing of them. */
+  function fingerprint({ secrets }: BuildRequest): string {
+    return createHmac('sha256', registry.token)
+      .update(JSON.stringify(Object.entries(secrets).sort()))
+      .digest('hex')
+  }
+
+  return { name: 'buildkit', build }
+}
+
+/** The token as it is, as it is sent with its user, and that encoded. */
+function credentialsOf(token: string): [string, string, string] {
+  return [token, `x:${token}`, Buffer.from(`x:${token}`).toString('base64')]
+}
+
+function nameOf({ app }: BuildRequest): string {
+  const name = app.flyAppId ?? app.slug
+  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new Error('this is no name of an app')
+  return name
+}
+
+/** As files: among the variables of a program of ours, an app's `LD_PRELOAD` would be ours, too. */
+async function secretArguments({ secrets }: BuildRequest, { directory }: Sandbox): Promise<string[]> {
+  const folder = join(directory, 'secrets')
+  await mkdir(folder, { mode: 0o700 })
+  const files = Object.entries(secrets).map(async ([name, value]) => {
+    await writeFile(join(folder, name), value, { mode: 0o600 })
+    return ['--secret', `id=${name},${csvField(`src=${join(folder, name)}`)}`]
+  })
+  return (await Promise.all(files)).flat()
+}
+
+/** As buildctl reads it, for a path with a comma. */
+const csvField = (text: string) => `"${text.replaceAll('"', '""')}"`
+
+function failureOf({ code, tail }: Finished): Error {
+  if (OUTAGE.test(tail)) return new Error('the build could not reach its builder or its registry')
+  return new BuildError(`The build has failed${code === null ? '' : ` with exit code ${code}`}.`)
+}
+
+async function readDigest(directory: string): Promise<string> {
+  const metadata = JSON.parse((await readSmallFile(directory, 'metadata.json')) ?? '{}')
+  const digest = metadata['containerimage.digest']
+  if (typeof digest !== 'string' || !DIGEST.test(digest)) throw new Error('buildctl does not say what it has pushed')
+  return digest
+}
+
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined
+  return () => (done ??= work())
+}

@@ -1,0 +1,267 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { access, constants, statfs } from 'node:fs/promises'
+import { delimiter, isAbsolute, join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Account } from './account.ts'
+import { BuildError } from './port.ts'
+import { type Crew, endCrew, MARKER, usageOf } from './processes.ts'
+import { sizeOf } from './tree.ts'
+
+/** What one build may take. */
+export interface Limits {
+  readonly seconds: number
+  /** Bytes of output that are kept. */
+  readonly output: number
+  /** Bytes, of all its processes together. */
+  readonly memory: number
+  /** Bytes below its directory. */
+  readonly disk: number
+  /** Bytes of the disk that it must leave to others. */
+  readonly spare: number
+  readonly processes: number
+  /** Milliseconds that its processes have between being asked to end and being ended. */
+  readonly grace: number
+}
+
+export interface SandboxOptions {
+  /** A name that no other build has ever had. */
+  readonly id: string
+  readonly directory: string
+  readonly account: Account | null
+  readonly limits: Limits
+  readonly signal: AbortSignal
+  say(text: string): void
+}
+
+export interface Command {
+  /** A path, and its arguments. */
+  readonly argv: readonly string[]
+  readonly cwd: string
+  /** The whole environment. */
+  readonly env: Readonly<Record<string, string>>
+  /** Runs it as this process's own user, where it needs what is only ours. Nothing of the app's may run so. */
+  readonly asOurselves?: true
+  /** Gives its standard output back, and tells nobody of it. */
+  readonly isQuiet?: true
+  /** Is shown the last of what has been said, whenever there is more. */
+  onOutput?(said: string): void
+}
+
+export interface Finished {
+  /** Null when a signal has ended it. */
+  readonly code: number | null
+  readonly output: string
+  /** The last that it has said. */
+  readonly tail: string
+}
+
+/** What all programs of one build run in: a directory, a user of its own, limits, and an end that none of them escapes. */
+export interface Sandbox {
+  readonly directory: string
+  readonly account: Account | null
+  readonly signal: AbortSignal
+  say(text: string): void
+  /**
+   * Runs a program, and ends whatever it leaves running.
+   *
+   * @throws BuildError when a limit is reached; what the signal was aborted with; or an error of ours
+   */
+  run(command: Command): Promise<Finished>
+  close(): void
+}
+
+/**
+ * Arguments: blocks of 512 bytes that a file may have, processes that the user may have, the program. The shells of the
+ * world name that second limit differently. No file with the memory of a process is left behind.
+ */
+const LIMITED =
+  'ulimit -c 0; ulimit -f "$1"; ulimit -u "$2" 2>/dev/null || ulimit -p "$2"; shift 2; exec nice -n 10 "$@"'
+/** The same, for a user that has other processes, too. */
+const LIMITED_BY_FILE = 'ulimit -c 0; ulimit -f "$1"; shift 2; exec nice -n 10 "$@"'
+
+const WATCH_INTERVAL = 500
+const TAIL = 4_096
+const QUIET_OUTPUT = 65_536
+/** Milliseconds between two reads of what is not kept any more, so that a flood costs this process next to nothing. */
+const FLOOD_PAUSE = 50
+
+export function openSandbox({ id, directory, account, limits, signal, say }: SandboxOptions): Sandbox {
+  const stopping = new AbortController()
+  const stop = (reason: unknown) => stopping.abort(reason)
+  const overtime = setTimeout(
+    () => stop(new BuildError(`The build has taken longer than ${wordsOf(limits.seconds)}.`)),
+    limits.seconds * 1_000
+  )
+  const onAbort = () => stop(signal.reason)
+  signal.addEventListener('abort', onAbort)
+  if (signal.aborted) onAbort()
+  const groups: number[] = []
+  let room = limits.output
+
+  function tell(text: string): void {
+    if (room <= 0) return
+    room -= Buffer.byteLength(text)
+    say(room > 0 ? text : `${text}\n… the build says more than is kept: the rest is left out.\n`)
+  }
+
+  async function run(command: Command): Promise<Finished> {
+    stopping.signal.throwIfAborted()
+    const child = launch(command)
+    const heard = listen(child, command)
+    const crew = { id, account: command.asOurselves ? null : account, groups }
+    const watching = new AbortController()
+    const watched = Promise.all([watchProcesses(crew, watching.signal), watchDisk(watching.signal)]).catch(stop)
+    try {
+      const [code] = await exitOf(child)
+      await endCrew(crew, 0)
+      await heard.end()
+      if ((await sizeOf(directory)) > limits.disk) stop(tooBig())
+      stopping.signal.throwIfAborted()
+      return { code, output: heard.output(), tail: heard.tail() }
+    } finally {
+      watching.abort()
+      await endCrew(crew, limits.grace)
+      await heard.end()
+      await watched
+    }
+  }
+
+  function launch({ argv, cwd, env, asOurselves }: Command): ChildProcess {
+    const identity = asOurselves ? null : account
+    const script = identity === null ? LIMITED_BY_FILE : LIMITED
+    const bounds = [Math.ceil(limits.disk / 512), limits.processes].map(String)
+    try {
+      const child = spawn('/bin/sh', ['-c', script, 'sh', ...bounds, ...argv], {
+        cwd,
+        env: { ...env, [MARKER]: id },
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        ...identity
+      })
+      if (child.pid !== undefined) groups.push(child.pid)
+      return child
+    } catch (error) {
+      throw startFailure(error)
+    }
+  }
+
+  function exitOf(child: ChildProcess): Promise<[number | null]> {
+    const stopped = new Promise<never>((_resolve, reject) => {
+      stopping.signal.addEventListener('abort', () => reject(stopping.signal.reason), { once: true })
+    })
+    const exited = once(child, 'exit').catch(error => Promise.reject(startFailure(error)))
+    return Promise.race([exited as Promise<[number | null]>, stopped])
+  }
+
+  function listen(child: ChildProcess, { isQuiet, onOutput }: Command) {
+    let output = ''
+    let tail = ''
+    const hear = (stream: Readable, isOutput: boolean) => {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        tail = (tail + text).slice(-TAIL)
+        if (isOutput) output = (output + text).slice(0, QUIET_OUTPUT)
+        else tell(text)
+        onOutput?.(tail)
+        if (room > 0) return
+        stream.pause()
+        setTimeout(() => stream.resume(), FLOOD_PAUSE)
+      })
+      return once(stream, 'close')
+    }
+    const streams = [child.stdout!, child.stderr!]
+    const closed = Promise.all(streams.map(stream => hear(stream, isQuiet === true && stream === child.stdout)))
+    return {
+      output: () => output,
+      tail: () => tail,
+      /** What is in the pipes of a flood is not waited for. */
+      async end(): Promise<void> {
+        await Promise.race([closed, delay(5_000, undefined, { ref: false })])
+        for (const stream of streams) stream.destroy()
+      }
+    }
+  }
+
+  async function watchProcesses(crew: Crew, until: AbortSignal): Promise<void> {
+    while (await pause(WATCH_INTERVAL, until)) {
+      const { processes, memory } = usageOf(crew)
+      if (processes > limits.processes) stop(new BuildError(`The build runs more than ${limits.processes} processes.`))
+      if (memory > limits.memory)
+        stop(new BuildError(`The build needs more than ${megabytes(limits.memory)} of memory.`))
+    }
+  }
+
+  async function watchDisk(until: AbortSignal): Promise<void> {
+    let interval = WATCH_INTERVAL
+    while (await pause(interval, until)) {
+      const began = performance.now()
+      const { bavail, bsize } = await statfs(directory)
+      if (bavail * bsize < limits.spare) stop(new Error('the disk is too full to build on'))
+      if ((await sizeOf(directory)) > limits.disk) stop(tooBig())
+      // Of a large tree, no more than a tenth of the time is spent on looking.
+      interval = Math.max(WATCH_INTERVAL, 10 * (performance.now() - began))
+    }
+  }
+
+  const tooBig = () => new BuildError(`The build takes more than ${megabytes(limits.disk)} of the disk.`)
+
+  return {
+    directory,
+    account,
+    signal: stopping.signal,
+    say: tell,
+    run,
+    close() {
+      clearTimeout(overtime)
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+}
+
+/** The program of this name on a `PATH`. @throws Error when there is none */
+export async function findProgram(name: string, path: string): Promise<string> {
+  const candidates = isAbsolute(name) ? [name] : path.split(delimiter).map(directory => join(directory, name))
+  for (const candidate of candidates) {
+    const isThere = await access(candidate, constants.X_OK).then(
+      () => true,
+      () => false
+    )
+    if (isThere) return candidate
+  }
+  throw new Error(`there is no ${name} on this machine`)
+}
+
+/** @throws Error unless the build's user can work below its directory */
+export async function checkReach({ directory, run }: Sandbox): Promise<void> {
+  const { code } = await run({
+    argv: ['/bin/sh', '-c', 'cd -- "$1"', 'sh', directory],
+    cwd: '/',
+    env: {},
+    isQuiet: true
+  })
+  if (code !== 0)
+    throw new Error(
+      `builds run as a user that cannot enter ${directory}: let others pass through the directories above it`
+    )
+}
+
+function startFailure(error: unknown): Error {
+  const code = (error as NodeJS.ErrnoException).code
+  // Neither message is passed on as it is: it might show a value.
+  if (code === 'E2BIG') return new BuildError('The env vars of the build are too long, all together.')
+  if (code === 'EPERM' || code === 'EINVAL') return new Error('this machine lets no build run as a user of its own')
+  return new Error(`a program of the build cannot be started (${code})`)
+}
+
+async function pause(milliseconds: number, until: AbortSignal): Promise<boolean> {
+  try {
+    await delay(milliseconds, undefined, { signal: until })
+    return true
+  } catch {
+    return false
+  }
+}
+
+const wordsOf = (seconds: number) => (seconds % 60 === 0 ? `${seconds / 60} minutes` : `${seconds} seconds`)
+const megabytes = (size: number) => `${Math.round(size / 1_048_576)} MB`

@@ -1,0 +1,64 @@
+import { tracingChannel } from 'node:diagnostics_channel'
+import type { Registry } from '@platformatic/prom-client'
+import { gauge, histogram } from '../metrics.ts'
+import { RemoteError, type RemoteFailure } from './error.ts'
+
+/** What subscribers of the tracing channel `rhone.remote` are told of every attempt to call another service. */
+export interface RemoteTrace {
+  readonly service: string
+  readonly operation: string
+  readonly method: string
+  /** 1 for the first. */
+  readonly attempt: number
+  /** Go out with the request: room for a `traceparent`, before anything is sent. */
+  readonly headers: Record<string, string>
+  /** What was answered. */
+  status?: number
+}
+
+const channel = tracingChannel<unknown, RemoteTrace>('rhone.remote')
+
+type Outcome = 'success' | 'aborted' | RemoteFailure
+
+export interface Gauges {
+  /** Runs one attempt; how long it takes and what comes of it is counted and traced. */
+  attempt<T>(trace: RemoteTrace, work: () => Promise<T>): Promise<T>
+  circuit(isOpen: boolean): void
+}
+
+/** What is measured of one service; several clients of it add up. */
+export function measure(registry: Registry | undefined, service: string): Gauges {
+  const durations = histogram(registry, {
+    name: 'rhone_dependency_request_duration_seconds',
+    help: 'Calls to other services.',
+    labelNames: ['service', 'operation', 'outcome'],
+    buckets: [0.05, 0.1, 0.2, 0.5, 1, 2, 5]
+  })
+  const open = gauge(registry, {
+    name: 'rhone_dependency_circuit_open',
+    help: 'Whether a service is not asked for a while, because its last calls have failed: 0 if it is asked.',
+    labelNames: ['service'],
+    aggregator: 'max'
+  })
+  open.inc({ service }, 0)
+
+  return {
+    async attempt(trace, work) {
+      const start = performance.now()
+      const stop = (outcome: Outcome) =>
+        durations.observe({ service, operation: trace.operation, outcome }, (performance.now() - start) / 1_000)
+      try {
+        const result = await channel.tracePromise(work, trace)
+        stop('success')
+        return result
+      } catch (error) {
+        stop(error instanceof RemoteError ? error.kind : 'aborted')
+        throw error
+      }
+    },
+    circuit(isOpen) {
+      if (isOpen) open.inc({ service })
+      else open.dec({ service })
+    }
+  }
+}

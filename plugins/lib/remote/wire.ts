@@ -1,0 +1,54 @@
+import type { TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import type { RemoteError } from './error.ts'
+import type { Exchange, Subject } from './exchange.ts'
+
+type Fields = Readonly<Record<string, string>>
+
+export interface Encoded {
+  readonly type?: string
+  readonly content: string | Uint8Array<ArrayBuffer> | undefined
+}
+
+/** A form, text or bytes as they are, anything else as JSON. */
+export function encode(body: object | string | undefined): Encoded {
+  if (body === undefined || typeof body === 'string') return { content: body }
+  if (body instanceof URLSearchParams) return { type: 'application/x-www-form-urlencoded', content: body.toString() }
+  if (body instanceof Uint8Array) return { type: 'application/octet-stream', content: new Uint8Array(body) }
+  return { type: 'application/json', content: JSON.stringify(body) }
+}
+
+/**
+ * The headers of a request: later ones go before earlier ones.
+ *
+ * @throws Error that names a header with a value that HTTP cannot carry, and keeps the value, which may be a secret
+ */
+export function headersOf(subject: Subject, type: string | undefined, ...groups: (Fields | undefined)[]): Headers {
+  const headers = new Headers({ 'user-agent': 'rhone', accept: 'application/json' })
+  if (type !== undefined) headers.set('content-type', type)
+  for (const [name, value] of groups.flatMap(group => Object.entries(group ?? {}))) {
+    try {
+      headers.set(name, value)
+    } catch {
+      throw new Error(`${subject.service}: ${subject.operation}: the value of the header ${name} cannot be sent`)
+    }
+  }
+  return headers
+}
+
+/** JSON, if a body is that; text otherwise; undefined if there is none. */
+export function parse(text: string): unknown {
+  if (text === '') return undefined
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+/** Says where an answer differs from its schema, and nothing of what is there. */
+export function otherForm(exchange: Exchange, schema: TSchema, body: unknown): RemoteError {
+  const wrong = Value.Errors(schema, body).First()
+  const where = wrong?.path === '' ? 'the answer' : wrong?.path
+  return exchange.failure('shape', { detail: `answered in another form (${where}: ${wrong?.message.toLowerCase()})` })
+}
