@@ -39,7 +39,7 @@ const GithubRepo = Nullable(
 )
 
 /** What git accepts as the name of a branch. */
-const GithubBranch = Type.String({
+export const GithubBranch = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$|\\.lock(?:/|$)))[^\\p{Cc}\\p{Cs}\\s~^:?*\\[\\\\]+$',

@@ -80,6 +80,11 @@ export const NoBody = Type.Unsafe<object | null>({
   additionalProperties: false
 })
 
+/** A body that may as well be left out. */
+export function OptionalBody<Schema extends TSchema>(schema: Schema) {
+  return Type.Unsafe<Static<Schema> | null>({ ...schema, type: ['object', 'null'] })
+}
+
 /** Replies without a body. */
 export const NoContent = Type.Unsafe<undefined>(Type.Null({ description: 'Done; there is nothing to say.' }))
 export const NotModified = Type.Unsafe<undefined>(

@@ -1,0 +1,144 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import { errors } from '../plugins/lib/errors.ts'
+import * as schemas from '../schemas/deployments.ts'
+import { type App, PERMISSIONS } from '../src/domain/access.ts'
+import type { Db } from '../src/domain/db.ts'
+import {
+  type Deployment,
+  type DeploymentLedger,
+  findDeployment,
+  findRollbackTarget,
+  listDeployments
+} from '../src/domain/deployments.ts'
+import { appOf, callerOf } from './lib/access.ts'
+import { type Changed, changes } from './lib/change.ts'
+import { reads, writes } from './lib/policy.ts'
+
+export interface DeploymentRoutesOptions {
+  /** Null: nothing can be deployed here. */
+  ledger: DeploymentLedger | null
+  /** Whether images that others have built can be deployed. */
+  takesImages: boolean
+}
+
+const deploys = { ...writes, scope: 'deploy', rateClass: 'deploy', access: PERMISSIONS.deploy } as const
+const audited = (action: 'deploy' | 'rollback' | 'cancel') =>
+  ({ type: 'deployment', action, resource: 'deployment' }) as const
+
+const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app, { ledger, takesImages }, done) => {
+  const change = changes(app)
+
+  app.post('/apps/:app/deploy', {
+    schema: schemas.deploy,
+    config: { ...deploys, audit: audited('deploy') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const found = await appOf(app, tx, request)
+        const { image, commitSha, branch } = request.body ?? {}
+        if (image !== undefined && !takesImages) throw errors.validation('image', 'apps here are built from source')
+        if (image === undefined) requireSource(found)
+        const deployment = await requireLedger().create(tx, {
+          appId: found.id,
+          trigger: triggerOf(request),
+          triggeredBy: callerOf(request).userId,
+          ...(image === undefined ? { commitSha, branch: branch ?? found.githubBranch } : { image })
+        })
+        return accepted(found, deployment, { ...deployment })
+      })
+  })
+
+  app.post('/apps/:app/rollback', {
+    schema: schemas.rollback,
+    config: { ...deploys, audit: audited('rollback') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const found = await appOf(app, tx, request)
+        const target = await findRollbackTarget(tx, found.id, request.body?.deploymentId?.toLowerCase())
+        const { commitSha, commitAuthor, branch, image } = target
+        const deployment = await requireLedger().create(tx, {
+          appId: found.id,
+          trigger: 'rollback',
+          triggeredBy: callerOf(request).userId,
+          commitSha,
+          commitAuthor,
+          commitMessage: `Rollback to ${target.id.slice(0, 8)}`,
+          branch,
+          image: image!,
+          rollbackOf: target.id
+        })
+        return accepted(found, deployment, { to: target.id, image })
+      })
+  })
+
+  app.get('/apps/:app/deployments', {
+    schema: schemas.listDeployments,
+    config: { ...reads, access: PERMISSIONS.viewApps, slo: 'list' },
+    handler: async request => {
+      const { id } = await appOf(app, app.db, request)
+      const { items, nextCursor } = await listDeployments(app.db, id, request.query)
+      return { items: items.map(shown), nextCursor }
+    }
+  })
+
+  app.get('/apps/:app/deployments/:id', {
+    schema: schemas.getDeployment,
+    config: { ...reads, access: PERMISSIONS.viewApps, slo: 'detail' },
+    handler: async request => {
+      const { id } = await appOf(app, app.db, request)
+      return shown(await findDeployment(app.db, id, request.params.id))
+    }
+  })
+
+  app.post('/apps/:app/deployments/:id/cancel', {
+    schema: schemas.cancelDeployment,
+    config: { ...deploys, audit: audited('cancel') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const found = await appOf(app, tx, request)
+        const deployment = await cancellable(tx, found, request)
+        const cancelled = await requireLedger().cancel(tx, deployment)
+        return accepted(found, cancelled, { status: deployment.status })
+      })
+  })
+
+  function requireLedger(): DeploymentLedger {
+    if (ledger === null) throw errors.notConfigured('Deploying')
+    return ledger
+  }
+
+  /** The audit log is told that the request is about the deployment, also when it is refused. */
+  async function cancellable(tx: Db, { id }: App, request: FastifyRequest<{ Params: { id: string } }>) {
+    app.audit?.about(request, { resourceId: request.params.id, resourceName: null })
+    return findDeployment(tx, id, request.params.id)
+  }
+
+  done()
+}
+
+function requireSource({ githubRepo, gitUrl }: App): void {
+  if (githubRepo === null && gitUrl === null)
+    throw errors.conflict('There is nothing to deploy: set the githubRepo or the gitUrl of the app')
+}
+
+/** The command line names itself; a browser has a session; whoever else comes has a token. */
+function triggerOf(request: FastifyRequest) {
+  if (/^rhone-cli\//.test(request.headers['user-agent'] ?? '')) return 'cli'
+  return callerOf(request).via === 'session' ? 'manual' : 'api'
+}
+
+function accepted({ id: appId, teamId, name }: App, deployment: Deployment, details: object): Changed {
+  return {
+    status: 202,
+    headers: { location: `/api/v1/apps/${appId}/deployments/${deployment.id}` },
+    body: shown(deployment),
+    audit: { resourceId: deployment.id, resourceName: name, teamId, appId, details: { ...details } }
+  }
+}
+
+function shown(deployment: Deployment) {
+  const { buildStartedAt: start, buildFinishedAt: end } = deployment
+  return { ...deployment, buildDurationMs: start && end && Math.max(0, end.getTime() - start.getTime()) }
+}
+
+export default deployments

@@ -1,0 +1,157 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { GithubBranch } from './apps.ts'
+import {
+  adapted,
+  Headers,
+  IdempotencyKey,
+  IdOrSlug,
+  NoBody,
+  NoQuery,
+  Nullable,
+  OneOf,
+  OptionalBody,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Timestamp,
+  Uuid
+} from './common.ts'
+import { errorResponses } from './error.ts'
+
+const Status = OneOf(
+  [
+    'pending',
+    'cloning',
+    'analyzing',
+    'building',
+    'pushing',
+    'built',
+    'deploying',
+    'live',
+    'build_failed',
+    'deploy_failed',
+    'cancelled',
+    'superseded'
+  ],
+  { description: '`live` serves the app; `superseded` has done so. The last five are final.' }
+)
+const Trigger = OneOf(['manual', 'webhook', 'rollback', 'api', 'cli'], { description: 'What it was begun by.' })
+const When = Nullable(Timestamp)
+
+export const Deployment = Sent({
+  id: Uuid,
+  appId: Uuid,
+  status: Status,
+  trigger: Trigger,
+  triggeredBy: Nullable(adapted(Uuid, { description: 'The user who began it.' })),
+  commitSha: Nullable(Type.String()),
+  commitMessage: Nullable(Type.String()),
+  commitAuthor: Nullable(Type.String()),
+  branch: Nullable(Type.String()),
+  image: Nullable(Type.String({ description: 'What runs, by digest.' })),
+  rollbackOf: Nullable(adapted(Uuid, { description: 'The deployment whose image it brings back.' })),
+  envVersions: Type.Unsafe<Record<string, number> | null>({
+    type: ['object', 'null'],
+    additionalProperties: { type: 'integer' },
+    description: 'The env vars that it runs with: which value of each, counted from 1.'
+  }),
+  config: Type.Unsafe<{ region: string; repository?: string } | null>({
+    type: ['object', 'null'],
+    properties: { region: { type: 'string' }, repository: { type: 'string' } },
+    description: 'The settings of the app that it runs with.'
+  }),
+  errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'])),
+  errorMessage: Nullable(Type.String({ description: 'Why it has failed.' })),
+  buildStartedAt: When,
+  buildFinishedAt: When,
+  buildDurationMs: Nullable(Type.Integer()),
+  deployStartedAt: When,
+  deployFinishedAt: When,
+  createdAt: Timestamp,
+  updatedAt: Timestamp
+})
+
+/** An image of a registry by digest: a tag may be another image tomorrow. */
+const Image = Type.String({
+  maxLength: 500,
+  pattern: '^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$',
+  examples: [`registry.fly.io/hello@sha256:${'0'.repeat(64)}`]
+})
+
+export const DeployRequest = Strict({
+  commitSha: Type.Optional(
+    Type.String({
+      pattern: '^[0-9a-f]{40}$',
+      description: 'The commit to build; the newest of the branch when absent.'
+    })
+  ),
+  branch: Type.Optional(adapted(GithubBranch, { description: "The branch to build; the app's when absent." })),
+  image: Type.Optional(adapted(Image, { description: 'An image that is built already, by digest.' }))
+})
+export type DeployRequest = Static<typeof DeployRequest>
+
+const RollbackRequest = Strict({
+  deploymentId: Type.Optional(
+    adapted(Uuid, { description: 'A deployment that was live; the one before the live one when absent.' })
+  )
+})
+
+const ofApp = Strict({ app: IdOrSlug })
+const ofDeployment = Strict({ app: IdOrSlug, id: Uuid })
+const headers = Headers({ 'idempotency-key': IdempotencyKey })
+
+export const deploy = {
+  operationId: 'deploy',
+  summary: 'Deploy an app',
+  description: 'Answers when the deployment is on record; it is built and rolled out behind that. The newest wins.',
+  tags: ['deployments'],
+  headers,
+  params: ofApp,
+  querystring: NoQuery,
+  body: OptionalBody(DeployRequest),
+  response: { 202: Deployment, ...errorResponses }
+}
+
+export const rollback = {
+  operationId: 'rollback',
+  summary: 'Bring back an earlier deployment of an app',
+  description: 'A new deployment of the same image, with the env vars that the app has now.',
+  tags: ['deployments'],
+  headers,
+  params: ofApp,
+  querystring: NoQuery,
+  body: OptionalBody(RollbackRequest),
+  response: { 202: Deployment, ...errorResponses }
+}
+
+export const listDeployments = {
+  operationId: 'listDeployments',
+  summary: 'List the deployments of an app',
+  description: 'The newest first.',
+  tags: ['deployments'],
+  params: ofApp,
+  querystring: Strict(PageQuery),
+  response: { 200: Page(Deployment), ...errorResponses }
+}
+
+export const getDeployment = {
+  operationId: 'getDeployment',
+  summary: 'Get a deployment',
+  tags: ['deployments'],
+  params: ofDeployment,
+  querystring: NoQuery,
+  response: { 200: Deployment, ...errorResponses }
+}
+
+export const cancelDeployment = {
+  operationId: 'cancelDeployment',
+  summary: 'Cancel a deployment that is on its way',
+  description: 'What serves the app goes on serving it. A deployment that is over is a 409.',
+  tags: ['deployments'],
+  headers,
+  params: ofDeployment,
+  querystring: NoQuery,
+  body: NoBody,
+  response: { 202: Deployment, ...errorResponses }
+}

@@ -1,0 +1,230 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { type BuildContext, BuildError, type Builder, type BuildSource } from '../../plugins/builder/index.ts'
+import { DeployError, type Deployer, type Release, type RolloutContext } from '../../plugins/deployer/index.ts'
+import { AttemptEnded, type JobContext, type JobQueue } from '../../plugins/jobs/index.ts'
+import type { Db } from '../domain/db.ts'
+import { type Claimed, claimDeployment, NotOurs, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
+import { imagesInUse } from '../domain/deployments.ts'
+import { readBuildEnv, readSnapshot } from '../domain/env-snapshot.ts'
+import { failureOf } from '../domain/lifecycle.ts'
+import type { SecretBox } from '../domain/secret-box.ts'
+import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
+import { destroyApp, restoreApp, restoreLive } from './restore.ts'
+import type { Watch } from './watch.ts'
+
+/** Where a deployment says what it does, for its owner. */
+export interface DeploymentLog {
+  say(text: string): void
+  /** Keeps this value out of the log from now on. */
+  hide(secret: string): void
+  enter(status: Claimed['status']): void
+  /** Resolves when all of it is on record. */
+  close(): Promise<void>
+}
+
+export interface DeployDeps {
+  readonly db: () => Db
+  readonly secretBox: SecretBox
+  readonly ledger: Ledger
+  readonly watch: Watch
+  readonly builder: () => Builder
+  readonly deployer: () => Deployer
+  readonly openLog: (deploymentId: string) => DeploymentLog
+  /** Where the source of an app is cloned from. @throws BuildError when it has none */
+  readonly sourceOf: (app: WorkedApp) => Promise<Pick<BuildSource, 'url' | 'authorization'>>
+  /** How a build came out, and how many seconds it took. */
+  readonly built: (status: 'success' | 'failure' | 'cancelled', seconds: number) => void
+  readonly concurrency: number
+}
+
+/** Seconds for one attempt at a deployment: a build, the start of what was built, and the end of what it replaces. */
+const TIMEOUT = 45 * 60
+const RETRIES = 3
+const RETRY_DELAY = 5
+const LONGEST_MESSAGE = 1_000
+
+/** A deployment to build and roll out, an app to set right, or one that is gone to take away. */
+export type DeployJob = { deploymentId: string } | { restore: string } | { destroy: string }
+
+/** All that is done to what runs of an app, one thing after the other. */
+export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
+  return {
+    name: DEPLOY_QUEUE,
+    concurrency: deps.concurrency,
+    timeout: TIMEOUT,
+    retries: RETRIES,
+    retryDelay: RETRY_DELAY,
+    serial: true,
+    pausedInMaintenance: true,
+    async run(data, job) {
+      if ('restore' in data) return restoreApp(deps, data.restore, job.signal)
+      if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
+      const claimed = await claimDeployment(deps.db(), data.deploymentId)
+      if (claimed !== undefined) await new Attempt(deps, claimed, job).run()
+    }
+  }
+}
+
+/** One worker's go at a deployment, from wherever an earlier one has left it. */
+class Attempt {
+  readonly #deps: DeployDeps
+  readonly #work: Claimed
+  readonly #job: JobContext
+  readonly #log: DeploymentLog
+  readonly #operatorLog: FastifyBaseLogger
+  /** Aborted when the deployment is cancelled, or the job must end. */
+  readonly #signal: AbortSignal
+  readonly #unwatch: () => void
+
+  constructor(deps: DeployDeps, work: Claimed, job: JobContext) {
+    this.#deps = deps
+    this.#work = work
+    this.#job = job
+    this.#log = deps.openLog(work.id)
+    this.#operatorLog = job.log.child({ deploymentId: work.id, appId: work.app.id })
+    const { signal, end } = deps.watch.of(work.id)
+    this.#signal = AbortSignal.any([job.signal, signal])
+    this.#unwatch = end
+  }
+
+  async run(): Promise<void> {
+    try {
+      await this.#goOn()
+    } catch (error) {
+      // Whatever was being done when the signal came has failed because of it.
+      await this.#settle(this.#signal.aborted ? this.#signal.reason : error)
+    } finally {
+      this.#unwatch()
+      await this.#log.close()
+    }
+  }
+
+  async #goOn(): Promise<void> {
+    const { ledger } = this.#deps
+    const work = this.#work
+    if (work.image === null) await this.#build()
+    else if (work.status === 'pending') await ledger.advance(work, 'built')
+    if (work.status === 'built') {
+      this.#log.enter('deploying')
+      await ledger.beginRollout(work)
+    }
+    await this.#rollOut()
+  }
+
+  async #build(): Promise<void> {
+    const { builder, ledger, built } = this.#deps
+    const { id, app } = this.#work
+    const startedAt = performance.now()
+    const took = () => (performance.now() - startedAt) / 1_000
+    try {
+      await this.#enter('cloning')
+      const source = await this.#source()
+      const secrets = await readBuildEnv(this.#deps.db(), this.#deps.secretBox, app.id)
+      for (const secret of Object.values(secrets)) this.#log.hide(secret)
+      const context: BuildContext = {
+        signal: this.#signal,
+        enter: phase => this.#enter(phase),
+        say: text => this.#log.say(text),
+        hide: secret => this.#log.hide(secret)
+      }
+      const { image, ...commit } = await builder().build({ deploymentId: id, app, source, secrets }, context)
+      await ledger.advance(this.#work, 'built', {
+        image,
+        ...commit,
+        config: { region: app.region, repository: source.url }
+      })
+      built('success', took())
+    } catch (error) {
+      if (error instanceof BuildError && !this.#signal.aborted) built('failure', took())
+      else if (this.#signal.reason instanceof NotOurs) built('cancelled', took())
+      throw error
+    }
+  }
+
+  async #enter(phase: 'cloning' | 'analyzing' | 'building' | 'pushing'): Promise<void> {
+    this.#signal.throwIfAborted()
+    this.#log.enter(phase)
+    if (phase === 'cloning' || this.#work.status !== phase) await this.#deps.ledger.advance(this.#work, phase)
+  }
+
+  async #source(): Promise<BuildSource> {
+    const { app, branch, commitSha } = this.#work
+    const source = await this.#deps.sourceOf(app)
+    if (source.authorization !== undefined) this.#log.hide(source.authorization)
+    return { ...source, branch: branch ?? app.githubBranch, ...(commitSha !== null && { commitSha }) }
+  }
+
+  async #release(): Promise<Release> {
+    const { id: deploymentId, app, image, config } = this.#work
+    const env = await readSnapshot(this.#deps.db(), this.#deps.secretBox, app.id, deploymentId)
+    if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
+    for (const secret of Object.values(env)) this.#log.hide(secret)
+    return { deploymentId, app, image, env, region: config?.region ?? app.region }
+  }
+
+  async #rollOut(): Promise<void> {
+    const { deployer, builder, ledger, db } = this.#deps
+    const work = this.#work
+    this.#log.enter('deploying')
+    await ledger.confirm(work)
+    await deployer().start(await this.#release(), this.#rollout())
+    await ledger.confirm(work)
+    await deployer().serve(await this.#release(), this.#rollout())
+    await ledger.promote(work)
+    this.#log.say('The new version is live.\n')
+
+    // It is live, whatever becomes of the rest: the reconciler ends what this leaves.
+    await deployer().retire(work.app, work.id, this.#signal)
+    await builder().prune?.(work.app.id, await imagesInUse(db(), work.app.id))
+  }
+
+  #rollout(): RolloutContext {
+    return {
+      signal: this.#signal,
+      say: text => this.#log.say(text),
+      named: async flyAppId => {
+        await nameApp(this.#deps.db(), this.#work.app.id, flyAppId)
+        this.#work.app = { ...this.#work.app, flyAppId }
+      }
+    }
+  }
+
+  async #settle(error: unknown): Promise<void> {
+    const isLive = this.#work.status === 'live'
+    if (isLive)
+      return void this.#operatorLog.warn({ err: error }, 'what a deployment has replaced could not be removed yet')
+    if (error instanceof NotOurs) return this.#backOut()
+    if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
+
+    const message = this.#explain(error)
+    if (message === undefined) throw error
+    await this.#fail(message).catch(failure => {
+      if (!(failure instanceof NotOurs)) throw failure
+    })
+    await this.#backOut()
+  }
+
+  /** What the owner is told; undefined where another attempt may do better. */
+  #explain(error: unknown): string | undefined {
+    if (error instanceof BuildError || error instanceof DeployError) return error.message
+    this.#operatorLog.error({ err: error }, 'an attempt at a deployment has failed')
+    if (error instanceof AttemptEnded) return 'It took too long.'
+    return this.#job.isLastAttempt ? 'Something went wrong on our side.' : undefined
+  }
+
+  async #fail(message: string): Promise<void> {
+    const status = failureOf(this.#work.status, this.#work.image !== null)
+    const errorMessage = message.toWellFormed().replaceAll('\0', '').slice(0, LONGEST_MESSAGE).toWellFormed()
+    this.#log.say(`${errorMessage}\n`)
+    const errorCode = status === 'build_failed' ? 'BUILD_FAILED' : 'DEPLOY_FAILED'
+    await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage })
+  }
+
+  /** Leaves running what is live, and nothing else. Only a rollout that has begun can have started anything. */
+  async #backOut(): Promise<void> {
+    if (this.#work.status !== 'deploying' && this.#work.status !== 'deploy_failed') return
+    await restoreLive(this.#deps, this.#work.app, this.#job.signal).catch(error =>
+      this.#operatorLog.warn({ err: error }, 'a rollout could not be undone yet')
+    )
+  }
+}

@@ -1,0 +1,57 @@
+import type { Builder } from '../../plugins/builder/index.ts'
+import type { Deployer, RolloutContext } from '../../plugins/deployer/index.ts'
+import type { Db } from '../domain/db.ts'
+import { findWorkedApp, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
+import { findLive, hasActive } from '../domain/deployments.ts'
+import { readSnapshot } from '../domain/env-snapshot.ts'
+import type { SecretBox } from '../domain/secret-box.ts'
+import { findTombstone, removeTombstone } from '../domain/tombstones.ts'
+
+export interface RestoreDeps {
+  readonly db: () => Db
+  readonly secretBox: SecretBox
+  readonly deployer: () => Deployer
+  readonly builder: () => Builder
+}
+
+/** Sets an app right, unless a deployment is on its way that will do so. */
+export async function restoreApp(deps: RestoreDeps, appId: string, signal: AbortSignal): Promise<void> {
+  const app = await findWorkedApp(deps.db(), appId)
+  if (app !== undefined && !(await hasActive(deps.db(), appId))) await restoreLive(deps, app, signal)
+}
+
+/** Takes away what is left of an app that was deleted. */
+export async function destroyApp(deps: RestoreDeps, appId: string, signal: AbortSignal): Promise<void> {
+  const { db, deployer, builder } = deps
+  const tombstone = await findTombstone(db(), appId)
+  if (tombstone === undefined) return
+  const { slug, flyAppId } = tombstone
+  await deployer().destroy({ id: appId, slug, flyAppId }, signal)
+  await builder().prune?.(appId, [])
+  await removeTombstone(db(), appId)
+}
+
+/** Makes of an app what it should be: its live deployment runs and gets the requests, and no other release is left. */
+export async function restoreLive(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal): Promise<void> {
+  const { db, secretBox, deployer } = deps
+  const current = (await findWorkedApp(db(), app.id)) ?? app
+  const live = await findLive(db(), app.id)
+  const env = live && (await readSnapshot(db(), secretBox, app.id, live.id))
+  if (live?.image && env !== undefined) {
+    const release = {
+      deploymentId: live.id,
+      app: current,
+      image: live.image,
+      env,
+      region: live.config?.region ?? current.region
+    }
+    const context: RolloutContext = {
+      signal,
+      say: () => {}, // its deployment is over, and so is its log
+      named: flyAppId => nameApp(db(), app.id, flyAppId)
+    }
+    await deployer().start(release, context)
+    await deployer().serve(release, context)
+  }
+  await deployer().retire(current, live?.id ?? null, signal)
+}
