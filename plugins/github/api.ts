@@ -48,13 +48,12 @@ function isRefusal(error: unknown): boolean {
   return error.status === 401 || (error.status === 403 && error.retryAfter === undefined)
 }
 
-/**
- * `owner/name` as a part of a path; null when it can be the name of no repository.
- *
- * `..` would lead out of where the path is meant to lead.
- */
+/** `owner/name` as a part of a path; null when it can be the name of no repository. */
 export function repositoryPath(repository: string): string | null {
   const [owner, name, ...more] = repository.split('/')
-  if (!owner || !name || more.length > 0 || [owner, name].some(part => part === '.' || part === '..')) return null
+  if (!owner || !name || more.length > 0 || leadsAway(owner) || leadsAway(name)) return null
   return `/repos/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`
 }
+
+/** Whether a part of a path leads somewhere else than into what stands before it. */
+export const leadsAway = (part: string): boolean => part === '.' || part === '..'

@@ -20,7 +20,7 @@ export interface ConnectingSettings {
 interface Answer {
   code?: string
   state?: string
-  installation_id?: number
+  installation_id?: unknown
   setup_action?: string
   error?: string
   error_description?: string
@@ -47,6 +47,11 @@ export function connecting(settings: ConnectingSettings) {
     return JSON.parse(errand.payload)
   }
 
+  function authorizeUrl(state: string): string {
+    const query = new URLSearchParams({ client_id: clientId, redirect_uri: settings.callback, state })
+    return `${url}/login/oauth/authorize?${query}`
+  }
+
   return {
     connect(reply: FastifyReply, team: string): string {
       if (clientId === '') throw errors.notConfigured('The GitHub App')
@@ -57,20 +62,19 @@ export function connecting(settings: ConnectingSettings) {
     async connected(request: FastifyRequest, reply: FastifyReply): Promise<Connected> {
       const { code, state, error, ...answer } = request.query as Answer
       const { team, ...errand } = errandOf(request, state)
+      const installation = idOf(answer.installation_id) ?? errand.installation
+      // GitHub sends a code along if the App asks for one while it is installed; or else it has to be asked for.
+      if (code === undefined && error === undefined && installation !== undefined)
+        return { redirect: authorizeUrl(begin(reply, { team, installation })) }
+
       browsers.clear(reply)
       if (error === 'access_denied') throw refuse.denied()
       if (error !== undefined) throw refuse.misconfigured(`${error}: ${answer.error_description}`)
       if (answer.setup_action === 'request') throw refuse.requested()
-      const installation = answer.installation_id ?? errand.installation
-      if (installation === undefined) throw refuse.nothing()
-      // GitHub sends a code along if the App asks for one while it is installed; or else it has to be asked for.
-      if (code === undefined) {
-        reply.removeHeader('set-cookie')
-        const redirectUri = { redirect_uri: settings.callback, state: begin(reply, { team, installation }) }
-        const query = new URLSearchParams({ client_id: clientId, ...redirectUri })
-        return { redirect: `${url}/login/oauth/authorize?${query}` }
-      }
+      if (installation === undefined || code === undefined) throw refuse.nothing()
       return { teamId: team, installation: await owners.installationOf(code, installation) }
     }
   }
 }
+
+const idOf = (value: unknown) => (/^[1-9]\d{0,14}$/.test(String(value)) ? Number(value) : undefined)

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { LRUCache } from 'lru-cache'
-import { type Api, repositoryPath } from './api.ts'
+import { type Api, leadsAway, repositoryPath } from './api.ts'
 import type { Commit, CommitStatus, Repositories, Repository } from './port.ts'
 
 const RepositoryAnswer = Type.Object({
@@ -76,27 +76,29 @@ export function repositoriesOf(api: Api) {
     return { etag: answer.headers.get('etag'), total, repositories: repositories.map(toRepository) }
   }
 
+  async function installationOf(repository: string): Promise<number | null> {
+    const path = repositoryPath(repository)
+    if (path === null) return null
+    const answer = await api.asApp({
+      operation: 'get_repository_installation',
+      path: `${path}/installation`,
+      schema: InstallationAnswer,
+      // A repository that was renamed is known by its new name only.
+      accept: [301, 404]
+    })
+    return answer.ok ? answer.body.id : null
+  }
+
   return {
     async repositories(installationId: number): Promise<Repositories> {
       return (await lists.fetch(installationId))!
     },
 
-    async installationOf(repository: string): Promise<number | null> {
-      const path = repositoryPath(repository)
-      if (path === null) return null
-      const answer = await api.asApp({
-        operation: 'get_repository_installation',
-        path: `${path}/installation`,
-        schema: InstallationAnswer,
-        // A repository that was renamed is known by its new name only.
-        accept: [301, 404]
-      })
-      return answer.ok ? answer.body.id : null
-    },
+    installationOf,
 
     async repository(installationId: number, repository: string): Promise<Repository | null> {
       // By its token alone it could not be told: an installation may read every public repository.
-      if ((await this.installationOf(repository)) !== installationId) return null
+      if ((await installationOf(repository)) !== installationId) return null
       const answer = await api.for(installationId)({
         operation: 'get_repository',
         path: repositoryPath(repository)!,
@@ -113,10 +115,11 @@ export function repositoriesOf(api: Api) {
       signal?: AbortSignal
     ): Promise<Commit | null> {
       const path = repositoryPath(repository)
-      if (path === null) return null
+      const parts = ref.split('/')
+      if (path === null || parts.some(leadsAway)) return null
       const answer = await api.for(installationId)({
         operation: 'get_commit',
-        path: `${path}/commits/${ref.split('/').map(encodeURIComponent).join('/')}`,
+        path: `${path}/commits/${parts.map(encodeURIComponent).join('/')}`,
         schema: CommitAnswer,
         // 409: it is empty; 422: that is no commit.
         accept: [301, 404, 409, 422],
