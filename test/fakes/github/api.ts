@@ -284,7 +284,7 @@ async function createStatus(
   send(response, 201, { id: world.statuses.length, state, description, target_url, context }, limits)
 }
 
-function listDeliveries({ world, response, url, limits }: Exchange): unknown {
+function listDeliveries({ world, response, url, limits }: Exchange): void {
   const perPage = Math.min(100, Number(url.searchParams.get('per_page') ?? 30))
   const from = Number(url.searchParams.get('cursor')?.replace('v1_', '') ?? 0)
   const items = world.deliveries.slice(from, from + perPage).map(({ payload: _, ...delivery }) => ({
