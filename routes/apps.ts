@@ -1,7 +1,9 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { DeployedApp } from '../plugins/deployer/port.ts'
 import * as schemas from '../schemas/apps.ts'
 import { type App, PERMISSIONS } from '../src/domain/access.ts'
+import { settledSource } from '../src/domain/app-source.ts'
 import { type AppChanges, changeApp, createApp, deleteApp, listApps } from '../src/domain/apps.ts'
 import type { Db } from '../src/domain/db.ts'
 import { entityTag, expectedVersion, isKnown } from '../src/domain/revision.ts'
@@ -12,7 +14,14 @@ import { reads, writes } from './lib/policy.ts'
 
 const audited = (action: 'create' | 'update' | 'delete') => ({ type: 'app', action, resource: 'app' }) as const
 
-const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
+export interface AppRoutesOptions {
+  /** Whether apps may come from git repositories of this machine. */
+  readonly allowLocalGit: boolean
+  /** Where an app is served; null while nobody can tell. */
+  readonly urlOf: (app: DeployedApp) => string | null
+}
+
+const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, { allowLocalGit, urlOf }, done) => {
   const change = changes(app)
 
   app.get('/apps', {
@@ -22,27 +31,31 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
       const { team, ...page } = request.query
       const { userId, teamId: only } = callerOf(request)
       const teamId = team === undefined ? only : (await teamOf(app, app.db, request, team)).id
-      return listApps(app.db, userId, { ...page, ...(teamId !== undefined && { teamId }) })
+      const { items, nextCursor } = await listApps(app.db, userId, { ...page, ...(teamId !== undefined && { teamId }) })
+      return { items: items.map(present), nextCursor }
     }
   })
 
   app.post('/apps', {
     schema: schemas.createApp,
     config: { ...writes, access: PERMISSIONS.createApps, audit: audited('create') },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const { team, ...settings } = request.body
-        const named = team ?? callerOf(request).teamId
-        const { id } = await (named ? teamOf(app, tx, request, named) : homeOf(tx, request))
+    handler: async (request, reply) => {
+      const { team, ...wanted } = request.body
+      const named = team ?? callerOf(request).teamId
+      const inTeam = (db: Db) => (named ? teamOf(app, db, request, named) : homeOf(db, request))
+      const settings = namesSource(wanted) ? await settled(await inTeam(app.db), null, wanted) : wanted
+      return change(request, reply, async tx => {
+        const { id } = await inTeam(tx)
         const created = await createApp(tx, id, settings)
         const location = `/api/v1/apps/${created.id}`
         return {
           status: 201,
           headers: { location, ...tagOf(created) },
-          body: created,
+          body: present(created),
           audit: eventOf(created, created)
         }
       })
+    }
   })
 
   app.get('/apps/:app', {
@@ -51,20 +64,20 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: async (request, reply) => {
       const found = await appOf(app, app.db, request)
       reply.headers(tagOf(found))
-      return isKnown(request.headers['if-none-match'], found) ? reply.code(304).send() : found
+      return isKnown(request.headers['if-none-match'], found) ? reply.code(304).send() : present(found)
     }
   })
 
   app.put('/apps/:app', {
     schema: schemas.replaceApp,
     config: { ...writes, access: PERMISSIONS.changeApps, audit: audited('update') },
-    handler: (request, reply) => change(request, reply, tx => update(tx, request, request.body))
+    handler: (request, reply) => update(request, reply, request.body)
   })
 
   app.patch('/apps/:app', {
     schema: schemas.updateApp,
     config: { ...writes, access: PERMISSIONS.changeApps, audit: audited('update') },
-    handler: (request, reply) => change(request, reply, tx => update(tx, request, request.body))
+    handler: (request, reply) => update(request, reply, request.body)
   })
 
   app.delete('/apps/:app', {
@@ -84,17 +97,40 @@ const apps: FastifyPluginCallbackTypebox = (app, _options, done) => {
     return home
   }
 
-  async function update(tx: Db, request: AppRequest, settings: AppChanges): Promise<Changed> {
-    const found = await appOf(app, tx, request)
-    const changed = await changeApp(tx, found, settings, expectedVersion(request.headers['if-match'], found))
-    const details = { ...changed, changed: Object.keys(settings) }
-    return { status: 200, headers: tagOf(changed), body: changed, audit: eventOf(changed, details) }
+  async function update(request: AppRequest, reply: FastifyReply, wanted: AppChanges) {
+    const settings = namesSource(wanted) ? await settledFor(request, wanted) : wanted
+    return change(request, reply, async tx => {
+      const found = await appOf(app, tx, request)
+      const changed = await changeApp(tx, found, settings, expectedVersion(request.headers['if-match'], found))
+      const details = { ...changed, changed: Object.keys(wanted) }
+      return { status: 200, headers: tagOf(changed), body: present(changed), audit: eventOf(changed, details) }
+    })
+  }
+
+  async function settledFor(request: AppRequest, wanted: AppChanges): Promise<AppChanges> {
+    const found = await appOf(app, app.db, request)
+    return settled({ id: found.teamId }, found.id, wanted)
+  }
+
+  function settled<Changes extends AppChanges>(team: { id: string }, appId: string | null, wanted: Changes) {
+    const github = app.hasDecorator('github') ? app.github : null
+    return settledSource(app.db, wanted, { teamId: team.id, appId, github, allowLocalGit })
+  }
+
+  /** An app as it is told of. */
+  function present(found: App) {
+    return { ...found, url: urlOf(found) }
   }
 
   done()
 }
 
 type AppRequest = FastifyRequest<{ Params: { app: string } }>
+
+/** Whether changes name a repository, which has to be looked at before the app is. */
+function namesSource({ githubRepo, gitUrl }: AppChanges): boolean {
+  return Boolean(githubRepo || gitUrl)
+}
 
 function tagOf(app: App): { etag: string } {
   return { etag: entityTag(app) }

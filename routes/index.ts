@@ -1,4 +1,5 @@
 import type { FastifyPluginAsync } from 'fastify'
+import type { DeployedApp } from '../plugins/deployer/port.ts'
 import type { Passwords } from '../src/domain/passwords.ts'
 import type { SecretBox } from '../src/domain/secret-box.ts'
 import accessTokens from './access-tokens.ts'
@@ -6,6 +7,7 @@ import admin from './admin.ts'
 import apps from './apps.ts'
 import { platformAudit, teamAudit } from './audit.ts'
 import envVars from './env-vars.ts'
+import installations, { connecting } from './installations.ts'
 import invitations from './invitations.ts'
 import jobs from './jobs.ts'
 import { leaving, returning } from './leaving.ts'
@@ -24,6 +26,10 @@ export interface RoutesOptions {
   secretBox: SecretBox
   /** Null: nobody signs in with a password. */
   passwords: Passwords | null
+  /** Whether apps may come from git repositories of this machine; they may not when absent. */
+  allowLocalGit?: boolean
+  /** Where an app is served; nowhere when absent. */
+  urlOf?: (app: DeployedApp) => string | null
 }
 
 const API = '/api/v1'
@@ -31,7 +37,8 @@ const API = '/api/v1'
 const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 
 /** Everything that is not brought by a plugin, in scopes by who may enter. */
-const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passwords }) => {
+const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
+  const { secretBox, passwords, allowLocalGit = false, urlOf = () => null } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
   const anyone = scopeFor(['public'], async scope => {
@@ -54,9 +61,12 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passw
     await scope.register(members)
     await scope.register(invitations)
     await scope.register(teamAudit)
-    await scope.register(apps)
+    await scope.register(installations)
+    await scope.register(apps, { allowLocalGit, urlOf })
     await scope.register(envVars, { secretBox })
   })
+
+  const managers = scopeFor(['admin'], async scope => void scope.register(connecting))
 
   const operators = scopeFor(['operator'], async scope => {
     await scope.register(admin)
@@ -68,6 +78,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passw
   // A server from which one of these was taken out knows nobody, so that nothing else may be open.
   if (!knowsUsers) return
   await app.register(users, { prefix: API })
+  await app.register(managers)
   await app.register(operators, { prefix: '/admin' })
   if (SIGNING_IN.every(plugin => app.hasDecorator(plugin))) await app.register(visitors)
 }

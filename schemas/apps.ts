@@ -32,9 +32,19 @@ export const Slug = Type.String({
 const GithubRepo = Nullable(
   Type.String({
     maxLength: 140,
-    pattern: '^[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/[A-Za-z0-9_.-]{1,100}$',
+    pattern: '^[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/(?!\\.{1,2}$)[A-Za-z0-9_.-]{1,100}$',
     description: 'owner/name',
     examples: ['acme/website']
+  })
+)
+
+const GitUrl = Nullable(
+  Type.String({
+    maxLength: 500,
+    pattern: '^[a-z]{4,5}://[\\x21-\\x7E]+$',
+    description:
+      'A repository that is not on GitHub, or public there: https, without credentials. Goes without a githubRepo.',
+    examples: ['https://git.example.com/acme/website.git']
   })
 )
 
@@ -53,7 +63,9 @@ export const App = Sent({
   teamId: Uuid,
   name: Type.String(),
   slug: Type.String(),
+  url: Nullable(Type.String({ description: 'Where it is served; null while nobody can tell.' })),
   githubRepo: Nullable(Type.String()),
+  gitUrl: Nullable(Type.String()),
   githubBranch: Type.String(),
   region: Type.String(),
   autoDeploy: Type.Boolean(),
@@ -67,6 +79,7 @@ export type App = Static<typeof App>
 export const AppSettings = Strict({
   name: Name,
   githubRepo: Type.Optional(adapted(GithubRepo, { default: null })),
+  gitUrl: Type.Optional(adapted(GitUrl, { default: null })),
   githubBranch: Type.Optional(adapted(GithubBranch, { default: 'main' })),
   region: Type.Optional(adapted(Region, { default: 'iad' })),
   autoDeploy: Type.Optional(adapted(AutoDeploy, { default: true }))
@@ -78,6 +91,7 @@ export const AppPatch = Strict(
   {
     name: Type.Optional(Name),
     githubRepo: Type.Optional(GithubRepo),
+    gitUrl: Type.Optional(GitUrl),
     githubBranch: Type.Optional(GithubBranch),
     region: Type.Optional(Region),
     autoDeploy: Type.Optional(AutoDeploy)

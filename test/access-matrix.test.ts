@@ -8,6 +8,7 @@ import { apiTokens, ROLES, type Role, SCOPES, type Scope, sessions, teams, users
 import { hashToken } from '../plugins/lib/token.ts'
 import requestId from '../plugins/request-id.ts'
 import { createApp } from '../src/domain/apps.ts'
+import { connectInstallation } from '../src/domain/installations.ts'
 import { createToken } from '../src/domain/tokens.ts'
 import { addTeam, addUser } from './domain/support.ts'
 import { platform } from './routes/support.ts'
@@ -77,6 +78,11 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
       value: 'x'
     })
     return world.marker.toUpperCase()
+  },
+  'installations/:id': async world => {
+    const account = { accountType: 'User', accountLogin: world.marker, accountId: 1, suspendedAt: null } as const
+    const id = Number.parseInt(randomBytes(6).toString('hex'), 16) + 1
+    return (await connectInstallation(db, world.team.id, { id, ...account })).id
   },
   'invitations/:id': async world => {
     const url = `/api/v1/teams/${world.team.id}/invitations`

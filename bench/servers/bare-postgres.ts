@@ -10,7 +10,9 @@ const appSchema = {
     teamId: text,
     name: text,
     slug: text,
+    url: { type: ['string', 'null'] },
     githubRepo: { type: ['string', 'null'] },
+    gitUrl: { type: ['string', 'null'] },
     githubBranch: text,
     region: text,
     autoDeploy: { type: 'boolean' },
@@ -22,8 +24,8 @@ const appSchema = {
 
 export function mount(app: FastifyInstance, sql: Sql): void {
   const columns = sql`
-    apps.id, apps.team_id as "teamId", apps.name, apps.slug, apps.github_repo as "githubRepo",
-    apps.github_branch as "githubBranch", apps.region, apps.auto_deploy as "autoDeploy", apps.version,
+    apps.id, apps.team_id as "teamId", apps.name, apps.slug, null as url, apps.github_repo as "githubRepo",
+    apps.git_url as "gitUrl", apps.github_branch as "githubBranch", apps.region, apps.auto_deploy as "autoDeploy", apps.version,
     apps.created_at as "createdAt", apps.updated_at as "updatedAt"`
 
   app.get<{ Params: { user: string; app: string } }>(

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { AppError, type ErrorCode, errors, type Violation } from '../lib/errors.ts'
 import { sqlState } from '../lib/postgres.ts'
+import { RemoteError } from '../lib/remote/error.ts'
 
 /** Faults of Fastify whose status alone says too little. */
 const FASTIFY_FAULTS: Readonly<Record<string, () => AppError>> = {
@@ -43,7 +44,7 @@ export function toAppError(thrown: unknown, request: FastifyRequest): AppError {
   if (!(thrown instanceof Error)) return errors.internal(thrown)
   if ('validation' in thrown) return invalid(thrown as ValidationFault)
   if (request.raw.destroyed && !request.raw.complete) return errors.badRequest('The request was aborted', thrown)
-  return ofFastify(thrown) ?? ofPostgres(thrown) ?? errors.internal(thrown)
+  return ofFastify(thrown) ?? ofPostgres(thrown) ?? ofRemote(thrown) ?? errors.internal(thrown)
 }
 
 function ofFastify(error: Error & Thrown): AppError | undefined {
@@ -58,6 +59,17 @@ function ofFastify(error: Error & Thrown): AppError | undefined {
 function ofPostgres(error: Error): AppError | undefined {
   if (!UNREADABLE_TEXT.has(sqlState(error))) return undefined
   return errors.badRequest('The request contains text that cannot be stored', error)
+}
+
+/** Seconds after which to ask again for what needs another service that does not answer. */
+const PAUSE = 10
+
+/** Another service is down or has enough of us; whatever else it has against us is a mistake of ours. */
+function ofRemote(error: Error): AppError | undefined {
+  if (!(error instanceof RemoteError)) return undefined
+  const { service, retryAfter, isOutage, kind, status } = error
+  if (!isOutage && kind !== 'refused' && status !== 429 && retryAfter === undefined) return undefined
+  return errors.unavailable(retryAfter ?? PAUSE, `${service} does not answer at the moment`, error)
 }
 
 /** Fastify's validation error, of whichever validator. */

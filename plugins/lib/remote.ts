@@ -7,7 +7,7 @@ import { RemoteError } from './remote/error.ts'
 import { Exchange, type Outgoing } from './remote/exchange.ts'
 import { measure, type RemoteTrace } from './remote/measure.ts'
 import { pauseBefore, RetryBudget, type RetrySettings, retryAfterOf } from './remote/retries.ts'
-import { encode, headersOf, otherForm, parse } from './remote/wire.ts'
+import { encode, headersOf, otherForm, parseBody, read } from './remote/wire.ts'
 
 export { RemoteError, type RemoteTrace }
 
@@ -51,6 +51,8 @@ export interface RemoteRequest {
 export interface RemoteCall<Schema extends TSchema, Accepted extends number> extends RemoteRequest {
   /** What a good answer looks like. */
   readonly schema?: Schema
+  /** Reads the body; as JSON by default. */
+  readonly parse?: (text: string) => unknown
   /** Statuses other than 2xx that are answers, too, rather than errors. */
   readonly accept?: readonly Accepted[]
 }
@@ -101,7 +103,7 @@ export function createRemote(settings: RemoteSettings): Remote {
   const budget = new RetryBudget()
 
   /** Makes attempts until one succeeds, or no other one makes sense. */
-  async function run<T>(request: RemoteRequest, read: Reader<T>): Promise<T> {
+  async function run<T>(request: RemoteRequest, receive: Reader<T>): Promise<T> {
     const { operation, method = 'GET', signal, idempotent = IDEMPOTENT.has(method) } = request
     const end = performance.now() + (request.deadline ?? settings.deadline ?? 30_000)
     budget.earn()
@@ -110,7 +112,7 @@ export function createRemote(settings: RemoteSettings): Remote {
       try {
         return await measured.attempt(trace, () =>
           breaker.run(
-            () => ask(request, trace, end - performance.now(), read),
+            () => ask(request, trace, end - performance.now(), receive),
             () => new RemoteError({ service, operation, kind: 'refused', retryAfter: 5 })
           )
         )
@@ -122,14 +124,14 @@ export function createRemote(settings: RemoteSettings): Remote {
     }
   }
 
-  async function ask<T>(request: RemoteRequest, trace: RemoteTrace, left: number, read: Reader<T>): Promise<T> {
+  async function ask<T>(request: RemoteRequest, trace: RemoteTrace, left: number, receive: Reader<T>): Promise<T> {
     const outgoing = outgoingOf(request, trace)
     const timeout = Math.min(left, request.timeout ?? settings.timeout ?? 10_000)
     const exchange = new Exchange(trace, timeout, request.signal)
     try {
       const response = await exchange.send(outgoing)
       trace.status = response.status
-      return await read(response, exchange)
+      return await receive(response, exchange)
     } catch (error) {
       exchange.end()
       throw exchange.explain(error)
@@ -149,11 +151,11 @@ export function createRemote(settings: RemoteSettings): Remote {
   }
 
   return {
-    call: ({ schema, accept = [], ...request }) =>
+    call: ({ schema, accept = [], parse = parseBody, ...request }) =>
       run(request, async (response, exchange) => {
         const { ok, status, headers } = response
         if (!ok && !accept.some(accepted => accepted === status)) throw unexpected(response, exchange)
-        const body = parse(await exchange.textOf(response, maxBytes))
+        const body = read(exchange, parse, await exchange.textOf(response, maxBytes))
         exchange.end()
         if (ok && schema !== undefined && !Value.Check(schema, body)) throw otherForm(exchange, schema, body)
         return { ok, status, headers, body } as never

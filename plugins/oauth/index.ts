@@ -1,11 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
+import { browserState } from '../lib/browser-state.ts'
 import { errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
-import { createSigner, type Keyring, randomKeyring } from '../lib/signer.ts'
+import { type Keyring, randomKeyring } from '../lib/signer.ts'
 import { refusals } from './refusals.ts'
 import { memorySpentSignIns } from './spent-memory.ts'
 
@@ -90,28 +90,28 @@ interface Answer {
   error_description?: string
 }
 
-/**
- * Signs people in by another service: OAuth 2 with an authorization code and PKCE. All that has to be remembered is in a
- * cookie of the browser, whose signature is the `state`: neither is worth anything without the other.
- */
+/** Signs people in by another service: OAuth 2 with an authorization code and PKCE. */
 const oauth: FastifyPluginAsync<PluginInput<typeof OauthOptions, OauthDeps>> = async (app, input) => {
   const options = parseOptions('rhone-oauth', OauthOptions, input, ['provider', 'keys', 'spent'])
-  const { redirectUri, lifetime } = options
+  const { redirectUri } = options
   const { provider } = input
-  const signer = createSigner('rhone oauth state', input.keys ?? randomKeyring())
   const spent = input.spent ?? memorySpentSignIns()
-  const secure = redirectUri.startsWith('https:')
-  const cookie = cookieName(options.cookie, secure)
   const refuse = refusals(options.signInPage)
+  const browsers = browserState({
+    purpose: 'rhone oauth state',
+    cookie: options.cookie,
+    secure: redirectUri.startsWith('https:'),
+    lifetime: options.lifetime,
+    keys: input.keys ?? randomKeyring()
+  })
 
   /** What this browser has begun, if it is that which has come back, and in time. */
   function begun(request: FastifyRequest, state: string | undefined) {
-    const memo = readCookie(request, cookie)
-    if (memo === undefined) throw refuse.otherBrowser()
-    if (state === undefined || !signer.verify(memo, state)) throw refuse.otherSignIn()
-    const [verifier = '', end = '', returnTo = ''] = memo.split('.')
-    if (Number(end) <= Date.now()) throw refuse.tooLate()
-    return { memo, verifier, until: new Date(Number(end)), returnTo: Buffer.from(returnTo, 'base64url').toString() }
+    const errand = browsers.read(request, state)
+    if (errand === 'absent') throw refuse.otherBrowser()
+    if (errand === 'foreign') throw refuse.otherSignIn()
+    if (errand === 'late') throw refuse.tooLate()
+    return errand
   }
 
   app.decorate('oauth', {
@@ -119,19 +119,16 @@ const oauth: FastifyPluginAsync<PluginInput<typeof OauthOptions, OauthDeps>> = a
 
     begin(reply, returnTo) {
       if (provider === undefined) throw errors.notConfigured('Signing in with GitHub')
-      const verifier = randomBytes(32).toString('base64url')
-      const end = Date.now() + lifetime * 1_000
-      const memo = `${verifier}.${end}.${Buffer.from(returnTo).toString('base64url')}`
-      reply.header('set-cookie', setCookie(cookie, memo, { secure, maxAge: lifetime }))
+      const { state, nonce: verifier } = browsers.begin(reply, returnTo)
       const challenge = createHash('sha256').update(verifier).digest('base64url')
-      return provider.authorizeUrl({ state: signer.sign(memo), challenge, redirectUri })
+      return provider.authorizeUrl({ state, challenge, redirectUri })
     },
 
     async complete(request, reply) {
       if (provider === undefined) throw errors.notConfigured('Signing in with GitHub')
       const { code, state, error, error_description: description } = request.query as Answer
-      reply.header('set-cookie', setCookie(cookie, '', { secure, maxAge: 0 }))
-      const { memo, verifier, until, returnTo } = begun(request, state)
+      browsers.clear(reply)
+      const { memo, nonce: verifier, until, payload: returnTo } = begun(request, state)
       if (!(await spent.spend(createHash('sha256').update(memo).digest(), until))) throw refuse.repeated()
       if (error === 'access_denied') throw refuse.denied()
       if (error !== undefined || code === undefined) throw refuse.misconfigured(`${error}: ${description}`)

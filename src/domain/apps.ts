@@ -3,6 +3,7 @@ import { apps, teamMembers } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { type App, appFields } from './access.ts'
 import { type Db, statement, violatedConstraint } from './db.ts'
+import { holdInstallation } from './installations.ts'
 import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from './page.ts'
 import { requireRegion } from './regions.ts'
 import { isReserved, slugCandidates } from './slug.ts'
@@ -11,6 +12,11 @@ import { isReserved, slugCandidates } from './slug.ts'
 export interface AppChanges {
   name?: string
   githubRepo?: string | null
+  /** Where git clones from, instead of GitHub. */
+  gitUrl?: string | null
+  /** What GitHub says of `githubRepo`: where the App reaches it, and its number. */
+  githubInstallationId?: number | null
+  githubRepoId?: number | null
   githubBranch?: string
   region?: string
   autoDeploy?: boolean
@@ -56,6 +62,7 @@ export async function listApps(db: Db, userId: string, request: PageRequest & { 
 export async function createApp(db: Db, teamId: string, { slug, ...settings }: NewApp): Promise<App> {
   if (slug !== undefined && isReserved(slug)) throw errors.validation('slug', `"${slug}" is reserved`)
   await requireRegion(db, settings.region ?? DEFAULT_REGION)
+  if (settings.githubInstallationId) await holdInstallation(db, teamId, settings.githubInstallationId)
 
   for (const candidate of slug === undefined ? slugCandidates(settings.name) : [slug]) {
     const app = await insertApp(db, { ...tidy(settings), name: settings.name.trim(), teamId, slug: candidate })
@@ -82,6 +89,7 @@ async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App 
  */
 export async function changeApp(db: Db, app: App, changes: AppChanges, version?: number): Promise<App> {
   if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
+  if (changes.githubInstallationId) await holdInstallation(db, app.teamId, changes.githubInstallationId)
   const [changed] = await db
     .update(apps)
     .set({ ...tidy(changes), version: sql`${apps.version} + 1` })
@@ -105,6 +113,14 @@ function refuse(version: number | undefined): never {
   throw version === undefined ? errors.notFound('app') : errors.preconditionFailed()
 }
 
+/** What is stored of changes. An app has one source, so that a new one takes the place of the other. */
 function tidy<Changes extends AppChanges>(changes: Changes): Changes {
-  return changes.name === undefined ? changes : { ...changes, name: changes.name.trim() }
+  const { name, githubRepo, gitUrl, githubInstallationId = null, githubRepoId = null } = changes
+  return {
+    ...changes,
+    ...(name !== undefined && { name: name.trim() }),
+    ...(githubRepo !== undefined && { githubInstallationId, githubRepoId }),
+    ...(githubRepo && { gitUrl: null }),
+    ...(gitUrl && { githubRepo: null, githubInstallationId: null, githubRepoId: null })
+  }
 }

@@ -21,6 +21,8 @@ test('a name is all that an app needs', async t => {
     name: 'Hello World',
     slug: 'hello-world',
     githubRepo: null,
+    gitUrl: null,
+    flyAppId: null,
     githubBranch: 'main',
     region: 'iad',
     autoDeploy: true,

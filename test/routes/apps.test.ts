@@ -20,7 +20,9 @@ test("POST with a name alone works at once, with the first operator's token", as
     'teamId',
     'name',
     'slug',
+    'url',
     'githubRepo',
+    'gitUrl',
     'githubBranch',
     'region',
     'autoDeploy',
@@ -47,7 +49,7 @@ test('POST takes all settings, and a team by UUID or slug', async () => {
     const response = await member.call('POST', '/api/v1/apps', { ...settings, slug, team: key })
     assert.equal(response.statusCode, 201, response.body)
     const { id, version, createdAt, updatedAt, ...app } = response.json()
-    assert.deepEqual(app, { ...settings, slug, teamId: team.id })
+    assert.deepEqual(app, { ...settings, slug, teamId: team.id, url: null, gitUrl: null })
   }
 })
 

@@ -37,12 +37,21 @@ export function headersOf(subject: Subject, type: string | undefined, ...groups:
 }
 
 /** JSON, if a body is that; text otherwise; undefined if there is none. */
-export function parse(text: string): unknown {
+export function parseBody(text: string): unknown {
   if (text === '') return undefined
   try {
     return JSON.parse(text)
   } catch {
     return text
+  }
+}
+
+/** Reads a body; what does not understand it would quote it. */
+export function read(exchange: Exchange, parse: (text: string) => unknown, text: string): unknown {
+  try {
+    return parse(text)
+  } catch {
+    throw exchange.failure('shape')
   }
 }
 

@@ -1,0 +1,179 @@
+import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+
+export interface FakeUser {
+  id: number
+  login: string
+  avatar_url: string
+  emails: { email: string; primary: boolean; verified: boolean; visibility: string | null }[]
+  /** Their role in each of their organizations, by its login. */
+  organizations?: Record<string, 'admin' | 'member'>
+}
+
+export interface FakeCommit {
+  sha: string
+  message: string
+  author: string
+}
+
+export interface FakeRepository {
+  id: number
+  full_name: string
+  private: boolean
+  default_branch: string
+  /** By SHA and by branch. Where there is a git repository of that name, it is asked instead. */
+  commits: Record<string, FakeCommit>
+}
+
+export interface FakeInstallation {
+  id: number
+  account: { login: string; id: number; type: 'User' | 'Organization' }
+  repositories: FakeRepository[]
+  suspended_at: string | null
+  /** Ids of users who may read some of its repositories and own nothing. */
+  collaborators: number[]
+}
+
+export interface FakeStatus {
+  repository: string
+  sha: string
+  state: string
+  description: string
+  target_url: string
+  context: string
+}
+
+export interface FakeDelivery {
+  /** Longer than JavaScript's numbers, as GitHub's are. */
+  id: string
+  guid: string
+  event: string
+  payload: string
+  delivered_at: string
+  redelivery: boolean
+  status_code: number
+}
+
+/** What goes wrong with the next requests whose path begins so. */
+export interface Fault {
+  path: string
+  method?: string
+  /** How many of them; all when absent. */
+  times?: number
+  /** Answers with this status; 0 hangs up, absent never answers. */
+  status?: number
+  /** Milliseconds after which the request is answered as ever. */
+  delay?: number
+  message?: string
+  headers?: Record<string, string>
+}
+
+export interface Grant {
+  user: FakeUser
+  redirectUri: string | null
+  challenge: string | null
+  scope: string
+}
+
+/** Everything that this GitHub knows. */
+export interface World {
+  url: string
+  readonly clientId: string
+  readonly clientSecret: string
+  /** Who is signed in at GitHub, in whatever browser comes. */
+  user: FakeUser
+  /** What they do when they are asked for permission. */
+  decision: 'authorize' | 'deny'
+  /** Breaks the routes whose path begins so, with this status; 0 hangs up. */
+  outage: { path: string; status: number } | null
+  faults: Fault[]
+  /** Every request that came. */
+  readonly requests: { method: string; path: string; headers: IncomingMessage['headers'] }[]
+  readonly redirectUris: string[]
+  readonly app: {
+    readonly id: number
+    readonly slug: string
+    /** PEM. */
+    readonly privateKey: string
+    readonly publicKey: KeyObject
+    /** Where people come back to who have installed it. */
+    setupUrl: string
+    /** Whether it asks people who they are while it is installed. */
+    requestsAuthorization: boolean
+    /** The installation that comes of it when somebody installs it; null: they can only request it. */
+    installing: FakeInstallation | null
+    /** Milliseconds that the tokens of its installations last. */
+    tokenLifetime: number
+  }
+  readonly installations: FakeInstallation[]
+  readonly statuses: FakeStatus[]
+  /** The latest first. */
+  readonly deliveries: FakeDelivery[]
+  /** Where the webhook of the App leads, and what it is signed with. */
+  hook: { url: string; secret: string } | null
+  /** Of each token, and of the App. */
+  rateLimit: { remaining: number; reset: number }
+  /** Holds `owner/name.git`: bare repositories that are served to git. */
+  gitRoot: string | null
+  readonly codes: Map<string, Grant>
+  readonly userTokens: Map<string, Grant>
+  readonly installationTokens: Map<string, { installationId: number; ends: number; repositoryIds: number[] | null }>
+}
+
+export function fakeUser(id: number, login: string): FakeUser {
+  const emails = [
+    { email: `${login}@old.example`, primary: false, verified: true, visibility: null },
+    { email: `${login}@example.com`, primary: true, verified: true, visibility: 'private' }
+  ]
+  return { id, login, avatar_url: `https://avatars.githubusercontent.com/u/${id}?v=4`, emails }
+}
+
+export function createWorld(): World {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  return {
+    url: '',
+    clientId: 'Iv1.0123456789abcdef',
+    clientSecret: randomBytes(20).toString('hex'),
+    user: fakeUser(583_231, 'octocat'),
+    decision: 'authorize',
+    outage: null,
+    faults: [],
+    requests: [],
+    redirectUris: [],
+    app: {
+      id: 314_159,
+      slug: 'rhone-test',
+      privateKey: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
+      publicKey,
+      setupUrl: '',
+      requestsAuthorization: true,
+      installing: null,
+      tokenLifetime: 3_600_000
+    },
+    installations: [],
+    statuses: [],
+    deliveries: [],
+    hook: null,
+    rateLimit: { remaining: 5_000, reset: Math.floor(Date.now() / 1_000) + 3_600 },
+    gitRoot: null,
+    codes: new Map(),
+    userTokens: new Map(),
+    installationTokens: new Map()
+  }
+}
+
+export function fakeRepository(id: number, fullName: string, more: Partial<FakeRepository> = {}): FakeRepository {
+  return { id, full_name: fullName, private: true, default_branch: 'main', commits: {}, ...more }
+}
+
+/** Installs the App on an account. */
+export function addInstallation(
+  world: Pick<World, 'installations'>,
+  id: number,
+  account: FakeInstallation['account'],
+  repositories: FakeRepository[] = []
+): FakeInstallation {
+  const installation = { id, account, repositories, suspended_at: null, collaborators: [] }
+  world.installations.push(installation)
+  return installation
+}
