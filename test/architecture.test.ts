@@ -38,7 +38,7 @@ const rules: Record<string, (found: Import) => boolean> = {
   'plugins/': ({ from, target, typeOnly }) =>
     isNpmOrNode(target) ||
     target.startsWith('plugins/lib/') ||
-    (from.split('/').length > 2 && target.startsWith(`${dirname(from)}/`)) ||
+    (from.split('/').length > 2 && target.startsWith(`${from.split('/').slice(0, 2).join('/')}/`)) ||
     (typeOnly && target === 'drizzle/schema.ts'),
   'src/domain/': ({ target }) =>
     isNpmOrNode(target) ||
