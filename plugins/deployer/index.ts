@@ -1,21 +1,24 @@
+import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginCallback } from 'fastify'
 import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { FlyOptions, flyDeployer } from './fly/index.ts'
 import { LocalDeployer, LocalOptions } from './local/index.ts'
 import type { Deployer } from './port.ts'
 
 export const DeployerOptions = Type.Object(
   {
-    kind: Type.Union([Type.Literal('local')], {
+    kind: Type.Union([Type.Literal('local'), Type.Literal('fly')], {
       default: 'local',
-      description: 'Where apps run: local, as processes of this machine.'
+      description: 'Where apps run: local, as processes of this machine; fly, as machines of Fly.'
     }),
     local: Type.Composite([LocalOptions], {
       default: {},
       additionalProperties: false,
       description: 'For apps that run as processes of this machine.'
-    })
+    }),
+    fly: Type.Optional(FlyOptions)
   },
   { additionalProperties: false }
 )
@@ -24,6 +27,7 @@ export type DeployerOptions = Static<typeof DeployerOptions>
 export interface DeployerDeps {
   /** Runs apps in the stead of those that are built in. */
   deployer?: Deployer
+  registry?: Registry
 }
 
 export type { AppMetrics, DeployedApp, Deployer, Release, RolloutContext, Running, RuntimeLine } from './port.ts'
@@ -37,13 +41,17 @@ declare module 'fastify' {
 }
 
 /** How a deployer of each kind is made. */
-const makers: Readonly<Record<DeployerOptions['kind'], (options: DeployerOptions) => Deployer>> = {
-  local: ({ local }) => new LocalDeployer(local)
+const makers: Readonly<Record<DeployerOptions['kind'], (options: DeployerOptions, registry?: Registry) => Deployer>> = {
+  local: ({ local }) => new LocalDeployer(local),
+  fly({ fly }, registry) {
+    if (fly === undefined) throw new Error('rhone-deployer: kind "fly" needs the option "fly"')
+    return flyDeployer(fly, { registry })
+  }
 }
 
 const deployer: FastifyPluginCallback<PluginInput<typeof DeployerOptions, DeployerDeps>> = (app, input, done) => {
-  const options = parseOptions('rhone-deployer', DeployerOptions, input, ['deployer'])
-  app.decorate<Deployer>('deployer', input.deployer ?? makers[options.kind](options))
+  const options = parseOptions('rhone-deployer', DeployerOptions, input, ['deployer', 'registry'])
+  app.decorate<Deployer>('deployer', input.deployer ?? makers[options.kind](options, input.registry))
   done()
 }
 

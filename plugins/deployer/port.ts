@@ -90,6 +90,8 @@ export interface Deployer {
     signal: AbortSignal
   ): AsyncIterable<RuntimeLine | { readonly dropped: number }>
   metrics(app: DeployedApp, signal: AbortSignal): Promise<AppMetrics>
+  /** Rejects when the platform does not answer, or not to us; absent: it is this machine. */
+  ping?(signal?: AbortSignal): Promise<void>
 }
 
 /** A release that does not run, with a message that its owner is shown. */

@@ -1,0 +1,49 @@
+import type { Machine } from './api.ts'
+import { APP_LABEL, DEPLOYMENT_LABEL, MEMORY_MB } from './machine-config.ts'
+
+/** Which app and which deployment a machine is of; null: it is none of ours, and not ours to touch. */
+export function labelsOf(machine: Machine): { appId: string; deploymentId: string } | null {
+  const metadata = (machine.config ?? machine.incomplete_config)?.metadata
+  const appId = metadata?.[APP_LABEL]
+  const deploymentId = metadata?.[DEPLOYMENT_LABEL]
+  return appId === undefined || deploymentId === undefined ? null : { appId, deploymentId }
+}
+
+/** States that a machine does not come back from. */
+const GONE: ReadonlySet<string> = new Set(['destroying', 'destroyed'])
+/** States in which it runs nothing, and will not by itself. */
+const DOWN: ReadonlySet<string> = new Set(['stopped', 'suspended', 'failed', 'launch_failed', 'migrated', 'replaced'])
+
+export const isGone = ({ state }: Machine) => GONE.has(state)
+export const isDown = ({ state }: Machine) => DOWN.has(state)
+export const isStarted = ({ state }: Machine) => state === 'started'
+export const isStopping = ({ state }: Machine) => state === 'stopping'
+export const isOpen = ({ cordoned }: Machine) => cordoned !== true
+
+/** Started, with all checks passing; while there is no result yet, it is not. */
+export function isHealthy(machine: Machine): boolean {
+  const checks = checksOf(machine)
+  return isStarted(machine) && checks.length > 0 && checks.every(({ status }) => status === 'passing')
+}
+
+/** Whether requests go to it, and are answered. */
+export const isAnswering = (machine: Machine) => isOpen(machine) && isHealthy(machine)
+
+/** What Fly adds for older clients of its own is no check. */
+function checksOf({ checks }: Machine) {
+  return (checks ?? []).filter(({ name }) => !name.startsWith('bg_deployments_compat'))
+}
+
+/** What the checks that do not pass have seen; empty if they have seen nothing. */
+export function complaintOf(machine: Machine): string {
+  const failing = checksOf(machine).find(({ status }) => status !== 'passing')
+  return failing?.output?.slice(0, 500) ?? ''
+}
+
+/** Why a machine runs no more, for its owner. */
+export function endOf({ events }: Machine): string {
+  const exit = events?.find(({ type }) => type === 'exit')?.request?.exit_event
+  if (exit?.oom_killed === true) return `The app has run out of memory: it has ${MEMORY_MB} MB.`
+  if (exit?.exit_code == null) return 'The app has ended before it was ready.'
+  return `The app has ended with code ${exit.exit_code} before it was ready.`
+}

@@ -1,0 +1,210 @@
+import { DeployError, type Release, type RolloutContext } from '../port.ts'
+import type { Machine, MachinesApi, Refusal } from './api.ts'
+import { all, converge, type Patience, sleep, within } from './converge.ts'
+import { APP_PORT, machineConfig, machineName, STOP_TIMEOUT } from './machine-config.ts'
+import {
+  complaintOf,
+  endOf,
+  isAnswering,
+  isDown,
+  isGone,
+  isHealthy,
+  isOpen,
+  isStarted,
+  isStopping,
+  labelsOf
+} from './machines.ts'
+
+/** All in milliseconds. */
+export interface Waits extends Patience {
+  /** For a machine to start, and to end after SIGTERM; it is looked at every `pause`. */
+  readonly start: number
+  readonly stop: number
+  /** For its checks to pass, from its start on; they are looked at every `healthInterval`. */
+  readonly health: number
+  readonly healthInterval: number
+  /** Until all of Fly's proxies know where requests go now. */
+  readonly propagation: number
+  /** For requests under way to end, before SIGTERM. */
+  readonly drain: number
+}
+
+/** Blue/green within one app at Fly, by machines that proxies know of (open) or not (cordoned). */
+export class Rollout {
+  readonly #api: MachinesApi
+  readonly #waits: Waits
+
+  constructor(api: MachinesApi, waits: Waits) {
+    this.#api = api
+    this.#waits = waits
+  }
+
+  /** Ends up with one healthy machine of the release. One that does not get there is taken away, unless it serves. */
+  async start(app: string, release: Release, context: RolloutContext): Promise<void> {
+    const machine = await this.#ensureMachine(app, release, context)
+    try {
+      await this.#awaitStart(app, machine, context)
+      await this.#awaitHealth(app, machine, context)
+    } catch (error) {
+      if (!(error instanceof DeployError) || isOpen(machine)) throw error
+      throw await this.#undone(app, machine, error, context.signal)
+    }
+  }
+
+  /** Opens the release before it closes the others, so that somebody answers all the time. */
+  async serve(app: string, deploymentId: string, context: RolloutContext): Promise<void> {
+    const { signal } = context
+    let isKnown = false
+    await converge(this.#waits, signal, async () => {
+      const machines = await this.#ours(app, signal)
+      const chosen = best(machines.filter(machine => labelsOf(machine)?.deploymentId === deploymentId))
+      if (chosen === undefined || !isHealthy(chosen))
+        throw new Error(`fly: deployment ${deploymentId} is not healthy, and gets no requests`)
+      const others = machines.filter(machine => machine !== chosen && isOpen(machine))
+      if (isOpen(chosen) && others.length === 0) return true
+      if (!isOpen(chosen)) {
+        await this.#api.cordon(app, chosen, false, signal)
+      } else if (!isKnown) {
+        await sleep(this.#waits.propagation, signal)
+        isKnown = true
+      } else {
+        await all(others, machine => this.#api.cordon(app, machine, true, signal))
+      }
+      return undefined
+    })
+    context.say('Requests go to this version now.\n')
+  }
+
+  /**
+   * Ends all machines but one of the deployment that is kept. What is not ours is left alone.
+   *
+   * @throws Error when another one answers requests, and the one to keep cannot
+   */
+  async retire(app: string, keep: string | null, signal: AbortSignal): Promise<void> {
+    await converge(this.#waits, signal, async () => {
+      const machines = await this.#ours(app, signal)
+      const kept = best(machines.filter(machine => labelsOf(machine)?.deploymentId === keep))
+      const surplus = machines.filter(machine => machine !== kept)
+      if (surplus.length === 0) return true
+      if (keep !== null && surplus.some(isAnswering)) await this.#takeBack(app, kept, signal)
+      await all(surplus.filter(isOpen), machine => this.#api.cordon(app, machine, true, signal))
+      if (surplus.some(isStarted)) await sleep(this.#waits.drain, signal)
+      await all(surplus, machine => this.#end(app, machine, signal))
+      return undefined
+    })
+  }
+
+  /** Undoes a switch to another machine that was cut off half-way, lest nobody answers. */
+  async #takeBack(app: string, kept: Machine | undefined, signal: AbortSignal): Promise<void> {
+    if (kept === undefined || !isHealthy(kept))
+      throw new Error('fly: what is to be kept does not answer, so what does is not ended')
+    if (isOpen(kept)) return
+    await this.#api.cordon(app, kept, false, signal)
+    await sleep(this.#waits.propagation, signal)
+    const now = await this.#api.machine(app, kept.id, signal)
+    if (now === null || !isAnswering(now)) throw new Error('fly: what is to be kept has not been opened')
+  }
+
+  async #ours(app: string, signal: AbortSignal): Promise<Machine[]> {
+    const machines = await this.#api.machines(app, signal)
+    return machines.filter(machine => labelsOf(machine) !== null && !isGone(machine))
+  }
+
+  /** Finds the machine that an earlier attempt has made, or makes it, closed. One that is down is replaced. */
+  #ensureMachine(app: string, release: Release, context: RolloutContext): Promise<Machine> {
+    const { signal } = context
+    const { deploymentId, region } = release
+    return converge(this.#waits, signal, async () => {
+      const machines = await this.#ours(app, signal)
+      const mine = machines.filter(machine => labelsOf(machine)?.deploymentId === deploymentId)
+      const found = best(mine.filter(machine => !isDown(machine)))
+      if (found !== undefined) return found
+      await all(mine, machine => this.#api.destroyMachine(app, machine, signal))
+      context.say(`Starting a machine in ${region}.\n`)
+      const wish = {
+        name: machineName(deploymentId),
+        region,
+        config: machineConfig(release),
+        skip_service_registration: true
+      }
+      const answer = await this.#api.createMachine(app, wish, signal)
+      if ('http' in answer) refuse(answer, region)
+      return undefined
+    })
+  }
+
+  async #awaitStart(app: string, machine: Machine, { signal }: RolloutContext): Promise<void> {
+    const { start, pause } = this.#waits
+    const hasStarted = await within(start, pause, signal, async () => isStarted(await this.#look(app, machine, signal)))
+    if (!hasStarted) throw new DeployError(`The app has not started within ${timeIn(start)}.`)
+  }
+
+  async #awaitHealth(app: string, machine: Machine, context: RolloutContext): Promise<void> {
+    const { health, healthInterval } = this.#waits
+    const { signal } = context
+    let complaint = ''
+    context.say('The app has started. Waiting until it is healthy.\n')
+    const isUp = await within(health, healthInterval, signal, async () => {
+      const now = await this.#look(app, machine, signal)
+      if (complaint !== complaintOf(now)) {
+        complaint = complaintOf(now)
+        context.say(`GET /health: ${complaint}\n`)
+      }
+      return isHealthy(now)
+    })
+    if (!isUp)
+      throw new DeployError(
+        `The app has not answered GET /health on port ${APP_PORT} with 200 within ${timeIn(health)}. ` +
+          'It has to listen on all interfaces, at the port that is in the env var PORT.'
+      )
+    context.say('The app is healthy.\n')
+  }
+
+  /** @throws DeployError when the machine runs no more */
+  async #look(app: string, { id }: Machine, signal: AbortSignal): Promise<Machine> {
+    const now = await this.#api.machine(app, id, signal)
+    if (now === null || isGone(now)) throw new Error('fly: the machine that was started is gone')
+    if (isDown(now)) throw new DeployError(endOf(now))
+    return now
+  }
+
+  /** Lets the app end by itself, for as long as it may take, and takes the machine away in any case. */
+  async #end(app: string, machine: Machine, signal: AbortSignal): Promise<void> {
+    if (isStarted(machine)) await this.#api.stop(app, machine, STOP_TIMEOUT, signal)
+    if (isStarted(machine) || isStopping(machine))
+      await within(this.#waits.stop, this.#waits.pause, signal, async () => {
+        const now = await this.#api.machine(app, machine.id, signal)
+        return now === null || !(isStarted(now) || isStopping(now))
+      })
+    await this.#api.destroyMachine(app, machine, signal)
+  }
+
+  /** What the owner is told does not depend on whether Fly takes the machine back at once: what is left is retired later. */
+  async #undone(app: string, machine: Machine, error: DeployError, signal: AbortSignal): Promise<DeployError> {
+    try {
+      await this.#api.destroyMachine(app, machine, signal)
+      return error
+    } catch (cause) {
+      return new DeployError(error.message, { cause })
+    }
+  }
+}
+
+/** Of several machines of one deployment, which only an accident can make, the one to go on with. */
+function best(machines: readonly Machine[]): Machine | undefined {
+  const rank = (machine: Machine) => (isHealthy(machine) ? 2 : 0) + (isOpen(machine) ? 1 : 0)
+  return machines.toSorted((one, other) => rank(other) - rank(one) || (one.id < other.id ? -1 : 1))[0]
+}
+
+/** @throws DeployError unless the next round may go well: the name is in use, or the app is not known everywhere yet */
+function refuse({ http, error = '', status }: Refusal, region: string): void {
+  if (status === 'insufficient_capacity' || /insufficient|no capacity/i.test(error))
+    throw new DeployError(`There is no room in the region ${region} at the moment. Try again later, or move the app.`)
+  if (http === 404 || http === 409) return
+  if (/manifest|image/i.test(error)) throw new DeployError('The image of this version cannot be fetched any more.')
+  throw new DeployError(`This version cannot be run in ${region}: Fly has refused it (${http}).`)
+}
+
+function timeIn(ms: number): string {
+  return ms < 60_000 ? `${Math.ceil(ms / 1_000)} s` : `${Math.round(ms / 60_000)} minutes`
+}
