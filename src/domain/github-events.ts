@@ -40,19 +40,18 @@ export async function takePushedApps(tx: Db, push: Push, receivedAt: Date): Prom
 }
 
 /**
- * Deliveries come in any order, above all those that are asked for again after an outage. Where one push goes on from what
- * another has left, that tells which was first. Otherwise GitHub's clock does, and within one of its seconds the order in
- * which they came.
+ * Whether a push is newer than the last one. Deliveries come in any order, above all those that are asked for again after
+ * an outage, and each of three clues to their order can mislead: that one goes on from what the other has left, where the
+ * branch was set back in between; GitHub's clock, which is one for the whole repository and read late at times; the order
+ * in which they came. Any two outvote the third, and what stands first here outvotes what comes after it.
  */
 export function isNewer(push: LastPush, last: LastPush): boolean {
   if (push.repoId !== last.repoId || push.ref !== last.ref) return true
   if (push.before === last.before && push.after === last.after && push.pushedAt === last.pushedAt) return false
-  const follows = push.before === last.after
-  const precedes = push.after === last.before
-  if (follows !== precedes) return follows
-  if (push.pushedAt !== null && last.pushedAt !== null && push.pushedAt !== last.pushedAt)
-    return push.pushedAt > last.pushedAt
-  return push.receivedAt >= last.receivedAt
+  const succession = Number(push.before === last.after) - Number(push.after === last.before)
+  const clock = push.pushedAt === null || last.pushedAt === null ? 0 : Math.sign(push.pushedAt - last.pushedAt)
+  const arrival = Math.sign(push.receivedAt - last.receivedAt)
+  return 4 * succession + 3 * clock + 2 * arrival >= 0
 }
 
 /** An app that is not deployed by itself any more, or is known by another name at GitHub. */

@@ -5,8 +5,11 @@ import { type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
+import { webhookDeliveries } from '../../drizzle/schema.ts'
 import clientIp from '../../plugins/client-ip.ts'
+import database from '../../plugins/database/index.ts'
 import errorsPlugin from '../../plugins/errors/index.ts'
+import maintenance from '../../plugins/maintenance/index.ts'
 import rateLimit, {
   createSharedBuckets,
   type RateLimitDeps,
@@ -18,10 +21,13 @@ import webhooks, {
   type WebhooksDeps,
   type WebhooksOptions
 } from '../../plugins/webhooks/index.ts'
+import { deliveryStore } from '../../src/deploying/github-events.ts'
+import { freshDatabase } from '../support/database.ts'
 import { ping, push, type SignedDelivery, signatureOf, signed } from '../support/github-deliveries.ts'
 import { eventually } from '../support/process.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 import { redisServer } from '../support/redis.ts'
+import { tcpProxy } from '../support/tcp-proxy.ts'
 
 const SECRET = 'a secret of the tests'
 const PATH = '/webhooks/github'
@@ -429,6 +435,54 @@ for (const [where, limiter] of Object.entries(counters))
 test('a limiter that is not ours is no hindrance', async t => {
   const { app } = await server(t)
   assert.equal((await send(app, signed('push', pushBy(1), { secret: SECRET }))).statusCode, 202)
+})
+
+test('while the platform is closed, deliveries are taken as ever', async t => {
+  const app: FastifyInstance = Fastify()
+  t.after(() => app.close())
+  const store = memoryStore()
+  await app.register(errorsPlugin)
+  await app.register(maintenance, { authorize: (_request, _reply, next) => next() })
+  await app.register(webhooks, { sources: [githubSource({ secrets: [SECRET] })], store })
+  app.get('/', async () => 'served')
+  await app.inject({ method: 'POST', url: '/admin/maintenance', payload: { enabled: true } })
+  assert.equal((await app.inject('/')).statusCode, 503)
+  assert.equal((await send(app, signed('push', pushBy(1), { secret: SECRET }))).statusCode, 202)
+  assert.equal(store.kept.size, 1)
+})
+
+test('a webhook is not missed while the database is away: it is refused, and taken when it is delivered again', async t => {
+  const proxy = await tcpProxy(t, await freshDatabase(t))
+  const app: FastifyInstance = Fastify()
+  t.after(() => app.close())
+  await app.register(errorsPlugin)
+  await app.register(database, { url: proxy.url })
+  const sent: object[] = []
+  const jobs = { send: async (_tx: unknown, _queue: string, data: object) => String(sent.push(data)) }
+  const store = deliveryStore(
+    () => app.db,
+    () => jobs
+  )
+  await app.register(webhooks, { sources: [githubSource({ secrets: [SECRET] })], store })
+  await app.ready()
+  const delivery = signed('push', pushBy(1), { secret: SECRET })
+
+  await proxy.stop()
+  const refused = await send(app, delivery)
+  assert.deepEqual([refused.statusCode, refused.json().error.code], [503, 'SERVICE_UNAVAILABLE'])
+  assert.ok(Number(refused.headers['retry-after']) >= 1)
+  assert.deepEqual(sent, [])
+
+  await proxy.start()
+  await eventually(
+    () => send(app, delivery),
+    ({ statusCode }) => statusCode === 202,
+    10_000
+  )
+  assert.deepEqual((await send(app, delivery)).json(), { accepted: true, duplicate: true })
+  const [{ payload } = {}] = await app.db.select().from(webhookDeliveries)
+  assert.deepEqual(payload, delivery.payload)
+  assert.deepEqual(sent, [{ source: 'github', deliveryId: delivery.headers['x-github-delivery'] }])
 })
 
 test('room for less than one body is refused at boot', async t => {
