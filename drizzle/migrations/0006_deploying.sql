@@ -72,6 +72,7 @@ ALTER TABLE "apps" ADD COLUMN "github_repo_id" bigint;--> statement-breakpoint
 ALTER TABLE "apps" ADD COLUMN "github_installation_id" bigint;--> statement-breakpoint
 ALTER TABLE "apps" ADD COLUMN "git_url" varchar(500);--> statement-breakpoint
 ALTER TABLE "apps" ADD COLUMN "fly_app_id" varchar(255);--> statement-breakpoint
+ALTER TABLE "apps" ADD COLUMN "last_push" jsonb;--> statement-breakpoint
 ALTER TABLE "deployments" ADD COLUMN "image" varchar(500);--> statement-breakpoint
 ALTER TABLE "deployments" ADD COLUMN "rollback_of" uuid;--> statement-breakpoint
 ALTER TABLE "deployments" ADD COLUMN "env_versions" jsonb;--> statement-breakpoint
