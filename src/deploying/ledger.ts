@@ -25,7 +25,7 @@ export interface LedgerDeps {
   readonly record: (tx: Db, event: SystemAuditEvent) => Promise<void>
   readonly count: (change: Pick<DeploymentChange, 'trigger' | 'to'>) => void
   /** Told of every change in its transaction, for those outside who want to know. */
-  readonly tell?: (tx: Db, change: DeploymentChange) => Promise<void>
+  readonly tell?: (tx: Db, change: Pick<DeploymentChange, 'id' | 'to'>) => Promise<void>
 }
 
 const ACTOR = 'deployer'
@@ -44,7 +44,7 @@ export class Ledger implements DeploymentLedger {
     for (const change of cancelled) await this.#note(tx, change)
     await this.work(tx, deployment)
     const { id, appId, trigger } = deployment
-    const begun = { id, appId, trigger, from: 'pending', to: 'pending' } as const
+    const begun = { id, trigger, to: 'pending' } as const
     this.#deps.count(begun)
     await this.#deps.tell?.(tx, begun)
     return deployment
@@ -68,6 +68,7 @@ export class Ledger implements DeploymentLedger {
     await this.#deps.db().transaction(async tx => this.#note(tx, await advance(tx, work, to, learnt)))
     work.status = to
     work.image = learnt.image ?? work.image
+    work.config = learnt.config ?? work.config
   }
 
   /** Begins the rollout: with the env and the settings that the app has now, and keeps. @throws NotOurs */
@@ -95,13 +96,14 @@ export class Ledger implements DeploymentLedger {
   }
 
   async #note(tx: Db, change: DeploymentChange): Promise<void> {
-    const { id, appId, from, to } = change
+    const { id, appId, teamId, from, to } = change
     await this.#deps.record(tx, {
       actor: ACTOR,
       type: 'deployment',
       action: 'advance',
       resource: 'deployment',
       resourceId: id,
+      teamId,
       appId,
       details: { from, to }
     })

@@ -37,7 +37,7 @@ export interface Claimed {
   readonly trigger: DeploymentTrigger
   readonly commitSha: string | null
   readonly branch: string | null
-  readonly config: DeploymentConfig | null
+  config: DeploymentConfig | null
   status: DeploymentStatus
   image: string | null
   app: WorkedApp
@@ -118,7 +118,7 @@ export async function advance(
     .returning({ id: deployments.id })
   if (changed.length === 0) throw new NotOurs()
   if (to === 'deploy_failed' || to === 'build_failed') await dropSecrets(tx, [id])
-  return { id, appId: app.id, trigger, from, to }
+  return { id, appId: app.id, teamId: app.teamId, trigger, from, to }
 }
 
 /** The clock that counts is the database's. */
@@ -149,7 +149,8 @@ export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]
     tx,
     replaced.map(({ id }) => id)
   )
-  return [...replaced.map(old => ({ ...old, appId: app.id, from: 'live' as const, to: 'superseded' as const })), live]
+  const ofApp = { appId: app.id, teamId: app.teamId, from: 'live', to: 'superseded' } as const
+  return [...replaced.map(old => ({ ...old, ...ofApp })), live]
 }
 
 async function dropSecrets(tx: Db, ids: readonly string[]): Promise<void> {

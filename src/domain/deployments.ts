@@ -61,6 +61,7 @@ export interface NewDeployment {
 export interface DeploymentChange {
   readonly id: string
   readonly appId: string
+  readonly teamId: string
   readonly trigger: DeploymentTrigger
   readonly from: DeploymentStatus
   readonly to: DeploymentStatus
@@ -76,8 +77,8 @@ export async function insertDeployment(
   tx: Db,
   { appId, ...values }: NewDeployment
 ): Promise<{ deployment: Deployment; cancelled: DeploymentChange[] }> {
-  await lockApp(tx, appId)
-  const cancelled = await cancelActive(tx, appId)
+  const { teamId } = await lockApp(tx, appId)
+  const cancelled = await cancelActive(tx, { appId, teamId })
   const [deployment] = await tx
     .insert(deployments)
     .values({ appId, ...values })
@@ -86,25 +87,26 @@ export async function insertDeployment(
 }
 
 /** Changes of which deployment of an app is the newest, or the live one, follow each other. */
-export async function lockApp(tx: Db, appId: string): Promise<void> {
-  const [app] = await tx.select({ id: apps.id }).from(apps).where(eq(apps.id, appId)).for('no key update')
+export async function lockApp(tx: Db, appId: string): Promise<{ teamId: string }> {
+  const [app] = await tx.select({ teamId: apps.teamId }).from(apps).where(eq(apps.id, appId)).for('no key update')
   if (app === undefined) throw errors.notFound('app')
+  return app
 }
 
-async function cancelActive(tx: Db, appId: string): Promise<DeploymentChange[]> {
+async function cancelActive(tx: Db, app: { appId: string; teamId: string }): Promise<DeploymentChange[]> {
   const active = await tx
     .select({ id: deployments.id, trigger: deployments.trigger, from: deployments.status })
     .from(deployments)
-    .where(and(eq(deployments.appId, appId), inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES)))
+    .where(and(eq(deployments.appId, app.appId), inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES)))
     .for('update')
   if (active.length === 0) return []
   const ids = active.map(({ id }) => id)
   await tx.update(deployments).set({ status: 'cancelled' }).where(inArray(deployments.id, ids))
-  return active.map(change => ({ ...change, appId, to: 'cancelled' as const }))
+  return active.map(change => ({ ...change, ...app, to: 'cancelled' as const }))
 }
 
 /** Ends a deployment that is on its way. @throws AppError when it is over already */
-export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<DeploymentChange> {
+export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<Omit<DeploymentChange, 'teamId'>> {
   const { id, appId, trigger } = deployment
   const [held] = await tx
     .select({ status: deployments.status })
