@@ -43,7 +43,7 @@ export class Ledger implements DeploymentLedger {
     const { deployment, cancelled } = await insertDeployment(tx, request)
     for (const change of cancelled) await this.#note(tx, change)
     await this.work(tx, deployment)
-    const { id, appId, trigger } = deployment
+    const { id, trigger } = deployment
     const begun = { id, trigger, to: 'pending' } as const
     this.#deps.count(begun)
     await this.#deps.tell?.(tx, begun)
