@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { githubSource } from '../../plugins/webhooks/index.ts'
 import type { Config } from '../config.ts'
 import { has, registryOf } from '../has.ts'
+import { workDirOf } from '../work-dir.ts'
 import { deliveryStore } from './delivery-store.ts'
 
 /* What the plugins are given that turn pushes into running apps. */
@@ -10,7 +11,7 @@ export function builderOf({ builder, buildkit, registry, dataDir, production, gi
   return (
     builder !== null && {
       kind: builder,
-      dataDir,
+      dataDir: builder === 'local' ? workDirOf(dataDir) : dataDir,
       allowLocal: !production,
       trustedHosts: [new URL(githubUrls.url).host],
       ...(buildkit && { buildkit: { ...buildkit } }),
@@ -24,7 +25,7 @@ export function deployerOf({ deployer, fly, dataDir, appsPort }: Config, app: Fa
   return {
     ...registryOf(app),
     kind: deployer,
-    local: { dataDir, port: appsPort },
+    ...(deployer === 'local' && { local: { dataDir: workDirOf(dataDir), anchor: dataDir, port: appsPort } }),
     ...(fly && {
       fly: { token: fly.token, organization: fly.org, apiUrl: fly.apiUrl, graphqlUrl: fly.graphqlUrl }
     })

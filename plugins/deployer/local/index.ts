@@ -19,6 +19,9 @@ export const LocalOptions = Type.Object(
       maximum: 65_535,
       description: 'Apps are opened at http://<slug>.localhost:<port>/; 0, and a port that is taken, is another one.'
     }),
+    anchor: Type.Optional(
+      Type.String({ description: 'A directory elsewhere that all this belongs to: when it is removed, so is this.' })
+    ),
     path: Type.String({
       default: `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
       description: 'The PATH of apps that bring none; by default this Node before the programs of the system.'
@@ -77,10 +80,10 @@ export class LocalDeployer implements Deployer {
   readonly #runner: RunnerClient
 
   constructor(options: LocalOptions) {
-    const { dataDir, port, idle, path } = options
+    const { dataDir, port, idle, path, anchor } = options
     this.#options = options
     this.#layout = layoutOf(dataDir)
-    this.#runner = new RunnerClient(this.#layout, { dataDir: this.#layout.dataDir, port, idle }, path)
+    this.#runner = new RunnerClient(this.#layout, { dataDir: this.#layout.dataDir, port, idle, anchor }, path)
   }
 
   urlOf({ slug }: DeployedApp): string {

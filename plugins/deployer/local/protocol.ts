@@ -13,6 +13,8 @@ export interface RunnerSettings {
   readonly port: number
   /** Milliseconds without apps and without a question after which it ends. */
   readonly idle: number
+  /** When this directory vanishes, the runner ends with all its apps, and takes its own directory along. */
+  readonly anchor?: string | undefined
 }
 
 /** Where apps are opened, as the runner has written it down. */

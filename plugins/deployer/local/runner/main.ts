@@ -1,6 +1,6 @@
 /** The runner: keeps the apps of this machine running and reachable, whatever becomes of Rhone. */
 import { randomUUID } from 'node:crypto'
-import { stat, writeFile } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { nullIf } from '../../../lib/errno.ts'
 import { acquireLock } from '../../../lib/exclusive-lock.ts'
@@ -42,7 +42,7 @@ async function run(): Promise<void> {
   await api.listen(socket)
   say('is ready')
 
-  const isVanished = async () => (await identityOf(layout.root)) !== directory
+  const isVanished = async () => (await identityOf(layout.root)) !== directory || (await isAdrift())
   const isIdle = () => fleet.isEmpty && api.idle > settings.idle
   while (!stopping.signal.aborted && !(await isVanished()) && !isIdle())
     await delay(PULSE, undefined, { signal: stopping.signal }).catch(nullIf('ABORT_ERR'))
@@ -54,7 +54,12 @@ async function run(): Promise<void> {
   await answered
   await removeSocket(layout, socket)
   await proxy.close()
+  if (await isAdrift()) await rm(layout.dataDir, { recursive: true, force: true })
   say('has ended')
+}
+
+async function isAdrift(): Promise<boolean> {
+  return settings.anchor !== undefined && (await identityOf(settings.anchor)) === null
 }
 
 /** Tells a directory from a later one of the same name; null when there is none. */
