@@ -6,6 +6,8 @@ import type { Db } from '../domain/db.ts'
 import { type Claimed, claimDeployment, NotOurs, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
 import { imagesInUse } from '../domain/deployments.ts'
 import { readBuildEnv, readSnapshot } from '../domain/env-snapshot.ts'
+import { cutText } from '../domain/log-text.ts'
+import { redacted } from '../domain/redaction.ts'
 import { failureOf } from '../domain/lifecycle.ts'
 import type { SecretBox } from '../domain/secret-box.ts'
 import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
@@ -75,6 +77,7 @@ class Attempt {
   /** Aborted when the deployment is cancelled, or the job must end. */
   readonly #signal: AbortSignal
   readonly #unwatch: () => void
+  readonly #secrets = new Set<string>()
   #hasBegunBuild = false
 
   constructor(deps: DeployDeps, work: Claimed, job: JobContext) {
@@ -121,12 +124,12 @@ class Attempt {
       await this.#enter('cloning')
       const source = await this.#source()
       const secrets = await readBuildEnv(this.#deps.db(), this.#deps.secretBox, app.id)
-      for (const secret of Object.values(secrets)) this.#log.hide(secret)
+      for (const secret of Object.values(secrets)) this.#hide(secret)
       const context: BuildContext = {
         signal: this.#signal,
         enter: phase => this.#enter(phase),
         say: text => this.#log.say(text),
-        hide: secret => this.#log.hide(secret)
+        hide: secret => this.#hide(secret)
       }
       const { image, ...commit } = await builder().build({ deploymentId: id, app, source, secrets }, context)
       await ledger.advance(this.#work, 'built', {
@@ -153,7 +156,7 @@ class Attempt {
   async #source(): Promise<BuildSource> {
     const { app, branch, commitSha } = this.#work
     const source = await this.#deps.sourceOf(app)
-    if (source.authorization !== undefined) this.#log.hide(source.authorization)
+    if (source.authorization !== undefined) this.#hide(source.authorization)
     return { ...source, branch: branch ?? app.githubBranch, ...(commitSha !== null && { commitSha }) }
   }
 
@@ -161,7 +164,7 @@ class Attempt {
     const { id: deploymentId, app, image, config } = this.#work
     const env = await readSnapshot(this.#deps.db(), this.#deps.secretBox, app.id, deploymentId)
     if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
-    for (const secret of Object.values(env)) this.#log.hide(secret)
+    for (const secret of Object.values(env)) this.#hide(secret)
     return { deploymentId, app, image, env, region: config?.region ?? app.region }
   }
 
@@ -192,6 +195,11 @@ class Attempt {
     }
   }
 
+  #hide(secret: string): void {
+    this.#secrets.add(secret)
+    this.#log.hide(secret)
+  }
+
   async #settle(error: unknown): Promise<void> {
     const isLive = this.#work.status === 'live'
     if (isLive)
@@ -217,7 +225,7 @@ class Attempt {
 
   async #fail(message: string): Promise<void> {
     const status = failureOf(this.#work.status, this.#work.image !== null)
-    const errorMessage = message.toWellFormed().replaceAll('\0', '').slice(0, LONGEST_MESSAGE).toWellFormed()
+    const errorMessage = cutText(redacted(message, this.#secrets), LONGEST_MESSAGE)
     this.#log.say(`${errorMessage}\n`)
     const errorCode = status === 'build_failed' ? 'BUILD_FAILED' : 'DEPLOY_FAILED'
     await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage })

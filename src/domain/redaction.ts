@@ -33,6 +33,13 @@ interface Span {
   readonly end: number
 }
 
+/** A text as plain text, without these values. */
+export function redacted(text: string, secrets: Iterable<string>): string {
+  const redactor = new Redactor()
+  for (const secret of secrets) redactor.hide(secret)
+  return redactor.redact(plainText(text)) + redactor.end()
+}
+
 /**
  * Masks secrets in a text that comes in parts, however it is cut. What could be the beginning of a secret is held back
  * until the next part tells.

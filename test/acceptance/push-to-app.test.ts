@@ -41,7 +41,6 @@ async function platform(t: TestContext) {
     GITHUB_WEBHOOK_SECRET: SECRET
   }
   const server = await startServer(t, env)
-  t.after(() => console.log(server.logs().filter(l => (l.level as string) !== 'info').map(l => JSON.stringify(l)).join('\n')))
   github.hook = { url: `${server.url}/webhooks/github`, secret: SECRET }
 
   // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
@@ -167,6 +166,7 @@ test('duplicate pushes deploy once, and of ten in a second the last one is live'
   assert.equal(((await call('GET', '/api/v1/apps/website/deployments')).items as Deployment[]).length, 1)
 
   for (let count = 1; count <= 10; count++)
+    for (let count = 1; count <= 10; count++) await push(saying(`push ${count}`), `Push ${count}`)
   await settled(({ commitMessage }) => commitMessage === 'Push 10')
   const { items } = (await call('GET', '/api/v1/apps/website/deployments')) as { items: Deployment[] }
   const outcomes = items.map(({ commitMessage, status }) => `${commitMessage}: ${status}`)
