@@ -1,6 +1,6 @@
 import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginCallback } from 'fastify'
+import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { FlyOptions, flyDeployer } from './fly/index.ts'
@@ -13,7 +13,7 @@ export const DeployerOptions = Type.Object(
       default: 'local',
       description: 'Where apps run: local, as processes of this machine; fly, as machines of Fly.'
     }),
-    local: Type.Composite([LocalOptions], {
+    local: Type.Partial(LocalOptions, {
       default: {},
       additionalProperties: false,
       description: 'For apps that run as processes of this machine.'
@@ -25,9 +25,9 @@ export const DeployerOptions = Type.Object(
 export type DeployerOptions = Static<typeof DeployerOptions>
 
 export interface DeployerDeps {
+  registry?: Registry
   /** Runs apps in the stead of those that are built in. */
   deployer?: Deployer
-  registry?: Registry
 }
 
 export type { AppMetrics, DeployedApp, Deployer, Release, RolloutContext, Running, RuntimeLine } from './port.ts'
@@ -40,19 +40,20 @@ declare module 'fastify' {
   }
 }
 
+type Maker = (options: DeployerOptions, deps: Partial<DeployerDeps>) => Deployer
+
 /** How a deployer of each kind is made. */
-const makers: Readonly<Record<DeployerOptions['kind'], (options: DeployerOptions, registry?: Registry) => Deployer>> = {
+const makers: Readonly<Record<DeployerOptions['kind'], Maker>> = {
   local: ({ local }) => new LocalDeployer(local),
-  fly({ fly }, registry) {
+  fly({ fly }, { registry }) {
     if (fly === undefined) throw new Error('rhone-deployer: kind "fly" needs the option "fly"')
     return flyDeployer(fly, { registry })
   }
 }
 
-const deployer: FastifyPluginCallback<PluginInput<typeof DeployerOptions, DeployerDeps>> = (app, input, done) => {
+const deployer: FastifyPluginAsync<PluginInput<typeof DeployerOptions, DeployerDeps>> = async (app, input) => {
   const options = parseOptions('rhone-deployer', DeployerOptions, input, ['deployer', 'registry'])
-  app.decorate<Deployer>('deployer', input.deployer ?? makers[options.kind](options, input.registry))
-  done()
+  app.decorate<Deployer>('deployer', input.deployer ?? makers[options.kind](options, input))
 }
 
 export default fp(deployer, { name: 'rhone-deployer', fastify: '5.x' })

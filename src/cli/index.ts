@@ -1,6 +1,7 @@
 import { auditExport, auditVerify } from './audit.ts'
 import type { Command } from './command.ts'
 import { configCheck, configPrint } from './config.ts'
+import { localStop } from './local.ts'
 import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.ts'
 import { migrate } from './migrate.ts'
 import { openapi } from './openapi.ts'
@@ -30,6 +31,7 @@ export const commands: readonly Command[] = [
   secretsGenerate,
   configCheck,
   configPrint,
+  localStop,
   openapi,
   smoke
 ]

@@ -180,6 +180,22 @@ test('bodies are streamed both ways', async t => {
   assert.equal((await machine.get(app, '/', { method: 'PUT', body: large })).body.length, large.length)
 })
 
+test('an app may answer before it has read what it is sent', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `http.createServer((q, s) => {
+        if (q.method !== 'POST') return s.end()
+        s.writeHead(413).end('too large')
+      })${listens}`
+    )
+  )
+  const reply = await machine.get(app, '/', { method: 'POST', body: 'x'.repeat(20_000_000) })
+  assert.deepEqual([reply.status, reply.body], [413, 'too large'])
+})
+
 test('a websocket passes, and is cut off when its release is retired', async t => {
   const machine = await localMachine(t)
   const app = newApp()
@@ -353,8 +369,11 @@ test('an app that is down is told from one that was never there', async t => {
     )
   )
   assert.equal((await machine.get(app, '/die')).status, 502)
-  const down = await machine.get(app)
-  assert.deepEqual([down.status, down.headers['retry-after']], [503, '1'])
+  const down = await eventually(
+    () => machine.get(app),
+    ({ status }) => status === 503
+  )
+  assert.equal(down.headers['retry-after'], '1')
   assert.equal((await machine.get(newApp('never-there'))).status, 404)
 })
 

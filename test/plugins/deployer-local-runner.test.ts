@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readdir, readFile, readlink, rename, rm, stat } from 'node:fs/promises'
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { identify } from '../../plugins/lib/processes.ts'
@@ -32,9 +32,8 @@ test('an update of the control plane that takes the apps down with it: apps answ
   const release = await machine.release(app, answering('still here'))
   // A server of its own, in a group of its own, that deploys and is then killed with its group.
   const script = `
-    const { LocalDeployer, LocalOptions } = await import(${JSON.stringify(join(root, 'plugins/deployer/local/index.ts'))})
-    const { parseOptions } = await import(${JSON.stringify(join(root, 'plugins/lib/options.ts'))})
-    const deployer = new LocalDeployer(parseOptions('test', LocalOptions, { dataDir: ${JSON.stringify(machine.dataDir)}, port: 0 }))
+    const { LocalDeployer } = await import(${JSON.stringify(join(root, 'plugins/deployer/local/index.ts'))})
+    const deployer = new LocalDeployer({ dataDir: ${JSON.stringify(machine.dataDir)}, port: 0 })
     const context = { signal: new AbortController().signal }
     await deployer.start(${JSON.stringify(release)}, context)
     await deployer.serve(${JSON.stringify(release)}, context)
@@ -162,7 +161,7 @@ test('a stop of the runner ends its apps in order', async t => {
     )
   )
   assert.equal(await machine.deployer.stop(never), true)
-  await nothingRuns(machine.dataDir)
+  assert.deepEqual(processesOf(machine.dataDir), [])
   await stat(join(machine.dataDir, 'apps/of', app.id, 'home/ended'))
   assert.equal(await machine.deployer.stop(never), false)
 })
@@ -240,7 +239,21 @@ test('the runner answers nonsense with an error and goes on', async t => {
     })
   assert.equal(await ask('GET', '/no-such-thing'), 404)
   assert.equal(await ask('GET', '//'), 404)
+  assert.equal(await ask('POST', '/v2/start'), 404, 'what a later Rhone may ask')
   for (const body of ['', '{', '[]', '{"app":null}', '{"app":{"id":7}}'])
-    assert.equal(await ask('POST', '/start', body), 500)
+    assert.equal(await ask('POST', '/v1/start', body), 500)
   assert.equal((await machine.get(app)).body, 'here')
+})
+
+test('a runner that speaks another language is told of', async t => {
+  const machine = await localMachine(t)
+  await mkdir(join(machine.dataDir, 'apps'))
+  const foreign = createServer((question, answer) => {
+    answer.statusCode = question.url === '/' ? 200 : 404
+    answer.end('{}')
+  })
+  foreign.listen(join(machine.dataDir, 'apps/runner.sock'))
+  t.after(() => foreign.close())
+  await once(foreign, 'listening')
+  await assert.rejects(machine.deployer.running(never), /another version of Rhone: end that with "rhone local stop"/)
 })

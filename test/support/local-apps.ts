@@ -6,9 +6,8 @@ import { type IncomingHttpHeaders, type RequestOptions, request } from 'node:htt
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import { LocalDeployer, LocalOptions } from '../../plugins/deployer/local/index.ts'
+import { LocalDeployer, type LocalOptions } from '../../plugins/deployer/local/index.ts'
 import type { DeployedApp, Release, RuntimeLine } from '../../plugins/deployer/port.ts'
-import { parseOptions } from '../../plugins/lib/options.ts'
 import { eventually } from './process.ts'
 
 export interface LocalMachine {
@@ -37,9 +36,7 @@ export async function localMachine(t: TestContext, options: Partial<LocalOptions
   // Apps run as other users, and pass through it.
   await chmod(dataDir, 0o711)
   const another = (more: Partial<LocalOptions> = {}) =>
-    new LocalDeployer(
-      parseOptions('test', LocalOptions, { dataDir, port: 0, idle: 60_000, stopGrace: 2_000, ...options, ...more })
-    )
+    new LocalDeployer({ dataDir, port: 0, stopGrace: 2_000, ...options, ...more })
   const deployer = another()
   t.after(async () => {
     await deployer.stop(never).catch(() => false)

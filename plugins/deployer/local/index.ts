@@ -1,9 +1,22 @@
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Static, Type } from '@sinclair/typebox'
+import { parseOptions } from '../../lib/options.ts'
+import { identify, waitForExit } from '../../lib/processes.ts'
 import { DeployError, type DeployedApp, type Deployer, type Release, type RuntimeLine } from '../port.ts'
 import { layoutOf, readPort } from './layout.ts'
-import type { Limits, LogEntry, MetricsReply, RunningReply, StartRequest } from './protocol.ts'
+import {
+  type DestroyRequest,
+  type Hello,
+  type Limits,
+  type LogEntry,
+  type MetricsReply,
+  PROTOCOL,
+  type RetireRequest,
+  type RunningReply,
+  type ServeRequest,
+  type StartRequest
+} from './protocol.ts'
 import { type Call, RunnerClient, RunnerGone, RunnerRefusal } from './runner-client.ts'
 
 export const LocalOptions = Type.Object(
@@ -23,7 +36,7 @@ export const LocalOptions = Type.Object(
       Type.String({ description: 'A directory elsewhere that all this belongs to: when it is removed, so is this.' })
     ),
     path: Type.String({
-      default: `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+      default: `${dirname(process.execPath)}:/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
       description: 'The PATH of apps that bring none; by default this Node before the programs of the system.'
     }),
     memory: Type.Integer({
@@ -79,7 +92,8 @@ export class LocalDeployer implements Deployer {
   readonly #layout: ReturnType<typeof layoutOf>
   readonly #runner: RunnerClient
 
-  constructor(options: LocalOptions) {
+  constructor(input: Partial<LocalOptions>) {
+    const options = parseOptions('rhone-deployer', LocalOptions, input)
     const { dataDir, port, idle, path, anchor } = options
     this.#options = options
     this.#layout = layoutOf(dataDir)
@@ -95,26 +109,34 @@ export class LocalDeployer implements Deployer {
     const { memory, processes, healthGrace, stopGrace, path } = this.#options
     const limits: Limits = { memory, processes, healthGrace, stopGrace }
     const body: StartRequest = { app: nameOf(app), deploymentId, image, region, env, path, limits }
-    await this.#post('/start', body, signal, 6 * healthGrace)
+    await this.#post(`${PROTOCOL}/start`, body, signal, 6 * healthGrace)
   }
 
   async serve({ app, deploymentId }: Release, { signal }: { signal: AbortSignal }): Promise<void> {
-    await this.#post('/serve', { app: nameOf(app), deploymentId }, signal)
+    const body: ServeRequest = { app: nameOf(app), deploymentId }
+    await this.#post(`${PROTOCOL}/serve`, body, signal)
   }
 
   async retire({ id }: DeployedApp, keep: string | null, signal: AbortSignal): Promise<void> {
     if (!(await this.#runner.isNeeded())) return
     const { drain, stopGrace } = this.#options
-    await this.#post('/retire', { appId: id, keep, drain }, signal, drain + stopGrace)
+    const body: RetireRequest = { appId: id, keep, drain }
+    await this.#post(`${PROTOCOL}/retire`, body, signal, drain + stopGrace)
   }
 
   async destroy({ id }: DeployedApp, signal: AbortSignal): Promise<void> {
-    await this.#post('/destroy', { appId: id }, signal, this.#options.stopGrace)
+    const body: DestroyRequest = { appId: id }
+    await this.#post(`${PROTOCOL}/destroy`, body, signal, this.#options.stopGrace)
   }
 
   async running(signal: AbortSignal): ReturnType<Deployer['running']> {
     if (!(await this.#runner.isNeeded())) return []
-    const releases = await this.#runner.ask<RunningReply>({ method: 'GET', path: '/running', signal, timeout: QUICK })
+    const releases = await this.#runner.ask<RunningReply>({
+      method: 'GET',
+      path: `${PROTOCOL}/running`,
+      signal,
+      timeout: QUICK
+    })
     return releases.map(release => ({ ...release, flyAppId: null }))
   }
 
@@ -124,7 +146,7 @@ export class LocalDeployer implements Deployer {
     query.set('since', String((since ?? new Date()).getTime()))
     while (!signal.aborted) {
       try {
-        for await (const { entry, runner } of this.#runner.follow(`/logs?${query}`, signal)) {
+        for await (const { entry, runner } of this.#runner.follow(`${PROTOCOL}/logs?${query}`, signal)) {
           yield lineOf(id, entry)
           advance(query, entry, runner)
         }
@@ -137,18 +159,32 @@ export class LocalDeployer implements Deployer {
   }
 
   async metrics({ id }: DeployedApp, signal: AbortSignal): Promise<MetricsReply> {
-    return this.#runner.ask({ method: 'GET', path: `/metrics?app=${encodeURIComponent(id)}`, signal, timeout: QUICK })
+    return this.#runner.ask({
+      method: 'GET',
+      path: `${PROTOCOL}/metrics?app=${encodeURIComponent(id)}`,
+      signal,
+      timeout: QUICK
+    })
   }
 
-  /** Ends all apps and their runner. @returns whether there was one */
+  /**
+   * Ends all apps and their runner.
+   *
+   * @returns whether there was one
+   * @throws Error when it does not end in time
+   */
   async stop(signal: AbortSignal): Promise<boolean> {
+    const question = { signal, timeout: QUICK }
     try {
-      await this.#runner.askRunning({ method: 'POST', path: '/stop', signal, timeout: QUICK })
-      return true
+      const { pid } = await this.#runner.askRunning<Hello>({ method: 'GET', path: '/', ...question })
+      const runner = identify(pid)
+      await this.#runner.askRunning({ method: 'POST', path: '/stop', ...question })
+      if (runner === null || (await waitForExit(runner, this.#options.stopGrace + QUICK))) return true
     } catch (error) {
       if (error instanceof RunnerGone) return false
       throw error
     }
+    throw new Error('the runner of the apps does not end')
   }
 
   /** @param wait milliseconds that the runner may take beside those of every question */

@@ -2,9 +2,10 @@ import type { AppMetrics, DeployedApp, Running, RuntimeLine } from '../port.ts'
 
 /**
  * What Rhone and the runner say to each other, as JSON over HTTP on a Unix socket. The runner outlives upgrades of Rhone,
- * so this may only grow: new fields are optional. A change that an older runner would misunderstand takes a new number.
+ * so below this prefix things may only be added; a change that an older runner would misunderstand takes the next number.
+ * `GET /` and `POST /stop` are outside of it: they are understood for ever.
  */
-export const PROTOCOL = 1
+export const PROTOCOL = '/v1'
 
 /** How a runner is started: its one argument, as JSON. */
 export interface RunnerSettings {
@@ -26,7 +27,6 @@ export interface PortRecord {
 
 /** `GET /`. */
 export interface Hello {
-  readonly protocol: number
   readonly pid: number
   /** Drawn anew by every runner: the numbers of lines count from its start. */
   readonly id: string
@@ -43,7 +43,7 @@ export interface Limits {
   readonly stopGrace: number
 }
 
-/** `POST /start`: answered when the release is healthy, or with 422 when it does not get there. */
+/** `POST /v1/start`: answered when the release is healthy, or with 422 when it does not get there. */
 export interface StartRequest {
   readonly app: AppName
   readonly deploymentId: string
@@ -57,13 +57,13 @@ export interface StartRequest {
 
 export type AppName = Pick<DeployedApp, 'id' | 'slug'>
 
-/** `POST /serve`: answered with 409 when the release is not running. */
+/** `POST /v1/serve`: answered with 409 when the release is not running. */
 export interface ServeRequest {
   readonly app: AppName
   readonly deploymentId: string
 }
 
-/** `POST /retire`. */
+/** `POST /v1/retire`. */
 export interface RetireRequest {
   readonly appId: string
   readonly keep: string | null
@@ -71,18 +71,18 @@ export interface RetireRequest {
   readonly drain: number
 }
 
-/** `POST /destroy`. */
+/** `POST /v1/destroy`. */
 export interface DestroyRequest {
   readonly appId: string
 }
 
-/** `GET /running`. */
+/** `GET /v1/running`. */
 export type RunningReply = readonly Omit<Running, 'flyAppId'>[]
 
-/** `GET /metrics?app=`. */
+/** `GET /v1/metrics?app=`. */
 export type MetricsReply = AppMetrics
 
-/** `GET /logs?app=&runner=&after=&since=`: one of these per line, without end. An empty line is a sign of life. */
+/** `GET /v1/logs?app=&runner=&after=&since=`: one of these per line, without end. An empty line is a sign of life. */
 export type LogEntry = LoggedLine | { readonly dropped: number }
 
 /** A line, numbered in the order of its app's lines from 1 on. */

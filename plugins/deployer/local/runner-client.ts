@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open, readFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { hasCode, nullIf } from '../../lib/errno.ts'
 import { createRoot, findSocket, type Layout } from './layout.ts'
-import { type Hello, type LogEntry, PROTOCOL, type Refusal, type RunnerSettings } from './protocol.ts'
+import type { LogEntry, Refusal, RunnerSettings } from './protocol.ts'
 
 /** There is no runner now, or it has gone before it could answer. */
 export class RunnerGone extends Error {
@@ -37,8 +37,8 @@ export interface Call {
 /** Milliseconds in which a runner must have begun to answer. */
 const START_TIMEOUT = 20_000
 const HELLO_TIMEOUT = 5_000
-/** Milliseconds between two attempts to reach a runner that is being started, and between two attempts to start one. */
-const [REACH_INTERVAL, SPAWN_INTERVAL] = [25, 1_000]
+/** Milliseconds between two attempts to reach a runner that is being started. */
+const REACH_INTERVAL = 25
 /** Everything that a runner is asked may be asked again. */
 const ATTEMPTS = 3
 const MAX_LOG = 1024 * 1024
@@ -117,6 +117,10 @@ export class RunnerClient {
       })
       asked.end(body && JSON.stringify(body))
       const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+      if (answer.statusCode === 404) {
+        answer.destroy()
+        throw new Error('the apps are run by another version of Rhone: end that with "rhone local stop"')
+      }
       // Fails whoever reads the answer, and nobody else.
       answer.on('error', () => {})
       return answer
@@ -146,34 +150,31 @@ export class RunnerClient {
    */
   async #startOne(): Promise<void> {
     const deadline = performance.now() + START_TIMEOUT
-    let spawnedAt = Number.NEGATIVE_INFINITY
     await createRoot(this.#layout)
+    let runner = await this.#spawn()
     for (;;) {
-      if (performance.now() - spawnedAt > SPAWN_INTERVAL) {
-        await this.#spawn()
-        spawnedAt = performance.now()
-      }
       await delay(REACH_INTERVAL)
       if (await this.#isThere()) return
       if (performance.now() > deadline)
         throw new Error(`the runner of the apps does not start: ${this.#layout.log} says why`)
+      const hasEnded = runner.exitCode !== null || runner.signalCode !== null
+      if (hasEnded) runner = await this.#spawn()
     }
   }
 
   async #isThere(): Promise<boolean> {
     try {
       const signal = AbortSignal.timeout(HELLO_TIMEOUT)
-      const { protocol } = await this.askRunning<Hello>({ method: 'GET', path: '/', signal, timeout: HELLO_TIMEOUT })
-      if (protocol === PROTOCOL) return true
+      await this.askRunning({ method: 'GET', path: '/', signal, timeout: HELLO_TIMEOUT })
+      return true
     } catch (error) {
       if (error instanceof RunnerGone) return false
       throw error
     }
-    throw new Error('the apps are run by another version of Rhone: end that with "rhone local stop"')
   }
 
   /** In a session of its own, with nothing of ours: neither a terminal, nor an environment, nor the working directory. */
-  async #spawn(): Promise<void> {
+  async #spawn(): Promise<ChildProcess> {
     const log = await open(this.#layout.log, 'a', 0o600)
     try {
       if ((await log.stat()).size > MAX_LOG) await log.truncate()
@@ -189,6 +190,7 @@ export class RunnerClient {
       )
       runner.unref()
       await once(runner, 'spawn')
+      return runner
     } finally {
       await log.close()
     }

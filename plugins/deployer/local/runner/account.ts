@@ -27,11 +27,11 @@ const LAST = 61_183
 export function openHome(layout: Layout, appId: string): Home {
   const directory = join(appDirectory(layout, appId), 'home')
   mkdirSync(directory, { recursive: true, mode: 0o711 })
+  chmodSync(directory, 0o700)
   if (process.geteuid?.() !== 0) return { directory, account: null }
   const { uid, gid } = lstatSync(directory)
   if (uid !== 0) return { directory, account: { uid, gid } }
   const number = drawUser(join(layout.root, 'of'))
-  chmodSync(directory, 0o700)
   chownSync(directory, number, number)
   return { directory, account: { uid: number, gid: number } }
 }

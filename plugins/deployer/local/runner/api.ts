@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { chmod } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { Hello, LogEntry, Refusal } from '../protocol.ts'
+import { type Hello, type LogEntry, PROTOCOL, type Refusal } from '../protocol.ts'
 import { StartFailure } from './app-process.ts'
 import { Conflict, type Fleet } from './fleet.ts'
 
@@ -37,12 +37,12 @@ export class Api {
     this.#server = createServer({ requestTimeout: 60_000 }, (request, response) => void this.#handle(request, response))
     this.#answers = {
       'GET /': () => this.#hello,
-      'POST /start': ({ body, signal }) => fleet.start(body, signal),
-      'POST /serve': ({ body }) => fleet.serve(body),
-      'POST /retire': ({ body }) => fleet.retire(body),
-      'POST /destroy': ({ body }) => fleet.destroy(body.appId),
-      'GET /running': () => fleet.running(),
-      'GET /metrics': ({ query }) => fleet.metrics(query.get('app') ?? ''),
+      [`POST ${PROTOCOL}/start`]: ({ body, signal }) => fleet.start(body, signal),
+      [`POST ${PROTOCOL}/serve`]: ({ body }) => fleet.serve(body),
+      [`POST ${PROTOCOL}/retire`]: ({ body }) => fleet.retire(body),
+      [`POST ${PROTOCOL}/destroy`]: ({ body }) => fleet.destroy(body.appId),
+      [`GET ${PROTOCOL}/running`]: () => fleet.running(),
+      [`GET ${PROTOCOL}/metrics`]: ({ query }) => fleet.metrics(query.get('app') ?? ''),
       'POST /stop': stop
     }
   }
@@ -74,7 +74,7 @@ export class Api {
     const [path = '', search] = request.url!.split('?', 2)
     const query = new URLSearchParams(search)
     const question = `${request.method} ${path}`
-    if (question === 'GET /logs') {
+    if (question === `GET ${PROTOCOL}/logs`) {
       await this.#stream(query, response, AbortSignal.any([gone.signal, this.#closing.signal]))
       return
     }

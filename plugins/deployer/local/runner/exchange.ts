@@ -42,7 +42,8 @@ export class Exchange {
   begin(): void {
     const client = this.#upgrade?.socket ?? this.#response
     client.once('close', () => this.#end())
-    this.#overtime = setTimeout(() => this.#refuse(notices.timeout), REPLY_TIMEOUT)
+    this.#response.on('error', () => this.#cut())
+    this.#overtime = setTimeout(() => this.#safely(() => this.#refuse(notices.timeout)), REPLY_TIMEOUT)
     this.#safely(() => this.#forward())
   }
 
@@ -77,6 +78,8 @@ export class Exchange {
     outgoing.once('response', reply => this.#safely(() => this.#relay(reply)))
     outgoing.once('upgrade', (reply, socket, head) => this.#safely(() => this.#tunnel(reply, socket as Socket, head)))
     outgoing.on('error', error => this.#safely(() => this.#onFailure(outgoing, error)))
+    // An app may answer before it has read everything; a client may only listen once it has sent everything.
+    outgoing.once('close', () => outgoing === this.#outgoing && this.#request.resume())
   }
 
   /** The body stays where it is until there is a connection to send it on. */
@@ -143,9 +146,9 @@ export class Exchange {
   }
 
   #onFailure(outgoing: ClientRequest, error: Error): void {
-    if (outgoing !== this.#outgoing) return
-    if (this.#response.headersSent || this.#response.closed) this.#cut()
-    else if (this.#mayRepeat(outgoing)) {
+    // What becomes of a reply that has begun, its own end tells.
+    if (outgoing !== this.#outgoing || this.#response.headersSent || this.#response.closed) return
+    if (this.#mayRepeat(outgoing)) {
       this.#isSent = false
       this.#forward()
     } else this.#refuse(hasCode(error, 'ECONNREFUSED') ? notices.down : notices.broken)
@@ -167,6 +170,7 @@ export class Exchange {
       return
     }
     this.#count(notice.status)
+    this.#request.resume()
     sendNotice(this.#request, this.#response, notice)
   }
 

@@ -30,6 +30,8 @@ export function requestHeaders(request: IncomingMessage): string[] {
   headers.push('Host', host, 'X-Forwarded-For', address, 'X-Forwarded-Host', host, 'X-Forwarded-Proto', 'http')
   if (coding !== undefined) headers.push('Transfer-Encoding', 'chunked')
   if (upgrade !== undefined) headers.push('Connection', 'Upgrade', 'Upgrade', upgrade)
+  // Even where the connection is for one request: an app that closes it with a body unread takes its reply back.
+  else headers.push('Connection', 'keep-alive')
   return headers
 }
 

@@ -2,12 +2,12 @@ import { StringDecoder } from 'node:string_decoder'
 import type { RuntimeLine } from '../../port.ts'
 import type { LogEntry, LoggedLine } from '../protocol.ts'
 
-/** Lines of an app that are kept for who comes later. */
-const KEPT_LINES = 1_000
+/** Lines of an app that are kept for who comes later, and characters that they may have together. */
+const [KEPT_LINES, KEPT_CHARACTERS] = [1_000, 1_000_000]
 /** Characters of a line; what follows is left out. */
 const LINE_LENGTH = 16_384
-/** Lines per second that an app may say, and how many at once. */
-const [RATE, BURST] = [500, 2_000]
+/** Lines per second that an app may say, and how many at once; a long one counts as several, each of so many characters. */
+const [RATE, BURST, LINE_COST] = [500, 2_000, 1_024]
 
 type Level = RuntimeLine['level']
 
@@ -17,6 +17,7 @@ export class AppLog {
   readonly #readers = new Set<() => void>()
   readonly #now: () => number
   #count = 0
+  #size = 0
   #allowance = BURST
   #refilledAt: number
   #dropped = 0
@@ -28,7 +29,7 @@ export class AppLog {
 
   /** Takes a line, unless the app says too much. @returns whether it has been taken */
   add(line: Omit<LoggedLine, 'number' | 'at' | 'region'> & { readonly region?: string | null }): boolean {
-    if (line.source === 'app' && !this.#spend()) {
+    if (line.source === 'app' && !this.#spend(1 + line.message.length / LINE_COST)) {
       this.#dropped += 1
       return false
     }
@@ -60,22 +61,18 @@ export class AppLog {
     return lost > 0 ? [{ dropped: lost }, ...lines] : lines
   }
 
-  get count(): number {
-    return this.#count
-  }
-
   /** Calls back after every new line, until the returned function is called. */
   onLine(reader: () => void): () => void {
     this.#readers.add(reader)
     return () => this.#readers.delete(reader)
   }
 
-  #spend(): boolean {
+  #spend(cost: number): boolean {
     const now = this.#now()
     this.#allowance = Math.min(BURST, this.#allowance + ((now - this.#refilledAt) * RATE) / 1_000)
     this.#refilledAt = now
-    if (this.#allowance < 1) return false
-    this.#allowance -= 1
+    if (this.#allowance < cost) return false
+    this.#allowance -= cost
     return true
   }
 
@@ -88,7 +85,9 @@ export class AppLog {
   #keep(line: Omit<LoggedLine, 'number' | 'at'>): void {
     this.#count += 1
     this.#lines.push({ ...line, number: this.#count, at: Date.now() })
-    if (this.#lines.length > KEPT_LINES) this.#lines.shift()
+    this.#size += line.message.length
+    while (this.#lines.length > KEPT_LINES || this.#size > KEPT_CHARACTERS)
+      this.#size -= this.#lines.shift()!.message.length
     for (const reader of this.#readers) reader()
   }
 }

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { nullIf } from '../../../lib/errno.ts'
 import { acquireLock } from '../../../lib/exclusive-lock.ts'
 import { layoutOf } from '../layout.ts'
-import { PROTOCOL, type RunnerSettings } from '../protocol.ts'
+import type { RunnerSettings } from '../protocol.ts'
 import { Api } from './api.ts'
 import { Fleet } from './fleet.ts'
 import { AppProxy } from './proxy.ts'
@@ -37,7 +37,7 @@ async function run(): Promise<void> {
   const fleet = new Fleet(layout, leaders => recordProcesses(layout, leaders))
   const proxy = new AppProxy(slug => fleet.bySlug(slug))
   recordPort(layout, { configured: settings.port, port: await proxy.listen(portsToTry(layout, settings.port)) })
-  const api = new Api(fleet, { protocol: PROTOCOL, pid: process.pid, id: randomUUID() }, stop)
+  const api = new Api(fleet, { pid: process.pid, id: randomUUID() }, stop)
   const socket = await prepareSocket(layout)
   await api.listen(socket)
   say('is ready')

@@ -7,7 +7,12 @@ import { killOrphans } from './sessions.ts'
 
 /** Keeps what is to be ended when this process is killed; at once, so that there is no moment to be killed in before. */
 export function recordProcesses({ processes }: Layout, leaders: readonly ProcessIdentity[]): void {
-  write(processes, leaders)
+  try {
+    write(processes, leaders)
+  } catch (error) {
+    // A full disk is no reason to give up what runs; and a directory that was removed will be noticed.
+    if (!hasCode(error, 'ENOENT')) console.error(error)
+  }
 }
 
 /** Ends what a killed runner has left running: it cannot be listened to, and Rhone will have it started anew. */
@@ -37,11 +42,6 @@ function readLeaders(path: string): ProcessIdentity[] {
 
 /** Whole or not at all. */
 function write(path: string, content: unknown): void {
-  try {
-    writeFileSync(`${path}.new`, JSON.stringify(content), { mode: 0o600 })
-    renameSync(`${path}.new`, path)
-  } catch (error) {
-    // The directory has been removed, which will be noticed.
-    if (!hasCode(error, 'ENOENT')) throw error
-  }
+  writeFileSync(`${path}.new`, JSON.stringify(content), { mode: 0o600 })
+  renameSync(`${path}.new`, path)
 }

@@ -1,0 +1,13 @@
+import { LocalDeployer } from '../../plugins/deployer/local/index.ts'
+import { defineCommand } from './command.ts'
+
+export const localStop = defineCommand({
+  name: 'local stop',
+  summary: 'End all apps that run on this machine; a server that runs will start them again.',
+  printsData: true,
+  async run({ config }) {
+    const { dataDir } = config()
+    const stopped = await new LocalDeployer({ dataDir }).stop(new AbortController().signal)
+    return { data: { stopped }, text: stopped ? 'all apps have ended' : 'no apps run on this machine' }
+  }
+})
