@@ -10,6 +10,7 @@ import invitations from './invitations.ts'
 import { leaving, returning } from './leaving.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
+import { appLogs, liveLogs } from './logs.ts'
 import me from './me.ts'
 import members from './members.ts'
 import myPassword from './my-password.ts'
@@ -55,6 +56,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, { secretBox, passw
     await scope.register(teamAudit)
     await scope.register(apps)
     await scope.register(envVars, { secretBox })
+    await scope.register(appLogs)
+    if (app.hasDecorator('eventStreams')) await scope.register(liveLogs)
   })
 
   const operators = scopeFor(['operator'], async scope => {
