@@ -5,7 +5,7 @@ import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.
 import { migrate } from './migrate.ts'
 import { openapi } from './openapi.ts'
 import { operatorGrant, operatorRevoke } from './operator.ts'
-import { secretsGenerate } from './secrets.ts'
+import { secretsGenerate, secretsRotate, secretsStatus } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
@@ -28,6 +28,8 @@ export const commands: readonly Command[] = [
   auditVerify,
   auditExport,
   secretsGenerate,
+  secretsRotate,
+  secretsStatus,
   configCheck,
   configPrint,
   openapi,
