@@ -15,6 +15,7 @@ import jobs from './jobs.ts'
 import { leaving, returning } from './leaving.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
+import { appLogs, liveLogs } from './logs.ts'
 import me from './me.ts'
 import members from './members.ts'
 import myPassword from './my-password.ts'
@@ -78,6 +79,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(apps, { allowLocalGit, urlOf })
     await scope.register(envVars, { secretBox })
     await scope.register(deployments, { ledger, takesImages })
+    await scope.register(appLogs)
+    if (app.hasDecorator('eventStreams')) await scope.register(liveLogs)
   })
 
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))

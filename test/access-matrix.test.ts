@@ -4,7 +4,17 @@ import { after, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import type { FastifyContextConfig, FastifyInstance, LightMyRequestResponse, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { apiTokens, ROLES, type Role, SCOPES, type Scope, sessions, teams, users } from '../drizzle/schema.ts'
+import {
+  apiTokens,
+  deployments,
+  ROLES,
+  type Role,
+  SCOPES,
+  type Scope,
+  sessions,
+  teams,
+  users
+} from '../drizzle/schema.ts'
 import { hashToken } from '../plugins/lib/token.ts'
 import requestId from '../plugins/request-id.ts'
 import { createApp } from '../src/domain/apps.ts'
@@ -12,6 +22,7 @@ import { connectInstallation } from '../src/domain/installations.ts'
 import { createToken } from '../src/domain/tokens.ts'
 import { addTeam, addUser } from './domain/support.ts'
 import { platform } from './routes/support.ts'
+import { inject } from './support/inject.ts'
 import { addDeadJob } from './support/jobs.ts'
 
 /*
@@ -83,6 +94,10 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
     const account = { accountType: 'User', accountLogin: world.marker, accountId: 1, suspendedAt: null } as const
     const id = Number.parseInt(randomBytes(6).toString('hex'), 16) + 1
     return (await connectInstallation(db, world.team.id, { id, ...account })).id
+  },
+  'deployments/:id': async world => {
+    const deployment = { appId: world.app.id, status: 'superseded' } as const
+    return (await db.insert(deployments).values(deployment).returning({ id: deployments.id }))[0]!.id
   },
   'invitations/:id': async world => {
     const url = `/api/v1/teams/${world.team.id}/invitations`
@@ -244,7 +259,7 @@ async function callAs(userId: string, method: string, url: string, body?: unknow
 }
 
 function send(method: string, url: string, headers: Record<string, string>, body?: unknown) {
-  return server.app.inject({
+  return inject(server.app, {
     method: method as 'GET',
     url,
     headers,

@@ -6,7 +6,7 @@ import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.
 import { migrate } from './migrate.ts'
 import { openapi } from './openapi.ts'
 import { operatorGrant, operatorRevoke } from './operator.ts'
-import { secretsGenerate } from './secrets.ts'
+import { secretsGenerate, secretsRotate, secretsStatus } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
@@ -29,6 +29,8 @@ export const commands: readonly Command[] = [
   auditVerify,
   auditExport,
   secretsGenerate,
+  secretsRotate,
+  secretsStatus,
   configCheck,
   configPrint,
   localStop,

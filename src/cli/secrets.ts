@@ -1,6 +1,11 @@
 import { randomBytes } from 'node:crypto'
+import type { Config } from '../config.ts'
+import type { SecretAge } from '../domain/secret-ledger.ts'
+import type { Rotation, SealedCount } from '../domain/secret-rotation.ts'
 import { generateKey } from '../keyring.ts'
-import { defineCommand } from './command.ts'
+import { commandLineActor } from './actor.ts'
+import { defineCommand, type Input } from './command.ts'
+import { table } from './format.ts'
 
 export const secretsGenerate = defineCommand({
   name: 'secrets generate',
@@ -17,3 +22,86 @@ export const secretsGenerate = defineCommand({
     return { data: secrets, text: text.join('\n') }
   }
 })
+
+export const secretsRotate = defineCommand({
+  name: 'secrets rotate',
+  summary:
+    'Seal everything with the newest of ENCRYPTION_KEYS, while the servers go on; run it again if it is cut off.',
+  printsData: true,
+  async run(input) {
+    const { withDatabase } = await import('./database.ts')
+    const { rotateSecrets } = await import('../domain/secret-rotation.ts')
+    const { keys } = await withKeys(input)
+    const rotation = await withDatabase(input, db =>
+      rotateSecrets(db, keys.encryption!, {
+        actor: commandLineActor(),
+        onProgress: (table, rotated) => input.note(`${table}: ${rotated}`)
+      })
+    )
+    return { data: rotation, text: reportOf(rotation), failed: rotation.left.length > 0 }
+  }
+})
+
+export const secretsStatus = defineCommand({
+  name: 'secrets status',
+  summary: 'Say how old each secret of the server is, which are due, and what is sealed with which key.',
+  printsData: true,
+  async run(input) {
+    const { withDatabase } = await import('./database.ts')
+    const { noteSecrets, readSecretAges } = await import('../domain/secret-ledger.ts')
+    const { countSealed } = await import('../domain/secret-rotation.ts')
+    const { secretsOf } = await import('../secrets.ts')
+    const config = await withKeys(input)
+    const ring = config.keys.encryption!
+    return withDatabase(input, async db => {
+      await noteSecrets(db, ring, secretsOf(config))
+      const secrets = await readSecretAges(db, ring, secretsOf(config))
+      const sealed = await countSealed(db, ring)
+      const overdue = secrets.filter(({ state }) => state === 'overdue').map(({ name }) => name)
+      return { data: { secrets, sealed, overdue }, text: `${agesOf(secrets)}\n\n${sealsOf(sealed)}` }
+    })
+  }
+})
+
+/** The configuration with the keys that a development server makes for itself. */
+async function withKeys({ config }: Pick<Input, 'config'>): Promise<Config> {
+  const given = config()
+  const { session, encryption, signing } = given.keys
+  if (session !== null && encryption !== null && signing !== null) return given
+  const { developmentKeyrings } = await import('../keyring.ts')
+  const own = await developmentKeyrings(given.dataDir)
+  return {
+    ...given,
+    keys: { session: session ?? own.session, encryption: encryption ?? own.encryption, signing: signing ?? own.signing }
+  }
+}
+
+function reportOf({ keyId, rotated, damaged, left }: Rotation): string {
+  const done = Object.entries(rotated).map(([name, rows]) => `${name}: ${rows} sealed anew with key "${keyId}"`)
+  const brokenIn = (name: string) => damaged.filter(({ table }) => table === name).length
+  const remaining = left
+    .filter(({ key, table, rows }) => key === 'missing' || rows > brokenIn(table))
+    .map(({ table, keyId, rows, key }) =>
+      key === 'missing'
+        ? `${table}: ${rows} sealed with key "${keyId}", which is not in ENCRYPTION_KEYS; put it back and run this again`
+        : `${table}: ${rows} still sealed with key "${keyId}"; run this again`
+    )
+  const broken = damaged.map(({ table, id }) => `${table}: ${id} does not open; what it held is lost`)
+  return [...done, ...remaining, ...broken].join('\n')
+}
+
+function agesOf(secrets: readonly SecretAge[]): string {
+  const rows = secrets.map(({ name, keyIds, since, ageDays, scheduleDays, state }) => [
+    name,
+    state,
+    since?.toISOString().slice(0, 10) ?? '-',
+    ageDays === null ? '-' : `${ageDays} of ${scheduleDays}`,
+    keyIds.join(' ')
+  ])
+  return table(['secret', 'state', 'since', 'days', 'keys'], rows)
+}
+
+function sealsOf(sealed: readonly SealedCount[]): string {
+  const rows = sealed.map(({ table, keyId, rows, key }) => [table, keyId, key, String(rows)])
+  return table(['sealed', 'with', 'key', 'rows'], rows)
+}

@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import type { DeployedApp, Deployer } from '../../plugins/deployer/port.ts'
 import { postgresTarget } from '../../plugins/lib/postgres.ts'
 import type { Db } from '../domain/db.ts'
+import { Bell } from '../domain/news.ts'
 import { followApp } from './app-log-follower.ts'
 import { whileLeading } from './leadership.ts'
 import { LogBuffer } from './log-buffer.ts'
@@ -57,9 +58,10 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (
       }
     } finally {
       for (const { end } of followers.values()) end.abort()
-      await Promise.all([...followers.values()].map(({ done }) => done))
-      await Promise.race([buffer.flush(), delay(LAST_FLUSH, undefined, { ref: false })])
+      const ended = Promise.all([...followers.values()].map(({ done }) => done))
+      await Promise.race([ended.then(() => buffer.flush()), delay(LAST_FLUSH, undefined, { ref: false })])
       tooLate.abort()
+      await ended
     }
   }
 }
@@ -109,21 +111,6 @@ async function talkingApps(db: Db): Promise<TalkingApp[]> {
     flyAppId: row.fly_app_id,
     createdAt: new Date(row.created_at)
   }))
-}
-
-/** Wakes whoever waits; one that rings while nobody does is heard by the next. */
-class Bell {
-  #rung = Promise.withResolvers<void>()
-
-  readonly ring = (): void => this.#rung.resolve()
-
-  async wait(longest: number, signal: AbortSignal): Promise<void> {
-    const over = new AbortController()
-    const until = AbortSignal.any([signal, over.signal])
-    await Promise.race([this.#rung.promise, delay(longest, undefined, { signal: until, ref: false }).catch(() => {})])
-    over.abort()
-    this.#rung = Promise.withResolvers()
-  }
 }
 
 export default fp(logCollector, { name: 'rhone-log-collector', fastify: '5.x' })

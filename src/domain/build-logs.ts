@@ -4,6 +4,7 @@ import { ACTIVE_DEPLOYMENT_STATUSES, buildLogChunks, type DeploymentStatus, depl
 import { errors } from '../../plugins/lib/errors.ts'
 import { type Db, violatedConstraint } from './db.ts'
 import { cutText, PlainTextDecoder } from './log-text.ts'
+import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from './page.ts'
 import { Redactor } from './redaction.ts'
 import { isUuid } from './slug.ts'
 
@@ -17,6 +18,9 @@ const FLUSH_INTERVAL = 200
 const BATCH = 32
 const MAX_LENGTH = 4 * 1_024 * 1_024
 const MAX_PAUSE = 5_000
+const DEFAULT_LIMIT = 100
+/** Clients may name any place; PostgreSQL counts them in 32 bits. */
+const MAX_SEQ = 2 ** 31 - 1
 
 export interface BuildLogOptions {
   /** Values that are masked from the start. */
@@ -210,7 +214,7 @@ function isGone(error: unknown): boolean {
 }
 
 /** The chunks of a log behind one that is known, in order. */
-export async function readBuildLog(db: Db, deploymentId: string, after = 0, limit = 100) {
+export async function readBuildLog(db: Db, deploymentId: string, after = 0, limit = DEFAULT_LIMIT) {
   return db
     .select({
       seq: buildLogChunks.seq,
@@ -219,9 +223,29 @@ export async function readBuildLog(db: Db, deploymentId: string, after = 0, limi
       at: buildLogChunks.createdAt
     })
     .from(buildLogChunks)
-    .where(and(eq(buildLogChunks.deploymentId, deploymentId), gt(buildLogChunks.seq, after)))
+    .where(and(eq(buildLogChunks.deploymentId, deploymentId), gt(buildLogChunks.seq, Math.min(after, MAX_SEQ))))
     .orderBy(asc(buildLogChunks.seq))
     .limit(limit)
+}
+
+/** The same in pages. */
+export async function listBuildLog(
+  db: Db,
+  deploymentId: string,
+  { limit = DEFAULT_LIMIT, cursor, after = 0 }: PageRequest & { after?: number }
+): Promise<Page<BuildLogChunk>> {
+  const from = parseNameCursor(cursor) ?? String(after)
+  if (!/^\d{1,16}$/.test(from)) throw invalidCursor()
+  const chunks = await readBuildLog(db, deploymentId, Number(from), limit + 1)
+  return cutPage(chunks, limit, ({ seq }) => String(seq))
+}
+
+/** The same as one text, a part at a time. */
+export async function* textOfBuildLog(db: Db, deploymentId: string): AsyncGenerator<string> {
+  for (let chunks = await readBuildLog(db, deploymentId); chunks.length > 0; ) {
+    yield chunks.map(({ text }) => text).join('')
+    chunks = await readBuildLog(db, deploymentId, chunks.at(-1)!.seq)
+  }
 }
 
 export type BuildLogChunk = Awaited<ReturnType<typeof readBuildLog>>[number]
@@ -229,7 +253,7 @@ export type BuildLogChunk = Awaited<ReturnType<typeof readBuildLog>>[number]
 /** What is said when everything is over may be written a moment later than the status that says so. */
 const AFTERMATH = sql`interval '1 second'`
 
-/** The status of a deployment of an app, and whether no more will be said in its log. */
+/** How far a deployment of an app has come: `settling` while it is over, but last words may come. */
 export async function readProgress(db: Db, appId: string, deploymentId: string) {
   const [progress] = isUuid(deploymentId)
     ? await db
@@ -241,7 +265,8 @@ export async function readProgress(db: Db, appId: string, deploymentId: string) 
         .where(and(eq(deployments.id, deploymentId), eq(deployments.appId, appId)))
     : []
   if (progress === undefined) throw errors.notFound('deployment')
-  return { status: progress.status, isOver: !isActive(progress.status) && progress.hasSettled }
+  const { status, hasSettled } = progress
+  return { status, state: isActive(status) ? 'active' : hasSettled ? 'over' : 'settling' } as const
 }
 
 function isActive(status: DeploymentStatus): boolean {

@@ -6,7 +6,7 @@ import type { SecretBox } from './secret-box.ts'
 export type Env = Readonly<Record<string, string>>
 
 /** What a deployment's env is bound to. No env var has such a name. */
-const ownerOf = (appId: string, deploymentId: string) => ({ appId, key: `deployment ${deploymentId}` })
+export const snapshotOwner = (appId: string, deploymentId: string) => ({ appId, key: `deployment ${deploymentId}` })
 
 /**
  * Seals the env of an app as it is now, for one deployment: that is what it runs with from now on, also when it is started
@@ -22,7 +22,7 @@ export async function snapshotEnv(
 ): Promise<Record<string, number>> {
   const vars = await tx.select().from(envVars).where(eq(envVars.appId, appId)).orderBy(envVars.key)
   const env = Object.fromEntries(vars.map(envVar => [envVar.key, open(box, envVar)]))
-  const { keyId, nonce, ciphertext } = box.seal(JSON.stringify(env), ownerOf(appId, deploymentId))
+  const { keyId, nonce, ciphertext } = box.seal(JSON.stringify(env), snapshotOwner(appId, deploymentId))
   const sealed = { keyId, nonce, valueEncrypted: ciphertext }
   await tx
     .insert(deploymentSecrets)
@@ -41,7 +41,7 @@ export async function readSnapshot(
   const [row] = await db.select().from(deploymentSecrets).where(eq(deploymentSecrets.deploymentId, deploymentId))
   if (row === undefined) return undefined
   const { keyId, nonce, valueEncrypted: ciphertext } = row
-  return JSON.parse(box.open({ keyId, nonce, ciphertext }, ownerOf(appId, deploymentId)))
+  return JSON.parse(box.open({ keyId, nonce, ciphertext }, snapshotOwner(appId, deploymentId)))
 }
 
 /** The variables that builds see, too. */

@@ -185,12 +185,12 @@ test('the log of a deployment that is gone ends', async t => {
 
 test('a deployment is over when its status says so and its last words had time to come', async t => {
   const { db, appId, id } = await setUp(t)
-  assert.deepEqual(await readProgress(db, appId, id), { status: 'pending', isOver: false })
+  assert.deepEqual(await readProgress(db, appId, id), { status: 'pending', state: 'active' })
   await db.update(schema.deployments).set({ status: 'build_failed' }).where(eq(schema.deployments.id, id))
-  assert.deepEqual(await readProgress(db, appId, id), { status: 'build_failed', isOver: false })
+  assert.deepEqual(await readProgress(db, appId, id), { status: 'build_failed', state: 'settling' })
   await db.execute(sql`alter table deployments disable trigger touch_updated_at`)
   await db.execute(sql`update deployments set updated_at = now() - interval '5 seconds'`)
-  assert.deepEqual(await readProgress(db, appId, id), { status: 'build_failed', isOver: true })
+  assert.deepEqual(await readProgress(db, appId, id), { status: 'build_failed', state: 'over' })
 })
 
 test('a deployment of another app is not found', async t => {

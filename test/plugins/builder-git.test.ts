@@ -82,7 +82,7 @@ test('names and messages that would break a shell, a log or a page are only text
   const { commit, directory } = await fetchCommit(t, source(repository.url, { branch }))
   assert.ok(!(commit instanceof Error), String(commit))
   assert.equal(commit.commitSha, sha)
-  assert.match(commit.commitMessage, /^\$\(touch pwned\) `id` "; DROP TABLE apps; -- \[2J  <script>/)
+  assert.match(commit.commitMessage, /^\$\(touch pwned\) `id` "; DROP TABLE apps; -- \[2J {2}<script>/)
   assert.equal([...commit.commitMessage].length, 200)
   assert.ok(commit.commitMessage.isWellFormed())
   assert.equal(commit.commitAuthor, 'bBobby`id`')

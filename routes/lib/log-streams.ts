@@ -1,0 +1,85 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import type { EventSource } from '../../plugins/event-streams/index.ts'
+import { APP_LOG_CHANNEL, type AppLogLine, newestAppLog, readAppLogs } from '../../src/domain/app-logs.ts'
+import { BUILD_LOG_CHANNEL, type BuildLogChunk, readBuildLog, readProgress } from '../../src/domain/build-logs.ts'
+import { News, SharedReads } from '../../src/domain/news.ts'
+
+/** Milliseconds after which a reader looks for itself: notifications may be lost. */
+const POLL = 5_000
+/** The same while last words are waited for. */
+const SETTLING_POLL = 250
+const BUILD_BATCH = 50
+/** Half of what waits for a reader: one that keeps up has taken the last batch before the next one comes. */
+const LINE_BATCH = 50
+
+const itself = (payload: string) => payload
+const idOf = (payload: string) => (JSON.parse(payload) as { id: string }).id
+
+/** What deployments and apps say, as sources of events that follow the database, from any line on. */
+export function logStreams(app: FastifyInstance) {
+  const { db, postgres } = app
+  const deploymentNews = new News(postgres.listen, { [BUILD_LOG_CHANNEL]: itself, rhone_deployments: idOf })
+  const appNews = new News(postgres.listen, { [APP_LOG_CHANNEL]: itself })
+  const chunkReads = new SharedReads<BuildLogChunk[]>()
+  const lineReads = new SharedReads<AppLogLine[]>()
+
+  const readChunks = (id: string, after: number) =>
+    chunkReads.read(`${id} ${after}`, () => readBuildLog(db, id, after, BUILD_BATCH))
+  const readLines = (appId: string, after: number) =>
+    lineReads.read(`${appId} ${after}`, () => readAppLogs(db, appId, after, LINE_BATCH))
+
+  /** The log of a deployment to its end. Its readers must see all of it, so it waits for them. */
+  function ofDeployment(appId: string, id: string, after: number): EventSource {
+    return async (sink, signal) => {
+      const news = deploymentNews.watch(id, signal)
+      let told: string | undefined
+      while (!signal.aborted) {
+        // First the status: what is said before the last one is there when that is.
+        const { status, state } = await readProgress(db, appId, id)
+        if (status !== told) await sink.send({ event: 'status', data: { status } })
+        told = status
+        for (let chunks: BuildLogChunk[] | undefined; chunks?.length !== 0 && !signal.aborted; ) {
+          chunks = await readChunks(id, after)
+          for (const chunk of chunks) await sink.send({ id: chunk.seq, event: 'log', data: chunk })
+          after = chunks.at(-1)?.seq ?? after
+        }
+        if (state === 'over') return sink.send({ event: 'complete', data: { status } })
+        await news.wait(state === 'active' ? POLL : SETTLING_POLL, signal)
+      }
+    }
+  }
+
+  /**
+   * What an app says from now on, or from a line on: up to the present the reader is waited for, and from then on it has
+   * to keep up.
+   */
+  function ofApp(appId: string, from: number | undefined): EventSource {
+    return async (sink, signal) => {
+      const news = appNews.watch(appId, signal)
+      let after = from ?? (await newestAppLog(db, appId))
+      let isPresent = false
+      await sink.send({ id: after, event: 'connected', data: { appId } })
+      while (!signal.aborted) {
+        const lines = await readLines(appId, after)
+        for (const line of lines) {
+          const event = { id: line.id, event: 'log', data: shown(line) }
+          if (isPresent) sink.offer(event)
+          else await sink.send(event)
+        }
+        after = lines.at(-1)?.id ?? after
+        if (lines.length === LINE_BATCH) await turn()
+        else {
+          isPresent = true
+          await news.wait(POLL, signal)
+        }
+      }
+    }
+  }
+
+  return { ofDeployment, ofApp }
+}
+
+function shown({ id, at, level, source, region, instance, message, deploymentId }: AppLogLine) {
+  return { id, timestamp: at, level, message, source, region, instance, deploymentId }
+}
