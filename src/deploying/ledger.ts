@@ -25,7 +25,7 @@ export interface LedgerDeps {
   readonly record: (tx: Db, event: SystemAuditEvent) => Promise<void>
   readonly count: (change: Pick<DeploymentChange, 'trigger' | 'to'>) => void
   /** Told of every change in its transaction, for those outside who want to know. */
-  readonly tell?: (tx: Db, change: DeploymentChange) => Promise<void>
+  readonly tell?: (tx: Db, change: Pick<DeploymentChange, 'id' | 'appId' | 'to'>) => Promise<void>
 }
 
 const ACTOR = 'deployer'
@@ -43,10 +43,7 @@ export class Ledger implements DeploymentLedger {
     const { deployment, cancelled } = await insertDeployment(tx, request)
     for (const change of cancelled) await this.#note(tx, change)
     await this.work(tx, deployment)
-    const { id, appId, trigger } = deployment
-    const begun = { id, appId, trigger, from: 'pending', to: 'pending' } as const
-    this.#deps.count(begun)
-    await this.#deps.tell?.(tx, begun)
+    await this.#deps.tell?.(tx, { ...deployment, to: deployment.status })
     return deployment
   }
 
@@ -95,13 +92,14 @@ export class Ledger implements DeploymentLedger {
   }
 
   async #note(tx: Db, change: DeploymentChange): Promise<void> {
-    const { id, appId, from, to } = change
+    const { id, appId, teamId, from, to } = change
     await this.#deps.record(tx, {
       actor: ACTOR,
       type: 'deployment',
       action: 'advance',
       resource: 'deployment',
       resourceId: id,
+      teamId,
       appId,
       details: { from, to }
     })

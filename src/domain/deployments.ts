@@ -4,6 +4,7 @@ import {
   apps,
   type DeploymentStatus,
   type DeploymentTrigger,
+  deploymentSecrets,
   deployments
 } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
@@ -61,6 +62,7 @@ export interface NewDeployment {
 export interface DeploymentChange {
   readonly id: string
   readonly appId: string
+  readonly teamId: string
   readonly trigger: DeploymentTrigger
   readonly from: DeploymentStatus
   readonly to: DeploymentStatus
@@ -76,22 +78,27 @@ export async function insertDeployment(
   tx: Db,
   { appId, ...values }: NewDeployment
 ): Promise<{ deployment: Deployment; cancelled: DeploymentChange[] }> {
-  await lockApp(tx, appId)
-  const cancelled = await cancelActive(tx, appId)
+  const app = await lockApp(tx, appId)
+  const cancelled = await cancelActive(tx, app)
   const [deployment] = await tx
     .insert(deployments)
-    .values({ appId, ...values })
+    // Not when the transaction began, which says nothing of who came first.
+    .values({ appId, ...values, createdAt: sql`clock_timestamp()` })
     .returning(fields)
   return { deployment: deployment!, cancelled }
 }
 
 /** Changes of which deployment of an app is the newest, or the live one, follow each other. */
-export async function lockApp(tx: Db, appId: string): Promise<void> {
-  const [app] = await tx.select({ id: apps.id }).from(apps).where(eq(apps.id, appId)).for('no key update')
+export async function lockApp(tx: Db, appId: string): Promise<LockedApp> {
+  const [app] = await tx.select(lockedFields).from(apps).where(eq(apps.id, appId)).for('no key update')
   if (app === undefined) throw errors.notFound('app')
+  return app
 }
 
-async function cancelActive(tx: Db, appId: string): Promise<DeploymentChange[]> {
+const lockedFields = { id: apps.id, teamId: apps.teamId }
+type LockedApp = { id: string; teamId: string }
+
+async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<DeploymentChange[]> {
   const active = await tx
     .select({ id: deployments.id, trigger: deployments.trigger, from: deployments.status })
     .from(deployments)
@@ -100,21 +107,29 @@ async function cancelActive(tx: Db, appId: string): Promise<DeploymentChange[]> 
   if (active.length === 0) return []
   const ids = active.map(({ id }) => id)
   await tx.update(deployments).set({ status: 'cancelled' }).where(inArray(deployments.id, ids))
-  return active.map(change => ({ ...change, appId, to: 'cancelled' as const }))
+  await dropSecrets(tx, ids)
+  return active.map(change => ({ ...change, appId, teamId, to: 'cancelled' as const }))
+}
+
+/** The env of deployments that are over. */
+export async function dropSecrets(tx: Db, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await tx.delete(deploymentSecrets).where(inArray(deploymentSecrets.deploymentId, [...ids]))
 }
 
 /** Ends a deployment that is on its way. @throws AppError when it is over already */
 export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<DeploymentChange> {
   const { id, appId, trigger } = deployment
   const [held] = await tx
-    .select({ status: deployments.status })
+    .select({ status: deployments.status, teamId: apps.teamId })
     .from(deployments)
+    .innerJoin(apps, eq(apps.id, deployments.appId))
     .where(eq(deployments.id, id))
-    .for('update')
+    .for('update', { of: deployments })
   if (held === undefined) throw errors.notFound('deployment')
   if (!isActive(held.status)) throw errors.conflict(`The deployment is over: it is ${held.status.replace('_', ' ')}`)
   await tx.update(deployments).set({ status: 'cancelled' }).where(eq(deployments.id, id))
-  return { id, appId, trigger, from: held.status, to: 'cancelled' }
+  await dropSecrets(tx, [id])
+  return { id, appId, teamId: held.teamId, trigger, from: held.status, to: 'cancelled' }
 }
 
 /** The deployments of an app, newest first. */
