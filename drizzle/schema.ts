@@ -103,6 +103,18 @@ export const WEBHOOK_OUTCOMES = ['processed', 'ignored', 'failed'] as const
 
 export const USAGE_METRICS = ['machine_hours', 'bandwidth_gb', 'builds'] as const
 
+/** The newest push to the branch of an app that has reached it: what tells a push that comes late from a new one. */
+export interface LastPush {
+  repoId: number
+  ref: string
+  before: string
+  after: string
+  /** In milliseconds by GitHub's clock, which counts seconds; null: GitHub has not said. */
+  pushedAt: number | null
+  /** In milliseconds by ours. */
+  receivedAt: number
+}
+
 export const users = pgTable('users', {
   id: id(),
   githubId: bigint({ mode: 'number' }).unique('users_github_id_unique'),
@@ -243,6 +255,7 @@ export const apps = pgTable(
       .default('iad')
       .references(() => regions.code),
     autoDeploy: boolean().notNull().default(true),
+    lastPush: jsonb().$type<LastPush>(),
     /** Counts the changes of this row; its ETag, and what If-Match is compared with. */
     version: integer().notNull().default(1),
     createdAt: createdAt(),

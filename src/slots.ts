@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 
 import accessTokens from '../plugins/access-tokens/index.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
+import builder from '../plugins/builder/index.ts'
 import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
 import chores from '../plugins/chores.ts'
 import clientIp from '../plugins/client-ip.ts'
@@ -9,11 +10,15 @@ import connections from '../plugins/connections/index.ts'
 import cors from '../plugins/cors.ts'
 import csrf from '../plugins/csrf.ts'
 import database from '../plugins/database/index.ts'
+import deployer from '../plugins/deployer/index.ts'
 import drain from '../plugins/drain.ts'
 import errors from '../plugins/errors/index.ts'
+import eventStreams from '../plugins/event-streams/index.ts'
 import gauges from '../plugins/gauges.ts'
+import github from '../plugins/github/index.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
+import jobs from '../plugins/jobs/index.ts'
 import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
 import { isTransient } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
@@ -29,9 +34,12 @@ import requestId from '../plugins/request-id.ts'
 import securityHeaders from '../plugins/security-headers.ts'
 import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
+import webhooks from '../plugins/webhooks/index.ts'
 import routes from '../routes/index.ts'
 import { choresOf } from './chores.ts'
 import type { Config } from './config.ts'
+import deploying from './deploying/index.ts'
+import { builderOf, deployerOf, githubOf, webhooksOf } from './deploying/options.ts'
 import { auditSink } from './domain/audit.ts'
 import { createErrorJournal } from './domain/error-events.ts'
 import { platformReadings } from './domain/gauges.ts'
@@ -154,6 +162,17 @@ export const slots: readonly Slot[] = [
     isReady: () => app.startup?.done !== false,
     ...(has(app, 'db') && { chores: choresOf(app, keys.signing!) })
   })),
+  slot('event-streams', eventStreams, (_config, app) => registryOf(app)),
+  slot('builder', builder, builderOf),
+  slot('deployer', deployer, deployerOf),
+  slot('github', github, githubOf),
+  slot('deploying', deploying, (config, app) => has(app, 'db') && { config }),
+  slot('jobs', jobs, (_config, app) => ({
+    ...registryOf(app),
+    queues: has(app, 'deploying') ? app.deploying.queues : [],
+    isPaused: () => app.maintenance?.state.enabled === true
+  })),
+  slot('webhooks', webhooks, webhooksOf),
   slot('routes', routes, ({ baseUrl, keys, localAccounts }) => ({
     secretBox: new SecretBox(keys.encryption!),
     passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null

@@ -8,6 +8,7 @@ export function stepsOfStart({ database, dataDir }: Config, app: FastifyInstance
   return {
     migrations: () => migrate({ url: database.directUrl!, log: app.log }),
     operator: () => ensureFirstOperator(app.db, dataDir),
-    maintenance: async () => app.maintenance?.refresh()
+    maintenance: async () => app.maintenance?.refresh(),
+    jobs: async () => app.jobs?.start()
   }
 }

@@ -219,12 +219,13 @@ const columns: readonly Column[] = [
 
 /** The status that a route's policy says; undefined where the caller is let in. */
 function refusal(route: RouteOptions, { name, standing, page }: Column): number | undefined {
-  const { access, csrf } = route.config as FastifyContextConfig
+  const { access, csrf, page: isPage } = route.config as FastifyContextConfig
   const isForged = route.method !== 'GET' && (csrf ? page !== 'ours' : page === 'foreign')
   if (access === 'public' || access === 'metrics') return csrf && isForged ? 403 : undefined
   if (isForged || (page !== undefined && FOR_TOKENS.includes(operationOf(route)))) return 403
   if (name.includes('narrow')) return 403
-  if (standing === 'nobody') return 401
+  // Whoever opens a page is led to where they sign in.
+  if (standing === 'nobody') return isPage ? 303 : 401
   if (access === 'operator') return standing === 'operator' ? undefined : 403
   if (access === 'authenticated' || !/:(team|app)\b/.test(route.url)) return undefined
   if (standing === 'foreign' || standing === 'operator') return 404

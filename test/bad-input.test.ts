@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
+import { randomInt, randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
@@ -8,6 +8,7 @@ import fp from 'fastify-plugin'
 import { apiTokens, apps, envVars, idempotencyKeys, teamMembers, teams, users } from '../drizzle/schema.ts'
 import { ERROR_CODES } from '../plugins/lib/errors.ts'
 import requestId from '../plugins/request-id.ts'
+import { connectInstallation } from '../src/domain/installations.ts'
 import { addTeam, addUser } from './domain/support.ts'
 import { requestTo } from './routes/neighbours.ts'
 import { errorOf, platform } from './routes/support.ts'
@@ -301,22 +302,25 @@ async function known(): Promise<Record<string, readonly string[]>> {
   const { id: invitation } = (
     await owner.call('POST', `/api/v1/teams/${own.id}/invitations`, { email: 'drawn@example.com' })
   ).json()
+  const account = { accountType: 'User', accountLogin: 'drawn', accountId: 1, suspendedAt: null } as const
+  const installation = await connectInstallation(server.app.db, own.id, { id: randomInt(2 ** 40), ...account })
   return {
     app: [id, slug, id, slug, foreign.id, randomUUID()],
     team: [own.id, own.slug, own.id, team.id, foreign.teamId],
     user: [joined, owner.id],
-    id: [invitation, randomUUID()],
+    id: [invitation, installation.id, randomUUID()],
     key: ['KNOWN', 'API_KEY', 'PORT']
   }
 }
 
-/** No token that exists is drawn, and no account deleted, for the test goes on needing them; nobody here has a session; and no secret or UUID in a body is guessed. */
+/** No token that exists is drawn, and no account deleted, for the test goes on needing them; nobody here has a session, and there is no GitHub App; and no secret or UUID in a body is guessed. */
 const UNREACHABLE = [
   'DELETE /api/v1/me',
   'POST /api/v1/me/password',
   'POST /api/v1/me/restore',
   'DELETE /api/v1/me/sessions/:id',
   'DELETE /api/v1/me/tokens/:id',
+  'GET /api/v1/teams/:team/repositories',
   'POST /api/v1/teams/:team/transfer',
   'POST /api/v1/invitations/accept'
 ]

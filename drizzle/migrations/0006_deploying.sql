@@ -72,6 +72,7 @@ ALTER TABLE "apps" ADD COLUMN "github_repo_id" bigint;--> statement-breakpoint
 ALTER TABLE "apps" ADD COLUMN "github_installation_id" bigint;--> statement-breakpoint
 ALTER TABLE "apps" ADD COLUMN "git_url" varchar(500);--> statement-breakpoint
 ALTER TABLE "apps" ADD COLUMN "fly_app_id" varchar(255);--> statement-breakpoint
+ALTER TABLE "apps" ADD COLUMN "last_push" jsonb;--> statement-breakpoint
 ALTER TABLE "deployments" ADD COLUMN "image" varchar(500);--> statement-breakpoint
 ALTER TABLE "deployments" ADD COLUMN "rollback_of" uuid;--> statement-breakpoint
 ALTER TABLE "deployments" ADD COLUMN "env_versions" jsonb;--> statement-breakpoint
@@ -120,9 +121,13 @@ CREATE TRIGGER "bury" BEFORE DELETE ON "apps" FOR EACH ROW EXECUTE FUNCTION "bur
 -- Whoever works on a deployment, or watches it, hears of every change, whichever statement made it.
 CREATE FUNCTION "tell_deployment_status"() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM pg_notify('rhone_deployments', json_build_object('id', NEW.id, 'appId', NEW.app_id, 'status', NEW.status)::text);
+	IF TG_OP = 'DELETE' THEN
+		PERFORM pg_notify('rhone_deployments', json_build_object('id', OLD.id, 'appId', OLD.app_id, 'status', 'deleted')::text);
+	ELSE
+		PERFORM pg_notify('rhone_deployments', json_build_object('id', NEW.id, 'appId', NEW.app_id, 'status', NEW.status)::text);
+	END IF;
 	RETURN NULL;
 END
 $$;
 --> statement-breakpoint
-CREATE TRIGGER "tell_status" AFTER INSERT OR UPDATE OF status ON "deployments" FOR EACH ROW EXECUTE FUNCTION "tell_deployment_status"();
+CREATE TRIGGER "tell_status" AFTER INSERT OR DELETE OR UPDATE OF status ON "deployments" FOR EACH ROW EXECUTE FUNCTION "tell_deployment_status"();

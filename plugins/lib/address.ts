@@ -1,4 +1,5 @@
 import { BlockList, isIP, type Socket, SocketAddress } from 'node:net'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 export interface ClientIp {
   /** The address in its canonical text: IPv4-mapped IPv6 as IPv4, no zone. */
@@ -36,6 +37,13 @@ export function peerOf(socket: Socket): ClientIp {
   const memo = socket as Socket & { [kPeer]?: ClientIp }
   memo[kPeer] ??= parseAddress(socket.remoteAddress ?? '') ?? UNKNOWN
   return memo[kPeer]
+}
+
+/** What limits count a request by: the bucket that `client-ip` says where that plugin is, else that of the peer. */
+export function addressKey(app: FastifyInstance): (request: FastifyRequest) => string {
+  return app.hasRequestDecorator('clientIp')
+    ? request => request.clientIp.bucket
+    : request => peerOf(request.raw.socket).bucket
 }
 
 /** Reads one hop of `X-Forwarded-For`; some proxies append the port, and then bracket IPv6. */

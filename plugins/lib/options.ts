@@ -2,7 +2,11 @@ import type { Static, TObject } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
 /** What a caller may hand to a plugin: any of its options, and its deps beside them. */
-export type PluginInput<Schema extends TObject, Deps = unknown> = Partial<Static<Schema>> & Partial<Deps>
+export type PluginInput<Schema extends TObject, Deps = unknown> = Some<Static<Schema>> & Partial<Deps>
+
+/** What may be left out may be left out of options that are objects, too; what must not is missed when it is checked. */
+type Some<Options> = { [Key in keyof Options]?: Inner<Options[Key]> }
+type Inner<Value> = Value extends readonly unknown[] ? Value : Value extends object ? Some<Value> : Value
 
 /**
  * Checks a plugin's options against its schema and fills in the defaults, without touching the caller's object.

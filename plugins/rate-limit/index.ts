@@ -2,7 +2,7 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { peerOf } from '../lib/address.ts'
+import { addressKey } from '../lib/address.ts'
 import { onEntry } from '../lib/entry.ts'
 import { tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
@@ -82,6 +82,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The quota that requests of this route are counted under, together with all others of the class; default general. */
     rateClass?: Exclude<RateClass, 'user'> | false
+    /** `later`: whoever handles the request counts it, in that class, when it is known by what; see `rateLimiter.step`. */
+    rateCount?: 'later'
   }
 }
 
@@ -102,10 +104,7 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
     if (rateClass === undefined || rateClass === false || app.rateLimiter.classes.includes(rateClass)) return
     throw new Error(`rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"`)
   })
-  onEntry(
-    app,
-    app.rateLimiter.step(request => routeConfig(request).rateClass ?? 'general', addressKey(app))
-  )
+  onEntry(app, app.rateLimiter.step(addressClassOf, addressKey(app)))
 }
 
 async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps) {
@@ -151,11 +150,9 @@ function redisOf(app: FastifyInstance): RedisScripts {
   throw new Error('rhone-rate-limit: option "shared" needs Redis: register a plugin that decorates app.redis')
 }
 
-/** The bucket of `client-ip` where that plugin is, else that of the peer. */
-function addressKey(app: FastifyInstance): (request: FastifyRequest) => string {
-  return app.hasRequestDecorator('clientIp')
-    ? request => request.clientIp.bucket
-    : request => peerOf(request.raw.socket).bucket
+function addressClassOf(request: FastifyRequest): RateClass | false {
+  const { rateClass = 'general', rateCount } = routeConfig(request)
+  return rateCount === undefined && rateClass
 }
 
 /** Undefined for an anonymous request, and where nothing tells who calls. */

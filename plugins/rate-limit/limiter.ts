@@ -1,5 +1,4 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { EntryStep } from '../lib/entry.ts'
 import { type AppError, errors } from '../lib/errors.ts'
 import type { Tally } from '../lib/metrics.ts'
 import { addLines } from '../lib/response-head.ts'
@@ -18,13 +17,19 @@ export interface RateLimiter {
   take(rateClass: RateClass, key: string): Verdict
   /**
    * A step that counts requests, writes the `RateLimit` fields beside those of an earlier one, and refuses with
-   * RATE_LIMIT. A request without a class or a key is not counted.
+   * RATE_LIMIT. A request without a class or a key is not counted. It may be taken at entry or by a handler.
    */
   step(
     classOf: (request: FastifyRequest) => RateClass | false,
     keyOf: (request: FastifyRequest) => string | undefined
-  ): EntryStep
+  ): CountingStep
 }
+
+/** Gives the refusal, if it is one. */
+export type CountingStep = (
+  request: FastifyRequest,
+  reply: FastifyReply
+) => AppError | undefined | Promise<AppError | undefined>
 
 export interface LimiterSettings {
   readonly rates: Readonly<Record<RateClass, Rate>>

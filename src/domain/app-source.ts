@@ -35,16 +35,17 @@ export async function settledSource<Changes extends AppChanges>(
   const { githubRepo, gitUrl } = changes
   if (githubRepo && gitUrl) throw errors.validation('gitUrl', 'goes without a githubRepo')
   if (gitUrl) requireGitUrl(gitUrl, allowLocalGit)
-  if (!githubRepo || github === null || (await isLinked(db, appId, githubRepo))) return changes
-  return { ...changes, ...(await linkTo(db, github, teamId, githubRepo)) }
+  if (!githubRepo || github === null) return changes
+  return { ...changes, ...((await linkOf(db, appId, githubRepo)) ?? (await linkTo(db, github, teamId, githubRepo))) }
 }
 
-/** Whether an app has this repository, and GitHub's word for it, already. */
-async function isLinked(db: Db, appId: string | null, githubRepo: string): Promise<boolean> {
-  if (appId === null) return false
-  const { githubRepo: current, githubInstallationId } = apps
-  const [app] = await db.select({ current, githubInstallationId }).from(apps).where(eq(apps.id, appId))
-  return app?.current === githubRepo && app.githubInstallationId !== null
+/** GitHub's word for a repository, if the app has that one already. */
+async function linkOf(db: Db, appId: string | null, name: string) {
+  if (appId === null) return null
+  const { githubRepo, githubRepoId, githubInstallationId } = apps
+  const link = { githubRepo, githubRepoId, githubInstallationId }
+  const [current] = await db.select(link).from(apps).where(eq(apps.id, appId))
+  return current?.githubRepo === name && current.githubInstallationId !== null ? current : null
 }
 
 async function linkTo(db: Db, github: RepositoryFinder, teamId: string, name: string) {

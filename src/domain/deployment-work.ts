@@ -20,6 +20,7 @@ const appFields = {
   slug: apps.slug,
   githubRepo: apps.githubRepo,
   githubBranch: apps.githubBranch,
+  githubRepoId: apps.githubRepoId,
   githubInstallationId: apps.githubInstallationId,
   gitUrl: apps.gitUrl,
   flyAppId: apps.flyAppId,

@@ -7,12 +7,15 @@ import { listPartitions } from './partitions.ts'
 
 /** For how many days what is over is kept; docs/privacy.md says why. */
 export const RETENTION_DAYS = {
+  appLogs: 7,
   audit: 400,
+  buildLogs: 90,
   errors: 30,
   failures: 1,
   invitations: 30,
   tokens: 90,
-  usage: 7 * 365
+  usage: 7 * 365,
+  webhookDeliveries: 30
 } as const
 
 const BATCH = 1_000
@@ -23,7 +26,7 @@ const before = (now: Date, days: number) => new Date(now.getTime() - days * DAY)
 /** What is deleted row by row, and when a row of it is old. */
 function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
   const cutoff = (days: number) => sql`${before(now, days).toISOString()}::timestamptz`
-  const { errors, failures, invitations, tokens, usage } = RETENTION_DAYS
+  const { appLogs, buildLogs, errors, failures, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
   return [
     { table: sql`error_events`, isOld: sql`hour < ${cutoff(errors)}` },
     {
@@ -34,7 +37,10 @@ function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
     { table: sql`sign_in_failures`, isOld: sql`last_at < ${cutoff(failures)}` },
     { table: sql`spent_sign_ins`, isOld: sql`expires_at < now()` },
     { table: sql`api_tokens`, isOld: sql`least(revoked_at, expires_at) < ${cutoff(tokens)}` },
-    { table: sql`usage_records`, isOld: sql`recorded_at < ${cutoff(usage)}` }
+    { table: sql`usage_records`, isOld: sql`recorded_at < ${cutoff(usage)}` },
+    { table: sql`webhook_deliveries`, isOld: sql`received_at < ${cutoff(webhookDeliveries)}` },
+    { table: sql`build_log_chunks`, isOld: sql`created_at < ${cutoff(buildLogs)}` },
+    { table: sql`app_logs`, isOld: sql`at < ${cutoff(appLogs)}` }
   ]
 }
 

@@ -2,7 +2,18 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { sql } from 'drizzle-orm'
-import { auditCheckpoints, auditLogs, auditSeals, errorEvents, teamInvitations } from '../../drizzle/schema.ts'
+import {
+  appLogs,
+  apps,
+  auditCheckpoints,
+  auditLogs,
+  auditSeals,
+  buildLogChunks,
+  deployments,
+  errorEvents,
+  teamInvitations,
+  webhookDeliveries
+} from '../../drizzle/schema.ts'
 import { CheckpointSigner } from '../../src/domain/audit-chain.ts'
 import { sealBatch, signCheckpoint } from '../../src/domain/audit-seal.ts'
 import { verifyAudit } from '../../src/domain/audit-verify.ts'
@@ -137,4 +148,30 @@ test('what is over is swept when its time has come, and not before, also by seve
   )
   const stopped = AbortSignal.abort()
   assert.equal(await sweep(db, stopped), 0)
+})
+
+test('deliveries and logs go when their days are over', async t => {
+  const db = await openDatabase(t)
+  const { id: teamId } = await addTeam(db)
+  const [app] = await db.insert(apps).values({ teamId, name: 'x', slug: 'an-app' }).returning({ id: apps.id })
+  const [deployment] = await db.insert(deployments).values({ appId: app!.id }).returning({ id: deployments.id })
+  for (const kept of [false, true]) {
+    const at = (days: number) => ago(kept ? days - 1 : days + 1)
+    await db.insert(webhookDeliveries).values({
+      source: 'github',
+      deliveryId: String(kept),
+      event: 'ping',
+      payload: Buffer.from('{}'),
+      receivedAt: at(30)
+    })
+    await db
+      .insert(buildLogChunks)
+      .values({ deploymentId: deployment!.id, seq: Number(kept), phase: 'building', text: 'x', createdAt: at(90) })
+    await db.insert(appLogs).values({ appId: app!.id, at: at(7), level: 'info', source: 'app', message: String(kept) })
+  }
+  assert.equal(await sweep(db, never), 3)
+  const [delivery] = await db.select().from(webhookDeliveries)
+  const [chunk] = await db.select().from(buildLogChunks)
+  const [line] = await db.select().from(appLogs)
+  assert.deepEqual([delivery?.deliveryId, chunk?.seq, line?.message], ['true', 1, 'true'])
 })

@@ -1,0 +1,185 @@
+import { setInterval as every } from 'node:timers/promises'
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { AppError, errors } from '../lib/errors.ts'
+import { counter, gauge } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { encode, encodeRetry, type ServerEvent } from './encode.ts'
+import { EventStream } from './event-stream.ts'
+
+export type { ServerEvent }
+
+const milliseconds = (value: number, description: string) =>
+  Type.Integer({ default: value, minimum: 1, description: `Milliseconds ${description}` })
+
+export const EventStreamsOptions = Type.Object(
+  {
+    heartbeat: milliseconds(15_000, 'of silence after which a reader is sent a sign of life.'),
+    retry: milliseconds(5_000, 'after which a reader whose stream has ended comes back.'),
+    stallTimeout: milliseconds(30_000, 'for which a reader may take nothing of what waits for it.'),
+    recheckInterval: milliseconds(5_000, 'between two looks at whether a reader may still read.'),
+    buffer: Type.Integer({ default: 100, minimum: 1, description: 'Events that wait for one reader at most.' }),
+    maxPerOwner: Type.Integer({ default: 10, minimum: 1, description: 'Streams that one user may read at a time.' }),
+    max: Type.Integer({ default: 1_000, minimum: 1, description: 'Streams that may be open at a time.' })
+  },
+  { additionalProperties: false }
+)
+export type EventStreamsOptions = Static<typeof EventStreamsOptions>
+
+export interface EventStreamsDeps {
+  /** Whose stream it is. By default the caller's; of a caller without a name, that of the address. */
+  owner?: (request: FastifyRequest) => string
+  registry?: Registry
+}
+
+/** Where a source puts its events. */
+export interface EventSink {
+  /** Waits for room: for events that must not be missed. */
+  send(event: ServerEvent): Promise<void>
+  /** Never waits: what finds no room is dropped, and the reader gets an event `dropped` with its `count`. */
+  offer(event: ServerEvent): void
+}
+
+/** Tells of what happens, until it is over or the signal says that nobody listens any more. */
+export type EventSource = (sink: EventSink, signal: AbortSignal) => Promise<void>
+
+export interface EventStreams {
+  readonly open: number
+  /**
+   * Answers a request with the events of a source. That begins when the reply has, and the stream ends with it; should
+   * it fail, the reply is cut off, and the reader comes back.
+   *
+   * @param guard throws when the reader may no longer read; it is asked again and again
+   * @returns the reply, for the handler to return
+   * @throws 429 when the caller reads too many streams already, and 503 when all do
+   */
+  answer(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    source: EventSource,
+    guard?: () => Promise<unknown>
+  ): FastifyReply
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    eventStreams: EventStreams
+  }
+}
+
+/** Why a stream has ended, where its reader has not left. */
+type End = 'complete' | 'shutdown' | 'forbidden' | 'failed'
+
+/** Server-sent events: bounded in number and in what waits for each reader, and ended before the server is. */
+const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, EventStreamsDeps>> = async (
+  app,
+  input
+) => {
+  const options = parseOptions('rhone-event-streams', EventStreamsOptions, input, ['owner', 'registry'])
+  const ownerOf = input.owner ?? defaultOwner
+  const byOwner = new Map<string, number>()
+  const ending = new Set<() => void>()
+  let isClosing = false
+
+  const open = gauge(input.registry, { name: 'rhone_event_streams', help: 'Streams of events that are being read.' })
+  const ended = counter(input.registry, {
+    name: 'rhone_event_streams_ended_total',
+    help: 'Streams of events that have ended, by why.',
+    labelNames: ['reason']
+  })
+  const dropped = counter(input.registry, {
+    name: 'rhone_event_streams_dropped_total',
+    help: 'Events that were dropped for readers who were too slow.'
+  })
+
+  app.decorate('eventStreams', {
+    get open() {
+      return ending.size
+    },
+    answer(request, reply, source, guard) {
+      const owner = ownerOf(request)
+      refuseTooMany(owner)
+      reply.type('text/event-stream; charset=utf-8').headers({ 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
+      if (request.method === 'HEAD') return reply.send()
+
+      const stream = new EventStream(encodeRetry(options.retry), { ...options, onDropped: () => dropped.inc() })
+      attend(stream, owner, request, source, guard)
+      reply.raw.once('close', () => stream.destroy())
+      return reply.send(stream)
+    }
+  })
+
+  function refuseTooMany(owner: string): void {
+    const patience = Math.ceil(options.retry / 1_000)
+    if (isClosing || ending.size >= options.max) throw errors.unavailable(patience, 'Too many streams are open')
+    if ((byOwner.get(owner) ?? 0) >= options.maxPerOwner) throw errors.rateLimit(patience)
+  }
+
+  /** Runs a source for a stream, from now until the stream has closed. */
+  function attend(
+    stream: EventStream,
+    owner: string,
+    request: FastifyRequest,
+    source: EventSource,
+    guard: (() => Promise<unknown>) | undefined
+  ): void {
+    const left = new AbortController()
+    let reason: End | undefined
+    const end = (why: End, lastWords?: string) => {
+      reason ??= why
+      stream.finish(lastWords)
+    }
+    const fail = (error: unknown) => {
+      if (left.signal.aborted) return
+      reason ??= error instanceof AppError && error.statusCode < 500 ? 'forbidden' : 'failed'
+      if (reason === 'failed') request.log.warn({ err: error }, 'a stream of events has failed')
+      stream.destroy()
+    }
+    const shutDown = () => end('shutdown', farewell(options.retry))
+    const takeBack = app.hasDecorator('drain') ? app.drain.onDrain(shutDown) : () => {}
+    ending.add(shutDown)
+    byOwner.set(owner, (byOwner.get(owner) ?? 0) + 1)
+    open.inc()
+
+    stream.once('close', () => {
+      left.abort()
+      takeBack()
+      ending.delete(shutDown)
+      leaveOwner(owner)
+      open.dec()
+      ended.inc({ reason: reason ?? 'left' })
+    })
+    source(stream, left.signal).then(() => end('complete'), fail)
+    if (guard !== undefined) askAgain(guard, options.recheckInterval, left.signal).catch(fail)
+  }
+
+  function leaveOwner(owner: string): void {
+    const others = byOwner.get(owner)! - 1
+    if (others === 0) byOwner.delete(owner)
+    else byOwner.set(owner, others)
+  }
+
+  // Where there is a drain, it has ended them by now.
+  app.addHook('preClose', async () => {
+    isClosing = true
+    for (const end of ending) end()
+  })
+}
+
+/** Those who leave together are asked to come back apart. */
+function farewell(retry: number): string {
+  const goodbye = encode({ event: 'disconnected', data: { reason: 'shutdown' } })
+  return encodeRetry(retry * (0.2 + 0.8 * Math.random())) + goodbye
+}
+
+async function askAgain(guard: () => Promise<unknown>, interval: number, signal: AbortSignal): Promise<void> {
+  for await (const _ of every(interval, undefined, { signal, ref: false })) await guard()
+}
+
+function defaultOwner(request: FastifyRequest): string {
+  return request.principal?.userId ?? request.clientIp?.address ?? request.ip
+}
+
+export default fp(eventStreams, { name: 'rhone-event-streams', fastify: '5.x' })

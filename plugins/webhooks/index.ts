@@ -1,0 +1,98 @@
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { counter } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { deliveryLimits } from './limits.ts'
+import { BodyRoom, takeRawBodies } from './raw-body.ts'
+import { Receiver, type WebhookOutcome } from './receiver.ts'
+import { routeOf } from './route.ts'
+import type { DeliveryStore, WebhookSource } from './source.ts'
+
+export { githubSource } from './github.ts'
+export type { WebhookOutcome } from './receiver.ts'
+export type { Delivery, DeliveryStore, RefusedDelivery, VerifiedDelivery, WebhookSource } from './source.ts'
+
+export const WebhooksOptions = Type.Object(
+  {
+    prefix: Type.String({ default: '/webhooks', description: 'Where the routes stand, one per source.' }),
+    bodyLimit: Type.Integer({
+      default: 25 * 1024 * 1024,
+      minimum: 1,
+      description: 'The longest body, in bytes. GitHub sends 25 MiB at most.'
+    }),
+    bytesInFlight: Type.Integer({
+      default: 64 * 1024 * 1024,
+      minimum: 1,
+      description: 'Bytes of all bodies together that are held at once; what comes beyond is put off.'
+    }),
+    bodyTimeout: Type.Integer({
+      default: 10_000,
+      minimum: 1,
+      description: 'Milliseconds in which a body has to arrive. GitHub itself waits no longer for the reply.'
+    }),
+    retryAfter: Type.Integer({
+      default: 5,
+      minimum: 1,
+      description: 'Seconds after which a sender who was put off may come again.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type WebhooksOptions = Static<typeof WebhooksOptions>
+
+export interface WebhooksDeps {
+  sources?: readonly WebhookSource[]
+  /** Without one nothing can be acknowledged, so that no source counts as configured. */
+  store?: DeliveryStore
+  registry?: Registry
+}
+
+export interface Webhooks {
+  /** Counts what has come of a delivery that was kept. */
+  count(source: string, outcome: WebhookOutcome): void
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    webhooks: Webhooks
+  }
+}
+
+/**
+ * Takes deliveries of other services: `POST /webhooks/<source>`. They are known by their signature over the raw body, kept
+ * once each, and acknowledged when they are kept; the rest is up to whoever processes them. What was not kept is never
+ * acknowledged, so that its sender knows to deliver it again.
+ */
+const webhooks: FastifyPluginAsync<PluginInput<typeof WebhooksOptions, WebhooksDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-webhooks', WebhooksOptions, input, ['sources', 'store', 'registry'])
+  if (options.bytesInFlight < options.bodyLimit)
+    throw new Error('rhone-webhooks: option "bytesInFlight": must not be below bodyLimit')
+  const { sources = [], store } = input
+  const outcomes = counter(input.registry, {
+    name: 'rhone_webhooks_total',
+    help: 'Deliveries of other services, by what came of them.',
+    labelNames: ['source', 'outcome']
+  })
+  const room = new BodyRoom(options)
+  const limits = deliveryLimits(app)
+
+  app.decorate('webhooks', { count: (source, outcome) => outcomes.inc({ source, outcome }) })
+  for (const source of sources) {
+    const count = (outcome: WebhookOutcome) => app.webhooks.count(source.name, outcome)
+    const receiver = new Receiver({ source, store, limits, count })
+
+    // In a scope of its own, since nothing but its body is taken raw.
+    await app.register(async scope => {
+      takeRawBodies(scope, room, ({ statusCode }) => count(statusCode < 500 ? 'malformed' : 'not_kept'))
+      scope.post(`${options.prefix}/${source.name}`, {
+        ...routeOf(source),
+        onRequest: (request, reply) => receiver.screen(request, reply),
+        handler: async (request, reply) => reply.code(202).send(await receiver.receive(request, reply))
+      })
+    })
+  }
+}
+
+export default fp(webhooks, { name: 'rhone-webhooks', fastify: '5.x' })

@@ -1,0 +1,87 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type AppError, errors } from '../lib/errors.ts'
+import type { DeliveryLimits } from './limits.ts'
+import type { DeliveryStore, VerifiedDelivery, WebhookSource } from './source.ts'
+
+/** What comes of deliveries: first when they come, then when they are processed. */
+export type WebhookOutcome =
+  | 'accepted'
+  | 'duplicate'
+  | 'invalid_signature'
+  | 'malformed'
+  | 'limited'
+  | 'not_kept'
+  | 'processed'
+  | 'ignored'
+  | 'failed'
+
+export interface ReceiverSettings {
+  readonly source: WebhookSource
+  readonly store: DeliveryStore | undefined
+  readonly limits: DeliveryLimits
+  readonly count: (outcome: WebhookOutcome) => void
+}
+
+/** What is answered to a delivery that is kept. */
+export interface Receipt {
+  accepted: true
+  duplicate: boolean
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/** Takes the deliveries of one source. */
+export class Receiver {
+  readonly #settings: ReceiverSettings
+
+  constructor(settings: ReceiverSettings) {
+    this.#settings = settings
+  }
+
+  /** Refuses, before any of its body is read, what can be no delivery. */
+  async screen(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const { source, store, limits } = this.#settings
+    if (!source.isConfigured || store === undefined)
+      throw (await limits.stranger(request, reply)) ?? errors.notConfigured(`The webhook of ${source.name}`)
+    if (!source.isSigned(request.headers)) await this.#verify(request, reply, EMPTY)
+  }
+
+  /** @throws AppError when the delivery is not kept, for whatever reason */
+  async receive(request: FastifyRequest, reply: FastifyReply): Promise<Receipt> {
+    const { source, count } = this.#settings
+    const payload = Buffer.isBuffer(request.body) ? request.body : EMPTY
+    const { deliveryId, event, account } = await this.#verify(request, reply, payload)
+    await this.#limit(request, reply, account)
+    const kept = await this.#keep({ source: source.name, deliveryId, event, payload })
+    count(kept === 'new' ? 'accepted' : 'duplicate')
+    return { accepted: true, duplicate: kept === 'known' }
+  }
+
+  /** Once a stranger's quota is used up, they are not even told that their signatures are wrong. */
+  async #verify(request: FastifyRequest, reply: FastifyReply, payload: Buffer): Promise<VerifiedDelivery> {
+    const { source, limits, count } = this.#settings
+    const verdict = source.verify(request.headers, payload)
+    if (!('error' in verdict)) return verdict
+    count(verdict.outcome)
+    const isStranger = verdict.outcome === 'invalid_signature'
+    throw (isStranger && (await limits.stranger(request, reply))) || verdict.error
+  }
+
+  async #limit(request: FastifyRequest, reply: FastifyReply, account: string): Promise<void> {
+    const { source, limits, count } = this.#settings
+    const refusal: AppError | undefined = await limits.account(request, reply, `${source.name} ${account}`)
+    if (refusal === undefined) return
+    count('limited')
+    throw refusal
+  }
+
+  async #keep(delivery: Parameters<DeliveryStore['keep']>[0]): Promise<'new' | 'known'> {
+    const { store, count } = this.#settings
+    try {
+      return await store!.keep(delivery)
+    } catch (error) {
+      count('not_kept')
+      throw error
+    }
+  }
+}

@@ -1,0 +1,34 @@
+import { Type } from '@sinclair/typebox'
+import type { RouteShorthandOptions } from 'fastify'
+import type { WebhookSource } from './source.ts'
+
+const Receipt = Type.Object(
+  {
+    accepted: Type.Literal(true),
+    duplicate: Type.Boolean({ description: 'Whether the delivery was known already.' })
+  },
+  { description: 'The delivery is kept and will be processed.' }
+)
+
+/** The description and the policy of the route of a source. */
+export function routeOf({ name }: WebhookSource) {
+  return {
+    schema: {
+      operationId: `receive${name.charAt(0).toUpperCase()}${name.slice(1)}Webhook`,
+      summary: `Take an event of ${name}`,
+      tags: ['webhooks'],
+      body: Type.Unsafe<Buffer>({ description: 'As the source sends it. Its signature is over these very bytes.' }),
+      response: { 202: Receipt }
+    },
+    config: {
+      access: 'public',
+      rateClass: 'webhook',
+      rateCount: 'later',
+      priority: 'webhook',
+      slo: 'write',
+      maintenance: false,
+      cors: false,
+      audit: { type: 'auth', action: 'deliver', resource: 'webhook' }
+    }
+  } as const satisfies RouteShorthandOptions
+}
