@@ -64,7 +64,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
           commitAuthor,
           commitMessage: `Rollback to ${target.id.slice(0, 8)}`,
           branch,
-          image: image!,
+          image,
           rollbackOf: target.id
         })
         return accepted(found, deployment, { to: target.id, image })
