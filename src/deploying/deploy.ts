@@ -232,12 +232,10 @@ class Attempt {
   /** Leaves running what is live, and nothing else. Only a rollout that has begun can have started anything. */
   async #backOut(): Promise<void> {
     const { status, app, image } = this.#work
-    try {
-      if (status === 'deploying' || status === 'deploy_failed') await restoreLive(this.#deps, app, this.#job.signal)
-      if (image !== null) await this.#prune()
-    } catch (error) {
-      this.#operatorLog.warn({ err: error }, 'a rollout could not be undone yet')
-    }
+    const later = (error: unknown) => this.#operatorLog.warn({ err: error }, 'a deployment could not be undone yet')
+    if (status === 'deploying' || status === 'deploy_failed')
+      await restoreLive(this.#deps, app, this.#job.signal).catch(later)
+    if (image !== null) await this.#prune().catch(later)
   }
 
   async #prune(): Promise<void> {

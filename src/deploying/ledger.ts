@@ -68,6 +68,7 @@ export class Ledger implements DeploymentLedger {
     await this.#deps.db().transaction(async tx => this.#note(tx, await advance(tx, work, to, learnt)))
     work.status = to
     work.image = learnt.image ?? work.image
+    work.config = learnt.config ?? work.config
   }
 
   /** Begins the rollout: with the env and the settings that the app has now, and keeps. @throws NotOurs */

@@ -36,7 +36,7 @@ export interface Claimed {
   readonly trigger: DeploymentTrigger
   readonly commitSha: string | null
   readonly branch: string | null
-  readonly config: DeploymentConfig | null
+  config: DeploymentConfig | null
   status: DeploymentStatus
   image: string | null
   app: WorkedApp

@@ -98,6 +98,11 @@ export async function lockApp(tx: Db, appId: string): Promise<LockedApp> {
 const lockedFields = { id: apps.id, teamId: apps.teamId }
 type LockedApp = { id: string; teamId: string }
 
+/** Ends whatever is on its way of an app. */
+export async function cancelDeployments(tx: Db, appId: string): Promise<DeploymentChange[]> {
+  return cancelActive(tx, await lockApp(tx, appId))
+}
+
 async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<DeploymentChange[]> {
   const active = await tx
     .select({ id: deployments.id, trigger: deployments.trigger, from: deployments.status })
