@@ -1,11 +1,13 @@
 import type { FastifyPluginAsync } from 'fastify'
 import type { DeployedApp } from '../plugins/deployer/port.ts'
+import type { DeploymentLedger } from '../src/domain/deployments.ts'
 import type { Passwords } from '../src/domain/passwords.ts'
 import type { SecretBox } from '../src/domain/secret-box.ts'
 import accessTokens from './access-tokens.ts'
 import admin from './admin.ts'
 import apps from './apps.ts'
 import { platformAudit, teamAudit } from './audit.ts'
+import deployments from './deployments.ts'
 import envVars from './env-vars.ts'
 import installations, { connecting } from './installations.ts'
 import invitations from './invitations.ts'
@@ -30,6 +32,10 @@ export interface RoutesOptions {
   allowLocalGit?: boolean
   /** Where an app is served; nowhere when absent. */
   urlOf?: (app: DeployedApp) => string | null
+  /** Nothing can be deployed when absent or null. */
+  ledger?: DeploymentLedger | null
+  /** Whether images that others have built can be deployed; they cannot when absent. */
+  takesImages?: boolean
 }
 
 const API = '/api/v1'
@@ -38,7 +44,14 @@ const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 
 /** Everything that is not brought by a plugin, in scopes by who may enter. */
 const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
-  const { secretBox, passwords, allowLocalGit = false, urlOf = () => null } = options
+  const {
+    secretBox,
+    passwords,
+    allowLocalGit = false,
+    urlOf = () => null,
+    ledger = null,
+    takesImages = false
+  } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
   const anyone = scopeFor(['public'], async scope => {
@@ -64,6 +77,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(installations)
     await scope.register(apps, { allowLocalGit, urlOf })
     await scope.register(envVars, { secretBox })
+    await scope.register(deployments, { ledger, takesImages })
   })
 
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))

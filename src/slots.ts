@@ -173,8 +173,12 @@ export const slots: readonly Slot[] = [
     isPaused: () => app.maintenance?.state.enabled === true
   })),
   slot('webhooks', webhooks, webhooksOf),
-  slot('routes', routes, ({ baseUrl, keys, localAccounts }) => ({
+  slot('routes', routes, ({ baseUrl, keys, localAccounts, builder, deployer }, app) => ({
     secretBox: new SecretBox(keys.encryption!),
-    passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null
+    passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null,
+    allowLocalGit: deployer === 'local',
+    urlOf: found => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
+    ledger: has(app, 'deploying') ? app.deploying.ledger : null,
+    takesImages: builder !== 'local'
   }))
 ]

@@ -79,6 +79,7 @@ class Attempt {
   /** Aborted when the deployment is cancelled, or the job must end. */
   readonly #signal: AbortSignal
   readonly #unwatch: () => void
+  #hasBegunBuild = false
 
   constructor(deps: DeployDeps, work: Claimed, job: JobContext) {
     this.#deps = deps
@@ -148,8 +149,10 @@ class Attempt {
 
   async #enter(phase: 'cloning' | 'analyzing' | 'building' | 'pushing'): Promise<void> {
     this.#signal.throwIfAborted()
+    if (this.#hasBegunBuild && this.#work.status === phase) return
+    this.#hasBegunBuild = true
     this.#log.enter(phase)
-    if (phase === 'cloning' || this.#work.status !== phase) await this.#deps.ledger.advance(this.#work, phase)
+    await this.#deps.ledger.advance(this.#work, phase)
   }
 
   async #source(): Promise<BuildSource> {

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import type { JobQueue } from '../../plugins/jobs/index.ts'
 import type { Config } from '../config.ts'
 import { createBuildLog } from '../domain/build-logs.ts'
+import type { DeploymentStatus } from '../domain/lifecycle.ts'
 import { SecretBox } from '../domain/secret-box.ts'
 import { has, registryOf } from '../has.ts'
 import { deployQueue } from './deploy.ts'
@@ -11,7 +12,9 @@ import { Ledger } from './ledger.ts'
 import logCollector from './log-collector.ts'
 import { deploymentMetrics } from './metrics.ts'
 import { RECONCILE_QUEUE, reconcileQueue } from './reconcile.ts'
+import { webhookRedeliveries } from './redeliveries.ts'
 import { sourceFinder } from './source.ts'
+import { COMMIT_STATUS, commitStatuses } from './statuses.ts'
 import { Watch } from './watch.ts'
 
 export interface DeployingOptions {
@@ -31,6 +34,9 @@ declare module 'fastify' {
   }
 }
 
+/** The statuses that say something new about a commit. */
+const NEWS: ReadonlySet<DeploymentStatus> = new Set(['pending', 'live', 'build_failed', 'deploy_failed', 'cancelled'])
+
 /** How many deployments one instance works on at a time; builds of this machine share its cores. */
 const CONCURRENCY = { local: 2, buildkit: 8, image: 16 } as const
 
@@ -39,7 +45,11 @@ const deploying: FastifyPluginAsync<DeployingOptions> = async (app, { config }) 
   const ledger = canDeploy ? createLedger(app, config) : null
   app.decorate('deploying', {
     ledger,
-    queues: [...(ledger ? deployQueues(app, config, ledger) : []), githubQueue(app, ledger)]
+    queues: [
+      ...(ledger ? deployQueues(app, config, ledger) : []),
+      githubEvents(app, ledger),
+      ...(has(app, 'github') ? githubCalls(app, config) : [])
+    ]
   })
   if (ledger === null) return
   await app.register(logCollector, { directUrl: config.database.directUrl!, deployer: app.deployer })
@@ -52,7 +62,10 @@ function createLedger(app: FastifyInstance, config: Config): Ledger {
     secretBox: new SecretBox(config.keys.encryption!),
     send: (tx, ...job) => app.jobs.send(tx, ...job),
     record: async (tx, event) => app.audit?.recordSystem(tx, event),
-    count: deploymentMetrics(registryOf(app).registry).changed
+    count: deploymentMetrics(registryOf(app).registry).changed,
+    async tell(tx, { id, to }) {
+      if (has(app, 'github') && NEWS.has(to)) await app.jobs.send(tx, COMMIT_STATUS, { deploymentId: id }, { key: id })
+    }
   })
 }
 
@@ -74,7 +87,7 @@ function deployQueues(app: FastifyInstance, config: Config, ledger: Ledger): Job
   return [deploy, reconcileQueue(deps)] as JobQueue[]
 }
 
-function githubQueue(app: FastifyInstance, ledger: Ledger | null): JobQueue {
+function githubEvents(app: FastifyInstance, ledger: Ledger | null): JobQueue {
   const queue: JobQueue<GithubWebhookJob> = githubEventsQueue({
     db: () => app.db,
     audit: { recordSystem: async (tx, event) => app.audit?.recordSystem(tx, event) },
@@ -86,6 +99,11 @@ function githubQueue(app: FastifyInstance, ledger: Ledger | null): JobQueue {
     }
   })
   return queue as JobQueue
+}
+
+function githubCalls(app: FastifyInstance, { baseUrl }: Config): JobQueue[] {
+  const deps = { db: () => app.db, github: app.github }
+  return [commitStatuses({ ...deps, baseUrl: baseUrl.origin }) as JobQueue, webhookRedeliveries(deps)]
 }
 
 /** What ran before this start, or was asked for while nothing ran here, is looked at as soon as jobs are. */

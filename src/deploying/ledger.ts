@@ -25,7 +25,7 @@ export interface LedgerDeps {
   readonly record: (tx: Db, event: SystemAuditEvent) => Promise<void>
   readonly count: (change: Pick<DeploymentChange, 'trigger' | 'to'>) => void
   /** Told of every change in its transaction, for those outside who want to know. */
-  readonly tell?: (tx: Db, change: Pick<DeploymentChange, 'id' | 'appId' | 'to'>) => Promise<void>
+  readonly tell?: (tx: Db, change: Pick<DeploymentChange, 'id' | 'to'>) => Promise<void>
 }
 
 const ACTOR = 'deployer'

@@ -39,6 +39,7 @@ export function githubOf({ githubApp, github, githubUrls, baseUrl, keys }: Confi
     appId: githubApp.id,
     privateKey: githubApp.privateKey,
     slug: githubApp.slug,
+    page: '/login',
     callback: `${baseUrl.origin}/github/callback`,
     ...(github && { clientId: github.clientId, clientSecret: github.clientSecret }),
     ...(keys.session && { keys: keys.session })
