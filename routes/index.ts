@@ -36,6 +36,8 @@ export interface RoutesOptions {
   ledger?: DeploymentLedger | null
   /** Whether images that others have built can be deployed; they cannot when absent. */
   takesImages?: boolean
+  /** The registry that holds the images of all apps. */
+  registry?: string
 }
 
 const API = '/api/v1'
@@ -50,7 +52,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     allowLocalGit = false,
     urlOf = () => null,
     ledger = null,
-    takesImages = false
+    takesImages = false,
+    registry = ''
   } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
@@ -77,7 +80,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(installations)
     await scope.register(apps, { allowLocalGit, urlOf })
     await scope.register(envVars, { secretBox })
-    await scope.register(deployments, { ledger, takesImages })
+    await scope.register(deployments, { ledger, takesImages, registry })
   })
 
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))

@@ -4,7 +4,17 @@ import { after, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import type { FastifyContextConfig, FastifyInstance, LightMyRequestResponse, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { apiTokens, ROLES, type Role, SCOPES, type Scope, sessions, teams, users } from '../drizzle/schema.ts'
+import {
+  apiTokens,
+  deployments,
+  ROLES,
+  type Role,
+  SCOPES,
+  type Scope,
+  sessions,
+  teams,
+  users
+} from '../drizzle/schema.ts'
 import { hashToken } from '../plugins/lib/token.ts'
 import requestId from '../plugins/request-id.ts'
 import { createApp } from '../src/domain/apps.ts'
@@ -78,6 +88,10 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
       value: 'x'
     })
     return world.marker.toUpperCase()
+  },
+  'deployments/:id': async world => {
+    const [row] = await db.insert(deployments).values({ appId: world.app.id }).returning({ id: deployments.id })
+    return row!.id
   },
   'installations/:id': async world => {
     const account = { accountType: 'User', accountLogin: world.marker, accountId: 1, suspendedAt: null } as const
