@@ -62,6 +62,18 @@ test('a deployment is built, comes up beside nothing, serves, and is live', asyn
   )
 })
 
+test('a deployment that a push has begun is in the audit log by itself, for nobody has asked for it', async t => {
+  const platform = await testPlatform(t)
+  const app = await platform.addApp()
+  const commit = { commitSha: 'd'.repeat(40), commitMessage: '$(rm -rf /) <b>', branch: 'main' }
+  const { id } = await platform.create(app.id, { trigger: 'webhook', ...commit })
+  const [event] = platform.audited
+  assert.deepEqual(
+    [event?.type, event?.action, event?.resourceId, event?.teamId, event?.details?.commitSha],
+    ['deployment', 'deploy', id, app.teamId, commit.commitSha]
+  )
+})
+
 test('no downtime at a deploy: the old version serves until the new one does, and is ended after that', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)

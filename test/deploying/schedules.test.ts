@@ -9,14 +9,15 @@ import { AttemptEnded } from '../../plugins/jobs/index.ts'
 import { deleteApp } from '../../src/domain/apps.ts'
 import { findRollbackTarget, hasActive } from '../../src/domain/deployments.ts'
 import { isActive } from '../../src/domain/lifecycle.ts'
-import { type Moment, type TestPlatform, testPlatform } from '../support/deploying.ts'
+import { type Moment, type TestJob, type TestPlatform, testPlatform } from '../support/deploying.ts'
 
 const EVENTS = ['deploy', 'roll back', 'cancel', 'reconcile', 'lose the jobs', 'lose what runs'] as const
 type Event = (typeof EVENTS)[number]
 
 /** What meets a worker at one of its steps. */
 const DISTURBANCES = ['kill', 'stop', 'fail', 'fault', 'deploy', 'cancel', 'hang'] as const
-type Disturbance = (typeof DISTURBANCES)[number] | null
+/** And it is taken for dead, so that others do all there is to do before it goes on, and knows nothing of that. */
+type Disturbance = (typeof DISTURBANCES)[number] | 'overtake' | null
 
 interface Schedule {
   readonly events: readonly Event[]
@@ -24,22 +25,23 @@ interface Schedule {
   readonly disturbances: readonly Disturbance[]
 }
 
-const schedules: fc.Arbitrary<Schedule> = fc.record({
-  events: fc.array(
-    fc.oneof(
-      { weight: 4, arbitrary: fc.constant<Event>('deploy') },
-      { weight: 5, arbitrary: fc.constantFrom(...EVENTS) }
+const schedulesOf = (disturbances: readonly Disturbance[]): fc.Arbitrary<Schedule> =>
+  fc.record({
+    events: fc.array(
+      fc.oneof(
+        { weight: 4, arbitrary: fc.constant<Event>('deploy') },
+        { weight: 5, arbitrary: fc.constantFrom(...EVENTS) }
+      ),
+      { minLength: 1, maxLength: 6 }
     ),
-    { minLength: 1, maxLength: 6 }
-  ),
-  disturbances: fc.array(
-    fc.oneof(
-      { weight: 3, arbitrary: fc.constant<Disturbance>(null) },
-      { weight: 2, arbitrary: fc.constantFrom<Disturbance>(...DISTURBANCES) }
-    ),
-    { maxLength: 25 }
-  )
-})
+    disturbances: fc.array(
+      fc.oneof(
+        { weight: 3, arbitrary: fc.constant<Disturbance>(null) },
+        { weight: 2, arbitrary: fc.constantFrom<Disturbance>(...disturbances) }
+      ),
+      { maxLength: 25 }
+    )
+  })
 
 /** One app, through a schedule. */
 class Run {
@@ -47,6 +49,7 @@ class Run {
   readonly #appId: string
   readonly #disturbances: Disturbance[]
   #ending = new AbortController()
+  #job: TestJob | undefined
 
   constructor(platform: TestPlatform, appId: string, disturbances: readonly Disturbance[]) {
     this.#platform = platform
@@ -71,6 +74,7 @@ class Run {
     const { jobs } = this.#platform
     for (let job = await jobs.take(); job !== undefined; job = await jobs.take()) {
       this.#ending = new AbortController()
+      this.#job = job
       const worker = await this.#platform.newWorker()
       await this.#platform.attempt(job, worker, this.#ending)
       await worker.watch.close()
@@ -85,6 +89,7 @@ class Run {
     if (disturbance === 'fault') throw step === 'build' ? new BuildError('no') : new DeployError('no')
     if (disturbance === 'deploy') await this.#platform.create(this.#appId)
     if (disturbance === 'cancel') await this.#cancel()
+    if (disturbance === 'overtake') await this.#overtake()
     if (disturbance === 'hang' && signal !== undefined) {
       // Somebody gives up on it; where there is nothing to cancel any more, the server stops over it.
       if (await hasActive(this.#platform.db, this.#appId)) await this.#cancel()
@@ -92,6 +97,14 @@ class Run {
       while (!signal.aborted) await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
     }
     signal?.throwIfAborted()
+  }
+
+  async #overtake(): Promise<void> {
+    const [job, ending] = [this.#job!, this.#ending]
+    await this.#platform.jobs.settle(job, 'retrying')
+    await this.work()
+    this.#job = job
+    this.#ending = ending
   }
 
   async #cancel(): Promise<void> {
@@ -144,7 +157,7 @@ async function assertSettled({ db, world }: TestPlatform, appId: string): Promis
 test('whatever happens to workers at whichever step, in the end one version is live, runs, and nothing else does', async t => {
   const platform = await testPlatform(t)
   await fc.assert(
-    fc.asyncProperty(schedules, async ({ events, disturbances }) => {
+    fc.asyncProperty(schedulesOf([...DISTURBANCES, 'overtake']), async ({ events, disturbances }) => {
       const { id } = await platform.addApp()
       const run = new Run(platform, id, disturbances)
       for (const event of events) await run.happen(event)
@@ -163,7 +176,7 @@ test('whatever happens to workers at whichever step, in the end one version is l
 test('what serves is not taken away by anything that happens to workers, unless it runs no more by itself', async t => {
   const platform = await testPlatform(t)
   await fc.assert(
-    fc.asyncProperty(schedules, async ({ events, disturbances }) => {
+    fc.asyncProperty(schedulesOf(DISTURBANCES), async ({ events, disturbances }) => {
       const { id } = await platform.addApp()
       platform.world.disturb = () => {}
       await platform.create(id)
@@ -182,7 +195,7 @@ test('what serves is not taken away by anything that happens to workers, unless 
 test('a deleted app leaves nothing that runs, whatever happens to workers at whichever step', async t => {
   const platform = await testPlatform(t)
   await fc.assert(
-    fc.asyncProperty(schedules, async ({ events, disturbances }) => {
+    fc.asyncProperty(schedulesOf([...DISTURBANCES, 'overtake']), async ({ events, disturbances }) => {
       const app = await platform.addApp()
       const run = new Run(platform, app.id, disturbances)
       for (const event of events) await run.happen(event)

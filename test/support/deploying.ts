@@ -251,7 +251,7 @@ function imagesOf({ images }: World, appId: string): Set<string> {
   return found
 }
 
-interface TestJob {
+export interface TestJob {
   readonly id: string
   readonly queue: string
   readonly key: string | null
