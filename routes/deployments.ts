@@ -20,13 +20,16 @@ export interface DeploymentRoutesOptions {
   ledger: DeploymentLedger | null
   /** Whether images that others have built can be deployed. */
   takesImages: boolean
+  /** The registry that this server has access to, where the images of all apps are. */
+  registry: string
 }
 
 const deploys = { ...writes, scope: 'deploy', rateClass: 'deploy', access: PERMISSIONS.deploy } as const
 const audited = (action: 'deploy' | 'rollback' | 'cancel') =>
   ({ type: 'deployment', action, resource: 'deployment' }) as const
 
-const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app, { ledger, takesImages }, done) => {
+const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app, options, done) => {
+  const { ledger, takesImages, registry } = options
   const change = changes(app)
 
   app.post('/apps/:app/deploy', {
@@ -34,10 +37,10 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...deploys, audit: audited('deploy') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const found = await appOf(app, tx, request)
-        const { image, commitSha, branch } = request.body ?? {}
-        if (image !== undefined && !takesImages) throw errors.validation('image', 'apps here are built from source')
+        const found = await deployable(tx, request)
+        const { image, branch, commit_sha, commitSha = commit_sha } = request.body ?? {}
         if (image === undefined) requireSource(found)
+        else requireOwnImage(found, image)
         const deployment = await requireLedger().create(tx, {
           appId: found.id,
           trigger: triggerOf(request),
@@ -53,8 +56,9 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...deploys, audit: audited('rollback') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const found = await appOf(app, tx, request)
-        const target = await findRollbackTarget(tx, found.id, request.body?.deploymentId?.toLowerCase())
+        const found = await deployable(tx, request)
+        const { deployment_id, deploymentId = deployment_id } = request.body ?? {}
+        const target = await findRollbackTarget(tx, found.id, deploymentId)
         const { commitSha, commitAuthor, branch, image } = target
         const deployment = await requireLedger().create(tx, {
           appId: found.id,
@@ -64,7 +68,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
           commitAuthor,
           commitMessage: `Rollback to ${target.id.slice(0, 8)}`,
           branch,
-          image: image!,
+          image,
           rollbackOf: target.id
         })
         return accepted(found, deployment, { to: target.id, image })
@@ -107,6 +111,21 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     return ledger
   }
 
+  /** The audit log is told that the request is about a deployment of the app that does not exist yet. */
+  async function deployable(tx: Db, request: FastifyRequest<{ Params: { app: string } }>): Promise<App> {
+    const found = await appOf(app, tx, request)
+    app.audit?.about(request, { resourceId: null, resourceName: found.name })
+    return found
+  }
+
+  /** In our registry, other apps are another's: whoever knows the digest of an image there must not get to run it. */
+  function requireOwnImage({ flyAppId }: App, image: string): void {
+    if (!takesImages) throw errors.validation('image', 'apps here are built from source')
+    const [repository = ''] = image.split('@')
+    if (repository.startsWith(`${registry}/`) && repository !== `${registry}/${flyAppId}`)
+      throw errors.validation('image', 'is of another app')
+  }
+
   /** The audit log is told that the request is about the deployment, also when it is refused. */
   async function cancellable(tx: Db, { id }: App, request: FastifyRequest<{ Params: { id: string } }>) {
     app.audit?.about(request, { resourceId: request.params.id, resourceName: null })
@@ -137,8 +156,16 @@ function accepted({ id: appId, teamId, name }: App, deployment: Deployment, deta
 }
 
 function shown(deployment: Deployment) {
-  const { buildStartedAt: start, buildFinishedAt: end } = deployment
-  return { ...deployment, buildDurationMs: start && end && Math.max(0, end.getTime() - start.getTime()) }
+  const { buildStartedAt, buildFinishedAt, deployStartedAt, deployFinishedAt } = deployment
+  return {
+    ...deployment,
+    buildDurationMs: millisecondsFrom(buildStartedAt, buildFinishedAt),
+    deployDurationMs: millisecondsFrom(deployStartedAt, deployFinishedAt)
+  }
+}
+
+function millisecondsFrom(start: Date | null, end: Date | null): number | null {
+  return start && end && Math.max(0, end.getTime() - start.getTime())
 }
 
 export default deployments

@@ -34,11 +34,12 @@ const envVars: FastifyPluginCallbackTypebox<EnvVarRoutesOptions> = (app, { secre
       change(request, reply, async tx => {
         const { id } = await appOfVar(tx, request)
         const { key } = request.params
-        const { created, ...envVar } = await setEnvVar(tx, secretBox, id, key, request.body.value)
+        const { value, buildTime } = request.body
+        const { created, ...envVar } = await setEnvVar(tx, secretBox, id, key, value, buildTime)
         return {
           status: created ? 201 : 200,
           body: envVar,
-          audit: { details: { key, created } }
+          audit: { details: { key, created, version: envVar.version, buildTime: envVar.buildTime } }
         }
       })
   })

@@ -37,6 +37,8 @@ export interface RoutesOptions {
   ledger?: DeploymentLedger | null
   /** Whether images that others have built can be deployed; they cannot when absent. */
   takesImages?: boolean
+  /** The registry that holds the images of all apps. */
+  registry?: string
 }
 
 const API = '/api/v1'
@@ -51,7 +53,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     allowLocalGit = false,
     urlOf = () => null,
     ledger = null,
-    takesImages = false
+    takesImages = false,
+    registry = ''
   } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
@@ -78,7 +81,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(installations)
     await scope.register(apps, { allowLocalGit, urlOf })
     await scope.register(envVars, { secretBox })
-    await scope.register(deployments, { ledger, takesImages })
+    await scope.register(deployments, { ledger, takesImages, registry })
     await scope.register(appLogs)
     if (app.hasDecorator('eventStreams')) await scope.register(liveLogs)
   })

@@ -68,6 +68,7 @@ export const Deployment = Sent({
   buildDurationMs: Nullable(Type.Integer()),
   deployStartedAt: When,
   deployFinishedAt: When,
+  deployDurationMs: Nullable(Type.Integer()),
   createdAt: Timestamp,
   updatedAt: Timestamp
 })
@@ -79,13 +80,14 @@ const Image = Type.String({
   examples: [`registry.fly.io/hello@sha256:${'0'.repeat(64)}`]
 })
 
+const CommitSha = Type.String({
+  pattern: '^[0-9a-f]{40}$',
+  description: 'The commit to build; the newest of the branch when absent.'
+})
+
 export const DeployRequest = Strict({
-  commitSha: Type.Optional(
-    Type.String({
-      pattern: '^[0-9a-f]{40}$',
-      description: 'The commit to build; the newest of the branch when absent.'
-    })
-  ),
+  commitSha: Type.Optional(CommitSha),
+  commit_sha: Type.Optional(adapted(CommitSha, { description: 'Another name of commitSha.' })),
   branch: Type.Optional(adapted(GithubBranch, { description: "The branch to build; the app's when absent." })),
   image: Type.Optional(adapted(Image, { description: 'An image that is built already, by digest.' }))
 })
@@ -94,7 +96,8 @@ export type DeployRequest = Static<typeof DeployRequest>
 const RollbackRequest = Strict({
   deploymentId: Type.Optional(
     adapted(Uuid, { description: 'A deployment that was live; the one before the live one when absent.' })
-  )
+  ),
+  deployment_id: Type.Optional(adapted(Uuid, { description: 'Another name of deploymentId.' }))
 })
 
 const ofApp = Strict({ app: IdOrSlug })

@@ -21,14 +21,23 @@ export const EnvVarKey = Type.String({
 })
 
 /** There is no value: what was set is given to the app's machines and to nobody else. */
-export const EnvVar = Sent({ key: Type.String(), createdAt: Timestamp, updatedAt: Timestamp })
+export const EnvVar = Sent({
+  key: Type.String(),
+  version: Type.Integer({ description: 'Counts its values; `envVersions` of a deployment says which it runs with.' }),
+  buildTime: Type.Boolean({ description: 'Whether builds see it, too.' }),
+  createdAt: Timestamp,
+  updatedAt: Timestamp
+})
 
 export const EnvVarValue = Strict({
   value: Type.String({
     maxLength: 65_536,
     pattern: '^[^\\u0000\\p{Cs}]*$',
     description: 'Any text of up to 64 KiB in UTF-8, without NUL.'
-  })
+  }),
+  buildTime: Type.Optional(
+    Type.Boolean({ default: false, description: 'Whether builds see it, too; otherwise the running app alone does.' })
+  )
 })
 export type EnvVarValue = Static<typeof EnvVarValue>
 

@@ -90,14 +90,14 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
     })
     return world.marker.toUpperCase()
   },
+  'deployments/:id': async world => {
+    const [row] = await db.insert(deployments).values({ appId: world.app.id }).returning({ id: deployments.id })
+    return row!.id
+  },
   'installations/:id': async world => {
     const account = { accountType: 'User', accountLogin: world.marker, accountId: 1, suspendedAt: null } as const
     const id = Number.parseInt(randomBytes(6).toString('hex'), 16) + 1
     return (await connectInstallation(db, world.team.id, { id, ...account })).id
-  },
-  'deployments/:id': async world => {
-    const deployment = { appId: world.app.id, status: 'superseded' } as const
-    return (await db.insert(deployments).values(deployment).returning({ id: deployments.id }))[0]!.id
   },
   'invitations/:id': async world => {
     const url = `/api/v1/teams/${world.team.id}/invitations`

@@ -28,7 +28,7 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'app.create': ['slug', 'region', 'githubRepo', 'gitUrl', 'githubBranch'],
   'app.update': ['name', 'slug', 'region', 'githubRepo', 'gitUrl', 'githubBranch', 'autoDeploy', 'version', 'changed'],
   'app.delete': ['slug'],
-  'env_var.set': ['key', 'created'],
+  'env_var.set': ['key', 'created', 'version', 'buildTime'],
   'env_var.delete': ['key'],
   'domain.create': ['domain'],
   'domain.verify': ['domain'],

@@ -3,13 +3,14 @@ import { type BuildContext, BuildError, type Builder, type BuildSource } from '.
 import { DeployError, type Deployer, type Release, type RolloutContext } from '../../plugins/deployer/index.ts'
 import { AttemptEnded, type JobContext, type JobQueue } from '../../plugins/jobs/index.ts'
 import type { Db } from '../domain/db.ts'
-import { type Claimed, claimDeployment, NotOurs, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
+import { type Claimed, claimDeployment, isOver, NotOurs, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
 import { imagesInUse } from '../domain/deployments.ts'
 import { readBuildEnv, readSnapshot } from '../domain/env-snapshot.ts'
 import { failureOf } from '../domain/lifecycle.ts'
 import { cutText } from '../domain/log-text.ts'
 import { redacted } from '../domain/redaction.ts'
 import type { SecretBox } from '../domain/secret-box.ts'
+import { orLeaveBehind } from './leave-behind.ts'
 import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
 import { destroyApp, restoreApp, restoreLive } from './restore.ts'
 import type { Watch } from './watch.ts'
@@ -37,6 +38,8 @@ export interface DeployDeps {
   /** How a build came out, and how many seconds it took. */
   readonly built: (status: 'success' | 'failure' | 'cancelled', seconds: number) => void
   readonly concurrency: number
+  /** Milliseconds that a builder or a deployer gets to end what it was told to end; 10 seconds when absent. */
+  readonly patience?: number
 }
 
 /** Seconds for one attempt at a deployment: a build, the start of what was built, and the end of what it replaces. */
@@ -44,6 +47,7 @@ const TIMEOUT = 45 * 60
 const RETRIES = 3
 const RETRY_DELAY = 5
 const LONGEST_MESSAGE = 1_000
+const PATIENCE = 10_000
 
 /** A deployment to build and roll out, an app to set right, or one that is gone to take away. */
 export type DeployJob = { deploymentId: string } | { restore: string } | { destroy: string }
@@ -59,7 +63,7 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
     serial: true,
     pausedInMaintenance: true,
     async run(data, job) {
-      if ('restore' in data) return restoreApp(deps, data.restore, job.signal)
+      if ('restore' in data) return restoreApp(deps, data.restore, job)
       if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
       const claimed = await claimDeployment(deps.db(), data.deploymentId)
       if (claimed !== undefined) await new Attempt(deps, claimed, job).run()
@@ -86,7 +90,7 @@ class Attempt {
     this.#job = job
     this.#log = deps.openLog(work.id)
     this.#operatorLog = job.log.child({ deploymentId: work.id, appId: work.app.id })
-    const { signal, end } = deps.watch.of(work.id)
+    const { signal, end } = deps.watch.of(work)
     this.#signal = AbortSignal.any([job.signal, signal])
     this.#unwatch = end
   }
@@ -131,7 +135,8 @@ class Attempt {
         say: text => this.#log.say(text),
         hide: secret => this.#hide(secret)
       }
-      const { image, ...commit } = await builder().build({ deploymentId: id, app, source, secrets }, context)
+      const request = { deploymentId: id, app, source, secrets }
+      const { image, ...commit } = await this.#bounded(builder().build(request, context))
       await ledger.advance(this.#work, 'built', {
         image,
         ...commit,
@@ -169,19 +174,19 @@ class Attempt {
   }
 
   async #rollOut(): Promise<void> {
-    const { deployer, builder, ledger, db } = this.#deps
+    const { deployer, ledger } = this.#deps
     const work = this.#work
     this.#log.enter('deploying')
     await ledger.confirm(work)
-    await deployer().start(await this.#release(), this.#rollout())
+    await this.#bounded(deployer().start(await this.#release(), this.#rollout()))
     await ledger.confirm(work)
-    await deployer().serve(await this.#release(), this.#rollout())
+    await this.#bounded(deployer().serve(await this.#release(), this.#rollout()))
     await ledger.promote(work)
     this.#log.say('The new version is live.\n')
 
     // It is live, whatever becomes of the rest: the reconciler ends what this leaves.
-    await deployer().retire(work.app, work.id, this.#signal)
-    await builder().prune?.(work.app.id, await imagesInUse(db(), work.app.id))
+    await this.#bounded(deployer().retire(work.app, work.id, this.#signal))
+    await this.#prune()
   }
 
   #rollout(): RolloutContext {
@@ -204,7 +209,11 @@ class Attempt {
     const isLive = this.#work.status === 'live'
     if (isLive)
       return void this.#operatorLog.warn({ err: error }, 'what a deployment has replaced could not be removed yet')
-    if (error instanceof NotOurs) return this.#backOut()
+    if (error instanceof NotOurs) {
+      // Where it is not over, another worker goes on with what is left here.
+      if (await isOver(this.#deps.db(), this.#work.id)) await this.#backOut()
+      return
+    }
     if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
 
     const message = this.#explain(error)
@@ -233,9 +242,20 @@ class Attempt {
 
   /** Leaves running what is live, and nothing else. Only a rollout that has begun can have started anything. */
   async #backOut(): Promise<void> {
-    if (this.#work.status !== 'deploying' && this.#work.status !== 'deploy_failed') return
-    await restoreLive(this.#deps, this.#work.app, this.#job.signal).catch(error =>
-      this.#operatorLog.warn({ err: error }, 'a rollout could not be undone yet')
-    )
+    const { status, app, image } = this.#work
+    const later = (error: unknown) => this.#operatorLog.warn({ err: error }, 'a deployment could not be undone yet')
+    if (status === 'deploying' || status === 'deploy_failed')
+      await restoreLive(this.#deps, app, this.#job.signal).catch(later)
+    if (image !== null) await this.#prune().catch(later)
+  }
+
+  async #prune(): Promise<void> {
+    const { builder, db } = this.#deps
+    await builder().prune?.(this.#work.app.id, await imagesInUse(db(), this.#work.app.id))
+  }
+
+  /** What does not end when it is told to holds up nobody: the newest deployment of the app waits for this one's end. */
+  #bounded<T>(step: Promise<T>): Promise<T> {
+    return orLeaveBehind(step, this.#signal, this.#deps.patience ?? PATIENCE)
   }
 }

@@ -71,7 +71,7 @@ function createLedger(app: FastifyInstance, config: Config): Ledger {
 
 function deployQueues(app: FastifyInstance, config: Config, ledger: Ledger): JobQueue[] {
   const deps = { db: () => app.db, builder: () => app.builder, deployer: () => app.deployer, jobs: () => app.jobs }
-  const watch = new Watch()
+  const watch = new Watch(() => app.db)
   app.addHook('onReady', async () => watch.listen(app.postgres))
   app.addHook('onClose', () => watch.close())
   const deploy = deployQueue({

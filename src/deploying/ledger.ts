@@ -38,13 +38,13 @@ export class Ledger implements DeploymentLedger {
     this.#deps = deps
   }
 
-  /** Begins a deployment in the transaction of whoever asks for it, who says so in the audit log. */
+  /** Begins a deployment in the transaction of whoever asks for it. Who does so by a request is in the audit log by that. */
   async create(tx: Db, request: NewDeployment): Promise<Deployment> {
-    const { deployment, cancelled } = await insertDeployment(tx, request)
+    const { deployment, teamId, cancelled } = await insertDeployment(tx, request)
     for (const change of cancelled) await this.#note(tx, change)
     await this.work(tx, deployment)
-    const { id, trigger } = deployment
-    const begun = { id, trigger, to: 'pending' } as const
+    const begun = { ...deployment, teamId, to: deployment.status }
+    if (request.trigger === 'webhook') await this.#record(tx, begun, 'deploy', { ...deployment })
     this.#deps.count(begun)
     await this.#deps.tell?.(tx, begun)
     return deployment
@@ -96,18 +96,15 @@ export class Ledger implements DeploymentLedger {
   }
 
   async #note(tx: Db, change: DeploymentChange): Promise<void> {
-    const { id, appId, teamId, from, to } = change
-    await this.#deps.record(tx, {
-      actor: ACTOR,
-      type: 'deployment',
-      action: 'advance',
-      resource: 'deployment',
-      resourceId: id,
-      teamId,
-      appId,
-      details: { from, to }
-    })
+    const { from, to } = change
+    await this.#record(tx, change, 'advance', { from, to })
     this.#deps.count(change)
     await this.#deps.tell?.(tx, change)
+  }
+
+  #record(tx: Db, of: Pick<DeploymentChange, 'id' | 'appId' | 'teamId'>, action: string, details: object) {
+    const { id: resourceId, appId, teamId } = of
+    const subject = { resource: 'deployment', resourceId, teamId, appId }
+    return this.#deps.record(tx, { actor: ACTOR, type: 'deployment', action, ...subject, details: { ...details } })
   }
 }

@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import type { Deployer, Running } from '../../plugins/deployer/index.ts'
-import type { JobQueue, Jobs } from '../../plugins/jobs/index.ts'
+import type { JobQueue, Jobs, ListedJob } from '../../plugins/jobs/index.ts'
 import type { Db } from '../domain/db.ts'
-import { idleDeployments, platformState } from '../domain/deployments.ts'
+import { type PlatformState, platformState } from '../domain/deployments.ts'
 import { listTombstones } from '../domain/tombstones.ts'
 import type { DeployJob } from './deploy.ts'
 import { DEPLOY_QUEUE } from './ledger.ts'
@@ -10,19 +9,17 @@ import { DEPLOY_QUEUE } from './ledger.ts'
 export interface ReconcileDeps {
   readonly db: () => Db
   readonly deployer: () => Deployer
-  readonly jobs: () => Pick<Jobs, 'send'>
+  readonly jobs: () => Pick<Jobs, 'send' | 'list'>
 }
 
 export const RECONCILE_QUEUE = 'reconcile'
-/** Seconds after which somebody should have touched a deployment that is on its way. */
-const IDLE = 120
-/** One remedy per app, and per this many milliseconds. */
-const REMEDY_INTERVAL = 5 * 60_000
+const OPEN_STATES = ['waiting', 'retrying', 'active'] as const
+const PAGE = 500
 
 /**
  * Compares what should run with what runs. It changes nothing by itself: remedies are jobs of the app's own line, so that
- * none meets a deployment. What cannot be read is no reason to act, and what nobody here knows is left alone: it may be of
- * another installation, or of a database that was restored.
+ * none meets a deployment, and an app with a job in that line is left to it. What cannot be read is no reason to act, and
+ * what nobody here knows is left alone: it may be of another installation, or of a database that was restored.
  */
 export function reconcileQueue(deps: ReconcileDeps): JobQueue {
   return {
@@ -38,13 +35,17 @@ export function reconcileQueue(deps: ReconcileDeps): JobQueue {
       // After what runs: a deployment that went live in between is seen as live, though not as running.
       const state = await platformState(deps.db())
       const tombstones = await listTombstones(deps.db())
+      // After what is on its way: its job was there before it could be seen, or is over by now.
+      const cared = await appsInLine(deps.jobs())
+      const remedies = new Map<string, DeployJob>([
+        ...tombstones.map(({ appId }) => [appId, { destroy: appId }] as const),
+        ...astray(running, state).map(appId => [appId, { restore: appId }] as const),
+        ...[...state.active].map(([appId, deploymentId]) => [appId, { deploymentId }] as const)
+      ])
+      for (const [appId, job] of remedies)
+        if (!cared.has(appId)) await deps.jobs().send(null, DEPLOY_QUEUE, job, { key: appId })
+
       const buried = new Set(tombstones.map(({ appId }) => appId))
-
-      for (const { appId } of tombstones) await remedy(deps, appId, { destroy: appId })
-      for (const appId of astray(running, state)) await remedy(deps, appId, { restore: appId })
-      for (const { id, appId } of await idleDeployments(deps.db(), IDLE))
-        await remedy(deps, appId, { deploymentId: id })
-
       const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))
       if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'apps run that nobody here knows')
     }
@@ -52,10 +53,7 @@ export function reconcileQueue(deps: ReconcileDeps): JobQueue {
 }
 
 /** Apps whose live deployment does not serve, or of which anything else runs. */
-export function astray(
-  running: readonly Running[],
-  { live, active, known }: Awaited<ReturnType<typeof platformState>>
-): string[] {
+export function astray(running: readonly Running[], { live, active, known }: PlatformState): string[] {
   const byApp = Map.groupBy(running, ({ appId }) => appId)
   const isRight = (appId: string) => {
     const releases = byApp.get(appId) ?? []
@@ -69,16 +67,13 @@ export function astray(
   return [...apps].filter(appId => known.has(appId) && !active.has(appId) && !isRight(appId))
 }
 
-/** The same remedy is not sent again while the first may still be at it. */
-async function remedy({ jobs }: ReconcileDeps, appId: string, job: DeployJob): Promise<void> {
-  const round = Math.floor(Date.now() / REMEDY_INTERVAL)
-  await jobs().send(null, DEPLOY_QUEUE, job, { key: appId, id: uuidOf(JSON.stringify([job, round])) })
-}
-
-/** A UUID (of the kind that RFC 9562 leaves to whoever makes it) that is the same for the same text. */
-function uuidOf(text: string): string {
-  const hex = createHash('sha256').update(text).digest('hex')
-  return [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `8${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
-    '-'
-  )
+/** The apps that something is done to, or will be. */
+async function appsInLine(jobs: Pick<Jobs, 'list'>): Promise<Set<string>> {
+  const apps = new Set<string>()
+  for (const state of OPEN_STATES)
+    for (let page: ListedJob[] | undefined; page === undefined || page.length === PAGE; ) {
+      page = await jobs.list({ queue: DEPLOY_QUEUE, state }, PAGE, page?.at(-1)?.position)
+      for (const { key } of page) if (key !== null) apps.add(key)
+    }
+  return apps
 }

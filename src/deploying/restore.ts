@@ -1,5 +1,6 @@
 import type { Builder } from '../../plugins/builder/index.ts'
-import type { Deployer, RolloutContext } from '../../plugins/deployer/index.ts'
+import { DeployError, type Deployer, type RolloutContext } from '../../plugins/deployer/index.ts'
+import type { JobContext } from '../../plugins/jobs/index.ts'
 import type { Db } from '../domain/db.ts'
 import { findWorkedApp, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
 import { findLive, hasActive } from '../domain/deployments.ts'
@@ -15,9 +16,16 @@ export interface RestoreDeps {
 }
 
 /** Sets an app right, unless a deployment is on its way that will do so. */
-export async function restoreApp(deps: RestoreDeps, appId: string, signal: AbortSignal): Promise<void> {
+export async function restoreApp(deps: RestoreDeps, appId: string, { signal, log }: JobContext): Promise<void> {
   const app = await findWorkedApp(deps.db(), appId)
-  if (app !== undefined && !(await hasActive(deps.db(), appId))) await restoreLive(deps, app, signal)
+  if (app === undefined || (await hasActive(deps.db(), appId))) return
+  try {
+    await restoreLive(deps, app, signal)
+  } catch (error) {
+    // It is the app's own fault, of which trying again at once makes nothing better.
+    if (!(error instanceof DeployError)) throw error
+    log.warn({ err: error, appId }, 'what is live of an app does not run')
+  }
 }
 
 /** Takes away what is left of an app that was deleted. */

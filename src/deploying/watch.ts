@@ -1,46 +1,79 @@
 import type { FastifyInstance } from 'fastify'
-import { NotOurs } from '../domain/deployment-work.ts'
+import type { Db } from '../domain/db.ts'
+import { type Claimed, heldClaims, NotOurs } from '../domain/deployment-work.ts'
 
 const CHANNEL = 'rhone_deployments'
+/** Milliseconds between two looks at what nobody tells of: a claim that was lost, an app that is gone. */
+const LOOK_INTERVAL = 2_000
 
 interface Notice {
   readonly id: string
   readonly status: string
 }
 
-/** Hears of deployments that are ended while somebody works on them, on whichever instance. */
+interface Watched {
+  readonly id: string
+  readonly claim: string
+  readonly controller: AbortController
+}
+
+/** Notices when deployments that are worked on here are ended, or taken up, by somebody else on whichever instance. */
 export class Watch {
-  readonly #watched = new Map<string, AbortController>()
+  readonly #db: () => Db
+  readonly #watched = new Set<Watched>()
+  #timer: NodeJS.Timeout | undefined
   #ending: Promise<() => Promise<void>> | undefined
 
-  /**
-   * A signal that is aborted when the deployment is over by another's hand. News that were missed while there was no
-   * connection are no harm: every step asks for its claim.
-   */
-  of(id: string): { signal: AbortSignal; end: () => void } {
-    const controller = new AbortController()
-    this.#watched.set(id, controller)
-    const end = () => {
-      if (this.#watched.get(id) === controller) this.#watched.delete(id)
-    }
-    return { signal: controller.signal, end }
+  constructor(db: () => Db) {
+    this.#db = db
   }
 
-  listen(postgres: FastifyInstance['postgres']): void {
+  /** A signal that is aborted when the deployment is no longer that worker's. */
+  of({ id, claim }: Pick<Claimed, 'id' | 'claim'>): { signal: AbortSignal; end: () => void } {
+    const watched = { id, claim, controller: new AbortController() }
+    this.#watched.add(watched)
+    this.#timer ??= setInterval(() => this.#look(), LOOK_INTERVAL).unref()
+    return { signal: watched.controller.signal, end: () => this.#forget(watched) }
+  }
+
+  listen(postgres: Pick<FastifyInstance['postgres'], 'listen'>): void {
     this.#ending = postgres.listen(
       CHANNEL,
       payload => this.#hear(JSON.parse(payload)),
-      () => {}
+      () => this.#look()
     )
     this.#ending.catch(() => {}) // whoever closes is told
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#timer)
     const end = await this.#ending
     await end?.()
   }
 
   #hear({ id, status }: Notice): void {
-    if (status === 'cancelled' || status === 'deleted') this.#watched.get(id)?.abort(new NotOurs())
+    if (status === 'cancelled') this.#abort([...this.#watched].filter(watched => watched.id === id))
+  }
+
+  async #look(): Promise<void> {
+    const watched = [...this.#watched]
+    if (watched.length === 0) return
+    try {
+      const held = await heldClaims(this.#db(), watched)
+      this.#abort(watched.filter(({ claim }) => !held.has(claim)))
+    } catch {
+      // The database is away, which others report. Nothing is done meanwhile: every step asks for its claim.
+    }
+  }
+
+  #abort(watched: readonly Watched[]): void {
+    for (const { controller } of watched) controller.abort(new NotOurs())
+  }
+
+  #forget(watched: Watched): void {
+    this.#watched.delete(watched)
+    if (this.#watched.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
   }
 }

@@ -3,6 +3,7 @@ import { apps, teamMembers } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { type App, appFields } from './access.ts'
 import { type Db, statement, violatedConstraint } from './db.ts'
+import { cancelDeployments } from './deployments.ts'
 import { holdInstallation } from './installations.ts'
 import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from './page.ts'
 import { requireRegion } from './regions.ts'
@@ -100,6 +101,8 @@ export async function changeApp(db: Db, app: App, changes: AppChanges, version?:
 
 /** Deletes an app with everything that belongs to it. */
 export async function deleteApp(db: Db, app: App, version?: number): Promise<void> {
+  // Whoever works on one of them hears of its end, but not that it is gone.
+  await cancelDeployments(db, app.id)
   const deleted = await db.delete(apps).where(unchanged(app, version)).returning({ id: apps.id })
   if (deleted.length === 0) refuse(version)
 }

@@ -1,16 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import { and, eq, inArray, sql } from 'drizzle-orm'
+import { and, eq, inArray, isNull, or, sql } from 'drizzle-orm'
 import {
   ACTIVE_DEPLOYMENT_STATUSES,
   apps,
   type DeploymentConfig,
   type DeploymentStatus,
   type DeploymentTrigger,
-  deploymentSecrets,
   deployments
 } from '../../drizzle/schema.ts'
 import type { Db } from './db.ts'
-import { type DeploymentChange, lockApp } from './deployments.ts'
+import { type DeploymentChange, dropSecrets, lockApp } from './deployments.ts'
 import { canBecome } from './lifecycle.ts'
 
 /** An app, as far as building and running it goes. */
@@ -81,6 +80,21 @@ export async function findWorkedApp(db: Db, id: string): Promise<WorkedApp | und
   return app
 }
 
+/** Of these, the deployments that are still in the hands of who has claimed them: on their way, or live by now. */
+export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 'claim'>[]): Promise<Set<string>> {
+  const ids = claimed.map(({ id }) => id)
+  const rows = await db
+    .select({ claim: deployments.claim })
+    .from(deployments)
+    .where(and(inArray(deployments.id, ids), or(isOnItsWay, eq(deployments.status, 'live'))))
+  return new Set(rows.map(({ claim }) => claim!))
+}
+
+/** Whether a deployment has ended, or is gone with its app. */
+export async function isOver(db: Db, id: string): Promise<boolean> {
+  return (await db.$count(deployments, and(eq(deployments.id, id), isOnItsWay))) === 0
+}
+
 /** @throws NotOurs */
 export async function confirmClaim(db: Db, { id, claim }: Claimed): Promise<void> {
   const [held] = await db
@@ -149,15 +163,20 @@ export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]
     tx,
     replaced.map(({ id }) => id)
   )
-  const ofApp = { appId: app.id, teamId: app.teamId, from: 'live', to: 'superseded' } as const
-  return [...replaced.map(old => ({ ...old, ...ofApp })), live]
+  const { id: appId, teamId } = app
+  return [...replaced.map(old => ({ ...old, appId, teamId, from: 'live' as const, to: 'superseded' as const })), live]
 }
 
-async function dropSecrets(tx: Db, ids: readonly string[]): Promise<void> {
-  if (ids.length > 0) await tx.delete(deploymentSecrets).where(inArray(deploymentSecrets.deploymentId, [...ids]))
-}
-
-/** Keeps the name that an app has got where it runs. */
+/**
+ * Keeps the name that an app has got where it runs.
+ *
+ * @throws NotOurs when the app is gone, or has got another name: nothing may be made under this one
+ */
 export async function nameApp(db: Db, appId: string, flyAppId: string): Promise<void> {
-  await db.update(apps).set({ flyAppId }).where(eq(apps.id, appId))
+  const named = await db
+    .update(apps)
+    .set({ flyAppId })
+    .where(and(eq(apps.id, appId), or(isNull(apps.flyAppId), eq(apps.flyAppId, flyAppId))))
+    .returning({ id: apps.id })
+  if (named.length === 0) throw new NotOurs()
 }

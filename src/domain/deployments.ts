@@ -4,6 +4,7 @@ import {
   apps,
   type DeploymentStatus,
   type DeploymentTrigger,
+  deploymentSecrets,
   deployments
 } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
@@ -71,52 +72,69 @@ export interface DeploymentChange {
  * Begins a deployment, and ends those of the app that are still on their way: the newest wins. Deployments of one app
  * begin one after the other, so that of any number at the same moment one is the newest.
  *
- * @returns the deployment, and what has become of the others
+ * @returns the deployment, whose team that is, and what has become of the others
  */
 export async function insertDeployment(
   tx: Db,
   { appId, ...values }: NewDeployment
-): Promise<{ deployment: Deployment; cancelled: DeploymentChange[] }> {
-  const { teamId } = await lockApp(tx, appId)
-  const cancelled = await cancelActive(tx, { appId, teamId })
+): Promise<{ deployment: Deployment; teamId: string; cancelled: DeploymentChange[] }> {
+  const app = await lockApp(tx, appId)
+  const cancelled = await cancelActive(tx, app)
   const [deployment] = await tx
     .insert(deployments)
-    .values({ appId, ...values })
+    // Not when the transaction began, which says nothing of who came first.
+    .values({ appId, ...values, createdAt: sql`clock_timestamp()` })
     .returning(fields)
-  return { deployment: deployment!, cancelled }
+  return { deployment: deployment!, teamId: app.teamId, cancelled }
 }
 
 /** Changes of which deployment of an app is the newest, or the live one, follow each other. */
-export async function lockApp(tx: Db, appId: string): Promise<{ teamId: string }> {
-  const [app] = await tx.select({ teamId: apps.teamId }).from(apps).where(eq(apps.id, appId)).for('no key update')
+export async function lockApp(tx: Db, appId: string): Promise<LockedApp> {
+  const [app] = await tx.select(lockedFields).from(apps).where(eq(apps.id, appId)).for('no key update')
   if (app === undefined) throw errors.notFound('app')
   return app
 }
 
-async function cancelActive(tx: Db, app: { appId: string; teamId: string }): Promise<DeploymentChange[]> {
+const lockedFields = { id: apps.id, teamId: apps.teamId }
+type LockedApp = { id: string; teamId: string }
+
+/** Ends whatever is on its way of an app. */
+export async function cancelDeployments(tx: Db, appId: string): Promise<DeploymentChange[]> {
+  return cancelActive(tx, await lockApp(tx, appId))
+}
+
+async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<DeploymentChange[]> {
   const active = await tx
     .select({ id: deployments.id, trigger: deployments.trigger, from: deployments.status })
     .from(deployments)
-    .where(and(eq(deployments.appId, app.appId), inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES)))
+    .where(and(eq(deployments.appId, appId), inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES)))
     .for('update')
   if (active.length === 0) return []
   const ids = active.map(({ id }) => id)
   await tx.update(deployments).set({ status: 'cancelled' }).where(inArray(deployments.id, ids))
-  return active.map(change => ({ ...change, ...app, to: 'cancelled' as const }))
+  await dropSecrets(tx, ids)
+  return active.map(change => ({ ...change, appId, teamId, to: 'cancelled' as const }))
+}
+
+/** The env of deployments that are over. */
+export async function dropSecrets(tx: Db, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await tx.delete(deploymentSecrets).where(inArray(deploymentSecrets.deploymentId, [...ids]))
 }
 
 /** Ends a deployment that is on its way. @throws AppError when it is over already */
-export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<Omit<DeploymentChange, 'teamId'>> {
+export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<DeploymentChange> {
   const { id, appId, trigger } = deployment
   const [held] = await tx
-    .select({ status: deployments.status })
+    .select({ status: deployments.status, teamId: apps.teamId })
     .from(deployments)
+    .innerJoin(apps, eq(apps.id, deployments.appId))
     .where(eq(deployments.id, id))
-    .for('update')
+    .for('update', { of: deployments })
   if (held === undefined) throw errors.notFound('deployment')
   if (!isActive(held.status)) throw errors.conflict(`The deployment is over: it is ${held.status.replace('_', ' ')}`)
   await tx.update(deployments).set({ status: 'cancelled' }).where(eq(deployments.id, id))
-  return { id, appId, trigger, from: held.status, to: 'cancelled' }
+  await dropSecrets(tx, [id])
+  return { id, appId, teamId: held.teamId, trigger, from: held.status, to: 'cancelled' }
 }
 
 /** The deployments of an app, newest first. */
@@ -152,14 +170,20 @@ const hasServed = and(inArray(deployments.status, ['live', 'superseded']), isNot
 /**
  * What a rollback brings back: the deployment that is asked for, or the one before the live one.
  *
- * @throws AppError when it is of another app, has never been live, or has no image
+ * @throws AppError when it is of another app, has never been live, or its image is no longer kept
  */
-export async function findRollbackTarget(tx: Db, appId: string, id?: string): Promise<Deployment> {
-  if (id !== undefined) {
-    const target = await findDeployment(tx, appId, id)
-    if (target.image !== null && ['live', 'superseded'].includes(target.status)) return target
+export async function findRollbackTarget(tx: Db, appId: string, id?: string): Promise<Deployment & { image: string }> {
+  const target = id === undefined ? await findPrevious(tx, appId) : await findDeployment(tx, appId, id)
+  const { image, status } = target
+  if (image === null || !['live', 'superseded'].includes(status))
     throw errors.conflict('Only a deployment that is or was live can be gone back to')
-  }
+  if (!(await imagesInUse(tx, appId)).includes(image))
+    throw errors.conflict(`The image is no longer kept: only the last ${ROLLBACK_TARGETS} can be gone back to`)
+  return { ...target, image }
+}
+
+/** The last one with another image that was live before the one that is. */
+async function findPrevious(tx: Db, appId: string): Promise<Deployment> {
   const live = await findLive(tx, appId)
   const [target] = await tx
     .select(fields)
@@ -192,18 +216,24 @@ export async function hasActive(db: Db, appId: string): Promise<boolean> {
   return (await db.$count(deployments, condition)) > 0
 }
 
-/** Which deployment of each app is live, and which apps have one on its way. */
-export async function platformState(
-  db: Db
-): Promise<{ live: Map<string, string>; active: Set<string>; known: Set<string> }> {
+export interface PlatformState {
+  /** The live deployment of each app that has one. */
+  readonly live: ReadonlyMap<string, string>
+  /** The deployment of each app that has one on its way. */
+  readonly active: ReadonlyMap<string, string>
+  /** All apps that there are. */
+  readonly known: ReadonlySet<string>
+}
+
+export async function platformState(db: Db): Promise<PlatformState> {
   const rows = await db
     .select({ id: deployments.id, appId: deployments.appId, status: deployments.status })
     .from(deployments)
     .where(inArray(deployments.status, [...ACTIVE_DEPLOYMENT_STATUSES, 'live']))
-  const isLive = ({ status }: { status: DeploymentStatus }) => status === 'live'
+  const { live = [], active = [] } = Object.groupBy(rows, ({ status }) => (status === 'live' ? 'live' : 'active'))
   return {
-    live: new Map(rows.filter(isLive).map(({ appId, id }) => [appId, id])),
-    active: new Set(rows.filter(row => !isLive(row)).map(({ appId }) => appId)),
+    live: new Map(live.map(({ appId, id }) => [appId, id])),
+    active: new Map(active.map(({ appId, id }) => [appId, id])),
     known: new Set((await db.select({ id: apps.id }).from(apps)).map(({ id }) => id))
   }
 }
@@ -232,18 +262,4 @@ export async function imagesInUse(db: Db, appId: string): Promise<string[]> {
       )
     )
   return [...new Set([...served, ...needed].map(({ image }) => image!))]
-}
-
-/** Deployments that are on their way and have not been touched for a while: somebody should be working on them. */
-export async function idleDeployments(db: Db, seconds: number): Promise<{ id: string; appId: string }[]> {
-  return db
-    .select({ id: deployments.id, appId: deployments.appId })
-    .from(deployments)
-    .where(
-      and(
-        inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES),
-        lt(deployments.updatedAt, sql`now() - ${seconds} * interval '1 second'`)
-      )
-    )
-    .limit(1_000)
 }

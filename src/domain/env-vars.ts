@@ -15,11 +15,19 @@ const RESERVED_PREFIXES = ['FLY_', 'INTERNAL_', 'VANGO_']
 /** All that is ever told of a variable. */
 export interface EnvVar {
   key: string
+  version: number
+  buildTime: boolean
   createdAt: Date
   updatedAt: Date
 }
 
-const shown = { key: envVars.key, createdAt: envVars.createdAt, updatedAt: envVars.updatedAt }
+const shown = {
+  key: envVars.key,
+  version: envVars.version,
+  buildTime: envVars.buildTime,
+  createdAt: envVars.createdAt,
+  updatedAt: envVars.updatedAt
+}
 
 /** The variables of an app, by name. */
 export async function listEnvVars(
@@ -37,28 +45,36 @@ export async function listEnvVars(
   return cutPage(rows, limit, ({ key }) => key)
 }
 
-/** Sets a variable, and says whether it is a new one. The value is stored sealed and is not readable through the API. */
+/**
+ * Sets a variable, and says whether it is a new one. The value is stored sealed and is not readable through the API.
+ *
+ * @param buildTime whether builds see it, too
+ */
 export async function setEnvVar(
   db: Db,
   box: SecretBox,
   appId: string,
   key: string,
-  value: string
+  value: string,
+  buildTime = false
 ): Promise<EnvVar & { created: boolean }> {
   refuseReserved(key)
   if (Buffer.byteLength(value) > MAX_BYTES) throw errors.validation('value', `must not exceed ${MAX_BYTES} bytes`)
   await refuseTooMany(db, appId, key)
 
   const { keyId, nonce, ciphertext } = box.seal(value, { appId, key })
-  return upsert(db, { appId, key, keyId, nonce, valueEncrypted: ciphertext })
+  return upsert(db, { appId, key, keyId, nonce, valueEncrypted: ciphertext, buildTime })
 }
 
-async function upsert(db: Db, { appId, key, ...sealed }: typeof envVars.$inferInsert) {
+async function upsert(db: Db, { appId, key, ...set }: typeof envVars.$inferInsert) {
   try {
     const [row] = await db
       .insert(envVars)
-      .values({ appId, key, ...sealed })
-      .onConflictDoUpdate({ target: [envVars.appId, envVars.key], set: sealed })
+      .values({ appId, key, ...set })
+      .onConflictDoUpdate({
+        target: [envVars.appId, envVars.key],
+        set: { ...set, version: sql`${envVars.version} + 1` }
+      })
       // A row that no transaction has updated yet is one that this statement has inserted.
       .returning({ ...shown, created: sql<boolean>`xmax = 0` })
     return row!

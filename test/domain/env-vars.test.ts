@@ -19,7 +19,7 @@ test('stores a value that only the right key, app and name open, and tells nothi
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const { createdAt, updatedAt, ...told } = await setEnvVar(db, box, appId, 'API_KEY', 'hunter2')
-  assert.deepEqual(told, { key: 'API_KEY', created: true })
+  assert.deepEqual(told, { key: 'API_KEY', version: 1, buildTime: false, created: true })
 
   const [row] = await db.select().from(envVars)
   assert.equal(row!.keyId, 'k1')
@@ -27,7 +27,9 @@ test('stores a value that only the right key, app and name open, and tells nothi
   assert.ok(!row!.valueEncrypted.includes('hunter2'))
   const sealed = { keyId: row!.keyId, nonce: row!.nonce, ciphertext: row!.valueEncrypted }
   assert.equal(box.open(sealed, { appId, key: 'API_KEY' }), 'hunter2')
-  assert.deepEqual((await listEnvVars(db, appId)).items, [{ key: 'API_KEY', createdAt, updatedAt }])
+  assert.deepEqual((await listEnvVars(db, appId)).items, [
+    { key: 'API_KEY', version: 1, buildTime: false, createdAt, updatedAt }
+  ])
 })
 
 test('setting a variable again replaces its value under a new nonce, and says that it is not new', async t => {
@@ -44,6 +46,23 @@ test('setting a variable again replaces its value under a new nonce, and says th
   assert.notDeepEqual(after!.nonce, before!.nonce)
   const sealed = { keyId: after!.keyId, nonce: after!.nonce, ciphertext: after!.valueEncrypted }
   assert.equal(box.open(sealed, { appId, key: 'A' }), 'two')
+})
+
+test('counts the values of a variable, and keeps whether builds see it with the value', async t => {
+  const db = await openDatabase(t)
+  const appId = await addApp(db)
+  const set = async (value: string, buildTime?: boolean) => {
+    const { version, buildTime: isSeen } = await setEnvVar(db, box, appId, 'A', value, buildTime)
+    return [version, isSeen]
+  }
+  assert.deepEqual(
+    [await set('one'), await set('two', true), await set('two')],
+    [
+      [1, false],
+      [2, true],
+      [3, false]
+    ]
+  )
 })
 
 test('refuses the names that the platform sets itself, and says why', async t => {

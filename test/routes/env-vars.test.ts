@@ -14,9 +14,10 @@ const SECRET = 'correct horse battery staple'
 test('PUT sets a variable, 201 when it is new and 200 when it was there, and never tells its value', async () => {
   const created = await admin.call('PUT', `${url}/API_KEY`, { value: 'first' })
   assert.equal(created.statusCode, 201)
-  assert.deepEqual(Object.keys(created.json()), ['key', 'createdAt', 'updatedAt'])
+  assert.deepEqual(Object.keys(created.json()), ['key', 'version', 'buildTime', 'createdAt', 'updatedAt'])
   const replaced = await admin.call('PUT', `${url}/API_KEY`, { value: SECRET }, { 'idempotency-key': 'env-1' })
   assert.equal(replaced.statusCode, 200)
+  assert.deepEqual([created.json().version, replaced.json().version], [1, 2])
   const list = await admin.call('GET', url)
   assert.deepEqual(list.json(), { items: [replaced.json()], nextCursor: null })
   for (const response of [created, replaced, list]) assert.ok(!response.body.includes(SECRET))
@@ -55,6 +56,14 @@ test('the list comes in pages, by name', async () => {
   assert.equal((await read('limit=5')).nextCursor, null)
   for (const query of ['limit=0', 'limit=201', 'cursor=', 'cursor=AAAA', 'cursor=!'])
     assert.equal((await read(query)).error.code, 'VALIDATION_ERROR', query)
+})
+
+test('builds see a variable that is set for them, and no other', async () => {
+  const seen = await admin.call('PUT', `${url}/NPM_TOKEN`, { value: SECRET, buildTime: true })
+  assert.equal(seen.json().buildTime, true)
+  assert.equal((await admin.call('PUT', `${url}/NPM_TOKEN`, { value: SECRET })).json().buildTime, false)
+  for (const buildTime of ['yes', 1, null])
+    assert.equal(errorOf(await admin.call('PUT', `${url}/NPM_TOKEN`, { value: 'x', buildTime })).status, 400)
 })
 
 test('DELETE removes a variable once', async () => {

@@ -1,0 +1,413 @@
+import { randomBytes } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import type { FastifyBaseLogger } from 'fastify'
+import { pino } from 'pino'
+import postgres from 'postgres'
+import * as schema from '../../drizzle/schema.ts'
+import type { SystemAuditEvent } from '../../plugins/audit/index.ts'
+import type { BuildContext, Builder, BuildRequest, BuiltImage } from '../../plugins/builder/index.ts'
+import type { DeployedApp, Deployer, Release, RolloutContext, Running } from '../../plugins/deployer/index.ts'
+import {
+  AttemptEnded,
+  type JobFilters,
+  type JobQueue,
+  type Jobs,
+  type ListedJob,
+  type SendOptions
+} from '../../plugins/jobs/index.ts'
+import { deployQueue } from '../../src/deploying/deploy.ts'
+import { Ledger } from '../../src/deploying/ledger.ts'
+import { deploymentMetrics } from '../../src/deploying/metrics.ts'
+import { reconcileQueue } from '../../src/deploying/reconcile.ts'
+import { Watch } from '../../src/deploying/watch.ts'
+import { createApp } from '../../src/domain/apps.ts'
+import type { Db } from '../../src/domain/db.ts'
+import type { Deployment, NewDeployment } from '../../src/domain/deployments.ts'
+import { SecretBox } from '../../src/domain/secret-box.ts'
+import { addTeam } from '../domain/support.ts'
+import { freshDatabase, type Scope } from './database.ts'
+
+/*
+ * A platform without machines: builds and apps are entries of maps, everything else is real. Whatever a worker does to
+ * the outside can be disturbed, before it has an effect and after.
+ */
+
+/** Where a worker is when it can be disturbed. */
+export interface Moment {
+  readonly step: 'build' | 'start' | 'serve' | 'retire' | 'destroy' | 'prune'
+  readonly when: 'before' | 'after'
+  readonly appId: string
+  readonly worker: Worker
+  /** Of the step, where it can be cut off. */
+  readonly signal?: AbortSignal
+}
+
+export type Disturbance = (moment: Moment) => Promise<void> | void
+
+interface RunningApp {
+  readonly releases: Map<string, Release>
+  serving: string | null
+}
+
+/** What has been made so far, and what runs of it; the workers come and go. */
+export class World {
+  readonly apps = new Map<string, RunningApp>()
+  /** The images there are, by app. */
+  readonly images = new Map<string, Set<string>>()
+  /** Which deployment began to serve, in order. */
+  readonly served: string[] = []
+  /** Apps that were served and, for a moment, were not. */
+  readonly outages: string[] = []
+  readonly logs = new Map<string, string>()
+  readonly builds: BuildRequest[] = []
+  disturb: Disturbance = () => {}
+
+  runningOf(appId: string): { releases: string[]; serving: string | null } {
+    const app = this.apps.get(appId)
+    return { releases: [...(app?.releases.keys() ?? [])], serving: app?.serving ?? null }
+  }
+
+  everything(): Running[] {
+    return [...this.apps].flatMap(([appId, { releases, serving }]) =>
+      [...releases.keys()].map(deploymentId => ({
+        appId,
+        deploymentId,
+        flyAppId: null,
+        isServing: serving === deploymentId,
+        isHealthy: true
+      }))
+    )
+  }
+}
+
+/** A process of Rhone, which can be killed: from then on nothing that it does reaches anything. */
+export class Worker {
+  readonly deploy: JobQueue<object>
+  readonly reconcile: JobQueue<object>
+  readonly watch: Watch
+  #isDead = false
+
+  constructor(platform: TestPlatform) {
+    const { world, db, secretBox, ledgerDeps, jobs } = platform
+    const alive = <Value>(value: Value): Value => {
+      if (this.#isDead) throw new Killed()
+      return value
+    }
+    this.watch = new Watch(() => alive(db))
+    const deps = {
+      db: () => alive(db),
+      secretBox,
+      builder: () => alive(new MapBuilder(world, this)),
+      deployer: () => alive(new MapDeployer(world, this)),
+      jobs: () => alive(jobs)
+    }
+    this.deploy = deployQueue({
+      ...deps,
+      ledger: new Ledger({ ...ledgerDeps, db: deps.db }),
+      watch: this.watch,
+      openLog: deploymentId => ({
+        say: text => void world.logs.set(deploymentId, (world.logs.get(deploymentId) ?? '') + text),
+        hide() {},
+        enter() {},
+        async close() {}
+      }),
+      sourceOf: async () => ({ url: 'https://git.example/app.git' }),
+      built: platform.metrics.built,
+      concurrency: 2,
+      patience: 100
+    }) as JobQueue<object>
+    this.reconcile = reconcileQueue(deps)
+  }
+
+  get isDead(): boolean {
+    return this.#isDead
+  }
+
+  kill(): never {
+    this.#isDead = true
+    throw new Killed()
+  }
+}
+
+/** What a process says that says nothing any more. */
+class Killed extends Error {
+  constructor() {
+    super('killed')
+  }
+}
+
+class MapBuilder implements Builder {
+  readonly name = 'map'
+  readonly #world: World
+  readonly #worker: Worker
+
+  constructor(world: World, worker: Worker) {
+    this.#world = world
+    this.#worker = worker
+  }
+
+  async build(request: BuildRequest, { signal, enter, say }: BuildContext): Promise<BuiltImage> {
+    const moment = { step: 'build', appId: request.app.id, worker: this.#worker, signal } as const
+    await this.#world.disturb({ ...moment, when: 'before' })
+    for (const phase of ['analyzing', 'building', 'pushing'] as const) {
+      signal.throwIfAborted()
+      await enter(phase)
+      say(`${phase}\n`)
+    }
+    this.#world.builds.push(request)
+    const image = `image-of-${request.deploymentId}`
+    imagesOf(this.#world, request.app.id).add(image)
+    await this.#world.disturb({ ...moment, when: 'after' })
+    return { image, commitSha: 'c'.repeat(40), commitMessage: 'Change it', commitAuthor: 'Ada' }
+  }
+
+  async prune(appId: string, keep: readonly string[]): Promise<void> {
+    await this.#world.disturb({ step: 'prune', when: 'before', appId, worker: this.#worker })
+    const images = imagesOf(this.#world, appId)
+    for (const image of images) if (!keep.includes(image)) images.delete(image)
+    await this.#world.disturb({ step: 'prune', when: 'after', appId, worker: this.#worker })
+  }
+}
+
+class MapDeployer implements Deployer {
+  readonly name = 'map'
+  readonly #world: World
+  readonly #worker: Worker
+
+  constructor(world: World, worker: Worker) {
+    this.#world = world
+    this.#worker = worker
+  }
+
+  urlOf(app: DeployedApp): string {
+    return `http://${app.slug}.localhost/`
+  }
+
+  async start(release: Release, { signal, named }: RolloutContext): Promise<void> {
+    const { app, deploymentId } = release
+    if (app.flyAppId === null) await named(`fly-${app.slug}`)
+    await this.#step('start', app, signal, () => {
+      const images = imagesOf(this.#world, app.id)
+      if (!images.has(release.image)) throw new Error(`there is no image ${release.image}`)
+      this.#appOf(app).releases.set(deploymentId, release)
+    })
+  }
+
+  async serve({ app, deploymentId }: Release, { signal }: RolloutContext): Promise<void> {
+    await this.#step('serve', app, signal, () => {
+      const running = this.#appOf(app)
+      if (!running.releases.has(deploymentId)) throw new Error('what does not run cannot serve')
+      if (running.serving !== deploymentId) this.#world.served.push(deploymentId)
+      running.serving = deploymentId
+    })
+  }
+
+  async retire(app: DeployedApp, keep: string | null, signal: AbortSignal): Promise<void> {
+    await this.#step('retire', app, signal, () => {
+      const running = this.#world.apps.get(app.id)
+      if (running === undefined) return
+      for (const id of running.releases.keys()) if (id !== keep) running.releases.delete(id)
+      if (running.serving === null || running.releases.has(running.serving)) return
+      running.serving = null
+      this.#world.outages.push(app.id)
+    })
+  }
+
+  async destroy(app: DeployedApp, signal: AbortSignal): Promise<void> {
+    await this.#step('destroy', app, signal, () => void this.#world.apps.delete(app.id))
+  }
+
+  async running(): Promise<readonly Running[]> {
+    return this.#world.everything()
+  }
+
+  logs(): never {
+    throw new Error('nobody here says anything')
+  }
+
+  metrics(): never {
+    throw new Error('nobody here measures anything')
+  }
+
+  async #step(step: Moment['step'], { id: appId }: DeployedApp, signal: AbortSignal, effect: () => void) {
+    const moment = { step, appId, worker: this.#worker, signal }
+    await this.#world.disturb({ ...moment, when: 'before' })
+    signal.throwIfAborted()
+    effect()
+    await this.#world.disturb({ ...moment, when: 'after' })
+  }
+
+  #appOf({ id }: DeployedApp): RunningApp {
+    const found = this.#world.apps.get(id) ?? { releases: new Map(), serving: null }
+    this.#world.apps.set(id, found)
+    return found
+  }
+}
+
+function imagesOf({ images }: World, appId: string): Set<string> {
+  const found = images.get(appId) ?? new Set()
+  images.set(appId, found)
+  return found
+}
+
+export interface TestJob {
+  readonly id: string
+  readonly queue: string
+  readonly key: string | null
+  readonly data: object
+  readonly attempt: number
+}
+
+/** Jobs of a serial queue, in a table of the test's database: nothing runs unless it is told to. */
+export class JobTable implements Pick<Jobs, 'send' | 'list'> {
+  readonly #db: Db
+
+  constructor(db: Db) {
+    this.#db = db
+  }
+
+  async create(): Promise<void> {
+    await this.#db.execute(sql`create table test_jobs (
+      position int generated always as identity, id uuid primary key default gen_random_uuid(), queue text not null,
+      key text, data jsonb not null, state text not null default 'waiting', attempt int not null default 0)`)
+  }
+
+  async send(tx: Db | null, queue: string, data: object, { key, id }: SendOptions = {}) {
+    const rows = await (tx ?? this.#db).execute<{ id: string }>(sql`
+      insert into test_jobs (queue, key, data, id)
+      values (${queue}, ${key ?? null}, ${JSON.stringify(data)}, coalesce(${id ?? null}::uuid, gen_random_uuid()))
+      on conflict do nothing returning id`)
+    return rows[0]?.id ?? null
+  }
+
+  async list({ queue, state }: JobFilters): Promise<ListedJob[]> {
+    const rows = await this.#db.execute(
+      sql`select * from test_jobs where queue = ${queue ?? null} and state = ${state ?? null}`
+    )
+    return rows as unknown as ListedJob[]
+  }
+
+  /** Takes the next job whose app has none under way. */
+  async take(): Promise<TestJob | undefined> {
+    const rows = await this.#db.execute(sql`
+      update test_jobs set state = 'active', attempt = attempt + 1 where id = (
+        select id from test_jobs as next where state in ('waiting', 'retrying')
+          and not exists (select from test_jobs as other where other.key = next.key and other.state = 'active')
+        order by position limit 1 for update skip locked)
+      returning id, queue, key, data, attempt`)
+    return rows[0] as TestJob | undefined
+  }
+
+  async settle({ id }: TestJob, state: 'completed' | 'retrying' | 'dead'): Promise<void> {
+    await this.#db.execute(sql`update test_jobs set state = ${state} where id = ${id}`)
+  }
+
+  /** All that was not begun is lost, as if the table had been restored from yesterday. */
+  async lose(): Promise<void> {
+    await this.#db.execute(sql`delete from test_jobs where state <> 'active'`)
+  }
+}
+
+const silent = pino({ level: 'silent' }) as unknown as FastifyBaseLogger
+
+export class TestPlatform {
+  readonly db: Db
+  readonly world = new World()
+  readonly secretBox: SecretBox
+  readonly jobs: JobTable
+  readonly audited: SystemAuditEvent[] = []
+  readonly counted: { trigger: string; to: string }[] = []
+  readonly metrics = deploymentMetrics(undefined)
+  readonly #listen: (watch: Watch) => Promise<void>
+
+  constructor(db: Db, listen: (watch: Watch) => Promise<void>) {
+    this.db = db
+    this.jobs = new JobTable(db)
+    this.#listen = listen
+    const key = randomBytes(32)
+    this.secretBox = new SecretBox({ current: { id: 'k1', key }, keys: new Map([['k1', key]]) })
+  }
+
+  get ledgerDeps() {
+    return {
+      db: () => this.db,
+      secretBox: this.secretBox,
+      send: (tx: Db, queue: string, data: object, options: object) => this.jobs.send(tx, queue, data, options),
+      record: async (_tx: Db, event: SystemAuditEvent) => void this.audited.push(event),
+      count: (change: { trigger: string; to: string }) => void this.counted.push(change)
+    }
+  }
+
+  get ledger(): Ledger {
+    return new Ledger(this.ledgerDeps)
+  }
+
+  async addApp(): Promise<{ id: string; teamId: string }> {
+    const team = await addTeam(this.db)
+    return createApp(this.db, team.id, { name: 'app' })
+  }
+
+  create(appId: string, request: Partial<NewDeployment> = {}): Promise<Deployment> {
+    const fields = { appId, trigger: 'manual', triggeredBy: null, branch: 'main', ...request } as const
+    return this.db.transaction(tx => this.ledger.create(tx, fields))
+  }
+
+  async newWorker(): Promise<Worker> {
+    const worker = new Worker(this)
+    await this.#listen(worker.watch)
+    return worker
+  }
+
+  /** Tries a job once, as an instance does that may be killed over it, and puts it back if it was not done. */
+  async attempt(job: TestJob, worker: Worker, ending = new AbortController()): Promise<void> {
+    const isLastAttempt = job.attempt > worker.deploy.retries
+    const context = { id: job.id, attempt: job.attempt, isLastAttempt, signal: ending.signal, log: silent }
+    try {
+      await worker.deploy.run(job.data, context)
+      await this.jobs.settle(job, worker.isDead || ending.signal.aborted ? 'retrying' : 'completed')
+    } catch {
+      const isOver = isLastAttempt && !worker.isDead && !ending.signal.aborted
+      await this.jobs.settle(job, isOver ? 'dead' : 'retrying')
+    }
+  }
+
+  /** Works until there is nothing left to do, each job in a process of its own. */
+  async workOff(): Promise<void> {
+    for (let job = await this.jobs.take(); job !== undefined; job = await this.jobs.take()) {
+      const worker = await this.newWorker()
+      await this.attempt(job, worker)
+      await worker.watch.close()
+    }
+  }
+
+  async reconcile(): Promise<void> {
+    const worker = await this.newWorker()
+    const context = { id: '', attempt: 1, isLastAttempt: true, signal: new AbortController().signal, log: silent }
+    await worker.reconcile.run({}, context)
+    await worker.watch.close()
+  }
+
+  async statusOf(id: string): Promise<string | undefined> {
+    const [row] = await this.db.execute<{ status: string }>(sql`select status from deployments where id = ${id}`)
+    return row?.status
+  }
+}
+
+export async function testPlatform(scope: Scope): Promise<TestPlatform> {
+  const client = postgres(await freshDatabase(scope), { max: 8, onnotice: () => {} })
+  scope.after(() => client.end({ timeout: 1 }))
+  const db = drizzle({ client, schema, casing: 'snake_case' })
+  const platform = new TestPlatform(db, async watch => {
+    watch.listen({
+      listen: async (channel, onNotify, onResync) => {
+        const { unlisten } = await client.listen(channel, onNotify, onResync)
+        return unlisten
+      }
+    })
+  })
+  await platform.jobs.create()
+  return platform
+}
+
+export const stopping = () => new AttemptEnded('stopping')
