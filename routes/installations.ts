@@ -66,7 +66,7 @@ const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
 /** Where browsers go to GitHub, and come back. */
 export const connecting: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
-  const policy = { ...writes, access: PERMISSIONS.manageInstallations, page: true } as const
+  const policy = { ...writes, access: PERMISSIONS.manageInstallations, page: true, cors: false } as const
 
   app.get('/github/connect', {
     schema: schemas.connectGithub,

@@ -180,7 +180,6 @@ export const slots: readonly Slot[] = [
     urlOf: found => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
     ledger: has(app, 'deploying') ? app.deploying.ledger : null,
     takesImages: builder !== 'local',
-    registry: registry.host,
     registry: registry.host
   }))
 ]

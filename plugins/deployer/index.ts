@@ -18,7 +18,9 @@ export const DeployerOptions = Type.Object(
       additionalProperties: false,
       description: 'For apps that run as processes of this machine.'
     }),
-    fly: Type.Optional(FlyOptions)
+    fly: Type.Optional(
+      Type.Object(FlyOptions.properties, { additionalProperties: false, description: 'For apps that run at Fly.' })
+    )
   },
   { additionalProperties: false }
 )

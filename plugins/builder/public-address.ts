@@ -1,6 +1,6 @@
 import { lookup as lookUp } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
-import { parseAddress } from './address.ts'
+import { parseAddress } from '../lib/address.ts'
 
 /** What the addresses of a host name are found with. */
 export type Lookup = (hostname: string) => Promise<readonly { readonly address: string }[]>

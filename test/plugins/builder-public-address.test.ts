@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { SocketAddress } from 'node:net'
 import { test } from 'node:test'
-import { isPublic, requirePublicHost } from '../../plugins/lib/public-address.ts'
+import { isPublic, requirePublicHost } from '../../plugins/builder/public-address.ts'
 
 const PRIVATE_V4 = [
   '0.0.0.0',
