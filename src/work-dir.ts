@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, statSync } from 'node:fs'
+import { lstatSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
 /** Survives a restart of the machine, unlike /tmp. */
@@ -16,9 +16,8 @@ export function workDirOf(dataDir: string): string {
   if (process.geteuid?.() !== 0 || isOpenToOthers(dataDir)) return dataDir
   const name = createHash('sha256').update(dataDir).digest('hex').slice(0, 16)
   const directory = join(ELSEWHERE, `rhone-${name}`)
-  mkdirSync(directory, { recursive: true, mode: 0o711 })
-  const found = lstatSync(directory)
-  if (!found.isDirectory() || found.uid !== 0) throw new Error(`${directory} belongs to somebody else`)
+  const found = lstatSync(directory, { throwIfNoEntry: false })
+  if (found && (!found.isDirectory() || found.uid !== 0)) throw new Error(`${directory} belongs to somebody else`)
   return directory
 }
 

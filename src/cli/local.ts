@@ -1,4 +1,5 @@
 import { LocalDeployer } from '../../plugins/deployer/local/index.ts'
+import { workDirOf } from '../work-dir.ts'
 import { defineCommand } from './command.ts'
 
 export const localStop = defineCommand({
@@ -7,7 +8,7 @@ export const localStop = defineCommand({
   printsData: true,
   async run({ config }) {
     const { dataDir } = config()
-    const stopped = await new LocalDeployer({ dataDir }).stop(new AbortController().signal)
+    const stopped = await new LocalDeployer({ dataDir: workDirOf(dataDir) }).stop(new AbortController().signal)
     return { data: { stopped }, text: stopped ? 'all apps have ended' : 'no apps run on this machine' }
   }
 })
