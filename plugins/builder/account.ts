@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { usersWithProcesses } from './processes.ts'
+import { usersWithProcesses } from './crew.ts'
 
 /** A user and its group, by number. */
 export interface Account {

@@ -1,7 +1,8 @@
 import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { nullIf } from '../lib/errno.ts'
 import { BuildError } from './port.ts'
-import { nullIfGone, readSmallFile } from './tree.ts'
+import { readSmallFile } from './tree.ts'
 
 /** How an app is built and run, as its repository says. */
 export interface Recipe {
@@ -73,7 +74,7 @@ function parse(text: string): unknown {
 }
 
 const isThere = async (directory: string, name: string) =>
-  (await lstat(join(directory, name)).catch(nullIfGone)) !== null
+  (await lstat(join(directory, name)).catch(nullIf('ENOENT'))) !== null
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

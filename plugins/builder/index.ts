@@ -35,7 +35,7 @@ export const BuilderOptions = Type.Object(
         memoryMb: count(2_048, 'Megabytes of memory, of all its processes here.'),
         diskMb: count(4_096, 'Megabytes that it may take of the disk here.'),
         spareMb: count(512, 'Megabytes of the disk that must stay free.'),
-        processes: count(512, 'Processes and threads that it may run here.'),
+        processes: count(1_024, 'Processes and threads that it may run here.'),
         graceMs: count(2_000, 'Milliseconds that its processes have to end when asked to.')
       },
       { additionalProperties: false, default: {}, description: 'What one build may take.' }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, rename, rmdir, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { hasCode, nullIf } from '../lib/errno.ts'
 import {
   APP_DIRECTORY,
   imagePath,
@@ -13,7 +14,7 @@ import { detect } from './detect.ts'
 import { type CloneOptions, clone } from './git.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
-import { digestOf, freeze, giveTo, nullIfGone } from './tree.ts'
+import { digestOf, freeze, giveTo } from './tree.ts'
 import { discard, inWorkspace, ownDirectory } from './workspace.ts'
 
 export interface LocalBuilderOptions {
@@ -105,7 +106,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   /** An image that is newer than what the caller may know of is kept, too. */
   async function prune(appId: string, keep: readonly string[]): Promise<void> {
     const directory = imagesDirectory(dataDir, appId)
-    const digests = (await readdir(directory).catch(nullIfGone)) ?? []
+    const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
     for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
       const place = join(directory, digest)
       if (keep.includes(localImage(digest)) || Date.now() - (await stat(place)).mtimeMs < NEWS) continue
@@ -140,11 +141,13 @@ function environmentOf(
   }
 }
 
-/** The last shell is replaced by a simple command, so that signals reach the app. */
-function commandOf(start: string): string[] {
-  return ['/bin/sh', '-c', 'PATH="$PWD/node_modules/.bin:$PATH" exec /bin/sh -c "$0"', start]
-}
+/** What stands first where a shell itself is meant: its own words, and an `exec` that is there already. */
+const SHELL_WORD =
+  /^(\.|:|!|\{|case|cd|command|eval|exec|exit|export|for|if|set|source|trap|ulimit|umask|unset|until|while)(\s|$)/
 
-function hasCode(error: unknown, ...codes: string[]): boolean {
-  return codes.includes((error as NodeJS.ErrnoException).code ?? '')
+/** Where it is one plain command, it takes the place of the shell, so that signals reach it. */
+function commandOf(start: string): string[] {
+  const isPlain = !/[;&|<>()`\n#]/.test(start) && !SHELL_WORD.test(start)
+  // By `env`, since variables may be set in front of it.
+  return ['/bin/sh', '-c', `export PATH="$PWD/node_modules/.bin:$PATH"\n${isPlain ? 'exec env ' : ''}${start}`]
 }

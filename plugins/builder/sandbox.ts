@@ -5,8 +5,8 @@ import { delimiter, isAbsolute, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Account } from './account.ts'
+import { type Crew, endCrew, MARKER, threadsOfOurs, usageOf } from './crew.ts'
 import { BuildError } from './port.ts'
-import { type Crew, endCrew, MARKER, usageOf } from './processes.ts'
 import { sizeOf } from './tree.ts'
 
 /** What one build may take. */
@@ -73,13 +73,11 @@ export interface Sandbox {
 }
 
 /**
- * Arguments: blocks of 512 bytes that a file may have, processes that the user may have, the program. The shells of the
- * world name that second limit differently. No file with the memory of a process is left behind.
+ * Arguments: blocks of 512 bytes that a file may have, processes and threads that the user may have, the program. The
+ * shells of the world name that second limit differently. No file with the memory of a process is left behind.
  */
 const LIMITED =
   'ulimit -c 0; ulimit -f "$1"; ulimit -u "$2" 2>/dev/null || ulimit -p "$2"; shift 2; exec nice -n 10 "$@"'
-/** The same, for a user that has other processes, too. */
-const LIMITED_BY_FILE = 'ulimit -c 0; ulimit -f "$1"; shift 2; exec nice -n 10 "$@"'
 
 const WATCH_INTERVAL = 500
 const TAIL = 4_096
@@ -130,10 +128,11 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
 
   function launch({ argv, cwd, env, asOurselves }: Command): ChildProcess {
     const identity = asOurselves ? null : account
-    const script = identity === null ? LIMITED_BY_FILE : LIMITED
-    const bounds = [Math.ceil(limits.disk / 512), limits.processes].map(String)
+    // The limit is the user's: what else it runs comes on top.
+    const others = identity === null ? threadsOfOurs() : 0
+    const bounds = [Math.ceil(limits.disk / 512), others + limits.processes].map(String)
     try {
-      const child = spawn('/bin/sh', ['-c', script, 'sh', ...bounds, ...argv], {
+      const child = spawn('/bin/sh', ['-c', LIMITED, 'sh', ...bounds, ...argv], {
         cwd,
         env: { ...env, [MARKER]: id },
         detached: true,

@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { constants, createReadStream, type Stats } from 'node:fs'
 import { chmod, copyFile, lchown, lstat, open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
 import { isAbsolute, join, relative } from 'node:path'
+import { hasCode, nullIf } from '../lib/errno.ts'
 import type { Account } from './account.ts'
 import { BuildError } from './port.ts'
 
@@ -148,13 +149,8 @@ export async function readSmallFile(directory: string, name: string): Promise<st
   }
 }
 
-export function nullIfGone(error: NodeJS.ErrnoException): null {
-  if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(error.code ?? '')) return null
-  throw error
-}
+const GONE = ['ENOENT', 'ENOTDIR', 'ELOOP']
+const nullIfGone = nullIf(...GONE)
+const nullIfUnreadable = nullIf(...GONE, 'EACCES')
 
-function nullIfUnreadable(error: NodeJS.ErrnoException): null {
-  return error.code === 'EACCES' ? null : nullIfGone(error)
-}
-
-const isLocked = (error: unknown) => ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')
+const isLocked = (error: unknown) => hasCode(error, 'EACCES', 'EPERM')

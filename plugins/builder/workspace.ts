@@ -1,16 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { chown, mkdir, readdir, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { nullIf } from '../lib/errno.ts'
+import { identify, isRunning, type ProcessIdentity } from '../lib/processes.ts'
 import { type Account, drawAccount } from './account.ts'
+import { endCrew } from './crew.ts'
 import { type BuildContext, BuildError, type BuildRequest } from './port.ts'
-import { endCrew, startOf } from './processes.ts'
 import { checkReach, type Limits, openSandbox, type Sandbox } from './sandbox.ts'
-import { giveTo, nullIfGone, removeTree } from './tree.ts'
+import { giveTo, removeTree } from './tree.ts'
 
 /** Beside the directory of a build: the process that has made it, and all it takes to clean up after that has died. */
 interface Lock {
-  readonly pid: number
-  readonly start: string | null
+  readonly owner: ProcessIdentity
   readonly account: Account | null
 }
 
@@ -55,11 +56,11 @@ export async function ownDirectory({ directory, account }: Sandbox, name: string
 
 /** Removes what builds have left whose process is gone: what still runs of them, and their directories. */
 export async function removeLeftovers(dataDir: string): Promise<void> {
-  const names = (await readdir(buildsOf(dataDir)).catch(nullIfGone)) ?? []
+  const names = (await readdir(buildsOf(dataDir)).catch(nullIf('ENOENT'))) ?? []
   for (const id of new Set(names.map(name => name.replace(/\.lock$/, '')))) {
     const directory = join(buildsOf(dataDir), id)
     const lock = await readLock(directory)
-    if (lock !== null && startOf(lock.pid) === lock.start) continue
+    if (lock !== null && isRunning(lock.owner)) continue
     await endCrew({ id, account: lock?.account ?? null, groups: [] }, 0)
     await removeTree(directory)
     await rm(lockOf(directory), { force: true })
@@ -78,7 +79,7 @@ export async function discard(dataDir: string, directory: string): Promise<void>
 async function makeDirectory(dataDir: string, id: string, account: Account | null): Promise<string> {
   const directory = join(buildsOf(dataDir), id)
   await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
-  await writeLock(directory, { pid: process.pid, start: startOf(process.pid), account })
+  await writeLock(directory, { owner: identify(process.pid)!, account })
   await mkdir(directory, { mode: account === null ? 0o700 : 0o710 })
   if (account !== null) await chown(directory, 0, account.gid)
   return directory
@@ -92,7 +93,7 @@ function writeLock(directory: string, lock: Lock): Promise<void> {
 }
 
 async function readLock(directory: string): Promise<Lock | null> {
-  const text = await readlink(lockOf(directory)).catch(nullIfGone)
+  const text = await readlink(lockOf(directory)).catch(nullIf('ENOENT'))
   return text === null ? null : JSON.parse(text)
 }
 

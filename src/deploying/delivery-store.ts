@@ -16,7 +16,7 @@ interface Waiting {
  * `github-webhook` for example. Those that come while others are being written are written together when that is done, so
  * that a burst takes a few commits and one connection, however many they are.
  */
-export function deliveryStore(db: () => Db, jobs: () => Jobs): DeliveryStore {
+export function deliveryStore(db: () => Db, jobs: () => Pick<Jobs, 'send'>): DeliveryStore {
   const waiting: Waiting[] = []
   let isWriting = false
 

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import { hasCode } from '../lib/errno.ts'
 import type { Account } from './account.ts'
 
 /** In the environment of every process of a build, whose children inherit it wherever they go. */
@@ -52,20 +53,17 @@ export function usageOf(crew: Crew): Usage {
   return { processes: members.length, memory: members.reduce((sum, pid) => sum + memoryOf(pid), 0) }
 }
 
-/** When a process was started, which tells it from a later one of the same pid; null when there is none. */
-export function startOf(pid: number): string | null {
-  if (process.platform !== 'linux') return isThere(pid) ? '' : null
-  const stat = readProc(pid, 'stat')
-  // The second field is the program's name in parentheses, and may itself contain both spaces and parentheses.
-  return stat && `${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}@${readFileSync(BOOT_ID, 'utf8').trim()}`
-}
-
 /** The users that have processes here. */
 export function usersWithProcesses(): Set<number> {
   return new Set(pids().flatMap(pid => userOf(pid) ?? []))
 }
 
-const BOOT_ID = '/proc/sys/kernel/random/boot_id'
+/** How many threads this process's own user has; as good as any number where that cannot be told. */
+export function threadsOfOurs(): number {
+  if (process.platform !== 'linux') return 1_000
+  const ours = pids().filter(pid => userOf(pid) === process.geteuid?.())
+  return ours.reduce((sum, pid) => sum + Number(/^Threads:\s+(\d+)/m.exec(readProc(pid, 'status') ?? '')?.[1] ?? 0), 0)
+}
 
 function membersOf({ id, account, groups }: Crew): number[] {
   if (process.platform !== 'linux') return groups.filter(group => isThere(-group)).map(group => -group)
@@ -128,8 +126,4 @@ function send(pid: number, signal: NodeJS.Signals | 0): boolean {
     if (hasCode(error, 'EPERM')) return true
     throw error
   }
-}
-
-function hasCode(error: unknown, ...codes: string[]): boolean {
-  return codes.includes((error as NodeJS.ErrnoException).code ?? '')
 }
