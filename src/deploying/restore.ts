@@ -7,6 +7,11 @@ import { findLive, hasActive } from '../domain/deployments.ts'
 import { readSnapshot } from '../domain/env-snapshot.ts'
 import type { SecretBox } from '../domain/secret-box.ts'
 import { findTombstone, removeTombstone } from '../domain/tombstones.ts'
+import { orLeaveBehind } from './leave-behind.ts'
+
+/** Milliseconds for one attempt at setting an app right: whatever is deployed next of it waits for its end. */
+const LIMIT = 10 * 60_000
+const PATIENCE = 10_000
 
 export interface RestoreDeps {
   readonly db: () => Db
@@ -41,6 +46,11 @@ export async function destroyApp(deps: RestoreDeps, appId: string, signal: Abort
 
 /** Makes of an app what it should be: its live deployment runs and gets the requests, and no other release is left. */
 export async function restoreLive(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal): Promise<void> {
+  const limited = AbortSignal.any([signal, AbortSignal.timeout(LIMIT)])
+  await orLeaveBehind(bringBack(deps, app, limited), limited, PATIENCE)
+}
+
+async function bringBack(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal): Promise<void> {
   const { db, secretBox, deployer } = deps
   const current = (await findWorkedApp(db(), app.id)) ?? app
   const live = await findLive(db(), app.id)

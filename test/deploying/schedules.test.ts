@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
 import { deploymentSecrets, deployments } from '../../drizzle/schema.ts'
@@ -7,7 +9,7 @@ import { BuildError } from '../../plugins/builder/index.ts'
 import { DeployError } from '../../plugins/deployer/index.ts'
 import { AttemptEnded } from '../../plugins/jobs/index.ts'
 import { deleteApp } from '../../src/domain/apps.ts'
-import { findRollbackTarget, hasActive } from '../../src/domain/deployments.ts'
+import { findRollbackTarget } from '../../src/domain/deployments.ts'
 import { isActive } from '../../src/domain/lifecycle.ts'
 import { type Moment, type TestJob, type TestPlatform, testPlatform } from '../support/deploying.ts'
 
@@ -91,10 +93,10 @@ class Run {
     if (disturbance === 'cancel') await this.#cancel()
     if (disturbance === 'overtake') await this.#overtake()
     if (disturbance === 'hang' && signal !== undefined) {
-      // Somebody gives up on it; where there is nothing to cancel any more, the server stops over it.
-      if (await hasActive(this.#platform.db, this.#appId)) await this.#cancel()
-      else this.#ending.abort(new AttemptEnded('stopping'))
-      while (!signal.aborted) await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
+      // Somebody gives up on it; where it is not about what can be cancelled, the server stops over it.
+      await this.#cancel()
+      if (!signal.aborted) await Promise.race([once(signal, 'abort'), delay(200)])
+      this.#ending.abort(new AttemptEnded('stopping'))
     }
     signal?.throwIfAborted()
   }
