@@ -162,8 +162,9 @@ function credentialsOf(token: string): [string, string, string] {
   return [token, `x:${token}`, Buffer.from(`x:${token}`).toString('base64')]
 }
 
+/** The name that the app has in the registry and that nobody else can have: not its slug, which is whatever its owner likes. */
 function nameOf({ app }: BuildRequest): string {
-  const name = app.flyAppId ?? app.slug
+  const name = app.flyAppId ?? app.id
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new Error('this is no name of an app')
   return name
 }

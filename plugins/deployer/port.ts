@@ -73,6 +73,8 @@ export interface Deployer {
   readonly name: string
   /** Where the app is to be opened; null while nobody can tell. */
   urlOf(app: DeployedApp): string | null
+  /** Gives an app its name and its place, which a builder may need before there is anything to run. */
+  prepare?(app: DeployedApp, context: RolloutContext): Promise<void>
   /** Brings a release up beside what serves, until it is healthy. @throws DeployError when it does not get there */
   start(release: Release, context: RolloutContext): Promise<void>
   /** Sends the app's requests to this release, which has been started, and to no other. */

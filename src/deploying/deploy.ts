@@ -120,7 +120,7 @@ class Attempt {
   }
 
   async #build(): Promise<void> {
-    const { builder, ledger, built } = this.#deps
+    const { builder, deployer, ledger, built } = this.#deps
     const { id, app } = this.#work
     const startedAt = performance.now()
     const took = () => (performance.now() - startedAt) / 1_000
@@ -135,7 +135,8 @@ class Attempt {
         say: text => this.#log.say(text),
         hide: secret => this.#hide(secret)
       }
-      const request = { deploymentId: id, app, source, secrets }
+      await this.#bounded(Promise.resolve(deployer().prepare?.(app, this.#rollout())))
+      const request = { deploymentId: id, app: this.#work.app, source, secrets }
       const { image, ...commit } = await this.#bounded(builder().build(request, context))
       await ledger.advance(this.#work, 'built', {
         image,
@@ -194,8 +195,9 @@ class Attempt {
       signal: this.#signal,
       say: text => this.#log.say(text),
       named: async flyAppId => {
-        await nameApp(this.#deps.db(), this.#work.app.id, flyAppId)
-        this.#work.app = { ...this.#work.app, flyAppId }
+        const { app } = this.#work
+        await nameApp(this.#deps.db(), app.id, flyAppId, app.flyAppId)
+        this.#work.app = { ...app, flyAppId }
       }
     }
   }

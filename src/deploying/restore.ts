@@ -66,7 +66,7 @@ async function bringBack(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal)
     const context: RolloutContext = {
       signal,
       say: () => {}, // its deployment is over, and so is its log
-      named: flyAppId => nameApp(db(), app.id, flyAppId)
+      named: flyAppId => nameApp(db(), app.id, flyAppId, current.flyAppId)
     }
     await deployer().start(release, context)
     await deployer().serve(release, context)

@@ -170,13 +170,15 @@ export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]
 /**
  * Keeps the name that an app has got where it runs.
  *
- * @throws NotOurs when the app is gone, or has got another name: nothing may be made under this one
+ * @param before the name that it takes the place of, if there was one
+ * @throws NotOurs when the app is gone, or has got another name meanwhile: nothing may be made under this one
  */
-export async function nameApp(db: Db, appId: string, flyAppId: string): Promise<void> {
+export async function nameApp(db: Db, appId: string, flyAppId: string, before: string | null): Promise<void> {
+  const isAsItWas = before === null ? isNull(apps.flyAppId) : eq(apps.flyAppId, before)
   const named = await db
     .update(apps)
     .set({ flyAppId })
-    .where(and(eq(apps.id, appId), or(isNull(apps.flyAppId), eq(apps.flyAppId, flyAppId))))
+    .where(and(eq(apps.id, appId), or(isAsItWas, eq(apps.flyAppId, flyAppId))))
     .returning({ id: apps.id })
   if (named.length === 0) throw new NotOurs()
 }

@@ -237,9 +237,10 @@ test('lists the deployments of an app, newest first and page by page; those of o
 test('an app keeps the name that it has got where it runs', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
-  for (const _ of [1, 2]) await nameApp(db, appId, 'rhone-x-1')
-  await assert.rejects(nameApp(db, appId, 'rhone-x-2'), NotOurs)
-  await assert.rejects(nameApp(db, randomUUID(), 'rhone-x-3'), NotOurs)
+  for (const _ of [1, 2]) await nameApp(db, appId, 'rhone-x-1', null)
+  await assert.rejects(nameApp(db, appId, 'rhone-x-2', null), NotOurs)
+  await nameApp(db, appId, 'rhone-x-4', 'rhone-x-1')
+  await assert.rejects(nameApp(db, randomUUID(), 'rhone-x-3', null), NotOurs)
   assert.equal((await db.select().from(apps))[0]?.flyAppId, 'rhone-x-1')
 })
 

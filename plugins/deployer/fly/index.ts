@@ -93,6 +93,10 @@ export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
       return name === null ? null : options.appUrl.replace('{app}', name)
     },
 
+    async prepare(app, context) {
+      await apps.ensure(app, context)
+    },
+
     async start(release, context) {
       const name = await apps.ensure(release.app, context)
       await rollout.start(name, release, context)
