@@ -7,6 +7,8 @@ export interface JobQueue<Data extends object = object> {
   readonly name: string
   /** How many jobs of it one instance works on at a time. */
   readonly concurrency: number
+  /** How many express jobs it works on beside those; without it they are the first in the same line. */
+  readonly expressConcurrency?: number
   /** Seconds that one attempt may take; at most 23 hours. */
   readonly timeout: number
   /** How often a job that fails is tried again, before it is left for an operator to look at. */
@@ -53,6 +55,8 @@ export interface SendOptions {
   readonly after?: number
   /** A UUID to know the job by, drawn at random where there is none. A queue takes each one once. */
   readonly id?: string
+  /** It is soon done, and need not wait for those that take long. */
+  readonly express?: boolean
 }
 
 /** `dead`: its last attempt has failed, and only an operator can have it tried again. */

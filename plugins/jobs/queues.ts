@@ -6,13 +6,14 @@ const MAX_TIMEOUT = 23 * 3_600
 /** @throws Error that says which queue is wrong, and how */
 export function checkQueues(queues: readonly JobQueue[]): void {
   const names = new Set<string>()
-  for (const { name, concurrency, timeout, retries, retryDelay } of queues) {
+  for (const { name, concurrency, expressConcurrency = 0, timeout, retries, retryDelay } of queues) {
     const complain = (what: string) => {
       throw new Error(`rhone-jobs: queue "${name}": ${what}`)
     }
     if (!NAME.test(name)) complain('its name is not made of lower-case letters, digits and dashes')
     if (names.has(name)) complain('there are two of this name')
     if (!isWhole(concurrency, 1)) complain('concurrency must be a whole number above zero')
+    if (!isWhole(expressConcurrency, 0)) complain('expressConcurrency must be a whole number')
     if (!(timeout > 0 && timeout <= MAX_TIMEOUT))
       complain(`timeout must be above zero and at most ${MAX_TIMEOUT} seconds`)
     if (!isWhole(retries, 0)) complain('retries must be a whole number')

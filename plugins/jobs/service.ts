@@ -9,7 +9,7 @@ import { Crew } from './crew.ts'
 import type { Outcome } from './metrics.ts'
 import type { JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
 import { isInstalled, listJobs, notify, parseJobId, stateOf } from './statements.ts'
-import { Worker } from './worker.ts'
+import { EXPRESS, Worker } from './worker.ts'
 
 export interface ServiceSettings {
   readonly db: Db
@@ -58,11 +58,12 @@ export class Service implements Jobs {
 
   async send(tx: Db | null, queue: string, data: object, options: SendOptions = {}): Promise<string | null> {
     const { boss, within } = await this.#opened()
-    const { key, after, id } = options
+    const { key, after, id, express } = options
     return boss.send(queue, data, {
       ...(key !== undefined && { singletonKey: key }),
       ...(after !== undefined && { startAfter: after }),
       ...(id !== undefined && { id }),
+      ...(express && { priority: EXPRESS }),
       ...(tx !== null && { db: within(tx) })
     })
   }

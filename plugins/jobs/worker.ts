@@ -24,17 +24,27 @@ export interface WorkerSettings {
   readonly onError: (error: unknown) => void
 }
 
+/** So many jobs at a time, of those that they take. */
+interface Hands {
+  readonly count: number
+  busy: number
+  readonly takes: { readonly minPriority?: number; readonly maxPriority?: number }
+}
+
 /** Between two attempts to write down how a job has ended, in milliseconds. */
 const SETTLE_PAUSE = 1_000
 
-/** Works on the jobs of one queue, so many at a time. */
+/** The priority of express jobs; that of all others is 0. */
+export const EXPRESS = 1
+
+/** Works on the jobs of one queue, so many at a time; express jobs have hands of their own where the queue has any. */
 export class Worker {
   readonly queue: JobQueue
   readonly #settings: WorkerSettings
   readonly #attempts = new Set<Attempt>()
   readonly #turns = new Set<Promise<void>>()
-  /** Attempts, and those that are over while their work goes on. */
-  #busy = 0
+  /** How many attempts each has in hand, also those that are over while their work goes on. */
+  readonly #hands: readonly Hands[]
   #taking: Promise<void> | undefined
   #isAwake = false
   #stopping = false
@@ -42,6 +52,11 @@ export class Worker {
   constructor(queue: JobQueue, settings: WorkerSettings) {
     this.queue = queue
     this.#settings = settings
+    const { concurrency, expressConcurrency: express = 0 } = queue
+    this.#hands = [
+      { count: concurrency, busy: 0, takes: express > 0 ? { maxPriority: EXPRESS - 1 } : {} },
+      { count: express, busy: 0, takes: { minPriority: EXPRESS } }
+    ]
   }
 
   /** What it has claimed and not settled yet. */
@@ -50,7 +65,7 @@ export class Worker {
   }
 
   get hasFreeHands(): boolean {
-    return !this.#stopping && this.#busy < this.queue.concurrency && !this.#settings.isPaused(this.queue)
+    return this.#hands.some(hands => this.#isFree(hands))
   }
 
   /** There may be something to do. */
@@ -73,29 +88,38 @@ export class Worker {
     while (this.#isAwake) {
       this.#isAwake = false
       try {
-        while (this.hasFreeHands) {
-          const [job] = await this.#settings.boss.fetch<object>(this.queue.name, { includeMetadata: true })
-          if (job === undefined) break
-          this.#begin(job)
-        }
+        for (const hands of this.#hands) await this.#fill(hands)
       } catch (error) {
         this.#settings.onError(error)
       }
     }
   }
 
-  #begin(job: ClaimedJob): void {
+  async #fill(hands: Hands): Promise<void> {
+    const { boss } = this.#settings
+    while (this.#isFree(hands)) {
+      const [job] = await boss.fetch<object>(this.queue.name, { includeMetadata: true, ...hands.takes })
+      if (job === undefined) return
+      this.#begin(job, hands)
+    }
+  }
+
+  #isFree({ count, busy }: Hands): boolean {
+    return !this.#stopping && busy < count && !this.#settings.isPaused(this.queue)
+  }
+
+  #begin(job: ClaimedJob, hands: Hands): void {
     const attempt = new Attempt(this.queue, job, this.#settings.log)
     if (this.#stopping) attempt.end('stopping')
     this.#attempts.add(attempt)
-    this.#busy++
+    hands.busy++
     const turn = this.#settle(attempt).catch(this.#settings.onError)
     this.#turns.add(turn)
     void turn.then(async () => {
       this.#turns.delete(turn)
       this.#attempts.delete(attempt)
       await attempt.settled()
-      this.#busy--
+      hands.busy--
       this.wake()
     })
   }

@@ -45,6 +45,8 @@ export interface DeployDeps {
 /** Seconds for one attempt at a deployment: a build, the start of what was built, and the end of what it replaces. */
 const TIMEOUT = 45 * 60
 const RETRIES = 3
+/** Apps at a time that something is done to without a build; that takes no more than the start of a process. */
+const EXPRESS_CONCURRENCY = 8
 const RETRY_DELAY = 5
 const LONGEST_MESSAGE = 1_000
 const PATIENCE = 10_000
@@ -57,6 +59,7 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
   return {
     name: DEPLOY_QUEUE,
     concurrency: deps.concurrency,
+    expressConcurrency: EXPRESS_CONCURRENCY,
     timeout: TIMEOUT,
     retries: RETRIES,
     retryDelay: RETRY_DELAY,

@@ -51,8 +51,9 @@ export class Ledger implements DeploymentLedger {
   }
 
   /** Has a deployment worked on; asked for twice, it is once. */
-  async work(tx: Db, { id, appId }: Pick<Deployment, 'id' | 'appId'>): Promise<void> {
-    await this.#deps.send(tx, DEPLOY_QUEUE, { deploymentId: id }, { key: appId, id })
+  async work(tx: Db, { id, appId, image }: Pick<Deployment, 'id' | 'appId' | 'image'>): Promise<void> {
+    // What needs no build, as a rollback, waits for the builds of no other app.
+    await this.#deps.send(tx, DEPLOY_QUEUE, { deploymentId: id }, { key: appId, id, express: image !== null })
   }
 
   /** @throws AppError when it is over already */

@@ -43,7 +43,8 @@ export function reconcileQueue(deps: ReconcileDeps): JobQueue {
         ...[...state.active].map(([appId, deploymentId]) => [appId, { deploymentId }] as const)
       ])
       for (const [appId, job] of remedies)
-        if (!cared.has(appId)) await deps.jobs().send(null, DEPLOY_QUEUE, job, { key: appId })
+        if (!cared.has(appId))
+          await deps.jobs().send(null, DEPLOY_QUEUE, job, { key: appId, express: !('deploymentId' in job) })
 
       const buried = new Set(tombstones.map(({ appId }) => appId))
       const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))

@@ -221,6 +221,50 @@ suite('attempts', () => {
 })
 
 suite('order', () => {
+  test('express jobs wait neither for those that take long nor for those that wait for these', async t => {
+    const begun: string[] = []
+    const queue = newQueue(
+      async (data, { signal }) => {
+        const { name, isLong } = data as { name: string; isLong?: true }
+        begun.push(name)
+        if (isLong) await aborted(signal)
+      },
+      { concurrency: 1, expressConcurrency: 1, serial: true }
+    )
+    const { app } = await start(t, [queue])
+    const send = (name: string, express: boolean) =>
+      app.jobs.send(
+        null,
+        queue.name,
+        { name, ...(name.startsWith('long') && { isLong: true }) },
+        { key: name, express }
+      )
+    const long = await send('long', false)
+    await send('next', false)
+    await until(() => begun.includes('long'))
+    await send('rollback', true)
+    await send('restore', true)
+    await until(() => begun.length === 3)
+    assert.deepEqual(begun, ['long', 'rollback', 'restore'])
+
+    await send('long express', true)
+    await until(() => begun.includes('long express'))
+    await app.jobs.cancel(null, queue.name, long!)
+    await until(() => begun.includes('next'))
+    assert.deepEqual(begun.slice(3), ['long express', 'next'], 'nor do the others wait for them')
+  })
+
+  test('without hands of their own, express jobs are first in line', async t => {
+    const begun: string[] = []
+    const queue = newQueue(async data => void begun.push((data as { name: string }).name), { concurrency: 1 })
+    const sender = await start(t, [queue], { work: false })
+    await sender.app.jobs.send(null, queue.name, { name: 'first' })
+    await sender.app.jobs.send(null, queue.name, { name: 'express' }, { express: true })
+    await start(t, [queue])
+    await until(() => begun.length === 2)
+    assert.deepEqual(begun, ['express', 'first'])
+  })
+
   test('jobs of one key never meet, over two instances, and each of them is done', async t => {
     const done: Record<string, number[]> = { a: [], b: [], c: [] }
     const running = new Set<string>()
