@@ -37,7 +37,9 @@ const Status = OneOf(
   { description: '`live` serves the app; `superseded` has done so. The last five are final.' }
 )
 const Trigger = OneOf(['manual', 'webhook', 'rollback', 'api', 'cli'], { description: 'What it was begun by.' })
-const When = Nullable(Timestamp)
+const when = (description: string) => Nullable(adapted(Timestamp, { description }))
+const text = (description: string) => Nullable(Type.String({ description }))
+const duration = Nullable(Type.Integer({ description: 'Milliseconds; null until it is over.' }))
 
 export const Deployment = Sent({
   id: Uuid,
@@ -45,10 +47,10 @@ export const Deployment = Sent({
   status: Status,
   trigger: Trigger,
   triggeredBy: Nullable(adapted(Uuid, { description: 'The user who began it.' })),
-  commitSha: Nullable(Type.String()),
-  commitMessage: Nullable(Type.String()),
-  commitAuthor: Nullable(Type.String()),
-  branch: Nullable(Type.String()),
+  commitSha: text('The commit that is built; null until it is known, and for an image.'),
+  commitMessage: text('The first line of its message, or what was rolled back to.'),
+  commitAuthor: text('The name that its author has given git.'),
+  branch: text('The branch that is built.'),
   image: Nullable(Type.String({ description: 'What runs, by digest.' })),
   rollbackOf: Nullable(adapted(Uuid, { description: 'The deployment whose image it brings back.' })),
   envVersions: Type.Unsafe<Record<string, number> | null>({
@@ -58,17 +60,20 @@ export const Deployment = Sent({
   }),
   config: Type.Unsafe<{ region: string; repository?: string } | null>({
     type: ['object', 'null'],
-    properties: { region: { type: 'string' }, repository: { type: 'string' } },
+    properties: {
+      region: { type: 'string', description: 'Where it runs.' },
+      repository: { type: 'string', description: 'Where it was cloned from.' }
+    },
     description: 'The settings of the app that it runs with.'
   }),
-  errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'])),
+  errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'Which part of it has failed.' })),
   errorMessage: Nullable(Type.String({ description: 'Why it has failed.' })),
-  buildStartedAt: When,
-  buildFinishedAt: When,
-  buildDurationMs: Nullable(Type.Integer()),
-  deployStartedAt: When,
-  deployFinishedAt: When,
-  deployDurationMs: Nullable(Type.Integer()),
+  buildStartedAt: when('When its build began, the last time.'),
+  buildFinishedAt: when('When there was an image, or the build had failed.'),
+  buildDurationMs: duration,
+  deployStartedAt: when('When its rollout began.'),
+  deployFinishedAt: when('When it was live, or the rollout had failed.'),
+  deployDurationMs: duration,
   createdAt: Timestamp,
   updatedAt: Timestamp
 })

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import {
+  adapted,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -22,9 +23,9 @@ const team = Strict({ team: IdOrSlug })
 export const Installation = Sent({
   id: Uuid,
   installationId: Type.Integer({ description: "GitHub's number of it." }),
-  accountType: OneOf(['User', 'Organization']),
-  accountLogin: Type.String({ examples: ['acme'] }),
-  suspendedAt: Nullable(Timestamp),
+  accountType: OneOf(['User', 'Organization'], { description: 'What kind of account has installed the App.' }),
+  accountLogin: Type.String({ description: 'What that account is called.', examples: ['acme'] }),
+  suspendedAt: Nullable(adapted(Timestamp, { description: 'Since when the account lets the App do nothing.' })),
   createdAt: Timestamp
 })
 

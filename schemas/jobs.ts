@@ -15,7 +15,11 @@ import {
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
-const QueueName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,49}$', examples: ['deploy'] })
+const QueueName = Type.String({
+  pattern: '^[a-z][a-z0-9-]{0,49}$',
+  description: 'The kind of work.',
+  examples: ['deploy']
+})
 const JobState = OneOf(['waiting', 'retrying', 'active', 'completed', 'cancelled', 'dead'], {
   description: '`dead`: its last attempt has failed, and it is tried again only when an operator says so.'
 })
@@ -29,7 +33,7 @@ export const Job = Sent({
   error: Nullable(Type.String({ description: 'Why the latest attempt has failed.' })),
   createdAt: Timestamp,
   startedAt: Nullable(adapted(Timestamp, { description: 'When the latest attempt began.' })),
-  finishedAt: Nullable(Timestamp)
+  finishedAt: Nullable(adapted(Timestamp, { description: 'When it was over.' }))
 })
 
 export const listJobs = {

@@ -15,7 +15,7 @@ import {
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
-const LogLevel = OneOf(['debug', 'info', 'warn', 'error'])
+const LogLevel = OneOf(['debug', 'info', 'warn', 'error'], { description: 'How much it matters.' })
 const Instant = Type.String({ format: 'date-time', maxLength: 40 })
 const LinesLimit = Type.Integer({ minimum: 1, maximum: 1_000, default: 100, description: 'How many items at most.' })
 const After = Type.Integer({
@@ -23,6 +23,7 @@ const After = Type.Integer({
   maximum: Number.MAX_SAFE_INTEGER,
   description: 'The `id` after which to begin; a client that comes back says it as `Last-Event-ID` instead.'
 })
+const LastEventId = Type.String({ maxLength: 100, description: 'The id of the last event that the client has seen.' })
 const EventStream = Type.String({ description: 'Server-sent events.' })
 const content = (types: Record<string, TSchema>) => ({
   content: Object.fromEntries(Object.entries(types).map(([type, schema]) => [type, { schema }]))
@@ -31,7 +32,7 @@ const described = <Schema extends TSchema>(schema: Schema, description: string) 
   Type.Optional(adapted(schema, { description }))
 
 const params = Strict({ app: IdOrSlug })
-const headers = Headers({ 'last-event-id': Type.Optional(Type.String({ maxLength: 100 })) })
+const headers = Headers({ 'last-event-id': Type.Optional(LastEventId) })
 
 export const BuildLogChunk = Sent({
   seq: Type.Integer({ description: 'Its place in the log.' }),
@@ -61,14 +62,14 @@ export const getBuildLog = {
 }
 
 export const AppLogLine = Sent({
-  id: Type.Integer(),
-  deploymentId: Nullable(Uuid),
-  at: Timestamp,
+  id: Type.Integer({ description: 'Grows from line to line.' }),
+  deploymentId: Nullable(adapted(Uuid, { description: 'The deployment that has said it.' })),
+  at: adapted(Timestamp, { description: 'When it was said.' }),
   level: LogLevel,
-  source: OneOf(['app', 'system', 'build']),
-  region: Nullable(Type.String()),
-  instance: Nullable(Type.String()),
-  message: Type.String()
+  source: OneOf(['app', 'system', 'build'], { description: 'Who says it: the app, or what runs or builds it.' }),
+  region: Nullable(Type.String({ description: 'Where it was said.', examples: ['iad'] })),
+  instance: Nullable(Type.String({ description: 'The machine or process that has said it.' })),
+  message: Type.String({ description: 'One line, as plain text.' })
 })
 
 export const listAppLogs = {
@@ -104,25 +105,33 @@ export const followAppLogs = {
   response: { 200: content({ 'text/event-stream': EventStream }), ...errorResponses }
 }
 
-const PerSecond = Type.Number()
+const measured = (description: string) => Type.Number({ description })
+const CpuPercent = measured('Of one processor.')
 
 export const AppMetrics = Sent({
-  cpuPercent: Type.Number(),
-  memory: Sent({ usedMb: Type.Number(), totalMb: Type.Number(), usedPercent: Type.Number() }),
-  network: Sent({ bytesInPerSec: PerSecond, bytesOutPerSec: PerSecond }),
+  cpuPercent: CpuPercent,
+  memory: Sent({
+    usedMb: measured('What all instances use.'),
+    totalMb: measured('What they may use.'),
+    usedPercent: measured('The one as a part of the other.')
+  }),
+  network: Sent({
+    bytesInPerSec: measured('Received, over the last while.'),
+    bytesOutPerSec: measured('Sent, over the last while.')
+  }),
   requests: Sent({
-    total: Type.Number(),
-    perSec: PerSecond,
-    avgLatencyMs: Type.Number(),
-    errorRate: Type.Number({ description: 'A share from 0 to 1.' })
+    total: measured('Since the instances began.'),
+    perSec: measured('Over the last while.'),
+    avgLatencyMs: measured('From a request to its reply.'),
+    errorRate: measured('Replies of 500 and above, as a share from 0 to 1.')
   }),
   instances: Type.Array(
     Sent({
-      id: Type.String(),
-      region: Type.String(),
-      state: Type.String(),
-      cpuPercent: Type.Number(),
-      memoryMb: Type.Number()
+      id: Type.String({ description: 'The machine or process.' }),
+      region: Type.String({ description: 'Where it runs.', examples: ['iad'] }),
+      state: Type.String({ description: 'As the platform calls it.', examples: ['started'] }),
+      cpuPercent: CpuPercent,
+      memoryMb: measured('What it uses.')
     })
   )
 })

@@ -128,7 +128,9 @@ class Attempt {
     const startedAt = performance.now()
     const took = () => (performance.now() - startedAt) / 1_000
     try {
+      const isAgain = this.#work.status !== 'pending'
       await this.#enter('cloning')
+      if (isAgain) this.#log.say('The build was cut off, and begins again.\n')
       const source = await this.#source()
       const secrets = await readBuildEnv(this.#deps.db(), this.#deps.secretBox, app.id)
       for (const secret of Object.values(secrets)) this.#hide(secret)

@@ -83,7 +83,7 @@ export async function insertDeployment(
   const [deployment] = await tx
     .insert(deployments)
     // Not when the transaction began, which says nothing of who came first.
-    .values({ appId, ...values, createdAt: sql`clock_timestamp()` })
+    .values({ appId, ...values, createdAt: sql`clock_timestamp()`, updatedAt: sql`clock_timestamp()` })
     .returning(fields)
   return { deployment: deployment!, teamId: app.teamId, cancelled }
 }

@@ -167,6 +167,8 @@ test('a worker that is killed at any step loses no deployment: the next one goes
       await platform.workOff()
       const at = `${when} ${step}`
       assert.equal(await platform.statusOf(second.id), 'live', at)
+      const isBuiltAgain = platform.world.logs.get(second.id)!.includes('The build was cut off, and begins again.')
+      assert.equal(isBuiltAgain, step === 'build', at)
       assert.equal(await platform.statusOf(first.id), 'superseded', at)
       assert.deepEqual(platform.world.runningOf(app.id), { releases: [second.id], serving: second.id }, at)
     }

@@ -64,6 +64,7 @@ test('the newest deployment of an app wins: those on their way are cancelled, th
     [[building, 'building', 'cancelled']]
   )
   assert.equal(deployment.status, 'pending')
+  assert.ok(deployment.createdAt <= deployment.updatedAt)
   for (const [id, status] of [
     [live, 'live'],
     [building, 'cancelled'],
