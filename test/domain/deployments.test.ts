@@ -241,7 +241,7 @@ test('an app keeps the name that it has got where it runs', async t => {
   await assert.rejects(nameApp(db, appId, 'rhone-x-2', null), NotOurs)
   await nameApp(db, appId, 'rhone-x-4', 'rhone-x-1')
   await assert.rejects(nameApp(db, randomUUID(), 'rhone-x-3', null), NotOurs)
-  assert.equal((await db.select().from(apps))[0]?.flyAppId, 'rhone-x-1')
+  assert.equal((await db.select().from(apps))[0]?.flyAppId, 'rhone-x-4')
 })
 
 test('the state of the platform is what is live and what is on its way, by app', async t => {
