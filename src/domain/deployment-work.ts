@@ -90,11 +90,6 @@ export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 
   return new Set(rows.map(({ claim }) => claim!))
 }
 
-/** Whether a deployment has ended, or is gone with its app. */
-export async function isOver(db: Db, id: string): Promise<boolean> {
-  return (await db.$count(deployments, and(eq(deployments.id, id), isOnItsWay))) === 0
-}
-
 /** @throws NotOurs */
 export async function confirmClaim(db: Db, { id, claim }: Claimed): Promise<void> {
   const [held] = await db
@@ -139,7 +134,8 @@ export async function advance(
 function instantsOf(to: DeploymentStatus) {
   const now = sql`now()`
   if (to === 'cloning') return { buildStartedAt: now, buildFinishedAt: null }
-  if (to === 'built' || to === 'build_failed') return { buildFinishedAt: sql`coalesce(build_finished_at, now())` }
+  if (to === 'built' || to === 'build_failed')
+    return { buildFinishedAt: sql`case when build_started_at is not null then now() end` }
   if (to === 'deploying') return { deployStartedAt: now }
   if (to === 'live' || to === 'deploy_failed') return { deployFinishedAt: now }
   return {}

@@ -42,6 +42,29 @@ async function deployed(platform: TestPlatform) {
   return { app, first }
 }
 
+test('a worker that was overtaken takes nothing away from the one that goes on, whatever it fails of', async t => {
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  const second = await platform.create(app.id)
+  const job = (await platform.jobs.take())!
+  const [stale, fresh] = [await platform.newWorker(), await platform.newWorker()]
+  const [stalled, wake] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  platform.world.disturb = onceAt('start', 'after', async () => {
+    stalled.resolve()
+    await wake.promise
+    throw new DeployError('It does not answer on its port.')
+  })
+  const overtaken = platform.attempt(job, stale)
+  await stalled.promise
+  platform.world.disturb = onceAt('start', 'after', async () => {
+    wake.resolve()
+    await overtaken.catch(() => {})
+    assert.ok(platform.world.runningOf(app.id).releases.includes(second.id))
+  })
+  await platform.attempt(job, fresh)
+  assert.equal(await platform.statusOf(second.id), 'live')
+})
+
 test('a deployment is built, comes up beside nothing, serves, and is live', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)

@@ -10,7 +10,6 @@ import {
   claimDeployment,
   confirmClaim,
   heldClaims,
-  isOver,
   NotOurs,
   nameApp,
   promote
@@ -126,7 +125,6 @@ test('a step is taken from where the deployment was left, and only where the sta
   await db.transaction(tx => cancelDeployment(tx, deployment))
   await assert.rejects(advance(db, work, 'cloning'), NotOurs)
   assert.equal(await claimDeployment(db, deployment.id), undefined)
-  assert.equal(await isOver(db, deployment.id), true)
 })
 
 test('one deployment of an app is live: the one before is superseded in the same instant, and its env is gone', async t => {
