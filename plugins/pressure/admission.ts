@@ -18,12 +18,15 @@ export class Lane {
   readonly priority: Priority
   /** The part of the limit that is theirs whatever the others do. */
   readonly share: number
+  /** Milliseconds that one of them may wait. */
+  readonly maxWait: number
   readonly line = new Line<Waiter>()
   inFlight = 0
 
-  constructor(priority: Priority, share: number) {
+  constructor(priority: Priority, share: number, maxWait: number) {
     this.priority = priority
     this.share = share
+    this.maxWait = maxWait
   }
 }
 
@@ -32,6 +35,8 @@ export interface AdmissionSettings {
   shares: Readonly<Record<Priority, number>>
   /** Milliseconds that a request may wait. */
   maxWait: number
+  /** The same for webhooks, where it is another. */
+  maxWebhookWait?: number
   /** How many of each priority may. */
   maxWaiting: number
 }
@@ -60,7 +65,10 @@ export class Admission {
 
   constructor(settings: AdmissionSettings) {
     this.#settings = settings
-    this.#lanes = PRIORITIES.map(priority => new Lane(priority, settings.shares[priority]))
+    const { shares, maxWait, maxWebhookWait = maxWait } = settings
+    this.#lanes = PRIORITIES.map(
+      priority => new Lane(priority, shares[priority], priority === 'webhook' ? maxWebhookWait : maxWait)
+    )
     this.lanes = Object.fromEntries(this.#lanes.map(lane => [lane.priority, lane])) as Record<Priority, Lane>
   }
 
@@ -90,10 +98,10 @@ export class Admission {
 
   /** Whether one more that waits would be served in time. */
   hasRoom(lane: Lane, now: number): boolean {
-    const { limiter, maxWait, maxWaiting } = this.#settings
+    const { limiter, maxWaiting } = this.#settings
     const { line } = lane
     if (line.length >= maxWaiting) return false
-    const bearable = maxWait * MARGIN
+    const bearable = lane.maxWait * MARGIN
     // When nothing moves, nobody should join, whatever used to be.
     if (line.first !== null && now - line.first.since > bearable) return false
     const atOnce = Math.max(lane.inFlight, lane.share * limiter.limit)
@@ -112,8 +120,8 @@ export class Admission {
 
   /** Sends away those who have waited too long. To be called every few milliseconds while somebody waits. */
   expire(now: number): void {
-    for (const { line } of this.#lanes)
-      while (line.first !== null && now - line.first.since > this.#settings.maxWait) {
+    for (const { line, maxWait } of this.#lanes)
+      while (line.first !== null && now - line.first.since > maxWait) {
         const late = line.first
         line.leave(late)
         this.waiting--

@@ -72,6 +72,11 @@ export const PressureOptions = Type.Object(
       minimum: 0,
       description: 'Milliseconds that a request waits for its turn at most; one that would wait longer is refused.'
     }),
+    maxWebhookWait: Type.Integer({
+      default: 3_000,
+      minimum: 0,
+      description: 'The same for a webhook: its sender waits for ten seconds, and may never ask again.'
+    }),
     maxWaiting: Type.Integer({ default: 1_000, minimum: 0, description: 'Requests of one priority that may wait.' }),
     refusalDelay: Type.Integer({
       default: 35,
