@@ -1,9 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Db } from '../../drizzle/schema.ts'
 import type { Audit, SystemAuditEvent } from '../../plugins/audit/index.ts'
-import type { JobContext, JobQueue, Jobs } from '../../plugins/jobs/port.ts'
+import type { JobContext, JobQueue } from '../../plugins/jobs/port.ts'
 import { AppError } from '../../plugins/lib/errors.ts'
-import type { DeliveryStore } from '../../plugins/webhooks/index.ts'
 import type { App } from '../domain/access.ts'
 import {
   type ChangedApp,
@@ -22,34 +21,13 @@ import {
   repositoriesRemovedOf,
   repositoryRenamedOf
 } from '../domain/github-payloads.ts'
-import {
-  type DeliveryOutcome,
-  keepDelivery,
-  type NewDelivery,
-  type StoredDelivery,
-  settleDelivery,
-  takeDelivery
-} from '../domain/webhooks.ts'
+import { type DeliveryOutcome, type StoredDelivery, settleDelivery, takeDelivery } from '../domain/webhooks.ts'
 
 export const GITHUB_WEBHOOK_QUEUE = 'github-webhook'
 
 export interface GithubWebhookJob {
   readonly source: 'github'
   readonly deliveryId: string
-}
-
-/** Where the plugin for webhooks keeps deliveries: each in one transaction with the job that processes it. */
-export function deliveryStore(db: () => Db, jobs: () => Jobs): DeliveryStore {
-  return {
-    keep: ({ source, ...delivery }) =>
-      db().transaction(async tx => {
-        const kept = { ...delivery, source: source as NewDelivery['source'] }
-        if (!(await keepDelivery(tx, kept))) return 'known'
-        const { deliveryId } = delivery
-        await jobs().send(tx, `${source}-webhook`, { source, deliveryId })
-        return 'new'
-      })
-  }
 }
 
 export interface GithubEventsSettings {

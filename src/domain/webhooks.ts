@@ -12,22 +12,23 @@ export interface NewDelivery {
   readonly payload: Buffer
 }
 
-type DeliveryKey = Pick<NewDelivery, 'source' | 'deliveryId'>
+export type DeliveryKey = Pick<NewDelivery, 'source' | 'deliveryId'>
 
 /** So long after its arrival, a delivery that is still not processed has lost its job. */
 const LOST_AFTER = '1 hour'
 
 /**
- * Keeps a delivery, once. One that is known and that nothing came of, because its processing has failed or its job is
+ * Keeps deliveries, each once. One that is known and that nothing came of, because its processing has failed or its job is
  * lost, is taken up again when it is delivered again.
  *
- * @returns whether it has to be processed
+ * @param deliveries each another
+ * @returns those that have to be processed
  */
-export async function keepDelivery(tx: Db, delivery: NewDelivery): Promise<boolean> {
+export async function keepDeliveries(tx: Db, deliveries: readonly NewDelivery[]): Promise<DeliveryKey[]> {
   const { source, deliveryId, processedAt, outcome, receivedAt } = webhookDeliveries
-  const kept = await tx
+  return tx
     .insert(webhookDeliveries)
-    .values(delivery)
+    .values(inOneOrder(deliveries))
     .onConflictDoUpdate({
       target: [source, deliveryId],
       set: { receivedAt: sql`now()`, processedAt: null, outcome: null, error: null },
@@ -36,8 +37,12 @@ export async function keepDelivery(tx: Db, delivery: NewDelivery): Promise<boole
         sql`${processedAt} is null and ${receivedAt} < now() - ${LOST_AFTER}::interval`
       )
     })
-    .returning({ deliveryId })
-  return kept.length === 1
+    .returning({ source, deliveryId })
+}
+
+/** Two instances that are brought the same deliveries must not wait for each other. */
+function inOneOrder(deliveries: readonly NewDelivery[]): NewDelivery[] {
+  return deliveries.toSorted((one, other) => (one.deliveryId < other.deliveryId ? -1 : 1))
 }
 
 /** A delivery that is still to be processed; nobody else processes it until the transaction ends. */

@@ -14,8 +14,8 @@ import {
 } from '../../drizzle/schema.ts'
 import type { SystemAuditEvent } from '../../plugins/audit/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
+import { deliveryStore } from '../../src/deploying/delivery-store.ts'
 import {
-  deliveryStore,
   type GithubEventsSettings,
   type GithubWebhookJob,
   githubEventsQueue

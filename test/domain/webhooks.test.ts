@@ -11,7 +11,7 @@ import {
   repositoriesRemovedOf,
   repositoryRenamedOf
 } from '../../src/domain/github-payloads.ts'
-import { keepDelivery, type NewDelivery, settleDelivery, takeDelivery } from '../../src/domain/webhooks.ts'
+import { keepDeliveries, type NewDelivery, settleDelivery, takeDelivery } from '../../src/domain/webhooks.ts'
 import {
   installationDeleted,
   installationSuspended,
@@ -31,6 +31,7 @@ const delivery = (deliveryId: string, payload = Buffer.from('{}')): NewDelivery 
   event: 'push',
   payload
 })
+const keepDelivery = async (db: Db, kept: NewDelivery) => (await keepDeliveries(db, [kept])).length === 1
 const stored = async (db: Db, deliveryId: string) =>
   (await db.select().from(webhookDeliveries).where(eq(webhookDeliveries.deliveryId, deliveryId)))[0]
 const bytes = (payload: unknown) => Buffer.from(JSON.stringify(payload))

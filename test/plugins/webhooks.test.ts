@@ -21,7 +21,7 @@ import webhooks, {
   type WebhooksDeps,
   type WebhooksOptions
 } from '../../plugins/webhooks/index.ts'
-import { deliveryStore } from '../../src/deploying/github-events.ts'
+import { deliveryStore } from '../../src/deploying/delivery-store.ts'
 import { freshDatabase } from '../support/database.ts'
 import { ping, push, type SignedDelivery, signatureOf, signed } from '../support/github-deliveries.ts'
 import { eventually } from '../support/process.ts'
