@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import builder, { BuildError, type BuilderOptions } from '../../plugins/builder/index.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../plugins/lib/local-image.ts'
-import { identify } from '../../plugins/lib/processes.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
 import { createRepository, type Files, scratchDirectory } from '../support/repository.ts'
 
@@ -226,69 +225,6 @@ test('a build whose next phase is refused goes no further', async t => {
   })
   await assert.rejects(app.builder.build(buildRequest(repository.url), context), error => error === reason)
 })
-
-test('closing the server ends its builds first', async t => {
-  const { app, repository, leftBuilds } = await prepare(t, { limits: { graceMs: 100 } })
-  await repository.push({ 'package.json': packageOf({ build: 'echo running; sleep 302', start: 'true' }) })
-  const context = recordedContext()
-  const building = assert.rejects(app.builder.build(buildRequest(repository.url), context), /closing/)
-  while (!/^running/m.test(context.log())) await delay(20)
-  await app.close()
-  assert.equal(await countOf('sleep 302'), 0)
-  assert.deepEqual(await leftBuilds(), [])
-  await building
-})
-
-test('disks that fill: what a crashed server has left of its builds is cleared away, and nothing of a live one', async t => {
-  const { dataDir, repository } = await prepare(t)
-  await repository.push({ 'package.json': packageOf({ build: 'echo running; sleep 303', start: 'true' }) })
-  const builds = join(dataDir, 'builds')
-  const crashed = spawn(process.execPath, ['--input-type=module', '--eval', SCRIPT], {
-    cwd: resolve(import.meta.dirname, '../..'),
-    env: {
-      PATH: process.env.PATH,
-      OPTIONS: JSON.stringify({ kind: 'local', dataDir, allowLocal: true }),
-      URL: repository.url
-    },
-    stdio: ['ignore', 'pipe', 'inherit']
-  })
-  t.after(() => crashed.kill('SIGKILL'))
-  let said = ''
-  crashed.stdout.on('data', text => (said += text))
-  while (!/^running/m.test(said)) await delay(20)
-  crashed.kill('SIGKILL')
-  await once(crashed, 'exit')
-  assert.equal((await readdir(builds)).length, 2)
-  assert.ok((await countOf('sleep 303')) > 0, 'its build goes on')
-
-  const live = join(builds, 'live')
-  await mkdir(live)
-  await symlink(JSON.stringify({ owner: identify(process.pid), account: null }), `${live}.lock`)
-  const recycled = join(builds, 'recycled')
-  await mkdir(recycled)
-  await symlink(
-    JSON.stringify({ owner: { ...identify(process.pid), startedAt: 'before' }, account: null }),
-    `${recycled}.lock`
-  )
-
-  const next = Fastify()
-  await next.register(builder, { kind: 'local', dataDir })
-  await next.ready()
-  await next.close()
-  assert.deepEqual((await readdir(builds)).sort(), ['live', 'live.lock'])
-  assert.equal(await countOf('sleep 303'), 0)
-})
-
-const SCRIPT = `
-  import Fastify from 'fastify'
-  import builder from './plugins/builder/index.ts'
-  import { buildRequest } from './test/support/build-context.ts'
-  const app = Fastify()
-  await app.register(builder, JSON.parse(process.env.OPTIONS))
-  await app.ready()
-  const say = text => process.stdout.write(text)
-  await app.builder.build(buildRequest(process.env.URL), { signal: new AbortController().signal, enter: async () => {}, hide() {}, say })
-`
 
 test('a clean-up that removes too much: only old images go that nobody wants kept', async t => {
   const { app, build, dataDir } = await prepare(t)
