@@ -45,6 +45,7 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
   const { dataDir, limits, server, registry, path } = options
 
   async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
+    const name = `${registry.host}/${nameOf(request)}`
     const [railpack, buildctl] = await Promise.all([
       findProgram(options.programs.railpack, path),
       findProgram(options.programs.buildctl, path)
@@ -60,7 +61,6 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
       const plan = await prepare(railpack, source, request, sandbox)
 
       await context.enter('building')
-      const name = `${registry.host}/${nameOf(request)}`
       const tag = commit.commitSha.slice(0, 12)
       const digest = await buildAndPush(buildctl, { source, plan, image: `${name}:${tag}` }, request, context, sandbox)
       return { image: `${name}@${digest}`, ...commit }
