@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
+import { detect } from '../../plugins/builder/detect.ts'
 import builder, { BuildError, type BuilderOptions } from '../../plugins/builder/index.ts'
+import { digestOf } from '../../plugins/builder/tree.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../plugins/lib/local-image.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
 import { createRepository, type Files, scratchDirectory } from '../support/repository.ts'
@@ -99,27 +101,36 @@ test('dependencies are installed, and an image has no more than its app needs', 
   ])
 })
 
-test('a rollback that deploys the wrong thing: an image is named by all that it is, and cannot be changed', async t => {
-  const { build, dataDir } = await prepare(t)
-  const files: Files = {
-    Procfile: 'web: ./run',
-    run: { program: '#!/bin/sh\necho 1\n' },
-    'a/b': 'text',
-    link: { link: 'a/b' }
+test('a rollback that deploys the wrong thing: all that a tree is has its part in the digest', async t => {
+  const tree = await scratchDirectory(t, 'rhone-tree-')
+  const at = (name: string) => join(tree, name)
+  const steps: readonly (() => Promise<unknown>)[] = [
+    () => writeFile(at('run'), 'text'),
+    () => writeFile(at('run'), 'texT'),
+    () => chmod(at('run'), 0o755),
+    () => rename(at('run'), at('start')),
+    () => symlink('start', at('link')),
+    () => rm(at('link')).then(() => symlink('begin', at('link'))),
+    () => mkdir(at('empty'))
+  ]
+  const digests = new Set<string>()
+  for (const step of steps) {
+    await step()
+    digests.add(await digestOf(tree))
   }
+  assert.equal(digests.size, steps.length)
+  await writeFile(at('start'), 'texT')
+  assert.ok(digests.has(await digestOf(tree)), 'the same tree has the same digest, whatever its times')
+})
+
+test('a rollback that deploys the wrong thing: the same commit is the same image, and it cannot be changed', async t => {
+  const { build, dataDir } = await prepare(t)
+  const files: Files = { Procfile: 'web: ./run', run: { program: '#!/bin/sh\necho 1\n' }, 'a/b': 'text' }
   const images = []
-  for (const tree of [
-    files,
-    files,
-    { ...files, 'a/b': 'texT' },
-    { ...files, 'a/c': 'text' },
-    { ...files, link: { link: 'a' } },
-    { ...files, run: '#!/bin/sh\necho 1\n' },
-    { ...files, Procfile: 'web: ./run now' }
-  ])
+  for (const tree of [files, files, { ...files, Procfile: 'web: ./run now' }])
     images.push(imageOf((await build(tree)).built))
-  assert.equal(images[0], images[1], 'the same commit is the same image')
-  assert.equal(new Set(images).size, images.length - 1)
+  assert.equal(images[0], images[1])
+  assert.notEqual(images[0], images[2])
 
   const app = join(imagePath(dataDir, APP_ID, images[0]!), APP_DIRECTORY)
   for (const path of ['.', 'run', 'a', 'a/b']) {
@@ -130,18 +141,21 @@ test('a rollback that deploys the wrong thing: an image is named by all that it 
 })
 
 test('an app that cannot be started is told what it needs', async t => {
-  const { build } = await prepare(t)
-  const wrong: readonly (readonly [Files, RegExp])[] = [
+  const wrong: readonly (readonly [Record<string, string>, RegExp])[] = [
     [{ 'README.md': 'Hello' }, /Procfile with a line "web: <command>", or a package.json with a "start" script/],
     [{ 'package.json': packageOf({ test: 'true' }) }, /package.json with a "start" script/],
     [{ Procfile: 'worker: node worker.js' }, /no line "web: <command>"/],
     [{ 'package.json': 'PASSWORD=hunter2' }, /not a JSON object/]
   ]
   for (const [files, sentence] of wrong) {
-    const { built } = await build(files)
-    assert.ok(built instanceof BuildError, String(built))
-    assert.match(built.message, sentence)
-    assert.doesNotMatch(built.message, /hunter2/)
+    const tree = await scratchDirectory(t, 'rhone-tree-')
+    for (const [name, content] of Object.entries(files)) await writeFile(join(tree, name), content)
+    await assert.rejects(detect(tree), (error: Error) => {
+      assert.ok(error instanceof BuildError, String(error))
+      assert.match(error.message, sentence)
+      assert.doesNotMatch(error.message, /hunter2/)
+      return true
+    })
   }
 })
 
