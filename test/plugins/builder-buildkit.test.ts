@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { access, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import builder, { BuildError, type BuilderOptions } from '../../plugins/builder/index.ts'
 import { nullIf } from '../../plugins/lib/errno.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { countOf } from '../support/process.ts'
 import { createRepository, scratchDirectory } from '../support/repository.ts'
 
 const TOKEN = 'registry-verysecret'
@@ -382,8 +381,3 @@ test('a build that floods its log is cut with a notice, and is built', async t =
   assert.match(log(), /the rest is left out/)
   assert.equal(phases.at(-1), 'pushing')
 })
-
-async function countOf(command: string): Promise<number> {
-  const { stdout } = await promisify(execFile)('ps', ['-eo', 'args='])
-  return stdout.split('\n').filter(line => line.trim() === command).length
-}

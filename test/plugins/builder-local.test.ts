@@ -12,6 +12,7 @@ import builder, { BuildError, type BuilderOptions } from '../../plugins/builder/
 import { digestOf } from '../../plugins/builder/tree.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../plugins/lib/local-image.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { countOf } from '../support/process.ts'
 import { createRepository, type Files, scratchDirectory } from '../support/repository.ts'
 
 type Options = Partial<Omit<BuilderOptions, 'limits'>> & { limits?: Partial<BuilderOptions['limits']> }
@@ -259,8 +260,3 @@ test('a clean-up that removes too much: only old images go that nobody wants kep
   await app.builder.prune!('00000000-0000-4000-8000-000000000000', [])
   await assert.rejects(app.builder.prune!('../..', []), /no id of an app/)
 })
-
-async function countOf(command: string): Promise<number> {
-  const { stdout } = await promisify(execFile)('ps', ['-eo', 'args='])
-  return stdout.split('\n').filter(line => line.trim() === command).length
-}

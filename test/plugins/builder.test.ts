@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import Fastify, { type FastifyServerOptions } from 'fastify'
 import builder, { BuildError, type BuilderOptions } from '../../plugins/builder/index.ts'
 import { identify } from '../../plugins/lib/processes.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { countOf } from '../support/process.ts'
 import { createRepository, scratchDirectory } from '../support/repository.ts'
 
 const SERVER = {
@@ -27,12 +27,6 @@ async function start(t: TestContext, options: object, server: FastifyServerOptio
   await app.register(builder, options as BuilderOptions)
   await app.ready()
   return app
-}
-
-/** How many processes have exactly this command line. */
-async function countOf(command: string): Promise<number> {
-  const { stdout } = await promisify(execFile)('ps', ['-eo', 'args='])
-  return stdout.split('\n').filter(line => line.trim() === command).length
 }
 
 /** An app whose build says that it runs, and does so for long. */
