@@ -3,7 +3,14 @@ import { type BuildContext, BuildError, type Builder, type BuildSource } from '.
 import { DeployError, type Deployer, type Release, type RolloutContext } from '../../plugins/deployer/index.ts'
 import { AttemptEnded, type JobContext, type JobQueue } from '../../plugins/jobs/index.ts'
 import type { Db } from '../domain/db.ts'
-import { type Claimed, claimDeployment, NotOurs, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
+import {
+  type Claimed,
+  claimDeployment,
+  findAppOf,
+  NotOurs,
+  nameApp,
+  type WorkedApp
+} from '../domain/deployment-work.ts'
 import { imagesInUse, isRollingOut } from '../domain/deployments.ts'
 import { readBuildEnv, readSnapshot } from '../domain/env-snapshot.ts'
 import { failureOf } from '../domain/lifecycle.ts'
@@ -66,7 +73,10 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
       if ('restore' in data) return restoreApp(deps, data.restore, job)
       if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
       const claimed = await claimDeployment(deps.db(), data.deploymentId)
-      if (claimed !== undefined) await new Attempt(deps, claimed, job).run()
+      if (claimed !== undefined) return new Attempt(deps, claimed, job).run()
+      // It is over, but whoever has ended it may not have got to what it has left running, or has replaced.
+      const appId = await findAppOf(deps.db(), data.deploymentId)
+      if (appId !== undefined) await restoreApp(deps, appId, job)
     }
   }
 }

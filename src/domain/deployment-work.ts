@@ -80,6 +80,12 @@ export async function findWorkedApp(db: Db, id: string): Promise<WorkedApp | und
   return app
 }
 
+/** @returns the id of a deployment's app; undefined when both are gone */
+export async function findAppOf(db: Db, id: string): Promise<string | undefined> {
+  const [found] = await db.select({ appId: deployments.appId }).from(deployments).where(eq(deployments.id, id))
+  return found?.appId
+}
+
 /** Of these, the deployments that are still in the hands of who has claimed them: on their way, or live by now. */
 export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 'claim'>[]): Promise<Set<string>> {
   const ids = claimed.map(({ id }) => id)

@@ -196,6 +196,27 @@ test('a worker that is killed at any step loses no deployment: the next one goes
   assert.deepEqual(platform.world.outages, [])
 })
 
+test('what a killed worker leaves of a deployment that is over does not run on: the next one ends it', async t => {
+  const platform = await testPlatform(t)
+  const replaced = await deployed(platform)
+  const second = await platform.create(replaced.app.id)
+  platform.world.disturb = onceAt('retire', 'before', ({ worker }) => worker.kill())
+  await platform.workOff()
+  assert.equal(await platform.statusOf(second.id), 'live')
+  assert.deepEqual(platform.world.runningOf(replaced.app.id), { releases: [second.id], serving: second.id })
+
+  const { app, first } = await deployed(platform)
+  const cancelled = await platform.create(app.id)
+  platform.world.disturb = onceAt('serve', 'after', async ({ worker }) => {
+    await platform.db.transaction(tx => platform.ledger.cancel(tx, cancelled))
+    worker.kill()
+  })
+  await platform.workOff()
+  assert.equal(await platform.statusOf(cancelled.id), 'cancelled')
+  assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id })
+  assert.deepEqual(platform.world.outages, [])
+})
+
 test('a server that stops leaves its deployments to the next one: nothing is marked failed', async t => {
   const platform = await testPlatform(t)
   for (const step of ['build', 'start', 'serve'] as const) {
