@@ -77,10 +77,11 @@ function fileOf(file: string, content: Files[string]): string {
 
 const dataOf = (text: string) => `data ${Buffer.byteLength(text)}\n${text}`
 
-async function git(cwd: string, args: readonly string[], input = ''): Promise<string> {
+async function git(cwd: string, args: readonly string[], input?: string): Promise<string> {
   const env = { PATH: process.env.PATH, GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' }
   const running = run('git', args, { cwd, env })
-  running.child.stdin!.end(input)
+  // Even nothing cannot be written to one that has ended already.
+  if (input !== undefined) running.child.stdin!.end(input)
   const { stdout } = await running
   return stdout
 }
