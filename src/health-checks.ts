@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { has } from './has.ts'
 
-/** Milliseconds for the database to answer a probe in. */
+/** Milliseconds for a service to answer a probe in. */
 const PING_TIMEOUT = 2_000
 
 /** Most of it is asked for when a probe comes, by which time every plugin is there. */
@@ -19,15 +20,21 @@ export function healthOf(app: FastifyInstance) {
     services: {
       database: app.hasDecorator('db') ? async () => state(await databaseAnswers()) : absent,
       redis: app.hasDecorator('redis') ? async () => state(await succeeds(app.redis.ping())) : absent,
-      fly: absent,
+      fly: async () => (runsAtFly(app) ? state(await succeeds(app.deployer.ping?.(soon()))) : absent()),
       stripe: absent,
-      github: absent
+      github: async () => (has(app, 'github') ? state(await succeeds(app.github.ping(soon()))) : absent())
     }
   } as const
 }
 
-function succeeds(call: Promise<unknown>): Promise<boolean> {
-  return call.then(
+function runsAtFly(app: FastifyInstance): boolean {
+  return has(app, 'deployer') && app.deployer.name === 'fly'
+}
+
+const soon = () => AbortSignal.timeout(PING_TIMEOUT)
+
+function succeeds(call: Promise<unknown> | undefined): Promise<boolean> {
+  return Promise.resolve(call).then(
     () => true,
     () => false
   )

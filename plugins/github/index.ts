@@ -96,6 +96,10 @@ const github: FastifyPluginAsync<PluginInput<typeof GithubOptions, GithubDeps>> 
       return `basic ${Buffer.from(`x-access-token:${token}`).toString('base64')}`
     },
 
+    async ping(signal) {
+      await api.asApp({ operation: 'get_app', path: '/app', signal })
+    },
+
     forget(installationId) {
       api.tokens.forget(installationId)
       repositories.forget(installationId)

@@ -92,6 +92,8 @@ export interface Github {
   deliveries(since: Date, signal?: AbortSignal): Promise<Delivery[]>
   /** Asks for another attempt. @returns whether there will be one */
   redeliver(id: string, signal?: AbortSignal): Promise<boolean>
+  /** Rejects when GitHub does not answer, or does not know the App. */
+  ping(signal?: AbortSignal): Promise<void>
   /** Forgets what is remembered of an installation, because it has changed. */
   forget(installationId: number): void
 }

@@ -23,6 +23,7 @@ const ROUTES: readonly [method: string, path: RegExp, caller: Caller, Handler][]
   ['GET', /^\/user\/emails$/, 'user', scoped('user:email', user => user.emails)],
   ['GET', /^\/user\/installations$/, 'user', userInstallations],
   ['GET', /^\/user\/memberships\/orgs\/([^/]+)$/, 'user', membership],
+  ['GET', /^\/app$/, 'app', getApp],
   ['GET', /^\/app\/hook\/deliveries$/, 'app', listDeliveries],
   ['POST', /^\/app\/hook\/deliveries\/(\d+)\/attempts$/, 'app', redeliver],
   ['POST', /^\/app\/installations\/(\d+)\/access_tokens$/, 'app', createToken],
@@ -124,6 +125,11 @@ function scoped(scope: string, body: (user: Grant['user']) => unknown): Handler 
     const { organizations: _, ...told } = user
     send(response, 200, body(told), limits)
   }
+}
+
+function getApp({ world: { app, url }, response, limits }: Exchange): void {
+  const html_url = `${url}/apps/${app.slug}`
+  send(response, 200, { id: app.id, slug: app.slug, name: app.slug, html_url, events: ['push'] }, limits)
 }
 
 function userInstallations({ world, response, url, limits }: Exchange, { grant }: { grant?: Grant }): void {
