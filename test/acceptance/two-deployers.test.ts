@@ -47,3 +47,49 @@ function workedOn(server: RunningServer): string[] {
   const ends = server.logs().filter(({ queue, msg }) => queue === 'deploy' && msg === 'a job has ended')
   return ends.map(({ jobId }) => String(jobId))
 }
+
+test('a server that has stalled in a rollout and wakes up changes nothing: another one has gone on', async t => {
+  const platform = await FlyPlatform.create(t)
+  const stalled = await platform.start()
+  const { status, body: app } = await platform.ask(stalled, 'POST', '/apps', { name: 'website' })
+  assert.equal(status, 201, JSON.stringify(app))
+  const deploy = async (server: RunningServer, version: string): Promise<string> => {
+    const { status, body } = await platform.ask(server, 'POST', '/apps/website/deploy', { image: imageOf(version) })
+    assert.equal(status, 202, JSON.stringify(body))
+    return body.id
+  }
+  const live = async (id: string) => {
+    await eventually(
+      () => platform.sql`select id from deployments where status = 'live'`,
+      rows => rows[0]?.id === id
+    )
+    await eventually(
+      () => platform.machines().map(deploymentOf),
+      found => found.length === 1
+    )
+  }
+  await live(await deploy(stalled, 'first'))
+
+  const reached = Promise.withResolvers<void>()
+  platform.onNext('machines.cordon', () => {
+    stalled.child.kill('SIGSTOP')
+    reached.resolve()
+  })
+  const second = await deploy(stalled, 'second')
+  await reached.promise
+  const other = await platform.start()
+  await live(second)
+  const third = await deploy(other, 'third')
+  await live(third)
+
+  stalled.child.kill('SIGCONT')
+  await eventually(
+    () => {
+      const answering = platform.answering(app.id)
+      assert.equal(answering && deploymentOf(answering), third)
+      return stalled.logs()
+    },
+    lines => lines.some(({ msg }) => msg === 'a job was taken for lost while it was worked on')
+  )
+  assert.deepEqual(platform.machines().map(deploymentOf), [third])
+})
