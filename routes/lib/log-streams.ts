@@ -2,7 +2,13 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { EventSource } from '../../plugins/event-streams/index.ts'
 import { APP_LOG_CHANNEL, type AppLogLine, newestAppLog, readAppLogs } from '../../src/domain/app-logs.ts'
-import { BUILD_LOG_CHANNEL, type BuildLogChunk, readBuildLog, readProgress } from '../../src/domain/build-logs.ts'
+import {
+  BUILD_LOG_CHANNEL,
+  type BuildLogChunk,
+  findProgress,
+  type Progress,
+  readBuildLog
+} from '../../src/domain/build-logs.ts'
 import { News, SharedReads } from '../../src/domain/news.ts'
 
 /** Milliseconds after which a reader looks for itself: notifications may be lost. */
@@ -12,6 +18,9 @@ const SETTLING_POLL = 250
 const BUILD_BATCH = 50
 /** Half of what waits for a reader: one that keeps up has taken the last batch before the next one comes. */
 const LINE_BATCH = 50
+
+/** A deployment that was deleted with its app has been cancelled before. */
+const GONE: Progress = { status: 'cancelled', state: 'over' }
 
 const itself = (payload: string) => payload
 const idOf = (payload: string) => (JSON.parse(payload) as { id: string }).id
@@ -36,7 +45,7 @@ export function logStreams(app: FastifyInstance) {
       let told: string | undefined
       while (!signal.aborted) {
         // First the status: what is said before the last one is there when that is.
-        const { status, state } = await readProgress(db, appId, id)
+        const { status, state } = (await findProgress(db, appId, id)) ?? GONE
         if (status !== told) await sink.send({ event: 'status', data: { status } })
         told = status
         for (let chunks: BuildLogChunk[] | undefined; chunks?.length !== 0 && !signal.aborted; ) {

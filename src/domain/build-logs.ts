@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, eq, gt, sql } from 'drizzle-orm'
-import { ACTIVE_DEPLOYMENT_STATUSES, buildLogChunks, type DeploymentStatus, deployments } from '../../drizzle/schema.ts'
+import { buildLogChunks, type DeploymentStatus, deployments } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { type Db, violatedConstraint } from './db.ts'
+import { isActive } from './lifecycle.ts'
 import { cutText, PlainTextDecoder } from './log-text.ts'
 import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from './page.ts'
 import { Redactor } from './redaction.ts'
@@ -253,8 +254,17 @@ export type BuildLogChunk = Awaited<ReturnType<typeof readBuildLog>>[number]
 /** What is said when everything is over may be written a moment later than the status that says so. */
 const AFTERMATH = sql`interval '1 second'`
 
+export type Progress = Readonly<{ status: DeploymentStatus; state: 'active' | 'settling' | 'over' }>
+
 /** How far a deployment of an app has come: `settling` while it is over, but last words may come. */
-export async function readProgress(db: Db, appId: string, deploymentId: string) {
+export async function readProgress(db: Db, appId: string, deploymentId: string): Promise<Progress> {
+  const progress = await findProgress(db, appId, deploymentId)
+  if (progress === undefined) throw errors.notFound('deployment')
+  return progress
+}
+
+/** The same; undefined where there is no such deployment, or no longer. */
+export async function findProgress(db: Db, appId: string, deploymentId: string): Promise<Progress | undefined> {
   const [progress] = isUuid(deploymentId)
     ? await db
         .select({
@@ -264,11 +274,7 @@ export async function readProgress(db: Db, appId: string, deploymentId: string) 
         .from(deployments)
         .where(and(eq(deployments.id, deploymentId), eq(deployments.appId, appId)))
     : []
-  if (progress === undefined) throw errors.notFound('deployment')
+  if (progress === undefined) return undefined
   const { status, hasSettled } = progress
-  return { status, state: isActive(status) ? 'active' : hasSettled ? 'over' : 'settling' } as const
-}
-
-function isActive(status: DeploymentStatus): boolean {
-  return (ACTIVE_DEPLOYMENT_STATUSES as readonly DeploymentStatus[]).includes(status)
+  return { status, state: isActive(status) ? 'active' : hasSettled ? 'over' : 'settling' }
 }

@@ -5,7 +5,8 @@ import { and, eq } from 'drizzle-orm'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiTokens, type DeploymentStatus, deployments, teamMembers } from '../../drizzle/schema.ts'
-import eventStreams from '../../plugins/event-streams/index.ts'
+import eventStreams, { type ServerEvent } from '../../plugins/event-streams/index.ts'
+import { logStreams } from '../../routes/lib/log-streams.ts'
 import { insertAppLogs, type NewAppLog } from '../../src/domain/app-logs.ts'
 import { createBuildLog } from '../../src/domain/build-logs.ts'
 import { EventReader } from '../support/event-reader.ts'
@@ -124,6 +125,29 @@ test('whoever comes back reads on after the last line seen, and hears at once of
     await reader.end()
     assert.deepEqual(texts(reader), expected, path)
   }
+})
+
+test('whoever reads the log of an app that is deleted hears that its deployment is cancelled', async () => {
+  const doomed = (await owner.call('POST', '/api/v1/apps', { name: 'doomed', team: team.slug })).json()
+  const [row] = await db.insert(deployments).values({ appId: doomed.id, status: 'building' }).returning()
+  const heard: ServerEvent[] = []
+  const begun = Promise.withResolvers<void>()
+  const sink = {
+    send: async (event: ServerEvent) => {
+      heard.push(event)
+      begun.resolve()
+    },
+    offer: () => assert.fail('what is said of a deployment must not be missed')
+  }
+  const following = logStreams(server.app).ofDeployment(doomed.id, row!.id, 0)(sink, AbortSignal.timeout(20_000))
+  await begun.promise
+  assert.equal((await owner.call('DELETE', '/api/v1/apps/doomed')).statusCode, 204)
+  await following
+  assert.deepEqual(heard, [
+    { event: 'status', data: { status: 'building' } },
+    { event: 'status', data: { status: 'cancelled' } },
+    { event: 'complete', data: { status: 'cancelled' } }
+  ])
 })
 
 test('a build log is there in pages and as text, too', async () => {
