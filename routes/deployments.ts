@@ -37,11 +37,11 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...deploys, audit: audited('deploy') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const found = await deployable(tx, request)
+        const { found, deploying } = await deployable(tx, request)
         const { image, branch, commit_sha, commitSha = commit_sha } = request.body ?? {}
         if (image === undefined) requireSource(found)
         else requireOwnImage(found, image)
-        const deployment = await requireLedger().create(tx, {
+        const deployment = await deploying.create(tx, {
           appId: found.id,
           trigger: triggerOf(request),
           triggeredBy: callerOf(request).userId,
@@ -56,11 +56,11 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...deploys, audit: audited('rollback') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const found = await deployable(tx, request)
+        const { found, deploying } = await deployable(tx, request)
         const { deployment_id, deploymentId = deployment_id } = request.body ?? {}
         const target = await findRollbackTarget(tx, found.id, deploymentId)
         const { commitSha, commitAuthor, branch, image } = target
-        const deployment = await requireLedger().create(tx, {
+        const deployment = await deploying.create(tx, {
           appId: found.id,
           trigger: 'rollback',
           triggeredBy: callerOf(request).userId,
@@ -99,23 +99,20 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...deploys, audit: audited('cancel') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const found = await appOf(app, tx, request)
-        const deployment = await cancellable(tx, found, request)
-        const cancelled = await requireLedger().cancel(tx, deployment)
+        const { found, deploying } = await deployable(tx, request)
+        app.audit?.about(request, { resourceId: request.params.id, resourceName: null })
+        const deployment = await findDeployment(tx, found.id, request.params.id)
+        const cancelled = await deploying.cancel(tx, deployment)
         return accepted(found, cancelled, { status: deployment.status })
       })
   })
 
-  function requireLedger(): DeploymentLedger {
-    if (ledger === null) throw errors.notConfigured('Deploying')
-    return ledger
-  }
-
-  /** The audit log is told that the request is about a deployment of the app that does not exist yet. */
-  async function deployable(tx: Db, request: FastifyRequest<{ Params: { app: string } }>): Promise<App> {
+  /** The audit log is told that the request is about a deployment of the app, and not about the app. */
+  async function deployable(tx: Db, request: FastifyRequest<{ Params: { app: string } }>) {
     const found = await appOf(app, tx, request)
     app.audit?.about(request, { resourceId: null, resourceName: found.name })
-    return found
+    if (ledger === null) throw errors.notConfigured('Deploying')
+    return { found, deploying: ledger }
   }
 
   /** In our registry, other apps are another's: whoever knows the digest of an image there must not get to run it. */
@@ -124,12 +121,6 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     const [repository = ''] = image.split('@')
     if (repository.startsWith(`${registry}/`) && repository !== `${registry}/${flyAppId}`)
       throw errors.validation('image', 'is of another app')
-  }
-
-  /** The audit log is told that the request is about the deployment, also when it is refused. */
-  async function cancellable(tx: Db, { id }: App, request: FastifyRequest<{ Params: { id: string } }>) {
-    app.audit?.about(request, { resourceId: request.params.id, resourceName: null })
-    return findDeployment(tx, id, request.params.id)
   }
 
   done()

@@ -25,7 +25,7 @@ const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
 const stream = run({
   files: files.sort(),
-  concurrency: 2,
+  concurrency: 3,
   timeout: 120_000,
   execArgv: ['--import', quickImports, '--import', fileDeadline]
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { resolve } from 'node:path'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import fp from 'fastify-plugin'
 import tinyLimiter from '../examples/tiny-limiter.ts'
 import { buildApp } from '../src/app.ts'
@@ -57,9 +57,11 @@ test('a swap of what is no slot fails the boot and names the slots', async t => 
   await assert.rejects(testApp(t, {}, { limits: false }), /there is no slot "limits"; the slots are .*rate-limit/)
 })
 
+const shared = await freshDatabase({ after })
+
 for (const { name } of slots.filter(slot => slot.name !== 'routes'))
   test(`without ${name} the server boots, answers, and opens nothing that was closed`, async t => {
-    const config = await testConfig(t, { DATABASE_URL: await freshDatabase(t) })
+    const config = await testConfig(t, { DATABASE_URL: shared })
     const app = await buildApp(config, { [name]: false })
     t.after(() => app.close())
     await app.ready()

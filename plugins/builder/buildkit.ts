@@ -28,18 +28,24 @@ export interface BuildkitBuilderOptions {
 }
 
 const PLAN = 'railpack-plan.json'
-const DIGEST = /^sha256:[0-9a-f]{64}$/
+const DIGEST = /"containerimage\.digest":\s*"(sha256:[0-9a-f]{64})"/
 /** What buildctl says first of the part that sends the image to its registry. */
 const PUSHING = /^#\d+ (exporting to image|pushing )/m
-/** Not the app's fault, and perhaps better the next time: the ways to buildkitd, to the frontend and to the registry. */
+/** What buildctl says last of a step of the app's that has failed. */
+const FAILED_STEP = /^error: .*process "(.*)" did not complete successfully: exit code: (\d+)/m
+/**
+ * Not the app's fault, and perhaps better the next time: the ways to buildkitd, to the frontend and to the registry. Only
+ * where buildctl itself speaks, since apps complain of connections, too.
+ */
 const OUTAGE =
-  /connection (error|refused|reset)|failed to (dial|push|resolve source metadata|list workers)|\b(Unavailable|DeadlineExceeded)\b|i\/o timeout|no such host|tls: |x509: |unexpected status[^\n]*\b(401|403|429|5\d\d)\b/
+  /^(error|#\d+ ERROR): .*(connection (error|refused|reset)|failed to (dial|push|resolve source metadata|list workers)|\b(Unavailable|DeadlineExceeded)\b|i\/o timeout|no such host|tls: |x509: |unexpected status.*\b(401|403|429|5\d\d)\b)/m
 
 /** Builds on a buildkitd of ours, by railpack's plan for the app, into a registry. */
 export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder {
   const { dataDir, limits, server, registry, path } = options
 
   async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
+    const name = `${registry.host}/${nameOf(request)}`
     const [railpack, buildctl] = await Promise.all([
       findProgram(options.programs.railpack, path),
       findProgram(options.programs.buildctl, path)
@@ -55,7 +61,6 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
       const plan = await prepare(railpack, source, request, sandbox)
 
       await context.enter('building')
-      const name = `${registry.host}/${nameOf(request)}`
       const tag = commit.commitSha.slice(0, 12)
       const digest = await buildAndPush(buildctl, { source, plan, image: `${name}:${tag}` }, request, context, sandbox)
       return { image: `${name}@${digest}`, ...commit }
@@ -141,9 +146,9 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
     const config = join(directory, 'docker')
     await mkdir(config, { mode: 0o700 })
     const [, , auth] = credentialsOf(registry.token)
-    await writeFile(join(config, 'config.json'), JSON.stringify({ auths: { [registry.host]: { auth } } }), {
-      mode: 0o600
-    })
+    // Credentials are a host's, whatever part of it is ours.
+    const [host = ''] = registry.host.split('/')
+    await writeFile(join(config, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }), { mode: 0o600 })
     return config
   }
 
@@ -184,14 +189,15 @@ async function secretArguments({ secrets }: BuildRequest, { directory }: Sandbox
 const csvField = (text: string) => `"${text.replaceAll('"', '""')}"`
 
 function failureOf({ code, tail }: Finished): Error {
+  const [, command, exitCode] = FAILED_STEP.exec(tail) ?? []
+  if (command !== undefined) return new BuildError(`The step "${command}" has failed with exit code ${exitCode}.`)
   if (OUTAGE.test(tail)) return new Error('the build could not reach its builder or its registry')
-  return new BuildError(`The build has failed${code === null ? '' : ` with exit code ${code}`}.`)
+  return new BuildError(`The build has failed${code === null ? '' : ` with exit code ${code}`}: the log says why.`)
 }
 
 async function readDigest(directory: string): Promise<string> {
-  const metadata = JSON.parse((await readSmallFile(directory, 'metadata.json')) ?? '{}')
-  const digest = metadata['containerimage.digest']
-  if (typeof digest !== 'string' || !DIGEST.test(digest)) throw new Error('buildctl does not say what it has pushed')
+  const [, digest] = DIGEST.exec((await readSmallFile(directory, 'metadata.json')) ?? '') ?? []
+  if (digest === undefined) throw new Error('buildctl does not say what it has pushed')
   return digest
 }
 

@@ -34,7 +34,8 @@ const LAST_BREATH = 15_000
  * @throws Error when something is left that cannot be killed
  */
 export async function endCrew(crew: Crew, grace: number): Promise<void> {
-  if (grace > 0 && signalMembers(crew, 'SIGTERM')) {
+  if (grace > 0) {
+    if (!signalMembers(crew, 'SIGTERM')) return
     const deadline = performance.now() + grace
     while (performance.now() < deadline && membersOf(crew).length > 0) await delay(20)
   }

@@ -118,9 +118,11 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
       if ((await sizeOf(directory)) > limits.disk) stop(tooBig())
       stopping.signal.throwIfAborted()
       return { code, output: heard.output(), tail: heard.tail() }
+    } catch (error) {
+      await endCrew(crew, limits.grace)
+      throw error
     } finally {
       watching.abort()
-      await endCrew(crew, limits.grace)
       await heard.end()
       await watched
     }

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { constants, createReadStream, type Stats } from 'node:fs'
 import { chmod, copyFile, lchown, lstat, open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
 import { isAbsolute, join, relative } from 'node:path'
-import { hasCode, nullIf } from '../lib/errno.ts'
+import { nullIf } from '../lib/errno.ts'
 import type { Account } from './account.ts'
 import { BuildError } from './port.ts'
 
@@ -50,23 +50,12 @@ export async function giveTo(root: string, { uid, gid }: Account): Promise<void>
   for await (const { path } of walk(root)) await lchown(path, uid, gid)
 }
 
-/** Removes a tree, also where a build has locked its directories. */
+/** Removes a tree, also where a build has locked its directories; who is not root has to open them first. */
 export async function removeTree(root: string): Promise<void> {
-  try {
-    await rm(root, { recursive: true, force: true })
-  } catch (error) {
-    if (!isLocked(error)) throw error
-    await unlock(root)
-    await rm(root, { recursive: true, force: true })
-  }
-}
-
-async function unlock(directory: string | Buffer): Promise<void> {
-  await chmod(directory, 0o700)
-  for (const name of await readdir(directory, { encoding: 'latin1' })) {
-    const path = bytes(`${typeof directory === 'string' ? nameOf(directory) : directory.toString('latin1')}/${name}`)
-    if ((await lstat(path)).isDirectory()) await unlock(path)
-  }
+  if (process.geteuid?.() !== 0)
+    for await (const { path, stats } of walk(root))
+      if (stats.isDirectory() && (stats.mode & 0o700) !== 0o700) await chmod(path, 0o700)
+  await rm(root, { recursive: true, force: true })
 }
 
 /** The first link that leads out of a tree, or would if there were something: who follows it reads what is not the app's. */
@@ -85,27 +74,29 @@ export async function findEscape(root: string): Promise<string | null> {
 const isBelow = (way: string) => way !== '..' && !way.startsWith('../') && !isAbsolute(way)
 
 /**
- * Makes a tree that nothing writes to any more into one that nothing can: it is ours, only executables are told from
- * other files, and what is neither file, directory nor link is gone.
+ * Makes a tree that nothing writes to any more into one that nothing should: it is ours, no file can be written, only
+ * executables are told from other files, and what is neither file, directory nor link is gone.
  */
 export async function freeze(root: string): Promise<void> {
-  const own = { uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1 }
-  const directories: Buffer[] = []
-  for await (const { path, stats } of walk(root)) {
-    if (!stats.isFile() && !stats.isDirectory() && !stats.isSymbolicLink()) await rm(path)
-    else if (stats.isFile() && stats.nlink > 1) await detach(path, stats)
+  if (process.geteuid?.() === 0) {
+    for await (const entry of walk(root)) await detach(entry)
+    await giveTo(root, { uid: 0, gid: 0 })
   }
-  for await (const { path, stats } of walk(root)) {
-    if (own.uid === 0) await lchown(path, own.uid, own.gid)
-    if (stats.isFile()) await chmod(path, stats.mode & 0o111 ? 0o555 : 0o444)
-    if (stats.isDirectory()) directories.push(path)
+  await chmod(root, 0o755)
+  for await (const entry of walk(root)) {
+    const { path, stats } = entry
+    // Their owner may remove what is in them, as people do with a directory of data that they are done with.
+    if (stats.isDirectory()) await chmod(path, 0o755)
+    else if (stats.isFile()) {
+      await detach(entry)
+      await chmod(path, stats.mode & 0o111 ? 0o555 : 0o444)
+    } else if (!stats.isSymbolicLink()) await rm(path)
   }
-  if (own.uid === 0) await lchown(root, own.uid, own.gid)
-  for (const path of [root, ...directories]) await chmod(path, 0o555)
 }
 
-/** A file of several names may have one outside of the tree. */
-async function detach(path: Buffer, stats: Stats): Promise<void> {
+/** Leaves a file of several names alone, of which one may be outside of the tree, and takes a copy. */
+async function detach({ path, stats }: Entry): Promise<void> {
+  if (!stats.isFile() || stats.nlink === 1) return
   const copy = Buffer.concat([path, Buffer.from('.rhone-copy')])
   await copyFile(path, copy, constants.COPYFILE_EXCL)
   await chmod(copy, stats.mode & 0o777)
@@ -152,5 +143,3 @@ export async function readSmallFile(directory: string, name: string): Promise<st
 const GONE = ['ENOENT', 'ENOTDIR', 'ELOOP']
 const nullIfGone = nullIf(...GONE)
 const nullIfUnreadable = nullIf(...GONE, 'EACCES')
-
-const isLocked = (error: unknown) => hasCode(error, 'EACCES', 'EPERM')

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { chown, mkdir, readdir, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { nullIf } from '../lib/errno.ts'
 import { identify, isRunning, type ProcessIdentity } from '../lib/processes.ts'
 import { type Account, drawAccount } from './account.ts'
@@ -32,10 +32,10 @@ export async function inWorkspace<T>(
   checkSecrets(request.secrets)
   for (const secret of secretsOf(request)) context.hide(secret)
   const id = randomUUID()
-  const account = await drawAccount()
+  const account = await drawAccount(await usersOfBuilds(dataDir))
   const directory = await makeDirectory(dataDir, id, account)
-  const { signal, say } = context
-  const sandbox = openSandbox({ id, directory, account, limits, signal, say: text => say(text) })
+  const say = (text: string) => context.say(text)
+  const sandbox = openSandbox({ id, directory, account, limits, signal: context.signal, say })
   try {
     await checkReach(sandbox)
     return await work(sandbox)
@@ -56,12 +56,10 @@ export async function ownDirectory({ directory, account }: Sandbox, name: string
 
 /** Removes what builds have left whose process is gone: what still runs of them, and their directories. */
 export async function removeLeftovers(dataDir: string): Promise<void> {
-  const names = (await readdir(buildsOf(dataDir)).catch(nullIf('ENOENT'))) ?? []
-  for (const id of new Set(names.map(name => name.replace(/\.lock$/, '')))) {
-    const directory = join(buildsOf(dataDir), id)
+  for (const directory of await directoriesOfBuilds(dataDir)) {
     const lock = await readLock(directory)
     if (lock !== null && isRunning(lock.owner)) continue
-    await endCrew({ id, account: lock?.account ?? null, groups: [] }, 0)
+    await endCrew({ id: basename(directory), account: lock?.account ?? null, groups: [] }, 0)
     await removeTree(directory)
     await rm(lockOf(directory), { force: true })
   }
@@ -73,6 +71,18 @@ export async function discard(dataDir: string, directory: string): Promise<void>
   await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
   await rename(directory, grave)
   await removeTree(grave)
+}
+
+/** Also those that only a lock has been made of. */
+async function directoriesOfBuilds(dataDir: string): Promise<string[]> {
+  const names = (await readdir(buildsOf(dataDir)).catch(nullIf('ENOENT'))) ?? []
+  return [...new Set(names.map(name => join(buildsOf(dataDir), name.replace(/\.lock$/, ''))))]
+}
+
+/** Of dead ones, too: their processes are ended by these numbers. */
+async function usersOfBuilds(dataDir: string): Promise<number[]> {
+  const locks = await Promise.all((await directoriesOfBuilds(dataDir)).map(readLock))
+  return locks.flatMap(lock => lock?.account?.uid ?? [])
 }
 
 /** Never without its lock, since somebody may be removing leftovers at the same time. */

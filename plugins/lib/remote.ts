@@ -8,7 +8,7 @@ import type { Remote, RemoteRequest, RemoteSettings } from './remote/port.ts'
 import { pauseBefore, RetryBudget, retryAfterOf } from './remote/retries.ts'
 import { encode, headersOf, otherForm, parseBody, read } from './remote/wire.ts'
 
-export type { Remote, RemoteAnswer, RemoteCall, RemoteRequest, RemoteSettings } from './remote/port.ts'
+export type { Remote, RemoteCall, RemoteSettings } from './remote/port.ts'
 export { RemoteError, type RemoteTrace }
 
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE'])

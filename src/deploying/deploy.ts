@@ -3,8 +3,15 @@ import { type BuildContext, BuildError, type Builder, type BuildSource } from '.
 import { DeployError, type Deployer, type Release, type RolloutContext } from '../../plugins/deployer/index.ts'
 import { AttemptEnded, type JobContext, type JobQueue } from '../../plugins/jobs/index.ts'
 import type { Db } from '../domain/db.ts'
-import { type Claimed, claimDeployment, isOver, NotOurs, nameApp, type WorkedApp } from '../domain/deployment-work.ts'
-import { imagesInUse } from '../domain/deployments.ts'
+import {
+  type Claimed,
+  claimDeployment,
+  findAppOf,
+  NotOurs,
+  nameApp,
+  type WorkedApp
+} from '../domain/deployment-work.ts'
+import { imagesInUse, isRollingOut } from '../domain/deployments.ts'
 import { readBuildEnv, readSnapshot } from '../domain/env-snapshot.ts'
 import { failureOf } from '../domain/lifecycle.ts'
 import { cutText } from '../domain/log-text.ts'
@@ -69,7 +76,10 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
       if ('restore' in data) return restoreApp(deps, data.restore, job)
       if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
       const claimed = await claimDeployment(deps.db(), data.deploymentId)
-      if (claimed !== undefined) await new Attempt(deps, claimed, job).run()
+      if (claimed !== undefined) return new Attempt(deps, claimed, job).run()
+      // It is over, but whoever has ended it may not have got to what it has left running, or has replaced.
+      const appId = await findAppOf(deps.db(), data.deploymentId)
+      if (appId !== undefined) await restoreApp(deps, appId, job)
     }
   }
 }
@@ -174,6 +184,7 @@ class Attempt {
   async #release(): Promise<Release> {
     const { id: deploymentId, app, image, config } = this.#work
     const env = await readSnapshot(this.#deps.db(), this.#deps.secretBox, app.id, deploymentId)
+    await this.#deps.ledger.confirm(this.#work) // what is over has no env any more
     if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
     for (const secret of Object.values(env)) this.#hide(secret)
     return { deploymentId, app, image, env, region: config?.region ?? app.region }
@@ -183,9 +194,7 @@ class Attempt {
     const { deployer, ledger } = this.#deps
     const work = this.#work
     this.#log.enter('deploying')
-    await ledger.confirm(work)
     await this.#bounded(deployer().start(await this.#release(), this.#rollout()))
-    await ledger.confirm(work)
     await this.#bounded(deployer().serve(await this.#release(), this.#rollout()))
     await ledger.promote(work)
     this.#log.say('The new version is live.\n')
@@ -216,11 +225,7 @@ class Attempt {
     const isLive = this.#work.status === 'live'
     if (isLive)
       return void this.#operatorLog.warn({ err: error }, 'what a deployment has replaced could not be removed yet')
-    if (error instanceof NotOurs) {
-      // Where it is not over, another worker goes on with what is left here.
-      if (await isOver(this.#deps.db(), this.#work.id)) await this.#backOut()
-      return
-    }
+    if (error instanceof NotOurs) return this.#backOut()
     if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
 
     const message = this.#explain(error)
@@ -251,9 +256,13 @@ class Attempt {
   async #backOut(): Promise<void> {
     const { status, app, image } = this.#work
     const later = (error: unknown) => this.#operatorLog.warn({ err: error }, 'a deployment could not be undone yet')
-    if (status === 'deploying' || status === 'deploy_failed')
-      await restoreLive(this.#deps, app, this.#job.signal).catch(later)
+    if (status === 'deploying' || status === 'deploy_failed') await this.#restore(app).catch(later)
     if (image !== null) await this.#prune().catch(later)
+  }
+
+  /** A rollout that goes on, of this deployment or a newer one, is in the hands of a worker that has overtaken us. */
+  async #restore(app: WorkedApp): Promise<void> {
+    if (!(await isRollingOut(this.#deps.db(), app.id))) await restoreLive(this.#deps, app, this.#job.signal)
   }
 
   async #prune(): Promise<void> {

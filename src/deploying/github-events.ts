@@ -23,8 +23,6 @@ import {
 } from '../domain/github-payloads.ts'
 import { type DeliveryOutcome, type StoredDelivery, settleDelivery, takeDelivery } from '../domain/webhooks.ts'
 
-export const GITHUB_WEBHOOK_QUEUE = 'github-webhook'
-
 export interface GithubWebhookJob {
   readonly source: 'github'
   readonly deliveryId: string
@@ -90,7 +88,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
   }
 
   return {
-    name: GITHUB_WEBHOOK_QUEUE,
+    name: 'github-webhook',
     concurrency: 4,
     timeout: 60,
     retries: 8,

@@ -1,3 +1,4 @@
+import type { FastifyBaseLogger } from 'fastify'
 import type { Deployer, Running } from '../../plugins/deployer/index.ts'
 import type { JobQueue, Jobs, ListedJob } from '../../plugins/jobs/index.ts'
 import type { Db } from '../domain/db.ts'
@@ -31,26 +32,35 @@ export function reconcileQueue(deps: ReconcileDeps): JobQueue {
     coalesced: true,
     schedule: '* * * * *',
     async run(_data, { signal, log }) {
-      const running = await deps.deployer().running(signal)
-      // After what runs: a deployment that went live in between is seen as live, though not as running.
-      const state = await platformState(deps.db())
-      const tombstones = await listTombstones(deps.db())
-      // After what is on its way: its job was there before it could be seen, or is over by now.
-      const cared = await appsInLine(deps.jobs())
-      const remedies = new Map<string, DeployJob>([
-        ...tombstones.map(({ appId }) => [appId, { destroy: appId }] as const),
-        ...astray(running, state).map(appId => [appId, { restore: appId }] as const),
-        ...[...state.active].map(([appId, deploymentId]) => [appId, { deploymentId }] as const)
-      ])
-      for (const [appId, job] of remedies)
-        if (!cared.has(appId))
-          await deps.jobs().send(null, DEPLOY_QUEUE, job, { key: appId, express: !('deploymentId' in job) })
-
-      const buried = new Set(tombstones.map(({ appId }) => appId))
-      const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))
-      if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'apps run that nobody here knows')
+      try {
+        await reconcile(deps, signal, log)
+      } catch (error) {
+        if (signal.aborted) throw error
+        log.warn({ err: error }, 'what runs could not be compared with what should; it is looked at again in a minute')
+      }
     }
   }
+}
+
+async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyBaseLogger): Promise<void> {
+  const running = await deps.deployer().running(signal)
+  // After what runs: a deployment that went live in between is seen as live, though not as running.
+  const state = await platformState(deps.db())
+  const tombstones = await listTombstones(deps.db())
+  // After what is on its way: its job was there before it could be seen, or is over by now.
+  const cared = await appsInLine(deps.jobs())
+  const remedies = new Map<string, DeployJob>([
+    ...tombstones.map(({ appId }) => [appId, { destroy: appId }] as const),
+    ...astray(running, state).map(appId => [appId, { restore: appId }] as const),
+    ...[...state.active].map(([appId, deploymentId]) => [appId, { deploymentId }] as const)
+  ])
+  for (const [appId, job] of remedies)
+    if (!cared.has(appId))
+      await deps.jobs().send(null, DEPLOY_QUEUE, job, { key: appId, express: !('deploymentId' in job) })
+
+  const buried = new Set(tombstones.map(({ appId }) => appId))
+  const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))
+  if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'apps run that nobody here knows')
 }
 
 /** Apps whose live deployment does not serve, or of which anything else runs. */

@@ -80,6 +80,12 @@ export async function findWorkedApp(db: Db, id: string): Promise<WorkedApp | und
   return app
 }
 
+/** @returns the id of a deployment's app; undefined when both are gone */
+export async function findAppOf(db: Db, id: string): Promise<string | undefined> {
+  const [found] = await db.select({ appId: deployments.appId }).from(deployments).where(eq(deployments.id, id))
+  return found?.appId
+}
+
 /** Of these, the deployments that are still in the hands of who has claimed them: on their way, or live by now. */
 export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 'claim'>[]): Promise<Set<string>> {
   const ids = claimed.map(({ id }) => id)
@@ -88,11 +94,6 @@ export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 
     .from(deployments)
     .where(and(inArray(deployments.id, ids), or(isOnItsWay, eq(deployments.status, 'live'))))
   return new Set(rows.map(({ claim }) => claim!))
-}
-
-/** Whether a deployment has ended, or is gone with its app. */
-export async function isOver(db: Db, id: string): Promise<boolean> {
-  return (await db.$count(deployments, and(eq(deployments.id, id), isOnItsWay))) === 0
 }
 
 /** @throws NotOurs */
@@ -139,7 +140,8 @@ export async function advance(
 function instantsOf(to: DeploymentStatus) {
   const now = sql`now()`
   if (to === 'cloning') return { buildStartedAt: now, buildFinishedAt: null }
-  if (to === 'built' || to === 'build_failed') return { buildFinishedAt: sql`coalesce(build_finished_at, now())` }
+  if (to === 'built' || to === 'build_failed')
+    return { buildFinishedAt: sql`case when build_started_at is not null then now() end` }
   if (to === 'deploying') return { deployStartedAt: now }
   if (to === 'live' || to === 'deploy_failed') return { deployFinishedAt: now }
   return {}

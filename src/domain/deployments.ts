@@ -216,6 +216,11 @@ export async function hasActive(db: Db, appId: string): Promise<boolean> {
   return (await db.$count(deployments, condition)) > 0
 }
 
+/** Whether releases of the app are being started or switched at the moment. */
+export async function isRollingOut(db: Db, appId: string): Promise<boolean> {
+  return (await db.$count(deployments, and(eq(deployments.appId, appId), eq(deployments.status, 'deploying')))) > 0
+}
+
 export interface PlatformState {
   /** The live deployment of each app that has one. */
   readonly live: ReadonlyMap<string, string>

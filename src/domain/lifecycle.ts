@@ -4,7 +4,6 @@ export type { DeploymentStatus }
 
 /** The steps of a build, in their order; a builder may pass over some of them. */
 export const BUILD_STATUSES = ['cloning', 'analyzing', 'building', 'pushing'] as const satisfies DeploymentStatus[]
-export type BuildStatus = (typeof BUILD_STATUSES)[number]
 
 const WAY_OUT_OF_BUILD = ['built', 'build_failed', 'cancelled'] as const
 

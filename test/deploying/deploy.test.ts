@@ -42,6 +42,29 @@ async function deployed(platform: TestPlatform) {
   return { app, first }
 }
 
+test('a worker that was overtaken takes nothing away from the one that goes on, whatever it fails of', async t => {
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  const second = await platform.create(app.id)
+  const job = (await platform.jobs.take())!
+  const [stale, fresh] = [await platform.newWorker(), await platform.newWorker()]
+  const [stalled, wake] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  platform.world.disturb = onceAt('start', 'after', async () => {
+    stalled.resolve()
+    await wake.promise
+    throw new DeployError('It does not answer on its port.')
+  })
+  const overtaken = platform.attempt(job, stale)
+  await stalled.promise
+  platform.world.disturb = onceAt('start', 'after', async () => {
+    wake.resolve()
+    await overtaken.catch(() => {})
+    assert.ok(platform.world.runningOf(app.id).releases.includes(second.id))
+  })
+  await platform.attempt(job, fresh)
+  assert.equal(await platform.statusOf(second.id), 'live')
+})
+
 test('a deployment is built, comes up beside nothing, serves, and is live', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
@@ -172,6 +195,27 @@ test('a worker that is killed at any step loses no deployment: the next one goes
       assert.equal(await platform.statusOf(first.id), 'superseded', at)
       assert.deepEqual(platform.world.runningOf(app.id), { releases: [second.id], serving: second.id }, at)
     }
+  assert.deepEqual(platform.world.outages, [])
+})
+
+test('what a killed worker leaves of a deployment that is over does not run on: the next one ends it', async t => {
+  const platform = await testPlatform(t)
+  const replaced = await deployed(platform)
+  const second = await platform.create(replaced.app.id)
+  platform.world.disturb = onceAt('retire', 'before', ({ worker }) => worker.kill())
+  await platform.workOff()
+  assert.equal(await platform.statusOf(second.id), 'live')
+  assert.deepEqual(platform.world.runningOf(replaced.app.id), { releases: [second.id], serving: second.id })
+
+  const { app, first } = await deployed(platform)
+  const cancelled = await platform.create(app.id)
+  platform.world.disturb = onceAt('serve', 'after', async ({ worker }) => {
+    await platform.db.transaction(tx => platform.ledger.cancel(tx, cancelled))
+    worker.kill()
+  })
+  await platform.workOff()
+  assert.equal(await platform.statusOf(cancelled.id), 'cancelled')
+  assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id })
   assert.deepEqual(platform.world.outages, [])
 })
 

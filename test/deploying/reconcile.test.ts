@@ -110,7 +110,7 @@ test('nothing is taken down because the database cannot be read, or is an empty 
   const platform = await testPlatform(t)
   const { app, id } = await deployed(platform)
   await platform.db.execute(sql`alter table deployments rename to elsewhere`)
-  await assert.rejects(platform.reconcile())
+  await platform.reconcile()
   await platform.db.execute(sql`alter table elsewhere rename to deployments`)
   await platform.db.execute(sql`alter table apps disable trigger user`)
   await platform.db.execute(sql`delete from apps`)

@@ -60,6 +60,7 @@ test('the permission table says what each role may do', () => {
     'deleteApps',
     'manageEnvVars',
     'changeRegions',
+    'manageInstallations',
     'inviteMembers',
     'removeMembers',
     'viewAudit'

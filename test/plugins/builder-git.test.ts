@@ -248,9 +248,8 @@ test('hooks, filters and submodules of a repository are not run', async t => {
 
 test('disks that fill: a repository that is too big is given up', async t => {
   const repository = await createRepository(t)
-  const noise = randomBytes(6_000_000).toString('latin1')
-  await repository.push({ noise })
-  const { commit } = await fetchCommit(t, source(repository.url), { disk: 4_000_000 })
+  await repository.push({ noise: randomBytes(1_500_000).toString('latin1') })
+  const { commit } = await fetchCommit(t, source(repository.url), { disk: 1_048_576 })
   assert.ok(commit instanceof BuildError, String(commit))
-  assert.match(commit.message, /too big/)
+  assert.match(commit.message, /more than 1 MB of the disk/)
 })

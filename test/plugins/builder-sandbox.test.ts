@@ -37,7 +37,7 @@ interface Case {
 
 async function open(t: TestContext, way: string, limits: Partial<Limits> = {}): Promise<Case> {
   const directory = await scratchDirectory(t, 'rhone-sandbox-')
-  const account = way === 'our own user' ? null : await drawAccount()
+  const account = way === 'our own user' ? null : await drawAccount([])
   const id = crypto.randomUUID()
   const canceller = new AbortController()
   let said = ''

@@ -517,6 +517,16 @@ test('logs from now on leave out what was before, tell when they have lost their
   assert.equal((await last).done, true)
 })
 
+test('an app that has never been started has a log without a line, and not one that cannot be read', async t => {
+  const { fly, deployer } = await serve(t)
+  const end = new AbortController()
+  const lines = deployer.logs(new Owner().app, null, end.signal)[Symbol.asyncIterator]()
+  const last = lines.next()
+  setTimeout(() => end.abort(), 20)
+  assert.equal((await last).done, true)
+  assert.deepEqual(fly.calls, [])
+})
+
 test('metrics are those of the Prometheus of Fly, asked for once', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()

@@ -53,6 +53,21 @@ test('as many as the limit start at once, and the others in the order in which t
   assert.equal(admission.waiting, 0)
 })
 
+test('a webhook may wait longer than others: its sender may never ask again', () => {
+  const { admission, lanes, done } = admissionOf(1, { maxWebhookWait: 3_000 })
+  assert.deepEqual([admission.enter(lanes.normal), admission.enter(lanes.webhook)], [true, true])
+  admission.took(90)
+  for (const lane of [lanes.webhook, lanes.normal]) {
+    admission.wait(lane, new Waiting(done, `${lane.priority} 1`))
+    admission.wait(lane, new Waiting(done, `${lane.priority} 2`))
+  }
+  assert.deepEqual([admission.hasRoom(lanes.webhook, 1), admission.hasRoom(lanes.normal, 1)], [true, false])
+  admission.expire(101)
+  assert.deepEqual(done, ['normal 1 expired', 'normal 2 expired'])
+  admission.expire(3_001)
+  assert.deepEqual(done.slice(2), ['webhook 1 expired', 'webhook 2 expired'])
+})
+
 test('a priority within its share starts though others have taken the whole limit', () => {
   const { admission, lanes } = admissionOf(10)
   for (let count = 0; count < 10; count++) assert.equal(admission.enter(lanes.normal), true)

@@ -23,7 +23,7 @@ import webhooks, {
 } from '../../plugins/webhooks/index.ts'
 import { deliveryStore } from '../../src/deploying/delivery-store.ts'
 import { freshDatabase } from '../support/database.ts'
-import { ping, push, type SignedDelivery, signatureOf, signed } from '../support/github-deliveries.ts'
+import { ping, push, type SignedDelivery, signed } from '../support/github-deliveries.ts'
 import { eventually } from '../support/process.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 import { redisServer } from '../support/redis.ts'
@@ -514,7 +514,6 @@ test('another source has its own route, signature and errors', async t => {
     event: 'ring',
     payload: Buffer.from('ding')
   })
-  assert.equal(signatureOf(Buffer.from('x'), 'y').length, 71)
 })
 
 function head({ headers }: SignedDelivery, more: Record<string, string>): Buffer {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import { deployments } from '../../drizzle/schema.ts'
 import type { AppMetrics, Deployer } from '../../plugins/deployer/port.ts'
-import { inSlot } from '../support/slots.ts'
 import { errorOf, platform } from './support.ts'
 
 const METRICS: AppMetrics = {
@@ -17,15 +18,21 @@ let answer: () => Promise<AppMetrics> = async () => METRICS
 
 const server = await platform(
   { after },
-  inSlot('deployer', async app => {
-    const deployer = {
-      metrics(running) {
-        asked.push(running.slug)
-        return answer()
+  {
+    deployer: fp(async (app: FastifyInstance) => {
+      const deployer = {
+        urlOf: () => null,
+        running: async () => [],
+        metrics(running) {
+          asked.push(running.slug)
+          return answer()
+        }
+      } satisfies Pick<Deployer, 'metrics' | 'urlOf' | 'running'> & {
+        metrics(app: { slug: string }): Promise<AppMetrics>
       }
-    } satisfies Pick<Deployer, 'metrics'> & { metrics(app: { slug: string }): Promise<AppMetrics> }
-    app.decorate('deployer', deployer as unknown as never)
-  })
+      app.decorate('deployer', deployer as unknown as never)
+    })
+  }
 )
 const { owner, member, team } = await server.addPeople()
 

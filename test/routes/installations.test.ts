@@ -361,20 +361,20 @@ describe('a server without a GitHub App', () => {
     assert.equal(created.json().githubRepo, 'acme/website')
   })
 
-  test('takes repositories of its own machine only where it is told to', async t => {
-    const local = (app: FastifyInstance, options: RoutesOptions) =>
-      app.register(routes, { ...options, allowLocalGit: true })
+  test('takes repositories of its own machine only where apps run on it', async t => {
+    const remote = (app: FastifyInstance, options: RoutesOptions) =>
+      app.register(routes, { ...options, allowLocalGit: false })
     for (const [swaps, status] of [
-      [{}, 400],
-      [{ routes: local as never }, 201]
+      [{ routes: remote as never }, 400],
+      [{}, 201]
     ] as const) {
       const server = await platform(t, swaps)
       for (const gitUrl of ['file:///srv/git/website.git', 'http://127.0.0.1:3000/acme/website.git']) {
         const reply = await server.operator.call('POST', '/api/v1/apps', { name: 'x', gitUrl })
         assert.equal(reply.statusCode, status, `${gitUrl} ${reply.body}`)
       }
-      const remote = await server.operator.call('POST', '/api/v1/apps', { name: 'x', gitUrl: 'file://host/x.git' })
-      assert.equal(remote.statusCode, 400)
+      const elsewhere = await server.operator.call('POST', '/api/v1/apps', { name: 'x', gitUrl: 'file://host/x.git' })
+      assert.equal(elsewhere.statusCode, 400)
     }
   })
 })

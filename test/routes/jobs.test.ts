@@ -3,7 +3,6 @@ import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import chores from '../../plugins/chores.ts'
 import jobs from '../../plugins/jobs/index.ts'
 import { addDeadJob, newQueue } from '../support/jobs.ts'
 import { errorOf, eventually, platform } from './support.ts'
@@ -16,13 +15,8 @@ const ours = fp(async (app: FastifyInstance) => {
   await app.register(jobs, { queues: [queue] })
   app.addHook('onReady', () => app.jobs.start())
 })
-const isWired = (await import('../../src/slots.ts')).slots.some(({ name }) => name === 'jobs')
-const beside = fp(async (app: FastifyInstance, options: object) => {
-  await app.register(chores, options)
-  await app.register(ours)
-})
 
-const server = await platform({ after }, isWired ? { jobs: ours } : { chores: beside })
+const server = await platform({ after }, { jobs: ours })
 const { operator } = server
 const { owner } = await server.addPeople()
 

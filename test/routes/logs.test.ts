@@ -2,19 +2,20 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { and, eq } from 'drizzle-orm'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import { apiTokens, type DeploymentStatus, deployments, teamMembers } from '../../drizzle/schema.ts'
 import eventStreams, { type ServerEvent } from '../../plugins/event-streams/index.ts'
 import { logStreams } from '../../routes/lib/log-streams.ts'
 import { insertAppLogs, type NewAppLog } from '../../src/domain/app-logs.ts'
 import { createBuildLog } from '../../src/domain/build-logs.ts'
 import { EventReader } from '../support/event-reader.ts'
-import { inSlot } from '../support/slots.ts'
 import { type Caller, errorOf, eventually, platform } from './support.ts'
 
 const impatient = { heartbeat: 100, recheckInterval: 100, maxPerOwner: 4 }
 const server = await platform(
   { after },
-  inSlot('event-streams', async app => void (await app.register(eventStreams, impatient)))
+  { 'event-streams': fp(async (app: FastifyInstance) => void (await app.register(eventStreams, impatient))) }
 )
 const { db } = server.app
 const origin = await server.app.listen({ host: '127.0.0.1', port: 0 })

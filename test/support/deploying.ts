@@ -8,14 +8,7 @@ import * as schema from '../../drizzle/schema.ts'
 import type { SystemAuditEvent } from '../../plugins/audit/index.ts'
 import type { BuildContext, Builder, BuildRequest, BuiltImage } from '../../plugins/builder/index.ts'
 import type { DeployedApp, Deployer, Release, RolloutContext, Running } from '../../plugins/deployer/index.ts'
-import {
-  AttemptEnded,
-  type JobFilters,
-  type JobQueue,
-  type Jobs,
-  type ListedJob,
-  type SendOptions
-} from '../../plugins/jobs/index.ts'
+import type { JobFilters, JobQueue, Jobs, ListedJob, SendOptions } from '../../plugins/jobs/index.ts'
 import { deployQueue } from '../../src/deploying/deploy.ts'
 import { Ledger } from '../../src/deploying/ledger.ts'
 import { deploymentMetrics } from '../../src/deploying/metrics.ts'
@@ -409,5 +402,3 @@ export async function testPlatform(scope: Scope): Promise<TestPlatform> {
   await platform.jobs.create()
   return platform
 }
-
-export const stopping = () => new AttemptEnded('stopping')

@@ -28,7 +28,8 @@ export async function jobServer(
   const registry = new Registry()
   const app = Fastify({ logger: { level: 'info', stream: { write: line => void lines.push(JSON.parse(line)) } } })
   scope.after(() => app.close())
-  await app.register(database, { url, ...databaseOptions })
+  // On a busy machine nothing is to fail that has only to wait.
+  await app.register(database, { url, queueTimeout: 10_000, ...databaseOptions })
   await app.register(jobs, { registry, pollInterval: 50, grace: 200, ...options })
   await app.ready()
   return { app, registry, lines }

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { join, resolve } from 'node:path'
 import type { TestContext } from 'node:test'
+import { promisify } from 'node:util'
 
 const root = resolve(import.meta.dirname, '../..')
 
@@ -99,4 +100,10 @@ export async function eventually<T>(
     if (performance.now() > deadline) throw new Error(`still ${JSON.stringify(answer)} after ${within} ms`)
     await new Promise(next => setTimeout(next, 50))
   }
+}
+
+/** How many processes have exactly this command line. */
+export async function countOf(command: string): Promise<number> {
+  const { stdout } = await promisify(execFile)('ps', ['-eo', 'args='])
+  return stdout.split('\n').filter(line => line.trim() === command).length
 }

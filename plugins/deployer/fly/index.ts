@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import { parseOptions } from '../../lib/options.ts'
@@ -134,7 +135,10 @@ export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
     },
 
     async *logs(app, since, signal) {
-      yield* logs.follow(app, nameOf(app), since, signal)
+      const name = apps.nameOf(app)
+      // What has no name there says nothing; whoever gives it one begins anew.
+      if (name !== null) yield* logs.follow(app, name, since, signal)
+      else if (!signal.aborted) await once(signal, 'abort')
     },
 
     async metrics(app, signal) {

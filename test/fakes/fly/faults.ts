@@ -91,7 +91,7 @@ export class Faults {
 }
 
 /** Mulberry32: small, fast, and the same everywhere. */
-function randomOf(seed: number): () => number {
+export function randomOf(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

@@ -8,7 +8,7 @@ import { refuse } from './http.ts'
 import { answerSite } from './oauth.ts'
 import { createWorld, type Fault, type World } from './world.ts'
 
-export { deliver, deliveryHeaders, sign } from './hooks.ts'
+export { deliver } from './hooks.ts'
 export {
   addInstallation,
   type FakeInstallation,

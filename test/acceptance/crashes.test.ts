@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict'
+import { randomInt } from 'node:crypto'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Operation, randomOf } from '../fakes/fly/faults.ts'
+import { SOUND } from '../fakes/fly/machine.ts'
+import { ACTIVE, type Answer, deploymentOf, FlyPlatform, imageOf, killServer } from '../support/fly-platform.ts'
+import { eventually, type RunningServer } from '../support/process.ts'
+
+/** Where a server is killed: at a call to Fly, or when requests go to what is not live yet. */
+type Moment = Operation | 'before the promotion'
+const MOMENTS: readonly Moment[] = ['machines.create', 'machines.uncordon', 'before the promotion', 'machines.stop']
+
+/** One app, whose owner changes it all the time, and a server that does not live long. */
+class Story {
+  readonly accepted = new Set<string>()
+  /** What nobody has answered: what ran at Fly then. */
+  readonly outages: string[] = []
+  readonly random: () => number
+  readonly #platform: FlyPlatform
+  #server: RunningServer
+  #appId = ''
+  #probe: NodeJS.Timeout | undefined
+  #versions = 0
+
+  constructor(t: TestContext, platform: FlyPlatform, server: RunningServer, seed: number) {
+    this.#platform = platform
+    this.#server = server
+    this.random = randomOf(seed)
+    t.after(() => clearInterval(this.#probe))
+  }
+
+  /** Makes the app at a server that dies before it takes the job, and watches it from its first success on. */
+  async begin(): Promise<void> {
+    const { status, body } = await this.#ask('POST', '/apps', { name: 'Website' })
+    assert.equal(status, 201, JSON.stringify(body))
+    this.#appId = body.id
+    const first = await this.deploy()
+    await killServer(this.#server)
+    assert.equal(await this.#statusOf(first), 'pending')
+    this.#server = await this.#platform.start()
+    await this.settled()
+    const answering = () => this.#platform.answering(this.#appId)
+    await eventually(answering, machine => machine !== null)
+    this.#probe = setInterval(() => {
+      if (answering() === null) this.outages.push(this.#seen())
+    }, 5)
+  }
+
+  /** Deploys a version that runs, or one that crashes. @returns the deployment */
+  async deploy(isSound = true): Promise<string> {
+    const image = imageOf(`version ${++this.#versions}`)
+    if (!isSound) this.#platform.fly.world.behaviours.set(image, { ...SOUND, exit: { after: 0.1, code: 1 } })
+    const { status, body } = await this.#ask('POST', '/apps/website/deploy', { image })
+    assert.equal(status, 202, JSON.stringify(body))
+    return body.id
+  }
+
+  /** Some requests of somebody who cannot make up their mind. */
+  async vacillate(): Promise<void> {
+    for (let left = 1 + this.#below(3); left > 0; left--) {
+      const choice = this.random()
+      if (choice < 0.5) await this.deploy(choice < 0.35)
+      else if (choice < 0.75) await this.#ask('POST', '/apps/website/rollback', {})
+      else await this.#cancelNewest()
+      await delay(this.#below(300))
+    }
+  }
+
+  async #cancelNewest(): Promise<void> {
+    const { body } = await this.#ask('GET', '/apps/website/deployments?limit=1')
+    const [{ id }] = body.items
+    const { status } = await this.#ask('POST', `/apps/website/deployments/${id}/cancel`)
+    assert.ok([202, 409].includes(status), `a cancellation is answered with ${status}`)
+  }
+
+  /** Kills the server at this moment of a deployment, and starts another. */
+  async dieAt(moment: Moment): Promise<void> {
+    if (moment === 'before the promotion') await this.#dieBeforePromotion()
+    else await this.#dieAtCall(moment)
+    this.#server = await this.#platform.start()
+  }
+
+  /** Holds the app's row, for which the promotion has to wait. */
+  async #dieBeforePromotion(): Promise<void> {
+    const { sql } = this.#platform
+    await this.#untilKilled(async id => {
+      await sql.begin(async tx => {
+        await tx`select from apps where id = ${this.#appId} for no key update`
+        await eventually(
+          async () => (await this.#isWaiting()) || !ACTIVE.includes(await this.#statusOf(id)),
+          answer => answer
+        )
+        if ((await this.#statusOf(id)) === 'deploying') await killServer(this.#server)
+      })
+    })
+  }
+
+  async #dieAtCall(operation: Operation): Promise<void> {
+    this.#platform.onNext(operation, () => this.#server.child.kill('SIGKILL'))
+    await this.#untilKilled(async id => {
+      await eventually(
+        async () => this.#isDead || !(ACTIVE.includes(await this.#statusOf(id)) || (await this.#hasJobs())),
+        answer => answer
+      )
+    })
+  }
+
+  /** What Fly makes fail before that moment has to be deployed again. */
+  async #untilKilled(work: (id: string) => Promise<void>): Promise<void> {
+    for (let tries = 0; tries < 5 && !this.#isDead; tries++) await work(await this.deploy())
+    assert.ok(this.#isDead, 'no deployment has got to where the server is killed')
+    await this.#server.exited
+  }
+
+  get #isDead(): boolean {
+    return this.#server.child.killed
+  }
+
+  async #isWaiting(): Promise<boolean> {
+    const rows = await this.#platform.sql`select from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`
+    return rows.length > 0
+  }
+
+  async #hasJobs(): Promise<boolean> {
+    return (await this.#platform.sql`select from pgboss.job where name = 'deploy' and state <= 'active'`).length > 0
+  }
+
+  /** Resolves when every deployment that was accepted has ended, and nothing is left to do. */
+  async settled(): Promise<void> {
+    await eventually(
+      async () => ((await this.#hasJobs()) ? ['jobs'] : await this.#unfinished()),
+      unfinished => unfinished.length === 0
+    )
+  }
+
+  async #unfinished(): Promise<string[]> {
+    const rows = await this.#platform.sql<{ id: string; status: string }[]>`select id, status from deployments`
+    const ended = new Set(rows.filter(({ status }) => !ACTIVE.includes(status)).map(({ id }) => id))
+    return [...new Set([...this.accepted, ...rows.map(({ id }) => id)])].filter(id => !ended.has(id))
+  }
+
+  /** Everything that there should be one of. */
+  async outcome() {
+    const live = await this.#platform.sql<{ id: string }[]>`select id from deployments where status = 'live'`
+    const answering = this.#platform.answering(this.#appId)
+    return {
+      live: live.map(({ id }) => id),
+      answering: answering && deploymentOf(answering),
+      machines: this.#platform.machines().map(deploymentOf),
+      apps: this.#platform.fly.world.apps().length,
+      unfinished: await this.#unfinished()
+    }
+  }
+
+  async #statusOf(id: string): Promise<string> {
+    const [row] = await this.#platform.sql<{ status: string }[]>`select status from deployments where id = ${id}`
+    return row!.status
+  }
+
+  async #ask(method: string, path: string, body?: object): Promise<Answer> {
+    const answer = await this.#platform.ask(this.#server, method, path, body)
+    if (answer.status === 202) this.accepted.add(answer.body.id)
+    return answer
+  }
+
+  #seen(): string {
+    return this.#platform
+      .machines()
+      .map(machine => `${deploymentOf(machine)} ${machine.state}${machine.cordoned ? ' (cordoned)' : ''}`)
+      .join(', ')
+  }
+
+  #below(limit: number): number {
+    return Math.floor(this.random() * limit)
+  }
+}
+
+test('whatever fails at Fly and whenever the server is killed, no deployment is lost and somebody answers all the time', async t => {
+  const seed = Number(process.env.SEED ?? randomInt(2 ** 31))
+  t.diagnostic(`SEED=${seed}`)
+  const platform = await FlyPlatform.create(t)
+  const story = new Story(t, platform, await platform.startIdle(), seed)
+  await story.begin()
+
+  platform.fly.faults.chaos({ seed, rate: 0.1 })
+  const order = MOMENTS.map(moment => ({ moment, at: story.random() })).sort((one, other) => one.at - other.at)
+  for (const { moment } of order) {
+    await story.dieAt(moment)
+    await story.vacillate()
+    await story.settled()
+  }
+  platform.fly.faults.clear()
+
+  const { live } = await eventually(
+    () => story.outcome(),
+    ({ live: [id], ...rest }) => {
+      const isSame = (found: unknown) => JSON.stringify(found) === JSON.stringify(id)
+      return (
+        isSame(rest.answering) && rest.machines.length === 1 && isSame(rest.machines[0]) && rest.unfinished.length === 0
+      )
+    }
+  )
+  assert.equal(live.length, 1)
+  assert.equal((await story.outcome()).apps, 1)
+  assert.deepEqual(story.outages, [], 'somebody has answered all along')
+})
+
+test('an app that is deleted while it is deployed leaves nothing at Fly, also when the server is killed over it', async t => {
+  const platform = await FlyPlatform.create(t)
+  let server = await platform.start()
+  for (const [name, operation] of [
+    ['early', 'apps.create'],
+    ['late', 'machines.create'],
+    ['live', 'machines.stop']
+  ] as const) {
+    assert.equal((await platform.ask(server, 'POST', '/apps', { name })).status, 201)
+    const deploy = (image: string) => platform.ask(server, 'POST', `/apps/${name}/deploy`, { image })
+    if (operation === 'machines.stop') {
+      const { body } = await deploy(imageOf('first'))
+      await eventually(
+        async () => (await platform.ask(server, 'GET', `/apps/${name}/deployments/${body.id}`)).body.status,
+        status => status === 'live'
+      )
+    }
+    const reached = Promise.withResolvers<void>()
+    platform.onNext(operation, reached.resolve)
+    assert.equal((await deploy(imageOf('second'))).status, 202)
+    await reached.promise
+    assert.equal((await platform.ask(server, 'DELETE', `/apps/${name}`)).status, 204)
+    if (operation === 'machines.create') {
+      await killServer(server)
+      server = await platform.start()
+    }
+    await eventually(
+      async () => ({
+        apps: platform.fly.world.apps().map(app => app.name),
+        tombstones: await platform.sql`select app_id from app_tombstones`
+      }),
+      ({ apps, tombstones }) => apps.length === 0 && tombstones.length === 0
+    )
+  }
+})
