@@ -1,18 +1,21 @@
 /** `npm test`: every test file over one PostgreSQL cluster, then one line for each test that was skipped, and why. */
 import { once } from 'node:events'
-import { glob, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { glob, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { freemem, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
+
+/** Bytes. */
+const ROOMY = 6 * 1024 ** 3
 
 const patterns = process.argv.slice(2)
 const files = await Array.fromAsync(glob(patterns.length > 0 ? patterns : 'test/**/*.test.ts'))
 const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolean)
 const log = { info() {}, warn: console.error, error: console.error }
 
-const dataDir = await mkdtemp(join(tmpdir(), 'rhone-test-'))
+const dataDir = await mkdtemp(join(await quickestDisk(), 'rhone-test-'))
 const postgres = process.env.RHONE_TEST_DATABASE_URL
   ? null
   : await startEmbeddedPostgres({ dataDir: join(dataDir, 'postgres'), log, durable: false })
@@ -45,3 +48,10 @@ for (const line of skipped) console.log(`skipped: ${line}`)
 const forbidden = required.length > 0 ? skipped.length : 0
 if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
 process.exitCode = failed > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
+
+/** Most of what many tests cost is the making of their database, which takes half as long in memory, where that is large. */
+async function quickestDisk(): Promise<string> {
+  const memory = '/dev/shm'
+  const found = await statfs(memory).catch(() => null)
+  return found !== null && found.bavail * found.bsize > ROOMY && freemem() > ROOMY ? memory : tmpdir()
+}
