@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { eq } from 'drizzle-orm'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import { deployments } from '../../drizzle/schema.ts'
 import type { Builder } from '../../plugins/builder/index.ts'
 import type { Deployer } from '../../plugins/deployer/index.ts'
 import { testApp } from '../support/app.ts'
 import { until } from '../support/jobs.ts'
-import { inSlot } from '../support/slots.ts'
 
 const IMAGE = `local:sha256:${'a'.repeat(64)}`
 
@@ -38,8 +39,8 @@ test('one build that starves everything else: a rollback waits for no build of o
     t,
     {},
     {
-      ...inSlot('builder', async app => void app.decorate('builder', endless)),
-      ...inSlot('deployer', async app => void app.decorate('deployer', anywhere))
+      builder: fp(async (app: FastifyInstance) => void app.decorate('builder', endless)),
+      deployer: fp(async (app: FastifyInstance) => void app.decorate('deployer', anywhere))
     }
   )
   const add = async (name: string): Promise<string> =>
