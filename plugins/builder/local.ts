@@ -103,14 +103,14 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     return image
   }
 
-  /** An image that is newer than what the caller may know of is kept, too. */
-  async function prune(appId: string, keep: readonly string[]): Promise<void> {
+  /** Of an app that is there, an image that is newer than what the caller may know of is kept, too. */
+  async function prune(appId: string, keep: readonly string[] | null): Promise<void> {
     const directory = imagesDirectory(dataDir, appId)
     const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
     for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
       const place = join(directory, digest)
-      if (keep.includes(localImage(digest)) || Date.now() - (await stat(place)).mtimeMs < NEWS) continue
-      await discard(dataDir, place)
+      const isKept = keep?.includes(localImage(digest)) || (keep && Date.now() - (await stat(place)).mtimeMs < NEWS)
+      if (!isKept) await discard(dataDir, place)
     }
     await rmdir(directory).catch(error => {
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error

@@ -45,8 +45,11 @@ export interface Builder {
   readonly name: string
   /** @throws BuildError when the source, the build or its limits are at fault; any other error is ours, and is tried again */
   build(request: BuildRequest, context: BuildContext): Promise<BuiltImage>
-  /** Forgets the images of an app that are in none of `keep`; absent: images live elsewhere, and are not ours to remove. */
-  prune?(appId: string, keep: readonly string[]): Promise<void>
+  /**
+   * Forgets the images of an app that are not among `keep`; all of them where that is null, because the app is gone.
+   * Absent: images live elsewhere, and are not ours to remove.
+   */
+  prune?(appId: string, keep: readonly string[] | null): Promise<void>
 }
 
 /** A failure of the app's own, with a message that its owner is shown. */

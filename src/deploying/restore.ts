@@ -40,7 +40,7 @@ export async function destroyApp(deps: RestoreDeps, appId: string, signal: Abort
   if (tombstone === undefined) return
   const { slug, flyAppId } = tombstone
   await deployer().destroy({ id: appId, slug, flyAppId }, signal)
-  await builder().prune?.(appId, [])
+  await builder().prune?.(appId, null)
   await removeTombstone(db(), appId)
 }
 

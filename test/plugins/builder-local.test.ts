@@ -261,3 +261,12 @@ test('a clean-up that removes too much: only old images go that nobody wants kep
   await app.builder.prune!('00000000-0000-4000-8000-000000000000', [])
   await assert.rejects(app.builder.prune!('../..', []), /no id of an app/)
 })
+
+test('disks that fill: of an app that is gone no image is left, not even one that is new', async t => {
+  const { app, build, dataDir } = await prepare(t)
+  await build({ Procfile: 'web: true' })
+  await app.builder.prune!(APP_ID, [])
+  assert.equal((await readdir(join(dataDir, 'images', APP_ID))).length, 1, 'it may be of a build that has just ended')
+  await app.builder.prune!(APP_ID, null)
+  assert.deepEqual(await readdir(join(dataDir, 'images')), [])
+})

@@ -155,10 +155,10 @@ class MapBuilder implements Builder {
     return { image, commitSha: 'c'.repeat(40), commitMessage: 'Change it', commitAuthor: 'Ada' }
   }
 
-  async prune(appId: string, keep: readonly string[]): Promise<void> {
+  async prune(appId: string, keep: readonly string[] | null): Promise<void> {
     await this.#world.disturb({ step: 'prune', when: 'before', appId, worker: this.#worker })
     const images = imagesOf(this.#world, appId)
-    for (const image of images) if (!keep.includes(image)) images.delete(image)
+    for (const image of images) if (!keep?.includes(image)) images.delete(image)
     await this.#world.disturb({ step: 'prune', when: 'after', appId, worker: this.#worker })
   }
 }
