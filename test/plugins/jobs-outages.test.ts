@@ -40,7 +40,7 @@ suite('what may go wrong', () => {
     const rescuer = await start(t, [queue], { lease: 1 })
     await until(() => done.length === 1)
     assert.deepEqual(done, [2])
-    assert.deepEqual(await statesIn(rescuer, queue), ['completed'])
+    await until(async () => (await statesIn(rescuer, queue))[0] === 'completed')
   })
 
   test('a server that stops puts back what it could not finish, and another one takes it at once', async t => {
