@@ -72,7 +72,7 @@ function createLedger(app: FastifyInstance, config: Config): Ledger {
 function deployQueues(app: FastifyInstance, config: Config, ledger: Ledger): JobQueue[] {
   const deps = { db: () => app.db, builder: () => app.builder, deployer: () => app.deployer, jobs: () => app.jobs }
   const watch = new Watch(() => app.db)
-  app.addHook('onReady', async () => watch.listen(app.postgres))
+  app.addHook('onReady', async () => watch.listen(app.postgres, () => void reconcileSoon(app)))
   app.addHook('onClose', () => watch.close())
   const deploy = deployQueue({
     ...deps,
@@ -106,7 +106,7 @@ function githubCalls(app: FastifyInstance, { baseUrl }: Config): JobQueue[] {
   return [commitStatuses({ ...deps, baseUrl: baseUrl.origin }) as JobQueue, webhookRedeliveries(deps)]
 }
 
-/** What ran before this start, or was asked for while nothing ran here, is looked at as soon as jobs are. */
+/** What ran before this start, and apps that have just gone, are looked at as soon as jobs are. */
 async function reconcileSoon(app: FastifyInstance): Promise<void> {
   try {
     await app.startup?.completed

@@ -5,6 +5,8 @@ import { type Claimed, heldClaims, NotOurs } from '../domain/deployment-work.ts'
 const CHANNEL = 'rhone_deployments'
 /** Milliseconds between two looks at what nobody tells of: a claim that was lost, an app that is gone. */
 const LOOK_INTERVAL = 2_000
+/** Milliseconds in which deployments that go with one app, or with one team, are one event. */
+const TELL_AFTER = 100
 
 interface Notice {
   readonly id: string
@@ -22,6 +24,8 @@ export class Watch {
   readonly #db: () => Db
   readonly #watched = new Set<Watched>()
   #timer: NodeJS.Timeout | undefined
+  #telling: NodeJS.Timeout | undefined
+  #onGone = () => {}
   #ending: Promise<() => Promise<void>> | undefined
 
   constructor(db: () => Db) {
@@ -36,7 +40,9 @@ export class Watch {
     return { signal: watched.controller.signal, end: () => this.#forget(watched) }
   }
 
-  listen(postgres: Pick<FastifyInstance['postgres'], 'listen'>): void {
+  /** @param onGone called once, a moment after any number of deployments have gone with their apps */
+  listen(postgres: Pick<FastifyInstance['postgres'], 'listen'>, onGone: () => void = () => {}): void {
+    this.#onGone = onGone
     this.#ending = postgres.listen(
       CHANNEL,
       payload => this.#hear(JSON.parse(payload)),
@@ -47,12 +53,19 @@ export class Watch {
 
   async close(): Promise<void> {
     clearInterval(this.#timer)
+    clearTimeout(this.#telling)
     const end = await this.#ending
     await end?.()
   }
 
   #hear({ id, status }: Notice): void {
+    if (status === 'deleted') this.#telling ??= setTimeout(() => this.#tellGone(), TELL_AFTER).unref()
     if (status === 'cancelled') this.#abort([...this.#watched].filter(watched => watched.id === id))
+  }
+
+  #tellGone(): void {
+    this.#telling = undefined
+    this.#onGone()
   }
 
   async #look(): Promise<void> {

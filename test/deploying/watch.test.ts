@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
-import { deployments } from '../../drizzle/schema.ts'
+import { apps, deployments } from '../../drizzle/schema.ts'
 import { Watch } from '../../src/deploying/watch.ts'
 import { advance, claimDeployment, NotOurs, promote } from '../../src/domain/deployment-work.ts'
 import { eventually } from '../routes/support.ts'
@@ -60,4 +61,23 @@ test('a deployment that has gone live is not taken away from who ends what it re
   assert.ok(await isAborted(cancelled.signal))
   assert.equal(live.signal.aborted, false)
   live.end()
+})
+
+test('tells once of all that has gone with an app, and of nothing else', async t => {
+  const platform = await testPlatform(t)
+  const watch = new Watch(() => platform.db)
+  t.after(() => watch.close())
+  let told = 0
+  platform.listen(watch, () => told++)
+  await platform.create((await platform.addApp()).id)
+  await delay(100)
+  const [app, other] = [await platform.addApp(), await platform.addApp()]
+  for (const { id } of [app, app, app, other]) await platform.create(id)
+  await platform.db.delete(apps).where(eq(apps.id, app.id))
+  await eventually(
+    async () => told,
+    times => times > 0
+  )
+  await delay(200)
+  assert.equal(told, 1)
 })

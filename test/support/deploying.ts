@@ -312,12 +312,13 @@ export class TestPlatform {
   readonly audited: SystemAuditEvent[] = []
   readonly counted: { trigger: string; to: string }[] = []
   readonly metrics = deploymentMetrics(undefined)
-  readonly #listen: (watch: Watch) => Promise<void>
+  /** Lets a watch hear of deployments, as the server does. */
+  readonly listen: (watch: Watch, onGone?: () => void) => void
 
-  constructor(db: Db, listen: (watch: Watch) => Promise<void>) {
+  constructor(db: Db, listen: TestPlatform['listen']) {
     this.db = db
     this.jobs = new JobTable(db)
-    this.#listen = listen
+    this.listen = listen
     const key = randomBytes(32)
     this.secretBox = new SecretBox({ current: { id: 'k1', key }, keys: new Map([['k1', key]]) })
   }
@@ -348,7 +349,7 @@ export class TestPlatform {
 
   async newWorker(): Promise<Worker> {
     const worker = new Worker(this)
-    await this.#listen(worker.watch)
+    this.listen(worker.watch)
     return worker
   }
 
@@ -391,13 +392,12 @@ export async function testPlatform(scope: Scope): Promise<TestPlatform> {
   const client = postgres(await freshDatabase(scope), { max: 8, onnotice: () => {} })
   scope.after(() => client.end({ timeout: 1 }))
   const db = drizzle({ client, schema, casing: 'snake_case' })
-  const platform = new TestPlatform(db, async watch => {
-    watch.listen({
-      listen: async (channel, onNotify, onResync) => {
-        const { unlisten } = await client.listen(channel, onNotify, onResync)
-        return unlisten
-      }
-    })
+  const platform = new TestPlatform(db, (watch, onGone) => {
+    const listen = async (channel: string, onNotify: (payload: string) => void, onResync: () => void) => {
+      const { unlisten } = await client.listen(channel, onNotify, onResync)
+      return unlisten
+    }
+    watch.listen({ listen }, onGone)
   })
   await platform.jobs.create()
   return platform
