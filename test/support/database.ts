@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { getConstructionPlans } from 'pg-boss'
 import postgres, { type Sql } from 'postgres'
 import { concurrentIndexes } from '../../drizzle/concurrent-indexes.ts'
@@ -43,10 +44,22 @@ export const databaseOf = (url: string): string => new URL(url).pathname.slice(1
 async function createDatabase(scope: Scope, template: string): Promise<string> {
   const name = `t_${randomBytes(8).toString('hex')}`
   await withCluster(sql => sql`create database ${sql(name)} template ${sql(template)}`)
-  scope.after(async () => {
-    await withCluster(sql => sql`drop database if exists ${sql(name)} with (force)`)
-  })
+  scope.after(() => withCluster(sql => drop(sql, name)))
   return urlOf(name)
+}
+
+const MAY_NOT_TERMINATE = '42501'
+
+/** The workers of autovacuum are not ours to end; they leave by themselves in a moment. */
+async function drop(sql: Sql, name: string): Promise<void> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      await sql`drop database if exists ${sql(name)} with (force)`
+      return
+    } catch (error) {
+      if ((error as { code?: string }).code !== MAY_NOT_TERMINATE || attempt === 50) throw error
+      await delay(100)
+    }
 }
 
 /** Migrating takes longer than copying, so it is done once per cluster and version of the schema. */
