@@ -76,6 +76,8 @@ export type LocalOptions = Static<typeof LocalOptions>
 
 /** Milliseconds that a question may take which needs no waiting. */
 const QUICK = 10_000
+/** Milliseconds for which the port of the runner is remembered. */
+const PORT_MEMORY = 100
 /** Milliseconds between two looks for a runner whose log can be read. */
 const LOG_RETRY = 1_000
 
@@ -91,6 +93,8 @@ export class LocalDeployer implements Deployer {
   readonly #options: LocalOptions
   readonly #layout: ReturnType<typeof layoutOf>
   readonly #runner: RunnerClient
+  /** Where apps are opened, as it was read last, and until when that is good: lists ask for every one of their apps. */
+  #port = { number: 0, until: 0 }
 
   constructor(input: Partial<LocalOptions>) {
     const options = parseOptions('rhone-deployer', LocalOptions, input)
@@ -101,8 +105,15 @@ export class LocalDeployer implements Deployer {
   }
 
   urlOf({ slug }: DeployedApp): string {
-    const { port } = readPort(this.#layout) ?? this.#options
+    const port = this.#currentPort()
     return `http://${slug}.localhost:${port}/`
+  }
+
+  #currentPort(): number {
+    const now = performance.now()
+    if (now >= this.#port.until)
+      this.#port = { number: (readPort(this.#layout) ?? this.#options).port, until: now + PORT_MEMORY }
+    return this.#port.number
   }
 
   async start({ app, deploymentId, image, region, env }: Release, { signal }: { signal: AbortSignal }): Promise<void> {
