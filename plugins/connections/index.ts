@@ -10,6 +10,7 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Connection } from './connection.ts'
 import { Crowd } from './crowd.ts'
 import { type HttpSocket, STATES, type State } from './http-socket.ts'
+import { lingerAtClose } from './linger.ts'
 import { boundPipelining } from './pipeline.ts'
 import { countRefusals, type Reason } from './refusals.ts'
 
@@ -120,6 +121,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
   function converse(socket: HttpSocket): void {
     const connection = crowd.find(socket)
     if (connection !== undefined) connection.http = socket
+    lingerAtClose(socket)
     boundPipelining(server, socket, options.pipelining, () => refusals.count('pipelining'))
   }
 

@@ -250,6 +250,22 @@ test('a body that ends in time leaves its connection usable', async t => {
   assert.equal(await count('late_body'), 0)
 })
 
+test('a connection that ends with its reply stays open for what its client is still sending', async t => {
+  const { port, count } = await server(t, { tailTimeout: 5_000 })
+  const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  client.write('POST /refused HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n')
+  assert.match(await received(client), /^HTTP\/1.1 401/)
+  // Fails if the connection is reset.
+  const closed = once(client, 'close')
+  for (let part = 0; part < 10; part++) {
+    await delay(10)
+    client.write('x'.repeat(100))
+  }
+  client.end()
+  await closed
+  assert.equal(await count('late_body'), 0)
+})
+
 test('a connection that never said anything is closed without a word, one that said something is answered', async t => {
   const http = { headersTimeout: 100, connectionsCheckingInterval: 50 }
   const { open, port, count } = await server(t, {}, { http })

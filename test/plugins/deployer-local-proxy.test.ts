@@ -196,6 +196,36 @@ test('an app may answer before it has read what it is sent', async t => {
   assert.deepEqual([reply.status, reply.body], [413, 'too large'])
 })
 
+test('a client that sends on after the reply is heard to the end, so that the reply is not lost', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(await machine.release(app, `http.createServer((q, s) => s.end('early'))${listens}`))
+  const { host, port } = placeOf(machine, app)
+  for (const [name, expected] of [
+    [host, /early/],
+    ['none.localhost', /No app is deployed/]
+  ] as const) {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    // Fails if the connection is reset.
+    const closed = once(socket, 'close')
+    let received = ''
+    socket.on('data', chunk => {
+      received += chunk
+    })
+    socket.write(`POST / HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n`)
+    await eventually(
+      () => received,
+      text => expected.test(text)
+    )
+    for (let part = 0; part < 10; part++) {
+      await delay(10)
+      socket.write('x'.repeat(100))
+    }
+    socket.end()
+    await closed
+  }
+})
+
 test('a websocket passes, and is cut off when its release is retired', async t => {
   const machine = await localMachine(t)
   const app = newApp()

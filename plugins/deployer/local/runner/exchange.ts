@@ -1,6 +1,7 @@
 import { request as ask, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { hasCode } from '../../../lib/errno.ts'
+import { endReply } from './end-reply.ts'
 import type { App } from './fleet.ts'
 import { replyHeaders, requestHeaders } from './headers.ts'
 import { type Notice, notices, sendNotice } from './notices.ts'
@@ -78,15 +79,24 @@ export class Exchange {
     outgoing.once('response', reply => this.#safely(() => this.#relay(reply)))
     outgoing.once('upgrade', (reply, socket, head) => this.#safely(() => this.#tunnel(reply, socket as Socket, head)))
     outgoing.on('error', error => this.#safely(() => this.#onFailure(outgoing, error)))
-    // An app may answer before it has read everything; a client may only listen once it has sent everything.
-    outgoing.once('close', () => outgoing === this.#outgoing && this.#request.resume())
+    outgoing.once('close', () => outgoing === this.#outgoing && this.#discardBody())
   }
 
   /** The body stays where it is until there is a connection to send it on. */
   #send(outgoing: ClientRequest): void {
     this.#isSent = true
-    if (this.#upgrade === null) this.#request.pipe(outgoing)
-    else outgoing.end()
+    if (this.#upgrade !== null) {
+      outgoing.end()
+      return
+    }
+    // The app hears of a request before its body has begun, as it may have something to say to that.
+    if (hasBody(this.#request)) outgoing.flushHeaders()
+    this.#request.pipe(outgoing)
+  }
+
+  /** An app may answer before it has read everything; a client may only listen once it has sent everything. */
+  #discardBody(): void {
+    this.#request.unpipe().resume()
   }
 
   #relay(reply: IncomingMessage): void {
@@ -99,13 +109,18 @@ export class Exchange {
     reply.once('end', () => {
       this.#countBytes()
       if (Object.keys(reply.trailers).length > 0) response.addTrailers(reply.trailers as Record<string, string>)
+      if (!this.#request.readableEnded) {
+        this.#discardBody()
+        this.#outgoing?.destroy()
+      }
+      endReply(this.#request, response)
     })
     // Half of a reply must not look like a whole one.
     reply.on('error', () => this.#cut())
     reply.once('close', () => {
       if (!reply.complete) this.#cut()
     })
-    reply.pipe(response)
+    reply.pipe(response, { end: false })
   }
 
   /** @returns false when no client can be sent that: a status or a header that HTTP does not have */

@@ -1,5 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import { negotiate } from '../../../lib/negotiate.ts'
+import { endReply } from './end-reply.ts'
 
 /** What is answered in an app's stead. */
 export interface Notice {
@@ -20,17 +21,18 @@ export const notices = {
 export function sendNotice(request: IncomingMessage, response: ServerResponse, notice: Notice): void {
   const isPage = negotiate(request.headers.accept, true) === 'page'
   const body = isPage ? pageOf(notice) : JSON.stringify({ error: { code: notice.code, message: notice.message } })
+  // A body that nobody reads would stand before the next request of this connection.
+  if (!request.complete) response.shouldKeepAlive = false
   // The reason is given, too: what an app has wished for there may be what no client can be sent.
   response.writeHead(notice.status, STATUS_CODES[notice.status], {
     'content-type': isPage ? 'text/html; charset=utf-8' : 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
-    ...(notice.status === 503 && { 'retry-after': '1' }),
-    // A body that nobody reads would stand before the next request of this connection.
-    ...(!request.complete && { connection: 'close' })
+    ...(notice.status === 503 && { 'retry-after': '1' })
   })
-  response.end(request.method === 'HEAD' ? undefined : body)
+  response.write(body)
+  endReply(request, response)
 }
 
 const pageOf = ({ status, message }: Notice) => `<!doctype html>
