@@ -1,6 +1,6 @@
 /** `npm test`: every test file over one PostgreSQL cluster, then one line for each test that was skipped, and why. */
 import { once } from 'node:events'
-import { glob, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { chmod, glob, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { freemem, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run } from 'node:test'
@@ -16,6 +16,10 @@ const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolea
 const log = { info() {}, warn: console.error, error: console.error }
 
 const dataDir = await mkdtemp(join(await quickestDisk(), 'rhone-test-'))
+// Whatever tests make, many of them as users of their own.
+process.env.TMPDIR = join(dataDir, 'tmp')
+await mkdir(process.env.TMPDIR)
+await Promise.all([chmod(dataDir, 0o711), chmod(process.env.TMPDIR, 0o1777)])
 const postgres = process.env.RHONE_TEST_DATABASE_URL
   ? null
   : await startEmbeddedPostgres({ dataDir: join(dataDir, 'postgres'), log, durable: false })
@@ -49,7 +53,7 @@ const forbidden = required.length > 0 ? skipped.length : 0
 if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
 process.exitCode = failed > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
 
-/** Most of what many tests cost is the making of their database, which takes half as long in memory, where that is large. */
+/** Most of what many tests cost is the making of their database or cluster, which takes half as long in memory. */
 async function quickestDisk(): Promise<string> {
   const memory = '/dev/shm'
   const found = await statfs(memory).catch(() => null)
