@@ -52,6 +52,7 @@ export function createDb(
     return {
       unsafe: (text: string, parameters: unknown[]) =>
         new PendingQuery(asArrays => run(transaction, text, parameters, asArrays)),
+      commitWithNext: () => transaction.commitWithNext(),
       savepoint: (body: Body) => transaction.savepoint(async inner => body(within(inner)))
     }
   }

@@ -27,6 +27,8 @@ export interface Runner {
 }
 
 export interface TransactionRunner extends Runner {
+  /** Has COMMIT go with the next statement, which is to be the last: where it fails, nothing is committed. */
+  commitWithNext(): void
   savepoint<T>(body: (inner: TransactionRunner) => Promise<T>): Promise<T>
 }
 

@@ -5,6 +5,8 @@ import { isSelection } from './statement-kind.ts'
 export class Transaction implements TransactionRunner {
   readonly #connection: Connection
   #beginning: Promise<unknown> | undefined
+  #endsWithNext = false
+  #committing: Promise<unknown> | undefined
   #savepoints = 0
 
   constructor(connection: Connection) {
@@ -31,9 +33,13 @@ export class Transaction implements TransactionRunner {
     this.#beginning = this.#connection.query('begin', [], false)
     this.#beginning.catch(() => {})
     if (!isSelection(text)) return this.#after(this.#beginning, text, parameters, asArrays)
-    const first = this.#connection.query(text, parameters, asArrays)
+    const first = this.#send(text, parameters, asArrays)
     first.catch(() => {})
     return this.#beginning.then(() => first)
+  }
+
+  commitWithNext(): void {
+    this.#endsWithNext = true
   }
 
   async savepoint<T>(body: (inner: TransactionRunner) => Promise<T>): Promise<T> {
@@ -49,19 +55,36 @@ export class Transaction implements TransactionRunner {
 
   async #after(beginning: Promise<unknown>, text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
     await beginning
-    return this.#connection.query(text, parameters, asArrays)
+    return this.#send(text, parameters, asArrays)
+  }
+
+  #send(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
+    if (this.#committing !== undefined) return Promise.reject(new Error('the transaction has had its last statement'))
+    const result = this.#connection.query(text, parameters, asArrays)
+    if (this.#endsWithNext) {
+      this.#committing = this.#connection.query('commit', [], false)
+      this.#committing.catch(() => {})
+    }
+    return result
   }
 
   async #commit(): Promise<void> {
     if (this.#beginning === undefined) return
     await this.#beginning
-    const { command } = (await this.#connection.query('commit', [], false)) as { command?: string }
+    const { command } = (await (this.#committing ?? this.#connection.query('commit', [], false))) as {
+      command?: string
+    }
     // PostgreSQL answers COMMIT like this after a statement has failed, whoever caught its error.
     if (command === 'ROLLBACK') throw new Error('the transaction was rolled back, because a statement in it had failed')
   }
 
   async #rollBack(): Promise<void> {
     if (this.#beginning === undefined || this.#connection.closed) return
+    // Behind a statement that has failed, COMMIT takes everything back by itself.
+    if (this.#committing !== undefined) {
+      await this.#committing.catch(() => this.#connection.destroy())
+      return
+    }
     await this.#connection.query('rollback', [], false).catch(() => this.#connection.destroy())
   }
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Audit, AuditEvent } from '../../plugins/audit/index.ts'
-import type { Idempotency } from '../../plugins/idempotency.ts'
-import type { Db } from '../../src/domain/db.ts'
+import type { Idempotency, Reply } from '../../plugins/idempotency.ts'
+import { commitWithNext, type Db } from '../../src/domain/db.ts'
 
 /** What a change did, and what to answer. */
 export interface Changed {
@@ -30,19 +30,27 @@ export function changes(app: FastifyInstance) {
   const record: Audit['record'] = app.hasDecorator('audit') ? app.audit.record : async () => {}
 
   return async (request: FastifyRequest, reply: FastifyReply, run: (tx: Db) => Promise<Changed>) => {
-    let announce: Changed['committed']
-    const { status, headers, body } = await app.db.transaction(tx =>
-      once(tx, request, async () => {
-        const { audit, committed, shownOnce, ...answer } = await run(tx)
-        announce = committed
-        if (audit !== null) await record(tx, request, { ...request.routeOptions.config.audit!, ...audit })
-        return shownOnce ? { ...answer, body: { ...answer.body, ...shownOnce }, storedBody: answer.body } : answer
+    let changed: Changed | undefined
+    const { status, headers, body } = await app.db.transaction(async tx => {
+      const answer = await once(tx, request, async () => {
+        changed = await run(tx)
+        return answerOf(changed)
       })
-    )
-    announce?.()
+      if (changed?.audit) {
+        commitWithNext(tx)
+        await record(tx, request, { ...request.routeOptions.config.audit!, ...changed.audit })
+      }
+      return answer
+    })
+    changed?.committed?.()
     return reply
       .code(status)
       .headers(headers ?? {})
       .send(body ?? undefined)
   }
+}
+
+function answerOf({ status, headers, body, shownOnce }: Changed): Reply {
+  const answer = { status, ...(headers && { headers }) }
+  return shownOnce ? { ...answer, body: { ...body, ...shownOnce }, storedBody: body } : { ...answer, body }
 }

@@ -91,12 +91,38 @@ async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App 
 export async function changeApp(db: Db, app: App, changes: AppChanges, version?: number): Promise<App> {
   if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
   if (changes.githubInstallationId) await holdInstallation(db, app.teamId, changes.githubInstallationId)
-  const [changed] = await db
-    .update(apps)
-    .set({ ...tidy(changes), version: sql`${apps.version} + 1` })
-    .where(unchanged(app, version))
-    .returning(appFields)
+  const values = Object.fromEntries(Object.entries(tidy(changes)).filter(([, value]) => value !== undefined))
+  const [changed] = await updateOf(Object.keys(values))(db).execute({
+    ...values,
+    app: app.id,
+    version: version ?? null
+  })
   return changed ?? refuse(version)
+}
+
+/** Statements by the fields that they set. Those that are possible are not many, and those that anybody asks for are few. */
+const updates = new Map<string, ReturnType<typeof buildUpdate>>()
+
+function updateOf(fields: readonly string[]) {
+  const name = fields.toSorted().join()
+  const update = updates.get(name) ?? buildUpdate(fields)
+  updates.set(name, update)
+  return update
+}
+
+function buildUpdate(fields: readonly string[]) {
+  const version = sql.placeholder('version')
+  const values = Object.fromEntries(fields.map(field => [field, sql`${sql.placeholder(field)}`]))
+  return statement(db =>
+    db
+      .update(apps)
+      .set({ ...values, version: sql`${apps.version} + 1` })
+      .where(
+        and(eq(apps.id, sql.placeholder('app')), sql`(${version}::integer is null or ${apps.version} = ${version})`)
+      )
+      .returning(appFields)
+      .prepare('update_app')
+  )
 }
 
 /** Deletes an app with everything that belongs to it. */

@@ -1,13 +1,41 @@
 import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm'
 import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../drizzle/schema.ts'
-import type { Db } from './db.ts'
+import { type Db, statement } from './db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from './page.ts'
 
 export type AuditRow = typeof auditLogs.$inferInsert
 
+/** What a row says of an event, besides its details; its id and its instant are the database's. */
+const FIELDS = [
+  'eventType',
+  'action',
+  'outcome',
+  'userId',
+  'actor',
+  'teamId',
+  'appId',
+  'resource',
+  'resourceId',
+  'resourceName',
+  'ip',
+  'userAgent',
+  'requestId'
+] as const
+
+const insertRow = statement(db => {
+  const told = Object.fromEntries(FIELDS.map(field => [field, sql.placeholder(field)]))
+  const row = { ...told, details: sql`${sql.placeholder('details')}::jsonb` }
+  return db
+    .insert(auditLogs)
+    .values(row as never)
+    .prepare('insert_audit')
+})
+
 /** Writes one row, in the transaction of what it tells of: if it cannot be written, that does not happen either. */
-export async function insertAudit(db: Db, row: AuditRow): Promise<void> {
-  await db.insert(auditLogs).values(row)
+export async function insertAudit(db: Db, row: Omit<AuditRow, 'id' | 'createdAt'>): Promise<void> {
+  const { details, outcome = 'success' } = row
+  const told = Object.fromEntries(FIELDS.map(field => [field, row[field] ?? null]))
+  await insertRow(db).execute({ ...told, outcome, details: details ? JSON.stringify(details) : null })
 }
 
 /** Writes rows that carry their ids and instants; a batch that is tried again leaves no row twice. */

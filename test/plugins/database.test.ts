@@ -9,7 +9,9 @@ import * as schema from '../../drizzle/schema.ts'
 import database, { type DatabaseDeps, type DatabaseOptions } from '../../plugins/database/index.ts'
 import { AppError } from '../../plugins/lib/errors.ts'
 import { sqlState } from '../../plugins/lib/postgres.ts'
+import { commitWithNext } from '../../src/domain/db.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
+import { eventually } from '../support/process.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 
 const { apiTokens, regions, teams, users } = schema
@@ -266,6 +268,50 @@ suite('a transaction', () => {
       return [...before, ...(await tx.select().from(teams))].map(team => team.name)
     })
     assert.deepEqual(names, ['new'])
+  })
+
+  test('that says which statement is its last is committed together with that', async t => {
+    const { app } = await start(t)
+    await app.db.transaction(async tx => {
+      await tx.insert(teams).values({ name: 'first', slug: 'first' })
+      commitWithNext(tx)
+      await tx.insert(teams).values({ name: 'last', slug: 'last' })
+      // Seen by others while this function has not returned.
+      await eventually(
+        () => app.db.select().from(teams),
+        found => found.length === 2
+      )
+      await assert.rejects(tx.select().from(teams), { message: 'the transaction has had its last statement' })
+    })
+  })
+
+  test('whose last statement fails leaves nothing, and fails with the error of that', async t => {
+    const { app } = await start(t, { poolMax: 1 })
+    const failing = app.db.transaction(async tx => {
+      await tx.insert(teams).values({ name: 'taken', slug: 'taken' })
+      commitWithNext(tx)
+      await tx.insert(teams).values({ name: 'taken again', slug: 'taken' })
+    })
+    await assert.rejects(failing, { constraint_name: 'teams_slug_unique' })
+    assert.deepEqual(await app.db.select().from(teams), [])
+  })
+
+  test('whose last statement is announced and never comes is committed or rolled back as ever', async t => {
+    const { app } = await start(t, { poolMax: 1 })
+    const write = async (tx: typeof app.db, name: string) => {
+      await tx.insert(teams).values({ name, slug: name })
+      commitWithNext(tx)
+    }
+    await app.db.transaction(tx => write(tx as never, 'kept'))
+    const failing = app.db.transaction(async tx => {
+      await write(tx as never, 'lost')
+      throw new Error('on second thoughts')
+    })
+    await assert.rejects(failing, { message: 'on second thoughts' })
+    assert.deepEqual(
+      (await app.db.select().from(teams)).map(({ name }) => name),
+      ['kept']
+    )
   })
 
   test('that begins with a lock holds it until its end', async t => {
