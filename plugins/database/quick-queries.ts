@@ -47,8 +47,10 @@ async function runPlain(this: Prepared, values: Record<string, unknown> = {}): P
 function runner(fields: readonly Field[]): Prepared['execute'] {
   const names = fields.map(({ path }) => path[0]!)
   const decoders = fields.map(({ field }) => decoderOf(field))
+  // A copy of one that has all names is filled faster than one that gets them one by one.
+  const blank = Object.fromEntries(names.map(name => [name, null]))
   const toObject = (row: Row) => {
-    const object: Record<string, unknown> = {}
+    const object: Record<string, unknown> = { ...blank }
     for (let at = 0; at < names.length; at++) {
       const value = row[at]
       const decoder = decoders[at]

@@ -49,10 +49,9 @@ export function parseCursor(cursor: string | undefined): Position | undefined {
   return { at, id }
 }
 
-/** A page of a list that is newest first. */
+/** A page of a list that is newest first. Its items still hold `at`, which the schemas of replies leave out. */
 export function toPage<Row extends Position>(rows: readonly Row[], limit = DEFAULT_LIMIT): Page<Omit<Row, 'at'>> {
-  const { items, nextCursor } = cutPage(rows, limit, ({ at, id }) => `${at}.${id}`)
-  return { items: items.map(({ at: _, ...item }) => item), nextCursor }
+  return cutPage(rows, limit, ({ at, id }) => `${at}.${id}`)
 }
 
 /** A timestamp as whole microseconds since 1970, exactly. */

@@ -12,10 +12,7 @@ const encode = (text: string) => Buffer.from(text).toString('base64url')
 
 test('a full page ends with a cursor that leads to the last row shown', () => {
   const { items, nextCursor } = toPage([row(3), row(2), row(1)], 2)
-  assert.deepEqual(items, [
-    { id: row(3).id, name: 'row 3' },
-    { id: row(2).id, name: 'row 2' }
-  ])
+  assert.deepEqual(items, [row(3), row(2)])
   assert.deepEqual(parseCursor(nextCursor!), { at: row(2).at, id: row(2).id })
 })
 
