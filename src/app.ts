@@ -7,6 +7,7 @@ import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, readTls, type SwapSetting } from './config.ts'
 import { takeOnlyJson } from './json-body.ts'
 import type { Ports } from './ports.ts'
+import { buildSerializer } from './serialization.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -59,6 +60,7 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     bodyLimit: 1_048_576,
     routerOptions: { maxParamLength: 300 },
     pluginTimeout: 120_000,
+    schemaController: { compilersFactory: { buildSerializer } },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     frameworkErrors(error, request, reply) {

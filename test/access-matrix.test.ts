@@ -12,6 +12,7 @@ import {
   SCOPES,
   type Scope,
   sessions,
+  teamMembers,
   teams,
   users
 } from '../drizzle/schema.ts'
@@ -20,7 +21,6 @@ import requestId from '../plugins/request-id.ts'
 import { createApp } from '../src/domain/apps.ts'
 import { connectInstallation } from '../src/domain/installations.ts'
 import { createToken } from '../src/domain/tokens.ts'
-import { addTeam, addUser } from './domain/support.ts'
 import { platform } from './routes/support.ts'
 import { inject } from './support/inject.ts'
 import { addDeadJob } from './support/jobs.ts'
@@ -53,30 +53,45 @@ interface World {
   foreigners: Record<Role, string>
 }
 
-/** A team with one person in each role, an app, and everything else that a URL can name; and another such team. */
+/**
+ * A team with one person in each role, an app, and everything else that a URL can name; and another such team. In few
+ * statements, as there is one world for every caller who may have changed the one before.
+ */
 async function createWorld(): Promise<World> {
   const marker = newMarker()
-  const people = await addPeople(marker)
-  const bystander = await addUser(db, `${marker}-bystander`)
-  const team = await addTeam(db, { ...byRole(people), [bystander]: 'member' }, `${marker}-team`)
+  const others = newMarker()
+  const idOf = await addUsers([...namesOf(marker), `${marker}-bystander`, ...namesOf(others)])
+  const peopleOf = (prefix: string) =>
+    Object.fromEntries(ROLES.map(role => [role, idOf(`${prefix}-${role}`)])) as Record<Role, string>
+  const people = peopleOf(marker)
+  const foreigners = peopleOf(others)
+  const bystander = idOf(`${marker}-bystander`)
+
+  const [team, othersTeam] = await db
+    .insert(teams)
+    .values([marker, others].map(prefix => ({ plan: 'pro', name: `${prefix} team`, slug: `${prefix}-team` }) as const))
+    .returning()
   await db
-    .update(teams)
-    .set({ plan: 'pro', name: `${marker} team` })
-    .where(eq(teams.id, team.id))
-  const app = await createApp(db, team.id, { name: `${marker} app`, slug: `${marker}-app` })
-  const foreigners = await addPeople('foreign')
-  await addTeam(db, byRole(foreigners))
-  return { marker, team, app, people, bystander, foreigners }
+    .insert(teamMembers)
+    .values([
+      ...ROLES.map(role => ({ teamId: team!.id, userId: people[role], role })),
+      { teamId: team!.id, userId: bystander, role: 'member' },
+      ...ROLES.map(role => ({ teamId: othersTeam!.id, userId: foreigners[role], role }))
+    ])
+  const app = await createApp(db, team!.id, { name: `${marker} app`, slug: `${marker}-app` })
+  return { marker, team: team!, app, people, bystander, foreigners }
 }
 
-async function addPeople(prefix: string): Promise<Record<Role, string>> {
-  const entries: [Role, string][] = []
-  for (const role of ROLES) entries.push([role, await addUser(db, `${prefix}-${role}`)])
-  return Object.fromEntries(entries) as Record<Role, string>
-}
+const namesOf = (prefix: string) => ROLES.map(role => `${prefix}-${role}`)
 
-const byRole = (people: Record<Role, string>) =>
-  Object.fromEntries(Object.entries(people).map(([role, id]) => [id, role as Role]))
+async function addUsers(names: readonly string[]): Promise<(name: string) => string> {
+  const rows = await db
+    .insert(users)
+    .values(names.map(username => ({ username })))
+    .returning({ id: users.id, username: users.username })
+  const ids = new Map(rows.map(({ id, username }) => [username, id]))
+  return name => ids.get(name)!
+}
 
 /** What a parameter of a URL stands for, after the segment before it. */
 const THINGS: Record<string, (world: World) => string | Promise<string>> = {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import serializerFactory from '@fastify/fast-json-stringify-compiler'
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import errorsPlugin from '../plugins/errors/index.ts'
@@ -81,6 +82,18 @@ test('the schemas of every request can be compiled, which happens when they are 
       if (part) compile({ schema: part, url, method: String(method), httpPart })({})
     }
 })
+
+test('the schemas of every reply can be compiled, which happens when they are first needed', async t => {
+  const compile = serializerFactory()()
+  for (const { schema: described, url, method } of await routesOf(t))
+    for (const [httpStatus, schema] of Object.entries(described?.response ?? {}))
+      for (const part of schemasIn(schema)) compile({ schema: part, url, method: String(method), httpStatus })
+})
+
+/** A reply has a schema for each type of content, or one for all. */
+function schemasIn({ content, ...schema }: { content?: Record<string, { schema: unknown }> }): unknown[] {
+  return content === undefined ? [schema] : Object.values(content).map(({ schema }) => schema)
+}
 
 test('operation ids are unique', async t => {
   const ids = (await routesOf(t)).map(route => route.schema?.operationId)

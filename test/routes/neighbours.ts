@@ -86,13 +86,17 @@ const NASTY: readonly unknown[] = [
 ]
 
 const nasty = fc.constantFrom(...NASTY)
+const anything = fc.jsonValue()
+/** One for all strings: to make one, fast-check lists all of Unicode. */
+const character = fc.string({ unit: 'binary', minLength: 1, maxLength: 1 })
+const strayKey = fc.oneof(fc.constantFrom('__proto__', 'constructor', 'id', 'version', 'teamId'), fc.string())
 
 /** Values of a schema, and their neighbours: mostly what a route takes, now and then almost that, or not at all. */
 function near(schema: JsonSchema): Arbitrary<unknown> {
   return fc.oneof(
     { weight: 20, arbitrary: like(schema) },
     { weight: 1, arbitrary: nasty },
-    { weight: 1, arbitrary: fc.jsonValue() }
+    { weight: 1, arbitrary: anything }
   )
 }
 
@@ -116,7 +120,7 @@ function like(schema: JsonSchema): Arbitrary<unknown> {
     case 'string':
       return stringLike(schema)
     default:
-      return fc.jsonValue()
+      return anything
   }
 }
 
@@ -131,11 +135,7 @@ function objectLike({ properties = {}, required = [] }: JsonSchema): Arbitrary<u
   const fields = fc.record(Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, near(value)])), {
     requiredKeys: required.filter(key => key in properties)
   })
-  const strays = fc.dictionary(
-    fc.oneof(fc.constantFrom('__proto__', 'constructor', 'id', 'version', 'teamId'), fc.string()),
-    nasty,
-    { maxKeys: 2 }
-  )
+  const strays = fc.dictionary(strayKey, nasty, { maxKeys: 2 })
   return fc.oneof(
     { weight: 12, arbitrary: fields },
     { weight: 1, arbitrary: fc.tuple(fields, strays).map(([given, more]) => ({ ...given, ...more })) },
@@ -148,11 +148,22 @@ function without(given: object, n: number): object {
   return Object.fromEntries(entries.filter((_, i) => i !== n % entries.length))
 }
 
-function stringLike(schema: JsonSchema): Arbitrary<unknown> {
+const strings = new Map<string, Arbitrary<unknown>>()
+
+/** Each is made once: to make one, fast-check takes to pieces all the strings that break things, which takes long. */
+function stringLike({ pattern, format, examples, minLength, maxLength }: JsonSchema): Arbitrary<unknown> {
+  const form = { pattern, format, examples, minLength, maxLength }
+  const key = JSON.stringify(form)
+  const arbitrary = strings.get(key) ?? newStringLike(form)
+  strings.set(key, arbitrary)
+  return arbitrary
+}
+
+function newStringLike(schema: JsonSchema): Arbitrary<unknown> {
   const { minLength = 0, maxLength = 300 } = schema
   return fc.oneof(
     { weight: 16, arbitrary: fc.oneof(...meant(schema)) },
-    { weight: 1, arbitrary: fc.string({ unit: 'binary', minLength, maxLength: Math.min(maxLength, 300) }) },
+    { weight: 1, arbitrary: fc.string({ unit: character, minLength, maxLength: Math.min(maxLength, 300) }) },
     { weight: 1, arbitrary: fc.integer({ min: maxLength, max: maxLength + 1 }).map(length => 'a'.repeat(length)) }
   )
 }

@@ -13,7 +13,8 @@ export interface Scope {
 
 /** The URL of a migrated database, with tables for jobs, that nobody else uses. It is dropped when the scope ends. */
 export async function freshDatabase(scope: Scope): Promise<string> {
-  return createDatabase(scope, await template())
+  template ??= makeTemplate()
+  return createDatabase(scope, await template)
 }
 
 /** The URL of a database without any table. */
@@ -63,8 +64,11 @@ async function drop(sql: Sql, name: string): Promise<void> {
     }
 }
 
+/** The name of the database that is copied. What it holds does not change while this process runs. */
+let template: Promise<string> | undefined
+
 /** Migrating takes longer than copying, so it is done once per cluster and version of the schema. */
-async function template(): Promise<string> {
+async function makeTemplate(): Promise<string> {
   const name = `rhone_template_${await schemaHash()}`
   await withCluster(async sql => {
     await sql`select pg_advisory_lock(hashtext(${name}))`
