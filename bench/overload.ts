@@ -5,7 +5,8 @@
  * what the server can do, whether it answers or not. Stuck database: the same crowd while a lock holds every query. Beside
  * each the health check, the metrics and an operator's route are asked for ten times a second.
  *
- * Where others use the machine, compare goodput per CPU second: the kernel's account of this one process.
+ * Each is compared with the peak as it was found right before and right after it, by the number of connections that
+ * gives most: so that it is told from what others do to the machine meanwhile, and seen how the server recovers.
  */
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
@@ -19,70 +20,74 @@ const CROWD = 1_000
 const PEAK_CONNECTIONS = [16, 32, 64]
 const TIMES = [2, 5, 10]
 
-export interface OverloadFigures extends FireReport {
+interface Figures extends FireReport {
   /** Requests per second. */
   readonly offered: number
   readonly goodput: number
+  /** By the kernel's account of this one process. */
   readonly goodputPerCpuSecond: number
-  /** Of the peak: of goodput, and of goodput per CPU second. */
+  readonly aside: Readonly<Record<string, AsideReport>>
+}
+
+export interface OverloadFigures extends Figures {
+  /** The peak's goodput, before and after. */
+  readonly before: number
+  readonly after: number
+  /** Of the mean of these two: of goodput, and of goodput per CPU second. */
   readonly share: number
   readonly shareOfCpu: number
-  readonly aside: Readonly<Record<string, AsideReport>>
 }
 
 type Load = Pick<FireOrder, 'connections' | 'rate'>
 
-/** Every ordeal of a server of its own, by name, in the order in which it went through them. */
+/** Every ordeal of one server, by name, in the order in which it went through them. */
 export async function overload(seconds: number): Promise<Record<string, OverloadFigures>> {
   const ping = scenarios.find(({ name }) => name === 'ping')!
   const detail = scenarios.find(({ name }) => name === 'detail')!.contestants.at(-1)!
   const world = await prepare(ping)
   const figures: Record<string, OverloadFigures> = {}
   let server: ServerProcess | undefined
-  let peak: OverloadFigures | undefined
   try {
     server = await startServer(detail.server(world))
     await detail.afterStart?.(server.url, world)
-    const { url, headers = {} } = detail.shot(server.url, world)
-    await fire({ url, headers, connections: 32, seconds: 2 })
+    const shot = detail.shot(server.url, world)
+    const subject = { server, order: { url: shot.url, headers: shot.headers ?? {} } }
+    await measure(subject, { connections: 32 }, 3)
 
+    let before = await highest(PEAK_CONNECTIONS.map(connections => () => measure(subject, { connections }, 2)))
+    const peak = before
+    const capacity = Math.round(peak.goodput)
     await endure('unloaded', { connections: 1, rate: 100 })
-    for (const connections of PEAK_CONNECTIONS) {
-      const found = await endure(`${connections} connections`, { connections })
-      if (peak === undefined || found.goodput > peak.goodput) peak = found
-    }
-    const capacity = Math.round(peak!.goodput)
     await endure(`closed loop, ${CROWD} connections`, { connections: CROWD })
-    await endure('right after it', { connections: 32 }, 2)
     for (const times of TIMES)
       await endure(`open loop, ${times} times the peak`, { connections: CROWD, rate: times * capacity })
 
     const sql = postgres(world.databaseUrl, { max: 1, onnotice() {} })
-    await sql.begin(async locked => {
+    const { promise: freed, resolve: free } = Promise.withResolvers<void>()
+    const { promise: held, resolve: hold } = Promise.withResolvers<void>()
+    const lock = sql.begin(async locked => {
       await locked`lock table apps in access exclusive mode`
-      await endure('stuck database', { connections: CROWD })
+      hold()
+      await freed
     })
+    await held
+    await endure('stuck database', { connections: CROWD }, free)
+    await lock
     await sql.end()
-    await endure('once it is free', { connections: 32 }, 2)
 
-    async function endure(name: string, load: Load, time = seconds): Promise<OverloadFigures> {
-      const aside = watch(server!.url, headers)
-      const before = server!.cpu()
-      const report = await fire({ url, headers, ...load, seconds: time })
-      const cpu = server!.cpu() - before
-      const goodput = report.served.count / report.seconds
-      const goodputPerCpuSecond = (goodput * report.elapsed) / cpu
-      const answered = (report.served.count + report.refused.count) / report.seconds
+    async function endure(name: string, load: Load, end?: () => void): Promise<void> {
+      const found = await measure(subject, load, seconds)
+      end?.()
+      const after = await measure(subject, { connections: peak.connections }, 2)
+      const mean = (figure: 'goodput' | 'goodputPerCpuSecond') => (before[figure] + after[figure]) / 2
       figures[name] = {
-        ...report,
-        offered: load.rate ?? answered,
-        goodput,
-        goodputPerCpuSecond,
-        share: goodput / (peak?.goodput ?? goodput),
-        shareOfCpu: goodputPerCpuSecond / (peak?.goodputPerCpuSecond ?? goodputPerCpuSecond),
-        aside: await aside.stop()
+        ...found,
+        before: before.goodput,
+        after: after.goodput,
+        share: found.goodput / mean('goodput'),
+        shareOfCpu: found.goodputPerCpuSecond / mean('goodputPerCpuSecond')
       }
-      return figures[name]
+      before = after
     }
   } finally {
     await server?.stop()
@@ -91,8 +96,36 @@ export async function overload(seconds: number): Promise<Record<string, Overload
   return figures
 }
 
+interface Subject {
+  readonly server: ServerProcess
+  readonly order: Pick<FireOrder, 'url' | 'headers'>
+}
+
+async function measure({ server, order }: Subject, load: Load, seconds: number): Promise<Figures & Load> {
+  const aside = watch(server.url, order.headers)
+  const before = server.cpu()
+  const report = await fire({ ...order, ...load, seconds })
+  const cpu = server.cpu() - before
+  const goodput = report.served.count / report.seconds
+  return {
+    ...report,
+    ...load,
+    offered: load.rate ?? (report.served.count + report.refused.count) / report.seconds,
+    goodput,
+    goodputPerCpuSecond: (goodput * report.elapsed) / cpu,
+    aside: await aside.stop()
+  }
+}
+
+async function highest<Found extends Figures>(attempts: readonly (() => Promise<Found>)[]): Promise<Found> {
+  const found: Found[] = []
+  for (const attempt of attempts) found.push(await attempt())
+  return found.reduce((best, one) => (one.goodput > best.goodput ? one : best))
+}
+
 function rowOf([name, figures]: [string, OverloadFigures]): Readonly<Record<string, string | number>> {
-  const { offered, goodput, share, shareOfCpu, served, refused, aside, seconds, failed, malformed } = figures
+  const { offered, goodput, before, after, share, shareOfCpu, served, refused, aside, seconds, failed, malformed } =
+    figures
   const ms = (value: number) => Number(value.toFixed(1))
   const percent = (part: number) => `${Math.round(part * 100)} %`
   const answered = (path: string) => `${aside[path]!.answered}/${aside[path]!.asked}`
@@ -100,6 +133,8 @@ function rowOf([name, figures]: [string, OverloadFigures]): Readonly<Record<stri
     load: name,
     'offered/s': Math.round(offered),
     'served/s': Math.round(goodput),
+    'peak before': Math.round(before),
+    'peak after': Math.round(after),
     'of peak': percent(share),
     'per CPU second': percent(shareOfCpu),
     'served p99 ms': ms(served.p99),
@@ -117,7 +152,7 @@ if (import.meta.main || process.argv[2] === 'overload') {
   const { values } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '8' } } })
   const rows = Object.entries(await overload(Number(values.seconds))).map(rowOf)
   const what =
-    'GET /api/v1/apps/:app under more than the server can do. "of peak" is goodput against the best of the moderate loads;' +
+    'GET /api/v1/apps/:app under more than the server can do. "Of peak" is goodput against the peak right before and after;' +
     ' "per CPU second" is the same by the time that the kernel gave this process, for machines that others use as well.'
   console.table(rows)
   await keepResult('overload', { what, rows })
