@@ -165,8 +165,7 @@ test('duplicate pushes deploy once, and of ten in a second the last one is live'
   assert.deepEqual(new Set(again.map(({ status_code }) => status_code)), new Set([202]))
   assert.equal(((await call('GET', '/api/v1/apps/website/deployments')).items as Deployment[]).length, 1)
 
-  for (let count = 1; count <= 10; count++)
-    for (let count = 1; count <= 10; count++) await push(saying(`push ${count}`), `Push ${count}`)
+  for (let count = 1; count <= 10; count++) await push(saying(`push ${count}`), `Push ${count}`)
   await settled(({ commitMessage }) => commitMessage === 'Push 10')
   const { items } = (await call('GET', '/api/v1/apps/website/deployments')) as { items: Deployment[] }
   const outcomes = items.map(({ commitMessage, status }) => `${commitMessage}: ${status}`)
