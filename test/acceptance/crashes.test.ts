@@ -113,6 +113,11 @@ class Story {
     await this.#server.exited
   }
 
+  /** The one that runs now. */
+  get server(): RunningServer {
+    return this.#server
+  }
+
   get #isDead(): boolean {
     return this.#server.child.killed
   }
@@ -177,10 +182,24 @@ class Story {
   }
 }
 
-test('whatever fails at Fly and whenever the server is killed, no deployment is lost and somebody answers all the time', async t => {
+test('a server that is killed again and again', async t => {
+  const platform = await FlyPlatform.create(t)
+  let last: RunningServer
+
+  await t.test(
+    'whatever fails at Fly and whenever that happens, no deployment is lost and somebody answers all the time',
+    async t => {
+      last = await outlivesServers(t, platform)
+    }
+  )
+  await t.test('an app that is deleted while it is deployed leaves nothing at Fly, whatever comes over it', () =>
+    leavesNothing(platform, last)
+  )
+})
+
+async function outlivesServers(t: TestContext, platform: FlyPlatform): Promise<RunningServer> {
   const seed = Number(process.env.SEED ?? randomInt(2 ** 31))
   t.diagnostic(`SEED=${seed}`)
-  const platform = await FlyPlatform.create(t)
   const story = new Story(t, platform, await platform.startIdle(), seed)
   await story.begin()
 
@@ -205,11 +224,13 @@ test('whatever fails at Fly and whenever the server is killed, no deployment is 
   assert.equal(live.length, 1)
   assert.equal((await story.outcome()).apps, 1)
   assert.deepEqual(story.outages, [], 'somebody has answered all along')
-})
+  return story.server
+}
 
-test('an app that is deleted while it is deployed leaves nothing at Fly, also when the server is killed over it', async t => {
-  const platform = await FlyPlatform.create(t)
-  let server = await platform.start()
+async function leavesNothing(platform: FlyPlatform, running: RunningServer): Promise<void> {
+  let server = running
+  assert.equal((await platform.ask(server, 'DELETE', '/apps/website')).status, 204)
+  await nothingIsLeft(platform)
   for (const [name, operation] of [
     ['early', 'apps.create'],
     ['late', 'machines.create'],
@@ -233,12 +254,16 @@ test('an app that is deleted while it is deployed leaves nothing at Fly, also wh
       await killServer(server)
       server = await platform.start()
     }
-    await eventually(
-      async () => ({
-        apps: platform.fly.world.apps().map(app => app.name),
-        tombstones: await platform.sql`select app_id from app_tombstones`
-      }),
-      ({ apps, tombstones }) => apps.length === 0 && tombstones.length === 0
-    )
+    await nothingIsLeft(platform)
   }
-})
+}
+
+async function nothingIsLeft({ fly, sql }: FlyPlatform): Promise<void> {
+  await eventually(
+    async () => ({
+      apps: fly.world.apps().map(app => app.name),
+      tombstones: await sql`select app_id from app_tombstones`
+    }),
+    ({ apps, tombstones }) => apps.length === 0 && tombstones.length === 0
+  )
+}

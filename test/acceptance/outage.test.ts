@@ -17,10 +17,22 @@ async function directory(t: TestContext): Promise<string> {
 const statusOf = async (url: string, token?: string) =>
   (await fetch(url, { headers: token ? { authorization: `Bearer ${token}` } : {} })).status
 
-test('while the database is away the server lives, says so, and comes back by itself', async t => {
-  let postgres: EmbeddedPostgres | undefined
-  t.after(() => postgres?.stop()) // before the directory is removed: hooks run in this order
+test('a server and its database', async t => {
+  // Of the cluster that the one has stopped the others make use again: most of what a start costs is to make one.
   const path = await directory(t)
+
+  await t.test('while the database is away the server lives, says so, and comes back by itself', t =>
+    outlivesDatabase(t, path)
+  )
+  await t.test(
+    'a server that is killed loses nothing that was acknowledged, and its successor adopts the database',
+    t => adoptsDatabase(t, path)
+  )
+})
+
+async function outlivesDatabase(t: TestContext, path: string): Promise<void> {
+  let postgres: EmbeddedPostgres | undefined
+  t.after(() => postgres?.stop())
   const options = { dataDir: join(path, 'postgres'), log: quiet, durable: false }
   postgres = await startEmbeddedPostgres(options)
   const server = await startServer(t, { DATABASE_URL: postgres.url, DATA_DIR: path })
@@ -56,10 +68,12 @@ test('while the database is away the server lives, says so, and comes back by it
     status => status === 200
   )
   assert.equal(server.child.exitCode, null, 'nothing was restarted')
-})
+  server.child.kill('SIGTERM')
+  assert.equal(await server.exited, 0)
+  await postgres.stop()
+}
 
-test('a server that is killed loses nothing that was acknowledged, and its successor adopts the database', async t => {
-  const path = await directory(t)
+async function adoptsDatabase(t: TestContext, path: string): Promise<void> {
   const first = await startServer(t, { DATA_DIR: path })
   const created = await fetch(`${first.url}/api/v1/apps`, {
     method: 'POST',
@@ -80,4 +94,4 @@ test('a server that is killed loses nothing that was acknowledged, and its succe
   )
   second.child.kill('SIGTERM')
   assert.equal(await second.exited, 0)
-})
+}

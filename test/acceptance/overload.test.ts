@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import postgres from 'postgres'
 import { type FireReport, fire } from '../../bench/fire.ts'
-import { watch } from '../../bench/watch.ts'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
-import { eventually, startServer } from '../support/process.ts'
+import { type AsideReport, watch } from '../../bench/watch.ts'
+import { freshDatabase } from '../support/database.ts'
+import { eventually, type RunningServer, startServer } from '../support/process.ts'
 
 /*
  * `npm run bench -- overload` in small. No absolute times and no close ratios: whatever else a machine does falls on the
@@ -18,17 +18,21 @@ const UNLIMITED = '1000000/s:1000000'
 const FEW = 16
 const CROWD = 500
 
-async function crowdedServer(t: TestContext) {
+interface Crowded {
+  readonly databaseUrl: string
+  readonly server: RunningServer
+  /** The status of one request. */
+  ask(): Promise<number>
+  load(connections: number, seconds: number): Promise<FireReport>
+  aside(): ReturnType<typeof watch>
+}
+
+async function crowdedServer(t: TestContext): Promise<Crowded> {
   const path = await mkdtemp(join(tmpdir(), 'rhone-overload-'))
-  let database: EmbeddedPostgres | undefined
-  t.after(async () => {
-    await database?.stop()
-    await rm(path, { recursive: true, force: true })
-  })
-  const log = { info() {}, warn() {}, error() {} }
-  database = await startEmbeddedPostgres({ dataDir: join(path, 'postgres'), log, durable: false })
+  t.after(() => rm(path, { recursive: true, force: true }))
+  const databaseUrl = await freshDatabase(t)
   const server = await startServer(t, {
-    DATABASE_URL: database.url,
+    DATABASE_URL: databaseUrl,
     DATA_DIR: path,
     RATE_LIMIT_GENERAL: UNLIMITED,
     RATE_LIMIT_USER: UNLIMITED
@@ -42,60 +46,82 @@ async function crowdedServer(t: TestContext) {
   assert.equal(created.status, 201)
   const url = `${server.url}/api/v1/apps/crowded`
   return {
-    database,
+    databaseUrl,
     server,
-    headers,
     ask: async () => (await fetch(url, { headers })).status,
-    load: (connections: number, seconds: number) => fire({ url, headers, connections, seconds }),
+    load: (connections, seconds) => fire({ url, headers, connections, seconds }),
     aside: () => watch(server.url, headers)
   }
 }
 
-test('a crowd that does not take no for an answer leaves the server at work, and what matters is answered', async t => {
-  const { load, aside, ask } = await crowdedServer(t)
-  const rate = ({ served, seconds }: FireReport) => served.count / seconds
-  const usual = rate(await load(FEW, 1.5))
+test('a server under too much load', async t => {
+  const crowded = await crowdedServer(t)
 
-  const watching = aside()
-  const crowded = await load(CROWD, 3)
-  const seen = await watching.stop()
-
-  // Whoever else uses the machine may have taken all of it just then.
-  await eventually(
-    async () => load(FEW, 1),
-    ({ served, refused }) => served.count > 5 * refused.count
+  await t.test(
+    'a crowd that does not take no for an answer leaves the server at work, and what matters is answered',
+    () => facesCrowd(crowded)
   )
-  const expected = Math.min(usual, rate(await load(FEW, 1)))
-  assert.ok(rate(crowded) >= expected / 5, `${rate(crowded)} requests per second, and ${expected} without the crowd`)
-  assert.equal(crowded.malformed, 0, 'every refusal is an envelope and says when to come back')
-  assert.equal(crowded.failed, 0)
-  assert.equal(await ask(), 200)
-
-  for (const path of ['/health', '/metrics'])
-    assert.equal(seen[path]!.answered, seen[path]!.asked, `${path} is always answered`)
-  const operators = seen['/admin/stats']!
-  assert.ok(operators.answered >= operators.asked * 0.7, `operators: ${operators.answered} of ${operators.asked}`)
+  await t.test('a database that answers nothing makes no line behind it, and is asked again when it does', () =>
+    outlastsLock(crowded)
+  )
 })
 
-test('a database that answers nothing makes no line behind it, and is asked again when it does', async t => {
-  const { database, server, load, aside, ask } = await crowdedServer(t)
+async function facesCrowd({ load, aside, ask }: Crowded): Promise<void> {
+  const rate = ({ served, seconds }: FireReport) => served.count / seconds
+  const usual = rate(await load(FEW, 0.7))
+  const crowds: { crowded: FireReport; seen: Record<string, AsideReport> }[] = []
+
+  // How much it can do at once takes the server a moment to find out, and the longer the less the machine leaves to it.
+  await eventually(
+    async () => {
+      const watching = aside()
+      const crowded = await load(CROWD, 1.5)
+      crowds.push({ crowded, seen: await watching.stop() })
+      // Whoever else uses the machine may have taken all of it just then.
+      const after = await eventually(
+        async () => load(FEW, 0.5),
+        ({ served, refused }) => served.count > 5 * refused.count
+      )
+      return { crowded: rate(crowded), without: Math.min(usual, rate(after)) }
+    },
+    ({ crowded, without }) => crowded >= without / 5
+  )
+  for (const { crowded, seen } of crowds) {
+    assert.equal(crowded.malformed, 0, 'every refusal is an envelope and says when to come back')
+    assert.equal(crowded.failed, 0)
+    for (const path of ['/health', '/metrics'])
+      assert.equal(seen[path]!.answered, seen[path]!.asked, `${path} is always answered`)
+    const operators = seen['/admin/stats']!
+    assert.ok(operators.answered >= operators.asked * 0.7, `operators: ${operators.answered} of ${operators.asked}`)
+  }
   assert.equal(await ask(), 200)
-  const sql = postgres(database.url, { max: 1, onnotice() {} })
-  t.after(() => sql.end())
+}
 
-  await sql.begin(async locked => {
-    await locked`lock table apps in access exclusive mode`
-    const watching = aside()
-    const stuck = await load(300, 3)
-    const seen = await watching.stop()
-    assert.ok(stuck.refused.count > 100, 'nobody is left without an answer')
-    assert.equal(stuck.failed, 0)
-    assert.equal(seen['/health']!.answered, seen['/health']!.asked)
-
-    const metrics = await (await fetch(`${server.url}/metrics`)).text()
-    const waiting = Number(/^rhone_db_pool_connections\{state="waiting"\} (.*)$/m.exec(metrics)?.[1])
-    assert.ok(waiting < 96, `${waiting} wait for a connection`)
-    assert.match(metrics, /^rhone_shed_total\{reason="queue_\w+",priority="normal"\} [1-9]/m)
-  })
+async function outlastsLock({ databaseUrl, server, load, aside, ask }: Crowded): Promise<void> {
   await eventually(ask, status => status === 200)
-})
+  const sql = postgres(databaseUrl, { max: 1, onnotice() {} })
+  try {
+    await sql.begin(async locked => {
+      await locked`lock table apps in access exclusive mode`
+      const watching = aside()
+      // How many may wait is found out in a second or a few, depending on what else the machine does.
+      const { stuck, metrics } = await eventually(
+        async () => {
+          const stuck = await load(300, 1.5)
+          const metrics = await (await fetch(`${server.url}/metrics`)).text()
+          const waiting = Number(/^rhone_db_pool_connections\{state="waiting"\} (.*)$/m.exec(metrics)?.[1])
+          return { stuck, metrics, waiting }
+        },
+        ({ waiting }) => waiting < 96
+      )
+      const seen = await watching.stop()
+      assert.ok(stuck.refused.count > 100, 'nobody is left without an answer')
+      assert.equal(stuck.failed, 0)
+      assert.equal(seen['/health']!.answered, seen['/health']!.asked)
+      assert.match(metrics, /^rhone_shed_total\{reason="queue_\w+",priority="normal"\} [1-9]/m)
+    })
+  } finally {
+    await sql.end()
+  }
+  await eventually(ask, status => status === 200)
+}

@@ -99,6 +99,8 @@ async function platform(t: TestContext) {
   return { github, server, call, bindInstallation, push, pushAndDeploy, settled }
 }
 
+type Platform = Awaited<ReturnType<typeof platform>>
+
 interface Deployment {
   id: string
   status: string
@@ -108,8 +110,14 @@ interface Deployment {
   errorMessage: string | null
 }
 
-test('from a push to a running app, and back', async t => {
-  const { github, call, bindInstallation, pushAndDeploy, settled } = await platform(t)
+test('a platform with an app that is pushed to', async t => {
+  const its = await platform(t)
+
+  await t.test('from a push to a running app, and back', t => pushedAndBack(t, its))
+  await t.test('duplicate pushes deploy once, and of ten in a second the last one is live', () => pushedAgain(its))
+})
+
+async function pushedAndBack(t: TestContext, { github, call, bindInstallation, pushAndDeploy, settled }: Platform) {
   await bindInstallation()
   const { url } = await call('POST', '/api/v1/apps', { name: 'Website', githubRepo: 'acme/website' })
   await call('PUT', '/api/v1/apps/website/env/GREETING', { value: 'to you' })
@@ -150,28 +158,27 @@ test('from a push to a running app, and back', async t => {
     said => said.includes(`${third.commitSha}: failure`) && said.includes(`${second.commitSha}: success`)
   )
   assert.ok(statuses.includes(`${first.commitSha}: success`))
-})
+}
 
-test('duplicate pushes deploy once, and of ten in a second the last one is live', async t => {
-  const { github, call, bindInstallation, push, pushAndDeploy, settled } = await platform(t)
-  await bindInstallation()
-  await call('POST', '/api/v1/apps', { name: 'Website', githubRepo: 'acme/website' })
-  await pushAndDeploy(saying('zero'), 'Say zero')
+async function pushedAgain({ github, call, push, pushAndDeploy, settled }: Platform) {
+  const { id: zero } = await pushAndDeploy(saying('zero'), 'Say zero')
+  const deployments = async () => (await call('GET', '/api/v1/apps/website/deployments')).items as Deployment[]
+  const before = (await deployments()).length
 
-  const [delivered] = github.deliveries
+  const delivered = github.deliveries.find(({ payload }) => payload.includes('Say zero'))
   const again = await Promise.all(
     Array.from({ length: 5 }, () => deliver(github, 'push', JSON.parse(delivered!.payload), delivered!.guid))
   )
   assert.deepEqual(new Set(again.map(({ status_code }) => status_code)), new Set([202]))
-  assert.equal(((await call('GET', '/api/v1/apps/website/deployments')).items as Deployment[]).length, 1)
+  assert.equal((await deployments()).length, before)
 
-  for (let count = 1; count <= 10; count++)
-    for (let count = 1; count <= 10; count++) await push(saying(`push ${count}`), `Push ${count}`)
+  for (let count = 1; count <= 10; count++) await push(saying(`push ${count}`), `Push ${count}`)
   await settled(({ commitMessage }) => commitMessage === 'Push 10')
-  const { items } = (await call('GET', '/api/v1/apps/website/deployments')) as { items: Deployment[] }
+  const all = await deployments()
+  const items = all.slice(0, all.findIndex(({ id }) => id === zero) + 1)
   const outcomes = items.map(({ commitMessage, status }) => `${commitMessage}: ${status}`)
   assert.equal(outcomes[0], 'Push 10: live')
   for (const { status } of items.slice(1)) assert.ok(['cancelled', 'superseded'].includes(status), outcomes.join('\n'))
   const { url } = await call('GET', '/api/v1/apps/website')
-  assert.equal((await openApp(url!)).text, 'push 10')
-})
+  assert.equal((await openApp(url!)).text, 'push 10 to you')
+}

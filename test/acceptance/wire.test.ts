@@ -200,16 +200,16 @@ test('the wire', async t => {
       assert.equal(await grant(path), null, path)
   })
 
-  await t.test('ten thousand URLs add no series to the metrics', async () => {
+  await t.test('a thousand URLs add no series to the metrics', async () => {
     const isComplete = (metrics: string) => total(metrics, 429) === 1 && metrics.includes('path="/docs",status="200"')
     const before = await eventually(scrape, isComplete)
-    for (let sent = 0; sent < 10_000; sent += 20)
+    for (let sent = 0; sent < 1_000; sent += 20)
       await Promise.all(
         Array.from({ length: 20 }, (_, index) =>
           fetch(`${server.url}/random/${sent + index}/${Math.random()}`).then(reply => reply.text())
         )
       )
-    const after = await eventually(scrape, metrics => total(metrics, 404) >= total(before, 404) + 10_000)
+    const after = await eventually(scrape, metrics => total(metrics, 404) >= total(before, 404) + 1_000)
     assert.deepEqual(seriesOf(after), seriesOf(before))
   })
 
