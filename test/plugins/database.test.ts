@@ -411,7 +411,7 @@ suite('a database that goes away', () => {
   })
 
   test('survives that all its connections are terminated 50 times under load', async t => {
-    const { app, url } = await start(t, { poolMax: 8 })
+    const { app, url } = await start(t, { poolMax: 4 })
     const stop = new AbortController()
     let served = 0
     let refused = 0
@@ -427,7 +427,7 @@ suite('a database that goes away', () => {
           await tx.select().from(regions)
         })
     ]
-    const clients = Array.from({ length: 24 }, async (_, i) => {
+    const clients = Array.from({ length: 12 }, async (_, i) => {
       while (!stop.signal.aborted)
         await work[i % work.length]!().then(
           () => served++,

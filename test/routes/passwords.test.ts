@@ -3,6 +3,7 @@ import { after, describe, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { auditLogs, localAccounts, signInFailures } from '../../drizzle/schema.ts'
 import { main } from '../../src/cli/main.ts'
+import { takeGuess } from '../../src/domain/guessing.ts'
 import { createLocalAccount, setPassword } from '../../src/domain/local-accounts.ts'
 import { createPasswords } from '../../src/domain/passwords.ts'
 import { testApp } from '../support/app.ts'
@@ -168,7 +169,7 @@ describe('guessing', () => {
     const page = await browser.open(`${base}/login`)
     const times: Record<string, number[]> = { timed: [], nobody: [] }
     const bodies = new Set<string>()
-    for (let round = 0; round < 12; round++)
+    for (let round = 0; round < 8; round++)
       for (const login of ['timed', 'nobody']) {
         await forgetFailures()
         const start = performance.now()
@@ -204,7 +205,9 @@ describe('guessing', () => {
   test('from everywhere leaves everybody one guess, so that the owner still gets in', async () => {
     await forgetFailures()
     await addAccount('besieged')
-    for (let host = 1; host <= 60; host++) await signInFrom(`198.51.100.${host}`, 'besieged', 'wrong')
+    // All but the last that makes it an attack, without the time that each password takes to be verified.
+    for (let host = 1; host <= 49; host++) await takeGuess(app.db, 'besieged', `198.51.100.${host}`)
+    assert.equal(await signInFrom('198.51.100.50', 'besieged', 'wrong'), 401)
     assert.equal(await signInFrom('192.0.2.1', 'besieged', 'wrong'), 401)
     assert.equal(await signInFrom('192.0.2.1', 'besieged', GOOD), 429, 'one guess of an address, and no more')
     assert.equal(await signInFrom('192.0.2.2', 'besieged', GOOD), 303)

@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { open, readFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
+import { getCompileCacheDir } from 'node:module'
+import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -173,7 +175,7 @@ export class RunnerClient {
     }
   }
 
-  /** In a session of its own, with nothing of ours: neither a terminal, nor an environment, nor the working directory. */
+  /** In a session of its own, with nothing of ours: neither a terminal, nor the environment, nor the working directory. */
   async #spawn(): Promise<ChildProcess> {
     const log = await open(this.#layout.log, 'a', 0o600)
     try {
@@ -183,7 +185,7 @@ export class RunnerClient {
         ['--disable-warning=ExperimentalWarning', PROGRAM, JSON.stringify(this.#settings)],
         {
           cwd: '/',
-          env: { PATH: this.#path },
+          env: { PATH: this.#path, ...compileCache() },
           detached: true,
           stdio: ['ignore', log.fd, log.fd]
         }
@@ -195,6 +197,13 @@ export class RunnerClient {
       await log.close()
     }
   }
+}
+
+/** With the compiled modules of the server, if it keeps any, a runner is there in a third of the time. */
+function compileCache(): Record<string, string> {
+  // Node makes a directory per version in the one that it is given.
+  const ofThisVersion = getCompileCacheDir()
+  return ofThisVersion === undefined ? {} : { NODE_COMPILE_CACHE: dirname(ofThisVersion) }
 }
 
 async function textOf(answer: IncomingMessage): Promise<string> {
