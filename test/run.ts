@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { chmod, glob, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { freemem, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
@@ -12,6 +12,8 @@ const ROOMY = 6 * 1024 ** 3
 
 const patterns = process.argv.slice(2)
 const files = await Array.fromAsync(glob(patterns.length > 0 ? patterns : 'test/**/*.test.ts'))
+// The longest first, which start servers, so that the cores stay busy to the end.
+files.sort((a, b) => Number(startsServers(b)) - Number(startsServers(a)) || a.localeCompare(b))
 const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolean)
 const log = { info() {}, warn: console.error, error: console.error }
 
@@ -33,7 +35,7 @@ const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
 const stream = run({
-  files: files.sort(),
+  files,
   concurrency: 3,
   timeout: 120_000,
   execArgv: ['--import', quickImports, '--import', fileDeadline]
@@ -54,6 +56,10 @@ for (const line of skipped) console.log(`skipped: ${line}`)
 const forbidden = required.length > 0 ? skipped.length : 0
 if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
 process.exitCode = failed > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
+
+function startsServers(file: string): boolean {
+  return ['test', 'test/acceptance'].includes(dirname(file))
+}
 
 /** Most of what many tests cost is the making of their database or cluster, which takes half as long in memory. */
 async function quickestDisk(): Promise<string> {
