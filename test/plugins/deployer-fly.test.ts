@@ -625,7 +625,7 @@ test('after any schedule of failures and crashes one healthy version serves, and
     }
   }
   const schedules = fc.array(step, { minLength: 1, maxLength: 3 })
-  await fc.assert(fc.asyncProperty(schedules, attempt), { seed: 5, numRuns: 40, interruptAfterTimeLimit: 4_000 })
+  await fc.assert(fc.asyncProperty(schedules, attempt), { seed: 5, numRuns: 200, interruptAfterTimeLimit: 4_000 })
 })
 
 /** Gives up so soon that a call that hangs costs the test nothing. @param timeout milliseconds, of each call */
