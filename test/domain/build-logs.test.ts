@@ -23,7 +23,8 @@ async function setUp(t: TestContext) {
 }
 
 function connect(t: TestContext, url: string) {
-  const client = postgres(url, { max: 4, onnotice: () => {} })
+  // The driver would fetch the types of a new connection, and leave nobody to hear of it when that is cut off meanwhile.
+  const client = postgres(url, { max: 4, fetch_types: false, onnotice: () => {} })
   t.after(() => client.end({ timeout: 1 }))
   return { client, db: drizzle({ client, schema, casing: 'snake_case' }) as Db }
 }
