@@ -1,4 +1,5 @@
 /** `npm test`: every test file over one PostgreSQL cluster, then one line for each test that was skipped, and why. */
+import { once } from 'node:events'
 import { chmod, glob, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { freemem, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -11,6 +12,8 @@ const ROOMY = 6 * 1024 ** 3
 
 const patterns = process.argv.slice(2)
 const files = await Array.fromAsync(glob(patterns.length > 0 ? patterns : 'test/**/*.test.ts'))
+// The longest first, which start servers, so that the cores stay busy to the end.
+files.sort((a, b) => Number(startsServers(b)) - Number(startsServers(a)) || a.localeCompare(b))
 const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolean)
 const log = { info() {}, warn: console.error, error: console.error }
 
@@ -31,11 +34,20 @@ const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 // So that even what is preloaded need not be stripped of its types, and the stripper is not loaded.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
-// Two lines side by side: what starts whole servers, which are busy, and the rest, of which many wait.
-const lines = Object.values(Object.groupBy(files.sort(), file => String(startsServers(file))))
-const reports = lines.map(line => runAll(line!))
-// One after the other: two at once could not be told apart.
-for (const report of reports) for await (const part of report) process.stdout.write(part)
+const stream = run({
+  files,
+  concurrency: 3,
+  timeout: 120_000,
+  execArgv: ['--import', quickImports, '--import', fileDeadline]
+})
+stream.on('test:fail', ({ details }) => {
+  if (details.type !== 'suite') failed += 1
+})
+stream.on('test:pass', ({ name, skip }) => {
+  if (skip !== undefined) skipped.push(`${name}: ${skip === true ? 'no reason given' : skip}`)
+})
+stream.compose(new spec()).pipe(process.stdout)
+await once(stream, 'end')
 
 await postgres?.stop()
 await rm(dataDir, { recursive: true, force: true })
@@ -44,22 +56,6 @@ for (const line of skipped) console.log(`skipped: ${line}`)
 const forbidden = required.length > 0 ? skipped.length : 0
 if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
 process.exitCode = failed > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
-
-function runAll(files: readonly string[]): AsyncIterable<string> {
-  const stream = run({
-    files,
-    concurrency: 2,
-    timeout: 120_000,
-    execArgv: ['--import', quickImports, '--import', fileDeadline]
-  })
-  stream.on('test:fail', ({ details }) => {
-    if (details.type !== 'suite') failed += 1
-  })
-  stream.on('test:pass', ({ name, skip }) => {
-    if (skip !== undefined) skipped.push(`${name}: ${skip === true ? 'no reason given' : skip}`)
-  })
-  return stream.compose(new spec())
-}
 
 function startsServers(file: string): boolean {
   return ['test', 'test/acceptance'].includes(dirname(file))
