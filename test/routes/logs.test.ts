@@ -15,7 +15,11 @@ import { type Caller, errorOf, eventually, platform } from './support.ts'
 const impatient = { heartbeat: 100, recheckInterval: 100, maxPerOwner: 4 }
 const server = await platform(
   { after },
-  { 'event-streams': fp(async (app: FastifyInstance) => void (await app.register(eventStreams, impatient))) }
+  {
+    'event-streams': fp(async (app: FastifyInstance) => void (await app.register(eventStreams, impatient))),
+    // These deployments are only told of: nobody is to take them up, as those whose job was lost.
+    jobs: false
+  }
 )
 const { db } = server.app
 const origin = await server.app.listen({ host: '127.0.0.1', port: 0 })
