@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, getTableColumns, gte, lt, type SQL, sql } from 'drizzle-orm'
 import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../drizzle/schema.ts'
 import { type Db, statement } from './db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from './page.ts'
@@ -6,25 +6,12 @@ import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } fr
 export type AuditRow = typeof auditLogs.$inferInsert
 
 /** What a row says of an event, besides its details; its id and its instant are the database's. */
-const FIELDS = [
-  'eventType',
-  'action',
-  'outcome',
-  'userId',
-  'actor',
-  'teamId',
-  'appId',
-  'resource',
-  'resourceId',
-  'resourceName',
-  'ip',
-  'userAgent',
-  'requestId'
-] as const
+const { id: _id, createdAt: _createdAt, details: _details, ...told } = getTableColumns(auditLogs)
+const FIELDS = Object.keys(told) as (keyof typeof told)[]
 
 const insertRow = statement(db => {
-  const told = Object.fromEntries(FIELDS.map(field => [field, sql.placeholder(field)]))
-  const row = { ...told, details: sql`${sql.placeholder('details')}::jsonb` }
+  const values = Object.fromEntries(FIELDS.map(field => [field, sql.placeholder(field)]))
+  const row = { ...values, details: sql`${sql.placeholder('details')}::jsonb` }
   return db
     .insert(auditLogs)
     .values(row as never)
@@ -34,8 +21,8 @@ const insertRow = statement(db => {
 /** Writes one row, in the transaction of what it tells of: if it cannot be written, that does not happen either. */
 export async function insertAudit(db: Db, row: Omit<AuditRow, 'id' | 'createdAt'>): Promise<void> {
   const { details, outcome = 'success' } = row
-  const told = Object.fromEntries(FIELDS.map(field => [field, row[field] ?? null]))
-  await insertRow(db).execute({ ...told, outcome, details: details ? JSON.stringify(details) : null })
+  const values = Object.fromEntries(FIELDS.map(field => [field, row[field] ?? null]))
+  await insertRow(db).execute({ ...values, outcome, details: details ? JSON.stringify(details) : null })
 }
 
 /** Writes rows that carry their ids and instants; a batch that is tried again leaves no row twice. */
