@@ -66,7 +66,7 @@ test('a server under too much load', async t => {
   )
 })
 
-async function facesCrowd({ load, aside, ask }: Crowded): Promise<void> {
+async function facesCrowd({ server, load, aside, ask }: Crowded): Promise<void> {
   const rate = ({ served, seconds }: FireReport) => served.count / seconds
   const usual = rate(await load(FEW, 0.7))
   const crowds: { crowded: FireReport; seen: Record<string, AsideReport> }[] = []
@@ -94,6 +94,8 @@ async function facesCrowd({ load, aside, ask }: Crowded): Promise<void> {
     const operators = seen['/admin/stats']!
     assert.ok(operators.answered >= operators.asked * 0.7, `operators: ${operators.answered} of ${operators.asked}`)
   }
+  const metrics = await (await fetch(`${server.url}/metrics`)).text()
+  assert.match(metrics, /^rhone_admission_queue_seconds_count\{priority="normal"\} [1-9]/m, 'not all of it at once')
   assert.equal(await ask(), 200)
 }
 
