@@ -36,7 +36,7 @@ process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
 const stream = run({
   files,
-  concurrency: 3,
+  concurrency: 4,
   timeout: 120_000,
   execArgv: ['--import', quickImports, '--import', fileDeadline]
 })

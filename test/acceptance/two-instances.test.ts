@@ -29,7 +29,8 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
   const proxy = await haproxy(
     t,
     [one, other].map(({ port }) => `127.0.0.1:${port} check inter 200ms fall 1`),
-    ['balance roundrobin', 'option httpchk GET /ready', 'option redispatch']
+    // Refused connections tell who is dead; whoever only takes long on a busy machine is not.
+    ['balance roundrobin', 'option httpchk GET /ready', 'option redispatch', 'timeout check 5s']
   )
   if (proxy === undefined) return
   const token = one.token || other.token

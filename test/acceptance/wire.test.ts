@@ -45,13 +45,14 @@ test('the wire', async t => {
     DATA_DIR: directory,
     CORS_ORIGINS: 'https://console.example.com',
     RATE_LIMIT_STRICT: '1/m:2',
-    RATE_LIMIT_GENERAL: '100000/s:100000'
+    RATE_LIMIT_GENERAL: '100000/s:100000',
+    RHONE_SWAP: 'connections=./test/fixtures/swaps/impatient.ts'
   })
 
   const send = async (bytes: string) => parse(await exchange(server.port, bytes))
   const scrape = async () => (await fetch(`${server.url}/metrics`)).text()
 
-  // Given up after 20 seconds, which the rest of this file need not wait for.
+  // Given up after a few seconds, which the rest of this file need not wait for.
   const neverEnding = exchange(
     server.port,
     request(

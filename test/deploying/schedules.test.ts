@@ -11,7 +11,7 @@ import { AttemptEnded } from '../../plugins/jobs/index.ts'
 import { deleteApp } from '../../src/domain/apps.ts'
 import { findRollbackTarget } from '../../src/domain/deployments.ts'
 import { isActive } from '../../src/domain/lifecycle.ts'
-import { type Moment, type TestJob, type TestPlatform, testPlatform } from '../support/deploying.ts'
+import { type Moment, type TestJob, type TestPlatform, testPlatform, type Worker } from '../support/deploying.ts'
 
 const EVENTS = ['deploy', 'roll back', 'cancel', 'reconcile', 'lose the jobs', 'lose what runs'] as const
 type Event = (typeof EVENTS)[number]
@@ -52,6 +52,8 @@ class Run {
   readonly #disturbances: Disturbance[]
   #ending = new AbortController()
   #job: TestJob | undefined
+  /** What others do in the place of a worker, which may be given up on meanwhile. */
+  readonly #overtaking = new Map<Worker, Promise<unknown>>()
 
   constructor(platform: TestPlatform, appId: string, disturbances: readonly Disturbance[]) {
     this.#platform = platform
@@ -79,6 +81,7 @@ class Run {
       this.#job = job
       const worker = await this.#platform.newWorker()
       await this.#platform.attempt(job, worker, this.#ending)
+      await this.#overtaking.get(worker)
       await worker.watch.close()
     }
   }
@@ -91,7 +94,7 @@ class Run {
     if (disturbance === 'fault') throw step === 'build' ? new BuildError('no') : new DeployError('no')
     if (disturbance === 'deploy') await this.#platform.create(this.#appId)
     if (disturbance === 'cancel') await this.#cancel()
-    if (disturbance === 'overtake') await this.#overtake()
+    if (disturbance === 'overtake') await this.#overtake(worker)
     if (disturbance === 'hang' && signal !== undefined) {
       // Somebody gives up on it; where it is not about what can be cancelled, the server stops over it.
       await this.#cancel()
@@ -101,10 +104,12 @@ class Run {
     signal?.throwIfAborted()
   }
 
-  async #overtake(): Promise<void> {
+  async #overtake(worker: Worker): Promise<void> {
     const [job, ending] = [this.#job!, this.#ending]
     await this.#platform.jobs.settle(job, 'retrying')
-    await this.work()
+    const others = this.work()
+    this.#overtaking.set(worker, Promise.all([this.#overtaking.get(worker), others]))
+    await others
     this.#job = job
     this.#ending = ending
   }
