@@ -35,6 +35,7 @@ import securityHeaders from '../plugins/security-headers.ts'
 import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
 import webhooks from '../plugins/webhooks/index.ts'
+import writeBatching from '../plugins/write-batching.ts'
 import routes from '../routes/index.ts'
 import { choresOf } from './chores.ts'
 import type { Config } from './config.ts'
@@ -107,6 +108,7 @@ export const slots: readonly Slot[] = [
     max: maxConnections,
     exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)]
   })),
+  slot('write-batching', writeBatching, () => ({})),
   slot('client-ip', clientIp, ({ trustProxy }) => ({
     trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy]
   })),

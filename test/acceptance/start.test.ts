@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { copyFile, mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { connect, type PeerCertificate } from 'node:tls'
 import postgres from 'postgres'
+import { needsOpenssl } from '../support/certificate.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
 import { eventually, launchServer, type RunningServer, startServer } from '../support/process.ts'
-
-const needsOpenssl = { skip: spawnSync('openssl', ['version']).error ? 'openssl is not installed' : false }
 
 async function directory(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'rhone-start-'))

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { suite, type TestContext, test } from 'node:test'
 import { createSecureContext, TLSSocket } from 'node:tls'
 import { isUnreachable, postgresTarget, sqlState } from '../../plugins/lib/postgres.ts'
 import { ask, openSession } from '../../plugins/lib/postgres-session.ts'
+import { needsOpenssl } from '../support/certificate.ts'
 import { freshDatabase } from '../support/database.ts'
 import { type TcpProxy, tcpProxy } from '../support/tcp-proxy.ts'
 
@@ -50,8 +51,6 @@ suite('a connection URL', () => {
       assert.throws(() => postgresTarget(url), complaint)
     })
 })
-
-const needsOpenssl = { skip: spawnSync('openssl', ['version']).error ? 'openssl is not installed' : false }
 
 suite('sslmode', () => {
   test('decides over encryption, and over who the server must be', needsOpenssl, async t => {

@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
@@ -12,19 +8,9 @@ import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import connections, { type ConnectionsOptions } from '../../plugins/connections/index.ts'
 import errors from '../../plugins/errors/index.ts'
+import { certificate, needsOpenssl } from '../support/certificate.ts'
 import { eventually } from '../support/process.ts'
 import { exchange, listen } from '../support/raw-http.ts'
-
-const needsOpenssl = { skip: spawnSync('openssl', ['version']).error ? 'openssl is not installed' : false }
-
-async function certificate(t: TestContext): Promise<{ key: Buffer; cert: Buffer }> {
-  const directory = await mkdtemp(join(tmpdir(), 'rhone-tls-'))
-  t.after(() => rm(directory, { recursive: true, force: true }))
-  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  spawnSync('openssl', ['req', '-x509', ...curve, '-keyout', key, '-out', cert, '-subj', '/CN=localhost'])
-  return { key: await readFile(key), cert: await readFile(cert) }
-}
 
 /** The next bytes that arrive. */
 async function received(socket: Socket): Promise<string> {

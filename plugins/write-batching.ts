@@ -1,0 +1,124 @@
+import type { Socket } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+
+export const WriteBatchingOptions = Type.Object(
+  {
+    loneTurns: Type.Integer({
+      default: 8,
+      minimum: 1,
+      description: 'Turns of the event loop in a row with a single write, after which nothing is held back for a while.'
+    }),
+    directWrites: Type.Integer({
+      default: 32,
+      minimum: 0,
+      description: 'Writes that go out at once then, before it is seen again how many a turn has.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type WriteBatchingOptions = Static<typeof WriteBatchingOptions>
+
+/**
+ * Writes the replies of one turn of the event loop together, when all that had arrived has been handled.
+ *
+ * A system call leaves the processor's caches and predictions to the kernel, and one that sends wakes up whoever waits
+ * for it. Done between any two requests, that costs more than the requests do: see `docs/performance.md`. Redis holds
+ * back its replies for the same reason. Where a turn has but one reply there is nothing to gain, and none waits.
+ *
+ * A reply waits no longer than its turn takes, and whatever ends a connection has what was held back written first.
+ */
+const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions>> = async (app, input) => {
+  const batch = new Batch(parseOptions('rhone-write-batching', WriteBatchingOptions, input))
+  // Over TLS, what is beneath has no part in the writes.
+  const accepted = app.server instanceof TlsServer ? 'secureConnection' : 'connection'
+  app.server.on(accepted, (socket: Socket) => holdWrites(socket, batch))
+}
+
+/** Has what a socket is to send wait for the batch. It never has more than one write under way: streams see to that. */
+function holdWrites(socket: Socket, batch: Batch): void {
+  const { _write: write, _writev: writev, _destroy: destroy } = socket
+  let held: HeldWrite | undefined
+
+  socket._write = (chunk, encoding, callback) => {
+    held = batch.add(() => write.call(socket, chunk, encoding, callback))
+  }
+  socket._writev = (chunks, callback) => {
+    held = batch.add(() => writev!.call(socket, chunks, callback))
+  }
+  socket._destroy = (error, callback) => {
+    held?.send()
+    destroy.call(socket, error, callback)
+  }
+}
+
+/** A write that is made once, at the end of its turn or before. */
+class HeldWrite {
+  #write: (() => void) | undefined
+
+  constructor(write: () => void) {
+    this.#write = write
+  }
+
+  send(): void {
+    const write = this.#write
+    this.#write = undefined
+    write?.()
+  }
+}
+
+/** What has been held back in this turn. */
+class Batch {
+  readonly #options: WriteBatchingOptions
+  readonly #flush = () => this.#sendAll()
+  #held: HeldWrite[] = []
+  #isSending = false
+  #loneTurns = 0
+  #directWrites = 0
+
+  constructor(options: WriteBatchingOptions) {
+    this.#options = options
+  }
+
+  /** @returns the write, unless it was made at once */
+  add(write: () => void): HeldWrite | undefined {
+    if (this.#goesAtOnce()) {
+      write()
+      return undefined
+    }
+    const held = new HeldWrite(write)
+    // After all that the system has reported in this turn.
+    if (this.#held.push(held) === 1) setImmediate(this.#flush)
+    return held
+  }
+
+  /** Replies to pipelined requests follow from one another, and need not take a turn each. */
+  #goesAtOnce(): boolean {
+    if (this.#isSending) return true
+    if (this.#directWrites === 0) return false
+    this.#directWrites--
+    return true
+  }
+
+  #sendAll(): void {
+    const held = this.#held
+    this.#held = []
+    this.#count(held.length)
+    this.#isSending = true
+    for (const write of held) write.send()
+    this.#isSending = false
+  }
+
+  #count(writes: number): void {
+    const { loneTurns, directWrites } = this.#options
+    this.#loneTurns = writes === 1 ? this.#loneTurns + 1 : 0
+    if (this.#loneTurns < loneTurns) return
+    this.#loneTurns = 0
+    this.#directWrites = directWrites
+  }
+}
+
+export default fp(writeBatching, { name: 'rhone-write-batching', fastify: '5.x' })

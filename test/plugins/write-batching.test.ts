@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { type TestContext, test } from 'node:test'
+import { connect as connectTls } from 'node:tls'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import writeBatching, { type WriteBatchingOptions } from '../../plugins/write-batching.ts'
+import { certificate, needsOpenssl } from '../support/certificate.ts'
+import { exchange, listen } from '../support/raw-http.ts'
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+const LAST = 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+
+interface Server {
+  readonly app: FastifyInstance
+  readonly port: number
+}
+
+async function server(
+  t: TestContext,
+  options: Partial<WriteBatchingOptions>,
+  answer: (reply: FastifyReply) => void,
+  https?: object
+): Promise<Server> {
+  const app = Fastify({ forceCloseConnections: true, ...(https && { https }) }) as unknown as FastifyInstance
+  await app.register(writeBatching, options)
+  app.get('/', (_request, reply) => {
+    reply.hijack()
+    answer(reply)
+  })
+  const port = await listen(app)
+  t.after(() => app.close())
+  return { app, port }
+}
+
+/** Whether what was written has not gone out yet. */
+const isHeld = ({ raw }: FastifyReply) => raw.socket!.writableLength > 0
+
+test('the replies of one turn go out when all of them are there', async t => {
+  const waiting: FastifyReply[] = []
+  const { port } = await server(t, {}, reply => {
+    if (waiting.push(reply) < 3) return
+    for (const { raw } of waiting) raw.end('served')
+    assert.deepEqual(waiting.map(isHeld), [true, true, true])
+  })
+  const replies = await Promise.all([1, 2, 3].map(() => exchange(port, LAST)))
+  assert.deepEqual(
+    replies.map(([reply]) => reply?.body),
+    ['served', 'served', 'served']
+  )
+})
+
+test('where turns have but one, none waits, until it is seen again', async t => {
+  const held: boolean[] = []
+  const { port } = await server(t, { loneTurns: 2, directWrites: 3 }, reply => {
+    reply.raw.end('served')
+    held.push(isHeld(reply))
+  })
+  const socket = connect(port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  for (let asked = 0; asked < 8; asked++) {
+    socket.write(GET)
+    await once(socket, 'data')
+  }
+  assert.deepEqual(held, [true, true, false, false, false, true, true, false])
+})
+
+test('requests that were sent ahead are answered in their order, and do not take a turn each', async t => {
+  let count = 0
+  let turn = 0
+  const turns = new Set<number>()
+  const { port } = await server(t, {}, ({ raw }) => {
+    raw.on('finish', () => turns.add(turn))
+    raw.end(`<${++count}>`)
+  })
+  let isOver = false
+  const countTurns = () => {
+    turn++
+    if (!isOver) setImmediate(countTurns)
+  }
+  countTurns()
+  const replies = await exchange(port, GET.repeat(40) + LAST)
+  isOver = true
+  assert.deepEqual(
+    replies.map(({ body }) => body),
+    Array.from({ length: 41 }, (_, index) => `<${index + 1}>`)
+  )
+  assert.ok(turns.size < 10, `${turns.size} turns`)
+})
+
+test('what has been written is not written again when its connection is closed', async t => {
+  const { app, port } = await server(t, {}, ({ raw }) => raw.end('served'))
+  const socket = connect(port, '127.0.0.1')
+  socket.write(GET)
+  await once(socket, 'data')
+  const rest = text(socket)
+  app.server.closeAllConnections()
+  assert.equal(await rest, '')
+})
+
+for (const [how, end] of [
+  ['its socket is destroyed', ({ raw }: FastifyReply) => raw.socket!.destroy()],
+  [
+    'idle connections are closed',
+    ({ server }: FastifyReply) => process.nextTick(() => server.server.closeIdleConnections())
+  ],
+  ['all connections are closed', ({ server }: FastifyReply) => server.server.closeAllConnections()]
+] as const)
+  test(`a reply is not lost when, in the same turn, ${how}`, async t => {
+    const { port } = await server(t, {}, reply => {
+      reply.raw.end('served')
+      assert.equal(isHeld(reply), true)
+      end(reply)
+    })
+    const [reply] = await exchange(port, GET)
+    assert.equal(reply?.body, 'served')
+  })
+
+test('a reply is not lost to what cannot be read behind its request', async t => {
+  const { port } = await server(t, {}, ({ raw }) => raw.end('served'))
+  const [reply] = await exchange(port, `${GET}this is no HTTP\r\n\r\n`)
+  assert.equal(reply?.body, 'served')
+})
+
+test('a stream arrives as it was sent, whatever its reader leaves lying', async t => {
+  const chunks = Array.from({ length: 300 }, (_, index) => String(index % 10).repeat(50_000))
+  const { port } = await server(t, {}, ({ raw }) => void Readable.from(chunks).pipe(raw))
+  const reply = await fetch(`http://127.0.0.1:${port}/`)
+  await new Promise(done => setTimeout(done, 100))
+  assert.equal(await reply.text(), chunks.join(''))
+})
+
+test('a client that leaves before its reply has been written disturbs nobody', async t => {
+  const { port } = await server(t, {}, ({ raw }) => {
+    raw.socket!.resetAndDestroy()
+    raw.end('served')
+  })
+  const outcomes = await Promise.allSettled([1, 2, 3].map(() => fetch(`http://127.0.0.1:${port}/`)))
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['rejected', 'rejected', 'rejected']
+  )
+})
+
+test('over TLS replies are held back as well, and arrive', needsOpenssl, async t => {
+  const body = 'served '.repeat(100_000)
+  const held: boolean[] = []
+  const { port } = await server(
+    t,
+    {},
+    reply => {
+      reply.raw.end(body)
+      held.push(isHeld(reply))
+    },
+    await certificate(t)
+  )
+  const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false })
+  socket.write(LAST)
+  assert.ok((await text(socket)).includes(body))
+  assert.deepEqual(held, [true])
+})
