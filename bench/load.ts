@@ -9,6 +9,8 @@ const run = promisify(execFile)
 /** One kind of request, sent over and over. */
 export interface Shot {
   readonly url: string
+  /** The paths that are asked for in turn, instead of that of `url`; wrk alone can do that. */
+  readonly paths?: readonly string[]
   readonly method?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string
@@ -55,7 +57,7 @@ async function wrk(shot: Shot, connections: number, seconds: number): Promise<Lo
     .join('')
   writeFileSync(
     script,
-    `wrk.method = ${lua(shot.method ?? 'GET')}\n${headers}${shot.body ? `wrk.body = ${lua(shot.body)}\n` : ''}
+    `wrk.method = ${lua(shot.method ?? 'GET')}\n${headers}${shot.body ? `wrk.body = ${lua(shot.body)}\n` : ''}${shot.paths ? inTurn(shot.paths) : ''}
 done = function(summary, latency)
   io.write(string.format('RESULT {"requests":%d,"refused":%d,"seconds":%f,"p50":%f,"p99":%f}\\n',
     summary.requests, summary.errors.status, summary.duration / 1e6,
@@ -75,6 +77,14 @@ end\n`
 }
 
 const lua = (text: string) => JSON.stringify(text)
+
+const inTurn = (paths: readonly string[]) => `
+local paths, turn = {${paths.map(lua).join(', ')}}, 0
+request = function()
+  turn = turn % #paths + 1
+  return wrk.format(nil, paths[turn])
+end
+`
 
 async function autocannon(shot: Shot, connections: number, seconds: number): Promise<LoadResult> {
   const headers = Object.entries(shot.headers ?? {}).flatMap(([name, value]) => ['-H', `${name}=${value}`])

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { and, asc, desc, eq, inArray, sql } from 'drizzle-orm'
-import type { PgInsertValue } from 'drizzle-orm/pg-core'
+import { and, asc, desc, eq, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditLogs, auditSeals, auditUnsealed } from '../../drizzle/schema.ts'
 import {
   type ChainedRow,
@@ -11,7 +10,7 @@ import {
   linkDigest,
   personalDigestOf
 } from './audit-chain.ts'
-import type { Db } from './db.ts'
+import { type Db, statement } from './db.ts'
 
 const BATCH = 500
 const SALT_BYTES = 16
@@ -38,6 +37,25 @@ export async function hasUnsealed(db: Db): Promise<boolean> {
   return row !== undefined
 }
 
+/** The next rows to seal, in order. One that was removed before its turn has no fields. */
+const selectWaiting = statement(db =>
+  db
+    .select({
+      position: auditUnsealed.position,
+      rowId: auditUnsealed.rowId,
+      rowCreatedAt: exactInstant,
+      ...chainedFields
+    })
+    .from(auditUnsealed)
+    .leftJoin(
+      auditLogs,
+      and(eq(auditLogs.id, auditUnsealed.rowId), eq(auditLogs.createdAt, auditUnsealed.rowCreatedAt))
+    )
+    .orderBy(asc(auditUnsealed.position))
+    .limit(BATCH)
+    .prepare('select_unsealed')
+)
+
 /**
  * Adds rows to the chain, in the order in which they were written, as far as they are committed.
  *
@@ -46,47 +64,66 @@ export async function hasUnsealed(db: Db): Promise<boolean> {
 export function sealBatch(db: Db): Promise<number> {
   return db.transaction(async tx => {
     if (!(await tryLockChain(tx))) return 0
-    const waiting = await tx
-      .select({ position: auditUnsealed.position, rowId: auditUnsealed.rowId, rowCreatedAt: exactInstant })
-      .from(auditUnsealed)
-      .orderBy(asc(auditUnsealed.position))
-      .limit(BATCH)
+    const waiting = await selectWaiting(tx).execute()
     if (waiting.length === 0) return 0
-    const positions = waiting.map(({ position }) => position)
-    const rows = await unsealedRows(tx, positions)
-    await tx.insert(auditSeals).values(linksOf(rows, waiting, await lastLink(tx)))
-    await tx.delete(auditUnsealed).where(inArray(auditUnsealed.position, positions))
+    await insertLinks(tx, linksOf(waiting, await lastLink(tx)))
+    await forgetWaiting(
+      tx,
+      waiting.map(({ position }) => position)
+    )
     return waiting.length
   })
 }
 
-async function unsealedRows(tx: Db, positions: number[]): Promise<Map<string, ChainedRow>> {
-  const rows = await tx
-    .select(chainedFields)
-    .from(auditUnsealed)
-    .innerJoin(
-      auditLogs,
-      and(eq(auditLogs.id, auditUnsealed.rowId), eq(auditLogs.createdAt, auditUnsealed.rowCreatedAt))
-    )
-    .where(inArray(auditUnsealed.position, positions))
-  return new Map(rows.map(row => [row.id, row]))
+type Waiting = Awaited<ReturnType<ReturnType<typeof selectWaiting>['execute']>>[number]
+
+/** A link as it is sent to the database, its bytes in hexadecimal. */
+interface Link {
+  seq: number
+  row_id: string
+  row_created_at: string
+  salt: string
+  personal_digest: string
+  digest: string
 }
 
 /** A row that was removed before its turn gets a link all the same, which then tells that it is missing. */
-function linksOf(
-  rows: ReadonlyMap<string, ChainedRow>,
-  waiting: readonly { rowId: string; rowCreatedAt: string }[],
-  last: { seq: number; digest: Buffer }
-): PgInsertValue<typeof auditSeals>[] {
+function linksOf(waiting: readonly Waiting[], last: { seq: number; digest: Buffer }): Link[] {
   let { seq, digest } = last
-  return waiting.map(({ rowId, rowCreatedAt }) => {
+  return waiting.map(({ rowId, rowCreatedAt, ...row }) => {
     seq += 1
     const salt = randomBytes(SALT_BYTES)
-    const row = rows.get(rowId)
-    const personalDigest = row === undefined ? GENESIS : personalDigestOf(row, salt)
-    digest = row === undefined ? digest : linkDigest(digest, seq, row, personalDigest)
-    return { seq, rowId, rowCreatedAt: sql`${rowCreatedAt}::timestamptz`, salt, personalDigest, digest }
+    const personalDigest = isThere(row) ? personalDigestOf(row, salt) : GENESIS
+    if (isThere(row)) digest = linkDigest(digest, seq, row, personalDigest)
+    return {
+      seq,
+      row_id: rowId,
+      row_created_at: rowCreatedAt,
+      salt: salt.toString('hex'),
+      personal_digest: personalDigest.toString('hex'),
+      digest: digest.toString('hex')
+    }
   })
+}
+
+function isThere(row: { id: string | null }): row is ChainedRow {
+  return row.id !== null
+}
+
+/* A batch is one parameter: a statement with some for each row would be another one for every number of rows. */
+
+async function insertLinks(tx: Db, links: readonly Link[]): Promise<void> {
+  await tx.execute(sql`
+    insert into ${auditSeals} (seq, row_id, row_created_at, salt, personal_digest, digest)
+    select seq, row_id, row_created_at, decode(salt, 'hex'), decode(personal_digest, 'hex'), decode(digest, 'hex')
+    from jsonb_to_recordset(${JSON.stringify(links)}::jsonb) as link (
+      seq bigint, row_id uuid, row_created_at timestamptz, salt text, personal_digest text, digest text)`)
+}
+
+async function forgetWaiting(tx: Db, positions: readonly number[]): Promise<void> {
+  await tx.execute(sql`
+    delete from ${auditUnsealed}
+    where position in (select value::bigint from jsonb_array_elements_text(${JSON.stringify(positions)}::jsonb))`)
 }
 
 /** The end of the chain; of one that retention has cut to nothing, the checkpoint where it goes on. */
