@@ -62,13 +62,12 @@ export function createDb(
     return observed(kindOf(text), () => runner.query(text, parameters, asArrays))
   }
 
-  async function observed<T>(kind: QueryKind, work: () => Promise<T>): Promise<T> {
+  function observed<T>(kind: QueryKind, work: () => Promise<T>): Promise<T> {
     const start = performance.now()
-    try {
-      return await work()
-    } finally {
-      observe?.(kind, (performance.now() - start) / 1_000)
-    }
+    const result = work()
+    const end = () => observe?.(kind, (performance.now() - start) / 1_000)
+    result.then(end, end)
+    return result
   }
 }
 

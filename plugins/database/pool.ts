@@ -76,29 +76,42 @@ export class Pool {
   }
 
   /** Runs `work` on a connection of its own; what goes wrong is an error that a client may see, or the driver's own. */
-  async run<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
-    return this.#use(this.#take() ?? (await this.#wait()), work)
+  run<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+    const connection = this.#take()
+    return connection === undefined ? this.#useNext(work) : this.#use(connection, work)
   }
 
   /** The same for a statement that changes nothing, on a connection that other reads may be using. */
-  async read<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  read<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
     if (this.#settings.pipeline === 1) return this.run(work)
     const batch = this.#batch ?? this.#openBatch()
-    if (batch === undefined) return this.#use(await this.#wait(true), work)
+    if (batch === undefined) return this.#useNext(work, true)
     if (++batch.reads === this.#settings.pipeline) this.#batch = undefined
     batch.connection.holders++
     const result = this.#use(batch.connection, work)
     return batch.reads === 1 ? result : this.#orElsewhere(result, work, batch)
   }
 
-  async #use<T>(connection: Connection, work: (connection: Connection) => Promise<T>): Promise<T> {
-    try {
-      return await work(connection)
-    } catch (error) {
-      throw asAppError(error) ?? error
-    } finally {
-      if (--connection.holders === 0) this.#giveBack(connection)
-    }
+  async #useNext<T>(work: (connection: Connection) => Promise<T>, shares = false): Promise<T> {
+    return this.#use(await this.#wait(shares), work)
+  }
+
+  /** Not an async function: that makes two more promises, for every query. */
+  #use<T>(connection: Connection, work: (connection: Connection) => Promise<T>): Promise<T> {
+    return work(connection).then(
+      result => {
+        this.#release(connection)
+        return result
+      },
+      error => {
+        this.#release(connection)
+        throw asAppError(error) ?? error
+      }
+    )
+  }
+
+  #release(connection: Connection): void {
+    if (--connection.holders === 0) this.#giveBack(connection)
   }
 
   /** Those who wait go first: while there are any, no connection is shared beyond their turn. */
@@ -123,10 +136,12 @@ export class Pool {
 
       if (rescues.size === 0) setTimeout(runAll, RESCUE_AFTER, rescues).unref()
       rescues.add(rescue)
-      result.then(resolve, reject).finally(() => {
+      const settle = () => {
         isSettled = true
         rescues.delete(rescue)
-      })
+      }
+      result.then(settle, settle)
+      result.then(resolve, reject)
     })
   }
 
@@ -145,7 +160,7 @@ export class Pool {
     return connection
   }
 
-  #wait(shares = false): Promise<Connection> {
+  #wait(shares: boolean): Promise<Connection> {
     const refusal = this.#refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
 

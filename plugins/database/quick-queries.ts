@@ -4,12 +4,14 @@ import type { Db } from './client.ts'
 
 /** What drizzle keeps of a query that is built. */
 interface Prepared {
-  readonly client: { unsafe(text: string, parameters: unknown[]): PromiseLike<unknown> & { values(): Promise<Row[]> } }
+  readonly client: {
+    unsafe(text: string, parameters: unknown[]): PromiseLike<unknown> & { values(): PromiseLike<Row[]> }
+  }
   readonly queryString: string
   readonly params: unknown[]
   readonly fields: readonly Field[] | undefined
   readonly customResultMapper: unknown
-  execute(values?: Record<string, unknown>): Promise<unknown>
+  execute(values?: Record<string, unknown>): PromiseLike<unknown>
 }
 
 interface Field {
@@ -40,8 +42,8 @@ export function quicken(session: Db['_']['session']): void {
   }
 }
 
-async function runPlain(this: Prepared, values: Record<string, unknown> = {}): Promise<unknown> {
-  return this.client.unsafe(this.queryString, fillPlaceholders(this.params, values))
+function runPlain(this: Prepared, values: Record<string, unknown> = {}): PromiseLike<unknown> {
+  return this.client.unsafe(this.queryString, fillPlaceholders(this.params, values)).then(rows => rows)
 }
 
 function runner(fields: readonly Field[]): Prepared['execute'] {
@@ -58,9 +60,9 @@ function runner(fields: readonly Field[]): Prepared['execute'] {
     }
     return object
   }
-  return async function (this: Prepared, values = {}) {
-    const rows = await this.client.unsafe(this.queryString, fillPlaceholders(this.params, values)).values()
-    return rows.map(toObject)
+  return function (this: Prepared, values = {}) {
+    const query = this.client.unsafe(this.queryString, fillPlaceholders(this.params, values))
+    return query.values().then(rows => rows.map(toObject))
   }
 }
 
