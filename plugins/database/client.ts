@@ -4,7 +4,7 @@ import type * as schema from '../../drizzle/schema.ts'
 import type { Conversions, Runner, TransactionRunner } from './connection.ts'
 import type { Pool } from './pool.ts'
 import { quicken } from './quick-queries.ts'
-import { isRead, kindOf, type QueryKind } from './statement-kind.ts'
+import { describe, type QueryKind } from './statement-kind.ts'
 
 export type Db = PostgresJsDatabase<typeof schema>
 
@@ -27,7 +27,7 @@ export function createDb(
     unsafe: (text: string, parameters: unknown[]) =>
       new PendingQuery(asArrays => {
         const work = (connection: Runner) => run(connection, text, parameters, asArrays)
-        return isRead(text) ? pool.read(work) : pool.run(work)
+        return describe(text).isRead ? pool.read(work) : pool.run(work)
       }),
     begin: (body: Body) =>
       pool.run(connection =>
@@ -59,7 +59,7 @@ export function createDb(
 
   function run(runner: Runner, text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
     if (observe === undefined) return runner.query(text, parameters, asArrays)
-    return observed(kindOf(text), () => runner.query(text, parameters, asArrays))
+    return observed(describe(text).kind, () => runner.query(text, parameters, asArrays))
   }
 
   function observed<T>(kind: QueryKind, work: () => Promise<T>): Promise<T> {

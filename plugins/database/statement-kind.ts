@@ -9,7 +9,7 @@ const KIND_OF_VERB: ReadonlyMap<string, QueryKind> = new Map([
   ['delete', 'delete']
 ])
 
-export function kindOf(text: string): QueryKind {
+function kindOf(text: string): QueryKind {
   const [verb = ''] = text.match(/[a-z]+/i) ?? []
   return KIND_OF_VERB.get(verb.toLowerCase()) ?? 'other'
 }
@@ -18,9 +18,27 @@ export function kindOf(text: string): QueryKind {
  * Whether a statement surely changes nothing and takes no lock, so that it may run once more or in vain: a selection of
  * columns, which is how query builders write it. One that calls a function first may do anything.
  */
-export const isRead = (text: string): boolean => isSelection(text) && !LOCKING.test(text)
+const isRead = (text: string): boolean => isSelection(text) && !LOCKING.test(text)
 
 /** The same, though it may take locks, which go with its transaction. */
 export const isSelection = (text: string): boolean => text.startsWith('select "')
 
 const LOCKING = / for (?:no key )?(?:update|share|key share)/
+
+export interface Statement {
+  readonly kind: QueryKind
+  readonly isRead: boolean
+}
+
+/** Of the texts that were described, so many are remembered. An app has some hundreds, which it sends over and over. */
+const KEPT = 1_000
+const described = new Map<string, Statement>()
+
+/** What can be told of a statement by its text. */
+export function describe(text: string): Statement {
+  const known = described.get(text)
+  if (known !== undefined) return known
+  const statement = { kind: kindOf(text), isRead: isRead(text) }
+  if (described.size < KEPT) described.set(text, statement)
+  return statement
+}

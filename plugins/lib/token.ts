@@ -24,7 +24,7 @@ export function isWellFormedToken(text: string): boolean {
 }
 
 /**
- * SHA-256 of a token, in base64: what caches know it by, so that no token lies in memory. It has 190 random bits, hence
+ * SHA-256 of a token, in base64: what caches know it by, so that none outlives its connection in memory. It has 190 random bits, hence
  * one fast round is enough. (As text, because that costs a quarter of what it costs as a Buffer.)
  */
 export function tokenKey(token: string): string {

@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { Scope } from '../../drizzle/schema.ts'
 import auth, { type AuthDeps, type AuthOptions, type Principal } from '../../plugins/auth/index.ts'
 import { hashToken, isWellFormedToken, mintToken, tokenPrefix } from '../../plugins/lib/token.ts'
+import { exchange, listen } from '../support/raw-http.ts'
 
 /** Tokens and whom they belong to; counts the look-ups, and can be taken away. */
 class FakeTokens {
@@ -129,6 +130,22 @@ describe('who is let in', () => {
     const { get, tokens } = await setup(t)
     const reply = await get('/members', tokens.issue())
     assert.deepEqual([reply.statusCode, reply.body], [200, '{"name":"ada"}'])
+  })
+
+  test('a connection may carry the requests of several users', async t => {
+    const { app, tokens } = await setup(t)
+    const [ada, eve, nobody] = [
+      tokens.issue(),
+      tokens.issue(['admin'], { username: 'eve', userId: 'user-2' }),
+      mintToken()
+    ]
+    const ask = (token: string) => `GET /members HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\n`
+    const asked = [ada, ada, eve, nobody, ada].map(token => `${ask(token)}\r\n`).join('')
+    const replies = await exchange(await listen(app), `${asked}${ask(eve)}Connection: close\r\n\r\n`)
+    assert.deepEqual(
+      replies.map(({ statusCode, body }) => (statusCode === 200 ? JSON.parse(body).name : statusCode)),
+      ['ada', 'ada', 'eve', 401, 'ada', 'eve']
+    )
   })
 
   test('the scheme may be written in any case', async t => {
