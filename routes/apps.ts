@@ -4,7 +4,7 @@ import type { DeployedApp } from '../plugins/deployer/port.ts'
 import * as schemas from '../schemas/apps.ts'
 import { type App, PERMISSIONS } from '../src/domain/access.ts'
 import { settledSource } from '../src/domain/app-source.ts'
-import { type AppChanges, changeApp, createApp, deleteApp, listApps } from '../src/domain/apps.ts'
+import { type AppChanges, changeApp, createApp, deleteApp, type ListedApp, listApps } from '../src/domain/apps.ts'
 import type { Db } from '../src/domain/db.ts'
 import { entityTag, expectedVersion, isKnown } from '../src/domain/revision.ts'
 import { findHomeTeam } from '../src/domain/teams.ts'
@@ -118,7 +118,7 @@ const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, { allowLocalG
   }
 
   /** An app as it is told of. */
-  function present(found: App) {
+  function present<Told extends App | ListedApp>(found: Told): Told & { url: string | null } {
     return { ...found, url: urlOf(found) }
   }
 

@@ -5,7 +5,8 @@ import { type App, appFields } from './access.ts'
 import { type Db, statement, violatedConstraint } from './db.ts'
 import { cancelDeployments } from './deployments.ts'
 import { holdInstallation } from './installations.ts'
-import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from './page.ts'
+import { isoInstant, microsecondsOf } from './instant.ts'
+import { afterBoundCursor, cutPage, type Page, type PageRequest, pageValues, positionKey } from './page.ts'
 import { requireRegion } from './regions.ts'
 import { isReserved, slugCandidates } from './slug.ts'
 
@@ -34,7 +35,7 @@ const team = sql.placeholder('team')
 
 const appsOfUser = statement(db =>
   db
-    .select({ ...appFields, at: microseconds(apps.createdAt) })
+    .select({ ...appFields, createdAt: sql<string>`${apps.createdAt}`, updatedAt: sql<string>`${apps.updatedAt}` })
     .from(teamMembers)
     .innerJoin(apps, eq(apps.teamId, teamMembers.teamId))
     .where(
@@ -49,11 +50,23 @@ const appsOfUser = statement(db =>
     .prepare('apps_of_user')
 )
 
+/** An app in a list, its instants as text. */
+export type ListedApp = Omit<App, 'createdAt' | 'updatedAt'> & { createdAt: string; updatedAt: string }
+
 /** The apps of a user's teams, or of one of them, newest first. */
-export async function listApps(db: Db, userId: string, request: PageRequest & { teamId?: string }): Promise<Page<App>> {
+export async function listApps(
+  db: Db,
+  userId: string,
+  request: PageRequest & { teamId?: string }
+): Promise<Page<ListedApp>> {
   const { teamId = null, ...page } = request
   const rows = await appsOfUser(db).execute({ user: userId, team: teamId, ...pageValues(page) })
-  return toPage(rows, page.limit)
+  const found = cutPage(rows, page.limit, ({ createdAt, id }) => positionKey({ at: microsecondsOf(createdAt), id }))
+  for (const app of found.items) {
+    app.createdAt = isoInstant(app.createdAt)
+    app.updatedAt = isoInstant(app.updatedAt)
+  }
+  return found
 }
 
 /**

@@ -28,7 +28,7 @@ export const invalidCursor = (): AppError => errors.validation('cursor', 'must b
  *
  * @param rows one more than the limit, where there are that many: its presence says that there is a next page
  */
-export function cutPage<Row>(rows: readonly Row[], limit: number, keyOf: (row: Row) => string): Page<Row> {
+export function cutPage<Row>(rows: readonly Row[], limit = DEFAULT_LIMIT, keyOf: (row: Row) => string): Page<Row> {
   const items = rows.slice(0, limit)
   const last = items.at(-1)
   return { items, nextCursor: rows.length > limit && last !== undefined ? encode(keyOf(last)) : null }
@@ -49,9 +49,12 @@ export function parseCursor(cursor: string | undefined): Position | undefined {
   return { at, id }
 }
 
+/** By which a position goes into a cursor. */
+export const positionKey = ({ at, id }: Position): string => `${at}.${id}`
+
 /** A page of a list that is newest first. Its items still hold `at`, which the schemas of replies leave out. */
-export function toPage<Row extends Position>(rows: readonly Row[], limit = DEFAULT_LIMIT): Page<Omit<Row, 'at'>> {
-  return cutPage(rows, limit, ({ at, id }) => `${at}.${id}`)
+export function toPage<Row extends Position>(rows: readonly Row[], limit?: number): Page<Omit<Row, 'at'>> {
+  return cutPage(rows, limit, positionKey)
 }
 
 /** A timestamp as whole microseconds since 1970, exactly. */

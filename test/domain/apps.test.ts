@@ -2,8 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
 import { apps, regions, teams } from '../../drizzle/schema.ts'
-import type { App } from '../../src/domain/access.ts'
-import { changeApp, createApp, deleteApp, listApps } from '../../src/domain/apps.ts'
+import { changeApp, createApp, deleteApp, type ListedApp, listApps } from '../../src/domain/apps.ts'
 import type { Db } from '../../src/domain/db.ts'
 import { addTeam, addUser, openDatabase } from './support.ts'
 
@@ -144,7 +143,7 @@ test('pages lead through all apps of a user, newest first, each once, also those
     await db.update(apps).set({ createdAt: moment }).where(eq(apps.id, app.id))
   }
 
-  const found: App[] = []
+  const found: ListedApp[] = []
   let cursor: string | null = null
   do {
     const page: Awaited<ReturnType<typeof listApps>> = await listApps(db, user, { limit: 5, ...(cursor && { cursor }) })
