@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import packageJson from '../package.json' with { type: 'json' }
 import { onCore } from './load.ts'
 
 const SERVER_CORE = 0
-/** Those that `npm start` gives to Node; all contestants have them. */
-const FLAGS = /node (.*) src\/server\.ts/.exec(packageJson.scripts.start)![1]!.split(' ')
+const ROOT = join(import.meta.dirname, '..')
+/** What `npm start` gives to Node; all contestants have it. */
+const [, CACHE, FLAGS] = /NODE_COMPILE_CACHE=(\S+) exec node (.*) src\/server\.ts/.exec(packageJson.scripts.start)!
 /** Clock ticks per second of /proc/<pid>/stat; 100 on every Linux that Node runs on. */
 const TICKS = 100
 
@@ -28,9 +30,12 @@ export interface ServerCommand {
 
 /** Starts a server on its own core; it is ready when its stderr or stdout names the URL it listens on. */
 export async function startServer({ script, env = {}, profile }: ServerCommand): Promise<ServerProcess> {
-  const flags = profile ? [...FLAGS, '--cpu-prof', `--cpu-prof-dir=${profile}`] : FLAGS
+  const flags = [...FLAGS!.split(' '), ...(profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [])]
   const [command, args] = onCore(SERVER_CORE, process.execPath, [...flags, script])
-  const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(command, args, {
+    env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: join(ROOT, CACHE!), ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
   const url = await urlOf(child)
   const stat = () => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
   return {
