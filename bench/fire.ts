@@ -8,7 +8,10 @@ const CLIENT_CORE = 1
 
 export interface FireOrder {
   readonly url: string
+  /** GET when absent. */
+  readonly method?: string
   readonly headers: Readonly<Record<string, string>>
+  readonly body?: string
   readonly connections: number
   readonly seconds: number
   /** Requests per second; none for a closed loop. */
@@ -32,6 +35,7 @@ export interface StatusReport {
   readonly count: number
   /** Milliseconds. */
   readonly p50: number
+  readonly p95: number
   readonly p99: number
   readonly max: number
 }

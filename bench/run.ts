@@ -1,12 +1,13 @@
 /**
  * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` some of them.
- * `npm run bench -- overload`, `scaling` and `memory` are measurements of their own, and `npm run bench -- report` writes
+ * `npm run bench -- overload`, `scaling`, `memory` and `slo` are measurements of their own, and `npm run bench -- report` writes
  * what the last runs of all of them have found into docs/performance.md.
  */
 const OTHERS: Readonly<Record<string, string>> = {
   overload: './overload.ts',
   scaling: './scaling.ts',
   memory: './memory.ts',
+  slo: './slo.ts',
   report: './report.ts'
 }
 

@@ -15,12 +15,11 @@ const TICK = 2
 const WARM_UP = 0.2
 
 const order = JSON.parse(process.argv[2]!) as FireOrder
-const { hostname, port, pathname } = new URL(order.url)
-const request = Buffer.from(
-  [`GET ${pathname} HTTP/1.1`, 'host: localhost', ...Object.entries(order.headers).map(pair => pair.join(': '))]
-    .join('\r\n')
-    .concat('\r\n\r\n')
-)
+const { hostname, port, pathname, search } = new URL(order.url)
+const { method = 'GET', body = '' } = order
+const headers = { host: 'localhost', ...order.headers, ...(body && { 'content-length': Buffer.byteLength(body) }) }
+const head = [`${method} ${pathname}${search} HTTP/1.1`, ...Object.entries(headers).map(pair => pair.join(': '))]
+const request = Buffer.from(`${head.join('\r\n')}\r\n\r\n${body}`)
 const latencies: Record<'served' | 'refused', number[]> = { served: [], refused: [] }
 let failed = 0
 let unsent = 0
@@ -144,5 +143,5 @@ setTimeout(
 function summary(values: number[]): StatusReport {
   const sorted = Float64Array.from(values).sort()
   const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
-  return { count: sorted.length, p50: at(0.5), p99: at(0.99), max: at(1) }
+  return { count: sorted.length, p50: at(0.5), p95: at(0.95), p99: at(0.99), max: at(1) }
 }

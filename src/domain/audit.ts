@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, getTableColumns, gte, lt, type SQL, sql } from 'drizzle-orm'
 import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../drizzle/schema.ts'
-import { type Db, statement } from './db.ts'
+import { type Db, plannedByValues, statement } from './db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from './page.ts'
 
 export type AuditRow = typeof auditLogs.$inferInsert
@@ -80,12 +80,14 @@ const fields = {
 
 /** What happened, newest first. */
 export async function listAudit(db: Db, filters: AuditFilters, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
-  const rows = await db
-    .select({ ...fields, at: microseconds(auditLogs.createdAt) })
-    .from(auditLogs)
-    .where(and(...conditions(filters), afterCursor(auditLogs, cursor)))
-    .orderBy(desc(auditLogs.createdAt), desc(auditLogs.id))
-    .limit(limit + 1)
+  const rows = await search(db, filters, reader =>
+    reader
+      .select({ ...fields, at: microseconds(auditLogs.createdAt) })
+      .from(auditLogs)
+      .where(and(...conditions(filters), afterCursor(auditLogs, cursor)))
+      .orderBy(desc(auditLogs.createdAt), desc(auditLogs.id))
+      .limit(limit + 1)
+  )
   return toPage(rows, limit)
 }
 
@@ -95,16 +97,24 @@ export async function listAudit(db: Db, filters: AuditFilters, { limit = DEFAULT
 export async function* readAudit(db: Db, filters: AuditFilters, batchSize = 500): AsyncGenerator<AuditEntry[]> {
   let last: { at: string; id: string } | undefined
   for (;;) {
-    const rows = await db
-      .select({ ...fields, at: microseconds(auditLogs.createdAt) })
-      .from(auditLogs)
-      .where(and(...conditions(filters), last && isNewer(last)))
-      .orderBy(asc(auditLogs.createdAt), asc(auditLogs.id))
-      .limit(batchSize)
+    const isNext = last && isNewer(last)
+    const rows = await search(db, filters, reader =>
+      reader
+        .select({ ...fields, at: microseconds(auditLogs.createdAt) })
+        .from(auditLogs)
+        .where(and(...conditions(filters), isNext))
+        .orderBy(asc(auditLogs.createdAt), asc(auditLogs.id))
+        .limit(batchSize)
+    )
     if (rows.length > 0) yield rows.map(({ at: _, ...row }) => row)
     if (rows.length < batchSize) return
     last = rows.at(-1)
   }
+}
+
+/** All filters but the words have an index in the order of time, which is right whatever is looked for. */
+function search<Row>(db: Db, { text }: AuditFilters, read: (db: Db) => PromiseLike<Row[]>): PromiseLike<Row[]> {
+  return text ? plannedByValues(db, async tx => read(tx)) : read(db)
 }
 
 export type AuditEntry = Awaited<ReturnType<typeof listAudit>>['items'][number]

@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm'
 import type { Db } from '../../drizzle/schema.ts'
 import { causesOf } from '../../plugins/lib/errors.ts'
 
@@ -30,6 +31,17 @@ const clientOf = ({ _: { session } }: Db) => (session as unknown as { client: un
 export function commitWithNext(tx: Db): void {
   const client = clientOf(tx) as { commitWithNext?: () => void }
   client.commitWithNext?.()
+}
+
+/**
+ * Reads what depends on its values for how it is best read: where a word is looked for that few rows have, or most. After
+ * five runs of a statement, PostgreSQL makes one plan for all values, which for such a search is to go through every row.
+ */
+export function plannedByValues<T>(db: Db, read: (tx: Db) => Promise<T>): Promise<T> {
+  return db.transaction(async tx => {
+    await tx.execute(sql`set local plan_cache_mode = force_custom_plan`)
+    return read(tx)
+  })
 }
 
 /** The name of the constraint that a failed statement ran against, if that is why it failed. */

@@ -2,8 +2,11 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { sql } from 'drizzle-orm'
+import Fastify from 'fastify'
+import database from '../../plugins/database/index.ts'
 import { type AuditFilters, type AuditRow, insertAudit, insertAuditBatch, listAudit } from '../../src/domain/audit.ts'
 import type { Db } from '../../src/domain/db.ts'
+import { freshDatabase } from '../support/database.ts'
 import { openDatabase } from './support.ts'
 
 const row = (over: Partial<AuditRow> = {}): AuditRow => ({
@@ -44,6 +47,23 @@ test('each filter finds its rows, and several of them those that fit all', async
   assert.equal((await namesOf(db, { since: new Date(Date.now() - 3_600_000) })).length, 7)
   assert.deepEqual(await namesOf(db, { since: past, until: past }), [])
   assert.deepEqual(await namesOf(db, { teamId: team, outcome: 'denied' }), [])
+})
+
+test('a search for words is planned for these words, however often the statement has been run', async t => {
+  const app = Fastify()
+  await app.register(database, { url: await freshDatabase(t), poolMax: 1 })
+  t.after(() => app.close())
+  await app.db.execute(sql`
+    insert into audit_logs (event_type, action, resource, resource_name)
+    select 'app', 'create', 'app', 'app ' || n from generate_series(1, 500) n`)
+  for (let run = 0; run < 10; run++) {
+    const { items } = await listAudit(app.db, { text: 'app 499' }, {})
+    assert.equal(items.length, 1)
+  }
+  const [plans] = await app.db.execute<{ custom: string; generic: string }>(sql`
+    select sum(custom_plans) as custom, sum(generic_plans) as generic
+    from pg_prepared_statements where statement like 'select "id"%audit_words%'`)
+  assert.deepEqual({ ...plans }, { custom: '10', generic: '0' })
 })
 
 test('pages follow each other without a gap or a repetition, even among rows of one instant', async t => {
