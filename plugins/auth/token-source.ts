@@ -13,6 +13,7 @@ export interface TokenSourceSettings {
 export function createTokenSource(verifier: TokenVerifier, settings: TokenSourceSettings): CredentialSource {
   const { ttl, refusalTtl, cacheSize } = settings
   const principals = createPrincipalCache(verifier, { ttl, refusalTtl, max: cacheSize })
+  const keyOf = keyPerConnection()
 
   return {
     identify(request) {
@@ -27,17 +28,17 @@ export function createTokenSource(verifier: TokenVerifier, settings: TokenSource
   }
 }
 
-/** What each connection has shown last. */
-const shown = new WeakMap<Socket, { readonly token: string; readonly key: string }>()
-
 /**
  * The key of a token, without hashing it again for each request of a connection, which takes a twentieth of what such a
  * request costs. For that, the token lies in memory as long as the connection that it came by.
  */
-function keyOf(token: string, connection: Socket): string {
-  const last = shown.get(connection)
-  if (last?.token === token) return last.key
-  const key = tokenKey(token)
-  shown.set(connection, { token, key })
-  return key
+function keyPerConnection(): (token: string, connection: Socket) => string {
+  const shown = new WeakMap<Socket, { readonly token: string; readonly key: string }>()
+  return (token, connection) => {
+    const last = shown.get(connection)
+    if (last?.token === token) return last.key
+    const key = tokenKey(token)
+    shown.set(connection, { token, key })
+    return key
+  }
 }

@@ -4,7 +4,7 @@ import type * as schema from '../../drizzle/schema.ts'
 import type { Conversions, Runner, TransactionRunner } from './connection.ts'
 import type { Pool } from './pool.ts'
 import { quicken } from './quick-queries.ts'
-import { describe, type QueryKind } from './statement-kind.ts'
+import { type QueryKind, statementReader } from './statement-kind.ts'
 
 export type Db = PostgresJsDatabase<typeof schema>
 
@@ -22,6 +22,7 @@ export function createDb(
   observe: Observe | undefined,
   tables?: Record<string, unknown>
 ): Db {
+  const describe = statementReader()
   const client = {
     options: conversions,
     unsafe: (text: string, parameters: unknown[]) =>

@@ -30,15 +30,17 @@ export interface Statement {
   readonly isRead: boolean
 }
 
-/** Of the texts that were described, so many are remembered. An app has some hundreds, which it sends over and over. */
+/** Of the texts that were read, so many are remembered. An app has some hundreds, which it sends over and over. */
 const KEPT = 1_000
-const described = new Map<string, Statement>()
 
-/** What can be told of a statement by its text. */
-export function describe(text: string): Statement {
-  const known = described.get(text)
-  if (known !== undefined) return known
-  const statement = { kind: kindOf(text), isRead: isRead(text) }
-  if (described.size < KEPT) described.set(text, statement)
-  return statement
+/** Makes a function that tells what can be told of a statement by its text. */
+export function statementReader(): (text: string) => Statement {
+  const known = new Map<string, Statement>()
+  return text => {
+    const found = known.get(text)
+    if (found !== undefined) return found
+    const statement = { kind: kindOf(text), isRead: isRead(text) }
+    if (known.size < KEPT) known.set(text, statement)
+    return statement
+  }
 }
