@@ -56,8 +56,8 @@ const rhone = (
     facts.token = (await readFile(join(dataDir, 'operator-token'), 'utf8')).trim()
     const me = await call(url, facts.token, 'GET', '/api/v1/me')
     facts.userId = me.id as string
-    facts.appIds = []
-    for (let index = 0; index < (options.apps ?? 1); index++)
+    facts.appIds ??= []
+    for (let index = facts.appIds.length; index < (options.apps ?? 1); index++)
       facts.appIds.push((await call(url, facts.token, 'POST', '/api/v1/apps', { name: `app ${index}` })).id as string)
     facts.appId = facts.appIds[0]!
   },
