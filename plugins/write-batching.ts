@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
 import { type Static, Type } from '@sinclair/typebox'
@@ -29,7 +31,8 @@ export type WriteBatchingOptions = Static<typeof WriteBatchingOptions>
  * for it. Done between any two requests, that costs more than the requests do: see `docs/performance.md`. Redis holds
  * back its replies for the same reason. Where a turn has but one reply there is nothing to gain, and none waits.
  *
- * A reply waits no longer than its turn takes, and whatever ends a connection has what was held back written first.
+ * A reply waits no longer than its turn takes, and whatever ends a connection has what was held back written first. Only
+ * whole replies wait, and none that another request has been sent behind.
  */
 const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions>> = async (app, input) => {
   const batch = new Batch(parseOptions('rhone-write-batching', WriteBatchingOptions, input))
@@ -38,35 +41,77 @@ const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions>
   app.server.on(accepted, (socket: Socket) => holdWrites(socket, batch))
 }
 
-/** Has what a socket is to send wait for the batch. It never has more than one write under way: streams see to that. */
-function holdWrites(socket: Socket, batch: Batch): void {
-  const { _write: write, _writev: writev, _destroy: destroy } = socket
-  let held: HeldWrite | undefined
+/** What Node's HTTP server keeps at a socket, under names that are not documented and as old as the module. */
+interface HttpSocket extends Socket {
+  /** The response that is being written. */
+  readonly _httpMessage?: (ServerResponse & { readonly chunkedEncoding: boolean }) | null
+  readonly parser?: { readonly incoming?: IncomingMessage | null } | null
+}
 
-  socket._write = (chunk, encoding, callback) => {
-    held = batch.add(() => write.call(socket, chunk, encoding, callback))
+/** Has what a socket is to send wait for the batch. It never has more than one write under way: streams see to that. */
+function holdWrites(socket: HttpSocket, batch: Batch): void {
+  const { _write: write, _writev: writev, destroy, end } = socket
+  let held: HeldWrite | undefined
+  let isEnding = false
+
+  socket._write = (chunk, encoding, callback) => send(() => write.call(socket, chunk, encoding, callback))
+  if (writev) socket._writev = (chunks, callback) => send(() => writev.call(socket, chunks, callback))
+  // Not `_destroy`: by then a stream forgets what waits behind the write that is under way.
+  socket.destroy = error => {
+    sendHeld()
+    return destroy.call(socket, error)
   }
-  socket._writev = (chunks, callback) => {
-    held = batch.add(() => writev!.call(socket, chunks, callback))
+  socket.end = ((...last: Parameters<Socket['end']>) => {
+    sendHeld()
+    return end.apply(socket, last)
+  }) as Socket['end']
+
+  function send(write: () => void): void {
+    held = isEnding || isWholeReply() ? batch.add(write) : void write()
+    if (held !== undefined && !isEnding) process.nextTick(sendIfFollowed)
   }
-  socket._destroy = (error, callback) => {
-    held?.send()
-    destroy.call(socket, error, callback)
+
+  /** Streams have a reader who waits for each piece; and whoever sends requests ahead, for the next reply. */
+  function isWholeReply(): boolean {
+    const { _httpMessage: reply } = socket
+    return reply != null && !reply.chunkedEncoding && !isFollowed()
+  }
+
+  function sendIfFollowed(): void {
+    if (isFollowed()) held?.send()
+  }
+
+  /** Whether another request has been read behind the one that is being answered. */
+  function isFollowed(): boolean {
+    const { _httpMessage: reply, parser } = socket
+    return reply != null && parser?.incoming !== reply.req
+  }
+
+  /** What waits behind a write follows when that has been made, and may be held in turn. */
+  function sendHeld(): void {
+    isEnding = true
+    while (held?.isWaiting) held.send()
+    isEnding = false
   }
 }
 
-/** A write that is made once, at the end of its turn or before. */
-class HeldWrite {
+/** A write that is made once, at the end of its turn or before, as if by whoever wanted it. */
+class HeldWrite extends AsyncResource {
   #write: (() => void) | undefined
 
   constructor(write: () => void) {
+    super('rhone.HeldWrite', { requireManualDestroy: true })
     this.#write = write
+  }
+
+  get isWaiting(): boolean {
+    return this.#write !== undefined
   }
 
   send(): void {
     const write = this.#write
     this.#write = undefined
-    write?.()
+    if (write !== undefined) this.runInAsyncScope(write)
   }
 }
 
@@ -108,7 +153,7 @@ class Batch {
     this.#held = []
     this.#count(held.length)
     this.#isSending = true
-    for (const write of held) write.send()
+    for (const write of held) attempt(write)
     this.#isSending = false
   }
 
@@ -118,6 +163,17 @@ class Batch {
     if (this.#loneTurns < loneTurns) return
     this.#loneTurns = 0
     this.#directWrites = directWrites
+  }
+}
+
+/** What a listener throws over its own reply must not keep the others back. */
+function attempt(write: HeldWrite): void {
+  try {
+    write.send()
+  } catch (error) {
+    process.nextTick(() => {
+      throw error
+    })
   }
 }
 

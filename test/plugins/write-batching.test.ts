@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
@@ -122,6 +123,42 @@ test('a reply is not lost to what cannot be read behind its request', async t =>
   const { port } = await server(t, {}, ({ raw }) => raw.end('served'))
   const [reply] = await exchange(port, `${GET}this is no HTTP\r\n\r\n`)
   assert.equal(reply?.body, 'served')
+})
+
+test('all pieces of a stream, and all replies to requests sent ahead, are written before idle connections are closed', async t => {
+  const { port } = await server(t, {}, ({ raw, server }) => {
+    for (const piece of ['one', 'two']) raw.write(piece)
+    raw.end('three')
+    process.nextTick(() => server.server.closeIdleConnections())
+  })
+  const heard = await text(connect(port, '127.0.0.1').end(GET + GET))
+  assert.equal(heard.match(/3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n/g)?.length, 2)
+})
+
+test('whoever sends many requests and ends gets all replies', async t => {
+  const { port } = await server(t, {}, ({ raw }) => raw.end('served'))
+  const request = `GET / HTTP/1.1\r\nHost: a\r\nX-Big: ${'a'.repeat(8_000)}\r\n\r\n`
+  const replies = await exchange(port, request.repeat(32), { end: true })
+  assert.equal(replies.length, 32)
+})
+
+test('each reply finishes in the context of its request', async t => {
+  const current = new AsyncLocalStorage<FastifyReply>()
+  const waiting: FastifyReply[] = []
+  const { promise, resolve } = Promise.withResolvers<boolean[]>()
+  const found: boolean[] = []
+  const { port } = await server(t, {}, reply => {
+    if (waiting.push(reply) < 3) return
+    for (const one of waiting)
+      current.run(one, () => {
+        one.raw.on('finish', () => {
+          if (found.push(current.getStore() === one) === 3) resolve(found)
+        })
+        one.raw.end('served')
+      })
+  })
+  await Promise.all([1, 2, 3].map(() => exchange(port, LAST)))
+  assert.deepEqual(await promise, [true, true, true])
 })
 
 test('a stream arrives as it was sent, whatever its reader leaves lying', async t => {
