@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import flyAdmin from 'fly-admin/dist/client.js'
+import { SOUND } from './fakes/fly/machine.ts'
 import { type FakeFlyOptions, startFakeFly } from './fakes/fly/server.ts'
+import { eventually } from './support/process.ts'
 
 const Client = flyAdmin.default
 
@@ -48,7 +50,8 @@ test('a published client creates an app, gives it addresses, finds it and delete
 })
 
 test('a published client takes a machine through its whole life', async t => {
-  const { client } = await serve(t)
+  const { fly, client } = await serve(t)
+  fly.world.behaviours.set(config.image, { ...SOUND, warmup: 50 })
   await client.App.createApp({ org_slug: 'rhone', app_name: 'shop' })
   const made = await client.Machine.createMachine({ app_name: 'shop', name: 'web', region: 'cdg', config })
   const machine = { app_name: 'shop', machine_id: made.id }
@@ -57,8 +60,10 @@ test('a published client takes a machine through its whole life', async t => {
 
   const started = await client.Machine.getMachine(machine)
   assert.deepEqual([started.state, started.checks[0]?.status], ['started', 'critical'])
-  await new Promise(resolve => setTimeout(resolve, 40))
-  assert.equal((await client.Machine.getMachine(machine)).checks[0]?.status, 'passing')
+  await eventually(
+    async () => (await client.Machine.getMachine(machine)).checks[0]?.status,
+    status => status === 'passing'
+  )
 
   await client.Machine.stopMachine(machine)
   await assert.rejects(
