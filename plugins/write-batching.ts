@@ -100,7 +100,7 @@ class HeldWrite extends AsyncResource {
   #write: (() => void) | undefined
 
   constructor(write: () => void) {
-    super('rhone.HeldWrite', { requireManualDestroy: true })
+    super('rhone.HeldWrite')
     this.#write = write
   }
 

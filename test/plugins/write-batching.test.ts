@@ -198,3 +198,27 @@ test('over TLS replies are held back as well, and arrive', needsOpenssl, async t
   assert.ok((await text(socket)).includes(body))
   assert.deepEqual(held, [true])
 })
+
+test('what a listener throws over its own reply keeps no other reply back', async t => {
+  const thrown = Promise.withResolvers<Error>()
+  const others = process.listeners('uncaughtException')
+  process.removeAllListeners('uncaughtException').once('uncaughtException', thrown.resolve)
+  t.after(() => {
+    process.removeAllListeners('uncaughtException')
+    for (const other of others) process.on('uncaughtException', other)
+  })
+  const waiting: FastifyReply[] = []
+  const { port } = await server(t, {}, reply => {
+    if (waiting.push(reply) < 3) return
+    waiting[0]!.raw.on('finish', () => {
+      throw new Error('a bug')
+    })
+    for (const { raw } of waiting) raw.end('served')
+  })
+  const replies = await Promise.all([1, 2, 3].map(() => exchange(port, LAST)))
+  assert.deepEqual(
+    replies.map(([reply]) => reply?.body),
+    ['served', 'served', 'served']
+  )
+  assert.equal((await thrown.promise).message, 'a bug')
+})
