@@ -20,6 +20,7 @@ COPY package.json LICENSE ./
 # Node runs the TypeScript as it stands: the image holds the files that were tested, and there is nothing to build.
 COPY drizzle drizzle
 COPY plugins plugins
+COPY integrations integrations
 COPY routes routes
 COPY views views
 COPY schemas schemas

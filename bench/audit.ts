@@ -13,8 +13,8 @@ import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { migrate } from '../drizzle/migrate.ts'
 import * as schema from '../drizzle/schema.ts'
-import { type AuditFilters, listAudit } from '../src/domain/audit.ts'
-import type { Db } from '../src/domain/db.ts'
+import { type AuditFilters, listAudit } from '../src/domain/audit/events.ts'
+import type { Db } from '../src/domain/base/db.ts'
 import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 
 const GOAL = 100

@@ -4,12 +4,12 @@ import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fasti
 import type { Logger } from 'pino'
 import { TextHeadResponse } from '../plugins/lib/response-head.ts'
 import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
-import { type Config, ConfigError, readTls, type SwapSetting } from './config.ts'
-import { takeOnlyJson } from './json-body.ts'
-import type { Ports } from './ports.ts'
-import { buildSerializer } from './serialization.ts'
+import { type Config, ConfigError, readTls, type SwapSetting } from './config/index.ts'
+import { takeOnlyJson } from './kernel/json-body.ts'
+import { buildSerializer } from './kernel/serialization.ts'
+import { validatorCompiler } from './kernel/validation.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
-import { validatorCompiler } from './validation.ts'
+import type { Ports } from './wiring/ports.ts'
 
 /** What takes a plugin's place: nothing, another plugin, or the path of a module whose default export is one. */
 export type Swaps = Readonly<Record<string, SwapSetting | PluginModule>>

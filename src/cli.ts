@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { once } from 'node:events'
 import { main } from './cli/main.ts'
-import { readEnvironment } from './config.ts'
+import { readEnvironment } from './config/index.ts'
 
 // `rhone ... | head` has read what it wanted.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)

@@ -2,8 +2,8 @@ import type { Server } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
-import { type Config, readTls } from './config.ts'
-import type { Ports } from './ports.ts'
+import { type Config, readTls } from './config/index.ts'
+import type { Ports } from './wiring/ports.ts'
 
 /** What the edge of the process starts and stops: one app, or several that look like one. */
 export interface Service {

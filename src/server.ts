@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import './quick-imports.ts'
-import type { Config } from './config.ts'
+import type { Config } from './config/index.ts'
 import type { EmbeddedPostgres } from './embedded-postgres/index.ts'
 import type { Service } from './instance.ts'
 
 // Not at the top: static imports would all be loaded before the first of them could make the others quick.
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
-const { ConfigError, loadConfig, readEnvironment } = await import('./config.ts')
-const { developmentKeyrings } = await import('./keyring.ts')
+const { ConfigError, loadConfig, readEnvironment } = await import('./config/index.ts')
+const { developmentKeyrings } = await import('./config/keyring.ts')
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
 const STOP_DEADLINE = 28_000

@@ -10,6 +10,9 @@ const find = async (...patterns: string[]) => {
   return paths.filter(path => !path.includes('node_modules')).sort()
 }
 
+/** All that ships. */
+const sources = () => find('{src,plugins,integrations,routes,schemas,drizzle,views}/**/*.ts')
+
 interface Import {
   readonly from: string
   readonly target: string
@@ -27,29 +30,53 @@ function importsOf(path: string, source: string): Import[] {
   })
 }
 
-const isPackage = (target: string) => !/^(src|plugins|routes|schemas|drizzle|views|test|bench|public)\//.test(target)
+const isPackage = (target: string) =>
+  !/^(src|plugins|integrations|routes|schemas|drizzle|views|test|bench|public)\//.test(target)
 const isNpmOrNode = (target: string) => isPackage(target) && !target.startsWith('.') && !target.startsWith('/')
+
+/** The contexts of the domain, lowest first: each may import those before it. */
+const CONTEXTS = 'base audit accounts billing teams github deployments apps secrets privacy platform'.split(' ')
+const contextOf = (path: string) => path.split('/')[2]!
+const floorOf = (path: string) => CONTEXTS.indexOf(contextOf(path))
+
+/** The domain below a module of it: what stands in its own context, and in those before. */
+const isBelow = (from: string, target: string) =>
+  target.startsWith('src/domain/') && floorOf(from) >= 0 && floorOf(target) >= 0 && floorOf(target) <= floorOf(from)
+
+const ownFolder = (path: string) => `${path.split('/', 2).join('/')}/`
 
 /** Which imports a module may have, by where it stands. */
 const rules: Record<string, (found: Import) => boolean> = {
   'schemas/': ({ target, from }) => target === '@sinclair/typebox' || dirname(target) === dirname(from),
   'plugins/lib/': ({ target, typeOnly }) =>
     isNpmOrNode(target) || target.startsWith('plugins/lib/') || (typeOnly && target === 'drizzle/schema.ts'),
+  'drizzle/': ({ target }) =>
+    isNpmOrNode(target) || target.startsWith('drizzle/') || /^plugins\/lib\/postgres(-session)?\.ts$/.test(target),
+  'views/': ({ target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    target.startsWith('views/') ||
+    /^plugins\/lib\/(html|notice-page)\.ts$/.test(target) ||
+    (typeOnly && target.startsWith('src/domain/')),
+  'integrations/': ({ from, target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    target.startsWith('plugins/lib/') ||
+    (from.split('/').length > 2 && target.startsWith(ownFolder(from))) ||
+    (typeOnly && target.startsWith('plugins/')),
   'plugins/': ({ from, target, typeOnly }) =>
     isNpmOrNode(target) ||
     target.startsWith('plugins/lib/') ||
-    (from.split('/').length > 2 && target.startsWith(`${from.split('/', 2).join('/')}/`)) ||
+    (from.split('/').length > 2 && target.startsWith(ownFolder(from))) ||
     (typeOnly && target === 'drizzle/schema.ts'),
-  'src/domain/': ({ target }) =>
+  'src/domain/': ({ from, target }) =>
     isNpmOrNode(target) ||
-    target.startsWith('src/domain/') ||
+    isBelow(from, target) ||
     target === 'drizzle/schema.ts' ||
     /^plugins\/lib\/(errors|instant|token)\.ts$/.test(target),
   'routes/': ({ target, typeOnly }) =>
     isNpmOrNode(target) ||
     /^(routes|schemas|views|src\/domain)\//.test(target) ||
     target === 'plugins/lib/errors.ts' ||
-    (typeOnly && (target.startsWith('plugins/') || target === 'drizzle/schema.ts'))
+    (typeOnly && (/^(plugins|integrations)\//.test(target) || target === 'drizzle/schema.ts'))
 }
 
 function breaks(found: Import): boolean {
@@ -61,7 +88,7 @@ function breaks(found: Import): boolean {
 
 test('every module imports only what its place allows', async () => {
   const broken: string[] = []
-  for (const path of await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'schemas/**/*.ts'))
+  for (const path of await sources())
     for (const found of importsOf(path, await read(path)))
       if (breaks(found)) broken.push(`${found.from} imports ${found.target}`)
   assert.deepEqual(broken, [])
@@ -72,8 +99,14 @@ test('the import rules catch what they forbid', () => {
     ['plugins/cors.ts', "import { buildApp } from '../src/app.ts'"],
     ['plugins/cors.ts', "import drain from './drain.ts'"],
     ['plugins/audit.ts', "import { users } from '../drizzle/schema.ts'"],
-    ['routes/apps.ts', "import errors from '../plugins/errors.ts'"],
-    ['src/domain/apps.ts', "import { loadConfig } from '../config.ts'"],
+    ['plugins/audit.ts', "import { githubProvider } from '../integrations/github/sign-in.ts'"],
+    ['integrations/github/api.ts', "import { run } from '../builder/sandbox.ts'"],
+    ['integrations/github/api.ts', "import oauth from '../../plugins/oauth/index.ts'"],
+    ['routes/api/apps.ts', "import errors from '../../plugins/errors/index.ts'"],
+    ['src/domain/apps/apps.ts', "import { loadConfig } from '../../config/index.ts'"],
+    ['src/domain/teams/teams.ts', "import { listApps } from '../apps/apps.ts'"],
+    ['views/sign-in.ts', "import { findUser } from '../src/domain/accounts/users.ts'"],
+    ['drizzle/migrate.ts', "import drain from '../plugins/drain.ts'"],
     ['schemas/apps.ts', "import { ROLES } from '../drizzle/schema.ts'"],
     ['src/app.ts', "import './server.ts'"]
   ] as const
@@ -82,7 +115,7 @@ test('the import rules catch what they forbid', () => {
 })
 
 test('what stands in plugins/lib serves several plugins, or a plugin and the rest of the server', async () => {
-  const paths = await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'drizzle/**/*.ts')
+  const paths = await sources()
   const imports = (await Promise.all(paths.map(async path => importsOf(path, await read(path))))).flat()
   const usersOf = (path: string): string[] =>
     imports
@@ -98,16 +131,16 @@ test('what stands in plugins/lib serves several plugins, or a plugin and the res
 /** A plugin, whether file or folder; the rest of the server by its folder. */
 function userOf(path: string): string {
   const [folder = '', name = ''] = path.split('/')
-  return folder === 'plugins' ? `plugins/${name}` : folder
+  return folder === 'plugins' || folder === 'integrations' ? `${folder}/${name}` : folder
 }
 
 test('only the configuration reads the environment of the process', async () => {
-  for (const path of await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'drizzle/**/*.ts'))
-    if (path !== 'src/config.ts') assert.doesNotMatch(await read(path), /process\.env\b/, path)
+  for (const path of await sources())
+    if (path !== 'src/config/index.ts') assert.doesNotMatch(await read(path), /process\.env\b/, path)
 })
 
 test('only the edge of the process ends it', async () => {
-  for (const path of await find('src/**/*.ts', 'plugins/**/*.ts', 'routes/**/*.ts', 'drizzle/**/*.ts'))
+  for (const path of await sources())
     if (!['src/server.ts', 'src/cli.ts'].includes(path)) assert.doesNotMatch(await read(path), /process\.exit\(/, path)
 })
 
@@ -116,14 +149,14 @@ test('the kernel fits on a few screens', async () => {
   assert.ok(lines < 300, `src/app.ts and src/slots.ts have ${lines} lines together`)
 })
 
-const pluginFiles = () => find('plugins/*.ts', 'plugins/*/index.ts')
+const pluginFiles = () => find('plugins/*.ts', '{plugins,integrations}/*/index.ts')
 const pluginName = (path: string) => (basename(path) === 'index.ts' ? basename(dirname(path)) : basename(path, '.ts'))
 
 test('every plugin has a test of its own and a row in the table', async () => {
-  const table = await read('plugins/README.md')
-  const tests = await find('test/plugins/*.test.ts')
+  const table = (await Promise.all(['plugins/README.md', 'integrations/README.md'].map(read))).join('\n')
+  const tests = (await find('test/{plugins,integrations}/*.test.ts')).map(path => basename(path, '.test.ts'))
   for (const name of (await pluginFiles()).map(pluginName)) {
-    assert.ok(tests.includes(`test/plugins/${name}.test.ts`), `${name} has no test`)
+    assert.ok(tests.includes(name), `${name} has no test`)
     assert.match(table, new RegExp(`^\\| \\[?\`?${name}\\b`, 'm'), `${name} has no row in plugins/README.md`)
   }
 })
@@ -136,7 +169,7 @@ test('no plugin file outgrows its ceiling', async () => {
 })
 
 test('the example environment lists exactly the variables that are read', async () => {
-  const { Environment } = await import('../src/config.ts')
+  const { Environment } = await import('../src/config/index.ts')
   const listed = [...(await read('.env.example')).matchAll(/^#? ?([A-Z][A-Z0-9_]*)=/gm)].map(([, name]) => name)
   assert.deepEqual(listed.sort(), Object.keys(Environment.properties).sort())
 })
@@ -149,7 +182,7 @@ test('every dependency is pinned to an exact version', async () => {
 
 test('the documents name only files and scripts that exist', async () => {
   const { scripts } = JSON.parse(await read('package.json'))
-  const documents = await find('*.md', 'docs/**/*.md', 'plugins/README.md')
+  const documents = await find('*.md', 'docs/**/*.md', '{plugins,integrations}/README.md')
   const here = new Set(await find('**/*.{ts,md,toml,json,example,sql}', '.env.example', 'Dockerfile'))
   for (const document of documents) {
     const source = await read(document)

@@ -4,8 +4,8 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { ConfigError, loadConfig, type Variables } from '../src/config.ts'
-import { developmentKeyrings, generateKey, parseKeyring } from '../src/keyring.ts'
+import { ConfigError, loadConfig, type Variables } from '../src/config/index.ts'
+import { developmentKeyrings, generateKey, parseKeyring } from '../src/config/keyring.ts'
 
 const PRODUCTION: Variables = {
   ENVIRONMENT: 'production',
@@ -135,7 +135,7 @@ test('.env is read in development, and one that cannot be read is a problem of t
   const path = await directory(t)
   const read = (ENVIRONMENT: string) => {
     const script = `
-      const { readEnvironment } = await import(${JSON.stringify(import.meta.resolve('../src/config.ts'))})
+      const { readEnvironment } = await import(${JSON.stringify(import.meta.resolve('../src/config/index.ts'))})
       try { console.log(readEnvironment().LOG_LEVEL) } catch (error) { console.log(error.name, error.problems.join()) }`
     const options = { cwd: path, env: { ENVIRONMENT }, encoding: 'utf8' } as const
     return execFileSync(process.execPath, ['--input-type=module', '--eval', script], options).trim()

@@ -28,7 +28,7 @@ const NEEDS: Readonly<Record<string, object>> = {
   redis: { url: 'redis://127.0.0.1:1' }
 }
 
-const files = (await Array.fromAsync(glob(['plugins/*.ts', 'plugins/*/index.ts'], { cwd: root })))
+const files = (await Array.fromAsync(glob(['plugins/*.ts', '{plugins,integrations}/*/index.ts'], { cwd: root })))
   .filter(path => !path.startsWith('plugins/lib/'))
   .sort()
 

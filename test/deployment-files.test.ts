@@ -6,7 +6,7 @@ import { describe, it } from 'node:test'
 import { parse } from 'smol-toml'
 import packageJson from '../package.json' with { type: 'json' }
 import { commands } from '../src/cli/index.ts'
-import { type ConfigError, Environment, loadConfig } from '../src/config.ts'
+import { type ConfigError, Environment, loadConfig } from '../src/config/index.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const read = (name: string) => readFileSync(join(ROOT, name), 'utf8')

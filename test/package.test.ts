@@ -35,7 +35,7 @@ describe('the package', () => {
     assert.ok(packed.includes('dist/src/cli.js'))
     assert.ok(packed.includes('dist/plugins/rate-limit/index.d.ts'))
     assert.ok(packed.includes('README.md'))
-    const expected = /^(dist\/|package\.json$|LICENSE$|[A-Z]+\.md$|plugins\/README\.md$)/
+    const expected = /^(dist\/|package\.json$|LICENSE$|[A-Z]+\.md$|(plugins|integrations)\/README\.md$)/
     assert.deepEqual(
       packed.filter(file => !expected.test(file) || /(^|\/)(test|bench|\.env)/.test(file)),
       []
@@ -100,7 +100,7 @@ describe('the package', () => {
 /** A working copy as somebody would publish it, with secrets lying about. */
 async function copySources(copy: string): Promise<void> {
   const { files } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
-  const folders = ['src', 'plugins', 'routes', 'schemas', 'views', 'drizzle']
+  const folders = ['src', 'plugins', 'integrations', 'routes', 'schemas', 'views', 'drizzle']
   const wanted = new Set([
     ...folders,
     ...files,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { access } from 'node:fs/promises'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { type Browser, chromium, type Page } from 'playwright-core'
-import { createLocalAccount } from '../src/domain/local-accounts.ts'
+import { createLocalAccount } from '../src/domain/accounts/local-accounts.ts'
 import { testApp } from './support/app.ts'
 
 const CHROMIUM = '/usr/bin/chromium'

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import type { TObject } from '@sinclair/typebox'
 
-const PLUGINS = join(import.meta.dirname, '../plugins')
+const ROOT = join(import.meta.dirname, '..')
 
 interface Unit {
   readonly name: string
@@ -16,19 +16,20 @@ interface Unit {
 
 async function units(): Promise<Unit[]> {
   const found: Unit[] = []
-  for await (const file of glob(['*.ts', '*/index.ts'], { cwd: PLUGINS })) {
-    if (file.startsWith('lib/')) continue
+  for await (const file of glob(['plugins/*.ts', '{plugins,integrations}/*/index.ts'], { cwd: ROOT })) {
+    if (file.startsWith('plugins/lib/')) continue
     const isFolder = basename(file) === 'index.ts'
     const parts: string[] = []
-    for await (const part of glob(isFolder ? `${dirname(file)}/*.ts` : file, { cwd: PLUGINS }))
-      parts.push(await readFile(join(PLUGINS, part), 'utf8'))
-    const name = isFolder ? dirname(file) : basename(file, '.ts')
-    found.push({ name, entry: join(PLUGINS, file), source: parts.join('\n') })
+    for await (const part of glob(isFolder ? `${dirname(file)}/*.ts` : file, { cwd: ROOT }))
+      parts.push(await readFile(join(ROOT, part), 'utf8'))
+    const name = isFolder ? basename(dirname(file)) : basename(file, '.ts')
+    found.push({ name, entry: join(ROOT, file), source: parts.join('\n') })
   }
   return found
 }
 
-const table = await readFile(join(PLUGINS, 'README.md'), 'utf8')
+const tables = ['plugins/README.md', 'integrations/README.md'].map(path => readFile(join(ROOT, path), 'utf8'))
+const table = (await Promise.all(tables)).join('\n')
 
 /** The cells of a plugin's row. */
 function rowOf(name: string): Record<'decorates' | 'uses' | 'hooks' | 'config' | 'metrics' | 'options', string> {

@@ -5,8 +5,8 @@ import { test } from 'node:test'
 import { is } from 'drizzle-orm'
 import { getTableConfig, PgTable } from 'drizzle-orm/pg-core'
 import * as schema from '../drizzle/schema.ts'
-import { GRACE_DAYS } from '../src/domain/leaving.ts'
-import { RETENTION_DAYS } from '../src/domain/retention.ts'
+import { GRACE_DAYS } from '../src/domain/privacy/leaving.ts'
+import { RETENTION_DAYS } from '../src/domain/privacy/retention.ts'
 
 const document = await readFile(join(import.meta.dirname, '../docs/privacy.md'), 'utf8')
 const [personalPart = '', otherPart = ''] = document.split('## Not personal')

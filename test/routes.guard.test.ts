@@ -5,7 +5,7 @@ import type { FastifyInstance, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import errorsPlugin from '../plugins/errors/index.ts'
 import { buildApp } from '../src/app.ts'
-import { validatorCompiler } from '../src/validation.ts'
+import { validatorCompiler } from '../src/kernel/validation.ts'
 import { testConfig } from './support/app.ts'
 
 const SLO_CLASSES = ['health', 'list', 'detail', 'write', 'search', 'stream']

@@ -5,11 +5,9 @@ import fp from 'fastify-plugin'
 import { browserState } from '../lib/browser-state.ts'
 import { errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { refusals } from '../lib/sign-in-refusals.ts'
 import { type Keyring, randomKeyring } from '../lib/signer.ts'
-import { refusals } from './refusals.ts'
 import { memorySpentSignIns } from './spent-memory.ts'
-
-export { githubProvider } from './github.ts'
 
 export const OauthOptions = Type.Object(
   {

@@ -10,7 +10,6 @@ import { Receiver, type WebhookOutcome } from './receiver.ts'
 import { routeOf } from './route.ts'
 import type { DeliveryStore, WebhookSource } from './source.ts'
 
-export { githubSource } from './github.ts'
 export type { WebhookOutcome } from './receiver.ts'
 export type { Delivery, DeliveryStore, RefusedDelivery, VerifiedDelivery, WebhookSource } from './source.ts'
 

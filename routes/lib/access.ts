@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Principal } from '../../plugins/auth/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
+import type { Db } from '../../src/domain/base/db.ts'
 import {
   findApp,
   findTeam,
@@ -9,8 +10,7 @@ import {
   type Role,
   requireRole,
   type Team
-} from '../../src/domain/access.ts'
-import type { Db } from '../../src/domain/db.ts'
+} from '../../src/domain/teams/access.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

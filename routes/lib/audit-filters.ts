@@ -1,5 +1,5 @@
-import type { AuditFilters } from '../../src/domain/audit.ts'
-import { parseInstant } from '../../src/domain/instant.ts'
+import type { AuditFilters } from '../../src/domain/audit/events.ts'
+import { parseInstant } from '../../src/domain/base/instant.ts'
 
 type Query = Omit<AuditFilters, 'since' | 'until'> & { since?: string; until?: string }
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Audit, AuditEvent } from '../../plugins/audit/index.ts'
 import type { Idempotency, Reply } from '../../plugins/idempotency.ts'
-import { commitWithNext, type Db } from '../../src/domain/db.ts'
+import { commitWithNext, type Db } from '../../src/domain/base/db.ts'
 
 /** What a change did, and what to answer. */
 export interface Changed {

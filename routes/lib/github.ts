@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { Github } from '../../plugins/github/index.ts'
+import type { Github } from '../../integrations/github/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 
 /** @throws AppError when the server has no GitHub App */

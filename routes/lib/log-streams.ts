@@ -1,15 +1,15 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { EventSource } from '../../plugins/event-streams/index.ts'
-import { APP_LOG_CHANNEL, type AppLogLine, newestAppLog, readAppLogs } from '../../src/domain/app-logs.ts'
+import { APP_LOG_CHANNEL, type AppLogLine, newestAppLog, readAppLogs } from '../../src/domain/apps/logs.ts'
+import { News, SharedReads } from '../../src/domain/base/news.ts'
 import {
   BUILD_LOG_CHANNEL,
   type BuildLogChunk,
   findProgress,
   type Progress,
   readBuildLog
-} from '../../src/domain/build-logs.ts'
-import { News, SharedReads } from '../../src/domain/news.ts'
+} from '../../src/domain/deployments/build-logs.ts'
 
 /** Milliseconds after which a reader looks for itself: notifications may be lost. */
 const POLL = 5_000

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AuditEvent } from '../../plugins/audit/index.ts'
-import type { Db } from '../../src/domain/db.ts'
-import type { SignedIn } from '../../src/domain/sign-in.ts'
+import type { SignedIn } from '../../src/domain/accounts/sign-in.ts'
+import type { Db } from '../../src/domain/base/db.ts'
 
 /** Signing in stays open while the platform is closed, since operators have to. */
 export const signingIn = {

@@ -10,8 +10,8 @@ export const auditVerify = defineCommand({
   async run(input) {
     // In the database: a server that is to be checked must not be the one that answers.
     const { withDatabase } = await import('./database.ts')
-    const { verifyAudit } = await import('../domain/audit-verify.ts')
-    const { CheckpointSigner } = await import('../domain/audit-chain.ts')
+    const { verifyAudit } = await import('../domain/audit/verify.ts')
+    const { CheckpointSigner } = await import('../domain/audit/chain.ts')
     const signer = new CheckpointSigner(await signingKeys(input))
     const report = await withDatabase(input, db => verifyAudit(db, signer))
     const { problems, truncated, ...counts } = report
@@ -26,7 +26,7 @@ export const auditVerify = defineCommand({
 async function signingKeys({ config }: Pick<Input, 'config'>) {
   const { keys, dataDir } = config()
   if (keys.signing !== null) return keys.signing
-  const { developmentKeyrings } = await import('../keyring.ts')
+  const { developmentKeyrings } = await import('../config/keyring.ts')
   return (await developmentKeyrings(dataDir)).signing
 }
 

@@ -1,4 +1,4 @@
-import type { Config } from '../config.ts'
+import type { Config } from '../config/index.ts'
 
 /** One row of the command table. A new command is a file with one of these, and its name in `index.ts`. */
 export interface Command<Set extends OptionSet = OptionSet> {

@@ -1,5 +1,5 @@
-import { type Config, ConfigError } from '../config.ts'
-import type { Keyring } from '../keyring.ts'
+import { type Config, ConfigError } from '../config/index.ts'
+import type { Keyring } from '../config/keyring.ts'
 import { defineCommand } from './command.ts'
 import { facts } from './format.ts'
 

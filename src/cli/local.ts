@@ -1,5 +1,5 @@
-import { LocalDeployer } from '../../plugins/deployer/local/index.ts'
-import { workDirOf } from '../work-dir.ts'
+import { LocalDeployer } from '../../integrations/deployer/local/index.ts'
+import { workDirOf } from '../config/work-dir.ts'
 import { defineCommand } from './command.ts'
 
 export const localStop = defineCommand({

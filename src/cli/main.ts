@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { ConfigError, Environment, loadConfig, type Variables } from '../config.ts'
+import { ConfigError, Environment, loadConfig, type Variables } from '../config/index.ts'
 import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
 import { helpOf, overview } from './help.ts'
 import { commands } from './index.ts'

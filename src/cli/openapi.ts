@@ -1,5 +1,5 @@
-import type { Config } from '../config.ts'
-import { generateKey, parseKeyring } from '../keyring.ts'
+import type { Config } from '../config/index.ts'
+import { generateKey, parseKeyring } from '../config/keyring.ts'
 import { defineCommand } from './command.ts'
 
 export const openapi = defineCommand({

@@ -28,6 +28,6 @@ export const operatorRevoke = defineCommand({
 /** In the database, because the first operator of all cannot be made by another one over HTTP. */
 async function change(input: Input, how: 'grantOperator' | 'revokeOperator') {
   const { withDatabase } = await import('./database.ts')
-  const operators = await import('../domain/operators.ts')
+  const operators = await import('../domain/accounts/operators.ts')
   return withDatabase(input, db => operators[how](db, input.args[0]!, { name: commandLineActor() }))
 }

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import type { Config } from '../config.ts'
-import type { SecretAge } from '../domain/secret-ledger.ts'
-import type { Rotation, SealedCount } from '../domain/secret-rotation.ts'
-import { generateKey } from '../keyring.ts'
+import type { Config } from '../config/index.ts'
+import { generateKey } from '../config/keyring.ts'
+import type { SecretAge } from '../domain/secrets/ledger.ts'
+import type { Rotation, SealedCount } from '../domain/secrets/rotation.ts'
 import { commandLineActor } from './actor.ts'
 import { defineCommand, type Input } from './command.ts'
 import { table } from './format.ts'
@@ -30,7 +30,7 @@ export const secretsRotate = defineCommand({
   printsData: true,
   async run(input) {
     const { withDatabase } = await import('./database.ts')
-    const { rotateSecrets } = await import('../domain/secret-rotation.ts')
+    const { rotateSecrets } = await import('../domain/secrets/rotation.ts')
     const { keys } = await withKeys(input)
     const rotation = await withDatabase(input, db =>
       rotateSecrets(db, keys.encryption!, {
@@ -48,9 +48,9 @@ export const secretsStatus = defineCommand({
   printsData: true,
   async run(input) {
     const { withDatabase } = await import('./database.ts')
-    const { noteSecrets, readSecretAges } = await import('../domain/secret-ledger.ts')
-    const { countSealed } = await import('../domain/secret-rotation.ts')
-    const { secretsOf } = await import('../secrets.ts')
+    const { noteSecrets, readSecretAges } = await import('../domain/secrets/ledger.ts')
+    const { countSealed } = await import('../domain/secrets/rotation.ts')
+    const { secretsOf } = await import('../wiring/secrets.ts')
     const config = await withKeys(input)
     const ring = config.keys.encryption!
     return withDatabase(input, async db => {
@@ -68,7 +68,7 @@ async function withKeys({ config }: Pick<Input, 'config'>): Promise<Config> {
   const given = config()
   const { session, encryption, signing } = given.keys
   if (session !== null && encryption !== null && signing !== null) return given
-  const { developmentKeyrings } = await import('../keyring.ts')
+  const { developmentKeyrings } = await import('../config/keyring.ts')
   const own = await developmentKeyrings(given.dataDir)
   return {
     ...given,

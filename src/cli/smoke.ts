@@ -1,4 +1,4 @@
-import type { Config } from '../config.ts'
+import type { Config } from '../config/index.ts'
 import { apiToken, send, serverUrl } from './client.ts'
 import { defineCommand } from './command.ts'
 import { table } from './format.ts'

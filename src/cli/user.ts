@@ -15,8 +15,8 @@ export const userCreate = defineCommand({
   async run(input) {
     warnWhenOff(input)
     const { withDatabase } = await import('./database.ts')
-    const { createLocalAccount } = await import('../domain/local-accounts.ts')
-    const { grantOperator } = await import('../domain/operators.ts')
+    const { createLocalAccount } = await import('../domain/accounts/local-accounts.ts')
+    const { grantOperator } = await import('../domain/accounts/operators.ts')
     const by = commandLineActor()
     const { user, team, code } = await withDatabase(input, db =>
       db.transaction(async tx => {
@@ -39,7 +39,7 @@ export const userReset = defineCommand({
   async run(input) {
     warnWhenOff(input)
     const { withDatabase } = await import('./database.ts')
-    const { issueResetCode } = await import('../domain/local-accounts.ts')
+    const { issueResetCode } = await import('../domain/accounts/local-accounts.ts')
     const { user, code } = await withDatabase(input, db =>
       db.transaction(tx => issueResetCode(tx, input.args[0]!, commandLineActor()))
     )

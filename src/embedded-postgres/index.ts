@@ -1,5 +1,5 @@
 import type { ExclusiveLock } from '../../plugins/lib/exclusive-lock.ts'
-import { createDataDir } from '../data-dir.ts'
+import { createDataDir } from '../config/data-dir.ts'
 import { locateBinaries, type PostgresBinaries, restoreLibraryLinks } from './binaries.ts'
 import type { Cluster, Log } from './cluster.ts'
 import {

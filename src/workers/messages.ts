@@ -1,5 +1,5 @@
 import type { SharedBuckets } from '../../plugins/rate-limit/index.ts'
-import { type Config, ConfigError } from '../config.ts'
+import { type Config, ConfigError } from '../config/index.ts'
 
 /** What a worker is given when it starts. */
 export interface WorkerData {

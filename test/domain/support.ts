@@ -3,7 +3,7 @@ import type { TestContext } from 'node:test'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import * as schema from '../../drizzle/schema.ts'
-import type { Db } from '../../src/domain/db.ts'
+import type { Db } from '../../src/domain/base/db.ts'
 import { freshDatabase } from '../support/database.ts'
 
 /** A database of the test's own, by the driver alone. */

@@ -10,7 +10,7 @@ import audit, { type AuditDeps, type AuditOptions, type AuditRow, type AuditSink
 import type { Principal } from '../../plugins/auth/index.ts'
 import database from '../../plugins/database/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
-import { auditSink, listAudit } from '../../src/domain/audit.ts'
+import { auditSink, listAudit } from '../../src/domain/audit/events.ts'
 import { freshDatabase } from '../support/database.ts'
 
 const ADA: Principal = {

@@ -18,7 +18,7 @@ import maintenance, {
 } from '../../plugins/maintenance/index.ts'
 import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
 import securityHeaders from '../../plugins/security-headers.ts'
-import { auditSink, listAudit } from '../../src/domain/audit.ts'
+import { auditSink, listAudit } from '../../src/domain/audit/events.ts'
 import { freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 
 const OPEN: MaintenanceState = { enabled: false, message: null, retryAfter: 300, until: null, since: null, by: null }

@@ -8,12 +8,8 @@ import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { OAuth2Server } from 'oauth2-mock-server'
-import oauth, {
-  githubProvider,
-  type OauthDeps,
-  type OauthOptions,
-  type OauthProvider
-} from '../../plugins/oauth/index.ts'
+import { githubProvider } from '../../integrations/github/sign-in.ts'
+import oauth, { type OauthDeps, type OauthOptions, type OauthProvider } from '../../plugins/oauth/index.ts'
 import { TestBrowser } from '../support/browser.ts'
 
 const IDENTITY = { id: 1, username: 'ada', email: 'ada@example.com', avatarUrl: null }

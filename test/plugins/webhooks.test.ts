@@ -6,6 +6,7 @@ import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { webhookDeliveries } from '../../drizzle/schema.ts'
+import { githubSource } from '../../integrations/github/webhook-source.ts'
 import clientIp from '../../plugins/client-ip.ts'
 import database from '../../plugins/database/index.ts'
 import errorsPlugin from '../../plugins/errors/index.ts'
@@ -15,13 +16,8 @@ import rateLimit, {
   type RateLimitDeps,
   type RateLimitOptions
 } from '../../plugins/rate-limit/index.ts'
-import webhooks, {
-  type Delivery,
-  githubSource,
-  type WebhooksDeps,
-  type WebhooksOptions
-} from '../../plugins/webhooks/index.ts'
-import { deliveryStore } from '../../src/deploying/delivery-store.ts'
+import webhooks, { type Delivery, type WebhooksDeps, type WebhooksOptions } from '../../plugins/webhooks/index.ts'
+import { deliveryStore } from '../../src/workflows/deploying/delivery-store.ts'
 import { freshDatabase } from '../support/database.ts'
 import { ping, push, type SignedDelivery, signed } from '../support/github-deliveries.ts'
 import { eventually } from '../support/process.ts'

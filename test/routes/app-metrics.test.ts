@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { deployments } from '../../drizzle/schema.ts'
-import type { AppMetrics, Deployer } from '../../plugins/deployer/port.ts'
+import type { AppMetrics, Deployer } from '../../integrations/deployer/port.ts'
 import { errorOf, platform } from './support.ts'
 
 const METRICS: AppMetrics = {

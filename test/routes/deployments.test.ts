@@ -5,8 +5,8 @@ import { eq } from 'drizzle-orm'
 import type { FastifyInstance } from 'fastify'
 import { apps, auditLogs, deployments, idempotencyKeys } from '../../drizzle/schema.ts'
 import routes, { type RoutesOptions } from '../../routes/index.ts'
-import { Ledger } from '../../src/deploying/ledger.ts'
-import { createToken } from '../../src/domain/tokens.ts'
+import { createToken } from '../../src/domain/accounts/tokens.ts'
+import { Ledger } from '../../src/workflows/deploying/ledger.ts'
 import { type Caller, errorOf, eventually, platform } from './support.ts'
 
 const sent: { queue: string; data: object; key: string | undefined }[] = []

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { and, eq } from 'drizzle-orm'
 import { auditLogs, envVars, idempotencyKeys } from '../../drizzle/schema.ts'
-import { SecretBox } from '../../src/domain/secret-box.ts'
+import { SecretBox } from '../../src/domain/base/secret-box.ts'
 import { errorOf, eventually, platform } from './support.ts'
 
 const server = await platform({ after })

@@ -3,9 +3,9 @@ import { after, afterEach, describe, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import type { FastifyInstance } from 'fastify'
 import { apps, auditLogs, githubInstallations, teamMembers, users } from '../../drizzle/schema.ts'
-import github from '../../plugins/github/index.ts'
+import github from '../../integrations/github/index.ts'
 import routes, { type RoutesOptions } from '../../routes/index.ts'
-import { createToken } from '../../src/domain/tokens.ts'
+import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { addTeam } from '../domain/support.ts'
 import {
   addInstallation,

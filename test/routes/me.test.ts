@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { auditLogs, idempotencyKeys } from '../../drizzle/schema.ts'
-import { createToken } from '../../src/domain/tokens.ts'
+import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { errorOf, platform } from './support.ts'
 
 const server = await platform({ after })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { and, eq } from 'drizzle-orm'
 import { apps, auditLogs, teamMembers, users } from '../../drizzle/schema.ts'
-import { findApp, lockTeam } from '../../src/domain/access.ts'
+import { findApp, lockTeam } from '../../src/domain/teams/access.ts'
 import { type Caller, errorOf, platform } from './support.ts'
 
 const server = await platform({ after })

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { LightMyRequestResponse } from 'fastify'
 import { SCOPES, type Scope } from '../../drizzle/schema.ts'
 import type { Swaps } from '../../src/app.ts'
-import { createToken } from '../../src/domain/tokens.ts'
+import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { addTeam, addUser } from '../domain/support.ts'
 import { type TestApp, testApp } from '../support/app.ts'
 

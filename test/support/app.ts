@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 import { buildApp, type Swaps } from '../../src/app.ts'
-import { type Config, loadConfig, type Variables } from '../../src/config.ts'
-import { generateKey, parseKeyring } from '../../src/keyring.ts'
+import { type Config, loadConfig, type Variables } from '../../src/config/index.ts'
+import { generateKey, parseKeyring } from '../../src/config/keyring.ts'
 import { freshDatabase } from './database.ts'
 
 export interface TestApp {

@@ -1,4 +1,4 @@
-import type { BuildContext, BuildPhase, BuildRequest } from '../../plugins/builder/port.ts'
+import type { BuildContext, BuildPhase, BuildRequest } from '../../integrations/builder/port.ts'
 
 export interface RecordedContext extends BuildContext {
   readonly phases: BuildPhase[]

@@ -6,8 +6,8 @@ import { type IncomingHttpHeaders, type RequestOptions, request } from 'node:htt
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import { LocalDeployer, type LocalOptions } from '../../plugins/deployer/local/index.ts'
-import type { DeployedApp, Release, RuntimeLine } from '../../plugins/deployer/port.ts'
+import { LocalDeployer, type LocalOptions } from '../../integrations/deployer/local/index.ts'
+import type { DeployedApp, Release, RuntimeLine } from '../../integrations/deployer/port.ts'
 import { eventually } from './process.ts'
 
 export interface LocalMachine {

@@ -1,0 +1,181 @@
+import { dirname, resolve } from 'node:path'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { type PluginInput, parseOptions } from '../../plugins/lib/options.ts'
+import { createBuildkitBuilder } from './buildkit.ts'
+import { createImageBuilder } from './image.ts'
+import { createLocalBuilder } from './local.ts'
+import type { BuildContext, Builder, BuildRequest } from './port.ts'
+import { requirePublicHost } from './public-address.ts'
+import type { Limits } from './sandbox.ts'
+import { removeLeftovers } from './workspace.ts'
+
+export type { BuildContext, Builder, BuildPhase, BuildRequest, BuildSource, BuiltImage } from './port.ts'
+export { BuildError } from './port.ts'
+
+const count = (value: number, description: string) => Type.Integer({ default: value, minimum: 1, description })
+
+export const BuilderOptions = Type.Object(
+  {
+    kind: Type.Union([Type.Literal('local'), Type.Literal('buildkit'), Type.Literal('image')], {
+      default: 'image',
+      description:
+        'What builds: local on this machine, for this machine; buildkit on a buildkitd, into a registry; image nothing.'
+    }),
+    dataDir: Type.String({
+      default: '.rhone',
+      description:
+        'Where builds work, and images of local are. Where this process is root, others must be able to pass through.'
+    }),
+    limits: Type.Object(
+      {
+        seconds: count(1_200, 'Seconds that a build may take.'),
+        outputKb: count(4_096, 'Kilobytes of its output that are kept.'),
+        memoryMb: count(2_048, 'Megabytes of memory, of all its processes here.'),
+        diskMb: count(4_096, 'Megabytes that it may take of the disk here.'),
+        spareMb: count(512, 'Megabytes of the disk that must stay free.'),
+        processes: count(1_024, 'Processes and threads that it may run here.'),
+        graceMs: count(2_000, 'Milliseconds that its processes have to end when asked to.')
+      },
+      { additionalProperties: false, default: {}, description: 'What one build may take.' }
+    ),
+    buildkit: Type.Optional(
+      Type.Object(
+        {
+          host: Type.String({ pattern: '^tcp://[^/]+:\\d+$' }),
+          caFile: Type.String(),
+          certFile: Type.String(),
+          keyFile: Type.String(),
+          frontend: Type.String({ default: 'ghcr.io/railwayapp/railpack-frontend' })
+        },
+        {
+          additionalProperties: false,
+          description: 'The buildkitd of kind buildkit, its TLS, and the frontend of railpack.'
+        }
+      )
+    ),
+    imageRegistry: Type.Optional(
+      Type.Object(
+        { host: Type.String({ pattern: '^[\\w.:/-]+$' }), token: Type.String({ minLength: 1 }) },
+        {
+          additionalProperties: false,
+          description: 'Where kind buildkit pushes images to, as the user x with this token.'
+        }
+      )
+    ),
+    programs: Type.Object(
+      {
+        git: Type.String({ default: 'git' }),
+        npm: Type.String({ default: 'npm' }),
+        railpack: Type.String({ default: 'railpack' }),
+        buildctl: Type.String({ default: 'buildctl' })
+      },
+      { additionalProperties: false, default: {}, description: 'The programs that builds need: names, or paths.' }
+    ),
+    path: Type.Optional(
+      Type.String({ description: 'Where programs are found; by default beside Node, then where systems have them.' })
+    ),
+    allowLocal: Type.Boolean({
+      default: false,
+      description: 'Also clone from http: and file: URLs and from private networks. For development.'
+    }),
+    trustedHosts: Type.Array(Type.String(), {
+      default: ['github.com'],
+      description: 'Hosts, with their ports, to clone from without asking whether they are on the public Internet.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type BuilderOptions = Static<typeof BuilderOptions>
+
+export interface BuilderDeps {
+  /** The addresses of a host that an app's owner has named. @throws Error when it is not on the public Internet */
+  addressesOf?: (hostname: string) => Promise<readonly string[]>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    builder: Builder
+  }
+}
+
+const SYSTEM_PATH = '/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/** Makes images of commits. Builds that run when the app closes are ended with it; those of a crashed process are cleared away. */
+const builder: FastifyPluginAsync<PluginInput<typeof BuilderOptions, BuilderDeps>> = async (app, input) => {
+  const given = parseOptions('rhone-builder', BuilderOptions, input, ['addressesOf'])
+  const options = { ...given, dataDir: resolve(given.dataDir) }
+  const closing = new AbortController()
+  const running = new Set<Promise<unknown>>()
+
+  function track<T>(work: Promise<T>): Promise<T> {
+    running.add(work)
+    const forget = () => void running.delete(work)
+    work.then(forget, forget)
+    return work
+  }
+
+  const adapter = createBuilder(options, input.addressesOf ?? requirePublicHost)
+  app.decorate('builder', {
+    ...adapter,
+    build(request: BuildRequest, context: BuildContext) {
+      const signal = AbortSignal.any([context.signal, closing.signal])
+      return track(adapter.build(request, { ...boundContext(context), signal }))
+    }
+  })
+
+  app.addHook('onReady', async () => {
+    if (options.kind === 'image') return
+    track(removeLeftovers(options.dataDir)).catch(error => {
+      app.log.error({ err: error }, 'what builds have left could not be removed')
+    })
+  })
+  app.addHook('onClose', async () => {
+    closing.abort(new Error('the server is closing'))
+    await Promise.allSettled(running)
+  })
+}
+
+function boundContext(context: BuildContext): Omit<BuildContext, 'signal'> {
+  return {
+    enter: phase => context.enter(phase),
+    say: text => context.say(text),
+    hide: secret => context.hide(secret)
+  }
+}
+
+function createBuilder(options: BuilderOptions, addressesOf: NonNullable<BuilderDeps['addressesOf']>): Builder {
+  const { kind, dataDir, programs, allowLocal, trustedHosts, buildkit, imageRegistry } = options
+  const path = options.path ?? `${dirname(process.execPath)}:${SYSTEM_PATH}`
+  const common = {
+    dataDir,
+    limits: limitsOf(options.limits),
+    path,
+    clone: { git: programs.git, path, allowLocal, trustedHosts, addressesOf }
+  }
+  switch (kind) {
+    case 'image':
+      return createImageBuilder()
+    case 'local':
+      return createLocalBuilder({ ...common, npm: programs.npm })
+    case 'buildkit':
+      if (buildkit === undefined || imageRegistry === undefined)
+        throw new Error('rhone-builder: kind "buildkit" needs the options "buildkit" and "imageRegistry"')
+      return createBuildkitBuilder({ ...common, server: buildkit, registry: imageRegistry, programs })
+  }
+}
+
+function limitsOf(limits: BuilderOptions['limits']): Limits {
+  return {
+    seconds: limits.seconds,
+    output: limits.outputKb * 1_024,
+    memory: limits.memoryMb * 1_048_576,
+    disk: limits.diskMb * 1_048_576,
+    spare: limits.spareMb * 1_048_576,
+    processes: limits.processes,
+    grace: limits.graceMs
+  }
+}
+
+export default fp(builder, { name: 'rhone-builder', fastify: '5.x' })

@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, rename, rmdir, stat, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { hasCode, nullIf } from '../../plugins/lib/errno.ts'
+import {
+  APP_DIRECTORY,
+  imagePath,
+  imagesDirectory,
+  type LocalManifest,
+  localImage,
+  MANIFEST_FILE
+} from '../../plugins/lib/local-image.ts'
+import { detect } from './detect.ts'
+import { type CloneOptions, clone } from './git.ts'
+import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
+import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
+import { digestOf, freeze, giveTo } from './tree.ts'
+import { discard, inWorkspace, ownDirectory } from './workspace.ts'
+
+export interface LocalBuilderOptions {
+  readonly dataDir: string
+  readonly limits: Limits
+  readonly npm: string
+  /** Of the programs that builds run. */
+  readonly path: string
+  readonly clone: CloneOptions
+}
+
+/** Milliseconds for which an image is kept though nobody may know of it yet. */
+const NEWS = 3_600_000
+
+/** Builds on this machine with the app's own scripts, into directories under `dataDir` that are never changed again. */
+export function createLocalBuilder(options: LocalBuilderOptions): Builder {
+  const { dataDir, limits } = options
+
+  async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
+    return inWorkspace(dataDir, request, context, limits, async sandbox => {
+      await context.enter('cloning')
+      const source = join(sandbox.directory, 'source')
+      const commit = await clone(request.source, source, sandbox, options.clone)
+      if (sandbox.account !== null) await giveTo(source, sandbox.account)
+
+      await context.enter('analyzing')
+      const { steps, start } = await detect(source)
+
+      await context.enter('building')
+      await runSteps(steps, source, request, sandbox)
+
+      await context.enter('pushing')
+      const image = await keep(request.app.id, source, start, sandbox)
+      sandbox.say(`Built ${image}\n`)
+      return { image, ...commit }
+    })
+  }
+
+  async function runSteps(
+    steps: readonly (readonly string[])[],
+    source: string,
+    request: BuildRequest,
+    sandbox: Sandbox
+  ): Promise<void> {
+    if (steps.length === 0) return
+    const npm = await findProgram(options.npm, options.path)
+    const env = environmentOf(
+      request,
+      options.path,
+      await ownDirectory(sandbox, 'home'),
+      await ownDirectory(sandbox, 'tmp')
+    )
+    for (const step of steps) {
+      sandbox.say(`$ npm ${step.join(' ')}\n`)
+      const { code } = await sandbox.run({ argv: [npm, ...step], cwd: source, env })
+      if (code !== 0)
+        throw new BuildError(`npm ${step.join(' ')} has failed${code === null ? '' : ` with exit code ${code}`}.`)
+    }
+  }
+
+  /** Whole in its place, or not there at all. */
+  async function keep(appId: string, source: string, start: string, { directory }: Sandbox): Promise<string> {
+    const making = join(directory, 'image')
+    const app = join(making, APP_DIRECTORY)
+    await mkdir(making, { mode: 0o755 })
+    await rename(source, app)
+    await freeze(app)
+    const manifest = JSON.stringify({ command: commandOf(start) } satisfies LocalManifest)
+    await writeFile(join(making, MANIFEST_FILE), manifest, { mode: 0o444 })
+    const image = localImage(
+      createHash('sha256')
+        .update(manifest)
+        .update(await digestOf(app))
+        .digest('hex')
+    )
+
+    const place = imagePath(dataDir, appId, image)
+    await mkdir(imagesDirectory(dataDir, appId), { recursive: true, mode: 0o711 })
+    const now = new Date()
+    await utimes(making, now, now)
+    await rename(making, place).catch(async error => {
+      // The same has been built before: it is news again.
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error
+      await utimes(place, now, now)
+    })
+    return image
+  }
+
+  /** Of an app that is there, an image that is newer than what the caller may know of is kept, too. */
+  async function prune(appId: string, keep: readonly string[] | null): Promise<void> {
+    const directory = imagesDirectory(dataDir, appId)
+    const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
+    for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
+      const place = join(directory, digest)
+      const isKept = keep?.includes(localImage(digest)) || (keep && Date.now() - (await stat(place)).mtimeMs < NEWS)
+      if (!isKept) await discard(dataDir, place)
+    }
+    await rmdir(directory).catch(error => {
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error
+    })
+  }
+
+  return { name: 'local', build, prune }
+}
+
+/** What the app sets for itself gives way where everything depends on it. */
+function environmentOf(
+  { secrets }: BuildRequest,
+  path: string,
+  home: string,
+  temporary: string
+): Record<string, string> {
+  return {
+    CI: '1',
+    LANG: 'C.UTF-8',
+    NODE_ENV: 'production',
+    npm_config_audit: 'false',
+    npm_config_fund: 'false',
+    npm_config_update_notifier: 'false',
+    ...secrets,
+    HOME: home,
+    PATH: path,
+    TMPDIR: temporary
+  }
+}
+
+/** What stands first where a shell itself is meant: its own words, and an `exec` that is there already. */
+const SHELL_WORD =
+  /^(\.|:|!|\{|case|cd|command|eval|exec|exit|export|for|if|set|source|trap|ulimit|umask|unset|until|while)(\s|$)/
+
+/** Where it is one plain command, it takes the place of the shell, so that signals reach it. */
+function commandOf(start: string): string[] {
+  const isPlain = !/[;&|<>()`\n#]/.test(start) && !SHELL_WORD.test(start)
+  // By `env`, since variables may be set in front of it.
+  return ['/bin/sh', '-c', `export PATH="$PWD/node_modules/.bin:$PATH"\n${isPlain ? 'exec env ' : ''}${start}`]
+}

@@ -1,0 +1,145 @@
+import { createHash, type Hash } from 'node:crypto'
+import { constants, createReadStream, type Stats } from 'node:fs'
+import { chmod, copyFile, lchown, lstat, open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
+import { isAbsolute, join, relative } from 'node:path'
+import { nullIf } from '../../plugins/lib/errno.ts'
+import type { Account } from './account.ts'
+import { BuildError } from './port.ts'
+
+/**
+ * A path within a tree, a character for each byte: git and builds make names that are no text. Compared and sorted they
+ * are in the order of their bytes.
+ */
+type Name = string
+
+interface Entry {
+  readonly name: Name
+  /** What the file system is asked with. */
+  readonly path: Buffer
+  readonly stats: Stats
+}
+
+const bytes = (name: Name) => Buffer.from(name, 'latin1')
+const nameOf = (path: string): Name => Buffer.from(path).toString('latin1')
+
+/**
+ * All of a tree but its root, the names of a directory in order and each before what it contains. Links are not followed,
+ * and what goes away meanwhile is passed over.
+ */
+async function* walk(root: string, below: Name = '', ifUnreadable = nullIfGone): AsyncGenerator<Entry> {
+  const names = await readdir(bytes(nameOf(root) + below), { encoding: 'latin1' }).catch(ifUnreadable)
+  for (const name of names?.sort() ?? []) {
+    const path = bytes(`${nameOf(root)}${below}/${name}`)
+    const stats = await lstat(path).catch(ifUnreadable)
+    if (stats === null) continue
+    yield { name: `${below}/${name}`, path, stats }
+    if (stats.isDirectory()) yield* walk(root, `${below}/${name}`, ifUnreadable)
+  }
+}
+
+/** What a tree takes of the disk, in bytes, as far as it can be seen. */
+export async function sizeOf(root: string): Promise<number> {
+  let size = 0
+  for await (const { stats } of walk(root, '', nullIfUnreadable)) size += stats.blocks * 512
+  return size
+}
+
+/** Gives a tree to another user, links and not what they point at. */
+export async function giveTo(root: string, { uid, gid }: Account): Promise<void> {
+  await lchown(root, uid, gid)
+  for await (const { path } of walk(root)) await lchown(path, uid, gid)
+}
+
+/** Removes a tree, also where a build has locked its directories; who is not root has to open them first. */
+export async function removeTree(root: string): Promise<void> {
+  if (process.geteuid?.() !== 0)
+    for await (const { path, stats } of walk(root))
+      if (stats.isDirectory() && (stats.mode & 0o700) !== 0o700) await chmod(path, 0o700)
+  await rm(root, { recursive: true, force: true })
+}
+
+/** The first link that leads out of a tree, or would if there were something: who follows it reads what is not the app's. */
+export async function findEscape(root: string): Promise<string | null> {
+  const home = await realpath(root)
+  for await (const { name, path, stats } of walk(root)) {
+    if (!stats.isSymbolicLink()) continue
+    const target = await readlink(path, 'latin1')
+    const real = await realpath(path, 'latin1').catch(nullIfGone)
+    const isInside = !isAbsolute(target) && isBelow(join(name.slice(1), '..', target))
+    if (!isInside || (real !== null && !isBelow(relative(nameOf(home), real)))) return bytes(name.slice(1)).toString()
+  }
+  return null
+}
+
+const isBelow = (way: string) => way !== '..' && !way.startsWith('../') && !isAbsolute(way)
+
+/**
+ * Makes a tree that nothing writes to any more into one that nothing should: it is ours, no file can be written, only
+ * executables are told from other files, and what is neither file, directory nor link is gone.
+ */
+export async function freeze(root: string): Promise<void> {
+  if (process.geteuid?.() === 0) {
+    for await (const entry of walk(root)) await detach(entry)
+    await giveTo(root, { uid: 0, gid: 0 })
+  }
+  await chmod(root, 0o755)
+  for await (const entry of walk(root)) {
+    const { path, stats } = entry
+    // Their owner may remove what is in them, as people do with a directory of data that they are done with.
+    if (stats.isDirectory()) await chmod(path, 0o755)
+    else if (stats.isFile()) {
+      await detach(entry)
+      await chmod(path, stats.mode & 0o111 ? 0o555 : 0o444)
+    } else if (!stats.isSymbolicLink()) await rm(path)
+  }
+}
+
+/** Leaves a file of several names alone, of which one may be outside of the tree, and takes a copy. */
+async function detach({ path, stats }: Entry): Promise<void> {
+  if (!stats.isFile() || stats.nlink === 1) return
+  const copy = Buffer.concat([path, Buffer.from('.rhone-copy')])
+  await copyFile(path, copy, constants.COPYFILE_EXCL)
+  await chmod(copy, stats.mode & 0o777)
+  await rename(copy, path)
+}
+
+/** SHA-256 over all that a tree is: names, kinds, who may execute what, contents. In hexadecimal. */
+export async function digestOf(root: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const entry of walk(root)) await add(hash, entry)
+  return hash.digest('hex')
+}
+
+async function add(hash: Hash, { name, path, stats }: Entry): Promise<void> {
+  const head = (kind: string, size: number) => hash.update(`${kind} ${size} ${name.length}\0`).update(bytes(name))
+  if (stats.isDirectory()) head('directory', 0)
+  else if (stats.isSymbolicLink()) {
+    const target = await readlink(path, { encoding: 'buffer' })
+    head('link', target.length).update(target)
+  } else {
+    head(stats.mode & 0o111 ? 'program' : 'file', stats.size)
+    for await (const chunk of createReadStream(path)) hash.update(chunk)
+  }
+}
+
+/**
+ * The text of a regular file; null when there is none.
+ *
+ * @throws BuildError when it is longer than a megabyte
+ */
+export async function readSmallFile(directory: string, name: string): Promise<string | null> {
+  const path = join(directory, name)
+  const stats = await lstat(path).catch(nullIfGone)
+  if (!stats?.isFile()) return null
+  if (stats.size > 1_048_576) throw new BuildError(`${name} is longer than a megabyte.`)
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+  try {
+    return await file.readFile('utf8')
+  } finally {
+    await file.close()
+  }
+}
+
+const GONE = ['ENOENT', 'ENOTDIR', 'ELOOP']
+const nullIfGone = nullIf(...GONE)
+const nullIfUnreadable = nullIf(...GONE, 'EACCES')

@@ -1,0 +1,129 @@
+import { randomUUID } from 'node:crypto'
+import { chown, mkdir, readdir, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { nullIf } from '../../plugins/lib/errno.ts'
+import { identify, isRunning, type ProcessIdentity } from '../../plugins/lib/processes.ts'
+import { type Account, drawAccount } from './account.ts'
+import { endCrew } from './crew.ts'
+import { type BuildContext, BuildError, type BuildRequest } from './port.ts'
+import { checkReach, type Limits, openSandbox, type Sandbox } from './sandbox.ts'
+import { giveTo, removeTree } from './tree.ts'
+
+/** Beside the directory of a build: the process that has made it, and all it takes to clean up after that has died. */
+interface Lock {
+  readonly owner: ProcessIdentity
+  readonly account: Account | null
+}
+
+const buildsOf = (dataDir: string) => join(dataDir, 'builds')
+
+/**
+ * Gives a build a directory, a user and limits of its own, and takes all of them away again, however it ends.
+ *
+ * @param dataDir where others may pass through when this process is root, since builds run as others then
+ */
+export async function inWorkspace<T>(
+  dataDir: string,
+  request: BuildRequest,
+  context: BuildContext,
+  limits: Limits,
+  work: (sandbox: Sandbox) => Promise<T>
+): Promise<T> {
+  checkSecrets(request.secrets)
+  for (const secret of secretsOf(request)) context.hide(secret)
+  const id = randomUUID()
+  const account = await drawAccount(await usersOfBuilds(dataDir))
+  const directory = await makeDirectory(dataDir, id, account)
+  const say = (text: string) => context.say(text)
+  const sandbox = openSandbox({ id, directory, account, limits, signal: context.signal, say })
+  try {
+    await checkReach(sandbox)
+    return await work(sandbox)
+  } finally {
+    sandbox.close()
+    await removeTree(directory)
+    await unlink(lockOf(directory))
+  }
+}
+
+/** A directory of the workspace that the build's user has to itself. */
+export async function ownDirectory({ directory, account }: Sandbox, name: string): Promise<string> {
+  const path = join(directory, name)
+  await mkdir(path, { recursive: true, mode: 0o700 })
+  if (account !== null) await giveTo(path, account)
+  return path
+}
+
+/** Removes what builds have left whose process is gone: what still runs of them, and their directories. */
+export async function removeLeftovers(dataDir: string): Promise<void> {
+  for (const directory of await directoriesOfBuilds(dataDir)) {
+    const lock = await readLock(directory)
+    if (lock !== null && isRunning(lock.owner)) continue
+    await endCrew({ id: basename(directory), account: lock?.account ?? null, groups: [] }, 0)
+    await removeTree(directory)
+    await rm(lockOf(directory), { force: true })
+  }
+}
+
+/** Takes a directory out of its place at once, and then away. */
+export async function discard(dataDir: string, directory: string): Promise<void> {
+  const grave = join(buildsOf(dataDir), randomUUID())
+  await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
+  await rename(directory, grave)
+  await removeTree(grave)
+}
+
+/** Also those that only a lock has been made of. */
+async function directoriesOfBuilds(dataDir: string): Promise<string[]> {
+  const names = (await readdir(buildsOf(dataDir)).catch(nullIf('ENOENT'))) ?? []
+  return [...new Set(names.map(name => join(buildsOf(dataDir), name.replace(/\.lock$/, ''))))]
+}
+
+/** Of dead ones, too: their processes are ended by these numbers. */
+async function usersOfBuilds(dataDir: string): Promise<number[]> {
+  const locks = await Promise.all((await directoriesOfBuilds(dataDir)).map(readLock))
+  return locks.flatMap(lock => lock?.account?.uid ?? [])
+}
+
+/** Never without its lock, since somebody may be removing leftovers at the same time. */
+async function makeDirectory(dataDir: string, id: string, account: Account | null): Promise<string> {
+  const directory = join(buildsOf(dataDir), id)
+  await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
+  await writeLock(directory, { owner: identify(process.pid)!, account })
+  await mkdir(directory, { mode: account === null ? 0o700 : 0o710 })
+  if (account !== null) await chown(directory, 0, account.gid)
+  return directory
+}
+
+const lockOf = (directory: string) => `${directory}.lock`
+
+/** As the target of a link, which is there in one piece or not at all. */
+function writeLock(directory: string, lock: Lock): Promise<void> {
+  return symlink(JSON.stringify(lock), lockOf(directory))
+}
+
+async function readLock(directory: string): Promise<Lock | null> {
+  const text = await readlink(lockOf(directory)).catch(nullIf('ENOENT'))
+  return text === null ? null : JSON.parse(text)
+}
+
+function checkSecrets(secrets: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(secrets)) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
+      throw new BuildError(`${JSON.stringify(name)} is no name of an env var.`)
+    if (value.includes('\0'))
+      throw new BuildError(`The value of ${name} has a NUL character, which no program can be given.`)
+  }
+}
+
+/** All that the log must not show: values as they are, and the credentials within a header. */
+function secretsOf({ source, secrets }: BuildRequest): string[] {
+  const { authorization = '' } = source
+  const [scheme = '', credentials = ''] = authorization.split(' ')
+  const password = /^basic$/i.test(scheme)
+    ? Buffer.from(credentials, 'base64')
+        .toString('utf8')
+        .replace(/^[^:]*:/, '')
+    : ''
+  return [authorization, credentials, password, ...Object.values(secrets)].filter(secret => secret !== '')
+}

@@ -1,0 +1,159 @@
+import { once } from 'node:events'
+import type { Registry } from '@platformatic/prom-client'
+import { type Static, Type } from '@sinclair/typebox'
+import { parseOptions } from '../../../plugins/lib/options.ts'
+import { createRemote, type RemoteSettings } from '../../../plugins/lib/remote.ts'
+import type { DeployedApp, Deployer, Running } from '../port.ts'
+import { authorization, type Machine, MachinesApi } from './api.ts'
+import { FlyApps, PREFIX } from './apps.ts'
+import { all, converge } from './converge.ts'
+import { FlyLogs } from './logs.ts'
+import { isGone, isHealthy, isOpen, isStarted, labelsOf } from './machines.ts'
+import { measure } from './metrics.ts'
+import { Rollout } from './rollout.ts'
+
+const ms = (value: number, description: string) => Type.Integer({ default: value, minimum: 0, description })
+
+export const FlyOptions = Type.Object(
+  {
+    token: Type.String({ minLength: 1, description: 'Of Fly, for the organization.' }),
+    organization: Type.String({ minLength: 1, description: 'The slug of the organization that apps belong to.' }),
+    apiUrl: Type.String({ default: 'https://api.machines.dev', description: 'The Machines API.' }),
+    graphqlUrl: Type.String({
+      default: 'https://api.fly.io/graphql',
+      description: 'The GraphQL API; logs and metrics are read from the same host.'
+    }),
+    appUrl: Type.String({
+      default: 'https://{app}.fly.dev',
+      description: 'Where an app is opened, {app} being its name at Fly.'
+    }),
+    start: ms(300_000, 'Milliseconds for a machine to start.'),
+    stop: ms(40_000, 'Milliseconds for an app to end, before it is ended.'),
+    health: ms(180_000, 'Milliseconds for a started app to be healthy.'),
+    healthInterval: ms(5_000, 'Milliseconds between two looks whether it is.'),
+    propagation: ms(10_000, 'Milliseconds until all proxies of Fly send requests to a machine.'),
+    drain: ms(10_000, 'Milliseconds for requests to end, before an app that serves no longer is told to.'),
+    rounds: Type.Integer({ default: 8, minimum: 1, description: 'How often a step is tried until it has come about.' }),
+    pause: ms(
+      1_000,
+      'Milliseconds between two rounds of a step, and between two looks at a machine that starts or stops.'
+    ),
+    logPoll: ms(1_000, 'Milliseconds between two looks for new log lines of an app.'),
+    logPause: ms(30_000, 'The longest pause in that while Fly fails.'),
+    concurrency: Type.Integer({ default: 8, minimum: 1, description: 'Apps whose machines are listed at a time.' })
+  },
+  { additionalProperties: false }
+)
+export type FlyOptions = Static<typeof FlyOptions>
+
+export interface FlyDeps {
+  registry?: Registry | undefined
+  /** What calls to Fly may take, for tests. */
+  remote?: Partial<RemoteSettings>
+}
+
+export interface FlyDeployer extends Deployer {
+  /** @throws RemoteError unless Fly answers, and takes our token */
+  ping(signal?: AbortSignal): Promise<void>
+}
+
+export type FlyInput = Partial<FlyOptions> & Pick<FlyOptions, 'token' | 'organization'>
+
+/** Runs each app as an app at Fly, and each release of it as a machine there. */
+export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
+  const options = parseOptions('rhone-deployer-fly', FlyOptions, input)
+  const graphqlUrl = new URL(options.graphqlUrl)
+  const remote = (baseUrl: string) =>
+    createRemote({
+      service: 'fly',
+      headers: { authorization: authorization(options.token) },
+      timeout: 30_000,
+      deadline: 60_000,
+      registry: deps.registry,
+      ...deps.remote,
+      baseUrl: baseUrl.replace(/\/$/, '')
+    })
+  const api = new MachinesApi(remote(options.apiUrl), options.organization)
+  const platform = remote(graphqlUrl.origin)
+  const apps = new FlyApps(api, platform, graphqlUrl.pathname, options)
+  const rollout = new Rollout(api, options)
+  const logs = new FlyLogs(platform, api, { poll: options.logPoll, longestPause: options.logPause })
+
+  function nameOf(app: DeployedApp): string {
+    const name = apps.nameOf(app)
+    if (name === null) throw new Error(`fly: app ${app.id} has never been started there`)
+    return name
+  }
+
+  return {
+    name: 'fly',
+    ping: signal => api.ping(signal),
+
+    urlOf(app) {
+      const name = apps.nameOf(app)
+      return name === null ? null : options.appUrl.replace('{app}', name)
+    },
+
+    async prepare(app, context) {
+      await apps.ensure(app, context)
+    },
+
+    async start(release, context) {
+      const name = await apps.ensure(release.app, context)
+      await rollout.start(name, release, context)
+    },
+
+    serve: async (release, context) => rollout.serve(nameOf(release.app), release.deploymentId, context),
+
+    async retire(app, keep, signal) {
+      const name = apps.nameOf(app)
+      if (name !== null) await rollout.retire(name, keep, signal)
+    },
+
+    async destroy(app, signal) {
+      const name = apps.nameOf(app)
+      if (name === null) return
+      await converge(options, signal, async () => {
+        const owner = await api.owner(name, signal)
+        // What is not in our list is somebody else's app of a name that was drawn for ours. Without a token that holds,
+        // every app would look like theirs: then the list cannot be had, either.
+        const isGone = owner === null || (owner === 'others' && !(await api.apps(signal)).includes(name))
+        if (!isGone) await api.deleteApp(name, signal)
+        return isGone || undefined
+      })
+    },
+
+    async running(signal) {
+      const names = (await api.apps(signal)).filter(name => name.startsWith(PREFIX))
+      const found: Running[] = []
+      const next = names.values()
+      const worker = async () => {
+        for (const name of next) found.push(...runningOf(name, await api.machines(name, signal)))
+      }
+      await all(Array.from({ length: options.concurrency }), worker)
+      return found
+    },
+
+    async *logs(app, since, signal) {
+      const name = apps.nameOf(app)
+      // What has no name there says nothing; whoever gives it one begins anew.
+      if (name !== null) yield* logs.follow(app, name, since, signal)
+      else if (!signal.aborted) await once(signal, 'abort')
+    },
+
+    async metrics(app, signal) {
+      const name = nameOf(app)
+      const machines = (await api.machines(name, signal)).filter(machine => labelsOf(machine) !== null)
+      return measure(platform, options.organization, name, machines, signal)
+    }
+  }
+}
+
+function runningOf(flyAppId: string, machines: readonly Machine[]): Running[] {
+  return machines.flatMap(machine => {
+    const labels = labelsOf(machine)
+    if (labels === null || isGone(machine)) return []
+    const isServing = isOpen(machine) && isStarted(machine)
+    return [{ ...labels, flyAppId, isServing, isHealthy: isHealthy(machine) }]
+  })
+}

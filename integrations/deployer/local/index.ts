@@ -1,0 +1,229 @@
+import { dirname } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Static, Type } from '@sinclair/typebox'
+import { parseOptions } from '../../../plugins/lib/options.ts'
+import { identify, waitForExit } from '../../../plugins/lib/processes.ts'
+import { DeployError, type DeployedApp, type Deployer, type Release, type RuntimeLine } from '../port.ts'
+import { layoutOf, readPort } from './layout.ts'
+import {
+  type DestroyRequest,
+  type Hello,
+  type Limits,
+  type LogEntry,
+  type MetricsReply,
+  PROTOCOL,
+  type RetireRequest,
+  type RunningReply,
+  type ServeRequest,
+  type StartRequest
+} from './protocol.ts'
+import { type Call, RunnerClient, RunnerGone, RunnerRefusal } from './runner-client.ts'
+
+export const LocalOptions = Type.Object(
+  {
+    dataDir: Type.String({
+      default: '.rhone',
+      minLength: 1,
+      description: 'Where the images are, and where the runner of the apps keeps its socket and the homes of apps.'
+    }),
+    port: Type.Integer({
+      default: 8_090,
+      minimum: 0,
+      maximum: 65_535,
+      description: 'Apps are opened at http://<slug>.localhost:<port>/; 0, and a port that is taken, is another one.'
+    }),
+    anchor: Type.Optional(
+      Type.String({ description: 'A directory elsewhere that all this belongs to: when it is removed, so is this.' })
+    ),
+    path: Type.String({
+      default: `${dirname(process.execPath)}:/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
+      description: 'The PATH of apps that bring none; by default this Node before the programs of the system.'
+    }),
+    memory: Type.Integer({
+      default: 512,
+      minimum: 16,
+      description: 'Megabytes that a release may have; above, it is ended and started again.'
+    }),
+    processes: Type.Integer({
+      default: 512,
+      minimum: 8,
+      description: 'Processes and threads that an app may have, where it runs as a user of its own.'
+    }),
+    healthGrace: Type.Integer({
+      default: 30_000,
+      minimum: 100,
+      description: 'Milliseconds in which a release must be healthy: GET /health, or GET / without one, below 500.'
+    }),
+    drain: Type.Integer({
+      default: 30_000,
+      minimum: 0,
+      description: 'Milliseconds that requests under way have to end when a release is replaced.'
+    }),
+    stopGrace: Type.Integer({
+      default: 10_000,
+      minimum: 0,
+      description: 'Milliseconds from SIGTERM to SIGKILL.'
+    }),
+    idle: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      description: 'Milliseconds without apps and without a question after which the runner ends.'
+    })
+  },
+  { additionalProperties: false, description: 'Apps as processes of this machine.' }
+)
+export type LocalOptions = Static<typeof LocalOptions>
+
+/** Milliseconds that a question may take which needs no waiting. */
+const QUICK = 10_000
+/** Milliseconds for which the port of the runner is remembered. */
+const PORT_MEMORY = 100
+/** Milliseconds between two looks for a runner whose log can be read. */
+const LOG_RETRY = 1_000
+
+type Logs = RuntimeLine | { readonly dropped: number }
+
+/**
+ * Runs apps as processes of this machine. They belong to a runner, a process of its own that Rhone starts when it needs
+ * one and then only talks to: they go on without Rhone. After a kill of the runner, or of the machine, none of them runs;
+ * `running` says so, and whoever compares it with what should run starts them again.
+ */
+export class LocalDeployer implements Deployer {
+  readonly name = 'local'
+  readonly #options: LocalOptions
+  readonly #layout: ReturnType<typeof layoutOf>
+  readonly #runner: RunnerClient
+  /** Where apps are opened, as it was read last, and until when that is good: lists ask for every one of their apps. */
+  #port = { number: 0, until: 0 }
+
+  constructor(input: Partial<LocalOptions>) {
+    const options = parseOptions('rhone-deployer', LocalOptions, input)
+    const { dataDir, port, idle, path, anchor } = options
+    this.#options = options
+    this.#layout = layoutOf(dataDir)
+    this.#runner = new RunnerClient(this.#layout, { dataDir: this.#layout.dataDir, port, idle, anchor }, path)
+  }
+
+  urlOf({ slug }: DeployedApp): string {
+    const port = this.#currentPort()
+    return `http://${slug}.localhost:${port}/`
+  }
+
+  #currentPort(): number {
+    const now = performance.now()
+    if (now >= this.#port.until)
+      this.#port = { number: (readPort(this.#layout) ?? this.#options).port, until: now + PORT_MEMORY }
+    return this.#port.number
+  }
+
+  async start({ app, deploymentId, image, region, env }: Release, { signal }: { signal: AbortSignal }): Promise<void> {
+    const { memory, processes, healthGrace, stopGrace, path } = this.#options
+    const limits: Limits = { memory, processes, healthGrace, stopGrace }
+    const body: StartRequest = { app: nameOf(app), deploymentId, image, region, env, path, limits }
+    await this.#post(`${PROTOCOL}/start`, body, signal, 6 * healthGrace)
+  }
+
+  async serve({ app, deploymentId }: Release, { signal }: { signal: AbortSignal }): Promise<void> {
+    const body: ServeRequest = { app: nameOf(app), deploymentId }
+    await this.#post(`${PROTOCOL}/serve`, body, signal)
+  }
+
+  async retire({ id }: DeployedApp, keep: string | null, signal: AbortSignal): Promise<void> {
+    if (!(await this.#runner.isNeeded())) return
+    const { drain, stopGrace } = this.#options
+    const body: RetireRequest = { appId: id, keep, drain }
+    await this.#post(`${PROTOCOL}/retire`, body, signal, drain + stopGrace)
+  }
+
+  async destroy({ id }: DeployedApp, signal: AbortSignal): Promise<void> {
+    const body: DestroyRequest = { appId: id }
+    await this.#post(`${PROTOCOL}/destroy`, body, signal, this.#options.stopGrace)
+  }
+
+  async running(signal: AbortSignal): ReturnType<Deployer['running']> {
+    if (!(await this.#runner.isNeeded())) return []
+    const releases = await this.#runner.ask<RunningReply>({
+      method: 'GET',
+      path: `${PROTOCOL}/running`,
+      signal,
+      timeout: QUICK
+    })
+    return releases.map(release => ({ ...release, flyAppId: null }))
+  }
+
+  async *logs({ id }: DeployedApp, since: Date | null, signal: AbortSignal): AsyncGenerator<Logs> {
+    const query = new URLSearchParams({ app: id })
+    // Of what is said before the first line is heard, nothing may be missed either.
+    query.set('since', String((since ?? new Date()).getTime()))
+    while (!signal.aborted) {
+      try {
+        for await (const { entry, runner } of this.#runner.follow(`${PROTOCOL}/logs?${query}`, signal)) {
+          yield lineOf(id, entry)
+          advance(query, entry, runner)
+        }
+      } catch (error) {
+        if (!signal.aborted && !isLoss(error)) throw error
+      }
+      // It has ended, or there is none: one that is started by whoever starts the app has more to say.
+      await delay(LOG_RETRY, undefined, { signal, ref: false }).catch(() => {})
+    }
+  }
+
+  async metrics({ id }: DeployedApp, signal: AbortSignal): Promise<MetricsReply> {
+    return this.#runner.ask({
+      method: 'GET',
+      path: `${PROTOCOL}/metrics?app=${encodeURIComponent(id)}`,
+      signal,
+      timeout: QUICK
+    })
+  }
+
+  /**
+   * Ends all apps and their runner.
+   *
+   * @returns whether there was one
+   * @throws Error when it does not end in time
+   */
+  async stop(signal: AbortSignal): Promise<boolean> {
+    const question = { signal, timeout: QUICK }
+    try {
+      const { pid } = await this.#runner.askRunning<Hello>({ method: 'GET', path: '/', ...question })
+      const runner = identify(pid)
+      await this.#runner.askRunning({ method: 'POST', path: '/stop', ...question })
+      if (runner === null || (await waitForExit(runner, this.#options.stopGrace + QUICK))) return true
+    } catch (error) {
+      if (error instanceof RunnerGone) return false
+      throw error
+    }
+    throw new Error('the runner of the apps does not end')
+  }
+
+  /** @param wait milliseconds that the runner may take beside those of every question */
+  async #post(path: string, body: object, signal: AbortSignal, wait = 0): Promise<void> {
+    const call: Call = { method: 'POST', path, body, signal, timeout: QUICK + wait }
+    try {
+      await this.#runner.ask(call)
+    } catch (error) {
+      throw error instanceof RunnerRefusal && error.status === 422 ? new DeployError(error.message) : error
+    }
+  }
+}
+
+const nameOf = ({ id, slug }: DeployedApp) => ({ id, slug })
+
+function lineOf(appId: string, entry: LogEntry): Logs {
+  if ('dropped' in entry) return entry
+  const { number: _, at, ...line } = entry
+  return { ...line, appId, at: new Date(at) }
+}
+
+/** Goes on after this entry: with the same runner by the line's number, with the next one by its time. */
+function advance(query: URLSearchParams, entry: LogEntry, runner: string): void {
+  if ('dropped' in entry) return
+  query.set('runner', runner)
+  query.set('after', String(entry.number))
+  query.set('since', String(entry.at))
+}
+
+const isLoss = (error: unknown) =>
+  error instanceof RunnerGone || ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes((error as { code: string }).code)

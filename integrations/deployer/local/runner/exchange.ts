@@ -1,0 +1,237 @@
+import { request as ask, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { hasCode } from '../../../../plugins/lib/errno.ts'
+import { endReply } from './end-reply.ts'
+import type { App } from './fleet.ts'
+import { replyHeaders, requestHeaders } from './headers.ts'
+import { type Notice, notices, sendNotice } from './notices.ts'
+import type { Release, Route } from './release.ts'
+
+/** Milliseconds in which an app must begin its reply. What has begun may take as long as it likes. */
+const REPLY_TIMEOUT = 60_000
+/** These may be sent again on a new connection when the kept one turns out to be closed. */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+interface Upgrade {
+  readonly socket: Socket
+  /** What the client has sent after the head of its request. */
+  readonly head: Buffer
+}
+
+/** One request, and the way of its reply. */
+export class Exchange {
+  readonly #app: App
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #upgrade: Upgrade | null
+  readonly #began = performance.now()
+  #release: Release | null = null
+  #outgoing: ClientRequest | null = null
+  #over: () => void = () => {}
+  #attempts = 0
+  #isSent = false
+  #bytes: { readonly socket: Socket; readonly read: number; readonly written: number } | null = null
+  #overtime: NodeJS.Timeout | undefined
+
+  constructor(app: App, request: IncomingMessage, response: ServerResponse, upgrade: Upgrade | null = null) {
+    this.#app = app
+    this.#request = request
+    this.#response = response
+    this.#upgrade = upgrade
+  }
+
+  begin(): void {
+    const client = this.#upgrade?.socket ?? this.#response
+    client.once('close', () => this.#end())
+    this.#response.on('error', () => this.#cut())
+    this.#overtime = setTimeout(() => this.#safely(() => this.#refuse(notices.timeout)), REPLY_TIMEOUT)
+    this.#safely(() => this.#forward())
+  }
+
+  /** Sends the request to the release that serves at this moment. */
+  #forward(): void {
+    const release = this.#app.serving
+    if (release === null || release.route === null) this.#refuse(notices.down)
+    else this.#sendTo(release, release.route)
+  }
+
+  #sendTo(release: Release, { port, agent }: Route): void {
+    this.#attempts += 1
+    this.#over()
+    this.#release = release
+    this.#over = release.traffic.begin(() => this.#cut())
+    const { method, url } = this.#request
+    const outgoing = ask({
+      host: '127.0.0.1',
+      port,
+      method: method!,
+      path: url!,
+      headers: requestHeaders(this.#request),
+      // What cannot be sent twice goes on a connection of its own, for the app may be closing the one that is kept.
+      agent: this.#upgrade === null && REPEATABLE.has(method!) ? agent : false
+    })
+    this.#outgoing = outgoing
+    outgoing.once('socket', socket => {
+      this.#bytes = { socket, read: socket.bytesRead, written: socket.bytesWritten }
+      if (socket.connecting) socket.once('connect', () => this.#send(outgoing))
+      else this.#send(outgoing)
+    })
+    outgoing.once('response', reply => this.#safely(() => this.#relay(reply)))
+    outgoing.once('upgrade', (reply, socket, head) => this.#safely(() => this.#tunnel(reply, socket as Socket, head)))
+    outgoing.on('error', error => this.#safely(() => this.#onFailure(outgoing, error)))
+    outgoing.once('close', () => outgoing === this.#outgoing && this.#discardBody())
+  }
+
+  /** The body stays where it is until there is a connection to send it on. */
+  #send(outgoing: ClientRequest): void {
+    this.#isSent = true
+    if (this.#upgrade !== null) {
+      outgoing.end()
+      return
+    }
+    // The app hears of a request before its body has begun, as it may have something to say to that.
+    if (hasBody(this.#request)) outgoing.flushHeaders()
+    this.#request.pipe(outgoing)
+  }
+
+  /** An app may answer before it has read everything; a client may only listen once it has sent everything. */
+  #discardBody(): void {
+    this.#request.unpipe().resume()
+  }
+
+  #relay(reply: IncomingMessage): void {
+    if (!this.#writeHead(reply)) {
+      this.#refuse(notices.broken)
+      return
+    }
+    const response = this.#response
+    this.#count(reply.statusCode!)
+    reply.once('end', () => {
+      this.#countBytes()
+      if (Object.keys(reply.trailers).length > 0) response.addTrailers(reply.trailers as Record<string, string>)
+      if (!this.#request.readableEnded) {
+        this.#discardBody()
+        this.#outgoing?.destroy()
+      }
+      endReply(this.#request, response)
+    })
+    // Half of a reply must not look like a whole one.
+    reply.on('error', () => this.#cut())
+    reply.once('close', () => {
+      if (!reply.complete) this.#cut()
+    })
+    reply.pipe(response, { end: false })
+  }
+
+  /** @returns false when no client can be sent that: a status or a header that HTTP does not have */
+  #writeHead(reply: IncomingMessage): boolean {
+    try {
+      this.#response.writeHead(reply.statusCode!, reply.statusMessage, replyHeaders(reply))
+    } catch {
+      return false
+    }
+    this.#response.flushHeaders()
+    return true
+  }
+
+  #tunnel(reply: IncomingMessage, inner: Socket, head: Buffer): void {
+    const upgrade = this.#upgrade
+    if (upgrade === null) {
+      // Nobody has asked for it.
+      this.#refuse(notices.broken)
+      return
+    }
+    const { socket: outer } = upgrade
+    this.#count(101)
+    this.#release!.traffic.addTunnel(inner)
+    this.#over()
+    this.#bytes = null
+    this.#response.detachSocket(outer)
+    outer.write(`HTTP/1.1 101 Switching Protocols\r\n${lines(replyHeaders(reply))}\r\n`)
+    if (head.length > 0) outer.write(head)
+    if (upgrade.head.length > 0) inner.write(upgrade.head)
+    for (const socket of [outer, inner]) socket.setTimeout(0).setNoDelay(true)
+    inner.on('error', () => outer.destroy())
+    outer.once('close', () => inner.destroy())
+    inner.once('close', () => {
+      this.#app.meter.countBytes(inner.bytesWritten, inner.bytesRead)
+      outer.destroy()
+    })
+    outer.pipe(inner).pipe(outer)
+  }
+
+  #onFailure(outgoing: ClientRequest, error: Error): void {
+    // What becomes of a reply that has begun, its own end tells.
+    if (outgoing !== this.#outgoing || this.#response.headersSent || this.#response.closed) return
+    if (this.#mayRepeat(outgoing)) {
+      this.#isSent = false
+      this.#forward()
+    } else this.#refuse(hasCode(error, 'ECONNREFUSED') ? notices.down : notices.broken)
+  }
+
+  /** Once, when the app cannot have seen anything of it, or it asks for nothing that may not be done twice. */
+  #mayRepeat(outgoing: ClientRequest): boolean {
+    if (this.#attempts > 1) return false
+    if (!this.#isSent) return true
+    return outgoing.reusedSocket && REPEATABLE.has(this.#request.method!) && !hasBody(this.#request)
+  }
+
+  #refuse(notice: Notice): void {
+    const outgoing = this.#outgoing
+    this.#outgoing = null
+    outgoing?.destroy()
+    if (this.#response.headersSent) {
+      this.#cut()
+      return
+    }
+    this.#count(notice.status)
+    this.#request.resume()
+    sendNotice(this.#request, this.#response, notice)
+  }
+
+  #count(status: number): void {
+    clearTimeout(this.#overtime)
+    this.#app.meter.count(status, performance.now() - this.#began)
+  }
+
+  /** Whatever one client or one app brings about here, the others are not to suffer from. */
+  #safely(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      console.error(error)
+      this.#cut()
+    }
+  }
+
+  /** While the connection to the app is this exchange's own. */
+  #countBytes(): void {
+    if (this.#bytes === null) return
+    const { socket, read, written } = this.#bytes
+    this.#bytes = null
+    this.#app.meter.countBytes(socket.bytesWritten - written, socket.bytesRead - read)
+  }
+
+  /** Lets both sides see that this has not ended well. */
+  #cut(): void {
+    this.#outgoing?.destroy()
+    const client = this.#upgrade?.socket ?? this.#request.socket
+    client.destroy()
+  }
+
+  #end(): void {
+    clearTimeout(this.#overtime)
+    this.#over()
+    this.#countBytes()
+    if (!this.#response.writableFinished) this.#outgoing?.destroy()
+  }
+}
+
+const hasBody = ({ headers }: IncomingMessage) =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+
+function lines(headers: readonly string[]): string {
+  let text = ''
+  for (let at = 0; at < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`
+  return text
+}

@@ -1,0 +1,226 @@
+import { rm } from 'node:fs/promises'
+import { hasCode } from '../../../../plugins/lib/errno.ts'
+import { APP_DIRECTORY, imagePath, readManifest } from '../../../../plugins/lib/local-image.ts'
+import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
+import { appDirectory, type Layout } from '../layout.ts'
+import type { AppName, MetricsReply, RetireRequest, RunningReply, ServeRequest, StartRequest } from '../protocol.ts'
+import { openHome } from './account.ts'
+import { StartFailure } from './app-process.ts'
+import { AppLog } from './log.ts'
+import { Meter } from './meter.ts'
+import { Release, type ReleaseSpec } from './release.ts'
+import { usageOf } from './sessions.ts'
+
+/** An app of this machine, with what it has said and done, whether it runs or not. */
+export interface App {
+  readonly id: string
+  slug: string
+  /** By the id of the deployment. */
+  readonly releases: Map<string, Release>
+  /** The one that requests go to. */
+  serving: Release | null
+  readonly log: AppLog
+  readonly meter: Meter
+}
+
+/** It is not in a state to do this now; the caller may bring it there. */
+export class Conflict extends Error {
+  override readonly name = 'Conflict'
+}
+
+const SAMPLE_INTERVAL = 1_000
+
+/** All apps of this machine. */
+export class Fleet {
+  readonly #layout: Layout
+  /** Keeps what is to be ended when this process is killed. */
+  readonly #record: (leaders: readonly ProcessIdentity[]) => void
+  readonly #apps = new Map<string, App>()
+  readonly #logs = new Map<string, AppLog>()
+  readonly #slugs = new Map<string, App>()
+  readonly #retiring = new Map<Release, Promise<void>>()
+  readonly #sampler: NodeJS.Timeout
+  #isClosed = false
+
+  constructor(layout: Layout, record: (leaders: readonly ProcessIdentity[]) => void) {
+    this.#layout = layout
+    this.#record = record
+    this.#sampler = setInterval(() => this.#sample().catch(console.error), SAMPLE_INTERVAL).unref()
+  }
+
+  get isEmpty(): boolean {
+    return this.#releases().length === 0
+  }
+
+  /** The app that a host name stands for. */
+  bySlug(slug: string): App | null {
+    return this.#slugs.get(slug) ?? null
+  }
+
+  /** What an app says, and will say: it need not be here yet. */
+  logOf(appId: string): AppLog {
+    const log = this.#logs.get(appId) ?? new AppLog()
+    this.#logs.set(appId, log)
+    return log
+  }
+
+  /** @throws StartFailure when the release does not get healthy; unless it serves, nothing is left of it then */
+  async start(request: StartRequest, signal: AbortSignal): Promise<void> {
+    const app = this.#open(request.app)
+    const release = await this.#begin(app, request)
+    try {
+      await release.healthy(signal)
+    } catch (error) {
+      // Whoever has given up the wait may come back for it, or retire it.
+      if (this.#isClosed) throw new Conflict('the runner is being stopped')
+      if (!signal.aborted && app.serving !== release) await this.#end(app, release, 0)
+      throw error
+    }
+  }
+
+  /** From here on, new requests go to this release and to no other. */
+  serve({ app: { id, slug }, deploymentId }: ServeRequest): void {
+    const app = this.#apps.get(id)
+    const release = app?.releases.get(deploymentId)
+    if (!app || !release?.route || this.#retiring.has(release)) throw new Conflict('this release is not running')
+    if (this.#slugs.get(app.slug) === app) this.#slugs.delete(app.slug)
+    app.slug = slug
+    app.serving = release
+    this.#slugs.set(slug, app)
+  }
+
+  async retire({ appId, keep, drain }: RetireRequest): Promise<void> {
+    const app = this.#apps.get(appId)
+    if (!app) return
+    const others = [...app.releases.values()].filter(release => release.spec.deploymentId !== keep)
+    await Promise.all(others.map(release => this.#end(app, release, drain)))
+  }
+
+  /** Takes the app away with its files; an app that was never here, too. */
+  async destroy(appId: string): Promise<void> {
+    const directory = appDirectory(this.#layout, appId)
+    await this.retire({ appId, keep: null, drain: 0 })
+    const app = this.#apps.get(appId)
+    this.#apps.delete(appId)
+    this.#logs.delete(appId)
+    if (app && this.#slugs.get(app.slug) === app) this.#slugs.delete(app.slug)
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 })
+  }
+
+  running(): RunningReply {
+    return [...this.#apps.values()].flatMap(app =>
+      [...app.releases.values()].map(release => ({
+        appId: app.id,
+        deploymentId: release.spec.deploymentId,
+        isServing: app.serving === release,
+        isHealthy: release.isHealthy
+      }))
+    )
+  }
+
+  metrics(appId: string): MetricsReply {
+    const app = this.#apps.get(appId)
+    const releases = [...(app?.releases.values() ?? [])]
+    const usedMb = sum(releases.map(({ usage }) => usage.memory))
+    const totalMb = sum(releases.map(({ spec }) => spec.limits.memory))
+    return {
+      cpuPercent: sum(releases.map(({ cpuPercent }) => cpuPercent)),
+      memory: { usedMb, totalMb, usedPercent: totalMb === 0 ? 0 : (100 * usedMb) / totalMb },
+      ...(app?.meter ?? new Meter()).read(),
+      instances: releases.map(({ spec, isHealthy, cpuPercent, usage, leader }) => ({
+        id: leader === null ? spec.deploymentId : String(leader.pid),
+        region: spec.region,
+        state: leader === null ? 'stopped' : isHealthy ? 'started' : 'starting',
+        cpuPercent,
+        memoryMb: usage.memory
+      }))
+    }
+  }
+
+  /** Ends everything. @param grace milliseconds that processes have; absent: what they were started with */
+  async close(grace?: number): Promise<void> {
+    this.#isClosed = true
+    clearInterval(this.#sampler)
+    await Promise.all(this.#releases().map(release => release.stop(grace)))
+  }
+
+  #open({ id, slug }: AppName): App {
+    let app = this.#apps.get(id)
+    if (!app) {
+      app = { id, slug, releases: new Map(), serving: null, log: this.logOf(id), meter: new Meter() }
+      this.#apps.set(id, app)
+    }
+    return app
+  }
+
+  async #begin(app: App, request: StartRequest): Promise<Release> {
+    const spec = await this.#specify(request)
+    for (;;) {
+      if (this.#isClosed) throw new Conflict('the runner is being stopped')
+      const existing = app.releases.get(request.deploymentId)
+      if (existing === undefined) break
+      const retiring = this.#retiring.get(existing)
+      if (retiring === undefined) return existing
+      await retiring
+    }
+    const release = new Release(spec, {
+      log: app.log,
+      isPortTaken: port => this.#releases().some(other => other.port === port),
+      onProcess: () => this.#record(this.#releases().flatMap(({ leader }) => leader ?? []))
+    })
+    app.releases.set(request.deploymentId, release)
+    return release
+  }
+
+  async #specify(request: StartRequest): Promise<ReleaseSpec> {
+    refuseUnusable(request.env)
+    const image = imagePath(this.#layout.dataDir, request.app.id, request.image)
+    try {
+      const { command } = await readManifest(image)
+      const home = openHome(this.#layout, request.app.id)
+      return { ...request, command, directory: `${image}/${APP_DIRECTORY}`, home }
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) throw new StartFailure('The image is not there any more: deploy the app again.')
+      throw error
+    }
+  }
+
+  /** Once for each release, whoever asks how often. */
+  #end(app: App, release: Release, drain: number): Promise<void> {
+    const known = this.#retiring.get(release)
+    if (known) return known
+    if (app.serving === release) app.serving = null
+    const ending = release.traffic
+      .drain(drain)
+      .then(() => release.stop())
+      .finally(() => {
+        app.releases.delete(release.spec.deploymentId)
+        this.#retiring.delete(release)
+      })
+    this.#retiring.set(release, ending)
+    return ending
+  }
+
+  #releases(): Release[] {
+    return [...this.#apps.values()].flatMap(app => [...app.releases.values()])
+  }
+
+  async #sample(): Promise<void> {
+    const releases = this.#releases().filter(release => release.leader !== null)
+    const usages = await usageOf(new Set(releases.map(release => release.leader!.pid)))
+    for (const release of releases) {
+      const usage = release.leader && usages.get(release.leader.pid)
+      if (usage) release.observe(usage)
+    }
+  }
+}
+
+function refuseUnusable(env: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (name === '' || /[=\0]/.test(name)) throw new StartFailure(`${JSON.stringify(name)} is no name of an env var.`)
+    if (value.includes('\0'))
+      throw new StartFailure(`The value of ${name} has a NUL character, which no program can be given.`)
+  }
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0)

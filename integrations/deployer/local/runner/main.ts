@@ -1,0 +1,73 @@
+/** The runner: keeps the apps of this machine running and reachable, whatever becomes of Rhone. */
+import { randomUUID } from 'node:crypto'
+import { rm, stat, writeFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { nullIf } from '../../../../plugins/lib/errno.ts'
+import { acquireLock } from '../../../../plugins/lib/exclusive-lock.ts'
+import { layoutOf } from '../layout.ts'
+import type { RunnerSettings } from '../protocol.ts'
+import { Api } from './api.ts'
+import { Fleet } from './fleet.ts'
+import { AppProxy } from './proxy.ts'
+import { endPredecessor, portsToTry, recordPort, recordProcesses } from './records.ts'
+import { prepareSocket, removeSocket } from './socket.ts'
+
+/** Milliseconds between two looks at whether this process is still wanted. */
+const PULSE = 250
+
+const settings: RunnerSettings = JSON.parse(process.argv[2]!)
+const layout = layoutOf(settings.dataDir)
+const lock = await acquireLock(layout.lock).catch(nullIf('ENOENT'))
+// Another one is faster, and whoever has started this one will find it.
+if (lock !== null) {
+  await run()
+  lock.release()
+}
+
+async function run(): Promise<void> {
+  const directory = await identityOf(layout.root)
+  await writeFile(layout.pid, String(process.pid))
+  endPredecessor(layout)
+
+  const stopping = new AbortController()
+  const stop = () => stopping.abort()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
+  process.on('SIGHUP', () => {})
+
+  const fleet = new Fleet(layout, leaders => recordProcesses(layout, leaders))
+  const proxy = new AppProxy(slug => fleet.bySlug(slug))
+  recordPort(layout, { configured: settings.port, port: await proxy.listen(portsToTry(layout, settings.port)) })
+  const api = new Api(fleet, { pid: process.pid, id: randomUUID() }, stop)
+  const socket = await prepareSocket(layout)
+  await api.listen(socket)
+  say('is ready')
+
+  const isVanished = async () => (await identityOf(layout.root)) !== directory || (await isAdrift())
+  const isIdle = () => fleet.isEmpty && api.idle > settings.idle
+  while (!stopping.signal.aborted && !(await isVanished()) && !isIdle())
+    await delay(PULSE, undefined, { signal: stopping.signal }).catch(nullIf('ABORT_ERR'))
+
+  // At once: a question that comes now is for the next runner.
+  const answered = api.close()
+  // Who has removed the directory of all this wants nothing of it to go on.
+  await fleet.close((await isVanished()) ? 0 : undefined)
+  await answered
+  await removeSocket(layout, socket)
+  await proxy.close()
+  if (await isAdrift()) await rm(layout.dataDir, { recursive: true, force: true })
+  say('has ended')
+}
+
+async function isAdrift(): Promise<boolean> {
+  return settings.anchor !== undefined && (await identityOf(settings.anchor)) === null
+}
+
+/** Tells a directory from a later one of the same name; null when there is none. */
+async function identityOf(path: string): Promise<string | null> {
+  const found = await stat(path).catch(nullIf('ENOENT', 'ENOTDIR'))
+  return found && `${found.ino} ${found.birthtimeMs}`
+}
+
+function say(what: string): void {
+  console.log(`${new Date().toISOString()} the runner (pid ${process.pid}) ${what}`)
+}

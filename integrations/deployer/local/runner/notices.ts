@@ -1,0 +1,46 @@
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { negotiate } from '../../../../plugins/lib/negotiate.ts'
+import { endReply } from './end-reply.ts'
+
+/** What is answered in an app's stead. */
+export interface Notice {
+  readonly status: number
+  readonly code: string
+  readonly message: string
+}
+
+export const notices = {
+  badRequest: { status: 400, code: 'BAD_REQUEST', message: 'This is no request for an app.' },
+  unknown: { status: 404, code: 'APP_NOT_FOUND', message: 'No app is deployed under this name.' },
+  broken: { status: 502, code: 'BAD_GATEWAY', message: 'The app has broken the connection off.' },
+  down: { status: 503, code: 'APP_NOT_RUNNING', message: 'The app is not running at the moment.' },
+  timeout: { status: 504, code: 'GATEWAY_TIMEOUT', message: 'The app has not answered in time.' }
+} as const satisfies Record<string, Notice>
+
+/** For browsers a page, for programs JSON. */
+export function sendNotice(request: IncomingMessage, response: ServerResponse, notice: Notice): void {
+  const isPage = negotiate(request.headers.accept, true) === 'page'
+  const body = isPage ? pageOf(notice) : JSON.stringify({ error: { code: notice.code, message: notice.message } })
+  // A body that nobody reads would stand before the next request of this connection.
+  if (!request.complete) response.shouldKeepAlive = false
+  // The reason is given, too: what an app has wished for there may be what no client can be sent.
+  response.writeHead(notice.status, STATUS_CODES[notice.status], {
+    'content-type': isPage ? 'text/html; charset=utf-8' : 'application/json; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...(notice.status === 503 && { 'retry-after': '1' })
+  })
+  response.write(body)
+  endReply(request, response)
+}
+
+const pageOf = ({ status, message }: Notice) => `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${status}</title>
+<style>:root{color-scheme:light dark;font:1rem/1.6 system-ui,sans-serif}body{display:grid;place-items:center;min-height:90vh}</style>
+<main><h1>${status}</h1><p>${message}</p></main>
+</html>
+`

@@ -1,0 +1,296 @@
+import { Agent } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { LocalManifest } from '../../../../plugins/lib/local-image.ts'
+import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
+import type { StartRequest } from '../protocol.ts'
+import type { Home } from './account.ts'
+import { AppProcess, StartFailure } from './app-process.ts'
+import { complaintAbout, drawPort, tryPort } from './health.ts'
+import { type AppLog, levelOf } from './log.ts'
+import type { Usage } from './sessions.ts'
+import { Traffic } from './traffic.ts'
+
+/** One version of an app as it is to be run here. */
+export interface ReleaseSpec extends StartRequest {
+  readonly command: LocalManifest['command']
+  /** Where its processes start. */
+  readonly directory: string
+  readonly home: Home
+}
+
+/** How requests get to a process. */
+export interface Route {
+  readonly port: number
+  readonly agent: Agent
+}
+
+export interface ReleaseDeps {
+  readonly log: AppLog
+  /** Ports that are of no use, though nobody may have them yet. */
+  isPortTaken(port: number): boolean
+  /** Called right after a process was started, and again when it has ended. */
+  onProcess(): void
+}
+
+/** Milliseconds between two questions: until it is healthy, and from then on. */
+const [FIRST_PROBES, PROBES] = [100, 10_000]
+const PROBE_TIMEOUT = 5_000
+/** Questions in a row that a release may fail before it counts as unhealthy. */
+const PATIENCE = 3
+/** Milliseconds before what has ended is started again: doubled each time, up to the second. */
+const [FIRST_WAIT, LONGEST_WAIT] = [100, 30_000]
+/** A process that was up for so long has recovered: its next end is the first again. */
+const STEADY_AFTER = 60_000
+/** Attempts to start on a port that somebody else is quicker to take. */
+const PORT_ATTEMPTS = 5
+const TAIL_LINES = 20
+
+const SAMPLE_START: Usage = { processes: 0, cpu: 0, memory: 0 }
+
+/** A version of an app that is kept running: what ends is started again, ever more slowly. */
+export class Release {
+  readonly spec: ReleaseSpec
+  readonly traffic = new Traffic()
+  /** Settles when it is healthy for the first time; rejects with a StartFailure when it does not get there. */
+  readonly started: Promise<void>
+  /** Connections to the process of now; null while there is none that has been healthy. */
+  route: Route | null = null
+  usage = SAMPLE_START
+  /** Of one processor, since the last sample. */
+  cpuPercent = 0
+  readonly #deps: ReleaseDeps
+  readonly #stopping = new AbortController()
+  readonly #over: Promise<void>
+  #process: AppProcess | null = null
+  #port = 0
+  #isHealthy = false
+  #sampledAt = performance.now()
+
+  constructor(spec: ReleaseSpec, deps: ReleaseDeps) {
+    this.spec = spec
+    this.#deps = deps
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.started = promise
+    this.started.catch(() => {})
+    this.#over = this.#supervise(resolve).catch(reject)
+  }
+
+  get isHealthy(): boolean {
+    return this.#isHealthy
+  }
+
+  get port(): number {
+    return this.#port
+  }
+
+  get leader(): ProcessIdentity | null {
+    return this.#process?.leader ?? null
+  }
+
+  /** Waits until it is healthy, after an end of its process, too. @throws StartFailure when it does not get there */
+  async healthy(signal: AbortSignal): Promise<void> {
+    await unless(signal, this.started)
+    const deadline = performance.now() + this.spec.limits.healthGrace
+    while (!this.#isHealthy && performance.now() < deadline) if (!(await this.#pause(FIRST_PROBES, signal))) break
+    signal.throwIfAborted()
+    if (!this.#isHealthy) throw new StartFailure(this.#explain('is not healthy'))
+  }
+
+  /** Ends it for good. */
+  async stop(grace = this.spec.limits.stopGrace): Promise<void> {
+    this.#stopping.abort()
+    await this.#process?.stop(grace)
+    await this.#over
+  }
+
+  /** Takes what its processes use, and ends them when that is too much. */
+  observe(usage: Usage): void {
+    const now = performance.now()
+    const spent = Math.max(usage.cpu - this.usage.cpu, 0)
+    this.cpuPercent = (100 * spent) / Math.max(now - this.#sampledAt, 1)
+    this.#sampledAt = now
+    this.usage = usage
+    if (usage.memory <= this.spec.limits.memory || this.#process === null) return
+    this.#say('error', `The app took ${Math.ceil(usage.memory)} MB of memory, and may have ${this.spec.limits.memory}.`)
+    this.#process.kill()
+  }
+
+  async #supervise(started: () => void): Promise<void> {
+    const first = await this.#bringUp()
+    started()
+    let upSince = performance.now()
+    let end = await this.#watch(first)
+    for (let failures = 0; !this.#stopping.signal.aborted; failures++) {
+      if (performance.now() - upSince > STEADY_AFTER) failures = 0
+      const wait = Math.min(FIRST_WAIT * 2 ** failures, LONGEST_WAIT)
+      this.#say('error', `The app ${end}; it is started again in ${wait / 1_000} s.`)
+      if (!(await this.#pause(wait))) return
+      upSince = performance.now()
+      end = await this.#runAgain()
+    }
+  }
+
+  /** The first start, which may fail. */
+  async #bringUp(): Promise<AppProcess> {
+    for (let attempt = 1; ; attempt++) {
+      const process = await this.#launch()
+      const complaint = await this.#awaitHealth(process)
+      if (complaint === null) return process
+      const hasEnded = this.#process === null
+      await process.stop(0)
+      if (this.#stopping.signal.aborted) throw givenUp()
+      const wasPortTaken = hasEnded && (await tryPort(this.#port)) === null
+      if (!wasPortTaken || attempt === PORT_ATTEMPTS) throw new StartFailure(this.#explain(complaint))
+    }
+  }
+
+  /** @returns how that has ended, to follow the words "The app" */
+  async #runAgain(): Promise<string> {
+    try {
+      return await this.#watch(await this.#launch())
+    } catch (error) {
+      // The machine has no room for it now, as far as we know; the next attempt comes later.
+      return `cannot be started (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`
+    }
+  }
+
+  /** Looks after a process until it has ended. @returns how that was, to follow the words "The app" */
+  async #watch(process: AppProcess): Promise<string> {
+    const ended = new AbortController()
+    const watching = this.#watchHealth(process, ended.signal)
+    const end = await process.ended
+    ended.abort()
+    return (await watching) ?? end
+  }
+
+  /** @returns why it has ended the process, if it has */
+  async #watchHealth(process: AppProcess, ended: AbortSignal): Promise<string | null> {
+    if (!this.#isHealthy) {
+      const complaint = await this.#awaitHealth(process)
+      if (ended.aborted || complaint !== null) {
+        process.kill()
+        return ended.aborted ? null : complaint
+      }
+    }
+    let failures = 0
+    while (await this.#pause(PROBES, ended)) {
+      const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, ended)
+      if (ended.aborted) break
+      failures = complaint === null ? 0 : failures + 1
+      const isHealthy = failures < PATIENCE
+      if (isHealthy !== this.#isHealthy)
+        this.#say(isHealthy ? 'info' : 'warn', isHealthy ? 'The app is healthy again.' : `The app ${complaint}.`)
+      this.#isHealthy = isHealthy
+    }
+    return null
+  }
+
+  async #launch(): Promise<AppProcess> {
+    const { spec } = this
+    const port = await drawPort(this.#deps.isPortTaken)
+    if (this.#stopping.signal.aborted) throw givenUp()
+    const process = new AppProcess({
+      ...spec,
+      env: { ...this.#defaults(), ...spec.env, PORT: String(port), PRIMARY_REGION: spec.region },
+      account: spec.home.account,
+      maxProcesses: spec.limits.processes,
+      onLine: (message, stream) => this.#hear(message, stream)
+    })
+    this.#port = port
+    this.#process = process
+    this.usage = SAMPLE_START
+    this.#deps.onProcess()
+    process.ended.then(() => this.#lose(process))
+    return process
+  }
+
+  /** What an app's own env vars may replace. */
+  #defaults(): Record<string, string> {
+    const { path, home, app, deploymentId } = this.spec
+    return {
+      PATH: path,
+      HOME: home.directory,
+      HOST: '127.0.0.1',
+      NODE_ENV: 'production',
+      RHONE_APP: app.slug,
+      RHONE_DEPLOYMENT_ID: deploymentId
+    }
+  }
+
+  #lose(process: AppProcess): void {
+    if (this.#process !== process) return
+    this.#process = null
+    this.#isHealthy = false
+    this.route?.agent.destroy()
+    this.route = null
+    this.usage = SAMPLE_START
+    this.cpuPercent = 0
+    this.#deps.onProcess()
+  }
+
+  /** @returns null when it is healthy; else what is wrong with it, once the time is up or it has ended */
+  async #awaitHealth(process: AppProcess): Promise<string | null> {
+    const { healthGrace } = this.spec.limits
+    const deadline = performance.now() + healthGrace
+    const given = new AbortController()
+    const end = process.ended.finally(() => given.abort())
+    for (;;) {
+      const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, given.signal)
+      if (given.signal.aborted) return await end
+      if (complaint === null) break
+      if (performance.now() > deadline) return `is not healthy after ${healthGrace / 1_000} s: it ${complaint}`
+      const goesOn = await this.#pause(FIRST_PROBES, given.signal)
+      if (!goesOn && !given.signal.aborted) return 'is stopped'
+    }
+    this.#isHealthy = true
+    this.route = { port: this.#port, agent: new Agent({ keepAlive: true, maxFreeSockets: 32 }) }
+    return null
+  }
+
+  #explain(complaint: string): string {
+    const lines = this.#deps.log.tail(this.spec.deploymentId, TAIL_LINES)
+    const said =
+      lines.length > 0 ? ` The last that it said:\n${lines.join('\n').slice(-4_000)}` : ' It has said nothing.'
+    return `The app ${complaint}.${said}`
+  }
+
+  #hear(message: string, stream: 'stdout' | 'stderr'): boolean {
+    return this.#deps.log.add({
+      ...this.#origin(),
+      level: levelOf(message, stream),
+      source: 'app',
+      message
+    })
+  }
+
+  #say(level: 'info' | 'warn' | 'error', message: string): void {
+    this.#deps.log.add({ ...this.#origin(), level, source: 'system', message })
+  }
+
+  #origin() {
+    const { deploymentId, region } = this.spec
+    return { deploymentId, region, instance: this.#process === null ? null : String(this.#process.leader.pid) }
+  }
+
+  /** @returns false when it was cut off */
+  async #pause(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
+    const signals = signal === undefined ? [this.#stopping.signal] : [this.#stopping.signal, signal]
+    try {
+      await delay(milliseconds, undefined, { signal: AbortSignal.any(signals) })
+      return true
+    } catch {
+      return false
+    }
+  }
+}
+
+/** The work goes on when the signal ends the wait for it. */
+function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const aborted = Promise.withResolvers<never>()
+  const onAbort = () => aborted.reject(signal.reason)
+  signal.addEventListener('abort', onAbort)
+  if (signal.aborted) onAbort()
+  return Promise.race([work, aborted.promise]).finally(() => signal.removeEventListener('abort', onAbort))
+}
+
+const givenUp = () => new StartFailure('The start was given up.')

@@ -1,0 +1,56 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../../schemas/admin.ts'
+import { setOperator } from '../../src/domain/accounts/operators.ts'
+import { findListedUser, listUsers } from '../../src/domain/accounts/users.ts'
+import { platformStats } from '../../src/domain/platform/stats.ts'
+import { cached } from '../lib/cached.ts'
+import { changes } from '../lib/change.ts'
+import { operators } from '../lib/policy.ts'
+
+const STATS_TTL = 15_000
+
+const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const stats = cached(app, 'admin_stats', { ttl: STATS_TTL, max: 1 }, () => platformStats(app.db))
+  const change = changes(app)
+
+  app.get('/stats', {
+    schema: schemas.getStats,
+    config: { ...operators, slo: 'detail' },
+    handler: () => stats('all')
+  })
+
+  app.get('/users', {
+    schema: schemas.listUsers,
+    config: { ...operators, slo: 'list' },
+    handler: request => {
+      const { limit, cursor, ...filters } = request.query
+      return listUsers(app.db, filters, { limit, cursor })
+    }
+  })
+
+  app.patch('/users/:user', {
+    schema: schemas.updateUser,
+    config: {
+      ...operators,
+      slo: 'write',
+      stepUp: true,
+      audit: { type: 'admin', action: 'change', resource: 'operator' }
+    },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const { isOperator } = request.body
+        const { user, changed } = await setOperator(tx, request.params.user, isOperator)
+        const action = isOperator ? 'grant' : 'revoke'
+        return {
+          status: 200,
+          body: await findListedUser(tx, user.id),
+          audit: changed ? { action, resourceId: user.id, resourceName: user.username } : null,
+          committed: () => app.auth.forget(user.id)
+        }
+      })
+  })
+
+  done()
+}
+
+export default admin

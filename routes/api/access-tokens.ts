@@ -1,0 +1,46 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { errors } from '../../plugins/lib/errors.ts'
+import * as schemas from '../../schemas/access-tokens.ts'
+import { narrowScopes } from '../../src/domain/accounts/tokens.ts'
+import { callerOf } from '../lib/access.ts'
+import { changes } from '../lib/change.ts'
+import { writes } from '../lib/policy.ts'
+
+const accessTokens: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const change = changes(app)
+
+  app.post('/auth/token', {
+    schema: schemas.mintAccessToken,
+    config: {
+      ...writes,
+      access: 'authenticated',
+      scope: 'read',
+      teamTokens: true,
+      rateClass: 'strict',
+      audit: { type: 'auth', action: 'mint', resource: 'token' }
+    },
+    // Without a body it asks for all that the API token may.
+    preValidation(request, _reply, next) {
+      request.body ??= {}
+      next()
+    },
+    handler: (request, reply) =>
+      change(request, reply, async () => {
+        const caller = callerOf(request)
+        // Else a session or an access token could be made to outlast itself.
+        if (caller.via !== 'token') throw errors.forbidden('An access token is minted from an API token')
+        const scopes = [...narrowScopes(caller.scopes, request.body.scopes)]
+        const { accessToken, expiresAt } = app.accessTokens.mint(caller, scopes)
+        return {
+          status: 201,
+          body: { tokenType: 'Bearer', scopes, expiresAt },
+          shownOnce: { accessToken },
+          audit: { resourceId: caller.credentialId, details: { scopes, expiresAt } }
+        }
+      })
+  })
+
+  done()
+}
+
+export default accessTokens

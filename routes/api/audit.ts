@@ -1,0 +1,52 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../../schemas/audit.ts'
+import { listAudit } from '../../src/domain/audit/events.ts'
+import { EXPORT_FORMATS, exportAudit } from '../../src/domain/audit/export.ts'
+import { PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { teamOf } from '../lib/access.ts'
+import { auditFilters } from '../lib/audit-filters.ts'
+import { operators, reads } from '../lib/policy.ts'
+import { sendText } from '../lib/stream.ts'
+
+const exported = { type: 'admin', action: 'export', resource: 'audit' } as const
+
+/** What happened in one team, for those who run it. */
+export const teamAudit: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  app.get('/teams/:team/audit', {
+    schema: schemas.listTeamAudit,
+    config: { ...reads, access: PERMISSIONS.viewAudit, slo: 'search' },
+    handler: async request => {
+      const { id } = await teamOf(app, app.db, request, request.params.team)
+      const { limit, cursor, ...query } = request.query
+      return listAudit(app.db, { ...auditFilters(query), teamId: id }, { limit, cursor })
+    }
+  })
+
+  done()
+}
+
+/** What happened at all, for operators. */
+export const platformAudit: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  app.get('/audit', {
+    schema: schemas.listAudit,
+    config: { ...operators, slo: 'search' },
+    handler: request => {
+      const { limit, cursor, ...query } = request.query
+      return listAudit(app.db, auditFilters(query), { limit, cursor })
+    }
+  })
+
+  app.get('/audit/export', {
+    schema: schemas.exportAudit,
+    config: { ...operators, slo: 'stream', priority: 'bulk', audit: exported },
+    handler: async (request, reply) => {
+      const { format = 'ndjson', since = null, until = null, ...filters } = request.query
+      const details = { format, from: since, to: until, filters: Object.keys(filters) }
+      const asked = auditFilters(request.query)
+      await app.audit?.record(null, request, { ...exported, details })
+      return sendText(reply, EXPORT_FORMATS[format], exportAudit(app.db, asked, format))
+    }
+  })
+
+  done()
+}

@@ -1,0 +1,97 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../../schemas/installations.ts'
+import {
+  connectInstallation,
+  disconnectInstallation,
+  listInstallations,
+  searchRepositories
+} from '../../src/domain/github/installations.ts'
+import { PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { teamOf } from '../lib/access.ts'
+import { changes } from '../lib/change.ts'
+import { githubOf } from '../lib/github.ts'
+import { safeNext } from '../lib/next.ts'
+import { reads, writes } from '../lib/policy.ts'
+
+const audited = (action: 'connect' | 'disconnect') => ({ type: 'team', action, resource: 'installation' }) as const
+
+interface Named {
+  readonly id: string
+  readonly installationId: number
+  readonly accountLogin: string
+}
+
+/** What the audit log says of an installation. */
+const eventOf = ({ id, installationId, accountLogin }: Named) => ({
+  resourceId: id,
+  resourceName: accountLogin,
+  details: { installationId, account: accountLogin }
+})
+
+const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const change = changes(app)
+
+  app.get('/teams/:team/installations', {
+    schema: schemas.listInstallations,
+    config: { ...reads, access: PERMISSIONS.viewTeam, slo: 'list' },
+    handler: async request => {
+      const { id } = await teamOf(app, app.db, request, request.params.team)
+      return listInstallations(app.db, id, request.query)
+    }
+  })
+
+  app.delete('/teams/:team/installations/:id', {
+    schema: schemas.deleteInstallation,
+    config: { ...writes, access: PERMISSIONS.manageInstallations, audit: audited('disconnect') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const team = await teamOf(app, tx, request, request.params.team)
+        const removed = await disconnectInstallation(tx, team.id, request.params.id)
+        return { status: 204, audit: eventOf(removed) }
+      })
+  })
+
+  app.get('/teams/:team/repositories', {
+    schema: schemas.listRepositories,
+    config: { ...reads, access: PERMISSIONS.createApps, slo: 'search' },
+    handler: async request => {
+      const { id } = await teamOf(app, app.db, request, request.params.team)
+      return searchRepositories(app.db, githubOf(app), id, request.query)
+    }
+  })
+
+  done()
+}
+
+/** Where browsers go to GitHub, and come back. */
+export const connecting: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const change = changes(app)
+  const policy = { ...writes, access: PERMISSIONS.manageInstallations, page: true, cors: false } as const
+
+  app.get('/github/connect', {
+    schema: schemas.connectGithub,
+    config: { ...policy, slo: 'detail' },
+    handler: async (request, reply) => {
+      const { id } = await teamOf(app, app.db, request, request.query.team)
+      return reply.redirect(githubOf(app).connect(reply, id), 303)
+    }
+  })
+
+  app.get('/github/callback', {
+    schema: schemas.completeConnection,
+    config: { ...policy, audit: audited('connect') },
+    handler: async (request, reply) => {
+      const connected = await githubOf(app).connected(request, reply)
+      if ('redirect' in connected) return reply.redirect(connected.redirect, 303)
+      return change(request, reply, async tx => {
+        const team = await teamOf(app, tx, request, connected.teamId)
+        const installation = await connectInstallation(tx, team.id, connected.installation)
+        return { status: 303, headers: { location: safeNext(undefined) }, audit: eventOf(installation) }
+      })
+    }
+  })
+
+  done()
+}
+
+export default installations

@@ -1,0 +1,67 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../../schemas/me.ts'
+import { requestErasure, restoreAccount } from '../../src/domain/privacy/leaving.ts'
+import { exportPersonalData } from '../../src/domain/privacy/personal-data.ts'
+import { callerOf } from '../lib/access.ts'
+import { changes } from '../lib/change.ts'
+import { reads, writes } from '../lib/policy.ts'
+import { sendText } from '../lib/stream.ts'
+
+const audited = (action: 'delete' | 'restore') => ({ type: 'auth', action, resource: 'user' }) as const
+
+/** Going, and what one takes along. */
+export const leaving: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const change = changes(app)
+
+  app.delete('/me', {
+    schema: schemas.deleteMe,
+    config: { ...writes, access: 'authenticated', rateClass: 'strict', stepUp: true, audit: audited('delete') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const { userId } = callerOf(request)
+        const { code, eraseAfter } = await requestErasure(tx, userId)
+        return {
+          status: 202,
+          body: { eraseAfter },
+          shownOnce: { code },
+          audit: { resourceId: userId, details: { eraseAfter } },
+          committed: () => app.auth.forget(userId)
+        }
+      })
+  })
+
+  // The scope `admin`: a token that was made to read apps is not to read a person.
+  app.get('/me/export', {
+    schema: schemas.exportMe,
+    config: { ...reads, access: 'authenticated', scope: 'admin', rateClass: 'strict', priority: 'bulk', slo: 'stream' },
+    handler: (request, reply) => {
+      reply.header('content-disposition', 'attachment; filename="rhone-export.json"')
+      const parts = exportPersonalData(app.db, callerOf(request).userId)
+      return sendText(reply, 'application/json; charset=utf-8', parts)
+    }
+  })
+
+  done()
+}
+
+/** Coming back: whoever has left is nobody here, and shows the code instead. */
+export const returning: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const change = changes(app)
+
+  app.post('/me/restore', {
+    schema: schemas.restoreMe,
+    config: { ...writes, access: 'public', rateClass: 'strict', audit: audited('restore') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const restored = await restoreAccount(tx, request.body.code)
+        return {
+          status: 200,
+          body: restored,
+          audit: { resourceId: restored.id, resourceName: restored.username },
+          committed: () => app.auth.forget(restored.id)
+        }
+      })
+  })
+
+  done()
+}

@@ -1,0 +1,122 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import type { AppMetrics, Deployer } from '../../integrations/deployer/port.ts'
+import { errors } from '../../plugins/lib/errors.ts'
+import * as schemas from '../../schemas/logs.ts'
+import { listAppLogs } from '../../src/domain/apps/logs.ts'
+import { findRunningApp } from '../../src/domain/apps/metrics.ts'
+import { parseInstant } from '../../src/domain/base/instant.ts'
+import { listBuildLog, readProgress, textOfBuildLog } from '../../src/domain/deployments/build-logs.ts'
+import { PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { preferred } from '../lib/accepts.ts'
+import { appOf } from '../lib/access.ts'
+import { cached } from '../lib/cached.ts'
+import { logStreams } from '../lib/log-streams.ts'
+import { reads } from '../lib/policy.ts'
+import { sendText } from '../lib/stream.ts'
+
+const viewing = { ...reads, access: PERMISSIONS.viewApps } as const
+const METRICS = { ttl: 3_000, max: 1_000 }
+/** Milliseconds. */
+const METRICS_TIMEOUT = 5_000
+
+/** What apps have said, and how they are doing. */
+export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const metricsOf = cached(app, 'app-metrics', METRICS, readMetrics)
+
+  app.get('/apps/:app/logs', {
+    schema: schemas.listAppLogs,
+    config: { ...viewing, slo: 'search' },
+    handler: async request => {
+      const { id } = await appOf(app, app.db, request)
+      const { limit, cursor, since, until, ...filters } = request.query
+      const period = {
+        ...(since !== undefined && { since: parseInstant('since', since) }),
+        ...(until !== undefined && { until: parseInstant('until', until) })
+      }
+      return listAppLogs(app.db, id, { ...filters, ...period }, { limit, cursor })
+    }
+  })
+
+  app.get('/apps/:app/metrics', {
+    schema: schemas.getAppMetrics,
+    config: { ...viewing, slo: 'detail' },
+    handler: async request => {
+      const { instances, ...metrics } = await metricsOf((await appOf(app, app.db, request)).id)
+      return { ...metrics, instances: [...instances] }
+    }
+  })
+
+  async function readMetrics(appId: string): Promise<AppMetrics> {
+    if (!app.hasDecorator('deployer')) throw errors.notConfigured('Deploying')
+    const running = await findRunningApp(app.db, appId)
+    if (running === undefined) return NOTHING
+    try {
+      const deployer = app.getDecorator<Deployer>('deployer')
+      return await deployer.metrics(running, AbortSignal.timeout(METRICS_TIMEOUT))
+    } catch (error) {
+      throw errors.unavailable(5, 'The metrics of this app cannot be read at the moment', error)
+    }
+  }
+
+  done()
+}
+
+/** What apps say while they are made, and while they run. */
+export const liveLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
+  const streams = logStreams(app)
+
+  app.get('/apps/:app/deployments/:id/logs', {
+    schema: schemas.getBuildLog,
+    config: { ...viewing, slo: 'stream' },
+    handler: async (request, reply) => {
+      const { id: appId } = await appOf(app, app.db, request)
+      const { id } = request.params
+      await readProgress(app.db, appId, id)
+      switch (preferred(request.headers.accept, ['text/event-stream', 'application/json', 'text/plain'])) {
+        case 'application/json':
+          return listBuildLog(app.db, id, request.query)
+        case 'text/plain':
+          return sendText(reply, 'text/plain; charset=utf-8', textOfBuildLog(app.db, id))
+        default: {
+          const source = streams.ofDeployment(appId, id, startOf(request) ?? 0)
+          return app.eventStreams.answer(request, reply, source, () => checkAgain(request))
+        }
+      }
+    }
+  })
+
+  app.get('/apps/:app/logs/live', {
+    schema: schemas.followAppLogs,
+    config: { ...viewing, slo: 'stream' },
+    handler: async (request, reply) => {
+      const { id } = await appOf(app, app.db, request)
+      return app.eventStreams.answer(request, reply, streams.ofApp(id, startOf(request)), () => checkAgain(request))
+    }
+  })
+
+  /** A stream outlives what was true when it began: the credential may be revoked, the reader taken out of the team. */
+  async function checkAgain(request: AppRequest): Promise<void> {
+    if ((await app.auth.identify(request)) === null) throw errors.unauthorized()
+    await appOf(app, app.db, request)
+  }
+
+  done()
+}
+
+type AppRequest = FastifyRequest<{ Params: { app: string } }>
+
+const NOTHING: AppMetrics = {
+  cpuPercent: 0,
+  memory: { usedMb: 0, totalMb: 0, usedPercent: 0 },
+  network: { bytesInPerSec: 0, bytesOutPerSec: 0 },
+  requests: { total: 0, perSec: 0, avgLatencyMs: 0, errorRate: 0 },
+  instances: []
+}
+
+/** After which event a client wants to go on: what it has seen last, or what it was told to begin with. */
+function startOf({ headers, query }: FastifyRequest): number | undefined {
+  const last = headers['last-event-id']
+  if (typeof last === 'string' && /^\d{1,15}$/.test(last)) return Number(last)
+  return (query as { after?: number }).after
+}

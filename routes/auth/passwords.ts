@@ -1,0 +1,117 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { AppError, errors } from '../../plugins/lib/errors.ts'
+import * as schemas from '../../schemas/sign-in.ts'
+import { takeGuess } from '../../src/domain/accounts/guessing.ts'
+import { findAccount, isResetCode, setPassword, tidyLogin } from '../../src/domain/accounts/local-accounts.ts'
+import type { Passwords } from '../../src/domain/accounts/passwords.ts'
+import { resetPage, signInPage } from '../../views/sign-in.ts'
+import { safeNext } from '../lib/next.ts'
+import { sendPage } from '../lib/page.ts'
+import { signIn, signingIn } from '../lib/sign-in.ts'
+
+export interface PasswordRoutesOptions {
+  /** Null: this server takes none. */
+  readonly passwords: Passwords | null
+}
+
+const WRONG = 'Name or password is not right.'
+const WRONG_CODE = 'Name or code is not right, or the code is too old.'
+
+const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app, options, done) => {
+  function passwordsOf(): Passwords {
+    if (options.passwords === null) throw errors.notConfigured('Signing in with a password')
+    return options.passwords
+  }
+
+  app.post('/auth/password', {
+    schema: schemas.signInWithPassword,
+    config: { ...signingIn, slo: 'write', csrf: true, audit: { type: 'auth', action: 'login', resource: 'session' } },
+    handler: async (request, reply) => {
+      const passwords = passwordsOf()
+      const { login, password, next } = request.body
+      const form = {
+        github: app.oauth.isConfigured,
+        passwordToken: app.csrf.token(request, reply),
+        next: safeNext(next),
+        login
+      }
+      const again = (problem: string) => sendPage(app, reply, nonce => signInPage({ ...form, problem }, nonce))
+
+      return retrying(reply, again, async () => {
+        const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
+        const account = await findAccount(app.db, login)
+        if (account !== undefined) app.audit?.about(request, { resourceName: account.login })
+        const isRight = await passwords.verify(password, account?.passwordHash)
+        if (!isRight || account === undefined) throw new AppError('UNAUTHORIZED', { message: WRONG })
+        await right()
+        await signIn(app, request, reply, 'password', async () => ({ user: account.user, newTeam: null }))
+        return reply.redirect(form.next, 303)
+      })
+    }
+  })
+
+  app.get('/auth/reset', {
+    schema: schemas.getReset,
+    config: signingIn,
+    handler: async (request, reply) => {
+      passwordsOf()
+      const token = app.csrf.token(request, reply)
+      return sendPage(app, reply, nonce => resetPage({ token }, nonce))
+    }
+  })
+
+  app.post('/auth/reset', {
+    schema: schemas.resetPassword,
+    config: {
+      ...signingIn,
+      slo: 'write',
+      rateClass: 'strict',
+      csrf: true,
+      audit: { type: 'auth', action: 'reset', resource: 'password' }
+    },
+    handler: async (request, reply) => {
+      const passwords = passwordsOf()
+      const { login, code, password } = request.body
+      const token = app.csrf.token(request, reply)
+      const again = (problem: string) => sendPage(app, reply, nonce => resetPage({ token, login, problem }, nonce))
+
+      return retrying(reply, again, async () => {
+        await passwords.check('password', password, [login])
+        const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
+        const hash = await passwords.hash(password)
+        await signIn(app, request, reply, 'password', async tx => {
+          const account = await findAccount(tx, login)
+          if (!isResetCode(account, code)) throw new AppError('UNAUTHORIZED', { message: WRONG_CODE })
+          await setPassword(tx, account!.user.id, hash)
+          return { user: account!.user, newTeam: null }
+        })
+        await right()
+        return reply.redirect(safeNext(undefined), 303)
+      })
+    }
+  })
+
+  done()
+}
+
+/** Shows the form again to somebody who got it wrong, with what is wrong in it. */
+async function retrying(
+  reply: FastifyReply,
+  again: (problem: string) => FastifyReply,
+  work: () => Promise<FastifyReply>
+): Promise<FastifyReply> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof AppError) || error.statusCode >= 500) throw error
+    reply.code(error.statusCode).headers(error.headers ?? {})
+    return again([error.message, error.detail].filter(Boolean).join(': '))
+  }
+}
+
+function addressOf(request: FastifyRequest): string {
+  return request.clientIp?.bucket ?? request.ip
+}
+
+export default passwordRoutes

@@ -1,0 +1,64 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import * as schemas from '../../schemas/sign-in.ts'
+import { signInWithGithub } from '../../src/domain/accounts/sign-in.ts'
+import { signedInPage, signInPage } from '../../views/sign-in.ts'
+import { safeNext } from '../lib/next.ts'
+import { sendPage } from '../lib/page.ts'
+import { signIn, signingIn } from '../lib/sign-in.ts'
+
+export interface SignInOptions {
+  /** Whether passwords are taken. */
+  readonly hasPasswords: boolean
+}
+
+const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPasswords }, done) => {
+  app.get('/login', {
+    schema: schemas.getSignIn,
+    config: signingIn,
+    handler: async (request, reply) => {
+      const caller = await app.auth.identify(request)
+      const token = app.csrf.token(request, reply)
+      if (caller?.via === 'session') return sendPage(app, reply, nonce => signedInPage(caller.username, token, nonce))
+      const next = safeNext(request.query.next)
+      const page = { github: app.oauth.isConfigured, passwordToken: hasPasswords ? token : null, next }
+      return sendPage(app, reply, nonce => signInPage(page, nonce))
+    }
+  })
+
+  app.get('/auth/github', {
+    schema: schemas.beginGithub,
+    config: signingIn,
+    handler: (request, reply) => reply.redirect(app.oauth.begin(reply, safeNext(request.query.next)), 302)
+  })
+
+  app.get('/auth/callback', {
+    schema: schemas.completeGithub,
+    config: { ...signingIn, slo: 'write', audit: { type: 'auth', action: 'login', resource: 'session' } },
+    handler: async (request, reply) => {
+      const { identity, returnTo } = await app.oauth.complete(request, reply)
+      await signIn(app, request, reply, 'github', tx => signInWithGithub(tx, identity))
+      return reply.redirect(safeNext(returnTo), 303)
+    }
+  })
+
+  app.post('/logout', {
+    schema: schemas.signOut,
+    config: { ...signingIn, slo: 'write', csrf: true, audit: { type: 'auth', action: 'logout', resource: 'session' } },
+    handler: async (request, reply) => {
+      const caller = await app.auth.identify(request)
+      const { id, cookie } = await app.db.transaction(async tx => {
+        const ended = await app.session.end(tx, request)
+        if (caller !== null && app.hasDecorator('audit'))
+          await app.audit.record(tx, request, { ...request.routeOptions.config.audit!, resourceId: ended.id })
+        return ended
+      })
+      if (id !== undefined) app.auth.forget(id)
+      // Not "cookies": that would sign people out of the apps on all hosts below this one, too.
+      return reply.headers({ 'set-cookie': cookie, 'clear-site-data': '"cache", "storage"' }).redirect('/login', 303)
+    }
+  })
+
+  done()
+}
+
+export default signInRoutes

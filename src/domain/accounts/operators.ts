@@ -1,0 +1,115 @@
+import { and, eq, ne, sql } from 'drizzle-orm'
+import { teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import { type AuditRow, insertAudit } from '../audit/events.ts'
+import type { Db } from '../base/db.ts'
+import { isUuid } from '../base/slug.ts'
+import { announce, createToken } from './tokens.ts'
+
+/** Who grants and revokes: a user, or a program that has no user. */
+export interface Actor {
+  id?: string
+  name: string
+}
+
+/** One lock for all that decides who is an operator, so that two of them cannot each revoke the other. */
+const OPERATORS_LOCK = sql`select pg_advisory_xact_lock(hashtext('rhone.operators'))`
+
+export async function lockOperators(tx: Db): Promise<void> {
+  await tx.execute(OPERATORS_LOCK)
+}
+
+/** Makes a user an operator. Already being one is fine, and no event. */
+export function grantOperator(db: Db, who: string, by: Actor) {
+  return db.transaction(tx => setAndRecord(tx, who, true, by))
+}
+
+/** Makes an operator an ordinary user; never the last one, since nobody could undo that. */
+export function revokeOperator(db: Db, who: string, by: Actor) {
+  return db.transaction(tx => setAndRecord(tx, who, false, by))
+}
+
+async function setAndRecord(tx: Db, who: string, isAdmin: boolean, by: Actor) {
+  const { user, changed } = await setOperator(tx, who, isAdmin)
+  if (changed) await insertAudit(tx, operatorEvent(isAdmin ? 'grant' : 'revoke', user, by))
+  return user
+}
+
+/**
+ * The same without its event, for a caller who writes that.
+ *
+ * @returns the user as they were, and whether anything has changed
+ */
+export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
+  await lockOperators(tx)
+  const user = await findUser(tx, who)
+  const changed = user.isAdmin !== isAdmin
+  if (changed) {
+    if (!isAdmin) await requireAnotherOperator(tx, user.id)
+    await tx.update(users).set({ isAdmin }).where(eq(users.id, user.id))
+    await announce(tx, user.id)
+  }
+  return { user, changed }
+}
+
+/** Whoever has deleted their account is an operator no more. */
+export async function requireAnotherOperator(tx: Db, userId: string): Promise<void> {
+  const [other] = await tx
+    .select({ id: users.id })
+    .from(users)
+    .where(and(eq(users.isAdmin, true), ne(users.id, userId)))
+    .limit(1)
+  if (other === undefined) throw errors.conflict('The last operator cannot be revoked')
+}
+
+/** @param who a user's id or name; a name may belong to several, since it is GitHub's and can be given away there */
+async function findUser(tx: Db, who: string) {
+  const matches = await tx
+    .select({ id: users.id, username: users.username, isAdmin: users.isAdmin })
+    .from(users)
+    .where(isUuid(who) ? eq(users.id, who) : eq(users.username, who))
+    .limit(2)
+  if (matches.length > 1) throw errors.conflict(`Several users are called ${who}; use the id`)
+  if (matches[0] === undefined) throw errors.notFound('user')
+  return matches[0]
+}
+
+function operatorEvent(action: string, user: { id: string; username: string }, by: Actor): AuditRow {
+  return {
+    eventType: 'admin',
+    action,
+    userId: by.id ?? null,
+    actor: by.name,
+    resource: 'operator',
+    resourceId: user.id,
+    resourceName: user.username
+  }
+}
+
+export async function hasUsers(db: Db): Promise<boolean> {
+  const [user] = await db.select({ id: users.id }).from(users).limit(1)
+  return user !== undefined
+}
+
+const FIRST_OPERATOR = 'operator'
+
+/**
+ * Makes the account that a new server is run with: an operator, who has a team and a token that may do everything.
+ *
+ * @returns the token, which is stored nowhere
+ */
+export async function createFirstOperator(tx: Db): Promise<string> {
+  const [user] = await tx.insert(users).values({ username: FIRST_OPERATOR, isAdmin: true }).returning({ id: users.id })
+  const userId = user!.id
+  const [team] = await tx
+    .insert(teams)
+    .values({ name: `${FIRST_OPERATOR}'s Team`, slug: FIRST_OPERATOR })
+    .returning({ id: teams.id })
+  const teamId = team!.id
+  await tx.insert(teamMembers).values({ teamId, userId, role: 'owner' })
+
+  const { token, prefix } = await createToken(tx, { userId, name: 'first boot', scopes: ['read', 'deploy', 'admin'] })
+  const event = operatorEvent('create', { id: userId, username: FIRST_OPERATOR }, { name: 'first boot' })
+  await insertAudit(tx, { ...event, teamId, details: { prefix, team: FIRST_OPERATOR } })
+  return token
+}

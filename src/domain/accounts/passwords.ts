@@ -1,0 +1,97 @@
+import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
+import { promisify } from 'node:util'
+import { errors } from '../../../plugins/lib/errors.ts'
+
+/** What OWASP asks of Argon2id at least: 19 MiB, two passes, one lane. */
+const MEMORY = 19_456
+const PASSES = 2
+const LANES = 1
+const SALT_BYTES = 16
+const HASH_BYTES = 32
+
+/** Each one takes memory and a core for a while: a flood of sign-ins waits, and then is refused, before it takes all. */
+const AT_ONCE = 2
+const MOST_WAITING = 32
+
+const SHORTEST = 12
+const LONGEST = 1_024
+/** Of 0 to 4, by zxcvbn: whoever has stolen the hash needs 10^10 guesses at least. */
+const STRONG_ENOUGH = 4
+
+const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
+
+export interface Passwords {
+  /** Argon2id, as text in PHC's format. */
+  hash(password: string): Promise<string>
+  /** Takes the same time where there is no hash to compare with. */
+  verify(password: string, hash: string | null | undefined): Promise<boolean>
+  /**
+   * @param words what an attacker would try first, such as the user's name
+   * @throws AppError that says what is wrong with a new password
+   */
+  check(field: string, password: string, words: readonly string[]): Promise<void>
+}
+
+/**
+ * @param words what nobody's password may be made of: the name of this server
+ * @throws Error where Node cannot do it
+ */
+export function createPasswords(words: readonly string[] = []): Passwords {
+  if (typeof argon2 !== 'function') throw new Error('LOCAL_ACCOUNTS needs Node 24.7 or later, which has Argon2')
+  const derive = queued(promisify(argon2))
+  let decoy: Promise<string> | undefined
+
+  async function hash(password: string): Promise<string> {
+    const salt = randomBytes(SALT_BYTES)
+    const digest = await derive('argon2id', parameters(password, salt, MEMORY, PASSES, LANES))
+    return `$argon2id$v=19$m=${MEMORY},t=${PASSES},p=${LANES}$${encode(salt)}$${encode(digest)}`
+  }
+
+  return {
+    hash,
+
+    async verify(password, stored) {
+      decoy ??= hash(randomBytes(SALT_BYTES).toString('hex'))
+      const [, memory, passes, lanes, salt = '', digest = ''] = PHC.exec(stored ?? (await decoy)) ?? []
+      const settings = [Number(memory), Number(passes), Number(lanes)] as const
+      const found = await derive('argon2id', parameters(password, Buffer.from(salt, 'base64'), ...settings))
+      return timingSafeEqual(found, Buffer.from(digest, 'base64')) && typeof stored === 'string'
+    },
+
+    async check(field, password, own) {
+      const length = [...password].length
+      if (length < SHORTEST) throw errors.validation(field, `must have at least ${SHORTEST} characters`)
+      if (length > LONGEST) throw errors.validation(field, `must have at most ${LONGEST} characters`)
+      const { estimate } = await import('./password-strength.ts')
+      if (estimate(password, ['rhone', ...words, ...own]) < STRONG_ENOUGH)
+        throw errors.validation(field, 'is too easy to guess: add words that nobody would expect of you')
+    }
+  }
+}
+
+function parameters(password: string, nonce: Buffer, memory: number, passes: number, lanes: number): Argon2Parameters {
+  // People type the same letters on another keyboard as other code points.
+  return { message: password.normalize('NFKC'), nonce, memory, passes, parallelism: lanes, tagLength: HASH_BYTES }
+}
+
+const encode = (bytes: Buffer) => bytes.toString('base64').replaceAll('=', '')
+
+/** The same function, of which only a few calls run at once. */
+function queued<Arguments extends unknown[], Result>(work: (...args: Arguments) => Promise<Result>) {
+  const waiting: (() => void)[] = []
+  let running = 0
+
+  return async (...args: Arguments): Promise<Result> => {
+    if (running >= AT_ONCE) {
+      if (waiting.length >= MOST_WAITING) throw errors.unavailable(2, 'Too many people sign in at this moment')
+      await new Promise<void>(resolve => waiting.push(resolve))
+    } else running++
+    try {
+      return await work(...args)
+    } finally {
+      const next = waiting.shift()
+      if (next === undefined) running--
+      else next()
+    }
+  }
+}

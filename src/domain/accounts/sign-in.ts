@@ -1,0 +1,71 @@
+import { lt, sql } from 'drizzle-orm'
+import { spentSignIns, teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import type { Db } from '../base/db.ts'
+import { isReserved, slugify, withSuffix } from '../base/slug.ts'
+
+/** Somebody, as GitHub knows them. */
+export interface GithubIdentity {
+  readonly id: number
+  readonly username: string
+  readonly email: string
+  readonly avatarUrl: string | null
+}
+
+export interface SignedIn {
+  readonly user: { readonly id: string; readonly username: string; readonly isOperator: boolean }
+  /** The personal team of somebody who was not known before. */
+  readonly newTeam: { readonly id: string; readonly name: string; readonly slug: string } | null
+}
+
+const SLUG_ATTEMPTS = 6
+
+export const signedInFields = { id: users.id, username: users.username, isOperator: users.isAdmin }
+
+/**
+ * The user behind a GitHub account, made with a team of their own when they first come. Accounts are told by GitHub's id
+ * alone: names change owners there, and an e-mail address gives nobody the account of somebody else here.
+ */
+export async function signInWithGithub(tx: Db, identity: GithubIdentity): Promise<SignedIn> {
+  const { id: githubId, ...profile } = { ...identity, emailVerifiedAt: new Date() }
+  const [row] = await tx
+    .insert(users)
+    .values({ githubId, ...profile })
+    .onConflictDoUpdate({ target: users.githubId, set: profile })
+    .returning({ ...signedInFields, eraseAfter: users.eraseAfter, isNew: sql<boolean>`xmax = 0` })
+  const { isNew, eraseAfter, ...user } = row!
+  if (eraseAfter !== null) throw errors.conflict('This account is being deleted; its code brings it back until then')
+  return { user, newTeam: isNew ? await createPersonalTeam(tx, user) : null }
+}
+
+/** A team for somebody alone. Its slug is like their name where that is free: nobody is kept out by who was first. */
+export async function createPersonalTeam(tx: Db, { id: userId, username }: { id: string; username: string }) {
+  const slug = slugify(/^[a-z][a-z0-9-]{2}/i.test(username) ? username : `${username}-team`)
+  for (let attempt = 0; attempt < SLUG_ATTEMPTS; attempt++) {
+    const candidate = attempt === 0 && !isReserved(slug) ? slug : withSuffix(slug)
+    const [team] = await tx
+      .insert(teams)
+      .values({ name: `${username}'s Team`, slug: candidate })
+      .onConflictDoNothing({ target: teams.slug })
+      .returning({ id: teams.id, name: teams.name, slug: teams.slug })
+    if (team === undefined) continue
+    await tx.insert(teamMembers).values({ teamId: team.id, userId, role: 'owner' })
+    return team
+  }
+  throw errors.conflict('No free slug was found for your team; try again')
+}
+
+/** Where the oauth plugin remembers which sign-ins have come back, on all instances. */
+export function spentSignInStore(db: () => Db) {
+  return {
+    async spend(hash: Buffer, expiresAt: Date): Promise<boolean> {
+      await db().delete(spentSignIns).where(lt(spentSignIns.expiresAt, sql`now()`))
+      const added = await db()
+        .insert(spentSignIns)
+        .values({ hash, expiresAt })
+        .onConflictDoNothing()
+        .returning({ hash: spentSignIns.hash })
+      return added.length > 0
+    }
+  }
+}

@@ -1,0 +1,194 @@
+import { and, desc, eq, gt, isNull, or, type SQL, sql } from 'drizzle-orm'
+import { apiTokens, SCOPES, type Scope, users } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import { hashToken, mintToken, tokenPrefix } from '../../../plugins/lib/token.ts'
+import { insertAudit } from '../audit/events.ts'
+import { type Db, statement } from '../base/db.ts'
+import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
+
+/** Tells every instance that a token or a user has changed, by id, so that it forgets what it has remembered. */
+export const AUTH_CHANNEL = 'rhone_auth'
+
+export interface NewToken {
+  userId: string
+  name: string
+  scopes: readonly Scope[]
+  expiresAt?: Date | null
+  /** The only team that it reaches; absent: all of the user's. */
+  teamId?: string | null
+}
+
+const fields = {
+  id: apiTokens.id,
+  name: apiTokens.name,
+  prefix: apiTokens.prefix,
+  scopes: apiTokens.scopes,
+  teamId: apiTokens.teamId,
+  expiresAt: apiTokens.expiresAt,
+  lastUsedAt: apiTokens.lastUsedAt,
+  lastUsedFrom: apiTokens.lastUsedFrom,
+  createdAt: apiTokens.createdAt
+}
+
+/** Issues a token. What is returned here is the only copy of it. */
+export async function createToken(db: Db, { userId, name, scopes, expiresAt = null, teamId = null }: NewToken) {
+  if (expiresAt !== null && !(expiresAt.getTime() > Date.now()))
+    throw errors.validation('expiresAt', 'must be in the future')
+
+  const token = mintToken()
+  const [row] = await db
+    .insert(apiTokens)
+    .values({
+      userId,
+      name,
+      scopes: [...scopes],
+      teamId,
+      expiresAt,
+      tokenHash: hashToken(token),
+      prefix: tokenPrefix(token)
+    })
+    .returning(fields)
+  return { ...row!, token }
+}
+
+/** The scopes that are asked for; whoever asks has to hold each of them, or one that includes it. */
+export function narrowScopes(held: readonly Scope[], wanted: readonly Scope[] = held): readonly Scope[] {
+  const highest = Math.max(...held.map(scope => SCOPES.indexOf(scope)))
+  const missing = wanted.find(scope => SCOPES.indexOf(scope) > highest)
+  if (missing !== undefined) throw errors.forbidden(`The token that was sent does not have the scope ${missing}`)
+  return wanted
+}
+
+/** A user's tokens that can still be used or have expired by themselves, newest first. */
+export async function listTokens(db: Db, userId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest = {}) {
+  const rows = await db
+    .select({ ...fields, at: microseconds(apiTokens.createdAt) })
+    .from(apiTokens)
+    .where(and(eq(apiTokens.userId, userId), isNull(apiTokens.revokedAt), afterCursor(apiTokens, cursor)))
+    .orderBy(desc(apiTokens.createdAt), desc(apiTokens.id))
+    .limit(limit + 1)
+  return toPage(rows, limit)
+}
+
+/** Ends a token of a user, on every instance as soon as this is committed. */
+export async function revokeToken(db: Db, userId: string, id: string) {
+  const [revoked] = await db
+    .update(apiTokens)
+    .set({ revokedAt: sql`now()` })
+    .where(and(eq(apiTokens.id, id), eq(apiTokens.userId, userId), isNull(apiTokens.revokedAt)))
+    .returning({ id: apiTokens.id, name: apiTokens.name, prefix: apiTokens.prefix })
+  if (revoked === undefined) throw errors.notFound('token')
+  await announce(db, id)
+  return revoked
+}
+
+/** Makes all instances forget a token or a user, when the transaction commits. */
+export async function announce(db: Db, id: string): Promise<void> {
+  await db.execute(sql`select pg_notify(${AUTH_CHANNEL}, ${id})`)
+}
+
+const principalFields = {
+  userId: users.id,
+  username: users.username,
+  isOperator: users.isAdmin,
+  credentialId: apiTokens.id,
+  scopes: apiTokens.scopes,
+  teamId: apiTokens.teamId,
+  expiresAt: apiTokens.expiresAt
+}
+
+const selectValid = (db: Db, name: string, condition: SQL) =>
+  db
+    .select(principalFields)
+    .from(apiTokens)
+    .innerJoin(users, eq(users.id, apiTokens.userId))
+    .where(
+      and(
+        condition,
+        isNull(apiTokens.revokedAt),
+        isNull(users.eraseAfter),
+        or(isNull(apiTokens.expiresAt), gt(apiTokens.expiresAt, sql`now()`))
+      )
+    )
+    .prepare(name)
+const validToken = statement(db => selectValid(db, 'valid_token', eq(apiTokens.tokenHash, sql.placeholder('hash'))))
+const validTokenById = statement(db => selectValid(db, 'valid_token_by_id', eq(apiTokens.id, sql.placeholder('id'))))
+
+/** Where the auth plugin asks who a token belongs to. */
+export function tokenVerifier(db: () => Db) {
+  return {
+    async verify(hash: Buffer) {
+      const [found] = await validToken(db()).execute({ hash })
+      return found === undefined ? null : principalOf(found)
+    }
+  }
+}
+
+/** Who an API token stands for now, by its id; null when it no longer counts. */
+export async function findTokenById(db: Db, id: string) {
+  const [found] = await validTokenById(db).execute({ id })
+  return found === undefined ? null : principalOf(found)
+}
+
+type FoundToken = Awaited<ReturnType<ReturnType<typeof validToken>['execute']>>[number]
+
+function principalOf({ expiresAt, teamId, ...principal }: FoundToken) {
+  return {
+    ...principal,
+    via: 'token' as const,
+    ...(teamId !== null && { teamId }),
+    ...(expiresAt !== null && { expiresAt })
+  }
+}
+
+/** One token, used from one address; `bucket` is what is told apart as a place. */
+export interface TokenUse {
+  readonly tokenId: string
+  readonly address: string
+  readonly bucket: string
+}
+
+/**
+ * Notes that some tokens were used; at most once a minute for each, however many instances say so. A use from where the
+ * token was never used before is an event of the audit log.
+ */
+export function touchTokens(db: Db, uses: readonly TokenUse[]): Promise<void> {
+  const used = sql`jsonb_to_recordset(${JSON.stringify(uses)}::jsonb) as used("tokenId" uuid, address text, bucket text)`
+  return db.transaction(async tx => {
+    await tx.execute(sql`
+      update api_tokens set last_used_at = now(), last_used_from = used.address
+      from ${used}
+      where id = used."tokenId" and id in (
+        select id from api_tokens
+        where id in (select "tokenId" from ${used})
+          and (last_used_at is null or last_used_at < now() - interval '55 seconds')
+        order by id for update skip locked
+      )`)
+    const places = await tx.execute<{ tokenId: string; bucket: string }>(sql`
+      insert into token_addresses (token_id, address)
+      select id, used.bucket from ${used} join api_tokens on id = used."tokenId" order by 1, 2
+      on conflict do nothing
+      returning token_id as "tokenId", address as bucket`)
+    for (const { tokenId, bucket } of places)
+      await auditNewPlace(tx, uses.find(use => use.tokenId === tokenId && use.bucket === bucket)!)
+  })
+}
+
+async function auditNewPlace(tx: Db, { tokenId, address }: TokenUse): Promise<void> {
+  const [token] = await tx
+    .select({ userId: users.id, username: users.username, name: apiTokens.name, prefix: apiTokens.prefix })
+    .from(apiTokens)
+    .innerJoin(users, eq(users.id, apiTokens.userId))
+    .where(eq(apiTokens.id, tokenId))
+  await insertAudit(tx, {
+    eventType: 'auth',
+    action: 'use_from_new_address',
+    userId: token!.userId,
+    actor: token!.username,
+    resource: 'token',
+    resourceId: tokenId,
+    resourceName: token!.name,
+    details: { prefix: token!.prefix },
+    ip: address
+  })
+}

@@ -1,0 +1,168 @@
+import { and, desc, eq, type SQL, sql } from 'drizzle-orm'
+import { apps, teamMembers } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import { type Db, statement, violatedConstraint } from '../base/db.ts'
+import { isoInstant, microsecondsOf } from '../base/instant.ts'
+import { afterBoundCursor, cutPage, type Page, type PageRequest, pageValues, positionKey } from '../base/page.ts'
+import { isReserved, slugCandidates } from '../base/slug.ts'
+import { cancelDeployments } from '../deployments/deployments.ts'
+import { holdInstallation } from '../github/installations.ts'
+import { type App, appFields } from '../teams/access.ts'
+import { requireRegion } from './regions.ts'
+
+/** What can be changed of an app. */
+export interface AppChanges {
+  name?: string
+  githubRepo?: string | null
+  /** Where git clones from, instead of GitHub. */
+  gitUrl?: string | null
+  /** What GitHub says of `githubRepo`: where the App reaches it, and its number. */
+  githubInstallationId?: number | null
+  githubRepoId?: number | null
+  githubBranch?: string
+  region?: string
+  autoDeploy?: boolean
+}
+
+export interface NewApp extends AppChanges {
+  name: string
+  slug?: string
+}
+
+const DEFAULT_REGION = 'iad'
+
+const team = sql.placeholder('team')
+
+const appsOfUser = statement(db =>
+  db
+    .select({ ...appFields, createdAt: sql<string>`${apps.createdAt}`, updatedAt: sql<string>`${apps.updatedAt}` })
+    .from(teamMembers)
+    .innerJoin(apps, eq(apps.teamId, teamMembers.teamId))
+    .where(
+      and(
+        eq(teamMembers.userId, sql.placeholder('user')),
+        sql`(${team}::uuid is null or ${apps.teamId} = ${team}::uuid)`,
+        afterBoundCursor(apps)
+      )
+    )
+    .orderBy(desc(apps.createdAt), desc(apps.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('apps_of_user')
+)
+
+/** An app in a list, its instants as text. */
+export type ListedApp = Omit<App, 'createdAt' | 'updatedAt'> & { createdAt: string; updatedAt: string }
+
+/** The apps of a user's teams, or of one of them, newest first. */
+export async function listApps(
+  db: Db,
+  userId: string,
+  request: PageRequest & { teamId?: string }
+): Promise<Page<ListedApp>> {
+  const { teamId = null, ...page } = request
+  const rows = await appsOfUser(db).execute({ user: userId, team: teamId, ...pageValues(page) })
+  const found = cutPage(rows, page.limit, ({ createdAt, id }) => positionKey({ at: microsecondsOf(createdAt), id }))
+  for (const app of found.items) {
+    app.createdAt = isoInstant(app.createdAt)
+    app.updatedAt = isoInstant(app.updatedAt)
+  }
+  return found
+}
+
+/**
+ * Creates an app. Its slug is the one asked for, or one made from its name. Which of two simultaneous requests gets a
+ * slug is decided by the unique index alone.
+ */
+export async function createApp(db: Db, teamId: string, { slug, ...settings }: NewApp): Promise<App> {
+  if (slug !== undefined && isReserved(slug)) throw errors.validation('slug', `"${slug}" is reserved`)
+  await requireRegion(db, settings.region ?? DEFAULT_REGION)
+  if (settings.githubInstallationId) await holdInstallation(db, teamId, settings.githubInstallationId)
+
+  for (const candidate of slug === undefined ? slugCandidates(settings.name) : [slug]) {
+    const app = await insertApp(db, { ...tidy(settings), name: settings.name.trim(), teamId, slug: candidate })
+    if (app !== undefined) return app
+  }
+  throw errors.conflict(slug === undefined ? 'No free slug was found for this name' : `The slug "${slug}" is taken`)
+}
+
+/** Nothing is returned when the slug is taken, also by a transaction that has yet to commit: the insert waits for it. */
+async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App | undefined> {
+  try {
+    const [app] = await db.insert(apps).values(values).onConflictDoNothing({ target: apps.slug }).returning(appFields)
+    return app
+  } catch (error) {
+    if (violatedConstraint(error) === 'apps_team_id_teams_id_fk') throw errors.notFound('team')
+    throw error
+  }
+}
+
+/**
+ * Changes an app and counts its version up.
+ *
+ * @param version the version that the app must still have; absent: whichever it has
+ */
+export async function changeApp(db: Db, app: App, changes: AppChanges, version?: number): Promise<App> {
+  if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
+  if (changes.githubInstallationId) await holdInstallation(db, app.teamId, changes.githubInstallationId)
+  const values = Object.fromEntries(Object.entries(tidy(changes)).filter(([, value]) => value !== undefined))
+  const [changed] = await updateOf(Object.keys(values))(db).execute({
+    ...values,
+    app: app.id,
+    version: version ?? null
+  })
+  return changed ?? refuse(version)
+}
+
+/** Statements by the fields that they set. Those that are possible are not many, and those that anybody asks for are few. */
+const updates = new Map<string, ReturnType<typeof buildUpdate>>()
+
+function updateOf(fields: readonly string[]) {
+  const name = fields.toSorted().join()
+  const update = updates.get(name) ?? buildUpdate(fields)
+  updates.set(name, update)
+  return update
+}
+
+function buildUpdate(fields: readonly string[]) {
+  const version = sql.placeholder('version')
+  const values = Object.fromEntries(fields.map(field => [field, sql`${sql.placeholder(field)}`]))
+  return statement(db =>
+    db
+      .update(apps)
+      .set({ ...values, version: sql`${apps.version} + 1` })
+      .where(
+        and(eq(apps.id, sql.placeholder('app')), sql`(${version}::integer is null or ${apps.version} = ${version})`)
+      )
+      .returning(appFields)
+      .prepare('update_app')
+  )
+}
+
+/** Deletes an app with everything that belongs to it. */
+export async function deleteApp(db: Db, app: App, version?: number): Promise<void> {
+  // Whoever works on one of them hears of its end, but not that it is gone.
+  await cancelDeployments(db, app.id)
+  const deleted = await db.delete(apps).where(unchanged(app, version)).returning({ id: apps.id })
+  if (deleted.length === 0) refuse(version)
+}
+
+function unchanged(app: App, version: number | undefined): SQL | undefined {
+  return and(eq(apps.id, app.id), version === undefined ? undefined : eq(apps.version, version))
+}
+
+/** Another request was faster since the app was read. */
+function refuse(version: number | undefined): never {
+  throw version === undefined ? errors.notFound('app') : errors.preconditionFailed()
+}
+
+/** What is stored of changes. An app has one source, so that a new one takes the place of the other. */
+function tidy<Changes extends AppChanges>(changes: Changes): Changes {
+  const { name, githubRepo, gitUrl, githubInstallationId = null, githubRepoId = null } = changes
+  return {
+    ...changes,
+    ...(name !== undefined && { name: name.trim() }),
+    ...(githubRepo !== undefined && { githubInstallationId, githubRepoId }),
+    ...(githubRepo && { gitUrl: null }),
+    ...(gitUrl && { githubRepo: null, githubInstallationId: null, githubRepoId: null })
+  }
+}

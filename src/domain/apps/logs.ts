@@ -1,0 +1,197 @@
+import { and, asc, desc, eq, gt, gte, ilike, lt, max, sql } from 'drizzle-orm'
+import { appLogs, LOG_LEVELS } from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+import { cutText, plainText } from '../base/log-text.ts'
+import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
+
+/** Is notified with the id of each app that has said something. */
+export const APP_LOG_CHANNEL = 'rhone_app_log'
+
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** Lines that are kept of one app. */
+const KEPT_LINES = 10_000
+const LONGEST_MESSAGE = 16_384
+const TRIM_BATCH = 5_000
+const DEFAULT_LIMIT = 100
+
+/** What an app has said, as whoever runs it tells. */
+export interface NewAppLog {
+  readonly appId: string
+  readonly deploymentId: string | null
+  readonly at: Date
+  readonly level: LogLevel
+  readonly source: 'app' | 'system'
+  readonly region: string | null
+  readonly instance: string | null
+  readonly message: string
+}
+
+/**
+ * Keeps lines, and tells whoever reads them. Those of an app that is gone are dropped. All writers take turns, so that ids
+ * become visible in order: a reader who has seen one has seen all below it.
+ */
+export async function insertAppLogs(db: Db, lines: readonly NewAppLog[]): Promise<void> {
+  if (lines.length === 0) return
+  const rows = JSON.stringify(lines.map(tidied))
+  await db.transaction(async tx => {
+    await tx.execute(sql`select pg_advisory_xact_lock(hashtext('rhone.app-logs'))`)
+    await tx.execute(sql`
+      with added as (
+        insert into app_logs (app_id, deployment_id, at, level, source, region, instance, message)
+        select line.app_id, line.deployment_id, line.at, line.level, line.source, line.region, line.instance, line.message
+        from rows from (
+          json_to_recordset(${rows}::text::json) as (
+            app_id uuid, deployment_id uuid, at timestamptz, level text, source text, region text, instance text, message text
+          )
+        ) with ordinality as line
+        join apps on apps.id = line.app_id
+        order by line.ordinality
+        returning app_id
+      )
+      select pg_notify(${APP_LOG_CHANNEL}, app_id::text) from (select distinct app_id from added) as apps`)
+  })
+}
+
+function tidied({ appId, deploymentId, at, level, source, region, instance, message }: NewAppLog) {
+  return {
+    app_id: appId,
+    deployment_id: deploymentId,
+    at,
+    level: LOG_LEVELS.includes(level) ? level : 'info',
+    source: source === 'system' ? source : 'app',
+    region: region && cutText(plainText(region), 10),
+    instance: tidyInstance(instance),
+    message: tidyMessage(message)
+  }
+}
+
+const tidyInstance = (instance: string | null) => instance && cutText(plainText(instance), 64)
+
+function tidyMessage(message: string): string {
+  const text = plainText(message).replace(/\n+$/, '')
+  return text.length > LONGEST_MESSAGE ? `${cutText(text, LONGEST_MESSAGE - 1)}…` : text
+}
+
+/**
+ * Removes all but the newest lines of an app, a little at a time.
+ *
+ * @returns how many
+ */
+export async function trimAppLogs(db: Db, appId: string, kept = KEPT_LINES): Promise<number> {
+  let total = 0
+  for (let removed = TRIM_BATCH; removed === TRIM_BATCH; total += removed) {
+    const rows = await db.execute(sql`
+      delete from app_logs where id in (
+        select id from app_logs where app_id = ${appId} order by id desc limit ${TRIM_BATCH} offset ${kept}
+      ) returning 1`)
+    removed = rows.length
+  }
+  return total
+}
+
+const shown = {
+  id: appLogs.id,
+  deploymentId: appLogs.deploymentId,
+  at: appLogs.at,
+  level: appLogs.level,
+  source: appLogs.source,
+  region: appLogs.region,
+  instance: appLogs.instance,
+  message: appLogs.message
+}
+
+export interface AppLogFilters {
+  /** From this instant on. */
+  since?: Date
+  /** Before this instant. */
+  until?: Date
+  level?: LogLevel
+  /** Stands in the message, in whichever case. */
+  search?: string
+}
+
+/** What an app has said, newest first, as far back as it is kept. */
+export async function listAppLogs(
+  db: Db,
+  appId: string,
+  { since, until, level, search }: AppLogFilters,
+  { limit = DEFAULT_LIMIT, cursor }: PageRequest
+): Promise<Page<AppLogLine>> {
+  const before = parseLineCursor(cursor)
+  const rows = await db
+    .select(shown)
+    .from(appLogs)
+    .where(
+      and(
+        eq(appLogs.appId, appId),
+        before === undefined ? undefined : lt(appLogs.id, before),
+        since && gte(appLogs.at, since),
+        until && lt(appLogs.at, until),
+        level && eq(appLogs.level, level),
+        search ? ilike(appLogs.message, `%${literally(search)}%`) : undefined
+      )
+    )
+    .orderBy(desc(appLogs.id))
+    .limit(limit + 1)
+  return cutPage(rows, limit, ({ id }) => String(id))
+}
+
+/** What an app has said after a line, in order. */
+export async function readAppLogs(db: Db, appId: string, after: number, limit: number): Promise<AppLogLine[]> {
+  return db
+    .select(shown)
+    .from(appLogs)
+    .where(and(eq(appLogs.appId, appId), gt(appLogs.id, after)))
+    .orderBy(asc(appLogs.id))
+    .limit(limit)
+}
+
+/** The newest line of an app; 0 when it has said nothing. */
+export async function newestAppLog(db: Db, appId: string): Promise<number> {
+  const [newest] = await db
+    .select({ id: max(appLogs.id) })
+    .from(appLogs)
+    .where(eq(appLogs.appId, appId))
+  return newest?.id ?? 0
+}
+
+/** When the newest line of an app was said; null when it has said nothing. */
+export async function lastSaidAt(db: Db, appId: string): Promise<Date | null> {
+  const [newest] = await db
+    .select({ at: appLogs.at })
+    .from(appLogs)
+    .where(eq(appLogs.appId, appId))
+    .orderBy(desc(appLogs.at), desc(appLogs.id))
+    .limit(1)
+  return newest?.at ?? null
+}
+
+/** What is kept of an app from an instant on, as {@link sameLine} tells lines apart. */
+export async function keptSince(db: Db, appId: string, since: Date): Promise<string[]> {
+  const rows = await db
+    .select(shown)
+    .from(appLogs)
+    .where(and(eq(appLogs.appId, appId), gte(appLogs.at, since)))
+    .orderBy(desc(appLogs.id))
+    .limit(KEPT_LINES)
+  return rows.map(sameLine)
+}
+
+/** What two accounts of one line have in common. */
+export function sameLine({ at, instance, message }: Pick<NewAppLog, 'at' | 'instance' | 'message'>): string {
+  return JSON.stringify([at, tidyInstance(instance), tidyMessage(message)])
+}
+
+export type AppLogLine = Pick<typeof appLogs.$inferSelect, keyof typeof shown>
+
+function parseLineCursor(cursor: string | undefined): number | undefined {
+  const id = parseNameCursor(cursor)
+  if (id === undefined) return undefined
+  if (!/^\d{1,15}$/.test(id)) throw invalidCursor()
+  return Number(id)
+}
+
+function literally(text: string): string {
+  return text.replaceAll(/[\\%_]/g, '\\$&')
+}

@@ -1,0 +1,16 @@
+import { and, eq, inArray, sql } from 'drizzle-orm'
+import { apps, deployments } from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+
+/** An app as whoever runs it knows it; undefined when nothing of it runs. */
+export async function findRunningApp(db: Db, appId: string) {
+  const runs = db
+    .select({ one: sql`1` })
+    .from(deployments)
+    .where(and(eq(deployments.appId, apps.id), inArray(deployments.status, ['deploying', 'live'])))
+  const [app] = await db
+    .select({ id: apps.id, slug: apps.slug, flyAppId: apps.flyAppId })
+    .from(apps)
+    .where(and(eq(apps.id, appId), sql`exists ${runs}`))
+  return app
+}

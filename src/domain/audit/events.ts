@@ -1,0 +1,150 @@
+import { and, asc, desc, eq, getTableColumns, gte, lt, type SQL, sql } from 'drizzle-orm'
+import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../../drizzle/schema.ts'
+import { type Db, plannedByValues, statement } from '../base/db.ts'
+import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
+
+export type AuditRow = typeof auditLogs.$inferInsert
+
+/** What a row says of an event, besides its details; its id and its instant are the database's. */
+const { id: _id, createdAt: _createdAt, details: _details, ...told } = getTableColumns(auditLogs)
+const FIELDS = Object.keys(told) as (keyof typeof told)[]
+
+const insertRow = statement(db => {
+  const values = Object.fromEntries(FIELDS.map(field => [field, sql.placeholder(field)]))
+  const row = { ...values, details: sql`${sql.placeholder('details')}::jsonb` }
+  return db
+    .insert(auditLogs)
+    .values(row as never)
+    .prepare('insert_audit')
+})
+
+/** Writes one row, in the transaction of what it tells of: if it cannot be written, that does not happen either. */
+export async function insertAudit(db: Db, row: Omit<AuditRow, 'id' | 'createdAt'>): Promise<void> {
+  const { details, outcome = 'success' } = row
+  const values = Object.fromEntries(FIELDS.map(field => [field, row[field] ?? null]))
+  await insertRow(db).execute({ ...values, outcome, details: details ? JSON.stringify(details) : null })
+}
+
+/** Writes rows that carry their ids and instants; a batch that is tried again leaves no row twice. */
+export async function insertAuditBatch(db: Db, rows: readonly AuditRow[]): Promise<void> {
+  await db
+    .insert(auditLogs)
+    .values([...rows])
+    .onConflictDoNothing()
+}
+
+/** Where the audit plugin writes: `write` in a transaction of its caller's, `writeMany` on its own. */
+export function auditSink(db: () => Db) {
+  return { write: insertAudit, writeMany: (rows: readonly AuditRow[]) => insertAuditBatch(db(), rows) }
+}
+
+export interface AuditFilters {
+  type?: AuditType
+  action?: string
+  outcome?: AuditOutcome
+  userId?: string
+  actor?: string
+  teamId?: string
+  appId?: string
+  resource?: string
+  /** What it was done to, by id. */
+  resourceId?: string
+  /** The address that it was done from. */
+  ip?: string
+  /** Words, or the beginnings of words, that all stand in what the row calls by name. */
+  text?: string
+  /** From this instant on. */
+  since?: Date
+  /** Before this instant. */
+  until?: Date
+}
+
+const fields = {
+  id: auditLogs.id,
+  type: auditLogs.eventType,
+  action: auditLogs.action,
+  outcome: auditLogs.outcome,
+  userId: auditLogs.userId,
+  actor: auditLogs.actor,
+  teamId: auditLogs.teamId,
+  appId: auditLogs.appId,
+  resource: auditLogs.resource,
+  resourceId: auditLogs.resourceId,
+  resourceName: auditLogs.resourceName,
+  details: auditLogs.details,
+  ip: auditLogs.ip,
+  userAgent: auditLogs.userAgent,
+  requestId: auditLogs.requestId,
+  createdAt: auditLogs.createdAt
+}
+
+/** What happened, newest first. */
+export async function listAudit(db: Db, filters: AuditFilters, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
+  const rows = await search(db, filters, reader =>
+    reader
+      .select({ ...fields, at: microseconds(auditLogs.createdAt) })
+      .from(auditLogs)
+      .where(and(...conditions(filters), afterCursor(auditLogs, cursor)))
+      .orderBy(desc(auditLogs.createdAt), desc(auditLogs.id))
+      .limit(limit + 1)
+  )
+  return toPage(rows, limit)
+}
+
+/**
+ * The same, oldest first and without an end, in batches: as much as there is of it when it is read.
+ */
+export async function* readAudit(db: Db, filters: AuditFilters, batchSize = 500): AsyncGenerator<AuditEntry[]> {
+  let last: { at: string; id: string } | undefined
+  for (;;) {
+    const isNext = last && isNewer(last)
+    const rows = await search(db, filters, reader =>
+      reader
+        .select({ ...fields, at: microseconds(auditLogs.createdAt) })
+        .from(auditLogs)
+        .where(and(...conditions(filters), isNext))
+        .orderBy(asc(auditLogs.createdAt), asc(auditLogs.id))
+        .limit(batchSize)
+    )
+    if (rows.length > 0) yield rows.map(({ at: _, ...row }) => row)
+    if (rows.length < batchSize) return
+    last = rows.at(-1)
+  }
+}
+
+/** All filters but the words have an index in the order of time, which is right whatever is looked for. */
+function search<Row>(db: Db, { text }: AuditFilters, read: (db: Db) => PromiseLike<Row[]>): PromiseLike<Row[]> {
+  return text ? plannedByValues(db, async tx => read(tx)) : read(db)
+}
+
+export type AuditEntry = Awaited<ReturnType<typeof listAudit>>['items'][number]
+
+function isNewer({ at, id }: { at: string; id: string }): SQL {
+  return sql`(${auditLogs.createdAt}, ${auditLogs.id}) > (timestamptz 'epoch' + ${at}::bigint * interval '1 microsecond', ${id}::uuid)`
+}
+
+function conditions(filters: AuditFilters) {
+  const { type, action, outcome, userId, actor, teamId, appId, resource, resourceId, ip, text, since, until } = filters
+  return [
+    type && eq(auditLogs.eventType, type),
+    action && eq(auditLogs.action, action),
+    outcome && eq(auditLogs.outcome, outcome),
+    userId && eq(auditLogs.userId, userId),
+    actor && eq(auditLogs.actor, actor),
+    teamId && eq(auditLogs.teamId, teamId),
+    appId && eq(auditLogs.appId, appId),
+    resource && eq(auditLogs.resource, resource),
+    resourceId && eq(auditLogs.resourceId, resourceId),
+    ip && eq(auditLogs.ip, ip),
+    text && hasWords(text),
+    since && gte(auditLogs.createdAt, since),
+    until && lt(auditLogs.createdAt, until)
+  ].filter((condition): condition is SQL => condition instanceof Object)
+}
+
+/** Cut into words as `audit_words` does it. Nothing is left of a text without a letter or a digit, so it finds nothing. */
+function hasWords(text: string): SQL {
+  const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
+  if (words.length === 0) return sql`false`
+  return sql`${auditWords(auditLogs)} @@ ${words.map(word => `'${word}':*`).join(' & ')}::tsquery`
+}

@@ -1,0 +1,280 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { buildLogChunks, type DeploymentStatus, deployments } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import { type Db, violatedConstraint } from '../base/db.ts'
+import { cutText, PlainTextDecoder } from '../base/log-text.ts'
+import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
+import { Redactor } from '../base/redaction.ts'
+import { isUuid } from '../base/slug.ts'
+import { isActive } from './lifecycle.ts'
+
+/** Is notified with the id of each deployment whose log has grown. */
+export const BUILD_LOG_CHANNEL = 'rhone_build_log'
+
+/** UTF-16 units that are written at once, and milliseconds after which fewer are. */
+const CHUNK = 8_192
+const FLUSH_INTERVAL = 200
+/** How many chunks one statement writes. */
+const BATCH = 32
+const MAX_LENGTH = 4 * 1_024 * 1_024
+const MAX_PAUSE = 5_000
+const DEFAULT_LIMIT = 100
+/** Clients may name any place; PostgreSQL counts them in 32 bits. */
+const MAX_SEQ = 2 ** 31 - 1
+
+export interface BuildLogOptions {
+  /** Values that are masked from the start. */
+  hidden?: Iterable<string>
+  /** The status that the deployment is in. */
+  phase?: DeploymentStatus
+  /** How many UTF-16 units are kept of one deployment, over all attempts. */
+  maxLength?: number
+  /** Milliseconds for which `close` waits for a database that is away. */
+  patience?: number
+}
+
+export interface BuildLog {
+  /** Takes text in parts, cut anywhere. Neither waits nor fails. */
+  say(text: string): void
+  /** Masks a value from now on. */
+  hide(secret: string): void
+  /** What is said from now on is said in this status. */
+  enter(phase: DeploymentStatus): void
+  /** Settles when everything is written, or cannot be. What is said after that is lost. */
+  close(): Promise<void>
+}
+
+/**
+ * The log of a deployment that is under way: plain text without secrets, in chunks that readers see a moment later. An
+ * attempt after a crash goes on behind what the last one has left.
+ */
+export function createBuildLog(db: Db, deploymentId: string, options: BuildLogOptions = {}): BuildLog {
+  return new BuildLogWriter(db, deploymentId, options)
+}
+
+interface Chunk {
+  readonly phase: DeploymentStatus
+  readonly text: string
+}
+
+class BuildLogWriter implements BuildLog {
+  readonly #db: Db
+  readonly #deploymentId: string
+  readonly #maxLength: number
+  readonly #patience: number
+  readonly #decoder = new PlainTextDecoder()
+  readonly #redactor = new Redactor()
+  #phase: DeploymentStatus
+  #text = ''
+  #waiting: Chunk[] = []
+  #length = 0
+  #isCut = false
+  #knowsEarlier = false
+  #timer: NodeJS.Timeout | undefined
+  #writing: Promise<void> | undefined
+  #isClosed = false
+  #giveUpAt = Number.POSITIVE_INFINITY
+
+  constructor(db: Db, deploymentId: string, options: BuildLogOptions) {
+    this.#db = db
+    this.#deploymentId = deploymentId
+    this.#phase = options.phase ?? 'pending'
+    this.#maxLength = options.maxLength ?? MAX_LENGTH
+    this.#patience = options.patience ?? 10_000
+    for (const secret of options.hidden ?? []) this.hide(secret)
+  }
+
+  say(text: string): void {
+    if (!this.#isClosed && !this.#isCut) this.#keep(this.#redactor.redact(this.#decoder.decode(text)))
+  }
+
+  hide(secret: string): void {
+    this.#redactor.hide(secret)
+  }
+
+  enter(phase: DeploymentStatus): void {
+    this.#flush()
+    this.#phase = phase
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isClosed) {
+      this.#isClosed = true
+      this.#giveUpAt = performance.now() + this.#patience
+      this.#keep(this.#redactor.redact(this.#decoder.end()) + this.#redactor.end())
+      this.#flush()
+    }
+    await this.#writing
+  }
+
+  #keep(text: string): void {
+    if (this.#isCut) return
+    this.#isCut = this.#length + text.length > this.#maxLength
+    this.#text += this.#isCut ? this.#cut(text, this.#maxLength - this.#length) : text
+    this.#length += text.length
+    if (this.#text.length >= CHUNK) this.#flush()
+    else if (this.#text !== '') this.#timer ??= setTimeout(() => this.#flush(), FLUSH_INTERVAL).unref()
+  }
+
+  #cut(text: string, room: number): string {
+    return `${cutText(text, room)}\n(The log ends here: a deployment may say ${this.#maxLength} characters.)\n`
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    for (let rest = this.#text; rest !== ''; ) {
+      const text = cutText(rest, CHUNK)
+      this.#waiting.push({ phase: this.#phase, text })
+      rest = rest.slice(text.length)
+    }
+    this.#text = ''
+    if (this.#waiting.length > 0) this.#writing ??= this.#write().finally(() => this.#onWritten())
+  }
+
+  #onWritten(): void {
+    this.#writing = undefined
+  }
+
+  async #write(): Promise<void> {
+    for (let failures = 0; this.#waiting.length > 0; ) {
+      try {
+        await this.#learnEarlier()
+        const batch = this.#waiting.slice(0, BATCH)
+        await insertChunks(this.#db, this.#deploymentId, batch, failures > 0)
+        this.#waiting.splice(0, batch.length)
+        failures = 0
+      } catch (error) {
+        if (isGone(error) || performance.now() > this.#giveUpAt) return this.#abandon()
+        // The database is away, which others report.
+        await delay(Math.min(MAX_PAUSE, FLUSH_INTERVAL * 2 ** failures++), undefined, { ref: false })
+      }
+    }
+  }
+
+  /** What earlier attempts have said counts, too: it may leave less room than was thought. */
+  async #learnEarlier(): Promise<void> {
+    if (this.#knowsEarlier) return
+    const earlier = await lengthOf(this.#db, this.#deploymentId)
+    this.#knowsEarlier = true
+    this.#length += earlier
+    if (earlier >= this.#maxLength) this.#abandon()
+    else if (this.#length > this.#maxLength) this.#cutWaiting(this.#maxLength - earlier)
+  }
+
+  #cutWaiting(room: number): void {
+    this.#isCut = true
+    this.#text = ''
+    for (const [place, { phase, text }] of this.#waiting.entries()) {
+      if (text.length > room || place === this.#waiting.length - 1) {
+        this.#waiting.splice(place, this.#waiting.length, { phase, text: this.#cut(text, room) })
+        return
+      }
+      room -= text.length
+    }
+  }
+
+  #abandon(): void {
+    this.#isCut = true
+    this.#text = ''
+    this.#waiting = []
+  }
+}
+
+async function lengthOf(db: Db, deploymentId: string): Promise<number> {
+  const [row] = await db
+    .select({ length: sql<number>`coalesce(sum(length(${buildLogChunks.text})), 0)::int` })
+    .from(buildLogChunks)
+    .where(eq(buildLogChunks.deploymentId, deploymentId))
+  return row!.length
+}
+
+/**
+ * Appends chunks, and tells whoever reads the log.
+ *
+ * @param isAgain the same was tried before, and may have been done: then the log ends with it already
+ */
+async function insertChunks(db: Db, deploymentId: string, chunks: readonly Chunk[], isAgain: boolean): Promise<void> {
+  if (chunks.length === 0) return
+  await db.execute(sql`
+    with newest as (
+      select seq, text from build_log_chunks where deployment_id = ${deploymentId} order by seq desc limit 1
+    ), added as (
+      insert into build_log_chunks (deployment_id, seq, phase, text)
+      select ${deploymentId}::uuid, coalesce((select seq from newest), 0) + place, chunk->>'phase', chunk->>'text'
+      from json_array_elements(${JSON.stringify(chunks)}::text::json) with ordinality as chunks (chunk, place)
+      where not (${isAgain} and coalesce((select text from newest), '') = ${chunks.at(-1)!.text})
+      returning seq
+    )
+    select pg_notify(${BUILD_LOG_CHANNEL}, ${deploymentId}), count(*) from added`)
+}
+
+function isGone(error: unknown): boolean {
+  return violatedConstraint(error) === 'build_log_chunks_deployment_id_deployments_id_fk'
+}
+
+/** The chunks of a log behind one that is known, in order. */
+export async function readBuildLog(db: Db, deploymentId: string, after = 0, limit = DEFAULT_LIMIT) {
+  return db
+    .select({
+      seq: buildLogChunks.seq,
+      phase: buildLogChunks.phase,
+      text: buildLogChunks.text,
+      at: buildLogChunks.createdAt
+    })
+    .from(buildLogChunks)
+    .where(and(eq(buildLogChunks.deploymentId, deploymentId), gt(buildLogChunks.seq, Math.min(after, MAX_SEQ))))
+    .orderBy(asc(buildLogChunks.seq))
+    .limit(limit)
+}
+
+/** The same in pages. */
+export async function listBuildLog(
+  db: Db,
+  deploymentId: string,
+  { limit = DEFAULT_LIMIT, cursor, after = 0 }: PageRequest & { after?: number }
+): Promise<Page<BuildLogChunk>> {
+  const from = parseNameCursor(cursor) ?? String(after)
+  if (!/^\d{1,16}$/.test(from)) throw invalidCursor()
+  const chunks = await readBuildLog(db, deploymentId, Number(from), limit + 1)
+  return cutPage(chunks, limit, ({ seq }) => String(seq))
+}
+
+/** The same as one text, a part at a time. */
+export async function* textOfBuildLog(db: Db, deploymentId: string): AsyncGenerator<string> {
+  for (let chunks = await readBuildLog(db, deploymentId); chunks.length > 0; ) {
+    yield chunks.map(({ text }) => text).join('')
+    chunks = await readBuildLog(db, deploymentId, chunks.at(-1)!.seq)
+  }
+}
+
+export type BuildLogChunk = Awaited<ReturnType<typeof readBuildLog>>[number]
+
+/** What is said when everything is over may be written a moment later than the status that says so. */
+const AFTERMATH = sql`interval '1 second'`
+
+export type Progress = Readonly<{ status: DeploymentStatus; state: 'active' | 'settling' | 'over' }>
+
+/** How far a deployment of an app has come: `settling` while it is over, but last words may come. */
+export async function readProgress(db: Db, appId: string, deploymentId: string): Promise<Progress> {
+  const progress = await findProgress(db, appId, deploymentId)
+  if (progress === undefined) throw errors.notFound('deployment')
+  return progress
+}
+
+/** The same; undefined where there is no such deployment, or no longer. */
+export async function findProgress(db: Db, appId: string, deploymentId: string): Promise<Progress | undefined> {
+  const [progress] = isUuid(deploymentId)
+    ? await db
+        .select({
+          status: deployments.status,
+          hasSettled: sql<boolean>`${deployments.updatedAt} < now() - ${AFTERMATH}`
+        })
+        .from(deployments)
+        .where(and(eq(deployments.id, deploymentId), eq(deployments.appId, appId)))
+    : []
+  if (progress === undefined) return undefined
+  const { status, hasSettled } = progress
+  return { status, state: isActive(status) ? 'active' : hasSettled ? 'over' : 'settling' }
+}

@@ -1,0 +1,270 @@
+import { and, desc, eq, inArray, isNotNull, lt, ne, sql } from 'drizzle-orm'
+import {
+  ACTIVE_DEPLOYMENT_STATUSES,
+  apps,
+  type DeploymentStatus,
+  type DeploymentTrigger,
+  deploymentSecrets,
+  deployments
+} from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import type { Db } from '../base/db.ts'
+import { afterCursor, DEFAULT_LIMIT, microseconds, type Page, type PageRequest, toPage } from '../base/page.ts'
+import { isActive } from './lifecycle.ts'
+
+const fields = {
+  id: deployments.id,
+  appId: deployments.appId,
+  status: deployments.status,
+  trigger: deployments.trigger,
+  triggeredBy: deployments.triggeredBy,
+  commitSha: deployments.commitSha,
+  commitMessage: deployments.commitMessage,
+  commitAuthor: deployments.commitAuthor,
+  branch: deployments.branch,
+  image: deployments.image,
+  rollbackOf: deployments.rollbackOf,
+  envVersions: deployments.envVersions,
+  config: deployments.config,
+  errorCode: deployments.errorCode,
+  errorMessage: deployments.errorMessage,
+  buildStartedAt: deployments.buildStartedAt,
+  buildFinishedAt: deployments.buildFinishedAt,
+  deployStartedAt: deployments.deployStartedAt,
+  deployFinishedAt: deployments.deployFinishedAt,
+  createdAt: deployments.createdAt,
+  updatedAt: deployments.updatedAt
+}
+
+export type Deployment = { [Field in keyof typeof fields]: (typeof deployments.$inferSelect)[Field] }
+
+/** How deployments begin and end: each change is one transaction with all that follows from it. */
+export interface DeploymentLedger {
+  create(tx: Db, request: NewDeployment): Promise<Deployment>
+  /** @throws AppError when it is over already */
+  cancel(tx: Db, deployment: Deployment): Promise<Deployment>
+}
+
+/** What is to be deployed: a commit that has to be built, or an image. */
+export interface NewDeployment {
+  readonly appId: string
+  readonly trigger: DeploymentTrigger
+  readonly triggeredBy: string | null
+  /** Absent: the newest of the branch when it is built. */
+  readonly commitSha?: string | null
+  readonly commitMessage?: string | null
+  readonly commitAuthor?: string | null
+  readonly branch?: string | null
+  readonly image?: string
+  readonly rollbackOf?: string
+}
+
+export interface DeploymentChange {
+  readonly id: string
+  readonly appId: string
+  readonly teamId: string
+  readonly trigger: DeploymentTrigger
+  readonly from: DeploymentStatus
+  readonly to: DeploymentStatus
+}
+
+/**
+ * Begins a deployment, and ends those of the app that are still on their way: the newest wins. Deployments of one app
+ * begin one after the other, so that of any number at the same moment one is the newest.
+ *
+ * @returns the deployment, whose team that is, and what has become of the others
+ */
+export async function insertDeployment(
+  tx: Db,
+  { appId, ...values }: NewDeployment
+): Promise<{ deployment: Deployment; teamId: string; cancelled: DeploymentChange[] }> {
+  const app = await lockApp(tx, appId)
+  const cancelled = await cancelActive(tx, app)
+  const [deployment] = await tx
+    .insert(deployments)
+    // Not when the transaction began, which says nothing of who came first.
+    .values({ appId, ...values, createdAt: sql`clock_timestamp()`, updatedAt: sql`clock_timestamp()` })
+    .returning(fields)
+  return { deployment: deployment!, teamId: app.teamId, cancelled }
+}
+
+/** Changes of which deployment of an app is the newest, or the live one, follow each other. */
+export async function lockApp(tx: Db, appId: string): Promise<LockedApp> {
+  const [app] = await tx.select(lockedFields).from(apps).where(eq(apps.id, appId)).for('no key update')
+  if (app === undefined) throw errors.notFound('app')
+  return app
+}
+
+const lockedFields = { id: apps.id, teamId: apps.teamId }
+type LockedApp = { id: string; teamId: string }
+
+/** Ends whatever is on its way of an app. */
+export async function cancelDeployments(tx: Db, appId: string): Promise<DeploymentChange[]> {
+  return cancelActive(tx, await lockApp(tx, appId))
+}
+
+async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<DeploymentChange[]> {
+  const active = await tx
+    .select({ id: deployments.id, trigger: deployments.trigger, from: deployments.status })
+    .from(deployments)
+    .where(and(eq(deployments.appId, appId), inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES)))
+    .for('update')
+  if (active.length === 0) return []
+  const ids = active.map(({ id }) => id)
+  await tx.update(deployments).set({ status: 'cancelled' }).where(inArray(deployments.id, ids))
+  await dropSecrets(tx, ids)
+  return active.map(change => ({ ...change, appId, teamId, to: 'cancelled' as const }))
+}
+
+/** The env of deployments that are over. */
+export async function dropSecrets(tx: Db, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await tx.delete(deploymentSecrets).where(inArray(deploymentSecrets.deploymentId, [...ids]))
+}
+
+/** Ends a deployment that is on its way. @throws AppError when it is over already */
+export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<DeploymentChange> {
+  const { id, appId, trigger } = deployment
+  const [held] = await tx
+    .select({ status: deployments.status, teamId: apps.teamId })
+    .from(deployments)
+    .innerJoin(apps, eq(apps.id, deployments.appId))
+    .where(eq(deployments.id, id))
+    .for('update', { of: deployments })
+  if (held === undefined) throw errors.notFound('deployment')
+  if (!isActive(held.status)) throw errors.conflict(`The deployment is over: it is ${held.status.replace('_', ' ')}`)
+  await tx.update(deployments).set({ status: 'cancelled' }).where(eq(deployments.id, id))
+  await dropSecrets(tx, [id])
+  return { id, appId, teamId: held.teamId, trigger, from: held.status, to: 'cancelled' }
+}
+
+/** The deployments of an app, newest first. */
+export async function listDeployments(
+  db: Db,
+  appId: string,
+  { limit = DEFAULT_LIMIT, cursor }: PageRequest = {}
+): Promise<Page<Deployment>> {
+  const rows = await db
+    .select({ ...fields, at: microseconds(deployments.createdAt) })
+    .from(deployments)
+    .where(and(eq(deployments.appId, appId), afterCursor(deployments, cursor)))
+    .orderBy(desc(deployments.createdAt), desc(deployments.id))
+    .limit(limit + 1)
+  return toPage(rows, limit)
+}
+
+/** A deployment of this app; those of others do not exist here. */
+export async function findDeployment(db: Db, appId: string, id: string): Promise<Deployment> {
+  const [found] = await db
+    .select(fields)
+    .from(deployments)
+    .where(and(eq(deployments.id, id), eq(deployments.appId, appId)))
+  if (found === undefined) throw errors.notFound('deployment')
+  return found
+}
+
+/** How many images of an app can be gone back to. */
+export const ROLLBACK_TARGETS = 10
+
+const hasServed = and(inArray(deployments.status, ['live', 'superseded']), isNotNull(deployments.image))
+
+/**
+ * What a rollback brings back: the deployment that is asked for, or the one before the live one.
+ *
+ * @throws AppError when it is of another app, has never been live, or its image is no longer kept
+ */
+export async function findRollbackTarget(tx: Db, appId: string, id?: string): Promise<Deployment & { image: string }> {
+  const target = id === undefined ? await findPrevious(tx, appId) : await findDeployment(tx, appId, id)
+  const { image, status } = target
+  if (image === null || !['live', 'superseded'].includes(status))
+    throw errors.conflict('Only a deployment that is or was live can be gone back to')
+  if (!(await imagesInUse(tx, appId)).includes(image))
+    throw errors.conflict(`The image is no longer kept: only the last ${ROLLBACK_TARGETS} can be gone back to`)
+  return { ...target, image }
+}
+
+/** The last one with another image that was live before the one that is. */
+async function findPrevious(tx: Db, appId: string): Promise<Deployment> {
+  const live = await findLive(tx, appId)
+  const [target] = await tx
+    .select(fields)
+    .from(deployments)
+    .where(
+      and(
+        eq(deployments.appId, appId),
+        hasServed,
+        live && ne(deployments.id, live.id),
+        live && lt(deployments.createdAt, live.createdAt),
+        live?.image ? ne(deployments.image, live.image) : undefined
+      )
+    )
+    .orderBy(desc(deployments.createdAt), desc(deployments.id))
+    .limit(1)
+  if (target === undefined) throw errors.conflict('There is no earlier deployment to go back to')
+  return target
+}
+
+export async function findLive(db: Db, appId: string): Promise<Deployment | undefined> {
+  const [live] = await db
+    .select(fields)
+    .from(deployments)
+    .where(and(eq(deployments.appId, appId), eq(deployments.status, 'live')))
+  return live
+}
+
+export async function hasActive(db: Db, appId: string): Promise<boolean> {
+  const condition = and(eq(deployments.appId, appId), inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES))
+  return (await db.$count(deployments, condition)) > 0
+}
+
+/** Whether releases of the app are being started or switched at the moment. */
+export async function isRollingOut(db: Db, appId: string): Promise<boolean> {
+  return (await db.$count(deployments, and(eq(deployments.appId, appId), eq(deployments.status, 'deploying')))) > 0
+}
+
+export interface PlatformState {
+  /** The live deployment of each app that has one. */
+  readonly live: ReadonlyMap<string, string>
+  /** The deployment of each app that has one on its way. */
+  readonly active: ReadonlyMap<string, string>
+  /** All apps that there are. */
+  readonly known: ReadonlySet<string>
+}
+
+export async function platformState(db: Db): Promise<PlatformState> {
+  const rows = await db
+    .select({ id: deployments.id, appId: deployments.appId, status: deployments.status })
+    .from(deployments)
+    .where(inArray(deployments.status, [...ACTIVE_DEPLOYMENT_STATUSES, 'live']))
+  const { live = [], active = [] } = Object.groupBy(rows, ({ status }) => (status === 'live' ? 'live' : 'active'))
+  return {
+    live: new Map(live.map(({ appId, id }) => [appId, id])),
+    active: new Map(active.map(({ appId, id }) => [appId, id])),
+    known: new Set((await db.select({ id: apps.id }).from(apps)).map(({ id }) => id))
+  }
+}
+
+/** The images of an app that must stay: those of what is on its way, of what is live, and of what can be gone back to. */
+export async function imagesInUse(db: Db, appId: string): Promise<string[]> {
+  const rollbacks = db
+    .selectDistinctOn([deployments.image], { image: deployments.image, createdAt: deployments.createdAt })
+    .from(deployments)
+    .where(and(eq(deployments.appId, appId), hasServed))
+    .orderBy(deployments.image, desc(deployments.createdAt))
+    .as('rollbacks')
+  const served = await db
+    .select({ image: rollbacks.image })
+    .from(rollbacks)
+    .orderBy(desc(rollbacks.createdAt))
+    .limit(ROLLBACK_TARGETS + 1)
+  const needed = await db
+    .select({ image: deployments.image })
+    .from(deployments)
+    .where(
+      and(
+        eq(deployments.appId, appId),
+        inArray(deployments.status, [...ACTIVE_DEPLOYMENT_STATUSES, 'live']),
+        isNotNull(deployments.image)
+      )
+    )
+  return [...new Set([...served, ...needed].map(({ image }) => image!))]
+}

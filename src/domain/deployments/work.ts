@@ -1,0 +1,186 @@
+import { randomUUID } from 'node:crypto'
+import { and, eq, inArray, isNull, or, sql } from 'drizzle-orm'
+import {
+  ACTIVE_DEPLOYMENT_STATUSES,
+  apps,
+  type DeploymentConfig,
+  type DeploymentStatus,
+  type DeploymentTrigger,
+  deployments
+} from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+import { type DeploymentChange, dropSecrets, lockApp } from './deployments.ts'
+import { canBecome } from './lifecycle.ts'
+
+/** An app, as far as building and running it goes. */
+const appFields = {
+  id: apps.id,
+  teamId: apps.teamId,
+  name: apps.name,
+  slug: apps.slug,
+  githubRepo: apps.githubRepo,
+  githubBranch: apps.githubBranch,
+  githubRepoId: apps.githubRepoId,
+  githubInstallationId: apps.githubInstallationId,
+  gitUrl: apps.gitUrl,
+  flyAppId: apps.flyAppId,
+  region: apps.region
+}
+
+export type WorkedApp = { [Field in keyof typeof appFields]: (typeof apps.$inferSelect)[Field] }
+
+/** A deployment in the hands of one worker. */
+export interface Claimed {
+  readonly id: string
+  readonly claim: string
+  readonly trigger: DeploymentTrigger
+  readonly commitSha: string | null
+  readonly branch: string | null
+  config: DeploymentConfig | null
+  status: DeploymentStatus
+  image: string | null
+  app: WorkedApp
+}
+
+/** The deployment is another worker's now, or over: cancelled, replaced, or gone with its app. */
+export class NotOurs extends Error {
+  override readonly name = 'NotOurs'
+  constructor() {
+    super('the deployment is over, or in other hands')
+  }
+}
+
+/** Takes a deployment up. What an earlier worker still writes is refused from now on. Undefined: it is over. */
+export async function claimDeployment(db: Db, id: string): Promise<Claimed | undefined> {
+  const [row] = await db
+    .update(deployments)
+    .set({ claim: randomUUID() })
+    .where(and(eq(deployments.id, id), isOnItsWay))
+    .returning({
+      id: deployments.id,
+      appId: deployments.appId,
+      claim: deployments.claim,
+      trigger: deployments.trigger,
+      commitSha: deployments.commitSha,
+      branch: deployments.branch,
+      config: deployments.config,
+      status: deployments.status,
+      image: deployments.image
+    })
+  if (row === undefined) return undefined
+  const { appId, claim, ...rest } = row
+  const app = await findWorkedApp(db, appId)
+  return app && { ...rest, claim: claim!, app }
+}
+
+const isOnItsWay = inArray(deployments.status, ACTIVE_DEPLOYMENT_STATUSES)
+
+export async function findWorkedApp(db: Db, id: string): Promise<WorkedApp | undefined> {
+  const [app] = await db.select(appFields).from(apps).where(eq(apps.id, id))
+  return app
+}
+
+/** @returns the id of a deployment's app; undefined when both are gone */
+export async function findAppOf(db: Db, id: string): Promise<string | undefined> {
+  const [found] = await db.select({ appId: deployments.appId }).from(deployments).where(eq(deployments.id, id))
+  return found?.appId
+}
+
+/** Of these, the deployments that are still in the hands of who has claimed them: on their way, or live by now. */
+export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 'claim'>[]): Promise<Set<string>> {
+  const ids = claimed.map(({ id }) => id)
+  const rows = await db
+    .select({ claim: deployments.claim })
+    .from(deployments)
+    .where(and(inArray(deployments.id, ids), or(isOnItsWay, eq(deployments.status, 'live'))))
+  return new Set(rows.map(({ claim }) => claim!))
+}
+
+/** @throws NotOurs */
+export async function confirmClaim(db: Db, { id, claim }: Claimed): Promise<void> {
+  const [held] = await db
+    .select({ id: deployments.id })
+    .from(deployments)
+    .where(and(eq(deployments.id, id), eq(deployments.claim, claim), isOnItsWay))
+  if (held === undefined) throw new NotOurs()
+}
+
+/** What can be learnt of a deployment on its way. */
+type Learnt = Partial<
+  Pick<
+    typeof deployments.$inferInsert,
+    'image' | 'commitSha' | 'commitMessage' | 'commitAuthor' | 'envVersions' | 'config' | 'errorCode' | 'errorMessage'
+  >
+>
+
+/**
+ * Takes a deployment one step on, if it is still this worker's and as it was left.
+ *
+ * @throws NotOurs
+ */
+export async function advance(
+  tx: Db,
+  work: Claimed,
+  to: DeploymentStatus,
+  learnt: Learnt = {}
+): Promise<DeploymentChange> {
+  const { id, claim, status: from, trigger, app } = work
+  if (!canBecome(from, to)) throw new Error(`a deployment that is ${from} does not become ${to}`)
+  const changed = await tx
+    .update(deployments)
+    .set({ status: to, ...learnt, ...instantsOf(to) })
+    .where(and(eq(deployments.id, id), eq(deployments.claim, claim), eq(deployments.status, from)))
+    .returning({ id: deployments.id })
+  if (changed.length === 0) throw new NotOurs()
+  if (to === 'deploy_failed' || to === 'build_failed') await dropSecrets(tx, [id])
+  return { id, appId: app.id, teamId: app.teamId, trigger, from, to }
+}
+
+/** The clock that counts is the database's. */
+function instantsOf(to: DeploymentStatus) {
+  const now = sql`now()`
+  if (to === 'cloning') return { buildStartedAt: now, buildFinishedAt: null }
+  if (to === 'built' || to === 'build_failed')
+    return { buildFinishedAt: sql`case when build_started_at is not null then now() end` }
+  if (to === 'deploying') return { deployStartedAt: now }
+  if (to === 'live' || to === 'deploy_failed') return { deployFinishedAt: now }
+  return {}
+}
+
+/**
+ * Makes a deployment the live one of its app, in the place of the one before.
+ *
+ * @throws NotOurs
+ */
+export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]> {
+  const { app } = work
+  await lockApp(tx, app.id)
+  const replaced = await tx
+    .update(deployments)
+    .set({ status: 'superseded' })
+    .where(and(eq(deployments.appId, app.id), eq(deployments.status, 'live')))
+    .returning({ id: deployments.id, trigger: deployments.trigger })
+  const live = await advance(tx, work, 'live')
+  await dropSecrets(
+    tx,
+    replaced.map(({ id }) => id)
+  )
+  const { id: appId, teamId } = app
+  return [...replaced.map(old => ({ ...old, appId, teamId, from: 'live' as const, to: 'superseded' as const })), live]
+}
+
+/**
+ * Keeps the name that an app has got where it runs.
+ *
+ * @param before the name that it takes the place of, if there was one
+ * @throws NotOurs when the app is gone, or has got another name meanwhile: nothing may be made under this one
+ */
+export async function nameApp(db: Db, appId: string, flyAppId: string, before: string | null): Promise<void> {
+  const isAsItWas = before === null ? isNull(apps.flyAppId) : eq(apps.flyAppId, before)
+  const named = await db
+    .update(apps)
+    .set({ flyAppId })
+    .where(and(eq(apps.id, appId), or(isAsItWas, eq(apps.flyAppId, flyAppId))))
+    .returning({ id: apps.id })
+  if (named.length === 0) throw new NotOurs()
+}

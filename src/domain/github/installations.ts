@@ -1,0 +1,144 @@
+import { and, desc, eq, isNull } from 'drizzle-orm'
+import { githubInstallations } from '../../../drizzle/schema.ts'
+import { AppError, errors } from '../../../plugins/lib/errors.ts'
+import type { Db } from '../base/db.ts'
+import {
+  afterCursor,
+  cutPage,
+  DEFAULT_LIMIT,
+  microseconds,
+  type Page,
+  type PageRequest,
+  parseNameCursor,
+  toPage
+} from '../base/page.ts'
+import { isUuid } from '../base/slug.ts'
+
+/** Where the GitHub App is installed, as GitHub says it. */
+export interface GithubInstallation {
+  readonly id: number
+  readonly accountType: 'User' | 'Organization'
+  readonly accountLogin: string
+  readonly accountId: number
+  readonly suspendedAt: Date | null
+}
+
+const installationFields = {
+  id: githubInstallations.id,
+  installationId: githubInstallations.installationId,
+  accountType: githubInstallations.accountType,
+  accountLogin: githubInstallations.accountLogin,
+  suspendedAt: githubInstallations.suspendedAt,
+  createdAt: githubInstallations.createdAt
+}
+
+/**
+ * Gives a team an installation, or renews what is known of one that it has. Which of two teams gets it is decided by the
+ * unique index alone: the first, and no other takes it from that one.
+ */
+export async function connectInstallation(db: Db, teamId: string, installation: GithubInstallation) {
+  const { id: installationId, ...account } = installation
+  const [row] = await db
+    .insert(githubInstallations)
+    .values({ teamId, installationId, ...account })
+    .onConflictDoUpdate({
+      target: githubInstallations.installationId,
+      set: account,
+      setWhere: eq(githubInstallations.teamId, teamId)
+    })
+    .returning(installationFields)
+  if (row === undefined) throw errors.conflict('This installation is connected with another team')
+  return row
+}
+
+/** The installations of a team, newest first. */
+export async function listInstallations(db: Db, teamId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
+  const rows = await db
+    .select({ ...installationFields, at: microseconds(githubInstallations.createdAt) })
+    .from(githubInstallations)
+    .where(and(eq(githubInstallations.teamId, teamId), afterCursor(githubInstallations, cursor)))
+    .orderBy(desc(githubInstallations.createdAt), desc(githubInstallations.id))
+    .limit(limit + 1)
+  return toPage(rows, limit)
+}
+
+/** Takes an installation from a team; its apps stay, and are no longer told of pushes. */
+export async function disconnectInstallation(db: Db, teamId: string, id: string) {
+  const [row] = isUuid(id)
+    ? await db
+        .delete(githubInstallations)
+        .where(and(eq(githubInstallations.id, id), eq(githubInstallations.teamId, teamId)))
+        .returning(installationFields)
+    : []
+  if (row === undefined) throw errors.notFound('installation')
+  return row
+}
+
+export async function hasInstallation(db: Db, teamId: string, installationId: number): Promise<boolean> {
+  const rows = await db
+    .select({ id: githubInstallations.id })
+    .from(githubInstallations)
+    .where(isOf(teamId, installationId))
+  return rows.length > 0
+}
+
+/** The same in a transaction, until whose end the installation stays the team's. */
+export async function holdInstallation(tx: Db, teamId: string, installationId: number): Promise<void> {
+  const rows = await tx
+    .select({ id: githubInstallations.id })
+    .from(githubInstallations)
+    .where(isOf(teamId, installationId))
+    .for('share')
+  if (rows.length === 0) throw errors.conflict('The installation is no longer connected with the team')
+}
+
+const isOf = (teamId: string, installationId: number) =>
+  and(eq(githubInstallations.teamId, teamId), eq(githubInstallations.installationId, installationId))
+
+interface Repository {
+  readonly id: number
+  readonly fullName: string
+  readonly isPrivate: boolean
+  readonly defaultBranch: string
+}
+
+/** What lists the repositories of an installation. */
+export interface RepositoryLister {
+  repositories(installationId: number): Promise<{ readonly repositories: readonly Repository[] }>
+}
+
+export interface RepositoryQuery extends PageRequest {
+  /** What their names contain, in whichever case. */
+  q?: string
+}
+
+/** The repositories of a team's installations, by name. Those that are suspended, or were removed meanwhile, have none. */
+export async function searchRepositories(
+  db: Db,
+  github: RepositoryLister,
+  teamId: string,
+  { q = '', limit = DEFAULT_LIMIT, cursor }: RepositoryQuery
+): Promise<Page<Repository & { installationId: number }>> {
+  const after = parseNameCursor(cursor)
+  const installations = await db
+    .select({ installationId: githubInstallations.installationId })
+    .from(githubInstallations)
+    .where(and(eq(githubInstallations.teamId, teamId), isNull(githubInstallations.suspendedAt)))
+  const lists = await Promise.all(installations.map(({ installationId }) => repositoriesOf(github, installationId)))
+  const wanted = q.toLowerCase()
+  const found = lists
+    .flat()
+    .filter(({ fullName }) => fullName.toLowerCase().includes(wanted) && (after === undefined || fullName > after))
+    .sort((a, b) => (a.fullName < b.fullName ? -1 : 1))
+  return cutPage(found.slice(0, limit + 1), limit, ({ fullName }) => fullName)
+}
+
+async function repositoriesOf(github: RepositoryLister, installationId: number) {
+  try {
+    const { repositories } = await github.repositories(installationId)
+    return repositories.map(repository => ({ ...repository, installationId }))
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'CONFLICT') return []
+    throw error
+  }
+}

@@ -1,0 +1,11 @@
+import { apps, teams } from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+
+/** Facts of the platform for the scraper: the names of their gauges, and how each is read. */
+export function platformReadings(db: () => Db) {
+  const help = (what: string) => `${what} on the platform; the same from every instance.`
+  return [
+    { name: 'rhone_active_apps', help: help('Apps'), read: () => db().$count(apps) },
+    { name: 'rhone_active_teams', help: help('Teams'), read: () => db().$count(teams) }
+  ]
+}

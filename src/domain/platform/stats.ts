@@ -1,0 +1,86 @@
+import { and, count, desc, eq, gte, inArray, sql, sum } from 'drizzle-orm'
+import {
+  ACTIVE_DEPLOYMENT_STATUSES,
+  apps,
+  deployments,
+  errorEvents,
+  teams,
+  usageRecords,
+  users
+} from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+
+const DAY = 24 * 60 * 60 * 1000
+const TOP_APPS = 10
+const RECENT_ERRORS = 20
+
+/**
+ * The platform on one screen, for operators. All of it, or an error: a number that could not be read is not a zero.
+ * The queries run side by side, as many at a time as the pool has connections.
+ */
+export async function platformStats(db: Db, now = new Date()) {
+  const billingPeriod = `${now.toISOString().slice(0, 7)}-01`
+  const [userCount, teamCount, appCount, deploymentCount, activeBuilds, errors, top] = await Promise.all([
+    db.$count(users),
+    db.$count(teams),
+    db.$count(apps),
+    db.$count(deployments),
+    db.$count(deployments, inArray(deployments.status, [...ACTIVE_DEPLOYMENT_STATUSES])),
+    recentErrors(db, new Date(now.getTime() - DAY)),
+    topApps(db, billingPeriod)
+  ])
+  return {
+    totals: { users: userCount, teams: teamCount, apps: appCount, deployments: deploymentCount },
+    activeBuilds,
+    recentErrors: errors,
+    topApps: top,
+    billingPeriod,
+    generatedAt: now
+  }
+}
+
+/** What went wrong since an instant, by code, the latest first. */
+function recentErrors(db: Db, since: Date) {
+  const last = sql<Date>`max(${errorEvents.lastAt})`.mapWith(errorEvents.lastAt)
+  return db
+    .select({ code: errorEvents.code, count: sum(errorEvents.count).mapWith(Number), last })
+    .from(errorEvents)
+    .where(gte(errorEvents.hour, since))
+    .groupBy(errorEvents.code)
+    .orderBy(desc(last))
+    .limit(RECENT_ERRORS)
+}
+
+/** The apps that used the most machine hours in a billing period. */
+function topApps(db: Db, billingPeriod: string) {
+  const usage = db
+    .select({ appId: usageRecords.appId, hours: sum(usageRecords.quantity).as('hours') })
+    .from(usageRecords)
+    .where(and(eq(usageRecords.metric, 'machine_hours'), eq(usageRecords.billingPeriod, billingPeriod)))
+    .groupBy(usageRecords.appId)
+    .as('usage')
+  const top = db
+    .select({
+      appId: apps.id,
+      appName: apps.name,
+      teamId: apps.teamId,
+      machineHours: sql<number>`coalesce(${usage.hours}, 0)`.mapWith(Number).as('machine_hours')
+    })
+    .from(apps)
+    .leftJoin(usage, eq(usage.appId, apps.id))
+    .orderBy(desc(sql`machine_hours`), apps.createdAt, apps.id)
+    .limit(TOP_APPS)
+    .as('top')
+  const deploymentsOf = db.select({ count: count() }).from(deployments).where(eq(deployments.appId, top.appId))
+  return db
+    .select({
+      appId: top.appId,
+      appName: top.appName,
+      teamName: teams.name,
+      machineHours: top.machineHours,
+      deployments: sql<number>`(${deploymentsOf})`.mapWith(Number)
+    })
+    .from(top)
+    .innerJoin(teams, eq(teams.id, top.teamId))
+    .orderBy(desc(top.machineHours), top.appName, top.appId)
+}

@@ -1,0 +1,198 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { and, desc, eq, gt, isNotNull, isNull, lte, sql } from 'drizzle-orm'
+import { type Role, teamInvitations, teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import type { Db } from '../base/db.ts'
+import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
+import { MEMBER_LIMITS, type Plan } from '../billing/plans.ts'
+import { allows, type Team } from './access.ts'
+
+export type InvitedRole = Exclude<Role, 'owner'>
+
+const TOKEN_BYTES = 32
+const LIFETIME = sql`interval '7 days'`
+
+const state = sql<'pending' | 'accepted' | 'revoked' | 'expired'>`case
+  when ${teamInvitations.acceptedAt} is not null then 'accepted'
+  when ${teamInvitations.revokedAt} is not null then 'revoked'
+  when ${teamInvitations.expiresAt} <= now() then 'expired'
+  else 'pending' end`
+
+const fields = {
+  id: teamInvitations.id,
+  email: teamInvitations.email,
+  role: teamInvitations.role,
+  state,
+  invitedBy: teamInvitations.invitedBy,
+  expiresAt: teamInvitations.expiresAt,
+  createdAt: teamInvitations.createdAt
+}
+
+const isOpen = and(isNull(teamInvitations.acceptedAt), isNull(teamInvitations.revokedAt))
+
+/** The invitations to a team, newest first, also those that are over until retention removes them. */
+export async function listInvitations(db: Db, teamId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
+  const rows = await db
+    .select({ ...fields, at: microseconds(teamInvitations.createdAt) })
+    .from(teamInvitations)
+    .where(and(eq(teamInvitations.teamId, teamId), afterCursor(teamInvitations, cursor)))
+    .orderBy(desc(teamInvitations.createdAt), desc(teamInvitations.id))
+    .limit(limit + 1)
+  return toPage(rows, limit)
+}
+
+/**
+ * Invites an address to a team. What is returned here is the only copy of the token.
+ *
+ * @param team as {@link lockTeam} has found it, so that two invitations at once cannot take the same last place
+ */
+export async function invite(tx: Db, team: Team, by: string, address: string, role: InvitedRole) {
+  if (!allows(team.role, role)) throw errors.forbidden(`This needs the role ${role} in the team`)
+  const email = address.toLowerCase()
+  await endExpired(tx, team.id, email)
+  await refuseDuplicate(tx, team.id, email)
+  await requirePlace(tx, team, await openInvitations(tx, team.id))
+
+  const token = randomBytes(TOKEN_BYTES).toString('hex')
+  const [invitation] = await tx
+    .insert(teamInvitations)
+    .values({
+      teamId: team.id,
+      email,
+      role,
+      invitedBy: by,
+      tokenHash: hashInvitation(token),
+      expiresAt: sql`now() + ${LIFETIME}`
+    })
+    .returning(fields)
+  return { ...invitation!, token }
+}
+
+/** An invitation that has expired makes room for another one to the same address. */
+async function endExpired(tx: Db, teamId: string, email: string): Promise<void> {
+  await tx
+    .update(teamInvitations)
+    .set({ revokedAt: sql`now()` })
+    .where(
+      and(
+        eq(teamInvitations.teamId, teamId),
+        eq(teamInvitations.email, email),
+        isOpen,
+        lte(teamInvitations.expiresAt, sql`now()`)
+      )
+    )
+}
+
+async function refuseDuplicate(tx: Db, teamId: string, email: string): Promise<void> {
+  const [pending] = await tx
+    .select({ id: teamInvitations.id })
+    .from(teamInvitations)
+    .where(and(eq(teamInvitations.teamId, teamId), eq(teamInvitations.email, email), isOpen))
+  if (pending !== undefined) throw errors.conflict('This address is invited already')
+
+  const [member] = await tx
+    .select({ id: users.id })
+    .from(teamMembers)
+    .innerJoin(users, eq(users.id, teamMembers.userId))
+    .where(and(eq(teamMembers.teamId, teamId), eq(sql`lower(${users.email})`, email)))
+    .limit(1)
+  if (member !== undefined) throw errors.conflict('This address is of somebody in the team')
+}
+
+function openInvitations(tx: Db, teamId: string): Promise<number> {
+  return tx.$count(
+    teamInvitations,
+    and(eq(teamInvitations.teamId, teamId), isOpen, gt(teamInvitations.expiresAt, sql`now()`))
+  )
+}
+
+/** @param promised places that others have been invited to */
+async function requirePlace(tx: Db, team: { id: string; plan: Plan }, promised: number): Promise<void> {
+  const taken = await tx.$count(teamMembers, eq(teamMembers.teamId, team.id))
+  if (taken + promised >= MEMBER_LIMITS[team.plan]) throw errors.quotaExceeded('team members')
+}
+
+/** Takes a pending invitation back. */
+export async function revokeInvitation(tx: Db, teamId: string, id: string) {
+  const [revoked] = await tx
+    .update(teamInvitations)
+    .set({ revokedAt: sql`now()` })
+    .where(and(eq(teamInvitations.id, id), eq(teamInvitations.teamId, teamId), isOpen))
+    .returning({ id: teamInvitations.id, role: teamInvitations.role })
+  if (revoked === undefined) throw errors.notFound('invitation')
+  return revoked
+}
+
+/** Takes back what somebody has invited to who may not invite any more. */
+export async function revokeInvitationsOf(tx: Db, teamId: string, userId: string): Promise<void> {
+  await tx
+    .update(teamInvitations)
+    .set({ revokedAt: sql`now()` })
+    .where(and(eq(teamInvitations.teamId, teamId), eq(teamInvitations.invitedBy, userId), isOpen))
+}
+
+/**
+ * Makes whoever shows the token a member, if the invitation was sent to their own address. Of several attempts at once
+ * one succeeds, and none gets past the limit of the team's plan.
+ */
+export async function acceptInvitation(tx: Db, userId: string, token: string) {
+  const tokenHash = hashInvitation(token)
+  const team = await lockTeamOfInvitation(tx, tokenHash)
+  const [invitation] = await tx
+    .select(fields)
+    .from(teamInvitations)
+    .where(eq(teamInvitations.tokenHash, tokenHash))
+    .for('update')
+  if (team === undefined || invitation === undefined) throw errors.notFound('invitation')
+
+  // Whether it is for them comes first: a thief of the link learns nothing else about it.
+  await requireAddress(tx, userId, invitation.email)
+  if (invitation.state !== 'pending') throw errors.conflict(`This invitation is ${OVER[invitation.state]}`)
+  await requireNoMember(tx, team.id, userId)
+  await requirePlace(tx, team, 0)
+
+  await tx.insert(teamMembers).values({ teamId: team.id, userId, role: invitation.role })
+  await tx
+    .update(teamInvitations)
+    .set({ acceptedAt: sql`now()`, acceptedBy: userId })
+    .where(eq(teamInvitations.id, invitation.id))
+  return { invitationId: invitation.id, team: { ...team, role: invitation.role } }
+}
+
+const OVER = { accepted: 'used already', revoked: 'revoked', expired: 'expired' }
+
+/** The team first, as everywhere, so that this waits for no one who waits for it. */
+async function lockTeamOfInvitation(tx: Db, tokenHash: Buffer) {
+  const [team] = await tx
+    .select({
+      id: teams.id,
+      name: teams.name,
+      slug: teams.slug,
+      plan: teams.plan,
+      version: teams.version,
+      createdAt: teams.createdAt
+    })
+    .from(teams)
+    .innerJoin(teamInvitations, eq(teamInvitations.teamId, teams.id))
+    .where(eq(teamInvitations.tokenHash, tokenHash))
+    .for('no key update', { of: teams })
+  return team
+}
+
+async function requireAddress(tx: Db, userId: string, email: string): Promise<void> {
+  const isTheirs = await tx.$count(
+    users,
+    and(eq(users.id, userId), eq(sql`lower(${users.email})`, email), isNotNull(users.emailVerifiedAt))
+  )
+  if (isTheirs === 0) throw errors.forbidden('This invitation is for another e-mail address than your verified one')
+}
+
+async function requireNoMember(tx: Db, teamId: string, userId: string): Promise<void> {
+  const isMember = await tx.$count(teamMembers, and(eq(teamMembers.teamId, teamId), eq(teamMembers.userId, userId)))
+  if (isMember > 0) throw errors.conflict('You are in this team already')
+}
+
+/** Of 256 random bits one fast round is enough. */
+function hashInvitation(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}

@@ -1,0 +1,143 @@
+import { and, count, desc, eq, sql } from 'drizzle-orm'
+import { apps, teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
+import { type Db, statement, violatedConstraint } from '../base/db.ts'
+import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from '../base/page.ts'
+import { isReserved, slugCandidates } from '../base/slug.ts'
+import { type Team, teamFields } from './access.ts'
+
+export interface NewTeam {
+  name: string
+  slug?: string
+}
+
+/** Teams cost nothing, so that somebody could make any number of them. */
+const MOST_OWNED = 50
+
+const teamsOfUser = statement(db =>
+  db
+    .select({ ...teamFields, at: microseconds(teams.createdAt) })
+    .from(teamMembers)
+    .innerJoin(teams, eq(teams.id, teamMembers.teamId))
+    .where(and(eq(teamMembers.userId, sql.placeholder('user')), afterBoundCursor(teams)))
+    .orderBy(desc(teams.createdAt), desc(teams.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('teams_of_user')
+)
+
+/** The teams that a user is in, newest first. */
+export async function listTeams(db: Db, userId: string, request: PageRequest): Promise<Page<Team>> {
+  const rows = await teamsOfUser(db).execute({ user: userId, ...pageValues(request) })
+  return toPage(rows, request.limit)
+}
+
+const homeOfUser = statement(db =>
+  db
+    .select({ id: teams.id })
+    .from(teamMembers)
+    .innerJoin(teams, eq(teams.id, teamMembers.teamId))
+    .innerJoin(users, eq(users.id, teamMembers.userId))
+    .where(eq(teamMembers.userId, sql.placeholder('user')))
+    .orderBy(
+      desc(sql`${teams.slug} = lower(${users.username})`),
+      desc(sql`${teamMembers.role} = 'owner'`),
+      teams.createdAt,
+      teams.id
+    )
+    .limit(1)
+    .for('share', { of: teamMembers })
+    .prepare('home_of_user')
+)
+
+/**
+ * The team that is meant when a user names none: the personal one, else the oldest they own, else the oldest. They stay in
+ * it until the transaction ends.
+ */
+export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string }> {
+  const [team] = await homeOfUser(db).execute({ user: userId })
+  if (team === undefined) throw errors.validation('team', 'you are in no team yet')
+  return team
+}
+
+/** Makes a team with one member, its owner. Its slug is the one asked for, or one made from its name. */
+export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTeam): Promise<Team> {
+  await refuseOneTooMany(tx, ownerId)
+  if (slug !== undefined) refuseReserved(slug)
+  for (const candidate of slug === undefined ? slugCandidates(name, 'team') : [slug]) {
+    const [team] = await tx
+      .insert(teams)
+      .values({ name: name.trim(), slug: candidate })
+      .onConflictDoNothing({ target: teams.slug })
+      .returning(ownFields)
+    if (team === undefined) continue
+    await tx.insert(teamMembers).values({ teamId: team.id, userId: ownerId, role: 'owner' })
+    return { ...team, role: 'owner' }
+  }
+  throw slug === undefined ? errors.conflict('No free slug was found for this name') : slugTaken(slug)
+}
+
+const { role: _, ...ownFields } = teamFields
+
+/** The user's row is locked, so that several requests at once cannot get past the limit together. */
+async function refuseOneTooMany(tx: Db, ownerId: string): Promise<void> {
+  await tx.select({ id: users.id }).from(users).where(eq(users.id, ownerId)).for('no key update')
+  const owned = await tx.$count(teamMembers, and(eq(teamMembers.userId, ownerId), eq(teamMembers.role, 'owner')))
+  if (owned >= MOST_OWNED) throw errors.quotaExceeded('teams')
+}
+
+function refuseReserved(slug: string): void {
+  if (isReserved(slug)) throw errors.validation('slug', `"${slug}" is reserved`)
+}
+
+const slugTaken = (slug: string, cause?: unknown) => errors.conflict(`The slug "${slug}" is taken`, cause)
+
+/**
+ * Changes what a team is called, and counts its version up. Its old slug is free at once.
+ *
+ * @param team as {@link lockTeam} has found it
+ */
+export async function renameTeam(tx: Db, team: Team, changes: Partial<NewTeam>): Promise<Team> {
+  const { name = team.name, slug = team.slug } = changes
+  if (slug !== team.slug) refuseReserved(slug)
+  try {
+    const [changed] = await tx
+      .update(teams)
+      .set({ name: name.trim(), slug, version: sql`${teams.version} + 1` })
+      .where(eq(teams.id, team.id))
+      .returning(ownFields)
+    return { ...changed!, role: team.role }
+  } catch (error) {
+    if (violatedConstraint(error) === 'teams_slug_unique') throw slugTaken(slug, error)
+    throw error
+  }
+}
+
+/**
+ * Deletes a team with its memberships and invitations. One that still has something which runs or costs is not deleted:
+ * its apps have machines elsewhere, and its subscription goes on until it is cancelled. Usage that was recorded is kept,
+ * as bills are.
+ *
+ * @param team as {@link lockTeam} has found it
+ */
+export async function deleteTeam(tx: Db, team: { id: string }): Promise<void> {
+  // Waits for everybody who is doing something in the team, and keeps others from beginning.
+  await tx.select({ id: teamMembers.userId }).from(teamMembers).where(eq(teamMembers.teamId, team.id)).for('update')
+  const reasons = await whyInUse(tx, team.id)
+  if (reasons.length > 0) throw errors.conflict(`The team still has ${reasons.join(' and ')}`)
+  await tx.delete(teams).where(eq(teams.id, team.id))
+}
+
+/** What keeps a team from being deleted: nothing, when it may go. */
+export async function whyInUse(tx: Db, teamId: string): Promise<string[]> {
+  const [found] = await tx
+    .select({ subscription: teams.stripeSubscriptionId, apps: count(apps.id) })
+    .from(teams)
+    .leftJoin(apps, eq(apps.teamId, teams.id))
+    .where(eq(teams.id, teamId))
+    .groupBy(teams.id)
+  const { apps: appCount = 0, subscription = null } = found ?? {}
+  return [
+    ...(appCount > 0 ? [appCount === 1 ? 'an app' : `${appCount} apps`] : []),
+    ...(subscription !== null ? ['a subscription'] : [])
+  ]
+}

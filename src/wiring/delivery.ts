@@ -1,0 +1,62 @@
+import type { FastifyInstance } from 'fastify'
+import { githubSource } from '../../integrations/github/webhook-source.ts'
+import type { Config } from '../config/index.ts'
+import { workDirOf } from '../config/work-dir.ts'
+import { deliveryStore } from '../workflows/deploying/delivery-store.ts'
+import { has, registryOf } from './has.ts'
+
+/* What the plugins are given that turn pushes into running apps. */
+
+export function builderOf({ builder, buildkit, registry, dataDir, production, githubUrls }: Config) {
+  return (
+    builder !== null && {
+      kind: builder,
+      dataDir: builder === 'local' ? workDirOf(dataDir) : dataDir,
+      allowLocal: !production,
+      trustedHosts: [new URL(githubUrls.url).host],
+      ...(buildkit && { buildkit: { ...buildkit } }),
+      ...(registry.token !== null && { imageRegistry: { host: registry.host, token: registry.token } })
+    }
+  )
+}
+
+export function deployerOf({ deployer, fly, dataDir, appsPort }: Config, app: FastifyInstance) {
+  if (deployer === null) return false
+  return {
+    ...registryOf(app),
+    kind: deployer,
+    ...(deployer === 'local' && { local: { dataDir: workDirOf(dataDir), anchor: dataDir, port: appsPort } }),
+    ...(fly && {
+      fly: { token: fly.token, organization: fly.org, apiUrl: fly.apiUrl, graphqlUrl: fly.graphqlUrl }
+    })
+  }
+}
+
+export function githubOf({ githubApp, github, githubUrls, baseUrl, keys }: Config, app: FastifyInstance) {
+  if (githubApp === null) return false
+  return {
+    ...registryOf(app),
+    ...githubUrls,
+    appId: githubApp.id,
+    privateKey: githubApp.privateKey,
+    slug: githubApp.slug,
+    page: '/login',
+    callback: `${baseUrl.origin}/github/callback`,
+    ...(github && { clientId: github.clientId, clientSecret: github.clientSecret }),
+    ...(keys.session && { keys: keys.session })
+  }
+}
+
+export function webhooksOf({ githubWebhookSecrets: secrets }: Config, app: FastifyInstance) {
+  return {
+    ...registryOf(app),
+    sources: [githubSource({ secrets })],
+    ...(has(app, 'db') &&
+      has(app, 'jobs') && {
+        store: deliveryStore(
+          () => app.db,
+          () => app.jobs
+        )
+      })
+  }
+}

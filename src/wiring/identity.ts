@@ -1,0 +1,64 @@
+import type { FastifyInstance } from 'fastify'
+import { githubProvider } from '../../integrations/github/sign-in.ts'
+import type { AccessTokensDeps, AccessTokensOptions } from '../../plugins/access-tokens/index.ts'
+import type { AuthDeps, AuthOptions } from '../../plugins/auth/index.ts'
+import type { Config } from '../config/index.ts'
+import { sessionStore } from '../domain/accounts/sessions.ts'
+import { spentSignInStore } from '../domain/accounts/sign-in.ts'
+import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from '../domain/accounts/tokens.ts'
+import { has, registryOf } from './has.ts'
+
+/* What the plugins are given that find out who calls. */
+
+export function sessionOf({ baseUrl }: Config, app: FastifyInstance) {
+  return {
+    secure: baseUrl.protocol === 'https:',
+    ...(has(app, 'db') && { store: sessionStore(() => app.db) })
+  }
+}
+
+export function accessTokensOf(
+  { baseUrl, keys }: Config,
+  app: FastifyInstance
+): AccessTokensDeps & Partial<AccessTokensOptions> {
+  return {
+    issuer: baseUrl.origin,
+    ...(keys.signing && { keys: keys.signing }),
+    ...(has(app, 'db') && {
+      check: id => findTokenById(app.db, id),
+      news: (onChange, onLive, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap)
+    })
+  }
+}
+
+export function authOf(_config: Config, app: FastifyInstance): AuthDeps & Partial<AuthOptions> {
+  return {
+    ...registryOf(app),
+    requireAccess: true,
+    signInPage: has(app, 'session') ? '/login' : '',
+    sources: [...(has(app, 'session') ? [app.session] : []), ...(has(app, 'accessTokens') ? [app.accessTokens] : [])],
+    ...(has(app, 'db') && {
+      verifier: tokenVerifier(() => app.db),
+      touch: uses => touchTokens(app.db, uses),
+      news: (onChange, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onGap)
+    })
+  }
+}
+
+export function csrfOf({ baseUrl, production, keys }: Config) {
+  return {
+    // In development a browser may come by another name of this machine.
+    origin: production ? baseUrl.origin : '',
+    secure: baseUrl.protocol === 'https:',
+    ...(keys.session && { keys: keys.session })
+  }
+}
+
+export function oauthOf({ baseUrl, github, keys }: Config, app: FastifyInstance) {
+  return {
+    redirectUri: `${baseUrl.origin}/auth/callback`,
+    ...(github && { provider: githubProvider({ ...github, ...registryOf(app), signInPage: '/login' }) }),
+    ...(keys.session && { keys: keys.session }),
+    ...(has(app, 'db') && { spent: spentSignInStore(() => app.db) })
+  }
+}

@@ -1,0 +1,106 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import type { DeployedApp, Deployer, RuntimeLine } from '../../../integrations/deployer/port.ts'
+import { keptSince, lastSaidAt, type NewAppLog, sameLine } from '../../domain/apps/logs.ts'
+import type { Db } from '../../domain/base/db.ts'
+import type { LogBuffer } from './log-buffer.ts'
+
+export interface FollowerContext {
+  readonly db: Db
+  readonly deployer: Deployer
+  readonly buffer: LogBuffer
+  readonly log: FastifyBaseLogger
+}
+
+/** Machines tell of their lines one after the other: what was said shortly before the newest line may be missing yet. */
+const OVERLAP = 5_000
+const MIN_PAUSE = 500
+const MAX_PAUSE = 30_000
+/** Lines a second of one app; what is more would push out those of all others. */
+const MAX_RATE = 500
+
+/** Keeps what an app says until `signal`, in however many streams that takes. */
+export async function followApp(
+  app: DeployedApp & { createdAt: Date },
+  context: FollowerContext,
+  signal: AbortSignal
+): Promise<void> {
+  for (let failures = 0; !signal.aborted; failures++) {
+    try {
+      for await (const line of linesOf(app, context, signal)) {
+        failures = 0
+        await context.buffer.add(line)
+      }
+    } catch (error) {
+      if (!signal.aborted && failures === 0)
+        context.log.warn({ err: error, appId: app.id }, 'the log of an app cannot be read')
+    }
+    const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
+    await delay(pause, undefined, { signal, ref: false }).catch(() => {})
+  }
+}
+
+/** What is not kept yet, from where the last stream has ended, or from the app's first line. */
+async function* linesOf(
+  app: DeployedApp & { createdAt: Date },
+  { db, deployer, buffer }: FollowerContext,
+  signal: AbortSignal
+): AsyncGenerator<NewAppLog> {
+  await buffer.flush()
+  const last = await lastSaidAt(db, app.id)
+  const since = last === null ? app.createdAt : new Date(last.getTime() - OVERLAP)
+  const kept = countEach(last === null ? [] : await keptSince(db, app.id, since))
+  const flood = new FloodGate()
+  for await (const line of deployer.logs(app, since, signal)) {
+    if ('dropped' in line) flood.dropped += line.dropped
+    else if (!takeOne(kept, sameLine(line)) && flood.admits()) yield line
+    const told = flood.report(app.id)
+    if (told !== undefined) yield told
+  }
+}
+
+function countEach(keys: readonly string[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1)
+  return counts
+}
+
+/** Whether there was one of these, which then is one less. */
+function takeOne(counts: Map<string, number>, key: string): boolean {
+  const count = counts.get(key) ?? 0
+  if (count > 0) counts.set(key, count - 1)
+  return count > 0
+}
+
+/** Lets so many lines a second pass, and has the others told of once a second. */
+class FloodGate {
+  dropped = 0
+  #since = performance.now()
+  #passed = 0
+
+  admits(): boolean {
+    this.#turn()
+    if (this.#passed < MAX_RATE) {
+      this.#passed++
+      return true
+    }
+    this.dropped++
+    return false
+  }
+
+  /** The line that tells of what was dropped, when it is time for one. */
+  report(appId: string): RuntimeLine | undefined {
+    if (this.dropped === 0 || this.#passed >= MAX_RATE) return undefined
+    const message = `${this.dropped} lines were dropped: they came faster than they can be kept`
+    this.dropped = 0
+    const [level, source] = ['warn', 'system'] as const
+    return { appId, deploymentId: null, at: new Date(), level, source, region: null, instance: null, message }
+  }
+
+  #turn(): void {
+    const now = performance.now()
+    if (now - this.#since < 1_000) return
+    this.#since = now
+    this.#passed = 0
+  }
+}

@@ -1,0 +1,56 @@
+import type { Jobs } from '../../../plugins/jobs/port.ts'
+import type { Delivery, DeliveryStore } from '../../../plugins/webhooks/index.ts'
+import type { Db } from '../../domain/base/db.ts'
+import { type DeliveryKey, keepDeliveries, type NewDelivery } from '../../domain/github/webhooks.ts'
+
+/** How many deliveries are written at once, at most. */
+const BATCH = 100
+
+interface Waiting {
+  readonly delivery: NewDelivery
+  readonly settle: PromiseWithResolvers<'new' | 'known'>
+}
+
+/**
+ * Keeps deliveries in the database, in one transaction with the jobs that process them: those of a source in its queue,
+ * `github-webhook` for example. Those that come while others are being written are written together when that is done, so
+ * that a burst takes a few commits and one connection, however many they are.
+ */
+export function deliveryStore(db: () => Db, jobs: () => Pick<Jobs, 'send'>): DeliveryStore {
+  const waiting: Waiting[] = []
+  let isWriting = false
+
+  async function write(batch: readonly Waiting[]): Promise<void> {
+    try {
+      const kept = await db().transaction(async tx => {
+        const keys = await keepDeliveries(tx, withoutRepeats(batch))
+        await Promise.all(keys.map(key => jobs().send(tx, `${key.source}-webhook`, key)))
+        return new Set(keys.map(textOf))
+      })
+      for (const { delivery, settle } of batch) settle.resolve(kept.delete(textOf(delivery)) ? 'new' : 'known')
+    } catch (error) {
+      for (const { settle } of batch) settle.reject(error)
+    }
+  }
+
+  async function writeAll(): Promise<void> {
+    isWriting = true
+    while (waiting.length > 0) await write(waiting.splice(0, BATCH))
+    isWriting = false
+  }
+
+  return {
+    keep(delivery: Delivery) {
+      const settle = Promise.withResolvers<'new' | 'known'>()
+      waiting.push({ delivery: { ...delivery, source: delivery.source as NewDelivery['source'] }, settle })
+      if (!isWriting) void writeAll()
+      return settle.promise
+    }
+  }
+}
+
+function withoutRepeats(batch: readonly Waiting[]): NewDelivery[] {
+  return [...new Map(batch.map(({ delivery }) => [textOf(delivery), delivery])).values()]
+}
+
+const textOf = ({ source, deliveryId }: DeliveryKey) => `${source} ${deliveryId}`

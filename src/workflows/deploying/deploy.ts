@@ -1,0 +1,277 @@
+import type { FastifyBaseLogger } from 'fastify'
+import { type BuildContext, BuildError, type Builder, type BuildSource } from '../../../integrations/builder/index.ts'
+import { DeployError, type Deployer, type Release, type RolloutContext } from '../../../integrations/deployer/index.ts'
+import { AttemptEnded, type JobContext, type JobQueue } from '../../../plugins/jobs/index.ts'
+import { readBuildEnv, readSnapshot } from '../../domain/apps/env-snapshot.ts'
+import type { Db } from '../../domain/base/db.ts'
+import { cutText } from '../../domain/base/log-text.ts'
+import { redacted } from '../../domain/base/redaction.ts'
+import type { SecretBox } from '../../domain/base/secret-box.ts'
+import { imagesInUse, isRollingOut } from '../../domain/deployments/deployments.ts'
+import { failureOf } from '../../domain/deployments/lifecycle.ts'
+import {
+  type Claimed,
+  claimDeployment,
+  findAppOf,
+  NotOurs,
+  nameApp,
+  type WorkedApp
+} from '../../domain/deployments/work.ts'
+import { orLeaveBehind } from './leave-behind.ts'
+import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
+import { destroyApp, restoreApp, restoreLive } from './restore.ts'
+import type { Watch } from './watch.ts'
+
+/** Where a deployment says what it does, for its owner. */
+export interface DeploymentLog {
+  say(text: string): void
+  /** Keeps this value out of the log from now on. */
+  hide(secret: string): void
+  enter(status: Claimed['status']): void
+  /** Resolves when all of it is on record. */
+  close(): Promise<void>
+}
+
+export interface DeployDeps {
+  readonly db: () => Db
+  readonly secretBox: SecretBox
+  readonly ledger: Ledger
+  readonly watch: Watch
+  readonly builder: () => Builder
+  readonly deployer: () => Deployer
+  readonly openLog: (deploymentId: string) => DeploymentLog
+  /** Where the source of an app is cloned from. @throws BuildError when it has none */
+  readonly sourceOf: (app: WorkedApp) => Promise<Pick<BuildSource, 'url' | 'authorization'>>
+  /** How a build came out, and how many seconds it took. */
+  readonly built: (status: 'success' | 'failure' | 'cancelled', seconds: number) => void
+  readonly concurrency: number
+  /** Milliseconds that a builder or a deployer gets to end what it was told to end; 10 seconds when absent. */
+  readonly patience?: number
+}
+
+/** Seconds for one attempt at a deployment: a build, the start of what was built, and the end of what it replaces. */
+const TIMEOUT = 45 * 60
+const RETRIES = 3
+/** Apps at a time that something is done to without a build; that takes no more than the start of a process. */
+const EXPRESS_CONCURRENCY = 8
+const RETRY_DELAY = 5
+const LONGEST_MESSAGE = 1_000
+const PATIENCE = 10_000
+
+/** A deployment to build and roll out, an app to set right, or one that is gone to take away. */
+export type DeployJob = { deploymentId: string } | { restore: string } | { destroy: string }
+
+/** All that is done to what runs of an app, one thing after the other. */
+export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
+  return {
+    name: DEPLOY_QUEUE,
+    concurrency: deps.concurrency,
+    expressConcurrency: EXPRESS_CONCURRENCY,
+    timeout: TIMEOUT,
+    retries: RETRIES,
+    retryDelay: RETRY_DELAY,
+    serial: true,
+    pausedInMaintenance: true,
+    async run(data, job) {
+      if ('restore' in data) return restoreApp(deps, data.restore, job)
+      if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
+      const claimed = await claimDeployment(deps.db(), data.deploymentId)
+      if (claimed !== undefined) return new Attempt(deps, claimed, job).run()
+      // It is over, but whoever has ended it may not have got to what it has left running, or has replaced.
+      const appId = await findAppOf(deps.db(), data.deploymentId)
+      if (appId !== undefined) await restoreApp(deps, appId, job)
+    }
+  }
+}
+
+/** One worker's go at a deployment, from wherever an earlier one has left it. */
+class Attempt {
+  readonly #deps: DeployDeps
+  readonly #work: Claimed
+  readonly #job: JobContext
+  readonly #log: DeploymentLog
+  readonly #operatorLog: FastifyBaseLogger
+  /** Aborted when the deployment is cancelled, or the job must end. */
+  readonly #signal: AbortSignal
+  readonly #unwatch: () => void
+  readonly #secrets = new Set<string>()
+  #hasBegunBuild = false
+
+  constructor(deps: DeployDeps, work: Claimed, job: JobContext) {
+    this.#deps = deps
+    this.#work = work
+    this.#job = job
+    this.#log = deps.openLog(work.id)
+    this.#operatorLog = job.log.child({ deploymentId: work.id, appId: work.app.id })
+    const { signal, end } = deps.watch.of(work)
+    this.#signal = AbortSignal.any([job.signal, signal])
+    this.#unwatch = end
+  }
+
+  async run(): Promise<void> {
+    try {
+      await this.#goOn()
+    } catch (error) {
+      // Whatever was being done when the signal came has failed because of it.
+      await this.#settle(this.#signal.aborted ? this.#signal.reason : error)
+    } finally {
+      this.#unwatch()
+      await this.#log.close()
+    }
+  }
+
+  async #goOn(): Promise<void> {
+    const { ledger } = this.#deps
+    const work = this.#work
+    if (work.image === null) await this.#build()
+    else if (work.status === 'pending') await ledger.advance(work, 'built')
+    if (work.status === 'built') {
+      this.#log.enter('deploying')
+      await ledger.beginRollout(work)
+    }
+    await this.#rollOut()
+  }
+
+  async #build(): Promise<void> {
+    const { builder, deployer, ledger, built } = this.#deps
+    const { id, app } = this.#work
+    const startedAt = performance.now()
+    const took = () => (performance.now() - startedAt) / 1_000
+    try {
+      const isAgain = this.#work.status !== 'pending'
+      await this.#enter('cloning')
+      if (isAgain) this.#log.say('The build was cut off, and begins again.\n')
+      const source = await this.#source()
+      const secrets = await readBuildEnv(this.#deps.db(), this.#deps.secretBox, app.id)
+      for (const secret of Object.values(secrets)) this.#hide(secret)
+      const context: BuildContext = {
+        signal: this.#signal,
+        enter: phase => this.#enter(phase),
+        say: text => this.#log.say(text),
+        hide: secret => this.#hide(secret)
+      }
+      await this.#bounded(Promise.resolve(deployer().prepare?.(app, this.#rollout())))
+      const request = { deploymentId: id, app: this.#work.app, source, secrets }
+      const { image, ...commit } = await this.#bounded(builder().build(request, context))
+      await ledger.advance(this.#work, 'built', {
+        image,
+        ...commit,
+        config: { region: app.region, repository: source.url }
+      })
+      built('success', took())
+    } catch (error) {
+      if (error instanceof BuildError && !this.#signal.aborted) built('failure', took())
+      else if (this.#signal.reason instanceof NotOurs) built('cancelled', took())
+      throw error
+    }
+  }
+
+  async #enter(phase: 'cloning' | 'analyzing' | 'building' | 'pushing'): Promise<void> {
+    this.#signal.throwIfAborted()
+    if (this.#hasBegunBuild && this.#work.status === phase) return
+    this.#hasBegunBuild = true
+    this.#log.enter(phase)
+    await this.#deps.ledger.advance(this.#work, phase)
+  }
+
+  async #source(): Promise<BuildSource> {
+    const { app, branch, commitSha } = this.#work
+    const source = await this.#deps.sourceOf(app)
+    if (source.authorization !== undefined) this.#hide(source.authorization)
+    return { ...source, branch: branch ?? app.githubBranch, ...(commitSha !== null && { commitSha }) }
+  }
+
+  async #release(): Promise<Release> {
+    const { id: deploymentId, app, image, config } = this.#work
+    const env = await readSnapshot(this.#deps.db(), this.#deps.secretBox, app.id, deploymentId)
+    await this.#deps.ledger.confirm(this.#work) // what is over has no env any more
+    if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
+    for (const secret of Object.values(env)) this.#hide(secret)
+    return { deploymentId, app, image, env, region: config?.region ?? app.region }
+  }
+
+  async #rollOut(): Promise<void> {
+    const { deployer, ledger } = this.#deps
+    const work = this.#work
+    this.#log.enter('deploying')
+    await this.#bounded(deployer().start(await this.#release(), this.#rollout()))
+    await this.#bounded(deployer().serve(await this.#release(), this.#rollout()))
+    await ledger.promote(work)
+    this.#log.say('The new version is live.\n')
+
+    // It is live, whatever becomes of the rest: the reconciler ends what this leaves.
+    await this.#bounded(deployer().retire(work.app, work.id, this.#signal))
+    await this.#prune()
+  }
+
+  #rollout(): RolloutContext {
+    return {
+      signal: this.#signal,
+      say: text => this.#log.say(text),
+      named: async flyAppId => {
+        const { app } = this.#work
+        await nameApp(this.#deps.db(), app.id, flyAppId, app.flyAppId)
+        this.#work.app = { ...app, flyAppId }
+      }
+    }
+  }
+
+  #hide(secret: string): void {
+    this.#secrets.add(secret)
+    this.#log.hide(secret)
+  }
+
+  async #settle(error: unknown): Promise<void> {
+    const isLive = this.#work.status === 'live'
+    if (isLive)
+      return void this.#operatorLog.warn({ err: error }, 'what a deployment has replaced could not be removed yet')
+    if (error instanceof NotOurs) return this.#backOut()
+    if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
+
+    const message = this.#explain(error)
+    if (message === undefined) throw error
+    await this.#fail(message).catch(failure => {
+      if (!(failure instanceof NotOurs)) throw failure
+    })
+    await this.#backOut()
+  }
+
+  /** What the owner is told; undefined where another attempt may do better. */
+  #explain(error: unknown): string | undefined {
+    if (error instanceof BuildError || error instanceof DeployError) return error.message
+    this.#operatorLog.error({ err: error }, 'an attempt at a deployment has failed')
+    if (error instanceof AttemptEnded) return 'It took too long.'
+    return this.#job.isLastAttempt ? 'Something went wrong on our side.' : undefined
+  }
+
+  async #fail(message: string): Promise<void> {
+    const status = failureOf(this.#work.status, this.#work.image !== null)
+    const errorMessage = cutText(redacted(message, this.#secrets), LONGEST_MESSAGE)
+    this.#log.say(`${errorMessage}\n`)
+    const errorCode = status === 'build_failed' ? 'BUILD_FAILED' : 'DEPLOY_FAILED'
+    await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage })
+  }
+
+  /** Leaves running what is live, and nothing else. Only a rollout that has begun can have started anything. */
+  async #backOut(): Promise<void> {
+    const { status, app, image } = this.#work
+    const later = (error: unknown) => this.#operatorLog.warn({ err: error }, 'a deployment could not be undone yet')
+    if (status === 'deploying' || status === 'deploy_failed') await this.#restore(app).catch(later)
+    if (image !== null) await this.#prune().catch(later)
+  }
+
+  /** A rollout that goes on, of this deployment or a newer one, is in the hands of a worker that has overtaken us. */
+  async #restore(app: WorkedApp): Promise<void> {
+    if (!(await isRollingOut(this.#deps.db(), app.id))) await restoreLive(this.#deps, app, this.#job.signal)
+  }
+
+  async #prune(): Promise<void> {
+    const { builder, db } = this.#deps
+    await builder().prune?.(this.#work.app.id, await imagesInUse(db(), this.#work.app.id))
+  }
+
+  /** What does not end when it is told to holds up nobody: the newest deployment of the app waits for this one's end. */
+  #bounded<T>(step: Promise<T>): Promise<T> {
+    return orLeaveBehind(step, this.#signal, this.#deps.patience ?? PATIENCE)
+  }
+}

@@ -1,0 +1,111 @@
+import type { DeploymentStatus } from '../../../drizzle/schema.ts'
+import type { SystemAuditEvent } from '../../../plugins/audit/index.ts'
+import type { SendOptions } from '../../../plugins/jobs/index.ts'
+import { snapshotEnv } from '../../domain/apps/env-snapshot.ts'
+import type { Db } from '../../domain/base/db.ts'
+import type { SecretBox } from '../../domain/base/secret-box.ts'
+import {
+  cancelDeployment,
+  type Deployment,
+  type DeploymentChange,
+  type DeploymentLedger,
+  insertDeployment,
+  type NewDeployment
+} from '../../domain/deployments/deployments.ts'
+import { advance, type Claimed, confirmClaim, promote } from '../../domain/deployments/work.ts'
+
+export const DEPLOY_QUEUE = 'deploy'
+
+export interface LedgerDeps {
+  readonly db: () => Db
+  readonly secretBox: SecretBox
+  /** Adds a job, in the transaction of what it is about. */
+  readonly send: (tx: Db, queue: string, data: object, options: SendOptions) => Promise<unknown>
+  /** Writes a row of the audit log, in the same transaction. */
+  readonly record: (tx: Db, event: SystemAuditEvent) => Promise<void>
+  readonly count: (change: Pick<DeploymentChange, 'trigger' | 'to'>) => void
+  /** Told of every change in its transaction, for those outside who want to know. */
+  readonly tell?: (tx: Db, change: Pick<DeploymentChange, 'id' | 'to'>) => Promise<void>
+}
+
+const ACTOR = 'deployer'
+
+/** Every change of a deployment, each in one transaction with all that follows from it. */
+export class Ledger implements DeploymentLedger {
+  readonly #deps: LedgerDeps
+
+  constructor(deps: LedgerDeps) {
+    this.#deps = deps
+  }
+
+  /** Begins a deployment in the transaction of whoever asks for it. Who does so by a request is in the audit log by that. */
+  async create(tx: Db, request: NewDeployment): Promise<Deployment> {
+    const { deployment, teamId, cancelled } = await insertDeployment(tx, request)
+    for (const change of cancelled) await this.#note(tx, change)
+    await this.work(tx, deployment)
+    const begun = { ...deployment, teamId, to: deployment.status }
+    if (request.trigger === 'webhook') await this.#record(tx, begun, 'deploy', { ...deployment })
+    this.#deps.count(begun)
+    await this.#deps.tell?.(tx, begun)
+    return deployment
+  }
+
+  /** Has a deployment worked on; asked for twice, it is once. */
+  async work(tx: Db, { id, appId, image }: Pick<Deployment, 'id' | 'appId' | 'image'>): Promise<void> {
+    // What needs no build, as a rollback, waits for the builds of no other app.
+    await this.#deps.send(tx, DEPLOY_QUEUE, { deploymentId: id }, { key: appId, id, express: image !== null })
+  }
+
+  /** @throws AppError when it is over already */
+  async cancel(tx: Db, deployment: Deployment): Promise<Deployment> {
+    const change = await cancelDeployment(tx, deployment)
+    this.#deps.count(change)
+    await this.#deps.tell?.(tx, change)
+    return { ...deployment, status: 'cancelled' }
+  }
+
+  /** @throws NotOurs */
+  async advance(work: Claimed, to: DeploymentStatus, learnt: Parameters<typeof advance>[3] = {}): Promise<void> {
+    await this.#deps.db().transaction(async tx => this.#note(tx, await advance(tx, work, to, learnt)))
+    work.status = to
+    work.image = learnt.image ?? work.image
+    work.config = learnt.config ?? work.config
+  }
+
+  /** Begins the rollout: with the env and the settings that the app has now, and keeps. @throws NotOurs */
+  async beginRollout(work: Claimed): Promise<void> {
+    const { id, app } = work
+    await this.#deps.db().transaction(async tx => {
+      const envVersions = await snapshotEnv(tx, this.#deps.secretBox, app.id, id)
+      const config = { ...work.config, region: app.region }
+      await this.#note(tx, await advance(tx, work, 'deploying', { envVersions, config }))
+    })
+    work.status = 'deploying'
+  }
+
+  /** @throws NotOurs */
+  async promote(work: Claimed): Promise<void> {
+    await this.#deps.db().transaction(async tx => {
+      for (const change of await promote(tx, work)) await this.#note(tx, change)
+    })
+    work.status = 'live'
+  }
+
+  /** @throws NotOurs */
+  confirm(work: Claimed): Promise<void> {
+    return confirmClaim(this.#deps.db(), work)
+  }
+
+  async #note(tx: Db, change: DeploymentChange): Promise<void> {
+    const { from, to } = change
+    await this.#record(tx, change, 'advance', { from, to })
+    this.#deps.count(change)
+    await this.#deps.tell?.(tx, change)
+  }
+
+  #record(tx: Db, of: Pick<DeploymentChange, 'id' | 'appId' | 'teamId'>, action: string, details: object) {
+    const { id: resourceId, appId, teamId } = of
+    const subject = { resource: 'deployment', resourceId, teamId, appId }
+    return this.#deps.record(tx, { actor: ACTOR, type: 'deployment', action, ...subject, details: { ...details } })
+  }
+}

@@ -1,0 +1,38 @@
+import type { Registry } from '@platformatic/prom-client'
+import { counter, histogram } from '../../../plugins/lib/metrics.ts'
+import type { DeploymentChange } from '../../domain/deployments/deployments.ts'
+
+export type BuildOutcome = 'success' | 'failure' | 'cancelled'
+
+export interface DeploymentMetrics {
+  changed(change: Pick<DeploymentChange, 'trigger' | 'to'>): void
+  /** @param seconds how long the build took */
+  built(status: BuildOutcome, seconds: number): void
+}
+
+/** Deployments by what has become of them, each status once on its way; and builds. */
+export function deploymentMetrics(registry: Registry | undefined): DeploymentMetrics {
+  const deployments = counter(registry, {
+    name: 'rhone_deployments_total',
+    help: 'Deployments that have come to a status, by what they were begun by.',
+    labelNames: ['status', 'trigger']
+  })
+  const builds = counter(registry, {
+    name: 'rhone_builds_total',
+    help: 'Builds that are over, by how they came out.',
+    labelNames: ['status']
+  })
+  const durations = histogram(registry, {
+    name: 'rhone_build_duration_seconds',
+    help: 'How long builds took.',
+    labelNames: ['status'],
+    buckets: [10, 30, 60, 120, 300, 600, 900, 1200, 1800]
+  })
+  return {
+    changed: ({ to: status, trigger }) => deployments.inc({ status, trigger }),
+    built(status, seconds) {
+      builds.inc({ status })
+      durations.observe({ status }, seconds)
+    }
+  }
+}

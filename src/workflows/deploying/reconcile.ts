@@ -1,0 +1,90 @@
+import type { FastifyBaseLogger } from 'fastify'
+import type { Deployer, Running } from '../../../integrations/deployer/index.ts'
+import type { JobQueue, Jobs, ListedJob } from '../../../plugins/jobs/index.ts'
+import type { Db } from '../../domain/base/db.ts'
+import { type PlatformState, platformState } from '../../domain/deployments/deployments.ts'
+import { listTombstones } from '../../domain/privacy/tombstones.ts'
+import type { DeployJob } from './deploy.ts'
+import { DEPLOY_QUEUE } from './ledger.ts'
+
+export interface ReconcileDeps {
+  readonly db: () => Db
+  readonly deployer: () => Deployer
+  readonly jobs: () => Pick<Jobs, 'send' | 'list'>
+}
+
+export const RECONCILE_QUEUE = 'reconcile'
+const OPEN_STATES = ['waiting', 'retrying', 'active'] as const
+const PAGE = 500
+
+/**
+ * Compares what should run with what runs. It changes nothing by itself: remedies are jobs of the app's own line, so that
+ * none meets a deployment, and an app with a job in that line is left to it. What cannot be read is no reason to act, and
+ * what nobody here knows is left alone: it may be of another installation, or of a database that was restored.
+ */
+export function reconcileQueue(deps: ReconcileDeps): JobQueue {
+  return {
+    name: RECONCILE_QUEUE,
+    concurrency: 1,
+    timeout: 5 * 60,
+    retries: 0,
+    retryDelay: 1,
+    coalesced: true,
+    schedule: '* * * * *',
+    async run(_data, { signal, log }) {
+      try {
+        await reconcile(deps, signal, log)
+      } catch (error) {
+        if (signal.aborted) throw error
+        log.warn({ err: error }, 'what runs could not be compared with what should; it is looked at again in a minute')
+      }
+    }
+  }
+}
+
+async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyBaseLogger): Promise<void> {
+  const running = await deps.deployer().running(signal)
+  // After what runs: a deployment that went live in between is seen as live, though not as running.
+  const state = await platformState(deps.db())
+  const tombstones = await listTombstones(deps.db())
+  // After what is on its way: its job was there before it could be seen, or is over by now.
+  const cared = await appsInLine(deps.jobs())
+  const remedies = new Map<string, DeployJob>([
+    ...tombstones.map(({ appId }) => [appId, { destroy: appId }] as const),
+    ...astray(running, state).map(appId => [appId, { restore: appId }] as const),
+    ...[...state.active].map(([appId, deploymentId]) => [appId, { deploymentId }] as const)
+  ])
+  for (const [appId, job] of remedies)
+    if (!cared.has(appId))
+      await deps.jobs().send(null, DEPLOY_QUEUE, job, { key: appId, express: !('deploymentId' in job) })
+
+  const buried = new Set(tombstones.map(({ appId }) => appId))
+  const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))
+  if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'apps run that nobody here knows')
+}
+
+/** Apps whose live deployment does not serve, or of which anything else runs. */
+export function astray(running: readonly Running[], { live, active, known }: PlatformState): string[] {
+  const byApp = Map.groupBy(running, ({ appId }) => appId)
+  const isRight = (appId: string) => {
+    const releases = byApp.get(appId) ?? []
+    const wanted = live.get(appId)
+    return wanted === undefined
+      ? releases.length === 0
+      : releases.some(({ deploymentId, isServing }) => deploymentId === wanted && isServing) &&
+          releases.every(({ deploymentId }) => deploymentId === wanted)
+  }
+  const apps = new Set([...live.keys(), ...byApp.keys()])
+  return [...apps].filter(appId => known.has(appId) && !active.has(appId) && !isRight(appId))
+}
+
+/** The apps that something is done to, or will be. */
+async function appsInLine(jobs: Pick<Jobs, 'list'>): Promise<Set<string>> {
+  const apps = new Set<string>()
+  for (const state of OPEN_STATES)
+    for (let page: ListedJob[] | undefined; page === undefined || page.length === PAGE; ) {
+      page = await jobs.list({ queue: DEPLOY_QUEUE, state }, PAGE, page?.at(-1)?.position)
+      for (const { key } of page) if (key !== null) apps.add(key)
+    }
+  return apps
+}

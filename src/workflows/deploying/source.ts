@@ -1,0 +1,25 @@
+import type { FastifyInstance } from 'fastify'
+import { BuildError, type BuildSource } from '../../../integrations/builder/index.ts'
+import { InstallationUnavailable } from '../../../integrations/github/index.ts'
+import type { WorkedApp } from '../../domain/deployments/work.ts'
+import { has } from '../../wiring/has.ts'
+
+/** Where the source of an app is cloned from, and by what right. @throws BuildError when there is none of either */
+export function sourceFinder(app: FastifyInstance, githubUrl: string) {
+  return async (worked: WorkedApp): Promise<Pick<BuildSource, 'url' | 'authorization'>> => {
+    const { gitUrl, githubRepo, githubRepoId, githubInstallationId } = worked
+    if (gitUrl !== null) return { url: gitUrl }
+    if (githubRepo === null) throw new BuildError('The app has neither a githubRepo nor a gitUrl to build from.')
+    const url = `${githubUrl}/${githubRepo}.git`
+    if (githubInstallationId === null || !has(app, 'github')) return { url }
+    try {
+      return {
+        url,
+        authorization: await app.github.cloneAuthorization(githubInstallationId, githubRepoId ?? undefined)
+      }
+    } catch (error) {
+      if (!(error instanceof InstallationUnavailable)) throw error
+      throw new BuildError('GitHub does not let us read the repository: the installation was suspended or removed.')
+    }
+  }
+}

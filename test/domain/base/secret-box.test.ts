@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { createDecipheriv, randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { type Sealed, SecretBox } from '../../../src/domain/base/secret-box.ts'
+
+const ring = (...ids: [string, ...string[]]) => {
+  const keys = new Map(ids.map(id => [id, randomBytes(32)]))
+  return { current: { id: ids[0], key: keys.get(ids[0])! }, keys }
+}
+const owner = { appId: '6f1c1d9e-0000-4000-8000-000000000001', key: 'API_KEY' }
+
+test('opens what it has sealed, whatever the text', () => {
+  const box = new SecretBox(ring('a'))
+  for (const text of ['', 'secret', 'žluťoučký 🐎', 'x'.repeat(65_536)])
+    assert.equal(box.open(box.seal(text, owner), owner), text)
+})
+
+test('seals with AES-256-GCM, a nonce of 12 bytes, the tag behind the text, bound to app_id|key', () => {
+  const keys = ring('a')
+  const { keyId, nonce, ciphertext } = new SecretBox(keys).seal('secret', owner)
+  assert.equal(keyId, 'a')
+  assert.equal(nonce.length, 12)
+  assert.equal(ciphertext.length, 'secret'.length + 16)
+  assert.ok(!ciphertext.includes('secret'))
+
+  const decipher = createDecipheriv('aes-256-gcm', keys.current.key, nonce)
+  decipher.setAAD(Buffer.from(`${owner.appId}|API_KEY`)).setAuthTag(ciphertext.subarray(-16))
+  assert.equal(decipher.update(ciphertext.subarray(0, -16), undefined, 'utf8') + decipher.final('utf8'), 'secret')
+})
+
+test('never uses a nonce twice', () => {
+  const box = new SecretBox(ring('a'))
+  const nonces = Array.from({ length: 1000 }, () => box.seal('same', owner).nonce.toString('hex'))
+  assert.equal(new Set(nonces).size, 1000)
+})
+
+test('seals with the newest key and opens with older ones', () => {
+  const old = ring('old')
+  const sealed = new SecretBox(old).seal('secret', owner)
+  const rotated = ring('new')
+  rotated.keys.set('old', old.current.key)
+  const box = new SecretBox(rotated)
+  assert.equal(box.open(sealed, owner), 'secret')
+  assert.equal(box.seal('secret', owner).keyId, 'new')
+})
+
+test('names the key that it lacks', () => {
+  const sealed = new SecretBox(ring('gone')).seal('secret', owner)
+  assert.throws(() => new SecretBox(ring('a')).open(sealed, owner), /key "gone".*not in the keyring/)
+})
+
+test('does not open what was changed in any byte', () => {
+  const box = new SecretBox(ring('a'))
+  const sealed = box.seal('secret', owner)
+  const flip = (bytes: Buffer, at: number) => Buffer.from(bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)))
+  const tampered: Sealed[] = [
+    ...Array.from(sealed.ciphertext, (_, at) => ({ ...sealed, ciphertext: flip(sealed.ciphertext, at) })),
+    ...Array.from(sealed.nonce, (_, at) => ({ ...sealed, nonce: flip(sealed.nonce, at) })),
+    { ...sealed, ciphertext: sealed.ciphertext.subarray(0, -1) },
+    { ...sealed, ciphertext: sealed.ciphertext.subarray(0, 8) },
+    { ...sealed, ciphertext: Buffer.alloc(0) }
+  ]
+  for (const secret of tampered) assert.throws(() => box.open(secret, owner))
+})
+
+test('does not open a secret that was moved to another app or another key', () => {
+  const box = new SecretBox(ring('a'))
+  const sealed = box.seal('secret', owner)
+  assert.throws(() => box.open(sealed, { ...owner, key: 'OTHER' }))
+  assert.throws(() => box.open(sealed, { ...owner, appId: '6f1c1d9e-0000-4000-8000-000000000002' }))
+})
+
+test('does not open a secret with another key of the same name', () => {
+  const sealed = new SecretBox(ring('a')).seal('secret', owner)
+  assert.throws(() => new SecretBox(ring('a')).open(sealed, owner))
+})

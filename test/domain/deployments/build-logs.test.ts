@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { eq, sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import fc from 'fast-check'
+import postgres from 'postgres'
+import * as schema from '../../../drizzle/schema.ts'
+import { createApp } from '../../../src/domain/apps/apps.ts'
+import type { Db } from '../../../src/domain/base/db.ts'
+import {
+  BUILD_LOG_CHANNEL,
+  createBuildLog,
+  readBuildLog,
+  readProgress
+} from '../../../src/domain/deployments/build-logs.ts'
+import { freshDatabase, terminateBackends } from '../../support/database.ts'
+import { eventually } from '../../support/process.ts'
+import { addTeam } from '../support.ts'
+
+async function setUp(t: TestContext) {
+  const url = await freshDatabase(t)
+  const { client, db } = connect(t, url)
+  const appId = (await createApp(db, (await addTeam(db)).id, { name: 'x' })).id
+  const [deployment] = await db.insert(schema.deployments).values({ appId }).returning()
+  return { url, client, db, appId, id: deployment!.id }
+}
+
+function connect(t: TestContext, url: string) {
+  // The driver would fetch the types of a new connection, and leave nobody to hear of it when that is cut off meanwhile.
+  const client = postgres(url, { max: 4, fetch_types: false, onnotice: () => {} })
+  t.after(() => client.end({ timeout: 1 }))
+  return { client, db: drizzle({ client, schema, casing: 'snake_case' }) as Db }
+}
+
+const textOf = async (db: Db, id: string) => (await readBuildLog(db, id, 0, 10_000)).map(({ text }) => text).join('')
+
+test('what is said is read a moment later, in order, with the status in which it was said', async t => {
+  const { db, id } = await setUp(t)
+  const log = createBuildLog(db, id)
+  log.enter('cloning')
+  log.say('Cloning int')
+  log.say('o x\n')
+  await eventually(
+    () => textOf(db, id),
+    text => text === 'Cloning into x\n'
+  )
+  log.enter('building')
+  log.say('built\n')
+  await log.close()
+  const chunks = await readBuildLog(db, id)
+  assert.deepEqual(
+    chunks.map(({ at, ...chunk }) => chunk),
+    [
+      { seq: 1, phase: 'cloning', text: 'Cloning into x\n' },
+      { seq: 2, phase: 'building', text: 'built\n' }
+    ]
+  )
+  assert.deepEqual(
+    (await readBuildLog(db, id, 1)).map(({ seq }) => seq),
+    [2]
+  )
+})
+
+test('whoever listens is told which log has grown', async t => {
+  const { client, db, id } = await setUp(t)
+  const { promise: told, resolve: tell } = Promise.withResolvers<string>()
+  await client.listen(BUILD_LOG_CHANNEL, tell)
+  const log = createBuildLog(db, id)
+  log.say('x\n')
+  assert.equal(await told, id)
+  await log.close()
+})
+
+test('a flood is kept in chunks of bounded size', async t => {
+  const { db, id } = await setUp(t)
+  const log = createBuildLog(db, id)
+  const text = `${'😀'.repeat(100_000)}\n`
+  log.say(text)
+  await log.close()
+  const chunks = await readBuildLog(db, id, 0, 1_000)
+  assert.ok(chunks.every(chunk => chunk.text.length <= 8_192))
+  assert.equal(chunks.map(chunk => chunk.text).join(''), text)
+})
+
+test('a build that floods its log is cut, once and over all attempts, and says so', async t => {
+  const { db, id } = await setUp(t)
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    const log = createBuildLog(db, id, { maxLength: 10_000 })
+    for (let line = 0; line < 800; line++) log.say(`attempt ${attempt}\n`)
+    await log.close()
+  }
+  const text = await textOf(db, id)
+  assert.ok(text.length < 10_000 + 100, String(text.length))
+  assert.equal(text.match(/The log ends here/g)?.length, 1)
+})
+
+test('secrets in deploy logs are prevented, wherever the build cuts its output', async t => {
+  const { db, id } = await setUp(t)
+  const secret = 'correct horse/battery+staple'
+  const log = createBuildLog(db, id, { hidden: [secret] })
+  log.hide('later-one')
+  const said = `a ${secret} b ${encodeURIComponent(secret)} c ${Buffer.from(`x:${secret}`).toString('base64')} later-one
+https://x-access-token:ghs_${'x'.repeat(36)}@github.com/acme/x\n`
+  for (const character of said) log.say(character)
+  await log.close()
+  const text = await textOf(db, id)
+  assert.match(text, /^a \*\*\* b \*\*\* c \S*\*\*\*\S* \*\*\*\nhttps:\/\/x-access-token:\*\*\*@github.com/)
+  for (const part of ['horse', 'battery', 'staple', 'later', 'ghs_']) assert.ok(!text.includes(part), part)
+})
+
+test('what a terminal would act on, and what no database takes, does not get into a log', async t => {
+  const { db, id } = await setUp(t)
+  const log = createBuildLog(db, id)
+  log.say('\x1b[2J\x1b[1;31mred\x1b[0m\0 <b>bold</b>\r\nnext\ud800\u202E\n')
+  await log.close()
+  assert.equal(await textOf(db, id), 'red <b>bold</b>\nnext\ufffd\n')
+})
+
+test('however it is cut, a log is what was said', async t => {
+  const { db, appId } = await setUp(t)
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.string({ unit: 'grapheme', maxLength: 50 }), { maxLength: 20 }), async parts => {
+      const [{ id } = { id: '' }] = await db.insert(schema.deployments).values({ appId }).returning()
+      const log = createBuildLog(db, id)
+      for (const part of parts) log.say(part)
+      await log.close()
+      const whole = createBuildLog(db, id)
+      whole.say(parts.join(''))
+      const before = await textOf(db, id)
+      await whole.close()
+      assert.equal(await textOf(db, id), before + before)
+    }),
+    { numRuns: 20 }
+  )
+})
+
+test('an attempt after a crash goes on behind what the last one has left', async t => {
+  const { db, id } = await setUp(t)
+  const first = createBuildLog(db, id)
+  first.say('first\n')
+  await eventually(
+    () => textOf(db, id),
+    text => text !== ''
+  )
+  const second = createBuildLog(db, id)
+  second.say('second\n')
+  await second.close()
+  first.say('the first is not dead at all\n')
+  await first.close()
+  const chunks = await readBuildLog(db, id)
+  assert.deepEqual(
+    chunks.map(({ seq, text }) => [seq, text]),
+    [
+      [1, 'first\n'],
+      [2, 'second\n'],
+      [3, 'the first is not dead at all\n']
+    ]
+  )
+})
+
+test('a database that is away for a while loses no line and doubles none', async t => {
+  const { url, db, id } = await setUp(t)
+  const log = createBuildLog(db, id)
+  let said = ''
+  for (let line = 1; line <= 40; line++) {
+    log.say(`line ${line}\n`)
+    said += `line ${line}\n`
+    if (line % 10 === 0) await terminateBackends(url)
+    await delay(20)
+  }
+  await log.close()
+  // The connections of `db` may have been cut off as well, without knowing it yet.
+  assert.equal(await textOf(connect(t, url).db, id), said)
+})
+
+test('closing waits for a database that is away no longer than it is told', async t => {
+  const client = postgres('postgres://none:none@127.0.0.1:1/none', { connect_timeout: 1, onnotice: () => {} })
+  t.after(() => client.end({ timeout: 0 }))
+  const log = createBuildLog(drizzle({ client, schema, casing: 'snake_case' }) as Db, randomUUID(), { patience: 200 })
+  log.say('x\n')
+  const started = performance.now()
+  await log.close()
+  assert.ok(performance.now() - started < 10_000)
+})
+
+test('the log of a deployment that is gone ends', async t => {
+  const { db, id } = await setUp(t)
+  const log = createBuildLog(db, id)
+  await db.delete(schema.deployments).where(eq(schema.deployments.id, id))
+  log.say('x\n')
+  await log.close()
+  assert.equal(await textOf(db, id), '')
+})
+
+test('a deployment is over when its status says so and its last words had time to come', async t => {
+  const { db, appId, id } = await setUp(t)
+  assert.deepEqual(await readProgress(db, appId, id), { status: 'pending', state: 'active' })
+  await db.update(schema.deployments).set({ status: 'build_failed' }).where(eq(schema.deployments.id, id))
+  assert.deepEqual(await readProgress(db, appId, id), { status: 'build_failed', state: 'settling' })
+  await db.execute(sql`alter table deployments disable trigger touch_updated_at`)
+  await db.execute(sql`update deployments set updated_at = now() - interval '5 seconds'`)
+  assert.deepEqual(await readProgress(db, appId, id), { status: 'build_failed', state: 'over' })
+})
+
+test('a deployment of another app is not found', async t => {
+  const { db, id } = await setUp(t)
+  await assert.rejects(readProgress(db, randomUUID(), id), { code: 'NOT_FOUND' })
+  for (const none of ['x', randomUUID()])
+    await assert.rejects(readProgress(db, randomUUID(), none), { code: 'NOT_FOUND' })
+})

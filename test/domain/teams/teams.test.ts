@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { findHomeTeam, listTeams } from '../../../src/domain/teams/teams.ts'
+import { addTeam, addUser, openDatabase } from '../support.ts'
+
+test('lists the teams that a user is in, newest first, page by page, with the role in each', async t => {
+  const db = await openDatabase(t)
+  const [user, other] = [await addUser(db), await addUser(db)]
+  await addTeam(db, { [user]: 'owner' }, 'first')
+  await addTeam(db, { [other]: 'owner' }, 'foreign')
+  await addTeam(db, { [user]: 'member', [other]: 'owner' }, 'second')
+
+  const page = await listTeams(db, user, { limit: 1 })
+  assert.deepEqual(
+    page.items.map(team => [team.slug, team.role]),
+    [['second', 'member']]
+  )
+  const next = await listTeams(db, user, { limit: 1, cursor: page.nextCursor! })
+  assert.deepEqual(
+    next.items.map(team => [team.slug, team.role]),
+    [['first', 'owner']]
+  )
+  assert.equal(next.nextCursor, null)
+})
+
+test('a user at home is in the personal team, else in the oldest one they own, else in the oldest', async t => {
+  const db = await openDatabase(t)
+  const user = await addUser(db, 'Ada')
+  await assert.rejects(findHomeTeam(db, user), { code: 'VALIDATION_ERROR', detail: /team/ })
+  const home = async () => (await findHomeTeam(db, user)).id
+
+  const joined = await addTeam(db, { [user]: 'member' })
+  assert.equal(await home(), joined.id)
+  const owned = await addTeam(db, { [user]: 'owner' })
+  await addTeam(db, { [user]: 'owner' })
+  assert.equal(await home(), owned.id)
+  const personal = await addTeam(db, { [user]: 'owner' }, 'ada')
+  assert.equal(await home(), personal.id)
+})

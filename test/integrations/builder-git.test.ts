@@ -1,0 +1,255 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { access, readdir, readFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { type CloneOptions, clone } from '../../integrations/builder/git.ts'
+import { BuildError, type BuildSource } from '../../integrations/builder/port.ts'
+import { openSandbox } from '../../integrations/builder/sandbox.ts'
+import { createRepository, scratchDirectory } from '../support/repository.ts'
+
+const LIMITS = {
+  seconds: 20,
+  output: 1_048_576,
+  memory: 2 ** 30,
+  disk: 2 ** 26,
+  spare: 1,
+  processes: 100,
+  grace: 500
+}
+
+const options: CloneOptions = {
+  git: 'git',
+  path: process.env.PATH!,
+  allowLocal: true,
+  trustedHosts: [],
+  addressesOf: async () => ['127.0.0.1']
+}
+
+/** Clones into a fresh directory, and tells what became of it. */
+async function fetchCommit(t: TestContext, source: BuildSource, more: Partial<CloneOptions> & { disk?: number } = {}) {
+  const directory = await scratchDirectory(t, 'rhone-clone-')
+  const said: string[] = []
+  const sandbox = openSandbox({
+    id: crypto.randomUUID(),
+    directory,
+    account: null,
+    limits: { ...LIMITS, ...(more.disk && { disk: more.disk }) },
+    signal: new AbortController().signal,
+    say: text => said.push(text)
+  })
+  t.after(() => sandbox.close())
+  const tree = join(directory, 'source')
+  const commit = await clone(source, tree, sandbox, { ...options, ...more }).catch(error => error as Error)
+  return { directory, tree, commit, log: () => said.join('') }
+}
+
+const source = (url: string, more: Partial<BuildSource> = {}): BuildSource => ({ url, branch: 'main', ...more })
+
+test('the newest commit of a branch is fetched, with its first line and its author', async t => {
+  const repository = await createRepository(t)
+  await repository.push({ 'index.js': 'one' })
+  const sha = await repository.push(
+    { 'index.js': 'two' },
+    { message: '\n\nSecond change\n\nIts reasons', author: 'Zoë' }
+  )
+  const { commit, tree } = await fetchCommit(t, source(repository.url))
+  assert.deepEqual(commit, { commitSha: sha, commitMessage: 'Second change', commitAuthor: 'Zoë' })
+  assert.equal(await readFile(join(tree, 'index.js'), 'utf8'), 'two')
+  assert.deepEqual(await readdir(tree), ['index.js'])
+})
+
+test('a commit is fetched by its SHA, when the branch has gone on, too', async t => {
+  const repository = await createRepository(t)
+  const first = await repository.push({ 'index.js': 'one' })
+  await repository.push({ 'index.js': 'two' })
+  const { commit, tree } = await fetchCommit(t, source(repository.url, { commitSha: first }))
+  assert.equal((commit as { commitSha: string }).commitSha, first)
+  assert.equal(await readFile(join(tree, 'index.js'), 'utf8'), 'one')
+})
+
+test('names and messages that would break a shell, a log or a page are only text', async t => {
+  const repository = await createRepository(t, 'it%27s-a-repo.git')
+  const branch = `feature/$(touch\${IFS}pwned);'"\`id\`&|<b>-ünï`
+  const message = `$(touch pwned) \`id\` "; DROP TABLE apps; --\u001b[2J\u0007 <script>alert(1)</script> ${'👩‍🚀'.repeat(150)}`
+  const sha = await repository.push(
+    { 'a\nb': 'x', '--upload-pack=touch pwned': 'y' },
+    { branch, message, author: '<b>Bobby`id`' }
+  )
+  const { commit, directory } = await fetchCommit(t, source(repository.url, { branch }))
+  assert.ok(!(commit instanceof Error), String(commit))
+  assert.equal(commit.commitSha, sha)
+  assert.match(commit.commitMessage, /^\$\(touch pwned\) `id` "; DROP TABLE apps; -- \[2J {2}<script>/)
+  assert.equal([...commit.commitMessage].length, 200)
+  assert.ok(commit.commitMessage.isWellFormed())
+  assert.equal(commit.commitAuthor, 'bBobby`id`')
+  for (const place of [directory, join(directory, 'source'), process.cwd()])
+    await assert.rejects(access(join(place, 'pwned')), 'nothing was executed')
+})
+
+test('arguments in disguise never reach git', async t => {
+  const { url } = await createRepository(t)
+  const sources: BuildSource[] = [
+    source('--upload-pack=touch pwned'),
+    source('-oProxyCommand=id'),
+    source('ext::sh -c id'),
+    source('ssh://git@example.com/a.git'),
+    source('git@example.com:a/b.git'),
+    source('https://user:password@example.com/a.git'),
+    source('https://example.com/a.git\n--upload-pack=id'),
+    source('https://exam ple.com/a.git'),
+    source('https://example.com/a.git;id'),
+    source('https://example.com/$(id).git'),
+    source('https://-oProxyCommand=id/a.git'),
+    source('file://-/a'),
+    source(url, { branch: '--upload-pack=touch pwned' }),
+    source(url, { branch: '-f' }),
+    source(url, { branch: '' }),
+    source(url, { branch: 'a b' }),
+    source(url, { branch: 'a:refs/heads/b' }),
+    source(url, { branch: '../../config' }),
+    source(url, { branch: 'a\nb' }),
+    source(url, { branch: 'a\0b' }),
+    source(url, { branch: 'a.lock' }),
+    source(url, { branch: 'x'.repeat(300) }),
+    source(url, { commitSha: 'HEAD' }),
+    source(url, { commitSha: '--upload-pack=id' }),
+    source(url, { commitSha: 'abc1234' })
+  ]
+  for (const hostile of sources) {
+    const { commit, log } = await fetchCommit(t, hostile)
+    assert.ok(commit instanceof BuildError, `${JSON.stringify(hostile)}: ${commit}`)
+    assert.equal(log(), '')
+  }
+})
+
+test('http: and file: are refused unless they are allowed', async t => {
+  const repository = await createRepository(t)
+  await repository.push({})
+  for (const url of [repository.url, 'http://example.com/a.git']) {
+    const { commit } = await fetchCommit(t, source(url), { allowLocal: false })
+    assert.ok(commit instanceof BuildError)
+  }
+})
+
+test('a branch, a commit and a repository that are not there are the owner’s to know', async t => {
+  const repository = await createRepository(t)
+  await repository.push({})
+  const missing: readonly (readonly [BuildSource, RegExp])[] = [
+    [source(repository.url, { branch: 'gone' }), /no such branch/],
+    [source(repository.url, { commitSha: 'a'.repeat(40) }), /no such commit/],
+    [source(`${repository.url}-gone`), /does not exist/]
+  ]
+  for (const [wanted, sentence] of missing) {
+    const { commit } = await fetchCommit(t, wanted)
+    assert.ok(commit instanceof BuildError, String(commit))
+    assert.match(commit.message, sentence)
+  }
+})
+
+test('a host that cannot be asked now is asked again later', async t => {
+  const { commit } = await fetchCommit(t, source('http://127.0.0.1:1/a.git'))
+  assert.ok(commit instanceof Error && !(commit instanceof BuildError))
+})
+
+/** A web server that tells of the requests it gets. */
+async function listen(t: TestContext, status: number, headers: Record<string, string> = {}) {
+  const requests: IncomingMessage[] = []
+  const server = createServer((request, reply) => {
+    requests.push(request)
+    reply.writeHead(status, headers).end()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { port } = server.address() as AddressInfo
+  return { requests, port, url: `http://127.0.0.1:${port}/owner/repository.git` }
+}
+
+test('secrets in deploy logs: the credentials go to the host as a header, and nowhere else', async t => {
+  const host = await listen(t, 401)
+  const authorization = `Basic ${Buffer.from('x-access-token:ghs_verysecret').toString('base64')}`
+  const { commit, log, directory } = await fetchCommit(t, source(host.url, { authorization }))
+  assert.ok(commit instanceof BuildError)
+  assert.equal(host.requests[0]!.headers.authorization, authorization)
+  const left = await contentsOf(directory)
+  for (const text of [log(), commit.message, ...left]) assert.doesNotMatch(text, /ghs_verysecret|Z2hzX3Zlc/)
+  assert.ok(left.length > 0)
+})
+
+async function contentsOf(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+  const files = entries.filter(entry => entry.isFile()).map(entry => join(entry.parentPath, entry.name))
+  return Promise.all(files.map(file => readFile(file, 'latin1')))
+}
+
+test('a redirect is not followed, so that credentials stay with their host', async t => {
+  const other = await listen(t, 200)
+  const host = await listen(t, 302, { location: `${other.url}/info/refs?service=git-upload-pack` })
+  const { commit } = await fetchCommit(t, source(host.url, { authorization: 'Bearer ghs_verysecret' }))
+  assert.ok(commit instanceof Error)
+  assert.equal(host.requests.length, 1)
+  assert.equal(other.requests.length, 0)
+})
+
+test('a host that is not public is refused before it is asked', async t => {
+  const { commit } = await fetchCommit(t, source('https://metadata.internal/a.git'), {
+    allowLocal: false,
+    addressesOf: async () => Promise.reject(new Error('not public'))
+  })
+  assert.ok(commit instanceof BuildError)
+  assert.match(commit.message, /public Internet/)
+})
+
+test('the address that was found public is the one that is asked, whatever the name leads to later', async t => {
+  const asked: string[] = []
+  const host = await listen(t, 404)
+  const { commit } = await fetchCommit(t, source(`https://pinned.example.com:${host.port}/a.git`), {
+    allowLocal: false,
+    addressesOf: async hostname => {
+      asked.push(hostname)
+      return ['127.0.0.1']
+    }
+  })
+  assert.deepEqual(asked, ['pinned.example.com'])
+  // Nothing else would know this name; that the host speaks no TLS is as far as it gets.
+  assert.ok(commit instanceof Error && !(commit instanceof BuildError))
+})
+
+test('a link that leads out of the repository is refused, since it would show our files', async t => {
+  const repository = await createRepository(t)
+  const links = ['/proc/self/environ', '../../../../etc/passwd', '..', 'docs/../../outside']
+  for (const link of links) {
+    await repository.push({ 'docs/a': 'a', 'package.json': { link } })
+    const { commit } = await fetchCommit(t, source(repository.url))
+    assert.ok(commit instanceof BuildError, link)
+    assert.match(commit.message, /leads out of the repository/)
+  }
+  await repository.push({ 'docs/readme': 'a', README: { link: 'docs/readme' }, 'docs/up': { link: '..' } })
+  const { commit } = await fetchCommit(t, source(repository.url))
+  assert.ok(!(commit instanceof Error), String(commit))
+})
+
+test('hooks, filters and submodules of a repository are not run', async t => {
+  const repository = await createRepository(t)
+  await repository.push({
+    '.gitattributes': '* filter=evil diff=evil\n',
+    '.gitmodules': '[submodule "evil"]\n\tpath = evil\n\turl = https://127.0.0.1:1/evil.git\n\tupdate = !touch pwned\n',
+    '.lfsconfig': '[lfs]\n\turl = http://127.0.0.1:1/\n',
+    'post-checkout': { program: '#!/bin/sh\ntouch pwned\n' },
+    'big.bin': 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n'
+  })
+  const { commit, tree } = await fetchCommit(t, source(repository.url))
+  assert.ok(!(commit instanceof Error), String(commit))
+  assert.ok(!(await readdir(tree)).includes('pwned'))
+})
+
+test('disks that fill: a repository that is too big is given up', async t => {
+  const repository = await createRepository(t)
+  await repository.push({ noise: randomBytes(1_500_000).toString('latin1') })
+  const { commit } = await fetchCommit(t, source(repository.url), { disk: 1_048_576 })
+  assert.ok(commit instanceof BuildError, String(commit))
+  assert.match(commit.message, /more than 1 MB of the disk/)
+})

@@ -1,0 +1,272 @@
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import Fastify from 'fastify'
+import { detect } from '../../integrations/builder/detect.ts'
+import builder, { BuildError, type BuilderOptions } from '../../integrations/builder/index.ts'
+import { digestOf } from '../../integrations/builder/tree.ts'
+import { APP_DIRECTORY, imagePath, readManifest } from '../../plugins/lib/local-image.ts'
+import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { countOf } from '../support/process.ts'
+import { createRepository, type Files, scratchDirectory } from '../support/repository.ts'
+
+type Options = Partial<Omit<BuilderOptions, 'limits'>> & { limits?: Partial<BuilderOptions['limits']> }
+
+/** A builder of this machine, with a repository that it may clone. */
+async function prepare(t: TestContext, options: Options = {}) {
+  const dataDir = await scratchDirectory(t, 'rhone-data-')
+  const repository = await createRepository(t)
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(builder, { kind: 'local', dataDir, allowLocal: true, ...options } as BuilderOptions)
+  await app.ready()
+
+  async function build(files: Files, more: Parameters<typeof buildRequest>[1] = {}) {
+    await repository.push(files)
+    const context = recordedContext()
+    const built = await app.builder.build(buildRequest(repository.url, more), context).catch(error => error as Error)
+    return { built, ...context }
+  }
+  return { app, dataDir, repository, build, leftBuilds: () => readdir(join(dataDir, 'builds')) }
+}
+
+const APP_ID = buildRequest('').app.id
+
+const packageOf = (scripts: Record<string, string>, more: object = {}) => JSON.stringify({ scripts, ...more })
+
+function imageOf(built: unknown): string {
+  assert.ok(!(built instanceof Error), String(built))
+  return (built as { image: string }).image
+}
+
+test('a commit becomes an image that runs, by the way of all phases', async t => {
+  const { build, dataDir, leftBuilds } = await prepare(t)
+  const { built, phases, log } = await build({
+    'package.json': packageOf({ build: 'node build.js', start: 'node server.js' }),
+    'build.js': 'console.log("building"); require("fs").writeFileSync("built.txt", "made here")',
+    'server.js': 'console.log(require("fs").readFileSync("built.txt", "utf8"))'
+  })
+  const image = imageOf(built)
+  assert.match(image, /^local:sha256:[0-9a-f]{64}$/)
+  assert.deepEqual(phases, ['cloning', 'analyzing', 'building', 'pushing'])
+  assert.match(log(), /\$ npm run build\n[\s\S]*building/)
+
+  const place = imagePath(dataDir, APP_ID, image)
+  const { command } = await readManifest(place)
+  const [program = '', ...args] = command
+  const { stdout } = await promisify(execFile)(program, args, { cwd: join(place, APP_DIRECTORY) })
+  assert.equal(stdout, 'made here\n')
+  assert.deepEqual(await leftBuilds(), [], 'nothing is left of the build')
+})
+
+test('the start command of an image is one process, which signals reach', async t => {
+  const { build, dataDir } = await prepare(t)
+  const { built } = await build({
+    Procfile: 'release: ./migrate\nweb: GREETING=bye node server.js\n',
+    'server.js':
+      'process.on("SIGTERM", () => { console.log(process.env.GREETING); process.exit() }); setInterval(() => {}, 1e3); console.log("up")'
+  })
+  const place = imagePath(dataDir, APP_ID, imageOf(built))
+  const [program = '', ...args] = (await readManifest(place)).command
+  const child = spawn(program, args, { cwd: join(place, APP_DIRECTORY) })
+  t.after(() => child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  child.kill('SIGTERM')
+  const [said] = await once(child.stdout, 'data')
+  assert.equal(String(said), 'bye\n')
+})
+
+test('dependencies are installed, and an image has no more than its app needs', async t => {
+  const { build, dataDir } = await prepare(t)
+  const { built, log } = await build({
+    'package.json': packageOf({ start: 'node server.js' }, { dependencies: { greeting: 'file:greeting' } }),
+    'greeting/package.json': JSON.stringify({ name: 'greeting', version: '1.0.0', main: 'index.js' }),
+    'greeting/index.js': 'module.exports = "hello"',
+    'server.js': 'console.log(require("greeting"))'
+  })
+  const app = join(imagePath(dataDir, APP_ID, imageOf(built)), APP_DIRECTORY)
+  assert.match(log(), /\$ npm install/)
+  const { stdout } = await promisify(execFile)('node', ['server.js'], { cwd: app })
+  assert.equal(stdout, 'hello\n')
+  assert.deepEqual((await readdir(app)).sort(), [
+    'greeting',
+    'node_modules',
+    'package-lock.json',
+    'package.json',
+    'server.js'
+  ])
+})
+
+test('a rollback that deploys the wrong thing: all that a tree is has its part in the digest', async t => {
+  const tree = await scratchDirectory(t, 'rhone-tree-')
+  const at = (name: string) => join(tree, name)
+  const steps: readonly (() => Promise<unknown>)[] = [
+    () => writeFile(at('run'), 'text'),
+    () => writeFile(at('run'), 'texT'),
+    () => chmod(at('run'), 0o755),
+    () => rename(at('run'), at('start')),
+    () => symlink('start', at('link')),
+    () => rm(at('link')).then(() => symlink('begin', at('link'))),
+    () => mkdir(at('empty'))
+  ]
+  const digests = new Set<string>()
+  for (const step of steps) {
+    await step()
+    digests.add(await digestOf(tree))
+  }
+  assert.equal(digests.size, steps.length)
+  await writeFile(at('start'), 'texT')
+  assert.ok(digests.has(await digestOf(tree)), 'the same tree has the same digest, whatever its times')
+})
+
+test('a rollback that deploys the wrong thing: the same commit is the same image, and it cannot be changed', async t => {
+  const { build, dataDir } = await prepare(t)
+  const files: Files = { Procfile: 'web: ./run', run: { program: '#!/bin/sh\necho 1\n' }, 'a/b': 'text' }
+  const images = []
+  for (const tree of [files, files, { ...files, Procfile: 'web: ./run now' }])
+    images.push(imageOf((await build(tree)).built))
+  assert.equal(images[0], images[1])
+  assert.notEqual(images[0], images[2])
+
+  const app = join(imagePath(dataDir, APP_ID, images[0]!), APP_DIRECTORY)
+  for (const path of ['.', 'run', 'a', 'a/b']) {
+    const found = await stat(join(app, path))
+    // Its owner may remove what is in a directory.
+    assert.equal(found.mode & (found.isDirectory() ? 0o7022 : 0o7222), 0, `${path} can be written by no app`)
+    assert.equal(found.uid, process.geteuid?.())
+  }
+})
+
+test('an app that cannot be started is told what it needs', async t => {
+  const wrong: readonly (readonly [Record<string, string>, RegExp])[] = [
+    [{ 'README.md': 'Hello' }, /Procfile with a line "web: <command>", or a package.json with a "start" script/],
+    [{ 'package.json': packageOf({ test: 'true' }) }, /package.json with a "start" script/],
+    [{ Procfile: 'worker: node worker.js' }, /no line "web: <command>"/],
+    [{ 'package.json': 'PASSWORD=hunter2' }, /not a JSON object/]
+  ]
+  for (const [files, sentence] of wrong) {
+    const tree = await scratchDirectory(t, 'rhone-tree-')
+    for (const [name, content] of Object.entries(files)) await writeFile(join(tree, name), content)
+    await assert.rejects(detect(tree), (error: Error) => {
+      assert.ok(error instanceof BuildError, String(error))
+      assert.match(error.message, sentence)
+      assert.doesNotMatch(error.message, /hunter2/)
+      return true
+    })
+  }
+})
+
+test('a build that fails says so, and leaves no image and no files', async t => {
+  const { build, dataDir, leftBuilds } = await prepare(t)
+  const { built, log, phases } = await build({
+    'package.json': packageOf({
+      build: 'echo what went wrong >&2; mkdir locked; touch locked/a; chmod 0 locked; exit 7',
+      start: 'true'
+    })
+  })
+  assert.ok(built instanceof BuildError)
+  assert.match(built.message, /npm run build has failed with exit code 7/)
+  assert.match(log(), /what went wrong/)
+  assert.equal(phases.at(-1), 'building')
+  assert.deepEqual(await leftBuilds(), [])
+  await assert.rejects(stat(join(dataDir, 'images')))
+})
+
+test('secrets in deploy logs: build secrets are hidden before anything runs, and stay out of the image', async t => {
+  const { build, dataDir } = await prepare(t)
+  const { built, hidden, log } = await build(
+    {
+      'package.json': packageOf({ build: 'node build.js', start: 'true' }),
+      'build.js': `require('fs').writeFileSync('seen.json', JSON.stringify({
+        names: Object.keys(process.env), right: process.env.API_KEY === 'k-$(id)"\\n', path: process.env.PATH
+      }))`
+    },
+    { secrets: { API_KEY: 'k-$(id)"\n', PATH: '/evil', LD_PRELOAD: '', npm_config_registry: 'http://127.0.0.1:1' } }
+  )
+  assert.ok(hidden.includes('k-$(id)"\n'))
+  assert.doesNotMatch(log(), /k-\$/)
+  const app = join(imagePath(dataDir, APP_ID, imageOf(built)), APP_DIRECTORY)
+  const seen = JSON.parse(await readFile(join(app, 'seen.json'), 'utf8'))
+  assert.equal(seen.right, true)
+  assert.doesNotMatch(seen.path, /evil/)
+  const foreign = seen.names.filter(
+    (name: string) => name in process.env && !['PATH', 'HOME', 'LANG', 'PWD', 'CI'].includes(name)
+  )
+  assert.deepEqual(
+    foreign.filter((name: string) => !/^(npm_|NODE|INIT_CWD|COLOR|EDITOR|SHLVL|_$|TMPDIR|OLDPWD)/i.test(name)),
+    []
+  )
+})
+
+test('names and values of secrets that no program can be given are refused, and not shown', async t => {
+  const { build } = await prepare(t)
+  const files = { Procfile: 'web: true' }
+  const hopeless: Record<string, string>[] = [{ 'A=B': 'secret' }, { '-x': 'secret' }, { A: 'sec\0ret' }]
+  for (const secrets of hopeless) {
+    const { built } = await build(files, { secrets })
+    assert.ok(built instanceof BuildError)
+    assert.doesNotMatch(built.message, /sec.?ret/)
+  }
+})
+
+test('deploys that hang and cannot be cancelled: a cancelled build ends with all that it runs', async t => {
+  const { app, repository, leftBuilds } = await prepare(t, { limits: { graceMs: 100 } })
+  await repository.push({
+    'package.json': packageOf({
+      build: `trap '' TERM; (setsid sleep 301 &); echo hanging; while :; do sleep 1; done`,
+      start: 'true'
+    })
+  })
+  const context = recordedContext()
+  const building = app.builder.build(buildRequest(repository.url), context)
+  while (!/^hanging/m.test(context.log())) await delay(20)
+  const reason = new Error('cancelled')
+  context.cancel(reason)
+  await assert.rejects(building, error => error === reason)
+  assert.deepEqual(await leftBuilds(), [])
+  assert.equal(await countOf('sleep 301'), 0)
+})
+
+test('a build whose next phase is refused goes no further', async t => {
+  const { app, repository } = await prepare(t)
+  await repository.push({ Procfile: 'web: true' })
+  const reason = new Error('cancelled meanwhile')
+  const context = recordedContext({
+    enter: async phase => (phase === 'analyzing' ? Promise.reject(reason) : undefined)
+  })
+  await assert.rejects(app.builder.build(buildRequest(repository.url), context), error => error === reason)
+})
+
+test('a clean-up that removes too much: only old images go that nobody wants kept', async t => {
+  const { app, build, dataDir } = await prepare(t)
+  const images = []
+  for (const text of ['kept', 'old', 'fresh'])
+    images.push(imageOf((await build({ Procfile: 'web: true', text })).built))
+  const [kept, old, fresh] = images.map(image => imagePath(dataDir, APP_ID, image))
+  const yesterday = new Date(Date.now() - 86_400_000)
+  await utimes(kept!, yesterday, yesterday)
+  await utimes(old!, yesterday, yesterday)
+  await writeFile(join(dataDir, 'images', APP_ID, 'notes.txt'), 'not ours')
+
+  await app.builder.prune!(APP_ID, [images[0]!])
+  assert.deepEqual(
+    (await readdir(join(dataDir, 'images', APP_ID))).sort(),
+    [kept!, fresh!, 'notes.txt'].map(path => path.split('/').at(-1)).sort()
+  )
+  await app.builder.prune!('00000000-0000-4000-8000-000000000000', [])
+  await assert.rejects(app.builder.prune!('../..', []), /no id of an app/)
+})
+
+test('disks that fill: of an app that is gone no image is left, not even one that is new', async t => {
+  const { app, build, dataDir } = await prepare(t)
+  await build({ Procfile: 'web: true' })
+  await app.builder.prune!(APP_ID, [])
+  assert.equal((await readdir(join(dataDir, 'images', APP_ID))).length, 1, 'it may be of a build that has just ended')
+  await app.builder.prune!(APP_ID, null)
+  assert.deepEqual(await readdir(join(dataDir, 'images')), [])
+})

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { replyHeaders, requestHeaders, slugOf } from '../../integrations/deployer/local/runner/headers.ts'
+import { AppLog, LineSplitter, levelOf } from '../../integrations/deployer/local/runner/log.ts'
+import { Meter } from '../../integrations/deployer/local/runner/meter.ts'
+import { killOrphans, leaderOf, usageOf } from '../../integrations/deployer/local/runner/sessions.ts'
+
+const line = (message: string) => ({ deploymentId: 'd', level: 'info', source: 'app', instance: '1', message }) as const
+const messages = (entries: readonly object[]) =>
+  entries.map(entry => ('dropped' in entry ? `(${entry.dropped} dropped)` : (entry as { message: string }).message))
+
+test('a log keeps the newest lines, and tells a reader how many it came too late for', () => {
+  let now = 0
+  const log = new AppLog(() => now)
+  for (let i = 1; i <= 1_500; i++) {
+    now += 10
+    log.add(line(`line ${i}`))
+  }
+  assert.deepEqual(messages(log.after(0, 2)), ['(500 dropped)', 'line 501', 'line 502'])
+  assert.deepEqual(messages(log.after(1_498, 10)), ['line 1499', 'line 1500'])
+  assert.deepEqual(messages(log.after(1_500, 10)), [])
+  assert.deepEqual(log.tail('d', 2), ['line 1499', 'line 1500'])
+  assert.deepEqual(log.tail('other', 2), [])
+})
+
+test('a log bounds how many characters it keeps', () => {
+  let now = 0
+  const log = new AppLog(() => now)
+  for (let i = 0; i < 200; i++) {
+    now += 1_000
+    log.add(line('x'.repeat(16_000)))
+  }
+  assert.equal(log.after(0, 1_000).length, 1 + 62)
+})
+
+test('a log drops what is said too fast, and says so once there is room again', () => {
+  let now = 0
+  const log = new AppLog(() => now)
+  let taken = 0
+  for (let i = 0; i < 5_000; i++) if (log.add(line('x'))) taken += 1
+  assert.ok(taken > 1_900 && taken <= 2_000, String(taken))
+  assert.ok(log.add({ ...line('the app has ended'), source: 'system' }), 'what we say is never dropped')
+  now += 1_000
+  assert.ok(log.add(line('y')))
+  assert.deepEqual(messages(log.after(taken, 10)), [
+    `${5_000 - taken} lines are left out: an app may say 500 a second.`,
+    'the app has ended',
+    'y'
+  ])
+})
+
+test('lines are put together from whatever arrives, and bounded', () => {
+  const lines: string[] = []
+  const splitter = new LineSplitter(text => lines.push(text))
+  const fox = Buffer.from('🦊 a\r\n\n \nb')
+  for (const byte of fox) splitter.write(Buffer.from([byte]))
+  for (let i = 0; i < 100; i++) splitter.write(Buffer.alloc(1_000, 'y'))
+  splitter.write(Buffer.from('\nlast'))
+  splitter.end()
+  assert.deepEqual(
+    lines.map(text => [text.slice(0, 4), text.length]),
+    [
+      ['🦊 a', 4],
+      ['byyy', 16_384],
+      ['last', 4]
+    ]
+  )
+})
+
+test('the level of a line is what it names, else what its stream stands for', () => {
+  for (const [text, level] of [
+    ['{"level":"WARN"}', 'warn'],
+    ['{"level":"fatal"}', 'error'],
+    ['{"level":10}', 'debug'],
+    ['{"level":30}', 'info'],
+    ['{"level":60}', 'error'],
+    ['{"level":"constructor"}', 'info'],
+    ['{"level":null}', 'info'],
+    ['{"level', 'info']
+  ] as const)
+    assert.equal(levelOf(text, 'stdout'), level, text)
+  assert.equal(levelOf('oh no', 'stderr'), 'error')
+})
+
+test('rates look back on a minute, totals on everything', () => {
+  let now = 0
+  const meter = new Meter(() => now)
+  assert.deepEqual(meter.read().requests, { total: 0, perSec: 0, avgLatencyMs: 0, errorRate: 0 })
+  for (let second = 0; second < 120; second++) {
+    now = second * 1_000
+    meter.count(second < 60 ? 500 : 200, 20)
+    meter.countBytes(100, 200)
+  }
+  const { requests, network } = meter.read()
+  assert.deepEqual(requests, { total: 120, perSec: 1, avgLatencyMs: 20, errorRate: 0 })
+  assert.deepEqual(network, { bytesInPerSec: 100, bytesOutPerSec: 200 })
+  now = 600_000
+  assert.equal(meter.read().requests.perSec, 0)
+})
+
+test('a host stands for an app only in full', () => {
+  for (const host of ['shop.localhost', 'SHOP.LOCALHOST:8090', 'shop.localhost.', 'shop.localhost.:1'])
+    assert.equal(slugOf(host), 'shop', host)
+  for (const host of [
+    undefined,
+    '',
+    'localhost',
+    '.localhost',
+    'a.b.localhost',
+    'shop.localhost.evil',
+    'shop-.localhost'
+  ])
+    assert.equal(slugOf(host), null, host)
+})
+
+test('headers of one connection are not passed on, whatever it names', () => {
+  const message = (rawHeaders: string[], more: object = {}) => ({
+    rawHeaders,
+    headers: Object.fromEntries(
+      rawHeaders.flatMap((name, at) => (at % 2 === 0 ? [[name.toLowerCase(), rawHeaders[at + 1]]] : []))
+    ),
+    socket: { remoteAddress: '::1' },
+    ...more
+  })
+  const request = message([
+    'Host',
+    'a.localhost',
+    'Connection',
+    'Content-Length, X-A',
+    'Content-Length',
+    '3',
+    'X-A',
+    '1'
+  ])
+  assert.deepEqual(requestHeaders(request as never), [
+    ...['Content-Length', '3', 'Host', 'a.localhost', 'X-Forwarded-For', '::1', 'X-Forwarded-Host', 'a.localhost'],
+    ...['X-Forwarded-Proto', 'http', 'Connection', 'keep-alive']
+  ])
+  const reply = message(['Keep-Alive', 'timeout=5', 'Set-Cookie', 'a', 'Set-Cookie', 'b'], { statusCode: 200 })
+  assert.deepEqual(replyHeaders(reply as never), ['Set-Cookie', 'a', 'Set-Cookie', 'b'])
+})
+
+test('only what a runner has started is ended in its stead', async t => {
+  const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
+  t.after(() => child.kill('SIGKILL'))
+  const leader = leaderOf(child.pid!)!
+  const [boot, ticks] = leader.startedAt.split('/')
+  killOrphans({ pid: child.pid!, startedAt: `${boot}/${Number(ticks) - 1}` })
+  killOrphans({ pid: child.pid!, startedAt: `00000000-0000-0000-0000-000000000000/${ticks}` })
+  assert.deepEqual(leaderOf(child.pid!), leader)
+  assert.equal((await usageOf(new Set([child.pid!]))).get(child.pid!)?.processes, 1)
+  const exited = once(child, 'exit')
+  killOrphans(leader)
+  assert.deepEqual(await exited, [null, 'SIGKILL'])
+  killOrphans(leader)
+})

@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { RuntimeLine } from '../../integrations/deployer/port.ts'
+import { identify } from '../../plugins/lib/processes.ts'
+import { linesUntil, localMachine, never, newApp } from '../support/local-apps.ts'
+import { eventually } from '../support/process.ts'
+
+const listens = `.listen(process.env.PORT, '127.0.0.1')`
+
+test('an app that ends is started again, ever more slowly, and is told of in its log', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `http.createServer((q, s) => q.url === '/die' ? process.exit(3) : s.end(String(process.pid)))${listens}`
+    )
+  )
+  const pid = (await machine.get(app)).body
+  for (const wait of ['0.1', '0.2', '0.4']) {
+    await assert.doesNotReject(machine.get(app, '/die'))
+    await linesUntil(machine, app, new RegExp(`ended with exit code 3; it is started again in ${wait} s`), new Date(0))
+    const reply = await eventually(
+      () => machine.get(app),
+      ({ status }) => status === 200
+    )
+    assert.notEqual(reply.body, pid)
+  }
+})
+
+test('what an app leaves behind when it ends is ended, too', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const release = await machine.release(
+    app,
+    `const { spawn } = require('node:child_process')
+    const child = spawn('/bin/sh', ['-c', 'trap "" TERM; while :; do sleep 1; done'], { stdio: 'inherit' })
+    http.createServer((q, s) => s.end(String(child.pid)))${listens}`
+  )
+  await machine.deploy(release)
+  const pid = Number((await machine.get(app)).body)
+  assert.ok(identify(pid))
+  await machine.deployer.retire(app, null, never)
+  await eventually(
+    () => identify(pid),
+    found => found === null,
+    10_000
+  )
+})
+
+test('an app that takes too much memory is ended and started again', async t => {
+  const machine = await localMachine(t, { memory: 150 })
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `const kept = []
+      http.createServer((q, s) => { if (q.url === '/eat') kept.push(Buffer.alloc(300e6, 1)); s.end(String(process.pid)) })${listens}`
+    )
+  )
+  const { body } = await machine.get(app, '/eat')
+  await linesUntil(machine, app, /took \d+ MB of memory, and may have 150/, new Date(0))
+  const after = await eventually(
+    () => machine.get(app),
+    ({ status }) => status === 200
+  )
+  assert.notEqual(after.body, body)
+})
+
+test('the log has levels, keeps order, and goes on where its reader has left it', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const said: RuntimeLine[] = []
+  const reading = new AbortController()
+  const reader = (async () => {
+    for await (const entry of machine.deployer.logs(app, null, reading.signal)) if ('message' in entry) said.push(entry)
+  })()
+  const release = await machine.release(
+    app,
+    `console.log('plain'); console.error('wrong')
+    console.log(JSON.stringify({ level: 'warn', msg: 'careful' })); console.log('{"level":50,"msg":"pino"}')
+    console.log('{"level": nonsense'); console.log('\\u0000 zażółć 🦊'); console.log('y'.repeat(40000)); console.log('')
+    http.createServer((q, s) => { console.log('asked for ' + q.url); s.end() })${listens}`
+  )
+  await machine.deploy(release)
+  await machine.get(app, '/first')
+  await eventually(
+    () => said.some(line => line.message === 'asked for /first'),
+    found => found
+  )
+  reading.abort()
+  await reader
+
+  const levels = new Map(said.map(({ message, level }) => [message.slice(0, 20), level]))
+  assert.equal(levels.get('plain'), 'info')
+  assert.equal(levels.get('wrong'), 'error')
+  assert.equal(levels.get('{"level":"warn","msg'), 'warn')
+  assert.equal(levels.get('{"level":50,"msg":"p'), 'error')
+  assert.equal(levels.get('{"level": nonsense'), 'info')
+  assert.ok(levels.has('\uFFFD zażółć 🦊'))
+  assert.equal(said.find(line => line.message.startsWith('yyy'))?.message.length, 16_384)
+  const first = said.find(line => line.message === 'asked for /first')!
+  assert.deepEqual(
+    [first.appId, first.deploymentId, first.source, first.region],
+    [app.id, release.deploymentId, 'app', 'ams']
+  )
+
+  await machine.get(app, '/second')
+  const { lines } = await linesUntil(machine, app, /second/, new Date(first.at.getTime() + 1))
+  assert.ok(!lines.some(line => line.message === 'plain'))
+})
+
+test('an app that floods its log is heard in part, and answers on', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `const flood = () => { for (let i = 0; i < 5000; i++) console.log('flood ' + i) }
+      http.createServer((q, s) => { if (q.url === '/flood') flood(); s.end('here') })${listens}`
+    )
+  )
+  const reading = linesUntil(machine, app, /lines are left out/, new Date())
+  for (let i = 0; i < 3; i++) assert.equal((await machine.get(app, '/flood')).body, 'here')
+  // The next line after a while tells what was left out before it.
+  await eventually(
+    async () => {
+      await machine.get(app, '/flood')
+      return Promise.race([reading.then(() => true), new Promise<false>(resolve => setTimeout(resolve, 100, false))])
+    },
+    done => done
+  )
+})
+
+test('metrics tell what an app uses and how it answers', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  assert.equal((await machine.deployer.metrics(app, never)).requests.total, 0)
+  await machine.deploy(
+    await machine.release(
+      app,
+      `http.createServer((q, s) => {
+        if (q.url === '/work') for (const until = Date.now() + 400; Date.now() < until; );
+        s.statusCode = q.url === '/fail' ? 500 : 200; s.end('x'.repeat(1000))
+      })${listens}`
+    )
+  )
+  for (const path of ['/', '/', '/work', '/fail']) await machine.get(app, path)
+  const metrics = await eventually(
+    async () => {
+      await machine.get(app, '/work')
+      return machine.deployer.metrics(app, never)
+    },
+    ({ cpuPercent, memory }) => cpuPercent > 1 && memory.usedMb > 5
+  )
+  assert.ok(metrics.requests.total >= 5)
+  assert.ok(metrics.requests.errorRate > 0 && metrics.requests.errorRate < 1)
+  assert.ok(metrics.requests.perSec > 0 && metrics.requests.avgLatencyMs > 50)
+  assert.ok(metrics.network.bytesOutPerSec > metrics.network.bytesInPerSec && metrics.network.bytesInPerSec > 0)
+  assert.equal(metrics.memory.totalMb, 512)
+  assert.deepEqual(
+    metrics.instances.map(({ region, state }) => [region, state]),
+    [['ams', 'started']]
+  )
+})

@@ -1,0 +1,259 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readdir, readFile, readlink, rename, rm, stat } from 'node:fs/promises'
+import { createServer, request } from 'node:http'
+import { join, resolve } from 'node:path'
+import { test } from 'node:test'
+import { identify } from '../../plugins/lib/processes.ts'
+import { answering, context, get, linesUntil, localMachine, never, newApp, processesOf } from '../support/local-apps.ts'
+import { eventually } from '../support/process.ts'
+
+const listens = `.listen(process.env.PORT, '127.0.0.1')`
+const root = resolve(import.meta.dirname, '../..')
+
+const nothingRuns = (dataDir: string) =>
+  eventually(
+    () => processesOf(dataDir),
+    found => found.length === 0,
+    20_000
+  )
+
+const isOver = (pid: number) =>
+  eventually(
+    () => identify(pid),
+    found => found === null,
+    10_000
+  )
+
+test('an update of the control plane that takes the apps down with it: apps answer on when Rhone is gone', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const release = await machine.release(app, answering('still here'))
+  // A server of its own, in a group of its own, that deploys and is then killed with its group.
+  const script = `
+    const { LocalDeployer } = await import(${JSON.stringify(join(root, 'integrations/deployer/local/index.ts'))})
+    const deployer = new LocalDeployer({ dataDir: ${JSON.stringify(machine.dataDir)}, port: 0 })
+    const context = { signal: new AbortController().signal }
+    await deployer.start(${JSON.stringify(release)}, context)
+    await deployer.serve(${JSON.stringify(release)}, context)
+    console.log('deployed')
+    setInterval(() => {}, 1000)`
+  const rhone = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  t.after(() => rhone.kill('SIGKILL'))
+  await once(rhone.stdout, 'data')
+  process.kill(-rhone.pid!, 'SIGKILL')
+  await once(rhone, 'exit')
+  assert.equal((await machine.get(app)).body, 'still here')
+
+  const [found] = await machine.deployer.running(never)
+  assert.deepEqual(
+    [found?.appId, found?.deploymentId, found?.isServing, found?.isHealthy],
+    [app.id, release.deploymentId, true, true],
+    'and the next server finds them'
+  )
+})
+
+test('a killed runner leaves orphans, which the next one ends before it starts anything anew', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const release = await machine.deploy(
+    await machine.release(app, `http.createServer((q, s) => s.end(String(process.pid)))${listens}`)
+  )
+  const url = machine.deployer.urlOf(app)
+  const orphan = Number((await machine.get(app)).body)
+  process.kill(await machine.runner(), 'SIGKILL')
+  await isOver(await machine.runner())
+  assert.ok(identify(orphan))
+
+  assert.deepEqual(await machine.deployer.running(never), [], 'so that whoever compares starts it again')
+  await isOver(orphan)
+  await machine.deploy(release)
+  assert.equal(machine.deployer.urlOf(app), url)
+  assert.notEqual((await machine.get(app)).body, String(orphan))
+})
+
+test('after a kill of the runner, any step leads to a new one', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const release = await machine.deploy(await machine.release(app, answering('here')))
+  const kill = async () => {
+    process.kill(await machine.runner(), 'SIGKILL')
+    await isOver(await machine.runner())
+  }
+  await kill()
+  await machine.deployer.retire(app, null, never)
+  await machine.deploy(release)
+  await kill()
+  await machine.deployer.destroy(app, never)
+  await machine.deploy(release)
+  await kill()
+  await assert.rejects(machine.deployer.serve(release, context()), /not running/)
+  await machine.deploy(release)
+  assert.equal((await machine.get(app)).body, 'here')
+})
+
+test('a runner that is killed in the middle of a start does not lose it', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const release = await machine.release(app, `setTimeout(() => { ${answering('late')} }, 1000)`)
+  const starting = machine.deployer.start(release, context())
+  await eventually(
+    () => machine.deployer.running(never),
+    found => found.length === 1
+  )
+  process.kill(await machine.runner(), 'SIGKILL')
+  await starting
+  await machine.deployer.serve(release, context())
+  assert.equal((await machine.get(app)).body, 'late')
+})
+
+test('servers that need a runner at the same moment share one', async t => {
+  const machine = await localMachine(t)
+  const apps = Array.from({ length: 4 }, () => newApp())
+  const releases = await Promise.all(apps.map(app => machine.release(app, answering(app.slug))))
+  await Promise.all(releases.map(release => machine.another().start(release, context())))
+  assert.equal((await machine.deployer.running(never)).length, 4)
+  await eventually(
+    () => processesOf(machine.dataDir).filter(command => command.includes('runner/main')).length,
+    count => count === 1
+  )
+})
+
+test('the runner ends by itself when there is nothing to run, and comes back when there is', async t => {
+  const machine = await localMachine(t, { idle: 100 })
+  const app = newApp()
+  const release = await machine.deploy(await machine.release(app, answering('here')))
+  const first = await machine.runner()
+  await new Promise(done => setTimeout(done, 700))
+  assert.equal((await machine.get(app)).body, 'here', 'with an app it stays')
+  await machine.deployer.retire(app, null, never)
+  await isOver(first)
+  assert.deepEqual(await machine.deployer.running(never), [])
+  for (let round = 0; round < 3; round++) {
+    // At any moment of its end.
+    await new Promise(done => setTimeout(done, 300 + round * 60))
+    await machine.deploy(release)
+    await machine.deployer.retire(app, null, never)
+  }
+})
+
+test('when DATA_DIR is removed, everything that runs there ends', async t => {
+  const machine = await localMachine(t)
+  await machine.deploy(await machine.release(newApp(), answering('one')))
+  await machine.deploy(await machine.release(newApp(), `process.on('SIGTERM', () => {})\n${answering('two')}`))
+  assert.ok(processesOf(machine.dataDir).length >= 3)
+  await rm(machine.dataDir, { recursive: true, force: true })
+  await nothingRuns(machine.dataDir)
+})
+
+test('a stop of the runner ends its apps in order', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `process.on('SIGTERM', () => { console.log('asked to end'); setTimeout(() => { require('node:fs').writeFileSync(process.env.HOME + '/ended', ''); process.exit() }, 300) })
+      http.createServer((q, s) => s.end())${listens}`
+    )
+  )
+  assert.equal(await machine.deployer.stop(never), true)
+  assert.deepEqual(processesOf(machine.dataDir), [])
+  await stat(join(machine.dataDir, 'apps/of', app.id, 'home/ended'))
+  assert.equal(await machine.deployer.stop(never), false)
+})
+
+test('a DATA_DIR too long for a socket works all the same, and leaves nothing outside', async t => {
+  const machine = await localMachine(t)
+  const dataDir = join(machine.dataDir, 'x'.repeat(120))
+  const deployer = machine.another({ dataDir })
+  t.after(() => deployer.stop(never))
+  const app = newApp()
+  const release = await machine.release(app, answering('far away'))
+  await mkdir(dataDir, { mode: 0o711 })
+  await rename(join(machine.dataDir, 'images'), join(dataDir, 'images'))
+  await deployer.start(release, context())
+  await machine.another({ dataDir }).serve(release, context())
+  assert.equal((await get(deployer.urlOf(app), '/')).body, 'far away')
+
+  const link = join(dataDir, 'apps/runner.sock')
+  const socket = await readlink(link)
+  process.kill(Number(await readFile(join(dataDir, 'apps/runner.pid'), 'utf8')), 'SIGKILL')
+  await deployer.retire(app, null, never)
+  const next = await readlink(link)
+  assert.notEqual(next, socket)
+  await assert.rejects(stat(socket), { code: 'ENOENT' })
+  await deployer.stop(never)
+  await nothingRuns(dataDir)
+  await assert.rejects(stat(next), { code: 'ENOENT' })
+})
+
+test('no value of an env var is written to the disk, and nobody else can speak to the runner', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const secret = 'correct-horse-battery-staple'
+  await machine.deploy(await machine.release(app, answering('here'), { SECRET: secret }))
+  const apps = join(machine.dataDir, 'apps')
+  for (const entry of await readdir(apps, { recursive: true, withFileTypes: true }))
+    if (entry.isFile())
+      assert.ok(!(await readFile(join(entry.parentPath, entry.name), 'utf8')).includes(secret), entry.name)
+  assert.ok(!processesOf(machine.dataDir).join().includes(secret), 'nor into an argument')
+  assert.equal((await stat(join(apps, 'runner.sock'))).mode & 0o777, 0o600)
+  const environment = await readFile(`/proc/${await machine.runner()}/environ`, 'utf8')
+  assert.match(environment, /^PATH=[^\0]*\0?(NODE_COMPILE_CACHE=[^\0]*\0?)?$/, 'the runner has no secret of ours')
+})
+
+test('a reader of a log outlives the runner, and misses nothing that is kept', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  const release = await machine.deploy(
+    await machine.release(app, `http.createServer((q, s) => { console.log('asked for ' + q.url); s.end() })${listens}`)
+  )
+  const reading = linesUntil(machine, app, /\/after/, null)
+  await machine.get(app, '/before')
+  await new Promise(done => setTimeout(done, 300))
+  process.kill(await machine.runner(), 'SIGKILL')
+  await isOver(await machine.runner())
+  await machine.deploy(release)
+  await machine.get(app, '/after')
+  const { lines } = await reading
+  const asked = lines.map(line => line.message).filter(message => message !== 'asked for /health')
+  assert.deepEqual(asked, ['asked for /before', 'asked for /after'])
+})
+
+test('the runner answers nonsense with an error and goes on', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(await machine.release(app, answering('here')))
+  const ask = (method: string, path: string, body = '') =>
+    new Promise<number>((resolve, reject) => {
+      const asked = request({ socketPath: join(machine.dataDir, 'apps/runner.sock'), method, path }, reply => {
+        reply.resume()
+        resolve(reply.statusCode!)
+      })
+      asked.on('error', reject)
+      asked.end(body)
+    })
+  assert.equal(await ask('GET', '/no-such-thing'), 404)
+  assert.equal(await ask('GET', '//'), 404)
+  assert.equal(await ask('POST', '/v2/start'), 404, 'what a later Rhone may ask')
+  for (const body of ['', '{', '[]', '{"app":null}', '{"app":{"id":7}}'])
+    assert.equal(await ask('POST', '/v1/start', body), 500)
+  assert.equal((await machine.get(app)).body, 'here')
+})
+
+test('a runner that speaks another language is told of', async t => {
+  const machine = await localMachine(t)
+  await mkdir(join(machine.dataDir, 'apps'))
+  const foreign = createServer((question, answer) => {
+    answer.statusCode = question.url === '/' ? 200 : 404
+    answer.end('{}')
+  })
+  foreign.listen(join(machine.dataDir, 'apps/runner.sock'))
+  t.after(() => foreign.close())
+  await once(foreign, 'listening')
+  await assert.rejects(machine.deployer.running(never), /another version of Rhone: end that with "rhone local stop"/)
+})

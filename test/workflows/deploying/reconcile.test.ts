@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { sql } from 'drizzle-orm'
+import { appTombstones, deployments } from '../../../drizzle/schema.ts'
+import type { Running } from '../../../integrations/deployer/index.ts'
+import { deleteApp } from '../../../src/domain/apps/apps.ts'
+import { astray } from '../../../src/workflows/deploying/reconcile.ts'
+import { type TestPlatform, testPlatform } from '../../support/deploying.ts'
+
+const release = (appId: string, deploymentId: string, isServing: boolean): Running => ({
+  appId,
+  deploymentId,
+  flyAppId: null,
+  isServing,
+  isHealthy: true
+})
+
+async function deployed(platform: TestPlatform) {
+  const app = await platform.addApp()
+  const { id } = await platform.create(app.id)
+  await platform.workOff()
+  return { app, id }
+}
+
+const waiting = async ({ db }: TestPlatform) =>
+  Array.from(await db.execute(sql`select data from test_jobs where state <> 'completed'`), ({ data }) => data)
+
+test('an app is astray when its live deployment does not serve, or anything else of it runs', () => {
+  const state = { live: new Map([['a', '1']]), active: new Map<string, string>(), known: new Set(['a', 'b']) }
+  assert.deepEqual(astray([release('a', '1', true)], state), [])
+  assert.deepEqual(astray([], state), ['a'])
+  assert.deepEqual(astray([release('a', '1', false)], state), ['a'])
+  assert.deepEqual(astray([release('a', '1', false), release('a', '2', true)], state), ['a'])
+  assert.deepEqual(astray([release('a', '1', true), release('a', '2', false)], state), ['a'])
+  assert.deepEqual(astray([release('a', '1', true), release('b', '3', true)], state), ['b'])
+  assert.deepEqual(astray([release('a', '1', true), release('stranger', '3', true)], state), [])
+  assert.deepEqual(astray([], { ...state, active: new Map([['a', '2']]) }), [])
+})
+
+test('what should run and does not is started again, and what should not is ended', async t => {
+  const platform = await testPlatform(t)
+  const [gone, crowded, wrong] = [await deployed(platform), await deployed(platform), await deployed(platform)]
+  const { apps } = platform.world
+  apps.delete(gone.app.id)
+  const stray = crypto.randomUUID()
+  const runs = (appId: string) => apps.get(appId)!
+  runs(crowded.app.id).releases.set(stray, runs(crowded.app.id).releases.get(crowded.id)!)
+  runs(wrong.app.id).releases.set(stray, runs(wrong.app.id).releases.get(wrong.id)!)
+  runs(wrong.app.id).serving = stray
+  await platform.reconcile()
+  await platform.workOff()
+  for (const { app, id } of [gone, crowded, wrong])
+    assert.deepEqual(platform.world.runningOf(app.id), { releases: [id], serving: id })
+  await platform.reconcile()
+  assert.deepEqual(await waiting(platform), [])
+})
+
+test('a deployment whose job was lost gets another one', async t => {
+  const platform = await testPlatform(t)
+  const app = await platform.addApp()
+  const { id } = await platform.create(app.id)
+  await platform.jobs.lose()
+  await platform.workOff()
+  assert.equal(await platform.statusOf(id), 'pending')
+  await platform.reconcile()
+  await platform.workOff()
+  assert.equal(await platform.statusOf(id), 'live')
+})
+
+test('an app that something is done to is left to that', async t => {
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  await platform.create(app.id)
+  const job = await platform.jobs.take()
+  platform.world.apps.delete(app.id)
+  for (let round = 0; round < 3; round++) await platform.reconcile()
+  assert.deepEqual(await waiting(platform), [job?.data])
+})
+
+test('one remedy at a time is sent, however often it is looked', async t => {
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  platform.world.apps.delete(app.id)
+  for (let round = 0; round < 3; round++) await platform.reconcile()
+  assert.deepEqual(await waiting(platform), [{ restore: app.id }])
+})
+
+test('an app that was deleted is destroyed where it ran, until that has succeeded, and then forgotten', async t => {
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  const untouched = await platform.addApp()
+  for (const { id } of [app, untouched]) await platform.db.transaction(tx => deleteApp(tx, { id } as never))
+  let failures = 5
+  platform.world.disturb = ({ step }) => {
+    if (step === 'destroy' && failures-- > 0) throw new Error('the network is down')
+  }
+  await platform.reconcile()
+  await platform.workOff()
+  const [left] = await platform.db.select().from(appTombstones)
+  assert.deepEqual([left?.appId, left?.flyAppId?.slice(0, 4)], [app.id, 'fly-'])
+  assert.ok(platform.world.apps.has(app.id))
+  await platform.reconcile()
+  await platform.workOff()
+  assert.equal(await platform.db.$count(appTombstones), 0)
+  assert.ok(!platform.world.apps.has(app.id))
+  assert.equal(platform.world.images.get(app.id)?.size, 0)
+})
+
+test('nothing is taken down because the database cannot be read, or is an empty one', async t => {
+  const platform = await testPlatform(t)
+  const { app, id } = await deployed(platform)
+  await platform.db.execute(sql`alter table deployments rename to elsewhere`)
+  await platform.reconcile()
+  await platform.db.execute(sql`alter table elsewhere rename to deployments`)
+  await platform.db.execute(sql`alter table apps disable trigger user`)
+  await platform.db.execute(sql`delete from apps`)
+  await platform.reconcile()
+  await platform.workOff()
+  assert.equal(await platform.db.$count(deployments), 0)
+  assert.deepEqual(platform.world.runningOf(app.id), { releases: [id], serving: id })
+})
+
+test('an app whose live version does not come up again is told of once a look, and its requests stay where they are', async t => {
+  const platform = await testPlatform(t)
+  const { app, id } = await deployed(platform)
+  const running = platform.world.apps.get(app.id)!
+  running.releases.set('stray', running.releases.get(id)!)
+  platform.world.disturb = ({ step }) => {
+    if (step === 'start') throw new Error('the network is down')
+  }
+  await platform.reconcile()
+  await platform.workOff()
+  assert.equal(platform.world.runningOf(app.id).serving, id)
+  platform.world.disturb = () => {}
+  await platform.reconcile()
+  await platform.workOff()
+  assert.deepEqual(platform.world.runningOf(app.id), { releases: [id], serving: id })
+})

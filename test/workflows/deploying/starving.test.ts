@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { eq } from 'drizzle-orm'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { deployments } from '../../../drizzle/schema.ts'
+import type { Builder } from '../../../integrations/builder/index.ts'
+import type { Deployer } from '../../../integrations/deployer/index.ts'
+import { testApp } from '../../support/app.ts'
+import { until } from '../../support/jobs.ts'
+
+const IMAGE = `local:sha256:${'a'.repeat(64)}`
+
+/** Builds that never end by themselves. */
+const endless: Builder = {
+  name: 'endless',
+  async build(_request, { signal }) {
+    if (!signal.aborted) await once(signal, 'abort')
+    throw signal.reason
+  }
+}
+
+/** A place where everything runs at once. */
+const anywhere: Deployer = {
+  name: 'anywhere',
+  urlOf: () => null,
+  async start() {},
+  async serve() {},
+  async retire() {},
+  async destroy() {},
+  running: async () => [],
+  async *logs() {},
+  metrics: () => Promise.reject(new Error('nothing is measured here'))
+}
+
+test('one build that starves everything else: a rollback waits for no build of other apps, however many and long', async t => {
+  const { app, as, token } = await testApp(
+    t,
+    {},
+    {
+      builder: fp(async (app: FastifyInstance) => void app.decorate('builder', endless)),
+      deployer: fp(async (app: FastifyInstance) => void app.decorate('deployer', anywhere))
+    }
+  )
+  const add = async (name: string): Promise<string> =>
+    (await as(token, 'POST', '/api/v1/apps', { name, githubRepo: null, gitUrl: 'https://git.example/a' })).json().id
+  const statuses = async () => (await app.db.select().from(deployments)).map(({ status }) => status)
+
+  const broken = await add('broken')
+  const served = { appId: broken, status: 'superseded', image: IMAGE } as const
+  const [good] = await app.db.insert(deployments).values(served).returning()
+  for (let i = 0; i < 20; i++) {
+    const push = { appId: await add(`busy-${i}`), trigger: 'webhook', triggeredBy: null } as const
+    await app.db.transaction(tx => app.deploying.ledger!.create(tx, push))
+  }
+  await until(async () => (await statuses()).includes('cloning'), 'a build')
+
+  const rollback = await as(token, 'POST', '/api/v1/apps/broken/rollback', { deploymentId: good!.id })
+  assert.equal(rollback.statusCode, 202, rollback.body)
+  const isLive = async () => {
+    const [row] = await app.db.select().from(deployments).where(eq(deployments.id, rollback.json().id))
+    return row!.status === 'live'
+  }
+  await until(isLive, 'the rollback')
+  assert.ok((await statuses()).includes('pending'), 'builds go on waiting for each other')
+})
