@@ -47,6 +47,7 @@ export const SIGN_IN_METHODS = ['github', 'password'] as const
 export type SignInMethod = (typeof SIGN_IN_METHODS)[number]
 
 export const PLANS = ['free', 'starter', 'pro'] as const
+export type Plan = (typeof PLANS)[number]
 
 export const AUDIT_TYPES = ['auth', 'team', 'app', 'deployment', 'billing', 'admin'] as const
 export type AuditType = (typeof AUDIT_TYPES)[number]

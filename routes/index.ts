@@ -1,4 +1,5 @@
 import type { FastifyPluginAsync } from 'fastify'
+import type { Plan } from '../drizzle/schema.ts'
 import type { DeployedApp } from '../integrations/deployer/port.ts'
 import type { Passwords } from '../src/domain/accounts/passwords.ts'
 import type { SecretBox } from '../src/domain/base/secret-box.ts'
@@ -29,6 +30,8 @@ export interface RoutesOptions {
   secretBox: SecretBox
   /** Null: nobody signs in with a password. */
   passwords: Passwords | null
+  /** The plan of a new team; `pro` when absent. */
+  defaultPlan?: Plan
   /** Whether apps may come from git repositories of this machine; they may not when absent. */
   allowLocalGit?: boolean
   /** Where an app is served; nowhere when absent. */
@@ -50,6 +53,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   const {
     secretBox,
     passwords,
+    defaultPlan = 'pro',
     allowLocalGit = false,
     urlOf = () => null,
     ledger = null,
@@ -65,7 +69,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
 
   const visitors = scopeFor(['public'], async scope => {
     takeForms(scope)
-    await scope.register(signIn, { hasPasswords: passwords !== null })
+    await scope.register(signIn, { hasPasswords: passwords !== null, defaultPlan })
     await scope.register(passwordRoutes, { passwords })
   })
 
@@ -74,7 +78,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     if (app.hasDecorator('session')) await scope.register(myPassword, { passwords })
     if (app.hasDecorator('accessTokens')) await scope.register(accessTokens)
     await scope.register(leaving)
-    await scope.register(teams)
+    await scope.register(teams, { defaultPlan })
     await scope.register(members)
     await scope.register(invitations)
     await scope.register(teamAudit)

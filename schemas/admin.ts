@@ -3,9 +3,11 @@ import {
   adapted,
   Headers,
   IdempotencyKey,
+  IdOrSlug,
   Name,
   NoQuery,
   Nullable,
+  OneOf,
   Page,
   PageQuery,
   Sent,
@@ -82,4 +84,27 @@ export const updateUser = {
   querystring: NoQuery,
   body: Strict({ isOperator: Type.Boolean() }),
   response: { 200: User, ...errorResponses }
+}
+
+export const ListedTeam = Sent({
+  id: Uuid,
+  name: Type.String(),
+  slug: Type.String(),
+  plan: Type.String({ examples: ['pro'] }),
+  members: Type.Integer(),
+  version: Type.Integer({ description: 'Counts the changes of the team.' }),
+  createdAt: Timestamp
+})
+
+export const updateTeamPlan = {
+  operationId: 'updateTeamPlan',
+  summary: "Change a team's plan",
+  description:
+    "On a smaller plan, members beyond its places stay, and nobody is added until there is a place. The plan of a team with a subscription is the subscription's (409).",
+  tags: ['operators'],
+  headers: Headers({ 'idempotency-key': IdempotencyKey }),
+  params: Strict({ team: IdOrSlug }),
+  querystring: NoQuery,
+  body: Strict({ plan: OneOf(['free', 'starter', 'pro'], { description: 'The plan to put the team on.' }) }),
+  response: { 200: ListedTeam, ...errorResponses }
 }

@@ -175,9 +175,10 @@ export const slots: readonly Slot[] = [
     isPaused: () => app.maintenance?.state.enabled === true
   })),
   slot('webhooks', webhooks, webhooksOf),
-  slot('routes', routes, ({ baseUrl, keys, localAccounts, builder, deployer, registry }, app) => ({
+  slot('routes', routes, ({ baseUrl, keys, localAccounts, defaultPlan, builder, deployer, registry }, app) => ({
     secretBox: new SecretBox(keys.encryption!),
     passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null,
+    defaultPlan,
     allowLocalGit: deployer === 'local',
     urlOf: found => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
     ledger: has(app, 'deploying') ? app.deploying.ledger : null,

@@ -130,6 +130,7 @@ const OWN_THINGS: Record<string, (userId: string) => Promise<string>> = {
 /** Bodies that a schema alone does not tell. */
 const BODIES: Record<string, (world: World) => unknown> = {
   transferTeam: world => ({ user: world.bystander }),
+  updateTeamPlan: () => ({ plan: 'starter' }),
   createInvitation: () => ({ email: 'somebody@example.com' }),
   updateApp: () => ({ autoDeploy: false }),
   updateTeam: () => ({ name: 'renamed' }),

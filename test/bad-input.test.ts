@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomInt, randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
-import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
@@ -297,7 +296,6 @@ async function known(): Promise<Record<string, readonly string[]>> {
   await owner.call('PUT', `/api/v1/apps/${id}/env/KNOWN`, { value: 'x' })
   const joined = await addUser(server.app.db)
   const own = await addTeam(server.app.db, { [owner.id]: 'owner', [joined]: 'member' })
-  await server.app.db.update(teams).set({ plan: 'pro' }).where(eq(teams.id, own.id))
   const { id: invitation } = (
     await owner.call('POST', `/api/v1/teams/${own.id}/invitations`, { email: 'drawn@example.com' })
   ).json()

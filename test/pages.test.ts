@@ -86,7 +86,7 @@ describe('in a real browser', options, () => {
 
   it('somebody sets a password, signs out and in again, in a real browser', async t => {
     const { page, complaints } = await openPage(t)
-    const { code } = await app.db.transaction(tx => createLocalAccount(tx, 'ada', 'test'))
+    const { code } = await app.db.transaction(tx => createLocalAccount(tx, 'ada', 'test', 'pro'))
 
     await page.goto(`${url}/login`)
     await page.getByRole('link', { name: 'Set your password' }).click()

@@ -3,6 +3,7 @@ import * as schemas from '../../schemas/admin.ts'
 import { setOperator } from '../../src/domain/accounts/operators.ts'
 import { findListedUser, listUsers } from '../../src/domain/accounts/users.ts'
 import { platformStats } from '../../src/domain/platform/stats.ts'
+import { setPlan } from '../../src/domain/teams/teams.ts'
 import { cached } from '../lib/cached.ts'
 import { changes } from '../lib/change.ts'
 import { operators } from '../lib/policy.ts'
@@ -47,6 +48,19 @@ const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
           audit: changed ? { action, resourceId: user.id, resourceName: user.username } : null,
           committed: () => app.auth.forget(user.id)
         }
+      })
+  })
+
+  app.patch('/teams/:team', {
+    schema: schemas.updateTeamPlan,
+    config: { ...operators, slo: 'write', audit: { type: 'billing', action: 'plan', resource: 'billing' } },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const { plan } = request.body
+        const { team, from } = await setPlan(tx, request.params.team, plan)
+        const details = { from, to: plan }
+        const audit = { teamId: team.id, resourceId: team.id, resourceName: team.name, details }
+        return { status: 200, body: team, audit: from === plan ? null : audit }
       })
   })
 

@@ -1,4 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { Plan } from '../../drizzle/schema.ts'
 import * as schemas from '../../schemas/teams.ts'
 import { entityTag, expectedVersion, isKnown } from '../../src/domain/base/revision.ts'
 import { PERMISSIONS, type Team } from '../../src/domain/teams/access.ts'
@@ -11,7 +12,12 @@ import { reads, writes } from '../lib/policy.ts'
 const audited = (action: 'create' | 'update' | 'delete' | 'transfer') =>
   ({ type: 'team', action, resource: 'team' }) as const
 
-const teams: FastifyPluginCallbackTypebox = (app, _options, done) => {
+export interface TeamsOptions {
+  /** Of a new team. */
+  readonly defaultPlan: Plan
+}
+
+const teams: FastifyPluginCallbackTypebox<TeamsOptions> = (app, { defaultPlan }, done) => {
   const change = changes(app)
 
   app.get('/teams', {
@@ -25,7 +31,7 @@ const teams: FastifyPluginCallbackTypebox = (app, _options, done) => {
     config: { ...writes, access: 'authenticated', audit: audited('create') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const created = await createTeam(tx, callerOf(request).userId, request.body)
+        const created = await createTeam(tx, callerOf(request).userId, request.body, defaultPlan)
         const headers = { location: `/api/v1/teams/${created.id}`, ...tagOf(created) }
         return { status: 201, headers, body: created, audit: eventOf(created, { slug: created.slug }) }
       })

@@ -1,4 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { Plan } from '../../drizzle/schema.ts'
 import * as schemas from '../../schemas/sign-in.ts'
 import { signInWithGithub } from '../../src/domain/accounts/sign-in.ts'
 import { signedInPage, signInPage } from '../../views/sign-in.ts'
@@ -9,9 +10,11 @@ import { signIn, signingIn } from '../lib/sign-in.ts'
 export interface SignInOptions {
   /** Whether passwords are taken. */
   readonly hasPasswords: boolean
+  /** Of the personal team of somebody new. */
+  readonly defaultPlan: Plan
 }
 
-const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPasswords }, done) => {
+const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPasswords, defaultPlan }, done) => {
   app.get('/login', {
     schema: schemas.getSignIn,
     config: signingIn,
@@ -36,7 +39,7 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
     config: { ...signingIn, slo: 'write', audit: { type: 'auth', action: 'login', resource: 'session' } },
     handler: async (request, reply) => {
       const { identity, returnTo } = await app.oauth.complete(request, reply)
-      await signIn(app, request, reply, 'github', tx => signInWithGithub(tx, identity))
+      await signIn(app, request, reply, 'github', tx => signInWithGithub(tx, identity, defaultPlan))
       return reply.redirect(safeNext(returnTo), 303)
     }
   })

@@ -44,6 +44,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   buildkit: buildkit => buildkit && { ...buildkit },
   registry: ({ host, token }) => ({ host, token: hidden(token) }),
   appsPort: plain,
+  defaultPlan: plain,
   localAccounts: plain,
   rates: rates =>
     Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),

@@ -9,6 +9,7 @@ import { operatorGrant, operatorRevoke } from './operator.ts'
 import { secretsGenerate, secretsRotate, secretsStatus } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
+import { teamPlan } from './team.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
 import { userCreate, userReset } from './user.ts'
 
@@ -23,6 +24,7 @@ export const commands: readonly Command[] = [
   userReset,
   operatorGrant,
   operatorRevoke,
+  teamPlan,
   maintenanceOn,
   maintenanceOff,
   maintenanceStatus,

@@ -18,9 +18,10 @@ export const userCreate = defineCommand({
     const { createLocalAccount } = await import('../domain/accounts/local-accounts.ts')
     const { grantOperator } = await import('../domain/accounts/operators.ts')
     const by = commandLineActor()
+    const { defaultPlan } = input.config()
     const { user, team, code } = await withDatabase(input, db =>
       db.transaction(async tx => {
-        const created = await createLocalAccount(tx, input.args[0]!, by)
+        const created = await createLocalAccount(tx, input.args[0]!, by, defaultPlan)
         if (input.options.operator) await grantOperator(tx, created.user.id, { name: by })
         return created
       })

@@ -75,6 +75,10 @@ export const Environment = Type.Object({
     maximum: 65_535,
     description: 'Where local apps are served, by host name; 0 picks a port.'
   }),
+  DEFAULT_PLAN: Type.Union(
+    ['free', 'starter', 'pro'].map(plan => Type.Literal(plan)),
+    { default: 'pro', description: 'The plan of a new team: free, starter or pro. It limits how many people may join.' }
+  ),
   LOCAL_ACCOUNTS: Type.Boolean({ default: false, description: 'Take passwords, for accounts made by `user create`.' }),
   RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
   RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { Value } from '@sinclair/typebox/value'
+import type { Plan } from '../../drizzle/schema.ts'
 import { postgresTarget } from '../../plugins/lib/postgres.ts'
 import { parseRate, type Rate } from '../../plugins/rate-limit/rate.ts'
 import { redisTarget } from '../../plugins/redis/target.ts'
@@ -92,6 +93,8 @@ export interface Config {
   } | null
   readonly registry: { readonly host: string; readonly token: string | null }
   readonly appsPort: number
+  /** The plan of a new team. */
+  readonly defaultPlan: Plan
   readonly localAccounts: boolean
   readonly rates: Readonly<Record<RateClass, Rate>>
   /** Seconds. */
@@ -240,6 +243,7 @@ export function loadConfig(variables: Variables): Config {
       : null,
     registry: { host: env.REGISTRY, token: env.REGISTRY_TOKEN ?? env.FLY_API_TOKEN ?? null },
     appsPort: env.APPS_PORT,
+    defaultPlan: env.DEFAULT_PLAN as Plan,
     localAccounts: env.LOCAL_ACCOUNTS,
     rates: {
       general: parsed.general!,

@@ -1,5 +1,6 @@
 import { access, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Plan } from '../../drizzle/schema.ts'
 import { hashToken } from '../../plugins/lib/token.ts'
 import { createDataDir } from '../config/data-dir.ts'
 import { createFirstOperator, hasUsers, lockOperators } from '../domain/accounts/operators.ts'
@@ -20,7 +21,7 @@ export interface FirstOperator {
  * the database, under another name: a crash in between leaves a file that the next start finds. Then the token either
  * counts, and the file gets its name, or it does not, and the file is removed.
  */
-export async function ensureFirstOperator(db: Db, dataDir: string): Promise<FirstOperator> {
+export async function ensureFirstOperator(db: Db, dataDir: string, plan: Plan): Promise<FirstOperator> {
   const path = join(dataDir, 'operator-token')
   const pending = `${path}.pending`
   if ((await hasUsers(db)) && !(await exists(pending))) return { path, created: false }
@@ -32,7 +33,7 @@ export async function ensureFirstOperator(db: Db, dataDir: string): Promise<Firs
       await settle(tx, pending, path)
       return false
     }
-    await writeSecret(pending, await createFirstOperator(tx))
+    await writeSecret(pending, await createFirstOperator(tx, plan))
     return true
   })
   if (created) await publish(pending, path)

@@ -7,10 +7,10 @@ import { secretsOf } from './secrets.ts'
 
 /** What is done, in this order, before requests are served. */
 export function stepsOfStart(config: Config, app: FastifyInstance) {
-  const { database, dataDir, keys } = config
+  const { database, dataDir, defaultPlan, keys } = config
   return {
     migrations: () => migrate({ url: database.directUrl!, log: app.log }),
-    operator: () => ensureFirstOperator(app.db, dataDir),
+    operator: () => ensureFirstOperator(app.db, dataDir, defaultPlan),
     secrets: () => noteSecrets(app.db, keys.encryption!, secretsOf(config)),
     maintenance: async () => app.maintenance?.refresh(),
     jobs: async () => app.jobs?.start()

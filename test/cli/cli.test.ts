@@ -254,6 +254,14 @@ describe('with a running server', () => {
     assert.ok(!(await succeed('token list', env)).stdout.includes(listed.id))
   })
 
+  it('changes the plan of a team', async () => {
+    assert.match((await succeed('team plan operator starter', env)).stdout, /^plan +starter$/m)
+    const { slug, plan } = JSON.parse((await succeed('team plan operator pro --json', env)).stdout)
+    assert.deepEqual({ slug, plan }, { slug: 'operator', plan: 'pro' })
+    assert.match((await rhone('team plan nobody pro', env)).stderr, /^rhone: .*not found/)
+    assert.equal((await rhone('team plan operator', env)).code, 2)
+  })
+
   it('prints what the server says is wrong, and the id of the request', async () => {
     const { code, stdout, stderr } = await rhone('token create ci', { ...env, RHONE_TOKEN: 'rhone_wrong' })
     assert.equal(code, 1)

@@ -18,6 +18,7 @@ export async function addUser(db: Db, username = `user-${randomUUID().slice(0, 8
   return user!.id
 }
 
+/** On the plan that new teams have by default. */
 export async function addTeam(
   db: Db,
   members: Record<string, schema.Role> = {},
@@ -25,7 +26,7 @@ export async function addTeam(
 ) {
   const [team] = await db
     .insert(schema.teams)
-    .values({ name: `Team ${slug}`, slug })
+    .values({ name: `Team ${slug}`, slug, plan: 'pro' })
     .returning()
   for (const [userId, role] of Object.entries(members))
     await db.insert(schema.teamMembers).values({ teamId: team!.id, userId, role })

@@ -124,6 +124,44 @@ test('operators make operators, from the next request on, and never remove the l
   )
 })
 
+test('PATCH /admin/teams/:team changes the plan of any team, by id or slug, and says so in its audit log', async () => {
+  const { team, owner: founder } = await server.addPeople()
+  const set = (idOrSlug: string, plan: string) => server.operator.call('PATCH', `/admin/teams/${idOrSlug}`, { plan })
+  const changed = await set(team.id, 'free')
+  assert.equal(changed.statusCode, 200, changed.body)
+  const { slug, plan, members, version } = changed.json()
+  assert.deepEqual({ slug, plan, members, version }, { slug: team.slug, plan: 'free', members: 3, version: 2 })
+  const invite = (email: string) => founder.call('POST', `/api/v1/teams/${team.id}/invitations`, { email })
+  assert.equal(errorOf(await invite('a@example.com')).code, 'QUOTA_EXCEEDED')
+
+  assert.equal((await set(team.slug, 'starter')).json().plan, 'starter')
+  assert.equal((await set(team.slug, 'starter')).json().version, 3, 'the same plan again is no change')
+  assert.equal((await invite('a@example.com')).statusCode, 201)
+
+  const events = await founder.call('GET', `/api/v1/teams/${team.id}/audit?type=billing&outcome=success`)
+  assert.deepEqual(
+    events.json().items.map((event: Record<string, unknown>) => [event.action, event.actor, event.details]),
+    [
+      ['plan', 'operator', { from: 'free', to: 'starter' }],
+      ['plan', 'operator', { from: 'pro', to: 'free' }]
+    ]
+  )
+})
+
+test('PATCH /admin/teams/:team refuses plans and teams that do not exist, and plans that a subscription decides', async () => {
+  const { team, owner: founder } = await server.addPeople()
+  const set = (idOrSlug: string, plan: unknown, by = server.operator) =>
+    by.call('PATCH', `/admin/teams/${idOrSlug}`, { plan })
+  for (const plan of ['gold', '', null, 1]) assert.equal(errorOf(await set(team.id, plan)).code, 'VALIDATION_ERROR')
+  for (const nobody of [randomUUID(), 'no-such-team', 'No%00Team'])
+    assert.equal(errorOf(await set(nobody, 'pro')).code, 'NOT_FOUND', nobody)
+  assert.equal(errorOf(await set(team.id, 'pro', founder)).code, 'FORBIDDEN')
+
+  await server.app.db.execute(sql`update teams set stripe_subscription_id = 'sub_1' where id = ${team.id}`)
+  assert.equal(errorOf(await set(team.id, 'free')).code, 'CONFLICT')
+  assert.equal((await founder.call('GET', `/api/v1/teams/${team.id}`)).json().plan, 'pro')
+})
+
 test('a database that fails is no refusal: operators get 5xx, not 403', async t => {
   const broken = await platform(t)
   await broken.app.db.execute(sql`alter table users rename to lost`)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
-import { auditLogs, idempotencyKeys, teamInvitations, teamMembers, teams, users } from '../../drizzle/schema.ts'
+import { auditLogs, idempotencyKeys, teamInvitations, teamMembers, users } from '../../drizzle/schema.ts'
 import { type Caller, errorOf, platform } from './support.ts'
 
 const server = await platform({ after })
@@ -22,7 +22,7 @@ async function guest(options: { verified?: boolean; email?: string } = {}): Prom
 
 async function people(plan: 'free' | 'starter' | 'pro' = 'pro') {
   const found = await server.addPeople()
-  await db.update(teams).set({ plan }).where(eq(teams.id, found.team.id))
+  await server.operator.call('PATCH', `/admin/teams/${found.team.id}`, { plan })
   const url = `/api/v1/teams/${found.team.id}/invitations`
   const send = (by: Caller, email: string, role?: string) => by.call('POST', url, { email, ...(role && { role }) })
   const roleOf = async ({ id }: Caller) =>
@@ -64,12 +64,20 @@ test('an invitation is shown once with its token, is accepted by its address, an
 
   const events = await db.select().from(auditLogs).where(eq(auditLogs.teamId, team.id)).orderBy(auditLogs.createdAt)
   const told = events
-    .filter(event => event.outcome === 'success')
+    .filter(event => event.outcome === 'success' && event.eventType === 'team')
     .map(event => [event.eventType, event.action, event.resource, event.userId])
   assert.deepEqual(told, [
     ['team', 'invite', 'team', admin.id],
     ['team', 'accept', 'team', invited.id]
   ])
+})
+
+test('on a server as it ships, whoever makes a team invites people to it', async () => {
+  const [founder, invited] = [await server.addCaller(), await guest()]
+  const team = (await founder.call('POST', '/api/v1/teams', { name: 'as it ships' })).json()
+  const sent = await founder.call('POST', `/api/v1/teams/${team.id}/invitations`, { email: invited.email })
+  assert.equal(sent.statusCode, 201, sent.body)
+  assert.equal((await accept(invited, sent.json().token)).json().role, 'member')
 })
 
 test('nobody is invited to own, nor by those who may not invite', async () => {

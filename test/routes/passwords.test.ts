@@ -36,7 +36,7 @@ const goodHash = await passwords.hash(GOOD)
 /** An account with the good password. */
 async function addAccount(login: string) {
   return app.db.transaction(async tx => {
-    const { user } = await createLocalAccount(tx, login, 'test')
+    const { user } = await createLocalAccount(tx, login, 'test', 'pro')
     await setPassword(tx, user.id, goodHash)
     return user
   })
@@ -102,7 +102,7 @@ describe('an account with a password', () => {
   })
 
   test('without a password yet cannot be signed in to', async () => {
-    await app.db.transaction(tx => createLocalAccount(tx, 'unborn', 'test'))
+    await app.db.transaction(tx => createLocalAccount(tx, 'unborn', 'test', 'pro'))
     for (const password of ['', ' ', GOOD]) assert.notEqual((await signIn('unborn', password)).status, 200)
   })
 

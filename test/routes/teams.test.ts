@@ -54,7 +54,7 @@ test('whoever makes a team owns it, and its slug is asked for or made from its n
   const { id, name, slug, role, plan, version } = made.json()
   assert.deepEqual(
     { name, slug, role, plan, version },
-    { name: 'Ada & Co', slug: 'ada-co', role: 'owner', plan: 'free', version: 1 }
+    { name: 'Ada & Co', slug: 'ada-co', role: 'owner', plan: 'pro', version: 1 }
   )
   assert.equal(made.headers.location, `/api/v1/teams/${id}`)
   assert.match((await stranger.call('POST', '/api/v1/teams', { name: 'Ada & Co' })).json().slug, /^ada-co-.{4}$/)
@@ -109,7 +109,7 @@ test('a team is renamed by its owner alone, if it is still the one that was read
 
 test('nobody sets what is not theirs to set', async () => {
   for (const field of [
-    { plan: 'pro' },
+    { plan: 'free' },
     { id: team.id },
     { role: 'owner' },
     { version: 9 },
@@ -118,7 +118,7 @@ test('nobody sets what is not theirs to set', async () => {
     assert.equal((await owner.call('POST', '/api/v1/teams', { name: 'x', ...field })).statusCode, 400)
     assert.equal((await owner.call('PATCH', `/api/v1/teams/${team.id}`, { name: 'x', ...field })).statusCode, 400)
   }
-  assert.equal((await owner.call('GET', `/api/v1/teams/${team.id}`)).json().plan, 'free')
+  assert.equal((await owner.call('GET', `/api/v1/teams/${team.id}`)).json().plan, 'pro')
 })
 
 test('a team with apps or a subscription is not deleted; without, it goes and what was billed stays', async () => {

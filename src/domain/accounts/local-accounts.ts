@@ -1,6 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
-import { localAccounts, users } from '../../../drizzle/schema.ts'
+import { localAccounts, type Plan, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { insertAudit } from '../audit/events.ts'
 import type { Db } from '../base/db.ts'
@@ -22,9 +22,10 @@ export function tidyLogin(login: string): string {
  * Makes an account that has no password yet, with a team of its own.
  *
  * @param by who does it, as the audit log names them
+ * @param plan of that team
  * @returns the code by which its owner sets a password
  */
-export async function createLocalAccount(tx: Db, name: string, by: string) {
+export async function createLocalAccount(tx: Db, name: string, by: string, plan: Plan) {
   const login = tidyLogin(name)
   if (!LOGIN.test(login)) throw errors.validation('login', 'must be letters, digits and any of . _ @ + - in between')
   const [taken] = await tx.select().from(localAccounts).where(eq(localAccounts.login, login))
@@ -33,7 +34,7 @@ export async function createLocalAccount(tx: Db, name: string, by: string) {
   const email = login.includes('@') ? login : null
   const [user] = await tx.insert(users).values({ username: login, email }).returning(signedInFields)
   await tx.insert(localAccounts).values({ userId: user!.id, login })
-  const team = await createPersonalTeam(tx, user!)
+  const team = await createPersonalTeam(tx, user!, plan)
   const who = { eventType: 'auth', actor: by, resource: 'user', resourceId: user!.id, resourceName: login } as const
   await insertAudit(tx, { ...who, action: 'create', details: { method: 'password' } })
   await insertAudit(tx, {

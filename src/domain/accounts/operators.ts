@@ -1,5 +1,5 @@
 import { and, eq, ne, sql } from 'drizzle-orm'
-import { teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { type Plan, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { type AuditRow, insertAudit } from '../audit/events.ts'
 import type { Db } from '../base/db.ts'
@@ -98,12 +98,12 @@ const FIRST_OPERATOR = 'operator'
  *
  * @returns the token, which is stored nowhere
  */
-export async function createFirstOperator(tx: Db): Promise<string> {
+export async function createFirstOperator(tx: Db, plan: Plan): Promise<string> {
   const [user] = await tx.insert(users).values({ username: FIRST_OPERATOR, isAdmin: true }).returning({ id: users.id })
   const userId = user!.id
   const [team] = await tx
     .insert(teams)
-    .values({ name: `${FIRST_OPERATOR}'s Team`, slug: FIRST_OPERATOR })
+    .values({ name: `${FIRST_OPERATOR}'s Team`, slug: FIRST_OPERATOR, plan })
     .returning({ id: teams.id })
   const teamId = team!.id
   await tx.insert(teamMembers).values({ teamId, userId, role: 'owner' })

@@ -1,5 +1,5 @@
 import { lt, sql } from 'drizzle-orm'
-import { spentSignIns, teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { type Plan, spentSignIns, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 import { isReserved, slugify, withSuffix } from '../base/slug.ts'
@@ -25,8 +25,10 @@ export const signedInFields = { id: users.id, username: users.username, isOperat
 /**
  * The user behind a GitHub account, made with a team of their own when they first come. Accounts are told by GitHub's id
  * alone: names change owners there, and an e-mail address gives nobody the account of somebody else here.
+ *
+ * @param plan of the personal team of somebody new
  */
-export async function signInWithGithub(tx: Db, identity: GithubIdentity): Promise<SignedIn> {
+export async function signInWithGithub(tx: Db, identity: GithubIdentity, plan: Plan): Promise<SignedIn> {
   const { id: githubId, ...profile } = { ...identity, emailVerifiedAt: new Date() }
   const [row] = await tx
     .insert(users)
@@ -35,17 +37,18 @@ export async function signInWithGithub(tx: Db, identity: GithubIdentity): Promis
     .returning({ ...signedInFields, eraseAfter: users.eraseAfter, isNew: sql<boolean>`xmax = 0` })
   const { isNew, eraseAfter, ...user } = row!
   if (eraseAfter !== null) throw errors.conflict('This account is being deleted; its code brings it back until then')
-  return { user, newTeam: isNew ? await createPersonalTeam(tx, user) : null }
+  return { user, newTeam: isNew ? await createPersonalTeam(tx, user, plan) : null }
 }
 
 /** A team for somebody alone. Its slug is like their name where that is free: nobody is kept out by who was first. */
-export async function createPersonalTeam(tx: Db, { id: userId, username }: { id: string; username: string }) {
+export async function createPersonalTeam(tx: Db, user: { id: string; username: string }, plan: Plan) {
+  const { id: userId, username } = user
   const slug = slugify(/^[a-z][a-z0-9-]{2}/i.test(username) ? username : `${username}-team`)
   for (let attempt = 0; attempt < SLUG_ATTEMPTS; attempt++) {
     const candidate = attempt === 0 && !isReserved(slug) ? slug : withSuffix(slug)
     const [team] = await tx
       .insert(teams)
-      .values({ name: `${username}'s Team`, slug: candidate })
+      .values({ name: `${username}'s Team`, slug: candidate, plan })
       .onConflictDoNothing({ target: teams.slug })
       .returning({ id: teams.id, name: teams.name, slug: teams.slug })
     if (team === undefined) continue

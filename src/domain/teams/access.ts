@@ -125,13 +125,19 @@ export async function findTeam(db: Db, userId: string, idOrSlug: string, purpose
   return team
 }
 
+/** Matches the team that a UUID or a slug names. @throws AppError when the text can be neither */
+export function teamNamed(idOrSlug: string): SQL {
+  const condition = choose(idOrSlug, { byId: eq(teams.id, idOrSlug), bySlug: eq(teams.slug, idOrSlug) })
+  if (condition === undefined) throw errors.notFound('team')
+  return condition
+}
+
 /**
  * The same for a change of the team or of who is in it. Such changes of one team follow each other: each finds what the
  * one before has left. The team is locked before any membership, here and everywhere, so that no two wait for each other.
  */
 export async function lockTeam(tx: Db, userId: string, idOrSlug: string) {
-  const isNamed = choose(idOrSlug, { byId: eq(teams.id, idOrSlug), bySlug: eq(teams.slug, idOrSlug) })
-  if (isNamed === undefined) throw errors.notFound('team')
+  const isNamed = teamNamed(idOrSlug)
   await tx
     .select({ id: teams.id })
     .from(teams)

@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { and, desc, eq, gt, isNotNull, isNull, lte, sql } from 'drizzle-orm'
-import { type Role, teamInvitations, teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { type Plan, type Role, teamInvitations, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
-import { MEMBER_LIMITS, type Plan } from '../billing/plans.ts'
+import { MEMBER_LIMITS } from '../billing/plans.ts'
 import { allows, type Team } from './access.ts'
 
 export type InvitedRole = Exclude<Role, 'owner'>

@@ -1,10 +1,10 @@
 import { and, count, desc, eq, sql } from 'drizzle-orm'
-import { apps, teamMembers, teams, users } from '../../../drizzle/schema.ts'
+import { apps, type Plan, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { type Db, statement, violatedConstraint } from '../base/db.ts'
 import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from '../base/page.ts'
 import { isReserved, slugCandidates } from '../base/slug.ts'
-import { type Team, teamFields } from './access.ts'
+import { type Team, teamFields, teamNamed } from './access.ts'
 
 export interface NewTeam {
   name: string
@@ -60,13 +60,13 @@ export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string
 }
 
 /** Makes a team with one member, its owner. Its slug is the one asked for, or one made from its name. */
-export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTeam): Promise<Team> {
+export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTeam, plan: Plan): Promise<Team> {
   await refuseOneTooMany(tx, ownerId)
   if (slug !== undefined) refuseReserved(slug)
   for (const candidate of slug === undefined ? slugCandidates(name, 'team') : [slug]) {
     const [team] = await tx
       .insert(teams)
-      .values({ name: name.trim(), slug: candidate })
+      .values({ name: name.trim(), slug: candidate, plan })
       .onConflictDoNothing({ target: teams.slug })
       .returning(ownFields)
     if (team === undefined) continue
@@ -110,6 +110,38 @@ export async function renameTeam(tx: Db, team: Team, changes: Partial<NewTeam>):
     if (violatedConstraint(error) === 'teams_slug_unique') throw slugTaken(slug, error)
     throw error
   }
+}
+
+/**
+ * Puts a team on another plan. Members beyond the new plan's places stay; nobody is added until there is a place.
+ *
+ * @returns the team as it is now, and the plan it had
+ * @throws AppError when there is no such team, or when its subscription decides its plan
+ */
+export async function setPlan(tx: Db, idOrSlug: string, plan: Plan) {
+  const [found] = await tx
+    .select({ id: teams.id, plan: teams.plan, subscription: teams.stripeSubscriptionId })
+    .from(teams)
+    .where(teamNamed(idOrSlug))
+    .for('no key update')
+  if (found === undefined) throw errors.notFound('team')
+  const { id, plan: from, subscription } = found
+  if (subscription !== null) throw errors.conflict('The subscription of this team decides its plan')
+  if (from !== plan)
+    await tx
+      .update(teams)
+      .set({ plan, version: sql`${teams.version} + 1` })
+      .where(eq(teams.id, id))
+  return { team: await findListedTeam(tx, id), from }
+}
+
+/** A team as operators see it. */
+async function findListedTeam(db: Db, id: string) {
+  const [team] = await db
+    .select({ ...ownFields, members: db.$count(teamMembers, eq(teamMembers.teamId, teams.id)) })
+    .from(teams)
+    .where(eq(teams.id, id))
+  return team!
 }
 
 /**

@@ -43,7 +43,7 @@ describe('the first operator', () => {
   test('is made on an empty database, with a team and a token that may do everything', async t => {
     const db = await openDb(t)
     const dir = join(await directory(t), 'made', 'for', 'it')
-    const result = await ensureFirstOperator(db, dir)
+    const result = await ensureFirstOperator(db, dir, 'pro')
     assert.deepEqual(result, { path: join(dir, 'operator-token'), created: true })
 
     const principal = await principalOf(db, await tokenIn(dir))
@@ -54,7 +54,7 @@ describe('the first operator', () => {
       .select({ name: teams.name, slug: teams.slug, plan: teams.plan, role: teamMembers.role })
       .from(teams)
       .innerJoin(teamMembers, eq(teamMembers.teamId, teams.id))
-    assert.deepEqual(team, { name: "operator's Team", slug: 'operator', plan: 'free', role: 'owner' })
+    assert.deepEqual(team, { name: "operator's Team", slug: 'operator', plan: 'pro', role: 'owner' })
     const { items } = await listAudit(db, {}, {})
     assert.deepEqual(
       items.map(item => [item.type, item.action, item.resource, item.resourceName]),
@@ -66,7 +66,7 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await chmod(dir, 0o755)
-    await ensureFirstOperator(db, dir)
+    await ensureFirstOperator(db, dir, 'pro')
     assert.deepEqual(await readdir(dir), ['operator-token'])
     assert.equal((await stat(join(dir, 'operator-token'))).mode & 0o777, 0o600)
   })
@@ -79,7 +79,7 @@ describe('the first operator', () => {
         Array.from({ length: 4 }, async () => {
           const dir = isShared ? shared : await directory(t)
           const { db } = await open(t, url)
-          return { db, dir, ...(await ensureFirstOperator(db, dir)) }
+          return { db, dir, ...(await ensureFirstOperator(db, dir, 'pro')) }
         })
       )
       const made = starts.filter(start => start.created)
@@ -94,12 +94,12 @@ describe('the first operator', () => {
   test('is not made again, nor is its token touched', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
-    await ensureFirstOperator(db, dir)
+    await ensureFirstOperator(db, dir, 'pro')
     const token = await tokenIn(dir)
-    assert.equal((await ensureFirstOperator(db, dir)).created, false)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
     assert.equal(await tokenIn(dir), token)
     await rm(join(dir, 'operator-token'))
-    assert.equal((await ensureFirstOperator(db, dir)).created, false)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
     assert.deepEqual(await readdir(dir), [], 'whoever has removed the file wanted that')
   })
 
@@ -107,7 +107,7 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await db.insert(users).values({ username: 'ada' })
-    assert.equal((await ensureFirstOperator(db, dir)).created, false)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
     assert.equal(await countUsers(db), 1)
     assert.deepEqual(await readdir(dir), [])
   })
@@ -115,9 +115,9 @@ describe('the first operator', () => {
   test('is not lost by a crash between the database and the file', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
-    const token = await createFirstOperator(db)
+    const token = await createFirstOperator(db, 'pro')
     await writeFile(join(dir, 'operator-token.pending'), `${token}\n`, { mode: 0o600 })
-    assert.equal((await ensureFirstOperator(db, dir)).created, false)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
     assert.equal(await tokenIn(dir), token)
     assert.deepEqual(await readdir(dir), ['operator-token'])
   })
@@ -126,13 +126,13 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await writeFile(join(dir, 'operator-token.pending'), `${mintToken()}\n`, { mode: 0o644 })
-    assert.equal((await ensureFirstOperator(db, dir)).created, true)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, true)
     assert.equal((await principalOf(db, await tokenIn(dir)))?.isOperator, true)
     assert.equal((await stat(join(dir, 'operator-token'))).mode & 0o777, 0o600)
 
     await writeFile(join(dir, 'operator-token.pending'), `${mintToken()}\n`)
     const token = await tokenIn(dir)
-    assert.equal((await ensureFirstOperator(db, dir)).created, false)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
     assert.equal(await tokenIn(dir), token)
     assert.deepEqual(await readdir(dir), ['operator-token'])
   })
@@ -141,10 +141,10 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await db.execute(sql`alter table audit_logs add constraint closed check (action <> 'create')`)
-    await assert.rejects(ensureFirstOperator(db, dir))
+    await assert.rejects(ensureFirstOperator(db, dir, 'pro'))
     assert.deepEqual([await countUsers(db), await db.$count(teams)], [0, 0])
     await db.execute(sql`alter table audit_logs drop constraint closed`)
-    assert.equal((await ensureFirstOperator(db, dir)).created, true)
+    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, true)
     assert.equal((await principalOf(db, await tokenIn(dir)))?.isOperator, true)
   })
 
@@ -153,7 +153,7 @@ describe('the first operator', () => {
     const dir = await directory(t)
     const file = join(dir, 'a-file')
     await writeFile(file, '')
-    await assert.rejects(ensureFirstOperator(db, file))
+    await assert.rejects(ensureFirstOperator(db, file, 'pro'))
     assert.equal(await countUsers(db), 0)
   })
 })

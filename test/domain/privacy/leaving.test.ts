@@ -68,7 +68,6 @@ const record = (tx: Db) => insertAudit(tx, { eventType: 'team', action: 'test', 
 async function withInvitation(db: Db) {
   const [owner, guest] = [await addUser(db), await addUser(db)]
   const team = await addTeam(db, { [owner]: 'owner' })
-  await db.update(teams).set({ plan: 'pro' })
   await db.update(users).set({ email: 'Guest@example.com', emailVerifiedAt: new Date() }).where(eq(users.id, guest))
   const { token } = await inTransaction(db, async tx =>
     invite(tx, await lockTeam(tx, owner, team.id), owner, 'guest@example.com', 'admin')
@@ -151,7 +150,6 @@ test('when the time is over, nothing of the person is left in any table but a UU
   const own = await addTeam(db, { [user]: 'owner' }, 'grace-hopper')
   const shared = await addTeam(db, { [user]: 'member', [other]: 'owner' }, 'shared')
   const third = await addTeam(db, { [other]: 'owner' }, 'third')
-  await db.update(teams).set({ plan: 'pro' })
   await inTransaction(db, async tx =>
     invite(tx, await lockTeam(tx, other, third.id), other, 'grace@navy.example', 'admin')
   )

@@ -1,0 +1,24 @@
+import { createClient } from './client.ts'
+import { defineCommand } from './command.ts'
+import { facts } from './format.ts'
+
+interface Team {
+  readonly id: string
+  readonly slug: string
+  readonly plan: string
+  readonly members: number
+}
+
+export const teamPlan = defineCommand({
+  name: 'team plan',
+  summary: 'Put a team, by slug or id, on another plan: free, starter or pro.',
+  args: ['<team>', '<plan>'],
+  printsData: true,
+  async run({ args, config }) {
+    const [team, plan] = args
+    const path = `/admin/teams/${encodeURIComponent(team!)}`
+    const changed = await createClient(config()).request<Team>('PATCH', path, { plan })
+    const { id, slug, members } = changed
+    return { data: changed, text: facts({ id, team: slug, plan: changed.plan, members: String(members) }) }
+  }
+})
