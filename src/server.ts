@@ -7,7 +7,7 @@ import type { Service } from './instance.ts'
 
 // Not at the top: static imports would all be loaded before the first of them could make the others quick.
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
-const { ConfigError, loadConfig, readEnvironment } = await import('./config/index.ts')
+const { ConfigError, readConfig } = await import('./config/index.ts')
 const { developmentKeyrings } = await import('./config/keyring.ts')
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
@@ -15,7 +15,7 @@ const STOP_DEADLINE = 28_000
 /** A terminal's Ctrl-C reaches this process twice when npm runs it: once from the terminal, once passed on by npm. */
 const SAME_SIGNAL = 500
 
-const config = readConfig()
+const config = await settingsOrExit()
 const logger = createLogger({ level: config.logLevel })
 let postgres: Promise<EmbeddedPostgres> | undefined
 let service: Service | undefined
@@ -161,9 +161,9 @@ function exit(code: number): never {
   process.exit(code)
 }
 
-function readConfig(): Config {
+async function settingsOrExit(): Promise<Config> {
   try {
-    return loadConfig(readEnvironment())
+    return await readConfig()
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`rhone: ${error.message}\n`)

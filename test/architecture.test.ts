@@ -136,7 +136,7 @@ function userOf(path: string): string {
 
 test('only the configuration reads the environment of the process', async () => {
   for (const path of await sources())
-    if (path !== 'src/config/index.ts') assert.doesNotMatch(await read(path), /process\.env\b/, path)
+    if (path !== 'src/config/source.ts') assert.doesNotMatch(await read(path), /process\.env\b/, path)
 })
 
 test('only the edge of the process ends it', async () => {

@@ -24,7 +24,7 @@ export const auditVerify = defineCommand({
 })
 
 async function signingKeys({ config }: Pick<Input, 'config'>) {
-  const { keys, dataDir } = config()
+  const { keys, dataDir } = await config()
   if (keys.signing !== null) return keys.signing
   const { developmentKeyrings } = await import('../config/keyring.ts')
   return (await developmentKeyrings(dataDir)).signing
@@ -51,7 +51,7 @@ export const auditExport = defineCommand({
       until: to === undefined ? new Date().toISOString() : instant(to)
     })
     let last = '\n'
-    for await (const part of createClient(config()).stream(`/admin/audit/export?${query}`)) {
+    for await (const part of createClient(await config()).stream(`/admin/audit/export?${query}`)) {
       await write(part)
       last = part.at(-1) ?? last
     }

@@ -30,7 +30,7 @@ export interface Input<Set extends OptionSet = OptionSet> {
    *
    * @throws ConfigError
    */
-  readonly config: () => Config
+  readonly config: () => Promise<Config>
   /** Prints data that is too long to be held as one; resolves when there is room for more. */
   readonly write: (text: string) => Promise<void>
   /** Tells the person at the terminal something that is not data. */

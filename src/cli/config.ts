@@ -58,7 +58,7 @@ export const configCheck = defineCommand({
   name: 'config check',
   summary: 'Say everything that is wrong with the environment, at once; exits with 78 if something is.',
   async run({ config, note }) {
-    const { environment, swaps } = config()
+    const { environment, swaps } = await config()
     await refuseUnknownSlots(Object.keys(swaps))
     note(`the environment is complete for ${environment}`)
     return undefined
@@ -70,7 +70,7 @@ export const configPrint = defineCommand({
   summary: 'Print the settings that the environment amounts to, without secrets.',
   printsData: true,
   async run({ config }) {
-    const data = describe(config())
+    const data = describe(await config())
     return { data, text: facts(Object.fromEntries(flatten(data))) }
   }
 })
@@ -83,7 +83,7 @@ async function refuseUnknownSlots(names: readonly string[]): Promise<void> {
 
 function describe(config: Config): Record<string, Printable | Record<string, Printable>> {
   const show = <Key extends keyof Config>(key: Key) => [key, SHOWN[key](config[key])] as const
-  return Object.fromEntries((Object.keys(SHOWN) as (keyof Config)[]).map(show))
+  return Object.fromEntries((Object.keys(config) as (keyof Config)[]).map(show))
 }
 
 function flatten(settings: ReturnType<typeof describe>): [string, string][] {

@@ -13,7 +13,7 @@ type Host = Pick<Input, 'config' | 'note'>
  * server that runs on it, and started for as long as the command takes where none does.
  */
 export async function withDatabaseUrl<Result>(host: Host, use: (url: string) => Promise<Result>): Promise<Result> {
-  const config = host.config()
+  const config = await host.config()
   if (config.database.directUrl !== null) return use(config.database.directUrl)
 
   const dataDir = join(config.dataDir, 'postgres')

@@ -7,7 +7,7 @@ export const localStop = defineCommand({
   summary: 'End all apps that run on this machine; a server that runs will start them again.',
   printsData: true,
   async run({ config }) {
-    const { dataDir } = config()
+    const { dataDir } = await config()
     const stopped = await new LocalDeployer({ dataDir: workDirOf(dataDir) }).stop(new AbortController().signal)
     return { data: { stopped }, text: stopped ? 'all apps have ended' : 'no apps run on this machine' }
   }

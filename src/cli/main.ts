@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { ConfigError, Environment, loadConfig, type Variables } from '../config/index.ts'
+import { ConfigError, Environment, readConfig, type Variables } from '../config/index.ts'
 import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
 import { helpOf, overview } from './help.ts'
 import { commands } from './index.ts'
@@ -9,7 +9,7 @@ export interface Io {
   readonly stdout: (text: string) => void | Promise<void>
   /** Everything that people read: notes, problems. */
   readonly stderr: (text: string) => void
-  readonly environment: () => Variables
+  readonly environment: () => Variables | Promise<Variables>
 }
 
 const EXIT = { done: 0, failed: 1, usage: 2, config: ConfigError.exitCode } as const
@@ -69,7 +69,7 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
   const input: Input = {
     args: positionals,
     options: values as Input['options'],
-    config: () => loadConfig(io.environment()),
+    config: () => readConfig(io.environment),
     write: async text => io.stdout(text),
     note: text => io.stderr(`${text}\n`)
   }

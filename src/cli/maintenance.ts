@@ -69,8 +69,8 @@ async function switchFor(host: Host, direct = false): Promise<Switch> {
   return directSwitch(host)
 }
 
-function serverSwitch(host: Host): Switch {
-  const client = createClient(host.config())
+async function serverSwitch(host: Host): Promise<Switch> {
+  const client = createClient(await host.config())
   return {
     read: () => client.request('GET', PATH),
     change: change => client.request('POST', PATH, change)

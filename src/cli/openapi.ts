@@ -8,7 +8,7 @@ export const openapi = defineCommand({
   printsData: true,
   async run({ config }) {
     const { buildApp } = await import('../app.ts')
-    const app = await buildApp(withoutServices(config()))
+    const app = await buildApp(withoutServices(await config()))
     try {
       await app.ready()
       const document = app.swagger()

@@ -65,7 +65,7 @@ export const secretsStatus = defineCommand({
 
 /** The configuration with the keys that a development server makes for itself. */
 async function withKeys({ config }: Pick<Input, 'config'>): Promise<Config> {
-  const given = config()
+  const given = await config()
   const { session, encryption, signing } = given.keys
   if (session !== null && encryption !== null && signing !== null) return given
   const { developmentKeyrings } = await import('../config/keyring.ts')

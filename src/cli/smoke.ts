@@ -53,7 +53,7 @@ export const smoke = defineCommand({
   summary: 'Check a running server from outside, as after a deployment; exits with 1 if a check fails.',
   printsData: true,
   async run({ config }) {
-    const settings = config()
+    const settings = await config()
     const url = serverUrl(settings)
     const checks: { name: string; ok: boolean; problem: string | null }[] = []
     for (const { name, run } of CHECKS) {

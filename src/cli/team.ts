@@ -17,7 +17,7 @@ export const teamPlan = defineCommand({
   async run({ args, config }) {
     const [team, plan] = args
     const path = `/admin/teams/${encodeURIComponent(team!)}`
-    const changed = await createClient(config()).request<Team>('PATCH', path, { plan })
+    const changed = await createClient(await config()).request<Team>('PATCH', path, { plan })
     const { id, slug, members } = changed
     return { data: changed, text: facts({ id, team: slug, plan: changed.plan, members: String(members) }) }
   }

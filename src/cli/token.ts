@@ -29,7 +29,7 @@ export const tokenCreate = defineCommand({
   printsData: true,
   async run({ args, options, config, note }) {
     const expiresAt = options.expires === undefined ? undefined : parseMoment(options.expires)
-    const created = await createClient(config()).request<Token & { token: string }>('POST', PATH, {
+    const created = await createClient(await config()).request<Token & { token: string }>('POST', PATH, {
       name: args[0],
       scopes: options.scope ?? ['read'],
       ...(expiresAt && { expiresAt })
@@ -45,7 +45,7 @@ export const tokenList = defineCommand({
   summary: 'List your API tokens.',
   printsData: true,
   async run({ config }) {
-    const tokens = await listAll<Token>(createClient(config()), PATH)
+    const tokens = await listAll<Token>(createClient(await config()), PATH)
     const rows = tokens.map(token => [
       token.id,
       token.name,
@@ -63,7 +63,7 @@ export const tokenRevoke = defineCommand({
   summary: 'Revoke one of your API tokens, on every instance within seconds.',
   args: ['<id>'],
   async run({ args, config, note }) {
-    await createClient(config()).request('DELETE', `${PATH}/${encodeURIComponent(args[0]!)}`)
+    await createClient(await config()).request('DELETE', `${PATH}/${encodeURIComponent(args[0]!)}`)
     note(`revoked ${args[0]}`)
     return undefined
   }

@@ -13,12 +13,12 @@ export const userCreate = defineCommand({
   },
   printsData: true,
   async run(input) {
-    warnWhenOff(input)
+    await warnWhenOff(input)
     const { withDatabase } = await import('./database.ts')
     const { createLocalAccount } = await import('../domain/accounts/local-accounts.ts')
     const { grantOperator } = await import('../domain/accounts/operators.ts')
     const by = commandLineActor()
-    const { defaultPlan } = input.config()
+    const { defaultPlan } = await input.config()
     const { user, team, code } = await withDatabase(input, db =>
       db.transaction(async tx => {
         const created = await createLocalAccount(tx, input.args[0]!, by, defaultPlan)
@@ -38,7 +38,7 @@ export const userReset = defineCommand({
   args: ['<login>'],
   printsData: true,
   async run(input) {
-    warnWhenOff(input)
+    await warnWhenOff(input)
     const { withDatabase } = await import('./database.ts')
     const { issueResetCode } = await import('../domain/accounts/local-accounts.ts')
     const { user, code } = await withDatabase(input, db =>
@@ -49,6 +49,7 @@ export const userReset = defineCommand({
   }
 })
 
-function warnWhenOff({ config, note }: Pick<Input, 'config' | 'note'>): void {
-  if (!config().localAccounts) note('LOCAL_ACCOUNTS is not true here: a server with these settings takes no passwords.')
+async function warnWhenOff({ config, note }: Pick<Input, 'config' | 'note'>): Promise<void> {
+  const { localAccounts } = await config()
+  if (!localAccounts) note('LOCAL_ACCOUNTS is not true here: a server with these settings takes no passwords.')
 }

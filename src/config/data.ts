@@ -1,0 +1,53 @@
+import { Type } from '@sinclair/typebox'
+import { type PostgresTarget, postgresTarget } from '../../plugins/lib/postgres.ts'
+import { redisTarget } from '../../plugins/redis/target.ts'
+import { credential, section } from './section.ts'
+import { isLoopback } from './values.ts'
+
+/** Where data is kept. */
+export interface DataSettings {
+  readonly database: { readonly url: string | null; readonly directUrl: string | null; readonly poolMax: number }
+  readonly redisUrl: string | null
+}
+
+const variables = {
+  DATABASE_URL: credential('PostgreSQL; an embedded one under DATA_DIR when unset.'),
+  DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.'),
+  DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
+  REDIS_URL: credential('Redis or Valkey, for limits shared by all instances.')
+}
+
+export default section(variables, ({ env, environment, production, parse, refuse }) => {
+  const targets = {
+    DATABASE_URL: parse('DATABASE_URL', postgresTarget),
+    DATABASE_DIRECT_URL: parse('DATABASE_DIRECT_URL', postgresTarget)
+  }
+  parse('REDIS_URL', redisTarget)
+  if (env.DATABASE_DIRECT_URL !== undefined && env.DATABASE_URL === undefined)
+    refuse('DATABASE_DIRECT_URL: is the way past the pooler of DATABASE_URL, which is not set')
+  if (production) {
+    if (env.DATABASE_URL === undefined) refuse(`DATABASE_URL: is required in ${environment}`)
+    for (const [name, target] of Object.entries(targets))
+      if (target !== null && !isEncrypted(target)) refuse(`${name}: must use TLS; add sslmode=verify-full`)
+    if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !hasPassword(env.REDIS_URL))
+      refuse('REDIS_URL: a remote Redis needs a password, or rediss://')
+  }
+  const settings: DataSettings = {
+    database: {
+      url: env.DATABASE_URL ?? null,
+      directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
+      poolMax: env.DATABASE_POOL_MAX
+    },
+    redisUrl: env.REDIS_URL ?? null
+  }
+  return settings
+})
+
+/** `prefer` gives way to anybody who claims that the server has no TLS. A socket stays on this machine. */
+function isEncrypted({ ssl, path }: PostgresTarget): boolean {
+  return typeof ssl === 'object' || path !== undefined
+}
+
+function hasPassword(url: string): boolean {
+  return /\/\/[^@/]*:[^@/]+@/.test(url)
+}

@@ -1,0 +1,87 @@
+import { isIP } from 'node:net'
+import { Type } from '@sinclair/typebox'
+import { parseRate, type Rate } from '../../plugins/rate-limit/rate.ts'
+import { credential, optional, type Reader, section, text } from './section.ts'
+import { isLoopback, list } from './values.ts'
+
+export type TrustProxy = 'none' | 'fly' | readonly string[]
+export type RateClass = 'general' | 'auth' | 'deploy' | 'webhook' | 'strict' | 'user'
+
+/** Who may call, from where, and how often. */
+export interface EdgeSettings {
+  readonly maxConnections: number
+  readonly trustProxy: TrustProxy
+  readonly corsOrigins: readonly string[]
+  readonly metricsToken: string | null
+  readonly rates: Readonly<Record<RateClass, Rate>>
+}
+
+const rate = (fallback: string, description: string) =>
+  text(`${description} Rate per unit : burst.`, { default: fallback })
+
+const variables = {
+  MAX_CONNECTIONS: Type.Integer({ default: 10_000, minimum: 1, description: 'Open connections of clients at a time.' }),
+  TRUST_PROXY: text('none, fly, or the CIDRs of the proxies whose X-Forwarded-For is believed.', { default: 'none' }),
+  CORS_ORIGINS: optional(text('Exact origins that browsers may call the API from.')),
+  METRICS_TOKEN: credential('Bearer token of /metrics; when unset, loopback only and in development only.'),
+  RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
+  RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),
+  RATE_LIMIT_DEPLOY: rate('10/m:5', 'Deploying, by address.'),
+  RATE_LIMIT_WEBHOOK: rate('100/s:500', 'Incoming webhooks, by address.'),
+  RATE_LIMIT_STRICT: rate('0.1/s:5', 'Sensitive operations, by address.'),
+  RATE_LIMIT_USER: rate('100/s:200', 'All requests of one user.')
+}
+
+export default section(variables, reader => {
+  const { env, production, parse, refuse } = reader
+  if (production && env.METRICS_TOKEN !== undefined && env.METRICS_TOKEN.length < 16)
+    refuse('METRICS_TOKEN: must be at least 16 characters')
+  const settings: EdgeSettings = {
+    maxConnections: env.MAX_CONNECTIONS,
+    trustProxy: parse('TRUST_PROXY', parseTrustProxy) ?? 'none',
+    corsOrigins: readOrigins(reader),
+    metricsToken: parse('METRICS_TOKEN', parseBearer),
+    rates: {
+      general: parse('RATE_LIMIT_GENERAL', parseRate)!,
+      auth: parse('RATE_LIMIT_AUTH', parseRate)!,
+      deploy: parse('RATE_LIMIT_DEPLOY', parseRate)!,
+      webhook: parse('RATE_LIMIT_WEBHOOK', parseRate)!,
+      strict: parse('RATE_LIMIT_STRICT', parseRate)!,
+      user: parse('RATE_LIMIT_USER', parseRate)!
+    }
+  }
+  return settings
+})
+
+function parseTrustProxy(value: string): TrustProxy {
+  if (value === 'none' || value === 'fly') return value
+  const blocks = list(value)
+  for (const block of blocks) {
+    const [address = '', prefix = ''] = block.split('/')
+    const bits = isIP(address) === 6 ? 128 : 32
+    if (isIP(address) === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits)
+      throw new Error(`"${block}" is not a CIDR; give none, fly, or CIDRs such as 10.0.0.0/8`)
+  }
+  return blocks
+}
+
+function readOrigins({ parse, production, refuse }: Reader<{ CORS_ORIGINS?: string }>): string[] {
+  const origins = parse('CORS_ORIGINS', parseOrigins) ?? []
+  for (const origin of origins)
+    if (production && (!origin.startsWith('https://') || isLoopback(origin)))
+      refuse(`CORS_ORIGINS: ${origin} is not an https origin of another host`)
+  return origins
+}
+
+function parseOrigins(value: string): string[] {
+  const origins = list(value)
+  const isExact = (origin: string) => /^https?:\/\/[^*]+$/.test(origin) && URL.parse(origin)?.origin === origin
+  const inexact = origins.filter(origin => !isExact(origin))
+  if (inexact.length === 0) return origins
+  throw new Error(`${inexact.join(' and ')}: not an exact origin such as https://app.example.com`)
+}
+
+function parseBearer(value: string): string {
+  if (/^[\x21-\x7e]+$/.test(value)) return value
+  throw new Error('must be printable ASCII without spaces, or no scraper could send it')
+}

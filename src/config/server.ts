@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
+import { createSecureContext } from 'node:tls'
+import { Type } from '@sinclair/typebox'
+import packageJson from '../../package.json' with { type: 'json' }
+import { oneOf, optional, type Reader, section, text } from './section.ts'
+import { list } from './values.ts'
+
+/** `false` leaves a plugin out; a string is the path of the module that takes its place. */
+export type SwapSetting = false | string
+
+export interface TlsFiles {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+/** The process, and where it is reached. */
+export interface ServerSettings {
+  readonly environment: Reader<object>['environment']
+  /** True in staging as well: both are protected alike. */
+  readonly production: boolean
+  readonly version: string
+  readonly host: string
+  readonly port: number
+  readonly baseUrl: URL
+  readonly tls: TlsFiles | null
+  readonly dataDir: string
+  readonly logLevel: string
+  /** Seconds. */
+  readonly drainGrace: number
+  readonly workers: number
+  readonly swaps: Readonly<Record<string, SwapSetting>>
+}
+
+const variables = {
+  ENVIRONMENT: oneOf(['development', 'staging', 'production'], {
+    default: 'development',
+    description: 'Staging and production refuse to boot on missing or placeholder secrets and unsafe settings.'
+  }),
+  HOST: optional(text('The address to listen on; 127.0.0.1 in development, 0.0.0.0 otherwise.')),
+  PORT: Type.Integer({
+    default: 8080,
+    minimum: 0,
+    maximum: 65_535,
+    description: 'The port to listen on; 0 picks one.'
+  }),
+  BASE_URL: optional(text('Where clients reach the server. https turns on HSTS and Secure cookies.')),
+  TLS_CERT_FILE: optional(text('PEM certificate chain: serve HTTPS without a proxy. Read again on SIGHUP.')),
+  TLS_KEY_FILE: optional(text('PEM private key of TLS_CERT_FILE.')),
+  DATA_DIR: text('The embedded database and local state.', { default: '.rhone' }),
+  LOG_LEVEL: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+    default: 'info',
+    description: 'The least severe level that is logged.'
+  }),
+  DRAIN_GRACE: optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 20, // or nothing would be left of the 25 s after which whatever is open is cut off
+      description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
+    })
+  ),
+  RHONE_WORKERS: text('How many threads serve: 1 to 64, or auto for one per core.', { default: '1' }),
+  RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
+  RHONE_VERSION: text('The version that replies and metrics name.', { default: packageJson.version })
+}
+
+export default section(variables, reader => {
+  const { env, environment, production, parse } = reader
+  const tls = readTlsFiles(reader)
+  const scheme = tls === null ? 'http' : 'https'
+  const settings: ServerSettings = {
+    environment,
+    production,
+    version: env.RHONE_VERSION,
+    host: env.HOST ?? (production ? '0.0.0.0' : '127.0.0.1'),
+    port: env.PORT,
+    baseUrl: parse('BASE_URL', parseBaseUrl) ?? localUrl(scheme, env.PORT),
+    tls,
+    dataDir: resolve(env.DATA_DIR),
+    logLevel: env.LOG_LEVEL,
+    drainGrace: env.DRAIN_GRACE ?? (production ? 5 : 0),
+    workers: parse('RHONE_WORKERS', parseWorkers)!,
+    swaps: parse('RHONE_SWAP', parseSwaps) ?? {}
+  }
+  return settings
+})
+
+/** A port that is no port has been reported already. */
+function localUrl(scheme: string, port: number): URL {
+  return URL.parse(`${scheme}://localhost:${port}`) ?? new URL(`${scheme}://localhost`)
+}
+
+/** @throws Error when a file cannot be read */
+export function readTls(files: TlsFiles): { cert: Buffer; key: Buffer } {
+  return { cert: readFileSync(files.certFile), key: readFileSync(files.keyFile) }
+}
+
+function readTlsFiles(reader: Reader<{ TLS_CERT_FILE?: string; TLS_KEY_FILE?: string }>): TlsFiles | null {
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = reader.env
+  if (certFile === undefined && keyFile === undefined) return null
+  if (certFile === undefined || keyFile === undefined) {
+    reader.refuse('TLS_CERT_FILE and TLS_KEY_FILE: give both or neither')
+    return null
+  }
+  reader.parse('TLS_CERT_FILE', () => createSecureContext(readTls({ certFile, keyFile })))
+  return { certFile, keyFile }
+}
+
+function parseBaseUrl(value: string): URL {
+  const url = URL.parse(value)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
+  if (url.username || url.password) throw new Error('must have no user and password')
+  if (url.pathname !== '/' || url.search || url.hash) throw new Error('must have no path, query or fragment')
+  return url
+}
+
+/** Elsewhere the system gives all connections of a shared port to one socket, or does not share it. */
+const BALANCED_PORTS: readonly NodeJS.Platform[] = ['linux', 'freebsd', 'sunos', 'aix']
+const MAX_WORKERS = 64
+
+function parseWorkers(value: string): number {
+  const isBalanced = BALANCED_PORTS.includes(process.platform)
+  if (value === 'auto') return isBalanced ? Math.min(availableParallelism(), MAX_WORKERS) : 1
+  const workers = /^\d{1,2}$/.test(value) ? Number(value) : 0
+  if (workers < 1 || workers > MAX_WORKERS) throw new Error(`"${value}" is neither auto nor a number from 1 to 64`)
+  if (workers > 1 && !isBalanced) throw new Error(`${process.platform} cannot share a port among threads; it takes 1`)
+  return workers
+}
+
+function parseSwaps(value: string): Record<string, SwapSetting> {
+  const swaps = new Map<string, SwapSetting>()
+  for (const entry of list(value)) {
+    const [, name, target] = /^([^=]+)=(.+)$/.exec(entry) ?? []
+    if (!name || !target) throw new Error(`"${entry}" must be name=off or name=./module.ts`)
+    if (swaps.has(name)) throw new Error(`"${name}" is given twice`)
+    swaps.set(name, target === 'off' ? false : target)
+  }
+  return Object.fromEntries(swaps)
+}
