@@ -2,9 +2,12 @@ import assert from 'node:assert/strict'
 import { resolve } from 'node:path'
 import { after, test } from 'node:test'
 import fp from 'fastify-plugin'
+import type { Db } from '../drizzle/schema.ts'
 import tinyLimiter from '../examples/tiny-limiter.ts'
+import audit, { type AuditDeps, type AuditRow } from '../plugins/audit/index.ts'
 import { buildApp } from '../src/app.ts'
-import { slots } from '../src/slots.ts'
+import { insertAudit, insertAuditBatch, listAudit } from '../src/domain/audit/events.ts'
+import { type PluginModule, slots } from '../src/slots.ts'
 import { testApp, testConfig } from './support/app.ts'
 import { freshDatabase } from './support/database.ts'
 
@@ -43,6 +46,21 @@ test('a swap of the program goes before one of the environment', async t => {
   })
   const { as } = await testApp(t, { RHONE_SWAP: 'cors=off' }, { cors: greeter })
   assert.equal((await as(null, 'GET', '/api/v1/ping')).headers['x-greeting'], 'hello')
+})
+
+test('an audit sink of several statements writes them in the transaction of the change, also as its last', async t => {
+  const twice = fp<AuditDeps>(async (app, { sink: _, ...options }) => {
+    const write = async (tx: Db, row: AuditRow) => {
+      await insertAudit(tx, row)
+      await insertAudit(tx, { ...row, resourceName: 'second copy' })
+    }
+    await app.register(audit, { ...options, sink: { write, writeMany: rows => insertAuditBatch(app.db, rows) } })
+  })
+  const { app, as, token } = await testApp(t, {}, { audit: twice as PluginModule })
+  const reply = await as(token, 'POST', '/api/v1/apps', { name: 'hello' })
+  assert.equal(reply.statusCode, 201)
+  const { items } = await listAudit(app.db, { resource: 'app', action: 'create' }, {})
+  assert.equal(items.length, 2)
 })
 
 test('a plugin that is off leaves the rest of the server as it is', async t => {

@@ -7,6 +7,7 @@ import type { AuditOutcome, Db } from '../../drizzle/schema.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
+import { minuteBudget } from './minute-budget.ts'
 import { createAuditQueue } from './queue.ts'
 import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
 
@@ -47,6 +48,11 @@ export type AuditOptions = Static<typeof AuditOptions>
 export interface AuditSink {
   /** Writes in the transaction of the change. */
   write(tx: Db, row: AuditRow): Promise<void>
+  /**
+   * The same where nothing follows in the transaction. A sink that needs one statement for it may commit with that and
+   * save a round trip. Without this, it is `write`.
+   */
+  writeLast?(tx: Db, row: AuditRow): Promise<void>
   writeMany(rows: readonly AuditRow[]): Promise<void>
 }
 export interface AuditDeps {
@@ -58,9 +64,9 @@ export interface AuditDeps {
 export interface Audit {
   /**
    * Tells of a change that the request made, in the transaction of that change: when it rejects, let the transaction
-   * fail. `tx` is null where there is none to join.
+   * fail. `tx` is null where there is none to join. With `isLast`, the transaction does nothing after this.
    */
-  record(tx: Db | null, request: FastifyRequest, event: AuditEvent): Promise<void>
+  record(tx: Db | null, request: FastifyRequest, event: AuditEvent, settings?: { isLast: boolean }): Promise<void>
   /** The same, of a change that no request made. */
   recordSystem(tx: Db | null, event: SystemAuditEvent): Promise<void>
   /** Tells of something that was tried and changed nothing. Returns at once; the row is written in the background. */
@@ -93,7 +99,7 @@ declare module 'fastify' {
  */
 const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = async (app, input) => {
   const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'registry'])
-  const sink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
+  const sink: AuditSink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
   const catalogue = { ...AUDIT_DETAILS, ...options.details }
   const takeAnonymous = minuteBudget(options.anonymousPerMinute)
 
@@ -127,9 +133,11 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
     app.log.info({ audit: row }, 'audit')
   }
 
-  async function write(tx: Db | null, row: AuditRow): Promise<void> {
+  async function write(tx: Db | null, row: AuditRow, isLast = false): Promise<void> {
     try {
-      await (tx === null ? sink.writeMany([row]) : sink.write(tx, row))
+      if (tx === null) await sink.writeMany([row])
+      else if (isLast && sink.writeLast !== undefined) await sink.writeLast(tx, row)
+      else await sink.write(tx, row)
     } catch (error) {
       failures.inc()
       throw error
@@ -145,7 +153,8 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
 
   app.decorateRequest('auditSubject', null)
   app.decorate('audit', {
-    record: (tx, request, event) => write(tx, requestRow(request, { ...request.auditSubject, ...event }, catalogue)),
+    record: (tx, request, event, { isLast } = { isLast: false }) =>
+      write(tx, requestRow(request, { ...request.auditSubject, ...event }, catalogue), isLast),
     recordSystem: (tx, event) => write(tx, systemRow(event, catalogue)),
     attempt,
     about: (request, subject) => {
@@ -181,19 +190,6 @@ function resourceOf(request: FastifyRequest, resource: string): string | null | 
   if (request.auditSubject?.resourceId !== undefined) return request.auditSubject.resourceId
   const params = request.params as Readonly<Record<string, string | undefined>> | null
   return params?.[resource] ?? params?.id
-}
-
-function minuteBudget(perMinute: number): () => boolean {
-  let windowEnds = 0
-  let left = 0
-  return () => {
-    const now = performance.now()
-    if (now >= windowEnds) {
-      windowEnds = now + 60_000
-      left = perMinute
-    }
-    return left-- > 0
-  }
 }
 
 export default fp(audit, { name: 'rhone-audit', fastify: '5.x' })

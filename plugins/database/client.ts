@@ -10,9 +10,17 @@ export type Db = PostgresJsDatabase<typeof schema>
 
 export type Observe = (kind: QueryKind, seconds: number) => void
 
+/** The handles of a database. */
+export interface Handles {
+  readonly db: Db
+  /** Sends every select as a repeatable read: it shares connections with others, and may run twice. */
+  readonly reads: Db
+}
+
 /**
  * Drizzle over our pool, by way of what drizzle uses of a postgres.js client: `unsafe`, `begin`, `savepoint`, and the
- * conversions that it writes into `options`.
+ * conversions that it writes into `options`. Beside those, a client has the one for `repeatable` reads, and that of a
+ * transaction `commitWithNext`.
  *
  * @param tables what `db.query` knows; all else works without
  */
@@ -21,33 +29,24 @@ export function createDb(
   conversions: Conversions,
   observe: Observe | undefined,
   tables?: Record<string, unknown>
-): Db {
+): Handles {
   const describe = statementReader()
-  const client = {
-    options: conversions,
-    unsafe: (text: string, parameters: unknown[]) =>
-      new PendingQuery(asArrays => {
-        const work = (connection: Runner) => run(connection, text, parameters, asArrays)
-        return describe(text).isRead ? pool.read(work) : pool.run(work)
-      }),
-    begin: (body: Body) =>
-      pool.run(connection =>
-        observed('transaction', () => connection.transaction(async transaction => body(within(transaction))))
-      )
+  const begin = (body: Body) =>
+    pool.run(connection =>
+      observed('transaction', () => connection.transaction(async transaction => body(within(transaction))))
+    )
+  const query = (text: string, parameters: unknown[]) =>
+    new PendingQuery(asArrays => pool.run(connection => run(connection, text, parameters, asArrays)))
+  const read = (text: string, parameters: unknown[]) =>
+    new PendingQuery(asArrays => {
+      const work = (connection: Runner) => run(connection, text, parameters, asArrays)
+      return describe(text).isPlainSelection ? pool.read(work) : pool.run(work)
+    })
+  const repeatable = { options: conversions, unsafe: read, begin }
+  return {
+    db: handleOf({ options: conversions, unsafe: query, begin, repeatable }, tables),
+    reads: handleOf(repeatable, tables)
   }
-  const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: tables as typeof schema | undefined })
-  quicken(db._.session)
-  const { transaction } = db
-  db.transaction = (body, settings) =>
-    transaction.call(
-      db,
-      tx => {
-        quicken(tx._.session)
-        return body(tx)
-      },
-      settings
-    ) as ReturnType<typeof body>
-  return db
 
   function within(transaction: TransactionRunner): unknown {
     return {
@@ -70,6 +69,23 @@ export function createDb(
     result.then(end, end)
     return result
   }
+}
+
+function handleOf(client: object, tables: Record<string, unknown> | undefined): Db {
+  const schemaOfApp = tables as typeof schema | undefined
+  const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: schemaOfApp })
+  quicken(db._.session)
+  const { transaction } = db
+  db.transaction = (body, settings) =>
+    transaction.call(
+      db,
+      tx => {
+        quicken(tx._.session)
+        return body(tx)
+      },
+      settings
+    ) as ReturnType<typeof body>
+  return db
 }
 
 /** Called back by drizzle with the client of a transaction or a savepoint. */

@@ -109,22 +109,28 @@ export class Connection implements Runner {
 
   #send(text: string, parameters: unknown[], asArrays: boolean, preparation: { prepare: boolean }): Promise<unknown> {
     if (this.closed) return Promise.reject(connectionClosed())
-    this.#silence?.refresh()
+    const underWay = this.#underWay
+    if (underWay.size === 0) this.#silence?.refresh()
     return new Promise((resolve, reject) => {
-      const underWay = this.#underWay
       underWay.add(reject)
       const query = this.#session.sql.unsafe(text, parameters as never[], preparation)
       ;(asArrays ? query.values() : query).then(
         rows => {
-          underWay.delete(reject)
+          this.#heardOf(reject)
           resolve(rows)
         },
         error => {
-          underWay.delete(reject)
+          this.#heardOf(reject)
           reject(error)
         }
       )
     })
+  }
+
+  /** The time limit of the server counts for each statement by itself, from the end of the one before. */
+  #heardOf(statement: Reject): void {
+    this.#underWay.delete(statement)
+    this.#silence?.refresh()
   }
 
   /** Rejects as soon as the connection is lost, wherever `body` is then. What `body` does after that comes to nothing. */

@@ -72,7 +72,7 @@ export const DatabaseOptions = Type.Object(
       default: 8,
       minimum: 1,
       maximum: 16,
-      description: 'Reads that may be sent over one connection together; 1 gives each a connection of its own.'
+      description: 'Repeatable reads that may share one connection at a time; 1 gives each its own.'
     }),
     applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
   },
@@ -87,6 +87,12 @@ export interface DatabaseDeps {
 }
 
 export interface Postgres {
+  /**
+   * For selects that change nothing, not even by a function that they call, and may run twice. Those of the same moment
+   * share a connection, and one that waits there behind a slow one is run on another as well. In `app.db`, every statement
+   * runs once, on a connection of its own.
+   */
+  readonly reads: Db
   /** Rejects when the database does not answer in time; waits behind no query. */
   ping(timeoutMs: number): Promise<void>
   /**
@@ -172,8 +178,10 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   })
 
   measurePool(input.registry, pool)
-  app.decorate('db', createDb(pool, conversions, queryObserver(input.registry), input.schema))
+  const { db, reads } = createDb(pool, conversions, queryObserver(input.registry), input.schema)
+  app.decorate('db', db)
   app.decorate('postgres', {
+    reads,
     ping: timeoutMs => reachability.ping(timeoutMs),
     listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
     script: async text => pool.run(connection => connection.script(text)),

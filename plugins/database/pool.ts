@@ -2,6 +2,7 @@ import { errors } from '../lib/errors.ts'
 import { sqlState } from '../lib/postgres.ts'
 import { Connection, type ConnectionSettings } from './connection.ts'
 import { asAppError } from './failures.ts'
+import { ReadBatch, type Work } from './shared-reads.ts'
 import { WaitingLine } from './waiting-line.ts'
 
 export interface PoolSettings {
@@ -29,18 +30,14 @@ export interface PoolStats {
   waiting: number
 }
 
-/** A read that waits for this long behind others, in milliseconds, is run on another connection, too. */
-const RESCUE_AFTER = 50
 /** After a failed attempt to connect, as long is no other one made, and what would need one fails at once. */
 const RETRY_PAUSE = 50
 const MAX_REAP_INTERVAL = 10_000
 
-/** A connection that takes reads together in this turn of the event loop. */
-interface Batch {
+/** What one in line is handed: a connection of its own, or one that it shares with other reads. */
+interface Lease {
   readonly connection: Connection
-  reads: number
-  /** Of those that have reads before them. */
-  readonly rescues: Set<() => Promise<void>>
+  readonly batch?: ReadBatch
 }
 
 /**
@@ -55,11 +52,11 @@ export class Pool {
   readonly #settings: PoolSettings
   readonly #connections = new Set<Connection>()
   readonly #idle: Connection[] = []
-  readonly #line = new WaitingLine<Connection>()
+  readonly #line = new WaitingLine<Lease>()
   readonly #reaper: NodeJS.Timeout
   #connectionSettings: ConnectionSettings
   #opening = 0
-  #batch: Batch | undefined
+  #batch: ReadBatch | undefined
   #failure: { reason: unknown; until: number } | undefined
   #ending = false
 
@@ -76,28 +73,30 @@ export class Pool {
   }
 
   /** Runs `work` on a connection of its own; what goes wrong is an error that a client may see, or the driver's own. */
-  run<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  run<T>(work: Work<T>): Promise<T> {
     const connection = this.#take()
-    return connection === undefined ? this.#useNext(work) : this.#use(connection, work)
+    return connection === undefined ? this.#useNext(work, false) : this.#use(connection, work)
   }
 
-  /** The same for a statement that changes nothing, on a connection that other reads may be using. */
-  read<T>(work: (connection: Connection) => Promise<T>): Promise<T> {
+  /** The same for a read that may be repeated, on a connection that other reads may be using. */
+  read<T>(work: Work<T>): Promise<T> {
     if (this.#settings.pipeline === 1) return this.run(work)
     const batch = this.#batch ?? this.#openBatch()
     if (batch === undefined) return this.#useNext(work, true)
-    if (++batch.reads === this.#settings.pipeline) this.#batch = undefined
     batch.connection.holders++
-    const result = this.#use(batch.connection, work)
-    return batch.reads === 1 ? result : this.#orElsewhere(result, work, batch)
+    const result = batch.join(this.#use(batch.connection, work), work)
+    if (batch.size === this.#settings.pipeline) this.#batch = undefined
+    return result
   }
 
-  async #useNext<T>(work: (connection: Connection) => Promise<T>, shares = false): Promise<T> {
-    return this.#use(await this.#wait(shares), work)
+  async #useNext<T>(work: Work<T>, shares: boolean): Promise<T> {
+    const { connection, batch } = await this.#wait(shares)
+    const result = this.#use(connection, work)
+    return batch === undefined ? result : batch.join(result, work)
   }
 
   /** Not an async function: that makes two more promises, for every query. */
-  #use<T>(connection: Connection, work: (connection: Connection) => Promise<T>): Promise<T> {
+  #use<T>(connection: Connection, work: Work<T>): Promise<T> {
     return work(connection).then(
       result => {
         this.#release(connection)
@@ -115,11 +114,11 @@ export class Pool {
   }
 
   /** Those who wait go first: while there are any, no connection is shared beyond their turn. */
-  #openBatch(): Batch | undefined {
+  #openBatch(): ReadBatch | undefined {
     const connection = this.#line.length === 0 ? this.#take() : undefined
     if (connection === undefined) return undefined
     connection.holders--
-    const batch = { connection, reads: 0, rescues: new Set<() => Promise<void>>() }
+    const batch = this.#batchOn(connection)
     this.#batch = batch
     setImmediate(() => {
       if (this.#batch === batch) this.#batch = undefined
@@ -127,22 +126,8 @@ export class Pool {
     return batch
   }
 
-  /** The result of a read, or of the same one on another connection, if it has to wait for those before it. */
-  #orElsewhere<T>(result: Promise<T>, work: (connection: Connection) => Promise<T>, { rescues }: Batch): Promise<T> {
-    return new Promise((resolve, reject) => {
-      let isSettled = false
-      const again = async (connection: Connection) => (isSettled ? result : work(connection))
-      const rescue = () => this.run(again).then(resolve, reject)
-
-      if (rescues.size === 0) setTimeout(runAll, RESCUE_AFTER, rescues).unref()
-      rescues.add(rescue)
-      const settle = () => {
-        isSettled = true
-        rescues.delete(rescue)
-      }
-      result.then(settle, settle)
-      result.then(resolve, reject)
-    })
+  #batchOn(connection: Connection): ReadBatch {
+    return new ReadBatch(connection, work => this.run(work))
   }
 
   /** Waits a while for the operations under way, then closes everything. */
@@ -160,7 +145,7 @@ export class Pool {
     return connection
   }
 
-  #wait(shares: boolean): Promise<Connection> {
+  #wait(shares: boolean): Promise<Lease> {
     const refusal = this.#refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
 
@@ -214,8 +199,9 @@ export class Pool {
   /** To the first in line, or to as many of the first as can share it; to nobody where nobody waits. */
   #lend(connection: Connection): void {
     connection.holders = 0
+    const lease = this.#line.firstShares ? { connection, batch: this.#batchOn(connection) } : { connection }
     const most = this.#line.firstShares ? this.#settings.pipeline : 1
-    do if (this.#line.serve(connection)) connection.holders++
+    do if (this.#line.serve(lease)) connection.holders++
     while (this.#line.firstShares && connection.holders < most)
     if (connection.holders === 0) this.#idle.push(connection)
   }
@@ -266,7 +252,3 @@ export class Pool {
 const busy = () => errors.unavailable(1, 'The database is busy')
 const stopping = () => errors.unavailable(1, 'The server is stopping')
 const unreachable = (reason: unknown) => errors.unavailable(1, 'The database cannot be reached', reason)
-
-function runAll(rescues: ReadonlySet<() => Promise<void>>): void {
-  for (const rescue of rescues) void rescue()
-}

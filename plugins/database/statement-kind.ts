@@ -14,11 +14,8 @@ function kindOf(text: string): QueryKind {
   return KIND_OF_VERB.get(verb.toLowerCase()) ?? 'other'
 }
 
-/**
- * Whether a statement surely changes nothing and takes no lock, so that it may run once more or in vain: a selection of
- * columns, which is how query builders write it. One that calls a function first may do anything.
- */
-const isRead = (text: string): boolean => isSelection(text) && !LOCKING.test(text)
+/** Whether a statement is a selection of columns, as query builders write it, which takes no lock on rows. */
+const isPlainSelection = (text: string): boolean => isSelection(text) && !LOCKING.test(text)
 
 /** The same, though it may take locks, which go with its transaction. */
 export const isSelection = (text: string): boolean => text.startsWith('select "')
@@ -27,7 +24,7 @@ const LOCKING = / for (?:no key )?(?:update|share|key share)/
 
 export interface Statement {
   readonly kind: QueryKind
-  readonly isRead: boolean
+  readonly isPlainSelection: boolean
 }
 
 /** Of the texts that were read, so many are remembered. An app has some hundreds, which it sends over and over. */
@@ -39,7 +36,7 @@ export function statementReader(): (text: string) => Statement {
   return text => {
     const found = known.get(text)
     if (found !== undefined) return found
-    const statement = { kind: kindOf(text), isRead: isRead(text) }
+    const statement = { kind: kindOf(text), isPlainSelection: isPlainSelection(text) }
     if (known.size < KEPT) known.set(text, statement)
     return statement
   }

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Audit, AuditEvent } from '../../plugins/audit/index.ts'
 import type { Idempotency, Reply } from '../../plugins/idempotency.ts'
-import { commitWithNext, type Db } from '../../src/domain/base/db.ts'
+import type { Db } from '../../src/domain/base/db.ts'
 
 /** What a change did, and what to answer. */
 export interface Changed {
@@ -37,8 +37,8 @@ export function changes(app: FastifyInstance) {
         return answerOf(changed)
       })
       if (changed?.audit) {
-        commitWithNext(tx)
-        await record(tx, request, { ...request.routeOptions.config.audit!, ...changed.audit })
+        const event = { ...request.routeOptions.config.audit!, ...changed.audit }
+        await record(tx, request, event, { isLast: true })
       }
       return answer
     })

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { suite, type TestContext, test } from 'node:test'
+import { suite, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import { eq, sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
 import * as schema from '../../drizzle/schema.ts'
-import database, { type DatabaseDeps, type DatabaseOptions } from '../../plugins/database/index.ts'
+import database from '../../plugins/database/index.ts'
 import { AppError } from '../../plugins/lib/errors.ts'
 import { sqlState } from '../../plugins/lib/postgres.ts'
 import { commitWithNext } from '../../src/domain/base/db.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
+import { sleep, databaseApp as start, unavailable } from '../support/database-app.ts'
 import { eventually } from '../support/process.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 
@@ -184,11 +185,11 @@ suite('a busy database', () => {
 
 suite('reads', () => {
   const regionByCode = (app: FastifyInstance, code: string) =>
-    app.db.select().from(regions).where(eq(regions.code, code))
+    app.postgres.reads.select().from(regions).where(eq(regions.code, code))
 
   /** A second and a half, a little for each row. */
   const sleepingRead = (app: FastifyInstance) =>
-    app.db.select({ code: regions.code }).from(regions).where(sql`pg_sleep(0.05) is not null`).execute()
+    app.postgres.reads.select({ code: regions.code }).from(regions).where(sql`pg_sleep(0.05) is not null`).execute()
 
   test('of the same moment share connections, up to a number, and each gets its own rows', async t => {
     const { app } = await start(t, { poolMax: 8, pipeline: 4 })
@@ -196,7 +197,7 @@ suite('reads', () => {
     const codes = ['iad', 'ams', 'fra', 'lhr', 'cdg', 'waw', 'mad', 'arn']
     const fields = { code: regions.code, backend: sql<number>`pg_backend_pid()` }
     const found = await Promise.all(
-      codes.map(code => app.db.select(fields).from(regions).where(eq(regions.code, code)))
+      codes.map(code => app.postgres.reads.select(fields).from(regions).where(eq(regions.code, code)))
     )
     assert.deepEqual(
       found.map(([region]) => region!.code),
@@ -626,30 +627,6 @@ suite('metrics of the database', () => {
     await until(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 1'))
   })
 })
-
-async function start(
-  t: TestContext,
-  options: Partial<DatabaseOptions> & DatabaseDeps = {}
-): Promise<{ app: FastifyInstance; url: string }> {
-  const url = options.url ?? (await freshDatabase(t))
-  const app = Fastify()
-  app.register(database, Object.freeze({ schema, ...options, url }))
-  await app.ready()
-  t.after(() => app.close())
-  return { app, url }
-}
-
-const sleep = async (app: FastifyInstance, seconds: number) => app.db.execute(sql`select pg_sleep(${seconds})`)
-
-async function unavailable(query: PromiseLike<unknown>): Promise<AppError> {
-  try {
-    await query
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE') return error
-    throw error
-  }
-  return assert.fail('the query was served')
-}
 
 function recorder(app: FastifyInstance) {
   const heard: string[] = []

@@ -1,7 +1,7 @@
 import { and, desc, eq, gt, isNull, lt, ne, or, sql } from 'drizzle-orm'
 import { type SignInMethod, sessions, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, statement } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 import { announce } from './tokens.ts'
 
@@ -27,7 +27,7 @@ const isLive = and(
   or(eq(users.isAdmin, false), eq(sessions.asOperator, true))
 )
 
-const liveSession = statement(db =>
+const liveSession = repeatableRead(db =>
   db
     .select({
       id: sessions.id,

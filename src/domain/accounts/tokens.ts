@@ -3,7 +3,7 @@ import { apiTokens, SCOPES, type Scope, users } from '../../../drizzle/schema.ts
 import { errors } from '../../../plugins/lib/errors.ts'
 import { hashToken, mintToken, tokenPrefix } from '../../../plugins/lib/token.ts'
 import { insertAudit } from '../audit/events.ts'
-import { type Db, statement } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 
 /** Tells every instance that a token or a user has changed, by id, so that it forgets what it has remembered. */
@@ -111,8 +111,12 @@ const selectValid = (db: Db, name: string, condition: SQL) =>
       )
     )
     .prepare(name)
-const validToken = statement(db => selectValid(db, 'valid_token', eq(apiTokens.tokenHash, sql.placeholder('hash'))))
-const validTokenById = statement(db => selectValid(db, 'valid_token_by_id', eq(apiTokens.id, sql.placeholder('id'))))
+const validToken = repeatableRead(db =>
+  selectValid(db, 'valid_token', eq(apiTokens.tokenHash, sql.placeholder('hash')))
+)
+const validTokenById = repeatableRead(db =>
+  selectValid(db, 'valid_token_by_id', eq(apiTokens.id, sql.placeholder('id')))
+)
 
 /** Where the auth plugin asks who a token belongs to. */
 export function tokenVerifier(db: () => Db) {

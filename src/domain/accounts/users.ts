@@ -1,10 +1,10 @@
 import { and, desc, eq, sql } from 'drizzle-orm'
 import { users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, statement } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 
-const userById = statement(db =>
+const userById = repeatableRead(db =>
   db
     .select({
       id: users.id,

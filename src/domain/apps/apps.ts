@@ -1,7 +1,7 @@
 import { and, desc, eq, type SQL, sql } from 'drizzle-orm'
 import { apps, teamMembers } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, statement, violatedConstraint } from '../base/db.ts'
+import { type Db, repeatableRead, statement, violatedConstraint } from '../base/db.ts'
 import { isoInstant, microsecondsOf } from '../base/instant.ts'
 import { afterBoundCursor, cutPage, type Page, type PageRequest, pageValues, positionKey } from '../base/page.ts'
 import { isReserved, slugCandidates } from '../base/slug.ts'
@@ -33,7 +33,7 @@ const DEFAULT_REGION = 'iad'
 
 const team = sql.placeholder('team')
 
-const appsOfUser = statement(db =>
+const appsOfUser = repeatableRead(db =>
   db
     .select({ ...appFields, createdAt: sql<string>`${apps.createdAt}`, updatedAt: sql<string>`${apps.updatedAt}` })
     .from(teamMembers)

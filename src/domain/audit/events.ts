@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, getTableColumns, gte, lt, type SQL, sql } from 'drizzle-orm'
 import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../../drizzle/schema.ts'
-import { type Db, plannedByValues, statement } from '../base/db.ts'
+import { commitWithNext, type Db, plannedByValues, statement } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 
 export type AuditRow = typeof auditLogs.$inferInsert
@@ -33,9 +33,19 @@ export async function insertAuditBatch(db: Db, rows: readonly AuditRow[]): Promi
     .onConflictDoNothing()
 }
 
-/** Where the audit plugin writes: `write` in a transaction of its caller's, `writeMany` on its own. */
+/** The same as the transaction's last statement. It is one statement, so COMMIT can go with it. */
+async function insertLastAudit(tx: Db, row: AuditRow): Promise<void> {
+  commitWithNext(tx)
+  await insertAudit(tx, row)
+}
+
+/** Where the audit plugin writes: `writeMany` on its own, the others in a transaction of its caller's. */
 export function auditSink(db: () => Db) {
-  return { write: insertAudit, writeMany: (rows: readonly AuditRow[]) => insertAuditBatch(db(), rows) }
+  return {
+    write: insertAudit,
+    writeLast: insertLastAudit,
+    writeMany: (rows: readonly AuditRow[]) => insertAuditBatch(db(), rows)
+  }
 }
 
 export interface AuditFilters {

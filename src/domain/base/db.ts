@@ -9,13 +9,31 @@ export type { Db }
  * every transaction, it is the same but for the client that it is sent by.
  */
 export function statement<Statement extends object>(build: (db: Db) => Statement): (db: Db) => Statement {
+  return prepareOnce(build, clientOf)
+}
+
+/**
+ * The same for a select that changes nothing, not even by a function that it calls: outside of transactions it shares
+ * connections with others, and may run twice.
+ */
+export function repeatableRead<Statement extends object>(build: (db: Db) => Statement): (db: Db) => Statement {
+  return prepareOnce(build, db => {
+    const client = clientOf(db) as { repeatable?: unknown }
+    return client.repeatable ?? client
+  })
+}
+
+function prepareOnce<Statement extends object>(
+  build: (db: Db) => Statement,
+  senderOf: (db: Db) => unknown
+): (db: Db) => Statement {
   let built: Statement | undefined
   const bound = new WeakMap<Db, Statement>()
   return db => {
     const known = bound.get(db)
     if (known !== undefined) return known
     built ??= build(db)
-    const fresh: Statement = Object.create(built, { client: { value: clientOf(db) } })
+    const fresh: Statement = Object.create(built, { client: { value: senderOf(db) } })
     bound.set(db, fresh)
     return fresh
   }

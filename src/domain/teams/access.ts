@@ -1,7 +1,7 @@
 import { and, eq, type SQL, sql } from 'drizzle-orm'
 import { apps, ROLES, type Role, teamMembers, teams } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, statement } from '../base/db.ts'
+import { type Db, repeatableRead, statement } from '../base/db.ts'
 import { isUuid } from '../base/slug.ts'
 
 export type { Role }
@@ -80,8 +80,8 @@ const heldMembership = { of: teamMembers }
 
 const teamLookUps = {
   read: {
-    byId: statement(db => selectTeam(db, eq(teams.id, subject)).prepare('team_by_id')),
-    bySlug: statement(db => selectTeam(db, eq(teams.slug, subject)).prepare('team_by_slug'))
+    byId: repeatableRead(db => selectTeam(db, eq(teams.id, subject)).prepare('team_by_id')),
+    bySlug: repeatableRead(db => selectTeam(db, eq(teams.slug, subject)).prepare('team_by_slug'))
   },
   change: {
     byId: statement(db =>
@@ -94,8 +94,8 @@ const teamLookUps = {
 }
 const appLookUps = {
   read: {
-    byId: statement(db => selectApp(db, eq(apps.id, subject)).prepare('app_by_id')),
-    bySlug: statement(db => selectApp(db, eq(apps.slug, subject)).prepare('app_by_slug'))
+    byId: repeatableRead(db => selectApp(db, eq(apps.id, subject)).prepare('app_by_id')),
+    bySlug: repeatableRead(db => selectApp(db, eq(apps.slug, subject)).prepare('app_by_slug'))
   },
   change: {
     byId: statement(db => selectApp(db, eq(apps.id, subject)).for('share', heldMembership).prepare('app_by_id_held')),

@@ -2,7 +2,7 @@ import { and, desc, eq, isNull, ne, sql } from 'drizzle-orm'
 import { type Role, teamMembers, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { announce } from '../accounts/tokens.ts'
-import { type Db, statement } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from '../base/page.ts'
 import { allows, type Team } from './access.ts'
 import { revokeInvitationsOf } from './invitations.ts'
@@ -23,7 +23,7 @@ const fields = {
   createdAt: teamMembers.createdAt
 }
 
-const membersOfTeam = statement(db =>
+const membersOfTeam = repeatableRead(db =>
   db
     .select({ ...fields, at: microseconds(teamMembers.createdAt) })
     .from(teamMembers)

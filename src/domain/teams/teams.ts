@@ -1,7 +1,7 @@
 import { and, count, desc, eq, sql } from 'drizzle-orm'
 import { apps, type Plan, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, statement, violatedConstraint } from '../base/db.ts'
+import { type Db, repeatableRead, statement, violatedConstraint } from '../base/db.ts'
 import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from '../base/page.ts'
 import { isReserved, slugCandidates } from '../base/slug.ts'
 import { type Team, teamFields, teamNamed } from './access.ts'
@@ -14,7 +14,7 @@ export interface NewTeam {
 /** Teams cost nothing, so that somebody could make any number of them. */
 const MOST_OWNED = 50
 
-const teamsOfUser = statement(db =>
+const teamsOfUser = repeatableRead(db =>
   db
     .select({ ...teamFields, at: microseconds(teams.createdAt) })
     .from(teamMembers)
