@@ -1,12 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { usersWithProcesses } from './crew.ts'
-
-/** A user and its group, by number. */
-export interface Account {
-  readonly uid: number
-  readonly gid: number
-}
+import { type Account, usersWithProcesses } from '../../plugins/lib/owned-processes.ts'
 
 /** Users that have no name: systemd gives numbers of this range to services for as long as they run. */
 const FIRST = 61_184

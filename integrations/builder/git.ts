@@ -1,7 +1,8 @@
 import { mkdir } from 'node:fs/promises'
+import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { BuildError, type BuildSource } from './port.ts'
 import { findProgram, type Sandbox } from './sandbox.ts'
-import { findEscape, removeTree } from './tree.ts'
+import { findEscape } from './tree.ts'
 
 export interface CloneOptions {
   /** The name of git, or its path. */
@@ -82,7 +83,7 @@ export async function clone(
   const commit = readCommit(
     await succeed(git('show', '--no-patch', '--no-show-signature', '--format=%H%n%an%n%B', 'HEAD', '--'))
   )
-  await removeTree(`${directory}/.git`)
+  await removeTree(`${directory}/.git`, `${sandbox.directory}/graveyard`)
 
   const leak = await findEscape(directory)
   if (leak !== null) throw new BuildError(`The link ${JSON.stringify(leak)} leads out of the repository.`)

@@ -10,12 +10,13 @@ import {
   localImage,
   MANIFEST_FILE
 } from '../../plugins/lib/local-image.ts'
+import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { detect } from './detect.ts'
 import { type CloneOptions, clone } from './git.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
 import { digestOf, freeze, giveTo } from './tree.ts'
-import { discard, inWorkspace, ownDirectory } from './workspace.ts'
+import { graveyardOf, inWorkspace, ownDirectory } from './workspace.ts'
 
 export interface LocalBuilderOptions {
   readonly dataDir: string
@@ -110,7 +111,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
       const place = join(directory, digest)
       const isKept = keep?.includes(localImage(digest)) || (keep && Date.now() - (await stat(place)).mtimeMs < NEWS)
-      if (!isKept) await discard(dataDir, place)
+      if (!isKept) await removeTree(place, graveyardOf(dataDir))
     }
     await rmdir(directory).catch(error => {
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error

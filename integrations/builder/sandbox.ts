@@ -4,8 +4,7 @@ import { access, constants, statfs } from 'node:fs/promises'
 import { delimiter, isAbsolute, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Account } from './account.ts'
-import { type Crew, endCrew, MARKER, threadsOfOurs, usageOf } from './crew.ts'
+import { type Account, OwnedProcesses, tasksOfOurs } from '../../plugins/lib/owned-processes.ts'
 import { BuildError } from './port.ts'
 import { sizeOf } from './tree.ts'
 
@@ -85,6 +84,13 @@ const QUIET_OUTPUT = 65_536
 /** Milliseconds between two reads of what is not kept any more, so that a flood costs this process next to nothing. */
 const FLOOD_PAUSE = 50
 
+/** In the environment of every process of a build. */
+const MARK = 'RHONE_BUILD'
+
+/** All processes of the build of this id, which may run as an account of its own. */
+export const processesOfBuild = (id: string, account: Account | null): OwnedProcesses =>
+  new OwnedProcesses({ account, mark: `${MARK}=${id}` })
+
 export function openSandbox({ id, directory, account, limits, signal, say }: SandboxOptions): Sandbox {
   const stopping = new AbortController()
   const stop = (reason: unknown) => stopping.abort(reason)
@@ -95,7 +101,6 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
   const onAbort = () => stop(signal.reason)
   signal.addEventListener('abort', onAbort)
   if (signal.aborted) onAbort()
-  const groups: number[] = []
   let room = limits.output
 
   function tell(text: string): void {
@@ -106,20 +111,21 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
 
   async function run(command: Command): Promise<Finished> {
     stopping.signal.throwIfAborted()
+    const processes = processesOfBuild(id, command.asOurselves ? null : account)
     const child = launch(command)
+    if (child.pid !== undefined) processes.add(child.pid)
     const heard = listen(child, command)
-    const crew = { id, account: command.asOurselves ? null : account, groups }
     const watching = new AbortController()
-    const watched = Promise.all([watchProcesses(crew, watching.signal), watchDisk(watching.signal)]).catch(stop)
+    const watched = Promise.all([watchProcesses(processes, watching.signal), watchDisk(watching.signal)]).catch(stop)
     try {
       const [code] = await exitOf(child)
-      await endCrew(crew, 0)
+      await processes.end(0)
       await heard.end()
       if ((await sizeOf(directory)) > limits.disk) stop(tooBig())
       stopping.signal.throwIfAborted()
       return { code, output: heard.output(), tail: heard.tail() }
     } catch (error) {
-      await endCrew(crew, limits.grace)
+      await processes.end(limits.grace)
       throw error
     } finally {
       watching.abort()
@@ -131,18 +137,16 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
   function launch({ argv, cwd, env, asOurselves }: Command): ChildProcess {
     const identity = asOurselves ? null : account
     // The limit is the user's: what else it runs comes on top.
-    const others = identity === null ? threadsOfOurs() : 0
+    const others = identity === null ? tasksOfOurs() : 0
     const bounds = [Math.ceil(limits.disk / 512), others + limits.processes].map(String)
     try {
-      const child = spawn('/bin/sh', ['-c', LIMITED, 'sh', ...bounds, ...argv], {
+      return spawn('/bin/sh', ['-c', LIMITED, 'sh', ...bounds, ...argv], {
         cwd,
-        env: { ...env, [MARKER]: id },
+        env: { ...env, [MARK]: id },
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
         ...identity
       })
-      if (child.pid !== undefined) groups.push(child.pid)
-      return child
     } catch (error) {
       throw startFailure(error)
     }
@@ -184,10 +188,10 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
     }
   }
 
-  async function watchProcesses(crew: Crew, until: AbortSignal): Promise<void> {
+  async function watchProcesses(running: OwnedProcesses, until: AbortSignal): Promise<void> {
     while (await pause(WATCH_INTERVAL, until)) {
-      const { processes, memory } = usageOf(crew)
-      if (processes > limits.processes) stop(new BuildError(`The build runs more than ${limits.processes} processes.`))
+      const { tasks, memory } = running.usage()
+      if (tasks > limits.processes) stop(new BuildError(`The build runs more than ${limits.processes} processes.`))
       if (memory > limits.memory)
         stop(new BuildError(`The build needs more than ${megabytes(limits.memory)} of memory.`))
     }

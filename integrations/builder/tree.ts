@@ -3,7 +3,7 @@ import { constants, createReadStream, type Stats } from 'node:fs'
 import { chmod, copyFile, lchown, lstat, open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
 import { isAbsolute, join, relative } from 'node:path'
 import { nullIf } from '../../plugins/lib/errno.ts'
-import type { Account } from './account.ts'
+import type { Account } from '../../plugins/lib/owned-processes.ts'
 import { BuildError } from './port.ts'
 
 /**
@@ -48,14 +48,6 @@ export async function sizeOf(root: string): Promise<number> {
 export async function giveTo(root: string, { uid, gid }: Account): Promise<void> {
   await lchown(root, uid, gid)
   for await (const { path } of walk(root)) await lchown(path, uid, gid)
-}
-
-/** Removes a tree, also where a build has locked its directories; who is not root has to open them first. */
-export async function removeTree(root: string): Promise<void> {
-  if (process.geteuid?.() !== 0)
-    for await (const { path, stats } of walk(root))
-      if (stats.isDirectory() && (stats.mode & 0o700) !== 0o700) await chmod(path, 0o700)
-  await rm(root, { recursive: true, force: true })
 }
 
 /** The first link that leads out of a tree, or would if there were something: who follows it reads what is not the app's. */

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { chown, mkdir, readdir, readlink, rename, rm, symlink, unlink } from 'node:fs/promises'
+import { chown, mkdir, readdir, readlink, rm, symlink, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { nullIf } from '../../plugins/lib/errno.ts'
+import type { Account } from '../../plugins/lib/owned-processes.ts'
 import { identify, isRunning, type ProcessIdentity } from '../../plugins/lib/processes.ts'
-import { type Account, drawAccount } from './account.ts'
-import { endCrew } from './crew.ts'
+import { emptyGraveyard, removeTree } from '../../plugins/lib/remove-tree.ts'
+import { drawAccount } from './account.ts'
 import { type BuildContext, BuildError, type BuildRequest } from './port.ts'
-import { checkReach, type Limits, openSandbox, type Sandbox } from './sandbox.ts'
-import { giveTo, removeTree } from './tree.ts'
+import { checkReach, type Limits, openSandbox, processesOfBuild, type Sandbox } from './sandbox.ts'
+import { giveTo } from './tree.ts'
 
 /** Beside the directory of a build: the process that has made it, and all it takes to clean up after that has died. */
 interface Lock {
@@ -16,6 +17,9 @@ interface Lock {
 }
 
 const buildsOf = (dataDir: string) => join(dataDir, 'builds')
+
+/** On the file system of builds and images, and closed to everybody else. */
+export const graveyardOf = (dataDir: string) => join(dataDir, 'graveyard')
 
 /**
  * Gives a build a directory, a user and limits of its own, and takes all of them away again, however it ends.
@@ -41,7 +45,7 @@ export async function inWorkspace<T>(
     return await work(sandbox)
   } finally {
     sandbox.close()
-    await removeTree(directory)
+    await removeTree(directory, graveyardOf(dataDir))
     await unlink(lockOf(directory))
   }
 }
@@ -59,18 +63,11 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
   for (const directory of await directoriesOfBuilds(dataDir)) {
     const lock = await readLock(directory)
     if (lock !== null && isRunning(lock.owner)) continue
-    await endCrew({ id: basename(directory), account: lock?.account ?? null, groups: [] }, 0)
-    await removeTree(directory)
+    await processesOfBuild(basename(directory), lock?.account ?? null).end(0)
+    await removeTree(directory, graveyardOf(dataDir))
     await rm(lockOf(directory), { force: true })
   }
-}
-
-/** Takes a directory out of its place at once, and then away. */
-export async function discard(dataDir: string, directory: string): Promise<void> {
-  const grave = join(buildsOf(dataDir), randomUUID())
-  await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
-  await rename(directory, grave)
-  await removeTree(grave)
+  await emptyGraveyard(graveyardOf(dataDir))
 }
 
 /** Also those that only a lock has been made of. */

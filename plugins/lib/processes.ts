@@ -37,8 +37,14 @@ export function pidIsTaken(pid: number): boolean {
   }
 }
 
+/** While this process has no file descriptor left to look with, a process of that pid counts as the same. */
 export function isRunning(one: ProcessIdentity): boolean {
-  return identify(one.pid)?.startedAt === one.startedAt
+  try {
+    return identify(one.pid)?.startedAt === one.startedAt
+  } catch (error) {
+    if (hasCode(error, 'EMFILE', 'ENFILE')) return pidIsTaken(one.pid)
+    throw error
+  }
 }
 
 /** Program and arguments, joined by spaces; empty when the process is gone. */

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
-import { chmod, writeFile } from 'node:fs/promises'
+import { chmod, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { drawAccount } from '../../integrations/builder/account.ts'
 import { BuildError } from '../../integrations/builder/port.ts'
 import { type Limits, openSandbox, type Sandbox } from '../../integrations/builder/sandbox.ts'
-import { removeTree } from '../../integrations/builder/tree.ts'
 import { scratchDirectory } from '../support/repository.ts'
 
 const MB = 1_048_576
@@ -53,7 +52,7 @@ async function open(t: TestContext, way: string, limits: Partial<Limits> = {}): 
   })
   t.after(() => {
     sandbox.close()
-    return removeTree(directory)
+    return rm(directory, { recursive: true, force: true })
   })
   // As a workspace has it, but for all to write to.
   await chmod(directory, 0o777)
