@@ -18,6 +18,8 @@ export interface Layout {
   readonly log: string
   /** The port that apps are opened on. */
   readonly port: string
+  /** Where what belonged to apps that are gone is removed. */
+  readonly graveyard: string
   /** What to end when a runner was killed: the processes that it has started. */
   readonly processes: string
 }
@@ -32,6 +34,7 @@ export function layoutOf(dataDir: string): Layout {
     pid: join(root, 'runner.pid'),
     log: join(root, 'runner.log'),
     port: join(root, 'port.json'),
+    graveyard: join(root, 'graveyard'),
     processes: join(root, 'processes.json')
   }
 }

@@ -1,13 +1,8 @@
 import { randomInt } from 'node:crypto'
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Account } from '../../../../plugins/lib/owned-processes.ts'
 import { appDirectory, type Layout } from '../layout.ts'
-
-/** A user and its group, by number. */
-export interface Account {
-  readonly uid: number
-  readonly gid: number
-}
 
 export interface Home {
   /** The one directory that the app may write to; it stays until the app is destroyed. */

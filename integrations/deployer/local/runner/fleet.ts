@@ -1,7 +1,7 @@
-import { rm } from 'node:fs/promises'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../../../plugins/lib/local-image.ts'
 import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
+import { removeTree } from '../../../../plugins/lib/remove-tree.ts'
 import { appDirectory, type Layout } from '../layout.ts'
 import type { AppName, MetricsReply, RetireRequest, RunningReply, ServeRequest, StartRequest } from '../protocol.ts'
 import { openHome } from './account.ts'
@@ -104,7 +104,7 @@ export class Fleet {
     this.#apps.delete(appId)
     this.#logs.delete(appId)
     if (app && this.#slugs.get(app.slug) === app) this.#slugs.delete(app.slug)
-    await rm(directory, { recursive: true, force: true, maxRetries: 5 })
+    await removeTree(directory, this.#layout.graveyard)
   }
 
   running(): RunningReply {
