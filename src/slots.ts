@@ -5,7 +5,7 @@ import github from '../integrations/github/index.ts'
 import accessTokens from '../plugins/access-tokens/index.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
-import cache, { postgresCacheBus } from '../plugins/cache/index.ts'
+import cache from '../plugins/cache/index.ts'
 import chores from '../plugins/chores.ts'
 import clientIp from '../plugins/client-ip.ts'
 import connections from '../plugins/connections/index.ts'
@@ -19,10 +19,8 @@ import gauges from '../plugins/gauges.ts'
 import health from '../plugins/health/index.ts'
 import idempotency from '../plugins/idempotency.ts'
 import jobs from '../plugins/jobs/index.ts'
-import { LOOPBACK, proxyNetworks } from '../plugins/lib/address.ts'
-import { isTransient } from '../plugins/lib/postgres.ts'
 import logging from '../plugins/logging/index.ts'
-import maintenance, { postgresMaintenanceStore } from '../plugins/maintenance/index.ts'
+import maintenance from '../plugins/maintenance/index.ts'
 import metrics from '../plugins/metrics/index.ts'
 import oauth from '../plugins/oauth/index.ts'
 import openapi from '../plugins/openapi/index.ts'
@@ -38,18 +36,14 @@ import webhooks from '../plugins/webhooks/index.ts'
 import writeBatching from '../plugins/write-batching.ts'
 import routes from '../routes/index.ts'
 import type { Config } from './config/index.ts'
-import { createPasswords } from './domain/accounts/passwords.ts'
-import { auditSink } from './domain/audit/events.ts'
-import { SecretBox } from './domain/base/secret-box.ts'
-import { createErrorJournal } from './domain/platform/error-events.ts'
-import { platformReadings } from './domain/platform/gauges.ts'
-import { choresOf } from './wiring/chores.ts'
-import { builderOf, deployerOf, githubOf, webhooksOf } from './wiring/delivery.ts'
-import { has, registryOf } from './wiring/has.ts'
-import { healthOf } from './wiring/health-checks.ts'
-import { accessTokensOf, authOf, csrfOf, oauthOf, sessionOf } from './wiring/identity.ts'
+import { registryOf } from './kernel/has.ts'
+import * as data from './wiring/data.ts'
+import * as delivery from './wiring/delivery.ts'
+import * as http from './wiring/http.ts'
+import * as identity from './wiring/identity.ts'
+import * as operations from './wiring/operations.ts'
 import type { Ports } from './wiring/ports.ts'
-import { stepsOfStart } from './wiring/start-steps.ts'
+import { routes as routeOptions } from './wiring/routes.ts'
 import deploying from './workflows/deploying/index.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
@@ -70,13 +64,8 @@ function slot<Options extends object>(
   return { name, plugin, options }
 }
 
-/**
- * Milliseconds in which a client in steady use of its connection gets a reply that says it will close. Without them, the
- * close would meet requests that are already on their way.
- */
-const LAST_WORD = 250
-
-const poolLineOf = (app: FastifyInstance) => app.postgres?.stats.waiting ?? 0
+const none = () => ({})
+const metered = (_config: Config, app: FastifyInstance) => registryOf(app)
 
 /**
  * The whole server. Those that have hooks stand outermost first: nothing may fail unformatted or unseen, so errors and
@@ -87,102 +76,46 @@ const poolLineOf = (app: FastifyInstance) => app.postgres?.stats.waiting ?? 0
  * not see otherwise; what is connected to stands before all that use it, since plugins close in reverse.
  */
 export const slots: readonly Slot[] = [
-  slot('request-id', requestId, () => ({})),
-  slot('errors', errors, (_config, app) => ({ sink: failure => app.recentErrors?.note(failure) })),
-  slot('logging', logging, () => ({})),
-  slot('openapi', openapi, ({ version, baseUrl }) => ({ version, baseUrl: baseUrl.origin })),
-  slot('metrics', metrics, ({ metricsToken, production, version }, _app, { peers }) => ({
-    ...(metricsToken !== null && { token: metricsToken }),
-    allowLoopback: !production,
-    version,
-    ...(peers && { peers })
-  })),
-  slot('database', database, ({ database: { url, directUrl, poolMax } }, app) => {
-    if (url === null) return false
-    return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax }
-  }),
-  slot('redis', redis, ({ redisUrl }, app) => redisUrl !== null && { ...registryOf(app), url: redisUrl }),
+  slot('request-id', requestId, none),
+  slot('errors', errors, http.errors),
+  slot('logging', logging, none),
+  slot('openapi', openapi, http.openapi),
+  slot('metrics', metrics, operations.metrics),
+  slot('database', database, data.database),
+  slot('redis', redis, data.redis),
 
-  slot('connections', connections, ({ maxConnections, trustProxy }, app) => ({
-    ...registryOf(app),
-    max: maxConnections,
-    exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)]
-  })),
-  slot('write-batching', writeBatching, () => ({})),
-  slot('client-ip', clientIp, ({ trustProxy }) => ({
-    trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy]
-  })),
-  slot('security-headers', securityHeaders, ({ production, baseUrl }) => ({
-    hsts: production && baseUrl.protocol === 'https:'
-  })),
-  slot('cors', cors, ({ corsOrigins }) => ({ origins: [...corsOrigins] })),
-  slot('drain', drain, ({ drainGrace }) => ({ grace: Math.max(drainGrace * 1000, LAST_WORD) })),
-  slot('startup', startup, (config, app) => ({
-    retryable: isTransient,
-    ...(has(app, 'db') && { steps: stepsOfStart(config, app) })
-  })),
-  slot('audit', audit, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { sink: auditSink(() => app.db) })
-  })),
-  slot('maintenance', maintenance, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { store: postgresMaintenanceStore(app) })
-  })),
-  slot('rate-limit', rateLimit, ({ rates }, app, { buckets }) => ({
-    ...registryOf(app),
-    ...rates,
-    by: 'address' as const,
-    shared: has(app, 'redis'),
-    ...(buckets && { buckets })
-  })),
+  slot('connections', connections, http.connections),
+  slot('write-batching', writeBatching, none),
+  slot('client-ip', clientIp, http.clientIp),
+  slot('security-headers', securityHeaders, http.securityHeaders),
+  slot('cors', cors, http.cors),
+  slot('drain', drain, operations.drain),
+  slot('startup', startup, operations.startup),
+  slot('audit', audit, data.audit),
+  slot('maintenance', maintenance, operations.maintenance),
+  slot('rate-limit', rateLimit, http.rateLimit),
   // After the limits by address, so that one client's flood fills no line; before all that asks the database.
-  slot('pressure', pressure, (_config, app) => ({ ...registryOf(app), backlog: () => poolLineOf(app) })),
-  slot('health', health, ({ version }, app) => ({ ...registryOf(app), version, ...healthOf(app) })),
+  slot('pressure', pressure, http.pressure),
+  slot('health', health, operations.health),
 
-  slot('cache', cache, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { bus: postgresCacheBus(app) })
-  })),
-  slot('recent-errors', recentErrors, (_config, app) =>
-    has(app, 'db') ? { journal: createErrorJournal(app.db) } : {}
-  ),
-  slot('gauges', gauges, (_config, app) => ({
-    ...registryOf(app),
-    ...(has(app, 'db') && { readings: platformReadings(() => app.db) })
-  })),
+  slot('cache', cache, data.cache),
+  slot('recent-errors', recentErrors, data.recentErrors),
+  slot('gauges', gauges, operations.gauges),
 
-  slot('session', session, sessionOf),
-  slot('access-tokens', accessTokens, accessTokensOf),
-  slot('auth', auth, authOf),
-  slot('csrf', csrf, csrfOf),
-  slot('oauth', oauth, oauthOf),
-  slot('rate-limit-user', rateLimit, ({ rates }, app) => ({ ...registryOf(app), ...rates, by: 'principal' as const })),
-  slot('idempotency', idempotency, () => ({})),
-  slot('chores', chores, ({ keys }, app) => ({
-    ...registryOf(app),
-    isReady: () => app.startup?.done !== false,
-    ...(has(app, 'db') && { chores: choresOf(app, keys.signing!) })
-  })),
-  slot('event-streams', eventStreams, (_config, app) => registryOf(app)),
-  slot('builder', builder, builderOf),
-  slot('deployer', deployer, deployerOf),
-  slot('github', github, githubOf),
-  slot('deploying', deploying, (config, app) => has(app, 'db') && { config }),
-  slot('jobs', jobs, (_config, app) => ({
-    ...registryOf(app),
-    queues: has(app, 'deploying') ? app.deploying.queues : [],
-    isPaused: () => app.maintenance?.state.enabled === true
-  })),
-  slot('webhooks', webhooks, webhooksOf),
-  slot('routes', routes, ({ baseUrl, keys, localAccounts, defaultPlan, builder, deployer, registry }, app) => ({
-    secretBox: new SecretBox(keys.encryption!),
-    passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null,
-    defaultPlan,
-    allowLocalGit: deployer === 'local',
-    urlOf: found => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
-    ledger: has(app, 'deploying') ? app.deploying.ledger : null,
-    takesImages: builder !== 'local',
-    registry: registry.host
-  }))
+  slot('session', session, identity.session),
+  slot('access-tokens', accessTokens, identity.accessTokens),
+  slot('auth', auth, identity.auth),
+  slot('csrf', csrf, identity.csrf),
+  slot('oauth', oauth, identity.oauth),
+  slot('rate-limit-user', rateLimit, http.rateLimitUser),
+  slot('idempotency', idempotency, none),
+  slot('chores', chores, operations.chores),
+  slot('event-streams', eventStreams, metered),
+  slot('builder', builder, delivery.builder),
+  slot('deployer', deployer, delivery.deployer),
+  slot('github', github, delivery.github),
+  slot('deploying', deploying, delivery.deploying),
+  slot('jobs', jobs, delivery.jobs),
+  slot('webhooks', webhooks, delivery.webhooks),
+  slot('routes', routes, routeOptions)
 ]

@@ -72,6 +72,21 @@ const rules: Record<string, (found: Import) => boolean> = {
     isBelow(from, target) ||
     target === 'drizzle/schema.ts' ||
     /^plugins\/lib\/(errors|instant|token)\.ts$/.test(target),
+  'src/workflows/': ({ target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    /^(src\/(workflows|domain|kernel)|plugins\/lib)\//.test(target) ||
+    target === 'drizzle/schema.ts' ||
+    /^(integrations\/[a-z-]+|plugins\/jobs)\/(index|port)\.ts$/.test(target) ||
+    (typeOnly && /^(plugins|integrations|src\/config)\//.test(target)),
+  'src/kernel/': ({ target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    /^(src\/kernel|plugins\/lib)\//.test(target) ||
+    (typeOnly && /^(plugins|src\/config)\//.test(target)),
+  'src/config/': ({ target, typeOnly }) =>
+    isNpmOrNode(target) ||
+    /^(src\/config|plugins\/lib)\//.test(target) ||
+    ['package.json', 'plugins/rate-limit/rate.ts', 'plugins/redis/target.ts'].includes(target) ||
+    (typeOnly && (target === 'drizzle/schema.ts' || target.startsWith('src/domain/'))),
   'routes/': ({ target, typeOnly }) =>
     isNpmOrNode(target) ||
     /^(routes|schemas|views|src\/domain)\//.test(target) ||
@@ -105,6 +120,9 @@ test('the import rules catch what they forbid', () => {
     ['routes/api/apps.ts', "import errors from '../../plugins/errors/index.ts'"],
     ['src/domain/apps/apps.ts', "import { loadConfig } from '../../config/index.ts'"],
     ['src/domain/teams/teams.ts', "import { listApps } from '../apps/apps.ts'"],
+    ['src/workflows/deploying/watch.ts', "import { http } from '../../wiring/http.ts'"],
+    ['src/kernel/part.ts', "import { loadConfig } from '../config/index.ts'"],
+    ['src/config/data.ts', "import { findUser } from '../domain/accounts/users.ts'"],
     ['views/sign-in.ts', "import { findUser } from '../src/domain/accounts/users.ts'"],
     ['drizzle/migrate.ts', "import drain from '../plugins/drain.ts'"],
     ['schemas/apps.ts', "import { ROLES } from '../drizzle/schema.ts'"],
@@ -144,9 +162,10 @@ test('only the edge of the process ends it', async () => {
     if (!['src/server.ts', 'src/cli.ts'].includes(path)) assert.doesNotMatch(await read(path), /process\.exit\(/, path)
 })
 
-test('the kernel fits on a few screens', async () => {
+test('the kernel fits on a few screens, also with ten more slots', async () => {
   const lines = (await Promise.all(['src/app.ts', 'src/slots.ts'].map(read))).join('').split('\n').length
-  assert.ok(lines < 300, `src/app.ts and src/slots.ts have ${lines} lines together`)
+  const linesPerSlot = 2 // an import and a row
+  assert.ok(lines + 10 * linesPerSlot < 300, `src/app.ts and src/slots.ts have ${lines} lines together`)
 })
 
 const pluginFiles = () => find('plugins/*.ts', '{plugins,integrations}/*/index.ts')

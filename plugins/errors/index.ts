@@ -40,8 +40,8 @@ export interface Failure {
 export interface ErrorsDeps {
   /** The app's own when absent: errors come before metrics, so it cannot be handed over in time. */
   registry?: Registry
-  /** Told of every failure: an error tracker, a table of recent errors. Must not block. */
-  sink?: (failure: Failure) => void
+  /** Each hears of every failure: an error tracker, a table of recent errors. Must not block. */
+  sinks?: readonly ((failure: Failure) => void)[]
 }
 
 declare module 'fastify' {
@@ -54,8 +54,8 @@ declare module 'fastify' {
 const ENTITY_HEADERS = ['etag', 'last-modified', 'expires', 'content-encoding', 'content-disposition', 'accept-ranges']
 
 const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsDeps>> = async (app, input) => {
-  const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sink'])
-  const { sink } = input
+  const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sinks'])
+  const { sinks = [] } = input
   let replies: (code: ErrorCode) => Tally
   const routes = routeTable(app)
 
@@ -96,11 +96,12 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     const route = `${request.method} ${routePattern(request)}`
     const cause = error.cause ?? error
     app.log.error({ err: cause, code, route, reqId: request.id }, 'request failed')
-    try {
-      sink?.({ code, route, requestId: request.id, error: cause })
-    } catch (failure) {
-      app.log.error({ err: failure }, 'error sink failed')
-    }
+    for (const sink of sinks)
+      try {
+        sink({ code, route, requestId: request.id, error: cause })
+      } catch (failure) {
+        app.log.error({ err: failure }, 'error sink failed')
+      }
   }
 
   function send(error: AppError, request: FastifyRequest, reply: FastifyReply): void {

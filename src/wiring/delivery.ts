@@ -2,12 +2,14 @@ import type { FastifyInstance } from 'fastify'
 import { githubSource } from '../../integrations/github/webhook-source.ts'
 import type { Config } from '../config/index.ts'
 import { workDirOf } from '../config/work-dir.ts'
+import { has, registryOf } from '../kernel/has.ts'
 import { deliveryStore } from '../workflows/deploying/delivery-store.ts'
-import { has, registryOf } from './has.ts'
+import { contributed } from './parts/index.ts'
+import type { Ports } from './ports.ts'
 
 /* What the plugins are given that turn pushes into running apps. */
 
-export function builderOf({ builder, buildkit, registry, dataDir, production, githubUrls }: Config) {
+export function builder({ builder, buildkit, registry, dataDir, production, githubUrls }: Config) {
   return (
     builder !== null && {
       kind: builder,
@@ -20,7 +22,7 @@ export function builderOf({ builder, buildkit, registry, dataDir, production, gi
   )
 }
 
-export function deployerOf({ deployer, fly, dataDir, appsPort }: Config, app: FastifyInstance) {
+export function deployer({ deployer, fly, dataDir, appsPort }: Config, app: FastifyInstance) {
   if (deployer === null) return false
   return {
     ...registryOf(app),
@@ -32,7 +34,7 @@ export function deployerOf({ deployer, fly, dataDir, appsPort }: Config, app: Fa
   }
 }
 
-export function githubOf({ githubApp, github, githubUrls, baseUrl, keys }: Config, app: FastifyInstance) {
+export function github({ githubApp, github, githubUrls, baseUrl, keys }: Config, app: FastifyInstance) {
   if (githubApp === null) return false
   return {
     ...registryOf(app),
@@ -47,7 +49,7 @@ export function githubOf({ githubApp, github, githubUrls, baseUrl, keys }: Confi
   }
 }
 
-export function webhooksOf({ githubWebhookSecrets: secrets }: Config, app: FastifyInstance) {
+export function webhooks({ githubWebhookSecrets: secrets }: Config, app: FastifyInstance) {
   return {
     ...registryOf(app),
     sources: [githubSource({ secrets })],
@@ -58,5 +60,17 @@ export function webhooksOf({ githubWebhookSecrets: secrets }: Config, app: Fasti
           () => app.jobs
         )
       })
+  }
+}
+
+export function deploying(config: Config, app: FastifyInstance) {
+  return has(app, 'db') && { config }
+}
+
+export function jobs(config: Config, app: FastifyInstance, ports: Ports) {
+  return {
+    ...registryOf(app),
+    queues: has(app, 'db') ? contributed('queues', config, app, ports) : [],
+    isPaused: () => app.maintenance?.state.enabled === true
   }
 }

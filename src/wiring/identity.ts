@@ -6,18 +6,18 @@ import type { Config } from '../config/index.ts'
 import { sessionStore } from '../domain/accounts/sessions.ts'
 import { spentSignInStore } from '../domain/accounts/sign-in.ts'
 import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from '../domain/accounts/tokens.ts'
-import { has, registryOf } from './has.ts'
+import { has, registryOf } from '../kernel/has.ts'
 
 /* What the plugins are given that find out who calls. */
 
-export function sessionOf({ baseUrl }: Config, app: FastifyInstance) {
+export function session({ baseUrl }: Config, app: FastifyInstance) {
   return {
     secure: baseUrl.protocol === 'https:',
     ...(has(app, 'db') && { store: sessionStore(() => app.db) })
   }
 }
 
-export function accessTokensOf(
+export function accessTokens(
   { baseUrl, keys }: Config,
   app: FastifyInstance
 ): AccessTokensDeps & Partial<AccessTokensOptions> {
@@ -31,7 +31,7 @@ export function accessTokensOf(
   }
 }
 
-export function authOf(_config: Config, app: FastifyInstance): AuthDeps & Partial<AuthOptions> {
+export function auth(_config: Config, app: FastifyInstance): AuthDeps & Partial<AuthOptions> {
   return {
     ...registryOf(app),
     requireAccess: true,
@@ -45,7 +45,7 @@ export function authOf(_config: Config, app: FastifyInstance): AuthDeps & Partia
   }
 }
 
-export function csrfOf({ baseUrl, production, keys }: Config) {
+export function csrf({ baseUrl, production, keys }: Config) {
   return {
     // In development a browser may come by another name of this machine.
     origin: production ? baseUrl.origin : '',
@@ -54,7 +54,7 @@ export function csrfOf({ baseUrl, production, keys }: Config) {
   }
 }
 
-export function oauthOf({ baseUrl, github, keys }: Config, app: FastifyInstance) {
+export function oauth({ baseUrl, github, keys }: Config, app: FastifyInstance) {
   return {
     redirectUri: `${baseUrl.origin}/auth/callback`,
     ...(github && { provider: githubProvider({ ...github, ...registryOf(app), signInPage: '/login' }) }),

@@ -117,7 +117,7 @@ describe('a failure', () => {
   it('tells the client nothing, and the log, the sink and the counter everything, once', async t => {
     const registry = new Registry()
     const failures: Failure[] = []
-    const { app, lines } = await build(t, { plugin: { registry, sink: failure => failures.push(failure) } })
+    const { app, lines } = await build(t, { plugin: { registry, sinks: [failure => failures.push(failure)] } })
     const thrown = new Error('relation "secrets" does not exist')
     app.get('/apps/:app', () => {
       throw thrown
@@ -156,7 +156,7 @@ describe('a failure', () => {
 
   it('is not what a refusal is: those are counted, not logged', async t => {
     const registry = new Registry()
-    const { app, lines } = await build(t, { plugin: { registry, sink: () => assert.fail('told of a refusal') } })
+    const { app, lines } = await build(t, { plugin: { registry, sinks: [() => assert.fail('told of a refusal')] } })
     failing(app, errors.unavailable(1))
     await app.inject('/fail')
     await app.inject('/nowhere')
@@ -182,16 +182,18 @@ describe('a failure', () => {
   })
 
   it('of the sink is logged and costs no reply', async t => {
-    const sink = () => {
+    const told: Failure[] = []
+    const broken = () => {
       throw new Error('tracker is away')
     }
-    const { app, lines } = await build(t, { plugin: { sink } })
+    const { app, lines } = await build(t, { plugin: { sinks: [broken, failure => told.push(failure)] } })
     failing(app, new Error('boom'))
     assert.equal((await app.inject('/fail')).statusCode, 500)
     assert.deepEqual(
       lines.map(({ msg }) => msg),
       ['request failed', 'error sink failed']
     )
+    assert.equal(told.length, 1, 'the other sink heard of it')
   })
 
   it('of a header that cannot be sent costs that header, not the envelope', async t => {
@@ -213,7 +215,7 @@ describe('a failure', () => {
   ] as const)
     it(`of a hook that fails for ${what}, and again for the error, tells the client nothing`, async t => {
       const told: Failure[] = []
-      const { app } = await build(t, { plugin: { sink: failure => told.push(failure) } })
+      const { app } = await build(t, { plugin: { sinks: [failure => told.push(failure)] } })
       const statuses: number[] = []
       const away = Object.assign(new Error('no store at 10.0.0.5'), { statusCode: 418, headers: { 'x-inside': '1' } })
       app.addHook('onRequest', (request, reply, next) => {

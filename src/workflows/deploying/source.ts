@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { BuildError, type BuildSource } from '../../../integrations/builder/index.ts'
 import { InstallationUnavailable } from '../../../integrations/github/index.ts'
 import type { WorkedApp } from '../../domain/deployments/work.ts'
-import { has } from '../../wiring/has.ts'
+import { has } from '../../kernel/has.ts'
 
 /** Where the source of an app is cloned from, and by what right. @throws BuildError when there is none of either */
 export function sourceFinder(app: FastifyInstance, githubUrl: string) {

@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { healthOf } from '../../src/wiring/health-checks.ts'
+import type { FastifyInstance } from 'fastify'
+import { loadConfig } from '../../src/config/index.ts'
+import { contributed } from '../../src/wiring/parts/index.ts'
 import { startFakeFly } from '../fakes/fly/server.ts'
 import { startFakeGithub } from '../fakes/github/server.ts'
 import { testApp } from '../support/app.ts'
+
+/** How an app finds the services that it stands on, by their names. */
+function servicesOf(app: FastifyInstance) {
+  const checks = contributed('services', loadConfig({}), app, {})
+  return Object.fromEntries(checks.map(({ name, check }) => [name, check]))
+}
 
 test('operators are told how Fly and GitHub are; without them the server is degraded, and serves on', async t => {
   const fly = await startFakeFly()
@@ -22,9 +30,9 @@ test('operators are told how Fly and GitHub are; without them the server is degr
     GITHUB_APP_PRIVATE_KEY: github.app.privateKey,
     GITHUB_APP_SLUG: github.app.slug
   })
-  const { services } = healthOf(app)
-  assert.equal(await services.fly(), 'healthy')
-  assert.equal(await services.github(), 'healthy')
+  const services = servicesOf(app)
+  assert.equal(await services.fly!(), 'healthy')
+  assert.equal(await services.github!(), 'healthy')
 
   github.outage = { path: '/app', status: 500 }
   await fly.close()
@@ -46,12 +54,12 @@ test('GitHub is not well where it does not know the App any more', async t => {
     GITHUB_APP_PRIVATE_KEY: github.app.privateKey,
     GITHUB_APP_SLUG: github.app.slug
   })
-  assert.equal(await healthOf(app).services.github(), 'unhealthy')
+  assert.equal(await servicesOf(app).github!(), 'unhealthy')
 })
 
 test('what is not configured is not said to be down: apps of this machine, and no GitHub App', async t => {
   const { app } = await testApp(t)
-  const { services } = healthOf(app)
-  assert.equal(await services.fly(), 'not_configured')
-  assert.equal(await services.github(), 'not_configured')
+  const services = servicesOf(app)
+  assert.equal(await services.fly!(), 'not_configured')
+  assert.equal(await services.github!(), 'not_configured')
 })

@@ -1,0 +1,29 @@
+import type { FastifyInstance } from 'fastify'
+import { postgresCacheBus } from '../../plugins/cache/index.ts'
+import type { Config } from '../config/index.ts'
+import { auditSink } from '../domain/audit/events.ts'
+import { createErrorJournal } from '../domain/platform/error-events.ts'
+import { has, registryOf } from '../kernel/has.ts'
+
+/* What the plugins are given that keep something. */
+
+export function database({ database: { url, directUrl, poolMax } }: Config, app: FastifyInstance) {
+  if (url === null) return false
+  return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax }
+}
+
+export function redis({ redisUrl }: Config, app: FastifyInstance) {
+  return redisUrl !== null && { ...registryOf(app), url: redisUrl }
+}
+
+export function audit(_config: Config, app: FastifyInstance) {
+  return { ...registryOf(app), ...(has(app, 'db') && { sink: auditSink(() => app.db) }) }
+}
+
+export function cache(_config: Config, app: FastifyInstance) {
+  return { ...registryOf(app), ...(has(app, 'db') && { bus: postgresCacheBus(app) }) }
+}
+
+export function recentErrors(_config: Config, app: FastifyInstance) {
+  return has(app, 'db') ? { journal: createErrorJournal(app.db) } : {}
+}

@@ -1,0 +1,50 @@
+import type { FastifyInstance } from 'fastify'
+import { LOOPBACK, proxyNetworks } from '../../plugins/lib/address.ts'
+import type { Config } from '../config/index.ts'
+import { has, registryOf } from '../kernel/has.ts'
+import { contributed } from './parts/index.ts'
+import type { Ports } from './ports.ts'
+
+/* What the plugins are given that every request meets. */
+
+export function errors(config: Config, app: FastifyInstance, ports: Ports) {
+  return { sinks: contributed('errorSinks', config, app, ports) }
+}
+
+export function openapi({ version, baseUrl }: Config) {
+  return { version, baseUrl: baseUrl.origin }
+}
+
+export function connections({ maxConnections, trustProxy }: Config, app: FastifyInstance) {
+  return { ...registryOf(app), max: maxConnections, exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)] }
+}
+
+export function clientIp({ trustProxy }: Config) {
+  return { trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy] }
+}
+
+export function securityHeaders({ production, baseUrl }: Config) {
+  return { hsts: production && baseUrl.protocol === 'https:' }
+}
+
+export function cors({ corsOrigins }: Config) {
+  return { origins: [...corsOrigins] }
+}
+
+export function rateLimit({ rates }: Config, app: FastifyInstance, { buckets }: Ports) {
+  return {
+    ...registryOf(app),
+    ...rates,
+    by: 'address' as const,
+    shared: has(app, 'redis'),
+    ...(buckets && { buckets })
+  }
+}
+
+export function rateLimitUser({ rates }: Config, app: FastifyInstance) {
+  return { ...registryOf(app), ...rates, by: 'principal' as const }
+}
+
+export function pressure(_config: Config, app: FastifyInstance) {
+  return { ...registryOf(app), backlog: () => app.postgres?.stats.waiting ?? 0 }
+}

@@ -1,0 +1,67 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { isTransient } from '../../plugins/lib/postgres.ts'
+import { postgresMaintenanceStore } from '../../plugins/maintenance/index.ts'
+import type { Config } from '../config/index.ts'
+import { has, registryOf } from '../kernel/has.ts'
+import { contributed } from './parts/index.ts'
+import { PING_TIMEOUT, succeeds } from './parts/service-state.ts'
+import type { Ports } from './ports.ts'
+
+/* What the plugins are given by which operators see and steer the server. */
+
+export function metrics({ metricsToken, production, version }: Config, _app: FastifyInstance, { peers }: Ports) {
+  return {
+    ...(metricsToken !== null && { token: metricsToken }),
+    allowLoopback: !production,
+    version,
+    ...(peers && { peers })
+  }
+}
+
+/**
+ * Milliseconds in which a client in steady use of its connection gets a reply that says it will close. Without them, the
+ * close would meet requests that are already on their way.
+ */
+const LAST_WORD = 250
+
+export function drain({ drainGrace }: Config) {
+  return { grace: Math.max(drainGrace * 1000, LAST_WORD) }
+}
+
+export function startup(config: Config, app: FastifyInstance, ports: Ports) {
+  const steps = () => contributed('startSteps', config, app, ports).map(({ name, run }) => [name, run] as const)
+  return { retryable: isTransient, ...(has(app, 'db') && { steps: Object.fromEntries(steps()) }) }
+}
+
+export function maintenance(_config: Config, app: FastifyInstance) {
+  return { ...registryOf(app), ...(has(app, 'db') && { store: postgresMaintenanceStore(app) }) }
+}
+
+/** Most of it is asked for at a probe, when every plugin is there. */
+export function health(config: Config, app: FastifyInstance, ports: Ports) {
+  const services = contributed('services', config, app, ports).map(({ name, check }) => [name, check] as const)
+  return {
+    ...registryOf(app),
+    version: config.version,
+    isOperator: async (request: FastifyRequest) => (await app.auth?.identify(request))?.isOperator === true,
+    readiness: {
+      starting: () => app.startup?.done !== false,
+      ...(has(app, 'db') && { database: () => succeeds(() => app.postgres.ping(PING_TIMEOUT)) }),
+      pressure: () => app.pressure?.sustained !== true,
+      draining: () => app.drain?.draining !== true
+    },
+    services: Object.fromEntries(services)
+  }
+}
+
+export function gauges(config: Config, app: FastifyInstance, ports: Ports) {
+  return { ...registryOf(app), ...(has(app, 'db') && { readings: contributed('gauges', config, app, ports) }) }
+}
+
+export function chores(config: Config, app: FastifyInstance, ports: Ports) {
+  return {
+    ...registryOf(app),
+    isReady: () => app.startup?.done !== false,
+    ...(has(app, 'db') && { chores: contributed('chores', config, app, ports) })
+  }
+}

@@ -1,0 +1,21 @@
+import { migrate } from '../../../drizzle/migrate.ts'
+import { ensurePartitions } from '../../domain/base/partitions.ts'
+import { has } from '../../kernel/has.ts'
+import type { Part } from '../../kernel/part.ts'
+import { HOUR } from './intervals.ts'
+import { PING_TIMEOUT, stateOf } from './service-state.ts'
+
+/** The stores that everything stands on. */
+const data: Part = {
+  name: 'data',
+  startSteps: ({ database }, { log }) => [
+    { name: 'migrations', run: () => migrate({ url: database.directUrl!, log }) }
+  ],
+  services: (_config, app) => [
+    { name: 'database', check: () => stateOf(has(app, 'db'), () => app.postgres.ping(PING_TIMEOUT)) },
+    { name: 'redis', check: () => stateOf(has(app, 'redis'), () => app.redis.ping()) }
+  ],
+  chores: (_config, { db }) => [{ name: 'partitions', every: HOUR, run: async () => void (await ensurePartitions(db)) }]
+}
+
+export default data

@@ -1,0 +1,23 @@
+import type { FastifyInstance } from 'fastify'
+import type { Config } from '../../config/index.ts'
+import { type Contributions, collect, type Part } from '../../kernel/part.ts'
+import type { Ports } from '../ports.ts'
+import accounts from './accounts.ts'
+import audit from './audit.ts'
+import data from './data.ts'
+import delivery from './delivery.ts'
+import platform from './platform.ts'
+import secrets from './secrets.ts'
+
+/** What the server does besides answering requests. Start steps run in this order. */
+export const parts: readonly Part[] = [data, accounts, secrets, audit, platform, delivery]
+
+/** Everything of one kind that the parts of this server contribute. */
+export function contributed<Kind extends keyof Contributions>(
+  kind: Kind,
+  config: Config,
+  app: FastifyInstance,
+  ports: Ports
+): Contributions[Kind][] {
+  return collect(ports.parts ?? parts, kind, config, app)
+}

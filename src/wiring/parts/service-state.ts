@@ -1,0 +1,19 @@
+import type { ServiceState } from '../../../plugins/health/index.ts'
+
+/** Milliseconds within which a service must answer a probe. */
+export const PING_TIMEOUT = 2_000
+
+/** @param ping fails where the service does not answer; not called where there is none */
+export async function stateOf(isConfigured: boolean, ping: () => Promise<unknown> | undefined): Promise<ServiceState> {
+  if (!isConfigured) return 'not_configured'
+  return (await succeeds(ping)) ? 'healthy' : 'unhealthy'
+}
+
+export async function succeeds(call: () => Promise<unknown> | undefined): Promise<boolean> {
+  try {
+    await call()
+    return true
+  } catch {
+    return false
+  }
+}

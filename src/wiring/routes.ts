@@ -1,0 +1,20 @@
+import type { FastifyInstance } from 'fastify'
+import type { DeployedApp } from '../../integrations/deployer/port.ts'
+import type { Config } from '../config/index.ts'
+import { createPasswords } from '../domain/accounts/passwords.ts'
+import { SecretBox } from '../domain/base/secret-box.ts'
+import { has } from '../kernel/has.ts'
+
+export function routes(config: Config, app: FastifyInstance) {
+  const { baseUrl, keys, localAccounts, defaultPlan, builder, deployer, registry } = config
+  return {
+    secretBox: new SecretBox(keys.encryption!),
+    passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null,
+    defaultPlan,
+    allowLocalGit: deployer === 'local',
+    urlOf: (found: DeployedApp) => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
+    ledger: has(app, 'deploying') ? app.deploying.ledger : null,
+    takesImages: builder !== 'local',
+    registry: registry.host
+  }
+}
