@@ -3,9 +3,9 @@ import { type Static, Type } from '@sinclair/typebox'
 import { sql } from 'drizzle-orm'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Db } from '../drizzle/schema.ts'
 import { errors } from './lib/errors.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import type { Db } from './lib/own-types.ts'
 import { sqlState } from './lib/postgres.ts'
 
 export const IdempotencyOptions = Type.Object(

@@ -9,6 +9,7 @@ import { takeOnlyJson } from './kernel/json-body.ts'
 import { buildSerializer } from './kernel/serialization.ts'
 import { validatorCompiler } from './kernel/validation.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
+import type {} from './wiring/own-types.ts'
 import type { Ports } from './wiring/ports.ts'
 
 /** What takes a plugin's place: nothing, another plugin, or the path of a module whose default export is one. */

@@ -3,15 +3,24 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import type { AuditOutcome, Db } from '../../drizzle/schema.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Db } from '../lib/own-types.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
 import { minuteBudget } from './minute-budget.ts'
 import { createAuditQueue } from './queue.ts'
-import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
+import {
+  type AuditEvent,
+  type AuditOutcome,
+  type AuditRow,
+  requestRow,
+  type SystemAuditEvent,
+  systemRow
+} from './row.ts'
+import type { AuditSink } from './sink.ts'
 
-export type { AuditEvent, AuditRow, SystemAuditEvent } from './row.ts'
+export type { AuditEvent, AuditOutcome, AuditRow, SystemAuditEvent } from './row.ts'
+export type { AuditSink } from './sink.ts'
 
 export const AuditOptions = Type.Object(
   {
@@ -44,17 +53,6 @@ export const AuditOptions = Type.Object(
 )
 export type AuditOptions = Static<typeof AuditOptions>
 
-/** Where rows go. */
-export interface AuditSink {
-  /** Writes in the transaction of the change. */
-  write(tx: Db, row: AuditRow): Promise<void>
-  /**
-   * The same where nothing follows in the transaction. A sink that needs one statement for it may commit with that and
-   * save a round trip. Without this, it is `write`.
-   */
-  writeLast?(tx: Db, row: AuditRow): Promise<void>
-  writeMany(rows: readonly AuditRow[]): Promise<void>
-}
 export interface AuditDeps {
   /** Without one, events are only logged. */
   sink?: AuditSink

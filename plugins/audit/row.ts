@@ -1,7 +1,31 @@
 import type { FastifyRequest } from 'fastify'
-import type { AuditOutcome, AuditType, auditLogs } from '../../drizzle/schema.ts'
+import type { AuditType } from '../lib/own-types.ts'
 
-export type AuditRow = typeof auditLogs.$inferInsert
+/** `denied`: the caller was not allowed to. `failure`: anything else went wrong. */
+export type AuditOutcome = 'success' | 'failure' | 'denied'
+
+/** An event as it is kept. */
+export interface AuditRow {
+  /** Absent: whoever writes the row makes one. */
+  id?: string
+  eventType: AuditType
+  action: string
+  outcome: AuditOutcome
+  userId?: string | null
+  /** The name of who did it at the time; of an automatic action, what acted. */
+  actor?: string | null
+  teamId: string | null
+  appId: string | null
+  resource: string
+  resourceId: string | null
+  resourceName: string | null
+  details: Record<string, unknown> | null
+  ip?: string | null
+  userAgent?: string | null
+  requestId?: string | null
+  /** Absent: now. */
+  createdAt?: Date
+}
 
 /** Something that somebody did, or tried to do. */
 export interface AuditEvent {

@@ -1,7 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { Scope } from '../../drizzle/schema.ts'
 import { type AppError, errors } from '../lib/errors.ts'
-import type { Principal } from '../lib/principals.ts'
+import type { Principal, Scope } from '../lib/principals.ts'
 import { insufficientScope, staleSignIn } from './bearer.ts'
 
 export const ACCESS = ['public', 'authenticated', 'operator', 'member', 'admin', 'owner', 'metrics'] as const

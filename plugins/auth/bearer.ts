@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { Scope } from '../../drizzle/schema.ts'
 import { AppError } from '../lib/errors.ts'
+import type { Scope } from '../lib/principals.ts'
 
 const BEARER = /^bearer +(\S{1,2048})$/i
 

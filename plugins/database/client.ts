@@ -1,12 +1,12 @@
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type { Sql } from 'postgres'
-import type * as schema from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 import type { Conversions, Runner, TransactionRunner } from './connection.ts'
 import type { Pool } from './pool.ts'
 import { quicken } from './quick-queries.ts'
 import { type QueryKind, statementReader } from './statement-kind.ts'
 
-export type Db = PostgresJsDatabase<typeof schema>
+export type Drizzle = PostgresJsDatabase<Record<string, unknown>>
 
 export type Observe = (kind: QueryKind, seconds: number) => void
 
@@ -72,8 +72,7 @@ export function createDb(
 }
 
 function handleOf(client: object, tables: Record<string, unknown> | undefined): Db {
-  const schemaOfApp = tables as typeof schema | undefined
-  const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: schemaOfApp })
+  const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: tables })
   quicken(db._.session)
   const { transaction } = db
   db.transaction = (body, settings) =>
@@ -85,7 +84,8 @@ function handleOf(client: object, tables: Record<string, unknown> | undefined): 
       },
       settings
     ) as ReturnType<typeof body>
-  return db
+  // Which tables it knows is the app's to say.
+  return db as unknown as Db
 }
 
 /** Called back by drizzle with the client of a transaction or a savepoint. */

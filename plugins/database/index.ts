@@ -4,8 +4,9 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Db } from '../lib/own-types.ts'
 import { postgresTarget } from '../lib/postgres.ts'
-import { createDb, type Db } from './client.ts'
+import { createDb } from './client.ts'
 import { Listener } from './listener.ts'
 import { measurePool, queryObserver } from './metrics.ts'
 import { Pool, type PoolStats } from './pool.ts'
@@ -82,7 +83,7 @@ export type DatabaseOptions = Static<typeof DatabaseOptions>
 
 export interface DatabaseDeps {
   registry?: Registry
-  /** The tables of `drizzle/schema.ts`, for `app.db.query`. */
+  /** Drizzle's tables and relations, for `app.db.query`. */
   schema?: Record<string, unknown>
 }
 

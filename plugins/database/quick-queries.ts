@@ -1,6 +1,6 @@
 import { Column, fillPlaceholders, is, SQL } from 'drizzle-orm'
 import { AppError } from '../lib/errors.ts'
-import type { Db } from './client.ts'
+import type { Drizzle } from './client.ts'
 
 /** What drizzle keeps of a query that is built. */
 interface Prepared {
@@ -30,7 +30,7 @@ type Row = readonly unknown[]
  * with a mapper of rows that looks at the columns once, and not for every value. Queries whose rows are nested stay as
  * they are. Either way an error comes as it is, without drizzle's around it, which has the query and its values in it.
  */
-export function quicken(session: Db['_']['session']): void {
+export function quicken(session: Drizzle['_']['session']): void {
   const prepareQuery = session.prepareQuery.bind(session)
   session.prepareQuery = (...query) => {
     const prepared = prepareQuery(...query)

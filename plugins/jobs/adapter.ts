@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { fromDrizzle, Db as IDatabase } from 'pg-boss'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 
 /** What pg-boss is made to run over instead of connections of its own. */
 export type Adapt = typeof fromDrizzle

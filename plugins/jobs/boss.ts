@@ -1,5 +1,5 @@
 import type { PgBoss, QueueResult } from 'pg-boss'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 import { type Adapt, type Channel, overDrizzle, overPool, type Postgres } from './adapter.ts'
 import type { JobQueue } from './port.ts'
 

@@ -1,5 +1,5 @@
 import type { PgBoss } from 'pg-boss'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 import type { Attempt } from './attempt.ts'
 import { affectedBy } from './boss.ts'
 import { Schedule } from './schedule.ts'

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 
 /** A kind of work that outlives the request, the process and the machine that has asked for it. */
 export interface JobQueue<Data extends object = object> {

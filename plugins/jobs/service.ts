@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
-import type { Db } from '../../drizzle/schema.ts'
 import { errors } from '../lib/errors.ts'
+import type { Db } from '../lib/own-types.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
 import type { Postgres } from './adapter.ts'
 import { affectedBy, type Boss, openBoss } from './boss.ts'

@@ -1,5 +1,5 @@
 import { type SQL, sql } from 'drizzle-orm'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 import type { JobFilters, JobPosition, JobState, ListedJob } from './port.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import type { PgBoss } from 'pg-boss'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
 import { Attempt, type ClaimedJob, type Verdict } from './attempt.ts'
 import { affectedBy } from './boss.ts'

@@ -1,7 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
-import type { Scope } from '../../drizzle/schema.ts'
 import { hashOfKey } from './token.ts'
+
+/** What a credential may do at most; each includes those before it. */
+export type Scope = 'read' | 'deploy' | 'admin'
 
 /** Who makes a request. */
 export interface Principal {

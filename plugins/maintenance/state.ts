@@ -1,4 +1,4 @@
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 
 /** Whether the platform is closed, and what those who come are told. Instants are ISO 8601, in UTC. */
 export interface MaintenanceState {

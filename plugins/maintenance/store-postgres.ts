@@ -1,5 +1,5 @@
 import { type SQL, sql } from 'drizzle-orm'
-import type { Db } from '../../drizzle/schema.ts'
+import type { Db } from '../lib/own-types.ts'
 import { type MaintenanceState, type MaintenanceStore, openState } from './state.ts'
 
 /** What the store needs of an app. Read when it is used, so that the app may get it later. */

@@ -7,7 +7,8 @@ import { onEntry } from '../lib/entry.ts'
 import { tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { createLimiter, type RateClass, type RateLimiter } from './limiter.ts'
+import { createLimiter, RATE_CLASSES, type RateClass, type RateLimiter } from './limiter.ts'
+import type { Rate } from './rate.ts'
 import { driveByStock } from './stock.ts'
 import type { LocalStore, RateLimitStore } from './store.ts'
 import { MemoryStore } from './store-memory.ts'
@@ -15,11 +16,12 @@ import { type RedisScripts, RedisStore } from './store-redis.ts'
 import { type SharedBuckets, SharedStore } from './store-shared.ts'
 import { TieredStore } from './store-tiered.ts'
 
+const bucket = {
+  ratePerSecond: Type.Number({ exclusiveMinimum: 0, description: 'Requests per second in the long run.' }),
+  burst: Type.Integer({ minimum: 1, description: 'Requests at once, after a pause.' })
+}
 const rate = (ratePerSecond: number, burst: number, description: string) =>
-  Type.Object(
-    { ratePerSecond: Type.Number({ exclusiveMinimum: 0 }), burst: Type.Integer({ minimum: 1 }) },
-    { default: { ratePerSecond, burst }, description, additionalProperties: false }
-  )
+  Type.Object(bucket, { default: { ratePerSecond, burst }, description, additionalProperties: false })
 
 export const RateLimitOptions = Type.Object(
   {
@@ -36,6 +38,16 @@ export const RateLimitOptions = Type.Object(
     webhook: rate(100, 500, 'Deliveries from other services; these are not general requests as well.'),
     strict: rate(0.1, 5, 'What is rare and dangerous: token mint, account deletion, invitations, operator switches.'),
     user: rate(100, 200, 'One user, on all routes together and from wherever.'),
+    classes: Type.Record(
+      Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
+      Type.Object(bucket, { additionalProperties: false }),
+      {
+        default: {},
+        additionalProperties: false,
+        description:
+          'Classes of your own, by name, in addition to these; `RhoneTypes.rateClass` makes them known to types.'
+      }
+    ),
     maxKeys: Type.Integer({
       default: 100_000,
       minimum: 1,
@@ -102,16 +114,20 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
   app.addHook('onRoute', ({ method, url, config }) => {
     const rateClass = config?.rateClass
     if (rateClass === undefined || rateClass === false || app.rateLimiter.classes.includes(rateClass)) return
-    throw new Error(`rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"`)
+    const known = app.rateLimiter.classes.join(', ')
+    throw new Error(
+      `rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"; the classes are ${known}`
+    )
   })
   onEntry(app, app.rateLimiter.step(addressClassOf, addressKey(app)))
 }
 
 async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps) {
-  const memory = deps.buckets ? new SharedStore(deps.buckets) : new MemoryStore(options.maxKeys)
+  const rates = ratesOf(options)
+  const memory = deps.buckets ? new SharedStore(deps.buckets, Object.keys(rates)) : new MemoryStore(options.maxKeys)
   const remote = remoteStore(app, options, deps, memory)
   return createLimiter({
-    rates: options,
+    rates,
     memory,
     createCheck: remote && (await driveByStock(app, remote)),
     refusals: tallies(deps.registry, {
@@ -120,6 +136,13 @@ async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, de
       labelNames: ['class']
     })
   })
+}
+
+/** By class: those of the plugin, then those of the app. */
+function ratesOf({ classes, ...options }: RateLimitOptions): Record<string, Rate> {
+  for (const name of RATE_CLASSES)
+    if (name in classes) throw new Error(`rhone-rate-limit: option "classes": "${name}" is an option of its own`)
+  return { ...Object.fromEntries(RATE_CLASSES.map(name => [name, options[name]])), ...classes }
 }
 
 /** What counts instead of the memory, if anything does. `app.redis` comes later than this plugin, but before requests. */

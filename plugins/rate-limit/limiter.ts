@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type AppError, errors } from '../lib/errors.ts'
 import type { Tally } from '../lib/metrics.ts'
+import type { OwnRateClass } from '../lib/own-types.ts'
 import { addLines } from '../lib/response-head.ts'
 import { type LimitFields, limitFields } from './fields.ts'
 import { type Quota, quotaOf, type Verdict } from './gcra.ts'
@@ -9,7 +10,7 @@ import type { Check, CreateCheck } from './stock.ts'
 import type { LocalStore } from './store.ts'
 
 export const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', 'user'] as const
-export type RateClass = (typeof RATE_CLASSES)[number]
+export type RateClass = (typeof RATE_CLASSES)[number] | OwnRateClass
 
 export interface RateLimiter {
   readonly classes: readonly RateClass[]
@@ -32,7 +33,8 @@ export type CountingStep = (
 ) => AppError | undefined | Promise<AppError | undefined>
 
 export interface LimiterSettings {
-  readonly rates: Readonly<Record<RateClass, Rate>>
+  /** By class; these are the classes there are. */
+  readonly rates: Readonly<Record<string, Rate>>
   readonly memory: LocalStore
   /** Given when requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
@@ -49,7 +51,10 @@ interface ClassEntry {
 }
 
 export function createLimiter({ rates, memory, createCheck, refusals }: LimiterSettings): RateLimiter {
-  const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass], refusals(rateClass)))
+  const classes = Object.keys(rates) as RateClass[]
+  const perClass = <Entry>(make: (rateClass: RateClass) => Entry) =>
+    Object.fromEntries(classes.map(rateClass => [rateClass, make(rateClass)])) as Record<RateClass, Entry>
+  const entries = perClass(rateClass => classEntry(rateClass, rates[rateClass]!, refusals(rateClass)))
 
   function settle(entry: ClassEntry, verdict: Verdict, reply: FastifyReply): AppError | undefined {
     writeFields(reply, entry.fields(verdict))
@@ -59,7 +64,7 @@ export function createLimiter({ rates, memory, createCheck, refusals }: LimiterS
   }
 
   return {
-    classes: RATE_CLASSES,
+    classes,
 
     take: (rateClass, key) => memory.take(rateClass, key, entries[rateClass].quota),
 
@@ -117,8 +122,4 @@ function writeFields(reply: FastifyReply, { lines, policy, limit }: LimitFields)
   reply
     .header('ratelimit-policy', `${reply.getHeader('ratelimit-policy')}, ${policy}`)
     .header('ratelimit', `${earlier}, ${limit}`)
-}
-
-function perClass<T>(make: (rateClass: RateClass) => T): Record<RateClass, T> {
-  return Object.fromEntries(RATE_CLASSES.map(rateClass => [rateClass, make(rateClass)])) as Record<RateClass, T>
 }

@@ -25,17 +25,22 @@ const FREE = 0
 const SPINS = 200
 const PAUSE_MS = 0.1
 
-/** @param maxKeys how many buckets each class should have room for; memory is taken as they come into use */
-export function createSharedBuckets(maxKeys = 100_000): SharedBuckets {
+/**
+ * @param maxKeys how many buckets each class should have room for; memory is taken as they come into use
+ * @param ownClasses how many classes there are in addition to the plugin's: the keys of its option `classes`
+ */
+export function createSharedBuckets(maxKeys = 100_000, ownClasses = 0): SharedBuckets {
   const sets = 2 ** Math.max(1, Math.ceil(Math.log2(maxKeys / KEYS_PER_SET)))
-  const buckets = new SharedArrayBuffer(HEADER_BYTES + RATE_CLASSES.length * sets * SET_BYTES)
+  const classes = RATE_CLASSES.length + ownClasses
+  const buckets = new SharedArrayBuffer(HEADER_BYTES + classes * sets * SET_BYTES)
   randomFillSync(new Uint8Array(buckets, 0, 8))
+  classCountIn(buckets)[0] = classes
   return buckets
 }
 
 /** Gives back what a thread held when it was ended from outside. */
 export function releaseSharedBuckets(buckets: SharedBuckets, thread: number): void {
-  for (const table of tablesIn(buckets).values())
+  for (const table of tablesIn(buckets))
     for (let set = 0; set < table.locks.length; set++) Atomics.compareExchange(table.locks, set, thread + 1, FREE)
 }
 
@@ -49,9 +54,13 @@ export class SharedStore implements LocalStore {
   readonly #hash: KeyedHash
   readonly now: Clock
 
-  constructor(buckets: SharedBuckets, now: Clock = machineTime) {
+  /** @param classes those that are counted, in the same order in every thread */
+  constructor(buckets: SharedBuckets, classes: readonly string[] = RATE_CLASSES, now: Clock = machineTime) {
     const [key0, key1] = new Int32Array(buckets, 0, 2)
-    this.#tables = tablesIn(buckets)
+    const tables = tablesIn(buckets)
+    if (tables.length !== classes.length)
+      throw new Error(`the shared buckets are for ${tables.length} rate classes, not for ${classes.length}`)
+    this.#tables = new Map(classes.map((rateClass, index) => [rateClass, tables[index]!]))
     this.#hash = new KeyedHash(key0!, key1!)
     this.now = now
   }
@@ -149,13 +158,15 @@ class SharedTable {
   }
 }
 
-function tablesIn(buckets: SharedBuckets): ReadonlyMap<string, SharedTable> {
-  const bytes = (buckets.byteLength - HEADER_BYTES) / RATE_CLASSES.length
-  const tables = RATE_CLASSES.map((rateClass, index) => {
-    const table = new SharedTable(buckets, HEADER_BYTES + index * bytes, bytes / SET_BYTES)
-    return [rateClass, table] as const
+/** After the key of the hash, which takes eight bytes. */
+const classCountIn = (buckets: SharedBuckets) => new Int32Array(buckets, 8, 1)
+
+function tablesIn(buckets: SharedBuckets): readonly SharedTable[] {
+  const [classes] = classCountIn(buckets)
+  const bytes = (buckets.byteLength - HEADER_BYTES) / classes!
+  return Array.from({ length: classes! }, (_, index) => {
+    return new SharedTable(buckets, HEADER_BYTES + index * bytes, bytes / SET_BYTES)
   })
-  return new Map(tables)
 }
 
 const isOverflow = (place: number) => place % PLACES === OVERFLOW

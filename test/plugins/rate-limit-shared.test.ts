@@ -19,7 +19,7 @@ function thread(buckets: SharedArrayBuffer, body: string, clock = ''): Worker {
     Promise.all([import('${path('store-shared')}'), import('${path('gcra')}'), import('${path('rate')}')]).then(
       ([{ SharedStore }, { quotaOf }, { parseRate }]) => {
         const quota = rate => quotaOf(parseRate(rate))
-        const store = new SharedStore(workerData${clock && `, ${clock}`})
+        const store = new SharedStore(workerData${clock && `, undefined, ${clock}`})
         ${body}
       }
     )`
@@ -52,7 +52,7 @@ test('what a thread held when it was ended can be given back', async () => {
 })
 
 test('a table that holds as many keys as it should has hardly one that shares its bucket', () => {
-  const store = new SharedStore(createSharedBuckets(10_000), () => 0)
+  const store = new SharedStore(createSharedBuckets(10_000), undefined, () => 0)
   let granted = 0
   for (let i = 0; i < 10_000; i++) if (store.take('strict', stranger(i), quota('1/d:1')).allowed) granted++
   assert.ok(granted > 9_900, `${granted} of 10000`)
@@ -60,7 +60,7 @@ test('a table that holds as many keys as it should has hardly one that shares it
 
 test('a flood of strangers is granted no more than the table holds, and resets nobody', () => {
   let now = 0
-  const store = new SharedStore(createSharedBuckets(8), () => now)
+  const store = new SharedStore(createSharedBuckets(8), undefined, () => now)
   const take = (key: string) => store.take('strict', key, quota('1/m:2')).allowed
   assert.deepEqual(
     [1, 2, 3].map(() => take('throttled')),
@@ -79,7 +79,7 @@ test('a flood of strangers is granted no more than the table holds, and resets n
 })
 
 test('classes do not count each other, and one that has no buckets is refused', () => {
-  const store = new SharedStore(createSharedBuckets(8), () => 0)
+  const store = new SharedStore(createSharedBuckets(8), undefined, () => 0)
   const take = (rateClass: string) => store.take(rateClass, 'a', quota('1/m:1')).allowed
   assert.deepEqual(['auth', 'strict', 'auth'].map(take), [true, true, false])
   assert.throws(() => take('unheard-of'), /"unheard-of"/)
@@ -99,4 +99,23 @@ test('two apps that are given the same buckets count as one', async t => {
   const statuses: number[] = []
   for (let i = 0; i < 5; i++) statuses.push((await apps[i % 2]!.inject('/')).statusCode)
   assert.deepEqual(statuses, [200, 200, 200, 429, 429])
+})
+
+test('classes of an app are shared by threads like those of the plugin, and both sides agree on how many there are', async t => {
+  const buckets = createSharedBuckets(8, 1)
+  const apps = await Promise.all(
+    [1, 2].map(async () => {
+      const app = Fastify()
+      t.after(() => app.close())
+      await app.register(rateLimit, { buckets, classes: { upload: { ratePerSecond: 1 / 3600, burst: 1 } } })
+      return app
+    })
+  )
+  const taken = apps.map(app => app.rateLimiter.take('upload' as 'general', 'someone').allowed)
+  assert.deepEqual(taken, [true, false])
+
+  await assert.rejects(
+    async () => Fastify().register(rateLimit, { buckets }),
+    /the shared buckets are for 7 rate classes, not for 6/
+  )
 })

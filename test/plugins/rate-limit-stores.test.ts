@@ -35,7 +35,7 @@ const inMemory: Setup = async () => {
 const inSharedMemory: Setup = async () => {
   let now = 12_345.678
   return {
-    store: new SharedStore(createSharedBuckets(100), () => now),
+    store: new SharedStore(createSharedBuckets(100), undefined, () => now),
     pass: async milliseconds => {
       now += milliseconds
     }

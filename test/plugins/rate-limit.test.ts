@@ -295,8 +295,23 @@ test('a wrong option fails the boot with a sentence, and so does a class that is
   const app = Fastify()
   await app.register(rateLimit)
   const route = () => app.get('/', { config: { rateClass: 'depoly' as 'deploy' } }, async () => '')
-  assert.throws(route, /GET \/: there is no rate class "depoly"/)
+  assert.throws(route, /GET \/: there is no rate class "depoly"; the classes are general, .*user$/)
   await app.close()
+})
+
+test('an app has rate classes of its own beside those of the plugin', async t => {
+  const app = await server(t, { classes: { upload: perHour(1) }, general: perHour(3) })
+  // The type of the name is the app's to declare; this test has no app.
+  app.post('/uploads', { config: { rateClass: 'upload' as 'general' } }, async () => 'stored')
+  assert.deepEqual(await statuses(app, times(2, 'POST', '/uploads')), [200, 429])
+  assert.deepEqual(await statuses(app, times(4, 'GET', '/')), [200, 200, 200, 429])
+  assert.ok(app.rateLimiter.classes.includes('upload' as 'general'))
+})
+
+test('a class of an app has no name of the plugin’s, and none that cannot stand in a header', async () => {
+  const withClass = (name: string) => Fastify().register(rateLimit, { classes: { [name]: perHour(1) } })
+  await assert.rejects(async () => withClass('general'), /option "classes": "general" is an option of its own/)
+  await assert.rejects(async () => withClass('Up load'), /rhone-rate-limit.*Up load/)
 })
 
 test('options may be frozen, and are left as they were', async t => {
