@@ -24,6 +24,7 @@ export const Slug = Type.String({
   minLength: 3,
   maxLength: 63,
   pattern: '^[a-z](?:-?[a-z0-9])*$',
+  'x-form': 'lower-case letters and digits, which single hyphens may separate, beginning with a letter',
   description:
     "Names the app in URLs and in its host name; unique over all teams. Made from the app's name when absent.",
   examples: ['hello']
@@ -33,7 +34,8 @@ const GithubRepo = Nullable(
   Type.String({
     maxLength: 140,
     pattern: '^[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/(?!\\.{1,2}$)[A-Za-z0-9_.-]{1,100}$',
-    description: 'owner/name',
+    'x-form': 'the owner and the name of a repository on GitHub, with a slash between them',
+    description: 'A repository on GitHub: owner/name.',
     examples: ['acme/website']
   })
 )
@@ -42,6 +44,7 @@ const GitUrl = Nullable(
   Type.String({
     maxLength: 500,
     pattern: '^[a-z]{4,5}://[\\x21-\\x7E]+$',
+    'x-form': 'an https URL of a git repository, without blanks',
     description:
       'A repository that is not on GitHub, or public there: https, without credentials. Goes without a githubRepo.',
     examples: ['https://git.example.com/acme/website.git']
@@ -53,9 +56,16 @@ export const GithubBranch = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$|\\.lock(?:/|$)))[^\\p{Cc}\\p{Cs}\\s~^:?*\\[\\\\]+$',
+  'x-form': 'the name of a git branch',
+  description: 'A branch of the repository.',
   examples: ['main']
 })
-const Region = Type.String({ pattern: '^[a-z]{3}$', description: 'A code of GET /api/v1/regions.', examples: ['iad'] })
+const Region = Type.String({
+  pattern: '^[a-z]{3}$',
+  'x-form': 'the code of a region, as GET /api/v1/regions lists them',
+  description: 'The code of the region to run in; see GET /api/v1/regions.',
+  examples: ['iad']
+})
 const AutoDeploy = Type.Boolean({ description: 'Whether a push to the branch deploys.' })
 
 export const App = Sent({

@@ -24,7 +24,12 @@ export const AuditEntry = Sent({
   createdAt: Timestamp
 })
 
-const Word = Type.String({ maxLength: 50, pattern: '^[a-z][a-z_]*$' })
+const Word = Type.String({
+  maxLength: 50,
+  pattern: '^[a-z][a-z_]*$',
+  'x-form': 'a word of lower-case letters and underscores',
+  examples: ['create']
+})
 const Instant = Type.String({ format: 'date-time', maxLength: 40 })
 const described = <Schema extends TSchema>(schema: Schema, description: string) =>
   Type.Optional(adapted(schema, { description }))
@@ -39,11 +44,23 @@ const filters = {
   resource: described(Word, 'The kind of thing that it was done to.'),
   resourceId: described(Name, 'The thing that it was done to.'),
   ip: described(
-    Type.String({ minLength: 2, maxLength: 50, pattern: '^[0-9A-Fa-f:.]+$' }),
+    Type.String({
+      minLength: 2,
+      maxLength: 50,
+      pattern: '^[0-9A-Fa-f:.]+$',
+      'x-form': 'an IP address',
+      examples: ['192.0.2.1']
+    }),
     'The address that it was done from.'
   ),
   text: described(
-    Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\p{Cc}\\p{Cs}]*$' }),
+    Type.String({
+      minLength: 1,
+      maxLength: 200,
+      pattern: '^[^\\p{Cc}\\p{Cs}]*$',
+      'x-form': 'one line of text',
+      examples: ['hello']
+    }),
     'Words, or how they begin, that all stand in the names and details of a row.'
   ),
   since: described(Instant, 'From this instant on.'),

@@ -33,6 +33,7 @@ export function adapted<Schema extends TSchema>(schema: Schema, options: SchemaO
  */
 export const Uuid = Type.String({
   pattern: '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$',
+  'x-form': 'a UUID',
   examples: ['0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a']
 })
 
@@ -50,6 +51,7 @@ export const Name = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: `^(?=[\\s\\p{Cf}]*[^\\s\\p{Cf}])[^${NOT_IN_NAMES}]*$`,
+  'x-form': 'one line of text with something to see in it',
   examples: ['hello']
 })
 
@@ -58,7 +60,9 @@ export const Cursor = Type.String({
   minLength: 1,
   maxLength: 512,
   pattern: '^[A-Za-z0-9_-]+$',
-  description: 'The `nextCursor` of the page before.'
+  'x-form': 'the nextCursor of the page before',
+  description: 'The `nextCursor` of the page before.',
+  examples: ['MTcxNTk0MjQwMDAwMC4wMTk3YTRiMg']
 })
 
 export const PageQuery = { limit: Type.Optional(Limit), cursor: Type.Optional(Cursor) }
@@ -95,7 +99,9 @@ const ENTITY_TAG = '(?:W/)?"[\\x21\\x23-\\x7E\\x80-\\xFF]*"'
 const EntityTags = Type.String({
   maxLength: 2048,
   pattern: `^\\s*(?:\\*|${ENTITY_TAG}(?:\\s*,\\s*${ENTITY_TAG})*)\\s*$`,
-  description: '`*`, or entity tags as ETag gave them.'
+  'x-form': '*, or entity tags in double quotes as the ETag header gave them',
+  description: '`*`, or entity tags as ETag gave them.',
+  examples: ['"1"']
 })
 
 /** Request headers that a route reads. Headers always come with others, so these objects stay open. */
@@ -105,7 +111,9 @@ export const IdempotencyKey = Type.Optional(
     minLength: 1,
     maxLength: 255,
     pattern: '^[\\x21-\\x7E]+$',
-    description: 'Repeating the request with the same key repeats the reply, not the change.'
+    'x-form': 'printable ASCII without blanks',
+    description: 'Repeating the request with the same key repeats the reply, not the change.',
+    examples: ['9f1c2a7e-6f0e-4b57-8f53-2f9a5a1d1c11']
   })
 )
 export const IfMatch = Type.Optional(EntityTags)

@@ -82,12 +82,15 @@ export const Deployment = Sent({
 const Image = Type.String({
   maxLength: 500,
   pattern: '^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$',
+  'x-form': 'an image by its digest, not by a tag',
   examples: [`registry.fly.io/hello@sha256:${'0'.repeat(64)}`]
 })
 
 const CommitSha = Type.String({
   pattern: '^[0-9a-f]{40}$',
-  description: 'The commit to build; the newest of the branch when absent.'
+  'x-form': 'the full SHA of a commit: 40 lower-case hexadecimal digits',
+  description: 'The commit to build; the newest of the branch when absent.',
+  examples: ['8f14e45fceea167a5a36dedd4bea2543d8f14e45']
 })
 
 export const DeployRequest = Strict({

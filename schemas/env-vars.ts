@@ -17,6 +17,8 @@ export const EnvVarKey = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: '^[A-Z][A-Z0-9_]*$',
+  'x-form': 'capital letters, digits and underscores, beginning with a letter',
+  description: 'The name of the variable.',
   examples: ['API_KEY']
 })
 
@@ -33,7 +35,9 @@ export const EnvVarValue = Strict({
   value: Type.String({
     maxLength: 65_536,
     pattern: '^[^\\u0000\\p{Cs}]*$',
-    description: 'Any text of up to 64 KiB in UTF-8, without NUL.'
+    'x-form': 'text without NUL',
+    description: 'Any text of up to 64 KiB in UTF-8, without NUL.',
+    examples: ['s3cret']
   }),
   buildTime: Type.Optional(
     Type.Boolean({ default: false, description: 'Whether builds see it, too; otherwise the running app alone does.' })

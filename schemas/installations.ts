@@ -89,7 +89,9 @@ export const completeConnection = {
   querystring: Strict({
     code: Text,
     state: Text,
-    installation_id: Type.Optional(Type.String({ pattern: '^[1-9]\\d{0,14}$' })),
+    installation_id: Type.Optional(
+      Type.String({ pattern: '^[1-9]\\d{0,14}$', 'x-form': "GitHub's number of the installation", examples: ['4711'] })
+    ),
     setup_action: Text,
     error: Text,
     error_description: Text,

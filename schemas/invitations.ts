@@ -43,6 +43,7 @@ const Email = Type.String({
   maxLength: 254,
   pattern:
     "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$",
+  'x-form': 'an e-mail address',
   examples: ['ada@example.com']
 })
 
@@ -88,6 +89,13 @@ export const acceptInvitation = {
   tags: ['teams'],
   headers: changeHeaders,
   querystring: NoQuery,
-  body: Strict({ token: Type.String({ pattern: '^[0-9a-f]{64}$' }) }),
+  body: Strict({
+    token: Type.String({
+      pattern: '^[0-9a-f]{64}$',
+      'x-form': 'the token of the invitation: 64 hexadecimal digits',
+      description: 'The token of the invitation.',
+      examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
+    })
+  }),
   response: { 200: Team, ...errorResponses }
 }

@@ -17,6 +17,7 @@ import { errorResponses } from './error.ts'
 
 const QueueName = Type.String({
   pattern: '^[a-z][a-z0-9-]{0,49}$',
+  'x-form': 'the name of a queue',
   description: 'The kind of work.',
   examples: ['deploy']
 })

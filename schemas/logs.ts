@@ -85,7 +85,13 @@ export const listAppLogs = {
     until: described(Instant, 'Before this instant.'),
     level: Type.Optional(LogLevel),
     search: described(
-      Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\p{Cc}\\p{Cs}]*$' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 200,
+        pattern: '^[^\\p{Cc}\\p{Cs}]*$',
+        'x-form': 'one line of text',
+        examples: ['timeout']
+      }),
       'Text that stands in the message, in whichever case.'
     )
   }),

@@ -171,7 +171,14 @@ export const restoreMe = {
   description: 'For as long as it has not been erased. Its tokens stay revoked: sign in again.',
   tags: ['me'],
   querystring: NoQuery,
-  body: Strict({ code: Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' }) }),
+  body: Strict({
+    code: Type.String({
+      pattern: '^[A-Za-z0-9_-]{43}$',
+      'x-form': 'the code of the reply to DELETE /api/v1/me: 43 characters',
+      description: 'The code of the reply to DELETE /api/v1/me.',
+      examples: ['hMGXk1XDfTY4Nn2Lcz2uTkQ6h2F5m3v9k0qJ8sWbR7c']
+    })
+  }),
   response: { 200: Sent({ id: Uuid, username: Type.String() }), ...errorResponses }
 }
 

@@ -49,6 +49,13 @@ function faults(route: RouteOptions): string[] {
   return found
 }
 
+/** Every string of a schema that has a pattern, by where it stands. */
+function patternsIn(schema: unknown, place: string): [place: string, schema: Record<string, unknown>][] {
+  if (typeof schema !== 'object' || schema === null) return []
+  const own: [string, Record<string, unknown>][] = 'pattern' in schema ? [[place, schema as never]] : []
+  return [...own, ...Object.entries(schema).flatMap(([key, value]) => patternsIn(value, `${place}.${key}`))]
+}
+
 async function routesOf(t: Parameters<typeof testConfig>[0]): Promise<RouteOptions[]> {
   const routes: RouteOptions[] = []
   const spied = fp(async (app: FastifyInstance, options: object) => {
@@ -81,6 +88,21 @@ test('the schemas of every request can be compiled, which happens when they are 
       const part = schema?.[httpPart]
       if (part) compile({ schema: part, url, method: String(method), httpPart })({})
     }
+})
+
+test('every pattern that a request is held to is said in words, with an example that has it', async t => {
+  const wordless = (await routesOf(t)).flatMap(({ schema = {}, method, url }) =>
+    (['params', 'querystring', 'headers', 'body'] as const)
+      .flatMap(part => patternsIn(schema[part], `${method} ${url} ${part}`))
+      .filter(([, { pattern, examples, 'x-form': form }]) => {
+        const [example] = (examples ?? []) as unknown[]
+        return (
+          typeof form !== 'string' || typeof example !== 'string' || !new RegExp(String(pattern), 'u').test(example)
+        )
+      })
+      .map(([place]) => place)
+  )
+  assert.deepEqual(wordless, [])
 })
 
 test('the schemas of every reply can be compiled, which happens when they are first needed', async t => {

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify'
-import { AppError, type ErrorCode, errors, type Violation } from '../lib/errors.ts'
+import { AppError, type ErrorCode, errors } from '../lib/errors.ts'
 import { sqlState } from '../lib/postgres.ts'
 import { RemoteError } from '../lib/remote/error.ts'
+import { invalid } from './violations.ts'
 
 /** Faults of Fastify whose status alone says too little. */
 const FASTIFY_FAULTS: Readonly<Record<string, () => AppError>> = {
@@ -42,18 +43,30 @@ interface Thrown {
 export function toAppError(thrown: unknown, request: FastifyRequest): AppError {
   if (thrown instanceof AppError) return thrown
   if (!(thrown instanceof Error)) return errors.internal(thrown)
-  if ('validation' in thrown) return invalid(thrown as ValidationFault)
+  if ('validation' in thrown) return hasEmptyParam(request) ? errors.notFound('Route') : invalid(thrown)
   if (request.raw.destroyed && !request.raw.complete) return errors.badRequest('The request was aborted', thrown)
-  return ofFastify(thrown) ?? ofPostgres(thrown) ?? ofRemote(thrown) ?? errors.internal(thrown)
+  return ofFastify(thrown, request) ?? ofPostgres(thrown) ?? ofRemote(thrown) ?? errors.internal(thrown)
 }
 
-function ofFastify(error: Error & Thrown): AppError | undefined {
+/** `/apps/` is no app without a name: the router takes the nothing after the slash for one. */
+function hasEmptyParam({ params }: FastifyRequest): boolean {
+  return Object.values(params ?? {}).includes('')
+}
+
+function ofFastify(error: Error & Thrown, request: FastifyRequest): AppError | undefined {
   const { code, statusCode } = error
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return unreadableType(request)
   if (typeof code !== 'string' || !code.startsWith('FST_') || typeof statusCode !== 'number') return undefined
   if (FASTIFY_FAULTS[code] !== undefined) return FASTIFY_FAULTS[code]()
   if (statusCode === 503) return new AppError('SERVICE_UNAVAILABLE', { cause: error, headers: { 'retry-after': '10' } })
   if (statusCode < 400 || statusCode >= 500) return undefined
   return new AppError(CODE_OF_STATUS[statusCode] ?? 'BAD_REQUEST', { statusCode, cause: error })
+}
+
+/** Most of these come from clients that name a type of their own where none is given: curl sends forms. */
+function unreadableType({ headers: { 'content-type': type } }: FastifyRequest): AppError {
+  const found = type === undefined ? 'The request body has no Content-Type' : 'This Content-Type is not read here'
+  return new AppError('UNSUPPORTED_MEDIA_TYPE', { detail: `${found}; send Content-Type: application/json` })
 }
 
 function ofPostgres(error: Error): AppError | undefined {
@@ -70,67 +83,4 @@ function ofRemote(error: Error): AppError | undefined {
   const { service, retryAfter, isOutage, kind, status } = error
   if (!isOutage && kind !== 'refused' && status !== 429 && retryAfter === undefined) return undefined
   return errors.unavailable(retryAfter ?? PAUSE, `${service} does not answer at the moment`, error)
-}
-
-/** Fastify's validation error, of whichever validator. */
-interface ValidationFault extends Error {
-  validation?: readonly Failure[]
-  validationContext?: string
-}
-
-interface Failure {
-  keyword?: string
-  instancePath?: string
-  message?: string
-  params?: Readonly<Record<string, unknown>>
-}
-
-function invalid(fault: ValidationFault): AppError {
-  const part = fault.validationContext ?? 'request'
-  const violations = mostTelling(fault.validation ?? []).map(failure => violation(part, failure))
-  return new AppError('VALIDATION_ERROR', {
-    detail: violations.map(({ pointer, detail }) => `${fieldName(pointer) || part}: ${detail}`).join('; ') || undefined,
-    violations
-  })
-}
-
-/**
- * Of a union, validators report what is wrong with it as each of its members, and then the union. One of these says it
- * all: the choices of a union of constants, the complaint of the member that the value was meant to be, or the types.
- */
-function mostTelling(failures: readonly Failure[]): readonly Failure[] {
-  const union = failures.findLast(({ keyword }) => keyword === 'anyOf' || keyword === 'oneOf')
-  if (union === undefined) return failures
-  const members = failures.filter(failure => failure !== union)
-
-  const constants = members.filter(({ keyword }) => keyword === 'const').map(({ params }) => params?.allowedValue)
-  if (constants.length > 0) return [{ ...union, keyword: 'enum', params: { allowedValues: constants } }]
-  const meant = members.find(({ keyword }) => keyword !== 'type')
-  if (meant !== undefined) return [meant]
-  return [{ ...union, message: `must be ${members.map(({ params }) => params?.type).join(' or ')}` }]
-}
-
-function violation(part: string, { keyword, instancePath = '', message, params = {} }: Failure): Violation {
-  const at = (key = ''): string =>
-    `#${instancePath}${key && `/${shortened(key).replaceAll('~', '~0').replaceAll('/', '~1')}`}`
-  switch (keyword) {
-    case 'required':
-      return { in: part, pointer: at(String(params.missingProperty)), detail: 'is required' }
-    case 'additionalProperties':
-      return { in: part, pointer: at(String(params.additionalProperty)), detail: 'is not a known property' }
-    case 'enum':
-      return { in: part, pointer: at(), detail: `must be one of ${(params.allowedValues as unknown[]).join(', ')}` }
-    default:
-      return { in: part, pointer: at(), detail: message ?? 'is invalid' }
-  }
-}
-
-/** `#/regions/0` is `regions.0` to people. */
-function fieldName(pointer: string): string {
-  return pointer.slice(2).replaceAll('/', '.').replaceAll('~1', '/').replaceAll('~0', '~')
-}
-
-/** A client chooses the names of its unknown properties, so they are not echoed at any length. */
-function shortened(text: string): string {
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }

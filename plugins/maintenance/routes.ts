@@ -20,7 +20,9 @@ const State = Type.Object({
 const Change = Type.Object(
   {
     enabled: Type.Boolean({ description: 'Whether the platform is to be closed.' }),
-    message: Type.Optional(NullableText({ maxLength: 500, pattern: '^[^\\u0000\\p{Cs}]*$' })),
+    message: Type.Optional(
+      NullableText({ maxLength: 500, description: 'What visitors are told.', examples: ['Back at six'] })
+    ),
     retryAfter: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400, description: 'In seconds; 300 if absent.' })),
     until: Type.Optional(Instant('When to reopen by itself; absent: when an operator does.'))
   },
@@ -69,6 +71,7 @@ export function addMaintenanceRoutes(
 
   app.post<{ Body: Static<typeof Change> }>(path, { ...change, onRequest: authorize }, async request => {
     refusePast(request.body.until)
+    refuseUnstorable(request.body.message)
     return await keeper.set(request.body, request.principal?.username ?? null, recordFor(app, request))
   })
 }
@@ -82,6 +85,12 @@ const requireOperator: onRequestHookHandler = (request, _reply, next) => {
 function refusePast(until: string | null | undefined): void {
   // Not `<=`: an instant that has the form of one and is none is not a number.
   if (until && !(readInstant(until) > Date.now())) throw errors.validation('until', 'must be in the future')
+}
+
+/** PostgreSQL stores neither NUL nor half of a character. */
+function refuseUnstorable(message: string | null | undefined): void {
+  if (message && (message.includes('\0') || !message.isWellFormed()))
+    throw errors.validation('message', 'must be text without NUL')
 }
 
 function recordFor(app: FastifyInstance, request: FastifyRequest): RecordChange | undefined {

@@ -284,19 +284,19 @@ describe('bad input', () => {
 
   const cases: [name: string, body: unknown, detail: string, pointer: string][] = [
     ['a missing property', {}, 'name: is required', '#/name'],
-    ['a wrong type', { name: 1 }, 'name: must be string', '#/name'],
-    ['an unknown property', { name: 'ab', color: 1 }, 'color: is not a known property', '#/color'],
-    ['an unknown property with slashes', { name: 'ab', 'a/~b': 1 }, 'a/~b: is not a known property', '#/a~1~0b'],
+    ['a wrong type', { name: 1 }, 'name: must be a string', '#/name'],
+    ['an unknown property', { name: 'ab', color: 1 }, 'color: is not known here', '#/color'],
+    ['an unknown property with slashes', { name: 'ab', 'a/~b': 1 }, 'a/~b: is not known here', '#/a~1~0b'],
     ['none of the choices', { name: 'ab', size: 'huge' }, 'size: must be one of small, large', '#/size'],
-    ['a member of a union', { name: 'ab', note: 'long' }, 'note: must NOT have more than 3 characters', '#/note'],
-    ['no member of a union', { name: 'ab', count: 'x' }, 'count: must be integer or null', '#/count'],
+    ['a member of a union', { name: 'ab', note: 'long' }, 'note: must have at most 3 characters', '#/note'],
+    ['no member of a union', { name: 'ab', count: 'x' }, 'count: must be a whole number or null', '#/count'],
     [
       'a nested value',
       { name: 'ab', nested: { ports: [1, 'x'] } },
-      'nested.ports.1: must be integer',
+      'nested.ports.1: must be a whole number',
       '#/nested/ports/1'
     ],
-    ['something else entirely', [], 'body: must be object', '#']
+    ['something else entirely', [], 'body: must be an object', '#']
   ]
   for (const [name, payload, detail, pointer] of cases)
     it(`that is ${name} is named`, async t => {
@@ -315,7 +315,97 @@ describe('bad input', () => {
   it('says which query parameter is wrong', async t => {
     const { app } = await build(t)
     app.get('/apps', { schema: { querystring: Type.Object({ limit: Type.Integer() }) } }, () => 'ok')
-    assert.equal((await app.inject('/apps?limit=x')).json().error.detail, 'limit: must be integer')
+    assert.equal((await app.inject('/apps?limit=x')).json().error.detail, 'limit: must be a whole number')
+  })
+
+  it('is told of all its faults, each of its own place, and of a union once', async t => {
+    const { app } = await build(t, { server: { ajv: { customOptions: { allErrors: true, removeAdditional: false } } } })
+    app.post('/apps', { schema: { body: Body } }, () => 'ok')
+    const payload = { size: 'huge', note: 'long', count: 'x', color: 1 }
+    const { detail } = (await app.inject({ method: 'POST', url: '/apps', payload })).json().error
+    assert.deepEqual(detail.split('; ').toSorted(), [
+      'color: is not known here',
+      'count: must be a whole number or null',
+      'name: is required',
+      'note: must have at most 3 characters',
+      'size: must be one of small, large'
+    ])
+  })
+
+  it('is told of ten faults, and how many more there are', async t => {
+    const { app } = await build(t, { server: { ajv: { customOptions: { allErrors: true, removeAdditional: false } } } })
+    app.post('/apps', { schema: { body: Body } }, () => 'ok')
+    const payload = { name: 'ab', ...Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`x${index}`, 1])) }
+    const { detail } = (await app.inject({ method: 'POST', url: '/apps', payload })).json().error
+    assert.match(detail, /^x0: is not known here; .*x9: is not known here; and 5 more$/)
+  })
+
+  const Verbose = Type.Object(
+    {
+      slug: Type.String({ pattern: '^[a-z]+$', 'x-form': 'lower-case letters', examples: ['hello'] }),
+      coded: Type.String({ pattern: '^(?<secret>[^x]{3})$', examples: ['abc'] }),
+      size: Type.Integer({ minimum: 1, maximum: 9 }),
+      at: Type.String({ format: 'date-time' }),
+      tags: Type.Array(Type.String(), { minItems: 1, maxItems: 3, uniqueItems: true })
+    },
+    { additionalProperties: false }
+  )
+  const right = { slug: 'a', coded: 'abc', size: 1, at: '2026-01-31T12:00:00Z', tags: ['a'] }
+  const explained: [wrong: object, detail: string][] = [
+    [{ slug: 'A1' }, 'slug: must be lower-case letters, such as hello'],
+    [{ slug: 1 }, 'slug: must be a string, such as hello'],
+    [{ coded: 'xxx' }, 'coded: has the wrong form, such as abc'],
+    [{ size: 10 }, 'size: must be a whole number from 1 to 9'],
+    [{ size: 1.5 }, 'size: must be a whole number from 1 to 9'],
+    [{ at: 'soon' }, 'at: must be a date and a time with its offset, such as 2026-01-31T12:00:00Z'],
+    [{ tags: [] }, 'tags: must not be empty'],
+    [{ tags: ['a', 'b', 'c', 'd'] }, 'tags: must have 1 to 3 items'],
+    [{ tags: ['a', 'a'] }, 'tags: must not have the same item twice'],
+    [{ Slug: 'a' }, 'Slug: is not known here; did you mean "slug"?'],
+    [{ sulg: 'a' }, 'sulg: is not known here; did you mean "slug"?'],
+    [{ colour: 'red' }, 'colour: is not known here; known are slug, coded, size, at, tags']
+  ]
+  for (const [wrong, detail] of explained)
+    it(`is explained where the validator is verbose: ${JSON.stringify(wrong)}`, async t => {
+      const customOptions = { verbose: true, removeAdditional: false, coerceTypes: false, strictSchema: false } as const
+      const { app } = await build(t, { server: { ajv: { customOptions } } })
+      app.post('/apps', { schema: { body: Verbose } }, () => 'ok')
+      const reply = await app.inject({ method: 'POST', url: '/apps', payload: { ...right, ...wrong } })
+      assert.equal(reply.json().error.detail, detail)
+    })
+
+  it('never shows a pattern, of whichever validator', async t => {
+    for (const verbose of [true, false]) {
+      const customOptions = { verbose, removeAdditional: false, strictSchema: false }
+      const { app } = await build(t, { server: { ajv: { customOptions } } })
+      app.post('/apps', { schema: { body: Verbose } }, () => 'ok')
+      const reply = await app.inject({ method: 'POST', url: '/apps', payload: { ...right, coded: 'xxx' } })
+      assert.match(reply.json().error.detail, /^coded: has the wrong form/)
+      assert.doesNotMatch(reply.body, /secret|\[\^|match/)
+    }
+  })
+
+  it('is a URL that ends where a name should be: no such route, not a fault of form', async t => {
+    const { app } = await build(t)
+    app.get('/apps/:app', { schema: { params: Type.Object({ app: Type.String({ minLength: 1 }) }) } }, () => 'ok')
+    const reply = await app.inject('/apps/')
+    assert.equal(reply.statusCode, 404)
+    assert.deepEqual([reply.json().error.code, reply.json().error.message], ['NOT_FOUND', 'Route not found'])
+    assert.equal((await app.inject('/apps/x')).statusCode, 200)
+  })
+
+  it('is a body whose type is missing or not read: the reply says which to send', async t => {
+    const { app } = await build(t)
+    app.post('/apps', () => 'ok')
+    const post = async (headers: Record<string, string>) => {
+      const reply = await app.inject({ method: 'POST', url: '/apps', headers, payload: '{"name":"x"}' })
+      return [reply.statusCode, reply.json().error.detail]
+    }
+    assert.deepEqual(await post({}), [415, 'The request body has no Content-Type; send Content-Type: application/json'])
+    assert.deepEqual(await post({ 'content-type': 'application/x-www-form-urlencoded' }), [
+      415,
+      'This Content-Type is not read here; send Content-Type: application/json'
+    ])
   })
 
   it('does not repeat a name of any length', async t => {

@@ -1,0 +1,45 @@
+/** Longer words are not compared: their price grows with the square of their length, and nobody mistypes those. */
+const LONGEST = 64
+
+/**
+ * The candidate that a mistyped word was most likely meant to be: one that differs in case or separators only, or by
+ * few letters that are wrong, missing, added or swapped with their neighbour.
+ */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  if (word.length > LONGEST) return undefined
+  const meant = bare(word)
+  let best: string | undefined
+  let fewest = Math.max(1, Math.floor(meant.length / 3)) + 1
+  for (const candidate of candidates) {
+    if (candidate.length > LONGEST) continue
+    const edits = distance(meant, bare(candidate))
+    if (edits >= fewest) continue
+    fewest = edits
+    best = candidate
+  }
+  return best
+}
+
+const bare = (word: string): string => word.toLowerCase().replaceAll(/[-_ ]/g, '')
+
+/** Damerau's distance: how many letters must be changed, added, dropped, or swapped with the next one. */
+function distance(from: string, to: string): number {
+  let beforeLast: number[] = []
+  let last = Array.from({ length: to.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= from.length; row++) {
+    const current = [row]
+    for (let column = 1; column <= to.length; column++) {
+      const isSame = from[row - 1] === to[column - 1]
+      const isSwapped = row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]
+      current[column] = Math.min(
+        last[column]! + 1,
+        current[column - 1]! + 1,
+        last[column - 1]! + (isSame ? 0 : 1),
+        isSwapped ? beforeLast[column - 2]! + 1 : Number.POSITIVE_INFINITY
+      )
+    }
+    beforeLast = last
+    last = current
+  }
+  return last[to.length]!
+}

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Type } from '@sinclair/typebox'
+import { validatorCompiler } from '../../src/kernel/validation.ts'
+
+const Body = Type.Object(
+  {
+    slug: Type.String({ maxLength: 10, pattern: '^[a-z]+$', 'x-form': 'letters' }),
+    size: Type.Optional(Type.Integer()),
+    region: Type.Optional(Type.String({ default: 'iad' }))
+  },
+  { additionalProperties: false }
+)
+
+function validate(data: unknown, httpPart = 'body') {
+  const check = validatorCompiler()({ schema: Body, method: 'POST', url: '/', httpPart })
+  return { isValid: check(data), errors: (check as { errors?: { keyword: string; parentSchema?: object }[] }).errors }
+}
+
+test('all faults of a body are found, with the schema that each is against', () => {
+  const { isValid, errors = [] } = validate({ slug: 'A', size: '1', x: 1 })
+  assert.equal(isValid, false)
+  assert.deepEqual(errors.map(({ keyword }) => keyword).toSorted(), ['additionalProperties', 'pattern', 'type'])
+  assert.ok(errors.every(({ parentSchema }) => parentSchema !== undefined))
+})
+
+test('a default is filled in, and only text is read as a number', () => {
+  const body = { slug: 'a' }
+  assert.equal(validate(body).isValid, true)
+  assert.deepEqual(body, { slug: 'a', region: 'iad' })
+  const query = { slug: 'a', size: '1' }
+  assert.equal(validate(query, 'querystring').isValid, true)
+  assert.deepEqual(query, { slug: 'a', size: 1, region: 'iad' })
+})
+
+test('text that is too long meets no pattern', () => {
+  const { errors = [] } = validate({ slug: 'A'.repeat(100_000) })
+  assert.deepEqual(
+    errors.map(({ keyword }) => keyword),
+    ['maxLength']
+  )
+})
