@@ -114,7 +114,8 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
   function refuseTooMany(owner: string): void {
     const patience = Math.ceil(options.retry / 1_000)
     if (isClosing || ending.size >= options.max) throw errors.unavailable(patience, 'Too many streams are open')
-    if ((byOwner.get(owner) ?? 0) >= options.maxPerOwner) throw errors.rateLimit(patience)
+    if ((byOwner.get(owner) ?? 0) >= options.maxPerOwner)
+      throw errors.rateLimit(patience, `You have ${options.maxPerOwner} streams open, which is the most`)
   }
 
   /** Runs a source for a stream, from now until the stream has closed. */

@@ -123,9 +123,15 @@ export const errors = {
   buildFailed: (detail: string, cause?: unknown) => new AppError('BUILD_FAILED', { detail, cause }),
   deployFailed: (detail: string, cause?: unknown) => new AppError('DEPLOY_FAILED', { detail, cause }),
   idempotencyMismatch: () => new AppError('IDEMPOTENCY_MISMATCH'),
-  /** @param retryAfter whole seconds until a retry can succeed */
-  rateLimit: (retryAfter: number, headers?: Record<string, string>) =>
-    new AppError('RATE_LIMIT', { headers: { ...headers, 'retry-after': String(retryAfter) } }),
+  /**
+   * @param retryAfter whole seconds until a retry can succeed
+   * @param limit which limit it was, as a sentence without its full stop
+   */
+  rateLimit: (retryAfter: number, limit?: string) =>
+    new AppError('RATE_LIMIT', {
+      detail: `${limit === undefined ? 'Try' : `${limit}; try`} again in ${inWords(retryAfter)}`,
+      headers: { 'retry-after': String(retryAfter) }
+    }),
   internal: (cause: unknown) => new AppError('INTERNAL_ERROR', { cause }),
   notConfigured: (integration: string) =>
     new AppError('NOT_CONFIGURED', { detail: `${integration} is not configured on this server` }),
@@ -136,6 +142,12 @@ export const errors = {
   maintenance: (retryAfter: number, message?: string) =>
     new AppError('MAINTENANCE', { detail: message, headers: { 'retry-after': String(retryAfter) } })
 } as const
+
+/** Rounded up, so that nobody comes back too early. */
+function inWords(seconds: number): string {
+  if (seconds <= 120) return seconds === 1 ? 'a second' : `${seconds} seconds`
+  return seconds <= 7_200 ? `${Math.ceil(seconds / 60)} minutes` : `${Math.ceil(seconds / 3_600)} hours`
+}
 
 /** How deep an error may be wrapped before we stop looking: a chain of causes may well be a circle. */
 const MAX_CAUSES = 5

@@ -9,6 +9,7 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { createLimiter, RATE_CLASSES, type RateClass, type RateLimiter } from './limiter.ts'
 import type { Rate } from './rate.ts'
+import { addRefund } from './refund.ts'
 import { driveByStock } from './stock.ts'
 import type { LocalStore, RateLimitStore } from './store.ts'
 import { MemoryStore } from './store-memory.ts'
@@ -96,6 +97,8 @@ declare module 'fastify' {
     rateClass?: Exclude<RateClass, 'user'> | false
     /** `later`: whoever handles the request counts it, in that class, when it is known by what; see `rateLimiter.step`. */
     rateCount?: 'later'
+    /** Statuses of replies by which nothing came of the request: it gets its token back. */
+    rateRefund?: readonly number[]
   }
 }
 
@@ -111,15 +114,19 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
     onEntry(app, app.rateLimiter.step(classOf, input.principal ?? principalOf))
     return
   }
-  app.addHook('onRoute', ({ method, url, config }) => {
-    const rateClass = config?.rateClass
-    if (rateClass === undefined || rateClass === false || app.rateLimiter.classes.includes(rateClass)) return
-    const known = app.rateLimiter.classes.join(', ')
-    throw new Error(
-      `rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"; the classes are ${known}`
-    )
+  const keyOf = addressKey(app)
+  app.addHook('onRoute', route => {
+    const { method, url, config: { rateClass = 'general' } = {} } = route
+    if (rateClass === false) return
+    if (!app.rateLimiter.classes.includes(rateClass)) {
+      const known = app.rateLimiter.classes.join(', ')
+      throw new Error(
+        `rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"; the classes are ${known}`
+      )
+    }
+    addRefund(route, rateClass, app.rateLimiter, keyOf)
   })
-  onEntry(app, app.rateLimiter.step(addressClassOf, addressKey(app)))
+  onEntry(app, app.rateLimiter.step(addressClassOf, keyOf))
 }
 
 async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps) {
@@ -130,6 +137,7 @@ async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, de
     rates,
     memory,
     createCheck: remote && (await driveByStock(app, remote)),
+    refund: (...bucket) => (remote ? remote().refund?.(...bucket) : memory.refund(...bucket)),
     refusals: tallies(deps.registry, {
       name: 'rhone_rate_limited_total',
       help: 'Requests refused by a rate limit.',
@@ -146,7 +154,12 @@ function ratesOf({ classes, ...options }: RateLimitOptions): Record<string, Rate
 }
 
 /** What counts instead of the memory, if anything does. `app.redis` comes later than this plugin, but before requests. */
-function remoteStore(app: FastifyInstance, options: RateLimitOptions, deps: RateLimitDeps, memory: LocalStore) {
+function remoteStore(
+  app: FastifyInstance,
+  options: RateLimitOptions,
+  deps: RateLimitDeps,
+  memory: LocalStore
+): (() => RateLimitStore) | undefined {
   const { store, redis } = deps
   if (store !== undefined) return () => store
   if (!options.shared && redis === undefined) return undefined

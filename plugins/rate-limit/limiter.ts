@@ -7,7 +7,7 @@ import { type LimitFields, limitFields } from './fields.ts'
 import { type Quota, quotaOf, type Verdict } from './gcra.ts'
 import type { Rate } from './rate.ts'
 import type { Check, CreateCheck } from './stock.ts'
-import type { LocalStore } from './store.ts'
+import type { LocalStore, RateLimitStore } from './store.ts'
 
 export const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', 'user'] as const
 export type RateClass = (typeof RATE_CLASSES)[number] | OwnRateClass
@@ -16,6 +16,8 @@ export interface RateLimiter {
   readonly classes: readonly RateClass[]
   /** Counts something else than a request, or by another key: in this instance alone, and without a reply. */
   take(rateClass: RateClass, key: string): Verdict
+  /** Returns the token that a step took for a request of this class and key. */
+  refund(rateClass: RateClass, key: string): void | Promise<void>
   /**
    * A step that counts requests, writes the `RateLimit` fields beside those of an earlier one, and refuses with
    * RATE_LIMIT. A request without a class or a key is not counted. It may be taken at entry or by a handler.
@@ -38,6 +40,7 @@ export interface LimiterSettings {
   readonly memory: LocalStore
   /** Given when requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
+  readonly refund: NonNullable<RateLimitStore['refund']>
   readonly refusals: (rateClass: RateClass) => Tally
 }
 
@@ -50,7 +53,7 @@ interface ClassEntry {
   readonly refused: Tally
 }
 
-export function createLimiter({ rates, memory, createCheck, refusals }: LimiterSettings): RateLimiter {
+export function createLimiter({ rates, memory, createCheck, refund, refusals }: LimiterSettings): RateLimiter {
   const classes = Object.keys(rates) as RateClass[]
   const perClass = <Entry>(make: (rateClass: RateClass) => Entry) =>
     Object.fromEntries(classes.map(rateClass => [rateClass, make(rateClass)])) as Record<RateClass, Entry>
@@ -67,6 +70,8 @@ export function createLimiter({ rates, memory, createCheck, refusals }: LimiterS
     classes,
 
     take: (rateClass, key) => memory.take(rateClass, key, entries[rateClass].quota),
+
+    refund: (rateClass, key) => refund(rateClass, key, entries[rateClass].quota),
 
     step(classOf, keyOf) {
       // Asked by a check only for requests that have passed the step below, which have a key.
@@ -93,18 +98,19 @@ function classEntry(rateClass: RateClass, rate: Rate, refused: Tally): ClassEntr
     rateClass,
     quota,
     fields: limitFields(rateClass, quota),
-    refusal: latestRefusal(),
+    refusal: latestRefusal(rateClass),
     refused
   }
 }
 
 /** Refusals differ only in their wait, and those of a flood not even in that: the latest error is thrown again. */
-function latestRefusal(): (retryAfter: number) => AppError {
-  let latest = errors.rateLimit(0)
+function latestRefusal(rateClass: RateClass): (retryAfter: number) => AppError {
+  const limit = `The limit "${rateClass}" is used up`
+  let latest = errors.rateLimit(0, limit)
   let wait = 0
   return retryAfter => {
     if (wait !== retryAfter) {
-      latest = errors.rateLimit(retryAfter)
+      latest = errors.rateLimit(retryAfter, limit)
       wait = retryAfter
     }
     return latest

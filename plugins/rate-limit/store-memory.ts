@@ -37,6 +37,12 @@ export class MemoryStore implements LocalStore {
     return verdict(true, debt + quota.interval, quota)
   }
 
+  refund(rateClass: string, key: string, quota: Quota): void {
+    const table = this.#table(rateClass)
+    const slot = table.find(key)
+    if (slot !== undefined) table.fullAt[slot]! -= quota.interval
+  }
+
   refusal(rateClass: string, key: string, quota: Quota): Verdict | undefined {
     const table = this.#table(rateClass)
     const slot = table.find(key)

@@ -15,7 +15,7 @@ export interface RedisScripts {
  * The capacity also bounds a debt that is read, for the wall clock of Redis may be set back. Half a microsecond is what
  * a double of this size can lose.
  */
-const TAKE = `
+const TAKE = script(`
 local interval, capacity = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -27,8 +27,21 @@ end
 debt = debt + interval
 redis.call('SET', KEYS[1], string.format('%.3f', now + debt), 'PX', math.ceil(debt / 1000))
 return { 1, string.format('%.3f', debt) }
-`
-const TAKE_SHA1 = createHash('sha1').update(TAKE).digest('hex')
+`)
+
+/** Takes an interval off the debt again. A bucket that is full by that has no key. */
+const REFUND = script(`
+local interval = tonumber(ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local debt = (tonumber(redis.call('GET', KEYS[1])) or now) - now - interval
+if debt <= 0 then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], string.format('%.3f', now + debt), 'PX', math.ceil(debt / 1000))
+end
+return 1
+`)
 
 export interface Count {
   readonly allowed: boolean
@@ -51,18 +64,36 @@ export class RedisStore implements RateLimitStore {
     return verdict(allowed, debt, quota)
   }
 
+  async refund(rateClass: string, key: string, { interval }: Quota): Promise<void> {
+    await this.#run(REFUND, this.#bucket(rateClass, key), String(interval * 1000))
+  }
+
   async count(rateClass: string, key: string, { interval, capacity }: Quota): Promise<Count> {
-    const bucket = `${this.#prefix}${rateClass}:${key}`
-    const [allowed, debt] = await this.#run(bucket, String(interval * 1000), String(capacity * 1000))
+    const quota = [String(interval * 1000), String(capacity * 1000)]
+    const reply = await this.#run(TAKE, this.#bucket(rateClass, key), ...quota)
+    const [allowed, debt] = reply as [allowed: number, debt: string]
     return { allowed: allowed === 1, debt: Number(debt) / 1000 }
   }
 
-  async #run(...bucketAndQuota: string[]): Promise<[allowed: number, debt: string]> {
+  #bucket(rateClass: string, key: string): string {
+    return `${this.#prefix}${rateClass}:${key}`
+  }
+
+  async #run({ text, sha1 }: Script, ...bucketAndQuota: string[]): Promise<unknown> {
     try {
-      return (await this.#redis.evalsha(TAKE_SHA1, 1, ...bucketAndQuota)) as [number, string]
+      return await this.#redis.evalsha(sha1, 1, ...bucketAndQuota)
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
-      return (await this.#redis.eval(TAKE, 1, ...bucketAndQuota)) as [number, string]
+      return await this.#redis.eval(text, 1, ...bucketAndQuota)
     }
   }
+}
+
+interface Script {
+  readonly text: string
+  readonly sha1: string
+}
+
+function script(text: string): Script {
+  return { text, sha1: createHash('sha1').update(text).digest('hex') }
 }

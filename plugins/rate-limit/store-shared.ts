@@ -78,6 +78,15 @@ export class SharedStore implements LocalStore {
     return verdict(allowed, allowed ? debt + quota.interval : debt, quota)
   }
 
+  refund(rateClass: string, key: string, quota: Quota): void {
+    const table = this.#table(rateClass)
+    const { high, low } = this.#hashOf(key)
+    const set = table.lock(low)
+    const place = table.find(set, high, low)
+    if (place !== undefined) table.fullAt[place]! -= quota.interval
+    table.unlock(set)
+  }
+
   refusal(rateClass: string, key: string, quota: Quota): Verdict | undefined {
     const table = this.#table(rateClass)
     const { high, low } = this.#hashOf(key)

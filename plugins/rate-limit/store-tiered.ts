@@ -49,6 +49,13 @@ export class TieredStore implements RateLimitStore {
       : this.#local.take(rateClass, key, quota)
   }
 
+  /** Here and in Redis; what Redis does not hear of is gained back by time. */
+  async refund(rateClass: string, key: string, quota: Quota): Promise<void> {
+    this.#local.refund(rateClass, key, quota)
+    if (this.#probing === undefined)
+      await this.#shared.refund(rateClass, key, quota).catch(cause => this.#distrust(cause))
+  }
+
   close(): void {
     clearInterval(this.#probing)
   }

@@ -3,11 +3,14 @@ import type { Quota, Verdict } from './gcra.ts'
 /** Where requests are counted. One bucket per class and key; a refused request costs no token. */
 export interface RateLimitStore {
   take(rateClass: string, key: string, quota: Quota): Verdict | Promise<Verdict>
+  /** Returns the token that `take` took. A store without this refunds nothing. */
+  refund?(rateClass: string, key: string, quota: Quota): void | Promise<void>
 }
 
 /** Buckets in the memory of this process, counted without waiting. */
 export interface LocalStore {
   take(rateClass: string, key: string, quota: Quota): Verdict
+  refund(rateClass: string, key: string, quota: Quota): void
   /** The refusal that `take` would give, or undefined; nothing is counted. */
   refusal(rateClass: string, key: string, quota: Quota): Verdict | undefined
   /**

@@ -24,7 +24,13 @@ export interface DeploymentRoutesOptions {
   registry: string
 }
 
-const deploys = { ...writes, scope: 'deploy', rateClass: 'deploy', access: PERMISSIONS.deploy } as const
+const deploys = {
+  ...writes,
+  scope: 'deploy',
+  rateClass: 'deploy',
+  rateRefund: [409], // what there is nothing to deploy for costs nothing; the limit by user still counts it
+  access: PERMISSIONS.deploy
+} as const
 const audited = (action: 'deploy' | 'rollback' | 'cancel') =>
   ({ type: 'deployment', action, resource: 'deployment' }) as const
 

@@ -94,7 +94,7 @@ describe('the envelope', () => {
 
   it('sets the headers that an error asks for', async t => {
     const { app } = await build(t)
-    failing(app, errors.rateLimit(7, { 'x-extra': 'yes' }))
+    failing(app, new AppError('RATE_LIMIT', { headers: { 'retry-after': '7', 'x-extra': 'yes' } }))
     const { headers } = await app.inject('/fail')
     assert.equal(headers['retry-after'], '7')
     assert.equal(headers['x-extra'], 'yes')

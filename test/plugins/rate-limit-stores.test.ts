@@ -112,6 +112,17 @@ for (const [name, setup] of Object.entries(setups)) {
     assert.equal((await store.take('general', 'a', minutely)).allowed, true)
   })
 
+  withStore('a token that is returned can be taken again, and a full bucket gets no fuller', async ({ store }) => {
+    const hourly = quota('1/h:2')
+    const take = () => store.take('general', 'a', hourly)
+    await inTurn(2, take)
+    await store.refund?.('general', 'a', hourly)
+    assert.deepEqual((await inTurn(2, take)).map(allowed), [true, false])
+    for (let count = 0; count < 5; count++) await store.refund?.('general', 'a', hourly)
+    await store.refund?.('general', 'never seen', hourly)
+    assert.deepEqual((await inTurn(3, take)).map(allowed), [true, true, false])
+  })
+
   withStore('a bucket that was left alone is full, and never more than that', async ({ store, pass }) => {
     const minutely = quota('1/m:2')
     await inTurn(2, () => store.take('general', 'a', minutely))

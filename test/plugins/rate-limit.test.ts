@@ -5,6 +5,7 @@ import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { parseList } from 'structured-headers'
 import clientIp from '../../plugins/client-ip.ts'
+import errorsPlugin from '../../plugins/errors/index.ts'
 import { limitFields } from '../../plugins/rate-limit/fields.ts'
 import { quotaOf } from '../../plugins/rate-limit/gcra.ts'
 import rateLimit, { type RateLimitDeps, type RateLimitOptions } from '../../plugins/rate-limit/index.ts'
@@ -52,6 +53,34 @@ test('a refusal is a RATE_LIMIT that says when to come back, and its fields agre
   assert.equal(refused.headers['retry-after'], '6')
   assert.equal(refused.headers['ratelimit-policy'], '"general";q=1;w=6')
   assert.equal(refused.headers.ratelimit, '"general";r=0;t=6')
+})
+
+test('a refusal names its limit and its wait', async t => {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(errorsPlugin)
+  await app.register(rateLimit, {
+    deploy: { ratePerSecond: 10 / 60, burst: 1 },
+    strict: { ratePerSecond: 1 / 600, burst: 1 }
+  })
+  for (const rateClass of ['deploy', 'strict'] as const)
+    app.get(`/${rateClass}`, { config: { rateClass } }, () => 'served')
+  const detailOf = async (url: string) => {
+    await app.inject(url)
+    return (await app.inject(url)).json().error.detail
+  }
+  assert.equal(await detailOf('/deploy'), 'The limit "deploy" is used up; try again in 6 seconds')
+  assert.equal(await detailOf('/strict'), 'The limit "strict" is used up; try again in 10 minutes')
+})
+
+test('a reply by which nothing came of the request gives its token back, where the route says so', async t => {
+  const app = await server(t, { deploy: perHour(2) })
+  const config = { rateClass: 'deploy', rateRefund: [409] } as const
+  app.get('/deploy', { config }, (request, reply) => reply.code(Number(request.headers.as ?? 202)).send('told'))
+  const ask = async (as: number) => (await app.inject({ url: '/deploy', headers: { as: String(as) } })).statusCode
+  const codes = []
+  for (const as of [409, 409, 409, 409, 202, 409, 202, 202]) codes.push(await ask(as))
+  assert.deepEqual(codes, [409, 409, 409, 409, 202, 409, 202, 429])
 })
 
 test('each refusal tells its own wait', async t => {

@@ -55,6 +55,20 @@ test('POST deploy answers 202 with a deployment that is on its way, and where to
   assert.deepEqual(sent.at(-1), { queue: 'deploy', data: { deploymentId: deployment.id }, key: app.id })
 })
 
+test('a deploy that was refused because there is nothing to deploy leaves the burst for when there is', async () => {
+  const app = await addApp(owner, { githubRepo: null })
+  const deploy = (remoteAddress: string) =>
+    server.app.inject({
+      method: 'POST',
+      url: `${app.url}/deploy`,
+      remoteAddress,
+      headers: { authorization: `Bearer ${owner.token}` }
+    })
+  for (let count = 0; count < 8; count++) assert.equal((await deploy('198.51.100.9')).statusCode, 409)
+  await db.update(apps).set({ githubRepo: 'acme/web' }).where(eq(apps.id, app.id))
+  assert.equal((await deploy('198.51.100.9')).statusCode, 202)
+})
+
 test('a deploy says which commit, branch or image; what is none of these is refused by its name', async () => {
   const app = await addApp()
   const sha = '0123456789abcdef0123456789abcdef01234567'

@@ -38,7 +38,8 @@ export async function takeGuess(db: Db, login: string, address: string): Promise
       last_at = now()
     where sign_in_failures.blocked_until <= now()
     returning count`)
-  if (taken === undefined) throw errors.rateLimit(await secondsLeft(db, pair))
+  if (taken === undefined)
+    throw errors.rateLimit(await secondsLeft(db, pair), 'There were too many wrong passwords for this account')
   await bump(db, account)
   return () => forgive(db, pair, account)
 }
