@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { availableParallelism, tmpdir } from 'node:os'
+import { availableParallelism, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { ConfigError, loadConfig, type Variables } from '../src/config/index.ts'
 import { developmentKeyrings, generateKey, parseKeyring } from '../src/config/keyring.ts'
+import { availableMemory } from '../src/config/server.ts'
+import { warningsOf } from '../src/config/warnings.ts'
 
 const PRODUCTION: Variables = {
   ENVIRONMENT: 'production',
+  BASE_URL: 'https://rhone.example.com',
   DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslmode=verify-full',
   SESSION_KEYS: generateKey(),
   ENCRYPTION_KEYS: generateKey(),
@@ -67,9 +70,11 @@ test('every problem is reported at once, by the name of its variable', () => {
 
 test('a number is written in digits, and not as something that a lenient reader takes for one', () => {
   for (const number of ['1e3', 'true', 'false', '8080.9', '0x1F90', ' 80 ', '8080abc', '٣'])
-    assert.match(problemsOf({ PORT: number }).join(), /^PORT: expected integer$/, number)
-  assert.deepEqual(problemsOf({ DATABASE_POOL_MAX: '1e2' }), ['DATABASE_POOL_MAX: expected integer'])
-  assert.match(problemsOf({ DRAIN_GRACE: '21' }).join(), /^DRAIN_GRACE: expected integer to be less or equal to 20$/)
+    assert.match(problemsOf({ PORT: number }).join(), /^PORT: must be a whole number from 0 to 65535$/, number)
+  assert.deepEqual(problemsOf({ DATABASE_POOL_MAX: '1e2' }), [
+    'DATABASE_POOL_MAX: must be a whole number from 1 to 500'
+  ])
+  assert.match(problemsOf({ DRAIN_GRACE: '21' }).join(), /^DRAIN_GRACE: must be a whole number from 0 to 20$/)
   assert.equal(loadConfig({ PORT: '0', DATABASE_POOL_MAX: '500' }).port, 0)
 })
 
@@ -99,15 +104,19 @@ test('production refuses what would be unsafe there', () => {
     [{ DATABASE_URL: undefined }, /^DATABASE_URL: is required/],
     [{ SESSION_KEYS: undefined }, /^SESSION_KEYS: is required/],
     [{ ENCRYPTION_KEYS: `k1:${Buffer.alloc(32).toString('base64')}` }, /^ENCRYPTION_KEYS: .*placeholder/],
-    [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone' }, /^DATABASE_URL: must use TLS/],
-    [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslmode=prefer' }, /^DATABASE_URL: must use TLS/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone' }, /^DATABASE_URL: must verify/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db.internal/rhone?sslmode=prefer' }, /^DATABASE_URL: must verify/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db/rhone?sslmode=require' }, /^DATABASE_URL: .*sslmode=verify-full/],
+    [{ BASE_URL: undefined }, /^BASE_URL: is required in production/],
+    [{ BASE_URL: 'http://rhone.example.com' }, /^BASE_URL: must be https in production/],
+    [{ BASE_URL: 'http://localhost:8080' }, /^BASE_URL: must be https in production/],
     [{ DATABASE_URL: 'postgres://rhone:changeme@db/rhone?sslmode=require' }, /^DATABASE_URL: is still a placeholder/],
-    [{ DATABASE_URL: 'postgres://rhone:secret@db/rhone#?sslmode=require' }, /^DATABASE_URL: must use TLS/],
+    [{ DATABASE_URL: 'postgres://rhone:secret@db/rhone#?sslmode=verify-full' }, /^DATABASE_URL: must verify/],
     [
-      { DATABASE_URL: 'postgres://rhone:secret@db/rhone?sslmode=require&sslmode=disable' },
-      /^DATABASE_URL: must use TLS/
+      { DATABASE_URL: 'postgres://rhone:secret@db/rhone?sslmode=verify-full&sslmode=disable' },
+      /^DATABASE_URL: must verify/
     ],
-    [{ DATABASE_DIRECT_URL: 'postgres://rhone:secret@db/rhone?sslmode=allow' }, /^DATABASE_DIRECT_URL: must use TLS/],
+    [{ DATABASE_DIRECT_URL: 'postgres://rhone:secret@db/rhone?sslmode=allow' }, /^DATABASE_DIRECT_URL: must verify/],
     [{ METRICS_TOKEN: 'your-metrics-token-here' }, /^METRICS_TOKEN: is still a placeholder/],
     [{ METRICS_TOKEN: 'aaaaaaaaaaaaaaaaaaaaaaaa' }, /^METRICS_TOKEN: is still a placeholder/],
     [{ METRICS_TOKEN: 'change-me' }, /^METRICS_TOKEN: is still a placeholder/],
@@ -129,6 +138,64 @@ test('production refuses what would be unsafe there', () => {
     { DATABASE_URL: 'postgres://rhone:secret@/rhone?host=/run/postgresql' }
   ]
   for (const variables of safe) assert.deepEqual(problemsOf({ ...PRODUCTION, ...variables }), [])
+})
+
+test('staging refuses what production refuses', () => {
+  assert.deepEqual(problemsOf({ ...PRODUCTION, ENVIRONMENT: 'staging' }), [])
+  const problems = problemsOf({ ...PRODUCTION, ENVIRONMENT: 'staging', BASE_URL: 'http://staging.example.com' })
+  assert.deepEqual(problems, ['BASE_URL: must be https in staging'])
+})
+
+test('memory is judged by MEMORY_LIMIT, else by what the container may use, else by the machine', () => {
+  assert.equal(loadConfig({ MEMORY_LIMIT: '536870912' }).memoryLimit, 536_870_912)
+  assert.equal(loadConfig({}).memoryLimit, availableMemory(process.constrainedMemory(), totalmem()))
+  assert.ok(loadConfig({}).memoryLimit > 0)
+  assert.equal(availableMemory(100, 1_000), 100)
+  assert.equal(availableMemory(0, 1_000), 1_000)
+  assert.equal(availableMemory(2 ** 63, 1_000), 1_000, 'how an older kernel says that there is no limit')
+  assert.match(problemsOf({ MEMORY_LIMIT: '512m' }).join(), /^MEMORY_LIMIT: must be a whole number of at least 1$/)
+})
+
+test('what is usable, and probably not meant, is warned of by name', () => {
+  const warnings = (variables: Variables) => warningsOf(loadConfig(variables), variables)
+  const complete = {
+    ...PRODUCTION,
+    GITHUB_CLIENT_ID: 'id',
+    GITHUB_CLIENT_SECRET: 'a-secret',
+    FLY_API_TOKEN: 'a-token',
+    METRICS_TOKEN: 'sixteen-characters',
+    TRUST_PROXY: 'fly'
+  }
+  assert.deepEqual(warnings(complete), [])
+  const doubtful: [Variables, RegExp][] = [
+    [{ GITHUB_CLIENT_ID: undefined, GITHUB_CLIENT_SECRET: undefined }, /^GITHUB_CLIENT_ID, .*nobody can sign in/],
+    [{ FLY_API_TOKEN: undefined }, /^DEPLOYER, .*cannot be deployed/],
+    [{ METRICS_TOKEN: undefined }, /^METRICS_TOKEN: nothing can scrape/],
+    [{ TRUST_PROXY: undefined }, /^TRUST_PROXY: is none/],
+    [{ REDISURL: 'redis://x' }, /^REDISURL: is not a setting; did you mean REDIS_URL\?/],
+    [{ REDIS_URL_FIEL: '/x' }, /did you mean REDIS_URL_FILE\?/],
+    [{ RHONE_WORKER: '2' }, /did you mean RHONE_WORKERS\?/],
+    [{ RHONE_COLOUR: 'red' }, /^RHONE_COLOUR: is not a setting$/]
+  ]
+  for (const [variables, warning] of doubtful)
+    assert.match(warnings({ ...complete, ...variables }).join('; '), warning, JSON.stringify(variables))
+  assert.match(warnings({ DATABSE_URL: 'postgres://x', LOCAL_ACCOUNTS: 'true' }).join(), /did you mean DATABASE_URL\?/)
+})
+
+test('the variables of other programs are no misspelt settings', () => {
+  const others = ['PATH', 'HOME', 'HOSTNAME', 'USER', 'LANG', 'TERM', 'PWD', 'NODE_ENV', 'CI', 'EDITOR', 'DISPLAY']
+  const fly = ['FLY_APP_NAME', 'FLY_REGION', 'FLY_MACHINE_ID', 'FLY_IMAGE_REF', 'FLY_PRIVATE_IP', 'FLY_PUBLIC_IP']
+  const github = [
+    'GITHUB_ACTIONS',
+    'GITHUB_SHA',
+    'GITHUB_REF',
+    'GITHUB_TOKEN',
+    'GITHUB_SERVER_URL',
+    'GITHUB_REPOSITORY'
+  ]
+  const npm = ['npm_config_cache', 'npm_lifecycle_event', 'npm_package_version', 'INIT_CWD', 'COLOR']
+  const variables = Object.fromEntries([...others, ...fly, ...github, ...npm].map(name => [name, 'x']))
+  assert.deepEqual(warningsOf(loadConfig({ LOCAL_ACCOUNTS: 'true' }), { ...variables, LOCAL_ACCOUNTS: 'true' }), [])
 })
 
 test('.env is read in development, and one that cannot be read is a problem of the environment', async t => {

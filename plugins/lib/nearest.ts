@@ -4,12 +4,14 @@ const LONGEST = 64
 /**
  * The candidate that a mistyped word was most likely meant to be: one that differs in case or separators only, or by
  * few letters that are wrong, missing, added or swapped with their neighbour.
+ *
+ * @param share the part of its letters that may be wrong; one always may
  */
-export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+export function nearest(word: string, candidates: Iterable<string>, share = 1 / 3): string | undefined {
   if (word.length > LONGEST) return undefined
   const meant = bare(word)
   let best: string | undefined
-  let fewest = Math.max(1, Math.floor(meant.length / 3)) + 1
+  let fewest = Math.max(1, Math.floor(meant.length * share)) + 1
   for (const candidate of candidates) {
     if (candidate.length > LONGEST) continue
     const edits = distance(meant, bare(candidate))

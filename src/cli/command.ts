@@ -1,4 +1,4 @@
-import type { Config } from '../config/index.ts'
+import type { Config, Variables } from '../config/index.ts'
 
 /** One row of the command table. A new command is a file with one of these, and its name in `index.ts`. */
 export interface Command<Set extends OptionSet = OptionSet> {
@@ -31,6 +31,8 @@ export interface Input<Set extends OptionSet = OptionSet> {
    * @throws ConfigError
    */
   readonly config: () => Promise<Config>
+  /** The variables that the configuration is read from. */
+  readonly variables: () => Variables | Promise<Variables>
   /** Prints data that is too long to be held as one; resolves when there is room for more. */
   readonly write: (text: string) => Promise<void>
   /** Tells the person at the terminal something that is not data. */

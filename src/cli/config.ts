@@ -1,5 +1,6 @@
 import { type Config, ConfigError } from '../config/index.ts'
 import type { Keyring } from '../config/keyring.ts'
+import { warningsOf } from '../config/warnings.ts'
 import { defineCommand } from './command.ts'
 import { facts } from './format.ts'
 
@@ -50,18 +51,23 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
     Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),
   drainGrace: plain,
   workers: plain,
+  memoryLimit: plain,
   swaps: swaps => Object.fromEntries(Object.entries(swaps).map(([name, swap]) => [name, swap || 'off'])),
   client: ({ url, token }) => ({ url: withoutSecrets(url), token: hidden(token) })
 }
 
 export const configCheck = defineCommand({
   name: 'config check',
-  summary: 'Say everything that is wrong with the environment, at once; exits with 78 if something is.',
-  async run({ config, note }) {
-    const { environment, swaps } = await config()
-    await refuseUnknownSlots(Object.keys(swaps))
-    note(`the environment is complete for ${environment}`)
-    return undefined
+  summary:
+    'Say everything that is wrong with the environment; exits with 78 if something is. Warn of what looks wrong.',
+  printsData: true,
+  async run({ config, variables, note }) {
+    const settings = await config()
+    await refuseUnknownSlots(Object.keys(settings.swaps))
+    const warnings = warningsOf(settings, await variables())
+    for (const warning of warnings) note(`warning: ${warning}`)
+    note(`the environment is complete for ${settings.environment}`)
+    return { data: { environment: settings.environment, warnings }, text: '' }
   }
 })
 

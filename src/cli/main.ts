@@ -70,6 +70,7 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
     args: positionals,
     options: values as Input['options'],
     config: () => readConfig(io.environment),
+    variables: io.environment,
     write: async text => io.stdout(text),
     note: text => io.stderr(`${text}\n`)
   }

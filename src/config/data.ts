@@ -28,7 +28,7 @@ export default section(variables, ({ env, environment, production, parse, refuse
   if (production) {
     if (env.DATABASE_URL === undefined) refuse(`DATABASE_URL: is required in ${environment}`)
     for (const [name, target] of Object.entries(targets))
-      if (target !== null && !isEncrypted(target)) refuse(`${name}: must use TLS; add sslmode=verify-full`)
+      if (target !== null && !isVerified(target)) refuse(`${name}: ${UNVERIFIED}`)
     if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !hasPassword(env.REDIS_URL))
       refuse('REDIS_URL: a remote Redis needs a password, or rediss://')
   }
@@ -43,9 +43,15 @@ export default section(variables, ({ env, environment, production, parse, refuse
   return settings
 })
 
-/** `prefer` gives way to anybody who claims that the server has no TLS. A socket stays on this machine. */
-function isEncrypted({ ssl, path }: PostgresTarget): boolean {
-  return typeof ssl === 'object' || path !== undefined
+const UNVERIFIED =
+  'must verify who the server is; say sslmode=verify-full, and sslrootcert=<file> for an authority of your own'
+
+/**
+ * `prefer` gives way to anybody who claims that the server has no TLS, and `require` encrypts to whoever answers. A socket
+ * stays on this machine.
+ */
+function isVerified({ ssl, path }: PostgresTarget): boolean {
+  return (typeof ssl === 'object' && ssl.rejectUnauthorized !== false) || path !== undefined
 }
 
 function hasPassword(url: string): boolean {

@@ -92,11 +92,18 @@ function placeholders(env: Environment): string[] {
 
 function checkTypes(values: Record<string, string>, problems: string[]): Environment {
   const env = Value.Default(Environment, readTyped(values))
-  for (const { path, message, schema } of Value.Errors(Environment, env)) {
-    const choices = schema.anyOf?.map((option: { const: string }) => option.const).join(', ')
-    problems.push(`${path.slice(1)}: ${choices ? `must be one of ${choices}` : message.toLowerCase()}`)
-  }
+  const wrong = new Map([...Value.Errors(Environment, env)].map(({ path, schema }) => [path.slice(1), schema]))
+  for (const [name, schema] of wrong) problems.push(`${name}: must be ${allowedBy(schema)}`)
   return env as Environment
+}
+
+function allowedBy({ type, anyOf, minimum, maximum }: TSchema): string {
+  if (anyOf) return `one of ${anyOf.map((option: { const: string }) => option.const).join(', ')}`
+  if (type === 'boolean') return 'true or false'
+  if (type !== 'integer') return 'text'
+  return maximum === undefined
+    ? `a whole number of at least ${minimum}`
+    : `a whole number from ${minimum} to ${maximum}`
 }
 
 /** Digits and nothing else are an integer: a lenient reading would take `1e3` and `true` for 1. */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { createSecureContext } from 'node:tls'
 import { Type } from '@sinclair/typebox'
@@ -30,6 +30,8 @@ export interface ServerSettings {
   /** Seconds. */
   readonly drainGrace: number
   readonly workers: number
+  /** Bytes of memory that this process may use; pressure is judged by it. */
+  readonly memoryLimit: number
   readonly swaps: Readonly<Record<string, SwapSetting>>
 }
 
@@ -61,6 +63,13 @@ const variables = {
     })
   ),
   RHONE_WORKERS: text('How many threads serve: 1 to 64, or auto for one per core.', { default: '1' }),
+  MEMORY_LIMIT: optional(
+    Type.Integer({
+      minimum: 1,
+      description:
+        "Bytes that resident memory is judged by; the container's limit, or the machine's memory, when unset."
+    })
+  ),
   RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
   RHONE_VERSION: text('The version that replies and metrics name.', { default: packageJson.version })
 }
@@ -75,16 +84,36 @@ export default section(variables, reader => {
     version: env.RHONE_VERSION,
     host: env.HOST ?? (production ? '0.0.0.0' : '127.0.0.1'),
     port: env.PORT,
-    baseUrl: parse('BASE_URL', parseBaseUrl) ?? localUrl(scheme, env.PORT),
+    baseUrl: readBaseUrl(reader) ?? localUrl(scheme, env.PORT),
     tls,
     dataDir: resolve(env.DATA_DIR),
     logLevel: env.LOG_LEVEL,
     drainGrace: env.DRAIN_GRACE ?? (production ? 5 : 0),
     workers: parse('RHONE_WORKERS', parseWorkers)!,
+    memoryLimit: env.MEMORY_LIMIT ?? availableMemory(process.constrainedMemory(), totalmem()),
     swaps: parse('RHONE_SWAP', parseSwaps) ?? {}
   }
   return settings
 })
+
+/** By an http address, cookies would not be Secure, browsers would get no HSTS, and sign-ins would return unencrypted. */
+function readBaseUrl({ env, environment, production, parse, refuse }: Reader<{ BASE_URL?: string }>): URL | null {
+  const url = parse('BASE_URL', parseBaseUrl)
+  if (!production) return url
+  if (env.BASE_URL === undefined)
+    refuse(`BASE_URL: is required in ${environment}: the address that clients use, such as https://rhone.example.com`)
+  else if (url?.protocol === 'http:') refuse(`BASE_URL: must be https in ${environment}`)
+  return url
+}
+
+/**
+ * What a container leaves to this process, or the machine's memory.
+ *
+ * @param constrained bytes that the cgroup allows; 0 or an absurdly large number where it sets no limit
+ */
+export function availableMemory(constrained: number, total: number): number {
+  return constrained > 0 && constrained < total ? constrained : total
+}
 
 /** A port that is no port has been reported already. */
 function localUrl(scheme: string, port: number): URL {

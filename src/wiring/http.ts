@@ -45,6 +45,6 @@ export function rateLimitUser({ rates }: Config, app: FastifyInstance) {
   return { ...registryOf(app), ...rates, by: 'principal' as const }
 }
 
-export function pressure(_config: Config, app: FastifyInstance) {
-  return { ...registryOf(app), backlog: () => app.postgres?.stats.waiting ?? 0 }
+export function pressure({ memoryLimit }: Config, app: FastifyInstance) {
+  return { ...registryOf(app), memoryLimit, backlog: () => app.postgres?.stats.waiting ?? 0 }
 }

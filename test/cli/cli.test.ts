@@ -48,6 +48,7 @@ async function runningServer(t: TestContext, variables: Variables = {}) {
 
 const PRODUCTION: Variables = {
   ENVIRONMENT: 'production',
+  BASE_URL: 'https://rhone.example.com',
   DATABASE_URL: 'postgres://rhone:hidden-1@db.example.com/rhone?sslmode=verify-full',
   DATABASE_DIRECT_URL: 'postgres://hidden-2:hidden-3@direct.example.com/rhone?sslmode=verify-full&options=hidden-4',
   REDIS_URL: 'rediss://:hidden-5@redis.example.com:6379',
@@ -143,6 +144,13 @@ describe('config', () => {
     assert.match(stderr, /complete for production/)
   })
 
+  it('check warns of what was probably not meant, and the environment is usable all the same', async () => {
+    const { stderr, stdout } = await succeed('config check --json', { ...PRODUCTION, RHONE_URL: '', DATABSE_URI: 'x' })
+    assert.match(stderr, /^warning: GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in/m)
+    assert.equal(JSON.parse(stdout).environment, 'production')
+    assert.match(JSON.parse(stdout).warnings.join(), /DATABSE_URI: is not a setting; did you mean DATABASE_URL\?/)
+  })
+
   it('check refuses a swap of a plugin that there is not', async () => {
     const { code, stderr } = await rhone('config check', { RHONE_SWAP: 'rate-limits=off' })
     assert.equal(code, 78)
@@ -179,7 +187,8 @@ describe('secrets generate', () => {
         .map(line => line.split(/=(.*)/s, 2))
     )
     assert.deepEqual(Object.keys(printed), ['SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS', 'METRICS_TOKEN'])
-    const config = loadConfig({ ...printed, ENVIRONMENT: 'production', DATABASE_URL: PRODUCTION.DATABASE_URL })
+    const { ENVIRONMENT, BASE_URL, DATABASE_URL } = PRODUCTION
+    const config = loadConfig({ ...printed, ENVIRONMENT, BASE_URL, DATABASE_URL })
     assert.equal(config.keys.session?.current.key.length, 32)
   })
 

@@ -1,0 +1,35 @@
+import { nearest } from '../../plugins/lib/nearest.ts'
+import { type Config, Environment, type Variables } from './index.ts'
+
+/** What a usable environment says that was probably not meant so. Each sentence begins with the variables to look at. */
+export function warningsOf(config: Config, variables: Variables): string[] {
+  return [...misspelt(variables), ...leftOut(config)]
+}
+
+/** Mistyping one letter in five is likely; more is another program's variable. */
+const LIKELY = 1 / 5
+
+/** Variables that nothing reads, and that look like one that would be read. */
+export function misspelt(variables: Variables): string[] {
+  const known = Object.keys(Environment.properties)
+  const readable = new Set([...known, ...known.map(name => `${name}_FILE`)])
+  return Object.keys(variables)
+    .filter(name => variables[name] && !readable.has(name) && !name.startsWith('RHONE_TEST_'))
+    .flatMap(name => {
+      const meant = nearest(name, readable, LIKELY)
+      if (meant !== undefined) return [`${name}: is not a setting; did you mean ${meant}?`]
+      return name.startsWith('RHONE_') ? [`${name}: is not a setting`] : []
+    })
+}
+
+function leftOut({ github, localAccounts, deployer, production, metricsToken, trustProxy, tls }: Config): string[] {
+  const warnings: string[] = []
+  if (github === null && !localAccounts)
+    warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; tokens alone work')
+  if (deployer === null) warnings.push('DEPLOYER, FLY_API_TOKEN: apps cannot be deployed')
+  if (!production) return warnings
+  if (metricsToken === null) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
+  if (trustProxy === 'none' && tls === null)
+    warnings.push('TRUST_PROXY: is none, so all clients of the proxy that ends TLS share one address and its limits')
+  return warnings
+}
