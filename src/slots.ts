@@ -23,6 +23,7 @@ import logging from '../plugins/logging/index.ts'
 import maintenance from '../plugins/maintenance/index.ts'
 import metrics from '../plugins/metrics/index.ts'
 import oauth from '../plugins/oauth/index.ts'
+import objectives from '../plugins/objectives.ts'
 import openapi from '../plugins/openapi/index.ts'
 import pressure from '../plugins/pressure/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
@@ -81,6 +82,7 @@ export const slots: readonly Slot[] = [
   slot('logging', logging, none),
   slot('openapi', openapi, http.openapi),
   slot('metrics', metrics, operations.metrics),
+  slot('objectives', objectives, metered),
   slot('database', database, data.database),
   slot('redis', redis, data.redis),
 

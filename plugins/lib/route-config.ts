@@ -11,6 +11,11 @@ declare module 'fastify' {
     /** This route answers with HTML: its errors and its headers are those of a page. */
     page?: true
     /**
+     * The service level class of the route. The first five promise a latency; `upstream` waits for another service, and a
+     * `stream` lasts as long as its client listens.
+     */
+    slo?: 'health' | 'list' | 'detail' | 'write' | 'search' | 'upstream' | 'stream'
+    /**
      * Who is refused first when there is too much to do: bulk, then normal (the default), then the others. Probes are
      * never refused, and answered before the start is complete.
      */

@@ -76,6 +76,18 @@ export function routePattern(request: FastifyRequest): string {
   return routeConfig(request).url ?? UNMATCHED
 }
 
+const kPlannedOutage = Symbol('rhone.planned-outage')
+type Planned = ServerResponse & { [kPlannedOutage]?: true }
+
+/** Says of a 503 that it was planned, so that it counts against no objective. */
+export function markPlannedOutage({ raw }: FastifyReply): void {
+  ;(raw as Planned)[kPlannedOutage] = true
+}
+
+export function isPlannedOutage({ raw }: FastifyReply): boolean {
+  return (raw as Planned)[kPlannedOutage] === true
+}
+
 /** A reply that was cut off has been left by its socket, or has not been given to it as a whole. */
 function wasSent({ socket, writableEnded }: ServerResponse): boolean {
   return writableEnded && socket?.destroyed !== true

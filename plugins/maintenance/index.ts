@@ -10,6 +10,7 @@ import { negotiate } from '../lib/negotiate.ts'
 import { pageNonce } from '../lib/notice-page.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { markPlannedOutage } from '../lib/traffic.ts'
 import { createKeeper, type Keeper } from './keeper.ts'
 import { maintenancePage } from './page.ts'
 import { addMaintenanceRoutes } from './routes.ts'
@@ -112,6 +113,7 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
       return
     }
     refused.inc()
+    markPlannedOutage(reply)
     if (negotiate(request.headers.accept, true) === 'page') return sendPage(reply)
     return errors.maintenance(retryAfter(), keeper.state.message ?? undefined)
   })

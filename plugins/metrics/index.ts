@@ -62,8 +62,6 @@ declare module 'fastify' {
     metrics: Metrics
   }
   interface FastifyContextConfig {
-    /** Whose latency objective the route has. Streams are counted, not timed. */
-    slo?: 'health' | 'list' | 'detail' | 'write' | 'search' | 'stream'
     [kSeries]?: RouteSeries
   }
 }
