@@ -5,8 +5,9 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig } from '../lib/route-config.ts'
 import { traceIdOf } from '../lib/trace-context.ts'
 import { CLIENT_GONE, routePattern, traffic } from '../lib/traffic.ts'
+import { lazyChildren } from './lazy-child.ts'
 import { openLogDestination } from './log-destination.ts'
-import { createLogger, directLineOf, lazyChildren } from './logger.ts'
+import { createLogger, directLineOf } from './logger.ts'
 import { entryWriter } from './request-line.ts'
 
 const LEVELS = (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map(level =>

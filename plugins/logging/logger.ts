@@ -1,12 +1,7 @@
-import {
-  type FastifyBaseLogger,
-  type FastifyReply,
-  type FastifyRequest,
-  type FastifyServerOptions,
-  LogController
-} from 'fastify'
+import { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { describeError } from './describe-error.ts'
+import { type ChildArguments, lazyChild } from './lazy-child.ts'
 import { type LogDestination, openLogDestination } from './log-destination.ts'
 
 export interface LoggerOptions {
@@ -64,7 +59,7 @@ export function createLogger({ level, service = 'rhone', destination }: LoggerOp
     /** Fastify makes its own log of this one as a child with serializers, and of that a child for every request. */
     child(this: Logger, ...[bindings, options]: ChildArguments) {
       const make = () => child.call(this, bindings, options)
-      return options?.serializers === undefined ? new LazyChild(make, this, options) : make()
+      return options?.serializers === undefined ? lazyChild(make, this, options) : make()
     }
   }) as unknown as Logger
 }
@@ -113,60 +108,4 @@ export class OneLinePerRequest extends LogController {
   override incomingRequest(): void {}
   override requestCompleted(): void {}
   override routeNotFound(): void {}
-}
-
-/** For Fastify's `setChildLoggerFactory`, where the app's log is not one of ours: children that come into being late. */
-export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) =>
-  new LazyChild(() => logger.child(bindings, options), logger, options)
-
-type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
-type ChildArguments = Parameters<FastifyBaseLogger['child']>
-type LogFn = FastifyBaseLogger['info']
-
-/** A child that comes into being when it logs something. Few requests say more than their one line. */
-class LazyChild implements FastifyBaseLogger {
-  declare readonly trace: LogFn
-  declare readonly debug: LogFn
-  declare readonly info: LogFn
-  declare readonly warn: LogFn
-  declare readonly error: LogFn
-  declare readonly fatal: LogFn
-  declare readonly silent: LogFn
-  private readonly make: () => FastifyBaseLogger
-  private readonly parent: FastifyBaseLogger
-  private readonly options: ChildArguments[1]
-  private real: FastifyBaseLogger | undefined
-
-  constructor(make: () => FastifyBaseLogger, parent: FastifyBaseLogger, options: ChildArguments[1]) {
-    this.make = make
-    this.parent = parent
-    this.options = options
-    this.real = undefined
-  }
-
-  static {
-    for (const level of ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const)
-      Object.defineProperty(LazyChild.prototype, level, {
-        value(this: LazyChild, ...given: [object]) {
-          this.materialize()[level](...given)
-        }
-      })
-  }
-
-  get level(): string {
-    return (this.real ?? this.options ?? this.parent).level ?? this.parent.level
-  }
-
-  set level(level: string) {
-    this.materialize().level = level
-  }
-
-  child(...given: ChildArguments): FastifyBaseLogger {
-    return this.materialize().child(...given)
-  }
-
-  private materialize(): FastifyBaseLogger {
-    this.real ??= this.make()
-    return this.real
-  }
 }

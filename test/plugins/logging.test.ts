@@ -7,8 +7,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { type Logger, pino } from 'pino'
 import logging from '../../plugins/logging/index.ts'
-import { createLogger, lazyChildren, OneLinePerRequest } from '../../plugins/logging/logger.ts'
+import { lazyChildren } from '../../plugins/logging/lazy-child.ts'
+import { createLogger, OneLinePerRequest } from '../../plugins/logging/logger.ts'
 import { entryWriter } from '../../plugins/logging/request-line.ts'
 
 type Line = Record<string, unknown>
@@ -37,6 +39,8 @@ function logbook() {
     }
   }
 }
+
+type Book = ReturnType<typeof logbook>
 
 async function server(t: TestContext, options: FastifyServerOptions = {}, pluginOptions: object = {}) {
   const book = logbook()
@@ -195,6 +199,49 @@ test('request.log carries the request id, whatever the level', async t => {
       { level: 'warn', msg: 'b', reqId: id, more: 1, fact: 2 }
     ]
   )
+})
+
+/** The names of everything that a logger of pino's has, and of what kind each is. */
+function membersOf(logger: object): Map<PropertyKey, string> {
+  const members = new Map<PropertyKey, string>()
+  for (let level: object | null = logger; level !== null && level !== Object.prototype; ) {
+    for (const key of Reflect.ownKeys(level)) members.set(key, typeof Reflect.get(logger, key))
+    level = Object.getPrototypeOf(level)
+  }
+  return members
+}
+
+for (const [whose, logger] of [
+  ['ours', (book: Book) => createLogger({ level: 'info', destination: book })],
+  ['pino’s own', (book: Book) => pino({ level: 'info' }, book)]
+] as const)
+  test(`request.log has everything that the app's log has, which is ${whose}`, async t => {
+    const book = logbook()
+    const app: FastifyInstance = Fastify({ loggerInstance: logger(book) as FastifyBaseLogger })
+    await app.register(logging)
+    t.after(() => app.close())
+    app.get('/asks', async request => {
+      const log = request.log as unknown as Logger
+      for (const [key, kind] of membersOf(pino(logbook())))
+        assert.equal(typeof Reflect.get(log, key), kind, String(key))
+      assert.deepEqual([log.isLevelEnabled('info'), log.isLevelEnabled('debug')], [true, false])
+      assert.equal(log.bindings().reqId, request.id)
+      log.setBindings({ team: 'blue' })
+      log.level = 'debug'
+      assert.equal(log.isLevelEnabled('debug'), true)
+      log.debug('heard')
+      await new Promise<void>((resolve, reject) => log.flush(error => (error ? reject(error) : resolve())))
+      return {}
+    })
+    assert.equal((await app.inject('/asks')).statusCode, 200)
+    const said = await book.line(({ msg }) => msg === 'heard')
+    assert.equal(said.team, 'blue')
+  })
+
+test('a route with a log level of its own answers for that level', async t => {
+  const { app } = await loggingServer(t, 'info')
+  app.get('/quiet', { logLevel: 'error' }, async ({ log }) => (log as unknown as Logger).isLevelEnabled('info'))
+  assert.equal((await app.inject('/quiet')).json(), false)
 })
 
 test('a route may have a log level of its own', async t => {

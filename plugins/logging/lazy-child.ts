@@ -1,0 +1,75 @@
+import type { FastifyBaseLogger, FastifyServerOptions } from 'fastify'
+import { type Logger, pino } from 'pino'
+
+type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
+export type ChildArguments = Parameters<FastifyBaseLogger['child']>
+
+/** For Fastify's `setChildLoggerFactory`, where the app's logger is not one of ours. */
+export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) =>
+  lazyChild(() => logger.child(bindings, options), logger, options)
+
+/**
+ * A child logger that is made when it is first used. Few requests log more than their one line, and making a child costs
+ * more than that line does.
+ */
+export function lazyChild(
+  make: () => FastifyBaseLogger,
+  parent: FastifyBaseLogger,
+  options: ChildArguments[1]
+): FastifyBaseLogger {
+  return new LazyChild(make, parent, options) as unknown as FastifyBaseLogger
+}
+
+/** Answers for its level without the child. Everything else that a logger of pino's has comes from the child. */
+class LazyChild {
+  readonly #make: () => FastifyBaseLogger
+  readonly #parent: FastifyBaseLogger
+  readonly #options: ChildArguments[1]
+  #made: FastifyBaseLogger | undefined
+
+  constructor(make: () => FastifyBaseLogger, parent: FastifyBaseLogger, options: ChildArguments[1]) {
+    this.#make = make
+    this.#parent = parent
+    this.#options = options
+  }
+
+  get level(): string {
+    return (this.#made ?? this.#options ?? this.#parent).level ?? this.#parent.level
+  }
+
+  set level(level: string) {
+    LazyChild.childOf(this).level = level
+  }
+
+  isLevelEnabled(level: string): boolean {
+    const sharesLevel = this.#made === undefined && this.#options?.level === undefined
+    return ((sharesLevel ? this.#parent : LazyChild.childOf(this)) as Logger).isLevelEnabled(level)
+  }
+
+  static childOf(lazy: LazyChild): FastifyBaseLogger {
+    lazy.#made ??= lazy.#make()
+    return lazy.#made
+  }
+
+  static {
+    for (const key of membersOf(pino({ level: 'silent' }, { write() {} }), Object.prototype)) {
+      if (Object.hasOwn(LazyChild.prototype, key)) continue
+      Object.defineProperty(LazyChild.prototype, key, {
+        get(this: LazyChild) {
+          const child = LazyChild.childOf(this)
+          const member: unknown = Reflect.get(child, key)
+          return typeof member === 'function' ? member.bind(child) : member
+        },
+        set(this: LazyChild, value: unknown) {
+          Reflect.set(LazyChild.childOf(this), key, value)
+        }
+      })
+    }
+  }
+}
+
+/** The names of everything that an object has, by itself or from its prototypes below `end`. */
+function membersOf(object: object | null, end: object): PropertyKey[] {
+  if (object === null || object === end) return []
+  return [...Reflect.ownKeys(object), ...membersOf(Object.getPrototypeOf(object), end)]
+}
