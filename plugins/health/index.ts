@@ -2,6 +2,7 @@ import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, FastifySchema, RouteShorthandOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { type Authorize, isAuthorized } from '../lib/authorize.ts'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { singleFlight } from '../lib/single-flight.ts'
@@ -46,7 +47,7 @@ export interface HealthDeps {
   readiness?: Readonly<Partial<Record<ReadinessReason, () => boolean | Promise<boolean>>>>
   services?: Readonly<Record<string, () => ServiceState | Promise<ServiceState>>>
   /** Who is shown more than one word; by default nobody, and nobody for whom it fails. */
-  isOperator?: (request: FastifyRequest) => boolean | Promise<boolean>
+  authorize?: Authorize
   /** More about this instance, for operators. */
   describe?: () => Readonly<Record<string, string | number | boolean>>
 }
@@ -84,9 +85,9 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     'rhone-health',
     HealthOptions,
     input,
-    ['registry', 'readiness', 'services', 'isOperator', 'describe']
+    ['registry', 'readiness', 'services', 'authorize', 'describe']
   )
-  const { readiness = {}, services = {}, isOperator = () => false, describe = () => ({}) } = input
+  const { readiness = {}, services = {}, authorize = () => false, describe = () => ({}) } = input
   const isUp = dependencyUp(input.registry)
 
   const readinessChecks = READINESS_REASONS.filter(reason => readiness[reason] !== undefined).map(
@@ -129,15 +130,15 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
       const { timestamp, services } = await stateOfServices()
       const status = overall(services)
       reply.code(status === 'unhealthy' ? 503 : 200)
-      if (!(await isProvenOperator(request))) return { status }
+      if (!(await mayKnowMore(request))) return { status }
       return { status, timestamp, version, services, instance: describeInstance() }
     }
   )
 
   /** Operators look here when the database is down, which may well be where they are known from. */
-  async function isProvenOperator(request: FastifyRequest): Promise<boolean> {
+  async function mayKnowMore(request: FastifyRequest): Promise<boolean> {
     try {
-      return await isOperator(request)
+      return await isAuthorized(authorize, request)
     } catch (error) {
       request.log.debug({ err: error }, 'it could not be told whether this is an operator')
       return false

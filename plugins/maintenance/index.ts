@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync, FastifyReply, onRequestHookHandler } from 'fastify'
+import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Authorize } from '../lib/authorize.ts'
 import { onEntry } from '../lib/entry.ts'
 import { errors } from '../lib/errors.ts'
 import { counter, gauge } from '../lib/metrics.ts'
@@ -12,11 +13,12 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { markPlannedOutage } from '../lib/traffic.ts'
 import { createKeeper, type Keeper } from './keeper.ts'
-import { maintenancePage } from './page.ts'
+import { maintenancePage, type RenderPage } from './page.ts'
 import { addMaintenanceRoutes } from './routes.ts'
-import { endOf, type MaintenanceStore, SCHEDULE } from './state.ts'
+import { endOf, type MaintenanceState, type MaintenanceStore, openState, SCHEDULE } from './state.ts'
 import { memoryMaintenanceStore } from './store-memory.ts'
 
+export type { Closure, RenderPage } from './page.ts'
 export type { MaintenanceChange, MaintenanceState, MaintenanceStore, RecordChange } from './state.ts'
 export { postgresMaintenanceStore } from './store-postgres.ts'
 
@@ -37,6 +39,16 @@ export const MaintenanceOptions = Type.Object(
       default: 3_000,
       minimum: 0,
       description: 'Milliseconds that the boot waits for the store, before it goes on as if open.'
+    }),
+    title: Type.String({ default: 'Under maintenance', description: 'The title of the page that people get.' }),
+    heading: Type.String({ default: 'Under maintenance', description: 'The heading of that page.' }),
+    sentences: Type.Array(Type.String(), {
+      default: ['This service is closed for maintenance and will be back shortly.'],
+      description: 'What the page says. The message of the operator follows the first sentence.'
+    }),
+    untilSentence: Type.String({
+      default: 'It reopens at {until}.',
+      description: 'What the page says when the end is known, with {until} where the time goes.'
     })
   },
   { additionalProperties: false }
@@ -46,8 +58,10 @@ export type MaintenanceOptions = Static<typeof MaintenanceOptions>
 export interface MaintenanceDeps {
   /** Keeps the state; by default this process does. */
   store?: MaintenanceStore
-  /** Lets operators in to the routes; by default those whom `request.principal` says are operators. */
-  authorize?: onRequestHookHandler
+  /** Who may use the routes; by default those whom `request.principal` calls operators. */
+  authorize?: Authorize
+  /** Makes the page that people get, instead of `title`, `heading`, `sentences` and `untilSentence`. */
+  page?: RenderPage
   registry?: Registry
 }
 
@@ -63,9 +77,11 @@ declare module 'fastify' {
   }
 }
 
+const DEPS = ['store', 'authorize', 'page', 'registry'] as const
+
 /** Closes the platform to all but the routes that say `maintenance: false`. While open, a request costs one compare. */
 const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, MaintenanceDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-maintenance', MaintenanceOptions, input, ['store', 'authorize', 'registry'])
+  const options = parseOptions('rhone-maintenance', MaintenanceOptions, input, DEPS)
   const store = input.store ?? memoryMaintenanceStore()
   const closed = gauge(input.registry, {
     name: 'rhone_maintenance',
@@ -79,7 +95,7 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
 
   /** When the closure ends, in milliseconds since 1970: 0 while open. */
   let end = 0
-  let page = maintenancePage(null)
+  let page = pageOf(openState(null))
   closed.set(0)
 
   const keeper = createKeeper({
@@ -89,7 +105,7 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
     onChange(state) {
       if ((end === 0) === state.enabled) app.log.warn({ maintenance: state }, state.enabled ? 'closed' : 'open again')
       end = endOf(state)
-      page = maintenancePage(state.message)
+      page = pageOf(state)
       closed.set(state.enabled ? 1 : 0)
     },
     async recordReopening(tx, { until }) {
@@ -117,6 +133,11 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
     if (negotiate(request.headers.accept, true) === 'page') return sendPage(reply)
     return errors.maintenance(retryAfter(), keeper.state.message ?? undefined)
   })
+
+  function pageOf(state: MaintenanceState): (nonce: string) => string {
+    const { page: render } = input
+    return render === undefined ? maintenancePage(options, state) : nonce => render(state, nonce)
+  }
 
   function retryAfter(): number {
     return Number.isFinite(end) ? Math.max(1, Math.ceil((end - Date.now()) / 1_000)) : keeper.state.retryAfter

@@ -1,5 +1,22 @@
 import { html } from '../lib/html.ts'
 import { noticePage } from '../lib/notice-page.ts'
+import type { MaintenanceState } from './state.ts'
+
+/** What the page says whatever the closure. */
+export interface PageTexts {
+  readonly title: string
+  readonly heading: string
+  /** The operator's message stands after the first. */
+  readonly sentences: readonly string[]
+  /** Has `{until}` where the time goes. */
+  readonly untilSentence: string
+}
+
+/** What a page is about, for pages of the app's own. */
+export type Closure = Pick<MaintenanceState, 'message' | 'until'>
+
+/** Makes a page of its own; `nonce` lets its styles and scripts past the Content-Security-Policy. */
+export type RenderPage = (closure: Closure, nonce: string) => string
 
 const STYLE = `
 main { text-align: center }
@@ -10,19 +27,26 @@ blockquote { margin: 1.5rem 0; white-space: pre-line; overflow-wrap: anywhere }
 /** Stands for the nonce while a page is made; a nonce is base64, which has no underscore. */
 const NONCE = '__nonce__'
 
-/** The page that people see, made once per closure; each reply only puts its nonce in. */
-export function maintenancePage(message: string | null): (nonce: string) => string {
-  const content = html`<h1>\u{1F527} Under Maintenance</h1>
-<p>Rhone is down for scheduled maintenance and will be back shortly.</p>
-${message !== null && html`<blockquote>${message}</blockquote>`}
-<p>Your apps are still running and serving traffic.</p>`
-  const page = noticePage({ title: 'Rhone - Maintenance', content, style: STYLE }, NONCE)
-  // Only the first one, which is ours: the message comes after it and may say anything.
-  const [before, after] = split(page, NONCE)
+/** The page of one closure, made once; each reply only puts its nonce in. */
+export function maintenancePage(texts: PageTexts, { message, until }: Closure): (nonce: string) => string {
+  const { title, heading, sentences, untilSentence } = texts
+  const [first, ...others] = sentences.map(sentence => html`<p>${sentence}</p>\n`)
+  const content = html`<h1>${heading}</h1>
+${first}${message !== null && html`<blockquote>${message}</blockquote>\n`}${until !== null && untilLine(untilSentence, until)}${others}`
+  // Only the first nonce is ours: the texts come after it and may say anything.
+  const [before, after] = split(noticePage({ title, content, style: STYLE }, NONCE), `<style nonce="${NONCE}`, NONCE)
   return nonce => before + nonce + after
 }
 
-function split(text: string, separator: string): [string, string] {
-  const at = text.indexOf(separator)
-  return [text.slice(0, at), text.slice(at + separator.length)]
+/** To the minute, in UTC: whoever reads it may be anywhere. */
+function untilLine(sentence: string, until: string) {
+  const [before = '', after = ''] = sentence.split('{until}', 2)
+  const minute = `${until.slice(0, 10)} ${until.slice(11, 16)} UTC`
+  return html`<p>${before}<time datetime="${until}">${minute}</time>${after}</p>\n`
+}
+
+/** The text up to the last characters of `mark`, which are `part`, and what follows them. */
+function split(text: string, mark: string, part: string): [string, string] {
+  const end = text.indexOf(mark) + mark.length
+  return [text.slice(0, end - part.length), text.slice(end)]
 }

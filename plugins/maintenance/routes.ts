@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteShorthandOptions } from 'fastify'
+import { type Authorize, isAuthorized } from '../lib/authorize.ts'
 import { errors } from '../lib/errors.ts'
 import { readInstant } from '../lib/instant.ts'
 import type { Keeper } from './keeper.ts'
@@ -65,11 +66,14 @@ export function addMaintenanceRoutes(
   app: FastifyInstance,
   path: string,
   keeper: Pick<Keeper, 'state' | 'set'>,
-  authorize: onRequestHookHandler = requireOperator
+  authorize: Authorize = isOperator
 ): void {
-  app.get(path, { ...read, onRequest: authorize }, async () => keeper.state)
+  const onRequest: onRequestHookHandler = (request, _reply, next) => {
+    isAuthorized(authorize, request).then(may => next(may ? undefined : errors.forbidden('For operators only')), next)
+  }
+  app.get(path, { ...read, onRequest }, async () => keeper.state)
 
-  app.post<{ Body: Static<typeof Change> }>(path, { ...change, onRequest: authorize }, async request => {
+  app.post<{ Body: Static<typeof Change> }>(path, { ...change, onRequest }, async request => {
     refusePast(request.body.until)
     refuseUnstorable(request.body.message)
     return await keeper.set(request.body, request.principal?.username ?? null, recordFor(app, request))
@@ -77,10 +81,7 @@ export function addMaintenanceRoutes(
 }
 
 /** Where nothing tells who calls, nobody is let in. */
-const requireOperator: onRequestHookHandler = (request, _reply, next) => {
-  if (request.principal?.isOperator === true) next()
-  else next(errors.forbidden('For operators only'))
-}
+const isOperator: Authorize = request => request.principal?.isOperator === true
 
 function refusePast(until: string | null | undefined): void {
   // Not `<=`: an instant that has the form of one and is none is not a number.

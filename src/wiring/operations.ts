@@ -34,7 +34,16 @@ export function startup(config: Config, app: FastifyInstance, ports: Ports) {
 }
 
 export function maintenance(_config: Config, app: FastifyInstance) {
-  return { ...registryOf(app), ...(has(app, 'db') && { store: postgresMaintenanceStore(app) }) }
+  return {
+    ...registryOf(app),
+    ...(has(app, 'db') && { store: postgresMaintenanceStore(app) }),
+    title: 'Rhone - Maintenance',
+    heading: '\u{1F527} Under Maintenance',
+    sentences: [
+      'Rhone is down for scheduled maintenance and will be back shortly.',
+      'Your apps are still running and serving traffic.'
+    ]
+  }
 }
 
 /** Most of it is asked for at a probe, when every plugin is there. */
@@ -43,7 +52,7 @@ export function health(config: Config, app: FastifyInstance, ports: Ports) {
   return {
     ...registryOf(app),
     version: config.version,
-    isOperator: async (request: FastifyRequest) => (await app.auth?.identify(request))?.isOperator === true,
+    authorize: async (request: FastifyRequest) => (await app.auth?.identify(request))?.isOperator === true,
     readiness: {
       starting: () => app.startup?.done !== false,
       ...(has(app, 'db') && { database: () => succeeds(() => app.postgres.ping(PING_TIMEOUT)) }),

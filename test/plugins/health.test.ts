@@ -117,7 +117,7 @@ test('services are looked at side by side, each with its own timeout', async t =
   const flyAsked = Promise.withResolvers<'healthy'>()
   const { app } = await server(t, {
     checkTimeout: 100,
-    isOperator: () => true,
+    authorize: () => true,
     services: {
       database: hangs,
       redis: () => {
@@ -138,7 +138,7 @@ test('only operators see more than the status', async t => {
   const { app } = await server(t, {
     version: '1.2.3',
     services: { database: () => 'unhealthy' },
-    isOperator: request => request.headers.authorization === 'operator',
+    authorize: request => request.headers.authorization === 'operator',
     describe: () => ({ region: 'fra', draining: false })
   })
   const anonymous = await app.inject('/health/detailed')
@@ -155,11 +155,11 @@ test('only operators see more than the status', async t => {
 })
 
 test('whoever turns out to be no operator, or cannot be told, is anonymous', async t => {
-  for (const isOperator of [async () => false, () => Promise.reject(new Error('the database is down'))]) {
-    const { app } = await server(t, { isOperator, version: '1.2.3' })
+  for (const authorize of [async () => false, () => Promise.reject(new Error('the database is down'))]) {
+    const { app } = await server(t, { authorize, version: '1.2.3' })
     assert.equal((await app.inject('/health/detailed')).body, '{"status":"ok"}')
   }
-  const { app } = await server(t, { isOperator: async () => true, version: '1.2.3' })
+  const { app } = await server(t, { authorize: async () => true, version: '1.2.3' })
   assert.equal((await app.inject('/health/detailed')).json().version, '1.2.3')
 })
 

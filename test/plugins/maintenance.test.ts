@@ -10,6 +10,7 @@ import audit from '../../plugins/audit/index.ts'
 import type { Principal } from '../../plugins/auth/index.ts'
 import database from '../../plugins/database/index.ts'
 import maintenance, {
+  type Closure,
   type MaintenanceDeps,
   type MaintenanceOptions,
   type MaintenanceState,
@@ -130,14 +131,43 @@ describe('a closed platform', () => {
     assert.equal(reply.headers['cache-control'], 'no-store')
     assert.equal(reply.headers['retry-after'], '300')
     for (const text of [
-      '<title>Rhone - Maintenance</title>',
-      '\u{1F527} Under Maintenance</h1>',
-      'scheduled maintenance',
-      'back shortly',
-      'Your apps are still running and serving traffic.',
+      '<title>Under maintenance</title>',
+      '<h1>Under maintenance</h1>',
+      '<p>This service is closed for maintenance and will be back shortly.</p>',
       '&lt;b&gt;New disks&lt;/b&gt; __nonce__'
     ])
       assert.ok(reply.body.includes(text), text)
+    assert.doesNotMatch(reply.body, /<time|Rhone/)
+  })
+
+  test('shows a page in the words of the app, and until when', async t => {
+    const app = await start(t, {
+      title: 'Wartung __nonce__',
+      heading: 'Wartung & Pflege',
+      sentences: ['Wir sind bald zurück.', 'Daten bleiben erhalten.'],
+      untilSentence: 'Ab {until} geht es weiter.'
+    })
+    await change(app, { enabled: true, message: 'Neue Platten', until: '2999-12-31T23:59:30Z' })
+    const { body } = await app.inject({ url: '/apps', headers: { accept: BROWSER } })
+    assert.match(body, /<title>Wartung __nonce__<\/title>/)
+    assert.match(
+      body.replaceAll('\n', ''),
+      new RegExp(
+        '<h1>Wartung &amp; Pflege</h1><p>Wir sind bald zurück.</p><blockquote>Neue Platten</blockquote>' +
+          '<p>Ab <time datetime="2999-12-31T23:59:30.000Z">2999-12-31 23:59 UTC</time> geht es weiter.</p>' +
+          '<p>Daten bleiben erhalten.</p>'
+      )
+    )
+  })
+
+  test('shows a page that the app makes by itself', async t => {
+    const page = ({ message, until }: Closure, nonce: string) => `<p data-nonce="${nonce}">${message} ${until}</p>`
+    const app = await start(t, { page }, app => app.register(securityHeaders))
+    await change(app, { enabled: true, message: 'New disks' })
+    const { body, headers } = await app.inject({ url: '/apps', headers: { accept: BROWSER } })
+    const [, nonce, text] = /data-nonce="([^"]+)">(.*)<\/p>/.exec(body)!
+    assert.equal(text, 'New disks null')
+    assert.ok(String(headers['content-security-policy']).includes(`'nonce-${nonce}'`))
   })
 
   test('shows the page to nobody who prefers JSON or names no type', async t => {
@@ -183,7 +213,7 @@ describe('the routes', () => {
   test('let in whom `authorize` lets in', async t => {
     const app = Fastify()
     t.after(() => app.close())
-    await app.register(maintenance, { authorize: (_request, _reply, next) => next(), path: '/close' })
+    await app.register(maintenance, { authorize: () => true, path: '/close' })
     const reply = await app.inject({ method: 'POST', url: '/close', payload: { enabled: true } })
     assert.deepEqual([reply.statusCode, reply.json().by], [200, null])
   })
