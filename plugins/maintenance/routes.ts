@@ -22,10 +22,22 @@ const Change = Type.Object(
   {
     enabled: Type.Boolean({ description: 'Whether the platform is to be closed.' }),
     message: Type.Optional(
-      NullableText({ maxLength: 500, description: 'What visitors are told.', examples: ['Back at six'] })
+      NullableText({
+        maxLength: 500,
+        description: 'What visitors are told; null: nothing. Absent: as it is, or null for a new closure.',
+        examples: ['Back at six']
+      })
     ),
-    retryAfter: Type.Optional(Type.Integer({ minimum: 1, maximum: 86_400, description: 'In seconds; 300 if absent.' })),
-    until: Type.Optional(Instant('When to reopen by itself; absent: when an operator does.'))
+    retryAfter: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 86_400,
+        description: 'In seconds. Absent: as it is, or 300 for a new closure.'
+      })
+    ),
+    until: Type.Optional(
+      Instant('When to reopen by itself; null: when an operator does. Absent: as it is, or null for a new closure.')
+    )
   },
   { additionalProperties: false }
 )

@@ -14,7 +14,7 @@ export interface MaintenanceState {
   readonly by: string | null
 }
 
-/** What an operator asks for. All that is not said is as in an open or newly closed platform. */
+/** What an operator asks for. What it does not name stays as it is while closed, and is the default of a new closure. */
 export interface MaintenanceChange {
   readonly enabled: boolean
   readonly message?: string | null
@@ -83,12 +83,14 @@ function closedState(
   by: string | null,
   now: number
 ): MaintenanceState {
+  const isClosed = isClosedAt(current, now)
+  const { message, retryAfter, until, since } = isClosed ? current : openState(null)
   return {
     enabled: true,
-    message: change.message || null,
-    retryAfter: change.retryAfter ?? DEFAULT_RETRY_AFTER,
-    until: change.until ? new Date(change.until).toISOString() : null,
-    since: isClosedAt(current, now) ? current.since : new Date(now).toISOString(),
+    message: change.message === undefined ? message : change.message || null,
+    retryAfter: change.retryAfter ?? retryAfter,
+    until: change.until === undefined ? until : change.until && new Date(change.until).toISOString(),
+    since: isClosed ? since : new Date(now).toISOString(),
     by
   }
 }

@@ -246,6 +246,19 @@ describe('the routes', () => {
     assert.deepEqual(fromGet.json(), third.json())
   })
 
+  test('keep what a second closing does not name, and clear what it names as null', async t => {
+    const app = await start(t)
+    const until = soon(60_000)
+    await change(app, { enabled: true, message: 'New disks', retryAfter: 60, until })
+    const again = (await change(app, { enabled: true, retryAfter: 90 })).json<MaintenanceState>()
+    assert.deepEqual([again.message, again.retryAfter, again.until], ['New disks', 90, until])
+    const cleared = (await change(app, { enabled: true, message: null, until: null })).json<MaintenanceState>()
+    assert.deepEqual([cleared.message, cleared.retryAfter, cleared.until], [null, 90, null])
+    await change(app, { enabled: false })
+    const anew = (await change(app, { enabled: true })).json<MaintenanceState>()
+    assert.deepEqual([anew.message, anew.retryAfter, anew.until], [null, 300, null])
+  })
+
   test('take an instant in any zone and answer it in UTC', async t => {
     const app = await start(t)
     const reply = await change(app, { enabled: true, until: '2999-01-01T01:30:00.5+01:30' })
