@@ -49,8 +49,7 @@ const ownFolder = (path: string) => `${path.split('/', 2).join('/')}/`
 const rules: Record<string, (found: Import) => boolean> = {
   'schemas/': ({ target, from }) => target === '@sinclair/typebox' || dirname(target) === dirname(from),
   'plugins/lib/': ({ target }) => isNpmOrNode(target) || target.startsWith('plugins/lib/'),
-  'drizzle/': ({ target }) =>
-    isNpmOrNode(target) || target.startsWith('drizzle/') || /^plugins\/lib\/postgres(-session)?\.ts$/.test(target),
+  'drizzle/': ({ target }) => isNpmOrNode(target) || target.startsWith('drizzle/'),
   'views/': ({ target, typeOnly }) =>
     isNpmOrNode(target) ||
     target.startsWith('views/') ||
@@ -122,13 +121,49 @@ test('the import rules catch what they forbid', () => {
     ['src/kernel/part.ts', "import { loadConfig } from '../config/index.ts'"],
     ['src/config/data.ts', "import { findUser } from '../domain/accounts/users.ts'"],
     ['views/sign-in.ts', "import { findUser } from '../src/domain/accounts/users.ts'"],
-    ['drizzle/migrate.ts', "import drain from '../plugins/drain.ts'"],
+    ['drizzle/migrate.ts', "import { postgresTarget } from '../plugins/lib/postgres.ts'"],
     ['schemas/apps.ts', "import { ROLES } from '../drizzle/schema.ts'"],
     ['src/app.ts', "import './server.ts'"]
   ] as const
   for (const [path, source] of forbidden)
     assert.ok(importsOf(path, source).some(breaks), `${path} may not say ${source}`)
 })
+
+test('no modules import each other in a circle, not even for their types', async () => {
+  const imports = (await Promise.all((await sources()).map(async path => importsOf(path, await read(path))))).flat()
+  assert.deepEqual(circlesOf(imports), [])
+})
+
+test('the circles are found that are forbidden', () => {
+  const among = (...lines: [string, string][]) => circlesOf(lines.flatMap(([path, source]) => importsOf(path, source)))
+  assert.deepEqual(among(['src/a.ts', "import './b.ts'"], ['src/b.ts', "import type { A } from './a.ts'"]), [
+    'src/a.ts -> src/b.ts -> src/a.ts'
+  ])
+  assert.deepEqual(
+    among(
+      ['src/a.ts', "import './b.ts'\nimport './c.ts'"],
+      ['src/b.ts', "export * from './c.ts'"],
+      ['src/c.ts', "await import('./d.ts')"],
+      ['src/d.ts', "import { b } from './b.ts'"]
+    ),
+    ['src/b.ts -> src/c.ts -> src/d.ts -> src/b.ts']
+  )
+})
+
+/** One circle for each import that closes one, found depth first. */
+function circlesOf(imports: readonly Import[]): string[] {
+  const targets = Map.groupBy(imports, ({ from }) => from)
+  const circles: string[] = []
+  const done = new Set<string>()
+  const visit = (path: string, above: readonly string[]): void => {
+    if (above.includes(path)) circles.push([...above.slice(above.indexOf(path)), path].join(' -> '))
+    if (done.has(path) || above.includes(path)) return
+    for (const { target } of targets.get(path) ?? []) if (target !== path) visit(target, [...above, path])
+    done.add(path)
+  }
+  for (const path of targets.keys()) visit(path, [])
+  return circles
+}
 
 test('what stands in plugins/lib serves several plugins, or a plugin and the rest of the server', async () => {
   const paths = await sources()

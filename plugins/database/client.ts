@@ -1,12 +1,10 @@
-import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import { drizzle } from 'drizzle-orm/postgres-js'
 import type { Sql } from 'postgres'
 import type { Db } from '../lib/own-types.ts'
-import type { Conversions, Runner, TransactionRunner } from './connection.ts'
 import type { Pool } from './pool.ts'
+import type { Conversions, Runner, TransactionRunner } from './port.ts'
 import { quicken } from './quick-queries.ts'
 import { type QueryKind, statementReader } from './statement-kind.ts'
-
-export type Drizzle = PostgresJsDatabase<Record<string, unknown>>
 
 export type Observe = (kind: QueryKind, seconds: number) => void
 

@@ -1,5 +1,6 @@
 import type { PostgresTarget } from '../lib/postgres.ts'
 import { ask, connectionClosed, openSession, type Session } from '../lib/postgres-session.ts'
+import type { Conversions, ExclusiveConnection, TransactionRunner } from './port.ts'
 import { Transaction } from './transaction.ts'
 
 export interface ConnectionSettings {
@@ -16,22 +17,6 @@ export interface ConnectionSettings {
   conversions: Conversions
 }
 
-export interface Conversions {
-  parsers: Record<string, unknown>
-  serializers: Record<string, unknown>
-}
-
-/** Runs statements, on a connection or in a transaction on it. */
-export interface Runner {
-  query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown>
-}
-
-export interface TransactionRunner extends Runner {
-  /** Has COMMIT go with the next statement, which is to be the last: where it fails, nothing is committed. */
-  commitWithNext(): void
-  savepoint<T>(body: (inner: TransactionRunner) => Promise<T>): Promise<T>
-}
-
 /** How much later than the server's own time limit its answer may come before the server is taken for gone. */
 const ANSWER_GRACE = 1_000
 /** Statements that may be under way at once; more wait in the driver. */
@@ -40,7 +25,7 @@ const PIPELINE = 16
 type Reject = (reason: Error) => void
 
 /** One connection of the pool, from its opening to its end. */
-export class Connection implements Runner {
+export class Connection implements ExclusiveConnection {
   /** When it was last given back, by `performance.now()`. */
   usedAt = performance.now()
   /** Operations that it is lent to. */

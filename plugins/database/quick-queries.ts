@@ -1,6 +1,8 @@
 import { Column, fillPlaceholders, is, SQL } from 'drizzle-orm'
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import { AppError } from '../lib/errors.ts'
-import type { Drizzle } from './client.ts'
+
+type Drizzle = PostgresJsDatabase<Record<string, unknown>>
 
 /** What drizzle keeps of a query that is built. */
 interface Prepared {

@@ -1,15 +1,15 @@
-import type { Connection, TransactionRunner } from './connection.ts'
+import type { ExclusiveConnection, TransactionRunner } from './port.ts'
 import { isSelection } from './statement-kind.ts'
 
 /** A transaction on a connection that nobody else uses meanwhile. */
 export class Transaction implements TransactionRunner {
-  readonly #connection: Connection
+  readonly #connection: ExclusiveConnection
   #beginning: Promise<unknown> | undefined
   #endsWithNext = false
   #committing: Promise<unknown> | undefined
   #savepoints = 0
 
-  constructor(connection: Connection) {
+  constructor(connection: ExclusiveConnection) {
     this.#connection = connection
   }
 

@@ -7,7 +7,10 @@ import { errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { refusals } from '../lib/sign-in-refusals.ts'
 import { type Keyring, randomKeyring } from '../lib/signer.ts'
+import type { Identity, OauthProvider, SpentSignIns } from './port.ts'
 import { memorySpentSignIns } from './spent-memory.ts'
+
+export type { Identity, OauthProvider, SpentSignIns }
 
 export const OauthOptions = Type.Object(
   {
@@ -29,30 +32,6 @@ export const OauthOptions = Type.Object(
   { additionalProperties: false }
 )
 export type OauthOptions = Static<typeof OauthOptions>
-
-/** Somebody, as the provider knows them. */
-export interface Identity {
-  /** Never changes and is never given to anybody else. */
-  readonly id: number
-  readonly username: string
-  /** The primary address, which the provider has verified. */
-  readonly email: string
-  readonly avatarUrl: string | null
-}
-
-/** Who can tell who somebody is. */
-export interface OauthProvider {
-  /** Where to send a browser to. */
-  authorizeUrl(request: { state: string; challenge: string; redirectUri: string }): string
-  /** Takes the code that came back to whom it stands for. */
-  identify(request: { code: string; verifier: string; redirectUri: string }): Promise<Identity>
-}
-
-/** Remembers which sign-ins have come back. */
-export interface SpentSignIns {
-  /** @returns whether this is the first time */
-  spend(hash: Buffer, until: Date): Promise<boolean>
-}
 
 export interface OauthDeps {
   /** Without one, nobody can sign in by it. */

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { SpentSignIns } from './index.ts'
+import type { SpentSignIns } from './port.ts'
 
 /** For a server of one process. */
 export function memorySpentSignIns(max = 10_000): SpentSignIns {

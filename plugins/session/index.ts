@@ -5,9 +5,12 @@ import fp from 'fastify-plugin'
 import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db, SignInMethod } from '../lib/own-types.ts'
-import { type CredentialSource, createPrincipalCache, type Principal } from '../lib/principals.ts'
+import { type CredentialSource, createPrincipalCache } from '../lib/principals.ts'
 import { hashOfKey, tokenKey } from '../lib/token.ts'
+import type { NewSession, SessionStore, SessionUser } from './port.ts'
 import { memorySessionStore } from './store-memory.ts'
+
+export type { NewSession, SessionStore, SessionUser }
 
 export const SessionOptions = Type.Object(
   {
@@ -37,33 +40,6 @@ export const SessionOptions = Type.Object(
   { additionalProperties: false }
 )
 export type SessionOptions = Static<typeof SessionOptions>
-
-export interface SessionUser {
-  readonly id: string
-  readonly username: string
-  readonly isOperator: boolean
-}
-
-export interface NewSession {
-  /** SHA-256 of what the cookie holds. */
-  secretHash: Buffer
-  user: SessionUser
-  method: SignInMethod
-  ip: string | undefined
-  userAgent: string | undefined
-  idleUntil: Date
-  expiresAt: Date
-}
-
-/** Where sessions are kept. */
-export interface SessionStore {
-  /** @returns the id of the session */
-  create(tx: Db | null, session: NewSession): Promise<string>
-  /** Whose session it is, while it lasts; to ask is to use it, so that it is idle from then on until `idleUntil`. */
-  find(secretHash: Buffer, idleUntil: Date): Promise<Principal | null>
-  /** @returns the id of the session that has ended, if there was one */
-  end(tx: Db | null, secretHash: Buffer): Promise<string | undefined>
-}
 
 export interface SessionDeps {
   /** Without one, sessions are in the memory of this process. */

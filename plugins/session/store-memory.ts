@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Principal } from '../lib/principals.ts'
-import type { NewSession, SessionStore } from './index.ts'
+import type { NewSession, SessionStore } from './port.ts'
 
 /** Sessions of one process, which end with it. */
 export function memorySessionStore(max = 10_000): SessionStore {

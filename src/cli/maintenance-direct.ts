@@ -6,7 +6,7 @@ import { changedState, changeEvent, stateAt } from '../../plugins/maintenance/st
 import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
 import { commandLineActor } from './actor.ts'
 import { withDatabase } from './database.ts'
-import type { Host, Switch } from './maintenance.ts'
+import type { Host, Switch } from './maintenance-switch.ts'
 
 /**
  * Changes the row that the servers follow, without any of them: they hear of it as of a change of their own. The audit

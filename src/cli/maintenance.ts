@@ -1,14 +1,8 @@
-import type { MaintenanceChange, MaintenanceState } from '../../plugins/maintenance/index.ts'
+import type { MaintenanceState } from '../../plugins/maintenance/index.ts'
 import { createClient, Unreachable } from './client.ts'
-import { CommandError, defineCommand, type Input, type Output, UsageError } from './command.ts'
+import { CommandError, defineCommand, type Output, UsageError } from './command.ts'
 import { facts, parseMoment } from './format.ts'
-
-/** How the state is read and changed: through a server, or past all servers. */
-export interface Switch {
-  read(): Promise<MaintenanceState>
-  change(change: MaintenanceChange): Promise<MaintenanceState>
-}
-export type Host = Pick<Input, 'config' | 'note'>
+import type { Host, Switch } from './maintenance-switch.ts'
 
 const PATH = '/admin/maintenance'
 
