@@ -11,11 +11,11 @@ import { parseArgs } from 'node:util'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
-import { migrate } from '../drizzle/migrate.ts'
 import * as schema from '../drizzle/schema.ts'
 import { type AuditFilters, listAudit } from '../src/domain/audit/events.ts'
 import type { Db } from '../src/domain/base/db.ts'
 import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
+import { migrateDatabase } from '../src/wiring/migrations.ts'
 
 const GOAL = 100
 const BATCH = 50_000
@@ -34,7 +34,7 @@ const server = await startEmbeddedPostgres({
   durable: false
 })
 try {
-  await migrate({ url: server.url })
+  await migrateDatabase(server.url)
   const client = postgres(server.url, { max: 1, onnotice: () => {} })
   const db = drizzle({ client, schema, casing: 'snake_case' })
   await fill(db)

@@ -1,13 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Sql } from 'postgres'
-import { postgresTarget } from '../plugins/lib/postgres.ts'
-import { openSession } from '../plugins/lib/postgres-session.ts'
 import { type ConcurrentIndex, concurrentIndexes } from './concurrent-indexes.ts'
 import { type Migration, readMigrations } from './journal.ts'
 
 export interface MigrateOptions {
-  /** A direct connection: a transaction pooler would lose the lock, which belongs to the session. */
-  url: string
   log?: { info(facts: object, message: string): void }
   /** Milliseconds to wait for another instance that is migrating, and for a table lock to build an index. */
   patience?: number
@@ -29,29 +25,22 @@ const LOCK = 7_266_911_473_001
 const TABLE_LOCK_TIMEOUT = 5_000
 
 /**
- * Brings a database up to the schema of this version: the migrations that it lacks, each in a transaction with its entry
- * in the ledger `schema_migrations`, then the concurrent indexes. Of all instances that start at once, one does it while
- * the others wait. An attempt that was cut off is completed by the next one.
+ * Brings a database up to the schema of this version: applies the missing migrations, each in one transaction with its
+ * entry in the ledger `schema_migrations`, then builds the concurrent indexes. When several instances start at once, one
+ * migrates and the others wait. The next call completes one that was cut off.
  *
- * @throws Error when the ledger and the files tell different stories; the database is then left as it is
+ * @param sql one direct connection that never reconnects: the lock belongs to its session, so a new connection or a
+ *   transaction pooler would lose it. Its `statement_timeout` and `lock_timeout` are changed.
+ * @throws Error when the ledger and the files disagree; the database is then left as it is
  */
-export async function migrate(options: MigrateOptions): Promise<MigrationReport> {
+export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<MigrationReport> {
   const { patience = 60_000, indexes = concurrentIndexes, log } = options
   const migrations = await readMigrations(options.folder)
-  const { sql } = openSession(postgresTarget(options.url), {
-    applicationName: 'rhone-migrate',
-    connectTimeout: 10,
-    prepare: false
-  })
-  try {
-    await sql`set statement_timeout = 0`
-    await waitForTurn(sql, patience)
-    const applied = await applyPending(sql, migrations, log)
-    const indexed = await buildMissing(sql, indexes, patience, log)
-    return { applied, indexed }
-  } finally {
-    await sql.end({ timeout: 1 })
-  }
+  await sql`set statement_timeout = 0`
+  await waitForTurn(sql, patience)
+  const applied = await applyPending(sql, migrations, log)
+  const indexed = await buildMissing(sql, indexes, patience, log)
+  return { applied, indexed }
 }
 
 /**

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import postgres, { type Sql } from 'postgres'
 import { MIGRATIONS_FOLDER, readMigrations } from '../drizzle/journal.ts'
-import { migrate } from '../drizzle/migrate.ts'
+import { migrateDatabase } from '../src/wiring/migrations.ts'
 import { emptyDatabase, freshDatabase } from './support/database.ts'
+import { eventually } from './support/eventually.ts'
 
 const TAGS = (await readMigrations()).map(({ tag }) => tag)
 const NEXT = TAGS.length
@@ -16,13 +17,13 @@ const INDEXES = ['idx_apps_created_at', 'idx_deployments_created_at', 'idx_deplo
 suite('migrate', () => {
   test('brings an empty database up to date, and does nothing the next time', async t => {
     const url = await emptyDatabase(t)
-    assert.deepEqual(await migrate({ url }), { applied: TAGS, indexed: INDEXES })
-    assert.deepEqual(await migrate({ url }), { applied: [], indexed: [] })
+    assert.deepEqual(await migrateDatabase(url), { applied: TAGS, indexed: INDEXES })
+    assert.deepEqual(await migrateDatabase(url), { applied: [], indexed: [] })
   })
 
   test('of several instances that start at once, one migrates and the others go on after it', async t => {
     const url = await emptyDatabase(t)
-    const reports = await Promise.all([migrate({ url }), migrate({ url }), migrate({ url })])
+    const reports = await Promise.all([migrateDatabase(url), migrateDatabase(url), migrateDatabase(url)])
     assert.deepEqual(reports.flatMap(report => report.applied).sort(), TAGS)
     assert.equal(reports.filter(report => report.applied.length > 0).length, 1)
   })
@@ -32,7 +33,7 @@ suite('migrate', () => {
     const sql = client(t, url)
     await sql`select pg_advisory_lock(7266911473001)`
     await assert.rejects(
-      migrate({ url, patience: 300 }),
+      migrateDatabase(url, { patience: 300 }),
       /another instance has been migrating this database for 300 ms/
     )
   })
@@ -40,26 +41,29 @@ suite('migrate', () => {
   test('refuses a migration that was edited after it was applied', async t => {
     const { url, folder } = await migratedCopy(t)
     await edit(join(folder, '0001_triggers.sql'), text => `${text}-- harmless\n`)
-    await assert.rejects(migrate({ url, folder }), /migration 0001_triggers was edited after it was applied/)
+    await assert.rejects(migrateDatabase(url, { folder }), /migration 0001_triggers was edited after it was applied/)
   })
 
   test('refuses a migration that comes before one that is applied already', async t => {
     const { url, folder } = await migratedCopy(t)
     await addMigration(folder, 1, '0001_late')
-    await assert.rejects(migrate({ url, folder }), new RegExp(`migration 0001_late comes before ${TAGS.at(-1)}`))
+    await assert.rejects(
+      migrateDatabase(url, { folder }),
+      new RegExp(`migration 0001_late comes before ${TAGS.at(-1)}`)
+    )
   })
 
   test('refuses a journal whose entries are not in the order of their times', async t => {
     const { url, folder } = await migratedCopy(t)
     await addMigration(folder, NEXT, tagOf(NEXT, 'old'), { when: 1 })
-    await assert.rejects(migrate({ url, folder }), /migration \d{4}_old is out of order in the journal/)
+    await assert.rejects(migrateDatabase(url, { folder }), /migration \d{4}_old is out of order in the journal/)
   })
 
   test('refuses a database that a newer version has migrated', async t => {
     const { url, folder } = await migratedCopy(t)
     await addMigration(folder, NEXT, tagOf(NEXT, 'new'))
-    assert.deepEqual((await migrate({ url, folder })).applied, [tagOf(NEXT, 'new')])
-    await assert.rejects(migrate({ url }), /the database has migration \d{4}_new, which this version does not know/)
+    assert.deepEqual((await migrateDatabase(url, { folder })).applied, [tagOf(NEXT, 'new')])
+    await assert.rejects(migrateDatabase(url), /the database has migration \d{4}_new, which this version does not know/)
   })
 
   test('rolls a failed migration back as a whole, and completes it once it is mended', async t => {
@@ -67,11 +71,11 @@ suite('migrate', () => {
     const sql = client(t, url)
     const statements = ['create table half (id int)', 'create table half (id int)']
     const file = await addMigration(folder, NEXT, tagOf(NEXT, 'broken'), { statements })
-    await assert.rejects(migrate({ url, folder }), /migration \d{4}_broken failed and was rolled back/)
+    await assert.rejects(migrateDatabase(url, { folder }), /migration \d{4}_broken failed and was rolled back/)
     assert.equal(await relation(sql, 'half'), null)
 
     await writeFile(file, 'create table half (id int)')
-    assert.deepEqual((await migrate({ url, folder })).applied, [tagOf(NEXT, 'broken')])
+    assert.deepEqual((await migrateDatabase(url, { folder })).applied, [tagOf(NEXT, 'broken')])
     assert.equal(await relation(sql, 'half'), 'half')
   })
 
@@ -83,14 +87,14 @@ suite('migrate', () => {
       statements: ['create table second (id int)', 'select pg_sleep(30)']
     })
 
-    const cutOff = assert.rejects(migrate({ url, folder }), /migration \d{4}_slow failed/)
+    const cutOff = assert.rejects(migrateDatabase(url, { folder }), /migration \d{4}_slow failed/)
     await terminateSleeper(sql)
     await cutOff
     assert.equal(await relation(sql, 'first'), 'first')
     assert.equal(await relation(sql, 'second'), null)
 
     await writeFile(join(folder, `${tagOf(NEXT + 1, 'slow')}.sql`), 'create table second (id int)')
-    assert.deepEqual((await migrate({ url, folder })).applied, [tagOf(NEXT + 1, 'slow')])
+    assert.deepEqual((await migrateDatabase(url, { folder })).applied, [tagOf(NEXT + 1, 'slow')])
   })
 
   test('rebuilds an index that an earlier attempt has left invalid', async t => {
@@ -101,7 +105,7 @@ suite('migrate', () => {
     await sql`insert into apps (team_id, name, slug) select id, 'twin', s.slug from teams, (values ('one'), ('two')) s (slug)`
     const attempt = sql`create unique index concurrently idx_apps_created_at on apps (name)`
     await assert.rejects(async () => attempt, /could not create unique index/)
-    assert.deepEqual((await migrate({ url })).indexed, ['idx_apps_created_at'])
+    assert.deepEqual((await migrateDatabase(url)).indexed, ['idx_apps_created_at'])
     const invalid = await sql`select from pg_index where not indisvalid`
     assert.equal(invalid.length, 0)
   })
@@ -113,8 +117,8 @@ suite('migrate', () => {
     const holder = client(t, url)
     await holder`begin`
     await holder`lock table apps in row exclusive mode`
-    const building = migrate({ url })
-    await waitFor(async () => (await sql`select from pg_stat_progress_create_index`).length > 0)
+    const building = migrateDatabase(url)
+    await eventually(async () => (await sql`select from pg_stat_progress_create_index`).length > 0)
     await sql`insert into teams (name, slug) values ('writable', 'meanwhile')`
     await holder`commit`
     assert.deepEqual((await building).indexed, ['idx_apps_created_at'])
@@ -195,16 +199,11 @@ async function edit(file: string, change: (text: string) => string): Promise<voi
 }
 
 async function terminateSleeper(sql: Sql): Promise<void> {
-  await waitFor(async () => {
+  await eventually(async () => {
     const killed = await sql`select pg_terminate_backend(pid) from pg_stat_activity
       where datname = current_database() and application_name = 'rhone-migrate' and query like '%pg_sleep%'`
     return killed.length > 0
   })
-}
-
-async function waitFor(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 60_000
-  while (!(await condition())) assert.ok(performance.now() < deadline, 'waited too long')
 }
 
 async function relation(sql: Sql, name: string): Promise<unknown> {

@@ -7,8 +7,8 @@ export const migrate = defineCommand({
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')
-    const { migrate: bringUp } = await import('../../drizzle/migrate.ts')
-    const report = await withDatabaseUrl(input, url => bringUp({ url }))
+    const { migrateDatabase } = await import('../wiring/migrations.ts')
+    const report = await withDatabaseUrl(input, url => migrateDatabase(url))
     const listed = (names: readonly string[]) => names.join(', ') || 'none'
     return { data: report, text: facts({ applied: listed(report.applied), 'indexes built': listed(report.indexed) }) }
   }

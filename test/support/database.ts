@@ -4,7 +4,7 @@ import { getConstructionPlans } from 'pg-boss'
 import postgres, { type Sql } from 'postgres'
 import { concurrentIndexes } from '../../drizzle/concurrent-indexes.ts'
 import { readMigrations } from '../../drizzle/journal.ts'
-import { migrate } from '../../drizzle/migrate.ts'
+import { migrateDatabase } from '../../src/wiring/migrations.ts'
 
 /** A test, a suite, or a whole file: `freshDatabase({ after })` with `after` of node:test. */
 export interface Scope {
@@ -78,7 +78,7 @@ async function makeTemplate(): Promise<string> {
     const unfinished = `${name}_unfinished`
     await sql`drop database if exists ${sql(unfinished)} with (force)`
     await sql`create database ${sql(unfinished)} template template0`
-    await migrate({ url: urlOf(unfinished) })
+    await migrateDatabase(urlOf(unfinished))
     await addJobTables(urlOf(unfinished))
     await sql`alter database ${sql(unfinished)} rename to ${sql(name)}`
   })

@@ -1,7 +1,7 @@
-import { migrate } from '../../../drizzle/migrate.ts'
 import { ensurePartitions } from '../../domain/base/partitions.ts'
 import { has } from '../../kernel/has.ts'
 import type { Part } from '../../kernel/part.ts'
+import { migrateDatabase } from '../migrations.ts'
 import { HOUR } from './intervals.ts'
 import { PING_TIMEOUT, stateOf } from './service-state.ts'
 
@@ -9,7 +9,7 @@ import { PING_TIMEOUT, stateOf } from './service-state.ts'
 const data: Part = {
   name: 'data',
   startSteps: ({ database }, { log }) => [
-    { name: 'migrations', run: () => migrate({ url: database.directUrl!, log }) }
+    { name: 'migrations', run: () => migrateDatabase(database.directUrl!, { log }) }
   ],
   services: (_config, app) => [
     { name: 'database', check: () => stateOf(has(app, 'db'), () => app.postgres.ping(PING_TIMEOUT)) },
