@@ -12,6 +12,7 @@ import { addTeam, addUser } from './domain/support.ts'
 import { requestTo } from './routes/neighbours.ts'
 import { errorOf, platform } from './routes/support.ts'
 import { inject } from './support/inject.ts'
+import { thoroughly } from './support/thorough.ts'
 
 const routes: RouteOptions[] = []
 const spy = fp(async (app: FastifyInstance) => {
@@ -359,7 +360,7 @@ test('whatever is drawn from the schemas and their neighbours, no route answers 
     const isReached = () => succeeded.has(name) || !route.url.startsWith('/api/') || UNREACHABLE.includes(name)
     // Few draws of some routes get past their checks: those are drawn for again, or this fails by bad luck.
     for (let round = 0; round === 0 || (round < 20 && !isReached()); round++)
-      await fc.assert(property, { numRuns: route.schema?.body ? 60 : 16 })
+      await fc.assert(property, { numRuns: route.schema?.body ? thoroughly(60, 300) : thoroughly(16, 80) })
     if (!isReached()) unreached.push(name)
   }
   assert.deepEqual(unreached, [], 'the draws are too wild to get past the checks of these routes')

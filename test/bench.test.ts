@@ -6,7 +6,7 @@ import { after, test } from 'node:test'
 import { type ServerCommand, type ServerProcess, startServer } from '../bench/process.ts'
 import { type Scenario, scenarios, type World } from '../bench/scenarios.ts'
 import { freshDatabase } from './support/database.ts'
-import { eventually } from './support/process.ts'
+import { eventually } from './support/eventually.ts'
 
 interface Reply {
   readonly status: number

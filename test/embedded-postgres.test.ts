@@ -21,7 +21,6 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { commandLine, identify, isRunning, waitForExit } from '../plugins/lib/processes.ts'
 import { binariesIn, locateBinaries } from '../src/embedded-postgres/binaries.ts'
@@ -34,6 +33,7 @@ import {
 } from '../src/embedded-postgres/index.ts'
 import { acquireOwnerLock } from '../src/embedded-postgres/owner-lock.ts'
 import { runProgram, spawnProgram } from '../src/embedded-postgres/programs.ts'
+import { eventually } from './support/eventually.ts'
 
 const silent = { info() {}, warn() {}, error() {} }
 const installed = await locateBinaries()
@@ -150,7 +150,7 @@ test('after a kill -9 of the server, the next one adopts its PostgreSQL with eve
       last = n
     }
   })()
-  await until(async () => last > 10)
+  await eventually(async () => last > 10)
   const pid = postmasterPid(dataDir)
   server.process.kill('SIGKILL')
   await once(server.process, 'exit')
@@ -217,7 +217,7 @@ test('a backend that outlives its killed postmaster is waited for', async t => {
 
   const starting = start(t, { dataDir })
   const log = () => readFileSync(join(dataDir, 'postgres.log'), 'utf8')
-  await until(async () => /pre-existing shared memory block/.test(log()))
+  await eventually(async () => /pre-existing shared memory block/.test(log()))
   process.kill(backend!.pid, 'SIGCONT')
   const { url } = await starting
   assert.equal((await connect(t, url)`SELECT 1`).length, 1)
@@ -233,7 +233,7 @@ test('a killed PostgreSQL is restarted, with a word in the log, and answers at t
   await sql`CREATE TABLE kept AS SELECT 42 AS answer`
   for (const round of [1, 2]) {
     process.kill(postmasterPid(dataDir), 'SIGKILL')
-    await until(async () => notices.length === round + 1)
+    await eventually(async () => notices.length === round + 1)
     assert.match(complaints[round - 1]!, new RegExp(`is gone; restart ${round} in a row`))
   }
   // The pool finds out that its connection is dead by using it.
@@ -275,7 +275,7 @@ test('an initdb that was killed half-way is done again', async t => {
   const dataDir = freshDirectory(t)
   const victim = launchServer(t, dataDir)
   const isHalfWay = () => readdirSync(dataDir).some(name => existsSync(join(dataDir, name, 'PG_VERSION')))
-  await until(async () => existsSync(dataDir) && isHalfWay())
+  await eventually(async () => existsSync(dataDir) && isHalfWay())
   victim.kill('SIGKILL')
   await once(victim, 'exit')
   assert.ok(!existsSync(join(dataDir, 'data')))
@@ -339,7 +339,7 @@ test('a start that is aborted leaves nothing running and the directory to the ne
     signal: abort.signal,
     binaries: { ...installed, postgres: sluggish }
   })
-  await until(async () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'))
+  await eventually(async () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'))
   abort.abort()
   await assert.rejects(starting, { name: 'AbortError' })
   assert.equal(identify(Number(readFileSync(pidFile, 'utf8'))), null)
@@ -429,7 +429,7 @@ test('a PostgreSQL left running in another container is seen and let be', { skip
   assert.match(await refusal(), /is in use by another server/)
   const shell = childOf(server.process.pid!)
   process.kill(childOf(shell), 'SIGKILL')
-  await until(async () => /is in use by a PostgreSQL that is not a process of this machine/.test(await refusal()))
+  await eventually(async () => /is in use by a PostgreSQL that is not a process of this machine/.test(await refusal()))
   assert.equal((await connect(t, server.url)`SELECT 1`).length, 1)
 })
 
@@ -567,13 +567,5 @@ function statusOf(pid: number): { uid: number; capabilities: bigint } {
   return {
     uid: Number(/^Uid:\s+(\d+)/m.exec(status)![1]),
     capabilities: BigInt(`0x${/^CapEff:\s+(\w+)/m.exec(status)![1]}`)
-  }
-}
-
-async function until(condition: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs
-  while (!(await condition())) {
-    assert.ok(performance.now() < deadline, 'it did not happen in time')
-    await sleep(20)
   }
 }

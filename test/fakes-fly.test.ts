@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test'
 import flyAdmin from 'fly-admin/dist/client.js'
 import { SOUND } from './fakes/fly/machine.ts'
 import { type FakeFlyOptions, startFakeFly } from './fakes/fly/server.ts'
-import { eventually } from './support/process.ts'
+import { eventually } from './support/eventually.ts'
 
 const Client = flyAdmin.default
 

@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Client, keepAsking, type Outcome } from './support/clients.ts'
-import { eventually, type RunningServer, startServer } from './support/process.ts'
+import { eventually } from './support/eventually.ts'
+import { type RunningServer, startServer } from './support/process.ts'
 
 const LIMIT = 200
 const cannotShare = process.platform === 'linux' ? false : 'only Linux spreads the connections of a shared port'

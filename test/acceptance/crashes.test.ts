@@ -4,8 +4,9 @@ import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Operation, randomOf } from '../fakes/fly/faults.ts'
 import { SOUND } from '../fakes/fly/machine.ts'
+import { eventually } from '../support/eventually.ts'
 import { ACTIVE, type Answer, deploymentOf, FlyPlatform, imageOf, killServer } from '../support/fly-platform.ts'
-import { eventually, type RunningServer } from '../support/process.ts'
+import type { RunningServer } from '../support/process.ts'
 
 /** Where a server is killed: at a call to Fly, or when requests go to what is not live yet. */
 type Moment = Operation | 'before the promotion'

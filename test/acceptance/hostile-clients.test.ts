@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freshDatabase } from '../support/database.ts'
-import { eventually, exchange, type RunningServer, startServer } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
+import { exchange, type RunningServer, startServer } from '../support/process.ts'
 
 const MANY = 100
 const head = (line: string, ...headers: string[]) => [line, 'Host: rhone', ...headers, '', ''].join('\r\n')

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
-import { eventually, startServer } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
+import { startServer } from '../support/process.ts'
 
 const quiet = { info() {}, warn() {}, error() {} }
 

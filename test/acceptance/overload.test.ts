@@ -7,7 +7,8 @@ import postgres from 'postgres'
 import { type FireReport, fire } from '../../bench/fire.ts'
 import { type AsideReport, watch } from '../../bench/watch.ts'
 import { freshDatabase } from '../support/database.ts'
-import { eventually, type RunningServer, startServer } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
+import { type RunningServer, startServer } from '../support/process.ts'
 
 /*
  * `npm run bench -- overload` in small. No absolute times and no close ratios: whatever else a machine does falls on the

@@ -7,8 +7,9 @@ import postgres from 'postgres'
 import { addInstallation, deliver, fakeRepository, startFakeGithub } from '../fakes/github/server.ts'
 import { freshDatabase } from '../support/database.ts'
 import { openApp, visitors } from '../support/deployed-app.ts'
+import { eventually } from '../support/eventually.ts'
 import { push as pushEvent } from '../support/github-deliveries.ts'
-import { eventually, startServer } from '../support/process.ts'
+import { startServer } from '../support/process.ts'
 import { saying, testRepository } from '../support/pushed-repository.ts'
 
 const INSTALLATION = 4242

@@ -6,12 +6,12 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import postgres from 'postgres'
 import { identify } from '../../plugins/lib/processes.ts'
 import { keepAsking, type Outcome } from '../support/clients.ts'
 import { freshDatabase } from '../support/database.ts'
-import { eventually, launchServer, startServer } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
+import { launchServer, startServer } from '../support/process.ts'
 
 /** None of the servers leaves anything in it that another one minds. */
 const DATABASE_URL = await freshDatabase({ after })
@@ -149,11 +149,7 @@ test('a signal in the middle of the start leaves no PostgreSQL behind', async t 
   const { child, exited } = launchServer(t, { DATA_DIR: path })
   const pidFile = join(path, 'postgres/data/postmaster.pid')
   const readPid = () => (existsSync(pidFile) ? Number.parseInt(readFileSync(pidFile, 'utf8'), 10) : 0)
-  let pid = 0
-  while (!(pid > 0)) {
-    pid = readPid()
-    await delay(1)
-  }
+  const pid = await eventually(readPid, read => read > 0)
   child.kill('SIGTERM')
   assert.equal(await exited, 0)
   assert.equal(identify(pid), null)

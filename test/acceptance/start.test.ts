@@ -8,7 +8,8 @@ import { connect, type PeerCertificate } from 'node:tls'
 import postgres from 'postgres'
 import { needsOpenssl } from '../support/certificate.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
-import { eventually, launchServer, type RunningServer, startServer } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
+import { launchServer, type RunningServer, startServer } from '../support/process.ts'
 
 async function directory(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'rhone-start-'))

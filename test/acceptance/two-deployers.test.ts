@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { eventually } from '../support/eventually.ts'
 import { deploymentOf, FlyPlatform, imageOf, killServer } from '../support/fly-platform.ts'
-import { eventually, type RunningServer } from '../support/process.ts'
+import type { RunningServer } from '../support/process.ts'
 
 test('two instances share the work, and each deployment is worked on once', async t => {
   const platform = await FlyPlatform.create(t)

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { Client } from '../support/clients.ts'
 import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 import { haproxy } from '../support/haproxy.ts'
-import { eventually, type RunningServer, startServer } from '../support/process.ts'
+import { type RunningServer, startServer } from '../support/process.ts'
 import { redisServer } from '../support/redis.ts'
 
 const LIMIT = 100

@@ -6,7 +6,8 @@ import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { freshDatabase } from '../support/database.ts'
-import { eventually, exchange, type RunningServer, startServer } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
+import { exchange, type RunningServer, startServer } from '../support/process.ts'
 
 /** The header block that every reply carries, whatever became of the request. */
 const BLOCK: Readonly<Record<string, string>> = {

@@ -13,6 +13,7 @@ import { loadConfig, type Variables } from '../../src/config/index.ts'
 import { generateKey } from '../../src/config/keyring.ts'
 import { testApp } from '../support/app.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
 interface Result {
   readonly code: number
@@ -356,7 +357,7 @@ describe('with the database', () => {
     await succeed('maintenance on --direct --retry-after 60', { DATABASE_URL })
     assert.match((await succeed('maintenance status --direct', { DATABASE_URL })).stdout, /^platform +closed\n/)
 
-    while (!app.maintenance.state.enabled) await new Promise(setImmediate)
+    await eventually(() => app.maintenance.state.enabled)
     const refused = await as(null, 'GET', '/api/v1/ping')
     assert.equal(refused.statusCode, 503)
     assert.equal(refused.headers['retry-after'], '60')

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { access, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
 import builder, { BuildError, type BuilderOptions } from '../../integrations/builder/index.ts'
 import { nullIf } from '../../plugins/lib/errno.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { eventually } from '../support/eventually.ts'
 import { countOf } from '../support/process.ts'
 import { createRepository, scratchDirectory } from '../support/repository.ts'
 
@@ -339,7 +339,7 @@ for (const program of ['railpack', 'buildctl'] as const)
     const { build } = await prepare(t, { [program]: hangs(311) }, { limits: { graceMs: 100 } })
     const context = recordedContext()
     const building = build({ secrets: { A: 'topsecret' } }, context)
-    while (!/^hanging/m.test(context.log())) await delay(20)
+    await eventually(() => /^hanging/m.test(context.log()))
     const reason = new Error('cancelled')
     context.cancel(reason)
     assert.equal((await building).built, reason)

@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import { detect } from '../../integrations/builder/detect.ts'
@@ -12,6 +11,7 @@ import builder, { BuildError, type BuilderOptions } from '../../integrations/bui
 import { digestOf } from '../../integrations/builder/tree.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../plugins/lib/local-image.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { eventually } from '../support/eventually.ts'
 import { countOf } from '../support/process.ts'
 import { createRepository, type Files, scratchDirectory } from '../support/repository.ts'
 
@@ -224,7 +224,7 @@ test('deploys that hang and cannot be cancelled: a cancelled build ends with all
   })
   const context = recordedContext()
   const building = app.builder.build(buildRequest(repository.url), context)
-  while (!/^hanging/m.test(context.log())) await delay(20)
+  await eventually(() => /^hanging/m.test(context.log()))
   const reason = new Error('cancelled')
   context.cancel(reason)
   await assert.rejects(building, error => error === reason)

@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { drawAccount } from '../../integrations/builder/account.ts'
 import { BuildError } from '../../integrations/builder/port.ts'
 import { type Limits, openSandbox, type Sandbox } from '../../integrations/builder/sandbox.ts'
+import { eventually } from '../support/eventually.ts'
 import { scratchDirectory } from '../support/repository.ts'
 
 const MB = 1_048_576
@@ -117,7 +118,7 @@ for (const way of ways) {
   test(`as ${way}: a build that listens to SIGTERM may clean up`, async t => {
     const { shell, said, cancel } = await open(t, way, { grace: 5_000 })
     const running = shell('trap "echo tidied; exit" TERM; echo ready; while :; do sleep 0.1; done')
-    while (!said().includes('ready')) await delay(20)
+    await eventually(() => said().includes('ready'))
     cancel(new Error('cancelled'))
     await assert.rejects(running)
     assert.match(said(), /tidied/)

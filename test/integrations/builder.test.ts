@@ -4,11 +4,11 @@ import { once } from 'node:events'
 import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyServerOptions } from 'fastify'
 import builder, { BuildError, type BuilderOptions } from '../../integrations/builder/index.ts'
 import { identify } from '../../plugins/lib/processes.ts'
 import { buildRequest, recordedContext } from '../support/build-context.ts'
+import { eventually } from '../support/eventually.ts'
 import { countOf } from '../support/process.ts'
 import { createRepository, scratchDirectory } from '../support/repository.ts'
 
@@ -81,7 +81,7 @@ test('closing the server ends its builds first', async t => {
   const app = await start(t, { kind: 'local', dataDir, allowLocal: true, limits: { graceMs: 100 } })
   const context = recordedContext()
   const building = assert.rejects(app.builder.build(buildRequest(repository.url), context), /closing/)
-  while (!/^running/m.test(context.log())) await delay(20)
+  await eventually(() => /^running/m.test(context.log()))
   await app.close()
   assert.equal(await countOf('sleep 302'), 0)
   assert.deepEqual(await readdir(join(dataDir, 'builds')), [])
@@ -133,7 +133,7 @@ async function crashWhileBuilding(t: TestContext, options: object, url: string):
   t.after(() => child.kill('SIGKILL'))
   let said = ''
   child.stdout.on('data', text => (said += text))
-  while (!/^running/m.test(said)) await delay(20)
+  await eventually(() => /^running/m.test(said))
   child.kill('SIGKILL')
   await once(child, 'exit')
 }

@@ -9,6 +9,7 @@ import { RemoteError } from '../../plugins/lib/remote.ts'
 import { FAULT_KINDS } from '../fakes/fly/faults.ts'
 import { type Behaviour, SOUND } from '../fakes/fly/machine.ts'
 import { type FakeFly, type FakeFlyOptions, startFakeFly } from '../fakes/fly/server.ts'
+import { thoroughly } from '../support/thorough.ts'
 
 /** Milliseconds that a second of the fake takes. */
 const SECOND = 5
@@ -627,7 +628,11 @@ test('after any schedule of failures and crashes one healthy version serves, and
     }
   }
   const schedules = fc.array(step, { minLength: 1, maxLength: 3 })
-  await fc.assert(fc.asyncProperty(schedules, attempt), { seed: 5, numRuns: 200, interruptAfterTimeLimit: 4_000 })
+  await fc.assert(fc.asyncProperty(schedules, attempt), {
+    seed: 5,
+    numRuns: 200,
+    interruptAfterTimeLimit: thoroughly(4_000, 100_000)
+  })
 })
 
 /** Gives up so soon that a call that hangs costs the test nothing. @param timeout milliseconds, of each call */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RuntimeLine } from '../../integrations/deployer/port.ts'
 import { identify } from '../../plugins/lib/processes.ts'
+import { eventually } from '../support/eventually.ts'
 import { linesUntil, localMachine, never, newApp } from '../support/local-apps.ts'
-import { eventually } from '../support/process.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 

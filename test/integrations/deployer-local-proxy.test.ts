@@ -5,8 +5,9 @@ import { connect, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { DeployedApp } from '../../integrations/deployer/port.ts'
+import { eventually } from '../support/eventually.ts'
 import { answering, get, type LocalMachine, localMachine, never, newApp } from '../support/local-apps.ts'
-import { eventually, exchange } from '../support/process.ts'
+import { exchange } from '../support/process.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 

@@ -6,8 +6,8 @@ import { createServer, request } from 'node:http'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { identify } from '../../plugins/lib/processes.ts'
+import { eventually } from '../support/eventually.ts'
 import { answering, context, get, linesUntil, localMachine, never, newApp, processesOf } from '../support/local-apps.ts'
-import { eventually } from '../support/process.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 const root = resolve(import.meta.dirname, '../..')

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DeployError } from '../../integrations/deployer/port.ts'
+import { eventually } from '../support/eventually.ts'
 import { answering, context, linesUntil, localMachine, never, newApp } from '../support/local-apps.ts'
-import { eventually } from '../support/process.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 /** Answers with what this expression gives. */

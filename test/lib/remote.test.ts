@@ -10,6 +10,7 @@ import { gzipSync } from 'node:zlib'
 import { Registry } from '@platformatic/prom-client'
 import { Type } from '@sinclair/typebox'
 import { createRemote, RemoteError, type RemoteSettings, type RemoteTrace } from '../../plugins/lib/remote.ts'
+import { eventually } from '../support/eventually.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse, nth: number) => unknown
 
@@ -316,7 +317,7 @@ test('a stream is read as it comes, for longer than a call may take, until its c
     lines += Buffer.from(chunk).toString().split('\n').length - 1
     if (lines >= 6) break
   }
-  while (!isClosed) await delay(5)
+  await eventually(() => isClosed)
   await assert.rejects(remote.stream({ ...get, path: '/hang' }), failure('timeout'))
 })
 

@@ -12,6 +12,7 @@ import database from '../../plugins/database/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { auditSink, listAudit } from '../../src/domain/audit/events.ts'
 import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
 const ADA: Principal = {
   userId: '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a',
@@ -232,7 +233,7 @@ describe('what was tried in vain', () => {
     await delay(30)
     socket.resetAndDestroy()
     await hungUp
-    while (sink.rows.length === 0) await delay(5)
+    await eventually(() => sink.rows.length > 0)
     assert.equal(sink.rows[0]?.outcome, 'denied')
   })
 
@@ -253,7 +254,7 @@ describe('what was tried in vain', () => {
     const { app, sink, lines } = await setup(t)
     sink.failures = 1
     await remove(app, 403)
-    while (sink.rows.length === 0) await delay(20)
+    await eventually(() => sink.rows.length > 0)
     assert.equal(lines.filter(line => line.msg === 'audit write failed').length, 1)
   })
 
@@ -312,7 +313,7 @@ describe('over PostgreSQL', () => {
       })
     assert.equal((await handle(app, rename)).statusCode, 200)
     await app.inject({ method: 'POST', url: '/apps/hello', headers: { 'x-fail': '1' } })
-    while ((await listAudit(app.db, {}, {})).items.length < 2) await delay(5)
+    await eventually(async () => (await listAudit(app.db, {}, {})).items.length === 2)
     const { items } = await listAudit(app.db, {}, {})
     assert.deepEqual(
       items.map(item => [item.outcome, item.details]),

@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { Scope } from '../../drizzle/schema.ts'
 import auth, { type AuthDeps, type AuthOptions, type Principal } from '../../plugins/auth/index.ts'
 import { hashToken, isWellFormedToken, mintToken, tokenPrefix } from '../../plugins/lib/token.ts'
+import { eventually } from '../support/eventually.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
 /** Tokens and whom they belong to; counts the look-ups, and can be taken away. */
@@ -312,7 +313,7 @@ describe('memory', () => {
     const { promise, resolve } = Promise.withResolvers<void>()
     tokens.gate = promise
     const early = get('/members', token)
-    while (tokens.lookUps === 0) await delay(1)
+    await eventually(() => tokens.lookUps > 0)
     tokens.revoke(token)
     app.auth.forget('token-0')
     tokens.gate = Promise.resolve()

@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import cache, { type CacheBus, type CacheDeps, type CacheOptions, postgresCacheBus } from '../../plugins/cache/index.ts'
 import database from '../../plugins/database/index.ts'
 import { freshDatabase, terminateBackends } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
 suite('cache', () => {
   test('works with no options at all, and keeps what was loaded', async t => {
@@ -166,12 +167,12 @@ suite('invalidation on other instances', () => {
     for (const key of ['short', long]) {
       const before = await theirs.get(key, load)
       await mine.invalidate(key)
-      await until(async () => (await theirs.get(key, load)) > before)
+      await eventually(async () => (await theirs.get(key, load)) > before)
     }
 
     const before = await theirs.get('short', load)
     await terminateBackends(url)
-    await until(async () => (await theirs.get('short', load)) > before)
+    await eventually(async () => (await theirs.get('short', load)) > before)
   })
 })
 
@@ -213,13 +214,5 @@ function fakeBus(): CacheBus & { gap(): void } {
     gap: () => {
       for (const [, onGap] of subscribers) onGap()
     }
-  }
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000
-  while (!(await condition())) {
-    assert.ok(performance.now() < deadline, 'waited too long')
-    await delay(5)
   }
 }

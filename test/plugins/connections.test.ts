@@ -9,7 +9,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import connections, { type ConnectionsOptions } from '../../plugins/connections/index.ts'
 import errors from '../../plugins/errors/index.ts'
 import { certificate, needsOpenssl } from '../support/certificate.ts'
-import { eventually } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
 /** The next bytes that arrive. */

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { regions } from '../../drizzle/schema.ts'
 import { statement } from '../../src/domain/base/db.ts'
 import { databaseApp, sleep } from '../support/database-app.ts'
-import { eventually } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
 
 /** Opens so many connections, so that none has to be opened later. */
 const warmUp = (app: FastifyInstance, connections: number) =>

@@ -12,8 +12,9 @@ import { sqlState } from '../../plugins/lib/postgres.ts'
 import { commitWithNext } from '../../src/domain/base/db.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 import { sleep, databaseApp as start, unavailable } from '../support/database-app.ts'
-import { eventually } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
+import { thoroughly } from '../support/thorough.ts'
 
 const { apiTokens, regions, teams, users } = schema
 
@@ -123,9 +124,9 @@ suite('a busy database', () => {
   test('refuses at once when the queue is full', async t => {
     const { app } = await start(t, { poolMax: 1, maxQueue: 1 })
     const busy = sleep(app, 0.3)
-    await until(() => app.postgres.stats.inUse === 1)
+    await eventually(() => app.postgres.stats.inUse === 1)
     const waiting = sleep(app, 0)
-    await until(() => app.postgres.stats.waiting === 1)
+    await eventually(() => app.postgres.stats.waiting === 1)
     const before = performance.now()
     await unavailable(sleep(app, 0))
     assert.ok(performance.now() - before < 100)
@@ -150,7 +151,7 @@ suite('a busy database', () => {
   test('does not count as unreachable: a ping waits behind no query', async t => {
     const { app } = await start(t, { poolMax: 1 })
     const busy = sleep(app, 1)
-    await until(() => app.postgres.stats.inUse === 1)
+    await eventually(() => app.postgres.stats.inUse === 1)
     await app.postgres.ping(800)
     assert.equal(app.postgres.stats.inUse, 1)
     await busy
@@ -205,7 +206,7 @@ suite('reads', () => {
     )
     const used = new Set(found.map(([region]) => region!.backend)).size
     assert.ok(used >= 2 && used < 8, `${used} connections for ${codes.length} reads`)
-    await until(() => app.postgres.stats.idle === 8)
+    await eventually(() => app.postgres.stats.idle === 8)
   })
 
   test('that stand behind a slow one are answered by another connection', async t => {
@@ -215,7 +216,7 @@ suite('reads', () => {
     const quick = regionByCode(app, 'iad').execute()
     assert.equal(await Promise.race([slow.then(() => 'slow'), quick.then(() => 'quick')]), 'quick')
     await slow
-    await until(() => app.postgres.stats.idle === 2)
+    await eventually(() => app.postgres.stats.idle === 2)
   })
 
   test('that wait together are served together, and never beside a transaction', async t => {
@@ -226,7 +227,7 @@ suite('reads', () => {
       done.push('first')
     })
     const reads = ['iad', 'ams', 'fra'].map(code => regionByCode(app, code).then(() => done.push('read')))
-    await until(() => app.postgres.stats.waiting === 3)
+    await eventually(() => app.postgres.stats.waiting === 3)
     const second = app.db.transaction(async tx => {
       await tx.execute(sql`select 1`)
       done.push('second')
@@ -239,7 +240,7 @@ suite('reads', () => {
     const { app } = await start(t, { poolMax: 2, pipeline: 1 })
     await Promise.all([sleep(app, 0.05), sleep(app, 0.05)])
     const found = Promise.all([sleepingRead(app), sleepingRead(app)])
-    await until(() => app.postgres.stats.inUse === 2)
+    await eventually(() => app.postgres.stats.inUse === 2)
     await found
   })
 })
@@ -412,7 +413,7 @@ suite('a database that goes away', () => {
   })
 
   test('survives that all its connections are terminated 50 times under load', async t => {
-    const { app, url } = await start(t, { poolMax: 4 })
+    const { app, url } = await start(t, { poolMax: thoroughly(4, 8) })
     const stop = new AbortController()
     let served = 0
     let refused = 0
@@ -428,7 +429,7 @@ suite('a database that goes away', () => {
           await tx.select().from(regions)
         })
     ]
-    const clients = Array.from({ length: 12 }, async (_, i) => {
+    const clients = Array.from({ length: thoroughly(12, 24) }, async (_, i) => {
       while (!stop.signal.aborted)
         await work[i % work.length]!().then(
           () => served++,
@@ -443,7 +444,7 @@ suite('a database that goes away', () => {
       for (let i = 0; i < 50; i++) {
         await terminateBackends(url)
         const servedBefore = served
-        await until(() => served > servedBefore)
+        await eventually(() => served > servedBefore)
       }
     })().finally(() => stop.abort())
     await Promise.all([terminations, ...clients])
@@ -460,7 +461,7 @@ suite('connections', () => {
     // Long enough that none of them is done before the last one has its connection.
     await Promise.all([sleep(app, 0.5), sleep(app, 0.5), sleep(app, 0.5)])
     assert.equal(app.postgres.stats.idle, 3)
-    await until(async () => (await backends(url, 'rhone')) === 0)
+    await eventually(async () => (await backends(url, 'rhone')) === 0)
     assert.equal(app.postgres.stats.idle, 0)
     await sleep(app, 0)
   })
@@ -488,7 +489,7 @@ suite('connections', () => {
     await stuck
     assert.ok(performance.now() - before < 8_000)
     await unavailable(sleep(app, 0))
-    await until(async () => (await backends(url, 'rhone%', 'idle')) === 0)
+    await eventually(async () => (await backends(url, 'rhone%', 'idle')) === 0)
   })
 
   test('are made without our session parameters where a pooler refuses these', async t => {
@@ -609,9 +610,9 @@ suite('metrics of the database', () => {
     await app.db.transaction(async tx => tx.select().from(teams))
     await app.db.execute(sql`show server_version`)
     const busy = sleep(app, 0.2)
-    await until(() => app.postgres.stats.inUse === 1)
+    await eventually(() => app.postgres.stats.inUse === 1)
     const waiting = app.db.select().from(teams).execute()
-    await until(() => app.postgres.stats.waiting === 1)
+    await eventually(() => app.postgres.stats.waiting === 1)
 
     const text = await registry.metrics()
     assert.match(text, /rhone_db_pool_connections\{state="in_use"\} 1/)
@@ -622,9 +623,9 @@ suite('metrics of the database', () => {
     await Promise.all([busy, waiting])
 
     await proxy.stop()
-    await until(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 0'))
+    await eventually(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 0'))
     await proxy.start()
-    await until(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 1'))
+    await eventually(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 1'))
   })
 })
 
@@ -652,14 +653,6 @@ async function backends(url: string, name: string, state = '%'): Promise<number>
       where datname = ${databaseOf(url)} and application_name like ${name} and state like ${state}`
   )
   return row?.n
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000
-  while (!(await condition())) {
-    assert.ok(performance.now() < deadline, 'waited too long')
-    await delay(5)
-  }
 }
 
 function errorResponse(code: string, message: string): Buffer {

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
 import drain from '../../plugins/drain.ts'
 import { createLogger } from '../../plugins/logging/logger.ts'
-import { eventually } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
 
 async function server(t: TestContext, options: object = {}) {
   const phases: string[] = []

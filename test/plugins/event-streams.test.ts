@@ -9,7 +9,7 @@ import { encode } from '../../plugins/event-streams/encode.ts'
 import eventStreams, { type EventSource } from '../../plugins/event-streams/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { EventReader } from '../support/event-reader.ts'
-import { eventually } from '../support/process.ts'
+import { eventually } from '../support/eventually.ts'
 
 interface Setup {
   options?: object

@@ -7,6 +7,7 @@ import database from '../../plugins/database/index.ts'
 import idempotency, { type IdempotencyDeps, type IdempotencyOptions } from '../../plugins/idempotency.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
 type Setup = Partial<IdempotencyOptions & IdempotencyDeps>
 
@@ -149,7 +150,7 @@ describe('the same request many times at once', () => {
     const { promise, resolve } = Promise.withResolvers<void>()
     state.work = () => promise
     const first = post(app, 'a', 'k1')
-    while (state.runs === 0) await delay(1)
+    await eventually(() => state.runs > 0)
     const second = await post(app, 'a', 'k1')
     assert.deepEqual([second.statusCode, second.json().code], [409, 'CONFLICT'])
     resolve()
@@ -197,7 +198,7 @@ describe('old replies', () => {
     await post(app, 'a', 'old')
     await post(app, 'b', 'new')
     await app.db.execute(sql`update idempotency_keys set created_at = now() - interval '25 hours' where key = 'old'`)
-    while ((await count(app, 'idempotency_keys')) === 2) await delay(10)
+    await eventually(async () => (await count(app, 'idempotency_keys')) < 2)
     await delay(50)
     assert.equal((await post(app, 'b', 'new')).headers['idempotent-replayed'], 'true')
   })
@@ -219,7 +220,7 @@ describe('old replies', () => {
     t.after(() => app.close())
     await app.register(idempotency, { purge, purgeInterval: 5 })
     await app.ready()
-    while (calls < 2) await delay(5)
+    await eventually(() => calls >= 2)
     await app.close()
     const after = calls
     await delay(20)

@@ -5,6 +5,7 @@ import { sql } from 'drizzle-orm'
 import type { JobContext, JobQueue } from '../../plugins/jobs/index.ts'
 import type { AppError } from '../../plugins/lib/errors.ts'
 import { emptyDatabase, freshDatabase, terminateBackends } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 import {
   aborted,
   type JobServer,
@@ -12,8 +13,7 @@ import {
   jobServer,
   newQueue,
   outcomesOf,
-  statesIn,
-  until
+  statesIn
 } from '../support/jobs.ts'
 import { startWorkerProcess } from '../support/jobs-process.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
@@ -38,9 +38,9 @@ suite('what may go wrong', () => {
     await worker.hasBegun
     worker.kill()
     const rescuer = await start(t, [queue], { lease: 1 })
-    await until(() => done.length === 1)
+    await eventually(() => done.length === 1)
     assert.deepEqual(done, [2])
-    await until(async () => (await statesIn(rescuer, queue))[0] === 'completed')
+    await eventually(async () => (await statesIn(rescuer, queue))[0] === 'completed')
   })
 
   test('a server that stops puts back what it could not finish, and another one takes it at once', async t => {
@@ -59,11 +59,11 @@ suite('what may go wrong', () => {
     const leaving = await start(t, [queueOf('leaving', (data, job) => (n++ === 0 ? polite(data, job) : deaf()))])
     await leaving.app.jobs.send(null, name, {})
     await leaving.app.jobs.send(null, name, {})
-    await until(() => begun.length === 2)
+    await eventually(() => begun.length === 2)
     const staying = await start(t, [queueOf('staying', async () => {})], { pollInterval: 60_000 })
     const stopped = performance.now()
     await leaving.app.close()
-    await until(() => begun.length === 4)
+    await eventually(() => begun.length === 4)
     assert.ok(performance.now() - stopped < 2_000)
     // Without having used up an attempt.
     assert.deepEqual(begun.slice(2), [
@@ -71,7 +71,7 @@ suite('what may go wrong', () => {
       ['staying', 1]
     ])
     assert.deepEqual(await outcomesOf(leaving, { name }), { returned: 2 })
-    await until(async () => (await outcomesOf(staying, { name })).completed === 2)
+    await eventually(async () => (await outcomesOf(staying, { name })).completed === 2)
   })
 
   test('jobs outlive an outage of the database: one line says so, and what was done meanwhile is not done again', async t => {
@@ -87,9 +87,9 @@ suite('what may go wrong', () => {
     const { app, lines } = server
     await app.jobs.start()
     await app.jobs.send(null, queue.name, { name: 'through' })
-    await until(() => runs.length === 1)
+    await eventually(() => runs.length === 1)
     await proxy.stop()
-    await until(() => lines.some(({ msg }) => msg === 'jobs are waiting for the database'))
+    await eventually(() => lines.some(({ msg }) => msg === 'jobs are waiting for the database'))
     gate.resolve()
     await assert.rejects(
       app.jobs.send(null, queue.name, { name: 'never' }),
@@ -97,10 +97,10 @@ suite('what may go wrong', () => {
     )
     await delay(300)
     await proxy.start()
-    await until(() => lines.some(({ msg }) => msg === 'jobs go on'))
-    await until(() => app.jobs.send(null, queue.name, { name: 'after' }).catch(() => null))
-    await until(() => runs.includes('after'))
-    await until(async () => (await statesIn(server, queue)).every(state => state === 'completed'))
+    await eventually(() => lines.some(({ msg }) => msg === 'jobs go on'))
+    await eventually(() => app.jobs.send(null, queue.name, { name: 'after' }).catch(() => null))
+    await eventually(() => runs.includes('after'))
+    await eventually(async () => (await statesIn(server, queue)).every(state => state === 'completed'))
     assert.deepEqual(runs, ['through', 'after'])
     assert.equal(lines.filter(({ msg }) => msg === 'jobs are waiting for the database').length, 1)
     assert.deepEqual(
@@ -116,10 +116,10 @@ suite('what may go wrong', () => {
     const server = await jobServer(t, own, { queues: [queue], lease: 1 })
     await server.app.jobs.start()
     for (let n = 0; n < 10; n++) {
-      await until(() => server.app.jobs.send(null, queue.name, { n }).catch(() => null))
+      await eventually(() => server.app.jobs.send(null, queue.name, { n }).catch(() => null))
       if (n % 4 === 0) await terminateBackends(own)
     }
-    await until(async () => {
+    await eventually(async () => {
       const states = await statesIn(server, queue).catch(() => [])
       return states.length >= 10 && states.every(state => state === 'completed')
     })
@@ -133,7 +133,7 @@ suite('what may go wrong', () => {
     const server = await jobServer(t, proxy.url, { queues: [queue] })
     await assert.rejects(server.app.jobs.start(), (error: AppError) => error.statusCode === 503)
     await proxy.start()
-    await until(() =>
+    await eventually(() =>
       server.app.jobs.start().then(
         () => true,
         () => false
@@ -148,7 +148,9 @@ suite('what may go wrong', () => {
     const servers = await Promise.all([1, 2, 3, 4].map(() => jobServer(t, empty, { queues: [queue] })))
     await Promise.all(servers.map(({ app }) => app.jobs.start()))
     for (const { app } of servers) await app.jobs.send(null, queue.name, {})
-    await until(async () => (await statesIn(servers[0]!, queue)).filter(state => state === 'completed').length === 4)
+    await eventually(
+      async () => (await statesIn(servers[0]!, queue)).filter(state => state === 'completed').length === 4
+    )
   })
 
   test('a queue takes on new settings, but not another order of its jobs', async t => {
@@ -161,6 +163,6 @@ suite('what may go wrong', () => {
     assert.equal(row!.retry_limit, 7)
     const { app: changed, lines } = await jobServer(t, url, { queues: [{ ...queue, serial: true }] })
     await changed.jobs.start()
-    await until(() => lines.some(({ err }) => /another name/.test((err as Error | undefined)?.message ?? '')))
+    await eventually(() => lines.some(({ err }) => /another name/.test((err as Error | undefined)?.message ?? '')))
   })
 })

@@ -7,6 +7,7 @@ import Fastify from 'fastify'
 import jobs, { AttemptEnded, type JobContext, type JobQueue } from '../../plugins/jobs/index.ts'
 import type { AppError } from '../../plugins/lib/errors.ts'
 import { emptyDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 import {
   aborted,
   type JobServer,
@@ -14,8 +15,7 @@ import {
   jobServer,
   newQueue,
   outcomesOf,
-  statesIn,
-  until
+  statesIn
 } from '../support/jobs.ts'
 
 const url = await emptyDatabase({ after })
@@ -34,11 +34,11 @@ suite('sending', () => {
     const queue = newQueue(async data => void seen.push({ data, at: performance.now() }))
     const { app } = await start(t, [queue], { pollInterval: 60_000 })
     await app.jobs.send(null, queue.name, { warm: 'up' })
-    await until(() => seen.length === 1)
+    await eventually(() => seen.length === 1)
 
     const sent = performance.now()
     await app.db.transaction(tx => app.jobs.send(tx, queue.name, { deploymentId: 'd-1' }))
-    await until(() => seen.length === 2)
+    await eventually(() => seen.length === 2)
     assert.deepEqual(seen[1]!.data, { deploymentId: 'd-1' })
     assert.ok(seen[1]!.at - sent < 1_000, `it has taken ${seen[1]!.at - sent} ms`)
   })
@@ -59,7 +59,7 @@ suite('sending', () => {
     const server = await start(t, [queue])
     const id = randomUUID()
     assert.equal(await server.app.jobs.send(null, queue.name, {}, { id }), id)
-    await until(async () => (await statesIn(server, queue))[0] === 'completed')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'completed')
     assert.equal(await server.app.jobs.send(null, queue.name, {}, { id }), null)
     assert.deepEqual(await statesIn(server, queue), ['completed'])
   })
@@ -70,7 +70,7 @@ suite('sending', () => {
     const { app } = await start(t, [queue])
     const sent = performance.now()
     await app.jobs.send(null, queue.name, {}, { after: 1 })
-    await until(() => begun.length === 1)
+    await eventually(() => begun.length === 1)
     assert.ok(begun[0]! - sent >= 950, `it has waited for ${begun[0]! - sent} ms`)
   })
 
@@ -80,7 +80,7 @@ suite('sending', () => {
     const server = await start(t, [queue])
     const hostile = `'; drop table users; -- $1 \${x} \u{1F600} "\\ é`
     await server.app.jobs.send(null, queue.name, { hostile, list: [1, '2', null] }, { key: hostile })
-    await until(() => seen.length === 1)
+    await eventually(() => seen.length === 1)
     assert.deepEqual(seen[0], { hostile, list: [1, '2', null] })
     assert.equal((await server.app.jobs.list({ queue: queue.name }, 1))[0]!.key, hostile)
   })
@@ -124,7 +124,7 @@ suite('attempts', () => {
     const server = await start(t, [queue])
     const { app } = server
     await app.jobs.send(null, queue.name, {})
-    await until(async () => (await statesIn(server, queue))[0] === 'dead', 'the death')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'dead')
     assert.deepEqual(attempts, [
       { attempt: 1, isLastAttempt: false },
       { attempt: 2, isLastAttempt: true }
@@ -135,7 +135,7 @@ suite('attempts', () => {
 
     isMended = true
     assert.equal(await app.db.transaction(tx => app.jobs.retry(tx, dead!.id)), queue.name)
-    await until(async () => (await statesIn(server, queue))[0] === 'completed')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'completed')
     assert.deepEqual(attempts[2], { attempt: 3, isLastAttempt: true })
     await assert.rejects(
       app.db.transaction(tx => app.jobs.retry(tx, dead!.id)),
@@ -157,7 +157,7 @@ suite('attempts', () => {
     )
     const server = await start(t, [queue])
     await server.app.jobs.send(null, queue.name, {})
-    await until(async () => (await statesIn(server, queue))[0] === 'dead')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'dead')
     assert.ok(reason instanceof AttemptEnded && reason.reason === 'timeout')
   })
 
@@ -167,12 +167,12 @@ suite('attempts', () => {
     const queue = newQueue(() => (++begun === 1 ? stuck.promise : Promise.resolve()), { timeout: 0.1, concurrency: 1 })
     const server = await start(t, [queue])
     await server.app.jobs.send(null, queue.name, {})
-    await until(async () => (await statesIn(server, queue))[0] === 'dead')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'dead')
     await server.app.jobs.send(null, queue.name, {})
     await delay(200)
     assert.equal(begun, 1)
     stuck.resolve()
-    await until(() => begun === 2)
+    await eventually(() => begun === 2)
   })
 
   test('a job that is cancelled is told so on whichever instance runs it; one that waits is never begun', async t => {
@@ -189,18 +189,18 @@ suite('attempts', () => {
     const server = await start(t, [queue], { pollInterval: 60_000 })
     const other = await start(t, [queue], { work: false })
     const running = await other.app.jobs.send(null, queue.name, {})
-    await until(async () => (await statesIn(server, queue))[0] === 'active')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'active')
     const waiting = await other.app.jobs.send(null, queue.name, {})
 
     const before = performance.now()
     assert.equal(await other.app.db.transaction(tx => other.app.jobs.cancel(tx, queue.name, waiting!)), true)
     assert.equal(await other.app.jobs.cancel(null, queue.name, running!), true)
-    await until(() => ends.length === 1)
+    await eventually(() => ends.length === 1)
     assert.ok(performance.now() - before < 1_000)
     assert.equal((ends[0] as AttemptEnded).reason, 'cancelled')
     assert.deepEqual(await statesIn(server, queue), ['cancelled', 'cancelled'])
     assert.equal(await other.app.jobs.cancel(null, queue.name, running!), false)
-    await until(async () => (await outcomesOf(server, queue)).cancelled === 1)
+    await eventually(async () => (await outcomesOf(server, queue)).cancelled === 1)
     assert.equal(ends.length, 1)
   })
 
@@ -213,9 +213,9 @@ suite('attempts', () => {
     })
     const server = await start(t, [queue], { lease: 1 })
     const id = await server.app.jobs.send(null, queue.name, {})
-    await until(async () => (await statesIn(server, queue))[0] === 'active')
+    await eventually(async () => (await statesIn(server, queue))[0] === 'active')
     await server.app.db.execute(sql`update pgboss.job set state = 'cancelled' where id = ${id}`)
-    await until(() => reason !== undefined)
+    await eventually(() => reason !== undefined)
     assert.equal(reason!.reason, 'cancelled')
   })
 })
@@ -241,16 +241,16 @@ suite('order', () => {
       )
     const long = await send('long', false)
     await send('next', false)
-    await until(() => begun.includes('long'))
+    await eventually(() => begun.includes('long'))
     await send('rollback', true)
     await send('restore', true)
-    await until(() => begun.length === 3)
+    await eventually(() => begun.length === 3)
     assert.deepEqual(begun, ['long', 'rollback', 'restore'])
 
     await send('long express', true)
-    await until(() => begun.includes('long express'))
+    await eventually(() => begun.includes('long express'))
     await app.jobs.cancel(null, queue.name, long!)
-    await until(() => begun.includes('next'))
+    await eventually(() => begun.includes('next'))
     assert.deepEqual(begun.slice(3), ['long express', 'next'], 'nor do the others wait for them')
   })
 
@@ -261,7 +261,7 @@ suite('order', () => {
     await sender.app.jobs.send(null, queue.name, { name: 'first' })
     await sender.app.jobs.send(null, queue.name, { name: 'express' }, { express: true })
     await start(t, [queue])
-    await until(() => begun.length === 2)
+    await eventually(() => begun.length === 2)
     assert.deepEqual(begun, ['express', 'first'])
   })
 
@@ -284,7 +284,7 @@ suite('order', () => {
     const [server] = await Promise.all([start(t, [queue]), start(t, [queue])])
     for (let n = 0; n < 8; n++)
       for (const key of Object.keys(done)) await server.app.jobs.send(null, queue.name, { key, n }, { key })
-    await until(() => Object.values(done).every(({ length }) => length === 8), 'the end of all')
+    await eventually(() => Object.values(done).every(({ length }) => length === 8))
     for (const order of Object.values(done)) assert.deepEqual(order.toSorted(), [0, 1, 2, 3, 4, 5, 6, 7])
     assert.ok(together > 1, 'jobs of several keys run beside each other')
   })
@@ -302,12 +302,12 @@ suite('order', () => {
     const server = await start(t, [queue])
     const send = (key: string) => server.app.jobs.send(null, queue.name, {}, { key })
     await send('a')
-    await until(() => begun === 1)
+    await eventually(() => begun === 1)
     assert.ok(await send('a'))
     for (let n = 0; n < 3; n++) assert.equal(await send('a'), null)
     assert.ok(await send('b'))
     gate.resolve()
-    await until(async () => (await statesIn(server, queue)).every(state => state === 'completed'))
+    await eventually(async () => (await statesIn(server, queue)).every(state => state === 'completed'))
     assert.equal(begun, 3)
   })
 
@@ -327,7 +327,7 @@ suite('order', () => {
     })
     const [server] = await Promise.all([start(t, [queueOf(0)]), start(t, [queueOf(1)])])
     await Promise.all(Array.from({ length: 60 }, () => server.app.jobs.send(null, name, {})))
-    await until(() => shares[0]! + shares[1]! === 60)
+    await eventually(() => shares[0]! + shares[1]! === 60)
     assert.ok(Math.min(...shares) >= 5, `shared ${shares}`)
   })
 
@@ -339,24 +339,24 @@ suite('order', () => {
     const { app } = await start(t, [resting, tireless], { isPaused: () => isClosed })
     await app.jobs.send(null, resting.name, {})
     await app.jobs.send(null, tireless.name, {})
-    await until(() => done.length === 1)
+    await eventually(() => done.length === 1)
     await delay(150)
     assert.deepEqual(done, ['tireless'])
     isClosed = false
-    await until(() => done.length === 2)
+    await eventually(() => done.length === 2)
   })
 
   test('a scheduled queue runs once at each of its times, however many instances there are', async t => {
     const runs: number[] = []
     const queue = newQueue(async () => void runs.push(Date.now()), { schedule: '* * * * * *' })
     const [server] = await Promise.all([start(t, [queue]), start(t, [queue])])
-    await until(() => runs.length >= 3)
+    await eventually(() => runs.length >= 3)
     const listed = await server.app.jobs.list({ queue: queue.name }, 100)
     const seconds = listed.map(({ createdAt }) => Math.floor(createdAt.getTime() / 1_000))
     assert.equal(new Set(listed.map(({ id }) => id)).size, listed.length)
     assert.ok(new Set(seconds).size >= seconds.length - 1, `once a second, but for the start: ${seconds}`)
     const { lines } = await start(t, [newQueue(async () => {}, { schedule: 'whenever' })])
-    await until(() => lines.some(({ err }) => /whenever/.test((err as Error | undefined)?.message ?? '')))
+    await eventually(() => lines.some(({ err }) => /whenever/.test((err as Error | undefined)?.message ?? '')))
   })
 })
 

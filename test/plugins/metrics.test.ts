@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test'
 import { register as globalRegistry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import metrics from '../../plugins/metrics/index.ts'
+import { eventually } from '../support/eventually.ts'
 
 const TOKEN = 'a-token-for-scrapers'
 const authorization = `Bearer ${TOKEN}`
@@ -125,7 +126,7 @@ test('a client that leaves is 499, unless it leaves a stream that has begun; the
   await once(listening, 'data')
   listening.destroy()
 
-  while ((await inFlight()) !== 1) await new Promise(setImmediate)
+  await eventually(inFlight, count => count === 1)
   const text = await scrape()
   assert.equal(total(text, 'POST', '/slow', 499), 1)
   assert.equal(total(text, 'GET', '/live', 200), 1)
@@ -238,7 +239,10 @@ test('many scrapes at once are one, and the next is made when it has aged', asyn
   const scrape = async () => (await app.inject({ url: '/metrics', headers: { authorization } })).statusCode
   await Promise.all(Array.from({ length: 20 }, scrape))
   assert.equal(collections, 1)
-  while (collections === 1) assert.equal(await scrape(), 200)
+  await eventually(async () => {
+    assert.equal(await scrape(), 200)
+    return collections > 1
+  })
   assert.equal(collections, 2)
 })
 

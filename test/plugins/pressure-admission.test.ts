@@ -6,6 +6,7 @@ import { type ConcurrencyLimiter, GradientLimiter, unmetered } from '../../plugi
 import { Place } from '../../plugins/pressure/line.ts'
 import { type Refusal, Refusals } from '../../plugins/pressure/refusals.ts'
 import { type Costs, SimulatedServer } from '../support/simulated-server.ts'
+import { thoroughly } from '../support/thorough.ts'
 
 const shares: Record<Priority, number> = { operator: 0.2, webhook: 0.2, normal: 0.4, bulk: 0.1 }
 const fixed = (limit: number): ConcurrencyLimiter => ({ limit, meter: () => unmetered })
@@ -254,7 +255,7 @@ test('the limit finds the place where more at once would only wait, whatever the
       assert.ok(served.rate > 0.75 * peak, `${served.rate} of ${peak}, limit ${limit}`)
       assert.ok(limit <= 4 * connections + 16, `limit ${limit}`)
     }),
-    { numRuns: 25, seed: 7 }
+    { numRuns: thoroughly(25, 250), seed: 7 }
   )
 })
 
@@ -270,7 +271,7 @@ test('every priority gets its share of a server that all of them would fill', ()
       for (const [priority, share] of Object.entries(shares))
         assert.ok(server.outcomes[priority as Priority].served.length > 0.7 * share * served, priority)
     }),
-    { numRuns: 10, seed: 7 }
+    { numRuns: thoroughly(10, 100), seed: 7 }
   )
 })
 

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import rateLimit, { type RateLimitDeps, type RateLimitOptions } from '../../plugins/rate-limit/index.ts'
+import { eventually } from '../support/eventually.ts'
 import { redisServer, startRedis } from '../support/redis.ts'
 
 type Input = Partial<RateLimitOptions> & RateLimitDeps
@@ -63,13 +64,6 @@ async function askInTurn(app: FastifyInstance, count: number, remoteAddress?: st
   return replies
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  for (let waited = 0; !condition(); waited += 10) {
-    assert.ok(waited < 10_000, 'it never came')
-    await delay(10)
-  }
-}
-
 const isShared = ({ logged }: Instance) => logged.lastIndexOf(SHARED) > logged.lastIndexOf(LOCAL)
 const isLocal = ({ logged }: Instance) => logged.lastIndexOf(LOCAL) > logged.lastIndexOf(SHARED)
 const LOCAL = 'rate limits are counted per instance: Redis does not answer'
@@ -94,7 +88,7 @@ test('a Redis that hangs costs nobody more than its few milliseconds, and no lim
   const pauses = monitorEventLoopDelay({ resolution: 1 })
   pauses.enable()
   const before = await askInTurn(here.app, 20)
-  await until(() => !isLocal(here))
+  await eventually(() => !isLocal(here))
   here.logged.length = 0
 
   server.process.kill('SIGSTOP')
@@ -119,7 +113,7 @@ test('a Redis that hangs costs nobody more than its few milliseconds, and no lim
   assert.deepEqual(here.logged.filter(line => line === LOCAL).length, 1)
 
   server.process.kill('SIGCONT')
-  await until(() => isShared(here))
+  await eventually(() => isShared(here))
   assert.equal((await ask(here.app)).status, 429, 'what was taken meanwhile is not forgotten')
   assert.equal((await ask(here.app, '203.0.113.2')).status, 200)
 })
@@ -149,7 +143,7 @@ test('when Redis dies and comes back empty, no request fails and nobody is forgi
   assert.deepEqual(statusesOf(await askInTurn(here.app, 10)), [200, 200, ...Array(8).fill(429)])
 
   assert.ok(await startRedis(t, server.port))
-  await until(() => isShared(here))
+  await eventually(() => isShared(here))
   assert.equal((await ask(here.app)).status, 429)
   assert.equal((await ask(here.app, '203.0.113.2')).status, 200)
   assert.equal(await here.redis.exists('rhone:rate-limit:general:203.0.113.2'), 1)
@@ -161,13 +155,13 @@ test('a Redis that answers but takes no writes counts as gone until it takes the
   const here = await instance(t, server.url, { general: perHour(3), redisTimeout: 1000 })
   await here.redis.config('SET', 'maxmemory', '1')
   assert.deepEqual(statusesOf(await askInTurn(here.app, 4)), [200, 200, 200, 429])
-  await until(() => here.logged.includes(NOT_YET) || here.logged.includes(SHARED))
+  await eventually(() => here.logged.includes(NOT_YET) || here.logged.includes(SHARED))
   assert.deepEqual(
     here.logged.filter(line => [LOCAL, SHARED, NOT_YET].includes(line)),
     [LOCAL, NOT_YET]
   )
   await here.redis.config('SET', 'maxmemory', '0')
-  await until(() => isShared(here))
+  await eventually(() => isShared(here))
 })
 
 test('it closes while Redis hangs, and looks for it no more', async t => {

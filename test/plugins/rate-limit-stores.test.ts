@@ -12,6 +12,7 @@ import { RedisStore } from '../../plugins/rate-limit/store-redis.ts'
 import { createSharedBuckets, SharedStore } from '../../plugins/rate-limit/store-shared.ts'
 import { TieredStore } from '../../plugins/rate-limit/store-tiered.ts'
 import { redisServer } from '../support/redis.ts'
+import { thoroughly } from '../support/thorough.ts'
 
 const quota = (rate: string): Quota => quotaOf(parseRate(rate))
 
@@ -213,7 +214,7 @@ test('memory agrees with exact arithmetic on every verdict, whatever the rates a
         assert.deepEqual(store.take('general', 'a', tested), exact.take())
       }
     }),
-    { numRuns: 1000 }
+    { numRuns: thoroughly(1_000, 20_000) }
   )
 })
 

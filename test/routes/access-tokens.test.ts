@@ -6,7 +6,8 @@ import { buildApp } from '../../src/app.ts'
 import { grantOperator, revokeOperator } from '../../src/domain/accounts/operators.ts'
 import { createToken, findTokenById, revokeToken } from '../../src/domain/accounts/tokens.ts'
 import { addTeam } from '../domain/support.ts'
-import { errorOf, eventually, platform } from './support.ts'
+import { eventually } from '../support/eventually.ts'
+import { errorOf, platform } from './support.ts'
 
 // Shedding is off: how busy the machine of the tests is has nothing to do with tokens.
 const server = await platform({ after }, { pressure: false })

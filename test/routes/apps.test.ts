@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { and, eq } from 'drizzle-orm'
 import { apps, auditLogs } from '../../drizzle/schema.ts'
-import { errorOf, eventually, platform } from './support.ts'
+import { eventually } from '../support/eventually.ts'
+import { errorOf, platform } from './support.ts'
 
 const server = await platform({ after })
 const { team, owner, admin, member, stranger } = await server.addPeople()

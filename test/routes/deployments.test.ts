@@ -7,7 +7,8 @@ import { apps, auditLogs, deployments, idempotencyKeys } from '../../drizzle/sch
 import routes, { type RoutesOptions } from '../../routes/index.ts'
 import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { Ledger } from '../../src/workflows/deploying/ledger.ts'
-import { type Caller, errorOf, eventually, platform } from './support.ts'
+import { eventually } from '../support/eventually.ts'
+import { type Caller, errorOf, platform } from './support.ts'
 
 const sent: { queue: string; data: object; key: string | undefined }[] = []
 const IMAGE = `registry.example/team/app@sha256:${'a'.repeat(64)}`

@@ -17,8 +17,9 @@ import {
 } from '../fakes/github/server.ts'
 import { testApp } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/redis.ts'
-import { errorOf, eventually, platform } from './support.ts'
+import { errorOf, platform } from './support.ts'
 
 const fake = await startFakeGithub()
 after(() => fake.close())

@@ -4,8 +4,9 @@ import { after, test } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import jobs from '../../plugins/jobs/index.ts'
+import { eventually } from '../support/eventually.ts'
 import { addDeadJob, newQueue } from '../support/jobs.ts'
-import { errorOf, eventually, platform } from './support.ts'
+import { errorOf, platform } from './support.ts'
 
 const runs: object[] = []
 const queue = newQueue(async data => void runs.push(data))

@@ -10,7 +10,8 @@ import { logStreams } from '../../routes/lib/log-streams.ts'
 import { insertAppLogs, type NewAppLog } from '../../src/domain/apps/logs.ts'
 import { createBuildLog } from '../../src/domain/deployments/build-logs.ts'
 import { EventReader } from '../support/event-reader.ts'
-import { type Caller, errorOf, eventually, platform } from './support.ts'
+import { eventually } from '../support/eventually.ts'
+import { type Caller, errorOf, platform } from './support.ts'
 
 const impatient = { heartbeat: 100, recheckInterval: 100, maxPerOwner: 4 }
 const server = await platform(

@@ -9,8 +9,9 @@ import { createPasswords } from '../../src/domain/accounts/passwords.ts'
 import { testApp } from '../support/app.ts'
 import { type Page, TestBrowser } from '../support/browser.ts'
 import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/redis.ts'
-import { eventually } from './support.ts'
+import { thoroughly } from '../support/thorough.ts'
 
 const GOOD = 'kuro mizu tabi 9 feldspar'
 const BETTER = 'ember 44 lantern oxbow quill'
@@ -169,7 +170,7 @@ describe('guessing', () => {
     const page = await browser.open(`${base}/login`)
     const times: Record<string, number[]> = { timed: [], nobody: [] }
     const bodies = new Set<string>()
-    for (let round = 0; round < 8; round++)
+    for (let round = 0; round < thoroughly(8, 12); round++)
       for (const login of ['timed', 'nobody']) {
         await forgetFailures()
         const start = performance.now()

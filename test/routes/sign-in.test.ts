@@ -10,8 +10,8 @@ import { addTeam } from '../domain/support.ts'
 import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
 import { testApp } from '../support/app.ts'
 import { type Page, TestBrowser } from '../support/browser.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/redis.ts'
-import { eventually } from './support.ts'
 
 const github = await startFakeGithub()
 after(() => github.close())

@@ -1,5 +1,4 @@
 import type { TestContext } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { LightMyRequestResponse } from 'fastify'
 import { SCOPES, type Scope } from '../../drizzle/schema.ts'
 import type { Swaps } from '../../src/app.ts'
@@ -77,14 +76,6 @@ export async function platform(
       await addTeam(app.db, { [stranger.id]: 'owner' })
       return { team, owner, admin, member, stranger }
     }
-  }
-}
-
-/** Waits for what happens soon but not at once. */
-export async function eventually<Value>(read: () => Promise<Value>, holds: (value: Value) => boolean): Promise<Value> {
-  for (const deadline = performance.now() + 5_000; ; await delay(20)) {
-    const value = await read()
-    if (holds(value) || performance.now() > deadline) return value
   }
 }
 

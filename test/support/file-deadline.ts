@@ -2,10 +2,10 @@
  * Preloaded into the process of every test file. What a test has left behind, such as a timer, a socket or a loop, would
  * keep the process and so the whole run for ever: here the file fails instead, and says what kept it.
  */
-const DEADLINE_MS = 240_000
+const seconds = Number(process.env.RHONE_TEST_DEADLINE ?? 240)
 
 setTimeout(() => {
   const kept = process.getActiveResourcesInfo().join(', ')
-  console.error(`${process.argv[1]} has not ended after ${DEADLINE_MS / 1_000} s; still there: ${kept}`)
+  console.error(`${process.argv[1]} has not ended after ${seconds} s; still there: ${kept}`)
   process.exit(1)
-}, DEADLINE_MS).unref()
+}, seconds * 1_000).unref()

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { Scope } from './database.ts'
-import { eventually } from './process.ts'
+import { eventually } from './eventually.ts'
 import { freePort } from './redis.ts'
 
 /** As {@link startHaproxy}; where there is none, the test is skipped. */

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import { sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -68,12 +67,6 @@ export async function addDeadJob(db: Db, error = 'it did not work'): Promise<str
 export function newQueue(run: JobQueue['run'], options: Partial<JobQueue> = {}): JobQueue {
   const name = `q-${randomUUID().slice(0, 8)}`
   return { name, concurrency: 4, timeout: 30, retries: 0, retryDelay: 0, ...options, run }
-}
-
-/** Waits until `condition` holds, for ten seconds at most. */
-export async function until(condition: () => unknown, what = 'it'): Promise<void> {
-  for (const deadline = Date.now() + 10_000; Date.now() < deadline; await delay(10)) if (await condition()) return
-  throw new Error(`${what} has not come about within ten seconds`)
 }
 
 /** Settles when the signal is aborted, with its reason. */

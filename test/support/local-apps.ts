@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { LocalDeployer, type LocalOptions } from '../../integrations/deployer/local/index.ts'
 import type { DeployedApp, Release, RuntimeLine } from '../../integrations/deployer/port.ts'
-import { eventually } from './process.ts'
+import { eventually } from './eventually.ts'
 
 export interface LocalMachine {
   readonly dataDir: string

@@ -87,21 +87,6 @@ export async function exchange(port: number, bytes: string | Buffer, until?: Reg
   return received
 }
 
-/** Asks until the answer is as expected. */
-export async function eventually<T>(
-  ask: () => Promise<T> | T,
-  isExpected: (answer: T) => boolean,
-  within = 60_000
-): Promise<T> {
-  const deadline = performance.now() + within
-  for (;;) {
-    const answer = await ask()
-    if (isExpected(answer)) return answer
-    if (performance.now() > deadline) throw new Error(`still ${JSON.stringify(answer)} after ${within} ms`)
-    await new Promise(next => setTimeout(next, 50))
-  }
-}
-
 /** How many processes have exactly this command line. */
 export async function countOf(command: string): Promise<number> {
   const { stdout } = await promisify(execFile)('ps', ['-eo', 'args='])

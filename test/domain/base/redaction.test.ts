@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { PlainTextDecoder, plainText } from '../../../src/domain/base/log-text.ts'
 import { Redactor } from '../../../src/domain/base/redaction.ts'
+import { thoroughly } from '../../support/thorough.ts'
 
 /** The text as it comes out when it goes in cut at these places. */
 function redacted(text: string, secrets: readonly string[], cuts: readonly number[] = []): string {
@@ -32,7 +33,7 @@ test('no secret is in a log, wherever the log was cut while it was written', () 
       for (const secret of hidden.map(plainText))
         if (!'***'.repeat(20).includes(secret)) assert.ok(!out.includes(secret))
     }),
-    { numRuns: 2_000 }
+    { numRuns: thoroughly(2_000, 50_000) }
   )
 })
 
@@ -49,7 +50,7 @@ test('it makes no difference how a text was cut, but where one mask touches anot
         )
       }
     ),
-    { numRuns: 1_000 }
+    { numRuns: thoroughly(1_000, 20_000) }
   )
 })
 

@@ -16,7 +16,8 @@ import {
   readProgress
 } from '../../../src/domain/deployments/build-logs.ts'
 import { freshDatabase, terminateBackends } from '../../support/database.ts'
-import { eventually } from '../../support/process.ts'
+import { eventually } from '../../support/eventually.ts'
+import { thoroughly } from '../../support/thorough.ts'
 import { addTeam } from '../support.ts'
 
 async function setUp(t: TestContext) {
@@ -132,7 +133,7 @@ test('however it is cut, a log is what was said', async t => {
       await whole.close()
       assert.equal(await textOf(db, id), before + before)
     }),
-    { numRuns: 20 }
+    { numRuns: thoroughly(20, 300) }
   )
 })
 

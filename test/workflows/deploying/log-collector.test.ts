@@ -10,7 +10,7 @@ import { createApp } from '../../../src/domain/apps/apps.ts'
 import logCollector from '../../../src/workflows/deploying/log-collector.ts'
 import { addTeam } from '../../domain/support.ts'
 import { freshDatabase, terminateBackends } from '../../support/database.ts'
-import { eventually } from '../../support/process.ts'
+import { eventually } from '../../support/eventually.ts'
 
 type Said = RuntimeLine | { dropped: number }
 

@@ -12,6 +12,7 @@ import { deleteApp } from '../../../src/domain/apps/apps.ts'
 import { findRollbackTarget } from '../../../src/domain/deployments/deployments.ts'
 import { isActive } from '../../../src/domain/deployments/lifecycle.ts'
 import { type Moment, type TestJob, type TestPlatform, testPlatform, type Worker } from '../../support/deploying.ts'
+import { thoroughly } from '../../support/thorough.ts'
 
 const EVENTS = ['deploy', 'roll back', 'cancel', 'reconcile', 'lose the jobs', 'lose what runs'] as const
 type Event = (typeof EVENTS)[number]
@@ -176,7 +177,7 @@ test('whatever happens to workers at whichever step, in the end one version is l
       }
       await assertSettled(platform, id)
     }),
-    { numRuns: 30, endOnFailure: true }
+    { numRuns: thoroughly(30, 200), endOnFailure: true }
   )
 })
 
@@ -195,7 +196,7 @@ test('what serves is not taken away by anything that happens to workers, unless 
       }
       assert.ok(!platform.world.outages.includes(id))
     }),
-    { numRuns: 20, endOnFailure: true }
+    { numRuns: thoroughly(20, 150), endOnFailure: true }
   )
 })
 
@@ -215,6 +216,6 @@ test('a deleted app leaves nothing that runs, whatever happens to workers at whi
       assert.deepEqual(platform.world.runningOf(app.id), { releases: [], serving: null })
       assert.equal(platform.world.images.get(app.id)?.size ?? 0, 0)
     }),
-    { numRuns: 10, endOnFailure: true }
+    { numRuns: thoroughly(10, 80), endOnFailure: true }
   )
 })

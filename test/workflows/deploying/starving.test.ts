@@ -8,7 +8,7 @@ import { deployments } from '../../../drizzle/schema.ts'
 import type { Builder } from '../../../integrations/builder/index.ts'
 import type { Deployer } from '../../../integrations/deployer/index.ts'
 import { testApp } from '../../support/app.ts'
-import { until } from '../../support/jobs.ts'
+import { eventually } from '../../support/eventually.ts'
 
 const IMAGE = `local:sha256:${'a'.repeat(64)}`
 
@@ -54,7 +54,7 @@ test('one build that starves everything else: a rollback waits for no build of o
     const push = { appId: await add(`busy-${i}`), trigger: 'webhook', triggeredBy: null } as const
     await app.db.transaction(tx => app.deploying.ledger!.create(tx, push))
   }
-  await until(async () => (await statuses()).includes('cloning'), 'a build')
+  await eventually(async () => (await statuses()).includes('cloning'))
 
   const rollback = await as(token, 'POST', '/api/v1/apps/broken/rollback', { deploymentId: good!.id })
   assert.equal(rollback.statusCode, 202, rollback.body)
@@ -62,6 +62,6 @@ test('one build that starves everything else: a rollback waits for no build of o
     const [row] = await app.db.select().from(deployments).where(eq(deployments.id, rollback.json().id))
     return row!.status === 'live'
   }
-  await until(isLive, 'the rollback')
+  await eventually(isLive)
   assert.ok((await statuses()).includes('pending'), 'builds go on waiting for each other')
 })

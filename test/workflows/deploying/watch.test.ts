@@ -5,8 +5,8 @@ import { eq } from 'drizzle-orm'
 import { apps, deployments } from '../../../drizzle/schema.ts'
 import { advance, claimDeployment, NotOurs, promote } from '../../../src/domain/deployments/work.ts'
 import { Watch } from '../../../src/workflows/deploying/watch.ts'
-import { eventually } from '../../routes/support.ts'
 import { type TestPlatform, testPlatform } from '../../support/deploying.ts'
+import { eventually } from '../../support/eventually.ts'
 
 async function claimed(platform: TestPlatform) {
   const app = await platform.addApp()
