@@ -15,5 +15,6 @@ const active = ACTIVE_DEPLOYMENT_STATUSES.map(status => `'${status}'`).join(', '
 export const concurrentIndexes: readonly ConcurrentIndex[] = [
   { name: 'idx_apps_created_at', on: 'apps (created_at)' },
   { name: 'idx_deployments_created_at', on: 'deployments (created_at)' },
-  { name: 'idx_deployments_active', on: `deployments (status) WHERE status IN (${active})` }
+  { name: 'idx_deployments_active', on: `deployments (status) WHERE status IN (${active})` },
+  { name: 'idx_audit_seals_erasure', on: 'audit_seals (erasure_key_id) WHERE erasure IS NOT NULL' }
 ]

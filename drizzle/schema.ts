@@ -610,6 +610,8 @@ export const auditLogs = pgTable(
     ip: varchar({ length: 50 }),
     userAgent: text(),
     requestId: varchar({ length: 64 }),
+    /** HMAC over all of the row, by a key that is not in the database. */
+    mac: bytea(),
     createdAt: createdAt()
   },
   table => [
@@ -638,7 +640,9 @@ export function auditWords(row: Record<'actor' | 'action' | 'resource' | 'resour
 export const auditUnsealed = pgTable('audit_unsealed', {
   position: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
   rowId: uuid().notNull(),
-  rowCreatedAt: instant().notNull()
+  rowCreatedAt: instant().notNull(),
+  /** Since when it waits, whatever instant the row itself says. */
+  notedAt: instant().notNull().default(sql`clock_timestamp()`)
 })
 
 /** The chain: a link per row of the audit log, each over the one before. `docs/decisions/0013-audit-chain.md` */
@@ -652,7 +656,18 @@ export const auditSeals = pgTable(
     salt: bytea(),
     /** Of what is personal in the row, with the salt. It stays when the person goes. */
     personalDigest: bytea().notNull(),
-    digest: bytea().notNull()
+    /** Of all of the row. Null, as the next three are, in links that were made before there were MACs. */
+    rowDigest: bytea(),
+    /** Whether the row's MAC held when it was sealed. */
+    isGenuine: boolean(),
+    /** Whether the link before this one was authenticated when this one was added. */
+    isContinuous: boolean(),
+    /** HMAC over the digest, at the last link of each batch; it vouches for all links up to this one. */
+    mac: bytea(),
+    digest: bytea().notNull(),
+    /** HMAC over what was left of the row when its person was erased, and the key that made it. */
+    erasure: bytea(),
+    erasureKeyId: varchar({ length: 64 })
   },
   table => [index('idx_audit_seals_row').on(table.rowCreatedAt, table.rowId)]
 )

@@ -12,7 +12,12 @@ import { eventually } from './support/eventually.ts'
 const TAGS = (await readMigrations()).map(({ tag }) => tag)
 const NEXT = TAGS.length
 const tagOf = (index: number, name: string) => `${String(index).padStart(4, '0')}_${name}`
-const INDEXES = ['idx_apps_created_at', 'idx_deployments_created_at', 'idx_deployments_active']
+const INDEXES = [
+  'idx_apps_created_at',
+  'idx_deployments_created_at',
+  'idx_deployments_active',
+  'idx_audit_seals_erasure'
+]
 
 suite('migrate', () => {
   test('brings an empty database up to date, and does nothing the next time', async t => {

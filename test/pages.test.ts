@@ -3,6 +3,7 @@ import { access } from 'node:fs/promises'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { createLocalAccount } from '../src/domain/accounts/local-accounts.ts'
+import { auditLog } from './domain/support.ts'
 import { testApp } from './support/app.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
@@ -86,7 +87,7 @@ describe('in a real browser', options, () => {
 
   it('somebody sets a password, signs out and in again, in a real browser', async t => {
     const { page, complaints } = await openPage(t)
-    const { code } = await app.db.transaction(tx => createLocalAccount(tx, 'ada', 'test', 'pro'))
+    const { code } = await app.db.transaction(tx => createLocalAccount(tx, auditLog, 'ada', 'test', 'pro'))
 
     await page.goto(`${url}/login`)
     await page.getByRole('link', { name: 'Set your password' }).click()

@@ -6,8 +6,9 @@ import type { Db } from '../drizzle/schema.ts'
 import tinyLimiter from '../examples/tiny-limiter.ts'
 import audit, { type AuditDeps, type AuditRow } from '../plugins/audit/index.ts'
 import { buildApp } from '../src/app.ts'
-import { insertAudit, insertAuditBatch, listAudit } from '../src/domain/audit/events.ts'
+import { listAudit } from '../src/domain/audit/events.ts'
 import { type PluginModule, slots } from '../src/slots.ts'
+import { auditLog } from './domain/support.ts'
 import { testApp, testConfig } from './support/app.ts'
 import { freshDatabase } from './support/database.ts'
 
@@ -51,10 +52,10 @@ test('a swap of the program goes before one of the environment', async t => {
 test('an audit sink of several statements writes them in the transaction of the change, also as its last', async t => {
   const twice = fp<AuditDeps>(async (app, { sink: _, ...options }) => {
     const write = async (tx: Db, row: AuditRow) => {
-      await insertAudit(tx, row)
-      await insertAudit(tx, { ...row, resourceName: 'second copy' })
+      await auditLog.write(tx, row)
+      await auditLog.write(tx, { ...row, resourceName: 'second copy' })
     }
-    await app.register(audit, { ...options, sink: { write, writeMany: rows => insertAuditBatch(app.db, rows) } })
+    await app.register(audit, { ...options, sink: { write, writeMany: rows => auditLog.writeMany(app.db, rows) } })
   })
   const { app, as, token } = await testApp(t, {}, { audit: twice as PluginModule })
   const reply = await as(token, 'POST', '/api/v1/apps', { name: 'hello' })

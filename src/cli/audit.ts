@@ -1,5 +1,6 @@
+import { auditLogFor } from './audit-log.ts'
 import { createClient } from './client.ts'
-import { CommandError, defineCommand, type Input, UsageError } from './command.ts'
+import { CommandError, defineCommand, UsageError } from './command.ts'
 import { facts } from './format.ts'
 
 export const auditVerify = defineCommand({
@@ -11,9 +12,8 @@ export const auditVerify = defineCommand({
     // In the database: a server that is to be checked must not be the one that answers.
     const { withDatabase } = await import('./database.ts')
     const { verifyAudit } = await import('../domain/audit/verify.ts')
-    const { CheckpointSigner } = await import('../domain/audit/chain.ts')
-    const signer = new CheckpointSigner(await signingKeys(input))
-    const report = await withDatabase(input, db => verifyAudit(db, signer))
+    const log = await auditLogFor(input)
+    const report = await withDatabase(input, db => verifyAudit(db, log.keys))
     const { problems, truncated, ...counts } = report
     const lines = problems.map(({ message }) => `  ${message}`)
     const verdict =
@@ -22,13 +22,6 @@ export const auditVerify = defineCommand({
     return { data: report, text, failed: problems.length > 0 }
   }
 })
-
-async function signingKeys({ config }: Pick<Input, 'config'>) {
-  const { keys, dataDir } = await config()
-  if (keys.signing !== null) return keys.signing
-  const { developmentKeyrings } = await import('../config/keyring.ts')
-  return (await developmentKeyrings(dataDir)).signing
-}
 
 function numbers(counts: Readonly<Record<string, number>>): Record<string, string> {
   return Object.fromEntries(Object.entries(counts).map(([name, value]) => [name, String(value)]))

@@ -1,10 +1,11 @@
-import { auditLogs } from '../../drizzle/schema.ts'
 import { AUDIT_DETAILS } from '../../plugins/audit/catalogue.ts'
 import { systemRow } from '../../plugins/audit/row.ts'
 import type { RecordChange } from '../../plugins/maintenance/index.ts'
 import { changedState, changeEvent, stateAt } from '../../plugins/maintenance/state.ts'
 import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
+import type { AuditLog } from '../domain/audit/log.ts'
 import { commandLineActor } from './actor.ts'
+import { auditLogFor } from './audit-log.ts'
 import { withDatabase } from './database.ts'
 import type { Host, Switch } from './maintenance-switch.ts'
 
@@ -18,17 +19,17 @@ export function directSwitch(host: Host): Switch {
 
   return {
     read: () => withStore(async store => stateAt(await store.load(), Date.now())),
-    change: change =>
-      withStore(store => {
-        const by = commandLineActor()
-        return store.update(current => changedState(current, change, by, Date.now()), recordAs(by))
-      })
+    change: async change => {
+      const by = commandLineActor()
+      const record = recordIn(await auditLogFor(host), by)
+      return withStore(store => store.update(current => changedState(current, change, by, Date.now()), record))
+    }
   }
 }
 
-function recordAs(actor: string): RecordChange {
+function recordIn(log: AuditLog, actor: string): RecordChange {
   return async (tx, before, after) => {
-    await tx?.insert(auditLogs).values(systemRow({ ...changeEvent(before, after), actor }, AUDIT_DETAILS))
+    if (tx !== null) await log.write(tx, systemRow({ ...changeEvent(before, after), actor }, AUDIT_DETAILS))
   }
 }
 

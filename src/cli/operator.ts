@@ -1,4 +1,5 @@
 import { commandLineActor } from './actor.ts'
+import { auditLogFor } from './audit-log.ts'
 import { defineCommand, type Input } from './command.ts'
 
 const args = ['<user>']
@@ -29,5 +30,6 @@ export const operatorRevoke = defineCommand({
 async function change(input: Input, how: 'grantOperator' | 'revokeOperator') {
   const { withDatabase } = await import('./database.ts')
   const operators = await import('../domain/accounts/operators.ts')
-  return withDatabase(input, db => operators[how](db, input.args[0]!, { name: commandLineActor() }))
+  const log = await auditLogFor(input)
+  return withDatabase(input, db => operators[how](db, log, input.args[0]!, { name: commandLineActor() }))
 }

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import type { Config } from '../config/index.ts'
 import { generateKey } from '../config/keyring.ts'
 import type { SecretAge } from '../domain/secrets/ledger.ts'
 import type { Rotation, SealedCount } from '../domain/secrets/rotation.ts'
 import { commandLineActor } from './actor.ts'
-import { defineCommand, type Input } from './command.ts'
+import { auditLogFor, withKeys } from './audit-log.ts'
+import { defineCommand } from './command.ts'
 import { table } from './format.ts'
 
 export const secretsGenerate = defineCommand({
@@ -32,8 +32,9 @@ export const secretsRotate = defineCommand({
     const { withDatabase } = await import('./database.ts')
     const { rotateSecrets } = await import('../domain/secrets/rotation.ts')
     const { keys } = await withKeys(input)
+    const log = await auditLogFor(input)
     const rotation = await withDatabase(input, db =>
-      rotateSecrets(db, keys.encryption!, {
+      rotateSecrets(db, log, keys.encryption!, {
         actor: commandLineActor(),
         onProgress: (table, rotated) => input.note(`${table}: ${rotated}`)
       })
@@ -52,9 +53,10 @@ export const secretsStatus = defineCommand({
     const { countSealed } = await import('../domain/secrets/rotation.ts')
     const { secretsOf } = await import('../wiring/secrets.ts')
     const config = await withKeys(input)
+    const log = await auditLogFor(input)
     const ring = config.keys.encryption!
     return withDatabase(input, async db => {
-      await noteSecrets(db, ring, secretsOf(config))
+      await noteSecrets(db, log, ring, secretsOf(config))
       const secrets = await readSecretAges(db, ring, secretsOf(config))
       const sealed = await countSealed(db, ring)
       const overdue = secrets.filter(({ state }) => state === 'overdue').map(({ name }) => name)
@@ -62,19 +64,6 @@ export const secretsStatus = defineCommand({
     })
   }
 })
-
-/** The configuration with the keys that a development server makes for itself. */
-async function withKeys({ config }: Pick<Input, 'config'>): Promise<Config> {
-  const given = await config()
-  const { session, encryption, signing } = given.keys
-  if (session !== null && encryption !== null && signing !== null) return given
-  const { developmentKeyrings } = await import('../config/keyring.ts')
-  const own = await developmentKeyrings(given.dataDir)
-  return {
-    ...given,
-    keys: { session: session ?? own.session, encryption: encryption ?? own.encryption, signing: signing ?? own.signing }
-  }
-}
 
 function reportOf({ keyId, rotated, damaged, left }: Rotation): string {
   const done = Object.entries(rotated).map(([name, rows]) => `${name}: ${rows} sealed anew with key "${keyId}"`)

@@ -1,4 +1,5 @@
 import { commandLineActor } from './actor.ts'
+import { auditLogFor } from './audit-log.ts'
 import { defineCommand, type Input } from './command.ts'
 import { facts } from './format.ts'
 
@@ -18,11 +19,12 @@ export const userCreate = defineCommand({
     const { createLocalAccount } = await import('../domain/accounts/local-accounts.ts')
     const { grantOperator } = await import('../domain/accounts/operators.ts')
     const by = commandLineActor()
+    const log = await auditLogFor(input)
     const { defaultPlan } = await input.config()
     const { user, team, code } = await withDatabase(input, db =>
       db.transaction(async tx => {
-        const created = await createLocalAccount(tx, input.args[0]!, by, defaultPlan)
-        if (input.options.operator) await grantOperator(tx, created.user.id, { name: by })
+        const created = await createLocalAccount(tx, log, input.args[0]!, by, defaultPlan)
+        if (input.options.operator) await grantOperator(tx, log, created.user.id, { name: by })
         return created
       })
     )
@@ -41,8 +43,9 @@ export const userReset = defineCommand({
     await warnWhenOff(input)
     const { withDatabase } = await import('./database.ts')
     const { issueResetCode } = await import('../domain/accounts/local-accounts.ts')
+    const log = await auditLogFor(input)
     const { user, code } = await withDatabase(input, db =>
-      db.transaction(tx => issueResetCode(tx, input.args[0]!, commandLineActor()))
+      db.transaction(tx => issueResetCode(tx, log, input.args[0]!, commandLineActor()))
     )
     input.note(HOW)
     return { data: { id: user.id, login: user.username, code }, text: code }

@@ -1,9 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import { postgresCacheBus } from '../../plugins/cache/index.ts'
 import type { Config } from '../config/index.ts'
-import { auditSink } from '../domain/audit/events.ts'
+import { auditSink } from '../domain/audit/log.ts'
 import { createErrorJournal } from '../domain/platform/error-events.ts'
 import { has, registryOf } from '../kernel/has.ts'
+import { auditLogOf } from './audit-log.ts'
 
 /* What the plugins are given that keep something. */
 
@@ -16,8 +17,8 @@ export function redis({ redisUrl }: Config, app: FastifyInstance) {
   return redisUrl !== null && { ...registryOf(app), url: redisUrl }
 }
 
-export function audit(_config: Config, app: FastifyInstance) {
-  return { ...registryOf(app), ...(has(app, 'db') && { sink: auditSink(() => app.db) }) }
+export function audit(config: Config, app: FastifyInstance) {
+  return { ...registryOf(app), ...(has(app, 'db') && { sink: auditSink(auditLogOf(config), () => app.db) }) }
 }
 
 export function cache(_config: Config, app: FastifyInstance) {

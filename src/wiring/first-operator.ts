@@ -5,6 +5,7 @@ import { hashToken } from '../../plugins/lib/token.ts'
 import { createDataDir } from '../config/data-dir.ts'
 import { createFirstOperator, hasUsers, lockOperators } from '../domain/accounts/operators.ts'
 import { tokenVerifier } from '../domain/accounts/tokens.ts'
+import type { AuditLog } from '../domain/audit/log.ts'
 import type { Db } from '../domain/base/db.ts'
 
 export interface FirstOperator {
@@ -21,7 +22,7 @@ export interface FirstOperator {
  * the database, under another name: a crash in between leaves a file that the next start finds. Then the token either
  * counts, and the file gets its name, or it does not, and the file is removed.
  */
-export async function ensureFirstOperator(db: Db, dataDir: string, plan: Plan): Promise<FirstOperator> {
+export async function ensureFirstOperator(db: Db, log: AuditLog, dataDir: string, plan: Plan): Promise<FirstOperator> {
   const path = join(dataDir, 'operator-token')
   const pending = `${path}.pending`
   if ((await hasUsers(db)) && !(await exists(pending))) return { path, created: false }
@@ -33,7 +34,7 @@ export async function ensureFirstOperator(db: Db, dataDir: string, plan: Plan): 
       await settle(tx, pending, path)
       return false
     }
-    await writeSecret(pending, await createFirstOperator(tx, plan))
+    await writeSecret(pending, await createFirstOperator(tx, log, plan))
     return true
   })
   if (created) await publish(pending, path)

@@ -7,6 +7,7 @@ import { sessionStore } from '../domain/accounts/sessions.ts'
 import { spentSignInStore } from '../domain/accounts/sign-in.ts'
 import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from '../domain/accounts/tokens.ts'
 import { has, registryOf } from '../kernel/has.ts'
+import { auditLogOf } from './audit-log.ts'
 
 /* What the plugins are given that find out who calls. */
 
@@ -31,7 +32,7 @@ export function accessTokens(
   }
 }
 
-export function auth(_config: Config, app: FastifyInstance): AuthDeps & Partial<AuthOptions> {
+export function auth(config: Config, app: FastifyInstance): AuthDeps & Partial<AuthOptions> {
   return {
     ...registryOf(app),
     requireAccess: true,
@@ -39,7 +40,7 @@ export function auth(_config: Config, app: FastifyInstance): AuthDeps & Partial<
     sources: [...(has(app, 'session') ? [app.session] : []), ...(has(app, 'accessTokens') ? [app.accessTokens] : [])],
     ...(has(app, 'db') && {
       verifier: tokenVerifier(() => app.db),
-      touch: uses => touchTokens(app.db, uses),
+      touch: uses => touchTokens(app.db, auditLogOf(config), uses),
       news: (onChange, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onGap)
     })
   }

@@ -3,8 +3,14 @@ import type { TestContext } from 'node:test'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import * as schema from '../../drizzle/schema.ts'
+import { generateKey, parseKeyring } from '../../src/config/keyring.ts'
+import { AuditKeys } from '../../src/domain/audit/keys.ts'
+import { AuditLog } from '../../src/domain/audit/log.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import { freshDatabase } from '../support/database.ts'
+
+/** An audit log with keys of its own. */
+export const auditLog = new AuditLog(new AuditKeys(parseKeyring(generateKey())))
 
 /** A database of the test's own, by the driver alone. */
 export async function openDatabase(t: TestContext): Promise<Db> {

@@ -10,7 +10,9 @@ import audit, { type AuditDeps, type AuditOptions, type AuditRow, type AuditSink
 import type { Principal } from '../../plugins/auth/index.ts'
 import database from '../../plugins/database/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
-import { auditSink, listAudit } from '../../src/domain/audit/events.ts'
+import { listAudit } from '../../src/domain/audit/events.ts'
+import { auditSink } from '../../src/domain/audit/log.ts'
+import { auditLog } from '../domain/support.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -294,7 +296,7 @@ describe('over PostgreSQL', () => {
   async function withDatabase(t: TestContext) {
     const app = Fastify()
     await app.register(database, { url: await freshDatabase(t), poolMax: 3 })
-    await app.register(audit, { sink: auditSink(() => app.db), flushInterval: 5 })
+    await app.register(audit, { sink: auditSink(auditLog, () => app.db), flushInterval: 5 })
     t.after(() => app.close())
     return app
   }
@@ -328,7 +330,7 @@ describe('over PostgreSQL', () => {
     const url = await freshDatabase(t)
     const app = Fastify()
     await app.register(database, { url })
-    await app.register(audit, { sink: auditSink(() => app.db), flushInterval: 60_000 })
+    await app.register(audit, { sink: auditSink(auditLog, () => app.db), flushInterval: 60_000 })
     const reply = await handle(app, async () => {
       throw errors.forbidden()
     })

@@ -19,7 +19,9 @@ import maintenance, {
 } from '../../plugins/maintenance/index.ts'
 import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
 import securityHeaders from '../../plugins/security-headers.ts'
-import { auditSink, listAudit } from '../../src/domain/audit/events.ts'
+import { listAudit } from '../../src/domain/audit/events.ts'
+import { auditSink } from '../../src/domain/audit/log.ts'
+import { auditLog } from '../domain/support.ts'
 import { freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -465,7 +467,7 @@ describe('over PostgreSQL', () => {
     app.addHook('onRequest', async request => {
       request.principal = OPERATOR
     })
-    app.register(audit, { sink: auditSink(() => app.db), flushInterval: 5 })
+    app.register(audit, { sink: auditSink(auditLog, () => app.db), flushInterval: 5 })
     app.register(maintenance, { store: postgresMaintenanceStore(app), ...options })
     app.register(database, { url, queueTimeout: 300, connectTimeout: 1 })
     app.after(() => app.get('/apps', () => 'apps'))

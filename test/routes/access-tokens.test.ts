@@ -5,7 +5,7 @@ import { auditLogs, idempotencyKeys } from '../../drizzle/schema.ts'
 import { buildApp } from '../../src/app.ts'
 import { grantOperator, revokeOperator } from '../../src/domain/accounts/operators.ts'
 import { createToken, findTokenById, revokeToken } from '../../src/domain/accounts/tokens.ts'
-import { addTeam } from '../domain/support.ts'
+import { addTeam, auditLog } from '../domain/support.ts'
 import { eventually } from '../support/eventually.ts'
 import { errorOf, platform } from './support.ts'
 
@@ -90,10 +90,10 @@ describe('an access token', () => {
     const caller = await server.addCaller()
     const accessToken = await minted(caller.token)
     assert.equal(await statusOn(second, accessToken, '/admin/stats'), 403)
-    await grantOperator(app.db, caller.id, { name: 'test' })
+    await grantOperator(app.db, auditLog, caller.id, { name: 'test' })
     const isOpen = () => statusOn(second, accessToken, '/admin/stats')
     assert.equal(await eventually(isOpen, status => status === 200), 200)
-    await revokeOperator(app.db, caller.id, { name: 'test' })
+    await revokeOperator(app.db, auditLog, caller.id, { name: 'test' })
     assert.equal(await eventually(isOpen, status => status === 403), 403)
   })
 

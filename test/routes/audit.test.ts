@@ -174,3 +174,8 @@ test('no cell of an exported table is a formula', async () => {
   assert.match(body, /,'@SUM\(A1\),/)
   assert.match(body, /,"a ""quoted"", name",/)
 })
+
+test('how long rows wait for their link is a metric', async () => {
+  const { body } = await server.as(null, 'GET', '/metrics')
+  assert.match(body, /^rhone_audit_unsealed_age_seconds \d/m)
+})

@@ -6,6 +6,7 @@ import { main } from '../../src/cli/main.ts'
 import { takeGuess } from '../../src/domain/accounts/guessing.ts'
 import { createLocalAccount, setPassword } from '../../src/domain/accounts/local-accounts.ts'
 import { createPasswords } from '../../src/domain/accounts/passwords.ts'
+import { auditLog } from '../domain/support.ts'
 import { testApp } from '../support/app.ts'
 import { type Page, TestBrowser } from '../support/browser.ts'
 import { freshDatabase } from '../support/database.ts'
@@ -37,7 +38,7 @@ const goodHash = await passwords.hash(GOOD)
 /** An account with the good password. */
 async function addAccount(login: string) {
   return app.db.transaction(async tx => {
-    const { user } = await createLocalAccount(tx, login, 'test', 'pro')
+    const { user } = await createLocalAccount(tx, auditLog, login, 'test', 'pro')
     await setPassword(tx, user.id, goodHash)
     return user
   })
@@ -103,7 +104,7 @@ describe('an account with a password', () => {
   })
 
   test('without a password yet cannot be signed in to', async () => {
-    await app.db.transaction(tx => createLocalAccount(tx, 'unborn', 'test', 'pro'))
+    await app.db.transaction(tx => createLocalAccount(tx, auditLog, 'unborn', 'test', 'pro'))
     for (const password of ['', ' ', GOOD]) assert.notEqual((await signIn('unborn', password)).status, 200)
   })
 

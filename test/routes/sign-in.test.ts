@@ -6,7 +6,7 @@ import { buildApp } from '../../src/app.ts'
 import { generateKey, type Keyring, parseKeyring } from '../../src/config/keyring.ts'
 import { grantOperator } from '../../src/domain/accounts/operators.ts'
 import { createToken } from '../../src/domain/accounts/tokens.ts'
-import { addTeam } from '../domain/support.ts'
+import { addTeam, auditLog } from '../domain/support.ts'
 import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
 import { testApp } from '../support/app.ts'
 import { type Page, TestBrowser } from '../support/browser.ts'
@@ -383,7 +383,7 @@ describe('a session', () => {
     const { browser, user, signIn } = somebody('promoted')
     await signIn()
     assert.equal((await browser.open(`${base}/admin/stats`)).status, 403)
-    await grantOperator(app.db, (await rowOf(user.id))!.id, { name: 'test' })
+    await grantOperator(app.db, auditLog, (await rowOf(user.id))!.id, { name: 'test' })
     assert.equal(
       await eventually(
         async () => (await me(browser)).status,

@@ -2,7 +2,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
 import { localAccounts, type Plan, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { insertAudit } from '../audit/events.ts'
+import type { AuditLog } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import { revokeSessions } from './sessions.ts'
 import { createPersonalTeam, signedInFields } from './sign-in.ts'
@@ -25,7 +25,7 @@ export function tidyLogin(login: string): string {
  * @param plan of that team
  * @returns the code by which its owner sets a password
  */
-export async function createLocalAccount(tx: Db, name: string, by: string, plan: Plan) {
+export async function createLocalAccount(tx: Db, log: AuditLog, name: string, by: string, plan: Plan) {
   const login = tidyLogin(name)
   if (!LOGIN.test(login)) throw errors.validation('login', 'must be letters, digits and any of . _ @ + - in between')
   const [taken] = await tx.select().from(localAccounts).where(eq(localAccounts.login, login))
@@ -36,8 +36,8 @@ export async function createLocalAccount(tx: Db, name: string, by: string, plan:
   await tx.insert(localAccounts).values({ userId: user!.id, login })
   const team = await createPersonalTeam(tx, user!, plan)
   const who = { eventType: 'auth', actor: by, resource: 'user', resourceId: user!.id, resourceName: login } as const
-  await insertAudit(tx, { ...who, action: 'create', details: { method: 'password' } })
-  await insertAudit(tx, {
+  await log.write(tx, { ...who, action: 'create', details: { method: 'password' } })
+  await log.write(tx, {
     ...who,
     eventType: 'team',
     action: 'create',
@@ -51,11 +51,11 @@ export async function createLocalAccount(tx: Db, name: string, by: string, plan:
 }
 
 /** Lets the owner of an account set a password by a code; the one they have goes on until then. */
-export async function issueResetCode(tx: Db, name: string, by: string) {
+export async function issueResetCode(tx: Db, log: AuditLog, name: string, by: string) {
   const account = await findAccount(tx, name)
   if (account === undefined) throw errors.notFound('local account')
   const { user } = account
-  await insertAudit(tx, {
+  await log.write(tx, {
     eventType: 'auth',
     action: 'issue_code',
     actor: by,

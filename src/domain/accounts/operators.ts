@@ -1,7 +1,7 @@
 import { and, eq, ne, sql } from 'drizzle-orm'
 import { type Plan, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type AuditRow, insertAudit } from '../audit/events.ts'
+import type { AuditLog, NewAuditRow } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import { isUuid } from '../base/slug.ts'
 import { announce, createToken } from './tokens.ts'
@@ -20,18 +20,18 @@ export async function lockOperators(tx: Db): Promise<void> {
 }
 
 /** Makes a user an operator. Already being one is fine, and no event. */
-export function grantOperator(db: Db, who: string, by: Actor) {
-  return db.transaction(tx => setAndRecord(tx, who, true, by))
+export function grantOperator(db: Db, log: AuditLog, who: string, by: Actor) {
+  return db.transaction(tx => setAndRecord(tx, log, who, true, by))
 }
 
 /** Makes an operator an ordinary user; never the last one, since nobody could undo that. */
-export function revokeOperator(db: Db, who: string, by: Actor) {
-  return db.transaction(tx => setAndRecord(tx, who, false, by))
+export function revokeOperator(db: Db, log: AuditLog, who: string, by: Actor) {
+  return db.transaction(tx => setAndRecord(tx, log, who, false, by))
 }
 
-async function setAndRecord(tx: Db, who: string, isAdmin: boolean, by: Actor) {
+async function setAndRecord(tx: Db, log: AuditLog, who: string, isAdmin: boolean, by: Actor) {
   const { user, changed } = await setOperator(tx, who, isAdmin)
-  if (changed) await insertAudit(tx, operatorEvent(isAdmin ? 'grant' : 'revoke', user, by))
+  if (changed) await log.write(tx, operatorEvent(isAdmin ? 'grant' : 'revoke', user, by))
   return user
 }
 
@@ -74,7 +74,7 @@ async function findUser(tx: Db, who: string) {
   return matches[0]
 }
 
-function operatorEvent(action: string, user: { id: string; username: string }, by: Actor): AuditRow {
+function operatorEvent(action: string, user: { id: string; username: string }, by: Actor): NewAuditRow {
   return {
     eventType: 'admin',
     action,
@@ -98,7 +98,7 @@ const FIRST_OPERATOR = 'operator'
  *
  * @returns the token, which is stored nowhere
  */
-export async function createFirstOperator(tx: Db, plan: Plan): Promise<string> {
+export async function createFirstOperator(tx: Db, log: AuditLog, plan: Plan): Promise<string> {
   const [user] = await tx.insert(users).values({ username: FIRST_OPERATOR, isAdmin: true }).returning({ id: users.id })
   const userId = user!.id
   const [team] = await tx
@@ -110,6 +110,6 @@ export async function createFirstOperator(tx: Db, plan: Plan): Promise<string> {
 
   const { token, prefix } = await createToken(tx, { userId, name: 'first boot', scopes: ['read', 'deploy', 'admin'] })
   const event = operatorEvent('create', { id: userId, username: FIRST_OPERATOR }, { name: 'first boot' })
-  await insertAudit(tx, { ...event, teamId, details: { prefix, team: FIRST_OPERATOR } })
+  await log.write(tx, { ...event, teamId, details: { prefix, team: FIRST_OPERATOR } })
   return token
 }

@@ -2,7 +2,7 @@ import { and, desc, eq, gt, isNull, or, type SQL, sql } from 'drizzle-orm'
 import { apiTokens, SCOPES, type Scope, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { hashToken, mintToken, tokenPrefix } from '../../../plugins/lib/token.ts'
-import { insertAudit } from '../audit/events.ts'
+import type { AuditLog } from '../audit/log.ts'
 import { type Db, repeatableRead } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 
@@ -156,7 +156,7 @@ export interface TokenUse {
  * Notes that some tokens were used; at most once a minute for each, however many instances say so. A use from where the
  * token was never used before is an event of the audit log.
  */
-export function touchTokens(db: Db, uses: readonly TokenUse[]): Promise<void> {
+export function touchTokens(db: Db, log: AuditLog, uses: readonly TokenUse[]): Promise<void> {
   const used = sql`jsonb_to_recordset(${JSON.stringify(uses)}::jsonb) as used("tokenId" uuid, address text, bucket text)`
   return db.transaction(async tx => {
     await tx.execute(sql`
@@ -174,17 +174,17 @@ export function touchTokens(db: Db, uses: readonly TokenUse[]): Promise<void> {
       on conflict do nothing
       returning token_id as "tokenId", address as bucket`)
     for (const { tokenId, bucket } of places)
-      await auditNewPlace(tx, uses.find(use => use.tokenId === tokenId && use.bucket === bucket)!)
+      await auditNewPlace(tx, log, uses.find(use => use.tokenId === tokenId && use.bucket === bucket)!)
   })
 }
 
-async function auditNewPlace(tx: Db, { tokenId, address }: TokenUse): Promise<void> {
+async function auditNewPlace(tx: Db, log: AuditLog, { tokenId, address }: TokenUse): Promise<void> {
   const [token] = await tx
     .select({ userId: users.id, username: users.username, name: apiTokens.name, prefix: apiTokens.prefix })
     .from(apiTokens)
     .innerJoin(users, eq(users.id, apiTokens.userId))
     .where(eq(apiTokens.id, tokenId))
-  await insertAudit(tx, {
+  await log.write(tx, {
     eventType: 'auth',
     action: 'use_from_new_address',
     userId: token!.userId,

@@ -1,52 +1,7 @@
-import { and, asc, desc, eq, getTableColumns, gte, lt, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm'
 import { type AuditOutcome, type AuditType, auditLogs, auditWords } from '../../../drizzle/schema.ts'
-import { commitWithNext, type Db, plannedByValues, statement } from '../base/db.ts'
+import { type Db, plannedByValues } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
-
-export type AuditRow = typeof auditLogs.$inferInsert
-
-/** What a row says of an event, besides its details; its id and its instant are the database's. */
-const { id: _id, createdAt: _createdAt, details: _details, ...told } = getTableColumns(auditLogs)
-const FIELDS = Object.keys(told) as (keyof typeof told)[]
-
-const insertRow = statement(db => {
-  const values = Object.fromEntries(FIELDS.map(field => [field, sql.placeholder(field)]))
-  const row = { ...values, details: sql`${sql.placeholder('details')}::jsonb` }
-  return db
-    .insert(auditLogs)
-    .values(row as never)
-    .prepare('insert_audit')
-})
-
-/** Writes one row, in the transaction of what it tells of: if it cannot be written, that does not happen either. */
-export async function insertAudit(db: Db, row: Omit<AuditRow, 'id' | 'createdAt'>): Promise<void> {
-  const { details, outcome = 'success' } = row
-  const values = Object.fromEntries(FIELDS.map(field => [field, row[field] ?? null]))
-  await insertRow(db).execute({ ...values, outcome, details: details ? JSON.stringify(details) : null })
-}
-
-/** Writes rows that carry their ids and instants; a batch that is tried again leaves no row twice. */
-export async function insertAuditBatch(db: Db, rows: readonly AuditRow[]): Promise<void> {
-  await db
-    .insert(auditLogs)
-    .values([...rows])
-    .onConflictDoNothing()
-}
-
-/** The same as the transaction's last statement. It is one statement, so COMMIT can go with it. */
-async function insertLastAudit(tx: Db, row: AuditRow): Promise<void> {
-  commitWithNext(tx)
-  await insertAudit(tx, row)
-}
-
-/** Where the audit plugin writes: `writeMany` on its own, the others in a transaction of its caller's. */
-export function auditSink(db: () => Db) {
-  return {
-    write: insertAudit,
-    writeLast: insertLastAudit,
-    writeMany: (rows: readonly AuditRow[]) => insertAuditBatch(db(), rows)
-  }
-}
 
 export interface AuditFilters {
   type?: AuditType

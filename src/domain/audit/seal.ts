@@ -2,15 +2,19 @@ import { randomBytes } from 'node:crypto'
 import { and, asc, desc, eq, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditLogs, auditSeals, auditUnsealed } from '../../../drizzle/schema.ts'
 import { type Db, statement } from '../base/db.ts'
+import { microseconds } from '../base/page.ts'
 import {
   type ChainedRow,
-  type Checkpoint,
-  type CheckpointSigner,
   chainedFields,
   GENESIS,
+  type LinkFacts,
   linkDigest,
-  personalDigestOf
+  linkText,
+  personalDigestOf,
+  rowDigestOf,
+  rowText
 } from './chain.ts'
+import type { AuditKeys, Checkpoint } from './keys.ts'
 
 const BATCH = 500
 const SALT_BYTES = 16
@@ -18,11 +22,8 @@ const SALT_BYTES = 16
 /** One at a time changes the chain or what it vouches for: the sealer, erasure and retention, on any instance. */
 const CHAIN_LOCK = sql`hashtext('rhone.audit-chain')`
 
-/** As text, because a Date would lose the microseconds. */
-const exactInstant = sql<string>`${auditUnsealed.rowCreatedAt}::text`
-
 /** Whether this transaction has the chain now; another one that has it will do what there is to do. */
-export async function tryLockChain(tx: Db): Promise<boolean> {
+async function tryLockChain(tx: Db): Promise<boolean> {
   const [row] = await tx.execute<{ taken: boolean }>(sql`select pg_try_advisory_xact_lock(${CHAIN_LOCK}) as taken`)
   return row?.taken === true
 }
@@ -37,13 +38,24 @@ export async function hasUnsealed(db: Db): Promise<boolean> {
   return row !== undefined
 }
 
+/**
+ * For how many seconds the oldest row has waited for its link; 0 when none waits. It is a second or two where all is well:
+ * more means that something keeps rows from being sealed, and until they are, a removed one leaves no trace.
+ */
+export async function unsealedAge(db: Db): Promise<number> {
+  const age = sql<number>`greatest(0, extract(epoch from clock_timestamp() - ${auditUnsealed.notedAt}))::float8`
+  const [oldest] = await db.select({ age }).from(auditUnsealed).orderBy(asc(auditUnsealed.position)).limit(1)
+  return oldest?.age ?? 0
+}
+
 /** The next rows to seal, in order. One that was removed before its turn has no fields. */
 const selectWaiting = statement(db =>
   db
     .select({
       position: auditUnsealed.position,
       rowId: auditUnsealed.rowId,
-      rowCreatedAt: exactInstant,
+      rowAt: microseconds(auditUnsealed.rowCreatedAt).as('row_at'),
+      mac: auditLogs.mac,
       ...chainedFields
     })
     .from(auditUnsealed)
@@ -61,48 +73,45 @@ const selectWaiting = statement(db =>
  *
  * @returns how many; fewer than a batch when there are no more
  */
-export function sealBatch(db: Db): Promise<number> {
-  return db.transaction(async tx => {
-    if (!(await tryLockChain(tx))) return 0
-    const waiting = await selectWaiting(tx).execute()
-    if (waiting.length === 0) return 0
-    await insertLinks(tx, linksOf(waiting, await lastLink(tx)))
-    await forgetWaiting(
-      tx,
-      waiting.map(({ position }) => position)
-    )
-    return waiting.length
-  })
+export function sealBatch(db: Db, keys: AuditKeys): Promise<number> {
+  return db.transaction(async tx => ((await tryLockChain(tx)) ? sealWaiting(tx, keys) : 0))
+}
+
+/** The same for a transaction that has the chain. */
+export async function sealWaiting(tx: Db, keys: AuditKeys): Promise<number> {
+  const waiting = await selectWaiting(tx).execute()
+  if (waiting.length === 0) return 0
+  await insertLinks(tx, linksOf(waiting, await endOfChain(tx, keys), keys))
+  await forgetWaiting(
+    tx,
+    waiting.map(({ position }) => position)
+  )
+  return waiting.length
 }
 
 type Waiting = Awaited<ReturnType<ReturnType<typeof selectWaiting>['execute']>>[number]
 
-/** A link as it is sent to the database, its bytes in hexadecimal. */
-interface Link {
-  seq: number
-  row_id: string
-  row_created_at: string
-  salt: string
-  personal_digest: string
-  digest: string
+interface Link extends LinkFacts {
+  salt: Buffer
+  personalDigest: Buffer
+  digest: Buffer
+  mac: Buffer | null
 }
 
-/** A row that was removed before its turn gets a link all the same, which then tells that it is missing. */
-function linksOf(waiting: readonly Waiting[], last: { seq: number; digest: Buffer }): Link[] {
-  let { seq, digest } = last
-  return waiting.map(({ rowId, rowCreatedAt, ...row }) => {
+/** Links for rows as they are found: one that was removed before its turn gets a link that tells of it. */
+function linksOf(waiting: readonly Waiting[], end: ChainEnd, keys: AuditKeys): Link[] {
+  let { seq, digest, isAuthentic: isContinuous } = end
+  return waiting.map(({ rowId, rowAt, mac: rowMac, ...row }, index) => {
     seq += 1
     const salt = randomBytes(SALT_BYTES)
     const personalDigest = isThere(row) ? personalDigestOf(row, salt) : GENESIS
-    if (isThere(row)) digest = linkDigest(digest, seq, row, personalDigest)
-    return {
-      seq,
-      row_id: rowId,
-      row_created_at: rowCreatedAt,
-      salt: salt.toString('hex'),
-      personal_digest: personalDigest.toString('hex'),
-      digest: digest.toString('hex')
-    }
+    const rowDigest = isThere(row) ? rowDigestOf(row, personalDigest) : GENESIS
+    const isGenuine = isThere(row) && keys.isMac('row', rowText(row), rowMac)
+    const facts = { seq, rowId, rowAt, isGenuine, isContinuous, rowDigest }
+    digest = linkDigest(digest, facts)
+    isContinuous = true
+    const mac = index === waiting.length - 1 ? keys.mac('link', linkText(seq, digest)) : null
+    return { ...facts, salt, personalDigest, digest, mac }
   })
 }
 
@@ -113,12 +122,21 @@ function isThere(row: { id: string | null }): row is ChainedRow {
 /* A batch is one parameter: a statement with some for each row would be another one for every number of rows. */
 
 async function insertLinks(tx: Db, links: readonly Link[]): Promise<void> {
+  const rows = links.map(link =>
+    Object.fromEntries(Object.entries(link).map(([key, value]) => [key, value instanceof Buffer ? hex(value) : value]))
+  )
   await tx.execute(sql`
-    insert into ${auditSeals} (seq, row_id, row_created_at, salt, personal_digest, digest)
-    select seq, row_id, row_created_at, decode(salt, 'hex'), decode(personal_digest, 'hex'), decode(digest, 'hex')
-    from jsonb_to_recordset(${JSON.stringify(links)}::jsonb) as link (
-      seq bigint, row_id uuid, row_created_at timestamptz, salt text, personal_digest text, digest text)`)
+    insert into ${auditSeals}
+      (seq, row_id, row_created_at, salt, personal_digest, row_digest, is_genuine, is_continuous, mac, digest)
+    select seq, "rowId", timestamptz 'epoch' + "rowAt" * interval '1 microsecond', decode(salt, 'hex'),
+      decode("personalDigest", 'hex'), decode("rowDigest", 'hex'), "isGenuine", "isContinuous", decode(mac, 'hex'),
+      decode(digest, 'hex')
+    from jsonb_to_recordset(${JSON.stringify(rows)}::jsonb) as link (
+      seq bigint, "rowId" uuid, "rowAt" bigint, salt text, "personalDigest" text, "rowDigest" text, "isGenuine" boolean,
+      "isContinuous" boolean, mac text, digest text)`)
 }
+
+const hex = (bytes: Buffer) => bytes.toString('hex')
 
 async function forgetWaiting(tx: Db, positions: readonly number[]): Promise<void> {
   await tx.execute(sql`
@@ -126,37 +144,55 @@ async function forgetWaiting(tx: Db, positions: readonly number[]): Promise<void
     where position in (select value::bigint from jsonb_array_elements_text(${JSON.stringify(positions)}::jsonb))`)
 }
 
+interface ChainEnd {
+  seq: number
+  digest: Buffer
+  /** Whether a key of the ring vouches for it: nobody else has made it up. */
+  isAuthentic: boolean
+}
+
 /** The end of the chain; of one that retention has cut to nothing, the checkpoint where it goes on. */
-async function lastLink(tx: Db): Promise<{ seq: number; digest: Buffer }> {
-  const [last] = await tx
-    .select({ seq: auditSeals.seq, digest: auditSeals.digest })
+async function endOfChain(tx: Db, keys: AuditKeys): Promise<ChainEnd> {
+  const [link] = await tx
+    .select({ seq: auditSeals.seq, digest: auditSeals.digest, mac: auditSeals.mac })
     .from(auditSeals)
     .orderBy(desc(auditSeals.seq))
     .limit(1)
-  return last ?? (await lastCheckpoint(tx)) ?? { seq: 0, digest: GENESIS }
+  const checkpoint = await lastCheckpoint(tx)
+  if (link === undefined && checkpoint === undefined) return { seq: 0, digest: GENESIS, isAuthentic: true }
+  const { seq, digest } = link ?? checkpoint!
+  const isLink = link !== undefined && keys.isMac('link', linkText(seq, digest), link.mac)
+  return { seq, digest, isAuthentic: isLink || isSignedBy(keys, checkpoint, seq, digest) }
 }
 
-async function lastCheckpoint(tx: Db) {
+type StoredCheckpoint = typeof auditCheckpoints.$inferSelect
+
+async function lastCheckpoint(tx: Db): Promise<StoredCheckpoint | undefined> {
   const [last] = await tx.select().from(auditCheckpoints).orderBy(desc(auditCheckpoints.seq)).limit(1)
   return last
 }
 
+function isSignedBy(keys: AuditKeys, checkpoint: StoredCheckpoint | undefined, seq: number, digest: Buffer): boolean {
+  if (checkpoint === undefined || checkpoint.seq !== seq || !checkpoint.digest.equals(digest)) return false
+  return keys.verifyCheckpoint(checkpoint, checkpoint.keyId, checkpoint.signature) === true
+}
+
 /**
- * Signs the end of the chain, if it has grown and the last signature is older than `interval` milliseconds. Whoever
- * keeps what this returns somewhere else has proof of all that was sealed until then.
+ * Signs the end of the chain, if it has grown, is authentic, and the last signature is older than `interval` milliseconds.
+ * A copy of what this returns, kept somewhere else, proves all that was sealed until then.
  */
-export function signCheckpoint(db: Db, signer: CheckpointSigner, interval: number) {
+export function signCheckpoint(db: Db, keys: AuditKeys, interval: number) {
   return db.transaction(async tx => {
     if (!(await tryLockChain(tx))) return undefined
-    const [last, end] = [await lastCheckpoint(tx), await lastLink(tx)]
-    if (end.seq <= (last?.seq ?? 0)) return undefined
+    const [last, { isAuthentic, ...end }] = [await lastCheckpoint(tx), await endOfChain(tx, keys)]
+    if (!isAuthentic || end.seq <= (last?.seq ?? 0)) return undefined
     if (last !== undefined && Date.now() - last.createdAt.getTime() < interval) return undefined
-    return writeCheckpoint(tx, signer, { ...end, retainedFrom: last?.retainedFrom ?? null })
+    return writeCheckpoint(tx, keys, { ...end, retainedFrom: last?.retainedFrom ?? null })
   })
 }
 
-export async function writeCheckpoint(tx: Db, signer: CheckpointSigner, checkpoint: Checkpoint) {
-  const signed = { ...checkpoint, ...signer.sign(checkpoint) }
+export async function writeCheckpoint(tx: Db, keys: AuditKeys, checkpoint: Checkpoint) {
+  const signed = { ...checkpoint, ...keys.signCheckpoint(checkpoint) }
   await tx.insert(auditCheckpoints).values(signed).onConflictDoUpdate({ target: auditCheckpoints.seq, set: signed })
   return signed
 }

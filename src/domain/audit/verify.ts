@@ -1,18 +1,32 @@
 import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditLogs, auditSeals, auditUnsealed } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
+import { microseconds } from '../base/page.ts'
 import {
   type ChainedRow,
-  type CheckpointSigner,
   chainedFields,
   GENESIS,
   linkDigest,
-  personalDigestOf
+  linkText,
+  plainLinkDigest,
+  rowDigestOf,
+  rowText
 } from './chain.ts'
-import { ERASED_ACTOR } from './erase.ts'
+import { isIntact } from './erase.ts'
+import type { AuditKeys } from './keys.ts'
 
 export interface AuditProblem {
-  kind: 'missing' | 'changed' | 'moved' | 'added' | 'erased' | 'link missing' | 'checkpoint'
+  kind:
+    | 'missing'
+    | 'changed'
+    | 'moved'
+    | 'added'
+    | 'forged'
+    | 'backdated'
+    | 'erased'
+    | 'unproven'
+    | 'link missing'
+    | 'checkpoint'
   /** The number of the link, where it is one. */
   seq?: number
   rowId?: string
@@ -39,17 +53,18 @@ export interface AuditReport {
 const BATCH = 1_000
 const MOST_PROBLEMS = 200
 
-type Seal = typeof auditSeals.$inferSelect & { row: ChainedRow | null }
+type Seal = typeof auditSeals.$inferSelect & { rowAt: string; row: ChainedRow | null }
+type Tell = (problem: AuditProblem) => void
 
 /**
  * Compares the audit log with its chain, row by row, in one snapshot of the database: finds what was changed, removed,
- * moved or slipped in since it was sealed, and says which.
+ * moved, made up or slipped in, and says which.
  */
-export function verifyAudit(db: Db, signer: CheckpointSigner): Promise<AuditReport> {
-  return db.transaction(tx => walk(tx, signer), { isolationLevel: 'repeatable read', accessMode: 'read only' })
+export function verifyAudit(db: Db, keys: AuditKeys): Promise<AuditReport> {
+  return db.transaction(tx => walk(tx, keys), { isolationLevel: 'repeatable read', accessMode: 'read only' })
 }
 
-async function walk(tx: Db, signer: CheckpointSigner): Promise<AuditReport> {
+async function walk(tx: Db, keys: AuditKeys): Promise<AuditReport> {
   const report: AuditReport = {
     intact: 0,
     erased: 0,
@@ -60,61 +75,109 @@ async function walk(tx: Db, signer: CheckpointSigner): Promise<AuditReport> {
     problems: [],
     truncated: false
   }
-  const tell = (problem: AuditProblem) => {
+  const tell: Tell = problem => {
     if (report.problems.length < MOST_PROBLEMS) report.problems.push(problem)
     else report.truncated = true
   }
-  const checkpoints = await readCheckpoints(tx, signer, tell)
+  const checkpoints = await readCheckpoints(tx, keys, tell)
   const cut = checkpoints.findLast(({ valid, retainedFrom }) => valid && retainedFrom !== null)
   const signed = new Map(checkpoints.map(checkpoint => [checkpoint.seq, checkpoint]))
   report.checkpoints = checkpoints.length
 
-  const erasures = new Erasures()
   let last = await beginning(tx, signed, cut, tell)
+  const proof = new Proof(last.seq, tell)
   for await (const seal of readSeals(tx)) {
-    const { seq, rowId, row } = seal
+    const { seq, row } = seal
     if (seq !== last.seq + 1)
       tell({ kind: 'link missing', seq: last.seq + 1, message: `links ${last.seq + 1} to ${seq - 1} are missing` })
+    if (seal.isContinuous === false) proof.breaksBefore(seq)
 
-    if (row === null) {
-      if (cut?.retainedFrom && seal.rowCreatedAt < cut.retainedFrom) report.retired += 1
-      else tell({ kind: 'missing', seq, rowId, message: `row ${rowId} of link ${seq} is missing` })
-    } else {
-      const problem = compare(seal, row, last.digest)
-      if (problem !== undefined) tell(problem)
-      else report.intact += 1
-      erasures.note(seal, row)
-      if (seal.salt === null) report.erased += 1
-    }
+    const problem = compare(seal, last.digest, cut?.retainedFrom ?? null, keys)
+    if (problem !== undefined) tell(problem)
+    else if (row === null) report.retired += 1
+    else report.intact += 1
+    if (row !== null && seal.salt === null) report.erased += 1
+
     const checkpoint = signed.get(seq)
-    if (checkpoint?.valid && checkpoint.digest.equals(seal.digest)) report.signedUpTo = seq
-    else if (checkpoint !== undefined && !checkpoint.digest.equals(seal.digest))
+    const isSigned = checkpoint?.digest.equals(seal.digest) === true
+    if (checkpoint !== undefined && !isSigned)
       tell({
         kind: 'checkpoint',
         seq,
         message: `link ${seq} is not the one that was signed: a link up to it was made up`
       })
+    if (checkpoint?.valid && isSigned) report.signedUpTo = seq
+    if (report.signedUpTo === seq || keys.isMac('link', linkText(seq, seal.digest), seal.mac)) proof.reaches(seq)
     last = seal
   }
+  proof.endsAt(last.seq)
   const newest = checkpoints.at(-1)
   if (newest !== undefined && newest.seq > last.seq)
     tell({ kind: 'link missing', seq: last.seq + 1, message: `links ${last.seq + 1} to ${newest.seq} are missing` })
-  for (const problem of [...erasures.unexplained(), ...(await withoutLink(tx))]) tell(problem)
+  for (const problem of [...(await amongWaiting(tx, keys)), ...(await withoutLink(tx))]) tell(problem)
   return report
 }
 
-function compare({ seq, salt, personalDigest, digest }: Seal, row: ChainedRow, previous: Buffer) {
-  const where = `row ${row.id} of link ${seq}`
-  const problem = (kind: AuditProblem['kind'], message: string): AuditProblem => ({ kind, seq, rowId: row.id, message })
-  if (salt === null ? !isErased(row) : !personalDigestOf(row, salt).equals(personalDigest))
-    return problem('changed', `${where} was changed: its names, address or details are others`)
-  if (linkDigest(previous, seq, row, personalDigest).equals(digest)) return undefined
-  return problem('moved', `${where} was changed or moved, or the link before it was`)
+/** Compares a link with its row and with the link before it. */
+function compare(seal: Seal, previous: Buffer, retainedFrom: Date | null, keys: AuditKeys): AuditProblem | undefined {
+  const { seq, rowId, row } = seal
+  const where = `row ${rowId} of link ${seq}`
+  const problem = (kind: AuditProblem['kind'], message: string): AuditProblem => ({ kind, seq, rowId, message })
+  const isRetired = retainedFrom !== null && seal.rowCreatedAt < retainedFrom
+
+  if (!isAfter(previous, seal)) return problem('moved', `${where} was changed or moved, or the link before it was`)
+  if (row === null) return isRetired ? undefined : problem('missing', `${where} is missing`)
+  if (isRetired) return problem('backdated', `${where} is older than what retention has kept: it was put back`)
+  if (seal.isGenuine === false)
+    return problem(
+      'forged',
+      `${where} was not written by a server with these keys: it was slipped in before it was sealed`
+    )
+  if (!isIntact({ ...seal, row }, keys))
+    return seal.salt === null
+      ? problem('erased', `${where} was pseudonymised, and no key vouches for what is left of it`)
+      : problem('changed', `${where} was changed: its names, address or details are others`)
+  if (seal.rowDigest !== null && !rowDigestOf(row, seal.personalDigest).equals(seal.rowDigest))
+    return problem('changed', `${where} was changed`)
+  return undefined
 }
 
-/** Of a row by the person all three are gone, of one about them the name. */
-function isErased({ actor, ip, userAgent, resourceName }: ChainedRow): boolean {
-  return (actor === ERASED_ACTOR && ip === null && userAgent === null) || resourceName === null
+/** Whether a link follows the one that has this digest. Of a row that is gone, a link without a digest of it says nothing. */
+function isAfter(previous: Buffer, seal: Seal): boolean {
+  const { seq, rowId, rowAt, row, personalDigest, rowDigest, isGenuine, isContinuous, digest } = seal
+  if (rowDigest !== null && isGenuine !== null && isContinuous !== null)
+    return linkDigest(previous, { seq, rowId, rowAt, isGenuine, isContinuous, rowDigest }).equals(digest)
+  return row === null || plainLinkDigest(previous, seq, row, personalDigest).equals(digest)
+}
+
+/**
+ * Up to which link the chain is proven. A MAC or a signature at a link vouches for all before it, back to one that does not
+ * continue an authentic link.
+ */
+class Proof {
+  #provenUpTo: number
+  readonly #tell: Tell
+
+  constructor(start: number, tell: Tell) {
+    this.#provenUpTo = start
+    this.#tell = tell
+  }
+
+  reaches(seq: number): void {
+    this.#provenUpTo = seq
+  }
+
+  breaksBefore(seq: number): void {
+    this.endsAt(seq - 1)
+    this.#provenUpTo = seq - 1
+  }
+
+  endsAt(seq: number): void {
+    const first = this.#provenUpTo + 1
+    if (first > seq) return
+    const links = first === seq ? `link ${seq}` : `links ${first} to ${seq}`
+    this.#tell({ kind: 'unproven', seq: first, message: `no key vouches for ${links}: anybody may have made them` })
+  }
 }
 
 /** Where the chain begins: at its first link, or after the checkpoint up to which retention has removed it. */
@@ -122,7 +185,7 @@ async function beginning(
   tx: Db,
   signed: ReadonlyMap<number, SignedCheckpoint>,
   cut: SignedCheckpoint | undefined,
-  tell: (problem: AuditProblem) => void
+  tell: Tell
 ): Promise<{ seq: number; digest: Buffer }> {
   const [first] = await tx.select({ seq: auditSeals.seq }).from(auditSeals).orderBy(asc(auditSeals.seq)).limit(1)
   if (cut !== undefined && (first === undefined || first.seq === cut.seq + 1)) return cut
@@ -135,10 +198,10 @@ async function beginning(
 type SignedCheckpoint = typeof auditCheckpoints.$inferSelect & { valid: boolean }
 
 /** One whose key is no longer in the ring counts for nothing, and is no problem: those after it cover what it did. */
-async function readCheckpoints(tx: Db, signer: CheckpointSigner, tell: (problem: AuditProblem) => void) {
+async function readCheckpoints(tx: Db, keys: AuditKeys, tell: Tell) {
   const checkpoints = await tx.select().from(auditCheckpoints).orderBy(asc(auditCheckpoints.seq))
   return checkpoints.map((checkpoint): SignedCheckpoint => {
-    const verdict = signer.verify(checkpoint, checkpoint.keyId, checkpoint.signature)
+    const verdict = keys.verifyCheckpoint(checkpoint, checkpoint.keyId, checkpoint.signature)
     if (verdict === false)
       tell({
         kind: 'checkpoint',
@@ -153,16 +216,36 @@ async function* readSeals(tx: Db): AsyncGenerator<Seal> {
   let after = 0
   for (;;) {
     const seals = await tx
-      .select({ seal: auditSeals, row: chainedFields })
+      .select({ seal: auditSeals, rowAt: microseconds(auditSeals.rowCreatedAt), row: chainedFields })
       .from(auditSeals)
       .leftJoin(auditLogs, and(eq(auditLogs.id, auditSeals.rowId), eq(auditLogs.createdAt, auditSeals.rowCreatedAt)))
       .where(gt(auditSeals.seq, after))
       .orderBy(asc(auditSeals.seq))
       .limit(BATCH)
-    for (const { seal, row } of seals) yield { ...seal, row: row?.id ? (row as ChainedRow) : null }
+    for (const { seal, rowAt, row } of seals) yield { ...seal, rowAt, row: row?.id ? (row as ChainedRow) : null }
     if (seals.length < BATCH) return
     after = seals.at(-1)!.seal.seq
   }
+}
+
+/** Rows that are up for sealing, and that no server has written. */
+async function amongWaiting(tx: Db, keys: AuditKeys): Promise<AuditProblem[]> {
+  const rows = await tx
+    .select({ mac: auditLogs.mac, row: chainedFields })
+    .from(auditUnsealed)
+    .innerJoin(
+      auditLogs,
+      and(eq(auditLogs.id, auditUnsealed.rowId), eq(auditLogs.createdAt, auditUnsealed.rowCreatedAt))
+    )
+    .orderBy(asc(auditUnsealed.position))
+    .limit(BATCH)
+  return rows
+    .filter(({ mac, row }) => !keys.isMac('row', rowText(row as ChainedRow), mac))
+    .map(({ row: { id } }) => ({
+      kind: 'forged',
+      rowId: id,
+      message: `row ${id}, which waits for its link, was not written by a server with these keys`
+    }))
 }
 
 /** Rows that nothing vouches for: slipped in past the trigger that puts every new row up for sealing. */
@@ -170,33 +253,7 @@ async function withoutLink(tx: Db): Promise<AuditProblem[]> {
   const rows = await tx.execute<{ id: string }>(sql`
     select a.id from audit_logs a
     where not exists (select from audit_seals s where s.row_created_at = a.created_at and s.row_id = a.id)
-      and not exists (select from audit_unsealed u where u.row_id = a.id)
-      and a.created_at >= coalesce((select min(row_created_at) from audit_seals), '-infinity')
+      and not exists (select from audit_unsealed u where u.row_created_at = a.created_at and u.row_id = a.id)
     limit ${MOST_PROBLEMS}`)
   return rows.map(({ id }) => ({ kind: 'added', rowId: id, message: `row ${id} has no link: it was slipped in` }))
-}
-
-/** Names may be taken out of rows when an account is deleted, of which there is a row in turn. */
-class Erasures {
-  readonly #deleted = new Set<string>()
-  readonly #erased: { seq: number; row: ChainedRow }[] = []
-
-  note({ seq, salt }: Seal, row: ChainedRow): void {
-    if (row.resource === 'user' && row.action === 'delete' && row.outcome === 'success' && row.resourceId !== null)
-      this.#deleted.add(row.resourceId)
-    if (salt === null) this.#erased.push({ seq, row })
-  }
-
-  unexplained(): AuditProblem[] {
-    const isExplained = (row: ChainedRow) =>
-      [row.userId, row.resourceId].some(id => id !== null && this.#deleted.has(id))
-    return this.#erased
-      .filter(({ row }) => !isExplained(row))
-      .map(({ seq, row }) => ({
-        kind: 'erased',
-        seq,
-        rowId: row.id,
-        message: `row ${row.id} of link ${seq} was pseudonymised, and nobody it is of has deleted their account`
-      }))
-  }
 }

@@ -13,7 +13,7 @@ import { AppError, errors } from '../../../plugins/lib/errors.ts'
 import { lockOperators, requireAnotherOperator } from '../accounts/operators.ts'
 import { announce } from '../accounts/tokens.ts'
 import { pseudonymiseBatch } from '../audit/erase.ts'
-import { insertAudit } from '../audit/events.ts'
+import type { AuditLog } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import { whyInUse } from '../teams/teams.ts'
 
@@ -137,20 +137,20 @@ export async function restoreAccount(tx: Db, code: string): Promise<{ id: string
 }
 
 /** Erases the accounts whose time is over. What a run that was cut off has left is done by the next one. */
-export async function eraseDueAccounts(db: Db, signal: AbortSignal): Promise<number> {
+export async function eraseDueAccounts(db: Db, log: AuditLog, signal: AbortSignal): Promise<number> {
   const due = await db.select({ id: users.id }).from(users).where(lte(users.eraseAfter, sql`now()`)).limit(DUE_BATCH)
   let erased = 0
   for (const { id } of due) {
-    while (!signal.aborted && (await pseudonymiseBatch(db, id)) > 0);
+    while (!signal.aborted && (await pseudonymiseBatch(db, log.keys, id)) > 0);
     if (signal.aborted) break
-    await db.transaction(tx => eraseAccount(tx, id))
+    await db.transaction(tx => eraseAccount(tx, log, id))
     erased += 1
   }
   return erased
 }
 
 /** All that is left of the account is its UUID in the audit log. */
-async function eraseAccount(tx: Db, userId: string): Promise<void> {
+async function eraseAccount(tx: Db, log: AuditLog, userId: string): Promise<void> {
   const [user] = await tx
     .select({ email: users.email })
     .from(users)
@@ -161,7 +161,7 @@ async function eraseAccount(tx: Db, userId: string): Promise<void> {
   if (user.email !== null) await tx.delete(teamInvitations).where(eq(teamInvitations.email, user.email.toLowerCase()))
   await tx.delete(idempotencyKeys).where(eq(idempotencyKeys.principal, userId))
   await tx.delete(users).where(eq(users.id, userId))
-  await insertAudit(tx, {
+  await log.write(tx, {
     eventType: 'auth',
     action: 'erase',
     resource: 'user',

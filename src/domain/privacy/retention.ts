@@ -1,6 +1,6 @@
 import { and, asc, eq, gte, lt, lte, max, type SQL, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditSeals } from '../../../drizzle/schema.ts'
-import type { CheckpointSigner } from '../audit/chain.ts'
+import type { AuditKeys } from '../audit/keys.ts'
 import { lockChain, writeCheckpoint } from '../audit/seal.ts'
 import type { Db } from '../base/db.ts'
 import { listPartitions } from '../base/partitions.ts'
@@ -69,21 +69,24 @@ async function deleteSome(db: Db, table: SQL, isOld: SQL): Promise<number> {
  *
  * @returns the names of the partitions
  */
-export async function retireAudit(db: Db, signer: CheckpointSigner, now = new Date()): Promise<string[]> {
+export async function retireAudit(db: Db, keys: AuditKeys, now = new Date()): Promise<string[]> {
   const cutoff = before(now, RETENTION_DAYS.audit)
   const old = (await listPartitions(db)).filter(({ ends }) => ends <= cutoff)
   const newest = old.at(-1)
   if (newest === undefined) return []
   await db.transaction(async tx => {
     await lockChain(tx)
-    await cutChain(tx, signer, newest.ends)
+    await cutChain(tx, keys, newest.ends)
     for (const { name } of old) await tx.execute(sql`drop table ${sql.identifier(name)}`)
+    // Rows of months that had no partition. After this, every row before the cut is one that somebody has put back.
+    await tx.execute(sql`set local rhone.audit_purge = 'on'`)
+    await tx.execute(sql`delete from audit_logs_other where created_at < ${newest.ends.toISOString()}::timestamptz`)
   })
   return old.map(({ name }) => name)
 }
 
 /** The links up to the first one of a row that is kept; some of rows that go may stand behind it, and stay. */
-async function cutChain(tx: Db, signer: CheckpointSigner, retainedFrom: Date): Promise<void> {
+async function cutChain(tx: Db, keys: AuditKeys, retainedFrom: Date): Promise<void> {
   const [kept] = await tx
     .select({ seq: auditSeals.seq })
     .from(auditSeals)
@@ -96,7 +99,7 @@ async function cutChain(tx: Db, signer: CheckpointSigner, retainedFrom: Date): P
     .where(and(lt(auditSeals.rowCreatedAt, retainedFrom), kept && lt(auditSeals.seq, kept.seq)))
   if (end?.seq == null) return
   const [last] = await tx.select().from(auditSeals).where(eq(auditSeals.seq, end.seq))
-  await writeCheckpoint(tx, signer, { seq: last!.seq, digest: last!.digest, retainedFrom })
+  await writeCheckpoint(tx, keys, { seq: last!.seq, digest: last!.digest, retainedFrom })
   await tx.delete(auditSeals).where(lte(auditSeals.seq, last!.seq))
   await tx.delete(auditCheckpoints).where(lt(auditCheckpoints.seq, last!.seq))
 }

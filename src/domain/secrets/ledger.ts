@@ -1,7 +1,7 @@
 import { createHmac, hkdfSync } from 'node:crypto'
 import { and, eq, inArray, min, ne, sql } from 'drizzle-orm'
 import { secretLedger } from '../../../drizzle/schema.ts'
-import { insertAudit } from '../audit/events.ts'
+import type { AuditLog } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import type { Keyring } from '../base/secret-box.ts'
 
@@ -37,11 +37,16 @@ const NOTICE = 14
  *
  * @param ring with all of its keys the hashes of before are still recognised
  */
-export async function noteSecrets(db: Db, ring: Keyring, secrets: readonly ServerSecret[]): Promise<void> {
-  for (const secret of secrets) if (secret.value !== null) await noteSecret(db, ring, secret.name, secret.value)
+export async function noteSecrets(
+  db: Db,
+  log: AuditLog,
+  ring: Keyring,
+  secrets: readonly ServerSecret[]
+): Promise<void> {
+  for (const secret of secrets) if (secret.value !== null) await noteSecret(db, log, ring, secret.name, secret.value)
 }
 
-function noteSecret(db: Db, ring: Keyring, name: string, value: string): Promise<void> {
+function noteSecret(db: Db, log: AuditLog, ring: Keyring, name: string, value: string): Promise<void> {
   const prints = fingerprintsOf(ring, name, value)
   const fingerprint = prints[0]!
   return db.transaction(async tx => {
@@ -53,7 +58,7 @@ function noteSecret(db: Db, ring: Keyring, name: string, value: string): Promise
       .returning({ name: secretLedger.name })
     if (added === undefined || since !== null || !(await hasOthers(tx, name, fingerprint))) return
     const event = { eventType: 'admin', action: 'rotate', actor: 'start', resource: 'secret' } as const
-    await insertAudit(tx, { ...event, resourceName: name })
+    await log.write(tx, { ...event, resourceName: name })
   })
 }
 

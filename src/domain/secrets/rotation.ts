@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, count, eq, gt, inArray } from 'drizzle-orm'
 import { deploymentSecrets, deployments, envVars } from '../../../drizzle/schema.ts'
 import { snapshotOwner } from '../apps/env-snapshot.ts'
-import { insertAudit } from '../audit/events.ts'
+import type { AuditLog } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import { type Keyring, type Owner, type Sealed, SecretBox } from '../base/secret-box.ts'
 
@@ -115,12 +115,12 @@ export interface RotationOptions {
  * Seals with the newest key what older ones have sealed, while everything goes on: in short transactions, each of which
  * holds the rows that it reads, so that no value that is written meanwhile is lost. Cut off anywhere, the next run goes on.
  */
-export async function rotateSecrets(db: Db, ring: Keyring, options: RotationOptions): Promise<Rotation> {
+export async function rotateSecrets(db: Db, log: AuditLog, ring: Keyring, options: RotationOptions): Promise<Rotation> {
   const keyId = ring.current.id
   const rotated: Record<string, number> = {}
   const damaged: { table: string; id: string }[] = []
   const hasWork = (await countSealed(db, ring)).some(({ key }) => key === 'old')
-  if (hasWork) await insertAudit(db, eventOf(keyId, options.actor))
+  if (hasWork) await log.write(db, eventOf(keyId, options.actor))
   for (const table of TABLES) {
     const result = await rotateTable(db, ring, table, count => options.onProgress?.(table.name, count))
     rotated[table.name] = result.rotated

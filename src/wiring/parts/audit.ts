@@ -1,12 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import type { Chore } from '../../../plugins/chores.ts'
-import { CheckpointSigner } from '../../domain/audit/chain.ts'
-import { hasUnsealed, sealBatch, signCheckpoint } from '../../domain/audit/seal.ts'
+import { renewErasures } from '../../domain/audit/erase.ts'
+import { AuditKeys } from '../../domain/audit/keys.ts'
+import { hasUnsealed, sealBatch, signCheckpoint, unsealedAge } from '../../domain/audit/seal.ts'
 import { retireAudit, sweep } from '../../domain/privacy/retention.ts'
 import type { Part } from '../../kernel/part.ts'
 import { HOUR, MINUTE, SECOND } from './intervals.ts'
 
 const CHECKPOINT_INTERVAL = MINUTE
+/** Seconds after which rows should long have been sealed. */
+const LONGEST_WAIT = 60
 
 /**
  * Seals the audit log, and removes what is past its retention. Any instance may do either at any time: each step is a
@@ -15,22 +18,31 @@ const CHECKPOINT_INTERVAL = MINUTE
 const audit: Part = {
   name: 'audit',
   chores({ keys }, app) {
-    const signer = new CheckpointSigner(keys.signing!)
-    return [sealing(app, signer), retention(app, signer)]
-  }
+    const auditKeys = new AuditKeys(keys.signing!)
+    return [sealing(app, auditKeys), retention(app, auditKeys)]
+  },
+  gauges: (_config, { db }) => [
+    {
+      name: 'rhone_audit_unsealed_age_seconds',
+      help: 'How long the oldest row of the audit log has waited for its link; the same from every instance.',
+      read: () => unsealedAge(db)
+    }
+  ]
 }
 
 /** A checkpoint is logged, so that the log, wherever it is kept, proves what the audit log held then. */
-function sealing(app: FastifyInstance, signer: CheckpointSigner): Chore {
+function sealing(app: FastifyInstance, keys: AuditKeys): Chore {
   let signNext = 0
   return {
     name: 'audit-seal',
     every: SECOND,
     async run(signal) {
-      if (await hasUnsealed(app.db)) while (!signal.aborted && (await sealBatch(app.db)) > 0);
+      if (await hasUnsealed(app.db)) while (!signal.aborted && (await sealBatch(app.db, keys)) > 0);
       if (performance.now() < signNext) return
       signNext = performance.now() + CHECKPOINT_INTERVAL
-      const signed = await signCheckpoint(app.db, signer, CHECKPOINT_INTERVAL)
+      const seconds = await unsealedAge(app.db)
+      if (seconds > LONGEST_WAIT) app.log.error({ seconds }, 'something keeps rows of the audit log from being sealed')
+      const signed = await signCheckpoint(app.db, keys, CHECKPOINT_INTERVAL)
       if (signed === undefined) return
       const { seq, digest, keyId, signature } = signed
       const proof = { seq, digest: digest.toString('hex'), keyId, signature: signature.toString('base64') }
@@ -39,13 +51,14 @@ function sealing(app: FastifyInstance, signer: CheckpointSigner): Chore {
   }
 }
 
-function retention(app: FastifyInstance, signer: CheckpointSigner): Chore {
+function retention(app: FastifyInstance, keys: AuditKeys): Chore {
   return {
     name: 'retention',
     every: HOUR,
     async run(signal) {
       const removed = await sweep(app.db, signal)
-      const partitions = await retireAudit(app.db, signer)
+      const partitions = await retireAudit(app.db, keys)
+      while (!signal.aborted && (await renewErasures(app.db, keys)) > 0);
       if (removed > 0 || partitions.length > 0) app.log.info({ removed, partitions }, 'retention')
     }
   }

@@ -17,6 +17,7 @@ import type { Db } from '../../../src/domain/base/db.ts'
 import { ensureFirstOperator } from '../../../src/wiring/first-operator.ts'
 import { freshDatabase } from '../../support/database.ts'
 import { eventually } from '../../support/eventually.ts'
+import { auditLog } from '../support.ts'
 
 async function open(t: TestContext, url: string): Promise<FastifyInstance> {
   const app = Fastify()
@@ -43,7 +44,7 @@ describe('the first operator', () => {
   test('is made on an empty database, with a team and a token that may do everything', async t => {
     const db = await openDb(t)
     const dir = join(await directory(t), 'made', 'for', 'it')
-    const result = await ensureFirstOperator(db, dir, 'pro')
+    const result = await ensureFirstOperator(db, auditLog, dir, 'pro')
     assert.deepEqual(result, { path: join(dir, 'operator-token'), created: true })
 
     const principal = await principalOf(db, await tokenIn(dir))
@@ -66,7 +67,7 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await chmod(dir, 0o755)
-    await ensureFirstOperator(db, dir, 'pro')
+    await ensureFirstOperator(db, auditLog, dir, 'pro')
     assert.deepEqual(await readdir(dir), ['operator-token'])
     assert.equal((await stat(join(dir, 'operator-token'))).mode & 0o777, 0o600)
   })
@@ -79,7 +80,7 @@ describe('the first operator', () => {
         Array.from({ length: 4 }, async () => {
           const dir = isShared ? shared : await directory(t)
           const { db } = await open(t, url)
-          return { db, dir, ...(await ensureFirstOperator(db, dir, 'pro')) }
+          return { db, dir, ...(await ensureFirstOperator(db, auditLog, dir, 'pro')) }
         })
       )
       const made = starts.filter(start => start.created)
@@ -94,12 +95,12 @@ describe('the first operator', () => {
   test('is not made again, nor is its token touched', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
-    await ensureFirstOperator(db, dir, 'pro')
+    await ensureFirstOperator(db, auditLog, dir, 'pro')
     const token = await tokenIn(dir)
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, false)
     assert.equal(await tokenIn(dir), token)
     await rm(join(dir, 'operator-token'))
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, false)
     assert.deepEqual(await readdir(dir), [], 'whoever has removed the file wanted that')
   })
 
@@ -107,7 +108,7 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await db.insert(users).values({ username: 'ada' })
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, false)
     assert.equal(await countUsers(db), 1)
     assert.deepEqual(await readdir(dir), [])
   })
@@ -115,9 +116,9 @@ describe('the first operator', () => {
   test('is not lost by a crash between the database and the file', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
-    const token = await createFirstOperator(db, 'pro')
+    const token = await createFirstOperator(db, auditLog, 'pro')
     await writeFile(join(dir, 'operator-token.pending'), `${token}\n`, { mode: 0o600 })
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, false)
     assert.equal(await tokenIn(dir), token)
     assert.deepEqual(await readdir(dir), ['operator-token'])
   })
@@ -126,13 +127,13 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await writeFile(join(dir, 'operator-token.pending'), `${mintToken()}\n`, { mode: 0o644 })
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, true)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, true)
     assert.equal((await principalOf(db, await tokenIn(dir)))?.isOperator, true)
     assert.equal((await stat(join(dir, 'operator-token'))).mode & 0o777, 0o600)
 
     await writeFile(join(dir, 'operator-token.pending'), `${mintToken()}\n`)
     const token = await tokenIn(dir)
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, false)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, false)
     assert.equal(await tokenIn(dir), token)
     assert.deepEqual(await readdir(dir), ['operator-token'])
   })
@@ -141,10 +142,10 @@ describe('the first operator', () => {
     const db = await openDb(t)
     const dir = await directory(t)
     await db.execute(sql`alter table audit_logs add constraint closed check (action <> 'create')`)
-    await assert.rejects(ensureFirstOperator(db, dir, 'pro'))
+    await assert.rejects(ensureFirstOperator(db, auditLog, dir, 'pro'))
     assert.deepEqual([await countUsers(db), await db.$count(teams)], [0, 0])
     await db.execute(sql`alter table audit_logs drop constraint closed`)
-    assert.equal((await ensureFirstOperator(db, dir, 'pro')).created, true)
+    assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, true)
     assert.equal((await principalOf(db, await tokenIn(dir)))?.isOperator, true)
   })
 
@@ -153,7 +154,7 @@ describe('the first operator', () => {
     const dir = await directory(t)
     const file = join(dir, 'a-file')
     await writeFile(file, '')
-    await assert.rejects(ensureFirstOperator(db, file, 'pro'))
+    await assert.rejects(ensureFirstOperator(db, auditLog, file, 'pro'))
     assert.equal(await countUsers(db), 0)
   })
 })
@@ -178,11 +179,11 @@ describe('granting and revoking', () => {
 
   test('takes a name or an id, is audited, and changes nothing twice', async t => {
     const { db, bob } = await twoUsers(t)
-    await grantOperator(db, 'bob', by)
-    await grantOperator(db, 'bob', by)
+    await grantOperator(db, auditLog, 'bob', by)
+    await grantOperator(db, auditLog, 'bob', by)
     assert.deepEqual(await operators(db), ['ada', 'bob'])
-    await revokeOperator(db, bob, { id: bob, name: 'bob' })
-    await revokeOperator(db, bob, by)
+    await revokeOperator(db, auditLog, bob, { id: bob, name: 'bob' })
+    await revokeOperator(db, auditLog, bob, by)
     assert.deepEqual(await operators(db), ['ada'])
     assert.deepEqual(await events(db), [
       ['grant', 'bob', 'cli'],
@@ -192,18 +193,22 @@ describe('granting and revoking', () => {
 
   test('never leaves the platform without an operator', async t => {
     const { db, ada, bob } = await twoUsers(t)
-    await assert.rejects(revokeOperator(db, 'ada', by), { code: 'CONFLICT' })
-    await grantOperator(db, 'bob', by)
-    const results = await Promise.allSettled([revokeOperator(db, ada, by), revokeOperator(db, bob, by)])
+    await assert.rejects(revokeOperator(db, auditLog, 'ada', by), { code: 'CONFLICT' })
+    await grantOperator(db, auditLog, 'bob', by)
+    const results = await Promise.allSettled([
+      revokeOperator(db, auditLog, ada, by),
+      revokeOperator(db, auditLog, bob, by)
+    ])
     assert.deepEqual(results.map(result => result.status).sort(), ['fulfilled', 'rejected'])
     assert.equal((await operators(db)).length, 1)
   })
 
   test('knows nobody by a wrong name, and nobody for sure by a name that two have', async t => {
     const { db } = await twoUsers(t)
-    for (const who of ['nobody', randomUUID()]) await assert.rejects(grantOperator(db, who, by), { code: 'NOT_FOUND' })
+    for (const who of ['nobody', randomUUID()])
+      await assert.rejects(grantOperator(db, auditLog, who, by), { code: 'NOT_FOUND' })
     await db.insert(users).values({ username: 'bob' })
-    await assert.rejects(grantOperator(db, 'bob', by), { code: 'CONFLICT', message: /use the id/ })
+    await assert.rejects(grantOperator(db, auditLog, 'bob', by), { code: 'CONFLICT', message: /use the id/ })
   })
 
   test('is effective at once on a running server', async t => {
@@ -219,7 +224,7 @@ describe('granting and revoking', () => {
     const status = async () =>
       (await app.inject({ url: '/admin', headers: { authorization: `Bearer ${token}` } })).statusCode
     assert.equal(await status(), 200)
-    await revokeOperator(app.db, 'bob', by)
+    await revokeOperator(app.db, auditLog, 'bob', by)
     const start = performance.now()
     await eventually(async () => (await status()) !== 200)
     assert.ok(performance.now() - start < 2_000, 'sooner than memory reads again by itself')

@@ -19,6 +19,7 @@ import {
 } from '../../../src/domain/accounts/tokens.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../../support/database.ts'
 import { eventually } from '../../support/eventually.ts'
+import { auditLog } from '../support.ts'
 
 /** A server that knows tokens from its database and hears of their end, as the real one is wired. */
 async function instance(t: TestContext, url: string): Promise<FastifyInstance> {
@@ -28,7 +29,7 @@ async function instance(t: TestContext, url: string): Promise<FastifyInstance> {
   const { promise: listening, resolve } = Promise.withResolvers<void>()
   await app.register(auth, {
     verifier: tokenVerifier(() => app.db),
-    touch: ids => touchTokens(app.db, ids),
+    touch: ids => touchTokens(app.db, auditLog, ids),
     news: (onChange, onGap) =>
       app.postgres.listen(AUTH_CHANNEL, onChange, () => {
         onGap()
@@ -204,19 +205,19 @@ describe('the last use', () => {
   test('is not written again within a minute, by whichever instance', async t => {
     const { app, db, ada } = await setup(t)
     const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
-    await touchTokens(db, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
+    await touchTokens(db, auditLog, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
     const first = await usedAt(app, id)
-    await touchTokens(db, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
+    await touchTokens(db, auditLog, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
     assert.deepEqual(await usedAt(app, id), first)
     await db.update(apiTokens).set({ lastUsedAt: new Date(Date.now() - 60_000) })
-    await touchTokens(db, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
+    await touchTokens(db, auditLog, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
     assert.ok(((await usedAt(app, id)) as Date) >= (first as Date))
   })
 
   test('from a new address is an event of the audit log, once, and the last address is kept', async t => {
     const { db, ada } = await setup(t)
     const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
-    const from = (address: string, bucket = address) => touchTokens(db, [{ tokenId: id, address, bucket }])
+    const from = (address: string, bucket = address) => touchTokens(db, auditLog, [{ tokenId: id, address, bucket }])
     await from('198.51.100.7')
     await from('198.51.100.7')
     await from('2001:db8::1', '2001:db8::/64')
@@ -233,6 +234,6 @@ describe('the last use', () => {
 
   test('of a token that is gone by then does no harm', async t => {
     const { db } = await setup(t)
-    await touchTokens(db, [{ tokenId: randomUUID(), address: '198.51.100.7', bucket: '198.51.100.7' }])
+    await touchTokens(db, auditLog, [{ tokenId: randomUUID(), address: '198.51.100.7', bucket: '198.51.100.7' }])
   })
 })

@@ -1,22 +1,30 @@
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { asc, eq, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditLogs, auditSeals, auditUnsealed } from '../../../drizzle/schema.ts'
 import { generateKey, parseKeyring } from '../../../src/config/keyring.ts'
-import { CheckpointSigner } from '../../../src/domain/audit/chain.ts'
-import { ERASED_ACTOR, pseudonymiseBatch } from '../../../src/domain/audit/erase.ts'
-import { insertAudit } from '../../../src/domain/audit/events.ts'
-import { sealBatch, signCheckpoint } from '../../../src/domain/audit/seal.ts'
+import {
+  type ChainedRow,
+  chainedFields,
+  GENESIS,
+  linkDigest,
+  personalDigestOf,
+  rowDigestOf
+} from '../../../src/domain/audit/chain.ts'
+import { ERASED_ACTOR, pseudonymiseBatch, renewErasures } from '../../../src/domain/audit/erase.ts'
+import { AuditKeys } from '../../../src/domain/audit/keys.ts'
+import { AuditLog } from '../../../src/domain/audit/log.ts'
+import { sealBatch, signCheckpoint, unsealedAge } from '../../../src/domain/audit/seal.ts'
 import { verifyAudit } from '../../../src/domain/audit/verify.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
-import { openDatabase } from '../support.ts'
+import { auditLog, openDatabase } from '../support.ts'
 
-const signer = new CheckpointSigner(parseKeyring(generateKey()))
+const { keys } = auditLog
 
 async function write(db: Db, count: number, over: object = {}): Promise<void> {
   for (let n = 0; n < count; n++)
-    await insertAudit(db, {
+    await auditLog.write(db, {
       eventType: 'app',
       action: 'create',
       resource: 'app',
@@ -30,8 +38,8 @@ async function write(db: Db, count: number, over: object = {}): Promise<void> {
 
 async function sealed(db: Db, count: number, over: object = {}): Promise<string[]> {
   await write(db, count, over)
-  while ((await sealBatch(db)) > 0);
-  await signCheckpoint(db, signer, 0)
+  while ((await sealBatch(db, keys)) > 0);
+  await signCheckpoint(db, keys, 0)
   return (await db.select().from(auditSeals).orderBy(asc(auditSeals.seq))).map(({ rowId }) => rowId)
 }
 
@@ -42,13 +50,41 @@ const asAttacker = (db: Db, statement: ReturnType<typeof sql>) =>
   })
 
 const problemsOf = async (db: Db) =>
-  (await verifyAudit(db, signer)).problems.map(({ kind, seq, rowId }) => ({ kind, seq, rowId }))
+  (await verifyAudit(db, keys)).problems.map(({ kind, seq, rowId }) => ({ kind, seq, rowId }))
+
+const kindsOf = async (db: Db) =>
+  (await problemsOf(db)).map(({ kind, seq }) => (seq === undefined ? kind : `${kind} ${seq}`))
+
+/** Links over all rows there are, as right as they can be made without the keys. */
+async function rebuildChain(db: Db): Promise<void> {
+  const rows = (await db.select(chainedFields).from(auditLogs).orderBy(auditLogs.createdAt)) as ChainedRow[]
+  await db.delete(auditSeals)
+  let digest: Buffer = GENESIS
+  for (const [index, row] of rows.entries()) {
+    const salt = randomBytes(16)
+    const personalDigest = personalDigestOf(row, salt)
+    const rowDigest = rowDigestOf(row, personalDigest)
+    const flags = { isGenuine: true, isContinuous: true }
+    const link = { seq: index + 1, rowId: row.id, rowAt: row.at, ...flags, rowDigest }
+    digest = linkDigest(digest, link)
+    const [{ createdAt } = { createdAt: new Date() }] = await db
+      .select()
+      .from(auditLogs)
+      .where(eq(auditLogs.id, row.id))
+    await db
+      .insert(auditSeals)
+      .values({ ...link, rowCreatedAt: createdAt, salt, personalDigest, mac: randomBytes(32), digest })
+    await db.execute(
+      sql`update audit_seals s set row_created_at = a.created_at from audit_logs a where a.id = s.row_id`
+    )
+  }
+}
 
 test('what was written and sealed is intact, and signed up to its end', async t => {
   const db = await openDatabase(t)
   await sealed(db, 12)
   await write(db, 2)
-  const report = await verifyAudit(db, signer)
+  const report = await verifyAudit(db, keys)
   assert.deepEqual(
     { ...report, problems: report.problems.length },
     { intact: 12, erased: 0, retired: 0, waiting: 2, signedUpTo: 12, checkpoints: 1, problems: 0, truncated: false }
@@ -109,7 +145,7 @@ test('a missing row is found, also when its link is gone with it, or it went bef
 
   await write(db, 1)
   await asAttacker(db, sql`delete from audit_logs where id in (select row_id from audit_unsealed)`)
-  await sealBatch(db)
+  await sealBatch(db, keys)
   assert.equal((await problemsOf(db)).at(-1)?.kind, 'missing')
 })
 
@@ -133,46 +169,63 @@ test('a row that is slipped in past the trigger is found', async t => {
   assert.deepEqual(await problemsOf(db), [{ kind: 'added', seq: undefined, rowId }])
 })
 
-test('a chain that was made up anew does not carry the signature, and one that was cut off is too short', async t => {
+test('a chain that was made up anew is found: it has no MAC, and not the digest that was signed', async t => {
   const db = await openDatabase(t)
   const ids = await sealed(db, 4)
-  await asAttacker(db, sql`update audit_logs set actor = 'eve' where id = ${ids[1]!}`)
-  await db.delete(auditSeals)
-  await db.execute(
-    sql`insert into audit_unsealed (row_id, row_created_at) select id, created_at from audit_logs order by created_at`
-  )
+  await asAttacker(db, sql`delete from audit_logs where id = ${ids[1]!}`)
   const checkpoints = await db.delete(auditCheckpoints).returning()
-  await sealBatch(db)
-  await db.insert(auditCheckpoints).values(checkpoints)
-  assert.deepEqual(
-    (await problemsOf(db)).map(({ kind, seq }) => `${kind} ${seq}`),
-    ['checkpoint 4']
-  )
+  await rebuildChain(db)
+  assert.deepEqual(await kindsOf(db), ['unproven 1'])
 
+  // The server goes on from there, and must not vouch for what it finds.
+  await sealed(db, 2)
+  assert.deepEqual(await kindsOf(db), ['unproven 1'])
+  await db.insert(auditCheckpoints).values(checkpoints)
+  assert.deepEqual(await kindsOf(db), ['unproven 1', 'checkpoint 4'])
+})
+
+test('a chain that was cut off is too short, and a signature that somebody has made up does not hold', async t => {
+  const db = await openDatabase(t)
+  await sealed(db, 4)
   await db.delete(auditSeals).where(sql`seq > 2`)
   assert.ok((await problemsOf(db)).some(({ kind, seq }) => kind === 'link missing' && seq === 3))
 
   await db.update(auditCheckpoints).set({ signature: Buffer.alloc(64) })
-  assert.ok((await verifyAudit(db, signer)).problems.some(({ message }) => /signature/.test(message)))
+  assert.ok((await verifyAudit(db, keys)).problems.some(({ message }) => /signature/.test(message)))
 })
 
-test('old checkpoints of a key that has left the ring are no problem, and vouch for nothing', async t => {
+test('links of a key that has left the ring are vouched for by those after them', async t => {
   const db = await openDatabase(t)
-  await sealed(db, 2)
-  const other = new CheckpointSigner(parseKeyring(generateKey(new Date('2020-01-01'))))
-  assert.deepEqual((await verifyAudit(db, other)).problems.length, 0)
-  assert.equal((await verifyAudit(db, other)).signedUpTo, 0)
+  const old = generateKey(new Date('2020-01-01'))
+  const fresh = generateKey()
+  const before = new AuditLog(new AuditKeys(parseKeyring(old)))
+  const during = new AuditLog(new AuditKeys(parseKeyring(`${fresh},${old}`)))
+  const after = new AuditLog(new AuditKeys(parseKeyring(fresh)))
+  for (const log of [before, during, after]) {
+    await log.write(db, { eventType: 'app', action: 'create', resource: 'app' })
+    await sealBatch(db, log.keys)
+    await signCheckpoint(db, log.keys, 0)
+  }
+  const { problems, intact, signedUpTo } = await verifyAudit(db, after.keys)
+  assert.deepEqual({ problems, intact, signedUpTo }, { problems: [], intact: 3, signedUpTo: 3 })
+
+  const none = await verifyAudit(db, new AuditKeys(parseKeyring(generateKey(new Date('2021-01-01')))))
+  assert.deepEqual(
+    [none.signedUpTo, none.problems.map(({ kind, seq }) => `${kind} ${seq}`)],
+    [0, ['unproven 1']],
+    'without any of the keys, nothing is proven'
+  )
 })
 
 test('several sealers at once make one chain of what several writers write', async t => {
   const db = await openDatabase(t)
   const writers = Array.from({ length: 4 }, () => write(db, 25))
   const sealers = Array.from({ length: 3 }, async () => {
-    for (let round = 0; round < 20; round++) await sealBatch(db)
+    for (let round = 0; round < 20; round++) await sealBatch(db, keys)
   })
   await Promise.all([...writers, ...sealers])
   await sealed(db, 0)
-  const { intact, problems, waiting } = await verifyAudit(db, signer)
+  const { intact, problems, waiting } = await verifyAudit(db, keys)
   assert.deepEqual({ intact, problems, waiting }, { intact: 100, problems: [], waiting: 0 })
 })
 
@@ -181,14 +234,31 @@ test('sealing costs the writer nothing to wait for: a transaction under way hold
   await db.transaction(async tx => {
     await write(tx, 1)
     await write(db, 2)
-    assert.equal(await sealBatch(db), 2)
+    assert.equal(await sealBatch(db, keys), 2)
   })
-  assert.equal(await sealBatch(db), 1)
-  assert.deepEqual((await verifyAudit(db, signer)).problems, [])
+  assert.equal(await sealBatch(db, keys), 1)
+  assert.deepEqual((await verifyAudit(db, keys)).problems, [])
 })
 
-test('an account that was deleted leaves no name behind, and the chain holds; a name taken out otherwise is found', async t => {
+test('an account that was deleted leaves no name behind, and the chain holds', async t => {
   const db = await openDatabase(t)
+  const user = await withErased(db)
+  const { problems, erased, intact } = await verifyAudit(db, keys)
+  assert.deepEqual([problems, erased, intact], [[], 4, 5])
+  const rows = await db.select().from(auditLogs)
+  assert.ok(!JSON.stringify(rows).includes('zuzana'))
+  assert.equal(
+    rows.filter(row => row.userId === user).every(row => row.actor === ERASED_ACTOR),
+    true
+  )
+  assert.deepEqual(
+    rows.filter(row => row.actor === 'root' || row.actor === 'bob').map(row => row.ip),
+    ['192.0.2.1', '192.0.2.1']
+  )
+})
+
+/** Rows of somebody whose account is erased, one about them, and one of somebody else. */
+async function withErased(db: Db): Promise<string> {
   const [user, team] = [randomUUID(), randomUUID()]
   await write(db, 3, { userId: user, userAgent: 'curl', teamId: team })
   await write(db, 1, {
@@ -201,33 +271,111 @@ test('an account that was deleted leaves no name behind, and the chain holds; a 
     details: null
   })
   await write(db, 1, { actor: 'bob', resourceName: 'other' })
+  while ((await pseudonymiseBatch(db, keys, user)) > 0);
+  return user
+}
+
+/* What somebody tries who has the role of the database, and not the keys of the server. */
+
+test('a row that was made up is found, although the trigger puts it up for sealing and the server seals it', async t => {
+  const db = await openDatabase(t)
+  const [genuine] = await sealed(db, 1)
+  const forge = (mac: ReturnType<typeof sql>) =>
+    db.execute<{ id: string }>(sql`
+      insert into audit_logs (event_type, action, resource, actor, mac)
+      values ('admin', 'grant', 'operator', 'zuzana', ${mac}) returning id`)
+  const [one] = await forge(sql`null`)
+  const [other] = await forge(sql`(select mac from audit_logs where id = ${genuine!})`)
+  const forged = (seqs: (number | undefined)[]) =>
+    [one, other].map((row, index) => ({ kind: 'forged', seq: seqs[index], rowId: row!.id }))
+  assert.deepEqual(await problemsOf(db), forged([undefined, undefined]), 'while they wait')
   await sealed(db, 0)
-  while ((await pseudonymiseBatch(db, user)) > 0);
+  assert.deepEqual(await problemsOf(db), forged([2, 3]))
+  await db.update(auditSeals).set({ isGenuine: true })
+  assert.deepEqual(await kindsOf(db), ['moved 2', 'moved 3'])
+})
 
-  const before = await verifyAudit(db, signer)
-  assert.deepEqual(
-    before.problems.map(({ kind }) => kind),
-    ['erased', 'erased', 'erased', 'erased']
+test('a row that was changed before it was sealed is found, whichever of its fields it was', async t => {
+  const db = await openDatabase(t)
+  await write(db, 4)
+  const ids = (await db.select().from(auditUnsealed).orderBy(asc(auditUnsealed.position))).map(({ rowId }) => rowId)
+  const changes = [sql`actor = 'eve'`, sql`details = '{"slug": "x"}'`, sql`outcome = 'denied'`]
+  for (const [index, change] of changes.entries())
+    await asAttacker(db, sql`update audit_logs set ${change} where id = ${ids[index]!}`)
+  await sealed(db, 0)
+  assert.deepEqual(await kindsOf(db), ['forged 1', 'forged 2', 'forged 3'])
+})
+
+test('an erasure that was made up covers no change, also where an account was really deleted', async t => {
+  const db = await openDatabase(t)
+  const user = await withErased(db)
+  const ids = await sealed(db, 2, { userId: user })
+  await asAttacker(
+    db,
+    sql`update audit_logs set actor = ${ERASED_ACTOR}, ip = null, user_agent = null, details = '{"slug": "x"}' where id = ${ids[5]!}`
   )
-  await sealed(db, 1, {
-    userId: user,
-    actor: ERASED_ACTOR,
-    ip: null,
-    action: 'delete',
-    resource: 'user',
-    resourceId: user,
-    resourceName: null,
-    details: null
+  await db.update(auditSeals).set({ salt: null }).where(eq(auditSeals.seq, 6))
+  assert.deepEqual(await kindsOf(db), ['erased 6'])
+
+  await db.execute(sql`update audit_seals a set erasure = b.erasure, erasure_key_id = b.erasure_key_id
+    from audit_seals b where a.seq = 6 and b.seq = 1`)
+  assert.deepEqual(await kindsOf(db), ['erased 6'], 'with the MAC of another erasure')
+})
+
+test('a change is not washed away by the erasure that comes after it, and an erased row cannot be changed', async t => {
+  const db = await openDatabase(t)
+  const user = randomUUID()
+  const ids = await sealed(db, 2, { userId: user, teamId: randomUUID() })
+  await asAttacker(db, sql`update audit_logs set resource_name = 'eve' where id = ${ids[0]!}`)
+  while ((await pseudonymiseBatch(db, keys, user)) > 0);
+  assert.deepEqual(await kindsOf(db), ['erased 1'])
+  await asAttacker(db, sql`update audit_logs set resource_name = 'mallory' where id = ${ids[1]!}`)
+  assert.deepEqual(await kindsOf(db), ['erased 1', 'erased 2'])
+})
+
+test('erasures outlive the key that vouched for them, once a newer one is in the ring', async t => {
+  const db = await openDatabase(t)
+  const [old, fresh] = [generateKey(new Date('2020-01-01')), generateKey()]
+  const ringOf = (...ring: string[]) => new AuditLog(new AuditKeys(parseKeyring(ring.join(','))))
+  const [before, during, after] = [ringOf(old), ringOf(fresh, old), ringOf(fresh)]
+  const user = randomUUID()
+  await before.write(db, { eventType: 'app', action: 'create', resource: 'app', userId: user, actor: 'zuzana' })
+  await pseudonymiseBatch(db, before.keys, user)
+  await during.write(db, { eventType: 'app', action: 'create', resource: 'app' })
+  await sealBatch(db, during.keys)
+
+  assert.deepEqual(
+    (await verifyAudit(db, after.keys)).problems.map(({ kind }) => kind),
+    ['erased']
+  )
+  assert.equal(await renewErasures(db, during.keys), 1)
+  assert.equal(await renewErasures(db, during.keys), 0)
+  assert.deepEqual((await verifyAudit(db, after.keys)).problems, [])
+})
+
+test('who holds up sealing to remove a row without a trace makes the rows wait, which is seen', async t => {
+  const db = await openDatabase(t)
+  assert.equal(await unsealedAge(db), 0)
+  await db.transaction(async attacker => {
+    await attacker.execute(sql`select pg_advisory_xact_lock(hashtext('rhone.audit-chain'))`)
+    await write(db, 1)
+    assert.equal(await sealBatch(db, keys), 0)
+    const age = await unsealedAge(db)
+    assert.ok(age > 0)
+    assert.ok((await unsealedAge(db)) > age)
   })
-  const after = await verifyAudit(db, signer)
-  assert.deepEqual([after.problems, after.erased, after.intact], [[], 4, 6])
+  assert.equal(await sealBatch(db, keys), 1)
+  assert.equal(await unsealedAge(db), 0)
+})
 
-  const rows = await db.select().from(auditLogs)
-  assert.ok(!JSON.stringify(rows).includes('zuzana'))
-  assert.deepEqual(
-    rows.filter(row => row.actor === 'root' || row.actor === 'bob').map(row => row.ip),
-    ['192.0.2.1', '192.0.2.1']
+test('a row that was slipped in past the trigger is found, also when it is older than the first link', async t => {
+  const db = await openDatabase(t)
+  await sealed(db, 2)
+  await db.execute(
+    sql`insert into audit_logs (event_type, action, resource, created_at) values ('app', 'create', 'app', now() - interval '5 years')`
   )
+  await db.delete(auditUnsealed)
+  assert.deepEqual(await kindsOf(db), ['added'])
 })
 
 test('who goes on writing in a partition is refused as in the table', async t => {

@@ -4,16 +4,11 @@ import { test } from 'node:test'
 import { sql } from 'drizzle-orm'
 import Fastify from 'fastify'
 import database from '../../../plugins/database/index.ts'
-import {
-  type AuditFilters,
-  type AuditRow,
-  insertAudit,
-  insertAuditBatch,
-  listAudit
-} from '../../../src/domain/audit/events.ts'
+import { type AuditFilters, listAudit } from '../../../src/domain/audit/events.ts'
+import type { AuditRow } from '../../../src/domain/audit/log.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
 import { freshDatabase } from '../../support/database.ts'
-import { openDatabase } from '../support.ts'
+import { auditLog, openDatabase } from '../support.ts'
 
 const row = (over: Partial<AuditRow> = {}): AuditRow => ({
   id: randomUUID(),
@@ -31,7 +26,7 @@ test('each filter finds its rows, and several of them those that fit all', async
   const db = await openDatabase(t)
   const [user, team, app] = [randomUUID(), randomUUID(), randomUUID()]
   const past = new Date(Date.now() - 86_400_000)
-  await insertAuditBatch(db, [
+  await auditLog.writeMany(db, [
     row({ resourceName: 'plain' }),
     row({ resourceName: 'typed', eventType: 'team' }),
     row({ resourceName: 'acted', action: 'delete' }),
@@ -84,7 +79,7 @@ test('pages follow each other without a gap or a repetition, even among rows of 
     const page = await listAudit(db, {}, { limit: 8, cursor })
     seen.push(...page.items.map(item => item.id))
     cursor = page.nextCursor ?? undefined
-    await insertAudit(db, row())
+    await auditLog.write(db, row())
   } while (cursor !== undefined)
   assert.equal(new Set(seen).size, 50)
   assert.equal(seen.length, 50)
@@ -98,14 +93,14 @@ test('a cursor that no page has given is refused', async t => {
 test('a batch that is written again leaves no row twice', async t => {
   const db = await openDatabase(t)
   const rows = [row(), row()]
-  await insertAuditBatch(db, rows)
-  await insertAuditBatch(db, rows)
+  await auditLog.writeMany(db, rows)
+  await auditLog.writeMany(db, rows)
   assert.equal((await listAudit(db, {}, {})).items.length, 2)
 })
 
 test('nobody can change or remove a row', async t => {
   const db = await openDatabase(t)
-  await insertAudit(db, row())
+  await auditLog.write(db, row())
   for (const statement of [
     sql`update audit_logs set actor = 'x'`,
     sql`delete from audit_logs`,

@@ -6,14 +6,13 @@ import { apiTokens, auditLogs, teamInvitations, teamMembers, teams, users } from
 import database from '../../../plugins/database/index.ts'
 import { hashToken } from '../../../plugins/lib/token.ts'
 import { createToken, tokenVerifier } from '../../../src/domain/accounts/tokens.ts'
-import { insertAudit } from '../../../src/domain/audit/events.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
 import { eraseDueAccounts, requestErasure, restoreAccount } from '../../../src/domain/privacy/leaving.ts'
 import { lockTeam } from '../../../src/domain/teams/access.ts'
 import { acceptInvitation, invite } from '../../../src/domain/teams/invitations.ts'
 import { transferTeam } from '../../../src/domain/teams/members.ts'
 import { freshDatabase } from '../../support/database.ts'
-import { addTeam, addUser, openDatabase } from '../support.ts'
+import { addTeam, addUser, auditLog, openDatabase } from '../support.ts'
 
 const never = new AbortController().signal
 const inTransaction = <Value>(db: Db, work: (tx: Db) => Promise<Value>) => db.transaction(tx => work(tx))
@@ -63,7 +62,7 @@ async function killedAt(db: Db, tables: readonly string[], act: () => Promise<un
   }
 }
 
-const record = (tx: Db) => insertAudit(tx, { eventType: 'team', action: 'test', resource: 'team' })
+const record = (tx: Db) => auditLog.write(tx, { eventType: 'team', action: 'test', resource: 'team' })
 
 async function withInvitation(db: Db) {
   const [owner, guest] = [await addUser(db), await addUser(db)]
@@ -85,7 +84,7 @@ test('whoever deletes their account is out at once, and can have it back with th
   const { code, eraseAfter } = await inTransaction(db, tx => requestErasure(tx, user))
   assert.ok(Math.abs(eraseAfter.getTime() - Date.now() - 14 * 86_400_000) < 60_000)
   assert.equal(await verify(), null)
-  assert.equal(await eraseDueAccounts(db, never), 0)
+  assert.equal(await eraseDueAccounts(db, auditLog, never), 0)
 
   await assert.rejects(restoreAccount(db, 'x'.repeat(43)), { code: 'NOT_FOUND' })
   assert.deepEqual(await restoreAccount(db, code), { id: user, username: 'ada' })
@@ -155,7 +154,7 @@ test('when the time is over, nothing of the person is left in any table but a UU
   )
   await createToken(db, { userId: user, name: 'grace laptop', scopes: ['read'] })
   const event = { eventType: 'team' as const, actor: 'grace-hopper', userId: user, ip: '192.0.2.9', userAgent: 'cobol' }
-  await insertAudit(db, {
+  await auditLog.write(db, {
     ...event,
     action: 'create',
     resource: 'team',
@@ -164,8 +163,8 @@ test('when the time is over, nothing of the person is left in any table but a UU
     details: { slug: 'grace-hopper' }
   })
   for (let n = 0; n < 1_200; n++)
-    await insertAudit(db, { ...event, action: 'deploy', resource: 'app', teamId: shared.id, resourceName: 'site' })
-  await insertAudit(db, {
+    await auditLog.write(db, { ...event, action: 'deploy', resource: 'app', teamId: shared.id, resourceName: 'site' })
+  await auditLog.write(db, {
     eventType: 'team',
     action: 'update',
     resource: 'member',
@@ -181,8 +180,12 @@ test('when the time is over, nothing of the person is left in any table but a UU
     .update(users)
     .set({ eraseAfter: new Date(Date.now() - 1) })
     .where(eq(users.id, user))
-  assert.equal(await eraseDueAccounts(db, AbortSignal.abort()), 0, 'a run that is cut off leaves it to the next')
-  const runs = await Promise.all([eraseDueAccounts(db, never), eraseDueAccounts(db, never)])
+  assert.equal(
+    await eraseDueAccounts(db, auditLog, AbortSignal.abort()),
+    0,
+    'a run that is cut off leaves it to the next'
+  )
+  const runs = await Promise.all([eraseDueAccounts(db, auditLog, never), eraseDueAccounts(db, auditLog, never)])
   assert.ok(runs.some(count => count === 1))
 
   const tables = await db.execute<{ name: string }>(
@@ -242,7 +245,7 @@ test('an erasure that is killed at any point is finished by the next run', async
     const user = await addUser(db, `doomed-${table}`)
     await addTeam(db, { [user]: 'owner' })
     await createToken(db, { userId: user, name: 'x', scopes: ['read'] })
-    await insertAudit(db, {
+    await auditLog.write(db, {
       eventType: 'auth',
       action: 'login',
       resource: 'session',
@@ -255,9 +258,9 @@ test('an erasure that is killed at any point is finished by the next run', async
       .where(eq(users.id, user))
 
     const recover = await killWritersOf(db, table)
-    await eraseDueAccounts(db, never).catch(() => {})
+    await eraseDueAccounts(db, auditLog, never).catch(() => {})
     await recover()
-    await eraseDueAccounts(db, never)
+    await eraseDueAccounts(db, auditLog, never)
     assert.equal(await db.$count(users, eq(users.id, user)), 0, table)
     assert.equal(await db.$count(auditLogs, eq(auditLogs.actor, `doomed-${table}`)), 0, table)
   }

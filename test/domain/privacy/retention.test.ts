@@ -14,24 +14,23 @@ import {
   teamInvitations,
   webhookDeliveries
 } from '../../../drizzle/schema.ts'
-import { generateKey, parseKeyring } from '../../../src/config/keyring.ts'
 import { createToken } from '../../../src/domain/accounts/tokens.ts'
-import { CheckpointSigner } from '../../../src/domain/audit/chain.ts'
 import { sealBatch, signCheckpoint } from '../../../src/domain/audit/seal.ts'
 import { verifyAudit } from '../../../src/domain/audit/verify.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
 import { ensurePartitions, listPartitions } from '../../../src/domain/base/partitions.ts'
 import { RETENTION_DAYS, retireAudit, sweep } from '../../../src/domain/privacy/retention.ts'
-import { addTeam, addUser, openDatabase } from '../support.ts'
+import { addTeam, addUser, auditLog, openDatabase } from '../support.ts'
 
 const DAY = 86_400_000
-const signer = new CheckpointSigner(parseKeyring(generateKey()))
 const never = new AbortController().signal
 const ago = (days: number) => new Date(Date.now() - days * DAY)
 
 const events = (db: Db, at: Date, count: number) =>
-  db.insert(auditLogs).values(
+  auditLog.writeMany(
+    db,
     Array.from({ length: count }, () => ({
+      id: randomUUID(),
       eventType: 'app' as const,
       action: 'create',
       resource: 'app',
@@ -67,37 +66,54 @@ test('months of the audit log that are over long enough go, and the chain goes o
   const db = await openDatabase(t)
   await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
   await events(db, ago(RETENTION_DAYS.audit + 60), 4)
-  while ((await sealBatch(db)) > 0);
+  while ((await sealBatch(db, auditLog.keys)) > 0);
   // Written late: its link stands among those of rows that are kept.
   await events(db, ago(10), 1)
   await events(db, ago(RETENTION_DAYS.audit + 59), 1)
   await events(db, ago(0), 2)
-  while ((await sealBatch(db)) > 0);
-  await signCheckpoint(db, signer, 0)
-  assert.deepEqual((await verifyAudit(db, signer)).problems, [])
+  while ((await sealBatch(db, auditLog.keys)) > 0);
+  await signCheckpoint(db, auditLog.keys, 0)
+  assert.deepEqual((await verifyAudit(db, auditLog.keys)).problems, [])
 
-  const gone = await retireAudit(db, signer)
+  const gone = await retireAudit(db, auditLog.keys)
   assert.ok(gone.length >= 1, String(gone))
   assert.equal(await db.$count(auditLogs), 3)
   assert.equal(await db.$count(auditSeals), 4)
-  const { problems, intact, retired } = await verifyAudit(db, signer)
+  const { problems, intact, retired } = await verifyAudit(db, auditLog.keys)
   assert.deepEqual({ problems, intact, retired }, { problems: [], intact: 3, retired: 1 })
-  assert.deepEqual(await retireAudit(db, signer), [])
+  assert.deepEqual(await retireAudit(db, auditLog.keys), [])
 
   await db.delete(auditCheckpoints).where(sql`retained_from is not null`)
-  assert.match((await verifyAudit(db, signer)).problems[0]!.message, /not by retention/)
+  assert.match((await verifyAudit(db, auditLog.keys)).problems[0]!.message, /not by retention/)
+})
+
+test('a row that retention has removed cannot be put back', async t => {
+  const db = await openDatabase(t)
+  await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
+  await events(db, ago(RETENTION_DAYS.audit + 60), 1)
+  const [old] = await db.select().from(auditLogs)
+  await events(db, ago(0), 1)
+  while ((await sealBatch(db, auditLog.keys)) > 0);
+  await retireAudit(db, auditLog.keys)
+  await db.insert(auditLogs).values(old!)
+  while ((await sealBatch(db, auditLog.keys)) > 0);
+  const { problems } = await verifyAudit(db, auditLog.keys)
+  assert.deepEqual(
+    problems.map(({ kind, rowId }) => [kind, rowId]),
+    [['backdated', old!.id]]
+  )
 })
 
 test('a chain that retention has cut to nothing goes on', async t => {
   const db = await openDatabase(t)
   await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
   await events(db, ago(RETENTION_DAYS.audit + 60), 4)
-  while ((await sealBatch(db)) > 0);
-  await retireAudit(db, signer)
-  assert.deepEqual((await verifyAudit(db, signer)).problems, [])
+  while ((await sealBatch(db, auditLog.keys)) > 0);
+  await retireAudit(db, auditLog.keys)
+  assert.deepEqual((await verifyAudit(db, auditLog.keys)).problems, [])
   await events(db, ago(0), 2)
-  while ((await sealBatch(db)) > 0);
-  const { problems, intact } = await verifyAudit(db, signer)
+  while ((await sealBatch(db, auditLog.keys)) > 0);
+  const { problems, intact } = await verifyAudit(db, auditLog.keys)
   assert.deepEqual({ problems, intact }, { problems: [], intact: 2 })
 })
 

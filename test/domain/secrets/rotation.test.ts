@@ -9,7 +9,7 @@ import type { Db } from '../../../src/domain/base/db.ts'
 import { type Keyring, SecretBox } from '../../../src/domain/base/secret-box.ts'
 import { noteSecrets, readSecretAges, type ServerSecret } from '../../../src/domain/secrets/ledger.ts'
 import { countSealed, rotateSecrets } from '../../../src/domain/secrets/rotation.ts'
-import { addTeam, openDatabase } from '../support.ts'
+import { addTeam, auditLog, openDatabase } from '../support.ts'
 
 const DAY = 86_400_000
 const keyOf = (id: string) => `${id}:${generateKey().split(':')[1]}`
@@ -58,7 +58,10 @@ test('everything that older keys have sealed is sealed with the newest one, and 
   const { db, appId } = await setUp(t, 250)
   const snapshot = await addSnapshot(db, appId, '{"A":"x"}')
   const progress: number[] = []
-  const rotation = await rotateSecrets(db, ring, { ...quiet, onProgress: (_table, count) => progress.push(count) })
+  const rotation = await rotateSecrets(db, auditLog, ring, {
+    ...quiet,
+    onProgress: (_table, count) => progress.push(count)
+  })
   assert.deepEqual(rotation, {
     keyId: 'new',
     rotated: { env_vars: 250, deployment_secrets: 1 },
@@ -76,8 +79,8 @@ test('everything that older keys have sealed is sealed with the newest one, and 
 
 test('a rotation is an event, and one that finds nothing to do is none', async t => {
   const { db } = await setUp(t)
-  await rotateSecrets(db, ring, quiet)
-  const again = await rotateSecrets(db, ring, quiet)
+  await rotateSecrets(db, auditLog, ring, quiet)
+  const again = await rotateSecrets(db, auditLog, ring, quiet)
   assert.deepEqual(again.rotated, { env_vars: 0, deployment_secrets: 0 })
   const events = await db.select().from(auditLogs).where(eq(auditLogs.action, 'rotate'))
   assert.deepEqual(
@@ -100,12 +103,12 @@ test('a value that is written during the rotation is never replaced by an older 
   })()
   const lastRead: Record<string, string>[] = []
   for (let run = 0; run < 5; run++) {
-    await rotateSecrets(db, ring, quiet)
+    await rotateSecrets(db, auditLog, ring, quiet)
     lastRead.push(await valuesOf(db, appId, ring))
   }
   isOver = true
   await writing
-  await rotateSecrets(db, ring, quiet)
+  await rotateSecrets(db, auditLog, ring, quiet)
   const rounds = [...lastRead, await valuesOf(db, appId)].map(({ V50 }) => Number(/\d+$/.exec(V50!)![0]))
   assert.deepEqual(
     rounds,
@@ -116,7 +119,10 @@ test('a value that is written during the rotation is never replaced by an older 
 
 test('two rotations at once, and servers with either key, get along', async t => {
   const { db, appId } = await setUp(t, 300)
-  const [one, other] = await Promise.all([rotateSecrets(db, ring, quiet), rotateSecrets(db, ring, quiet)])
+  const [one, other] = await Promise.all([
+    rotateSecrets(db, auditLog, ring, quiet),
+    rotateSecrets(db, auditLog, ring, quiet)
+  ])
   assert.equal(one.rotated.env_vars! + other.rotated.env_vars!, 300)
   assert.equal(Object.keys(await valuesOf(db, appId)).length, 300)
 })
@@ -126,7 +132,7 @@ test('a rotation that was cut off is gone on with by the next one', async t => {
   const cutOff = () => {
     throw new Error('killed')
   }
-  await assert.rejects(rotateSecrets(db, ring, { ...quiet, onProgress: cutOff }), /killed/)
+  await assert.rejects(rotateSecrets(db, auditLog, ring, { ...quiet, onProgress: cutOff }), /killed/)
   const counts = await countSealed(db, ring)
   assert.deepEqual(
     counts.map(({ keyId, rows, key }) => [keyId, rows, key]),
@@ -135,7 +141,7 @@ test('a rotation that was cut off is gone on with by the next one', async t => {
       ['old', 150, 'old']
     ]
   )
-  assert.equal((await rotateSecrets(db, ring, quiet)).rotated.env_vars, 150)
+  assert.equal((await rotateSecrets(db, auditLog, ring, quiet)).rotated.env_vars, 150)
   assert.equal(Object.keys(await valuesOf(db, appId)).length, 250)
 })
 
@@ -147,7 +153,7 @@ test('what a missing key has sealed is left alone and told, and so is what was t
     .set({ valueEncrypted: Buffer.alloc(40) })
     .where(eq(envVars.key, 'V1'))
     .returning({ id: envVars.id })
-  const rotation = await rotateSecrets(db, ring, quiet)
+  const rotation = await rotateSecrets(db, auditLog, ring, quiet)
   assert.equal(rotation.rotated.env_vars, 2)
   assert.deepEqual(rotation.damaged, [{ table: 'env_vars', id: broken!.id }])
   assert.deepEqual(rotation.left, [
@@ -164,8 +170,8 @@ const agesIn = async (db: Db, days: number, value: string, opening = ring) => {
 
 test('the age of a secret counts from when it was first used, against its schedule', async t => {
   const db = await openDatabase(t)
-  await noteSecrets(db, ring, [secret('s3cret'), secret(null, 'FLY_API_TOKEN')])
-  await noteSecrets(db, ring, [secret('s3cret')])
+  await noteSecrets(db, auditLog, ring, [secret('s3cret'), secret(null, 'FLY_API_TOKEN')])
+  await noteSecrets(db, auditLog, ring, [secret('s3cret')])
   assert.deepEqual(await agesIn(db, 0, 's3cret'), [0, 'ok'])
   assert.deepEqual(await agesIn(db, 80, 's3cret'), [80, 'due'])
   assert.deepEqual(await agesIn(db, 91, 's3cret'), [91, 'overdue'])
@@ -175,11 +181,11 @@ test('the age of a secret counts from when it was first used, against its schedu
 
 test('a secret that was replaced is a new one, and an event', async t => {
   const db = await openDatabase(t)
-  await noteSecrets(db, ring, [secret('first')])
+  await noteSecrets(db, auditLog, ring, [secret('first')])
   await db.update(secretLedger).set({ firstSeenAt: new Date(Date.now() - 100 * DAY) })
   assert.deepEqual(await agesIn(db, 0, 'first'), [100, 'overdue'])
-  await noteSecrets(db, ring, [secret('second')])
-  await noteSecrets(db, ring, [secret('second')])
+  await noteSecrets(db, auditLog, ring, [secret('second')])
+  await noteSecrets(db, auditLog, ring, [secret('second')])
   assert.deepEqual(await agesIn(db, 0, 'second'), [0, 'ok'])
   const events = await db.select().from(auditLogs)
   assert.deepEqual(
@@ -190,7 +196,7 @@ test('a secret that was replaced is a new one, and an event', async t => {
 
 test('the ledger holds nothing by which a weak secret could be found, and survives the rotation of its own key', async t => {
   const db = await openDatabase(t)
-  await noteSecrets(db, oldRing, [secret('weak')])
+  await noteSecrets(db, auditLog, oldRing, [secret('weak')])
   const [row] = await db.select().from(secretLedger)
   const hashes = await db.execute<{ hash: string }>(
     sql`select encode(sha256(text::bytea), 'hex') as hash from unnest(array['weak', 'METRICS_TOKENweak']) as text`
@@ -199,7 +205,7 @@ test('the ledger holds nothing by which a weak secret could be found, and surviv
   assert.ok(!hashes.map(({ hash }) => hash).includes(row!.fingerprint))
 
   await db.update(secretLedger).set({ firstSeenAt: new Date(Date.now() - 40 * DAY) })
-  await noteSecrets(db, ring, [secret('weak')])
+  await noteSecrets(db, auditLog, ring, [secret('weak')])
   assert.deepEqual(await agesIn(db, 0, 'weak', parseKeyring(NEW)), [40, 'ok'])
   assert.deepEqual(await db.select().from(auditLogs), [])
 })

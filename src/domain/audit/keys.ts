@@ -1,0 +1,88 @@
+import {
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  hkdfSync,
+  type KeyObject,
+  sign,
+  timingSafeEqual,
+  verify
+} from 'node:crypto'
+import type { Keyring } from '../base/secret-box.ts'
+
+/** What a MAC vouches for: a row as it was written, a link of the chain, or what erasure has left of a row. */
+export type MacPurpose = 'row' | 'link' | 'erasure'
+
+/** A link that was signed, and from when on rows must be there. */
+export interface Checkpoint {
+  seq: number
+  digest: Buffer
+  retainedFrom: Date | null
+}
+
+/**
+ * Authenticates the audit log with keys derived from a keyring, which whoever can write in the database does not have: the
+ * newest key makes MACs and signatures, and all of the ring verify them.
+ */
+export class AuditKeys {
+  readonly #ring: Keyring
+  readonly #macKeys: Readonly<Record<MacPurpose, ReadonlyMap<string, Buffer>>>
+
+  constructor(ring: Keyring) {
+    const derived = (purpose: MacPurpose) =>
+      new Map([...ring.keys].map(([id, key]) => [id, derive(key, `rhone audit ${purpose}`)]))
+    this.#ring = ring
+    this.#macKeys = { row: derived('row'), link: derived('link'), erasure: derived('erasure') }
+  }
+
+  /** The id of the key that authenticates what is written now. */
+  get currentId(): string {
+    return this.#ring.current.id
+  }
+
+  /** The ids of the keys that only verify. */
+  get olderIds(): string[] {
+    return [...this.#ring.keys.keys()].filter(id => id !== this.currentId)
+  }
+
+  mac(purpose: MacPurpose, text: string): Buffer {
+    return hmac(this.#macKeys[purpose].get(this.currentId)!, text)
+  }
+
+  /** Whether a MAC was made with a key of the ring; one that is absent never was. */
+  isMac(purpose: MacPurpose, text: string, mac: Buffer | null): boolean {
+    if (mac?.length !== 32) return false
+    return [...this.#macKeys[purpose].values()].some(key => timingSafeEqual(hmac(key, text), mac))
+  }
+
+  signCheckpoint(checkpoint: Checkpoint): { keyId: string; signature: Buffer } {
+    const { id, key } = this.#ring.current
+    return { keyId: id, signature: sign(null, checkpointText(checkpoint), signingKey(key)) }
+  }
+
+  /** @returns undefined when the key is not in the ring any more */
+  verifyCheckpoint(checkpoint: Checkpoint, keyId: string, signature: Buffer): boolean | undefined {
+    const key = this.#ring.keys.get(keyId)
+    return key && verify(null, checkpointText(checkpoint), createPublicKey(signingKey(key)), signature)
+  }
+}
+
+function hmac(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
+}
+
+function checkpointText({ seq, digest, retainedFrom }: Checkpoint): Buffer {
+  return Buffer.from(`rhone audit checkpoint 1\n${seq}\n${digest.toString('hex')}\n${retainedFrom?.toJSON() ?? '-'}\n`)
+}
+
+/** A key per purpose, so that what was made for one is worth nothing for another. */
+function derive(ringKey: Buffer, info: string): Buffer {
+  return Buffer.from(hkdfSync('sha256', ringKey, '', info, 32))
+}
+
+const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex')
+
+function signingKey(ringKey: Buffer): KeyObject {
+  const seed = derive(ringKey, 'rhone audit checkpoint')
+  return createPrivateKey({ key: Buffer.concat([PKCS8_ED25519, seed]), format: 'der', type: 'pkcs8' })
+}
