@@ -1,9 +1,9 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { counter, gauge } from './lib/metrics.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import type { Registry } from './lib/registry.ts'
 
 export const ChoresOptions = Type.Object(
   {

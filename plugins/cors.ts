@@ -1,10 +1,11 @@
-import fastifyCors, { type FastifyCorsOptions } from '@fastify/cors'
+import type { FastifyCorsOptions } from '@fastify/cors'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { onEntry } from './lib/entry.ts'
 import { type AppError, errors } from './lib/errors.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import { loadPackages } from './lib/packages.ts'
 import { addLines, headerLine } from './lib/response-head.ts'
 import { routeConfig, useRouteConfig } from './lib/route-config.ts'
 import { routeTable } from './lib/route-table.ts'
@@ -84,6 +85,7 @@ const cors: FastifyPluginAsync<PluginInput<typeof CorsOptions>> = async (app, in
     scope.addHook('onRoute', route => {
       route.config = { ...route.config, access: 'public', rateClass: 'general', maintenance: false, slo: 'detail' }
     })
+    const { default: fastifyCors } = await loadPackages('rhone-cors', ['@fastify/cors'], () => import('@fastify/cors'))
     await scope.register(fastifyCors, {
       hook: 'preHandler',
       delegator: (request, decide) => {

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { gauge } from './lib/metrics.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import type { Registry } from './lib/registry.ts'
 import { singleFlight } from './lib/single-flight.ts'
 
 export const GaugesOptions = Type.Object(

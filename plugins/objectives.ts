@@ -1,9 +1,9 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { counter } from './lib/metrics.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import type { Registry } from './lib/registry.ts'
 import { routeConfig } from './lib/route-config.ts'
 import { CLIENT_GONE, isPlannedOutage, traffic } from './lib/traffic.ts'
 

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
+import type { FastifyHelmetOptions } from '@fastify/helmet'
 import { type Static, Type } from '@sinclair/typebox'
 import Fastify, { type FastifyPluginAsync, type FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { onEntry } from './lib/entry.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
+import { loadPackages } from './lib/packages.ts'
 import { attachBlock, HeaderBlock } from './lib/response-head.ts'
 import { routeConfig, useRouteConfig } from './lib/route-config.ts'
 
@@ -39,6 +40,8 @@ export interface SecurityHeaders {
   page(reply: FastifyReply): string
 }
 
+const NAME = 'rhone-security-headers'
+
 const kNonce = Symbol('rhone.csp-nonce')
 
 declare module 'fastify' {
@@ -62,7 +65,7 @@ const PERMISSIONS_POLICY = ['geolocation', 'microphone', 'camera', 'payment', 'u
   .join(', ')
 
 const securityHeaders: FastifyPluginAsync<PluginInput<typeof SecurityHeadersOptions>> = async (app, input) => {
-  const options = parseOptions('rhone-security-headers', SecurityHeadersOptions, input)
+  const options = parseOptions(NAME, SecurityHeadersOptions, input)
   if (options.hstsPreload && !options.hsts) throw new Error("rhone-security-headers: 'hstsPreload' needs 'hsts'")
 
   const api = Object.freeze(await headersFor(options, apiPolicy()))
@@ -118,6 +121,7 @@ function pagePolicy({ imageSources, formTargets }: SecurityHeadersOptions): Dire
  * request, although nothing but the nonce of a page ever differs.
  */
 async function headersFor(options: SecurityHeadersOptions, directives: Directives): Promise<Record<string, string>> {
+  const { default: helmet } = await loadPackages(NAME, ['@fastify/helmet'], () => import('@fastify/helmet'))
   const scratch = Fastify()
   let headers: Record<string, unknown> = {}
   await scratch.register(helmet, helmetOptions(options, directives))
@@ -151,4 +155,4 @@ function helmetOptions({ hsts, hstsPreload }: SecurityHeadersOptions, directives
   }
 }
 
-export default fp(securityHeaders, { name: 'rhone-security-headers', fastify: '5.x' })
+export default fp(securityHeaders, { name: NAME, fastify: '5.x' })

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
+import type { Registry } from '../lib/registry.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
 import { minuteBudget } from './minute-budget.ts'
 import { createAuditQueue } from './queue.ts'
@@ -19,6 +19,7 @@ import {
 } from './row.ts'
 import type { AuditSink } from './sink.ts'
 
+export { auditDdl } from './ddl.ts'
 export type { AuditEvent, AuditOutcome, AuditRow, SystemAuditEvent } from './row.ts'
 export type { AuditSink } from './sink.ts'
 

@@ -1,8 +1,8 @@
-import type { Registry } from '@platformatic/prom-client'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { type AppError, errors } from '../lib/errors.ts'
 import { counter } from '../lib/metrics.ts'
+import type { Registry } from '../lib/registry.ts'
 import { isWellFormedToken, tokenKey, tokenPrefix } from '../lib/token.ts'
 import { bearerToken, invalidToken } from './bearer.ts'
 

@@ -1,13 +1,12 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { counter, tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Registry } from '../lib/registry.ts'
 import type { CacheBus } from './bus.ts'
 import { type CacheEvents, type CacheSettings, LocalCache } from './local-cache.ts'
 
-export { postgresCacheBus } from './bus-postgres.ts'
 export type { CacheBus, CacheSettings }
 
 export const CacheOptions = Type.Object(

@@ -1,6 +1,6 @@
-import type { Registry } from '@platformatic/prom-client'
 import type { FastifyBaseLogger } from 'fastify'
 import { counter } from '../lib/metrics.ts'
+import type { Registry } from '../lib/registry.ts'
 
 export const REASONS = ['full', 'address', 'displaced', 'silent', 'pipelining', 'slow_reader', 'late_body'] as const
 export type Reason = (typeof REASONS)[number]

@@ -1,4 +1,3 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -6,11 +5,10 @@ import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
 import { postgresTarget } from '../lib/postgres.ts'
-import { createDb } from './client.ts'
-import { Listener } from './listener.ts'
+import type { Registry } from '../lib/registry.ts'
+import { loadDriver } from './load-driver.ts'
 import { measurePool, queryObserver } from './metrics.ts'
-import { Pool, type PoolStats } from './pool.ts'
-import { Reachability } from './reachability.ts'
+import type { PoolStats } from './pool.ts'
 
 export type { Db, PoolStats }
 
@@ -131,6 +129,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   if (options.url === '')
     throw new Error('rhone-database: option "url" is required: the connection URL of a PostgreSQL')
 
+  const { createDb, Listener, Pool, Reachability } = await loadDriver()
   const { applicationName, connectTimeout, statementTimeout } = options
   const target = postgresTarget(options.url)
   const directTarget = postgresTarget(options.directUrl || options.url)

@@ -1,5 +1,5 @@
-import type { Registry } from '@platformatic/prom-client'
 import { gauge, histogram } from '../lib/metrics.ts'
+import type { Registry } from '../lib/registry.ts'
 import type { Observe } from './client.ts'
 import type { Pool } from './pool.ts'
 

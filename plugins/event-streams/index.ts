@@ -1,11 +1,11 @@
 import { setInterval as every } from 'node:timers/promises'
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { AppError, errors } from '../lib/errors.ts'
 import { counter, gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Registry } from '../lib/registry.ts'
 import { encode, encodeRetry, type ServerEvent } from './encode.ts'
 import { EventStream } from './event-stream.ts'
 

@@ -1,10 +1,10 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, FastifySchema, RouteShorthandOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Authorize, isAuthorized } from '../lib/authorize.ts'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Registry } from '../lib/registry.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 import { boundedCheck } from './bounded-check.ts'
 

@@ -1,15 +1,14 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { loadPackages } from '../lib/packages.ts'
+import type { Registry } from '../lib/registry.ts'
 import { AttemptEnded } from './failure.ts'
 import { measureWaiting, OUTCOMES, outcomeCounter } from './metrics.ts'
 import { JOB_STATES, type JobQueue, type Jobs } from './port.ts'
 import { checkQueues } from './queues.ts'
-import { Service } from './service.ts'
-import { countWaiting } from './statements.ts'
 
 export type * from './port.ts'
 export { AttemptEnded, JOB_STATES, OUTCOMES }
@@ -71,6 +70,9 @@ const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = asyn
     app.decorate('jobs', NO_JOBS)
     return
   }
+
+  const load = () => Promise.all([import('./service.ts'), import('./statements.ts')])
+  const [{ Service }, { countWaiting }] = await loadPackages('rhone-jobs', ['pg-boss'], load)
 
   const names = queues.map(({ name }) => name)
   const service = new Service({

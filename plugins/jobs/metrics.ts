@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Registry } from '@platformatic/prom-client'
 import { counter, gauge } from '../lib/metrics.ts'
+import type { Registry } from '../lib/registry.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 
 /**

@@ -1,13 +1,15 @@
-import {
+import type {
   Counter,
-  type CounterConfiguration,
+  CounterConfiguration,
   Gauge,
-  type GaugeConfiguration,
+  GaugeConfiguration,
   Histogram,
-  type HistogramConfiguration,
-  type Metric,
-  type Registry
+  HistogramConfiguration,
+  Metric,
+  Registry as PromRegistry
 } from '@platformatic/prom-client'
+import { requirePackage } from './packages.ts'
+import type { Registry } from './registry.ts'
 
 export type CounterMetric<T extends string> = Pick<Counter<T>, 'inc' | 'labels'>
 export type GaugeMetric<T extends string> = Pick<Gauge<T>, 'set' | 'inc' | 'dec' | 'labels' | 'remove'>
@@ -23,7 +25,7 @@ export function counter<T extends string = never>(
   config: CounterConfiguration<T>
 ): CounterMetric<T> {
   if (registry === undefined) return UNUSED
-  return existing(registry, config.name, Counter<T>) ?? new Counter<T>({ ...config, registers: [registry] })
+  return make(registry, config, client().Counter<T>)
 }
 
 export function gauge<T extends string = never>(
@@ -31,7 +33,7 @@ export function gauge<T extends string = never>(
   config: GaugeConfiguration<T>
 ): GaugeMetric<T> {
   if (registry === undefined) return UNUSED
-  return existing(registry, config.name, Gauge<T>) ?? new Gauge<T>({ ...config, registers: [registry] })
+  return make(registry, config, client().Gauge<T>)
 }
 
 export function histogram<T extends string = never>(
@@ -39,7 +41,7 @@ export function histogram<T extends string = never>(
   config: HistogramConfiguration<T>
 ): HistogramMetric<T> {
   if (registry === undefined) return UNUSED
-  return existing(registry, config.name, Histogram<T>) ?? new Histogram<T>({ ...config, registers: [registry] })
+  return make(registry, config, client().Histogram<T>)
 }
 
 /** What is counted under one combination of label values. */
@@ -107,10 +109,19 @@ export function dependencyUp(registry: Registry | undefined): GaugeMetric<'servi
   })
 }
 
-function existing<M>(registry: Registry, name: string, Kind: new (...args: never[]) => M): M | undefined {
-  const metric: Metric | undefined = registry.getSingleMetric(name)
-  if (metric === undefined || metric instanceof Kind) return metric
-  throw new Error(`the metric ${name} exists already and is of another kind than ${Kind.name}`)
+const client = () =>
+  requirePackage<typeof import('@platformatic/prom-client')>('the option "registry"', '@platformatic/prom-client')
+
+/** The metric of that name, if the registry has it already. */
+function make<M, Config extends { name: string }>(
+  registry: Registry,
+  config: Config,
+  Kind: new (config: Config & { registers: PromRegistry[] }) => M
+): M {
+  const metric = registry.getSingleMetric(config.name) as Metric | undefined
+  if (metric === undefined) return new Kind({ ...config, registers: [registry as PromRegistry] })
+  if (metric instanceof Kind) return metric
+  throw new Error(`the metric ${config.name} exists already and is of another kind than ${Kind.name}`)
 }
 
 const nothing = () => {}

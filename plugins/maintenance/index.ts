@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
@@ -10,6 +9,7 @@ import { counter, gauge } from '../lib/metrics.ts'
 import { negotiate } from '../lib/negotiate.ts'
 import { pageNonce } from '../lib/notice-page.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Registry } from '../lib/registry.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { markPlannedOutage } from '../lib/traffic.ts'
 import { createKeeper, type Keeper } from './keeper.ts'
@@ -18,9 +18,9 @@ import { addMaintenanceRoutes } from './routes.ts'
 import { endOf, type MaintenanceState, type MaintenanceStore, openState, SCHEDULE } from './state.ts'
 import { memoryMaintenanceStore } from './store-memory.ts'
 
+export { maintenanceDdl } from './ddl.ts'
 export type { Closure, RenderPage } from './page.ts'
 export type { MaintenanceChange, MaintenanceState, MaintenanceStore, RecordChange } from './state.ts'
-export { postgresMaintenanceStore } from './store-postgres.ts'
 
 export const MaintenanceOptions = Type.Object(
   {

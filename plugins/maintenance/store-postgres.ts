@@ -51,6 +51,6 @@ async function write(tx: Db, state: MaintenanceState): Promise<void> {
   await tx.execute(sql`
     update maintenance_state
     set enabled = ${enabled}, message = ${message}, retry_after = ${retryAfter}, until = ${until}::timestamptz,
-      since = ${since}::timestamptz, changed_by = ${by}
+      since = ${since}::timestamptz, changed_by = ${by}, updated_at = now()
     where id = 1`)
 }

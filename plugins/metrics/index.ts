@@ -1,6 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { createRequire } from 'node:module'
-import * as client from '@platformatic/prom-client'
+import type * as client from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -8,6 +7,7 @@ import { type ClientIp, peerOf } from '../lib/address.ts'
 import { errors } from '../lib/errors.ts'
 import { gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { requirePackage } from '../lib/packages.ts'
 import { routeConfig } from '../lib/route-config.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 import { traffic } from '../lib/traffic.ts'
@@ -54,6 +54,8 @@ export interface Metrics {
   readonly registry: client.Registry
 }
 
+const NAME = 'rhone-metrics'
+
 const kSeries = Symbol('rhone.series')
 const BEARER = /^bearer +(\S+)$/i
 
@@ -69,26 +71,19 @@ declare module 'fastify' {
 /** Default metrics that we drop: gauges named like counters, of which the last also walks every open handle. */
 const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total', 'nodejs_active_handles_total']
 
-/** Not imported, since that would bring in types that claim `app.metrics` for a class of the package. */
-const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequire(import.meta.url)(
-  'fastify-metrics'
-).default
-
 /**
  * Counts and times every request, refused and aborted ones too, and answers scrapes. Register it before whatever may
  * refuse requests.
  */
 const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps>> = async (app, input) => {
-  const { token, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(
-    'rhone-metrics',
-    MetricsOptions,
-    input,
-    ['peers']
-  )
+  const { token, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(NAME, MetricsOptions, input, [
+    'peers'
+  ])
   if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
     throw new Error('rhone-metrics: option "buckets": must be ascending')
 
-  const registry = new client.Registry()
+  const promClient = requirePackage<typeof client>(NAME, '@platformatic/prom-client')
+  const registry = new promClient.Registry()
   app.decorate('metrics', { registry })
   await collectProcessMetrics()
   gauge(registry, { name: 'rhone_build_info', help: 'The version that runs; always 1.', labelNames: ['version'] })
@@ -149,10 +144,12 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   }
 
   async function collectProcessMetrics(): Promise<void> {
-    await app.register(fastifyMetrics, {
+    // Not imported: its types claim `app.metrics` for a class of the package.
+    const stock = requirePackage<{ default: FastifyPluginAsync<Record<string, unknown>> }>(NAME, 'fastify-metrics')
+    await app.register(stock.default, {
       name: 'processMetrics',
       endpoint: null,
-      promClient: client,
+      promClient,
       defaultMetrics: { enabled: true, register: registry },
       routeMetrics: { enabled: false }
     })
@@ -170,4 +167,4 @@ function isLoopback({ address }: ClientIp): boolean {
   return address === '::1' || address.startsWith('127.')
 }
 
-export default fp(metrics, { name: 'rhone-metrics', fastify: '5.x' })
+export default fp(metrics, { name: NAME, fastify: '5.x' })

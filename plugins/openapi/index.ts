@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import swagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
+import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyContextConfig, FastifyPluginAsync, FastifySchema, RouteHandlerMethod, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { loadPackages } from '../lib/packages.ts'
 import type { OpenApiDocument } from './document.ts'
 import { docsPage } from './page.ts'
 import { describeResponses } from './responses.ts'
@@ -41,6 +42,8 @@ const OPEN = {
 /** Describes the routes that are registered after it: as OpenAPI 3.1 for programs, as a page for people. */
 const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (app, input) => {
   const options = parseOptions('rhone-openapi', OpenapiOptions, input)
+  const load = () => import('@fastify/swagger')
+  const { default: swagger } = await loadPackages('rhone-openapi', ['@fastify/swagger'], load)
   await app.register(swagger, swaggerOptions(options))
 
   const json = asset('application/json; charset=utf-8')

@@ -1,5 +1,5 @@
-import type { Registry } from '@platformatic/prom-client'
 import { counter, gauge, histogram } from '../lib/metrics.ts'
+import type { Registry } from '../lib/registry.ts'
 import { PRIORITIES, type Priority } from './admission.ts'
 import type { Door, RefusalReason } from './door.ts'
 import type { PressureGauge, PressureReason } from './gauge.ts'

@@ -1,5 +1,5 @@
-import underPressure from '@fastify/under-pressure'
 import type { FastifyInstance } from 'fastify'
+import { loadPackages } from '../lib/packages.ts'
 import type { PressureReading } from './gauge.ts'
 
 /** Where readings come from; by default `@fastify/under-pressure`. */
@@ -12,6 +12,8 @@ const NOTABLY_LATE = 20
 
 /** Registered without thresholds, it refuses nothing. Cumulative utilization would forget to rise after idle hours. */
 export async function processSensor(app: FastifyInstance, sampleInterval: number): Promise<PressureSensor> {
+  const load = () => import('@fastify/under-pressure')
+  const { default: underPressure } = await loadPackages('rhone-pressure', ['@fastify/under-pressure'], load)
   await app.register(underPressure, { sampleInterval, eventLoopUtilizationMode: 'interval' })
   let sampledAt = performance.now()
   return {

@@ -1,5 +1,6 @@
-import stock, { type CreateRateLimitOptions, type FastifyRateLimitStore } from '@fastify/rate-limit'
+import type { CreateRateLimitOptions, FastifyRateLimitStore } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { loadPackages } from '../lib/packages.ts'
 import type { Quota, Verdict } from './gcra.ts'
 import type { RateLimitStore } from './store.ts'
 
@@ -21,6 +22,8 @@ interface ClassOptions extends CreateRateLimitOptions {
  * the burst, `current` the tokens taken or one more than there are, and `ttl` the wait for the next token.
  */
 export async function driveByStock(app: FastifyInstance, store: () => RateLimitStore): Promise<CreateCheck> {
+  const load = () => import('@fastify/rate-limit')
+  const { default: stock } = await loadPackages('rhone-rate-limit', ['@fastify/rate-limit'], load)
   const { promise, resolve } = Promise.withResolvers<CreateCheck>()
   await app.register(async scope => {
     await scope.register(stock, { global: false, store: storeClass(store) })

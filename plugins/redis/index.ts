@@ -1,10 +1,11 @@
-import type { Registry } from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Cluster, RedisOptions as DriverOptions, Redis } from 'ioredis'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { loadPackages } from '../lib/packages.ts'
+import type { Registry } from '../lib/registry.ts'
 import { type RedisTarget, redisTarget } from './target.ts'
 
 export const RedisOptions = Type.Object(
@@ -58,7 +59,7 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
   if (options.url === '') throw new Error('rhone-redis: option "url" is required: the URL of a Redis')
 
   const target = redisTarget(options.url)
-  const driver = await import('ioredis') // only now: servers without Redis start without it
+  const driver = await loadPackages('rhone-redis', ['ioredis'], () => import('ioredis'))
   const client = createClient(driver, target, options)
   const up = dependencyUp(input.registry)
   let isUp: boolean | undefined

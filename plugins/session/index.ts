@@ -10,6 +10,7 @@ import { hashOfKey, tokenKey } from '../lib/token.ts'
 import type { NewSession, SessionStore, SessionUser } from './port.ts'
 import { memorySessionStore } from './store-memory.ts'
 
+export { sessionDdl } from './ddl.ts'
 export type { NewSession, SessionStore, SessionUser }
 
 export const SessionOptions = Type.Object(

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Audit, AuditEvent } from '../../plugins/audit/index.ts'
-import type { Idempotency, Reply } from '../../plugins/idempotency.ts'
+import type { Idempotency, Reply } from '../../plugins/idempotency/index.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 
 /** What a change did, and what to answer. */

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { postgresCacheBus } from '../../plugins/cache/index.ts'
+import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
 import type { Config } from '../config/index.ts'
 import { auditSink } from '../domain/audit/log.ts'
 import { createErrorJournal } from '../domain/platform/error-events.ts'

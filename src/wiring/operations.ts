@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { isTransient } from '../../plugins/lib/postgres.ts'
-import { postgresMaintenanceStore } from '../../plugins/maintenance/index.ts'
+import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
 import type { Config } from '../config/index.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { contributed } from './parts/index.ts'

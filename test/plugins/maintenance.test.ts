@@ -14,10 +14,10 @@ import maintenance, {
   type MaintenanceDeps,
   type MaintenanceOptions,
   type MaintenanceState,
-  type MaintenanceStore,
-  postgresMaintenanceStore
+  type MaintenanceStore
 } from '../../plugins/maintenance/index.ts'
 import { memoryMaintenanceStore } from '../../plugins/maintenance/store-memory.ts'
+import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
 import securityHeaders from '../../plugins/security-headers.ts'
 import { listAudit } from '../../src/domain/audit/events.ts'
 import { auditSink } from '../../src/domain/audit/log.ts'

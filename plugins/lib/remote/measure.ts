@@ -1,6 +1,6 @@
 import { tracingChannel } from 'node:diagnostics_channel'
-import type { Registry } from '@platformatic/prom-client'
 import { gauge, histogram } from '../metrics.ts'
+import type { Registry } from '../registry.ts'
 import { RemoteError, type RemoteFailure } from './error.ts'
 
 /** What subscribers of the tracing channel `rhone.remote` are told of every attempt to call another service. */

@@ -1,5 +1,5 @@
-import type { Registry } from '@platformatic/prom-client'
 import type { Static, TSchema } from '@sinclair/typebox'
+import type { Registry } from '../registry.ts'
 import type { BreakerSettings } from './breaker.ts'
 import type { RetrySettings } from './retries.ts'
 

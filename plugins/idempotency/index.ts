@@ -1,12 +1,16 @@
 import { createHash } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
-import { sql } from 'drizzle-orm'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { errors } from './lib/errors.ts'
-import { type PluginInput, parseOptions } from './lib/options.ts'
-import type { Db } from './lib/own-types.ts'
-import { sqlState } from './lib/postgres.ts'
+import { errors } from '../lib/errors.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Db } from '../lib/own-types.ts'
+import { loadPackages } from '../lib/packages.ts'
+import type { Slot } from './keys.ts'
+import type { Reply, StoredReply } from './reply.ts'
+
+export { idempotencyDdl } from './ddl.ts'
+export type { Reply, StoredReply } from './reply.ts'
 
 export const IdempotencyOptions = Type.Object(
   {
@@ -37,18 +41,6 @@ export interface IdempotencyDeps {
   purge?: (olderThan: Date) => Promise<void>
 }
 
-/** The reply of a handler, as data. */
-export interface StoredReply {
-  readonly status: number
-  readonly headers?: Readonly<Record<string, string>>
-  readonly body?: unknown
-}
-
-export interface Reply extends StoredReply {
-  /** Kept instead of `body`, when that holds a secret which is shown only once. */
-  readonly storedBody?: unknown
-}
-
 export interface Idempotency {
   /**
    * Does some work once per Idempotency-Key. Its reply is kept in the same transaction as its changes, so that both are
@@ -65,12 +57,12 @@ declare module 'fastify' {
 }
 
 const VISIBLE_ASCII = /^[\x21-\x7E]{1,255}$/
-const LOCK_NOT_AVAILABLE = '55P03'
-const PURGE_BATCH = 5_000
 
 /** Lets a client repeat an unsafe request of which it does not know whether it arrived. */
 const idempotency: FastifyPluginAsync<PluginInput<typeof IdempotencyOptions, IdempotencyDeps>> = async (app, input) => {
   const options = parseOptions('rhone-idempotency', IdempotencyOptions, input, ['owner', 'purge'])
+  const load = () => import('./keys.ts')
+  const { claim, keep, purgeOlder, replay } = await loadPackages('rhone-idempotency', ['drizzle-orm'], load)
   const owner = input.owner ?? (request => request.principal?.userId)
 
   app.decorate('idempotency', {
@@ -88,7 +80,7 @@ const idempotency: FastifyPluginAsync<PluginInput<typeof IdempotencyOptions, Ide
     }
   })
 
-  const purge = input.purge ?? (olderThan => purgeDatabase(app.db, olderThan))
+  const purge = input.purge ?? (olderThan => purgeOlder(app.db, olderThan))
   let timer: NodeJS.Timeout | undefined
   function purgeOld(): void {
     purge(new Date(Date.now() - options.retention * 3_600_000)).catch(error =>
@@ -100,12 +92,6 @@ const idempotency: FastifyPluginAsync<PluginInput<typeof IdempotencyOptions, Ide
       timer = setInterval(purgeOld, options.purgeInterval).unref()
   })
   app.addHook('onClose', async () => clearInterval(timer))
-}
-
-interface Slot {
-  readonly principal: string
-  readonly key: string
-  readonly fingerprint: Buffer
 }
 
 function keyOf(request: FastifyRequest): string | undefined {
@@ -125,52 +111,6 @@ function fingerprint(request: FastifyRequest): Buffer {
 function inKeyOrder(_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-}
-
-/**
- * Takes the key for this transaction; false when a request that is done has it. One that is still at work makes this wait,
- * since both want the same row.
- */
-async function claim(tx: Db, { principal, key, fingerprint }: Slot, lockTimeout: number): Promise<boolean> {
-  await tx.execute(sql`select set_config('lock_timeout', ${`${lockTimeout}ms`}, true)`)
-  try {
-    const claimed = await tx.execute(sql`
-      insert into idempotency_keys (principal, key, fingerprint, status, headers)
-      values (${principal}, ${key}, ${fingerprint}, 0, '{}')
-      on conflict do nothing
-      returning 1`)
-    return claimed.length === 1
-  } catch (error) {
-    if (sqlState(error) !== LOCK_NOT_AVAILABLE) throw error
-    throw errors.conflict('A request with this Idempotency-Key is still being processed', error)
-  }
-}
-
-async function replay(tx: Db, { principal, key, fingerprint }: Slot): Promise<StoredReply> {
-  const [kept] = await tx.execute<{ fingerprint: Buffer } & Required<StoredReply>>(sql`
-    select fingerprint, status, headers, body from idempotency_keys where principal = ${principal} and key = ${key}`)
-  if (kept === undefined) throw errors.conflict('The Idempotency-Key was given up while this request waited; try again')
-  if (!fingerprint.equals(kept.fingerprint)) throw errors.idempotencyMismatch()
-  return { status: kept.status, headers: { ...kept.headers, 'idempotent-replayed': 'true' }, body: kept.body }
-}
-
-async function keep(tx: Db, { principal, key }: Slot, reply: Reply): Promise<void> {
-  const { status, headers = {}, body, storedBody = body } = reply
-  await tx.execute(sql`
-    update idempotency_keys
-    set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${JSON.stringify(storedBody ?? null)}::jsonb
-    where principal = ${principal} and key = ${key}`)
-}
-
-/** Removes a little at a time, so that no statement holds many rows for long. */
-async function purgeDatabase(db: Db, olderThan: Date): Promise<void> {
-  let removed: readonly unknown[]
-  do
-    removed = await db.execute(sql`
-      delete from idempotency_keys where ctid in (
-        select ctid from idempotency_keys where created_at < ${olderThan.toISOString()}::timestamptz limit ${PURGE_BATCH}
-      ) returning 1`)
-  while (removed.length === PURGE_BATCH)
 }
 
 export default fp(idempotency, { name: 'rhone-idempotency', fastify: '5.x' })
