@@ -1,11 +1,13 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { addressKey } from '../lib/address.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
+import { BodyRoom } from './body-room.ts'
 import { deliveryLimits } from './limits.ts'
-import { BodyRoom, takeRawBodies } from './raw-body.ts'
+import { takeRawBodies } from './raw-body.ts'
 import { Receiver, type WebhookOutcome } from './receiver.ts'
 import { routeOf } from './route.ts'
 import type { DeliveryStore, WebhookSource } from './source.ts'
@@ -30,6 +32,11 @@ export const WebhooksOptions = Type.Object(
       default: 10_000,
       minimum: 1,
       description: 'Milliseconds in which a body has to arrive. GitHub itself waits no longer for the reply.'
+    }),
+    shortBody: Type.Integer({
+      default: 65_536,
+      minimum: 0,
+      description: 'Bytes from which a body counts against the limit of its address before it is read, not after.'
     }),
     retryAfter: Type.Integer({
       default: 5,
@@ -76,15 +83,16 @@ const webhooks: FastifyPluginAsync<PluginInput<typeof WebhooksOptions, WebhooksD
   })
   const room = new BodyRoom(options)
   const limits = deliveryLimits(app)
+  const addressOf = addressKey(app)
 
   app.decorate('webhooks', { count: (source, outcome) => outcomes.inc({ source, outcome }) })
   for (const source of sources) {
     const count = (outcome: WebhookOutcome) => app.webhooks.count(source.name, outcome)
-    const receiver = new Receiver({ source, store, limits, count })
+    const receiver = new Receiver({ source, store, limits, shortBody: options.shortBody, count })
 
     // In a scope of its own, since nothing but its body is taken raw.
     await app.register(async scope => {
-      takeRawBodies(scope, room, ({ statusCode }) => count(statusCode < 500 ? 'malformed' : 'not_kept'))
+      takeRawBodies(scope, room, addressOf, (...refused) => receiver.bodyRefused(...refused))
       scope.post(`${options.prefix}/${source.name}`, {
         ...routeOf(source),
         onRequest: (request, reply) => receiver.screen(request, reply),

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type AppError, errors } from '../lib/errors.ts'
 import type { DeliveryLimits } from './limits.ts'
+import { announcedLength } from './raw-body.ts'
 import type { DeliveryStore, VerifiedDelivery, WebhookSource } from './source.ts'
 
 /** What comes of deliveries: first when they come, then when they are processed. */
@@ -19,6 +20,8 @@ export interface ReceiverSettings {
   readonly source: WebhookSource
   readonly store: DeliveryStore | undefined
   readonly limits: DeliveryLimits
+  /** Bytes from which a body is counted before it is read. */
+  readonly shortBody: number
   readonly count: (outcome: WebhookOutcome) => void
 }
 
@@ -44,6 +47,27 @@ export class Receiver {
     if (!source.isConfigured || store === undefined)
       throw (await limits.stranger(request, reply)) ?? errors.notConfigured(`The webhook of ${source.name}`)
     if (!source.isSigned(request.headers)) await this.#verify(request, reply, EMPTY)
+    // A signature has not been checked before its body has come, so until then a long body is a stranger's.
+    if (!this.#isShort(request)) await this.#countStranger(request, reply)
+  }
+
+  /** Counts a body that did not come to its end. */
+  async bodyRefused(request: FastifyRequest, reply: FastifyReply, { statusCode }: AppError): Promise<void> {
+    const isOurs = statusCode >= 500
+    this.#settings.count(isOurs ? 'not_kept' : 'malformed')
+    if (!isOurs) await this.#settings.limits.stranger(request, reply)
+  }
+
+  #isShort(request: FastifyRequest): boolean {
+    const length = announcedLength(request)
+    return length < this.#settings.shortBody && (length > 0 || request.headers['transfer-encoding'] === undefined)
+  }
+
+  async #countStranger(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const refusal = await this.#settings.limits.stranger(request, reply)
+    if (refusal === undefined) return
+    this.#settings.count('limited')
+    throw refusal
   }
 
   /** @throws AppError when the delivery is not kept, for whatever reason */
@@ -51,6 +75,7 @@ export class Receiver {
     const { source, count } = this.#settings
     const payload = Buffer.isBuffer(request.body) ? request.body : EMPTY
     const { deliveryId, event, account } = await this.#verify(request, reply, payload)
+    await this.#settings.limits.forgive(request)
     await this.#limit(request, reply, account)
     const kept = await this.#keep({ source: source.name, deliveryId, event, payload })
     count(kept === 'new' ? 'accepted' : 'duplicate')

@@ -309,7 +309,12 @@ test('all bodies together take no more room than they may, and give it back what
   const slow = [await half(withLength), await half({ 'transfer-encoding': 'chunked' }, chunk)]
   // Seven thousand are held as soon as the server has read them; until then there may be room.
   const busy = await eventually(
-    () => send(app, { ...delivery, headers: { ...delivery.headers, 'x-github-delivery': `probe-${Math.random()}` } }),
+    () =>
+      send(
+        app,
+        { ...delivery, headers: { ...delivery.headers, 'x-github-delivery': `probe-${Math.random()}` } },
+        '127.0.0.1'
+      ),
     ({ statusCode }) => statusCode === 503,
     5_000
   )
@@ -336,6 +341,56 @@ test('all bodies together take no more room than they may, and give it back what
   for (let time = 0; time < 20; time++) assert.equal((await send(app, delivery)).statusCode, 202)
   assert.equal(kept.size, before + 1)
   assert.ok((await counted(registry))['github not_kept']! >= 2)
+})
+
+test('strangers who leave uploads unfinished keep nobody out: who holds most gives way', async t => {
+  const { app } = await server(t, { bodyLimit: 4_000, bytesInFlight: 12_000 })
+  const port = await listen(app)
+  const forged = signed('push', Buffer.from(JSON.stringify({ a: 'x'.repeat(3_900) })), { secret: 'wrong' })
+  const stall = async (length: number) => {
+    const socket = await open(port, head(forged, { 'content-length': String(forged.payload.length) }))
+    socket.write(forged.payload.subarray(0, length))
+    return { socket, reply: textOf(socket) }
+  }
+  const [small, ...large] = [await stall(3_700), await stall(3_800), await stall(3_800)]
+  const isFull = async () => (await send(app, forged, '127.0.0.1')).statusCode === 503
+  await eventually(isFull, full => full)
+
+  const genuine = signed('push', Buffer.from(JSON.stringify({ a: 'x'.repeat(3_000) })), { secret: SECRET })
+  assert.equal((await send(app, genuine)).statusCode, 202)
+  assert.match(await Promise.race(large.map(({ reply }) => reply)), /^HTTP\/1\.1 503 /)
+  assert.equal(small!.socket.closed, false)
+  const all = [small!, ...large]
+  for (const { socket } of all) socket.destroy()
+  await Promise.allSettled(all.map(({ reply }) => reply))
+})
+
+test('a long body counts against its address before it is read, and not when it proves to be genuine', async t => {
+  const { app, registry } = await server(t, { shortBody: 100 }, { webhook: { ratePerSecond: 1 / 3600, burst: 3 } })
+  const port = await listen(app)
+  const ask = (secret: string) => send(app, signed('push', pushBy(1 + Math.random() * 1e6), { secret }), '127.0.0.1')
+  for (let time = 0; time < 5; time++) assert.equal((await ask(SECRET)).statusCode, 202)
+  for (let time = 0; time < 3; time++) assert.equal((await ask('wrong')).statusCode, 401)
+
+  const forged = signed('push', pushBy(1), { secret: 'wrong' })
+  for (const framing of [{ 'content-length': '1000000' }, { 'transfer-encoding': 'chunked' }]) {
+    const socket = await open(port, head(forged, framing as unknown as Record<string, string>))
+    const [reply] = await once(socket, 'data')
+    assert.match(String(reply), /^HTTP\/1\.1 429 /, 'without any of its body')
+    socket.destroy()
+  }
+  assert.equal((await counted(registry))['github limited'], 2)
+})
+
+test('a body that breaks off counts against its address', async t => {
+  const { app } = await server(t, { bodyTimeout: 50 }, { webhook: { ratePerSecond: 1 / 3600, burst: 2 } })
+  const port = await listen(app)
+  const delivery = signed('push', pushBy(1), { secret: SECRET })
+  for (let time = 0; time < 2; time++) {
+    const socket = await open(port, head(delivery, { 'content-length': String(delivery.payload.length) }))
+    assert.match(await textOf(socket), /^HTTP\/1\.1 408 /)
+  }
+  assert.equal((await send(app, signed('push', pushBy(1), { secret: 'wrong' }), '127.0.0.1')).statusCode, 429)
 })
 
 test('whoever announces a long body and sends nothing takes no room from others', async t => {
