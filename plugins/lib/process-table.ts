@@ -33,6 +33,12 @@ export function readProcessTable(): ProcessEntry[] {
   return pids().flatMap(pid => entryOf(pid) ?? [])
 }
 
+/** The process of this pid; null when there is none, or it has ended. */
+export function findProcess(pid: number): ProcessEntry | null {
+  if (process.platform === 'linux') return entryOf(pid)
+  return tableOfPs().find(entry => entry.pid === pid) ?? null
+}
+
 /** The variables that a process was started with, each followed by a NUL; empty when it is gone or not ours to see. */
 export const environmentOf = (pid: number): string => readProc(pid, 'environ') ?? ''
 

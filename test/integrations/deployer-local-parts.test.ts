@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { test } from 'node:test'
 import { replyHeaders, requestHeaders, slugOf } from '../../integrations/deployer/local/runner/headers.ts'
 import { AppLog, LineSplitter, levelOf } from '../../integrations/deployer/local/runner/log.ts'
 import { Meter } from '../../integrations/deployer/local/runner/meter.ts'
-import { killOrphans, leaderOf, usageOf } from '../../integrations/deployer/local/runner/sessions.ts'
 
 const line = (message: string) => ({ deploymentId: 'd', level: 'info', source: 'app', instance: '1', message }) as const
 const messages = (entries: readonly object[]) =>
@@ -140,19 +137,4 @@ test('headers of one connection are not passed on, whatever it names', () => {
   ])
   const reply = message(['Keep-Alive', 'timeout=5', 'Set-Cookie', 'a', 'Set-Cookie', 'b'], { statusCode: 200 })
   assert.deepEqual(replyHeaders(reply as never), ['Set-Cookie', 'a', 'Set-Cookie', 'b'])
-})
-
-test('only what a runner has started is ended in its stead', async t => {
-  const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
-  t.after(() => child.kill('SIGKILL'))
-  const leader = leaderOf(child.pid!)!
-  const [boot, ticks] = leader.startedAt.split('/')
-  killOrphans({ pid: child.pid!, startedAt: `${boot}/${Number(ticks) - 1}` })
-  killOrphans({ pid: child.pid!, startedAt: `00000000-0000-0000-0000-000000000000/${ticks}` })
-  assert.deepEqual(leaderOf(child.pid!), leader)
-  assert.equal((await usageOf(new Set([child.pid!]))).get(child.pid!)?.processes, 1)
-  const exited = once(child, 'exit')
-  killOrphans(leader)
-  assert.deepEqual(await exited, [null, 'SIGKILL'])
-  killOrphans(leader)
 })

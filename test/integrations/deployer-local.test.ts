@@ -82,7 +82,9 @@ test('an app gets its env vars as they are, and no more of Rhone than it needs',
     PORT: '1'
   }
   await machine.deploy(await machine.release(app, telling('process.env'), env))
-  const { PORT, HOME, PATH, PWD, RHONE_DEPLOYMENT_ID, HUGE, ...rest } = JSON.parse((await machine.get(app)).body)
+  const { PORT, HOME, PATH, PWD, RHONE_DEPLOYMENT_ID, RHONE_RELEASE, RHONE_RUNNER, HUGE, ...rest } = JSON.parse(
+    (await machine.get(app)).body
+  )
   assert.ok(Number(PORT) > 1_024)
   assert.equal(HUGE.length, env.HUGE.length)
   assert.ok(HOME.startsWith(machine.dataDir))

@@ -50,12 +50,23 @@ export function appDirectory({ root, dataDir }: Layout, appId: string): string {
   return join(root, 'of', appId)
 }
 
-/** Where apps are opened; null when no runner was here yet. */
+/** Where apps are opened; null when no runner was here yet, or its note is damaged. */
 export function readPort({ port }: Layout): PortRecord | null {
+  const record = readJson(port) as Partial<PortRecord> | null
+  return isPort(record?.port) && isPort(record?.configured)
+    ? { port: record.port, configured: record.configured }
+    : null
+}
+
+const isPort = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) >= 0 && Number(value) < 65_536
+
+/** What was written down in a file; null when there is none, or no more than a part of it. */
+export function readJson(path: string): unknown {
   try {
-    return JSON.parse(readFileSync(port, 'utf8'))
+    return JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return null
+    if (error instanceof SyntaxError || hasCode(error, 'ENOENT', 'ENOTDIR')) return null
     throw error
   }
 }

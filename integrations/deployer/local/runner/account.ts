@@ -1,7 +1,11 @@
+import { spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync } from 'node:fs'
+import { chmod, chown } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Account } from '../../../../plugins/lib/owned-processes.ts'
+import { hasCode } from '../../../../plugins/lib/errno.ts'
+import { type Account, usersWithProcesses } from '../../../../plugins/lib/owned-processes.ts'
 import { appDirectory, type Layout } from '../layout.ts'
 
 export interface Home {
@@ -20,24 +24,62 @@ const LAST = 61_183
  * cannot look into each other, nor into Rhone. Synchronous, so that no two apps draw the same user.
  */
 export function openHome(layout: Layout, appId: string): Home {
-  const directory = join(appDirectory(layout, appId), 'home')
+  const directory = homeOf(layout, appId)
   mkdirSync(directory, { recursive: true, mode: 0o711 })
   chmodSync(directory, 0o700)
   if (process.geteuid?.() !== 0) return { directory, account: null }
-  const { uid, gid } = lstatSync(directory)
-  if (uid !== 0) return { directory, account: { uid, gid } }
-  const number = drawUser(join(layout.root, 'of'))
+  const known = accountOf(directory)
+  if (known !== null) return { directory, account: known }
+  const number = drawUser(layout)
   chownSync(directory, number, number)
   return { directory, account: { uid: number, gid: number } }
 }
 
-function drawUser(homes: string): number {
-  const taken = new Set(
-    readdirSync(homes).map(appId => lstatSync(join(homes, appId, 'home'), { throwIfNoEntry: false })?.uid)
-  )
-  if (taken.size > LAST - FIRST) throw new Error('there are too many apps on this machine to give each a user')
-  for (;;) {
-    const number = randomInt(FIRST, LAST + 1)
-    if (!taken.has(number)) return number
+/** The account of an app that has been here; null when it has none. */
+export const findAccount = (layout: Layout, appId: string): Account | null => accountOf(homeOf(layout, appId))
+
+/** The accounts of all apps that have been here. */
+export function accountsOf(layout: Layout): Account[] {
+  return appsOf(layout).flatMap(appId => findAccount(layout, appId) ?? [])
+}
+
+/** Lets the user of an app into its image, and nobody else. */
+export async function closeImage(directory: string, account: Account | null): Promise<void> {
+  if (account !== null) await chown(directory, 0, account.gid)
+  await chmod(directory, account === null ? 0o700 : 0o750)
+}
+
+/** Removes what a user has left where everybody may write, so that the next one of that number finds nothing. */
+export async function clearTraces({ uid, gid }: Account): Promise<void> {
+  // As that user, who can remove nothing else, whatever is swapped for what meanwhile.
+  const script = `for place in /tmp /var/tmp /dev/shm; do
+    [ ! -d "$place" ] || find "$place" -xdev -user "$1" -delete 2>/dev/null
+  done
+  ipcrm -a 2>/dev/null`
+  const child = spawn('/bin/sh', ['-c', script, 'sh', String(uid)], { cwd: '/', stdio: 'ignore', uid, gid })
+  await once(child, 'exit').catch(console.error)
+}
+
+const homeOf = (layout: Layout, appId: string) => join(appDirectory(layout, appId), 'home')
+
+function appsOf({ root }: Layout): string[] {
+  try {
+    return readdirSync(join(root, 'of'))
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return []
+    throw error
   }
+}
+
+function accountOf(home: string): Account | null {
+  const found = lstatSync(home, { throwIfNoEntry: false })
+  return found === undefined || found.uid === 0 || process.geteuid?.() !== 0 ? null : { uid: found.uid, gid: found.gid }
+}
+
+/** One that no other app has, and that nothing runs under. */
+function drawUser(layout: Layout): number {
+  const taken = new Set([...accountsOf(layout).map(({ uid }) => uid), ...usersWithProcesses()])
+  const free = Array.from({ length: LAST - FIRST + 1 }, (_, index) => FIRST + index).filter(uid => !taken.has(uid))
+  if (free.length === 0) throw new Error('there are too many apps on this machine to give each a user')
+  return free[randomInt(free.length)]!
 }

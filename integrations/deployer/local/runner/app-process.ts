@@ -2,21 +2,23 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { hasCode } from '../../../../plugins/lib/errno.ts'
-import type { Account } from '../../../../plugins/lib/owned-processes.ts'
+import type { Account, OwnedProcesses } from '../../../../plugins/lib/owned-processes.ts'
+import { findProcess } from '../../../../plugins/lib/process-table.ts'
 import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
+import { launchScript } from './launch-script.ts'
 import { LineSplitter } from './log.ts'
-import { leaderOf, signalSession } from './sessions.ts'
 
 export interface Launch {
   /** A program and its arguments. */
   readonly command: readonly string[]
   readonly directory: string
-  /** The whole environment. */
+  /** The whole environment, with the mark of `processes`. */
   readonly env: Readonly<Record<string, string>>
   readonly account: Account | null
   /** Processes and threads that the account may have. */
   readonly maxProcesses: number
+  /** Takes in the process and whatever it starts. */
+  readonly processes: OwnedProcesses
   /** @returns whether there is room for more: a process that says too much is read slowly */
   readonly onLine: (line: string, stream: 'stdout' | 'stderr') => boolean
 }
@@ -26,43 +28,35 @@ export class StartFailure extends Error {
   override readonly name = 'StartFailure'
 }
 
-/**
- * Arguments: processes that the user may have, or nothing; where to start; the program. The shells of the world name that
- * limit differently. No file with the memory of a process is left behind, and when the machine runs out of memory, apps
- * go before whoever runs them.
- */
-const LIMITED = `ulimit -c 0
-[ -z "$1" ] || ulimit -u "$1" 2>/dev/null || ulimit -p "$1"
-[ ! -w /proc/self/oom_score_adj ] || echo 500 2>/dev/null >/proc/self/oom_score_adj
-cd -- "$2" || exit 126
-unset OLDPWD
-shift 2
-exec "$@"`
-
+/** Bytes that Linux takes of one variable with its name, and of the whole environment where the stack may have 8 MB. */
+const [VARIABLE_SIZE, ENVIRONMENT_SIZE] = [131_071, 2_000_000]
 /** Milliseconds for which what says too much is not read; it cannot go on meanwhile. */
 const FLOOD_PAUSE = 20
-/** Milliseconds that the last words of a process may take to arrive; a grandchild may hold the pipe for ever. */
+/** Milliseconds that the last words of a process may take to arrive. */
 const LAST_WORDS = 1_000
 
-/** One process of an app, the leader of a session, with everything that it starts in there. */
+/** One process of an app, the leader of a session, with everything that it starts. */
 export class AppProcess {
   readonly leader: ProcessIdentity
-  /** Says how it has ended, once all of its session has. */
+  /** Says how it has ended, once everything that it has started has, too. */
   readonly ended: Promise<string>
+  readonly #processes: OwnedProcesses
   #isOver = false
 
   /** @throws StartFailure when the system does not take this program, or these env vars */
   constructor(launch: Launch) {
+    this.#processes = launch.processes
     const child = spawnLimited(launch)
+    this.#processes.add(child.pid!)
     const heard = Promise.all([listen(child.stdout!, 'stdout', launch), listen(child.stderr!, 'stderr', launch)])
-    this.ended = this.#awaitEnd(child, heard)
     // It may be over already; then nobody will look for it either.
-    this.leader = leaderOf(child.pid!) ?? { pid: child.pid!, startedAt: '' }
+    this.leader = { pid: child.pid!, startedAt: findProcess(child.pid!)?.startedAt ?? '' }
+    this.ended = this.#awaitEnd(child, heard)
   }
 
   /** Asks it to end, and ends it where it has not after `grace` milliseconds. */
   async stop(grace: number): Promise<void> {
-    if (!this.#isOver) signalSession(this.leader.pid, 'SIGTERM')
+    if (!this.#isOver && grace > 0) this.#processes.signal('SIGTERM')
     const patience = new AbortController()
     await Promise.race([this.ended, delay(grace, undefined, { signal: patience.signal }).catch(() => {})])
     patience.abort()
@@ -71,39 +65,57 @@ export class AppProcess {
   }
 
   kill(): void {
-    if (!this.#isOver) signalSession(this.leader.pid, 'SIGKILL')
+    if (!this.#isOver) this.#processes.signal('SIGKILL')
   }
 
   async #awaitEnd(child: ChildProcess, heard: Promise<unknown>): Promise<string> {
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
-    // What the leader has started is of no use without it, and would be in the way of the next one.
-    signalSession(child.pid!, 'SIGKILL')
+    const how = code === null ? `was ended by ${signal}` : `ended with exit code ${code}`
+    const left = await this.#endRest()
     this.#isOver = true
     await Promise.race([heard, delay(LAST_WORDS, undefined, { ref: false })])
     child.stdout!.destroy()
     child.stderr!.destroy()
-    return code === null ? `was ended by ${signal}` : `ended with exit code ${code}`
+    return code === 0 && left ? `${how}, and what it had left in the background was ended, too` : how
+  }
+
+  /** What it has started is of no use without it, and would be in the way of the next one. */
+  async #endRest(): Promise<boolean> {
+    try {
+      const left = this.#processes.members().length > 0
+      await this.#processes.end(0)
+      return left
+    } catch (error) {
+      // The next process will end them, or the end of the app, which does not count as done before.
+      console.error(error)
+      return true
+    }
   }
 }
 
 function spawnLimited({ command, directory, env, account, maxProcesses }: Launch): ChildProcess {
-  const limit = account === null ? '' : String(maxProcesses)
-  try {
-    const child = spawn('/bin/sh', ['-c', LIMITED, 'sh', limit, directory, ...command], {
-      cwd: '/',
-      env: { ...env },
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      ...account
-    })
-    child.on('error', () => {})
-    if (child.pid === undefined) throw new Error('the machine can start no more processes now')
-    return child
-  } catch (error) {
-    // Its own message might show a value.
-    if (hasCode(error, 'E2BIG')) throw new StartFailure('The env vars of the app are too long, all together.')
-    throw error
-  }
+  refuseTooLong(env)
+  const child = spawn('/bin/sh', ['-s'], {
+    // As whoever starts it: the app need not be able to come here by a path.
+    cwd: directory,
+    env: {},
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...account
+  })
+  child.on('error', () => {})
+  if (child.pid === undefined) throw new Error('the machine can start no more processes now')
+  child.stdin!.on('error', () => {})
+  child.stdin!.end(launchScript({ command, env, maxProcesses: account === null ? null : maxProcesses }))
+  return child
+}
+
+/** The system would only say so once the shell is in place, and not to us. */
+function refuseTooLong(env: Readonly<Record<string, string>>): void {
+  const sizes = Object.entries(env).map(([name, value]) => Buffer.byteLength(name) + Buffer.byteLength(value) + 2)
+  const total = sizes.reduce((sum, size) => sum + size + 8, 0)
+  if (total > ENVIRONMENT_SIZE || sizes.some(size => size > VARIABLE_SIZE))
+    throw new StartFailure('The env vars of the app are too long, all together.')
 }
 
 function listen(stream: Readable, name: 'stdout' | 'stderr', { onLine }: Launch): Promise<unknown> {

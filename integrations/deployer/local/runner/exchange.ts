@@ -55,7 +55,7 @@ export class Exchange {
     else this.#sendTo(release, release.route)
   }
 
-  #sendTo(release: Release, { port, agent }: Route): void {
+  #sendTo(release: Release, { port, agent, isOurs }: Route): void {
     this.#attempts += 1
     this.#over()
     this.#release = release
@@ -73,13 +73,19 @@ export class Exchange {
     this.#outgoing = outgoing
     outgoing.once('socket', socket => {
       this.#bytes = { socket, read: socket.bytesRead, written: socket.bytesWritten }
-      if (socket.connecting) socket.once('connect', () => this.#send(outgoing))
+      if (socket.connecting) socket.once('connect', () => this.#safely(() => this.#sendIf(isOurs(), outgoing)))
       else this.#send(outgoing)
     })
     outgoing.once('response', reply => this.#safely(() => this.#relay(reply)))
     outgoing.once('upgrade', (reply, socket, head) => this.#safely(() => this.#tunnel(reply, socket as Socket, head)))
     outgoing.on('error', error => this.#safely(() => this.#onFailure(outgoing, error)))
     outgoing.once('close', () => outgoing === this.#outgoing && this.#discardBody())
+  }
+
+  /** Whoever has taken the port of the app in its stead gets nothing of the request. */
+  #sendIf(isOurs: boolean, outgoing: ClientRequest): void {
+    if (isOurs) this.#send(outgoing)
+    else this.#refuse(notices.down)
   }
 
   /** The body stays where it is until there is a connection to send it on. */

@@ -1,15 +1,17 @@
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../../../plugins/lib/local-image.ts'
+import { OwnedProcesses } from '../../../../plugins/lib/owned-processes.ts'
+import { readProcessTable } from '../../../../plugins/lib/process-table.ts'
 import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
 import { removeTree } from '../../../../plugins/lib/remove-tree.ts'
 import { appDirectory, type Layout } from '../layout.ts'
 import type { AppName, MetricsReply, RetireRequest, RunningReply, ServeRequest, StartRequest } from '../protocol.ts'
-import { openHome } from './account.ts'
+import { clearTraces, closeImage, findAccount, openHome } from './account.ts'
 import { StartFailure } from './app-process.ts'
 import { AppLog } from './log.ts'
 import { Meter } from './meter.ts'
+import { markOf } from './records.ts'
 import { Release, type ReleaseSpec } from './release.ts'
-import { usageOf } from './sessions.ts'
 
 /** An app of this machine, with what it has said and done, whether it runs or not. */
 export interface App {
@@ -45,7 +47,7 @@ export class Fleet {
   constructor(layout: Layout, record: (leaders: readonly ProcessIdentity[]) => void) {
     this.#layout = layout
     this.#record = record
-    this.#sampler = setInterval(() => this.#sample().catch(console.error), SAMPLE_INTERVAL).unref()
+    this.#sampler = setInterval(() => this.#safely(() => this.#sample()), SAMPLE_INTERVAL).unref()
   }
 
   get isEmpty(): boolean {
@@ -104,7 +106,12 @@ export class Fleet {
     this.#apps.delete(appId)
     this.#logs.delete(appId)
     if (app && this.#slugs.get(app.slug) === app) this.#slugs.delete(app.slug)
+    const account = findAccount(this.#layout, appId)
+    const mark = markOf(this.#layout)
+    // Its user is free for another app once nothing runs as it, and not before.
+    if (account !== null) await new OwnedProcesses({ account, mark }).end(0)
     await removeTree(directory, this.#layout.graveyard)
+    if (account !== null) await clearTraces(account)
   }
 
   running(): RunningReply {
@@ -163,8 +170,10 @@ export class Fleet {
       if (retiring === undefined) return existing
       await retiring
     }
-    const release = new Release(spec, {
+    const release: Release = new Release(spec, {
       log: app.log,
+      mark: markOf(this.#layout),
+      siblings: () => [...app.releases.values()].filter(other => other !== release).map(({ processes }) => processes),
       isPortTaken: port => this.#releases().some(other => other.port === port),
       onProcess: () => this.#record(this.#releases().flatMap(({ leader }) => leader ?? []))
     })
@@ -178,6 +187,7 @@ export class Fleet {
     try {
       const { command } = await readManifest(image)
       const home = openHome(this.#layout, request.app.id)
+      await closeImage(image, home.account)
       return { ...request, command, directory: `${image}/${APP_DIRECTORY}`, home }
     } catch (error) {
       if (hasCode(error, 'ENOENT')) throw new StartFailure('The image is not there any more: deploy the app again.')
@@ -205,12 +215,22 @@ export class Fleet {
     return [...this.#apps.values()].flatMap(app => [...app.releases.values()])
   }
 
-  async #sample(): Promise<void> {
+  /** A machine that can be looked at no more is no reason to end what runs. */
+  #safely(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      console.error(error)
+    }
+  }
+
+  #sample(): void {
     const releases = this.#releases().filter(release => release.leader !== null)
-    const usages = await usageOf(new Set(releases.map(release => release.leader!.pid)))
+    if (releases.length === 0) return
+    const table = readProcessTable()
     for (const release of releases) {
-      const usage = release.leader && usages.get(release.leader.pid)
-      if (usage) release.observe(usage)
+      const { cpu, memory } = release.processes.usage(table)
+      release.observe({ cpu, memory: memory / 1_048_576 })
     }
   }
 }

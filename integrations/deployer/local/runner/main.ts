@@ -26,8 +26,9 @@ if (lock !== null) {
 
 async function run(): Promise<void> {
   const directory = await identityOf(layout.root)
-  await writeFile(layout.pid, String(process.pid))
-  endPredecessor(layout)
+  // For people only: nothing depends on it.
+  await writeFile(layout.pid, String(process.pid)).catch(console.error)
+  await endPredecessor(layout)
 
   const stopping = new AbortController()
   const stop = () => stopping.abort()

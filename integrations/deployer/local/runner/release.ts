@@ -1,13 +1,14 @@
 import { Agent } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { LocalManifest } from '../../../../plugins/lib/local-image.ts'
+import { OwnedProcesses } from '../../../../plugins/lib/owned-processes.ts'
 import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
 import type { StartRequest } from '../protocol.ts'
 import type { Home } from './account.ts'
 import { AppProcess, StartFailure } from './app-process.ts'
 import { complaintAbout, drawPort, tryPort } from './health.ts'
+import { PortOwner } from './listeners.ts'
 import { type AppLog, levelOf } from './log.ts'
-import type { Usage } from './sessions.ts'
 import { Traffic } from './traffic.ts'
 
 /** One version of an app as it is to be run here. */
@@ -22,10 +23,24 @@ export interface ReleaseSpec extends StartRequest {
 export interface Route {
   readonly port: number
   readonly agent: Agent
+  /** Whether it is still the app that listens there. */
+  isOurs(): boolean
+}
+
+/** What a release uses. */
+export interface ReleaseUsage {
+  /** Milliseconds on a processor, of what runs now. */
+  readonly cpu: number
+  /** Megabytes. */
+  readonly memory: number
 }
 
 export interface ReleaseDeps {
   readonly log: AppLog
+  /** What tells the processes of this machine's runner from all others: `NAME=value`. */
+  readonly mark: string
+  /** The processes of the other releases of this app, which share its user. */
+  siblings(): Iterable<OwnedProcesses>
   /** Ports that are of no use, though nobody may have them yet. */
   isPortTaken(port: number): boolean
   /** Called right after a process was started, and again when it has ended. */
@@ -44,18 +59,25 @@ const STEADY_AFTER = 60_000
 /** Attempts to start on a port that somebody else is quicker to take. */
 const PORT_ATTEMPTS = 5
 const TAIL_LINES = 20
+/** Follows the words "The app". */
+const FOREIGN_PORT = 'does not listen on its port any more, but another program of this machine does'
 
-const SAMPLE_START: Usage = { processes: 0, cpu: 0, memory: 0 }
+const NOTHING: ReleaseUsage = { cpu: 0, memory: 0 }
+
+/** In the environment of every process of a release, whatever its owner has set. */
+const RELEASE_MARK = 'RHONE_RELEASE'
 
 /** A version of an app that is kept running: what ends is started again, ever more slowly. */
 export class Release {
   readonly spec: ReleaseSpec
   readonly traffic = new Traffic()
+  /** All that runs of it. */
+  readonly processes: OwnedProcesses
   /** Settles when it is healthy for the first time; rejects with a StartFailure when it does not get there. */
   readonly started: Promise<void>
   /** Connections to the process of now; null while there is none that has been healthy. */
   route: Route | null = null
-  usage = SAMPLE_START
+  usage = NOTHING
   /** Of one processor, since the last sample. */
   cpuPercent = 0
   readonly #deps: ReleaseDeps
@@ -63,12 +85,18 @@ export class Release {
   readonly #over: Promise<void>
   #process: AppProcess | null = null
   #port = 0
+  #portOwner: PortOwner | null = null
   #isHealthy = false
   #sampledAt = performance.now()
 
   constructor(spec: ReleaseSpec, deps: ReleaseDeps) {
     this.spec = spec
     this.#deps = deps
+    this.processes = new OwnedProcesses({
+      account: spec.home.account,
+      mark: `${RELEASE_MARK}=${spec.deploymentId}`,
+      others: () => deps.siblings()
+    })
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.started = promise
     this.started.catch(() => {})
@@ -101,10 +129,11 @@ export class Release {
     this.#stopping.abort()
     await this.#process?.stop(grace)
     await this.#over
+    await this.processes.end(0)
   }
 
   /** Takes what its processes use, and ends them when that is too much. */
-  observe(usage: Usage): void {
+  observe(usage: ReleaseUsage): void {
     const now = performance.now()
     const spent = Math.max(usage.cpu - this.usage.cpu, 0)
     this.cpuPercent = (100 * spent) / Math.max(now - this.#sampledAt, 1)
@@ -137,9 +166,10 @@ export class Release {
       const complaint = await this.#awaitHealth(process)
       if (complaint === null) return process
       const hasEnded = this.#process === null
+      const isForeign = !hasEnded && !this.#ownsPort()
       await process.stop(0)
       if (this.#stopping.signal.aborted) throw givenUp()
-      const wasPortTaken = hasEnded && (await tryPort(this.#port)) === null
+      const wasPortTaken = isForeign || (hasEnded && (await tryPort(this.#port)) === null)
       if (!wasPortTaken || attempt === PORT_ATTEMPTS) throw new StartFailure(this.#explain(complaint))
     }
   }
@@ -174,8 +204,12 @@ export class Release {
     }
     let failures = 0
     while (await this.#pause(PROBES, ended)) {
-      const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, ended)
+      const complaint = await this.#complaint(ended)
       if (ended.aborted) break
+      if (complaint === FOREIGN_PORT) {
+        process.kill()
+        return complaint
+      }
       failures = complaint === null ? 0 : failures + 1
       const isHealthy = failures < PATIENCE
       if (isHealthy !== this.#isHealthy)
@@ -191,14 +225,16 @@ export class Release {
     if (this.#stopping.signal.aborted) throw givenUp()
     const process = new AppProcess({
       ...spec,
-      env: { ...this.#defaults(), ...spec.env, PORT: String(port), PRIMARY_REGION: spec.region },
+      env: { ...this.#defaults(), ...spec.env, ...this.#fixed(port) },
       account: spec.home.account,
       maxProcesses: spec.limits.processes,
+      processes: this.processes,
       onLine: (message, stream) => this.#hear(message, stream)
     })
     this.#port = port
+    this.#portOwner = new PortOwner(port, () => this.processes.members().map(({ pid }) => pid))
     this.#process = process
-    this.usage = SAMPLE_START
+    this.usage = NOTHING
     this.#deps.onProcess()
     process.ended.then(() => this.#lose(process))
     return process
@@ -206,9 +242,10 @@ export class Release {
 
   /** What an app's own env vars may replace. */
   #defaults(): Record<string, string> {
-    const { path, home, app, deploymentId } = this.spec
+    const { path, home, directory, app, deploymentId } = this.spec
     return {
       PATH: path,
+      PWD: directory,
       HOME: home.directory,
       HOST: '127.0.0.1',
       NODE_ENV: 'production',
@@ -217,13 +254,24 @@ export class Release {
     }
   }
 
+  /** What they may not. */
+  #fixed(port: number): Record<string, string> {
+    const [name = '', value = ''] = this.#deps.mark.split(/=(.*)/s)
+    const { region, deploymentId } = this.spec
+    return { PORT: String(port), PRIMARY_REGION: region, [RELEASE_MARK]: deploymentId, [name]: value }
+  }
+
+  #ownsPort(): boolean {
+    return this.#portOwner?.isOurs() ?? false
+  }
+
   #lose(process: AppProcess): void {
     if (this.#process !== process) return
     this.#process = null
     this.#isHealthy = false
     this.route?.agent.destroy()
     this.route = null
-    this.usage = SAMPLE_START
+    this.usage = NOTHING
     this.cpuPercent = 0
     this.#deps.onProcess()
   }
@@ -235,16 +283,25 @@ export class Release {
     const given = new AbortController()
     const end = process.ended.finally(() => given.abort())
     for (;;) {
-      const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, given.signal)
+      const complaint = await this.#complaint(given.signal)
       if (given.signal.aborted) return await end
       if (complaint === null) break
+      if (complaint === FOREIGN_PORT) return complaint
       if (performance.now() > deadline) return `is not healthy after ${healthGrace / 1_000} s: it ${complaint}`
       const goesOn = await this.#pause(FIRST_PROBES, given.signal)
       if (!goesOn && !given.signal.aborted) return 'is stopped'
     }
     this.#isHealthy = true
-    this.route = { port: this.#port, agent: new Agent({ keepAlive: true, maxFreeSockets: 32 }) }
+    const agent = new Agent({ keepAlive: true, maxFreeSockets: 32 })
+    this.route = { port: this.#port, agent, isOurs: () => this.#ownsPort() }
     return null
+  }
+
+  /** Null when it is healthy. Who answers in its stead is not asked. */
+  async #complaint(signal: AbortSignal): Promise<string | null> {
+    if (!this.#ownsPort()) return FOREIGN_PORT
+    const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, signal)
+    return complaint === null && !this.#ownsPort() ? FOREIGN_PORT : complaint
   }
 
   #explain(complaint: string): string {
