@@ -5,8 +5,8 @@ import { createServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { identify } from '../../plugins/lib/processes.ts'
+import { eventually } from '../support/eventually.ts'
 import { answering, type LocalMachine, linesUntil, localMachine, never, newApp } from '../support/local-apps.ts'
-import { eventually } from '../support/process.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 const asRoot = { skip: process.geteuid?.() !== 0 && 'only root can give each app a user of its own' }
