@@ -237,12 +237,18 @@ test('a problem never repeats the secret that it is about', () => {
 test('a secret may come from a file, but not from both places', async t => {
   const file = join(await directory(t), 'token')
   await writeFile(file, 'a-token-from-a-file\n')
-  assert.equal(loadConfig({ METRICS_TOKEN_FILE: file }).metricsToken, 'a-token-from-a-file')
+  assert.equal(loadConfig({ METRICS_TOKEN_FILE: file }).metricsTokens.join(), 'a-token-from-a-file')
   assert.match(problemsOf({ METRICS_TOKEN_FILE: file, METRICS_TOKEN: 'x' }).join(), /METRICS_TOKEN: is given twice/)
   assert.match(
     problemsOf({ METRICS_TOKEN_FILE: `${file}.none` }).join(),
     /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/
   )
+})
+
+test('the metrics token is a list while it is rotated, each of a length that nobody guesses', () => {
+  assert.deepEqual(loadConfig({ METRICS_TOKEN: 'one,two' }).metricsTokens, ['one', 'two'])
+  const weak = problemsOf({ ...PRODUCTION, METRICS_TOKEN: 'a-token-of-much-entropy,short' })
+  assert.match(weak.join(), /METRICS_TOKEN: must be at least 16 characters/)
 })
 
 test('a keyring is newest first, and holds each key once', () => {

@@ -16,7 +16,10 @@ import { type MetricsPeers, scrapeAll } from './peers.ts'
 
 export const MetricsOptions = Type.Object(
   {
-    token: Type.String({ default: '', description: 'The bearer token that scrapers show. Empty: there is none.' }),
+    tokens: Type.Array(Type.String({ minLength: 1 }), {
+      default: [],
+      description: 'Bearer tokens, any of which scrapers may show.'
+    }),
     allowLoopback: Type.Boolean({
       default: false,
       description: 'Without a token, answer peers on this machine. Not behind a proxy: then everybody is one.'
@@ -76,7 +79,7 @@ const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total
  * refuse requests.
  */
 const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps>> = async (app, input) => {
-  const { token, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(NAME, MetricsOptions, input, [
+  const { tokens, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(NAME, MetricsOptions, input, [
     'peers'
   ])
   if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
@@ -135,9 +138,9 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   }
 
   function authorize({ headers, raw }: FastifyRequest): void {
-    if (token !== '') {
+    if (tokens.length > 0) {
       const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
-      if (!isSame(given, token)) throw errors.unauthorized()
+      if (!tokens.some(token => isSame(given, token))) throw errors.unauthorized()
     } else if (!allowLoopback || !isLoopback(peerOf(raw.socket))) {
       throw errors.forbidden('Metrics are not open to you')
     }

@@ -28,7 +28,9 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   redisUrl: withoutSecrets,
   trustProxy: value => (typeof value === 'string' ? value : value.join(',')),
   corsOrigins: origins => origins.join(','),
-  metricsToken: hidden,
+  corsMaxAge: plain,
+  hstsPreload: plain,
+  metricsTokens: tokens => `${tokens.length} set`,
   logLevel: plain,
   keys: ({ session, encryption, signing }) => ({
     session: keyIds(session),

@@ -12,7 +12,12 @@ export interface EdgeSettings {
   readonly maxConnections: number
   readonly trustProxy: TrustProxy
   readonly corsOrigins: readonly string[]
-  readonly metricsToken: string | null
+  /** Seconds for which a browser may remember a preflight. */
+  readonly corsMaxAge: number
+  /** Ask browsers to build our domain into the list of those that they reach by HTTPS only. */
+  readonly hstsPreload: boolean
+  /** Several while rotating. */
+  readonly metricsTokens: readonly string[]
   readonly rates: Readonly<Record<RateClass, Rate>>
 }
 
@@ -23,7 +28,19 @@ const variables = {
   MAX_CONNECTIONS: Type.Integer({ default: 10_000, minimum: 1, description: 'Open connections of clients at a time.' }),
   TRUST_PROXY: text('none, fly, or the CIDRs of the proxies whose X-Forwarded-For is believed.', { default: 'none' }),
   CORS_ORIGINS: optional(text('Exact origins that browsers may call the API from.')),
-  METRICS_TOKEN: credential('Bearer token of /metrics; when unset, loopback only and in development only.'),
+  CORS_MAX_AGE: Type.Integer({
+    default: 7_200,
+    minimum: 0,
+    maximum: 86_400,
+    description: 'Seconds for which a browser may remember what CORS_ORIGINS allows.'
+  }),
+  HSTS_PRELOAD: Type.Boolean({
+    default: false,
+    description: 'With https in staging and production: ask for a place in the preload list of browsers. Slow to undo.'
+  }),
+  METRICS_TOKEN: credential(
+    'Bearer token of /metrics, a list while rotating; when unset, loopback only and in development only.'
+  ),
   RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
   RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),
   RATE_LIMIT_DEPLOY: rate('10/m:5', 'Deploying, by address.'),
@@ -34,13 +51,16 @@ const variables = {
 
 export default section(variables, reader => {
   const { env, production, parse, refuse } = reader
-  if (production && env.METRICS_TOKEN !== undefined && env.METRICS_TOKEN.length < 16)
+  const metricsTokens = parse('METRICS_TOKEN', parseBearers) ?? []
+  if (production && metricsTokens.some(token => token.length < 16))
     refuse('METRICS_TOKEN: must be at least 16 characters')
   const settings: EdgeSettings = {
     maxConnections: env.MAX_CONNECTIONS,
     trustProxy: parse('TRUST_PROXY', parseTrustProxy) ?? 'none',
     corsOrigins: readOrigins(reader),
-    metricsToken: parse('METRICS_TOKEN', parseBearer),
+    corsMaxAge: env.CORS_MAX_AGE,
+    hstsPreload: env.HSTS_PRELOAD,
+    metricsTokens,
     rates: {
       general: parse('RATE_LIMIT_GENERAL', parseRate)!,
       auth: parse('RATE_LIMIT_AUTH', parseRate)!,
@@ -81,7 +101,8 @@ function parseOrigins(value: string): string[] {
   throw new Error(`${inexact.join(' and ')}: not an exact origin such as https://app.example.com`)
 }
 
-function parseBearer(value: string): string {
-  if (/^[\x21-\x7e]+$/.test(value)) return value
+function parseBearers(value: string): string[] {
+  const tokens = list(value)
+  if (tokens.every(token => /^[\x21-\x7e]+$/.test(token))) return tokens
   throw new Error('must be printable ASCII without spaces, or no scraper could send it')
 }

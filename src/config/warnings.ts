@@ -22,13 +22,13 @@ export function misspelt(variables: Variables): string[] {
     })
 }
 
-function leftOut({ github, localAccounts, deployer, production, metricsToken, trustProxy, tls }: Config): string[] {
+function leftOut({ github, localAccounts, deployer, production, metricsTokens, trustProxy, tls }: Config): string[] {
   const warnings: string[] = []
   if (github === null && !localAccounts)
     warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; tokens alone work')
   if (deployer === null) warnings.push('DEPLOYER, FLY_API_TOKEN: apps cannot be deployed')
   if (!production) return warnings
-  if (metricsToken === null) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
+  if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
   if (trustProxy === 'none' && tls === null)
     warnings.push('TRUST_PROXY: is none, so all clients of the proxy that ends TLS share one address and its limits')
   return warnings

@@ -23,12 +23,13 @@ export function clientIp({ trustProxy }: Config) {
   return { trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy] }
 }
 
-export function securityHeaders({ production, baseUrl }: Config) {
-  return { hsts: production && baseUrl.protocol === 'https:' }
+export function securityHeaders({ production, baseUrl, hstsPreload }: Config) {
+  const hsts = production && baseUrl.protocol === 'https:'
+  return { hsts, hstsPreload: hsts && hstsPreload }
 }
 
-export function cors({ corsOrigins }: Config) {
-  return { origins: [...corsOrigins] }
+export function cors({ corsOrigins, corsMaxAge }: Config) {
+  return { origins: [...corsOrigins], maxAge: corsMaxAge }
 }
 
 export function rateLimit({ rates }: Config, app: FastifyInstance, { buckets }: Ports) {

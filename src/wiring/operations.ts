@@ -9,9 +9,9 @@ import type { Ports } from './ports.ts'
 
 /* What the plugins are given by which operators see and steer the server. */
 
-export function metrics({ metricsToken, production, version }: Config, _app: FastifyInstance, { peers }: Ports) {
+export function metrics({ metricsTokens, production, version }: Config, _app: FastifyInstance, { peers }: Ports) {
   return {
-    ...(metricsToken !== null && { token: metricsToken }),
+    tokens: [...metricsTokens],
     allowLoopback: !production,
     version,
     ...(peers && { peers })

@@ -4,7 +4,7 @@ import type { ServerSecret } from '../domain/secrets/ledger.ts'
 
 /** Every secret of the configuration, and how many days each may be in use. */
 export function secretsOf(config: Config): ServerSecret[] {
-  const { keys, database, redisUrl, github, githubApp, githubWebhookSecrets, fly, registry, metricsToken } = config
+  const { keys, database, redisUrl, github, githubApp, githubWebhookSecrets, fly, registry, metricsTokens } = config
   const isOwnRegistryToken = registry.token !== null && registry.token !== fly?.token
   return [
     { name: 'DATABASE_URL', schedule: 90, value: passwordOf(database.url) },
@@ -12,7 +12,7 @@ export function secretsOf(config: Config): ServerSecret[] {
     { name: 'SESSION_KEYS', schedule: 90, ...ringOf(keys.session) },
     { name: 'SIGNING_KEYS', schedule: 90, ...ringOf(keys.signing) },
     { name: 'ENCRYPTION_KEYS', schedule: 365, ...ringOf(keys.encryption) },
-    { name: 'METRICS_TOKEN', schedule: 90, value: metricsToken },
+    { name: 'METRICS_TOKEN', schedule: 90, value: metricsTokens[0] ?? null },
     { name: 'GITHUB_CLIENT_SECRET', schedule: 90, value: github?.clientSecret ?? null },
     { name: 'GITHUB_APP_PRIVATE_KEY', schedule: 180, value: githubApp?.privateKey ?? null },
     { name: 'GITHUB_WEBHOOK_SECRET', schedule: 90, value: githubWebhookSecrets[0] ?? null },

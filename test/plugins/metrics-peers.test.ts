@@ -20,7 +20,7 @@ async function instance(t: TestContext, count: number): Promise<FastifyInstance[
       }
       const app = Fastify()
       t.after(() => app.close())
-      await app.register(metrics, { token: 'scraper', version: '1.2.3', scrapeTtl: 0, peers })
+      await app.register(metrics, { tokens: ['scraper'], version: '1.2.3', scrapeTtl: 0, peers })
       app.get('/apps/:app', async () => 'here')
       return app
     })

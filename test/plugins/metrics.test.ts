@@ -14,7 +14,7 @@ const authorization = `Bearer ${TOKEN}`
 
 async function server(t: TestContext, options: object = {}) {
   const app = Fastify()
-  await app.register(metrics, { token: TOKEN, scrapeTtl: 0, ...options })
+  await app.register(metrics, { tokens: [TOKEN], scrapeTtl: 0, ...options })
   app.get('/apps/:app', { config: { slo: 'detail' } }, async () => ({ ok: true }))
   app.get('/broken', async () => {
     throw new Error('on purpose')
@@ -214,9 +214,16 @@ test('only who has the token may scrape, wherever it comes from', async t => {
     assert.equal(await status(wrong as Record<string, string>), 401)
 })
 
+test('while a token is replaced, both the new one and the old one are good', async t => {
+  const { app } = await server(t, { tokens: ['new', 'old'] })
+  const status = async (token: string) =>
+    (await app.inject({ url: '/metrics', headers: { authorization: `Bearer ${token}` } })).statusCode
+  assert.deepEqual([await status('new'), await status('old'), await status('older')], [200, 200, 401])
+})
+
 test('without a token, loopback peers may scrape if they are allowed to; a header does not make one', async t => {
-  const { app: open } = await server(t, { token: '', allowLoopback: true })
-  const { app: closed } = await server(t, { token: '' })
+  const { app: open } = await server(t, { tokens: [], allowLoopback: true })
+  const { app: closed } = await server(t, { tokens: [] })
   const status = async (app: typeof open, remoteAddress: string) =>
     (await app.inject({ url: '/metrics', remoteAddress, headers: { 'x-forwarded-for': '127.0.0.1' } })).statusCode
   for (const peer of ['127.0.0.1', '::1', '::ffff:127.0.0.1']) assert.equal(await status(open, peer), 200, peer)
