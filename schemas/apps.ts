@@ -55,7 +55,8 @@ const GitUrl = Nullable(
 export const GithubBranch = Type.String({
   minLength: 1,
   maxLength: 255,
-  pattern: '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$|\\.lock(?:/|$)))[^\\p{Cc}\\p{Cs}\\s~^:?*\\[\\\\]+$',
+  pattern:
+    '^(?![-/.])(?!.*(?:\\.\\.|//|/\\.|@\\{|[/.]$|\\.lock(?:/|$)))[^\\p{Cc}\\p{Cs}\\p{Bidi_Control}\\s~^:?*\\[\\\\]+$',
   'x-form': 'the name of a git branch',
   description: 'A branch of the repository.',
   examples: ['main']

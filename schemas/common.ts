@@ -43,8 +43,11 @@ export const IdOrSlug = Type.String({ minLength: 1, maxLength: 255, description:
 /** Sent as ISO 8601 in UTC. Handlers may return a Date; a stored reply that is sent again holds the text. */
 export const Timestamp = Type.Unsafe<Date | string>(Type.String({ format: 'date-time' }))
 
-/** Control characters, lone surrogates and line separators: never part of a name, and some refused by PostgreSQL. */
-const NOT_IN_NAMES = '\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}'
+/**
+ * Control characters, lone surrogates, line separators, and the marks by which a name would turn the text around it:
+ * never part of a name, and some refused by PostgreSQL.
+ */
+const NOT_IN_NAMES = '\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}\\p{Bidi_Control}'
 
 /** One line of text for people, with something to see in it. */
 export const Name = Type.String({

@@ -4,9 +4,10 @@ import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fasti
 import type { Logger } from 'pino'
 import { TextHeadResponse } from '../plugins/lib/response-head.ts'
 import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
-import { type Config, ConfigError, readTls, type SwapSetting } from './config/index.ts'
+import { type Config, ConfigError, type SwapSetting } from './config/index.ts'
 import { takeOnlyJson } from './kernel/json-body.ts'
 import { buildSerializer } from './kernel/serialization.ts'
+import { secureContextOf } from './kernel/tls.ts'
 import { validatorCompiler } from './kernel/validation.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
 import type {} from './wiring/own-types.ts'
@@ -51,11 +52,10 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     requireHostHeader: false,
     ServerResponse: TextHeadResponse
   }
-  const tls = { minVersion: 'TLSv1.2', handshakeTimeout: 10_000 } as const
   const app = Fastify({
     loggerInstance: logger,
     logController: new OneLinePerRequest(),
-    ...(config.tls ? { https: { ...http, ...readTls(config.tls), ...tls } } : { http }),
+    ...(config.tls ? { https: { ...http, ...secureContextOf(config.tls), handshakeTimeout: 10_000 } } : { http }),
     requestTimeout: 20_000,
     keepAliveTimeout: 65_000,
     bodyLimit: 1_048_576,

@@ -2,7 +2,8 @@ import type { Server } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
-import { type Config, readTls } from './config/index.ts'
+import type { Config } from './config/index.ts'
+import { secureContextOf } from './kernel/tls.ts'
 import type { Ports } from './wiring/ports.ts'
 
 /** What the edge of the process starts and stops: one app, or several that look like one. */
@@ -60,7 +61,7 @@ export class Instance implements Service {
     if (this.#config.tls === null) return
     try {
       const server = this.#app?.server as unknown as Server | undefined
-      server?.setSecureContext(readTls(this.#config.tls))
+      server?.setSecureContext(secureContextOf(this.#config.tls))
       this.#logger.info('certificate reloaded')
     } catch (error) {
       this.#logger.error({ err: error }, 'the new certificate is not usable, the old one stays')

@@ -39,7 +39,7 @@ export interface RawFaults {
 
 /** What is wrong with a request although Fastify has routed it. */
 export function faultOf(raw: MayBeFaulty): AppError | null {
-  return raw[kFault] ?? (lacksHost(raw) ? errors.badRequest('The request has no Host header') : null)
+  return raw[kFault] ?? hostFault(raw)
 }
 
 export function rawFaults(app: FastifyInstance): RawFaults {
@@ -149,7 +149,29 @@ function ofConnection(error: Error & { code?: string }): AppError {
   }
 }
 
-/** HTTP/1.1 requires exactly that much of every request. */
-function lacksHost(raw: IncomingMessage): boolean {
-  return raw.headers.host === undefined && raw.httpVersionMajor === 1 && raw.httpVersionMinor === 1
+/** A name, an IPv4 address or an IPv6 address in brackets, and a port; empty where there is no authority. */
+const HOST = /^(?:[\w.-]*|\[[\da-f:.]+\])(?::\d{1,5})?$/i
+
+/**
+ * HTTP/1.1 requires one valid Host of every request. Of several, Node shows the first, and a proxy before us may have gone
+ * by another.
+ */
+function hostFault(raw: IncomingMessage): AppError | null {
+  const { host } = raw.headers
+  if (host === undefined)
+    return raw.httpVersionMajor === 1 && raw.httpVersionMinor === 1
+      ? errors.badRequest('The request has no Host header')
+      : null
+  if (!HOST.test(host)) return errors.badRequest('The Host header is not valid')
+  return countHosts(raw.rawHeaders) > 1 ? errors.badRequest('The request has several Host headers') : null
+}
+
+/** @param rawHeaders names and values in turn */
+function countHosts(rawHeaders: readonly string[]): number {
+  let count = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === 4 && name.toLowerCase() === 'host') count++
+  }
+  return count
 }

@@ -4,7 +4,7 @@ import { copyFile, mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { connect, type PeerCertificate } from 'node:tls'
+import { type ConnectionOptions, connect, type PeerCertificate } from 'node:tls'
 import postgres from 'postgres'
 import { needsOpenssl } from '../support/certificate.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
@@ -88,8 +88,14 @@ test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SI
     TLS_KEY_FILE: keyFile
   })
   assert.match(server.url, /^https:/)
+  const refusesCbc = async () => {
+    const of12 = (ciphers: string) => peerOf(server.port, { maxVersion: 'TLSv1.2', ciphers })
+    await assert.rejects(of12('ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA'))
+    await of12('ECDHE-ECDSA-AES128-GCM-SHA256')
+  }
   assert.equal((await peerOf(server.port)).subject.CN, 'first')
-  await assert.rejects(peerOf(server.port, 'TLSv1.1'))
+  await assert.rejects(peerOf(server.port, { maxVersion: 'TLSv1.1', ciphers: 'DEFAULT:@SECLEVEL=0' }))
+  await refusesCbc()
 
   await use('second')
   server.child.kill('SIGHUP')
@@ -97,6 +103,7 @@ test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SI
     async () => (await peerOf(server.port)).subject.CN,
     name => name === 'second'
   )
+  await refusesCbc()
 
   await copyFile(join(path, 'first.key'), keyFile) // of another certificate
   server.child.kill('SIGHUP')
@@ -117,10 +124,10 @@ function makeCertificate(path: string, name: string): void {
   })
 }
 
-function peerOf(port: number, version?: 'TLSv1.1'): Promise<PeerCertificate> {
+function peerOf(port: number, offer: Pick<ConnectionOptions, 'maxVersion' | 'ciphers'> = {}): Promise<PeerCertificate> {
   const { promise, resolve, reject } = Promise.withResolvers<PeerCertificate>()
-  const only = version && { minVersion: version, maxVersion: version, ciphers: 'DEFAULT:@SECLEVEL=0' }
-  const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ...only }, () => {
+  const versions = offer.maxVersion && { minVersion: offer.maxVersion }
+  const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ...versions, ...offer }, () => {
     resolve(socket.getPeerCertificate())
     socket.destroy()
   })

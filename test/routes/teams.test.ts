@@ -107,6 +107,15 @@ test('a team is renamed by its owner alone, if it is still the one that was read
   assert.equal((await stranger.call('PATCH', `/api/v1/teams/${team.id}`, { name: 'mine' })).statusCode, 404)
 })
 
+test('no name turns the text around it', async () => {
+  for (const mark of ['\u202e', '\u2066', '\u200f', '\u061c']) {
+    const reply = await owner.call('POST', '/api/v1/teams', { name: `gro${mark}pmoc` })
+    assert.equal(errorOf(reply).code, 'VALIDATION_ERROR', `U+${mark.charCodeAt(0).toString(16)}`)
+  }
+  for (const name of ['فريق', 'צוות', 'a\u200db'])
+    assert.equal((await owner.call('POST', '/api/v1/teams', { name })).statusCode, 201, name)
+})
+
 test('nobody sets what is not theirs to set', async () => {
   for (const field of [
     { plan: 'free' },
