@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
+import { addressKey } from '../lib/address.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
@@ -41,9 +42,14 @@ export const AuditOptions = Type.Object(
       description: 'How many attempts wait for the sink at most.'
     }),
     anonymousPerMinute: Type.Integer({
-      default: 60,
+      default: 600,
       minimum: 0,
       description: 'How many attempts of unknown callers are written per minute; others are only counted.'
+    }),
+    anonymousPerAddress: Type.Integer({
+      default: 30,
+      minimum: 0,
+      description: 'The same for one address, so that nobody hides others by making noise.'
     }),
     details: Type.Record(Type.String(), Type.Array(Type.String()), {
       default: {},
@@ -100,7 +106,8 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
   const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'registry'])
   const sink: AuditSink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
   const catalogue = { ...AUDIT_DETAILS, ...options.details }
-  const takeAnonymous = minuteBudget(options.anonymousPerMinute)
+  const takeAnonymous = minuteBudget(options.anonymousPerAddress, options.anonymousPerMinute)
+  const addressOf = addressKey(app)
 
   const events = counter(input.registry, {
     name: 'rhone_audit_events_total',
@@ -146,7 +153,7 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
 
   function attempt(request: FastifyRequest, event: AuditEvent): void {
     const row = requestRow(request, { ...request.auditSubject, ...event }, catalogue)
-    if (row.userId === null && !takeAnonymous()) suppressed.inc()
+    if (row.userId === null && !takeAnonymous(addressOf(request))) suppressed.inc()
     else queue.push({ ...row, id: randomUUID(), createdAt: new Date() })
   }
 

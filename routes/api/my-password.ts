@@ -28,11 +28,12 @@ const myPassword: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app, { 
       if (account === undefined) throw errors.conflict('You sign in without a password')
 
       await passwords.check('newPassword', newPassword, [account.login])
-      const right = await takeGuess(app.db, account.login, request.clientIp?.bucket ?? request.ip)
-      if (!(await passwords.verify(currentPassword, account.passwordHash)))
+      const address = request.clientIp?.bucket ?? request.ip
+      const right = await takeGuess(app.db, account.login, address)
+      if (!(await passwords.verify(currentPassword, account.passwordHash, address)))
         throw errors.validation('currentPassword', 'is not right')
       await right()
-      const hash = await passwords.hash(newPassword)
+      const hash = await passwords.hash(newPassword, address)
 
       return change(request, reply, async tx => {
         await setPassword(tx, userId, hash)

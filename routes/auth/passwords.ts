@@ -42,7 +42,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
         const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
         const account = await findAccount(app.db, login)
         if (account !== undefined) app.audit?.about(request, { resourceName: account.login })
-        const isRight = await passwords.verify(password, account?.passwordHash)
+        const isRight = await passwords.verify(password, account?.passwordHash, addressOf(request))
         if (!isRight || account === undefined) throw new AppError('UNAUTHORIZED', { message: WRONG })
         await right()
         await signIn(app, request, reply, 'password', async () => ({ user: account.user, newTeam: null }))
@@ -79,7 +79,10 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
       return retrying(reply, again, async () => {
         await passwords.check('password', password, [login])
         const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
-        const hash = await passwords.hash(password)
+        // Before the hash, which is what costs: strangers get none of it without a code.
+        if (!isResetCode(await findAccount(app.db, login), code))
+          throw new AppError('UNAUTHORIZED', { message: WRONG_CODE })
+        const hash = await passwords.hash(password, addressOf(request))
         await signIn(app, request, reply, 'password', async tx => {
           const account = await findAccount(tx, login)
           if (!isResetCode(account, code)) throw new AppError('UNAUTHORIZED', { message: WRONG_CODE })

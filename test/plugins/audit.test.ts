@@ -283,6 +283,18 @@ describe('what was tried in vain', () => {
     )
     assert.match(await registry.metrics(), /rhone_audit_suppressed_total 3\n/)
   })
+
+  test('by one address that is noisy hides none of another', async t => {
+    const { app, sink } = await setup(t, { anonymousPerMinute: 6, anonymousPerAddress: 2 })
+    const from = (remoteAddress: string) => app.inject({ method: 'DELETE', url: '/apps/42?status=401', remoteAddress })
+    for (let i = 0; i < 5; i++) await from('192.0.2.1')
+    await from('192.0.2.2')
+    await app.close()
+    assert.deepEqual(
+      sink.rows.map(row => row.ip),
+      ['192.0.2.1', '192.0.2.1', '192.0.2.2']
+    )
+  })
 })
 
 test('a wrong option fails the boot', () =>

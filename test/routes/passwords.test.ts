@@ -33,7 +33,7 @@ const { app } = await testApp(
 await app.listen({ host: '127.0.0.1', port })
 
 const passwords = createPasswords()
-const goodHash = await passwords.hash(GOOD)
+const goodHash = await passwords.hash(GOOD, 'tests')
 
 /** An account with the good password. */
 async function addAccount(login: string) {
@@ -98,9 +98,9 @@ describe('an account with a password', () => {
     const { id } = await addAccount('hashed')
     const [row] = await app.db.select().from(localAccounts).where(eq(localAccounts.userId, id))
     assert.match(row!.passwordHash!, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$[\w+/]{22}\$[\w+/]{43}$/)
-    assert.notEqual(await passwords.hash(GOOD), goodHash)
-    assert.equal(await passwords.verify(GOOD.normalize('NFD'), goodHash), true)
-    assert.equal(await passwords.verify(`${GOOD} `, goodHash), false)
+    assert.notEqual(await passwords.hash(GOOD, 'tests'), goodHash)
+    assert.equal(await passwords.verify(GOOD.normalize('NFD'), goodHash, 'tests'), true)
+    assert.equal(await passwords.verify(`${GOOD} `, goodHash, 'tests'), false)
   })
 
   test('without a password yet cannot be signed in to', async () => {

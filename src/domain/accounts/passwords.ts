@@ -1,6 +1,7 @@
 import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import { errors } from '../../../plugins/lib/errors.ts'
+import { FairQueue } from './fair-queue.ts'
 
 /** What OWASP asks of Argon2id at least: 19 MiB, two passes, one lane. */
 const MEMORY = 19_456
@@ -21,10 +22,14 @@ const STRONG_ENOUGH = 4
 const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
 
 export interface Passwords {
-  /** Argon2id, as text in PHC's format. */
-  hash(password: string): Promise<string>
+  /**
+   * Argon2id, as text in PHC's format.
+   *
+   * @param caller whose turn it takes: the address of the request
+   */
+  hash(password: string, caller: string): Promise<string>
   /** Takes the same time where there is no hash to compare with. */
-  verify(password: string, hash: string | null | undefined): Promise<boolean>
+  verify(password: string, hash: string | null | undefined, caller: string): Promise<boolean>
   /**
    * @param words what an attacker would try first, such as the user's name
    * @throws AppError that says what is wrong with a new password
@@ -38,23 +43,26 @@ export interface Passwords {
  */
 export function createPasswords(words: readonly string[] = []): Passwords {
   if (typeof argon2 !== 'function') throw new Error('LOCAL_ACCOUNTS needs Node 24.7 or later, which has Argon2')
-  const derive = queued(promisify(argon2))
+  const derive = promisify(argon2)
+  const queue = new FairQueue({ atOnce: AT_ONCE, mostWaiting: MOST_WAITING, retryAfter: 2 })
   let decoy: Promise<string> | undefined
 
-  async function hash(password: string): Promise<string> {
+  async function hash(password: string, caller: string): Promise<string> {
     const salt = randomBytes(SALT_BYTES)
-    const digest = await derive('argon2id', parameters(password, salt, MEMORY, PASSES, LANES))
+    const settings = parameters(password, salt, MEMORY, PASSES, LANES)
+    const digest = await queue.run(caller, () => derive('argon2id', settings))
     return `$argon2id$v=19$m=${MEMORY},t=${PASSES},p=${LANES}$${encode(salt)}$${encode(digest)}`
   }
 
   return {
     hash,
 
-    async verify(password, stored) {
-      decoy ??= hash(randomBytes(SALT_BYTES).toString('hex'))
+    async verify(password, stored, caller) {
+      decoy ??= hash(randomBytes(SALT_BYTES).toString('hex'), '')
       const [, memory, passes, lanes, salt = '', digest = ''] = PHC.exec(stored ?? (await decoy)) ?? []
-      const settings = [Number(memory), Number(passes), Number(lanes)] as const
-      const found = await derive('argon2id', parameters(password, Buffer.from(salt, 'base64'), ...settings))
+      const costs = [Number(memory), Number(passes), Number(lanes)] as const
+      const settings = parameters(password, Buffer.from(salt, 'base64'), ...costs)
+      const found = await queue.run(caller, () => derive('argon2id', settings))
       return timingSafeEqual(found, Buffer.from(digest, 'base64')) && typeof stored === 'string'
     },
 
@@ -75,23 +83,3 @@ function parameters(password: string, nonce: Buffer, memory: number, passes: num
 }
 
 const encode = (bytes: Buffer) => bytes.toString('base64').replaceAll('=', '')
-
-/** The same function, of which only a few calls run at once. */
-function queued<Arguments extends unknown[], Result>(work: (...args: Arguments) => Promise<Result>) {
-  const waiting: (() => void)[] = []
-  let running = 0
-
-  return async (...args: Arguments): Promise<Result> => {
-    if (running >= AT_ONCE) {
-      if (waiting.length >= MOST_WAITING) throw errors.unavailable(2, 'Too many people sign in at this moment')
-      await new Promise<void>(resolve => waiting.push(resolve))
-    } else running++
-    try {
-      return await work(...args)
-    } finally {
-      const next = waiting.shift()
-      if (next === undefined) running--
-      else next()
-    }
-  }
-}

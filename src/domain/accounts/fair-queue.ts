@@ -1,0 +1,78 @@
+import { errors } from '../../../plugins/lib/errors.ts'
+
+export interface FairQueueSettings {
+  /** How many run at once. */
+  readonly atOnce: number
+  /** How many wait at most, of all callers together. */
+  readonly mostWaiting: number
+  /** Seconds after which a caller who was turned away may come again. */
+  readonly retryAfter: number
+}
+
+interface Waiting {
+  readonly start: () => void
+  readonly turnAway: () => void
+}
+
+/**
+ * Runs only so much work at once. Callers take turns: one that has asked for much waits for itself, and when too many
+ * wait, it is the last of the caller with the most who is turned away.
+ */
+export class FairQueue {
+  readonly #settings: FairQueueSettings
+  /** In the order of their turns. */
+  readonly #lines = new Map<string, Waiting[]>()
+  #waiting = 0
+  #running = 0
+
+  constructor(settings: FairQueueSettings) {
+    this.#settings = settings
+  }
+
+  /** @throws AppError when too many wait */
+  async run<Result>(caller: string, work: () => Promise<Result>): Promise<Result> {
+    if (this.#running < this.#settings.atOnce) this.#running += 1
+    else await this.#turnOf(caller)
+    try {
+      return await work()
+    } finally {
+      this.#startNext()
+    }
+  }
+
+  #turnOf(caller: string): Promise<void> {
+    if (this.#waiting >= this.#settings.mostWaiting) this.#makeRoomFor(caller)
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const line = this.#lines.get(caller) ?? []
+    line.push({ start: resolve, turnAway: () => reject(this.#tooMany()) })
+    this.#lines.set(caller, line)
+    this.#waiting += 1
+    return promise
+  }
+
+  #makeRoomFor(caller: string): void {
+    const [longest, line] = [...this.#lines].reduce((a, b) => (b[1].length > a[1].length ? b : a))
+    if (line.length <= (this.#lines.get(caller)?.length ?? 0) + 1) throw this.#tooMany()
+    line.pop()!.turnAway()
+    if (line.length === 0) this.#lines.delete(longest)
+    this.#waiting -= 1
+  }
+
+  #startNext(): void {
+    const [next] = this.#lines
+    if (next === undefined) {
+      this.#running -= 1
+      return
+    }
+    const [caller, line] = next
+    this.#lines.delete(caller)
+    const { start } = line.shift()!
+    if (line.length > 0) this.#lines.set(caller, line)
+    this.#waiting -= 1
+    start()
+  }
+
+  #tooMany() {
+    return errors.unavailable(this.#settings.retryAfter, 'Too many people sign in at this moment')
+  }
+}
