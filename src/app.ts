@@ -7,11 +7,11 @@ import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, type SwapSetting } from './config/index.ts'
 import { takeOnlyJson } from './kernel/json-body.ts'
 import { buildSerializer } from './kernel/serialization.ts'
-import { secureContextOf } from './kernel/tls.ts'
 import { validatorCompiler } from './kernel/validation.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
 import type {} from './wiring/own-types.ts'
 import type { Ports } from './wiring/ports.ts'
+import { secureContextOf } from './wiring/tls.ts'
 
 /** What takes a plugin's place: nothing, another plugin, or the path of a module whose default export is one. */
 export type Swaps = Readonly<Record<string, SwapSetting | PluginModule>>

@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
 import type { Config } from './config/index.ts'
-import { secureContextOf } from './kernel/tls.ts'
 import type { Ports } from './wiring/ports.ts'
+import { secureContextOf } from './wiring/tls.ts'
 
 /** What the edge of the process starts and stops: one app, or several that look like one. */
 export interface Service {

@@ -9,15 +9,9 @@ import type { Db } from '../lib/own-types.ts'
 import type { Registry } from '../lib/registry.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
 import { minuteBudget } from './minute-budget.ts'
+import { outcomeOf, resourceOf } from './outcome.ts'
 import { createAuditQueue } from './queue.ts'
-import {
-  type AuditEvent,
-  type AuditOutcome,
-  type AuditRow,
-  requestRow,
-  type SystemAuditEvent,
-  systemRow
-} from './row.ts'
+import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
 import type { AuditSink } from './sink.ts'
 
 export { auditDdl } from './ddl.ts'
@@ -182,20 +176,6 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
       next()
     }
   }
-}
-
-/** Floods are not recorded: too many requests, and what a busy or closed server turns away. */
-function outcomeOf(status: number): AuditOutcome | undefined {
-  if (status < 400 || status === 429 || status === 503) return undefined
-  // What belongs to another team is not found, so that a 404 may well be a refusal.
-  return status === 401 || status === 403 || status === 404 ? 'denied' : 'failure'
-}
-
-/** The resource that a refused request was about; if nobody has found it, what the URL calls it. */
-function resourceOf(request: FastifyRequest, resource: string): string | null | undefined {
-  if (request.auditSubject?.resourceId !== undefined) return request.auditSubject.resourceId
-  const params = request.params as Readonly<Record<string, string | undefined>> | null
-  return params?.[resource] ?? params?.id
 }
 
 export default fp(audit, { name: 'rhone-audit', fastify: '5.x' })
