@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { Headers, IdempotencyKey, NoQuery, Sent, Strict, Timestamp } from './common.ts'
+import { adapted, Headers, IdempotencyKey, NoQuery, Sent, Strict, Timestamp } from './common.ts'
 import { errorResponses } from './error.ts'
 import { Scope } from './me.ts'
 
@@ -11,25 +11,34 @@ export const mintAccessToken = {
   tags: ['auth'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,
-  body: Strict({
-    scopes: Type.Optional(
-      Type.Array(Scope, {
-        minItems: 1,
-        maxItems: 3,
-        uniqueItems: true,
-        description: 'What it may do. Absent: what the API token may.'
-      })
-    )
-  }),
+  body: Strict(
+    {
+      scopes: Type.Optional(
+        Type.Array(Scope, {
+          minItems: 1,
+          maxItems: 3,
+          uniqueItems: true,
+          description: 'What it may do. Absent: what the API token may.'
+        })
+      )
+    },
+    { title: 'MintAccessTokenRequest' }
+  ),
   response: {
-    201: Sent({
-      accessToken: Type.Optional(
-        Type.String({ description: 'The token. A reply repeated by Idempotency-Key is without it.' })
-      ),
-      tokenType: Type.Literal('Bearer'),
-      scopes: Type.Array(Scope),
-      expiresAt: Timestamp
-    }),
+    201: Sent(
+      {
+        accessToken: Type.Optional(
+          Type.String({
+            description: 'The token. A reply repeated by Idempotency-Key is without it.',
+            examples: ['eyJhbGciOiJFZERTQSJ9...']
+          })
+        ),
+        tokenType: Type.Literal('Bearer', { description: 'How it is sent.' }),
+        scopes: Type.Array(Scope, { description: 'What it may do.' }),
+        expiresAt: adapted(Timestamp, { description: 'When it ends.' })
+      },
+      { title: 'AccessToken' }
+    ),
     ...errorResponses
   }
 }

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -12,35 +13,49 @@ import {
   PageQuery,
   Sent,
   Strict,
+  Text,
   Timestamp,
   Uuid
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
-export const Stats = Sent({
-  totals: Sent({
-    users: Type.Integer(),
-    teams: Type.Integer(),
-    apps: Type.Integer(),
-    deployments: Type.Integer()
-  }),
-  activeBuilds: Type.Integer({ description: 'Deployments under way.' }),
-  recentErrors: Type.Array(Sent({ code: Type.String(), count: Type.Integer(), last: Timestamp }), {
-    description: 'Server errors of the last 24 hours by code, the latest first.'
-  }),
-  topApps: Type.Array(
-    Sent({
-      appId: Uuid,
-      appName: Type.String(),
-      teamName: Type.String(),
-      machineHours: Type.Number({ description: 'In the current billing period.' }),
-      deployments: Type.Integer()
-    }),
-    { description: 'The ten apps with the most machine hours.' }
-  ),
-  billingPeriod: Type.String({ format: 'date', description: 'The first day of the current UTC month.' }),
-  generatedAt: Timestamp
-})
+export const Stats = Sent(
+  {
+    totals: Sent(
+      {
+        users: Type.Integer({ description: 'All users.' }),
+        teams: Type.Integer({ description: 'All teams.' }),
+        apps: Type.Integer({ description: 'All apps.' }),
+        deployments: Type.Integer({ description: 'All deployments.' })
+      },
+      { description: 'How many there are.' }
+    ),
+    activeBuilds: Type.Integer({ description: 'Deployments under way.' }),
+    recentErrors: Type.Array(
+      Sent({
+        code: Text('The code of the error.', 'INTERNAL_ERROR'),
+        count: Type.Integer({ description: 'How many there were.' }),
+        last: adapted(Timestamp, { description: 'When the latest one was.' })
+      }),
+      {
+        description: 'Server errors of the last 24 hours by code, the latest first.'
+      }
+    ),
+    topApps: Type.Array(
+      Sent({
+        appId: adapted(Uuid, { description: 'The app that it belongs to.' }),
+        appName: Text('What the app is called.', 'hello'),
+        teamName: Text('What the team is called.', 'Acme'),
+        machineHours: Type.Number({ description: 'In the current billing period.' }),
+        deployments: Type.Integer({ description: 'All deployments.' })
+      }),
+      { description: 'The ten apps with the most machine hours.' }
+    ),
+    billingPeriod: Type.String({ format: 'date', description: 'The first day of the current UTC month.' }),
+    generatedAt: adapted(Timestamp, { description: 'When this was counted.' })
+  },
+  { title: 'Stats' }
+)
 
 export const getStats = {
   operationId: 'getStats',
@@ -50,16 +65,19 @@ export const getStats = {
   response: { 200: Stats, ...errorResponses }
 }
 
-export const User = Sent({
-  id: Uuid,
-  username: Type.String(),
-  email: Nullable(Type.String()),
-  isOperator: Type.Boolean(),
-  eraseAfter: Nullable(
-    adapted(Timestamp, { description: 'When the account is erased, if its owner has asked for it.' })
-  ),
-  createdAt: Timestamp
-})
+export const User = Sent(
+  {
+    id: Uuid,
+    username: Text("The user's name.", 'ada'),
+    email: Nullable(Text('An e-mail address.', 'ada@example.com')),
+    isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }),
+    eraseAfter: Nullable(
+      adapted(Timestamp, { description: 'When the account is erased, if its owner has asked for it.' })
+    ),
+    createdAt: CreatedAt
+  },
+  { title: 'User' }
+)
 
 export const listUsers = {
   operationId: 'listUsers',
@@ -80,21 +98,27 @@ export const updateUser = {
   description: 'In effect on every instance within seconds. The last operator stays one.',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
-  params: Strict({ user: Uuid }),
+  params: Strict({ user: adapted(Uuid, { description: 'The UUID of the user.' }) }),
   querystring: NoQuery,
-  body: Strict({ isOperator: Type.Boolean() }),
+  body: Strict(
+    { isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }) },
+    { title: 'UpdateUserRequest' }
+  ),
   response: { 200: User, ...errorResponses }
 }
 
-export const ListedTeam = Sent({
-  id: Uuid,
-  name: Type.String(),
-  slug: Type.String(),
-  plan: Type.String({ examples: ['pro'] }),
-  members: Type.Integer(),
-  version: Type.Integer({ description: 'Counts the changes of the team.' }),
-  createdAt: Timestamp
-})
+export const ListedTeam = Sent(
+  {
+    id: Uuid,
+    name: Text('What people call it.', 'hello'),
+    slug: Text('What it is called in URLs.', 'hello'),
+    plan: Text('What the team may use.', 'pro'),
+    members: Type.Integer({ description: 'How many people are in it.' }),
+    version: Type.Integer({ description: 'Counts the changes of the team.' }),
+    createdAt: CreatedAt
+  },
+  { title: 'ListedTeam' }
+)
 
 export const updateTeamPlan = {
   operationId: 'updateTeamPlan',
@@ -105,6 +129,9 @@ export const updateTeamPlan = {
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({ team: IdOrSlug }),
   querystring: NoQuery,
-  body: Strict({ plan: OneOf(['free', 'starter', 'pro'], { description: 'The plan to put the team on.' }) }),
+  body: Strict(
+    { plan: OneOf(['free', 'starter', 'pro'], { description: 'The plan to put the team on.' }) },
+    { title: 'UpdateTeamPlanRequest' }
+  ),
   response: { 200: ListedTeam, ...errorResponses }
 }

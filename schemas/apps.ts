@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -15,7 +16,8 @@ import {
   PageQuery,
   Sent,
   Strict,
-  Timestamp,
+  Text,
+  UpdatedAt,
   Uuid
 } from './common.ts'
 import { errorResponses } from './error.ts'
@@ -69,32 +71,38 @@ const Region = Type.String({
 })
 const AutoDeploy = Type.Boolean({ description: 'Whether a push to the branch deploys.' })
 
-export const App = Sent({
-  id: Uuid,
-  teamId: Uuid,
-  name: Type.String(),
-  slug: Type.String(),
-  url: Nullable(Type.String({ description: 'Where it is served; null while nobody can tell.' })),
-  githubRepo: Nullable(Type.String()),
-  gitUrl: Nullable(Type.String()),
-  githubBranch: Type.String(),
-  region: Type.String(),
-  autoDeploy: Type.Boolean(),
-  version: Type.Integer({ description: 'Counts the changes of the app.' }),
-  createdAt: Timestamp,
-  updatedAt: Timestamp
-})
+export const App = Sent(
+  {
+    id: Uuid,
+    teamId: adapted(Uuid, { description: 'The team that it belongs to.' }),
+    name: Text('What people call it.', 'hello'),
+    slug: Text('What it is called in URLs.', 'hello'),
+    url: Nullable(Text('Where it is served; null while nobody can tell.', 'https://hello.example.com/')),
+    githubRepo: Nullable(Text('The repository on GitHub that it is built from.', 'acme/website')),
+    gitUrl: Nullable(Text('The other repository that it is built from.', 'https://git.example.com/acme/website.git')),
+    githubBranch: Text('The branch that is built.', 'main'),
+    region: Text('Where it runs.', 'iad'),
+    autoDeploy: Type.Boolean({ description: 'Whether a push to the branch deploys.' }),
+    version: Type.Integer({ description: 'Counts the changes of the app.' }),
+    createdAt: CreatedAt,
+    updatedAt: UpdatedAt
+  },
+  { title: 'App' }
+)
 export type App = Static<typeof App>
 
 /** Everything of an app that can be changed. Whatever is left out takes its default: PUT replaces all of it. */
-export const AppSettings = Strict({
-  name: Name,
-  githubRepo: Type.Optional(adapted(GithubRepo, { default: null })),
-  gitUrl: Type.Optional(adapted(GitUrl, { default: null })),
-  githubBranch: Type.Optional(adapted(GithubBranch, { default: 'main' })),
-  region: Type.Optional(adapted(Region, { default: 'iad' })),
-  autoDeploy: Type.Optional(adapted(AutoDeploy, { default: true }))
-})
+export const AppSettings = Strict(
+  {
+    name: Name,
+    githubRepo: Type.Optional(adapted(GithubRepo, { default: null })),
+    gitUrl: Type.Optional(adapted(GitUrl, { default: null })),
+    githubBranch: Type.Optional(adapted(GithubBranch, { default: 'main' })),
+    region: Type.Optional(adapted(Region, { default: 'iad' })),
+    autoDeploy: Type.Optional(adapted(AutoDeploy, { default: true }))
+  },
+  { title: 'AppSettings' }
+)
 export type AppSettings = Static<typeof AppSettings>
 
 /** Some of it. What is left out stays as it is, so there is no default here. */
@@ -107,17 +115,20 @@ export const AppPatch = Strict(
     region: Type.Optional(Region),
     autoDeploy: Type.Optional(AutoDeploy)
   },
-  { minProperties: 1 }
+  { title: 'AppPatch', minProperties: 1 }
 )
 export type AppPatch = Static<typeof AppPatch>
 
-export const NewApp = Strict({
-  ...AppSettings.properties,
-  slug: Type.Optional(Slug),
-  team: Type.Optional(
-    adapted(IdOrSlug, { description: 'The UUID or slug of its team; your personal one when absent.' })
-  )
-})
+export const NewApp = Strict(
+  {
+    ...AppSettings.properties,
+    slug: Type.Optional(Slug),
+    team: Type.Optional(
+      adapted(IdOrSlug, { description: 'The UUID or slug of its team; your personal one when absent.' })
+    )
+  },
+  { title: 'NewApp' }
+)
 export type NewApp = Static<typeof NewApp>
 
 const params = Strict({ app: IdOrSlug })

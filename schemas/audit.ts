@@ -1,28 +1,48 @@
 import { type TSchema, Type } from '@sinclair/typebox'
-import { adapted, IdOrSlug, Name, Nullable, OneOf, Page, PageQuery, Sent, Strict, Timestamp, Uuid } from './common.ts'
+import {
+  adapted,
+  CreatedAt,
+  IdOrSlug,
+  Name,
+  Nullable,
+  OneOf,
+  Page,
+  PageQuery,
+  Sent,
+  Strict,
+  Text,
+  Uuid
+} from './common.ts'
 import { errorResponses } from './error.ts'
 
-const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'])
-const AuditOutcome = OneOf(['success', 'failure', 'denied'])
+const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'], { description: 'What it is about.' })
+const AuditOutcome = OneOf(['success', 'failure', 'denied'], { description: 'What came of it.' })
 
-export const AuditEntry = Sent({
-  id: Uuid,
-  type: AuditType,
-  action: Type.String({ examples: ['create'] }),
-  outcome: AuditOutcome,
-  userId: Nullable(Uuid),
-  actor: Nullable(Type.String({ description: "The actor's name at the time." })),
-  teamId: Nullable(Uuid),
-  appId: Nullable(Uuid),
-  resource: Type.String({ examples: ['app'] }),
-  resourceId: Nullable(Type.String()),
-  resourceName: Nullable(Type.String()),
-  details: Type.Unsafe<Record<string, unknown> | null>({ type: ['object', 'null'], additionalProperties: true }),
-  ip: Nullable(Type.String()),
-  userAgent: Nullable(Type.String()),
-  requestId: Nullable(Type.String()),
-  createdAt: Timestamp
-})
+export const AuditEntry = Sent(
+  {
+    id: Uuid,
+    type: AuditType,
+    action: Text('What was done.', 'create'),
+    outcome: AuditOutcome,
+    userId: Nullable(adapted(Uuid, { description: 'The user who has done it.' })),
+    actor: Nullable(Text("The actor's name at the time.", 'ada')),
+    teamId: Nullable(adapted(Uuid, { description: 'The team that it belongs to.' })),
+    appId: Nullable(adapted(Uuid, { description: 'The app that it belongs to.' })),
+    resource: Text('The kind of thing that it was done to.', 'app'),
+    resourceId: Nullable(Text('The id or the name of the thing that it was done to.', 'hello')),
+    resourceName: Nullable(Text('What that thing was called at the time.', 'hello')),
+    details: Type.Unsafe<Record<string, unknown> | null>({
+      type: ['object', 'null'],
+      additionalProperties: true,
+      description: 'What else is known of it.'
+    }),
+    ip: Nullable(Text('The address that it was done from.', '192.0.2.1')),
+    userAgent: Nullable(Text('What the browser calls itself.', 'Mozilla/5.0')),
+    requestId: Nullable(Text('The request that it was done by.', '0197a4b2-5d1c-7c3e')),
+    createdAt: CreatedAt
+  },
+  { title: 'AuditEntry' }
+)
 
 const Word = Type.String({
   maxLength: 50,
@@ -40,7 +60,7 @@ const filters = {
   outcome: Type.Optional(AuditOutcome),
   userId: described(Uuid, 'Who has done it.'),
   actor: described(Name, "The actor's name at the time, exactly."),
-  appId: Type.Optional(Uuid),
+  appId: described(Uuid, 'The app that it was about.'),
   resource: described(Word, 'The kind of thing that it was done to.'),
   resourceId: described(Name, 'The thing that it was done to.'),
   ip: described(
@@ -71,7 +91,7 @@ export const listAudit = {
   operationId: 'listAudit',
   summary: 'Read the audit log',
   tags: ['operators'],
-  querystring: Strict({ ...PageQuery, ...filters, teamId: Type.Optional(Uuid) }),
+  querystring: Strict({ ...PageQuery, ...filters, teamId: described(Uuid, 'The team that it was about.') }),
   response: { 200: Page(AuditEntry), ...errorResponses }
 }
 
@@ -82,7 +102,7 @@ export const exportAudit = {
   tags: ['operators'],
   querystring: Strict({
     ...filters,
-    teamId: Type.Optional(Uuid),
+    teamId: described(Uuid, 'The team that it was about.'),
     format: Type.Optional(OneOf(['ndjson', 'csv'], { description: 'ndjson when absent.' }))
   }),
   response: { 200: Type.String(), ...errorResponses }

@@ -1,15 +1,21 @@
 import { type SchemaOptions, type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox'
 
+interface ObjectNames {
+  /** The name of the model in the description of the API and in generated clients. */
+  title?: string
+  description?: string
+}
+
 /** An object that refuses keys it does not know: the shape of everything that clients send. */
 export function Strict<Properties extends TProperties>(
   properties: Properties,
-  options: { minProperties?: number } = {}
+  options: ObjectNames & { minProperties?: number } = {}
 ) {
   return Type.Object(properties, { additionalProperties: false, ...options })
 }
 
 /** An object that Rhone sends. Keys that it does not name never reach the wire. */
-export function Sent<Properties extends TProperties>(properties: Properties, options: { description?: string } = {}) {
+export function Sent<Properties extends TProperties>(properties: Properties, options: ObjectNames = {}) {
   return Type.Object(properties, options)
 }
 
@@ -34,14 +40,28 @@ export function adapted<Schema extends TSchema>(schema: Schema, options: SchemaO
 export const Uuid = Type.String({
   pattern: '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$',
   'x-form': 'a UUID',
+  description: 'Its id.',
   examples: ['0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a']
 })
 
 /** A UUID or a slug. What can be neither is not a mistake of form but a thing that does not exist: 404. */
-export const IdOrSlug = Type.String({ minLength: 1, maxLength: 255, description: 'Its UUID or its slug.' })
+export const IdOrSlug = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  description: 'Its UUID or its slug.',
+  examples: ['hello']
+})
 
 /** Sent as ISO 8601 in UTC. Handlers may return a Date; a stored reply that is sent again holds the text. */
 export const Timestamp = Type.Unsafe<Date | string>(Type.String({ format: 'date-time' }))
+
+export const CreatedAt = adapted(Timestamp, { description: 'When it was created.' })
+export const UpdatedAt = adapted(Timestamp, { description: 'When it was last changed.' })
+
+/** Text that Rhone sends, with an example of it. */
+export function Text(description: string, example: string) {
+  return Type.String({ description, examples: [example] })
+}
 
 /**
  * Control characters, lone surrogates, line separators, and the marks by which a name would turn the text around it:
@@ -55,6 +75,7 @@ export const Name = Type.String({
   maxLength: 255,
   pattern: `^(?=[\\s\\p{Cf}]*[^\\s\\p{Cf}])[^${NOT_IN_NAMES}]*$`,
   'x-form': 'one line of text with something to see in it',
+  description: 'What people call it.',
   examples: ['hello']
 })
 
@@ -72,10 +93,18 @@ export const PageQuery = { limit: Type.Optional(Limit), cursor: Type.Optional(Cu
 
 /** What every list answers. */
 export function Page<Item extends TSchema>(item: Item) {
-  return Sent({
-    items: Type.Array(item),
-    nextCursor: Nullable(Type.String({ description: 'Where the next page starts; null on the last one.' }))
-  })
+  return Sent(
+    {
+      items: Type.Array(item, { description: 'The items of this page.' }),
+      nextCursor: Nullable(
+        Type.String({
+          description: 'Where the next page starts; null on the last one.',
+          examples: ['MTcxNTk0MjQwMDAwMC4wMTk3YTRiMg']
+        })
+      )
+    },
+    item.title === undefined ? {} : { title: `${item.title}Page` }
+  )
 }
 
 export const NoQuery = Strict({})

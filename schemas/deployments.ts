@@ -2,6 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { GithubBranch } from './apps.ts'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -14,7 +15,9 @@ import {
   PageQuery,
   Sent,
   Strict,
+  Text,
   Timestamp,
+  UpdatedAt,
   Uuid
 } from './common.ts'
 import { errorResponses } from './error.ts'
@@ -38,45 +41,55 @@ const Status = OneOf(
 )
 const Trigger = OneOf(['manual', 'webhook', 'rollback', 'api', 'cli'], { description: 'What it was begun by.' })
 const when = (description: string) => Nullable(adapted(Timestamp, { description }))
-const text = (description: string) => Nullable(Type.String({ description }))
+const text = (description: string, example: string) => Nullable(Text(description, example))
 const duration = Nullable(Type.Integer({ description: 'Milliseconds; null until it is over.' }))
 
-export const Deployment = Sent({
-  id: Uuid,
-  appId: Uuid,
-  status: Status,
-  trigger: Trigger,
-  triggeredBy: Nullable(adapted(Uuid, { description: 'The user who began it.' })),
-  commitSha: text('The commit that is built; null until it is known, and for an image.'),
-  commitMessage: text('The first line of its message, or what was rolled back to.'),
-  commitAuthor: text('The name that its author has given git.'),
-  branch: text('The branch that is built.'),
-  image: Nullable(Type.String({ description: 'What runs, by digest.' })),
-  rollbackOf: Nullable(adapted(Uuid, { description: 'The deployment whose image it brings back.' })),
-  envVersions: Type.Unsafe<Record<string, number> | null>({
-    type: ['object', 'null'],
-    additionalProperties: { type: 'integer' },
-    description: 'The env vars that it runs with: which value of each, counted from 1.'
-  }),
-  config: Type.Unsafe<{ region: string; repository?: string } | null>({
-    type: ['object', 'null'],
-    properties: {
-      region: { type: 'string', description: 'Where it runs.' },
-      repository: { type: 'string', description: 'Where it was cloned from.' }
-    },
-    description: 'The settings of the app that it runs with.'
-  }),
-  errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'Which part of it has failed.' })),
-  errorMessage: Nullable(Type.String({ description: 'Why it has failed.' })),
-  buildStartedAt: when('When its build began, the last time.'),
-  buildFinishedAt: when('When there was an image, or the build had failed.'),
-  buildDurationMs: duration,
-  deployStartedAt: when('When its rollout began.'),
-  deployFinishedAt: when('When it was live, or the rollout had failed.'),
-  deployDurationMs: duration,
-  createdAt: Timestamp,
-  updatedAt: Timestamp
-})
+export const Deployment = Sent(
+  {
+    id: Uuid,
+    appId: adapted(Uuid, { description: 'The app that it belongs to.' }),
+    status: Status,
+    trigger: Trigger,
+    triggeredBy: Nullable(adapted(Uuid, { description: 'The user who began it.' })),
+    commitSha: text(
+      'The commit that is built; null until it is known, and for an image.',
+      '8f14e45fceea167a5a36dedd4bea2543d8f14e45'
+    ),
+    commitMessage: text('The first line of its message, or what was rolled back to.', 'Say hello'),
+    commitAuthor: text('The name that its author has given git.', 'Ada Lovelace'),
+    branch: text('The branch that is built.', 'main'),
+    image: text('What runs, by digest.', `registry.fly.io/hello@sha256:${'0'.repeat(64)}`),
+    rollbackOf: Nullable(adapted(Uuid, { description: 'The deployment whose image it brings back.' })),
+    envVersions: Type.Unsafe<Record<string, number> | null>({
+      type: ['object', 'null'],
+      additionalProperties: { type: 'integer' },
+      description: 'The env vars that it runs with: which value of each, counted from 1.'
+    }),
+    config: Type.Unsafe<{ region: string; repository?: string } | null>({
+      type: ['object', 'null'],
+      properties: {
+        region: { type: 'string', description: 'Where it runs.', examples: ['iad'] },
+        repository: {
+          type: 'string',
+          description: 'Where it was cloned from.',
+          examples: ['https://github.com/acme/website']
+        }
+      },
+      description: 'The settings of the app that it runs with.'
+    }),
+    errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'Which part of it has failed.' })),
+    errorMessage: text('Why it has failed.', 'The repository has no start script'),
+    buildStartedAt: when('When its build began, the last time.'),
+    buildFinishedAt: when('When there was an image, or the build had failed.'),
+    buildDurationMs: duration,
+    deployStartedAt: when('When its rollout began.'),
+    deployFinishedAt: when('When it was live, or the rollout had failed.'),
+    deployDurationMs: duration,
+    createdAt: CreatedAt,
+    updatedAt: UpdatedAt
+  },
+  { title: 'Deployment' }
+)
 
 /** An image of a registry by digest: a tag may be another image tomorrow. */
 const Image = Type.String({
@@ -93,20 +106,26 @@ const CommitSha = Type.String({
   examples: ['8f14e45fceea167a5a36dedd4bea2543d8f14e45']
 })
 
-export const DeployRequest = Strict({
-  commitSha: Type.Optional(CommitSha),
-  commit_sha: Type.Optional(adapted(CommitSha, { description: 'Another name of commitSha.' })),
-  branch: Type.Optional(adapted(GithubBranch, { description: "The branch to build; the app's when absent." })),
-  image: Type.Optional(adapted(Image, { description: 'An image that is built already, by digest.' }))
-})
+export const DeployRequest = Strict(
+  {
+    commitSha: Type.Optional(CommitSha),
+    commit_sha: Type.Optional(adapted(CommitSha, { description: 'Another name of commitSha.' })),
+    branch: Type.Optional(adapted(GithubBranch, { description: "The branch to build; the app's when absent." })),
+    image: Type.Optional(adapted(Image, { description: 'An image that is built already, by digest.' }))
+  },
+  { title: 'DeployRequest' }
+)
 export type DeployRequest = Static<typeof DeployRequest>
 
-const RollbackRequest = Strict({
-  deploymentId: Type.Optional(
-    adapted(Uuid, { description: 'A deployment that was live; the one before the live one when absent.' })
-  ),
-  deployment_id: Type.Optional(adapted(Uuid, { description: 'Another name of deploymentId.' }))
-})
+const RollbackRequest = Strict(
+  {
+    deploymentId: Type.Optional(
+      adapted(Uuid, { description: 'A deployment that was live; the one before the live one when absent.' })
+    ),
+    deployment_id: Type.Optional(adapted(Uuid, { description: 'Another name of deploymentId.' }))
+  },
+  { title: 'RollbackRequest' }
+)
 
 const ofApp = Strict({ app: IdOrSlug })
 const ofDeployment = Strict({ app: IdOrSlug, id: Uuid })

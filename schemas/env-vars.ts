@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import {
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -9,7 +10,8 @@ import {
   PageQuery,
   Sent,
   Strict,
-  Timestamp
+  Text,
+  UpdatedAt
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
@@ -23,26 +25,32 @@ export const EnvVarKey = Type.String({
 })
 
 /** There is no value: what was set is given to the app's machines and to nobody else. */
-export const EnvVar = Sent({
-  key: Type.String(),
-  version: Type.Integer({ description: 'Counts its values; `envVersions` of a deployment says which it runs with.' }),
-  buildTime: Type.Boolean({ description: 'Whether builds see it, too.' }),
-  createdAt: Timestamp,
-  updatedAt: Timestamp
-})
+export const EnvVar = Sent(
+  {
+    key: Text('The name of the variable.', 'API_KEY'),
+    version: Type.Integer({ description: 'Counts its values; `envVersions` of a deployment says which it runs with.' }),
+    buildTime: Type.Boolean({ description: 'Whether builds see it, too.' }),
+    createdAt: CreatedAt,
+    updatedAt: UpdatedAt
+  },
+  { title: 'EnvVar' }
+)
 
-export const EnvVarValue = Strict({
-  value: Type.String({
-    maxLength: 65_536,
-    pattern: '^[^\\u0000\\p{Cs}]*$',
-    'x-form': 'text without NUL',
-    description: 'Any text of up to 64 KiB in UTF-8, without NUL.',
-    examples: ['s3cret']
-  }),
-  buildTime: Type.Optional(
-    Type.Boolean({ default: false, description: 'Whether builds see it, too; otherwise the running app alone does.' })
-  )
-})
+export const EnvVarValue = Strict(
+  {
+    value: Type.String({
+      maxLength: 65_536,
+      pattern: '^[^\\u0000\\p{Cs}]*$',
+      'x-form': 'text without NUL',
+      description: 'Any text of up to 64 KiB in UTF-8, without NUL.',
+      examples: ['s3cret']
+    }),
+    buildTime: Type.Optional(
+      Type.Boolean({ default: false, description: 'Whether builds see it, too; otherwise the running app alone does.' })
+    )
+  },
+  { title: 'EnvVarValue' }
+)
 export type EnvVarValue = Static<typeof EnvVarValue>
 
 const params = Strict({ app: IdOrSlug, key: EnvVarKey })

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -12,6 +13,7 @@ import {
   PageQuery,
   Sent,
   Strict,
+  Text,
   Timestamp,
   Uuid
 } from './common.ts'
@@ -20,22 +22,28 @@ import { errorResponses } from './error.ts'
 const tags = ['GitHub']
 const team = Strict({ team: IdOrSlug })
 
-export const Installation = Sent({
-  id: Uuid,
-  installationId: Type.Integer({ description: "GitHub's number of it." }),
-  accountType: OneOf(['User', 'Organization'], { description: 'What kind of account has installed the App.' }),
-  accountLogin: Type.String({ description: 'What that account is called.', examples: ['acme'] }),
-  suspendedAt: Nullable(adapted(Timestamp, { description: 'Since when the account lets the App do nothing.' })),
-  createdAt: Timestamp
-})
+export const Installation = Sent(
+  {
+    id: Uuid,
+    installationId: Type.Integer({ description: "GitHub's number of it." }),
+    accountType: OneOf(['User', 'Organization'], { description: 'What kind of account has installed the App.' }),
+    accountLogin: Type.String({ description: 'What that account is called.', examples: ['acme'] }),
+    suspendedAt: Nullable(adapted(Timestamp, { description: 'Since when the account lets the App do nothing.' })),
+    createdAt: CreatedAt
+  },
+  { title: 'Installation' }
+)
 
-export const Repository = Sent({
-  id: Type.Integer({ description: "GitHub's number of it." }),
-  fullName: Type.String({ description: 'owner/name', examples: ['acme/website'] }),
-  isPrivate: Type.Boolean(),
-  defaultBranch: Type.String({ examples: ['main'] }),
-  installationId: Type.Integer()
-})
+export const Repository = Sent(
+  {
+    id: Type.Integer({ description: "GitHub's number of it." }),
+    fullName: Type.String({ description: 'owner/name', examples: ['acme/website'] }),
+    isPrivate: Type.Boolean({ description: 'Whether only its collaborators see it.' }),
+    defaultBranch: Text('The branch that is checked out by default.', 'main'),
+    installationId: Type.Integer({ description: 'The installation that it is seen through.' })
+  },
+  { title: 'Repository' }
+)
 
 export const listInstallations = {
   operationId: 'listInstallations',
@@ -65,13 +73,15 @@ export const listRepositories = {
   params: team,
   querystring: Strict({
     ...PageQuery,
-    q: Type.Optional(Type.String({ maxLength: 140, description: 'What the name contains.' }))
+    q: Type.Optional(Type.String({ maxLength: 140, description: 'What the name contains.', examples: ['web'] }))
   }),
   response: { 200: Page(Repository), ...errorResponses }
 }
 
 const redirect = { description: 'On to the next page.', type: 'null' }
-const Text = Type.Optional(Type.String({ maxLength: 2_048 }))
+const FromGithub = Type.Optional(
+  Type.String({ maxLength: 2_048, description: 'As GitHub sends it.', examples: ['a1b2c3'] })
+)
 
 export const connectGithub = {
   operationId: 'connectGithub',
@@ -87,15 +97,20 @@ export const completeConnection = {
   summary: 'Come back from installing the GitHub App',
   tags,
   querystring: Strict({
-    code: Text,
-    state: Text,
+    code: FromGithub,
+    state: FromGithub,
     installation_id: Type.Optional(
-      Type.String({ pattern: '^[1-9]\\d{0,14}$', 'x-form': "GitHub's number of the installation", examples: ['4711'] })
+      Type.String({
+        pattern: '^[1-9]\\d{0,14}$',
+        'x-form': "GitHub's number of the installation",
+        description: "GitHub's number of the installation.",
+        examples: ['4711']
+      })
     ),
-    setup_action: Text,
-    error: Text,
-    error_description: Text,
-    error_uri: Text
+    setup_action: FromGithub,
+    error: FromGithub,
+    error_description: FromGithub,
+    error_uri: FromGithub
   }),
   response: { 303: redirect, ...errorResponses }
 }

@@ -1,5 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import {
+  adapted,
+  CreatedAt,
   IdOrSlug,
   NoContent,
   NoQuery,
@@ -9,6 +11,7 @@ import {
   PageQuery,
   Sent,
   Strict,
+  Text,
   Timestamp,
   Uuid
 } from './common.ts'
@@ -17,25 +20,29 @@ import { changeHeaders, Team, teamParams } from './teams.ts'
 
 const invitation = {
   id: Uuid,
-  email: Type.String(),
-  role: Type.String({ examples: ['member'] }),
-  state: OneOf(['pending', 'accepted', 'revoked', 'expired']),
-  invitedBy: Nullable(Type.String({ description: 'The UUID of the user.' })),
-  expiresAt: Timestamp,
-  createdAt: Timestamp
+  email: Text('An e-mail address.', 'ada@example.com'),
+  role: Text('What the invited person will be.', 'member'),
+  state: OneOf(['pending', 'accepted', 'revoked', 'expired'], { description: 'What has become of it.' }),
+  invitedBy: Nullable(Text('The UUID of the user.', '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a')),
+  expiresAt: adapted(Timestamp, { description: 'When it ends.' }),
+  createdAt: CreatedAt
 }
 
-export const Invitation = Sent(invitation)
+export const Invitation = Sent(invitation, { title: 'Invitation' })
 
-export const CreatedInvitation = Sent({
-  ...invitation,
-  token: Type.Optional(
-    Type.String({
-      description:
-        'What the invited person accepts with; give it to nobody else. Shown this once: a reply repeated by Idempotency-Key is without it.'
-    })
-  )
-})
+export const CreatedInvitation = Sent(
+  {
+    ...invitation,
+    token: Type.Optional(
+      Type.String({
+        description:
+          'What the invited person accepts with; give it to nobody else. Shown this once: a reply repeated by Idempotency-Key is without it.',
+        examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
+      })
+    )
+  },
+  { title: 'CreatedInvitation' }
+)
 
 /** What mail servers take, less what only people with a grudge use: no quotes, no comments, no address literals. */
 const Email = Type.String({
@@ -44,6 +51,7 @@ const Email = Type.String({
   pattern:
     "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$",
   'x-form': 'an e-mail address',
+  description: 'Who is invited.',
   examples: ['ada@example.com']
 })
 
@@ -65,10 +73,13 @@ export const createInvitation = {
   headers: changeHeaders,
   params: teamParams,
   querystring: NoQuery,
-  body: Strict({
-    email: Email,
-    role: Type.Optional(OneOf(['member', 'admin'], { description: 'member when absent.' }))
-  }),
+  body: Strict(
+    {
+      email: Email,
+      role: Type.Optional(OneOf(['member', 'admin'], { description: 'member when absent.' }))
+    },
+    { title: 'CreateInvitationRequest' }
+  ),
   response: { 201: CreatedInvitation, ...errorResponses }
 }
 
@@ -89,13 +100,16 @@ export const acceptInvitation = {
   tags: ['teams'],
   headers: changeHeaders,
   querystring: NoQuery,
-  body: Strict({
-    token: Type.String({
-      pattern: '^[0-9a-f]{64}$',
-      'x-form': 'the token of the invitation: 64 hexadecimal digits',
-      description: 'The token of the invitation.',
-      examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
-    })
-  }),
+  body: Strict(
+    {
+      token: Type.String({
+        pattern: '^[0-9a-f]{64}$',
+        'x-form': 'the token of the invitation: 64 hexadecimal digits',
+        description: 'The token of the invitation.',
+        examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
+      })
+    },
+    { title: 'AcceptInvitationRequest' }
+  ),
   response: { 200: Team, ...errorResponses }
 }

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   NoBody,
@@ -11,6 +12,7 @@ import {
   PageQuery,
   Sent,
   Strict,
+  Text,
   Timestamp
 } from './common.ts'
 import { errorResponses } from './error.ts'
@@ -25,17 +27,20 @@ const JobState = OneOf(['waiting', 'retrying', 'active', 'completed', 'cancelled
   description: '`dead`: its last attempt has failed, and it is tried again only when an operator says so.'
 })
 
-export const Job = Sent({
-  id: Type.String({ examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'] }),
-  queue: QueueName,
-  state: JobState,
-  key: Nullable(Type.String({ description: 'What jobs of its queue that must not meet have in common.' })),
-  attempt: Type.Integer({ description: '0 before the first.' }),
-  error: Nullable(Type.String({ description: 'Why the latest attempt has failed.' })),
-  createdAt: Timestamp,
-  startedAt: Nullable(adapted(Timestamp, { description: 'When the latest attempt began.' })),
-  finishedAt: Nullable(adapted(Timestamp, { description: 'When it was over.' }))
-})
+export const Job = Sent(
+  {
+    id: Type.String({ description: 'Its id.', examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'] }),
+    queue: QueueName,
+    state: JobState,
+    key: Nullable(Text('What jobs of its queue that must not meet have in common.', 'hello')),
+    attempt: Type.Integer({ description: '0 before the first.' }),
+    error: Nullable(Text('Why the latest attempt has failed.', 'The service does not answer')),
+    createdAt: CreatedAt,
+    startedAt: Nullable(adapted(Timestamp, { description: 'When the latest attempt began.' })),
+    finishedAt: Nullable(adapted(Timestamp, { description: 'When it was over.' }))
+  },
+  { title: 'Job' }
+)
 
 export const listJobs = {
   operationId: 'listJobs',
@@ -52,8 +57,25 @@ export const retryJob = {
   description: 'It is begun at once. A job in any other state is a 409.',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
-  params: Strict({ id: Type.String({ minLength: 1, maxLength: 255, description: 'As in the list.' }) }),
+  params: Strict({
+    id: Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description: 'As in the list.',
+      examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a']
+    })
+  }),
   querystring: NoQuery,
   body: NoBody,
-  response: { 202: Sent({ id: Type.String(), queue: QueueName, state: OneOf(['retrying']) }), ...errorResponses }
+  response: {
+    202: Sent(
+      {
+        id: Type.String({ description: 'Its id.', examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'] }),
+        queue: QueueName,
+        state: OneOf(['retrying'], { description: 'What becomes of it.' })
+      },
+      { title: 'RetriedJob' }
+    ),
+    ...errorResponses
+  }
 }

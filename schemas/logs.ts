@@ -10,6 +10,7 @@ import {
   Page,
   Sent,
   Strict,
+  Text,
   Timestamp,
   Uuid
 } from './common.ts'
@@ -23,7 +24,11 @@ const After = Type.Integer({
   maximum: Number.MAX_SAFE_INTEGER,
   description: 'The `id` after which to begin; a client that comes back says it as `Last-Event-ID` instead.'
 })
-const LastEventId = Type.String({ maxLength: 100, description: 'The id of the last event that the client has seen.' })
+const LastEventId = Type.String({
+  maxLength: 100,
+  description: 'The id of the last event that the client has seen.',
+  examples: ['41']
+})
 const EventStream = Type.String({ description: 'Server-sent events.' })
 const content = (types: Record<string, TSchema>) => ({
   content: Object.fromEntries(Object.entries(types).map(([type, schema]) => [type, { schema }]))
@@ -34,12 +39,15 @@ const described = <Schema extends TSchema>(schema: Schema, description: string) 
 const params = Strict({ app: IdOrSlug })
 const headers = Headers({ 'last-event-id': Type.Optional(LastEventId) })
 
-export const BuildLogChunk = Sent({
-  seq: Type.Integer({ description: 'Its place in the log.' }),
-  phase: Type.String({ description: 'The status of the deployment in which it was said.', examples: ['building'] }),
-  text: Type.String({ description: 'Plain text of any number of lines, not always whole ones; secrets are masked.' }),
-  at: Timestamp
-})
+export const BuildLogChunk = Sent(
+  {
+    seq: Type.Integer({ description: 'Its place in the log.' }),
+    phase: Type.String({ description: 'The status of the deployment in which it was said.', examples: ['building'] }),
+    text: Text('Plain text of any number of lines, not always whole ones; secrets are masked.', 'added 3 packages\n'),
+    at: adapted(Timestamp, { description: 'When it was said.' })
+  },
+  { title: 'BuildLogChunk' }
+)
 
 export const getBuildLog = {
   operationId: 'getBuildLog',
@@ -61,16 +69,19 @@ export const getBuildLog = {
   }
 }
 
-export const AppLogLine = Sent({
-  id: Type.Integer({ description: 'Grows from line to line.' }),
-  deploymentId: Nullable(adapted(Uuid, { description: 'The deployment that has said it.' })),
-  at: adapted(Timestamp, { description: 'When it was said.' }),
-  level: LogLevel,
-  source: OneOf(['app', 'system', 'build'], { description: 'Who says it: the app, or what runs or builds it.' }),
-  region: Nullable(Type.String({ description: 'Where it was said.', examples: ['iad'] })),
-  instance: Nullable(Type.String({ description: 'The machine or process that has said it.' })),
-  message: Type.String({ description: 'One line, as plain text.' })
-})
+export const AppLogLine = Sent(
+  {
+    id: Type.Integer({ description: 'Grows from line to line.' }),
+    deploymentId: Nullable(adapted(Uuid, { description: 'The deployment that has said it.' })),
+    at: adapted(Timestamp, { description: 'When it was said.' }),
+    level: LogLevel,
+    source: OneOf(['app', 'system', 'build'], { description: 'Who says it: the app, or what runs or builds it.' }),
+    region: Nullable(Type.String({ description: 'Where it was said.', examples: ['iad'] })),
+    instance: Nullable(Text('The machine or process that has said it.', '3d8d9e6f')),
+    message: Text('One line, as plain text.', 'listening on port 8080')
+  },
+  { title: 'AppLogLine' }
+)
 
 export const listAppLogs = {
   operationId: 'listAppLogs',
@@ -114,33 +125,46 @@ export const followAppLogs = {
 const measured = (description: string) => Type.Number({ description })
 const CpuPercent = measured('Of one processor.')
 
-export const AppMetrics = Sent({
-  cpuPercent: CpuPercent,
-  memory: Sent({
-    usedMb: measured('What all instances use.'),
-    totalMb: measured('What they may use.'),
-    usedPercent: measured('The one as a part of the other.')
-  }),
-  network: Sent({
-    bytesInPerSec: measured('Received, over the last while.'),
-    bytesOutPerSec: measured('Sent, over the last while.')
-  }),
-  requests: Sent({
-    total: measured('Since the instances began.'),
-    perSec: measured('Over the last while.'),
-    avgLatencyMs: measured('From a request to its reply.'),
-    errorRate: measured('Replies of 500 and above, as a share from 0 to 1.')
-  }),
-  instances: Type.Array(
-    Sent({
-      id: Type.String({ description: 'The machine or process.' }),
-      region: Type.String({ description: 'Where it runs.', examples: ['iad'] }),
-      state: Type.String({ description: 'As the platform calls it.', examples: ['started'] }),
-      cpuPercent: CpuPercent,
-      memoryMb: measured('What it uses.')
-    })
-  )
-})
+export const AppMetrics = Sent(
+  {
+    cpuPercent: CpuPercent,
+    memory: Sent(
+      {
+        usedMb: measured('What all instances use.'),
+        totalMb: measured('What they may use.'),
+        usedPercent: measured('The one as a part of the other.')
+      },
+      { description: 'The memory of all instances.' }
+    ),
+    network: Sent(
+      {
+        bytesInPerSec: measured('Received, over the last while.'),
+        bytesOutPerSec: measured('Sent, over the last while.')
+      },
+      { description: 'The traffic of all instances.' }
+    ),
+    requests: Sent(
+      {
+        total: measured('Since the instances began.'),
+        perSec: measured('Over the last while.'),
+        avgLatencyMs: measured('From a request to its reply.'),
+        errorRate: measured('Replies of 500 and above, as a share from 0 to 1.')
+      },
+      { description: 'What the app was asked.' }
+    ),
+    instances: Type.Array(
+      Sent({
+        id: Text('The machine or process.', '3d8d9e6f'),
+        region: Type.String({ description: 'Where it runs.', examples: ['iad'] }),
+        state: Type.String({ description: 'As the platform calls it.', examples: ['started'] }),
+        cpuPercent: CpuPercent,
+        memoryMb: measured('What it uses.')
+      }),
+      { description: 'Each of them.' }
+    )
+  },
+  { title: 'AppMetrics' }
+)
 
 export const getAppMetrics = {
   operationId: 'getAppMetrics',

@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -13,6 +14,7 @@ import {
   PageQuery,
   Sent,
   Strict,
+  Text,
   Timestamp,
   Uuid
 } from './common.ts'
@@ -20,14 +22,17 @@ import { errorResponses } from './error.ts'
 
 export const Scope = OneOf(['read', 'deploy', 'admin'])
 
-export const Me = Sent({
-  id: Uuid,
-  username: Type.String(),
-  email: Nullable(Type.String()),
-  avatarUrl: Nullable(Type.String()),
-  isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }),
-  createdAt: Timestamp
-})
+export const Me = Sent(
+  {
+    id: Uuid,
+    username: Text("The user's name.", 'ada'),
+    email: Nullable(Text('An e-mail address.', 'ada@example.com')),
+    avatarUrl: Nullable(Text('Where their picture is.', 'https://avatars.githubusercontent.com/u/1')),
+    isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }),
+    createdAt: CreatedAt
+  },
+  { title: 'Me' }
+)
 
 export const getMe = {
   operationId: 'getMe',
@@ -39,26 +44,30 @@ export const getMe = {
 
 const token = {
   id: Uuid,
-  name: Type.String(),
-  prefix: Type.String({ description: 'How the token starts, to recognise it by.' }),
-  scopes: Type.Array(Scope),
+  name: Text('What people call it.', 'hello'),
+  prefix: Text('How the token starts, to recognise it by.', 'rhone_4f7a'),
+  scopes: Type.Array(Scope, { description: 'What it may do.' }),
   teamId: Nullable(adapted(Uuid, { description: 'The only team that it reaches; null: all of yours.' })),
-  expiresAt: Nullable(Timestamp),
-  lastUsedAt: Nullable(Timestamp),
-  lastUsedFrom: Nullable(Type.String({ description: 'The address of the last use.' })),
-  createdAt: Timestamp
+  expiresAt: Nullable(adapted(Timestamp, { description: 'When it ends.' })),
+  lastUsedAt: Nullable(adapted(Timestamp, { description: 'When it was last used.' })),
+  lastUsedFrom: Nullable(Text('The address of the last use.', '192.0.2.1')),
+  createdAt: CreatedAt
 }
 
-export const Token = Sent(token)
+export const Token = Sent(token, { title: 'Token' })
 
-export const CreatedToken = Sent({
-  ...token,
-  token: Type.Optional(
-    Type.String({
-      description: 'The token itself. Shown this once: a reply repeated by Idempotency-Key is without it.'
-    })
-  )
-})
+export const CreatedToken = Sent(
+  {
+    ...token,
+    token: Type.Optional(
+      Type.String({
+        description: 'The token itself. Shown this once: a reply repeated by Idempotency-Key is without it.',
+        examples: ['rhone_4f7a...']
+      })
+    )
+  },
+  { title: 'CreatedToken' }
+)
 
 export const listTokens = {
   operationId: 'listTokens',
@@ -68,17 +77,20 @@ export const listTokens = {
   response: { 200: Page(Token), ...errorResponses }
 }
 
-export const NewToken = Strict({
-  name: Name,
-  scopes: Type.Array(Scope, {
-    minItems: 1,
-    maxItems: 3,
-    uniqueItems: true,
-    description: "What it may do; at most what the caller's own token may."
-  }),
-  team: Type.Optional(adapted(IdOrSlug, { description: 'The only team that it reaches. Absent: all of yours.' })),
-  expiresAt: Type.Optional(Type.String({ format: 'date-time', maxLength: 64, description: 'Absent: never.' }))
-})
+export const NewToken = Strict(
+  {
+    name: Name,
+    scopes: Type.Array(Scope, {
+      minItems: 1,
+      maxItems: 3,
+      uniqueItems: true,
+      description: "What it may do; at most what the caller's own token may."
+    }),
+    team: Type.Optional(adapted(IdOrSlug, { description: 'The only team that it reaches. Absent: all of yours.' })),
+    expiresAt: Type.Optional(Type.String({ format: 'date-time', maxLength: 64, description: 'Absent: never.' }))
+  },
+  { title: 'NewToken' }
+)
 export type NewToken = Static<typeof NewToken>
 
 export const createToken = {
@@ -101,16 +113,19 @@ export const revokeToken = {
   response: { 204: NoContent, ...errorResponses }
 }
 
-export const Session = Sent({
-  id: Uuid,
-  current: Type.Boolean({ description: 'Whether it is the one that asks.' }),
-  method: OneOf(['github', 'password'], { description: 'How it began.' }),
-  ip: Nullable(Type.String({ description: 'The address that it began from.' })),
-  userAgent: Nullable(Type.String()),
-  lastSeenAt: Timestamp,
-  expiresAt: Timestamp,
-  createdAt: Timestamp
-})
+export const Session = Sent(
+  {
+    id: Uuid,
+    current: Type.Boolean({ description: 'Whether it is the one that asks.' }),
+    method: OneOf(['github', 'password'], { description: 'How it began.' }),
+    ip: Nullable(Text('The address that it began from.', '192.0.2.1')),
+    userAgent: Nullable(Text('What the browser calls itself.', 'Mozilla/5.0')),
+    lastSeenAt: adapted(Timestamp, { description: 'When it was last used.' }),
+    expiresAt: adapted(Timestamp, { description: 'When it ends.' }),
+    createdAt: CreatedAt
+  },
+  { title: 'Session' }
+)
 
 export const listSessions = {
   operationId: 'listSessions',
@@ -141,7 +156,10 @@ export const revokeSessions = {
     )
   }),
   response: {
-    200: Sent({ revoked: Type.Integer({ description: 'How many sessions have ended.' }) }),
+    200: Sent(
+      { revoked: Type.Integer({ description: 'How many sessions have ended.' }) },
+      { title: 'RevokedSessions' }
+    ),
     ...errorResponses
   }
 }
@@ -155,12 +173,18 @@ export const deleteMe = {
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,
   response: {
-    202: Sent({
-      eraseAfter: Timestamp,
-      code: Type.Optional(
-        Type.String({ description: 'What POST /api/v1/me/restore takes. Shown this once, and kept nowhere.' })
-      )
-    }),
+    202: Sent(
+      {
+        eraseAfter: adapted(Timestamp, { description: 'When the account is erased.' }),
+        code: Type.Optional(
+          Type.String({
+            description: 'What POST /api/v1/me/restore takes. Shown this once, and kept nowhere.',
+            examples: ['hMGXk1XDfTY4Nn2Lcz2uTkQ6h2F5m3v9k0qJ8sWbR7c']
+          })
+        )
+      },
+      { title: 'DeletedAccount' }
+    ),
     ...errorResponses
   }
 }
@@ -171,15 +195,21 @@ export const restoreMe = {
   description: 'For as long as it has not been erased. Its tokens stay revoked: sign in again.',
   tags: ['me'],
   querystring: NoQuery,
-  body: Strict({
-    code: Type.String({
-      pattern: '^[A-Za-z0-9_-]{43}$',
-      'x-form': 'the code of the reply to DELETE /api/v1/me: 43 characters',
-      description: 'The code of the reply to DELETE /api/v1/me.',
-      examples: ['hMGXk1XDfTY4Nn2Lcz2uTkQ6h2F5m3v9k0qJ8sWbR7c']
-    })
-  }),
-  response: { 200: Sent({ id: Uuid, username: Type.String() }), ...errorResponses }
+  body: Strict(
+    {
+      code: Type.String({
+        pattern: '^[A-Za-z0-9_-]{43}$',
+        'x-form': 'the code of the reply to DELETE /api/v1/me: 43 characters',
+        description: 'The code of the reply to DELETE /api/v1/me.',
+        examples: ['hMGXk1XDfTY4Nn2Lcz2uTkQ6h2F5m3v9k0qJ8sWbR7c']
+      })
+    },
+    { title: 'RestoreMeRequest' }
+  ),
+  response: {
+    200: Sent({ id: Uuid, username: Text("The user's name.", 'ada') }, { title: 'RestoredAccount' }),
+    ...errorResponses
+  }
 }
 
 export const exportMe = {

@@ -1,5 +1,6 @@
-import { Type } from '@sinclair/typebox'
 import {
+  adapted,
+  CreatedAt,
   IdOrSlug,
   NoContent,
   NoQuery,
@@ -9,21 +10,24 @@ import {
   PageQuery,
   Sent,
   Strict,
-  Timestamp,
+  Text,
   Uuid
 } from './common.ts'
 import { errorResponses } from './error.ts'
 import { changeHeaders, teamParams } from './teams.ts'
 
-export const Member = Sent({
-  id: Uuid,
-  username: Type.String(),
-  avatarUrl: Nullable(Type.String()),
-  role: OneOf(['member', 'admin', 'owner'], { description: 'In this team.' }),
-  createdAt: Timestamp
-})
+export const Member = Sent(
+  {
+    id: Uuid,
+    username: Text("The user's name.", 'ada'),
+    avatarUrl: Nullable(Text('Where their picture is.', 'https://avatars.githubusercontent.com/u/1')),
+    role: OneOf(['member', 'admin', 'owner'], { description: 'In this team.' }),
+    createdAt: CreatedAt
+  },
+  { title: 'Member' }
+)
 
-const params = Strict({ team: IdOrSlug, user: Uuid })
+const params = Strict({ team: IdOrSlug, user: adapted(Uuid, { description: 'The UUID of the user.' }) })
 
 export const listMembers = {
   operationId: 'listMembers',
@@ -42,7 +46,10 @@ export const updateMember = {
   headers: changeHeaders,
   params,
   querystring: NoQuery,
-  body: Strict({ role: OneOf(['member', 'admin', 'owner']) }),
+  body: Strict(
+    { role: OneOf(['member', 'admin', 'owner'], { description: 'What the member is to be.' }) },
+    { title: 'UpdateMemberRequest' }
+  ),
   response: { 200: Member, ...errorResponses }
 }
 

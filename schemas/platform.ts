@@ -1,8 +1,8 @@
 import { Type } from '@sinclair/typebox'
-import { NoQuery, Page, PageQuery, Sent, Strict } from './common.ts'
+import { NoQuery, Page, PageQuery, Sent, Strict, Text } from './common.ts'
 import { errorResponses } from './error.ts'
 
-export const Pong = Sent({ pong: Type.Literal(true) })
+export const Pong = Sent({ pong: Type.Literal(true, { description: 'Always true.' }) }, { title: 'Pong' })
 
 export const ping = {
   operationId: 'ping',
@@ -12,16 +12,19 @@ export const ping = {
   response: { 200: Pong, ...errorResponses }
 }
 
-export const Region = Sent({
-  code: Type.String({ examples: ['iad'] }),
-  name: Type.String({ examples: ['Ashburn, Virginia (US)'] }),
-  city: Type.String(),
-  country: Type.String(),
-  continent: Type.String(),
-  latitude: Type.Number(),
-  longitude: Type.Number(),
-  available: Type.Boolean({ description: 'Whether an app can be placed there now.' })
-})
+export const Region = Sent(
+  {
+    code: Text('What it is named by.', 'iad'),
+    name: Text('What it is called.', 'Ashburn, Virginia (US)'),
+    city: Text('The nearest city.', 'Ashburn'),
+    country: Text('Its ISO 3166 code.', 'US'),
+    continent: Text('The part of the world.', 'North America'),
+    latitude: Type.Number({ description: 'Degrees north.' }),
+    longitude: Type.Number({ description: 'Degrees east.' }),
+    available: Type.Boolean({ description: 'Whether an app can be placed there now.' })
+  },
+  { title: 'Region' }
+)
 
 export const listRegions = {
   operationId: 'listRegions',

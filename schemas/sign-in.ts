@@ -3,7 +3,7 @@ import { Headers, IdempotencyKey, NoContent, NoQuery, Strict } from './common.ts
 import { errorResponses } from './error.ts'
 
 /** Where to go afterwards. What is no path of this server is passed over. */
-const Next = Type.String({ maxLength: 2_048, description: 'The path to go to afterwards.' })
+const Next = Type.String({ maxLength: 2_048, description: 'The path to go to afterwards.', examples: ['/docs'] })
 
 const page = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
 const redirect = { description: 'On to the next page.', type: 'null' }
@@ -26,39 +26,51 @@ export const beginGithub = {
   response: { 302: redirect, ...errorResponses }
 }
 
-const Text = Type.Optional(Type.String({ maxLength: 2_048 }))
+const FromGithub = Type.Optional(
+  Type.String({ maxLength: 2_048, description: 'As GitHub sends it.', examples: ['a1b2c3'] })
+)
 
 export const completeGithub = {
   operationId: 'completeGithub',
   summary: 'Come back from GitHub',
   tags,
   querystring: Strict({
-    code: Text,
-    state: Text,
-    iss: Text,
-    error: Text,
-    error_description: Text,
-    error_uri: Text
+    code: FromGithub,
+    state: FromGithub,
+    iss: FromGithub,
+    error: FromGithub,
+    error_description: FromGithub,
+    error_uri: FromGithub
   }),
   response: { 303: redirect, ...errorResponses }
 }
 
-const CsrfToken = Type.String({ maxLength: 256, description: 'The token of the page that the form was on.' })
+const CsrfToken = Type.String({
+  maxLength: 256,
+  description: 'The token of the page that the form was on.',
+  examples: ['MTcxNTk0']
+})
 
 export const signOut = {
   operationId: 'signOut',
   summary: 'Sign out',
   tags,
   querystring: NoQuery,
-  body: Strict({ _csrf: CsrfToken }),
+  body: Strict({ _csrf: CsrfToken }, { title: 'SignOutRequest' }),
   response: { 303: redirect, ...errorResponses }
 }
 
-const Login = Type.String({ minLength: 1, maxLength: 255, examples: ['ada'] })
+const Login = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  description: 'The name that somebody signs in by.',
+  examples: ['ada']
+})
 const Password = Type.String({
   minLength: 1,
   maxLength: 1_024,
-  description: 'Twelve characters at least, when it is new.'
+  description: 'Twelve characters at least, when it is new.',
+  examples: ['correct horse battery staple']
 })
 
 /** Refused with the same page, which says why. */
@@ -69,7 +81,10 @@ export const signInWithPassword = {
   summary: 'Sign in with a password',
   tags,
   querystring: NoQuery,
-  body: Strict({ _csrf: CsrfToken, login: Login, password: Password, next: Type.Optional(Next) }),
+  body: Strict(
+    { _csrf: CsrfToken, login: Login, password: Password, next: Type.Optional(Next) },
+    { title: 'SignInWithPasswordRequest' }
+  ),
   response: pageOrRedirect
 }
 
@@ -86,12 +101,20 @@ export const resetPassword = {
   summary: 'Set a password by a code, and sign in',
   tags,
   querystring: NoQuery,
-  body: Strict({
-    _csrf: CsrfToken,
-    login: Login,
-    code: Type.String({ minLength: 1, maxLength: 64 }),
-    password: Password
-  }),
+  body: Strict(
+    {
+      _csrf: CsrfToken,
+      login: Login,
+      code: Type.String({
+        minLength: 1,
+        maxLength: 64,
+        description: 'The code that was given out.',
+        examples: ['K7QF-2M9X']
+      }),
+      password: Password
+    },
+    { title: 'ResetPasswordRequest' }
+  ),
   response: pageOrRedirect
 }
 
@@ -102,6 +125,6 @@ export const changePassword = {
   tags: ['me'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,
-  body: Strict({ currentPassword: Password, newPassword: Password }),
+  body: Strict({ currentPassword: Password, newPassword: Password }, { title: 'ChangePasswordRequest' }),
   response: { 204: NoContent, ...errorResponses }
 }

@@ -2,6 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { Slug } from './apps.ts'
 import {
   adapted,
+  CreatedAt,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -16,31 +17,37 @@ import {
   PageQuery,
   Sent,
   Strict,
-  Timestamp,
+  Text,
   Uuid
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
 const ROLES = ['member', 'admin', 'owner'] as const
 
-export const Team = Sent({
-  id: Uuid,
-  name: Type.String(),
-  slug: Type.String(),
-  plan: Type.String({ examples: ['free'] }),
-  role: OneOf(ROLES, { description: "The caller's role in this team." }),
-  version: Type.Integer({ description: 'Counts the changes of the team.' }),
-  createdAt: Timestamp
-})
+export const Team = Sent(
+  {
+    id: Uuid,
+    name: Text('What people call it.', 'hello'),
+    slug: Text('What it is called in URLs.', 'hello'),
+    plan: Text('What the team may use.', 'free'),
+    role: OneOf(ROLES, { description: "The caller's role in this team." }),
+    version: Type.Integer({ description: 'Counts the changes of the team.' }),
+    createdAt: CreatedAt
+  },
+  { title: 'Team' }
+)
 
 const TeamSlug = adapted(Slug, {
   description: "Names the team in URLs; unique over all teams. Made from the team's name when absent."
 })
 
-export const NewTeam = Strict({ name: Name, slug: Type.Optional(TeamSlug) })
+export const NewTeam = Strict({ name: Name, slug: Type.Optional(TeamSlug) }, { title: 'NewTeam' })
 export type NewTeam = Static<typeof NewTeam>
 
-export const TeamPatch = Strict({ name: Type.Optional(Name), slug: Type.Optional(TeamSlug) }, { minProperties: 1 })
+export const TeamPatch = Strict(
+  { name: Type.Optional(Name), slug: Type.Optional(TeamSlug) },
+  { title: 'TeamPatch', minProperties: 1 }
+)
 
 export const teamParams = Strict({ team: IdOrSlug })
 export const changeHeaders = Headers({ 'idempotency-key': IdempotencyKey })
@@ -106,6 +113,9 @@ export const transferTeam = {
   headers: changeHeaders,
   params: teamParams,
   querystring: NoQuery,
-  body: Strict({ user: adapted(Uuid, { description: 'The member who is to own the team.' }) }),
+  body: Strict(
+    { user: adapted(Uuid, { description: 'The member who is to own the team.' }) },
+    { title: 'TransferTeamRequest' }
+  ),
   response: { 200: Team, ...errorResponses }
 }

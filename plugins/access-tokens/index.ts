@@ -116,12 +116,20 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
         operationId: 'getJwks',
         summary: 'The keys that verify access tokens',
         tags: ['auth'],
-        response: { 200: Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.String())) }) }
+        response: { 200: KeySet }
       },
       config: { access: 'public', slo: 'detail', rateClass: 'general', maintenance: false }
     },
     (_request, reply) => reply.header('cache-control', `public, max-age=${JWKS_AGE}`).send(keys.jwks)
   )
 }
+
+/** RFC 7517. */
+const KeySet = Type.Object(
+  {
+    keys: Type.Array(Type.Record(Type.String(), Type.String()), { description: 'Public keys, as RFC 7517 has them.' })
+  },
+  { title: 'KeySet' }
+)
 
 export default fp(accessTokens, { name: 'rhone-access-tokens', fastify: '5.x' })

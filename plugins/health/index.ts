@@ -58,21 +58,31 @@ type HealthState = (typeof HEALTH_STATES)[number]
 
 type Services = Readonly<Record<string, ServiceState>>
 
-const oneOf = <Value extends string>(values: readonly Value[]) => Type.Unsafe<Value>({ type: 'string', enum: values })
+const oneOf = <Value extends string>(values: readonly Value[], description: string) =>
+  Type.Unsafe<Value>({ type: 'string', enum: values, description })
 
-const Alive = Type.Object({ status: Type.Literal('ok') })
-const Ready = Type.Object({ status: Type.Literal('ready') })
+const Alive = Type.Object({ status: Type.Literal('ok', { description: 'Always ok.' }) }, { title: 'Alive' })
+const Ready = Type.Object({ status: Type.Literal('ready', { description: 'Send requests.' }) }, { title: 'Ready' })
 const NotReady = Type.Object({
   status: Type.Literal('not_ready'),
-  reasons: Type.Array(oneOf(READINESS_REASONS))
+  reasons: Type.Array(oneOf(READINESS_REASONS, 'What is missing.'))
 })
-const Detailed = Type.Object({
-  status: oneOf(HEALTH_STATES),
-  timestamp: Type.Optional(Type.String({ format: 'date-time' })),
-  version: Type.Optional(Type.String()),
-  services: Type.Optional(Type.Record(Type.String(), oneOf(SERVICE_STATES))),
-  instance: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])))
-})
+const Detailed = Type.Object(
+  {
+    status: oneOf(HEALTH_STATES, 'How all of it is.'),
+    timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When the services were checked.' })),
+    version: Type.Optional(Type.String({ description: 'Which version runs.', examples: ['1.0.0'] })),
+    services: Type.Optional(
+      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'How it is.'), { description: 'What the server leans on.' })
+    ),
+    instance: Type.Optional(
+      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
+        description: 'Facts about the instance that has answered.'
+      })
+    )
+  },
+  { title: 'Health' }
+)
 
 const ALIVE = Buffer.from('{"status":"ok"}')
 

@@ -9,14 +9,17 @@ import { changeEvent, type RecordChange } from './state.ts'
 const NullableText = (options: object) => Type.Unsafe<string | null>({ type: ['string', 'null'], ...options })
 const Instant = (description: string) => NullableText({ format: 'date-time', maxLength: 64, description })
 
-const State = Type.Object({
-  enabled: Type.Boolean({ description: 'Whether the platform is closed.' }),
-  message: NullableText({ description: 'What visitors are told, beside the usual.' }),
-  retryAfter: Type.Integer({ description: 'Seconds after which to come back, as long as no end is known.' }),
-  until: Instant('When it reopens by itself.'),
-  since: Instant('When it was closed.'),
-  by: NullableText({ description: 'Who changed it last.' })
-})
+const State = Type.Object(
+  {
+    enabled: Type.Boolean({ description: 'Whether the platform is closed.' }),
+    message: NullableText({ description: 'What visitors are told, beside the usual.', examples: ['Back at six'] }),
+    retryAfter: Type.Integer({ description: 'Seconds after which to come back, as long as no end is known.' }),
+    until: Instant('When it reopens by itself.'),
+    since: Instant('When it was closed.'),
+    by: NullableText({ description: 'Who changed it last.', examples: ['operator'] })
+  },
+  { title: 'Maintenance' }
+)
 
 const Change = Type.Object(
   {
@@ -39,7 +42,7 @@ const Change = Type.Object(
       Instant('When to reopen by itself; null: when an operator does. Absent: as it is, or null for a new closure.')
     )
   },
-  { additionalProperties: false }
+  { title: 'MaintenanceChange', additionalProperties: false }
 )
 
 /** Common to both routes: for operators, and open while all else is closed. */

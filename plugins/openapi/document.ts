@@ -3,7 +3,10 @@ export interface OpenApiDocument {
   info: { title: string; version: string; description?: string }
   servers?: readonly { url: string }[]
   paths: Record<string, Record<string, Operation>>
-  components: { schemas?: Record<string, Schema>; responses?: Record<string, Response> }
+  components: {
+    schemas?: Record<string, Schema>
+    responses?: Record<string, Response>
+  }
 }
 
 export interface Operation {
@@ -12,10 +15,11 @@ export interface Operation {
   description?: string
   tags?: readonly string[]
   parameters?: readonly Parameter[]
-  requestBody?: { content: Content }
+  requestBody?: { required?: boolean; content: Content }
   responses: Record<string, Response | Reference>
-  security?: readonly object[]
+  security?: readonly Readonly<Record<string, unknown>>[]
   deprecated?: boolean
+  'x-failures'?: readonly number[]
 }
 
 export interface Parameter {
@@ -23,11 +27,13 @@ export interface Parameter {
   in: string
   required?: boolean
   description?: string
+  example?: unknown
   schema: Schema
 }
 
 export interface Response {
   description: string
+  headers?: Record<string, { description: string; schema: Schema }>
   content?: Content
 }
 
@@ -35,11 +41,12 @@ export interface Reference {
   $ref: string
 }
 
-export type Content = Record<string, { schema?: Schema }>
+export type Content = Record<string, { schema?: Schema; example?: unknown }>
 
 export interface Schema {
   $ref?: string
-  type?: string | readonly string[]
+  type?: string | readonly string[] | undefined
+  title?: string
   description?: string
   properties?: Record<string, Schema>
   required?: readonly string[]
@@ -50,6 +57,8 @@ export interface Schema {
   const?: unknown
   format?: string
   default?: unknown
+  example?: unknown
+  examples?: readonly unknown[]
   minimum?: number
   maximum?: number
   minLength?: number
@@ -57,4 +66,13 @@ export interface Schema {
   minItems?: number
   maxItems?: number
   additionalProperties?: boolean | Schema
+  'x-form'?: string
+}
+
+/** The schema that another one refers to, or that one itself; what stands beside the reference goes before. */
+export function resolve(schema: Schema, { components }: OpenApiDocument): Schema {
+  const { $ref, ...beside } = schema
+  const name = $ref?.split('/').at(-1)
+  const model = name === undefined ? undefined : components.schemas?.[name]
+  return model === undefined ? schema : { ...model, ...beside }
 }

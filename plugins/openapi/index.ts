@@ -1,13 +1,21 @@
 import { createHash } from 'node:crypto'
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyContextConfig, FastifyPluginAsync, FastifySchema, RouteHandlerMethod, RouteOptions } from 'fastify'
+import type {
+  FastifyContextConfig,
+  FastifyInstance,
+  FastifyPluginAsync,
+  FastifySchema,
+  RouteHandlerMethod
+} from 'fastify'
 import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { loadPackages } from '../lib/packages.ts'
+import { completeDocument } from './complete.ts'
 import type { OpenApiDocument } from './document.ts'
+import { operationOf } from './operation.ts'
 import { docsPage } from './page.ts'
-import { describeResponses } from './responses.ts'
+import { docsScript } from './script.ts'
 import { docsStyle } from './style.ts'
 
 export const OpenapiOptions = Type.Object(
@@ -15,21 +23,15 @@ export const OpenapiOptions = Type.Object(
     title: Type.String({ default: 'Rhone', description: 'The name of the API.' }),
     version: Type.String({ default: '0.0.0', description: 'The version of the API.' }),
     description: Type.String({ default: '', description: 'What the API is for, in a sentence or two.' }),
+    authentication: Type.String({
+      default: 'Send a token as `Authorization: Bearer <token>`.',
+      description: 'Where callers get a token and how they send it. Blank lines part paragraphs; backticks mark code.'
+    }),
     baseUrl: Type.Optional(Type.String({ description: 'Where the API is served, when that is known.' }))
   },
   { additionalProperties: false }
 )
 export type OpenapiOptions = Static<typeof OpenapiOptions>
-
-const CALLERS: Readonly<Record<string, string>> = {
-  public: 'Anyone may call this.',
-  authenticated: 'Callers need a token.',
-  member: 'Callers must be members of the team.',
-  admin: 'Callers must be admins of the team.',
-  owner: 'Callers must be owners of the team.',
-  operator: 'Callers must be operators of this server.',
-  metrics: 'Callers need the metrics token.'
-}
 
 /** What our own routes share: static, cheap, open to everyone. */
 const OPEN = {
@@ -44,17 +46,21 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
   const options = parseOptions('rhone-openapi', OpenapiOptions, input)
   const load = () => import('@fastify/swagger')
   const { default: swagger } = await loadPackages('rhone-openapi', ['@fastify/swagger'], load)
-  await app.register(swagger, swaggerOptions(options))
+  const schemes: SecuritySchemes = {}
+  await app.register(swagger, swaggerOptions(app, options, schemes))
 
   const json = asset('application/json; charset=utf-8')
   const page = asset('text/html; charset=utf-8')
   const style = asset('text/css; charset=utf-8')
+  const script = asset('text/javascript; charset=utf-8')
   style.fill(() => docsStyle)
+  script.fill(() => docsScript)
 
   app.addHook('onReady', done => {
+    Object.assign(schemes, securitySchemes(app))
     const document = app.swagger() as unknown as OpenApiDocument
     json.fill(() => JSON.stringify(document))
-    page.fill(() => docsPage(document))
+    page.fill(() => docsPage(document, options.authentication))
     done()
   })
 
@@ -69,6 +75,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
     page.handler
   )
   app.get('/docs/style.css', { config: OPEN, schema: { hide: true } }, style.handler)
+  app.get('/docs/search.js', { config: OPEN, schema: { hide: true } }, script.handler)
 }
 
 function describe(operationId: string, summary: string, contentType: string): FastifySchema {
@@ -99,50 +106,52 @@ function withTag(body: Buffer): { body: Buffer; etag: string } {
   return { body, etag: `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"` }
 }
 
-function swaggerOptions({ title, version, description, baseUrl }: OpenapiOptions): FastifyDynamicSwaggerOptions {
+function swaggerOptions(
+  app: FastifyInstance,
+  options: OpenapiOptions,
+  schemes: SecuritySchemes
+): FastifyDynamicSwaggerOptions {
+  const { title, version, description, baseUrl } = options
   return {
     openapi: {
       openapi: '3.1.0',
       info: { title, version, description },
       ...(baseUrl !== undefined && { servers: [{ url: baseUrl }] }),
-      components: {
-        securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', description: 'An API token or a signed access token.' }
-        }
-      }
+      components: { securitySchemes: schemes }
     },
     convertConstToEnum: false,
     stripBasePath: false,
-    transform: ({ schema, url, route }) => ({ schema: operationOf(schema, route), url }),
-    transformObject: documentObject => {
-      const document = ('openapiObject' in documentObject ? documentObject.openapiObject : {}) as OpenApiDocument
-      return describeResponses(document) as ReturnType<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>
+    transform: ({ schema, url, route }) => ({ schema: operationOf(schema, route, app.hasDecorator('session')), url }),
+    transformObject: generated => {
+      const document = ('openapiObject' in generated ? generated.openapiObject : {}) as OpenApiDocument
+      return completeDocument(document) as ReturnType<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>
     }
   }
 }
 
-/** A route's schema, and in words what its config says: who may call it, and which limit it counts against. */
-function operationOf(schema: FastifySchema | undefined, route: RouteOptions): FastifySchema {
-  const { access = 'authenticated', scope, rateClass = 'general' } = route.config ?? {}
-  const facts = [
-    schema?.description,
-    CALLERS[access],
-    scope !== undefined && access !== 'public' && `The token needs the scope \`${scope}\`.`,
-    rateClass !== false && `Rate class \`${rateClass}\`.`
-  ]
-  return {
-    ...schema,
-    operationId: schema?.operationId ?? operationIdOf(route),
-    tags: schema?.tags ?? ['other'],
-    description: facts.filter(Boolean).join(' '),
-    security: access === 'public' ? [] : [{ bearer: [] }]
-  }
+type SecuritySchemes = Record<string, { type: 'http'; scheme: string; description: string } | SessionCookie>
+interface SessionCookie {
+  type: 'apiKey'
+  in: 'cookie'
+  name: string
+  description: string
 }
 
-/** `GET /apps/:app` becomes `getAppsApp`. */
-function operationIdOf({ method, url }: RouteOptions): string {
-  const words = url.split(/[^A-Za-z0-9]+/).filter(Boolean)
-  return String(method).toLowerCase() + words.map(word => word.charAt(0).toUpperCase() + word.slice(1)).join('')
+/** Of those plugins that are there by the time that the document is made. */
+function securitySchemes(app: FastifyInstance): SecuritySchemes {
+  const bearer = (description: string) => ({ type: 'http' as const, scheme: 'bearer', description })
+  return {
+    bearer: bearer('An API token or a signed access token.'),
+    ...(app.hasDecorator('metrics') && { metrics: bearer('The token of scrapers.') }),
+    ...(app.hasDecorator('session') && {
+      session: {
+        type: 'apiKey',
+        in: 'cookie',
+        name: app.session.cookie,
+        description: 'The cookie of a browser that has signed in. What changes something must come from our own pages.'
+      }
+    })
+  }
 }
 
 export default fp(openapi, { name: 'rhone-openapi', fastify: '5.x' })

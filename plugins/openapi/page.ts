@@ -1,9 +1,8 @@
 import { anchorOf, ERROR_CODES, statusOf, titleOf } from '../lib/errors.ts'
 import { type Html, html, NO_ICON } from '../lib/html.ts'
+import { curlOf } from './curl.ts'
 import type { Content, OpenApiDocument, Operation, Reference, Response, Schema } from './document.ts'
-
-/** How deep the properties of properties are listed. */
-const MAX_DEPTH = 6
+import { prose, row, shape, table } from './shape.ts'
 
 interface Entry {
   method: string
@@ -11,8 +10,12 @@ interface Entry {
   operation: Operation
 }
 
-/** The API for people: one page without a script, made once. */
-export function docsPage(document: OpenApiDocument): string {
+/**
+ * The API for people: one page, made once. Its script adds a search and is not needed for anything else.
+ *
+ * @param authentication how callers get a token and send it, in paragraphs
+ */
+export function docsPage(document: OpenApiDocument, authentication: string): string {
   const { info } = document
   const groups = Object.entries(Object.groupBy(entriesOf(document), ({ operation }) => operation.tags?.[0] ?? 'other'))
   groups.sort(([one], [other]) => one.localeCompare(other, 'en'))
@@ -25,21 +28,27 @@ export function docsPage(document: OpenApiDocument): string {
 <title>${info.title} API</title>
 ${NO_ICON}
 <link rel="stylesheet" href="/docs/style.css">
+<script src="/docs/search.js" defer></script>
 </head>
 <body>
 <nav aria-label="Contents">
 <a class="brand" href="#top">${info.title}</a>
-${groups.map(([tag, entries = []]) => contents(tag, entries))}
+<label class="search" hidden>Search <input type="search" id="search" autocomplete="off" spellcheck="false"></label>
+<p class="nothing" role="status" hidden>Nothing found.</p>
+<h2><a href="#authentication">Authentication</a></h2>
+${groups.map(([tag, entries = []]) => html`<div>${contents(tag, entries)}</div>`)}
 <h2><a href="#errors">Errors</a></h2>
 </nav>
 <main id="top">
 <header>
 <h1>${info.title} API <small>${info.version}</small></h1>
 ${info.description && html`<p>${info.description}</p>`}
-<p>Send a token as <code>Authorization: Bearer …</code>. The same as data:
-<a href="/openapi.json">openapi.json</a>, OpenAPI 3.1.</p>
+<p>As data: <a href="/openapi.json">openapi.json</a>, OpenAPI 3.1, which clients can be generated from.</p>
 </header>
-${groups.map(([tag, entries = []]) => html`<section><h2 id="${tagId(tag)}">${tag}</h2>${entries.map(entry => section(entry, document))}</section>`)}
+<section><h2 id="authentication">Authentication</h2>
+${authentication.split(/\n\s*\n/).map(paragraph => html`<p>${prose(paragraph.trim())}</p>`)}
+</section>
+${groups.map(([tag, entries = []]) => html`<section data-group><h2 id="${tagId(tag)}">${tag}</h2>${entries.map(entry => section(entry, document))}</section>`)}
 ${errorsSection()}
 </main>
 </body>
@@ -60,7 +69,7 @@ function contents(tag: string, entries: readonly Entry[]): Html {
   return html`<h2><a href="#${tagId(tag)}">${tag}</a></h2>
 <ul>${entries.map(
     ({ method, path, operation }) =>
-      html`<li><a href="#${operationAnchor(operation)}">${badge(method)}<span>${operation.summary ?? path}</span></a></li>`
+      html`<li data-words="${`${method} ${path} ${operation.summary ?? ''} ${tag}`.toLowerCase()}"><a href="#${operationAnchor(operation)}">${badge(method)}<span>${operation.summary ?? path}</span></a></li>`
   )}</ul>
 `
 }
@@ -71,101 +80,35 @@ function badge(method: string): Html {
 
 function section({ method, path, operation }: Entry, document: OpenApiDocument): Html {
   const { summary, description, parameters = [], requestBody, responses, deprecated } = operation
+  const failures = Object.keys(responses).filter(status => /^[45]/.test(status))
   return html`<article id="${operationAnchor(operation)}">
 <h3>${badge(method)} <code>${path}</code>${deprecated && html` <em>deprecated</em>`}</h3>
 ${summary && html`<p class="summary">${summary}</p>`}
 ${description && html`<p>${prose(description)}</p>`}
 ${parameters.length > 0 && html`<h4>Parameters</h4>${table(parameters.map(({ name, in: place, required, description: words, schema }) => row(name, schema, required === true, `in ${place}`, words)))}`}
-${requestBody && html`<h4>Body</h4>${shape(schemaOf(requestBody.content), document)}`}
+${requestBody && html`<h4>Body${requestBody.required === false && html` <small>optional</small>`}</h4>${shape(schemaOf(requestBody.content), document)}`}
+<h4>Example</h4>
+<pre><code>${curlOf({ method, path, operation }, document)}</code></pre>
 <h4>Replies</h4>
 ${Object.entries(responses).map(([status, response]) => responseOf(status, response, document))}
+${failures.length > 0 && html`<p class="response">Errors: ${failures.map(status => html`<a href="#errors">${status}</a> `)}</p>`}
 </article>
 `
 }
 
 function responseOf(status: string, response: Response | Reference, document: OpenApiDocument): Html | undefined {
-  if ('$ref' in response) return undefined // the shared error, said once for all operations
+  if ('$ref' in response) return undefined // the shared errors, listed once below
   const schema = response.content && schemaOf(response.content)
   const summary = html`<b>${status}</b> ${response.description}`
   if (schema === undefined) return html`<p class="response">${summary}</p>`
-  return html`<details class="response"><summary>${summary}</summary>${shape(schema, document)}</details>`
+  const sample = response.content?.['application/json']?.example
+  return html`<details class="response"><summary>${summary}</summary>${shape(schema, document)}${
+    sample !== undefined && html`<pre><code>${JSON.stringify(sample, null, 2)}</code></pre>`
+  }</details>`
 }
 
 function schemaOf(content: Content): Schema | undefined {
   return Object.values(content)[0]?.schema
-}
-
-function shape(schema: Schema | undefined, document: OpenApiDocument): Html {
-  if (schema === undefined) return html``
-  const rows = rowsOf(schema, document, '', 0)
-  return rows.length > 0 ? table(rows) : html`<p><code>${typeOf(schema)}</code> ${limitsOf(schema)}</p>`
-}
-
-/** A row for every property, of nested objects too: `owner.name`, `items[].id`. */
-function rowsOf(given: Schema, document: OpenApiDocument, prefix: string, depth: number): Html[] {
-  const schema = resolve(given, document)
-  if (depth > MAX_DEPTH) return []
-  if (schema.items !== undefined) return rowsOf(schema.items, document, `${prefix}[]`, depth + 1)
-  return Object.entries(schema.properties ?? {}).flatMap(([key, value]) => {
-    const name = prefix === '' ? key : `${prefix}.${key}`
-    const property = resolve(value, document)
-    const required = schema.required?.includes(key) === true
-    return [
-      row(name, property, required, undefined, property.description),
-      ...rowsOf(property, document, name, depth + 1)
-    ]
-  })
-}
-
-function resolve(schema: Schema, { components }: OpenApiDocument): Schema {
-  const name = schema.$ref?.split('/').at(-1)
-  return (name !== undefined && components.schemas?.[name]) || schema
-}
-
-function table(rows: readonly Html[]): Html {
-  return html`<div class="scroll"><table><tbody>${rows}</tbody></table></div>`
-}
-
-function row(name: string, schema: Schema, required: boolean, place?: string, description?: string): Html {
-  const facts = [place, required ? 'required' : 'optional', limitsOf(schema)].filter(Boolean).join(', ')
-  return html`<tr><th scope="row"><code>${name}</code></th><td><code>${typeOf(schema)}</code> <small>${facts}</small>${
-    description && html`<br>${prose(description)}`
-  }</td></tr>
-`
-}
-
-function typeOf({ type, format, items, enum: values, const: constant, anyOf, oneOf, $ref }: Schema): string {
-  if (constant !== undefined) return JSON.stringify(constant)
-  if (values !== undefined) return values.map(value => JSON.stringify(value)).join(' | ')
-  const members = anyOf ?? oneOf
-  if (members !== undefined) return members.map(typeOf).join(' | ')
-  if (items !== undefined) return `${typeOf(items)}[]`
-  if ($ref !== undefined) return $ref.split('/').at(-1) as string
-  return format ?? [type ?? 'any'].flat().join(' | ')
-}
-
-function limitsOf(schema: Schema): string {
-  return [
-    between(schema.minLength, schema.maxLength, 'characters'),
-    between(schema.minItems, schema.maxItems, 'items'),
-    between(schema.minimum, schema.maximum, ''),
-    schema.default === undefined ? '' : `default ${JSON.stringify(schema.default)}`
-  ]
-    .filter(Boolean)
-    .join(', ')
-}
-
-function between(least: number | undefined, most: number | undefined, unit: string): string {
-  if (least === undefined && most === undefined) return ''
-  if (least === most) return `${least} ${unit}`.trim()
-  if (most === undefined) return `at least ${least} ${unit}`.trim()
-  if (least === undefined) return `at most ${most} ${unit}`.trim()
-  return `${least} to ${most} ${unit}`.trim()
-}
-
-/** Text in which `backticks` mark code. */
-function prose(text: string): Html {
-  return html`${text.split('`').map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part))}`
 }
 
 function errorsSection(): Html {

@@ -1,21 +1,35 @@
 import { STATUS_CODES } from 'node:http'
-import { ERROR_CODES } from '../lib/errors.ts'
-import type { OpenApiDocument, Schema } from './document.ts'
+import { ERROR_CODES, type ErrorCode, statusOf, titleOf } from '../lib/errors.ts'
+import type { OpenApiDocument, Operation, Response, Schema } from './document.ts'
+import { FAILURES } from './operation.ts'
 
-const CODE: Schema = { type: 'string', enum: ERROR_CODES }
-const REQUEST_ID: Schema = { type: 'string', description: 'Names the request in the logs; equals X-Request-Id.' }
+const REQUEST = '0197a4b2-5d1c-7c3e'
+const CODE: Schema = { type: 'string', enum: ERROR_CODES, description: 'What went wrong, from a closed list.' }
+const REQUEST_ID: Schema = {
+  type: 'string',
+  description: 'Names the request in the logs; equals X-Request-Id.',
+  examples: [REQUEST]
+}
+const DETAIL: Schema = {
+  type: 'string',
+  description: 'Which field, limit or resource.',
+  examples: ['name: must be a string, such as hello']
+}
 
 const ERROR: Schema = {
   type: 'object',
+  title: 'Error',
+  description: 'The body of every error.',
   required: ['error'],
   properties: {
     error: {
       type: 'object',
+      description: 'What went wrong.',
       required: ['code', 'message', 'requestId'],
       properties: {
         code: CODE,
-        message: { type: 'string' },
-        detail: { type: 'string', description: 'Which field, limit or resource.' },
+        message: { type: 'string', description: 'The same in words.', examples: ['Validation error'] },
+        detail: DETAIL,
         requestId: REQUEST_ID
       }
     }
@@ -24,14 +38,15 @@ const ERROR: Schema = {
 
 const PROBLEM: Schema = {
   type: 'object',
+  title: 'Problem',
   description: 'The same as RFC 9457, for clients that accept it.',
   required: ['type', 'title', 'status', 'instance', 'code', 'requestId'],
   properties: {
-    type: { type: 'string', format: 'uri-reference' },
-    title: { type: 'string' },
-    status: { type: 'integer' },
-    detail: { type: 'string' },
-    instance: { type: 'string', format: 'uri-reference' },
+    type: { type: 'string', format: 'uri-reference', description: 'Leads to the entry of the code in the docs.' },
+    title: { type: 'string', description: 'The code in words.', examples: ['Validation error'] },
+    status: { type: 'integer', description: 'The HTTP status.', examples: [400] },
+    detail: DETAIL,
+    instance: { type: 'string', format: 'uri-reference', description: 'The id of the request.', examples: [REQUEST] },
     code: CODE,
     requestId: REQUEST_ID,
     errors: {
@@ -39,11 +54,12 @@ const PROBLEM: Schema = {
       description: 'The values that were refused.',
       items: {
         type: 'object',
+        description: 'One of them.',
         required: ['in', 'pointer', 'detail'],
         properties: {
-          in: { type: 'string', enum: ['body', 'querystring', 'params', 'headers'] },
-          pointer: { type: 'string', description: 'JSON pointer to the value.' },
-          detail: { type: 'string' }
+          in: { type: 'string', enum: ['body', 'querystring', 'params', 'headers'], description: 'Where it stands.' },
+          pointer: { type: 'string', description: 'JSON pointer to the value.', examples: ['#/name'] },
+          detail: { type: 'string', description: 'What is wrong.', examples: ['must be a string, such as hello'] }
         }
       }
     }
@@ -53,25 +69,53 @@ const PROBLEM: Schema = {
 /** What the generator says of a response whose schema has no description. */
 const UNDESCRIBED = 'Default Response'
 
-/** Every operation fails in the same two shapes, so they are written down once, whatever the routes said. */
-export function describeResponses(document: OpenApiDocument): OpenApiDocument {
+/** Statuses that say when to come back. */
+const PATIENT: ReadonlySet<number> = new Set([429, 503])
+
+/** Every operation fails in the same two shapes, so each status is written down once, whatever the routes said. */
+export function describeResponses(document: OpenApiDocument): void {
   const { components, paths } = document
   components.schemas = { ...components.schemas, Error: ERROR, Problem: PROBLEM }
-  components.responses = {
-    Error: {
-      description: 'The request failed.',
-      content: {
-        'application/json': { schema: { $ref: '#/components/schemas/Error' } },
-        'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } }
+  components.responses = {}
+  for (const operation of Object.values(paths).flatMap(path => Object.values(path))) {
+    describeSuccess(operation)
+    for (const status of operation[FAILURES] ?? []) {
+      const name = nameOf(status)
+      components.responses[name] ??= failure(status)
+      operation.responses[status] = { $ref: `#/components/responses/${name}` }
+    }
+    delete operation[FAILURES]
+  }
+}
+
+function describeSuccess({ responses }: Operation): void {
+  for (const [status, response] of Object.entries(responses)) {
+    if (/^[45]/.test(status)) delete responses[status]
+    else if ('description' in response && response.description === UNDESCRIBED)
+      response.description = STATUS_CODES[status] ?? status
+  }
+}
+
+/** `Not Found` is `NotFound`. */
+const nameOf = (status: number): string => (STATUS_CODES[status] ?? `Status${status}`).replaceAll(/[^A-Za-z]/g, '')
+
+function failure(status: number): Response {
+  const codes = ERROR_CODES.filter(code => statusOf(code) === status)
+  const [code] = codes as [ErrorCode]
+  return {
+    description: codes.map(code => `\`${code}\`: ${titleOf(code)}.`).join(' '),
+    ...(PATIENT.has(status) && {
+      headers: { 'Retry-After': { description: 'Seconds until a retry can succeed.', schema: { type: 'integer' } } }
+    }),
+    content: {
+      'application/json': {
+        schema: { $ref: '#/components/schemas/Error' },
+        example: { error: { code, message: titleOf(code), requestId: REQUEST } }
+      },
+      'application/problem+json': {
+        schema: { $ref: '#/components/schemas/Problem' },
+        example: { type: `/docs#${code}`, title: titleOf(code), status, instance: REQUEST, code, requestId: REQUEST }
       }
     }
   }
-  for (const { responses } of Object.values(paths).flatMap(path => Object.values(path))) {
-    for (const [status, response] of Object.entries(responses))
-      if ('description' in response && response.description === UNDESCRIBED)
-        response.description = STATUS_CODES[status] ?? status
-    responses['4XX'] = { $ref: '#/components/responses/Error' }
-    responses['5XX'] = { $ref: '#/components/responses/Error' }
-  }
-  return document
 }

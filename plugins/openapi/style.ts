@@ -34,6 +34,18 @@ nav h2 { font-size: 0.75rem; letter-spacing: 0.06em; text-transform: uppercase; 
 nav ul { list-style: none; margin: 0; padding: 0 }
 nav .method { flex: 0 0 3.25rem; background: none; padding: 0; text-align: left }
 
+.search { display: block; color: var(--faint); margin: 0.75rem 0 }
+.search input {
+  display: block; width: 100%; margin-top: 0.25rem; padding: 0.4rem 0.6rem; font: inherit; color: var(--text);
+  background: var(--page); border: 1px solid var(--line); border-radius: 0.4rem;
+}
+[hidden] { display: none !important }
+pre {
+  overflow-x: auto; margin: 0.35rem 0; padding: 0.75rem 1rem; background: var(--panel);
+  border: 1px solid var(--line); border-radius: 0.4rem;
+}
+pre code { overflow-wrap: normal }
+
 main { padding: 2.5rem clamp(1.25rem, 4vw, 4rem) 6rem; max-width: 64rem }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 0.75rem }
 main h2 { font-size: 1.375rem; margin: 3.5rem 0 1rem; padding-bottom: 0.4rem; border-bottom: 1px solid var(--line) }

@@ -54,6 +54,8 @@ export interface SessionDeps {
 }
 
 export interface Sessions extends CredentialSource {
+  /** The name of the cookie, as browsers send it. */
+  readonly cookie: string
   /**
    * Signs a user in with a new secret, and ends the session that the browser had.
    *
@@ -106,6 +108,8 @@ const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps
   }
 
   app.decorate('session', {
+    cookie: name,
+
     secretOf: request => readCookie(request, name),
 
     identify(request) {

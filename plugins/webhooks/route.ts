@@ -4,10 +4,10 @@ import type { WebhookSource } from './source.ts'
 
 const Receipt = Type.Object(
   {
-    accepted: Type.Literal(true),
+    accepted: Type.Literal(true, { description: 'Always true.' }),
     duplicate: Type.Boolean({ description: 'Whether the delivery was known already.' })
   },
-  { description: 'The delivery is kept and will be processed.' }
+  { title: 'Receipt', description: 'The delivery is kept and will be processed.' }
 )
 
 /** The description and the policy of the route of a source. */

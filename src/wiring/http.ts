@@ -12,8 +12,16 @@ export function errors(config: Config, app: FastifyInstance, ports: Ports) {
 }
 
 export function openapi({ version, baseUrl }: Config) {
-  return { version, baseUrl: baseUrl.origin }
+  return { version, baseUrl: baseUrl.origin, authentication: AUTHENTICATION }
 }
+
+const AUTHENTICATION = `Send a token with every request: \`Authorization: Bearer rhone_...\`. In the examples it is in \`$TOKEN\`.
+
+The first start writes the token of the first operator to \`operator-token\` under \`DATA_DIR\` (\`.rhone\` by default). With
+it, or signed in, make tokens of your own: \`rhone token create ci --scope deploy\`, or \`POST /api/v1/me/tokens\`. A token
+is shown once. \`POST /api/v1/auth/token\` exchanges it for one that ends after 15 minutes.
+
+Browsers that have signed in at \`/login\` send the cookie of their session instead.`
 
 export function connections({ maxConnections, trustProxy }: Config, app: FastifyInstance) {
   return { ...registryOf(app), max: maxConnections, exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)] }

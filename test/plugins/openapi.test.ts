@@ -99,10 +99,17 @@ describe('/openapi.json', () => {
     const { paths, components } = await documentOf(await build(t))
     for (const path of Object.values<Record<string, { responses: Record<string, object> }>>(paths))
       for (const { responses } of Object.values(path)) {
-        assert.deepEqual(responses['4XX'], { $ref: '#/components/responses/Error' })
-        assert.deepEqual(responses['5XX'], { $ref: '#/components/responses/Error' })
+        assert.deepEqual(responses['500'], { $ref: '#/components/responses/InternalServerError' })
+        assert.deepEqual(responses['503'], { $ref: '#/components/responses/ServiceUnavailable' })
       }
-    assert.deepEqual(Object.keys(components.responses.Error.content), ['application/json', 'application/problem+json'])
+    assert.deepEqual(
+      Object.keys(paths['/apps/{app}'].get.responses).filter(status => status >= '400'),
+      ['400', '401', '403', '404', '429', '500', '503']
+    )
+    assert.match(components.responses.BadRequest.description, /`BAD_REQUEST`: .*`VALIDATION_ERROR`: /)
+    const { content } = components.responses.NotFound
+    assert.deepEqual(Object.keys(content), ['application/json', 'application/problem+json'])
+    assert.equal(content['application/json'].example.error.code, 'NOT_FOUND')
     assert.deepEqual(components.schemas.Error.properties.error.properties.code.enum, ERROR_CODES)
     assert.equal(paths['/apps/{app}'].get.responses[200].description, 'OK')
     assert.equal(paths['/apps/{app}'].get.responses[204].description, 'No Content')
@@ -141,10 +148,40 @@ describe('/docs', () => {
     for (const code of ERROR_CODES) assert.match(body, new RegExp(`<code>${code}</code>`))
   })
 
-  it('needs no script, nothing inline and no other host', async t => {
+  it('has a search, a command for every operation, and says where a token comes from', async t => {
+    const app = await build(t, {
+      authentication: 'Ask `ada` for a token.\n\nKeep it.',
+      baseUrl: 'https://rhone.example'
+    })
+    const { body } = await app.inject('/docs')
+    assert.match(body, /<input type="search"/)
+    assert.match(body, /<p>Ask <code>ada<\/code> for a token\.<\/p><p>Keep it\.<\/p>/)
+    assert.match(body, /curl -X POST &quot;https:\/\/rhone\.example\/apps&quot; \\\n {2}-H &#39;Content-Type/)
+    assert.match(body, /data-words="get \/apps\/\{app\} one &lt;app&gt; apps"/)
+    const script = await app.inject('/docs/search.js')
+    assert.equal(script.headers['content-type'], 'text/javascript; charset=utf-8')
+  })
+
+  it('names a model once, and leaves a second one of that name where it is', async t => {
+    const app = await build(t)
+    const reply = (schema: object) => ({ schema: { response: { 200: schema } } })
+    const Thing = Type.Object({ id: Type.String() }, { title: 'Thing' })
+    app.get('/one', reply(Thing), () => ({}))
+    app.get('/many', reply(Type.Array(Thing)), () => [])
+    app.get('/other', reply(Type.Object({ no: Type.Integer() }, { title: 'Thing' })), () => ({}))
+    const { paths, components } = await documentOf(app)
+    const schemaOf = (path: string) => paths[path].get.responses[200].content['application/json'].schema
+    assert.deepEqual(schemaOf('/one'), { $ref: '#/components/schemas/Thing' })
+    assert.deepEqual(schemaOf('/many').items, { $ref: '#/components/schemas/Thing' })
+    assert.deepEqual(Object.keys(schemaOf('/other').properties), ['no'])
+    assert.deepEqual(Object.keys(components.schemas.Thing.properties), ['id'])
+  })
+
+  it('needs no script for anything but its search, nothing inline and no other host', async t => {
     const app = await build(t, { baseUrl: 'https://rhone.example' })
     const { body, headers } = await app.inject('/docs')
-    assert.doesNotMatch(body, /<script|<style|style=|onclick|https?:/)
+    assert.doesNotMatch(body, /<script>|<style|style=|onclick|(?:src|href)="https?:/)
+    assert.deepEqual(body.match(/<script[^>]*>/g), ['<script src="/docs/search.js" defer>'])
     assert.match(String(headers['content-security-policy']), /style-src 'self' 'nonce-/)
     const style = /<link rel="stylesheet" href="([^"]+)">/.exec(body)?.[1]
     const reply = await app.inject(style as string)
@@ -154,7 +191,7 @@ describe('/docs', () => {
 })
 
 describe('each of them', () => {
-  for (const url of ['/openapi.json', '/docs', '/docs/style.css'])
+  for (const url of ['/openapi.json', '/docs', '/docs/style.css', '/docs/search.js'])
     it(`is sent only when it has changed: ${url}`, async t => {
       const app = await build(t)
       const first = await app.inject(url)
