@@ -710,11 +710,13 @@ export const idempotencyKeys = pgTable(
     /** Whose key it is: the user's id. */
     principal: varchar({ length: 64 }).notNull(),
     key: varchar({ length: 255 }).notNull(),
-    /** SHA-256 of method, path and body: the same key with another request is a mistake of the client. */
+    /** HMAC of method, path and body: the same key with another request is a mistake of the client. */
     fingerprint: bytea().notNull(),
     status: smallint().notNull(),
     headers: jsonb().$type<Record<string, string>>().notNull(),
     body: jsonb(),
+    /** The team that the reply is about: at a replay, the caller must still have the role for it. */
+    subject: varchar({ length: 64 }),
     createdAt: createdAt()
   },
   table => [

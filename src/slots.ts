@@ -110,7 +110,7 @@ export const slots: readonly Slot[] = [
   slot('csrf', csrf, identity.csrf),
   slot('oauth', oauth, identity.oauth),
   slot('rate-limit-user', rateLimit, http.rateLimitUser),
-  slot('idempotency', idempotency, none),
+  slot('idempotency', idempotency, identity.idempotency),
   slot('chores', chores, operations.chores),
   slot('event-streams', eventStreams, metered),
   slot('builder', builder, delivery.builder),

@@ -7,6 +7,7 @@ create table if not exists idempotency_keys (
   status smallint not null,
   headers jsonb not null,
   body jsonb,
+  subject varchar(64),
   created_at timestamptz not null default now(),
   constraint idempotency_keys_principal_key_pk primary key (principal, key)
 );

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -6,11 +5,13 @@ import { errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
 import { loadPackages } from '../lib/packages.ts'
+import { type Keyring, randomKeyring } from '../lib/signer.ts'
+import { createFingerprints } from './fingerprint.ts'
 import type { Slot } from './keys.ts'
-import type { Reply, StoredReply } from './reply.ts'
+import type { KeptReply, Reply, StoredReply } from './reply.ts'
 
 export { idempotencyDdl } from './ddl.ts'
-export type { Reply, StoredReply } from './reply.ts'
+export type { KeptReply, Reply, StoredReply } from './reply.ts'
 
 export const IdempotencyOptions = Type.Object(
   {
@@ -37,6 +38,8 @@ export type IdempotencyOptions = Static<typeof IdempotencyOptions>
 export interface IdempotencyDeps {
   /** Whose keys these are. By default the caller's; who has no name has no keys. */
   owner?: (request: FastifyRequest) => string | undefined
+  /** Keys the fingerprints of requests. Without it, replies are not compared with requests from before a restart. */
+  keys?: Keyring
   /** Removes the replies that are older than an instant. By default from `app.db`, where there is one. */
   purge?: (olderThan: Date) => Promise<void>
 }
@@ -46,8 +49,15 @@ export interface Idempotency {
    * Does some work once per Idempotency-Key. Its reply is kept in the same transaction as its changes, so that both are
    * there or neither; a repeated request gets the kept reply, with `idempotent-replayed: true`, and changes nothing. An
    * error keeps nothing, so that the request can be tried again. Without the header, this just does the work.
+   *
+   * @param admit throws when the caller may no longer see a reply that was kept
    */
-  run(tx: Db, request: FastifyRequest, work: () => Promise<Reply>): Promise<StoredReply>
+  run(
+    tx: Db,
+    request: FastifyRequest,
+    work: () => Promise<Reply>,
+    admit?: (kept: KeptReply) => Promise<void>
+  ): Promise<StoredReply>
 }
 
 declare module 'fastify' {
@@ -60,20 +70,26 @@ const VISIBLE_ASCII = /^[\x21-\x7E]{1,255}$/
 
 /** Lets a client repeat an unsafe request of which it does not know whether it arrived. */
 const idempotency: FastifyPluginAsync<PluginInput<typeof IdempotencyOptions, IdempotencyDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-idempotency', IdempotencyOptions, input, ['owner', 'purge'])
+  const options = parseOptions('rhone-idempotency', IdempotencyOptions, input, ['owner', 'keys', 'purge'])
   const load = () => import('./keys.ts')
-  const { claim, keep, purgeOlder, replay } = await loadPackages('rhone-idempotency', ['drizzle-orm'], load)
+  const { claim, findKept, keep, purgeOlder } = await loadPackages('rhone-idempotency', ['drizzle-orm'], load)
+  const fingerprints = createFingerprints(input.keys ?? randomKeyring())
   const owner = input.owner ?? (request => request.principal?.userId)
 
   app.decorate('idempotency', {
-    async run(tx, request, work) {
+    async run(tx, request, work, admit) {
       const key = keyOf(request)
       if (key === undefined) return await work()
       const principal = owner(request)
       if (principal === undefined) throw errors.badRequest('An Idempotency-Key needs an authenticated request')
 
-      const slot: Slot = { principal, key, fingerprint: fingerprint(request) }
-      if (!(await claim(tx, slot, options.lockTimeout))) return await replay(tx, slot)
+      const slot: Slot = { principal, key }
+      if (!(await claim(tx, slot, fingerprints.of(request), options.lockTimeout))) {
+        const { fingerprint, ...kept } = await findKept(tx, slot)
+        if (fingerprints.isOther(request, fingerprint)) throw errors.idempotencyMismatch()
+        await admit?.(kept)
+        return { ...kept, headers: { ...kept.headers, 'idempotent-replayed': 'true' } }
+      }
       const reply = await work()
       await keep(tx, slot, reply)
       return reply
@@ -99,18 +115,6 @@ function keyOf(request: FastifyRequest): string | undefined {
   if (key === undefined) return undefined
   if (typeof key === 'string' && VISIBLE_ASCII.test(key)) return key
   throw errors.badRequest('Idempotency-Key must be 1 to 255 visible ASCII characters')
-}
-
-/** Tells requests apart by method, URL and body; the order of a body's keys makes no difference. */
-function fingerprint(request: FastifyRequest): Buffer {
-  return createHash('sha256')
-    .update(JSON.stringify([request.method, request.url, request.body], inKeyOrder))
-    .digest()
-}
-
-function inKeyOrder(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
 export default fp(idempotency, { name: 'rhone-idempotency', fastify: '5.x' })

@@ -2,15 +2,14 @@ import { sql } from 'drizzle-orm'
 import { errors } from '../lib/errors.ts'
 import type { Db } from '../lib/own-types.ts'
 import { sqlState } from '../lib/postgres.ts'
-import type { Reply, StoredReply } from './reply.ts'
+import type { KeptReply, Reply } from './reply.ts'
 
 /* The table of `ddl.ts`: a row per key, written in the transaction of what the request changes. */
 
-/** A key as one caller uses it, and the request that it was used with. */
+/** A key as one caller uses it. */
 export interface Slot {
   readonly principal: string
   readonly key: string
-  readonly fingerprint: Buffer
 }
 
 const LOCK_NOT_AVAILABLE = '55P03'
@@ -20,7 +19,12 @@ const PURGE_BATCH = 5_000
  * Takes the key for this transaction; false when a request that is done has it. One that is still at work makes this wait,
  * since both want the same row.
  */
-export async function claim(tx: Db, { principal, key, fingerprint }: Slot, lockTimeout: number): Promise<boolean> {
+export async function claim(
+  tx: Db,
+  { principal, key }: Slot,
+  fingerprint: Buffer,
+  lockTimeout: number
+): Promise<boolean> {
   await tx.execute(sql`select set_config('lock_timeout', ${`${lockTimeout}ms`}, true)`)
   try {
     const claimed = await tx.execute(sql`
@@ -35,19 +39,18 @@ export async function claim(tx: Db, { principal, key, fingerprint }: Slot, lockT
   }
 }
 
-export async function replay(tx: Db, { principal, key, fingerprint }: Slot): Promise<StoredReply> {
-  const [kept] = await tx.execute<{ fingerprint: Buffer } & Required<StoredReply>>(sql`
-    select fingerprint, status, headers, body from idempotency_keys where principal = ${principal} and key = ${key}`)
+export async function findKept(tx: Db, { principal, key }: Slot): Promise<KeptReply & { fingerprint: Buffer }> {
+  const [kept] = await tx.execute<Required<KeptReply> & { fingerprint: Buffer }>(sql`
+    select fingerprint, status, headers, body, subject from idempotency_keys where principal = ${principal} and key = ${key}`)
   if (kept === undefined) throw errors.conflict('The Idempotency-Key was given up while this request waited; try again')
-  if (!fingerprint.equals(kept.fingerprint)) throw errors.idempotencyMismatch()
-  return { status: kept.status, headers: { ...kept.headers, 'idempotent-replayed': 'true' }, body: kept.body }
+  return kept
 }
 
 export async function keep(tx: Db, { principal, key }: Slot, reply: Reply): Promise<void> {
-  const { status, headers = {}, body, storedBody = body } = reply
+  const { status, headers = {}, body, storedBody = body, subject = null } = reply
   await tx.execute(sql`
     update idempotency_keys
-    set status = ${status}, headers = ${JSON.stringify(headers)}::jsonb, body = ${JSON.stringify(storedBody ?? null)}::jsonb
+    set status = ${status}, subject = ${subject}, headers = ${JSON.stringify(headers)}::jsonb, body = ${JSON.stringify(storedBody ?? null)}::jsonb
     where principal = ${principal} and key = ${key}`)
 }
 

@@ -16,7 +16,7 @@ const KEY_BYTES = 32
 
 /** A keyring for one process, where nobody has given one: what it signs is worth nothing after a restart. */
 export function randomKeyring(): Keyring {
-  const current = { id: 'process', key: randomBytes(KEY_BYTES) }
+  const current = { id: randomBytes(6).toString('hex'), key: randomBytes(KEY_BYTES) }
   return { current, keys: new Map([[current.id, current.key]]) }
 }
 

@@ -22,7 +22,7 @@ const members: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.patch('/teams/:team/members/:user', {
     schema: schemas.updateMember,
-    config: { ...writes, access: PERMISSIONS.changeRoles, audit: audited('update') },
+    config: { ...writes, access: PERMISSIONS.changeRoles, changesOwnRole: true, audit: audited('update') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const team = await lockedTeamOf(app, tx, request)

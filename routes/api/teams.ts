@@ -74,7 +74,7 @@ const teams: FastifyPluginCallbackTypebox<TeamsOptions> = (app, { defaultPlan },
 
   app.post('/teams/:team/transfer', {
     schema: schemas.transferTeam,
-    config: { ...writes, access: PERMISSIONS.transferTeam, audit: audited('transfer') },
+    config: { ...writes, access: PERMISSIONS.transferTeam, changesOwnRole: true, audit: audited('transfer') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const [from, to] = [callerOf(request).userId, request.body.user.toLowerCase()]

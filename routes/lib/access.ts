@@ -16,8 +16,15 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The role that is enough for a caller who is the `:user` of the URL, where others need that of `access`. */
     accessSelf?: Role
+    /** The change may take away the role that it needs; a replay of it needs no more than to be in the team. */
+    changesOwnRole?: true
   }
 }
+
+/** The team that a request was found to be about. */
+const subjects = new WeakMap<FastifyRequest, string>()
+
+export const subjectOf = (request: FastifyRequest): string | undefined => subjects.get(request)
 
 type AppRequest = FastifyRequest<{ Params: { app: string } }>
 type TeamRequest = FastifyRequest<{ Params: { team: string } }>
@@ -41,6 +48,7 @@ export async function lockedTeamOf(app: FastifyInstance, tx: Db, request: TeamRe
 
 function admit(app: FastifyInstance, request: FastifyRequest, team: Team): Team {
   refuseOtherTeams(request, team.id, 'team')
+  subjects.set(request, team.id)
   app.audit?.about(request, { teamId: team.id })
   requireRole(team.role, neededRole(request))
   return team
@@ -51,9 +59,19 @@ export async function appOf(app: FastifyInstance, db: Db, request: AppRequest) {
   const { userId } = callerOf(request)
   const { role, ...found } = await findApp(db, userId, request.params.app, purposeOf(request))
   refuseOtherTeams(request, found.teamId, 'app')
+  subjects.set(request, found.teamId)
   app.audit?.about(request, { teamId: found.teamId, appId: found.id, resourceId: found.id, resourceName: found.name })
   requireRole(role, neededRole(request))
   return found
+}
+
+/** Refuses to tell again what a change was answered, to a caller who has left its team or lost the role for it. */
+export async function admitAgain(db: Db, request: FastifyRequest, teamId: string): Promise<void> {
+  const { access, changesOwnRole } = request.routeOptions.config
+  if (access === 'operator') return
+  refuseOtherTeams(request, teamId, 'team')
+  const { role } = await findTeam(db, callerOf(request).userId, teamId)
+  if (changesOwnRole !== true) requireRole(role, neededRole(request))
 }
 
 /** For a token that is restricted to one team there are no others. */

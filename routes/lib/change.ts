@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Audit, AuditEvent } from '../../plugins/audit/index.ts'
 import type { Idempotency, Reply } from '../../plugins/idempotency/index.ts'
 import type { Db } from '../../src/domain/base/db.ts'
+import { admitAgain, subjectOf } from './access.ts'
 
 /** What a change did, and what to answer. */
 export interface Changed {
@@ -32,10 +33,15 @@ export function changes(app: FastifyInstance) {
   return async (request: FastifyRequest, reply: FastifyReply, run: (tx: Db) => Promise<Changed>) => {
     let changed: Changed | undefined
     const { status, headers, body } = await app.db.transaction(async tx => {
-      const answer = await once(tx, request, async () => {
-        changed = await run(tx)
-        return answerOf(changed)
-      })
+      const answer = await once(
+        tx,
+        request,
+        async () => {
+          changed = await run(tx)
+          return { ...answerOf(changed), subject: subjectOf(request) ?? changed.audit?.teamId ?? null }
+        },
+        ({ subject, body }) => admitReplay(tx, request, subject, body)
+      )
       if (changed?.audit) {
         const event = { ...request.routeOptions.config.audit!, ...changed.audit }
         await record(tx, request, event, { isLast: true })
@@ -48,6 +54,11 @@ export function changes(app: FastifyInstance) {
       .headers(headers ?? {})
       .send(body ?? undefined)
   }
+}
+
+/** A reply without a body tells nothing; and of what was deleted there is nobody left to ask. */
+async function admitReplay(tx: Db, request: FastifyRequest, teamId: string | null, body: unknown): Promise<void> {
+  if (teamId !== null && body != null) await admitAgain(tx, request, teamId)
 }
 
 function answerOf({ status, headers, body, shownOnce }: Changed): Reply {

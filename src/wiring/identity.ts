@@ -63,3 +63,7 @@ export function oauth({ baseUrl, github, keys }: Config, app: FastifyInstance) {
     ...(has(app, 'db') && { spent: spentSignInStore(() => app.db) })
   }
 }
+
+export function idempotency({ keys }: Config) {
+  return { ...(keys.session && { keys: keys.session }) }
+}

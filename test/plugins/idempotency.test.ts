@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
@@ -123,6 +124,37 @@ describe('a repeated request', () => {
     assert.deepEqual([await count(app, 'teams'), await count(app, 'idempotency_keys')], [0, 0])
     state.work = async () => {}
     assert.equal((await post(app, 'a', 'k1')).statusCode, 201)
+  })
+})
+
+describe('what is kept of a request', () => {
+  test('does not tell what was in it: a short secret cannot be found by trying them all', async t => {
+    const { app } = await setup(t)
+    await post(app, 'a', 'k1', { name: 'Ada', pin: '031415' } as object)
+    const [row] = await app.db.execute<{ fingerprint: Buffer }>(sql`select fingerprint from idempotency_keys`)
+    const request = JSON.stringify(['POST', '/teams/a', { name: 'Ada', pin: '031415' }])
+    const guess = createHash('sha256').update(request).digest()
+    assert.ok(!row!.fingerprint.includes(guess) && !row!.fingerprint.includes(guess.toString('base64url')))
+  })
+
+  test('is compared under each key of the ring, and not held against the client under a key that is gone', async t => {
+    const url = await freshDatabase(t)
+    const [one, two, three] = ['1', '2', '3'].map(id => [id, randomBytes(32)] as const)
+    const ring = (...keys: (readonly [string, Buffer] | undefined)[]) => {
+      const entries = keys.map(entry => entry!)
+      return { current: { id: entries[0]![0], key: entries[0]![1] }, keys: new Map(entries) }
+    }
+    const before = await setup(t, { keys: ring(one) }, url)
+    const during = await setup(t, { keys: ring(two, one) }, url)
+    const after = await setup(t, { keys: ring(three) }, url)
+    await post(before.app, 'a', 'k1')
+    assert.equal((await post(during.app, 'a', 'k1')).headers['idempotent-replayed'], 'true')
+    assert.equal((await post(during.app, 'b', 'k1')).statusCode, 422)
+    assert.equal((await post(after.app, 'b', 'k1')).headers['idempotent-replayed'], 'true')
+
+    await before.app.db.execute(sql`update idempotency_keys set fingerprint = sha256('as an older version did it')`)
+    assert.equal((await post(before.app, 'a', 'k1')).headers['idempotent-replayed'], 'true')
+    assert.equal(before.state.runs + during.state.runs + after.state.runs, 1)
   })
 })
 
