@@ -9,6 +9,8 @@ import { type PluginInput, parseOptions } from './lib/options.ts'
 import { routeConfig, useRouteConfig } from './lib/route-config.ts'
 import { createSigner, type Keyring, randomKeyring } from './lib/signer.ts'
 
+export type { Keyring }
+
 export const CsrfOptions = Type.Object(
   {
     origin: Type.String({

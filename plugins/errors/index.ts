@@ -17,6 +17,8 @@ import { dropInvalidHeaders, sendGuarded } from './last-word.ts'
 import { faultOf, type RawFaults, rawFaults } from './raw-fault.ts'
 import { asJson, asPage, asProblem } from './reply.ts'
 
+export { AppError, type AppErrorOptions, type ErrorCode, errors } from '../lib/errors.ts'
+
 export const ErrorsOptions = Type.Object(
   {
     problemTypeBase: Type.String({

@@ -72,7 +72,7 @@ const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = asyn
   }
 
   const load = () => Promise.all([import('./service.ts'), import('./statements.ts')])
-  const [{ Service }, { countWaiting }] = await loadPackages('rhone-jobs', ['pg-boss'], load)
+  const [{ Service }, { countWaiting }] = await loadPackages('rhone-jobs', ['pg-boss', 'drizzle-orm'], load)
 
   const names = queues.map(({ name }) => name)
   const service = new Service({

@@ -10,6 +10,8 @@ import { openLogDestination } from './log-destination.ts'
 import { createLogger, directLineOf } from './logger.ts'
 import { entryWriter } from './request-line.ts'
 
+export { createLogger, type LoggerOptions, OneLinePerRequest } from './logger.ts'
+
 const LEVELS = (['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const).map(level =>
   Type.Literal(level)
 )

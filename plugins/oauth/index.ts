@@ -10,7 +10,7 @@ import { type Keyring, randomKeyring } from '../lib/signer.ts'
 import type { Identity, OauthProvider, SpentSignIns } from './port.ts'
 import { memorySpentSignIns } from './spent-memory.ts'
 
-export type { Identity, OauthProvider, SpentSignIns }
+export type { Identity, Keyring, OauthProvider, SpentSignIns }
 
 export const OauthOptions = Type.Object(
   {
