@@ -309,7 +309,9 @@ test('hostile hosts and requests are refused, and harm nobody', async t => {
     )
   const requests: [bytes: string, reply: RegExp][] = [
     [`GET / HTTP/1.1\r\nConnection: close\r\n\r\n`, /^HTTP\/1.1 400 /],
-    [`GET http://${host}/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, /^HTTP\/1.1 400 /],
+    [`GET http://${host}/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, /^HTTP\/1.1 200 /],
+    [`GET http://nobody.localhost/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, /^HTTP\/1.1 404 /],
+    [`GET ftp://${host}/ HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, /^HTTP\/1.1 400 /],
     [`CONNECT ${host} HTTP/1.1\r\nHost: ${host}\r\n\r\n`, /^(HTTP\/1.1 4|$)/],
     [
       `POST / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,

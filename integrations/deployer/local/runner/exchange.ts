@@ -1,14 +1,17 @@
-import { request as ask, type ClientRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import { request as ask, type ClientRequest, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { endReply } from './end-reply.ts'
 import type { App } from './fleet.ts'
-import { replyHeaders, requestHeaders } from './headers.ts'
-import { type Notice, notices, sendNotice } from './notices.ts'
+import { replyHeaders, requestHeaders, targetOf } from './headers.ts'
+import { type Notice, notices, REPLY_TIMEOUT, sendNotice } from './notices.ts'
 import type { Release, Route } from './release.ts'
 
-/** Milliseconds in which an app must begin its reply. What has begun may take as long as it likes. */
-const REPLY_TIMEOUT = 60_000
+/** Bytes of a head, of requests and of replies alike. */
+export const MAX_HEAD = 65_536
+/** Node counts headers by names, and leaves out what is beyond: their size is bounded already. */
+export const ALL_HEADERS = 0
+/** Nothing, but as bytes: the head that goes with it keeps its own, where text would be encoded as UTF-8 once more. */
+const NO_BYTES = Buffer.alloc(0)
 /** These may be sent again on a new connection when the kept one turns out to be closed. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
 
@@ -29,6 +32,8 @@ export class Exchange {
   #outgoing: ClientRequest | null = null
   #over: () => void = () => {}
   #attempts = 0
+  /** Whether the client sends its body only once it is told to. */
+  #isBodyWaiting: boolean
   #isSent = false
   #bytes: { readonly socket: Socket; readonly read: number; readonly written: number } | null = null
   #overtime: NodeJS.Timeout | undefined
@@ -38,13 +43,14 @@ export class Exchange {
     this.#request = request
     this.#response = response
     this.#upgrade = upgrade
+    this.#isBodyWaiting = request.headers.expect !== undefined
   }
 
   begin(): void {
     const client = this.#upgrade?.socket ?? this.#response
     client.once('close', () => this.#end())
     this.#response.on('error', () => this.#cut())
-    this.#overtime = setTimeout(() => this.#safely(() => this.#refuse(notices.timeout)), REPLY_TIMEOUT)
+    this.#overtime = setTimeout(() => this.#safely(() => this.#refuse(notices.timeout)), REPLY_TIMEOUT * 1_000)
     this.#safely(() => this.#forward())
   }
 
@@ -65,12 +71,15 @@ export class Exchange {
       host: '127.0.0.1',
       port,
       method: method!,
-      path: url!,
-      headers: requestHeaders(this.#request),
+      path: targetOf(url!).path,
+      headers: requestHeaders(this.#request, this.#upgrade !== null),
+      maxHeaderSize: MAX_HEAD,
       // What cannot be sent twice goes on a connection of its own, for the app may be closing the one that is kept.
       agent: this.#upgrade === null && REPEATABLE.has(method!) ? agent : false
     })
+    outgoing.maxHeadersCount = ALL_HEADERS
     this.#outgoing = outgoing
+    outgoing.on('information', ({ statusCode, rawHeaders }) => this.#inform(statusCode, rawHeaders))
     outgoing.once('socket', socket => {
       this.#bytes = { socket, read: socket.bytesRead, written: socket.bytesWritten }
       if (socket.connecting) socket.once('connect', () => this.#safely(() => this.#sendIf(isOurs(), outgoing)))
@@ -96,8 +105,21 @@ export class Exchange {
       return
     }
     // The app hears of a request before its body has begun, as it may have something to say to that.
-    if (hasBody(this.#request)) outgoing.flushHeaders()
+    if (hasBody(this.#request)) outgoing.write(NO_BYTES)
+    // An app is waited for once it has everything.
+    this.#request.on('data', () => this.#overtime?.refresh())
+    this.#request.once('end', () => outgoing.addTrailers(pairs(this.#request.rawTrailers)))
     this.#request.pipe(outgoing)
+  }
+
+  /** A reply before the reply, which HTTP/1.0 does not have. */
+  #inform(status: number, headers: readonly string[]): void {
+    const { httpVersion } = this.#request
+    const socket = this.#response.socket
+    const isTooLate = this.#response.headersSent || httpVersion === '1.0' || socket === null
+    if (isTooLate || (status === 100 && !this.#isBodyWaiting)) return
+    if (status === 100) this.#isBodyWaiting = false
+    socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Informational'}\r\n${lines(headers)}\r\n`, 'latin1')
   }
 
   /** An app may answer before it has read everything; a client may only listen once it has sent everything. */
@@ -114,12 +136,13 @@ export class Exchange {
     this.#count(reply.statusCode!)
     reply.once('end', () => {
       this.#countBytes()
-      if (Object.keys(reply.trailers).length > 0) response.addTrailers(reply.trailers as Record<string, string>)
+      response.addTrailers(pairs(reply.rawTrailers))
       if (!this.#request.readableEnded) {
         this.#discardBody()
         this.#outgoing?.destroy()
       }
-      endReply(this.#request, response)
+      if (this.#isBodyWaiting) response.end()
+      else endReply(this.#request, response)
     })
     // Half of a reply must not look like a whole one.
     reply.on('error', () => this.#cut())
@@ -132,11 +155,13 @@ export class Exchange {
   /** @returns false when no client can be sent that: a status or a header that HTTP does not have */
   #writeHead(reply: IncomingMessage): boolean {
     try {
+      this.#response.sendDate = false
       this.#response.writeHead(reply.statusCode!, reply.statusMessage, replyHeaders(reply))
     } catch {
       return false
     }
-    this.#response.flushHeaders()
+    // One without a body ends at once, and its head with it.
+    if (mayHaveBody(this.#request, reply)) this.#response.write(NO_BYTES)
     return true
   }
 
@@ -153,7 +178,7 @@ export class Exchange {
     this.#over()
     this.#bytes = null
     this.#response.detachSocket(outer)
-    outer.write(`HTTP/1.1 101 Switching Protocols\r\n${lines(replyHeaders(reply))}\r\n`)
+    outer.write(`HTTP/1.1 101 ${reply.statusMessage}\r\n${lines(replyHeaders(reply))}\r\n`, 'latin1')
     if (head.length > 0) outer.write(head)
     if (upgrade.head.length > 0) inner.write(upgrade.head)
     for (const socket of [outer, inner]) socket.setTimeout(0).setNoDelay(true)
@@ -172,7 +197,7 @@ export class Exchange {
     if (this.#mayRepeat(outgoing)) {
       this.#isSent = false
       this.#forward()
-    } else this.#refuse(hasCode(error, 'ECONNREFUSED') ? notices.down : notices.broken)
+    } else this.#refuse(noticeOf(error))
   }
 
   /** Once, when the app cannot have seen anything of it, or it asks for nothing that may not be done twice. */
@@ -196,7 +221,7 @@ export class Exchange {
   }
 
   #count(status: number): void {
-    clearTimeout(this.#overtime)
+    this.#stopWaiting()
     this.#app.meter.count(status, performance.now() - this.#began)
   }
 
@@ -225,8 +250,14 @@ export class Exchange {
     client.destroy()
   }
 
-  #end(): void {
+  /** For good: a timer that was cleared could be refreshed. */
+  #stopWaiting(): void {
     clearTimeout(this.#overtime)
+    this.#overtime = undefined
+  }
+
+  #end(): void {
+    this.#stopWaiting()
     this.#over()
     this.#countBytes()
     if (!this.#response.writableFinished) this.#outgoing?.destroy()
@@ -235,6 +266,21 @@ export class Exchange {
 
 const hasBody = ({ headers }: IncomingMessage) =>
   headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+
+/** Whether the client reads a body behind the head of this reply. */
+const mayHaveBody = ({ method }: IncomingMessage, { statusCode }: IncomingMessage) =>
+  method !== 'HEAD' && statusCode !== 204 && statusCode !== 304
+
+/** What has become of the app's reply. */
+function noticeOf(error: NodeJS.ErrnoException): Notice {
+  if (error.code === 'ECONNREFUSED') return notices.down
+  if (error.code === 'HPE_HEADER_OVERFLOW') return notices.longHead
+  return error.code?.startsWith('HPE_') && error.code !== 'HPE_INVALID_EOF_STATE' ? notices.invalid : notices.broken
+}
+
+function pairs(headers: readonly string[]): [name: string, value: string][] {
+  return headers.flatMap((name, at) => (at % 2 === 0 ? [[name, headers[at + 1]!] as [string, string]] : []))
+}
 
 function lines(headers: readonly string[]): string {
   let text = ''

@@ -22,17 +22,34 @@ const OF_THE_WAY = [
   'x-real-ip'
 ]
 
-/** The headers of a request for the app, as names and values in turn. `Expect` has been answered here already. */
-export function requestHeaders(request: IncomingMessage): string[] {
-  const headers = passedOn(request, [...OF_THE_WAY, 'expect', 'host'])
-  const { host = '', upgrade, 'transfer-encoding': coding } = request.headers
+/** The authority and the path of a request's target: an absolute one stands above the Host header. */
+export function targetOf(url: string): { readonly host: string | null; readonly path: string } {
+  const [, host = null, path = ''] = /^http:\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
+  if (host === null) return { host, path: url }
+  return { host, path: path.startsWith('/') ? path : `/${path}` }
+}
+
+/** The host that a request is for. */
+export const hostOf = ({ url, headers }: IncomingMessage): string | undefined => targetOf(url!).host ?? headers.host
+
+/**
+ * The headers of a request for the app, as names and values in turn.
+ *
+ * @param isUpgrade whether the connection to the app may become something else than HTTP
+ */
+export function requestHeaders(request: IncomingMessage, isUpgrade: boolean): string[] {
+  const headers = passedOn(request, [...OF_THE_WAY, 'host'])
+  const host = hostOf(request) ?? ''
+  const { upgrade = '', te, 'transfer-encoding': coding } = request.headers
   const address = request.socket.remoteAddress ?? '127.0.0.1'
   headers.push('Host', host, 'X-Forwarded-For', address, 'X-Forwarded-Host', host, 'X-Forwarded-Proto', 'http')
   if (coding !== undefined) headers.push('Transfer-Encoding', 'chunked')
-  if (upgrade !== undefined) headers.push('Connection', 'Upgrade', 'Upgrade', upgrade)
+  if (isUpgrade) return [...headers, 'Connection', 'Upgrade', 'Upgrade', upgrade]
   // Even where the connection is for one request: an app that closes it with a body unread takes its reply back.
-  else headers.push('Connection', 'keep-alive')
-  return headers
+  const takesTrailers = /(^|,)\s*trailers\s*(,|$)/i.test(String(te ?? ''))
+  return takesTrailers
+    ? [...headers, 'Connection', 'keep-alive, TE', 'TE', 'trailers']
+    : [...headers, 'Connection', 'keep-alive']
 }
 
 /** The headers of a reply for the client, as names and values in turn. */

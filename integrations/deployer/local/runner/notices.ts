@@ -9,12 +9,25 @@ export interface Notice {
   readonly message: string
 }
 
+/** Seconds that an app may take from the end of a request to the head of its reply. A body may take any time. */
+export const REPLY_TIMEOUT = 60
+
 export const notices = {
   badRequest: { status: 400, code: 'BAD_REQUEST', message: 'This is no request for an app.' },
   unknown: { status: 404, code: 'APP_NOT_FOUND', message: 'No app is deployed under this name.' },
+  invalid: { status: 502, code: 'BAD_GATEWAY', message: 'The reply of the app is not valid HTTP.' },
+  longHead: {
+    status: 502,
+    code: 'BAD_GATEWAY',
+    message: 'The headers of the app’s reply are longer than 64 KB, which is the most that is passed on here.'
+  },
   broken: { status: 502, code: 'BAD_GATEWAY', message: 'The app has broken the connection off.' },
   down: { status: 503, code: 'APP_NOT_RUNNING', message: 'The app is not running at the moment.' },
-  timeout: { status: 504, code: 'GATEWAY_TIMEOUT', message: 'The app has not answered in time.' }
+  timeout: {
+    status: 504,
+    code: 'GATEWAY_TIMEOUT',
+    message: `The app has not answered within ${REPLY_TIMEOUT} s, the longest that a request waits here.`
+  }
 } as const satisfies Record<string, Notice>
 
 /** For browsers a page, for programs JSON. */

@@ -2,9 +2,9 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
-import { Exchange } from './exchange.ts'
+import { ALL_HEADERS, Exchange, MAX_HEAD } from './exchange.ts'
 import type { App } from './fleet.ts'
-import { slugOf } from './headers.ts'
+import { hostOf, slugOf, targetOf } from './headers.ts'
 import { type Notice, notices, sendNotice } from './notices.ts'
 
 /** Milliseconds after which a connection on which nothing happens is closed. */
@@ -39,16 +39,26 @@ export class AppProxy {
   }
 
   #listenOn(port: number, host: string): Promise<number | null> {
-    const server = createServer({ headersTimeout: 10_000, requestTimeout: 0, maxHeaderSize: 32_768 })
+    const server = createServer({
+      headersTimeout: 10_000,
+      requestTimeout: 0,
+      maxHeaderSize: MAX_HEAD,
+      shouldUpgradeCallback: mayUpgrade
+    })
+    server.maxHeadersCount = ALL_HEADERS
     server.maxConnections = MAX_CONNECTIONS
     server.timeout = SILENCE
-    server.on('request', (request, response) => this.#handle(request, response))
+    // Whether a body is wanted is the app's to say.
+    for (const event of ['request', 'checkContinue', 'checkExpectation'])
+      server.on(event, (request, response) => this.#handle(request, response))
     server.on('upgrade', (request, socket, head) => this.#handleUpgrade(request, socket, head))
     return new Promise((resolve, reject) => {
       server.once('error', error =>
         hasCode(error, 'EADDRINUSE', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EACCES') ? resolve(null) : reject(error)
       )
       server.listen(port, host, () => {
+        // A connection that cannot be taken, for want of file descriptors, is one connection less.
+        server.on('error', console.error)
         this.#servers.push(server)
         resolve((server.address() as AddressInfo).port)
       })
@@ -74,8 +84,13 @@ export class AppProxy {
   }
 
   #appOf(request: IncomingMessage): App | Notice {
-    if (!request.url!.startsWith('/') && request.url !== '*') return notices.badRequest
-    const slug = slugOf(request.headers.host)
+    if (!targetOf(request.url!).path.startsWith('/') && request.url !== '*') return notices.badRequest
+    const slug = slugOf(hostOf(request))
     return (slug !== null && this.#bySlug(slug)) || notices.unknown
   }
+}
+
+/** One with a body is an ordinary request, as it is for every server that does not know the other protocol. */
+function mayUpgrade({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
 }
