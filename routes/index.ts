@@ -4,6 +4,7 @@ import type { DeployedApp } from '../integrations/deployer/port.ts'
 import type { Passwords } from '../src/domain/accounts/passwords.ts'
 import type { SecretBox } from '../src/domain/base/secret-box.ts'
 import type { DeploymentLedger } from '../src/domain/deployments/deployments.ts'
+import errorRoutes from './admin/errors.ts'
 import jobs from './admin/jobs.ts'
 import admin from './admin/platform.ts'
 import accessTokens from './api/access-tokens.ts'
@@ -94,6 +95,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
 
   const operators = scopeFor(['operator'], async scope => {
     await scope.register(admin)
+    await scope.register(errorRoutes)
     await scope.register(platformAudit)
     if (app.hasDecorator('jobs')) await scope.register(jobs)
   })

@@ -46,10 +46,17 @@ export const Stats = Sent(
         appId: adapted(Uuid, { description: 'The app that it belongs to.' }),
         appName: Text('What the app is called.', 'hello'),
         teamName: Text('What the team is called.', 'Acme'),
-        machineHours: Type.Number({ description: 'In the current billing period.' }),
+        machineHours: Nullable(
+          Type.Number({
+            description: 'In the current billing period; null when nothing was metered, so that it is unknown.'
+          })
+        ),
         deployments: Type.Integer({ description: 'All deployments.' })
       }),
-      { description: 'The ten apps with the most machine hours.' }
+      {
+        description:
+          'The ten apps with the most machine hours; those of unknown use last, the most deployed of this period first.'
+      }
     ),
     billingPeriod: Type.String({ format: 'date', description: 'The first day of the current UTC month.' }),
     generatedAt: adapted(Timestamp, { description: 'When this was counted.' })
@@ -134,4 +141,41 @@ export const updateTeamPlan = {
     { title: 'UpdateTeamPlanRequest' }
   ),
   response: { 200: ListedTeam, ...errorResponses }
+}
+
+const Instant = Type.String({ format: 'date-time', maxLength: 40 })
+
+export const ErrorCount = Sent(
+  {
+    hour: adapted(Timestamp, { description: 'The beginning of the hour that they are counted in.' }),
+    code: Text('The code of the error.', 'INTERNAL_ERROR'),
+    route: Text('The method and the pattern of the route.', 'GET /api/v1/apps/:app'),
+    count: Type.Integer({ description: 'How many there were, on all instances.' }),
+    lastRequestId: Nullable(Text('The latest request that met it, by its id in the logs.', '0197a4b2-5d1c-7c3e')),
+    lastAt: adapted(Timestamp, { description: 'When that was.' })
+  },
+  { title: 'ErrorCount' }
+)
+
+export const listErrors = {
+  operationId: 'listErrors',
+  summary: 'List the errors of the server',
+  description: 'Counted by hour, code and route, the latest hour first. They are kept for 30 days.',
+  tags: ['operators'],
+  querystring: Strict({
+    ...PageQuery,
+    code: Type.Optional(
+      Type.String({
+        maxLength: 50,
+        pattern: '^[A-Z_]+$',
+        'x-form': 'the code of an error',
+        description: 'Only errors of this code.',
+        examples: ['INTERNAL_ERROR']
+      })
+    ),
+    route: Type.Optional(adapted(Name, { description: 'Only this route: its method and its pattern.' })),
+    since: Type.Optional(adapted(Instant, { description: 'From the hour of this instant on.' })),
+    until: Type.Optional(adapted(Instant, { description: 'Before this instant.' }))
+  }),
+  response: { 200: Page(ErrorCount), ...errorResponses }
 }

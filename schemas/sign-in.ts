@@ -14,7 +14,16 @@ export const getSignIn = {
   operationId: 'getSignIn',
   summary: 'The page to sign in on',
   tags,
-  querystring: Strict({ next: Type.Optional(Next) }),
+  querystring: Strict({
+    next: Type.Optional(Next),
+    error: Type.Optional(
+      Type.String({
+        maxLength: 100,
+        description: 'Why an attempt before this one has failed; the page says what to do about it.',
+        examples: ['invalid_state']
+      })
+    )
+  }),
   response: { 200: page, ...errorResponses }
 }
 

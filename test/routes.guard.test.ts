@@ -138,3 +138,38 @@ test('the guard catches a route that says nothing about itself', () => {
   const open = faults({ method: 'GET', url: '/', handler, schema: { querystring: { type: 'object' } } })
   assert.ok(open.includes('lets unknown keys into its querystring'))
 })
+
+test('signing in, deploying and what is sensitive have limits of their own, and these routes alone', async t => {
+  const routes = await routesOf(t)
+  const ofClass = (rateClass: string) =>
+    routes
+      .filter(({ config }) => config?.rateClass === rateClass)
+      .map(({ method, url }) => `${method} ${url}`)
+      .sort()
+  assert.deepEqual(ofClass('auth'), [
+    'GET /auth/callback',
+    'GET /auth/github',
+    'GET /auth/reset',
+    'GET /login',
+    'POST /api/v1/invitations/accept',
+    'POST /auth/password',
+    'POST /logout'
+  ])
+  assert.deepEqual(ofClass('deploy'), [
+    'POST /api/v1/apps/:app/deploy',
+    'POST /api/v1/apps/:app/deployments/:id/cancel',
+    'POST /api/v1/apps/:app/rollback'
+  ])
+  assert.deepEqual(ofClass('strict'), [
+    'DELETE /api/v1/me',
+    'GET /api/v1/me/export',
+    'POST /admin/maintenance',
+    'POST /api/v1/auth/token',
+    'POST /api/v1/me/password',
+    'POST /api/v1/me/restore',
+    'POST /api/v1/me/tokens',
+    'POST /api/v1/teams/:team/invitations',
+    'POST /auth/reset'
+  ])
+  assert.deepEqual(ofClass('webhook'), ['POST /webhooks/github'])
+})

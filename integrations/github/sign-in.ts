@@ -56,7 +56,7 @@ export function githubProvider(settings: GithubSettings): OauthProvider {
     const { access_token: token, error, error_description: description } = Object(body)
     if (typeof token === 'string' && token !== '') return token
     if (error === 'bad_verification_code' || error === 'invalid_grant') throw refuse.staleCode()
-    if (error === 'unverified_user_email') throw refuse.unverified()
+    if (error === 'unverified_user_email') throw refuse.unverified(`${url}/settings/emails`)
     throw refuse.misconfigured(`${error}: ${description}`)
   }
 
@@ -93,7 +93,7 @@ export function githubProvider(settings: GithubSettings): OauthProvider {
         read('list_emails', '/user/emails?per_page=100', token, Emails)
       ])
       const primary = emails.find(email => email.primary && email.verified && email.email.length <= LONGEST_EMAIL)
-      if (primary === undefined) throw refuse.unverified()
+      if (primary === undefined) throw refuse.unverified(`${url}/settings/emails`)
       const { id, login: username, avatar_url: avatar } = user
       const avatarUrl = avatar && avatar.length <= LONGEST_URL && avatar.startsWith('https://') ? avatar : null
       return { id, username, email: primary.email, avatarUrl }

@@ -28,11 +28,12 @@ export function refusals(signInPage: string) {
         'You have declined at GitHub',
         'Without its permission to see who you are, you cannot sign in with it.'
       ),
-    unverified: () =>
+    /** @param settings the page at GitHub where addresses are verified */
+    unverified: (settings: string) =>
       refusal(
         'FORBIDDEN',
         'Your e-mail address is not verified',
-        'Verify your primary address at GitHub, under Settings, Emails. Then sign in again.'
+        `Your primary address at GitHub has to be verified. Do that at ${settings}, then sign in again.`
       ),
     staleCode: () =>
       refusal(

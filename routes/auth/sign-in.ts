@@ -14,6 +14,24 @@ export interface SignInOptions {
   readonly defaultPlan: Plan
 }
 
+/** By the codes with which a sign-in may be sent back here. Nothing of the query itself is shown. */
+const PROBLEMS: Readonly<Record<string, string>> = {
+  invalid_state: 'That sign-in was not begun in this browser, or took too long. Begin again, with cookies allowed.',
+  github_error: 'GitHub has refused the sign-in. Begin again, and allow Rhone to see who you are.',
+  token_exchange: 'GitHub does not know that sign-in any more. Begin again.',
+  user_fetch: 'GitHub did not say who you are. Try again in a moment.',
+  email_unverified:
+    'Your primary e-mail address at GitHub is not verified. Verify it in the settings there, then begin again.',
+  database: 'The server could not complete the sign-in. Try again in a moment.',
+  session: 'Your session has ended. Sign in again.'
+}
+const UNKNOWN_PROBLEM = 'The sign-in was not completed. Begin again.'
+
+function problemOf(error: string | undefined): { problem?: string } {
+  if (error === undefined) return {}
+  return { problem: Object.hasOwn(PROBLEMS, error) ? PROBLEMS[error]! : UNKNOWN_PROBLEM }
+}
+
 const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPasswords, defaultPlan }, done) => {
   app.get('/login', {
     schema: schemas.getSignIn,
@@ -23,7 +41,8 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
       const token = app.csrf.token(request, reply)
       if (caller?.via === 'session') return sendPage(app, reply, nonce => signedInPage(caller.username, token, nonce))
       const next = safeNext(request.query.next)
-      const page = { github: app.oauth.isConfigured, passwordToken: hasPasswords ? token : null, next }
+      const problem = problemOf(request.query.error)
+      const page = { github: app.oauth.isConfigured, passwordToken: hasPasswords ? token : null, next, ...problem }
       return sendPage(app, reply, nonce => signInPage(page, nonce))
     }
   })

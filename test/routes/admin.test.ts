@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { sql } from 'drizzle-orm'
+import { eventually } from '../support/eventually.ts'
 import { errorOf, platform } from './support.ts'
 
 const server = await platform({ after })
@@ -69,6 +70,29 @@ test('GET /admin/audit refuses filters that mean nothing', async () => {
   ]
   for (const query of queries)
     assert.equal(errorOf(await server.operator.call('GET', `/admin/audit?${query}`)).code, 'VALIDATION_ERROR', query)
+})
+
+test('GET /admin/errors tells operators what has gone wrong, and refuses filters that mean nothing', async t => {
+  const broken = await platform(t)
+  const list = async (query = '') => {
+    const response = await broken.operator.call('GET', `/admin/errors${query}`)
+    assert.equal(response.statusCode, 200, response.body)
+    return response.json().items
+  }
+  assert.deepEqual(await list(), [])
+  await broken.app.db.execute(sql`alter table usage_records rename to away`)
+  const failed = await broken.operator.call('GET', '/admin/stats')
+  const [found] = await eventually(
+    () => list('?code=INTERNAL_ERROR'),
+    items => items.length > 0
+  )
+  assert.deepEqual(
+    [found.route, found.count, found.lastRequestId],
+    ['GET /admin/stats', 1, failed.json().error.requestId]
+  )
+  for (const query of ['code=x', 'since=yesterday', 'nothing=1', 'cursor=garbage', 'cursor=MS5YLiUwMA', 'limit=0'])
+    assert.equal(errorOf(await broken.operator.call('GET', `/admin/errors?${query}`)).code, 'VALIDATION_ERROR', query)
+  assert.equal(errorOf(await owner.call('GET', '/admin/errors')).code, 'FORBIDDEN')
 })
 
 test('GET /admin/stats is an error when a number cannot be read, not a zero', async t => {

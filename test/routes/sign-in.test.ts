@@ -186,7 +186,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
         github.user.emails[1]!.verified = false
       },
       403,
-      /Verify your primary address/
+      /primary address at GitHub has to be verified\. Do that at http[^ ]+\/settings\/emails, then sign in again/
     ],
     [
       'the API is down',
@@ -222,6 +222,28 @@ describe('a sign-in that is refused says why, and what to do', () => {
       assert.equal((await me(browser)).status, 401)
       assert.equal(await rowOf(github.user.id), undefined)
     })
+
+  test('and the page to sign in on says it for each code that leads there, and nothing of the query itself', async () => {
+    const codes = [
+      'invalid_state',
+      'github_error',
+      'token_exchange',
+      'user_fetch',
+      'email_unverified',
+      'database',
+      'session'
+    ]
+    const textOf = async (code: string) => {
+      const page = await new TestBrowser().open(`${base}/login?error=${encodeURIComponent(code)}`)
+      assert.equal(page.status, 200)
+      return /role="alert">([^<]+)</.exec(page.body)?.[1] ?? ''
+    }
+    const texts = await Promise.all(codes.map(textOf))
+    assert.equal(new Set(texts).size, codes.length)
+    for (const text of texts) assert.match(text, /again|allow|Try/)
+    assert.match(texts[codes.indexOf('email_unverified')]!, /Verify it in the settings/)
+    for (const other of ['constructor', '<b>x</b>', 'x']) assert.match(await textOf(other), /was not completed/)
+  })
 
   test('when GitHub does not know the redirect', async () => {
     const browser = new TestBrowser()

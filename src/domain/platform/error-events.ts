@@ -1,6 +1,7 @@
-import { sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gte, lt, type SQL, sql } from 'drizzle-orm'
 import { errorEvents } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
+import { cutPage, DEFAULT_LIMIT, invalidCursor, type PageRequest, parseNameCursor } from '../base/page.ts'
 
 const HOUR = 60 * 60 * 1000
 const MAX_PENDING = 1_000
@@ -43,7 +44,7 @@ export function createErrorJournal(db: Db, now: () => number = Date.now): ErrorJ
   return {
     note({ code, route, requestId }) {
       const at = now()
-      add({ hour: new Date(at - (at % HOUR)), code, route, count: 1, lastRequestId: requestId, lastAt: new Date(at) })
+      add({ hour: new Date(hourOf(at)), code, route, count: 1, lastRequestId: requestId, lastAt: new Date(at) })
     },
 
     async flush() {
@@ -71,4 +72,56 @@ async function write(db: Db, counts: Count[]): Promise<void> {
         lastAt: sql`greatest(${errorEvents.lastAt}, excluded.last_at)`
       }
     })
+}
+
+export interface ErrorFilters {
+  code?: string
+  /** Method and pattern. */
+  route?: string
+  /** From the hour of this instant on. */
+  since?: Date
+  /** Before this instant. */
+  until?: Date
+}
+
+/** Server errors by hour, code and route, the latest hour first. */
+export async function listErrors(db: Db, filters: ErrorFilters, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
+  const { code, route, since, until } = filters
+  const rows = await db
+    .select()
+    .from(errorEvents)
+    .where(
+      and(
+        code === undefined ? undefined : eq(errorEvents.code, code),
+        route === undefined ? undefined : eq(errorEvents.route, route),
+        since && gte(errorEvents.hour, new Date(hourOf(since.getTime()))),
+        until && lt(errorEvents.hour, until),
+        isAfter(cursor)
+      )
+    )
+    .orderBy(desc(errorEvents.hour), asc(errorEvents.code), asc(errorEvents.route))
+    .limit(limit + 1)
+  return cutPage(rows, limit, row => `${row.hour.getTime() / HOUR}.${row.code}.${encodeURIComponent(row.route)}`)
+}
+
+const POSITION = /^(\d{1,7})\.(\w{1,50})\.([^.]\S*)$/
+
+/** The condition of the rows after a cursor; undefined on the first page. */
+function isAfter(cursor: string | undefined): SQL | undefined {
+  const position = parseNameCursor(cursor)
+  if (position === undefined) return undefined
+  const [, hour, code, route] = POSITION.exec(position) ?? []
+  if (hour === undefined || code === undefined || route === undefined || !isEncoded(route)) throw invalidCursor()
+  const at = sql`${new Date(Number(hour) * HOUR).toISOString()}::timestamptz`
+  const isLater = sql`(${errorEvents.code}, ${errorEvents.route}) > (${code}, ${decodeURIComponent(route)})`
+  return sql`(${errorEvents.hour} < ${at} or (${errorEvents.hour} = ${at} and ${isLater}))`
+}
+
+/** As `encodeURIComponent` writes ASCII, and without the NUL that PostgreSQL refuses. */
+function isEncoded(text: string): boolean {
+  return /^(?:[^%]|%(?!00)[0-7][0-9A-F])*$/.test(text)
+}
+
+function hourOf(instant: number): number {
+  return instant - (instant % HOUR)
 }

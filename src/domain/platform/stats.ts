@@ -51,7 +51,10 @@ function recentErrors(db: Db, since: Date) {
     .limit(RECENT_ERRORS)
 }
 
-/** The apps that used the most machine hours in a billing period. */
+/**
+ * The apps that used the most machine hours in a billing period. Those of which nothing was metered come after all others,
+ * the most deployed in that time first, and their hours are null: unknown, not none.
+ */
 function topApps(db: Db, billingPeriod: string) {
   const usage = db
     .select({ appId: usageRecords.appId, hours: sum(usageRecords.quantity).as('hours') })
@@ -59,16 +62,24 @@ function topApps(db: Db, billingPeriod: string) {
     .where(and(eq(usageRecords.metric, 'machine_hours'), eq(usageRecords.billingPeriod, billingPeriod)))
     .groupBy(usageRecords.appId)
     .as('usage')
+  const recent = db
+    .select({ appId: deployments.appId, count: count().as('recent_count') })
+    .from(deployments)
+    .where(gte(deployments.createdAt, new Date(`${billingPeriod}T00:00:00Z`)))
+    .groupBy(deployments.appId)
+    .as('recent')
   const top = db
     .select({
       appId: apps.id,
       appName: apps.name,
       teamId: apps.teamId,
-      machineHours: sql<number>`coalesce(${usage.hours}, 0)`.mapWith(Number).as('machine_hours')
+      machineHours: sql<number | null>`${usage.hours}`.as('machine_hours'),
+      recent: sql<number>`coalesce(${recent.count}, 0)`.as('recent_deployments')
     })
     .from(apps)
     .leftJoin(usage, eq(usage.appId, apps.id))
-    .orderBy(desc(sql`machine_hours`), apps.createdAt, apps.id)
+    .leftJoin(recent, eq(recent.appId, apps.id))
+    .orderBy(sql`machine_hours desc nulls last, recent_deployments desc`, apps.createdAt, apps.id)
     .limit(TOP_APPS)
     .as('top')
   const deploymentsOf = db.select({ count: count() }).from(deployments).where(eq(deployments.appId, top.appId))
@@ -77,10 +88,10 @@ function topApps(db: Db, billingPeriod: string) {
       appId: top.appId,
       appName: top.appName,
       teamName: teams.name,
-      machineHours: top.machineHours,
+      machineHours: sql<number | null>`${top.machineHours}`.mapWith(Number),
       deployments: sql<number>`(${deploymentsOf})`.mapWith(Number)
     })
     .from(top)
     .innerJoin(teams, eq(teams.id, top.teamId))
-    .orderBy(desc(top.machineHours), top.appName, top.appId)
+    .orderBy(sql`${top.machineHours} desc nulls last, ${top.recent} desc`, top.appName, top.appId)
 }

@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import { deployments, usageRecords } from '../../../drizzle/schema.ts'
 import { createApp } from '../../../src/domain/apps/apps.ts'
 import { listRegions } from '../../../src/domain/apps/regions.ts'
-import { createErrorJournal } from '../../../src/domain/platform/error-events.ts'
+import { createErrorJournal, type ErrorFilters, listErrors } from '../../../src/domain/platform/error-events.ts'
 import { platformReadings } from '../../../src/domain/platform/gauges.ts'
 import { platformStats } from '../../../src/domain/platform/stats.ts'
 import { addTeam, addUser, openDatabase } from '../support.ts'
@@ -48,6 +48,70 @@ test('ranks the ten apps with most machine hours of the billing period, which is
     topApps.map(app => app.machineHours),
     [12.5, 11.5, 10.5, 9.5, 8.5, 7.5, 6.5, 5.5, 4.5, 3.5]
   )
+})
+
+test('apps of which nothing was metered are of unknown use, not of none, and come last, the most deployed first', async t => {
+  const db = await openDatabase(t)
+  const team = await addTeam(db, {}, 'acme')
+  const [quiet, busy, metered] = [
+    await createApp(db, team.id, { name: 'quiet' }),
+    await createApp(db, team.id, { name: 'busy' }),
+    await createApp(db, team.id, { name: 'metered' })
+  ]
+  await db.insert(deployments).values([
+    { appId: busy.id, createdAt: NOW },
+    { appId: quiet.id, createdAt: new Date('2026-02-27T00:00:00Z') },
+    { appId: quiet.id, createdAt: new Date('2026-02-28T00:00:00Z') }
+  ])
+  const usage = { teamId: team.id, metric: 'machine_hours', billingPeriod: '2026-03-01' } as const
+  await db.insert(usageRecords).values({ ...usage, appId: metered.id, quantity: '0' })
+
+  const { topApps } = await platformStats(db, NOW)
+  assert.deepEqual(
+    topApps.map(({ appName, machineHours }) => [appName, machineHours]),
+    [
+      ['metered', 0],
+      ['busy', null],
+      ['quiet', null]
+    ]
+  )
+})
+
+test('lists errors by hour, code and route, the latest hour first, filtered and page by page', async t => {
+  const db = await openDatabase(t)
+  let now = NOW.getTime() - 2 * 3_600_000
+  const log = createErrorJournal(db, () => now)
+  for (const route of ['GET /a/:b', 'POST /c']) log.note({ code: 'INTERNAL_ERROR', route, requestId: 'r1' })
+  await log.flush()
+  now = NOW.getTime() + 1_000
+  for (const requestId of ['r2', 'r3']) log.note({ code: 'INTERNAL_ERROR', route: 'GET /a/:b', requestId })
+  log.note({ code: 'SERVICE_UNAVAILABLE', route: 'GET /a/:b', requestId: 'r4' })
+  await log.flush()
+
+  const all = (await listErrors(db, {}, {})).items
+  assert.deepEqual(
+    all.map(({ hour, code, route, count, lastRequestId }) => [hour.getUTCHours(), code, route, count, lastRequestId]),
+    [
+      [12, 'INTERNAL_ERROR', 'GET /a/:b', 2, 'r3'],
+      [12, 'SERVICE_UNAVAILABLE', 'GET /a/:b', 1, 'r4'],
+      [10, 'INTERNAL_ERROR', 'GET /a/:b', 1, 'r1'],
+      [10, 'INTERNAL_ERROR', 'POST /c', 1, 'r1']
+    ]
+  )
+  const paged: typeof all = []
+  let cursor: string | undefined
+  do {
+    const page = await listErrors(db, {}, { limit: 1, ...(cursor !== undefined && { cursor }) })
+    paged.push(...page.items)
+    cursor = page.nextCursor ?? undefined
+  } while (cursor !== undefined)
+  assert.deepEqual(paged, all)
+
+  const found = async (filters: ErrorFilters) => (await listErrors(db, filters, {})).items.length
+  assert.equal(await found({ code: 'SERVICE_UNAVAILABLE' }), 1)
+  assert.equal(await found({ route: 'POST /c' }), 1)
+  assert.equal(await found({ since: new Date(NOW.getTime() + 60_000) }), 2, 'from the hour of that instant on')
+  assert.equal(await found({ until: NOW }), 2)
 })
 
 test('shows the errors of the last day by code, the latest first', async t => {
