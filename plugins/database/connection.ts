@@ -1,12 +1,14 @@
-import type { PostgresTarget } from '../lib/postgres.ts'
+import { type PostgresTarget, sqlState } from '../lib/postgres.ts'
 import { ask, connectionClosed, openSession, type Session } from '../lib/postgres-session.ts'
 import type { Conversions, ExclusiveConnection, TransactionRunner } from './port.ts'
+import { isStalePlan, refuseRepeat } from './stale-plan.ts'
 import { Transaction } from './transaction.ts'
 
 export interface ConnectionSettings {
   target: PostgresTarget
   applicationName: string
-  prepare: boolean
+  /** `auto`: where nothing stands between us and the server. */
+  prepare: boolean | 'auto'
   /** Seconds. */
   connectTimeout: number
   /** Limits that the server keeps, in milliseconds. */
@@ -21,6 +23,23 @@ export interface ConnectionSettings {
 const ANSWER_GRACE = 1_000
 /** Statements that may be under way at once; more wait in the driver. */
 const PIPELINE = 16
+/** The SQLSTATE of a prepared statement that the server does not know. */
+const LOST_STATEMENT = '26000'
+
+/** What is asked of the server when a connection is opened. */
+const PROBE = `select pg_backend_pid() as pid, current_setting('transaction_read_only') = 'on' as "isReadOnly"`
+
+/** `state` is what the driver was told when it connected. */
+type ProbeResult = { 0: { pid: number; isReadOnly: boolean }; state: { pid: number } }
+
+interface Preparation {
+  prepare: boolean
+  simple?: boolean
+}
+
+const PREPARED: Preparation = { prepare: true, simple: false }
+/** With parameters, a statement takes two round trips then; without any, it takes one either way. */
+const UNPREPARED: Preparation = { prepare: false }
 
 type Reject = (reason: Error) => void
 
@@ -33,8 +52,16 @@ export class Connection implements ExclusiveConnection {
   readonly openedAt = this.usedAt
   /** Its part of the longest life, so that connections opened together do not end together. */
   readonly lifeShare = 0.8 + 0.2 * Math.random()
+  /** Whether it is to be closed as soon as nobody holds it. */
+  isSpent = false
+  /** Whether something stands between us and the server, and may give the next transaction to another session of it. */
+  isPooled = false
+  /** Whether a statement was gone that was prepared here. */
+  hasLostStatements = false
+  /** Whether the server took no writes when it was opened. */
+  isReadOnly = false
   readonly #session: Session
-  readonly #preparation: { prepare: boolean }
+  #preparation: Preparation
   readonly #silence: NodeJS.Timeout | undefined
   /** What is told when the connection is lost: the driver forgets what was sent between the error of a socket and its end. */
   readonly #underWay = new Set<Reject>()
@@ -45,7 +72,7 @@ export class Connection implements ExclusiveConnection {
     this.#session = openSession(settings.target, {
       applicationName: settings.applicationName,
       connectTimeout: settings.connectTimeout,
-      prepare: settings.prepare,
+      prepare: settings.prepare !== false,
       pipeline: PIPELINE,
       parameters: settings.parameters,
       onClose: () => {
@@ -59,16 +86,18 @@ export class Connection implements ExclusiveConnection {
     const { options } = this.#session.sql
     Object.assign(options.parsers, settings.conversions.parsers)
     Object.assign(options.serializers, settings.conversions.serializers)
-    // Unprepared, a statement with parameters takes two round trips; without any, it takes one either way.
-    this.#preparation = settings.prepare
-      ? ({ prepare: true, simple: false } as { prepare: boolean })
-      : { prepare: false }
+    this.#preparation = settings.prepare === false ? UNPREPARED : PREPARED
     this.#silence = this.#watchForSilence(settings.statementTimeout)
   }
 
   static async open(settings: ConnectionSettings, onClose: (connection: Connection) => void): Promise<Connection> {
     const connection = new Connection(settings, onClose)
-    await ask(connection.#session, 'select 1', settings.connectTimeout * 1_000)
+    const answer = await ask(connection.#session, PROBE, settings.connectTimeout * 1_000)
+    const { 0: row, state } = answer as ProbeResult
+    connection.isReadOnly = row.isReadOnly
+    // A pooler tells clients of a process of its own making.
+    connection.isPooled = row.pid !== state.pid
+    if (settings.prepare === 'auto' && connection.isPooled) connection.#preparation = UNPREPARED
     return connection
   }
 
@@ -84,7 +113,7 @@ export class Connection implements ExclusiveConnection {
   /** Several statements in one text, transactions of their own among them; of one that fails in the middle nothing stays. */
   async script(text: string): Promise<unknown[]> {
     try {
-      const results = (await this.#send(text, [], false, { prepare: false })) as unknown[]
+      const results = (await this.#send(text, [], false, UNPREPARED)) as unknown[]
       return results.flat()
     } catch (error) {
       if (!this.closed) await this.query('rollback', [], false).catch(() => this.destroy())
@@ -92,13 +121,14 @@ export class Connection implements ExclusiveConnection {
     }
   }
 
-  #send(text: string, parameters: unknown[], asArrays: boolean, preparation: { prepare: boolean }): Promise<unknown> {
+  #send(text: string, parameters: unknown[], asArrays: boolean, preparation: Preparation): Promise<unknown> {
     if (this.closed) return Promise.reject(connectionClosed())
     const underWay = this.#underWay
     if (underWay.size === 0) this.#silence?.refresh()
     return new Promise((resolve, reject) => {
       underWay.add(reject)
-      const query = this.#session.sql.unsafe(text, parameters as never[], preparation)
+      const query = this.#session.sql.unsafe(text, parameters as never[], preparation as { prepare: boolean })
+      if (preparation.prepare) refuseRepeat(query)
       ;(asArrays ? query.values() : query).then(
         rows => {
           this.#heardOf(reject)
@@ -106,7 +136,11 @@ export class Connection implements ExclusiveConnection {
         },
         error => {
           this.#heardOf(reject)
-          reject(error)
+          if (sqlState(error) === LOST_STATEMENT) this.hasLostStatements = true
+          // Nothing was begun. A transaction is over all the same; a statement by itself is sent anew.
+          if (isStalePlan(error) && this.#onLost === undefined)
+            this.#send(text, parameters, asArrays, UNPREPARED).then(resolve, reject)
+          else reject(error)
         }
       )
     })

@@ -1,5 +1,6 @@
 import { AppError, errors } from '../lib/errors.ts'
 import { isUnreachable, sqlState } from '../lib/postgres.ts'
+import { isStalePlan } from './stale-plan.ts'
 
 /**
  * What a client is told when the database, and not the request, is the trouble; undefined for all other errors, which
@@ -11,11 +12,13 @@ import { isUnreachable, sqlState } from '../lib/postgres.ts'
 export function asAppError(error: unknown): AppError | undefined {
   if (error instanceof AppError) return error
   if (isUnreachable(error)) return errors.unavailable(1, 'The database cannot be reached', error)
-  const detail = TRANSIENT[sqlState(error) ?? '']
+  const detail = isStalePlan(error) ? 'A statement has to be prepared again' : TRANSIENT[sqlState(error) ?? '']
   return detail === undefined ? undefined : errors.unavailable(1, detail, error)
 }
 
 const TRANSIENT: Readonly<Record<string, string>> = {
+  '25006': 'database_readonly: the database takes reads only at the moment',
+  '53100': 'database_full: the database has no space left',
   '40001': 'The data was being changed by others',
   '40P01': 'The data was being changed by others',
   '55P03': 'The data was being changed by others',

@@ -1,4 +1,3 @@
-import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { dependencyUp } from '../lib/metrics.ts'
@@ -6,78 +5,14 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
 import { postgresTarget } from '../lib/postgres.ts'
 import type { Registry } from '../lib/registry.ts'
+import type { DatabaseState, Finding } from './availability.ts'
 import { loadDriver } from './load-driver.ts'
 import { measurePool, queryObserver } from './metrics.ts'
+import { DatabaseOptions } from './options.ts'
 import type { PoolStats } from './pool.ts'
 
-export type { Db, PoolStats }
-
-export const DatabaseOptions = Type.Object(
-  {
-    url: Type.String({
-      default: '',
-      description: 'postgres://user:password@host:port/database; required. `sslmode` and its kin mean what libpq says.'
-    }),
-    directUrl: Type.String({
-      default: '',
-      description: 'The same database past any transaction pooler, for LISTEN. Empty: `url`.'
-    }),
-    poolMax: Type.Integer({
-      default: 10,
-      minimum: 1,
-      description: 'Connections for queries. Beside them an instance has one that listens and one for pings.'
-    }),
-    prepare: Type.Boolean({
-      default: true,
-      description: 'Use prepared statements. Off behind a transaction pooler that does not keep them.'
-    }),
-    queueTimeout: Type.Integer({
-      default: 1_000,
-      minimum: 1,
-      description: 'Milliseconds that a query waits for a connection before it is refused with 503.'
-    }),
-    maxQueue: Type.Integer({
-      default: 1_000,
-      minimum: 0,
-      description: 'Queries that may wait for a connection; the next one is refused with 503.'
-    }),
-    statementTimeout: Type.Integer({
-      default: 5_000,
-      minimum: 0,
-      description: 'Milliseconds that a statement may take, kept by the server. 0: no limit.'
-    }),
-    lockTimeout: Type.Integer({
-      default: 2_000,
-      minimum: 0,
-      description: 'Milliseconds that a statement may wait for a lock. 0: no limit.'
-    }),
-    idleInTransactionTimeout: Type.Integer({
-      default: 10_000,
-      minimum: 0,
-      description: 'Milliseconds that a transaction may do nothing before the server ends it. 0: no limit.'
-    }),
-    connectTimeout: Type.Number({ default: 5, exclusiveMinimum: 0, description: 'Seconds to connect in.' }),
-    idleTimeout: Type.Number({
-      default: 60,
-      exclusiveMinimum: 0,
-      description: 'Seconds after which an unused connection is closed.'
-    }),
-    maxLifetime: Type.Number({
-      default: 1_800,
-      exclusiveMinimum: 0,
-      description: 'Seconds after which a connection is replaced, the last fifth of them at random.'
-    }),
-    pipeline: Type.Integer({
-      default: 8,
-      minimum: 1,
-      maximum: 16,
-      description: 'Repeatable reads that may share one connection at a time; 1 gives each its own.'
-    }),
-    applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
-  },
-  { additionalProperties: false }
-)
-export type DatabaseOptions = Static<typeof DatabaseOptions>
+export type { DatabaseState, Db, PoolStats }
+export { DatabaseOptions }
 
 export interface DatabaseDeps {
   registry?: Registry
@@ -92,11 +27,11 @@ export interface Postgres {
    * runs once, on a connection of its own.
    */
   readonly reads: Db
-  /** Rejects when the database does not answer in time; waits behind no query. */
-  ping(timeoutMs: number): Promise<void>
+  /** Asks the database over a connection of its own, so that no query delays the answer. Rejects when none comes in time. */
+  ping(timeoutMs: number): Promise<DatabaseState>
   /**
-   * Calls `onNotify` for every NOTIFY on the channel while it is listened to, and `onResync` whenever listening begins,
-   * again after a lost connection too, of which `onLost` tells. Resolves at once, though the database be down.
+   * Calls `onNotify` for every NOTIFY on the channel. `onResync` is called whenever listening begins, also after a lost
+   * connection; `onLost` when the connection is lost. Returns immediately, even if the database is down.
    * @returns ends the subscription
    */
   listen(
@@ -121,6 +56,12 @@ declare module 'fastify' {
   }
 }
 
+const MESSAGES: Readonly<Record<Exclude<Finding, 'writable'>, string>> = {
+  unreachable: 'database is not reachable',
+  read_only: 'the database takes reads only',
+  full: 'the database has no space left'
+}
+
 /** What is under way gets this long to end when the app closes, in seconds. */
 const END_TIMEOUT = 5
 
@@ -129,21 +70,22 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   if (options.url === '')
     throw new Error('rhone-database: option "url" is required: the connection URL of a PostgreSQL')
 
-  const { createDb, Listener, Pool, Reachability } = await loadDriver()
+  const { Availability, createDb, Listener, Pool } = await loadDriver()
   const { applicationName, connectTimeout, statementTimeout } = options
   const target = postgresTarget(options.url)
   const directTarget = postgresTarget(options.directUrl || options.url)
   const up = dependencyUp(input.registry)
   const conversions = { parsers: {}, serializers: {} }
 
-  const reachability = new Reachability({
+  const availability = new Availability({
     target,
     applicationName,
     connectTimeout,
-    onChange(reachable, reason) {
-      up.set({ service: 'database' }, reachable ? 1 : 0)
-      if (reachable) app.log.info('database is reachable')
-      else app.log.error({ err: reason }, 'database is not reachable')
+    onChange(finding, previous, reason) {
+      up.set({ service: 'database' }, finding === 'writable' ? 1 : 0)
+      if (finding === 'writable') app.log.info('the database takes reads and writes')
+      else app.log.error({ err: reason }, MESSAGES[finding])
+      if (previous === 'read_only') pool.renew()
     }
   })
   const listener = new Listener({
@@ -172,9 +114,14 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
       },
       conversions
     },
-    onReachable: () => reachability.report(true),
-    onUnreachable: reason => reachability.report(false, reason),
-    onLost: () => reachability.check()
+    onOpen: isReadOnly => availability.reportOpened(isReadOnly),
+    onFailure: (finding, reason) => availability.report(finding, reason),
+    onLost: () => availability.watch(),
+    onPooler: isPrepared => {
+      app.log.warn({ isPrepared }, 'the database is reached through a pooler')
+      if ((options.directUrl || options.url) === options.url)
+        app.log.error('notifications do not pass a pooler: set the direct URL, too')
+    }
   })
 
   measurePool(input.registry, pool)
@@ -182,7 +129,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   app.decorate('db', db)
   app.decorate('postgres', {
     reads,
-    ping: timeoutMs => reachability.ping(timeoutMs),
+    ping: timeoutMs => availability.ping(timeoutMs),
     listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
     script: async text => pool.run(connection => connection.script(text)),
     get stats() {
@@ -190,9 +137,9 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     }
   })
   app.addHook('onClose', async () => {
-    await Promise.all([pool.end(END_TIMEOUT), listener.end(), reachability.end()])
+    await Promise.all([pool.end(END_TIMEOUT), listener.end(), availability.end()])
   })
-  reachability.check()
+  availability.watch()
 }
 
 export default fp(database, { name: 'rhone-database', fastify: '5.x' })

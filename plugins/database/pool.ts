@@ -1,6 +1,8 @@
 import { errors } from '../lib/errors.ts'
-import { sqlState } from '../lib/postgres.ts'
-import { Connection, type ConnectionSettings } from './connection.ts'
+import { impairmentOf } from '../lib/postgres.ts'
+import type { Finding } from './availability.ts'
+import type { Connection, ConnectionSettings } from './connection.ts'
+import { Connector } from './connector.ts'
 import { asAppError } from './failures.ts'
 import { ReadBatch, type Work } from './shared-reads.ts'
 import { WaitingLine } from './waiting-line.ts'
@@ -16,10 +18,14 @@ export interface PoolSettings {
   idleTimeout: number
   maxLifetime: number
   connection: ConnectionSettings
-  /** Told when a connection was opened, could not be, or was lost. */
-  onReachable: () => void
-  onUnreachable: (reason: unknown) => void
+  /** A connection was opened. */
+  onOpen: (isReadOnly: boolean) => void
+  /** A connection could not be opened, or a statement has failed for want of a database that takes it. */
+  onFailure: (finding: Finding, reason: unknown) => void
+  /** A connection was lost. */
   onLost: () => void
+  /** The connections go through a pooler, with prepared statements or without. */
+  onPooler: (isPrepared: boolean) => void
 }
 
 export interface PoolStats {
@@ -32,6 +38,8 @@ export interface PoolStats {
 
 /** After a failed attempt to connect, as long is no other one made, and what would need one fails at once. */
 const RETRY_PAUSE = 50
+/** Milliseconds for which a connection is kept that turns out to be read-only. */
+const READ_ONLY_LIFE = 1_000
 const MAX_REAP_INTERVAL = 10_000
 
 /** What one in line is handed: a connection of its own, or one that it shares with other reads. */
@@ -54,7 +62,7 @@ export class Pool {
   readonly #idle: Connection[] = []
   readonly #line = new WaitingLine<Lease>()
   readonly #reaper: NodeJS.Timeout
-  #connectionSettings: ConnectionSettings
+  readonly #connector: Connector
   #opening = 0
   #batch: ReadBatch | undefined
   #failure: { reason: unknown; until: number } | undefined
@@ -62,7 +70,7 @@ export class Pool {
 
   constructor(settings: PoolSettings) {
     this.#settings = settings
-    this.#connectionSettings = settings.connection
+    this.#connector = new Connector(settings.connection, settings.onPooler)
     const interval = Math.min(settings.idleTimeout * 500, MAX_REAP_INTERVAL)
     this.#reaper = setInterval(() => this.#reap(), interval).unref()
   }
@@ -103,10 +111,20 @@ export class Pool {
         return result
       },
       error => {
+        this.#examine(connection, error)
         this.#release(connection)
         throw asAppError(error) ?? error
       }
     )
+  }
+
+  /** What an error of a statement says about its connection, and about the database. */
+  #examine(connection: Connection, error: unknown): void {
+    const impairment = impairmentOf(error)
+    if (impairment !== undefined) this.#settings.onFailure(impairment, error)
+    // Others may be writable already. A new one that is not is kept for a moment, so that they do not come and go.
+    if (impairment === 'read_only' && performance.now() - connection.openedAt > READ_ONLY_LIFE)
+      connection.isSpent = true
   }
 
   #release(connection: Connection): void {
@@ -136,6 +154,12 @@ export class Pool {
     clearInterval(this.#reaper)
     this.#line.dismiss(stopping())
     await Promise.all([...this.#connections].map(connection => connection.end(timeoutSeconds)))
+  }
+
+  /** Has all connections replaced that there are now, those in use as soon as they are given back. */
+  renew(): void {
+    for (const connection of this.#connections) connection.isSpent = true
+    for (const connection of this.#idle.splice(0)) this.#retire(connection)
   }
 
   #take(): Connection | undefined {
@@ -169,10 +193,10 @@ export class Pool {
   async #open(): Promise<void> {
     this.#opening++
     try {
-      const connection = await this.#connect()
+      const connection = await this.#connector.open(opened => this.#forget(opened))
       this.#opening--
       this.#failure = undefined
-      this.#settings.onReachable()
+      this.#settings.onOpen(connection.isReadOnly)
       if (this.#ending) await connection.end(0)
       else if (connection.closed) this.#grow()
       else {
@@ -182,7 +206,7 @@ export class Pool {
     } catch (reason) {
       this.#opening--
       this.#failure = { reason, until: performance.now() + RETRY_PAUSE }
-      this.#settings.onUnreachable(reason)
+      this.#settings.onFailure('unreachable', reason)
       // Those in use will serve the waiters yet, where there are too many connections for the server, for example.
       if (this.#connections.size === 0) this.#line.dismiss(unreachable(reason))
     }
@@ -191,8 +215,10 @@ export class Pool {
   #giveBack(connection: Connection): void {
     if (this.#batch?.connection === connection) this.#batch = undefined
     connection.usedAt = performance.now()
+    // A pooler has given it another session of the server. So it will be with the others.
+    if (connection.hasLostStatements && this.#connector.stopPreparing()) this.renew()
     if (connection.closed) this.#forget(connection)
-    else if (this.#isOld(connection)) this.#retire(connection)
+    else if (connection.isSpent || this.#isOld(connection)) this.#retire(connection)
     else this.#lend(connection)
   }
 
@@ -204,18 +230,6 @@ export class Pool {
     do if (this.#line.serve(lease)) connection.holders++
     while (this.#line.firstShares && connection.holders < most)
     if (connection.holders === 0) this.#idle.push(connection)
-  }
-
-  async #connect(): Promise<Connection> {
-    const onClose = (connection: Connection) => this.#forget(connection)
-    try {
-      return await Connection.open(this.#connectionSettings, onClose)
-    } catch (reason) {
-      // A pooler such as PgBouncer passes no parameters on. The limits of the role hold then.
-      if (sqlState(reason) !== '08P01' || this.#connectionSettings.parameters === undefined) throw reason
-      this.#connectionSettings = { ...this.#connectionSettings, parameters: undefined }
-      return Connection.open(this.#connectionSettings, onClose)
-    }
   }
 
   /** Called for every connection that has ended, also for one that was retired. */

@@ -7,6 +7,18 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 import { boundedCheck } from './bounded-check.ts'
+import {
+  Alive,
+  Detailed,
+  type HealthState,
+  NotReady,
+  READINESS_REASONS,
+  type ReadinessReason,
+  Ready,
+  type ServiceState
+} from './replies.ts'
+
+export type { ReadinessReason, ServiceState }
 
 export const HealthOptions = Type.Object(
   {
@@ -35,12 +47,6 @@ export const HealthOptions = Type.Object(
 )
 export type HealthOptions = Static<typeof HealthOptions>
 
-const SERVICE_STATES = ['healthy', 'unhealthy', 'not_configured'] as const
-export type ServiceState = (typeof SERVICE_STATES)[number]
-
-const READINESS_REASONS = ['starting', 'database', 'pressure', 'draining'] as const
-export type ReadinessReason = (typeof READINESS_REASONS)[number]
-
 export interface HealthDeps {
   registry?: Registry
   /** By the reason that is given when it does not hold. */
@@ -52,37 +58,7 @@ export interface HealthDeps {
   describe?: () => Readonly<Record<string, string | number | boolean>>
 }
 
-/** How it is on the whole. */
-const HEALTH_STATES = ['ok', 'degraded', 'unhealthy'] as const
-type HealthState = (typeof HEALTH_STATES)[number]
-
 type Services = Readonly<Record<string, ServiceState>>
-
-const oneOf = <Value extends string>(values: readonly Value[], description: string) =>
-  Type.Unsafe<Value>({ type: 'string', enum: values, description })
-
-const Alive = Type.Object({ status: Type.Literal('ok', { description: 'Always ok.' }) }, { title: 'Alive' })
-const Ready = Type.Object({ status: Type.Literal('ready', { description: 'Send requests.' }) }, { title: 'Ready' })
-const NotReady = Type.Object({
-  status: Type.Literal('not_ready'),
-  reasons: Type.Array(oneOf(READINESS_REASONS, 'What is missing.'))
-})
-const Detailed = Type.Object(
-  {
-    status: oneOf(HEALTH_STATES, 'How all of it is.'),
-    timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When the services were checked.' })),
-    version: Type.Optional(Type.String({ description: 'Which version runs.', examples: ['1.0.0'] })),
-    services: Type.Optional(
-      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'How it is.'), { description: 'What the server leans on.' })
-    ),
-    instance: Type.Optional(
-      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
-        description: 'Facts about the instance that has answered.'
-      })
-    )
-  },
-  { title: 'Health' }
-)
 
 const ALIVE = Buffer.from('{"status":"ok"}')
 

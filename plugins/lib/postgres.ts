@@ -104,10 +104,23 @@ function tlsOptions(host: string, parameters: Record<string, string | undefined>
   return options
 }
 
-/** The SQLSTATE of the statement that an error comes from; drizzle puts an error of its own around the driver's. */
+/**
+ * The SQLSTATE of the statement that an error comes from; drizzle puts an error of its own around the driver's. PgBouncer
+ * sends the severity only in the form that is meant for people.
+ */
 export function sqlState(error: unknown): string | undefined {
-  return driverErrors(error).find(cause => 'severity' in cause)?.code
+  return driverErrors(error).find(cause => 'severity' in cause || 'severity_local' in cause)?.code
 }
+
+/** Why a database that answers takes no writes: it is a standby or closed for them, or has no space left. */
+export type Impairment = 'read_only' | 'full'
+
+/** The impairment that an error tells of. */
+export function impairmentOf(error: unknown): Impairment | undefined {
+  return IMPAIRMENTS[sqlState(error) ?? '']
+}
+
+const IMPAIRMENTS: Readonly<Record<string, Impairment>> = { '25006': 'read_only', '53100': 'full' }
 
 /** Whether an error says that the database cannot be reached, or takes no connections now. */
 export function isUnreachable(error: unknown): boolean {
@@ -117,9 +130,9 @@ export function isUnreachable(error: unknown): boolean {
   )
 }
 
-/** Whether an operation may succeed later: the database is away, or too busy to take it. */
+/** Whether an operation may succeed later: the database is away, takes no writes, or is too busy. */
 export const isTransient = (error: unknown): boolean =>
-  isUnreachable(error) || (error instanceof AppError && error.statusCode === 503)
+  isUnreachable(error) || impairmentOf(error) !== undefined || (error instanceof AppError && error.statusCode === 503)
 
 function driverErrors(error: unknown): NodeJS.ErrnoException[] {
   return causesOf(error)

@@ -19,10 +19,11 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   baseUrl: url => url.origin,
   tls: tls => tls && { ...tls },
   dataDir: plain,
-  database: ({ url, directUrl, poolMax }) => ({
+  database: ({ url, directUrl, poolMax, prepare }) => ({
     url: withoutSecrets(url),
     directUrl: withoutSecrets(directUrl),
-    poolMax
+    poolMax,
+    prepare
   }),
   maxConnections: plain,
   redisUrl: withoutSecrets,

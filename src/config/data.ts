@@ -6,7 +6,12 @@ import { isLoopback } from './values.ts'
 
 /** Where data is kept. */
 export interface DataSettings {
-  readonly database: { readonly url: string | null; readonly directUrl: string | null; readonly poolMax: number }
+  readonly database: {
+    readonly url: string | null
+    readonly directUrl: string | null
+    readonly poolMax: number
+    readonly prepare: 'auto' | boolean
+  }
   readonly redisUrl: string | null
 }
 
@@ -14,6 +19,10 @@ const variables = {
   DATABASE_URL: credential('PostgreSQL; an embedded one under DATA_DIR when unset.'),
   DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.'),
   DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
+  DATABASE_PREPARE: Type.Union([Type.Literal('auto'), Type.Literal('on'), Type.Literal('off')], {
+    default: 'auto',
+    description: 'Whether to use prepared statements: auto, on or off. auto: unless a pooler stands before PostgreSQL.'
+  }),
   REDIS_URL: credential('Redis or Valkey, for limits shared by all instances.')
 }
 
@@ -36,7 +45,8 @@ export default section(variables, ({ env, environment, production, parse, refuse
     database: {
       url: env.DATABASE_URL ?? null,
       directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
-      poolMax: env.DATABASE_POOL_MAX
+      poolMax: env.DATABASE_POOL_MAX,
+      prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on'
     },
     redisUrl: env.REDIS_URL ?? null
   }

@@ -8,9 +8,9 @@ import { auditLogOf } from './audit-log.ts'
 
 /* What the plugins are given that keep something. */
 
-export function database({ database: { url, directUrl, poolMax } }: Config, app: FastifyInstance) {
+export function database({ database: { url, directUrl, poolMax, prepare } }: Config, app: FastifyInstance) {
   if (url === null) return false
-  return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax }
+  return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax, prepare }
 }
 
 export function redis({ redisUrl }: Config, app: FastifyInstance) {

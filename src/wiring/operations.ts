@@ -1,10 +1,11 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { isTransient } from '../../plugins/lib/postgres.ts'
+import { singleFlight } from '../../plugins/lib/single-flight.ts'
 import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
 import type { Config } from '../config/index.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { contributed } from './parts/index.ts'
-import { PING_TIMEOUT, succeeds } from './parts/service-state.ts'
+import { PING_TIMEOUT } from './parts/service-state.ts'
 import type { Ports } from './ports.ts'
 
 /* What the plugins are given by which operators see and steer the server. */
@@ -55,11 +56,21 @@ export function health(config: Config, app: FastifyInstance, ports: Ports) {
     authorize: async (request: FastifyRequest) => (await app.auth?.identify(request))?.isOperator === true,
     readiness: {
       starting: () => app.startup?.done !== false,
-      ...(has(app, 'db') && { database: () => succeeds(() => app.postgres.ping(PING_TIMEOUT)) }),
+      ...(has(app, 'db') && databaseReadiness(app)),
       pressure: () => app.pressure?.sustained !== true,
       draining: () => app.drain?.draining !== true
     },
     services: Object.fromEntries(services)
+  }
+}
+
+/** Three reasons, one ping: probes that ask at the same time share it. */
+function databaseReadiness(app: FastifyInstance) {
+  const ping = singleFlight(0, () => app.postgres.ping(PING_TIMEOUT).catch(() => 'unreachable' as const))
+  return {
+    database: async () => (await ping()) !== 'unreachable',
+    database_readonly: async () => (await ping()) !== 'read_only',
+    database_full: async () => (await ping()) !== 'full'
   }
 }
 

@@ -13,7 +13,7 @@ import { commitWithNext } from '../../src/domain/base/db.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 import { sleep, databaseApp as start, unavailable } from '../support/database-app.ts'
 import { eventually } from '../support/eventually.ts'
-import { tcpProxy } from '../support/tcp-proxy.ts'
+import { errorResponse, tcpProxy } from '../support/tcp-proxy.ts'
 import { thoroughly } from '../support/thorough.ts'
 
 const { apiTokens, regions, teams, users } = schema
@@ -653,12 +653,4 @@ async function backends(url: string, name: string, state = '%'): Promise<number>
       where datname = ${databaseOf(url)} and application_name like ${name} and state like ${state}`
   )
   return row?.n
-}
-
-function errorResponse(code: string, message: string): Buffer {
-  const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${message}\0\0`)
-  const header = Buffer.alloc(5)
-  header.write('E')
-  header.writeUInt32BE(fields.length + 4, 1)
-  return Buffer.concat([header, fields])
 }

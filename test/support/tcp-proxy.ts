@@ -89,3 +89,12 @@ export async function tcpProxy(
   scope.after(() => proxy.stop())
   return proxy
 }
+
+/** How a PostgreSQL says that a statement, or the connection, has failed. */
+export function errorResponse(code: string, message: string): Buffer {
+  const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${message}\0\0`)
+  const header = Buffer.alloc(5)
+  header.write('E')
+  header.writeUInt32BE(fields.length + 4, 1)
+  return Buffer.concat([header, fields])
+}

@@ -1,3 +1,4 @@
+import type { DatabaseState } from '../../../plugins/database/index.ts'
 import { ensurePartitions } from '../../domain/base/partitions.ts'
 import { has } from '../../kernel/has.ts'
 import type { Part } from '../../kernel/part.ts'
@@ -12,10 +13,16 @@ const data: Part = {
     { name: 'migrations', run: () => migrateDatabase(database.directUrl!, { log }) }
   ],
   services: (_config, app) => [
-    { name: 'database', check: () => stateOf(has(app, 'db'), () => app.postgres.ping(PING_TIMEOUT)) },
+    { name: 'database', check: () => stateOf(has(app, 'db'), () => assertWritable(app.postgres.ping(PING_TIMEOUT))) },
     { name: 'redis', check: () => stateOf(has(app, 'redis'), () => app.redis.ping()) }
   ],
   chores: (_config, { db }) => [{ name: 'partitions', every: HOUR, run: async () => void (await ensurePartitions(db)) }]
+}
+
+/** What cannot be written to is not healthy, though it answers. */
+async function assertWritable(ping: Promise<DatabaseState>): Promise<void> {
+  const state = await ping
+  if (state !== 'writable') throw new Error(`the database is ${state}`)
 }
 
 export default data

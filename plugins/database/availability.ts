@@ -1,0 +1,142 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Impairment, impairmentOf, type PostgresTarget } from '../lib/postgres.ts'
+import { ask, openSession, type Session } from '../lib/postgres-session.ts'
+
+/** What a database that answers takes: everything, reads only, or no more data. */
+export type DatabaseState = 'writable' | Impairment
+
+export type Finding = DatabaseState | 'unreachable'
+
+export interface AvailabilitySettings {
+  target: PostgresTarget
+  applicationName: string
+  /** Seconds. */
+  connectTimeout: number
+  /** Called for the first finding and for each change. */
+  onChange: (finding: Finding, previous: Finding | undefined, reason?: unknown) => void
+}
+
+/** Between two pings while the database does not take writes, in milliseconds; doubled after each. */
+const MIN_PAUSE = 250
+const MAX_PAUSE = 5_000
+/** How long the connection for pings stays open without one, in milliseconds. */
+const PING_SESSION_LIFE = 60_000
+
+/** A standby is read-only as well. */
+const READ_ONLY_PROBE = `select current_setting('transaction_read_only') = 'on' as "isReadOnly"`
+/** Takes a few pages of disk, and gives them back. */
+const SPACE_PROBE = `create temporary table rhone_space_probe on commit drop as
+  select repeat(n::text, 4000) as filler from generate_series(1, 20) n`
+
+/**
+ * Knows whether the database can be reached and written to: from what others report, and by asking over a connection of
+ * its own, which is free when all others are busy, and may be given up when no answer comes.
+ */
+export class Availability {
+  readonly #settings: AvailabilitySettings
+  readonly #ending = new AbortController()
+  #finding: Finding | undefined
+  #session: Session | undefined
+  #unused: NodeJS.Timeout | undefined
+  #watching: Promise<void> | undefined
+
+  constructor(settings: AvailabilitySettings) {
+    this.#settings = settings
+  }
+
+  report(finding: Finding, reason?: unknown): void {
+    if (this.#ending.signal.aborted) return
+    const previous = this.#finding
+    if (previous !== finding) {
+      this.#finding = finding
+      this.#settings.onChange(finding, previous, reason)
+    }
+    if (finding !== 'writable') this.watch()
+  }
+
+  /** A connection was opened. Where it may write, the disk may still be full. */
+  reportOpened(isReadOnly: boolean): void {
+    if (isReadOnly) this.report('read_only')
+    else if (this.#finding !== 'full') this.report('writable')
+  }
+
+  /** Asks until the database takes writes. */
+  watch(): void {
+    this.#watching ??= this.#watch().finally(() => {
+      this.#watching = undefined
+    })
+  }
+
+  /** Rejects when the database has not answered within `timeoutMs`, whatever the reason. */
+  async ping(timeoutMs: number): Promise<DatabaseState> {
+    const session = this.#pingSession()
+    try {
+      const state = await this.#probe(session, timeoutMs)
+      // The next ping may meet another server, or one whose setting counts for new sessions only.
+      if (state === 'read_only') this.#close(session)
+      this.report(state)
+      return state
+    } catch (reason) {
+      this.#close(session)
+      this.report('unreachable', reason)
+      throw reason
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#ending.abort()
+    this.#close(this.#session)
+    await this.#watching
+  }
+
+  async #probe(session: Session, timeoutMs: number): Promise<DatabaseState> {
+    const [row] = (await ask(session, READ_ONLY_PROBE, timeoutMs)) as { isReadOnly: boolean }[]
+    if (row?.isReadOnly) return 'read_only'
+    // It costs a little, so it is asked only of a database that was full a moment ago.
+    if (this.#finding !== 'full') return 'writable'
+    try {
+      await ask(session, SPACE_PROBE, timeoutMs)
+      return 'writable'
+    } catch (error) {
+      const impairment = impairmentOf(error)
+      if (impairment === undefined) throw error
+      return impairment
+    }
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#ending
+    for (let attempts = 0; !signal.aborted; attempts++) {
+      const state = await this.ping(this.#settings.connectTimeout * 1_000).catch(() => 'unreachable')
+      if (state === 'writable') return
+      const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** attempts) * (0.5 + Math.random() / 2)
+      await delay(pause, undefined, { signal, ref: false }).catch(() => {})
+    }
+  }
+
+  #pingSession(): Session {
+    this.#session ??= this.#open()
+    clearTimeout(this.#unused)
+    this.#unused = setTimeout(() => this.#close(this.#session), PING_SESSION_LIFE).unref()
+    return this.#session
+  }
+
+  #open(): Session {
+    const session = openSession(this.#settings.target, {
+      applicationName: `${this.#settings.applicationName}-ping`,
+      connectTimeout: this.#settings.connectTimeout,
+      prepare: false,
+      onClose: () => this.#close(session)
+    })
+    return session
+  }
+
+  #close(session: Session | undefined): void {
+    if (session === undefined) return
+    if (this.#session === session) {
+      this.#session = undefined
+      clearTimeout(this.#unused)
+    }
+    session.destroy()
+  }
+}

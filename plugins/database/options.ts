@@ -1,0 +1,68 @@
+import { type Static, Type } from '@sinclair/typebox'
+
+export const DatabaseOptions = Type.Object(
+  {
+    url: Type.String({
+      default: '',
+      description: 'postgres://user:password@host:port/database; required. `sslmode` and its kin mean what libpq says.'
+    }),
+    directUrl: Type.String({
+      default: '',
+      description: 'The same database past any transaction pooler, for LISTEN. Empty: `url`.'
+    }),
+    poolMax: Type.Integer({
+      default: 10,
+      minimum: 1,
+      description: 'Connections for queries. Beside them an instance has one that listens and one for pings.'
+    }),
+    prepare: Type.Union([Type.Literal('auto'), Type.Boolean()], {
+      default: 'auto',
+      description: 'Whether to use named prepared statements. auto: unless a pooler stands before the database.'
+    }),
+    queueTimeout: Type.Integer({
+      default: 1_000,
+      minimum: 1,
+      description: 'Milliseconds that a query waits for a connection before it is refused with 503.'
+    }),
+    maxQueue: Type.Integer({
+      default: 1_000,
+      minimum: 0,
+      description: 'Queries that may wait for a connection; the next one is refused with 503.'
+    }),
+    statementTimeout: Type.Integer({
+      default: 5_000,
+      minimum: 0,
+      description: 'Milliseconds that a statement may take, kept by the server. 0: no limit.'
+    }),
+    lockTimeout: Type.Integer({
+      default: 2_000,
+      minimum: 0,
+      description: 'Milliseconds that a statement may wait for a lock. 0: no limit.'
+    }),
+    idleInTransactionTimeout: Type.Integer({
+      default: 10_000,
+      minimum: 0,
+      description: 'Milliseconds that a transaction may do nothing before the server ends it. 0: no limit.'
+    }),
+    connectTimeout: Type.Number({ default: 5, exclusiveMinimum: 0, description: 'Seconds to connect in.' }),
+    idleTimeout: Type.Number({
+      default: 60,
+      exclusiveMinimum: 0,
+      description: 'Seconds after which an unused connection is closed.'
+    }),
+    maxLifetime: Type.Number({
+      default: 1_800,
+      exclusiveMinimum: 0,
+      description: 'Seconds after which a connection is replaced, the last fifth of them at random.'
+    }),
+    pipeline: Type.Integer({
+      default: 8,
+      minimum: 1,
+      maximum: 16,
+      description: 'Repeatable reads that may share one connection at a time; 1 gives each its own.'
+    }),
+    applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
+  },
+  { additionalProperties: false }
+)
+export type DatabaseOptions = Static<typeof DatabaseOptions>

@@ -1,0 +1,47 @@
+import { Type } from '@sinclair/typebox'
+
+const SERVICE_STATES = ['healthy', 'unhealthy', 'not_configured'] as const
+export type ServiceState = (typeof SERVICE_STATES)[number]
+
+export const READINESS_REASONS = [
+  'starting',
+  'database',
+  'database_readonly',
+  'database_full',
+  'pressure',
+  'draining'
+] as const
+export type ReadinessReason = (typeof READINESS_REASONS)[number]
+
+/** How it is on the whole. */
+const HEALTH_STATES = ['ok', 'degraded', 'unhealthy'] as const
+export type HealthState = (typeof HEALTH_STATES)[number]
+
+const oneOf = <Value extends string>(values: readonly Value[], description: string) =>
+  Type.Unsafe<Value>({ type: 'string', enum: values, description })
+
+export const Alive = Type.Object({ status: Type.Literal('ok', { description: 'Always ok.' }) }, { title: 'Alive' })
+export const Ready = Type.Object(
+  { status: Type.Literal('ready', { description: 'Send requests.' }) },
+  { title: 'Ready' }
+)
+export const NotReady = Type.Object({
+  status: Type.Literal('not_ready'),
+  reasons: Type.Array(oneOf(READINESS_REASONS, 'What is missing.'))
+})
+export const Detailed = Type.Object(
+  {
+    status: oneOf(HEALTH_STATES, 'How all of it is.'),
+    timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When the services were checked.' })),
+    version: Type.Optional(Type.String({ description: 'Which version runs.', examples: ['1.0.0'] })),
+    services: Type.Optional(
+      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'How it is.'), { description: 'What the server leans on.' })
+    ),
+    instance: Type.Optional(
+      Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
+        description: 'Facts about the instance that has answered.'
+      })
+    )
+  },
+  { title: 'Health' }
+)
