@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { test } from 'node:test'
+import { alertCases } from './alert-cases.ts'
+import { checkRules } from './promtool.ts'
+import { readRules } from './rule-files.ts'
+
+const skip = spawnSync('promtool', ['--version']).error ? 'there is no promtool on this machine' : false
+
+const rules = await readRules()
+const alerts = rules.groups.flatMap(({ rules }) => rules).filter(({ alert }) => alert !== undefined)
+const nameOf = ({ alert = '' }: { alert?: string }) => alert
+
+test('every alert fires where it should and is silent where it should not', { skip }, async () => {
+  const isShort = ({ step = 1 }: { step?: number }) => step === 1
+  assert.equal(await checkRules(rules, alertCases.filter(isShort)), null)
+})
+
+test('every alert has a case in which it fires, and all but the watchdog one in which it does not', () => {
+  for (const name of alerts.map(nameOf)) {
+    const own = alertCases.filter(({ alert }) => alert === name)
+    assert.ok(
+      own.some(({ fires }) => fires?.length),
+      `${name} is never seen firing`
+    )
+    if (name === 'Watchdog') continue
+    assert.ok(
+      own.some(({ silent }) => silent?.length),
+      `${name} is never seen silent`
+    )
+  }
+})
+
+const RESPONSE_MINUTES: Readonly<Record<string, string>> = {
+  critical: '5',
+  high: '15',
+  medium: '30',
+  low: '1440',
+  none: '5'
+}
+
+test('every alert says how grave it is, how soon somebody has to look, and what to read', () => {
+  const names = alerts.map(nameOf)
+  assert.deepEqual(
+    names.filter((name, index) => names.indexOf(name) < index),
+    [],
+    'no name is there twice'
+  )
+  for (const { alert = '', labels = {}, annotations = {} } of alerts) {
+    assert.equal(labels.response_minutes, RESPONSE_MINUTES[labels.severity!], alert)
+    assert.ok(annotations.summary && annotations.description, alert)
+    assert.equal(annotations.runbook_url, `docs/RUNBOOK.md#${alert.toLowerCase()}`)
+  }
+})
