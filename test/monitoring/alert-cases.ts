@@ -93,8 +93,8 @@ const burns: AlertCase[] = [
     that: 'a total failure is told after 1.8 hours and the 15 minutes that it must last',
     step: 6,
     ...recorded(served(4 * DAY, 100, 0), served(4 * HOUR, 0, 100)),
-    silent: [4 * DAY + 115],
-    fires: [4 * DAY + 140]
+    silent: [4 * DAY + 115, 4 * DAY + 121],
+    fires: [4 * DAY + 126]
   },
   {
     alert: 'ErrorBudgetSlowBurn',
@@ -301,15 +301,21 @@ const budget: AlertCase[] = [
     alert: 'SLOAvailabilityBreach',
     that: '3.6 hours of failure in 30 days use the budget up, 3.4 do not',
     step: 12,
-    ...recorded(served(29 * DAY, 100, 0), served(3.4 * HOUR, 0, 100), served(HOUR, 100, 0)),
-    silent: [29 * DAY + 4.2 * HOUR]
+    ...recorded(
+      served(4 * DAY, 50, 50),
+      served(30 * DAY - 3.4 * HOUR, 100, 0),
+      served(3.4 * HOUR, 0, 100),
+      served(HOUR, 100, 0)
+    ),
+    silent: [34 * DAY + 0.8 * HOUR]
   },
   {
     alert: 'SLOAvailabilityBreach',
     that: 'more than 3.6 hours of failure are a breach',
     step: 12,
-    ...recorded(served(29 * DAY, 100, 0), served(3.8 * HOUR, 0, 100), served(HOUR, 100, 0)),
-    fires: [29 * DAY + 4.6 * HOUR]
+    ...recorded(served(4 * DAY, 50, 50), served(30 * DAY, 100, 0), served(3.8 * HOUR, 0, 100), served(HOUR, 100, 0)),
+    silent: [34 * DAY + 222],
+    fires: [34 * DAY + 226]
   },
   {
     alert: 'SLOAvailabilityBreach',
@@ -641,7 +647,7 @@ const dependencies: AlertCase[] = [
   {
     alert: 'LowCacheHitRate',
     that: 'a cache that hardly anybody asks is silent',
-    counters: [{ minutes: HOUR, perMinute: { [lookup('miss')]: 58 } }],
+    counters: [{ minutes: HOUR, perMinute: { [lookup('hit')]: 0, [lookup('miss')]: 58 } }],
     silent: [50]
   },
   {
@@ -804,6 +810,18 @@ const deployments = (live: number, failed: number, minutes: number): Phase => ({
 })
 
 const memories: AlertCase[] = [
+  {
+    alert: 'rhone:slo_error:rate5m',
+    that: 'it is of five minutes',
+    counters: [served(30, 0, 60), served(30, 0, 0)],
+    recorded: { 33: 0.4 }
+  },
+  {
+    alert: 'rhone:slo_valid:rate5m',
+    that: 'it is of five minutes',
+    counters: [served(30, 60, 0), served(30, 0, 0)],
+    recorded: { 33: 0.4 }
+  },
   forgets('HighResponseTime', latency(0, 100, 30), latency(100, 100, 30), 4, 6),
   forgets('SlowQueries', statements(0, 100, 30), statements(100, 100, 30), 4, 6),
   forgets('LowCacheHitRate', lookups(0, 100, 40), lookups(100, 0, 40), 7, 9.5),

@@ -76,7 +76,7 @@ function unitTest(found: AlertCase): object {
     exp_samples: [{ labels: '{}', value }]
   })
   const values = Object.entries(recorded).map(([minute, value]) => ({
-    expr: `round(${alert}, 0.0001)`,
+    expr: `round(sum(${alert}), 0.0001)`,
     eval_time: `${Number(minute) * 60}s`,
     exp_samples: [{ labels: '{}', value }]
   }))

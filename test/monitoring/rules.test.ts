@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { severityTable, withSeverities } from '../../monitoring/severities.ts'
 import { alertCases } from './alert-cases.ts'
 import { checkRules } from './promtool.ts'
 import { readRules } from './rule-files.ts'
@@ -51,4 +54,10 @@ test('every alert says how grave it is, how soon somebody has to look, and what 
     assert.ok(annotations.summary && annotations.description, alert)
     assert.equal(annotations.runbook_url, `docs/RUNBOOK.md#${alert.toLowerCase()}`)
   }
+})
+
+test('the page for those on call has the severities that the rules have', async () => {
+  const page = await readFile(join(import.meta.dirname, '../../docs/ON-CALL.md'), 'utf8')
+  assert.equal(page, withSeverities(page, await severityTable()), 'run npm run dashboards')
+  assert.ok(page.includes('[ServiceDown](RUNBOOK.md#servicedown)'))
 })

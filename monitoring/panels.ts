@@ -1,0 +1,478 @@
+/** How a value is read: a unit of Grafana. */
+export type Unit = 'percentunit' | 's' | 'reqps' | 'ops' | 'short' | 'bytes' | 'dateTimeFromNow' | 'bool'
+
+export interface Panel {
+  /** Unique over all dashboards. */
+  readonly id: string
+  readonly title: string
+  readonly unit: Unit
+  /** PromQL. `$__rate_interval` is Grafana's: four scrape intervals at least. */
+  readonly query: string
+  /** What a series is called; its labels in double braces. */
+  readonly legend: string
+  /** One number now, or its course. */
+  readonly kind: 'stat' | 'graph'
+  /** From which value on it is bad; `below` where low is bad. */
+  readonly threshold?: { readonly value: number; readonly bad: 'above' | 'below' }
+}
+
+export interface Row {
+  readonly title: string
+  readonly panels: readonly Panel[]
+}
+
+export interface Dashboard {
+  readonly uid: string
+  readonly title: string
+  readonly rows: readonly Row[]
+}
+
+const stat = (panel: Omit<Panel, 'kind'>): Panel => ({ ...panel, kind: 'stat' })
+const graph = (panel: Omit<Panel, 'kind'>): Panel => ({ ...panel, kind: 'graph' })
+
+const RATE = '[$__rate_interval]'
+const quantile = (q: number, by: string, metric: string) =>
+  `histogram_quantile(${q}, sum by (${by}, le) (rate(${metric}_bucket${RATE})))`
+
+const overview: Dashboard = {
+  uid: 'rhone-overview',
+  title: 'Rhone: overview',
+  rows: [
+    {
+      title: 'Objectives and budget',
+      panels: [
+        stat({
+          id: 'availability',
+          title: 'Availability, 30 days',
+          unit: 'percentunit',
+          query: '1 - rhone:slo_error:ratio_rate30d',
+          legend: 'availability',
+          threshold: { value: 0.995, bad: 'below' }
+        }),
+        stat({
+          id: 'error-rate',
+          title: 'Error rate, 1 hour',
+          unit: 'percentunit',
+          query: 'rhone:slo_error:ratio_rate1h',
+          legend: 'errors',
+          threshold: { value: 0.005, bad: 'above' }
+        }),
+        stat({
+          id: 'budget-remaining',
+          title: 'Error budget left, of 3.6 hours in 30 days',
+          unit: 'percentunit',
+          query: 'rhone:slo_budget_remaining:ratio',
+          legend: 'left',
+          threshold: { value: 0.25, bad: 'below' }
+        }),
+        stat({
+          id: 'p95',
+          title: 'P95',
+          unit: 's',
+          query: quantile(0.95, 'job', 'rhone_http_request_duration_seconds'),
+          legend: 'P95',
+          threshold: { value: 0.1, bad: 'above' }
+        }),
+        graph({
+          id: 'burn',
+          title: 'Error ratio by window: how fast the budget burns',
+          unit: 'percentunit',
+          query:
+            'label_replace(rhone:slo_error:ratio_rate5m, "window", "5m", "", "") or label_replace(rhone:slo_error:ratio_rate1h, "window", "1h", "", "") or label_replace(rhone:slo_error:ratio_rate6h, "window", "6h", "", "")',
+          legend: '{{window}}',
+          threshold: { value: 0.005, bad: 'above' }
+        }),
+        graph({
+          id: 'slow-by-class',
+          title: 'Too slow, by class, 1 hour',
+          unit: 'percentunit',
+          query: 'rhone:slo_slow:ratio_rate1h',
+          legend: '{{slo}}',
+          threshold: { value: 0.05, bad: 'above' }
+        }),
+        graph({
+          id: 'outcomes',
+          title: 'Requests by what became of them',
+          unit: 'reqps',
+          query: `sum by (outcome) (rate(rhone_slo_requests_total${RATE}))`,
+          legend: '{{outcome}}'
+        })
+      ]
+    },
+    {
+      title: 'Requests',
+      panels: [
+        graph({
+          id: 'request-rate',
+          title: 'Requests',
+          unit: 'reqps',
+          query: `sum(rate(rhone_http_requests_total${RATE}))`,
+          legend: 'requests'
+        }),
+        graph({
+          id: 'latency',
+          title: 'P50, P95 and P99',
+          unit: 's',
+          query: [0.5, 0.95, 0.99]
+            .map(
+              q =>
+                `label_replace(${quantile(q, 'job', 'rhone_http_request_duration_seconds')}, "q", "P${q * 100}", "", "")`
+            )
+            .join(' or '),
+          legend: '{{q}}'
+        }),
+        graph({
+          id: 'statuses',
+          title: 'Replies by status',
+          unit: 'reqps',
+          query: `sum by (status) (rate(rhone_http_requests_total${RATE}))`,
+          legend: '{{status}}'
+        }),
+        graph({
+          id: 'top-routes',
+          title: 'Busiest routes',
+          unit: 'reqps',
+          query: `topk(10, sum by (method, path) (rate(rhone_http_requests_total${RATE})))`,
+          legend: '{{method}} {{path}}'
+        }),
+        graph({
+          id: 'slowest-routes',
+          title: 'Slowest routes, P95',
+          unit: 's',
+          query: `topk(10, ${quantile(0.95, 'method, path', 'rhone_http_request_duration_seconds')})`,
+          legend: '{{method}} {{path}}'
+        }),
+        graph({
+          id: 'in-flight',
+          title: 'Requests in flight',
+          unit: 'short',
+          query: 'sum(rhone_http_requests_in_flight)',
+          legend: 'in flight'
+        })
+      ]
+    },
+    {
+      title: 'Refusals',
+      panels: [
+        graph({
+          id: 'shed',
+          title: 'Shed',
+          unit: 'reqps',
+          query: `sum by (reason, priority) (rate(rhone_shed_total${RATE}))`,
+          legend: '{{reason}}, {{priority}}'
+        }),
+        graph({
+          id: 'limited',
+          title: 'Limited',
+          unit: 'reqps',
+          query: `sum by (class) (rate(rhone_rate_limited_total${RATE}))`,
+          legend: '{{class}}'
+        }),
+        graph({
+          id: 'maintenance',
+          title: 'Maintenance',
+          unit: 'bool',
+          query: 'max(rhone_maintenance)',
+          legend: 'closed'
+        }),
+        graph({
+          id: 'auth-failures',
+          title: 'Failed authentications',
+          unit: 'ops',
+          query: `sum by (reason) (rate(rhone_auth_failures_total${RATE}))`,
+          legend: '{{reason}}'
+        })
+      ]
+    },
+    {
+      title: 'What it stands on',
+      panels: [
+        graph({
+          id: 'dependencies',
+          title: 'Dependencies',
+          unit: 'bool',
+          query: 'min by (service) (rhone_dependency_up)',
+          legend: '{{service}}',
+          threshold: { value: 1, bad: 'below' }
+        }),
+        graph({
+          id: 'pool',
+          title: 'Database pool',
+          unit: 'short',
+          query: 'sum by (state) (rhone_db_pool_connections)',
+          legend: '{{state}}'
+        }),
+        graph({
+          id: 'cache-hits',
+          title: 'Cache hit rate',
+          unit: 'percentunit',
+          query: `sum by (cache) (rate(rhone_cache_requests_total{outcome="hit"}${RATE})) / (sum by (cache) (rate(rhone_cache_requests_total${RATE})) > 0)`,
+          legend: '{{cache}}',
+          threshold: { value: 0.8, bad: 'below' }
+        }),
+        graph({
+          id: 'audit',
+          title: 'Audit events',
+          unit: 'ops',
+          query: `sum by (outcome) (rate(rhone_audit_events_total${RATE}))`,
+          legend: '{{outcome}}'
+        })
+      ]
+    }
+  ]
+}
+
+const database: Dashboard = {
+  uid: 'rhone-database',
+  title: 'Rhone: database',
+  rows: [
+    {
+      title: 'Connections',
+      panels: [
+        graph({
+          id: 'pool-by-instance',
+          title: 'Pool by instance',
+          unit: 'short',
+          query: 'sum by (instance, state) (rhone_db_pool_connections)',
+          legend: '{{instance}} {{state}}'
+        }),
+        graph({
+          id: 'pool-waiting',
+          title: 'Operations that wait for a connection',
+          unit: 'short',
+          query: 'sum(rhone_db_pool_connections{state="waiting"})',
+          legend: 'waiting',
+          threshold: { value: 1, bad: 'above' }
+        }),
+        stat({
+          id: 'database-up',
+          title: 'Database',
+          unit: 'bool',
+          query: 'min(rhone_dependency_up{service="database"})',
+          legend: 'up',
+          threshold: { value: 1, bad: 'below' }
+        })
+      ]
+    },
+    {
+      title: 'Statements',
+      panels: [
+        graph({
+          id: 'query-rate',
+          title: 'Statements',
+          unit: 'ops',
+          query: `sum by (query) (rate(rhone_db_query_duration_seconds_count${RATE}))`,
+          legend: '{{query}}'
+        }),
+        graph({
+          id: 'query-p99',
+          title: 'P99 of statements',
+          unit: 's',
+          query: quantile(0.99, 'query', 'rhone_db_query_duration_seconds'),
+          legend: '{{query}}',
+          threshold: { value: 1, bad: 'above' }
+        })
+      ]
+    }
+  ]
+}
+
+const cache: Dashboard = {
+  uid: 'rhone-cache',
+  title: 'Rhone: cache and limits',
+  rows: [
+    {
+      title: 'Cache',
+      panels: [
+        graph({
+          id: 'cache-lookups',
+          title: 'Look-ups',
+          unit: 'ops',
+          query: `sum by (cache, outcome) (rate(rhone_cache_requests_total${RATE}))`,
+          legend: '{{cache}} {{outcome}}'
+        }),
+        graph({
+          id: 'cache-evictions',
+          title: 'Evictions',
+          unit: 'ops',
+          query: `sum by (cache) (rate(rhone_cache_evictions_total${RATE}))`,
+          legend: '{{cache}}',
+          threshold: { value: 100, bad: 'above' }
+        })
+      ]
+    },
+    {
+      title: 'Limits',
+      panels: [
+        graph({
+          id: 'limits-by-class',
+          title: 'Refused by class',
+          unit: 'reqps',
+          query: `sum by (class) (rate(rhone_rate_limited_total${RATE}))`,
+          legend: '{{class}}'
+        })
+      ]
+    }
+  ]
+}
+
+const system: Dashboard = {
+  uid: 'rhone-system',
+  title: 'Rhone: system',
+  rows: [
+    {
+      title: 'Process',
+      panels: [
+        graph({
+          id: 'cpu',
+          title: 'CPU',
+          unit: 'percentunit',
+          query: `sum by (instance) (rate(process_cpu_seconds_total{job="rhone"}${RATE}))`,
+          legend: '{{instance}}',
+          threshold: { value: 0.8, bad: 'above' }
+        }),
+        graph({
+          id: 'memory',
+          title: 'Resident memory, as a share of its limit',
+          unit: 'percentunit',
+          query: 'process_resident_memory_bytes{job="rhone"} / rhone_memory_limit_bytes',
+          legend: '{{instance}}',
+          threshold: { value: 0.8, bad: 'above' }
+        }),
+        graph({
+          id: 'heap',
+          title: 'Heap',
+          unit: 'bytes',
+          query: 'nodejs_heap_size_used_bytes{job="rhone"}',
+          legend: '{{instance}}'
+        }),
+        graph({
+          id: 'event-loop',
+          title: 'Delay of the event loop, P99',
+          unit: 's',
+          query: 'nodejs_eventloop_lag_p99_seconds{job="rhone"}',
+          legend: '{{instance}}',
+          threshold: { value: 0.2, bad: 'above' }
+        }),
+        graph({
+          id: 'descriptors',
+          title: 'File descriptors, as a share of their limit',
+          unit: 'percentunit',
+          query: 'process_open_fds{job="rhone"} / process_max_fds',
+          legend: '{{instance}}',
+          threshold: { value: 0.8, bad: 'above' }
+        }),
+        graph({
+          id: 'disk',
+          title: 'Free disk below DATA_DIR',
+          unit: 'percentunit',
+          query: 'rhone_disk_free_bytes / rhone_disk_size_bytes',
+          legend: '{{instance}}',
+          threshold: { value: 0.2, bad: 'below' }
+        })
+      ]
+    },
+    {
+      title: 'Admission',
+      panels: [
+        graph({
+          id: 'concurrency',
+          title: 'Requests at once, and their limit',
+          unit: 'short',
+          query:
+            'label_replace(sum by (instance) (rhone_concurrency_in_flight), "what", "in flight", "", "") or label_replace(sum by (instance) (rhone_concurrency_limit), "what", "limit", "", "")',
+          legend: '{{instance}} {{what}}'
+        }),
+        graph({
+          id: 'connections',
+          title: 'Connections',
+          unit: 'short',
+          query: 'sum by (instance) (rhone_connections)',
+          legend: '{{instance}}'
+        }),
+        graph({
+          id: 'streams',
+          title: 'Event streams',
+          unit: 'short',
+          query: 'sum by (instance) (rhone_event_streams)',
+          legend: '{{instance}}'
+        })
+      ]
+    }
+  ]
+}
+
+const deployments: Dashboard = {
+  uid: 'rhone-deployments',
+  title: 'Rhone: deployments',
+  rows: [
+    {
+      title: 'Deployments and builds',
+      panels: [
+        stat({ id: 'apps', title: 'Apps', unit: 'short', query: 'max(rhone_active_apps)', legend: 'apps' }),
+        stat({ id: 'teams', title: 'Teams', unit: 'short', query: 'max(rhone_active_teams)', legend: 'teams' }),
+        graph({
+          id: 'deployments',
+          title: 'Deployments by status, an hour',
+          unit: 'short',
+          query: 'sum by (status) (increase(rhone_deployments_total[1h]))',
+          legend: '{{status}}'
+        }),
+        graph({
+          id: 'builds',
+          title: 'Builds by how they came out, an hour',
+          unit: 'short',
+          query: 'sum by (status) (increase(rhone_builds_total[1h]))',
+          legend: '{{status}}'
+        }),
+        graph({
+          id: 'build-duration',
+          title: 'P95 of builds',
+          unit: 's',
+          query: 'histogram_quantile(0.95, sum by (status, le) (rate(rhone_build_duration_seconds_bucket[1h])))',
+          legend: '{{status}}'
+        })
+      ]
+    },
+    {
+      title: 'Jobs and webhooks',
+      panels: [
+        graph({
+          id: 'jobs-waiting',
+          title: 'Jobs that wait',
+          unit: 'short',
+          query: 'max by (queue) (rhone_jobs_waiting)',
+          legend: '{{queue}}',
+          threshold: { value: 100, bad: 'above' }
+        }),
+        graph({
+          id: 'jobs',
+          title: 'Attempts of jobs',
+          unit: 'ops',
+          query: `sum by (queue, outcome) (rate(rhone_jobs_total${RATE}))`,
+          legend: '{{queue}} {{outcome}}'
+        }),
+        graph({
+          id: 'webhooks',
+          title: 'Deliveries of other services',
+          unit: 'ops',
+          query: `sum by (source, outcome) (rate(rhone_webhooks_total${RATE}))`,
+          legend: '{{source}} {{outcome}}'
+        }),
+        graph({
+          id: 'chores',
+          title: 'Since chores last succeeded',
+          unit: 's',
+          query: 'time() - max by (chore) (rhone_chore_last_success_timestamp_seconds)',
+          legend: '{{chore}}',
+          threshold: { value: 7200, bad: 'above' }
+        })
+      ]
+    }
+  ]
+}
+
+/** Every dashboard. The JSON below `dashboards/` is made of this list, and nothing else. */
+export const dashboards: readonly Dashboard[] = [overview, database, cache, system, deployments]
+
+export const panels: readonly Panel[] = dashboards.flatMap(({ rows }) => rows.flatMap(row => row.panels))

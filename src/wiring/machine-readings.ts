@@ -1,0 +1,27 @@
+import { statfs } from 'node:fs/promises'
+import type { Reading } from '../../plugins/gauges.ts'
+
+/** What this machine offers the server, for alerts that compare it with what is used. */
+export function machineReadings(dataDir: string, memoryLimit: number): Reading[] {
+  const disk = async (blocks: 'blocks' | 'bavail') => {
+    const found = await statfs(dataDir)
+    return found[blocks] * found.bsize
+  }
+  return [
+    {
+      name: 'rhone_memory_limit_bytes',
+      help: 'Bytes from which resident memory is judged.',
+      read: async () => memoryLimit
+    },
+    {
+      name: 'rhone_disk_size_bytes',
+      help: 'Size of the file system that holds DATA_DIR.',
+      read: () => disk('blocks')
+    },
+    {
+      name: 'rhone_disk_free_bytes',
+      help: 'What is free of the file system that holds DATA_DIR, to this user.',
+      read: () => disk('bavail')
+    }
+  ]
+}
