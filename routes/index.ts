@@ -25,8 +25,13 @@ import passwordRoutes from './auth/passwords.ts'
 import signIn from './auth/sign-in.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
+import site from './pages/site.ts'
 
 export interface RoutesOptions {
+  /** Where clients reach the server. */
+  baseUrl?: URL
+  /** Where vulnerabilities are reported; the mailbox `security` of the host when absent. */
+  securityContact?: string | null
   /** Seals the env vars of apps. */
   secretBox: SecretBox
   /** Null: nobody signs in with a password. */
@@ -52,6 +57,8 @@ const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 /** Everything that is not brought by a plugin, in scopes by who may enter. */
 const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   const {
+    baseUrl = new URL('http://localhost'),
+    securityContact,
     secretBox,
     passwords,
     defaultPlan = 'pro',
@@ -100,6 +107,10 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     if (app.hasDecorator('jobs')) await scope.register(jobs)
   })
 
+  const contact = securityContact ?? `mailto:security@${baseUrl.hostname}`
+  await app.register(
+    scopeFor(['public'], async scope => void scope.register(site, { baseUrl, securityContact: contact }))
+  )
   await app.register(anyone, { prefix: API })
   // A server from which one of these was taken out knows nobody, so that nothing else may be open.
   if (!knowsUsers) return

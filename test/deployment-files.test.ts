@@ -100,6 +100,22 @@ describe('Dockerfile', () => {
   })
 })
 
+describe('the first npm ci', () => {
+  const { allowScripts, devDependencies } = JSON.parse(read('package.json'))
+
+  it('has nothing to warn of: every install script is decided about, and the Node that runs is the one it brings', () => {
+    const packages: Record<string, { hasInstallScript?: boolean }> = JSON.parse(read('package-lock.json')).packages
+    const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript)
+    const undecided = scripted
+      .map(([path]) => path.split('node_modules/').at(-1)!)
+      .filter(name => !['fsevents'].includes(name) && typeof allowScripts[name] !== 'boolean')
+    assert.deepEqual(undecided, [])
+    assert.equal(allowScripts.node, true)
+    assert.match(devDependencies.node, /^\d+\.\d+\.\d+$/)
+    assert.match(read('.npmrc'), /^loglevel=error$/m)
+  })
+})
+
 describe('.env.example', () => {
   const lines = [...read('.env.example').matchAll(/^# ([A-Z_]+)=(.*)$/gm)]
   const example = Object.fromEntries(lines.map(([, name, value]) => [name!, value]))
@@ -158,7 +174,10 @@ describe('fly.toml', () => {
   it('checks liveness and readiness on the port that the server listens on', () => {
     assert.deepEqual(fly.http_service.checks.map(({ path }) => path).sort(), ['/health', '/ready'])
     assert.equal(String(fly.http_service.internal_port), fly.env.PORT)
-    assert.deepEqual({ ...fly.metrics }, { port: fly.http_service.internal_port, path: '/metrics' })
+  })
+
+  it('asks no scraper for metrics that could only be refused', () => {
+    assert.equal(fly.metrics, undefined)
   })
 
   it('sets only variables that the server reads, and no secrets', () => {
@@ -180,7 +199,7 @@ interface Fly {
   readonly build: { readonly dockerfile: string }
   readonly deploy: { readonly release_command: string }
   readonly env: Readonly<Record<string, string>>
-  readonly metrics: { readonly port: number; readonly path: string }
+  readonly metrics?: object
   readonly http_service: {
     readonly internal_port: number
     readonly force_https: boolean

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { routeConfig } from '../lib/route-config.ts'
@@ -41,8 +41,8 @@ declare module 'fastify' {
 }
 
 /**
- * One JSON line per request, when it is over. It names the route and never the URL: paths hold names, queries hold
- * codes and tokens. The app's own lines per request are to be turned off by the `OneLinePerRequest` controller.
+ * One JSON line per request, when it is over. It names the route, not the URL: paths hold names, queries hold codes and
+ * tokens. A request that matched no route is logged with its path, or nobody could tell which link is broken. The app's own lines per request are to be turned off by the `OneLinePerRequest` controller.
  */
 const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps>> = async (app, input) => {
   const options = parseOptions('rhone-logging', LoggingOptions, input, ['destination'])
@@ -52,10 +52,11 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
 
   const write = entryWriter(log)
   traffic(app).onEnd((request, _reply, status, elapsed) => {
-    write(levelOf(status, routeConfig(request).log), {
+    write(levelOf(app, request, status), {
       reqId: request.id,
       method: request.method,
       route: routePattern(request),
+      path: status === 404 && request.is404 ? pathOf(request.raw.url) : undefined,
       status,
       responseTime: Math.round(elapsed * 1000) / 1000,
       address: request.clientIp?.address,
@@ -75,9 +76,19 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
   }
 }
 
-function levelOf(status: number, ofRoute: 'debug' | undefined): 'debug' | 'info' | 'error' {
+function levelOf(app: FastifyInstance, request: FastifyRequest, status: number): 'debug' | 'info' | 'error' {
+  const { log, maintenance } = routeConfig(request)
   if (status === 401 || status === 403) return 'info'
-  return ofRoute ?? (status >= 500 ? 'error' : 'info')
+  const isPlanned = status === 503 && maintenance !== false && app.maintenance?.state.enabled === true
+  return log ?? (status >= 500 && !isPlanned ? 'error' : 'info')
+}
+
+/** Characters of a path that are logged. */
+const LONGEST_PATH = 200
+
+function pathOf(url = ''): string {
+  const [path = ''] = url.split('?', 1)
+  return path.slice(0, LONGEST_PATH)
 }
 
 /** Without the option `logger`, Fastify's log is a set of functions that do nothing, and has no level. */

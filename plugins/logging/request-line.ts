@@ -9,6 +9,8 @@ export interface RequestEntry {
   method: string
   /** The pattern of the route. */
   route: string
+  /** Of a request that matched no route: its path, without the query. */
+  path: string | undefined
   status: number
   /** Milliseconds, to the microsecond. */
   responseTime: number
@@ -36,14 +38,15 @@ export function entryWriter(log: FastifyBaseLogger): WriteEntry {
   const middle = memoizedMiddle()
   return (level, entry) => {
     if (!(log as Logger).isLevelEnabled(level)) return
-    const { reqId, method, route, status, responseTime, address, userId, traceId, outcome } = entry
+    const { reqId, method, route, path, status, responseTime, address, userId, traceId, outcome } = entry
+    const where = path === undefined ? '' : `,"path":${quotedJson(path)}`
     const from = address === undefined ? '' : `,"address":${quotedJson(address)}`
     const by = userId === undefined ? '' : `,"userId":${quotedJson(userId)}`
     const trace = traceId === undefined ? '' : `,"traceId":"${traceId}"`
     const end = outcome === undefined ? '' : `,"outcome":"${outcome}"`
     const time = milliseconds(responseTime)
     write(
-      `${start(level)},"reqId":${quotedJson(reqId)}${middle(route, method, status)}${time}${from}${by}${trace}${end}${END}`
+      `${start(level)},"reqId":${quotedJson(reqId)}${middle(route, method, status)}${time}${where}${from}${by}${trace}${end}${END}`
     )
   }
 }

@@ -1,4 +1,4 @@
-import { html } from '../lib/html.ts'
+import { html, trusted } from '../lib/html.ts'
 import { noticePage } from '../lib/notice-page.ts'
 import type { MaintenanceState } from './state.ts'
 
@@ -20,9 +20,15 @@ export type RenderPage = (closure: Closure, nonce: string) => string
 
 const STYLE = `
 main { text-align: center }
-h1 { margin: 0 0 1rem }
+svg { width: 3rem; height: 3rem }
+h1 { margin: 0.5rem 0 1rem }
 blockquote { margin: 1.5rem 0; white-space: pre-line; overflow-wrap: anywhere }
 `
+
+/** Drawn, because the look of an emoji is the system's. */
+const WRENCH = trusted(
+  '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.5" stroke-linejoin="round" aria-hidden="true"><path d="M15 6.5a4.5 4.5 0 0 1 5.7-4.3l-2.9 2.9 1.1 1.1 2.9-2.9a4.5 4.5 0 0 1-5.9 5.6L7.6 17.2a2.6 2.6 0 1 1-3.7-3.7l8.3-8.3"/></svg>'
+)
 
 /** Stands for the nonce while a page is made; a nonce is base64, which has no underscore. */
 const NONCE = '__nonce__'
@@ -31,7 +37,8 @@ const NONCE = '__nonce__'
 export function maintenancePage(texts: PageTexts, { message, until }: Closure): (nonce: string) => string {
   const { title, heading, sentences, untilSentence } = texts
   const [first, ...others] = sentences.map(sentence => html`<p>${sentence}</p>\n`)
-  const content = html`<h1>${heading}</h1>
+  const content = html`${WRENCH}
+<h1>${heading}</h1>
 ${first}${message !== null && html`<blockquote>${message}</blockquote>\n`}${until !== null && untilLine(untilSentence, until)}${others}`
   // Only the first nonce is ours: the texts come after it and may say anything.
   const [before, after] = split(noticePage({ title, content, style: STYLE }, NONCE), `<style nonce="${NONCE}`, NONCE)

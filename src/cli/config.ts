@@ -17,6 +17,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   host: plain,
   port: plain,
   baseUrl: url => url.origin,
+  securityContact: plain,
   tls: tls => tls && { ...tls },
   dataDir: plain,
   database: ({ url, directUrl, poolMax, prepare }) => ({

@@ -24,6 +24,8 @@ export interface ServerSettings {
   readonly host: string
   readonly port: number
   readonly baseUrl: URL
+  /** Where vulnerabilities are reported: a mailto: or https URL. */
+  readonly securityContact: string | null
   readonly tls: TlsFiles | null
   readonly dataDir: string
   readonly logLevel: string
@@ -48,6 +50,9 @@ const variables = {
     description: 'The port to listen on; 0 picks one.'
   }),
   BASE_URL: optional(text('Where clients reach the server. https turns on HSTS and Secure cookies.')),
+  SECURITY_CONTACT: optional(
+    text('Where vulnerabilities are reported, a mailto: or https URL; security@ the host of BASE_URL when unset.')
+  ),
   TLS_CERT_FILE: optional(text('PEM certificate chain: serve HTTPS without a proxy. Read again on SIGHUP.')),
   TLS_KEY_FILE: optional(text('PEM private key of TLS_CERT_FILE.')),
   DATA_DIR: text('The embedded database and local state.', { default: '.rhone' }),
@@ -85,6 +90,7 @@ export default section(variables, reader => {
     host: env.HOST ?? (production ? '0.0.0.0' : '127.0.0.1'),
     port: env.PORT,
     baseUrl: readBaseUrl(reader) ?? localUrl(scheme, env.PORT),
+    securityContact: parse('SECURITY_CONTACT', parseContact),
     tls,
     dataDir: resolve(env.DATA_DIR),
     logLevel: env.LOG_LEVEL,
@@ -142,6 +148,11 @@ function parseBaseUrl(value: string): URL {
   if (url.username || url.password) throw new Error('must have no user and password')
   if (url.pathname !== '/' || url.search || url.hash) throw new Error('must have no path, query or fragment')
   return url
+}
+
+function parseContact(value: string): string {
+  if (/^(mailto:[^@\s]+@[^@\s]+|https:\/\/\S+)$/.test(value)) return value
+  throw new Error('must be a URL such as mailto:security@example.com or https://example.com/security')
 }
 
 /** Elsewhere the system gives all connections of a shared port to one socket, or does not share it. */

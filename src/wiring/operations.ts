@@ -39,7 +39,7 @@ export function maintenance(_config: Config, app: FastifyInstance) {
     ...registryOf(app),
     ...(has(app, 'db') && { store: postgresMaintenanceStore(app) }),
     title: 'Rhone - Maintenance',
-    heading: '\u{1F527} Under Maintenance',
+    heading: 'Under Maintenance',
     sentences: [
       'Rhone is down for scheduled maintenance and will be back shortly.',
       'Your apps are still running and serving traffic.'

@@ -6,8 +6,10 @@ import { SecretBox } from '../domain/base/secret-box.ts'
 import { has } from '../kernel/has.ts'
 
 export function routes(config: Config, app: FastifyInstance) {
-  const { baseUrl, keys, localAccounts, defaultPlan, builder, deployer, registry } = config
+  const { baseUrl, securityContact, keys, localAccounts, defaultPlan, builder, deployer, registry } = config
   return {
+    baseUrl,
+    securityContact,
     secretBox: new SecretBox(keys.encryption!),
     passwords: localAccounts ? createPasswords([baseUrl.hostname]) : null,
     defaultPlan,

@@ -55,6 +55,29 @@ async function server(t: TestContext, options: FastifyServerOptions = {}, plugin
   return { app, book }
 }
 
+test('a request that matched no route is logged with its path, cut and without its query', async t => {
+  const { app, book } = await server(t)
+  await app.inject(`/no/such/${'x'.repeat(500)}?code=secret`)
+  await app.inject('/apps/known?code=secret')
+  const line = await book.line(({ status }) => status === 404)
+  assert.equal(line.route, '__unmatched__')
+  assert.equal(line.path, `/no/such/${'x'.repeat(191)}`)
+  assert.equal(line.level, 'info')
+  assert.equal('path' in (await book.ofRoute('/apps/:app')), false)
+  assert.doesNotMatch(JSON.stringify(book.lines), /secret/)
+})
+
+test('a refusal by maintenance is no error, and a failure beside it is one', async t => {
+  const { app, book } = await server(t)
+  app.decorate('maintenance', { state: { enabled: true } } as never)
+  app.get('/closed', (_request, reply) => reply.code(503).send('closed'))
+  app.get('/open', { config: { maintenance: false } }, (_request, reply) => reply.code(503).send('failed'))
+  for (const url of ['/closed', '/open', '/broken']) await app.inject(url)
+  assert.equal((await book.ofRoute('/closed')).level, 'info')
+  assert.equal((await book.ofRoute('/open')).level, 'error')
+  assert.equal((await book.ofRoute('/broken')).level, 'error')
+})
+
 test('without the plugin a bare app logs nothing', async () => {
   const book = logbook()
   const app = Fastify()
@@ -77,14 +100,6 @@ test('a request is one line that names its route, never its URL', async t => {
   assert.equal(typeof line.responseTime, 'number')
   assert.ok(line.reqId)
   assert.doesNotMatch(JSON.stringify(line), /secret-name|s3cret/)
-})
-
-test('a request for no route says so without repeating what was asked for', async t => {
-  const { app, book } = await server(t)
-  await app.inject('/nowhere/s3cret')
-  const line = await book.ofRoute('__unmatched__')
-  assert.equal(line.status, 404)
-  assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
 })
 
 test('a reply of 500 and above is an error, and a probe is debug', async t => {
@@ -452,6 +467,7 @@ test('the line that is put together by hand is the one that pino would write', (
     route: '/things/:id(^\\d+$)"',
     status: 200,
     responseTime: 1.234,
+    path: '/no"such',
     address: '2001:db8::1',
     userId: 'u\n1',
     traceId: '0af7651916cd43dd8448eb211c80319c',

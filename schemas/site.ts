@@ -1,0 +1,41 @@
+import { Type } from '@sinclair/typebox'
+import { NoQuery } from './common.ts'
+import { errorResponses } from './error.ts'
+
+const tags = ['pages']
+const answer = (type: string, description: string) => ({
+  200: { description, content: { [type]: { schema: Type.String() } } },
+  ...errorResponses
+})
+
+export const getStart = {
+  operationId: 'getStart',
+  summary: 'The page that visitors see first',
+  tags,
+  querystring: NoQuery,
+  response: answer('text/html', 'A page.')
+}
+
+export const getIcon = {
+  operationId: 'getIcon',
+  summary: 'The icon of the site',
+  tags,
+  querystring: NoQuery,
+  response: answer('image/svg+xml', 'A drawing.')
+}
+
+export const getRobots = {
+  operationId: 'getRobots',
+  summary: 'What search engines may read',
+  tags,
+  querystring: NoQuery,
+  response: answer('text/plain', 'RFC 9309.')
+}
+
+export const getSecurityContact = {
+  operationId: 'getSecurityContact',
+  summary: 'Whom to tell of a vulnerability',
+  tags,
+  querystring: NoQuery,
+  response: answer('text/plain', 'RFC 9116.')
+}

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { platform } from './support.ts'
+
+const server = await platform({ after })
+const get = (url: string, headers = {}) => server.app.inject({ url, headers })
+
+test('the start is a page that leads to signing in and to the API', async () => {
+  const reply = await get('/', { accept: 'text/html' })
+  assert.equal(reply.statusCode, 200)
+  assert.equal(reply.headers['content-type'], 'text/html; charset=utf-8')
+  assert.match(String(reply.headers['content-security-policy']), /style-src 'self' 'nonce-/)
+  for (const href of ['/login', '/docs']) assert.ok(reply.body.includes(`href="${href}"`))
+})
+
+test('what browsers and robots look for exists, and is there while the platform is closed', async t => {
+  await server.operator.call('POST', '/admin/maintenance', { enabled: true })
+  t.after(() => server.operator.call('POST', '/admin/maintenance', { enabled: false }))
+
+  const icon = await get('/favicon.ico')
+  assert.deepEqual([icon.statusCode, icon.headers['content-type']], [200, 'image/svg+xml'])
+  assert.match(icon.body, /^<svg /)
+  const robots = await get('/robots.txt')
+  assert.deepEqual([robots.statusCode, robots.headers['content-type']], [200, 'text/plain; charset=utf-8'])
+  assert.match(robots.body, /^User-agent: \*$/m)
+
+  const page = await get('/', { accept: 'text/html' })
+  assert.equal(page.statusCode, 503)
+  assert.match(page.body, /<svg [^>]*aria-hidden="true"/)
+  assert.doesNotMatch(page.body, /\p{Extended_Pictographic}/u)
+})
+
+test('security.txt has a contact, and an end that lies ahead by less than a year', async () => {
+  const { statusCode, headers, body } = await get('/.well-known/security.txt')
+  assert.deepEqual([statusCode, headers['content-type']], [200, 'text/plain; charset=utf-8'])
+  const fields = Object.fromEntries(
+    body
+      .trim()
+      .split('\n')
+      .map(line => line.split(/: (.*)/s, 2))
+  )
+  assert.match(fields.Contact, /^mailto:security@/)
+  const days = (Date.parse(fields.Expires) - Date.now()) / 86_400_000
+  assert.ok(days > 30 && days < 365, fields.Expires)
+})
