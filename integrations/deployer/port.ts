@@ -92,6 +92,13 @@ export interface Deployer {
     signal: AbortSignal
   ): AsyncIterable<RuntimeLine | { readonly dropped: number }>
   metrics(app: DeployedApp, signal: AbortSignal): Promise<AppMetrics>
+  /**
+   * Calls back when whatever keeps the apps running has gone, and they with it: what should run is to be started again.
+   * Absent: the platform does so by itself.
+   *
+   * @returns what ends this
+   */
+  onLost?(listener: () => void): () => void
   /** Rejects when the platform does not answer, or not to us; absent: it is this machine. */
   ping?(signal?: AbortSignal): Promise<void>
 }

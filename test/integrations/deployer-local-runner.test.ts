@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readdir, readFile, readlink, rename, rm, stat } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, readlink, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer, request } from 'node:http'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
@@ -74,6 +74,71 @@ test('a killed runner leaves orphans, which the next one ends before it starts a
   await machine.deploy(release)
   assert.equal(machine.deployer.urlOf(app), url)
   assert.notEqual((await machine.get(app)).body, String(orphan))
+})
+
+test('the end of a runner is told at once, so that its apps need not wait to be missed', async t => {
+  const machine = await localMachine(t)
+  const release = await machine.release(newApp(), answering('here'))
+  let lost = 0
+  const stop = machine.deployer.onLost(() => {
+    lost += 1
+  })
+  t.after(stop)
+  // It may be killed before it was first seen.
+  await eventually(async () => {
+    await machine.deploy(release)
+    process.kill(await machine.runner(), 'SIGKILL')
+    await isOver(await machine.runner())
+    return lost > 0
+  })
+  assert.deepEqual(await machine.deployer.running(never), [], 'and the next one ends what was left')
+})
+
+/** What a loss of power, or a disk that was full, makes of a file. */
+for (const [damage, content] of [
+  ['empty', ''],
+  ['cut off', '[{"pid":1'],
+  ['of another shape', '{"port":"x","configured":-1}']
+] as const)
+  test(`a runner starts, and apps are opened, when what was written down is ${damage}`, async t => {
+    const machine = await localMachine(t)
+    const app = newApp()
+    const release = await machine.deploy(await machine.release(app, answering('here')))
+    process.kill(await machine.runner(), 'SIGKILL')
+    await isOver(await machine.runner())
+    for (const file of ['processes.json', 'port.json', 'runner.pid'])
+      await writeFile(join(machine.dataDir, 'apps', file), content)
+    assert.match(machine.another().urlOf(app), /^http:/)
+    assert.deepEqual(await machine.deployer.running(never), [])
+    await machine.deploy(release)
+    assert.equal((await machine.get(app)).body, 'here')
+  })
+
+test('a runner starts on a disk that is full, and its apps are opened', {
+  skip: (process.geteuid?.() !== 0 || process.platform !== 'linux') && 'only root can mount a small disk'
+}, async t => {
+  const machine = await localMachine(t)
+  const disk = join(machine.dataDir, 'disk')
+  await mkdir(disk, { mode: 0o711 })
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'tmpfs', disk])
+  if (mounted.status !== 0) return t.skip('this machine mounts nothing')
+  const deployer = machine.another({ dataDir: disk })
+  const app = newApp()
+  const release = await machine.release(app, answering('here'))
+  try {
+    await cp(join(machine.dataDir, 'images'), join(disk, 'images'), { recursive: true })
+    await deployer.start(release, context())
+    const first = Number(await readFile(join(disk, 'apps/runner.pid'), 'utf8'))
+    await writeFile(join(disk, 'ballast'), Buffer.alloc(4_000_000)).catch(error => assert.equal(error.code, 'ENOSPC'))
+    process.kill(first, 'SIGKILL')
+    await isOver(first)
+    await deployer.start(release, context())
+    await deployer.serve(release, context())
+    assert.equal((await get(deployer.urlOf(app), '/')).body, 'here')
+  } finally {
+    await deployer.stop(never)
+    spawnSync('umount', ['-l', disk])
+  }
 })
 
 test('after a kill of the runner, any step leads to a new one', async t => {

@@ -78,7 +78,7 @@ export type LocalOptions = Static<typeof LocalOptions>
 const QUICK = 10_000
 /** Milliseconds for which the port of the runner is remembered. */
 const PORT_MEMORY = 100
-/** Milliseconds between two looks for a runner whose log can be read. */
+/** Milliseconds between two looks for a runner whose log can be read, or whose end can be waited for. */
 const LOG_RETRY = 1_000
 
 type Logs = RuntimeLine | { readonly dropped: number }
@@ -176,6 +176,24 @@ export class LocalDeployer implements Deployer {
       signal,
       timeout: QUICK
     })
+  }
+
+  onLost(listener: () => void): () => void {
+    const ending = new AbortController()
+    void this.#watchRunner(listener, ending.signal)
+    return () => ending.abort()
+  }
+
+  async #watchRunner(listener: () => void, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#runner.untilGone(signal)
+        listener()
+      } catch {
+        // There is none, or none that answers: whoever needs it next starts it, and hears why it cannot.
+      }
+      await delay(LOG_RETRY, undefined, { signal, ref: false }).catch(() => {})
+    }
   }
 
   /**

@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { hasCode, nullIf } from '../../../plugins/lib/errno.ts'
 import { createRoot, findSocket, type Layout } from './layout.ts'
-import type { LogEntry, Refusal, RunnerSettings } from './protocol.ts'
+import { type LogEntry, PROTOCOL, type Refusal, type RunnerSettings } from './protocol.ts'
 
 /** There is no runner now, or it has gone before it could answer. */
 export class RunnerGone extends Error {
@@ -88,6 +88,18 @@ export class RunnerClient {
   async isNeeded(): Promise<boolean> {
     const left = await readFile(this.#layout.processes, 'utf8').catch(nullIf('ENOENT', 'ENOTDIR'))
     return (left !== null && left !== '[]') || (await findSocket(this.#layout)) !== null
+  }
+
+  /**
+   * Waits for the end of the runner that is there now.
+   *
+   * @throws RunnerGone when there is none, and what the signal was aborted with
+   */
+  async untilGone(signal: AbortSignal): Promise<void> {
+    // A log has no end while its runner runs. Of this app nothing is ever said.
+    const answer = await this.#send({ method: 'GET', path: `${PROTOCOL}/logs?app=-`, signal, timeout: HELLO_TIMEOUT })
+    await new Promise(resolve => answer.once('close', resolve).resume())
+    signal.throwIfAborted()
   }
 
   /** Follows a log for as long as the runner is there. */
@@ -177,9 +189,11 @@ export class RunnerClient {
 
   /** In a session of its own, with nothing of ours: neither a terminal, nor the environment, nor the working directory. */
   async #spawn(): Promise<ChildProcess> {
-    const log = await open(this.#layout.log, 'a', 0o600)
+    // On a full disk it runs all the same, and says nothing.
+    const log = await open(this.#layout.log, 'a', 0o600).catch(nullIf('ENOSPC', 'EDQUOT', 'EROFS'))
+    const output = log?.fd ?? 'ignore'
     try {
-      if ((await log.stat()).size > MAX_LOG) await log.truncate()
+      if (log !== null && (await log.stat()).size > MAX_LOG) await log.truncate()
       const runner = spawn(
         process.execPath,
         ['--disable-warning=ExperimentalWarning', PROGRAM, JSON.stringify(this.#settings)],
@@ -187,14 +201,14 @@ export class RunnerClient {
           cwd: '/',
           env: { PATH: this.#path, ...compileCache() },
           detached: true,
-          stdio: ['ignore', log.fd, log.fd]
+          stdio: ['ignore', output, output]
         }
       )
       runner.unref()
       await once(runner, 'spawn')
       return runner
     } finally {
-      await log.close()
+      await log?.close()
     }
   }
 }

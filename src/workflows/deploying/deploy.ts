@@ -76,11 +76,26 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
       if ('restore' in data) return restoreApp(deps, data.restore, job)
       if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
       const claimed = await claimDeployment(deps.db(), data.deploymentId)
-      if (claimed !== undefined) return new Attempt(deps, claimed, job).run()
+      if (claimed !== undefined) {
+        try {
+          return await new Attempt(deps, claimed, job).run()
+        } finally {
+          await removeIfDeleted(deps, claimed.app.id, job)
+        }
+      }
       // It is over, but whoever has ended it may not have got to what it has left running, or has replaced.
       const appId = await findAppOf(deps.db(), data.deploymentId)
       if (appId !== undefined) await restoreApp(deps, appId, job)
     }
+  }
+}
+
+/** Whoever has deleted an app during its deployment has found its line taken: the one who leaves it looks again. */
+async function removeIfDeleted(deps: DeployDeps, appId: string, { signal, log }: JobContext): Promise<void> {
+  try {
+    await destroyApp(deps, appId, signal)
+  } catch (error) {
+    log.warn({ err: error, appId }, 'an app that was deleted could not be taken away yet')
   }
 }
 

@@ -54,6 +54,16 @@ const deploying: FastifyPluginAsync<DeployingOptions> = async (app, { config }) 
   if (ledger === null) return
   await app.register(logCollector, { directUrl: config.database.directUrl!, deployer: app.deployer })
   app.addHook('onReady', async () => void reconcileSoon(app))
+  lookWhenLost(app)
+}
+
+/** What has taken the apps down with it is no reason for them to wait for the next minute. */
+function lookWhenLost(app: FastifyInstance): void {
+  let stop: (() => void) | undefined
+  app.addHook('onReady', async () => {
+    stop = app.deployer.onLost?.(() => void reconcileSoon(app))
+  })
+  app.addHook('onClose', async () => stop?.())
 }
 
 function createLedger(app: FastifyInstance, config: Config): Ledger {

@@ -3,7 +3,7 @@ import type { Deployer, Running } from '../../../integrations/deployer/index.ts'
 import type { JobQueue, Jobs, ListedJob } from '../../../plugins/jobs/index.ts'
 import type { Db } from '../../domain/base/db.ts'
 import { type PlatformState, platformState } from '../../domain/deployments/deployments.ts'
-import { listTombstones } from '../../domain/privacy/tombstones.ts'
+import { listTombstones, type Tombstone } from '../../domain/privacy/tombstones.ts'
 import type { DeployJob } from './deploy.ts'
 import { DEPLOY_QUEUE } from './ledger.ts'
 
@@ -49,6 +49,12 @@ async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyB
   const tombstones = await listTombstones(deps.db())
   // After what is on its way: its job was there before it could be seen, or is over by now.
   const cared = await appsInLine(deps.jobs())
+  await silence(
+    deps,
+    running,
+    tombstones.filter(({ appId }) => cared.has(appId)),
+    { signal, log }
+  )
   const remedies = new Map<string, DeployJob>([
     ...tombstones.map(({ appId }) => [appId, { destroy: appId }] as const),
     ...astray(running, state).map(appId => [appId, { restore: appId }] as const),
@@ -61,6 +67,28 @@ async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyB
   const buried = new Set(tombstones.map(({ appId }) => appId))
   const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))
   if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'apps run that nobody here knows')
+}
+
+/**
+ * An app that was deleted serves nobody, also while whatever was being done to it has yet to end. Who does that takes away
+ * what is left, in the app's own line.
+ */
+async function silence(
+  { deployer }: ReconcileDeps,
+  running: readonly Running[],
+  deleted: readonly Tombstone[],
+  { signal, log }: { signal: AbortSignal; log: FastifyBaseLogger }
+): Promise<void> {
+  const serving = new Set(running.filter(({ isServing }) => isServing).map(({ appId }) => appId))
+  await Promise.all(
+    deleted
+      .filter(({ appId }) => serving.has(appId))
+      .map(({ appId: id, slug, flyAppId }) =>
+        deployer()
+          .retire({ id, slug, flyAppId }, null, signal)
+          .catch(error => log.warn({ err: error, appId: id }, 'an app that was deleted still serves'))
+      )
+  )
 }
 
 /** Apps whose live deployment does not serve, or of which anything else runs. */

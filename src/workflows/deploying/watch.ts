@@ -59,7 +59,10 @@ export class Watch {
   }
 
   #hear({ id, status }: Notice): void {
-    if (status === 'deleted') this.#telling ??= setTimeout(() => this.#tellGone(), TELL_AFTER).unref()
+    if (status === 'deleted') {
+      this.#telling ??= setTimeout(() => this.#tellGone(), TELL_AFTER).unref()
+      void this.#look()
+    }
     if (status === 'cancelled') this.#abort([...this.#watched].filter(watched => watched.id === id))
   }
 

@@ -106,6 +106,24 @@ test('an app that was deleted is destroyed where it ran, until that has succeede
   assert.equal(platform.world.images.get(app.id)?.size, 0)
 })
 
+test('an app that was deleted serves nobody while a deployment of it has yet to end', async t => {
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  await platform.create(app.id)
+  const building = await platform.jobs.take()
+  await platform.db.transaction(tx => deleteApp(tx, app as never))
+  await platform.reconcile()
+  assert.deepEqual(platform.world.runningOf(app.id), { releases: [], serving: null })
+  const destroying = (await waiting(platform)).filter(job => 'destroy' in (job as object))
+  assert.deepEqual(destroying, [], 'what is left of it is for whoever ends the deployment')
+  const worker = await platform.newWorker()
+  await platform.attempt(building!, worker)
+  await worker.watch.close()
+  await platform.reconcile()
+  await platform.workOff()
+  assert.ok(!platform.world.apps.has(app.id))
+})
+
 test('nothing is taken down because the database cannot be read, or is an empty one', async t => {
   const platform = await testPlatform(t)
   const { app, id } = await deployed(platform)
