@@ -120,7 +120,7 @@ test('a runner starts on a disk that is full, and its apps are opened', {
   const machine = await localMachine(t)
   const disk = join(machine.dataDir, 'disk')
   await mkdir(disk, { mode: 0o711 })
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=711', 'tmpfs', disk])
+  const mounted = spawnSync('/bin/sh', ['-c', 'mount -t tmpfs -o size=2m,mode=711 tmpfs "$1"', 'sh', disk])
   if (mounted.status !== 0) return t.skip('this machine mounts nothing')
   const deployer = machine.another({ dataDir: disk })
   const app = newApp()
@@ -137,7 +137,7 @@ test('a runner starts on a disk that is full, and its apps are opened', {
     assert.equal((await get(deployer.urlOf(app), '/')).body, 'here')
   } finally {
     await deployer.stop(never)
-    spawnSync('umount', ['-l', disk])
+    spawnSync('/bin/sh', ['-c', 'umount -l "$1"', 'sh', disk])
   }
 })
 
