@@ -297,7 +297,7 @@ export class Release {
     return null
   }
 
-  /** Null when it is healthy. Who answers in its stead is not asked. */
+  /** Null when it is healthy. Who answers in its stead is not believed. */
   async #complaint(signal: AbortSignal): Promise<string | null> {
     if (!this.#ownsPort()) return FOREIGN_PORT
     const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, signal)
