@@ -131,7 +131,7 @@ export const updateTeamPlan = {
   operationId: 'updateTeamPlan',
   summary: "Change a team's plan",
   description:
-    "On a smaller plan, members beyond its places stay, and nobody is added until there is a place. The plan of a team with a subscription is the subscription's (409).",
+    'Members beyond the limit of the new plan stay, and nobody is added until there is a free place. The plan of a team with a subscription cannot be changed here (409).',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({ team: IdOrSlug }),

@@ -36,7 +36,7 @@ export const CreatedInvitation = Sent(
     token: Type.Optional(
       Type.String({
         description:
-          'What the invited person accepts with; give it to nobody else. Shown this once: a reply repeated by Idempotency-Key is without it.',
+          'The invited person accepts with it; give it to nobody else. It is shown once: a reply that is repeated by Idempotency-Key lacks it.',
         examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
       })
     )
@@ -67,8 +67,8 @@ export const listInvitations = {
 
 export const createInvitation = {
   operationId: 'createInvitation',
-  summary: 'Invite somebody to a team',
-  description: "For seven days. Everybody who is invited takes one of the places of the team's plan.",
+  summary: 'Invite a person to a team',
+  description: "The invitation is valid for seven days. Until then it takes one of the places of the team's plan.",
   tags: ['teams'],
   headers: changeHeaders,
   params: teamParams,

@@ -31,7 +31,7 @@ const params = Strict({ team: IdOrSlug, user: adapted(Uuid, { description: 'The 
 
 export const listMembers = {
   operationId: 'listMembers',
-  summary: 'List who is in a team',
+  summary: 'List the members of a team',
   tags: ['teams'],
   params: teamParams,
   querystring: Strict(PageQuery),
@@ -57,7 +57,7 @@ export const removeMember = {
   operationId: 'removeMember',
   summary: 'Remove a member, or leave a team',
   description:
-    'Everybody may leave but the last owner. Others are removed by admins, and owners by owners. What the removed member has invited to and nobody has accepted yet is revoked.',
+    'Members may leave, except the last owner. Admins may remove members and admins, owners may remove anybody. Pending invitations of the removed member are revoked.',
   tags: ['teams'],
   headers: changeHeaders,
   params,

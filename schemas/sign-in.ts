@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { Headers, IdempotencyKey, NoContent, NoQuery, Strict } from './common.ts'
 import { errorResponses } from './error.ts'
 
-/** Where to go afterwards. What is no path of this server is passed over. */
+/** Where to go afterwards. Anything but a path of this server is ignored. */
 const Next = Type.String({ maxLength: 2_048, description: 'The path to go to afterwards.', examples: ['/docs'] })
 
 const page = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
@@ -72,7 +72,7 @@ export const signOut = {
 const Login = Type.String({
   minLength: 1,
   maxLength: 255,
-  description: 'The name that somebody signs in by.',
+  description: 'The name to sign in with.',
   examples: ['ada']
 })
 const Password = Type.String({

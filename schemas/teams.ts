@@ -114,7 +114,7 @@ export const transferTeam = {
   params: teamParams,
   querystring: NoQuery,
   body: Strict(
-    { user: adapted(Uuid, { description: 'The member who is to own the team.' }) },
+    { user: adapted(Uuid, { description: 'The member who becomes the owner.' }) },
     { title: 'TransferTeamRequest' }
   ),
   response: { 200: Team, ...errorResponses }

@@ -1,6 +1,6 @@
 /**
- * What an event may tell beyond who did what to which thing: for each `resource.action`, the keys of its details. All
- * else is dropped, so that no secret gets into a log that nobody can delete from.
+ * The keys that the details of an event may have, by `resource.action`. Other keys are dropped, so that no secret gets
+ * into a log that nobody can delete from.
  */
 export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'token.authenticate': ['prefix'],

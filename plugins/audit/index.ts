@@ -43,7 +43,7 @@ export const AuditOptions = Type.Object(
     anonymousPerAddress: Type.Integer({
       default: 30,
       minimum: 0,
-      description: 'The same for one address, so that nobody hides others by making noise.'
+      description: 'The same for one address, so that a noisy one cannot hide others.'
     }),
     details: Type.Record(Type.String(), Type.Array(Type.String()), {
       default: {},
@@ -74,7 +74,7 @@ export interface Audit {
   about(request: FastifyRequest, subject: AuditSubject): void
 }
 
-/** What a call of a route is about, whatever becomes of it. */
+/** What every call of a route is about. */
 type AuditedCall = Pick<AuditEvent, 'type' | 'action' | 'resource'>
 
 type AuditSubject = Pick<AuditEvent, 'teamId' | 'appId' | 'resourceId' | 'resourceName'>

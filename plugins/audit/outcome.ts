@@ -1,14 +1,14 @@
 import type { FastifyRequest } from 'fastify'
 import type { AuditOutcome } from './row.ts'
 
-/** Floods are not recorded: too many requests, and what a busy or closed server turns away. */
+/** Refusals by a rate limit, load shedding or maintenance are not recorded: they come in floods. */
 export function outcomeOf(status: number): AuditOutcome | undefined {
   if (status < 400 || status === 429 || status === 503) return undefined
-  // What belongs to another team is not found, so that a 404 may well be a refusal.
+  // Things of other teams are answered with 404, so a 404 may be a refusal.
   return status === 401 || status === 403 || status === 404 ? 'denied' : 'failure'
 }
 
-/** The resource that a refused request was about; if nobody has found it, what the URL calls it. */
+/** The resource of a refused request; its name in the URL when it was not loaded. */
 export function resourceOf(request: FastifyRequest, resource: string): string | null | undefined {
   if (request.auditSubject?.resourceId !== undefined) return request.auditSubject.resourceId
   const params = request.params as Readonly<Record<string, string | undefined>> | null

@@ -22,7 +22,7 @@ export interface AuditQueue {
 const ATTEMPTS = 3
 const RETRY_AFTER = 1_000
 
-/** Writes rows in batches, apart from the requests they tell of: a client that hangs up takes no row with it. */
+/** Writes rows in batches, independently of their requests, so that a client that hangs up loses no row. */
 export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
   const { batchSize, flushInterval, queueSize, write, onWritten, onFailure } = settings
   const waiting: AuditRow[] = []

@@ -6,7 +6,7 @@ export type AuditOutcome = 'success' | 'failure' | 'denied'
 
 /** An event as it is kept. */
 export interface AuditRow {
-  /** Absent: whoever writes the row makes one. */
+  /** Absent: the sink makes one. */
   id?: string
   eventType: AuditType
   action: string
@@ -27,7 +27,7 @@ export interface AuditRow {
   createdAt?: Date
 }
 
-/** Something that somebody did, or tried to do. */
+/** Something that was done or attempted. */
 export interface AuditEvent {
   readonly type: AuditType
   /** A verb: `create`, `update`, `deploy`, `grant`. */
@@ -44,7 +44,7 @@ export interface AuditEvent {
   readonly outcome?: AuditOutcome
 }
 
-/** What Rhone does by itself, on nobody's request. */
+/** An automatic action, without a request. */
 export interface SystemAuditEvent extends AuditEvent {
   /** What acted: `maintenance schedule`. */
   readonly actor: string
@@ -63,7 +63,7 @@ export function systemRow(event: SystemAuditEvent, catalogue: DetailsCatalogue):
   return { ...rowOf(event, catalogue), actor: storable(event.actor, LONGEST_NAME) }
 }
 
-/** The event with everything that the request tells: who, from where, with what, and under which id. */
+/** The event with the facts of its request: caller, address, user agent and request id. */
 export function requestRow(request: FastifyRequest, event: AuditEvent, catalogue: DetailsCatalogue): AuditRow {
   const address = request.clientIp?.address ?? request.socket?.remoteAddress
   const agent = request.headers['user-agent']
@@ -99,7 +99,7 @@ function allowedDetails(event: AuditEvent, catalogue: DetailsCatalogue): Record<
   return Object.fromEntries(kept.map(key => [key, bounded(details[key])]))
 }
 
-/** Any value as JSON of limited size, so that no client can fill the log by what it sends. */
+/** A value as JSON of bounded size, so that no client can fill the log. */
 function bounded(value: unknown, depth = 1): unknown {
   if (typeof value === 'string') return storable(value, LONGEST_DETAIL)
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return value
@@ -110,7 +110,7 @@ function bounded(value: unknown, depth = 1): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [storable(key, LONGEST_NAME), bounded(item, depth + 1)]))
 }
 
-/** Text that PostgreSQL takes, cut to a length without splitting a character. */
+/** Text that PostgreSQL accepts, cut to a length without splitting a character. */
 function storable(text: string | null | undefined, longest: number): string | null {
   if (text === null || text === undefined) return null
   const clean = text.replaceAll('\0', '').toWellFormed()

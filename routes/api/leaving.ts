@@ -44,7 +44,7 @@ export const leaving: FastifyPluginCallbackTypebox = (app, _options, done) => {
   done()
 }
 
-/** Coming back: whoever has left is nobody here, and shows the code instead. */
+/** Undoing the deletion: a deleted account cannot sign in, so its owner shows the code. */
 export const returning: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
 

@@ -13,7 +13,7 @@ const audited = (action: 'create' | 'update' | 'delete' | 'transfer') =>
   ({ type: 'team', action, resource: 'team' }) as const
 
 export interface TeamsOptions {
-  /** Of a new team. */
+  /** The plan of a new team. */
   readonly defaultPlan: Plan
 }
 

@@ -11,7 +11,7 @@ import { sendPage } from '../lib/page.ts'
 import { signIn, signingIn } from '../lib/sign-in.ts'
 
 export interface PasswordRoutesOptions {
-  /** Null: this server takes none. */
+  /** Null: this server accepts none. */
   readonly passwords: Passwords | null
 }
 
@@ -79,7 +79,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
       return retrying(reply, again, async () => {
         await passwords.check('password', password, [login])
         const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
-        // Before the hash, which is what costs: strangers get none of it without a code.
+        // Before the expensive hash, which strangers without a code must not trigger.
         if (!isResetCode(await findAccount(app.db, login), code))
           throw new AppError('UNAUTHORIZED', { message: WRONG_CODE })
         const hash = await passwords.hash(password, addressOf(request))
@@ -98,7 +98,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
   done()
 }
 
-/** Shows the form again to somebody who got it wrong, with what is wrong in it. */
+/** Shows the form again, with what is wrong in it. */
 async function retrying(
   reply: FastifyReply,
   again: (problem: string) => FastifyReply,

@@ -14,14 +14,14 @@ import {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The role that is enough for a caller who is the `:user` of the URL, where others need that of `access`. */
+    /** The role that suffices for a caller who is the `:user` of the URL; others need that of `access`. */
     accessSelf?: Role
-    /** The change may take away the role that it needs; a replay of it needs no more than to be in the team. */
+    /** The change may take away the caller's role. A replay of it only needs membership of the team. */
     changesOwnRole?: true
   }
 }
 
-/** The team that a request was found to be about. */
+/** The team that a request is about, once it was loaded. */
 const subjects = new WeakMap<FastifyRequest, string>()
 
 export const subjectOf = (request: FastifyRequest): string | undefined => subjects.get(request)
@@ -29,18 +29,18 @@ export const subjectOf = (request: FastifyRequest): string | undefined => subjec
 type AppRequest = FastifyRequest<{ Params: { app: string } }>
 type TeamRequest = FastifyRequest<{ Params: { team: string } }>
 
-/** Who sends a request to a route that is not public: there is always somebody. */
+/** The caller of a route that is not public. */
 export function callerOf(request: FastifyRequest): Principal {
   return request.principal!
 }
 
-/** The team that a request names, if the caller has in it the role that the route's `config.access` asks for. */
+/** Loads the team that a request names, and checks that the caller has the role of the route's `config.access`. */
 export async function teamOf(app: FastifyInstance, db: Db, request: FastifyRequest, idOrSlug: string): Promise<Team> {
   const team = await findTeam(db, callerOf(request).userId, idOrSlug, purposeOf(request))
   return admit(app, request, team)
 }
 
-/** The same for a change of the team itself, or of who is in it: such changes come one after the other. */
+/** The same for a change of the team or of its members; such changes are serialized. */
 export async function lockedTeamOf(app: FastifyInstance, tx: Db, request: TeamRequest): Promise<Team> {
   const team = await lockTeam(tx, callerOf(request).userId, request.params.team)
   return admit(app, request, team)
@@ -54,7 +54,7 @@ function admit(app: FastifyInstance, request: FastifyRequest, team: Team): Team 
   return team
 }
 
-/** The app that a request is about, if the caller has in its team the role that the route's `config.access` asks for. */
+/** Loads the app of a request, and checks that the caller has the role of the route's `config.access` in its team. */
 export async function appOf(app: FastifyInstance, db: Db, request: AppRequest) {
   const { userId } = callerOf(request)
   const { role, ...found } = await findApp(db, userId, request.params.app, purposeOf(request))
@@ -65,7 +65,7 @@ export async function appOf(app: FastifyInstance, db: Db, request: AppRequest) {
   return found
 }
 
-/** Refuses to tell again what a change was answered, to a caller who has left its team or lost the role for it. */
+/** Refuses a replay to a caller who has left the team or lost the role. */
 export async function admitAgain(db: Db, request: FastifyRequest, teamId: string): Promise<void> {
   const { access, changesOwnRole } = request.routeOptions.config
   if (access === 'operator') return
@@ -74,7 +74,7 @@ export async function admitAgain(db: Db, request: FastifyRequest, teamId: string
   if (changesOwnRole !== true) requireRole(role, neededRole(request))
 }
 
-/** For a token that is restricted to one team there are no others. */
+/** A token that is restricted to one team sees no others. */
 function refuseOtherTeams(request: FastifyRequest, teamId: string, what: 'team' | 'app'): void {
   const { teamId: only } = callerOf(request)
   if (only !== undefined && only !== teamId) throw errors.notFound(what)

@@ -4,25 +4,25 @@ import type { Idempotency, Reply } from '../../plugins/idempotency/index.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import { admitAgain, subjectOf } from './access.ts'
 
-/** What a change did, and what to answer. */
+/** The result of a change. */
 export interface Changed {
   status: number
   headers?: Record<string, string>
   body?: object
-  /** Goes into the body of this one reply and is stored nowhere: a repeated reply is without it. */
+  /** Added to the body of this reply only. It is not stored, so that a repeated reply lacks it. */
   shownOnce?: object
   /**
-   * What the audit log says beyond the route's `config.audit` and what the request was found to be about; null when there
-   * was nothing to change.
+   * What the audit log records beyond the route's `config.audit` and the subject of the request; null when nothing
+   * changed.
    */
   audit: (Omit<AuditEvent, 'type' | 'action' | 'resource'> & { action?: string }) | null
-  /** Is called when the change is committed, before the client hears of it. */
+  /** Called after the commit and before the reply. */
   committed?: () => void
 }
 
 /**
- * How an app runs a change: the change itself, its row in the audit log and the record of its Idempotency-Key are one
- * transaction, and the client hears of it when that is committed. Either concern can be left out of the server.
+ * Runs changes: the change, its audit row and the record of its Idempotency-Key are one transaction, and the reply is
+ * sent after the commit. Works without the audit or the idempotency plugin, too.
  */
 export function changes(app: FastifyInstance) {
   const once: Idempotency['run'] = app.hasDecorator('idempotency')
@@ -56,7 +56,7 @@ export function changes(app: FastifyInstance) {
   }
 }
 
-/** A reply without a body tells nothing; and of what was deleted there is nobody left to ask. */
+/** A reply without a body reveals nothing, and a deleted thing has no team to check. */
 async function admitReplay(tx: Db, request: FastifyRequest, teamId: string | null, body: unknown): Promise<void> {
   if (teamId !== null && body != null) await admitAgain(tx, request, teamId)
 }

@@ -1,10 +1,10 @@
-/** Where somebody goes who came to sign in and nothing else: it says who they are. */
+/** The page after a sign-in without another destination: it shows who is signed in. */
 const HOME = '/login'
 
-/** Any host at all: it is only told whether a path leaves it. */
+/** An arbitrary host, to find out whether a path leads away from it. */
 const HERE = 'http://here.invalid'
 
-/** The path of this server that a request wants to go on to; never another server, however it is written. */
+/** The path on this server that a request wants to continue at; never another server, however it is written. */
 export function safeNext(wanted: string | undefined): string {
   const url = wanted?.startsWith('/') ? URL.parse(wanted, HERE) : null
   if (url === null || url.origin !== HERE || url.username !== '' || url.password !== '') return HOME

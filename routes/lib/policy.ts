@@ -1,9 +1,9 @@
 import type { FastifyContextConfig, FastifyPluginAsync } from 'fastify'
 
-/** What most routes that read have in common; each adds its `access` and its `slo`. */
+/** The usual policy of routes that read; each adds its `access` and its `slo`. */
 export const reads = { scope: 'read', rateClass: 'general', priority: 'normal' } as const satisfies FastifyContextConfig
 
-/** What most routes that change something have in common; each adds its `access` and its `audit`. */
+/** The usual policy of routes that change something; each adds its `access` and its `audit`. */
 export const writes = {
   scope: 'admin',
   rateClass: 'general',
@@ -11,7 +11,7 @@ export const writes = {
   slo: 'write'
 } as const satisfies FastifyContextConfig
 
-/** What operators' routes have in common: they work on while the platform is closed, and for our own pages only. */
+/** The policy of operators' routes: they work during maintenance, and for our own pages only. */
 export const operators = {
   access: 'operator',
   scope: 'admin',
@@ -23,7 +23,7 @@ export const operators = {
 
 type Access = NonNullable<FastifyContextConfig['access']>
 
-/** A scope of routes that all let in the same kind of caller; a route that lets in another one fails the boot. */
+/** A scope whose routes admit the same kinds of caller; a route with another `access` fails the boot. */
 export function scopeFor(allowed: readonly Access[], routes: FastifyPluginAsync): FastifyPluginAsync {
   return async app => {
     app.addHook('onRoute', ({ method, url, config }) => {

@@ -3,7 +3,7 @@ import type { AuditEvent } from '../../plugins/audit/index.ts'
 import type { SignedIn } from '../../src/domain/accounts/sign-in.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 
-/** Signing in stays open while the platform is closed, since operators have to. */
+/** Signing in stays open during maintenance, because operators need it. */
 export const signingIn = {
   access: 'public',
   rateClass: 'auth',
@@ -13,7 +13,9 @@ export const signingIn = {
   slo: 'detail'
 } as const
 
-/** Begins a session for whoever is found, in one transaction with all that their coming changes and with its audit rows. */
+/**
+ * Begins a session for the user that `find` returns, in one transaction with the changes of `find` and the audit rows.
+ */
 export async function signIn(
   app: FastifyInstance,
   request: FastifyRequest,

@@ -128,7 +128,7 @@ test('a revoked or expired invitation is none, and makes room for another', asyn
 
   const third = (await send(admin, invited.email)).json()
   assert.equal((await accept(invited, third.token)).statusCode, 200)
-  assert.equal((await send(admin, invited.email)).json().error.message, 'This address is of somebody in the team')
+  assert.equal((await send(admin, invited.email)).json().error.message, 'A member of the team has this address')
 })
 
 test('an invitation of one team is not to be revoked through another', async () => {

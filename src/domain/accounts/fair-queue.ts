@@ -3,9 +3,9 @@ import { errors } from '../../../plugins/lib/errors.ts'
 export interface FairQueueSettings {
   /** How many run at once. */
   readonly atOnce: number
-  /** How many wait at most, of all callers together. */
+  /** How many may wait, over all callers. */
   readonly mostWaiting: number
-  /** Seconds after which a caller who was turned away may come again. */
+  /** Seconds after which a refused caller may try again. */
   readonly retryAfter: number
 }
 
@@ -15,12 +15,12 @@ interface Waiting {
 }
 
 /**
- * Runs only so much work at once. Callers take turns: one that has asked for much waits for itself, and when too many
- * wait, it is the last of the caller with the most who is turned away.
+ * Bounds how much work runs at once. Callers take turns, so that one with many requests delays only its own. When too
+ * many wait, the newest request of the caller with the longest line is refused.
  */
 export class FairQueue {
   readonly #settings: FairQueueSettings
-  /** In the order of their turns. */
+  /** By caller, in the order of their turns. */
   readonly #lines = new Map<string, Waiting[]>()
   #waiting = 0
   #running = 0

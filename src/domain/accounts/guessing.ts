@@ -4,20 +4,19 @@ import { signInFailures } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 
-/** How often one address may be wrong about one account before it has to wait. */
+/** Wrong guesses of one address about one account before it has to wait. */
 const FREE = 5
-/** The same while many are wrong about that account, from wherever: nobody else gets its owner locked out by that. */
+/** The same while an account is under attack from many addresses. Its owner, at another address, is not locked out. */
 const FREE_UNDER_ATTACK = 1
 const ATTACK = 50
-/** Seconds to wait after that; doubled with each wrong one, up to the longest, after which all is forgotten. */
+/** Seconds to wait then, doubled with each wrong guess up to the maximum, after which the count starts anew. */
 const FIRST_WAIT = 30
 const LONGEST_WAIT = 3_600
 
 /**
- * Takes one guess of an address about an account, before it is known whether it is right: many at once get no further
- * than one after the other.
+ * Counts one guess of an address about an account before it is checked, so that parallel guesses gain nothing.
  *
- * @returns takes it back, once the guess was right
+ * @returns a function that takes the count back, for a guess that was right
  * @throws AppError when the address has to wait
  */
 export async function takeGuess(db: Db, login: string, address: string): Promise<() => Promise<void>> {
@@ -71,7 +70,7 @@ async function secondsLeft(db: Db, key: Buffer): Promise<number> {
   return Math.max(1, row?.seconds ?? 1)
 }
 
-/** What is typed as a name may be a password. It is not kept. */
+/** Hashed, because people sometimes type their password in place of their name. */
 function keyOf(text: string): Buffer {
   return createHash('sha256').update(text).digest()
 }

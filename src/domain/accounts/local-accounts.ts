@@ -9,21 +9,21 @@ import { createPersonalTeam, signedInFields } from './sign-in.ts'
 
 const LOGIN = /^[a-z0-9](?:[a-z0-9._@+-]{0,253}[a-z0-9])?$/
 const CODE_HOURS = 24
-/** Without letters that are taken for others; 20 of 32 are 100 bits. */
+/** Without letters that look alike. 20 characters of 32 are 100 bits. */
 const CODE_ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 const CODE_LENGTH = 20
 
-/** Names are compared without regard to case. */
+/** The form in which names are compared: trimmed, NFKC, lower case. */
 export function tidyLogin(login: string): string {
   return login.trim().normalize('NFKC').toLowerCase()
 }
 
 /**
- * Makes an account that has no password yet, with a team of its own.
+ * Creates an account without a password, and a personal team.
  *
- * @param by who does it, as the audit log names them
- * @param plan of that team
- * @returns the code by which its owner sets a password
+ * @param by the actor in the audit log
+ * @param plan the plan of that team
+ * @returns also the code with which its owner sets a password
  */
 export async function createLocalAccount(tx: Db, log: AuditLog, name: string, by: string, plan: Plan) {
   const login = tidyLogin(name)
@@ -50,7 +50,7 @@ export async function createLocalAccount(tx: Db, log: AuditLog, name: string, by
   return { user: user!, team, code: await issueCode(tx, user!.id) }
 }
 
-/** Lets the owner of an account set a password by a code; the one they have goes on until then. */
+/** Issues a code to set a new password with. The old password stays valid until it is used. */
 export async function issueResetCode(tx: Db, log: AuditLog, name: string, by: string) {
   const account = await findAccount(tx, name)
   if (account === undefined) throw errors.notFound('local account')
@@ -76,7 +76,7 @@ async function issueCode(tx: Db, userId: string): Promise<string> {
   return code
 }
 
-/** As people may type it. */
+/** Accepts the ways in which people type a code. */
 function hashOfCode(code: string): Buffer {
   const plain = code.toLowerCase().replace(/[\s-]/g, '').replaceAll('o', '0').replace(/[il]/g, '1')
   return createHash('sha256').update(plain).digest()
@@ -102,14 +102,14 @@ function selectAccounts(db: Db) {
     .innerJoin(users, eq(users.id, localAccounts.userId))
 }
 
-/** Whether a code is that of the account, and not too old. An account that is not there has none. */
+/** Whether a code is the account's current one. Takes the same time for an account that does not exist. */
 export function isResetCode(account: LocalAccount | undefined, code: string): boolean {
   const expected = account?.resetHash ?? Buffer.alloc(32)
   const isEqual = timingSafeEqual(hashOfCode(code), expected)
   return isEqual && account?.resetUntil != null && account.resetUntil.getTime() > Date.now()
 }
 
-/** Sets a password. Whoever is signed in to the account is signed out, and no code is of use any longer. */
+/** Sets a password, ends all sessions of the account, and invalidates its reset code. */
 export async function setPassword(tx: Db, userId: string, passwordHash: string): Promise<void> {
   await tx
     .update(localAccounts)

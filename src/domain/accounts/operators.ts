@@ -6,25 +6,25 @@ import type { Db } from '../base/db.ts'
 import { isUuid } from '../base/slug.ts'
 import { announce, createToken } from './tokens.ts'
 
-/** Who grants and revokes: a user, or a program that has no user. */
+/** Who grants or revokes: a user, or a program without one. */
 export interface Actor {
   id?: string
   name: string
 }
 
-/** One lock for all that decides who is an operator, so that two of them cannot each revoke the other. */
+/** Serializes changes of operators, so that two operators cannot revoke each other at once. */
 const OPERATORS_LOCK = sql`select pg_advisory_xact_lock(hashtext('rhone.operators'))`
 
 export async function lockOperators(tx: Db): Promise<void> {
   await tx.execute(OPERATORS_LOCK)
 }
 
-/** Makes a user an operator. Already being one is fine, and no event. */
+/** Makes a user an operator. Does nothing, and records no event, if the user is one already. */
 export function grantOperator(db: Db, log: AuditLog, who: string, by: Actor) {
   return db.transaction(tx => setAndRecord(tx, log, who, true, by))
 }
 
-/** Makes an operator an ordinary user; never the last one, since nobody could undo that. */
+/** Makes an operator an ordinary user. Refuses for the last operator, because nobody could undo that. */
 export function revokeOperator(db: Db, log: AuditLog, who: string, by: Actor) {
   return db.transaction(tx => setAndRecord(tx, log, who, false, by))
 }
@@ -36,9 +36,9 @@ async function setAndRecord(tx: Db, log: AuditLog, who: string, isAdmin: boolean
 }
 
 /**
- * The same without its event, for a caller who writes that.
+ * The same without the event, for callers that record it themselves.
  *
- * @returns the user as they were, and whether anything has changed
+ * @returns the user before the change, and whether anything changed
  */
 export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
   await lockOperators(tx)
@@ -52,7 +52,7 @@ export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
   return { user, changed }
 }
 
-/** Whoever has deleted their account is an operator no more. */
+/** Users who have deleted their account are not operators any more. */
 export async function requireAnotherOperator(tx: Db, userId: string): Promise<void> {
   const [other] = await tx
     .select({ id: users.id })
@@ -62,7 +62,10 @@ export async function requireAnotherOperator(tx: Db, userId: string): Promise<vo
   if (other === undefined) throw errors.conflict('The last operator cannot be revoked')
 }
 
-/** @param who a user's id or name; a name may belong to several, since it is GitHub's and can be given away there */
+/**
+ * @param who a user's id or name. Several users may have the same name: it comes from GitHub, where names change
+ * owners.
+ */
 async function findUser(tx: Db, who: string) {
   const matches = await tx
     .select({ id: users.id, username: users.username, isAdmin: users.isAdmin })
@@ -94,9 +97,9 @@ export async function hasUsers(db: Db): Promise<boolean> {
 const FIRST_OPERATOR = 'operator'
 
 /**
- * Makes the account that a new server is run with: an operator, who has a team and a token that may do everything.
+ * Creates the first account of a new server: an operator with a team and a token that has every scope.
  *
- * @returns the token, which is stored nowhere
+ * @returns the token, of which only a hash is stored
  */
 export async function createFirstOperator(tx: Db, log: AuditLog, plan: Plan): Promise<string> {
   const [user] = await tx.insert(users).values({ username: FIRST_OPERATOR, isAdmin: true }).returning({ id: users.id })

@@ -3,20 +3,20 @@ import { promisify } from 'node:util'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { FairQueue } from './fair-queue.ts'
 
-/** What OWASP asks of Argon2id at least: 19 MiB, two passes, one lane. */
+/** OWASP's minimum for Argon2id: 19 MiB, two passes, one lane. */
 const MEMORY = 19_456
 const PASSES = 2
 const LANES = 1
 const SALT_BYTES = 16
 const HASH_BYTES = 32
 
-/** Each one takes memory and a core for a while: a flood of sign-ins waits, and then is refused, before it takes all. */
+/** Each hash needs memory and a core for a while. A flood of sign-ins waits, and is then refused. */
 const AT_ONCE = 2
 const MOST_WAITING = 32
 
 const SHORTEST = 12
 const LONGEST = 1_024
-/** Of 0 to 4, by zxcvbn: whoever has stolen the hash needs 10^10 guesses at least. */
+/** zxcvbn's score from 0 to 4. 4 means at least 10^10 guesses for an attacker who has the hash. */
 const STRONG_ENOUGH = 4
 
 const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
@@ -28,17 +28,17 @@ export interface Passwords {
    * @param caller whose turn it takes: the address of the request
    */
   hash(password: string, caller: string): Promise<string>
-  /** Takes the same time where there is no hash to compare with. */
+  /** Takes the same time when there is no hash. */
   verify(password: string, hash: string | null | undefined, caller: string): Promise<boolean>
   /**
-   * @param words what an attacker would try first, such as the user's name
+   * @param words words that an attacker would try first: the user's name
    * @throws AppError that says what is wrong with a new password
    */
   check(field: string, password: string, words: readonly string[]): Promise<void>
 }
 
 /**
- * @param words what nobody's password may be made of: the name of this server
+ * @param words words that no password may be built from: the name of this server
  * @throws Error where Node cannot do it
  */
 export function createPasswords(words: readonly string[] = []): Passwords {
@@ -78,7 +78,7 @@ export function createPasswords(words: readonly string[] = []): Passwords {
 }
 
 function parameters(password: string, nonce: Buffer, memory: number, passes: number, lanes: number): Argon2Parameters {
-  // People type the same letters on another keyboard as other code points.
+  // Keyboards differ in the code points that they send for the same letters.
   return { message: password.normalize('NFKC'), nonce, memory, passes, parallelism: lanes, tagLength: HASH_BYTES }
 }
 

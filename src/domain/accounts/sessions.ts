@@ -23,7 +23,7 @@ const isLive = and(
   isNull(users.eraseAfter),
   gt(sessions.idleUntil, sql`now()`),
   gt(sessions.expiresAt, sql`now()`),
-  // Whoever has become an operator has to sign in again: what was begun with less does not grow.
+  // A new operator has to sign in again: a session never gains rights.
   or(eq(users.isAdmin, false), eq(sessions.asOperator, true))
 )
 

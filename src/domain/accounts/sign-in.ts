@@ -4,7 +4,7 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 import { isReserved, slugify, withSuffix } from '../base/slug.ts'
 
-/** Somebody, as GitHub knows them. */
+/** A GitHub account. */
 export interface GithubIdentity {
   readonly id: number
   readonly username: string
@@ -14,7 +14,7 @@ export interface GithubIdentity {
 
 export interface SignedIn {
   readonly user: { readonly id: string; readonly username: string; readonly isOperator: boolean }
-  /** The personal team of somebody who was not known before. */
+  /** The personal team of a new user; null for a known one. */
   readonly newTeam: { readonly id: string; readonly name: string; readonly slug: string } | null
 }
 
@@ -23,10 +23,10 @@ const SLUG_ATTEMPTS = 6
 export const signedInFields = { id: users.id, username: users.username, isOperator: users.isAdmin }
 
 /**
- * The user behind a GitHub account, made with a team of their own when they first come. Accounts are told by GitHub's id
- * alone: names change owners there, and an e-mail address gives nobody the account of somebody else here.
+ * Finds the user of a GitHub account, or creates one with a personal team. Only GitHub's id identifies the account:
+ * names can change owners there, and an e-mail address must not give access to another user's account.
  *
- * @param plan of the personal team of somebody new
+ * @param plan the plan of a new personal team
  */
 export async function signInWithGithub(tx: Db, identity: GithubIdentity, plan: Plan): Promise<SignedIn> {
   const { id: githubId, ...profile } = { ...identity, emailVerifiedAt: new Date() }
@@ -40,7 +40,7 @@ export async function signInWithGithub(tx: Db, identity: GithubIdentity, plan: P
   return { user, newTeam: isNew ? await createPersonalTeam(tx, user, plan) : null }
 }
 
-/** A team for somebody alone. Its slug is like their name where that is free: nobody is kept out by who was first. */
+/** Creates a personal team. Its slug is the user's name, with a suffix when that is taken. */
 export async function createPersonalTeam(tx: Db, user: { id: string; username: string }, plan: Plan) {
   const { id: userId, username } = user
   const slug = slugify(/^[a-z][a-z0-9-]{2}/i.test(username) ? username : `${username}-team`)
@@ -58,7 +58,7 @@ export async function createPersonalTeam(tx: Db, user: { id: string; username: s
   throw errors.conflict('No free slug was found for your team; try again')
 }
 
-/** Where the oauth plugin remembers which sign-ins have come back, on all instances. */
+/** Remembers completed sign-ins for the oauth plugin, over all instances. */
 export function spentSignInStore(db: () => Db) {
   return {
     async spend(hash: Buffer, expiresAt: Date): Promise<boolean> {

@@ -30,7 +30,7 @@ const fields = {
   createdAt: apiTokens.createdAt
 }
 
-/** Issues a token. What is returned here is the only copy of it. */
+/** Issues a token. The returned token is its only copy. */
 export async function createToken(db: Db, { userId, name, scopes, expiresAt = null, teamId = null }: NewToken) {
   if (expiresAt !== null && !(expiresAt.getTime() > Date.now()))
     throw errors.validation('expiresAt', 'must be in the future')
@@ -51,7 +51,7 @@ export async function createToken(db: Db, { userId, name, scopes, expiresAt = nu
   return { ...row!, token }
 }
 
-/** The scopes that are asked for; whoever asks has to hold each of them, or one that includes it. */
+/** The requested scopes. The caller must hold each of them, or a scope that includes it. */
 export function narrowScopes(held: readonly Scope[], wanted: readonly Scope[] = held): readonly Scope[] {
   const highest = Math.max(...held.map(scope => SCOPES.indexOf(scope)))
   const missing = wanted.find(scope => SCOPES.indexOf(scope) > highest)
@@ -118,7 +118,7 @@ const validTokenById = repeatableRead(db =>
   selectValid(db, 'valid_token_by_id', eq(apiTokens.id, sql.placeholder('id')))
 )
 
-/** Where the auth plugin asks who a token belongs to. */
+/** Tells the auth plugin whom a token belongs to. */
 export function tokenVerifier(db: () => Db) {
   return {
     async verify(hash: Buffer) {
@@ -128,7 +128,7 @@ export function tokenVerifier(db: () => Db) {
   }
 }
 
-/** Who an API token stands for now, by its id; null when it no longer counts. */
+/** The owner of an API token, by the token's id; null when the token is not valid any more. */
 export async function findTokenById(db: Db, id: string) {
   const [found] = await validTokenById(db).execute({ id })
   return found === undefined ? null : principalOf(found)
@@ -145,7 +145,7 @@ function principalOf({ expiresAt, teamId, ...principal }: FoundToken) {
   }
 }
 
-/** One token, used from one address; `bucket` is what is told apart as a place. */
+/** One use of a token. `bucket` is the part of the address that identifies a place. */
 export interface TokenUse {
   readonly tokenId: string
   readonly address: string
@@ -153,8 +153,8 @@ export interface TokenUse {
 }
 
 /**
- * Notes that some tokens were used; at most once a minute for each, however many instances say so. A use from where the
- * token was never used before is an event of the audit log.
+ * Records the use of tokens, at most once a minute for each token over all instances. A use from a new place is an
+ * event in the audit log.
  */
 export function touchTokens(db: Db, log: AuditLog, uses: readonly TokenUse[]): Promise<void> {
   const used = sql`jsonb_to_recordset(${JSON.stringify(uses)}::jsonb) as used("tokenId" uuid, address text, bucket text)`

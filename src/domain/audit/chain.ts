@@ -3,10 +3,10 @@ import { sql } from 'drizzle-orm'
 import { auditLogs } from '../../../drizzle/schema.ts'
 import { microseconds } from '../base/page.ts'
 
-/** What stands before the first link, and in the place of a digest of nothing. */
+/** The digest before the first link, and in place of the digest of a missing row. */
 export const GENESIS = Buffer.alloc(32)
 
-/** Everything of a row that a link of the chain vouches for. `details` as PostgreSQL writes it, which is always the same. */
+/** The fields that a link of the chain covers. `details` is PostgreSQL's text of it, which is deterministic. */
 export const chainedFields = {
   id: auditLogs.id,
   at: microseconds(auditLogs.createdAt).as('at'),
@@ -46,19 +46,21 @@ export interface ChainedRow {
   detailsText: string | null
 }
 
-/** What the MAC of a row covers: all of it. The same for the row that is about to be written and for the one read back. */
+/**
+ * The text that the MAC of a row covers: every field. It is the same before the row is written and after it is read.
+ */
 export function rowText(row: ChainedRow): string {
   return JSON.stringify([...factsOf(row), ...personalOf(row).slice(0, -1), canonicalJson(row.detailsText)])
 }
 
-/** What the MAC of an erasure covers: what is left of the row in its place of the chain. */
+/** The text that the MAC of an erasure covers: the remaining personal fields of the row, and its place in the chain. */
 export function erasureText(seq: number, row: ChainedRow): string {
   return JSON.stringify([seq, row.id, row.at, ...personalOf(row)])
 }
 
 /**
- * Digests what tells of a person, apart from the rest: when it is erased, this digest stays in the chain, and the salt
- * goes, so that nobody can try names and addresses until one fits.
+ * Digests the personal data of a row separately. When it is erased, this digest stays in the chain and the salt is
+ * removed, so that names and addresses cannot be confirmed by trying them.
  */
 export function personalDigestOf(row: ChainedRow, salt: Buffer): Buffer {
   return createHash('sha256')
@@ -67,7 +69,7 @@ export function personalDigestOf(row: ChainedRow, salt: Buffer): Buffer {
     .digest()
 }
 
-/** Digests a row: what it says apart from persons, and the digest of the rest. */
+/** Digests a row: its other fields, and the digest of its personal data. */
 export function rowDigestOf(row: ChainedRow, personalDigest: Buffer): Buffer {
   return createHash('sha256')
     .update(JSON.stringify(factsOf(row)))
@@ -75,7 +77,7 @@ export function rowDigestOf(row: ChainedRow, personalDigest: Buffer): Buffer {
     .digest()
 }
 
-/** What a link says of its row and of the link before it. */
+/** What a link states about its row and about the previous link. */
 export interface LinkFacts {
   seq: number
   rowId: string
@@ -89,7 +91,7 @@ export interface LinkFacts {
   rowDigest: Buffer
 }
 
-/** The digest of a link: over the one before it and all that it says itself. */
+/** The digest of a link: over the previous digest and its own facts. */
 export function linkDigest(previous: Buffer, link: LinkFacts): Buffer {
   const { seq, rowId, rowAt, isGenuine, isContinuous, rowDigest } = link
   return createHash('sha256')
@@ -99,12 +101,12 @@ export function linkDigest(previous: Buffer, link: LinkFacts): Buffer {
     .digest()
 }
 
-/** What the MAC of a link covers; with it, all links up to it. */
+/** The text that the MAC of a link covers. Through the digest it covers every earlier link too. */
 export function linkText(seq: number, digest: Buffer): string {
   return `${seq}\n${digest.toString('hex')}`
 }
 
-/** The digest of a link that was made before links and rows had MACs. */
+/** The digest of a link from a version without MACs. */
 export function plainLinkDigest(previous: Buffer, seq: number, row: ChainedRow, personalDigest: Buffer): Buffer {
   return createHash('sha256')
     .update(previous)
@@ -121,7 +123,7 @@ function personalOf({ actor, ip, userAgent, resourceName, detailsText }: Chained
   return [actor, ip, userAgent, resourceName, detailsText]
 }
 
-/** JSON without what PostgreSQL changes in it: the order of keys, blanks, and how numbers are written. */
+/** JSON without the differences that PostgreSQL makes: order of keys, spaces, notation of numbers. */
 function canonicalJson(text: string | null): string | null {
   return text === null ? null : JSON.stringify(sorted(JSON.parse(text)))
 }

@@ -5,24 +5,26 @@ import { type ChainedRow, chainedFields, erasureText, personalDigestOf } from '.
 import type { AuditKeys } from './keys.ts'
 import { lockChain, sealWaiting } from './seal.ts'
 
-/** Who has acted, once the account is gone. The user's id stays: it tells actions of one person from those of another. */
+/** The actor of a row whose account is erased. The user's id stays, so that the actions of one person remain linked. */
 export const ERASED_ACTOR = 'deleted user'
 
 const BATCH = 500
 
 /**
- * Takes what tells of a person out of some of the rows they have made or that are about them: the actor's name, address
- * and browser, and the name of the account; in rows of no team, of a team that is gone or that nobody else is in, what
- * things were called, too. The links of these rows keep their digests and lose their salt, so that the chain still holds,
- * and get a MAC over what is left. A row that was changed before it was erased gets none. The row's own MAC goes: with the
- * key, names could be tried until one fits.
+ * Removes personal data from one batch of the rows that a person caused or that are about them: the actor's name,
+ * address and user agent, and the account's name. In rows without a team, or whose team has no other member, the names
+ * of things and the details go as well.
  *
- * @returns how many rows; none when there are no more
+ * The link of each row keeps its digests, so that the chain still holds, loses its salt, and gets a MAC over the
+ * remaining fields. A row that had been tampered with gets no MAC. The MAC of the row itself is removed, because it
+ * would let a holder of the key confirm a guessed name.
+ *
+ * @returns the number of rows; 0 when none is left
  */
 export function pseudonymiseBatch(db: Db, keys: AuditKeys, userId: string): Promise<number> {
   return db.transaction(async tx => {
     await lockChain(tx)
-    // What is erased has a link: before it had one, its change could not be told from a forgery.
+    // A row must have its link first: an erased row without one would look like a forgery when it is sealed.
     while ((await sealWaiting(tx, keys)) > 0);
     const chosen = await chooseRows(tx, userId)
     if (chosen.length === 0) return 0
@@ -60,7 +62,7 @@ async function readSealed(tx: Db, seqs: readonly number[]) {
 
 type SealedRow = Awaited<ReturnType<typeof readSealed>>[number]
 
-/** Whether what tells of a person in a row is as it was sealed, or as an erasure before this one has left it. */
+/** Whether the personal data of a row is as it was sealed, or as an earlier erasure left it. */
 export function isIntact(
   sealed: Pick<SealedRow, 'seq' | 'salt' | 'personalDigest' | 'erasure' | 'row'>,
   keys: AuditKeys
@@ -98,10 +100,10 @@ async function noteErasure(tx: Db, keys: AuditKeys, seq: number, erasure: Buffer
 }
 
 /**
- * Authenticates erasures anew that an older key vouches for, so that this key can be taken out of the ring. One that no
- * key of the ring vouches for stays as it is.
+ * Renews the MACs of erasures that were made with an older key, so that the key can be removed from the ring. An
+ * erasure whose MAC no key of the ring verifies stays as it is.
  *
- * @returns how many; none when there are no more
+ * @returns the number of renewed MACs; 0 when none is left
  */
 export function renewErasures(db: Db, keys: AuditKeys): Promise<number> {
   if (keys.olderIds.length === 0) return Promise.resolve(0)

@@ -12,11 +12,11 @@ export interface AuditFilters {
   teamId?: string
   appId?: string
   resource?: string
-  /** What it was done to, by id. */
+  /** The id of its target. */
   resourceId?: string
-  /** The address that it was done from. */
+  /** The client's address. */
   ip?: string
-  /** Words, or the beginnings of words, that all stand in what the row calls by name. */
+  /** Words or beginnings of words, all of which must occur in the names and details of the row. */
   text?: string
   /** From this instant on. */
   since?: Date
@@ -43,7 +43,7 @@ const fields = {
   createdAt: auditLogs.createdAt
 }
 
-/** What happened, newest first. */
+/** The events that match, newest first. */
 export async function listAudit(db: Db, filters: AuditFilters, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
   const rows = await search(db, filters, reader =>
     reader
@@ -57,7 +57,7 @@ export async function listAudit(db: Db, filters: AuditFilters, { limit = DEFAULT
 }
 
 /**
- * The same, oldest first and without an end, in batches: as much as there is of it when it is read.
+ * All matching events, oldest first, in batches, including those that are written while it reads.
  */
 export async function* readAudit(db: Db, filters: AuditFilters, batchSize = 500): AsyncGenerator<AuditEntry[]> {
   let last: { at: string; id: string } | undefined
@@ -77,7 +77,7 @@ export async function* readAudit(db: Db, filters: AuditFilters, batchSize = 500)
   }
 }
 
-/** All filters but the words have an index in the order of time, which is right whatever is looked for. */
+/** Every filter except the words has an index in order of time, so that one plan suits all values. */
 function search<Row>(db: Db, { text }: AuditFilters, read: (db: Db) => PromiseLike<Row[]>): PromiseLike<Row[]> {
   return text ? plannedByValues(db, async tx => read(tx)) : read(db)
 }
@@ -107,7 +107,7 @@ function conditions(filters: AuditFilters) {
   ].filter((condition): condition is SQL => condition instanceof Object)
 }
 
-/** Cut into words as `audit_words` does it. Nothing is left of a text without a letter or a digit, so it finds nothing. */
+/** Splits the text as `audit_words` does. A text without letters and digits matches nothing. */
 function hasWords(text: string): SQL {
   const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? []
   if (words.length === 0) return sql`false`

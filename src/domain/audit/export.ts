@@ -23,7 +23,7 @@ const COLUMNS = [
   'requestId'
 ] as const satisfies readonly (keyof AuditEntry)[]
 
-/** Any range of the audit log as text, oldest first, a batch of rows at a time: however long, it needs little memory. */
+/** A range of the audit log as text, oldest first. Memory use does not depend on its length. */
 export async function* exportAudit(db: Db, filters: AuditFilters, format: ExportFormat): AsyncGenerator<string> {
   if (format === 'csv') yield `${COLUMNS.join(',')}\r\n`
   const line = format === 'csv' ? csvLine : jsonLine
@@ -43,7 +43,7 @@ function cell(value: AuditEntry[keyof AuditEntry]): string {
   if (value === null) return ''
   if (value instanceof Date) return value.toISOString()
   const text = typeof value === 'string' ? value : JSON.stringify(value)
-  // A spreadsheet would take it for a formula, and clients choose what is in their User-Agent.
+  // A spreadsheet would evaluate it as a formula, and clients choose their User-Agent.
   const harmless = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text
   return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless
 }

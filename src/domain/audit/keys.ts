@@ -10,10 +10,10 @@ import {
 } from 'node:crypto'
 import type { Keyring } from '../base/secret-box.ts'
 
-/** What a MAC vouches for: a row as it was written, a link of the chain, or what erasure has left of a row. */
+/** What a MAC covers: a row as it was written, a link of the chain, or the rest of an erased row. */
 export type MacPurpose = 'row' | 'link' | 'erasure'
 
-/** A link that was signed, and from when on rows must be there. */
+/** A signed link, and the instant from which rows must still exist. */
 export interface Checkpoint {
   seq: number
   digest: Buffer
@@ -21,8 +21,8 @@ export interface Checkpoint {
 }
 
 /**
- * Authenticates the audit log with keys derived from a keyring, which whoever can write in the database does not have: the
- * newest key makes MACs and signatures, and all of the ring verify them.
+ * Authenticates the audit log with keys derived from a keyring that is not in the database. The newest key makes MACs
+ * and signatures; every key of the ring verifies them.
  */
 export class AuditKeys {
   readonly #ring: Keyring
@@ -49,7 +49,7 @@ export class AuditKeys {
     return hmac(this.#macKeys[purpose].get(this.currentId)!, text)
   }
 
-  /** Whether a MAC was made with a key of the ring; one that is absent never was. */
+  /** Whether any key of the ring made this MAC; false for an absent one. */
   isMac(purpose: MacPurpose, text: string, mac: Buffer | null): boolean {
     if (mac?.length !== 32) return false
     return [...this.#macKeys[purpose].values()].some(key => timingSafeEqual(hmac(key, text), mac))
@@ -75,7 +75,7 @@ function checkpointText({ seq, digest, retainedFrom }: Checkpoint): Buffer {
   return Buffer.from(`rhone audit checkpoint 1\n${seq}\n${digest.toString('hex')}\n${retainedFrom?.toJSON() ?? '-'}\n`)
 }
 
-/** A key per purpose, so that what was made for one is worth nothing for another. */
+/** One key per purpose, so that a MAC for one purpose is not valid for another. */
 function derive(ringKey: Buffer, info: string): Buffer {
   return Buffer.from(hkdfSync('sha256', ringKey, '', info, 32))
 }

@@ -7,7 +7,7 @@ import type { AuditKeys } from './keys.ts'
 
 export type AuditRow = typeof auditLogs.$inferInsert
 
-/** An event that is written when it happens: its id and its instant are made here. */
+/** A row to be written now: it gets its id and its instant when it is written. */
 export type NewAuditRow = Omit<AuditRow, 'id' | 'createdAt' | 'mac'>
 
 const { details: _details, createdAt: _createdAt, ...plainColumns } = getTableColumns(auditLogs)
@@ -28,8 +28,8 @@ const insertRow = statement(db => {
 })
 
 /**
- * Writes the audit log. Every row carries a MAC, by which it is told from a row that somebody has written who has the
- * database and not the keys.
+ * Writes the audit log. Every row carries a MAC, which distinguishes it from a row that was inserted with access to the
+ * database alone.
  */
 export class AuditLog {
   readonly keys: AuditKeys
@@ -39,18 +39,18 @@ export class AuditLog {
     this.keys = keys
   }
 
-  /** Writes one row, in the transaction of what it tells of: if it cannot be written, that does not happen either. */
+  /** Writes one row in the transaction of the change that it records: both are committed, or neither. */
   async write(tx: Db, row: NewAuditRow): Promise<void> {
     await insertRow(tx).execute({ ...this.#signed({ ...row, id: randomUUID() }, this.#nextInstant()) })
   }
 
-  /** The same as the transaction's last statement. It is one statement, so COMMIT can go with it. */
+  /** The same as the last statement of the transaction. COMMIT is sent with it and costs no round trip of its own. */
   async writeLast(tx: Db, row: NewAuditRow): Promise<void> {
     commitWithNext(tx)
     await this.write(tx, row)
   }
 
-  /** Writes rows that carry their ids and instants; a batch that is tried again leaves no row twice. */
+  /** Writes rows that have ids and instants already, so that a repeated batch inserts no row twice. */
   async writeMany(db: Db, rows: readonly AuditRow[]): Promise<void> {
     const signed = rows.map(row => {
       const createdAt = row.createdAt ?? new Date()
@@ -91,7 +91,7 @@ export function auditSink(log: AuditLog, db: () => Db) {
   }
 }
 
-/** Now, in microseconds since 1970; within a millisecond later than the time before, so that rows keep their order. */
+/** The time in microseconds since 1970, increasing within a millisecond, so that rows keep their order. */
 function distinctInstants(): () => string {
   let millisecond = 0
   let within = 0

@@ -19,10 +19,10 @@ import type { AuditKeys, Checkpoint } from './keys.ts'
 const BATCH = 500
 const SALT_BYTES = 16
 
-/** One at a time changes the chain or what it vouches for: the sealer, erasure and retention, on any instance. */
+/** Serializes all changes of the chain and of sealed rows, over all instances: sealing, erasure and retention. */
 const CHAIN_LOCK = sql`hashtext('rhone.audit-chain')`
 
-/** Whether this transaction has the chain now; another one that has it will do what there is to do. */
+/** Takes the lock if it is free. Otherwise its holder does the work. */
 async function tryLockChain(tx: Db): Promise<boolean> {
   const [row] = await tx.execute<{ taken: boolean }>(sql`select pg_try_advisory_xact_lock(${CHAIN_LOCK}) as taken`)
   return row?.taken === true
@@ -32,15 +32,15 @@ export async function lockChain(tx: Db): Promise<void> {
   await tx.execute(sql`select pg_advisory_xact_lock(${CHAIN_LOCK})`)
 }
 
-/** Whether there are rows to seal. Asked often, and answered from one page of a table that is nearly always empty. */
+/** Whether there are rows to seal. Cheap: it reads one page of a table that is nearly always empty. */
 export async function hasUnsealed(db: Db): Promise<boolean> {
   const [row] = await db.select({ position: auditUnsealed.position }).from(auditUnsealed).limit(1)
   return row !== undefined
 }
 
 /**
- * For how many seconds the oldest row has waited for its link; 0 when none waits. It is a second or two where all is well:
- * more means that something keeps rows from being sealed, and until they are, a removed one leaves no trace.
+ * The seconds that the oldest unsealed row has waited; 0 when none waits. One or two are normal. More means that
+ * something blocks sealing, and a row that is removed before it is sealed leaves no trace.
  */
 export async function unsealedAge(db: Db): Promise<number> {
   const age = sql<number>`greatest(0, extract(epoch from clock_timestamp() - ${auditUnsealed.notedAt}))::float8`
@@ -48,7 +48,7 @@ export async function unsealedAge(db: Db): Promise<number> {
   return oldest?.age ?? 0
 }
 
-/** The next rows to seal, in order. One that was removed before its turn has no fields. */
+/** The next rows to seal, in order. A row that was removed before it was sealed has no fields. */
 const selectWaiting = statement(db =>
   db
     .select({
@@ -69,15 +69,15 @@ const selectWaiting = statement(db =>
 )
 
 /**
- * Adds rows to the chain, in the order in which they were written, as far as they are committed.
+ * Adds one batch of committed rows to the chain, in the order in which they were written.
  *
- * @returns how many; fewer than a batch when there are no more
+ * @returns the number of rows; 0 when none is left, or when another transaction holds the chain
  */
 export function sealBatch(db: Db, keys: AuditKeys): Promise<number> {
   return db.transaction(async tx => ((await tryLockChain(tx)) ? sealWaiting(tx, keys) : 0))
 }
 
-/** The same for a transaction that has the chain. */
+/** The same for a transaction that holds the chain. */
 export async function sealWaiting(tx: Db, keys: AuditKeys): Promise<number> {
   const waiting = await selectWaiting(tx).execute()
   if (waiting.length === 0) return 0
@@ -98,7 +98,10 @@ interface Link extends LinkFacts {
   mac: Buffer | null
 }
 
-/** Links for rows as they are found: one that was removed before its turn gets a link that tells of it. */
+/**
+ * Links for the rows as they are now. A row that was removed before it was sealed gets a link that records it as
+ * missing.
+ */
 function linksOf(waiting: readonly Waiting[], end: ChainEnd, keys: AuditKeys): Link[] {
   let { seq, digest, isAuthentic: isContinuous } = end
   return waiting.map(({ rowId, rowAt, mac: rowMac, ...row }, index) => {
@@ -119,7 +122,7 @@ function isThere(row: { id: string | null }): row is ChainedRow {
   return row.id !== null
 }
 
-/* A batch is one parameter: a statement with some for each row would be another one for every number of rows. */
+/* A batch is one JSON parameter, so that the statement is the same for every number of rows. */
 
 async function insertLinks(tx: Db, links: readonly Link[]): Promise<void> {
   const rows = links.map(link =>
@@ -147,11 +150,11 @@ async function forgetWaiting(tx: Db, positions: readonly number[]): Promise<void
 interface ChainEnd {
   seq: number
   digest: Buffer
-  /** Whether a key of the ring vouches for it: nobody else has made it up. */
+  /** Whether a key of the ring has authenticated it. */
   isAuthentic: boolean
 }
 
-/** The end of the chain; of one that retention has cut to nothing, the checkpoint where it goes on. */
+/** The end of the chain: its last link, or the last checkpoint when retention has removed every link. */
 async function endOfChain(tx: Db, keys: AuditKeys): Promise<ChainEnd> {
   const [link] = await tx
     .select({ seq: auditSeals.seq, digest: auditSeals.digest, mac: auditSeals.mac })
@@ -178,8 +181,8 @@ function isSignedBy(keys: AuditKeys, checkpoint: StoredCheckpoint | undefined, s
 }
 
 /**
- * Signs the end of the chain, if it has grown, is authentic, and the last signature is older than `interval` milliseconds.
- * A copy of what this returns, kept somewhere else, proves all that was sealed until then.
+ * Signs the end of the chain if it has grown, is authentic, and the last signature is older than `interval`
+ * milliseconds. A copy of the result that is kept elsewhere proves every row that was sealed until then.
  */
 export function signCheckpoint(db: Db, keys: AuditKeys, interval: number) {
   return db.transaction(async tx => {

@@ -34,19 +34,19 @@ export interface AuditProblem {
 }
 
 export interface AuditReport {
-  /** How many rows are as they were sealed. */
+  /** Rows that are as they were sealed. */
   intact: number
-  /** How many of them were pseudonymised since. */
+  /** Of these, rows whose personal data was erased. */
   erased: number
-  /** How many links tell of rows that retention has removed. */
+  /** Links whose rows were removed by retention. */
   retired: number
-  /** How many rows wait for their link. */
+  /** Rows that are not sealed yet. */
   waiting: number
-  /** The newest checkpoint whose signature holds: up to here nobody without the key has made up anything. */
+  /** The link of the newest checkpoint with a valid signature. */
   signedUpTo: number
   checkpoints: number
   problems: AuditProblem[]
-  /** There are more than are listed. */
+  /** Whether there are more problems than are listed. */
   truncated: boolean
 }
 
@@ -57,8 +57,8 @@ type Seal = typeof auditSeals.$inferSelect & { rowAt: string; row: ChainedRow | 
 type Tell = (problem: AuditProblem) => void
 
 /**
- * Compares the audit log with its chain, row by row, in one snapshot of the database: finds what was changed, removed,
- * moved, made up or slipped in, and says which.
+ * Compares the audit log with its chain, row by row, in one snapshot of the database. Names each row that was changed,
+ * removed, moved, forged or inserted.
  */
 export function verifyAudit(db: Db, keys: AuditKeys): Promise<AuditReport> {
   return db.transaction(tx => walk(tx, keys), { isolationLevel: 'repeatable read', accessMode: 'read only' })
@@ -142,7 +142,7 @@ function compare(seal: Seal, previous: Buffer, retainedFrom: Date | null, keys: 
   return undefined
 }
 
-/** Whether a link follows the one that has this digest. Of a row that is gone, a link without a digest of it says nothing. */
+/** Whether a link continues the one with this digest. A link without MACs cannot be checked when its row is missing. */
 function isAfter(previous: Buffer, seal: Seal): boolean {
   const { seq, rowId, rowAt, row, personalDigest, rowDigest, isGenuine, isContinuous, digest } = seal
   if (rowDigest !== null && isGenuine !== null && isContinuous !== null)
@@ -151,8 +151,8 @@ function isAfter(previous: Buffer, seal: Seal): boolean {
 }
 
 /**
- * Up to which link the chain is proven. A MAC or a signature at a link vouches for all before it, back to one that does not
- * continue an authentic link.
+ * Tracks which links are proven. A MAC or a signature at a link proves every earlier link, back to one that was not
+ * added to an authentic end of the chain.
  */
 class Proof {
   #provenUpTo: number
@@ -180,7 +180,7 @@ class Proof {
   }
 }
 
-/** Where the chain begins: at its first link, or after the checkpoint up to which retention has removed it. */
+/** Where the chain begins: at link 1, or after the checkpoint at which retention cut it. */
 async function beginning(
   tx: Db,
   signed: ReadonlyMap<number, SignedCheckpoint>,
@@ -197,7 +197,7 @@ async function beginning(
 
 type SignedCheckpoint = typeof auditCheckpoints.$inferSelect & { valid: boolean }
 
-/** One whose key is no longer in the ring counts for nothing, and is no problem: those after it cover what it did. */
+/** A checkpoint whose key has left the ring is ignored: later checkpoints cover the same links. */
 async function readCheckpoints(tx: Db, keys: AuditKeys, tell: Tell) {
   const checkpoints = await tx.select().from(auditCheckpoints).orderBy(asc(auditCheckpoints.seq))
   return checkpoints.map((checkpoint): SignedCheckpoint => {
@@ -228,7 +228,7 @@ async function* readSeals(tx: Db): AsyncGenerator<Seal> {
   }
 }
 
-/** Rows that are up for sealing, and that no server has written. */
+/** Rows that wait to be sealed and that no server with these keys has written. */
 async function amongWaiting(tx: Db, keys: AuditKeys): Promise<AuditProblem[]> {
   const rows = await tx
     .select({ mac: auditLogs.mac, row: chainedFields })
@@ -248,7 +248,7 @@ async function amongWaiting(tx: Db, keys: AuditKeys): Promise<AuditProblem[]> {
     }))
 }
 
-/** Rows that nothing vouches for: slipped in past the trigger that puts every new row up for sealing. */
+/** Rows without a link that do not wait for one either: inserted past the trigger. */
 async function withoutLink(tx: Db): Promise<AuditProblem[]> {
   const rows = await tx.execute<{ id: string }>(sql`
     select a.id from audit_logs a

@@ -24,10 +24,10 @@ const CODE_BYTES = 32
 const DUE_BATCH = 50
 
 /**
- * Takes an account out of use at once, and has it erased after a while. Until then it can be had back with the code that
- * is returned here and stored nowhere. Its memberships stay as long, but count for nothing.
+ * Takes an account out of use at once, and has it erased after a while. Until then it can be had back with the code
+ * that is returned here and stored nowhere. Its memberships stay as long, but count for nothing.
  *
- * @throws CONFLICT that names the teams which would have no owner, or are of nobody else and still in use
+ * @throws CONFLICT that names the teams which would have no owner, or have no other member and are still in use
  */
 export async function requestErasure(tx: Db, userId: string) {
   await lockOperators(tx)
@@ -67,7 +67,7 @@ async function refuseWhileNeeded(tx: Db, userId: string): Promise<void> {
   })
 }
 
-/** Always in the same order, so that two who leave the same teams do not wait for each other. */
+/** Always in the same order, which rules out deadlocks between users who leave the same teams. */
 async function lockTeamsOf(tx: Db, userId: string) {
   const isOwner = tx
     .select({ one: sql`1` })
@@ -92,7 +92,7 @@ async function whyNeeded(tx: Db, teamId: string, userId: string): Promise<string
   return [...people, ...(await whyInUse(tx, teamId))]
 }
 
-/** Ends everything that lets somebody in as this user, and everything they let others in by. */
+/** Ends all sessions and tokens of the user, and the invitations that they have sent. */
 async function endAccess(tx: Db, userId: string): Promise<void> {
   await tx.delete(sessions).where(eq(sessions.userId, userId))
   await tx
@@ -112,7 +112,7 @@ async function endAccess(tx: Db, userId: string): Promise<void> {
   await announce(tx, userId)
 }
 
-/** The teams that nobody else is in. */
+/** The teams whose only member is the user. */
 function ownTeams(tx: Db, userId: string) {
   const others = tx
     .select({ one: sql`1` })
@@ -124,7 +124,7 @@ function ownTeams(tx: Db, userId: string) {
     .where(and(eq(teamMembers.userId, userId), notExists(others)))
 }
 
-/** Undoes the request, for whoever has its code. What ended with it stays ended: tokens, invitations, being an operator. */
+/** Undoes the request, given its code. Tokens, invitations and operator rights that ended with it are not restored. */
 export async function restoreAccount(tx: Db, code: string): Promise<{ id: string; username: string }> {
   const [restored] = await tx
     .update(users)
@@ -136,7 +136,7 @@ export async function restoreAccount(tx: Db, code: string): Promise<{ id: string
   return restored
 }
 
-/** Erases the accounts whose time is over. What a run that was cut off has left is done by the next one. */
+/** Erases the accounts whose grace period is over. An interrupted run is continued by the next one. */
 export async function eraseDueAccounts(db: Db, log: AuditLog, signal: AbortSignal): Promise<number> {
   const due = await db.select({ id: users.id }).from(users).where(lte(users.eraseAfter, sql`now()`)).limit(DUE_BATCH)
   let erased = 0
@@ -149,7 +149,7 @@ export async function eraseDueAccounts(db: Db, log: AuditLog, signal: AbortSigna
   return erased
 }
 
-/** All that is left of the account is its UUID in the audit log. */
+/** Afterwards only the account's UUID is left, in the audit log. */
 async function eraseAccount(tx: Db, log: AuditLog, userId: string): Promise<void> {
   const [user] = await tx
     .select({ email: users.email })
@@ -170,7 +170,7 @@ async function eraseAccount(tx: Db, log: AuditLog, userId: string): Promise<void
   })
 }
 
-/** Of 256 random bits one fast round is enough. */
+/** One fast round is enough for 256 random bits. */
 function hashCode(code: string): Buffer {
   return createHash('sha256').update(code).digest()
 }

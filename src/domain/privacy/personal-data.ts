@@ -17,8 +17,8 @@ import type { Db } from '../base/db.ts'
 const BATCH = 500
 
 /**
- * Everything that is held about a user, as the text of one JSON object, made a batch of rows at a time: however much there
- * is, it needs little memory. Hashes of secrets are left out: they say nothing, and are nobody's to know.
+ * Everything that is stored about a user, as the text of one JSON object. It is made in batches, so that memory use
+ * does not depend on its size. Hashes of secrets are left out.
  */
 export async function* exportPersonalData(db: Db, userId: string): AsyncGenerator<string> {
   const account = await readAccount(db, userId)

@@ -5,7 +5,7 @@ import { lockChain, writeCheckpoint } from '../audit/seal.ts'
 import type { Db } from '../base/db.ts'
 import { listPartitions } from '../base/partitions.ts'
 
-/** For how many days what is over is kept; docs/privacy.md says why. */
+/** Days for which old data is kept; docs/privacy.md says why. */
 export const RETENTION_DAYS = {
   appLogs: 7,
   audit: 400,
@@ -23,7 +23,7 @@ const DAY = 24 * 60 * 60 * 1000
 
 const before = (now: Date, days: number) => new Date(now.getTime() - days * DAY)
 
-/** What is deleted row by row, and when a row of it is old. */
+/** The tables that are swept row by row, and which rows are old. */
 function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
   const cutoff = (days: number) => sql`${before(now, days).toISOString()}::timestamptz`
   const { appLogs, buildLogs, errors, failures, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
@@ -45,8 +45,8 @@ function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
 }
 
 /**
- * Deletes what nobody needs any more, a little at a time, so that no statement holds many rows for long. However often it
- * is cut off, the next one goes on.
+ * Deletes old rows in small batches, so that no statement holds many locks for long. An interrupted run is continued by
+ * the next one.
  */
 export async function sweep(db: Db, signal: AbortSignal, now = new Date()): Promise<number> {
   let total = 0
@@ -64,10 +64,10 @@ async function deleteSome(db: Db, table: SQL, isOld: SQL): Promise<number> {
 }
 
 /**
- * Removes the months of the audit log that are over for longer than its retention, whole partitions at a time. Before
- * that, the chain is told: a signed checkpoint says from when on rows are kept, and the links before it go.
+ * Drops the monthly partitions of the audit log that are past retention. First it cuts the chain: a signed checkpoint
+ * says from when on rows are kept, and the links before it are deleted.
  *
- * @returns the names of the partitions
+ * @returns the names of the dropped partitions
  */
 export async function retireAudit(db: Db, keys: AuditKeys, now = new Date()): Promise<string[]> {
   const cutoff = before(now, RETENTION_DAYS.audit)
@@ -78,14 +78,14 @@ export async function retireAudit(db: Db, keys: AuditKeys, now = new Date()): Pr
     await lockChain(tx)
     await cutChain(tx, keys, newest.ends)
     for (const { name } of old) await tx.execute(sql`drop table ${sql.identifier(name)}`)
-    // Rows of months that had no partition. After this, every row before the cut is one that somebody has put back.
+    // Rows of months without a partition. After this, any row before the cut was put back by an attacker.
     await tx.execute(sql`set local rhone.audit_purge = 'on'`)
     await tx.execute(sql`delete from audit_logs_other where created_at < ${newest.ends.toISOString()}::timestamptz`)
   })
   return old.map(({ name }) => name)
 }
 
-/** The links up to the first one of a row that is kept; some of rows that go may stand behind it, and stay. */
+/** Deletes the links before the first one of a kept row. Later links of dropped rows stay. */
 async function cutChain(tx: Db, keys: AuditKeys, retainedFrom: Date): Promise<void> {
   const [kept] = await tx
     .select({ seq: auditSeals.seq })

@@ -7,8 +7,8 @@ import { isUuid } from '../base/slug.ts'
 export type { Role }
 
 /**
- * What a role in a team allows: the one permission table. Routes name a row of it as their `config.access`, and the role
- * is checked where they load the team or the app.
+ * The role that each permission needs. Routes name one as `config.access`; the role is checked where the team or the
+ * app is loaded.
  */
 export const PERMISSIONS = {
   viewTeam: 'member',
@@ -106,18 +106,18 @@ const appLookUps = {
 }
 
 /**
- * What a look-up is for. For a change, the caller's role is held until the transaction ends: whoever takes it away at the
- * same time waits, or is waited for, so that nothing is done in a role that is gone.
+ * What a look-up is for. A look-up for a change locks the caller's membership until the transaction ends, so that the
+ * role cannot be taken away while it is used.
  */
 export type Purpose = keyof typeof teamLookUps
 
-/** Picks the look-up that fits what stands in a URL; what can be neither UUID nor slug is not looked up at all. */
+/** Picks the look-up by UUID or by slug; undefined for text that can be neither. */
 function choose<LookUp>(idOrSlug: string, { byId, bySlug }: { byId: LookUp; bySlug: LookUp }): LookUp | undefined {
   if (isUuid(idOrSlug)) return byId
   if (SLUG_LIKE.test(idOrSlug)) return bySlug
 }
 
-/** A team, by UUID or slug, for one of its members; to others there is no such team. */
+/** Finds a team, by UUID or slug, for one of its members. Others get NOT_FOUND. */
 export async function findTeam(db: Db, userId: string, idOrSlug: string, purpose: Purpose = 'read') {
   const lookUp = choose(idOrSlug, teamLookUps[purpose])
   const [team] = lookUp ? await lookUp(db).execute({ user: userId, subject: idOrSlug }) : []
@@ -133,8 +133,8 @@ export function teamNamed(idOrSlug: string): SQL {
 }
 
 /**
- * The same for a change of the team or of who is in it. Such changes of one team follow each other: each finds what the
- * one before has left. The team is locked before any membership, here and everywhere, so that no two wait for each other.
+ * The same for a change of the team or of its members. Such changes of one team are serialized. The team is locked
+ * before any membership, here and everywhere, which rules out deadlocks.
  */
 export async function lockTeam(tx: Db, userId: string, idOrSlug: string) {
   const isNamed = teamNamed(idOrSlug)
@@ -147,7 +147,7 @@ export async function lockTeam(tx: Db, userId: string, idOrSlug: string) {
   return findTeam(tx, userId, idOrSlug, 'change')
 }
 
-/** An app, by UUID or slug, for a member of its team, with the member's role; to others there is no such app. */
+/** Finds an app, by UUID or slug, for a member of its team, with the member's role. Others get NOT_FOUND. */
 export async function findApp(db: Db, userId: string, idOrSlug: string, purpose: Purpose = 'read') {
   const lookUp = choose(idOrSlug, appLookUps[purpose])
   const [app] = lookUp ? await lookUp(db).execute({ user: userId, subject: idOrSlug }) : []
@@ -155,7 +155,7 @@ export async function findApp(db: Db, userId: string, idOrSlug: string, purpose:
   return app
 }
 
-/** Whoever is in the team may know what is missing. */
+/** Members may know which role they lack. */
 export function requireRole(held: Role, needed: Role): void {
   if (!allows(held, needed)) throw errors.forbidden(`This needs the role ${needed} in the team`)
 }

@@ -30,7 +30,7 @@ const fields = {
 
 const isOpen = and(isNull(teamInvitations.acceptedAt), isNull(teamInvitations.revokedAt))
 
-/** The invitations to a team, newest first, also those that are over until retention removes them. */
+/** The invitations to a team, newest first, including past ones until retention removes them. */
 export async function listInvitations(db: Db, teamId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
   const rows = await db
     .select({ ...fields, at: microseconds(teamInvitations.createdAt) })
@@ -42,9 +42,9 @@ export async function listInvitations(db: Db, teamId: string, { limit = DEFAULT_
 }
 
 /**
- * Invites an address to a team. What is returned here is the only copy of the token.
+ * Invites an address to a team. The returned token is its only copy.
  *
- * @param team as {@link lockTeam} has found it, so that two invitations at once cannot take the same last place
+ * @param team from {@link lockTeam}, so that two concurrent invitations cannot take the same last place
  */
 export async function invite(tx: Db, team: Team, by: string, address: string, role: InvitedRole) {
   if (!allows(team.role, role)) throw errors.forbidden(`This needs the role ${role} in the team`)
@@ -68,7 +68,7 @@ export async function invite(tx: Db, team: Team, by: string, address: string, ro
   return { ...invitation!, token }
 }
 
-/** An invitation that has expired makes room for another one to the same address. */
+/** Revokes an expired invitation, so that the address can be invited again. */
 async function endExpired(tx: Db, teamId: string, email: string): Promise<void> {
   await tx
     .update(teamInvitations)
@@ -96,7 +96,7 @@ async function refuseDuplicate(tx: Db, teamId: string, email: string): Promise<v
     .innerJoin(users, eq(users.id, teamMembers.userId))
     .where(and(eq(teamMembers.teamId, teamId), eq(sql`lower(${users.email})`, email)))
     .limit(1)
-  if (member !== undefined) throw errors.conflict('This address is of somebody in the team')
+  if (member !== undefined) throw errors.conflict('A member of the team has this address')
 }
 
 function openInvitations(tx: Db, teamId: string): Promise<number> {
@@ -106,13 +106,13 @@ function openInvitations(tx: Db, teamId: string): Promise<number> {
   )
 }
 
-/** @param promised places that others have been invited to */
+/** @param promised places that are reserved by open invitations */
 async function requirePlace(tx: Db, team: { id: string; plan: Plan }, promised: number): Promise<void> {
   const taken = await tx.$count(teamMembers, eq(teamMembers.teamId, team.id))
   if (taken + promised >= MEMBER_LIMITS[team.plan]) throw errors.quotaExceeded('team members')
 }
 
-/** Takes a pending invitation back. */
+/** Revokes a pending invitation. */
 export async function revokeInvitation(tx: Db, teamId: string, id: string) {
   const [revoked] = await tx
     .update(teamInvitations)
@@ -123,7 +123,7 @@ export async function revokeInvitation(tx: Db, teamId: string, id: string) {
   return revoked
 }
 
-/** Takes back what somebody has invited to who may not invite any more. */
+/** Revokes the pending invitations of a member who may not invite any more. */
 export async function revokeInvitationsOf(tx: Db, teamId: string, userId: string): Promise<void> {
   await tx
     .update(teamInvitations)
@@ -132,8 +132,8 @@ export async function revokeInvitationsOf(tx: Db, teamId: string, userId: string
 }
 
 /**
- * Makes whoever shows the token a member, if the invitation was sent to their own address. Of several attempts at once
- * one succeeds, and none gets past the limit of the team's plan.
+ * Makes the user a member, if the invitation was sent to their verified address. Of several concurrent attempts one
+ * succeeds, and none exceeds the limit of the team's plan.
  */
 export async function acceptInvitation(tx: Db, userId: string, token: string) {
   const tokenHash = hashInvitation(token)
@@ -145,7 +145,7 @@ export async function acceptInvitation(tx: Db, userId: string, token: string) {
     .for('update')
   if (team === undefined || invitation === undefined) throw errors.notFound('invitation')
 
-  // Whether it is for them comes first: a thief of the link learns nothing else about it.
+  // First whether it is for this user: a thief of the link learns nothing else about it.
   await requireAddress(tx, userId, invitation.email)
   if (invitation.state !== 'pending') throw errors.conflict(`This invitation is ${OVER[invitation.state]}`)
   await requireNoMember(tx, team.id, userId)
@@ -161,7 +161,7 @@ export async function acceptInvitation(tx: Db, userId: string, token: string) {
 
 const OVER = { accepted: 'used already', revoked: 'revoked', expired: 'expired' }
 
-/** The team first, as everywhere, so that this waits for no one who waits for it. */
+/** Locks the team first, as everywhere, which rules out deadlocks. */
 async function lockTeamOfInvitation(tx: Db, tokenHash: Buffer) {
   const [team] = await tx
     .select({
@@ -192,7 +192,7 @@ async function requireNoMember(tx: Db, teamId: string, userId: string): Promise<
   if (isMember > 0) throw errors.conflict('You are in this team already')
 }
 
-/** Of 256 random bits one fast round is enough. */
+/** One fast round is enough for 256 random bits. */
 function hashInvitation(token: string): Buffer {
   return createHash('sha256').update(token).digest()
 }

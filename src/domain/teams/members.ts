@@ -39,17 +39,18 @@ const membersOfTeam = repeatableRead(db =>
     .prepare('members_of_team')
 )
 
-/** Who is in a team, the newest first. */
+/** The members of a team, newest first. */
 export async function listMembers(db: Db, teamId: string, request: PageRequest): Promise<Page<Member>> {
   const rows = await membersOfTeam(db).execute({ team: teamId, ...pageValues(request) })
   return toPage(rows, request.limit)
 }
 
 /*
- * The team of the following is as `lockTeam` has found it: of two changes at once, the second sees what the first did.
+ * The team of the following functions comes from `lockTeam`, so that of two concurrent changes the second sees the
+ * first.
  */
 
-/** Gives a member another role. Having it already is fine, and no change. */
+/** Gives a member another role. Does nothing if the member has it already. */
 export async function changeRole(tx: Db, team: Team, userId: string, role: Role) {
   const member = await findMember(tx, team.id, userId)
   if (member.role === role) return { member, from: role }
@@ -58,7 +59,7 @@ export async function changeRole(tx: Db, team: Team, userId: string, role: Role)
   return { member: { ...member, role }, from: member.role }
 }
 
-/** Takes a member out of the team: any by those who rank as high, oneself by anybody. */
+/** Removes a member. The caller's role must be at least the member's; callers may remove themselves. */
 export async function removeMember(tx: Db, team: Team, userId: string): Promise<Member> {
   const member = await findMember(tx, team.id, userId)
   if (!allows(team.role, member.role)) throw errors.forbidden(`This needs the role ${member.role} in the team`)
@@ -69,7 +70,7 @@ export async function removeMember(tx: Db, team: Team, userId: string): Promise<
   return member
 }
 
-/** Makes another member the owner in the place of the one who gives the team away, and stays as an admin. */
+/** Makes another member the owner, and the current owner an admin. */
 export async function transferTeam(tx: Db, team: Team, fromId: string, toId: string): Promise<Team> {
   if (fromId === toId) throw errors.conflict('The team is yours already')
   const heir = await findMember(tx, team.id, toId)
@@ -89,7 +90,7 @@ async function findMember(tx: Db, teamId: string, userId: string) {
   return member
 }
 
-/** Whoever has deleted their account is an owner in name only. */
+/** Owners who have deleted their account do not count. */
 async function requireAnotherOwner(tx: Db, teamId: string, userId: string): Promise<void> {
   const [other] = await tx
     .select({ id: users.id })

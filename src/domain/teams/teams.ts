@@ -11,7 +11,7 @@ export interface NewTeam {
   slug?: string
 }
 
-/** Teams cost nothing, so that somebody could make any number of them. */
+/** Teams cost nothing, so that their number needs a limit. */
 const MOST_OWNED = 50
 
 const teamsOfUser = repeatableRead(db =>
@@ -50,8 +50,8 @@ const homeOfUser = statement(db =>
 )
 
 /**
- * The team that is meant when a user names none: the personal one, else the oldest they own, else the oldest. They stay in
- * it until the transaction ends.
+ * The default team of a user: the personal one, else the oldest that they own, else the oldest. Locks their membership
+ * until the transaction ends.
  */
 export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string }> {
   const [team] = await homeOfUser(db).execute({ user: userId })
@@ -59,7 +59,7 @@ export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string
   return team
 }
 
-/** Makes a team with one member, its owner. Its slug is the one asked for, or one made from its name. */
+/** Creates a team with one member, its owner. Without a slug, one is made from the name. */
 export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTeam, plan: Plan): Promise<Team> {
   await refuseOneTooMany(tx, ownerId)
   if (slug !== undefined) refuseReserved(slug)
@@ -78,7 +78,7 @@ export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTea
 
 const { role: _, ...ownFields } = teamFields
 
-/** The user's row is locked, so that several requests at once cannot get past the limit together. */
+/** Locks the user's row, so that concurrent requests cannot exceed the limit together. */
 async function refuseOneTooMany(tx: Db, ownerId: string): Promise<void> {
   await tx.select({ id: users.id }).from(users).where(eq(users.id, ownerId)).for('no key update')
   const owned = await tx.$count(teamMembers, and(eq(teamMembers.userId, ownerId), eq(teamMembers.role, 'owner')))
@@ -92,9 +92,9 @@ function refuseReserved(slug: string): void {
 const slugTaken = (slug: string, cause?: unknown) => errors.conflict(`The slug "${slug}" is taken`, cause)
 
 /**
- * Changes what a team is called, and counts its version up. Its old slug is free at once.
+ * Renames a team and increments its version. The old slug is free at once.
  *
- * @param team as {@link lockTeam} has found it
+ * @param team from {@link lockTeam}
  */
 export async function renameTeam(tx: Db, team: Team, changes: Partial<NewTeam>): Promise<Team> {
   const { name = team.name, slug = team.slug } = changes
@@ -113,7 +113,7 @@ export async function renameTeam(tx: Db, team: Team, changes: Partial<NewTeam>):
 }
 
 /**
- * Puts a team on another plan. Members beyond the new plan's places stay; nobody is added until there is a place.
+ * Changes the plan of a team. Members beyond the new limit stay; nobody is added until there is a free place.
  *
  * @returns the team as it is now, and the plan it had
  * @throws AppError when there is no such team, or when its subscription decides its plan
@@ -145,21 +145,20 @@ async function findListedTeam(db: Db, id: string) {
 }
 
 /**
- * Deletes a team with its memberships and invitations. One that still has something which runs or costs is not deleted:
- * its apps have machines elsewhere, and its subscription goes on until it is cancelled. Usage that was recorded is kept,
- * as bills are.
+ * Deletes a team with its memberships and invitations. Refuses while it has apps, which run elsewhere, or a
+ * subscription, which costs money until it is cancelled. Recorded usage is kept, as invoices are.
  *
- * @param team as {@link lockTeam} has found it
+ * @param team from {@link lockTeam}
  */
 export async function deleteTeam(tx: Db, team: { id: string }): Promise<void> {
-  // Waits for everybody who is doing something in the team, and keeps others from beginning.
+  // Waits for every change that is under way in the team, and keeps new ones out.
   await tx.select({ id: teamMembers.userId }).from(teamMembers).where(eq(teamMembers.teamId, team.id)).for('update')
   const reasons = await whyInUse(tx, team.id)
   if (reasons.length > 0) throw errors.conflict(`The team still has ${reasons.join(' and ')}`)
   await tx.delete(teams).where(eq(teams.id, team.id))
 }
 
-/** What keeps a team from being deleted: nothing, when it may go. */
+/** The reasons why a team cannot be deleted; empty when it can. */
 export async function whyInUse(tx: Db, teamId: string): Promise<string[]> {
   const [found] = await tx
     .select({ subscription: teams.stripeSubscriptionId, apps: count(apps.id) })
