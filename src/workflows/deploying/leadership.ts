@@ -14,10 +14,16 @@ export interface LeadershipSettings {
 const CONNECT_TIMEOUT = 5
 const HEARTBEAT = 2_000
 const ANSWER_TIMEOUT = 3_000
+/**
+ * Milliseconds of silence after which the server ends the leader's session: a process that hangs, or whose network is cut
+ * off, closes no connection and would keep the lock. It is more than a heartbeat takes, answer included.
+ */
+const LONGEST_SILENCE = 6_000
 
 /**
- * Does something on one instance at a time, for as long as `signal` lets it. The leader has a lock of the database, which
- * ends with its connection: should it die, the next one takes over at once; should it lose the connection, it is told.
+ * Does something on one instance at a time, until `signal` is aborted. The leader holds a lock of the database, which ends
+ * with its session: the next one takes over at once when the leader dies, and within 10 s when it hangs or is cut off. A
+ * leader that loses its session is told.
  *
  * @param lead does it until its signal is aborted; once `lost` is, there may be another leader
  */
@@ -32,6 +38,7 @@ export async function whileLeading(
       applicationName: `rhone-${name}`,
       connectTimeout: CONNECT_TIMEOUT,
       prepare: false,
+      parameters: { idle_session_timeout: LONGEST_SILENCE, tcp_user_timeout: LONGEST_SILENCE },
       onClose: () => lost.abort()
     })
     try {

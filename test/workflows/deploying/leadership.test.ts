@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { postgresTarget } from '../../../plugins/lib/postgres.ts'
+import { whileLeading } from '../../../src/workflows/deploying/leadership.ts'
+import { freshDatabase } from '../../support/database.ts'
+import { tcpProxy } from '../../support/tcp-proxy.ts'
+
+/** Leads, or waits to lead, until the test ends; tells when it does. */
+function candidate(t: { after(end: () => Promise<void>): void }, url: string) {
+  const ending = new AbortController()
+  const leads = Promise.withResolvers<void>()
+  const over = whileLeading(
+    { target: postgresTarget(url), name: 'test', retryInterval: 100 },
+    ending.signal,
+    async signal => {
+      leads.resolve()
+      await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
+    }
+  )
+  t.after(async () => {
+    ending.abort()
+    await over
+  })
+  return leads.promise
+}
+
+test('a leader that is cut off without a word loses its lock within seconds, not when TCP gives up', async t => {
+  const url = await freshDatabase(t)
+  const proxy = await tcpProxy(t, url)
+  await candidate(t, proxy.url)
+  const next = candidate(t, url)
+  proxy.freeze()
+  const late = new Promise(resolve => setTimeout(resolve, 30_000, 'late').unref())
+  assert.equal(await Promise.race([next, late]), undefined)
+})
