@@ -37,6 +37,9 @@ export interface ChoresDeps {
   registry?: Registry
 }
 
+/** From the start: a rate is not seen of a series that begins with its first event. */
+const OUTCOMES = ['success', 'failure']
+
 /** Does what has to be done now and then, apart from any request. A chore that fails is tried again at its next time. */
 const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> = async (app, input) => {
   const { jitter } = parseOptions('rhone-chores', ChoresOptions, input, ['chores', 'isReady', 'registry'])
@@ -49,8 +52,10 @@ const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> 
   const succeeded = gauge(input.registry, {
     name: 'rhone_chore_last_success_timestamp_seconds',
     help: 'When a chore was last done on this instance.',
-    labelNames: ['chore']
+    labelNames: ['chore'],
+    aggregator: 'max'
   })
+  for (const { name } of chores) for (const outcome of OUTCOMES) runs.inc({ chore: name, outcome }, 0)
   const closing = new AbortController()
   const timers = new Map<string, NodeJS.Timeout>()
   const running = new Set<Promise<void>>()

@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { onRefusal } from '../lib/entry.ts'
-import { AppError, type ErrorCode, errors } from '../lib/errors.ts'
+import { AppError, ERROR_CODES, type ErrorCode, errors } from '../lib/errors.ts'
 import { type Tally, tallies } from '../lib/metrics.ts'
 import { negotiate } from '../lib/negotiate.ts'
 import { pageNonce } from '../lib/notice-page.ts'
@@ -67,6 +67,8 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
   app.addHook('onReady', done => {
     const registry = input.registry ?? (app.hasDecorator('metrics') ? app.metrics.registry : undefined)
     replies = tallies(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', labelNames: ['code'] })
+    // From zero: a rate is not seen of a series that begins with its first event.
+    for (const code of ERROR_CODES) replies(code)
     done()
   })
 

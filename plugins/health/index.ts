@@ -60,6 +60,9 @@ export interface HealthDeps {
 
 type Services = Readonly<Record<string, ServiceState>>
 
+/** Between two checks of the services that nobody has asked for, in milliseconds. */
+const MIN_CHECK_INTERVAL = 1_000
+
 const ALIVE = Buffer.from('{"status":"ok"}')
 
 /**
@@ -95,6 +98,14 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
       if (state !== 'not_configured') isUp.labels(service).set(state === 'healthy' ? 1 : 0)
     return { timestamp, services: Object.fromEntries(states) as Services }
   })
+
+  // The gauges move also while nobody asks.
+  let timer: NodeJS.Timeout | undefined
+  app.addHook('onReady', async () => {
+    if (serviceChecks.length > 0 && input.registry !== undefined)
+      timer = setInterval(() => void stateOfServices(), Math.max(detailedTtl, MIN_CHECK_INTERVAL)).unref()
+  })
+  app.addHook('onClose', async () => clearInterval(timer))
 
   app.get('/health', probe('getHealth', 'Whether the process is alive', { 200: Alive }), (_request, reply) => {
     reply.type('application/json; charset=utf-8').send(ALIVE)

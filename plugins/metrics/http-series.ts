@@ -47,6 +47,8 @@ export class HttpSeries {
   readonly #maxSeries: number
   readonly #routes = new Map<string, RouteSeries>()
   readonly #all: Series[] = []
+  /** Of these, the ones that have counted anything. */
+  #seen = 0
   readonly #overflow: RouteSeries
   readonly unmatched: RouteSeries
 
@@ -66,10 +68,19 @@ export class HttpSeries {
     return route
   }
 
+  /** Begins these counts at zero: a rate is not seen of a series that begins with its first event. */
+  expect(route: RouteSeries, methods: readonly string[], statuses: readonly number[]): void {
+    for (const method of methods)
+      for (const status of statuses) {
+        const key = (METHOD_INDEX.get(method) ?? 0) * STATUS_SPAN + status
+        if (this.#all.length < this.#maxSeries && !route.byKey.has(key)) this.#open(route, key)
+      }
+  }
+
   count(route: RouteSeries, method: string, status: number, seconds: number): void {
     const key = (METHOD_INDEX.get(method) ?? 0) * STATUS_SPAN + status
     const series = route.byKey.get(key) ?? this.#open(route, key)
-    series.count++
+    if (series.count++ === 0) this.#seen++
     if (!series.isTimed) return
     series.sum += seconds
     let bucket = 0
@@ -78,7 +89,7 @@ export class HttpSeries {
   }
 
   #open(route: RouteSeries, key: number): Series {
-    const isFull = this.#all.length >= this.#maxSeries && route !== this.#overflow
+    const isFull = this.#seen >= this.#maxSeries && route !== this.#overflow
     if (isFull) return this.#overflow.byKey.get(key) ?? this.#open(this.#overflow, key)
 
     const method = METHODS[Math.floor(key / STATUS_SPAN)]!
@@ -108,7 +119,7 @@ export class HttpSeries {
       'rhone_http_request_duration_seconds',
       'histogram',
       'Seconds from the request head to the end of the reply; streams are left out.',
-      () => this.#all.filter(({ isTimed }) => isTimed).flatMap(series => this.#histogram(series))
+      () => this.#all.filter(({ isTimed, count }) => isTimed && count > 0).flatMap(series => this.#histogram(series))
     )
     metric('rhone_http_requests_in_flight', 'gauge', 'HTTP requests that are being answered.', () => [
       { value: inFlight(), labels: {} }

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type * as client from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { type ClientIp, peerOf } from '../lib/address.ts'
 import { errors } from '../lib/errors.ts'
@@ -97,7 +97,9 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   const http = new HttpSeries(registry, { buckets, maxSeries, inFlight: () => requests.inFlight })
 
   app.addHook('onRoute', route => {
-    const series = http.route(route.url, [route.method].flat(), route.config?.slo)
+    const methods = [route.method].flat()
+    const series = http.route(route.url, methods, route.config?.slo)
+    http.expect(series, methods.filter(isOfClients), expectedStatuses(route))
     route.config = { ...route.config, [kSeries]: series }
   })
   requests.onEnd((request, _reply, status, elapsed) => {
@@ -158,6 +160,15 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     })
     for (const name of MISNAMED) registry.removeSingleMetric(name)
   }
+}
+
+/** HEAD and OPTIONS come with the routes of other methods. */
+const isOfClients = (method: string): boolean => method !== 'HEAD' && method !== 'OPTIONS'
+
+/** What a route answers when all goes well, and when something breaks. */
+function expectedStatuses({ schema }: RouteOptions): number[] {
+  const described = Object.keys((schema?.response as object | undefined) ?? {}).map(Number)
+  return [described.find(status => status >= 200 && status < 400) ?? 200, 500]
 }
 
 /** Digests have one length, and comparing them tells nothing about where the texts differ. */

@@ -26,7 +26,7 @@ export function scrapeAll(registry: Registry, peers: MetricsPeers): () => Promis
 }
 
 /** A gauge says by its `aggregator` what becomes of several; without one they are added up. */
-function gaugeRule(registry: Registry, name: string): Rule {
+export function gaugeRule(registry: Registry, name: string): Rule {
   const { aggregator = 'sum' } = (registry.getSingleMetric(name) ?? {}) as { aggregator?: Rule | typeof OMIT }
   return aggregator === OMIT ? 'first' : aggregator
 }

@@ -6,6 +6,16 @@ import type { PressureGauge, PressureReason } from './gauge.ts'
 
 export type ShedReason = PressureReason | RefusalReason | 'client_gone'
 
+const SHED_REASONS: readonly ShedReason[] = [
+  'event_loop',
+  'heap',
+  'rss',
+  'queue_full',
+  'queue_timeout',
+  'streams',
+  'client_gone'
+]
+
 /** What is seen of the decisions from outside. */
 export class PressureMetrics {
   readonly #waits: Record<Priority, { observe(seconds: number): void }>
@@ -24,6 +34,8 @@ export class PressureMetrics {
         fresh.clear()
       }
     })
+    // From zero: a rate is not seen of a series that begins with its first event.
+    for (const reason of SHED_REASONS) for (const priority of PRIORITIES) shed.inc({ reason, priority }, 0)
     const waits = histogram(registry, {
       name: 'rhone_admission_queue_seconds',
       help: 'How long requests waited before they were started; those that did not wait are not in it.',

@@ -4,6 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import chores, { type Chore } from '../../plugins/chores.ts'
+import { mergeExpositions } from '../../plugins/metrics/exposition.ts'
+import { gaugeRule } from '../../plugins/metrics/peers.ts'
 
 /** Resolves when the chore has run so many times. */
 function counted(times: number, run: () => Promise<void> = async () => {}) {
@@ -90,4 +92,26 @@ test('closing tells a running chore, and waits for it', async () => {
 
 test('a wrong option fails the boot', async () => {
   await assert.rejects(async () => Fastify().register(chores, { jitter: 2 }), /rhone-chores.*jitter/)
+})
+
+test('over two workers, the last success of a chore is the later one, and its counts begin at zero', async t => {
+  const texts: string[] = []
+  const [earlier, later] = [1_700_000_000, 1_700_000_060]
+  for (const seconds of [earlier, later]) {
+    t.mock.timers.enable({ apis: ['Date'], now: seconds * 1_000 })
+    const app = Fastify()
+    const registry = new Registry()
+    const { chore, done } = counted(1)
+    await app.register(chores, { chores: [chore], registry })
+    assert.match(await registry.metrics(), /rhone_chores_total\{chore="toy",outcome="failure"\} 0/)
+    await app.ready()
+    await done
+    await app.close()
+    texts.push(await registry.metrics())
+    t.mock.timers.reset()
+  }
+  const registry = new Registry()
+  await Fastify().register(chores, { registry })
+  const merged = mergeExpositions(texts, name => gaugeRule(registry, name))
+  assert.match(merged, new RegExp(`last_success_timestamp_seconds\\{chore="toy"\\} ${later}\\n`))
 })

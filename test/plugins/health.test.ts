@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type RouteOptions } from 'fastify'
 import health, { type HealthDeps, type HealthOptions } from '../../plugins/health/index.ts'
+import { eventually } from '../support/eventually.ts'
 
 async function server(t: TestContext, options: Partial<HealthOptions> & HealthDeps = {}) {
   const app = Fastify()
@@ -210,4 +211,20 @@ test('a timeout of nothing and unknown options fail the boot', async () => {
     /rhone-health: option "checkTimeout"/
   )
   await assert.rejects(async () => Fastify().register(health, { ready: true } as object), /rhone-health.*"ready"/)
+})
+
+test('the gauges of the services move though nobody asks how they are', async t => {
+  stayAwake(t)
+  const registry = new Registry()
+  let state: 'healthy' | 'unhealthy' = 'healthy'
+  const { app } = await server(t, { registry, services: { fly: () => state } })
+  await app.ready()
+  const shows = (value: number) =>
+    eventually(
+      () => registry.metrics(),
+      text => text.includes(`rhone_dependency_up{service="fly"} ${value}`)
+    )
+  await shows(1)
+  state = 'unhealthy'
+  await shows(0)
 })

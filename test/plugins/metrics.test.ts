@@ -148,6 +148,16 @@ test('ten thousand random URLs and methods of their own do not add a series', as
   assert.equal(total(await scrape(), 'OTHER', '__unmatched__', 404), 3)
 })
 
+test('what a route answers, and its failures, are counted from zero, so that a rate sees the first', async t => {
+  const { app, scrape } = await server(t)
+  app.post('/made', { schema: { response: { 201: {}, 400: {} } } }, async () => ({}))
+  const text = await scrape()
+  assert.equal(total(text, 'POST', '/made', 201), 0)
+  assert.equal(total(text, 'POST', '/made', 500), 0)
+  assert.equal(total(text, 'GET', '/apps/:app', 200), 0)
+  assert.equal(total(text, 'HEAD', '/apps/:app', 200), undefined)
+})
+
 test('beyond the cap, requests are still counted, as one path', async t => {
   const { app, scrape } = await server(t, { maxSeries: 3 })
   for (let i = 0; i < 10; i++) app.get(`/route-${i}`, async () => ({}))
@@ -275,7 +285,7 @@ test('two apps of one process count apart, and nothing goes to the registry of t
   const [one, other] = await Promise.all([server(t), server(t)])
   await one.app.inject('/apps/1')
   assert.equal(total(await one.scrape(), 'GET', '/apps/:app', 200), 1)
-  assert.equal(total(await other.scrape(), 'GET', '/apps/:app', 200), undefined)
+  assert.equal(total(await other.scrape(), 'GET', '/apps/:app', 200), 0)
   assert.deepEqual(globalRegistry.getMetricsAsArray(), [])
 })
 
