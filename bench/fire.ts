@@ -8,6 +8,8 @@ const CLIENT_CORE = 1
 
 export interface FireOrder {
   readonly url: string
+  /** Asked for in turn instead of the path of `url`. */
+  readonly paths?: readonly string[]
   /** GET when absent. */
   readonly method?: string
   readonly headers: Readonly<Record<string, string>>
@@ -18,12 +20,19 @@ export interface FireOrder {
   readonly rate?: number
 }
 
-export interface FireReport {
+export interface Latencies {
+  /** From when a request was due. */
+  readonly served: StatusReport
+  /** From when it was sent: without the wait for a free connection, which is the client's own. */
+  readonly servedFromSent: StatusReport
+  readonly refused: StatusReport
+}
+
+export interface FireReport extends Latencies {
   /** The part of the run that is counted, and the whole of it. */
   readonly seconds: number
   readonly elapsed: number
-  readonly served: StatusReport
-  readonly refused: StatusReport
+  readonly paths: Readonly<Record<string, Latencies>>
   /** Replies that are neither 2xx nor 503, and connections that broke. */
   readonly failed: number
   readonly unsent: number
@@ -46,6 +55,6 @@ export async function fire(order: FireOrder): Promise<FireReport> {
     join(import.meta.dirname, 'clients/fire.ts'),
     JSON.stringify(order)
   ])
-  const { stdout } = await run(command, args)
+  const { stdout } = await run(command, args, { maxBuffer: 1e7 })
   return JSON.parse(stdout)
 }

@@ -18,9 +18,15 @@ const order = JSON.parse(process.argv[2]!) as FireOrder
 const { hostname, port, pathname, search } = new URL(order.url)
 const { method = 'GET', body = '' } = order
 const headers = { host: 'localhost', ...order.headers, ...(body && { 'content-length': Buffer.byteLength(body) }) }
-const head = [`${method} ${pathname}${search} HTTP/1.1`, ...Object.entries(headers).map(pair => pair.join(': '))]
-const request = Buffer.from(`${head.join('\r\n')}\r\n\r\n${body}`)
-const latencies: Record<'served' | 'refused', number[]> = { served: [], refused: [] }
+const paths = order.paths ?? [`${pathname}${search}`]
+const requests = paths.map(path => {
+  const head = [`${method} ${path} HTTP/1.1`, ...Object.entries(headers).map(pair => pair.join(': '))]
+  return Buffer.from(`${head.join('\r\n')}\r\n\r\n${body}`)
+})
+/** One by path, by the index of its first mention. */
+const latencies = paths.map(() => ({ served: [] as number[], sent: [] as number[], refused: [] as number[] }))
+const firstOf = paths.map(path => paths.indexOf(path))
+let turn = 0
 let failed = 0
 let unsent = 0
 let malformed = 0
@@ -33,6 +39,8 @@ let oldest = 0
 class Lane {
   readonly #socket: Socket
   #since = 0
+  #sentAt = 0
+  #path = 0
   #received = ''
 
   constructor(onOpen: () => void) {
@@ -47,7 +55,10 @@ class Lane {
 
   send(since: number): void {
     this.#since = since
-    this.#socket.write(request)
+    this.#sentAt = performance.now()
+    this.#path = turn
+    turn = (turn + 1) % requests.length
+    this.#socket.write(requests[this.#path]!)
   }
 
   end(): void {
@@ -62,7 +73,7 @@ class Lane {
     if (this.#received.length < head + 4 + length) return
     const reply = this.#received
     this.#received = ''
-    note(reply, this.#since)
+    note(reply, firstOf[this.#path]!, this.#since, this.#sentAt)
     next(this)
   }
 }
@@ -73,13 +84,16 @@ function lengthOf(reply: string, head: number): number {
   return Number(LENGTH.exec(reply.slice(0, head))?.[1] ?? 0)
 }
 
-function note(reply: string, since: number): void {
+function note(reply: string, path: number, since: number, sentAt: number): void {
   const now = performance.now()
   if (since < from || now > until) return
   const status = reply.slice(9, 12)
-  if (status[0] === '2') latencies.served.push(now - since)
-  else if (status === '503') {
-    latencies.refused.push(now - since)
+  const { served, sent, refused } = latencies[path]!
+  if (status[0] === '2') {
+    served.push(now - since)
+    sent.push(now - sentAt)
+  } else if (status === '503') {
+    refused.push(now - since)
     if (!reply.includes('"SERVICE_UNAVAILABLE"') || !/retry-after: \d/i.test(reply)) malformed++
   } else failed++
 }
@@ -129,8 +143,15 @@ setTimeout(
     const report: FireReport = {
       seconds: order.seconds,
       elapsed: (performance.now() - start) / 1_000,
-      served: summary(latencies.served),
-      refused: summary(latencies.refused),
+      served: summary(latencies.flatMap(({ served }) => served)),
+      servedFromSent: summary(latencies.flatMap(({ sent }) => sent)),
+      refused: summary(latencies.flatMap(({ refused }) => refused)),
+      paths: Object.fromEntries(
+        [...new Set(firstOf)].map(at => {
+          const { served, sent, refused } = latencies[at]!
+          return [paths[at]!, { served: summary(served), servedFromSent: summary(sent), refused: summary(refused) }]
+        })
+      ),
       failed,
       unsent: unsent + due.slice(oldest).filter(since => since >= from).length,
       malformed

@@ -1,70 +1,49 @@
+import { Flow, Lane, PRIORITIES, type Priority, type Waiter } from './flow.ts'
 import type { ConcurrencyLimiter } from './limiter.ts'
-import { Line, type Place } from './line.ts'
-
-/** Those who may have to wait, the one who matters most first. */
-export const PRIORITIES = ['operator', 'webhook', 'normal', 'bulk'] as const
-export type Priority = (typeof PRIORITIES)[number]
-
-/** A request that waits to be started. */
-export interface Waiter extends Place {
-  readonly since: number
-  start(now: number): void
-  /** It has waited in vain. */
-  expire(now: number): void
-}
-
-/** The requests of one priority. */
-export class Lane {
-  readonly priority: Priority
-  /** The part of the limit that is theirs whatever the others do. */
-  readonly share: number
-  /** Milliseconds that one of them may wait. */
-  readonly maxWait: number
-  readonly line = new Line<Waiter>()
-  inFlight = 0
-
-  constructor(priority: Priority, share: number, maxWait: number) {
-    this.priority = priority
-    this.share = share
-    this.maxWait = maxWait
-  }
-}
 
 export interface AdmissionSettings {
   limiter: ConcurrencyLimiter
+  /** How much estimated CPU may be in flight, in milliseconds; without a bound when absent. */
+  work?: { readonly limit: number; reached(): void }
   shares: Readonly<Record<Priority, number>>
   /** Milliseconds that a request may wait. */
   maxWait: number
-  /** The same for webhooks, where it is another. */
+  /** The same for webhooks, where it differs. */
   maxWebhookWait?: number
-  /** How many of each priority may. */
+  /** How many requests of each priority may wait. */
   maxWaiting: number
 }
 
-/** A request is let in line if its turn should come within this part of the longest wait: predictions err. */
+/** A request may queue if its turn should come within this part of the longest wait: predictions err. */
 const MARGIN = 0.85
-/** Of one request in the average. */
+/** Weight of one request in the mean latency. */
 const WEIGHT = 0.02
+const UNBOUNDED = { limit: Number.POSITIVE_INFINITY, reached() {} }
 
 /**
- * Starts as many requests at once as the limiter says. Every priority has a share of that which nobody can take from it;
- * beyond the shares, who matters most goes first. The others wait, if their turn can be expected to come in time.
+ * Decides which request starts next. As many are in flight as the limiter allows, and as much CPU as the work limit does.
  *
- * A priority that is within its share starts though the limit is reached: the others are not made to leave, so for a
- * moment there are more under way than the limit, by no more than the shares of the rest.
+ * Each priority has a share of both limits that no other can take; beyond the shares the higher priority goes first. A
+ * priority within its share starts even if others have filled the limit: they are not stopped, so for a moment more is in
+ * flight than the limit, by no more than the other shares. Within a priority, the route that has received the least CPU goes
+ * first, and within a route its senders take turns.
  */
 export class Admission {
   readonly lanes: Readonly<Record<Priority, Lane>>
   inFlight = 0
   waiting = 0
+  /** Estimated CPU of all in flight, in milliseconds. */
+  work = 0
   readonly #settings: AdmissionSettings
+  readonly #work: NonNullable<AdmissionSettings['work']>
   readonly #lanes: readonly Lane[]
-  /** Milliseconds that a request takes, on average over the last ones. */
+  /** Milliseconds that a request takes once it has started, and its work: moving averages. */
   #latency = 0
-  #isStarting = false
+  #meanWork = 0
 
   constructor(settings: AdmissionSettings) {
     this.#settings = settings
+    this.#work = settings.work ?? UNBOUNDED
     const { shares, maxWait, maxWebhookWait = maxWait } = settings
     this.#lanes = PRIORITIES.map(
       priority => new Lane(priority, shares[priority], priority === 'webhook' ? maxWebhookWait : maxWait)
@@ -72,93 +51,139 @@ export class Admission {
     this.lanes = Object.fromEntries(this.#lanes.map(lane => [lane.priority, lane])) as Record<Priority, Lane>
   }
 
-  /** Whether a request may start at once; if so, it has. */
-  enter(lane: Lane): boolean {
-    if (!this.isOpen(lane)) return false
-    this.#count(lane)
-    return true
+  flow(priority: Priority): Flow {
+    return new Flow(this.lanes[priority])
   }
 
-  isOpen(lane: Lane): boolean {
-    const { limit } = this.#settings.limiter
-    return this.inFlight < limit || lane.inFlight < lane.share * limit
+  /** Whether a request that has just come may start, and need not queue behind others. */
+  isOpen({ lane }: Flow): boolean {
+    if (lane.arrivals.length > 0) return false
+    return this.#isWithinShare(lane) || (this.waiting === 0 && this.#isBelowLimits())
+  }
+
+  /**
+   * A request starts.
+   *
+   * @returns the work to give back to {@link leave}
+   */
+  enter(flow: Flow): number {
+    const { lane, cost } = flow
+    flow.virtualTime = Math.max(flow.virtualTime, lane.virtualTime) + cost
+    this.inFlight++
+    lane.inFlight++
+    this.work += cost
+    lane.work += cost
+    return cost
   }
 
   /** A request that has started is done. */
-  leave(lane: Lane, now: number): void {
+  leave({ lane }: Flow, work: number): void {
     this.inFlight--
     lane.inFlight--
-    if (this.waiting > 0) this.#startWaiting(now)
+    // Sums of fractions drift; nothing in flight is no work.
+    this.work = this.inFlight === 0 ? 0 : this.work - work
+    lane.work = lane.inFlight === 0 ? 0 : lane.work - work
   }
 
-  /** How long one has taken: by the law of Little, that and the number under way say how many are done in a while. */
-  took(latency: number): void {
-    this.#latency = this.#latency === 0 ? latency : this.#latency + WEIGHT * (latency - this.#latency)
+  /**
+   * Learns how long a request took, in milliseconds: by Little's law, that and the work in flight give the pace. The mean is
+   * one over work, because a request that costs more is more of what others wait for.
+   */
+  took(latency: number, work: number): void {
+    this.#meanWork = this.#meanWork === 0 ? work : this.#meanWork + WEIGHT * (work - this.#meanWork)
+    const weight = Math.min(1, this.#latency === 0 ? 1 : (WEIGHT * work) / this.#meanWork)
+    this.#latency += weight * (latency - this.#latency)
   }
 
-  /** Whether one more that waits would be served in time. */
-  hasRoom(lane: Lane, now: number): boolean {
+  /** Whether one more request would be started in time if it waited. */
+  hasRoom(flow: Flow, now: number): boolean {
     const { limiter, maxWaiting } = this.#settings
-    const { line } = lane
-    if (line.length >= maxWaiting) return false
+    const { lane, cost, waiting } = flow
+    const { arrivals, backlogged, share, startedAt } = lane
+    if (arrivals.length >= maxWaiting) return false
     const bearable = lane.maxWait * MARGIN
-    // When nothing moves, nobody should join, whatever used to be.
-    if (line.first !== null && now - line.first.since > bearable) return false
-    const atOnce = Math.max(lane.inFlight, lane.share * limiter.limit)
-    return line.length * this.#latency <= bearable * atOnce
+    const { first } = arrivals
+    // When nothing moves, nobody should join, whatever the pace used to be.
+    if (first !== null && now - first.since > bearable && (first.flow === flow || now - startedAt > bearable))
+      return false
+    // Routes take turns: another one delays this one by no more than what waits of this one.
+    const own = waiting * cost
+    let ahead = own
+    for (const other of backlogged) if (other.cost !== cost) ahead += Math.min(own, other.waiting * other.cost)
+    const atOnce = Math.max(lane.work, share * Math.min(limiter.limit * cost, this.#work.limit))
+    return ahead * this.#latency <= bearable * atOnce
   }
 
-  wait(lane: Lane, waiter: Waiter): void {
-    lane.line.join(waiter)
+  wait(flow: Flow, waiter: Waiter): void {
+    const { lane } = flow
+    if (flow.waiting === 0) {
+      flow.virtualTime = Math.max(flow.virtualTime, lane.virtualTime)
+      lane.backlogged.add(flow)
+    }
+    flow.push(waiter)
+    lane.arrivals.push(waiter)
     this.waiting++
   }
 
-  /** A waiter has gone away. */
-  abandon(lane: Lane, waiter: Waiter): void {
-    if (lane.line.leave(waiter)) this.waiting--
+  /** A request that waited has gone away. */
+  abandon(flow: Flow, waiter: Waiter): void {
+    if (flow.lane.arrivals.remove(waiter)) this.#forget(flow, waiter)
   }
 
   /** Sends away those who have waited too long. To be called every few milliseconds while somebody waits. */
   expire(now: number): void {
-    for (const { line, maxWait } of this.#lanes)
-      while (line.first !== null && now - line.first.since > maxWait) {
-        const late = line.first
-        line.leave(late)
-        this.waiting--
+    for (const { arrivals, maxWait } of this.#lanes)
+      while (arrivals.first !== null && now - arrivals.first.since > maxWait) {
+        const late = arrivals.first
+        this.abandon(late.flow, late)
         late.expire(now)
       }
-    if (this.waiting > 0) this.#startWaiting(now)
   }
 
-  /** What is started may be done at once, and come back here. */
-  #startWaiting(now: number): void {
-    if (this.#isStarting) return
-    this.#isStarting = true
-    try {
-      for (let lane = this.#next(); lane !== undefined; lane = this.#next()) {
-        const waiter = lane.line.first!
-        lane.line.leave(waiter)
-        this.waiting--
-        this.#count(lane)
-        waiter.start(now)
-      }
-    } finally {
-      this.#isStarting = false
-    }
+  /** Starts the request whose turn it is, if there is one and the limits allow. */
+  startNext(now: number): boolean {
+    const lane = this.#nextLane()
+    if (lane === undefined) return false
+    const flow = leastServed(lane.backlogged)
+    lane.startedAt = now
+    const waiter = flow.shift()
+    lane.virtualTime = flow.virtualTime
+    lane.arrivals.remove(waiter)
+    this.#forget(flow, waiter)
+    waiter.start(now, this.enter(flow))
+    return true
   }
 
-  #next(): Lane | undefined {
+  #forget(flow: Flow, waiter: Waiter): void {
+    this.waiting--
+    flow.remove(waiter)
+    if (flow.waiting === 0) flow.lane.backlogged.delete(flow)
+  }
+
+  #nextLane(): Lane | undefined {
     if (this.waiting === 0) return undefined
-    const { limit } = this.#settings.limiter
-    for (const lane of this.#lanes) if (lane.line.length > 0 && lane.inFlight < lane.share * limit) return lane
-    if (this.inFlight >= limit) return undefined
-    return this.#lanes.find(isWaitedIn)
+    for (const lane of this.#lanes) if (lane.arrivals.length > 0 && this.#isWithinShare(lane)) return lane
+    return this.#isBelowLimits() ? this.#lanes.find(isWaitedIn) : undefined
   }
 
-  #count(lane: Lane): void {
-    this.inFlight++
-    lane.inFlight++
+  #isWithinShare({ inFlight, work, share }: Lane): boolean {
+    const { limit } = this.#settings.limiter
+    // A request that costs more than the share is no reason to start none.
+    return inFlight < share * limit && (inFlight === 0 || work < share * this.#work.limit)
+  }
+
+  #isBelowLimits(): boolean {
+    if (this.inFlight >= this.#settings.limiter.limit) return false
+    if (this.inFlight === 0 || this.work < this.#work.limit) return true
+    this.#work.reached()
+    return false
   }
 }
 
-const isWaitedIn = (lane: Lane) => lane.line.length > 0
+const isWaitedIn = (lane: Lane) => lane.arrivals.length > 0
+
+function leastServed(flows: Iterable<Flow>): Flow {
+  let least: Flow | undefined
+  for (const flow of flows) if (least === undefined || flow.virtualTime < least.virtualTime) least = flow
+  return least!
+}

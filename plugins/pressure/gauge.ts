@@ -22,35 +22,46 @@ export interface PressureLimits {
   minUtilization: number
   heapUsed: Steps
   rss: Steps
-  /** How many readings in a row must ask for more before the level rises, and for less before it falls. */
+  /** How many readings in a row must ask for more before the severity rises. */
   riseAfter: number
-  fallAfter: number
   /** In milliseconds: for how long there is pressure before it is sustained, and calm before it no longer is. */
   sustainIn: number
   sustainOut: number
 }
 
-/** A level falls only once the value is this far below the step that raised it. */
-const CALM = 0.8
+/** The part of the excess that one calmer reading takes away; less than that much is none. */
+const FALL = 0.5
+const NEGLIGIBLE = 0.1
 
-/** Readings in, level out. It keeps no time of its own, so that it can be told any. */
+/** Readings in, severity out. It keeps no time of its own, so that it can be told any. */
 export class PressureGauge {
-  level: PressureLevel = 0
+  /** 0 to 3: between two steps in proportion. */
+  severity = 0
   reason: PressureReason = 'event_loop'
   sustained = false
   readonly #limits: PressureLimits
-  #higher = 0
-  #lower = 0
+  /** The last readings, as what they ask for. */
+  #asked: number[] = []
   #changedAt = Number.NEGATIVE_INFINITY
 
   constructor(limits: PressureLimits) {
     this.#limits = limits
   }
 
+  /** The last step that has been reached. */
+  get level(): PressureLevel {
+    return Math.floor(this.severity) as PressureLevel
+  }
+
+  /** @returns the part of the requests to refuse that are refused from a level on: none below the one before, all from it */
+  refusedFrom(level: number): number {
+    return Math.max(0, Math.min(1, this.severity - level + 1))
+  }
+
   /** @param now milliseconds on any clock that only goes forward */
   take(reading: PressureReading, now: number): void {
     const wasCalm = this.level === 0
-    this.#moveTo(this.#wanted(reading, 1), this.#wanted(reading, CALM))
+    this.#moveTo(this.#wanted(reading))
     if (wasCalm !== (this.level === 0)) this.#changedAt = now
 
     const lasted = now - this.#changedAt
@@ -58,42 +69,46 @@ export class PressureGauge {
     if (this.level === 0 && lasted >= this.#limits.sustainOut) this.sustained = false
   }
 
-  #moveTo(rising: Wanted, falling: Wanted): void {
-    this.#higher = rising.level > this.level ? this.#higher + 1 : 0
-    this.#lower = falling.level < this.level ? this.#lower + 1 : 0
-    if (this.#higher >= this.#limits.riseAfter) this.#enter(rising)
-    else if (this.#lower >= this.#limits.fallAfter) this.#enter(falling)
+  #moveTo({ severity, reason }: Wanted): void {
+    const { riseAfter } = this.#limits
+    this.#asked = [...this.#asked, severity].slice(-riseAfter)
+    const lasting = this.#asked.length < riseAfter ? 0 : Math.min(...this.#asked)
+    if (lasting > this.severity) {
+      this.severity = lasting
+      this.reason = reason
+    } else if (severity < this.severity) {
+      const left = this.severity - FALL * (this.severity - severity)
+      this.severity = left < NEGLIGIBLE ? 0 : left
+    }
   }
 
-  #enter({ level, reason }: Wanted): void {
-    this.level = level
-    if (level > 0) this.reason = reason
-    this.#higher = 0
-    this.#lower = 0
-  }
-
-  /** The level that a reading asks for, with every step moved by `factor`. */
-  #wanted(reading: PressureReading, factor: number): Wanted {
+  #wanted(reading: PressureReading): Wanted {
     const limits = this.#limits
     const isBusy = reading.eventLoopUtilization >= limits.minUtilization
     const all: Wanted[] = [
-      { reason: 'event_loop', level: isBusy ? levelOf(reading.eventLoopDelay, limits.eventLoopDelay, factor) : 0 },
-      { reason: 'heap', level: levelOf(reading.heapUsed, limits.heapUsed, factor) },
-      { reason: 'rss', level: levelOf(reading.rss, limits.rss, factor) }
+      { reason: 'event_loop', severity: isBusy ? severityOf(reading.eventLoopDelay, limits.eventLoopDelay) : 0 },
+      { reason: 'heap', severity: severityOf(reading.heapUsed, limits.heapUsed) },
+      { reason: 'rss', severity: severityOf(reading.rss, limits.rss) }
     ]
-    return all.reduce((worst, each) => (each.level > worst.level ? each : worst))
+    return all.reduce((worst, each) => (each.severity > worst.severity ? each : worst))
   }
 }
 
 interface Wanted {
-  readonly level: PressureLevel
+  readonly severity: number
   readonly reason: PressureReason
 }
 
-/** A value that is no number says nothing: it neither raises a level nor keeps one. */
-function levelOf(value: number, [first, second, third]: Steps, factor: number): PressureLevel {
+/** Where below the first step it begins. */
+const ONSET = 0.8
+
+/** A value that is no number says nothing: it neither raises the severity nor keeps it. */
+function severityOf(value: number, steps: Steps): number {
   if (!Number.isFinite(value)) return 0
-  if (value >= third * factor) return 3
-  if (value >= second * factor) return 2
-  return value >= first * factor ? 1 : 0
+  let below = steps[0] * ONSET
+  for (const [level, step] of steps.entries()) {
+    if (value < step) return level + Math.max(0, (value - below) / (step - below))
+    below = step
+  }
+  return steps.length
 }

@@ -6,8 +6,8 @@ import { type AppError, errors } from '../lib/errors.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
 import { routeConfig } from '../lib/route-config.ts'
-import type { Priority } from './admission.ts'
-import { Door } from './door.ts'
+import type { Priority } from './flow.ts'
+import { Gate } from './gate.ts'
 import { PressureGauge, type PressureLevel, type Steps } from './gauge.ts'
 import { type ConcurrencyLimiter, GradientLimiter } from './limiter.ts'
 import { PressureMetrics, type ShedReason } from './metrics.ts'
@@ -26,7 +26,7 @@ export interface PressureDeps {
 }
 
 export interface Pressure {
-  /** 0: nobody is refused for the state of the process. 1: bulk is. 2: normal requests too. 3: all but probes. */
+  /** What is refused for the state of the process. 0: not even all of bulk. 1: bulk. 2: normal requests too. 3: all but probes. */
   readonly level: PressureLevel
   /** Pressure that has lasted: the instance should not be sent new requests. */
   readonly sustained: boolean
@@ -38,15 +38,16 @@ declare module 'fastify' {
   }
 }
 
-/** The level from which a priority is refused. */
+/** The level from which all of a priority is refused; from the level before, a growing part of it is. */
 const SHED_FROM = { bulk: 1, normal: 2, webhook: 3, operator: 3 } as const
 
 /** Seconds; drawn anew for each refusal, so that those who were refused together do not return together. */
 const RETRY_AFTER = [1, 2, 3]
 
 /**
- * Refuses what cannot be served in time, and first what matters least. The door lets in as many requests at once as latency
- * bears; whatever that does not prevent, the state of the process shows, and whole priorities are refused by it.
+ * Refuses what cannot be served in time, and what matters least first. The gate starts as many requests at once as latency
+ * allows, and no more in one turn of the event loop than its budget of time. What that does not prevent shows in the state of
+ * the process, and a growing part of each priority is refused for it.
  */
 const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureDeps>> = async (app, input) => {
   const options = parseOptions('rhone-pressure', PressureOptions, input, ['registry', 'sensor', 'limiter', 'backlog'])
@@ -78,19 +79,21 @@ const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureD
     metrics.shed(reason, priority)
     return refusals[Math.floor(Math.random() * refusals.length)]!
   }
-  const door = new Door(app, {
+  const gate = new Gate(app, {
     ...options,
     limiter,
     refuse,
     onWaited: (priority, milliseconds) => metrics.waited(priority, milliseconds),
     onAbandoned: priority => metrics.shed('client_gone', priority)
   })
-  metrics.show(input.registry, meter, door, () => limiter.limit)
+  metrics.show(input.registry, meter, gate, () => limiter.limit)
 
   onEntry(app, (request, reply) => {
-    const { priority = 'normal' } = meter.level > 0 ? routeConfig(request) : {}
-    if (priority === 'probe' || meter.level < SHED_FROM[priority]) return door.receive(request, reply)
-    return door.turnAway(request, refuse(meter.reason, priority))
+    if (meter.severity === 0) return gate.receive(request, reply)
+    const { priority = 'normal' } = routeConfig(request)
+    if (priority === 'probe' || Math.random() >= meter.refusedFrom(SHED_FROM[priority]))
+      return gate.receive(request, reply)
+    return gate.turnAway(request, refuse(meter.reason, priority))
   })
 
   const sensor = input.sensor ?? (await processSensor(app, sampleInterval))

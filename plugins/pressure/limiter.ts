@@ -10,7 +10,7 @@ export interface LatencyMeter {
    * Told of a request that was served.
    *
    * @param latency milliseconds from its start to its reply
-   * @param alongside how many were under way when it started, itself included
+   * @param alongside the most that were in flight when it started and when it ended, itself included
    * @param now milliseconds on any clock that only goes forward
    */
   took(latency: number, alongside: number, now: number): void
@@ -81,6 +81,8 @@ export class GradientLimiter implements ConcurrencyLimiter {
         }
         const isFull = alongside > this.#limit - 1
         if (usual > 0 && (isFull || !isQuiet)) this.#compare(latency / usual, alongside, now)
+        // A crowd that was there from the start has left no quiet moment in which to learn.
+        else if (usual === 0 && now >= this.#relearnAt) this.#lower(now)
       }
     }
   }

@@ -1,7 +1,7 @@
 import { counter, gauge, histogram } from '../lib/metrics.ts'
 import type { Registry } from '../lib/registry.ts'
-import { PRIORITIES, type Priority } from './admission.ts'
-import type { Door, RefusalReason } from './door.ts'
+import { PRIORITIES, type Priority } from './flow.ts'
+import type { Gate, RefusalReason } from './gate.ts'
 import type { PressureGauge, PressureReason } from './gauge.ts'
 
 export type ShedReason = PressureReason | RefusalReason | 'client_gone'
@@ -56,10 +56,10 @@ export class PressureMetrics {
   }
 
   /** Adds what is read when it is asked for. */
-  show(registry: Registry | undefined, meter: PressureGauge, door: Door, limit: () => number): void {
+  show(registry: Registry | undefined, meter: PressureGauge, gate: Gate, limit: () => number): void {
     gauge(registry, {
       name: 'rhone_pressure_level',
-      help: 'What is refused: 0 nothing, 1 bulk, 2 normal requests too, 3 all but probes.',
+      help: 'What is refused as a whole: 0 nothing, 1 bulk, 2 normal requests too, 3 all but probes.',
       aggregator: 'max',
       collect() {
         this.set(meter.level)
@@ -77,9 +77,9 @@ export class PressureMetrics {
       help: 'Requests under way that count against the limit, and open streams, which do not.',
       labelNames: ['priority'],
       collect() {
-        door.sweep()
-        for (const { priority, inFlight } of Object.values(door.admission.lanes)) this.set({ priority }, inFlight)
-        this.set({ priority: 'stream' }, door.streams)
+        gate.sweep()
+        for (const { priority, inFlight } of Object.values(gate.admission.lanes)) this.set({ priority }, inFlight)
+        this.set({ priority: 'stream' }, gate.streams)
       }
     })
     gauge(registry, {
@@ -87,7 +87,8 @@ export class PressureMetrics {
       help: 'Requests that wait to be started.',
       labelNames: ['priority'],
       collect() {
-        for (const { priority, line } of Object.values(door.admission.lanes)) this.set({ priority }, line.length)
+        for (const { priority, arrivals } of Object.values(gate.admission.lanes))
+          this.set({ priority }, arrivals.length)
       }
     })
   }

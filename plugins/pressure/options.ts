@@ -14,7 +14,7 @@ export const PressureOptions = Type.Object(
       80,
       160,
       320,
-      'Mean lateness of the event loop in milliseconds from which levels 1, 2 and 3 hold. A server that is merely busy stays far below.'
+      'Mean lateness of the event loop in milliseconds from which bulk, normal requests, and all but probes are refused; part of them are from the step before. A server that is merely busy stays far below.'
     ),
     minUtilization: Type.Number({
       default: 0.7,
@@ -30,8 +30,7 @@ export const PressureOptions = Type.Object(
       description: 'Bytes of memory that the machine has for this process; 0 does not look at resident memory.'
     }),
     sampleInterval: Type.Integer({ default: 250, minimum: 10, description: 'Milliseconds between two readings.' }),
-    riseAfter: Type.Integer({ default: 2, minimum: 1, description: 'Readings in a row before the level rises.' }),
-    fallAfter: Type.Integer({ default: 4, minimum: 1, description: 'Readings in a row before the level falls.' }),
+    riseAfter: Type.Integer({ default: 2, minimum: 1, description: 'Readings in a row before more is refused.' }),
     sustainIn: Type.Integer({
       default: 5_000,
       minimum: 0,
@@ -41,6 +40,11 @@ export const PressureOptions = Type.Object(
       default: 10_000,
       minimum: 0,
       description: 'Milliseconds of calm after which it is ready again.'
+    }),
+    turnBudget: Type.Integer({
+      default: 8,
+      minimum: 1,
+      description: 'Milliseconds of a turn of the event loop after which no more requests are started in it.'
     }),
     minConcurrency: Type.Integer({
       default: 32,

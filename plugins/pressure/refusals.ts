@@ -1,7 +1,7 @@
-import { Line, type Place } from './line.ts'
+import { LinkedQueue, type QueueEntry } from './linked-queue.ts'
 
 /** A refusal that is kept back. */
-export interface Refusal extends Place {
+export interface Refusal extends QueueEntry {
   readonly since: number
   send(): void
 }
@@ -19,12 +19,12 @@ export interface RefusalSettings {
 }
 
 /** The part of all time that refusals may take, beside that of the time in which there is nothing to do. */
-const PART = 0.1
+const PART = 0.12
 const IDLE_PART = 0.3
 /** Time that has not been used is saved up to that, in milliseconds. */
 const SAVINGS = 4
 /** A refusal that goes out costs that, and its successor costs the same when it comes in. */
-const COST = 2
+const COST = 3
 /** The clock is read after so many. */
 const BATCH = 4
 
@@ -34,7 +34,7 @@ const BATCH = 4
  * even that is too much, they are kept back longer, so that those who are served do not pay for those who are not.
  */
 export class Refusals {
-  readonly #line = new Line<Refusal>()
+  readonly #line = new LinkedQueue<Refusal>()
   readonly #settings: RefusalSettings
   #savings = 0
   #at = 0
@@ -54,7 +54,7 @@ export class Refusals {
   }
 
   keep(refusal: Refusal): void {
-    this.#line.join(refusal)
+    this.#line.push(refusal)
   }
 
   /** To be called every few milliseconds while there are any. */
@@ -66,7 +66,7 @@ export class Refusals {
       const age = now - first.since
       if (age < delay || (this.#savings <= 0 && age < longest)) return
       for (let count = 0; count < BATCH && first !== null && now - first.since >= delay; count++) {
-        this.#line.leave(first)
+        this.#line.remove(first)
         first.send()
         first = this.#line.first
       }

@@ -1,56 +1,80 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Outcome } from '../lib/entry.ts'
-import type { Lane, Waiter } from './admission.ts'
+import type { Job } from './dispatcher.ts'
+import type { Flow, Waiter } from './flow.ts'
 import type { LatencyMeter } from './limiter.ts'
-import { Place } from './line.ts'
+import { QueueEntry } from './linked-queue.ts'
 import type { Refusal } from './refusals.ts'
 
-/** What a request that was let in holds until its work is done. */
-export class Ticket extends Place {
-  readonly lane: Lane
+/** Held by a request from its start until its work is done. */
+export class Ticket extends QueueEntry implements Job {
+  readonly flow: Flow
   readonly meter: LatencyMeter
+  readonly work: number
   readonly since: number
-  /** How many were under way when it came in, itself included. */
+  /** How many were in flight when it started, itself included. */
   readonly alongside: number
   readonly reply: FastifyReply
-  /** When its client left, though the work goes on. */
+  cpu = 0
+  /** When its client left, if it did so before the work was done. */
   leftAt = Number.POSITIVE_INFINITY
 
-  constructor(lane: Lane, meter: LatencyMeter, since: number, alongside: number, reply: FastifyReply) {
+  constructor(
+    policy: { flow: Flow; meter: LatencyMeter },
+    work: number,
+    since: number,
+    alongside: number,
+    reply: FastifyReply
+  ) {
     super()
-    this.lane = lane
-    this.meter = meter
+    this.flow = policy.flow
+    this.meter = policy.meter
+    this.work = work
     this.since = since
     this.alongside = alongside
     this.reply = reply
   }
-}
 
-/** For those that are neither measured nor looked after. */
-export class PlainTicket {
-  readonly lane: Lane
-
-  constructor(lane: Lane) {
-    this.lane = lane
+  get expected(): number {
+    return this.flow.cost
   }
 }
 
-/** A request in line. */
-export class WaitingRequest extends Place implements Waiter {
-  readonly since: number
-  readonly start: (now: number) => void
-  readonly expire: (now: number) => void
+/** Held by a request that is neither measured nor watched. Only one that is alone is not, so one per route is enough. */
+export class PlainTicket {
+  readonly flow: Flow
+  work = 0
 
-  constructor(since: number, { start, expire }: Pick<Waiter, 'start' | 'expire'>) {
+  constructor(flow: Flow) {
+    this.flow = flow
+  }
+}
+
+/** A request that waits to be started. */
+export class WaitingRequest extends QueueEntry implements Waiter {
+  readonly since: number
+  readonly sender: string
+  readonly flow: Flow
+  readonly start: Waiter['start']
+  readonly expire: Waiter['expire']
+
+  constructor(since: number, request: FastifyRequest, flow: Flow, { start, expire }: Pick<Waiter, 'start' | 'expire'>) {
     super()
     this.since = since
+    this.sender = senderOf(request)
+    this.flow = flow
     this.start = start
     this.expire = expire
   }
 }
 
+/** By credentials, though nobody has looked at them yet: what made-up ones could gain, the limit by address takes. */
+function senderOf({ headers: { authorization, cookie }, ip }: FastifyRequest): string {
+  return authorization ?? cookie ?? ip
+}
+
 /** A request that will be refused. */
-export class RefusedRequest extends Place implements Refusal {
+export class RefusedRequest extends QueueEntry implements Refusal {
   readonly since: number
   readonly #request: FastifyRequest
   readonly #resume: (outcome: Outcome) => void
@@ -65,7 +89,7 @@ export class RefusedRequest extends Place implements Refusal {
   }
 
   send(): void {
-    // Otherwise nobody is there any more to read it.
+    // Otherwise its client has left.
     if (!this.#request.raw.socket.destroyed) this.#resume(this.#error)
   }
 }

@@ -1,25 +1,30 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { Admission, type Priority, type Waiter } from '../../plugins/pressure/admission.ts'
+import { Admission } from '../../plugins/pressure/admission.ts'
+import type { Flow, Priority, Waiter } from '../../plugins/pressure/flow.ts'
 import { type ConcurrencyLimiter, GradientLimiter, unmetered } from '../../plugins/pressure/limiter.ts'
-import { Place } from '../../plugins/pressure/line.ts'
+import { QueueEntry } from '../../plugins/pressure/linked-queue.ts'
 import { type Refusal, Refusals } from '../../plugins/pressure/refusals.ts'
-import { type Costs, SimulatedServer } from '../support/simulated-server.ts'
+import { type Costs, type Handler, SimulatedServer } from '../support/simulated-server.ts'
 import { thoroughly } from '../support/thorough.ts'
 
 const shares: Record<Priority, number> = { operator: 0.2, webhook: 0.2, normal: 0.4, bulk: 0.1 }
 const fixed = (limit: number): ConcurrencyLimiter => ({ limit, meter: () => unmetered })
 const boundless = fixed(Number.POSITIVE_INFINITY)
 
-class Waiting extends Place implements Waiter {
+class Waiting extends QueueEntry implements Waiter {
   readonly since: number
   readonly done: string[]
   readonly name: string
+  readonly flow: Flow
+  readonly sender: string
   onStart = () => {}
 
-  constructor(done: string[], name: string, since = 0) {
+  constructor(flow: Flow, done: string[], name: string, since = 0, sender = 'anyone') {
     super()
+    this.flow = flow
+    this.sender = sender
     this.done = done
     this.name = name
     this.since = since
@@ -35,34 +40,62 @@ class Waiting extends Place implements Waiter {
   }
 }
 
+/** An {@link Admission} with one route for each priority, all of whose requests cost the same. */
 function admissionOf(limit: number, settings: object = {}) {
   const admission = new Admission({ limiter: fixed(limit), shares, maxWait: 100, maxWaiting: 10, ...settings })
-  return { admission, lanes: admission.lanes, done: [] as string[] }
+  const flows = Object.fromEntries(Object.keys(shares).map(name => [name, admission.flow(name as Priority)])) as Record<
+    Priority,
+    Flow
+  >
+  const done: string[] = []
+  const enter = (flow: Flow) => {
+    if (!admission.isOpen(flow)) return false
+    admission.enter(flow)
+    return true
+  }
+  const startAll = (now: number) => {
+    while (admission.startNext(now));
+  }
+  const leave = (flow: Flow, now: number) => {
+    admission.leave(flow, flow.cost)
+    startAll(now)
+  }
+  const wait = (flow: Flow, name: string, since = 0, sender?: string) => {
+    const waiting = new Waiting(flow, done, name, since, sender)
+    admission.wait(flow, waiting)
+    return waiting
+  }
+  return { admission, flows, done, enter, leave, wait, startAll }
 }
 
 test('as many as the limit start at once, and the others in the order in which they came', () => {
-  const { admission, lanes, done } = admissionOf(2)
-  assert.equal(admission.enter(lanes.normal), true)
-  assert.equal(admission.enter(lanes.normal), true)
-  assert.equal(admission.enter(lanes.normal), false)
-  for (const name of ['first', 'second']) admission.wait(lanes.normal, new Waiting(done, name))
-  admission.leave(lanes.normal, 1)
+  const { admission, flows, done, enter, leave, wait } = admissionOf(2)
+  assert.deepEqual([enter(flows.normal), enter(flows.normal), enter(flows.normal)], [true, true, false])
+  for (const name of ['first', 'second']) wait(flows.normal, name)
+  leave(flows.normal, 1)
   assert.deepEqual(done, ['first'])
-  admission.leave(lanes.normal, 2)
+  leave(flows.normal, 2)
   assert.deepEqual(done, ['first', 'second'])
   assert.equal(admission.inFlight, 2)
   assert.equal(admission.waiting, 0)
 })
 
+test('a request that has just come does not overtake those of its priority that wait', () => {
+  const { flows, enter, wait, startAll, done } = admissionOf(2)
+  wait(flows.normal, 'first')
+  assert.equal(enter(flows.normal), false, 'though nothing is in flight')
+  assert.equal(enter(flows.operator), true)
+  startAll(1)
+  assert.deepEqual(done, ['first'])
+})
+
 test('a webhook may wait longer than others: its sender may never ask again', () => {
-  const { admission, lanes, done } = admissionOf(1, { maxWebhookWait: 3_000 })
-  assert.deepEqual([admission.enter(lanes.normal), admission.enter(lanes.webhook)], [true, true])
-  admission.took(90)
-  for (const lane of [lanes.webhook, lanes.normal]) {
-    admission.wait(lane, new Waiting(done, `${lane.priority} 1`))
-    admission.wait(lane, new Waiting(done, `${lane.priority} 2`))
-  }
-  assert.deepEqual([admission.hasRoom(lanes.webhook, 1), admission.hasRoom(lanes.normal, 1)], [true, false])
+  const { admission, flows, done, enter, wait } = admissionOf(1, { maxWebhookWait: 3_000 })
+  assert.deepEqual([enter(flows.normal), enter(flows.webhook)], [true, true])
+  admission.took(90, 1)
+  for (const flow of [flows.webhook, flows.normal])
+    for (const count of [1, 2]) wait(flow, `${flow.lane.priority} ${count}`)
+  assert.deepEqual([admission.hasRoom(flows.webhook, 1), admission.hasRoom(flows.normal, 1)], [true, false])
   admission.expire(101)
   assert.deepEqual(done, ['normal 1 expired', 'normal 2 expired'])
   admission.expire(3_001)
@@ -70,86 +103,123 @@ test('a webhook may wait longer than others: its sender may never ask again', ()
 })
 
 test('a priority within its share starts though others have taken the whole limit', () => {
-  const { admission, lanes } = admissionOf(10)
-  for (let count = 0; count < 10; count++) assert.equal(admission.enter(lanes.normal), true)
-  assert.equal(admission.enter(lanes.normal), false)
-  assert.deepEqual([admission.enter(lanes.operator), admission.enter(lanes.operator)], [true, true])
-  assert.equal(admission.enter(lanes.operator), false, 'its share is a fifth of ten')
-  assert.equal(admission.enter(lanes.bulk), true)
-  assert.equal(admission.enter(lanes.bulk), false)
+  const { flows, enter } = admissionOf(10)
+  for (let count = 0; count < 10; count++) assert.equal(enter(flows.normal), true)
+  assert.equal(enter(flows.normal), false)
+  assert.deepEqual([enter(flows.operator), enter(flows.operator)], [true, true])
+  assert.equal(enter(flows.operator), false, 'its share is a fifth of ten')
+  assert.equal(enter(flows.bulk), true)
+  assert.equal(enter(flows.bulk), false)
 })
 
 test('beyond the shares who matters most goes first, and nobody is passed over for ever', () => {
-  const { admission, lanes, done } = admissionOf(10)
-  for (let count = 0; count < 10; count++) admission.enter(lanes.normal)
-  admission.enter(lanes.operator)
-  admission.enter(lanes.operator)
-  admission.wait(lanes.normal, new Waiting(done, 'normal'))
-  admission.wait(lanes.operator, new Waiting(done, 'operator'))
-  admission.enter(lanes.bulk)
-  admission.wait(lanes.bulk, new Waiting(done, 'bulk'))
-  for (let count = 0; count < 4; count++) admission.leave(lanes.normal, 1)
+  const { flows, done, enter, leave, wait } = admissionOf(10)
+  for (let count = 0; count < 10; count++) enter(flows.normal)
+  enter(flows.operator)
+  enter(flows.operator)
+  wait(flows.normal, 'normal')
+  wait(flows.operator, 'operator')
+  enter(flows.bulk)
+  wait(flows.bulk, 'bulk')
+  for (let count = 0; count < 4; count++) leave(flows.normal, 1)
   assert.deepEqual(done, ['operator'], 'the limit is reached until four have left')
-  admission.leave(lanes.bulk, 2)
+  leave(flows.bulk, 2)
   assert.deepEqual(done, ['operator', 'bulk'], 'what has nothing of its share under way goes before all')
-  admission.leave(lanes.normal, 3)
+  leave(flows.normal, 3)
   assert.deepEqual(done, ['operator', 'bulk', 'normal'])
 })
 
 test('who has waited too long, or has left, is never started', () => {
-  const { admission, lanes, done } = admissionOf(1)
-  admission.enter(lanes.normal)
-  const gone = new Waiting(done, 'gone', 50)
-  admission.wait(lanes.normal, new Waiting(done, 'old', 0))
-  admission.wait(lanes.normal, gone)
-  admission.wait(lanes.normal, new Waiting(done, 'last', 90))
-  admission.abandon(lanes.normal, gone)
-  admission.abandon(lanes.normal, gone)
+  const { admission, flows, done, enter, leave, wait } = admissionOf(1)
+  enter(flows.normal)
+  wait(flows.normal, 'old', 0)
+  const gone = wait(flows.normal, 'gone', 50)
+  wait(flows.normal, 'last', 90)
+  admission.abandon(flows.normal, gone)
+  admission.abandon(flows.normal, gone)
   admission.expire(101)
   assert.deepEqual(done, ['old expired'])
-  admission.leave(lanes.normal, 102)
+  leave(flows.normal, 102)
   assert.deepEqual(done, ['old expired', 'last'])
   assert.equal(admission.waiting, 0)
 })
 
 test('only those stand in line who can be served in time at the pace of the others', () => {
-  const { admission, lanes, done } = admissionOf(2, { maxWaiting: 1_000 })
-  admission.enter(lanes.normal)
-  admission.enter(lanes.normal)
-  admission.took(10) // two at once take 10 ms each: 85 ms are good for 17
+  const { admission, flows, enter, wait } = admissionOf(2, { maxWaiting: 1_000 })
+  enter(flows.normal)
+  enter(flows.normal)
+  admission.took(10, 1) // two at once take 10 ms each: 85 ms are good for 17
   let joined = 0
-  for (; admission.hasRoom(lanes.normal, 0) && joined < 1_000; joined++)
-    admission.wait(lanes.normal, new Waiting(done, 'one', 0))
+  for (; admission.hasRoom(flows.normal, 0) && joined < 1_000; joined++) wait(flows.normal, 'one')
   assert.equal(joined, 18)
-  assert.equal(admission.hasRoom(lanes.operator, 0), true, 'every priority has a line of its own')
+  assert.equal(admission.hasRoom(flows.operator, 0), true, 'every priority has a line of its own')
 })
 
 test('nobody joins a line that does not move', () => {
-  const { admission, lanes, done } = admissionOf(1)
-  admission.enter(lanes.normal)
-  admission.took(1)
-  admission.wait(lanes.normal, new Waiting(done, 'stuck', 0))
-  assert.equal(admission.hasRoom(lanes.normal, 80), true)
-  assert.equal(admission.hasRoom(lanes.normal, 90), false)
+  const { admission, flows, enter, wait } = admissionOf(1)
+  enter(flows.normal)
+  admission.took(1, 1)
+  wait(flows.normal, 'stuck')
+  assert.equal(admission.hasRoom(flows.normal, 80), true)
+  assert.equal(admission.hasRoom(flows.normal, 90), false)
 })
 
-test('requests that are done as soon as they start do not pile up on the stack', () => {
-  const { admission, lanes, done } = admissionOf(1, { maxWaiting: 100_000 })
-  admission.enter(lanes.normal)
-  for (let count = 0; count < 50_000; count++) {
-    const waiting = new Waiting(done, 'quick')
-    waiting.onStart = () => admission.leave(lanes.normal, 1)
-    admission.wait(lanes.normal, waiting)
+test('a line of expensive requests is no reason to refuse a cheap one, whose turn comes before', () => {
+  const { admission, flows, enter, wait } = admissionOf(1, { maxWaiting: 1_000 })
+  const { normal: expensive } = flows
+  const cheap = admission.flow('normal')
+  expensive.learn(10)
+  cheap.learn(0.1)
+  enter(expensive)
+  admission.took(10, expensive.cost)
+  while (admission.hasRoom(expensive, 0)) wait(expensive, 'expensive')
+  assert.equal(admission.hasRoom(cheap, 0), true)
+})
+
+test('of two routes that would fill the server each gets half of the CPU, however unlike they are', () => {
+  const { admission, flows, enter, wait, done } = admissionOf(1, { maxWaiting: 10_000 })
+  const { normal: expensive } = flows
+  const cheap = admission.flow('normal')
+  expensive.learn(10)
+  cheap.learn(1)
+  enter(expensive)
+  for (let count = 0; count < 200; count++) wait(expensive, 'expensive')
+  for (let count = 0; count < 200; count++) wait(cheap, 'cheap')
+  let running = expensive
+  for (let count = 0; count < 110; count++) {
+    admission.leave(running, running.cost)
+    admission.startNext(count)
+    running = done.at(-1) === 'cheap' ? cheap : expensive
   }
-  admission.leave(lanes.normal, 1)
-  assert.equal(done.length, 50_000)
-  assert.equal(admission.inFlight, 0)
+  const started = done.filter(name => name === 'cheap').length
+  assert.ok(started >= 95 && started <= 105, `${started} of 110 are cheap`)
+})
+
+test('a sender with many requests does not delay one with few', () => {
+  const { flows, enter, leave, wait, done } = admissionOf(1, { maxWaiting: 100 })
+  enter(flows.normal)
+  for (let count = 0; count < 50; count++) wait(flows.normal, 'many', 0, 'greedy')
+  for (const name of ['few 1', 'few 2']) wait(flows.normal, name, 0, 'modest')
+  for (let count = 0; count < 4; count++) leave(flows.normal, 1)
+  assert.deepEqual(done, ['many', 'few 1', 'many', 'few 2'])
+})
+
+test('as much CPU is in flight as the work limit says, but never nothing', () => {
+  let reached = 0
+  const { flows, enter, leave } = admissionOf(100, { work: { limit: 8, reached: () => reached++ } })
+  flows.normal.learn(3)
+  for (const expected of [true, true, true, false]) assert.equal(enter(flows.normal), expected)
+  assert.equal(reached, 1)
+  for (let count = 0; count < 3; count++) leave(flows.normal, 1)
+  flows.bulk.learn(500)
+  assert.equal(enter(flows.bulk), true, 'what costs more than the limit is started when nothing else is in flight')
+  assert.equal(enter(flows.bulk), false)
 })
 
 test('refusals go out after their delay, and no more of them than there is time for', () => {
   let now = 0
   let sent = 0
-  class Kept extends Place implements Refusal {
+  class Kept extends QueueEntry implements Refusal {
     readonly since = now
     send() {
       sent++
@@ -192,7 +262,7 @@ const exponential = (mean: number, seed = 1) => {
   return () => -mean * Math.log(1 - next())
 }
 
-function serverOf(costs: Partial<Costs> = {}, given?: ConcurrencyLimiter, limits: object = {}) {
+function serverOf(costs: Partial<Costs> = {}, given?: ConcurrencyLimiter, turnBudget = 8, limits: object = {}) {
   const limiter =
     given ??
     new GradientLimiter({
@@ -201,7 +271,7 @@ function serverOf(costs: Partial<Costs> = {}, given?: ConcurrencyLimiter, limits
     })
   const server: SimulatedServer = new SimulatedServer(
     { arrival: 0.015, work: 0.2, refusal: 0.02, query: exponential(0.4), connections: 10, ...costs },
-    { limiter, shares, maxWait: 240, maxWaiting: 1_000, refusalDelay: 35 }
+    { limiter, shares, maxWait: 240, maxWaiting: 1_000, refusalDelay: 35, turnBudget }
   )
   return { server, limiter }
 }
@@ -213,7 +283,7 @@ function figures(latencies: readonly number[], milliseconds: number) {
 }
 
 function crowd(clients: number, costs: Partial<Costs> = {}, limiter?: ConcurrencyLimiter, time = 4_000) {
-  const { server, limiter: used } = serverOf(costs, limiter)
+  const { server, limiter: used } = serverOf(costs, limiter, limiter === boundless ? Number.POSITIVE_INFINITY : 8)
   server.join({ priority: 'normal', clients })
   server.run(1_500)
   server.reset()
@@ -233,7 +303,7 @@ test('what is served, and how fast, does not depend on the size of the crowd', (
 
 test('refusals that cost as little as a bare reply go out within 50 ms, as a rule', () => {
   const costs = { arrival: 0.005, refusal: 0.005 }
-  const { server } = crowd(1_000, costs)
+  const { server } = crowd(1_300, costs)
   const latencies = server.outcomes.normal.refused.toSorted((a, b) => a - b)
   assert.ok(latencies.length > 0)
   assert.ok(latencies[Math.floor(latencies.length / 2)]! < 50)
@@ -330,4 +400,103 @@ test('a mix of quick and slow routes is no congestion', () => {
   assert.ok(limiter.limit >= 32, String(limiter.limit))
   for (let now = 6_000; now < 8_000; now += 5) quick.took(10, 20, now)
   assert.ok(limiter.limit < 20, `${limiter.limit} after what is quick took ten times as long`)
+})
+
+/** Milliseconds of CPU and of waiting: those that compute before they wait, after it, and without. */
+const handlers = {
+  'computes first': { before: 2, wait: 2, after: 0 },
+  'waits first': { before: 0, wait: 2, after: 2 },
+  'only computes': { before: 2, wait: 0, after: 0 },
+  'computes little': { before: 0, wait: 2, after: 0.5 },
+  'computes long': { before: 10, wait: 2, after: 0 }
+}
+const cpuOf = ({ before, after }: Handler) => before + after
+
+const health = ({ probes }: SimulatedServer) => probes.toSorted((a, b) => a - b)[Math.floor(probes.length * 0.95)]!
+
+/** An open loop over 500 connections, so many times as much as there is CPU for. */
+function overload(handler: Handler, times: number, turnBudget?: number) {
+  const { server } = serverOf({}, undefined, turnBudget, { min: 32, initial: 96, tolerance: 3 })
+  const peak = 1_000 / (cpuOf(handler) + 0.015)
+  server.join({ priority: 'normal', clients: 500, rate: times * peak, handler })
+  server.run(2_000)
+  server.reset()
+  server.run(4_000)
+  const served = figures(server.outcomes.normal.served, 4_000)
+  return { server, share: served.rate / peak, p99: served.p99, health: health(server) }
+}
+
+for (const [what, handler] of Object.entries(handlers))
+  test(`a handler that ${what} leaves probes answered and the peak served, at any load`, () => {
+    for (const [times, goal] of [
+      [1.25, 0.9],
+      [2, 0.9],
+      [5, 0.85],
+      [10, 0.8]
+    ] as const) {
+      const { share, p99, health } = overload(handler, times)
+      // Ten times of what is cheap is more refusals than fit into a fifth of the time: see docs/decisions/0009.
+      const refusals = ((times - 1) * 0.035) / cpuOf(handler)
+      assert.ok(share >= Math.min(goal, 1 - refusals) - 0.02, `${times} times: ${share} of the peak`)
+      assert.ok(health < (cpuOf(handler) >= 10 ? 80 : 50), `${times} times: probes wait ${health} ms`)
+      assert.ok(p99 < 300, `${times} times: ${p99} ms`)
+    }
+  })
+
+test('without a budget of time a crowd of handlers that compute holds up the probes', () => {
+  const { health } = overload(handlers['computes first'], 5, Number.POSITIVE_INFINITY)
+  assert.ok(health > 100, `${health} ms`)
+})
+
+test('one kind of expensive request does not push out ten times as many cheap ones', () => {
+  const { server } = serverOf()
+  const cheap = server.join({
+    priority: 'normal',
+    clients: 200,
+    rate: 1_000,
+    handler: { before: 0, wait: 2, after: 0.2 }
+  })
+  const expensive = server.join({
+    priority: 'normal',
+    clients: 300,
+    rate: 1_000,
+    handler: { before: 0, wait: 2, after: 10 }
+  })
+  server.run(3_000)
+  server.reset(cheap, expensive)
+  server.run(4_000)
+  assert.ok(figures(cheap.served, 4_000).rate > 950, `${figures(cheap.served, 4_000).rate} of 1,000`)
+  assert.ok(figures(cheap.served, 4_000).p99 < 100, `${figures(cheap.served, 4_000).p99} ms`)
+  assert.ok(figures(expensive.served, 4_000).rate > 55, `${figures(expensive.served, 4_000).rate} of the 75 left`)
+})
+
+test('a handler that waits long is given the concurrency that it needs to fill the CPU', () => {
+  const { server } = serverOf({}, fixed(1_000))
+  const handler = { before: 0.2, wait: exponential(200), after: 0.3 }
+  const { served } = server.join({ priority: 'normal', clients: 600, handler })
+  server.run(4_000)
+  served.length = 0
+  server.run(2_000)
+  assert.ok(served.length / 2 > 1_500, `${served.length / 2} per second of the 1,900 that there is CPU for`)
+})
+
+test('after a crowd all is as before it within three seconds, and after an idle hour too', () => {
+  const { server } = serverOf({}, undefined, 8, { min: 32, initial: 96, tolerance: 3 })
+  const handler = handlers['waits first']
+  const few = () => {
+    const calm = server.join({ priority: 'normal', clients: 50, rate: 200, handler })
+    server.run(2_000)
+    server.disperse()
+    server.run(500)
+    return figures(calm.served, 2_000)
+  }
+  const usual = few()
+  for (const pause of [3_000, 3_600_000]) {
+    server.join({ priority: 'normal', clients: 500, rate: 2_500, handler })
+    server.run(3_000)
+    server.disperse()
+    server.run(pause)
+    const after = few()
+    assert.ok(after.rate > 0.95 * usual.rate && after.p99 < 2 * usual.p99, JSON.stringify({ usual, after }))
+  }
 })

@@ -1,17 +1,13 @@
-import {
-  Admission,
-  type AdmissionSettings,
-  type Lane,
-  type Priority,
-  type Waiter
-} from '../../plugins/pressure/admission.ts'
+import type { Admission } from '../../plugins/pressure/admission.ts'
+import { Dispatcher, type DispatcherSettings, type Job } from '../../plugins/pressure/dispatcher.ts'
+import type { Flow, Priority, Waiter } from '../../plugins/pressure/flow.ts'
 import type { LatencyMeter } from '../../plugins/pressure/limiter.ts'
-import { Place } from '../../plugins/pressure/line.ts'
+import { QueueEntry } from '../../plugins/pressure/linked-queue.ts'
 import { type Refusal, Refusals } from '../../plugins/pressure/refusals.ts'
 
 /** What things cost, in milliseconds. */
 export interface Costs {
-  /** CPU of a request up to the decision, of the work on one that is let in (half before its query), of a refusal. */
+  /** CPU of a request up to the decision, of an ordinary handler (half before its query), of a refusal. */
   arrival: number
   work: number
   refusal: number
@@ -20,11 +16,23 @@ export interface Costs {
   connections: number
 }
 
+/** A handler that waits for no connection. Milliseconds. */
+export interface Handler {
+  /** CPU before and after the wait. */
+  readonly before: number
+  readonly wait: number | (() => number)
+  readonly after: number
+}
+
 export interface Crowd {
-  priority: Priority
-  /** How many clients, each of which asks again `pause` milliseconds after each answer. */
-  clients: number
-  pause?: number
+  readonly priority: Priority
+  /** How many connections. Each sends again `pause` milliseconds after each answer, or when a request is due. */
+  readonly clients: number
+  readonly pause?: number
+  /** Requests that are due per second; none for a closed loop. */
+  readonly rate?: number
+  /** Absent: the ordinary one, which asks the database. */
+  readonly handler?: Handler
 }
 
 export interface Outcome {
@@ -32,23 +40,43 @@ export interface Outcome {
   refused: number[]
 }
 
-class Job extends Place implements Waiter, Refusal {
-  readonly server: SimulatedServer
+/** The requests of one crowd are those of one route. */
+interface Route {
   readonly crowd: Crowd
+  readonly flow: Flow
+  readonly meter: LatencyMeter
+  readonly outcome: Outcome
+  outstanding: number
+}
+
+class Request extends QueueEntry implements Waiter, Refusal, Job {
+  readonly server: SimulatedServer
+  readonly route: Route
   readonly sentAt: number
+  readonly sender = 'anyone'
   since = 0
   startedAt = 0
   alongside = 0
+  work = 0
+  cpu = 0
 
-  constructor(server: SimulatedServer, crowd: Crowd, sentAt: number) {
+  constructor(server: SimulatedServer, route: Route, sentAt: number) {
     super()
     this.server = server
-    this.crowd = crowd
+    this.route = route
     this.sentAt = sentAt
   }
 
-  start(): void {
-    this.server.begin(this)
+  get flow(): Flow {
+    return this.route.flow
+  }
+
+  get expected(): number {
+    return this.flow.cost
+  }
+
+  start(_now: number, work: number): void {
+    this.server.begin(this, work)
   }
 
   expire(): void {
@@ -56,33 +84,50 @@ class Job extends Place implements Waiter, Refusal {
   }
 
   send(): void {
-    this.server.answer(this, 'refused')
+    this.server.refuse(this)
   }
 }
 
 const TICK = 4
+/** Between two probes, unevenly spread: even ones would meet turns of even length at the same moment each time. */
+const PROBE_PAUSE = { least: 10, spread: 20, step: 0.618 }
 
 /**
- * A loop as Node's, in simulated time: each turn takes all that has arrived and all queries that are done, one after the
- * other, and whatever else happens meanwhile waits for the next turn. Connections get their next query in a turn as well.
+ * An event loop as Node's, in simulated time: each turn handles all timers and answers that are due and all that has
+ * arrived, one after the other, and then what was put off to the end of the turn. Replies leave there as well.
  */
 export class SimulatedServer {
   now = 0
+  /** By priority, of all its crowds. */
   readonly outcomes: Record<Priority, Outcome>
+  /** How long probes have waited for their answer. */
+  probes: number[] = []
   readonly admission: Admission
+  readonly #dispatcher: Dispatcher
   readonly #refusals: Refusals
   readonly #costs: Costs
-  readonly #meter: LatencyMeter
-  readonly #arrivals: Job[] = []
-  readonly #pool: Job[] = []
-  readonly #queries: { job: Job; endsAt: number }[] = []
+  readonly #settings: DispatcherSettings['limiter']
+  readonly #arrivals: Request[] = []
+  readonly #due: { route: Route; at: number }[] = []
+  readonly #pool: Request[] = []
+  readonly #answers: { at: number; isQuery: boolean; request: Request }[] = []
+  readonly #ticks: (() => void)[] = []
+  #afterTurn: (() => void)[] = []
   #idled = 0
   #tickAt = TICK
+  #probeAt = 0
 
-  constructor(costs: Costs, settings: AdmissionSettings & { refusalDelay: number }) {
+  constructor(costs: Costs, settings: Omit<DispatcherSettings, 'loop'> & { refusalDelay: number }) {
     this.#costs = costs
-    this.admission = new Admission(settings)
-    this.#meter = settings.limiter.meter()
+    this.#settings = settings.limiter
+    const loop = {
+      now: () => this.now,
+      idled: () => this.#idled,
+      afterTurn: (callback: () => void) => void this.#afterTurn.push(callback),
+      afterTicks: (callback: () => void) => void this.#ticks.push(callback)
+    }
+    this.#dispatcher = new Dispatcher({ ...settings, loop })
+    this.admission = this.#dispatcher.admission
     this.outcomes = Object.fromEntries(
       Object.keys(settings.shares).map(priority => [priority, { served: [], refused: [] }])
     ) as unknown as Record<Priority, Outcome>
@@ -90,14 +135,24 @@ export class SimulatedServer {
       delay: settings.refusalDelay,
       longest: 1_000,
       max: 10_000,
-      clock: () => this.now,
-      idled: () => this.#idled
+      clock: loop.now,
+      idled: loop.idled
     })
   }
 
-  /** Lets a crowd in at once. */
-  join(crowd: Crowd): void {
-    for (let client = 0; client < crowd.clients; client++) this.#arrivals.push(new Job(this, crowd, this.now))
+  /** Lets a crowd in. @returns what becomes of its requests */
+  join(crowd: Crowd): Outcome {
+    const outcome = { served: [], refused: [] }
+    const route: Route = {
+      crowd,
+      outcome,
+      flow: this.admission.flow(crowd.priority),
+      meter: this.#settings.meter(),
+      outstanding: 0
+    }
+    if (crowd.rate !== undefined) this.#due.push({ route, at: this.now })
+    else for (let client = 0; client < crowd.clients; client++) this.#send(route, this.now)
+    return outcome
   }
 
   run(milliseconds: number): void {
@@ -108,83 +163,146 @@ export class SimulatedServer {
     }
   }
 
+  /** Ends all open loops. */
+  disperse(): void {
+    this.#due.length = 0
+  }
+
   /** Forgets what has been seen so far. */
-  reset(): void {
-    for (const outcome of Object.values(this.outcomes)) Object.assign(outcome, { served: [], refused: [] })
+  reset(...outcomes: Outcome[]): void {
+    this.probes = []
+    for (const outcome of [...outcomes, ...Object.values(this.outcomes)])
+      Object.assign(outcome, { served: [], refused: [] })
   }
 
-  begin(job: Job): void {
-    this.now += this.#costs.work / 2
-    job.startedAt = this.now
-    job.alongside = this.admission.inFlight
-    this.#pool.push(job)
-    this.#serveQueries()
+  begin(request: Request, work: number): void {
+    const { handler } = request.route.crowd
+    request.startedAt = this.now
+    request.work = work
+    request.alongside = this.admission.inFlight
+    this.#dispatcher.started(request, this.now)
+    this.now += handler?.before ?? this.#costs.work / 2
+    if (handler === undefined) this.#query(request)
+    else if (handler.wait === 0) this.#finish(request)
+    else {
+      const wait = typeof handler.wait === 'number' ? handler.wait : handler.wait()
+      this.#answers.push({ at: this.now + wait, isQuery: false, request })
+    }
   }
 
-  answer(job: Job, kind: keyof Outcome): void {
-    if (kind === 'refused') this.now += this.#costs.refusal
-    this.outcomes[job.crowd.priority][kind].push(this.now - job.sentAt)
-    this.#arrivals.push(new Job(this, job.crowd, this.now + (job.crowd.pause ?? 0)))
+  refuse(request: Request): void {
+    this.now += this.#costs.refusal
+    this.#answer(request, 'refused')
   }
 
   get waitingForConnection(): number {
     return this.#pool.length
   }
 
+  #send(route: Route, at: number): void {
+    route.outstanding++
+    this.#arrivals.push(new Request(this, route, at))
+  }
+
+  #answer({ route, sentAt }: Request, kind: keyof Outcome): void {
+    route.outstanding--
+    route.outcome[kind].push(this.now - sentAt)
+    this.outcomes[route.crowd.priority][kind].push(this.now - sentAt)
+    if (route.crowd.rate === undefined) this.#send(route, this.now + (route.crowd.pause ?? 0))
+  }
+
   #sleep(until: number): void {
-    const next = Math.min(
-      until,
-      this.#tickAt,
-      ...this.#arrivals.slice(0, 1).map(job => job.sentAt),
-      ...this.#queries.map(query => query.endsAt)
-    )
+    if (this.#afterTurn.length > 0) return
+    const times = [until, this.#tickAt, this.#probeAt]
+    for (const { sentAt } of this.#arrivals) times.push(sentAt)
+    for (const { at } of [...this.#answers, ...this.#due]) times.push(at)
+    const next = times.reduce((first, time) => Math.min(first, time))
     if (next <= this.now) return
     this.#idled += next - this.now
     this.now = next
   }
 
   #turn(): void {
-    if (this.now >= this.#tickAt) {
-      this.admission.expire(this.now)
-      this.#refusals.release()
+    const began = this.now
+    if (began >= this.#tickAt) {
+      this.#do(() => this.admission.expire(this.now))
+      this.#do(() => this.#refusals.release())
       this.#tickAt = this.now + TICK
     }
-    const turnBegan = this.now
-    for (const query of this.#queries.filter(({ endsAt }) => endsAt <= turnBegan)) {
-      this.#queries.splice(this.#queries.indexOf(query), 1)
-      this.#serveQueries()
-      this.#finish(query.job)
+    for (const answer of this.#answers.filter(({ at }) => at <= began)) {
+      this.#answers.splice(this.#answers.indexOf(answer), 1)
+      this.#do(() => this.#goOn(answer))
     }
+    this.#sendDue(began)
     this.#arrivals.sort((a, b) => a.sentAt - b.sentAt)
-    const arrived = this.#arrivals.findIndex(job => job.sentAt > turnBegan)
-    for (const job of this.#arrivals.splice(0, arrived < 0 ? this.#arrivals.length : arrived)) this.#arrive(job)
+    const later = this.#arrivals.findIndex(({ sentAt }) => sentAt > began)
+    for (const request of this.#arrivals.splice(0, later < 0 ? this.#arrivals.length : later))
+      this.#do(() => this.#arrive(request))
+    this.#probe(began)
+    const putOff = this.#afterTurn
+    this.#afterTurn = []
+    for (const callback of putOff) this.#do(callback)
   }
 
-  #arrive(job: Job): void {
+  /** As Node does after each callback. */
+  #do(callback: () => void): void {
+    callback()
+    for (let tick = this.#ticks.shift(); tick !== undefined; tick = this.#ticks.shift()) tick()
+  }
+
+  #sendDue(began: number): void {
+    for (const due of this.#due) {
+      const { route } = due
+      for (; due.at <= began; due.at += 1_000 / route.crowd.rate!)
+        if (route.outstanding < route.crowd.clients) this.#send(route, due.at)
+    }
+  }
+
+  #probe(began: number): void {
+    if (this.#probeAt > began) return
     this.now += this.#costs.arrival
-    job.since = this.now
-    const lane = this.#laneOf(job)
-    if (this.admission.enter(lane)) this.begin(job)
-    else if (this.admission.hasRoom(lane, this.now)) this.admission.wait(lane, job)
-    else if (this.#refusals.hasRoom) this.#refusals.keep(job)
-    else job.send()
+    this.probes.push(this.now - this.#probeAt)
+    const { least, spread, step } = PROBE_PAUSE
+    this.#probeAt = this.now + least + spread * ((this.probes.length * step) % 1)
   }
 
-  #finish(job: Job): void {
-    this.now += this.#costs.work / 2
-    const latency = this.now - job.startedAt
-    this.admission.took(latency)
-    this.#meter.took(latency, job.alongside, this.now)
-    this.answer(job, 'served')
-    this.admission.leave(this.#laneOf(job), this.now)
+  #arrive(request: Request): void {
+    this.now += this.#costs.arrival
+    request.since = this.now
+    const { flow } = request
+    if (this.#dispatcher.isOpen(flow, this.now)) this.begin(request, this.admission.enter(flow))
+    else if (this.admission.hasRoom(flow, this.now)) this.#dispatcher.wait(flow, request, this.now)
+    else if (this.#refusals.hasRoom) this.#refusals.keep(request)
+    else request.send()
+  }
+
+  #query(request: Request): void {
+    this.#pool.push(request)
+    this.#serveQueries()
   }
 
   #serveQueries(): void {
-    while (this.#queries.length < this.#costs.connections && this.#pool.length > 0)
-      this.#queries.push({ job: this.#pool.shift()!, endsAt: this.now + this.#costs.query(this.now) })
+    let asked = this.#answers.reduce((count, { isQuery }) => count + Number(isQuery), 0)
+    for (; asked < this.#costs.connections && this.#pool.length > 0; asked++)
+      this.#answers.push({ at: this.now + this.#costs.query(this.now), isQuery: true, request: this.#pool.shift()! })
   }
 
-  #laneOf(job: Job): Lane {
-    return this.admission.lanes[job.crowd.priority]
+  #goOn({ request, isQuery }: { request: Request; isQuery: boolean }): void {
+    if (isQuery) this.#serveQueries()
+    this.now += request.route.crowd.handler?.after ?? this.#costs.work / 2
+    this.#finish(request)
+  }
+
+  #finish(request: Request): void {
+    this.#dispatcher.replied(request, this.now)
+    this.#afterTurn.push(() => {
+      const { flow, work, startedAt, alongside, cpu, route } = request
+      const latency = this.now - startedAt
+      this.admission.took(latency, work)
+      flow.learn(cpu)
+      route.meter.took(latency, Math.max(alongside, this.admission.inFlight), this.now)
+      this.#answer(request, 'served')
+      this.#dispatcher.left(request)
+    })
   }
 }

@@ -1,0 +1,48 @@
+import type { Dispatcher } from './dispatcher.ts'
+import { LinkedQueue } from './linked-queue.ts'
+import type { Ticket } from './tickets.ts'
+
+/** How long work goes on to count after its client has left, in milliseconds. */
+const GIVE_UP = 30_000
+
+/** The requests that have started and are measured. What they take is learnt from when they end. */
+export class InFlight {
+  readonly #dispatcher: Dispatcher
+  readonly #tickets = new LinkedQueue<Ticket>()
+
+  constructor(dispatcher: Dispatcher) {
+    this.#dispatcher = dispatcher
+  }
+
+  add(ticket: Ticket): void {
+    this.#tickets.push(ticket)
+    this.#dispatcher.started(ticket, ticket.since)
+    // Emitted within `end`, when the work is done: `finish` and `close` come later, many at a time.
+    ticket.reply.raw.on('prefinish', () => this.#dispatcher.replied(ticket, performance.now()))
+  }
+
+  /** A request has ended, its reply sent or cut off. */
+  complete(ticket: Ticket, status: number): void {
+    if (!this.#tickets.remove(ticket)) return
+    const { flow, meter, work, since, alongside, cpu } = ticket
+    const now = performance.now()
+    const { admission } = this.#dispatcher
+    admission.took(now - since, work)
+    // A request that is refused further in has not been through the work that the others have.
+    if (status < 400) {
+      flow.learn(cpu)
+      meter.took(now - since, Math.max(alongside, admission.inFlight), now)
+    }
+    this.#dispatcher.left(ticket)
+  }
+
+  /** Ends what is done, though its client has left or reads the reply slowly. */
+  sweep(now: number): void {
+    for (let ticket = this.#tickets.first; ticket !== null; ) {
+      const { reply, leftAt, next } = ticket
+      if ((reply.raw.writableEnded || now - leftAt > GIVE_UP) && this.#tickets.remove(ticket))
+        this.#dispatcher.left(ticket)
+      ticket = next as Ticket | null
+    }
+  }
+}
