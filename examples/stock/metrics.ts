@@ -1,0 +1,47 @@
+import { createRequire } from 'node:module'
+import * as promClient from '@platformatic/prom-client'
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { errors } from '../../plugins/lib/errors.ts'
+
+/** The options of the slot that are used here. */
+interface MetricsOptions {
+  readonly tokens?: readonly string[]
+}
+
+/** Not imported: its types claim `app.metrics` for a class of the package. */
+const fastifyMetrics: FastifyPluginAsync<object> = createRequire(import.meta.url)('fastify-metrics').default
+
+/**
+ * `fastify-metrics` with its own HTTP metrics in the place of `metrics`. The other plugins add theirs to
+ * `app.metrics.registry`. The endpoint is ours, for the token of scrapers and for the policy that every route has.
+ */
+export default fp<MetricsOptions>(
+  async (app, { tokens = [] }) => {
+    const registry = new promClient.Registry()
+    app.decorate('metrics', { registry })
+    await app.register(fastifyMetrics, {
+      name: 'stockMetrics',
+      endpoint: null,
+      promClient,
+      defaultMetrics: { enabled: true, register: registry },
+      routeMetrics: {
+        enabled: true,
+        overrides: { histogram: { registers: [registry] }, summary: { registers: [registry] } }
+      }
+    })
+    app.get(
+      '/metrics',
+      {
+        config: { access: 'metrics', rateClass: false, priority: 'probe', maintenance: false, slo: 'health' },
+        schema: { operationId: 'getMetrics', summary: 'Metrics in the Prometheus text format' }
+      },
+      async (request, reply) => {
+        const [, given = ''] = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
+        if (tokens.length > 0 && !tokens.includes(given)) throw errors.unauthorized()
+        return reply.type(registry.contentType).send(await registry.metrics())
+      }
+    )
+  },
+  { name: 'stock-metrics', fastify: '5.x' }
+)
