@@ -207,7 +207,7 @@ describe('the package of the plugins', () => {
       `rhone-${plugin} needs the package ${name}, which is not installed: npm install ${name}`
     const expected: Record<string, string> = {
       cors: missing('cors', '@fastify/cors'),
-      database: missing('database', 'drizzle-orm'),
+      database: missing('database', 'postgres'),
       idempotency: missing('idempotency', 'drizzle-orm'),
       jobs: missing('jobs', 'drizzle-orm'),
       metrics: missing('metrics', '@platformatic/prom-client'),
