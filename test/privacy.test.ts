@@ -39,12 +39,12 @@ test('every personal field says why it is held and for how long', () => {
 
 test('the numbers of the document are those of the code', () => {
   const { appLogs, audit, buildLogs, errors, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
-  assert.match(document, new RegExp(`For ${GRACE_DAYS} days it can be had back`))
+  assert.match(document, new RegExp(`For ${GRACE_DAYS} days the code in the reply restores`))
   assert.match(document, new RegExp(`${audit} days`))
   assert.match(document, new RegExp(`\\b${invitations} days after it is over`))
   assert.match(document, new RegExp(`${tokens} days after it is revoked`))
-  assert.match(document, new RegExp(`errors \\(no persons in them\\) ${errors} days`))
-  assert.match(document, new RegExp(`billed ${usage / 365} years`))
+  assert.match(document, new RegExp(`errors, which contain no personal data, for ${errors} days`))
+  assert.match(document, new RegExp(`kept for ${usage / 365} years`))
   assert.match(document, new RegExp(`webhook_deliveries.payload.*\\| ${webhookDeliveries} days \\|`))
   assert.match(document, new RegExp(`build_log_chunks.text.*\\| ${buildLogs} days \\|`))
   assert.match(document, new RegExp(`app_logs.message.*\\| ${appLogs} days,`))

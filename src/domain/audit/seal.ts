@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { and, asc, desc, eq, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, isNotNull, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditLogs, auditSeals, auditUnsealed } from '../../../drizzle/schema.ts'
 import { type Db, statement } from '../base/db.ts'
 import { microseconds } from '../base/page.ts'
@@ -191,6 +191,23 @@ export function signCheckpoint(db: Db, keys: AuditKeys, interval: number) {
     if (!isAuthentic || end.seq <= (last?.seq ?? 0)) return undefined
     if (last !== undefined && Date.now() - last.createdAt.getTime() < interval) return undefined
     return writeCheckpoint(tx, keys, { ...end, retainedFrom: last?.retainedFrom ?? null })
+  })
+}
+
+/** Signs the checkpoint at which retention has cut the chain anew, so that an older key can be removed from the ring. */
+export function renewCut(db: Db, keys: AuditKeys): Promise<void> {
+  return db.transaction(async tx => {
+    await lockChain(tx)
+    const [cut] = await tx
+      .select()
+      .from(auditCheckpoints)
+      .where(isNotNull(auditCheckpoints.retainedFrom))
+      .orderBy(asc(auditCheckpoints.seq))
+      .limit(1)
+    if (cut === undefined || cut.keyId === keys.currentId) return
+    if (keys.verifyCheckpoint(cut, cut.keyId, cut.signature) !== true) return
+    const { seq, digest, retainedFrom } = cut
+    await writeCheckpoint(tx, keys, { seq, digest, retainedFrom })
   })
 }
 

@@ -84,7 +84,7 @@ async function walk(tx: Db, keys: AuditKeys): Promise<AuditReport> {
   const signed = new Map(checkpoints.map(checkpoint => [checkpoint.seq, checkpoint]))
   report.checkpoints = checkpoints.length
 
-  let last = await beginning(tx, signed, cut, tell)
+  let last = await beginning(tx, signed, tell)
   const proof = new Proof(last.seq, tell)
   for await (const seal of readSeals(tx)) {
     const { seq, row } = seal
@@ -184,15 +184,17 @@ class Proof {
 async function beginning(
   tx: Db,
   signed: ReadonlyMap<number, SignedCheckpoint>,
-  cut: SignedCheckpoint | undefined,
   tell: Tell
 ): Promise<{ seq: number; digest: Buffer }> {
   const [first] = await tx.select({ seq: auditSeals.seq }).from(auditSeals).orderBy(asc(auditSeals.seq)).limit(1)
-  if (cut !== undefined && (first === undefined || first.seq === cut.seq + 1)) return cut
+  const isCut = (checkpoint: SignedCheckpoint) => checkpoint.valid && checkpoint.retainedFrom !== null
   const start = { seq: 0, digest: GENESIS }
-  if (first === undefined || first.seq === 1) return start
+  if (first === undefined) return [...signed.values()].findLast(isCut) ?? start
+  if (first.seq === 1) return start
+  const before = signed.get(first.seq - 1)
+  if (before !== undefined && isCut(before)) return before
   tell({ kind: 'link missing', seq: 1, message: `links 1 to ${first.seq - 1} are missing, and not by retention` })
-  return signed.get(first.seq - 1) ?? { ...start, seq: first.seq - 1 }
+  return before ?? { ...start, seq: first.seq - 1 }
 }
 
 type SignedCheckpoint = typeof auditCheckpoints.$inferSelect & { valid: boolean }

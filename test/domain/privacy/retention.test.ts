@@ -14,7 +14,10 @@ import {
   teamInvitations,
   webhookDeliveries
 } from '../../../drizzle/schema.ts'
+import { generateKey, parseKeyring } from '../../../src/config/keyring.ts'
 import { createToken } from '../../../src/domain/accounts/tokens.ts'
+import { AuditKeys } from '../../../src/domain/audit/keys.ts'
+import { AuditLog } from '../../../src/domain/audit/log.ts'
 import { sealBatch, signCheckpoint } from '../../../src/domain/audit/seal.ts'
 import { verifyAudit } from '../../../src/domain/audit/verify.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
@@ -85,6 +88,28 @@ test('months of the audit log that are over long enough go, and the chain goes o
 
   await db.delete(auditCheckpoints).where(sql`retained_from is not null`)
   assert.match((await verifyAudit(db, auditLog.keys)).problems[0]!.message, /not by retention/)
+})
+
+test('a chain that retention has cut is intact after more was signed, also when the key of the cut has left', async t => {
+  const db = await openDatabase(t)
+  const [old, fresh] = [generateKey(new Date('2020-01-01')), generateKey()]
+  const logOf = (...ring: string[]) => new AuditLog(new AuditKeys(parseKeyring(ring.join(','))))
+  const [before, during, after] = [logOf(old), logOf(fresh, old), logOf(fresh)]
+  const write = (log: AuditLog, at: Date) =>
+    log.writeMany(db, [{ id: randomUUID(), eventType: 'app', action: 'create', resource: 'app', createdAt: at }])
+  await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
+  await write(before, ago(RETENTION_DAYS.audit + 60))
+  await write(before, ago(1))
+  await sealBatch(db, before.keys)
+  await retireAudit(db, before.keys)
+  for (const log of [before, during]) {
+    await write(log, ago(0))
+    await sealBatch(db, log.keys)
+    await signCheckpoint(db, log.keys, 0)
+    await retireAudit(db, log.keys)
+    assert.deepEqual((await verifyAudit(db, log.keys)).problems, [])
+  }
+  assert.deepEqual((await verifyAudit(db, after.keys)).problems, [])
 })
 
 test('a row that retention has removed cannot be put back', async t => {
