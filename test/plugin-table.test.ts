@@ -110,3 +110,16 @@ test('the order that the document recommends is the one of this server', async (
     ours.filter(name => plugins.includes(name))
   )
 })
+
+test('no plugin declares that it needs another, and what cannot do without one does', async () => {
+  const metaOf = async (entry: string) => {
+    const { default: plugin } = await import(pathToFileURL(entry).href)
+    return plugin[Symbol.for('plugin-meta')] as { decorators?: object; dependencies?: object }
+  }
+  for (const { name, entry } of await pluginUnits()) {
+    const { decorators, dependencies } = await metaOf(entry)
+    assert.deepEqual([decorators, dependencies], [undefined, undefined], `${name}: the document says otherwise`)
+  }
+  const deploying = await metaOf(join(ROOT, 'src/workflows/deploying/index.ts'))
+  assert.deepEqual(deploying.decorators, { fastify: ['db', 'postgres'] })
+})

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import auth from '../../plugins/auth/index.ts'
 import session, { type SessionDeps, type SessionOptions } from '../../plugins/session/index.ts'
@@ -118,21 +117,24 @@ describe('a session', () => {
   })
 
   test('goes on while it is used and ends when it is not', async t => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { signIn, get } = await setup(t, { idle: 1, ttl: 0 })
     const cookie = await signIn()
     for (let i = 0; i < 4; i++) {
-      await delay(400)
-      assert.equal((await get('/me', cookie)).statusCode, 200, `after ${(i + 1) * 400} ms of use`)
+      t.mock.timers.tick(999)
+      assert.equal((await get('/me', cookie)).statusCode, 200, `after ${(i + 1) * 999} ms of use`)
     }
-    await delay(1_100)
+    t.mock.timers.tick(1_000)
     assert.equal((await get('/me', cookie)).statusCode, 401)
   })
 
   test('ends for good after its lifetime, however much it is used', async t => {
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { signIn, get } = await setup(t, { lifetime: 1 })
     const cookie = await signIn()
+    t.mock.timers.tick(999)
     assert.equal((await get('/me', cookie)).statusCode, 200)
-    await delay(1_050)
+    t.mock.timers.tick(1)
     assert.equal((await get('/me', cookie)).statusCode, 401)
   })
 

@@ -126,4 +126,8 @@ async function reconcileSoon(app: FastifyInstance): Promise<void> {
   }
 }
 
-export default fp(deploying, { name: 'rhone-deploying' })
+export default fp(deploying, {
+  name: 'rhone-deploying',
+  fastify: '5.x',
+  decorators: { fastify: ['db', 'postgres'] }
+})
