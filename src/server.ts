@@ -9,6 +9,8 @@ import type { Service } from './instance.ts'
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
 const { ConfigError, readConfig } = await import('./config/index.ts')
 const { developmentKeyrings } = await import('./config/keyring.ts')
+const { localUrl, noteServer, refuseTakenPort } = await import('./listening.ts')
+const { prettyLines } = await import('./pretty-lines.ts')
 
 /** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
 const STOP_DEADLINE = 28_000
@@ -16,9 +18,12 @@ const STOP_DEADLINE = 28_000
 const SAME_SIGNAL = 500
 
 const config = await settingsOrExit()
-const logger = createLogger({ level: config.logLevel })
+/** Programs read JSON; people at a terminal do not. */
+const terminal = { write: (lines: string) => void process.stdout.write(prettyLines(lines)) }
+const logger = createLogger({ level: config.logLevel, ...(process.stdout.isTTY && { destination: terminal }) })
 let postgres: Promise<EmbeddedPostgres> | undefined
 let service: Service | undefined
+let forgetServer = () => {}
 let isStarting = true
 let isListening = false
 let exitCode = 0
@@ -39,17 +44,28 @@ try {
 
 async function start(): Promise<void> {
   try {
+    await refuseTakenPort(config)
     const settings = await completeConfig(config)
     service = settings.workers === 1 ? await oneInstance(settings) : await crewOfWorkers(settings)
     await service.start(stopping.signal)
     isListening = true
     const { completed, port } = service
+    noteWhere(localUrl(settings, port))
     completed.then(
       () => announce(settings, port),
       error => onFault(error, 'the start has failed')
     )
   } finally {
     isStarting = false
+  }
+}
+
+/** Not every server may write to its DATA_DIR: one that brings keys and a database has no other need to. */
+function noteWhere(url: string): void {
+  try {
+    forgetServer = noteServer(config.dataDir, url)
+  } catch (error) {
+    logger.debug({ err: error }, 'commands will not find this server by its DATA_DIR')
   }
 }
 
@@ -77,6 +93,8 @@ async function completeConfig(config: Config): Promise<Config> {
   if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
 
   const options = { dataDir: join(config.dataDir, 'postgres'), log: logger, signal: stopping.signal }
+  if (!existsSync(options.dataDir))
+    process.stderr.write(`\n  First start: making a database in ${options.dataDir}, which takes some seconds ...\n`)
   postgres = import('./embedded-postgres/index.ts').then(embedded => embedded.startEmbeddedPostgres(options))
   const { url } = await postgres
   return { ...config, keys, database: { ...config.database, url, directUrl: url } }
@@ -84,8 +102,7 @@ async function completeConfig(config: Config): Promise<Config> {
 
 /** People read this on stderr; stdout carries nothing but JSON lines. */
 function announce(config: Config, port: number): void {
-  const host = config.host === '0.0.0.0' || config.host === '::' ? 'localhost' : config.host
-  const url = `${config.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
+  const url = localUrl(config, port)
   logger.info({ url, version: config.version, environment: config.environment }, 'ready')
   const token = join(config.dataDir, 'operator-token')
   process.stderr.write(
@@ -138,6 +155,7 @@ async function stop(): Promise<void> {
 
 /** While it starts there is no request to finish, and its close would wait for a migration that may take minutes. */
 async function closeService(): Promise<void> {
+  forgetServer()
   if (!isStarting) await service?.stop()
 }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/index.ts'
+import { findServer, localUrl } from '../listening.ts'
 import { CommandError } from './command.ts'
 
 export interface Client {
@@ -67,18 +68,18 @@ export async function listAll<Item>(client: Client, path: string): Promise<Item[
   return items
 }
 
-/** `RHONE_URL`, or where a server with this configuration listens. */
-export function serverUrl({ client, tls, host, port }: Config): string {
+/** `RHONE_URL`, or where the server on DATA_DIR listens, or where one with this configuration would. */
+export function serverUrl(config: Config): string {
+  const { client, dataDir, port } = config
   if (client.url !== null) {
     if (!/^https?:\/\//.test(client.url) || !URL.canParse(client.url))
       throw new CommandError(`RHONE_URL: "${client.url}" is not an http or https URL`)
     return client.url
   }
+  const running = findServer(dataDir)
+  if (running !== undefined) return running
   if (port === 0) throw new CommandError('the server picks a port of its own (PORT=0): say where it is with RHONE_URL')
-  // A certificate names a host, and locally that is never an address.
-  if (tls !== null) return `https://localhost:${port}`
-  const address = { '0.0.0.0': '127.0.0.1', '::': '::1' }[host] ?? host
-  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`
+  return localUrl(config, port)
 }
 
 /** `RHONE_TOKEN`, or the one that the first boot left for the operator of this machine. */
@@ -103,10 +104,28 @@ export async function send(url: URL, init: RequestInit = {}, signal = AbortSigna
   }
 }
 
+/** What network errors mean to somebody who does not know their codes. */
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ECONNRESET: 'the connection was cut off',
+  UND_ERR_SOCKET: 'the connection was cut off',
+  ENOTFOUND: 'there is no host of that name',
+  EAI_AGAIN: 'names of hosts cannot be looked up at the moment',
+  EHOSTUNREACH: 'no way leads to that host',
+  ENETUNREACH: 'no way leads to that network',
+  ETIMEDOUT: 'no answer in time',
+  UND_ERR_CONNECT_TIMEOUT: 'no answer in time',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is signed by nobody that is trusted; see NODE_EXTRA_CA_CERTS',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is signed by nobody that is trusted; see NODE_EXTRA_CA_CERTS',
+  CERT_HAS_EXPIRED: 'its certificate has expired'
+}
+
 function reason(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error
   if (cause instanceof AggregateError && cause.errors.length > 0) return reason(cause.errors[0])
-  return cause instanceof Error ? cause.message : String(cause)
+  if (!(cause instanceof Error)) return String(cause)
+  if (cause.name === 'TimeoutError') return 'no answer in time'
+  return REASONS[(cause as NodeJS.ErrnoException).code ?? ''] ?? cause.message
 }
 
 function refusal(reply: Response, text: string, url: string): string {

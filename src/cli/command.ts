@@ -5,6 +5,8 @@ export interface Command<Set extends OptionSet = OptionSet> {
   /** What is typed: `serve`, `token create`. */
   readonly name: string
   readonly summary: string
+  /** Whole command lines for the help; its bare name when absent. */
+  readonly examples?: readonly string[]
   /** In order, as the help shows them. All are required. */
   readonly args?: readonly string[]
   readonly options?: Set

@@ -11,6 +11,12 @@ export function overview(commands: readonly Command[]): string {
 export function helpOf(command: Command): string {
   const options: Record<string, Option> = { ...command.options }
   if (command.printsData) options.json = { type: 'boolean', description: 'Print the data as JSON.' }
+  options.url = { type: 'string', value: '<url>', description: 'The server; by default the local one, or RHONE_URL.' }
+  options.token = {
+    type: 'string',
+    value: '<token>',
+    description: "The API token; by default RHONE_TOKEN, or the local operator's."
+  }
   options.help = { type: 'boolean', description: 'Print this.' }
 
   const left = Object.entries(options).map(([name, option]) => flag(name, option))
@@ -21,6 +27,10 @@ export function helpOf(command: Command): string {
     `${command.summary}`,
     '',
     ...Object.values(options).map((option, row) => `  ${left[row]?.padEnd(width)}  ${option.description}`),
+    ...(command.examples ?? [`rhone ${command.name}`]).flatMap((example, row) => [
+      ...(row === 0 ? ['', 'for example:'] : []),
+      `  ${example}`
+    ]),
     ''
   ].join('\n')
 }

@@ -11,7 +11,7 @@ import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
 import { teamPlan } from './team.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
-import { userCreate, userReset } from './user.ts'
+import { userCreate, userList, userReset } from './user.ts'
 
 /** Every command, in the order in which the help lists them. */
 export const commands: readonly Command[] = [
@@ -21,6 +21,7 @@ export const commands: readonly Command[] = [
   tokenList,
   tokenRevoke,
   userCreate,
+  userList,
   userReset,
   operatorGrant,
   operatorRevoke,

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { nearest } from '../../plugins/lib/nearest.ts'
 import { ConfigError, Environment, readConfig, type Variables } from '../config/index.ts'
 import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
 import { helpOf, overview } from './help.ts'
@@ -14,7 +15,12 @@ export interface Io {
 
 const EXIT = { done: 0, failed: 1, usage: 2, config: ConfigError.exitCode } as const
 
-const COMMON_OPTIONS = { help: { type: 'boolean', short: 'h' }, json: { type: 'boolean' } } as const
+const COMMON_OPTIONS = {
+  help: { type: 'boolean', short: 'h' },
+  json: { type: 'boolean' },
+  url: { type: 'string' },
+  token: { type: 'string' }
+} as const
 
 /** Runs one command line. @returns the exit code */
 export async function main(args: readonly string[], io: Io): Promise<number> {
@@ -52,10 +58,16 @@ function orient(args: readonly string[], io: Io): number {
     io.stdout(overview(group.length > 0 ? group : commands))
     return EXIT.done
   }
-  io.stderr(
-    `rhone: there is no command "${words.slice(0, 2).join(' ')}"\n\n${overview(group.length > 0 ? group : commands)}`
-  )
+  const typed = words.slice(0, 2).join(' ')
+  const meant = nearest(typed, commandNames()) ?? nearest(words[0] ?? '', commandNames())
+  const hint = group.length === 0 && meant !== undefined ? `; did you mean "${meant}"?` : ''
+  io.stderr(`rhone: there is no command "${typed}"${hint}\n\n${overview(group.length > 0 ? group : commands)}`)
   return EXIT.usage
+}
+
+/** Of commands, and of groups of them. */
+function commandNames(): string[] {
+  return commands.flatMap(({ name }) => [name, name.split(' ')[0]!])
 }
 
 async function run(command: Command, args: readonly string[], io: Io): Promise<number> {
@@ -66,11 +78,12 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
   }
   checkArgs(command, positionals)
 
+  const environment = async () => withServer(await io.environment(), values)
   const input: Input = {
     args: positionals,
     options: values as Input['options'],
-    config: () => readConfig(io.environment),
-    variables: io.environment,
+    config: () => readConfig(environment),
+    variables: environment,
     write: async text => io.stdout(text),
     note: text => io.stderr(`${text}\n`)
   }
@@ -80,12 +93,31 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
 }
 
 function parse(command: Command, args: readonly string[]) {
-  const { help, json } = COMMON_OPTIONS
-  const options = { ...command.options, help, ...(command.printsData && { json }) }
+  const { json, ...common } = COMMON_OPTIONS
+  const options = { ...common, ...command.options, ...(command.printsData && { json }) }
   try {
     return parseArgs({ args: [...args], options, allowPositionals: true })
   } catch (error) {
-    throw new UsageError((error as Error).message)
+    throw new UsageError(explainOption(error as NodeJS.ErrnoException, Object.keys(options)))
+  }
+}
+
+/** parseArgs explains itself to programmers. */
+function explainOption({ code, message }: NodeJS.ErrnoException, known: readonly string[]): string {
+  const [, option = ''] = /'(--?[^\s',=]+)/.exec(message) ?? []
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
+    const meant = nearest(option.replace(/^-+/, ''), known)
+    return `there is no option ${option}${meant === undefined ? '' : `; did you mean --${meant}?`}`
+  }
+  return /does not take an argument/.test(message) ? `${option} takes no value` : `${option} needs a value`
+}
+
+/** `--url` and `--token` go before the environment. */
+function withServer(variables: Variables, { url, token }: { url?: unknown; token?: unknown }): Variables {
+  return {
+    ...variables,
+    ...(typeof url === 'string' && { RHONE_URL: url }),
+    ...(typeof token === 'string' && { RHONE_TOKEN: token, RHONE_TOKEN_FILE: undefined })
   }
 }
 

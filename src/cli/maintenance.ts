@@ -13,6 +13,7 @@ const direct = {
 
 export const maintenanceOn = defineCommand({
   name: 'maintenance on',
+  examples: ["rhone maintenance on --message 'Back at six' --until 2h", 'rhone maintenance on --direct'],
   summary: 'Close the platform to all but probes, scrapes, webhooks and operators.',
   options: {
     message: { type: 'string', value: '<text>', description: 'What visitors are told, beside the usual.' },
@@ -39,6 +40,7 @@ export const maintenanceOn = defineCommand({
 
 export const maintenanceOff = defineCommand({
   name: 'maintenance off',
+  examples: ['rhone maintenance off'],
   summary: 'Open the platform again.',
   options: { direct },
   printsData: true,

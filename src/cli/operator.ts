@@ -6,6 +6,7 @@ const args = ['<user>']
 
 export const operatorGrant = defineCommand({
   name: 'operator grant',
+  examples: ['rhone operator grant ada'],
   summary: 'Make a user, by name or id, an operator of the whole platform.',
   args,
   async run(input) {
@@ -17,6 +18,7 @@ export const operatorGrant = defineCommand({
 
 export const operatorRevoke = defineCommand({
   name: 'operator revoke',
+  examples: ['rhone operator revoke ada'],
   summary: 'Make an operator an ordinary user, on every instance within seconds; never the last one.',
   args,
   async run(input) {

@@ -15,6 +15,7 @@ const PATH = '/api/v1/me/tokens'
 
 export const tokenCreate = defineCommand({
   name: 'token create',
+  examples: ['rhone token create ci --scope deploy --expires 90d'],
   summary: 'Make an API token of your own and print it, this once.',
   args: ['<name>'],
   options: {
@@ -42,6 +43,7 @@ export const tokenCreate = defineCommand({
 
 export const tokenList = defineCommand({
   name: 'token list',
+  examples: ['rhone token list --json'],
   summary: 'List your API tokens.',
   printsData: true,
   async run({ config }) {
@@ -60,6 +62,7 @@ export const tokenList = defineCommand({
 
 export const tokenRevoke = defineCommand({
   name: 'token revoke',
+  examples: ['rhone token revoke 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'],
   summary: 'Revoke one of your API tokens, on every instance within seconds.',
   args: ['<id>'],
   async run({ args, config, note }) {

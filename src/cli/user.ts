@@ -1,12 +1,14 @@
 import { commandLineActor } from './actor.ts'
 import { auditLogFor } from './audit-log.ts'
+import { createClient, listAll } from './client.ts'
 import { defineCommand, type Input } from './command.ts'
-import { facts } from './format.ts'
+import { facts, table } from './format.ts'
 
 const HOW = 'Its owner sets a password by this code at /auth/reset, within 24 hours.'
 
 export const userCreate = defineCommand({
   name: 'user create',
+  examples: ['rhone user create ada', 'rhone user create ada --operator'],
   summary: 'Make an account that signs in with a password, and print the code by which its owner sets one.',
   args: ['<login>'],
   options: {
@@ -34,8 +36,35 @@ export const userCreate = defineCommand({
   }
 })
 
+interface User {
+  readonly id: string
+  readonly username: string
+  readonly email: string | null
+  readonly isOperator: boolean
+  readonly createdAt: string
+}
+
+export const userList = defineCommand({
+  name: 'user list',
+  summary: 'List the users of the platform; for operators.',
+  examples: ['rhone user list --json'],
+  printsData: true,
+  async run({ config }) {
+    const users = await listAll<User>(createClient(await config()), '/admin/users')
+    const rows = users.map(({ id, username, email, isOperator, createdAt }) => [
+      id,
+      username,
+      email ?? '-',
+      isOperator ? 'operator' : '-',
+      createdAt
+    ])
+    return { data: users, text: table(['id', 'name', 'email', 'role', 'since'], rows) }
+  }
+})
+
 export const userReset = defineCommand({
   name: 'user reset',
+  examples: ['rhone user reset ada'],
   summary: 'Print a code by which the owner of an account sets a new password.',
   args: ['<login>'],
   printsData: true,

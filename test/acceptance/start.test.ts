@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFile, mkdtemp, rm, stat } from 'node:fs/promises'
+import { copyFile, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { type ConnectionOptions, connect, type PeerCertificate } from 'node:tls'
 import postgres from 'postgres'
+import { findServer } from '../../src/listening.ts'
 import { needsOpenssl } from '../support/certificate.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
@@ -47,10 +48,29 @@ test('three servers that start at once on an empty database', async t => {
 
   await t.test('a port that is taken is told in a sentence', async () => {
     const PORT = String(servers[0]!.port)
-    const { exited, said } = launchServer(t, { DATABASE_URL, DATA_DIR: await directory(t), PORT })
+    const DATA_DIR = await directory(t)
+    const { exited, said } = launchServer(t, { DATA_DIR, PORT })
     assert.equal(await exited, 1)
-    assert.match(said(), /^rhone: the server could not start: listen EADDRINUSE/m)
+    assert.match(
+      said(),
+      /^rhone: the server could not start: port \d+ of 127\.0\.0\.1 is taken by another program: .*PORT/m
+    )
+    await assert.rejects(stat(join(DATA_DIR, 'postgres')), { code: 'ENOENT' }, 'PostgreSQL was not begun')
   })
+})
+
+test('commands that share the directory find the server, whatever its port, for as long as it runs', async t => {
+  const DATA_DIR = await directory(t)
+  const server = await startServer(t, { DATABASE_URL: await freshDatabase(t), DATA_DIR })
+  assert.equal(findServer(DATA_DIR), server.url)
+  assert.equal((await stat(join(DATA_DIR, 'server.json'))).mode & 0o777, 0o600)
+  server.child.kill('SIGTERM')
+  assert.equal(await server.exited, 0)
+  assert.equal(findServer(DATA_DIR), undefined)
+  await writeFile(join(DATA_DIR, 'server.json'), '{"url":"http://127.')
+  assert.equal(findServer(DATA_DIR), undefined, 'a note that was cut off is none')
+  await writeFile(join(DATA_DIR, 'server.json'), JSON.stringify({ url: server.url, pid: server.child.pid }))
+  assert.equal(findServer(DATA_DIR), undefined, 'the note of a server that was killed is none')
 })
 
 test('a database whose migrations were edited ends the start with 1 and a sentence', async t => {

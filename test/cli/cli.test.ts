@@ -67,7 +67,9 @@ describe('the command line', () => {
     for (const command of commands) {
       assert.match(stdout, new RegExp(`^ {2}${command.name} +\\w`, 'm'))
       const help = (await succeed(`${command.name} --help`)).stdout
-      for (const option of Object.keys(command.options ?? {})) assert.match(help, new RegExp(`--${option}\\b`))
+      assert.match(help, new RegExp(`for example:\\n {2}rhone ${command.name}`))
+      for (const option of ['url', 'token', ...Object.keys(command.options ?? {})])
+        assert.match(help, new RegExp(`--${option}\\b`))
     }
     assert.deepEqual(await succeed('help token'), await succeed('token --help'))
   })
@@ -78,8 +80,12 @@ describe('the command line', () => {
       token: 'there is no command "token"',
       'token create': '<name> is missing',
       'token create a b': '"b" is one argument too many',
-      'serve --fast': "Unknown option '--fast'",
-      'migrate --json=yes': 'json',
+      'serve --fast': 'there is no option --fast',
+      'tokn list': 'did you mean "token list"?',
+      smoek: 'did you mean "smoke"?',
+      'token create x --scop read': 'there is no option --scop; did you mean --scope?',
+      'maintenance on --until': '--until needs a value',
+      'migrate --json=yes': '--json takes no value',
       'maintenance on --until yesterday': '"yesterday" is no moment',
       'maintenance on --until 2001-01-01': '"2001-01-01" is in the past',
       'maintenance on --retry-after soon': '"soon" is not a number of seconds'
@@ -198,13 +204,27 @@ describe('secrets generate', () => {
   })
 })
 
+describe('with a server', () => {
+  it('user list tells operators who there is, and --url and --token go before the environment', async t => {
+    const { env } = await runningServer(t)
+    const nowhere = { RHONE_URL: 'http://127.0.0.1:2', RHONE_TOKEN: 'none' }
+    const command = `user list --json --url ${env.RHONE_URL} --token ${env.RHONE_TOKEN}`
+    const users = JSON.parse((await succeed(command, nowhere)).stdout)
+    assert.deepEqual(
+      users.map(({ username, isOperator }: { username: string; isOperator: boolean }) => [username, isOperator]),
+      [['operator', true]]
+    )
+    assert.match((await succeed('user list', env)).stdout, /^ID .*NAME/)
+  })
+})
+
 describe('without a server', () => {
-  const nowhere = { RHONE_URL: 'http://127.0.0.1:1', RHONE_TOKEN: 'none' }
+  const nowhere = { RHONE_URL: 'http://127.0.0.1:2', RHONE_TOKEN: 'none' }
 
   it('says in a sentence that the server cannot be reached', async () => {
     const { code, stderr } = await rhone('token list', nowhere)
     assert.equal(code, 1)
-    assert.match(stderr, /^rhone: the server at http:\/\/127\.0\.0\.1:1 cannot be reached: .+\n$/)
+    assert.equal(stderr, 'rhone: the server at http://127.0.0.1:2 cannot be reached: nothing listens there\n')
   })
 
   it('points to --direct when maintenance cannot be reached', async () => {
