@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -45,6 +45,18 @@ test('the walk-through of the README does what it says', async t => {
   const exited = once(server, 'exit')
   server.kill('SIGINT')
   assert.deepEqual(await exited, [0, null])
+  const ignored = ['.rhone', '.cache']
+  const left = (await readdir(clone)).filter(name => !ignored.includes(name))
+  assert.deepEqual(left.toSorted(), ['examples', 'node_modules', 'package.json', 'src'], 'nothing is left behind')
+})
+
+test('the first screen of the README says what it is, for whom, against what, and shows it', async () => {
+  const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
+  const first = readme.slice(0, readme.indexOf('## Walk-through'))
+  for (const word of ['a product to run', 'plugins to use', 'It is for', 'Coolify', 'Dokku', 'npm ci && npm start'])
+    assert.ok(first.includes(word), word)
+  const [, picture] = /!\[[^\]]+\]\(([^)]+\.svg)\)/.exec(first) ?? []
+  assert.match(await readFile(join(ROOT, picture!), 'utf8'), /^<svg [^>]*viewBox/)
 })
 
 /** A folder of its own to work in, so that the walk finds no earlier state and leaves none. */
