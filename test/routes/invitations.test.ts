@@ -5,7 +5,8 @@ import { eq, sql } from 'drizzle-orm'
 import { auditLogs, idempotencyKeys, teamInvitations, teamMembers, users } from '../../drizzle/schema.ts'
 import { type Caller, errorOf, platform } from './support.ts'
 
-const server = await platform({ after })
+// Shedding is off: how busy the machine of the tests is has nothing to do with places.
+const server = await platform({ after }, { pressure: false })
 const { db } = server.app
 const ACCEPT = '/api/v1/invitations/accept'
 let serial = 0
@@ -22,7 +23,8 @@ async function guest(options: { verified?: boolean; email?: string } = {}): Prom
 
 async function people(plan: 'free' | 'starter' | 'pro' = 'pro') {
   const found = await server.addPeople()
-  await server.operator.call('PATCH', `/admin/teams/${found.team.id}`, { plan })
+  const changed = await server.operator.call('PATCH', `/admin/teams/${found.team.id}`, { plan })
+  assert.equal(changed.statusCode, 200, changed.body)
   const url = `/api/v1/teams/${found.team.id}/invitations`
   const send = (by: Caller, email: string, role?: string) => by.call('POST', url, { email, ...(role && { role }) })
   const roleOf = async ({ id }: Caller) =>
