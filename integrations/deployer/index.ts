@@ -55,7 +55,9 @@ const makers: Readonly<Record<DeployerOptions['kind'], Maker>> = {
 
 const deployer: FastifyPluginAsync<PluginInput<typeof DeployerOptions, DeployerDeps>> = async (app, input) => {
   const options = parseOptions('rhone-deployer', DeployerOptions, input, ['deployer', 'registry'])
-  app.decorate<Deployer>('deployer', input.deployer ?? makers[options.kind](options, input))
+  const deployer = input.deployer ?? makers[options.kind](options, input)
+  app.decorate<Deployer>('deployer', deployer)
+  if (deployer.caution !== undefined) app.addHook('onReady', async () => app.log.warn(deployer.caution))
 }
 
 export default fp(deployer, { name: 'rhone-deployer', fastify: '5.x' })

@@ -71,6 +71,8 @@ export interface AppMetrics {
  */
 export interface Deployer {
   readonly name: string
+  /** What whoever starts the server has to know of the bounds between apps, in one or two sentences. */
+  readonly caution?: string
   /** Where the app is to be opened; null while nobody can tell. */
   urlOf(app: DeployedApp): string | null
   /** Gives an app its name and its place, which a builder may need before there is anything to run. */

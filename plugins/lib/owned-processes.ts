@@ -24,8 +24,10 @@ export interface Usage {
   readonly tasks: number
   /** Milliseconds on a processor since they began; of those that have ended, no more. */
   readonly cpu: number
-  /** Bytes that they share with no file. */
+  /** Bytes that they share with no file on a disk. */
   readonly memory: number
+  /** Of these, bytes that others may map, too, each counted as often as it is mapped. */
+  readonly shared: number
 }
 
 /** Milliseconds that the kernel may take to end what has been killed. */
@@ -162,7 +164,8 @@ export function usageOf(entries: readonly ProcessEntry[]): Usage {
   return {
     tasks: sum(entries.map(({ threads }) => threads)),
     cpu: sum(entries.map(({ cpu }) => cpu)),
-    memory: sum(memory.map(({ own, shared }) => own + shared))
+    memory: sum(memory.map(({ own, shared }) => own + shared)),
+    shared: sum(memory.map(({ shared }) => shared))
   }
 }
 

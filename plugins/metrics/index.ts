@@ -22,7 +22,8 @@ export const MetricsOptions = Type.Object(
     }),
     allowLoopback: Type.Boolean({
       default: false,
-      description: 'Without a token, answer peers on this machine. Not behind a proxy: then everybody is one.'
+      description:
+        'Without a token, answer peers on this machine that ask for localhost. Not behind a proxy: then everybody is one.'
     }),
     version: Type.String({ default: 'unknown', description: 'What rhone_build_info says.' }),
     buckets: Type.Array(Type.Number({ exclusiveMinimum: 0 }), {
@@ -143,7 +144,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     if (tokens.length > 0) {
       const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
       if (!tokens.some(token => isSame(given, token))) throw errors.unauthorized()
-    } else if (!allowLoopback || !isLoopback(peerOf(raw.socket))) {
+    } else if (!allowLoopback || !isLoopback(peerOf(raw.socket)) || !namesLoopback(headers.host)) {
       throw errors.forbidden('Metrics are not open to you')
     }
   }
@@ -180,5 +181,8 @@ function isSame(given: string, expected: string): boolean {
 function isLoopback({ address }: ClientIp): boolean {
   return address === '::1' || address.startsWith('127.')
 }
+
+/** A page of somebody else, whose name was made to lead here, says that name. So do the apps of this machine. */
+const namesLoopback = (host = '') => /^(localhost|127(\.\d{1,3}){3}|\[::1\])\.?(:\d{1,5})?$/i.test(host)
 
 export default fp(metrics, { name: NAME, fastify: '5.x' })

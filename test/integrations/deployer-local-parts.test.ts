@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { replyHeaders, requestHeaders, slugOf } from '../../integrations/deployer/local/runner/headers.ts'
-import { AppLog, LineSplitter, levelOf } from '../../integrations/deployer/local/runner/log.ts'
+import { levelOf } from '../../integrations/deployer/local/runner/levels.ts'
+import { AppLog, LineSplitter } from '../../integrations/deployer/local/runner/log.ts'
 import { Meter } from '../../integrations/deployer/local/runner/meter.ts'
+import { claimUser, releaseUser } from '../../integrations/deployer/local/runner/users.ts'
 
 const line = (message: string) => ({ deploymentId: 'd', level: 'info', source: 'app', instance: '1', message }) as const
 const messages = (entries: readonly object[]) =>
@@ -66,7 +71,7 @@ test('lines are put together from whatever arrives, and bounded', () => {
   )
 })
 
-test('the level of a line is what it names, else what its stream stands for', () => {
+test('the level of a line is what it names, whichever stream it comes from', () => {
   for (const [text, level] of [
     ['{"level":"WARN"}', 'warn'],
     ['{"level":"fatal"}', 'error'],
@@ -75,10 +80,33 @@ test('the level of a line is what it names, else what its stream stands for', ()
     ['{"level":60}', 'error'],
     ['{"level":"constructor"}', 'info'],
     ['{"level":null}', 'info'],
-    ['{"level', 'info']
+    ['{"level', 'info'],
+    ['{"severity":"ERROR","message":"as Google has it"}', 'error'],
+    ['ts=2026 level=error msg="logfmt"', 'error'],
+    ['INFO:root:as Python has it', 'info'],
+    ['WARNING:root:as Python has it', 'warn'],
+    ['[error] 12#12: as nginx has it', 'error'],
+    ['2026-01-01 12:00:00,123 ERROR something', 'error'],
+    ['TypeError: x is not a function', 'error'],
+    ['Traceback (most recent call last):', 'error'],
+    ['panic: runtime error', 'error'],
+    ['warning signs were painted', 'info'],
+    ['no error was found', 'info'],
+    ['oh no', 'info'],
+    ['', 'info']
   ] as const)
-    assert.equal(levelOf(text, 'stdout'), level, text)
-  assert.equal(levelOf('oh no', 'stderr'), 'error')
+    assert.equal(levelOf(text), level, text)
+})
+
+test('what is redrawn on one line of a terminal is its last state', () => {
+  const lines: string[] = []
+  const splitter = new LineSplitter(text => lines.push(text))
+  splitter.write(Buffer.from('10%\r50%\r100%\ndone\r\nReady, waiting '))
+  assert.ok(splitter.hasRest)
+  splitter.flush()
+  assert.ok(!splitter.hasRest)
+  splitter.end()
+  assert.deepEqual(lines, ['100%', 'done', 'Ready, waiting '])
 })
 
 test('rates look back on a minute, totals on everything', () => {
@@ -138,4 +166,21 @@ test('headers of one connection are not passed on, whatever it names', () => {
   ])
   const reply = message(['Keep-Alive', 'timeout=5', 'Set-Cookie', 'a', 'Set-Cookie', 'b'], { statusCode: 200 })
   assert.deepEqual(replyHeaders(reply as never), ['Set-Cookie', 'a', 'Set-Cookie', 'b'])
+})
+
+test('no two apps of a machine get the same user, of whichever runner they are, before one of them is gone', async t => {
+  const root = await mkdtemp(join(tmpdir(), 'rhone-users-'))
+  t.after(() => rm(root, { recursive: true, force: true }))
+  const [register, one, other] = [join(root, 'register'), join(root, 'one'), join(root, 'other')]
+  const uid = process.geteuid!()
+  for (const home of [one, other]) await mkdir(home)
+  assert.equal(claimUser(uid, one, register), true)
+  assert.equal(claimUser(uid, one, register), true)
+  assert.equal(claimUser(uid, other, register), false)
+  releaseUser(uid, other, register)
+  assert.equal(claimUser(uid, other, register), false, 'only who has it gives it back')
+  await rm(one, { recursive: true })
+  assert.equal(claimUser(uid, other, register), true)
+  releaseUser(uid, other, register)
+  assert.deepEqual(await readdir(register), [])
 })

@@ -93,7 +93,7 @@ test('the log has levels, keeps order, and goes on where its reader has left it'
 
   const levels = new Map(said.map(({ message, level }) => [message.slice(0, 20), level]))
   assert.equal(levels.get('plain'), 'info')
-  assert.equal(levels.get('wrong'), 'error')
+  assert.equal(levels.get('wrong'), 'info', 'many programs write all of their log to their standard error')
   assert.equal(levels.get('{"level":"warn","msg'), 'warn')
   assert.equal(levels.get('{"level":50,"msg":"p'), 'error')
   assert.equal(levels.get('{"level": nonsense'), 'info')
@@ -108,6 +108,59 @@ test('the log has levels, keeps order, and goes on where its reader has left it'
   await machine.get(app, '/second')
   const { lines } = await linesUntil(machine, app, /second/, new Date(first.at.getTime() + 1))
   assert.ok(!lines.some(line => line.message === 'plain'))
+})
+
+test('what an app writes without a line end is shown while it runs, and when it ends', async t => {
+  const machine = await localMachine(t)
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `process.stdout.write('Ready, waiting for jobs... ')
+      http.createServer((q, s) => { s.end(); if (q.url === '/die') process.stdout.write('last words', () => process.exit()) })${listens}`
+    )
+  )
+  await linesUntil(machine, app, /Ready, waiting for jobs/, new Date(0))
+  await machine.get(app, '/die')
+  await linesUntil(machine, app, /last words/, new Date(0))
+})
+
+test('memory that an app holds as files is counted: it is ended when that is too much', async t => {
+  const machine = await localMachine(t, { memory: 150 })
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `const fs = require('node:fs')
+      http.createServer((q, s) => {
+        if (q.url === '/hide') {
+          const file = fs.openSync('/dev/shm/' + process.env.RHONE_APP, 'w')
+          fs.unlinkSync('/dev/shm/' + process.env.RHONE_APP)
+          for (let i = 0; i < 20; i++) fs.writeSync(file, Buffer.alloc(10e6))
+        }
+        s.end()
+      })${listens}`
+    )
+  )
+  await machine.get(app, '/hide')
+  await linesUntil(machine, app, /took \d+ MB of memory, and may have 150/, new Date(0))
+})
+
+test('an app that keeps too many files is ended, however small they are', async t => {
+  const machine = await localMachine(t, { files: 100 })
+  const app = newApp()
+  await machine.deploy(
+    await machine.release(
+      app,
+      `const fs = require('node:fs')
+      http.createServer((q, s) => {
+        if (q.url === '/litter') for (let i = 0; i < 200; i++) fs.writeFileSync(process.env.HOME + '/' + i, '')
+        s.end()
+      })${listens}`
+    )
+  )
+  await machine.get(app, '/litter')
+  await linesUntil(machine, app, /more than 100 files in its home/, new Date(0))
 })
 
 test('an app that floods its log is heard in part, and answers on', async t => {

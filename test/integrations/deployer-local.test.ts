@@ -175,6 +175,17 @@ test('a broken release says why, and leaves the old one serving', async t => {
   assert.deepEqual([left?.deploymentId, left?.isServing, others.length], [good.deploymentId, true, 0])
 })
 
+test('an app that writes to the directory that it was built in is told where it may write', {
+  skip: process.geteuid?.() !== 0 && 'only root can give each app a user of its own'
+}, async t => {
+  const machine = await localMachine(t)
+  const release = await machine.release(newApp(), `require('node:fs').writeFileSync('./data.sqlite', '')`)
+  await assert.rejects(
+    machine.deployer.start(release, context()),
+    isAbout(/cannot write to the directory that it was built in: it may write to the one in HOME[\s\S]*EACCES/)
+  )
+})
+
 test('an app without a page for health is as healthy as its front page', async t => {
   const machine = await localMachine(t)
   const app = newApp()

@@ -231,6 +231,19 @@ test('while a token is replaced, both the new one and the old one are good', asy
   assert.deepEqual([await status('new'), await status('old'), await status('older')], [200, 200, 401])
 })
 
+test('trust in this machine ends where the host is another name: of a rebound page, or of an app', async t => {
+  const { app } = await server(t, { tokens: [], allowLoopback: true })
+  for (const [host, status] of [
+    ['localhost:8080', 200],
+    ['127.0.0.1', 200],
+    ['[::1]:8080', 200],
+    ['evil.example', 403],
+    ['shop.localhost:8080', 403],
+    ['127.0.0.1.evil.example', 403]
+  ] as const)
+    assert.equal((await app.inject({ url: '/metrics', headers: { host } })).statusCode, status, host)
+})
+
 test('without a token, loopback peers may scrape if they are allowed to; a header does not make one', async t => {
   const { app: open } = await server(t, { tokens: [], allowLoopback: true })
   const { app: closed } = await server(t, { tokens: [] })

@@ -44,6 +44,16 @@ export const LocalOptions = Type.Object(
       minimum: 16,
       description: 'Megabytes that a release may have; above, it is ended and started again.'
     }),
+    disk: Type.Integer({
+      default: 2_048,
+      minimum: 1,
+      description: 'Megabytes that an app may keep in its home; above, its releases are ended and started again.'
+    }),
+    files: Type.Integer({
+      default: 200_000,
+      minimum: 10,
+      description: 'Files and directories that an app may keep in its home.'
+    }),
     processes: Type.Integer({
       default: 512,
       minimum: 8,
@@ -90,6 +100,10 @@ type Logs = RuntimeLine | { readonly dropped: number }
  */
 export class LocalDeployer implements Deployer {
   readonly name = 'local'
+  readonly caution =
+    process.geteuid?.() === 0
+      ? 'Apps run on this machine as users of their own, and share its kernel, its network and /tmp: run only apps of people whom you trust.'
+      : 'Apps run on this machine as your own user, and can read and change whatever you can: run only apps that you trust.'
   readonly #options: LocalOptions
   readonly #layout: ReturnType<typeof layoutOf>
   readonly #runner: RunnerClient
@@ -117,8 +131,9 @@ export class LocalDeployer implements Deployer {
   }
 
   async start({ app, deploymentId, image, region, env }: Release, { signal }: { signal: AbortSignal }): Promise<void> {
-    const { memory, processes, healthGrace, stopGrace, path } = this.#options
-    const limits: Limits = { memory, processes, healthGrace, stopGrace }
+    const { path, healthGrace, ...options } = this.#options
+    const { memory, disk, files, processes, stopGrace } = options
+    const limits: Limits = { memory, disk, files, processes, healthGrace, stopGrace }
     const body: StartRequest = { app: nameOf(app), deploymentId, image, region, env, path, limits }
     await this.#post(`${PROTOCOL}/start`, body, signal, 6 * healthGrace)
   }

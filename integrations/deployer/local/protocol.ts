@@ -35,6 +35,9 @@ export interface Hello {
 export interface Limits {
   /** Megabytes that the processes of a release may have together. */
   readonly memory: number
+  /** Megabytes, and files, that an app may keep in its home; absent: an earlier Rhone asks, which knows no such limit. */
+  readonly disk?: number
+  readonly files?: number
   /** Processes and threads that a user of an app's own may have. */
   readonly processes: number
   /** Milliseconds in which a release must become healthy. */

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { type Account, usersWithProcesses } from '../../../../plugins/lib/owned-processes.ts'
 import { appDirectory, type Layout } from '../layout.ts'
+import { claimUser, releaseUser } from './users.ts'
 
 export interface Home {
   /** The one directory that the app may write to; it stays until the app is destroyed. */
@@ -29,8 +30,11 @@ export function openHome(layout: Layout, appId: string): Home {
   chmodSync(directory, 0o700)
   if (process.geteuid?.() !== 0) return { directory, account: null }
   const known = accountOf(directory)
-  if (known !== null) return { directory, account: known }
-  const number = drawUser(layout)
+  if (known !== null) {
+    claimUser(known.uid, directory)
+    return { directory, account: known }
+  }
+  const number = drawUser(layout, directory)
   chownSync(directory, number, number)
   return { directory, account: { uid: number, gid: number } }
 }
@@ -48,6 +52,10 @@ export async function closeImage(directory: string, account: Account | null): Pr
   if (account !== null) await chown(directory, 0, account.gid)
   await chmod(directory, account === null ? 0o700 : 0o750)
 }
+
+/** Gives the user of an app back, whose home is gone. */
+export const releaseAccount = (layout: Layout, appId: string, { uid }: Account): void =>
+  releaseUser(uid, homeOf(layout, appId))
 
 /** Removes what a user has left where everybody may write, so that the next one of that number finds nothing. */
 export async function clearTraces({ uid, gid }: Account): Promise<void> {
@@ -77,9 +85,12 @@ function accountOf(home: string): Account | null {
 }
 
 /** One that no other app has, and that nothing runs under. */
-function drawUser(layout: Layout): number {
+function drawUser(layout: Layout, home: string): number {
   const taken = new Set([...accountsOf(layout).map(({ uid }) => uid), ...usersWithProcesses()])
   const free = Array.from({ length: LAST - FIRST + 1 }, (_, index) => FIRST + index).filter(uid => !taken.has(uid))
-  if (free.length === 0) throw new Error('there are too many apps on this machine to give each a user')
-  return free[randomInt(free.length)]!
+  while (free.length > 0) {
+    const [uid] = free.splice(randomInt(free.length), 1)
+    if (claimUser(uid!, home)) return uid!
+  }
+  throw new Error('there are too many apps on this machine to give each a user')
 }

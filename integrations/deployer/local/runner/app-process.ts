@@ -20,7 +20,7 @@ export interface Launch {
   /** Takes in the process and whatever it starts. */
   readonly processes: OwnedProcesses
   /** @returns whether there is room for more: a process that says too much is read slowly */
-  readonly onLine: (line: string, stream: 'stdout' | 'stderr') => boolean
+  readonly onLine: (line: string) => boolean
 }
 
 /** A release that cannot run, for a reason that its owner can understand. */
@@ -32,6 +32,8 @@ export class StartFailure extends Error {
 const [VARIABLE_SIZE, ENVIRONMENT_SIZE] = [131_071, 2_000_000]
 /** Milliseconds for which what says too much is not read; it cannot go on meanwhile. */
 const FLOOD_PAUSE = 20
+/** Milliseconds of silence after which what has no line end yet counts as a line. */
+const PART_OF_LINE = 1_000
 /** Milliseconds that the last words of a process may take to arrive. */
 const LAST_WORDS = 1_000
 
@@ -48,7 +50,7 @@ export class AppProcess {
     this.#processes = launch.processes
     const child = spawnLimited(launch)
     this.#processes.add(child.pid!)
-    const heard = Promise.all([listen(child.stdout!, 'stdout', launch), listen(child.stderr!, 'stderr', launch)])
+    const heard = Promise.all([listen(child.stdout!, launch), listen(child.stderr!, launch)])
     // It may be over already; then nobody will look for it either.
     this.leader = { pid: child.pid!, startedAt: findProcess(child.pid!)?.startedAt ?? '' }
     this.ended = this.#awaitEnd(child, heard)
@@ -118,19 +120,26 @@ function refuseTooLong(env: Readonly<Record<string, string>>): void {
     throw new StartFailure('The env vars of the app are too long, all together.')
 }
 
-function listen(stream: Readable, name: 'stdout' | 'stderr', { onLine }: Launch): Promise<unknown> {
+function listen(stream: Readable, { onLine }: Launch): Promise<unknown> {
   let isFlood = false
+  let part: NodeJS.Timeout | undefined
   const lines = new LineSplitter(line => {
-    if (!onLine(line, name)) isFlood = true
+    if (!onLine(line)) isFlood = true
   })
   stream.on('data', chunk => {
+    clearTimeout(part)
     lines.write(chunk)
+    if (lines.hasRest) part = setTimeout(() => lines.flush(), PART_OF_LINE)
     if (!isFlood) return
     isFlood = false
     stream.pause()
     setTimeout(() => stream.resume(), FLOOD_PAUSE)
   })
-  stream.on('end', () => lines.end())
+  // It may be given up before its end, and then has said something all the same.
+  stream.on('close', () => {
+    clearTimeout(part)
+    lines.end()
+  })
   stream.on('error', () => {})
   return once(stream, 'close')
 }

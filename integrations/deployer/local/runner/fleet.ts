@@ -1,13 +1,15 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { APP_DIRECTORY, imagePath, readManifest } from '../../../../plugins/lib/local-image.ts'
-import { OwnedProcesses } from '../../../../plugins/lib/owned-processes.ts'
+import { OwnedProcesses, usageOf } from '../../../../plugins/lib/owned-processes.ts'
 import { readProcessTable } from '../../../../plugins/lib/process-table.ts'
 import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
 import { removeTree } from '../../../../plugins/lib/remove-tree.ts'
 import { appDirectory, type Layout } from '../layout.ts'
 import type { AppName, MetricsReply, RetireRequest, RunningReply, ServeRequest, StartRequest } from '../protocol.ts'
-import { clearTraces, closeImage, findAccount, openHome } from './account.ts'
+import { clearTraces, closeImage, findAccount, openHome, releaseAccount } from './account.ts'
 import { StartFailure } from './app-process.ts'
+import { memoryInFiles, sizeOfTree } from './footprint.ts'
 import { AppLog } from './log.ts'
 import { Meter } from './meter.ts'
 import { markOf } from './records.ts'
@@ -31,6 +33,9 @@ export class Conflict extends Error {
 }
 
 const SAMPLE_INTERVAL = 1_000
+/** Milliseconds between two looks at what apps keep in their homes. */
+const HOME_INTERVAL = 2_000
+const MEGABYTE = 1_048_576
 
 /** All apps of this machine. */
 export class Fleet {
@@ -48,6 +53,7 @@ export class Fleet {
     this.#layout = layout
     this.#record = record
     this.#sampler = setInterval(() => this.#safely(() => this.#sample()), SAMPLE_INTERVAL).unref()
+    void this.#watchHomes()
   }
 
   get isEmpty(): boolean {
@@ -109,9 +115,12 @@ export class Fleet {
     const account = findAccount(this.#layout, appId)
     const mark = markOf(this.#layout)
     // Its user is free for another app once nothing runs as it, and not before.
-    if (account !== null) await new OwnedProcesses({ account, mark }).end(0)
+    if (account !== null) {
+      await new OwnedProcesses({ account, mark }).end(0)
+      await clearTraces(account)
+    }
     await removeTree(directory, this.#layout.graveyard)
-    if (account !== null) await clearTraces(account)
+    if (account !== null) releaseAccount(this.#layout, appId, account)
   }
 
   running(): RunningReply {
@@ -229,9 +238,34 @@ export class Fleet {
     if (releases.length === 0) return
     const table = readProcessTable()
     for (const release of releases) {
-      const { cpu, memory } = release.processes.usage(table)
-      release.observe({ cpu, memory: memory / 1_048_576 })
+      const members = release.processes.members(table)
+      const { cpu, memory, shared } = usageOf(members)
+      const pids = members.map(({ pid }) => pid)
+      // What is mapped of a file is a part of the file.
+      const inFiles = Math.max(memoryInFiles(pids, release.spec.home.account) - shared, 0)
+      release.observe({ cpu, memory: (memory + inFiles) / MEGABYTE })
     }
+  }
+
+  /** One app after the other, and never more than a tenth of the time. */
+  async #watchHomes(): Promise<void> {
+    for (let pause = HOME_INTERVAL; !this.#isClosed; ) {
+      await delay(pause, undefined, { ref: false })
+      const began = performance.now()
+      for (const app of this.#apps.values()) await this.#checkHome(app).catch(console.error)
+      pause = Math.max(HOME_INTERVAL, 9 * (performance.now() - began))
+    }
+  }
+
+  async #checkHome({ releases }: App): Promise<void> {
+    const [first] = releases.values()
+    const { disk, files } = first?.spec.limits ?? {}
+    if (first === undefined || disk === undefined || files === undefined) return
+    const size = await sizeOfTree(first.spec.home.directory, { bytes: disk * MEGABYTE, files })
+    const used = size.files > files ? `more than ${files} files` : `more than ${disk} MB`
+    if (size.files <= files && size.bytes <= disk * MEGABYTE) return
+    for (const release of releases.values())
+      release.endFor(`The app keeps ${used} in its home, which is the most that it may.`)
   }
 }
 

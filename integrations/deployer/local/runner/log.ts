@@ -1,5 +1,4 @@
 import { StringDecoder } from 'node:string_decoder'
-import type { RuntimeLine } from '../../port.ts'
 import type { LogEntry, LoggedLine } from '../protocol.ts'
 
 /** Lines of an app that are kept for who comes later, and characters that they may have together. */
@@ -8,8 +7,6 @@ const [KEPT_LINES, KEPT_CHARACTERS] = [1_000, 1_000_000]
 const LINE_LENGTH = 16_384
 /** Lines per second that an app may say, and how many at once; a long one counts as several, each of so many characters. */
 const [RATE, BURST, LINE_COST] = [500, 2_000, 1_024]
-
-type Level = RuntimeLine['level']
 
 /** What an app has said of late, for any number of readers, each at its own pace. */
 export class AppLog {
@@ -111,6 +108,16 @@ export class LineSplitter {
     }
   }
 
+  /** Whether something was written that no line end has followed yet. */
+  get hasRest(): boolean {
+    return this.#rest !== ''
+  }
+
+  /** Takes what is there for a line: a prompt, or progress, may be all that is said for long. */
+  flush(): void {
+    this.#flush()
+  }
+
   end(): void {
     this.#append(this.#decoder.end())
     this.#flush()
@@ -124,39 +131,13 @@ export class LineSplitter {
   #flush(): void {
     const line = this.#rest.length > LINE_LENGTH ? `${this.#rest.slice(0, LINE_LENGTH - 1)}…` : this.#rest
     this.#rest = ''
-    const text = line.replace(/\r$/, '').replaceAll('\0', '\uFFFD').toWellFormed()
+    const text = visible(line).replaceAll('\0', '\uFFFD').toWellFormed()
     if (text.trim() !== '') this.#onLine(text)
   }
 }
 
-const NAMED_LEVELS: Readonly<Record<string, Level>> = {
-  trace: 'debug',
-  debug: 'debug',
-  info: 'info',
-  notice: 'info',
-  warn: 'warn',
-  warning: 'warn',
-  error: 'error',
-  err: 'error',
-  critical: 'error',
-  fatal: 'error'
-}
-
-/** The level that a line of JSON names, as a word or as pino's number; else by the stream that it came from. */
-export function levelOf(line: string, stream: 'stdout' | 'stderr'): Level {
-  return namedLevel(line) ?? (stream === 'stderr' ? 'error' : 'info')
-}
-
-function namedLevel(line: string): Level | undefined {
-  if (!line.startsWith('{') || !line.includes('"level"')) return undefined
-  try {
-    const { level } = JSON.parse(line)
-    if (typeof level === 'number') return level < 30 ? 'debug' : level < 40 ? 'info' : level < 50 ? 'warn' : 'error'
-    return Object.hasOwn(NAMED_LEVELS, String(level).toLowerCase())
-      ? NAMED_LEVELS[String(level).toLowerCase()]
-      : undefined
-  } catch {
-    // It only looks like JSON.
-    return undefined
-  }
+/** What a terminal shows of a line: a carriage return begins it anew. */
+function visible(line: string): string {
+  const text = line.endsWith('\r') ? line.slice(0, -1) : line
+  return text.slice(text.lastIndexOf('\r') + 1)
 }

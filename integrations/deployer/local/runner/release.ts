@@ -7,8 +7,9 @@ import type { StartRequest } from '../protocol.ts'
 import type { Home } from './account.ts'
 import { AppProcess, StartFailure } from './app-process.ts'
 import { complaintAbout, drawPort, tryPort } from './health.ts'
+import { levelOf } from './levels.ts'
 import { PortOwner } from './listeners.ts'
-import { type AppLog, levelOf } from './log.ts'
+import type { AppLog } from './log.ts'
 import { Traffic } from './traffic.ts'
 
 /** One version of an app as it is to be run here. */
@@ -59,6 +60,10 @@ const STEADY_AFTER = 60_000
 /** Attempts to start on a port that somebody else is quicker to take. */
 const PORT_ATTEMPTS = 5
 const TAIL_LINES = 20
+/** What programs say when they cannot write to where they were built. */
+const READ_ONLY = /\b(EACCES|EROFS|EPERM)\b|Permission denied|Read-only file system|PermissionError/i
+const READ_ONLY_HINT =
+  'An app cannot write to the directory that it was built in: it may write to the one in HOME, and to /tmp.'
 /** Follows the words "The app". */
 const FOREIGN_PORT = 'does not listen on its port any more, but another program of this machine does'
 
@@ -139,8 +144,15 @@ export class Release {
     this.cpuPercent = (100 * spent) / Math.max(now - this.#sampledAt, 1)
     this.#sampledAt = now
     this.usage = usage
-    if (usage.memory <= this.spec.limits.memory || this.#process === null) return
-    this.#say('error', `The app took ${Math.ceil(usage.memory)} MB of memory, and may have ${this.spec.limits.memory}.`)
+    const { memory } = this.spec.limits
+    if (usage.memory > memory)
+      this.endFor(`The app took ${Math.ceil(usage.memory)} MB of memory, and may have ${memory}.`)
+  }
+
+  /** Ends what runs of it, with a reason for its log; it is started again. */
+  endFor(reason: string): void {
+    if (this.#process === null) return
+    this.#say('error', reason)
     this.#process.kill()
   }
 
@@ -229,7 +241,7 @@ export class Release {
       account: spec.home.account,
       maxProcesses: spec.limits.processes,
       processes: this.processes,
-      onLine: (message, stream) => this.#hear(message, stream)
+      onLine: message => this.#hear(message)
     })
     this.#port = port
     this.#portOwner = new PortOwner(port, () => this.processes.members().map(({ pid }) => pid))
@@ -308,13 +320,14 @@ export class Release {
     const lines = this.#deps.log.tail(this.spec.deploymentId, TAIL_LINES)
     const said =
       lines.length > 0 ? ` The last that it said:\n${lines.join('\n').slice(-4_000)}` : ' It has said nothing.'
-    return `The app ${complaint}.${said}`
+    const hint = lines.some(line => READ_ONLY.test(line)) ? ` ${READ_ONLY_HINT}` : ''
+    return `The app ${complaint}.${hint}${said}`
   }
 
-  #hear(message: string, stream: 'stdout' | 'stderr'): boolean {
+  #hear(message: string): boolean {
     return this.#deps.log.add({
       ...this.#origin(),
-      level: levelOf(message, stream),
+      level: levelOf(message),
       source: 'app',
       message
     })
