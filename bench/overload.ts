@@ -20,7 +20,7 @@ const CROWD = 1_000
 const PEAK_CONNECTIONS = [16, 32, 64]
 const TIMES = [2, 5, 10]
 
-interface Figures extends FireReport {
+export interface Figures extends FireReport {
   /** Requests per second. */
   readonly offered: number
   readonly goodput: number
@@ -38,7 +38,7 @@ export interface OverloadFigures extends Figures {
   readonly shareOfCpu: number
 }
 
-type Load = Pick<FireOrder, 'connections' | 'rate'>
+export type Load = Pick<FireOrder, 'connections' | 'rate'>
 
 /** Every ordeal of one server, by name, in the order in which it went through them. */
 export async function overload(seconds: number): Promise<Record<string, OverloadFigures>> {
@@ -96,12 +96,12 @@ export async function overload(seconds: number): Promise<Record<string, Overload
   return figures
 }
 
-interface Subject {
+export interface Subject {
   readonly server: ServerProcess
-  readonly order: Pick<FireOrder, 'url' | 'headers'>
+  readonly order: Pick<FireOrder, 'url' | 'headers' | 'paths'>
 }
 
-async function measure({ server, order }: Subject, load: Load, seconds: number): Promise<Figures & Load> {
+export async function measure({ server, order }: Subject, load: Load, seconds: number): Promise<Figures & Load> {
   const aside = watch(server.url, order.headers)
   const before = server.cpu()
   const report = await fire({ ...order, ...load, seconds })
@@ -117,7 +117,7 @@ async function measure({ server, order }: Subject, load: Load, seconds: number):
   }
 }
 
-async function highest<Found extends Figures>(attempts: readonly (() => Promise<Found>)[]): Promise<Found> {
+export async function highest<Found extends Figures>(attempts: readonly (() => Promise<Found>)[]): Promise<Found> {
   const found: Found[] = []
   for (const attempt of attempts) found.push(await attempt())
   return found.reduce((best, one) => (one.goodput > best.goodput ? one : best))

@@ -47,6 +47,7 @@ function summaryOf(measured: readonly ({ name: string } & Result<Ratios>)[]): st
       Rhone: `${round(ours.cpu, 1)} µs`,
       ratio: round(ours.ratio, 2),
       goal: goal === null ? '-' : goal,
+      'requests/s': `${Math.round(baseline.throughput)} → ${Math.round(ours.throughput)}`,
       'p50 ms': `${round(baseline.p50, 1)} → ${round(ours.p50, 1)}`,
       'p99 ms': `${round(baseline.p99, 1)} → ${round(ours.p99, 1)}`
     }

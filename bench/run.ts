@@ -1,12 +1,14 @@
 /**
  * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` some of them.
- * `npm run bench -- overload`, `scaling`, `memory` and `slo` are measurements of their own, and `npm run bench -- report`
- * writes what the last runs of all of them have found into docs/performance.md.
+ * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo` and `plugins` are measurements of their own, and
+ * `npm run bench -- report` writes what the last runs of all of them have found into docs/performance.md.
  */
 const OTHERS: Readonly<Record<string, string>> = {
   overload: './overload.ts',
+  computing: './computing.ts',
   scaling: './scaling.ts',
   memory: './memory.ts',
+  plugins: './plugins.ts',
   slo: './slo.ts',
   report: './report.ts'
 }

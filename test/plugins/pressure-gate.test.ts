@@ -225,3 +225,38 @@ test('shares, limits and waits that make no sense fail the boot', async () => {
   await assert.rejects(boot({ minConcurrency: 40, maxConcurrency: 10 }), /rhone-pressure: option "minConcurrency"/)
   await assert.rejects(boot({ maxWait: -1 }), /rhone-pressure: option "maxWait"/)
 })
+
+test('handlers that compute are not all started before a probe that came with them is answered', async t => {
+  const CROWD = 20
+  for (const [turnBudget, holdsUp] of [
+    [1, false],
+    [60_000, true]
+  ] as const) {
+    const app = Fastify({ forceCloseConnections: true })
+    await app.register(pressure, { sensor: calm, limiter: limiter(1_000), maxWait: 60_000, turnBudget })
+    let computed = 0
+    let computedBefore = Number.POSITIVE_INFINITY
+    app.get('/compute', async () => {
+      for (const until = performance.now() + 5; performance.now() < until; );
+      computed++
+      return 'served'
+    })
+    app.get('/probe', { config: { priority: 'probe' } }, async () => {
+      computedBefore = computed
+      return 'alive'
+    })
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    t.after(() => app.close())
+    const { port } = app.server.address() as { port: number }
+    const sockets = Array.from({ length: CROWD + 1 }, () => connect(port, '127.0.0.1'))
+    await Promise.all(sockets.map(socket => once(socket, 'connect')))
+    await turn()
+
+    const replies = sockets.map(async socket => String((await once(socket, 'data'))[0]))
+    for (const [index, socket] of sockets.entries()) socket.write(get(index === CROWD ? '/probe' : '/compute'))
+    for (const reply of await Promise.all(replies)) assert.match(reply, /^HTTP\/1\.1 200 /)
+    assert.equal(computed, CROWD)
+    assert.equal(computedBefore > CROWD / 2, holdsUp, `${computedBefore} of ${CROWD} with a budget of ${turnBudget} ms`)
+    for (const socket of sockets) socket.destroy()
+  }
+})
