@@ -49,7 +49,7 @@ try {
   const token = (await readFile(join(world.dataDir, 'operator-token'), 'utf8')).trim()
   const order = { url: server.url, headers: { authorization: `Bearer ${token}` } }
   for (const handler of chosen.length > 0 ? chosen : HANDLERS)
-    await endure(handler, { server, order: { ...order, paths: pathsOf(handler) } })
+    await underLoads(handler, { server, order: { ...order, paths: pathsOf(handler) } })
 } finally {
   await server.stop()
   await world.close()
@@ -62,7 +62,7 @@ console.log(`\n${what}`)
 console.table(rows)
 await keepResult('computing', { what, rows })
 
-async function endure(handler: string, subject: Subject): Promise<void> {
+async function underLoads(handler: string, subject: Subject): Promise<void> {
   await measure(subject, { connections: 16 }, 1)
   const peak = await highest([4, 16, 64].map(connections => () => measure(subject, { connections }, 2)))
   report(handler, 'peak', peak, peak)

@@ -40,7 +40,7 @@ export interface OverloadFigures extends Figures {
 
 export type Load = Pick<FireOrder, 'connections' | 'rate'>
 
-/** Every ordeal of one server, by name, in the order in which it went through them. */
+/** Every load that one server is put under, by name, in order. */
 export async function overload(seconds: number): Promise<Record<string, OverloadFigures>> {
   const ping = scenarios.find(({ name }) => name === 'ping')!
   const detail = scenarios.find(({ name }) => name === 'detail')!.contestants.at(-1)!
@@ -57,10 +57,10 @@ export async function overload(seconds: number): Promise<Record<string, Overload
     let before = await highest(PEAK_CONNECTIONS.map(connections => () => measure(subject, { connections }, 2)))
     const peak = before
     const capacity = Math.round(peak.goodput)
-    await endure('unloaded', { connections: 1, rate: 100 })
-    await endure(`closed loop, ${CROWD} connections`, { connections: CROWD })
+    await underLoad('unloaded', { connections: 1, rate: 100 })
+    await underLoad(`closed loop, ${CROWD} connections`, { connections: CROWD })
     for (const times of TIMES)
-      await endure(`open loop, ${times} times the peak`, { connections: CROWD, rate: times * capacity })
+      await underLoad(`open loop, ${times} times the peak`, { connections: CROWD, rate: times * capacity })
 
     const sql = postgres(world.databaseUrl, { max: 1, onnotice() {} })
     const { promise: freed, resolve: free } = Promise.withResolvers<void>()
@@ -71,11 +71,11 @@ export async function overload(seconds: number): Promise<Record<string, Overload
       await freed
     })
     await held
-    await endure('stuck database', { connections: CROWD }, free)
+    await underLoad('stuck database', { connections: CROWD }, free)
     await lock
     await sql.end()
 
-    async function endure(name: string, load: Load, end?: () => void): Promise<void> {
+    async function underLoad(name: string, load: Load, end?: () => void): Promise<void> {
       const found = await measure(subject, load, seconds)
       end?.()
       const after = await measure(subject, { connections: peak.connections }, 2)

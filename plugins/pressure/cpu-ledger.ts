@@ -8,7 +8,7 @@ export interface Account {
 
 /**
  * Charges the time of the event loop to the requests that use it. The loop does one thing at a time, so the time between
- * two events belongs to whoever the first one has begun, or the second one has ended: a request that has just started runs
+ * two events belongs to the request that the first one began or the second one ended: a request that has just started runs
  * until the next event, and one that sends its reply has run since the last.
  *
  * All times are milliseconds in which the loop was busy.

@@ -85,7 +85,7 @@ export const PressureOptions = Type.Object(
     refusalDelay: Type.Integer({
       default: 35,
       minimum: 0,
-      description: 'Milliseconds for which a refusal is kept back, lest the client ask again at once.'
+      description: 'Milliseconds for which a refusal is held back, so that the client does not ask again at once.'
     }),
     longestRefusal: Type.Integer({
       default: 1_000,

@@ -29,7 +29,7 @@ const COST = 3
 const BATCH = 4
 
 /**
- * Keeps refusals back for a moment. Who is refused at once asks again at once, and a crowd of such clients would take all
+ * Holds refusals back for a moment. A client that is refused at once asks again at once, and a crowd of such clients would take all
  * the time there is: a thousand of them, kept back for 40 ms each time, cannot ask more than 25,000 times a second. Where
  * even that is too much, they are kept back longer, so that those who are served do not pay for those who are not.
  */

@@ -14,7 +14,7 @@ export interface Account {
 export interface Launcher {
   /** For the log: `as uid 65534`. */
   readonly description: string
-  /** Who must own the files that PostgreSQL writes. */
+  /** The user that must own the files that PostgreSQL writes. */
   readonly account: Account
   /** `18.4` */
   readonly version: string
@@ -92,7 +92,7 @@ function inUserNamespace({ uid, gid }: Account): Way {
   }
 }
 
-/** Whoever owns the database already, else whoever owns its directory, else the machine's usual unprivileged user. */
+/** The owner of the database if there is one, else of its directory, else the machine's usual unprivileged user. */
 async function unprivilegedAccount(...paths: string[]): Promise<Account> {
   for (const path of paths) {
     const owner = await lstat(path).catch(nullIf('ENOENT'))
