@@ -38,7 +38,7 @@ export interface CsrfDeps {
 }
 
 export interface Csrf {
-  /** The value for the hidden field of a form, good for whoever the reply goes to. */
+  /** The value for the hidden field of a form, valid for the recipient of the reply. */
   token(request: FastifyRequest, reply: FastifyReply): string
 }
 
@@ -47,7 +47,7 @@ declare module 'fastify' {
     csrf: Csrf
   }
   interface FastifyContextConfig {
-    /** This unsafe route is for our own pages alone, whoever calls it: signing in and out. */
+    /** This unsafe route takes calls from our own pages only, also without a session: signing in and out. */
     csrf?: true
   }
 }

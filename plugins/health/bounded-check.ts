@@ -2,7 +2,7 @@ import { singleFlight } from '../lib/single-flight.ts'
 
 /**
  * A check of something that may fail or hang: then its answer is `otherwise`, after `timeout` milliseconds at the
- * latest. While one is hanging, no other is started; whoever asks waits for the same one.
+ * latest. While one is hanging, no other is started; later callers wait for the same one.
  */
 export function boundedCheck<T>(check: () => T | Promise<T>, timeout: number, otherwise: T): () => Promise<T> {
   const ask = singleFlight(0, check)

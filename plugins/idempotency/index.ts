@@ -36,7 +36,7 @@ export const IdempotencyOptions = Type.Object(
 export type IdempotencyOptions = Static<typeof IdempotencyOptions>
 
 export interface IdempotencyDeps {
-  /** Whose keys these are. By default the caller's; who has no name has no keys. */
+  /** Who owns a request's key. By default the authenticated user; undefined refuses the key with 400. */
   owner?: (request: FastifyRequest) => string | undefined
   /** Keys the fingerprints of requests. Without it, replies are not compared with requests from before a restart. */
   keys?: Keyring
@@ -68,7 +68,7 @@ declare module 'fastify' {
 
 const VISIBLE_ASCII = /^[\x21-\x7E]{1,255}$/
 
-/** Lets a client repeat an unsafe request of which it does not know whether it arrived. */
+/** Lets a client safely repeat a request when it does not know whether the first one arrived. */
 const idempotency: FastifyPluginAsync<PluginInput<typeof IdempotencyOptions, IdempotencyDeps>> = async (app, input) => {
   const options = parseOptions('rhone-idempotency', IdempotencyOptions, input, ['owner', 'keys', 'purge'])
   const load = () => import('./keys.ts')

@@ -45,7 +45,7 @@ ${first}${message !== null && html`<blockquote>${message}</blockquote>\n`}${unti
   return nonce => before + nonce + after
 }
 
-/** To the minute, in UTC: whoever reads it may be anywhere. */
+/** To the minute, in UTC, since readers are in any time zone. */
 function untilLine(sentence: string, until: string) {
   const [before = '', after = ''] = sentence.split('{until}', 2)
   const minute = `${until.slice(0, 10)} ${until.slice(11, 16)} UTC`

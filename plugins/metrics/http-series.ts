@@ -60,7 +60,7 @@ export class HttpSeries {
     this.#register(registry, inFlight)
   }
 
-  /** What is counted of the routes with this pattern, of which one has these methods and this service level class. */
+  /** The counts of the routes with this pattern; adds a route's methods and service level class. */
   route(path: string, methods: readonly string[] = [], slo = 'none'): RouteSeries {
     const route = this.#routes.get(path) ?? { path, slos: new Map(), byKey: new Map() }
     this.#routes.set(path, route)

@@ -72,7 +72,7 @@ declare module 'fastify' {
   }
 }
 
-/** Default metrics that we drop: gauges named like counters, of which the last also walks every open handle. */
+/** Default metrics that we drop: gauges named like counters; the last also walks every open handle. */
 const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total', 'nodejs_active_handles_total']
 
 /**

@@ -95,7 +95,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The quota that requests of this route are counted under, together with all others of the class; default general. */
     rateClass?: Exclude<RateClass, 'user'> | false
-    /** `later`: whoever handles the request counts it, in that class, when it is known by what; see `rateLimiter.step`. */
+    /** `later`: the handler counts the request, once it knows the key; see `rateLimiter.step`. */
     rateCount?: 'later'
     /** Statuses of replies by which nothing came of the request: it gets its token back. */
     rateRefund?: readonly number[]

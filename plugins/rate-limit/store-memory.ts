@@ -1,10 +1,10 @@
 import { hasToken, type Quota, type Verdict, verdict } from './gcra.ts'
 import type { LocalStore } from './store.ts'
 
-/** Milliseconds that never go back, whatever happens to the wall clock. */
+/** Milliseconds of a monotonic clock. */
 export type Clock = () => number
 
-/** How many old buckets are looked at to make room for a new one: the price of a new key, whatever their number. */
+/** How many old buckets are checked to make room for a new key, so that the cost does not grow with the table. */
 const PROBES = 8
 /** The bucket that new keys share while every other one is in use. */
 const OVERFLOW = 0
@@ -12,7 +12,7 @@ const OVERFLOW = 0
 /**
  * Buckets in this process: one lookup and no allocation per known key.
  *
- * Memory is bounded and nobody is ever forgiven: only a full bucket, which is as good as none, gives way to a new key.
+ * Memory is bounded and no debt is forgotten: only a full bucket, which equals none, gives way to a new key.
  * Where none is found, new keys share one bucket per class, so that a flood of addresses slows down other newcomers
  * rather than growing the table or resetting a throttled one.
  */

@@ -28,7 +28,7 @@ export const SessionOptions = Type.Object(
     lifetime: Type.Integer({
       default: 30 * 86_400,
       minimum: 1,
-      description: 'Seconds after which a session ends, however much it is used.'
+      description: 'Seconds after which a session ends, even in use.'
     }),
     ttl: Type.Integer({
       default: 5_000,
@@ -83,7 +83,7 @@ declare module 'fastify' {
 const SECRET_BYTES = 32
 const SECRET_FORM = /^[\w-]{43}$/
 
-/** Knows browsers by an opaque cookie. It has no hooks: whoever asks who is calling pays for the answer. */
+/** Identifies browsers by an opaque cookie. It has no hooks: only requests that ask for the session pay for it. */
 const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps>> = async (app, input) => {
   const { secure, ...options } = parseOptions('rhone-session', SessionOptions, input, ['store', 'news'])
   const store = input.store ?? memorySessionStore()
