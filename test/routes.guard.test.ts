@@ -8,7 +8,7 @@ import { buildApp } from '../src/app.ts'
 import { validatorCompiler } from '../src/kernel/validation.ts'
 import { testConfig } from './support/app.ts'
 
-const SLO_CLASSES = ['health', 'list', 'detail', 'write', 'search', 'stream']
+const SLO_CLASSES = ['health', 'list', 'detail', 'write', 'search', 'upstream', 'stream']
 const RATE_CLASSES = ['general', 'auth', 'deploy', 'webhook', 'strict', false]
 const ACCESS = ['public', 'metrics', 'authenticated', 'member', 'admin', 'owner', 'operator']
 const OPEN_TO_ORIGINS = /^\/(api|\.well-known)\//
@@ -116,6 +116,16 @@ test('the schemas of every reply can be compiled, which happens when they are fi
 function schemasIn({ content, ...schema }: { content?: Record<string, { schema: unknown }> }): unknown[] {
   return content === undefined ? [schema] : Object.values(content).map(({ schema }) => schema)
 }
+
+test('routes that wait for another service are measured apart from those whose speed is our own', async t => {
+  const waiting = (await routesOf(t)).filter(({ config }) => config?.slo === 'upstream').map(({ url }) => url)
+  assert.deepEqual(waiting.toSorted(), [
+    '/api/v1/apps/:app/metrics',
+    '/api/v1/teams/:team/repositories',
+    '/auth/callback',
+    '/github/callback'
+  ])
+})
 
 test('operation ids are unique', async t => {
   const ids = (await routesOf(t)).map(route => route.schema?.operationId)

@@ -53,7 +53,7 @@ const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.get('/teams/:team/repositories', {
     schema: schemas.listRepositories,
-    config: { ...reads, access: PERMISSIONS.createApps, slo: 'search' },
+    config: { ...reads, access: PERMISSIONS.createApps, slo: 'upstream' },
     handler: async request => {
       const { id } = await teamOf(app, app.db, request, request.params.team)
       return searchRepositories(app.db, githubOf(app), id, request.query)
@@ -79,7 +79,7 @@ export const connecting: FastifyPluginCallbackTypebox = (app, _options, done) =>
 
   app.get('/github/callback', {
     schema: schemas.completeConnection,
-    config: { ...policy, audit: audited('connect') },
+    config: { ...policy, slo: 'upstream', audit: audited('connect') },
     handler: async (request, reply) => {
       const connected = await githubOf(app).connected(request, reply)
       if ('redirect' in connected) return reply.redirect(connected.redirect, 303)

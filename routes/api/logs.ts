@@ -40,7 +40,7 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.get('/apps/:app/metrics', {
     schema: schemas.getAppMetrics,
-    config: { ...viewing, slo: 'detail' },
+    config: { ...viewing, slo: 'upstream' },
     handler: async request => {
       const { instances, ...metrics } = await metricsOf((await appOf(app, app.db, request)).id)
       return { ...metrics, instances: [...instances] }

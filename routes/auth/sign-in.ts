@@ -55,7 +55,7 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
 
   app.get('/auth/callback', {
     schema: schemas.completeGithub,
-    config: { ...signingIn, slo: 'write', audit: { type: 'auth', action: 'login', resource: 'session' } },
+    config: { ...signingIn, slo: 'upstream', audit: { type: 'auth', action: 'login', resource: 'session' } },
     handler: async (request, reply) => {
       const { identity, returnTo } = await app.oauth.complete(request, reply)
       await signIn(app, request, reply, 'github', tx => signInWithGithub(tx, identity, defaultPlan))
