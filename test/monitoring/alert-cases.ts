@@ -676,6 +676,13 @@ const work: AlertCase[] = [
     fires: [7.5, 19]
   },
   {
+    alert: 'AuditUnsealed',
+    that: 'a row that is not sealed for a minute is told after two more',
+    gauges: { rhone_audit_unsealed_age_seconds: '59x10 61x60' },
+    silent: [10, 12.5],
+    fires: [13.5]
+  },
+  {
     alert: 'JobStale',
     that: 'a chore that has not succeeded for two hours is told after 5 more minutes',
     gauges: { 'rhone_chore_last_success_timestamp_seconds{chore="retention"}': '0x200' },
