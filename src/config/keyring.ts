@@ -37,10 +37,13 @@ export function parseKeyring(text: string): Keyring {
   return { current: { id: first[0], key: first[1] }, keys }
 }
 
-/** A fresh key in the form {@link parseKeyring} reads, named after the day it was made. */
+/**
+ * A fresh key in the form {@link parseKeyring} reads, named after the day it was made, and at random: two keys that were
+ * made on one day are told apart.
+ */
 export function generateKey(now = new Date()): string {
   const day = now.toISOString().slice(0, 10).replaceAll('-', '')
-  return `k${day}:${randomBytes(KEY_BYTES).toString('base64')}`
+  return `k${day}-${randomBytes(4).toString('hex')}:${randomBytes(KEY_BYTES).toString('base64')}`
 }
 
 /**

@@ -1,0 +1,53 @@
+import { createHash, hkdfSync } from 'node:crypto'
+import { eq, sql } from 'drizzle-orm'
+import { secretLedger } from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+import type { Keyring } from '../base/secret-box.ts'
+
+/** Hexadecimal digits of a fingerprint that stand for the key's id; the others for the key. */
+const ID_DIGITS = 16
+const KEY_DIGITS = 48
+
+const KEYRINGS_LOCK = sql`select pg_advisory_xact_lock(hashtext('rhone.keyrings'))`
+
+/**
+ * Compares a keyring with those that other instances have used on this database, and takes its keys down there.
+ *
+ * A rotation goes on with at least one key that is known, so a ring without any is that of another installation, or was
+ * made anew; and a key that has the id of another one would not open what that one has sealed.
+ *
+ * @param name the variable that holds the ring
+ * @returns what is wrong with it, as a sentence; nothing of it is taken down then
+ */
+export async function checkKeyring(db: Db, name: string, ring: Keyring): Promise<string | undefined> {
+  const ledgerName = `${name}/keys`
+  const own = new Map([...ring.keys].map(([id, key]) => [id, fingerprintOf(name, id, key)]))
+  return db.transaction(async tx => {
+    // Two that start at once over an empty database would each find their own keys only.
+    await tx.execute(KEYRINGS_LOCK)
+    const rows = await tx.select().from(secretLedger).where(eq(secretLedger.name, ledgerName))
+    const known = new Set(rows.map(({ fingerprint }) => fingerprint))
+    const problem = problemOf(name, own, known)
+    if (problem !== undefined) return problem
+    const values = [...own.values()].map(fingerprint => ({ name: ledgerName, fingerprint }))
+    await tx.insert(secretLedger).values(values).onConflictDoNothing()
+  })
+}
+
+function problemOf(name: string, own: ReadonlyMap<string, string>, known: ReadonlySet<string>): string | undefined {
+  const knownIds = new Set([...known].map(idPart))
+  for (const [id, fingerprint] of own)
+    if (knownIds.has(idPart(fingerprint)) && !known.has(fingerprint))
+      return `${name}: key "${id}" is not the one that other instances have by this id`
+  if (known.size > 0 && ![...own.values()].some(fingerprint => known.has(fingerprint)))
+    return `${name}: has none of the keys that this database has been used with; add the older ones after the new one`
+}
+
+const idPart = (fingerprint: string): string => fingerprint.slice(0, ID_DIGITS)
+
+/** A key is 32 random bytes, so nothing of it is found from this. */
+function fingerprintOf(name: string, id: string, key: Buffer): string {
+  const idDigits = createHash('sha256').update(id).digest('hex').slice(0, ID_DIGITS)
+  const print = hkdfSync('sha256', key, '', `rhone key fingerprint\0${name}`, KEY_DIGITS / 2)
+  return idDigits + Buffer.from(print).toString('hex')
+}
