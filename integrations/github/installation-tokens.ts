@@ -19,6 +19,8 @@ export class InstallationTokens {
     this.#tokens = new LRUCache({
       max: MOST_TOKENS,
       ttl: MARGIN,
+      // Whoever asks while a token is forgotten gets the one that is being made, which is not kept.
+      ignoreFetchAbort: true,
       fetchMethod: async (_key, _stale, { options, context }) => {
         const { token, lifetime } = await this.#mint(context.installationId, context.repositoryId)
         options.ttl = Math.max(lifetime - MARGIN, lifetime / 2, 1)

@@ -50,6 +50,8 @@ export function repositoriesOf(api: Api) {
     // An old list is kept for its entity tags: what has not changed costs nothing of what GitHub allows.
     noDeleteOnStaleGet: true,
     noDeleteOnFetchRejection: true,
+    // Whoever asks while the list is forgotten gets what GitHub answers, which is not kept.
+    ignoreFetchAbort: true,
     fetchMethod: (installationId, old) => readList(installationId, old)
   })
 

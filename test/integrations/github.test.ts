@@ -144,6 +144,15 @@ test('what GitHub has told is forgotten when an installation changes', async t =
   assert.equal(asked(tokenPath).length, 2)
 })
 
+test('what is forgotten while it is asked for is answered all the same, and asked for anew after that', async t => {
+  const { github, installation } = await setup(t, [website()])
+  const underWay = github.repositories(77)
+  github.forget(77)
+  assert.equal((await underWay).repositories.length, 1)
+  installation.repositories.push(fakeRepository(2, 'acme/api'))
+  assert.equal((await github.repositories(77)).repositories.length, 2)
+})
+
 test('an installation that is suspended or removed is told from an outage, also while its token is good', async t => {
   const { github, installation, fake } = await setup(t, [website()])
   const because = (reason: string) => (error: unknown) => {

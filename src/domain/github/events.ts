@@ -134,3 +134,11 @@ async function changeApps(
 }
 
 const idOf = ({ id }: { id: string }) => id
+
+/** NOTIFY with the id of an installation that has changed: what instances remember of it is out of date. */
+export const INSTALLATION_CHANNEL = 'rhone_github_installation'
+
+/** Tells all instances when the transaction commits. */
+export async function announceInstallation(tx: Db, installationId: number): Promise<void> {
+  await tx.execute(sql`select pg_notify(${INSTALLATION_CHANNEL}, ${String(installationId)})`)
+}

@@ -185,3 +185,8 @@ function storable(text: string | null | undefined, longest: number): string | nu
   for (let count = 0; count < longest && end < clean.length; count++) end += clean.codePointAt(end)! > 0xffff ? 2 : 1
   return clean.slice(0, end)
 }
+
+const AnyInstallationPayload = Type.Object({ installation: Type.Object({ id: Type.Integer() }) })
+
+/** Which installation an event is about. @throws PayloadError */
+export const installationIdOf = (payload: Buffer): number => read(AnyInstallationPayload, payload).installation.id

@@ -4,6 +4,7 @@ import type { Audit, SystemAuditEvent } from '../../../plugins/audit/index.ts'
 import type { JobContext, JobQueue } from '../../../plugins/jobs/port.ts'
 import { AppError } from '../../../plugins/lib/errors.ts'
 import {
+  announceInstallation,
   type ChangedApp,
   type ChangedInstallation,
   loseRepositories,
@@ -14,6 +15,7 @@ import {
 } from '../../domain/github/events.ts'
 import {
   installationChangeOf,
+  installationIdOf,
   PayloadError,
   type PushedCommit,
   pushOf,
@@ -71,6 +73,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
     const record: RecordEvent = event => audit.recordSystem(tx, { ...event, actor: 'GitHub' })
     try {
       const effect = Object.hasOwn(effects, event) ? effects[event] : undefined
+      if (CHANGES_INSTALLATION.has(event)) await announceInstallation(tx, installationIdOf(delivery.payload))
       const outcome = (await effect?.(tx, delivery, record, log)) ? 'processed' : 'ignored'
       await settleDelivery(tx, delivery, outcome)
       return outcome
@@ -129,6 +132,9 @@ function pushed(deploy: GithubEventsSettings['deploy']): Effect {
     return hasDeployed
   }
 }
+
+/** Events after which what instances remember of an installation is out of date. */
+const CHANGES_INSTALLATION = new Set(['installation', 'installation_repositories', 'repository'])
 
 const isRefusal = (error: unknown) => error instanceof AppError && !error.isFailure && error.statusCode < 500
 

@@ -5,6 +5,7 @@ import type { Config } from '../../config/index.ts'
 import { SecretBox } from '../../domain/base/secret-box.ts'
 import { createBuildLog } from '../../domain/deployments/build-logs.ts'
 import type { DeploymentStatus } from '../../domain/deployments/lifecycle.ts'
+import { INSTALLATION_CHANNEL } from '../../domain/github/events.ts'
 import { has, registryOf } from '../../kernel/has.ts'
 import { deployQueue } from './deploy.ts'
 import { type GithubWebhookJob, githubEventsQueue } from './github-events.ts'
@@ -112,8 +113,20 @@ function githubEvents(app: FastifyInstance, ledger: Ledger | null): JobQueue {
 }
 
 function githubCalls(app: FastifyInstance, { baseUrl }: Config): JobQueue[] {
+  forgetChangedInstallations(app)
   const deps = { db: () => app.db, github: app.github }
   return [commitStatuses({ ...deps, baseUrl: baseUrl.origin }) as JobQueue, webhookRedeliveries(deps)]
+}
+
+/** Whichever instance was told by GitHub. */
+function forgetChangedInstallations(app: FastifyInstance): void {
+  let stop: (() => Promise<void>) | undefined
+  app.addHook('onReady', async () => {
+    const forget = (id: string) => app.github.forget(Number(id))
+    // What was missed while the connection was lost is a minute old at most.
+    stop = await app.postgres.listen(INSTALLATION_CHANNEL, forget, () => {})
+  })
+  app.addHook('onClose', () => stop?.())
 }
 
 /** What ran before this start, and apps that have just gone, are looked at as soon as jobs are. */

@@ -4,6 +4,7 @@ import { after, test } from 'node:test'
 import { asc, eq, sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import pino from 'pino'
+import type { Sql } from 'postgres'
 import {
   apps,
   auditLogs,
@@ -15,7 +16,7 @@ import {
 import type { SystemAuditEvent } from '../../../plugins/audit/index.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
-import { isNewer } from '../../../src/domain/github/events.ts'
+import { INSTALLATION_CHANNEL, isNewer } from '../../../src/domain/github/events.ts'
 import { deliveryStore } from '../../../src/workflows/deploying/delivery-store.ts'
 import {
   type GithubEventsSettings,
@@ -23,6 +24,7 @@ import {
   githubEventsQueue
 } from '../../../src/workflows/deploying/github-events.ts'
 import { addTeam, openDatabase } from '../../domain/support.ts'
+import { eventually } from '../../support/eventually.ts'
 import {
   installationDeleted,
   installationSuspended,
@@ -460,4 +462,14 @@ test('a repository that is renamed goes on being deployed, by its new name', asy
   assert.equal((await appOf(appId)).githubRepo, 'acme/brand-new')
   assert.equal(await process('repository', renamed), 'ignored')
   assert.equal(await process('push', pushOf()), 'processed')
+})
+
+test('all instances hear of an installation that has changed, so that they forget what they know of it', async () => {
+  const { $client } = db as Db & { $client: Sql }
+  const heard: string[] = []
+  const { unlisten } = await $client.listen(INSTALLATION_CHANNEL, id => void heard.push(id))
+  const { installationId } = await addInstallation()
+  await process('installation_repositories', repositoriesRemoved(installationId, [1]))
+  await eventually(() => heard.includes(String(installationId)))
+  await unlisten()
 })
