@@ -13,10 +13,12 @@ import { outcomeOf, resourceOf } from './outcome.ts'
 import { createAuditQueue } from './queue.ts'
 import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
 import type { AuditSink } from './sink.ts'
+import type { AuditSpool } from './spool.ts'
 
 export { auditDdl } from './ddl.ts'
 export type { AuditEvent, AuditOutcome, AuditRow, SystemAuditEvent } from './row.ts'
 export type { AuditSink } from './sink.ts'
+export { type AuditSpool, fileSpool } from './spool.ts'
 
 export const AuditOptions = Type.Object(
   {
@@ -57,6 +59,8 @@ export type AuditOptions = Static<typeof AuditOptions>
 export interface AuditDeps {
   /** Without one, events are only logged. */
   sink?: AuditSink
+  /** Takes the attempts that the sink does not, until it does. Without one, they are lost after three tries. */
+  spool?: AuditSpool
   registry?: Registry
 }
 
@@ -97,7 +101,7 @@ declare module 'fastify' {
  * routes whose refused calls it is to see.
  */
 const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'registry'])
+  const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'spool', 'registry'])
   const sink: AuditSink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
   const catalogue = { ...AUDIT_DETAILS, ...options.details }
   const takeAnonymous = minuteBudget(options.anonymousPerAddress, options.anonymousPerMinute)
@@ -120,12 +124,15 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
   const queue = createAuditQueue({
     ...options,
     write: rows => sink.writeMany(rows),
+    spool: input.spool,
     onWritten: rows => rows.forEach(announce),
-    onFailure: (rows, error, lost) => {
-      if (lost) failures.inc(rows.length)
-      app.log.error({ err: error, ...(lost && { audit: rows }) }, lost ? 'audit events are lost' : 'audit write failed')
+    onFailure: err => app.log.error({ err }, 'audit write failed'),
+    onLost(rows, err) {
+      failures.inc(rows.length)
+      app.log.error({ err, audit: rows }, 'audit events are lost')
     }
   })
+  app.addHook('onReady', async () => queue.open())
   app.addHook('onClose', () => queue.close())
 
   function announce(row: AuditRow): void {

@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { sqlState } from '../lib/postgres.ts'
 import type { AuditRow } from './row.ts'
+import type { AuditSpool } from './spool.ts'
 
 export interface AuditQueueSettings {
   readonly batchSize: number
@@ -8,14 +10,19 @@ export interface AuditQueueSettings {
   /** How many rows wait at most. */
   readonly queueSize: number
   readonly write: (rows: readonly AuditRow[]) => Promise<void>
+  /** Takes what cannot be written now. Without one, a batch is given up after a few attempts. */
+  readonly spool: AuditSpool | undefined
   readonly onWritten: (rows: readonly AuditRow[]) => void
-  /** Called after every failed attempt; `lost` when it was the last one. */
-  readonly onFailure: (rows: readonly AuditRow[], error: unknown, lost: boolean) => void
+  /** Called for each failed attempt, unless the spool already has rows. */
+  readonly onFailure: (error: unknown) => void
+  readonly onLost: (rows: readonly AuditRow[], error: unknown) => void
 }
 
 export interface AuditQueue {
   push(row: AuditRow): void
-  /** Writes what waits. Takes nothing after that. */
+  /** Writes what was left in the spool by a process before this one. */
+  open(): void
+  /** Writes what waits, or leaves it in the spool. Takes nothing after that. */
   close(): Promise<void>
 }
 
@@ -24,15 +31,18 @@ const RETRY_AFTER = 1_000
 
 /** Writes rows in batches, independently of their requests, so that a client that hangs up loses no row. */
 export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
-  const { batchSize, flushInterval, queueSize, write, onWritten, onFailure } = settings
+  const { batchSize, flushInterval, queueSize, write, spool, onWritten, onFailure, onLost } = settings
   const waiting: AuditRow[] = []
   const closing = new AbortController()
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
+  /** While the spool has rows, others go behind them. */
+  let hasSpooled = false
+  let replayAt = 0
 
   function push(row: AuditRow): void {
     if (closing.signal.aborted || waiting.length >= queueSize) {
-      onFailure([row], new Error('the audit queue is closed or full'), true)
+      onLost([row], new Error('the audit queue is closed or full'))
       return
     }
     waiting.push(row)
@@ -45,23 +55,65 @@ export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
     timer = undefined
     running ??= drain().finally(() => {
       running = undefined
+      // So that the spool is tried again although nothing new has come.
+      if (hasSpooled && !closing.signal.aborted) timer ??= setTimeout(flush, RETRY_AFTER).unref()
     })
     return running
   }
 
   async function drain(): Promise<void> {
-    while (waiting.length > 0) await writeBatch(waiting.splice(0, batchSize))
+    if (hasSpooled && (performance.now() >= replayAt || closing.signal.aborted)) await replay()
+    while (waiting.length > 0) {
+      const rows = waiting.splice(0, batchSize)
+      if (spool === undefined) await writeOrLose(rows)
+      else await writeOrSpool(rows, spool)
+    }
   }
 
-  async function writeBatch(rows: readonly AuditRow[]): Promise<void> {
+  async function replay(): Promise<void> {
+    replayAt = performance.now() + RETRY_AFTER
+    try {
+      await spool?.replay(rows =>
+        write(rows).then(
+          () => onWritten(rows),
+          error => {
+            if (!isRefusal(error)) throw error
+            onLost(rows, error)
+          }
+        )
+      )
+      hasSpooled = false
+    } catch {
+      // Was reported when the first rows went into the spool.
+    }
+  }
+
+  async function writeOrSpool(rows: readonly AuditRow[], into: AuditSpool): Promise<void> {
+    try {
+      if (!hasSpooled) {
+        await write(rows)
+        return onWritten(rows)
+      }
+    } catch (error) {
+      if (isRefusal(error)) return onLost(rows, error)
+      onFailure(error)
+    }
+    try {
+      await into.append(rows)
+      hasSpooled = true
+    } catch (error) {
+      onLost(rows, error)
+    }
+  }
+
+  async function writeOrLose(rows: readonly AuditRow[]): Promise<void> {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       try {
         await write(rows)
         return onWritten(rows)
       } catch (error) {
-        const isLast = attempt === ATTEMPTS || closing.signal.aborted
-        onFailure(rows, error, isLast)
-        if (isLast) return
+        if (attempt === ATTEMPTS || closing.signal.aborted) return onLost(rows, error)
+        onFailure(error)
         await pause()
       }
     }
@@ -72,10 +124,20 @@ export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
     await delay(RETRY_AFTER, undefined, { ref: false, signal: closing.signal }).catch(() => {})
   }
 
+  function open(): void {
+    if (spool === undefined) return
+    hasSpooled = true
+    void flush()
+  }
+
   async function close(): Promise<void> {
     closing.abort()
+    await running
     await flush()
   }
 
-  return { push, close }
+  return { push, open, close }
 }
+
+/** Whether the database will not take these rows, whenever it is asked: wrong data, or a violated constraint. */
+const isRefusal = (error: unknown): boolean => /^2[23]/.test(sqlState(error) ?? '')

@@ -14,6 +14,7 @@ import { routePattern } from '../lib/traffic.ts'
 import { toAppError } from './fault.ts'
 import { answerFlood } from './flood-reply.ts'
 import { dropInvalidHeaders, sendGuarded } from './last-word.ts'
+import { outageLog } from './outage-log.ts'
 import { faultOf, type RawFaults, rawFaults } from './raw-fault.ts'
 import { asJson, asPage, asProblem } from './reply.ts'
 
@@ -60,6 +61,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
   const { sinks = [] } = input
   let replies: (code: ErrorCode) => Tally
   const routes = routeTable(app)
+  const outages = outageLog(app)
 
   useRouteConfig(app)
   app.decorate('errors', rawFaults(app))
@@ -99,7 +101,9 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     const { code } = error
     const route = `${request.method} ${routePattern(request)}`
     const cause = error.cause ?? error
-    app.log.error({ err: cause, code, route, reqId: request.id }, 'request failed')
+    const fields = { err: cause, code, route, reqId: request.id }
+    if (error.statusCode === 503) outages.note(fields)
+    else app.log.error(fields, 'request failed')
     for (const sink of sinks)
       try {
         sink({ code, route, requestId: request.id, error: cause })

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { errors } from '../lib/errors.ts'
+import { causesOf, errors } from '../lib/errors.ts'
 import type { Db } from '../lib/own-types.ts'
 import { sqlState } from '../lib/postgres.ts'
 import type { KeptReply, Reply } from './reply.ts'
@@ -34,7 +34,7 @@ export async function claim(
       returning 1`)
     return claimed.length === 1
   } catch (error) {
-    if (sqlState(error) !== LOCK_NOT_AVAILABLE) throw error
+    if (sqlState(error) !== LOCK_NOT_AVAILABLE || !waitedForRow(error)) throw error
     throw errors.conflict('A request with this Idempotency-Key is still being processed', error)
   }
 }
@@ -64,3 +64,6 @@ export async function purgeOlder(db: Db, olderThan: Date): Promise<void> {
       ) returning 1`)
   while (removed.length === PURGE_BATCH)
 }
+
+/** PostgreSQL says which row was waited for. Where the whole table is locked, no other request need have the key. */
+const waitedForRow = (error: unknown): boolean => causesOf(error).some(cause => 'where' in cause)

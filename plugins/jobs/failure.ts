@@ -33,12 +33,23 @@ const SECRETS = new RegExp(
 
 /** What is kept of an error, to be shown to operators: one line, without what looks like a secret. The log has the rest. */
 export function describeFailure(error: unknown): string {
-  const text = error instanceof Error ? error.message || error.name : String(error)
-  return text
+  return textOf(error)
     .toWellFormed()
     .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
     .replace(SECRETS, '[redacted]')
     .trim()
     .slice(0, MAX_LENGTH)
     .toWellFormed()
+}
+
+/** An error of its own kind, as pg-boss has them, is an object with a message. */
+function textOf(error: unknown): string {
+  if (error instanceof Error) return error.message || error.name
+  if (typeof error !== 'object' || error === null) return String(error)
+  return 'message' in error && typeof error.message === 'string' ? error.message : JSON.stringify(error)
+}
+
+/** The same as an `Error`, which logs know how to write. */
+export function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : Object.assign(new Error(textOf(thrown)), { cause: thrown })
 }

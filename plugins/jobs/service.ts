@@ -6,6 +6,7 @@ import { isTransient, sqlState } from '../lib/postgres.ts'
 import type { Postgres } from './adapter.ts'
 import { affectedBy, type Boss, openBoss } from './boss.ts'
 import { Crew } from './crew.ts'
+import { toError } from './failure.ts'
 import type { Outcome } from './metrics.ts'
 import type { JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
 import { isInstalled, listJobs, notify, parseJobId, stateOf } from './statements.ts'
@@ -207,7 +208,7 @@ export class Service implements Jobs {
   /** One line per outage, however many statements fail in it. */
   #onError(error: unknown): void {
     const { log } = this.#settings
-    if (!isTransient(error)) log.error({ err: error }, 'jobs could not be looked after')
+    if (!isTransient(error)) log.error({ err: toError(error) }, 'jobs could not be looked after')
     else if (!this.#isAway && !this.#stopping.signal.aborted) {
       this.#isAway = true
       log.warn({ err: error }, 'jobs are waiting for the database')

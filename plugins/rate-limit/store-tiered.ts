@@ -89,7 +89,7 @@ export class TieredStore implements RateLimitStore {
 
   #distrust(cause: unknown): void {
     if (this.#probing !== undefined) return
-    this.#log.warn({ err: cause }, 'rate limits are counted per instance: Redis does not answer')
+    this.#log.warn({ err: cause }, `rate limits are counted per instance: ${wordOf(cause)}`)
     this.#probing = setInterval(() => this.#probe(), PROBE_INTERVAL).unref()
   }
 
@@ -100,7 +100,7 @@ export class TieredStore implements RateLimitStore {
       () => {
         if (this.#local.now() - startedAt <= this.#timeout) this.#trust()
       },
-      cause => this.#log.debug({ err: cause }, 'Redis does not answer yet')
+      cause => this.#log.debug({ err: cause }, `${wordOf(cause)} yet`)
     )
   }
 
@@ -111,3 +111,7 @@ export class TieredStore implements RateLimitStore {
     this.#log.info('rate limits are shared again: Redis answers')
   }
 }
+
+/** READONLY, OOM and the like are answers, too. */
+const wordOf = (cause: unknown): string =>
+  cause instanceof Error && cause.name === 'ReplyError' ? 'Redis takes no writes' : 'Redis does not answer'

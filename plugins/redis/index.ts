@@ -103,6 +103,8 @@ function createClient(
     keepAlive: 10_000,
     // What was sent on a connection that is lost has failed; nobody knows whether it was done.
     maxRetriesPerRequest: 0,
+    // A server that was demoted keeps its connections, and would refuse writes on them for ever.
+    reconnectOnError: error => /^(READONLY|MASTERDOWN)\b/.test(error.message),
     autoResendUnfulfilledCommands: false,
     enableAutoPipelining: true,
     lazyConnect: true,

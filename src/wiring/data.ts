@@ -1,4 +1,6 @@
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
+import { fileSpool } from '../../plugins/audit/spool.ts'
 import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
 import type { Config } from '../config/index.ts'
 import { auditSink } from '../domain/audit/log.ts'
@@ -18,7 +20,9 @@ export function redis({ redisUrl }: Config, app: FastifyInstance) {
 }
 
 export function audit(config: Config, app: FastifyInstance) {
-  return { ...registryOf(app), ...(has(app, 'db') && { sink: auditSink(auditLogOf(config), () => app.db) }) }
+  if (!has(app, 'db')) return registryOf(app)
+  const spool = fileSpool(join(config.dataDir, 'audit-spool'))
+  return { ...registryOf(app), sink: auditSink(auditLogOf(config), () => app.db), spool }
 }
 
 export function cache(_config: Config, app: FastifyInstance) {

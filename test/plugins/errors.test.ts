@@ -801,3 +801,20 @@ describe('the plugin', () => {
     assert.equal((await two.app.inject({ method: 'POST', url: '/only-here' })).statusCode, 404)
   })
 })
+
+it('an outage is one line at once and one line a second, with the number of requests that it has failed', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const { app, lines } = await build(t)
+  app.get('/', async () => {
+    throw errors.unavailable(1, 'The database cannot be reached', new Error('refused'))
+  })
+  const counts = () =>
+    lines.filter(({ msg }) => msg === 'request failed').map(line => (line as { count?: number }).count)
+  for (let at = 0; at < 50; at++) assert.equal((await app.inject('/')).statusCode, 503)
+  assert.deepEqual(counts(), [1])
+  t.mock.timers.tick(1_000)
+  assert.deepEqual(counts(), [1, 49])
+  t.mock.timers.tick(1_000)
+  await app.inject('/')
+  assert.deepEqual(counts(), [1, 49, 1])
+})

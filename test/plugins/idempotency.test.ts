@@ -266,3 +266,12 @@ test('it starts and stops on an app without a database', async () => {
   await app.ready()
   await app.close()
 })
+
+test('a lock on the whole table is not taken for another request with the same key', async t => {
+  const { app } = await setup(t, { lockTimeout: 100 })
+  await app.db.transaction(async tx => {
+    await tx.execute(sql`lock table idempotency_keys in access exclusive mode`)
+    assert.equal((await post(app, 'a', 'k1')).statusCode, 503)
+  })
+  assert.equal((await post(app, 'a', 'k1')).statusCode, 201)
+})

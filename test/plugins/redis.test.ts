@@ -103,6 +103,21 @@ suite('redis', () => {
     assert.equal(await app.redis.get('key'), null)
   })
 
+  test('leaves the connection of a server that has become a replica, and asks anew who may be written to', async t => {
+    const server = await redisServer(t)
+    if (server === undefined) return
+    const app = await start(t, { url: server.url })
+    await isUp(app)
+    const client = app.redis as Redis
+    await client.replicaof('127.0.0.1', await freePort())
+    const left = event(app, 'close')
+    await assert.rejects(client.set('key', 'value'), /READONLY/)
+    await left
+    await isUp(app)
+    await client.replicaof('NO', 'ONE')
+    assert.equal(await client.set('key', 'value'), 'OK')
+  })
+
   test('gives up a server that has stopped answering, and finds it again', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
