@@ -75,7 +75,7 @@ test('idempotency does the work of a repeated request once, over the table that 
   )
 })
 
-test('maintenance closes two apps over the table that it ships', async t => {
+test('maintenance keeps its state in the table that it ships', async t => {
   const first = await appWith(t, maintenanceDdl)
   await first.register(maintenance, { store: postgresMaintenanceStore(first) })
   await first.ready()
