@@ -1,10 +1,10 @@
-import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { onEntry } from './lib/entry.ts'
+import type { HttpSocket } from './lib/node-http.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 import { traffic } from './lib/traffic.ts'
 
@@ -47,11 +47,6 @@ declare module 'fastify' {
   interface FastifyInstance {
     drain: Drain
   }
-}
-
-/** With Node's name for the response that the socket is busy with. */
-interface HttpSocket extends Socket {
-  _httpMessage?: ServerResponse | null
 }
 
 /** How often connections are looked through while the server closes, in milliseconds. */

@@ -1,10 +1,10 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { type HttpSocket, missingInternals } from './lib/node-http.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 
 export const WriteBatchingOptions = Type.Object(
@@ -24,6 +24,11 @@ export const WriteBatchingOptions = Type.Object(
 )
 export type WriteBatchingOptions = Static<typeof WriteBatchingOptions>
 
+export interface WriteBatchingDeps {
+  /** Names what Node no longer keeps at its sockets as this plugin needs it. Without it, one is looked at. */
+  inspect?: () => Promise<string[]>
+}
+
 /**
  * Writes the replies of one turn of the event loop together, when all that had arrived has been handled.
  *
@@ -34,18 +39,20 @@ export type WriteBatchingOptions = Static<typeof WriteBatchingOptions>
  * A reply waits no longer than its turn takes, and whatever ends a connection has what was held back written first. Only
  * whole replies wait, and none that another request has been sent behind.
  */
-const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions>> = async (app, input) => {
-  const batch = new Batch(parseOptions('rhone-write-batching', WriteBatchingOptions, input))
+const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions, WriteBatchingDeps>> = async (
+  app,
+  input
+) => {
+  const options = parseOptions('rhone-write-batching', WriteBatchingOptions, input, ['inspect'])
+  const missing = await (input.inspect ?? missingInternals)()
+  if (missing.length > 0) {
+    app.log.warn({ missing }, 'this Node keeps other things at its sockets: each reply is written at once, slower')
+    return
+  }
+  const batch = new Batch(options)
   // Over TLS, what is beneath has no part in the writes.
   const accepted = app.server instanceof TlsServer ? 'secureConnection' : 'connection'
   app.server.on(accepted, (socket: Socket) => holdWrites(socket, batch))
-}
-
-/** What Node's HTTP server keeps at a socket, under names that are not documented and as old as the module. */
-interface HttpSocket extends Socket {
-  /** The response that is being written. */
-  readonly _httpMessage?: (ServerResponse & { readonly chunkedEncoding: boolean }) | null
-  readonly parser?: { readonly incoming?: IncomingMessage | null } | null
 }
 
 /** Has what a socket is to send wait for the batch. It never has more than one write under way: streams see to that. */

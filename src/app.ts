@@ -2,10 +2,10 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify'
 import type { Logger } from 'pino'
-import { TextHeadResponse } from '../plugins/lib/response-head.ts'
 import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, type SwapSetting } from './config/index.ts'
 import { takeOnlyJson } from './kernel/json-body.ts'
+import { quickHeads } from './kernel/quick-heads.ts'
 import { buildSerializer } from './kernel/serialization.ts'
 import { validatorCompiler } from './kernel/validation.ts'
 import { type PluginModule, type Slot, slots } from './slots.ts'
@@ -50,7 +50,7 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 16_384,
     requireHostHeader: false,
-    ServerResponse: TextHeadResponse
+    ...quickHeads(config.shortcuts.has('heads'), logger)
   }
   const app = Fastify({
     loggerInstance: logger,

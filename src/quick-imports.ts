@@ -4,9 +4,10 @@
  */
 import { enableCompileCache, type ResolveFnOutput, registerHooks } from 'node:module'
 import { join } from 'node:path'
+import { takesShortcut } from './config/source.ts'
 
 /** ES modules of packages that have hundreds, each of which imports the others by relative and complete names. */
-const MANY_MODULES = /\/node_modules\/(?:drizzle-orm|@sinclair\/typebox\/build\/esm)\//
+const MANY_MODULES = /\/node_modules\/(drizzle-orm|@sinclair\/typebox\/build\/esm)\//
 
 /** The directory of our own modules, which do the same, and are ES modules, too. */
 const OWN = new URL('../', import.meta.url).href
@@ -15,30 +16,59 @@ const OWN_FORMATS: Readonly<Record<string, string>> = { ts: 'module-typescript',
 /** What our own modules import from elsewhere, by its name: all find the same. */
 const elsewhere = new Map<string, ResolveFnOutput>()
 
+/** Whether what is known without looking is what Node finds, by kind of module; looked up at the first of each kind. */
+const isKnownRightly = new Map<string, boolean>()
+
 // For each import Node reads a package's package.json anew, be it to see that the imported is an ES module: 180 KB in the
 // case of drizzle-orm, and hundreds of times.
-registerHooks({
-  resolve(specifier, context, next) {
-    const { parentURL, conditions } = context
-    if (!parentURL || conditions.includes('require')) return next(specifier, context)
-    const isRelative = specifier.startsWith('./') || specifier.startsWith('../')
-    const format = isRelative ? formatOf(specifier, parentURL) : undefined
-    if (format !== undefined) return { url: new URL(specifier, parentURL).href, format, shortCircuit: true }
-    if (isRelative || !isOwn(parentURL)) return next(specifier, context)
-
-    const found = elsewhere.get(specifier) ?? next(specifier, context)
-    elsewhere.set(specifier, found)
-    return { ...found, shortCircuit: true }
-  }
-})
+if (takesShortcut('imports'))
+  registerHooks({
+    resolve(specifier, context, next) {
+      const { parentURL, conditions } = context
+      if (!parentURL || conditions.includes('require')) return next(specifier, context)
+      if (specifier.startsWith('./') || specifier.startsWith('../')) {
+        const known = knownOf(specifier, parentURL)
+        return known !== undefined && isRight(known, () => next(specifier, context)) ? known : next(specifier, context)
+      }
+      if (!isOwn(parentURL)) return next(specifier, context)
+      const found = elsewhere.get(specifier) ?? next(specifier, context)
+      elsewhere.set(specifier, found)
+      return { ...found, shortCircuit: true }
+    }
+  })
 
 // Compiled modules and stripped types are kept from one start to the next, where the installation may be written to.
 enableCompileCache(join(import.meta.dirname, '../.cache'))
 
+interface Known extends ResolveFnOutput {
+  /** All of a kind are found alike. */
+  readonly kind: string
+}
+
 /** @returns undefined if Node has to look */
-function formatOf(specifier: string, parentURL: string): string | undefined {
-  if (MANY_MODULES.test(parentURL)) return 'module'
-  return isOwn(parentURL) ? OWN_FORMATS[specifier.slice(specifier.lastIndexOf('.') + 1)] : undefined
+function knownOf(specifier: string, parentURL: string): Known | undefined {
+  const found = (kind: string, format: string): Known => ({
+    url: new URL(specifier, parentURL).href,
+    format,
+    shortCircuit: true,
+    kind
+  })
+  const [, library] = MANY_MODULES.exec(parentURL) ?? []
+  if (library !== undefined) return found(library, 'module')
+  const extension = specifier.slice(specifier.lastIndexOf('.') + 1)
+  const format = isOwn(parentURL) ? OWN_FORMATS[extension] : undefined
+  return format === undefined ? undefined : found(extension, format)
+}
+
+function isRight({ kind, url, format }: Known, look: () => ResolveFnOutput): boolean {
+  const seen = isKnownRightly.get(kind)
+  if (seen !== undefined) return seen
+  const found = look()
+  const isSame = found.url === url && (found.format ?? format) === format
+  isKnownRightly.set(kind, isSame)
+  if (!isSame)
+    process.emitWarning(`modules of ${kind} load in Node's own way, slower: ${url} is ${found.format} at ${found.url}`)
+  return isSame
 }
 
 function isOwn(url: string): boolean {

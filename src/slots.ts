@@ -87,7 +87,7 @@ export const slots: readonly Slot[] = [
   slot('redis', redis, data.redis),
 
   slot('connections', connections, http.connections),
-  slot('write-batching', writeBatching, none),
+  slot('write-batching', writeBatching, http.writeBatching),
   slot('client-ip', clientIp, http.clientIp),
   slot('security-headers', securityHeaders, http.securityHeaders),
   slot('cors', cors, http.cors),

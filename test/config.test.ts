@@ -80,6 +80,7 @@ test('a number is written in digits, and not as something that a lenient reader 
 
 test('what is close to right is refused rather than half understood', () => {
   const almost: [Variables, RegExp][] = [
+    [{ RHONE_SHORTCUTS_OFF: 'heads,speed' }, /^RHONE_SHORTCUTS_OFF: "speed" is none of heads, .*imports/],
     [{ RHONE_SWAP: 'cors=off,cors=./mine.ts' }, /^RHONE_SWAP: "cors" is given twice$/],
     [{ CORS_ORIGINS: 'https://*.example.com' }, /^CORS_ORIGINS: .*not an exact origin/],
     [{ BASE_URL: 'https://rhone:secret@rhone.example.com' }, /^BASE_URL: must have no user and password$/],
@@ -223,6 +224,14 @@ test('workers are a number from 1 to 64, or as many as there are cores', { skip:
   assert.equal(loadConfig({ RHONE_WORKERS: 'auto' }).workers, availableParallelism())
   for (const wrong of ['0', '1.5', '-1', 'all', '065'])
     assert.match(problemsOf({ RHONE_WORKERS: wrong }).join(), /^RHONE_WORKERS: /, wrong)
+})
+
+test('shortcuts are taken unless they are switched off, one by one', () => {
+  assert.deepEqual([...loadConfig({}).shortcuts], ['heads', 'batching', 'sockets', 'queries', 'imports'])
+  assert.deepEqual(
+    [...loadConfig({ RHONE_SHORTCUTS_OFF: 'heads, queries' }).shortcuts],
+    ['batching', 'sockets', 'imports']
+  )
 })
 
 test('a problem never repeats the secret that it is about', () => {

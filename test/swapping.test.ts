@@ -76,6 +76,21 @@ test('a swap of what is no slot fails the boot and names the slots', async t => 
   await assert.rejects(testApp(t, {}, { limits: false }), /there is no slot "limits"; the slots are .*rate-limit/)
 })
 
+test('without any shortcut the server answers the same', async t => {
+  const replies = await Promise.all(
+    ['', 'heads,batching,sockets,queries,imports'].map(async off => {
+      const { app, token } = await testApp(t, { RHONE_SHORTCUTS_OFF: off })
+      const url = await app.listen({ host: '127.0.0.1', port: 0 })
+      const reply = await fetch(`${url}/api/v1/regions`, { headers: { authorization: `Bearer ${token}` } })
+      const { date, 'x-request-id': id, ...headers } = Object.fromEntries(reply.headers)
+      assert.ok(date && id)
+      return { status: reply.status, headers, body: await reply.json() }
+    })
+  )
+  assert.deepEqual(replies[0], replies[1])
+  assert.equal(replies[0]!.status, 200)
+})
+
 const shared = await freshDatabase({ after })
 
 for (const { name } of slots.filter(slot => slot.name !== 'routes'))

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
-import { bytesTaken, type HttpSocket, isTailing, type State, stateOf } from './http-socket.ts'
+import type { HttpSocket } from '../lib/node-http.ts'
+import { bytesTaken, isTailing, type State, stateOf } from './http-socket.ts'
 
 export interface Patience {
   /** Milliseconds over which the taking of a reply is measured. */

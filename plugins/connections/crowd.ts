@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
+import type { HttpSocket } from '../lib/node-http.ts'
 import { Connection } from './connection.ts'
-import type { HttpSocket } from './http-socket.ts'
 
 /** How many connections are looked at to find one that may go, whatever their number. */
 const PROBES = 32

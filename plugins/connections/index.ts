@@ -1,15 +1,17 @@
 import type { Server } from 'node:http'
 import type { BlockList, Socket } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { isWithin, LOOPBACK, parseNetworks, peerOf } from '../lib/address.ts'
 import { gauge } from '../lib/metrics.ts'
+import { type HttpSocket, missingInternals, missingTlsInternals } from '../lib/node-http.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
 import type { Connection } from './connection.ts'
 import { Crowd } from './crowd.ts'
-import { type HttpSocket, STATES, type State } from './http-socket.ts'
+import { STATES, type State } from './http-socket.ts'
 import { lingerAtClose } from './linger.ts'
 import { boundPipelining } from './pipeline.ts'
 import { countRefusals, type Reason } from './refusals.ts'
@@ -52,6 +54,12 @@ export const ConnectionsOptions = Type.Object(
       minimum: 0,
       description: 'Milliseconds for the rest of a request to arrive that has been answered without it.'
     }),
+    readSockets: Type.Boolean({
+      default: true,
+      description:
+        "Reads what Node's HTTP servers keep at sockets without documenting it. Off, or where Node keeps it no more: " +
+        'none gives way to a new one, and requests sent ahead and late bodies are not bounded.'
+    }),
     sweepInterval: Type.Integer({
       default: 1_000,
       minimum: 10,
@@ -64,6 +72,8 @@ export type ConnectionsOptions = Static<typeof ConnectionsOptions>
 
 export interface ConnectionsDeps {
   registry?: Registry
+  /** Names what Node no longer keeps at its sockets as this plugin needs it. Without it, one is looked at. */
+  inspect?: () => Promise<string[]>
 }
 
 /**
@@ -74,9 +84,10 @@ export interface ConnectionsDeps {
  * Slow heads and bodies are bounded by Node itself: see `headersTimeout` and `requestTimeout` of its HTTP servers.
  */
 const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, ConnectionsDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-connections', ConnectionsOptions, input, ['registry'])
+  const options = parseOptions('rhone-connections', ConnectionsOptions, input, ['registry', 'inspect'])
   const exempt = networks(options.exempt)
   const server: Server = app.server
+  const readsSockets = options.readSockets && (await areReadable(app, input.inspect))
   const crowd = new Crowd()
   const refusals = countRefusals(input.registry)
   gaugeStates(input.registry, crowd)
@@ -87,7 +98,11 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
   server.on('secureConnection', converse)
   server.prependListener('clientError', closeSilent)
 
-  const patience = { ...options, readBytes: (options.minReadRate * options.readTimeout) / 1000 }
+  const patience = {
+    ...options,
+    ...(!readsSockets && { tailTimeout: Infinity }),
+    readBytes: (options.minReadRate * options.readTimeout) / 1000
+  }
   const timer = setInterval(sweep, options.sweepInterval).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 
@@ -113,12 +128,13 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
   }
 
   function makeRoom(among?: Set<Connection>): boolean {
-    const made = crowd.makeRoom(among)
+    const made = readsSockets && crowd.makeRoom(among)
     if (made) refusals.count('displaced')
     return made
   }
 
   function converse(socket: HttpSocket): void {
+    if (!readsSockets) return
     const connection = crowd.find(socket)
     if (connection !== undefined) connection.http = socket
     lingerAtClose(socket)
@@ -142,6 +158,14 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
     }
     refusals.report(app.log, now)
   }
+}
+
+/** To take a busy connection for an idle one would be worse than to bound less. */
+async function areReadable(app: FastifyInstance, inspect = missingInternals): Promise<boolean> {
+  const missing = [...(await inspect()), ...(app.server instanceof TlsServer ? missingTlsInternals() : [])]
+  if (missing.length === 0) return true
+  app.log.warn({ missing }, 'this Node keeps other things at its sockets: connections are bounded by number alone')
+  return false
 }
 
 function networks(entries: readonly string[]): BlockList {

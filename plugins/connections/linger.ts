@@ -1,4 +1,5 @@
-import { type HttpSocket, isTailing } from './http-socket.ts'
+import type { HttpSocket } from '../lib/node-http.ts'
+import { isTailing } from './http-socket.ts'
 
 /**
  * Has a connection that ends with its reply stay open for what its client is still sending: to close it then resets it,

@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server } from 'node:http'
 import { AppError } from '../lib/errors.ts'
-import type { HttpSocket } from './http-socket.ts'
+import type { HttpSocket } from '../lib/node-http.ts'
 
 /**
  * Bounds how many requests wait behind the one that a connection is busy with. Node reads on while replies are not yet

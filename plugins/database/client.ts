@@ -3,7 +3,7 @@ import type { Sql } from 'postgres'
 import type { Db } from '../lib/own-types.ts'
 import type { Pool } from './pool.ts'
 import type { Conversions, Runner, TransactionRunner } from './port.ts'
-import { quicken } from './quick-queries.ts'
+import { adapt } from './quick-queries.ts'
 import { type QueryKind, statementReader } from './statement-kind.ts'
 
 export type Observe = (kind: QueryKind, seconds: number) => void
@@ -20,13 +20,14 @@ export interface Handles {
  * conversions that it writes into `options`. Beside those, a client has the one for `repeatable` reads, and that of a
  * transaction `commitWithNext`.
  *
- * @param tables what `db.query` knows; all else works without
+ * @param options.tables what `db.query` knows; all else works without
+ * @param options.isQuick whether queries go past drizzle's own way of running them
  */
 export function createDb(
   pool: Pool,
   conversions: Conversions,
   observe: Observe | undefined,
-  tables?: Record<string, unknown>
+  options: HandleOptions
 ): Handles {
   const describe = statementReader()
   const begin = (body: Body) =>
@@ -42,8 +43,8 @@ export function createDb(
     })
   const repeatable = { options: conversions, unsafe: read, begin }
   return {
-    db: handleOf({ options: conversions, unsafe: query, begin, repeatable }, tables),
-    reads: handleOf(repeatable, tables)
+    db: handleOf({ options: conversions, unsafe: query, begin, repeatable }, options),
+    reads: handleOf(repeatable, options)
   }
 
   function within(transaction: TransactionRunner): unknown {
@@ -69,15 +70,20 @@ export function createDb(
   }
 }
 
-function handleOf(client: object, tables: Record<string, unknown> | undefined): Db {
+interface HandleOptions {
+  readonly tables: Record<string, unknown> | undefined
+  readonly isQuick: boolean
+}
+
+function handleOf(client: object, { tables, isQuick }: HandleOptions): Db {
   const db = drizzle(client as unknown as Sql, { casing: 'snake_case', schema: tables })
-  quicken(db._.session)
+  adapt(db._.session, isQuick)
   const { transaction } = db
   db.transaction = (body, settings) =>
     transaction.call(
       db,
       tx => {
-        quicken(tx._.session)
+        adapt(tx._.session, isQuick)
         return body(tx)
       },
       settings

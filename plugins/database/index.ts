@@ -9,7 +9,7 @@ import type { DatabaseState, Finding } from './availability.ts'
 import { loadDriver } from './load-driver.ts'
 import { measurePool, queryObserver } from './metrics.ts'
 import { DatabaseOptions } from './options.ts'
-import type { PoolStats } from './pool.ts'
+import type { PoolStats } from './port.ts'
 
 export type { DatabaseState, Db, PoolStats }
 export { DatabaseOptions }
@@ -70,7 +70,10 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   if (options.url === '')
     throw new Error('rhone-database: option "url" is required: the connection URL of a PostgreSQL')
 
-  const { Availability, createDb, Listener, Pool } = await loadDriver()
+  const { Availability, createDb, Listener, Pool, quickQueriesWork } = await loadDriver()
+  const isQuick = options.quickQueries && (await quickQueriesWork())
+  if (options.quickQueries && !isQuick)
+    app.log.warn('this drizzle runs queries in another way: they run as it does, slower')
   const { applicationName, connectTimeout, statementTimeout } = options
   const target = postgresTarget(options.url)
   const directTarget = postgresTarget(options.directUrl || options.url)
@@ -125,7 +128,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   })
 
   measurePool(input.registry, pool)
-  const { db, reads } = createDb(pool, conversions, queryObserver(input.registry), input.schema)
+  const { db, reads } = createDb(pool, conversions, queryObserver(input.registry), { tables: input.schema, isQuick })
   app.decorate('db', db)
   app.decorate('postgres', {
     reads,

@@ -3,8 +3,14 @@ import { loadPackages } from '../lib/packages.ts'
 /** What speaks to PostgreSQL, loaded when an app has one. */
 export async function loadDriver() {
   const load = () =>
-    Promise.all([import('./availability.ts'), import('./client.ts'), import('./listener.ts'), import('./pool.ts')])
+    Promise.all([
+      import('./availability.ts'),
+      import('./client.ts'),
+      import('./listener.ts'),
+      import('./pool.ts'),
+      import('./quick-check.ts')
+    ])
   const modules = await loadPackages('rhone-database', ['drizzle-orm', 'postgres'], load)
-  const [{ Availability }, { createDb }, { Listener }, { Pool }] = modules
-  return { Availability, createDb, Listener, Pool }
+  const [{ Availability }, { createDb }, { Listener }, { Pool }, { quickQueriesWork }] = modules
+  return { Availability, createDb, Listener, Pool, quickQueriesWork }
 }

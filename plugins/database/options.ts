@@ -61,6 +61,10 @@ export const DatabaseOptions = Type.Object(
       maximum: 16,
       description: 'Repeatable reads that may share one connection at a time; 1 gives each its own.'
     }),
+    quickQueries: Type.Boolean({
+      default: true,
+      description: 'Runs queries past what drizzle does around each. Off, or where drizzle has changed: its own way.'
+    }),
     applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
   },
   { additionalProperties: false }

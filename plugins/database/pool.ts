@@ -4,6 +4,7 @@ import type { Finding } from './availability.ts'
 import type { Connection, ConnectionSettings } from './connection.ts'
 import { Connector } from './connector.ts'
 import { asAppError } from './failures.ts'
+import type { PoolStats } from './port.ts'
 import { ReadBatch, type Work } from './shared-reads.ts'
 import { WaitingLine } from './waiting-line.ts'
 
@@ -26,14 +27,6 @@ export interface PoolSettings {
   onLost: () => void
   /** The connections go through a pooler, with prepared statements or without. */
   onPooler: (isPrepared: boolean) => void
-}
-
-export interface PoolStats {
-  /** Connections that an operation holds. */
-  inUse: number
-  idle: number
-  /** Operations that wait for a connection. */
-  waiting: number
 }
 
 /** After a failed attempt to connect, as long is no other one made, and what would need one fails at once. */

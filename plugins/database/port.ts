@@ -19,3 +19,11 @@ export interface ExclusiveConnection extends Runner {
   readonly closed: boolean
   destroy(): void
 }
+
+export interface PoolStats {
+  /** Connections that an operation holds. */
+  inUse: number
+  idle: number
+  /** Operations that wait for a connection. */
+  waiting: number
+}

@@ -2,7 +2,7 @@ import { Column, fillPlaceholders, is, SQL } from 'drizzle-orm'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import { AppError } from '../lib/errors.ts'
 
-type Drizzle = PostgresJsDatabase<Record<string, unknown>>
+export type Drizzle = PostgresJsDatabase<Record<string, unknown>>
 
 /** What drizzle keeps of a query that is built. */
 interface Prepared {
@@ -28,16 +28,18 @@ interface Decoder {
 type Row = readonly unknown[]
 
 /**
- * Lets a session's queries run without drizzle's spans and caches, which cost a promise each though nobody uses them, and
- * with a mapper of rows that looks at the columns once, and not for every value. Queries whose rows are nested stay as
- * they are. Either way an error comes as it is, without drizzle's around it, which has the query and its values in it.
+ * Has a session's queries reject with the error of the database itself, without drizzle's around it, which has the query
+ * and its values in it.
+ *
+ * @param isQuick runs them without drizzle's spans and caches, which cost a promise each though nobody uses them, and with
+ *   a mapper of rows that looks at the columns once, not for every value. Queries whose rows are nested stay as they are.
  */
-export function quicken(session: Drizzle['_']['session']): void {
+export function adapt(session: Drizzle['_']['session'], isQuick: boolean): void {
   const prepareQuery = session.prepareQuery.bind(session)
   session.prepareQuery = (...query) => {
     const prepared = prepareQuery(...query)
     const { fields, customResultMapper } = prepared as unknown as Prepared
-    if (customResultMapper === undefined && isFlat(fields))
+    if (isQuick && customResultMapper === undefined && isFlat(fields))
       prepared.execute = (fields === undefined ? runPlain : runner(fields)) as typeof prepared.execute
     else prepared.execute = unwrapping(prepared.execute)
     return prepared as never

@@ -2,6 +2,7 @@ import { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, errors } from '../lib/errors.ts'
+import type { HttpSocket } from '../lib/node-http.ts'
 import { toAppError } from './fault.ts'
 
 /** How long a client may go on reading our last reply, and sending what nobody reads, before its socket is taken away. */
@@ -14,14 +15,6 @@ const kFault = Symbol('rhone.fault')
 
 interface MayBeFaulty extends IncomingMessage {
   [kFault]?: AppError
-}
-
-/** Node's names. */
-interface HttpSocket extends Socket {
-  /** The response that the socket is busy with. */
-  _httpMessage?: ServerResponse | null
-  /** With the request that was read last, or is being read. */
-  parser?: { incoming?: IncomingMessage | null } | null
 }
 
 /**

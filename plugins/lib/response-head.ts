@@ -1,4 +1,6 @@
-import { type IncomingMessage, ServerResponse } from 'node:http'
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import { Writable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
 const kBlock = Symbol('rhone.header-block')
@@ -54,6 +56,25 @@ export class TextHeadResponse<Request extends IncomingMessage = IncomingMessage>
     const text = block === undefined ? this[kLines] : block.textBeside(headers) + this[kLines]
     storeHeader.call(this, firstLine + text, headers)
   }
+}
+
+/**
+ * Whether this Node puts replies together by `_storeHeader`. One that does not would send the replies of
+ * {@link TextHeadResponse} without any of their blocks, so it must be given Node's own class.
+ */
+export function textHeadWorks(): boolean {
+  const response = new TextHeadResponse(new IncomingMessage(new Socket()))
+  let sent = ''
+  const take = (chunk: Buffer, _encoding: string, done: () => void) => {
+    sent += chunk
+    done()
+  }
+  response.assignSocket(new Writable({ write: take }) as Socket)
+  response[kBlock] = new HeaderBlock({ 'x-block': 'a', 'x-own': 'not this' })
+  response[kLines] = headerLine('x-line', 'b')
+  response.setHeader('x-own', 'c')
+  response.end()
+  return /^HTTP\/1\.1 200 OK\r\nx-block: a\r\nx-line: b\r\nx-own: c\r\n/.test(sent) && !sent.includes('not this')
 }
 
 /** Gives the block to a response; false when it is of another class, and the headers have to be set one by one. */

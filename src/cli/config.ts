@@ -57,6 +57,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   workers: plain,
   memoryLimit: plain,
   swaps: swaps => Object.fromEntries(Object.entries(swaps).map(([name, swap]) => [name, swap || 'off'])),
+  shortcuts: shortcuts => [...shortcuts].join(','),
   client: ({ url, token }) => ({ url: withoutSecrets(url), token: hidden(token) })
 }
 

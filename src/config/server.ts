@@ -35,7 +35,16 @@ export interface ServerSettings {
   /** Bytes of memory that this process may use; pressure is judged by it. */
   readonly memoryLimit: number
   readonly swaps: Readonly<Record<string, SwapSetting>>
+  /** The shortcuts that are taken. */
+  readonly shortcuts: ReadonlySet<Shortcut>
 }
+
+/**
+ * What is quicker than Node or drizzle offer it, by way of what they do not document. Each sees at boot whether it works
+ * here; without any of them everything works the same, slower.
+ */
+export const SHORTCUTS = ['heads', 'batching', 'sockets', 'queries', 'imports'] as const
+export type Shortcut = (typeof SHORTCUTS)[number]
 
 const variables = {
   ENVIRONMENT: oneOf(['development', 'staging', 'production'], {
@@ -76,6 +85,9 @@ const variables = {
     })
   ),
   RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
+  RHONE_SHORTCUTS_OFF: optional(
+    text(`Shortcuts through undocumented parts of Node and drizzle that are not to be taken: ${SHORTCUTS.join(', ')}.`)
+  ),
   RHONE_VERSION: text('The version that replies and metrics name.', { default: packageJson.version })
 }
 
@@ -97,7 +109,8 @@ export default section(variables, reader => {
     drainGrace: env.DRAIN_GRACE ?? (production ? 5 : 0),
     workers: parse('RHONE_WORKERS', parseWorkers)!,
     memoryLimit: env.MEMORY_LIMIT ?? availableMemory(process.constrainedMemory(), totalmem()),
-    swaps: parse('RHONE_SWAP', parseSwaps) ?? {}
+    swaps: parse('RHONE_SWAP', parseSwaps) ?? {},
+    shortcuts: parse('RHONE_SHORTCUTS_OFF', parseShortcuts) ?? new Set(SHORTCUTS)
   }
   return settings
 })
@@ -177,4 +190,11 @@ function parseSwaps(value: string): Record<string, SwapSetting> {
     swaps.set(name, target === 'off' ? false : target)
   }
   return Object.fromEntries(swaps)
+}
+
+function parseShortcuts(off: string): Set<Shortcut> {
+  const shortcuts = new Set<string>(SHORTCUTS)
+  for (const name of list(off))
+    if (!shortcuts.delete(name)) throw new Error(`"${name}" is none of ${SHORTCUTS.join(', ')}, or is given twice`)
+  return shortcuts as Set<Shortcut>
 }

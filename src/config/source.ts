@@ -20,6 +20,11 @@ export function readEnvironment(): Variables {
   return process.env
 }
 
+/** Whether a shortcut is taken that comes before the settings can be read. `.env` has no say in it. */
+export function takesShortcut(name: string): boolean {
+  return !process.env.RHONE_SHORTCUTS_OFF?.split(',').some(off => off.trim() === name)
+}
+
 /**
  * The values of the variables named. `X_FILE` names a file that holds `X`; an empty variable counts as unset.
  *

@@ -10,9 +10,10 @@ import { auditLogOf } from './audit-log.ts'
 
 /* What the plugins are given that keep something. */
 
-export function database({ database: { url, directUrl, poolMax, prepare } }: Config, app: FastifyInstance) {
+export function database({ database: { url, directUrl, poolMax, prepare }, shortcuts }: Config, app: FastifyInstance) {
   if (url === null) return false
-  return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax, prepare }
+  const quickQueries = shortcuts.has('queries')
+  return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax, prepare, quickQueries }
 }
 
 export function redis({ redisUrl }: Config, app: FastifyInstance) {

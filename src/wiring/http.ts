@@ -23,8 +23,17 @@ is shown once. \`POST /api/v1/auth/token\` exchanges it for one that ends after 
 
 Browsers that have signed in at \`/login\` send the cookie of their session instead.`
 
-export function connections({ maxConnections, trustProxy }: Config, app: FastifyInstance) {
-  return { ...registryOf(app), max: maxConnections, exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)] }
+export function connections({ maxConnections, trustProxy, shortcuts }: Config, app: FastifyInstance) {
+  return {
+    ...registryOf(app),
+    max: maxConnections,
+    exempt: [...LOOPBACK, ...proxyNetworks(trustProxy)],
+    readSockets: shortcuts.has('sockets')
+  }
+}
+
+export function writeBatching({ shortcuts }: Config) {
+  return shortcuts.has('batching') && {}
 }
 
 export function clientIp({ trustProxy }: Config) {

@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
-import connections, { type ConnectionsOptions } from '../../plugins/connections/index.ts'
+import connections, { type ConnectionsDeps, type ConnectionsOptions } from '../../plugins/connections/index.ts'
 import errors from '../../plugins/errors/index.ts'
 import { certificate, needsOpenssl } from '../support/certificate.ts'
 import { eventually } from '../support/eventually.ts'
@@ -30,7 +30,11 @@ interface Server {
   states(): Promise<Record<string, number>>
 }
 
-async function server(t: TestContext, options?: Partial<ConnectionsOptions>, before?: object): Promise<Server> {
+async function server(
+  t: TestContext,
+  options?: Partial<ConnectionsOptions> & ConnectionsDeps,
+  before?: object
+): Promise<Server> {
   const registry = new Registry()
   const app = Fastify({ forceCloseConnections: true, ...before })
   if (options !== undefined) await app.register(connections, { registry, exempt: [], sweepInterval: 20, ...options })
@@ -323,4 +327,33 @@ test('wrong and unknown options fail the boot', async () => {
     async () => Fastify().register(connections, { limit: 1 } as object),
     /rhone-connections.*"limit"/
   )
+})
+
+test('on a Node that keeps other things at its sockets, connections are bounded by number alone, and none is lost', async t => {
+  const lines: string[] = []
+  const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(line) } }
+  const changed = { max: 2, tailTimeout: 0, pipelining: 0, inspect: async () => ['socket._httpMessage'] }
+  const { open, count } = await server(t, changed, { logger })
+  assert.match(lines.join(), /"missing":\["socket\._httpMessage"\].*connections are bounded by number alone/)
+
+  const idle = await open(GET)
+  await received(idle)
+  const ahead = await open()
+  let replies = ''
+  ahead.on('data', chunk => (replies += chunk))
+  ahead.write(GET + GET)
+  await eventually(() => replies.match(/served/g)?.length === 2)
+  const third = await open()
+  await once(third, 'close')
+  assert.equal(await count('full'), 1)
+  assert.equal(await count('displaced'), 0, 'which are idle is not known')
+  assert.equal(await count('pipelining'), 0)
+  assert.equal(idle.destroyed, false)
+})
+
+test('what Node keeps at sockets is not read where the option forbids it', async t => {
+  const { open, count } = await server(t, { max: 1, readSockets: false })
+  await received(await open(GET))
+  await once(await open(), 'close')
+  assert.deepEqual([await count('displaced'), await count('full')], [0, 1])
 })

@@ -222,3 +222,24 @@ test('what a listener throws over its own reply keeps no other reply back', asyn
   )
   assert.equal((await thrown.promise).message, 'a bug')
 })
+
+test('on a Node that keeps other things at its sockets, no reply is held back, and a warning says so', async t => {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'warn', stream: { write: line => void lines.push(line) } } })
+  t.after(() => app.close())
+  await app.register(writeBatching, { inspect: async () => ['socket.parser.incoming'] })
+  const held: boolean[] = []
+  app.get('/', (_request, reply) => {
+    reply.hijack()
+    reply.raw.end('served')
+    held.push(isHeld(reply))
+  })
+  const port = await listen(app as unknown as FastifyInstance)
+  const replies = await Promise.all([1, 2, 3].map(() => exchange(port, LAST)))
+  assert.deepEqual(
+    replies.map(([reply]) => reply?.body),
+    ['served', 'served', 'served']
+  )
+  assert.deepEqual(held, [false, false, false])
+  assert.match(lines.join(), /"missing":\["socket\.parser\.incoming"\].*each reply is written at once, slower/)
+})

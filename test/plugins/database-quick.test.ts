@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { eq, sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import Fastify from 'fastify'
+import type { Sql } from 'postgres'
+import { regions, teams } from '../../drizzle/schema.ts'
+import database from '../../plugins/database/index.ts'
+import { quickQueriesWork } from '../../plugins/database/quick-check.ts'
+import type { Drizzle } from '../../plugins/database/quick-queries.ts'
+import { errors } from '../../plugins/lib/errors.ts'
+import { freshDatabase } from '../support/database.ts'
+
+/** Drizzle, whose prepared queries come out changed. */
+const changed = (change: (prepared: Record<string, unknown>) => void) => (client: Sql) => {
+  const db = drizzle(client, { casing: 'snake_case' }) as unknown as Drizzle
+  const { session } = db._
+  const prepare = session.prepareQuery.bind(session)
+  session.prepareQuery = (...query) => {
+    const prepared = prepare(...query)
+    change(prepared as unknown as Record<string, unknown>)
+    return prepared as never
+  }
+  return db
+}
+
+test('queries that run in our own way send and give what they do in drizzle’s', async () => {
+  assert.equal(await quickQueriesWork(), true)
+})
+
+test('a drizzle that keeps its queries under other names is found out', async () => {
+  for (const name of ['queryString', 'params', 'fields', 'client']) {
+    const renamed = changed(prepared => {
+      const { execute } = prepared as { execute(): unknown }
+      const itself = Object.assign(Object.create(prepared), { [name]: prepared[name] })
+      prepared.execute = execute.bind(itself)
+      prepared[name] = undefined
+    })
+    assert.equal(await quickQueriesWork(renamed), false, name)
+  }
+})
+
+test('a drizzle that no longer has `prepareQuery` is found out', async () => {
+  const without = (client: Sql) => {
+    const db = drizzle(client, { casing: 'snake_case' }) as unknown as Drizzle
+    Object.assign(db._.session, { prepareQuery: undefined })
+    return db
+  }
+  assert.equal(await quickQueriesWork(without), false)
+})
+
+test('a drizzle that turns values of the driver in another way is found out', async () => {
+  const other = changed(prepared => {
+    const execute = prepared.execute as () => Promise<unknown>
+    prepared.execute = async function (this: unknown, ...given: []) {
+      return structuredClone([await execute.apply(this, given)])
+    }
+  })
+  assert.equal(await quickQueriesWork(other), false)
+})
+
+async function start(t: TestContext, quickQueries: boolean) {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(database, { url: await freshDatabase(t), quickQueries })
+  return app.db
+}
+
+test('the shortcut can be switched off: rows, transactions and errors are the same', async t => {
+  const outcomes = await Promise.all(
+    [true, false].map(async quickQueries => {
+      const db = await start(t, quickQueries)
+      const refusal = await db
+        .transaction(async tx => {
+          await tx.insert(teams).values({ name: 'A', slug: 'a' })
+          throw errors.conflict('no')
+        })
+        .catch(error => error.message)
+      const failure = await db.execute(sql`select 1 / 0`).catch(error => (error.cause ?? error).code)
+      const fra = await db.select().from(regions).where(eq(regions.code, 'fra'))
+      return { refusal, failure, fra, teams: await db.select({ slug: teams.slug }).from(teams) }
+    })
+  )
+  assert.deepEqual(outcomes[0], outcomes[1])
+  assert.equal(outcomes[0]!.fra.length, 1)
+  assert.deepEqual([outcomes[0]!.failure, outcomes[0]!.teams], ['22012', []])
+})

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { resolve } from 'node:path'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+
+const root = resolve(import.meta.dirname, '..')
+
+/** Loads much of the server, and says which modules Node itself had to look for. */
+async function load(preloaded: readonly string[], env: Record<string, string> = {}) {
+  const count = `
+    import { registerHooks } from 'node:module'
+    globalThis.looked = []
+    registerHooks({ resolve: (name, context, next) => { looked.push(name); return next(name, context) } })`
+  const main = `
+    const { Environment } = await import('./src/config/index.ts')
+    const { regions } = await import('./drizzle/schema.ts')
+    console.log(JSON.stringify({ settings: Object.keys(Environment.properties).length > 30, regions: regions !== undefined, looked: looked.length }))`
+  const imports = [`data:text/javascript,${encodeURIComponent(count)}`, ...preloaded.map(path => resolve(root, path))]
+  const { stdout, stderr } = await promisify(execFile)(
+    process.execPath,
+    [...imports.flatMap(path => ['--import', path]), '--input-type=module', '--eval', main],
+    { cwd: root, env: { PATH: process.env.PATH, ...env } }
+  )
+  return { ...(JSON.parse(stdout) as { settings: boolean; regions: boolean; looked: number }), stderr }
+}
+
+test('modules that are known need not be looked for, and are the same', async () => {
+  const quick = await load(['src/quick-imports.ts'])
+  const plain = await load([])
+  assert.deepEqual([quick.settings, quick.regions, quick.stderr], [true, true, ''])
+  assert.ok(quick.looked < plain.looked / 2, `${quick.looked} of ${plain.looked}`)
+})
+
+test('on a Node that calls modules something else, they load in its own way, and a warning says so', async () => {
+  const { settings, regions, stderr } = await load(['test/fixtures/another-node.ts', 'src/quick-imports.ts'])
+  assert.deepEqual([settings, regions], [true, true])
+  assert.match(stderr, /modules of ts load in Node's own way, slower: .* is typescript-of-tomorrow/)
+})
+
+test('the shortcut is not taken where the environment forbids it', async () => {
+  const off = await load(['src/quick-imports.ts'], { RHONE_SHORTCUTS_OFF: 'heads, imports' })
+  const plain = await load([])
+  assert.ok(off.looked >= plain.looked, `${off.looked} of ${plain.looked}`)
+})
