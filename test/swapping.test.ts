@@ -11,6 +11,7 @@ import { type PluginModule, slots } from '../src/slots.ts'
 import { auditLog } from './domain/support.ts'
 import { testApp, testConfig } from './support/app.ts'
 import { freshDatabase } from './support/database.ts'
+import { eventually } from './support/eventually.ts'
 
 const TINY_LIMITER = resolve(import.meta.dirname, '../examples/tiny-limiter.ts')
 
@@ -79,7 +80,7 @@ test('a swap of what is no slot fails the boot and names the slots', async t => 
 test('without any shortcut the server answers the same', async t => {
   const replies = await Promise.all(
     ['', 'heads,batching,sockets,queries,imports'].map(async off => {
-      const { app, token } = await testApp(t, { RHONE_SHORTCUTS_OFF: off })
+      const { app, token } = await testApp(t, { RHONE_SHORTCUTS_OFF: off }, { pressure: false })
       const url = await app.listen({ host: '127.0.0.1', port: 0 })
       const reply = await fetch(`${url}/api/v1/regions`, { headers: { authorization: `Bearer ${token}` } })
       const { date, 'x-request-id': id, ...headers } = Object.fromEntries(reply.headers)
@@ -100,7 +101,8 @@ for (const { name } of slots.filter(slot => slot.name !== 'routes'))
     t.after(() => app.close())
     await app.ready()
     await app.startup?.completed
-    assert.deepEqual((await app.inject('/api/v1/ping')).json(), { pong: true })
+    // The machine of the tests may be so busy that the first requests are shed.
+    await eventually(async () => (await app.inject('/api/v1/ping')).json().pong === true)
     for (const url of ['/api/v1/apps', '/admin/stats', '/admin/maintenance']) {
       const { statusCode } = await app.inject(url)
       assert.ok(statusCode >= 400, `${url} answers ${statusCode}`)
