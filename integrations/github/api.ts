@@ -10,11 +10,11 @@ export interface Api {
   readonly tokens: InstallationTokens
 }
 
-export function createApi(remote: Remote, appToken: () => string): Api {
+export function createApi(remote: Remote, appToken: () => Promise<string>): Api {
   const quota = new Quota()
 
   const asApp: Remote['call'] = request =>
-    quota.run('app', request.operation, () => remote.call(withToken(request, appToken())))
+    quota.run('app', request.operation, async () => remote.call(withToken(request, await appToken())))
   const tokens = new InstallationTokens(asApp)
 
   const forInstallation =

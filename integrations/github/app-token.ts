@@ -1,4 +1,5 @@
-import { createPrivateKey, sign } from 'node:crypto'
+import { createPrivateKey } from 'node:crypto'
+import { SignJWT } from 'jose'
 import { errors } from '../../plugins/lib/errors.ts'
 
 /** Seconds; GitHub takes ten minutes at most, and its clock may be ahead. */
@@ -6,18 +7,15 @@ const LIFETIME = 9 * 60
 /** Seconds; the clock of GitHub may be behind. */
 const LEEWAY = 60
 
-const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')
-const HEADER = encode({ alg: 'RS256', typ: 'JWT' })
-
 /**
  * Makes the tokens by which a GitHub App shows that it is that App.
  *
  * @param privateKey PEM
  * @throws Error when that is no RSA key
  */
-export function appTokens(appId: number, privateKey: string): () => string {
+export function appTokens(appId: number, privateKey: string): () => Promise<string> {
   if (privateKey === '') {
-    return () => {
+    return async () => {
       throw errors.notConfigured('The GitHub App')
     }
   }
@@ -25,7 +23,7 @@ export function appTokens(appId: number, privateKey: string): () => string {
   if (key.asymmetricKeyType !== 'rsa') throw new Error('rhone-github: option "privateKey" must be an RSA key')
   return () => {
     const now = Math.floor(Date.now() / 1_000)
-    const text = `${HEADER}.${encode({ iat: now - LEEWAY, exp: now + LIFETIME, iss: String(appId) })}`
-    return `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`
+    const claims = { iat: now - LEEWAY, exp: now + LIFETIME, iss: String(appId) }
+    return new SignJWT(claims).setProtectedHeader({ alg: 'RS256', typ: 'JWT' }).sign(key)
   }
 }

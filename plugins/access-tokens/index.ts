@@ -3,10 +3,11 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { loadPackages } from '../lib/packages.ts'
 import type { CredentialSource, Principal, Scope } from '../lib/principals.ts'
 import { type Keyring, randomKeyring } from '../lib/signer.ts'
 import { tokenKey } from '../lib/token.ts'
-import { type Claims, claimsOf, principalOf, signJwt, verifyJwt } from './jwt.ts'
+import { type Claims, claimsOf, jwtsOf, principalOf } from './jwt.ts'
 import { signingKeys } from './keys.ts'
 import { type Check, createStanding } from './standing.ts'
 
@@ -48,13 +49,18 @@ export interface AccessTokensDeps {
 
 export interface AccessTokens extends CredentialSource {
   /** A token that stands for a caller, and may do no more than both the caller and `scopes` say. */
-  mint(principal: Principal, scopes: readonly Scope[]): { accessToken: string; expiresAt: Date }
+  mint(principal: Principal, scopes: readonly Scope[]): Promise<{ accessToken: string; expiresAt: Date }>
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
     accessTokens: AccessTokens
   }
+}
+
+interface Verified {
+  readonly claims: Claims
+  readonly principal: Principal
 }
 
 const BEARER = /^bearer +([\w-]+\.[\w-]+\.[\w-]+)$/i
@@ -69,28 +75,29 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   const options = parseOptions('rhone-access-tokens', AccessTokensOptions, input, ['keys', 'check', 'news'])
   const { issuer, lifetime, ttl, cacheSize: max } = options
   const keys = signingKeys(input.keys ?? randomKeyring())
+  const jose = await loadPackages('rhone-access-tokens', ['jose'], () => import('jose'))
+  const jwts = jwtsOf(jose, keys, issuer)
   const standing = createStanding({ check: input.check, ttl, lifetime: lifetime * 1_000, max })
-  const verified = new LRUCache<string, { claims: Claims; principal: Principal }>({ max })
+  const verified = new LRUCache<string, Verified>({ max })
   const seconds = () => Math.floor(Date.now() / 1_000)
 
   /** A signature is checked once; what it says is then known by the hash of the token. */
-  function read(token: string) {
-    const key = tokenKey(token)
-    const known = verified.get(key)
-    if (known !== undefined) return known.claims.exp > seconds() ? known : null
-    const claims = verifyJwt(token, keys, issuer, seconds())
+  async function verify(token: string, key: string): Promise<Principal | null> {
+    const claims = await jwts.verify(token, new Date())
     if (claims === null) return null
     const entry = { claims, principal: principalOf(claims) }
     verified.set(key, entry)
-    return entry
+    return current(entry)
   }
 
+  const current = ({ claims, principal }: Verified) => standing.of(principal, claims.iat * 1_000)
+
   app.decorate('accessTokens', {
-    mint(principal, scopes) {
+    async mint(principal, scopes) {
       const iat = seconds()
       const ownEnd = principal.expiresAt === undefined ? Infinity : Math.floor(principal.expiresAt.getTime() / 1_000)
       const exp = Math.min(iat + lifetime, ownEnd)
-      const accessToken = signJwt(claimsOf(principal, scopes, issuer, iat, exp), keys)
+      const accessToken = await jwts.sign(claimsOf(principal, scopes, issuer, iat, exp))
       return { accessToken, expiresAt: new Date(exp * 1_000) }
     },
 
@@ -99,8 +106,10 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
       if (authorization === undefined || authorization.length > LONGEST) return undefined
       const token = BEARER.exec(authorization)?.[1]
       if (token === undefined) return undefined
-      const found = read(token)
-      return found && standing.of(found.principal, found.claims.iat * 1_000)
+      const key = tokenKey(token)
+      const known = verified.get(key)
+      if (known === undefined) return verify(token, key)
+      return known.claims.exp > seconds() ? current(known) : null
     },
 
     forget: id => (id === undefined ? standing.forget() : standing.note(id))

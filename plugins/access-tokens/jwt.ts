@@ -1,6 +1,7 @@
-import { randomUUID, sign, verify } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import type { JWTHeaderParameters } from 'jose'
 import type { Principal } from '../lib/principals.ts'
 import type { SigningKeys } from './keys.ts'
 
@@ -28,7 +29,6 @@ type Scopes = Principal['scopes']
 
 const ALGORITHM = 'EdDSA'
 const TYPE = 'at+jwt'
-const FORM = /^([\w-]{1,512})\.([\w-]{1,2048})\.([\w-]{86})$/
 const isClaims = TypeCompiler.Compile(Claims)
 
 export function claimsOf(principal: Principal, scopes: Scopes, issuer: string, iat: number, exp: number): Claims {
@@ -61,38 +61,35 @@ export function principalOf({ sub, tid, name, scope, team, operator, exp }: Clai
   }
 }
 
-export function signJwt(claims: Claims, { current }: SigningKeys): string {
-  const signed = `${encode({ alg: ALGORITHM, typ: TYPE, kid: current.id })}.${encode(claims)}`
-  return `${signed}.${sign(null, Buffer.from(signed), current.key).toString('base64url')}`
+export interface Jwts {
+  sign(claims: Claims): Promise<string>
+  /**
+   * The claims of a token that one of our keys has signed for us and that has not ended; null for every other text. The
+   * header has exactly the three fields that we write, and chooses nothing but one of our keys.
+   */
+  verify(token: string, now: Date): Promise<Claims | null>
 }
 
-/**
- * The claims of a token that one of our keys has signed for us and that has not ended; null for every other text. The
- * header chooses nothing but one of our keys: it has exactly the three fields that we write, so that there is no other
- * algorithm to be talked into, and no key to be brought along.
- */
-export function verifyJwt(token: string, { verifying }: SigningKeys, issuer: string, now: number): Claims | null {
-  const [, header = '', payload = '', signature = ''] = FORM.exec(token) ?? []
-  const { alg, typ, kid, ...others } = decode(header)
-  const key = typeof kid === 'string' ? verifying.get(kid) : undefined
-  if (alg !== ALGORITHM || typ !== TYPE || key === undefined || Object.keys(others).length > 0) return null
-  const signed = Buffer.from(`${header}.${payload}`)
-  if (!verify(null, signed, key, Buffer.from(signature, 'base64url'))) return null
+export function jwtsOf(jose: typeof import('jose'), { current, verifying }: SigningKeys, issuer: string): Jwts {
+  const expected = { issuer, audience: issuer, algorithms: [ALGORITHM], typ: TYPE }
+  const header = { alg: ALGORITHM, typ: TYPE, kid: current.id }
+  const keyOf = ({ kid = '' }: JWTHeaderParameters) => {
+    const key = verifying.get(kid)
+    if (key === undefined) throw new jose.errors.JWKSNoMatchingKey()
+    return key
+  }
+  return {
+    sign: claims => new jose.SignJWT({ ...claims }).setProtectedHeader(header).sign(current.key),
 
-  const claims: unknown = decode(payload)
-  if (!isClaims.Check(claims) || claims.iss !== issuer || claims.aud !== issuer) return null
-  return claims.exp > now ? claims : null
-}
-
-function encode(value: object): string {
-  return Buffer.from(JSON.stringify(value)).toString('base64url')
-}
-
-function decode(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(text, 'base64url').toString('utf8'))
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-  } catch {
-    return {}
+    async verify(token, currentDate) {
+      try {
+        const { payload, protectedHeader } = await jose.jwtVerify(token, keyOf, { ...expected, currentDate })
+        const isOurs = Object.keys(protectedHeader).length === Object.keys(header).length && isClaims.Check(payload)
+        return isOurs ? (payload as Claims) : null
+      } catch (error) {
+        if (error instanceof jose.errors.JOSEError) return null
+        throw error
+      }
+    }
   }
 }

@@ -30,7 +30,7 @@ const accessTokens: FastifyPluginCallbackTypebox = (app, _options, done) => {
         // Else a session or an access token could be made to outlast itself.
         if (caller.via !== 'token') throw errors.forbidden('An access token is minted from an API token')
         const scopes = [...narrowScopes(caller.scopes, request.body.scopes)]
-        const { accessToken, expiresAt } = app.accessTokens.mint(caller, scopes)
+        const { accessToken, expiresAt } = await app.accessTokens.mint(caller, scopes)
         return {
           status: 201,
           body: { tokenType: 'Bearer', scopes, expiresAt },

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { createHmac, createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
+import { createHmac, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
-import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
+import type { JSONWebKeySet } from 'jose'
 import accessTokens, { type AccessTokensDeps, type AccessTokensOptions } from '../../plugins/access-tokens/index.ts'
 import auth from '../../plugins/auth/index.ts'
 import type { Principal } from '../../plugins/lib/principals.ts'
@@ -30,7 +30,8 @@ async function setup(t: TestContext, options: Options = {}, deps: AccessTokensDe
   app.post('/deploy', { config: { access: 'member', scope: 'deploy' } }, () => 'ok')
   app.post('/admin', { config: { access: 'member' } }, () => 'ok')
   await app.ready()
-  const mint = (over: Partial<Principal> = {}) => app.accessTokens.mint({ ...ADA, ...over }, ['deploy']).accessToken
+  const mint = async (over: Partial<Principal> = {}) =>
+    (await app.accessTokens.mint({ ...ADA, ...over }, ['deploy'])).accessToken
   const get = (token: string, url = '/me', method: 'GET' | 'POST' = 'GET') =>
     app.inject({ method, url, headers: { authorization: `Bearer ${token}` } })
   const jwks = async () => (await app.inject('/.well-known/jwks.json')).json() as JSONWebKeySet
@@ -55,7 +56,7 @@ const claimsIn = (token: string) => JSON.parse(partsOf(token)[1]!)
 describe('an access token', () => {
   test('stands for the caller it was minted for, with the scopes it was minted with', async t => {
     const { mint, get } = await setup(t)
-    const token = mint({ teamId: 'team-1' })
+    const token = await mint({ teamId: 'team-1' })
     const { expiresAt, ...principal } = (await get(token)).json()
     assert.deepEqual(principal, { ...ADA, via: 'access-token', teamId: 'team-1' })
     assert.ok(Math.abs(Date.parse(expiresAt) - Date.now() - 900_000) < 5_000)
@@ -63,26 +64,27 @@ describe('an access token', () => {
     assert.equal((await get(token, '/admin', 'POST')).statusCode, 403)
   })
 
-  test('is verified by an independent library, through the published keys', async t => {
+  test('is a JWT of RFC 9068, which anybody can verify through the published keys', async t => {
     const { mint, jwks } = await setup(t)
-    const { payload, protectedHeader } = await jwtVerify(mint(), createLocalJWKSet(await jwks()), {
-      issuer: ISSUER,
-      audience: ISSUER,
-      algorithms: ['EdDSA'],
-      typ: 'at+jwt'
-    })
-    assert.equal(payload.sub, 'user-1')
-    assert.equal(protectedHeader.kid, (await jwks()).keys[0]!.kid)
+    const token = await mint()
+    const [head, payload, signature] = token.split('.') as [string, string, string]
+    const { keys } = await jwks()
+    const { kid, ...header } = JSON.parse(partsOf(token)[0]!)
+    assert.deepEqual(header, { alg: 'EdDSA', typ: 'at+jwt' })
+    const key = createPublicKey({ key: keys.find(published => published.kid === kid)!, format: 'jwk' })
+    assert.ok(verify(null, Buffer.from(`${head}.${payload}`), key, Buffer.from(signature, 'base64url')))
+    const { iss, aud, sub } = claimsIn(token)
+    assert.deepEqual({ iss, aud, sub }, { iss: ISSUER, aud: ISSUER, sub: 'user-1' })
     for (const key of (await jwks()).keys) assert.ok(!('d' in key), 'no private half is published')
   })
 
   test('ends with its lifetime, or with the API token it was minted from', async t => {
     const { mint, get } = await setup(t, { lifetime: 1 })
-    const token = mint()
+    const token = await mint()
     assert.equal((await get(token)).statusCode, 200)
     await delay(2_000)
     assert.equal((await get(token)).statusCode, 401, 'from memory, too')
-    const { exp } = claimsIn((await setup(t)).mint({ expiresAt: new Date(Date.now() + 60_000) }))
+    const { exp } = claimsIn(await (await setup(t)).mint({ expiresAt: new Date(Date.now() + 60_000) }))
     assert.ok(exp <= Date.now() / 1_000 + 60)
   })
 
@@ -95,10 +97,10 @@ describe('an access token', () => {
       await setup(t, {}, { keys: overlapping }),
       await setup(t, {}, { keys: { current: fresh, keys: new Map([[fresh.id, fresh.key]]) } })
     ]
-    const token = before.mint()
+    const token = await before.mint()
     assert.equal((await during.get(token)).statusCode, 200)
     assert.equal((await after.get(token)).statusCode, 401)
-    assert.equal((await before.get(during.mint())).statusCode, 401)
+    assert.equal((await before.get(await during.mint())).statusCode, 401)
     assert.deepEqual(
       (await during.jwks()).keys.map(key => key.kid),
       ['fresh', old.current.id]
@@ -109,7 +111,7 @@ describe('an access token', () => {
 describe('a forgery', () => {
   test('by another algorithm is refused, also one that takes our public key for a secret', async t => {
     const { mint, get, jwks } = await setup(t)
-    const token = mint()
+    const token = await mint()
     const payload = token.split('.')[1]!
     const [jwk] = (await jwks()).keys
     const publicKey = createPublicKey({ key: jwk as never, format: 'jwk' })
@@ -121,7 +123,7 @@ describe('a forgery', () => {
     ]
     for (const alg of ['HS256', 'HS512', 'none', 'None', 'EdDSA', 'eddsa', 'Ed25519', 'ES256', 'RS256', ''])
       for (const secret of secrets) {
-        const signed = `${encode({ alg, typ: 'at+jwt', kid: 'process' })}.${payload}`
+        const signed = `${encode({ alg, typ: 'at+jwt', kid: jwk!.kid })}.${payload}`
         const mac = createHmac(alg === 'HS512' ? 'sha512' : 'sha256', secret)
           .update(signed)
           .digest('base64url')
@@ -132,22 +134,24 @@ describe('a forgery', () => {
 
   test('that names or brings a key of its own is refused', async t => {
     const { mint, get } = await setup(t)
-    const payload = mint().split('.')[1]!
+    const token = await mint()
+    const payload = token.split('.')[1]!
+    const { kid } = JSON.parse(partsOf(token)[0]!)
     const own = generateKeyPairSync('ed25519')
     const jwk = own.publicKey.export({ format: 'jwk' })
     for (const more of [
       {},
-      { kid: 'process' },
+      { kid },
       { kid: '../../../dev/null' },
       { kid: "x' union select 'a" },
-      { kid: ['process'] },
-      { kid: { toString: 'process' } },
+      { kid: [kid] },
+      { kid: { toString: kid } },
       { kid: '__proto__' },
       { kid: 'constructor' },
-      { kid: 'process', jwk },
-      { kid: 'process', jku: 'https://evil.example/jwks.json' },
-      { kid: 'process', x5u: 'https://evil.example/cert' },
-      { kid: 'process', crit: ['b64'], b64: false }
+      { kid, jwk },
+      { kid, jku: 'https://evil.example/jwks.json' },
+      { kid, x5u: 'https://evil.example/cert' },
+      { kid, crit: ['b64'], b64: false }
     ]) {
       const signed = `${encode({ alg: 'EdDSA', typ: 'at+jwt', ...more })}.${payload}`
       const signature = sign(null, Buffer.from(signed), own.privateKey).toString('base64url')
@@ -158,7 +162,7 @@ describe('a forgery', () => {
   test('of the claims, of the type, or for another server is refused', async t => {
     const keys = randomKeyring()
     const { mint, get } = await setup(t, {}, { keys })
-    const token = mint()
+    const token = await mint()
     const [header, payload, signature] = token.split('.') as [string, string, string]
     const widened = encode({ ...claimsIn(token), scope: 'admin', operator: true })
     assert.equal((await get(`${header}.${widened}.${signature}`)).statusCode, 401)
@@ -176,12 +180,12 @@ describe('a forgery', () => {
       assert.equal((await get(wrong)).statusCode, 401, wrong)
 
     const elsewhere = await setup(t, { issuer: 'https://other.example.com' }, { keys })
-    assert.equal((await get(elsewhere.mint())).statusCode, 401)
+    assert.equal((await get(await elsewhere.mint())).statusCode, 401)
   })
 
   test('in the query or in a cookie is nothing', async t => {
     const { app, mint } = await setup(t)
-    const token = mint()
+    const token = await mint()
     for (const url of [`/me?access_token=${token}`, `/me?token=${token}`])
       assert.equal((await app.inject(url)).statusCode, 401)
     assert.equal((await app.inject({ url: '/me', headers: { cookie: `access_token=${token}` } })).statusCode, 401)
@@ -212,7 +216,7 @@ describe('what has changed since a token was minted', () => {
       asked++
       return ADA
     })
-    for (let i = 0; i < 3; i++) assert.equal((await get(mint())).statusCode, 200)
+    for (let i = 0; i < 3; i++) assert.equal((await get(await mint())).statusCode, 200)
     assert.equal(asked, 0)
   })
 
@@ -224,7 +228,7 @@ describe('what has changed since a token was minted', () => {
         asked++
         return current
       })
-      const token = mint()
+      const token = await mint()
       assert.equal((await get(token)).statusCode, 200)
       told.change('somebody else')
       assert.equal((await get(token)).statusCode, 200)
@@ -240,7 +244,7 @@ describe('what has changed since a token was minted', () => {
   test('makes somebody an operator, or no longer', async t => {
     let isOperator = true
     const { app, mint, get, told } = await live(t, async () => ({ ...ADA, isOperator }))
-    const token = mint()
+    const token = await mint()
     assert.equal((await get(token)).json().isOperator, false)
     told.change('user-1')
     assert.equal((await get(token)).json().isOperator, true)
@@ -257,7 +261,7 @@ describe('what has changed since a token was minted', () => {
       if (isAway) throw new Error('away')
       return ADA
     })
-    const token = mint()
+    const token = await mint()
     told.gap()
     assert.equal((await get(token)).statusCode, 200)
     assert.equal((await get(token)).statusCode, 200)
@@ -275,7 +279,7 @@ describe('what has changed since a token was minted', () => {
       return ADA
     }
     const { mint, get } = await setup(t, { ttl: 0 }, { check, news })
-    const token = mint()
+    const token = await mint()
     told.live()
     for (let i = 0; i < 3; i++) assert.equal((await get(token)).statusCode, 200)
     assert.equal(asked, 1)
