@@ -11,7 +11,7 @@ const BUILT = join(ROOT, 'dist/plugins')
 const PACKAGE = join(ROOT, 'dist-plugins')
 
 /** What most plugins import. All else is for its users to install, and a plugin that misses it says so. */
-const ALWAYS = ['@sinclair/typebox', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
+const ALWAYS = ['@sinclair/typebox', 'cookie', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
 
 interface Entry {
   /** As it is imported: `rhone-plugins/cors`. */

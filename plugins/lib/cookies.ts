@@ -1,3 +1,4 @@
+import { parseCookie } from 'cookie'
 import type { FastifyRequest } from 'fastify'
 
 export interface CookieSettings {
@@ -21,18 +22,13 @@ export function setCookie(name: string, value: string, { secure, maxAge }: Cooki
 }
 
 /**
- * The value of a cookie. One that comes more than once has been set by somebody else, too, and which is whose cannot be
- * told, so that neither counts.
+ * The value of a cookie. Undefined when it comes twice with different values: somebody else has set one of them, and which
+ * is whose cannot be told.
  */
-export function readCookie(request: FastifyRequest, name: string): string | undefined {
-  const { cookie } = request.headers
+export function readCookie({ headers: { cookie } }: FastifyRequest, name: string): string | undefined {
   if (cookie === undefined) return undefined
-  let found: string | undefined
-  for (const pair of cookie.split(';')) {
-    const equals = pair.indexOf('=')
-    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue
-    if (found !== undefined) return undefined
-    found = pair.slice(equals + 1).trim()
-  }
-  return found
+  const first = parseCookie(cookie)[name]
+  if (cookie.indexOf(name) === cookie.lastIndexOf(name)) return first
+  const last = parseCookie(cookie.split(';').reverse().join(';'))[name]
+  return first === last ? first : undefined
 }

@@ -156,3 +156,24 @@ test('an option that nobody knows fails the boot', () =>
     async () => Fastify().register(csrf, { secret: 'x' } as never),
     /rhone-csrf: there is no option "secret"/
   ))
+
+test('where there are no sessions, a form is good for the browser that it was given to, and no other', async t => {
+  const app = Fastify()
+  t.after(() => app.close())
+  app.addContentTypeParser(FORM['content-type'], { parseAs: 'string' }, (_request, body, done) =>
+    done(null, Object.fromEntries(new URLSearchParams(String(body))))
+  )
+  await app.register(csrf, { origin: OURS })
+  app.get('/form', (request, reply) => app.csrf.token(request, reply))
+  app.post('/login', { config: { csrf: true } }, () => 'ok')
+  const visit = async () => {
+    const { body, headers } = await app.inject('/form')
+    return { payload: fieldsOf(body), cookie: String(headers['set-cookie']).split(';')[0]! }
+  }
+  const submit = async (payload: string, cookie: string) =>
+    (await app.inject({ method: 'POST', url: '/login', payload, headers: { ...SAME_ORIGIN, ...FORM, cookie } }))
+      .statusCode
+  const [mine, other] = [await visit(), await visit()]
+  assert.equal(await submit(mine.payload, mine.cookie), 200)
+  assert.equal(await submit(mine.payload, other.cookie), 403)
+})
