@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { Bell, News, SharedReads } from '../../../src/domain/base/news.ts'
+
+/** Longer than any test takes: what waits for it waits in vain. */
+const NEVER = 2 ** 30
+const signal = () => new AbortController().signal
+const turn = () => new Promise(setImmediate)
+
+/** Whether it has settled within a turn of the event loop. */
+async function isOver(waiting: Promise<unknown>): Promise<boolean> {
+  let over = false
+  void waiting.then(() => (over = true))
+  await turn()
+  return over
+}
+
+/** A database that notifies at the wish of the test. */
+function database() {
+  const listeners = new Map<string, { onNotify: (payload: string) => void; onResync: () => void }>()
+  const listen = async (channel: string, onNotify: (payload: string) => void, onResync: () => void) => {
+    listeners.set(channel, { onNotify, onResync })
+    return async () => void listeners.delete(channel)
+  }
+  return { listen, listeners }
+}
+
+describe('a bell', () => {
+  it('wakes who waits, once', async () => {
+    const bell = new Bell()
+    const first = bell.wait(NEVER, signal())
+    assert.equal(await isOver(first), false)
+    bell.ring()
+    await first
+    assert.equal(await isOver(bell.wait(NEVER, signal())), false)
+  })
+
+  it('that rang while nobody waited wakes the next one at once, and no more than one, however often it rang', async () => {
+    const bell = new Bell()
+    bell.ring()
+    bell.ring()
+    await bell.wait(NEVER, signal())
+    assert.equal(await isOver(bell.wait(NEVER, signal())), false)
+  })
+
+  it('may be missed: who waits goes on after the longest time, or when the wait is called off', async () => {
+    await new Bell().wait(1, signal())
+    const calledOff = new AbortController()
+    const waiting = new Bell().wait(NEVER, calledOff.signal)
+    calledOff.abort()
+    await waiting
+    await new Bell().wait(NEVER, AbortSignal.abort())
+  })
+})
+
+describe('news', () => {
+  it('ring for those who watch the subject, and for no others', async () => {
+    const subject = fc.constantFrom('a', 'b', 'c')
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(subject, { maxLength: 6 }),
+        fc.array(subject, { maxLength: 3 }),
+        async (watched, told) => {
+          const { listen, listeners } = database()
+          const news = new News(listen, { changes: payload => payload })
+          const leaving = new AbortController()
+          const bells = watched.map(of => news.watch(of, leaving.signal))
+          for (const of of told) listeners.get('changes')?.onNotify(of)
+          const woken = await Promise.all(bells.map(bell => isOver(bell.wait(NEVER, leaving.signal))))
+          assert.deepEqual(
+            woken,
+            watched.map(of => told.includes(of))
+          )
+          leaving.abort()
+        }
+      ),
+      { numRuns: 50 }
+    )
+  })
+
+  it('that may have been missed ring for everybody', async () => {
+    const { listen, listeners } = database()
+    const news = new News(listen, { changes: payload => payload, ends: payload => payload })
+    const bells = ['a', 'b'].map(subject => news.watch(subject, signal()))
+    listeners.get('ends')!.onResync()
+    assert.deepEqual(await Promise.all(bells.map(bell => isOver(bell.wait(NEVER, signal())))), [true, true])
+  })
+
+  it('are listened for only while somebody watches', async () => {
+    const { listen, listeners } = database()
+    const news = new News(listen, { changes: payload => payload })
+    assert.equal(listeners.size, 0)
+    const [first, second] = [new AbortController(), new AbortController()]
+    news.watch('a', first.signal)
+    news.watch('a', second.signal)
+    first.abort()
+    await turn()
+    assert.equal(listeners.size, 1)
+    second.abort()
+    await turn()
+    assert.equal(listeners.size, 0)
+    news.watch('a', signal())
+    assert.equal(listeners.size, 1, 'and again for the next one')
+  })
+})
+
+describe('shared reads', () => {
+  it('are one for all who ask for the same in one turn, and another for who asks later', async () => {
+    const reads = new SharedReads<number>()
+    let count = 0
+    const read = () => reads.read('a', async () => ++count)
+    assert.deepEqual(await Promise.all([read(), read(), reads.read('b', async () => 10)]), [1, 1, 10])
+    await turn()
+    assert.equal(await read(), 2)
+  })
+
+  it('that fail fail for all of them, and not for the next', async () => {
+    const reads = new SharedReads<string>()
+    const failing = () => reads.read('a', () => Promise.reject(new Error('away')))
+    assert.deepEqual(
+      (await Promise.allSettled([failing(), failing()])).map(({ status }) => status),
+      ['rejected', 'rejected']
+    )
+    await turn()
+    assert.equal(await reads.read('a', async () => 'back'), 'back')
+  })
+})
