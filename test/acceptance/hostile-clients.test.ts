@@ -5,7 +5,6 @@ import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { exchange, type RunningServer, startServer } from '../support/process.ts'
@@ -128,7 +127,10 @@ test('hostile clients', async t => {
 
   await t.test('connections that are reset in the middle of a body are forgotten', async t => {
     const clients = await crowd(t, server, MANY, post)
-    await delay(300) // until they are being served
+    await eventually(
+      () => sample(server, 'rhone_http_requests_in_flight'),
+      inFlight => inFlight > 1
+    )
     for (const { socket } of clients) socket.resetAndDestroy()
     await eventually(
       () => sample(server, 'rhone_http_requests_in_flight'),
@@ -207,7 +209,6 @@ async function stillServes({ url, token }: RunningServer): Promise<void> {
     const reply = await fetch(`${url}/api/v1/apps`, { headers, signal: AbortSignal.timeout(20_000) })
     assert.equal(reply.status, 200)
     await reply.arrayBuffer()
-    await delay(50)
   }
 }
 
