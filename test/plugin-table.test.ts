@@ -86,7 +86,7 @@ test('the table names the metrics and the route config of every plugin', async (
 const pluginUnits = async () => (await units()).filter(({ entry }) => entry.startsWith(join(ROOT, 'plugins')))
 
 /** What every plugin imports, and what those that have metrics do when they are given a registry. */
-const USUAL = ['@sinclair/typebox', 'fastify', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
+const USUAL = ['@sinclair/typebox', 'cookie', 'fastify', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
 const OF_REGISTRY = '@platformatic/prom-client'
 
 test('the table names the packages that a plugin needs beside those that come with it', async () => {
