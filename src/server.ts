@@ -30,7 +30,7 @@ let exitCode = 0
 let stoppingSince: number | undefined
 const stopping = new AbortController()
 
-// Whoever reads what is said here may go, and that is no fault of the server's.
+// The reader of stderr may close it; that is no reason to end.
 process.stderr.on('error', () => {})
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
 process.on('uncaughtException', error => onFault(error, 'uncaught exception'))

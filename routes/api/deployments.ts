@@ -121,7 +121,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     return { found, deploying: ledger }
   }
 
-  /** In our registry, other apps are another's: whoever knows the digest of an image there must not get to run it. */
+  /** Our registry holds the images of all teams: knowing the digest of one must not be enough to run it. */
   function requireOwnImage({ flyAppId }: App, image: string): void {
     if (!takesImages) throw errors.validation('image', 'apps here are built from source')
     const [repository = ''] = image.split('@')
@@ -137,7 +137,7 @@ function requireSource({ githubRepo, gitUrl }: App): void {
     throw errors.conflict('There is nothing to deploy: set the githubRepo or the gitUrl of the app')
 }
 
-/** The command line names itself; a browser has a session; whoever else comes has a token. */
+/** The command line names itself, browsers have a session, and all others a token. */
 function triggerOf(request: FastifyRequest) {
   if (/^rhone-cli\//.test(request.headers['user-agent'] ?? '')) return 'cli'
   return callerOf(request).via === 'session' ? 'manual' : 'api'

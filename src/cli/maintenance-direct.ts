@@ -11,7 +11,7 @@ import type { Host, Switch } from './maintenance-switch.ts'
 
 /**
  * Changes the row that the servers follow, without any of them: they hear of it as of a change of their own. The audit
- * log has it as done by whoever is logged in on this machine.
+ * log names the user who is logged in on this machine.
  */
 export function directSwitch(host: Host): Switch {
   const withStore = <Result>(use: (store: ReturnType<typeof postgresMaintenanceStore>) => Promise<Result>) =>

@@ -57,8 +57,8 @@ const UNVERIFIED =
   'must verify who the server is; say sslmode=verify-full, and sslrootcert=<file> for an authority of your own'
 
 /**
- * `prefer` gives way to anybody who claims that the server has no TLS, and `require` encrypts to whoever answers. A socket
- * stays on this machine.
+ * `prefer` gives way to anybody who claims that the server has no TLS, and `require` encrypts without checking the server's
+ * name. A socket stays on this machine.
  */
 function isVerified({ ssl, path }: PostgresTarget): boolean {
   return (typeof ssl === 'object' && ssl.rejectUnauthorized !== false) || path !== undefined
