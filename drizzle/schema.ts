@@ -249,6 +249,8 @@ export const apps = pgTable(
     githubBranch: varchar({ length: 255 }).notNull().default('main'),
     /** Where git clones from when the repository is not on GitHub. */
     gitUrl: varchar({ length: 500 }),
+    /** The directory of the repository that the app is in; null: all of it. */
+    rootDirectory: varchar({ length: 255 }),
     /** What the app is called at Fly; null until it is deployed there. */
     flyAppId: varchar({ length: 255 }),
     region: varchar({ length: 10 })
@@ -325,6 +327,8 @@ export const deployments = pgTable(
     config: jsonb().$type<DeploymentConfig>(),
     errorCode: varchar({ length: 50, enum: DEPLOYMENT_ERRORS }),
     errorMessage: text(),
+    /** The last that the program said which has failed, redacted. */
+    errorLog: text(),
     /** Drawn anew by each worker that takes it up; what an earlier one still writes is refused. */
     claim: uuid(),
     buildStartedAt: instant(),

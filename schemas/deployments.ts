@@ -78,7 +78,11 @@ export const Deployment = Sent(
       description: 'The settings of the app that it runs with.'
     }),
     errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'Which part of it has failed.' })),
-    errorMessage: text('Why it has failed.', 'The repository has no start script'),
+    errorMessage: text('Why it has failed, in a sentence.', 'The app ended with exit code 1.'),
+    errorLog: text(
+      'The last that the program said which has failed; secrets are masked.',
+      'Error: Cannot find module "./lib"'
+    ),
     buildStartedAt: when('When its build began, the last time.'),
     buildFinishedAt: when('When there was an image, or the build had failed.'),
     buildDurationMs: duration,

@@ -31,8 +31,12 @@ export async function detect(directory: string): Promise<Recipe> {
 async function webProcess(directory: string): Promise<string | null> {
   const procfile = await readSmallFile(directory, 'Procfile')
   if (procfile === null) return null
-  const command = /^web:[ \t]*(\S.*?)[ \t\r]*$/m.exec(procfile)?.[1]
-  if (command === undefined) throw new BuildError('The Procfile has no line "web: <command>".')
+  const command = procfile
+    .split('\n')
+    .find(line => line.startsWith('web:'))
+    ?.slice('web:'.length)
+    .trim()
+  if (!command) throw new BuildError('The Procfile has no line "web: <command>".')
   if (command.includes('\0')) throw new BuildError('The Procfile is no text.')
   return command
 }

@@ -67,7 +67,7 @@ export async function clone(
   await mkdir(directory, { recursive: true, mode: 0o700 })
   await succeed(git('init', '--quiet', '--template='))
   const wanted = source.commitSha ?? `refs/heads/${source.branch}`
-  sandbox.say(`Fetching ${source.commitSha ?? source.branch} of ${url.href}\n`)
+  sandbox.note(`Fetching ${source.commitSha ?? source.branch} of ${url.href}\n`)
   const fetched = await git(
     'fetch',
     '--quiet',

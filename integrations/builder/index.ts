@@ -141,6 +141,7 @@ function boundContext(context: BuildContext): Omit<BuildContext, 'signal'> {
   return {
     enter: phase => context.enter(phase),
     say: text => context.say(text),
+    note: line => context.note(line),
     hide: secret => context.hide(secret)
   }
 }

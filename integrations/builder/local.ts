@@ -49,7 +49,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
 
       await context.enter('pushing')
       const image = await keep(request.app.id, source, start, sandbox)
-      sandbox.say(`Built ${image}\n`)
+      sandbox.note(`Built ${image}\n`)
       return { image, ...commit }
     })
   }
@@ -69,7 +69,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       await ownDirectory(sandbox, 'tmp')
     )
     for (const step of steps) {
-      sandbox.say(`$ npm ${step.join(' ')}\n`)
+      sandbox.note(`$ npm ${step.join(' ')}\n`)
       const { code } = await sandbox.run({ argv: [npm, ...step], cwd: source, env })
       if (code !== 0)
         throw new BuildError(`npm ${step.join(' ')} has failed${code === null ? '' : ` with exit code ${code}`}.`)

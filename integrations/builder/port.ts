@@ -25,8 +25,10 @@ export interface BuildContext {
   readonly signal: AbortSignal
   /** Settles when the phase is on record, and rejects when the build has been cancelled meanwhile. */
   enter(phase: BuildPhase): Promise<void>
-  /** Takes what the build says, whole or in parts of lines. Redaction and bounds are the receiver's. */
+  /** Takes what programs of the build write, whole or in parts of lines. Redaction and bounds are the receiver's. */
   say(text: string): void
+  /** Takes a line of the builder's own, which is shown as it is. */
+  note(line: string): void
   /** Keeps this value out of the log from now on. */
   hide(secret: string): void
 }
@@ -52,7 +54,18 @@ export interface Builder {
   prune?(appId: string, keep: readonly string[] | null): Promise<void>
 }
 
-/** A failure of the app's own, with a message that its owner is shown. */
+export interface BuildErrorOptions extends ErrorOptions {
+  /** What the program has said that failed: not our words, and perhaps not without secrets. */
+  readonly said?: string
+}
+
+/** A failure of the app's own, with a sentence that its owner is shown. */
 export class BuildError extends Error {
   override readonly name = 'BuildError'
+  readonly said: string | undefined
+
+  constructor(sentence: string, { said, ...options }: BuildErrorOptions = {}) {
+    super(sentence, options)
+    this.said = said
+  }
 }

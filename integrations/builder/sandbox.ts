@@ -31,7 +31,10 @@ export interface SandboxOptions {
   readonly account: Account | null
   readonly limits: Limits
   readonly signal: AbortSignal
+  /** Takes what programs write. */
   say(text: string): void
+  /** Takes a line of ours. */
+  note(line: string): void
 }
 
 export interface Command {
@@ -61,7 +64,7 @@ export interface Sandbox {
   readonly directory: string
   readonly account: Account | null
   readonly signal: AbortSignal
-  say(text: string): void
+  note(line: string): void
   /**
    * Runs a program, and ends whatever it leaves running.
    *
@@ -91,7 +94,7 @@ const MARK = 'RHONE_BUILD'
 export const processesOfBuild = (id: string, account: Account | null): OwnedProcesses =>
   new OwnedProcesses({ account, mark: `${MARK}=${id}` })
 
-export function openSandbox({ id, directory, account, limits, signal, say }: SandboxOptions): Sandbox {
+export function openSandbox({ id, directory, account, limits, signal, say, note }: SandboxOptions): Sandbox {
   const stopping = new AbortController()
   const stop = (reason: unknown) => stopping.abort(reason)
   const overtime = setTimeout(
@@ -106,7 +109,8 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
   function tell(text: string): void {
     if (room <= 0) return
     room -= Buffer.byteLength(text)
-    say(room > 0 ? text : `${text}\n… the build says more than is kept: the rest is left out.\n`)
+    say(text)
+    if (room <= 0) note('\n… the build says more than is kept: the rest is left out.\n')
   }
 
   async function run(command: Command): Promise<Finished> {
@@ -215,7 +219,7 @@ export function openSandbox({ id, directory, account, limits, signal, say }: San
     directory,
     account,
     signal: stopping.signal,
-    say: tell,
+    note,
     run,
     close() {
       clearTimeout(overtime)

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { chown, mkdir, readdir, readlink, rm, symlink, unlink } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { secretsOfEnv } from '../../plugins/lib/env-secrets.ts'
 import { nullIf } from '../../plugins/lib/errno.ts'
 import type { Account } from '../../plugins/lib/owned-processes.ts'
 import { identify, isRunning, type ProcessIdentity } from '../../plugins/lib/processes.ts'
@@ -38,8 +39,15 @@ export async function inWorkspace<T>(
   const id = randomUUID()
   const account = await drawAccount(await usersOfBuilds(dataDir))
   const directory = await makeDirectory(dataDir, id, account)
-  const say = (text: string) => context.say(text)
-  const sandbox = openSandbox({ id, directory, account, limits, signal: context.signal, say })
+  const sandbox = openSandbox({
+    id,
+    directory,
+    account,
+    limits,
+    signal: context.signal,
+    say: text => context.say(text),
+    note: line => context.note(line)
+  })
   try {
     await checkReach(sandbox)
     return await work(sandbox)
@@ -122,5 +130,5 @@ function secretsOf({ source, secrets }: BuildRequest): string[] {
         .toString('utf8')
         .replace(/^[^:]*:/, '')
     : ''
-  return [authorization, credentials, password, ...Object.values(secrets)].filter(secret => secret !== '')
+  return [authorization, credentials, password, ...secretsOfEnv(secrets)].filter(secret => secret !== '')
 }

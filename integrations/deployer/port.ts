@@ -108,4 +108,11 @@ export interface Deployer {
 /** A release that does not run, with a message that its owner is shown. */
 export class DeployError extends Error {
   override readonly name = 'DeployError'
+  /** The last that the app said: not our words, and perhaps not without secrets. */
+  readonly said: string | undefined
+
+  constructor(sentence: string, { said, ...options }: ErrorOptions & { readonly said?: string | undefined } = {}) {
+    super(sentence, options)
+    this.said = said
+  }
 }

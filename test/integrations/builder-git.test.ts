@@ -39,7 +39,8 @@ async function fetchCommit(t: TestContext, source: BuildSource, more: Partial<Cl
     account: null,
     limits: { ...LIMITS, ...(more.disk && { disk: more.disk }) },
     signal: new AbortController().signal,
-    say: text => said.push(text)
+    say: text => said.push(text),
+    note: line => said.push(line)
   })
   t.after(() => sandbox.close())
   const tree = join(directory, 'source')

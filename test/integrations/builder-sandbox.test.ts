@@ -49,7 +49,8 @@ async function open(t: TestContext, way: string, limits: Partial<Limits> = {}): 
     signal: canceller.signal,
     say(text) {
       said += text
-    }
+    },
+    note: () => {}
   })
   t.after(() => {
     sandbox.close()

@@ -10,7 +10,7 @@ const telling = (expression: string) => `http.createServer((q, s) => s.end(JSON.
 
 const isAbout = (message: RegExp) => (error: Error) => {
   assert.ok(error instanceof DeployError, error.stack)
-  assert.match(error.message, message)
+  assert.match(`${error.message}\n${(error as { said?: string }).said ?? ''}`, message)
   return true
 }
 

@@ -27,6 +27,9 @@ export function recordedContext(more: Partial<Pick<BuildContext, 'enter'>> = {})
     say(text) {
       log += text
     },
+    note(line) {
+      log += line
+    },
     hide: secret => void hidden.push(secret)
   }
 }

@@ -56,6 +56,10 @@ export class World {
   readonly builds: BuildRequest[] = []
   disturb: Disturbance = () => {}
 
+  keep(deploymentId: string, text: string): void {
+    this.logs.set(deploymentId, (this.logs.get(deploymentId) ?? '') + text)
+  }
+
   runningOf(appId: string): { releases: string[]; serving: string | null } {
     const app = this.apps.get(appId)
     return { releases: [...(app?.releases.keys() ?? [])], serving: app?.serving ?? null }
@@ -100,7 +104,8 @@ export class Worker {
       ledger: new Ledger({ ...ledgerDeps, db: deps.db }),
       watch: this.watch,
       openLog: deploymentId => ({
-        say: text => void world.logs.set(deploymentId, (world.logs.get(deploymentId) ?? '') + text),
+        say: text => world.keep(deploymentId, text),
+        note: line => world.keep(deploymentId, line),
         hide() {},
         enter() {},
         async close() {}

@@ -237,7 +237,7 @@ export class LocalDeployer implements Deployer {
     try {
       await this.#runner.ask(call)
     } catch (error) {
-      throw error instanceof RunnerRefusal && error.status === 422 ? new DeployError(error.message) : error
+      throw error instanceof RunnerRefusal && error.status === 422 ? new DeployError(error.message, error) : error
     }
   }
 }

@@ -98,4 +98,6 @@ export interface LoggedLine extends Omit<RuntimeLine, 'at' | 'appId'> {
 /** Whatever is not 200. */
 export interface Refusal {
   readonly error: string
+  /** The last that the app said. */
+  readonly said?: string
 }

@@ -20,10 +20,13 @@ export class RunnerGone extends Error {
 export class RunnerRefusal extends Error {
   override readonly name = 'RunnerRefusal'
   readonly status: number
+  /** The last that the app said. */
+  readonly said: string | undefined
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, said?: string) {
     super(message)
     this.status = status
+    this.said = said
   }
 }
 
@@ -79,9 +82,9 @@ export class RunnerClient {
     const answer = await this.#send(call)
     const body = await textOf(answer)
     if (answer.statusCode === 200) return JSON.parse(body)
-    const { error } = JSON.parse(body) as Refusal
+    const { error, said } = JSON.parse(body) as Refusal
     if (answer.statusCode === 503) throw new RunnerGone(error)
-    throw new RunnerRefusal(answer.statusCode!, error)
+    throw new RunnerRefusal(answer.statusCode!, error, said)
   }
 
   /** Whether one runs, or has left something that only the next one can clear away. */

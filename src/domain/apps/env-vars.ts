@@ -3,13 +3,15 @@ import { envVars } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { type Db, violatedConstraint } from '../base/db.ts'
 import { cutPage, DEFAULT_LIMIT, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
-import type { SecretBox } from '../base/secret-box.ts'
+import { type SecretBox, TAG_BYTES } from '../base/secret-box.ts'
 
 const MAX_VARS = 500
 const MAX_BYTES = 65_536
+/** Of all values of an app: what a log has to be searched for, and what a process can be given. */
+const MAX_TOTAL_BYTES = 262_144
 
 /** Set by the platform on every machine, or by the machine's own system. */
-const RESERVED = new Set(['DATABASE_URL', 'HOME', 'HOST', 'PATH', 'PORT', 'PRIMARY_REGION', 'SHELL', 'USER'])
+const RESERVED = new Set(['HOME', 'HOST', 'PATH', 'PORT', 'PRIMARY_REGION', 'SHELL', 'USER'])
 const RESERVED_PREFIXES = ['FLY_', 'INTERNAL_', 'VANGO_']
 
 /** All that is ever told of a variable. */
@@ -60,7 +62,7 @@ export async function setEnvVar(
 ): Promise<EnvVar & { created: boolean }> {
   refuseReserved(key)
   if (Buffer.byteLength(value) > MAX_BYTES) throw errors.validation('value', `must not exceed ${MAX_BYTES} bytes`)
-  await refuseTooMany(db, appId, key)
+  await refuseTooMuch(db, appId, key, Buffer.byteLength(value))
 
   const { keyId, nonce, ciphertext } = box.seal(value, { appId, key })
   return upsert(db, { appId, key, keyId, nonce, valueEncrypted: ciphertext, buildTime })
@@ -99,7 +101,16 @@ function refuseReserved(key: string): void {
   if (RESERVED.has(key)) throw errors.validation('key', `${key} is reserved`)
 }
 
-async function refuseTooMany(db: Db, appId: string, key: string): Promise<void> {
-  const others = await db.$count(envVars, and(eq(envVars.appId, appId), sql`${envVars.key} <> ${key}`))
-  if (others >= MAX_VARS) throw errors.conflict(`An app holds at most ${MAX_VARS} env vars`)
+async function refuseTooMuch(db: Db, appId: string, key: string, bytes: number): Promise<void> {
+  const [others] = await db
+    .select({
+      vars: sql<number>`count(*)::int`,
+      // A ciphertext is as long as its text, and has a tag behind it.
+      bytes: sql<number>`coalesce(sum(length(${envVars.valueEncrypted}) - ${TAG_BYTES}::int), 0)::int`
+    })
+    .from(envVars)
+    .where(and(eq(envVars.appId, appId), sql`${envVars.key} <> ${key}`))
+  if (others!.vars >= MAX_VARS) throw errors.conflict(`An app holds at most ${MAX_VARS} env vars`)
+  if (others!.bytes + bytes > MAX_TOTAL_BYTES)
+    throw errors.conflict(`The env vars of an app hold at most ${MAX_TOTAL_BYTES} bytes together`)
 }

@@ -12,6 +12,8 @@ export type LogLevel = (typeof LOG_LEVELS)[number]
 /** Lines that are kept of one app. */
 const KEPT_LINES = 10_000
 const LONGEST_MESSAGE = 16_384
+/** Of a message as it comes, with all that terminals act on. */
+const LONGEST_WRITTEN = 4 * LONGEST_MESSAGE
 const TRIM_BATCH = 5_000
 const DEFAULT_LIMIT = 100
 
@@ -69,8 +71,15 @@ function tidied({ appId, deploymentId, at, level, source, region, instance, mess
 const tidyInstance = (instance: string | null) => instance && cutText(plainText(instance), 64)
 
 function tidyMessage(message: string): string {
-  const text = plainText(message).replace(/\n+$/, '')
+  const text = withoutLastBreaks(plainText(message.slice(0, LONGEST_WRITTEN)))
   return text.length > LONGEST_MESSAGE ? `${cutText(text, LONGEST_MESSAGE - 1)}…` : text
+}
+
+/** By hand: a regular expression would look at every run of line breaks as often as that is long. */
+function withoutLastBreaks(text: string): string {
+  let end = text.length
+  while (text[end - 1] === '\n') end--
+  return text.slice(0, end)
 }
 
 /**

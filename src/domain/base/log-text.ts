@@ -44,6 +44,14 @@ function unfinishedFrom(text: string): number {
   return at === -1 ? text.length : from + at
 }
 
+/** Cuts text to so many UTF-16 units at most, at the end of a word where there is one near enough, and says so by "…". */
+export function cutAtWord(text: string, longest: number): string {
+  if (text.length <= longest) return text
+  const cut = cutText(text, longest - 1)
+  const end = cut.lastIndexOf(' ')
+  return `${end > longest / 2 ? cut.slice(0, end) : cut}…`
+}
+
 /** Cuts text to so many UTF-16 units at most, without cutting a character in two. */
 export function cutText(text: string, longest: number): string {
   if (text.length <= longest) return text

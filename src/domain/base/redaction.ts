@@ -1,86 +1,114 @@
+import { credentialsIn } from './credential-forms.ts'
 import { plainText } from './log-text.ts'
+import { Matcher, type Span } from './matcher.ts'
+import { needlesOf, plainWordsOf, SHORTEST } from './needles.ts'
 
 export const MASK = '***'
-
-/** Shorter values are in every text; to mask them would hide the text, not the value. */
-const SHORTEST = 4
-const SHORTEST_LINE = 8
-const SHORTEST_ENCODED = 6
-
-/** Longer values are looked for piece by piece, so that little text has to wait for what comes next. */
-const PIECE = 256
-
-/** Credentials that are known by their form, whoever has issued them. */
-const FORMS = [
-  /\bgh[pousr]_\w{16,}/g,
-  /\bgithub_pat_\w{16,}/g,
-  /\brhone_\w{16,}/g,
-  /\b[sr]k_(?:live|test)_\w{8,}/g,
-  /\bFlyV1 \S{8,}/g,
-  /\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
-  /(?<=\b(?:bearer|basic) )[\w.~+/=-]{8,}/gi,
-  /(?<=:\/\/[^\s/:@]{0,256}:)[^\s/@]+(?=@)/g,
-  /(?<=\bx-access-token:)[^\s@]+/g
-]
 
 /** Words that announce a credential, which is the next one. */
 const ANNOUNCING = /\b(?:bearer|basic|FlyV1) $/i
 const LONGEST_ANNOUNCING = 8
 const LONGEST_WORD = 4_096
 
-interface Span {
-  readonly start: number
-  readonly end: number
-}
-
-/** A text as plain text, without these values. */
-export function redacted(text: string, secrets: Iterable<string>): string {
-  const redactor = new Redactor()
-  for (const secret of secrets) redactor.hide(secret)
-  return redactor.redact(plainText(text)) + redactor.end()
+/** What is known of both ends of an excerpt. */
+export interface Excerpt {
+  /** The text begins or ends where it was cut, perhaps amid a secret. */
+  readonly isCutAtStart?: boolean
+  readonly isCutAtEnd?: boolean
 }
 
 /**
+ * A text as plain text, without these values.
+ *
+ * An excerpt that was cut before may begin with the end of a secret, or end with the beginning of one: both are masked,
+ * too, but for the last three characters.
+ */
+export function redacted(text: string, secrets: Iterable<string>, excerpt: Excerpt = {}): string {
+  const hidden = [...secrets]
+  const plain = plainText(text)
+  const redactor = new Redactor()
+  for (const secret of hidden) redactor.hide(secret)
+  const from = excerpt.isCutAtStart ? remainderAtStart(plain, hidden) : 0
+  const until = excerpt.isCutAtEnd ? plain.length - beginningAtEnd(plain, hidden) : plain.length
+  // Both may be of one and the same secret, of which this is the middle.
+  const inner = redactor.redact(plain.slice(from, Math.max(from, until))) + redactor.end()
+  return (from > 0 ? MASK : '') + inner + (until < plain.length ? MASK : '')
+}
+
+/** How much of a text's start is the end of a secret. */
+function remainderAtStart(text: string, secrets: readonly string[]): number {
+  const backwards = needlesOf(secrets).map(reversed)
+  return begunIn(reversed(text.slice(0, longestOf(backwards))), backwards)
+}
+
+function beginningAtEnd(text: string, secrets: readonly string[]): number {
+  const needles = needlesOf(secrets)
+  return begunIn(text.slice(-longestOf(needles)), needles)
+}
+
+/** Fewer characters are the beginning of something in every text. */
+function begunIn(text: string, needles: readonly string[]): number {
+  const { begun } = new Matcher(needles).scan(text)
+  return begun >= SHORTEST ? begun : 0
+}
+
+const longestOf = (texts: readonly string[]) => texts.reduce((most, { length }) => Math.max(most, length), 0)
+
+/** By UTF-16 units: nothing but a comparison is made of it. */
+const reversed = (text: string) => text.split('').reverse().join('')
+
+/**
  * Masks secrets in a text that comes in parts, however it is cut. What could be the beginning of a secret is held back
- * until the next part tells.
+ * until the next part tells. The time that it takes grows with the text, and not with the secrets.
  */
 export class Redactor {
-  /** By their first characters, where they are looked for. */
-  readonly #byStart = new Map<string, string[]>()
-  /** The same in order, where it is looked for what begins like one of them. */
-  #sorted: string[] = []
+  readonly #secrets = new Set<string>()
+  /** Made of the secrets when it is needed. */
+  #lookup: Lookup | undefined
   #held = ''
   /** How much of what is held is behind a mask that has been given already. */
   #covered = 0
+  /** Whether what was released last goes on as a word in what is held. */
+  #isInWord = false
 
-  /** Masks a value from now on, as it is and as it is usually encoded. */
+  /**
+   * Masks a value from now on, as it is and as it is usually encoded. A plain word, of letters or of digits only, is masked
+   * where it stands alone.
+   */
   hide(secret: string): void {
-    const known = new Set(this.#sorted)
-    for (const needle of needlesOf(plainText(secret))) known.add(needle)
-    this.#sorted = [...known].sort(byCodeUnit)
-    this.#byStart.clear()
-    for (const needle of this.#sorted) {
-      const start = needle.slice(0, SHORTEST)
-      this.#byStart.set(start, [...(this.#byStart.get(start) ?? []), needle])
-    }
+    this.#secrets.add(plainText(secret))
+    this.#lookup = undefined
   }
 
   /** @returns as much of the text so far as can be told */
   redact(part: string): string {
     const text = this.#held + part
-    return this.#release(text, this.#heldFrom(text))
+    const { spans, begun } = this.#look(text)
+    return this.#release(text, spans, Math.min(lastWordFrom(text), text.length - begun))
   }
 
   /** @returns the rest, when nothing more comes */
   end(): string {
     const text = this.#held
-    return this.#release(text, text.length)
+    const released = this.#release(text, this.#look(text).spans, text.length)
+    this.#isInWord = false
+    return released
   }
 
-  #release(text: string, until: number): string {
+  /** Where secrets are; those that touch or overlap as one. */
+  #look(text: string): { spans: Span[]; begun: number } {
+    this.#lookup ??= lookupOf([...this.#secrets])
+    const { matcher, words } = this.#lookup
+    const { spans, begun } = matcher.scan(text)
+    const covered = this.#covered > 0 ? [{ start: 0, end: this.#covered }] : []
+    const alone = words.size > 0 ? wordsIn(text, words, this.#isInWord) : []
+    return { spans: merged([...covered, ...spans, ...alone, ...credentialsIn(text)]), begun }
+  }
+
+  #release(text: string, spans: readonly Span[], until: number): string {
     let released = ''
     let position = 0
-    for (const { start, end } of this.#spans(text)) {
+    for (const { start, end } of spans) {
       if (start >= until) break
       const isNew = start > 0 || this.#covered === 0
       released += text.slice(position, start) + (isNew ? MASK : '')
@@ -89,38 +117,35 @@ export class Redactor {
     if (position < until) released += text.slice(position, until)
     this.#held = text.slice(until)
     this.#covered = Math.max(0, position - until)
+    if (until > 0) this.#isInWord = isOfWord(text.charCodeAt(until - 1))
     return released
   }
+}
 
-  /** Where secrets are; those that touch or overlap as one. */
-  #spans(text: string): Span[] {
-    const found: Span[] = this.#covered > 0 ? [{ start: 0, end: this.#covered }] : []
-    for (let start = 0; start <= text.length - SHORTEST; start++)
-      for (const needle of this.#byStart.get(text.slice(start, start + SHORTEST)) ?? [])
-        if (text.startsWith(needle, start)) found.push({ start, end: start + needle.length })
-    for (const form of FORMS)
-      for (const { index, 0: match } of text.matchAll(form)) found.push({ start: index, end: index + match.length })
-    return merged(found)
-  }
+interface Lookup {
+  readonly matcher: Matcher
+  readonly words: ReadonlySet<string>
+}
 
-  #heldFrom(text: string): number {
-    const word = lastWordFrom(text)
-    for (let from = Math.max(0, text.length - PIECE + 1); from < word; from++)
-      if (this.#begins(text.slice(from))) return from
-    return word
-  }
+function lookupOf(secrets: readonly string[]): Lookup {
+  return { matcher: new Matcher(needlesOf(secrets)), words: new Set(plainWordsOf(secrets)) }
+}
 
-  /** Whether some needle begins like this and is longer. */
-  #begins(text: string): boolean {
-    let low = 0
-    let high = this.#sorted.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#sorted[middle]! <= text) low = middle + 1
-      else high = middle
-    }
-    return this.#sorted[low]?.startsWith(text) === true
+/** Where these words stand alone. */
+function wordsIn(text: string, words: ReadonlySet<string>, isInWord: boolean): Span[] {
+  const found: Span[] = []
+  let start = isInWord ? -1 : 0
+  for (let at = 0; at <= text.length; at++) {
+    if (at < text.length && isOfWord(text.charCodeAt(at))) continue
+    if (start >= 0 && at > start && words.has(text.slice(start, at))) found.push({ start, end: at })
+    start = at + 1
   }
+  return found
+}
+
+/** Letters and digits; whatever is not ASCII counts as a letter. */
+function isOfWord(unit: number): boolean {
+  return unit >= 128 || (unit >= 48 && unit <= 57) || (unit >= 65 && unit <= 90) || (unit >= 97 && unit <= 122)
 }
 
 /** Where the last word begins, which may be the beginning of a credential; with the word that announces that. */
@@ -129,10 +154,6 @@ function lastWordFrom(text: string): number {
   while (from > Math.max(0, text.length - LONGEST_WORD) && !/\s/.test(text[from - 1]!)) from--
   const before = text.slice(Math.max(0, from - LONGEST_ANNOUNCING), from)
   return from - (ANNOUNCING.exec(before)?.[0].length ?? 0)
-}
-
-function byCodeUnit(a: string, b: string): number {
-  return a < b ? -1 : Number(a > b)
 }
 
 function merged(spans: Span[]): Span[] {
@@ -144,41 +165,4 @@ function merged(spans: Span[]): Span[] {
     else result.push(span)
   }
   return result
-}
-
-/** Everything that gives a secret away: itself, its lines, and both as programs print and encode them. */
-function needlesOf(secret: string): string[] {
-  const lines = secret.split('\n').map(line => line.trim())
-  const values = [secret, secret.trim(), ...lines.filter(line => line.length >= SHORTEST_LINE)]
-  return values
-    .flatMap(value => (value.length >= SHORTEST ? [value, ...encodingsOf(value)] : []))
-    .flatMap(piecesOf)
-    .filter(needle => needle.length >= SHORTEST)
-}
-
-function encodingsOf(value: string): string[] {
-  const url = encodeURIComponent(value)
-  const form = new URLSearchParams([['', value]]).toString().slice(1)
-  const lowerCase = (text: string) => text.replaceAll(/%[0-9A-F]{2}/g, code => code.toLowerCase())
-  const text = [JSON.stringify(value).slice(1, -1), url, form, lowerCase(url), lowerCase(form)]
-  return value.length < SHORTEST_ENCODED ? text : [...text, ...base64Of(value), Buffer.from(value).toString('hex')]
-}
-
-/**
- * A value in base64, as it stands at each of three places in what was encoded with it, by the characters that depend on
- * nothing else.
- */
-function base64Of(value: string): string[] {
-  const bytes = Buffer.from(value)
-  return [0, 1, 2].flatMap(offset => {
-    const encoded = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64')
-    const first = Math.ceil((offset * 8) / 6)
-    const inner = encoded.slice(first, Math.floor(((offset + bytes.length) * 8) / 6))
-    return [inner, inner.replaceAll('+', '-').replaceAll('/', '_')]
-  })
-}
-
-function piecesOf(value: string): string[] {
-  if (value.length <= PIECE) return [value]
-  return Array.from({ length: Math.ceil(value.length / PIECE) }, (_, at) => value.slice(at * PIECE, (at + 1) * PIECE))
 }

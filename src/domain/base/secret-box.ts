@@ -2,7 +2,8 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 
 const ALGORITHM = 'aes-256-gcm'
 const NONCE_BYTES = 12
-const TAG_BYTES = 16
+/** What a ciphertext is longer by than its text. */
+export const TAG_BYTES = 16
 
 /** Keys of one purpose, of 32 bytes each: the newest one seals and signs, all of them open and verify. */
 export interface Keyring {

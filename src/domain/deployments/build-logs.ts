@@ -3,7 +3,7 @@ import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { buildLogChunks, type DeploymentStatus, deployments } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { type Db, violatedConstraint } from '../base/db.ts'
-import { cutText, PlainTextDecoder } from '../base/log-text.ts'
+import { cutText, PlainTextDecoder, plainText } from '../base/log-text.ts'
 import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 import { Redactor } from '../base/redaction.ts'
 import { isUuid } from '../base/slug.ts'
@@ -35,8 +35,10 @@ export interface BuildLogOptions {
 }
 
 export interface BuildLog {
-  /** Takes text in parts, cut anywhere. Neither waits nor fails. */
+  /** Takes what programs write, in parts, cut anywhere; secrets in it are masked. Neither waits nor fails. */
   say(text: string): void
+  /** Takes a line of the platform's own, which holds no secret, and of which nothing is masked. */
+  note(line: string): void
   /** Masks a value from now on. */
   hide(secret: string): void
   /** What is said from now on is said in this status. */
@@ -66,6 +68,8 @@ class BuildLogWriter implements BuildLog {
   readonly #decoder = new PlainTextDecoder()
   readonly #redactor = new Redactor()
   #phase: DeploymentStatus
+  /** What was said and is not looked at yet: much at a time costs less than often. */
+  #unread = ''
   #text = ''
   #waiting: Chunk[] = []
   #length = 0
@@ -86,7 +90,16 @@ class BuildLogWriter implements BuildLog {
   }
 
   say(text: string): void {
-    if (!this.#isClosed && !this.#isCut) this.#keep(this.#redactor.redact(this.#decoder.decode(text)))
+    if (this.#isClosed || this.#isCut) return
+    this.#unread += text
+    if (this.#unread.length >= CHUNK) this.#read()
+    this.#flushSoon()
+  }
+
+  note(line: string): void {
+    if (this.#isClosed) return
+    this.#readAll()
+    this.#keep(plainText(line))
   }
 
   hide(secret: string): void {
@@ -94,6 +107,7 @@ class BuildLogWriter implements BuildLog {
   }
 
   enter(phase: DeploymentStatus): void {
+    this.#read()
     this.#flush()
     this.#phase = phase
   }
@@ -102,19 +116,38 @@ class BuildLogWriter implements BuildLog {
     if (!this.#isClosed) {
       this.#isClosed = true
       this.#giveUpAt = performance.now() + this.#patience
-      this.#keep(this.#redactor.redact(this.#decoder.end()) + this.#redactor.end())
+      this.#readAll()
       this.#flush()
     }
     await this.#writing
   }
 
+  #read(): void {
+    const unread = this.#unread
+    this.#unread = ''
+    if (unread !== '') this.#keep(this.#redactor.redact(this.#decoder.decode(unread)))
+  }
+
+  /** Also what was held back because of what might have come. */
+  #readAll(): void {
+    this.#read()
+    this.#keep(this.#redactor.redact(this.#decoder.end()) + this.#redactor.end())
+  }
+
   #keep(text: string): void {
-    if (this.#isCut) return
+    if (this.#isCut || text === '') return
     this.#isCut = this.#length + text.length > this.#maxLength
     this.#text += this.#isCut ? this.#cut(text, this.#maxLength - this.#length) : text
     this.#length += text.length
     if (this.#text.length >= CHUNK) this.#flush()
-    else if (this.#text !== '') this.#timer ??= setTimeout(() => this.#flush(), FLUSH_INTERVAL).unref()
+    else this.#flushSoon()
+  }
+
+  #flushSoon(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#read()
+      this.#flush()
+    }, FLUSH_INTERVAL).unref()
   }
 
   #cut(text: string, room: number): string {

@@ -28,6 +28,7 @@ const fields = {
   config: deployments.config,
   errorCode: deployments.errorCode,
   errorMessage: deployments.errorMessage,
+  errorLog: deployments.errorLog,
   buildStartedAt: deployments.buildStartedAt,
   buildFinishedAt: deployments.buildFinishedAt,
   deployStartedAt: deployments.deployStartedAt,

@@ -109,7 +109,15 @@ export async function confirmClaim(db: Db, { id, claim }: Claimed): Promise<void
 type Learnt = Partial<
   Pick<
     typeof deployments.$inferInsert,
-    'image' | 'commitSha' | 'commitMessage' | 'commitAuthor' | 'envVersions' | 'config' | 'errorCode' | 'errorMessage'
+    | 'image'
+    | 'commitSha'
+    | 'commitMessage'
+    | 'commitAuthor'
+    | 'envVersions'
+    | 'config'
+    | 'errorCode'
+    | 'errorMessage'
+    | 'errorLog'
   >
 >
 

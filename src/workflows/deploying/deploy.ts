@@ -2,9 +2,10 @@ import type { FastifyBaseLogger } from 'fastify'
 import { type BuildContext, BuildError, type Builder, type BuildSource } from '../../../integrations/builder/index.ts'
 import { DeployError, type Deployer, type Release, type RolloutContext } from '../../../integrations/deployer/index.ts'
 import { AttemptEnded, type JobContext, type JobQueue } from '../../../plugins/jobs/index.ts'
+import { secretsOfEnv } from '../../../plugins/lib/env-secrets.ts'
 import { readBuildEnv, readSnapshot } from '../../domain/apps/env-snapshot.ts'
 import type { Db } from '../../domain/base/db.ts'
-import { cutText } from '../../domain/base/log-text.ts'
+import { cutAtWord } from '../../domain/base/log-text.ts'
 import { redacted } from '../../domain/base/redaction.ts'
 import type { SecretBox } from '../../domain/base/secret-box.ts'
 import { imagesInUse, isRollingOut } from '../../domain/deployments/deployments.ts'
@@ -24,7 +25,10 @@ import type { Watch } from './watch.ts'
 
 /** Where a deployment says what it does, for its owner. */
 export interface DeploymentLog {
+  /** What programs write; secrets in it are masked. */
   say(text: string): void
+  /** A line of ours. */
+  note(line: string): void
   /** Keeps this value out of the log from now on. */
   hide(secret: string): void
   enter(status: Claimed['status']): void
@@ -55,7 +59,8 @@ const RETRIES = 3
 /** Apps at a time that something is done to without a build; that takes no more than the start of a process. */
 const EXPRESS_CONCURRENCY = 8
 const RETRY_DELAY = 5
-const LONGEST_MESSAGE = 1_000
+const LONGEST_MESSAGE = 500
+const LONGEST_ERROR_LOG = 4_000
 const PATIENCE = 10_000
 
 /** A deployment to build and roll out, an app to set right, or one that is gone to take away. */
@@ -155,14 +160,15 @@ class Attempt {
     try {
       const isAgain = this.#work.status !== 'pending'
       await this.#enter('cloning')
-      if (isAgain) this.#log.say('The build was cut off, and begins again.\n')
+      if (isAgain) this.#log.note('The build was interrupted, and begins again.\n')
       const source = await this.#source()
       const secrets = await readBuildEnv(this.#deps.db(), this.#deps.secretBox, app.id)
-      for (const secret of Object.values(secrets)) this.#hide(secret)
+      for (const secret of secretsOfEnv(secrets)) this.#hide(secret)
       const context: BuildContext = {
         signal: this.#signal,
         enter: phase => this.#enter(phase),
         say: text => this.#log.say(text),
+        note: line => this.#log.note(line),
         hide: secret => this.#hide(secret)
       }
       await this.#bounded(Promise.resolve(deployer().prepare?.(app, this.#rollout())))
@@ -201,7 +207,7 @@ class Attempt {
     const env = await readSnapshot(this.#deps.db(), this.#deps.secretBox, app.id, deploymentId)
     await this.#deps.ledger.confirm(this.#work) // what is over has no env any more
     if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
-    for (const secret of Object.values(env)) this.#hide(secret)
+    for (const secret of secretsOfEnv(env)) this.#hide(secret)
     return { deploymentId, app, image, env, region: config?.region ?? app.region }
   }
 
@@ -212,7 +218,7 @@ class Attempt {
     await this.#bounded(deployer().start(await this.#release(), this.#rollout()))
     await this.#bounded(deployer().serve(await this.#release(), this.#rollout()))
     await ledger.promote(work)
-    this.#log.say('The new version is live.\n')
+    this.#log.note('The new version is live.\n')
 
     // It is live, whatever becomes of the rest: the reconciler ends what this leaves.
     await this.#bounded(deployer().retire(work.app, work.id, this.#signal))
@@ -222,7 +228,7 @@ class Attempt {
   #rollout(): RolloutContext {
     return {
       signal: this.#signal,
-      say: text => this.#log.say(text),
+      say: line => this.#log.note(line),
       named: async flyAppId => {
         const { app } = this.#work
         await nameApp(this.#deps.db(), app.id, flyAppId, app.flyAppId)
@@ -243,28 +249,38 @@ class Attempt {
     if (error instanceof NotOurs) return this.#backOut()
     if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
 
-    const message = this.#explain(error)
-    if (message === undefined) throw error
-    await this.#fail(message).catch(failure => {
-      if (!(failure instanceof NotOurs)) throw failure
+    const failure = this.#explain(error)
+    if (failure === undefined) throw error
+    await this.#fail(failure).catch(error => {
+      if (!(error instanceof NotOurs)) throw error
     })
     await this.#backOut()
   }
 
   /** What the owner is told; undefined where another attempt may do better. */
-  #explain(error: unknown): string | undefined {
-    if (error instanceof BuildError || error instanceof DeployError) return error.message
+  #explain(error: unknown): { sentence: string; said?: string | undefined } | undefined {
+    if (error instanceof BuildError || error instanceof DeployError)
+      return { sentence: error.message, said: error.said }
     this.#operatorLog.error({ err: error }, 'an attempt at a deployment has failed')
-    if (error instanceof AttemptEnded) return 'It took too long.'
-    return this.#job.isLastAttempt ? 'Something went wrong on our side.' : undefined
+    if (error instanceof AttemptEnded) return { sentence: 'It took too long.' }
+    return this.#job.isLastAttempt ? { sentence: 'Something went wrong on our side.' } : undefined
   }
 
-  async #fail(message: string): Promise<void> {
+  async #fail({ sentence, said }: { sentence: string; said?: string | undefined }): Promise<void> {
     const status = failureOf(this.#work.status, this.#work.image !== null)
-    const errorMessage = cutText(redacted(message, this.#secrets), LONGEST_MESSAGE)
-    this.#log.say(`${errorMessage}\n`)
+    // The sentence is ours, and holds at most a few words of others: those may be credentials by their form.
+    const errorMessage = cutAtWord(redacted(sentence, []), LONGEST_MESSAGE)
+    const errorLog = said === undefined ? null : this.#excerpt(said)
+    this.#log.note(`${errorMessage}\n`)
+    if (status === 'deploy_failed' && errorLog !== null) this.#log.note(`The last that it said:\n${errorLog}\n`)
     const errorCode = status === 'build_failed' ? 'BUILD_FAILED' : 'DEPLOY_FAILED'
-    await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage })
+    await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage, errorLog })
+  }
+
+  /** Redacted before it is cut: half a secret would be none that is known. */
+  #excerpt(said: string): string {
+    const text = redacted(said, this.#secrets, { isCutAtStart: true, isCutAtEnd: true })
+    return text.length <= LONGEST_ERROR_LOG ? text : `…${text.slice(1 - LONGEST_ERROR_LOG).toWellFormed()}`
   }
 
   /** Leaves running what is live, and nothing else. Only a rollout that has begun can have started anything. */

@@ -68,7 +68,7 @@ test('counts the values of a variable, and keeps whether builds see it with the 
 test('refuses the names that the platform sets itself, and says why', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
-  for (const name of ['PORT', 'PATH', 'HOME', 'DATABASE_URL', 'PRIMARY_REGION', 'FLY_REGION', 'INTERNAL_X'])
+  for (const name of ['PORT', 'PATH', 'HOME', 'SHELL', 'PRIMARY_REGION', 'FLY_REGION', 'INTERNAL_X'])
     await assert.rejects(setEnvVar(db, box, appId, name, 'x'), { code: 'VALIDATION_ERROR', detail: /^key: .*reserved/ })
   for (const name of ['PORTS', 'MY_PATH', 'FLYING']) await setEnvVar(db, box, appId, name, 'x')
 })
@@ -105,4 +105,13 @@ test('deletes a variable of its own app alone', async t => {
   await deleteEnvVar(db, one, 'A')
   assert.deepEqual((await listEnvVars(db, one)).items, [])
   await assert.rejects(deleteEnvVar(db, one, 'A'), { code: 'NOT_FOUND' })
+})
+
+test('an app may hold its DATABASE_URL, and so many bytes of env vars together', async t => {
+  const db = await openDatabase(t)
+  const appId = await addApp(db)
+  await setEnvVar(db, box, appId, 'DATABASE_URL', 'postgres://db.example.com/app')
+  for (const name of ['A', 'B', 'C']) await setEnvVar(db, box, appId, name, 'x'.repeat(65_536))
+  await assert.rejects(setEnvVar(db, box, appId, 'D', 'x'.repeat(65_536)), { code: 'CONFLICT' })
+  await setEnvVar(db, box, appId, 'C', 'y'.repeat(65_536))
 })

@@ -124,14 +124,40 @@ test('no downtime at a deploy: the old version serves until the new one does, an
 test('a build that fails leaves the old version serving, tells its owner why, and is not tried again', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
-  platform.world.disturb = onceAt('build', 'before', fail(new BuildError(`npm ERR! \0${'x'.repeat(5_000)}`)))
+  platform.world.disturb = onceAt(
+    'build',
+    'before',
+    fail(new BuildError(`It broke. ${'and '.repeat(500)}`, { said: `npm ERR! \0${'x'.repeat(5_000)}` }))
+  )
   const second = await platform.create(app.id)
   await platform.workOff()
   const row = await findDeployment(platform.db, app.id, second.id)
   assert.deepEqual([row.status, row.errorCode], ['build_failed', 'BUILD_FAILED'])
-  assert.match(row.errorMessage!, /^npm ERR! x{900,}$/)
-  assert.ok(row.errorMessage!.length <= 1_000)
+  assert.match(row.errorMessage!, /^It broke\. (?:and )+and…$/)
+  assert.ok(row.errorMessage!.length <= 500)
+  assert.match(row.errorLog!, /^…x{3999}$/)
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id })
+})
+
+test('secrets in error messages: what an app said is redacted before it is cut, and our own words never are', async t => {
+  const platform = await testPlatform(t)
+  const app = await platform.addApp()
+  const secret = `sk-${'0123456789abcdef'.repeat(4)}`
+  for (const [name, value] of [
+    ['CREDENTIALS', secret],
+    ['PASSWORD', 'ended'],
+    ['APP_ENV', 'production']
+  ] as const)
+    await setEnvVar(platform.db, platform.secretBox, app.id, name, value)
+  const said = `${secret.slice(-32)} is ${secret}; production has ended ${'x'.repeat(3_950)}`
+  platform.world.disturb = onceAt('start', 'after', fail(new DeployError('The app ended with exit code 1.', { said })))
+  const { id } = await platform.create(app.id)
+  await platform.workOff()
+  const { errorMessage, errorLog } = await findDeployment(platform.db, app.id, id)
+  assert.equal(errorMessage, 'The app ended with exit code 1.')
+  assert.match(errorLog!, /\*\*\*; production has \*\*\* x{3950}$/)
+  for (const text of [errorLog!, platform.world.logs.get(id)!])
+    for (let from = 0; from + 8 <= secret.length; from++) assert.ok(!text.includes(secret.slice(from, from + 8)))
 })
 
 for (const step of ['start', 'serve'] as const)
@@ -190,7 +216,7 @@ test('a worker that is killed at any step loses no deployment: the next one goes
       await platform.workOff()
       const at = `${when} ${step}`
       assert.equal(await platform.statusOf(second.id), 'live', at)
-      const isBuiltAgain = platform.world.logs.get(second.id)!.includes('The build was cut off, and begins again.')
+      const isBuiltAgain = platform.world.logs.get(second.id)!.includes('The build was interrupted, and begins again.')
       assert.equal(isBuiltAgain, step === 'build', at)
       assert.equal(await platform.statusOf(first.id), 'superseded', at)
       assert.deepEqual(platform.world.runningOf(app.id), { releases: [second.id], serving: second.id }, at)

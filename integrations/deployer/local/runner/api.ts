@@ -86,7 +86,11 @@ export class Api {
       if (answer === undefined) reply(response, 404, refusal('There is no such question.'))
       else reply(response, 200, (await answer({ query, body, signal: gone.signal })) ?? {})
     } catch (error) {
-      reply(response, statusOf(error), refusal((error as Error).message))
+      reply(
+        response,
+        statusOf(error),
+        refusal((error as Error).message, error instanceof StartFailure ? error.said : undefined)
+      )
       if (statusOf(error) === 500 && !gone.signal.aborted) console.error(error)
     } finally {
       this.#open -= 1
@@ -152,7 +156,7 @@ function statusOf(error: unknown): number {
   return error instanceof Conflict ? 409 : 500
 }
 
-const refusal = (error: string): Refusal => ({ error })
+const refusal = (error: string, said?: string): Refusal => ({ error, ...(said !== undefined && { said }) })
 
 function reply(response: ServerResponse, status: number, body: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))

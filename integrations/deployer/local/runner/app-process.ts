@@ -26,6 +26,13 @@ export interface Launch {
 /** A release that cannot run, for a reason that its owner can understand. */
 export class StartFailure extends Error {
   override readonly name = 'StartFailure'
+  /** The last that the app said. */
+  readonly said: string | undefined
+
+  constructor(sentence: string, said?: string) {
+    super(sentence)
+    this.said = said
+  }
 }
 
 /** Bytes that Linux takes of one variable with its name, and of the whole environment where the stack may have 8 MB. */

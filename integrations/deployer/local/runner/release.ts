@@ -126,7 +126,7 @@ export class Release {
     const deadline = performance.now() + this.spec.limits.healthGrace
     while (!this.#isHealthy && performance.now() < deadline) if (!(await this.#pause(FIRST_PROBES, signal))) break
     signal.throwIfAborted()
-    if (!this.#isHealthy) throw new StartFailure(this.#explain('is not healthy'))
+    if (!this.#isHealthy) throw this.#failure('is not healthy')
   }
 
   /** Ends it for good. */
@@ -182,7 +182,7 @@ export class Release {
       await process.stop(0)
       if (this.#stopping.signal.aborted) throw givenUp()
       const wasPortTaken = isForeign || (hasEnded && (await tryPort(this.#port)) === null)
-      if (!wasPortTaken || attempt === PORT_ATTEMPTS) throw new StartFailure(this.#explain(complaint))
+      if (!wasPortTaken || attempt === PORT_ATTEMPTS) throw this.#failure(complaint)
     }
   }
 
@@ -316,12 +316,12 @@ export class Release {
     return complaint === null && !this.#ownsPort() ? FOREIGN_PORT : complaint
   }
 
-  #explain(complaint: string): string {
+  /** What the app said goes with it uncut: secrets in it are masked by whoever knows them, which half a secret prevents. */
+  #failure(complaint: string): StartFailure {
     const lines = this.#deps.log.tail(this.spec.deploymentId, TAIL_LINES)
-    const said =
-      lines.length > 0 ? ` The last that it said:\n${lines.join('\n').slice(-4_000)}` : ' It has said nothing.'
+    if (lines.length === 0) return new StartFailure(`The app ${complaint}. It has said nothing.`)
     const hint = lines.some(line => READ_ONLY.test(line)) ? ` ${READ_ONLY_HINT}` : ''
-    return `The app ${complaint}.${hint}${said}`
+    return new StartFailure(`The app ${complaint}.${hint}`, lines.join('\n'))
   }
 
   #hear(message: string): boolean {
