@@ -34,10 +34,9 @@ export const Slug = Type.String({
 
 const GithubRepo = Nullable(
   Type.String({
-    maxLength: 140,
-    pattern: '^[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/(?!\\.{1,2}$)[A-Za-z0-9_.-]{1,100}$',
-    'x-form': 'the owner and the name of a repository on GitHub, with a slash between them',
-    description: 'A repository on GitHub: owner/name.',
+    minLength: 1,
+    maxLength: 500,
+    description: 'A repository on GitHub: owner/name, or its address there, of which that is kept.',
     examples: ['acme/website']
   })
 )
@@ -45,11 +44,21 @@ const GithubRepo = Nullable(
 const GitUrl = Nullable(
   Type.String({
     maxLength: 500,
-    pattern: '^[a-z]{4,5}://[\\x21-\\x7E]+$',
+    minLength: 1,
     'x-form': 'an https URL of a git repository, without blanks',
     description:
       'A repository that is not on GitHub, or public there: https, without credentials. Goes without a githubRepo.',
     examples: ['https://git.example.com/acme/website.git']
+  })
+)
+
+const RootDirectory = Nullable(
+  Type.String({
+    maxLength: 255,
+    pattern: '^(?!\\.{1,2}(?:/|$))[\\w@. -]{1,100}(?:/(?!\\.{1,2}(?:/|$))[\\w@. -]{1,100}){0,10}$',
+    'x-form': 'a path within the repository, such as packages/web',
+    description: 'The directory of the repository that the app is in; null: all of it.',
+    examples: ['packages/web']
   })
 )
 
@@ -80,6 +89,7 @@ export const App = Sent(
     url: Nullable(Text('Where it is served; null while nobody can tell.', 'https://hello.example.com/')),
     githubRepo: Nullable(Text('The repository on GitHub that it is built from.', 'acme/website')),
     gitUrl: Nullable(Text('The other repository that it is built from.', 'https://git.example.com/acme/website.git')),
+    rootDirectory: Nullable(Text('The directory of the repository that it is in; null: all of it.', 'packages/web')),
     githubBranch: Text('The branch that is built.', 'main'),
     region: Text('Where it runs.', 'iad'),
     autoDeploy: Type.Boolean({ description: 'Whether a push to the branch deploys.' }),
@@ -97,6 +107,7 @@ export const AppSettings = Strict(
     name: Name,
     githubRepo: Type.Optional(adapted(GithubRepo, { default: null })),
     gitUrl: Type.Optional(adapted(GitUrl, { default: null })),
+    rootDirectory: Type.Optional(adapted(RootDirectory, { default: null })),
     githubBranch: Type.Optional(adapted(GithubBranch, { default: 'main' })),
     region: Type.Optional(adapted(Region, { default: 'iad' })),
     autoDeploy: Type.Optional(adapted(AutoDeploy, { default: true }))
@@ -111,6 +122,7 @@ export const AppPatch = Strict(
     name: Type.Optional(Name),
     githubRepo: Type.Optional(GithubRepo),
     gitUrl: Type.Optional(GitUrl),
+    rootDirectory: Type.Optional(RootDirectory),
     githubBranch: Type.Optional(GithubBranch),
     region: Type.Optional(Region),
     autoDeploy: Type.Optional(AutoDeploy)

@@ -1,6 +1,7 @@
-import { lstat } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nullIf } from '../../plugins/lib/errno.ts'
+import { installWith, type PackageManager, packageManagerOf } from './package-manager.ts'
 import { BuildError } from './port.ts'
 import { readSmallFile } from './tree.ts'
 
@@ -10,22 +11,68 @@ export interface Recipe {
   readonly steps: readonly (readonly string[])[]
   /** The command line of its web process, for a shell. */
   readonly start: string
+  /** What its owner should know, a line each. */
+  readonly notes: readonly string[]
 }
 
 interface Package {
+  readonly json: Readonly<Record<string, unknown>>
   readonly scripts: Readonly<Record<string, unknown>>
+  /** Whether there is anything to install, of its own or of its workspaces. */
   readonly hasDependencies: boolean
 }
 
-/** @throws BuildError that says what is missing, when the app cannot be run */
+/** What other languages list their dependencies in, which nothing here installs. */
+const FOREIGN: Readonly<Record<string, string>> = {
+  'requirements.txt': 'Python',
+  'pyproject.toml': 'Python',
+  Pipfile: 'Python',
+  Gemfile: 'Ruby',
+  'go.mod': 'Go',
+  'Cargo.toml': 'Rust',
+  'composer.json': 'PHP',
+  'pom.xml': 'Java',
+  'build.gradle': 'Java',
+  'mix.exs': 'Elixir'
+}
+
+/** By npm itself, so that `prestart`, `poststart` and the variables of npm are what they are elsewhere. */
+const NPM_START = 'npm start --silent --no-update-notifier'
+
+/** @throws BuildError that says what is missing, when the app cannot be built or run here */
 export async function detect(directory: string): Promise<Recipe> {
   const manifest = await readPackage(directory)
-  const start = (await webProcess(directory)) ?? (await startScript(directory, manifest))
-  if (start === null)
+  const names = (await readdir(directory)).sort()
+  if (manifest === null) refuseForeign(names)
+  const start = (await webProcess(directory)) ?? (await startOf(directory, manifest))
+  if (start === null) throw new BuildError(await nothingToStart(directory, names))
+  const manager = manifest === null ? null : await packageManagerOf(directory, manifest.json)
+  return {
+    steps: manifest === null ? [] : stepsOf(manifest, manager!),
+    start,
+    notes: manifest === null ? [] : notesOf(names, manifest)
+  }
+}
+
+function refuseForeign(names: readonly string[]): void {
+  const foreign = names.find(name => Object.hasOwn(FOREIGN, name))
+  if (foreign !== undefined)
     throw new BuildError(
-      'Nothing says how this app is started: it needs a Procfile with a line "web: <command>", or a package.json with a "start" script.'
+      `This looks like an app in ${FOREIGN[foreign]} (${foreign}), whose dependencies this machine does not install: it builds apps of Node.js, and runs what a Procfile says. Deploy with BUILDER=buildkit, or an image.`
     )
-  return { steps: await stepsOf(directory, manifest), start }
+  if (names.includes('Dockerfile') && !names.includes('Procfile'))
+    throw new BuildError(
+      'This machine builds no Dockerfile: it builds apps of Node.js, and runs what a Procfile says. Deploy with BUILDER=buildkit, or an image.'
+    )
+}
+
+async function nothingToStart(directory: string, names: readonly string[]): Promise<string> {
+  const needs =
+    'Nothing says how this app is started: it needs a Procfile with a line "web: <command>", or a package.json with a "start" script.'
+  for (const name of names)
+    if (!name.startsWith('.') && (await isThere(directory, join(name, 'package.json'))))
+      return `${needs} Is it the app in ${name}? Then set its rootDirectory to "${name}".`
+  return needs
 }
 
 async function webProcess(directory: string): Promise<string | null> {
@@ -41,18 +88,29 @@ async function webProcess(directory: string): Promise<string | null> {
   return command
 }
 
-async function startScript(directory: string, manifest: Package | null): Promise<string | null> {
+/** As npm has it; and then what Node itself would run. */
+async function startOf(directory: string, manifest: Package | null): Promise<string | null> {
   if (manifest === null) return null
-  if (isScript(manifest.scripts.start)) return manifest.scripts.start
-  // As npm has it.
-  return (await readSmallFile(directory, 'server.js')) === null ? null : 'node server.js'
+  if (isScript(manifest.scripts.start) || (await isThere(directory, 'server.js'))) return NPM_START
+  const { main } = manifest.json
+  const file = typeof main === 'string' ? main : 'index.js'
+  return /^[\w./-]{1,200}$/.test(file) && (await isThere(directory, file)) ? 'node .' : null
 }
 
-async function stepsOf(directory: string, manifest: Package | null): Promise<string[][]> {
-  if (manifest === null) return []
-  const isLocked = (await isThere(directory, 'package-lock.json')) || (await isThere(directory, 'npm-shrinkwrap.json'))
-  const install = isLocked ? [['ci', '--include=dev']] : manifest.hasDependencies ? [['install', '--include=dev']] : []
-  return [...install, ...(isScript(manifest.scripts.build) ? [['run', 'build']] : [])]
+function stepsOf({ scripts, hasDependencies }: Package, manager: PackageManager): string[][] {
+  const install = hasDependencies || manager.isLocked ? [installWith(manager)] : []
+  return [...install, ...(isScript(scripts.build) ? [['run', 'build']] : [])]
+}
+
+function notesOf(names: readonly string[], { json }: Package): string[] {
+  const notes: string[] = []
+  if (names.includes('Dockerfile'))
+    notes.push('There is a Dockerfile, which is not used: this machine builds by package.json.')
+  const wanted = isObject(json.engines) && typeof json.engines.node === 'string' ? json.engines.node.slice(0, 50) : null
+  const [ours = ''] = process.versions.node.split('.')
+  const isMet = wanted === null || /[*>]/.test(wanted) || new RegExp(`(?:^|[^\\d.])${ours}(?:\\D|$)`).test(wanted)
+  if (!isMet) notes.push(`The app asks for Node.js ${JSON.stringify(wanted)}, and gets ${process.versions.node}.`)
+  return notes
 }
 
 async function readPackage(directory: string): Promise<Package | null> {
@@ -60,11 +118,13 @@ async function readPackage(directory: string): Promise<Package | null> {
   if (text === null) return null
   const json = parse(text)
   if (!isObject(json)) throw new BuildError('The package.json is not a JSON object.')
-  const { scripts, dependencies, devDependencies, optionalDependencies } = json
+  const { scripts, dependencies, devDependencies, optionalDependencies, workspaces } = json
   const isSome = (group: unknown) => isObject(group) && Object.keys(group).length > 0
+  const hasWorkspaces = isSome(workspaces) || (Array.isArray(workspaces) && workspaces.length > 0)
   return {
+    json,
     scripts: isObject(scripts) ? scripts : {},
-    hasDependencies: [dependencies, devDependencies, optionalDependencies].some(isSome)
+    hasDependencies: hasWorkspaces || [dependencies, devDependencies, optionalDependencies].some(isSome)
   }
 }
 
@@ -78,7 +138,7 @@ function parse(text: string): unknown {
 }
 
 const isThere = async (directory: string, name: string) =>
-  (await lstat(join(directory, name)).catch(nullIf('ENOENT'))) !== null
+  (await lstat(join(directory, name)).catch(nullIf('ENOENT', 'ENOTDIR'))) !== null
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,8 +1,10 @@
 import { mkdir } from 'node:fs/promises'
+import { readGitUrl } from '../../plugins/lib/git-url.ts'
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { BuildError, type BuildSource } from './port.ts'
-import { findProgram, type Sandbox } from './sandbox.ts'
-import { findEscape } from './tree.ts'
+import { type Finished, findProgram, type Sandbox } from './sandbox.ts'
+import { findEscape, readSmallFile } from './tree.ts'
+import { certificatesFor } from './workspace.ts'
 
 export interface CloneOptions {
   /** The name of git, or its path. */
@@ -24,25 +26,41 @@ export interface Commit {
   readonly commitAuthor: string
 }
 
-const REMOTE_URL = /^https?:\/\/[a-z0-9.-]+(:\d{1,5})?\/[\w.~%/+@-]+$/i
-const LOCAL_URL = /^file:\/\/\/[\w.~%/+@-]+$/
 const SHA = /^[0-9a-f]{40}$/
 /** What git forbids in the name of a branch, and a dash in front, which it forbids to those who create one. */
 const NO_BRANCH = /[\p{Cc} ~^:?*[\\]|\.\.|@\{|\/\/|^[-/.]|\/\.|\.lock(\/|$)|[/.]$|^@$/u
 const AUTHORIZATION = /^[\x20-\x7e]{1,4096}$/
 
-/** What git says when no other attempt will do better, and what the owner of the app is told. */
-const REFUSALS: readonly (readonly [pattern: RegExp, sentence: string])[] = [
-  [/couldn't find remote ref|remote branch .* not found/i, 'The repository has no such branch.'],
+/** What git says of this machine, which may be better the next time. All else that it says is about the repository. */
+const OURS =
+  /no space left on device|disk quota exceeded|read-only file system|cannot allocate memory|out of memory|unable to create thread|resource temporarily unavailable|too many open files/i
+
+/** What the owner is told where git's own words, which stand behind, say little to people. */
+const EXPLANATIONS: readonly (readonly [pattern: RegExp, sentence: string])[] = [
+  [/couldn't find remote ref|remote branch .{1,300} not found/i, 'The repository has no such branch.'],
   [/not our ref|unadvertised object|not a valid object|bad object/i, 'The repository has no such commit.'],
   [
-    /repository .*not found|authentication failed|could not read (username|password)|returned error: 40[134]|does not (exist|appear to be)/i,
-    'The repository does not exist, or may not be read by the app’s installation.'
+    /dubious ownership/i,
+    'The repository belongs to another user of this machine than the one that Rhone runs as, and git clones from no such directory.'
   ],
   [/died of signal 25|file too large/i, 'The repository is too big to be built.'],
-  [/redirect/i, 'The repository has moved: its URL leads elsewhere.'],
-  [/transport '\S+' not allowed/i, 'The repository’s URL must be an https one.']
+  [/dumb http transport/i, 'The repository’s host only serves files: it must speak the smart HTTP protocol of git.'],
+  [
+    /returned error: 30\d|redirect/i,
+    'The repository’s URL leads elsewhere, which is not followed: use the one it leads to, which often ends in .git.'
+  ],
+  [/certificate|\bSSL\b|\bTLS\b|gnutls/i, 'The connection to the repository’s host cannot be made secure.'],
+  [/could(n't| not) resolve host/i, 'The repository’s host is not found.'],
+  [/failed to connect|connection refused|timed out|connection reset/i, 'The repository’s host does not answer.'],
+  [/returned error: (429|5\d\d)/i, 'The repository’s host has no answer now: try again later.'],
+  [/mismatched algorithms|object format/i, 'The repository names its commits by SHA-256, which is not supported.'],
+  [/transport '\S{1,50}' not allowed/i, 'The repository’s URL must be an https one.'],
+  [
+    /repository .{0,500}not found|authentication failed|could not read (username|password)|returned error: 40[134]|does not (exist|appear to be)/i,
+    'The repository does not exist, or may not be read by the app’s installation.'
+  ]
 ]
+const LONGEST_REASON = 300
 
 /**
  * Fetches one commit of a repository into an empty directory, without the rest of its history, its submodules or what
@@ -59,7 +77,10 @@ export async function clone(
   options: CloneOptions
 ): Promise<Commit> {
   const url = checkSource(source, options.allowLocal)
-  const env = environmentOf(await configurationOf(url, source.authorization, options), options)
+  const env = {
+    ...environmentOf(await configurationOf(url, source.authorization, options), options),
+    GIT_SSL_CAINFO: await certificatesFor(sandbox)
+  }
   const program = await findProgram(options.git, options.path)
   const git = (...args: string[]) =>
     sandbox.run({ argv: [program, ...args], cwd: directory, env, asOurselves: true, isQuiet: true })
@@ -78,11 +99,12 @@ export async function clone(
     url.href,
     wanted
   )
-  if (fetched.code !== 0) throw refusalOf(fetched.tail)
+  if (fetched.code !== 0) throw failureOf(fetched)
   await succeed(git('checkout', '--quiet', '--force', '--detach', 'FETCH_HEAD', '--'))
   const commit = readCommit(
     await succeed(git('show', '--no-patch', '--no-show-signature', '--format=%H%n%an%n%B', 'HEAD', '--'))
   )
+  await tellOfMissing(directory, sandbox)
   await removeTree(`${directory}/.git`, `${sandbox.directory}/graveyard`)
 
   const leak = await findEscape(directory)
@@ -91,20 +113,14 @@ export async function clone(
 }
 
 function checkSource({ url, branch, commitSha, authorization }: BuildSource, allowLocal: boolean): URL {
-  const parsed = URL.parse(url)
-  const isTaken =
-    parsed !== null &&
-    (/^https:/.test(url) || allowLocal) &&
-    !parsed.username &&
-    !parsed.password &&
-    [REMOTE_URL, LOCAL_URL].some(pattern => pattern.test(url))
-  if (!isTaken) throw new BuildError('The repository’s URL is not one that can be cloned.')
+  const read = readGitUrl(url, allowLocal)
+  if ('complaint' in read) throw new BuildError(`The app’s repository cannot be cloned: its URL ${read.complaint}.`)
   if (branch.length > 250 || branch === '' || NO_BRANCH.test(branch))
     throw new BuildError('The branch is not named as branches can be.')
   if (commitSha !== undefined && !SHA.test(commitSha)) throw new BuildError('The commit is not a full SHA.')
   if (authorization !== undefined && !AUTHORIZATION.test(authorization))
     throw new Error('the authorization of a repository is no value of a header')
-  return parsed
+  return new URL(read.url)
 }
 
 async function configurationOf(
@@ -163,16 +179,39 @@ function environmentOf(
   return env
 }
 
-async function succeed(running: ReturnType<Sandbox['run']>): Promise<string> {
-  const { code, output, tail } = await running
-  if (code !== 0) throw refusalOf(tail)
-  return output
+async function succeed(running: Promise<Finished>): Promise<string> {
+  const finished = await running
+  if (finished.code !== 0) throw failureOf(finished)
+  return finished.output
 }
 
-/** Whatever is not known to be final may be better next time. */
-function refusalOf(tail: string): Error {
-  const [, sentence] = REFUSALS.find(([pattern]) => pattern.test(tail)) ?? []
-  return sentence === undefined ? new Error('the repository cannot be fetched') : new BuildError(sentence)
+function failureOf({ code, tail }: Finished): Error {
+  if (code === null || OURS.test(tail)) return new Error('this machine cannot fetch repositories now')
+  const [, sentence = 'The repository cannot be fetched.'] = EXPLANATIONS.find(([known]) => known.test(tail)) ?? []
+  const reason = reasonOf(tail)
+  return new BuildError(sentence, reason === '' ? {} : { reason: `git says: ${reason}` })
+}
+
+/** The last line by which git gives up, without the advice that follows. */
+function reasonOf(tail: string): string {
+  const lines = tail.split('\n').map(line => line.trim())
+  const errors = lines.filter(line => /^(?:fatal|error|remote): /.test(line))
+  const told = errors.find(line => line.startsWith('fatal: ')) ?? errors.at(-1) ?? lines.findLast(Boolean) ?? ''
+  return told
+    .replace(/^(?:fatal|error): /, '')
+    .replace(/ CAfile: .{0,500}$/, '')
+    .slice(0, LONGEST_REASON)
+    .replace(/\.$/, '')
+}
+
+/** What is in no clone of ours, though people may count on it. */
+async function tellOfMissing(directory: string, sandbox: Sandbox): Promise<void> {
+  if (await readSmallFile(directory, '.gitmodules'))
+    sandbox.note('The repository has submodules. They are not fetched: their directories are empty.\n')
+  if ((await readSmallFile(directory, '.gitattributes'))?.includes('filter=lfs'))
+    sandbox.note(
+      'The repository has files in Git LFS. They are not fetched: in their place are the pointers to them.\n'
+    )
 }
 
 function readCommit(shown: string): Commit {

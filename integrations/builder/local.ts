@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, rename, rmdir, stat, utimes, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readdir, rename, rmdir, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode, nullIf } from '../../plugins/lib/errno.ts'
 import {
@@ -16,7 +16,7 @@ import { type CloneOptions, clone } from './git.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
 import { digestOf, freeze, giveTo } from './tree.ts'
-import { graveyardOf, inWorkspace, ownDirectory } from './workspace.ts'
+import { certificatesFor, graveyardOf, inWorkspace, ownDirectory } from './workspace.ts'
 
 export interface LocalBuilderOptions {
   readonly dataDir: string
@@ -27,6 +27,8 @@ export interface LocalBuilderOptions {
   readonly clone: CloneOptions
 }
 
+/** Milliseconds between two signs of life of one step. */
+const PROGRESS_INTERVAL = 15_000
 /** Milliseconds for which an image is kept though nobody may know of it yet. */
 const NEWS = 3_600_000
 
@@ -42,13 +44,16 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       if (sandbox.account !== null) await giveTo(source, sandbox.account)
 
       await context.enter('analyzing')
-      const { steps, start } = await detect(source)
+      const root = rootOf(request)
+      const place = await requireDirectory(source, root)
+      const { steps, start, notes } = await detect(place)
+      for (const note of notes) sandbox.note(`${note}\n`)
 
       await context.enter('building')
-      await runSteps(steps, source, request, sandbox)
+      await runSteps(steps, place, request, sandbox)
 
       await context.enter('pushing')
-      const image = await keep(request.app.id, source, start, sandbox)
+      const image = await keep(request.app.id, source, commandOf(start, root), sandbox)
       sandbox.note(`Built ${image}\n`)
       return { image, ...commit }
     })
@@ -66,24 +71,27 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       request,
       options.path,
       await ownDirectory(sandbox, 'home'),
-      await ownDirectory(sandbox, 'tmp')
+      await ownDirectory(sandbox, 'tmp'),
+      await certificatesFor(sandbox)
     )
     for (const step of steps) {
       sandbox.note(`$ npm ${step.join(' ')}\n`)
-      const { code } = await sandbox.run({ argv: [npm, ...step], cwd: source, env })
+      const { code } = await stillSaying(`npm ${step[0]}`, sandbox, () =>
+        sandbox.run({ argv: [npm, ...step], cwd: source, env })
+      )
       if (code !== 0)
         throw new BuildError(`npm ${step.join(' ')} has failed${code === null ? '' : ` with exit code ${code}`}.`)
     }
   }
 
   /** Whole in its place, or not there at all. */
-  async function keep(appId: string, source: string, start: string, { directory }: Sandbox): Promise<string> {
+  async function keep(appId: string, source: string, command: string[], { directory }: Sandbox): Promise<string> {
     const making = join(directory, 'image')
     const app = join(making, APP_DIRECTORY)
     await mkdir(making, { mode: 0o755 })
     await rename(source, app)
     await freeze(app)
-    const manifest = JSON.stringify({ command: commandOf(start) } satisfies LocalManifest)
+    const manifest = JSON.stringify({ command } satisfies LocalManifest)
     await writeFile(join(making, MANIFEST_FILE), manifest, { mode: 0o444 })
     const image = localImage(
       createHash('sha256')
@@ -121,12 +129,43 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   return { name: 'local', build, prune }
 }
 
+/** Names without a quote, and none that leads out of the repository. */
+const ROOT = /^(?!\.{1,2}(?:\/|$))[\w@. -]{1,100}(?:\/(?!\.{1,2}(?:\/|$))[\w@. -]{1,100}){0,10}$/
+
+/** The directory of the repository that the app is in; null: all of it. */
+function rootOf({ app: { rootDirectory = null } }: BuildRequest): string | null {
+  if (rootDirectory !== null && !ROOT.test(rootDirectory))
+    throw new BuildError('The rootDirectory of the app is no path within its repository.')
+  return rootDirectory
+}
+
+async function requireDirectory(source: string, root: string | null): Promise<string> {
+  const place = join(source, root ?? '')
+  const found = await lstat(place).catch(nullIf('ENOENT', 'ENOTDIR'))
+  if (!found?.isDirectory()) throw new BuildError(`The repository has no directory ${JSON.stringify(root)}.`)
+  return place
+}
+
+/** Says every while that a step goes on which may be silent for minutes. */
+async function stillSaying<T>(step: string, sandbox: Sandbox, run: () => Promise<T>): Promise<T> {
+  const began = performance.now()
+  const timer = setInterval(() => {
+    sandbox.note(`… ${step} goes on, for ${Math.round((performance.now() - began) / 1_000)} s now\n`)
+  }, PROGRESS_INTERVAL).unref()
+  try {
+    return await run()
+  } finally {
+    clearInterval(timer)
+  }
+}
+
 /** What the app sets for itself gives way where everything depends on it. */
 function environmentOf(
   { secrets }: BuildRequest,
   path: string,
   home: string,
-  temporary: string
+  temporary: string,
+  certificates: string
 ): Record<string, string> {
   return {
     CI: '1',
@@ -135,6 +174,9 @@ function environmentOf(
     npm_config_audit: 'false',
     npm_config_fund: 'false',
     npm_config_update_notifier: 'false',
+    NODE_EXTRA_CA_CERTS: certificates,
+    SSL_CERT_FILE: certificates,
+    GIT_SSL_CAINFO: certificates,
     ...secrets,
     HOME: home,
     PATH: path,
@@ -147,8 +189,12 @@ const SHELL_WORD =
   /^(\.|:|!|\{|case|cd|command|eval|exec|exit|export|for|if|set|source|trap|ulimit|umask|unset|until|while)(\s|$)/
 
 /** Where it is one plain command, it takes the place of the shell, so that signals reach it. */
-function commandOf(start: string): string[] {
+function commandOf(start: string, root: string | null): string[] {
   const isPlain = !/[;&|<>()`\n#]/.test(start) && !SHELL_WORD.test(start)
   // By `env`, since variables may be set in front of it.
-  return ['/bin/sh', '-c', `export PATH="$PWD/node_modules/.bin:$PATH"\n${isPlain ? 'exec env ' : ''}${start}`]
+  return [
+    '/bin/sh',
+    '-c',
+    `${root === null ? '' : `cd -- '${root}' || exit 126\n`}export PATH="$PWD/node_modules/.bin:$PATH"\n${isPlain ? 'exec env ' : ''}${start}`
+  ]
 }

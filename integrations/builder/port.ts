@@ -1,7 +1,13 @@
 /** Where the source of a deployment comes from, and what it may see while it is built. */
 export interface BuildRequest {
   readonly deploymentId: string
-  readonly app: { readonly id: string; readonly slug: string; readonly flyAppId: string | null }
+  readonly app: {
+    readonly id: string
+    readonly slug: string
+    readonly flyAppId: string | null
+    /** The directory of the repository that the app is in; null or absent: all of it. */
+    readonly rootDirectory?: string | null
+  }
   readonly source: BuildSource
   /** The env vars that the app's owner has marked for builds. They reach no image, argument or log. */
   readonly secrets: Readonly<Record<string, string>>
@@ -55,6 +61,8 @@ export interface Builder {
 }
 
 export interface BuildErrorOptions extends ErrorOptions {
+  /** A program's own short words, which follow the sentence: not ours, and perhaps not without secrets. */
+  readonly reason?: string
   /** What the program has said that failed: not our words, and perhaps not without secrets. */
   readonly said?: string
 }
@@ -62,10 +70,12 @@ export interface BuildErrorOptions extends ErrorOptions {
 /** A failure of the app's own, with a sentence that its owner is shown. */
 export class BuildError extends Error {
   override readonly name = 'BuildError'
+  readonly reason: string | undefined
   readonly said: string | undefined
 
-  constructor(sentence: string, { said, ...options }: BuildErrorOptions = {}) {
+  constructor(sentence: string, { reason, said, ...options }: BuildErrorOptions = {}) {
     super(sentence, options)
+    this.reason = reason
     this.said = said
   }
 }

@@ -82,6 +82,7 @@ const LIMITED =
   'ulimit -c 0; ulimit -f "$1"; ulimit -u "$2" 2>/dev/null || ulimit -p "$2"; shift 2; exec nice -n 10 "$@"'
 
 const WATCH_INTERVAL = 500
+const SPARE_INTERVAL = 200
 const TAIL = 4_096
 const QUIET_OUTPUT = 65_536
 /** Milliseconds between two reads of what is not kept any more, so that a flood costs this process next to nothing. */
@@ -120,7 +121,11 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     if (child.pid !== undefined) processes.add(child.pid)
     const heard = listen(child, command)
     const watching = new AbortController()
-    const watched = Promise.all([watchProcesses(processes, watching.signal), watchDisk(watching.signal)]).catch(stop)
+    const watched = Promise.all([
+      watchProcesses(processes, watching.signal),
+      watchDisk(watching.signal),
+      watchSpare(watching.signal)
+    ]).catch(stop)
     try {
       const [code] = await exitOf(child)
       await processes.end(0)
@@ -201,18 +206,28 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     }
   }
 
+  /** Often, and apart from the size of the tree: a build can write hundreds of megabytes while a large one is walked. */
+  async function watchSpare(until: AbortSignal): Promise<void> {
+    do {
+      const { bavail, bsize } = await statfs(directory)
+      if (bavail * bsize < limits.spare) stop(outOfDisk())
+    } while (await pause(SPARE_INTERVAL, until))
+  }
+
   async function watchDisk(until: AbortSignal): Promise<void> {
     let interval = WATCH_INTERVAL
     while (await pause(interval, until)) {
       const began = performance.now()
-      const { bavail, bsize } = await statfs(directory)
-      if (bavail * bsize < limits.spare) stop(new Error('the disk is too full to build on'))
       if ((await sizeOf(directory)) > limits.disk) stop(tooBig())
       // Of a large tree, no more than a tenth of the time is spent on looking.
       interval = Math.max(WATCH_INTERVAL, 10 * (performance.now() - began))
     }
   }
 
+  const outOfDisk = () =>
+    new BuildError(
+      `The machine that builds has less than ${megabytes(limits.spare)} left on its disk: whoever runs it must make room.`
+    )
   const tooBig = () => new BuildError(`The build takes more than ${megabytes(limits.disk)} of the disk.`)
 
   return {

@@ -126,10 +126,17 @@ export async function readSmallFile(directory: string, name: string): Promise<st
   if (stats.size > 1_048_576) throw new BuildError(`${name} is longer than a megabyte.`)
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
   try {
-    return await file.readFile('utf8')
+    return textOf(await file.readFile())
   } finally {
     await file.close()
   }
+}
+
+/** As editors and shells write it: with a byte order mark, and then also in UTF-16. */
+function textOf(bytes: Buffer): string {
+  const mark = bytes.length >= 2 ? bytes.readUInt16BE(0) : 0
+  const encoding = mark === 0xfffe ? 'utf-16le' : mark === 0xfeff ? 'utf-16be' : 'utf-8'
+  return new TextDecoder(encoding).decode(bytes)
 }
 
 const GONE = ['ENOENT', 'ENOTDIR', 'ELOOP']

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { chown, mkdir, readdir, readlink, rm, symlink, unlink } from 'node:fs/promises'
+import { chown, mkdir, readdir, readlink, rm, symlink, unlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { getCACertificates } from 'node:tls'
 import { secretsOfEnv } from '../../plugins/lib/env-secrets.ts'
 import { nullIf } from '../../plugins/lib/errno.ts'
 import type { Account } from '../../plugins/lib/owned-processes.ts'
@@ -56,6 +57,17 @@ export async function inWorkspace<T>(
     await removeTree(directory, graveyardOf(dataDir))
     await unlink(lockOf(directory))
   }
+}
+
+/**
+ * Where programs of a build find whom to trust: those that Node brings, the machine's, and those of NODE_EXTRA_CA_CERTS.
+ * The build's user may be one that cannot read where they come from.
+ */
+export async function certificatesFor({ directory }: Sandbox): Promise<string> {
+  const path = join(directory, 'certificates.pem')
+  const trusted = new Set((['bundled', 'system', 'extra'] as const).flatMap(source => getCACertificates(source)))
+  await writeFile(path, [...trusted].join('\n'), { mode: 0o644 })
+  return path
 }
 
 /** A directory of the workspace that the build's user has to itself. */

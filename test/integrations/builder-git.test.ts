@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { access, readdir, readFile } from 'node:fs/promises'
+import { access, chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -151,9 +151,49 @@ test('a branch, a commit and a repository that are not there are the owner’s t
   }
 })
 
-test('a host that cannot be asked now is asked again later', async t => {
-  const { commit } = await fetchCommit(t, source('http://127.0.0.1:1/a.git'))
-  assert.ok(commit instanceof Error && !(commit instanceof BuildError))
+test('"our side", after four attempts: whatever git says of a repository is the owner’s to know, at once, by its reason', async t => {
+  const broken = await createRepository(t)
+  await broken.push({})
+  await writeFile(join(broken.path, 'packed-refs'), 'what is this\n')
+  await rm(join(broken.path, 'objects'), { recursive: true })
+  const cases: readonly (readonly [url: string, sentence: RegExp, reason: RegExp])[] = [
+    ['http://127.0.0.1:1/a.git', /host does not answer/, /git says: .*Failed to connect/],
+    [(await listen(t, 503)).url, /no answer now/, /error: 503/],
+    [(await listen(t, 301, { location: '/elsewhere' })).url, /leads elsewhere/, /error: 301/],
+    [(await listen(t, 403)).url, /may not be read/, /403/],
+    [(await listen(t, 200)).url, /./, /git says: ./],
+    [(await listen(t, 302)).url.replace('http:', 'https:'), /cannot be made secure/, /git says: (?!.*CAfile)/],
+    [broken.url, /./, /git says: ./]
+  ]
+  for (const [url, sentence, reason] of cases) {
+    const { commit } = await fetchCommit(t, source(url))
+    assert.ok(commit instanceof BuildError, `${url}: ${commit}`)
+    assert.match(commit.message, sentence)
+    assert.match(commit.reason ?? '', reason)
+    assert.ok(commit.reason!.length < 400)
+  }
+})
+
+test('a machine that cannot fetch now is not the owner’s fault: that is tried again', async t => {
+  const repository = await createRepository(t)
+  await repository.push({})
+  const directory = await scratchDirectory(t, 'rhone-git-')
+  const git = join(directory, 'git')
+  await writeFile(
+    git,
+    '#!/bin/sh\necho "error: unable to create thread: Resource temporarily unavailable" >&2\nexit 128\n'
+  )
+  await chmod(git, 0o755)
+  const { commit } = await fetchCommit(t, source(repository.url), { git })
+  assert.ok(commit instanceof Error && !(commit instanceof BuildError), String(commit))
+})
+
+test('submodules and LFS that are silently empty: the log says what is not fetched', async t => {
+  const repository = await createRepository(t)
+  await repository.push({ '.gitmodules': '[submodule "a"]\n\tpath = a\n\turl = https://127.0.0.1:1/a.git\n' })
+  assert.match((await fetchCommit(t, source(repository.url))).log(), /submodules\. They are not fetched/)
+  await repository.push({ '.gitattributes': '*.png filter=lfs diff=lfs merge=lfs -text\n' })
+  assert.match((await fetchCommit(t, source(repository.url))).log(), /Git LFS\. They are not fetched/)
 })
 
 /** A web server that tells of the requests it gets. */
@@ -216,7 +256,8 @@ test('the address that was found public is the one that is asked, whatever the n
   })
   assert.deepEqual(asked, ['pinned.example.com'])
   // Nothing else would know this name; that the host speaks no TLS is as far as it gets.
-  assert.ok(commit instanceof Error && !(commit instanceof BuildError))
+  assert.ok(commit instanceof BuildError)
+  assert.match(commit.message, /cannot be made secure/)
 })
 
 test('a link that leads out of the repository is refused, since it would show our files', async t => {

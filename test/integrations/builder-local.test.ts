@@ -161,6 +161,107 @@ test('an app that cannot be started is told what it needs', async t => {
   }
 })
 
+const SERVER = 'require("http").createServer((q, s) => s.end("hi")).listen(process.env.PORT)'
+
+test('files as editors and shells write them are read: with a byte order mark, in UTF-16, with CRLF', async t => {
+  const utf16 = (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le')
+  const files: readonly (readonly [name: string, content: Buffer | string])[] = [
+    ['Procfile', '\ufeffweb: node s.js\r\n'],
+    ['Procfile', utf16('web: node s.js\r\n')],
+    ['Procfile', utf16('web: node s.js\r\n').swap16()],
+    ['Procfile', `worker: x\nweb: ${' '.repeat(120_000)}node s.js${' '.repeat(120_000)}\n`]
+  ]
+  for (const [name, content] of files) {
+    const tree = await scratchDirectory(t, 'rhone-tree-')
+    await writeFile(join(tree, name), content)
+    assert.equal((await detect(tree)).start, 'node s.js')
+  }
+  const tree = await scratchDirectory(t, 'rhone-tree-')
+  await writeFile(join(tree, 'package.json'), `\ufeff${packageOf({ start: 'node s.js' })}`)
+  assert.match((await detect(tree)).start, /^npm start/)
+})
+
+test('a start script does what npm makes of it: prestart runs first, and the variables of npm are there', async t => {
+  const { build, dataDir } = await prepare(t)
+  const { built } = await build({
+    'package.json': packageOf({ prestart: 'echo first', start: 'node s.js' }, { name: 'shop', version: '4.2.0' }),
+    's.js': 'console.log(process.env.npm_package_version)'
+  })
+  const place = imagePath(dataDir, APP_ID, imageOf(built))
+  const [program = '', ...args] = (await readManifest(place)).command
+  const { stdout } = await promisify(execFile)(program, args, { cwd: join(place, APP_DIRECTORY) })
+  assert.equal(stdout, 'first\n4.2.0\n')
+})
+
+test('the package manager of a repository installs it, also where only workspaces have anything to install', async t => {
+  const cases: readonly (readonly [files: Record<string, string>, steps: readonly RegExp[]])[] = [
+    [{ 'package.json': packageOf({}, { workspaces: ['packages/*'] }) }, [/^install --include=dev$/]],
+    [{ 'package-lock.json': '{}' }, [/^ci --include=dev$/]],
+    [{ 'pnpm-lock.yaml': "lockfileVersion: '9.0'\n" }, [/--package=pnpm@10 -- pnpm install --prod=false/]],
+    [{ 'yarn.lock': '# yarn lockfile v1\n' }, [/--package=yarn@1 -- yarn install/]],
+    [{ 'yarn.lock': '__metadata:\n  version: 8\n' }, [/--package=@yarnpkg\/cli-dist@4 -- yarn install$/]],
+    [
+      {
+        'package.json': packageOf({ build: 'b' }, { packageManager: 'pnpm@9.1.0+sha512.0', dependencies: { a: '1' } })
+      },
+      [/--package=pnpm@9\.1\.0 /, /^run build$/]
+    ]
+  ]
+  for (const [files, expected] of cases) {
+    const tree = await scratchDirectory(t, 'rhone-tree-')
+    for (const [name, content] of Object.entries({ Procfile: 'web: a', 'package.json': '{}', ...files }))
+      await writeFile(join(tree, name), content)
+    const { steps } = await detect(tree)
+    assert.equal(steps.length, expected.length)
+    for (const [index, step] of steps.entries()) assert.match(step.join(' '), expected[index]!)
+  }
+  const tree = await scratchDirectory(t, 'rhone-tree-')
+  await writeFile(join(tree, 'server.js'), '')
+  for (const packageManager of ['bun@1.2.0', 'pnpm@latest', 'pnpm@9;id', '--registry=x']) {
+    await writeFile(join(tree, 'package.json'), JSON.stringify({ packageManager }))
+    await assert.rejects(detect(tree), { name: 'BuildError', message: /npm, pnpm and yarn can be run here/ })
+  }
+})
+
+test('a main without a start script is run, and what another Node or a Dockerfile would do is said', async t => {
+  const tree = await scratchDirectory(t, 'rhone-tree-')
+  await writeFile(join(tree, 'app.js'), SERVER)
+  await writeFile(join(tree, 'Dockerfile'), 'FROM scratch')
+  await writeFile(join(tree, 'package.json'), JSON.stringify({ main: 'app.js', engines: { node: '18.x' } }))
+  const { start, notes } = await detect(tree)
+  assert.equal(start, 'node .')
+  assert.match(notes.join(' '), /Dockerfile, which is not used.*asks for Node\.js "18\.x", and gets \d/)
+  await writeFile(join(tree, 'package.json'), JSON.stringify({ main: 'app.js', engines: { node: '>=18' } }))
+  assert.equal((await detect(tree)).notes.length, 1)
+})
+
+test('what this machine cannot build is said before it is tried', async t => {
+  for (const [file, sentence] of [
+    ['requirements.txt', /Python \(requirements\.txt\)/],
+    ['go.mod', /Go \(go\.mod\)/],
+    ['Dockerfile', /builds no Dockerfile/]
+  ] as const) {
+    const tree = await scratchDirectory(t, 'rhone-tree-')
+    await writeFile(join(tree, file), '')
+    await assert.rejects(detect(tree), { name: 'BuildError', message: sentence })
+  }
+})
+
+test('an app in a directory of its repository is built and run there; without one, it is said where it may be', async t => {
+  const { build, dataDir } = await prepare(t)
+  const files: Files = { 'web/package.json': packageOf({ start: 'node s.js' }), 'web/s.js': 'console.log("in web")' }
+  const { app } = buildRequest('')
+  const lost = await build(files)
+  assert.match(String(lost.built), /set its rootDirectory to "web"/)
+  const { built } = await build(files, { app: { ...app, rootDirectory: 'web' } })
+  const place = imagePath(dataDir, APP_ID, imageOf(built))
+  const [program = '', ...args] = (await readManifest(place)).command
+  const { stdout } = await promisify(execFile)(program, args, { cwd: join(place, APP_DIRECTORY) })
+  assert.equal(stdout, 'in web\n')
+  for (const rootDirectory of ['../web', 'gone', "we'b", '/etc', 'web/../..'])
+    assert.ok((await build(files, { app: { ...app, rootDirectory } })).built instanceof BuildError, rootDirectory)
+})
+
 test('a build that fails says so, and leaves no image and no files', async t => {
   const { build, dataDir, leftBuilds } = await prepare(t)
   const { built, log, phases } = await build({
@@ -198,7 +299,10 @@ test('secrets in deploy logs: build secrets are hidden before anything runs, and
     (name: string) => name in process.env && !['PATH', 'HOME', 'LANG', 'PWD', 'CI'].includes(name)
   )
   assert.deepEqual(
-    foreign.filter((name: string) => !/^(npm_|NODE|INIT_CWD|COLOR|EDITOR|SHLVL|_$|TMPDIR|OLDPWD)/i.test(name)),
+    foreign.filter(
+      (name: string) =>
+        !/^(npm_|NODE|INIT_CWD|COLOR|EDITOR|SHLVL|_$|TMPDIR|OLDPWD|GIT_SSL_CAINFO|SSL_CERT_FILE)/i.test(name)
+    ),
     []
   )
 })

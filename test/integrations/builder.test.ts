@@ -146,7 +146,7 @@ const SCRIPT = `
   await app.register(builder, JSON.parse(process.env.OPTIONS))
   await app.ready()
   const say = text => process.stdout.write(text)
-  await app.builder.build(buildRequest(process.env.URL), { signal: new AbortController().signal, enter: async () => {}, hide() {}, say })
+  await app.builder.build(buildRequest(process.env.URL), { signal: new AbortController().signal, enter: async () => {}, hide() {}, say, note: say })
 `
 
 test('leftovers that cannot be removed are told to the operator, and keep no server from its start', async t => {

@@ -24,6 +24,7 @@ test("POST with a name alone works at once, with the first operator's token", as
     'url',
     'githubRepo',
     'gitUrl',
+    'rootDirectory',
     'githubBranch',
     'region',
     'autoDeploy',
@@ -50,7 +51,14 @@ test('POST takes all settings, and a team by UUID or slug', async () => {
     const response = await member.call('POST', '/api/v1/apps', { ...settings, slug, team: key })
     assert.equal(response.statusCode, 201, response.body)
     const { id, version, createdAt, updatedAt, ...app } = response.json()
-    assert.deepEqual(app, { ...settings, slug, teamId: team.id, url: `http://${slug}.localhost:8090/`, gitUrl: null })
+    assert.deepEqual(app, {
+      ...settings,
+      slug,
+      teamId: team.id,
+      url: `http://${slug}.localhost:8090/`,
+      gitUrl: null,
+      rootDirectory: null
+    })
   }
 })
 

@@ -16,6 +16,8 @@ export interface AppChanges {
   githubRepo?: string | null
   /** Where git clones from, instead of GitHub. */
   gitUrl?: string | null
+  /** The directory of the repository that the app is in; null: all of it. */
+  rootDirectory?: string | null
   /** What GitHub says of `githubRepo`: where the App reaches it, and its number. */
   githubInstallationId?: number | null
   githubRepoId?: number | null

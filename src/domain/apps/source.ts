@@ -1,6 +1,7 @@
 import { eq } from 'drizzle-orm'
 import { apps } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
+import { readGithubRepo, readGitUrl } from '../../../plugins/lib/git-url.ts'
 import type { Db } from '../base/db.ts'
 import { hasInstallation } from '../github/installations.ts'
 import type { AppChanges } from './apps.ts'
@@ -9,6 +10,18 @@ import type { AppChanges } from './apps.ts'
 export interface RepositoryFinder {
   installationOf(repository: string): Promise<number | null>
   repository(installationId: number, repository: string): Promise<{ id: number; fullName: string } | null>
+}
+
+function requireGitUrl(text: string, allowLocal: boolean): string {
+  const read = readGitUrl(text, allowLocal)
+  if ('complaint' in read) throw errors.validation('gitUrl', read.complaint)
+  return read.url
+}
+
+function requireGithubRepo(text: string): string {
+  const name = readGithubRepo(text)
+  if (name === null) throw errors.validation('githubRepo', 'must be owner/name, for example acme/website')
+  return name
 }
 
 interface Setting {
@@ -32,10 +45,11 @@ export async function settledSource<Changes extends AppChanges>(
   changes: Changes,
   { teamId, appId, github, allowLocalGit }: Setting
 ): Promise<Changes> {
-  const { githubRepo, gitUrl } = changes
-  if (githubRepo && gitUrl) throw errors.validation('gitUrl', 'goes without a githubRepo')
-  if (gitUrl) requireGitUrl(gitUrl, allowLocalGit)
-  if (!githubRepo || github === null) return changes
+  if (changes.githubRepo && changes.gitUrl) throw errors.validation('gitUrl', 'goes without a githubRepo')
+  if (changes.gitUrl) return { ...changes, gitUrl: requireGitUrl(changes.gitUrl, allowLocalGit) }
+  if (!changes.githubRepo) return changes
+  const githubRepo = requireGithubRepo(changes.githubRepo)
+  if (github === null) return { ...changes, githubRepo }
   return { ...changes, ...((await linkOf(db, appId, githubRepo)) ?? (await linkTo(db, github, teamId, githubRepo))) }
 }
 
@@ -59,23 +73,3 @@ async function linkTo(db: Db, github: RepositoryFinder, teamId: string, name: st
 /** The same for a repository of others and for none at all: which of them exist is nobody else's business. */
 const notTheirs = (name: string) =>
   errors.validation('githubRepo', `${name} is no repository of an installation of the team`)
-
-const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
-
-/**
- * Nothing goes into a URL that is given to git but where the repository is: no credentials, which would be in logs and
- * lists of processes, no query, and no protocol but HTTPS.
- *
- * @param allowLocal also takes `file:` and `http:` to this machine
- */
-function requireGitUrl(text: string, allowLocal: boolean): void {
-  const url = URL.parse(text)
-  const refuse = (why: string) => errors.validation('gitUrl', why)
-  if (url === null) throw refuse('must be a URL')
-  const { protocol, hostname } = url
-  const isLocal = (protocol === 'http:' && LOOPBACK.test(hostname)) || (protocol === 'file:' && hostname === '')
-  if (protocol !== 'https:' && !(allowLocal && isLocal)) throw refuse('must begin with https://')
-  if (url.username !== '' || url.password !== '') throw refuse('must hold no user and no password')
-  if (url.search !== '' || url.hash !== '' || /[?#]/.test(text)) throw refuse('must have no query and no fragment')
-  if (url.pathname === '/') throw refuse('must have the path of a repository')
-}

@@ -23,6 +23,7 @@ const appFields = {
   githubRepoId: apps.githubRepoId,
   githubInstallationId: apps.githubInstallationId,
   gitUrl: apps.gitUrl,
+  rootDirectory: apps.rootDirectory,
   flyAppId: apps.flyAppId,
   region: apps.region
 }

@@ -54,6 +54,7 @@ export const appFields = {
   slug: apps.slug,
   githubRepo: apps.githubRepo,
   gitUrl: apps.gitUrl,
+  rootDirectory: apps.rootDirectory,
   githubBranch: apps.githubBranch,
   region: apps.region,
   autoDeploy: apps.autoDeploy,

@@ -259,11 +259,16 @@ class Attempt {
 
   /** What the owner is told; undefined where another attempt may do better. */
   #explain(error: unknown): { sentence: string; said?: string | undefined } | undefined {
-    if (error instanceof BuildError || error instanceof DeployError)
-      return { sentence: error.message, said: error.said }
+    if (error instanceof BuildError) return { sentence: this.#withReason(error), said: error.said }
+    if (error instanceof DeployError) return { sentence: error.message, said: error.said }
     this.#operatorLog.error({ err: error }, 'an attempt at a deployment has failed')
     if (error instanceof AttemptEnded) return { sentence: 'It took too long.' }
     return this.#job.isLastAttempt ? { sentence: 'Something went wrong on our side.' } : undefined
+  }
+
+  #withReason({ message, reason }: BuildError): string {
+    if (reason === undefined) return message
+    return `${message.replace(/\.$/, '')} (${redacted(reason, this.#secrets)}).`
   }
 
   async #fail({ sentence, said }: { sentence: string; said?: string | undefined }): Promise<void> {

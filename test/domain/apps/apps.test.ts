@@ -21,6 +21,7 @@ test('a name is all that an app needs', async t => {
     slug: 'hello-world',
     githubRepo: null,
     gitUrl: null,
+    rootDirectory: null,
     flyAppId: null,
     githubBranch: 'main',
     region: 'iad',
