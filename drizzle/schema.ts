@@ -93,6 +93,8 @@ export interface DeploymentConfig {
   region: string
   /** Where its source came from, without credentials. */
   repository?: string
+  /** Also a commit that the app's branch does not have: an admin of the team has said so. */
+  anyCommit?: true
 }
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const

@@ -65,7 +65,7 @@ export const Deployment = Sent(
       additionalProperties: { type: 'integer' },
       description: 'The env vars that it runs with: which value of each, counted from 1.'
     }),
-    config: Type.Unsafe<{ region: string; repository?: string } | null>({
+    config: Type.Unsafe<{ region: string; repository?: string; anyCommit?: true } | null>({
       type: ['object', 'null'],
       properties: {
         region: { type: 'string', description: 'Where it runs.', examples: ['iad'] },
@@ -73,6 +73,11 @@ export const Deployment = Sent(
           type: 'string',
           description: 'Where it was cloned from.',
           examples: ['https://github.com/acme/website']
+        },
+        anyCommit: {
+          type: 'boolean',
+          description: "Whether an admin has let it be of a commit that the app's branch does not have.",
+          examples: [true]
         }
       },
       description: 'The settings of the app that it runs with.'
@@ -115,6 +120,11 @@ export const DeployRequest = Strict(
     commitSha: Type.Optional(CommitSha),
     commit_sha: Type.Optional(adapted(CommitSha, { description: 'Another name of commitSha.' })),
     branch: Type.Optional(adapted(GithubBranch, { description: "The branch to build; the app's when absent." })),
+    anyCommit: Type.Optional(
+      Type.Boolean({
+        description: "Also a commit that the app's branch does not have. For admins of the team, as another branch is."
+      })
+    ),
     image: Type.Optional(adapted(Image, { description: 'An image that is built already, by digest.' }))
   },
   { title: 'DeployRequest' }

@@ -104,6 +104,8 @@ export async function clone(
   const commit = readCommit(
     await succeed(git('show', '--no-patch', '--no-show-signature', '--format=%H%n%an%n%B', 'HEAD', '--'))
   )
+  if (source.commitSha !== undefined && source.within !== undefined)
+    await requireWithin(source.within, source.commitSha, url, git)
   await tellOfMissing(directory, sandbox)
   await removeTree(`${directory}/.git`, `${sandbox.directory}/graveyard`)
 
@@ -112,10 +114,13 @@ export async function clone(
   return commit
 }
 
-function checkSource({ url, branch, commitSha, authorization }: BuildSource, allowLocal: boolean): URL {
+function checkSource(
+  { url, branch, within = branch, commitSha, authorization }: BuildSource,
+  allowLocal: boolean
+): URL {
   const read = readGitUrl(url, allowLocal)
   if ('complaint' in read) throw new BuildError(`The app’s repository cannot be cloned: its URL ${read.complaint}.`)
-  if (branch.length > 250 || branch === '' || NO_BRANCH.test(branch))
+  if ([branch, within].some(name => name.length > 250 || name === '' || NO_BRANCH.test(name)))
     throw new BuildError('The branch is not named as branches can be.')
   if (commitSha !== undefined && !SHA.test(commitSha)) throw new BuildError('The commit is not a full SHA.')
   if (authorization !== undefined && !AUTHORIZATION.test(authorization))
@@ -202,6 +207,28 @@ function reasonOf(tail: string): string {
     .replace(/ CAfile: .{0,500}$/, '')
     .slice(0, LONGEST_REASON)
     .replace(/\.$/, '')
+}
+
+/** Commits of a branch that are looked at first, and then; after that, all of them. Their trees and files are left out. */
+const DEPTHS = ['1', '200', '5000', '2147483647']
+const BRANCH_TO_CHECK = 'refs/rhone/branch'
+
+/** @throws BuildError unless a commit is one of the branch's */
+async function requireWithin(
+  branch: string,
+  commitSha: string,
+  url: URL,
+  git: (...args: string[]) => Promise<Finished>
+): Promise<void> {
+  for (const depth of DEPTHS) {
+    const refspec = `+refs/heads/${branch}:${BRANCH_TO_CHECK}`
+    await succeed(git('fetch', '--quiet', '--no-tags', '--filter=tree:0', `--depth=${depth}`, '--', url.href, refspec))
+    const { code } = await git('merge-base', '--is-ancestor', commitSha, BRANCH_TO_CHECK)
+    if (code === 0) return
+  }
+  throw new BuildError(
+    `The commit is not on the branch ${branch}, and could see the env vars of the app: an admin of the team may deploy it with "anyCommit".`
+  )
 }
 
 /** What is in no clone of ours, though people may count on it. */

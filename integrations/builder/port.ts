@@ -19,6 +19,8 @@ export interface BuildSource {
   readonly branch: string
   /** The commit to build; absent: the branch's newest. */
   readonly commitSha?: string
+  /** A branch that must have the commit: those of other people's pull requests can be fetched, too. */
+  readonly within?: string
   /** Sent as a header with every request to the host of `url`, and to no other. */
   readonly authorization?: string
 }

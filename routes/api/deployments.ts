@@ -44,13 +44,17 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const { found, deploying } = await deployable(tx, request)
-        const { image, branch, commit_sha, commitSha = commit_sha } = request.body ?? {}
+        const { image, branch, anyCommit = false, commit_sha, commitSha = commit_sha } = request.body ?? {}
+        // Whoever chooses what is built, beside what the app's branch has, gets to read the env vars.
+        const isElsewhere = branch !== undefined && branch !== found.githubBranch
+        if (anyCommit || isElsewhere) await appOf(app, tx, request, PERMISSIONS.deployAnyCommit)
         if (image === undefined) requireSource(found)
         else requireOwnImage(found, image)
         const deployment = await deploying.create(tx, {
           appId: found.id,
           trigger: triggerOf(request),
           triggeredBy: callerOf(request).userId,
+          ...((anyCommit || isElsewhere) && { config: { region: found.region, anyCommit: true as const } }),
           ...(image === undefined ? { commitSha, branch: branch ?? found.githubBranch } : { image })
         })
         return accepted(found, deployment, { ...deployment })

@@ -54,14 +54,14 @@ function admit(app: FastifyInstance, request: FastifyRequest, team: Team): Team 
   return team
 }
 
-/** Loads the app of a request, and checks that the caller has the role of the route's `config.access` in its team. */
-export async function appOf(app: FastifyInstance, db: Db, request: AppRequest) {
+/** Loads the app of a request, and checks that the caller has the role of the route's `config.access` in its team, or another. */
+export async function appOf(app: FastifyInstance, db: Db, request: AppRequest, needed = neededRole(request)) {
   const { userId } = callerOf(request)
   const { role, ...found } = await findApp(db, userId, request.params.app, purposeOf(request))
   refuseOtherTeams(request, found.teamId, 'app')
   subjects.set(request, found.teamId)
   app.audit?.about(request, { teamId: found.teamId, appId: found.id, resourceId: found.id, resourceName: found.name })
-  requireRole(role, neededRole(request))
+  requireRole(role, needed)
   return found
 }
 

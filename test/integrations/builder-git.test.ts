@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { access, chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -6,6 +7,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
 import { type CloneOptions, clone } from '../../integrations/builder/git.ts'
 import { BuildError, type BuildSource } from '../../integrations/builder/port.ts'
 import { openSandbox } from '../../integrations/builder/sandbox.ts'
@@ -186,6 +188,34 @@ test('a machine that cannot fetch now is not the owner’s fault: that is tried 
   await chmod(git, 0o755)
   const { commit } = await fetchCommit(t, source(repository.url), { git })
   assert.ok(commit instanceof Error && !(commit instanceof BuildError), String(commit))
+})
+
+test('env vars read by any commit: one of a pull request is not of the branch, and is not built for it', async t => {
+  const repository = await createRepository(t)
+  const run = (...args: string[]) =>
+    promisify(execFile)('git', ['-c', 'user.name=Eve', '-c', 'user.email=eve@example.com', ...args], {
+      cwd: repository.path
+    })
+  const first = await repository.push({ a: '1' })
+  const tree = (await run('rev-parse', `${first}^{tree}`)).stdout.trim()
+  const child = async (parent: string, message: string) =>
+    (await run('commit-tree', tree, '-p', parent, '-m', message)).stdout.trim()
+  let tip = first
+  for (let index = 0; index < 5; index++) tip = await child(tip, String(index))
+  await run('update-ref', 'refs/heads/main', tip)
+  const evil = await child(tip, 'evil')
+  await run('update-ref', 'refs/pull/1/head', evil)
+
+  for (const commitSha of [tip, first]) {
+    const { commit } = await fetchCommit(t, source(repository.url, { commitSha, within: 'main' }))
+    assert.ok(!(commit instanceof Error), String(commit))
+    assert.equal(commit.commitSha, commitSha)
+  }
+  const { commit } = await fetchCommit(t, source(repository.url, { commitSha: evil, within: 'main' }))
+  assert.ok(commit instanceof BuildError)
+  assert.match(commit.message, /not on the branch main/)
+  const allowed = await fetchCommit(t, source(repository.url, { commitSha: evil }))
+  assert.ok(!(allowed.commit instanceof Error))
 })
 
 test('submodules and LFS that are silently empty: the log says what is not fetched', async t => {

@@ -2,6 +2,7 @@ import { and, desc, eq, inArray, isNotNull, lt, ne, sql } from 'drizzle-orm'
 import {
   ACTIVE_DEPLOYMENT_STATUSES,
   apps,
+  type DeploymentConfig,
   type DeploymentStatus,
   type DeploymentTrigger,
   deploymentSecrets,
@@ -58,6 +59,7 @@ export interface NewDeployment {
   readonly branch?: string | null
   readonly image?: string
   readonly rollbackOf?: string
+  readonly config?: DeploymentConfig
 }
 
 export interface DeploymentChange {

@@ -16,6 +16,7 @@ export const PERMISSIONS = {
   viewApps: 'member',
   createApps: 'member',
   deploy: 'member',
+  deployAnyCommit: 'admin',
   changeApps: 'admin',
   deleteApps: 'admin',
   manageEnvVars: 'admin',

@@ -177,7 +177,7 @@ class Attempt {
       await ledger.advance(this.#work, 'built', {
         image,
         ...commit,
-        config: { region: app.region, repository: source.url }
+        config: { ...this.#work.config, region: app.region, repository: source.url }
       })
       built('success', took())
     } catch (error) {
@@ -196,10 +196,14 @@ class Attempt {
   }
 
   async #source(): Promise<BuildSource> {
-    const { app, branch, commitSha } = this.#work
+    const { app, branch, commitSha, config, trigger } = this.#work
     const source = await this.#deps.sourceOf(app)
     if (source.authorization !== undefined) this.#hide(source.authorization)
-    return { ...source, branch: branch ?? app.githubBranch, ...(commitSha !== null && { commitSha }) }
+    const wanted = { ...source, branch: branch ?? app.githubBranch }
+    if (commitSha === null) return wanted
+    // GitHub's word that a branch had the commit when it was pushed will do, also when the branch has lost it since.
+    const isTrusted = config?.anyCommit === true || trigger === 'webhook'
+    return { ...wanted, commitSha, ...(!isTrusted && { within: app.githubBranch }) }
   }
 
   async #release(): Promise<Release> {
@@ -215,8 +219,11 @@ class Attempt {
     const { deployer, ledger } = this.#deps
     const work = this.#work
     this.#log.enter('deploying')
-    await this.#bounded(deployer().start(await this.#release(), this.#rollout()))
-    await this.#bounded(deployer().serve(await this.#release(), this.#rollout()))
+    const release = await this.#release()
+    await this.#bounded(deployer().start(release, this.#rollout()))
+    await ledger.confirm(work)
+    // The start may have given the app its name.
+    await this.#bounded(deployer().serve({ ...release, app: work.app }, this.#rollout()))
     await ledger.promote(work)
     this.#log.note('The new version is live.\n')
 

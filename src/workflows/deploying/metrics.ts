@@ -1,6 +1,7 @@
 import type { Registry } from '@platformatic/prom-client'
 import { counter, histogram } from '../../../plugins/lib/metrics.ts'
 import type { DeploymentChange } from '../../domain/deployments/deployments.ts'
+import type { DeploymentStatus } from '../../domain/deployments/lifecycle.ts'
 
 export type BuildOutcome = 'success' | 'failure' | 'cancelled'
 
@@ -10,11 +11,14 @@ export interface DeploymentMetrics {
   built(status: BuildOutcome, seconds: number): void
 }
 
-/** Deployments by what has become of them, each status once on its way; and builds. */
+/** What a deployment comes to, of which each has one. That it is superseded comes after it has been live. */
+const OUTCOMES: ReadonlySet<DeploymentStatus> = new Set(['live', 'build_failed', 'deploy_failed', 'cancelled'])
+
+/** Deployments by what has become of them, each once; and builds. */
 export function deploymentMetrics(registry: Registry | undefined): DeploymentMetrics {
   const deployments = counter(registry, {
     name: 'rhone_deployments_total',
-    help: 'Deployments that have come to a status, by what they were begun by.',
+    help: 'Deployments that went live or ended without, by what they were begun by; each is counted once.',
     labelNames: ['status', 'trigger']
   })
   const builds = counter(registry, {
@@ -29,7 +33,9 @@ export function deploymentMetrics(registry: Registry | undefined): DeploymentMet
     buckets: [10, 30, 60, 120, 300, 600, 900, 1200, 1800]
   })
   return {
-    changed: ({ to: status, trigger }) => deployments.inc({ status, trigger }),
+    changed({ to: status, trigger }) {
+      if (OUTCOMES.has(status)) deployments.inc({ status, trigger })
+    },
     built(status, seconds) {
       builds.inc({ status })
       durations.observe({ status }, seconds)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Registry } from '@platformatic/prom-client'
 import { eq } from 'drizzle-orm'
 import { apps, deploymentSecrets, deployments } from '../../../drizzle/schema.ts'
 import { BuildError } from '../../../integrations/builder/index.ts'
@@ -9,7 +10,8 @@ import { DeployError } from '../../../integrations/deployer/index.ts'
 import { AttemptEnded } from '../../../plugins/jobs/index.ts'
 import { deleteApp } from '../../../src/domain/apps/apps.ts'
 import { setEnvVar } from '../../../src/domain/apps/env-vars.ts'
-import { findDeployment, findRollbackTarget } from '../../../src/domain/deployments/deployments.ts'
+import { findDeployment, findRollbackTarget, type NewDeployment } from '../../../src/domain/deployments/deployments.ts'
+import { deploymentMetrics } from '../../../src/workflows/deploying/metrics.ts'
 import { type Disturbance, type Moment, type TestPlatform, testPlatform } from '../../support/deploying.ts'
 
 type Step = Moment['step']
@@ -181,6 +183,36 @@ for (const step of ['start', 'serve'] as const)
         [first.id]
       )
     })
+
+test('one deployment is one in the sum of rhone_deployments_total, whatever it has come through', async t => {
+  const registry = new Registry()
+  const { changed } = deploymentMetrics(registry)
+  const platform = await testPlatform(t)
+  const { app } = await deployed(platform)
+  await platform.create(app.id)
+  await platform.create(app.id)
+  await platform.workOff()
+  for (const change of platform.counted) changed(change as Parameters<typeof changed>[0])
+  const { values } = await registry.getSingleMetric('rhone_deployments_total')!.get()
+  const told = values.map(({ labels: { status }, value }) => [status, value])
+  assert.deepEqual(Object.fromEntries(told), { live: 2, cancelled: 1 })
+})
+
+test('a commit that somebody names must be on the branch of the app, unless it was pushed there or an admin says otherwise', async t => {
+  const platform = await testPlatform(t)
+  const app = await platform.addApp()
+  const commitSha = 'e'.repeat(40)
+  const within = async (request: Partial<NewDeployment>) => {
+    await platform.create(app.id, request)
+    await platform.workOff()
+    return platform.world.builds.at(-1)?.source.within
+  }
+  assert.equal(await within({ commitSha }), 'main')
+  assert.equal(await within({ commitSha, branch: 'feature' }), 'main')
+  assert.equal(await within({ commitSha, trigger: 'webhook' }), undefined)
+  assert.equal(await within({ commitSha, config: { region: 'iad', anyCommit: true } }), undefined)
+  assert.equal(await within({}), undefined)
+})
 
 test('what fails on our side is tried again, and told to nobody', async t => {
   const platform = await testPlatform(t)
