@@ -206,6 +206,7 @@ describe('the package of the plugins', () => {
     const missing = (plugin: string, name: string) =>
       `rhone-${plugin} needs the package ${name}, which is not installed: npm install ${name}`
     const expected: Record<string, string> = {
+      'access-tokens': missing('access-tokens', 'jose'),
       cors: missing('cors', '@fastify/cors'),
       database: missing('database', 'postgres'),
       idempotency: missing('idempotency', 'drizzle-orm'),

@@ -24,7 +24,7 @@ const KINDS = [
 const EXEMPT = ['/health', '/ready', '/metrics'] as const
 
 async function send(port: number, line: string, headers: string): Promise<RawReply> {
-  const [reply] = await exchange(port, `${line}\r\nhost: x\r\nconnection: close\r\n${headers}\r\n`)
+  const [reply] = await exchange(port, `${line}\r\nhost: localhost\r\nconnection: close\r\n${headers}\r\n`)
   assert.ok(reply, line)
   return reply
 }
