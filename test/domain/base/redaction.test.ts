@@ -140,13 +140,13 @@ test('words that are masked where they are part of other words: a plain word is 
 })
 
 test('the end of a secret, left by a cut in front of it, is masked, and so is the beginning that a cut has left', () => {
-  const secret = 'sk-0123456789-abcdefghij-ABCDEFGHIJ'
+  const value = 'sk-0123456789-abcdefghij-ABCDEFGHIJ'
   const excerpt = { isCutAtStart: true, isCutAtEnd: true }
-  for (let cut = 4; cut < secret.length - 3; cut++) {
-    assert.equal(redactedExcerpt(`${secret.slice(cut)} at 39`, [secret], excerpt), '*** at 39')
-    assert.equal(redactedExcerpt(`read ${secret.slice(0, cut)}`, [secret], excerpt), 'read ***')
+  for (let cut = 4; cut < value.length - 3; cut++) {
+    assert.equal(redactedExcerpt(`${value.slice(cut)} at 39`, [value], excerpt), '*** at 39')
+    assert.equal(redactedExcerpt(`read ${value.slice(0, cut)}`, [value], excerpt), 'read ***')
   }
-  assert.equal(redactedExcerpt('it is as it was', [secret], excerpt), 'it is as it was')
+  assert.equal(redactedExcerpt('it is as it was', [value], excerpt), 'it is as it was')
 })
 
 /**

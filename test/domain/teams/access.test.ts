@@ -56,6 +56,7 @@ test('the permission table says what each role may do', () => {
     Object.keys(PERMISSIONS).filter(key => PERMISSIONS[key as keyof typeof PERMISSIONS] === role)
   assert.deepEqual(may('member'), ['viewTeam', 'leaveTeam', 'viewApps', 'createApps', 'deploy'])
   assert.deepEqual(may('admin'), [
+    'deployAnyCommit',
     'changeApps',
     'deleteApps',
     'manageEnvVars',
