@@ -2,15 +2,15 @@ import { randomInt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { type Account, usersWithProcesses } from '../../plugins/lib/owned-processes.ts'
 
-/** Users that have no name: systemd gives numbers of this range to services for as long as they run. */
+/** Unnamed users: systemd's range for dynamic service users. */
 const FIRST = 61_184
 const LAST = 65_519
 
 /**
- * A user for one build, that owns nothing else and runs nothing else: so its processes can be counted, limited and ended
- * as one. Null where this process is not root, and can be nobody but itself.
+ * Draws a user for one build that owns and runs nothing else, so that its processes can be counted, limited and ended
+ * together. Null when this process is not root and cannot change its user.
  *
- * @param builders who are other builds' users
+ * @param builders uids of other builds
  */
 export async function drawAccount(builders: readonly number[]): Promise<Account | null> {
   if (process.geteuid?.() !== 0) return null

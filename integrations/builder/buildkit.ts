@@ -13,7 +13,7 @@ export interface BuildkitServer {
   readonly caFile: string
   readonly certFile: string
   readonly keyFile: string
-  /** The image that makes a build of railpack's plan; best that of the same version. */
+  /** The frontend image that builds railpack's plan; preferably of the same version as railpack. */
   readonly frontend: string
 }
 
@@ -29,18 +29,18 @@ export interface BuildkitBuilderOptions {
 
 const PLAN = 'railpack-plan.json'
 const DIGEST = /"containerimage\.digest":\s*"(sha256:[0-9a-f]{64})"/
-/** What buildctl says first of the part that sends the image to its registry. */
+/** Marks the start of the export to the registry in buildctl's output. */
 const PUSHING = /^#\d+ (exporting to image|pushing )/m
-/** What buildctl says last of a step of the app's that has failed. */
+/** Buildctl's final line when one of the app's steps fails. */
 const FAILED_STEP = /^error: .*process "(.*)" did not complete successfully: exit code: (\d+)/m
 /**
- * Not the app's fault, and perhaps better the next time: the ways to buildkitd, to the frontend and to the registry. Only
- * where buildctl itself speaks, since apps complain of connections, too.
+ * Failures of buildkitd, the frontend or the registry: not the app's fault, and worth retrying. Matches only buildctl's
+ * own messages, since apps report connection errors, too.
  */
 const OUTAGE =
   /^(error|#\d+ ERROR): .*(connection (error|refused|reset)|failed to (dial|push|resolve source metadata|list workers)|\b(Unavailable|DeadlineExceeded)\b|i\/o timeout|no such host|tls: |x509: |unexpected status.*\b(401|403|429|5\d\d)\b)/m
 
-/** Builds on a buildkitd of ours, by railpack's plan for the app, into a registry. */
+/** Builds on our own buildkitd, using railpack's plan for the app, and pushes to a registry. */
 export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder {
   const { dataDir, limits, server, registry, path } = options
 
@@ -67,7 +67,7 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
     })
   }
 
-  /** Railpack learns the names of all secrets, for the plan, and the values of those that are meant for itself. */
+  /** Railpack gets the names of all secrets, for the plan, and the values of those it uses itself. */
   async function prepare(
     railpack: string,
     source: string,
@@ -133,7 +133,7 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
       env: { PATH: path, HOME: sandbox.directory, DOCKER_CONFIG: await writeCredentials(sandbox), LANG: 'C.UTF-8' },
       asOurselves: true,
       onOutput(said) {
-        // When it fails, the build has been cancelled, and is told so at its end.
+        // A failure means that the build has been cancelled, which is reported when it ends.
         if (PUSHING.test(said)) pushing().catch(() => {})
       }
     })
@@ -146,13 +146,15 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
     const config = join(directory, 'docker')
     await mkdir(config, { mode: 0o700 })
     const [, , auth] = credentialsOf(registry.token)
-    // Credentials are a host's, whatever part of it is ours.
+    // Credentials apply to the host, whatever part of it is ours.
     const [host = ''] = registry.host.split('/')
     await writeFile(join(config, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }), { mode: 0o600 })
     return config
   }
 
-  /** Changes with any secret, which the caches of their steps must notice, and tells nothing of them. */
+  /**
+   * Changes with any secret, to invalidate the caches of the steps that use them, and reveals nothing about the values.
+   */
   function fingerprint({ secrets }: BuildRequest): string {
     return createHmac('sha256', registry.token)
       .update(JSON.stringify(Object.entries(secrets).sort()))
@@ -162,19 +164,19 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
   return { name: 'buildkit', build }
 }
 
-/** The token as it is, as it is sent with its user, and that encoded. */
+/** The token as it is, with its user as it is sent, and that in Base64. */
 function credentialsOf(token: string): [string, string, string] {
   return [token, `x:${token}`, Buffer.from(`x:${token}`).toString('base64')]
 }
 
-/** The name that the app has in the registry and that nobody else can have: not its slug, which is whatever its owner likes. */
+/** The app's unique name in the registry: not its slug, which its owner can choose. */
 function nameOf({ app }: BuildRequest): string {
   const name = app.flyAppId ?? app.id
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new Error('this is no name of an app')
   return name
 }
 
-/** As files: among the variables of a program of ours, an app's `LD_PRELOAD` would be ours, too. */
+/** Passes secrets as files: in the environment of our own programs, an app's `LD_PRELOAD` would take effect. */
 async function secretArguments({ secrets }: BuildRequest, { directory }: Sandbox): Promise<string[]> {
   const folder = join(directory, 'secrets')
   await mkdir(folder, { mode: 0o700 })
@@ -185,7 +187,7 @@ async function secretArguments({ secrets }: BuildRequest, { directory }: Sandbox
   return (await Promise.all(files)).flat()
 }
 
-/** As buildctl reads it, for a path with a comma. */
+/** Quotes a path for buildctl's CSV syntax, since it may contain a comma. */
 const csvField = (text: string) => `"${text.replaceAll('"', '""')}"`
 
 function failureOf({ code, tail }: Finished): Error {

@@ -5,24 +5,24 @@ import { installWith, type PackageManager, packageManagerOf } from './package-ma
 import { BuildError } from './port.ts'
 import { readSmallFile } from './tree.ts'
 
-/** How an app is built and run, as its repository says. */
+/** How to build and run an app, derived from its repository. */
 export interface Recipe {
-  /** What is run to build it, in order: arguments of npm. */
+  /** The build steps in order, as arguments of npm. */
   readonly steps: readonly (readonly string[])[]
-  /** The command line of its web process, for a shell. */
+  /** The shell command line of the web process. */
   readonly start: string
-  /** What its owner should know, a line each. */
+  /** Notes for the owner, one line each. */
   readonly notes: readonly string[]
 }
 
 interface Package {
   readonly json: Readonly<Record<string, unknown>>
   readonly scripts: Readonly<Record<string, unknown>>
-  /** Whether there is anything to install, of its own or of its workspaces. */
+  /** Whether the app or its workspaces have any dependencies to install. */
   readonly hasDependencies: boolean
 }
 
-/** What other languages list their dependencies in, which nothing here installs. */
+/** Dependency files of other languages, which are not installed here. */
 const FOREIGN: Readonly<Record<string, string>> = {
   'requirements.txt': 'Python',
   'pyproject.toml': 'Python',
@@ -36,10 +36,10 @@ const FOREIGN: Readonly<Record<string, string>> = {
   'mix.exs': 'Elixir'
 }
 
-/** By npm itself, so that `prestart`, `poststart` and the variables of npm are what they are elsewhere. */
+/** Through npm, so that `prestart`, `poststart` and npm's variables work as usual. */
 const NPM_START = 'npm start --silent --no-update-notifier'
 
-/** @throws BuildError that says what is missing, when the app cannot be built or run here */
+/** @throws BuildError that says what is missing, if the app cannot be built or run here */
 export async function detect(directory: string): Promise<Recipe> {
   const manifest = await readPackage(directory)
   const names = (await readdir(directory)).sort()
@@ -88,7 +88,7 @@ async function webProcess(directory: string): Promise<string | null> {
   return command
 }
 
-/** As npm has it; and then what Node itself would run. */
+/** The start command by npm's rules, or else for the file that Node itself would run. */
 async function startOf(directory: string, manifest: Package | null): Promise<string | null> {
   if (manifest === null) return null
   if (isScript(manifest.scripts.start) || (await isThere(directory, 'server.js'))) return NPM_START
@@ -128,7 +128,7 @@ async function readPackage(directory: string): Promise<Package | null> {
   }
 }
 
-/** Without the parser's message, which quotes what it has read. */
+/** Drops the parser's message, which quotes its input. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -7,15 +7,15 @@ import { findEscape, readSmallFile } from './tree.ts'
 import { certificatesFor } from './workspace.ts'
 
 export interface CloneOptions {
-  /** The name of git, or its path. */
+  /** Name or path of git. */
   readonly git: string
-  /** Where it is found, and finds its own programs. */
+  /** The `PATH` to find git and its helper programs. */
   readonly path: string
-  /** Also takes `http:` and `file:` URLs, and hosts of private networks. For development. */
+  /** Also accepts `http:` and `file:` URLs and hosts on private networks. For development. */
   readonly allowLocal: boolean
-  /** Hosts that the operator has named, wherever they are. */
+  /** Hosts the operator trusts, wherever they are. */
   readonly trustedHosts: readonly string[]
-  /** The addresses of a host. @throws Error when it is not a public one */
+  /** The addresses of a host. @throws Error when it is not public */
   readonly addressesOf: (hostname: string) => Promise<readonly string[]>
 }
 
@@ -27,15 +27,15 @@ export interface Commit {
 }
 
 const SHA = /^[0-9a-f]{40}$/
-/** What git forbids in the name of a branch, and a dash in front, which it forbids to those who create one. */
+/** What git forbids in branch names, and a leading dash, which it forbids only when a branch is created. */
 const NO_BRANCH = /[\p{Cc} ~^:?*[\\]|\.\.|@\{|\/\/|^[-/.]|\/\.|\.lock(\/|$)|[/.]$|^@$/u
 const AUTHORIZATION = /^[\x20-\x7e]{1,4096}$/
 
-/** What git says of this machine, which may be better the next time. All else that it says is about the repository. */
+/** Errors that concern this machine and may pass on a retry. All others concern the repository. */
 const OURS =
   /no space left on device|disk quota exceeded|read-only file system|cannot allocate memory|out of memory|unable to create thread|resource temporarily unavailable|too many open files/i
 
-/** What the owner is told where git's own words, which stand behind, say little to people. */
+/** Sentences for the owner where git's message, which is appended, is hard to understand. */
 const EXPLANATIONS: readonly (readonly [pattern: RegExp, sentence: string])[] = [
   [/couldn't find remote ref|remote branch .{1,300} not found/i, 'The repository has no such branch.'],
   [/not our ref|unadvertised object|not a valid object|bad object/i, 'The repository has no such commit.'],
@@ -63,12 +63,12 @@ const EXPLANATIONS: readonly (readonly [pattern: RegExp, sentence: string])[] = 
 const LONGEST_REASON = 300
 
 /**
- * Fetches one commit of a repository into an empty directory, without the rest of its history, its submodules or what
- * its attributes ask to be run.
+ * Fetches one commit of a repository into an empty directory, without other history, submodules or any programs its
+ * attributes ask for.
  *
- * Nothing of this reaches a shell, and no secret an argument or a file: git gets them in its environment.
+ * Nothing here reaches a shell, and no secret reaches an argument or a file: git gets them in its environment.
  *
- * @throws BuildError when the source is refused, or there is no such repository, branch or commit
+ * @throws BuildError when the source is refused, or the repository, branch or commit does not exist
  */
 export async function clone(
   source: BuildSource,
@@ -197,7 +197,7 @@ function failureOf({ code, tail }: Finished): Error {
   return new BuildError(sentence, reason === '' ? {} : { reason: `git says: ${reason}` })
 }
 
-/** The last line by which git gives up, without the advice that follows. */
+/** Git's final error line, without the advice that follows. */
 function reasonOf(tail: string): string {
   const lines = tail.split('\n').map(line => line.trim())
   const errors = lines.filter(line => /^(?:fatal|error|remote): /.test(line))
@@ -209,11 +209,14 @@ function reasonOf(tail: string): string {
     .replace(/\.$/, '')
 }
 
-/** Commits of a branch that are looked at first, and then; after that, all of them. Their trees and files are left out. */
+/**
+ * Successive fetch depths when looking for a commit on a branch, up to all of its commits. Trees and files are left
+ * out.
+ */
 const DEPTHS = ['1', '200', '5000', '2147483647']
 const BRANCH_TO_CHECK = 'refs/rhone/branch'
 
-/** @throws BuildError unless a commit is one of the branch's */
+/** @throws BuildError unless the commit is on the branch */
 async function requireWithin(
   branch: string,
   commitSha: string,
@@ -231,7 +234,7 @@ async function requireWithin(
   )
 }
 
-/** What is in no clone of ours, though people may count on it. */
+/** Notes what a clone leaves out although the app may rely on it. */
 async function tellOfMissing(directory: string, sandbox: Sandbox): Promise<void> {
   if (await readSmallFile(directory, '.gitmodules'))
     sandbox.note('The repository has submodules. They are not fetched: their directories are empty.\n')

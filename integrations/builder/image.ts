@@ -1,6 +1,6 @@
 import { BuildError, type Builder } from './port.ts'
 
-/** Builds nothing: a deployment brings its image, and never comes here. */
+/** Builds nothing: deployments bring their own images and never reach this builder. */
 export function createImageBuilder(): Builder {
   return {
     name: 'image',

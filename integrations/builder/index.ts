@@ -90,7 +90,7 @@ export const BuilderOptions = Type.Object(
 export type BuilderOptions = Static<typeof BuilderOptions>
 
 export interface BuilderDeps {
-  /** The addresses of a host that an app's owner has named. @throws Error when it is not on the public Internet */
+  /** Resolves a host named by an app's owner. @throws Error when it is not on the public Internet */
   addressesOf?: (hostname: string) => Promise<readonly string[]>
 }
 
@@ -102,7 +102,7 @@ declare module 'fastify' {
 
 const SYSTEM_PATH = '/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-/** Makes images of commits. Builds that run when the app closes are ended with it; those of a crashed process are cleared away. */
+/** Builds images from commits. Closing the app ends running builds; those of a crashed process are cleaned up. */
 const builder: FastifyPluginAsync<PluginInput<typeof BuilderOptions, BuilderDeps>> = async (app, input) => {
   const given = parseOptions('rhone-builder', BuilderOptions, input, ['addressesOf'])
   const options = { ...given, dataDir: resolve(given.dataDir) }

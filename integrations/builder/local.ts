@@ -22,17 +22,17 @@ export interface LocalBuilderOptions {
   readonly dataDir: string
   readonly limits: Limits
   readonly npm: string
-  /** Of the programs that builds run. */
+  /** The `PATH` of build programs. */
   readonly path: string
   readonly clone: CloneOptions
 }
 
-/** Milliseconds between two signs of life of one step. */
+/** Milliseconds between progress lines of one step. */
 const PROGRESS_INTERVAL = 15_000
-/** Milliseconds for which an image is kept though nobody may know of it yet. */
+/** Milliseconds for which a new image is kept although it may not be referenced yet. */
 const NEWS = 3_600_000
 
-/** Builds on this machine with the app's own scripts, into directories under `dataDir` that are never changed again. */
+/** Builds on this machine with the app's own scripts, into immutable directories under `dataDir`. */
 export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   const { dataDir, limits } = options
 
@@ -84,7 +84,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     }
   }
 
-  /** Whole in its place, or not there at all. */
+  /** Moves the image into place atomically. */
   async function keep(appId: string, source: string, command: string[], { directory }: Sandbox): Promise<string> {
     const making = join(directory, 'image')
     const app = join(making, APP_DIRECTORY)
@@ -105,14 +105,14 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     const now = new Date()
     await utimes(making, now, now)
     await rename(making, place).catch(async error => {
-      // The same has been built before: it is news again.
+      // An identical image exists already: it counts as new again.
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error
       await utimes(place, now, now)
     })
     return image
   }
 
-  /** Of an app that is there, an image that is newer than what the caller may know of is kept, too. */
+  /** For an existing app, also keeps images newer than the caller may know about. */
   async function prune(appId: string, keep: readonly string[] | null): Promise<void> {
     const directory = imagesDirectory(dataDir, appId)
     const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
@@ -129,10 +129,10 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   return { name: 'local', build, prune }
 }
 
-/** Names without a quote, and none that leads out of the repository. */
+/** Paths without quotes that stay within the repository. */
 const ROOT = /^(?!\.{1,2}(?:\/|$))[\w@. -]{1,100}(?:\/(?!\.{1,2}(?:\/|$))[\w@. -]{1,100}){0,10}$/
 
-/** The directory of the repository that the app is in; null: all of it. */
+/** The app's directory in the repository; null for the whole repository. */
 function rootOf({ app: { rootDirectory = null } }: BuildRequest): string | null {
   if (rootDirectory !== null && !ROOT.test(rootDirectory))
     throw new BuildError('The rootDirectory of the app is no path within its repository.')
@@ -146,7 +146,7 @@ async function requireDirectory(source: string, root: string | null): Promise<st
   return place
 }
 
-/** Says every while that a step goes on which may be silent for minutes. */
+/** Logs at intervals that a step is still running, since it may be silent for minutes. */
 async function stillSaying<T>(step: string, sandbox: Sandbox, run: () => Promise<T>): Promise<T> {
   const began = performance.now()
   const timer = setInterval(() => {
@@ -159,7 +159,7 @@ async function stillSaying<T>(step: string, sandbox: Sandbox, run: () => Promise
   }
 }
 
-/** What the app sets for itself gives way where everything depends on it. */
+/** Settings that the build depends on override the app's own. */
 function environmentOf(
   { secrets }: BuildRequest,
   path: string,
@@ -184,14 +184,14 @@ function environmentOf(
   }
 }
 
-/** What stands first where a shell itself is meant: its own words, and an `exec` that is there already. */
+/** Leading words that need a shell: its keywords and builtins, and an `exec` that is already there. */
 const SHELL_WORD =
   /^(\.|:|!|\{|case|cd|command|eval|exec|exit|export|for|if|set|source|trap|ulimit|umask|unset|until|while)(\s|$)/
 
-/** Where it is one plain command, it takes the place of the shell, so that signals reach it. */
+/** A single plain command replaces the shell, so that signals reach it. */
 function commandOf(start: string, root: string | null): string[] {
   const isPlain = !/[;&|<>()`\n#]/.test(start) && !SHELL_WORD.test(start)
-  // By `env`, since variables may be set in front of it.
+  // Through `env`, since variables may be set in front of it.
   return [
     '/bin/sh',
     '-c',

@@ -4,23 +4,23 @@ import { join } from 'node:path'
 import { nullIf } from '../../plugins/lib/errno.ts'
 import { BuildError } from './port.ts'
 
-/** What installs an app's dependencies. */
+/** The package manager for an app's dependencies. */
 export interface PackageManager {
   readonly name: 'npm' | 'pnpm' | 'yarn'
-  /** Of pnpm and yarn: a version, or the first part of one. */
+  /** For pnpm and yarn: a full version, or its leading part. */
   readonly version: string
-  /** Whether a lockfile says which versions those are. */
+  /** Whether a lockfile pins the versions of the dependencies. */
   readonly isLocked: boolean
 }
 
-/** For repositories that do not say which; they read the lockfiles of their time. */
+/** Defaults for repositories that name no version; these releases read the lockfiles of their time. */
 const USUAL = { pnpm: '10', yarnClassic: '1', yarn: '4' } as const
 const VERSION = /^\d{1,4}(?:\.\d{1,6}){0,2}(?:-[\w.]{1,30})?$/
 
 /**
- * The package manager of a repository: the one that `packageManager` names, or the one whose lockfile is there.
+ * The repository's package manager: the one that `packageManager` names, or the one whose lockfile is present.
  *
- * @throws BuildError when it is one that cannot be run here
+ * @throws BuildError when it cannot be run here
  */
 export async function packageManagerOf(
   directory: string,
@@ -45,7 +45,7 @@ export async function packageManagerOf(
   return { name: 'yarn', version: yarnLock.includes('__metadata:') ? USUAL.yarn : USUAL.yarnClassic, isLocked: true }
 }
 
-/** Lockfiles may be long, and what they are is said at their beginning. */
+/** Reads only the beginning, which identifies the format: lockfiles may be long. */
 async function headOf(directory: string, name: string): Promise<string | null> {
   const file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch(
     nullIf('ENOENT', 'ELOOP', 'ENOTDIR')
@@ -59,7 +59,7 @@ async function headOf(directory: string, name: string): Promise<string | null> {
   }
 }
 
-/** Arguments of npm that install all dependencies, those for the build, too. Npm fetches the other managers, and runs them. */
+/** npm arguments that install all dependencies, including build ones. npm fetches and runs the other managers. */
 export function installWith({ name, version, isLocked }: PackageManager): string[] {
   if (name === 'npm') return [isLocked ? 'ci' : 'install', '--include=dev']
   const isClassic = name === 'yarn' && /^1(?:\.|$)/.test(version)

@@ -1,75 +1,77 @@
-/** Where the source of a deployment comes from, and what it may see while it is built. */
+/** The source of a deployment, and what its build may see. */
 export interface BuildRequest {
   readonly deploymentId: string
   readonly app: {
     readonly id: string
     readonly slug: string
     readonly flyAppId: string | null
-    /** The directory of the repository that the app is in; null or absent: all of it. */
+    /** The app's directory in the repository; null or absent for the whole repository. */
     readonly rootDirectory?: string | null
   }
   readonly source: BuildSource
-  /** The env vars that the app's owner has marked for builds. They reach no image, argument or log. */
+  /** The env vars that the owner has marked for builds. They reach no image, argument or log. */
   readonly secrets: Readonly<Record<string, string>>
 }
 
 export interface BuildSource {
-  /** What git clones from; without credentials. */
+  /** The clone URL, without credentials. */
   readonly url: string
   readonly branch: string
-  /** The commit to build; absent: the branch's newest. */
+  /** The commit to build; absent: the branch's latest. */
   readonly commitSha?: string
-  /** A branch that must have the commit: those of other people's pull requests can be fetched, too. */
+  /** A branch that must contain the commit: commits of other people's pull requests can be fetched, too. */
   readonly within?: string
-  /** Sent as a header with every request to the host of `url`, and to no other. */
+  /** Header sent with every request to the host of `url`, and to no other. */
   readonly authorization?: string
 }
 
-/** The steps of a build, as the deployment's status names them. */
+/** The build phases, as the deployment's status names them. */
 export type BuildPhase = 'cloning' | 'analyzing' | 'building' | 'pushing'
 
 export interface BuildContext {
-  /** Aborted when the build is cancelled, has lost its claim, or the server stops: everything of it must end. */
+  /** Aborted when the build is cancelled, has lost its claim, or the server stops: all of its work must end. */
   readonly signal: AbortSignal
-  /** Settles when the phase is on record, and rejects when the build has been cancelled meanwhile. */
+  /** Settles once the phase is stored; rejects if the build has been cancelled meanwhile. */
   enter(phase: BuildPhase): Promise<void>
-  /** Takes what programs of the build write, whole or in parts of lines. Redaction and bounds are the receiver's. */
+  /** Takes the output of build programs, in whole or partial lines. The receiver redacts and limits it. */
   say(text: string): void
-  /** Takes a line of the builder's own, which is shown as it is. */
+  /** Takes a line of the builder's own, which is shown unchanged. */
   note(line: string): void
-  /** Keeps this value out of the log from now on. */
+  /** Masks this value in the log from now on. */
   hide(secret: string): void
 }
 
 export interface BuiltImage {
-  /** The image by digest: what a later rollback deploys, bit for bit. */
+  /** The image by digest, so that a later rollback deploys exactly the same bits. */
   readonly image: string
   readonly commitSha: string
-  /** Its first line and its author, as git has them. */
+  /** The first line of the commit message and the author, as recorded by git. */
   readonly commitMessage: string
   readonly commitAuthor: string
 }
 
-/** What makes an image of a commit. A build that is begun again makes the same one. */
+/** Builds an image from a commit. Restarting a build yields the same image. */
 export interface Builder {
   readonly name: string
-  /** @throws BuildError when the source, the build or its limits are at fault; any other error is ours, and is tried again */
+  /**
+   * @throws BuildError when the source, the build or its limits are at fault; any other error is ours and is retried
+   */
   build(request: BuildRequest, context: BuildContext): Promise<BuiltImage>
   /**
-   * Forgets the images of an app that are not among `keep`; all of them where that is null, because the app is gone.
-   * Absent: images live elsewhere, and are not ours to remove.
+   * Removes an app's images that are not in `keep`, or all of them if `keep` is null because the app was deleted.
+   * Absent when images are stored elsewhere and are not ours to remove.
    */
   prune?(appId: string, keep: readonly string[] | null): Promise<void>
 }
 
 export interface BuildErrorOptions extends ErrorOptions {
-  /** A program's own short words, which follow the sentence: not ours, and perhaps not without secrets. */
+  /** Short message of a program, appended to the sentence; it may contain secrets. */
   readonly reason?: string
-  /** What the program has said that failed: not our words, and perhaps not without secrets. */
+  /** Output of the failed program; it may contain secrets. */
   readonly said?: string
 }
 
-/** A failure of the app's own, with a sentence that its owner is shown. */
+/** A failure caused by the app, with a sentence to show its owner. */
 export class BuildError extends Error {
   override readonly name = 'BuildError'
   readonly reason: string | undefined

@@ -2,10 +2,10 @@ import { lookup as lookUp } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { parseAddress } from '../../plugins/lib/address.ts'
 
-/** What the addresses of a host name are found with. */
+/** Resolves host names. */
 export type Lookup = (hostname: string) => Promise<readonly { readonly address: string }[]>
 
-/** IPv4 networks that are not, or not only, other people's hosts on the Internet (the IANA special-purpose registry). */
+/** IPv4 networks that are not, or not exclusively, public hosts (the IANA special-purpose registry). */
 const SPECIAL_V4 = [
   '0.0.0.0/8', // this host
   '10.0.0.0/8', // private
@@ -24,7 +24,7 @@ const SPECIAL_V4 = [
   '240.0.0.0/4' // reserved, broadcast
 ]
 
-/** Within the global unicast addresses of IPv6, to which no other of its networks belongs. */
+/** Exceptions within IPv6 global unicast; every other special network lies outside of it. */
 const SPECIAL_V6 = [
   '2001::/23', // protocols, Teredo among them
   '2001:db8::/32', // documentation
@@ -36,10 +36,10 @@ const globalUnicast = blockList(['2000::/3'], 'ipv6')
 const specialUnicast = blockList(SPECIAL_V6, 'ipv6')
 
 /**
- * The addresses of a host that somebody has named, for a connection to one of them and no other: asked again, its name
- * server could answer something else.
+ * Resolves a host name given by a user. Connect to one of these addresses and no other: a second lookup could return
+ * something else.
  *
- * @throws Error when any of them is not public, so that nobody reaches through us what only we can reach
+ * @throws Error when any address is not public, so that users cannot reach through us what only we can reach
  */
 export async function requirePublicHost(hostname: string, lookup: Lookup = everyAddress): Promise<readonly string[]> {
   const host = hostname.replace(/^\[(.*)\]$/, '$1')
@@ -49,7 +49,7 @@ export async function requirePublicHost(hostname: string, lookup: Lookup = every
   return addresses
 }
 
-/** Whether an address is one of somebody's host on the Internet. */
+/** Whether an address belongs to a public host on the Internet. */
 export function isPublic(text: string): boolean {
   const address = parseAddress(text)?.address
   if (address === undefined) return false
@@ -69,7 +69,7 @@ async function resolve(host: string, lookup: Lookup): Promise<string[]> {
 
 const everyAddress: Lookup = hostname => lookUp(hostname, { all: true, verbatim: true })
 
-/** The IPv4 address that an IPv6 one leads to by a gateway: NAT64 (64:ff9b::/96) or 6to4 (2002::/16). */
+/** The IPv4 address embedded in an IPv6 address of a gateway: NAT64 (64:ff9b::/96) or 6to4 (2002::/16). */
 function carriedV4(address: string): string | undefined {
   const groups = groupsOf(address)
   const [a, b, c] = groups
@@ -78,7 +78,7 @@ function carriedV4(address: string): string | undefined {
     return dotted(groups[6]!, groups[7]!)
 }
 
-/** The eight numbers of an IPv6 address, whichever way it is written. */
+/** The eight numbers of an IPv6 address in any notation. */
 function groupsOf(address: string): number[] {
   const hexadecimal = address.replace(/(\d+)\.(\d+)\.(\d+)\.(\d+)$/, (_, ...bytes: string[]) => {
     const [a, b, c, d] = bytes.map(Number)

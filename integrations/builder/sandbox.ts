@@ -8,75 +8,75 @@ import { type Account, OwnedProcesses, tasksOfOurs } from '../../plugins/lib/own
 import { BuildError } from './port.ts'
 import { sizeOf } from './tree.ts'
 
-/** What one build may take. */
+/** The resource limits of one build. */
 export interface Limits {
   readonly seconds: number
-  /** Bytes of output that are kept. */
+  /** Bytes of output to keep. */
   readonly output: number
-  /** Bytes, of all its processes together. */
+  /** Bytes for all of its processes together. */
   readonly memory: number
-  /** Bytes below its directory. */
+  /** Bytes used below its directory. */
   readonly disk: number
-  /** Bytes of the disk that it must leave to others. */
+  /** Bytes of disk space that must stay free for others. */
   readonly spare: number
   readonly processes: number
-  /** Milliseconds that its processes have between being asked to end and being ended. */
+  /** Milliseconds between SIGTERM and SIGKILL. */
   readonly grace: number
 }
 
 export interface SandboxOptions {
-  /** A name that no other build has ever had. */
+  /** Unique among all builds, past and present. */
   readonly id: string
   readonly directory: string
   readonly account: Account | null
   readonly limits: Limits
   readonly signal: AbortSignal
-  /** Takes what programs write. */
+  /** Takes program output. */
   say(text: string): void
-  /** Takes a line of ours. */
+  /** Takes a line written by Rhone itself. */
   note(line: string): void
 }
 
 export interface Command {
-  /** A path, and its arguments. */
+  /** The path of the program, then its arguments. */
   readonly argv: readonly string[]
   readonly cwd: string
-  /** The whole environment. */
+  /** The complete environment. */
   readonly env: Readonly<Record<string, string>>
-  /** Runs it as this process's own user, where it needs what is only ours. Nothing of the app's may run so. */
+  /** Runs as this process's own user, for access to what only that user has. Never for the app's code. */
   readonly asOurselves?: true
-  /** Gives its standard output back, and tells nobody of it. */
+  /** Returns standard output instead of logging it. */
   readonly isQuiet?: true
-  /** Is shown the last of what has been said, whenever there is more. */
+  /** Called with the latest output whenever there is more. */
   onOutput?(said: string): void
 }
 
 export interface Finished {
-  /** Null when a signal has ended it. */
+  /** Null if it was ended by a signal. */
   readonly code: number | null
   readonly output: string
-  /** The last that it has said. */
+  /** The end of its output. */
   readonly tail: string
 }
 
-/** What all programs of one build run in: a directory, a user of its own, limits, and an end that none of them escapes. */
+/** Runs the programs of one build with a directory, user and limits of their own; no process outlives it. */
 export interface Sandbox {
   readonly directory: string
   readonly account: Account | null
   readonly signal: AbortSignal
   note(line: string): void
   /**
-   * Runs a program, and ends whatever it leaves running.
+   * Runs a program, then ends any processes it has left running.
    *
-   * @throws BuildError when a limit is reached; what the signal was aborted with; or an error of ours
+   * @throws BuildError when a limit is reached, the signal's abort reason, or an error of ours
    */
   run(command: Command): Promise<Finished>
   close(): void
 }
 
 /**
- * Arguments: blocks of 512 bytes that a file may have, processes and threads that the user may have, the program. The
- * shells of the world name that second limit differently. No file with the memory of a process is left behind.
+ * Arguments: the file size limit in blocks of 512 bytes, the process and thread limit of the user, the program. Shells
+ * differ in the name of the second limit. Core dumps are disabled.
  */
 const LIMITED =
   'ulimit -c 0; ulimit -f "$1"; ulimit -u "$2" 2>/dev/null || ulimit -p "$2"; shift 2; exec nice -n 10 "$@"'
@@ -85,13 +85,13 @@ const WATCH_INTERVAL = 500
 const SPARE_INTERVAL = 200
 const TAIL = 4_096
 const QUIET_OUTPUT = 65_536
-/** Milliseconds between two reads of what is not kept any more, so that a flood costs this process next to nothing. */
+/** Milliseconds between reads once output is discarded, so that a flood costs this process next to nothing. */
 const FLOOD_PAUSE = 50
 
-/** In the environment of every process of a build. */
+/** Set in the environment of every build process. */
 const MARK = 'RHONE_BUILD'
 
-/** All processes of the build of this id, which may run as an account of its own. */
+/** All processes of a build, which may run under an account of its own. */
 export const processesOfBuild = (id: string, account: Account | null): OwnedProcesses =>
   new OwnedProcesses({ account, mark: `${MARK}=${id}` })
 
@@ -145,7 +145,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
 
   function launch({ argv, cwd, env, asOurselves }: Command): ChildProcess {
     const identity = asOurselves ? null : account
-    // The limit is the user's: what else it runs comes on top.
+    // The limit applies to the user, so add the processes it already runs.
     const others = identity === null ? tasksOfOurs() : 0
     const bounds = [Math.ceil(limits.disk / 512), others + limits.processes].map(String)
     try {
@@ -189,7 +189,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     return {
       output: () => output,
       tail: () => tail,
-      /** What is in the pipes of a flood is not waited for. */
+      /** Does not wait for everything in the pipes of a flood. */
       async end(): Promise<void> {
         await Promise.race([closed, delay(5_000, undefined, { ref: false })])
         for (const stream of streams) stream.destroy()
@@ -206,7 +206,10 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     }
   }
 
-  /** Often, and apart from the size of the tree: a build can write hundreds of megabytes while a large one is walked. */
+  /**
+   * Runs often and independently of the tree walk: a build can write hundreds of megabytes while a large tree is
+   * walked.
+   */
   async function watchSpare(until: AbortSignal): Promise<void> {
     do {
       const { bavail, bsize } = await statfs(directory)
@@ -219,7 +222,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     while (await pause(interval, until)) {
       const began = performance.now()
       if ((await sizeOf(directory)) > limits.disk) stop(tooBig())
-      // Of a large tree, no more than a tenth of the time is spent on looking.
+      // On a large tree, spends at most a tenth of the time measuring.
       interval = Math.max(WATCH_INTERVAL, 10 * (performance.now() - began))
     }
   }
@@ -243,7 +246,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
   }
 }
 
-/** The program of this name on a `PATH`. @throws Error when there is none */
+/** Finds a program on a `PATH`. @throws Error when there is none */
 export async function findProgram(name: string, path: string): Promise<string> {
   const candidates = isAbsolute(name) ? [name] : path.split(delimiter).map(directory => join(directory, name))
   for (const candidate of candidates) {
@@ -256,7 +259,7 @@ export async function findProgram(name: string, path: string): Promise<string> {
   throw new Error(`there is no ${name} on this machine`)
 }
 
-/** @throws Error unless the build's user can work below its directory */
+/** @throws Error unless the build's user has access below its directory */
 export async function checkReach({ directory, run }: Sandbox): Promise<void> {
   const { code } = await run({
     argv: ['/bin/sh', '-c', 'cd -- "$1"', 'sh', directory],
@@ -272,7 +275,7 @@ export async function checkReach({ directory, run }: Sandbox): Promise<void> {
 
 function startFailure(error: unknown): Error {
   const code = (error as NodeJS.ErrnoException).code
-  // Neither message is passed on as it is: it might show a value.
+  // Neither message is passed on: it might contain a value.
   if (code === 'E2BIG') return new BuildError('The env vars of the build are too long, all together.')
   if (code === 'EPERM' || code === 'EINVAL') return new Error('this machine lets no build run as a user of its own')
   return new Error(`a program of the build cannot be started (${code})`)

@@ -7,14 +7,14 @@ import type { Account } from '../../plugins/lib/owned-processes.ts'
 import { BuildError } from './port.ts'
 
 /**
- * A path within a tree, a character for each byte: git and builds make names that are no text. Compared and sorted they
- * are in the order of their bytes.
+ * A path within a tree, one character per byte: git and builds create names that are not valid text. Comparing and
+ * sorting names yields byte order.
  */
 type Name = string
 
 interface Entry {
   readonly name: Name
-  /** What the file system is asked with. */
+  /** The path for file system calls. */
   readonly path: Buffer
   readonly stats: Stats
 }
@@ -23,8 +23,8 @@ const bytes = (name: Name) => Buffer.from(name, 'latin1')
 const nameOf = (path: string): Name => Buffer.from(path).toString('latin1')
 
 /**
- * All of a tree but its root, the names of a directory in order and each before what it contains. Links are not followed,
- * and what goes away meanwhile is passed over.
+ * Yields everything in a tree but its root, names in order and each directory before its contents. Does not follow
+ * links, and skips entries that disappear meanwhile.
  */
 async function* walk(root: string, below: Name = '', ifUnreadable = nullIfGone): AsyncGenerator<Entry> {
   const names = await readdir(bytes(nameOf(root) + below), { encoding: 'latin1' }).catch(ifUnreadable)
@@ -37,20 +37,23 @@ async function* walk(root: string, below: Name = '', ifUnreadable = nullIfGone):
   }
 }
 
-/** What a tree takes of the disk, in bytes, as far as it can be seen. */
+/** The visible disk usage of a tree, in bytes. */
 export async function sizeOf(root: string): Promise<number> {
   let size = 0
   for await (const { stats } of walk(root, '', nullIfUnreadable)) size += stats.blocks * 512
   return size
 }
 
-/** Gives a tree to another user, links and not what they point at. */
+/** Changes the owner of a tree, including its links but not their targets. */
 export async function giveTo(root: string, { uid, gid }: Account): Promise<void> {
   await lchown(root, uid, gid)
   for await (const { path } of walk(root)) await lchown(path, uid, gid)
 }
 
-/** The first link that leads out of a tree, or would if there were something: who follows it reads what is not the app's. */
+/**
+ * The first link that leads out of a tree, whether or not its target exists: following it would read files that are not
+ * the app's.
+ */
 export async function findEscape(root: string): Promise<string | null> {
   const home = await realpath(root)
   for await (const { name, path, stats } of walk(root)) {
@@ -66,8 +69,8 @@ export async function findEscape(root: string): Promise<string | null> {
 const isBelow = (way: string) => way !== '..' && !way.startsWith('../') && !isAbsolute(way)
 
 /**
- * Makes a tree that nothing writes to any more into one that nothing should: it is ours, no file can be written, only
- * executables are told from other files, and what is neither file, directory nor link is gone.
+ * Makes a finished tree immutable: it becomes ours, files lose their write permissions and keep only the executable
+ * bit, and anything but files, directories and links is removed.
  */
 export async function freeze(root: string): Promise<void> {
   if (process.geteuid?.() === 0) {
@@ -77,7 +80,7 @@ export async function freeze(root: string): Promise<void> {
   await chmod(root, 0o755)
   for await (const entry of walk(root)) {
     const { path, stats } = entry
-    // Their owner may remove what is in them, as people do with a directory of data that they are done with.
+    // Directories stay writable for their owner, so that people can delete an old data directory as usual.
     if (stats.isDirectory()) await chmod(path, 0o755)
     else if (stats.isFile()) {
       await detach(entry)
@@ -86,7 +89,7 @@ export async function freeze(root: string): Promise<void> {
   }
 }
 
-/** Leaves a file of several names alone, of which one may be outside of the tree, and takes a copy. */
+/** Replaces a file that has several hard links by a copy, since another link may be outside of the tree. */
 async function detach({ path, stats }: Entry): Promise<void> {
   if (!stats.isFile() || stats.nlink === 1) return
   const copy = Buffer.concat([path, Buffer.from('.rhone-copy')])
@@ -95,7 +98,7 @@ async function detach({ path, stats }: Entry): Promise<void> {
   await rename(copy, path)
 }
 
-/** SHA-256 over all that a tree is: names, kinds, who may execute what, contents. In hexadecimal. */
+/** SHA-256 of a tree in hexadecimal, over names, types, executable bits and contents. */
 export async function digestOf(root: string): Promise<string> {
   const hash = createHash('sha256')
   for await (const entry of walk(root)) await add(hash, entry)
@@ -115,7 +118,7 @@ async function add(hash: Hash, { name, path, stats }: Entry): Promise<void> {
 }
 
 /**
- * The text of a regular file; null when there is none.
+ * Reads a regular file as text; null when there is none.
  *
  * @throws BuildError when it is longer than a megabyte
  */
@@ -132,7 +135,7 @@ export async function readSmallFile(directory: string, name: string): Promise<st
   }
 }
 
-/** As editors and shells write it: with a byte order mark, and then also in UTF-16. */
+/** Decodes text as editors and shells write it: UTF-8, with or without a byte order mark, or UTF-16 with one. */
 function textOf(bytes: Buffer): string {
   const mark = bytes.length >= 2 ? bytes.readUInt16BE(0) : 0
   const encoding = mark === 0xfffe ? 'utf-16le' : mark === 0xfeff ? 'utf-16be' : 'utf-8'

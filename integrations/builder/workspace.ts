@@ -12,7 +12,7 @@ import { type BuildContext, BuildError, type BuildRequest } from './port.ts'
 import { checkReach, type Limits, openSandbox, processesOfBuild, type Sandbox } from './sandbox.ts'
 import { giveTo } from './tree.ts'
 
-/** Beside the directory of a build: the process that has made it, and all it takes to clean up after that has died. */
+/** Stored beside a build's directory: the process that created it, and what a cleanup needs if that process dies. */
 interface Lock {
   readonly owner: ProcessIdentity
   readonly account: Account | null
@@ -20,13 +20,13 @@ interface Lock {
 
 const buildsOf = (dataDir: string) => join(dataDir, 'builds')
 
-/** On the file system of builds and images, and closed to everybody else. */
+/** On the same file system as builds and images, and closed to other users. */
 export const graveyardOf = (dataDir: string) => join(dataDir, 'graveyard')
 
 /**
- * Gives a build a directory, a user and limits of its own, and takes all of them away again, however it ends.
+ * Gives a build its own directory, user and limits, and removes all of them however it ends.
  *
- * @param dataDir where others may pass through when this process is root, since builds run as others then
+ * @param dataDir must be traversable by other users when this process is root, since builds then run as other users
  */
 export async function inWorkspace<T>(
   dataDir: string,
@@ -60,8 +60,8 @@ export async function inWorkspace<T>(
 }
 
 /**
- * Where programs of a build find whom to trust: those that Node brings, the machine's, and those of NODE_EXTRA_CA_CERTS.
- * The build's user may be one that cannot read where they come from.
+ * The CA certificates for build programs: Node's, the machine's, and those of NODE_EXTRA_CA_CERTS. They are copied
+ * because the build's user may not be able to read the originals.
  */
 export async function certificatesFor({ directory }: Sandbox): Promise<string> {
   const path = join(directory, 'certificates.pem')
@@ -70,7 +70,7 @@ export async function certificatesFor({ directory }: Sandbox): Promise<string> {
   return path
 }
 
-/** A directory of the workspace that the build's user has to itself. */
+/** A directory in the workspace owned by the build's user. */
 export async function ownDirectory({ directory, account }: Sandbox, name: string): Promise<string> {
   const path = join(directory, name)
   await mkdir(path, { recursive: true, mode: 0o700 })
@@ -78,7 +78,7 @@ export async function ownDirectory({ directory, account }: Sandbox, name: string
   return path
 }
 
-/** Removes what builds have left whose process is gone: what still runs of them, and their directories. */
+/** Removes the remaining processes and directories of builds whose process is gone. */
 export async function removeLeftovers(dataDir: string): Promise<void> {
   for (const directory of await directoriesOfBuilds(dataDir)) {
     const lock = await readLock(directory)
@@ -90,19 +90,19 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
   await emptyGraveyard(graveyardOf(dataDir))
 }
 
-/** Also those that only a lock has been made of. */
+/** Includes builds that have only a lock. */
 async function directoriesOfBuilds(dataDir: string): Promise<string[]> {
   const names = (await readdir(buildsOf(dataDir)).catch(nullIf('ENOENT'))) ?? []
   return [...new Set(names.map(name => join(buildsOf(dataDir), name.replace(/\.lock$/, ''))))]
 }
 
-/** Of dead ones, too: their processes are ended by these numbers. */
+/** Includes dead builds, whose processes are ended by these uids. */
 async function usersOfBuilds(dataDir: string): Promise<number[]> {
   const locks = await Promise.all((await directoriesOfBuilds(dataDir)).map(readLock))
   return locks.flatMap(lock => lock?.account?.uid ?? [])
 }
 
-/** Never without its lock, since somebody may be removing leftovers at the same time. */
+/** Writes the lock first, since another process may be removing leftovers at the same time. */
 async function makeDirectory(dataDir: string, id: string, account: Account | null): Promise<string> {
   const directory = join(buildsOf(dataDir), id)
   await mkdir(buildsOf(dataDir), { recursive: true, mode: 0o711 })
@@ -114,7 +114,7 @@ async function makeDirectory(dataDir: string, id: string, account: Account | nul
 
 const lockOf = (directory: string) => `${directory}.lock`
 
-/** As the target of a link, which is there in one piece or not at all. */
+/** Stored as the target of a symbolic link, which is created atomically. */
 function writeLock(directory: string, lock: Lock): Promise<void> {
   return symlink(JSON.stringify(lock), lockOf(directory))
 }
@@ -133,7 +133,7 @@ function checkSecrets(secrets: Readonly<Record<string, string>>): void {
   }
 }
 
-/** All that the log must not show: values as they are, and the credentials within a header. */
+/** Values to keep out of the log: the secrets, and the credentials within a header. */
 function secretsOf({ source, secrets }: BuildRequest): string[] {
   const { authorization = '' } = source
   const [scheme = '', credentials = ''] = authorization.split(' ')
