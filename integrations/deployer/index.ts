@@ -28,7 +28,7 @@ export type DeployerOptions = Static<typeof DeployerOptions>
 
 export interface DeployerDeps {
   registry?: Registry
-  /** Runs apps in the stead of those that are built in. */
+  /** Replaces the built-in deployers. */
   deployer?: Deployer
 }
 
@@ -37,14 +37,14 @@ export { DeployError } from './port.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** What runs the apps. It does nothing by itself: who knows what should run tells it. */
+    /** Runs the apps. It starts nothing by itself: callers tell it what should run. */
     deployer: Deployer
   }
 }
 
 type Maker = (options: DeployerOptions, deps: Partial<DeployerDeps>) => Deployer
 
-/** How a deployer of each kind is made. */
+/** Factories by kind of deployer. */
 const makers: Readonly<Record<DeployerOptions['kind'], Maker>> = {
   local: ({ local }) => new LocalDeployer(local),
   fly({ fly }, { registry }) {

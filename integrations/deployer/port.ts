@@ -2,17 +2,17 @@
 export interface Release {
   readonly deploymentId: string
   readonly app: DeployedApp
-  /** By digest, as the builder gave it. */
+  /** By digest, as returned by the builder. */
   readonly image: string
   readonly region: string
-  /** All of it, but for what the platform sets by itself: `PORT` and `PRIMARY_REGION`. */
+  /** The complete env, except for what the platform sets itself: `PORT` and `PRIMARY_REGION`. */
   readonly env: Readonly<Record<string, string>>
 }
 
 export interface DeployedApp {
   readonly id: string
   readonly slug: string
-  /** What the app is called where it runs, once it has a name there. */
+  /** The app's name on the platform, once it has one. */
   readonly flyAppId: string | null
 }
 
@@ -20,16 +20,16 @@ export interface RolloutContext {
   /** Aborted when the rollout is cancelled, has lost its claim, or the server stops. */
   readonly signal: AbortSignal
   say(text: string): void
-  /** Keeps the name that the app has got where it runs, before anything else is made under it. */
+  /** Stores the app's name on the platform, before anything else is created under it. */
   named(flyAppId: string): Promise<void>
 }
 
-/** What runs of an app, as the reconciler compares it with what should. */
+/** A running release, which the reconciler compares with the desired state. */
 export interface Running {
   readonly appId: string
   readonly flyAppId: string | null
   readonly deploymentId: string
-  /** Whether requests go to it. */
+  /** Whether it receives requests. */
   readonly isServing: boolean
   readonly isHealthy: boolean
 }
@@ -53,7 +53,7 @@ export interface AppMetrics {
     readonly total: number
     readonly perSec: number
     readonly avgLatencyMs: number
-    /** A share from 0 to 1. */
+    /** A fraction from 0 to 1. */
     readonly errorRate: number
   }
   readonly instances: readonly {
@@ -66,28 +66,31 @@ export interface AppMetrics {
 }
 
 /**
- * Runs apps. Every step may be cut off anywhere and done again: it finds what the last attempt has left, and goes on.
- * Blue/green is `start`, `serve`, `retire`, in this order; what serves is not touched before `serve`.
+ * Runs apps. Every step may be interrupted anywhere and repeated: it picks up what the last attempt left. A blue/green
+ * rollout is `start`, `serve`, `retire`, in this order; the serving release is untouched until `serve`.
  */
 export interface Deployer {
   readonly name: string
-  /** What whoever starts the server has to know of the bounds between apps, in one or two sentences. */
+  /** What the operator must know about the isolation between apps, in one or two sentences. */
   readonly caution?: string
-  /** Where the app is to be opened; null while nobody can tell. */
+  /** The app's URL; null while it is unknown. */
   urlOf(app: DeployedApp): string | null
-  /** Gives an app its name and its place, which a builder may need before there is anything to run. */
+  /** Names the app and creates its place, which a builder may need before anything runs. */
   prepare?(app: DeployedApp, context: RolloutContext): Promise<void>
-  /** Brings a release up beside what serves, until it is healthy. @throws DeployError when it does not get there */
+  /**
+   * Starts a release beside the serving one and waits until it is healthy. @throws DeployError when it does not become
+   * healthy
+   */
   start(release: Release, context: RolloutContext): Promise<void>
-  /** Sends the app's requests to this release, which has been started, and to no other. */
+  /** Routes the app's requests to this started release only. */
   serve(release: Release, context: RolloutContext): Promise<void>
-  /** Lets the app's other releases finish what they are doing, and ends them. Null keeps none. */
+  /** Drains and ends the app's other releases. Null keeps none. */
   retire(app: DeployedApp, keep: string | null, signal: AbortSignal): Promise<void>
-  /** Takes the whole app away, with all that belongs to it; done already is done, too. */
+  /** Removes the app completely. Idempotent. */
   destroy(app: DeployedApp, signal: AbortSignal): Promise<void>
-  /** Everything that runs, of every app. */
+  /** All running releases of all apps. */
   running(signal: AbortSignal): Promise<readonly Running[]>
-  /** What the app says from now on, or since `since`; ends with the signal only. */
+  /** The app's log from now on, or since `since`; ends only with the signal. */
   logs(
     app: DeployedApp,
     since: Date | null,
@@ -95,20 +98,20 @@ export interface Deployer {
   ): AsyncIterable<RuntimeLine | { readonly dropped: number }>
   metrics(app: DeployedApp, signal: AbortSignal): Promise<AppMetrics>
   /**
-   * Calls back when whatever keeps the apps running has gone, and they with it: what should run is to be started again.
-   * Absent: the platform does so by itself.
+   * Calls back when whatever runs the apps has gone, and the apps with it, so that they can be started again. Absent
+   * when the platform restarts apps itself.
    *
-   * @returns what ends this
+   * @returns a function that stops the callbacks
    */
   onLost?(listener: () => void): () => void
-  /** Rejects when the platform does not answer, or not to us; absent: it is this machine. */
+  /** Rejects when the platform does not answer or rejects our credentials; absent when it is this machine. */
   ping?(signal?: AbortSignal): Promise<void>
 }
 
-/** A release that does not run, with a message that its owner is shown. */
+/** A release that fails to run, with a message to show its owner. */
 export class DeployError extends Error {
   override readonly name = 'DeployError'
-  /** The last that the app said: not our words, and perhaps not without secrets. */
+  /** The app's last output; it may contain secrets. */
   readonly said: string | undefined
 
   constructor(sentence: string, { said, ...options }: ErrorOptions & { readonly said?: string | undefined } = {}) {

@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { Remote } from '../../../plugins/lib/remote.ts'
 
-/** Fly is written in Go, where what is empty may be left out, or null. */
+/** Fly is written in Go, which may omit empty values or send null. */
 const Maybe = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Optional(Type.Union([schema, Type.Null()]))
 
@@ -18,7 +18,7 @@ export const Machine = Type.Object({
   region: Type.String(),
   cordoned: Type.Optional(Type.Boolean()),
   config: Maybe(Config),
-  /** What is known of the config while the machine's host is out of reach. */
+  /** The known part of the config while the machine's host is unreachable. */
   incomplete_config: Maybe(Config),
   checks: Maybe(Type.Array(Type.Object({ name: Type.String(), status: Type.String(), output: Maybe(Type.String()) }))),
   events: Maybe(
@@ -40,7 +40,7 @@ export type Refusal = Static<typeof Refusal> & { readonly http: number }
 const App = Type.Object({ organization: Type.Object({ slug: Type.String() }) })
 const Apps = Type.Object({ apps: Maybe(Type.Array(Type.Object({ name: Type.String() }))) })
 
-/** The calls of the Machines API that are made here, each by its own terms. */
+/** The calls of the Machines API used here, each with its own accepted statuses and retries. */
 export class MachinesApi {
   readonly #remote: Remote
   readonly #organization: string
@@ -50,7 +50,7 @@ export class MachinesApi {
     this.#organization = organization
   }
 
-  /** @throws RemoteError unless Fly answers, and knows us */
+  /** @throws RemoteError unless Fly answers and accepts our token */
   async ping(signal?: AbortSignal): Promise<void> {
     await this.#remote.call({ operation: 'list_regions', path: '/v1/platform/regions', signal, timeout: 5_000 })
   }
@@ -62,7 +62,10 @@ export class MachinesApi {
     return (body.apps ?? []).map(({ name }) => name)
   }
 
-  /** Whose an app of that name is: null, nobody's; others' apps may not be looked at, and are told from none by that. */
+  /**
+   * The owner of an app name; null if it is free. Apps of others are forbidden to us, which distinguishes them from
+   * missing ones.
+   */
   async owner(name: string, signal: AbortSignal): Promise<'us' | 'others' | null> {
     const answer = await this.#remote.call({
       operation: 'get_app',
@@ -75,7 +78,7 @@ export class MachinesApi {
     return answer.status === 404 ? null : 'others'
   }
 
-  /** @returns false when the name is taken, by us or by others */
+  /** @returns false when the name is already taken, by us or by others */
   async createApp(name: string, signal: AbortSignal): Promise<boolean> {
     const answer = await this.#remote.call({
       operation: 'create_app',
@@ -92,13 +95,13 @@ export class MachinesApi {
     throw new Error(`fly: create_app: refused with ${answer.status}`)
   }
 
-  /** Fly goes on with it after it has answered. */
+  /** Fly answers before the deletion is complete. */
   async deleteApp(name: string, signal: AbortSignal): Promise<void> {
     const path = `/v1/apps/${name}?force=true`
     await this.#remote.call({ operation: 'delete_app', method: 'DELETE', path, accept: [404], signal })
   }
 
-  /** All machines of an app that are not gone; of an app that is not there, none. */
+  /** All existing machines of an app; none if the app does not exist. */
   async machines(app: string, signal: AbortSignal, { includeDeleted = false } = {}): Promise<Machine[]> {
     const answer = await this.#remote.call({
       operation: 'list_machines',
@@ -119,7 +122,7 @@ export class MachinesApi {
     return answer.ok ? answer.body : null
   }
 
-  /** Asked for a name that is in use, Fly refuses with 409. Never repeated blindly: who asks looks first. */
+  /** Fly refuses a name in use with 409. Never retried blindly: callers look first. */
   async createMachine(app: string, wish: object, signal: AbortSignal): Promise<Machine | Refusal> {
     const answer = await this.#remote.call({
       operation: 'create_machine',
@@ -134,12 +137,12 @@ export class MachinesApi {
     return answer.ok ? answer.body : refusalOf(answer.status, answer.body)
   }
 
-  /** Lets requests in, or none any more. */
+  /** Cordons or uncordons the machine. */
   cordon(app: string, { id }: Machine, isClosed: boolean, signal: AbortSignal): Promise<void> {
     return this.#act(app, id, isClosed ? 'cordon' : 'uncordon', {}, signal)
   }
 
-  /** Sends SIGTERM, and kills after `seconds`. */
+  /** Sends SIGTERM, and SIGKILL after `seconds`. */
   stop(app: string, { id }: Machine, seconds: number, signal: AbortSignal): Promise<void> {
     return this.#act(app, id, 'stop', { signal: 'SIGTERM', timeout: `${seconds}s` }, signal)
   }
@@ -149,7 +152,7 @@ export class MachinesApi {
     await this.#remote.call({ operation: 'delete_machine', method: 'DELETE', path, accept: [404], signal })
   }
 
-  /** That the machine is gone, or not in a state for it, is seen by whoever looks next. */
+  /** Ignores a machine that is gone or in the wrong state; the next look finds out. */
   async #act(app: string, id: string, action: string, body: object, signal: AbortSignal): Promise<void> {
     await this.#remote.call({
       operation: `${action}_machine`,
@@ -169,8 +172,8 @@ function refusalOf(http: number, body: unknown): Refusal {
 }
 
 /**
- * The header that Fly takes a token by: macaroons, which begin with `fm1r_` or `fm2_`, have a scheme of their own; those
- * that `fly tokens create` prints hold it already.
+ * The `Authorization` header for a Fly token: macaroons, which begin with `fm1r_` or `fm2_`, have their own scheme;
+ * tokens printed by `fly tokens create` already include it.
  */
 export function authorization(token: string): string {
   if (token.startsWith('FlyV1 ')) return token

@@ -5,12 +5,12 @@ import type { DeployedApp, RolloutContext } from '../port.ts'
 import type { MachinesApi } from './api.ts'
 import { converge, type Patience } from './converge.ts'
 
-/** What the names of all our apps at Fly begin with. */
+/** Prefix of all our app names at Fly. */
 export const PREFIX = 'rhone-'
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789'
-/** Names at Fly have at most 63 characters: these, a dash, and six at random. */
+/** Fly limits names to 63 characters: these, a dash, and six random ones. */
 const LONGEST = 55
-/** A name that others have is improbable, two in a row are not by chance. */
+/** One collision is improbable; two in a row are no coincidence. */
 const DRAWS = 3
 
 export function drawName(slug: string): string {
@@ -35,13 +35,13 @@ const ALLOCATE = `mutation ($input: AllocateIPAddressInput!) {
   allocateIpAddress(input: $input) { app { sharedIpAddress } }
 }`
 
-/** Brings apps into being at Fly: under which name, and at which addresses. */
+/** Creates apps at Fly, with a name and addresses. */
 export class FlyApps {
   readonly #api: MachinesApi
   readonly #graphql: Remote
   readonly #graphqlPath: string
   readonly #patience: Patience
-  /** The names of apps that have got one since their caller has read them. */
+  /** Names assigned since the caller read the app. */
   readonly #named = new WeakMap<DeployedApp, string>()
 
   constructor(api: MachinesApi, graphql: Remote, graphqlPath: string, patience: Patience) {
@@ -55,7 +55,7 @@ export class FlyApps {
     return this.#named.get(app) ?? app.flyAppId
   }
 
-  /** @returns the name of the app, which is there and can be reached from everywhere from now on */
+  /** Creates the app where it is missing. @returns its name; from now on it is publicly reachable */
   async ensure(app: DeployedApp, context: RolloutContext): Promise<string> {
     for (let draw = 1; draw <= DRAWS; draw++) {
       const name = this.nameOf(app) ?? (await this.#give(app, context))
@@ -63,13 +63,13 @@ export class FlyApps {
         await this.#ensureAddresses(name, context.signal)
         return name
       }
-      // Kept, but never made: meanwhile somebody else has got it.
+      // The name was stored but the app never created, and the name has been taken meanwhile.
       await this.#give(app, context)
     }
     throw new Error('fly: every name that was drawn for an app is taken')
   }
 
-  /** On record before there is anything under it: whoever goes on after a crash finds what has been made. */
+  /** Stores the name before anything is created under it, so that a retry after a crash finds what exists. */
   async #give(app: DeployedApp, context: RolloutContext): Promise<string> {
     const name = drawName(app.slug)
     await context.named(name)
@@ -77,14 +77,14 @@ export class FlyApps {
     return name
   }
 
-  /** Creates the app unless it is there. @returns false when it is somebody else's */
+  /** Creates the app if it is missing. @returns false when it belongs to another organization */
   #isOurs(name: string, signal: AbortSignal): Promise<boolean> {
     let isMade = false
     let isTaken = false
     return converge(this.#patience, signal, async () => {
       const owner = await this.#api.owner(name, signal)
       if (owner === 'us') return true
-      // An app that has just been made may be kept from us for a moment.
+      // A new app may be inaccessible to us for a moment.
       if (owner === 'others' && isMade) return undefined
       if (owner === 'others' && isTaken) return false
       if (await this.#api.createApp(name, signal)) isMade = true

@@ -2,17 +2,17 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { RemoteError } from '../../../plugins/lib/remote.ts'
 
 export interface Patience {
-  /** How often it is looked whether anything is left to do. */
+  /** Maximum number of rounds. */
   readonly rounds: number
-  /** Milliseconds between two looks. */
+  /** Milliseconds between rounds. */
   readonly pause: number
 }
 
 /**
- * Looks, and does what is left to do, until there is nothing left. What Fly says that it has done is believed when it is
- * seen; a call that has failed is made good by the next round, if anything but Rhone's own fault may have been the cause.
+ * Repeats `look`, which acts on whatever is left to do, until nothing is. An action counts as done only once its effect
+ * is seen; the next round makes up for a failed call, unless the failure is Rhone's own fault.
  *
- * @param look gives undefined when it has done something, and it must be looked again
+ * @param look returns undefined after acting, to be called again
  * @throws RemoteError of the last round
  */
 export async function converge<T>(
@@ -40,10 +40,10 @@ function mayPass(error: unknown): boolean {
 }
 
 /**
- * Looks every `interval` whether it is so, for `ms` at most. While it cannot be seen, it is not so yet.
+ * Polls a condition every `interval` milliseconds, for `ms` at most. A failed check counts as not yet true.
  *
- * @returns whether it has been
- * @throws RemoteError when it could not be seen the last time
+ * @returns whether it became true
+ * @throws RemoteError when the last check failed
  */
 export async function within(
   ms: number,
@@ -73,7 +73,7 @@ export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Does all of it, even if some fails. @throws the first failure, afterwards */
+/** Processes all items, even if some fail. @throws the first failure, at the end */
 export async function all<T>(things: readonly T[], work: (thing: T) => Promise<unknown>): Promise<void> {
   const outcomes = await Promise.allSettled(things.map(work))
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason

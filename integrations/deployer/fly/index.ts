@@ -48,18 +48,18 @@ export type FlyOptions = Static<typeof FlyOptions>
 
 export interface FlyDeps {
   registry?: Registry | undefined
-  /** What calls to Fly may take, for tests. */
+  /** Settings for calls to Fly, for tests. */
   remote?: Partial<RemoteSettings>
 }
 
 export interface FlyDeployer extends Deployer {
-  /** @throws RemoteError unless Fly answers, and takes our token */
+  /** @throws RemoteError unless Fly answers and accepts our token */
   ping(signal?: AbortSignal): Promise<void>
 }
 
 export type FlyInput = Partial<FlyOptions> & Pick<FlyOptions, 'token' | 'organization'>
 
-/** Runs each app as an app at Fly, and each release of it as a machine there. */
+/** Runs each app as a Fly app, and each of its releases as a machine. */
 export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
   const options = parseOptions('rhone-deployer-fly', FlyOptions, input)
   const graphqlUrl = new URL(options.graphqlUrl)
@@ -115,8 +115,8 @@ export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
       if (name === null) return
       await converge(options, signal, async () => {
         const owner = await api.owner(name, signal)
-        // What is not in our list is somebody else's app of a name that was drawn for ours. Without a token that holds,
-        // every app would look like theirs: then the list cannot be had, either.
+        // An app missing from our list belongs to someone else who took the name we drew. With an invalid token every
+        // app would look foreign, but then the list would fail, too.
         const isGone = owner === null || (owner === 'others' && !(await api.apps(signal)).includes(name))
         if (!isGone) await api.deleteApp(name, signal)
         return isGone || undefined
@@ -136,7 +136,7 @@ export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
 
     async *logs(app, since, signal) {
       const name = apps.nameOf(app)
-      // What has no name there says nothing; whoever gives it one begins anew.
+      // An app without a name has no log; following starts over once it is named.
       if (name !== null) yield* logs.follow(app, name, since, signal)
       else if (!signal.aborted) await once(signal, 'abort')
     },

@@ -23,9 +23,9 @@ type Attributes = (typeof Entry)['static']['attributes']
 
 /** Milliseconds. */
 export interface LogPace {
-  /** Between two looks for new lines. */
+  /** Between polls for new lines. */
   readonly poll: number
-  /** At most, while Fly does not answer. */
+  /** Longest pause between attempts while Fly does not answer. */
   readonly longestPause: number
 }
 
@@ -38,7 +38,7 @@ const LEVELS: Readonly<Record<string, RuntimeLine['level']>> = {
   fatal: 'error'
 }
 
-/** Reads on where it has stopped, page by page, however often Fly fails meanwhile; ends when the signal says so. */
+/** Reads on from the last position, page by page, through any failures of Fly; ends only with the signal. */
 export class FlyLogs {
   readonly #remote: Remote
   readonly #api: MachinesApi
@@ -79,7 +79,7 @@ export class FlyLogs {
         if (signal.aborted) return
         if (!(error instanceof RemoteError)) throw error
         if (token !== '' && isForgotten(error)) {
-          // The place is lost: it goes on with what is left, and how many lines that leaves out nobody can tell.
+          // The position is lost: resume with what is left. How many lines are missing is unknown.
           token = ''
           yield { dropped: 1 }
         }
@@ -97,7 +97,7 @@ export class FlyLogs {
     return body
   }
 
-  /** Finds out which deployments the machines are of that lines come from, those included that are gone. */
+  /** Maps the machines that lines come from to their deployments, including machines that are gone. */
   async #learn(
     name: string,
     lines: readonly Attributes[],
@@ -112,7 +112,7 @@ export class FlyLogs {
   }
 }
 
-/** Whether Fly does not know the place any more that it has given us. */
+/** Whether Fly no longer knows the position it gave us. */
 function isForgotten({ status }: RemoteError): boolean {
   return status === 400 || status === 410 || status === 422
 }

@@ -1,21 +1,21 @@
 import type { Release } from '../port.ts'
 
-/** Where an app has to listen. */
+/** The port apps must listen on. */
 export const APP_PORT = 8080
 export const MEMORY_MB = 512
 /** Seconds from SIGTERM until the machine is killed. */
 export const STOP_TIMEOUT = 30
 
-/** What our machines are known by: whose they are, and of which deployment. */
+/** Labels of our machines: the app and the deployment. */
 export const APP_LABEL = 'rhone_app_id'
 export const DEPLOYMENT_LABEL = 'rhone_deployment_id'
 
-/** No two machines of an app have the same name: made twice, by whatever accident, a release still runs once. */
+/** Machine names are unique within an app, so creating a release twice by accident still runs it once. */
 export function machineName(deploymentId: string): string {
   return `rhone-${deploymentId}`
 }
 
-/** The one form in which apps run, wherever they do. What the platform sets goes before what the owner has set. */
+/** The machine config of every app. The platform's variables override the owner's. */
 export function machineConfig({ app, deploymentId, image, env, region }: Release): object {
   return {
     image,

@@ -1,7 +1,7 @@
 import type { Machine } from './api.ts'
 import { APP_LABEL, DEPLOYMENT_LABEL, MEMORY_MB } from './machine-config.ts'
 
-/** Which app and which deployment a machine is of; null: it is none of ours, and not ours to touch. */
+/** The app and deployment of a machine; null if the machine is not ours and must not be touched. */
 export function labelsOf(machine: Machine): { appId: string; deploymentId: string } | null {
   const metadata = (machine.config ?? machine.incomplete_config)?.metadata
   const appId = metadata?.[APP_LABEL]
@@ -9,9 +9,9 @@ export function labelsOf(machine: Machine): { appId: string; deploymentId: strin
   return appId === undefined || deploymentId === undefined ? null : { appId, deploymentId }
 }
 
-/** States that a machine does not come back from. */
+/** Final states of a machine. */
 const GONE: ReadonlySet<string> = new Set(['destroying', 'destroyed'])
-/** States in which it runs nothing, and will not by itself. */
+/** States in which a machine runs nothing and does not restart by itself. */
 const DOWN: ReadonlySet<string> = new Set(['stopped', 'suspended', 'failed', 'launch_failed', 'migrated', 'replaced'])
 
 export const isGone = ({ state }: Machine) => GONE.has(state)
@@ -20,27 +20,27 @@ export const isStarted = ({ state }: Machine) => state === 'started'
 export const isStopping = ({ state }: Machine) => state === 'stopping'
 export const isOpen = ({ cordoned }: Machine) => cordoned !== true
 
-/** Started, with all checks passing; while there is no result yet, it is not. */
+/** Started, with all checks passing; a check without a result does not pass yet. */
 export function isHealthy(machine: Machine): boolean {
   const checks = checksOf(machine)
   return isStarted(machine) && checks.length > 0 && checks.every(({ status }) => status === 'passing')
 }
 
-/** Whether requests go to it, and are answered. */
+/** Whether it receives requests and answers them. */
 export const isAnswering = (machine: Machine) => isOpen(machine) && isHealthy(machine)
 
-/** What Fly adds for older clients of its own is no check. */
+/** Leaves out the checks that Fly adds for its older clients. */
 function checksOf({ checks }: Machine) {
   return (checks ?? []).filter(({ name }) => !name.startsWith('bg_deployments_compat'))
 }
 
-/** What the checks that do not pass have seen; empty if they have seen nothing. */
+/** The output of failing checks; empty if there is none. */
 export function complaintOf(machine: Machine): string {
   const failing = checksOf(machine).find(({ status }) => status !== 'passing')
   return failing?.output?.slice(0, 500) ?? ''
 }
 
-/** Why a machine runs no more, for its owner. */
+/** Why a machine stopped, for its owner. */
 export function endOf({ events }: Machine): string {
   const exit = events?.find(({ type }) => type === 'exit')?.request?.exit_event
   if (exit?.oom_killed === true) return `The app has run out of memory: it has ${MEMORY_MB} MB.`

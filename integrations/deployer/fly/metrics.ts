@@ -16,7 +16,7 @@ const Answer = Type.Object({
 
 const MB = 1_048_576
 
-/** Each figure of an app, by what Fly measures by itself; those about machines by machine. */
+/** The queries for an app's figures, from metrics that Fly collects itself; figures about machines are per machine. */
 function figuresOf(app: string) {
   const of = (metric: string, more = '') => `${metric}{app="${app}"${more}}`
   const rate = (series: string) => `rate(${series}[5m])`
@@ -39,14 +39,14 @@ function figuresOf(app: string) {
 }
 type Figure = keyof ReturnType<typeof figuresOf>
 
-/** All figures in one query, each under its own name, so that they are of one moment. */
+/** Combines all figures in one query, each under its own name, so that they are from the same moment. */
 function queryOf(app: string): string {
   return Object.entries(figuresOf(app))
     .map(([name, expression]) => `label_replace(${expression}, "figure", "${name}", "", "")`)
     .join(' or ')
 }
 
-/** How an app does, as Fly's Prometheus has it; what it has not (yet) is 0. */
+/** An app's metrics from Fly's Prometheus; missing values are 0. */
 export async function measure(
   remote: Remote,
   organization: string,
@@ -98,7 +98,7 @@ interface Sample {
   readonly value: number
 }
 
-/** Prometheus says `NaN` where nothing has been divided by nothing. */
+/** Prometheus returns `NaN` for zero divided by zero. */
 function numberOf(text: string): number {
   const number = Number(text)
   return Number.isFinite(number) ? number : 0

@@ -17,19 +17,19 @@ import {
 
 /** All in milliseconds. */
 export interface Waits extends Patience {
-  /** For a machine to start, and to end after SIGTERM; it is looked at every `pause`. */
+  /** For a machine to start, and to end after SIGTERM; polled every `pause`. */
   readonly start: number
   readonly stop: number
-  /** For its checks to pass, from its start on; they are looked at every `healthInterval`. */
+  /** For its checks to pass, from its start; polled every `healthInterval`. */
   readonly health: number
   readonly healthInterval: number
-  /** Until all of Fly's proxies know where requests go now. */
+  /** For all of Fly's proxies to learn the new routing. */
   readonly propagation: number
-  /** For requests under way to end, before SIGTERM. */
+  /** For requests in progress to finish before SIGTERM. */
   readonly drain: number
 }
 
-/** Blue/green within one app at Fly, by machines that proxies know of (open) or not (cordoned). */
+/** Blue/green within one Fly app, by opening (uncordoning) and cordoning machines. */
 export class Rollout {
   readonly #api: MachinesApi
   readonly #waits: Waits
@@ -39,7 +39,7 @@ export class Rollout {
     this.#waits = waits
   }
 
-  /** Ends up with one healthy machine of the release. One that does not get there is taken away, unless it serves. */
+  /** Brings up one healthy machine for the release. One that fails is removed, unless it is serving. */
   async start(app: string, release: Release, context: RolloutContext): Promise<void> {
     const machine = await this.#ensureMachine(app, release, context)
     try {
@@ -51,7 +51,7 @@ export class Rollout {
     }
   }
 
-  /** Opens the release before it closes the others, so that somebody answers all the time. */
+  /** Opens the release before closing the others, so that there is always one to answer. */
   async serve(app: string, deploymentId: string, context: RolloutContext): Promise<void> {
     const { signal } = context
     let isKnown = false
@@ -76,9 +76,9 @@ export class Rollout {
   }
 
   /**
-   * Ends all machines but one of the deployment that is kept. What is not ours is left alone.
+   * Ends all of our machines but one of the deployment that is kept.
    *
-   * @throws Error when another one answers requests, and the one to keep cannot
+   * @throws Error when another one is serving and the one to keep cannot
    */
   async retire(app: string, keep: string | null, signal: AbortSignal): Promise<void> {
     await converge(this.#waits, signal, async () => {
@@ -94,7 +94,7 @@ export class Rollout {
     })
   }
 
-  /** Undoes a switch to another machine that was cut off half-way, lest nobody answers. */
+  /** Undoes a switch to another machine that was interrupted, so that requests are still answered. */
   async #takeBack(app: string, kept: Machine | undefined, signal: AbortSignal): Promise<void> {
     if (kept === undefined || !isHealthy(kept))
       throw new Error('fly: what is to be kept does not answer, so what does is not ended')
@@ -110,7 +110,7 @@ export class Rollout {
     return machines.filter(machine => labelsOf(machine) !== null && !isGone(machine))
   }
 
-  /** Finds the machine that an earlier attempt has made, or makes it, closed. One that is down is replaced. */
+  /** Finds or creates the release's machine, cordoned. One that is down is replaced. */
   #ensureMachine(app: string, release: Release, context: RolloutContext): Promise<Machine> {
     const { signal } = context
     const { deploymentId, region } = release
@@ -160,7 +160,7 @@ export class Rollout {
     context.say('The app is healthy.\n')
   }
 
-  /** @throws DeployError when the machine runs no more */
+  /** @throws DeployError when the machine has stopped */
   async #look(app: string, { id }: Machine, signal: AbortSignal): Promise<Machine> {
     const now = await this.#api.machine(app, id, signal)
     if (now === null || isGone(now)) throw new Error('fly: the machine that was started is gone')
@@ -168,7 +168,7 @@ export class Rollout {
     return now
   }
 
-  /** Lets the app end by itself, for as long as it may take, and takes the machine away in any case. */
+  /** Gives the app its grace period to exit, then removes the machine in any case. */
   async #end(app: string, machine: Machine, signal: AbortSignal): Promise<void> {
     if (isStarted(machine)) await this.#api.stop(app, machine, STOP_TIMEOUT, signal)
     if (isStarted(machine) || isStopping(machine))
@@ -179,7 +179,7 @@ export class Rollout {
     await this.#api.destroyMachine(app, machine, signal)
   }
 
-  /** What the owner is told does not depend on whether Fly takes the machine back at once: what is left is retired later. */
+  /** Returns the error for the owner even if the machine cannot be removed now: leftovers are retired later. */
   async #undone(app: string, machine: Machine, error: DeployError, signal: AbortSignal): Promise<DeployError> {
     try {
       await this.#api.destroyMachine(app, machine, signal)
@@ -190,13 +190,13 @@ export class Rollout {
   }
 }
 
-/** Of several machines of one deployment, which only an accident can make, the one to go on with. */
+/** The machine to keep if a deployment accidentally has several. */
 function best(machines: readonly Machine[]): Machine | undefined {
   const rank = (machine: Machine) => (isHealthy(machine) ? 2 : 0) + (isOpen(machine) ? 1 : 0)
   return machines.toSorted((one, other) => rank(other) - rank(one) || (one.id < other.id ? -1 : 1))[0]
 }
 
-/** @throws DeployError unless the next round may go well: the name is in use, or the app is not known everywhere yet */
+/** @throws DeployError unless another round may succeed: the name is in use, or the app is not known everywhere yet */
 function refuse({ http, error = '', status }: Refusal, region: string): void {
   if (status === 'insufficient_capacity' || /insufficient|no capacity/i.test(error))
     throw new DeployError(`There is no room in the region ${region} at the moment. Try again later, or move the app.`)

@@ -84,19 +84,19 @@ export const LocalOptions = Type.Object(
 )
 export type LocalOptions = Static<typeof LocalOptions>
 
-/** Milliseconds that a question may take which needs no waiting. */
+/** Milliseconds for a request that needs no waiting. */
 const QUICK = 10_000
-/** Milliseconds for which the port of the runner is remembered. */
+/** Milliseconds for which the runner's port is cached. */
 const PORT_MEMORY = 100
-/** Milliseconds between two looks for a runner whose log can be read, or whose end can be waited for. */
+/** Milliseconds between checks for a runner whose log can be read or whose end can be awaited. */
 const LOG_RETRY = 1_000
 
 type Logs = RuntimeLine | { readonly dropped: number }
 
 /**
- * Runs apps as processes of this machine. They belong to a runner, a process of its own that Rhone starts when it needs
- * one and then only talks to: they go on without Rhone. After a kill of the runner, or of the machine, none of them runs;
- * `running` says so, and whoever compares it with what should run starts them again.
+ * Runs apps as processes of this machine. They belong to a runner, a separate process that Rhone starts on demand and
+ * then only talks to, so apps keep running without Rhone. If the runner is killed or the machine goes down, none of
+ * them is left running; `running` reports that, and the reconciler starts them again.
  */
 export class LocalDeployer implements Deployer {
   readonly name = 'local'
@@ -107,7 +107,7 @@ export class LocalDeployer implements Deployer {
   readonly #options: LocalOptions
   readonly #layout: ReturnType<typeof layoutOf>
   readonly #runner: RunnerClient
-  /** Where apps are opened, as it was read last, and until when that is good: lists ask for every one of their apps. */
+  /** Cached port and its expiry: lists ask for the URL of every app. */
   #port = { number: 0, until: 0 }
 
   constructor(input: Partial<LocalOptions>) {
@@ -168,7 +168,7 @@ export class LocalDeployer implements Deployer {
 
   async *logs({ id }: DeployedApp, since: Date | null, signal: AbortSignal): AsyncGenerator<Logs> {
     const query = new URLSearchParams({ app: id })
-    // Of what is said before the first line is heard, nothing may be missed either.
+    // Includes lines written before the first one is received.
     query.set('since', String((since ?? new Date()).getTime()))
     while (!signal.aborted) {
       try {
@@ -179,7 +179,7 @@ export class LocalDeployer implements Deployer {
       } catch (error) {
         if (!signal.aborted && !isLoss(error)) throw error
       }
-      // It has ended, or there is none: one that is started by whoever starts the app has more to say.
+      // The runner has ended or none exists: the next one, started with the app, will have more to say.
       await delay(LOG_RETRY, undefined, { signal, ref: false }).catch(() => {})
     }
   }
@@ -205,7 +205,7 @@ export class LocalDeployer implements Deployer {
         await this.#runner.untilGone(signal)
         listener()
       } catch {
-        // There is none, or none that answers: whoever needs it next starts it, and hears why it cannot.
+        // No runner, or none that answers: the next caller that needs one starts it, and gets the reason if it cannot.
       }
       await delay(LOG_RETRY, undefined, { signal, ref: false }).catch(() => {})
     }
@@ -214,7 +214,7 @@ export class LocalDeployer implements Deployer {
   /**
    * Ends all apps and their runner.
    *
-   * @returns whether there was one
+   * @returns whether a runner existed
    * @throws Error when it does not end in time
    */
   async stop(signal: AbortSignal): Promise<boolean> {
@@ -231,7 +231,7 @@ export class LocalDeployer implements Deployer {
     throw new Error('the runner of the apps does not end')
   }
 
-  /** @param wait milliseconds that the runner may take beside those of every question */
+  /** @param wait milliseconds allowed in addition to those of every request */
   async #post(path: string, body: object, signal: AbortSignal, wait = 0): Promise<void> {
     const call: Call = { method: 'POST', path, body, signal, timeout: QUICK + wait }
     try {
@@ -250,7 +250,7 @@ function lineOf(appId: string, entry: LogEntry): Logs {
   return { ...line, appId, at: new Date(at) }
 }
 
-/** Goes on after this entry: with the same runner by the line's number, with the next one by its time. */
+/** Resumes after this entry: with the same runner by line number, with another one by time. */
 function advance(query: URLSearchParams, entry: LogEntry, runner: string): void {
   if ('dropped' in entry) return
   query.set('runner', runner)

@@ -5,22 +5,22 @@ import { hasCode } from '../../../plugins/lib/errno.ts'
 import { imagesDirectory } from '../../../plugins/lib/local-image.ts'
 import type { PortRecord } from './protocol.ts'
 
-/** What the runner keeps below DATA_DIR. Values of env vars are in no file. */
+/** The runner's files below DATA_DIR. None of them holds values of env vars. */
 export interface Layout {
   readonly dataDir: string
-  /** Everything of the runner; when it vanishes, the runner ends with all its apps. */
+  /** The runner's root directory; if it disappears, the runner ends with all its apps. */
   readonly root: string
-  /** The socket on which the runner is spoken to, or a symbolic link to it where this path is too long for one. */
+  /** The runner's socket, or a symbolic link to it if this path is too long for a socket. */
   readonly socket: string
-  /** The kernel's lock of the one runner that this directory has. */
+  /** The kernel lock that limits this directory to one runner. */
   readonly lock: string
   readonly pid: string
   readonly log: string
-  /** The port that apps are opened on. */
+  /** The port that serves apps. */
   readonly port: string
-  /** Where what belonged to apps that are gone is removed. */
+  /** Where files of deleted apps are moved to be removed. */
   readonly graveyard: string
-  /** What to end when a runner was killed: the processes that it has started. */
+  /** The processes that the runner has started, to be ended if it was killed. */
   readonly processes: string
 }
 
@@ -39,18 +39,20 @@ export function layoutOf(dataDir: string): Layout {
   }
 }
 
-/** Apps run as users of their own where this process is root, and pass through it to their homes. */
+/**
+ * When this process is root, apps run under their own users, which must traverse this directory to reach their homes.
+ */
 export async function createRoot({ root }: Layout): Promise<void> {
   await mkdir(root, { recursive: true, mode: process.geteuid?.() === 0 ? 0o711 : 0o700 })
 }
 
-/** What an app has to itself. @throws Error when this is no id of an app */
+/** An app's own directory. @throws Error when the id is not a valid app id */
 export function appDirectory({ root, dataDir }: Layout, appId: string): string {
   imagesDirectory(dataDir, appId)
   return join(root, 'of', appId)
 }
 
-/** Where apps are opened; null when no runner was here yet, or its note is damaged. */
+/** The recorded port; null when no runner has been here yet, or the record is damaged. */
 export function readPort({ port }: Layout): PortRecord | null {
   const record = readJson(port) as Partial<PortRecord> | null
   return isPort(record?.port) && isPort(record?.configured)
@@ -61,7 +63,7 @@ export function readPort({ port }: Layout): PortRecord | null {
 const isPort = (value: unknown): value is number =>
   Number.isInteger(value) && Number(value) >= 0 && Number(value) < 65_536
 
-/** What was written down in a file; null when there is none, or no more than a part of it. */
+/** Parses a recorded file; null when it is missing or incomplete. */
 export function readJson(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
@@ -71,12 +73,12 @@ export function readJson(path: string): unknown {
   }
 }
 
-/** Bytes that the path of a socket may have, with some to spare: 103 on macOS, 107 on Linux. */
+/** Length limit for socket paths in bytes, with a margin: the limits are 103 on macOS and 107 on Linux. */
 const SOCKET_PATH_LIMIT = 100
 
 export const fitsSocket = (path: string) => Buffer.byteLength(path) <= SOCKET_PATH_LIMIT
 
-/** Where the runner listens, if it does; null when there is nothing to connect to. */
+/** The socket's path; null when there is none to connect to. */
 export async function findSocket({ socket }: Layout): Promise<string | null> {
   try {
     if (!(await lstat(socket)).isSymbolicLink()) return socket
@@ -88,7 +90,7 @@ export async function findSocket({ socket }: Layout): Promise<string | null> {
   }
 }
 
-/** Anybody may have put a directory of that name into a shared /tmp after ours was cleaned away. */
+/** In a shared /tmp, another user may have created a directory of that name after ours was cleaned away. */
 async function isPrivate(directory: string): Promise<boolean> {
   const found = await lstat(directory)
   return found.isDirectory() && found.uid === process.geteuid?.() && (found.mode & 0o077) === 0

@@ -1,26 +1,26 @@
 import type { AppMetrics, DeployedApp, Running, RuntimeLine } from '../port.ts'
 
 /**
- * What Rhone and the runner say to each other, as JSON over HTTP on a Unix socket. The runner outlives upgrades of Rhone,
- * so below this prefix things may only be added; a change that an older runner would misunderstand takes the next number.
- * `GET /` and `POST /stop` are outside of it: they are understood for ever.
+ * The protocol between Rhone and the runner: JSON over HTTP on a Unix socket. The runner outlives upgrades of Rhone, so
+ * under this prefix changes may only add; a change that an older runner would misunderstand needs the next number. `GET
+ * /` and `POST /stop` are outside of the prefix and stay valid forever.
  */
 export const PROTOCOL = '/v1'
 
-/** How a runner is started: its one argument, as JSON. */
+/** The runner's only argument, as JSON. */
 export interface RunnerSettings {
   readonly dataDir: string
-  /** Where apps are to be opened; 0 picks a port. */
+  /** The port to serve apps on; 0 picks one. */
   readonly port: number
-  /** Milliseconds without apps and without a question after which it ends. */
+  /** Milliseconds without apps or requests after which the runner ends. */
   readonly idle: number
-  /** When this directory vanishes, the runner ends with all its apps, and takes its own directory along. */
+  /** If this directory disappears, the runner ends with all its apps and removes its own directory. */
   readonly anchor?: string | undefined
 }
 
-/** Where apps are opened, as the runner has written it down. */
+/** The port that serves apps, as the runner has recorded it. */
 export interface PortRecord {
-  /** What it was asked for. */
+  /** The requested port. */
   readonly configured: number
   readonly port: number
 }
@@ -28,39 +28,39 @@ export interface PortRecord {
 /** `GET /`. */
 export interface Hello {
   readonly pid: number
-  /** Drawn anew by every runner: the numbers of lines count from its start. */
+  /** Unique to each runner: line numbers count from its start. */
   readonly id: string
 }
 
 export interface Limits {
-  /** Megabytes that the processes of a release may have together. */
+  /** Megabytes for all processes of a release together. */
   readonly memory: number
-  /** Megabytes, and files, that an app may keep in its home; absent: an earlier Rhone asks, which knows no such limit. */
+  /** Megabytes and files in an app's home; absent when an earlier Rhone asks, which has no such limit. */
   readonly disk?: number
   readonly files?: number
-  /** Processes and threads that a user of an app's own may have. */
+  /** Processes and threads per app user. */
   readonly processes: number
-  /** Milliseconds in which a release must become healthy. */
+  /** Milliseconds for a release to become healthy. */
   readonly healthGrace: number
   /** Milliseconds from SIGTERM to SIGKILL. */
   readonly stopGrace: number
 }
 
-/** `POST /v1/start`: answered when the release is healthy, or with 422 when it does not get there. */
+/** `POST /v1/start`: answers once the release is healthy, or with 422 if it fails to become so. */
 export interface StartRequest {
   readonly app: AppName
   readonly deploymentId: string
   readonly image: string
   readonly region: string
   readonly env: Readonly<Record<string, string>>
-  /** The PATH of the app, unless it brings its own. */
+  /** The app's PATH, unless the app sets its own. */
   readonly path: string
   readonly limits: Limits
 }
 
 export type AppName = Pick<DeployedApp, 'id' | 'slug'>
 
-/** `POST /v1/serve`: answered with 409 when the release is not running. */
+/** `POST /v1/serve`: answers with 409 when the release is not running. */
 export interface ServeRequest {
   readonly app: AppName
   readonly deploymentId: string
@@ -70,7 +70,7 @@ export interface ServeRequest {
 export interface RetireRequest {
   readonly appId: string
   readonly keep: string | null
-  /** Milliseconds that requests under way have to end. */
+  /** Milliseconds for requests in progress to finish. */
   readonly drain: number
 }
 
@@ -85,19 +85,19 @@ export type RunningReply = readonly Omit<Running, 'flyAppId'>[]
 /** `GET /v1/metrics?app=`. */
 export type MetricsReply = AppMetrics
 
-/** `GET /v1/logs?app=&runner=&after=&since=`: one of these per line, without end. An empty line is a sign of life. */
+/** `GET /v1/logs?app=&runner=&after=&since=`: an endless stream, one entry per line. An empty line is a keep-alive. */
 export type LogEntry = LoggedLine | { readonly dropped: number }
 
-/** A line, numbered in the order of its app's lines from 1 on. */
+/** A line with its number, counted per app from 1. */
 export interface LoggedLine extends Omit<RuntimeLine, 'at' | 'appId'> {
   readonly number: number
   /** Milliseconds since 1970. */
   readonly at: number
 }
 
-/** Whatever is not 200. */
+/** The body of any reply other than 200. */
 export interface Refusal {
   readonly error: string
-  /** The last that the app said. */
+  /** The app's last output. */
   readonly said?: string
 }

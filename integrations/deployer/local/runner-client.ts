@@ -11,16 +11,16 @@ import { hasCode, nullIf } from '../../../plugins/lib/errno.ts'
 import { createRoot, findSocket, type Layout } from './layout.ts'
 import { type LogEntry, PROTOCOL, type Refusal, type RunnerSettings } from './protocol.ts'
 
-/** There is no runner now, or it has gone before it could answer. */
+/** No runner exists, or it has gone before answering. */
 export class RunnerGone extends Error {
   override readonly name = 'RunnerGone'
 }
 
-/** The runner has answered that it will not do that. */
+/** The runner has refused the request. */
 export class RunnerRefusal extends Error {
   override readonly name = 'RunnerRefusal'
   readonly status: number
-  /** The last that the app said. */
+  /** The app's last output. */
   readonly said: string | undefined
 
   constructor(status: number, message: string, said?: string) {
@@ -35,37 +35,37 @@ export interface Call {
   readonly path: string
   readonly body?: object
   readonly signal: AbortSignal
-  /** Milliseconds that the answer may take. */
+  /** Milliseconds to wait for the reply. */
   readonly timeout: number
 }
 
-/** Milliseconds in which a runner must have begun to answer. */
+/** Milliseconds for a new runner to begin answering. */
 const START_TIMEOUT = 20_000
 const HELLO_TIMEOUT = 5_000
-/** Milliseconds between two attempts to reach a runner that is being started. */
+/** Milliseconds between attempts to reach a starting runner. */
 const REACH_INTERVAL = 25
-/** Everything that a runner is asked may be asked again. */
+/** All requests to the runner may be repeated. */
 const ATTEMPTS = 3
 const MAX_LOG = 1024 * 1024
 
-// `.ts` where Node runs the sources, `.js` where they have been built.
+// `.ts` when Node runs the sources, `.js` when they have been built.
 const PROGRAM = fileURLToPath(new URL(`./runner/main${import.meta.url.slice(-3)}`, import.meta.url))
 
-/** Speaks to the runner of a DATA_DIR, which any number of processes may do at once. */
+/** Talks to the runner of a DATA_DIR. Any number of processes may do so at once. */
 export class RunnerClient {
   readonly #layout: Layout
   readonly #settings: RunnerSettings
   readonly #path: string
   #starting: Promise<void> | null = null
 
-  /** @param path the PATH of the runner */
+  /** @param path the runner's PATH */
   constructor(layout: Layout, settings: RunnerSettings, path: string) {
     this.#layout = layout
     this.#settings = settings
     this.#path = path
   }
 
-  /** Asks the runner, which is started when there is none. @throws RunnerRefusal */
+  /** Sends a request, starting a runner if there is none. @throws RunnerRefusal */
   async ask<T>(call: Call): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -77,7 +77,7 @@ export class RunnerClient {
     }
   }
 
-  /** Asks the runner if there is one. @throws RunnerGone when there is none, and RunnerRefusal */
+  /** Sends a request to an existing runner. @throws RunnerGone when there is none, and RunnerRefusal */
   async askRunning<T>(call: Call): Promise<T> {
     const answer = await this.#send(call)
     const body = await textOf(answer)
@@ -87,25 +87,25 @@ export class RunnerClient {
     throw new RunnerRefusal(answer.statusCode!, error, said)
   }
 
-  /** Whether one runs, or has left something that only the next one can clear away. */
+  /** Whether a runner exists, or has left something that only the next one can clean up. */
   async isNeeded(): Promise<boolean> {
     const left = await readFile(this.#layout.processes, 'utf8').catch(nullIf('ENOENT', 'ENOTDIR'))
     return (left !== null && left !== '[]') || (await findSocket(this.#layout)) !== null
   }
 
   /**
-   * Waits for the end of the runner that is there now.
+   * Waits for the current runner to end.
    *
-   * @throws RunnerGone when there is none, and what the signal was aborted with
+   * @throws RunnerGone when there is none, or the signal's abort reason
    */
   async untilGone(signal: AbortSignal): Promise<void> {
-    // A log has no end while its runner runs. Of this app nothing is ever said.
+    // A log stream ends only with its runner. This app never logs anything.
     const answer = await this.#send({ method: 'GET', path: `${PROTOCOL}/logs?app=-`, signal, timeout: HELLO_TIMEOUT })
     await new Promise(resolve => answer.once('close', resolve).resume())
     signal.throwIfAborted()
   }
 
-  /** Follows a log for as long as the runner is there. */
+  /** Follows a log until the runner goes away. */
   async *follow(path: string, signal: AbortSignal): AsyncGenerator<{ entry: LogEntry; runner: string }> {
     const answer = await this.#send({ method: 'GET', path, signal, timeout: HELLO_TIMEOUT })
     const runner = String(answer.headers['x-runner'])
@@ -138,7 +138,7 @@ export class RunnerClient {
         answer.destroy()
         throw new Error('the apps are run by another version of Rhone: end that with "rhone local stop"')
       }
-      // Fails whoever reads the answer, and nobody else.
+      // The reader of the reply gets the error; without a listener it would also be thrown as uncaught.
       answer.on('error', () => {})
       return answer
     } catch (error) {
@@ -152,7 +152,7 @@ export class RunnerClient {
     }
   }
 
-  /** Once for all who ask at the same time. */
+  /** Concurrent callers share one start. */
   async #start(signal: AbortSignal): Promise<void> {
     this.#starting ??= this.#startOne().finally(() => {
       this.#starting = null
@@ -162,8 +162,8 @@ export class RunnerClient {
   }
 
   /**
-   * Starts runners until one answers. Others may do so at the same time: the kernel's lock lets one of them live. The one
-   * that has it may just be about to end, too.
+   * Starts runners until one answers. Other processes may do so at the same time: the kernel lock lets only one of them
+   * live, and that one may be just about to end, too.
    */
   async #startOne(): Promise<void> {
     const deadline = performance.now() + START_TIMEOUT
@@ -190,9 +190,9 @@ export class RunnerClient {
     }
   }
 
-  /** In a session of its own, with nothing of ours: neither a terminal, nor the environment, nor the working directory. */
+  /** Spawns the runner in its own session, without our terminal, environment or working directory. */
   async #spawn(): Promise<ChildProcess> {
-    // On a full disk it runs all the same, and says nothing.
+    // On a full disk it runs without a log.
     const log = await open(this.#layout.log, 'a', 0o600).catch(nullIf('ENOSPC', 'EDQUOT', 'EROFS'))
     const output = log?.fd ?? 'ignore'
     try {
@@ -216,9 +216,9 @@ export class RunnerClient {
   }
 }
 
-/** With the compiled modules of the server, if it keeps any, a runner is there in a third of the time. */
+/** The server's compile cache, if enabled, cuts the runner's start to a third of the time. */
 function compileCache(): Record<string, string> {
-  // Node makes a directory per version in the one that it is given.
+  // Node creates a subdirectory per version.
   const ofThisVersion = getCompileCacheDir()
   return ofThisVersion === undefined ? {} : { NODE_COMPILE_CACHE: dirname(ofThisVersion) }
 }

@@ -10,19 +10,19 @@ import { appDirectory, type Layout } from '../layout.ts'
 import { claimUser, releaseUser } from './users.ts'
 
 export interface Home {
-  /** The one directory that the app may write to; it stays until the app is destroyed. */
+  /** The only directory the app may write to; kept until the app is destroyed. */
   readonly directory: string
-  /** Whose all processes of the app are; null: they are this process's own user's, which is not root. */
+  /** The user that runs the app's processes; null: this process's own user, which is not root. */
   readonly account: Account | null
 }
 
-/** Users that have no name, and that systemd leaves to others. */
+/** Unnamed users outside of systemd's own ranges. */
 const FIRST = 60_578
 const LAST = 61_183
 
 /**
- * The home of an app, made when it has none. Where this process is root, the app gets a user of its own with it: so apps
- * cannot look into each other, nor into Rhone. Synchronous, so that no two apps draw the same user.
+ * Opens an app's home, creating it if necessary. When this process is root, the app also gets its own user, so that
+ * apps cannot read each other's files or Rhone's. Synchronous, so that no two apps draw the same user.
  */
 export function openHome(layout: Layout, appId: string): Home {
   const directory = homeOf(layout, appId)
@@ -39,27 +39,27 @@ export function openHome(layout: Layout, appId: string): Home {
   return { directory, account: { uid: number, gid: number } }
 }
 
-/** The account of an app that has been here; null when it has none. */
+/** The account of a known app; null when it has none. */
 export const findAccount = (layout: Layout, appId: string): Account | null => accountOf(homeOf(layout, appId))
 
-/** The accounts of all apps that have been here. */
+/** The accounts of all known apps. */
 export function accountsOf(layout: Layout): Account[] {
   return appsOf(layout).flatMap(appId => findAccount(layout, appId) ?? [])
 }
 
-/** Lets the user of an app into its image, and nobody else. */
+/** Gives only the app's user access to its image. */
 export async function closeImage(directory: string, account: Account | null): Promise<void> {
   if (account !== null) await chown(directory, 0, account.gid)
   await chmod(directory, account === null ? 0o700 : 0o750)
 }
 
-/** Gives the user of an app back, whose home is gone. */
+/** Releases the user of an app whose home has been removed. */
 export const releaseAccount = (layout: Layout, appId: string, { uid }: Account): void =>
   releaseUser(uid, homeOf(layout, appId))
 
-/** Removes what a user has left where everybody may write, so that the next one of that number finds nothing. */
+/** Removes a user's files from world-writable directories, so that the next app with that uid finds nothing. */
 export async function clearTraces({ uid, gid }: Account): Promise<void> {
-  // As that user, who can remove nothing else, whatever is swapped for what meanwhile.
+  // Runs as that user, who can remove nothing else, even if paths are swapped meanwhile.
   const script = `for place in /tmp /var/tmp /dev/shm; do
     [ ! -d "$place" ] || find "$place" -xdev -user "$1" -delete 2>/dev/null
   done
@@ -84,7 +84,7 @@ function accountOf(home: string): Account | null {
   return found === undefined || found.uid === 0 || process.geteuid?.() !== 0 ? null : { uid: found.uid, gid: found.gid }
 }
 
-/** One that no other app has, and that nothing runs under. */
+/** Draws a user that no other app has and that runs no processes. */
 function drawUser(layout: Layout, home: string): number {
   const taken = new Set([...accountsOf(layout).map(({ uid }) => uid), ...usersWithProcesses()])
   const free = Array.from({ length: LAST - FIRST + 1 }, (_, index) => FIRST + index).filter(uid => !taken.has(uid))

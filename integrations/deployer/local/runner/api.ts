@@ -5,9 +5,9 @@ import { type Hello, type LogEntry, PROTOCOL, type Refusal } from '../protocol.t
 import { StartFailure } from './app-process.ts'
 import { Conflict, type Fleet } from './fleet.ts'
 
-/** Bytes of a question; the env vars of an app are most of it. */
+/** Request size limit in bytes; mostly for the app's env vars. */
 const MAX_BODY = 16 * 1024 * 1024
-/** Milliseconds between two signs of life of a log on which nothing is said. */
+/** Milliseconds between keep-alives on a silent log. */
 const HEARTBEAT = 10_000
 const LOG_BATCH = 100
 
@@ -15,12 +15,12 @@ interface Question {
   readonly query: URLSearchParams
   // biome-ignore lint/suspicious/noExplicitAny: both ends are ours, and each handler says what it is given
   readonly body: any
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted when the client no longer waits for the reply. */
   readonly signal: AbortSignal
 }
 type Answer = (question: Question) => unknown
 
-/** Answers Rhone on a Unix socket that only its user can open. */
+/** Serves Rhone on a Unix socket that only its user can open. */
 export class Api {
   readonly #fleet: Fleet
   readonly #hello: Hello
@@ -30,7 +30,7 @@ export class Api {
   #open = 0
   #askedAt = performance.now()
 
-  /** @param stop asks for the end of everything */
+  /** @param stop requests the end of the runner */
   constructor(fleet: Fleet, hello: Hello, stop: () => void) {
     this.#fleet = fleet
     this.#hello = hello
@@ -47,7 +47,7 @@ export class Api {
     }
   }
 
-  /** Milliseconds since somebody was answered; readers of logs do not count. */
+  /** Milliseconds since the last reply; log readers do not count. */
   get idle(): number {
     return this.#open > 0 ? 0 : performance.now() - this.#askedAt
   }
@@ -58,7 +58,7 @@ export class Api {
     await chmod(path, 0o600)
   }
 
-  /** Takes the socket away, lets questions be answered, and ends logs. */
+  /** Removes the socket, lets requests finish, and ends log streams. */
   async close(): Promise<void> {
     this.#closing.abort()
     const closed = once(this.#server, 'close')
@@ -98,7 +98,7 @@ export class Api {
     }
   }
 
-  /** Each reader goes at its own pace: what it is too slow for is counted, and nothing is kept for it alone. */
+  /** Each reader goes at its own pace: lines it is too slow for are counted as dropped instead of buffered. */
   async #stream(query: URLSearchParams, response: ServerResponse, signal: AbortSignal): Promise<void> {
     const log = this.#fleet.logOf(query.get('app') ?? '')
     const isOfNow = query.get('runner') === this.#hello.id
@@ -146,7 +146,7 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   try {
     return size === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString())
   } catch {
-    // Its own message would show a part of it.
+    // The original message would quote part of the body.
     throw new Error('the question is no JSON')
   }
 }

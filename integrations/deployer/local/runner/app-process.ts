@@ -9,24 +9,24 @@ import { launchScript } from './launch-script.ts'
 import { LineSplitter } from './log.ts'
 
 export interface Launch {
-  /** A program and its arguments. */
+  /** The program and its arguments. */
   readonly command: readonly string[]
   readonly directory: string
-  /** The whole environment, with the mark of `processes`. */
+  /** The complete environment, including the mark of `processes`. */
   readonly env: Readonly<Record<string, string>>
   readonly account: Account | null
-  /** Processes and threads that the account may have. */
+  /** Process and thread limit of the account. */
   readonly maxProcesses: number
-  /** Takes in the process and whatever it starts. */
+  /** Tracks the process and everything it starts. */
   readonly processes: OwnedProcesses
-  /** @returns whether there is room for more: a process that says too much is read slowly */
+  /** @returns whether there is room for more: a process that logs too much is read slowly */
   readonly onLine: (line: string) => boolean
 }
 
-/** A release that cannot run, for a reason that its owner can understand. */
+/** A release that cannot run, with a reason that its owner can understand. */
 export class StartFailure extends Error {
   override readonly name = 'StartFailure'
-  /** The last that the app said. */
+  /** The app's last output. */
   readonly said: string | undefined
 
   constructor(sentence: string, said?: string) {
@@ -35,35 +35,35 @@ export class StartFailure extends Error {
   }
 }
 
-/** Bytes that Linux takes of one variable with its name, and of the whole environment where the stack may have 8 MB. */
+/** Linux's limits in bytes for one variable with its name, and for the whole environment with an 8 MB stack. */
 const [VARIABLE_SIZE, ENVIRONMENT_SIZE] = [131_071, 2_000_000]
-/** Milliseconds for which what says too much is not read; it cannot go on meanwhile. */
+/** Milliseconds for which the output of a process that logs too much is not read, which blocks it meanwhile. */
 const FLOOD_PAUSE = 20
-/** Milliseconds of silence after which what has no line end yet counts as a line. */
+/** Milliseconds of silence after which an unfinished line counts as a line. */
 const PART_OF_LINE = 1_000
-/** Milliseconds that the last words of a process may take to arrive. */
+/** Milliseconds for the last output of a process to arrive. */
 const LAST_WORDS = 1_000
 
-/** One process of an app, the leader of a session, with everything that it starts. */
+/** One process of an app, leading its own session, with all processes it starts. */
 export class AppProcess {
   readonly leader: ProcessIdentity
-  /** Says how it has ended, once everything that it has started has, too. */
+  /** Resolves to how it ended, once all processes it started have ended, too. */
   readonly ended: Promise<string>
   readonly #processes: OwnedProcesses
   #isOver = false
 
-  /** @throws StartFailure when the system does not take this program, or these env vars */
+  /** @throws StartFailure when the system rejects this program or these env vars */
   constructor(launch: Launch) {
     this.#processes = launch.processes
     const child = spawnLimited(launch)
     this.#processes.add(child.pid!)
     const heard = Promise.all([listen(child.stdout!, launch), listen(child.stderr!, launch)])
-    // It may be over already; then nobody will look for it either.
+    // It may have ended already; then nothing needs to find it either.
     this.leader = { pid: child.pid!, startedAt: findProcess(child.pid!)?.startedAt ?? '' }
     this.ended = this.#awaitEnd(child, heard)
   }
 
-  /** Asks it to end, and ends it where it has not after `grace` milliseconds. */
+  /** Sends SIGTERM, and SIGKILL after `grace` milliseconds. */
   async stop(grace: number): Promise<void> {
     if (!this.#isOver && grace > 0) this.#processes.signal('SIGTERM')
     const patience = new AbortController()
@@ -88,14 +88,14 @@ export class AppProcess {
     return code === 0 && left ? `${how}, and what it had left in the background was ended, too` : how
   }
 
-  /** What it has started is of no use without it, and would be in the way of the next one. */
+  /** Ends its child processes, which are of no use without it and would obstruct its successor. */
   async #endRest(): Promise<boolean> {
     try {
       const left = this.#processes.members().length > 0
       await this.#processes.end(0)
       return left
     } catch (error) {
-      // The next process will end them, or the end of the app, which does not count as done before.
+      // They are ended with the next process, or with the app, which does not count as stopped before that.
       console.error(error)
       return true
     }
@@ -105,7 +105,7 @@ export class AppProcess {
 function spawnLimited({ command, directory, env, account, maxProcesses }: Launch): ChildProcess {
   refuseTooLong(env)
   const child = spawn('/bin/sh', ['-s'], {
-    // As whoever starts it: the app need not be able to come here by a path.
+    // Changed into with the rights of this process: the app need not be able to reach it by path.
     cwd: directory,
     env: {},
     detached: true,
@@ -119,7 +119,7 @@ function spawnLimited({ command, directory, env, account, maxProcesses }: Launch
   return child
 }
 
-/** The system would only say so once the shell is in place, and not to us. */
+/** The system would report this only once the shell is running, and not to us. */
 function refuseTooLong(env: Readonly<Record<string, string>>): void {
   const sizes = Object.entries(env).map(([name, value]) => Buffer.byteLength(name) + Buffer.byteLength(value) + 2)
   const total = sizes.reduce((sum, size) => sum + size + 8, 0)
@@ -142,7 +142,7 @@ function listen(stream: Readable, { onLine }: Launch): Promise<unknown> {
     stream.pause()
     setTimeout(() => stream.resume(), FLOOD_PAUSE)
   })
-  // It may be given up before its end, and then has said something all the same.
+  // The stream may be closed before its end, with output still unreported.
   stream.on('close', () => {
     clearTimeout(part)
     lines.end()

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
-/** Milliseconds of silence after which a client is taken to have said all that it will. */
+/** Milliseconds of silence after which a client is considered done sending. */
 const SILENCE = 2_000
 
 /**
- * Ends a reply, and no sooner than its request if the connection is closed behind it: to close it under a client that is
- * still sending resets it, and with that the client loses what it has not read yet of the reply.
+ * Ends a reply. If the connection closes after it, waits for the end of the request first: closing it while the client
+ * is still sending resets the connection, and the client loses the unread part of the reply.
  */
 export function endReply(request: IncomingMessage, response: ServerResponse): void {
   if (response.shouldKeepAlive || request.complete) {

@@ -6,22 +6,22 @@ import { replyHeaders, requestHeaders, targetOf } from './headers.ts'
 import { type Notice, notices, REPLY_TIMEOUT, sendNotice } from './notices.ts'
 import type { Release, Route } from './release.ts'
 
-/** Bytes of a head, of requests and of replies alike. */
+/** Limit for the head of a request or reply, in bytes. */
 export const MAX_HEAD = 65_536
-/** Node counts headers by names, and leaves out what is beyond: their size is bounded already. */
+/** Disables Node's header count limit, which drops the headers beyond it: their size is limited already. */
 export const ALL_HEADERS = 0
-/** Nothing, but as bytes: the head that goes with it keeps its own, where text would be encoded as UTF-8 once more. */
+/** Empty, but as bytes: Node would encode the head as UTF-8 again if it were sent together with text. */
 const NO_BYTES = Buffer.alloc(0)
-/** These may be sent again on a new connection when the kept one turns out to be closed. */
+/** Safe to send again on a new connection if the kept-alive one turns out to be closed. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 interface Upgrade {
   readonly socket: Socket
-  /** What the client has sent after the head of its request. */
+  /** Data received after the head of the request. */
   readonly head: Buffer
 }
 
-/** One request, and the way of its reply. */
+/** Proxies one request and its reply. */
 export class Exchange {
   readonly #app: App
   readonly #request: IncomingMessage
@@ -32,7 +32,7 @@ export class Exchange {
   #outgoing: ClientRequest | null = null
   #over: () => void = () => {}
   #attempts = 0
-  /** Whether the client sends its body only once it is told to. */
+  /** Whether the client waits for `100 Continue` before sending the body. */
   #isBodyWaiting: boolean
   #isSent = false
   #bytes: { readonly socket: Socket; readonly read: number; readonly written: number } | null = null
@@ -54,7 +54,7 @@ export class Exchange {
     this.#safely(() => this.#forward())
   }
 
-  /** Sends the request to the release that serves at this moment. */
+  /** Sends the request to the release that is serving now. */
   #forward(): void {
     const release = this.#app.serving
     if (release === null || release.route === null) this.#refuse(notices.down)
@@ -74,7 +74,7 @@ export class Exchange {
       path: targetOf(url!).path,
       headers: requestHeaders(this.#request, this.#upgrade !== null),
       maxHeaderSize: MAX_HEAD,
-      // What cannot be sent twice goes on a connection of its own, for the app may be closing the one that is kept.
+      // A request that cannot be repeated gets its own connection, since the app may be closing the kept-alive one.
       agent: this.#upgrade === null && REPEATABLE.has(method!) ? agent : false
     })
     outgoing.maxHeadersCount = ALL_HEADERS
@@ -91,28 +91,28 @@ export class Exchange {
     outgoing.once('close', () => outgoing === this.#outgoing && this.#discardBody())
   }
 
-  /** Whoever has taken the port of the app in its stead gets nothing of the request. */
+  /** Sends nothing to another program that has taken over the app's port. */
   #sendIf(isOurs: boolean, outgoing: ClientRequest): void {
     if (isOurs) this.#send(outgoing)
     else this.#refuse(notices.down)
   }
 
-  /** The body stays where it is until there is a connection to send it on. */
+  /** Leaves the body unread until there is a connection to send it on. */
   #send(outgoing: ClientRequest): void {
     this.#isSent = true
     if (this.#upgrade !== null) {
       outgoing.end()
       return
     }
-    // The app hears of a request before its body has begun, as it may have something to say to that.
+    // Sends the head before the body begins, since the app may reply to it.
     if (hasBody(this.#request)) outgoing.write(NO_BYTES)
-    // An app is waited for once it has everything.
+    // The app's time starts once it has the whole request.
     this.#request.on('data', () => this.#overtime?.refresh())
     this.#request.once('end', () => outgoing.addTrailers(pairs(this.#request.rawTrailers)))
     this.#request.pipe(outgoing)
   }
 
-  /** A reply before the reply, which HTTP/1.0 does not have. */
+  /** Sends an informational (1xx) reply, which HTTP/1.0 does not have. */
   #inform(status: number, headers: readonly string[]): void {
     const { httpVersion } = this.#request
     const socket = this.#response.socket
@@ -122,7 +122,7 @@ export class Exchange {
     socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Informational'}\r\n${lines(headers)}\r\n`, 'latin1')
   }
 
-  /** An app may answer before it has read everything; a client may only listen once it has sent everything. */
+  /** An app may reply before it has read everything, and a client may read only after sending everything. */
   #discardBody(): void {
     this.#request.unpipe().resume()
   }
@@ -144,7 +144,7 @@ export class Exchange {
       if (this.#isBodyWaiting) response.end()
       else endReply(this.#request, response)
     })
-    // Half of a reply must not look like a whole one.
+    // A truncated reply must not look complete.
     reply.on('error', () => this.#cut())
     reply.once('close', () => {
       if (!reply.complete) this.#cut()
@@ -152,7 +152,7 @@ export class Exchange {
     reply.pipe(response, { end: false })
   }
 
-  /** @returns false when no client can be sent that: a status or a header that HTTP does not have */
+  /** @returns false when it cannot be sent: HTTP does not allow the status or a header */
   #writeHead(reply: IncomingMessage): boolean {
     try {
       this.#response.sendDate = false
@@ -160,7 +160,7 @@ export class Exchange {
     } catch {
       return false
     }
-    // One without a body ends at once, and its head with it.
+    // A reply without a body ends at once, which sends its head, too.
     if (mayHaveBody(this.#request, reply)) this.#response.write(NO_BYTES)
     return true
   }
@@ -168,7 +168,7 @@ export class Exchange {
   #tunnel(reply: IncomingMessage, inner: Socket, head: Buffer): void {
     const upgrade = this.#upgrade
     if (upgrade === null) {
-      // Nobody has asked for it.
+      // The client did not ask for an upgrade.
       this.#refuse(notices.broken)
       return
     }
@@ -192,7 +192,7 @@ export class Exchange {
   }
 
   #onFailure(outgoing: ClientRequest, error: Error): void {
-    // What becomes of a reply that has begun, its own end tells.
+    // Once a reply has begun, its own end decides the outcome.
     if (outgoing !== this.#outgoing || this.#response.headersSent || this.#response.closed) return
     if (this.#mayRepeat(outgoing)) {
       this.#isSent = false
@@ -200,7 +200,7 @@ export class Exchange {
     } else this.#refuse(noticeOf(error))
   }
 
-  /** Once, when the app cannot have seen anything of it, or it asks for nothing that may not be done twice. */
+  /** Allows one retry, if the app cannot have seen the request or the request is safe to repeat. */
   #mayRepeat(outgoing: ClientRequest): boolean {
     if (this.#attempts > 1) return false
     if (!this.#isSent) return true
@@ -225,7 +225,7 @@ export class Exchange {
     this.#app.meter.count(status, performance.now() - this.#began)
   }
 
-  /** Whatever one client or one app brings about here, the others are not to suffer from. */
+  /** Contains errors caused by one client or app, so that others are not affected. */
   #safely(work: () => void): void {
     try {
       work()
@@ -235,7 +235,7 @@ export class Exchange {
     }
   }
 
-  /** While the connection to the app is this exchange's own. */
+  /** Counts only while this exchange has the app connection to itself. */
   #countBytes(): void {
     if (this.#bytes === null) return
     const { socket, read, written } = this.#bytes
@@ -243,14 +243,14 @@ export class Exchange {
     this.#app.meter.countBytes(socket.bytesWritten - written, socket.bytesRead - read)
   }
 
-  /** Lets both sides see that this has not ended well. */
+  /** Aborts both connections, so that both sides see the failure. */
   #cut(): void {
     this.#outgoing?.destroy()
     const client = this.#upgrade?.socket ?? this.#request.socket
     client.destroy()
   }
 
-  /** For good: a timer that was cleared could be refreshed. */
+  /** Drops the timer as well, since a cleared timer could be refreshed. */
   #stopWaiting(): void {
     clearTimeout(this.#overtime)
     this.#overtime = undefined
@@ -267,11 +267,11 @@ export class Exchange {
 const hasBody = ({ headers }: IncomingMessage) =>
   headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 
-/** Whether the client reads a body behind the head of this reply. */
+/** Whether the client expects a body after this reply's head. */
 const mayHaveBody = ({ method }: IncomingMessage, { statusCode }: IncomingMessage) =>
   method !== 'HEAD' && statusCode !== 204 && statusCode !== 304
 
-/** What has become of the app's reply. */
+/** Maps a failed request to the notice for its client. */
 function noticeOf(error: NodeJS.ErrnoException): Notice {
   if (error.code === 'ECONNREFUSED') return notices.down
   if (error.code === 'HPE_HEADER_OVERFLOW') return notices.longHead

@@ -15,32 +15,32 @@ import { Meter } from './meter.ts'
 import { markOf } from './records.ts'
 import { Release, type ReleaseSpec } from './release.ts'
 
-/** An app of this machine, with what it has said and done, whether it runs or not. */
+/** An app on this machine, running or not, with its log and metrics. */
 export interface App {
   readonly id: string
   slug: string
-  /** By the id of the deployment. */
+  /** By deployment id. */
   readonly releases: Map<string, Release>
-  /** The one that requests go to. */
+  /** The release that receives requests. */
   serving: Release | null
   readonly log: AppLog
   readonly meter: Meter
 }
 
-/** It is not in a state to do this now; the caller may bring it there. */
+/** The current state does not allow this; the caller may change that. */
 export class Conflict extends Error {
   override readonly name = 'Conflict'
 }
 
 const SAMPLE_INTERVAL = 1_000
-/** Milliseconds between two looks at what apps keep in their homes. */
+/** Milliseconds between checks of the sizes of apps' homes. */
 const HOME_INTERVAL = 2_000
 const MEGABYTE = 1_048_576
 
 /** All apps of this machine. */
 export class Fleet {
   readonly #layout: Layout
-  /** Keeps what is to be ended when this process is killed. */
+  /** Records the processes to end in case this process is killed. */
   readonly #record: (leaders: readonly ProcessIdentity[]) => void
   readonly #apps = new Map<string, App>()
   readonly #logs = new Map<string, AppLog>()
@@ -60,33 +60,33 @@ export class Fleet {
     return this.#releases().length === 0
   }
 
-  /** The app that a host name stands for. */
+  /** Finds an app by the slug in its host name. */
   bySlug(slug: string): App | null {
     return this.#slugs.get(slug) ?? null
   }
 
-  /** What an app says, and will say: it need not be here yet. */
+  /** An app's log, past and future; the app need not exist yet. */
   logOf(appId: string): AppLog {
     const log = this.#logs.get(appId) ?? new AppLog()
     this.#logs.set(appId, log)
     return log
   }
 
-  /** @throws StartFailure when the release does not get healthy; unless it serves, nothing is left of it then */
+  /** @throws StartFailure when the release does not become healthy; unless it is serving, it is removed completely */
   async start(request: StartRequest, signal: AbortSignal): Promise<void> {
     const app = this.#open(request.app)
     const release = await this.#begin(app, request)
     try {
       await release.healthy(signal)
     } catch (error) {
-      // Whoever has given up the wait may come back for it, or retire it.
+      // A caller that has stopped waiting may come back for it, or retire it.
       if (this.#isClosed) throw new Conflict('the runner is being stopped')
       if (!signal.aborted && app.serving !== release) await this.#end(app, release, 0)
       throw error
     }
   }
 
-  /** From here on, new requests go to this release and to no other. */
+  /** Routes new requests to this release only. */
   serve({ app: { id, slug }, deploymentId }: ServeRequest): void {
     const app = this.#apps.get(id)
     const release = app?.releases.get(deploymentId)
@@ -104,7 +104,7 @@ export class Fleet {
     await Promise.all(others.map(release => this.#end(app, release, drain)))
   }
 
-  /** Takes the app away with its files; an app that was never here, too. */
+  /** Removes an app and its files, including an app that never ran here. */
   async destroy(appId: string): Promise<void> {
     const directory = appDirectory(this.#layout, appId)
     await this.retire({ appId, keep: null, drain: 0 })
@@ -114,7 +114,7 @@ export class Fleet {
     if (app && this.#slugs.get(app.slug) === app) this.#slugs.delete(app.slug)
     const account = findAccount(this.#layout, appId)
     const mark = markOf(this.#layout)
-    // Its user is free for another app once nothing runs as it, and not before.
+    // The user is released only once nothing runs as it.
     if (account !== null) {
       await new OwnedProcesses({ account, mark }).end(0)
       await clearTraces(account)
@@ -153,7 +153,7 @@ export class Fleet {
     }
   }
 
-  /** Ends everything. @param grace milliseconds that processes have; absent: what they were started with */
+  /** Ends everything. @param grace milliseconds for processes to end; absent: as set when they were started */
   async close(grace?: number): Promise<void> {
     this.#isClosed = true
     clearInterval(this.#sampler)
@@ -204,7 +204,7 @@ export class Fleet {
     }
   }
 
-  /** Once for each release, whoever asks how often. */
+  /** Ends each release once, however often it is called. */
   #end(app: App, release: Release, drain: number): Promise<void> {
     const known = this.#retiring.get(release)
     if (known) return known
@@ -224,7 +224,7 @@ export class Fleet {
     return [...this.#apps.values()].flatMap(app => [...app.releases.values()])
   }
 
-  /** A machine that can be looked at no more is no reason to end what runs. */
+  /** A failed measurement is no reason to end what runs. */
   #safely(work: () => void): void {
     try {
       work()
@@ -241,13 +241,13 @@ export class Fleet {
       const members = release.processes.members(table)
       const { cpu, memory, shared } = usageOf(members)
       const pids = members.map(({ pid }) => pid)
-      // What is mapped of a file is a part of the file.
+      // Memory mapped from a file is already counted with the file.
       const inFiles = Math.max(memoryInFiles(pids, release.spec.home.account) - shared, 0)
       release.observe({ cpu, memory: (memory + inFiles) / MEGABYTE })
     }
   }
 
-  /** One app after the other, and never more than a tenth of the time. */
+  /** Checks one app after the other, using at most a tenth of the time. */
   async #watchHomes(): Promise<void> {
     for (let pause = HOME_INTERVAL; !this.#isClosed; ) {
       await delay(pause, undefined, { ref: false })

@@ -3,7 +3,7 @@ import { lstat, opendir } from 'node:fs/promises'
 import { hasCode, nullIf } from '../../../../plugins/lib/errno.ts'
 import type { Account } from '../../../../plugins/lib/owned-processes.ts'
 
-/** Where files are memory. */
+/** A file system in memory. */
 const MEMORY_DIRECTORY = '/dev/shm'
 const BLOCK = 512
 
@@ -13,8 +13,8 @@ export interface TreeSize {
 }
 
 /**
- * Bytes of memory that processes hold as files: of `memfd_create`, and in `/dev/shm`, also where a name is gone or nobody
- * has mapped them. The memory of the processes themselves does not show them.
+ * Bytes of memory that processes hold as files: by `memfd_create` and in `/dev/shm`, including unlinked and unmapped
+ * ones. The memory figures of the processes do not include them.
  */
 export function memoryInFiles(pids: readonly number[], account: Account | null): number {
   if (process.platform !== 'linux') return 0
@@ -32,7 +32,7 @@ export function memoryInFiles(pids: readonly number[], account: Account | null):
   return [...sizes.values()].reduce((sum, size) => sum + size, 0)
 }
 
-/** What a tree takes, as far as that is no more than `limit`; links are not followed. */
+/** Measures a tree, stopping once it exceeds `limit`; does not follow links. */
 export async function sizeOfTree(root: string, limit: TreeSize): Promise<TreeSize> {
   let [bytes, files] = [0, 0]
   const waiting = [root]
@@ -52,7 +52,7 @@ export async function sizeOfTree(root: string, limit: TreeSize): Promise<TreeSiz
   return { bytes, files }
 }
 
-/** How the kernel names such files. No app can make a file of the first name anywhere else. */
+/** The kernel's names for such files. No app can create a file with the first prefix anywhere else. */
 const IN_MEMORY = /^\/(memfd:|dev\/shm\/)/
 
 const openFilesOf = (pid: number) => namesIn(`/proc/${pid}/fd`).map(name => `/proc/${pid}/fd/${name}`)

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 
-/** They concern one connection, and are not passed on to the next. */
+/** Hop-by-hop headers, which are not forwarded. */
 const HOP_BY_HOP = [
   'connection',
   'keep-alive',
@@ -12,7 +12,7 @@ const HOP_BY_HOP = [
   'upgrade'
 ]
 
-/** What a client says of the way that its request has come; nobody has said it on the way to us. */
+/** Forwarding headers from a client: there is no proxy in front of this one, so they are not trusted. */
 const OF_THE_WAY = [
   'forwarded',
   'x-forwarded-for',
@@ -22,20 +22,20 @@ const OF_THE_WAY = [
   'x-real-ip'
 ]
 
-/** The authority and the path of a request's target: an absolute one stands above the Host header. */
+/** The authority and path of a request target: an absolute target takes precedence over the Host header. */
 export function targetOf(url: string): { readonly host: string | null; readonly path: string } {
   const [, host = null, path = ''] = /^http:\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
   if (host === null) return { host, path: url }
   return { host, path: path.startsWith('/') ? path : `/${path}` }
 }
 
-/** The host that a request is for. */
+/** The requested host. */
 export const hostOf = ({ url, headers }: IncomingMessage): string | undefined => targetOf(url!).host ?? headers.host
 
 /**
- * The headers of a request for the app, as names and values in turn.
+ * The request headers for the app, as alternating names and values.
  *
- * @param isUpgrade whether the connection to the app may become something else than HTTP
+ * @param isUpgrade whether the connection to the app may switch to another protocol
  */
 export function requestHeaders(request: IncomingMessage, isUpgrade: boolean): string[] {
   const headers = passedOn(request, [...OF_THE_WAY, 'host'])
@@ -45,14 +45,14 @@ export function requestHeaders(request: IncomingMessage, isUpgrade: boolean): st
   headers.push('Host', host, 'X-Forwarded-For', address, 'X-Forwarded-Host', host, 'X-Forwarded-Proto', 'http')
   if (coding !== undefined) headers.push('Transfer-Encoding', 'chunked')
   if (isUpgrade) return [...headers, 'Connection', 'Upgrade', 'Upgrade', upgrade]
-  // Even where the connection is for one request: an app that closes it with a body unread takes its reply back.
+  // Even on a single-use connection: an app that closes it with an unread body would discard its own reply.
   const takesTrailers = /(^|,)\s*trailers\s*(,|$)/i.test(String(te ?? ''))
   return takesTrailers
     ? [...headers, 'Connection', 'keep-alive, TE', 'TE', 'trailers']
     : [...headers, 'Connection', 'keep-alive']
 }
 
-/** The headers of a reply for the client, as names and values in turn. */
+/** The reply headers for the client, as alternating names and values. */
 export function replyHeaders(reply: IncomingMessage): string[] {
   const headers = passedOn(reply, [])
   if (reply.statusCode === 101) headers.push('Connection', 'Upgrade', 'Upgrade', reply.headers.upgrade ?? '')
@@ -62,7 +62,7 @@ export function replyHeaders(reply: IncomingMessage): string[] {
 function passedOn({ rawHeaders, headers }: IncomingMessage, alsoLeftOut: readonly string[]): string[] {
   const named = headers.connection?.toLowerCase().split(',') ?? []
   const leftOut = new Set([...HOP_BY_HOP, ...alsoLeftOut, ...named.map(name => name.trim())])
-  // Nobody may have us leave out what says where the body ends.
+  // A peer must not be able to remove the header that delimits the body.
   leftOut.delete('content-length')
   const kept: string[] = []
   for (let at = 0; at < rawHeaders.length; at += 2)
@@ -72,7 +72,7 @@ function passedOn({ rawHeaders, headers }: IncomingMessage, alsoLeftOut: readonl
 
 const SLUG = /^([a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)\.localhost\.?(?::\d{1,5})?$/
 
-/** The app that a Host header names, or null. */
+/** The slug in a Host header, or null. */
 export function slugOf(host: string | undefined): string | null {
   return SLUG.exec(host?.toLowerCase() ?? '')?.[1] ?? null
 }

@@ -2,11 +2,11 @@ import { request } from 'node:http'
 import { createServer } from 'node:net'
 
 /**
- * Asks an app whether it serves. Healthy is one whose `/health` answers with less than 500; one that has no such page, or
- * wants something of who asks for it, is as healthy as its front page.
+ * Checks an app's health: `/health` must answer with a status below 500. If that page does not exist or requires
+ * authentication, the front page decides.
  *
- * @param timeout in milliseconds, of each question
- * @returns null when it is healthy, else what it does instead, to follow the words "The app"
+ * @param timeout in milliseconds, per request
+ * @returns null when healthy, else the problem, phrased to follow the words "The app"
  */
 export async function complaintAbout(port: number, timeout: number, signal: AbortSignal): Promise<string | null> {
   const answer = await ask(port, '/health', timeout, signal)
@@ -43,7 +43,7 @@ function ask(port: number, path: string, timeout: number, signal: AbortSignal): 
   })
 }
 
-/** A port of the loopback interface that nobody has at the moment. */
+/** Draws a free port on the loopback interface. */
 export async function drawPort(isTaken: (port: number) => boolean): Promise<number> {
   for (;;) {
     const port = await tryPort(0)
@@ -51,7 +51,7 @@ export async function drawPort(isTaken: (port: number) => boolean): Promise<numb
   }
 }
 
-/** The port that this one turns out to be, free again; null when somebody has it. */
+/** Binds a port and frees it again. @returns its number; null when it is in use */
 export function tryPort(port: number): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const server = createServer()

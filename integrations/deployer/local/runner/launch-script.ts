@@ -1,22 +1,22 @@
 export interface ScriptOptions {
-  /** A program, found by the PATH of `env`, and its arguments. */
+  /** A program, found on the PATH of `env`, and its arguments. */
   readonly command: readonly string[]
-  /** The whole environment of the program. */
+  /** The program's complete environment. */
   readonly env: Readonly<Record<string, string>>
-  /** Processes and threads that the user may have; null sets no limit. */
+  /** Process and thread limit of the user; null sets none. */
   readonly maxProcesses: number | null
 }
 
-/** Names that some shell keeps for itself: it takes no value for them, or another one. */
+/** Variables that some shell reserves: it rejects or changes their values. */
 const OF_SHELLS =
   /^(_|BASH.*|COMP_.*|DIRSTACK|EUID|EPOCH.*|FUNCNAME|GROUPS|HIST.*|IFS|LINENO|MAIL.*|OLDPWD|OPTARG|OPTERR|OPTIND|PIPESTATUS|PPID|PS\d|RANDOM|SECONDS|SHELLOPTS|SHLVL|SRANDOM|UID)$/
 
 /**
- * What a shell reads from its standard input to become a program of an app. Its own environment is empty, so that nothing
- * of the app runs before the limits are set: `LD_PRELOAD` would, for one. No value is in an argument, which every user of
- * the machine may read, but for those of names that belong to shells.
+ * The script that a shell reads from standard input to become an app's program. The shell's own environment is empty,
+ * so that nothing of the app, such as `LD_PRELOAD`, takes effect before the limits are set. Values are kept out of the
+ * arguments, which every user of the machine can read, except for variables that shells reserve.
  *
- * Memory is never dumped into a file. When the machine runs out of memory, apps go before the process that runs them.
+ * Core dumps are disabled. When the machine runs out of memory, apps are killed before the runner.
  */
 export function launchScript({ command, env, maxProcesses }: ScriptOptions): string {
   const names = Object.keys(env)

@@ -19,22 +19,25 @@ const NAMED_LEVELS: Readonly<Record<string, Level>> = {
   panic: 'error'
 }
 
-/** Characters of a line in which a level is looked for. */
+/** Characters of a line that are searched for a level. */
 const LOOKED_AT = 256
-/** `level=warn` of logfmt, `WARNING:root:`, `[error]`, `2026-01-01 12:00:00 ERROR`: a word in its place, and not in a sentence. */
+/**
+ * A level in a typical position, not within a sentence: logfmt's `level=warn`, `WARNING:root:`, `[error]`, or
+ * `2026-01-01 12:00:00 ERROR`.
+ */
 const IN_TEXT = [
   /(?:^|\s)(?:level|lvl|severity)="?([A-Za-z]{3,9})\b/,
   /^[[(]?([A-Za-z]{3,9})[\])]?:(?:\s|[\w.]{1,40}:|$)/,
   /^[[(]([A-Za-z]{3,9})[\])](?:\s|$)/,
   /^[\d\-:.,TZ/+ [\]]{8,40}[[(]?([A-Z]{3,9})\b/
 ]
-/** How programs of many languages begin to say that they have failed. */
+/** Typical beginnings of error messages in many languages. */
 const FAILURE =
   /^(?:Uncaught |Unhandled |Traceback |panic: |fatal error: |thread '[^']{1,40}' panicked|[\w.]{0,60}(?:Error|Exception)(?::| \[|$))/
 
 /**
- * The level that a line names: as JSON, by a word or a number of pino's; as logfmt; or in front of its text. The stream
- * tells nothing: many programs write all of their log to their standard error.
+ * The level of a line: from JSON, by name or pino's number; from logfmt; or from a leading word. The stream is ignored,
+ * since many programs write their whole log to standard error.
  */
 export function levelOf(line: string): Level {
   const start = line.slice(0, LOOKED_AT)
@@ -56,7 +59,7 @@ function levelInJson(line: string): Level | undefined {
     if (typeof level === 'number') return level < 30 ? 'debug' : level < 40 ? 'info' : level < 50 ? 'warn' : 'error'
     return named(String(level ?? severity))
   } catch {
-    // It only looks like JSON.
+    // Not JSON after all.
     return undefined
   }
 }

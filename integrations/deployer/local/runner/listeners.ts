@@ -1,10 +1,10 @@
 import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 
-/** Bytes of a table that are read at once: what listens stands first, and what is connected after it is not read. */
+/** Bytes per read of a table: listening sockets come first, and the connected ones after them are not read. */
 const CHUNK = 16_384
 const LISTENS = '0A'
-/** As the kernel writes the addresses at which connections to 127.0.0.1 arrive. */
+/** The addresses that accept connections to 127.0.0.1, in the kernel's notation. */
 const REACHED = new Set([
   '00000000',
   '0100007F',
@@ -13,16 +13,16 @@ const REACHED = new Set([
 ])
 
 /**
- * Tells whether it is still the app that listens on a port: one that was drawn for it may have been taken by somebody else
- * before the app came to it, or after the app has closed it.
+ * Checks that the app itself is listening on its port: another program may have taken the drawn port before the app
+ * did, or after the app closed it.
  *
- * To look for who listens takes milliseconds. To see that a process of the app still has the same socket open takes
- * microseconds, and as long as it has, nobody else can listen there.
+ * Finding the listener takes milliseconds. Checking that a process of the app still has the same socket open takes
+ * microseconds, and while it does, no other program can listen there.
  */
 export class PortOwner {
   readonly #port: number
   readonly #pids: () => readonly number[]
-  /** Where the listening sockets are open, and what stands there. */
+  /** The paths of the open listening sockets, and the sockets they link to. */
   #holders: ReadonlyMap<string, string> = new Map()
 
   /** @param pids the processes of the app */
@@ -31,7 +31,7 @@ export class PortOwner {
     this.#pids = pids
   }
 
-  /** False when somebody else listens. True, too, when nobody does, or the system does not tell. */
+  /** False when another program is listening. True if none is, or if the system does not reveal it. */
   isOurs(): boolean {
     if (this.#isHeld()) return true
     const listeners = listenersOn(this.#port)
@@ -52,7 +52,7 @@ export class PortOwner {
   }
 }
 
-/** The sockets that take connections to a port of 127.0.0.1, as the links to them are written. */
+/** The sockets that accept connections to a port on 127.0.0.1, in the form of their links. */
 function listenersOn(port: number): string[] {
   if (process.platform !== 'linux') return []
   return ['/proc/net/tcp', '/proc/net/tcp6'].flatMap(table => listenersIn(table, port))
@@ -69,7 +69,7 @@ function listenersIn(table: string, port: number): string[] {
   return found
 }
 
-/** The fields of each line of a table up to the first that does not listen. */
+/** The fields of each line up to the first socket that is not listening. */
 function* listeningLines(table: string): Generator<string[]> {
   const file = openTable(table)
   if (file === null) return
@@ -92,7 +92,7 @@ function* listeningLines(table: string): Generator<string[]> {
   }
 }
 
-/** Null where there is no such protocol. */
+/** Null when the protocol is not available. */
 function openTable(path: string): number | null {
   try {
     return openSync(path, 'r')
@@ -102,7 +102,7 @@ function openTable(path: string): number | null {
   }
 }
 
-/** The sockets that a process has open, and where; null when that is not ours to see. */
+/** A process's open sockets and their paths; null when access is denied. */
 function socketsOf(pid: number): [link: string, path: string][] | null {
   const directory = `/proc/${pid}/fd`
   try {

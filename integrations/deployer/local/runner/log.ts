@@ -1,14 +1,14 @@
 import { StringDecoder } from 'node:string_decoder'
 import type { LogEntry, LoggedLine } from '../protocol.ts'
 
-/** Lines of an app that are kept for who comes later, and characters that they may have together. */
+/** Lines kept per app for later readers, and their characters in total. */
 const [KEPT_LINES, KEPT_CHARACTERS] = [1_000, 1_000_000]
-/** Characters of a line; what follows is left out. */
+/** Characters per line; the rest is cut off. */
 const LINE_LENGTH = 16_384
-/** Lines per second that an app may say, and how many at once; a long one counts as several, each of so many characters. */
+/** Lines per second, burst size, and the characters that count as one line: long lines count as several. */
 const [RATE, BURST, LINE_COST] = [500, 2_000, 1_024]
 
-/** What an app has said of late, for any number of readers, each at its own pace. */
+/** An app's recent log, for any number of readers, each at its own pace. */
 export class AppLog {
   readonly #lines: LoggedLine[] = []
   readonly #readers = new Set<() => void>()
@@ -24,7 +24,7 @@ export class AppLog {
     this.#refilledAt = now()
   }
 
-  /** Takes a line, unless the app says too much. @returns whether it has been taken */
+  /** Adds a line, unless the app exceeds its rate. @returns whether it was added */
   add(line: Omit<LoggedLine, 'number' | 'at' | 'region'> & { readonly region?: string | null }): boolean {
     if (line.source === 'app' && !this.#spend(1 + line.message.length / LINE_COST)) {
       this.#dropped += 1
@@ -35,7 +35,7 @@ export class AppLog {
     return true
   }
 
-  /** The messages of the last lines of one release. */
+  /** The last messages of one release. */
   tail(deploymentId: string, lines: number): string[] {
     return this.#lines
       .filter(line => line.deploymentId === deploymentId && line.source === 'app')
@@ -43,13 +43,13 @@ export class AppLog {
       .map(line => line.message)
   }
 
-  /** The number before the first line that is not older than `since`, in milliseconds since 1970. */
+  /** The number before the first line not older than `since`, in milliseconds since 1970. */
   numberBefore(since: number | null): number {
     const first = since === null ? undefined : this.#lines.find(line => line.at >= since)
     return first === undefined ? this.#count : first.number - 1
   }
 
-  /** The lines after one of them, oldest first; before them, how many are kept no longer. */
+  /** The lines after a number, oldest first, preceded by the count of those no longer kept. */
   after(number: number, limit: number): readonly LogEntry[] {
     const oldest = this.#count - this.#lines.length + 1
     const lost = Math.max(oldest - 1 - number, 0)
@@ -58,7 +58,7 @@ export class AppLog {
     return lost > 0 ? [{ dropped: lost }, ...lines] : lines
   }
 
-  /** Calls back after every new line, until the returned function is called. */
+  /** Calls back after every new line until the returned function is called. */
   onLine(reader: () => void): () => void {
     this.#readers.add(reader)
     return () => this.#readers.delete(reader)
@@ -89,7 +89,7 @@ export class AppLog {
   }
 }
 
-/** Makes lines of what a process writes; those without a character are left out. */
+/** Splits output into lines; empty ones are left out. */
 export class LineSplitter {
   readonly #decoder = new StringDecoder('utf8')
   readonly #onLine: (line: string) => void
@@ -108,12 +108,12 @@ export class LineSplitter {
     }
   }
 
-  /** Whether something was written that no line end has followed yet. */
+  /** Whether an unfinished line is pending. */
   get hasRest(): boolean {
     return this.#rest !== ''
   }
 
-  /** Takes what is there for a line: a prompt, or progress, may be all that is said for long. */
+  /** Emits the pending text as a line: a prompt or a progress display may stay unfinished for long. */
   flush(): void {
     this.#flush()
   }
@@ -123,7 +123,7 @@ export class LineSplitter {
     this.#flush()
   }
 
-  /** One character more than fits is kept, which tells that there was more. */
+  /** Keeps one character more than fits, as a sign that there was more. */
   #append(text: string): void {
     if (this.#rest.length <= LINE_LENGTH) this.#rest += text.slice(0, LINE_LENGTH + 1 - this.#rest.length)
   }
@@ -136,7 +136,7 @@ export class LineSplitter {
   }
 }
 
-/** What a terminal shows of a line: a carriage return begins it anew. */
+/** The part of a line that a terminal shows: a carriage return starts it over. */
 function visible(line: string): string {
   const text = line.endsWith('\r') ? line.slice(0, -1) : line
   return text.slice(text.lastIndexOf('\r') + 1)

@@ -1,4 +1,4 @@
-/** The runner: keeps the apps of this machine running and reachable, whatever becomes of Rhone. */
+/** The runner: keeps the apps of this machine running and reachable, independently of Rhone. */
 import { randomUUID } from 'node:crypto'
 import { rm, stat, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -12,13 +12,13 @@ import { AppProxy } from './proxy.ts'
 import { endPredecessor, portsToTry, recordPort, recordProcesses } from './records.ts'
 import { prepareSocket, removeSocket } from './socket.ts'
 
-/** Milliseconds between two looks at whether this process is still wanted. */
+/** Milliseconds between checks whether this process is still needed. */
 const PULSE = 250
 
 const settings: RunnerSettings = JSON.parse(process.argv[2]!)
 const layout = layoutOf(settings.dataDir)
 const lock = await acquireLock(layout.lock).catch(nullIf('ENOENT'))
-// Another one is faster, and whoever has started this one will find it.
+// Without the lock, another runner was faster, and the client will find that one.
 if (lock !== null) {
   await run()
   lock.release()
@@ -26,7 +26,7 @@ if (lock !== null) {
 
 async function run(): Promise<void> {
   const directory = await identityOf(layout.root)
-  // For people only: nothing depends on it.
+  // For people only; nothing reads it.
   await writeFile(layout.pid, String(process.pid)).catch(console.error)
   await endPredecessor(layout)
 
@@ -48,9 +48,9 @@ async function run(): Promise<void> {
   while (!stopping.signal.aborted && !(await isVanished()) && !isIdle())
     await delay(PULSE, undefined, { signal: stopping.signal }).catch(nullIf('ABORT_ERR'))
 
-  // At once: a question that comes now is for the next runner.
+  // Closes at once: new requests are for the next runner.
   const answered = api.close()
-  // Who has removed the directory of all this wants nothing of it to go on.
+  // If the directory was deleted, nothing of it should keep running.
   await fleet.close((await isVanished()) ? 0 : undefined)
   await answered
   await removeSocket(layout, socket)
@@ -63,7 +63,7 @@ async function isAdrift(): Promise<boolean> {
   return settings.anchor !== undefined && (await identityOf(settings.anchor)) === null
 }
 
-/** Tells a directory from a later one of the same name; null when there is none. */
+/** Distinguishes a directory from a later one with the same name; null when there is none. */
 async function identityOf(path: string): Promise<string | null> {
   const found = await stat(path).catch(nullIf('ENOENT', 'ENOTDIR'))
   return found && `${found.ino} ${found.birthtimeMs}`

@@ -1,4 +1,4 @@
-/** Seconds that rates and averages look back on. */
+/** Window of rates and averages, in seconds. */
 const WINDOW = 60
 
 interface Second {
@@ -12,7 +12,7 @@ interface Second {
 
 const empty = (at: number): Second => ({ at, requests: 0, failures: 0, latency: 0, bytesIn: 0, bytesOut: 0 })
 
-/** Counts the requests of an app, whichever release they went to. */
+/** Counts an app's requests across its releases. */
 export class Meter {
   readonly #seconds: Second[] = Array.from({ length: WINDOW }, () => empty(-1))
   readonly #now: () => number

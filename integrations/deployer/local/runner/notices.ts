@@ -2,14 +2,14 @@ import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:ht
 import { negotiate } from '../../../../plugins/lib/negotiate.ts'
 import { endReply } from './end-reply.ts'
 
-/** What is answered in an app's stead. */
+/** A reply sent in place of the app's. */
 export interface Notice {
   readonly status: number
   readonly code: string
   readonly message: string
 }
 
-/** Seconds that an app may take from the end of a request to the head of its reply. A body may take any time. */
+/** Seconds for an app to begin its reply after the end of the request. The body has no time limit. */
 export const REPLY_TIMEOUT = 60
 
 export const notices = {
@@ -30,13 +30,13 @@ export const notices = {
   }
 } as const satisfies Record<string, Notice>
 
-/** For browsers a page, for programs JSON. */
+/** Sends HTML to browsers and JSON to programs. */
 export function sendNotice(request: IncomingMessage, response: ServerResponse, notice: Notice): void {
   const isPage = negotiate(request.headers.accept, true) === 'page'
   const body = isPage ? pageOf(notice) : JSON.stringify({ error: { code: notice.code, message: notice.message } })
-  // A body that nobody reads would stand before the next request of this connection.
+  // An unread body would block the next request on this connection.
   if (!request.complete) response.shouldKeepAlive = false
-  // The reason is given, too: what an app has wished for there may be what no client can be sent.
+  // Sets the status text, too: the one the app chose may be invalid.
   response.writeHead(notice.status, STATUS_CODES[notice.status], {
     'content-type': isPage ? 'text/html; charset=utf-8' : 'application/json; charset=utf-8',
     'content-length': Buffer.byteLength(body),

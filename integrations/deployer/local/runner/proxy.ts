@@ -7,11 +7,11 @@ import type { App } from './fleet.ts'
 import { hostOf, slugOf, targetOf } from './headers.ts'
 import { type Notice, notices, sendNotice } from './notices.ts'
 
-/** Milliseconds after which a connection on which nothing happens is closed. */
+/** Milliseconds after which an idle connection is closed. */
 const SILENCE = 300_000
 const MAX_CONNECTIONS = 2_000
 
-/** Opens apps under the host names `<slug>.localhost`, on the loopback interface alone. */
+/** Serves apps under the host names `<slug>.localhost`, on the loopback interface only. */
 export class AppProxy {
   readonly #bySlug: (slug: string) => App | null
   readonly #servers: Server[] = []
@@ -20,12 +20,12 @@ export class AppProxy {
     this.#bySlug = bySlug
   }
 
-  /** @returns the port: the first of these that is free; 0 is any */
+  /** @returns the port: the first free one of these; 0 stands for any */
   async listen(ports: readonly number[]): Promise<number> {
     for (const wanted of ports) {
       const port = await this.#listenOn(wanted, '127.0.0.1')
       if (port === null) continue
-      // Browsers that know only this address of localhost find it here, unless the machine has no such address.
+      // For browsers that resolve localhost only to this address, if the machine has it.
       await this.#listenOn(port, '::1')
       return port
     }
@@ -48,7 +48,7 @@ export class AppProxy {
     server.maxHeadersCount = ALL_HEADERS
     server.maxConnections = MAX_CONNECTIONS
     server.timeout = SILENCE
-    // Whether a body is wanted is the app's to say.
+    // The app decides whether it wants the body.
     for (const event of ['request', 'checkContinue', 'checkExpectation'])
       server.on(event, (request, response) => this.#handle(request, response))
     server.on('upgrade', (request, socket, head) => this.#handleUpgrade(request, socket, head))
@@ -57,7 +57,7 @@ export class AppProxy {
         hasCode(error, 'EADDRINUSE', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EACCES') ? resolve(null) : reject(error)
       )
       server.listen(port, host, () => {
-        // A connection that cannot be taken, for want of file descriptors, is one connection less.
+        // Running out of file descriptors costs only the connection that could not be accepted.
         server.on('error', console.error)
         this.#servers.push(server)
         resolve((server.address() as AddressInfo).port)
@@ -72,7 +72,7 @@ export class AppProxy {
   }
 
   #handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    // The app decides what becomes of this connection; until it has, an ordinary reply may come, too.
+    // The app decides whether to upgrade; until then, it may also send an ordinary reply.
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
     response.assignSocket(socket as Socket)
@@ -90,7 +90,7 @@ export class AppProxy {
   }
 }
 
-/** One with a body is an ordinary request, as it is for every server that does not know the other protocol. */
+/** With a body it is an ordinary request, as for any server that does not know the other protocol. */
 function mayUpgrade({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0
 }

@@ -7,22 +7,22 @@ import { type Layout, readJson, readPort } from '../layout.ts'
 import type { PortRecord } from '../protocol.ts'
 import { accountsOf } from './account.ts'
 
-/** In the environment of every process that a runner of this directory starts. */
+/** Set in the environment of every process that this directory's runner starts. */
 export const markOf = ({ root }: Layout): string => `RHONE_RUNNER=${root}`
 
-/** Keeps what is to be ended when this process is killed; at once, so that there is no moment to be killed in before. */
+/** Records the processes to end if this process is killed. Synchronous, so that a kill cannot come in between. */
 export function recordProcesses({ processes }: Layout, leaders: readonly ProcessIdentity[]): void {
   try {
     write(processes, leaders)
   } catch (error) {
-    // A full disk is no reason to give up what runs; and a directory that was removed will be noticed.
+    // A full disk is no reason to end running apps, and a deleted directory is noticed elsewhere.
     if (!hasCode(error, 'ENOENT')) console.error(error)
   }
 }
 
 /**
- * Ends what a killed runner has left running: it cannot be listened to, and Rhone will have it started anew. What runs is
- * found by the users of the apps and by the mark; what was written down only helps where the system tells neither.
+ * Ends the processes of a killed runner: their output is lost, and Rhone has the apps started again. They are found by
+ * the apps' users and by the mark; the record only helps where the system reveals neither.
  */
 export async function endPredecessor(layout: Layout): Promise<void> {
   const mark = markOf(layout)
@@ -34,7 +34,7 @@ export async function endPredecessor(layout: Layout): Promise<void> {
   recordProcesses(layout, [])
 }
 
-/** A port that cannot be written down is used all the same, and the next runner may get another one. */
+/** If the port cannot be recorded, it is still used, but the next runner may get another one. */
 export function recordPort({ port }: Layout, record: PortRecord): void {
   try {
     write(port, record)
@@ -43,7 +43,7 @@ export function recordPort({ port }: Layout, record: PortRecord): void {
   }
 }
 
-/** First of all where the apps have been opened before, so that links to them stay good; else any. */
+/** Tries the previous port first, so that existing links stay valid, then any. */
 export function portsToTry(layout: Layout, configured: number): number[] {
   const before = readPort(layout)
   return [...(before?.configured === configured ? [before.port] : []), configured, 0]
@@ -54,7 +54,7 @@ function readLeaders(path: string): ProcessIdentity[] {
   return Array.isArray(leaders) ? leaders.filter(({ pid }) => Number.isInteger(pid) && pid > 1) : []
 }
 
-/** Whole or not at all, after a loss of power too. */
+/** Writes atomically, even across a power loss. */
 function write(path: string, content: unknown): void {
   const file = openSync(`${path}.new`, 'w', 0o600)
   try {

@@ -12,25 +12,25 @@ import { PortOwner } from './listeners.ts'
 import type { AppLog } from './log.ts'
 import { Traffic } from './traffic.ts'
 
-/** One version of an app as it is to be run here. */
+/** A version of an app, with what it takes to run it here. */
 export interface ReleaseSpec extends StartRequest {
   readonly command: LocalManifest['command']
-  /** Where its processes start. */
+  /** Working directory of its processes. */
   readonly directory: string
   readonly home: Home
 }
 
-/** How requests get to a process. */
+/** How to connect to a process. */
 export interface Route {
   readonly port: number
   readonly agent: Agent
-  /** Whether it is still the app that listens there. */
+  /** Whether the app itself is still listening there. */
   isOurs(): boolean
 }
 
-/** What a release uses. */
+/** Resource usage of a release. */
 export interface ReleaseUsage {
-  /** Milliseconds on a processor, of what runs now. */
+  /** CPU time in milliseconds of the processes running now. */
   readonly cpu: number
   /** Megabytes. */
   readonly memory: number
@@ -38,29 +38,29 @@ export interface ReleaseUsage {
 
 export interface ReleaseDeps {
   readonly log: AppLog
-  /** What tells the processes of this machine's runner from all others: `NAME=value`. */
+  /** Marks the processes of this machine's runner: `NAME=value`. */
   readonly mark: string
-  /** The processes of the other releases of this app, which share its user. */
+  /** The processes of the app's other releases, which share its user. */
   siblings(): Iterable<OwnedProcesses>
-  /** Ports that are of no use, though nobody may have them yet. */
+  /** Whether a port must be avoided even if it is free. */
   isPortTaken(port: number): boolean
-  /** Called right after a process was started, and again when it has ended. */
+  /** Called right after a process starts, and again when it has ended. */
   onProcess(): void
 }
 
-/** Milliseconds between two questions: until it is healthy, and from then on. */
+/** Milliseconds between health checks: before the release is healthy, and afterwards. */
 const [FIRST_PROBES, PROBES] = [100, 10_000]
 const PROBE_TIMEOUT = 5_000
-/** Questions in a row that a release may fail before it counts as unhealthy. */
+/** Consecutive failed checks after which a release counts as unhealthy. */
 const PATIENCE = 3
-/** Milliseconds before what has ended is started again: doubled each time, up to the second. */
+/** Milliseconds before a restart: doubled each time from the first value up to the second. */
 const [FIRST_WAIT, LONGEST_WAIT] = [100, 30_000]
-/** A process that was up for so long has recovered: its next end is the first again. */
+/** Milliseconds of uptime after which a process counts as recovered, which resets the restart delay. */
 const STEADY_AFTER = 60_000
-/** Attempts to start on a port that somebody else is quicker to take. */
+/** Attempts to start when other programs keep taking the port first. */
 const PORT_ATTEMPTS = 5
 const TAIL_LINES = 20
-/** What programs say when they cannot write to where they were built. */
+/** Messages of programs that cannot write to their build directory. */
 const READ_ONLY = /\b(EACCES|EROFS|EPERM)\b|Permission denied|Read-only file system|PermissionError/i
 const READ_ONLY_HINT =
   'An app cannot write to the directory that it was built in: it may write to the one in HOME, and to /tmp.'
@@ -69,21 +69,21 @@ const FOREIGN_PORT = 'does not listen on its port any more, but another program 
 
 const NOTHING: ReleaseUsage = { cpu: 0, memory: 0 }
 
-/** In the environment of every process of a release, whatever its owner has set. */
+/** Set in the environment of every process of a release, overriding the owner's value. */
 const RELEASE_MARK = 'RHONE_RELEASE'
 
-/** A version of an app that is kept running: what ends is started again, ever more slowly. */
+/** Keeps a version of an app running: restarts it with increasing delays. */
 export class Release {
   readonly spec: ReleaseSpec
   readonly traffic = new Traffic()
-  /** All that runs of it. */
+  /** All processes of the release. */
   readonly processes: OwnedProcesses
-  /** Settles when it is healthy for the first time; rejects with a StartFailure when it does not get there. */
+  /** Resolves when it first becomes healthy; rejects with a StartFailure if it does not. */
   readonly started: Promise<void>
-  /** Connections to the process of now; null while there is none that has been healthy. */
+  /** Connections to the current process; null until it has been healthy. */
   route: Route | null = null
   usage = NOTHING
-  /** Of one processor, since the last sample. */
+  /** Percentage of one processor since the last sample. */
   cpuPercent = 0
   readonly #deps: ReleaseDeps
   readonly #stopping = new AbortController()
@@ -120,7 +120,7 @@ export class Release {
     return this.#process?.leader ?? null
   }
 
-  /** Waits until it is healthy, after an end of its process, too. @throws StartFailure when it does not get there */
+  /** Waits until it is healthy, also after a restart. @throws StartFailure when it does not become healthy */
   async healthy(signal: AbortSignal): Promise<void> {
     await unless(signal, this.started)
     const deadline = performance.now() + this.spec.limits.healthGrace
@@ -129,7 +129,7 @@ export class Release {
     if (!this.#isHealthy) throw this.#failure('is not healthy')
   }
 
-  /** Ends it for good. */
+  /** Ends it permanently. */
   async stop(grace = this.spec.limits.stopGrace): Promise<void> {
     this.#stopping.abort()
     await this.#process?.stop(grace)
@@ -137,7 +137,7 @@ export class Release {
     await this.processes.end(0)
   }
 
-  /** Takes what its processes use, and ends them when that is too much. */
+  /** Records the usage of its processes, and ends them if it exceeds the limits. */
   observe(usage: ReleaseUsage): void {
     const now = performance.now()
     const spent = Math.max(usage.cpu - this.usage.cpu, 0)
@@ -149,7 +149,7 @@ export class Release {
       this.endFor(`The app took ${Math.ceil(usage.memory)} MB of memory, and may have ${memory}.`)
   }
 
-  /** Ends what runs of it, with a reason for its log; it is started again. */
+  /** Ends its processes, logging the reason; the release is then restarted. */
   endFor(reason: string): void {
     if (this.#process === null) return
     this.#say('error', reason)
@@ -186,17 +186,17 @@ export class Release {
     }
   }
 
-  /** @returns how that has ended, to follow the words "The app" */
+  /** @returns how the process ended, phrased to follow the words "The app" */
   async #runAgain(): Promise<string> {
     try {
       return await this.#watch(await this.#launch())
     } catch (error) {
-      // The machine has no room for it now, as far as we know; the next attempt comes later.
+      // Probably a temporary shortage of resources; the next attempt comes later.
       return `cannot be started (${(error as NodeJS.ErrnoException).code ?? (error as Error).name})`
     }
   }
 
-  /** Looks after a process until it has ended. @returns how that was, to follow the words "The app" */
+  /** Watches a process until it ends. @returns how it ended, phrased to follow the words "The app" */
   async #watch(process: AppProcess): Promise<string> {
     const ended = new AbortController()
     const watching = this.#watchHealth(process, ended.signal)
@@ -252,7 +252,7 @@ export class Release {
     return process
   }
 
-  /** What an app's own env vars may replace. */
+  /** Defaults that the app's env vars may override. */
   #defaults(): Record<string, string> {
     const { path, home, directory, app, deploymentId } = this.spec
     return {
@@ -266,7 +266,7 @@ export class Release {
     }
   }
 
-  /** What they may not. */
+  /** Variables that the app's env vars may not override. */
   #fixed(port: number): Record<string, string> {
     const [name = '', value = ''] = this.#deps.mark.split(/=(.*)/s)
     const { region, deploymentId } = this.spec
@@ -288,7 +288,7 @@ export class Release {
     this.#deps.onProcess()
   }
 
-  /** @returns null when it is healthy; else what is wrong with it, once the time is up or it has ended */
+  /** @returns null when healthy, else the problem, once the time is up or the process has ended */
   async #awaitHealth(process: AppProcess): Promise<string | null> {
     const { healthGrace } = this.spec.limits
     const deadline = performance.now() + healthGrace
@@ -309,14 +309,14 @@ export class Release {
     return null
   }
 
-  /** Null when it is healthy. Who answers in its stead is not believed. */
+  /** Null when healthy. A reply from another program on the port does not count. */
   async #complaint(signal: AbortSignal): Promise<string | null> {
     if (!this.#ownsPort()) return FOREIGN_PORT
     const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, signal)
     return complaint === null && !this.#ownsPort() ? FOREIGN_PORT : complaint
   }
 
-  /** What the app said goes with it uncut: secrets in it are masked by whoever knows them, which half a secret prevents. */
+  /** Includes the app's output uncut: the receiver masks the secrets, and could not recognize half of one. */
   #failure(complaint: string): StartFailure {
     const lines = this.#deps.log.tail(this.spec.deploymentId, TAIL_LINES)
     if (lines.length === 0) return new StartFailure(`The app ${complaint}. It has said nothing.`)
@@ -342,7 +342,7 @@ export class Release {
     return { deploymentId, region, instance: this.#process === null ? null : String(this.#process.leader.pid) }
   }
 
-  /** @returns false when it was cut off */
+  /** @returns false when it was interrupted */
   async #pause(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
     const signals = signal === undefined ? [this.#stopping.signal] : [this.#stopping.signal, signal]
     try {
@@ -354,7 +354,7 @@ export class Release {
   }
 }
 
-/** The work goes on when the signal ends the wait for it. */
+/** Stops waiting when the signal aborts; the work continues. */
 function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   const aborted = Promise.withResolvers<never>()
   const onAbort = () => aborted.reject(signal.reason)

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { findSocket, fitsSocket, type Layout } from '../layout.ts'
 
-/** Clears what a killed runner has left, and returns the path to listen on. */
+/** Removes a killed runner's socket, and returns the path to listen on. */
 export async function prepareSocket(layout: Layout): Promise<string> {
   const earlier = await findSocket(layout)
   if (earlier !== null) await removeSocket(layout, earlier)
@@ -17,7 +17,7 @@ export async function prepareSocket(layout: Layout): Promise<string> {
   return path
 }
 
-/** Takes back what lies outside of DATA_DIR, too. */
+/** Includes the files outside of DATA_DIR. */
 export async function removeSocket(layout: Layout, path: string): Promise<void> {
   if (path === layout.socket) return await rm(path, { force: true })
   await rm(dirname(path), { recursive: true, force: true })

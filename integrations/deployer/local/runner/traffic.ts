@@ -1,12 +1,12 @@
 import type { Duplex } from 'node:stream'
 
-/** What is on its way through a release. */
+/** The requests and tunnels in progress through a release. */
 export class Traffic {
   readonly #tunnels = new Set<Duplex>()
   readonly #exchanges = new Set<() => void>()
   readonly #waiting = new Set<() => void>()
 
-  /** @param cut ends it early @returns what to call when it is over; again is once */
+  /** @param cut aborts the request @returns the function to call at its end; repeated calls have no effect */
   begin(cut: () => void): () => void {
     this.#exchanges.add(cut)
     return () => {
@@ -15,13 +15,13 @@ export class Traffic {
     }
   }
 
-  /** A connection that has become something else than HTTP, and may never end. */
+  /** Adds a connection that has switched protocols and may never end. */
   addTunnel(socket: Duplex): void {
     this.#tunnels.add(socket)
     socket.once('close', () => this.#tunnels.delete(socket))
   }
 
-  /** Lets requests end for `milliseconds` at most, then cuts off whatever is left. */
+  /** Waits up to `milliseconds` for requests to finish, then aborts the rest. */
   async drain(milliseconds: number): Promise<void> {
     if (this.#exchanges.size > 0) {
       const { promise, resolve } = Promise.withResolvers<void>()

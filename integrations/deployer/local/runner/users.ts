@@ -2,14 +2,17 @@ import { lstatSync, mkdirSync, readlinkSync, symlinkSync, unlinkSync } from 'nod
 import { join } from 'node:path'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 
-/** One for the machine: everything that runs as a user is ended with its app, so no two runners may give out the same. */
+/**
+ * Shared by the whole machine: all processes of a user are ended with its app, so no two runners may assign the same
+ * one.
+ */
 const REGISTER = '/var/lib/rhone-users'
 
 /**
- * Takes a user for the app that has this home, on the whole machine.
+ * Claims a user, machine-wide, for the app with this home.
  *
- * @param register a directory of root's, with a link to the home of each user that is taken
- * @returns false when an app of this or of another runner has it
+ * @param register root's directory, with a link to the home for each claimed user
+ * @returns false when another app of this or another runner has it
  */
 export function claimUser(uid: number, home: string, register = REGISTER): boolean {
   if (!openRegister(register)) return true
@@ -29,13 +32,13 @@ export function claimUser(uid: number, home: string, register = REGISTER): boole
   }
 }
 
-/** Gives a user back once nothing of it is left. */
+/** Releases a user once nothing of it is left. */
 export function releaseUser(uid: number, home: string, register = REGISTER): void {
   const entry = join(register, String(uid))
   if (linkOf(entry) === home) removeEntry(entry)
 }
 
-/** False on a machine that lets nothing be kept there, which runs in a container of its own. */
+/** False when the register cannot be created: the machine is then taken for a dedicated container. */
 function openRegister(register: string): boolean {
   try {
     mkdirSync(register, { recursive: true, mode: 0o700 })
@@ -46,7 +49,7 @@ function openRegister(register: string): boolean {
   }
 }
 
-/** One that has just been made is root's still. */
+/** A new home still belongs to root. */
 function isHome(path: string, uid: number): boolean {
   const found = lstatSync(path, { throwIfNoEntry: false })
   return found !== undefined && (found.uid === uid || found.uid === 0)
