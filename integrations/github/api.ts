@@ -3,7 +3,7 @@ import { type Remote, type RemoteCall, RemoteError } from '../../plugins/lib/rem
 import { InstallationTokens } from './installation-tokens.ts'
 import { Quota } from './quota.ts'
 
-/** GitHub's REST API, asked as the App or for one of its installations, within what GitHub allows each of them. */
+/** GitHub's REST API, called as the App or for an installation, within GitHub's rate limits for each. */
 export interface Api {
   readonly asApp: Remote['call']
   for(installationId: number): Remote['call']
@@ -27,7 +27,7 @@ export function createApi(remote: Remote, appToken: () => Promise<string>): Api 
         return await ask(token)
       } catch (error) {
         if (!isRefusal(error)) throw error
-        // It has ended early, or the App was suspended or removed meanwhile, which a new one tells.
+        // The token ended early, or the App was suspended or removed meanwhile; a new token shows which.
         tokens.refuse(installationId, token)
         return ask(await tokens.get(installationId))
       }
@@ -48,12 +48,12 @@ function isRefusal(error: unknown): boolean {
   return error.status === 401 || (error.status === 403 && error.retryAfter === undefined)
 }
 
-/** `owner/name` as a part of a path; null when it can be the name of no repository. */
+/** `owner/name` as part of a path; null when no repository can have that name. */
 export function repositoryPath(repository: string): string | null {
   const [owner, name, ...more] = repository.split('/')
   if (!owner || !name || more.length > 0 || leadsAway(owner) || leadsAway(name)) return null
   return `/repos/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`
 }
 
-/** Whether a part of a path leads somewhere else than into what stands before it. */
+/** Whether a path segment would leave its parent. */
 export const leadsAway = (part: string): boolean => part === '.' || part === '..'

@@ -2,16 +2,16 @@ import { createPrivateKey } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { errors } from '../../plugins/lib/errors.ts'
 
-/** Seconds; GitHub takes ten minutes at most, and its clock may be ahead. */
+/** Seconds; GitHub allows ten minutes at most, and its clock may be ahead. */
 const LIFETIME = 9 * 60
-/** Seconds; the clock of GitHub may be behind. */
+/** Seconds; GitHub's clock may be behind. */
 const LEEWAY = 60
 
 /**
- * Makes the tokens by which a GitHub App shows that it is that App.
+ * Creates the tokens that authenticate a GitHub App.
  *
  * @param privateKey PEM
- * @throws Error when that is no RSA key
+ * @throws Error when it is not an RSA key
  */
 export function appTokens(appId: number, privateKey: string): () => Promise<string> {
   if (privateKey === '') {

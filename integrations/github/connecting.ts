@@ -16,7 +16,7 @@ export interface ConnectingSettings {
   readonly callback: string
 }
 
-/** What comes back from GitHub, in the query. */
+/** GitHub's query parameters on the way back. */
 interface Answer {
   code?: string
   state?: string
@@ -26,14 +26,14 @@ interface Answer {
   error_description?: string
 }
 
-/** What a browser is sent to GitHub for. */
+/** Why a browser was sent to GitHub. */
 interface Errand {
   readonly team: string
-  /** Known when it is sent there for the second time. */
+  /** Set when it is sent there for the second time. */
   readonly installation?: number
 }
 
-/** How somebody brings an installation to a team: by GitHub's page to install the App, and back. */
+/** Connects an installation to a team: sends the browser to GitHub to install the App, and back. */
 export function connecting(settings: ConnectingSettings) {
   const { browsers, owners, refuse, url, clientId } = settings
 
@@ -63,7 +63,7 @@ export function connecting(settings: ConnectingSettings) {
       const { code, state, error, ...answer } = request.query as Answer
       const { team, ...errand } = errandOf(request, state)
       const installation = idOf(answer.installation_id) ?? errand.installation
-      // GitHub sends a code along if the App asks for one while it is installed; or else it has to be asked for.
+      // GitHub includes a code only if the App requests one during installation; otherwise, ask for it.
       if (code === undefined && error === undefined && installation !== undefined)
         return { redirect: authorizeUrl(begin(reply, { team, installation })) }
 

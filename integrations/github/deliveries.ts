@@ -11,10 +11,10 @@ const ListAnswer = Type.Array(
   })
 )
 
-/** Of a hundred attempts each. */
+/** Pages of a hundred attempts each. */
 const MOST_PAGES = 30
 
-/** What GitHub has tried to deliver to the App's webhook. */
+/** GitHub's attempts to deliver to the App's webhook. */
 export function deliveriesOf({ asApp }: Api) {
   return {
     async deliveries(since: Date, signal?: AbortSignal): Promise<Delivery[]> {
@@ -62,13 +62,13 @@ function toDelivery({ id, guid, delivered_at: at, status_code: status }: Deliver
 
 type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown
 
-/** JSON in which ids are text: as numbers they would lose their last digits. */
+/** Quotes the ids in JSON: as numbers they would lose their last digits. */
 function exactIds(text: string): unknown {
   const reviver: Reviver = (key, value, { source }) => (key === 'id' && typeof value === 'number' ? source : value)
   return JSON.parse(text, reviver as Parameters<typeof JSON.parse>[1])
 }
 
-/** Where the next page begins, out of `Link: <https://…?cursor=…>; rel="next"`. */
+/** The cursor of the next page, from `Link: <https://…?cursor=…>; rel="next"`. */
 function nextCursor(headers: Headers): string | undefined {
   const [, target] = /<([^>]+)>;\s*rel="next"/.exec(headers.get('link') ?? '') ?? []
   return (target && URL.parse(target)?.searchParams.get('cursor')) || undefined

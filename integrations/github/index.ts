@@ -49,7 +49,7 @@ export const GithubOptions = Type.Object(
 export type GithubOptions = Static<typeof GithubOptions>
 
 export interface GithubDeps {
-  /** Signs what browsers take along. Without it, they must come back to the process that has sent them. */
+  /** Signs the cookies of browsers sent to GitHub. Without it, they must return to the process that sent them. */
   keys?: Keyring
   registry?: Registry
 }
@@ -60,7 +60,7 @@ declare module 'fastify' {
   }
 }
 
-/** The GitHub App: reads the repositories of the accounts that have installed it, and says there what became of commits. */
+/** The GitHub App: reads repositories of the accounts that have installed it, and reports commit statuses there. */
 const github: FastifyPluginAsync<PluginInput<typeof GithubOptions, GithubDeps>> = async (app, input) => {
   const options = parseOptions('rhone-github', GithubOptions, input, ['keys', 'registry'])
   const { appId, url, callback } = options

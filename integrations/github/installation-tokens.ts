@@ -6,10 +6,10 @@ import { InstallationUnavailable } from './unavailable.ts'
 const Token = Type.Object({ token: Type.String({ minLength: 1 }), expires_at: Type.String() })
 
 const MOST_TOKENS = 1_000
-/** Milliseconds before its end at which a token is used no more: what it was taken for may take that long. */
+/** Milliseconds before expiry at which a token is no longer used: the work it was obtained for may take that long. */
 const MARGIN = 10 * 60_000
 
-/** The tokens by which the App acts for an installation. They live in memory and nowhere else. */
+/** Access tokens of installations, kept only in memory. */
 export class InstallationTokens {
   readonly #asApp: Remote['call']
   readonly #tokens: LRUCache<string, string, { installationId: number; repositoryId: number | undefined }>
@@ -19,7 +19,7 @@ export class InstallationTokens {
     this.#tokens = new LRUCache({
       max: MOST_TOKENS,
       ttl: MARGIN,
-      // Whoever asks while a token is forgotten gets the one that is being made, which is not kept.
+      // If a token is forgotten while it is being fetched, callers still get it, but it is not cached.
       ignoreFetchAbort: true,
       fetchMethod: async (_key, _stale, { options, context }) => {
         const { token, lifetime } = await this.#mint(context.installationId, context.repositoryId)
@@ -29,13 +29,13 @@ export class InstallationTokens {
     })
   }
 
-  /** A token; whoever asks while one is being made gets that one, too. */
+  /** Returns a token; concurrent callers share one fetch. */
   async get(installationId: number, repositoryId?: number): Promise<string> {
     const context = { installationId, repositoryId }
     return (await this.#tokens.fetch(keyOf(installationId, repositoryId), { context }))!
   }
 
-  /** GitHub has not taken this one: it must not be used again. */
+  /** Drops a token that GitHub has rejected. */
   refuse(installationId: number, token: string): void {
     const key = keyOf(installationId)
     if (this.#tokens.peek(key) === token) this.#tokens.delete(key)
@@ -54,7 +54,7 @@ export class InstallationTokens {
         path: `/app/installations/${installationId}/access_tokens`,
         body: isNarrow ? { repository_ids: [repositoryId], permissions: { contents: 'read' } } : {},
         schema: Token,
-        // A token that nobody hears of does no harm.
+        // An unused token does no harm.
         idempotent: true
       })
       const issued = Date.parse(headers.get('date') ?? '') || Date.now()
@@ -65,7 +65,7 @@ export class InstallationTokens {
   }
 }
 
-/** A number and a colon, so that no key is the beginning of another installation's. */
+/** A number and a colon, so that no key is a prefix of another installation's. */
 const keyOf = (installationId: number, repositoryId?: number) => `${installationId}:${repositoryId ?? ''}`
 
 function unavailable(error: unknown, installationId: number): InstallationUnavailable | undefined {

@@ -17,7 +17,7 @@ const PER_PAGE = 100
 const MOST_PAGES = 10
 
 export interface OwnersSettings {
-  /** GitHub's site, where codes become tokens. */
+  /** GitHub's site, which exchanges codes for tokens. */
   readonly site: Remote
   readonly api: Remote
   readonly appId: number
@@ -26,7 +26,7 @@ export interface OwnersSettings {
   readonly refuse: ReturnType<typeof refusals>
 }
 
-/** Asks GitHub, in the name of somebody who was there, what is theirs. Their token is kept nowhere. */
+/** Asks GitHub, on a user's behalf, what they own. The user's token is never stored. */
 export function ownersOf({ site, api, appId, clientId, clientSecret, refuse }: OwnersSettings) {
   async function tokenFor(code: string): Promise<string> {
     const { body } = await site.call({
@@ -41,7 +41,7 @@ export function ownersOf({ site, api, appId, clientId, clientSecret, refuse }: O
     throw refuse.misconfigured(`${error}: ${description}`)
   }
 
-  /** The installation among those that somebody has access to. */
+  /** Finds the installation among those the user has access to. */
   async function find(installationId: number, headers: { authorization: string }) {
     for (let page = 1; page <= MOST_PAGES; page++) {
       const { body } = await api.call({
@@ -58,7 +58,7 @@ export function ownersOf({ site, api, appId, clientId, clientSecret, refuse }: O
   }
 
   /**
-   * Access is not enough: whoever may read one repository of an organization has that, and would get all the others that
+   * Access is not enough: anyone who may read one repository of an organization has it, and would get all others that
    * the App may read.
    */
   async function owns({ account }: Static<typeof InstallationAnswer>, headers: { authorization: string }) {
@@ -78,9 +78,9 @@ export function ownersOf({ site, api, appId, clientId, clientSecret, refuse }: O
 
   return {
     /**
-     * The installation, if whoever has brought the code owns its account.
+     * The installation, if the user who brought the code owns its account.
      *
-     * @throws AppError that tells them why not
+     * @throws AppError that tells the user why not
      */
     async installationOf(code: string, installationId: number): Promise<Installation> {
       const headers = { authorization: `Bearer ${await tokenFor(code)}` }

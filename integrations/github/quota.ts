@@ -2,19 +2,21 @@ import { LRUCache } from 'lru-cache'
 import { RemoteError } from '../../plugins/lib/remote.ts'
 
 const SUBJECTS = 10_000
-/** Seconds: what GitHub asks to be left alone for when it does not say how long. */
+/** Seconds to pause when GitHub does not say how long. */
 const PAUSE = 60
 
 interface Answer {
   readonly headers: Headers
 }
 
-/** Who has used up what GitHub allows them does not ask again before they may, or GitHub would ban the App. */
+/**
+ * Stops calls for a subject that has exhausted GitHub's rate limit until it resets: GitHub might ban the App otherwise.
+ */
 export class Quota {
-  /** By subject, when it may ask again, by the clock of this process. */
+  /** When each subject may call again, by the clock of this process. */
   readonly #closed = new LRUCache<string, number>({ max: SUBJECTS })
 
-  /** @param subject what GitHub counts by: the App itself, or an installation */
+  /** @param subject the unit of GitHub's rate limits: the App itself, or an installation */
   async run<T extends Answer>(subject: string, operation: string, work: () => Promise<T>): Promise<T> {
     const left = Math.ceil(((this.#closed.get(subject) ?? 0) - performance.now()) / 1_000)
     if (left > 0) throw usedUp(operation, left)
@@ -33,7 +35,7 @@ export class Quota {
   }
 }
 
-/** Seconds until GitHub answers again, if it is its limits that it has refused a call by. */
+/** Seconds until GitHub accepts calls again, if it refused this one because of a rate limit. */
 export function pauseOf(status: number, headers: Headers): number | undefined {
   if (headers.has('retry-after') || (status !== 403 && status !== 429)) return undefined
   if (headers.get('x-ratelimit-remaining') === '0') return untilReset(headers)
@@ -50,7 +52,7 @@ function usedUp(operation: string, retryAfter: number): RemoteError {
   return new RemoteError({ service: 'github', operation, kind: 'refused', retryAfter, detail })
 }
 
-/** By the clock of GitHub alone: ours may differ. */
+/** Uses only GitHub's clock, since ours may differ. */
 function untilReset(headers: Headers): number {
   const reset = Number(headers.get('x-ratelimit-reset'))
   const now = Date.parse(headers.get('date') ?? '') / 1_000

@@ -1,6 +1,6 @@
 import { AppError, type ErrorCode } from '../../plugins/lib/errors.ts'
 
-/** Why a team was not connected, as people are told: what has happened, and what they can do. */
+/** Messages for people whose team could not be connected: what happened, and what to do. */
 export function refusals(page: string) {
   const action = { href: page, label: 'Go back' }
   const refusal = (code: ErrorCode, message: string, detail: string, cause?: unknown) =>
@@ -42,7 +42,7 @@ export function refusals(page: string) {
       ),
     staleCode: () =>
       refusal('BAD_REQUEST', 'GitHub does not know this visit', 'Its code was used before or is too old. Begin again.'),
-    /** Whoever runs this server has to do something, and finds the reason in the log. */
+    /** The operator must act, and finds the reason in the log. */
     misconfigured: (reason: string) =>
       refusal(
         'INTERNAL_ERROR',

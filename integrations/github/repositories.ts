@@ -23,11 +23,11 @@ const CommitAnswer = Type.Object({
 const InstallationAnswer = Type.Object({ id: Type.Integer({ minimum: 1 }) })
 
 const PER_PAGE = 100
-/** Beyond these, repositories are named rather than picked from a list. */
+/** Beyond these, repositories are entered by name rather than picked from a list. */
 const MOST_PAGES = 10
-/** Milliseconds that a list is good for. */
+/** Milliseconds for which a list stays fresh. */
 const FRESH = 60_000
-/** Lists that are remembered. */
+/** Number of cached lists. */
 const MOST_LISTS = 200
 const CONTEXT = 'rhone/deploy'
 const LONGEST_DESCRIPTION = 140
@@ -42,15 +42,15 @@ interface List extends Repositories {
   readonly pages: readonly ListPage[]
 }
 
-/** What the App does with the repositories of its installations. */
+/** Repository operations of the App for its installations. */
 export function repositoriesOf(api: Api) {
   const lists = new LRUCache<number, List>({
     max: MOST_LISTS,
     ttl: FRESH,
-    // An old list is kept for its entity tags: what has not changed costs nothing of what GitHub allows.
+    // Stale lists are kept for their ETags: an unchanged list does not count towards GitHub's rate limit.
     noDeleteOnStaleGet: true,
     noDeleteOnFetchRejection: true,
-    // Whoever asks while the list is forgotten gets what GitHub answers, which is not kept.
+    // If the list is forgotten while it is being fetched, callers still get it, but it is not cached.
     ignoreFetchAbort: true,
     fetchMethod: (installationId, old) => readList(installationId, old)
   })
@@ -85,7 +85,7 @@ export function repositoriesOf(api: Api) {
       operation: 'get_repository_installation',
       path: `${path}/installation`,
       schema: InstallationAnswer,
-      // A repository that was renamed is known by its new name only.
+      // A renamed repository is found only by its new name.
       accept: [301, 404]
     })
     return answer.ok ? answer.body.id : null
@@ -99,7 +99,7 @@ export function repositoriesOf(api: Api) {
     installationOf,
 
     async repository(installationId: number, repository: string): Promise<Repository | null> {
-      // By its token alone it could not be told: an installation may read every public repository.
+      // The token alone does not prove it: an installation can read every public repository.
       if ((await installationOf(repository)) !== installationId) return null
       const answer = await api.for(installationId)({
         operation: 'get_repository',
@@ -123,7 +123,7 @@ export function repositoriesOf(api: Api) {
         operation: 'get_commit',
         path: `${path}/commits/${parts.map(encodeURIComponent).join('/')}`,
         schema: CommitAnswer,
-        // 409: it is empty; 422: that is no commit.
+        // 409: the repository is empty; 422: not a commit.
         accept: [301, 404, 409, 422],
         signal
       })
@@ -147,7 +147,7 @@ export function repositoriesOf(api: Api) {
         path: `${path}/statuses/${encodeURIComponent(sha)}`,
         body: { state, target_url: targetUrl, description: cut(description), context: CONTEXT },
         accept: [301, 404, 422],
-        // The same status twice says the same as once.
+        // Setting the same status twice has no further effect.
         idempotent: true,
         signal
       })
@@ -165,7 +165,7 @@ function toRepository(answer: Static<typeof RepositoryAnswer>): Repository {
   return { id, fullName, isPrivate, defaultBranch }
 }
 
-/** By code points, so that none is cut in two. */
+/** Cuts by code points, so that none is split. */
 function cut(text: string): string {
   const points = [...text]
   return points.length <= LONGEST_DESCRIPTION ? text : `${points.slice(0, LONGEST_DESCRIPTION - 1).join('')}…`

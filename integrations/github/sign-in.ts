@@ -7,13 +7,13 @@ import type { OauthProvider } from '../../plugins/oauth/index.ts'
 export interface GithubSettings {
   readonly clientId: string
   readonly clientSecret: string
-  /** https://github.com, or that of a GitHub Enterprise Server. */
+  /** https://github.com, or the URL of a GitHub Enterprise Server. */
   readonly url: string
   /** https://api.github.com, or `/api/v3` of the server. */
   readonly apiUrl: string
-  /** Where somebody whose sign-in was refused begins again. */
+  /** Where users start over after a refused sign-in. */
   readonly signInPage: string
-  /** Milliseconds for GitHub to answer in. */
+  /** Milliseconds for GitHub to answer. */
   readonly timeout?: number
   readonly registry?: Registry
 }
@@ -28,7 +28,7 @@ const Emails = Type.Array(Type.Object({ email: Type.String(), primary: Type.Bool
 const LONGEST_EMAIL = 255
 const LONGEST_URL = 500
 
-/** GitHub as an OAuth provider. Its token is used to ask who somebody is, and is kept nowhere. */
+/** GitHub as an OAuth provider. Its token is used only to identify the user, and is never stored. */
 export function githubProvider(settings: GithubSettings): OauthProvider {
   const { clientId, clientSecret, url, apiUrl, timeout = 5_000, registry } = settings
   const refuse = refusals(settings.signInPage)
@@ -52,7 +52,7 @@ export function githubProvider(settings: GithubSettings): OauthProvider {
       })
     } as const
     const { body } = await site.call(request).catch(refuseFailure)
-    // GitHub answers 200 to a code that it does not take, others 400.
+    // GitHub answers 200 to a code it rejects; others answer 400.
     const { access_token: token, error, error_description: description } = Object(body)
     if (typeof token === 'string' && token !== '') return token
     if (error === 'bad_verification_code' || error === 'invalid_grant') throw refuse.staleCode()

@@ -1,6 +1,6 @@
 import { AppError } from '../../plugins/lib/errors.ts'
 
-/** An account has suspended the GitHub App, or removed it: nothing can be done there until it changes its mind. */
+/** The account has suspended or removed the GitHub App: nothing can be done there until it restores it. */
 export class InstallationUnavailable extends AppError {
   readonly installationId: number
   readonly reason: 'suspended' | 'removed'

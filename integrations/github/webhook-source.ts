@@ -3,16 +3,16 @@ import type { RefusedDelivery, WebhookSource } from '../../plugins/webhooks/sour
 import { isHexSignature, signatureCheck } from './signature.ts'
 
 export interface GithubSourceSettings {
-  /** What GitHub may have signed with, newest first; several while one takes the place of another. */
+  /** Secrets that GitHub may sign with, newest first; several during a rotation. */
   readonly secrets: readonly string[]
 }
 
 const PREFIX = 'sha256='
 const JSON_TYPE = /^application\/json\s*(;|$)/i
-/** What both a delivery's id and an event's name look like, and fit into. */
+/** The form and maximum length of delivery ids and event names. */
 const WORD = /^[\w.-]{1,100}$/
 
-/** Deliveries of GitHub: JSON, signed as a whole, with their id and the event in headers. */
+/** GitHub's deliveries: JSON, signed as a whole, with their id and event in headers. */
 export function githubSource({ secrets }: GithubSourceSettings): WebhookSource {
   const isSignatureOf = signatureCheck(secrets)
 
@@ -48,7 +48,7 @@ function isWord(header: string | string[] | undefined): header is string {
   return typeof header === 'string' && WORD.test(header)
 }
 
-/** The installation of the GitHub App that the event is about; all others are one account. Undefined: no such payload. */
+/** The installation that the event concerns; all others count as one account. Undefined for an invalid payload. */
 function accountOf(body: Buffer): string | undefined {
   const payload = parse(body)
   if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) return undefined
