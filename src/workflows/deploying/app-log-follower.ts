@@ -12,14 +12,14 @@ export interface FollowerContext {
   readonly log: FastifyBaseLogger
 }
 
-/** Machines tell of their lines one after the other: what was said shortly before the newest line may be missing yet. */
+/** Machines report their lines independently, so lines from shortly before the newest one may still be missing. */
 const OVERLAP = 5_000
 const MIN_PAUSE = 500
 const MAX_PAUSE = 30_000
-/** Lines a second of one app; what is more would push out those of all others. */
+/** Lines per second kept from one app; more would push out the lines of all others. */
 const MAX_RATE = 500
 
-/** Keeps what an app says until `signal`, in however many streams that takes. */
+/** Stores an app's log until `signal` aborts, reopening the stream as often as necessary. */
 export async function followApp(
   app: DeployedApp & { createdAt: Date },
   context: FollowerContext,
@@ -40,7 +40,7 @@ export async function followApp(
   }
 }
 
-/** What is not kept yet, from where the last stream has ended, or from the app's first line. */
+/** Lines not stored yet: from where the last stream ended, or from the app's first line. */
 async function* linesOf(
   app: DeployedApp & { createdAt: Date },
   { db, deployer, buffer }: FollowerContext,
@@ -65,14 +65,14 @@ function countEach(keys: readonly string[]): Map<string, number> {
   return counts
 }
 
-/** Whether there was one of these, which then is one less. */
+/** Decrements the count for `key`. Returns false when there is none left. */
 function takeOne(counts: Map<string, number>, key: string): boolean {
   const count = counts.get(key) ?? 0
   if (count > 0) counts.set(key, count - 1)
   return count > 0
 }
 
-/** Lets so many lines a second pass, and has the others told of once a second. */
+/** Passes a limited number of lines per second and reports the dropped ones once a second. */
 class FloodGate {
   dropped = 0
   #since = performance.now()
@@ -88,7 +88,7 @@ class FloodGate {
     return false
   }
 
-  /** The line that tells of what was dropped, when it is time for one. */
+  /** A line reporting how many were dropped, when one is due. */
   report(appId: string): RuntimeLine | undefined {
     if (this.dropped === 0 || this.#passed >= MAX_RATE) return undefined
     const message = `${this.dropped} lines were dropped: they came faster than they can be kept`

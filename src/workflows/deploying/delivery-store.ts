@@ -3,7 +3,7 @@ import type { Delivery, DeliveryStore } from '../../../plugins/webhooks/index.ts
 import type { Db } from '../../domain/base/db.ts'
 import { type DeliveryKey, keepDeliveries, type NewDelivery } from '../../domain/github/webhooks.ts'
 
-/** How many deliveries are written at once, at most. */
+/** Maximum number of deliveries per write. */
 const BATCH = 100
 
 interface Waiting {
@@ -12,9 +12,9 @@ interface Waiting {
 }
 
 /**
- * Keeps deliveries in the database, in one transaction with the jobs that process them: those of a source in its queue,
- * `github-webhook` for example. Those that come while others are being written are written together when that is done, so
- * that a burst takes a few commits and one connection, however many they are.
+ * Stores deliveries in the database, in one transaction with the jobs that process them. Each source has its own queue,
+ * such as `github-webhook`. Deliveries that arrive during a write are batched into the next one, so a burst takes few
+ * commits and a single connection.
  */
 export function deliveryStore(db: () => Db, jobs: () => Pick<Jobs, 'send'>): DeliveryStore {
   const waiting: Waiting[] = []

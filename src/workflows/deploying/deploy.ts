@@ -23,16 +23,16 @@ import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
 import { destroyApp, restoreApp, restoreLive } from './restore.ts'
 import type { Watch } from './watch.ts'
 
-/** Where a deployment says what it does, for its owner. */
+/** The log of one deployment, shown to its owner. */
 export interface DeploymentLog {
-  /** What programs write; secrets in it are masked. */
+  /** Takes program output; secrets in it are masked. */
   say(text: string): void
-  /** A line of ours. */
+  /** Takes a line written by Rhone itself. */
   note(line: string): void
-  /** Keeps this value out of the log from now on. */
+  /** Masks this value in the log from now on. */
   hide(secret: string): void
   enter(status: Claimed['status']): void
-  /** Resolves when all of it is on record. */
+  /** Resolves once everything is stored. */
   close(): Promise<void>
 }
 
@@ -44,29 +44,29 @@ export interface DeployDeps {
   readonly builder: () => Builder
   readonly deployer: () => Deployer
   readonly openLog: (deploymentId: string) => DeploymentLog
-  /** Where the source of an app is cloned from. @throws BuildError when it has none */
+  /** The clone source of an app. @throws BuildError when it has none */
   readonly sourceOf: (app: WorkedApp) => Promise<Pick<BuildSource, 'url' | 'authorization'>>
-  /** How a build came out, and how many seconds it took. */
+  /** Reports the outcome of a build and its duration in seconds. */
   readonly built: (status: 'success' | 'failure' | 'cancelled', seconds: number) => void
   readonly concurrency: number
-  /** Milliseconds that a builder or a deployer gets to end what it was told to end; 10 seconds when absent. */
+  /** Milliseconds a builder or deployer has to stop after an abort; 10 seconds by default. */
   readonly patience?: number
 }
 
-/** Seconds for one attempt at a deployment: a build, the start of what was built, and the end of what it replaces. */
+/** Seconds for one attempt at a deployment: build, start, and retirement of the previous release. */
 const TIMEOUT = 45 * 60
 const RETRIES = 3
-/** Apps at a time that something is done to without a build; that takes no more than the start of a process. */
+/** Concurrent jobs that need no build; each costs no more than starting a process. */
 const EXPRESS_CONCURRENCY = 8
 const RETRY_DELAY = 5
 const LONGEST_MESSAGE = 500
 const LONGEST_ERROR_LOG = 4_000
 const PATIENCE = 10_000
 
-/** A deployment to build and roll out, an app to set right, or one that is gone to take away. */
+/** A deployment to build and roll out, an app to restore, or a deleted app to destroy. */
 export type DeployJob = { deploymentId: string } | { restore: string } | { destroy: string }
 
-/** All that is done to what runs of an app, one thing after the other. */
+/** Runs all work on an app's releases, one job at a time per app. */
 export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
   return {
     name: DEPLOY_QUEUE,
@@ -88,14 +88,18 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
           await removeIfDeleted(deps, claimed.app.id, job)
         }
       }
-      // It is over, but whoever has ended it may not have got to what it has left running, or has replaced.
+      // The deployment is over, but the process that ended it may not have cleaned up its release, or the one it
+      // replaced.
       const appId = await findAppOf(deps.db(), data.deploymentId)
       if (appId !== undefined) await restoreApp(deps, appId, job)
     }
   }
 }
 
-/** Whoever has deleted an app during its deployment has found its line taken: the one who leaves it looks again. */
+/**
+ * If an app is deleted during its deployment, the deletion finds the app's queue occupied, so the job in the queue
+ * checks again when it leaves.
+ */
 async function removeIfDeleted(deps: DeployDeps, appId: string, { signal, log }: JobContext): Promise<void> {
   try {
     await destroyApp(deps, appId, signal)
@@ -104,14 +108,14 @@ async function removeIfDeleted(deps: DeployDeps, appId: string, { signal, log }:
   }
 }
 
-/** One worker's go at a deployment, from wherever an earlier one has left it. */
+/** One worker's attempt at a deployment, resuming wherever an earlier attempt stopped. */
 class Attempt {
   readonly #deps: DeployDeps
   readonly #work: Claimed
   readonly #job: JobContext
   readonly #log: DeploymentLog
   readonly #operatorLog: FastifyBaseLogger
-  /** Aborted when the deployment is cancelled, or the job must end. */
+  /** Aborted when the deployment is cancelled or the job must end. */
   readonly #signal: AbortSignal
   readonly #unwatch: () => void
   readonly #secrets = new Set<string>()
@@ -132,7 +136,7 @@ class Attempt {
     try {
       await this.#goOn()
     } catch (error) {
-      // Whatever was being done when the signal came has failed because of it.
+      // A step interrupted by the signal fails because of it.
       await this.#settle(this.#signal.aborted ? this.#signal.reason : error)
     } finally {
       this.#unwatch()
@@ -201,7 +205,7 @@ class Attempt {
     if (source.authorization !== undefined) this.#hide(source.authorization)
     const wanted = { ...source, branch: branch ?? app.githubBranch }
     if (commitSha === null) return wanted
-    // GitHub's word that a branch had the commit when it was pushed will do, also when the branch has lost it since.
+    // For a push, GitHub's report that the branch had the commit is enough, even if the branch has lost it since.
     const isTrusted = config?.anyCommit === true || trigger === 'webhook'
     return { ...wanted, commitSha, ...(!isTrusted && { within: app.githubBranch }) }
   }
@@ -209,7 +213,7 @@ class Attempt {
   async #release(): Promise<Release> {
     const { id: deploymentId, app, image, config } = this.#work
     const env = await readSnapshot(this.#deps.db(), this.#deps.secretBox, app.id, deploymentId)
-    await this.#deps.ledger.confirm(this.#work) // what is over has no env any more
+    await this.#deps.ledger.confirm(this.#work) // a finished deployment no longer has an env
     if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
     for (const secret of secretsOfEnv(env)) this.#hide(secret)
     return { deploymentId, app, image, env, region: config?.region ?? app.region }
@@ -222,12 +226,12 @@ class Attempt {
     const release = await this.#release()
     await this.#bounded(deployer().start(release, this.#rollout()))
     await ledger.confirm(work)
-    // The start may have given the app its name.
+    // `start` may have named the app.
     await this.#bounded(deployer().serve({ ...release, app: work.app }, this.#rollout()))
     await ledger.promote(work)
     this.#log.note('The new version is live.\n')
 
-    // It is live, whatever becomes of the rest: the reconciler ends what this leaves.
+    // The release is live whatever happens next; the reconciler retires what this leaves behind.
     await this.#bounded(deployer().retire(work.app, work.id, this.#signal))
     await this.#prune()
   }
@@ -264,7 +268,7 @@ class Attempt {
     await this.#backOut()
   }
 
-  /** What the owner is told; undefined where another attempt may do better. */
+  /** The error as shown to the owner; undefined when a retry may succeed. */
   #explain(error: unknown): { sentence: string; said?: string | undefined } | undefined {
     if (error instanceof BuildError) return { sentence: this.#withReason(error), said: error.said }
     if (error instanceof DeployError) return { sentence: error.message, said: error.said }
@@ -280,7 +284,7 @@ class Attempt {
 
   async #fail({ sentence, said }: { sentence: string; said?: string | undefined }): Promise<void> {
     const status = failureOf(this.#work.status, this.#work.image !== null)
-    // The sentence is ours, and holds at most a few words of others: those may be credentials by their form.
+    // The sentence is ours, with at most a few quoted words, which may look like credentials.
     const errorMessage = cutAtWord(redacted(sentence, []), LONGEST_MESSAGE)
     const errorLog = said === undefined ? null : this.#excerpt(said)
     this.#log.note(`${errorMessage}\n`)
@@ -289,13 +293,13 @@ class Attempt {
     await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage, errorLog })
   }
 
-  /** Redacted before it is cut: half a secret would be none that is known. */
+  /** Redacts before cutting: half a secret would no longer be recognized. */
   #excerpt(said: string): string {
     const text = redacted(said, this.#secrets, { isCutAtStart: true, isCutAtEnd: true })
     return text.length <= LONGEST_ERROR_LOG ? text : `…${text.slice(1 - LONGEST_ERROR_LOG).toWellFormed()}`
   }
 
-  /** Leaves running what is live, and nothing else. Only a rollout that has begun can have started anything. */
+  /** Leaves only the live release running. Only a rollout that has begun can have started anything. */
   async #backOut(): Promise<void> {
     const { status, app, image } = this.#work
     const later = (error: unknown) => this.#operatorLog.warn({ err: error }, 'a deployment could not be undone yet')
@@ -303,7 +307,9 @@ class Attempt {
     if (image !== null) await this.#prune().catch(later)
   }
 
-  /** A rollout that goes on, of this deployment or a newer one, is in the hands of a worker that has overtaken us. */
+  /**
+   * A rollout still in progress, of this deployment or a newer one, belongs to a worker that has overtaken this one.
+   */
   async #restore(app: WorkedApp): Promise<void> {
     if (!(await isRollingOut(this.#deps.db(), app.id))) await restoreLive(this.#deps, app, this.#job.signal)
   }
@@ -313,7 +319,7 @@ class Attempt {
     await builder().prune?.(this.#work.app.id, await imagesInUse(db(), this.#work.app.id))
   }
 
-  /** What does not end when it is told to holds up nobody: the newest deployment of the app waits for this one's end. */
+  /** A step that ignores its abort must not block the app: its newest deployment waits for this one to end. */
   #bounded<T>(step: Promise<T>): Promise<T> {
     return orLeaveBehind(step, this.#signal, this.#deps.patience ?? PATIENCE)
   }

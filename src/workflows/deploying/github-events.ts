@@ -38,24 +38,24 @@ export interface GithubWebhookJob {
 export interface GithubEventsSettings {
   readonly db: () => Db
   /**
-   * Deploys a commit to an app, in the transaction of the push that has brought it; it audits that itself.
+   * Deploys a commit to an app, in the transaction of the push that brought it, and writes the audit entry.
    *
    * @returns null when there is nothing to deploy
    */
   readonly deploy: (tx: Db, app: App, commit: PushedCommit) => Promise<{ id: string } | null>
   readonly audit: Pick<Audit, 'recordSystem'>
-  /** Told what has come of each delivery. */
+  /** Reports the outcome of each delivery. */
   readonly count?: (outcome: DeliveryOutcome) => void
 }
 
 type RecordEvent = (event: Omit<SystemAuditEvent, 'actor'>) => Promise<void>
 
-/** What an event has changed, if anything. */
+/** Applies an event. Resolves to whether it changed anything. */
 type Effect = (tx: Db, delivery: StoredDelivery, record: RecordEvent, log: FastifyBaseLogger) => Promise<boolean>
 
 /**
- * Does what events of GitHub ask for. All that comes of a delivery is one transaction with the note that it was
- * processed, so that it happens once however often the job runs, or not at all.
+ * Applies GitHub events. All effects of a delivery are committed in one transaction with the note that it was
+ * processed, so they happen exactly once, or not at all, however often the job runs.
  */
 export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<GithubWebhookJob> {
   const { db, audit, count = () => {} } = settings
@@ -78,7 +78,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
       await settleDelivery(tx, delivery, outcome)
       return outcome
     } catch (error) {
-      // It would be no better the next time.
+      // A retry would fail the same way.
       if (!(error instanceof PayloadError)) throw error
       log.error({ err: error, source, deliveryId, event }, 'a delivery is not what its event says')
       await settleDelivery(tx, delivery, 'failed', error.message)
@@ -86,7 +86,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
     }
   }
 
-  /** So that the delivery is taken up again when it is delivered again. */
+  /** Lets a redelivery be processed again. */
   async function giveUp(job: GithubWebhookJob): Promise<void> {
     await db().transaction(async tx => {
       const delivery = await takeDelivery(tx, job)
@@ -124,7 +124,7 @@ function pushed(deploy: GithubEventsSettings['deploy']): Effect {
         const deployed = await tx.transaction(savepoint => deploy(savepoint, app, push.commit))
         hasDeployed ||= deployed !== null
       } catch (error) {
-        // What is refused for one app, because of its plan for example, says nothing of the others.
+        // A refusal for one app, because of its plan for example, does not affect the others.
         if (!isRefusal(error)) throw error
         log.warn({ err: error, appId: app.id, commit: push.after }, 'a push was not deployed')
       }
@@ -133,12 +133,12 @@ function pushed(deploy: GithubEventsSettings['deploy']): Effect {
   }
 }
 
-/** Events after which what instances remember of an installation is out of date. */
+/** Events that invalidate what instances cache about an installation. */
 const CHANGES_INSTALLATION = new Set(['installation', 'installation_repositories', 'repository'])
 
 const isRefusal = (error: unknown) => error instanceof AppError && !error.isFailure && error.statusCode < 500
 
-/** That there is a new one says nothing yet: it belongs to a team when somebody of that team has bound it. */
+/** A new installation has no effect yet: it belongs to a team only once a member has connected it. */
 const installationChanged: Effect = async (tx, { payload }, record) => {
   const change = installationChangeOf(payload)
   const { action, installationId } = change

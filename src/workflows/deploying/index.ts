@@ -22,9 +22,9 @@ export interface DeployingOptions {
   config: Config
 }
 
-/** What turns pushes and requests into running apps. */
+/** Turns pushes and requests into running apps. */
 export interface Deploying {
-  /** Null: there is nothing that could run an app. */
+  /** Null when no deployer is configured. */
   readonly ledger: Ledger | null
   readonly queues: readonly JobQueue[]
 }
@@ -35,10 +35,10 @@ declare module 'fastify' {
   }
 }
 
-/** The statuses that say something new about a commit. */
+/** The statuses worth reporting for a commit. */
 const NEWS: ReadonlySet<DeploymentStatus> = new Set(['pending', 'live', 'build_failed', 'deploy_failed', 'cancelled'])
 
-/** How many deployments one instance works on at a time; builds of this machine share its cores. */
+/** Deployments that one instance works on at a time; local builds share the machine's cores. */
 const CONCURRENCY = { local: 2, buildkit: 8, image: 16 } as const
 
 const deploying: FastifyPluginAsync<DeployingOptions> = async (app, { config }) => {
@@ -58,7 +58,7 @@ const deploying: FastifyPluginAsync<DeployingOptions> = async (app, { config }) 
   lookWhenLost(app)
 }
 
-/** What has taken the apps down with it is no reason for them to wait for the next minute. */
+/** Reconciles at once when the deployer reports its apps lost, instead of at the next minute. */
 function lookWhenLost(app: FastifyInstance): void {
   let stop: (() => void) | undefined
   app.addHook('onReady', async () => {
@@ -118,18 +118,18 @@ function githubCalls(app: FastifyInstance, { baseUrl }: Config): JobQueue[] {
   return [commitStatuses({ ...deps, baseUrl: baseUrl.origin }) as JobQueue, webhookRedeliveries(deps)]
 }
 
-/** Whichever instance was told by GitHub. */
+/** Invalidates cached installations on every instance, whichever one received the event. */
 function forgetChangedInstallations(app: FastifyInstance): void {
   let stop: (() => Promise<void>) | undefined
   app.addHook('onReady', async () => {
     const forget = (id: string) => app.github.forget(Number(id))
-    // What was missed while the connection was lost is a minute old at most.
+    // Anything missed while the connection was down is cached for a minute at most.
     stop = await app.postgres.listen(INSTALLATION_CHANNEL, forget, () => {})
   })
   app.addHook('onClose', () => stop?.())
 }
 
-/** What ran before this start, and apps that have just gone, are looked at as soon as jobs are. */
+/** Reconciles as soon as jobs run: at startup, and when apps are deleted. */
 async function reconcileSoon(app: FastifyInstance): Promise<void> {
   try {
     await app.startup?.completed

@@ -3,11 +3,11 @@ import type { PostgresTarget } from '../../../plugins/lib/postgres.ts'
 import { ask, openSession, type Session } from '../../../plugins/lib/postgres-session.ts'
 
 export interface LeadershipSettings {
-  /** The database past any transaction pooler, which would lend the lock's connection to others. */
+  /** The database, bypassing any transaction pooler, which would lend the lock's connection to others. */
   readonly target: PostgresTarget
-  /** What is led. Of each name there is one leader among all instances. */
+  /** The task. Each name has one leader among all instances. */
   readonly name: string
-  /** Milliseconds between two attempts to become the leader. */
+  /** Milliseconds between attempts to become leader. */
   readonly retryInterval: number
 }
 
@@ -15,17 +15,17 @@ const CONNECT_TIMEOUT = 5
 const HEARTBEAT = 2_000
 const ANSWER_TIMEOUT = 3_000
 /**
- * Milliseconds of silence after which the server ends the leader's session: a process that hangs, or whose network is cut
- * off, closes no connection and would keep the lock. It is more than a heartbeat takes, answer included.
+ * Milliseconds of silence after which the server ends the leader's session. A process that hangs or is cut off from the
+ * network does not close its connection and would otherwise keep the lock. Longer than a heartbeat with its reply.
  */
 const LONGEST_SILENCE = 6_000
 
 /**
- * Does something on one instance at a time, until `signal` is aborted. The leader holds a lock of the database, which ends
- * with its session: the next one takes over at once when the leader dies, and within 10 s when it hangs or is cut off. A
- * leader that loses its session is told.
+ * Runs a task on one instance at a time until `signal` aborts. The leader holds a session-level database lock: another
+ * instance takes over at once if the leader dies, and within 10 s if it hangs or is cut off. A leader that loses its
+ * session is notified.
  *
- * @param lead does it until its signal is aborted; once `lost` is, there may be another leader
+ * @param lead runs the task until its signal aborts; after `lost` aborts, there may be another leader
  */
 export async function whileLeading(
   { target, name, retryInterval }: LeadershipSettings,
@@ -45,7 +45,7 @@ export async function whileLeading(
       if (await takeLock(session, name))
         await keepAlive(session, lead(AbortSignal.any([signal, lost.signal]), lost.signal))
     } catch {
-      // The database is away, which others report.
+      // The database is down, which is reported elsewhere.
     } finally {
       session.destroy()
     }
@@ -59,7 +59,7 @@ async function takeLock(session: Session, name: string): Promise<boolean> {
   return row?.taken === true
 }
 
-/** A connection that has died without a word is noticed by its silence, and closed. */
+/** Detects a silently dead connection by its missing replies, and closes it. */
 async function keepAlive(session: Session, work: Promise<void>): Promise<void> {
   const heartbeat = setInterval(() => ask(session, 'select 1', ANSWER_TIMEOUT).catch(() => {}), HEARTBEAT).unref()
   await work.finally(() => clearInterval(heartbeat))

@@ -1,6 +1,6 @@
 /**
- * What `work` comes to. Work that does not end within `patience` milliseconds of the signal is left behind, whatever it
- * does from then on: nobody else shall wait for it.
+ * Settles like `work`. Work that does not end within `patience` milliseconds of the abort is abandoned, so that nothing
+ * else waits for it.
  */
 export async function orLeaveBehind<T>(work: Promise<T>, signal: AbortSignal, patience: number): Promise<T> {
   const outOfPatience = Promise.withResolvers<never>()

@@ -19,18 +19,18 @@ export const DEPLOY_QUEUE = 'deploy'
 export interface LedgerDeps {
   readonly db: () => Db
   readonly secretBox: SecretBox
-  /** Adds a job, in the transaction of what it is about. */
+  /** Adds a job in the caller's transaction. */
   readonly send: (tx: Db, queue: string, data: object, options: SendOptions) => Promise<unknown>
-  /** Writes a row of the audit log, in the same transaction. */
+  /** Writes an audit log row in the same transaction. */
   readonly record: (tx: Db, event: SystemAuditEvent) => Promise<void>
   readonly count: (change: Pick<DeploymentChange, 'trigger' | 'to'>) => void
-  /** Told of every change in its transaction, for those outside who want to know. */
+  /** Called with every change, in its transaction, to notify external systems. */
   readonly tell?: (tx: Db, change: Pick<DeploymentChange, 'id' | 'to'>) => Promise<void>
 }
 
 const ACTOR = 'deployer'
 
-/** Every change of a deployment, each in one transaction with all that follows from it. */
+/** Records every deployment change, each in one transaction with all its consequences. */
 export class Ledger implements DeploymentLedger {
   readonly #deps: LedgerDeps
 
@@ -38,7 +38,7 @@ export class Ledger implements DeploymentLedger {
     this.#deps = deps
   }
 
-  /** Begins a deployment in the transaction of whoever asks for it. Who does so by a request is in the audit log by that. */
+  /** Creates a deployment in the caller's transaction. Requests are audited where they are handled. */
   async create(tx: Db, request: NewDeployment): Promise<Deployment> {
     const { deployment, teamId, cancelled } = await insertDeployment(tx, request)
     for (const change of cancelled) await this.#note(tx, change)
@@ -50,13 +50,13 @@ export class Ledger implements DeploymentLedger {
     return deployment
   }
 
-  /** Has a deployment worked on; asked for twice, it is once. */
+  /** Queues a deployment for a worker. Idempotent. */
   async work(tx: Db, { id, appId, image }: Pick<Deployment, 'id' | 'appId' | 'image'>): Promise<void> {
-    // What needs no build, as a rollback, waits for the builds of no other app.
+    // Without a build, as in a rollback, it does not wait for builds of other apps.
     await this.#deps.send(tx, DEPLOY_QUEUE, { deploymentId: id }, { key: appId, id, express: image !== null })
   }
 
-  /** @throws AppError when it is over already */
+  /** @throws AppError when the deployment is already over */
   async cancel(tx: Db, deployment: Deployment): Promise<Deployment> {
     const change = await cancelDeployment(tx, deployment)
     this.#deps.count(change)
@@ -72,7 +72,7 @@ export class Ledger implements DeploymentLedger {
     work.config = learnt.config ?? work.config
   }
 
-  /** Begins the rollout: with the env and the settings that the app has now, and keeps. @throws NotOurs */
+  /** Begins the rollout with the app's current env and settings, which it keeps. @throws NotOurs */
   async beginRollout(work: Claimed): Promise<void> {
     const { id, app } = work
     await this.#deps.db().transaction(async tx => {

@@ -8,10 +8,10 @@ const FLUSH_INTERVAL = 200
 const BATCH = 500
 const MAX_WAITING = 10_000
 const MAX_PAUSE = 5_000
-/** Lines after which the oldest ones of their app are looked for. */
+/** Lines written between trims of an app's oldest lines. */
 const TRIM_AFTER = 1_000
 
-/** Lines of all apps on their way into the database: many at once, in order, and only so many. */
+/** Buffers log lines of all apps for the database: batched, ordered and bounded. */
 export class LogBuffer {
   readonly #db: Db
   readonly #log: FastifyBaseLogger
@@ -22,7 +22,7 @@ export class LogBuffer {
   #writing: Promise<void> | undefined
   #room: PromiseWithResolvers<void> | undefined
 
-  /** @param abandoned after it nothing more is written, since somebody else does */
+  /** @param abandoned stops all writes once aborted, since another instance writes from then on */
   constructor(db: Db, log: FastifyBaseLogger, abandoned: AbortSignal) {
     this.#db = db
     this.#log = log
@@ -30,7 +30,7 @@ export class LogBuffer {
     abandoned.addEventListener('abort', () => this.#letIn(), { once: true })
   }
 
-  /** Takes a line when there is room for it: while the database is away, whoever brings lines has to wait. */
+  /** Adds a line once there is room; callers wait while the database is down. */
   async add(line: NewAppLog): Promise<void> {
     while (this.#waiting.length >= MAX_WAITING && !this.#abandoned.aborted) {
       this.#room ??= Promise.withResolvers()
@@ -41,7 +41,7 @@ export class LogBuffer {
     else this.#timer ??= setTimeout(() => this.#write(), FLUSH_INTERVAL).unref()
   }
 
-  /** Settles when what was added is written, or cannot be. */
+  /** Settles once the added lines are written, or have failed. */
   async flush(): Promise<void> {
     this.#write()
     await this.#writing
@@ -56,7 +56,7 @@ export class LogBuffer {
       .finally(() => this.#onWritten())
   }
 
-  /** Lines may have come while the last ones were written. */
+  /** Lines may have arrived during the last write. */
   #onWritten(): void {
     this.#writing = undefined
     if (this.#waiting.length > 0 && !this.#abandoned.aborted) this.#write()

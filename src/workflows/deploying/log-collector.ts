@@ -11,19 +11,19 @@ import { whileLeading } from './leadership.ts'
 import { LogBuffer } from './log-buffer.ts'
 
 export interface LogCollectorOptions {
-  /** The database past any transaction pooler. */
+  /** The database, bypassing any transaction pooler. */
   readonly directUrl: string
   readonly deployer: Deployer
-  /** Milliseconds between two looks at which apps there are, which news of deployments make sooner. */
+  /** Milliseconds between checks for new apps; news of deployments triggers one earlier. */
   readonly interval?: number
 }
 
-/** Milliseconds that the last lines get to be written when the server closes; the next leader reads them again. */
+/** Milliseconds to write the last lines when the server closes; the next leader reads them again. */
 const LAST_FLUSH = 2_000
 
 /**
- * Keeps what running apps say. One instance does it for all, over one stream per app; should it end, another one goes on
- * where it has stopped.
+ * Stores the logs of running apps. One instance collects for all, with one stream per app; if it stops, another resumes
+ * where it left off.
  */
 const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (
   app,
@@ -52,7 +52,7 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (
     const followers = new Map<string, Follower>()
     try {
       while (!signal.aborted) {
-        const heard = await talkingApps(app.db).catch(() => undefined) // The database is away, which others report.
+        const heard = await talkingApps(app.db).catch(() => undefined) // Reported elsewhere.
         if (heard !== undefined) follow(followers, heard, (talking, end) => followApp(talking, context, end))
         await news.wait(interval, signal)
       }
@@ -67,7 +67,7 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (
 }
 
 interface Follower {
-  /** What the app was called when it was begun with. */
+  /** The app's name when following began. */
   readonly name: string
   readonly end: AbortController
   readonly done: Promise<void>
@@ -75,7 +75,7 @@ interface Follower {
 
 type TalkingApp = DeployedApp & { createdAt: Date }
 
-/** Begins with apps that are new, or are called otherwise now, and ends with those that are silent for good. */
+/** Follows new and renamed apps, and stops following those that have gone silent for good. */
 function follow(
   followers: Map<string, Follower>,
   talking: readonly TalkingApp[],
@@ -96,7 +96,7 @@ function follow(
 
 const nameOf = ({ slug, flyAppId }: DeployedApp) => `${slug} ${flyAppId}`
 
-/** Apps of which something runs, or has run until a minute ago: the last words of a crash matter most. */
+/** Apps that run, or ran until a minute ago: the last lines of a crash matter most. */
 async function talkingApps(db: Db): Promise<TalkingApp[]> {
   const rows = await db.execute<{ id: string; slug: string; fly_app_id: string | null; created_at: string }>(sql`
     select id, slug, fly_app_id, created_at from apps where exists (

@@ -7,14 +7,14 @@ export type BuildOutcome = 'success' | 'failure' | 'cancelled'
 
 export interface DeploymentMetrics {
   changed(change: Pick<DeploymentChange, 'trigger' | 'to'>): void
-  /** @param seconds how long the build took */
+  /** @param seconds the build's duration */
   built(status: BuildOutcome, seconds: number): void
 }
 
-/** What a deployment comes to, of which each has one. That it is superseded comes after it has been live. */
+/** Final statuses, one per deployment. `superseded` is left out because it follows `live`. */
 const OUTCOMES: ReadonlySet<DeploymentStatus> = new Set(['live', 'build_failed', 'deploy_failed', 'cancelled'])
 
-/** Deployments by what has become of them, each once; and builds. */
+/** Counts deployments by outcome, each once, and builds. */
 export function deploymentMetrics(registry: Registry | undefined): DeploymentMetrics {
   const deployments = counter(registry, {
     name: 'rhone_deployments_total',

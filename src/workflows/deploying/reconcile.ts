@@ -18,9 +18,9 @@ const OPEN_STATES = ['waiting', 'retrying', 'active'] as const
 const PAGE = 500
 
 /**
- * Compares what should run with what runs. It changes nothing by itself: remedies are jobs of the app's own line, so that
- * none meets a deployment, and an app with a job in that line is left to it. What cannot be read is no reason to act, and
- * what nobody here knows is left alone: it may be of another installation, or of a database that was restored.
+ * Compares desired with actual state. It changes nothing directly: repairs are jobs in the app's own queue, so they
+ * never overlap a deployment, and an app that already has a job there is skipped. Unreadable state causes no action,
+ * and unknown apps are left alone: they may belong to another installation or a restored database.
  */
 export function reconcileQueue(deps: ReconcileDeps): JobQueue {
   return {
@@ -44,10 +44,10 @@ export function reconcileQueue(deps: ReconcileDeps): JobQueue {
 
 async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyBaseLogger): Promise<void> {
   const running = await deps.deployer().running(signal)
-  // After what runs: a deployment that went live in between is seen as live, though not as running.
+  // Read after the running releases: a deployment that went live in between appears as live but not as running.
   const state = await platformState(deps.db())
   const tombstones = await listTombstones(deps.db())
-  // After what is on its way: its job was there before it could be seen, or is over by now.
+  // Read after the active deployments: their jobs were already queued then, or have finished.
   const cared = await appsInLine(deps.jobs())
   await silence(
     deps,
@@ -70,8 +70,8 @@ async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyB
 }
 
 /**
- * An app that was deleted serves nobody, also while whatever was being done to it has yet to end. Who does that takes away
- * what is left, in the app's own line.
+ * Stops routing to a deleted app, even while a job on it is still running. A job in the app's own queue then removes
+ * the rest.
  */
 async function silence(
   { deployer }: ReconcileDeps,
@@ -91,7 +91,7 @@ async function silence(
   )
 }
 
-/** Apps whose live deployment does not serve, or of which anything else runs. */
+/** Apps whose live deployment is not serving, or that have any other release running. */
 export function astray(running: readonly Running[], { live, active, known }: PlatformState): string[] {
   const byApp = Map.groupBy(running, ({ appId }) => appId)
   const isRight = (appId: string) => {
@@ -106,7 +106,7 @@ export function astray(running: readonly Running[], { live, active, known }: Pla
   return [...apps].filter(appId => known.has(appId) && !active.has(appId) && !isRight(appId))
 }
 
-/** The apps that something is done to, or will be. */
+/** Apps with a running or queued job. */
 async function appsInLine(jobs: Pick<Jobs, 'list'>): Promise<Set<string>> {
   const apps = new Set<string>()
   for (const state of OPEN_STATES)

@@ -9,20 +9,20 @@ const HOUR = 60 * MINUTE
 export interface RedeliverySettings {
   readonly db: () => Db
   readonly github: Pick<Github, 'deliveries' | 'redeliver'>
-  /** Hours back to which deliveries are looked after; GitHub repeats none that is older than three days. */
+  /** How many hours back to look for failed deliveries; GitHub repeats none older than three days. */
   readonly hours?: number
 }
 
-/** Milliseconds since an attempt after which its delivery is asked for again; twice as long after each. */
+/** Milliseconds from the first attempt to the next request; doubles after each attempt. */
 const FIRST_PAUSE = 2 * MINUTE
-/** Of one delivery. A day of attempts at most: what fails for longer fails for another reason than an outage. */
+/** Attempts per delivery, spread over a day at most. What fails for longer is not failing because of an outage. */
 const MOST_ATTEMPTS = 10
-/** Deliveries that are asked for in one run. */
+/** Deliveries requested per run. */
 const MOST_REQUESTS = 100
 
 /**
- * Asks GitHub for the deliveries that did not get here: it makes one attempt of its own accord. How often each was tried,
- * and when, is in GitHub's list, so that nothing has to be remembered here.
+ * Asks GitHub to repeat deliveries that did not arrive, since it makes only one attempt by itself. GitHub's list holds
+ * the number and time of attempts, so no state is kept here.
  */
 export function webhookRedeliveries({ db, github, hours = 24 }: RedeliverySettings): JobQueue {
   return {
@@ -45,7 +45,7 @@ export function webhookRedeliveries({ db, github, hours = 24 }: RedeliverySettin
   }
 }
 
-/** The last attempt of each delivery that has always failed and may be tried again by now, the earliest first. */
+/** The last attempt of each delivery that never succeeded and is due for a retry, earliest first. */
 export function dueFor(deliveries: readonly Delivery[], now: number): Delivery[] {
   const attempts = Map.groupBy(deliveries, ({ guid }) => guid)
   const due: Delivery[] = []
@@ -57,7 +57,7 @@ export function dueFor(deliveries: readonly Delivery[], now: number): Delivery[]
   return due.sort((a, b) => a.deliveredAt.getTime() - b.deliveredAt.getTime())
 }
 
-/** Some have come, and only our answer was lost. */
+/** Some deliveries arrived and only our reply was lost. */
 async function withoutReceived(db: Db, deliveries: readonly Delivery[]): Promise<Delivery[]> {
   if (deliveries.length === 0) return []
   const guids = deliveries.map(({ guid }) => guid)

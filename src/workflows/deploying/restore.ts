@@ -9,7 +9,7 @@ import { findWorkedApp, nameApp, type WorkedApp } from '../../domain/deployments
 import { findTombstone, removeTombstone } from '../../domain/privacy/tombstones.ts'
 import { orLeaveBehind } from './leave-behind.ts'
 
-/** Milliseconds for one attempt at setting an app right: whatever is deployed next of it waits for its end. */
+/** Milliseconds for one attempt to restore an app; the app's next deployment waits for it. */
 const LIMIT = 10 * 60_000
 const PATIENCE = 10_000
 
@@ -20,20 +20,20 @@ export interface RestoreDeps {
   readonly builder: () => Builder
 }
 
-/** Sets an app right, unless a deployment is on its way that will do so. */
+/** Restores an app, unless a pending deployment will do so. */
 export async function restoreApp(deps: RestoreDeps, appId: string, { signal, log }: JobContext): Promise<void> {
   const app = await findWorkedApp(deps.db(), appId)
   if (app === undefined || (await hasActive(deps.db(), appId))) return
   try {
     await restoreLive(deps, app, signal)
   } catch (error) {
-    // It is the app's own fault, of which trying again at once makes nothing better.
+    // The app itself is at fault, so an immediate retry would not help.
     if (!(error instanceof DeployError)) throw error
     log.warn({ err: error, appId }, 'what is live of an app does not run')
   }
 }
 
-/** Takes away what is left of an app that was deleted. */
+/** Removes what is left of a deleted app. */
 export async function destroyApp(deps: RestoreDeps, appId: string, signal: AbortSignal): Promise<void> {
   const { db, deployer, builder } = deps
   const tombstone = await findTombstone(db(), appId)
@@ -44,7 +44,7 @@ export async function destroyApp(deps: RestoreDeps, appId: string, signal: Abort
   await removeTombstone(db(), appId)
 }
 
-/** Makes of an app what it should be: its live deployment runs and gets the requests, and no other release is left. */
+/** Brings an app to its desired state: the live deployment runs and serves, and no other release is left. */
 export async function restoreLive(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal): Promise<void> {
   const limited = AbortSignal.any([signal, AbortSignal.timeout(LIMIT)])
   await orLeaveBehind(bringBack(deps, app, limited), limited, PATIENCE)
@@ -65,7 +65,7 @@ async function bringBack(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal)
     }
     const context: RolloutContext = {
       signal,
-      say: () => {}, // its deployment is over, and so is its log
+      say: () => {}, // the deployment and its log are over
       named: flyAppId => nameApp(db(), app.id, flyAppId, current.flyAppId)
     }
     await deployer().start(release, context)

@@ -4,7 +4,7 @@ import { InstallationUnavailable } from '../../../integrations/github/index.ts'
 import type { WorkedApp } from '../../domain/deployments/work.ts'
 import { has } from '../../kernel/has.ts'
 
-/** Where the source of an app is cloned from, and by what right. @throws BuildError when there is none of either */
+/** Finds an app's clone source and credentials. @throws BuildError when either is missing */
 export function sourceFinder(app: FastifyInstance, githubUrl: string) {
   return async (worked: WorkedApp): Promise<Pick<BuildSource, 'url' | 'authorization'>> => {
     const { gitUrl, githubRepo, githubRepoId, githubInstallationId } = worked

@@ -7,7 +7,7 @@ type Told = Pick<CommitStatus, 'state' | 'description'>
 
 const ON_ITS_WAY: Told = { state: 'pending', description: 'Deployment in progress' }
 
-/** What GitHub is told of a deployment. */
+/** The commit status that GitHub shows for each deployment status. */
 const TOLD: Readonly<Record<DeploymentStatus, Told>> = {
   pending: { state: 'pending', description: 'Deployment queued' },
   cloning: ON_ITS_WAY,
@@ -32,13 +32,13 @@ export interface CommitStatusData {
 export interface CommitStatusSettings {
   readonly db: () => Db
   readonly github: Github
-  /** Where people find this server. */
+  /** Public URL of this server. */
   readonly baseUrl: string
 }
 
 /**
- * Says at GitHub what became of a commit. A job says what holds when it runs, whatever it was sent for, and says it again
- * if that has changed meanwhile: the last word is always the latest. Its key is the deployment's id.
+ * Reports deployments to GitHub as commit statuses. A job reports the status current when it runs, and reports again if
+ * it has changed meanwhile, so the last report is always the latest status. The job key is the deployment's id.
  */
 export function commitStatuses({ db, github, baseUrl }: CommitStatusSettings): JobQueue<CommitStatusData> {
   return {
@@ -68,7 +68,7 @@ export function commitStatuses({ db, github, baseUrl }: CommitStatusSettings): J
   }
 }
 
-/** A deployment of a commit that GitHub may be told of: the installation is the app's own, and lets us. */
+/** The deployment, if its commit can be reported: the app's installation must be connected and not suspended. */
 async function findReported(db: Db, deploymentId: string) {
   const [found] = await db
     .select({

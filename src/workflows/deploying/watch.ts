@@ -3,9 +3,9 @@ import type { Db } from '../../domain/base/db.ts'
 import { type Claimed, heldClaims, NotOurs } from '../../domain/deployments/work.ts'
 
 const CHANNEL = 'rhone_deployments'
-/** Milliseconds between two looks at what nobody tells of: a claim that was lost, an app that is gone. */
+/** Milliseconds between checks for changes without a notification: a lost claim or a deleted app. */
 const LOOK_INTERVAL = 2_000
-/** Milliseconds in which deployments that go with one app, or with one team, are one event. */
+/** Milliseconds within which deployments removed together with one app or team count as one event. */
 const TELL_AFTER = 100
 
 interface Notice {
@@ -19,7 +19,7 @@ interface Watched {
   readonly controller: AbortController
 }
 
-/** Notices when deployments that are worked on here are ended, or taken up, by somebody else on whichever instance. */
+/** Aborts local work when a deployment is ended or claimed elsewhere, on any instance. */
 export class Watch {
   readonly #db: () => Db
   readonly #watched = new Set<Watched>()
@@ -32,7 +32,7 @@ export class Watch {
     this.#db = db
   }
 
-  /** A signal that is aborted when the deployment is no longer that worker's. */
+  /** Returns a signal that aborts when the worker no longer owns the deployment. */
   of({ id, claim }: Pick<Claimed, 'id' | 'claim'>): { signal: AbortSignal; end: () => void } {
     const watched = { id, claim, controller: new AbortController() }
     this.#watched.add(watched)
@@ -40,7 +40,7 @@ export class Watch {
     return { signal: watched.controller.signal, end: () => this.#forget(watched) }
   }
 
-  /** @param onGone called once, a moment after any number of deployments have gone with their apps */
+  /** @param onGone called once, shortly after any number of deployments were removed with their apps */
   listen(postgres: Pick<FastifyInstance['postgres'], 'listen'>, onGone: () => void = () => {}): void {
     this.#onGone = onGone
     this.#ending = postgres.listen(
@@ -48,7 +48,7 @@ export class Watch {
       payload => this.#hear(JSON.parse(payload)),
       () => this.#look()
     )
-    this.#ending.catch(() => {}) // whoever closes is told
+    this.#ending.catch(() => {}) // reported to the caller of close
   }
 
   async close(): Promise<void> {
@@ -78,7 +78,7 @@ export class Watch {
       const held = await heldClaims(this.#db(), watched)
       this.#abort(watched.filter(({ claim }) => !held.has(claim)))
     } catch {
-      // The database is away, which others report. Nothing is done meanwhile: every step asks for its claim.
+      // The database is down, which is reported elsewhere. No work proceeds meanwhile: every step checks its claim.
     }
   }
 
