@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Impairment, impairmentOf, type PostgresTarget } from '../lib/postgres.ts'
 import { ask, openSession, type Session } from '../lib/postgres-session.ts'
 
-/** What a database that answers takes: everything, reads only, or no more data. */
+/** What a database that answers accepts: everything, reads only, or no more data. */
 export type DatabaseState = 'writable' | Impairment
 
 export type Finding = DatabaseState | 'unreachable'
@@ -12,25 +12,25 @@ export interface AvailabilitySettings {
   applicationName: string
   /** Seconds. */
   connectTimeout: number
-  /** Called for the first finding and for each change. */
+  /** Called for the first finding and on every change. */
   onChange: (finding: Finding, previous: Finding | undefined, reason?: unknown) => void
 }
 
-/** Between two pings while the database does not take writes, in milliseconds; doubled after each. */
+/** First pause between pings while the database accepts no writes, in milliseconds; doubles each time. */
 const MIN_PAUSE = 250
 const MAX_PAUSE = 5_000
-/** How long the connection for pings stays open without one, in milliseconds. */
+/** How long the ping connection stays open without a ping, in milliseconds. */
 const PING_SESSION_LIFE = 60_000
 
-/** A standby is read-only as well. */
+/** A standby counts as read-only too. */
 const READ_ONLY_PROBE = `select current_setting('transaction_read_only') = 'on' as "isReadOnly"`
-/** Takes a few pages of disk, and gives them back. */
+/** Allocates a few disk pages and frees them again. */
 const SPACE_PROBE = `create temporary table rhone_space_probe on commit drop as
   select repeat(n::text, 4000) as filler from generate_series(1, 20) n`
 
 /**
- * Knows whether the database can be reached and written to: from what others report, and by asking over a connection of
- * its own, which is free when all others are busy, and may be given up when no answer comes.
+ * Tracks whether the database is reachable and writable, from reports by other parts and from its own pings. Pings use
+ * a separate connection: it is free when all others are busy, and can be dropped when no answer comes.
  */
 export class Availability {
   readonly #settings: AvailabilitySettings
@@ -54,25 +54,25 @@ export class Availability {
     if (finding !== 'writable') this.watch()
   }
 
-  /** A connection was opened. Where it may write, the disk may still be full. */
+  /** A connection was opened. Even if it is writable, the disk may still be full. */
   reportOpened(isReadOnly: boolean): void {
     if (isReadOnly) this.report('read_only')
     else if (this.#finding !== 'full') this.report('writable')
   }
 
-  /** Asks until the database takes writes. */
+  /** Pings until the database accepts writes. */
   watch(): void {
     this.#watching ??= this.#watch().finally(() => {
       this.#watching = undefined
     })
   }
 
-  /** Rejects when the database has not answered within `timeoutMs`, whatever the reason. */
+  /** Rejects if the database does not answer within `timeoutMs`, for any reason. */
   async ping(timeoutMs: number): Promise<DatabaseState> {
     const session = this.#pingSession()
     try {
       const state = await this.#probe(session, timeoutMs)
-      // The next ping may meet another server, or one whose setting counts for new sessions only.
+      // The next ping may reach another server, or one where a changed setting affects new sessions only.
       if (state === 'read_only') this.#close(session)
       this.report(state)
       return state
@@ -92,7 +92,7 @@ export class Availability {
   async #probe(session: Session, timeoutMs: number): Promise<DatabaseState> {
     const [row] = (await ask(session, READ_ONLY_PROBE, timeoutMs)) as { isReadOnly: boolean }[]
     if (row?.isReadOnly) return 'read_only'
-    // It costs a little, so it is asked only of a database that was full a moment ago.
+    // The probe has a small cost, so it runs only while the database was last found full.
     if (this.#finding !== 'full') return 'writable'
     try {
       await ask(session, SPACE_PROBE, timeoutMs)

@@ -8,20 +8,20 @@ import { type QueryKind, statementReader } from './statement-kind.ts'
 
 export type Observe = (kind: QueryKind, seconds: number) => void
 
-/** The handles of a database. */
+/** The drizzle handles of a database. */
 export interface Handles {
   readonly db: Db
-  /** Sends every select as a repeatable read: it shares connections with others, and may run twice. */
+  /** Sends every select as a repeatable read, which shares a connection with others and may run twice. */
   readonly reads: Db
 }
 
 /**
- * Drizzle over our pool, by way of what drizzle uses of a postgres.js client: `unsafe`, `begin`, `savepoint`, and the
- * conversions that it writes into `options`. Beside those, a client has the one for `repeatable` reads, and that of a
- * transaction `commitWithNext`.
+ * Drizzle over our pool. The client implements only what drizzle uses of postgres.js: `unsafe`, `begin`, `savepoint`,
+ * and the conversions that drizzle writes into `options`. A client also has `repeatable`, the client for repeatable
+ * reads; a transaction's client also has `commitWithNext`.
  *
- * @param options.tables what `db.query` knows; all else works without
- * @param options.isQuick whether queries go past drizzle's own way of running them
+ * @param options.tables the tables that `db.query` knows; everything else works without them
+ * @param options.isQuick whether queries bypass drizzle's own execution path
  */
 export function createDb(
   pool: Pool,
@@ -88,14 +88,14 @@ function handleOf(client: object, { tables, isQuick }: HandleOptions): Db {
       },
       settings
     ) as ReturnType<typeof body>
-  // Which tables it knows is the app's to say.
+  // Only the app knows the types of its tables.
   return db as unknown as Db
 }
 
-/** Called back by drizzle with the client of a transaction or a savepoint. */
+/** Drizzle calls this with the client of a transaction or a savepoint. */
 type Body = (client: unknown) => Promise<unknown>
 
-/** Starts when it is awaited, as the driver's queries do: until then drizzle may ask for arrays instead of objects. */
+/** Starts when awaited, like the driver's queries: until then drizzle may ask for arrays instead of objects. */
 class PendingQuery implements PromiseLike<unknown> {
   readonly #start: (asArrays: boolean) => Promise<unknown>
   #asArrays = false

@@ -7,29 +7,29 @@ import { Transaction } from './transaction.ts'
 export interface ConnectionSettings {
   target: PostgresTarget
   applicationName: string
-  /** `auto`: where nothing stands between us and the server. */
+  /** `auto`: only where no pooler stands between us and the server. */
   prepare: boolean | 'auto'
   /** Seconds. */
   connectTimeout: number
-  /** Limits that the server keeps, in milliseconds. */
+  /** Limits that the server enforces, in milliseconds. */
   parameters: Record<string, number> | undefined
-  /** Milliseconds after which a statement has been cancelled by the server; 0 when it never is. */
+  /** Milliseconds after which the server cancels a statement; 0 for never. */
   statementTimeout: number
-  /** What drizzle makes of the driver's conversions between PostgreSQL's types and JavaScript's. */
+  /** The conversions between PostgreSQL and JavaScript types, as drizzle changes the driver's. */
   conversions: Conversions
 }
 
-/** How much later than the server's own time limit its answer may come before the server is taken for gone. */
+/** How long after the server's own time limit to wait before the server counts as gone, in milliseconds. */
 const ANSWER_GRACE = 1_000
-/** Statements that may be under way at once; more wait in the driver. */
+/** Statements in flight at once; more wait in the driver. */
 const PIPELINE = 16
-/** The SQLSTATE of a prepared statement that the server does not know. */
+/** SQLSTATE of a prepared statement that the server does not know. */
 const LOST_STATEMENT = '26000'
 
-/** What is asked of the server when a connection is opened. */
+/** Sent when a connection opens. */
 const PROBE = `select pg_backend_pid() as pid, current_setting('transaction_read_only') = 'on' as "isReadOnly"`
 
-/** `state` is what the driver was told when it connected. */
+/** `state` is what the server told the driver at connect time. */
 type ProbeResult = { 0: { pid: number; isReadOnly: boolean }; state: { pid: number } }
 
 interface Preparation {
@@ -38,32 +38,32 @@ interface Preparation {
 }
 
 const PREPARED: Preparation = { prepare: true, simple: false }
-/** With parameters, a statement takes two round trips then; without any, it takes one either way. */
+/** An unprepared statement with parameters takes two round trips; one without takes a single round trip either way. */
 const UNPREPARED: Preparation = { prepare: false }
 
 type Reject = (reason: Error) => void
 
-/** One connection of the pool, from its opening to its end. */
+/** One pooled connection, from open to close. */
 export class Connection implements ExclusiveConnection {
-  /** When it was last given back, by `performance.now()`. */
+  /** When it was last returned, as `performance.now()`. */
   usedAt = performance.now()
-  /** Operations that it is lent to. */
+  /** Operations that currently hold it. */
   holders = 0
   readonly openedAt = this.usedAt
-  /** Its part of the longest life, so that connections opened together do not end together. */
+  /** Share of the maximum lifetime, randomized so that connections opened together do not expire together. */
   readonly lifeShare = 0.8 + 0.2 * Math.random()
-  /** Whether it is to be closed as soon as nobody holds it. */
+  /** Whether to close it as soon as no operation holds it. */
   isSpent = false
-  /** Whether something stands between us and the server, and may give the next transaction to another session of it. */
+  /** Whether a pooler stands between us and the server; it may route the next transaction to another server session. */
   isPooled = false
-  /** Whether a statement was gone that was prepared here. */
+  /** Whether the server has lost a statement prepared here. */
   hasLostStatements = false
-  /** Whether the server took no writes when it was opened. */
+  /** Whether the server was read-only when the connection was opened. */
   isReadOnly = false
   readonly #session: Session
   #preparation: Preparation
   readonly #silence: NodeJS.Timeout | undefined
-  /** What is told when the connection is lost: the driver forgets what was sent between the error of a socket and its end. */
+  /** Rejected when the connection is lost: the driver forgets what is sent between a socket error and the close. */
   readonly #underWay = new Set<Reject>()
   #onLost: Reject | undefined
   #closed = false
@@ -95,7 +95,7 @@ export class Connection implements ExclusiveConnection {
     const answer = await ask(connection.#session, PROBE, settings.connectTimeout * 1_000)
     const { 0: row, state } = answer as ProbeResult
     connection.isReadOnly = row.isReadOnly
-    // A pooler tells clients of a process of its own making.
+    // A pooler reports a made-up process id to its clients.
     connection.isPooled = row.pid !== state.pid
     if (settings.prepare === 'auto' && connection.isPooled) connection.#preparation = UNPREPARED
     return connection
@@ -105,12 +105,12 @@ export class Connection implements ExclusiveConnection {
     return this.#closed || this.#session.destroyed
   }
 
-  /** Statements that are sent without waiting for each other's results run in that order. */
+  /** Statements sent without awaiting each other's results run in the order they were sent. */
   query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
     return this.#send(text, parameters, asArrays, this.#preparation)
   }
 
-  /** Several statements in one text, transactions of their own among them; of one that fails in the middle nothing stays. */
+  /** Runs several statements in one text, which may include transactions. One that fails midway is rolled back. */
   async script(text: string): Promise<unknown[]> {
     try {
       const results = (await this.#send(text, [], false, UNPREPARED)) as unknown[]
@@ -137,7 +137,7 @@ export class Connection implements ExclusiveConnection {
         error => {
           this.#heardOf(reject)
           if (sqlState(error) === LOST_STATEMENT) this.hasLostStatements = true
-          // Nothing was begun. A transaction is over all the same; a statement by itself is sent anew.
+          // Nothing was started. A transaction is over anyway; a single statement is sent again.
           if (isStalePlan(error) && this.#onLost === undefined)
             this.#send(text, parameters, asArrays, UNPREPARED).then(resolve, reject)
           else reject(error)
@@ -146,13 +146,13 @@ export class Connection implements ExclusiveConnection {
     })
   }
 
-  /** The time limit of the server counts for each statement by itself, from the end of the one before. */
+  /** The server's time limit applies to each statement separately, from the end of the previous one. */
   #heardOf(statement: Reject): void {
     this.#underWay.delete(statement)
     this.#silence?.refresh()
   }
 
-  /** Rejects as soon as the connection is lost, wherever `body` is then. What `body` does after that comes to nothing. */
+  /** Rejects as soon as the connection is lost, wherever `body` is. What `body` does after that has no effect. */
   async transaction<T>(body: (transaction: TransactionRunner) => Promise<T>): Promise<T> {
     const lost = Promise.withResolvers<never>()
     lost.promise.catch(() => {})
@@ -164,17 +164,17 @@ export class Connection implements ExclusiveConnection {
     }
   }
 
-  /** Says goodbye, having waited for what is under way, though no longer than that. */
+  /** Closes gracefully: waits for statements in flight, at most `timeoutSeconds`. */
   end(timeoutSeconds: number): Promise<void> {
     return this.#session.sql.end({ timeout: timeoutSeconds })
   }
 
-  /** For a connection of which it is not known what state it is in. */
+  /** For a connection in an unknown state. */
   destroy(): void {
     this.#session.destroy()
   }
 
-  /** A peer that vanished without a word leaves a statement waiting for ever. */
+  /** If the peer vanishes silently, a statement would wait forever. */
   #watchForSilence(statementTimeout: number): NodeJS.Timeout | undefined {
     if (statementTimeout === 0) return undefined
     return setTimeout(() => {

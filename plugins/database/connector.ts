@@ -1,6 +1,6 @@
 import { Connection, type ConnectionSettings } from './connection.ts'
 
-/** Opens connections as what stands before the database allows, which it learns from those that it has opened. */
+/** Opens connections with the settings that the path to the database supports, as learned from earlier connections. */
 export class Connector {
   readonly #onPooler: (isPrepared: boolean) => void
   #settings: ConnectionSettings
@@ -21,7 +21,7 @@ export class Connector {
     return connection
   }
 
-  /** @returns whether the next connections differ from those before */
+  /** @returns whether new connections will differ from earlier ones */
   stopPreparing(): boolean {
     if (this.#settings.prepare === false) return false
     this.#settings = { ...this.#settings, prepare: false }
@@ -33,7 +33,7 @@ export class Connector {
     try {
       return await Connection.open(this.#settings, onClose)
     } catch (reason) {
-      // A pooler such as PgBouncer passes no parameters on. The limits of the role hold then.
+      // Poolers such as PgBouncer do not pass parameters on. The limits of the role apply instead.
       if (!refusesParameters(reason) || this.#settings.parameters === undefined) throw reason
       this.#settings = { ...this.#settings, parameters: undefined }
       return Connection.open(this.#settings, onClose)

@@ -3,11 +3,11 @@ import { isUnreachable, sqlState } from '../lib/postgres.ts'
 import { isStalePlan } from './stale-plan.ts'
 
 /**
- * What a client is told when the database, and not the request, is the trouble; undefined for all other errors, which
- * keep their SQLSTATE for whoever knows what it means there: a violated constraint, a value out of range.
+ * The error a client gets when the database, not the request, is at fault; undefined for all others. Those keep their
+ * SQLSTATE for callers that know its meaning: a violated constraint, a value out of range.
  *
- * A lock that was not had in time, a deadlock and a serialization failure are 503 as well, not 409: nothing is wrong with
- * the request, and the same one may succeed a second later.
+ * A lock timeout, a deadlock and a serialization failure are 503 too, not 409: the request is valid, and may succeed a
+ * second later.
  */
 export function asAppError(error: unknown): AppError | undefined {
   if (error instanceof AppError) return error

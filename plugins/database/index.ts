@@ -22,17 +22,17 @@ export interface DatabaseDeps {
 
 export interface Postgres {
   /**
-   * For selects that change nothing, not even by a function that they call, and may run twice. Those of the same moment
-   * share a connection, and one that waits there behind a slow one is run on another as well. In `app.db`, every statement
-   * runs once, on a connection of its own.
+   * For selects that change nothing, not even through a function they call, and that may run twice. Concurrent reads
+   * share a connection; a read that waits behind a slow one also runs on another. In `app.db`, every statement runs
+   * once, on a connection of its own.
    */
   readonly reads: Db
-  /** Asks the database over a connection of its own, so that no query delays the answer. Rejects when none comes in time. */
+  /** Pings the database over a separate connection, so no query delays the answer. Rejects if none comes in time. */
   ping(timeoutMs: number): Promise<DatabaseState>
   /**
    * Calls `onNotify` for every NOTIFY on the channel. `onResync` is called whenever listening begins, also after a lost
    * connection; `onLost` when the connection is lost. Returns immediately, even if the database is down.
-   * @returns ends the subscription
+   * @returns a function that ends the subscription
    */
   listen(
     channel: string,
@@ -41,9 +41,9 @@ export interface Postgres {
     onLost?: () => void
   ): Promise<() => Promise<void>>
   /**
-   * Runs a text of several statements, which may hold whole transactions, over one connection of the pool. It takes no
-   * parameters, so nothing that a client sent may be part of it.
-   * @returns the rows of all of them
+   * Runs a text of several statements, which may contain whole transactions, over one pooled connection. The text takes
+   * no parameters, so it must contain nothing that a client sent.
+   * @returns the rows of all statements
    */
   script(text: string): Promise<unknown[]>
   readonly stats: PoolStats
@@ -62,7 +62,7 @@ const MESSAGES: Readonly<Record<Exclude<Finding, 'writable'>, string>> = {
   full: 'the database has no space left'
 }
 
-/** What is under way gets this long to end when the app closes, in seconds. */
+/** How long operations in flight may take when the app closes, in seconds. */
 const END_TIMEOUT = 5
 
 const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseDeps>> = async (app, input) => {

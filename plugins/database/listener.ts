@@ -4,9 +4,9 @@ import { ask, openSession, type Session } from '../lib/postgres-session.ts'
 
 export interface Subscription {
   onNotify: (payload: string) => void
-  /** Called whenever listening has begun, the first time too: what was notified before that is not known. */
+  /** Called whenever listening starts, including the first time: earlier notifications may have been missed. */
   onResync: () => void
-  /** Called when what is notified is no longer heard, until `onResync` is called again. */
+  /** Called when notifications stop arriving, until the next `onResync`. */
   onLost?: (() => void) | undefined
 }
 
@@ -15,35 +15,35 @@ export interface ListenerSettings {
   applicationName: string
   /** Seconds. */
   connectTimeout: number
-  /** A callback of a subscriber has thrown. */
+  /** A subscriber's callback threw. */
   onCallbackError: (error: unknown, channel: string) => void
 }
 
-/** Between two attempts to connect, in milliseconds; doubled after each failure. */
+/** First pause between connection attempts, in milliseconds; doubles after each failure. */
 const MIN_PAUSE = 100
 const MAX_PAUSE = 5_000
 /**
- * How often the connection is tried, in milliseconds, and how late an answer may be: a connection that is dead without
- * saying so is noticed within five seconds.
+ * Heartbeat interval, and below it the timeout of any answer, in milliseconds: a silently dead connection is noticed
+ * within five seconds.
  */
 const HEARTBEAT = 2_000
 const ANSWER_TIMEOUT = 3_000
 
-/** Listens on any number of channels over one connection, and opens another one when it is lost. */
+/** Listens on any number of channels over one connection, and reconnects when it is lost. */
 export class Listener {
   readonly #settings: ListenerSettings
   readonly #channels = new Map<string, Set<Subscription>>()
   readonly #ending = new AbortController()
   #running: Promise<void> | undefined
   #session: Session | undefined
-  /** The same, once it listens on all channels. */
+  /** The same session, once it listens on all channels. */
   #live: Session | undefined
 
   constructor(settings: ListenerSettings) {
     this.#settings = settings
   }
 
-  /** @returns ends the subscription */
+  /** @returns a function that ends the subscription */
   listen(channel: string, subscription: Subscription): () => Promise<void> {
     const subscriptions = this.#channels.get(channel) ?? new Set()
     this.#channels.set(channel, subscriptions.add(subscription))
@@ -66,7 +66,7 @@ export class Listener {
           failures = 0
         })
       } catch {
-        // The database is away, which others report. We try again until it is back.
+        // The database is away, which other parts report. Retry until it is back.
       }
       const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
       await delay(pause, undefined, { signal, ref: false }).catch(() => {})
@@ -127,7 +127,7 @@ export class Listener {
     subscriptions?.delete(subscription)
     if (subscriptions?.size !== 0) return
     this.#channels.delete(channel)
-    // Where this fails, the connection is lost, and the next one does not listen on the channel.
+    // If this fails, the connection is lost, and the next one does not listen on the channel.
     if (this.#live !== undefined) await ask(this.#live, `unlisten ${quoted(channel)}`, ANSWER_TIMEOUT).catch(() => {})
   }
 

@@ -1,6 +1,6 @@
 import { loadPackages } from '../lib/packages.ts'
 
-/** What speaks to PostgreSQL, loaded when an app has one. */
+/** Loads the PostgreSQL driver, only for apps that have a database. */
 export async function loadDriver() {
   const load = () =>
     Promise.all([

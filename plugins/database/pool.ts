@@ -10,10 +10,10 @@ import { WaitingLine } from './waiting-line.ts'
 
 export interface PoolSettings {
   max: number
-  /** Milliseconds that an operation waits for a connection, be it one in use or one being opened. */
+  /** Milliseconds that an operation waits for a connection, whether busy or still opening. */
   queueTimeout: number
   maxQueue: number
-  /** Reads that may be sent over a connection without waiting for each other's results. */
+  /** Reads that may be pipelined on one connection. */
   pipeline: number
   /** Seconds. */
   idleTimeout: number
@@ -21,33 +21,33 @@ export interface PoolSettings {
   connection: ConnectionSettings
   /** A connection was opened. */
   onOpen: (isReadOnly: boolean) => void
-  /** A connection could not be opened, or a statement has failed for want of a database that takes it. */
+  /** A connection could not be opened, or a statement failed because the database did not accept it. */
   onFailure: (finding: Finding, reason: unknown) => void
   /** A connection was lost. */
   onLost: () => void
-  /** The connections go through a pooler, with prepared statements or without. */
+  /** Connections go through a pooler, with or without prepared statements. */
   onPooler: (isPrepared: boolean) => void
 }
 
-/** After a failed attempt to connect, as long is no other one made, and what would need one fails at once. */
+/** Milliseconds after a failed connection attempt without another one; operations that need one fail immediately. */
 const RETRY_PAUSE = 50
-/** Milliseconds for which a connection is kept that turns out to be read-only. */
+/** Minimum lifetime of a connection that turns out to be read-only, in milliseconds. */
 const READ_ONLY_LIFE = 1_000
 const MAX_REAP_INTERVAL = 10_000
 
-/** What one in line is handed: a connection of its own, or one that it shares with other reads. */
+/** What a waiter gets: a connection of its own, or one shared with other reads. */
 interface Lease {
   readonly connection: Connection
   readonly batch?: ReadBatch
 }
 
 /**
- * Lends connections. Waiting is bounded in time and in number; who waits longest is served first. The connection that was
- * used last is lent first, so that those which are not needed grow old and are closed.
+ * Lends connections. Waiting is bounded in time and in number, and the longest waiter is served first. The most
+ * recently used connection is lent first, so that surplus connections grow idle and are closed.
  *
- * Reads that come in the same turn of the event loop share a connection, up to a number: they are written and answered
- * together, for a fraction of the system calls. The price is that one may stand behind a slow one; after a moment it is
- * run elsewhere as well, and the first result counts.
+ * Reads issued in the same turn of the event loop share a connection, up to a limit: they are written and answered
+ * together, for a fraction of the system calls. The cost is that a read may wait behind a slow one; after a moment it
+ * also runs on another connection, and the first result counts.
  */
 export class Pool {
   readonly #settings: PoolSettings
@@ -73,13 +73,13 @@ export class Pool {
     return { inUse: this.#connections.size - idle, idle, waiting: this.#line.length }
   }
 
-  /** Runs `work` on a connection of its own; what goes wrong is an error that a client may see, or the driver's own. */
+  /** Runs `work` on a connection of its own. Rejects with an error that a client may see, or the driver's own. */
   run<T>(work: Work<T>): Promise<T> {
     const connection = this.#take()
     return connection === undefined ? this.#useNext(work, false) : this.#use(connection, work)
   }
 
-  /** The same for a read that may be repeated, on a connection that other reads may be using. */
+  /** Like `run`, for a read that may be repeated, on a connection that other reads may be using. */
   read<T>(work: Work<T>): Promise<T> {
     if (this.#settings.pipeline === 1) return this.run(work)
     const batch = this.#batch ?? this.#openBatch()
@@ -96,7 +96,7 @@ export class Pool {
     return batch === undefined ? result : batch.join(result, work)
   }
 
-  /** Not an async function: that makes two more promises, for every query. */
+  /** Not an async function, which would create two more promises per query. */
   #use<T>(connection: Connection, work: Work<T>): Promise<T> {
     return work(connection).then(
       result => {
@@ -111,11 +111,11 @@ export class Pool {
     )
   }
 
-  /** What an error of a statement says about its connection, and about the database. */
+  /** Derives the state of the connection and of the database from a statement's error. */
   #examine(connection: Connection, error: unknown): void {
     const impairment = impairmentOf(error)
     if (impairment !== undefined) this.#settings.onFailure(impairment, error)
-    // Others may be writable already. A new one that is not is kept for a moment, so that they do not come and go.
+    // Other connections may be writable. A new read-only one is kept for a moment, to avoid reconnecting constantly.
     if (impairment === 'read_only' && performance.now() - connection.openedAt > READ_ONLY_LIFE)
       connection.isSpent = true
   }
@@ -124,7 +124,7 @@ export class Pool {
     if (--connection.holders === 0) this.#giveBack(connection)
   }
 
-  /** Those who wait go first: while there are any, no connection is shared beyond their turn. */
+  /** Waiters go first: no batch is opened while there are any. */
   #openBatch(): ReadBatch | undefined {
     const connection = this.#line.length === 0 ? this.#take() : undefined
     if (connection === undefined) return undefined
@@ -141,7 +141,7 @@ export class Pool {
     return new ReadBatch(connection, work => this.run(work))
   }
 
-  /** Waits a while for the operations under way, then closes everything. */
+  /** Waits up to `timeoutSeconds` for operations in flight, then closes all connections. */
   async end(timeoutSeconds: number): Promise<void> {
     this.#ending = true
     clearInterval(this.#reaper)
@@ -149,7 +149,7 @@ export class Pool {
     await Promise.all([...this.#connections].map(connection => connection.end(timeoutSeconds)))
   }
 
-  /** Has all connections replaced that there are now, those in use as soon as they are given back. */
+  /** Replaces all current connections; those in use are replaced when they are returned. */
   renew(): void {
     for (const connection of this.#connections) connection.isSpent = true
     for (const connection of this.#idle.splice(0)) this.#retire(connection)
@@ -200,7 +200,7 @@ export class Pool {
       this.#opening--
       this.#failure = { reason, until: performance.now() + RETRY_PAUSE }
       this.#settings.onFailure('unreachable', reason)
-      // Those in use will serve the waiters yet, where there are too many connections for the server, for example.
+      // Connections in use will still serve the waiters, for example if the server has reached its limit.
       if (this.#connections.size === 0) this.#line.dismiss(unreachable(reason))
     }
   }
@@ -208,14 +208,14 @@ export class Pool {
   #giveBack(connection: Connection): void {
     if (this.#batch?.connection === connection) this.#batch = undefined
     connection.usedAt = performance.now()
-    // A pooler has given it another session of the server. So it will be with the others.
+    // A pooler switched it to another server session, and will do so to the others.
     if (connection.hasLostStatements && this.#connector.stopPreparing()) this.renew()
     if (connection.closed) this.#forget(connection)
     else if (connection.isSpent || this.#isOld(connection)) this.#retire(connection)
     else this.#lend(connection)
   }
 
-  /** To the first in line, or to as many of the first as can share it; to nobody where nobody waits. */
+  /** Lends to the first waiter, or to as many of the first as can share; idle if there are no waiters. */
   #lend(connection: Connection): void {
     connection.holders = 0
     const lease = this.#line.firstShares ? { connection, batch: this.#batchOn(connection) } : { connection }
@@ -225,7 +225,7 @@ export class Pool {
     if (connection.holders === 0) this.#idle.push(connection)
   }
 
-  /** Called for every connection that has ended, also for one that was retired. */
+  /** Called for every closed connection, including retired ones. */
   #forget(connection: Connection): void {
     if (!this.#connections.delete(connection)) return
     const at = this.#idle.indexOf(connection)

@@ -3,27 +3,27 @@ export interface Conversions {
   serializers: Record<string, unknown>
 }
 
-/** Runs statements, on a connection or in a transaction on it. */
+/** Runs statements on a connection, or in a transaction on one. */
 export interface Runner {
   query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown>
 }
 
 export interface TransactionRunner extends Runner {
-  /** Has COMMIT go with the next statement, which is to be the last: where it fails, nothing is committed. */
+  /** Sends COMMIT with the next statement, which must be the last. If that statement fails, nothing is committed. */
   commitWithNext(): void
   savepoint<T>(body: (inner: TransactionRunner) => Promise<T>): Promise<T>
 }
 
-/** A connection that a transaction has for itself. */
+/** A connection reserved for one transaction. */
 export interface ExclusiveConnection extends Runner {
   readonly closed: boolean
   destroy(): void
 }
 
 export interface PoolStats {
-  /** Connections that an operation holds. */
+  /** Connections held by operations. */
   inUse: number
   idle: number
-  /** Operations that wait for a connection. */
+  /** Operations waiting for a connection. */
   waiting: number
 }

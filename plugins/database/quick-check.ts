@@ -14,7 +14,7 @@ const things = pgTable('things', {
 })
 const ROW = { id: 1, name: null, made_at: '2026-01-02 03:04:05+00', facts: '{"a":[1]}' }
 
-/** One query of each kind that is run in our own way. */
+/** One query of each kind that takes the quick path. */
 const QUERIES: readonly ((db: Drizzle) => PromiseLike<unknown>)[] = [
   db => db.select().from(things),
   db => db.select({ count: sql<number>`count(*)`.mapWith(Number), at: things.madeAt }).from(things),
@@ -31,8 +31,8 @@ const QUERIES: readonly ((db: Drizzle) => PromiseLike<unknown>)[] = [
 ]
 
 /**
- * Whether queries that run in our own way send and give what they do in drizzle's, by a database that answers from memory:
- * it takes the place of methods that drizzle does not document.
+ * Whether queries on the quick path send and return the same as drizzle's own, checked against a database that answers
+ * from memory. The quick path replaces methods that drizzle does not document.
  */
 export async function quickQueriesWork(make: (client: Sql) => Drizzle = makeDrizzle): Promise<boolean> {
   try {
@@ -63,7 +63,7 @@ async function keepsErrors(make: typeof makeDrizzle): Promise<boolean> {
   return caught === failure
 }
 
-/** What drizzle uses of a driver's client. */
+/** The parts of a driver's client that drizzle uses. */
 function clientOver(onQuery: (query: unknown) => void, answer: readonly Record<string, unknown>[] | Error): Sql {
   const settle = (rows: unknown) => (answer instanceof Error ? Promise.reject(answer) : Promise.resolve(rows))
   const unsafe = (text: string, parameters: unknown[]) => {
@@ -71,7 +71,7 @@ function clientOver(onQuery: (query: unknown) => void, answer: readonly Record<s
     const rows = answer instanceof Error ? [] : answer
     const columns = /^select count/.test(text) ? ['id', 'made_at'] : Object.keys(ROW)
     const reply = settle(rows)
-    reply.catch(() => {}) // where arrays are asked for, nobody awaits the objects
+    reply.catch(() => {}) // where arrays are requested, the objects are never awaited
     return Object.assign(reply, { values: () => settle(rows.map(row => columns.map(name => row[name]))) })
   }
   return { options: { parsers: {}, serializers: {} }, unsafe } as unknown as Sql

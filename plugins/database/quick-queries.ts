@@ -4,7 +4,7 @@ import { AppError } from '../lib/errors.ts'
 
 export type Drizzle = PostgresJsDatabase<Record<string, unknown>>
 
-/** What drizzle keeps of a query that is built. */
+/** What drizzle stores for a built query. */
 interface Prepared {
   readonly client: {
     unsafe(text: string, parameters: unknown[]): PromiseLike<unknown> & { values(): PromiseLike<Row[]> }
@@ -28,11 +28,11 @@ interface Decoder {
 type Row = readonly unknown[]
 
 /**
- * Has a session's queries reject with the error of the database itself, without drizzle's around it, which has the query
- * and its values in it.
+ * Makes a session's queries reject with the database's own error, without drizzle's wrapper, which contains the query
+ * and its values.
  *
- * @param isQuick runs them without drizzle's spans and caches, which cost a promise each though nobody uses them, and with
- *   a mapper of rows that looks at the columns once, not for every value. Queries whose rows are nested stay as they are.
+ * @param isQuick skips drizzle's spans and caches, which are unused but cost a promise each, and maps rows with a
+ *   mapper that inspects the columns once, not for every value. Queries with nested rows stay as they are.
  */
 export function adapt(session: Drizzle['_']['session'], isQuick: boolean): void {
   const prepareQuery = session.prepareQuery.bind(session)
@@ -53,7 +53,7 @@ function runPlain(this: Prepared, values: Record<string, unknown> = {}): Promise
 function runner(fields: readonly Field[]): Prepared['execute'] {
   const names = fields.map(({ path }) => path[0]!)
   const decoders = fields.map(({ field }) => decoderOf(field))
-  // A copy of one that has all names is filled faster than one that gets them one by one.
+  // Copying an object that has all keys is faster than adding them one by one.
   const blank = Object.fromEntries(names.map(name => [name, null]))
   const toObject = (row: Row) => {
     const object: Record<string, unknown> = { ...blank }
@@ -70,7 +70,7 @@ function runner(fields: readonly Field[]): Prepared['execute'] {
   }
 }
 
-/** Undefined for a column whose values are good as the driver gives them. */
+/** Undefined if the driver's values need no decoding. */
 function decoderOf(field: unknown): Decoder | undefined {
   if (!is(field, Column))
     return ((is(field, SQL) ? field : (field as SQL.Aliased).sql) as unknown as { decoder: Decoder }).decoder
@@ -83,7 +83,7 @@ function isFlat(fields: readonly Field[] | undefined): boolean {
   )
 }
 
-/** Drizzle puts an error of its own around every error of a query; what is meant for clients comes out again. */
+/** Drizzle wraps every query error in its own; errors meant for clients are unwrapped again. */
 function unwrapping<Execute extends (...given: never[]) => Promise<unknown>>(execute: Execute): Execute {
   return async function (this: unknown, ...given: never[]) {
     try {

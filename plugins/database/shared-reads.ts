@@ -1,12 +1,12 @@
 import { isUnreachable } from '../lib/postgres.ts'
 import type { Connection } from './connection.ts'
 
-/** A read that has waited this long behind others, in milliseconds, is run on another connection as well. */
+/** Milliseconds that a read waits behind others before it also runs on another connection. */
 const RESCUE_AFTER = 50
 
 export type Work<T> = (connection: Connection) => Promise<T>
 
-/** Reads that are sent over one connection without waiting for each other's results. */
+/** Reads pipelined on one connection. */
 export class ReadBatch {
   readonly connection: Connection
   readonly #runElsewhere: <T>(work: Work<T>) => Promise<T>
@@ -24,16 +24,16 @@ export class ReadBatch {
   }
 
   /**
-   * The result of a read that is under way on the connection. The first has nothing before it; each of the others, if it
-   * has to wait, is run elsewhere too, and the first result counts.
+   * The result of a read in flight on the connection. The first read waits for nothing; each of the others also runs
+   * elsewhere if it has to wait, and the first result counts.
    */
   join<T>(result: Promise<T>, work: Work<T>): Promise<T> {
     return ++this.#size === 1 ? result : this.#orElsewhere(result, work)
   }
 
   /**
-   * A run elsewhere that fails, or gets no connection, decides nothing: the read's own connection may yet answer. It is
-   * the other way round only when that connection is lost.
+   * A failure elsewhere, or no connection there, decides nothing: the read's own connection may still answer. Only if
+   * that connection is lost does the run elsewhere decide.
    */
   #orElsewhere<T>(own: Promise<T>, work: Work<T>): Promise<T> {
     return new Promise((resolve, reject) => {

@@ -2,18 +2,18 @@ import { causesOf } from '../lib/errors.ts'
 
 const kStalePlan = Symbol('rhone.stalePlan')
 
-/** A query of the driver, which is a promise, with what we need of its insides. */
+/** A driver query: a promise, plus the internals we need. */
 interface DriverQuery {
   cancelled: unknown
   reject(error: Error): void
 }
 
 /**
- * Keeps the driver from sending a statement again whose plan the server has lost or found out of date: its parameters
- * have been encoded already, and encoded twice, a byte string is another one, and `true` is `false`. What is sent over
- * the same connection meanwhile would get the wrong answers, too.
+ * Keeps the driver from resending a statement whose plan the server has lost or found outdated. Its parameters are
+ * already encoded; encoding them twice corrupts byte strings and turns `true` into `false`. Statements sent meanwhile
+ * on the same connection would get wrong answers, too.
  *
- * The driver sets `retried` just before that, and sends nothing that is cancelled.
+ * The driver sets `retried` just before it resends, and sends nothing that is cancelled.
  */
 export function refuseRepeat(query: object): void {
   Object.defineProperty(query, 'retried', REPEAT)
@@ -27,7 +27,7 @@ const REPEAT: PropertyDescriptor = {
   }
 }
 
-/** Whether a statement was not begun because its plan was gone or out of date. The next attempt makes a new one. */
+/** Whether a statement was not started because its plan was lost or outdated. The next attempt makes a new plan. */
 export function isStalePlan(error: unknown): boolean {
   return causesOf(error).some(cause => kStalePlan in cause)
 }

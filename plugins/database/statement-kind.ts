@@ -1,4 +1,4 @@
-/** The kinds of statement that are told apart in metrics. A transaction is also counted as a whole. */
+/** Statement kinds that metrics distinguish. A transaction is also counted as a whole. */
 export const QUERY_KINDS = ['select', 'insert', 'update', 'delete', 'transaction', 'other'] as const
 export type QueryKind = (typeof QUERY_KINDS)[number]
 
@@ -14,10 +14,10 @@ function kindOf(text: string): QueryKind {
   return KIND_OF_VERB.get(verb.toLowerCase()) ?? 'other'
 }
 
-/** Whether a statement is a selection of columns, as query builders write it, which takes no lock on rows. */
+/** Whether a statement selects columns, as query builders write it, and takes no row locks. */
 const isPlainSelection = (text: string): boolean => isSelection(text) && !LOCKING.test(text)
 
-/** The same, though it may take locks, which go with its transaction. */
+/** The same, but it may take locks, which end with its transaction. */
 export const isSelection = (text: string): boolean => text.startsWith('select "')
 
 const LOCKING = / for (?:no key )?(?:update|share|key share)/
@@ -27,10 +27,10 @@ export interface Statement {
   readonly isPlainSelection: boolean
 }
 
-/** Of the texts that were read, so many are remembered. An app has some hundreds, which it sends over and over. */
+/** Number of statement texts to remember. An app has a few hundred, and sends them over and over. */
 const KEPT = 1_000
 
-/** Makes a function that tells what can be told of a statement by its text. */
+/** Returns a function that classifies a statement by its text. */
 export function statementReader(): (text: string) => Statement {
   const known = new Map<string, Statement>()
   return text => {

@@ -1,7 +1,7 @@
 import type { ExclusiveConnection, TransactionRunner } from './port.ts'
 import { isSelection } from './statement-kind.ts'
 
-/** A transaction on a connection that nobody else uses meanwhile. */
+/** A transaction on a connection reserved for it. */
 export class Transaction implements TransactionRunner {
   readonly #connection: ExclusiveConnection
   #beginning: Promise<unknown> | undefined
@@ -25,8 +25,8 @@ export class Transaction implements TransactionRunner {
   }
 
   /**
-   * BEGIN goes with the first statement, if that changes nothing: should BEGIN fail, a change would not be taken back. A
-   * lock would end with the statement.
+   * Sends BEGIN together with the first statement if that changes nothing: if BEGIN failed, a change could not be
+   * rolled back. A lock would end with the statement.
    */
   query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
     if (this.#beginning !== undefined) return this.#after(this.#beginning, text, parameters, asArrays)
@@ -74,13 +74,13 @@ export class Transaction implements TransactionRunner {
     const { command } = (await (this.#committing ?? this.#connection.query('commit', [], false))) as {
       command?: string
     }
-    // PostgreSQL answers COMMIT like this after a statement has failed, whoever caught its error.
+    // PostgreSQL answers COMMIT with ROLLBACK if a statement has failed, even if its error was caught.
     if (command === 'ROLLBACK') throw new Error('the transaction was rolled back, because a statement in it had failed')
   }
 
   async #rollBack(): Promise<void> {
     if (this.#beginning === undefined || this.#connection.closed) return
-    // Behind a statement that has failed, COMMIT takes everything back by itself.
+    // After a failed statement, COMMIT rolls everything back by itself.
     if (this.#committing !== undefined) {
       await this.#committing.catch(() => this.#connection.destroy())
       return

@@ -1,12 +1,12 @@
 interface Waiter<T> {
-  /** Whether others may have the same thing at the same time. */
+  /** Whether the value may be shared with other waiters. */
   shares: boolean
   resolve(value: T): void
   reject(reason: unknown): void
   deadline: NodeJS.Timeout
 }
 
-/** Those who wait for something, in the order in which they came. */
+/** A queue of waiters, served in order of arrival. */
 export class WaitingLine<T> {
   readonly #waiters = new Set<Waiter<T>>()
 
@@ -14,13 +14,13 @@ export class WaitingLine<T> {
     return this.#waiters.size
   }
 
-  /** Whether the first in line takes nothing that it could not share. */
+  /** Whether the first waiter can share what it gets. */
   get firstShares(): boolean {
     const [first] = this.#waiters
     return first?.shares === true
   }
 
-  /** @param onTimeout makes the error of one who has waited too long */
+  /** @param onTimeout creates the error of a waiter that has waited too long */
   join(timeoutMs: number, onTimeout: () => Error, shares = false): Promise<T> {
     return new Promise((resolve, reject) => {
       const deadline = setTimeout(() => {
@@ -32,7 +32,7 @@ export class WaitingLine<T> {
     })
   }
 
-  /** Gives `value` to the first in line; false when nobody waits. */
+  /** Gives `value` to the first waiter; false if there is none. */
   serve(value: T): boolean {
     const [first] = this.#waiters
     if (first === undefined) return false
