@@ -45,14 +45,14 @@ export type RedisClient = Redis | Cluster
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Answers or fails within milliseconds; while there is no connection, every command fails at once. */
+    /** Commands answer or fail within milliseconds; without a connection, they fail immediately. */
     redis: RedisClient
   }
 }
 
 /**
- * A Redis that may go away at any time: nothing waits for it to come back, and nothing is sent twice, so that whoever
- * uses it can go on without.
+ * A Redis that may go away at any time. No command waits for it to come back, and none is sent twice, so that callers
+ * can go on without it.
  */
 const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = async (app, input) => {
   const options = parseOptions('rhone-redis', RedisOptions, input, ['registry'])
@@ -78,13 +78,13 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
   })
   client.on('ready', () => report(true))
   client.on('close', () => report(false))
-  // Its failure is an event as well, and the driver goes on trying.
+  // A failure is also an event, and the driver keeps trying.
   client.connect().catch(() => {})
 
   app.decorate<RedisClient>('redis', client)
   app.addHook('onClose', async () => {
     client.removeAllListeners('close')
-    // Lets what is under way end, within the time that a command has.
+    // Lets commands in flight finish, within the command timeout.
     if (client.status === 'ready') await client.quit().catch(() => client.disconnect())
     else client.disconnect()
   })
@@ -101,9 +101,9 @@ function createClient(
     socketTimeout: options.socketTimeout,
     connectionName: options.connectionName,
     keepAlive: 10_000,
-    // What was sent on a connection that is lost has failed; nobody knows whether it was done.
+    // Commands sent on a lost connection fail; whether they were executed is unknown.
     maxRetriesPerRequest: 0,
-    // A server that was demoted keeps its connections, and would refuse writes on them for ever.
+    // A demoted server keeps its connections, and would refuse writes on them forever.
     reconnectOnError: error => /^(READONLY|MASTERDOWN)\b/.test(error.message),
     autoResendUnfulfilledCommands: false,
     enableAutoPipelining: true,

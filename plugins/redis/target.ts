@@ -1,13 +1,13 @@
-/** What a Redis URL says: one server, a cluster by some of its nodes, or a master that Sentinels know. */
+/** What a Redis URL names: one server, a cluster by some of its nodes, or a master known to Sentinels. */
 export interface RedisTarget {
   kind: 'server' | 'cluster' | 'sentinel'
   nodes: { host: string; port: number }[]
   tls: boolean
   username?: string
   password?: string
-  /** Of a server or a Sentinel's master. */
+  /** For a single server or a Sentinel's master. */
   db: number
-  /** The name that Sentinels know the master by. */
+  /** The master's name in the Sentinels. */
   master: string
 }
 
@@ -19,7 +19,7 @@ export interface RedisTarget {
  * | `redis+cluster://host:6379` | a cluster, by one of them |
  * | `redis+sentinel://host1:26379,host2:26379/master/0` | a master, by its Sentinels |
  *
- * With `rediss` in place of `redis`, each of them is spoken to over TLS.
+ * `rediss` instead of `redis` uses TLS for each of them.
  */
 export function redisTarget(url: string): RedisTarget {
   const { scheme, secure, mode, credentials, hosts, path = '' } = url.match(FORM)?.groups ?? {}
