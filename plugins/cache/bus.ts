@@ -1,8 +1,8 @@
-/** Carries invalidations to the caches of all other instances. Without one, they keep what they have until it is old. */
+/** Carries invalidations to the caches of all other instances. Without a bus, those keep values until they expire. */
 export interface CacheBus {
-  /** @param key all keys when undefined */
+  /** @param key undefined for all keys */
   publish(cache: string, key: string | undefined): Promise<void>
-  /** @param onGap invalidations may have been missed */
+  /** @param onGap called when invalidations may have been missed */
   subscribe(
     onInvalidated: (cache: string, key: string | undefined) => void,
     onGap: () => void

@@ -32,15 +32,15 @@ export interface CacheDeps {
 }
 
 export interface Cache<T> {
-  /** The value of a key: from memory if it is good, from `load` otherwise, which runs once for all who ask meanwhile. */
+  /** Returns a key's value: from memory if fresh, otherwise from `load`, which runs once for all concurrent callers. */
   get(key: string, load: () => Promise<T>): Promise<T>
-  /** Forgets a value here at once, and everywhere soon. Never rejects. Call it when the change is committed. */
+  /** Removes a value here immediately, and everywhere soon. Never rejects. Call it after the change is committed. */
   invalidate(key: string): Promise<void>
   clear(): Promise<void>
 }
 
 export interface Caches {
-  /** The cache of that name; asked for again, the same one, with the settings it was given first. */
+  /** Returns the cache of that name. Later calls return the same cache, with the settings of the first call. */
   of<T>(name: string, settings?: Partial<CacheSettings>): Cache<T>
 }
 
@@ -65,7 +65,7 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     labelNames: ['cache']
   })
 
-  /** Counts the look-ups of one cache. */
+  /** Counts the lookups of one cache. */
   function lookups(name: string): CacheEvents['onLookup'] {
     const hits = requests(name, 'hit')
     return outcome => (outcome === 'hit' ? hits : requests(name, outcome)).add()

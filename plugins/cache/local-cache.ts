@@ -1,13 +1,13 @@
 import { LRUCache } from 'lru-cache'
 
 export interface CacheSettings {
-  /** Milliseconds that a value is good for. */
+  /** Milliseconds that a value stays fresh. */
   ttl: number
-  /** Values held at most. */
+  /** Maximum number of values. */
   max: number
-  /** Milliseconds past `ttl` for which a value is still given when a new one cannot be loaded. Default 0. */
+  /** Milliseconds past `ttl` for which a value is still returned if a new one cannot be loaded. Default 0. */
   staleIfError: number
-  /** Whether `null` and `undefined` are kept too. By default they are loaded again each time. */
+  /** Whether to cache `null` and `undefined` too. By default they are loaded again each time. */
   keepMissing: boolean
 }
 
@@ -28,7 +28,7 @@ interface Loaded<T> {
   isStale: boolean
 }
 
-/** A bounded cache in memory that loads each value once, however many ask for it at the same time. */
+/** A bounded in-memory cache that loads each value once, however many callers ask for it at the same time. */
 export class LocalCache<T> {
   readonly #settings: CacheSettings
   readonly #events: CacheEvents
@@ -64,7 +64,7 @@ export class LocalCache<T> {
     }
   }
 
-  /** A load that is under way goes on, for those who wait for it already; what it brings is not kept. */
+  /** A load in flight continues for the callers already waiting; its result is not cached. */
   invalidate(key: string): void {
     this.#entries.delete(key)
     this.#loads.delete(key)
