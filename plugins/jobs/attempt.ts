@@ -4,16 +4,16 @@ import { AttemptEnded, type EndReason } from './failure.ts'
 import type { JobContext, JobQueue } from './port.ts'
 import type { Claim } from './statements.ts'
 
-/** What was claimed. */
+/** A job as claimed. */
 export interface ClaimedJob extends Claim {
   readonly retryLimit: number
   readonly data: object
 }
 
-/** How an attempt has come out. What ends after it was told to has not completed, whatever it returns. */
+/** How an attempt ended. One that ends after it was told to stop has not completed, whatever it returns. */
 export type Verdict = { completed: true } | { failure: unknown } | { ended: Exclude<EndReason, 'timeout'> }
 
-/** One go at a job. */
+/** One attempt at a job. */
 export class Attempt implements Claim {
   readonly name: string
   readonly id: string
@@ -35,12 +35,12 @@ export class Attempt implements Claim {
     this.#data = data
   }
 
-  /** Tells the work to end. The first reason counts. */
+  /** Tells the work to stop. The first reason wins. */
   end(reason: EndReason): void {
     this.#ending.abort(new AttemptEnded(reason))
   }
 
-  /** Resolves when the work is over, or `grace` milliseconds after it was told to end. */
+  /** Resolves when the work is over, or `grace` milliseconds after it was told to stop. */
   async verdict(grace: number): Promise<Verdict> {
     const timeout = setTimeout(() => this.end('timeout'), this.#queue.timeout * 1_000)
     this.#work = this.#run()
@@ -54,7 +54,7 @@ export class Attempt implements Claim {
     }
   }
 
-  /** Resolves when nothing of the work goes on any more, which may be never. */
+  /** Resolves when the work has really ended, which may be never. */
   async settled(): Promise<void> {
     await this.#work?.catch(() => {})
   }

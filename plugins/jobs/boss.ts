@@ -7,37 +7,37 @@ export interface BossSettings extends Channel {
   db: Db
   postgres: Postgres
   queues: readonly JobQueue[]
-  /** Days for which a job that is over is kept. */
+  /** Days to keep a finished job. */
   keepFinished: number
   onError(error: unknown): void
   onWarning(message: string, data: unknown): void
 }
 
-/** pg-boss with our queues in it. */
+/** pg-boss with our queues. */
 export interface Boss {
   readonly boss: PgBoss
-  /** What a call has as its `db` to be part of a transaction of ours. */
+  /** The `db` option that makes a call part of a transaction of ours. */
   within(tx: Db): ReturnType<typeof overDrizzle>
 }
 
 const MINUTE = 60
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
-/** Between an attempt's own end and the one that the sweep of pg-boss makes of it, should all else have failed. */
+/** From an attempt's own timeout to its expiry by pg-boss's sweep, in seconds, in case all else fails. */
 const LAST_RESORT = 15 * MINUTE
-/** A job that has waited for so long is dropped by the sweep; no closure is that long. */
+/** The sweep drops a job that has waited this many seconds; no maintenance lasts that long. */
 const KEEP_WAITING = 90 * DAY
 const MAX_RETRY_DELAY = HOUR
 
 /**
- * Brings pg-boss's schema and our queues up to this version, and starts its housekeeping. It may run on several instances
- * at once, and again after it has failed.
+ * Upgrades pg-boss's schema and our queues to this version, and starts its housekeeping. Safe to run on several
+ * instances at once, and again after a failure.
  *
- * pg-boss keeps the jobs; who works on them and for how long is decided here. Its statistics are nobody's, and flows are
- * not used: what it does by itself is cut down to the daily sweep and to the indexes of its upgrades.
+ * pg-boss stores the jobs; which instance works on them, and for how long, is decided here. pg-boss's statistics and
+ * flows are unused, so its own activity is reduced to the daily sweep and the indexes of its upgrades.
  */
 export async function openBoss(settings: BossSettings): Promise<Boss> {
-  // Not at the top: with all that comes with it, it takes a tenth of a start, which nothing else has to wait for.
+  // Imported lazily: loading it takes a tenth of a start, and nothing else needs to wait for it.
   const { PgBoss, fromDrizzle } = await import('pg-boss')
   const boss = new PgBoss({
     db: overPool(settings.db, settings.postgres, fromDrizzle, settings),
@@ -97,5 +97,5 @@ function optionsOf({ timeout, retries, retryDelay }: JobQueue, keepFinished: num
 const isSame = (found: QueueResult, options: ReturnType<typeof optionsOf>): boolean =>
   Object.entries(options).every(([key, value]) => found[key as keyof QueueResult] === value)
 
-/** How many jobs a call has touched, which pg-boss answers and its types keep quiet about. */
+/** Returns how many jobs a call affected. pg-boss returns this number, but its types omit it. */
 export const affectedBy = (response: object): number => (response as { affected: number }).affected

@@ -10,21 +10,21 @@ export interface CrewSettings {
   readonly boss: PgBoss
   readonly db: Db
   readonly workers: readonly Worker[]
-  /** Milliseconds between two looks for jobs whose time has come. */
+  /** Milliseconds between polls for jobs that are due. */
   readonly pollInterval: number
   /** Seconds. */
   readonly lease: number
   readonly onError: (error: unknown) => void
-  /** The database has answered. */
+  /** The database answered. */
   readonly onSuccess: () => void
 }
 
-/** A claim is renewed as often as this in the time of a lease. */
+/** Renewals of a claim per lease. */
 const RENEWALS = 3
 
 /**
- * What the workers of an instance have in common: their looks for work, whose time may have come without a notification,
- * the renewal of what they have claimed, the search for what others have lost, and the schedules.
+ * What an instance's workers share: polling for jobs that became due without a notification, renewing claims, finding
+ * jobs that other instances lost, and the schedules.
  */
 export class Crew {
   readonly #settings: CrewSettings
@@ -34,7 +34,7 @@ export class Crew {
   #turning: Promise<void> | undefined
   #isStopping = false
   #renewAt = 0
-  /** When the database has not answered, or this began, by `performance.now()`. */
+  /** When the database last failed to answer, or when this started, as `performance.now()`. */
   #steadySince = performance.now()
 
   constructor(settings: CrewSettings) {
@@ -63,7 +63,7 @@ export class Crew {
     for (const attempt of this.#workers.get(queue)?.attempts ?? []) if (attempt.id === id) attempt.end('cancelled')
   }
 
-  /** Looks after the claims while the workers come to their end. */
+  /** Keeps renewing claims while the workers finish. */
   async stop(): Promise<void> {
     this.#isStopping = true
     await Promise.all(Array.from(this.#workers.values(), worker => worker.stop()))
@@ -116,9 +116,7 @@ export class Crew {
       attempt.end((await stateOf(db, attempt)) === 'cancelled' ? 'cancelled' : 'lost')
   }
 
-  /**
-   * After an outage the claims of all are old. Nobody is taken for lost before everybody has had the time to renew them.
-   */
+  /** After an outage all claims are stale. No instance counts as lost until every instance has had time to renew. */
   async #reap(now: number): Promise<void> {
     const { boss, db, lease } = this.#settings
     if (now - this.#steadySince < (lease * 1_000) / 2) return

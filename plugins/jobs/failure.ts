@@ -1,4 +1,4 @@
-/** Why an attempt was ended before its work was done. */
+/** Why an attempt was stopped before its work was done. */
 export type EndReason = 'cancelled' | 'timeout' | 'lost' | 'stopping'
 
 const WORDS: Readonly<Record<EndReason, string>> = {
@@ -20,7 +20,7 @@ export class AttemptEnded extends Error {
 }
 
 const MAX_LENGTH = 500
-/** Credentials in a URL, what follows a scheme of authorization or a telling name, and tokens that say themselves what they are. */
+/** Credentials in a URL, values after an authorization scheme or a telling name, and self-identifying tokens. */
 const SECRETS = new RegExp(
   [
     String.raw`(?<=:\/\/)[^\s/]+(?=@)`,
@@ -31,7 +31,7 @@ const SECRETS = new RegExp(
   'gi'
 )
 
-/** What is kept of an error, to be shown to operators: one line, without what looks like a secret. The log has the rest. */
+/** What is stored of an error for operators: one line, without what looks like a secret. The log has the rest. */
 export function describeFailure(error: unknown): string {
   return textOf(error)
     .toWellFormed()
@@ -42,14 +42,14 @@ export function describeFailure(error: unknown): string {
     .toWellFormed()
 }
 
-/** An error of its own kind, as pg-boss has them, is an object with a message. */
+/** Errors that are no `Error`, such as those of pg-boss, are objects with a message. */
 function textOf(error: unknown): string {
   if (error instanceof Error) return error.message || error.name
   if (typeof error !== 'object' || error === null) return String(error)
   return 'message' in error && typeof error.message === 'string' ? error.message : JSON.stringify(error)
 }
 
-/** The same as an `Error`, which logs know how to write. */
+/** The same as an `Error`, which loggers can serialize. */
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : Object.assign(new Error(textOf(thrown)), { cause: thrown })
 }

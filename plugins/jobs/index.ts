@@ -47,7 +47,7 @@ export type JobsOptions = Static<typeof JobsOptions>
 
 export interface JobsDeps {
   queues?: readonly JobQueue[]
-  /** Whether the platform is closed, so that queues with `pausedInMaintenance` rest. */
+  /** Whether the platform is closed for maintenance, which pauses queues with `pausedInMaintenance`. */
   isPaused?: () => boolean
   registry?: Registry
 }
@@ -59,8 +59,8 @@ declare module 'fastify' {
 }
 
 /**
- * Work that is remembered in PostgreSQL until it is done, in transactions with what it is about. Each attempt is one
- * instance's alone, for as long as that is heard of. `app.jobs.start()` begins; without a database nothing can be sent.
+ * Work stored in PostgreSQL until done, in the transaction of its change. Each attempt belongs to one instance alone,
+ * as long as that instance renews its claim. `app.jobs.start()` starts the work; without a database no job can be sent.
  */
 const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = async (app, input) => {
   const options = parseOptions('rhone-jobs', JobsOptions, input, ['queues', 'isPaused', 'registry'])
@@ -87,7 +87,7 @@ const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = asyn
   measureWaiting(registry, names, () => countWaiting(app.db))
   app.decorate('jobs', service)
 
-  // What is under way is told to end while requests are being finished; it gets until the database is closed.
+  // Attempts in flight are told to stop while requests finish; they have until the database is closed.
   app.addHook('preClose', async () => void service.stop())
   app.addHook('onClose', () => service.stop())
 }

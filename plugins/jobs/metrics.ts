@@ -4,13 +4,13 @@ import type { Registry } from '../lib/registry.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 
 /**
- * How attempts end. `dead` is the last that may fail, `returned` one that was put back when its server stopped, and
- * `lost` one whose job was given to somebody else because its instance was not heard of.
+ * How attempts end. `dead`: the last one allowed has failed. `returned`: put back when its server stopped. `lost`:
+ * given to another instance because its own stopped responding.
  */
 export const OUTCOMES = ['completed', 'retried', 'dead', 'cancelled', 'returned', 'lost'] as const
 export type Outcome = (typeof OUTCOMES)[number]
 
-/** Milliseconds for which a reading is good, and that a scrape waits for one. */
+/** Milliseconds that a reading stays fresh, and that a scrape waits for one. */
 const TTL = 15_000
 const TIMEOUT = 1_000
 
@@ -24,7 +24,7 @@ export function outcomeCounter(registry: Registry | undefined, queues: readonly 
   return (queue: string, outcome: Outcome) => outcomes.inc({ queue, outcome })
 }
 
-/** The same number on all instances. What cannot be read in time is left out of the scrape, since an old number would be a lie. */
+/** The same number on all instances. A reading not ready in time is omitted: an old number would be wrong. */
 export function measureWaiting(
   registry: Registry | undefined,
   queues: readonly string[],
@@ -41,7 +41,7 @@ export function measureWaiting(
         const counts = await Promise.race([latest(), tooLate()])
         for (const queue of queues) waiting.set({ queue }, counts.get(queue) ?? 0)
       } catch {
-        // That the database is away is said by others.
+        // Other parts report that the database is away.
         for (const queue of queues) waiting.remove({ queue })
       }
     }

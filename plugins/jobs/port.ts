@@ -1,36 +1,36 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Db } from '../lib/own-types.ts'
 
-/** A kind of work that outlives the request, the process and the machine that has asked for it. */
+/** A kind of work that outlives the request, the process and the machine that requested it. */
 export interface JobQueue<Data extends object = object> {
-  /** Lower-case words with dashes; a label of metrics. */
+  /** Lower-case words with dashes; used as a metrics label. */
   readonly name: string
-  /** How many jobs of it one instance works on at a time. */
+  /** How many of its jobs one instance runs concurrently. */
   readonly concurrency: number
-  /** How many express jobs it works on beside those; without it they are the first in the same line. */
+  /** How many express jobs run in addition. Without it, express jobs go first in the same line. */
   readonly expressConcurrency?: number
-  /** Seconds that one attempt may take; at most 23 hours. */
+  /** Timeout of one attempt, in seconds; at most 23 hours. */
   readonly timeout: number
-  /** How often a job that fails is tried again, before it is left for an operator to look at. */
+  /** How often a failed job is retried before it is left for an operator. */
   readonly retries: number
-  /** Seconds before the first of these, one at least; it doubles with each, up to an hour, and is up to twice as long at random. */
+  /** Seconds before the first retry, at least 1. Doubles with each, up to an hour; randomly up to twice as long. */
   readonly retryDelay: number
   /**
-   * Jobs of one key never run beside each other, over all instances, and each of them is done. They come in the order of
-   * their sending, but for two that instances reach for at the same moment, and for those that wait to be tried again.
-   * Jobs without a key have one in common.
+   * Jobs with the same key never run concurrently, on any instance, and all of them run. They run in the order sent,
+   * except for two that instances claim at the same moment, and for those waiting for a retry. Jobs without a key share
+   * one.
    */
   readonly serial?: true
   /**
-   * The same, but of those of one key that wait, the one that was sent first stands for all: good for work that looks for
-   * itself what there is to do. Every scheduled queue is like this.
+   * Like `serial`, but of the waiting jobs of one key, the one sent first stands for all. Suits work that finds out by
+   * itself what there is to do. Every scheduled queue is coalesced.
    */
   readonly coalesced?: true
-  /** Runs it by itself: a cron expression in UTC, once for all instances. */
+  /** Cron expression in UTC: sends a job at these times, once for all instances. */
   readonly schedule?: string
-  /** Its jobs wait while the platform is closed for maintenance; those under way go on. */
+  /** Its jobs wait while the platform is closed for maintenance; those in progress continue. */
   readonly pausedInMaintenance?: true
-  /** Does it, as often as it takes: what an earlier attempt has left is found and gone on from. */
+  /** Does the work, possibly several times: it must find and continue what an earlier attempt left. */
   run(data: Data, job: JobContext): Promise<void>
 }
 
@@ -40,42 +40,42 @@ export interface JobContext {
   readonly attempt: number
   readonly isLastAttempt: boolean
   /**
-   * Aborted when the job is cancelled, has taken too long, was taken for lost, or the server stops; the last leaves it for
-   * another instance. Its reason is an `AttemptEnded`. An attempt that ends after that is not taken for done, whatever it
-   * returns; one that goes on may meet the next one.
+   * Aborted when the job is cancelled, times out, counts as lost, or the server stops; in the last case another
+   * instance takes the job. The reason is an `AttemptEnded`. An attempt that ends after that does not count as done,
+   * whatever it returns; one that continues may overlap with the next.
    */
   readonly signal: AbortSignal
   readonly log: FastifyBaseLogger
 }
 
 export interface SendOptions {
-  /** What jobs of a serial or coalesced queue follow each other by. */
+  /** The key by which jobs of a serial or coalesced queue follow each other. */
   readonly key?: string
-  /** Seconds to wait at least. */
+  /** Minimum delay in seconds. */
   readonly after?: number
-  /** A UUID to know the job by, drawn at random where there is none. A queue takes each one once. */
+  /** UUID of the job; random by default. A queue accepts each one once. */
   readonly id?: string
-  /** It is soon done, and need not wait for those that take long. */
+  /** A short job, which need not wait for long ones. */
   readonly express?: boolean
 }
 
-/** `dead`: its last attempt has failed, and only an operator can have it tried again. */
+/** `dead`: the last attempt has failed, and only an operator can have the job retried. */
 export const JOB_STATES = ['waiting', 'retrying', 'active', 'completed', 'cancelled', 'dead'] as const
 export type JobState = (typeof JOB_STATES)[number]
 
-/** A job as operators see it, without what it was sent with. */
+/** A job as operators see it, without its data. */
 export interface JobRecord {
-  /** Of its queue and the id in it: `deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a`. */
+  /** Its queue and its id there: `deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a`. */
   readonly id: string
   readonly queue: string
   readonly state: JobState
   readonly key: string | null
-  /** 0 before the first. */
+  /** 0 before the first attempt. */
   readonly attempt: number
-  /** Why the latest attempt has failed, fit to be shown. */
+  /** Why the latest attempt failed, safe to display. */
   readonly error: string | null
   readonly createdAt: Date
-  /** Of the latest attempt. */
+  /** Start of the latest attempt. */
   readonly startedAt: Date | null
   readonly finishedAt: Date | null
 }
@@ -85,11 +85,11 @@ export interface JobFilters {
   readonly state?: JobState
 }
 
-/** Where a job stands in a list that is newest first. */
+/** A job's position in a list sorted newest first. */
 export interface JobPosition {
-  /** Microseconds since 1970. */
+  /** Microseconds since the Unix epoch. */
   readonly at: string
-  /** A UUID that tells jobs of the same microsecond apart. */
+  /** A UUID that orders jobs within the same microsecond. */
   readonly id: string
 }
 
@@ -99,26 +99,26 @@ export interface ListedJob extends JobRecord {
 
 export interface Jobs {
   /**
-   * Begins to work, having brought its tables and queues up to this version; as often as called until it has succeeded.
-   * Resolves when jobs can be sent. Where only this instance's share is missing, that goes on behind it.
+   * Starts working, after upgrading the tables and queues to this version. May be called until it succeeds. Resolves
+   * when jobs can be sent; if the tables exist already, the rest of the start continues in the background.
    */
   start(): Promise<void>
   /**
-   * Adds a job, in the transaction of what it is about: neither happens without the other. `tx` null: by itself.
+   * Adds a job in the transaction of the change it belongs to: both are committed or neither. `tx` null: by itself.
    *
-   * @returns its id; null when there is one of this id, or one that waits and will do for both
+   * @returns its id; null if a job with this id exists, or a waiting job will do for both
    */
   send(tx: Db | null, queue: string, data: object, options?: SendOptions): Promise<string | null>
-  /** Ends a job, wherever it runs. False when it is over already, or unknown. */
+  /** Cancels a job, wherever it runs. False if it is over already, or unknown. */
   cancel(tx: Db | null, queue: string, id: string): Promise<boolean>
-  /** Newest first, those after a position. */
+  /** Newest first, starting after a position. */
   list(filters: JobFilters, limit: number, after?: JobPosition): Promise<ListedJob[]>
   /**
-   * Has a dead job tried once more.
+   * Retries a dead job.
    *
-   * @param id of its queue and the id in it, as in {@link JobRecord}
-   * @returns its queue; null when there is no such job
-   * @throws CONFLICT when it is not dead, or another one waits that will do for both
+   * @param id its queue and its id there, as in {@link JobRecord}
+   * @returns its queue; null if there is no such job
+   * @throws CONFLICT if it is not dead, or another waiting job will do for both
    */
   retry(tx: Db, id: string): Promise<string | null>
 }

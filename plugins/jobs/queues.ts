@@ -3,7 +3,7 @@ import type { JobQueue } from './port.ts'
 const NAME = /^[a-z][a-z0-9-]{0,49}$/
 const MAX_TIMEOUT = 23 * 3_600
 
-/** @throws Error that says which queue is wrong, and how */
+/** @throws Error that names the invalid queue and what is wrong with it */
 export function checkQueues(queues: readonly JobQueue[]): void {
   const names = new Set<string>()
   for (const { name, concurrency, expressConcurrency = 0, timeout, retries, retryDelay } of queues) {

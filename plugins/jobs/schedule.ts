@@ -1,19 +1,19 @@
 import { createHash } from 'node:crypto'
 
-/** Finds the first times after another that a cron expression names, in UTC. */
+/** Returns the first times after `from` that a cron expression matches, in UTC. */
 export type Preview = (cron: string, options: { from: Date; count: number; tz: string }) => Date[]
 
-/** A time that passed no longer ago than this, in milliseconds, is made up for when an instance starts. */
+/** A starting instance makes up for a missed time that is no older than this, in milliseconds. */
 const CATCH_UP = 10 * 60_000
 
-/** When a queue is due. Every instance has one, and all find the same times. */
+/** When a queue is due. Every instance has its own schedule, and all compute the same times. */
 export class Schedule {
   readonly name: string
   readonly #cron: string
   readonly #preview: Preview
   #next = 0
 
-  /** @throws Error when the cron expression is none */
+  /** @throws Error if the cron expression is invalid */
   constructor(name: string, cron: string, preview: Preview) {
     this.name = name
     this.#cron = cron
@@ -25,7 +25,7 @@ export class Schedule {
     }
   }
 
-  /** Has a job sent for the latest time that has come. Where the sending fails, it is still due the next time. */
+  /** Sends a job for the latest due time. If sending fails, that time is still due on the next call. */
   async turn(now: number, send: (id: string) => Promise<unknown>): Promise<void> {
     if (now < this.#next) return
     const latest = this.#latest(now)
@@ -48,7 +48,7 @@ export class Schedule {
   }
 }
 
-/** The same on all instances, so that of their jobs for one time the first is the only one. */
+/** The same on all instances, so that of their jobs for one time only the first is accepted. */
 function idOf(name: string, time: Date): string {
   const hex = createHash('sha256').update(`${name} ${time.toISOString()}`).digest('hex')
   return hex.slice(0, 32).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')

@@ -26,15 +26,15 @@ export interface ServiceSettings {
   readonly count: (queue: string, outcome: Outcome) => void
 }
 
-/** The payload is a queue and the id of a job in it, with a dot between them. */
+/** Channel for cancellations. The payload is a queue and the id of a job in it, separated by a dot. */
 const CANCELLED = 'rhone_jobs_cancelled'
-/** Between two attempts to start behind the start of the server, in milliseconds; doubled after each failure. */
+/** First pause between attempts to start in the background, in milliseconds; doubles after each failure. */
 const MIN_PAUSE = 1_000
 const MAX_PAUSE = 30_000
-/** How long a sender waits for the start, in milliseconds. A transaction that idles is given up by the server later. */
+/** How long a sender waits for the start, in milliseconds. The server's limit for idle transactions is longer. */
 const START_PATIENCE = 5_000
 
-/** All that `app.jobs` is, where there is a database. */
+/** `app.jobs` of an app that has a database. */
 export class Service implements Jobs {
   readonly #settings: ServiceSettings
   readonly #stopping = new AbortController()
@@ -49,7 +49,7 @@ export class Service implements Jobs {
 
   constructor(settings: ServiceSettings) {
     this.#settings = settings
-    this.#started.promise.catch(() => {}) // those who wait for it are told
+    this.#started.promise.catch(() => {}) // its waiters get the error
   }
 
   async start(): Promise<void> {
@@ -196,7 +196,7 @@ export class Service implements Jobs {
   async #close(): Promise<void> {
     this.#stopping.abort()
     try {
-      await this.#starting?.catch(() => {}) // whoever has asked for the start was told
+      await this.#starting?.catch(() => {}) // already reported
       await this.#crew?.stop()
       await this.#unlisten?.()
       await this.#boss?.boss.stop({ graceful: false, close: false })
@@ -205,7 +205,7 @@ export class Service implements Jobs {
     }
   }
 
-  /** One line per outage, however many statements fail in it. */
+  /** Logs one line per outage, however many statements fail. */
   #onError(error: unknown): void {
     const { log } = this.#settings
     if (!isTransient(error)) log.error({ err: toError(error) }, 'jobs could not be looked after')

@@ -3,11 +3,11 @@ import type { Db } from '../lib/own-types.ts'
 import type { JobFilters, JobPosition, JobState, ListedJob } from './port.ts'
 
 /*
- * What we ask of pg-boss's table beyond what pg-boss does: for all queues at once, where it has one at a time. Its columns
- * are part of what its documentation describes; its version is pinned, and test/plugins/jobs.test.ts runs all of these.
+ * Our own statements on pg-boss's table: they cover all queues at once, where pg-boss handles one at a time. pg-boss
+ * documents the columns; its version is pinned, and test/plugins/jobs.test.ts runs all of these statements.
  */
 
-/** One claim of a job. Each claim of the same job has another `retryCount`, so that a late one cannot be taken for it. */
+/** One claim of a job. Each claim of a job has a different `retryCount`, so a late one cannot be mistaken for it. */
 export interface Claim {
   readonly name: string
   readonly id: string
@@ -26,7 +26,7 @@ export async function isInstalled(db: Db): Promise<boolean> {
   return row?.table != null
 }
 
-/** Those of the queues that have a job which may be begun now, unless its key forbids it. */
+/** Returns those queues that have a job which is due; its key may still hold it back. */
 export async function dueQueues(db: Db, names: readonly string[]): Promise<string[]> {
   const rows = await db.execute<{ name: string }>(sql`
     select name from json_array_elements_text(${JSON.stringify(names)}::text::json) as name
@@ -37,7 +37,7 @@ export async function dueQueues(db: Db, names: readonly string[]): Promise<strin
   return rows.map(({ name }) => name)
 }
 
-/** @returns those that are claims no more: the job was cancelled, or taken for lost */
+/** @returns the claims that no longer hold: the job was cancelled, or counted as lost */
 export async function renewClaims<Held extends Claim>(db: Db, claims: readonly Held[]): Promise<Held[]> {
   const rows = await db.execute<Record<string, unknown> & Claim>(sql`
     update ${JOB} job set heartbeat_on = now() from ${asRows(claims)} where ${isClaimed}
@@ -46,21 +46,21 @@ export async function renewClaims<Held extends Claim>(db: Db, claims: readonly H
   return claims.filter(claim => !renewed.has(keyOf(claim)))
 }
 
-/** The claims of instances that have not renewed them for `lease` seconds. */
+/** Claims that their instances have not renewed for `lease` seconds. */
 export async function lostClaims(db: Db, lease: number): Promise<Claim[]> {
   return db.execute<Record<string, unknown> & Claim>(sql`
     select name, id, retry_count as "retryCount" from ${JOB}
     where state = 'active' and heartbeat_on < now() - ${lease}::float8 * interval '1 second' limit 100`)
 }
 
-/** Lets a job that has just failed be tried again at once. */
+/** Makes a job that has just failed due for its retry immediately. */
 export async function hasten(db: Db, { name, id, retryCount }: Claim): Promise<void> {
   await db.execute(sql`
     update ${JOB} set start_after = now()
     where name = ${name} and id = ${id} and retry_count = ${retryCount} and state = 'retry'`)
 }
 
-/** Puts a job back as if it had not been claimed. @returns whether it was */
+/** Puts a job back as if it had not been claimed. @returns whether the claim still held */
 export async function giveBack(db: Db, claim: Claim): Promise<boolean> {
   const rows = await db.execute(sql`
     update ${JOB} job set state = 'created', started_on = null, heartbeat_on = null
@@ -110,7 +110,7 @@ interface Row extends Record<string, unknown> {
   tie: string
 }
 
-/** The newest of each queue, by the index that has them in that order, and of these the newest. */
+/** Takes the newest jobs of each queue, by the index in that order, and then the newest of these. */
 export async function listJobs(
   db: Db,
   { queue, state }: JobFilters,
@@ -157,7 +157,7 @@ function toListed(row: Row): ListedJob {
   }
 }
 
-/** @returns undefined for what cannot be the id of a job */
+/** @returns undefined if this cannot be the id of a job */
 export function parseJobId(id: string): Pick<Claim, 'name' | 'id'> | undefined {
   const [, name, uuid] = JOB_ID.exec(id) ?? []
   return name === undefined || uuid === undefined ? undefined : { name, id: uuid }

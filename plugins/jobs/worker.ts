@@ -14,36 +14,36 @@ export interface WorkerSettings {
   readonly boss: PgBoss
   readonly db: Db
   readonly log: FastifyBaseLogger
-  /** Milliseconds that a job gets to end in when it is told to. */
+  /** Milliseconds that a job may take to end after it is told to stop. */
   readonly grace: number
-  /** Whether the jobs of a queue have to wait. */
+  /** Whether the queue's jobs must wait. */
   readonly isPaused: (queue: JobQueue) => boolean
   readonly channel: () => string
   readonly count: (queue: string, outcome: Outcome) => void
-  /** Told of what fails for other reasons than a job's own. */
+  /** Called with failures other than a job's own. */
   readonly onError: (error: unknown) => void
 }
 
-/** So many jobs at a time, of those that they take. */
+/** A number of slots for jobs, and the priorities that they take. */
 interface Hands {
   readonly count: number
   busy: number
   readonly takes: { readonly minPriority?: number; readonly maxPriority?: number }
 }
 
-/** Between two attempts to write down how a job has ended, in milliseconds. */
+/** Pause between attempts to record how a job ended, in milliseconds. */
 const SETTLE_PAUSE = 1_000
 
-/** The priority of express jobs; that of all others is 0. */
+/** Priority of express jobs; all others have 0. */
 export const EXPRESS = 1
 
-/** Works on the jobs of one queue, so many at a time; express jobs have hands of their own where the queue has any. */
+/** Runs the jobs of one queue with limited concurrency. Express jobs have slots of their own if the queue has any. */
 export class Worker {
   readonly queue: JobQueue
   readonly #settings: WorkerSettings
   readonly #attempts = new Set<Attempt>()
   readonly #turns = new Set<Promise<void>>()
-  /** How many attempts each has in hand, also those that are over while their work goes on. */
+  /** Slots and how many are busy, including those of attempts that are over but whose work continues. */
   readonly #hands: readonly Hands[]
   #taking: Promise<void> | undefined
   #isAwake = false
@@ -59,7 +59,7 @@ export class Worker {
     ]
   }
 
-  /** What it has claimed and not settled yet. */
+  /** Attempts that are claimed and not yet settled. */
   get attempts(): Iterable<Attempt> {
     return this.#attempts
   }
@@ -68,7 +68,7 @@ export class Worker {
     return this.#hands.some(hands => this.#isFree(hands))
   }
 
-  /** There may be something to do. */
+  /** Call when there may be work. */
   wake(): void {
     this.#isAwake = true
     this.#taking ??= this.#take().finally(() => {
@@ -76,7 +76,7 @@ export class Worker {
     })
   }
 
-  /** Takes no more, has what is under way end, and puts back what does not. */
+  /** Claims no more jobs, tells those in progress to stop, and puts them back. */
   async stop(): Promise<void> {
     this.#stopping = true
     for (const attempt of this.#attempts) attempt.end('stopping')
@@ -131,7 +131,7 @@ export class Worker {
     tell(attempt, outcome, 'failure' in verdict ? verdict.failure : undefined)
   }
 
-  /** Goes on until the database has heard of it: work that is done is not to be done again because of an outage. */
+  /** Retries until the database has recorded it, so that an outage does not cause finished work to be repeated. */
   async #writeDown(attempt: Attempt, verdict: Verdict): Promise<Outcome> {
     for (;;) {
       try {
@@ -166,13 +166,13 @@ export class Worker {
       await notify(db, channel(), this.queue.name)
       return true
     } catch (error) {
-      // Another one waits that will do for both.
+      // Another waiting job will do for both.
       if (sqlState(error) !== '23505') throw error
       return affectedBy(await boss.cancel(this.queue.name, claimOf(attempt))) > 0
     }
   }
 
-  /** It was somebody else's before it could be settled. */
+  /** The claim was lost before the attempt could be settled. */
   async #taken(attempt: Attempt): Promise<Outcome> {
     return (await stateOf(this.#settings.db, attempt)) === 'cancelled' ? 'cancelled' : 'lost'
   }
