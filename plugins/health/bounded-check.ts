@@ -1,8 +1,8 @@
 import { singleFlight } from '../lib/single-flight.ts'
 
 /**
- * A check of something that may fail or hang: then its answer is `otherwise`, after `timeout` milliseconds at the
- * latest. While one is hanging, no other is started; later callers wait for the same one.
+ * A check of something that may fail or hang. Returns `otherwise` on failure, and after `timeout` milliseconds. While
+ * one check hangs, no other starts; later callers wait for the same one.
  */
 export function boundedCheck<T>(check: () => T | Promise<T>, timeout: number, otherwise: T): () => Promise<T> {
   const ask = singleFlight(0, check)

@@ -49,10 +49,10 @@ export type HealthOptions = Static<typeof HealthOptions>
 
 export interface HealthDeps {
   registry?: Registry
-  /** By the reason that is given when it does not hold. */
+  /** Keyed by the reason reported when the check does not hold. */
   readiness?: Readonly<Partial<Record<ReadinessReason, () => boolean | Promise<boolean>>>>
   services?: Readonly<Record<string, () => ServiceState | Promise<ServiceState>>>
-  /** Who is shown more than one word; by default nobody, and nobody for whom it fails. */
+  /** Who sees more than the status; by default no caller. A check that fails counts as no. */
   authorize?: Authorize
   /** More about this instance, for operators. */
   describe?: () => Readonly<Record<string, string | number | boolean>>
@@ -60,14 +60,14 @@ export interface HealthDeps {
 
 type Services = Readonly<Record<string, ServiceState>>
 
-/** Between two checks of the services that nobody has asked for, in milliseconds. */
+/** Minimum milliseconds between background checks of the services. */
 const MIN_CHECK_INTERVAL = 1_000
 
 const ALIVE = Buffer.from('{"status":"ok"}')
 
 /**
- * Three questions. Is the process alive: it answers, and nothing else is looked at, since a restart mends no dependency.
- * May it be sent requests: nothing it needs is missing. How is it: what it leans on, one by one, for operators.
+ * Three probes. Liveness: the process answers; nothing else is checked, since a restart repairs no dependency.
+ * Readiness: nothing that requests need is missing. Detailed health: the state of each dependency, for operators.
  */
 const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> = async (app, input) => {
   const { version, required, checkTimeout, readyTtl, detailedTtl } = parseOptions(
@@ -99,7 +99,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     return { timestamp, services: Object.fromEntries(states) as Services }
   })
 
-  // The gauges move also while nobody asks.
+  // Keeps the gauges current when no client asks.
   let timer: NodeJS.Timeout | undefined
   app.addHook('onReady', async () => {
     if (serviceChecks.length > 0 && input.registry !== undefined)
@@ -132,7 +132,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     }
   )
 
-  /** Operators look here when the database is down, which may well be where they are known from. */
+  /** Operators look here when the database is down, and their identity may be stored in that database. */
   async function mayKnowMore(request: FastifyRequest): Promise<boolean> {
     try {
       return await isAuthorized(authorize, request)
@@ -154,7 +154,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
   }
 }
 
-/** Probes pass everything that may refuse a request: they are how one finds out about it. */
+/** Probes bypass everything that may refuse a request, because they are used to diagnose it. */
 function probe(
   operationId: string,
   summary: string,
@@ -174,7 +174,7 @@ function probe(
   }
 }
 
-/** No orchestrator asks this, and it looks up who does: without a limit, one could try tokens on it at will. */
+/** No orchestrator calls this, and it authenticates callers: without a limit, it could be used to try tokens. */
 function limited({ config, ...options }: RouteShorthandOptions): RouteShorthandOptions {
   return { ...options, config: { ...config, rateClass: 'general' } }
 }

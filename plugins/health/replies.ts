@@ -13,7 +13,7 @@ export const READINESS_REASONS = [
 ] as const
 export type ReadinessReason = (typeof READINESS_REASONS)[number]
 
-/** How it is on the whole. */
+/** The overall state. */
 const HEALTH_STATES = ['ok', 'degraded', 'unhealthy'] as const
 export type HealthState = (typeof HEALTH_STATES)[number]
 
