@@ -1,16 +1,16 @@
-/** What becomes of one series that several apps report. */
+/** How to combine one series that several apps report. */
 export type Rule = 'sum' | 'max' | 'min' | 'average' | 'first'
 
 interface Family {
   readonly name: string
-  /** Its lines of HELP and TYPE. */
+  /** Its HELP and TYPE lines. */
   readonly head: string[]
   type: string
-  /** By what stands before the value, in the order in which it was first seen. */
+  /** Values keyed by the text before the value, in order of first appearance. */
   readonly series: Map<string, number[]>
 }
 
-/** The metrics of the process are the same in each of its apps, and so are facts about what runs. */
+/** Process metrics, and facts about what is running, are the same in each app of the process. */
 const SAME_EVERYWHERE = /^process_|_info$/
 
 const RULES: Readonly<Record<Rule, (values: readonly number[]) => number>> = {
@@ -22,9 +22,9 @@ const RULES: Readonly<Record<Rule, (values: readonly number[]) => number>> = {
 }
 
 /**
- * One exposition out of those of several apps that are one instance to the outside. Counters and histograms are added up.
+ * Merges the expositions of several apps that appear as one instance. Counters and histograms are added up.
  *
- * @param gaugeRule what is done with the gauge of this name
+ * @param gaugeRule how to combine the gauge of this name
  */
 export function mergeExpositions(texts: readonly string[], gaugeRule: (name: string) => Rule): string {
   const merged = new Map<string, Family>()
@@ -32,7 +32,7 @@ export function mergeExpositions(texts: readonly string[], gaugeRule: (name: str
   return [...merged.values()].map(family => write(family, ruleOf(family, gaugeRule))).join('\n')
 }
 
-/** The part of an exposition that only ever grows: what is left of an app that has ended. */
+/** The part of an exposition that only grows: what remains of an app that has ended. */
 export function totalsOf(texts: readonly string[]): string {
   const totals = new Map<string, Family>()
   for (const text of texts) for (const family of familiesOf(text)) if (isTotal(family)) addTo(totals, family)

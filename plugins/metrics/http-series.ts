@@ -1,17 +1,17 @@
 import type { Metric, Registry } from '@platformatic/prom-client'
 import { UNMATCHED } from '../lib/traffic.ts'
 
-/** The values that the label `method` may have. Node's parser knows some thirty more, and clients choose among them. */
+/** Values of the label `method`. Node's parser accepts some thirty more, and clients choose among them. */
 const METHODS = ['OTHER', 'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(METHODS.map((method, index) => [method, index]))
 
-/** The `path` of whatever no longer fits under the cap. */
+/** The `path` of everything beyond the cap. */
 const OVERFLOW = '__overflow__'
 
-/** Sets the method apart from the status in a series' key. */
+/** Separates method and status in a series key. */
 const STATUS_SPAN = 1000
 
-/** Durations of these are as long as the client likes to listen; they would drown the rest. */
+/** Not timed: these last as long as the client listens, and would distort the other durations. */
 const UNTIMED = 'stream'
 
 interface Series {
@@ -22,10 +22,10 @@ interface Series {
   sum: number
 }
 
-/** What is counted of one route. The route holds on to it, so that nothing is looked up by name when a request ends. */
+/** The counters of one route. The route holds a reference, so that the end of a request needs no lookup by name. */
 export interface RouteSeries {
   readonly path: string
-  /** Service level classes by method. */
+  /** Service level class by method. */
   readonly slos: Map<string, string>
   readonly byKey: Map<number, Series>
 }
@@ -33,21 +33,21 @@ export interface RouteSeries {
 export interface HttpSeriesOptions {
   /** Upper bounds of the histogram, in seconds, ascending. */
   buckets: readonly number[]
-  /** How many combinations of method, path and status are kept apart. */
+  /** Maximum number of combinations of method, path and status. */
   maxSeries: number
   inFlight: () => number
 }
 
 /**
- * The counts and durations of HTTP requests, as numbers in arrays that are found without hashing any label. They turn
- * into text when they are scraped.
+ * Counts and durations of HTTP requests, as numbers in arrays that are found without hashing labels. A scrape renders
+ * them as text.
  */
 export class HttpSeries {
   readonly #bounds: readonly number[]
   readonly #maxSeries: number
   readonly #routes = new Map<string, RouteSeries>()
   readonly #all: Series[] = []
-  /** Of these, the ones that have counted anything. */
+  /** How many of them have counted anything. */
   #seen = 0
   readonly #overflow: RouteSeries
   readonly unmatched: RouteSeries
@@ -60,7 +60,7 @@ export class HttpSeries {
     this.#register(registry, inFlight)
   }
 
-  /** The counts of the routes with this pattern; adds a route's methods and service level class. */
+  /** Returns the counters of a route pattern, and adds the route's methods and service level class. */
   route(path: string, methods: readonly string[] = [], slo = 'none'): RouteSeries {
     const route = this.#routes.get(path) ?? { path, slos: new Map(), byKey: new Map() }
     this.#routes.set(path, route)
@@ -68,7 +68,7 @@ export class HttpSeries {
     return route
   }
 
-  /** Begins these counts at zero: a rate is not seen of a series that begins with its first event. */
+  /** Starts these series at zero: `rate()` cannot see the event that creates a series. */
   expect(route: RouteSeries, methods: readonly string[], statuses: readonly number[]): void {
     for (const method of methods)
       for (const status of statuses) {
@@ -146,7 +146,7 @@ export class HttpSeries {
   }
 }
 
-/** `sharedLabels` are rendered once and remembered by the identity of the object. */
+/** `sharedLabels` are rendered once and cached by object identity. */
 interface Sample {
   metricName?: string
   value: number
@@ -154,7 +154,7 @@ interface Sample {
   sharedLabels?: Readonly<Record<string, string>>
 }
 
-/** The part of a metric that a registry asks for. */
+/** The part of a metric that a registry uses. */
 class Exposition {
   readonly aggregator = 'sum'
   readonly name: string
@@ -174,6 +174,6 @@ class Exposition {
     return { name, type, help, aggregator, values: this.#values() }
   }
 
-  /** Totals only ever grow; `registry.resetMetrics()` does not concern them. */
+  /** Totals only grow; `registry.resetMetrics()` does not affect them. */
   reset(): void {}
 }

@@ -47,14 +47,14 @@ export const MetricsOptions = Type.Object(
 export type MetricsOptions = Static<typeof MetricsOptions>
 
 export interface MetricsDeps {
-  /** Other apps that are one instance with this one: a scrape of any of them answers for all. */
+  /** Other apps that form one instance with this one: a scrape of any of them answers for all. */
   peers?: MetricsPeers
 }
 
 export type { MetricsPeers }
 
 export interface Metrics {
-  /** This app's own; nothing goes to the process-wide registry. */
+  /** This app's own registry; nothing goes to the process-wide one. */
   readonly registry: client.Registry
 }
 
@@ -76,8 +76,8 @@ declare module 'fastify' {
 const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total', 'nodejs_active_handles_total']
 
 /**
- * Counts and times every request, refused and aborted ones too, and answers scrapes. Register it before whatever may
- * refuse requests.
+ * Counts and times every request, including refused and aborted ones, and answers scrapes. Register it before any
+ * plugin that may refuse requests.
  */
 const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps>> = async (app, input) => {
   const { tokens, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(NAME, MetricsOptions, input, [
@@ -133,7 +133,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     }
   )
 
-  /** Routes that were there before this plugin are found by their pattern. */
+  /** Routes added before this plugin are found by their pattern. */
   function seriesOf(request: FastifyRequest): RouteSeries {
     const { [kSeries]: bound, url, slo } = routeConfig(request)
     if (bound !== undefined) return bound
@@ -150,7 +150,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   }
 
   async function collectProcessMetrics(): Promise<void> {
-    // Not imported: its types claim `app.metrics` for a class of the package.
+    // Not imported: its types declare `app.metrics` as a class of that package.
     const stock = requirePackage<{ default: FastifyPluginAsync<Record<string, unknown>> }>(NAME, 'fastify-metrics')
     await app.register(stock.default, {
       name: 'processMetrics',
@@ -163,16 +163,16 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   }
 }
 
-/** HEAD and OPTIONS come with the routes of other methods. */
+/** HEAD and OPTIONS routes come along with those of other methods. */
 const isOfClients = (method: string): boolean => method !== 'HEAD' && method !== 'OPTIONS'
 
-/** What a route answers when all goes well, and when something breaks. */
+/** The status of a route's success, and of its failure. */
 function expectedStatuses({ schema }: RouteOptions): number[] {
   const described = Object.keys((schema?.response as object | undefined) ?? {}).map(Number)
   return [described.find(status => status >= 200 && status < 400) ?? 200, 500]
 }
 
-/** Digests have one length, and comparing them tells nothing about where the texts differ. */
+/** Digests have the same length, and comparing them does not reveal where the texts differ. */
 function isSame(given: string, expected: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   return timingSafeEqual(digest(given), digest(expected))
@@ -182,7 +182,7 @@ function isLoopback({ address }: ClientIp): boolean {
   return address === '::1' || address.startsWith('127.')
 }
 
-/** A page of somebody else, whose name was made to lead here, says that name. So do the apps of this machine. */
+/** Stops DNS rebinding: a foreign page whose name resolves here sends that name. So do the apps on this machine. */
 const namesLoopback = (host = '') => /^(localhost|127(\.\d{1,3}){3}|\[::1\])\.?(:\d{1,5})?$/i.test(host)
 
 export default fp(metrics, { name: NAME, fastify: '5.x' })

@@ -1,21 +1,21 @@
 import type { Registry } from '@platformatic/prom-client'
 import { mergeExpositions, type Rule } from './exposition.ts'
 
-/** The way to the other apps of an instance. Metrics travel as text, which costs less to hand over than objects. */
+/** Access to the other apps of an instance. Metrics travel as text, which is cheaper to hand over than objects. */
 export interface MetricsPeers {
-  /** Is told once how this app is read. */
+  /** Called once, with the function that reads this app's metrics. */
   serve(read: () => Promise<string>): void
   /**
-   * Gives what this app has counted for what all others have. It must not wait long for one that hangs; an older text is
-   * better than none, since a total that goes back looks like a restart.
+   * Trades this app's metrics for those of all others. Must not wait long for an app that hangs: an older text is
+   * better than none, since a total that decreases looks like a restart.
    */
   exchange(own: string): Promise<readonly string[]>
 }
 
-/** What only prom-client's own metrics use: they are left out of its sums, though each app has the same value. */
+/** Used only by prom-client's own metrics, to be left out of its sums, although each app has the same value. */
 const OMIT = 'omit'
 
-/** @returns reads the metrics of all apps as one instance's */
+/** @returns a function that reads the metrics of all apps as one instance's */
 export function scrapeAll(registry: Registry, peers: MetricsPeers): () => Promise<string> {
   const read = async () => registry.metrics()
   peers.serve(read)
@@ -25,7 +25,7 @@ export function scrapeAll(registry: Registry, peers: MetricsPeers): () => Promis
   }
 }
 
-/** A gauge says by its `aggregator` what becomes of several; without one they are added up. */
+/** A gauge's `aggregator` says how to combine several; without one they are added up. */
 export function gaugeRule(registry: Registry, name: string): Rule {
   const { aggregator = 'sum' } = (registry.getSingleMetric(name) ?? {}) as { aggregator?: Rule | typeof OMIT }
   return aggregator === OMIT ? 'first' : aggregator
