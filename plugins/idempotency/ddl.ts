@@ -1,4 +1,4 @@
-/** Makes the table of the plugin, where it is not there yet. For a migration, or for `app.postgres.script`. */
+/** Creates the plugin's table if it does not exist. For a migration, or for `app.postgres.script`. */
 export const idempotencyDdl = `
 create table if not exists idempotency_keys (
   principal varchar(64) not null,

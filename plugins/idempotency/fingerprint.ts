@@ -1,19 +1,19 @@
 import type { FastifyRequest } from 'fastify'
 import { createSigner, type Keyring } from '../lib/signer.ts'
 
-/** Tells requests apart by method, URL and body, without keeping any of them. */
+/** Distinguishes requests by method, URL and body, without storing any of them. */
 export interface Fingerprints {
   of(request: FastifyRequest): Buffer
   /**
-   * Whether a kept fingerprint is that of another request. Of one that was made with a key that is gone, or by an older
-   * version, nobody can say; the client's word that it is the same request then stands.
+   * Whether a stored fingerprint is that of another request. False if its key is gone or an older version made it: it
+   * cannot be compared, and the client's claim that the request is the same stands.
    */
   isOther(request: FastifyRequest, kept: Buffer): boolean
 }
 
 const FORM = /^([\w-]+)\.[\w-]{43}$/
 
-/** Keyed, so that the body of a request cannot be found from the database by trying all there could be. */
+/** Keyed, so that a request's body cannot be recovered from the database by trying all candidates. */
 export function createFingerprints(ring: Keyring): Fingerprints {
   const signer = createSigner('rhone idempotency', ring)
   return {
@@ -26,7 +26,7 @@ export function createFingerprints(ring: Keyring): Fingerprints {
   }
 }
 
-/** The order of a body's keys makes no difference. */
+/** Ignores the order of a body's keys. */
 function textOf(request: FastifyRequest): string {
   return JSON.stringify([request.method, request.url, request.body], inKeyOrder)
 }

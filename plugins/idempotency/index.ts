@@ -36,21 +36,21 @@ export const IdempotencyOptions = Type.Object(
 export type IdempotencyOptions = Static<typeof IdempotencyOptions>
 
 export interface IdempotencyDeps {
-  /** Who owns a request's key. By default the authenticated user; undefined refuses the key with 400. */
+  /** The owner of a request's key. By default the authenticated user; undefined refuses the key with 400. */
   owner?: (request: FastifyRequest) => string | undefined
-  /** Keys the fingerprints of requests. Without it, replies are not compared with requests from before a restart. */
+  /** Keys for request fingerprints. Without it, requests are not compared with those from before a restart. */
   keys?: Keyring
-  /** Removes the replies that are older than an instant. By default from `app.db`, where there is one. */
+  /** Deletes replies older than an instant. By default from `app.db`, if there is one. */
   purge?: (olderThan: Date) => Promise<void>
 }
 
 export interface Idempotency {
   /**
-   * Does some work once per Idempotency-Key. Its reply is kept in the same transaction as its changes, so that both are
-   * there or neither; a repeated request gets the kept reply, with `idempotent-replayed: true`, and changes nothing. An
-   * error keeps nothing, so that the request can be tried again. Without the header, this just does the work.
+   * Runs some work once per Idempotency-Key. Its reply is stored in the same transaction as its changes, so that both
+   * persist or neither does. A repeated request gets the stored reply, with `idempotent-replayed: true`, and changes
+   * nothing. An error stores nothing, so that the request can be retried. Without the header, this just runs the work.
    *
-   * @param admit throws when the caller may no longer see a reply that was kept
+   * @param admit throws if the caller may no longer see a stored reply
    */
   run(
     tx: Db,

@@ -6,7 +6,7 @@ import type { KeptReply, Reply } from './reply.ts'
 
 /* The table of `ddl.ts`: a row per key, written in the transaction of what the request changes. */
 
-/** A key as one caller uses it. */
+/** An Idempotency-Key of one caller. */
 export interface Slot {
   readonly principal: string
   readonly key: string
@@ -16,8 +16,8 @@ const LOCK_NOT_AVAILABLE = '55P03'
 const PURGE_BATCH = 5_000
 
 /**
- * Takes the key for this transaction; false when a request that is done has it. One that is still at work makes this wait,
- * since both want the same row.
+ * Claims the key for this transaction; false if a finished request has it. Waits for a request that is still in
+ * progress, since both need the same row.
  */
 export async function claim(
   tx: Db,
@@ -54,7 +54,7 @@ export async function keep(tx: Db, { principal, key }: Slot, reply: Reply): Prom
     where principal = ${principal} and key = ${key}`)
 }
 
-/** Removes a little at a time, so that no statement holds many rows for long. */
+/** Deletes in batches, so that no statement locks many rows for long. */
 export async function purgeOlder(db: Db, olderThan: Date): Promise<void> {
   let removed: readonly unknown[]
   do
@@ -65,5 +65,5 @@ export async function purgeOlder(db: Db, olderThan: Date): Promise<void> {
   while (removed.length === PURGE_BATCH)
 }
 
-/** PostgreSQL says which row was waited for. Where the whole table is locked, no other request need have the key. */
+/** PostgreSQL names the row that was waited for. If the whole table is locked, the key may be unused. */
 const waitedForRow = (error: unknown): boolean => causesOf(error).some(cause => 'where' in cause)

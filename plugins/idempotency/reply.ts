@@ -5,14 +5,14 @@ export interface StoredReply {
   readonly body?: unknown
 }
 
-/** A reply that was kept. */
+/** A stored reply. */
 export interface KeptReply extends StoredReply {
   readonly subject: string | null
 }
 
 export interface Reply extends StoredReply {
-  /** What the reply is about, for whoever decides at a replay who may see it: the id of a team, say. */
+  /** What the reply is about, to decide at a replay who may see it; for example the id of a team. */
   readonly subject?: string | null
-  /** Kept instead of `body`, when that holds a secret which is shown only once. */
+  /** Stored instead of `body`, if that contains a secret shown only once. */
   readonly storedBody?: unknown
 }
