@@ -18,29 +18,29 @@ export const ChoresOptions = Type.Object(
 )
 export type ChoresOptions = Static<typeof ChoresOptions>
 
-/** Something that has to be done now and then, whoever calls. */
+/** Recurring work, independent of any request. */
 export interface Chore {
   readonly name: string
   /** Milliseconds between the end of one run and the next. */
   readonly every: number
   /**
-   * Does it, in steps that can be cut off anywhere and are taken up by the next run, here or on another instance. Between
-   * two steps it looks at the signal, and ends early when the app closes.
+   * Does the work in steps that can be interrupted anywhere and are continued by the next run, here or on another
+   * instance. Between steps it checks the signal, and ends early when the app closes.
    */
   readonly run: (signal: AbortSignal) => Promise<void>
 }
 
 export interface ChoresDeps {
   chores?: readonly Chore[]
-  /** While it says no, nothing is done. */
+  /** While it returns false, no chore runs. */
   isReady?: () => boolean
   registry?: Registry
 }
 
-/** From the start: a rate is not seen of a series that begins with its first event. */
+/** Created at the start: `rate()` cannot see the event that creates a series. */
 const OUTCOMES = ['success', 'failure']
 
-/** Does what has to be done now and then, apart from any request. A chore that fails is tried again at its next time. */
+/** Runs recurring work, apart from any request. A chore that fails is tried again at its next time. */
 const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> = async (app, input) => {
   const { jitter } = parseOptions('rhone-chores', ChoresOptions, input, ['chores', 'isReady', 'registry'])
   const { chores = [], isReady = () => true } = input
@@ -69,7 +69,7 @@ const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> 
       failing.delete(name)
     } catch (error) {
       runs.inc({ chore: name, outcome: 'failure' })
-      // One line per outage: some chores run every second.
+      // Log one line per outage: some chores run every second.
       if (!failing.has(name) && !closing.signal.aborted)
         app.log.error({ err: error, chore: name }, 'a chore has failed')
       failing.add(name)
@@ -91,7 +91,7 @@ const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> 
   }
 
   app.addHook('onReady', async () => {
-    // The first run of each comes soon, for a process may not live until its second.
+    // The first run of each comes soon, because the process may not live until the second.
     for (const chore of chores) schedule(chore, Math.min(chore.every, 1_000 * (1 + Math.random())))
   })
   app.addHook('onClose', async () => {

@@ -31,14 +31,14 @@ export const DrainOptions = Type.Object(
 export type DrainOptions = Static<typeof DrainOptions>
 
 export interface Drain {
-  /** From the first sign of the end on: the instance is not ready, and every reply closes its connection. */
+  /** True from the first sign of shutdown: the instance is not ready, and every reply closes its connection. */
   readonly draining: boolean
-  /** Serves on for the grace, then ends the streams; resolves when the app may be closed. The second call is the first. */
+  /** Keeps serving for the grace period, then ends the streams. Resolves when the app may be closed. Runs only once. */
   start(): Promise<void>
   /**
-   * For replies that do not end by themselves: `end` is called when the grace is over, or the app is closed.
+   * For replies that do not end by themselves: `end` is called when the grace period is over, or the app is closed.
    *
-   * @returns takes it back; to be called when the reply has ended otherwise
+   * @returns a function that takes it back; call it when the reply has ended otherwise
    */
   onDrain(end: () => void): () => void
 }
@@ -49,16 +49,16 @@ declare module 'fastify' {
   }
 }
 
-/** How often connections are looked through while the server closes, in milliseconds. */
+/** Interval between checks of all connections while the server closes, in milliseconds. */
 const POLL_MS = 100
 
 /**
- * Takes the server out of service so that no request is lost, in three phases. Grace: not ready, but everything is
- * served. Streams are ended. Closing, which is `app.close()`: nothing new is accepted, requests in flight are finished,
+ * Takes the server out of service without losing a request, in three phases. Grace: not ready, but everything is
+ * served. Streams: they are ended. Closing, which is `app.close()`: nothing new is accepted, requests in flight finish,
  * and the deadline ends the rest.
  *
- * Node would wait for each idle connection until its keep-alive timeout, and no longer times out slow request heads once
- * it closes, so connections are looked after here.
+ * Node would wait for each idle connection until its keep-alive timeout, and stops timing out slow request heads once
+ * it closes, so connections are managed here.
  */
 const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, input) => {
   const { grace, deadline, headGrace } = parseOptions('rhone-drain', DrainOptions, input)
@@ -88,7 +88,7 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
     return undefined
   })
 
-  // Not `server.closeAllConnections()`: that knows neither upgraded sockets nor those still shaking hands over TLS.
+  // Not `server.closeAllConnections()`: it covers neither upgraded sockets nor those still in a TLS handshake.
   app.server.on('connection', (socket: Socket) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
@@ -115,7 +115,7 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
     endStreams()
   }
 
-  /** From now on every reply says that it is its connection's last, also those to requests that are under way. */
+  /** From now on every reply announces that it is its connection's last, including replies to requests in flight. */
   function beginDraining(): number {
     startedAt ??= performance.now()
     for (const { _httpMessage: reply } of sockets) if (reply) reply.shouldKeepAlive = false

@@ -36,9 +36,9 @@ export interface GaugesDeps {
 }
 
 /**
- * Facts of the whole platform, read when they are scraped. Every instance reports the same number: take the max over
- * instances, not the sum. A reading that fails leaves the series out of the scrape, since an old number would be a lie. So
- * does one that hangs: everything else is wanted most when the database is away.
+ * Facts of the whole platform, read on scrape. Every instance reports the same number: take the max over instances, not
+ * the sum. A reading that fails or hangs leaves its series out of the scrape: an old number would be wrong, and
+ * everything else is needed most when the database is away.
  */
 const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> = async (app, input) => {
   const { ttl, timeout } = parseOptions('rhone-gauges', GaugesOptions, input, ['registry', 'readings'])

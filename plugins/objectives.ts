@@ -22,12 +22,12 @@ export const ObjectivesOptions = Type.Object(
 )
 export type ObjectivesOptions = Static<typeof ObjectivesOptions>
 
-/** The service level classes that are promised; the other routes (streams, calls to other services) promise nothing. */
+/** Service level classes with an objective; the other routes (streams, calls to other services) have none. */
 export const OBJECTIVE_CLASSES = ['health', 'list', 'detail', 'write', 'search'] as const
 export type ObjectiveClass = (typeof OBJECTIVE_CLASSES)[number]
 
 /**
- * What became of a request. `error`: a 5xx reply, load shedding included. `slow`: no error, but above the threshold of
+ * The outcome of a request. `error`: a 5xx reply, load shedding included. `slow`: no error, but above the threshold of
  * its class. `gone`: the client left first. `maintenance` and `limited` (429) are planned, so they cost no budget.
  */
 export const OUTCOMES = ['good', 'slow', 'error', 'maintenance', 'limited', 'gone'] as const
@@ -61,9 +61,9 @@ declare module 'fastify' {
 }
 
 /**
- * Decides of every request whether it kept the promise of its class. Whoever divides the bad ones by all valid ones
- * (`good`, `slow` and `error`) has the error budget, without joining series or guessing from buckets. All series exist
- * from the start, because `rate()` cannot see the event that creates one.
+ * Decides for every request whether it met the objective of its class. Bad requests divided by all valid ones (`good`,
+ * `slow` and `error`) give the error budget, without joining series or guessing from buckets. All series exist from the
+ * start, because `rate()` cannot see the event that creates one.
  */
 const objectives: FastifyPluginAsync<PluginInput<typeof ObjectivesOptions, ObjectivesDeps>> = async (app, input) => {
   const thresholds = parseOptions('rhone-objectives', ObjectivesOptions, input, ['registry'])
@@ -95,7 +95,7 @@ const objectives: FastifyPluginAsync<PluginInput<typeof ObjectivesOptions, Objec
     else objective.tally[outcomeOf(status, elapsed, objective.threshold)]++
   })
 
-  /** Routes that were there before this plugin are found by their class. */
+  /** Routes added before this plugin are found by their class. */
   function objectiveOf(request: FastifyRequest): Objective | undefined {
     const { [kObjective]: bound, slo } = routeConfig(request)
     return bound ?? byClass[slo as ObjectiveClass]

@@ -24,14 +24,14 @@ export interface ServerError {
 
 /** Where server errors are counted. */
 export interface ErrorJournal {
-  /** Counts an error; cheap, and never waits. */
+  /** Counts an error; cheap, never waits. */
   note(error: ServerError): void
-  /** Writes what was counted since the last time. */
+  /** Writes what was counted since the last flush. */
   flush(): Promise<void>
 }
 
 export interface RecentErrorsDeps {
-  /** Without one, errors are in the log and the metrics alone. */
+  /** Without one, errors appear only in the log and the metrics. */
   journal?: ErrorJournal
 }
 
@@ -41,7 +41,7 @@ declare module 'fastify' {
   }
 }
 
-/** Keeps server errors where operators find them, without a write in the path of a request that has just failed. */
+/** Records server errors for operators, without a write in the path of a request that has just failed. */
 const recentErrors: FastifyPluginAsync<PluginInput<typeof RecentErrorsOptions, RecentErrorsDeps>> = async (
   app,
   input

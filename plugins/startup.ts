@@ -20,16 +20,16 @@ export const StartupOptions = Type.Object(
 export type StartupOptions = Static<typeof StartupOptions>
 
 export interface StartupDeps {
-  /** What must be done, in this order, before requests are served. A step that was done is not run again. */
+  /** Steps to complete, in this order, before requests are served. A completed step does not run again. */
   steps?: Readonly<Record<string, () => Promise<unknown>>>
-  /** Whether a failed step may succeed later. The boot fails on any other error; by default on every one. */
+  /** Whether a failed step may succeed later; by default always. Any other error fails the boot. */
   retryable?: (error: unknown) => boolean
 }
 
 export interface Startup {
-  /** Whether every step is done. Until then, all but probes are refused with 503. */
+  /** Whether every step is done. Until then, all requests but probes are refused with 503. */
   readonly done: boolean
-  /** Settles when every step is done, or when one failed for good. */
+  /** Settles when every step is done, or when one has failed for good. */
   readonly completed: Promise<void>
 }
 
@@ -40,8 +40,8 @@ declare module 'fastify' {
 }
 
 /**
- * Runs the steps of a start. The first round is part of `app.ready()`; where a dependency is away, the app listens all
- * the same, so that it can say why it is not ready, and the steps go on in the background.
+ * Runs the startup steps. The first round is part of `app.ready()`. If a dependency is away, the app listens anyway, so
+ * that it can report why it is not ready, and the steps continue in the background.
  */
 const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps>> = async (app, input) => {
   const { retryInterval } = parseOptions('rhone-startup', StartupOptions, input, ['steps', 'retryable'])
@@ -49,7 +49,7 @@ const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps
   const pending = Object.entries(input.steps ?? {})
   const closing = new AbortController()
   const { promise: completed, resolve, reject } = Promise.withResolvers<void>()
-  completed.catch(() => {}) // those who await it are told; where nobody does, the failure of `ready()` or the log says so
+  completed.catch(() => {}) // callers that await it get the error; otherwise `ready()` or the log reports it
   let isDone = false
 
   app.decorate('startup', {
@@ -59,7 +59,7 @@ const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps
     completed
   })
 
-  /** Runs what is left, up to the first step whose dependency is away; says whether all is done. */
+  /** Runs the remaining steps, up to the first whose dependency is away; returns whether all are done. */
   async function runPending(): Promise<boolean> {
     for (let step = pending[0]; step !== undefined; step = pending[0]) {
       const [name, run] = step
