@@ -70,7 +70,7 @@ async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyB
 }
 
 /**
- * Stops routing to a deleted app, even while a job on it is still running. A job in the app's own queue then removes
+ * Stops a deleted app that still serves, even while a job on it is running. That job, in the app's own queue, removes
  * the rest.
  */
 async function silence(
