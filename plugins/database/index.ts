@@ -30,7 +30,7 @@ export interface Postgres {
   /** Pings the database over a separate connection, so no query delays the answer. Rejects if none comes in time. */
   ping(timeoutMs: number): Promise<DatabaseState>
   /**
-   * Calls `onNotify` for every NOTIFY on the channel. `onResync` is called whenever listening begins, also after a lost
+   * Calls `onNotify` for every NOTIFY on the channel. `onResync` is called whenever listening starts, also after a lost
    * connection; `onLost` when the connection is lost. Returns immediately, even if the database is down.
    * @returns a function that ends the subscription
    */

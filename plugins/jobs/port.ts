@@ -104,9 +104,9 @@ export interface Jobs {
    */
   start(): Promise<void>
   /**
-   * Adds a job in the transaction of the change it belongs to: both are committed or neither. `tx` null: by itself.
+   * Adds a job in the transaction of the change it belongs to: both commit, or neither. `tx` null: no transaction.
    *
-   * @returns its id; null if a job with this id exists, or a waiting job will do for both
+   * @returns its id; null if a job with this id exists, or if a waiting job covers this one too
    */
   send(tx: Db | null, queue: string, data: object, options?: SendOptions): Promise<string | null>
   /** Cancels a job, wherever it runs. False if it is over already, or unknown. */
@@ -118,7 +118,7 @@ export interface Jobs {
    *
    * @param id its queue and its id there, as in {@link JobRecord}
    * @returns its queue; null if there is no such job
-   * @throws CONFLICT if it is not dead, or another waiting job will do for both
+   * @throws CONFLICT if it is not dead, or if another waiting job covers this one too
    */
   retry(tx: Db, id: string): Promise<string | null>
 }

@@ -26,7 +26,7 @@ export async function isInstalled(db: Db): Promise<boolean> {
   return row?.table != null
 }
 
-/** Returns those queues that have a job which is due; its key may still hold it back. */
+/** Returns the queues that have a due job; its key may still hold that job back. */
 export async function dueQueues(db: Db, names: readonly string[]): Promise<string[]> {
   const rows = await db.execute<{ name: string }>(sql`
     select name from json_array_elements_text(${JSON.stringify(names)}::text::json) as name

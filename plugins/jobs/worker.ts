@@ -166,7 +166,7 @@ export class Worker {
       await notify(db, channel(), this.queue.name)
       return true
     } catch (error) {
-      // Another waiting job will do for both.
+      // Another waiting job covers this one too.
       if (sqlState(error) !== '23505') throw error
       return affectedBy(await boss.cancel(this.queue.name, claimOf(attempt))) > 0
     }

@@ -12,7 +12,7 @@ export interface MetricsPeers {
   exchange(own: string): Promise<readonly string[]>
 }
 
-/** Used only by prom-client's own metrics, to be left out of its sums, although each app has the same value. */
+/** Set only by prom-client's own metrics, which it leaves out of its sums; each app reports the same value. */
 const OMIT = 'omit'
 
 /** @returns a function that reads the metrics of all apps as one instance's */

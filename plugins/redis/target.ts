@@ -19,7 +19,7 @@ export interface RedisTarget {
  * | `redis+cluster://host:6379` | a cluster, by one of them |
  * | `redis+sentinel://host1:26379,host2:26379/master/0` | a master, by its Sentinels |
  *
- * `rediss` instead of `redis` uses TLS for each of them.
+ * `rediss` instead of `redis` uses TLS for each form.
  */
 export function redisTarget(url: string): RedisTarget {
   const { scheme, secure, mode, credentials, hosts, path = '' } = url.match(FORM)?.groups ?? {}
