@@ -1,11 +1,11 @@
 import { errors } from '../../../plugins/lib/errors.ts'
 
 export interface FairQueueSettings {
-  /** How many run at once. */
+  /** Maximum number of running tasks. */
   readonly atOnce: number
-  /** How many may wait, over all callers. */
+  /** Maximum number of waiting tasks, over all callers. */
   readonly mostWaiting: number
-  /** Seconds after which a refused caller may try again. */
+  /** Seconds after which a refused caller may retry. */
   readonly retryAfter: number
 }
 
@@ -15,12 +15,12 @@ interface Waiting {
 }
 
 /**
- * Bounds how much work runs at once. Callers take turns, so that one with many requests delays only its own. When too
+ * Limits how much work runs at once. Callers take turns, so that one with many requests delays only its own. When too
  * many wait, the newest request of the caller with the longest line is refused.
  */
 export class FairQueue {
   readonly #settings: FairQueueSettings
-  /** By caller, in the order of their turns. */
+  /** By caller, in order of their turns. */
   readonly #lines = new Map<string, Waiting[]>()
   #waiting = 0
   #running = 0

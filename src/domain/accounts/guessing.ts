@@ -4,19 +4,19 @@ import { signInFailures } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 
-/** Wrong guesses of one address about one account before it has to wait. */
+/** Wrong guesses by one address about one account before it has to wait. */
 const FREE = 5
-/** The same while an account is under attack from many addresses. Its owner, at another address, is not locked out. */
+/** The same while an account is attacked from many addresses. The owner, at another address, is not locked out. */
 const FREE_UNDER_ATTACK = 1
 const ATTACK = 50
-/** Seconds to wait then, doubled with each wrong guess up to the maximum, after which the count starts anew. */
+/** The first wait in seconds. It doubles with each wrong guess up to the maximum; after that the count restarts. */
 const FIRST_WAIT = 30
 const LONGEST_WAIT = 3_600
 
 /**
- * Counts one guess of an address about an account before it is checked, so that parallel guesses gain nothing.
+ * Counts a guess by an address about an account before it is checked, so that parallel guesses gain nothing.
  *
- * @returns a function that takes the count back, for a guess that was right
+ * @returns a function that takes back the count, for a correct guess
  * @throws AppError when the address has to wait
  */
 export async function takeGuess(db: Db, login: string, address: string): Promise<() => Promise<void>> {

@@ -9,7 +9,7 @@ import { createPersonalTeam, signedInFields } from './sign-in.ts'
 
 const LOGIN = /^[a-z0-9](?:[a-z0-9._@+-]{0,253}[a-z0-9])?$/
 const CODE_HOURS = 24
-/** Without letters that look alike. 20 characters of 32 are 100 bits. */
+/** Without letters that look alike. 20 characters out of 32 are 100 bits. */
 const CODE_ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 const CODE_LENGTH = 20
 
@@ -50,7 +50,7 @@ export async function createLocalAccount(tx: Db, log: AuditLog, name: string, by
   return { user: user!, team, code: await issueCode(tx, user!.id) }
 }
 
-/** Issues a code to set a new password with. The old password stays valid until it is used. */
+/** Issues a code for setting a new password. The old password stays valid until the code is used. */
 export async function issueResetCode(tx: Db, log: AuditLog, name: string, by: string) {
   const account = await findAccount(tx, name)
   if (account === undefined) throw errors.notFound('local account')
@@ -76,7 +76,7 @@ async function issueCode(tx: Db, userId: string): Promise<string> {
   return code
 }
 
-/** Accepts the ways in which people type a code. */
+/** Tolerates the different ways in which people type a code. */
 function hashOfCode(code: string): Buffer {
   const plain = code.toLowerCase().replace(/[\s-]/g, '').replaceAll('o', '0').replace(/[il]/g, '1')
   return createHash('sha256').update(plain).digest()

@@ -6,7 +6,7 @@ import type { Db } from '../base/db.ts'
 import { isUuid } from '../base/slug.ts'
 import { announce, createToken } from './tokens.ts'
 
-/** Who grants or revokes: a user, or a program without one. */
+/** The user who grants or revokes, or a program without one. */
 export interface Actor {
   id?: string
   name: string
@@ -24,7 +24,7 @@ export function grantOperator(db: Db, log: AuditLog, who: string, by: Actor) {
   return db.transaction(tx => setAndRecord(tx, log, who, true, by))
 }
 
-/** Makes an operator an ordinary user. Refuses for the last operator, because nobody could undo that. */
+/** Revokes a user's operator rights. Refuses for the last operator, because nobody could undo that. */
 export function revokeOperator(db: Db, log: AuditLog, who: string, by: Actor) {
   return db.transaction(tx => setAndRecord(tx, log, who, false, by))
 }
@@ -52,7 +52,7 @@ export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
   return { user, changed }
 }
 
-/** Users who have deleted their account are not operators any more. */
+/** Users who have deleted their account no longer count as operators. */
 export async function requireAnotherOperator(tx: Db, userId: string): Promise<void> {
   const [other] = await tx
     .select({ id: users.id })

@@ -1,7 +1,7 @@
 import { ZxcvbnFactory } from '@zxcvbn-ts/core'
 import { adjacencyGraphs, dictionary } from '@zxcvbn-ts/language-common'
 
-/** Tens of thousands of passwords that were found in breaches, and the patterns that people make others from. */
+/** Tens of thousands of passwords from breaches, and the patterns by which people vary them. */
 const zxcvbn = new ZxcvbnFactory({ dictionary, graphs: adjacencyGraphs, maxLength: 128 })
 
 /** How hard a password is to guess, from 0 to 4, for an attacker who knows some words about its owner. */

@@ -10,7 +10,7 @@ const LANES = 1
 const SALT_BYTES = 16
 const HASH_BYTES = 32
 
-/** Each hash needs memory and a core for a while. A flood of sign-ins waits, and is then refused. */
+/** Each hash takes memory and a core for a while. A flood of sign-ins is queued, then refused. */
 const AT_ONCE = 2
 const MOST_WAITING = 32
 
@@ -23,12 +23,12 @@ const PHC = /^\$argon2id\$v=19\$m=(\d+),t=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
 
 export interface Passwords {
   /**
-   * Argon2id, as text in PHC's format.
+   * An Argon2id hash as a PHC string.
    *
-   * @param caller whose turn it takes: the address of the request
+   * @param caller the address of the request, for fair queueing
    */
   hash(password: string, caller: string): Promise<string>
-  /** Takes the same time when there is no hash. */
+  /** Takes the same time if there is no hash. */
   verify(password: string, hash: string | null | undefined, caller: string): Promise<boolean>
   /**
    * @param words words that an attacker would try first: the user's name
@@ -38,8 +38,8 @@ export interface Passwords {
 }
 
 /**
- * @param words words that no password may be built from: the name of this server
- * @throws Error where Node cannot do it
+ * @param words words that passwords must not be built from: the name of this server
+ * @throws Error if this Node has no Argon2
  */
 export function createPasswords(words: readonly string[] = []): Passwords {
   if (typeof argon2 !== 'function') throw new Error('LOCAL_ACCOUNTS needs Node 24.7 or later, which has Argon2')

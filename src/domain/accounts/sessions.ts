@@ -16,7 +16,7 @@ export interface NewSession {
 }
 
 const LONGEST_USER_AGENT = 512
-/** How exactly it is known when a session was last seen: a session in use is written once in this time. */
+/** Precision of a session's last use: a session in use is updated once per interval. */
 const SEEN_EVERY = 60_000
 
 const isLive = and(
@@ -44,7 +44,7 @@ const liveSession = repeatableRead(db =>
     .prepare('live_session')
 )
 
-/** Where the session plugin keeps its sessions. */
+/** The store of the session plugin. */
 export function sessionStore(db: () => Db) {
   return {
     create: (tx: Db | null, session: NewSession) => createSession(tx ?? db(), session),

@@ -6,7 +6,7 @@ import type { AuditLog } from '../audit/log.ts'
 import { type Db, repeatableRead } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 
-/** Tells every instance that a token or a user has changed, by id, so that it forgets what it has remembered. */
+/** NOTIFY channel; the payload is the id of a changed token or user, which every instance then drops from its cache. */
 export const AUTH_CHANNEL = 'rhone_auth'
 
 export interface NewToken {
@@ -14,7 +14,7 @@ export interface NewToken {
   name: string
   scopes: readonly Scope[]
   expiresAt?: Date | null
-  /** The only team that it reaches; absent: all of the user's. */
+  /** The only team the token has access to; absent: all of the user's teams. */
   teamId?: string | null
 }
 
@@ -59,7 +59,7 @@ export function narrowScopes(held: readonly Scope[], wanted: readonly Scope[] = 
   return wanted
 }
 
-/** A user's tokens that can still be used or have expired by themselves, newest first. */
+/** A user's tokens that are valid or have expired, newest first; revoked ones are left out. */
 export async function listTokens(db: Db, userId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest = {}) {
   const rows = await db
     .select({ ...fields, at: microseconds(apiTokens.createdAt) })
@@ -82,7 +82,7 @@ export async function revokeToken(db: Db, userId: string, id: string) {
   return revoked
 }
 
-/** Makes all instances forget a token or a user, when the transaction commits. */
+/** Makes all instances drop a token or a user from their caches when the transaction commits. */
 export async function announce(db: Db, id: string): Promise<void> {
   await db.execute(sql`select pg_notify(${AUTH_CHANNEL}, ${id})`)
 }
@@ -118,7 +118,7 @@ const validTokenById = repeatableRead(db =>
   selectValid(db, 'valid_token_by_id', eq(apiTokens.id, sql.placeholder('id')))
 )
 
-/** Tells the auth plugin whom a token belongs to. */
+/** Looks up the principal of a token for the auth plugin. */
 export function tokenVerifier(db: () => Db) {
   return {
     async verify(hash: Buffer) {
@@ -128,7 +128,7 @@ export function tokenVerifier(db: () => Db) {
   }
 }
 
-/** The owner of an API token, by the token's id; null when the token is not valid any more. */
+/** The owner of an API token, by the token's id; null if the token is no longer valid. */
 export async function findTokenById(db: Db, id: string) {
   const [found] = await validTokenById(db).execute({ id })
   return found === undefined ? null : principalOf(found)
@@ -145,7 +145,7 @@ function principalOf({ expiresAt, teamId, ...principal }: FoundToken) {
   }
 }
 
-/** One use of a token. `bucket` is the part of the address that identifies a place. */
+/** One use of a token. `bucket` is the network part of the address, which identifies a place. */
 export interface TokenUse {
   readonly tokenId: string
   readonly address: string
@@ -153,8 +153,7 @@ export interface TokenUse {
 }
 
 /**
- * Records the use of tokens, at most once a minute for each token over all instances. A use from a new place is an
- * event in the audit log.
+ * Records token uses, at most one per token and minute across all instances. A use from a new place is an audit event.
  */
 export function touchTokens(db: Db, log: AuditLog, uses: readonly TokenUse[]): Promise<void> {
   const used = sql`jsonb_to_recordset(${JSON.stringify(uses)}::jsonb) as used("tokenId" uuid, address text, bucket text)`

@@ -59,7 +59,7 @@ export async function listUsers(db: Db, filters: UserFilters, { limit = DEFAULT_
   return toPage(rows, limit)
 }
 
-/** One of them, as the list has it. */
+/** One user, in the same form as in the list. */
 export async function findListedUser(db: Db, id: string) {
   const [user] = await db.select(listed).from(users).where(eq(users.id, id))
   if (user === undefined) throw errors.notFound('user')

@@ -10,15 +10,15 @@ import { holdInstallation } from '../github/installations.ts'
 import { type App, appFields } from '../teams/access.ts'
 import { requireRegion } from './regions.ts'
 
-/** What can be changed of an app. */
+/** The settings of an app that can be changed. */
 export interface AppChanges {
   name?: string
   githubRepo?: string | null
-  /** Where git clones from, instead of GitHub. */
+  /** The clone URL of a repository that is not on GitHub. */
   gitUrl?: string | null
-  /** The directory of the repository that the app is in; null: all of it. */
+  /** The app's directory within the repository; null for the root. */
   rootDirectory?: string | null
-  /** What GitHub says of `githubRepo`: where the App reaches it, and its number. */
+  /** What GitHub reports about `githubRepo`: the installation that reaches it, and its id. */
   githubInstallationId?: number | null
   githubRepoId?: number | null
   githubBranch?: string
@@ -52,7 +52,7 @@ const appsOfUser = repeatableRead(db =>
     .prepare('apps_of_user')
 )
 
-/** An app in a list, its instants as text. */
+/** An app in a list, with timestamps as text. */
 export type ListedApp = Omit<App, 'createdAt' | 'updatedAt'> & { createdAt: string; updatedAt: string }
 
 /** The apps of a user's teams, or of one of them, newest first. */
@@ -72,8 +72,8 @@ export async function listApps(
 }
 
 /**
- * Creates an app. Its slug is the one asked for, or one made from its name. Which of two simultaneous requests gets a
- * slug is decided by the unique index alone.
+ * Creates an app. Its slug is the requested one, or derived from the name. The unique index alone decides which of two
+ * concurrent requests gets a slug.
  */
 export async function createApp(db: Db, teamId: string, { slug, ...settings }: NewApp): Promise<App> {
   if (slug !== undefined && isReserved(slug)) throw errors.validation('slug', `"${slug}" is reserved`)
@@ -87,7 +87,7 @@ export async function createApp(db: Db, teamId: string, { slug, ...settings }: N
   throw errors.conflict(slug === undefined ? 'No free slug was found for this name' : `The slug "${slug}" is taken`)
 }
 
-/** Nothing is returned when the slug is taken, also by a transaction that has yet to commit: the insert waits for it. */
+/** Returns undefined if the slug is taken, even by an uncommitted transaction: the insert waits for it. */
 async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App | undefined> {
   try {
     const [app] = await db.insert(apps).values(values).onConflictDoNothing({ target: apps.slug }).returning(appFields)
@@ -99,9 +99,9 @@ async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App 
 }
 
 /**
- * Changes an app and counts its version up.
+ * Changes an app and increments its version.
  *
- * @param version the version that the app must still have; absent: whichever it has
+ * @param version the version the app must still have; absent: any
  */
 export async function changeApp(db: Db, app: App, changes: AppChanges, version?: number): Promise<App> {
   if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
@@ -115,7 +115,7 @@ export async function changeApp(db: Db, app: App, changes: AppChanges, version?:
   return changed ?? refuse(version)
 }
 
-/** Statements by the fields that they set. Those that are possible are not many, and those that anybody asks for are few. */
+/** Update statements, cached by the set of fields they change. Few combinations occur in practice. */
 const updates = new Map<string, ReturnType<typeof buildUpdate>>()
 
 function updateOf(fields: readonly string[]) {
@@ -140,9 +140,9 @@ function buildUpdate(fields: readonly string[]) {
   )
 }
 
-/** Deletes an app with everything that belongs to it. */
+/** Deletes an app and everything that belongs to it. */
 export async function deleteApp(db: Db, app: App, version?: number): Promise<void> {
-  // Whoever works on one of them hears of its end, but not that it is gone.
+  // Workers learn that their deployment has ended, but not that it was deleted.
   await cancelDeployments(db, app.id)
   const deleted = await db.delete(apps).where(unchanged(app, version)).returning({ id: apps.id })
   if (deleted.length === 0) refuse(version)
@@ -152,12 +152,12 @@ function unchanged(app: App, version: number | undefined): SQL | undefined {
   return and(eq(apps.id, app.id), version === undefined ? undefined : eq(apps.version, version))
 }
 
-/** Another request was faster since the app was read. */
+/** Another request changed the app after it was read. */
 function refuse(version: number | undefined): never {
   throw version === undefined ? errors.notFound('app') : errors.preconditionFailed()
 }
 
-/** What is stored of changes. An app has one source, so that a new one takes the place of the other. */
+/** Changes as they are stored. An app has one source, so a new source replaces the other kind. */
 function tidy<Changes extends AppChanges>(changes: Changes): Changes {
   const { name, githubRepo, gitUrl, githubInstallationId = null, githubRepoId = null } = changes
   return {

@@ -5,14 +5,13 @@ import type { SecretBox } from '../base/secret-box.ts'
 
 export type Env = Readonly<Record<string, string>>
 
-/** What a deployment's env is bound to. No env var has such a name. */
+/** The owner that a deployment's sealed env is bound to. No env var can have this name. */
 export const snapshotOwner = (appId: string, deploymentId: string) => ({ appId, key: `deployment ${deploymentId}` })
 
 /**
- * Seals the env of an app as it is now, for one deployment: that is what it runs with from now on, also when it is started
- * again months later.
+ * Seals the app's current env for one deployment, which keeps running with it, even when it is restarted months later.
  *
- * @returns its names, and which value of each it is
+ * @returns the names, and the version of each value
  */
 export async function snapshotEnv(
   tx: Db,
@@ -31,7 +30,7 @@ export async function snapshotEnv(
   return Object.fromEntries(vars.map(({ key, version }) => [key, version]))
 }
 
-/** The env that was sealed for a deployment; undefined when there is none, or none any more. */
+/** The env that was sealed for a deployment; undefined if there is none, or it has been dropped. */
 export async function readSnapshot(
   db: Db,
   box: SecretBox,
@@ -44,7 +43,7 @@ export async function readSnapshot(
   return JSON.parse(box.open({ keyId, nonce, ciphertext }, snapshotOwner(appId, deploymentId)))
 }
 
-/** The variables that builds see, too. */
+/** The variables that are visible to builds. */
 export async function readBuildEnv(db: Db, box: SecretBox, appId: string): Promise<Env> {
   const vars = await db.select().from(envVars).where(eq(envVars.appId, appId))
   return Object.fromEntries(vars.filter(({ buildTime }) => buildTime).map(envVar => [envVar.key, open(box, envVar)]))

@@ -7,14 +7,14 @@ import { type SecretBox, TAG_BYTES } from '../base/secret-box.ts'
 
 const MAX_VARS = 500
 const MAX_BYTES = 65_536
-/** Of all values of an app: what a log has to be searched for, and what a process can be given. */
+/** Limit over all values of an app: logs are searched for them, and a process environment is limited in size. */
 const MAX_TOTAL_BYTES = 262_144
 
-/** Set by the platform on every machine, or by the machine's own system. */
+/** Set by the platform or by the machine's own system. */
 const RESERVED = new Set(['HOME', 'HOST', 'PATH', 'PORT', 'PRIMARY_REGION', 'SHELL', 'USER'])
 const RESERVED_PREFIXES = ['FLY_', 'INTERNAL_', 'VANGO_']
 
-/** All that is ever told of a variable. */
+/** The readable part of a variable. */
 export interface EnvVar {
   key: string
   version: number
@@ -48,9 +48,9 @@ export async function listEnvVars(
 }
 
 /**
- * Sets a variable, and says whether it is a new one. The value is stored sealed and is not readable through the API.
+ * Sets a variable, and reports whether it is new. The value is stored sealed and cannot be read through the API.
  *
- * @param buildTime whether builds see it, too
+ * @param buildTime whether builds see it too
  */
 export async function setEnvVar(
   db: Db,
@@ -77,11 +77,11 @@ async function upsert(db: Db, { appId, key, ...set }: typeof envVars.$inferInser
         target: [envVars.appId, envVars.key],
         set: { ...set, version: sql`${envVars.version} + 1` }
       })
-      // A row that no transaction has updated yet is one that this statement has inserted.
+      // `xmax` is 0 for a row that this statement inserted.
       .returning({ ...shown, created: sql<boolean>`xmax = 0` })
     return row!
   } catch (error) {
-    // The app was deleted since it was read.
+    // The app was deleted after it was read.
     if (violatedConstraint(error) === 'env_vars_app_id_apps_id_fk') throw errors.notFound('app')
     throw error
   }
@@ -105,7 +105,7 @@ async function refuseTooMuch(db: Db, appId: string, key: string, bytes: number):
   const [others] = await db
     .select({
       vars: sql<number>`count(*)::int`,
-      // A ciphertext is as long as its text, and has a tag behind it.
+      // A ciphertext is as long as its plaintext plus the tag.
       bytes: sql<number>`coalesce(sum(length(${envVars.valueEncrypted}) - ${TAG_BYTES}::int), 0)::int`
     })
     .from(envVars)

@@ -4,20 +4,20 @@ import type { Db } from '../base/db.ts'
 import { cutText, plainText } from '../base/log-text.ts'
 import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 
-/** Is notified with the id of each app that has said something. */
+/** NOTIFY channel; the payload is the id of an app with new log lines. */
 export const APP_LOG_CHANNEL = 'rhone_app_log'
 
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** Lines that are kept of one app. */
+/** Lines kept per app. */
 const KEPT_LINES = 10_000
 const LONGEST_MESSAGE = 16_384
-/** Of a message as it comes, with all that terminals act on. */
+/** Length limit for a raw message, which may still contain terminal sequences. */
 const LONGEST_WRITTEN = 4 * LONGEST_MESSAGE
 const TRIM_BATCH = 5_000
 const DEFAULT_LIMIT = 100
 
-/** What an app has said, as whoever runs it tells. */
+/** A log line of an app, as the runtime reports it. */
 export interface NewAppLog {
   readonly appId: string
   readonly deploymentId: string | null
@@ -30,8 +30,8 @@ export interface NewAppLog {
 }
 
 /**
- * Keeps lines, and tells whoever reads them. Those of an app that is gone are dropped. All writers take turns, so that ids
- * become visible in order: a reader who has seen one has seen all below it.
+ * Stores lines and notifies readers. Lines of deleted apps are dropped. Writers are serialized, so that ids become
+ * visible in order: a reader that has seen one id has seen all lower ones.
  */
 export async function insertAppLogs(db: Db, lines: readonly NewAppLog[]): Promise<void> {
   if (lines.length === 0) return
@@ -75,7 +75,7 @@ function tidyMessage(message: string): string {
   return text.length > LONGEST_MESSAGE ? `${cutText(text, LONGEST_MESSAGE - 1)}…` : text
 }
 
-/** By hand: a regular expression would look at every run of line breaks as often as that is long. */
+/** A regular expression would take quadratic time on long runs of line breaks. */
 function withoutLastBreaks(text: string): string {
   let end = text.length
   while (text[end - 1] === '\n') end--
@@ -83,9 +83,9 @@ function withoutLastBreaks(text: string): string {
 }
 
 /**
- * Removes all but the newest lines of an app, a little at a time.
+ * Removes all but the newest lines of an app, in small batches.
  *
- * @returns how many
+ * @returns the number of removed lines
  */
 export async function trimAppLogs(db: Db, appId: string, kept = KEPT_LINES): Promise<number> {
   let total = 0
@@ -111,16 +111,16 @@ const shown = {
 }
 
 export interface AppLogFilters {
-  /** From this instant on. */
+  /** Inclusive. */
   since?: Date
-  /** Before this instant. */
+  /** Exclusive. */
   until?: Date
   level?: LogLevel
-  /** Stands in the message, in whichever case. */
+  /** Substring of the message, ignoring case. */
   search?: string
 }
 
-/** What an app has said, newest first, as far back as it is kept. */
+/** The stored lines of an app, newest first. */
 export async function listAppLogs(
   db: Db,
   appId: string,
@@ -146,7 +146,7 @@ export async function listAppLogs(
   return cutPage(rows, limit, ({ id }) => String(id))
 }
 
-/** What an app has said after a line, in order. */
+/** The lines of an app after a given line, in order. */
 export async function readAppLogs(db: Db, appId: string, after: number, limit: number): Promise<AppLogLine[]> {
   return db
     .select(shown)
@@ -156,7 +156,7 @@ export async function readAppLogs(db: Db, appId: string, after: number, limit: n
     .limit(limit)
 }
 
-/** The newest line of an app; 0 when it has said nothing. */
+/** The id of an app's newest line; 0 if there is none. */
 export async function newestAppLog(db: Db, appId: string): Promise<number> {
   const [newest] = await db
     .select({ id: max(appLogs.id) })
@@ -165,7 +165,7 @@ export async function newestAppLog(db: Db, appId: string): Promise<number> {
   return newest?.id ?? 0
 }
 
-/** When the newest line of an app was said; null when it has said nothing. */
+/** When the newest line of an app was logged; null if there is none. */
 export async function lastSaidAt(db: Db, appId: string): Promise<Date | null> {
   const [newest] = await db
     .select({ at: appLogs.at })
@@ -176,7 +176,7 @@ export async function lastSaidAt(db: Db, appId: string): Promise<Date | null> {
   return newest?.at ?? null
 }
 
-/** What is kept of an app from an instant on, as {@link sameLine} tells lines apart. */
+/** The {@link sameLine} keys of an app's stored lines from an instant on. */
 export async function keptSince(db: Db, appId: string, since: Date): Promise<string[]> {
   const rows = await db
     .select(shown)
@@ -187,7 +187,7 @@ export async function keptSince(db: Db, appId: string, since: Date): Promise<str
   return rows.map(sameLine)
 }
 
-/** What two accounts of one line have in common. */
+/** A key that is equal for two reports of the same line. */
 export function sameLine({ at, instance, message }: Pick<NewAppLog, 'at' | 'instance' | 'message'>): string {
   return JSON.stringify([at, tidyInstance(instance), tidyMessage(message)])
 }

@@ -2,7 +2,7 @@ import { and, eq, inArray, sql } from 'drizzle-orm'
 import { apps, deployments } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 
-/** An app as whoever runs it knows it; undefined when nothing of it runs. */
+/** The app under the name it runs by; undefined if it is not running. */
 export async function findRunningApp(db: Db, appId: string) {
   const runs = db
     .select({ one: sql`1` })

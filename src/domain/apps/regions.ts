@@ -4,7 +4,7 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 import { cutPage, DEFAULT_LIMIT, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 
-/** Every region, those of one continent together. */
+/** All regions, grouped by continent. */
 export async function listRegions(db: Db) {
   const rows = await db.select().from(regions).orderBy(regions.continent, regions.code)
   return rows.map(region => ({
@@ -25,7 +25,7 @@ export function pageOfRegions<Region extends { code: string }>(
   return cutPage(all.slice(last + 1), limit, ({ code }) => code)
 }
 
-/** Makes sure that an app can be placed in a region. */
+/** Refuses a region in which no app can be placed. */
 export async function requireRegion(db: Db, code: string): Promise<void> {
   const [region] = await db.select({ available: regions.available }).from(regions).where(eq(regions.code, code))
   if (region === undefined) throw errors.validation('region', `there is no region "${code}"`)

@@ -6,7 +6,7 @@ import type { Db } from '../base/db.ts'
 import { hasInstallation } from '../github/installations.ts'
 import type { AppChanges } from './apps.ts'
 
-/** As much of GitHub as it takes to tell whose a repository is. */
+/** The part of the GitHub client that finds out which installation reaches a repository. */
 export interface RepositoryFinder {
   installationOf(repository: string): Promise<number | null>
   repository(installationId: number, repository: string): Promise<{ id: number; fullName: string } | null>
@@ -26,17 +26,17 @@ function requireGithubRepo(text: string): string {
 
 interface Setting {
   readonly teamId: string
-  /** Null: the app is yet to be made. */
+  /** Null: the app does not exist yet. */
   readonly appId: string | null
-  /** Null: there is no GitHub App, and whatever is named has to be public. */
+  /** Null: there is no GitHub App, so repositories must be public. */
   readonly github: RepositoryFinder | null
-  /** Whether the repositories of this machine will do. */
+  /** Whether git repositories on this machine are allowed. */
   readonly allowLocalGit: boolean
 }
 
 /**
- * Settings of an app whose source is where the team may deploy from, with what GitHub says of its repository. It asks
- * GitHub, so it is for before the transaction.
+ * Completes settings whose source the team may deploy from with GitHub's data about the repository. Asks GitHub, so
+ * call it before the transaction.
  *
  * @throws AppError that says what is wrong with the source
  */
@@ -53,7 +53,7 @@ export async function settledSource<Changes extends AppChanges>(
   return { ...changes, ...((await linkOf(db, appId, githubRepo)) ?? (await linkTo(db, github, teamId, githubRepo))) }
 }
 
-/** GitHub's word for a repository, if the app has that one already. */
+/** The stored link to a repository, if the app already uses it. */
 async function linkOf(db: Db, appId: string | null, name: string) {
   if (appId === null) return null
   const { githubRepo, githubRepoId, githubInstallationId } = apps
@@ -70,6 +70,6 @@ async function linkTo(db: Db, github: RepositoryFinder, teamId: string, name: st
   return { githubRepo: repository.fullName, githubRepoId: repository.id, githubInstallationId }
 }
 
-/** The same for a repository of others and for none at all: which of them exist is nobody else's business. */
+/** The same error for a repository of others and for a missing one, so that it does not reveal which exist. */
 const notTheirs = (name: string) =>
   errors.validation('githubRepo', `${name} is no repository of an installation of the team`)

@@ -123,7 +123,7 @@ function personalOf({ actor, ip, userAgent, resourceName, detailsText }: Chained
   return [actor, ip, userAgent, resourceName, detailsText]
 }
 
-/** JSON without the differences that PostgreSQL makes: order of keys, spaces, notation of numbers. */
+/** JSON normalized for differences that PostgreSQL introduces: key order, spaces, number notation. */
 function canonicalJson(text: string | null): string | null {
   return text === null ? null : JSON.stringify(sorted(JSON.parse(text)))
 }

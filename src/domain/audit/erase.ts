@@ -62,7 +62,7 @@ async function readSealed(tx: Db, seqs: readonly number[]) {
 
 type SealedRow = Awaited<ReturnType<typeof readSealed>>[number]
 
-/** Whether the personal data of a row is as it was sealed, or as an earlier erasure left it. */
+/** Whether the personal data of a row is unchanged since it was sealed or last erased. */
 export function isIntact(
   sealed: Pick<SealedRow, 'seq' | 'salt' | 'personalDigest' | 'erasure' | 'row'>,
   keys: AuditKeys

@@ -12,15 +12,15 @@ export interface AuditFilters {
   teamId?: string
   appId?: string
   resource?: string
-  /** The id of its target. */
+  /** The id of the action's target. */
   resourceId?: string
   /** The client's address. */
   ip?: string
-  /** Words or beginnings of words, all of which must occur in the names and details of the row. */
+  /** Words or prefixes of words, all of which must occur in the names and details of the row. */
   text?: string
-  /** From this instant on. */
+  /** Inclusive. */
   since?: Date
-  /** Before this instant. */
+  /** Exclusive. */
   until?: Date
 }
 
@@ -77,7 +77,7 @@ export async function* readAudit(db: Db, filters: AuditFilters, batchSize = 500)
   }
 }
 
-/** Every filter except the words has an index in order of time, so that one plan suits all values. */
+/** Every filter except the words has an index in order of time, so one plan suits all values. */
 function search<Row>(db: Db, { text }: AuditFilters, read: (db: Db) => PromiseLike<Row[]>): PromiseLike<Row[]> {
   return text ? plannedByValues(db, async tx => read(tx)) : read(db)
 }

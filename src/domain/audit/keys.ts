@@ -61,14 +61,14 @@ export class AuditKeys {
     return { keyId: id, signature: sign(null, checkpointText(checkpoint), signingKey(key)) }
   }
 
-  /** @returns undefined when the key is not in the ring any more */
+  /** @returns undefined when the key is no longer in the ring */
   verifyCheckpoint(checkpoint: Checkpoint, keyId: string, signature: Buffer): boolean | undefined {
     const key = this.#ring.keys.get(keyId)
     return key && verify(null, checkpointText(checkpoint), createPublicKey(signingKey(key)), signature)
   }
 }
 
-/** With a KeyObject it takes half the time that it takes with a Buffer. */
+/** A KeyObject takes half the time of a Buffer. */
 function hmac(key: KeyObject, text: string): Buffer {
   return createHmac('sha256', key).update(text).digest()
 }

@@ -7,7 +7,7 @@ import type { AuditKeys } from './keys.ts'
 
 export type AuditRow = typeof auditLogs.$inferInsert
 
-/** A row to be written now: it gets its id and its instant when it is written. */
+/** A row without id and timestamp, which it gets when it is written. */
 export type NewAuditRow = Omit<AuditRow, 'id' | 'createdAt' | 'mac'>
 
 const { details: _details, createdAt: _createdAt, ...plainColumns } = getTableColumns(auditLogs)
@@ -50,7 +50,7 @@ export class AuditLog {
     await this.write(tx, row)
   }
 
-  /** Writes rows that have ids and instants already, so that a repeated batch inserts no row twice. */
+  /** Writes rows that already have ids and timestamps, so that a repeated batch inserts no row twice. */
   async writeMany(db: Db, rows: readonly AuditRow[]): Promise<void> {
     const signed = rows.map(row => {
       const createdAt = row.createdAt ?? new Date()
@@ -69,7 +69,7 @@ export class AuditLog {
     const { id = randomUUID(), outcome = 'success', userId, teamId, appId, details } = row
     const complete: ChainedRow = {
       ...plain,
-      // As PostgreSQL gives them back.
+      // As PostgreSQL returns them.
       id: id.toLowerCase(),
       userId: userId?.toLowerCase() ?? null,
       teamId: teamId?.toLowerCase() ?? null,
@@ -82,7 +82,7 @@ export class AuditLog {
   }
 }
 
-/** Where the audit plugin writes: `writeMany` on its own, the others in a transaction of its caller's. */
+/** The sink of the audit plugin: `writeMany` runs on its own, the others in the caller's transaction. */
 export function auditSink(log: AuditLog, db: () => Db) {
   return {
     write: (tx: Db, row: NewAuditRow) => log.write(tx, row),

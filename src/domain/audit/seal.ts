@@ -39,8 +39,8 @@ export async function hasUnsealed(db: Db): Promise<boolean> {
 }
 
 /**
- * The seconds that the oldest unsealed row has waited; 0 when none waits. One or two are normal. More means that
- * something blocks sealing, and a row that is removed before it is sealed leaves no trace.
+ * How many seconds the oldest unsealed row has waited; 0 if none waits. One or two are normal. More means that sealing
+ * is blocked, and a row that is removed before it is sealed leaves no trace.
  */
 export async function unsealedAge(db: Db): Promise<number> {
   const age = sql<number>`greatest(0, extract(epoch from clock_timestamp() - ${auditUnsealed.notedAt}))::float8`
@@ -150,7 +150,7 @@ async function forgetWaiting(tx: Db, positions: readonly number[]): Promise<void
 interface ChainEnd {
   seq: number
   digest: Buffer
-  /** Whether a key of the ring has authenticated it. */
+  /** Whether a key of the ring has authenticated the end. */
   isAuthentic: boolean
 }
 
@@ -182,7 +182,7 @@ function isSignedBy(keys: AuditKeys, checkpoint: StoredCheckpoint | undefined, s
 
 /**
  * Signs the end of the chain if it has grown, is authentic, and the last signature is older than `interval`
- * milliseconds. A copy of the result that is kept elsewhere proves every row that was sealed until then.
+ * milliseconds. A copy of the result kept elsewhere proves every row sealed until then.
  */
 export function signCheckpoint(db: Db, keys: AuditKeys, interval: number) {
   return db.transaction(async tx => {
@@ -194,7 +194,7 @@ export function signCheckpoint(db: Db, keys: AuditKeys, interval: number) {
   })
 }
 
-/** Signs the checkpoint at which retention has cut the chain anew, so that an older key can be removed from the ring. */
+/** Re-signs the checkpoint at which retention last cut the chain, so that an older key can be removed from the ring. */
 export function renewCut(db: Db, keys: AuditKeys): Promise<void> {
   return db.transaction(async tx => {
     await lockChain(tx)

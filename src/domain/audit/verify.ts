@@ -27,14 +27,14 @@ export interface AuditProblem {
     | 'unproven'
     | 'link missing'
     | 'checkpoint'
-  /** The number of the link, where it is one. */
+  /** The number of the link, if the problem is with one. */
   seq?: number
   rowId?: string
   message: string
 }
 
 export interface AuditReport {
-  /** Rows that are as they were sealed. */
+  /** Rows that are unchanged since they were sealed. */
   intact: number
   /** Of these, rows whose personal data was erased. */
   erased: number
@@ -46,7 +46,7 @@ export interface AuditReport {
   signedUpTo: number
   checkpoints: number
   problems: AuditProblem[]
-  /** Whether there are more problems than are listed. */
+  /** Whether there are more problems than listed. */
   truncated: boolean
 }
 
@@ -230,7 +230,7 @@ async function* readSeals(tx: Db): AsyncGenerator<Seal> {
   }
 }
 
-/** Rows that wait to be sealed and that no server with these keys has written. */
+/** Waiting rows that were not written by a server with these keys. */
 async function amongWaiting(tx: Db, keys: AuditKeys): Promise<AuditProblem[]> {
   const rows = await tx
     .select({ mac: auditLogs.mac, row: chainedFields })
@@ -250,7 +250,7 @@ async function amongWaiting(tx: Db, keys: AuditKeys): Promise<AuditProblem[]> {
     }))
 }
 
-/** Rows without a link that do not wait for one either: inserted past the trigger. */
+/** Rows that have no link and do not wait for one: they were inserted past the trigger. */
 async function withoutLink(tx: Db): Promise<AuditProblem[]> {
   const rows = await tx.execute<{ id: string }>(sql`
     select a.id from audit_logs a

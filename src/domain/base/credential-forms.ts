@@ -1,15 +1,15 @@
 import type { Span } from './matcher.ts'
 
 /**
- * What stands in front of credentials that are known by their form, whoever has issued them. Nothing in here repeats
- * without a bound: the time that it takes grows with the text, and no faster.
+ * Prefixes of credentials with a well-known form, by any issuer. Every repetition is bounded, so matching takes linear
+ * time.
  */
 const MARK =
   /\b(?:gh[pousr]_|github_pat_|rhone_|[sr]k_(?:live|test)_|FlyV1 |eyJ|[Bb][Ee][Aa][Rr][Ee][Rr] |[Bb][Aa][Ss][Ii][Cc] )|:\/\/|x-access-token:/g
 
 const USER = /[^\s/:@]{0,256}/y
 
-/** Where a text has credentials that are known by their form, in order. */
+/** The credentials of a well-known form in a text, in order. */
 export function credentialsIn(text: string): Span[] {
   const found: Span[] = []
   const reader = new CredentialReader(text)
@@ -21,7 +21,10 @@ export function credentialsIn(text: string): Span[] {
   return found
 }
 
-/** Reads what stands behind a mark. However many marks are in one run of characters, its end is looked for once. */
+/**
+ * Reads the credential after a prefix. The end of each run of characters is found only once, however many prefixes are
+ * in the run.
+ */
 class CredentialReader {
   readonly #text: string
   readonly #word: Run
@@ -62,7 +65,7 @@ class CredentialReader {
     return span(start, from, this.#word.endFrom(from), shortest)
   }
 
-  /** Three parts with dots between them, of which the last may be empty. */
+  /** Three parts separated by dots; the last may be empty. */
   #jwt(start: number, from: number): Span | undefined {
     const head = this.#jwtHead.endFrom(from)
     if (head - from < 8 || this.#text[head] !== '.') return undefined
@@ -81,19 +84,19 @@ class CredentialReader {
   }
 }
 
-/** @param shortest how much there must be from `from` on */
+/** @param shortest the least length of the part from `from` on */
 function span(start: number, from: number, end: number, shortest: number): Span | undefined {
   return end - from >= shortest ? { start, end } : undefined
 }
 
-/** The ends of runs of one kind of characters, of which the last one is remembered. */
+/** Finds the end of runs of one character class, and remembers the last one. */
 class Run {
   readonly #text: string
   readonly #form: RegExp
   #from = 0
   #end = -1
 
-  /** @param form sticky: one class of characters, any number of times */
+  /** @param form sticky; one character class, repeated any number of times */
   constructor(text: string, form: RegExp) {
     this.#text = text
     this.#form = form

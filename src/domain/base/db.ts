@@ -5,16 +5,16 @@ import { causesOf } from '../../../plugins/lib/errors.ts'
 export type { Db }
 
 /**
- * A statement of a hot path, built once: building a query costs about as much as running it. For every database, and for
- * every transaction, it is the same but for the client that it is sent by.
+ * Builds a statement of a hot path only once: building a query costs about as much as running it. The statement works
+ * for every database and transaction; only the client that sends it differs.
  */
 export function statement<Statement extends object>(build: (db: Db) => Statement): (db: Db) => Statement {
   return prepareOnce(build, clientOf)
 }
 
 /**
- * The same for a select that changes nothing, not even by a function that it calls: outside of transactions it shares
- * connections with others, and may run twice.
+ * The same for a select without side effects, including those of functions that it calls. Outside of transactions it
+ * shares connections with other queries, and may run twice.
  */
 export function repeatableRead<Statement extends object>(build: (db: Db) => Statement): (db: Db) => Statement {
   return prepareOnce(build, db => {
@@ -39,12 +39,12 @@ function prepareOnce<Statement extends object>(
   }
 }
 
-/** What drizzle sends the queries of a handle by. */
+/** The client that drizzle sends the queries of a handle with. */
 const clientOf = ({ _: { session } }: Db) => (session as unknown as { client: unknown }).client
 
 /**
- * Says that the next statement of a transaction is its last, so that COMMIT goes with it and takes no round trip of its
- * own. Where the statement fails, nothing is committed, as ever. Databases that cannot do this commit as they do.
+ * Marks the next statement of a transaction as its last, so that COMMIT is sent with it and costs no round trip of its
+ * own. If the statement fails, nothing is committed. Databases without support for this commit as usual.
  */
 export function commitWithNext(tx: Db): void {
   const client = clientOf(tx) as { commitWithNext?: () => void }
@@ -52,8 +52,8 @@ export function commitWithNext(tx: Db): void {
 }
 
 /**
- * Reads what depends on its values for how it is best read: where a word is looked for that few rows have, or most. After
- * five runs of a statement, PostgreSQL makes one plan for all values, which for such a search is to go through every row.
+ * Reads with a plan for the actual values, as a search for a word needs: it may occur in few rows or in most. After
+ * five runs of a prepared statement, PostgreSQL may switch to a generic plan, which would scan every row.
  */
 export function plannedByValues<T>(db: Db, read: (tx: Db) => Promise<T>): Promise<T> {
   return db.transaction(async tx => {
@@ -62,7 +62,7 @@ export function plannedByValues<T>(db: Db, read: (tx: Db) => Promise<T>): Promis
   })
 }
 
-/** The name of the constraint that a failed statement ran against, if that is why it failed. */
+/** The name of the constraint that a failed statement violated, if any. */
 export function violatedConstraint(error: unknown): string | undefined {
   for (const cause of causesOf(error))
     if ('constraint_name' in cause && typeof cause.constraint_name === 'string') return cause.constraint_name

@@ -1,25 +1,25 @@
 /**
- * What a terminal would act on instead of showing it: CSI and OSC sequences, other escapes, control characters but tab and
- * line feed, and what turns the direction of text around, by which a line can show something else than it says.
+ * What a terminal would interpret rather than show: CSI and OSC sequences, other escapes, control characters except tab
+ * and line feed, and bidirectional marks, which can make a line display something other than its content.
  */
 const CONTROLS =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   /\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g
 
-/** The beginning of one that may go on with the next part of the text. */
+/** The beginning of a sequence that the next part of the text may continue. */
 const UNFINISHED =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
   /(?:\x1b(?:\[[0-?]*[ -/]*|[\]P^_X][^\x07\x1b]*\x1b?|[ -/]*)?|\r|[\uD800-\uDBFF])$/
 
-/** How much of a sequence is waited for; longer ones are none, but text behind a stray escape. */
+/** The longest incomplete sequence that is held back. Anything longer is text after a stray escape. */
 const LONGEST_SEQUENCE = 256
 
-/** Plain text of what a program has written: what PostgreSQL, terminals and pages take without acting on it. */
+/** A program's output as plain text that PostgreSQL, terminals and pages can take without interpreting it. */
 export function plainText(written: string): string {
   return written.replaceAll(/\r\n?/g, '\n').replaceAll(CONTROLS, '').toWellFormed()
 }
 
-/** The same for text that comes in parts, cut anywhere. */
+/** The same for text that arrives in parts, cut anywhere. */
 export class PlainTextDecoder {
   #rest = ''
 
@@ -30,7 +30,7 @@ export class PlainTextDecoder {
     return plainText(text.slice(0, at))
   }
 
-  /** What is left when nothing more comes. */
+  /** The rest, once no more text follows. */
   end(): string {
     const rest = this.#rest
     this.#rest = ''
@@ -44,7 +44,7 @@ function unfinishedFrom(text: string): number {
   return at === -1 ? text.length : from + at
 }
 
-/** Cuts text to so many UTF-16 units at most, at the end of a word where there is one near enough, and says so by "…". */
+/** Cuts text to at most `longest` UTF-16 units, at the end of a word if one is near enough, and appends "…". */
 export function cutAtWord(text: string, longest: number): string {
   if (text.length <= longest) return text
   const cut = cutText(text, longest - 1)
@@ -52,7 +52,7 @@ export function cutAtWord(text: string, longest: number): string {
   return `${end > longest / 2 ? cut.slice(0, end) : cut}…`
 }
 
-/** Cuts text to so many UTF-16 units at most, without cutting a character in two. */
+/** Cuts text to at most `longest` UTF-16 units, without splitting a character. */
 export function cutText(text: string, longest: number): string {
   if (text.length <= longest) return text
   return text.slice(0, longest).replace(/[\uD800-\uDBFF]$/, '')

@@ -1,32 +1,32 @@
 const NONE = -1
 const ASCII = 128
 
-/** A part of a text: from `start` up to, not including, `end`. */
+/** A part of a text: from `start` up to and excluding `end`. */
 export interface Span {
   readonly start: number
   readonly end: number
 }
 
 /**
- * Finds any of many strings in a text, in one pass whose time does not depend on the strings (Aho-Corasick). The strings
- * are a tree in flat arrays, about 24 bytes for each of their UTF-16 units.
+ * Finds any of many strings in a text in one pass, whose time does not depend on the strings (Aho-Corasick). The
+ * strings are stored as a trie in flat arrays, about 24 bytes per UTF-16 unit.
  */
 export class Matcher {
   readonly #parent: Int32Array
   readonly #unit: Uint16Array
   readonly #depth: Int32Array
-  /** Where to go on when a node has no such child: the node of its longest proper suffix. */
+  /** The node to continue at when there is no matching child: that of the longest proper suffix. */
   readonly #fallback: Int32Array
-  /** How long the longest string is that ends at a node. */
+  /** The length of the longest string that ends at a node. */
   readonly #longest: Int32Array
-  /** Children by a hash of their parent and their unit; open addressing. */
+  /** Children, hashed by parent and unit; open addressing. */
   readonly #table: Int32Array
   readonly #mask: number
-  /** Children of the root for ASCII, where most of a text never gets any further. */
+  /** Children of the root for ASCII; most of a text gets no further. */
   readonly #first = new Int32Array(ASCII).fill(NONE)
   #size = 1
 
-  /** @param strings without empty ones */
+  /** @param strings must not be empty strings */
   constructor(strings: readonly string[]) {
     const nodes = strings.reduce((sum, { length }) => sum + length, 1)
     this.#parent = new Int32Array(nodes)
@@ -43,7 +43,7 @@ export class Matcher {
   }
 
   /**
-   * Tells where the strings are, those that touch or overlap as one span, in order.
+   * Finds the strings, in order; those that touch or overlap are one span.
    *
    * @returns the spans, and how many units at the end of the text may be the beginning of a string
    */
@@ -102,7 +102,7 @@ export class Matcher {
     return (hash ^ (hash >>> 15)) & this.#mask
   }
 
-  /** Level by level, since fallbacks lead to shorter strings. */
+  /** Level by level, because fallbacks point to shorter strings. */
   #link(): void {
     for (const node of this.#byDepth()) {
       const parent = this.#parent[node]!
@@ -111,7 +111,7 @@ export class Matcher {
     }
   }
 
-  /** All nodes but the root. */
+  /** All nodes except the root, by depth. */
   #byDepth(): Int32Array {
     const depths = this.#depth.subarray(1, this.#size)
     const starts = new Int32Array(depths.reduce((deepest, depth) => Math.max(deepest, depth), 0) + 2)
@@ -123,7 +123,7 @@ export class Matcher {
   }
 }
 
-/** Adds a span that ends after all others. */
+/** Adds a span that ends after all others, merging it with those it touches. */
 function addAtEnd(spans: { start: number; end: number }[], start: number, end: number): void {
   let from = start
   for (let last = spans.at(-1); last !== undefined && last.end >= from; last = spans.at(-1)) {

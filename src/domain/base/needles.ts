@@ -1,25 +1,25 @@
-/** Shorter values are in every text; to mask them would hide the text, not the value. */
+/** Shorter values occur in every text; masking them would hide the text rather than the value. */
 export const SHORTEST = 4
 const SHORTEST_LINE = 8
 const SHORTEST_ENCODED = 6
-/** Longer values are looked for as they are, not as they might be encoded. */
+/** Longer values are searched for as they are, not in their encodings. */
 const LONGEST_ENCODED = 4_096
-/** Longer values are looked for piece by piece, so that little text has to wait for what comes next. */
+/** Longer values are searched for in pieces, so that little text has to be held back. */
 const PIECE = 256
-/** UTF-16 units that are looked for together at most, shorter values before longer ones. */
+/** UTF-16 units that are searched for at most; shorter values take precedence. */
 const MOST_PLAIN = 524_288
 const MOST_ENCODED = 65_536
 
-/** A word that says nothing by itself: to mask it within other words would hide those. */
+/** A common word: masking it inside other words would hide those. */
 const PLAIN_WORD = /^(?:[A-Za-z]{4,15}|\d{4,15})$/
 
-/** Those of the values that are masked only where they stand alone, which no needle tells. */
+/** The values that are masked only where they stand alone; {@link needlesOf} leaves them out. */
 export function plainWordsOf(secrets: readonly string[]): string[] {
   return secrets.map(secret => secret.trim()).filter(secret => PLAIN_WORD.test(secret))
 }
 
 /**
- * Everything that gives secrets away, wherever it stands: themselves, their lines, and both as programs print and encode
+ * Every string that reveals a secret, wherever it occurs: the secret, its lines, and both as programs print and encode
  * them.
  */
 export function needlesOf(secrets: readonly string[]): string[] {
@@ -60,10 +60,7 @@ function encodingsOf(value: string): string[] {
   return value.length < SHORTEST_ENCODED ? text : [...text, ...base64Of(value), Buffer.from(value).toString('hex')]
 }
 
-/**
- * A value in base64, as it stands at each of three places in what was encoded with it, by the characters that depend on
- * nothing else.
- */
+/** The base64 of a value at each of the three alignments, without the characters that depend on its neighbours. */
 function base64Of(value: string): string[] {
   const bytes = Buffer.from(value)
   return [0, 1, 2].flatMap(offset => {

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Wakes whoever waits. When it rings while nobody does, the next one does not wait at all. */
+/** Wakes its waiters. If it rings while nothing waits, the next wait returns at once. */
 export class Bell {
   #rung = Promise.withResolvers<void>()
 
   readonly ring = (): void => this.#rung.resolve()
 
-  /** @param longest milliseconds after which it goes on without having rung; bells may be missed */
+  /** @param longest milliseconds after which to continue anyway, since notifications may be missed */
   async wait(longest: number, signal: AbortSignal): Promise<void> {
     const over = new AbortController()
     const until = AbortSignal.any([signal, over.signal])
@@ -22,10 +22,10 @@ type Listen = (
   onResync: () => void
 ) => Promise<() => Promise<void>>
 
-/** Channels of notifications, with what a payload says it is about. */
+/** NOTIFY channels, each with a function that extracts the subject from a payload. */
 type Channels = Readonly<Record<string, (payload: string) => string>>
 
-/** Rings for those who wait for news of something. It is listened only while somebody does. */
+/** Rings bells on news of a subject. Listens only while there are watchers. */
 export class News {
   readonly #listen: Listen
   readonly #channels: Channels
@@ -37,7 +37,7 @@ export class News {
     this.#channels = channels
   }
 
-  /** A bell that rings with each news of the subject, and may ring without, until the signal. */
+  /** A bell that rings on each news of the subject, and possibly without any, until the signal aborts. */
   watch(subject: string, signal: AbortSignal): Bell {
     const bell = new Bell()
     if (this.#bells.size === 0) this.#begin()
@@ -70,7 +70,7 @@ export class News {
   }
 }
 
-/** One read for all who ask for the same at the same moment, as those do whom one bell has woken. */
+/** Shares one read among concurrent requests for the same key, such as those of readers woken by one bell. */
 export class SharedReads<Result> {
   readonly #reads = new Map<string, Promise<Result>>()
 
@@ -79,7 +79,7 @@ export class SharedReads<Result> {
     if (running !== undefined) return running
     const reading = read()
     this.#reads.set(key, reading)
-    // Not until it has ended: whoever asks later has heard of something that this read may have missed.
+    // Shared only within one tick: a later request may follow a change that this read has missed.
     setImmediate(() => this.#reads.delete(key))
     return reading
   }

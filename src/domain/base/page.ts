@@ -1,7 +1,7 @@
 import { type Column, type SQL, sql } from 'drizzle-orm'
 import { type AppError, errors } from '../../../plugins/lib/errors.ts'
 
-/** What a list is asked for. */
+/** Which page of a list is requested. */
 export interface PageRequest {
   limit?: number
   cursor?: string
@@ -15,8 +15,8 @@ export interface Page<Item> {
 export const DEFAULT_LIMIT = 50
 
 /*
- * A cursor is the key of a page's last item: its name, in a list whose items have names, else its position. It goes to the
- * client as base64url, and comes back as whatever the client likes.
+ * A cursor is the key of a page's last item: its name in lists ordered by name, otherwise its position. Clients get it
+ * as base64url; what they send back is untrusted.
  */
 const encode = (key: string): string => Buffer.from(key, 'latin1').toString('base64url')
 const decode = (cursor: string): string => Buffer.from(cursor, 'base64url').toString('latin1')
@@ -24,9 +24,9 @@ const decode = (cursor: string): string => Buffer.from(cursor, 'base64url').toSt
 export const invalidCursor = (): AppError => errors.validation('cursor', 'must be the nextCursor of a page')
 
 /**
- * Cuts what a query found into a page.
+ * Cuts the result of a query into a page.
  *
- * @param rows one more than the limit, where there are that many: its presence says that there is a next page
+ * @param rows up to one more than the limit; the extra row says that there is a next page
  */
 export function cutPage<Row>(rows: readonly Row[], limit = DEFAULT_LIMIT, keyOf: (row: Row) => string): Page<Row> {
   const items = rows.slice(0, limit)
@@ -34,7 +34,7 @@ export function cutPage<Row>(rows: readonly Row[], limit = DEFAULT_LIMIT, keyOf:
   return { items, nextCursor: rows.length > limit && last !== undefined ? encode(keyOf(last)) : null }
 }
 
-/** A row's place in a list that is newest first. Microseconds, because that is how exactly PostgreSQL keeps time. */
+/** A row's place in a list that is newest first, in microseconds, the precision of PostgreSQL. */
 export interface Position {
   at: string
   id: string
@@ -49,38 +49,38 @@ export function parseCursor(cursor: string | undefined): Position | undefined {
   return { at, id }
 }
 
-/** By which a position goes into a cursor. */
+/** A position as the key of a cursor. */
 export const positionKey = ({ at, id }: Position): string => `${at}.${id}`
 
-/** A page of a list that is newest first. Its items still hold `at`, which the schemas of replies leave out. */
+/** A page of a list that is newest first. Its items still contain `at`, which the reply schemas leave out. */
 export function toPage<Row extends Position>(rows: readonly Row[], limit?: number): Page<Omit<Row, 'at'>> {
   return cutPage(rows, limit, positionKey)
 }
 
-/** A timestamp as whole microseconds since 1970, exactly. */
+/** A timestamp as exact whole microseconds since 1970. */
 export function microseconds(column: Column): SQL<string> {
   return sql<string>`(extract(epoch from ${column}) * 1000000)::bigint::text`
 }
 
-/** A table that is listed newest first. */
+/** The columns that order a list newest first. */
 interface Listed {
   createdAt: Column
   id: Column
 }
 
-/** The condition of the rows after a cursor; undefined on the first page, which has all. */
+/** The condition for the rows after a cursor; undefined on the first page. */
 export function afterCursor(table: Listed, cursor: string | undefined): SQL | undefined {
   const position = parseCursor(cursor)
   return position && isOlder(table, position.at, position.id)
 }
 
-/** The same in a statement that is prepared, and executed with {@link pageValues}. */
+/** The same for a prepared statement, executed with {@link pageValues}. */
 export function afterBoundCursor(table: Listed): SQL {
   const at = sql.placeholder('at')
   return sql`(${at}::bigint is null or ${isOlder(table, at, sql.placeholder('id'))})`
 }
 
-/** What a prepared statement of a list is given: the position, and a limit of one row more than the page shows. */
+/** The parameters of a prepared list statement: the position, and a limit of one row more than the page shows. */
 export function pageValues({ limit = DEFAULT_LIMIT, cursor }: PageRequest) {
   const { at = null, id = null } = parseCursor(cursor) ?? {}
   return { at, id, limit: limit + 1 }
@@ -92,7 +92,7 @@ function isOlder({ createdAt, id }: Listed, lastAt: unknown, lastId: unknown): S
 
 const NAME = /^[\x21-\x7E]{1,255}$/
 
-/** The name after which a page begins, in a list whose items have names. */
+/** The name after which a page begins, in a list that is ordered by name. */
 export function parseNameCursor(cursor: string | undefined): string | undefined {
   if (cursor === undefined) return undefined
   const name = decode(cursor)

@@ -1,10 +1,10 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from './db.ts'
 
-/** The current month and three more, so that nobody has to come to work on the first of a month. */
+/** The current month and three more, which leaves time to react when partitions cannot be created. */
 const MONTHS_AHEAD = 4
 
-/** Makes the partitions of the audit log for the months to come. @returns how many were not there */
+/** Creates the coming partitions of the audit log. @returns how many were missing */
 export async function ensurePartitions(db: Db, now = new Date()): Promise<number> {
   const today = now.toISOString().slice(0, 10)
   const [row] = await db.execute<{ made: number }>(
@@ -15,11 +15,11 @@ export async function ensurePartitions(db: Db, now = new Date()): Promise<number
 
 export interface Partition {
   name: string
-  /** The first instant after it. */
+  /** Exclusive. */
   ends: Date
 }
 
-/** The monthly partitions, oldest first. Their names say which month they are of. */
+/** The monthly partitions, oldest first; their names contain the month. */
 export async function listPartitions(db: Db): Promise<Partition[]> {
   const rows = await db.execute<{ name: string }>(sql`
     select inhrelid::regclass::text as name from pg_inherits

@@ -5,23 +5,23 @@ import { needlesOf, plainWordsOf, SHORTEST } from './needles.ts'
 
 export const MASK = '***'
 
-/** Words that announce a credential, which is the next one. */
+/** Words that are followed by a credential. */
 const ANNOUNCING = /\b(?:bearer|basic|FlyV1) $/i
 const LONGEST_ANNOUNCING = 8
 const LONGEST_WORD = 4_096
 
-/** What is known of both ends of an excerpt. */
+/** What is known about the ends of an excerpt. */
 export interface Excerpt {
-  /** The text begins or ends where it was cut, perhaps amid a secret. */
+  /** The text was cut here, possibly within a secret. */
   readonly isCutAtStart?: boolean
   readonly isCutAtEnd?: boolean
 }
 
 /**
- * A text as plain text, without these values.
+ * A text as plain text, with these values masked.
  *
- * An excerpt that was cut before may begin with the end of a secret, or end with the beginning of one: both are masked,
- * too, but for the last three characters.
+ * An excerpt may begin with the end of a secret, or end with the beginning of one. Both are masked, unless they are
+ * three characters or fewer.
  */
 export function redacted(text: string, secrets: Iterable<string>, excerpt: Excerpt = {}): string {
   const hidden = [...secrets]
@@ -30,12 +30,12 @@ export function redacted(text: string, secrets: Iterable<string>, excerpt: Excer
   for (const secret of hidden) redactor.hide(secret)
   const from = excerpt.isCutAtStart ? remainderAtStart(plain, hidden) : 0
   const until = excerpt.isCutAtEnd ? plain.length - beginningAtEnd(plain, hidden) : plain.length
-  // Both may be of one and the same secret, of which this is the middle.
+  // Both ends may belong to the same secret, with this text in its middle.
   const inner = redactor.redact(plain.slice(from, Math.max(from, until))) + redactor.end()
   return (from > 0 ? MASK : '') + inner + (until < plain.length ? MASK : '')
 }
 
-/** How much of a text's start is the end of a secret. */
+/** How much of the text's start is the end of a secret. */
 function remainderAtStart(text: string, secrets: readonly string[]): number {
   const backwards = needlesOf(secrets).map(reversed)
   return begunIn(reversed(text.slice(0, longestOf(backwards))), backwards)
@@ -46,7 +46,7 @@ function beginningAtEnd(text: string, secrets: readonly string[]): number {
   return begunIn(text.slice(-longestOf(needles)), needles)
 }
 
-/** Fewer characters are the beginning of something in every text. */
+/** Fewer characters match the beginning of something in every text. */
 function begunIn(text: string, needles: readonly string[]): number {
   const { begun } = new Matcher(needles).scan(text)
   return begun >= SHORTEST ? begun : 0
@@ -54,40 +54,40 @@ function begunIn(text: string, needles: readonly string[]): number {
 
 const longestOf = (texts: readonly string[]) => texts.reduce((most, { length }) => Math.max(most, length), 0)
 
-/** By UTF-16 units: nothing but a comparison is made of it. */
+/** By UTF-16 units; the result is only compared. */
 const reversed = (text: string) => text.split('').reverse().join('')
 
 /**
- * Masks secrets in a text that comes in parts, however it is cut. What could be the beginning of a secret is held back
- * until the next part tells. The time that it takes grows with the text, and not with the secrets.
+ * Masks secrets in text that arrives in parts, cut anywhere. What may be the beginning of a secret is held back until
+ * the next part decides. The time grows with the text, not with the secrets.
  */
 export class Redactor {
   readonly #secrets = new Set<string>()
-  /** Made of the secrets when it is needed. */
+  /** Built from the secrets on first use. */
   #lookup: Lookup | undefined
   #held = ''
-  /** How much of what is held is behind a mask that has been given already. */
+  /** How many held units are covered by a mask that has already been released. */
   #covered = 0
-  /** Whether what was released last goes on as a word in what is held. */
+  /** Whether the held text continues a word that was already released. */
   #isInWord = false
 
   /**
-   * Masks a value from now on, as it is and as it is usually encoded. A plain word, of letters or of digits only, is masked
-   * where it stands alone.
+   * Masks a value from now on, both literally and in its usual encodings. A plain word, of only letters or only digits,
+   * is masked where it stands alone.
    */
   hide(secret: string): void {
     this.#secrets.add(plainText(secret))
     this.#lookup = undefined
   }
 
-  /** @returns as much of the text so far as can be told */
+  /** @returns the part of the text so far that is certain */
   redact(part: string): string {
     const text = this.#held + part
     const { spans, begun } = this.#look(text)
     return this.#release(text, spans, Math.min(lastWordFrom(text), text.length - begun))
   }
 
-  /** @returns the rest, when nothing more comes */
+  /** @returns the rest, once no more text follows */
   end(): string {
     const text = this.#held
     const released = this.#release(text, this.#look(text).spans, text.length)
@@ -95,7 +95,7 @@ export class Redactor {
     return released
   }
 
-  /** Where secrets are; those that touch or overlap as one. */
+  /** The spans of secrets; those that touch or overlap are one. */
   #look(text: string): { spans: Span[]; begun: number } {
     this.#lookup ??= lookupOf([...this.#secrets])
     const { matcher, words } = this.#lookup
@@ -131,7 +131,7 @@ function lookupOf(secrets: readonly string[]): Lookup {
   return { matcher: new Matcher(needlesOf(secrets)), words: new Set(plainWordsOf(secrets)) }
 }
 
-/** Where these words stand alone. */
+/** The places where these words stand alone. */
 function wordsIn(text: string, words: ReadonlySet<string>, isInWord: boolean): Span[] {
   const found: Span[] = []
   let start = isInWord ? -1 : 0
@@ -143,12 +143,12 @@ function wordsIn(text: string, words: ReadonlySet<string>, isInWord: boolean): S
   return found
 }
 
-/** Letters and digits; whatever is not ASCII counts as a letter. */
+/** Letters and digits; anything beyond ASCII counts as a letter. */
 function isOfWord(unit: number): boolean {
   return unit >= 128 || (unit >= 48 && unit <= 57) || (unit >= 65 && unit <= 90) || (unit >= 97 && unit <= 122)
 }
 
-/** Where the last word begins, which may be the beginning of a credential; with the word that announces that. */
+/** Where the last word begins, which may be the start of a credential; includes a preceding announcing word. */
 function lastWordFrom(text: string): number {
   let from = text.length
   while (from > Math.max(0, text.length - LONGEST_WORD) && !/\s/.test(text[from - 1]!)) from--

@@ -1,24 +1,24 @@
 import { errors } from '../../../plugins/lib/errors.ts'
 
-/** Something whose changes are counted. */
+/** An object with a change counter. */
 export interface Versioned {
   id: string
   version: number
 }
 
 /**
- * The entity tag of one version. Part of the id is in it, so that what is deleted and made anew under the same slug is
- * not taken for the old one.
+ * The entity tag of one version. It includes part of the id, so that an object recreated under the same slug does not
+ * match the deleted one.
  */
 export function entityTag({ id, version }: Versioned): string {
   return `"${version}-${id.slice(0, 8)}"`
 }
 
 /**
- * The version that a change must find, by its If-Match.
+ * The version that a change must find, according to its If-Match.
  *
  * @returns undefined when any version will do
- * @throws PRECONDITION_FAILED when what is there now is none of those that the client knows
+ * @throws PRECONDITION_FAILED when the client does not know the current version
  */
 export function expectedVersion(ifMatch: string | undefined, current: Versioned): number | undefined {
   if (ifMatch === undefined || ifMatch.trim() === '*') return undefined
@@ -26,7 +26,7 @@ export function expectedVersion(ifMatch: string | undefined, current: Versioned)
   return current.version
 }
 
-/** Whether a client that sent this If-None-Match has what there is now. */
+/** Whether a client that sent this If-None-Match already has the current version. */
 export function isKnown(ifNoneMatch: string | undefined, current: Versioned): boolean {
   if (ifNoneMatch === undefined) return false
   if (ifNoneMatch.trim() === '*') return true

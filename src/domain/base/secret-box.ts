@@ -2,31 +2,33 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 
 const ALGORITHM = 'aes-256-gcm'
 const NONCE_BYTES = 12
-/** What a ciphertext is longer by than its text. */
+/** Length of the tag, by which a ciphertext exceeds its plaintext. */
 export const TAG_BYTES = 16
 
-/** Keys of one purpose, of 32 bytes each: the newest one seals and signs, all of them open and verify. */
+/** Keys for one purpose, 32 bytes each. The newest one seals and signs; all of them open and verify. */
 export interface Keyring {
   readonly current: { readonly id: string; readonly key: Buffer }
   readonly keys: ReadonlyMap<string, Buffer>
 }
 
-/** A secret at rest. */
+/** A secret as it is stored. */
 export interface Sealed {
-  /** Which key of the ring opens it. */
+  /** The id of the key that opens it. */
   keyId: string
   nonce: Buffer
   /** The ciphertext with its tag appended. */
   ciphertext: Buffer
 }
 
-/** Whose secret it is. It is authenticated with the secret, so that a row copied to another app or key does not open. */
+/**
+ * The owner of a secret. It is authenticated with the secret, so that a row copied to another app or key does not open.
+ */
 export interface Owner {
   appId: string
   key: string
 }
 
-/** Encrypts the values of env vars: AES-256-GCM, a random nonce each, bound to their app and key. */
+/** Encrypts env var values with AES-256-GCM and a random nonce each, bound to their app and key. */
 export class SecretBox {
   readonly #ring: Keyring
 
@@ -42,7 +44,7 @@ export class SecretBox {
     return { keyId: id, nonce, ciphertext }
   }
 
-  /** @throws Error when the key is not in the ring, or when anything about the secret or its owner was changed */
+  /** @throws Error when the key is not in the ring, or when the secret or its owner was altered */
   open({ keyId, nonce, ciphertext }: Sealed, owner: Owner): string {
     const key = this.#ring.keys.get(keyId)
     if (key === undefined) throw new Error(`the secret is sealed with key "${keyId}", which is not in the keyring`)

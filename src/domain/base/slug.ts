@@ -6,7 +6,7 @@ const SUFFIX_LENGTH = 4
 const ATTEMPTS = 6
 const SUFFIX_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
 
-/** Host names that the platform needs for itself, or that would pass for it. */
+/** Host names that the platform needs itself, or that could be mistaken for it. */
 const RESERVED: ReadonlySet<string> = new Set(
   (
     'abuse account accounts admin administrator api app apps assets auth autoconfig autodiscover billing blog cdn console ' +
@@ -23,16 +23,16 @@ export function isUuid(text: string): boolean {
   return UUID.test(text)
 }
 
-/** Also whatever reads as a UUID: URLs take either, and it must be plain which one is meant. */
+/** Includes anything that reads as a UUID: URLs take either, and must be unambiguous. */
 export function isReserved(slug: string): boolean {
   return RESERVED.has(slug) || isUuid(slug)
 }
 
 /**
- * Makes a slug out of a name: one host name label that starts with a letter, with single hyphens and none at the ends.
- * It is always a valid one, though it may be taken or reserved.
+ * Makes a slug from a name: one host name label that starts with a letter, with single hyphens and none at the ends. It
+ * is always valid, but may be taken or reserved.
  *
- * @param kind what is named: stands in where the name leaves too little
+ * @param kind the kind of object; used where the name leaves too little
  */
 export function slugify(name: string, kind = 'app'): string {
   const slug = name
@@ -47,14 +47,14 @@ export function slugify(name: string, kind = 'app'): string {
   return slug === '' ? kind : `${slug}-${kind}`
 }
 
-/** What to try for a name, in turn: its slug, then the same with random ends. */
+/** Candidates for a name, in turn: its slug, then the same with random suffixes. */
 export function* slugCandidates(name: string, kind?: string): Generator<string> {
   const slug = slugify(name, kind)
   if (!isReserved(slug)) yield slug
   for (let attempt = 1; attempt < ATTEMPTS; attempt++) yield withSuffix(slug)
 }
 
-/** The same slug with four random characters behind it, for when it is taken. */
+/** The same slug with a suffix of four random characters, for when it is taken. */
 export function withSuffix(slug: string): string {
   const stem = slug.slice(0, MAX - SUFFIX_LENGTH - 1).replace(/-$/, '')
   let suffix = ''

@@ -9,47 +9,47 @@ import { Redactor } from '../base/redaction.ts'
 import { isUuid } from '../base/slug.ts'
 import { isActive } from './lifecycle.ts'
 
-/** Is notified with the id of each deployment whose log has grown. */
+/** NOTIFY channel; the payload is the id of a deployment whose log has grown. */
 export const BUILD_LOG_CHANNEL = 'rhone_build_log'
 
-/** UTF-16 units that are written at once, and milliseconds after which fewer are. */
+/** UTF-16 units per chunk, and milliseconds after which a smaller chunk is written. */
 const CHUNK = 8_192
 const FLUSH_INTERVAL = 200
-/** How many chunks one statement writes. */
+/** Chunks per statement. */
 const BATCH = 32
 const MAX_LENGTH = 4 * 1_024 * 1_024
 const MAX_PAUSE = 5_000
 const DEFAULT_LIMIT = 100
-/** Clients may name any place; PostgreSQL counts them in 32 bits. */
+/** Clients may send any position; PostgreSQL counts in 32 bits. */
 const MAX_SEQ = 2 ** 31 - 1
 
 export interface BuildLogOptions {
-  /** Values that are masked from the start. */
+  /** Values to mask from the start. */
   hidden?: Iterable<string>
-  /** The status that the deployment is in. */
+  /** The deployment's current status. */
   phase?: DeploymentStatus
-  /** How many UTF-16 units are kept of one deployment, over all attempts. */
+  /** UTF-16 units kept per deployment, over all attempts. */
   maxLength?: number
-  /** Milliseconds for which `close` waits for a database that is away. */
+  /** How long `close` waits for an unavailable database, in milliseconds. */
   patience?: number
 }
 
 export interface BuildLog {
-  /** Takes what programs write, in parts, cut anywhere; secrets in it are masked. Neither waits nor fails. */
+  /** Takes program output in parts, cut anywhere, and masks secrets in it. Never waits or fails. */
   say(text: string): void
-  /** Takes a line of the platform's own, which holds no secret, and of which nothing is masked. */
+  /** Takes a line of the platform itself, which contains no secrets and is not masked. */
   note(line: string): void
   /** Masks a value from now on. */
   hide(secret: string): void
-  /** What is said from now on is said in this status. */
+  /** Sets the status that later output belongs to. */
   enter(phase: DeploymentStatus): void
-  /** Settles when everything is written, or cannot be. What is said after that is lost. */
+  /** Settles when everything is written, or cannot be. Later output is lost. */
   close(): Promise<void>
 }
 
 /**
- * The log of a deployment that is under way: plain text without secrets, in chunks that readers see a moment later. An
- * attempt after a crash goes on behind what the last one has left.
+ * The log of an active deployment: plain text without secrets, in chunks that readers see a moment later. An attempt
+ * after a crash continues where the previous one stopped.
  */
 export function createBuildLog(db: Db, deploymentId: string, options: BuildLogOptions = {}): BuildLog {
   return new BuildLogWriter(db, deploymentId, options)
@@ -68,7 +68,7 @@ class BuildLogWriter implements BuildLog {
   readonly #decoder = new PlainTextDecoder()
   readonly #redactor = new Redactor()
   #phase: DeploymentStatus
-  /** What was said and is not looked at yet: much at a time costs less than often. */
+  /** Output that is not processed yet: large pieces cost less than many small ones. */
   #unread = ''
   #text = ''
   #waiting: Chunk[] = []
@@ -128,7 +128,7 @@ class BuildLogWriter implements BuildLog {
     if (unread !== '') this.#keep(this.#redactor.redact(this.#decoder.decode(unread)))
   }
 
-  /** Also what was held back because of what might have come. */
+  /** Includes text that was held back for a possible continuation. */
   #readAll(): void {
     this.#read()
     this.#keep(this.#redactor.redact(this.#decoder.end()) + this.#redactor.end())
@@ -180,13 +180,13 @@ class BuildLogWriter implements BuildLog {
         failures = 0
       } catch (error) {
         if (isGone(error) || performance.now() > this.#giveUpAt) return this.#abandon()
-        // The database is away, which others report.
+        // The database is unavailable, which is reported elsewhere.
         await delay(Math.min(MAX_PAUSE, FLUSH_INTERVAL * 2 ** failures++), undefined, { ref: false })
       }
     }
   }
 
-  /** What earlier attempts have said counts, too: it may leave less room than was thought. */
+  /** Output of earlier attempts counts too, and may leave less room than assumed. */
   async #learnEarlier(): Promise<void> {
     if (this.#knowsEarlier) return
     const earlier = await lengthOf(this.#db, this.#deploymentId)
@@ -224,9 +224,9 @@ async function lengthOf(db: Db, deploymentId: string): Promise<number> {
 }
 
 /**
- * Appends chunks, and tells whoever reads the log.
+ * Appends chunks and notifies readers.
  *
- * @param isAgain the same was tried before, and may have been done: then the log ends with it already
+ * @param isAgain a retry of a write that may have succeeded: the log may already end with these chunks
  */
 async function insertChunks(db: Db, deploymentId: string, chunks: readonly Chunk[], isAgain: boolean): Promise<void> {
   if (chunks.length === 0) return
@@ -247,7 +247,7 @@ function isGone(error: unknown): boolean {
   return violatedConstraint(error) === 'build_log_chunks_deployment_id_deployments_id_fk'
 }
 
-/** The chunks of a log behind one that is known, in order. */
+/** The chunks of a log after a known one, in order. */
 export async function readBuildLog(db: Db, deploymentId: string, after = 0, limit = DEFAULT_LIMIT) {
   return db
     .select({
@@ -274,7 +274,7 @@ export async function listBuildLog(
   return cutPage(chunks, limit, ({ seq }) => String(seq))
 }
 
-/** The same as one text, a part at a time. */
+/** The same as one text, part by part. */
 export async function* textOfBuildLog(db: Db, deploymentId: string): AsyncGenerator<string> {
   for (let chunks = await readBuildLog(db, deploymentId); chunks.length > 0; ) {
     yield chunks.map(({ text }) => text).join('')
@@ -284,19 +284,19 @@ export async function* textOfBuildLog(db: Db, deploymentId: string): AsyncGenera
 
 export type BuildLogChunk = Awaited<ReturnType<typeof readBuildLog>>[number]
 
-/** What is said when everything is over may be written a moment later than the status that says so. */
+/** The last output of a deployment may be written a moment after its final status. */
 const AFTERMATH = sql`interval '1 second'`
 
 export type Progress = Readonly<{ status: DeploymentStatus; state: 'active' | 'settling' | 'over' }>
 
-/** How far a deployment of an app has come: `settling` while it is over, but last words may come. */
+/** The progress of an app's deployment: `settling` while it is over but the last output may still arrive. */
 export async function readProgress(db: Db, appId: string, deploymentId: string): Promise<Progress> {
   const progress = await findProgress(db, appId, deploymentId)
   if (progress === undefined) throw errors.notFound('deployment')
   return progress
 }
 
-/** The same; undefined where there is no such deployment, or no longer. */
+/** The same; undefined if the deployment does not exist any more. */
 export async function findProgress(db: Db, appId: string, deploymentId: string): Promise<Progress | undefined> {
   const [progress] = isUuid(deploymentId)
     ? await db

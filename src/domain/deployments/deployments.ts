@@ -40,19 +40,19 @@ const fields = {
 
 export type Deployment = { [Field in keyof typeof fields]: (typeof deployments.$inferSelect)[Field] }
 
-/** How deployments begin and end: each change is one transaction with all that follows from it. */
+/** Begins and ends deployments; each change is one transaction with all its consequences. */
 export interface DeploymentLedger {
   create(tx: Db, request: NewDeployment): Promise<Deployment>
-  /** @throws AppError when it is over already */
+  /** @throws AppError when it is already over */
   cancel(tx: Db, deployment: Deployment): Promise<Deployment>
 }
 
-/** What is to be deployed: a commit that has to be built, or an image. */
+/** The target of a deployment: a commit to build, or an image. */
 export interface NewDeployment {
   readonly appId: string
   readonly trigger: DeploymentTrigger
   readonly triggeredBy: string | null
-  /** Absent: the newest of the branch when it is built. */
+  /** Absent: the newest commit of the branch at build time. */
   readonly commitSha?: string | null
   readonly commitMessage?: string | null
   readonly commitAuthor?: string | null
@@ -72,10 +72,10 @@ export interface DeploymentChange {
 }
 
 /**
- * Begins a deployment, and ends those of the app that are still on their way: the newest wins. Deployments of one app
- * begin one after the other, so that of any number at the same moment one is the newest.
+ * Begins a deployment, and cancels the active ones of the app: the newest wins. Deployments of one app are created one
+ * at a time, so that exactly one of any number of concurrent ones is the newest.
  *
- * @returns the deployment, whose team that is, and what has become of the others
+ * @returns the deployment, its team, and the changes to the others
  */
 export async function insertDeployment(
   tx: Db,
@@ -85,13 +85,13 @@ export async function insertDeployment(
   const cancelled = await cancelActive(tx, app)
   const [deployment] = await tx
     .insert(deployments)
-    // Not when the transaction began, which says nothing of who came first.
+    // Not the start of the transaction, which does not reflect the order of requests.
     .values({ appId, ...values, createdAt: sql`clock_timestamp()`, updatedAt: sql`clock_timestamp()` })
     .returning(fields)
   return { deployment: deployment!, teamId: app.teamId, cancelled }
 }
 
-/** Changes of which deployment of an app is the newest, or the live one, follow each other. */
+/** Serializes changes to which deployment of an app is the newest or live. */
 export async function lockApp(tx: Db, appId: string): Promise<LockedApp> {
   const [app] = await tx.select(lockedFields).from(apps).where(eq(apps.id, appId)).for('no key update')
   if (app === undefined) throw errors.notFound('app')
@@ -101,7 +101,7 @@ export async function lockApp(tx: Db, appId: string): Promise<LockedApp> {
 const lockedFields = { id: apps.id, teamId: apps.teamId }
 type LockedApp = { id: string; teamId: string }
 
-/** Ends whatever is on its way of an app. */
+/** Cancels the active deployments of an app. */
 export async function cancelDeployments(tx: Db, appId: string): Promise<DeploymentChange[]> {
   return cancelActive(tx, await lockApp(tx, appId))
 }
@@ -119,12 +119,12 @@ async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<D
   return active.map(change => ({ ...change, appId, teamId, to: 'cancelled' as const }))
 }
 
-/** The env of deployments that are over. */
+/** Deletes the env of deployments that are over. */
 export async function dropSecrets(tx: Db, ids: readonly string[]): Promise<void> {
   if (ids.length > 0) await tx.delete(deploymentSecrets).where(inArray(deploymentSecrets.deploymentId, [...ids]))
 }
 
-/** Ends a deployment that is on its way. @throws AppError when it is over already */
+/** Cancels an active deployment. @throws AppError when it is already over */
 export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<DeploymentChange> {
   const { id, appId, trigger } = deployment
   const [held] = await tx
@@ -155,7 +155,7 @@ export async function listDeployments(
   return toPage(rows, limit)
 }
 
-/** A deployment of this app; those of others do not exist here. */
+/** A deployment of this app; those of other apps are not found. */
 export async function findDeployment(db: Db, appId: string, id: string): Promise<Deployment> {
   const [found] = await db
     .select(fields)
@@ -165,15 +165,15 @@ export async function findDeployment(db: Db, appId: string, id: string): Promise
   return found
 }
 
-/** How many images of an app can be gone back to. */
+/** How many images of an app are available for rollback. */
 export const ROLLBACK_TARGETS = 10
 
 const hasServed = and(inArray(deployments.status, ['live', 'superseded']), isNotNull(deployments.image))
 
 /**
- * What a rollback brings back: the deployment that is asked for, or the one before the live one.
+ * The deployment that a rollback restores: the requested one, or the one before the live one.
  *
- * @throws AppError when it is of another app, has never been live, or its image is no longer kept
+ * @throws AppError when it belongs to another app, was never live, or its image is no longer kept
  */
 export async function findRollbackTarget(tx: Db, appId: string, id?: string): Promise<Deployment & { image: string }> {
   const target = id === undefined ? await findPrevious(tx, appId) : await findDeployment(tx, appId, id)
@@ -185,7 +185,7 @@ export async function findRollbackTarget(tx: Db, appId: string, id?: string): Pr
   return { ...target, image }
 }
 
-/** The last one with another image that was live before the one that is. */
+/** The last previously live deployment whose image differs from that of the live one. */
 async function findPrevious(tx: Db, appId: string): Promise<Deployment> {
   const live = await findLive(tx, appId)
   const [target] = await tx
@@ -219,7 +219,7 @@ export async function hasActive(db: Db, appId: string): Promise<boolean> {
   return (await db.$count(deployments, condition)) > 0
 }
 
-/** Whether releases of the app are being started or switched at the moment. */
+/** Whether a release of the app is being started or switched to. */
 export async function isRollingOut(db: Db, appId: string): Promise<boolean> {
   return (await db.$count(deployments, and(eq(deployments.appId, appId), eq(deployments.status, 'deploying')))) > 0
 }
@@ -227,9 +227,9 @@ export async function isRollingOut(db: Db, appId: string): Promise<boolean> {
 export interface PlatformState {
   /** The live deployment of each app that has one. */
   readonly live: ReadonlyMap<string, string>
-  /** The deployment of each app that has one on its way. */
+  /** The active deployment of each app that has one. */
   readonly active: ReadonlyMap<string, string>
-  /** All apps that there are. */
+  /** All existing apps. */
   readonly known: ReadonlySet<string>
 }
 
@@ -246,7 +246,7 @@ export async function platformState(db: Db): Promise<PlatformState> {
   }
 }
 
-/** The images of an app that must stay: those of what is on its way, of what is live, and of what can be gone back to. */
+/** The images of an app that must be kept: those of active and live deployments and of rollback targets. */
 export async function imagesInUse(db: Db, appId: string): Promise<string[]> {
   const rollbacks = db
     .selectDistinctOn([deployments.image], { image: deployments.image, createdAt: deployments.createdAt })

@@ -2,14 +2,14 @@ import { ACTIVE_DEPLOYMENT_STATUSES, type DeploymentStatus } from '../../../driz
 
 export type { DeploymentStatus }
 
-/** The steps of a build, in their order; a builder may pass over some of them. */
+/** The steps of a build, in order; a builder may skip some. */
 export const BUILD_STATUSES = ['cloning', 'analyzing', 'building', 'pushing'] as const satisfies DeploymentStatus[]
 
 const WAY_OUT_OF_BUILD = ['built', 'build_failed', 'cancelled'] as const
 
 /**
- * What each status may become: the whole life of a deployment. A build that was cut off begins again from cloning; with
- * an image given there is nothing to build. What is over stays as it is, but that a live deployment is superseded.
+ * The allowed transitions of each status. An interrupted build restarts from cloning; with a given image there is
+ * nothing to build. Final statuses do not change, except that a live deployment can be superseded.
  */
 export const NEXT_STATUSES: Readonly<Record<DeploymentStatus, readonly DeploymentStatus[]>> = {
   pending: ['cloning', 'built', 'build_failed', 'deploy_failed', 'cancelled'],
@@ -30,17 +30,17 @@ export function canBecome(from: DeploymentStatus, to: DeploymentStatus): boolean
   return NEXT_STATUSES[from].includes(to)
 }
 
-/** Whether somebody works on it, or will. Such a deployment can be cancelled. */
+/** Whether work on it is pending or in progress. Such a deployment can be cancelled. */
 export function isActive(status: DeploymentStatus): boolean {
   return (ACTIVE_DEPLOYMENT_STATUSES as readonly DeploymentStatus[]).includes(status)
 }
 
-/** Whether it is in the hands of a builder. */
+/** Whether a builder is working on it. */
 export function isBuilding(status: DeploymentStatus): boolean {
   return (BUILD_STATUSES as readonly DeploymentStatus[]).includes(status)
 }
 
-/** What a failure makes of it: until there is an image, it is the build that has failed. */
+/** The status after a failure: until there is an image, the build has failed. */
 export function failureOf(status: DeploymentStatus, hasImage: boolean): 'build_failed' | 'deploy_failed' {
   return isBuilding(status) || (status === 'pending' && !hasImage) ? 'build_failed' : 'deploy_failed'
 }

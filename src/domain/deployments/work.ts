@@ -12,7 +12,7 @@ import type { Db } from '../base/db.ts'
 import { type DeploymentChange, dropSecrets, lockApp } from './deployments.ts'
 import { canBecome } from './lifecycle.ts'
 
-/** An app, as far as building and running it goes. */
+/** The fields of an app that building and running need. */
 const appFields = {
   id: apps.id,
   teamId: apps.teamId,
@@ -30,7 +30,7 @@ const appFields = {
 
 export type WorkedApp = { [Field in keyof typeof appFields]: (typeof apps.$inferSelect)[Field] }
 
-/** A deployment in the hands of one worker. */
+/** A deployment that one worker has claimed. */
 export interface Claimed {
   readonly id: string
   readonly claim: string
@@ -43,7 +43,7 @@ export interface Claimed {
   app: WorkedApp
 }
 
-/** The deployment is another worker's now, or over: cancelled, replaced, or gone with its app. */
+/** The deployment was claimed by another worker, or is over: cancelled, superseded, or deleted with its app. */
 export class NotOurs extends Error {
   override readonly name = 'NotOurs'
   constructor() {
@@ -51,7 +51,11 @@ export class NotOurs extends Error {
   }
 }
 
-/** Takes a deployment up. What an earlier worker still writes is refused from now on. Undefined: it is over. */
+/**
+ * Claims a deployment. Writes by earlier workers are refused from now on.
+ *
+ * @returns undefined if the deployment is over
+ */
 export async function claimDeployment(db: Db, id: string): Promise<Claimed | undefined> {
   const [row] = await db
     .update(deployments)
@@ -81,13 +85,13 @@ export async function findWorkedApp(db: Db, id: string): Promise<WorkedApp | und
   return app
 }
 
-/** @returns the id of a deployment's app; undefined when both are gone */
+/** @returns the id of a deployment's app; undefined when both are deleted */
 export async function findAppOf(db: Db, id: string): Promise<string | undefined> {
   const [found] = await db.select({ appId: deployments.appId }).from(deployments).where(eq(deployments.id, id))
   return found?.appId
 }
 
-/** Of these, the deployments that are still in the hands of who has claimed them: on their way, or live by now. */
+/** The ids of those deployments whose claim still holds: active, or live by now. */
 export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 'claim'>[]): Promise<Set<string>> {
   const ids = claimed.map(({ id }) => id)
   const rows = await db
@@ -106,7 +110,7 @@ export async function confirmClaim(db: Db, { id, claim }: Claimed): Promise<void
   if (held === undefined) throw new NotOurs()
 }
 
-/** What can be learnt of a deployment on its way. */
+/** What a worker can find out about an active deployment. */
 type Learnt = Partial<
   Pick<
     typeof deployments.$inferInsert,
@@ -123,7 +127,7 @@ type Learnt = Partial<
 >
 
 /**
- * Takes a deployment one step on, if it is still this worker's and as it was left.
+ * Moves a deployment to its next status, if this worker still holds it and its status has not changed.
  *
  * @throws NotOurs
  */
@@ -145,7 +149,7 @@ export async function advance(
   return { id, appId: app.id, teamId: app.teamId, trigger, from, to }
 }
 
-/** The clock that counts is the database's. */
+/** The database's clock is authoritative. */
 function instantsOf(to: DeploymentStatus) {
   const now = sql`now()`
   if (to === 'cloning') return { buildStartedAt: now, buildFinishedAt: null }
@@ -157,7 +161,7 @@ function instantsOf(to: DeploymentStatus) {
 }
 
 /**
- * Makes a deployment the live one of its app, in the place of the one before.
+ * Makes a deployment the live one of its app, replacing the previous one.
  *
  * @throws NotOurs
  */
@@ -179,10 +183,10 @@ export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]
 }
 
 /**
- * Keeps the name that an app has got where it runs.
+ * Stores the name under which an app runs.
  *
- * @param before the name that it takes the place of, if there was one
- * @throws NotOurs when the app is gone, or has got another name meanwhile: nothing may be made under this one
+ * @param before the name that it replaces, if any
+ * @throws NotOurs when the app was deleted, or has been given another name: this one must not be used
  */
 export async function nameApp(db: Db, appId: string, flyAppId: string, before: string | null): Promise<void> {
   const isAsItWas = before === null ? isNull(apps.flyAppId) : eq(apps.flyAppId, before)

@@ -4,14 +4,14 @@ import type { Db } from '../base/db.ts'
 import { type App, appFields } from '../teams/access.ts'
 import type { InstallationChange, Push, RepositoriesRemoved, RepositoryRenamed } from './payloads.ts'
 
-/* What events of GitHub make of our tables. */
+/* Applies GitHub's events to our tables. */
 
 /**
- * The apps that a push is to be deployed to: those of its repository and branch, by the installation that reaches it and by
- * the number of the repository, since names can be taken over by others. Not those that a newer push has reached already.
+ * The apps to deploy for a push: those with its repository and branch, matched by installation and repository id, since
+ * names can be taken over by others. Apps that a newer push has already reached are left out.
  *
- * They are held until the transaction ends, so that of two pushes the one that is processed later finds what the other has
- * left, in whichever order they are processed.
+ * The rows stay locked until the transaction ends, so that of two pushes the one processed second sees the effect of
+ * the first, in either order.
  */
 export async function takePushedApps(tx: Db, push: Push, receivedAt: Date): Promise<App[]> {
   const { installationId, repoId, branch, ref, before, after, pushedAt } = push
@@ -40,10 +40,10 @@ export async function takePushedApps(tx: Db, push: Push, receivedAt: Date): Prom
 }
 
 /**
- * Whether a push is newer than the last one. Deliveries come in any order, above all those that are asked for again after
- * an outage, and each of three clues to their order can mislead: that one goes on from what the other has left, where the
- * branch was set back in between; GitHub's clock, which is one for the whole repository and read late at times; the order
- * in which they came. Any two outvote the third, and what stands first here outvotes what comes after it.
+ * Whether a push is newer than the last one. Deliveries arrive in any order, particularly after an outage, when they
+ * are redelivered. There are three clues to their order, and each can mislead: that one push continues from the other's
+ * commit, unless the branch was reset in between; GitHub's clock, which is kept per repository and sometimes read late;
+ * and the order of arrival. Any two outvote the third, and an earlier clue in this list outvotes a later one.
  */
 export function isNewer(push: LastPush, last: LastPush): boolean {
   if (push.repoId !== last.repoId || push.ref !== last.ref) return true
@@ -54,7 +54,7 @@ export function isNewer(push: LastPush, last: LastPush): boolean {
   return 4 * succession + 3 * clock + 2 * arrival >= 0
 }
 
-/** An app that is not deployed by itself any more, or is known by another name at GitHub. */
+/** An app that is no longer deployed automatically, or whose repository was renamed. */
 export interface ChangedApp {
   readonly id: string
   readonly teamId: string
@@ -68,10 +68,7 @@ export interface ChangedInstallation {
 
 const ofInstallation = (installationId: number) => eq(githubInstallations.installationId, installationId)
 
-/**
- * Forgets an installation that is no more. Its apps, and no others, are not deployed by themselves any more; what runs of
- * them goes on.
- */
+/** Removes an installation that was uninstalled. Only its apps lose automatic deployment; they keep running. */
 export async function removeInstallation(tx: Db, installationId: number) {
   const stopped = await stopAutoDeploy(tx, eq(apps.githubInstallationId, installationId))
   const [removed] = await tx.delete(githubInstallations).where(ofInstallation(installationId)).returning({
@@ -82,9 +79,9 @@ export async function removeInstallation(tx: Db, installationId: number) {
 }
 
 /**
- * Notes that an installation is suspended, or is not any more.
+ * Records that an installation was suspended or resumed.
  *
- * @returns undefined when it is unknown, or what is known of it is newer
+ * @returns undefined when it is unknown, or newer information is stored
  */
 export async function setSuspension(
   tx: Db,
@@ -98,7 +95,7 @@ export async function setSuspension(
   return changed
 }
 
-/** An installation has lost repositories: their apps are not deployed by themselves any more. */
+/** Handles repositories removed from an installation: their apps lose automatic deployment. */
 export async function loseRepositories(
   tx: Db,
   { installationId, repoIds }: RepositoriesRemoved
@@ -107,7 +104,7 @@ export async function loseRepositories(
   return stopAutoDeploy(tx, and(eq(apps.githubInstallationId, installationId), sql`${apps.githubRepoId} = any(${ids})`))
 }
 
-/** Apps are told by the number of their repository; its name is for people. */
+/** Updates the name of a repository, which is for display only; apps are matched by its id. */
 export async function renameRepository(
   tx: Db,
   { installationId, repoId, name }: RepositoryRenamed
@@ -135,10 +132,10 @@ async function changeApps(
 
 const idOf = ({ id }: { id: string }) => id
 
-/** NOTIFY with the id of an installation that has changed: what instances remember of it is out of date. */
+/** NOTIFY channel; the payload is the id of an installation for which cached data is stale. */
 export const INSTALLATION_CHANNEL = 'rhone_github_installation'
 
-/** Tells all instances when the transaction commits. */
+/** Notifies all instances when the transaction commits. */
 export async function announceInstallation(tx: Db, installationId: number): Promise<void> {
   await tx.execute(sql`select pg_notify(${INSTALLATION_CHANNEL}, ${String(installationId)})`)
 }

@@ -14,7 +14,7 @@ import {
 } from '../base/page.ts'
 import { isUuid } from '../base/slug.ts'
 
-/** Where the GitHub App is installed, as GitHub says it. */
+/** An installation of the GitHub App, as GitHub describes it. */
 export interface GithubInstallation {
   readonly id: number
   readonly accountType: 'User' | 'Organization'
@@ -33,8 +33,8 @@ const installationFields = {
 }
 
 /**
- * Gives a team an installation, or renews what is known of one that it has. Which of two teams gets it is decided by the
- * unique index alone: the first, and no other takes it from that one.
+ * Connects an installation to a team, or refreshes one that it already has. If two teams compete, the unique index
+ * alone decides: the first gets it, and no other team can take it over.
  */
 export async function connectInstallation(db: Db, teamId: string, installation: GithubInstallation) {
   const { id: installationId, ...account } = installation
@@ -62,7 +62,7 @@ export async function listInstallations(db: Db, teamId: string, { limit = DEFAUL
   return toPage(rows, limit)
 }
 
-/** Takes an installation from a team; its apps stay, and are no longer told of pushes. */
+/** Disconnects an installation from a team. Its apps stay, but no longer receive pushes. */
 export async function disconnectInstallation(db: Db, teamId: string, id: string) {
   const [row] = isUuid(id)
     ? await db
@@ -82,7 +82,7 @@ export async function hasInstallation(db: Db, teamId: string, installationId: nu
   return rows.length > 0
 }
 
-/** The same in a transaction, until whose end the installation stays the team's. */
+/** The same check in a transaction; the installation stays with the team until the transaction ends. */
 export async function holdInstallation(tx: Db, teamId: string, installationId: number): Promise<void> {
   const rows = await tx
     .select({ id: githubInstallations.id })
@@ -102,17 +102,17 @@ interface Repository {
   readonly defaultBranch: string
 }
 
-/** What lists the repositories of an installation. */
+/** Lists the repositories of an installation. */
 export interface RepositoryLister {
   repositories(installationId: number): Promise<{ readonly repositories: readonly Repository[] }>
 }
 
 export interface RepositoryQuery extends PageRequest {
-  /** What their names contain, in whichever case. */
+  /** Substring of their names, ignoring case. */
   q?: string
 }
 
-/** The repositories of a team's installations, by name. Those that are suspended, or were removed meanwhile, have none. */
+/** The repositories of a team's installations, by name. Suspended or removed installations have none. */
 export async function searchRepositories(
   db: Db,
   github: RepositoryLister,

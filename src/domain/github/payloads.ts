@@ -1,7 +1,7 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
-/* What GitHub tells, as far as anything here depends on it. Whatever else stands in a payload is passed over. */
+/* The parts of GitHub's payloads that Rhone uses; all other fields are ignored. */
 
 const Id = Type.Integer({ minimum: 1 })
 const AppInstallation = Type.Object({ id: Id })
@@ -17,7 +17,7 @@ const PushPayload = Type.Object({
   ),
   repository: Type.Object({
     id: Id,
-    /** Seconds since 1970 here, a date elsewhere. */
+    /** Seconds since 1970 in push events, a date elsewhere. */
     pushed_at: Type.Optional(Type.Union([Type.Number(), Type.String(), Type.Null()]))
   }),
   installation: Type.Optional(AppInstallation)
@@ -44,7 +44,7 @@ const RepositoryPayload = Type.Object({
   installation: Type.Optional(AppInstallation)
 })
 
-/** The payload of an event is not what it should be. */
+/** The payload of an event is malformed. */
 export class PayloadError extends Error {
   override readonly name = 'PayloadError'
 }
@@ -53,21 +53,21 @@ export class PayloadError extends Error {
 export interface Push {
   readonly installationId: number
   readonly repoId: number
-  /** `refs/heads/` and the branch. */
+  /** `refs/heads/` plus the branch. */
   readonly ref: string
   readonly branch: string
   readonly before: string
   readonly after: string
-  /** In milliseconds; null: GitHub has not said. */
+  /** In milliseconds; null if GitHub did not send it. */
   readonly pushedAt: number | null
   readonly commit: PushedCommit
 }
 
-/** The commit that a push has made the newest of its branch. */
+/** The new head commit of a branch after a push. */
 export interface PushedCommit {
   readonly sha: string
   readonly branch: string
-  /** Its beginning, as far as it is kept. */
+  /** Cut to the stored length. */
   readonly message: string | null
   readonly author: string | null
 }
@@ -76,12 +76,12 @@ export const LONGEST_MESSAGE = 200
 const LONGEST_NAME = 255
 
 const BRANCH = 'refs/heads/'
-/** What git calls commits by. All zeros say that there is none: before a branch was made, after it is gone. */
+/** A commit hash. All zeros mean that there is no commit: before a branch was created, or after it was deleted. */
 const SHA1 = /^(?!0{40})[0-9a-f]{40}$/
 
 /**
- * The push that a payload tells of. Undefined: it is none that could be deployed, for it moves a tag, deletes a branch, or
- * has not come by a GitHub App.
+ * The push that a payload describes; undefined for one that cannot be deployed, because it moves a tag, deletes a
+ * branch, or did not come through a GitHub App.
  *
  * @throws PayloadError
  */
@@ -107,12 +107,12 @@ export function pushOf(payload: Buffer): Push | undefined {
   }
 }
 
-/** What has become of an installation of the GitHub App. */
+/** A change of an installation of the GitHub App. */
 export interface InstallationChange {
   readonly action: string
   readonly installationId: number
   readonly suspendedAt: Date | null
-  /** When it has become so. */
+  /** When it changed. */
   readonly at: Date
 }
 
@@ -130,7 +130,7 @@ export function installationChangeOf(payload: Buffer): InstallationChange {
   }
 }
 
-/** The repositories that an installation of the GitHub App has lost. */
+/** The repositories that were removed from an installation of the GitHub App. */
 export interface RepositoriesRemoved {
   readonly installationId: number
   readonly repoIds: readonly number[]
@@ -142,14 +142,17 @@ export function repositoriesRemovedOf(payload: Buffer): RepositoriesRemoved {
   return { installationId: installation.id, repoIds: removed.map(({ id }) => id) }
 }
 
-/** What a repository is called from now on. */
+/** A repository's new name. */
 export interface RepositoryRenamed {
   readonly installationId: number
   readonly repoId: number
   readonly name: string
 }
 
-/** Undefined: something else has become of the repository. @throws PayloadError */
+/**
+ * @returns undefined for other changes of a repository
+ * @throws PayloadError
+ */
 export function repositoryRenamedOf(payload: Buffer): RepositoryRenamed | undefined {
   const { action, repository, installation } = read(RepositoryPayload, payload)
   if ((action !== 'renamed' && action !== 'transferred') || installation === undefined) return undefined
@@ -171,13 +174,15 @@ function parse(payload: Buffer): unknown {
   }
 }
 
-/** GitHub gives some instants as seconds, others as dates. */
+/** GitHub sends some instants as seconds, others as dates. */
 function millisecondsOf(instant: number | string | null | undefined): number | null {
   const milliseconds = typeof instant === 'number' ? instant * 1_000 : Date.parse(instant ?? '')
   return Number.isFinite(milliseconds) ? milliseconds : null
 }
 
-/** The beginning of a text, as the database takes it. What looks like one character may be two code units. */
+/**
+ * The start of a text in a form that the database accepts. Cuts between characters, some of which are two code units.
+ */
 function storable(text: string | null | undefined, longest: number): string | null {
   if (text == null) return null
   const clean = text.replaceAll('\0', '').toWellFormed()
@@ -188,5 +193,5 @@ function storable(text: string | null | undefined, longest: number): string | nu
 
 const AnyInstallationPayload = Type.Object({ installation: Type.Object({ id: Type.Integer() }) })
 
-/** Which installation an event is about. @throws PayloadError */
+/** The installation that an event is about. @throws PayloadError */
 export const installationIdOf = (payload: Buffer): number => read(AnyInstallationPayload, payload).installation.id

@@ -14,15 +14,15 @@ export interface NewDelivery {
 
 export type DeliveryKey = Pick<NewDelivery, 'source' | 'deliveryId'>
 
-/** So long after its arrival, a delivery that is still not processed has lost its job. */
+/** A delivery that is still unprocessed this long after its arrival has lost its job. */
 const LOST_AFTER = '1 hour'
 
 /**
- * Keeps deliveries, each once. One that is known and that nothing came of, because its processing has failed or its job is
- * lost, is taken up again when it is delivered again.
+ * Stores deliveries, each once. If processing one has failed or its job is lost, it is retried when GitHub redelivers
+ * it.
  *
- * @param deliveries each another
- * @returns those that have to be processed
+ * @param deliveries distinct ones
+ * @returns those to process
  */
 export async function keepDeliveries(tx: Db, deliveries: readonly NewDelivery[]): Promise<DeliveryKey[]> {
   const { source, deliveryId, processedAt, outcome, receivedAt } = webhookDeliveries
@@ -40,19 +40,19 @@ export async function keepDeliveries(tx: Db, deliveries: readonly NewDelivery[])
     .returning({ source, deliveryId })
 }
 
-/** Two instances that are brought the same deliveries must not wait for each other. */
+/** A fixed order, so that two instances storing the same deliveries cannot deadlock. */
 function inOneOrder(deliveries: readonly NewDelivery[]): NewDelivery[] {
   return deliveries.toSorted((one, other) => (one.deliveryId < other.deliveryId ? -1 : 1))
 }
 
-/** A delivery that is still to be processed; nobody else processes it until the transaction ends. */
+/** Locks a delivery that is still to be processed until the transaction ends. */
 export async function takeDelivery(tx: Db, key: DeliveryKey): Promise<StoredDelivery | undefined> {
   const [delivery] = await tx.select().from(webhookDeliveries).where(isDelivery(key)).for('no key update')
   const isDone = delivery?.outcome === 'processed' || delivery?.outcome === 'ignored'
   return isDone ? undefined : delivery
 }
 
-/** Says what came of a delivery, in the transaction of all that came of it. */
+/** Records the outcome of a delivery, in the transaction of its effects. */
 export async function settleDelivery(
   tx: Db,
   key: DeliveryKey,

@@ -6,10 +6,10 @@ import { cutPage, DEFAULT_LIMIT, invalidCursor, type PageRequest, parseNameCurso
 const HOUR = 60 * 60 * 1000
 const MAX_PENDING = 1_000
 
-/** A server error, as the operators' dashboard counts it. */
+/** A server error as counted for the operators' dashboard. */
 export interface ServerError {
   code: string
-  /** The route's pattern, never its URL. */
+  /** The route's pattern, never the URL. */
   route: string
   requestId: string
 }
@@ -17,7 +17,7 @@ export interface ServerError {
 export interface ErrorJournal {
   /** Counts an error; cheap, and never waits. */
   note(event: ServerError): void
-  /** Writes what was counted since the last time. What could not be written is kept for the next. */
+  /** Writes the counts since the last flush. Counts that cannot be written are kept for the next one. */
   flush(): Promise<void>
 }
 
@@ -34,7 +34,7 @@ export function createErrorJournal(db: Db, now: () => number = Date.now): ErrorJ
     else if (pending.size < MAX_PENDING) pending.set(key, count)
   }
 
-  /** In the order of the primary key, so that instances which write at the same time cannot deadlock. */
+  /** In the order of the primary key, so that instances writing at the same time cannot deadlock. */
   function take(): Count[] {
     const counts = [...pending].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, count]) => count)
     pending = new Map()
@@ -80,7 +80,7 @@ export interface ErrorFilters {
   route?: string
   /** From the hour of this instant on. */
   since?: Date
-  /** Before this instant. */
+  /** Exclusive. */
   until?: Date
 }
 
@@ -117,7 +117,7 @@ function isAfter(cursor: string | undefined): SQL | undefined {
   return sql`(${errorEvents.hour} < ${at} or (${errorEvents.hour} = ${at} and ${isLater}))`
 }
 
-/** As `encodeURIComponent` writes ASCII, and without the NUL that PostgreSQL refuses. */
+/** Matches what `encodeURIComponent` produces, except NUL, which PostgreSQL rejects. */
 function isEncoded(text: string): boolean {
   return /^(?:[^%]|%(?!00)[0-7][0-9A-F])*$/.test(text)
 }

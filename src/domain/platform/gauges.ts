@@ -1,7 +1,7 @@
 import { apps, teams } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 
-/** Facts of the platform for the scraper: the names of their gauges, and how each is read. */
+/** The names of the platform's gauges, and how to read each one. */
 export function platformReadings(db: () => Db) {
   const help = (what: string) => `${what} on the platform; the same from every instance.`
   return [

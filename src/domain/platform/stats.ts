@@ -15,8 +15,8 @@ const TOP_APPS = 10
 const RECENT_ERRORS = 20
 
 /**
- * The platform on one screen, for operators. All of it, or an error: a number that could not be read is not a zero.
- * The queries run side by side, as many at a time as the pool has connections.
+ * The statistics of the operators' dashboard. Fails as a whole: a number that could not be read is not a zero. The
+ * queries run in parallel, as far as the pool has connections.
  */
 export async function platformStats(db: Db, now = new Date()) {
   const billingPeriod = `${now.toISOString().slice(0, 7)}-01`
@@ -39,7 +39,7 @@ export async function platformStats(db: Db, now = new Date()) {
   }
 }
 
-/** What went wrong since an instant, by code, the latest first. */
+/** Server errors since an instant by code, the latest first. */
 function recentErrors(db: Db, since: Date) {
   const last = sql<Date>`max(${errorEvents.lastAt})`.mapWith(errorEvents.lastAt)
   return db
@@ -52,8 +52,8 @@ function recentErrors(db: Db, since: Date) {
 }
 
 /**
- * The apps that used the most machine hours in a billing period. Those of which nothing was metered come after all others,
- * the most deployed in that time first, and their hours are null: unknown, not none.
+ * The apps with the most machine hours in a billing period. Unmetered apps come last, by number of deployments in that
+ * period; their hours are null, which means unknown, not zero.
  */
 function topApps(db: Db, billingPeriod: string) {
   const usage = db

@@ -17,17 +17,17 @@ import type { AuditLog } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import { whyInUse } from '../teams/teams.ts'
 
-/** For how many days an account can be had back. */
+/** Days during which a deleted account can be restored. */
 export const GRACE_DAYS = 14
 
 const CODE_BYTES = 32
 const DUE_BATCH = 50
 
 /**
- * Takes an account out of use at once, and has it erased after a while. Until then it can be had back with the code
- * that is returned here and stored nowhere. Its memberships stay as long, but count for nothing.
+ * Disables an account at once, and schedules its erasure. Until then it can be restored with the returned code, which
+ * is stored only as a hash. Its memberships stay until then, but have no effect.
  *
- * @throws CONFLICT that names the teams which would have no owner, or have no other member and are still in use
+ * @throws CONFLICT that names the teams that would have no owner, or that have no other member and are still in use
  */
 export async function requestErasure(tx: Db, userId: string) {
   await lockOperators(tx)
@@ -92,7 +92,7 @@ async function whyNeeded(tx: Db, teamId: string, userId: string): Promise<string
   return [...people, ...(await whyInUse(tx, teamId))]
 }
 
-/** Ends all sessions and tokens of the user, and the invitations that they have sent. */
+/** Ends the user's sessions and tokens, and the invitations they have sent. */
 async function endAccess(tx: Db, userId: string): Promise<void> {
   await tx.delete(sessions).where(eq(sessions.userId, userId))
   await tx

@@ -17,8 +17,8 @@ import type { Db } from '../base/db.ts'
 const BATCH = 500
 
 /**
- * Everything that is stored about a user, as the text of one JSON object. It is made in batches, so that memory use
- * does not depend on its size. Hashes of secrets are left out.
+ * Everything stored about a user, as the text of one JSON object. It is generated in batches, so that memory use does
+ * not depend on its size. Hashes of secrets are left out.
  */
 export async function* exportPersonalData(db: Db, userId: string): AsyncGenerator<string> {
   const account = await readAccount(db, userId)
@@ -139,7 +139,7 @@ function concerns(userId: string, email: string | null): SQL | undefined {
   )
 }
 
-/** These lists are short, so that an offset costs nothing; only the audit log is long. */
+/** These lists are short, so an offset is cheap; only the audit log is long. */
 async function* paged<Row extends object>(read: (limit: number, offset: number) => PromiseLike<Row[]>) {
   for (let offset = 0; ; offset += BATCH) {
     const rows = await read(BATCH, offset)

@@ -5,7 +5,7 @@ import { lockChain, renewCut, writeCheckpoint } from '../audit/seal.ts'
 import type { Db } from '../base/db.ts'
 import { listPartitions } from '../base/partitions.ts'
 
-/** Days for which old data is kept; docs/privacy.md says why. */
+/** Days for which data is kept; docs/privacy.md gives the reasons. */
 export const RETENTION_DAYS = {
   appLogs: 7,
   audit: 400,
@@ -23,7 +23,7 @@ const DAY = 24 * 60 * 60 * 1000
 
 const before = (now: Date, days: number) => new Date(now.getTime() - days * DAY)
 
-/** The tables that are swept row by row, and which rows are old. */
+/** The tables that are swept row by row, with the condition for old rows. */
 function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
   const cutoff = (days: number) => sql`${before(now, days).toISOString()}::timestamptz`
   const { appLogs, buildLogs, errors, failures, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
@@ -65,7 +65,7 @@ async function deleteSome(db: Db, table: SQL, isOld: SQL): Promise<number> {
 
 /**
  * Drops the monthly partitions of the audit log that are past retention. First it cuts the chain: a signed checkpoint
- * says from when on rows are kept, and the links before it are deleted.
+ * states the instant from which rows are kept, and earlier links are deleted.
  *
  * @returns the names of the dropped partitions
  */

@@ -6,7 +6,7 @@ export type Tombstone = typeof appTombstones.$inferSelect
 
 const MOST = 1_000
 
-/** Apps that were deleted and may still run somewhere. */
+/** Deleted apps that may still be running. */
 export async function listTombstones(db: Db): Promise<Tombstone[]> {
   return db.select().from(appTombstones).orderBy(appTombstones.createdAt).limit(MOST)
 }

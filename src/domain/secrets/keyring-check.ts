@@ -4,26 +4,26 @@ import { secretLedger } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 import type { Keyring } from '../base/secret-box.ts'
 
-/** Hexadecimal digits of a fingerprint that stand for the key's id; the others for the key. */
+/** Hexadecimal digits of a fingerprint that encode the key's id; the rest encode the key. */
 const ID_DIGITS = 16
 const KEY_DIGITS = 48
 
 const KEYRINGS_LOCK = sql`select pg_advisory_xact_lock(hashtext('rhone.keyrings'))`
 
 /**
- * Compares a keyring with those that other instances have used on this database, and takes its keys down there.
+ * Compares a keyring with those that other instances have used on this database, and records its keys.
  *
- * A rotation goes on with at least one key that is known, so a ring without any is that of another installation, or was
- * made anew; and a key that has the id of another one would not open what that one has sealed.
+ * A rotation keeps at least one known key, so a ring without any belongs to another installation or was regenerated. A
+ * key that reuses the id of another one could not open what that one has sealed.
  *
  * @param name the variable that holds the ring
- * @returns what is wrong with it, as a sentence; nothing of it is taken down then
+ * @returns a sentence that says what is wrong with the ring; nothing is recorded then
  */
 export async function checkKeyring(db: Db, name: string, ring: Keyring): Promise<string | undefined> {
   const ledgerName = `${name}/keys`
   const own = new Map([...ring.keys].map(([id, key]) => [id, fingerprintOf(name, id, key)]))
   return db.transaction(async tx => {
-    // Two that start at once over an empty database would each find their own keys only.
+    // Otherwise two instances that start at once on an empty database would each see only their own keys.
     await tx.execute(KEYRINGS_LOCK)
     const rows = await tx.select().from(secretLedger).where(eq(secretLedger.name, ledgerName))
     const known = new Set(rows.map(({ fingerprint }) => fingerprint))
@@ -45,7 +45,7 @@ function problemOf(name: string, own: ReadonlyMap<string, string>, known: Readon
 
 const idPart = (fingerprint: string): string => fingerprint.slice(0, ID_DIGITS)
 
-/** A key is 32 random bytes, so nothing of it is found from this. */
+/** A key is 32 random bytes, so the fingerprint reveals nothing about it. */
 function fingerprintOf(name: string, id: string, key: Buffer): string {
   const idDigits = createHash('sha256').update(id).digest('hex').slice(0, ID_DIGITS)
   const print = hkdfSync('sha256', key, '', `rhone key fingerprint\0${name}`, KEY_DIGITS / 2)

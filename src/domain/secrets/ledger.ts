@@ -5,15 +5,15 @@ import type { AuditLog } from '../audit/log.ts'
 import type { Db } from '../base/db.ts'
 import type { Keyring } from '../base/secret-box.ts'
 
-/** A secret of the server's own configuration. */
+/** A secret in the server's own configuration. */
 export interface ServerSecret {
   /** The variable that holds it. */
   readonly name: string
-  /** Days after which it should be another one. */
+  /** Days after which it should be replaced. */
   readonly schedule: number
-  /** What is in use now; null where it is not configured. */
+  /** The current value; null if not configured. */
   readonly value: string | null
-  /** Of a keyring: its keys, the newest first. */
+  /** For a keyring: the ids of its keys, newest first. */
   readonly keyIds?: readonly string[]
 }
 
@@ -28,14 +28,14 @@ export interface SecretAge {
 }
 
 const DAY = 24 * 60 * 60 * 1_000
-/** Days before its time for which a secret is due. */
+/** Days before the end of its schedule at which a secret is due. */
 const NOTICE = 14
 
 /**
- * Takes down which secrets are in use, and with that since when. They are known by a hash under a key that is not in the
- * database: what little entropy a password has cannot be searched from there. One that has changed is an event.
+ * Records which secrets are in use, and since when. They are identified by a hash under a key that is not in the
+ * database, so that weak passwords cannot be searched for there. A changed secret is an audit event.
  *
- * @param ring with all of its keys the hashes of before are still recognised
+ * @param ring all of its keys are tried to recognise earlier hashes
  */
 export async function noteSecrets(
   db: Db,
@@ -62,7 +62,7 @@ function noteSecret(db: Db, log: AuditLog, ring: Keyring, name: string, value: s
   })
 }
 
-/** How old each secret is, and whether it should be another one by now. */
+/** The age of each secret, and whether it is due for replacement. */
 export async function readSecretAges(
   db: Db,
   ring: Keyring,
@@ -101,7 +101,7 @@ async function hasOthers(db: Db, name: string, fingerprint: string): Promise<boo
   return other !== undefined
 }
 
-/** What a secret is known by under each key of the ring, the newest first. */
+/** The fingerprints of a secret under each key of the ring, newest key first. */
 function fingerprintsOf(ring: Keyring, name: string, value: string): string[] {
   const { current, keys } = ring
   const older = [...keys.values()].filter(key => key !== current.key)

@@ -8,7 +8,7 @@ import { type Keyring, type Owner, type Sealed, SecretBox } from '../base/secret
 
 const BATCH = 100
 const FIRST_ID = '00000000-0000-0000-0000-000000000000'
-/** How often rows are looked for again that somebody else holds, and milliseconds in between. */
+/** How often to retry rows that other transactions hold, and the pause in milliseconds. */
 const PASSES = 20
 const PASS_PAUSE = 250
 
@@ -17,10 +17,10 @@ interface SealedRow extends Sealed {
   readonly owner: Owner
 }
 
-/** A table of sealed values. */
+/** A table with sealed values. */
 interface SealedTable {
   readonly name: string
-  /** Takes hold of the next rows of these keys, by id, but for those that somebody else holds. */
+  /** Locks the next rows sealed with these keys, by id, skipping those that other transactions hold. */
   readonly hold: (tx: Db, keyIds: readonly string[], after: string) => Promise<SealedRow[]>
   readonly replace: (tx: Db, id: string, fresh: Sealed) => Promise<unknown>
   readonly countByKey: (db: Db) => Promise<{ keyId: string; rows: number }[]>
@@ -70,16 +70,16 @@ const TABLES: readonly SealedTable[] = [
   }
 ]
 
-/** Rows of a table that are sealed with one key. */
+/** The number of rows of a table that are sealed with one key. */
 export interface SealedCount {
   readonly table: string
   readonly keyId: string
   readonly rows: number
-  /** Of the ring: `current` seals, `old` still opens, and a `missing` one is not there to open them. */
+  /** `current` seals, `old` still opens, and `missing` is not in the ring. */
   readonly key: 'current' | 'old' | 'missing'
 }
 
-/** How much is sealed with which key. */
+/** Counts the sealed rows by table and key. */
 export async function countSealed(db: Db, ring: Keyring): Promise<SealedCount[]> {
   const counts = await Promise.all(
     TABLES.map(async ({ name, countByKey }) =>
@@ -95,25 +95,25 @@ function standingOf(keyId: string, ring: Keyring): SealedCount['key'] {
 }
 
 export interface Rotation {
-  /** The key that everything is sealed with now. */
+  /** The key that seals from now on. */
   readonly keyId: string
-  /** How many values were sealed anew, by table. */
+  /** Values that were resealed, by table. */
   readonly rotated: Readonly<Record<string, number>>
-  /** What could not be: values that nothing opens, by table and id. */
+  /** Values that no key opens, by table and id. */
   readonly damaged: readonly { readonly table: string; readonly id: string }[]
-  /** What is still sealed with another key: values of missing keys, and such as were held by others all the time. */
+  /** Values still sealed with another key: one that is missing, or of rows that stayed locked. */
   readonly left: readonly SealedCount[]
 }
 
 export interface RotationOptions {
   readonly actor: string
-  /** Told after each batch. */
+  /** Called after each batch. */
   readonly onProgress?: (table: string, rotated: number) => void
 }
 
 /**
- * Seals with the newest key what older ones have sealed, while everything goes on: in short transactions, each of which
- * holds the rows that it reads, so that no value that is written meanwhile is lost. Cut off anywhere, the next run goes on.
+ * Reseals everything under older keys with the newest one, while the server keeps running: short transactions lock the
+ * rows they read, so that no concurrent write is lost. An interrupted run is continued by the next one.
  */
 export async function rotateSecrets(db: Db, log: AuditLog, ring: Keyring, options: RotationOptions): Promise<Rotation> {
   const keyId = ring.current.id
@@ -171,7 +171,7 @@ async function rotateBatch(tx: Db, box: SecretBox, table: SealedTable, oldKeys: 
   return { rotated: rows.length - damaged.length, damaged, last: rows.at(-1)?.id }
 }
 
-/** One value that was tampered with must not keep all others from being sealed anew. */
+/** One altered value must not stop the others from being resealed. */
 function openOrNull(box: SecretBox, { owner, ...sealed }: SealedRow): string | null {
   try {
     return box.open(sealed, owner)

@@ -7,7 +7,7 @@ import { isUuid } from '../base/slug.ts'
 export type { Role }
 
 /**
- * The role that each permission needs. Routes name one as `config.access`; the role is checked where the team or the
+ * The role that each permission requires. Routes name one as `config.access`; the role is checked where the team or the
  * app is loaded.
  */
 export const PERMISSIONS = {
@@ -108,8 +108,8 @@ const appLookUps = {
 }
 
 /**
- * What a look-up is for. A look-up for a change locks the caller's membership until the transaction ends, so that the
- * role cannot be taken away while it is used.
+ * The purpose of a look-up. A look-up for a change locks the caller's membership until the transaction ends, so that
+ * the role cannot be revoked while in use.
  */
 export type Purpose = keyof typeof teamLookUps
 
@@ -157,7 +157,7 @@ export async function findApp(db: Db, userId: string, idOrSlug: string, purpose:
   return app
 }
 
-/** Members may know which role they lack. */
+/** Refuses an insufficient role. The error names the required one, which members may know. */
 export function requireRole(held: Role, needed: Role): void {
   if (!allows(held, needed)) throw errors.forbidden(`This needs the role ${needed} in the team`)
 }

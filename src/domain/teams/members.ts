@@ -46,11 +46,11 @@ export async function listMembers(db: Db, teamId: string, request: PageRequest):
 }
 
 /*
- * The team of the following functions comes from `lockTeam`, so that of two concurrent changes the second sees the
+ * Get the team from `lockTeam` for the following functions, so that the second of two concurrent changes sees the
  * first.
  */
 
-/** Gives a member another role. Does nothing if the member has it already. */
+/** Changes a member's role. Does nothing if the member has it already. */
 export async function changeRole(tx: Db, team: Team, userId: string, role: Role) {
   const member = await findMember(tx, team.id, userId)
   if (member.role === role) return { member, from: role }

@@ -11,7 +11,7 @@ export interface NewTeam {
   slug?: string
 }
 
-/** Teams cost nothing, so that their number needs a limit. */
+/** Teams are free, so their number needs a limit. */
 const MOST_OWNED = 50
 
 const teamsOfUser = repeatableRead(db =>
@@ -25,7 +25,7 @@ const teamsOfUser = repeatableRead(db =>
     .prepare('teams_of_user')
 )
 
-/** The teams that a user is in, newest first. */
+/** A user's teams, newest first. */
 export async function listTeams(db: Db, userId: string, request: PageRequest): Promise<Page<Team>> {
   const rows = await teamsOfUser(db).execute({ user: userId, ...pageValues(request) })
   return toPage(rows, request.limit)
@@ -113,10 +113,11 @@ export async function renameTeam(tx: Db, team: Team, changes: Partial<NewTeam>):
 }
 
 /**
- * Changes the plan of a team. Members beyond the new limit stay; nobody is added until there is a free place.
+ * Changes the plan of a team. Members beyond the new limit stay, but no member can be added until there is a free
+ * place.
  *
- * @returns the team as it is now, and the plan it had
- * @throws AppError when there is no such team, or when its subscription decides its plan
+ * @returns the team as it is now, and its previous plan
+ * @throws AppError when there is no such team, or when its subscription determines its plan
  */
 export async function setPlan(tx: Db, idOrSlug: string, plan: Plan) {
   const [found] = await tx
@@ -151,7 +152,7 @@ async function findListedTeam(db: Db, id: string) {
  * @param team from {@link lockTeam}
  */
 export async function deleteTeam(tx: Db, team: { id: string }): Promise<void> {
-  // Waits for every change that is under way in the team, and keeps new ones out.
+  // Waits for all pending changes in the team, and blocks new ones.
   await tx.select({ id: teamMembers.userId }).from(teamMembers).where(eq(teamMembers.teamId, team.id)).for('update')
   const reasons = await whyInUse(tx, team.id)
   if (reasons.length > 0) throw errors.conflict(`The team still has ${reasons.join(' and ')}`)
