@@ -2,7 +2,7 @@ import type { Config } from '../config/index.ts'
 import type { AuditLog } from '../domain/audit/log.ts'
 import type { Input } from './command.ts'
 
-/** The configuration with the keys that a development server makes for itself. */
+/** The configuration, including the keys that a development server generates for itself. */
 export async function withKeys({ config }: Pick<Input, 'config'>): Promise<Config> {
   const given = await config()
   const { session, encryption, signing } = given.keys
@@ -15,7 +15,7 @@ export async function withKeys({ config }: Pick<Input, 'config'>): Promise<Confi
   }
 }
 
-/** The audit log as the server with this environment writes it. */
+/** The audit log, with the keys of a server in this environment. */
 export async function auditLogFor(input: Pick<Input, 'config'>): Promise<AuditLog> {
   const { auditLogOf } = await import('../wiring/audit-log.ts')
   return auditLogOf(await withKeys(input))

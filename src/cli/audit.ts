@@ -9,7 +9,7 @@ export const auditVerify = defineCommand({
     'Compare the audit log with its signed chain, and say which rows were changed, removed, moved or slipped in.',
   printsData: true,
   async run(input) {
-    // In the database: a server that is to be checked must not be the one that answers.
+    // Reads the database directly: the server under verification must not answer for itself.
     const { withDatabase } = await import('./database.ts')
     const { verifyAudit } = await import('../domain/audit/verify.ts')
     const log = await auditLogFor(input)

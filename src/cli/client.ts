@@ -6,9 +6,9 @@ import { CommandError } from './command.ts'
 
 export interface Client {
   readonly url: string
-  /** Sends a request with the token. @throws CommandError with what the server said, unless the status is 2xx */
+  /** Sends a request with the token. @throws CommandError with the server's message, unless the status is 2xx */
   request<Body>(method: string, path: string, body?: object): Promise<Body>
-  /** The text of a reply as it comes, however long that takes. @throws CommandError as above, or when it is cut off */
+  /** Streams the text of a reply, without a time limit. @throws CommandError as above, or when the reply is cut off */
   stream(path: string): AsyncGenerator<string>
 }
 
@@ -18,7 +18,7 @@ interface ErrorEnvelope {
 
 const TIMEOUT = 15_000
 
-/** No answer at all came back; the message says where from. */
+/** No reply arrived; the message names the server. */
 export class Unreachable extends CommandError {}
 
 export function createClient(config: Config): Client {
@@ -55,7 +55,7 @@ export function createClient(config: Config): Client {
   return { url, request, stream }
 }
 
-/** Every page of a list. */
+/** All items of a list, page by page. */
 export async function listAll<Item>(client: Client, path: string): Promise<Item[]> {
   const items: Item[] = []
   let cursor: string | null = null
@@ -68,7 +68,9 @@ export async function listAll<Item>(client: Client, path: string): Promise<Item[
   return items
 }
 
-/** `RHONE_URL`, or where the server on DATA_DIR listens, or where one with this configuration would. */
+/**
+ * `RHONE_URL`, or the address of the server running on DATA_DIR, or the one that this configuration would listen on.
+ */
 export function serverUrl(config: Config): string {
   const { client, dataDir, port } = config
   if (client.url !== null) {
@@ -82,7 +84,7 @@ export function serverUrl(config: Config): string {
   return localUrl(config, port)
 }
 
-/** `RHONE_TOKEN`, or the one that the first boot left for the operator of this machine. */
+/** `RHONE_TOKEN`, or the operator token that the first boot stored on this machine. */
 export async function apiToken({ client, dataDir }: Config): Promise<string> {
   if (client.token !== null) return client.token
   const path = join(dataDir, 'operator-token')
@@ -95,7 +97,7 @@ export async function apiToken({ client, dataDir }: Config): Promise<string> {
   }
 }
 
-/** Redirects are not followed: a token goes to the server that was named, or nowhere. */
+/** Does not follow redirects: the token is only ever sent to the named server. */
 export async function send(url: URL, init: RequestInit = {}, signal = AbortSignal.timeout(TIMEOUT)): Promise<Response> {
   try {
     return await fetch(url, { ...init, redirect: 'manual', signal })
@@ -104,7 +106,7 @@ export async function send(url: URL, init: RequestInit = {}, signal = AbortSigna
   }
 }
 
-/** What network errors mean to somebody who does not know their codes. */
+/** Explanations of network error codes. */
 const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens there',
   ECONNRESET: 'the connection was cut off',

@@ -1,16 +1,16 @@
 import type { Config, Variables } from '../config/index.ts'
 
-/** One row of the command table. A new command is a file with one of these, and its name in `index.ts`. */
+/** One row of the command table. To add a command, write a file with one of these and list it in `index.ts`. */
 export interface Command<Set extends OptionSet = OptionSet> {
-  /** What is typed: `serve`, `token create`. */
+  /** The words typed: `serve`, `token create`. */
   readonly name: string
   readonly summary: string
-  /** Whole command lines for the help; its bare name when absent. */
+  /** Whole command lines for the help; by default the bare name. */
   readonly examples?: readonly string[]
-  /** In order, as the help shows them. All are required. */
+  /** In the order of the help. All are required. */
   readonly args?: readonly string[]
   readonly options?: Set
-  /** Whether it prints data, and so takes `--json`. */
+  /** Whether it prints data, and so accepts `--json`. */
   readonly printsData?: boolean
   run(input: Input<Set>): Promise<Output | undefined>
 }
@@ -18,7 +18,7 @@ export interface Command<Set extends OptionSet = OptionSet> {
 export interface Option {
   readonly type: 'string' | 'boolean'
   readonly multiple?: boolean
-  /** What stands for the value in the help. */
+  /** The placeholder for the value in the help. */
   readonly value?: string
   readonly description: string
 }
@@ -28,16 +28,16 @@ export interface Input<Set extends OptionSet = OptionSet> {
   readonly args: readonly string[]
   readonly options: Values<Set>
   /**
-   * The configuration, read when a command first asks: some need none.
+   * The configuration, read on first use: some commands need none.
    *
    * @throws ConfigError
    */
   readonly config: () => Promise<Config>
   /** The variables that the configuration is read from. */
   readonly variables: () => Variables | Promise<Variables>
-  /** Prints data that is too long to be held as one; resolves when there is room for more. */
+  /** Prints data too long to hold in memory, part by part; resolves when there is room for more. */
   readonly write: (text: string) => Promise<void>
-  /** Tells the person at the terminal something that is not data. */
+  /** Prints a message for the user that is not data. */
   readonly note: (text: string) => void
 }
 
@@ -49,11 +49,11 @@ type Values<Set extends OptionSet> = {
       : string
 }
 
-/** What goes to stdout: `data` with `--json`, `text` without. */
+/** Output for stdout: `data` with `--json`, `text` without. */
 export interface Output {
   readonly data: unknown
   readonly text: string
-  /** The command did its work, and what it found is bad: exit code 1. */
+  /** The command worked but found a problem: exit code 1. */
   readonly failed?: boolean
 }
 
@@ -61,12 +61,12 @@ export function defineCommand<const Set extends OptionSet>(command: Command<Set>
   return command
 }
 
-/** It was asked in a way that the command does not understand: exit code 2, with the usage. */
+/** The command line is invalid: exit code 2, with the usage. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** It could not be done, for a reason that the message tells in full: exit code 1, without a stack. */
+/** The command failed for a reason that the message fully explains: exit code 1, without a stack. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
 }

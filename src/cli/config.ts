@@ -7,8 +7,8 @@ import { facts } from './format.ts'
 type Printable = string | number | boolean | null
 
 /**
- * How each setting is shown. There is a row for every key, so that a new setting does not compile until somebody has
- * decided whether it may be seen.
+ * How each setting is displayed. Every key needs a row, so a new setting does not compile until its visibility is
+ * decided.
  */
 const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable | Record<string, Printable> } = {
   environment: plain,
@@ -121,7 +121,7 @@ function keyIds(keyring: Keyring | null): string | null {
   return keyring === null ? null : [...keyring.keys.keys()].join(',')
 }
 
-/** The host and the path are facts; user, password and parameters may all be secrets. */
+/** Shows the host and the path only; user, password and parameters may all be secrets. */
 function withoutSecrets(address: string | null): string | null {
   if (address === null) return null
   const url = URL.parse(address)

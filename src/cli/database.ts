@@ -9,8 +9,8 @@ import type { Input } from './command.ts'
 type Host = Pick<Input, 'config' | 'note'>
 
 /**
- * Lends a command the address of the database: the configured one, past any pooler; or the embedded one, beside the
- * server that runs on it, and started for as long as the command takes where none does.
+ * Lends a command the URL of the database: the configured one, bypassing any pooler; or that of the embedded one, which
+ * is shared with a running server or else started for the duration of the command.
  */
 export async function withDatabaseUrl<Result>(host: Host, use: (url: string) => Promise<Result>): Promise<Result> {
   const config = await host.config()
@@ -28,7 +28,7 @@ export async function withDatabaseUrl<Result>(host: Host, use: (url: string) => 
   }
 }
 
-/** Lends a command the database itself. */
+/** Lends a command a connection to the database. */
 export function withDatabase<Result>(
   host: Host,
   use: (db: PostgresJsDatabase<typeof schema>) => Promise<Result>

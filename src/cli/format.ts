@@ -15,7 +15,7 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
     .join('\n')
 }
 
-/** Facts of one thing, a line each. */
+/** The facts about one object, one per line. */
 export function facts(entries: Readonly<Record<string, string>>): string {
   const width = Math.max(...Object.keys(entries).map(name => name.length))
   return Object.entries(entries)
@@ -25,7 +25,7 @@ export function facts(entries: Readonly<Record<string, string>>): string {
 
 const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-/** A moment to come: a time from now (`90s`, `30m`, `12h`, `30d`) or a date as ISO 8601 writes it. */
+/** Parses a future instant: a duration from now (`90s`, `30m`, `12h`, `30d`) or an ISO 8601 date. */
 export function parseMoment(text: string, now = Date.now()): string {
   const [, amount, unit] = /^(\d+)([smhd])$/.exec(text) ?? []
   const at = amount && unit ? now + Number(amount) * UNITS[unit]! : isIsoDate(text) ? Date.parse(text) : Number.NaN
@@ -37,7 +37,7 @@ export function parseMoment(text: string, now = Date.now()): string {
   return new Date(at).toISOString()
 }
 
-/** `Date.parse` alone would take "7" for a year and "may" for a month. */
+/** `Date.parse` alone would accept "7" as a year and "may" as a month. */
 function isIsoDate(text: string): boolean {
   return /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(text)
 }

@@ -6,9 +6,9 @@ import { helpOf, overview } from './help.ts'
 import { commands } from './index.ts'
 
 export interface Io {
-  /** Data, and nothing else. Resolves when there is room for more. */
+  /** For data only. Resolves when there is room for more. */
   readonly stdout: (text: string) => void | Promise<void>
-  /** Everything that people read: notes, problems. */
+  /** For messages: notes and errors. */
   readonly stderr: (text: string) => void
   readonly environment: () => Variables | Promise<Variables>
 }
@@ -44,7 +44,7 @@ function find(args: readonly string[]): Command | undefined {
   return commands.find(command => typed.includes(command.name))
 }
 
-/** No command was named: that is right when help was asked for, and wrong otherwise. */
+/** Handles a missing command: correct if help was requested, otherwise an error. */
 function orient(args: readonly string[], io: Io): number {
   const words = args.filter(arg => !['help', '--help', '-h'].includes(arg))
   const asked = words.length < args.length || args.length === 0
@@ -65,7 +65,7 @@ function orient(args: readonly string[], io: Io): number {
   return EXIT.usage
 }
 
-/** Of commands, and of groups of them. */
+/** The names of commands and of command groups. */
 function commandNames(): string[] {
   return commands.flatMap(({ name }) => [name, name.split(' ')[0]!])
 }
@@ -102,7 +102,7 @@ function parse(command: Command, args: readonly string[]) {
   }
 }
 
-/** parseArgs explains itself to programmers. */
+/** Replaces the messages of parseArgs, which address programmers. */
 function explainOption({ code, message }: NodeJS.ErrnoException, known: readonly string[]): string {
   const [, option = ''] = /'(--?[^\s',=]+)/.exec(message) ?? []
   if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
@@ -112,7 +112,7 @@ function explainOption({ code, message }: NodeJS.ErrnoException, known: readonly
   return /does not take an argument/.test(message) ? `${option} takes no value` : `${option} needs a value`
 }
 
-/** `--url` and `--token` go before the environment. */
+/** `--url` and `--token` take precedence over the environment. */
 function withServer(variables: Variables, { url, token }: { url?: unknown; token?: unknown }): Variables {
   return {
     ...variables,
@@ -146,7 +146,7 @@ function report(error: unknown, command: Command, io: Io): number {
   return EXIT.failed
 }
 
-/** What our own code throws by mistake; only then is the place of interest. */
+/** A programming error of our own, the only kind whose stack is of interest. */
 function isBug(error: unknown): error is Error {
   return error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError
 }

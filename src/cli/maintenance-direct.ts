@@ -10,8 +10,8 @@ import { withDatabase } from './database.ts'
 import type { Host, Switch } from './maintenance-switch.ts'
 
 /**
- * Changes the row that the servers follow, without any of them: they hear of it as of a change of their own. The audit
- * log names the user who is logged in on this machine.
+ * Changes the row that all servers follow, without going through one; they are notified as of any other change. The
+ * audit log names the user who is logged in on this machine.
  */
 export function directSwitch(host: Host): Switch {
   const withStore = <Result>(use: (store: ReturnType<typeof postgresMaintenanceStore>) => Promise<Result>) =>
@@ -33,7 +33,7 @@ function recordIn(log: AuditLog, actor: string): RecordChange {
   }
 }
 
-/** Only servers stay to hear of changes. */
+/** Only servers stay running to be notified of changes. */
 async function neverCalled(): Promise<never> {
   throw new Error('a command does not listen')
 }

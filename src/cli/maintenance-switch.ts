@@ -1,7 +1,7 @@
 import type { MaintenanceChange, MaintenanceState } from '../../plugins/maintenance/index.ts'
 import type { Input } from './command.ts'
 
-/** How the state is read and changed: through a server, or past all servers. */
+/** Reads and changes the state, through a server or directly in the database. */
 export interface Switch {
   read(): Promise<MaintenanceState>
   change(change: MaintenanceChange): Promise<MaintenanceState>

@@ -73,7 +73,7 @@ async function serverSwitch(host: Host): Promise<Switch> {
   }
 }
 
-/** Uses the switch; where no server answers, says what else can be done. */
+/** Uses the switch; if no server answers, suggests an alternative. */
 async function operate(
   host: Host,
   direct: boolean | undefined,

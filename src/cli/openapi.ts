@@ -19,7 +19,7 @@ export const openapi = defineCommand({
   }
 })
 
-/** Nothing is asked of what is not there: a server whose database is away describes itself all the same. */
+/** Removes external services: the API description must not depend on a reachable database. */
 function withoutServices(config: Config): Config {
   const nowhere = 'postgres://none:none@127.0.0.1:1/none'
   const key = () => parseKeyring(generateKey())

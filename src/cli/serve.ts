@@ -4,7 +4,7 @@ export const serve = defineCommand({
   name: 'serve',
   summary: 'Run the server until it is told to stop.',
   async run() {
-    // The server is the process: it reads the environment, listens and exits by itself.
+    // The server module is the process: it reads the environment, listens and exits by itself.
     await import('../server.ts')
     return undefined
   }

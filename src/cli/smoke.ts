@@ -5,7 +5,7 @@ import { table } from './format.ts'
 
 interface Check {
   readonly name: string
-  /** @returns what is wrong; nothing when all is well */
+  /** @returns a description of the problem; undefined if there is none */
   readonly run: (ask: Ask) => Promise<string | undefined>
 }
 
