@@ -28,33 +28,33 @@ import { scopeFor } from './lib/policy.ts'
 import site from './pages/site.ts'
 
 export interface RoutesOptions {
-  /** Where clients reach the server. */
+  /** The URL under which clients reach the server. */
   baseUrl?: URL
-  /** Where vulnerabilities are reported; the mailbox `security` of the host when absent. */
+  /** Where to report vulnerabilities; by default the mailbox `security` of the host. */
   securityContact?: string | null
   /** Seals the env vars of apps. */
   secretBox: SecretBox
-  /** Null: nobody signs in with a password. */
+  /** Null: password sign-in is disabled. */
   passwords: Passwords | null
-  /** The plan of a new team; `pro` when absent. */
+  /** The plan of a new team; `pro` by default. */
   defaultPlan?: Plan
-  /** Whether apps may come from git repositories of this machine; they may not when absent. */
+  /** Whether apps may use git repositories on this machine; false by default. */
   allowLocalGit?: boolean
-  /** Where an app is served; nowhere when absent. */
+  /** The URL of an app; by default apps have none. */
   urlOf?: (app: DeployedApp) => string | null
-  /** Nothing can be deployed when absent or null. */
+  /** Absent or null: this server cannot deploy. */
   ledger?: DeploymentLedger | null
-  /** Whether images that others have built can be deployed; they cannot when absent. */
+  /** Whether images built elsewhere can be deployed; false by default. */
   takesImages?: boolean
-  /** The registry that holds the images of all apps. */
+  /** The registry that stores the images of all apps. */
   registry?: string
 }
 
 const API = '/api/v1'
-/** What people sign in by. Without one of these, a server has callers with tokens only. */
+/** The plugins that sign-in needs. Without one of them, only callers with tokens are accepted. */
 const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
 
-/** Everything that is not brought by a plugin, in scopes by who may enter. */
+/** All routes except those that plugins add, in scopes by allowed callers. */
 const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   const {
     baseUrl = new URL('http://localhost'),
@@ -112,7 +112,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     scopeFor(['public'], async scope => void scope.register(site, { baseUrl, securityContact: contact }))
   )
   await app.register(anyone, { prefix: API })
-  // A server from which one of these was taken out knows nobody, so that nothing else may be open.
+  // Without a database and authentication the server cannot identify callers, so it has no other routes.
   if (!knowsUsers) return
   await app.register(users, { prefix: API })
   await app.register(managers)

@@ -4,7 +4,7 @@ import { parseInstant } from '../../src/domain/base/instant.ts'
 import { listErrors } from '../../src/domain/platform/error-events.ts'
 import { operators } from '../lib/policy.ts'
 
-/** What has gone wrong on the server, for operators. */
+/** Server errors, for operators. */
 const errorRoutes: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/errors', {
     schema: schemas.listErrors,

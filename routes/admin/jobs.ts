@@ -5,7 +5,7 @@ import { cutPage, DEFAULT_LIMIT, parseCursor } from '../../src/domain/base/page.
 import { changes } from '../lib/change.ts'
 import { operators } from '../lib/policy.ts'
 
-/** What goes on behind the requests, for operators. */
+/** Background jobs, for operators. */
 const jobs: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
 

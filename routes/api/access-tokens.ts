@@ -19,7 +19,7 @@ const accessTokens: FastifyPluginCallbackTypebox = (app, _options, done) => {
       rateClass: 'strict',
       audit: { type: 'auth', action: 'mint', resource: 'token' }
     },
-    // Without a body it asks for all that the API token may.
+    // Without a body, the request asks for all scopes of the API token.
     preValidation(request, _reply, next) {
       request.body ??= {}
       next()
@@ -27,7 +27,7 @@ const accessTokens: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: (request, reply) =>
       change(request, reply, async () => {
         const caller = callerOf(request)
-        // Else a session or an access token could be made to outlast itself.
+        // Otherwise a session or an access token could extend its own lifetime.
         if (caller.via !== 'token') throw errors.forbidden('An access token is minted from an API token')
         const scopes = [...narrowScopes(caller.scopes, request.body.scopes)]
         const { accessToken, expiresAt } = await app.accessTokens.mint(caller, scopes)

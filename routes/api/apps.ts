@@ -22,9 +22,9 @@ import { reads, writes } from '../lib/policy.ts'
 const audited = (action: 'create' | 'update' | 'delete') => ({ type: 'app', action, resource: 'app' }) as const
 
 export interface AppRoutesOptions {
-  /** Whether apps may come from git repositories of this machine. */
+  /** Whether apps may use git repositories on this machine. */
   readonly allowLocalGit: boolean
-  /** Where an app is served; null while nobody can tell. */
+  /** The URL of an app; null while it is unknown. */
   readonly urlOf: (app: DeployedApp) => string | null
 }
 
@@ -124,7 +124,7 @@ const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, { allowLocalG
     return settledSource(app.db, wanted, { teamId: team.id, appId, github, allowLocalGit })
   }
 
-  /** An app as it is told of. */
+  /** An app as the API sends it. */
   function present<Told extends App | ListedApp>(found: Told): Told & { url: string | null } {
     return { ...found, url: urlOf(found) }
   }
@@ -134,7 +134,7 @@ const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, { allowLocalG
 
 type AppRequest = FastifyRequest<{ Params: { app: string } }>
 
-/** Whether changes name a repository, which has to be looked at before the app is. */
+/** Whether the changes name a repository, which must be checked before the app is changed. */
 function namesSource({ githubRepo, gitUrl }: AppChanges): boolean {
   return Boolean(githubRepo || gitUrl)
 }
@@ -143,7 +143,7 @@ function tagOf(app: App): { etag: string } {
   return { etag: entityTag(app) }
 }
 
-/** Of the details, the audit log keeps what its catalogue allows. */
+/** The audit log keeps only the details that its catalogue allows. */
 function eventOf(app: App, details: object): Changed['audit'] {
   return { resourceId: app.id, resourceName: app.name, teamId: app.teamId, appId: app.id, details: { ...details } }
 }

@@ -10,7 +10,7 @@ import { sendText } from '../lib/stream.ts'
 
 const exported = { type: 'admin', action: 'export', resource: 'audit' } as const
 
-/** What happened in one team, for those who run it. */
+/** The audit log of one team, for its admins. */
 export const teamAudit: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/teams/:team/audit', {
     schema: schemas.listTeamAudit,
@@ -25,7 +25,7 @@ export const teamAudit: FastifyPluginCallbackTypebox = (app, _options, done) => 
   done()
 }
 
-/** What happened at all, for operators. */
+/** The audit log of the whole platform, for operators. */
 export const platformAudit: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/audit', {
     schema: schemas.listAudit,

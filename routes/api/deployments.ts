@@ -16,11 +16,11 @@ import { type Changed, changes } from '../lib/change.ts'
 import { reads, writes } from '../lib/policy.ts'
 
 export interface DeploymentRoutesOptions {
-  /** Null: nothing can be deployed here. */
+  /** Null: this server cannot deploy. */
   ledger: DeploymentLedger | null
-  /** Whether images that others have built can be deployed. */
+  /** Whether images built elsewhere can be deployed. */
   takesImages: boolean
-  /** The registry that this server has access to, where the images of all apps are. */
+  /** The registry that stores the images of all apps, and that this server has access to. */
   registry: string
 }
 
@@ -45,7 +45,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
       change(request, reply, async tx => {
         const { found, deploying } = await deployable(tx, request)
         const { image, branch, anyCommit = false, commit_sha, commitSha = commit_sha } = request.body ?? {}
-        // Whoever chooses what is built, beside what the app's branch has, gets to read the env vars.
+        // A caller who chooses code that is not on the app's branch can read the env vars.
         const isElsewhere = branch !== undefined && branch !== found.githubBranch
         if (anyCommit || isElsewhere) await appOf(app, tx, request, PERMISSIONS.deployAnyCommit)
         if (image === undefined) requireSource(found)
@@ -117,7 +117,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
       })
   })
 
-  /** The audit log is told that the request is about a deployment of the app, and not about the app. */
+  /** The subject in the audit log is a deployment of the app, not the app itself. */
   async function deployable(tx: Db, request: FastifyRequest<{ Params: { app: string } }>) {
     const found = await appOf(app, tx, request)
     app.audit?.about(request, { resourceId: null, resourceName: found.name })
@@ -125,7 +125,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     return { found, deploying: ledger }
   }
 
-  /** Our registry holds the images of all teams: knowing the digest of one must not be enough to run it. */
+  /** Our registry holds the images of all teams: knowing a digest must not be enough to run the image. */
   function requireOwnImage({ flyAppId }: App, image: string): void {
     if (!takesImages) throw errors.validation('image', 'apps here are built from source')
     const [repository = ''] = image.split('@')
@@ -141,7 +141,7 @@ function requireSource({ githubRepo, gitUrl }: App): void {
     throw errors.conflict('There is nothing to deploy: set the githubRepo or the gitUrl of the app')
 }
 
-/** The command line names itself, browsers have a session, and all others a token. */
+/** The command line identifies itself, browsers have a session, and all other clients a token. */
 function triggerOf(request: FastifyRequest) {
   if (/^rhone-cli\//.test(request.headers['user-agent'] ?? '')) return 'cli'
   return callerOf(request).via === 'session' ? 'manual' : 'api'

@@ -56,7 +56,7 @@ const envVars: FastifyPluginCallbackTypebox<EnvVarRoutesOptions> = (app, { secre
       })
   })
 
-  /** The app of a variable. The audit log is told that the request is about the variable, also when it is refused. */
+  /** The app of a variable. Audit events, including refusals, have the variable as their subject. */
   async function appOfVar(tx: Db, request: VarRequest) {
     try {
       return await appOf(app, tx, request)

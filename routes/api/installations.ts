@@ -21,7 +21,7 @@ interface Named {
   readonly accountLogin: string
 }
 
-/** What the audit log says of an installation. */
+/** The audit details of an installation. */
 const eventOf = ({ id, installationId, accountLogin }: Named) => ({
   resourceId: id,
   resourceName: accountLogin,
@@ -63,7 +63,7 @@ const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
   done()
 }
 
-/** Where browsers go to GitHub, and come back. */
+/** The routes on which browsers go to GitHub and return. */
 export const connecting: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
   const policy = { ...writes, access: PERMISSIONS.manageInstallations, page: true, cors: false } as const

@@ -31,7 +31,7 @@ const invitations: FastifyPluginCallbackTypebox = (app, _options, done) => {
         const team = await lockedTeamOf(app, tx, request)
         const { email, role = 'member' } = request.body
         const { token, ...invitation } = await invite(tx, team, callerOf(request).userId, email, role)
-        // Not the address: its owner may never have heard of this server, and the log keeps its rows for over a year.
+        // Without the address: its owner may never have heard of this server, and audit rows are kept for over a year.
         const details = { invitation: invitation.id, role }
         const audit = { resourceId: team.id, resourceName: team.name, details }
         return { status: 201, body: invitation, shownOnce: { token }, audit }

@@ -9,7 +9,7 @@ import { sendText } from '../lib/stream.ts'
 
 const audited = (action: 'delete' | 'restore') => ({ type: 'auth', action, resource: 'user' }) as const
 
-/** Going, and what one takes along. */
+/** Account deletion and data export. */
 export const leaving: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
 
@@ -30,7 +30,7 @@ export const leaving: FastifyPluginCallbackTypebox = (app, _options, done) => {
       })
   })
 
-  // The scope `admin`: a token that was made to read apps is not to read a person.
+  // The scope `admin`: a token for reading apps must not give access to personal data.
   app.get('/me/export', {
     schema: schemas.exportMe,
     config: { ...reads, access: 'authenticated', scope: 'admin', rateClass: 'strict', priority: 'bulk', slo: 'stream' },
@@ -44,7 +44,7 @@ export const leaving: FastifyPluginCallbackTypebox = (app, _options, done) => {
   done()
 }
 
-/** Undoing the deletion: a deleted account cannot sign in, so its owner shows the code. */
+/** Undoes a deletion. A deleted account cannot sign in, so its owner sends the code. */
 export const returning: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
 

@@ -17,10 +17,10 @@ import { sendText } from '../lib/stream.ts'
 
 const viewing = { ...reads, access: PERMISSIONS.viewApps } as const
 const METRICS = { ttl: 3_000, max: 1_000 }
-/** Milliseconds. */
+/** In milliseconds. */
 const METRICS_TIMEOUT = 5_000
 
-/** What apps have said, and how they are doing. */
+/** Logs and metrics of apps. */
 export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const metricsOf = cached(app, 'app-metrics', METRICS, readMetrics)
 
@@ -62,7 +62,7 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
   done()
 }
 
-/** What apps say while they are made, and while they run. */
+/** Live logs of deployments and running apps. */
 export const liveLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const streams = logStreams(app)
 
@@ -95,7 +95,7 @@ export const liveLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
     }
   })
 
-  /** A stream outlives what was true when it began: the credential may be revoked, the reader taken out of the team. */
+  /** Repeated while a stream is open: meanwhile the credential may be revoked, or the reader removed from the team. */
   async function checkAgain(request: AppRequest): Promise<void> {
     if ((await app.auth.identify(request)) === null) throw errors.unauthorized()
     await appOf(app, app.db, request)
@@ -114,7 +114,7 @@ const NOTHING: AppMetrics = {
   instances: []
 }
 
-/** After which event a client wants to go on: what it has seen last, or what it was told to begin with. */
+/** The event to continue after: the last one the client has seen, or the requested starting point. */
 function startOf({ headers, query }: FastifyRequest): number | undefined {
   const last = headers['last-event-id']
   if (typeof last === 'string' && /^\d{1,15}$/.test(last)) return Number(last)

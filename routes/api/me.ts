@@ -9,7 +9,7 @@ import { cached } from '../lib/cached.ts'
 import { changes } from '../lib/change.ts'
 import { reads, writes } from '../lib/policy.ts'
 
-/** As old as the cached verdict on a token may be. */
+/** As long as the verdict on a token is cached. */
 const PROFILES = { ttl: 5_000, max: 10_000 }
 
 const audited = (action: 'create' | 'revoke', resource: 'token' | 'session') =>
@@ -31,7 +31,7 @@ const me: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: request => listTokens(app.db, callerOf(request).userId, request.query)
   })
 
-  // The scope `admin`, which `writes` asks for, includes all others: no token can create a stronger one.
+  // Requires the scope `admin`, from `writes`, which includes all others: no token can create a stronger one.
   app.post('/me/tokens', {
     schema: schemas.createToken,
     config: {

@@ -4,7 +4,7 @@ import { listRegions, pageOfRegions } from '../../src/domain/apps/regions.ts'
 import { cached } from '../lib/cached.ts'
 import { reads } from '../lib/policy.ts'
 
-/** A region that takes no more apps is known soon; when the database is away, the regions are still where they were. */
+/** Short enough to notice a region that closes; stale entries are still right when the database is unavailable. */
 const REGIONS = { ttl: 10 * 60 * 1000, staleIfError: 24 * 60 * 60 * 1000, max: 1 }
 
 const PONG = { pong: true } as const
@@ -16,7 +16,7 @@ const platform: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: () => PONG
   })
 
-  // The regions are data, because they come and go; without a database there is none to list.
+  // Regions are stored in the database, because they change; without a database there are none to list.
   if (app.hasDecorator('db')) {
     const regions = cached(app, 'regions', REGIONS, () => listRegions(app.db))
     app.get('/regions', {

@@ -11,7 +11,7 @@ import { sendPage } from '../lib/page.ts'
 import { signIn, signingIn } from '../lib/sign-in.ts'
 
 export interface PasswordRoutesOptions {
-  /** Null: this server accepts none. */
+  /** Null: this server accepts no passwords. */
   readonly passwords: Passwords | null
 }
 
@@ -79,7 +79,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
       return retrying(reply, again, async () => {
         await passwords.check('password', password, [login])
         const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
-        // Before the expensive hash, which strangers without a code must not trigger.
+        // Checked before the expensive hash, which must not be triggered without a valid code.
         if (!isResetCode(await findAccount(app.db, login), code))
           throw new AppError('UNAUTHORIZED', { message: WRONG_CODE })
         const hash = await passwords.hash(password, addressOf(request))
@@ -98,7 +98,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
   done()
 }
 
-/** Shows the form again, with what is wrong in it. */
+/** Shows the form again, with an error message. */
 async function retrying(
   reply: FastifyReply,
   again: (problem: string) => FastifyReply,

@@ -8,13 +8,13 @@ import { sendPage } from '../lib/page.ts'
 import { signIn, signingIn } from '../lib/sign-in.ts'
 
 export interface SignInOptions {
-  /** Whether people may sign in with a password. */
+  /** Whether users may sign in with a password. */
   readonly hasPasswords: boolean
   /** The plan of a new user's personal team. */
   readonly defaultPlan: Plan
 }
 
-/** What to tell people, by the codes of `?error=`. The text of the query itself is never shown. */
+/** Messages by the code in `?error=`. The query text itself is never shown. */
 const PROBLEMS: Readonly<Record<string, string>> = {
   invalid_state: 'That sign-in was not begun in this browser, or took too long. Begin again, with cookies allowed.',
   github_error: 'GitHub has refused the sign-in. Begin again, and allow Rhone to see who you are.',
@@ -75,7 +75,7 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
         return ended
       })
       if (id !== undefined) app.auth.forget(id)
-      // Not "cookies": that would also sign people out of the apps on all subdomains.
+      // Not "cookies": that would also sign users out of the apps on all subdomains.
       return reply.headers({ 'set-cookie': cookie, 'clear-site-data': '"cache", "storage"' }).redirect('/login', 303)
     }
   })

@@ -14,14 +14,14 @@ import {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The role that suffices for a caller who is the `:user` of the URL; others need that of `access`. */
+    /** The role that suffices for a caller who is the `:user` of the URL; others need the one in `access`. */
     accessSelf?: Role
-    /** The change may take away the caller's role. A replay of it only needs membership of the team. */
+    /** The change may take away the caller's role, so a replay only requires membership of the team. */
     changesOwnRole?: true
   }
 }
 
-/** The team that a request is about, once it was loaded. */
+/** The team that a request is about, once loaded. */
 const subjects = new WeakMap<FastifyRequest, string>()
 
 export const subjectOf = (request: FastifyRequest): string | undefined => subjects.get(request)
@@ -34,7 +34,7 @@ export function callerOf(request: FastifyRequest): Principal {
   return request.principal!
 }
 
-/** Loads the team that a request names, and checks that the caller has the role of the route's `config.access`. */
+/** Loads the team of a request, and checks that the caller has the role in the route's `config.access`. */
 export async function teamOf(app: FastifyInstance, db: Db, request: FastifyRequest, idOrSlug: string): Promise<Team> {
   const team = await findTeam(db, callerOf(request).userId, idOrSlug, purposeOf(request))
   return admit(app, request, team)
@@ -54,7 +54,10 @@ function admit(app: FastifyInstance, request: FastifyRequest, team: Team): Team 
   return team
 }
 
-/** Loads the app of a request, and checks that the caller has the role of the route's `config.access` in its team, or another. */
+/**
+ * Loads the app of a request, and checks that the caller has the needed role in its team: by default that of the
+ * route's `config.access`.
+ */
 export async function appOf(app: FastifyInstance, db: Db, request: AppRequest, needed = neededRole(request)) {
   const { userId } = callerOf(request)
   const { role, ...found } = await findApp(db, userId, request.params.app, purposeOf(request))
@@ -74,7 +77,7 @@ export async function admitAgain(db: Db, request: FastifyRequest, teamId: string
   if (changesOwnRole !== true) requireRole(role, neededRole(request))
 }
 
-/** A token that is restricted to one team sees no others. */
+/** A token that is restricted to one team has no access to others. */
 function refuseOtherTeams(request: FastifyRequest, teamId: string, what: 'team' | 'app'): void {
   const { teamId: only } = callerOf(request)
   if (only !== undefined && only !== teamId) throw errors.notFound(what)

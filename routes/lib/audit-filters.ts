@@ -3,7 +3,9 @@ import { parseInstant } from '../../src/domain/base/instant.ts'
 
 type Query = Omit<AuditFilters, 'since' | 'until'> & { since?: string; until?: string }
 
-/** What the query of an audit route asks for; instants are checked here, for some that have the form of one are none. */
+/**
+ * The filters in the query of an audit route. Instants are parsed here, because some match the format but are invalid.
+ */
 export function auditFilters({ since, until, ...filters }: Query): AuditFilters {
   return {
     ...filters,

@@ -1,15 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 
 interface Settings {
-  /** Milliseconds that a value is good for. */
+  /** Milliseconds for which a value is valid. */
   ttl: number
-  /** Values held at most. */
+  /** Maximum number of values. */
   max: number
-  /** Milliseconds past `ttl` for which a value is still given when a new one cannot be loaded. */
+  /** Milliseconds beyond `ttl` for which a value is still served if loading a new one fails. */
   staleIfError?: number
 }
 
-/** The same look-up, from the cache where there is one. */
+/** The same look-up, cached if the server has a cache. */
 export function cached<Value>(
   app: FastifyInstance,
   name: string,

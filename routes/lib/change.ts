@@ -9,7 +9,7 @@ export interface Changed {
   status: number
   headers?: Record<string, string>
   body?: object
-  /** Added to the body of this reply only. It is not stored, so that a repeated reply lacks it. */
+  /** Added to the body of this reply only. It is not stored, so a replay lacks it. */
   shownOnce?: object
   /**
    * What the audit log records beyond the route's `config.audit` and the subject of the request; null when nothing
@@ -22,7 +22,7 @@ export interface Changed {
 
 /**
  * Runs changes: the change, its audit row and the record of its Idempotency-Key are one transaction, and the reply is
- * sent after the commit. Works without the audit or the idempotency plugin, too.
+ * sent after the commit. Also works without the audit or the idempotency plugin.
  */
 export function changes(app: FastifyInstance) {
   const once: Idempotency['run'] = app.hasDecorator('idempotency')
@@ -56,7 +56,7 @@ export function changes(app: FastifyInstance) {
   }
 }
 
-/** A reply without a body reveals nothing, and a deleted thing has no team to check. */
+/** A reply without a body reveals nothing, and a deleted object has no team to check. */
 async function admitReplay(tx: Db, request: FastifyRequest, teamId: string | null, body: unknown): Promise<void> {
   if (teamId !== null && body != null) await admitAgain(tx, request, teamId)
 }

@@ -4,7 +4,7 @@ import { errors } from '../../plugins/lib/errors.ts'
 
 const FORM_LIMIT = 16_384
 
-/** Lets the routes of a scope take what the forms of pages send. */
+/** Makes the routes of a scope accept HTML form submissions. */
 export function takeForms(app: FastifyInstance): void {
   const options = { parseAs: 'buffer', bodyLimit: FORM_LIMIT } as const
   app.addContentTypeParser<Buffer>('application/x-www-form-urlencoded', options, (_request, body, done) => {

@@ -11,21 +11,21 @@ import {
   readBuildLog
 } from '../../src/domain/deployments/build-logs.ts'
 
-/** Milliseconds after which a reader looks for itself: notifications may be lost. */
+/** Milliseconds after which a reader polls, because notifications may be lost. */
 const POLL = 5_000
-/** The same while last words are waited for. */
+/** The same while waiting for the last output. */
 const SETTLING_POLL = 250
 const BUILD_BATCH = 50
-/** Half of what waits for a reader: one that keeps up has taken the last batch before the next one comes. */
+/** Half of a reader's buffer: a reader that keeps up takes one batch before the next one arrives. */
 const LINE_BATCH = 50
 
-/** A deployment that was deleted with its app has been cancelled before. */
+/** A deployment that was deleted with its app was cancelled first. */
 const GONE: Progress = { status: 'cancelled', state: 'over' }
 
 const itself = (payload: string) => payload
 const idOf = (payload: string) => (JSON.parse(payload) as { id: string }).id
 
-/** What deployments and apps say, as sources of events that follow the database, from any line on. */
+/** The logs of deployments and apps as event sources that follow the database, starting at any line. */
 export function logStreams(app: FastifyInstance) {
   const { db, postgres } = app
   const deploymentNews = new News(postgres.listen, { [BUILD_LOG_CHANNEL]: itself, rhone_deployments: idOf })
@@ -38,13 +38,13 @@ export function logStreams(app: FastifyInstance) {
   const readLines = (appId: string, after: number) =>
     lineReads.read(`${appId} ${after}`, () => readAppLogs(db, appId, after, LINE_BATCH))
 
-  /** The log of a deployment to its end. Its readers must see all of it, so it waits for them. */
+  /** The log of a deployment to its end. It waits for its readers, which must not miss anything. */
   function ofDeployment(appId: string, id: string, after: number): EventSource {
     return async (sink, signal) => {
       const news = deploymentNews.watch(id, signal)
       let told: string | undefined
       while (!signal.aborted) {
-        // First the status: what is said before the last one is there when that is.
+        // Read the status first: when it is final, all earlier output is already stored.
         const { status, state } = (await findProgress(db, appId, id)) ?? GONE
         if (status !== told) await sink.send({ event: 'status', data: { status } })
         told = status
@@ -60,8 +60,8 @@ export function logStreams(app: FastifyInstance) {
   }
 
   /**
-   * What an app says from now on, or from a line on: up to the present the reader is waited for, and from then on it has
-   * to keep up.
+   * The log of an app from now on, or from a given line. Waits for the reader up to the present; after that the reader
+   * has to keep up.
    */
   function ofApp(appId: string, from: number | undefined): EventSource {
     return async (sink, signal) => {

@@ -1,10 +1,10 @@
-/** The page after a sign-in without another destination: it shows who is signed in. */
+/** The default page after a sign-in: it shows who is signed in. */
 const HOME = '/login'
 
-/** An arbitrary host, to find out whether a path leads away from it. */
+/** An arbitrary host, for detecting paths that lead to another one. */
 const HERE = 'http://here.invalid'
 
-/** The path on this server that a request wants to continue at; never another server, however it is written. */
+/** The path on this server that a request wants to continue at; never another server, whatever the spelling. */
 export function safeNext(wanted: string | undefined): string {
   const url = wanted?.startsWith('/') ? URL.parse(wanted, HERE) : null
   if (url === null || url.origin !== HERE || url.username !== '' || url.password !== '') return HOME

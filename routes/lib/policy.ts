@@ -1,9 +1,9 @@
 import type { FastifyContextConfig, FastifyPluginAsync } from 'fastify'
 
-/** The usual policy of routes that read; each adds its `access` and its `slo`. */
+/** The default policy of reading routes; each adds its `access` and its `slo`. */
 export const reads = { scope: 'read', rateClass: 'general', priority: 'normal' } as const satisfies FastifyContextConfig
 
-/** The usual policy of routes that change something; each adds its `access` and its `audit`. */
+/** The default policy of routes with changes; each adds its `access` and its `audit`. */
 export const writes = {
   scope: 'admin',
   rateClass: 'general',
@@ -11,7 +11,7 @@ export const writes = {
   slo: 'write'
 } as const satisfies FastifyContextConfig
 
-/** The policy of operators' routes: they work during maintenance, and for our own pages only. */
+/** The policy of operators' routes: they work during maintenance, and only for our own pages. */
 export const operators = {
   access: 'operator',
   scope: 'admin',
@@ -23,7 +23,7 @@ export const operators = {
 
 type Access = NonNullable<FastifyContextConfig['access']>
 
-/** A scope whose routes admit the same kinds of caller; a route with another `access` fails the boot. */
+/** A scope whose routes admit the same kinds of callers; a route with another `access` fails the boot. */
 export function scopeFor(allowed: readonly Access[], routes: FastifyPluginAsync): FastifyPluginAsync {
   return async app => {
     app.addHook('onRoute', ({ method, url, config }) => {

@@ -3,7 +3,7 @@ import type { AuditEvent } from '../../plugins/audit/index.ts'
 import type { SignedIn } from '../../src/domain/accounts/sign-in.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 
-/** Signing in stays open during maintenance, because operators need it. */
+/** Sign-in stays open during maintenance, because operators need it. */
 export const signingIn = {
   access: 'public',
   rateClass: 'auth',
@@ -14,7 +14,8 @@ export const signingIn = {
 } as const
 
 /**
- * Begins a session for the user that `find` returns, in one transaction with the changes of `find` and the audit rows.
+ * Begins a session for the user that `find` returns. The changes of `find`, the session and the audit rows are one
+ * transaction.
  */
 export async function signIn(
   app: FastifyInstance,

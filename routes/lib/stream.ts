@@ -2,8 +2,8 @@ import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
 /**
- * Sends text as it is made. Its first part is made before the reply begins, so that what cannot be read at all is an error
- * as any other; what breaks later ends the connection, so that no client takes a part for the whole.
+ * Sends text as it is generated. The first part is generated before the reply begins, so that a failure there is an
+ * ordinary error; a later failure closes the connection, so that no client mistakes a part for the whole.
  */
 export async function sendText(reply: FastifyReply, contentType: string, parts: AsyncGenerator<string>) {
   const first = await parts.next()

@@ -6,18 +6,18 @@ import { sendPage } from '../lib/page.ts'
 import { reads } from '../lib/policy.ts'
 
 export interface SiteOptions {
-  /** Where clients reach the server. */
+  /** The URL under which clients reach the server. */
   readonly baseUrl: URL
-  /** Where vulnerabilities are reported: a mailto: or https URL. */
+  /** Where to report vulnerabilities: a mailto: or https URL. */
   readonly securityContact: string
 }
 
 const open = { ...reads, access: 'public', slo: 'detail', cors: false } as const
-/** Milliseconds for which a reader may rely on the contact; RFC 9116 recommends less than a year. */
+/** Milliseconds for which the contact may be relied on; RFC 9116 recommends less than a year. */
 const CONTACT_AGE = 180 * 86_400_000
 const ROBOTS = 'User-agent: *\nDisallow: /api/\nDisallow: /admin/\nDisallow: /auth/\n'
 
-/** What browsers and robots look for on every site. */
+/** The files that browsers and robots request from every site. */
 const site: FastifyPluginCallbackTypebox<SiteOptions> = (app, { baseUrl, securityContact }, done) => {
   app.get('/', {
     schema: schemas.getStart,
