@@ -62,7 +62,7 @@ const RootDirectory = Nullable(
   })
 )
 
-/** What git accepts as the name of a branch. */
+/** A branch name that git accepts. */
 export const GithubBranch = Type.String({
   minLength: 1,
   maxLength: 255,
@@ -101,7 +101,7 @@ export const App = Sent(
 )
 export type App = Static<typeof App>
 
-/** Everything of an app that can be changed. Whatever is left out takes its default: PUT replaces all of it. */
+/** All settings of an app that can be changed. PUT replaces all of them; omitted ones get their defaults. */
 export const AppSettings = Strict(
   {
     name: Name,
@@ -116,7 +116,7 @@ export const AppSettings = Strict(
 )
 export type AppSettings = Static<typeof AppSettings>
 
-/** Some of it. What is left out stays as it is, so there is no default here. */
+/** Some of the settings. Omitted ones stay as they are, so there are no defaults here. */
 export const AppPatch = Strict(
   {
     name: Type.Optional(Name),

@@ -1,12 +1,12 @@
 import { type SchemaOptions, type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox'
 
 interface ObjectNames {
-  /** The name of the model in the description of the API and in generated clients. */
+  /** The model's name in the OpenAPI description and in generated clients. */
   title?: string
   description?: string
 }
 
-/** An object that refuses keys it does not know: the shape of everything that clients send. */
+/** An object that rejects unknown keys; used for everything that clients send. */
 export function Strict<Properties extends TProperties>(
   properties: Properties,
   options: ObjectNames & { minProperties?: number } = {}
@@ -14,29 +14,27 @@ export function Strict<Properties extends TProperties>(
   return Type.Object(properties, { additionalProperties: false, ...options })
 }
 
-/** An object that Rhone sends. Keys that it does not name never reach the wire. */
+/** An object that Rhone sends. Unlisted keys are never serialized. */
 export function Sent<Properties extends TProperties>(properties: Properties, options: ObjectNames = {}) {
   return Type.Object(properties, options)
 }
 
-/** One of some strings. An `enum` serializes several times faster than the `anyOf` of a union of literals. */
+/** One of several strings. An `enum` serializes several times faster than the `anyOf` of a union of literals. */
 export function OneOf<const Values extends readonly string[]>(values: Values, options: { description?: string } = {}) {
   return Type.Unsafe<Values[number]>({ type: 'string', enum: [...values], ...options })
 }
 
-/** The schema's type or null, again without an `anyOf`. For strings, numbers and booleans. */
+/** The schema's type or null, also without an `anyOf`. For strings, numbers and booleans. */
 export function Nullable<Schema extends TSchema>(schema: Schema) {
   return Type.Unsafe<Static<Schema> | null>({ ...schema, type: [schema.type, 'null'] })
 }
 
-/** A schema with another default or description, for one place. A spread would have a type that no other file can name. */
+/** A copy of a schema with another default or description. The type of a spread could not be named in other files. */
 export function adapted<Schema extends TSchema>(schema: Schema, options: SchemaOptions): Schema {
   return { ...schema, ...options }
 }
 
-/**
- * Not `format: 'uuid'`: that format lets `urn:uuid:` pass, which PostgreSQL refuses.
- */
+/** Not `format: 'uuid'`: that format accepts `urn:uuid:`, which PostgreSQL rejects. */
 export const Uuid = Type.String({
   pattern: '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$',
   'x-form': 'a UUID',
@@ -44,7 +42,7 @@ export const Uuid = Type.String({
   examples: ['0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a']
 })
 
-/** A UUID or a slug. What can be neither is not a mistake of form but a thing that does not exist: 404. */
+/** A UUID or a slug. Text that can be neither is not a validation error but an object that does not exist: 404. */
 export const IdOrSlug = Type.String({
   minLength: 1,
   maxLength: 255,
@@ -52,24 +50,24 @@ export const IdOrSlug = Type.String({
   examples: ['hello']
 })
 
-/** Sent as ISO 8601 in UTC. Handlers may return a Date; a stored reply that is sent again holds the text. */
+/** Sent as ISO 8601 in UTC. Handlers may return a Date; a replayed reply contains the text. */
 export const Timestamp = Type.Unsafe<Date | string>(Type.String({ format: 'date-time' }))
 
 export const CreatedAt = adapted(Timestamp, { description: 'When it was created.' })
 export const UpdatedAt = adapted(Timestamp, { description: 'When it was last changed.' })
 
-/** Text that Rhone sends, with an example of it. */
+/** Text that Rhone sends, with an example. */
 export function Text(description: string, example: string) {
   return Type.String({ description, examples: [example] })
 }
 
 /**
- * Control characters, lone surrogates, line separators, and the marks by which a name would turn the text around it:
- * never part of a name, and some refused by PostgreSQL.
+ * Control characters, lone surrogates, line separators and bidirectional marks, which would reorder the text around a
+ * name. None belongs in a name, and PostgreSQL rejects some of them.
  */
 const NOT_IN_NAMES = '\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}\\p{Bidi_Control}'
 
-/** One line of text for people, with something to see in it. */
+/** One line of display text with at least one visible character. */
 export const Name = Type.String({
   minLength: 1,
   maxLength: 255,
@@ -91,7 +89,7 @@ export const Cursor = Type.String({
 
 export const PageQuery = { limit: Type.Optional(Limit), cursor: Type.Optional(Cursor) }
 
-/** What every list answers. */
+/** The reply of every list. */
 export function Page<Item extends TSchema>(item: Item) {
   return Sent(
     {
@@ -109,14 +107,14 @@ export function Page<Item extends TSchema>(item: Item) {
 
 export const NoQuery = Strict({})
 
-/** Requests that say all in their URL: no body, or an empty object. */
+/** Requests whose URL says everything: no body, or an empty object. */
 export const NoBody = Type.Unsafe<object | null>({
   type: ['object', 'null'],
   properties: {},
   additionalProperties: false
 })
 
-/** A body that may as well be left out. */
+/** A body that may be omitted. */
 export function OptionalBody<Schema extends TSchema>(schema: Schema) {
   return Type.Unsafe<Static<Schema> | null>({ ...schema, type: ['object', 'null'] })
 }
@@ -136,7 +134,7 @@ const EntityTags = Type.String({
   examples: ['"1"']
 })
 
-/** Request headers that a route reads. Headers always come with others, so these objects stay open. */
+/** The request headers that a route reads. Requests always have others too, so these objects stay open. */
 export const Headers = Type.Object
 export const IdempotencyKey = Type.Optional(
   Type.String({

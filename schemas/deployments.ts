@@ -100,7 +100,7 @@ export const Deployment = Sent(
   { title: 'Deployment' }
 )
 
-/** An image of a registry by digest: a tag may be another image tomorrow. */
+/** An image in a registry, by digest: a tag may point to another image tomorrow. */
 const Image = Type.String({
   maxLength: 500,
   pattern: '^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$',

@@ -24,7 +24,7 @@ export const EnvVarKey = Type.String({
   examples: ['API_KEY']
 })
 
-/** There is no value: what was set is given to the app's machines and to nobody else. */
+/** Without the value, which only the app's machines receive. */
 export const EnvVar = Sent(
   {
     key: Text('The name of the variable.', 'API_KEY'),

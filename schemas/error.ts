@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 
-/** The body of every reply of 400 and above. Clients branch on `code`; the texts are for people. */
+/** The body of every reply with a status of 400 or above. Clients branch on `code`; the texts are for people. */
 export const ErrorEnvelope = Type.Object(
   {
     error: Type.Object({

@@ -44,7 +44,7 @@ export const CreatedInvitation = Sent(
   { title: 'CreatedInvitation' }
 )
 
-/** What mail servers take, less what only people with a grudge use: no quotes, no comments, no address literals. */
+/** Addresses that mail servers accept, except rare forms: no quotes, comments or address literals. */
 const Email = Type.String({
   minLength: 3,
   maxLength: 254,

@@ -2,7 +2,7 @@ import { Type } from '@sinclair/typebox'
 import { Headers, IdempotencyKey, NoContent, NoQuery, Strict } from './common.ts'
 import { errorResponses } from './error.ts'
 
-/** Where to go afterwards. Anything but a path of this server is ignored. */
+/** Where to go afterwards. Anything other than a path on this server is ignored. */
 const Next = Type.String({ maxLength: 2_048, description: 'The path to go to afterwards.', examples: ['/docs'] })
 
 const page = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
@@ -82,7 +82,7 @@ const Password = Type.String({
   examples: ['correct horse battery staple']
 })
 
-/** Refused with the same page, which says why. */
+/** A refusal shows the same page with the reason. */
 const pageOrRedirect = { 200: page, 303: redirect, ...errorResponses }
 
 export const signInWithPassword = {
