@@ -21,14 +21,14 @@ a { color: inherit }
 
 export interface SignInPage {
   readonly github: boolean
-  /** The token for the form, where passwords are taken. */
+  /** The form's CSRF token; null if passwords are disabled. */
   readonly passwordToken: string | null
   readonly next: string
   readonly problem?: string
   readonly login?: string
 }
 
-/** @param nonce what the page's CSP lets its style in by */
+/** @param nonce the nonce that the page's CSP allows styles by */
 export function signInPage({ github, passwordToken, next, problem, login = '' }: SignInPage, nonce: string): string {
   const content = html`<h1>Sign in to Rhone</h1>
 <p>Deploy, watch and run your apps.</p>
@@ -51,7 +51,7 @@ function passwordForm(token: string, next: string, login: string): Html {
 <small>Have you been given a code? <a href="/auth/reset">Set your password</a></small>`
 }
 
-/** For somebody who is signed in already. */
+/** The page for users who are already signed in. */
 export function signedInPage(username: string, token: string, nonce: string): string {
   const content = html`<h1>Hello, ${username}</h1>
 <p>You are signed in.</p>
@@ -69,7 +69,7 @@ export interface ResetPage {
   readonly login?: string
 }
 
-/** Where a password is set by a code. */
+/** The page for setting a password with a reset code. */
 export function resetPage({ token, problem, login = '' }: ResetPage, nonce: string): string {
   const content = html`<h1>Set your password</h1>
 <p>An operator of this server has given you a code.</p>

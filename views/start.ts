@@ -7,7 +7,7 @@ nav { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-top: 1.5rem }
 a { color: inherit }
 `
 
-/** The page that visitors see first. @param nonce what the page's CSP lets its style in by */
+/** The start page. @param nonce the nonce that its CSP allows styles by */
 export function startPage(nonce: string): string {
   const content = html`<h1>Rhone</h1>
 <p>Push to deploy: teams, apps, secrets, builds, deployments and logs, by an API or the command line.</p>
