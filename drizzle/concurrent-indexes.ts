@@ -2,15 +2,15 @@ import { ACTIVE_DEPLOYMENT_STATUSES } from './schema.ts'
 
 export interface ConcurrentIndex {
   name: string
-  /** What follows `CREATE INDEX CONCURRENTLY <name> ON`. */
+  /** The part after `CREATE INDEX CONCURRENTLY <name> ON`. */
   on: string
 }
 
 const active = ACTIVE_DEPLOYMENT_STATUSES.map(status => `'${status}'`).join(', ')
 
 /**
- * Indexes on tables that are large and busy, built while the tables are in use. That works in no transaction, hence in
- * no migration. They are made after the migrations, if they are not there; to change one, give it a new name.
+ * Indexes on large, busy tables, built without blocking writes. This is impossible in a transaction, and so in a
+ * migration. Missing ones are built after the migrations; to change an index, give it a new name.
  */
 export const concurrentIndexes: readonly ConcurrentIndex[] = [
   { name: 'idx_apps_created_at', on: 'apps (created_at)' },

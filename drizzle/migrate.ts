@@ -5,23 +5,23 @@ import { type Migration, readMigrations } from './journal.ts'
 
 export interface MigrateOptions {
   log?: { info(facts: object, message: string): void }
-  /** Milliseconds to wait for another instance that is migrating, and for a table lock to build an index. */
+  /** Milliseconds to wait for another migrating instance, and for the table lock of an index build. */
   patience?: number
-  /** Where drizzle-kit has written the migrations. */
+  /** The folder that drizzle-kit writes migrations to. */
   folder?: string
   indexes?: readonly ConcurrentIndex[]
 }
 
 export interface MigrationReport {
-  /** The tags of the migrations that this call has applied. */
+  /** The tags of the migrations applied by this call. */
   applied: string[]
-  /** The names of the indexes that this call has built. */
+  /** The names of the indexes built by this call. */
   indexed: string[]
 }
 
-/** Any two instances of Rhone agree on it, and hardly anything else uses it. */
+/** Advisory lock shared by all instances of Rhone; unlikely to clash with any other. */
 const LOCK = 7_266_911_473_001
-/** A migration that waits for a table lock has all later queries on that table wait behind it. */
+/** While a migration waits for a table lock, all later queries on that table queue behind it. */
 const TABLE_LOCK_TIMEOUT = 5_000
 
 /**
@@ -44,8 +44,8 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
 }
 
 /**
- * Takes the lock by asking again and again. A session that waits inside `pg_advisory_lock` holds a snapshot, for which
- * the `CREATE INDEX CONCURRENTLY` of the lock's owner would wait in turn.
+ * Polls for the lock. A session that waits inside `pg_advisory_lock` holds a snapshot, and the lock holder's `CREATE
+ * INDEX CONCURRENTLY` would wait for that in turn.
  */
 async function waitForTurn(sql: Sql, patience: number): Promise<void> {
   const deadline = performance.now() + patience
@@ -75,7 +75,7 @@ async function applyPending(sql: Sql, migrations: readonly Migration[], log: Mig
   return applied
 }
 
-/** What the ledger lacks, after a check that all else in it is what the files say. */
+/** The migrations missing from the ledger, after checking that its entries match the files. */
 async function pendingMigrations(sql: Sql, migrations: readonly Migration[]): Promise<Migration[]> {
   const ledger = await sql<
     { tag: string; checksum: string }[]
@@ -98,7 +98,7 @@ async function pendingMigrations(sql: Sql, migrations: readonly Migration[]): Pr
   return pending
 }
 
-/** The driver's own `begin` is not for here: it ends the process when the connection is lost inside. */
+/** Not the driver's own `begin`: it ends the process if the connection is lost inside. */
 async function apply(sql: Sql, { index, tag, statements, checksum }: Migration): Promise<void> {
   try {
     await sql`begin`
@@ -110,7 +110,7 @@ async function apply(sql: Sql, { index, tag, statements, checksum }: Migration):
   }
 }
 
-/** Builds every index that is not there, or that an earlier attempt has left unfinished. */
+/** Builds every index that is missing, or that an earlier attempt left unfinished. */
 async function buildMissing(
   sql: Sql,
   indexes: readonly ConcurrentIndex[],

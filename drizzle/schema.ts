@@ -31,7 +31,7 @@ const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 const id = () => uuid().primaryKey().default(sql`gen_random_uuid()`)
 const instant = () => timestamp({ withTimezone: true, mode: 'date' })
 const createdAt = () => instant().notNull().defaultNow()
-/** Kept current by the trigger `touch_updated_at` of its table, so that no statement can forget it. */
+/** Maintained by the table's `touch_updated_at` trigger, so that no statement can forget it. */
 const updatedAt = () => instant().notNull().defaultNow()
 
 /** Renders a closed set of strings as the right-hand side of a CHECK: `in ('a', 'b')`. */
@@ -71,7 +71,7 @@ export const DEPLOYMENT_STATUSES = [
 ] as const
 export type DeploymentStatus = (typeof DEPLOYMENT_STATUSES)[number]
 
-/** The statuses of a deployment that is still on its way. `idx_deployments_active` covers exactly these. */
+/** The statuses of an active deployment, exactly those covered by `idx_deployments_active`. */
 export const ACTIVE_DEPLOYMENT_STATUSES = [
   'pending',
   'cloning',
@@ -82,7 +82,7 @@ export const ACTIVE_DEPLOYMENT_STATUSES = [
   'deploying'
 ] as const satisfies readonly DeploymentStatus[]
 
-/** Why a deployment has failed, for whoever deployed; the codes of the API's errors with the same meaning. */
+/** Why a deployment failed; the same codes as the API's errors of the same meaning. */
 export const DEPLOYMENT_ERRORS = ['BUILD_FAILED', 'DEPLOY_FAILED'] as const
 
 export const DEPLOYMENT_TRIGGERS = ['manual', 'webhook', 'rollback', 'api', 'cli'] as const
@@ -91,9 +91,9 @@ export type DeploymentTrigger = (typeof DEPLOYMENT_TRIGGERS)[number]
 /** The settings of an app that a deployment runs with, as they were when it began. */
 export interface DeploymentConfig {
   region: string
-  /** Where its source came from, without credentials. */
+  /** The source repository, without credentials. */
   repository?: string
-  /** Also a commit that the app's branch does not have: an admin of the team has said so. */
+  /** An admin of the team has allowed a commit that is not on the app's branch. */
   anyCommit?: true
 }
 
@@ -106,15 +106,15 @@ export const WEBHOOK_OUTCOMES = ['processed', 'ignored', 'failed'] as const
 
 export const USAGE_METRICS = ['machine_hours', 'bandwidth_gb', 'builds'] as const
 
-/** The newest push to the branch of an app that has reached it: what tells a push that comes late from a new one. */
+/** The newest push to an app's branch so far; tells late deliveries from new pushes. */
 export interface LastPush {
   repoId: number
   ref: string
   before: string
   after: string
-  /** In milliseconds by GitHub's clock, which counts seconds; null: GitHub has not said. */
+  /** Milliseconds by GitHub's clock, which has a resolution of seconds; null if GitHub did not send it. */
   pushedAt: number | null
-  /** In milliseconds by ours. */
+  /** Milliseconds by our clock. */
   receivedAt: number
 }
 
@@ -123,14 +123,14 @@ export const users = pgTable('users', {
   githubId: bigint({ mode: 'number' }).unique('users_github_id_unique'),
   username: varchar({ length: 255 }).notNull(),
   email: varchar({ length: 255 }),
-  /** When the address was shown to be the user's. Until then it says nothing about who they are. */
+  /** When the address was verified. Until then it proves nothing about the user. */
   emailVerifiedAt: instant(),
   avatarUrl: varchar({ length: 500 }),
-  /** An operator of the whole platform; says nothing about roles in teams. */
+  /** An operator of the whole platform; independent of team roles. */
   isAdmin: boolean().notNull().default(false),
-  /** When the account is erased, once its owner has asked for that; nobody can use it in the meantime. */
+  /** When an account whose owner requested deletion is erased. It cannot be used in the meantime. */
   eraseAfter: instant(),
-  /** SHA-256 of the code that undoes the request until then. */
+  /** SHA-256 of the code that can undo the request until then. */
   restoreHash: bytea(),
   createdAt: createdAt(),
   updatedAt: updatedAt()
@@ -145,7 +145,7 @@ export const teams = pgTable(
     plan: varchar({ length: 50, enum: PLANS }).notNull().default('free'),
     stripeCustomerId: varchar({ length: 255 }),
     stripeSubscriptionId: varchar({ length: 255 }),
-    /** Counts the changes of this row; its ETag, and what If-Match is compared with. */
+    /** Incremented with each change of the row; basis of its ETag and of If-Match. */
     version: integer().notNull().default(1),
     createdAt: createdAt(),
     updatedAt: updatedAt()
@@ -173,8 +173,8 @@ export const teamMembers = pgTable(
 )
 
 /**
- * Pending until one of three instants: accepted, revoked, or the end of its time. The address is kept in lower case. Of
- * pending ones there is one per team and address.
+ * Pending until accepted, revoked or expired. Addresses are stored in lower case, and there is at most one pending
+ * invitation per team and address.
  */
 export const teamInvitations = pgTable(
   'team_invitations',
@@ -186,7 +186,7 @@ export const teamInvitations = pgTable(
     email: varchar({ length: 255 }).notNull(),
     role: varchar({ length: 50, enum: ROLES }).notNull(),
     invitedBy: uuid().references(() => users.id, { onDelete: 'set null' }),
-    /** SHA-256 of the token in the link. The token itself is shown once and stored nowhere. */
+    /** SHA-256 of the token in the link. The token itself is shown once and never stored. */
     tokenHash: bytea().notNull().unique('team_invitations_token_hash_unique'),
     expiresAt: instant().notNull(),
     acceptedAt: instant(),
@@ -209,7 +209,7 @@ export const teamInvitations = pgTable(
   ]
 )
 
-/** Where the GitHub App is installed, and the one team that this serves. */
+/** Installations of the GitHub App, each with the one team it serves. */
 export const githubInstallations = pgTable(
   'github_installations',
   {
@@ -217,12 +217,15 @@ export const githubInstallations = pgTable(
     teamId: uuid()
       .notNull()
       .references(() => teams.id, { onDelete: 'cascade' }),
-    /** GitHub's number of it. One team has it: whoever binds it has shown GitHub's word that it is theirs. */
+    /**
+     * GitHub's id of the installation. It belongs to one team: connecting it requires proof from GitHub of the right to
+     * it.
+     */
     installationId: bigint({ mode: 'number' }).notNull().unique('github_installations_installation_id_unique'),
     accountType: varchar({ length: 50, enum: ['User', 'Organization'] }).notNull(),
     accountLogin: varchar({ length: 255 }).notNull(),
     accountId: bigint({ mode: 'number' }).notNull(),
-    /** Since when GitHub lets us do nothing there. */
+    /** Since when GitHub has blocked our access; null if not suspended. */
     suspendedAt: instant(),
     createdAt: createdAt(),
     updatedAt: updatedAt()
@@ -241,19 +244,19 @@ export const apps = pgTable(
       .notNull()
       .references(() => teams.id, { onDelete: 'cascade' }),
     name: varchar({ length: 255 }).notNull(),
-    /** Unique over all teams: an app is served at `<slug>.` of one shared domain. */
+    /** Unique across all teams: an app is served at `<slug>.` of one shared domain. */
     slug: varchar({ length: 63 }).notNull().unique(),
     githubRepo: varchar({ length: 500 }),
-    /** GitHub's number of that repository, by which pushes are matched: names can be taken over by others. */
+    /** GitHub's id of the repository, which pushes are matched by: names can be taken over by others. */
     githubRepoId: bigint({ mode: 'number' }),
     /** The installation of the GitHub App that reaches it. Null: it is public, or there is no GitHub App. */
     githubInstallationId: bigint({ mode: 'number' }),
     githubBranch: varchar({ length: 255 }).notNull().default('main'),
-    /** Where git clones from when the repository is not on GitHub. */
+    /** The clone URL of a repository that is not on GitHub. */
     gitUrl: varchar({ length: 500 }),
-    /** The directory of the repository that the app is in; null: all of it. */
+    /** The app's directory within the repository; null for the root. */
     rootDirectory: varchar({ length: 255 }),
-    /** What the app is called at Fly; null until it is deployed there. */
+    /** The app's name at Fly; null until it is deployed there. */
     flyAppId: varchar({ length: 255 }),
     region: varchar({ length: 10 })
       .notNull()
@@ -261,7 +264,7 @@ export const apps = pgTable(
       .references(() => regions.code),
     autoDeploy: boolean().notNull().default(true),
     lastPush: jsonb().$type<LastPush>(),
-    /** Counts the changes of this row; its ETag, and what If-Match is compared with. */
+    /** Incremented with each change of the row; basis of its ETag and of If-Match. */
     version: integer().notNull().default(1),
     createdAt: createdAt(),
     updatedAt: updatedAt()
@@ -293,11 +296,11 @@ export const envVars = pgTable(
     /** AES-256-GCM ciphertext with its tag appended; the additional data binds it to its app and key. */
     valueEncrypted: bytea().notNull(),
     nonce: bytea().notNull(),
-    /** Which key of the ENCRYPTION_KEYS ring sealed the value. */
+    /** The key of the ENCRYPTION_KEYS ring that sealed the value. */
     keyId: varchar({ length: 64 }).notNull(),
-    /** Counts its values; deployments say which of them they ran with. */
+    /** Incremented with each new value; deployments record the versions they ran with. */
     version: integer().notNull().default(1),
-    /** Whether builds see it, too. */
+    /** Whether the variable is visible to builds too. */
     buildTime: boolean().notNull().default(false),
     createdAt: createdAt(),
     updatedAt: updatedAt()
@@ -319,19 +322,19 @@ export const deployments = pgTable(
     commitMessage: text(),
     commitAuthor: varchar({ length: 255 }),
     branch: varchar({ length: 255 }),
-    /** What runs: an image by digest. Known once it is built, or from the start. */
+    /** The image that runs, by digest. Set once it is built, or from the start. */
     image: varchar({ length: 500 }),
-    /** The deployment whose image this one brings back. */
+    /** The deployment whose image a rollback restores. */
     rollbackOf: uuid(),
-    /** Which value of each env var it runs with: names and versions. */
+    /** The env vars it runs with: names and versions. */
     envVersions: jsonb().$type<Record<string, number>>(),
-    /** The settings of the app that it runs with. */
+    /** The app settings it runs with. */
     config: jsonb().$type<DeploymentConfig>(),
     errorCode: varchar({ length: 50, enum: DEPLOYMENT_ERRORS }),
     errorMessage: text(),
-    /** The last that the program said which has failed, redacted. */
+    /** The last output of the program that failed, redacted. */
     errorLog: text(),
-    /** Drawn anew by each worker that takes it up; what an earlier one still writes is refused. */
+    /** Random per claim; writes under an earlier worker's claim are refused. */
     claim: uuid(),
     buildStartedAt: instant(),
     buildFinishedAt: instant(),
@@ -353,7 +356,7 @@ export const deployments = pgTable(
   ]
 )
 
-/** The env of a deployment that runs or is about to: all of it, sealed. It goes when the deployment is over. */
+/** The complete sealed env of an active or live deployment. Deleted when the deployment is over. */
 export const deploymentSecrets = pgTable('deployment_secrets', {
   deploymentId: uuid()
     .primaryKey()
@@ -363,7 +366,7 @@ export const deploymentSecrets = pgTable('deployment_secrets', {
   keyId: varchar({ length: 64 }).notNull()
 })
 
-/** What a build and a rollout have said, in order and redacted. */
+/** The output of builds and rollouts, in order and redacted. */
 export const buildLogChunks = pgTable(
   'build_log_chunks',
   {
@@ -371,7 +374,7 @@ export const buildLogChunks = pgTable(
       .notNull()
       .references(() => deployments.id, { onDelete: 'cascade' }),
     seq: integer().notNull(),
-    /** The status in which it was said. */
+    /** The deployment's status at the time of the output. */
     phase: varchar({ length: 50, enum: DEPLOYMENT_STATUSES }).notNull(),
     text: text().notNull(),
     createdAt: createdAt()
@@ -382,7 +385,7 @@ export const buildLogChunks = pgTable(
   ]
 )
 
-/** What running apps have said. */
+/** The output of running apps. */
 export const appLogs = pgTable(
   'app_logs',
   {
@@ -391,7 +394,7 @@ export const appLogs = pgTable(
       .notNull()
       .references(() => apps.id, { onDelete: 'cascade' }),
     deploymentId: uuid(),
-    /** When it was said, by the clock of the machine that ran the app. */
+    /** When it was logged, by the clock of the machine that ran the app. */
     at: instant().notNull(),
     level: varchar({ length: 10, enum: LOG_LEVELS }).notNull(),
     source: varchar({ length: 10, enum: LOG_SOURCES }).notNull(),
@@ -408,7 +411,7 @@ export const appLogs = pgTable(
   ]
 )
 
-/** Apps that were deleted here and still have to be taken down where they run. A trigger writes these rows. */
+/** Apps that were deleted here but still have to be removed where they run. Written by a trigger. */
 export const appTombstones = pgTable('app_tombstones', {
   appId: uuid().primaryKey(),
   slug: varchar({ length: 63 }).notNull(),
@@ -416,17 +419,17 @@ export const appTombstones = pgTable('app_tombstones', {
   createdAt: createdAt()
 })
 
-/** What other services have told us, as it came and once each. */
+/** Webhook deliveries from other services, as received, each stored once. */
 export const webhookDeliveries = pgTable(
   'webhook_deliveries',
   {
     source: varchar({ length: 20, enum: WEBHOOK_SOURCES }).notNull(),
     deliveryId: varchar({ length: 100 }).notNull(),
     event: varchar({ length: 100 }).notNull(),
-    /** The body, byte for byte: as text it might be none that the database takes. */
+    /** The exact bytes of the body: as text it might be invalid for the database. */
     payload: bytea().notNull(),
     receivedAt: createdAt(),
-    /** When a job was done with it, whatever came of it. */
+    /** When processing ended, whatever the outcome. */
     processedAt: instant(),
     outcome: varchar({ length: 20, enum: WEBHOOK_OUTCOMES }),
     error: text()
@@ -437,7 +440,7 @@ export const webhookDeliveries = pgTable(
   ]
 )
 
-/** Since when each secret of the configuration is in use, by a fingerprint that tells nothing of it. */
+/** Since when each secret of the configuration has been in use. Fingerprints reveal nothing about the secrets. */
 export const secretLedger = pgTable(
   'secret_ledger',
   {
@@ -452,13 +455,13 @@ export const usageRecords = pgTable(
   'usage_records',
   {
     id: id(),
-    /** Of no foreign key: what was billed must be kept for years, also of a team that is gone. */
+    /** No foreign key: billing records must be kept for years, even after the team is deleted. */
     teamId: uuid().notNull(),
     appId: uuid().references(() => apps.id, { onDelete: 'set null' }),
     metric: varchar({ length: 50, enum: USAGE_METRICS }).notNull(),
     quantity: numeric({ precision: 20, scale: 6 }).notNull(),
     recordedAt: createdAt(),
-    /** The first day of the UTC month that is billed. */
+    /** The first day of the billed UTC month. */
     billingPeriod: date().notNull()
   },
   table => [
@@ -468,7 +471,7 @@ export const usageRecords = pgTable(
   ]
 )
 
-/** Where apps can run. A row that is no longer available stays, because apps refer to it. */
+/** Regions that apps can run in. A region that is no longer available keeps its row, because apps refer to it. */
 export const regions = pgTable('regions', {
   code: varchar({ length: 10 }).primaryKey(),
   name: varchar({ length: 255 }).notNull(),
@@ -488,16 +491,16 @@ export const apiTokens = pgTable(
       .notNull()
       .references(() => users.id, { onDelete: 'cascade' }),
     name: varchar({ length: 255 }).notNull(),
-    /** SHA-256 of the whole token. The token itself is shown once and stored nowhere. */
+    /** SHA-256 of the whole token. The token itself is shown once and never stored. */
     tokenHash: bytea().notNull().unique('api_tokens_token_hash_unique'),
-    /** The first characters of the token, by which its owner recognises it. */
+    /** The first characters of the token, for its owner to recognise it by. */
     prefix: varchar({ length: 16 }).notNull(),
     scopes: varchar({ length: 20, enum: SCOPES }).array().notNull(),
-    /** The only team that it reaches; null: all of its user's. */
+    /** The only team the token has access to; null: all of the user's teams. */
     teamId: uuid().references(() => teams.id, { onDelete: 'cascade' }),
     expiresAt: instant(),
     lastUsedAt: instant(),
-    /** The address of the last use. */
+    /** The client address of the last use. */
     lastUsedFrom: varchar({ length: 50 }),
     revokedAt: instant(),
     createdAt: createdAt()
@@ -505,7 +508,7 @@ export const apiTokens = pgTable(
   table => [index('idx_api_tokens_user_id').on(table.userId), index('idx_api_tokens_team_id').on(table.teamId)]
 )
 
-/** Where a token has been used from: an IPv4 address, or the /64 of an IPv6 one. */
+/** Where a token has been used from: an IPv4 address, or the /64 of an IPv6 address. */
 export const tokenAddresses = pgTable(
   'token_addresses',
   {
@@ -518,7 +521,7 @@ export const tokenAddresses = pgTable(
   table => [primaryKey({ columns: [table.tokenId, table.address] })]
 )
 
-/** Who is signed in. A session that has ended is a row that is gone. */
+/** Active sessions. A session that ends is deleted. */
 export const sessions = pgTable(
   'sessions',
   {
@@ -526,19 +529,19 @@ export const sessions = pgTable(
     userId: uuid()
       .notNull()
       .references(() => users.id, { onDelete: 'cascade' }),
-    /** SHA-256 of what the cookie holds. */
+    /** SHA-256 of the secret in the cookie. */
     secretHash: bytea().notNull().unique('sessions_secret_hash_unique'),
     method: varchar({ length: 20, enum: SIGN_IN_METHODS }).notNull(),
-    /** Whether its user was an operator when it began: nobody becomes one within a session. */
+    /** Whether the user was an operator when the session began; sessions never gain operator rights. */
     asOperator: boolean().notNull(),
     ip: varchar({ length: 50 }),
     userAgent: varchar({ length: 512 }),
     lastSeenAt: createdAt(),
-    /** When it ends if it is not used until then. */
+    /** When the session ends unless it is used before. */
     idleUntil: instant().notNull(),
-    /** When it ends however much it is used. */
+    /** When the session ends regardless of use. */
     expiresAt: instant().notNull(),
-    /** When its user has signed in. */
+    /** When the user signed in. */
     createdAt: createdAt()
   },
   table => [
@@ -547,40 +550,40 @@ export const sessions = pgTable(
   ]
 )
 
-/** Sign-ins that were begun here and have come back: none does twice. */
+/** Completed OAuth sign-ins, so that none can be completed twice. */
 export const spentSignIns = pgTable(
   'spent_sign_ins',
   {
     hash: bytea().primaryKey(),
-    /** From when on it would be refused as too late anyway. */
+    /** From this instant on, the sign-in would be refused as expired anyway. */
     expiresAt: instant().notNull()
   },
   table => [index('idx_spent_sign_ins_expires_at').on(table.expiresAt)]
 )
 
-/** Users who sign in with a password of ours. */
+/** Users who sign in with a password stored here. */
 export const localAccounts = pgTable('local_accounts', {
   userId: uuid()
     .primaryKey()
     .references(() => users.id, { onDelete: 'cascade' }),
   /** In lower case. */
   login: varchar({ length: 255 }).notNull().unique('local_accounts_login_unique'),
-  /** Argon2id in PHC's string format; null until the first one is set. */
+  /** Argon2id as a PHC string; null until the first password is set. */
   passwordHash: varchar({ length: 255 }),
   changedAt: instant(),
-  /** SHA-256 of the code by which a password can be set once, and until when. */
+  /** SHA-256 of the single-use code for setting a password; valid until the instant below. */
   resetHash: bytea(),
   resetUntil: instant(),
   createdAt: createdAt()
 })
 
-/** How often a password was guessed wrong, by what is counted, of which this is a SHA-256. */
+/** Counts wrong password guesses. The key is a SHA-256 of what is counted. */
 export const signInFailures = pgTable(
   'sign_in_failures',
   {
     key: bytea().primaryKey(),
     count: integer().notNull(),
-    /** Nobody whom this counts may guess again before. */
+    /** Further guesses are refused before this instant. */
     blockedUntil: instant().notNull(),
     lastAt: instant().notNull()
   },
@@ -591,11 +594,11 @@ const newestFirst = (at: ExtraConfigColumn, id: ExtraConfigColumn) =>
   [at.desc().nullsFirst(), id.desc().nullsFirst()] as const
 
 /**
- * Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE. Retention and erasure are a transaction of their own that
- * begins with `set local rhone.audit_purge = 'on'`. No foreign keys: a row outlives what it speaks of, so it keeps ids
- * and the names they had.
+ * Append-only: a trigger refuses UPDATE, DELETE and TRUNCATE. Retention and erasure use their own transactions, which
+ * begin with `set local rhone.audit_purge = 'on'`. There are no foreign keys: a row outlives the objects it is about,
+ * so it stores their ids and names at the time.
  *
- * Partitioned by UTC month, which drizzle does not know: see the migration, and `ensure_audit_partitions`.
+ * Partitioned by UTC month, which drizzle does not support: see the migration, and `ensure_audit_partitions`.
  */
 export const auditLogs = pgTable(
   'audit_logs',
@@ -605,7 +608,7 @@ export const auditLogs = pgTable(
     action: varchar({ length: 50 }).notNull(),
     outcome: varchar({ length: 20, enum: AUDIT_OUTCOMES }).notNull().default('success'),
     userId: uuid(),
-    /** The actor's name at the time; of an automatic action, what acted. */
+    /** The actor's name at the time; for an automatic action, the component that acted. */
     actor: varchar({ length: 255 }),
     teamId: uuid(),
     appId: uuid(),
@@ -616,7 +619,7 @@ export const auditLogs = pgTable(
     ip: varchar({ length: 50 }),
     userAgent: text(),
     requestId: varchar({ length: 64 }),
-    /** HMAC over all of the row, by a key that is not in the database. */
+    /** HMAC over the whole row, with a key that is not in the database. */
     mac: bytea(),
     createdAt: createdAt()
   },
@@ -637,59 +640,59 @@ export const auditLogs = pgTable(
   ]
 )
 
-/** What a search for text looks at: the words of everything that a row calls by name. */
+/** The words that a text search looks at: those of all names in a row. */
 export function auditWords(row: Record<'actor' | 'action' | 'resource' | 'resourceName' | 'details', SQLWrapper>): SQL {
   return sql`audit_words(${row.actor}, ${row.action}, ${row.resource}, ${row.resourceName}, ${row.details})`
 }
 
-/** Rows that are not in the chain yet; a trigger puts every new one here, in the statement that writes it. */
+/** Rows that are not in the chain yet; a trigger adds every new row here, in the statement that writes it. */
 export const auditUnsealed = pgTable('audit_unsealed', {
   position: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
   rowId: uuid().notNull(),
   rowCreatedAt: instant().notNull(),
-  /** Since when it waits, whatever instant the row itself says. */
+  /** Since when the row has waited, independent of the row's own timestamp. */
   notedAt: instant().notNull().default(sql`clock_timestamp()`)
 })
 
-/** The chain: a link per row of the audit log, each over the one before. `docs/decisions/0013-audit-chain.md` */
+/** The chain: one link per audit row, each over the previous one. `docs/decisions/0013-audit-chain.md` */
 export const auditSeals = pgTable(
   'audit_seals',
   {
     seq: bigint({ mode: 'number' }).primaryKey(),
     rowId: uuid().notNull(),
     rowCreatedAt: instant().notNull(),
-    /** Keeps what is personal in the row from being guessed by its digest. Null once the row was pseudonymised. */
+    /** Keeps the row's personal data from being guessed from its digest. Null once the row is pseudonymised. */
     salt: bytea(),
-    /** Of what is personal in the row, with the salt. It stays when the person goes. */
+    /** Digest of the row's personal data with the salt. Kept when the person is erased. */
     personalDigest: bytea().notNull(),
-    /** Of all of the row. Null, as the next three are, in links that were made before there were MACs. */
+    /** Digest of the whole row. Null, like the next three, in links made before there were MACs. */
     rowDigest: bytea(),
-    /** Whether the row's MAC held when it was sealed. */
+    /** Whether the row's MAC was valid when it was sealed. */
     isGenuine: boolean(),
-    /** Whether the link before this one was authenticated when this one was added. */
+    /** Whether the previous link was authenticated when this one was added. */
     isContinuous: boolean(),
-    /** HMAC over the digest, at the last link of each batch; it vouches for all links up to this one. */
+    /** HMAC over the digest, at the last link of each batch; authenticates all links up to this one. */
     mac: bytea(),
     digest: bytea().notNull(),
-    /** HMAC over what was left of the row when its person was erased, and the key that made it. */
+    /** HMAC over the remaining fields after the person was erased, and the key that made it. */
     erasure: bytea(),
     erasureKeyId: varchar({ length: 64 })
   },
   table => [index('idx_audit_seals_row').on(table.rowCreatedAt, table.rowId)]
 )
 
-/** Links of the chain that were signed, so that who can write here still cannot make up a chain. */
+/** Signed links of the chain, so that write access to the database is not enough to forge a chain. */
 export const auditCheckpoints = pgTable('audit_checkpoints', {
   seq: bigint({ mode: 'number' }).primaryKey(),
   digest: bytea().notNull(),
-  /** Rows before this instant may be gone: retention has removed them. Null while it has removed nothing. */
+  /** Retention may have removed rows before this instant. Null while it has removed nothing. */
   retainedFrom: instant(),
   keyId: varchar({ length: 64 }).notNull(),
   signature: bytea().notNull(),
   createdAt: createdAt()
 })
 
-/** One row: whether the platform is closed. */
+/** A single row: whether the platform is closed for maintenance. */
 export const maintenanceState = pgTable(
   'maintenance_state',
   {
@@ -698,30 +701,30 @@ export const maintenanceState = pgTable(
     message: text(),
     /** Retry-After while closed, in seconds. */
     retryAfter: integer().notNull().default(300),
-    /** When the platform reopens by itself. */
+    /** When the platform reopens automatically. */
     until: instant(),
     /** When it was closed; null while open. */
     since: instant(),
-    /** Who changed it last. */
+    /** Who made the last change. */
     changedBy: varchar({ length: 255 }),
     updatedAt: updatedAt()
   },
   table => [check('maintenance_state_single_row', sql`${table.id} = 1`)]
 )
 
-/** Replies to unsafe requests that carried an Idempotency-Key, written in the transaction of the change itself. */
+/** Replies to unsafe requests with an Idempotency-Key, written in the transaction of the change itself. */
 export const idempotencyKeys = pgTable(
   'idempotency_keys',
   {
-    /** Whose key it is: the user's id. */
+    /** The id of the user that the key belongs to. */
     principal: varchar({ length: 64 }).notNull(),
     key: varchar({ length: 255 }).notNull(),
-    /** HMAC of method, path and body: the same key with another request is a mistake of the client. */
+    /** HMAC of method, path and body: reusing a key for another request is a client error. */
     fingerprint: bytea().notNull(),
     status: smallint().notNull(),
     headers: jsonb().$type<Record<string, string>>().notNull(),
     body: jsonb(),
-    /** The team that the reply is about: at a replay, the caller must still have the role for it. */
+    /** The team that the reply is about: on a replay, the caller must still have the required role in it. */
     subject: varchar({ length: 64 }),
     createdAt: createdAt()
   },
@@ -731,7 +734,7 @@ export const idempotencyKeys = pgTable(
   ]
 )
 
-/** Server errors by code and route, counted per hour; what the operators' dashboard shows as recent errors. */
+/** Server errors per hour, code and route, shown on the operators' dashboard as recent errors. */
 export const errorEvents = pgTable(
   'error_events',
   {
