@@ -3,19 +3,19 @@ import type { HttpSocket } from '../lib/node-http.ts'
 import { bytesTaken, isTailing, type State, stateOf } from './http-socket.ts'
 
 export interface Patience {
-  /** Milliseconds over which the taking of a reply is measured. */
+  /** Window in milliseconds for measuring a client's read rate. */
   readonly readTimeout: number
-  /** Bytes that must have been taken in that time. */
+  /** Bytes a client must read within that window. */
   readonly readBytes: number
-  /** Milliseconds for the rest of a request that has been answered. */
+  /** Milliseconds for the rest of an already answered request to arrive. */
   readonly tailTimeout: number
 }
 
-/** One client's connection, looked at from time to time. */
+/** One client connection, checked periodically. */
 export class Connection {
-  /** What HTTP is spoken over: the accepted socket, or the one of TLS above it. */
+  /** The socket that carries HTTP: the accepted socket, or the TLS socket on top of it. */
   http: HttpSocket
-  /** The others of the same address; undefined for one that may have any number. */
+  /** All connections from the same address; undefined if the address is exempt from the limit. */
   readonly neighbours: Set<Connection> | undefined
   readonly #accepted: Socket
   #readingSince = 0
@@ -36,13 +36,13 @@ export class Connection {
     this.#accepted.destroy()
   }
 
-  /** Closes without the wait for what was written to be taken, for which the system would hold megabytes for minutes. */
+  /** Closes without flushing: otherwise the kernel could hold megabytes of unread data for minutes. */
   reset(): void {
     if (this.http === this.#accepted) this.#accepted.resetAndDestroy()
     else this.#accepted.destroy()
   }
 
-  /** Why the connection should be closed, if it should. */
+  /** The reason to close the connection, if there is one. */
   fault(now: number, patience: Patience): 'slow_reader' | 'late_body' | undefined {
     if (this.#readsTooSlowly(now, patience)) return 'slow_reader'
     if (this.#tailsTooLong(now, patience)) return 'late_body'

@@ -2,10 +2,10 @@ import type { Socket } from 'node:net'
 import type { HttpSocket } from '../lib/node-http.ts'
 import { Connection } from './connection.ts'
 
-/** How many connections are looked at to find one that may go, whatever their number. */
+/** Maximum number of connections examined when looking for one to evict. */
 const PROBES = 32
 
-/** Who is connected: all connections, and those of each address. */
+/** All open connections, also indexed by client address. */
 export class Crowd {
   readonly #all = new Set<Connection>()
   readonly #bySocket = new Map<Socket, Connection>()
@@ -19,7 +19,7 @@ export class Crowd {
     return this.#all.values()
   }
 
-  /** @param address undefined where any number may come from it */
+  /** @param address undefined if the address is exempt from the limit */
   add(socket: Socket, address: string | undefined): Connection {
     const neighbours = address === undefined ? undefined : this.of(address)
     const connection = new Connection(socket, neighbours)
@@ -38,18 +38,18 @@ export class Crowd {
     return this.#byAddress.get(address) ?? new Set()
   }
 
-  /** The connection that a socket belongs to; that of TLS is another one than was accepted. */
+  /** Finds a socket's connection. A TLS socket is resolved to the accepted socket beneath it. */
   find(socket: HttpSocket): Connection | undefined {
     return this.#bySocket.get(socket._parent ?? socket)
   }
 
-  /** Closes one connection that serves no request, best one that never did; false when none was found. */
+  /** Closes one connection with no request in progress, preferably one never used. Returns false if none was found. */
   makeRoom(among: Set<Connection> = this.#all): boolean {
     let idle: Connection | undefined
     let probes = Math.min(PROBES, among.size)
     for (const candidate of among) {
       if (probes-- === 0) break
-      among.delete(candidate) // and to the end, so that the next search begins where this one ended
+      among.delete(candidate) // move to the end, so that the next search continues here
       among.add(candidate)
       if (candidate.state === 'new') return this.#evict(candidate)
       if (candidate.state === 'idle') idle ??= candidate
@@ -58,7 +58,7 @@ export class Crowd {
   }
 
   #evict(connection: Connection): true {
-    this.#forget(connection) // its place is free now, while its socket closes a little later
+    this.#forget(connection) // frees the slot now; the socket closes a little later
     connection.close()
     return true
   }

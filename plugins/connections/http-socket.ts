@@ -1,6 +1,6 @@
 import type { HttpSocket } from '../lib/node-http.ts'
 
-/** `new`: has never been answered. `busy`: a request is being served. `idle`: is kept for the next request. */
+/** `new`: no reply sent yet. `busy`: serving a request. `idle`: kept alive for the next request. */
 export const STATES = ['new', 'busy', 'idle'] as const
 export type State = (typeof STATES)[number]
 
@@ -9,14 +9,14 @@ export function stateOf(socket: HttpSocket): State {
   return socket.bytesWritten > 0 ? 'idle' : 'new'
 }
 
-/** Bytes that the client's side has taken so far. */
+/** Bytes handed to the kernel so far, excluding those still queued in the handle. */
 export function bytesTaken(socket: HttpSocket): number {
   return (
     (socket._bytesDispatched ?? socket.bytesWritten - socket.writableLength) - (socket._handle?.writeQueueSize ?? 0)
   )
 }
 
-/** Whether a request is still arriving that has been answered already. */
+/** Whether the current request has been answered but is still arriving. */
 export function isTailing({ _httpMessage, parser }: HttpSocket): boolean {
   return !_httpMessage && parser?.incoming?.complete === false
 }

@@ -72,16 +72,16 @@ export type ConnectionsOptions = Static<typeof ConnectionsOptions>
 
 export interface ConnectionsDeps {
   registry?: Registry
-  /** Names what Node no longer keeps at its sockets as this plugin needs it. Without it, one is looked at. */
+  /** Lists the Node socket internals this plugin needs but cannot find. Default: probes a real socket. */
   inspect?: () => Promise<string[]>
 }
 
 /**
- * Bounds what clients can make the server hold: connections in all and by address, requests sent ahead, replies that
- * nobody reads, bodies that nobody waits for. All of it is done once per connection, or by a look at all of them from
- * time to time; requests pay for nothing.
+ * Bounds what clients can make the server hold: connections in total and per address, pipelined requests, unread
+ * replies, and the rest of bodies that are no longer needed. The work happens once per connection or in a periodic
+ * sweep, so requests carry no extra cost.
  *
- * Slow heads and bodies are bounded by Node itself: see `headersTimeout` and `requestTimeout` of its HTTP servers.
+ * Node itself bounds slow heads and bodies: see `headersTimeout` and `requestTimeout` of its HTTP servers.
  */
 const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, ConnectionsDeps>> = async (app, input) => {
   const options = parseOptions('rhone-connections', ConnectionsOptions, input, ['registry', 'inspect'])
@@ -118,7 +118,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
     return refusal === undefined
   }
 
-  /** Why there is no place for one more; undefined when there is one, if only by the going of another. */
+  /** The reason to refuse a new connection; undefined if there is room, possibly after evicting another one. */
   function refusalOf(address: string | undefined): Reason | undefined {
     if (address !== undefined) {
       const neighbours = crowd.of(address)
@@ -141,7 +141,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
     boundPipelining(server, socket, options.pipelining, () => refusals.count('pipelining'))
   }
 
-  /** Browsers open connections ahead of need, and floods are made of such: there is no request to answer. */
+  /** Closes connections that timed out without sending a byte (browser preconnects, floods). No reply is due. */
   function closeSilent(error: Error & { code?: string }, socket: Socket): void {
     if (error.code !== 'ERR_HTTP_REQUEST_TIMEOUT' || socket.bytesRead > 0) return
     refusals.count('silent')
@@ -160,7 +160,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
   }
 }
 
-/** To take a busy connection for an idle one would be worse than to bound less. */
+/** Mistaking a busy connection for an idle one would be worse than enforcing fewer limits. */
 async function areReadable(app: FastifyInstance, inspect = missingInternals): Promise<boolean> {
   const missing = [...(await inspect()), ...(app.server instanceof TlsServer ? missingTlsInternals() : [])]
   if (missing.length === 0) return true

@@ -3,13 +3,13 @@ import { AppError } from '../lib/errors.ts'
 import type { HttpSocket } from '../lib/node-http.ts'
 
 /**
- * Bounds how many requests wait behind the one that a connection is busy with. Node reads on while replies are not yet
- * written, and handles all requests of a chunk of 64 KiB in one go: a few thousand, during which nobody else is served.
+ * Bounds the number of pipelined requests that wait behind the current one. Node keeps reading while replies are
+ * pending, and handles all requests in a 64 KiB chunk at once: a few thousand, which block all other clients meanwhile.
  *
- * Beyond the bound nothing of the connection is handled any more, and it is closed after the replies that it is owed. The
- * bookkeeping is that of pipelined requests; all others pay for one comparison.
+ * Once the limit is exceeded, further requests on the connection are ignored, and it is closed after the outstanding
+ * replies. Only pipelined requests pay for the bookkeeping; all others cost one comparison.
  *
- * @param onExcess called once, when the bound is passed
+ * @param onExcess called once, when the limit is exceeded
  */
 export function boundPipelining(server: Server, socket: HttpSocket, limit: number, onExcess: () => void): void {
   const { parser } = socket
@@ -35,7 +35,7 @@ export function boundPipelining(server: Server, socket: HttpSocket, limit: numbe
   }
 }
 
-/** Calls back when the connection owes no reply, unless it is gone by then. */
+/** Calls back once no reply is outstanding, unless the connection has been destroyed by then. */
 function whenAnswered(socket: HttpSocket, then: () => void): void {
   if (socket._httpMessage) socket._httpMessage.once('close', () => whenAnswered(socket, then))
   else if (!socket.destroyed) then()

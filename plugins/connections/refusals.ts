@@ -5,12 +5,12 @@ import type { Registry } from '../lib/registry.ts'
 export const REASONS = ['full', 'address', 'displaced', 'silent', 'pipelining', 'slow_reader', 'late_body'] as const
 export type Reason = (typeof REASONS)[number]
 
-/** Milliseconds between two log lines: what is refused comes in floods. */
+/** Minimum milliseconds between two log lines, because refusals come in floods. */
 const REPORT_EVERY = 10_000
 
 export interface Refusals {
   count(reason: Reason): void
-  /** Logs what has been counted since the last report, when that is long enough ago. */
+  /** Logs the counts since the last report, at most once per `REPORT_EVERY`. */
   report(log: FastifyBaseLogger, now: number): void
 }
 
