@@ -34,21 +34,21 @@ export const OauthOptions = Type.Object(
 export type OauthOptions = Static<typeof OauthOptions>
 
 export interface OauthDeps {
-  /** Without one, nobody can sign in by it. */
+  /** Without a provider, sign-in is not configured. */
   provider?: OauthProvider
-  /** Signs what is sent along. Without it, a sign-in must be completed by the process that it was begun with. */
+  /** Signs the OAuth state. Without it, a sign-in must be completed by the process that started it. */
   keys?: Keyring
   spent?: SpentSignIns
 }
 
 export interface Oauth {
   readonly isConfigured: boolean
-  /** Begins a sign-in. @returns where to send the browser to */
+  /** Starts a sign-in. @returns the URL to redirect the browser to */
   begin(reply: FastifyReply, returnTo: string): string
   /**
-   * Completes one that has come back.
+   * Completes a sign-in when the browser returns from the provider.
    *
-   * @throws AppError that tells people what to do
+   * @throws AppError that tells the user what to do
    */
   complete(request: FastifyRequest, reply: FastifyReply): Promise<{ identity: Identity; returnTo: string }>
 }
@@ -59,7 +59,7 @@ declare module 'fastify' {
   }
 }
 
-/** What comes back from the provider, in the query. */
+/** Query parameters of the provider's redirect. */
 interface Answer {
   code?: string
   state?: string
@@ -67,7 +67,7 @@ interface Answer {
   error_description?: string
 }
 
-/** Signs people in by another service: OAuth 2 with an authorization code and PKCE. */
+/** Signs users in through an external provider: OAuth 2 authorization code flow with PKCE. */
 const oauth: FastifyPluginAsync<PluginInput<typeof OauthOptions, OauthDeps>> = async (app, input) => {
   const options = parseOptions('rhone-oauth', OauthOptions, input, ['provider', 'keys', 'spent'])
   const { redirectUri } = options
@@ -82,7 +82,7 @@ const oauth: FastifyPluginAsync<PluginInput<typeof OauthOptions, OauthDeps>> = a
     keys: input.keys ?? randomKeyring()
   })
 
-  /** What this browser has begun, if it is that which has come back, and in time. */
+  /** The sign-in this browser started, if the returned state matches it and has not expired. */
   function begun(request: FastifyRequest, state: string | undefined) {
     const errand = browsers.read(request, state)
     if (errand === 'absent') throw refuse.otherBrowser()

@@ -1,23 +1,23 @@
-/** Somebody, as the provider knows them. */
+/** A user's identity at the provider. */
 export interface Identity {
-  /** Never changes and is never given to anybody else. */
+  /** Never changes and is never reassigned. */
   readonly id: number
   readonly username: string
-  /** The primary address, which the provider has verified. */
+  /** The primary email address, verified by the provider. */
   readonly email: string
   readonly avatarUrl: string | null
 }
 
-/** Who can tell who somebody is. */
+/** An identity provider. */
 export interface OauthProvider {
-  /** Where to send a browser to. */
+  /** The URL to redirect the browser to. */
   authorizeUrl(request: { state: string; challenge: string; redirectUri: string }): string
-  /** Takes the code that came back to whom it stands for. */
+  /** Exchanges the authorization code for the user's identity. */
   identify(request: { code: string; verifier: string; redirectUri: string }): Promise<Identity>
 }
 
-/** Remembers which sign-ins have come back. */
+/** Remembers used sign-ins, so that each can be completed only once. */
 export interface SpentSignIns {
-  /** @returns whether this is the first time */
+  /** @returns whether this is the first use */
   spend(hash: Buffer, until: Date): Promise<boolean>
 }

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { SpentSignIns } from './port.ts'
 
-/** For a server of one process. */
+/** In-memory store for a single-process server. */
 export function memorySpentSignIns(max = 10_000): SpentSignIns {
   const spent = new LRUCache<string, true>({ max })
   return {
