@@ -16,13 +16,13 @@ interface AccessPolicy {
   stepUp?: true
 }
 
-/** Where somebody acts in a team, which the handler then knows. */
+/** Access levels of routes that act on a team; their handlers know which one. */
 const IN_A_TEAM: readonly (Access | undefined)[] = ['member', 'admin', 'owner']
 
 /**
- * What a known caller lacks for a route, if anything: the reason for the metric, and the error.
+ * Returns what an authenticated caller lacks for a route, if anything: the metric's reason label and the error.
  *
- * @param stepUpAge seconds since the sign-in for which a session may do what is grave
+ * @param stepUpAge seconds since sign-in during which a session may call `stepUp` routes
  */
 export function shortfall(
   request: FastifyRequest,
@@ -47,14 +47,14 @@ function includesScope(held: readonly Scope[], needed: Scope): boolean {
   return held.some(scope => SCOPE_RANK[scope] >= SCOPE_RANK[needed])
 }
 
-/** What a route's policy asks of a token. */
+/** The scope that a route requires. */
 function neededScope(request: FastifyRequest, { access, scope }: AccessPolicy): Scope {
   if (scope !== undefined) return scope
   const isSafe = request.method === 'GET' || request.method === 'HEAD' || request.method === 'OPTIONS'
   return isSafe && access !== 'operator' ? 'read' : 'admin'
 }
 
-/** @throws Error that fails the boot, on a route whose policy is missing or mistyped */
+/** @throws Error that fails the boot if a route's policy is missing or misspelled */
 export function checkPolicy(route: string, { access, scope }: AccessPolicy, isRequired: boolean): void {
   if (access === undefined && isRequired)
     throw new Error(`rhone-auth: ${route} does not say who may call it; set config.access`)

@@ -4,14 +4,14 @@ import type { Scope } from '../lib/principals.ts'
 
 const BEARER = /^bearer +(\S{1,2048})$/i
 
-/** The bearer token of a request: undefined when it has no Authorization, null when that is something else. */
+/** The request's bearer token: undefined without an Authorization header, null if the header holds anything else. */
 export function bearerToken(request: FastifyRequest): string | null | undefined {
   const { authorization } = request.headers
   if (authorization === undefined) return undefined
   return BEARER.exec(authorization)?.[1] ?? null
 }
 
-/** As `errors.unauthorized`, with the reason that RFC 6750 wants where a token was sent. */
+/** Like `errors.unauthorized`, plus the `error` that RFC 6750 requires if a token was sent. */
 export function invalidToken(detail: string): AppError {
   return new AppError('UNAUTHORIZED', {
     detail,
@@ -26,7 +26,7 @@ export function insufficientScope(scope: Scope): AppError {
   })
 }
 
-/** RFC 9470: who they are is known, but not recently enough. */
+/** RFC 9470: the caller is authenticated, but not recently enough. */
 export function staleSignIn(maxAge: number): AppError {
   return new AppError('FORBIDDEN', {
     message: 'Please sign in again',

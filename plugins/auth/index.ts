@@ -54,17 +54,17 @@ export const AuthOptions = Type.Object(
 export type AuthOptions = Static<typeof AuthOptions>
 
 export interface AuthDeps {
-  /** Without one, no API token is valid. */
+  /** Without a verifier, no API token is valid. */
   verifier?: TokenVerifier
-  /** Takes note of the tokens that were used since the last call, and from where. */
+  /** Records the tokens used since the last call, and the client addresses. */
   touch?: Touch
-  /** Other ways to show who one is, which are asked first. */
+  /** Other credential sources, tried before API tokens. */
   sources?: readonly CredentialSource[]
   /**
-   * Tells of every token or user that has changed, by id, and of gaps after which anything may have. Without it, a
-   * revocation takes effect when what was remembered of the token ends.
+   * Subscribes to changes. `onChange` receives the id of each changed token or user; `onGap` fires when changes may
+   * have been missed. Without it, a revocation takes effect when the token's cache entry expires.
    *
-   * @returns ends the news
+   * @returns a function that unsubscribes
    */
   news?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
   registry?: Registry
@@ -72,11 +72,11 @@ export interface AuthDeps {
 
 export interface Auth {
   /**
-   * Who sends this request, for a public route that tells more to those it knows: null without a valid token.
-   * @throws 503 when it cannot be told
+   * Identifies the caller on a public route that shows more to authenticated callers. Null without a valid credential.
+   * @throws 503 when the credential cannot be checked
    */
   identify(request: FastifyRequest): Promise<Principal | null>
-  /** Makes a change of a token, session or user effective here at once. Without an id: of all, after a gap in the news. */
+  /** Drops cached data of a token, session or user at once. Without an id, drops everything, as after a feed gap. */
   forget(id?: string): void
 }
 
@@ -89,25 +89,25 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     /**
-     * Who may call this route; anyone with a valid token when absent. Roles in a team are checked where the team is
-     * loaded; metrics have a token of their own.
+     * Who may call this route. Default: any caller with a valid credential. Team roles are checked where the team is
+     * loaded; metrics have their own token.
      */
     access?: Access
-    /** What the token must allow. When absent: `read` for safe methods, `admin` for others and for operators' routes. */
+    /** The scope a token needs. Default: `read` for safe methods, `admin` for all others and for operator routes. */
     scope?: Scope
     /**
-     * A token that is restricted to one team may call this route though it is about no team: the handler keeps to the
-     * restriction. Routes for members, admins and owners of a team are open to such tokens anyway.
+     * Admits tokens restricted to one team although the route is not about a team; its handler must enforce the
+     * restriction. Routes for team members, admins and owners always admit such tokens.
      */
     teamTokens?: true
-    /** What is done here is grave: a session must have begun lately. Tokens are as good as when they were made. */
+    /** A sensitive action: a session must have signed in recently. Tokens are not affected. */
     stepUp?: true
   }
 }
 
 const DEPS = ['verifier', 'touch', 'sources', 'news', 'registry'] as const
 
-/** Knows callers by their tokens or sessions and lets them in by each route's config. */
+/** Authenticates callers by token or session and authorizes them by each route's config. */
 const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = async (app, input) => {
   const options = parseOptions('rhone-auth', AuthOptions, input, DEPS)
   const tokens = createTokenSource(input.verifier ?? { verify: async () => null }, options)
@@ -115,7 +115,7 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
   const markUsed = batchUses(app, options.touchInterval, input.touch)
   const { refuse, refuseCredential } = createRefusals(app, input.registry)
 
-  /** The caller, where memory tells; a promise of it, where it has to be read. */
+  /** The caller, if cached; a promise if it has to be loaded. */
   function credentialOf(request: FastifyRequest): ReturnType<CredentialSource['identify']> {
     for (const source of sources) {
       const found = source.identify(request)
@@ -130,7 +130,7 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     )
   }
 
-  /** Accepts the caller for this route, or says why not. */
+  /** Admits the caller to this route, or returns the error. */
   function admit(request: FastifyRequest, principal: Principal): AppError | undefined {
     request.principal = principal
     if (principal.via !== 'session') markUsed(principal.credentialId, request)
@@ -138,7 +138,7 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     return lack && refuse(...lack)
   }
 
-  /** What a request without a valid credential gets: an error, or the page on which to sign in. */
+  /** The reply to a request without a valid credential: an error, or a redirect to the sign-in page. */
   function turnAway(request: FastifyRequest, reply: FastifyReply): AppError | FastifyReply {
     const isPage = routeConfig(request).page === true && (request.method === 'GET' || request.method === 'HEAD')
     if (!isPage || options.signInPage === '') return refuseCredential(request)
@@ -184,7 +184,7 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
   })
 }
 
-/** Whether a request needs no caller. Unmatched ones go on to their 404. */
+/** Whether a request needs no authentication. Unmatched routes continue to their 404. */
 function isOpen(request: FastifyRequest): boolean {
   const { access } = routeConfig(request)
   return access === 'public' || access === 'metrics' || request.is404

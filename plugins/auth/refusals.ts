@@ -6,10 +6,10 @@ import type { Registry } from '../lib/registry.ts'
 import { isWellFormedToken, tokenKey, tokenPrefix } from '../lib/token.ts'
 import { bearerToken, invalidToken } from './bearer.ts'
 
-/** What a signed access token looks like from afar. */
+/** The general shape of a signed access token. */
 const SIGNED = /^[\w-]+\.[\w-]+\.[\w-]+$/
 
-/** Who is not let in: counted by reason, told why, and audited where that may be an attack. */
+/** Refuses requests: counts them by reason, builds the error, and audits possible attacks. */
 export function createRefusals(app: FastifyInstance, registry: Registry | undefined) {
   const reported = new LRUCache<string, true>({ max: 1_000, ttl: 60_000 })
   const failures = counter(registry, {
@@ -36,7 +36,7 @@ export function createRefusals(app: FastifyInstance, registry: Registry | undefi
     return refuse('unknown', invalidToken('The token is unknown, expired or revoked'))
   }
 
-  /** A token that was never issued, or no longer counts, is worth a row in the audit log; its every use is not. */
+  /** Audits the use of an unknown, expired or revoked token once, not on every request. */
   function reportOnce(request: FastifyRequest, token: string): void {
     const key = tokenKey(token)
     if (!app.hasDecorator('audit') || reported.has(key)) return

@@ -9,7 +9,7 @@ export interface TokenSourceSettings {
   readonly cacheSize: number
 }
 
-/** Knows callers by API tokens. The last source of all: whatever else stands in Authorization is not valid. */
+/** Authenticates callers by API token. Must be the last source: it rejects any other Authorization value. */
 export function createTokenSource(verifier: TokenVerifier, settings: TokenSourceSettings): CredentialSource {
   const { ttl, refusalTtl, cacheSize } = settings
   const principals = createPrincipalCache(verifier, { ttl, refusalTtl, max: cacheSize })
@@ -29,8 +29,8 @@ export function createTokenSource(verifier: TokenVerifier, settings: TokenSource
 }
 
 /**
- * The key of a token, without hashing it again for each request of a connection, which takes a twentieth of what such a
- * request costs. For that, the token lies in memory as long as the connection that it came by.
+ * Computes a token's key without rehashing it for each request of a connection; hashing is about a twentieth of such a
+ * request's cost. The price: the token stays in memory as long as its connection.
  */
 function keyPerConnection(): (token: string, connection: Socket) => string {
   const shown = new WeakMap<Socket, { readonly token: string; readonly key: string }>()

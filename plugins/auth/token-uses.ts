@@ -1,24 +1,24 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { peerOf } from '../lib/address.ts'
 
-/** One token, used from one place. */
+/** The use of one token from one place. */
 export interface TokenUse {
   readonly tokenId: string
   readonly address: string
-  /** What is told apart as a place: the address, or the network of an IPv6 one. */
+  /** What counts as one place: the IPv4 address, or the network of an IPv6 address. */
   readonly bucket: string
 }
 
-/** Takes note of the tokens that were used since the last call. */
+/** Records the tokens used since the last call. */
 export type Touch = (uses: readonly TokenUse[]) => Promise<void>
 
 /** Marks a token as used. */
 type Mark = (tokenId: string, request: FastifyRequest) => void
 
-/** Uses that are remembered between two reports; more are not worth the memory. */
+/** Maximum number of uses kept between two reports; further ones are not recorded. */
 const MOST_USES = 10_000
 
-/** Collects the tokens in use and reports them every now and then, outside of any request. */
+/** Collects token uses and reports them periodically, outside of any request. */
 export function batchUses(app: FastifyInstance, interval: number, touch: Touch = async () => {}): Mark {
   const used = new Map<string, Map<string, TokenUse>>()
   let count = 0
