@@ -34,21 +34,21 @@ export const AccessTokensOptions = Type.Object(
 export type AccessTokensOptions = Static<typeof AccessTokensOptions>
 
 export interface AccessTokensDeps {
-  /** The newest one signs, all verify. Without it, tokens are worth nothing after a restart, nor in other processes. */
+  /** The newest key signs, all keys verify. Without it, tokens are valid only in this process and until it restarts. */
   keys?: Keyring
-  /** Who an API token stands for now. Without it, a token is as good as it was when it was minted, to its end. */
+  /** Looks up an API token's current principal. Without it, an access token keeps its rights until it expires. */
   check?: Check
   /**
-   * Tells of every API token or user that has changed, by id; of the moment from which this is so; and of the loss of
-   * news. Without it, `check` is asked again whenever `ttl` is over.
+   * Subscribes to changes. `onChange` receives the id of each changed API token or user, `onLive` fires when the feed
+   * becomes live, and `onGap` when it may have missed changes. Without it, `check` runs again whenever `ttl` expires.
    *
-   * @returns ends the news
+   * @returns a function that unsubscribes
    */
   news?: (onChange: (id: string) => void, onLive: () => void, onGap: () => void) => Promise<() => Promise<void>>
 }
 
 export interface AccessTokens extends CredentialSource {
-  /** A token that stands for a caller, and may do no more than both the caller and `scopes` say. */
+  /** Mints a token that acts for the principal with the given scopes; it expires no later than the principal does. */
   mint(principal: Principal, scopes: readonly Scope[]): Promise<{ accessToken: string; expiresAt: Date }>
 }
 
@@ -67,7 +67,7 @@ const BEARER = /^bearer +([\w-]+\.[\w-]+\.[\w-]+)$/i
 const LONGEST = 2_048
 const JWKS_AGE = 300
 
-/** Short-lived signed tokens, which are verified from memory. */
+/** Issues short-lived signed tokens and verifies them in memory. */
 const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, AccessTokensDeps>> = async (
   app,
   input
@@ -81,7 +81,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   const verified = new LRUCache<string, Verified>({ max })
   const seconds = () => Math.floor(Date.now() / 1_000)
 
-  /** A signature is checked once; what it says is then known by the hash of the token. */
+  /** Verifies a signature once and caches the claims by token hash. */
   async function verify(token: string, key: string): Promise<Principal | null> {
     const claims = await jwts.verify(token, new Date())
     if (claims === null) return null

@@ -5,7 +5,7 @@ import type { JWTHeaderParameters } from 'jose'
 import type { Principal } from '../lib/principals.ts'
 import type { SigningKeys } from './keys.ts'
 
-/** RFC 9068, as far as it concerns tokens that only their own issuer takes. */
+/** The subset of RFC 9068 that applies when the issuer is the only audience. */
 const Claims = Type.Object(
   {
     iss: Type.String(),
@@ -14,7 +14,7 @@ const Claims = Type.Object(
     jti: Type.String({ minLength: 1 }),
     iat: Type.Integer(),
     exp: Type.Integer(),
-    /** The API token that it was minted from. */
+    /** Id of the API token it was minted from. */
     tid: Type.String({ minLength: 1 }),
     name: Type.String(),
     scope: Type.String(),
@@ -64,8 +64,8 @@ export function principalOf({ sub, tid, name, scope, team, operator, exp }: Clai
 export interface Jwts {
   sign(claims: Claims): Promise<string>
   /**
-   * The claims of a token that one of our keys has signed for us and that has not ended; null for every other text. The
-   * header has exactly the three fields that we write, and chooses nothing but one of our keys.
+   * Returns the claims of an unexpired token that one of our keys signed for this issuer, otherwise null. The header
+   * must have exactly the three fields we write; its only influence is the choice among our keys.
    */
   verify(token: string, now: Date): Promise<Claims | null>
 }

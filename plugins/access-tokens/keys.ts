@@ -3,16 +3,16 @@ import { deriveKey, type Keyring } from '../lib/signer.ts'
 
 export interface SigningKeys {
   readonly current: { readonly id: string; readonly key: KeyObject }
-  /** The public halves of all keys, by their ids. */
+  /** All public keys, by key id. */
   readonly verifying: ReadonlyMap<string, KeyObject>
   /** RFC 7517, newest first. */
   readonly jwks: { readonly keys: readonly object[] }
 }
 
-/** PKCS #8 of an Ed25519 key, up to its 32 bytes. */
+/** PKCS #8 header of an Ed25519 private key; the 32-byte seed follows. */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex')
 
-/** Every key of the ring is the seed of an Ed25519 pair, so that a keyring is all that anybody has to keep. */
+/** Derives an Ed25519 key pair from each key of the ring, so the keyring is the only secret to store. */
 export function signingKeys({ current, keys }: Keyring): SigningKeys {
   const pairs = new Map([...keys].map(([id, key]) => [id, pairOf(key)]))
   return {

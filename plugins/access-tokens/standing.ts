@@ -1,40 +1,40 @@
 import { LRUCache } from 'lru-cache'
 import type { Principal } from '../lib/principals.ts'
 
-/** Who an API token stands for now, by its id; null when it no longer counts. Rejects when it cannot tell. */
+/** Returns an API token's current principal, or null if the token is no longer valid. Rejects if the lookup fails. */
 export type Check = (tokenId: string) => Promise<Principal | null>
 
 export interface StandingSettings {
-  /** Without it, nothing is ever asked. */
+  /** Without it, claims are never rechecked. */
   readonly check: Check | undefined
-  /** Milliseconds for which an answer is used while there is no news. */
+  /** Milliseconds an answer stays valid while the change feed is down. */
   readonly ttl: number
-  /** Milliseconds that a token lasts at most: what has changed before does not concern it. */
+  /** Maximum token lifetime in milliseconds. Changes older than this cannot affect a token that is still valid. */
   readonly lifetime: number
   readonly max: number
 }
 
 export interface Standing {
-  /** What is to be known of the token: the claim itself where nothing has changed since. */
+  /** The current principal; the token's own claim if nothing has changed since issue. Null if it is no longer valid. */
   of(claimed: Principal, issuedAt: number): Principal | null | Promise<Principal | null>
-  /** Something about a token or a user has changed. */
+  /** Records a change to a token or user. */
   note(id: string): void
-  /** From now on, changes are told. */
+  /** The change feed is live from now on. */
   live(): void
-  /** Changes may be missed from now on, or have been. */
+  /** The change feed may have missed changes, or may miss them from now on. */
   gap(): void
-  /** Nothing that is remembered counts any longer. */
+  /** Invalidates everything that is cached. */
   forget(): void
 }
 
 const NEVER = Number.POSITIVE_INFINITY
-/** By how much the clocks of two instances may differ, in milliseconds. */
+/** Tolerated clock skew between instances, in milliseconds. */
 const SKEW = 60_000
 
 /**
- * Tells of a signed token whether it is still as good as when it was signed, without asking anybody: it is, as long as we
- * have heard of all changes since, and none was about its API token or its user. Otherwise somebody has to be asked, and
- * the answer serves until the next change.
+ * Decides whether a signed token is still valid, without a lookup where possible. The claim stands if the change feed
+ * has been live since issue and reported no change to the API token or its user. Otherwise `check` runs, and its answer
+ * is used until the next change, or for `ttl` while the feed is down.
  */
 export function createStanding({ check, ttl, lifetime, max }: StandingSettings): Standing {
   const changed = new LRUCache<string, true>({ max, ttl: lifetime })
@@ -57,14 +57,14 @@ export function createStanding({ check, ttl, lifetime, max }: StandingSettings):
     return askedAt >= liveSince || Date.now() - askedAt < ttl
   }
 
-  /** Asks once for all who want to know. */
+  /** Runs one check per token at a time, shared by concurrent callers. */
   function ask(tokenId: string, check: Check): Promise<Principal | null> {
     const running = asking.get(tokenId)
     if (running !== undefined) return running
     const askedAt = Date.now()
     const answer: Promise<Principal | null> = check(tokenId)
       .then(principal => {
-        // A change that was told meanwhile may not be in this answer.
+        // A change reported meanwhile may be missing from this answer, which is then not cached.
         if (asking.get(tokenId) === answer) answers.set(tokenId, { principal, askedAt })
         return principal
       })
@@ -76,7 +76,7 @@ export function createStanding({ check, ttl, lifetime, max }: StandingSettings):
   }
 
   function note(id: string): void {
-    // The memory would lose the oldest change. Then it is better to know of none.
+    // The cache would evict its oldest change, so treat the feed as starting over.
     if (changed.size === max && !changed.has(id)) forget()
     changed.set(id, true)
     asking.clear()
@@ -103,7 +103,7 @@ export function createStanding({ check, ttl, lifetime, max }: StandingSettings):
   return { of, note, live, gap, forget }
 }
 
-/** What the API token may do now, but no more than what was claimed when the access token was minted from it. */
+/** Applies the API token's current state to the claim, without widening the scopes the access token was minted with. */
 function narrowed(now: Principal | null, claimed: Principal): Principal | null {
   if (now === null || now.userId !== claimed.userId) return null
   return { ...claimed, username: now.username, isOperator: now.isOperator }
