@@ -2,21 +2,21 @@ import type { Readable } from 'node:stream'
 import { AppError, errors } from '../lib/errors.ts'
 
 export interface BodyRoomSettings {
-  /** The longest body, in bytes. */
+  /** Maximum body size in bytes. */
   readonly bodyLimit: number
-  /** Bytes of all bodies together that are held at once. */
+  /** Maximum total bytes of all bodies held at once. */
   readonly bytesInFlight: number
-  /** Milliseconds in which a body has to arrive. */
+  /** Milliseconds within which a body has to arrive. */
   readonly bodyTimeout: number
-  /** Seconds after which a sender may come again who found no room. */
+  /** Seconds after which a sender may retry if there was no room. */
   readonly retryAfter: number
 }
 
-/** What one request holds of the room. */
+/** The bytes that one request holds. */
 export class HeldBody {
   readonly address: string
   bytes = 0
-  /** Ends the reading; null when the body is not arriving. */
+  /** Aborts the read; null when the body is not arriving. */
   giveWay: ((error: AppError) => void) | null = null
 
   constructor(address: string) {
@@ -24,18 +24,18 @@ export class HeldBody {
   }
 }
 
-/** What the requests of one address hold together. */
+/** The bytes that all requests of one address hold. */
 interface Share {
   bytes: number
   readonly bodies: Set<HeldBody>
 }
 
 /**
- * Room of limited size for bodies. What counts is what has arrived, whatever was announced: a sender who announces much
- * and sends nothing takes no room from others, nor does anybody get more of it by announcing nothing.
+ * A bounded buffer for request bodies. Only bytes that have arrived count, not the announced length: announcing a large
+ * body without sending it takes no room from others, and announcing nothing gains none.
  *
- * When the room is full, the address that holds most of it gives way to one that holds less: its longest body that is
- * still arriving is put off. So no address keeps others out, and one that is alone may have all of the room.
+ * When the room is full, the address that holds most yields to one that holds less: its largest body still arriving is
+ * refused. So no address can lock others out, and a single address may use the whole room.
  */
 export class BodyRoom {
   readonly #settings: BodyRoomSettings
@@ -49,9 +49,9 @@ export class BodyRoom {
   /**
    * Reads a body to its end.
    *
-   * @param announced the length that it is said to have; 0 when none is said
-   * @param held notes what {@link release} has to give back, whatever comes of the body
-   * @throws AppError when the body is too long, finds no room, takes too long or breaks off
+   * @param announced the announced length; 0 if there is none
+   * @param held records what {@link release} has to give back, whether or not the read succeeds
+   * @throws AppError when the body is too long, finds no room, takes too long or is aborted
    */
   async read(payload: Readable, announced: number, held: HeldBody): Promise<Buffer> {
     this.#refuseTooLong(announced)
@@ -118,7 +118,7 @@ export class BodyRoom {
     largest.giveWay!(this.#noRoom())
   }
 
-  /** The largest share of another address, if it is above what this one would have with some bytes more. */
+  /** The largest share of another address, if it exceeds what this address would hold with `more` bytes. */
   #largestShare({ address }: HeldBody, more: number): Share | undefined {
     let bytes = (this.#shares.get(address)?.bytes ?? 0) + more
     let largest: Share | undefined

@@ -50,13 +50,13 @@ export type WebhooksOptions = Static<typeof WebhooksOptions>
 
 export interface WebhooksDeps {
   sources?: readonly WebhookSource[]
-  /** Without one nothing can be acknowledged, so that no source counts as configured. */
+  /** Without a store nothing can be acknowledged, so no source counts as configured. */
   store?: DeliveryStore
   registry?: Registry
 }
 
 export interface Webhooks {
-  /** Counts what has come of a delivery that was kept. */
+  /** Counts the outcome of a stored delivery. */
   count(source: string, outcome: WebhookOutcome): void
 }
 
@@ -67,9 +67,9 @@ declare module 'fastify' {
 }
 
 /**
- * Takes deliveries of other services: `POST /webhooks/<source>`. They are known by their signature over the raw body, kept
- * once each, and acknowledged when they are kept; the rest is up to whoever processes them. What was not kept is never
- * acknowledged, so that its sender knows to deliver it again.
+ * Receives webhook deliveries: `POST /webhooks/<source>`. Each delivery is authenticated by its signature over the raw
+ * body, stored once, and acknowledged once stored; processing happens elsewhere. A delivery that could not be stored is
+ * never acknowledged, so the sender knows to deliver it again.
  */
 const webhooks: FastifyPluginAsync<PluginInput<typeof WebhooksOptions, WebhooksDeps>> = async (app, input) => {
   const options = parseOptions('rhone-webhooks', WebhooksOptions, input, ['sources', 'store', 'registry'])
@@ -90,7 +90,7 @@ const webhooks: FastifyPluginAsync<PluginInput<typeof WebhooksOptions, WebhooksD
     const count = (outcome: WebhookOutcome) => app.webhooks.count(source.name, outcome)
     const receiver = new Receiver({ source, store, limits, shortBody: options.shortBody, count })
 
-    // In a scope of its own, since nothing but its body is taken raw.
+    // A separate scope, because only these routes take raw bodies.
     await app.register(async scope => {
       takeRawBodies(scope, room, addressOf, (...refused) => receiver.bodyRefused(...refused))
       scope.post(`${options.prefix}/${source.name}`, {

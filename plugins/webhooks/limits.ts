@@ -4,17 +4,17 @@ import type { AppError } from '../lib/errors.ts'
 
 type Refusal = AppError | undefined
 
-/** How often deliveries may come. */
+/** Rate limits for deliveries. */
 export interface DeliveryLimits {
-  /** Counts a request that may be anybody's, by its address; once, however often it is called. */
+  /** Counts an unauthenticated request against its address; at most once per request. */
   stranger(request: FastifyRequest, reply: FastifyReply): Refusal | Promise<Refusal>
-  /** Takes that back: the request was no stranger's. */
+  /** Refunds that count once the request has been authenticated. */
   forgive(request: FastifyRequest): void | Promise<void>
-  /** Counts one that is genuine, by whom it is about: those of all accounts come from the same few addresses. */
+  /** Counts an authenticated delivery against its account, since all accounts share the sender's few addresses. */
   account(request: FastifyRequest, reply: FastifyReply, account: string): Refusal | Promise<Refusal>
 }
 
-/** The limits of the class `webhook`; none where there is no limiter. */
+/** The limits of the rate class `webhook`; none without a rate limiter. */
 export function deliveryLimits(app: FastifyInstance): DeliveryLimits {
   if (!app.hasDecorator('rateLimiter'))
     return { stranger: () => undefined, forgive: () => undefined, account: () => undefined }

@@ -12,11 +12,11 @@ declare module 'fastify' {
 }
 
 /**
- * Makes the bytes of a body, of whatever type, the `request.body` of all routes of a scope. They keep their place in the
- * room until the reply is sent or the connection lost.
+ * Sets `request.body` to the raw bytes on all routes of a scope, whatever the content type. The bytes count against the
+ * room until the reply is sent or the connection is lost.
  *
- * @param addressOf whose share of the room a body takes
- * @param onRefused told of bodies that were not read to their end
+ * @param addressOf the address whose share of the room a body counts against
+ * @param onRefused called for bodies that were not read to the end
  */
 export function takeRawBodies(
   scope: FastifyInstance,
@@ -43,7 +43,7 @@ export function takeRawBodies(
   })
 }
 
-/** 0 when the request does not say how long its body is. */
+/** The announced body length; 0 without `Content-Length`. */
 export function announcedLength({ headers }: FastifyRequest): number {
   return Number(headers['content-length'] ?? 0)
 }

@@ -4,7 +4,7 @@ import type { DeliveryLimits } from './limits.ts'
 import { announcedLength } from './raw-body.ts'
 import type { DeliveryStore, VerifiedDelivery, WebhookSource } from './source.ts'
 
-/** What comes of deliveries: first when they come, then when they are processed. */
+/** Outcomes of a delivery, first on receipt and then on processing. */
 export type WebhookOutcome =
   | 'accepted'
   | 'duplicate'
@@ -20,12 +20,12 @@ export interface ReceiverSettings {
   readonly source: WebhookSource
   readonly store: DeliveryStore | undefined
   readonly limits: DeliveryLimits
-  /** Bytes from which a body is counted before it is read. */
+  /** Size in bytes from which a body is counted before it is read. */
   readonly shortBody: number
   readonly count: (outcome: WebhookOutcome) => void
 }
 
-/** What is answered to a delivery that is kept. */
+/** The reply to a stored delivery. */
 export interface Receipt {
   accepted: true
   duplicate: boolean
@@ -33,7 +33,7 @@ export interface Receipt {
 
 const EMPTY = Buffer.alloc(0)
 
-/** Takes the deliveries of one source. */
+/** Receives the deliveries of one source. */
 export class Receiver {
   readonly #settings: ReceiverSettings
 
@@ -41,17 +41,17 @@ export class Receiver {
     this.#settings = settings
   }
 
-  /** Refuses, before any of its body is read, what can be no delivery. */
+  /** Refuses requests that cannot be deliveries before their body is read. */
   async screen(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const { source, store, limits } = this.#settings
     if (!source.isConfigured || store === undefined)
       throw (await limits.stranger(request, reply)) ?? errors.notConfigured(`The webhook of ${source.name}`)
     if (!source.isSigned(request.headers)) await this.#verify(request, reply, EMPTY)
-    // A signature has not been checked before its body has come, so until then a long body is a stranger's.
+    // The signature cannot be checked until the body has arrived, so a long body counts as a stranger's until then.
     if (!this.#isShort(request)) await this.#countStranger(request, reply)
   }
 
-  /** Counts a body that did not come to its end. */
+  /** Counts a body that was not read to the end. */
   async bodyRefused(request: FastifyRequest, reply: FastifyReply, { statusCode }: AppError): Promise<void> {
     const isOurs = statusCode >= 500
     this.#settings.count(isOurs ? 'not_kept' : 'malformed')
@@ -70,7 +70,7 @@ export class Receiver {
     throw refusal
   }
 
-  /** @throws AppError when the delivery is not kept, for whatever reason */
+  /** @throws AppError if the delivery is not stored, for any reason */
   async receive(request: FastifyRequest, reply: FastifyReply): Promise<Receipt> {
     const { source, count } = this.#settings
     const payload = Buffer.isBuffer(request.body) ? request.body : EMPTY
@@ -82,7 +82,7 @@ export class Receiver {
     return { accepted: true, duplicate: kept === 'known' }
   }
 
-  /** Once a stranger's quota is used up, they are not even told that their signatures are wrong. */
+  /** Once a stranger's quota is exhausted, the reply no longer reveals that the signature is wrong. */
   async #verify(request: FastifyRequest, reply: FastifyReply, payload: Buffer): Promise<VerifiedDelivery> {
     const { source, limits, count } = this.#settings
     const verdict = source.verify(request.headers, payload)

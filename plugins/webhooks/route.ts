@@ -10,7 +10,7 @@ const Receipt = Type.Object(
   { title: 'Receipt', description: 'The delivery is kept and will be processed.' }
 )
 
-/** The description and the policy of the route of a source. */
+/** The schema and config of a source's route. */
 export function routeOf({ name }: WebhookSource) {
   return {
     schema: {

@@ -1,34 +1,34 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { AppError } from '../lib/errors.ts'
 
-/** A service that tells us of events. */
+/** A service that sends events. */
 export interface WebhookSource {
-  /** Names its route, its deliveries and its metrics: lower-case letters. */
+  /** Identifies its route, deliveries and metrics; lower-case letters. */
   readonly name: string
-  /** False: there is no secret to know its deliveries by, and none is taken. */
+  /** False if there is no secret to verify deliveries with; all are refused then. */
   readonly isConfigured: boolean
-  /** Whether the headers are those of a signed delivery; the body of any other is not worth reading. */
+  /** Whether the headers are those of a signed delivery; other bodies are not read. */
   isSigned(headers: IncomingHttpHeaders): boolean
-  /** @param body the bytes that were signed, as they came */
+  /** @param body the signed bytes, as received */
   verify(headers: IncomingHttpHeaders, body: Buffer): VerifiedDelivery | RefusedDelivery
 }
 
-/** A delivery that comes from the source. */
+/** A delivery whose signature is valid. */
 export interface VerifiedDelivery {
-  /** The same whenever it is delivered again. */
+  /** Stays the same on redelivery. */
   readonly deliveryId: string
   readonly event: string
-  /** Who has caused it, by the source's name for them: what its rate is limited by. */
+  /** The account that caused the event, as the source names it; the rate limit's key. */
   readonly account: string
 }
 
 export interface RefusedDelivery {
-  /** `invalid_signature`: anybody may have sent it. `malformed`: the source has, but not as it should. */
+  /** `invalid_signature`: the sender is unknown. `malformed`: sent by the source, but not in the expected form. */
   readonly outcome: 'invalid_signature' | 'malformed'
   readonly error: AppError
 }
 
-/** A delivery as it is kept. */
+/** A stored delivery. */
 export interface Delivery {
   readonly source: string
   readonly deliveryId: string
@@ -37,13 +37,13 @@ export interface Delivery {
   readonly payload: Buffer
 }
 
-/** Where deliveries are kept until something is done about them. */
+/** Stores deliveries until they are processed. */
 export interface DeliveryStore {
   /**
-   * Keeps a delivery and sees to it that it will be processed: both or neither.
+   * Stores a delivery and schedules its processing, atomically.
    *
-   * @returns `known` when it was kept before
-   * @throws when it is not kept; the sender then has to deliver it again
+   * @returns `known` if it was stored before
+   * @throws if it could not be stored; the sender then has to deliver it again
    */
   keep(delivery: Delivery): Promise<'new' | 'known'>
 }
