@@ -1,14 +1,14 @@
-/** One event, as the HTML standard has it. */
+/** One server-sent event, as defined by the HTML standard. */
 export interface ServerEvent {
-  /** What a client that comes back says it has seen: `Last-Event-ID`. */
+  /** Sent back by a reconnecting client as `Last-Event-ID`. */
   readonly id?: string | number
-  /** Its name; absent: `message`. */
+  /** Event name; default `message`. */
   readonly event?: string
-  /** Text as it is; everything else as JSON. */
+  /** Strings are sent as they are, everything else as JSON. */
   readonly data: unknown
 }
 
-/** What a client takes for the end of a line. In text that others have written, one of these could begin a field. */
+/** Everything a client treats as a line break. In untrusted text, one of these could inject a field. */
 const LINE_BREAK = /\r\n|\r|\n/
 const NOT_IN_FIELDS = /[\r\n\0]/g
 
@@ -18,10 +18,10 @@ export function encode({ id, event, data }: ServerEvent): string {
   return `${field('id', id)}${field('event', event)}${lines.join('')}\n`
 }
 
-/** Keeps the connection open, and is told to nobody. */
+/** A comment that keeps the connection open; clients ignore it. */
 export const HEARTBEAT = ':\n\n'
 
-/** @param delay milliseconds that a client waits before it comes back */
+/** @param delay milliseconds a client waits before reconnecting */
 export const encodeRetry = (delay: number): string => `retry: ${Math.round(delay)}\n\n`
 
 function field(name: string, value: string | number | undefined): string {

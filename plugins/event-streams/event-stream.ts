@@ -2,19 +2,19 @@ import { Readable } from 'node:stream'
 import { encode, HEARTBEAT, type ServerEvent } from './encode.ts'
 
 export interface EventStreamSettings {
-  /** Events that wait for a reader at most. */
+  /** Maximum number of events queued for a reader. */
   readonly buffer: number
-  /** Milliseconds of silence after which the reader is sent a sign of life. */
+  /** Milliseconds of silence after which a heartbeat is sent. */
   readonly heartbeat: number
-  /** Milliseconds for which nothing of what waits may be taken. */
+  /** Milliseconds a reader may go without reading from its queue before the stream is destroyed. */
   readonly stallTimeout: number
-  /** Told of each event that found no place. */
+  /** Called for each dropped event. */
   readonly onDropped: () => void
 }
 
 /**
- * The events of one reader, as the body of a reply. What the reader has no room for waits here, in a line of bounded
- * length: a source either waits for a place, or lets the event be dropped, of which the reader is told.
+ * The events for one reader, as a reply body. Events wait in a bounded queue while the reader is behind. When the queue
+ * is full, a source either waits (`send`) or lets the event be dropped (`offer`), and the reader is notified.
  */
 export class EventStream extends Readable {
   readonly #settings: EventStreamSettings
@@ -33,7 +33,7 @@ export class EventStream extends Readable {
     this.#heartbeat = setInterval(() => this.#beat(), settings.heartbeat).unref()
   }
 
-  /** Takes an event that must not be missed, when there is room for it. After the end there always is. */
+  /** Queues an event that must not be lost; waits for room. After the end it returns without waiting. */
   async send(event: ServerEvent): Promise<void> {
     while (this.#isFull) {
       this.#room ??= Promise.withResolvers()
@@ -42,7 +42,7 @@ export class EventStream extends Readable {
     this.#add(encode(event))
   }
 
-  /** Takes an event that is of use now or never: where there is no room, the reader is told how many were dropped. */
+  /** Queues an event that is only useful now. If the queue is full, it is dropped, and the reader gets the count. */
   offer(event: ServerEvent): void {
     if (this.#isFull) {
       this.#dropped++
@@ -50,7 +50,7 @@ export class EventStream extends Readable {
     } else this.#add(encode(event))
   }
 
-  /** Ends the stream after what waits and these last words. */
+  /** Ends the stream after the queued events and these last words. */
   finish(lastWords = ''): void {
     if (this.#isFinished) return
     this.#add(lastWords)
@@ -87,7 +87,7 @@ export class EventStream extends Readable {
     else this.#stall ??= setTimeout(() => this.destroy(), this.#settings.stallTimeout).unref()
   }
 
-  /** Hands over all that waits. What was dropped would have come behind it, and is told of there. */
+  /** Delivers the whole queue. The notice of dropped events follows it, where those events would have been. */
   #deliver(): void {
     if (this.#dropped > 0) this.#line.push(encode({ event: 'dropped', data: { count: this.#dropped } }))
     const text = this.#line.join('')
@@ -103,7 +103,7 @@ export class EventStream extends Readable {
     this.#room = undefined
   }
 
-  /** Where something waits, the reader is behind, and needs no sign of life. */
+  /** Skips the heartbeat if events are queued: the reader is behind and has data to read. */
   #beat(): void {
     if (this.#line.length === 0) this.#add(HEARTBEAT)
   }

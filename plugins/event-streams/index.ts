@@ -29,31 +29,31 @@ export const EventStreamsOptions = Type.Object(
 export type EventStreamsOptions = Static<typeof EventStreamsOptions>
 
 export interface EventStreamsDeps {
-  /** Whose stream it is. By default the caller's; of a caller without a name, that of the address. */
+  /** The key streams are counted by. Default: the user id, or the client address for anonymous callers. */
   owner?: (request: FastifyRequest) => string
   registry?: Registry
 }
 
-/** Where a source puts its events. */
+/** Receives a source's events. */
 export interface EventSink {
   /** Waits for room: for events that must not be missed. */
   send(event: ServerEvent): Promise<void>
-  /** Never waits: what finds no room is dropped, and the reader gets an event `dropped` with its `count`. */
+  /** Never waits: if there is no room, the event is dropped, and the reader gets a `dropped` event with the `count`. */
   offer(event: ServerEvent): void
 }
 
-/** Tells of what happens, until it is over or the signal says that nobody listens any more. */
+/** Emits events until it is done, or until the signal aborts because the stream has closed. */
 export type EventSource = (sink: EventSink, signal: AbortSignal) => Promise<void>
 
 export interface EventStreams {
   readonly open: number
   /**
-   * Answers a request with the events of a source. That begins when the reply has, and the stream ends with it; should
-   * it fail, the reply is cut off, and the reader comes back.
+   * Answers a request with a source's events. The source starts with the reply, and the stream ends with the source. If
+   * the source fails, the reply is cut off and the reader reconnects.
    *
-   * @param guard throws when the reader may no longer read; it is asked again and again
+   * @param guard throws when the reader has lost access; called every `recheckInterval`
    * @returns the reply, for the handler to return
-   * @throws 429 when the caller reads too many streams already, and 503 when all do
+   * @throws 429 when the caller has too many streams open, 503 when the server has
    */
   answer(
     request: FastifyRequest,
@@ -69,10 +69,10 @@ declare module 'fastify' {
   }
 }
 
-/** Why a stream has ended, where its reader has not left. */
+/** Why a stream ended, if the reader did not disconnect. */
 type End = 'complete' | 'shutdown' | 'forbidden' | 'failed'
 
-/** Server-sent events: bounded in number and in what waits for each reader, and ended before the server is. */
+/** Server-sent events, with limits on open streams and on each reader's queue. Streams end before the server closes. */
 const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, EventStreamsDeps>> = async (
   app,
   input
@@ -118,7 +118,7 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
       throw errors.rateLimit(patience, `You have ${options.maxPerOwner} streams open, which is the most`)
   }
 
-  /** Runs a source for a stream, from now until the stream has closed. */
+  /** Runs a source until its stream closes. */
   function attend(
     stream: EventStream,
     owner: string,
@@ -162,14 +162,14 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
     else byOwner.set(owner, others)
   }
 
-  // Where there is a drain, it has ended them by now.
+  // With the drain plugin, the streams have already ended by now.
   app.addHook('preClose', async () => {
     isClosing = true
     for (const end of ending) end()
   })
 }
 
-/** Those who leave together are asked to come back apart. */
+/** Spreads out reconnects with a random retry delay. */
 function farewell(retry: number): string {
   const goodbye = encode({ event: 'disconnected', data: { reason: 'shutdown' } })
   return encodeRetry(retry * (0.2 + 0.8 * Math.random())) + goodbye
