@@ -4,22 +4,22 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 export interface ClientIp {
   /** The address in its canonical text: IPv4-mapped IPv6 as IPv4, no zone. */
   readonly address: string
-  /** What limits count by: an IPv4 address, or the /64 of an IPv6 one, since whoever has one address has them all. */
+  /** The key that limits count by: the IPv4 address, or the /64 of an IPv6 one, since one client controls all of it. */
   readonly bucket: string
 }
 
-/** A peer without an address: it came over a Unix socket, or has already gone. Valid text that no real peer can have. */
+/** Placeholder for a peer on a Unix socket or already disconnected: a valid address that no real peer can have. */
 const UNKNOWN: ClientIp = Object.freeze({ address: '0.0.0.0', bucket: '0.0.0.0' })
 
 /** This machine. */
 export const LOOPBACK: readonly string[] = ['127.0.0.0/8', '::1/128']
 
-/** RFC 1918 and unique local addresses, 6PN among them. Not loopback: fly-proxy never comes from there. */
+/** RFC 1918 and unique local addresses, including 6PN. Not loopback: fly-proxy never connects from there. */
 const PRIVATE_NETWORKS: readonly string[] = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']
 
 const kPeer = Symbol('rhone.peer')
 
-/** Reads one IP address, with or without a zone; undefined for any other text. */
+/** Parses one IP address, with or without a zone; undefined for any other text. */
 export function parseAddress(text: string): ClientIp | undefined {
   const family = isIP(text)
   if (family === 0) return undefined
@@ -32,21 +32,21 @@ export function parseAddress(text: string): ClientIp | undefined {
   return Object.freeze({ address, bucket: `${networkOf(address)}/64` })
 }
 
-/** The address at the other end of a socket, parsed once in its life. */
+/** The peer address of a socket, parsed once per socket. */
 export function peerOf(socket: Socket): ClientIp {
   const memo = socket as Socket & { [kPeer]?: ClientIp }
   memo[kPeer] ??= parseAddress(socket.remoteAddress ?? '') ?? UNKNOWN
   return memo[kPeer]
 }
 
-/** What limits count a request by: the bucket that `client-ip` says where that plugin is, else that of the peer. */
+/** The key that limits count a request by: the bucket from the `client-ip` plugin if registered, else the peer's. */
 export function addressKey(app: FastifyInstance): (request: FastifyRequest) => string {
   return app.hasRequestDecorator('clientIp')
     ? request => request.clientIp.bucket
     : request => peerOf(request.raw.socket).bucket
 }
 
-/** Reads one hop of `X-Forwarded-For`; some proxies append the port, and then bracket IPv6. */
+/** Parses one hop of `X-Forwarded-For`; some proxies append the port and then bracket IPv6. */
 export function parseHop(text: string): ClientIp | undefined {
   const hop = text.trim()
   const bracketed = /^\[([^\]]*)\](?::\d{1,5})?$/.exec(hop)
@@ -54,13 +54,13 @@ export function parseHop(text: string): ClientIp | undefined {
   return parseAddress(hop.replace(/^([\d.]+):\d{1,5}$/, '$1'))
 }
 
-/** Where the proxies are whose word about their clients is taken. */
+/** Networks of the proxies trusted to report client addresses. */
 export function proxyNetworks(trustProxy: 'none' | 'fly' | readonly string[]): readonly string[] {
   if (trustProxy === 'none') return []
   return trustProxy === 'fly' ? PRIVATE_NETWORKS : trustProxy
 }
 
-/** @throws Error that quotes the entry which is not an address or a CIDR */
+/** @throws Error that quotes the entry that is neither an address nor a CIDR */
 export function parseNetworks(entries: readonly string[]): BlockList {
   const networks = new BlockList()
   for (const entry of entries) addNetwork(networks, entry)
@@ -83,7 +83,7 @@ function addNetwork(networks: BlockList, entry: string): void {
 
 const canonicalIPv6 = (text: string): string => new SocketAddress({ address: text, family: 'ipv6' }).address
 
-/** The first four groups of a canonical address, canonical again. */
+/** The first four groups of a canonical address, in canonical form. */
 function networkOf(address: string): string {
   const [head = '', tail] = address.split('::')
   const groups = head === '' ? [] : head.split(':')

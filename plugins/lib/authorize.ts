@@ -1,12 +1,12 @@
 import type { FastifyRequest } from 'fastify'
 
 /**
- * Whether a request may do what the option guards. Only `true` lets it: `false`, any other value, a rejection and an
- * exception refuse. Every plugin that guards something takes this as its option `authorize`.
+ * Decides whether a request may use what the option guards. Only `true` grants access; any other value, a rejection or
+ * an exception refuses. Every plugin that guards something takes this as its `authorize` option.
  */
 export type Authorize = (request: FastifyRequest) => boolean | Promise<boolean>
 
-/** @throws what `authorize` throws, which is no permission either */
+/** @throws whatever `authorize` throws, which also means no permission */
 export async function isAuthorized(authorize: Authorize, request: FastifyRequest): Promise<boolean> {
   return (await authorize(request)) === true
 }

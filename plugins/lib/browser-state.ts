@@ -4,31 +4,31 @@ import { cookieName, readCookie, setCookie } from './cookies.ts'
 import { createSigner, type Keyring } from './signer.ts'
 
 export interface BrowserStateSettings {
-  /** What it is about: what is signed for one purpose proves nothing for another. */
+  /** Separates signatures: one made for this purpose is not valid for another. */
   readonly purpose: string
   readonly cookie: string
-  /** Whether clients come by https. */
+  /** Whether clients connect over HTTPS. */
   readonly secure: boolean
-  /** Seconds in which the browser has to be back. */
+  /** Seconds within which the browser has to return. */
   readonly lifetime: number
   readonly keys: Keyring
 }
 
-/** What a browser was sent away with. */
+/** The state a browser carries on its round trip to another service. */
 export interface Errand {
   /** Random, and different each time: 256 bits in base64url. */
   readonly nonce: string
   readonly payload: string
   readonly until: Date
-  /** All of it, as it stands in the cookie: names this errand among all others. */
+  /** The full cookie value; unique to this errand. */
   readonly memo: string
 }
 
-/** Why a browser that has come back is not taken for the one that was sent away. */
+/** Why a returning browser is not accepted. */
 export type Stray =
-  /** It has no cookie: another browser was sent, or it is back already. */
+  /** No cookie: a different browser was sent, or this one has already returned. */
   | 'absent'
-  /** Its cookie is of another errand than the `state`. */
+  /** The cookie belongs to a different errand than the `state`. */
   | 'foreign'
   | 'late'
 
@@ -36,13 +36,13 @@ export interface BrowserState {
   /** @returns the `state` to send along, and the errand's nonce */
   begin(reply: FastifyReply, payload: string): { state: string; nonce: string }
   read(request: FastifyRequest, state: string | undefined): Errand | Stray
-  /** The errand is over. */
+  /** Ends the errand by removing its cookie. */
   clear(reply: FastifyReply): void
 }
 
 /**
- * Binds an errand to another service to the browser that runs it. All that has to be remembered is in a cookie of the
- * browser, whose signature is the `state`: neither is worth anything without the other.
+ * Binds a round trip to another service to the browser that makes it. All data is in a browser cookie, and the `state`
+ * is that cookie's signature: neither is valid without the other.
  */
 export function browserState(settings: BrowserStateSettings): BrowserState {
   const { secure, lifetime } = settings

@@ -1,9 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /**
- * What a step makes of a request: nothing lets it go on, an error fails it, the reply itself says that it has been
- * answered. A step that has to wait gives a promise of one of these, or a function that is called with what to call then:
- * unlike a promise, that goes on at the moment it is told to.
+ * The result of a step: undefined continues the request, an error fails it, and the reply means it has been answered. A
+ * step that has to wait returns a promise of one of these, or a function that receives a callback. Unlike a promise,
+ * the callback continues the request synchronously.
  */
 export type Outcome = undefined | Error | FastifyReply
 export type Later = (resume: (outcome: Outcome) => void) => void
@@ -11,18 +11,18 @@ export type EntryStep = (request: FastifyRequest, reply: FastifyReply) => Outcom
 
 const kSteps = Symbol('rhone.entry-steps')
 
-/** Those of the hook that was added last; undefined when somebody else has added one since. */
+/** The steps of the most recent entry hook; undefined if another hook has been added since. */
 type WithSteps = FastifyInstance & { [kSteps]?: EntryStep[] | undefined }
 
 /**
- * Adds a step to those that every request of this scope goes through before anything else is done for it.
+ * Adds a step that every request of this scope passes before anything else is done for it.
  *
- * Steps that are added one after another share one `onRequest` hook: Fastify's way from hook to hook costs more than most
- * of these steps do. Steps and hooks run in the order in which they were added, as hooks alone would.
+ * Consecutive steps share one `onRequest` hook, because Fastify's overhead per hook exceeds the cost of most steps.
+ * Steps and hooks run in the order they were added, as hooks alone would.
  */
 export function onEntry(app: FastifyInstance, step: EntryStep): void {
   const scope: WithSteps = app
-  // Not the inherited ones: a plugin in a scope of its own concerns the requests of that scope alone.
+  // Not inherited steps: a plugin in a separate scope only affects that scope's requests.
   if (!Object.hasOwn(scope, kSteps) || scope[kSteps] === undefined) openEntry(scope)
   scope[kSteps]!.push(step)
 }
@@ -34,7 +34,7 @@ function openEntry(scope: WithSteps): void {
   scope[kSteps] = steps
 }
 
-/** A hook that is added after a step must not run before it, so the step that follows begins a hook of its own. */
+/** A hook added after a step must not run before it, so the next step starts a new shared hook. */
 function endEntryAtHooks(scope: WithSteps): void {
   const addHook = scope.addHook as (...hook: unknown[]) => FastifyInstance
   scope.addHook = function (this: WithSteps, ...hook: unknown[]) {
@@ -66,12 +66,12 @@ function enter(
   next()
 }
 
-/** Answers some errors at once, for less than it costs to throw them; false for all others. */
+/** Answers some errors directly, which is cheaper than throwing them; returns false for all others. */
 export type Refuse = (error: Error, request: FastifyRequest, reply: FastifyReply) => boolean
 
 const kRefuse = Symbol('rhone.refuse')
 
-/** Lets `refuse` see the errors of steps before Fastify does. */
+/** Passes the errors of steps to `refuse` before Fastify sees them. */
 export function onRefusal(app: FastifyInstance, refuse: Refuse): void {
   app.decorate(kRefuse, refuse)
 }

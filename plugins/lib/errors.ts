@@ -1,4 +1,4 @@
-/** Every code an error body may carry, with its HTTP status and the message that clients see by default. */
+/** Every error code, with its HTTP status and default client message. */
 const CATALOGUE = {
   BAD_REQUEST: { statusCode: 400, message: 'Bad request' },
   VALIDATION_ERROR: { statusCode: 400, message: 'Validation error' },
@@ -26,18 +26,18 @@ const CATALOGUE = {
 export type ErrorCode = keyof typeof CATALOGUE
 export const ERROR_CODES = Object.keys(CATALOGUE) as ErrorCode[]
 
-/** The message of a code that every occurrence of it shares, where `AppError.message` may be about this one. */
+/** The generic message of a code; `AppError.message` may be specific to one occurrence. */
 export const titleOf = (code: ErrorCode): string => CATALOGUE[code].message
 
 /** The status of a code, unless an error says otherwise. */
 export const statusOf = (code: ErrorCode): number => CATALOGUE[code].statusCode
 
-/** Where a code's entry stands on the docs page: what the `type` of a problem points at. */
+/** The anchor of a code's entry on the docs page, which a problem's `type` points to. */
 export const anchorOf = (code: ErrorCode): string => code.toLowerCase().replaceAll('_', '-')
 
-/** One wrong value of a request. */
+/** One invalid value in a request. */
 export interface Violation {
-  /** Where the value stands: 'body', 'querystring', 'params' or 'headers'. */
+  /** The part of the request: 'body', 'querystring', 'params' or 'headers'. */
   in: string
   /** JSON pointer to it, as a URI fragment: '#/name'. */
   pointer: string
@@ -51,26 +51,26 @@ export interface Action {
 }
 
 export interface AppErrorOptions {
-  /** What the client is told; the code's own message when absent. Never put internals here. */
+  /** Message for the client; default: the code's message. Never put internals here. */
   message?: string
-  /** One more sentence for the client: which field, which limit. */
+  /** An additional sentence for the client, such as the field or the limit. */
   detail?: string
-  /** The values that were refused, for clients that mark them in a form. */
+  /** The refused values, for clients that mark them in a form. */
   violations?: readonly Violation[]
-  /** What really happened. It is logged with its stack and never leaves the process. */
+  /** The underlying error. It is logged with its stack and never sent to the client. */
   cause?: unknown
-  /** Where people can go on from here: a link on the page that they get. */
+  /** The next step for the user: a link on the error page. */
   action?: Action
   /** Headers the reply must carry, lower-cased: `retry-after`, `allow`. */
   headers?: Readonly<Record<string, string>>
-  /** Another status for the same code, where HTTP is more precise than the catalogue: a BAD_REQUEST that is a 408 or 431. */
+  /** Overrides the code's status where HTTP is more precise, such as a BAD_REQUEST with 408 or 431. */
   statusCode?: number
 }
 
-/** Statuses that are answered on purpose: nothing has failed, unless the error names a cause. */
+/** Statuses sent deliberately: nothing has failed unless the error has a cause. */
 const REFUSALS: ReadonlySet<number> = new Set([501, 503])
 
-/** An error that may be shown to a client. Whatever else is thrown is an INTERNAL_ERROR and stays in the log. */
+/** An error that may be shown to clients. Anything else thrown becomes an INTERNAL_ERROR and is only logged. */
 export class AppError extends Error {
   override readonly name = 'AppError'
   readonly code: ErrorCode
@@ -79,14 +79,14 @@ export class AppError extends Error {
   readonly violations: readonly Violation[] | undefined
   readonly action: Action | undefined
   readonly headers: Readonly<Record<string, string>> | undefined
-  /** Whether something has broken, which somebody should know, or a request was merely refused. */
+  /** True if something is broken and needs attention; false if the request was merely refused. */
   readonly isFailure: boolean
 
   constructor(code: ErrorCode, options: AppErrorOptions = {}) {
     const statusCode = options.statusCode ?? CATALOGUE[code].statusCode
     const isFailure = statusCode >= 500 && (options.cause !== undefined || !REFUSALS.has(statusCode))
 
-    // Refusals come in floods and nobody reads their stack, which costs ten times the rest of them.
+    // Refusals come in floods, and their stacks go unread but cost ten times as much as the rest.
     const frames = Error.stackTraceLimit
     if (!isFailure) Error.stackTraceLimit = 0
     super(options.message ?? CATALOGUE[code].message, { cause: options.cause })
@@ -102,7 +102,7 @@ export class AppError extends Error {
   }
 }
 
-/** One constructor per code, so that a `throw` reads as a sentence: `throw errors.notFound('app')`. */
+/** One factory per code, so that a `throw` reads well: `throw errors.notFound('app')`. */
 export const errors = {
   badRequest: (message?: string, cause?: unknown) => new AppError('BAD_REQUEST', { message, cause }),
   validation: (field: string, message: string) => new AppError('VALIDATION_ERROR', { detail: `${field}: ${message}` }),
@@ -125,7 +125,7 @@ export const errors = {
   idempotencyMismatch: () => new AppError('IDEMPOTENCY_MISMATCH'),
   /**
    * @param retryAfter whole seconds until a retry can succeed
-   * @param limit which limit it was, as a sentence without its full stop
+   * @param limit the limit that was exceeded, as a sentence without a full stop
    */
   rateLimit: (retryAfter: number, limit?: string) =>
     new AppError('RATE_LIMIT', {
@@ -143,16 +143,16 @@ export const errors = {
     new AppError('MAINTENANCE', { detail: message, headers: { 'retry-after': String(retryAfter) } })
 } as const
 
-/** Rounded up, so that nobody comes back too early. */
+/** Rounded up, so that clients do not retry too early. */
 function inWords(seconds: number): string {
   if (seconds <= 120) return seconds === 1 ? 'a second' : `${seconds} seconds`
   return seconds <= 7_200 ? `${Math.ceil(seconds / 60)} minutes` : `${Math.ceil(seconds / 3_600)} hours`
 }
 
-/** How deep an error may be wrapped before we stop looking: a chain of causes may well be a circle. */
+/** Maximum depth of the cause chain, which may be circular. */
 const MAX_CAUSES = 5
 
-/** An error, what caused it, and so on; the outermost first. */
+/** The chain of an error and its causes, outermost first. */
 export function causesOf(error: unknown): Error[] {
   const chain: Error[] = []
   for (let cause = error; cause instanceof Error && chain.length <= MAX_CAUSES; cause = cause.cause) chain.push(cause)

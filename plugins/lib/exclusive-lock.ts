@@ -9,13 +9,13 @@ export interface ExclusiveLock {
 const SQLITE_BUSY = 5
 
 /**
- * The lock of this name, or null while another process has it.
+ * Acquires the lock of this name; null while another process holds it.
  *
- * It is the kernel's: it ends with its process, however that ends, so there are no stale locks to judge. Node has access
- * to it only through SQLite, whose exclusive transaction holds one on its file; the file itself stays empty.
+ * The kernel owns the lock and releases it when the process ends for any reason, so there are no stale locks. Node can
+ * reach such locks only through SQLite, whose exclusive transaction locks its file; the file itself stays empty.
  */
 export async function acquireLock(path: string): Promise<ExclusiveLock | null> {
-  // Never opened but by SQLite: closing any other descriptor of it would give up a lock that this process holds.
+  // Only SQLite may open it: closing any other descriptor of the file would release a lock that this process holds.
   await writeFile(path, '', { flag: 'wx', mode: 0o600 }).catch(nullIf('EEXIST'))
   await access(path, constants.R_OK | constants.W_OK)
   const database = new DatabaseSync(path)

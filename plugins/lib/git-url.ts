@@ -1,21 +1,21 @@
-/** The address of a repository, or what is wrong with it, in words that follow the name of the field. */
+/** A repository URL, or what is wrong with it, phrased to follow the field's name. */
 export type GitUrl = { readonly url: string } | { readonly complaint: string }
 
 const LOOPBACK = /^(?:localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])$/
 const LONGEST = 500
-/** What needs no quoting anywhere, in a host (also an IPv6 address) and a path. */
+/** Hosts (including IPv6 addresses) and paths of characters that never need quoting. */
 const HOST = /^(?:[a-z0-9][a-z0-9.-]*|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i
 const PATH = /^\/[\w.~%/+@,:=!-]+$/
-/** As git, ssh and people write it: `git@host:owner/name.git`. */
+/** The scp-like form: `git@host:owner/name.git`. */
 const SCP = /^[\w.-]{1,64}@([\w.-]{1,253}):([\w.~/+-]{1,400})$/
-/** What the pages of a repository have behind its name, at the hosts of the world. */
+/** Path segments that follow the repository name in page URLs of common hosts. */
 const PAGES = new Set(['tree', 'blob', 'src', 'commit', 'commits', 'pull', 'issues', '-'])
 
 /**
- * Reads the address of a repository as people write it. Nothing goes to git but where the repository is: no credentials,
- * which would be in logs and in lists of processes, no query, and no protocol but HTTPS.
+ * Parses a repository URL as users write it. Only the location is passed to git: no credentials, which would end up in
+ * logs and process lists, no query, and no protocol but HTTPS.
  *
- * @param allowLocal also takes `file:` and `http:` to this machine
+ * @param allowLocal also accepts `file:` and `http:` to this machine
  */
 export function readGitUrl(text: string, allowLocal: boolean): GitUrl {
   if (text.length > LONGEST) return { complaint: `must have at most ${LONGEST} characters` }
@@ -52,7 +52,7 @@ function withoutSsh(host: string, path: string): string {
   return `must begin with https://, since nothing here has a key for SSH: try https://${host}/${path.replace(/^\//, '')}`
 }
 
-/** `owner/name` of a repository on GitHub, as it is written there or in the address of any of its pages; null: neither. */
+/** Extracts `owner/name` of a GitHub repository from that form or from the URL of one of its pages; null otherwise. */
 export function readGithubRepo(text: string): string | null {
   const name = text
     .trim()

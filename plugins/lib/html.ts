@@ -6,7 +6,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": '&#39;'
 }
 
-/** A piece of markup that is already safe to send. Only {@link html} and {@link trusted} make one. */
+/** Markup that is safe to send. Only {@link html} and {@link trusted} create it. */
 export class Html {
   readonly #markup: string
 
@@ -19,20 +19,20 @@ export class Html {
   }
 }
 
-/** What may stand in a template: text is escaped, markup is not, a list is joined, and nothing at all is left out. */
+/** A template value: text is escaped, markup is not, lists are joined, and null, undefined and false are omitted. */
 export type Fragment = string | number | Html | readonly Fragment[] | null | undefined | false
 
-/** Markup from a template in which every inserted value is escaped, unless it is markup itself. */
+/** Builds markup from a template; every inserted value is escaped unless it is markup itself. */
 export function html(literals: TemplateStringsArray, ...values: readonly Fragment[]): Html {
   return new Html(String.raw({ raw: literals }, ...values.map(render)))
 }
 
-/** Marks a constant of the program as markup. Never for anything that came from outside. */
+/** Marks a constant of the program as markup. Never use it for external input. */
 export function trusted(markup: string): Html {
   return new Html(markup)
 }
 
-/** For the head of a page. Without it, browsers ask for an icon that we do not have. */
+/** For a page's head. Without it, browsers request an icon that does not exist. */
 export const NO_ICON = trusted('<link rel="icon" href="data:,">')
 
 function render(value: Fragment): string {

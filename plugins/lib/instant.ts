@@ -1,14 +1,14 @@
 const FIRST = Date.parse('0001-01-01T00:00:00.000Z')
 const LAST = Date.parse('9999-12-31T23:59:59.999Z')
 
-/** Whether an instant, in milliseconds since 1970, is in the years that ISO 8601 and PostgreSQL write the same way. */
+/** Whether an instant (milliseconds since 1970) is in the years that ISO 8601 and PostgreSQL write the same way. */
 export function isWritable(instant: number): boolean {
   return instant >= FIRST && instant <= LAST
 }
 
 /**
- * The instant of a text in the form `date-time`, in milliseconds since 1970: NaN when there is none. Leap seconds are
- * none to JavaScript, and an offset can lead out of the years that can be stored.
+ * Parses a `date-time` string to milliseconds since 1970. Returns NaN for leap seconds, which JavaScript does not
+ * support, and if the offset moves the instant out of the range that can be stored.
  */
 export function readInstant(text: string): number {
   const instant = Date.parse(text)

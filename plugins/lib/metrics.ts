@@ -16,8 +16,8 @@ export type GaugeMetric<T extends string> = Pick<Gauge<T>, 'set' | 'inc' | 'dec'
 export type HistogramMetric<T extends string> = Pick<Histogram<T>, 'observe' | 'labels'>
 
 /*
- * Several plugins may write to one metric, `rhone_dependency_up` for example; whoever comes first makes it. The `collect`
- * of a later one is not used. Without a registry nothing is made, and the metric that is returned does nothing.
+ * Several plugins may share a metric, such as `rhone_dependency_up`. The first one creates it; the `collect` of later
+ * ones is ignored. Without a registry, no metric is created, and the returned one does nothing.
  */
 
 export function counter<T extends string = never>(
@@ -44,16 +44,15 @@ export function histogram<T extends string = never>(
   return make(registry, config, client().Histogram<T>)
 }
 
-/** What is counted under one combination of label values. */
+/** The count for one combination of label values. */
 export interface Tally {
   add(): void
 }
 
 /**
- * A counter for what happens with every request, if need be: it counts in plain numbers, of which the metric learns when
- * it is scraped.
+ * A counter cheap enough for every request: it counts in plain numbers, which are added to the metric on each scrape.
  *
- * @returns finds or makes the count for the values of the labels, in the order of `labelNames`
+ * @returns a function that finds or creates the count for label values, in the order of `labelNames`
  */
 export function tallies(
   registry: Registry | undefined,
@@ -91,7 +90,7 @@ class Count implements Tally {
     this.#added++
   }
 
-  /** What was added since the last call. */
+  /** Returns the amount added since the last call. */
   take(): number {
     const added = this.#added
     this.#added = 0
@@ -99,7 +98,7 @@ class Count implements Tally {
   }
 }
 
-/** Whether each of the services that Rhone leans on can be reached. */
+/** Whether each service that Rhone depends on is reachable. */
 export function dependencyUp(registry: Registry | undefined): GaugeMetric<'service'> {
   return gauge(registry, {
     name: 'rhone_dependency_up',
@@ -112,7 +111,7 @@ export function dependencyUp(registry: Registry | undefined): GaugeMetric<'servi
 const client = () =>
   requirePackage<typeof import('@platformatic/prom-client')>('the option "registry"', '@platformatic/prom-client')
 
-/** The metric of that name, if the registry has it already. */
+/** Returns the registered metric of that name, or creates it. */
 function make<M, Config extends { name: string }>(
   registry: Registry,
   config: Config,

@@ -1,11 +1,11 @@
-/** Longer words are not compared: their price grows with the square of their length, and nobody mistypes those. */
+/** Longer words are not compared: the cost is quadratic in the length, and such words are hardly ever typed by hand. */
 const LONGEST = 64
 
 /**
- * The candidate that a mistyped word was most likely meant to be: one that differs in case or separators only, or by
- * few letters that are wrong, missing, added or swapped with their neighbour.
+ * The most likely intended candidate for a mistyped word: one that differs only in case or separators, or in a few
+ * letters that are wrong, missing, added or swapped with their neighbour.
  *
- * @param share the part of its letters that may be wrong; one always may
+ * @param share the fraction of letters that may be wrong; one is always allowed
  */
 export function nearest(word: string, candidates: Iterable<string>, share = 1 / 3): string | undefined {
   if (word.length > LONGEST) return undefined
@@ -24,7 +24,7 @@ export function nearest(word: string, candidates: Iterable<string>, share = 1 / 
 
 const bare = (word: string): string => word.toLowerCase().replaceAll(/[-_ ]/g, '')
 
-/** Damerau's distance: how many letters must be changed, added, dropped, or swapped with the next one. */
+/** Damerau's distance: the number of letters to change, add, drop or swap with the next one. */
 function distance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)

@@ -1,11 +1,11 @@
 export type ErrorFormat = 'json' | 'problem' | 'page'
 
-/** Browsers send some 150 characters. What a client may send at most would take milliseconds to read, at every refusal. */
+/** Browsers send about 150 characters. A header of maximum size would take milliseconds to parse on every refusal. */
 const MAX_LENGTH = 1_000
 
 /**
- * The format that a client gets its errors in. JSON, unless it names RFC 9457's type or, where there may be a page,
- * HTML with at least the same preference: wildcards are what programs send.
+ * The format of a client's errors: JSON, unless the client names RFC 9457's type or, where a page is possible, HTML
+ * with at least the same preference. Wildcards do not count, because programs send those.
  */
 export function negotiate(accept: string | undefined, mayBePage: boolean): ErrorFormat {
   if (accept === undefined || accept === '*/*' || accept === 'application/json') return 'json'
@@ -15,7 +15,7 @@ export function negotiate(accept: string | undefined, mayBePage: boolean): Error
   return problem > 0 && problem >= json ? 'problem' : 'json'
 }
 
-/** The media type that a client gives the most weight; the first of those with the same, or when none is named. */
+/** The media type with the highest weight; the first one on a tie or if the client names none. */
 export function preferred<const Types extends readonly [string, ...string[]]>(
   accept: string | undefined,
   types: Types
@@ -24,7 +24,7 @@ export function preferred<const Types extends readonly [string, ...string[]]>(
   return types[weights.indexOf(Math.max(...weights))]!
 }
 
-/** The weight of a media type that an Accept header names itself; 0 when it does not, or is too long to be read. */
+/** The weight of a media type that an Accept header names explicitly; 0 otherwise, or if the header is too long. */
 function weightOf(accept: string, type: string): number {
   if (accept.length > MAX_LENGTH) return 0
   for (const range of accept.split(',')) {

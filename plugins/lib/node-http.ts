@@ -4,35 +4,35 @@ import { duplexPair } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 
 /**
- * What Node's HTTP server keeps at a socket. These names are not documented, though as old as the module: what depends on
- * them asks {@link missingInternals} at boot, and does without where one is gone.
+ * Properties that Node's HTTP server keeps on a socket. They are undocumented, though as old as the module. Code that
+ * depends on them calls {@link missingInternals} at boot and does without them if one is missing.
  */
 export interface HttpSocket extends Socket {
-  /** The response that the socket is busy with; those to pipelined requests wait behind it. */
+  /** The response in progress; responses to pipelined requests wait behind it. */
   readonly _httpMessage?: ServerResponse | null
   readonly parser?: HttpParser | null
-  /** The TCP socket beneath one of TLS. */
+  /** The TCP socket beneath a TLS socket. */
   readonly _parent?: Socket | null
   readonly _handle?: { readonly writeQueueSize?: number } | null
-  /** Bytes handed to the system's side of Node, sent or not. */
+  /** Bytes handed to Node's native handle, sent or not. */
   readonly _bytesDispatched?: number
 }
 
 export interface HttpParser {
-  /** The request that was read last, or whose body is being read. */
+  /** The request that was last read or is still being read. */
   readonly incoming?: IncomingMessage | null
   /** Called with each request, once its head has been read. */
   onIncoming?: ((request: IncomingMessage, keepAlive: boolean) => number) | null
 }
 
-/** Milliseconds after which the request counts as lost. It usually takes less than one. */
+/** Milliseconds after which the probe request counts as lost. It usually takes less than one. */
 const PATIENCE = 1_000
 
 /**
- * Serves one request in memory and looks at what this Node keeps at its socket meanwhile.
+ * Serves one request in memory and inspects the socket meanwhile.
  *
- * @param seen gives the socket as this function sees it, for tests of a Node that has changed
- * @returns the names that mean something else than {@link HttpSocket} says, or nothing
+ * @param seen wraps the socket as this function sees it, to simulate a changed Node in tests
+ * @returns the names whose meaning differs from {@link HttpSocket}, including missing ones
  */
 export async function missingInternals(seen: (socket: HttpSocket) => HttpSocket = socket => socket): Promise<string[]> {
   const [client, end] = duplexPair()
@@ -70,7 +70,7 @@ export async function missingInternals(seen: (socket: HttpSocket) => HttpSocket 
   return [...missing]
 }
 
-/** The same for servers of HTTPS: whether a socket of TLS shows the one beneath it. */
+/** The same check for HTTPS servers: whether a TLS socket exposes the socket beneath it. */
 export function missingTlsInternals(): string[] {
   const below = new Socket()
   const socket: HttpSocket = new TLSSocket(below)

@@ -1,11 +1,11 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { type Html, html, NO_ICON, trusted } from './html.ts'
 
-/** A page that says one thing, in the middle of the screen. */
+/** A page with a single message in the middle of the screen. */
 export interface Notice {
   title: string
   content: Html
-  /** Rules beside those of every notice. */
+  /** CSS rules in addition to those of every notice. */
   style: string
 }
 
@@ -16,7 +16,7 @@ main { max-width: 32rem; padding: 2rem }
 h1 { font-size: 1.75rem; line-height: 1.25 }
 `
 
-/** @param nonce what the page's CSP lets its style in by */
+/** @param nonce the CSP nonce that admits the page's style */
 export function noticePage({ title, content, style }: Notice, nonce: string): string {
   return html`<!doctype html>
 <html lang="en">
@@ -36,7 +36,7 @@ ${content}
 `.toString()
 }
 
-/** Turns a reply into a page's where something sets the headers of pages, and gives its nonce. */
+/** Sets a reply's page headers and returns the CSP nonce; empty without the `security-headers` plugin. */
 export function pageNonce(app: FastifyInstance, reply: FastifyReply): string {
   return app.hasDecorator('securityHeaders') ? app.securityHeaders.page(reply) : ''
 }
