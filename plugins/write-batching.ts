@@ -25,19 +25,19 @@ export const WriteBatchingOptions = Type.Object(
 export type WriteBatchingOptions = Static<typeof WriteBatchingOptions>
 
 export interface WriteBatchingDeps {
-  /** Names what Node no longer keeps at its sockets as this plugin needs it. Without it, one is looked at. */
+  /** Lists the Node socket internals this plugin needs but cannot find. Default: probes a real socket. */
   inspect?: () => Promise<string[]>
 }
 
 /**
- * Writes the replies of one turn of the event loop together, when all that had arrived has been handled.
+ * Writes all replies of one event loop turn together, after everything that had arrived has been handled.
  *
- * A system call leaves the processor's caches and predictions to the kernel, and one that sends wakes up whoever waits
- * for it. Done between any two requests, that costs more than the requests do: see `docs/performance.md`. Redis holds
- * back its replies for the same reason. Where a turn has but one reply there is nothing to gain, and none waits.
+ * A system call evicts processor caches and branch predictions, and a send wakes up the receiver. Between requests,
+ * that costs more than the requests themselves: see `docs/performance.md`. Redis batches its replies for the same
+ * reason. When turns have only one reply each there is nothing to gain, and none is held back.
  *
- * A reply waits no longer than its turn takes, and whatever ends a connection has what was held back written first. Only
- * whole replies wait, and none that another request has been sent behind.
+ * A reply waits no longer than its turn, and held writes are flushed before a connection ends. Only whole replies wait,
+ * and only if no pipelined request follows them.
  */
 const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions, WriteBatchingDeps>> = async (
   app,
@@ -50,12 +50,12 @@ const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions,
     return
   }
   const batch = new Batch(options)
-  // Over TLS, what is beneath has no part in the writes.
+  // Over TLS, only the TLS socket sees the writes.
   const accepted = app.server instanceof TlsServer ? 'secureConnection' : 'connection'
   app.server.on(accepted, (socket: Socket) => holdWrites(socket, batch))
 }
 
-/** Has what a socket is to send wait for the batch. It never has more than one write under way: streams see to that. */
+/** Routes a socket's writes through the batch. Streams guarantee at most one write in progress per socket. */
 function holdWrites(socket: HttpSocket, batch: Batch): void {
   const { _write: write, _writev: writev, destroy, end } = socket
   let held: HeldWrite | undefined
@@ -63,7 +63,7 @@ function holdWrites(socket: HttpSocket, batch: Batch): void {
 
   socket._write = (chunk, encoding, callback) => send(() => write.call(socket, chunk, encoding, callback))
   if (writev) socket._writev = (chunks, callback) => send(() => writev.call(socket, chunks, callback))
-  // Not `_destroy`: by then a stream forgets what waits behind the write that is under way.
+  // Not `_destroy`: by then the stream has discarded the writes queued behind the current one.
   socket.destroy = error => {
     sendHeld()
     return destroy.call(socket, error)
@@ -78,7 +78,7 @@ function holdWrites(socket: HttpSocket, batch: Batch): void {
     if (held !== undefined && !isEnding) process.nextTick(sendIfFollowed)
   }
 
-  /** Streams have a reader who waits for each piece; and whoever sends requests ahead, for the next reply. */
+  /** Streamed replies are not held, because readers wait for each chunk; nor pipelined ones, because the next waits. */
   function isWholeReply(): boolean {
     const { _httpMessage: reply } = socket
     return reply != null && !reply.chunkedEncoding && !isFollowed()
@@ -88,13 +88,13 @@ function holdWrites(socket: HttpSocket, batch: Batch): void {
     if (isFollowed()) held?.send()
   }
 
-  /** Whether another request has been read behind the one that is being answered. */
+  /** Whether a pipelined request has been read behind the current one. */
   function isFollowed(): boolean {
     const { _httpMessage: reply, parser } = socket
     return reply != null && parser?.incoming !== reply.req
   }
 
-  /** What waits behind a write follows when that has been made, and may be held in turn. */
+  /** Sends the held write and those queued behind it, each of which may be held in turn. */
   function sendHeld(): void {
     isEnding = true
     while (held?.isWaiting) held.send()
@@ -102,7 +102,7 @@ function holdWrites(socket: HttpSocket, batch: Batch): void {
   }
 }
 
-/** A write that is made once, at the end of its turn or before, as if by whoever wanted it. */
+/** A write made once, at the end of its turn or earlier, in the async context of its caller. */
 class HeldWrite extends AsyncResource {
   #write: (() => void) | undefined
 
@@ -122,7 +122,7 @@ class HeldWrite extends AsyncResource {
   }
 }
 
-/** What has been held back in this turn. */
+/** The writes held back in this turn. */
 class Batch {
   readonly #options: WriteBatchingOptions
   readonly #flush = () => this.#sendAll()
@@ -135,19 +135,19 @@ class Batch {
     this.#options = options
   }
 
-  /** @returns the write, unless it was made at once */
+  /** @returns the held write; undefined if it was made immediately */
   add(write: () => void): HeldWrite | undefined {
     if (this.#goesAtOnce()) {
       write()
       return undefined
     }
     const held = new HeldWrite(write)
-    // After all that the system has reported in this turn.
+    // Runs after all I/O events of this turn.
     if (this.#held.push(held) === 1) setImmediate(this.#flush)
     return held
   }
 
-  /** Replies to pipelined requests follow from one another, and need not take a turn each. */
+  /** Writes triggered by the flush itself (pipelined replies) go out directly instead of taking a turn each. */
   #goesAtOnce(): boolean {
     if (this.#isSending) return true
     if (this.#directWrites === 0) return false
@@ -173,7 +173,7 @@ class Batch {
   }
 }
 
-/** What a listener throws over its own reply must not keep the others back. */
+/** An exception from one reply's listener must not hold back the other writes. */
 function attempt(write: HeldWrite): void {
   try {
     write.send()
