@@ -33,12 +33,12 @@ export const CsrfOptions = Type.Object(
 export type CsrfOptions = Static<typeof CsrfOptions>
 
 export interface CsrfDeps {
-  /** Signs the tokens. Without it they are worth nothing after a restart, nor in other processes. */
+  /** Signs the tokens. Without it, they are valid only in this process and until it restarts. */
   keys?: Keyring
 }
 
 export interface Csrf {
-  /** The value for the hidden field of a form, valid for the recipient of the reply. */
+  /** The value for a form's hidden field, valid for the recipient of the reply. */
   token(request: FastifyRequest, reply: FastifyReply): string
 }
 
@@ -47,7 +47,7 @@ declare module 'fastify' {
     csrf: Csrf
   }
   interface FastifyContextConfig {
-    /** This unsafe route takes calls from our own pages only, also without a session: signing in and out. */
+    /** Restricts this unsafe route to calls from our own pages even without a session: for signing in and out. */
     csrf?: true
   }
 }
@@ -58,8 +58,8 @@ const VISITOR_FORM = /^[\w-]{22}$/
 const VISIT = 86_400
 
 /**
- * Lets nobody but our own pages make a browser change something. Apps on sibling hosts count as strangers, though their
- * requests bring along cookies that are SameSite. Requests that are authenticated by a header are nobody's forgery.
+ * Ensures that only our own pages can make a browser change state. Apps on sibling hosts are not trusted, although
+ * their requests carry SameSite cookies. Requests authenticated by a header cannot be forged this way, so they pass.
  */
 const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = async (app, input) => {
   const { origin, secure, cookie, field } = parseOptions('rhone-csrf', CsrfOptions, input, ['keys'])
@@ -70,7 +70,7 @@ const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = asyn
     return !SAFE.has(request.method) && (request.principal?.via === 'session' || routeConfig(request).csrf === true)
   }
 
-  /** Browsers say where a request comes from; what says nothing is no browser of today and has no cookies to abuse. */
+  /** Modern browsers send the origin of a request. A client that sends neither header is not one, and is refused. */
   function comesFromUs(request: FastifyRequest): boolean {
     const { 'sec-fetch-site': site, origin: from } = request.headers
     if (site === undefined && from === undefined) return false
@@ -78,7 +78,7 @@ const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = asyn
     return isOurs && (site === undefined || site === 'same-origin')
   }
 
-  /** What a token is good for: the session, or the visit of a browser that nobody has signed in from. */
+  /** What a token is bound to: the session, or the visitor cookie before sign-in. */
   function boundTo(request: FastifyRequest): string | undefined {
     const session = app.hasDecorator('session') ? app.session.secretOf(request) : undefined
     if (session !== undefined) return `session ${session}`
@@ -113,7 +113,7 @@ const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = asyn
     route.preValidation = [route.preValidation ?? [], checkForm].flat()
   })
 
-  /** Forms alone: a page of another origin cannot send any other type without being allowed to. */
+  /** Checks forms only: a page of another origin cannot send any other content type without permission. */
   function checkForm(request: FastifyRequest, _reply: FastifyReply, next: (error?: Error) => void): void {
     const isForm = request.headers['content-type']?.toLowerCase().startsWith(FORM) === true
     if (isForm && isGuarded(request) && !isGenuine(request)) next(forged('The page is out of date: load it again'))
