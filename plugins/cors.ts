@@ -52,7 +52,7 @@ const VARY = headerLine('vary', 'Origin')
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Scripts of other origins may not use this route. */
+    /** Closes this route to scripts of other origins. */
     cors?: false
   }
 }
@@ -78,8 +78,8 @@ const cors: FastifyPluginAsync<PluginInput<typeof CorsOptions>> = async (app, in
   await app.register(preflights)
 
   /**
-   * The stock plugin answers preflights. In a scope of its own its hook runs for no other request; as a preHandler it runs
-   * after every refusal that an onRequest hook may make, the rate limit's above all.
+   * Preflights are answered by `@fastify/cors`. In a separate scope its hook runs for no other request. As a preHandler
+   * it runs after all onRequest hooks, above all the rate limit's, have had their chance to refuse.
    */
   async function preflights(scope: typeof app): Promise<void> {
     scope.addHook('onRoute', route => {
@@ -120,7 +120,7 @@ function policyFor(
   return { origin, credentials: true, methods, allowedHeaders: requestHeaders, exposedHeaders, maxAge }
 }
 
-/** Credentials are allowed, so an origin that is more than one site, or none, would give every site the user's rights. */
+/** Credentials are allowed, so an inexact origin (a wildcard or `null`) would give every site the user's rights. */
 function refuseInexact(origin: string): void {
   const url = URL.parse(origin)
   if (url?.origin !== origin || !['http:', 'https:'].includes(url.protocol) || origin.includes('*'))
