@@ -1,4 +1,4 @@
-/** Makes the table of `store-postgres.ts`, where it is not there yet. For a migration, or for `app.postgres.script`. */
+/** Creates the table of `store-postgres.ts` if it is missing. For a migration, or for `app.postgres.script`. */
 export const maintenanceDdl = `
 create table if not exists maintenance_state (
   id smallint primary key default 1 constraint maintenance_state_single_row check (id = 1),

@@ -56,11 +56,11 @@ export const MaintenanceOptions = Type.Object(
 export type MaintenanceOptions = Static<typeof MaintenanceOptions>
 
 export interface MaintenanceDeps {
-  /** Keeps the state; by default this process does. */
+  /** Stores the state; by default, in this process. */
   store?: MaintenanceStore
-  /** Who may use the routes; by default those whom `request.principal` calls operators. */
+  /** Who may use the routes; by default, those whom `request.principal` marks as operators. */
   authorize?: Authorize
-  /** Makes the page that people get, instead of `title`, `heading`, `sentences` and `untilSentence`. */
+  /** Renders the page for people, instead of `title`, `heading`, `sentences` and `untilSentence`. */
   page?: RenderPage
   registry?: Registry
 }
@@ -72,14 +72,16 @@ declare module 'fastify' {
     maintenance: Maintenance
   }
   interface FastifyContextConfig {
-    /** This route stays open. */
+    /** `false` keeps this route open during maintenance. */
     maintenance?: false
   }
 }
 
 const DEPS = ['store', 'authorize', 'page', 'registry'] as const
 
-/** Closes the platform to all but the routes that say `maintenance: false`. While open, a request costs one compare. */
+/**
+ * Closes the platform except for routes that say `maintenance: false`. While open, each request costs one comparison.
+ */
 const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, MaintenanceDeps>> = async (app, input) => {
   const options = parseOptions('rhone-maintenance', MaintenanceOptions, input, DEPS)
   const store = input.store ?? memoryMaintenanceStore()
@@ -118,7 +120,7 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
   addMaintenanceRoutes(app, options.path, keeper, input.authorize)
 
   app.addHook('onReady', () => Promise.race([keeper.check(), delay(options.bootWait, undefined, { ref: false })]))
-  // Before onClose, by which time the store's database has gone.
+  // Before onClose, by which time the store's database is gone.
   app.addHook('preClose', () => keeper.stop())
 
   useRouteConfig(app)

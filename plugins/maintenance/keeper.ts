@@ -12,7 +12,7 @@ import {
 
 export interface KeeperSettings {
   readonly store: MaintenanceStore
-  /** Milliseconds between two readings of the store, and after one that failed. */
+  /** Milliseconds between two reads of the store, and after a failed one. */
   readonly pollInterval: number
   readonly retryInterval: number
   readonly log: FastifyBaseLogger
@@ -25,20 +25,20 @@ export interface Keeper {
   set(change: MaintenanceChange, by: string | null, record?: RecordChange): Promise<MaintenanceState>
   /** Reads the store now. */
   refresh(): Promise<MaintenanceState>
-  /** The same, where a failure is no reason to fail: the last known state goes on. */
+  /** Like `refresh`, but a failed read is not an error: the last known state remains in effect. */
   check(): Promise<void>
-  /** Reopens, if the time for it has come. */
+  /** Reopens if the time for it has come. */
   expire(): void
   stop(): Promise<void>
 }
 
-/** Holds this instance's view of the state and keeps it current: by news of the store, by polling, by the clock. */
+/** Holds this instance's view of the state and keeps it current through store notifications, polling and the clock. */
 export function createKeeper(settings: KeeperSettings): Keeper {
   const { store, pollInterval, retryInterval, log, onChange, recordReopening } = settings
   const reading = streak(error => log.warn({ err: error }, 'maintenance: the last known state goes on'))
   const listening = streak(error => log.warn({ err: error }, 'maintenance: changes are found by polling only'))
   let state = openState(null)
-  /** How many readings have begun, and which is the latest one whose answer counts. */
+  /** How many reads have begun, and the latest one whose answer counts. */
   let readings = 0
   let latest = 0
   let timer: NodeJS.Timeout | undefined
@@ -46,7 +46,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
   let unsubscribe: (() => Promise<void>) | undefined
   let isStopped = false
 
-  /** Takes over a state, as it is by now. */
+  /** Adopts a state as it stands at the current time. */
   function adopt(found: MaintenanceState): void {
     const current = stateAt(found, Date.now())
     if (current !== found) writeReopening()
@@ -77,7 +77,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
   async function refresh(): Promise<MaintenanceState> {
     const mine = ++readings
     const found = await store.load()
-    // One that began later and has answered knows better.
+    // A read that began later has already answered.
     if (mine > latest) {
       latest = mine
       adopt(found)
@@ -101,7 +101,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
     })
   }
 
-  /** Every instance reopens by its own clock; the first one that can writes it down. */
+  /** Every instance reopens by its own clock; the first to succeed records it. */
   function writeReopening(): void {
     store
       .update(current => stateAt(current, Date.now()), recordReopening)
@@ -116,7 +116,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
       const saved = await store.update(current => changedState(current, change, by, Date.now()), record)
       latest = readings
       adopt(saved)
-      // Another instance's change may have come in while this one was on its way back.
+      // Another instance's change may have arrived while this one was in flight.
       check()
       return saved
     },
@@ -131,7 +131,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
   }
 }
 
-/** Watches attempts of one thing and tells of the first failure in a row only. */
+/** Tracks repeated attempts and reports only the first failure in a row. */
 function streak(onFirstFailure: (error: unknown) => void) {
   let isFailing = false
   return {

@@ -45,7 +45,7 @@ const Change = Type.Object(
   { title: 'MaintenanceChange', additionalProperties: false }
 )
 
-/** Common to both routes: for operators, and open while all else is closed. */
+/** Common to both routes: operators only, and open during maintenance. */
 const policy = { access: 'operator', scope: 'admin', maintenance: false, cors: false, priority: 'operator' } as const
 
 const read = {
@@ -76,7 +76,7 @@ const change = {
   }
 } as const satisfies RouteShorthandOptions
 
-/** The routes by which operators close and open. A change goes on to its end, even when its sender has hung up. */
+/** The routes for operators to close and reopen. A change runs to completion even if the client hangs up. */
 export function addMaintenanceRoutes(
   app: FastifyInstance,
   path: string,
@@ -95,15 +95,15 @@ export function addMaintenanceRoutes(
   })
 }
 
-/** Where nothing tells who calls, nobody is let in. */
+/** Without a way to identify callers, access is denied. */
 const isOperator: Authorize = request => request.principal?.isOperator === true
 
 function refusePast(until: string | null | undefined): void {
-  // Not `<=`: an instant that has the form of one and is none is not a number.
+  // Not `<=`: a well-formed but invalid instant parses to NaN.
   if (until && !(readInstant(until) > Date.now())) throw errors.validation('until', 'must be in the future')
 }
 
-/** PostgreSQL stores neither NUL nor half of a character. */
+/** PostgreSQL stores neither NUL nor lone surrogates. */
 function refuseUnstorable(message: string | null | undefined): void {
   if (message && (message.includes('\0') || !message.isWellFormed()))
     throw errors.validation('message', 'must be text without NUL')

@@ -1,20 +1,20 @@
 import type { Db } from '../lib/own-types.ts'
 
-/** Whether the platform is closed, and what those who come are told. Instants are ISO 8601, in UTC. */
+/** Whether the platform is closed, and what visitors are told. Instants are ISO 8601, in UTC. */
 export interface MaintenanceState {
   readonly enabled: boolean
   readonly message: string | null
-  /** Seconds after which to come back, as long as no end is known. */
+  /** Retry-After in seconds while no end is known. */
   readonly retryAfter: number
-  /** When it reopens by itself. */
+  /** When it reopens automatically. */
   readonly until: string | null
   /** When it was closed. */
   readonly since: string | null
-  /** Who changed it last. */
+  /** Who last changed it. */
   readonly by: string | null
 }
 
-/** What an operator asks for. What it does not name stays as it is while closed, and is the default of a new closure. */
+/** An operator's request. Omitted fields keep their value while closed, and take the default for a new closure. */
 export interface MaintenanceChange {
   readonly enabled: boolean
   readonly message?: string | null
@@ -22,15 +22,15 @@ export interface MaintenanceChange {
   readonly until?: string | null
 }
 
-/** Records a change in the transaction that makes it; null where the store has none. */
+/** Records a change in the transaction that makes it; null if the store has none. */
 export type RecordChange = (tx: Db | null, before: MaintenanceState, after: MaintenanceState) => Promise<void>
 
-/** Where the state is kept, for all instances. */
+/** Where the state is stored, for all instances. */
 export interface MaintenanceStore {
   load(): Promise<MaintenanceState>
   /**
-   * Replaces the state by what `decide` makes of it; nobody else changes it in between. When that is the same object,
-   * nothing is changed and nothing recorded.
+   * Replaces the state with the result of `decide`, with no concurrent change in between. If the result is the same
+   * object, nothing is changed or recorded.
    */
   update(decide: (current: MaintenanceState) => MaintenanceState, record?: RecordChange): Promise<MaintenanceState>
   /** Calls back whenever the state may have changed elsewhere, until the returned function is called. */
@@ -39,14 +39,14 @@ export interface MaintenanceStore {
 
 export const DEFAULT_RETRY_AFTER = 300
 
-/** Who reopens at the time that an operator has set. */
+/** The actor for a reopening at a scheduled time. */
 export const SCHEDULE = 'maintenance schedule'
 
 export function openState(by: string | null): MaintenanceState {
   return { enabled: false, message: null, retryAfter: DEFAULT_RETRY_AFTER, until: null, since: null, by }
 }
 
-/** The end of a closure in milliseconds since 1970: 0 while open, Infinity when nobody has set one. */
+/** The end of a closure in milliseconds since 1970: 0 while open, Infinity if none is set. */
 export function endOf({ enabled, until }: MaintenanceState): number {
   if (!enabled) return 0
   return until === null ? Number.POSITIVE_INFINITY : Date.parse(until)
@@ -56,12 +56,12 @@ export function isClosedAt(state: MaintenanceState, now: number): boolean {
   return now < endOf(state)
 }
 
-/** The state after its time: open, once the end that was set has come. */
+/** The current state: open if the scheduled end has passed. */
 export function stateAt(state: MaintenanceState, now: number): MaintenanceState {
   return state.enabled && !isClosedAt(state, now) ? openState(SCHEDULE) : state
 }
 
-/** The state that a change leads to. It is `current` itself when that is what was asked for. */
+/** The state after a change. Returns `current` itself if it already matches the request. */
 export function changedState(
   current: MaintenanceState,
   change: MaintenanceChange,
@@ -95,7 +95,7 @@ function closedState(
   }
 }
 
-/** What the audit log says of a change. */
+/** The audit log entry for a change. */
 export function changeEvent(before: MaintenanceState, after: MaintenanceState) {
   const { message, retryAfter, until } = after
   const action = after.enabled ? (before.enabled ? 'update' : 'close') : 'reopen'

@@ -1,6 +1,6 @@
 import { type MaintenanceStore, openState } from './state.ts'
 
-/** Keeps the state in this process, for as long as it lives. */
+/** Keeps the state in this process, for its lifetime. */
 export function memoryMaintenanceStore(): MaintenanceStore {
   let state = openState(null)
   return {

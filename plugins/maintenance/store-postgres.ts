@@ -2,7 +2,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Db } from '../lib/own-types.ts'
 import { type MaintenanceState, type MaintenanceStore, openState } from './state.ts'
 
-/** What the store needs of an app. Read when it is used, so that the app may get it later. */
+/** What the store needs of an app. Read on use, so that the app may get it later. */
 export interface MaintenanceDatabase {
   readonly db: Db
   readonly postgres: {
@@ -12,7 +12,7 @@ export interface MaintenanceDatabase {
 
 const CHANNEL = 'rhone_maintenance'
 
-/** Keeps the state in one row, and tells every instance of a change in the transaction that makes it. */
+/** Keeps the state in one row, and notifies every instance of a change in the transaction that makes it. */
 export function postgresMaintenanceStore(host: MaintenanceDatabase): MaintenanceStore {
   return {
     load: () => select(host.db),
@@ -41,7 +41,7 @@ async function select(db: Db, lock: SQL = sql``): Promise<MaintenanceState> {
   return row ?? openState(null)
 }
 
-/** A timestamp as JavaScript writes it. */
+/** A timestamp in JavaScript's format. */
 function iso(column: 'until' | 'since'): SQL {
   return sql`to_char(${sql.identifier(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
 }
