@@ -1,6 +1,6 @@
 /**
- * The keys that the details of an event may have, by `resource.action`. Other keys are dropped, so that no secret gets
- * into a log that nobody can delete from.
+ * The keys allowed in an event's details, by `resource.action`. Other keys are dropped, so that no secret enters an
+ * append-only log.
  */
 export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'token.authenticate': ['prefix'],

@@ -1,6 +1,6 @@
 /**
- * Makes the table of `sink-postgres.ts`, where it is not there yet. For a migration, or for `app.postgres.script`. Grant the
- * app's role `insert` and `select` alone, and nothing that breaks into the app can rewrite the log.
+ * Creates the table of `sink-postgres.ts` if it is missing. For a migration, or for `app.postgres.script`. Grant the
+ * app's role only `insert` and `select`, so that an intruder in the app cannot rewrite the log.
  */
 export const auditDdl = `
 create table if not exists audit_logs (

@@ -57,24 +57,24 @@ export const AuditOptions = Type.Object(
 export type AuditOptions = Static<typeof AuditOptions>
 
 export interface AuditDeps {
-  /** Without one, events are only logged. */
+  /** Without a sink, events are only logged. */
   sink?: AuditSink
-  /** Takes the attempts that the sink does not, until it does. Without one, they are lost after three tries. */
+  /** Takes attempts that the sink rejects until it accepts them. Without a spool, they are lost after three tries. */
   spool?: AuditSpool
   registry?: Registry
 }
 
 export interface Audit {
   /**
-   * Tells of a change that the request made, in the transaction of that change: when it rejects, let the transaction
-   * fail. `tx` is null where there is none to join. With `isLast`, the transaction does nothing after this.
+   * Records a change that the request made, in the same transaction: if it rejects, let the transaction fail. `tx` is
+   * null when there is no transaction to join. With `isLast`, the transaction does nothing afterwards.
    */
   record(tx: Db | null, request: FastifyRequest, event: AuditEvent, settings?: { isLast: boolean }): Promise<void>
-  /** The same, of a change that no request made. */
+  /** Like `record`, for a change made without a request. */
   recordSystem(tx: Db | null, event: SystemAuditEvent): Promise<void>
-  /** Tells of something that was tried and changed nothing. Returns at once; the row is written in the background. */
+  /** Records an attempt that changed nothing. Returns immediately; the row is written in the background. */
   attempt(request: FastifyRequest, event: AuditEvent): void
-  /** Says whose resource a request is about, so that its refusal is found in that team's audit log. */
+  /** Sets the team whose resource a request concerns, so that a refusal appears in that team's audit log. */
   about(request: FastifyRequest, subject: AuditSubject): void
 }
 
@@ -91,14 +91,14 @@ declare module 'fastify' {
     auditSubject: AuditSubject | null
   }
   interface FastifyContextConfig {
-    /** Makes every refused or failed call of this route an event. Its handler records those that succeed. */
+    /** Records every refused or failed call of this route. Its handler records the successful ones. */
     audit?: AuditedCall
   }
 }
 
 /**
- * Keeps a trail of who did what: a row per event through the sink, and a structured log line. Register it before the
- * routes whose refused calls it is to see.
+ * Keeps an audit trail: one row per event through the sink, plus a structured log line. Register it before the routes
+ * whose refused calls it should see.
  */
 const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = async (app, input) => {
   const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'spool', 'registry'])
@@ -169,7 +169,7 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
     }
   })
 
-  // Of these routes alone: with any hook of this kind, every other reply would take the long way out, too.
+  // Only on these routes: any hook of this kind would put every other reply on the slow path too.
   app.addHook('onRoute', route => {
     const event = route.config?.audit
     if (event !== undefined) route.onSend = [route.onSend ?? [], recorderOf(event)].flat()

@@ -1,10 +1,10 @@
 /**
- * Takes one of so many per minute for a key, and of so many for all keys together.
+ * Takes one unit from a key's budget per minute, and from the budget of all keys together.
  *
- * @returns false when none is left
+ * @returns false when either is exhausted
  */
 export function minuteBudget(perKey: number, inAll: number): (key: string) => boolean {
-  /** What each key has taken in this minute; no more keys than `inAll`. */
+  /** Units taken per key in the current minute; at most `inAll` keys. */
   const taken = new Map<string, number>()
   let windowEnds = 0
   let left = 0

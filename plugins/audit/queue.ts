@@ -5,12 +5,12 @@ import type { AuditSpool } from './spool.ts'
 
 export interface AuditQueueSettings {
   readonly batchSize: number
-  /** Milliseconds for which a row waits for others. */
+  /** Milliseconds for which a row waits to be batched with others. */
   readonly flushInterval: number
-  /** How many rows wait at most. */
+  /** Maximum number of waiting rows. */
   readonly queueSize: number
   readonly write: (rows: readonly AuditRow[]) => Promise<void>
-  /** Takes what cannot be written now. Without one, a batch is given up after a few attempts. */
+  /** Takes what cannot be written now. Without it, a batch is dropped after a few attempts. */
   readonly spool: AuditSpool | undefined
   readonly onWritten: (rows: readonly AuditRow[]) => void
   /** Called for each failed attempt, unless the spool already has rows. */
@@ -20,9 +20,9 @@ export interface AuditQueueSettings {
 
 export interface AuditQueue {
   push(row: AuditRow): void
-  /** Writes what was left in the spool by a process before this one. */
+  /** Writes what an earlier process left in the spool. */
   open(): void
-  /** Writes what waits, or leaves it in the spool. Takes nothing after that. */
+  /** Writes the waiting rows, or leaves them in the spool. Accepts nothing afterwards. */
   close(): Promise<void>
 }
 
@@ -36,7 +36,7 @@ export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
   const closing = new AbortController()
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
-  /** While the spool has rows, others go behind them. */
+  /** While the spool has rows, new rows queue behind them. */
   let hasSpooled = false
   let replayAt = 0
 
@@ -55,7 +55,7 @@ export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
     timer = undefined
     running ??= drain().finally(() => {
       running = undefined
-      // So that the spool is tried again although nothing new has come.
+      // So that the spool is retried even if no new row arrives.
       if (hasSpooled && !closing.signal.aborted) timer ??= setTimeout(flush, RETRY_AFTER).unref()
     })
     return running
@@ -84,7 +84,7 @@ export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
       )
       hasSpooled = false
     } catch {
-      // Was reported when the first rows went into the spool.
+      // Already reported when the first rows went into the spool.
     }
   }
 
@@ -139,5 +139,5 @@ export function createAuditQueue(settings: AuditQueueSettings): AuditQueue {
   return { push, open, close }
 }
 
-/** Whether the database will not take these rows, whenever it is asked: wrong data, or a violated constraint. */
+/** Whether the database will never accept these rows: invalid data or a violated constraint. */
 const isRefusal = (error: unknown): boolean => /^2[23]/.test(sqlState(error) ?? '')

@@ -1,18 +1,18 @@
 import type { FastifyRequest } from 'fastify'
 import type { AuditType } from '../lib/own-types.ts'
 
-/** `denied`: the caller was not allowed to. `failure`: anything else went wrong. */
+/** `denied`: the caller lacked permission. `failure`: anything else went wrong. */
 export type AuditOutcome = 'success' | 'failure' | 'denied'
 
-/** An event as it is kept. */
+/** An event as stored. */
 export interface AuditRow {
-  /** Absent: the sink makes one. */
+  /** If absent, the sink generates one. */
   id?: string
   eventType: AuditType
   action: string
   outcome: AuditOutcome
   userId?: string | null
-  /** The name of who did it at the time; of an automatic action, what acted. */
+  /** The actor's name at the time; for an automatic action, the component that acted. */
   actor?: string | null
   teamId: string | null
   appId: string | null
@@ -27,26 +27,26 @@ export interface AuditRow {
   createdAt?: Date
 }
 
-/** Something that was done or attempted. */
+/** An action, done or attempted. */
 export interface AuditEvent {
   readonly type: AuditType
   /** A verb: `create`, `update`, `deploy`, `grant`. */
   readonly action: string
-  /** The kind of thing it was done to: `app`, `env_var`, `token`. */
+  /** The kind of resource: `app`, `env_var`, `token`. */
   readonly resource: string
   readonly resourceId?: string | null
-  /** What the thing was called then. */
+  /** The resource's name at the time. */
   readonly resourceName?: string | null
   readonly teamId?: string | null
   readonly appId?: string | null
-  /** More about it; only the keys that the catalogue allows for `resource.action` are kept. */
+  /** Further details; only keys that the catalogue allows for `resource.action` are kept. */
   readonly details?: Readonly<Record<string, unknown>>
   readonly outcome?: AuditOutcome
 }
 
 /** An automatic action, without a request. */
 export interface SystemAuditEvent extends AuditEvent {
-  /** What acted: `maintenance schedule`. */
+  /** The component that acted: `maintenance schedule`. */
   readonly actor: string
 }
 
@@ -63,7 +63,7 @@ export function systemRow(event: SystemAuditEvent, catalogue: DetailsCatalogue):
   return { ...rowOf(event, catalogue), actor: storable(event.actor, LONGEST_NAME) }
 }
 
-/** The event with the facts of its request: caller, address, user agent and request id. */
+/** The event plus the facts of its request: caller, address, user agent and request id. */
 export function requestRow(request: FastifyRequest, event: AuditEvent, catalogue: DetailsCatalogue): AuditRow {
   const address = request.clientIp?.address ?? request.socket?.remoteAddress
   const agent = request.headers['user-agent']
@@ -110,7 +110,7 @@ function bounded(value: unknown, depth = 1): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [storable(key, LONGEST_NAME), bounded(item, depth + 1)]))
 }
 
-/** Text that PostgreSQL accepts, cut to a length without splitting a character. */
+/** Text that PostgreSQL accepts, truncated without splitting a character. */
 function storable(text: string | null | undefined, longest: number): string | null {
   if (text === null || text === undefined) return null
   const clean = text.replaceAll('\0', '').toWellFormed()

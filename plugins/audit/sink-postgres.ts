@@ -3,7 +3,7 @@ import type { Db } from '../lib/own-types.ts'
 import type { AuditRow } from './row.ts'
 import type { AuditSink } from './sink.ts'
 
-/** Writes to the table of `auditDdl`. `host` is read when a row is written, so that the app may get its database later. */
+/** Writes to the table of `auditDdl`. `host` is read at each write, so the app may get its database later. */
 export function postgresAuditSink(host: { readonly db: Db }): AuditSink {
   return {
     write: (tx, row) => insert(tx, [row]),
@@ -11,7 +11,7 @@ export function postgresAuditSink(host: { readonly db: Db }): AuditSink {
   }
 }
 
-/** A row that carries its id is written once, however often it is tried. */
+/** A row with an id is written once, however often it is retried. */
 async function insert(db: Db, rows: readonly AuditRow[]): Promise<void> {
   await db.execute(sql`
     insert into audit_logs (id, event_type, action, outcome, user_id, actor, team_id, app_id, resource, resource_id,

@@ -3,13 +3,13 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promis
 import { join } from 'node:path'
 import type { AuditRow } from './row.ts'
 
-/** Keeps rows that the sink does not take now, in their order, also when the process ends. */
+/** Keeps rows that the sink cannot take now, in order, across process exits. */
 export interface AuditSpool {
-  /** Rejects when it has no room for them, or cannot be written. */
+  /** Rejects when there is no room or the spool cannot be written. */
   append(rows: readonly AuditRow[]): Promise<void>
   /**
-   * Gives each batch to `write`, the oldest first, and forgets it when that has resolved. A batch may come again after a
-   * crash, and from another app with the same spool: rows are known by their id. Rejects when `write` does.
+   * Passes each batch to `write`, oldest first, and removes it once that resolves. A batch may come again after a
+   * crash, or from another app with the same spool; row ids identify duplicates. Rejects when `write` does.
    */
   replay(write: (rows: readonly AuditRow[]) => Promise<void>): Promise<void>
 }
@@ -17,9 +17,9 @@ export interface AuditSpool {
 const SEGMENT = /^\d{15}-\d{6}-[0-9a-f]{8}\.json$/
 
 /**
- * A spool of files in a directory, one for each batch.
+ * A spool of files in a directory, one per batch.
  *
- * @param maxBytes how much it may hold
+ * @param maxBytes total size limit
  */
 export function fileSpool(directory: string, maxBytes = 64 * 1024 * 1024): AuditSpool {
   const owner = randomBytes(4).toString('hex')
@@ -56,7 +56,7 @@ export function fileSpool(directory: string, maxBytes = 64 * 1024 * 1024): Audit
       for (const name of await segments()) {
         const path = join(directory, name)
         const text = await readFile(path, 'utf8').catch(() => null)
-        // Another app was quicker.
+        // Another app was faster.
         if (text === null) continue
         const rows = parse(text)
         if (rows === undefined) await rename(path, `${path}.damaged`)
@@ -69,7 +69,7 @@ export function fileSpool(directory: string, maxBytes = 64 * 1024 * 1024): Audit
   }
 }
 
-/** There under its name as a whole, or not at all. */
+/** Atomic: the complete file appears under its name, or none does. */
 async function writeDurably(path: string, text: string): Promise<void> {
   const unfinished = `${path}.tmp`
   const file = await open(unfinished, 'w', 0o600)
@@ -82,7 +82,7 @@ async function writeDurably(path: string, text: string): Promise<void> {
   await rename(unfinished, path)
 }
 
-/** Undefined for what a failing disk has made of it. */
+/** Undefined for a file that a failing disk has damaged. */
 function parse(text: string): AuditRow[] | undefined {
   try {
     return (JSON.parse(text) as (AuditRow & { createdAt: string })[]).map(row => ({
