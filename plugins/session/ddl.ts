@@ -1,4 +1,4 @@
-/** Makes the table of `store-postgres.ts`, where it is not there yet. For a migration, or for `app.postgres.script`. */
+/** Creates the table of `store-postgres.ts` if it is missing. For a migration, or for `app.postgres.script`. */
 export const sessionDdl = `
 create table if not exists sessions (
   id uuid primary key default gen_random_uuid(),

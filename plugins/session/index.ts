@@ -43,12 +43,12 @@ export const SessionOptions = Type.Object(
 export type SessionOptions = Static<typeof SessionOptions>
 
 export interface SessionDeps {
-  /** Without one, sessions are in the memory of this process. */
+  /** Without a store, sessions are kept in this process's memory. */
   store?: SessionStore
   /**
-   * Tells of every session or user that has changed, by id, and of gaps after which any may have.
+   * Reports every session or user that has changed, by id, and gaps after which any may have changed.
    *
-   * @returns ends the news
+   * @returns unsubscribes
    */
   news?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
 }
@@ -57,9 +57,9 @@ export interface Sessions extends CredentialSource {
   /** The name of the cookie, as browsers send it. */
   readonly cookie: string
   /**
-   * Signs a user in with a new secret, and ends the session that the browser had.
+   * Signs a user in with a new secret, and ends the browser's previous session.
    *
-   * @returns the id of the session, and the `set-cookie` to send once this is committed
+   * @returns the session id, and the `set-cookie` to send once this is committed
    */
   begin(
     tx: Db | null,
@@ -69,7 +69,7 @@ export interface Sessions extends CredentialSource {
   ): Promise<{ id: string; cookie: string }>
   /** Ends the session of a request, if it has one. @returns the `set-cookie` that removes the cookie */
   end(tx: Db | null, request: FastifyRequest): Promise<{ id: string | undefined; cookie: string }>
-  /** What the cookie holds, valid or not: to bind other things to the session. */
+  /** The cookie's value, valid or not: for binding other things to the session. */
   secretOf(request: FastifyRequest): string | undefined
 }
 

@@ -8,7 +8,7 @@ export interface SessionUser {
 }
 
 export interface NewSession {
-  /** SHA-256 of what the cookie holds. */
+  /** SHA-256 of the cookie's value. */
   secretHash: Buffer
   user: SessionUser
   method: SignInMethod
@@ -18,12 +18,14 @@ export interface NewSession {
   expiresAt: Date
 }
 
-/** Where sessions are kept. */
+/** Where sessions are stored. */
 export interface SessionStore {
   /** @returns the id of the session */
   create(tx: Db | null, session: NewSession): Promise<string>
-  /** Whose session it is, while it lasts; to ask is to use it, so that it is idle from then on until `idleUntil`. */
+  /**
+   * The session's user, while the session lasts; a lookup counts as use and extends the idle timeout to `idleUntil`.
+   */
   find(secretHash: Buffer, idleUntil: Date): Promise<Principal | null>
-  /** @returns the id of the session that has ended, if there was one */
+  /** @returns the id of the ended session, if there was one */
   end(tx: Db | null, secretHash: Buffer): Promise<string | undefined>
 }

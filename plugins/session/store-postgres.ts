@@ -3,9 +3,9 @@ import type { Db } from '../lib/own-types.ts'
 import type { NewSession, SessionStore } from './port.ts'
 
 const LONGEST_USER_AGENT = 512
-/** Milliseconds: a session in use is written once in this time, not with every request. */
+/** Milliseconds: minimum time between writes for a session in use, which is not written on every request. */
 const SEEN_EVERY = 60_000
-/** How many sessions that have ended are removed when one begins. */
+/** How many ended sessions are removed when one begins. */
 const PURGE_BATCH = 100
 
 interface Row extends Record<string, unknown> {
@@ -20,10 +20,10 @@ interface Row extends Record<string, unknown> {
 }
 
 /**
- * Keeps sessions in the table of `sessionDdl`, with the user as it was at sign-in. When a user is renamed, loses a right or
- * is deleted, delete the user's rows and call `app.session.forget(userId)`.
+ * Keeps sessions in the table of `sessionDdl`, with the user as of sign-in. When a user is renamed, loses a right or is
+ * deleted, delete the user's rows and call `app.session.forget(userId)`.
  *
- * @param host is read when a session is asked for, so that the app may get its database later
+ * @param host read at each session lookup, so that the app may get its database later
  */
 export function postgresSessionStore(host: { readonly db: Db }): SessionStore {
   return {
@@ -77,7 +77,7 @@ async function find(db: Db, hash: Buffer): Promise<Row | undefined> {
   return found
 }
 
-/** An instant as JavaScript counts it. */
+/** An instant in JavaScript's representation. */
 function milliseconds(column: string) {
   return sql`(extract(epoch from ${sql.identifier(column)}) * 1000)::float8`
 }
