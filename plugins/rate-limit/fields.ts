@@ -1,19 +1,19 @@
 import { headerLine } from '../lib/response-head.ts'
 import type { Quota, Verdict } from './gcra.ts'
 
-/** The fields of a reply about one quota, by themselves and as lines of its head. */
+/** The header fields about one quota, separately and as raw header lines. */
 export interface LimitFields {
   readonly policy: string
   readonly limit: string
   readonly lines: string
 }
 
-/** Fields kept per class. Remaining counts that differ by this many share a place. */
+/** Cached fields per class. Remaining counts that differ by a multiple of this share a slot. */
 const KEPT = 1024
 
 /**
- * Writes the class's items of `RateLimit-Policy` and of `RateLimit`: what may be used, and for how many seconds it will
- * not be more. That is never later than the Retry-After beside it. Most replies find theirs ready.
+ * Writes the class's items of `RateLimit-Policy` and `RateLimit`: how much may be used, and for how many seconds that
+ * will not increase. That is never later than the accompanying Retry-After. Most replies find theirs cached.
  */
 export function limitFields(rateClass: string, quota: Quota): (verdict: Verdict) => LimitFields {
   const policy = policyItem(rateClass, quota)
@@ -34,6 +34,6 @@ export function limitFields(rateClass: string, quota: Quota): (verdict: Verdict)
   }
 }
 
-/** The class's quota, and the seconds in which an empty bucket fills. */
+/** The class's quota, and the time in seconds that an empty bucket takes to fill. */
 const policyItem = (rateClass: string, { burst, capacity }: Quota): string =>
   `"${rateClass}";q=${burst};w=${Math.max(1, Math.ceil(capacity / 1000))}`

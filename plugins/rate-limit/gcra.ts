@@ -1,14 +1,14 @@
 import type { Rate } from './rate.ts'
 
 /**
- * The generic cell rate algorithm: a token bucket kept as one number, the instant at which it is full again.
+ * The generic cell rate algorithm: a token bucket stored as one number, the instant at which it is full again.
  *
- * `debt` is how far that instant lies ahead, in milliseconds. A request adds one `interval`, time takes it away again,
- * and a bucket whose debt would exceed its `capacity` refuses. A debt of 0 is a full bucket, which need not be kept.
+ * `debt` is how far that instant lies ahead, in milliseconds. A request adds one `interval`, time subtracts it again,
+ * and a bucket whose debt would exceed its `capacity` refuses. A debt of 0 is a full bucket, which need not be stored.
  */
 export interface Quota {
   readonly burst: number
-  /** Milliseconds in which one token is gained. */
+  /** Milliseconds per token gained. */
   readonly interval: number
   /** The debt of an empty bucket: `burst` intervals. */
   readonly capacity: number
@@ -18,11 +18,14 @@ export interface Verdict {
   readonly allowed: boolean
   /** Requests that would be allowed right now. */
   readonly remaining: number
-  /** Whole seconds until one more would be. For a refused request: when it succeeds, if the bucket is left alone. */
+  /**
+   * Whole seconds until one more would be allowed. For a refused request: when it succeeds, if the bucket is left
+   * alone.
+   */
   readonly retryAfter: number
 }
 
-/** A millionth of a token: rounding must never refuse a request at the very instant that was promised to it. */
+/** A millionth of a token: rounding must never refuse a request at exactly the promised instant. */
 const TOLERANCE = 1e-6
 
 export function quotaOf({ ratePerSecond, burst }: Rate): Quota {

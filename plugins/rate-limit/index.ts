@@ -71,13 +71,13 @@ export type RateLimitOptions = Static<typeof RateLimitOptions>
 
 export interface RateLimitDeps {
   registry?: Registry
-  /** Counts elsewhere than in memory or Redis. */
+  /** A store other than memory or Redis. */
   store?: RateLimitStore
-  /** Memory to count in together with other threads, instead of memory of its own; `maxKeys` was decided with it. */
+  /** Memory shared with other threads, instead of private memory; it already determines `maxKeys`. */
   buckets?: SharedBuckets
-  /** The client to count with, instead of `app.redis`; given, `shared` is true. */
+  /** The Redis client to count with, instead of `app.redis`; implies `shared`. */
   redis?: RedisScripts
-  /** Who is asking, once that is known; by default `request.principal.userId`. */
+  /** Identifies the caller, once known; by default `request.principal.userId`. */
   principal?: (request: FastifyRequest) => string | undefined
 }
 
@@ -93,11 +93,11 @@ declare module 'fastify' {
     rateLimiter: RateLimiter
   }
   interface FastifyContextConfig {
-    /** The quota that requests of this route are counted under, together with all others of the class; default general. */
+    /** The quota for requests of this route, shared with all others of the class; default general. */
     rateClass?: Exclude<RateClass, 'user'> | false
-    /** `later`: the handler counts the request, once it knows the key; see `rateLimiter.step`. */
+    /** `later`: the handler counts the request once it knows the key; see `rateLimiter.step`. */
     rateCount?: 'later'
-    /** Statuses of replies by which nothing came of the request: it gets its token back. */
+    /** Reply statuses for which the request gets its token back, because it had no effect. */
     rateRefund?: readonly number[]
   }
 }
@@ -146,14 +146,14 @@ async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, de
   })
 }
 
-/** By class: those of the plugin, then those of the app. */
+/** By class: the plugin's, then the app's. */
 function ratesOf({ classes, ...options }: RateLimitOptions): Record<string, Rate> {
   for (const name of RATE_CLASSES)
     if (name in classes) throw new Error(`rhone-rate-limit: option "classes": "${name}" is an option of its own`)
   return { ...Object.fromEntries(RATE_CLASSES.map(name => [name, options[name]])), ...classes }
 }
 
-/** What counts instead of the memory, if anything does. `app.redis` comes later than this plugin, but before requests. */
+/** The store that replaces the memory, if any. `app.redis` is set after this plugin but before any request. */
 function remoteStore(
   app: FastifyInstance,
   options: RateLimitOptions,
@@ -191,7 +191,7 @@ function addressClassOf(request: FastifyRequest): RateClass | false {
   return rateCount === undefined && rateClass
 }
 
-/** Undefined for an anonymous request, and where nothing tells who calls. */
+/** Undefined for an anonymous request, and when nothing identifies callers. */
 function principalOf(request: FastifyRequest): string | undefined {
   return request.principal?.userId
 }

@@ -1,12 +1,12 @@
-/** Rounds of SipHash's short-word variant: one per word taken in, three before each half that is given out. */
+/** Rounds of SipHash's short-word variant: one per input word, three before each output half. */
 const FINAL_ROUNDS = 3
 
 /**
- * HalfSipHash-1-3 of a text, 64 bits wide. Who does not know the key cannot choose texts that fall together, which with
- * an unkeyed hash would let one client be refused for another.
+ * HalfSipHash-1-3 of a text, 64 bits wide. Without the key, an attacker cannot choose colliding texts, which with an
+ * unkeyed hash would let one client get another refused.
  */
 export class KeyedHash {
-  /** Of the latest text, as signed 32-bit integers. */
+  /** Hash of the latest text, as signed 32-bit integers. */
   high = 0
   low = 0
   readonly #key0: number

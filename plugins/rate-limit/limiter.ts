@@ -14,13 +14,13 @@ export type RateClass = (typeof RATE_CLASSES)[number] | OwnRateClass
 
 export interface RateLimiter {
   readonly classes: readonly RateClass[]
-  /** Counts something else than a request, or by another key: in this instance alone, and without a reply. */
+  /** Counts something other than a request, or by another key: in this instance only, and without a reply. */
   take(rateClass: RateClass, key: string): Verdict
   /** Returns the token that a step took for a request of this class and key. */
   refund(rateClass: RateClass, key: string): void | Promise<void>
   /**
-   * A step that counts requests, writes the `RateLimit` fields beside those of an earlier one, and refuses with
-   * RATE_LIMIT. A request without a class or a key is not counted. It may be taken at entry or by a handler.
+   * A step that counts requests, writes the `RateLimit` fields next to those of an earlier step, and refuses with
+   * RATE_LIMIT. A request without a class or a key is not counted. It may run at entry or in a handler.
    */
   step(
     classOf: (request: FastifyRequest) => RateClass | false,
@@ -28,23 +28,23 @@ export interface RateLimiter {
   ): CountingStep
 }
 
-/** Gives the refusal, if it is one. */
+/** Returns the refusal, if there is one. */
 export type CountingStep = (
   request: FastifyRequest,
   reply: FastifyReply
 ) => AppError | undefined | Promise<AppError | undefined>
 
 export interface LimiterSettings {
-  /** By class; these are the classes there are. */
+  /** By class; lists every class. */
   readonly rates: Readonly<Record<string, Rate>>
   readonly memory: LocalStore
-  /** Given when requests are counted elsewhere than in `memory`. */
+  /** Set if requests are counted elsewhere than in `memory`. */
   readonly createCheck: CreateCheck | undefined
   readonly refund: NonNullable<RateLimitStore['refund']>
   readonly refusals: (rateClass: RateClass) => Tally
 }
 
-/** All that is known of a class at boot. */
+/** What is known about a class at boot. */
 interface ClassEntry {
   readonly rateClass: RateClass
   readonly quota: Quota
@@ -74,7 +74,7 @@ export function createLimiter({ rates, memory, createCheck, refund, refusals }: 
     refund: (rateClass, key) => refund(rateClass, key, entries[rateClass].quota),
 
     step(classOf, keyOf) {
-      // Asked by a check only for requests that have passed the step below, which have a key.
+      // Checks run only for requests that have passed the step below, which have a key.
       const knownKeyOf = keyOf as (request: FastifyRequest) => string
       const checks = createCheck && perClass<Check>(name => createCheck(name, entries[name].quota, knownKeyOf))
 
@@ -103,7 +103,7 @@ function classEntry(rateClass: RateClass, rate: Rate, refused: Tally): ClassEntr
   }
 }
 
-/** Refusals differ only in their wait, and those of a flood not even in that: the latest error is thrown again. */
+/** Refusals differ only in their wait, and in a flood not even in that: the latest error is rethrown. */
 function latestRefusal(rateClass: RateClass): (retryAfter: number) => AppError {
   const limit = `The limit "${rateClass}" is used up`
   let latest = errors.rateLimit(0, limit)

@@ -1,4 +1,4 @@
-/** A token bucket as people think of it: it holds `burst` tokens at most and gains `ratePerSecond` of them. */
+/** A token bucket as configured: it holds at most `burst` tokens and gains `ratePerSecond` of them. */
 export interface Rate {
   readonly ratePerSecond: number
   readonly burst: number
@@ -7,9 +7,9 @@ export interface Rate {
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const
 
 /**
- * Reads `rate/unit:burst`, as in `100/s:200` or `10/m:5`; the units are s, m, h and d.
+ * Parses `rate/unit:burst`, as in `100/s:200` or `10/m:5`; the units are s, m, h and d.
  *
- * @throws Error that quotes the text and says which part of it is wrong
+ * @throws Error that quotes the text and says which part is wrong
  */
 export function parseRate(text: string): Rate {
   const parts = /^(\d+(?:\.\d+)?)\/([smhd]):(\d+)$/.exec(text)

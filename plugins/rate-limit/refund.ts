@@ -1,7 +1,7 @@
 import type { FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import type { RateClass, RateLimiter } from './limiter.ts'
 
-/** Returns the tokens of a route's requests whose replies have one of the statuses in its `config.rateRefund`. */
+/** Returns the token of a request when its reply has one of the statuses in the route's `config.rateRefund`. */
 export function addRefund(
   route: RouteOptions,
   rateClass: RateClass,
@@ -10,7 +10,7 @@ export function addRefund(
 ): void {
   const statuses = route.config?.rateRefund
   if (statuses === undefined) return
-  // Before the reply goes out, so that the client's next request finds the token.
+  // Before the reply is sent, so that the client's next request finds the token.
   const refund: onSendHookHandler = (request, reply, _payload, done) => {
     if (!statuses.includes(reply.statusCode)) return done()
     Promise.resolve(limiter.refund(rateClass, keyOf(request))).then(() => done(), done)

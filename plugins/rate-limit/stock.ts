@@ -6,20 +6,20 @@ import type { RateLimitStore } from './store.ts'
 
 /** Counts a request under its key. */
 export type Check = (request: FastifyRequest) => Promise<Verdict>
-/** Makes the check of one class, for the key that `keyOf` finds in a request. */
+/** Creates the check of one class, for the key that `keyOf` finds in a request. */
 export type CreateCheck = (rateClass: string, quota: Quota, keyOf: (request: FastifyRequest) => string) => Check
 
-/** What `createRateLimit` is given reaches the store through `child()`, our two keys included. */
+/** The options of `createRateLimit` reach the store through `child()`, including our two keys. */
 interface ClassOptions extends CreateRateLimitOptions {
   rateClass: string
   quota: Quota
 }
 
 /**
- * Puts a store behind `@fastify/rate-limit`, in a scope of its own, since what it decorates is not ours to offer.
+ * Puts a store behind `@fastify/rate-limit`, in a separate scope, since its decorators are not ours to expose.
  *
- * Its counters are windows: `current` of `max`, for `ttl` milliseconds. A bucket says the same in these words: `max` is
- * the burst, `current` the tokens taken or one more than there are, and `ttl` the wait for the next token.
+ * Its counters are windows: `current` of `max`, for `ttl` milliseconds. A bucket maps onto them as follows: `max` is
+ * the burst, `current` the tokens taken, or one more than the bucket holds, and `ttl` the wait for the next token.
  */
 export async function driveByStock(app: FastifyInstance, store: () => RateLimitStore): Promise<CreateCheck> {
   const load = () => import('@fastify/rate-limit')

@@ -6,15 +6,15 @@ export type Clock = () => number
 
 /** How many old buckets are checked to make room for a new key, so that the cost does not grow with the table. */
 const PROBES = 8
-/** The bucket that new keys share while every other one is in use. */
+/** The bucket that new keys share while all others are in use. */
 const OVERFLOW = 0
 
 /**
  * Buckets in this process: one lookup and no allocation per known key.
  *
- * Memory is bounded and no debt is forgotten: only a full bucket, which equals none, gives way to a new key.
- * Where none is found, new keys share one bucket per class, so that a flood of addresses slows down other newcomers
- * rather than growing the table or resetting a throttled one.
+ * Memory is bounded and no debt is forgotten: only a full bucket, which is equivalent to none, is evicted for a new
+ * key. If there is none, new keys share one bucket per class, so that a flood of addresses slows down other new clients
+ * instead of growing the table or resetting a throttled client.
  */
 export class MemoryStore implements LocalStore {
   readonly #tables = new Map<string, BucketTable>()
@@ -89,7 +89,7 @@ class BucketTable {
     return Math.max(0, this.fullAt[slot]! - now)
   }
 
-  /** A slot for a new key: that of a full bucket if the hand comes by one, else a fresh one, else the shared one. */
+  /** A slot for a new key: that of a full bucket if the clock hand finds one, else a fresh one, else the shared one. */
   claim(key: string, now: number): number {
     const used = this.#keys.length - 1
     for (let probes = Math.min(PROBES, used); probes > 0; probes--) {

@@ -2,18 +2,18 @@ import { createHash } from 'node:crypto'
 import { type Quota, type Verdict, verdict } from './gcra.ts'
 import type { RateLimitStore } from './store.ts'
 
-/** What is asked of a Redis client; ioredis has it, for one server as for a cluster. */
+/** The required part of a Redis client; ioredis provides it for a single server and for a cluster. */
 export interface RedisScripts {
   evalsha(sha1: string, numberOfKeys: number, ...keysAndArguments: string[]): Promise<unknown>
   eval(script: string, numberOfKeys: number, ...keysAndArguments: string[]): Promise<unknown>
 }
 
 /**
- * The algorithm of gcra.ts by the clock of Redis, in microseconds. KEYS: the bucket. ARGV: interval and capacity.
- * Replies whether the request was allowed, and the debt after it.
+ * The algorithm of gcra.ts by the Redis clock, in microseconds. KEYS: the bucket. ARGV: interval and capacity. Returns
+ * whether the request was allowed, and the debt after it.
  *
- * The capacity also bounds a debt that is read, for the wall clock of Redis may be set back. Half a microsecond is what
- * a double of this size can lose.
+ * The capacity also caps a debt on reading, because Redis's wall clock may be set back. Half a microsecond is the
+ * rounding error of a double of this size.
  */
 const TAKE = script(`
 local interval, capacity = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -29,7 +29,7 @@ redis.call('SET', KEYS[1], string.format('%.3f', now + debt), 'PX', math.ceil(de
 return { 1, string.format('%.3f', debt) }
 `)
 
-/** Takes an interval off the debt again. A bucket that is full by that has no key. */
+/** Subtracts an interval from the debt. A bucket that is full as a result has no key. */
 const REFUND = script(`
 local interval = tonumber(ARGV[1])
 local time = redis.call('TIME')
@@ -45,11 +45,11 @@ return 1
 
 export interface Count {
   readonly allowed: boolean
-  /** Of the bucket, after the request, in milliseconds. */
+  /** The bucket's debt after the request, in milliseconds. */
   readonly debt: number
 }
 
-/** Buckets that all instances share: one key each, gone as soon as it is full again. */
+/** Buckets shared by all instances: one key each, removed as soon as it is full again. */
 export class RedisStore implements RateLimitStore {
   readonly #redis: RedisScripts
   readonly #prefix: string

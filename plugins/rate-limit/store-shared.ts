@@ -6,28 +6,28 @@ import { RATE_CLASSES } from './limiter.ts'
 import type { LocalStore } from './store.ts'
 import type { Clock } from './store-memory.ts'
 
-/** The memory that all threads of a process count in. */
+/** The memory in which all threads of a process count. */
 export type SharedBuckets = SharedArrayBuffer
 
-/** Buckets of one set that belong to a key; one more is shared by newcomers while all of these are in use. */
+/** Buckets of a set that belong to keys; one more is shared by new keys while all of these are in use. */
 const WAYS = 8
 const OVERFLOW = WAYS
 const PLACES = WAYS + 1
-/** A set holds this many keys when the table holds as many as it should; with eight ways few sets then run over. */
+/** Mean number of keys per set when the table is at capacity; with eight ways few sets then overflow. */
 const KEYS_PER_SET = 4
 
 const HEADER_BYTES = 16
-/** Per place the instant at which the bucket is full again, 8 bytes, and the 64 bits that stand for its key. */
+/** Per slot: the instant at which the bucket is full again, 8 bytes, and the 64-bit hash of its key. */
 const SET_BYTES = PLACES * (8 + 8) + 4
 
 const FREE = 0
-/** A set is held for less than a microsecond, unless the system stops its holder meanwhile. */
+/** A set is locked for less than a microsecond, unless the system suspends the lock holder. */
 const SPINS = 200
 const PAUSE_MS = 0.1
 
 /**
- * @param maxKeys how many buckets each class should have room for; memory is taken as they come into use
- * @param ownClasses how many classes there are in addition to the plugin's: the keys of its option `classes`
+ * @param maxKeys how many buckets each class should have room for; memory is allocated as they come into use
+ * @param ownClasses the number of classes besides the plugin's: the keys of its option `classes`
  */
 export function createSharedBuckets(maxKeys = 100_000, ownClasses = 0): SharedBuckets {
   const sets = 2 ** Math.max(1, Math.ceil(Math.log2(maxKeys / KEYS_PER_SET)))
@@ -38,23 +38,23 @@ export function createSharedBuckets(maxKeys = 100_000, ownClasses = 0): SharedBu
   return buckets
 }
 
-/** Gives back what a thread held when it was ended from outside. */
+/** Releases locks held by a thread that was terminated from outside. */
 export function releaseSharedBuckets(buckets: SharedBuckets, thread: number): void {
   for (const table of tablesIn(buckets))
     for (let set = 0; set < table.locks.length; set++) Atomics.compareExchange(table.locks, set, thread + 1, FREE)
 }
 
 /**
- * Buckets that all threads of a process share, so that a limit is one limit whichever of them a connection has come to.
- * Keys are not kept but 64 bits that stand for them; places are found in a set of eight. As in `MemoryStore`, only a full
- * bucket gives way: while all of its set are in use, a newcomer shares one with the other newcomers to that set.
+ * Buckets shared by all threads of a process, so that a limit holds regardless of which thread got the connection.
+ * Stores 64-bit hashes rather than keys; slots are found in a set of eight. As in `MemoryStore`, only a full bucket is
+ * evicted: while all buckets of a set are in use, new keys of that set share one.
  */
 export class SharedStore implements LocalStore {
   readonly #tables: ReadonlyMap<string, SharedTable>
   readonly #hash: KeyedHash
   readonly now: Clock
 
-  /** @param classes those that are counted, in the same order in every thread */
+  /** @param classes the counted classes, in the same order in every thread */
   constructor(buckets: SharedBuckets, classes: readonly string[] = RATE_CLASSES, now: Clock = machineTime) {
     const [key0, key1] = new Int32Array(buckets, 0, 2)
     const tables = tablesIn(buckets)
@@ -120,7 +120,7 @@ export class SharedStore implements LocalStore {
   }
 }
 
-/** One class: places in sets, and for each set a lock that names the thread that holds it. */
+/** One class: slots in sets, and for each set a lock that names the thread that holds it. */
 class SharedTable {
   readonly fullAt: Float64Array
   readonly locks: Int32Array
@@ -132,7 +132,7 @@ class SharedTable {
     this.locks = new Int32Array(buckets, offset + sets * PLACES * 16, sets)
   }
 
-  /** @returns the set that a key belongs to, which is the caller's until it unlocks it */
+  /** @returns the set of a key, locked for the caller until it unlocks it */
   lock(low: number): number {
     const set = low & (this.locks.length - 1)
     for (let tries = 1; ; tries++) {
@@ -153,7 +153,7 @@ class SharedTable {
     return undefined
   }
 
-  /** The place of a bucket that is full, for a new key; the shared one when there is none. */
+  /** The slot of a full bucket, for a new key; the shared slot if there is none. */
   claim(set: number, high: number, low: number, now: number): number {
     const first = set * PLACES
     for (let place = first; place < first + WAYS; place++) {
@@ -167,7 +167,7 @@ class SharedTable {
   }
 }
 
-/** After the key of the hash, which takes eight bytes. */
+/** Follows the hash key, which takes eight bytes. */
 const classCountIn = (buckets: SharedBuckets) => new Int32Array(buckets, 8, 1)
 
 function tablesIn(buckets: SharedBuckets): readonly SharedTable[] {
@@ -180,7 +180,7 @@ function tablesIn(buckets: SharedBuckets): readonly SharedTable[] {
 
 const isOverflow = (place: number) => place % PLACES === OVERFLOW
 
-/** Milliseconds on the one clock that has the same zero in every thread. */
+/** Milliseconds on the only clock with the same zero in every thread. */
 function machineTime(): number {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1e3 + nanoseconds / 1e6

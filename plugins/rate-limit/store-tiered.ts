@@ -3,29 +3,29 @@ import { type Quota, quotaOf, type Verdict, verdict } from './gcra.ts'
 import type { LocalStore, RateLimitStore } from './store.ts'
 import type { RedisStore } from './store-redis.ts'
 
-/** Milliseconds between two attempts to reach a Redis that has failed. */
+/** Milliseconds between attempts to reach a failed Redis. */
 const PROBE_INTERVAL = 1000
-/** What a probe is counted under: a bucket that nobody else draws on, and that all instances' probes never empty. */
+/** Key that probes are counted under: a bucket used by nothing else, which the probes of all instances never empty. */
 const PROBE_QUOTA = quotaOf({ ratePerSecond: 1000, burst: 1000 })
 
 export interface TieredSettings {
   readonly shared: RedisStore
   readonly local: LocalStore
-  /** Milliseconds that a request waits for Redis at most. */
+  /** Maximum milliseconds that a request waits for Redis. */
   readonly timeout: number
   readonly log: FastifyBaseLogger
 }
 
 /**
- * Redis counts, this process remembers. Every answer of Redis is copied into the local buckets, which
+ * Redis counts, this process remembers. Every answer from Redis is copied into the local buckets, which
  *
- * - refuse without asking again: until the instant at which an empty bucket gains its next token nobody can take from
- *   it, so that a remembered refusal is as true as a fresh one, and a flood of refused requests never reaches Redis;
- * - go on from where the shared ones were when Redis is slow or gone: the limits hold, per instance;
- * - count along, so that a Redis which comes back without its memory gives nobody a second burst here.
+ * - refuse without asking again: an empty bucket stays empty until it gains its next token, so a remembered refusal is
+ *   as accurate as a fresh one, and a flood of refused requests never reaches Redis;
+ * - continue from the shared state when Redis is slow or gone: the limits hold, per instance;
+ * - keep counting, so that a Redis that returns without its data gives no client a second burst here.
  *
- * The first failure turns all requests to the local buckets; from then on only a probe in the background waits for
- * Redis, until it answers in time again.
+ * The first failure switches all requests to the local buckets; from then on only a background probe waits for Redis,
+ * until it answers in time again.
  */
 export class TieredStore implements RateLimitStore {
   readonly #shared: RedisStore
@@ -49,7 +49,7 @@ export class TieredStore implements RateLimitStore {
       : this.#local.take(rateClass, key, quota)
   }
 
-  /** Here and in Redis; what Redis does not hear of is gained back by time. */
+  /** Both here and in Redis; time makes up for a refund that does not reach Redis. */
   async refund(rateClass: string, key: string, quota: Quota): Promise<void> {
     this.#local.refund(rateClass, key, quota)
     if (this.#probing === undefined)
@@ -71,13 +71,13 @@ export class TieredStore implements RateLimitStore {
         this.#distrust(cause)
         resolve(this.#local.take(rateClass, key, quota))
       }
-      // A late event loop runs timers before it reads sockets: the answer may be there already, and then it counts.
+      // A late event loop runs timers before it reads sockets: the answer may already be there, and then it counts.
       const late = new Error(`no answer within ${this.#timeout} ms`)
       const timer = setTimeout(() => setImmediate(fallBack, late), this.#timeout)
 
       this.#shared.count(rateClass, key, quota).then(({ allowed, debt }) => {
-        // Worth knowing even when it comes too late, though the request is counted here by then. As of the sending, so
-        // that the copy never runs ahead of Redis.
+        // Useful even if it comes too late, although the request has been counted here by then. As of the time of
+        // sending, so that the copy never runs ahead of Redis.
         const known = this.#local.learn(rateClass, key, debt, sentAt, waiting && allowed ? quota.interval : 0)
         if (!waiting) return
         waiting = false
@@ -93,7 +93,7 @@ export class TieredStore implements RateLimitStore {
     this.#probing = setInterval(() => this.#probe(), PROBE_INTERVAL).unref()
   }
 
-  /** Counts something, because a Redis that is full or read-only answers a PING all the same. */
+  /** Counts something, because a Redis that is full or read-only still answers a PING. */
   #probe(): void {
     const startedAt = this.#local.now()
     this.#shared.count('probe', '', PROBE_QUOTA).then(

@@ -7,20 +7,20 @@ export interface RateLimitStore {
   refund?(rateClass: string, key: string, quota: Quota): void | Promise<void>
 }
 
-/** Buckets in the memory of this process, counted without waiting. */
+/** Buckets in the memory of this process, counted synchronously. */
 export interface LocalStore {
   take(rateClass: string, key: string, quota: Quota): Verdict
   refund(rateClass: string, key: string, quota: Quota): void
-  /** The refusal that `take` would give, or undefined; nothing is counted. */
+  /** The refusal that `take` would give, or undefined; counts nothing. */
   refusal(rateClass: string, key: string, quota: Quota): Verdict | undefined
   /**
-   * Takes over what another store knows: that at `at` this bucket had a debt of `debt`, or more.
+   * Merges what another store knows: at `at`, this bucket had a debt of at least `debt`.
    *
-   * @param taken the part of it that was added for a request of this process, which counts here whatever the other store
-   * makes of it: that may have lost its memory, or its clock may have been set
-   * @returns the debt at `at` by what both know
+   * @param taken the part of it that a request of this process added, which counts here regardless of the other store:
+   * that one may have lost its memory, or its clock may have been set
+   * @returns the debt at `at` according to both
    */
   learn(rateClass: string, key: string, debt: number, at: number, taken?: number): number
-  /** Milliseconds on the clock that the buckets go by. */
+  /** Milliseconds on the clock of the buckets. */
   now(): number
 }
