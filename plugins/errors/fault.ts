@@ -4,7 +4,7 @@ import { sqlState } from '../lib/postgres.ts'
 import { RemoteError } from '../lib/remote/error.ts'
 import { invalid } from './violations.ts'
 
-/** Faults of Fastify whose status alone says too little. */
+/** Fastify errors whose status alone says too little. */
 const FASTIFY_FAULTS: Readonly<Record<string, () => AppError>> = {
   FST_ERR_CTP_EMPTY_JSON_BODY: () => errors.badRequest('The request body is empty'),
   FST_ERR_CTP_INVALID_JSON_BODY: () => errors.badRequest('The request body is not valid JSON'),
@@ -28,7 +28,9 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   503: 'SERVICE_UNAVAILABLE'
 }
 
-/** What PostgreSQL calls text it cannot store or read as the column's type: bad UTF-8, a malformed value, a NUL. */
+/**
+ * PostgreSQL's codes for text that it cannot store or read as the column's type: bad UTF-8, a malformed value, a NUL.
+ */
 const UNREADABLE_TEXT: ReadonlySet<unknown> = new Set(['22021', '22P02', '22P05'])
 
 interface Thrown {
@@ -37,8 +39,8 @@ interface Thrown {
 }
 
 /**
- * The error that a client may see for whatever was thrown. Only errors of ours and of Fastify keep their status: an error
- * of another library may well carry a `statusCode`, but it is some other server's.
+ * Maps any thrown value to the error that the client may see. Only our own errors and Fastify's keep their status: an
+ * error from another library may carry a `statusCode`, but from some other server.
  */
 export function toAppError(thrown: unknown, request: FastifyRequest): AppError {
   if (thrown instanceof AppError) return thrown
@@ -48,7 +50,7 @@ export function toAppError(thrown: unknown, request: FastifyRequest): AppError {
   return ofFastify(thrown, request) ?? ofPostgres(thrown) ?? ofRemote(thrown) ?? errors.internal(thrown)
 }
 
-/** `/apps/` is no app without a name: the router takes the nothing after the slash for one. */
+/** `/apps/` is not an app with an empty name: the router matches the empty segment after the slash as a parameter. */
 function hasEmptyParam({ params }: FastifyRequest): boolean {
   return Object.values(params ?? {}).includes('')
 }
@@ -63,7 +65,7 @@ function ofFastify(error: Error & Thrown, request: FastifyRequest): AppError | u
   return new AppError(CODE_OF_STATUS[statusCode] ?? 'BAD_REQUEST', { statusCode, cause: error })
 }
 
-/** Most of these come from clients that name a type of their own where none is given: curl sends forms. */
+/** Most of these come from clients that send a default content type: curl sends forms. */
 function unreadableType({ headers: { 'content-type': type } }: FastifyRequest): AppError {
   const found = type === undefined ? 'The request body has no Content-Type' : 'This Content-Type is not read here'
   return new AppError('UNSUPPORTED_MEDIA_TYPE', { detail: `${found}; send Content-Type: application/json` })
@@ -74,10 +76,10 @@ function ofPostgres(error: Error): AppError | undefined {
   return errors.badRequest('The request contains text that cannot be stored', error)
 }
 
-/** Seconds after which to ask again for what needs another service that does not answer. */
+/** Retry-After in seconds when a required service does not answer. */
 const PAUSE = 10
 
-/** Another service is down or has enough of us; whatever else it has against us is a mistake of ours. */
+/** Another service is down or is throttling us; any other complaint from it is our mistake. */
 function ofRemote(error: Error): AppError | undefined {
   if (!(error instanceof RemoteError)) return undefined
   const { service, retryAfter, isOutage, kind, status } = error

@@ -5,7 +5,7 @@ import { quotedJson } from '../lib/quoted-json.ts'
 import { addLines, hasBlock, headerLine } from '../lib/response-head.ts'
 import { asJson } from './reply.ts'
 
-/** What a refusal says, but for the id of the request. */
+/** The text of a refusal, except for the request id. */
 interface Prepared {
   readonly lines: string
   readonly beforeId: string
@@ -16,16 +16,16 @@ const kPrepared = Symbol('rhone.prepared-reply')
 
 type FloodError = AppError & { [kPrepared]?: Prepared }
 
-/** Refusals that come in floods: who is over a limit, or asks a server that has too much to do. */
+/** Refusals that come in floods: the client is over a limit, or the server is overloaded. */
 const FLOODS: ReadonlySet<string> = new Set(['RATE_LIMIT', 'SERVICE_UNAVAILABLE'])
 
 const NO_STORE = headerLine('cache-control', 'no-store')
 
 /**
- * Answers a refusal for less than what a served request costs, where that gives the reply it would get otherwise: in JSON,
- * with no header that somebody has set for this request alone. Such a reply passes no `onSend` hook.
+ * Answers a refusal for less than the cost of a served request, if the reply would be the same as on the normal path:
+ * JSON, with no headers set for this request alone. Such a reply skips `onSend` hooks.
  *
- * @returns whether it has been answered
+ * @returns whether it has replied
  */
 export function answerFlood(error: FloodError, request: FastifyRequest, reply: FastifyReply): boolean {
   if (!FLOODS.has(error.code) || error.isFailure || !takesJson(request) || hasHeaders(reply)) return false
@@ -53,6 +53,6 @@ function prepare(error: AppError): Prepared {
   for (const [name, value] of Object.entries(headers)) validateHeaderValue(name, value)
   const lines = Object.entries(headers).map(([name, value]) => headerLine(name, value))
   const text = asJson(error, '')
-  const id = text.lastIndexOf('""') // it comes last, whatever the message and the detail hold
+  const id = text.lastIndexOf('""') // it comes last, whatever the message and the detail contain
   return { lines: lines.join(''), beforeId: text.slice(0, id), afterId: text.slice(id + 2) }
 }

@@ -31,7 +31,7 @@ export const ErrorsOptions = Type.Object(
 )
 export type ErrorsOptions = Static<typeof ErrorsOptions>
 
-/** A reply of 500 or above that nobody intended. */
+/** An unintended reply with status 500 or above. */
 export interface Failure {
   code: ErrorCode
   /** Method and pattern of the route. */
@@ -41,9 +41,9 @@ export interface Failure {
 }
 
 export interface ErrorsDeps {
-  /** The app's own when absent: errors come before metrics, so it cannot be handed over in time. */
+  /** The app's own if absent: errors are registered before metrics, so it cannot be passed in time. */
   registry?: Registry
-  /** Each hears of every failure: an error tracker, a table of recent errors. Must not block. */
+  /** Called for every failure: an error tracker, a table of recent errors. Must not block. */
   sinks?: readonly ((failure: Failure) => void)[]
 }
 
@@ -53,7 +53,7 @@ declare module 'fastify' {
   }
 }
 
-/** What a handler may have said about the body that an error now takes the place of. */
+/** Body headers that a handler may have set for the body that the error now replaces. */
 const ENTITY_HEADERS = ['etag', 'last-modified', 'expires', 'content-encoding', 'content-disposition', 'accept-ranges']
 
 const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsDeps>> = async (app, input) => {
@@ -69,7 +69,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
   app.addHook('onReady', done => {
     const registry = input.registry ?? (app.hasDecorator('metrics') ? app.metrics.registry : undefined)
     replies = tallies(registry, { name: 'rhone_errors_total', help: 'Error replies by code.', labelNames: ['code'] })
-    // From zero: a rate is not seen of a series that begins with its first event.
+    // Starts at zero: a rate misses the first event of a series that begins with it.
     for (const code of ERROR_CODES) replies(code)
     done()
   })
@@ -134,7 +134,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     }
   }
 
-  /** A URL that leads nowhere may have been typed by a visitor; one with a wrong method is a page if GET says so. */
+  /** A visitor may have mistyped a URL without a route; a URL with a wrong method is a page if GET serves one. */
   function mayBePage(request: FastifyRequest): boolean {
     const asked = request.is404 ? routes.configFor('GET', request.raw.url as string) : routeConfig(request)
     return asked === undefined || asked.page === true

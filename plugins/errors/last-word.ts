@@ -4,8 +4,8 @@ import { errors } from '../lib/errors.ts'
 import { asJson } from './reply.ts'
 
 /**
- * Sends the reply to an error. Where that fails, too, because a hook does, the last word would be Fastify's, which quotes
- * the failure to the client. It is ours instead, and `onFailure` is told.
+ * Sends the reply to an error. If that fails too, because a hook throws, Fastify's fallback would quote the failure to
+ * the client. This sends our own reply instead and calls `onFailure`.
  */
 export function sendGuarded(reply: FastifyReply, body: string, onFailure: (thrown: Error) => void): void {
   const { send } = reply
@@ -18,7 +18,7 @@ export function sendGuarded(reply: FastifyReply, body: string, onFailure: (throw
   send.call(reply, body)
 }
 
-/** Past all hooks, since one of them is what fails. Fastify has put the headers that the failure asks for on the reply. */
+/** Bypasses all hooks, since one of them is failing. Fastify has already set the headers that the failure requires. */
 function sendLastWord(reply: FastifyReply, thrown: Error & { headers?: object }): void {
   for (const name of Object.keys(thrown.headers ?? {})) reply.removeHeader(name)
   dropInvalidHeaders(reply)
@@ -27,7 +27,7 @@ function sendLastWord(reply: FastifyReply, thrown: Error & { headers?: object })
   reply.raw.writeHead(500, reply.getHeaders() as OutgoingHttpHeaders).end(body)
 }
 
-/** Takes out what Node refuses to send: a handler may have put anything into a header. */
+/** Removes headers that Node refuses to send: a handler may have put anything into them. */
 export function dropInvalidHeaders(reply: FastifyReply): void {
   for (const [name, value] of Object.entries(reply.getHeaders())) if (!isValid(name, value)) reply.removeHeader(name)
 }

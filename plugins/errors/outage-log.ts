@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 const INTERVAL = 1_000
 
 /**
- * Failures of what the server leans on come in floods: the first is logged at once, and then one line a second says how
- * many it stands for, and what the last one was.
+ * Failures of a dependency come in floods: the first is logged at once; after that, one line a second gives the number
+ * of failures since and the latest one.
  */
 export function outageLog(app: FastifyInstance) {
   let timer: NodeJS.Timeout | undefined

@@ -5,10 +5,10 @@ import { AppError, errors } from '../lib/errors.ts'
 import type { HttpSocket } from '../lib/node-http.ts'
 import { toAppError } from './fault.ts'
 
-/** How long a client may go on reading our last reply, and sending what nobody reads, before its socket is taken away. */
+/** How long a client may go on reading our last reply and sending unread bytes before its socket is destroyed. */
 const LINGER_MS = 1_000
 
-/** A URL that leads to no route. */
+/** A URL that matches no route. */
 const NOWHERE = '/.fault'
 
 const kFault = Symbol('rhone.fault')
@@ -18,10 +18,10 @@ interface MayBeFaulty extends IncomingMessage {
 }
 
 /**
- * The ways past Fastify's hooks, led back into them. Bad URLs, malformed HTTP, late headers and the like are answered by
- * Fastify or Node before any hook has run: without our headers, uncounted, unlimited, unlogged. Here each becomes an
- * ordinary request that carries its fault, runs through every `onRequest` hook, and fails at `preParsing` with
- * {@link faultOf}.
+ * Leads everything that bypasses Fastify's hooks back through them. Fastify or Node answers bad URLs, malformed HTTP,
+ * late headers and the like before any hook runs: without our headers, uncounted, unlimited, unlogged. Here each
+ * becomes an ordinary request that carries its fault, runs through every `onRequest` hook, and fails at `preParsing`
+ * with {@link faultOf}.
  */
 export interface RawFaults {
   /** For Fastify's option `frameworkErrors`. */
@@ -30,7 +30,7 @@ export interface RawFaults {
   onClientError(error: Error & { code?: string }, socket: Socket): void
 }
 
-/** What is wrong with a request although Fastify has routed it. */
+/** What is wrong with a request that Fastify has routed anyway. */
 export function faultOf(raw: MayBeFaulty): AppError | null {
   return raw[kFault] ?? hostFault(raw)
 }
@@ -43,7 +43,7 @@ export function rawFaults(app: FastifyInstance): RawFaults {
     app.routing(carrying(fault, raw), response)
   })
   app.server.on('connect', (raw: IncomingMessage, socket: Socket) => {
-    socket.on('error', () => socket.destroy()) // Node has taken its own listener off
+    socket.on('error', () => socket.destroy()) // Node has removed its own listener
     answer(errors.methodNotAllowed([]), raw, socket)
   })
 
@@ -63,12 +63,12 @@ export function rawFaults(app: FastifyInstance): RawFaults {
     const pending = socket._httpMessage
     if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy(error)
     else if (!pending && socket.parser?.incoming?.complete === false)
-      socket.destroy(error) // the rest of a request that was answered before it had arrived
+      socket.destroy(error) // the rest of a request that was answered before it had fully arrived
     else if (!pending) answer(ofConnection(error), blankRequest(socket), socket)
     else if (pending.req.complete)
-      pending.once('close', () => settle(error, socket)) // this one came before the fault
+      pending.once('close', () => settle(error, socket)) // this reply began before the fault
     else if (pending.writableEnded)
-      pending.once('finish', () => closeGently(socket)) // nothing is missing from the reply
+      pending.once('finish', () => closeGently(socket)) // the reply is complete
     else if (pending.headersSent) socket.destroy(error)
     else failBody(pending, ofConnection(error))
   }
@@ -78,7 +78,7 @@ export function rawFaults(app: FastifyInstance): RawFaults {
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket)
-    // What Node does for the replies that it has made itself.
+    // What Node does for its own replies.
     response.once('finish', () => {
       response.detachSocket(socket)
       closeGently(socket)
@@ -88,7 +88,7 @@ export function rawFaults(app: FastifyInstance): RawFaults {
   }
 }
 
-/** Fails a request whose body went wrong on its way: at once when it is being read, else as soon as it would be. */
+/** Fails a request whose body broke in transit: at once if it is being read, otherwise as soon as it would be. */
 function failBody(response: ServerResponse, fault: AppError): void {
   response.shouldKeepAlive = false
   const raw = carrying(fault, response.req)
@@ -100,7 +100,7 @@ function carrying(fault: AppError, raw: MayBeFaulty): IncomingMessage {
   return raw
 }
 
-/** The request that hooks see where none could be parsed. */
+/** A placeholder request for hooks when none could be parsed. */
 function blankRequest(socket: Socket): IncomingMessage {
   const raw = new IncomingMessage(socket)
   raw.method = 'GET'
@@ -112,14 +112,14 @@ function blankRequest(socket: Socket): IncomingMessage {
   return raw
 }
 
-/** Closing on unread bytes resets the connection, and the client may lose the reply: so we let it finish talking. */
+/** Closing with unread bytes resets the connection, and the client may lose the reply: so we let it finish sending. */
 function closeGently(socket: Socket): void {
   const deadline = setTimeout(() => socket.destroy(), LINGER_MS).unref()
   socket.once('close', () => clearTimeout(deadline))
   socket.end()
 }
 
-/** What Node's HTTP server says about a connection whose bytes never became a request. */
+/** Node's HTTP server errors for a connection whose bytes never became a request. */
 function ofConnection(error: Error & { code?: string }): AppError {
   if (error instanceof AppError) return error
   switch (error.code) {
@@ -142,12 +142,12 @@ function ofConnection(error: Error & { code?: string }): AppError {
   }
 }
 
-/** A name, an IPv4 address or an IPv6 address in brackets, and a port; empty where there is no authority. */
+/** A name, an IPv4 address or an IPv6 address in brackets, and a port; empty when there is no authority. */
 const HOST = /^(?:[\w.-]*|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
 /**
- * HTTP/1.1 requires one valid Host of every request. Of several, Node shows the first, and a proxy before us may have gone
- * by another.
+ * HTTP/1.1 requires exactly one valid Host per request. Node shows the first of several; an upstream proxy may have
+ * used another.
  */
 function hostFault(raw: IncomingMessage): AppError | null {
   const { host } = raw.headers
@@ -159,7 +159,7 @@ function hostFault(raw: IncomingMessage): AppError | null {
   return countHosts(raw.rawHeaders) > 1 ? errors.badRequest('The request has several Host headers') : null
 }
 
-/** @param rawHeaders names and values in turn */
+/** @param rawHeaders alternating names and values */
 function countHosts(rawHeaders: readonly string[]): number {
   let count = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {

@@ -6,7 +6,7 @@ export function asJson({ code, message, detail }: AppError, requestId: string): 
   return JSON.stringify({ error: { code, message, detail, requestId } })
 }
 
-/** RFC 9457. Its title is the same for every occurrence, so what this one's message adds goes before the detail. */
+/** RFC 9457. The title is the same for every occurrence, so the specifics of this message precede the detail. */
 export function asProblem(error: AppError, requestId: string, typeBase: string): string {
   const { code, message, detail, statusCode, violations } = error
   const title = titleOf(code)
@@ -31,7 +31,7 @@ a { color: inherit }
 
 const START = { href: '/', label: 'Back to the start' }
 
-/** @param nonce what the page's CSP lets its style in by */
+/** @param nonce lets the page's style through its CSP */
 export function asPage(
   { message, detail, statusCode, action = START }: AppError,
   requestId: string,

@@ -1,13 +1,13 @@
 import { AppError, type Violation } from '../lib/errors.ts'
 import { nearest } from '../lib/nearest.ts'
 
-/** Fastify's validation error, of whichever validator. */
+/** Fastify's validation error, from any validator. */
 interface ValidationFault extends Error {
   validation?: readonly Failure[]
   validationContext?: string
 }
 
-/** What a validator of JSON Schema reports. Ajv adds the last two when it is `verbose`; the words are better with them. */
+/** What a JSON Schema validator reports. Ajv adds the last two when it is `verbose`; they improve the messages. */
 interface Failure {
   keyword?: string
   instancePath?: string
@@ -32,12 +32,12 @@ interface FailedSchema {
   maxItems?: number
 }
 
-/** Faults named in one reply; the others are counted. */
+/** Maximum faults named in one reply; the rest are counted. */
 const MAX_NAMED = 10
-/** Names listed where somebody used an unknown one. */
+/** Maximum names listed in answer to an unknown one. */
 const MAX_LISTED = 12
 
-/** All that is wrong with a request, in words that need no knowledge of JSON Schema. */
+/** Describes every fault in a request without requiring knowledge of JSON Schema. */
 export function invalid(fault: Error): AppError {
   const { validation = [], validationContext: part = 'request' }: ValidationFault = fault
   const failures = mostTelling(validation)
@@ -48,8 +48,8 @@ export function invalid(fault: Error): AppError {
 }
 
 /**
- * Of a union, validators report what is wrong with it as each of its members, and then the union. One of these says it
- * all: the choices of a union of constants, the complaint of the member that the value was meant to be, or the types.
+ * For a union, validators report faults against each member, then against the union. One description suffices: the
+ * choices in a union of constants, the complaint of the member that the value was meant to be, or the types.
  */
 function mostTelling(failures: readonly Failure[]): readonly Failure[] {
   let telling = failures
@@ -62,7 +62,7 @@ function mostTelling(failures: readonly Failure[]): readonly Failure[] {
   return telling
 }
 
-/** The value of a member may lie deeper than the union's. */
+/** A member's value may be nested below the union's. */
 function isMember({ schemaPath = '', instancePath = '' }: Failure, union: Failure): boolean {
   return schemaPath.startsWith(`${union.schemaPath}/`) && instancePath.startsWith(union.instancePath ?? '')
 }
@@ -93,7 +93,7 @@ function unknownName(name: string, { properties = {} }: FailedSchema = {}): stri
   return known.length > 0 ? `is not known here; known are ${listed(known)}` : 'is not known here'
 }
 
-/** What is wrong with one value, to be said after its name. */
+/** What is wrong with one value, to follow its name. */
 function faultOf({ keyword, params = {}, parentSchema: schema = {}, message }: Failure): string {
   switch (keyword) {
     case 'enum':
@@ -167,12 +167,12 @@ function listed(names: readonly string[]): string {
   return names.length > MAX_LISTED ? `${names.slice(0, MAX_LISTED).join(', ')} and others` : names.join(', ')
 }
 
-/** `#/regions/0` is `regions.0` to people. */
+/** Shows `#/regions/0` as `regions.0`. */
 function fieldName(pointer: string): string {
   return pointer.slice(2).replaceAll('/', '.').replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
-/** A client chooses the names of its unknown properties, so they are not echoed at any length. */
+/** Clients choose the names of unknown properties, so they are not echoed at length. */
 function shortened(text: string): string {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }
