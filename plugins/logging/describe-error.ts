@@ -1,7 +1,7 @@
-/** How far a chain of causes is followed; also what ends a chain that bites its tail. */
+/** Maximum length of a chain of causes that is followed; also ends a cyclic chain. */
 const MAX_CAUSES = 5
 
-/** An error as it may be logged: what and where it is, and nothing of the data it was about. */
+/** An error in loggable form: what it is and where, without the data it concerned. */
 export interface ErrorDescription {
   type: string
   message: string
@@ -19,8 +19,8 @@ interface KnownFields extends Error {
 }
 
 /**
- * An allow-list. Drivers and clients hang statements, parameters, headers, bodies and tokens on the errors they throw;
- * no field is copied but those named here, and texts known to quote data are cut before the quotation.
+ * An allow-list. Drivers and clients attach statements, parameters, headers, bodies and tokens to their errors; only
+ * the fields named here are copied, and texts known to quote data are cut before the quotation.
  */
 export function describeError(thrown: unknown, depth = 0): ErrorDescription {
   if (!(thrown instanceof Error)) return { type: typeof thrown, message: typeof thrown === 'string' ? thrown : '' }
@@ -39,14 +39,14 @@ export function describeError(thrown: unknown, depth = 0): ErrorDescription {
 }
 
 function withoutData(error: Error): string {
-  // Drizzle ends its message with the statement's parameters.
+  // Drizzle appends the statement's parameters to its message.
   if ('params' in error) return error.message.replace(/\n?params:.*$/s, '')
   // PostgreSQL quotes the offending value after a colon: `invalid input syntax for type uuid: "…"`.
   if ('severity' in error) return error.message.replace(/: ".*$/s, '')
   return error.message
 }
 
-/** The stack repeats the message, so that must be exchanged there as well. */
+/** The stack repeats the message, so it must be replaced there as well. */
 function frames(stack: string, error: Error, message: string): string {
   const at = stack.indexOf(error.message)
   if (at < 0) return message

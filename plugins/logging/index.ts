@@ -35,14 +35,15 @@ export interface LoggingDeps {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route's requests are logged at `debug`, unless the caller may not make them: probes and scrapes. */
+    /** Logs the route's requests at `debug`, unless the caller is refused: for probes and scrapes. */
     log?: 'debug'
   }
 }
 
 /**
- * One JSON line per request, when it is over. It names the route, not the URL: paths hold names, queries hold codes and
- * tokens. A request that matched no route is logged with its path, or nobody could tell which link is broken. The app's own lines per request are to be turned off by the `OneLinePerRequest` controller.
+ * Logs one JSON line per request when it is over. The line names the route, not the URL: paths hold names, queries hold
+ * codes and tokens. For a request that matched no route it includes the path, so that broken links can be found. Turn
+ * off Fastify's own request lines with the `OneLinePerRequest` controller.
  */
 const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps>> = async (app, input) => {
   const options = parseOptions('rhone-logging', LoggingOptions, input, ['destination'])
@@ -83,7 +84,7 @@ function levelOf(app: FastifyInstance, request: FastifyRequest, status: number):
   return log ?? (status >= 500 && !isPlanned ? 'error' : 'info')
 }
 
-/** Characters of a path that are logged. */
+/** Maximum characters of a path that are logged. */
 const LONGEST_PATH = 200
 
 function pathOf(url = ''): string {
@@ -91,7 +92,7 @@ function pathOf(url = ''): string {
   return path.slice(0, LONGEST_PATH)
 }
 
-/** Without the option `logger`, Fastify's log is a set of functions that do nothing, and has no level. */
+/** Without the option `logger`, Fastify's log is a set of no-op functions and has no level. */
 function hasLogger(log: FastifyBaseLogger): boolean {
   return log.level !== undefined
 }

@@ -4,13 +4,13 @@ import { type Logger, pino } from 'pino'
 type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
 export type ChildArguments = Parameters<FastifyBaseLogger['child']>
 
-/** For Fastify's `setChildLoggerFactory`, where the app's logger is not one of ours. */
+/** For Fastify's `setChildLoggerFactory`, when the app's logger is not one of ours. */
 export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) =>
   lazyChild(() => logger.child(bindings, options), logger, options)
 
 /**
- * A child logger that is made when it is first used. Few requests log more than their one line, and making a child costs
- * more than that line does.
+ * A child logger that is created on first use. Few requests log more than their one line, and creating a child costs
+ * more than writing that line.
  */
 export function lazyChild(
   make: () => FastifyBaseLogger,
@@ -20,7 +20,7 @@ export function lazyChild(
   return new LazyChild(make, parent, options) as unknown as FastifyBaseLogger
 }
 
-/** Answers for its level without the child. Everything else that a logger of pino's has comes from the child. */
+/** Answers for its level without creating the child. All other members of a pino logger come from the child. */
 class LazyChild {
   readonly #make: () => FastifyBaseLogger
   readonly #parent: FastifyBaseLogger
@@ -68,7 +68,7 @@ class LazyChild {
   }
 }
 
-/** The names of everything that an object has, by itself or from its prototypes below `end`. */
+/** The names of all members of an object, its own and those of its prototypes below `end`. */
 function membersOf(object: object | null, end: object): PropertyKey[] {
   if (object === null || object === end) return []
   return [...Reflect.ownKeys(object), ...membersOf(Object.getPrototypeOf(object), end)]

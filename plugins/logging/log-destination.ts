@@ -1,36 +1,38 @@
 import { write, writeSync } from 'node:fs'
 
-/** One write to the descriptor. A pipe takes 64 KiB at a time, and a log shipper reads no more than that either. */
+/** Maximum size of one write. A pipe takes 64 KiB at a time, and a log shipper reads no more than that either. */
 const CHUNK_BYTES = 64 * 1024
 
-/** How long a full pipe or disk is left alone before the next attempt. */
+/** How long to wait before retrying a full pipe or disk. */
 const RETRY_MS = 50
-/** The same while the process waits for nothing but its last lines. */
+/** The same while the process only waits to flush its last lines. */
 const FLUSH_RETRY_MS = 5
 
-/** The reader is slow or the disk is full: it may pass. Every other error means that nobody will read on. */
+/** The reader is slow or the disk is full: possibly temporary. Every other error means that the reader is gone. */
 const PASSING: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EBUSY', 'EINTR', 'ENOSPC'])
 
 export interface LogDestination {
-  /** Takes a line, or several, and returns at once. A line that finds no room is dropped and counted. */
+  /** Takes one or more lines and returns immediately. A line for which there is no room is dropped and counted. */
   write(line: string): void
   /**
-   * Writes what was taken, for a process that is about to end. A reader that stands still holds it `timeoutMs` at most;
-   * one that is slow gets every line.
+   * Writes everything taken so far, for a process that is about to exit. A stalled reader delays it by at most
+   * `timeoutMs`; a slow one gets every line.
    */
   flushSync(timeoutMs?: number): void
-  /** Flushes, and lets go of the timer and of the process's exit. A line that comes later is written at once. */
+  /** Flushes, and releases the timer and the exit hook. Later lines are written immediately. */
   close(): void
 }
 
 export interface LogDestinationOptions {
-  /** Where to: stdout unless told otherwise. A pipe should be non-blocking, or one slow reader holds a whole thread. */
+  /**
+   * The target descriptor; stdout by default. A pipe should be non-blocking, or one slow reader blocks a whole thread.
+   */
   fd?: number
-  /** How much may wait for a slow reader; default 4 MiB. */
+  /** Maximum backlog for a slow reader; default 4 MiB. */
   maxBytes?: number
-  /** How long a line may wait for others to share its write, in milliseconds; default 200. */
+  /** How long a line may wait to share a write with others, in milliseconds; default 200. */
   flushInterval?: number
-  /** Told how many lines were lost, once there is room again. */
+  /** Called with the number of lost lines once there is room again. */
   onRecovery?: (dropped: number) => void
 }
 
@@ -41,12 +43,12 @@ interface Chunk {
 }
 
 /**
- * An asynchronous, bounded place for log lines. Lines are gathered as text, and encoded and written together when they
- * fill a chunk or when the interval is over, whichever comes first; at most one write is under way. What has not been written when the process
- * exits, for whatever reason but a signal, is flushed then.
+ * An asynchronous, bounded destination for log lines. Lines are collected as text, then encoded and written together
+ * when they fill a chunk or the interval elapses, whichever comes first; at most one write is in progress. Anything
+ * unwritten when the process exits, except by a signal, is flushed then.
  *
- * It stands in for `pino.destination({ sync: false })`, which costs three times as much per line, and whose `flushSync`
- * never returns once the reader has gone or stands still: a process with a broken log pipe could not exit.
+ * It replaces `pino.destination({ sync: false })`, which costs three times as much per line and whose `flushSync` never
+ * returns once the reader is gone or stalls: a process with a broken log pipe could not exit.
  */
 export function openLogDestination({
   fd = process.stdout.fd, // the getter also makes a pipe non-blocking
@@ -87,7 +89,7 @@ export function openLogDestination({
     }
   }
 
-  /** A logger that says nothing, as in most tests, costs nothing. */
+  /** A logger that writes nothing, as in most tests, costs nothing. */
   function start(): void {
     timer = setInterval(writeNext, flushInterval).unref()
     process.on('exit', onExit)
@@ -153,7 +155,7 @@ export function openLogDestination({
     onRecovery?.(lost)
   }
 
-  /** A write that is under way is left to its thread, which the process waits for. */
+  /** A write in progress is left to its thread, which the process waits for. */
   function flushSync(timeoutMs = 1_000): void {
     let chunk = isUnderWay ? nextChunk() : (writing ?? nextChunk())
     if (!isUnderWay) writing = null
@@ -163,7 +165,7 @@ export function openLogDestination({
     }
   }
 
-  /** Nobody reads any more, and there is nobody to tell. */
+  /** The reader is gone, and there is nowhere to report it. */
   function giveUp(): void {
     isBroken = true
     writing = null
@@ -189,7 +191,7 @@ function emptyChunk(bytes = CHUNK_BYTES): Chunk {
   return { bytes: Buffer.allocUnsafeSlow(bytes), used: 0, written: 0 }
 }
 
-/** Whether all of it could be written, without more than `timeoutMs` between one part and the next. */
+/** Whether everything was written with no more than `timeoutMs` between two parts. */
 function writeAllSync(fd: number, chunk: Chunk, timeoutMs: number): boolean {
   let deadline = performance.now() + timeoutMs
   while (chunk.written < chunk.used) {

@@ -7,25 +7,25 @@ import { type LogDestination, openLogDestination } from './log-destination.ts'
 export interface LoggerOptions {
   /** The lowest level that is written: `trace` to `fatal`, or `silent`. */
   level: string
-  /** What the field `service` says. */
+  /** The value of the field `service`. */
   service?: string
-  /** Takes finished lines; default stdout, asynchronous and bounded. */
+  /** Takes finished lines; default: stdout, asynchronous and bounded. */
   destination?: { write(line: string): void }
 }
 
-/** Fields that hold secrets or people's data wherever they appear. They are kept, so that one sees what was left out. */
+/** Fields that hold secrets or personal data wherever they appear. The keys stay, so that the omission is visible. */
 const NEVER_LOGGED = ['authorization', 'body', 'cookie', 'headers', 'params', 'password', 'query', 'secret', 'token']
 
 const kDirectLine = Symbol('rhone.direct-line')
 
-/** A way to write whole lines where a logger of ours does, past its serializers. */
+/** Writes whole lines to the destination of one of our loggers, bypassing its serializers. */
 export interface DirectLine {
   write(line: string): void
-  /** How a line begins: level, time and service. */
+  /** The start of a line: level, time and service. */
   start(level: string): string
 }
 
-/** Logs one JSON line per call: `level`, `time`, `service`, what was given, `msg`. */
+/** Logs one JSON line per call: `level`, `time`, `service`, the given fields, `msg`. */
 export function createLogger({ level, service = 'rhone', destination }: LoggerOptions): Logger {
   const stream =
     destination ?? openLogDestination({ onRecovery: dropped => logger.warn({ dropped }, 'log lines were lost') })
@@ -56,7 +56,9 @@ export function createLogger({ level, service = 'rhone', destination }: LoggerOp
   const child: (...given: ChildArguments) => FastifyBaseLogger = logger.child
   return Object.assign(logger, {
     [kDirectLine]: direct,
-    /** Fastify makes its own log of this one as a child with serializers, and of that a child for every request. */
+    /**
+     * Fastify derives its own log from this one as a child with serializers, and from that a child for every request.
+     */
     child(this: Logger, ...[bindings, options]: ChildArguments) {
       const make = () => child.call(this, bindings, options)
       return options?.serializers === undefined ? lazyChild(make, this, options) : make()
@@ -64,12 +66,14 @@ export function createLogger({ level, service = 'rhone', destination }: LoggerOp
   }) as unknown as Logger
 }
 
-/** Undefined for a logger that {@link createLogger} has not made. A child has its parent's. */
+/** Undefined for a logger that {@link createLogger} did not create. A child has its parent's. */
 export function directLineOf(logger: object): DirectLine | undefined {
   return (logger as { [kDirectLine]?: DirectLine })[kDirectLine]
 }
 
-/** Writes at once what has not been written yet. A process that exits does so by itself; one that kills itself must ask. */
+/**
+ * Writes buffered lines immediately. This happens by itself on process exit; a process that kills itself must call it.
+ */
 export function flushLogger(logger: Logger): void {
   const { [pino.symbols.streamSym]: stream } = logger as Logger & { [pino.symbols.streamSym]?: Partial<LogDestination> }
   stream?.flushSync?.()
@@ -83,7 +87,7 @@ function describeReply({ statusCode }: FastifyReply) {
   return { statusCode }
 }
 
-/** ISO 8601 in UTC for the price of a number: all but the milliseconds is made once a second. */
+/** ISO 8601 in UTC for the price of a number: everything but the milliseconds is computed once a second. */
 function isoTime(): () => string {
   let second = Number.NaN
   let head = ''
@@ -103,7 +107,7 @@ function isoTime(): () => string {
   }
 }
 
-/** For Fastify's option `logController`: its two lines per request are left to the logging plugin, which writes one. */
+/** For Fastify's option `logController`: suppresses its two lines per request in favour of the logging plugin's one. */
 export class OneLinePerRequest extends LogController {
   override incomingRequest(): void {}
   override requestCompleted(): void {}

@@ -3,16 +3,16 @@ import type { Logger } from 'pino'
 import { quotedJson } from '../lib/quoted-json.ts'
 import { directLineOf } from './logger.ts'
 
-/** What is known of a request when it is over. */
+/** The facts about a finished request. */
 export interface RequestEntry {
   reqId: string
   method: string
   /** The pattern of the route. */
   route: string
-  /** Of a request that matched no route: its path, without the query. */
+  /** For a request that matched no route: its path, without the query. */
   path: string | undefined
   status: number
-  /** Milliseconds, to the microsecond. */
+  /** Milliseconds, with microsecond precision. */
   responseTime: number
   address: string | undefined
   userId: string | undefined
@@ -26,9 +26,8 @@ type WriteEntry = (level: Level, entry: RequestEntry) => void
 const MESSAGE = 'request'
 
 /**
- * Writes the line of a request. pino takes about 5 microseconds to turn these nine fields into JSON, a third of what a
- * bare request costs; for a logger of ours the same line is put together here, for less than one. Any other logger is
- * given the fields.
+ * Writes a request's line. pino takes about 5 microseconds to turn these nine fields into JSON, a third of the cost of
+ * a bare request; for our own loggers this assembles the same line in less than one. Any other logger gets the fields.
  */
 export function entryWriter(log: FastifyBaseLogger): WriteEntry {
   const direct = directLineOf(log)
@@ -53,7 +52,9 @@ export function entryWriter(log: FastifyBaseLogger): WriteEntry {
 
 const END = `,"msg":"${MESSAGE}"}\n`
 
-/** What lines about the same route, method and status share. There are as many as an app has ways to answer. */
+/**
+ * The part shared by lines with the same route, method and status. There are as many as an app has kinds of replies.
+ */
 function memoizedMiddle(): (route: string, method: string, status: number) => string {
   const byRoute = new Map<string, Map<string, string[]>>()
   return (route, method, status) => {
@@ -71,7 +72,7 @@ function put<K, V>(map: Map<K, V>, key: K, value: V): V {
 
 const THOUSANDTHS = Array.from({ length: 1000 }, (_, thousandths) => String(thousandths).padStart(3, '0'))
 
-/** A number with three decimals: two small integers are text in a fifth of the time that a fraction takes. */
+/** A number with three decimals: formatting two small integers takes a fifth of the time of a fraction. */
 function milliseconds(value: number): string {
   const microseconds = Math.round(value * 1000)
   return `${Math.trunc(microseconds / 1000)}.${THOUSANDTHS[microseconds % 1000]}`
