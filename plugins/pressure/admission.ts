@@ -3,41 +3,41 @@ import type { ConcurrencyLimiter } from './limiter.ts'
 
 export interface AdmissionSettings {
   limiter: ConcurrencyLimiter
-  /** How much estimated CPU may be in flight, in milliseconds; without a bound when absent. */
+  /** Limit on estimated CPU in flight, in milliseconds; unlimited when absent. */
   work?: { readonly limit: number; reached(): void }
   shares: Readonly<Record<Priority, number>>
-  /** Milliseconds that a request may wait. */
+  /** Maximum time that a request may wait, in milliseconds. */
   maxWait: number
-  /** The same for webhooks, where it differs. */
+  /** The same for webhooks, if different. */
   maxWebhookWait?: number
   /** How many requests of each priority may wait. */
   maxWaiting: number
 }
 
-/** A request may queue if its turn should come within this part of the longest wait: predictions err. */
+/** A request may queue if its predicted wait is within this fraction of the longest one, because predictions err. */
 const MARGIN = 0.85
 /** Weight of one request in the mean latency. */
 const WEIGHT = 0.02
 const UNBOUNDED = { limit: Number.POSITIVE_INFINITY, reached() {} }
 
 /**
- * Decides which request starts next. As many are in flight as the limiter allows, and as much CPU as the work limit does.
+ * Decides which request starts next. The limiter bounds the number of requests in flight, the work limit their CPU.
  *
- * Each priority has a share of both limits that no other can take; beyond the shares the higher priority goes first. A
- * priority within its share starts even if others have filled the limit: they are not stopped, so for a moment more is in
- * flight than the limit, by no more than the other shares. Within a priority, the route that has received the least CPU goes
+ * Each priority has a reserved share of both limits; beyond the shares, higher priorities go first. A priority within
+ * its share starts even if others have filled the limit: those are not stopped, so for a moment the requests in flight
+ * exceed the limit, by at most the other shares. Within a priority, the route that has received the least CPU goes
  * first, and within a route its senders take turns.
  */
 export class Admission {
   readonly lanes: Readonly<Record<Priority, Lane>>
   inFlight = 0
   waiting = 0
-  /** Estimated CPU of all in flight, in milliseconds. */
+  /** Estimated CPU of all requests in flight, in milliseconds. */
   work = 0
   readonly #settings: AdmissionSettings
   readonly #work: NonNullable<AdmissionSettings['work']>
   readonly #lanes: readonly Lane[]
-  /** Milliseconds that a request takes once it has started, and its work: moving averages. */
+  /** Milliseconds from start to end of a request, and its work: moving averages. */
   #latency = 0
   #meanWork = 0
 
@@ -55,14 +55,14 @@ export class Admission {
     return new Flow(this.lanes[priority])
   }
 
-  /** Whether a request that has just come may start, and need not queue behind others. */
+  /** Whether a new request may start now, without queueing behind others. */
   isOpen({ lane }: Flow): boolean {
     if (lane.arrivals.length > 0) return false
     return this.#isWithinShare(lane) || (this.waiting === 0 && this.#isBelowLimits())
   }
 
   /**
-   * A request starts.
+   * Starts a request.
    *
    * @returns the work to give back to {@link leave}
    */
@@ -76,18 +76,18 @@ export class Admission {
     return cost
   }
 
-  /** A request that has started is done. */
+  /** Ends a request that had started. */
   leave({ lane }: Flow, work: number): void {
     this.inFlight--
     lane.inFlight--
-    // Sums of fractions drift; nothing in flight is no work.
+    // Sums of fractions drift, so with nothing in flight the work is reset to zero.
     this.work = this.inFlight === 0 ? 0 : this.work - work
     lane.work = lane.inFlight === 0 ? 0 : lane.work - work
   }
 
   /**
-   * Learns how long a request took, in milliseconds: by Little's law, that and the work in flight give the pace. The mean is
-   * one over work, because a request that costs more is more of what others wait for.
+   * Records how long a request took, in milliseconds: by Little's law, latency and work in flight give the throughput.
+   * The mean is weighted by work, because a more expensive request makes up more of what others wait for.
    */
   took(latency: number, work: number): void {
     this.#meanWork = this.#meanWork === 0 ? work : this.#meanWork + WEIGHT * (work - this.#meanWork)
@@ -95,7 +95,7 @@ export class Admission {
     this.#latency += weight * (latency - this.#latency)
   }
 
-  /** Whether one more request would be started in time if it waited. */
+  /** Whether one more request would start in time if it waited. */
   hasRoom(flow: Flow, now: number): boolean {
     const { limiter, maxWaiting } = this.#settings
     const { lane, cost, waiting } = flow
@@ -103,10 +103,10 @@ export class Admission {
     if (arrivals.length >= maxWaiting) return false
     const bearable = lane.maxWait * MARGIN
     const { first } = arrivals
-    // When nothing moves, nobody should join, whatever the pace used to be.
+    // When nothing moves, no request should queue, whatever the past throughput.
     if (first !== null && now - first.since > bearable && (first.flow === flow || now - startedAt > bearable))
       return false
-    // Routes take turns: another one delays this one by no more than what waits of this one.
+    // Routes take turns: another route delays this one by at most the work that this one has waiting.
     const own = waiting * cost
     let ahead = own
     for (const other of backlogged) if (other.cost !== cost) ahead += Math.min(own, other.waiting * other.cost)
@@ -125,12 +125,12 @@ export class Admission {
     this.waiting++
   }
 
-  /** A request that waited has gone away. */
+  /** Removes a waiting request whose client has left. */
   abandon(flow: Flow, waiter: Waiter): void {
     if (flow.lane.arrivals.remove(waiter)) this.#forget(flow, waiter)
   }
 
-  /** Sends away those who have waited too long. To be called every few milliseconds while somebody waits. */
+  /** Expires requests that have waited too long. Call every few milliseconds while any wait. */
   expire(now: number): void {
     for (const { arrivals, maxWait } of this.#lanes)
       while (arrivals.first !== null && now - arrivals.first.since > maxWait) {
@@ -140,7 +140,7 @@ export class Admission {
       }
   }
 
-  /** Starts the request whose turn it is, if there is one and the limits allow. */
+  /** Starts the next request, if there is one and the limits allow it. */
   startNext(now: number): boolean {
     const lane = this.#nextLane()
     if (lane === undefined) return false
@@ -168,7 +168,7 @@ export class Admission {
 
   #isWithinShare({ inFlight, work, share }: Lane): boolean {
     const { limit } = this.#settings.limiter
-    // A request that costs more than the share is no reason to start none.
+    // A request that costs more than the share may still start.
     return inFlight < share * limit && (inFlight === 0 || work < share * this.#work.limit)
   }
 

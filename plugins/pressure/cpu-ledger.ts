@@ -1,17 +1,17 @@
-/** Who can be charged for CPU. */
+/** An account to which CPU is charged. */
 export interface Account {
-  /** CPU that has been charged, in milliseconds. */
+  /** CPU charged so far, in milliseconds. */
   cpu: number
-  /** What a request of this kind is known to cost, in milliseconds. */
+  /** Known cost of a request of this kind, in milliseconds. */
   readonly expected: number
 }
 
 /**
- * Charges the time of the event loop to the requests that use it. The loop does one thing at a time, so the time between
- * two events belongs to the request that the first one began or the second one ended: a request that has just started runs
- * until the next event, and one that sends its reply has run since the last.
+ * Charges event-loop time to the requests that use it. The loop does one thing at a time, so the time between two
+ * events belongs to the request that the first event started or the second one ended: a request that has just started
+ * runs until the next event, and one that sends its reply has been running since the last.
  *
- * All times are milliseconds in which the loop was busy.
+ * All times are milliseconds of busy loop time.
  */
 export class CpuLedger {
   #running: Account | undefined
@@ -23,7 +23,7 @@ export class CpuLedger {
     this.#running = account
   }
 
-  /** Something else is done. */
+  /** Other work begins. */
   interrupted(now: number): void {
     if (this.#running !== undefined) this.#running.cpu += now - this.#since
     this.#running = undefined
@@ -38,7 +38,7 @@ export class CpuLedger {
     this.#since = now
     if (running === undefined || running === account) account.cpu += used
     else {
-      // One had started before the other went on: both have run since.
+      // One had started before the other continued: both have run since.
       const part = account.expected / (account.expected + running.expected)
       account.cpu += part * used
       running.cpu += (1 - part) * used

@@ -5,36 +5,36 @@ import { Turns } from './turns.ts'
 import { WorkLimit } from './work-limit.ts'
 
 export interface DispatcherSettings extends Omit<AdmissionSettings, 'work'> {
-  /** Milliseconds after which nothing more is started in a turn of the event loop. */
+  /** Time budget of an event-loop turn in milliseconds; once it is used up, nothing more starts in that turn. */
   turnBudget: number
   loop: Loop
 }
 
-/** What has to be known of the event loop. */
+/** The event-loop readings and callbacks that the dispatcher needs. */
 export interface Loop {
-  /** Milliseconds on a clock that only goes forward. */
+  /** Monotonic clock, in milliseconds. */
   now(): number
-  /** Milliseconds for which the loop has been idle since it began. */
+  /** Total idle time of the loop so far, in milliseconds. */
   idled(): number
-  /** Calls back when all that the system has reported has been handled. */
+  /** Calls back once all pending system events have been handled. */
   afterTurn(callback: () => void): void
-  /** Calls back, in this turn, when what has been started has run as far as it can without waiting for the system. */
+  /** Calls back within this turn, once what has been started cannot continue without waiting for the system. */
   afterTicks(callback: () => void): void
 }
 
 /** A request that has started. */
 export interface Job extends Account {
   readonly flow: Flow
-  /** What {@link Admission.enter} has given. */
+  /** The work returned by {@link Admission.enter}. */
   readonly work: number
 }
 
-/** The most CPU that may be in flight, in milliseconds, however long the rest of a request takes. */
+/** Maximum CPU that may be in flight, in milliseconds, regardless of how long the rest of a request takes. */
 const MOST_WORK = 2_000
 
 /**
- * Starts requests when the event loop has time for them, and learns what they cost. Nothing is started in a turn that has
- * used its budget; what waits is started at the end of the turn, when probes and answers of the database have been handled.
+ * Starts requests when the event loop has time for them, and measures their cost. Nothing starts in a turn that has
+ * used its budget; waiting requests start at the end of the turn, after probes and database replies have been handled.
  */
 export class Dispatcher {
   readonly admission: Admission
@@ -43,7 +43,7 @@ export class Dispatcher {
   readonly #ledger = new CpuLedger()
   readonly #drain = () => this.#startWaiting()
   #isDraining = false
-  /** For how long the loop had been idle when this turn began; it is never idle within one. */
+  /** Total idle time when this turn began; the loop is never idle within a turn. */
   #idled = 0
 
   constructor(settings: DispatcherSettings) {
@@ -63,24 +63,24 @@ export class Dispatcher {
     })
   }
 
-  /** Whether a request that has just come may start at once. */
+  /** Whether a new request may start now. */
   isOpen(flow: Flow, now: number): boolean {
     this.#ledger.interrupted(this.#busy(now))
     return this.admission.isOpen(flow) && !this.#turns.isSpent(now)
   }
 
-  /** Has a request wait until there is time for it. */
+  /** Queues a request until there is time for it. */
   wait(flow: Flow, waiter: Waiter, now: number): void {
     this.#busy(now) // so that the turn has an end, at which waiting requests are started
     this.admission.wait(flow, waiter)
   }
 
-  /** A request starts now. */
+  /** Starts a request now. */
   started(job: Job, now: number): void {
     this.#ledger.started(job, this.#busy(now))
   }
 
-  /** A request has sent its reply, though perhaps not all of it has left. */
+  /** A request has sent its reply, though some of it may still be in transit. */
   replied(job: Job, now: number): void {
     this.#ledger.replied(job, this.#busy(now))
   }

@@ -1,39 +1,39 @@
 import { LinkedQueue, QueueEntry } from './linked-queue.ts'
 
-/** The priorities that can be made to wait, most important first. */
+/** The priorities that may be queued, most important first. */
 export const PRIORITIES = ['operator', 'webhook', 'normal', 'bulk'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
-/** A request that waits to be started. */
+/** A request waiting to be started. */
 export interface Waiter extends QueueEntry {
   /** When it began to wait, in milliseconds. */
   readonly since: number
-  /** Who sent it: requests of different senders take turns. */
+  /** The sender: requests from different senders take turns. */
   readonly sender: string
   readonly flow: Flow
-  /** @param work what it counts as in flight, until `leave` is given it back */
+  /** @param work its share of the work in flight, to be given back to `leave` */
   start(now: number, work: number): void
-  /** Its time is up: it will not be started. */
+  /** Its wait has expired: it will not be started. */
   expire(now: number): void
 }
 
 /** The requests of one priority. */
 export class Lane {
   readonly priority: Priority
-  /** The part of all limits that is reserved for this priority. */
+  /** The fraction of all limits reserved for this priority. */
   readonly share: number
-  /** Milliseconds that a request may wait. */
+  /** Maximum time that a request may wait, in milliseconds. */
   readonly maxWait: number
-  /** All that wait, in the order of arrival. */
+  /** All waiting requests, in order of arrival. */
   readonly arrivals = new LinkedQueue<Waiter>()
-  /** The routes that have requests waiting. */
+  /** The routes with waiting requests. */
   readonly backlogged = new Set<Flow>()
   inFlight = 0
-  /** Estimated CPU of those in flight, in milliseconds. */
+  /** Estimated CPU of requests in flight, in milliseconds. */
   work = 0
-  /** When a request that waited was last started. */
+  /** When a waiting request was last started. */
   startedAt = Number.NEGATIVE_INFINITY
-  /** The service that the flow chosen last had received: where a flow that was idle begins. */
+  /** Service received by the most recently chosen flow: the starting point for a flow that was idle. */
   virtualTime = 0
 
   constructor(priority: Priority, share: number, maxWait: number) {
@@ -43,19 +43,19 @@ export class Lane {
   }
 }
 
-/** Taken as the cost of a route of which nothing is known, and the least that any is taken to cost, in milliseconds. */
+/** Assumed cost of a route without measurements, and the minimum cost of any route, in milliseconds. */
 const UNKNOWN_COST = 0.5
 const LEAST_COST = 0.05
-/** Weight of one request in the estimate once there are some, and how many times the estimate it may count for. */
+/** Weight of one request in an established estimate, and the cap on its contribution as a multiple of the estimate. */
 const WEIGHT = 0.05
 const OUTLIER = 20
 
-/** The requests of one route: what they cost, how much CPU they have received, and those of them that wait. */
+/** The requests of one route: their cost, the CPU they have received, and those that wait. */
 export class Flow {
   readonly lane: Lane
   /** CPU of one request, in milliseconds: a moving estimate. */
   cost = UNKNOWN_COST
-  /** CPU that this route has received, in milliseconds, on a scale that it shares with the others of its lane. */
+  /** CPU received by this route, in milliseconds, on a scale shared with the other routes in its lane. */
   virtualTime = 0
   #waiting: SenderRotation | undefined
   #samples = 0
@@ -64,7 +64,7 @@ export class Flow {
     this.lane = lane
   }
 
-  /** @param cpu milliseconds that one request has used */
+  /** @param cpu milliseconds used by one request */
   learn(cpu: number): void {
     this.#samples++
     const known = Math.min(cpu, this.#samples === 1 ? cpu : this.cost * OUTLIER)
@@ -81,7 +81,7 @@ export class Flow {
     this.#waiting.push(waiter)
   }
 
-  /** The next one to start; there must be one. */
+  /** The next request to start; at least one must be waiting. */
   shift(): Waiter {
     return this.#waiting!.shift()
   }
@@ -91,7 +91,7 @@ export class Flow {
   }
 }
 
-/** One sender's requests, in the order of arrival. */
+/** One sender's requests, in order of arrival. */
 class Sender extends QueueEntry {
   readonly name: string
   readonly waiters = new Set<Waiter>()
@@ -102,7 +102,7 @@ class Sender extends QueueEntry {
   }
 }
 
-/** Senders take turns, so that one with many requests does not delay those who have few. */
+/** Senders take turns, so that one with many requests does not delay those with few. */
 class SenderRotation {
   length = 0
   readonly #senders = new Map<string, Sender>()

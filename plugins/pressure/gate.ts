@@ -18,9 +18,9 @@ export interface GateSettings extends Omit<DispatcherSettings, 'loop'> {
   refusalDelay: number
   longestRefusal: number
   maxStreams: number
-  /** Makes the error of a refusal, and counts it. */
+  /** Creates the error of a refusal, and counts it. */
   refuse: (reason: RefusalReason, priority: Priority) => Error
-  /** Called for each request that is started after a wait. */
+  /** Called for each request that starts after waiting. */
   onWaited: (priority: Priority, milliseconds: number) => void
   /** Called for each request whose client left while it waited. */
   onAbandoned: (priority: Priority) => void
@@ -34,13 +34,13 @@ declare module 'fastify' {
   }
 }
 
-/** Of requests that are alone, one in so many is measured. */
+/** Sampling: one in this many requests that run alone is measured. */
 const SAMPLE = 8
-/** How often queues are looked through while somebody waits, in milliseconds. */
+/** How often queues are checked while requests wait, in milliseconds. */
 const TICK = 4
 const MAX_KEPT = 10_000
 
-/** Admits requests: at once, after a wait, or not at all. Each that is admitted is watched until its work is done. */
+/** Admits requests: at once, after a wait, or not at all. Each admitted request is tracked until its work is done. */
 export class Gate {
   readonly admission: Admission
   streams = 0
@@ -121,7 +121,7 @@ export class Gate {
   ): void {
     const { flow } = policy
     const { priority } = flow.lane
-    // Whatever starts it is the end of another request, or a timer.
+    // It is started by the end of another request, or by a timer.
     const resumeInContext = AsyncResource.bind(resume)
     const waiting = new WaitingRequest(since, request, flow, {
       start: (now, work) => {
@@ -159,7 +159,7 @@ export class Gate {
   }
 
   #onEnd(request: FastifyRequest, reply: FastifyReply, status: number): void {
-    // Undefined in a scope that was made before this plugin was registered, for a request that was not let in.
+    // Undefined in a scope created before this plugin was registered, for a request that was refused.
     const ticket = request[kTicket] ?? null
     request[kTicket] = null
     if (ticket === null) return
@@ -175,7 +175,7 @@ export class Gate {
     this.#settings.onAbandoned(waiting.flow.lane.priority)
   }
 
-  /** The client has left, but the work goes on and holds what it holds. */
+  /** The client has left, but the work continues and keeps its resources. */
   #goOnWithoutClient(request: FastifyRequest, reply: FastifyReply, held: Ticket | PlainTicket): void {
     const now = performance.now()
     const ticket =
@@ -183,12 +183,12 @@ export class Gate {
     ticket.leftAt = now
   }
 
-  /** Ends what is done, though its client has left or reads the reply slowly. */
+  /** Ends requests whose work is done, even if the client has left or reads the reply slowly. */
   sweep(now = performance.now()): void {
     this.#inFlight.sweep(now)
   }
 
-  /** Clients wait for this timer: it keeps the process alive, for no longer than the longest wait. */
+  /** Clients wait for this timer: it keeps the process alive, but no longer than the longest wait. */
   #watch(): void {
     this.#ticker ??= setInterval(() => {
       const now = performance.now()

@@ -1,8 +1,8 @@
-/** What a look at the process says about its load. */
+/** A sample of the process's load. */
 export interface PressureReading {
-  /** Mean lateness of the event loop since the last reading, in milliseconds. */
+  /** Mean event-loop delay since the last reading, in milliseconds. */
   readonly eventLoopDelay: number
-  /** Share of the time in which the event loop was busy, 0 to 1, since the last reading. */
+  /** Event-loop utilization since the last reading, 0 to 1. */
   readonly eventLoopUtilization: number
   /** In bytes. */
   readonly heapUsed: number
@@ -13,34 +13,34 @@ export interface PressureReading {
 export type PressureLevel = 0 | 1 | 2 | 3
 export type PressureReason = 'event_loop' | 'heap' | 'rss'
 
-/** From which value on each level holds, ascending. */
+/** The thresholds at which each level begins, ascending. */
 export type Steps = readonly [number, number, number]
 
 export interface PressureLimits {
   eventLoopDelay: Steps
-  /** A loop that is less busy than this is late by no fault of ours, and shedding would not help. */
+  /** Below this utilization, delays are not caused by our own work and shedding would not help. */
   minUtilization: number
   heapUsed: Steps
   rss: Steps
-  /** How many readings in a row must ask for more before the severity rises. */
+  /** Number of consecutive readings that must ask for more before the severity rises. */
   riseAfter: number
-  /** In milliseconds: for how long there is pressure before it is sustained, and calm before it no longer is. */
+  /** Milliseconds of pressure before it counts as sustained, and of calm before it no longer does. */
   sustainIn: number
   sustainOut: number
 }
 
-/** The part of the excess that one calmer reading takes away; less than that much is none. */
+/** The fraction of the excess that one calmer reading removes; an excess smaller than this is zero. */
 const FALL = 0.5
 const NEGLIGIBLE = 0.1
 
-/** Readings in, severity out. It keeps no time of its own, so that it can be told any. */
+/** Turns readings into a severity. It has no clock of its own, so the caller supplies the time. */
 export class PressureGauge {
-  /** 0 to 3: between two steps in proportion. */
+  /** 0 to 3, interpolated between two steps. */
   severity = 0
   reason: PressureReason = 'event_loop'
   sustained = false
   readonly #limits: PressureLimits
-  /** The last readings, as what they ask for. */
+  /** The last readings, as the severity that each asks for. */
   #asked: number[] = []
   #changedAt = Number.NEGATIVE_INFINITY
 
@@ -48,17 +48,20 @@ export class PressureGauge {
     this.#limits = limits
   }
 
-  /** The last step that has been reached. */
+  /** The highest step reached. */
   get level(): PressureLevel {
     return Math.floor(this.severity) as PressureLevel
   }
 
-  /** @returns the part of the requests to refuse that are refused from a level on: none below the one before, all from it */
+  /**
+   * @returns the fraction of requests to refuse that are refused from a level on: none below the level before, all from
+   * it
+   */
   refusedFrom(level: number): number {
     return Math.max(0, Math.min(1, this.severity - level + 1))
   }
 
-  /** @param now milliseconds on any clock that only goes forward */
+  /** @param now milliseconds on any monotonic clock */
   take(reading: PressureReading, now: number): void {
     const wasCalm = this.level === 0
     this.#moveTo(this.#wanted(reading))
@@ -99,10 +102,10 @@ interface Wanted {
   readonly reason: PressureReason
 }
 
-/** Where below the first step it begins. */
+/** Severity starts to rise at this fraction of the first step. */
 const ONSET = 0.8
 
-/** A value that is no number says nothing: it neither raises the severity nor keeps it. */
+/** A value that is not a number neither raises nor sustains the severity. */
 function severityOf(value: number, steps: Steps): number {
   if (!Number.isFinite(value)) return 0
   let below = steps[0] * ONSET

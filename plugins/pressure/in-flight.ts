@@ -2,10 +2,10 @@ import type { Dispatcher } from './dispatcher.ts'
 import { LinkedQueue } from './linked-queue.ts'
 import type { Ticket } from './tickets.ts'
 
-/** How long work goes on to count after its client has left, in milliseconds. */
+/** How long work still counts after its client has left, in milliseconds. */
 const GIVE_UP = 30_000
 
-/** The requests that have started and are measured. What they take is learnt from when they end. */
+/** The started and measured requests. Their cost is learnt when they end. */
 export class InFlight {
   readonly #dispatcher: Dispatcher
   readonly #tickets = new LinkedQueue<Ticket>()
@@ -21,14 +21,14 @@ export class InFlight {
     ticket.reply.raw.on('prefinish', () => this.#dispatcher.replied(ticket, performance.now()))
   }
 
-  /** A request has ended, its reply sent or cut off. */
+  /** A request has ended: its reply was sent or cut off. */
   complete(ticket: Ticket, status: number): void {
     if (!this.#tickets.remove(ticket)) return
     const { flow, meter, work, since, alongside, cpu } = ticket
     const now = performance.now()
     const { admission } = this.#dispatcher
     admission.took(now - since, work)
-    // A request that is refused further in has not been through the work that the others have.
+    // A request refused further in has not done the same work as the others.
     if (status < 400) {
       flow.learn(cpu)
       meter.took(now - since, Math.max(alongside, admission.inFlight), now)
@@ -36,7 +36,7 @@ export class InFlight {
     this.#dispatcher.left(ticket)
   }
 
-  /** Ends what is done, though its client has left or reads the reply slowly. */
+  /** Ends requests whose work is done, even if the client has left or reads the reply slowly. */
   sweep(now: number): void {
     for (let ticket = this.#tickets.first; ticket !== null; ) {
       const { reply, leftAt, next } = ticket

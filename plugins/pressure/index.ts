@@ -21,14 +21,20 @@ export interface PressureDeps {
   registry?: Registry
   sensor?: PressureSensor
   limiter?: ConcurrencyLimiter
-  /** How many wait for what most requests need, a pool of connections for example: the fewer are let in, the more do. */
+  /**
+   * The length of the queue for a commonly needed resource, such as a connection pool: the longer it is, the fewer
+   * requests are admitted.
+   */
   backlog?: () => number
 }
 
 export interface Pressure {
-  /** What is refused for the state of the process. 0: not even all of bulk. 1: bulk. 2: normal requests too. 3: all but probes. */
+  /**
+   * What is refused because of the process's state. 0: at most part of bulk. 1: bulk. 2: normal requests too. 3: all
+   * but probes.
+   */
   readonly level: PressureLevel
-  /** Pressure that has lasted: the instance should not be sent new requests. */
+  /** Sustained pressure: the instance should receive no new requests. */
   readonly sustained: boolean
 }
 
@@ -38,16 +44,16 @@ declare module 'fastify' {
   }
 }
 
-/** The level from which all of a priority is refused; from the level before, a growing part of it is. */
+/** The level from which all requests of a priority are refused; from the level before, a growing fraction is. */
 const SHED_FROM = { bulk: 1, normal: 2, webhook: 3, operator: 3 } as const
 
-/** Seconds; drawn anew for each refusal, so that those who were refused together do not return together. */
+/** Retry-After in seconds; random per refusal, so that clients refused together do not return together. */
 const RETRY_AFTER = [1, 2, 3]
 
 /**
- * Refuses what cannot be served in time, and what matters least first. The gate starts as many requests at once as latency
- * allows, and no more in one turn of the event loop than its budget of time. What that does not prevent shows in the state of
- * the process, and a growing part of each priority is refused for it.
+ * Refuses what cannot be served in time, least important first. The gate starts as many requests at once as latency
+ * allows, and no more per event-loop turn than its time budget. Overload that gets past the gate shows in the process's
+ * state, and a growing fraction of each priority is refused for it.
  */
 const pressure: FastifyPluginAsync<PluginInput<typeof PressureOptions, PressureDeps>> = async (app, input) => {
   const options = parseOptions('rhone-pressure', PressureOptions, input, ['registry', 'sensor', 'limiter', 'backlog'])

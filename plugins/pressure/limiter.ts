@@ -1,17 +1,17 @@
-/** Decides how many requests may be under way at once. */
+/** Decides how many requests may run at once. */
 export interface ConcurrencyLimiter {
   readonly limit: number
-  /** For each route one, because what is slow for one is usual for another. */
+  /** One per route, because latency that is slow for one route is normal for another. */
   meter(): LatencyMeter
 }
 
 export interface LatencyMeter {
   /**
-   * Told of a request that was served.
+   * Reports a served request.
    *
    * @param latency milliseconds from its start to its reply
-   * @param alongside the most that were in flight when it started and when it ended, itself included
-   * @param now milliseconds on any clock that only goes forward
+   * @param alongside the larger of the in-flight counts at its start and at its end, itself included
+   * @param now milliseconds on any monotonic clock
    */
   took(latency: number, alongside: number, now: number): void
 }
@@ -20,34 +20,35 @@ export interface GradientSettings {
   min: number
   max: number
   initial: number
-  /** How many times its usual latency a request may take before there are too many. */
+  /** Tolerated latency as a multiple of the usual; above it there are too many requests. */
   tolerance: number
-  /** How many wait in front of what most requests need. */
+  /** Queue length at the resource that most requests need. */
   backlog: () => number
 }
 
-/** The limit is thought over no more often than that, in milliseconds, and over no fewer requests. */
+/** The limit is recomputed at most this often, in milliseconds, and over at least this many requests. */
 const WINDOW = 100
 const ENOUGH = 10
-/** How far a limit goes towards what one window asks for. */
+/** How far a limit moves towards what one window asks for. */
 const STEP = 0.4
-/** The least that a limit keeps of itself in one window. */
+/** The minimum fraction of itself that a limit keeps in one window. */
 const STEEPEST = 0.5
-/** Without quiet for that long under load, in milliseconds, quiet is made to learn what is usual now. */
+/** After this many milliseconds of load without a quiet moment, one is forced in order to relearn the usual latency. */
 const RELEARN_AFTER = 15_000
-/** Over so many requests, and for no longer than so many milliseconds. */
+/** The number of requests in a forced quiet period, and its maximum duration in milliseconds. */
 const LESSONS = 50
 const LESSON_TIME = 300
-/** The weight of one request in what is usual, and the most times the usual that it may count for. */
+/** The weight of one request in the usual latency, and the cap on its contribution as a multiple of the usual. */
 const WEIGHT = 0.1
 const OUTLIER = 4
 
 /**
- * Compares what requests take among many with what the same routes take among few, and moves the limit by the ratio: the
- * more latency has grown, the smaller it becomes; where latency has not grown, it rises by its square root.
+ * Compares latency under concurrency with the latency of the same routes at low concurrency, and moves the limit by the
+ * ratio: the more latency has grown, the lower the limit; if latency has not grown, it rises by its square root.
  *
- * Up to `min` at once are few: theirs is the usual latency. Under a load that leaves no quiet, the limit is lowered to
- * `min` for a moment from time to time, so that a dependency that has become slower for good is not taken for a crowd.
+ * Up to `min` concurrent requests count as low concurrency and define the usual latency. Under a load without quiet
+ * moments, the limit is briefly lowered to `min` from time to time, so that a dependency that has become permanently
+ * slower is not mistaken for a crowd.
  */
 export class GradientLimiter implements ConcurrencyLimiter {
   readonly #settings: GradientSettings
@@ -81,7 +82,7 @@ export class GradientLimiter implements ConcurrencyLimiter {
         }
         const isFull = alongside > this.#limit - 1
         if (usual > 0 && (isFull || !isQuiet)) this.#compare(latency / usual, alongside, now)
-        // A crowd that was there from the start has left no quiet moment in which to learn.
+        // A crowd present from the start has left no quiet moment to learn from.
         else if (usual === 0 && now >= this.#relearnAt) this.#lower(now)
       }
     }
@@ -114,9 +115,9 @@ export class GradientLimiter implements ConcurrencyLimiter {
     const { min, max, tolerance, backlog } = this.#settings
     const gradient = Math.max(STEEPEST, Math.min(1, tolerance / slowness))
     const headroom = Math.sqrt(this.#limit)
-    // A line there means that too many are sent there, and that it will soon refuse them.
+    // A queue there means that it receives too many requests and will soon refuse them.
     const wanted = this.#limit * gradient + (backlog() > min / 2 ? -headroom : headroom)
-    // A limit that is not reached has not been put to the test.
+    // A limit that was not reached has not been tested.
     if (wanted > this.#limit && this.#busiest < this.#limit / 2) return this.#limit
     return Math.max(min, Math.min(max, this.#limit + (wanted - this.#limit) * STEP))
   }
@@ -129,5 +130,5 @@ export class GradientLimiter implements ConcurrencyLimiter {
   }
 }
 
-/** Of requests that say nothing about the load. */
+/** The meter of requests that say nothing about the load. */
 export const unmetered: LatencyMeter = { took() {} }

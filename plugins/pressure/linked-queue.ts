@@ -1,11 +1,11 @@
-/** A member of a {@link LinkedQueue}; of one at a time. */
+/** A member of a {@link LinkedQueue}; of only one at a time. */
 export abstract class QueueEntry {
   previous: QueueEntry | null = null
   next: QueueEntry | null = null
   isQueued = false
 }
 
-/** First in, first out; an entry can also be removed from the middle. Every operation takes constant time. */
+/** First in, first out, with removal from the middle. Every operation takes constant time. */
 export class LinkedQueue<T extends QueueEntry> {
   length = 0
   first: T | null = null

@@ -1,10 +1,11 @@
 import type { Loop } from './dispatcher.ts'
 
-/** The event loop of this process. */
+/** This process's event loop. */
 export const loop: Loop = {
   now: () => performance.now(),
   idled: () => performance.nodeTiming.idleTime,
   afterTurn: setImmediate,
-  // A tick runs before the promises of the callback that asked for it are settled; one asked for by a promise, after.
+  // A nextTick callback scheduled by a callback runs before that callback's promises settle; one scheduled by a
+  // promise, after.
   afterTicks: callback => queueMicrotask(() => process.nextTick(callback))
 }

@@ -16,10 +16,10 @@ const SHED_REASONS: readonly ShedReason[] = [
   'client_gone'
 ]
 
-/** What is seen of the decisions from outside. */
+/** The metrics of the plugin's decisions. */
 export class PressureMetrics {
   readonly #waits: Record<Priority, { observe(seconds: number): void }>
-  /** Refusals since the last scrape: a number in a map costs a refusal less than a label does. */
+  /** Refusals since the last scrape: incrementing a number in a map is cheaper per refusal than a label lookup. */
   readonly #fresh = new Map<ShedReason, Record<Priority, number>>()
 
   constructor(registry: Registry | undefined) {
@@ -34,7 +34,7 @@ export class PressureMetrics {
         fresh.clear()
       }
     })
-    // From zero: a rate is not seen of a series that begins with its first event.
+    // Starts at zero: a rate misses the first event of a series that begins with it.
     for (const reason of SHED_REASONS) for (const priority of PRIORITIES) shed.inc({ reason, priority }, 0)
     const waits = histogram(registry, {
       name: 'rhone_admission_queue_seconds',
@@ -55,7 +55,7 @@ export class PressureMetrics {
     this.#waits[priority].observe(milliseconds / 1_000)
   }
 
-  /** Adds what is read when it is asked for. */
+  /** Adds metrics that are read at each scrape. */
   show(registry: Registry | undefined, meter: PressureGauge, gate: Gate, limit: () => number): void {
     gauge(registry, {
       name: 'rhone_pressure_level',

@@ -1,37 +1,37 @@
 import { LinkedQueue, type QueueEntry } from './linked-queue.ts'
 
-/** A refusal that is kept back. */
+/** A delayed refusal. */
 export interface Refusal extends QueueEntry {
   readonly since: number
   send(): void
 }
 
 export interface RefusalSettings {
-  /** Milliseconds for which a refusal is kept back, and after which it goes out whatever it costs. */
+  /** Milliseconds for which a refusal is delayed, and the maximum after which it is sent regardless of the cost. */
   delay: number
   longest: number
-  /** How many are kept at once. */
+  /** Maximum number of delayed refusals. */
   max: number
-  /** Milliseconds on a clock that only goes forward. */
+  /** Monotonic clock, in milliseconds. */
   clock: () => number
-  /** Milliseconds that the process has been idle, on the same clock. */
+  /** Idle time of the process in milliseconds, on the same clock. */
   idled: () => number
 }
 
-/** The part of all time that refusals may take, beside that of the time in which there is nothing to do. */
+/** The fraction of all time that refusals may use, in addition to idle time. */
 const PART = 0.12
 const IDLE_PART = 0.3
-/** Time that has not been used is saved up to that, in milliseconds. */
+/** Unused time accumulates up to this many milliseconds. */
 const SAVINGS = 4
-/** A refusal that goes out costs that, and its successor costs the same when it comes in. */
+/** Cost of sending a refusal; the client's next request costs the same on arrival. */
 const COST = 3
-/** The clock is read after so many. */
+/** The clock is read after this many refusals. */
 const BATCH = 4
 
 /**
- * Holds refusals back for a moment. A client that is refused at once asks again at once, and a crowd of such clients would take all
- * the time there is: a thousand of them, kept back for 40 ms each time, cannot ask more than 25,000 times a second. Where
- * even that is too much, they are kept back longer, so that those who are served do not pay for those who are not.
+ * Delays refusals briefly. A client that is refused at once asks again at once, and a crowd of such clients would take
+ * all available time: a thousand of them, delayed by 40 ms each time, make at most 25,000 requests a second. If even
+ * that is too much, the delay grows, so that served clients do not pay for refused ones.
  */
 export class Refusals {
   readonly #line = new LinkedQueue<Refusal>()
@@ -48,7 +48,7 @@ export class Refusals {
     return this.#line.length
   }
 
-  /** Without it, a refusal has to go out at once. */
+  /** Whether there is room for another; otherwise a refusal has to go out at once. */
   get hasRoom(): boolean {
     return this.#settings.delay > 0 && this.#line.length < this.#settings.max
   }
@@ -57,7 +57,7 @@ export class Refusals {
     this.#line.push(refusal)
   }
 
-  /** To be called every few milliseconds while there are any. */
+  /** Call every few milliseconds while any refusals are delayed. */
   release(): void {
     const { clock, delay, longest } = this.#settings
     let now = clock()

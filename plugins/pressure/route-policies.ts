@@ -9,9 +9,9 @@ export interface RoutePolicy {
   readonly flow: Flow
   readonly meter: LatencyMeter
   readonly isStream: boolean
-  /** Requests may have a body. It is read before they are admitted, so that slow senders hold no place. */
+  /** Whether requests may have a body. It is read before admission, so that slow senders hold no place. */
   readonly readsBody: boolean
-  /** Held by those that are not measured. */
+  /** The ticket of requests that are not measured. */
   readonly ticket: PlainTicket
 }
 
@@ -23,7 +23,7 @@ declare module 'fastify' {
   }
 }
 
-/** Methods whose requests Fastify reads no body of. */
+/** Methods for which Fastify reads no request body. */
 const BODILESS = ['GET', 'HEAD', 'TRACE']
 
 /** The policy of every route; null for routes whose requests are always admitted. */
@@ -36,7 +36,9 @@ export class RoutePolicies {
     this.#limiter = limiter
   }
 
-  /** @param afterBody the hook of routes that read a body; runs before those of the route, which may ask the database */
+  /**
+   * @param afterBody hook for routes that read a body; runs before the route's own hooks, which may query the database
+   */
   describeRoutes(app: FastifyInstance, afterBody: (policy: RoutePolicy) => preValidationHookHandler): void {
     useRouteConfig(app)
     app.addHook('onRoute', route => {
@@ -47,7 +49,10 @@ export class RoutePolicies {
     })
   }
 
-  /** A route that was there before this plugin is described at its first request. A request that matched none gets null. */
+  /**
+   * A route registered before this plugin gets its policy at its first request; a request that matched no route gets
+   * null.
+   */
   of(request: FastifyRequest): RoutePolicy | null {
     const config = routeConfig(request)
     if (config[kPolicy] !== undefined) return config[kPolicy]

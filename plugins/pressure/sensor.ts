@@ -2,15 +2,15 @@ import type { FastifyInstance } from 'fastify'
 import { loadPackages } from '../lib/packages.ts'
 import type { PressureReading } from './gauge.ts'
 
-/** Where readings come from; by default `@fastify/under-pressure`. */
+/** The source of readings; by default `@fastify/under-pressure`. */
 export interface PressureSensor {
   sample(): PressureReading
 }
 
-/** Milliseconds; timers of a healthy loop are not as late as that. */
+/** In milliseconds; a healthy loop's timers are not this late. */
 const NOTABLY_LATE = 20
 
-/** Registered without thresholds, it refuses nothing. Cumulative utilization would forget to rise after idle hours. */
+/** Registered without thresholds, it refuses nothing. Cumulative utilization would barely rise after idle hours. */
 export async function processSensor(app: FastifyInstance, sampleInterval: number): Promise<PressureSensor> {
   const load = () => import('@fastify/under-pressure')
   const { default: underPressure } = await loadPackages('rhone-pressure', ['@fastify/under-pressure'], load)
@@ -30,7 +30,9 @@ export async function processSensor(app: FastifyInstance, sampleInterval: number
     }
   }
 
-  /** The histogram is empty when the loop has not turned twice since the last sample; then this sample came late, too. */
+  /**
+   * The histogram is empty if the loop has not turned twice since the last sample; then this sample was late as well.
+   */
   function delayBehind(lateness: number): number {
     return lateness > NOTABLY_LATE ? sampleInterval + lateness : 0
   }

@@ -12,11 +12,11 @@ export class Ticket extends QueueEntry implements Job {
   readonly meter: LatencyMeter
   readonly work: number
   readonly since: number
-  /** How many were in flight when it started, itself included. */
+  /** Requests in flight when it started, itself included. */
   readonly alongside: number
   readonly reply: FastifyReply
   cpu = 0
-  /** When its client left, if it did so before the work was done. */
+  /** When its client left, if that was before the work was done. */
   leftAt = Number.POSITIVE_INFINITY
 
   constructor(
@@ -40,7 +40,10 @@ export class Ticket extends QueueEntry implements Job {
   }
 }
 
-/** Held by a request that is neither measured nor watched. Only one that is alone is not, so one per route is enough. */
+/**
+ * Held by a request that is neither measured nor tracked. Only a request that runs alone is unmeasured, so one per
+ * route is enough.
+ */
 export class PlainTicket {
   readonly flow: Flow
   work = 0
@@ -50,7 +53,7 @@ export class PlainTicket {
   }
 }
 
-/** A request that waits to be started. */
+/** A request waiting to be started. */
 export class WaitingRequest extends QueueEntry implements Waiter {
   readonly since: number
   readonly sender: string
@@ -68,7 +71,7 @@ export class WaitingRequest extends QueueEntry implements Waiter {
   }
 }
 
-/** By credentials, though nobody has looked at them yet: what made-up ones could gain, the limit by address takes. */
+/** By credentials, although they are not yet verified: the per-address limit removes what made-up ones could gain. */
 function senderOf({ headers: { authorization, cookie }, ip }: FastifyRequest): string {
   return authorization ?? cookie ?? ip
 }

@@ -1,17 +1,18 @@
 export interface TurnSettings {
-  /** Milliseconds after which nothing more is started in a turn. */
+  /** Time budget in milliseconds; once it is used up, nothing more starts in that turn. */
   readonly budget: number
-  /** Calls back when all that the system has reported has been handled. */
+  /** Calls back once all pending system events have been handled. */
   afterTurn(callback: () => void): void
-  /** Milliseconds on a clock that only goes forward. */
+  /** Monotonic clock, in milliseconds. */
   clock(): number
-  /** Told of the end of each turn in which something has been done: when it was, and how long the turn took. */
+  /** Called at the end of each turn with work in it, with the time and the turn's duration. */
   onEnd(now: number, duration: number): void
 }
 
 /**
- * The turns of the event loop. In one turn Node handles everything that has arrived, and whatever arrives meanwhile waits
- * for all of it: probes too. So a turn has a budget of time, and what exceeds it starts in a later turn.
+ * The turns of the event loop. In one turn Node handles everything that has arrived, and anything that arrives
+ * meanwhile, probes included, waits for all of it. So a turn has a time budget, and work beyond it starts in a later
+ * turn.
  */
 export class Turns {
   readonly #settings: TurnSettings
@@ -23,9 +24,10 @@ export class Turns {
     this.#settings = settings
   }
 
-  /** To be called before something is done.
+  /**
+   * Call before work is done.
    *
-   * @returns whether this is the first thing in its turn
+   * @returns whether this is the first work in its turn
    */
   open(now: number): boolean {
     if (this.#isOpen) return false
@@ -35,7 +37,7 @@ export class Turns {
     return true
   }
 
-  /** Whether the turn has used its budget. */
+  /** Whether the turn has used up its budget. */
   isSpent(now: number): boolean {
     return this.#isOpen && now - this.#startedAt >= this.#settings.budget
   }

@@ -1,27 +1,27 @@
 export interface WorkLimitSettings {
-  /** The least that the limit may be: the budget of a turn, in milliseconds. */
+  /** The lower bound of the limit: the budget of a turn, in milliseconds. */
   readonly min: number
   readonly max: number
 }
 
-/** The limit is reconsidered no more often than that, in milliseconds. */
+/** The limit is recomputed at most this often, in milliseconds. */
 const WINDOW = 50
-/** A window that lasts longer was one of rest. */
+/** A window longer than this fell into a quiet period and is discarded. */
 const REST = 1_000
-/** Turns should be no longer than so many budgets. */
+/** Maximum length of a turn, in budgets. */
 const TOLERANCE = 1.5
-/** The loop should be idle for no more than this part of the time while requests wait. */
+/** Maximum fraction of the time that the loop may be idle while requests wait. */
 const IDLE = 0.05
-/** The most by which one window may change the limit. */
+/** The maximum factor by which one window may change the limit. */
 const STEEPEST = 0.5
 const STEEPEST_RISE = 1.5
 
 /**
- * How much CPU may be in flight. Requests that wait for something and compute afterwards do so in whichever turns their
- * answers arrive in; the sum of what they are going to compute bounds these turns, as a budget bounds what is started.
+ * Limits the CPU in flight. Requests that wait for something and compute afterwards do so in whichever turns their
+ * answers arrive; the total of their pending computation bounds those turns, just as a budget bounds what is started.
  *
- * The limit falls while turns are too long, and rises while the loop is idle though requests wait for the limit: those in
- * flight wait for something else for so long that more of them are needed to keep the loop busy.
+ * The limit falls while turns are too long, and rises while the loop is idle although requests wait for the limit: the
+ * requests in flight then wait so long for other things that more are needed to keep the loop busy.
  */
 export class WorkLimit {
   limit: number
@@ -43,11 +43,11 @@ export class WorkLimit {
   }
 
   /**
-   * Learns of the end of a turn.
+   * Records the end of a turn.
    *
-   * @param now milliseconds on a clock that only goes forward
+   * @param now milliseconds on a monotonic clock
    * @param duration of the turn, in milliseconds
-   * @param idled milliseconds for which the loop has been idle since it began
+   * @param idled idle milliseconds of the loop since it began
    */
   turned(now: number, duration: number, idled: number): void {
     this.#time += duration
@@ -61,7 +61,7 @@ export class WorkLimit {
     this.#isReached = false
   }
 
-  /** @param turn the turn that an event finds on average: long ones are met by more events than short ones */
+  /** @param turn the turn that an event meets on average: long turns are met by more events than short ones */
   #adapt(turn: number, idle: number): void {
     const { min, max } = this.#settings
     const longest = TOLERANCE * min
