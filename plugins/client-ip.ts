@@ -22,17 +22,17 @@ export type ClientIpOptions = Static<typeof ClientIpOptions>
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Who sent this request. The one answer for limits, logs and audit. */
+    /** The client's address: the single source for limits, logs and audit. */
     readonly clientIp: ClientIp
   }
 }
 
-/** Header values that are remembered, and how long one may be: bounds of what a client can make us keep. */
+/** How many header values are cached, and their maximum length: bounds on memory that a client can claim. */
 const MEMO_ENTRIES = 1024
 const MEMO_LENGTH = 128
 
 type Resolve = (message: IncomingMessage) => ClientIp
-/** Reads a header that a trusted peer sent; undefined when it says nothing that can be believed. */
+/** Reads a header sent by a trusted peer; undefined when it contains nothing trustworthy. */
 type ReadHeader = (value: string) => ClientIp | undefined
 
 const clientIp: FastifyPluginAsync<PluginInput<typeof ClientIpOptions>> = async (app, input) => {
@@ -60,7 +60,10 @@ function trustedNetworks(entries: readonly string[]): BlockList {
   }
 }
 
-/** Believes a header of peers inside some networks; of all others, and where it says nothing, the peer is the client. */
+/**
+ * Trusts a header from peers inside certain networks; otherwise, or when the header says nothing, the peer is the
+ * client.
+ */
 function behind(proxies: BlockList, header: string, read: ReadHeader): Resolve {
   const kTrusted = Symbol('rhone.trusted-peer')
   const remembered = new Map<string, ClientIp>()
@@ -79,16 +82,16 @@ function behind(proxies: BlockList, header: string, read: ReadHeader): Resolve {
     const peer = peerOf(message.socket)
     const socket = message.socket as typeof message.socket & { [kTrusted]?: boolean }
     socket[kTrusted] ??= isWithin(proxies, peer)
-    // Node joins repeated fields with a comma, in the order of the wire, so one string holds all hops.
+    // Node joins repeated fields with a comma, in wire order, so one string holds all hops.
     const value = message.headers[header]
     return socket[kTrusted] && typeof value === 'string' ? (recall(value) ?? peer) : peer
   }
 }
 
 /**
- * Every proxy appends the address it was called from, so the chain is as true as the proxies that wrote it: from the
- * right, the first hop that is no proxy of ours is the client, and all before it is hearsay. Text that is no address
- * ends the walk at the last hop that was one.
+ * Every proxy appends the address of its caller, so each entry is as reliable as the proxy that wrote it: from the
+ * right, the first hop that is not one of our proxies is the client, and everything before it is untrusted. Text that
+ * is not an address ends the walk at the last valid hop.
  */
 function rightmostClient(chain: string, proxies: BlockList): ClientIp | undefined {
   let nearest: ClientIp | undefined

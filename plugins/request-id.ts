@@ -24,12 +24,12 @@ export const RequestIdOptions = Type.Object(
 )
 export type RequestIdOptions = Static<typeof RequestIdOptions>
 
-/** Where the counter turns over; beyond it, V8 no longer keeps it as a small integer. */
+/** Where the counter wraps; beyond it, V8 no longer stores it as a small integer. */
 const MAX_COUNT = 2 ** 31 - 1
 
 /**
- * Names every request, in its reply and thereby in the logs. The id is always ours: one that a client chose could be
- * somebody else's, or anything at all. Its trace may be the client's, since traces are meant to cross borders.
+ * Gives every request an id, in its reply and thereby in the logs. The id is always ours: a client-chosen id could
+ * duplicate another or contain anything. The trace may be the client's, since traces are meant to cross systems.
  */
 const requestId: FastifyPluginAsync<PluginInput<typeof RequestIdOptions>> = async (app, input) => {
   const { header, traceHeader } = parseOptions('rhone-request-id', RequestIdOptions, input)
@@ -44,7 +44,10 @@ const requestId: FastifyPluginAsync<PluginInput<typeof RequestIdOptions>> = asyn
   })
 }
 
-/** Unique over instances and restarts by a random prefix, within one by a counter: no entropy is drawn per request. */
+/**
+ * Unique across instances and restarts through a random prefix, within an instance through a counter: no entropy per
+ * request.
+ */
 function idGenerator(): () => string {
   let prefix = randomPrefix()
   let count = 0

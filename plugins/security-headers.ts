@@ -34,9 +34,9 @@ export const SecurityHeadersOptions = Type.Object(
 export type SecurityHeadersOptions = Static<typeof SecurityHeadersOptions>
 
 export interface SecurityHeaders {
-  /** What every reply carries, unless it is a page's. */
+  /** The headers of every reply except pages. */
   readonly api: Readonly<Record<string, string>>
-  /** Turns a reply into a page's, for which scripts and styles of ours may run; gives the nonce that lets inline ones in. */
+  /** Marks a reply as a page that may run our own scripts and styles; returns the nonce that permits inline ones. */
   page(reply: FastifyReply): string
 }
 
@@ -52,14 +52,14 @@ declare module 'fastify' {
     [kNonce]: string
   }
   interface FastifyContextConfig {
-    /** Replies of this route carry none of these headers. */
+    /** `false` omits all these headers from replies of this route. */
     securityHeaders?: false
   }
 }
 
 const NONCE_PLACEHOLDER = 'NONCE'
 
-/** Powers that no page of ours uses. */
+/** Browser features that none of our pages use. */
 const PERMISSIONS_POLICY = ['geolocation', 'microphone', 'camera', 'payment', 'usb']
   .map(name => `${name}=()`)
   .join(', ')
@@ -117,8 +117,8 @@ function pagePolicy({ imageSources, formTargets }: SecurityHeadersOptions): Dire
 }
 
 /**
- * The headers that helmet would set, asked for once. Helmet validates its options and builds a dozen middlewares for every
- * request, although nothing but the nonce of a page ever differs.
+ * The headers that helmet would set, computed once. Helmet validates its options and builds a dozen middlewares for
+ * every request, although only the nonce of a page ever differs.
  */
 async function headersFor(options: SecurityHeadersOptions, directives: Directives): Promise<Record<string, string>> {
   const { default: helmet } = await loadPackages(NAME, ['@fastify/helmet'], () => import('@fastify/helmet'))
