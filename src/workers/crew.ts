@@ -10,16 +10,19 @@ import { Member } from './member.ts'
 import { type Report, receiveFault, sendConfig, type WorkerData } from './messages.ts'
 import { Readings } from './readings.ts'
 
-/** Milliseconds before a lost worker is replaced; doubled with each loss up to the second, forgotten after the third. */
+/**
+ * Delay in milliseconds before a lost worker is replaced: doubled with each loss up to the second value, reset after
+ * the third.
+ */
 const [FIRST_WAIT, LONGEST_WAIT, STEADY_AFTER] = [100, 10_000, 60_000]
-/** How often each worker is asked for a sign of life, in milliseconds, and how many times in vain. */
+/** Milliseconds between liveness pings to each worker, and how many may go unanswered. */
 const [PULSE_INTERVAL, PULSES] = [5_000, 6]
-/** So few connections per worker that a transaction can always go with a query beside it. */
+/** The minimum connections per worker, so that a query can always run beside a transaction. */
 const LEAST_POOL = 2
 
 /**
- * Several apps on threads of their own, which listen on one port and look like one server: the system spreads connections
- * over them, limits are counted in shared memory, a scrape of one is a scrape of all. One that fails is replaced.
+ * Runs several apps on separate threads that share one port and act as one server: the system distributes connections
+ * among them, limits are counted in shared memory, and a scrape of one covers all. A failed worker is replaced.
  */
 export class Crew implements Service {
   port = 0
@@ -37,7 +40,7 @@ export class Crew implements Service {
   #isUp = false
   #failure: Error | undefined
 
-  /** @param onLost told when no worker is left and the next one fails as well */
+  /** @param onLost called when no worker is left and the next one fails as well */
   constructor(config: Config, logger: Logger, onLost: (error: Error) => void) {
     this.#config = config
     this.#logger = logger
@@ -103,7 +106,7 @@ export class Crew implements Service {
     }
   }
 
-  /** One on the way out cuts nothing off, but the process does not end as if there had been none. */
+  /** A fault during shutdown cuts nothing short, but the process exits with an error. */
   #onFault(member: Member, error: Error): void {
     if (this.#stopping.signal.aborted) this.#failure = error
     else this.#lose(member, error)
@@ -120,7 +123,7 @@ export class Crew implements Service {
     }
   }
 
-  /** Once per worker, with what was first heard. */
+  /** Once per worker, with the first reason reported. */
   #lose(member: Member, error: Error): void {
     if (member.state === 'leaving' || this.#stopping.signal.aborted) return
     const hasServed = member.state === 'serving'
@@ -142,7 +145,7 @@ export class Crew implements Service {
     if (await this.#pause(wait)) this.#hire()
   }
 
-  /** A thread that loops for ever looks alive to everyone but its clients. */
+  /** A thread stuck in a loop looks alive to everyone but its clients. */
   async #takePulses(): Promise<void> {
     while (await this.#pause(PULSE_INTERVAL))
       for (const member of this.#members) {
@@ -159,15 +162,15 @@ export class Crew implements Service {
     member.send({ type: 'peers', texts: await this.#readings.collect(member, text, this.#members) })
   }
 
-  /** @returns false when the crew stops meanwhile */
+  /** @returns false if the crew stops meanwhile */
   #pause(ms: number): Promise<boolean> {
     return delay(ms, true, { ref: false, signal: this.#stopping.signal }).catch(() => false)
   }
 }
 
 /**
- * A port that no other process listens on, which sockets that share one would not notice. It is free again when this
- * returns: the workers take it next.
+ * Finds a port that no other process listens on; sockets that share a port would not notice. The port is free again on
+ * return: the workers take it next.
  */
 async function freePort({ host, port }: Config): Promise<number> {
   const server = createServer().listen({ host, port, exclusive: true })

@@ -1,13 +1,13 @@
 import type { LogDestination } from '../../plugins/logging/log-destination.ts'
 
-/** A message of this many characters is worth its cost; the primary takes it as one line. */
+/** Number of characters that makes a message worth its cost; the primary handles it as one line. */
 const MESSAGE_CHARS = 16 * 1024
-/** How long a line may wait for others to share its message, in milliseconds. */
+/** How long a line may wait to share a message with others, in milliseconds. */
 const RELAY_INTERVAL = 100
 
 /**
- * Hands the log lines of a worker to the primary, which is the only one to write: two threads that write to one pipe
- * would cut into each other's lines.
+ * Sends a worker's log lines to the primary, which alone writes them: two threads writing to one pipe would interleave
+ * their lines.
  */
 export function relayLines(send: (lines: string) => void): LogDestination {
   let lines = ''

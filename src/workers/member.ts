@@ -6,11 +6,11 @@ const ENTRY = new URL(`./worker${extname(import.meta.filename)}`, import.meta.ur
 
 export type MemberState = 'starting' | 'listening' | 'serving' | 'leaving'
 
-/** A worker as the primary knows it. */
+/** A worker as seen by the primary. */
 export class Member {
   readonly #thread: Worker
   readonly #ended = Promise.withResolvers<void>()
-  /** Also after the thread has ended. */
+  /** Remains valid after the thread has ended. */
   readonly threadId: number
   state: MemberState = 'starting'
   readonly startedAt = performance.now()
@@ -45,7 +45,7 @@ export class Member {
     this.send({ type: 'ping' })
   }
 
-  /** Ends the thread wherever it is. */
+  /** Terminates the thread, whatever it is doing. */
   terminate(): void {
     void this.#thread.terminate()
   }

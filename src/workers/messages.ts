@@ -1,9 +1,9 @@
 import type { SharedBuckets } from '../../plugins/rate-limit/index.ts'
 import { type Config, ConfigError } from '../config/index.ts'
 
-/** What a worker is given when it starts. */
+/** What a worker receives at its start. */
 export interface WorkerData {
-  /** As structured cloning leaves it; see {@link receiveConfig}. */
+  /** The result of structured cloning; see {@link receiveConfig}. */
   readonly config: Omit<Config, 'baseUrl'> & { readonly baseUrl: string }
   readonly buckets: SharedBuckets
 }
@@ -21,7 +21,7 @@ export type Report =
   | { readonly type: 'collect' | 'reading'; readonly text: string }
   | { readonly type: 'stopped'; readonly text: string; readonly failure?: Fault }
 
-/** An error that has to come out of its thread with what the edge of the process goes by. */
+/** An error to send out of its thread, with the properties that the process edge acts on. */
 export interface Fault {
   readonly message: string
   readonly stack: string | undefined
@@ -40,7 +40,7 @@ export function receiveConfig({ baseUrl, keys, ...config }: WorkerData['config']
   }
 }
 
-/** Buffers arrive as plain bytes. */
+/** Structured cloning turns Buffers into plain byte arrays. */
 function asBuffers(keyring: Config['keys']['session']): Config['keys']['session'] {
   if (keyring === null) return null
   const keys = new Map([...keyring.keys].map(([id, key]) => [id, Buffer.from(key)]))

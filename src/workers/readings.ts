@@ -1,23 +1,23 @@
 import { totalsOf } from '../../plugins/metrics/exposition.ts'
 
-/** How long a scrape waits for the workers, in milliseconds. One that hangs is counted as it was when last read. */
+/** How long a scrape waits for the workers, in milliseconds. A worker that hangs counts with its last reading. */
 const READ_TIMEOUT = 1_000
 
 export interface Readable {
-  /** Asks for a reading, which arrives by {@link Readings.note}. */
+  /** Requests a reading, which arrives through {@link Readings.note}. */
   read(): void
 }
 
 /**
- * What each worker of an instance has counted, as text. A total never goes back: the latest text of a worker stands for
- * it while it does not answer, and the totals of one that has ended are kept.
+ * The metrics of each worker of an instance, as text. A total never decreases: a worker's latest text stands in for it
+ * while it does not answer, and the totals of a worker that has ended are kept.
  */
 export class Readings<Worker extends Readable> {
   readonly #latest = new Map<Worker, string>()
   readonly #awaited = new Map<Worker, PromiseWithResolvers<void>>()
   #departed = ''
 
-  /** @returns the texts of all workers but `asking`, whose own text is `text` */
+  /** @returns the texts of all workers except `asking`, whose own text is `text` */
   async collect(asking: Worker, text: string, workers: Iterable<Worker>): Promise<string[]> {
     this.note(asking, text)
     const others = [...workers].filter(worker => worker !== asking)
@@ -39,7 +39,7 @@ export class Readings<Worker extends Readable> {
     this.#awaited.delete(worker)
   }
 
-  /** Scrapes that come at once share one reading. */
+  /** Concurrent scrapes share one reading. */
   #read(worker: Worker): Promise<void> {
     const awaited = this.#awaited.get(worker) ?? Promise.withResolvers<void>()
     if (!this.#awaited.has(worker)) {

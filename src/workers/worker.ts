@@ -1,4 +1,4 @@
-/** One of several apps of a process, on a thread of its own. The primary (`crew.ts`) speaks to it by messages. */
+/** One of several apps of a process, on its own thread. The primary (`crew.ts`) controls it by messages. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { createLogger } from '../../plugins/logging/logger.ts'
 import type { MetricsPeers } from '../../plugins/metrics/index.ts'
@@ -6,7 +6,7 @@ import { Instance } from '../instance.ts'
 import { relayLines } from './line-relay.ts'
 import { type Order, type Report, receiveConfig, sendFault, type WorkerData } from './messages.ts'
 
-/** Milliseconds; the primary itself waits for no worker that long. */
+/** Milliseconds; the primary itself does not wait that long for a worker. */
 const EXCHANGE_TIMEOUT = 3_000
 
 const port = parentPort!
@@ -59,7 +59,7 @@ function onUnreadable(error: unknown): void {
   logger.warn({ err: error }, 'the metrics of a worker could not be read')
 }
 
-/** The primary sees to a successor at once; what is in flight here is still finished. */
+/** The primary starts a successor at once; requests in flight here still finish. */
 function onFault(error: unknown, what: string): void {
   logger.fatal({ err: error }, what)
   report({ type: 'fault', fault: sendFault(error) })
