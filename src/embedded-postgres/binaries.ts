@@ -30,8 +30,8 @@ export function binariesIn(directory: string): PostgresBinaries {
 }
 
 /**
- * Recreates the links that give the shared libraries their SONAMEs. npm packages cannot carry symbolic links, and the
- * package's own install script, which would make them, does not run where install scripts are blocked.
+ * Recreates the links that give the shared libraries their SONAMEs. npm packages cannot contain symbolic links, and the
+ * package's own install script, which would create them, does not run where install scripts are blocked.
  */
 export async function restoreLibraryLinks({ directory }: PostgresBinaries): Promise<void> {
   const list = await readFile(join(directory, 'native', 'pg-symlinks.json'), 'utf8').catch(nullIf('ENOENT'))
@@ -41,7 +41,7 @@ export async function restoreLibraryLinks({ directory }: PostgresBinaries): Prom
 
 async function createLibraryLink(directory: string, source: string, target: string): Promise<void> {
   try {
-    // Everywhere EEXIST is reported before EROFS and EACCES, so a read-only installation with links is fine.
+    // Every system reports EEXIST before EROFS and EACCES, so a read-only installation that has the links is fine.
     await symlink(basename(source), join(directory, target))
   } catch (error) {
     if (hasCode(error, 'EEXIST')) return

@@ -3,7 +3,7 @@ import { PORT } from './connection.ts'
 import type { Layout } from './data-directory.ts'
 import type { Launcher } from './privileges.ts'
 
-/** Everything that starting the same PostgreSQL again takes. */
+/** Everything needed to start the same PostgreSQL again. */
 export interface Cluster {
   readonly layout: Layout
   readonly binaries: PostgresBinaries
@@ -20,7 +20,9 @@ export interface Log {
   error(message: string): void
 }
 
-/** For a small machine that this server has to share. They go on the command line, so a new release changes them. */
+/**
+ * Settings for a small machine shared with this server. They go on the command line, so a new release can change them.
+ */
 function settings({ socketDirectory, durable }: Cluster): Record<string, string | number> {
   return {
     listen_addresses: '',
@@ -31,7 +33,7 @@ function settings({ socketDirectory, durable }: Cluster): Record<string, string 
     shared_buffers: '128MB',
     effective_cache_size: '512MB',
     max_wal_size: '512MB',
-    // Reads from a database this small come from memory: three more processes for I/O would only stand by.
+    // Reads from a database this small come from memory: three more I/O processes would sit idle.
     io_method: 'sync',
     max_logical_replication_workers: 0,
     jit: 'off',
@@ -41,7 +43,7 @@ function settings({ socketDirectory, durable }: Cluster): Record<string, string 
     fsync: durable ? 'on' : 'off',
     full_page_writes: durable ? 'on' : 'off',
     log_checkpoints: 'off',
-    // Statements and the values of a violated key are other people's data.
+    // Statements and the key values in constraint violations are user data.
     log_min_error_statement: 'panic',
     log_error_verbosity: 'terse'
   }

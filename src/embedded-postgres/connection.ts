@@ -10,12 +10,12 @@ import type { Account } from './privileges.ts'
 export const PORT = 5432
 
 /**
- * postgres.js 3.4 takes the host of a URL for a path only when it is a list of hosts, that is, has a comma in it. So the
- * socket's directory has a second name that ends in one, and `postgres(url)` works everywhere without further options.
+ * postgres.js 3.4 treats the host in a URL as a path only when it is a list of hosts, that is, contains a comma. So the
+ * socket's directory has an alias that ends in one, and `postgres(url)` works everywhere without further options.
  */
 const ALIAS_SUFFIX = ','
 
-/** Bytes that a socket's path may have, without the final NUL. */
+/** Maximum length of a socket's path in bytes, without the final NUL. */
 const SOCKET_PATH_LIMIT = process.platform === 'darwin' ? 103 : 107
 
 const ANSWER_TIMEOUT_MS = 3_000
@@ -24,16 +24,16 @@ export function connectionUrl(socketDirectory: string, password: string): string
   return `postgres://${ROLE}:${password}@${encodeURIComponent(socketDirectory + ALIAS_SUFFIX)}/${DATABASE}`
 }
 
-/** The version of the server that answers at `url` and takes our password; null when none does. */
+/** The version of the server that answers at `url` and accepts our password; null if there is none. */
 export async function serverVersion(url: string): Promise<string | null> {
   const sql = postgres(url, { max: 1, fetch_types: false })
-  // The driver's own time-out ends with the handshake, and a server that dies within it leaves the query pending.
+  // The driver's own timeout ends with the handshake; a server that dies during it leaves the query pending.
   const timeout = setTimeout(() => void sql.end({ timeout: 0 }), ANSWER_TIMEOUT_MS)
   try {
     const [row] = await sql`SELECT current_setting('server_version') AS version`
     return String(row?.version).split(' ')[0] ?? null
   } catch {
-    // Refused, absent, still starting, another password: whatever it is, this is not a server to talk to now.
+    // Refused, absent, still starting, wrong password: in every case this server cannot be used now.
     return null
   } finally {
     clearTimeout(timeout)
@@ -41,7 +41,7 @@ export async function serverVersion(url: string): Promise<string | null> {
   }
 }
 
-/** Makes, or finds again, the private directory that PostgreSQL puts its socket into, and returns its path. */
+/** Creates or finds the private directory for PostgreSQL's socket, and returns its path. */
 export async function prepareSocketDirectory(layout: Layout, account: Account): Promise<string> {
   const earlier = await findSocketDirectory(layout)
   if (earlier && (await isPrivate(dirname(earlier) === layout.root ? earlier : dirname(earlier), account))) {
@@ -56,14 +56,14 @@ export async function prepareSocketDirectory(layout: Layout, account: Account): 
   return directory
 }
 
-/** Where an earlier or a running server has its socket; null when this directory has none yet. */
+/** The socket directory of an earlier or running server; null if this data directory has none yet. */
 export async function findSocketDirectory({ socket }: Layout): Promise<string | null> {
   const found = await lstat(socket).catch(nullIf('ENOENT'))
   if (!found) return null
   return found.isSymbolicLink() ? readlink(socket) : socket
 }
 
-/** Takes back what lies outside of the data directory. */
+/** Removes everything that lies outside the data directory. */
 export async function removeSocketDirectory(layout: Layout): Promise<void> {
   const directory = await findSocketDirectory(layout)
   if (!directory || directory === layout.socket) return
@@ -75,7 +75,7 @@ function fits(directory: string): boolean {
   return Buffer.byteLength(join(directory + ALIAS_SUFFIX, `.s.PGSQL.${PORT}`)) <= SOCKET_PATH_LIMIT
 }
 
-/** A directory with a random name that nobody else may enter; a link in the data directory remembers it. */
+/** A randomly named directory that only its owner may enter; a link in the data directory records it. */
 async function makeShortDirectory(layout: Layout, account: Account): Promise<string> {
   const parent = [tmpdir(), '/tmp'].find(candidate => fits(join(candidate, 'rhone-XXXXXX', 'pg')))
   if (!parent)
@@ -87,7 +87,7 @@ async function makeShortDirectory(layout: Layout, account: Account): Promise<str
   return directory
 }
 
-/** Anybody may have put a directory of that name into a shared /tmp after ours was cleaned away. */
+/** After a cleanup of /tmp, another user may have created a directory with the same name. */
 async function isPrivate(directory: string, account: Account): Promise<boolean> {
   const found = await lstat(directory).catch(nullIf('ENOENT'))
   return found?.isDirectory() === true && found.uid === account.uid && (found.mode & 0o077) === 0

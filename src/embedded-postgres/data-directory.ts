@@ -7,18 +7,18 @@ import { EmbeddedPostgresError } from './errors.ts'
 import type { Launcher } from './privileges.ts'
 import { runProgram } from './programs.ts'
 
-/** The one role that may log in, and the database it owns. It is not a superuser: SQL must not reach files or programs. */
+/** The only role that may log in, and the database it owns. Not a superuser: SQL must not reach files or programs. */
 export const ROLE = 'rhone'
 export const DATABASE = 'rhone'
 
-/** What lies where below the directory that a server owns. */
+/** The layout of the directory that a server owns. */
 export interface Layout {
   readonly root: string
-  /** PostgreSQL's own data directory; made under another name and renamed, so it is whole or absent. */
+  /** PostgreSQL's own data directory. Created under another name and renamed, so it is either complete or absent. */
   readonly data: string
   readonly password: string
   readonly log: string
-  /** The directory of the socket, or a symbolic link to it where this path is too long for one. */
+  /** The socket's directory, or a symbolic link to it when this path is too long for a socket. */
   readonly socket: string
 }
 
@@ -43,7 +43,7 @@ export interface ClusterOptions {
   readonly signal: AbortSignal
 }
 
-/** Leaves a data directory that `launcher` can use, making it when there is none, and returns the role's password. */
+/** Ensures a data directory that `launcher` can use, creating it if needed, and returns the role's password. */
 export async function openCluster(options: ClusterOptions): Promise<string> {
   const { layout, launcher } = options
   const version = await readFile(join(layout.data, 'PG_VERSION'), 'utf8').catch(nullIf('ENOENT'))
@@ -79,7 +79,7 @@ async function createCluster(options: ClusterOptions): Promise<string> {
     throw new EmbeddedPostgresError(`${layout.data} holds something that is not a database: move it away.`)
   }
   const password = await createPassword(layout)
-  // A new name each time: an initdb that outlived its killed server may still write to the old one.
+  // Always a new name: an initdb that outlived its killed server may still write to the old one.
   const unfinished = join(layout.root, `${UNFINISHED}${randomBytes(6).toString('hex')}`)
   try {
     await initialize(options, unfinished, password)
@@ -115,13 +115,14 @@ async function initialize(options: ClusterOptions, directory: string, password: 
   const initdb = [binaries.initdb, '-D', directory, '--username=postgres', '--auth=reject', '--no-instructions']
   const encoding = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
   await run([...initdb, ...encoding, '--data-checksums', ...(durable ? [] : ['--no-sync'])])
-  // Iterations make a password that people chose slow to guess. Nobody guesses 32 random bytes, and every connection pays.
+  // Iterations slow down guessing of human-chosen passwords. 32 random bytes cannot be guessed, and every connection
+  // would pay the cost.
   const settings = ['-c', 'exit_on_error=on', '-c', 'scram_iterations=1']
   await run([binaries.postgres, '--single', '-D', directory, ...settings, 'template1'], roleAndDatabase(password))
   await writeFile(join(directory, 'pg_hba.conf'), `local all ${ROLE} scram-sha-256\n`, { flush: true })
 }
 
-/** For single-user mode, where a line is a command. */
+/** For single-user mode, where each line is a command. */
 function roleAndDatabase(password: string): string {
   return `
 CREATE ROLE ${ROLE} LOGIN CREATEDB PASSWORD '${password}'
@@ -130,7 +131,7 @@ CREATE DATABASE ${DATABASE} OWNER ${ROLE}
 `
 }
 
-/** Hands a directory tree to the account that PostgreSQL runs under. */
+/** Gives a directory tree to the account that PostgreSQL runs under. */
 async function giveTo({ account }: Launcher, directory: string): Promise<void> {
   const { uid } = await stat(directory)
   if (uid === account.uid) return

@@ -1,4 +1,4 @@
-/** A sentence for the operator: what is wrong, where, and what to do. Its message can be printed without a stack. */
+/** A message for the operator: what is wrong, where, and what to do. It can be printed without a stack. */
 export class EmbeddedPostgresError extends Error {
   override readonly name = 'EmbeddedPostgresError'
 }
@@ -12,7 +12,7 @@ const FILE_SYSTEM_FAULTS: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of its path is a file'
 }
 
-/** Turns what the operator can mend on the disk into a sentence about `directory`; any other error stays as it is. */
+/** Turns disk errors that the operator can fix into a sentence about `directory`; returns any other error unchanged. */
 export function explainFileError(error: unknown, directory: string): unknown {
   const { code, path = directory } = error as NodeJS.ErrnoException
   const fault = code && FILE_SYSTEM_FAULTS[code]

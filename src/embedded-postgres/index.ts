@@ -20,29 +20,29 @@ import { supervise } from './supervisor.ts'
 export { EmbeddedPostgresError } from './errors.ts'
 
 export interface EmbeddedPostgresOptions {
-  /** The directory that holds the database, its password, log and socket. One server owns it at a time. */
+  /** The directory for the database, its password, log and socket. One server owns it at a time. */
   readonly dataDir: string
   readonly log: Log
-  /** `false` trades the safety from a power cut, not that from a killed process, for speed: for tests. */
+  /** `false` gives up safety from power loss, but not from a killed process, in exchange for speed: for tests. */
   readonly durable?: boolean
-  /** Ends a start that is under way; nothing is left running and the returned promise rejects. */
+  /** Aborts a start in progress; nothing is left running and the returned promise rejects. */
   readonly signal?: AbortSignal
   /** PostgreSQL's programs; by default those of the npm package for this platform. */
   readonly binaries?: PostgresBinaries
 }
 
 export interface EmbeddedPostgres {
-  /** For postgres.js as it is: `postgres(url)`. It stays the same over restarts of PostgreSQL. */
+  /** Works with postgres.js as is: `postgres(url)`. Stays the same across restarts of PostgreSQL. */
   readonly url: string
-  /** Shuts PostgreSQL down, rolling back what is open, and gives up the directory. May be called again. */
+  /** Shuts PostgreSQL down, rolls back open transactions and releases the directory. May be called again. */
   stop(): Promise<void>
 }
 
 /**
- * Runs a real PostgreSQL on a directory of its own and keeps it running until `stop()`.
+ * Runs a real PostgreSQL on its own directory and keeps it running until `stop()`.
  *
- * What a killed server left running is adopted; what dies is restarted. Rejects with an EmbeddedPostgresError when
- * there is something that only the operator can mend.
+ * Adopts a PostgreSQL that a killed server left running, and restarts one that dies. Rejects with an
+ * EmbeddedPostgresError when only the operator can fix the problem.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const layout = layoutOf(options.dataDir)
@@ -60,7 +60,10 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
-/** The URL of the PostgreSQL that some server runs on `dataDir`, for a visitor that must not own it; null if none runs. */
+/**
+ * The URL of the PostgreSQL that another server runs on `dataDir`, for a visitor that must not own it; null if none
+ * runs.
+ */
 export async function findEmbeddedPostgres(dataDir: string): Promise<string | null> {
   const layout = layoutOf(dataDir)
   try {

@@ -5,7 +5,10 @@ const LIMIT_BYTES = 10 * 1024 * 1024
 const TAIL_BYTES = 8 * 1024
 const TAIL_LINES = 10
 
-/** Bounds a log that its writer holds open for appending: the full one becomes `.1`, and the writer goes on at zero. */
+/**
+ * Bounds a log that its writer keeps open for appending: a full log is copied to `.1` and truncated, and the writer
+ * continues at zero.
+ */
 export async function boundLog(path: string, limit = LIMIT_BYTES): Promise<void> {
   const size = await sizeOf(path)
   if (size <= limit) return
@@ -17,7 +20,7 @@ export async function sizeOf(path: string): Promise<number> {
   return (await stat(path).catch(nullIf('ENOENT')))?.size ?? 0
 }
 
-/** The last lines written after the byte `from`. */
+/** The last lines written after byte `from`. */
 export async function tailLog(path: string, from: number): Promise<string> {
   const file = await open(path)
   try {

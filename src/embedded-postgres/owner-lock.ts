@@ -4,7 +4,7 @@ import { nullIf } from '../../plugins/lib/errno.ts'
 import { acquireLock, type ExclusiveLock } from '../../plugins/lib/exclusive-lock.ts'
 import { EmbeddedPostgresError } from './errors.ts'
 
-/** Makes this process the one owner of `directory`, or throws a sentence that names the owner. */
+/** Makes this process the only owner of `directory`, or throws an error that names the owner. */
 export async function acquireOwnerLock(directory: string): Promise<ExclusiveLock> {
   const pidFile = join(directory, 'owner.pid')
   const lock = await acquireLock(join(directory, 'owner.lock'))

@@ -23,20 +23,24 @@ const SLOW_START_MS = 10_000
 const START_RETRY_MS = 300
 
 /**
- * What PostgreSQL says when a killed predecessor is not quite gone: a busy backend notices the end of its postmaster
- * only after its statement, or a postmaster appeared just now. It passes by itself, so it is waited for.
+ * What PostgreSQL reports while a killed predecessor is still exiting: a busy backend notices that its postmaster died
+ * only after its statement, or a postmaster has just appeared. The condition is temporary, so we wait for it.
  */
 const PREDECESSOR_IN_THE_WAY = /pre-existing shared memory block|lock file ".*" already exists/
 const PREDECESSOR_GRACE_MS = 10_000
 
-/** From polite to brutal; each is given its time. The last leaves a crash for the next start to recover from. */
+/**
+ * From gentle to forceful, each with its own timeout. After the last one, the next start has to recover from a crash.
+ */
 const STOP_SIGNALS: readonly [NodeJS.Signals, timeoutMs: number][] = [
   ['SIGINT', 10_000],
   ['SIGQUIT', 5_000],
   ['SIGKILL', 5_000]
 ]
 
-/** Takes over what a killed server left running, or starts anew; resolves when queries are answered. */
+/**
+ * Takes over the PostgreSQL that a killed server left running, or starts a new one; resolves when it answers queries.
+ */
 export async function adoptOrStart(cluster: Cluster, signal: AbortSignal): Promise<ProcessIdentity> {
   const deadline = performance.now() + PREDECESSOR_GRACE_MS
   for (;;) {
@@ -136,8 +140,8 @@ async function readPid({ data }: Layout): Promise<number | null> {
 }
 
 /**
- * Whether the process that our postmaster.pid names is our postmaster, and not one that was given its pid later. A
- * postmaster that names another directory is still ours if that directory does not know it: then ours was moved.
+ * Whether the process in our postmaster.pid is our postmaster, rather than a later process with the same pid. A
+ * postmaster that names another directory is still ours if that directory does not know it: ours has been moved.
  */
 async function identifyOwn(layout: Layout, pid: number): Promise<ProcessIdentity | null> {
   const postmaster = identify(pid)
@@ -149,8 +153,8 @@ async function identifyOwn(layout: Layout, pid: number): Promise<ProcessIdentity
 }
 
 /**
- * Two containers may share the directory and not see each other's processes, and PostgreSQL's own check fails there,
- * too. But a socket in a shared directory answers across that border.
+ * Two containers may share the directory without seeing each other's processes; PostgreSQL's own check fails there too.
+ * But a socket in a shared directory answers across that boundary.
  */
 async function refuseUnseenServer({ layout, url }: Cluster): Promise<void> {
   if ((await serverVersion(url)) === null) return
@@ -160,8 +164,9 @@ async function refuseUnseenServer({ layout, url }: Cluster): Promise<void> {
 }
 
 /**
- * PostgreSQL would take whatever has the recorded pid for a postmaster, be it a stranger or a zombie, and not start. It
- * still finds the memory of a predecessor whose backends live on, because that bears the data directory's number.
+ * PostgreSQL would take any process with the recorded pid for a postmaster, even an unrelated process or a zombie, and
+ * refuse to start. It still finds the shared memory of a predecessor whose backends live on, because that memory
+ * carries the data directory's number.
  */
 async function removeStaleLocks({ layout, socketDirectory }: Cluster, pid: number | null): Promise<void> {
   await rm(join(socketDirectory, `.s.PGSQL.${PORT}.lock`), { force: true })

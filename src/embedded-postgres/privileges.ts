@@ -10,11 +10,11 @@ export interface Account {
   readonly gid: number
 }
 
-/** A way to run PostgreSQL's programs here. PostgreSQL refuses to run as root, so root needs a detour. */
+/** A way to run PostgreSQL's programs here. PostgreSQL refuses to run as root, so root needs a workaround. */
 export interface Launcher {
   /** For the log: `as uid 65534`. */
   readonly description: string
-  /** The user that must own the files that PostgreSQL writes. */
+  /** The user that must own the files PostgreSQL writes. */
   readonly account: Account
   /** `18.4` */
   readonly version: string
@@ -23,10 +23,10 @@ export interface Launcher {
 
 type Way = Omit<Launcher, 'version'>
 
-/** The accounts to try in turn when root has no better hint than the machine's usual users. */
+/** The accounts to try in order when root has no better hint than the machine's usual users. */
 const USUAL_ACCOUNTS = ['postgres', '_postgres', 'nobody']
 
-/** The first way that can execute `binaries` and enter `directory`, found by trying. */
+/** Finds, by trying each, the first way that can execute `binaries` and enter `directory`. */
 export async function chooseLauncher(binaries: PostgresBinaries, directory: string, data: string): Promise<Launcher> {
   const own = { uid: process.geteuid!(), gid: process.getegid!() }
   const account = own.uid === 0 ? await unprivilegedAccount(data, directory) : own
@@ -47,9 +47,9 @@ export async function chooseLauncher(binaries: PostgresBinaries, directory: stri
 }
 
 /**
- * From the most to the least ordinary. The capabilities are for an installation or a DATA_DIR below a directory that
- * only root may enter: first the one that merely reads past permissions, then the one that containers are granted.
- * In a user namespace of its own, root's files stay reachable and root itself goes by another number.
+ * From most to least ordinary. The capabilities are for an installation or a DATA_DIR below a directory that only root
+ * may enter: first the one that only bypasses read permissions, then the one that containers are granted. In a separate
+ * user namespace, root's files stay reachable while root has another uid.
  */
 function waysForRoot(account: Account): Way[] {
   return [
@@ -61,7 +61,7 @@ function waysForRoot(account: Account): Way[] {
 }
 
 function directly(account: Account): Way {
-  // As root, spawn() drops the supplementary groups, too.
+  // As root, spawn() also drops the supplementary groups.
   const credentials = account.uid === process.geteuid!() ? {} : account
   return {
     description: `as uid ${account.uid}`,
@@ -73,7 +73,7 @@ function directly(account: Account): Way {
 function withCapability(account: Account, capability: string): Way {
   const { uid, gid } = account
   const identity = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups']
-  // PostgreSQL asks access(2) about its own program, and without this bit that call ignores an ordinary user's capabilities.
+  // PostgreSQL calls access(2) on its own program; without this bit that call ignores an ordinary user's capabilities.
   const capabilities = [`--inh-caps=+${capability}`, `--ambient-caps=+${capability}`, '--securebits=+no_setuid_fixup']
   const prefix = ['setpriv', ...identity, ...capabilities, '--']
   return {
@@ -92,7 +92,7 @@ function inUserNamespace({ uid, gid }: Account): Way {
   }
 }
 
-/** The owner of the database if there is one, else of its directory, else the machine's usual unprivileged user. */
+/** The owner of the database if it exists, else of its directory, else the machine's usual unprivileged user. */
 async function unprivilegedAccount(...paths: string[]): Promise<Account> {
   for (const path of paths) {
     const owner = await lstat(path).catch(nullIf('ENOENT'))

@@ -1,7 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { killGroup } from '../../plugins/lib/processes.ts'
 
-/** Nothing of this server's environment, with its secrets and PG* variables, is handed down. */
+/** Passes on nothing from this server's environment, which holds secrets and PG* variables. */
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 
 export interface ProgramResult {
@@ -9,13 +9,16 @@ export interface ProgramResult {
   readonly output: string
 }
 
-/** Spawns in a session of its own, so that a Ctrl-C in the terminal does not reach the program before our drain is over. */
+/** Spawns in a new session, so that Ctrl-C in the terminal does not reach the program before our drain has finished. */
 export function spawnProgram(command: readonly string[], options: SpawnOptions): ChildProcess {
   const [file = '', ...args] = command
   return spawn(file, args, { cwd: '/', env: ENVIRONMENT, detached: true, ...options })
 }
 
-/** Runs to the end and gathers what was printed; `input` goes to standard input. Rejects only when `signal` ended it. */
+/**
+ * Runs a program to completion and collects its output; `input` goes to standard input. Rejects only when `signal`
+ * aborted it.
+ */
 export async function runProgram(launch: () => ChildProcess, input = '', signal?: AbortSignal): Promise<ProgramResult> {
   signal?.throwIfAborted()
   const result = await new Promise<ProgramResult>(resolve => {
@@ -27,7 +30,7 @@ export async function runProgram(launch: () => ChildProcess, input = '', signal?
       signal?.addEventListener('abort', kill)
       child.stdout?.on('data', chunk => printed.push(chunk))
       child.stderr?.on('data', chunk => printed.push(chunk))
-      // A program that ends without reading its input is judged by its exit code.
+      // A program that exits without reading its input is judged by its exit code.
       child.stdin?.on('error', () => {}).end(input)
       child.once('error', fail)
       child.once('close', code => {
@@ -35,7 +38,7 @@ export async function runProgram(launch: () => ChildProcess, input = '', signal?
         resolve({ ok: code === 0, output: Buffer.concat(printed).toString().trim() })
       })
     } catch (error) {
-      // spawn() throws at once what it does not report later: an identity that this process may not take.
+      // spawn() throws some errors synchronously: for example, for a uid that this process may not use.
       fail(error as Error)
     }
   })

@@ -6,19 +6,19 @@ import { boundLog } from './log-file.ts'
 import { adoptOrStart, stopPostmaster } from './postmaster.ts'
 
 export interface Supervision {
-  /** Ends the supervision, then PostgreSQL; also in the middle of a restart. */
+  /** Stops supervising, then stops PostgreSQL; works in the middle of a restart too. */
   stop(): Promise<void>
 }
 
 const POLL_MS = 200
 const LOG_CHECK_MS = 60_000
-/** A PostgreSQL that ran this long has recovered: the next failure starts the back-off anew. */
+/** A PostgreSQL that ran this long has recovered: the next failure resets the back-off. */
 const STABLE_MS = 60_000
 const MAX_BACKOFF_MS = 30_000
 
 /**
- * Restarts `postmaster` whenever it is gone, without end but ever more slowly. It polls, because an adopted process is
- * nobody's child here and tells nobody of its end. Its timers keep no process alive.
+ * Restarts `postmaster` whenever it is gone, indefinitely but with growing delays. It polls, because an adopted process
+ * is not our child and sends no exit event. Its timers keep no process alive.
  */
 export function supervise(cluster: Cluster, postmaster: ProcessIdentity): Supervision {
   const { log } = cluster
