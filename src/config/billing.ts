@@ -1,7 +1,7 @@
 import type { Plan } from '../../drizzle/schema.ts'
 import { oneOf, section } from './section.ts'
 
-/** What teams may use. */
+/** Plans and what teams may use. */
 export interface BillingSettings {
   /** The plan of a new team. */
   readonly defaultPlan: Plan

@@ -1,6 +1,6 @@
 import { optional, section, text } from './section.ts'
 
-/** The server that the command line speaks to. */
+/** The server that the command line talks to. */
 export interface ClientSettings {
   readonly client: { readonly url: string | null; readonly token: string | null }
 }

@@ -4,7 +4,7 @@ import { redisTarget } from '../../plugins/redis/target.ts'
 import { credential, section } from './section.ts'
 import { isLoopback } from './values.ts'
 
-/** Where data is kept. */
+/** Where data is stored. */
 export interface DataSettings {
   readonly database: {
     readonly url: string | null
@@ -57,8 +57,8 @@ const UNVERIFIED =
   'must verify who the server is; say sslmode=verify-full, and sslrootcert=<file> for an authority of your own'
 
 /**
- * `prefer` gives way to anybody who claims that the server has no TLS, and `require` encrypts without checking the server's
- * name. A socket stays on this machine.
+ * `prefer` falls back to plain text when anyone claims that the server has no TLS, and `require` encrypts without
+ * checking the server's name. A socket never leaves this machine.
  */
 function isVerified({ ssl, path }: PostgresTarget): boolean {
   return (typeof ssl === 'object' && ssl.rejectUnauthorized !== false) || path !== undefined

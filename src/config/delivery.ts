@@ -5,7 +5,7 @@ import { missing, parseServiceUrl, refusePlainHttp } from './values.ts'
 type Deployer = 'local' | 'fly'
 type Builder = 'local' | 'buildkit' | 'image'
 
-/** What turns sources into running apps. */
+/** How sources become running apps. */
 export interface DeliverySettings {
   readonly fly: {
     readonly token: string
@@ -13,7 +13,7 @@ export interface DeliverySettings {
     readonly apiUrl: string
     readonly graphqlUrl: string
   } | null
-  /** Null: nothing can be deployed. */
+  /** Null: deployments are disabled. */
   readonly deployer: Deployer | null
   readonly builder: Builder | null
   readonly buildkit: {
@@ -97,7 +97,7 @@ function builderOf(env: Env, deployer: Deployer | null): Builder | null {
   return deployer === 'fly' ? 'image' : deployer
 }
 
-/** An image of the local builder runs on this machine only, and nothing else runs there. */
+/** An image from the local builder runs only on this machine, and no other image runs there. */
 function checkPair(reader: Reader<Env>, deployer: Deployer | null, builder: Builder | null): void {
   const { env, environment, production, refuse } = reader
   if (env.DEPLOYER === 'fly') missing(reader, 'DEPLOYER=fly', ['FLY_API_TOKEN'])

@@ -12,11 +12,11 @@ export interface EdgeSettings {
   readonly maxConnections: number
   readonly trustProxy: TrustProxy
   readonly corsOrigins: readonly string[]
-  /** Seconds for which a browser may remember a preflight. */
+  /** How long a browser may cache a preflight, in seconds. */
   readonly corsMaxAge: number
-  /** Ask browsers to build our domain into the list of those that they reach by HTTPS only. */
+  /** Whether to ask browsers to add our domain to their HSTS preload list. */
   readonly hstsPreload: boolean
-  /** Several while rotating. */
+  /** More than one during rotation. */
   readonly metricsTokens: readonly string[]
   readonly rates: Readonly<Record<RateClass, Rate>>
 }

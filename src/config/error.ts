@@ -1,4 +1,4 @@
-/** Everything that is wrong with the environment, at once. The process exits with 78 (EX_CONFIG of sysexits). */
+/** Every problem with the environment, reported at once. The process exits with 78 (EX_CONFIG in sysexits). */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   static readonly exitCode = 78

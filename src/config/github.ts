@@ -3,9 +3,9 @@ import { Type } from '@sinclair/typebox'
 import { credential, optional, section, text } from './section.ts'
 import { list, missing, parseServiceUrl, refusePlainHttp } from './values.ts'
 
-/** GitHub: signing in by it, its App, its webhooks. */
+/** GitHub: sign-in, the GitHub App and webhooks. */
 export interface GithubSettings {
-  /** The OAuth app that people sign in by. */
+  /** The OAuth app used for sign-in. */
   readonly github: {
     readonly clientId: string
     readonly clientSecret: string
@@ -18,9 +18,9 @@ export interface GithubSettings {
     readonly privateKey: string
     readonly slug: string
   } | null
-  /** Newest first; several while rotating. */
+  /** Newest first; more than one during rotation. */
   readonly githubWebhookSecrets: readonly string[]
-  /** GitHub, whether or not anything is configured there. */
+  /** GitHub's addresses, set even when no GitHub integration is configured. */
   readonly githubUrls: { readonly url: string; readonly apiUrl: string }
 }
 
@@ -65,7 +65,7 @@ function apiOf(githubUrl: string): string {
   return githubUrl === 'https://github.com' ? 'https://api.github.com' : `${githubUrl}/api/v3`
 }
 
-/** PEM, also on one line with `\\n` for its ends, or all of it in base64; always given back as PEM. */
+/** A PEM, which may also be a single line with `\\n` as line ends, or entirely base64. Always returns PEM. */
 function parsePrivateKey(value: string): string {
   const pem = value.includes('-----BEGIN')
     ? value.replaceAll('\\n', '\n')

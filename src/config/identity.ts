@@ -2,9 +2,9 @@ import { Type } from '@sinclair/typebox'
 import { type Keyring, parseKeyring } from './keyring.ts'
 import { optional, section, text } from './section.ts'
 
-/** How people and secrets are recognised. */
+/** How users and secrets are recognised. */
 export interface IdentitySettings {
-  /** Null in development when unset: the process edge then makes keys of its own and keeps them. */
+  /** Null in development when unset: the process edge then generates keys and stores them. */
   readonly keys: {
     readonly session: Keyring | null
     readonly encryption: Keyring | null

@@ -15,7 +15,7 @@ import { readEnvironment, resolveFiles, type Variables } from './source.ts'
 export { readTls, type SwapSetting } from './server.ts'
 export { ConfigError, readEnvironment, type Variables }
 
-/** All settings; a section each for what belongs together. */
+/** All settings, grouped into sections. */
 export interface Config
   extends ServerSettings,
     DataSettings,
@@ -42,15 +42,15 @@ export const Environment = Type.Object({
 export type Environment = Static<typeof Environment>
 
 /**
- * The settings of this process. Asynchronous, because the values may come from elsewhere than the environment.
+ * Loads the settings of this process. Asynchronous, because values may come from outside the environment.
  *
- * @throws ConfigError that names every variable that is wrong, and why
+ * @throws ConfigError that lists every wrong variable and why
  */
 export async function readConfig(environment: () => Variables | Promise<Variables> = readEnvironment): Promise<Config> {
   return loadConfig(await environment())
 }
 
-/** @throws ConfigError that names every variable that is wrong, and why */
+/** @throws ConfigError that lists every wrong variable and why */
 export function loadConfig(variables: Variables): Config {
   const problems: string[] = []
   const env = checkTypes(resolveFiles(variables, Object.keys(Environment.properties), problems), problems)
@@ -106,7 +106,7 @@ function allowedBy({ type, anyOf, minimum, maximum }: TSchema): string {
     : `a whole number from ${minimum} to ${maximum}`
 }
 
-/** Digits and nothing else are an integer: a lenient reading would take `1e3` and `true` for 1. */
+/** An integer consists of digits only: a lenient parser would accept `1e3`, and `true` as 1. */
 function readTyped(values: Record<string, string>): Record<string, string | number | boolean> {
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [name, typed(name as keyof Environment, value)])

@@ -16,9 +16,9 @@ const KEY_BYTES = 32
 const KEY_ID = /^[A-Za-z0-9_-]{1,64}$/
 
 /**
- * Reads `id:base64,id:base64`, newest first.
+ * Parses `id:base64,id:base64`, newest first.
  *
- * @throws Error with a sentence that never repeats key material
+ * @throws Error whose message never contains key material
  */
 export function parseKeyring(text: string): Keyring {
   const keys = new Map<string, Buffer>()
@@ -38,8 +38,8 @@ export function parseKeyring(text: string): Keyring {
 }
 
 /**
- * A fresh key in the form {@link parseKeyring} reads, named after the day it was made, and at random: two keys that were
- * made on one day are told apart.
+ * Generates a key in the form that {@link parseKeyring} reads. Its id is the date plus a random part, so two keys made
+ * on the same day differ.
  */
 export function generateKey(now = new Date()): string {
   const day = now.toISOString().slice(0, 10).replaceAll('-', '')
@@ -47,8 +47,8 @@ export function generateKey(now = new Date()): string {
 }
 
 /**
- * The keyrings of a development server: made on the first start, kept in `DATA_DIR/keys.json` (mode 0600) ever after,
- * so that what was sealed yesterday opens today.
+ * The keyrings of a development server: generated on the first start and then kept in `DATA_DIR/keys.json` (mode 0600),
+ * so that data sealed yesterday opens today.
  */
 export async function developmentKeyrings(dataDir: string): Promise<Keyrings> {
   const path = join(dataDir, 'keys.json')
@@ -68,7 +68,7 @@ export async function developmentKeyrings(dataDir: string): Promise<Keyrings> {
   }
 }
 
-/** Several instances may start at once over one directory: the first link wins, and all read what it holds. */
+/** Several instances may start at once on one directory: the first link wins, and all of them read its content. */
 async function createKeyFile(dataDir: string, path: string): Promise<string> {
   const keys = { session: generateKey(), encryption: generateKey(), signing: generateKey() }
   const unfinished = `${path}.${randomUUID()}`

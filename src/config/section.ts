@@ -8,27 +8,27 @@ import {
   Type
 } from '@sinclair/typebox'
 
-/** What a section reads its variables with. Problems are collected, so that all of them are reported at once. */
+/** Reads a section's variables. Problems are collected so that all of them can be reported at once. */
 export interface Reader<Env> {
-  /** The variables of the section: typed, with their defaults. */
+  /** The section's variables: typed, with defaults applied. */
   readonly env: Env
   readonly environment: 'development' | 'staging' | 'production'
-  /** True in staging as well: both are protected alike. */
+  /** Also true in staging: both are protected alike. */
   readonly production: boolean
   /**
-   * Parses one variable. A parser that throws has its message reported after the variable's name.
+   * Parses one variable. If the parser throws, its message is reported after the variable's name.
    *
-   * @returns null when the variable is unset or wrong
+   * @returns null when the variable is unset or invalid
    */
   parse<T>(name: keyof Env & string, parser: (value: string) => T): T | null
-  /** Reports a problem; the text begins with the names of the variables that it concerns. */
+  /** Reports a problem. The text begins with the names of the variables involved. */
   refuse(problem: string): void
 }
 
-/** The settings of one area: the variables they come from, and how these are read. */
+/** The settings of one area: its variables, and how to read them. */
 export interface Section<Properties extends TProperties = TProperties, Settings extends object = object> {
   readonly variables: Properties
-  /** What it returns is used only if no section has reported a problem. */
+  /** Its result is used only if no section has reported a problem. */
   readonly read: (reader: Reader<Static<TObject<Properties>>>) => Settings
 }
 
@@ -54,7 +54,7 @@ export function oneOf<const Values extends readonly string[]>(values: Values, op
   )
 }
 
-/** What another service has given out, so that a placeholder in its stead is refused in production. */
+/** Credentials issued by another service, so that a placeholder is rejected in production. */
 export function credential(description: string): TOptional<TString> {
   return Type.Optional(text(description, { credential: true }))
 }

@@ -7,7 +7,7 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { oneOf, optional, type Reader, section, text } from './section.ts'
 import { list } from './values.ts'
 
-/** `false` leaves a plugin out; a string is the path of the module that takes its place. */
+/** `false` omits a plugin; a string is the path of the module that replaces it. */
 export type SwapSetting = false | string
 
 export interface TlsFiles {
@@ -15,16 +15,16 @@ export interface TlsFiles {
   readonly keyFile: string
 }
 
-/** The process, and where it is reached. */
+/** The process and the addresses it is reached at. */
 export interface ServerSettings {
   readonly environment: Reader<object>['environment']
-  /** True in staging as well: both are protected alike. */
+  /** Also true in staging: both are protected alike. */
   readonly production: boolean
   readonly version: string
   readonly host: string
   readonly port: number
   readonly baseUrl: URL
-  /** Where vulnerabilities are reported: a mailto: or https URL. */
+  /** Where to report vulnerabilities: a mailto: or https URL. */
   readonly securityContact: string | null
   readonly tls: TlsFiles | null
   readonly dataDir: string
@@ -32,16 +32,16 @@ export interface ServerSettings {
   /** Seconds. */
   readonly drainGrace: number
   readonly workers: number
-  /** Bytes of memory that this process may use; pressure is judged by it. */
+  /** Memory budget of this process in bytes; the reference for memory pressure. */
   readonly memoryLimit: number
   readonly swaps: Readonly<Record<string, SwapSetting>>
-  /** The shortcuts that are taken. */
+  /** The shortcuts in use. */
   readonly shortcuts: ReadonlySet<Shortcut>
 }
 
 /**
- * What is quicker than Node or drizzle offer it, by way of what they do not document. Each sees at boot whether it works
- * here; without any of them everything works the same, slower.
+ * Optimizations that rely on undocumented behaviour of Node or drizzle. Each one checks at boot that it works here;
+ * without them everything works the same, only slower.
  */
 export const SHORTCUTS = ['heads', 'batching', 'sockets', 'queries', 'imports'] as const
 export type Shortcut = (typeof SHORTCUTS)[number]
@@ -72,7 +72,7 @@ const variables = {
   DRAIN_GRACE: optional(
     Type.Integer({
       minimum: 0,
-      maximum: 20, // or nothing would be left of the 25 s after which whatever is open is cut off
+      maximum: 20, // leaves some of the 25 s after which open connections are cut
       description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
     })
   ),
@@ -115,7 +115,7 @@ export default section(variables, reader => {
   return settings
 })
 
-/** By an http address, cookies would not be Secure, browsers would get no HSTS, and sign-ins would return unencrypted. */
+/** Over plain http, cookies would lack Secure, browsers would get no HSTS, and sign-ins would return unencrypted. */
 function readBaseUrl({ env, environment, production, parse, refuse }: Reader<{ BASE_URL?: string }>): URL | null {
   const url = parse('BASE_URL', parseBaseUrl)
   if (!production) return url
@@ -126,15 +126,15 @@ function readBaseUrl({ env, environment, production, parse, refuse }: Reader<{ B
 }
 
 /**
- * What a container leaves to this process, or the machine's memory.
+ * The memory that the container grants this process, or else the machine's memory.
  *
- * @param constrained bytes that the cgroup allows; 0 or an absurdly large number where it sets no limit
+ * @param constrained bytes that the cgroup allows; 0 or an absurdly large number when it sets no limit
  */
 export function availableMemory(constrained: number, total: number): number {
   return constrained > 0 && constrained < total ? constrained : total
 }
 
-/** A port that is no port has been reported already. */
+/** An invalid port has already been reported. */
 function localUrl(scheme: string, port: number): URL {
   return URL.parse(`${scheme}://localhost:${port}`) ?? new URL(`${scheme}://localhost`)
 }
@@ -168,7 +168,7 @@ function parseContact(value: string): string {
   throw new Error('must be a URL such as mailto:security@example.com or https://example.com/security')
 }
 
-/** Elsewhere the system gives all connections of a shared port to one socket, or does not share it. */
+/** Other systems either send all connections on a shared port to one socket or do not support sharing. */
 const BALANCED_PORTS: readonly NodeJS.Platform[] = ['linux', 'freebsd', 'sunos', 'aix']
 const MAX_WORKERS = 64
 

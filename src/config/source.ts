@@ -4,9 +4,9 @@ import { ConfigError } from './error.ts'
 export type Variables = Readonly<Record<string, string | undefined>>
 
 /**
- * The process's environment, with `.env` of the working directory beneath it in development.
+ * The process's environment; in development, `.env` in the working directory supplies defaults.
  *
- * @throws ConfigError when there is a `.env` that cannot be read
+ * @throws ConfigError when `.env` exists but cannot be read
  */
 export function readEnvironment(): Variables {
   if ((process.env.ENVIRONMENT || 'development') === 'development') {
@@ -20,15 +20,16 @@ export function readEnvironment(): Variables {
   return process.env
 }
 
-/** Whether a shortcut is taken that comes before the settings can be read. `.env` has no say in it. */
+/** Whether to use a shortcut that applies before the settings can be read. `.env` cannot change it. */
 export function takesShortcut(name: string): boolean {
   return !process.env.RHONE_SHORTCUTS_OFF?.split(',').some(off => off.trim() === name)
 }
 
 /**
- * The values of the variables named. `X_FILE` names a file that holds `X`; an empty variable counts as unset.
+ * Returns the values of the named variables. `X_FILE` names a file that contains `X`; an empty variable counts as
+ * unset.
  *
- * @param problems receives what is wrong
+ * @param problems receives every problem found
  */
 export function resolveFiles(
   variables: Variables,

@@ -1,6 +1,6 @@
 import type { Reader } from './section.ts'
 
-/* How values are read and checked that are of the same kind in several sections. */
+/* Parsers and checks for values that several sections share. */
 
 export function isLoopback(url: string): boolean {
   return /\/\/([^@/]*@)?(localhost|127\.\d+\.\d+\.\d+|\[::1\])(?=[:/]|$)/.test(url)
@@ -13,7 +13,7 @@ export function list(value: string): string[] {
     .filter(Boolean)
 }
 
-/** Without a slash at the end, so that paths can be appended. */
+/** Without a trailing slash, so that paths can be appended. */
 export function parseServiceUrl(value: string): string {
   const url = URL.parse(value)
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
@@ -21,13 +21,13 @@ export function parseServiceUrl(value: string): string {
   return url.href.replace(/\/+$/, '')
 }
 
-/** Reports those of the variables that are unset, where `what` needs all of them. */
+/** Reports the unset variables when `what` needs all of them. */
 export function missing<Env>({ env, refuse }: Reader<Env>, what: string, names: readonly (keyof Env & string)[]): void {
   const unset = names.filter(name => env[name] === undefined)
   if (unset.length > 0) refuse(`${unset.join(', ')}: ${what} needs ${names.join(', ')}`)
 }
 
-/** In production, secrets travel encrypted. */
+/** In production, secrets must travel encrypted. */
 export function refusePlainHttp<Env>(
   { env, production, refuse }: Reader<Env>,
   names: readonly (keyof Env & string)[]

@@ -1,15 +1,15 @@
 import { nearest } from '../../plugins/lib/nearest.ts'
 import { type Config, Environment, type Variables } from './index.ts'
 
-/** What a usable environment says that was probably not meant so. Each sentence begins with the variables to look at. */
+/** Warnings about a usable environment that is probably a mistake. Each sentence begins with the variables to check. */
 export function warningsOf(config: Config, variables: Variables): string[] {
   return [...misspelt(variables), ...leftOut(config)]
 }
 
-/** Mistyping one letter in five is likely; more is another program's variable. */
+/** One wrong letter in five is a likely typo; more than that is probably another program's variable. */
 const LIKELY = 1 / 5
 
-/** Variables that nothing reads, and that look like one that would be read. */
+/** Unknown variables that resemble a known one. */
 export function misspelt(variables: Variables): string[] {
   const known = Object.keys(Environment.properties)
   const readable = new Set([...known, ...known.map(name => `${name}_FILE`)])

@@ -7,13 +7,13 @@ const ELSEWHERE = '/var/tmp'
 const SEARCHABLE = 0o001
 
 /**
- * Where apps of this machine are built and run: DATA_DIR, unless the work could not be done there.
+ * Where this machine builds and runs apps: DATA_DIR, unless that is unsuitable.
  *
- * - Below a directory with `node_modules`, as a DATA_DIR in the clone of this project is, an app would find modules that it
- *   has not installed: it would run here, and nowhere else.
- * - Where this process is root, builds and apps are users of their own, who must be able to get there.
+ * - If a parent directory has `node_modules`, as when DATA_DIR is in a clone of this project, an app would find modules
+ *   that it has not installed: it would run here and nowhere else.
+ * - If this process is root, builds and apps run as separate users, who must be able to reach the directory.
  *
- * @throws Error when somebody else has taken the place that is used instead
+ * @throws Error when another user already owns the fallback directory
  */
 export function workDirOf(dataDir: string, elsewhere = ELSEWHERE): string {
   const isRoot = process.geteuid?.() === 0
@@ -26,7 +26,7 @@ export function workDirOf(dataDir: string, elsewhere = ELSEWHERE): string {
   return directory
 }
 
-/** As Node looks for modules: in `node_modules` of each directory above. */
+/** Follows Node's module lookup: `node_modules` in each parent directory. */
 function isBelowModules(path: string): boolean {
   const parent = dirname(path)
   if (parent === path) return false
