@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 
-/** Whether an app has what a plugin brings: any may be left out, or another may have brought it. */
+/** Whether an app has a plugin's decorator: any plugin may be omitted, and another may provide the same decorator. */
 export function has(app: FastifyInstance, decorator: string): boolean {
   return app.hasDecorator(decorator)
 }

@@ -6,19 +6,19 @@ import type { ServiceState } from '../../plugins/health/index.ts'
 import type { JobQueue } from '../../plugins/jobs/index.ts'
 import type { Config } from '../config/index.ts'
 
-/** What a part of the server can add to the lists that others keep. */
+/** What a part of the server can add to lists that plugins keep. */
 export interface Contributions {
-  /** Work that jobs do. */
+  /** Work done by jobs. */
   queues: JobQueue
-  /** Work that is done now and then. */
+  /** Periodic work. */
   chores: Chore
-  /** Facts of the platform that are read at a scrape. */
+  /** Platform facts that are read at each scrape. */
   gauges: Reading
-  /** What `/health/detailed` shows, one by one. */
+  /** The individual checks shown by `/health/detailed`. */
   services: ServiceCheck
-  /** Hears of every server error; must not block. */
+  /** Called for every server error; must not block. */
   errorSinks: (failure: Failure) => void
-  /** Done before requests are served, in the order of the parts. */
+  /** Runs before requests are served, in the order of the parts. */
   startSteps: StartStep
 }
 
@@ -33,9 +33,9 @@ export interface StartStep {
 }
 
 /**
- * A part of the server that is no plugin: a workflow, or an area of the domain. It adds to lists; it is called once for
- * each kind, when the plugin that keeps the list is registered. Queues, chores, gauges and start steps are asked for only
- * where there is a database.
+ * A part of the server that is not a plugin: a workflow, or an area of the domain. It contributes to lists and is
+ * called once per kind, when the plugin that keeps the list is registered. Queues, chores, gauges and start steps are
+ * requested only if there is a database.
  */
 export type Part = { readonly name: string } & {
   readonly [Kind in keyof Contributions]?: Contributor<Kind>

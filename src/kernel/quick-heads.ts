@@ -3,8 +3,8 @@ import type { FastifyBaseLogger } from 'fastify'
 import { TextHeadResponse, textHeadWorks } from '../../plugins/lib/response-head.ts'
 
 /**
- * For the options of Node's HTTP servers: the class of responses that put finished text into their heads. Without it, the
- * plugins set each header of each reply, which is slower and gives the same replies.
+ * For the options of Node's HTTP servers: the response class that writes preformatted text into response heads. Without
+ * it, the plugins set each header on each reply: slower, with identical replies.
  */
 export function quickHeads(isWanted: boolean, log: FastifyBaseLogger): { ServerResponse?: typeof ServerResponse } {
   if (!isWanted) return {}

@@ -4,8 +4,8 @@ type Compiler = serializerFactory.SerializerCompiler
 type Serializer = serializerFactory.Serializer
 
 /**
- * Fastify's own serializers, each compiled when it is first needed. A start would wait for all of them, of which there is
- * one for every status of every route. A test sees to it that each can be compiled.
+ * Fastify's own serializers, each compiled on first use: compiling one per status of every route would delay the start.
+ * A test checks that all of them compile.
  */
 export const buildSerializer: serializerFactory.SerializerFactory = (...settings) => {
   const compile: Compiler = serializerFactory()(...settings)

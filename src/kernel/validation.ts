@@ -3,8 +3,8 @@ import formats from 'ajv-formats'
 import type { FastifySchemaCompiler } from 'fastify'
 
 /**
- * JSON bodies are taken as they are: a string is not a number, and an unknown key is an error. Params, querystring and
- * headers arrive as text, so numbers and booleans are read out of them.
+ * JSON bodies are not coerced: a string is not a number, and an unknown key is an error. Params, querystring and
+ * headers arrive as text, so numbers and booleans are parsed from them.
  */
 export function validatorCompiler(): FastifySchemaCompiler<object> {
   const body = validators({ coerceTypes: false })
@@ -12,7 +12,7 @@ export function validatorCompiler(): FastifySchemaCompiler<object> {
   return ({ schema, httpPart }) => validator(schema, httpPart === 'body' ? body : text)
 }
 
-/** One that stops at the first fault, and one that explains all of them. */
+/** One validator stops at the first fault; the other explains all faults. */
 interface Validators {
   readonly quick: Ajv
   readonly thorough: Ajv
@@ -26,15 +26,15 @@ function validators(options: Options): Validators {
   }
 }
 
-/** `x-form` says a pattern in words. */
+/** `x-form` describes a pattern in words. */
 function prepared(ajv: Ajv): Ajv {
   return formats.default(ajv.addVocabulary(['x-form']))
 }
 
-/** The longest text that any schema allows. */
+/** The maximum text length that any schema allows. */
 const MAX_TEXT = 65_536
 
-/** With all faults reported, patterns also meet text that is too long, which is its fault already and may be hostile. */
+/** When all faults are reported, patterns also run on overlong text, which is already invalid and may be hostile. */
 function boundedRegExp(pattern: string, flags: string) {
   const expression = new RegExp(pattern, flags)
   return { test: (text: string) => text.length > MAX_TEXT || expression.test(text) }
@@ -42,8 +42,8 @@ function boundedRegExp(pattern: string, flags: string) {
 boundedRegExp.code = 'new RegExp'
 
 /**
- * Compiling takes a few milliseconds per schema, and a start would wait for those of all routes, so each is compiled when
- * it is first needed. What is valid, as most is, never meets the slower validator. A test compiles every schema.
+ * Each schema is compiled on first use: compiling takes a few milliseconds, and doing it for all routes would delay the
+ * start. Valid input, the common case, never reaches the slower validator. A test compiles every schema.
  */
 function validator(schema: object, { quick, thorough }: Validators): Validate {
   let check: ValidateFunction | undefined
@@ -63,6 +63,9 @@ function validator(schema: object, { quick, thorough }: Validators): Validate {
 interface Validate {
   (data: unknown, place?: Parameters<ValidateFunction>[1]): boolean
   errors?: ValidateFunction['errors']
-  /** By this Fastify knows a validator of Ajv, and says where the data stands, so that it can be replaced as a whole. */
+  /**
+   * Fastify recognises an Ajv validator by this and then passes the data's location, so that the data can be replaced
+   * whole.
+   */
   schemaEnv?: true
 }
