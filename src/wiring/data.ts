@@ -8,7 +8,7 @@ import { createErrorJournal } from '../domain/platform/error-events.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { auditLogOf } from './audit-log.ts'
 
-/* What the plugins are given that keep something. */
+/* Options of the plugins that store data. */
 
 export function database({ database: { url, directUrl, poolMax, prepare }, shortcuts }: Config, app: FastifyInstance) {
   if (url === null) return false

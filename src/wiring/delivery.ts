@@ -7,7 +7,7 @@ import { deliveryStore } from '../workflows/deploying/delivery-store.ts'
 import { contributed } from './parts/index.ts'
 import type { Ports } from './ports.ts'
 
-/* What the plugins are given that turn pushes into running apps. */
+/* Options of the plugins that turn pushes into running apps. */
 
 export function builder({ builder, buildkit, registry, dataDir, production, githubUrls }: Config) {
   return (

@@ -9,18 +9,18 @@ import type { AuditLog } from '../domain/audit/log.ts'
 import type { Db } from '../domain/base/db.ts'
 
 export interface FirstOperator {
-  /** Where the token is, or was put when the account was made. */
+  /** Path of the token file, or where it was written when the account was created. */
   readonly path: string
-  /** Whether the account was made now, by this instance. */
+  /** Whether this instance has just created the account. */
   readonly created: boolean
 }
 
 /**
- * Sees to it that a new server has an operator, whose token it leaves in a file that only its own user can read.
+ * Ensures that a new server has an operator, and leaves the operator's token in a file that only its own user can read.
  *
- * Of any number of instances that start on an empty database, one makes the account. The token is on disk before it is in
- * the database, under another name: a crash in between leaves a file that the next start finds. Then the token either
- * counts, and the file gets its name, or it does not, and the file is removed.
+ * Of any number of instances that start on an empty database, exactly one creates the account. The token is written to
+ * disk under a temporary name before it goes into the database, so that after a crash in between the next start finds
+ * the file. If the token is valid, the file gets its final name; otherwise it is removed.
  */
 export async function ensureFirstOperator(db: Db, log: AuditLog, dataDir: string, plan: Plan): Promise<FirstOperator> {
   const path = join(dataDir, 'operator-token')
@@ -41,7 +41,7 @@ export async function ensureFirstOperator(db: Db, log: AuditLog, dataDir: string
   return { path, created }
 }
 
-/** Ends what a start before this one has begun. */
+/** Completes what an earlier start began. */
 async function settle(tx: Db, pending: string, path: string): Promise<void> {
   const token = await readFile(pending, 'utf8').catch(ignoreMissing)
   if (token === undefined) return
@@ -61,7 +61,7 @@ async function writeSecret(path: string, text: string): Promise<void> {
   }
 }
 
-/** Another instance on the same directory may have done it in the meantime. */
+/** Another instance on the same directory may have done this already. */
 async function publish(pending: string, path: string): Promise<void> {
   await rename(pending, path).catch(ignoreMissing)
 }

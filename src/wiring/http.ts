@@ -5,7 +5,7 @@ import { has, registryOf } from '../kernel/has.ts'
 import { contributed } from './parts/index.ts'
 import type { Ports } from './ports.ts'
 
-/* What the plugins are given that every request meets. */
+/* Options of the plugins that apply to every request. */
 
 export function errors(config: Config, app: FastifyInstance, ports: Ports) {
   return { sinks: contributed('errorSinks', config, app, ports) }

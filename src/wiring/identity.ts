@@ -9,7 +9,7 @@ import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from '../doma
 import { has, registryOf } from '../kernel/has.ts'
 import { auditLogOf } from './audit-log.ts'
 
-/* What the plugins are given that find out who calls. */
+/* Options of the plugins that authenticate callers. */
 
 export function session({ baseUrl }: Config, app: FastifyInstance) {
   return {
@@ -48,7 +48,7 @@ export function auth(config: Config, app: FastifyInstance): AuthDeps & Partial<A
 
 export function csrf({ baseUrl, production, keys }: Config) {
   return {
-    // In development a browser may come by another name of this machine.
+    // In development a browser may use another name of this machine.
     origin: production ? baseUrl.origin : '',
     secure: baseUrl.protocol === 'https:',
     ...(keys.session && { keys: keys.session })

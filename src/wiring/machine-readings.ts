@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises'
 import type { Reading } from '../../plugins/gauges.ts'
 
-/** What this machine offers the server, for alerts that compare it with what is used. */
+/** The machine's capacity, for alerts that compare it with usage. */
 export function machineReadings(dataDir: string, memoryLimit: number): Reading[] {
   const disk = async (blocks: 'blocks' | 'bavail') => {
     const found = await statfs(dataDir)

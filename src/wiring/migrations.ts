@@ -6,10 +6,10 @@ import { openSession } from '../../plugins/lib/postgres-session.ts'
 const CONNECT_TIMEOUT = 10
 
 /**
- * Migrates the database at `url`, which must not lead through a transaction pooler. Ending the connection also releases
- * the lock that keeps other instances waiting.
+ * Migrates the database at `url`, which must not go through a transaction pooler. Closing the connection also releases
+ * the lock that other instances wait for.
  *
- * @throws Error as `migrate` does, and when the database cannot be reached
+ * @throws Error as `migrate` does, and when the database is unreachable
  */
 export async function migrateDatabase(url: string, options?: MigrateOptions): Promise<MigrationReport> {
   const { sql } = openSession(postgresTarget(url), {

@@ -8,7 +8,7 @@ import { contributed } from './parts/index.ts'
 import { PING_TIMEOUT } from './parts/service-state.ts'
 import type { Ports } from './ports.ts'
 
-/* What the plugins are given by which operators see and steer the server. */
+/* Options of the plugins that let operators observe and control the server. */
 
 export function metrics({ metricsTokens, production, version }: Config, _app: FastifyInstance, { peers }: Ports) {
   return {
@@ -20,8 +20,8 @@ export function metrics({ metricsTokens, production, version }: Config, _app: Fa
 }
 
 /**
- * Milliseconds in which a client in steady use of its connection gets a reply that says it will close. Without them, the
- * close would meet requests that are already on their way.
+ * Time in milliseconds for a busy keep-alive connection to get a reply that announces its close. Without it, the close
+ * would hit requests already on their way.
  */
 const LAST_WORD = 250
 
@@ -47,7 +47,7 @@ export function maintenance(_config: Config, app: FastifyInstance) {
   }
 }
 
-/** Most of it is asked for at a probe, when every plugin is there. */
+/** Most of this is evaluated at a probe, when every plugin is registered. */
 export function health(config: Config, app: FastifyInstance, ports: Ports) {
   const services = contributed('services', config, app, ports).map(({ name, check }) => [name, check] as const)
   return {
@@ -64,7 +64,7 @@ export function health(config: Config, app: FastifyInstance, ports: Ports) {
   }
 }
 
-/** Three reasons, one ping: probes that ask at the same time share it. */
+/** Three reasons, one ping: concurrent probes share it. */
 function databaseReadiness(app: FastifyInstance) {
   const ping = singleFlight(0, () => app.postgres.ping(PING_TIMEOUT).catch(() => 'unreachable' as const))
   return {

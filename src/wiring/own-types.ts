@@ -1,6 +1,6 @@
 import type { AuditType, Db, SignInMethod } from '../../drizzle/schema.ts'
 
-/** What the plugins are typed by on this server. */
+/** The types that this server's plugins are parameterised with. */
 declare module 'fastify' {
   interface RhoneTypes {
     db: Db

@@ -2,11 +2,11 @@ import type { MetricsPeers } from '../../plugins/metrics/index.ts'
 import type { SharedBuckets } from '../../plugins/rate-limit/index.ts'
 import type { Part } from '../kernel/part.ts'
 
-/** What the caller of `buildApp` hands in. */
+/** What the caller of `buildApp` provides. */
 export interface Ports {
-  /** Shared by apps that are one instance. */
+  /** Shared by all apps of one instance. */
   readonly buckets?: SharedBuckets
   readonly peers?: MetricsPeers
-  /** What the server is made of besides plugins; the parts of `wiring/parts` by default. */
+  /** The server's parts other than plugins; by default those in `wiring/parts`. */
   readonly parts?: readonly Part[]
 }

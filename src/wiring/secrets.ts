@@ -2,7 +2,7 @@ import type { Config } from '../config/index.ts'
 import type { Keyring } from '../config/keyring.ts'
 import type { ServerSecret } from '../domain/secrets/ledger.ts'
 
-/** Every secret of the configuration, and how many days each may be in use. */
+/** Every configured secret, and its maximum age in days. */
 export function secretsOf(config: Config): ServerSecret[] {
   const { keys, database, redisUrl, github, githubApp, githubWebhookSecrets, fly, registry, metricsTokens } = config
   const isOwnRegistryToken = registry.token !== null && registry.token !== fly?.token
@@ -25,7 +25,7 @@ function ringOf(ring: Keyring | null): Pick<ServerSecret, 'value' | 'keyIds'> {
   return { value: ring?.current.key.toString('base64') ?? null, keyIds: [...(ring?.keys.keys() ?? [])] }
 }
 
-/** The embedded database has a password that nobody is given; it is of no concern here. */
+/** The embedded database's password is never given out, so it is not tracked here. */
 function passwordOf(url: string | null): string | null {
   return (url && URL.parse(url)?.password) || null
 }

@@ -1,7 +1,7 @@
 import type { SecureContextOptions } from 'node:tls'
 import { type Config, readTls } from '../config/index.ts'
 
-/** Of TLS 1.2, what has forward secrecy and authenticated encryption: no CBC. TLS 1.3 has nothing else. */
+/** From TLS 1.2, only suites with forward secrecy and authenticated encryption: no CBC. TLS 1.3 has nothing else. */
 const CIPHERS = [
   'TLS_AES_256_GCM_SHA384',
   'TLS_CHACHA20_POLY1305_SHA256',
@@ -15,7 +15,7 @@ const CIPHERS = [
 ].join(':')
 
 /**
- * What we serve HTTPS with, read anew. A reload needs all of it: Node forgets what it is not given again.
+ * Reads the HTTPS options from disk. A reload must pass all of them: Node drops any that are missing.
  *
  * @throws Error when a file cannot be read
  */

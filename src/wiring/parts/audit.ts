@@ -8,12 +8,12 @@ import type { Part } from '../../kernel/part.ts'
 import { HOUR, MINUTE, SECOND } from './intervals.ts'
 
 const CHECKPOINT_INTERVAL = MINUTE
-/** Seconds after which rows should long have been sealed. */
+/** Age in seconds by which rows should long have been sealed. */
 const LONGEST_WAIT = 60
 
 /**
- * Seals the audit log, and removes what is past its retention. Any instance may do either at any time: each step is a
- * transaction, and where two must not meet, the one that has the lock does the work. Days and months are UTC.
+ * Seals the audit log and removes what is past its retention. Any instance may do either at any time: each step is a
+ * transaction, and where two must not overlap, the lock holder does the work. Days and months are UTC.
  */
 const audit: Part = {
   name: 'audit',
@@ -30,7 +30,7 @@ const audit: Part = {
   ]
 }
 
-/** A checkpoint is logged, so that the log, wherever it is kept, proves what the audit log held then. */
+/** Checkpoints are logged, so that the log, wherever it is stored, proves what the audit log contained at the time. */
 function sealing(app: FastifyInstance, keys: AuditKeys): Chore {
   let signNext = 0
   return {

@@ -6,7 +6,7 @@ import { migrateDatabase } from '../migrations.ts'
 import { HOUR } from './intervals.ts'
 import { PING_TIMEOUT, stateOf } from './service-state.ts'
 
-/** The stores that everything stands on. */
+/** The data stores that the rest of the server depends on. */
 const data: Part = {
   name: 'data',
   startSteps: ({ database }, { log }) => [
@@ -19,7 +19,7 @@ const data: Part = {
   chores: (_config, { db }) => [{ name: 'partitions', every: HOUR, run: async () => void (await ensurePartitions(db)) }]
 }
 
-/** What cannot be written to is not healthy, though it answers. */
+/** A database that answers but cannot be written to is unhealthy. */
 async function assertWritable(ping: Promise<DatabaseState>): Promise<void> {
   const state = await ping
   if (state !== 'writable') throw new Error(`the database is ${state}`)

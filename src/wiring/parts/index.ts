@@ -9,10 +9,10 @@ import delivery from './delivery.ts'
 import platform from './platform.ts'
 import secrets from './secrets.ts'
 
-/** What the server does besides answering requests. Start steps run in this order. */
+/** The server's work besides answering requests. Start steps run in this order. */
 export const parts: readonly Part[] = [data, accounts, secrets, audit, platform, delivery]
 
-/** Everything of one kind that the parts of this server contribute. */
+/** Everything of one kind that this server's parts contribute. */
 export function contributed<Kind extends keyof Contributions>(
   kind: Kind,
   config: Config,

@@ -2,7 +2,7 @@ import { platformReadings } from '../../domain/platform/gauges.ts'
 import type { Part } from '../../kernel/part.ts'
 import { machineReadings } from '../machine-readings.ts'
 
-/** What operators look at, and switch. */
+/** What operators observe and switch. */
 const platform: Part = {
   name: 'platform',
   startSteps: (_config, app) => [{ name: 'maintenance', run: async () => app.maintenance?.refresh() }],

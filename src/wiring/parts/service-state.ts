@@ -3,7 +3,7 @@ import type { ServiceState } from '../../../plugins/health/index.ts'
 /** Milliseconds within which a service must answer a probe. */
 export const PING_TIMEOUT = 2_000
 
-/** @param ping fails where the service does not answer; not called where there is none */
+/** @param ping rejects when the service does not answer; not called when the service is not configured */
 export async function stateOf(isConfigured: boolean, ping: () => Promise<unknown> | undefined): Promise<ServiceState> {
   if (!isConfigured) return 'not_configured'
   return (await succeeds(ping)) ? 'healthy' : 'unhealthy'
