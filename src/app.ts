@@ -13,16 +13,16 @@ import type {} from './wiring/own-types.ts'
 import type { Ports } from './wiring/ports.ts'
 import { secureContextOf } from './wiring/tls.ts'
 
-/** What takes a plugin's place: nothing, another plugin, or the path of a module whose default export is one. */
+/** A replacement for a plugin: nothing, another plugin, or the path of a module whose default export is one. */
 export type Swaps = Readonly<Record<string, SwapSetting | PluginModule>>
 
 /**
- * Builds the whole server out of its slots. It never listens, exits or reads the environment, so that the app under test
- * is the app that ships.
+ * Builds the whole server from its slots. It never listens, exits or reads the environment, so the app under test is
+ * the app that ships.
  *
- * @param swaps replaces or leaves out plugins by slot name; goes before `config.swaps`
- * @throws ConfigError when a swap names no slot or no plugin
- * @throws Error when a plugin refuses its options
+ * @param swaps replaces or omits plugins by slot name; takes precedence over `config.swaps`
+ * @throws ConfigError when a swap names an unknown slot or is not a plugin
+ * @throws Error when a plugin rejects its options
  */
 export async function buildApp(
   config: Config,
@@ -43,7 +43,7 @@ export async function buildApp(
   }
 }
 
-/** Fastify with every option that Rhone sets; what a plugin can set is set by that plugin. */
+/** Fastify with every option that Rhone sets itself; anything a plugin can set is set by that plugin. */
 function createKernel(config: Config, logger: Logger): FastifyInstance {
   const http = {
     headersTimeout: 10_000,

@@ -6,19 +6,19 @@ import type { Config } from './config/index.ts'
 import type { Ports } from './wiring/ports.ts'
 import { secureContextOf } from './wiring/tls.ts'
 
-/** What the edge of the process starts and stops: one app, or several that look like one. */
+/** What the process edge starts and stops: one app, or several that act as one. */
 export interface Service {
-  /** Where it listens, once `start` has resolved. */
+  /** The listening address, once `start` has resolved. */
   readonly port: number
-  /** Resolves when it listens, which the signal may still prevent; `completed` settles later, when it serves. */
+  /** Resolves when it listens, which the signal can still prevent; `completed` settles later, when it serves. */
   start(signal: AbortSignal): Promise<void>
   readonly completed: Promise<void>
-  /** Drains and closes; rejects when that went wrong. */
+  /** Drains and closes; rejects if either fails. */
   stop(): Promise<void>
   reloadCertificate(): void
 }
 
-/** One app on the event loop of this thread. */
+/** One app on this thread's event loop. */
 export class Instance implements Service {
   readonly #config: Config
   readonly #logger: Logger
@@ -30,7 +30,7 @@ export class Instance implements Service {
     this.#config = config
     this.#logger = logger
     this.#ports = ports
-    this.completed.catch(() => {}) // who waits for it is told; where nobody does, `start` has failed
+    this.completed.catch(() => {}) // callers that wait get the error; otherwise `start` has already failed
   }
 
   get completed(): Promise<void> {

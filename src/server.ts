@@ -5,20 +5,22 @@ import type { Config } from './config/index.ts'
 import type { EmbeddedPostgres } from './embedded-postgres/index.ts'
 import type { Service } from './instance.ts'
 
-// Not at the top: static imports would all be loaded before the first of them could make the others quick.
+// Not at the top: static imports would all be loaded before the first of them could speed up the rest.
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
 const { ConfigError, readConfig } = await import('./config/index.ts')
 const { developmentKeyrings } = await import('./config/keyring.ts')
 const { localUrl, noteServer, refuseTakenPort } = await import('./listening.ts')
 const { prettyLines } = await import('./pretty-lines.ts')
 
-/** From the stop signal to the end of the process at the latest, in milliseconds; below the 30 s that platforms grant. */
+/**
+ * Maximum time from the stop signal to the end of the process, in milliseconds; below the 30 s that platforms grant.
+ */
 const STOP_DEADLINE = 28_000
-/** A terminal's Ctrl-C reaches this process twice when npm runs it: once from the terminal, once passed on by npm. */
+/** Under npm, a terminal's Ctrl-C reaches this process twice: once from the terminal, once forwarded by npm. */
 const SAME_SIGNAL = 500
 
 const config = await settingsOrExit()
-/** Programs read JSON; people at a terminal do not. */
+/** JSON for programs, plain text for a terminal. */
 const terminal = { write: (lines: string) => void process.stdout.write(prettyLines(lines)) }
 const logger = createLogger({ level: config.logLevel, ...(process.stdout.isTTY && { destination: terminal }) })
 let postgres: Promise<EmbeddedPostgres> | undefined
@@ -30,7 +32,7 @@ let exitCode = 0
 let stoppingSince: number | undefined
 const stopping = new AbortController()
 
-// The reader of stderr may close it; that is no reason to end.
+// The reader of stderr may close it; that is no reason to exit.
 process.stderr.on('error', () => {})
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
 process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
@@ -60,7 +62,7 @@ async function start(): Promise<void> {
   }
 }
 
-/** Not every server may write to its DATA_DIR: one that brings keys and a database has no other need to. */
+/** DATA_DIR may not be writable: a server with configured keys and database has no other use for it. */
 function noteWhere(url: string): void {
   try {
     forgetServer = noteServer(config.dataDir, url)
@@ -69,7 +71,9 @@ function noteWhere(url: string): void {
   }
 }
 
-/* Each brings only what it needs: the primary of a crew serves nothing, and has no use for the whole server in memory. */
+/*
+ * Each branch imports only what it needs: the primary of a crew serves no requests and needs no server code in memory.
+ */
 
 async function oneInstance(settings: Config): Promise<Service> {
   const { Instance } = await import('./instance.ts')
@@ -81,7 +85,7 @@ async function crewOfWorkers(settings: Config): Promise<Service> {
   return new Crew(settings, logger, error => onFault(error, 'no worker is left'))
 }
 
-/** What only the process edge can add: keys kept on disk, and a database of our own where none is given. */
+/** What only the process edge can add: keys stored on disk, and an embedded database if none is configured. */
 async function completeConfig(config: Config): Promise<Config> {
   const { session, encryption, signing } = config.keys
   const own = session && encryption && signing ? undefined : await developmentKeyrings(config.dataDir)
@@ -100,7 +104,7 @@ async function completeConfig(config: Config): Promise<Config> {
   return { ...config, keys, database: { ...config.database, url, directUrl: url } }
 }
 
-/** People read this on stderr; stdout carries nothing but JSON lines. */
+/** For people, on stderr; stdout carries only JSON lines. */
 function announce(config: Config, port: number): void {
   const url = localUrl(config, port)
   logger.info({ url, version: config.version, environment: config.environment }, 'ready')
@@ -129,7 +133,9 @@ function onSignal(signal: NodeJS.Signals): void {
   }
 }
 
-/** A fault ends the process in order; one more on the way out is said, and does not cut off what is being finished. */
+/**
+ * A fault stops the process in an orderly way; a second fault during shutdown is reported but does not cut it short.
+ */
 function onFault(error: unknown, what: string): void {
   exitCode ||= error instanceof ConfigError ? ConfigError.exitCode : 1
   logger.fatal({ err: error }, what)
@@ -138,7 +144,7 @@ function onFault(error: unknown, what: string): void {
   if (stoppingSince === undefined) void stop()
 }
 
-/** Ends in order: drain, close, then the database that all of it stood on. */
+/** Shuts down in order: drain, close, then the database underneath. */
 async function stop(): Promise<void> {
   stoppingSince = performance.now()
   stopping.abort()
@@ -153,13 +159,13 @@ async function stop(): Promise<void> {
   exit(exitCode)
 }
 
-/** While it starts there is no request to finish, and its close would wait for a migration that may take minutes. */
+/** During startup there is no request to finish, and close would wait for a migration that may take minutes. */
 async function closeService(): Promise<void> {
   forgetServer()
   if (!isStarting) await service?.stop()
 }
 
-/** It may still be starting; the abort ends that, and leaves nothing running. */
+/** Startup may still be in progress; aborting ends it and leaves nothing running. */
 async function stopPostgres(): Promise<void> {
   const started = await postgres?.catch(() => undefined)
   await started?.stop()

@@ -49,11 +49,11 @@ import deploying from './workflows/deploying/index.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
 
-/** One place of the server: the plugin that fills it, and what that plugin is given. */
+/** One place in the server: the plugin that fills it, and that plugin's options. */
 export interface Slot {
   readonly name: string
   readonly plugin: PluginModule
-  /** `false`: the plugin is not registered. `app` has what the slots before this one have brought. */
+  /** `false`: the plugin is not registered. `app` has everything that earlier slots have registered. */
   readonly options: (config: Config, app: FastifyInstance, ports: Ports) => object | false
 }
 
@@ -69,12 +69,12 @@ const none = () => ({})
 const metered = (_config: Config, app: FastifyInstance) => registryOf(app)
 
 /**
- * The whole server. Those that have hooks stand outermost first: nothing may fail unformatted or unseen, so errors and
- * logs come before all; metrics count what the next ones refuse; refusals come before anything that does I/O, and the
+ * The whole server. Plugins with hooks come first, outermost first: errors and logs precede everything, so that no
+ * failure goes unformatted or unseen; metrics precede the refusals they count; refusals precede anything that does I/O,
  * cheapest first.
  *
- * The others have no part in requests. The description of the API stands before all that bring routes, which it could
- * not see otherwise; what is connected to stands before all that use it, since plugins close in reverse.
+ * The others take no part in requests. The API description precedes all plugins with routes, since it cannot see
+ * earlier ones; connections precede everything that uses them, since plugins close in reverse order.
  */
 export const slots: readonly Slot[] = [
   slot('request-id', requestId, none),
@@ -96,7 +96,8 @@ export const slots: readonly Slot[] = [
   slot('audit', audit, data.audit),
   slot('maintenance', maintenance, operations.maintenance),
   slot('rate-limit', rateLimit, http.rateLimit),
-  // After the limits by address, so that one client's flood fills no line; before all that asks the database.
+  // After the per-address limits, so that one client's flood fills no queue; before anything that queries the
+  // database.
   slot('pressure', pressure, http.pressure),
   slot('health', health, operations.health),
 
