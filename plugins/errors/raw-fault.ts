@@ -66,7 +66,7 @@ export function rawFaults(app: FastifyInstance): RawFaults {
       socket.destroy(error) // the rest of a request that was answered before it had fully arrived
     else if (!pending) answer(ofConnection(error), blankRequest(socket), socket)
     else if (pending.req.complete)
-      pending.once('close', () => settle(error, socket)) // this reply began before the fault
+      pending.once('close', () => settle(error, socket)) // its request arrived whole before the fault
     else if (pending.writableEnded)
       pending.once('finish', () => closeGently(socket)) // the reply is complete
     else if (pending.headersSent) socket.destroy(error)
