@@ -299,28 +299,23 @@ const budget: AlertCase[] = [
   },
   {
     alert: 'SLOAvailabilityBreach',
-    that: '3.6 hours of failure in 30 days use the budget up, 3.4 do not',
-    step: 12,
-    ...recorded(
-      served(4 * DAY, 50, 50),
-      served(30 * DAY - 3.4 * HOUR, 100, 0),
-      served(3.4 * HOUR, 0, 100),
-      served(HOUR, 100, 0)
-    ),
-    silent: [34 * DAY + 0.8 * HOUR]
+    that: '3.6 hours of failure in 30 days use the budget up, three do not',
+    step: 60,
+    ...recorded(served(4 * DAY, 50, 50), served(30 * DAY, 100, 0), served(3 * HOUR, 0, 100), served(2 * HOUR, 100, 0)),
+    silent: [34 * DAY + 4 * HOUR]
   },
   {
     alert: 'SLOAvailabilityBreach',
     that: 'more than 3.6 hours of failure are a breach',
-    step: 12,
-    ...recorded(served(4 * DAY, 50, 50), served(30 * DAY, 100, 0), served(3.8 * HOUR, 0, 100), served(HOUR, 100, 0)),
-    silent: [34 * DAY + 222],
-    fires: [34 * DAY + 226]
+    step: 60,
+    ...recorded(served(4 * DAY, 50, 50), served(30 * DAY, 100, 0), served(4 * HOUR, 0, 100), served(HOUR, 100, 0)),
+    silent: [34 * DAY + 186],
+    fires: [34 * DAY + 190]
   },
   {
     alert: 'SLOAvailabilityBreach',
     that: 'a quiet hour in which everything fails weighs as little as its traffic',
-    step: 12,
+    step: 60,
     ...recorded(served(9 * DAY, 1000, 0), served(8 * HOUR, 0, 1), served(HOUR, 1000, 0)),
     silent: [9 * DAY + 8.9 * HOUR]
   },
@@ -888,10 +883,10 @@ const memories: AlertCase[] = [
   },
   {
     alert: 'rhone:slo_budget_remaining:ratio',
-    that: '3.6 hours of failure in 30 days leave nothing',
-    step: 12,
-    ...recorded(served(30 * DAY - 3.6 * HOUR, 100, 0), served(3.6 * HOUR, 0, 100), served(HOUR, 0, 0)),
-    recorded: { [30 * DAY]: 0 }
+    that: 'four hours of failure in 30 days are 0.4 more than there are',
+    step: 60,
+    ...recorded(served(30 * DAY - 4 * HOUR, 100, 0), served(4 * HOUR, 0, 100), served(HOUR, 0, 0)),
+    recorded: { [30 * DAY]: -0.1111 }
   }
 ]
 

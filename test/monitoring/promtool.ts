@@ -134,7 +134,10 @@ async function checkAlert(rules: Rules, cases: readonly AlertCase[], step: numbe
     const [tests, ruleFile] = [join(directory, 'cases.json'), join(directory, 'rules.json')]
     await writeFile(ruleFile, JSON.stringify(rules))
     const evaluation_interval = step === 1 ? '30s' : '4m'
-    await writeFile(tests, JSON.stringify({ rule_files: [ruleFile], evaluation_interval, tests: cases.map(unitTest) }))
+    // Without it, what is recorded may come after the alerts that ask for it, or before, by chance.
+    const group_eval_order = rules.groups.map(({ name }) => name)
+    const file = { rule_files: [ruleFile], evaluation_interval, group_eval_order, tests: cases.map(unitTest) }
+    await writeFile(tests, JSON.stringify(file))
     await run('promtool', ['test', 'rules', tests], { maxBuffer: 64 * 1024 ** 2 })
     return null
   } catch (error) {
