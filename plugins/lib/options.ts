@@ -1,19 +1,19 @@
 import type { Static, TObject } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
-/** What a caller may hand to a plugin: any of its options, and its deps beside them. */
+/** What a caller may pass to a plugin: any of its options and deps. */
 export type PluginInput<Schema extends TObject, Deps = unknown> = Some<Static<Schema>> & Partial<Deps>
 
-/** What may be left out may be left out of options that are objects, too; what must not is missed when it is checked. */
+/** Makes keys optional in nested objects, too. Missing required keys are reported when the options are checked. */
 type Some<Options> = { [Key in keyof Options]?: Inner<Options[Key]> }
 type Inner<Value> = Value extends readonly unknown[] ? Value : Value extends object ? Some<Value> : Value
 
 /**
  * Checks a plugin's options against its schema and fills in the defaults, without touching the caller's object.
  *
- * @param plugin the plugin's name, as it stands in every message
- * @param deps   the keys that are not options but functions and instances from the caller; they are passed over here
- * @throws Error whose message names the plugin, the key and what is wrong; Fastify then fails the boot with it
+ * @param plugin the plugin's name, used in every message
+ * @param deps   keys that are not options but functions and instances from the caller; they are ignored here
+ * @throws Error that names the plugin, the key and the problem; it fails Fastify's boot
  */
 export function parseOptions<Schema extends TObject>(
   plugin: string,

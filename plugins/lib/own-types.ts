@@ -1,8 +1,8 @@
 import type { RhoneTypes } from 'fastify'
 
 /*
- * Some types belong to the app and not to the plugins: its tables, its rate classes, its kinds of audit events. An app
- * names them once, and every plugin is typed by them:
+ * Some types belong to the app rather than the plugins: its tables, rate classes and audit event types. An app declares
+ * them once, and every plugin uses them:
  *
  *     declare module 'fastify' {
  *       interface RhoneTypes {
@@ -11,8 +11,8 @@ import type { RhoneTypes } from 'fastify'
  *       }
  *     }
  *
- * What an app does not name has the default below. Nothing here imports drizzle, whose declarations only compile with
- * `skipLibCheck`.
+ * Types that an app does not declare have the defaults below. Nothing here imports drizzle, whose declarations compile
+ * only with `skipLibCheck`.
  */
 
 declare module 'fastify' {
@@ -25,20 +25,20 @@ declare module 'fastify' {
 
 type Own<Key extends string, Default> = RhoneTypes extends Readonly<Record<Key, infer Type>> ? Type : Default
 
-/** What plugins can count on in a drizzle database over PostgreSQL, or in a transaction of one. */
+/** The part of a drizzle PostgreSQL database or transaction that plugins rely on. */
 export interface Database {
   execute(query: unknown): PromiseLike<unknown>
   transaction<Result>(work: (tx: Database) => Promise<Result>): Promise<Result>
 }
 
-/** The app's database, or a transaction in it: `RhoneTypes.db` where the app names it. */
+/** The app's database or a transaction in it: `RhoneTypes.db` if declared. */
 export type Db = Own<'db', Database>
 
 /** The names of the app's rate classes, in addition to those of the rate limit. */
 export type OwnRateClass = Own<'rateClass', never>
 
-/** What audit events are about: `RhoneTypes.auditType` where the app names it. */
+/** Types of audit events: `RhoneTypes.auditType` if declared. */
 export type AuditType = Own<'auditType', string>
 
-/** How users sign in: `RhoneTypes.signInMethod` where the app names it. */
+/** Sign-in methods: `RhoneTypes.signInMethod` if declared. */
 export type SignInMethod = Own<'signInMethod', string>

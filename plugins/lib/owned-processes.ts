@@ -4,43 +4,43 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { hasCode } from './errno.ts'
 import { environmentOf, memoryOf, type ProcessEntry, readProcessTable } from './process-table.ts'
 
-/** A user and its group, by number. */
+/** A numeric user and group id. */
 export interface Account {
   readonly uid: number
   readonly gid: number
 }
 
 export interface Ownership {
-  /** The user that runs these processes and no others; null: they run as this process's own user. */
+  /** The user dedicated to these processes; null if they run as this process's own user. */
   readonly account: Account | null
-  /** `NAME=value` in the environment of each process that is started; their children inherit it. */
+  /** `NAME=value` in the environment of each started process; children inherit it. */
   readonly mark: string
-  /** Those with whom the account is shared: what belongs to one of them does not belong here. */
+  /** Other owners that share the account; their processes are excluded. */
   readonly others?: () => Iterable<OwnedProcesses>
 }
 
 export interface Usage {
   /** Processes and threads. */
   readonly tasks: number
-  /** Milliseconds on a processor since they began; of those that have ended, no more. */
+  /** CPU milliseconds since the processes started; excludes processes that have ended. */
   readonly cpu: number
-  /** Bytes that they share with no file on a disk. */
+  /** Bytes of memory not backed by a file on disk. */
   readonly memory: number
-  /** Of these, bytes that others may map, too, each counted as often as it is mapped. */
+  /** The part of `memory` that others may map, too, counted once per mapping. */
   readonly shared: number
 }
 
-/** Milliseconds that the kernel may take to end what has been killed. */
+/** Milliseconds the kernel may take to end killed processes. */
 const LAST_BREATH = 15_000
 const POLL = 20
 
 /**
- * All processes that an app or a build has brought up, also those that have left its session, cleared their environment
- * or lost their parent.
+ * All processes that an app or a build has started, including those that left its session, cleared their environment or
+ * lost their parent.
  *
- * With an account of its own, everything that runs as that user belongs here, which no process can change. Without one,
- * there are only traces to go by: the session, the mark, the descent from a process that belongs here, and what was seen
- * to belong here before. A process that gets rid of all of them between two looks is lost.
+ * With a dedicated account, everything that runs as that user belongs here, and no process can change that. Without
+ * one, processes are found by session, by mark, by descent from an owned process, or because they were owned before. A
+ * process that sheds all of these between two reads of the process table is lost.
  */
 export class OwnedProcesses {
   readonly #ownership: Ownership
@@ -52,12 +52,12 @@ export class OwnedProcesses {
     this.#ownership = ownership
   }
 
-  /** Takes in a process that was just started as the leader of a session. */
+  /** Adds a process just started as a session leader. */
   add(leader: number): void {
     this.#sessions.set(leader, null)
   }
 
-  /** What belongs here now. */
+  /** The processes currently owned. */
   members(table: readonly ProcessEntry[] = readProcessTable()): ProcessEntry[] {
     const { account, others = () => [] } = this.#ownership
     const claimed = this.claim(table)
@@ -67,13 +67,13 @@ export class OwnedProcesses {
     return table.filter(entry => mine.has(entry) || (entry.users.includes(account.uid) && !elsewhere.has(entry)))
   }
 
-  /** What is known to belong here by more than its user. */
+  /** The processes owned by evidence other than their user alone. */
   claim(table: readonly ProcessEntry[]): ProcessEntry[] {
     this.#forgetSessions(table)
     const candidates = table.filter(entry => this.#isCandidate(entry))
     const claimed = new Map<number, ProcessEntry>()
     for (const entry of candidates) if (this.#isTraced(entry)) claimed.set(entry.pid, entry)
-    // Children of children, in whatever order the table lists them.
+    // Repeat until no more descendants are found; the table is in no particular order.
     for (let found = -1; found !== claimed.size; ) {
       found = claimed.size
       for (const entry of candidates) if (claimed.has(entry.parent)) claimed.set(entry.pid, entry)
@@ -86,15 +86,15 @@ export class OwnedProcesses {
     return usageOf(this.members(table))
   }
 
-  /** @returns whether there was anything to send it to */
+  /** @returns whether any process received the signal */
   signal(signal: NodeJS.Signals): boolean {
     return this.members().filter(({ pid }) => send(pid, signal)).length > 0
   }
 
   /**
-   * Ends everything that belongs here. It is asked first where `grace`, in milliseconds, is more than 0.
+   * Ends all owned processes. If `grace` (milliseconds) is above 0, sends SIGTERM first.
    *
-   * @throws Error when something is left that cannot be killed
+   * @throws Error if some process cannot be killed
    */
   async end(grace: number): Promise<void> {
     if (grace > 0) {
@@ -109,7 +109,7 @@ export class OwnedProcesses {
     }
   }
 
-  /** @returns whether nothing is left */
+  /** @returns whether all processes have ended */
   async #waitForEnd(milliseconds: number): Promise<boolean> {
     const deadline = performance.now() + milliseconds
     while (!this.#isEmpty()) {
@@ -121,7 +121,7 @@ export class OwnedProcesses {
 
   async #kill(): Promise<void> {
     const { account, others = () => [] } = this.#ownership
-    // All at once first: what forks faster than it is counted has no time for it.
+    // Kill all at once first, so that fork bombs cannot outrun the listing.
     if (account !== null && [...others()].length === 0) await killAllOf(account)
     this.signal('SIGKILL')
   }
@@ -130,13 +130,13 @@ export class OwnedProcesses {
     try {
       return this.members().length === 0
     } catch (error) {
-      // Without a file descriptor to look with, nothing is known.
+      // No file descriptor left to read the table with, so the result is unknown.
       if (hasCode(error, 'EMFILE', 'ENFILE')) return false
       throw error
     }
   }
 
-  /** Only what runs as the right user, so that nobody else's process is ended that has come by a pid or a mark. */
+  /** Only processes of the right user, so that a reused pid or copied mark never ends another user's process. */
   #isCandidate({ users }: ProcessEntry): boolean {
     const { account } = this.#ownership
     return users.includes(account?.uid ?? process.geteuid?.() ?? Number.NaN)
@@ -147,7 +147,7 @@ export class OwnedProcesses {
     return `\0${environmentOf(entry.pid)}`.includes(`\0${this.#ownership.mark}\0`)
   }
 
-  /** The number of a session is given to nobody else while one of it runs, and may be at any time after. */
+  /** Drops ended sessions: a session id may be reused once its last process has ended. */
   #forgetSessions(table: readonly ProcessEntry[]): void {
     for (const [leader, startedAt] of this.#sessions) {
       const now = table.find(({ pid }) => pid === leader)
@@ -158,7 +158,7 @@ export class OwnedProcesses {
   }
 }
 
-/** What these processes use together. */
+/** The combined usage of these processes. */
 export function usageOf(entries: readonly ProcessEntry[]): Usage {
   const memory = entries.map(memoryOf)
   return {
@@ -180,10 +180,10 @@ export function tasksOfOurs(): number {
   return sum(readProcessTable().flatMap(({ users, threads }) => (users.includes(uid) ? threads : [])))
 }
 
-/** As that user, so that the kernel finds them in one go. Its own sender is spared. */
+/** Runs `kill -9 -1` as that user, so the kernel kills all its processes at once, except the sender. */
 async function killAllOf({ uid, gid }: Account): Promise<void> {
   const child = spawn('/bin/sh', ['-c', 'kill -9 -1'], { cwd: '/', env: {}, stdio: 'ignore', uid, gid })
-  // Where its user may have no more processes, they are ended one by one instead.
+  // If the user has reached its process limit, processes are killed one by one instead.
   await Promise.race([once(child, 'exit'), once(child, 'error')]).catch(() => {})
 }
 

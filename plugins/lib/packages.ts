@@ -1,12 +1,12 @@
 import { createRequire } from 'node:module'
 
 /**
- * Loads what not every user of the plugins has installed.
+ * Loads optional dependencies, which may not be installed.
  *
- * @param plugin the plugin's name, as it stands in the message
+ * @param plugin the plugin's name, used in the message
  * @param names the packages
  * @param load imports them, or modules of ours that import them
- * @throws Error that names the plugin and the package, when one is not installed
+ * @throws Error that names the plugin and the package if one is not installed
  */
 export async function loadPackages<Module>(
   plugin: string,
@@ -21,7 +21,7 @@ export async function loadPackages<Module>(
   }
 }
 
-/** The same for one package in CommonJS, at once. */
+/** The same for one CommonJS package, synchronously. */
 export function requirePackage<Module>(plugin: string, name: string): Module {
   try {
     return createRequire(import.meta.url)(name)
@@ -30,7 +30,7 @@ export function requirePackage<Module>(plugin: string, name: string): Module {
   }
 }
 
-/** Whether the package itself is not there. When one that it needs is not, its installation is broken. */
+/** Whether the package itself is missing. If one of its dependencies is missing, the installation is broken. */
 function isMissing(error: unknown, name: string): boolean {
   const { code, message } = error as NodeJS.ErrnoException
   return (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') && message.includes(`'${name}'`)

@@ -4,12 +4,12 @@ import type { PostgresTarget } from './postgres.ts'
 
 export interface SessionOptions {
   applicationName: string
-  /** Seconds until an attempt to connect has failed. */
+  /** Connection timeout in seconds. */
   connectTimeout: number
   prepare: boolean
-  /** Parameters of the session, beside those of the URL: `statement_timeout` and the like. */
+  /** Session parameters in addition to those of the URL, such as `statement_timeout`. */
   parameters?: Record<string, string | number> | undefined
-  /** Statements that may be under way at once. */
+  /** Maximum number of statements in flight. */
   pipeline?: number
   onClose?: () => void
   onNotify?: (channel: string, payload: string) => void
@@ -17,13 +17,13 @@ export interface SessionOptions {
 
 export interface Session {
   sql: Sql
-  /** Whether the connection is gone, which the driver itself learns a moment later. */
+  /** Whether the connection is gone; the driver notices slightly later. */
   readonly destroyed: boolean
-  /** Drops the connection without a word, for when nothing is heard from the other side. */
+  /** Drops the connection without a closing handshake, for when the peer does not respond. */
   destroy(): void
 }
 
-/** Options that postgres.js has and its types have not. */
+/** Options of postgres.js that are missing from its types. */
 interface UntypedOptions {
   socket: () => Socket
   max_pipeline?: number | undefined
@@ -31,12 +31,12 @@ interface UntypedOptions {
 }
 
 /**
- * A postgres.js client that is good for one connection, and ends with it.
+ * A postgres.js client limited to one connection; it ends with that connection.
  *
- * Left to itself, the driver goes on in a new connection with whatever the old one has left in its buffers: a session's
- * locks and transactions are silently gone, a statement of a broken transaction runs outside of it, a half-written
- * packet keeps the new connection from starting, and a server that accepts and hangs up is dialled in a tight loop. Here
- * a second attempt to connect fails, so whoever needs another connection opens another session.
+ * By default the driver reconnects and continues with what the old connection left in its buffers: session locks and
+ * transactions are silently lost, a statement of a broken transaction runs outside of it, a half-written packet keeps
+ * the new connection from starting, and a server that accepts and hangs up is dialled in a tight loop. Here a second
+ * connection attempt fails; open a new session to get a new connection.
  */
 export function openSession(target: PostgresTarget, options: SessionOptions): Session {
   let socket: Socket | undefined
@@ -54,7 +54,7 @@ export function openSession(target: PostgresTarget, options: SessionOptions): Se
     connect_timeout: options.connectTimeout,
     idle_timeout: undefined,
     max_lifetime: null,
-    // It would cost a catalogue query per connection, and kill the process if that one fails.
+    // Otherwise each connection costs a catalogue query, and the process dies if that query fails.
     fetch_types: false,
     onnotice: () => {},
     onclose: options.onClose,
@@ -70,7 +70,7 @@ export function openSession(target: PostgresTarget, options: SessionOptions): Se
   }
 }
 
-/** Runs a statement, and gives the session up when there is no answer in time: a peer may vanish without a word. */
+/** Runs a statement, and destroys the session if there is no answer in time: a peer may vanish silently. */
 export function ask(session: Session, statement: string, timeoutMs: number): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const deadline = setTimeout(() => {

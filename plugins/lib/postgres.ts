@@ -3,23 +3,23 @@ import { isIP } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import { AppError, causesOf } from './errors.ts'
 
-/** Where a PostgreSQL is and how to speak to it: what a connection URL says, as options of postgres.js. */
+/** A connection URL as postgres.js options. */
 export interface PostgresTarget {
   host: string
   port: number
-  /** A Unix socket, which then stands in for host and port. */
+  /** A Unix socket, used instead of host and port. */
   path?: string
   database: string
   username: string
   password: string
   ssl: false | 'prefer' | ConnectionOptions
-  /** Parameters of the session. */
+  /** Session parameters. */
   connection: Record<string, string>
 }
 
 /**
- * Reads a connection URL as libpq does, where postgres.js differs: it takes `verify-full` alone for more than encryption,
- * knows no certificate files, and sends parameters that it does not know to the server, which refuses them.
+ * Parses a connection URL the way libpq does. postgres.js differs: it verifies the server only for `verify-full`, does
+ * not support certificate files, and sends unknown parameters to the server, which refuses them.
  *
  * | sslmode | encrypted | the server is |
  * |---|---|---|
@@ -29,10 +29,10 @@ export interface PostgresTarget {
  * | `verify-ca` | yes | signed by a trusted authority |
  * | `verify-full` | yes | and named as in the URL |
  *
- * Trusted is what `sslrootcert` says: a file, or `system` for the authorities that Node trusts, which is the default and
- * implies `verify-full`. `sslcert` and `sslkey` are a client's certificate. `channel_binding` is accepted and not done.
+ * `sslrootcert` sets the trusted authorities: a file, or `system` for those that Node trusts, which is the default and
+ * implies `verify-full`. `sslcert` and `sslkey` are the client certificate. `channel_binding` is accepted but ignored.
  *
- * @throws Error when the URL is none of PostgreSQL, names several hosts, or has a parameter not listed here
+ * @throws Error if the URL is not a PostgreSQL URL, names several hosts, or has a parameter not listed here
  */
 export function postgresTarget(text: string): PostgresTarget {
   const url = parseUrl(text)
@@ -73,7 +73,7 @@ const PARAMETERS = new Set([
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
 
 function parseUrl(text: string): URL {
-  // A URL without a host is fine for libpq, with `?host=/run/postgresql` for example; not for the parser of Node.
+  // libpq accepts a URL without a host, for example with `?host=/run/postgresql`; Node's parser does not.
   const url = URL.parse(text.replace(/^(\w+:\/\/(?:[^@/?]*@)?)(?=[/?]|$)/, '$1localhost'))
   if (url === null || !/^postgres(ql)?:$/.test(url.protocol))
     throw new Error('the database URL is not of the form postgres://user:password@host:port/database')
@@ -105,24 +105,24 @@ function tlsOptions(host: string, parameters: Record<string, string | undefined>
 }
 
 /**
- * The SQLSTATE of the statement that an error comes from; drizzle puts an error of its own around the driver's. PgBouncer
- * sends the severity only in the form that is meant for people.
+ * The SQLSTATE of the failed statement; drizzle wraps the driver's error in its own. PgBouncer sends the severity only
+ * in its localized form.
  */
 export function sqlState(error: unknown): string | undefined {
   return driverErrors(error).find(cause => 'severity' in cause || 'severity_local' in cause)?.code
 }
 
-/** Why a database that answers takes no writes: it is a standby or closed for them, or has no space left. */
+/** Why a reachable database accepts no writes: it is a standby or read-only, or the disk is full. */
 export type Impairment = 'read_only' | 'full'
 
-/** The impairment that an error tells of. */
+/** The impairment that an error indicates. */
 export function impairmentOf(error: unknown): Impairment | undefined {
   return IMPAIRMENTS[sqlState(error) ?? '']
 }
 
 const IMPAIRMENTS: Readonly<Record<string, Impairment>> = { '25006': 'read_only', '53100': 'full' }
 
-/** Whether an error says that the database cannot be reached, or takes no connections now. */
+/** Whether an error means that the database is unreachable or accepts no connections at present. */
 export function isUnreachable(error: unknown): boolean {
   return driverErrors(error).some(
     ({ code = '', syscall }) =>
@@ -130,7 +130,7 @@ export function isUnreachable(error: unknown): boolean {
   )
 }
 
-/** Whether an operation may succeed later: the database is away, takes no writes, or is too busy. */
+/** Whether an operation may succeed later: the database is unreachable, accepts no writes, or is overloaded. */
 export const isTransient = (error: unknown): boolean =>
   isUnreachable(error) || impairmentOf(error) !== undefined || (error instanceof AppError && error.statusCode === 503)
 
@@ -139,12 +139,12 @@ function driverErrors(error: unknown): NodeJS.ErrnoException[] {
 }
 
 const UNREACHABLE = new Set([
-  // of the driver
+  // from the driver
   'CONNECTION_CLOSED',
   'CONNECTION_ENDED',
   'CONNECTION_DESTROYED',
   'CONNECT_TIMEOUT',
-  // of the network
+  // from the network
   'ECONNREFUSED',
   'ECONNRESET',
   'ECONNABORTED',
@@ -157,5 +157,5 @@ const UNREACHABLE = new Set([
   'ENOTFOUND',
   'EAI_AGAIN'
 ])
-/** Connection exceptions, shutting down or starting up, too many connections. */
+/** Connection exceptions, server starting up or shutting down, too many connections. */
 const UNREACHABLE_STATES = /^(08...|57P..|53300)$/

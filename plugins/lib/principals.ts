@@ -2,59 +2,59 @@ import type { FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { hashOfKey } from './token.ts'
 
-/** What a credential may do at most; each includes those before it. */
+/** The most a credential may do; each scope includes those before it. */
 export type Scope = 'read' | 'deploy' | 'admin'
 
-/** Who makes a request. */
+/** An authenticated caller. */
 export interface Principal {
   readonly userId: string
   readonly username: string
-  /** Whether this is an operator of the whole platform; says nothing about roles in teams. */
+  /** Whether the user is an operator of the whole platform; unrelated to team roles. */
   readonly isOperator: boolean
-  /** How it was shown who this is: an API token, a signed access token that was minted from one, or a browser's session. */
+  /** The kind of credential: an API token, a signed access token minted from one, or a browser session. */
   readonly via: 'token' | 'access-token' | 'session'
-  /** The session's id, or the API token's; of an access token, that of the API token it was minted from. */
+  /** The id of the session or API token; for an access token, the id of the API token it was minted from. */
   readonly credentialId: string
   readonly scopes: readonly Scope[]
-  /** The only team that the token reaches; absent: all of its user's. */
+  /** The only team the token may access; absent: all of the user's teams. */
   readonly teamId?: string
-  /** When the user has signed in; in a session only. */
+  /** When the user signed in; sessions only. */
   readonly signedInAt?: Date
-  /** When the token or the session ends; absent: never. */
+  /** When the token or session expires; absent: never. */
   readonly expiresAt?: Date
 }
 
-/** Where tokens, or sessions, are kept. */
+/** Looks up stored tokens or sessions. */
 export interface TokenVerifier {
   /**
    * @param hash SHA-256 of the token
-   * @returns null for one that is unknown, expired or revoked
-   * @throws when it cannot tell, because the store is away
+   * @returns null if the token is unknown, expired or revoked
+   * @throws if the store is unavailable
    */
   verify(hash: Buffer): Promise<Principal | null>
 }
 
-/** A way to show who one is. */
+/** A way to authenticate requests. */
 export interface CredentialSource {
-  /** Undefined: the request has nothing of this kind. Null: it has, and that is not valid. Rejects when it cannot tell. */
+  /** Undefined without a credential of this kind, null if it is invalid. Rejects if it cannot be checked. */
   identify(request: FastifyRequest): Principal | null | undefined | Promise<Principal | null>
-  /** Drops what is remembered of a credential or of a user, by id; without one, everything. */
+  /** Drops the cached data of a credential or user, by id; without an id, everything. */
   forget(id?: string): void
 }
 
 export interface PrincipalCacheSettings {
-  /** Milliseconds after which an answer is no longer used: the longest time for which a revoked token can go on. */
+  /** Milliseconds an answer is cached: the longest a revoked token can remain usable. */
   readonly ttl: number
-  /** The same for the answer that a token is not valid. */
+  /** Milliseconds a refusal is cached. */
   readonly refusalTtl: number
   readonly max: number
 }
 
 export interface PrincipalCache {
-  /** The answer in memory: null for a token that is not valid, undefined when it has to be loaded. */
+  /** The cached answer: null for an invalid token, undefined if it has to be loaded. */
   peek(key: string): Principal | null | undefined
   load(key: string): Promise<Principal | null>
-  /** Drops what is known of a token or of all tokens of a user, by id; without one, everything. */
+  /** Drops a token or all tokens of a user, by id; without an id, everything. */
   forget(id?: string): void
 }
 
@@ -65,8 +65,8 @@ interface Entry {
 }
 
 /**
- * Remembers who a token belongs to. Refusals are kept apart, so that a flood of invented tokens pushes no real one out.
- * The age of an answer counts from the moment its read began, because it may miss whatever was written after.
+ * Caches the principals of tokens. Refusals are cached separately, so a flood of made-up tokens evicts no real one.
+ * An answer's age counts from the start of its read, because it may miss anything written after that.
  */
 export function createPrincipalCache(verifier: TokenVerifier, settings: PrincipalCacheSettings): PrincipalCache {
   const { ttl, refusalTtl, max } = settings
@@ -91,14 +91,14 @@ export function createPrincipalCache(verifier: TokenVerifier, settings: Principa
     return readAt !== undefined && now - readAt < refusalTtl
   }
 
-  /** Reads ahead of the end of an entry, so that a token in steady use never waits. */
+  /** Reloads an entry before it expires, so that a token in steady use never waits. */
   function refresh(key: string, entry: Entry): void {
     entry.refreshed = true
-    // When this fails the entry serves until its end, and the request that loads it then tells of the failure.
+    // On failure the entry stays valid until it expires; the request that then loads it reports the failure.
     load(key).catch(() => {})
   }
 
-  /** Reads a token once for all who wait for it. */
+  /** Loads a token once for all concurrent callers. */
   function load(key: string): Promise<Principal | null> {
     const running = loads.get(key)
     if (running !== undefined) return running
@@ -127,7 +127,7 @@ export function createPrincipalCache(verifier: TokenVerifier, settings: Principa
   }
 
   function forget(id?: string): void {
-    // A read that is under way may have begun before the change: its answer is not kept, and nobody else joins it.
+    // A read in progress may have begun before the change: its answer is not cached, and no other caller joins it.
     loads.clear()
     if (id === undefined) {
       known.clear()

@@ -7,44 +7,44 @@ export interface ProcessEntry {
   readonly pid: number
   readonly parent: number
   readonly group: number
-  /** The process that leads its session; where the system does not tell, its group. */
+  /** The session leader's pid; the process group where the system does not report sessions. */
   readonly session: number
-  /** The real, effective and saved user; a process cannot take any of them off by itself. */
+  /** The real, effective and saved user ids; a process cannot drop any of them by itself. */
   readonly users: readonly number[]
-  /** Tells it apart from a later process of the same pid. */
+  /** Distinguishes it from a later process with the same pid. */
   readonly startedAt: string
   readonly threads: number
-  /** Milliseconds on a processor since it began. */
+  /** CPU milliseconds since it started. */
   readonly cpu: number
-  /** Bytes of memory that it has, with the files that it shares; only where there is no `/proc`. */
+  /** Resident bytes, including shared file mappings; only where there is no `/proc`. */
   readonly resident?: number
 }
 
-/** Linux counts these times in hundredths of a second, whatever its own clock does. */
+/** Linux reports these times in hundredths of a second, independent of the kernel's tick rate. */
 const TICK_MS = 10
 
 /**
- * All processes of this machine but this one and those that have ended.
+ * All processes on this machine, except this one and those that have ended.
  *
- * @throws with the code EMFILE or ENFILE when no file can be opened to look
+ * @throws with the code EMFILE or ENFILE if no file descriptor is available
  */
 export function readProcessTable(): ProcessEntry[] {
   if (process.platform !== 'linux') return tableOfPs()
   return pids().flatMap(pid => entryOf(pid) ?? [])
 }
 
-/** The process of this pid; null when there is none, or it has ended. */
+/** The process with this pid; null if there is none or it has ended. */
 export function findProcess(pid: number): ProcessEntry | null {
   if (process.platform === 'linux') return entryOf(pid)
   return tableOfPs().find(entry => entry.pid === pid) ?? null
 }
 
-/** The variables that a process was started with, each followed by a NUL; empty when it is gone or not ours to see. */
+/** A process's initial environment, each variable followed by a NUL; empty if it is gone or not readable. */
 export const environmentOf = (pid: number): string => readProc(pid, 'environ') ?? ''
 
 /**
- * Bytes of memory that a process shares with no file: every program of a runtime has its files in memory, and they cost
- * the machine nothing more. `shared` is what it maps of memory that others may map, too.
+ * Bytes of a process's memory that are not backed by a file. File pages are excluded because all programs of a runtime
+ * share them at no extra cost. `shared` is the mapped memory that others may map, too.
  */
 export function memoryOf({ pid, resident }: ProcessEntry): { readonly own: number; readonly shared: number } {
   if (resident !== undefined) return { own: resident, shared: 0 }
@@ -52,7 +52,7 @@ export function memoryOf({ pid, resident }: ProcessEntry): { readonly own: numbe
   return { own: kilobytes(status, 'RssAnon') * 1_024, shared: kilobytes(status, 'RssShmem') * 1_024 }
 }
 
-/** The content of a file of `/proc/<pid>/`; null when the process is gone, or is not ours to look at. */
+/** The content of a file in `/proc/<pid>/`; null if the process is gone or not readable. */
 export function readProc(pid: number, file: string): string | null {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1')
@@ -75,7 +75,7 @@ function entryOf(pid: number): ProcessEntry | null {
   // The second field is the program's name in parentheses and may itself contain both spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   const at = (index: number) => Number(fields[index])
-  // A process whose first thread has ended looks like a zombie while its other threads go on.
+  // A process whose main thread has ended looks like a zombie while other threads still run.
   const isOver = fields[0] === 'X' || (fields[0] === 'Z' && at(17) <= 1)
   if (isOver) return null
   return {
@@ -90,7 +90,7 @@ function entryOf(pid: number): ProcessEntry | null {
   }
 }
 
-/** From the line of the real, effective, saved and file system user. */
+/** Parses the `Uid:` line: real, effective, saved and file system user. */
 function usersOf(status: string): number[] {
   const [, line = ''] = /^Uid:\s+(.*)$/m.exec(status) ?? []
   return [...new Set(line.split(/\s+/).slice(0, 3).map(Number))]

@@ -3,16 +3,16 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { hasCode } from './errno.ts'
 
-/** A process, told apart from a later one that was given the same pid. */
+/** Identifies a process, even if its pid is reused later. */
 export interface ProcessIdentity {
   readonly pid: number
-  /** Boot and start time on Linux. Elsewhere empty: a live pid is all there is to know cheaply. */
+  /** Boot and start time on Linux. Empty elsewhere, where only the pid is cheap to check. */
   readonly startedAt: string
 }
 
 const ZOMBIE_OR_DEAD = new Set(['Z', 'X'])
 
-/** The process that has this pid now; null when there is none, or only its zombie. */
+/** The process that has this pid now; null if there is none, or only a zombie. */
 export function identify(pid: number): ProcessIdentity | null {
   if (process.platform !== 'linux') return pidIsTaken(pid) ? { pid, startedAt: '' } : null
   try {
@@ -28,7 +28,7 @@ export function identify(pid: number): ProcessIdentity | null {
   }
 }
 
-/** Whether the pid is in use as far as signals go, which is so for a zombie, too. */
+/** Whether the pid can be signalled, which is also true for a zombie. */
 export function pidIsTaken(pid: number): boolean {
   try {
     return process.kill(pid, 0)
@@ -37,7 +37,7 @@ export function pidIsTaken(pid: number): boolean {
   }
 }
 
-/** While this process has no file descriptor left to look with, a process of that pid counts as the same. */
+/** If no file descriptor is available for the check, any process with that pid counts as the same. */
 export function isRunning(one: ProcessIdentity): boolean {
   try {
     return identify(one.pid)?.startedAt === one.startedAt
@@ -47,7 +47,7 @@ export function isRunning(one: ProcessIdentity): boolean {
   }
 }
 
-/** Program and arguments, joined by spaces; empty when the process is gone. */
+/** Program and arguments, joined by spaces; empty if the process is gone. */
 export function commandLine(pid: number): string {
   if (process.platform !== 'linux') {
     return spawnSync('ps', ['-ww', '-o', 'args=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim()
@@ -64,12 +64,12 @@ export function signalProcess(one: ProcessIdentity, signal: NodeJS.Signals): voi
   if (isRunning(one)) send(one.pid, signal)
 }
 
-/** Ends a program that leads its own process group, with everything it has started. */
+/** Kills a process group by its leader's pid. */
 export function killGroup(leader: number): void {
   send(-leader, 'SIGKILL')
 }
 
-/** True once the process is gone, false when it still runs after `timeoutMs`. */
+/** Resolves to true once the process is gone, to false if it still runs after `timeoutMs`. */
 export async function waitForExit(one: ProcessIdentity, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs
   while (isRunning(one)) {

@@ -1,6 +1,6 @@
 /**
- * Where a plugin's metrics go: `app.metrics.registry`, or any other `Registry` of `@platformatic/prom-client`. Without one
- * a plugin makes no metrics, and the package need not be installed.
+ * The registry for a plugin's metrics: `app.metrics.registry` or any other `Registry` of `@platformatic/prom-client`.
+ * Without one a plugin creates no metrics, and the package need not be installed.
  */
 export interface Registry {
   registerMetric(metric: unknown): void

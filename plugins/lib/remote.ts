@@ -14,8 +14,8 @@ export { RemoteError, type RemoteTrace }
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'PUT', 'DELETE'])
 
 /**
- * A client of another service: the one way in which this server calls out. Every call has a time limit; those that may be
- * repeated are, within a budget; a service that only fails is left alone for a while.
+ * A client for another service; this server makes all outgoing calls through it. Every call has a time limit,
+ * idempotent calls are retried within a budget, and a circuit breaker pauses calls to a failing service.
  */
 export function createRemote(settings: RemoteSettings): Remote {
   const { service, baseUrl, retries = 2, backoff = 200, maxBytes = 10_000_000 } = settings
@@ -23,7 +23,7 @@ export function createRemote(settings: RemoteSettings): Remote {
   const breaker = new Breaker({ failures: 10, pause: 5_000, ...settings.breaker }, measured.circuit)
   const budget = new RetryBudget()
 
-  /** Makes attempts until one succeeds, or no other one makes sense. */
+  /** Makes attempts until one succeeds or a retry makes no sense. */
   async function run<T>(request: RemoteRequest, receive: Reader<T>): Promise<T> {
     const { operation, method = 'GET', signal, idempotent = IDEMPOTENT.has(method) } = request
     const end = performance.now() + (request.deadline ?? settings.deadline ?? 30_000)

@@ -24,17 +24,17 @@ interface Entry {
 const BYTES = { encoding: 'buffer' as BufferEncoding }
 const ifGone = nullIf('ENOENT') as (error: unknown) => never
 
-/** Entries of a directory that are removed at the same time. */
+/** Number of directory entries removed concurrently. */
 const BATCH = 64
-/** How often a directory is emptied that something still writes to. */
+/** Maximum attempts to empty a directory that is still being written to. */
 const ATTEMPTS = 100
 
 /**
- * Removes a tree that somebody else has written, who may still be changing it: it is out of its place at once, and no
- * link is followed, whatever is swapped for what meanwhile. What does not exist is removed already.
+ * Removes an untrusted tree that may still be changing. It is moved away at once, and no link is followed, whatever is
+ * swapped meanwhile. A missing tree counts as removed.
  *
- * @param graveyard a directory on the same file system that only this process's user can enter; it is made when missing.
- *   After a crash, `emptyGraveyard` removes the rest
+ * @param graveyard a directory on the same file system that only this process's user can enter; created if missing.
+ *   After a crash, `emptyGraveyard` removes what is left
  */
 export async function removeTree(tree: string, graveyard: string): Promise<void> {
   await mkdir(graveyard, { recursive: true, mode: 0o700 })
@@ -48,15 +48,15 @@ export async function removeTree(tree: string, graveyard: string): Promise<void>
   await removeGrave(grave, graveyard)
 }
 
-/** Removes what a crash has left of trees that were being removed. */
+/** Removes the remains of removals that a crash interrupted. */
 export async function emptyGraveyard(graveyard: string): Promise<void> {
   const graves = (await readdir(graveyard).catch(nullIf('ENOENT'))) ?? []
   for (const grave of graves) await removeGrave(join(graveyard, grave), graveyard)
 }
 
 /**
- * One directory is open at a time. Its directories are moved beside it rather than walked into, so that no path leads
- * through what somebody may change, and no depth is too deep.
+ * Opens one directory at a time. Subdirectories are moved next to it instead of being walked into, so no path leads
+ * through a directory that others may change, and the depth is unlimited.
  */
 async function removeGrave(grave: string, graveyard: string): Promise<void> {
   if (process.platform !== 'linux') return await rm(grave, { recursive: true, force: true, maxRetries: 5 })
@@ -74,7 +74,7 @@ async function removeGrave(grave: string, graveyard: string): Promise<void> {
 
 async function empty(path: string, { fd }: FileHandle, graveyard: string, waiting: string[]): Promise<void> {
   for (let attempt = 1; ; attempt++) {
-    // The open directory itself, whatever its name leads to by now.
+    // The open directory itself, even if its name now refers to something else.
     await eachEntry(`/proc/self/fd/${fd}`, async entry => {
       if (!entry.isDirectory && (await tryUnlink(entry.path))) return
       const grave = join(graveyard, randomUUID())
@@ -91,7 +91,7 @@ async function empty(path: string, { fd }: FileHandle, graveyard: string, waitin
 
 async function eachEntry(directory: string, work: (entry: Entry) => Promise<void>): Promise<void> {
   let batch: Promise<void>[] = []
-  // Names need not be text.
+  // File names may not be valid text.
   const entries: AsyncIterable<{ name: unknown; isDirectory(): boolean }> = await opendir(directory, BYTES)
   for await (const entry of entries) {
     const path = Buffer.concat([Buffer.from(`${directory}/`), entry.name as Buffer])
@@ -103,7 +103,7 @@ async function eachEntry(directory: string, work: (entry: Entry) => Promise<void
   await Promise.all(batch)
 }
 
-/** @returns false when it is a directory */
+/** @returns false if it is a directory */
 async function tryUnlink(path: Buffer): Promise<boolean> {
   try {
     await unlink(path)
@@ -119,17 +119,17 @@ async function moveTo(path: string | Buffer, grave: string): Promise<void> {
     await rename(path, grave)
   } catch (error) {
     if (!hasCode(error, 'EACCES')) throw error
-    // Its owner has locked it; and we are its owner, since this is not root.
+    // Its owner removed the permissions; we are the owner, since this is not root.
     if ((await lstat(path)).isDirectory()) await chmod(path, 0o700)
     await rename(path, grave)
   }
 }
 
-/** Null when it turns out to be no directory; then it is gone afterwards. */
+/** Null if it is not a directory; it is unlinked then. */
 async function openDirectory(path: string): Promise<FileHandle | null> {
   const flags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
   try {
-    // In the graveyard nobody puts anything else in its place.
+    // In the graveyard, nothing can be swapped in its place.
     if (process.geteuid?.() !== 0 && (await lstat(path)).isDirectory()) await chmod(path, 0o700)
     return await open(path, flags)
   } catch (error) {

@@ -8,13 +8,13 @@ const kLines = Symbol('rhone.header-lines')
 
 type HeaderFields = Readonly<Record<string, unknown>> | readonly unknown[] | undefined
 
-/** Node's own method, which its types do not show: puts together the head of a reply. */
+/** Node's internal method that assembles a reply's head; missing from its types. */
 interface WithStoreHeader {
   _storeHeader(firstLine: string, headers: HeaderFields): void
 }
 const { _storeHeader: storeHeader } = ServerResponse.prototype as unknown as WithStoreHeader
 
-/** Headers that are the same in every reply, as text. What a reply sets itself goes before. */
+/** Headers common to all replies, as text. Headers that a reply sets itself take precedence. */
 export class HeaderBlock {
   readonly #lines: ReadonlyMap<string, string>
   readonly #text: string
@@ -25,7 +25,7 @@ export class HeaderBlock {
     this.#text = [...this.#lines.values()].join('')
   }
 
-  /** The lines of all headers but those that are in `headers`, however these are spelt. */
+  /** The lines of all headers that are not in `headers`, compared case-insensitively. */
   textBeside(headers: HeaderFields): string {
     if (Array.isArray(headers)) return this.#textBesideNames(headers.flat().filter((_field, index) => index % 2 === 0))
     for (const name in headers as Readonly<Record<string, unknown>>)
@@ -43,11 +43,11 @@ export class HeaderBlock {
 }
 
 /**
- * For the option `ServerResponse` of Node's HTTP servers. Node checks and concatenates every header of every reply, a
- * fifth of a microsecond each; what was checked at boot, or cannot be wrong, is put in as text behind the status line.
+ * For the `ServerResponse` option of Node's HTTP servers. Node validates and concatenates every header of every reply,
+ * at a fifth of a microsecond each. Headers checked at boot, or known to be valid, go in as text after the status line.
  */
 export class TextHeadResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
-  // Fields, not properties that are added later: these would make V8 copy a response's overflowing properties.
+  // Declared as fields: properties added later would make V8 copy the response's overflow properties.
   [kBlock]: HeaderBlock | undefined = undefined;
   [kLines] = ''
 
@@ -59,8 +59,8 @@ export class TextHeadResponse<Request extends IncomingMessage = IncomingMessage>
 }
 
 /**
- * Whether this Node puts replies together by `_storeHeader`. One that does not would send the replies of
- * {@link TextHeadResponse} without any of their blocks, so it must be given Node's own class.
+ * Whether this Node assembles replies with `_storeHeader`. If not, replies of {@link TextHeadResponse} would lack their
+ * blocks, so Node's own class must be used.
  */
 export function textHeadWorks(): boolean {
   const response = new TextHeadResponse(new IncomingMessage(new Socket()))
@@ -77,22 +77,22 @@ export function textHeadWorks(): boolean {
   return /^HTTP\/1\.1 200 OK\r\nx-block: a\r\nx-line: b\r\nx-own: c\r\n/.test(sent) && !sent.includes('not this')
 }
 
-/** Gives the block to a response; false when it is of another class, and the headers have to be set one by one. */
+/** Attaches the block to a response; false if the response is of another class and needs its headers set one by one. */
 export function attachBlock(response: ServerResponse, block: HeaderBlock): boolean {
   if (!(response instanceof TextHeadResponse)) return false
   response[kBlock] = block
   return true
 }
 
-/** Whether the reply carries a block. */
+/** Whether the reply has a block. */
 export const hasBlock = ({ raw }: FastifyReply): boolean => raw instanceof TextHeadResponse && raw[kBlock] !== undefined
 
-/** A line of the head. Nobody checks it again, so name and value must be free of what a client could have put there. */
+/** A header line. It is not validated again, so name and value must not contain client input. */
 export const headerLine = (name: string, value: string): string => `${name}: ${value}\r\n`
 
 /**
- * Adds finished lines to the head of a reply; false when its response is of another class. They are no part of
- * `reply.getHeaders()`, and stand beside a header of that name: only for such as nothing else sets, or are lists.
+ * Adds finished lines to a reply's head; false if its response is of another class. They are not in
+ * `reply.getHeaders()` and do not replace a header of the same name: use only for lists or headers set nowhere else.
  */
 export function addLines({ raw }: FastifyReply, lines: string): boolean {
   if (!(raw instanceof TextHeadResponse)) return false

@@ -2,25 +2,25 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 const kConfig = Symbol('rhone.route-config')
 
-/** What a route says of itself to plugins, and its method and pattern. An unmatched request has none of it. */
+/** A route's config for plugins, plus its method and pattern. Empty for an unmatched request. */
 type RouteConfig = Partial<FastifyRequest['routeOptions']['config']>
 
-/** The keys of a route's config that several plugins read; every other one is declared by the plugin that reads it. */
+/** Route config keys that several plugins read; every other key is declared by the plugin that reads it. */
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** This route answers with HTML: its errors and its headers are those of a page. */
+    /** The route replies with HTML; its errors and headers are those of a page. */
     page?: true
     /**
-     * The service level class of the route. The first five promise a latency; `upstream` waits for another service, and a
-     * `stream` lasts as long as its client listens.
+     * The route's service level class. The first five have a latency objective; `upstream` waits for another service,
+     * and a `stream` lasts as long as its client listens.
      */
     slo?: 'health' | 'list' | 'detail' | 'write' | 'search' | 'upstream' | 'stream'
     /**
-     * Who is refused first when there is too much to do: bulk, then normal (the default), then the others. Probes are
-     * never refused, and answered before the start is complete.
+     * The order of refusal under overload: bulk first, then normal (the default), then the others. Probes are never
+     * refused, and are answered even before startup is complete.
      */
     priority?: 'probe' | 'operator' | 'webhook' | 'normal' | 'bulk'
-    /** What this route does is grave: whoever calls it must have signed in a short while ago. */
+    /** A sensitive action: a session must have signed in recently. */
     stepUp?: true
   }
   interface FastifyRequest {
@@ -28,16 +28,16 @@ declare module 'fastify' {
   }
 }
 
-/** Prepares an app for {@link routeConfig}. Every plugin that reads route config in a hook calls this once. */
+/** Prepares an app for {@link routeConfig}. Each plugin that reads route config in a hook must call this once. */
 export function useRouteConfig(app: FastifyInstance): void {
   if (!app.hasRequestDecorator(kConfig)) app.decorateRequest(kConfig, null)
 }
 
 /**
- * The `config` of the route that a request has matched; empty for an unmatched one.
+ * The `config` of the route that a request matched; empty for an unmatched one.
  *
- * `request.routeOptions` builds a twelve-key object at every access. Hooks of many plugins read the config of the same
- * request, so the first one keeps it here.
+ * `request.routeOptions` builds a twelve-key object on every access. Many hooks read the config of the same request, so
+ * the first access caches it.
  */
 export function routeConfig(request: FastifyRequest): RouteConfig {
   request[kConfig] ??= request.routeOptions.config

@@ -1,17 +1,17 @@
 import type { FastifyContextConfig, FastifyInstance, RouteOptions } from 'fastify'
 import findMyWay, { type HTTPMethod } from 'find-my-way'
 
-/** Answers what Fastify's own router does not: which methods a URL has, whatever method it was asked with. */
+/** Looks up which methods a URL supports, which Fastify's own router cannot tell. */
 export interface RouteTable {
   /** The methods that have a route for this URL, sorted; empty when the URL is unknown. */
   methodsFor(url: string): readonly string[]
-  /** The `config` of the route that a method and URL lead to. */
+  /** The `config` of the route for a method and URL. */
   configFor(method: string, url: string): FastifyContextConfig | undefined
 }
 
 const kRouteTable = Symbol('rhone.route-table')
 
-/** The app's table: made by the first plugin that asks, which must do so before the routes that it wants to see. */
+/** The app's route table, created on first use. It only contains routes registered after that. */
 export function routeTable(app: FastifyInstance): RouteTable {
   if (!app.hasDecorator(kRouteTable)) app.decorate(kRouteTable, createRouteTable(app))
   return app.getDecorator<RouteTable>(kRouteTable)
@@ -28,9 +28,9 @@ function createRouteTable(app: FastifyInstance): RouteTable {
   })
 
   app.addHook('onRoute', route => {
-    if (route.url === '*') return // catches every URL, so it says nothing about any of them
+    if (route.url === '*') return // matches every URL, so it carries no information
     for (const method of methodsOf(route)) {
-      if (router.hasRoute(method, route.url)) continue // again, under another constraint
+      if (router.hasRoute(method, route.url)) continue // already added, under another constraint
       router.on(method, route.url, unreachable, route.config ?? {})
       methods.add(method)
     }
@@ -46,5 +46,5 @@ function methodsOf(route: RouteOptions): HTTPMethod[] {
   return (Array.isArray(route.method) ? route.method : [route.method]) as HTTPMethod[]
 }
 
-/** The table is only searched. */
+/** Placeholder handler: the table is only searched, never executed. */
 function unreachable(): void {}

@@ -1,6 +1,6 @@
 import { AppError, type ErrorCode } from './errors.ts'
 
-/** Why a sign-in was not completed, as people are told: what has happened, and what they can do. */
+/** Errors for failed sign-ins: they tell the user what happened and what to do. */
 export function refusals(signInPage: string) {
   const action = { href: signInPage, label: 'Sign in again' }
   const refusal = (code: ErrorCode, message: string, detail: string, cause?: unknown) =>
@@ -28,7 +28,7 @@ export function refusals(signInPage: string) {
         'You have declined at GitHub',
         'Without its permission to see who you are, you cannot sign in with it.'
       ),
-    /** @param settings the page at GitHub where addresses are verified */
+    /** @param settings the GitHub page for verifying email addresses */
     unverified: (settings: string) =>
       refusal(
         'FORBIDDEN',
@@ -41,7 +41,7 @@ export function refusals(signInPage: string) {
         'GitHub does not know this sign-in',
         'Its code was used before or is too old. Begin again.'
       ),
-    /** Whoever runs this server has to do something, and finds the reason in the log. */
+    /** The operator has to act; the reason is in the log. */
     misconfigured: (reason: string) =>
       refusal(
         'INTERNAL_ERROR',

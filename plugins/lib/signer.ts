@@ -1,26 +1,26 @@
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
-/** Keys of one purpose: the newest one signs, all of them verify. */
+/** A set of keys: the newest one signs, all of them verify. */
 export interface Keyring {
   readonly current: { readonly id: string; readonly key: Buffer }
   readonly keys: ReadonlyMap<string, Buffer>
 }
 
 export interface Signer {
-  /** @returns the id of the key and the code, for {@link Signer.verify} */
+  /** @returns the key id and the code, for {@link Signer.verify} */
   sign(text: string): string
   verify(text: string, signature: string): boolean
 }
 
 const KEY_BYTES = 32
 
-/** A keyring for one process, where nobody has given one: what it signs is worth nothing after a restart. */
+/** The default keyring of a single process. Its signatures are not valid after a restart. */
 export function randomKeyring(): Keyring {
   const current = { id: randomBytes(6).toString('hex'), key: randomBytes(KEY_BYTES) }
   return { current, keys: new Map([[current.id, current.key]]) }
 }
 
-/** Each purpose has keys of its own, so that what is signed for one proves nothing for another. */
+/** Derives separate keys per purpose, so that a signature for one is not valid for another. */
 export function deriveKey(key: Buffer, purpose: string): Buffer {
   return Buffer.from(hkdfSync('sha256', key, '', purpose, KEY_BYTES))
 }
@@ -40,7 +40,7 @@ export function createSigner(purpose: string, { current, keys }: Keyring): Signe
   }
 }
 
-/** Compares in a time that tells nothing of where two texts differ. */
+/** Compares in constant time. */
 export function isSame(a: string, b: string): boolean {
   const [left, right] = [Buffer.from(a), Buffer.from(b)]
   return left.length === right.length && timingSafeEqual(left, right)

@@ -1,6 +1,6 @@
 /**
- * A reading that is made at most once per `ttl` milliseconds, however many ask for it, and never twice at a time. A
- * failed one is not kept.
+ * Shares one read among all callers: at most one per `ttl` milliseconds, and never two at a time. Failures are not
+ * cached.
  */
 export function singleFlight<T>(ttl: number, read: () => T | Promise<T>): () => Promise<T> {
   let latest: Promise<T> | null = null

@@ -2,36 +2,36 @@ import { hash as digest, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-/** Marks the string as ours, for people and for scanners of leaked secrets. */
+/** Identifies our tokens to users and secret scanners. */
 const MARK = 'rhone_'
-/** 32 characters of 62 are 190 bits. */
+/** 32 base-62 characters are 190 bits. */
 const RANDOM_LENGTH = 32
 const CHECKSUM_LENGTH = 6
 const FORM = new RegExp(`^${MARK}[0-9A-Za-z]{${RANDOM_LENGTH + CHECKSUM_LENGTH}}$`)
 
-/** How many characters of a token are kept in the clear, so that its owner recognises it: the mark and six more. */
+/** Characters of a token stored in the clear, so that its owner recognises it: the mark and six more. */
 const PREFIX_LENGTH = MARK.length + 6
 
-/** A new API token: the mark, the secret, and a checksum by which a mistyped one is told without a look-up. */
+/** Creates an API token: the mark, the secret, and a checksum that detects typos without a lookup. */
 export function mintToken(): string {
   const secret = randomText(RANDOM_LENGTH)
   return MARK + secret + checksum(secret)
 }
 
-/** Whether a string can be a token at all. A yes says nothing about whether it was ever issued. */
+/** Whether a string has the form of a token, issued or not. */
 export function isWellFormedToken(text: string): boolean {
   return FORM.test(text) && text.endsWith(checksum(text.slice(MARK.length, -CHECKSUM_LENGTH)))
 }
 
 /**
- * SHA-256 of a token, in base64: what caches know it by, so that none outlives its connection in memory. It has 190 random bits, hence
- * one fast round is enough. (As text, because that costs a quarter of what it costs as a Buffer.)
+ * SHA-256 of a token in base64. Caches use it as the key, so that no token outlives its connection in memory. One fast
+ * round is enough, because a token has 190 random bits. (A string costs a quarter of what a Buffer does.)
  */
 export function tokenKey(token: string): string {
   return digest('sha256', token, 'base64')
 }
 
-/** The same hash as bytes: what is stored of a token. */
+/** The same hash as bytes, for storage. */
 export function hashToken(token: string): Buffer {
   return hashOfKey(tokenKey(token))
 }
@@ -45,7 +45,7 @@ export function tokenPrefix(token: string): string {
 }
 
 function randomText(length: number): string {
-  // Bytes from 248 on are thrown away, because 248 is the last multiple of 62: every character is equally likely.
+  // Discards bytes from 248 on, the last multiple of 62, so that every character is equally likely.
   let text = ''
   while (text.length < length)
     for (const byte of randomBytes(length)) if (byte < 248 && text.length < length) text += ALPHABET[byte % 62]

@@ -8,7 +8,7 @@ const LENGTH = 55
 const DASH = 45
 const LOWER_HEX = /^(?!0+$)[0-9a-f]{32}$/
 
-/** The trace that a request says it belongs to; undefined if it says nothing, or nothing valid. */
+/** The trace id from a `traceparent` header; undefined if it is missing or invalid. */
 export function traceIdOf(header: string | string[] | undefined): string | undefined {
   if (typeof header !== 'string' || header.length < LENGTH) return undefined
   if (header.charCodeAt(TRACE_START - 1) !== DASH) return undefined

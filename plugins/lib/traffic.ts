@@ -3,34 +3,34 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { onEntry } from './entry.ts'
 import { routeConfig, useRouteConfig } from './route-config.ts'
 
-/** What nginx calls a request whose client left before the reply was complete. It never appears on the wire. */
+/** nginx's status for a request whose client left before the reply was complete. Never sent on the wire. */
 export const CLIENT_GONE = 499
 
-/** Stands for the pattern of requests that matched no route. */
+/** The route pattern of unmatched requests. */
 export const UNMATCHED = '__unmatched__'
 
 const kTraffic = Symbol('rhone.traffic')
 
 /**
- * Told once of every request, when its reply has been sent or was cut off.
+ * Called once per request, when its reply has been sent or cut off.
  *
  * @param elapsed milliseconds since the request was routed
  */
 export type EndListener = (request: FastifyRequest, reply: FastifyReply, status: number, elapsed: number) => void
 
 export interface Traffic {
-  /** Requests that have been routed and are not over. */
+  /** Number of requests routed but not finished. */
   readonly inFlight: number
   /** @param listener must not throw */
   onEnd(listener: EndListener): void
 }
 
 /**
- * The requests of an app, shared by the plugins that count them. The response's `close` is listened to, because it is the
- * one event that always comes: Fastify's `onResponse` is silent about requests that are cut off, and `onRequestAbort`
- * about those whose body had been read.
+ * Tracks an app's requests for all plugins that count them. It listens for the response's `close`, the only event that
+ * always fires: Fastify's `onResponse` misses requests that are cut off, and `onRequestAbort` misses those whose body
+ * had been read.
  *
- * A request is counted from the entry step of the first plugin that calls this; the outermost plugins should.
+ * Counting starts at the entry step of the first plugin that calls this, so the outermost plugins should call it.
  */
 export function traffic(app: FastifyInstance): Traffic {
   if (app.hasDecorator(kTraffic)) return app.getDecorator<Traffic>(kTraffic)
@@ -46,7 +46,7 @@ export function traffic(app: FastifyInstance): Traffic {
 
   onEntry(app, (request, reply) => {
     inFlight++
-    routeConfig(request) // keeps the route's config, which `reply.callNotFound()` would replace
+    routeConfig(request) // caches the route's config, which `reply.callNotFound()` would replace
     ;(reply as Tracked)[kStartedAt] = performance.now()
     reply.raw.on('close', () => end(reply as Tracked))
     return undefined
@@ -71,7 +71,7 @@ export function traffic(app: FastifyInstance): Traffic {
   return shared
 }
 
-/** The pattern of the route that a request has matched: `/apps/:app`, never a URL. */
+/** The pattern of the matched route, such as `/apps/:app`; never a URL. */
 export function routePattern(request: FastifyRequest): string {
   return routeConfig(request).url ?? UNMATCHED
 }
@@ -79,7 +79,7 @@ export function routePattern(request: FastifyRequest): string {
 const kPlannedOutage = Symbol('rhone.planned-outage')
 type Planned = ServerResponse & { [kPlannedOutage]?: true }
 
-/** Says of a 503 that it was planned, so that it counts against no objective. */
+/** Marks a 503 as planned, so that it counts against no objective. */
 export function markPlannedOutage({ raw }: FastifyReply): void {
   ;(raw as Planned)[kPlannedOutage] = true
 }
@@ -88,12 +88,12 @@ export function isPlannedOutage({ raw }: FastifyReply): boolean {
   return (raw as Planned)[kPlannedOutage] === true
 }
 
-/** A reply that was cut off has been left by its socket, or has not been given to it as a whole. */
+/** False for a reply that was cut off: its socket is destroyed, or it was not written completely. */
 function wasSent({ socket, writableEnded }: ServerResponse): boolean {
   return writableEnded && socket?.destroyed !== true
 }
 
-/** A stream that has begun is ended by its client: that is no failure of either side. */
+/** Clients end a stream that has started; that is not a failure. */
 function isLiveStream(reply: FastifyReply): boolean {
   const { slo } = routeConfig(reply.request) as { slo?: string }
   return slo === 'stream' && reply.raw.headersSent

@@ -9,19 +9,19 @@ import {
 import { RemoteError } from './error.ts'
 
 export interface BreakerSettings {
-  /** How many failures of the service in a row open the circuit. */
+  /** Number of consecutive failures that open the circuit. */
   readonly failures: number
-  /** Milliseconds before one call may try the service again; twice as long each time that fails. */
+  /** Milliseconds before one call may try the service again; doubles with each failed try. */
   readonly pause: number
 }
 
 const LONGEST_PAUSE = 60_000
 
-/** Stops asking a service that only fails: those who wait for it are told at once, and it has a chance to recover. */
+/** Stops calling a failing service: callers fail immediately, and the service gets a chance to recover. */
 export class Breaker {
   readonly #policy: CircuitBreakerPolicy
 
-  /** @param onChange is told whether the service is being left alone */
+  /** @param onChange called with whether the circuit is open */
   constructor({ failures, pause }: BreakerSettings, onChange: (isOpen: boolean) => void) {
     this.#policy = circuitBreaker(
       handleWhen(error => this.#isFailure(error)),
@@ -35,9 +35,9 @@ export class Breaker {
     })
   }
 
-  /** @throws whatever `work` throws; before that, whatever `refuse` makes, if the service is left alone */
+  /** @throws whatever `work` throws, or the error of `refuse` if the circuit is open */
   async run<T>(work: () => Promise<T>, refuse: () => RemoteError): Promise<T> {
-    // One call at a time tries the service again; the others do not wait for what comes of it.
+    // One call at a time retries the service; the others do not wait for its result.
     if (this.#policy.state === CircuitState.HalfOpen) throw refuse()
     let isAsked = false
     try {
@@ -51,13 +51,13 @@ export class Breaker {
     }
   }
 
-  /** A try that its caller has called off shows nothing, so that the service is left alone for longer. */
+  /** A half-open try that its caller aborted proves nothing, so the circuit stays open. */
   #isFailure(error: unknown): boolean {
     return error instanceof RemoteError || this.#policy.state === CircuitState.HalfOpen
   }
 }
 
-/** The time that an open circuit stays so, by a clock that never jumps: the library would compare wall clocks. */
+/** How long the circuit stays open, by a monotonic clock: the library would compare wall clocks. */
 class Pause implements IBackoff<unknown> {
   readonly #ms: number
   readonly #end: number
@@ -78,7 +78,7 @@ class Pause implements IBackoff<unknown> {
   }
 }
 
-/** What work comes to; that the service has refused something shows that it works. @throws RemoteError when it does not */
+/** Settles the work; a refusal by the service counts as a sign that it works. @throws RemoteError if it does not */
 async function settle<T>(work: () => Promise<T>): Promise<() => T> {
   try {
     const value = await work()

@@ -1,14 +1,14 @@
-/** Why a call to another service has failed. */
+/** Why a call to another service failed. */
 export type RemoteFailure =
-  /** It has not answered in time. */
+  /** The service did not answer in time. */
   | 'timeout'
-  /** It could not be reached, or has hung up. */
+  /** It was unreachable or closed the connection. */
   | 'network'
-  /** It was not asked: its last calls have failed, and it is given time. */
+  /** It was not called, because the circuit is open after repeated failures. */
   | 'refused'
-  /** It has answered with a status that is none of those expected. */
+  /** It answered with an unexpected status. */
   | 'status'
-  /** What it has answered is not of the form that was agreed on, or too long. */
+  /** Its answer does not match the schema or is too long. */
   | 'shape'
 
 interface RemoteErrorOptions {
@@ -21,15 +21,15 @@ interface RemoteErrorOptions {
   readonly cause?: unknown
 }
 
-/** A call to another service that has failed. It may be logged: it holds nothing of what was sent or answered. */
+/** A failed call to another service. Safe to log: it contains nothing of the request or the answer. */
 export class RemoteError extends Error {
   override readonly name = 'RemoteError'
   readonly service: string
   readonly operation: string
   readonly kind: RemoteFailure
-  /** What it has answered, where it has. */
+  /** The status of the answer, if there was one. */
   readonly status: number | undefined
-  /** Seconds after which another call may succeed, where that is known. */
+  /** Seconds after which another call may succeed, if known. */
   readonly retryAfter: number | undefined
 
   constructor({ service, operation, kind, status, retryAfter, detail, cause }: RemoteErrorOptions) {
@@ -41,7 +41,7 @@ export class RemoteError extends Error {
     this.retryAfter = retryAfter
   }
 
-  /** Whether the service has failed, rather than refused what it was asked for. */
+  /** Whether the service failed, rather than refused the request. */
   get isOutage(): boolean {
     if (this.kind === 'status') return this.status! >= 500
     return this.kind === 'timeout' || this.kind === 'network'

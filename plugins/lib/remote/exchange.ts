@@ -1,6 +1,6 @@
 import { RemoteError, type RemoteFailure } from './error.ts'
 
-/** Who asks whom for what, as errors name it. */
+/** The service and operation, as named in errors. */
 export interface Subject {
   readonly service: string
   readonly operation: string
@@ -15,7 +15,7 @@ export interface Outgoing {
 
 const LATE = Symbol('late')
 
-/** One request and its answer, under a time limit that can be lifted, until it is over or its caller aborts it. */
+/** One request and its answer. It ends on completion, on abort, or at its time limit, which can be lifted. */
 export class Exchange {
   readonly #subject: Subject
   readonly #outer: AbortSignal | undefined
@@ -32,17 +32,17 @@ export class Exchange {
     outer?.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  /** Sends it. Where a redirect leads to is none of our services, and is not followed. */
+  /** Sends the request. Redirects are not followed, because they lead outside the configured service. */
   send({ url, ...init }: Outgoing): Promise<Response> {
     return fetch(url, { ...init, redirect: 'manual', signal: this.#controller.signal } as RequestInit)
   }
 
-  /** From now on only the caller ends it. */
+  /** Lifts the time limit; from now on only the caller can abort. */
   liftLimit(): void {
     clearTimeout(this.#timer)
   }
 
-  /** It is over: what is still open of it is closed. */
+  /** Ends the exchange and closes whatever is still open. */
   end(): void {
     clearTimeout(this.#timer)
     this.#outer?.removeEventListener('abort', this.#onAbort)
@@ -53,7 +53,7 @@ export class Exchange {
     return new RemoteError({ ...this.#subject, kind, ...more })
   }
 
-  /** What an error of the transport comes from. */
+  /** Maps a transport error to its cause. */
   explain(error: unknown): unknown {
     if (error instanceof RemoteError) return error
     if (this.#controller.signal.reason === LATE) return this.failure('timeout')
@@ -62,7 +62,7 @@ export class Exchange {
     return new RemoteError({ ...this.#subject, kind: 'network', cause })
   }
 
-  /** The body as text. @throws RemoteError when it is longer than `maxBytes` */
+  /** The body as text. @throws RemoteError if it is longer than `maxBytes` */
   async textOf(response: Response, maxBytes: number): Promise<string> {
     const chunks: Uint8Array[] = []
     let size = 0
@@ -74,7 +74,7 @@ export class Exchange {
     return Buffer.concat(chunks).toString('utf8')
   }
 
-  /** The body as it comes; the exchange is over when it ends, or when it is read no further. */
+  /** The body in chunks; the exchange ends when the body ends or the reader stops. */
   async *chunksOf(response: Response): AsyncGenerator<Uint8Array, void, void> {
     try {
       for await (const chunk of response.body ?? []) yield chunk

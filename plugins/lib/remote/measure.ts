@@ -3,16 +3,16 @@ import { gauge, histogram } from '../metrics.ts'
 import type { Registry } from '../registry.ts'
 import { RemoteError, type RemoteFailure } from './error.ts'
 
-/** What subscribers of the tracing channel `rhone.remote` are told of every attempt to call another service. */
+/** The message on the tracing channel `rhone.remote` for each attempt to call another service. */
 export interface RemoteTrace {
   readonly service: string
   readonly operation: string
   readonly method: string
-  /** 1 for the first. */
+  /** Starts at 1. */
   readonly attempt: number
-  /** Go out with the request: room for a `traceparent`, before anything is sent. */
+  /** Sent with the request; subscribers may add a `traceparent` before it goes out. */
   readonly headers: Record<string, string>
-  /** What was answered. */
+  /** The status of the answer. */
   status?: number
 }
 
@@ -21,12 +21,12 @@ const channel = tracingChannel<unknown, RemoteTrace>('rhone.remote')
 type Outcome = 'success' | 'aborted' | RemoteFailure
 
 export interface Gauges {
-  /** Runs one attempt; how long it takes and what comes of it is counted and traced. */
+  /** Runs one attempt; records and traces its duration and outcome. */
   attempt<T>(trace: RemoteTrace, work: () => Promise<T>): Promise<T>
   circuit(isOpen: boolean): void
 }
 
-/** What is measured of one service; several clients of it add up. */
+/** The metrics of one service, summed over all its clients. */
 export function measure(registry: Registry | undefined, service: string): Gauges {
   const durations = histogram(registry, {
     name: 'rhone_dependency_request_duration_seconds',

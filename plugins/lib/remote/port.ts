@@ -6,46 +6,46 @@ import type { RetrySettings } from './retries.ts'
 export interface RemoteSettings extends Partial<RetrySettings> {
   /** Its name in metrics, spans and errors. */
   readonly service: string
-  /** What every path is appended to; without a slash at its end. */
+  /** Prefix of every path, without a trailing slash. */
   readonly baseUrl: string
-  /** Headers of every request. */
+  /** Headers sent with every request. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Milliseconds that one attempt may take; 10 s by default. */
+  /** Time limit of one attempt in milliseconds; default 10 s. */
   readonly timeout?: number
-  /** Milliseconds that a call may take with all its attempts; 30 s by default. */
+  /** Time limit of a call with all its attempts in milliseconds; default 30 s. */
   readonly deadline?: number
-  /** Of an answer; 10 MB by default. */
+  /** Maximum size of an answer; default 10 MB. */
   readonly maxBytes?: number
   readonly breaker?: Partial<BreakerSettings>
-  /** Seconds after which to come again, for services that do not (only) say so in `Retry-After`. */
+  /** Seconds until a retry, for services that signal it elsewhere than in `Retry-After`, or in both. */
   readonly retryAfter?: (status: number, headers: Headers) => number | undefined
   readonly registry?: Registry | undefined
 }
 
 export interface RemoteRequest {
-  /** What is asked for, in the service's own terms: a label of metrics, from a closed set. */
+  /** The operation, in the service's own terms; a metrics label, so it must come from a closed set. */
   readonly operation: string
   readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** From the slash on, with its query; whatever comes from users is encoded already. */
+  /** Starts with a slash and includes the query; user input must already be encoded. */
   readonly path: string
   readonly headers?: Readonly<Record<string, string>>
-  /** A form, text or bytes as they are; anything else as JSON. */
+  /** Forms, text and bytes are sent as they are, anything else as JSON. */
   readonly body?: object | string
-  /** Aborted: the call ends at once, with the signal's reason. */
+  /** Aborting ends the call immediately with the signal's reason. */
   readonly signal?: AbortSignal | undefined
-  /** Whether it may be repeated; by default, whether its method says so. */
+  /** Whether the call may be retried; default: by method. */
   readonly idempotent?: boolean
-  /** Instead of those of the client. */
+  /** Overrides the client's value, as `deadline` does. */
   readonly timeout?: number
   readonly deadline?: number
 }
 
 export interface RemoteCall<Schema extends TSchema, Accepted extends number> extends RemoteRequest {
-  /** What a good answer looks like. */
+  /** Schema of a successful answer. */
   readonly schema?: Schema
-  /** Reads the body; as JSON by default. */
+  /** Parses the body; default: as JSON. */
   readonly parse?: (text: string) => unknown
-  /** Statuses other than 2xx that are answers, too, rather than errors. */
+  /** Statuses other than 2xx to return as answers instead of throwing. */
   readonly accept?: readonly Accepted[]
 }
 
@@ -56,7 +56,7 @@ export interface RemoteAnswer<Body> {
   readonly body: Body
 }
 
-/** An answer whose status is one of those accepted; its body is JSON if it can be read as that, or else text. */
+/** An answer with one of the accepted statuses; its body is parsed as JSON if possible, otherwise text. */
 export interface OtherAnswer<Status extends number> {
   readonly ok: false
   readonly status: Status
@@ -68,16 +68,16 @@ type Answer<Body, Accepted extends number> =
   | RemoteAnswer<Body>
   | ([Accepted] extends [never] ? never : OtherAnswer<Accepted>)
 
-/** One service that Rhone calls. */
+/** A service that Rhone calls. */
 export interface Remote {
   /**
-   * Asks it, and again if that can help and does no harm.
+   * Calls the service, and retries where that is safe and may help.
    *
-   * @throws RemoteError; the signal's reason when its caller has aborted it
+   * @throws RemoteError; the signal's reason if the caller aborted it
    */
   call<Schema extends TSchema, Accepted extends number = never>(
     request: RemoteCall<Schema, Accepted>
   ): Promise<Answer<Static<Schema>, Accepted>>
-  /** The same for an answer that comes little by little, without a limit in time or size. It has to be read or aborted. */
+  /** The same for a streamed answer without limits on time or size. It must be read to the end or aborted. */
   stream(request: RemoteRequest): Promise<RemoteAnswer<AsyncGenerator<Uint8Array, void, void>>>
 }

@@ -1,29 +1,29 @@
 import { RemoteError } from './error.ts'
 
 export interface RetrySettings {
-  /** How often a call is repeated at most. */
+  /** Maximum number of retries per call. */
   readonly retries: number
-  /** Milliseconds of the first pause at most; it doubles with each. */
+  /** Maximum first pause in milliseconds; doubles with each retry. */
   readonly backoff: number
 }
 
-/** Statuses of a service that may well answer the next time. */
+/** Statuses after which a retry may succeed. */
 const PASSING: ReadonlySet<number | undefined> = new Set([429, 502, 503, 504])
 const LONGEST_BACKOFF = 5_000
 
-/** Retries that may be made in a row, after a time without any failure. */
+/** Maximum retries in a row after a period without failures. */
 const RESERVE = 10
-/** What every call adds to that. */
+/** Retries that each call adds to the budget. */
 const SHARE = 0.1
 
 /**
- * How many retries a service gets: one in ten calls, in the long run. While all is well nobody notices; in an outage the
- * retries of everybody together would keep the service down.
+ * Limits a service's retries to one in ten calls in the long run. The limit has no effect in normal operation; in an
+ * outage, unlimited retries of all clients together would keep the service down.
  */
 export class RetryBudget {
   #left = RESERVE
 
-  /** A call begins. */
+  /** Credits the budget when a call starts. */
   earn(): void {
     this.#left = Math.min(RESERVE, this.#left + SHARE)
   }
@@ -37,10 +37,10 @@ export class RetryBudget {
 }
 
 /**
- * Milliseconds to wait before a failed call is repeated; null if it must not be.
+ * Milliseconds to wait before retrying a failed call; null if it must not be retried.
  *
- * @param attempt how many have been made
- * @param left    milliseconds until the call as a whole has to be over
+ * @param attempt number of attempts made
+ * @param left    milliseconds until the call's overall deadline
  */
 export function pauseBefore(
   error: unknown,
@@ -49,7 +49,7 @@ export function pauseBefore(
   { retries, backoff }: RetrySettings
 ): number | null {
   if (attempt > retries || !(error instanceof RemoteError) || !mayPass(error)) return null
-  // Anywhere below the ceiling: whoever has failed together shall not come back together.
+  // Full jitter, so that calls that failed together do not retry together.
   const jitter = Math.random() * Math.min(LONGEST_BACKOFF, backoff * 2 ** (attempt - 1))
   const pause = (error.retryAfter ?? 0) * 1_000 + jitter
   return pause < left ? pause : null
@@ -59,7 +59,7 @@ function mayPass({ kind, status }: RemoteError): boolean {
   return kind === 'timeout' || kind === 'network' || (kind === 'status' && PASSING.has(status))
 }
 
-/** Seconds, from a `Retry-After` that gives those or a date; undefined if there is none, or nonsense. */
+/** Seconds from a `Retry-After` header in either form, seconds or date; undefined if missing or invalid. */
 export function retryAfterOf(headers: Headers): number | undefined {
   const value = headers.get('retry-after')
   if (value === null) return undefined

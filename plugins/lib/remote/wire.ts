@@ -10,7 +10,7 @@ export interface Encoded {
   readonly content: string | Uint8Array<ArrayBuffer> | undefined
 }
 
-/** A form, text or bytes as they are, anything else as JSON. */
+/** Encodes forms, text and bytes as they are, anything else as JSON. */
 export function encode(body: object | string | undefined): Encoded {
   if (body === undefined || typeof body === 'string') return { content: body }
   if (body instanceof URLSearchParams) return { type: 'application/x-www-form-urlencoded', content: body.toString() }
@@ -19,9 +19,9 @@ export function encode(body: object | string | undefined): Encoded {
 }
 
 /**
- * The headers of a request: later ones go before earlier ones.
+ * The headers of a request; later groups override earlier ones.
  *
- * @throws Error that names a header with a value that HTTP cannot carry, and keeps the value, which may be a secret
+ * @throws Error that names a header with an invalid value, but omits the value, which may be a secret
  */
 export function headersOf(subject: Subject, type: string | undefined, ...groups: (Fields | undefined)[]): Headers {
   const headers = new Headers({ 'user-agent': 'rhone', accept: 'application/json' })
@@ -36,7 +36,7 @@ export function headersOf(subject: Subject, type: string | undefined, ...groups:
   return headers
 }
 
-/** JSON, if a body is that; text otherwise; undefined if there is none. */
+/** Parses a body as JSON, or else returns it as text; undefined if it is empty. */
 export function parseBody(text: string): unknown {
   if (text === '') return undefined
   try {
@@ -46,7 +46,7 @@ export function parseBody(text: string): unknown {
   }
 }
 
-/** Reads a body; what does not understand it would quote it. */
+/** Parses a body; parser errors are replaced, because they would quote it. */
 export function read(exchange: Exchange, parse: (text: string) => unknown, text: string): unknown {
   try {
     return parse(text)
@@ -55,7 +55,7 @@ export function read(exchange: Exchange, parse: (text: string) => unknown, text:
   }
 }
 
-/** Says where an answer differs from its schema, and nothing of what is there. */
+/** Reports where an answer differs from its schema, without its content. */
 export function otherForm(exchange: Exchange, schema: TSchema, body: unknown): RemoteError {
   const wrong = Value.Errors(schema, body).First()
   const where = wrong?.path === '' ? 'the answer' : wrong?.path
