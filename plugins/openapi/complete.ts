@@ -3,7 +3,7 @@ import { nameModels } from './models.ts'
 import { describeResponses } from './responses.ts'
 import { sampleOf } from './sample.ts'
 
-/** Adds to a generated document what the generator cannot know: errors, names of models, optional bodies, samples. */
+/** Adds what the generator cannot know to its document: errors, model names, optional bodies and samples. */
 export function completeDocument(document: OpenApiDocument): OpenApiDocument {
   const operations = Object.values(document.paths).flatMap(path => Object.values(path))
   describeResponses(document)
@@ -13,7 +13,7 @@ export function completeDocument(document: OpenApiDocument): OpenApiDocument {
   return document
 }
 
-/** A body that may be null may be left out; one that has nothing in it is not worth a word. */
+/** Makes nullable bodies optional, and drops them if they have no properties. */
 function describeBody(operation: Operation): void {
   for (const media of Object.values(operation.requestBody?.content ?? {})) {
     const { schema } = media

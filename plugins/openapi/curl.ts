@@ -1,7 +1,7 @@
 import type { OpenApiDocument, Operation } from './document.ts'
 import { sampleOf } from './sample.ts'
 
-/** A command that calls an operation, for a shell in which `$TOKEN` is a token. */
+/** A curl command for an operation; expects the token in the shell variable `$TOKEN`. */
 export function curlOf(
   { method, path, operation }: { method: string; path: string; operation: Operation },
   document: OpenApiDocument

@@ -69,7 +69,7 @@ export interface Schema {
   'x-form'?: string
 }
 
-/** The schema that another one refers to, or that one itself; what stands beside the reference goes before. */
+/** Resolves a schema's `$ref`, if it has one; keys next to the reference take precedence. */
 export function resolve(schema: Schema, { components }: OpenApiDocument): Schema {
   const { $ref, ...beside } = schema
   const name = $ref?.split('/').at(-1)

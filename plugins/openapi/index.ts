@@ -33,7 +33,7 @@ export const OpenapiOptions = Type.Object(
 )
 export type OpenapiOptions = Static<typeof OpenapiOptions>
 
-/** What our own routes share: static, cheap, open to everyone. */
+/** Shared config of this plugin's own routes: static, cheap and public. */
 const OPEN = {
   access: 'public',
   rateClass: 'general',
@@ -41,7 +41,7 @@ const OPEN = {
   cors: false
 } as const satisfies FastifyContextConfig
 
-/** Describes the routes that are registered after it: as OpenAPI 3.1 for programs, as a page for people. */
+/** Documents the routes registered after it: as an OpenAPI 3.1 document and as an HTML page. */
 const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (app, input) => {
   const options = parseOptions('rhone-openapi', OpenapiOptions, input)
   const load = () => import('@fastify/swagger')
@@ -83,7 +83,7 @@ function describe(operationId: string, summary: string, contentType: string): Fa
   return { operationId, summary, tags: ['documentation'], response: { 200: { description: summary, content } } }
 }
 
-/** Bytes that are made when they are first asked for, and sent to each client only when they have changed. */
+/** Content created on first request, with an ETag so that clients only download it when it has changed. */
 function asset(contentType: string): { fill(make: () => string): void; handler: RouteHandlerMethod } {
   let make = () => ''
   let made: { body: Buffer; etag: string } | undefined
@@ -137,7 +137,7 @@ interface SessionCookie {
   description: string
 }
 
-/** Of those plugins that are there by the time that the document is made. */
+/** The security schemes of the plugins registered by the time the document is created. */
 function securitySchemes(app: FastifyInstance): SecuritySchemes {
   const bearer = (description: string) => ({ type: 'http' as const, scheme: 'bearer', description })
   return {

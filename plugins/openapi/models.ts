@@ -1,11 +1,11 @@
 import type { OpenApiDocument, Schema } from './document.ts'
 
-/** Titles that can be names of types; others are titles for people. */
+/** Titles that are valid type names; other titles are only for display. */
 const NAME = /^[A-Z][A-Za-z0-9]*$/
 
 /**
- * Writes every schema with a title once, under that name, so that generated clients have `App` and not forty copies of it.
- * Of two schemas that differ, the second stays where it is.
+ * Moves each titled schema to a shared model of that name, so that generated clients have one `App` instead of forty
+ * copies. If two schemas with the same title differ, the second stays inline.
  */
 export function nameModels(document: OpenApiDocument): void {
   document.components.schemas ??= {}
@@ -21,7 +21,7 @@ export function nameModels(document: OpenApiDocument): void {
     return { $ref: `#/components/schemas/${title}`, ...(description !== undefined && { description }) }
   }
 
-  /** From the inside out, so that models refer to each other. */
+  /** Works from the inside out, so that models reference each other. */
   function walk(schema: Schema): Schema {
     const inner: Record<string, unknown> = { ...schema }
     if (schema.properties) inner.properties = mapped(schema.properties, walk)

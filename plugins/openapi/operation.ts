@@ -1,9 +1,9 @@
 import type { FastifySchema, RouteOptions } from 'fastify'
 
-/** Where an operation says, until the document is complete, which statuses it may fail with. */
+/** The key that holds an operation's failure statuses until the document is complete. */
 export const FAILURES = 'x-failures'
 
-/** How callers may prove who they are: the names of security schemes. */
+/** Names of the security schemes. */
 export type SecurityScheme = 'bearer' | 'session' | 'metrics'
 
 const CALLERS: Readonly<Record<string, string>> = {
@@ -17,9 +17,9 @@ const CALLERS: Readonly<Record<string, string>> = {
 }
 
 /**
- * A route's schema, and in words what its config says: who may call it, and which limit it counts against.
+ * A route's schema, plus a description of its config: who may call it and which limit it counts against.
  *
- * @param hasSessions whether browsers may call with the cookie of a session
+ * @param hasSessions whether browsers may call with a session cookie
  */
 export function operationOf(
   schema: FastifySchema | undefined,
@@ -50,7 +50,7 @@ function schemesFor(access: string, hasSessions: boolean): SecurityScheme[] {
   return hasSessions ? ['bearer', 'session'] : ['bearer']
 }
 
-/** The statuses of errors that the parts of a route can end in; those that a schema names itself come on top. */
+/** The error statuses that the parts of a route can cause, in addition to those in its schema. */
 function failuresOf(schema: FastifySchema, { method, config = {} }: RouteOptions): number[] {
   const { params, querystring, headers, body } = schema
   const changes = !['GET', 'HEAD'].includes(String(method))

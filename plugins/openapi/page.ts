@@ -11,9 +11,9 @@ interface Entry {
 }
 
 /**
- * The API for people: one page, made once. Its script adds a search and is not needed for anything else.
+ * The HTML documentation: one page, built once. Its script only adds the search.
  *
- * @param authentication how callers get a token and send it, in paragraphs
+ * @param authentication paragraphs on how to get and send a token
  */
 export function docsPage(document: OpenApiDocument, authentication: string): string {
   const { info } = document

@@ -66,13 +66,13 @@ const PROBLEM: Schema = {
   }
 }
 
-/** What the generator says of a response whose schema has no description. */
+/** The generator's description for a response whose schema has none. */
 const UNDESCRIBED = 'Default Response'
 
-/** Statuses that say when to come back. */
+/** Statuses that carry `Retry-After`. */
 const PATIENT: ReadonlySet<number> = new Set([429, 503])
 
-/** Every operation fails in the same two shapes, so each status is written down once, whatever the routes said. */
+/** All operations share the same two error shapes, so each status is defined once, overriding the routes' own. */
 export function describeResponses(document: OpenApiDocument): void {
   const { components, paths } = document
   components.schemas = { ...components.schemas, Error: ERROR, Problem: PROBLEM }
@@ -96,7 +96,7 @@ function describeSuccess({ responses }: Operation): void {
   }
 }
 
-/** `Not Found` is `NotFound`. */
+/** `Not Found` becomes `NotFound`. */
 const nameOf = (status: number): string => (STATUS_CODES[status] ?? `Status${status}`).replaceAll(/[^A-Za-z]/g, '')
 
 function failure(status: number): Response {

@@ -1,6 +1,6 @@
 import { type OpenApiDocument, resolve, type Schema } from './document.ts'
 
-/** How deep a sample goes; schemas may contain themselves. */
+/** Maximum depth of a sample, because schemas may be recursive. */
 const MAX_DEPTH = 8
 
 const FORMATS: Readonly<Record<string, string>> = {
@@ -10,9 +10,9 @@ const FORMATS: Readonly<Record<string, string>> = {
 }
 
 /**
- * A value that a schema allows, made of the examples in it.
+ * A value valid for a schema, built from its examples.
  *
- * @param part `required` leaves out what a request need not say, unless nothing would be left
+ * @param part `required` omits optional properties, unless nothing would be left
  */
 export function sampleOf(given: Schema, document: OpenApiDocument, part: 'all' | 'required', depth = 0): unknown {
   const schema = resolve(given, document)

@@ -1,4 +1,4 @@
-/** The search of the docs page: shows the operations that have all words typed, and hides the others. */
+/** The search of the docs page: shows only the operations that contain all typed words. */
 export const docsScript = `
 const field = document.getElementById('search')
 const nothing = document.querySelector('.nothing')

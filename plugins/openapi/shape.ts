@@ -1,17 +1,17 @@
 import { type Html, html } from '../lib/html.ts'
 import { type OpenApiDocument, resolve, type Schema } from './document.ts'
 
-/** How deep the properties of properties are listed. */
+/** Maximum depth of nested properties. */
 const MAX_DEPTH = 6
 
-/** What a schema allows, as a table of its properties. */
+/** A table of a schema's properties. */
 export function shape(schema: Schema | undefined, document: OpenApiDocument): Html {
   if (schema === undefined) return html``
   const rows = rowsOf(schema, document, '', 0)
   return rows.length > 0 ? table(rows) : html`<p><code>${typeOf(schema)}</code> ${limitsOf(schema)}</p>`
 }
 
-/** A row for every property, of nested objects too: `owner.name`, `items[].id`. */
+/** One row per property, including those of nested objects: `owner.name`, `items[].id`. */
 function rowsOf(given: Schema, document: OpenApiDocument, prefix: string, depth: number): Html[] {
   const schema = resolve(given, document)
   if (depth > MAX_DEPTH) return []
@@ -31,7 +31,7 @@ export function table(rows: readonly Html[]): Html {
   return html`<div class="scroll"><table><tbody>${rows}</tbody></table></div>`
 }
 
-/** @param place where a parameter stands */
+/** @param place the location of a parameter */
 export function row(name: string, schema: Schema, required: boolean, place?: string, description?: string): Html {
   const facts = [place, required ? 'required' : 'optional', limitsOf(schema)].filter(Boolean).join(', ')
   return html`<tr><th scope="row"><code>${name}</code></th><td><code>${typeOf(schema)}</code> <small>${facts}</small>${
@@ -70,7 +70,7 @@ function between(least: number | undefined, most: number | undefined, unit: stri
   return `${least} to ${most} ${unit}`.trim()
 }
 
-/** Text in which `backticks` mark code. */
+/** Renders text in which `backticks` mark code. */
 export function prose(text: string): Html {
   return html`${text.split('`').map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part))}`
 }

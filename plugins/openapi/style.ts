@@ -1,4 +1,4 @@
-/** The look of the docs page. Colours are named once per scheme; method badges share the hues. */
+/** The docs page's stylesheet. Colours are defined once per scheme; method badges share the hues. */
 export const docsStyle = `
 :root {
   color-scheme: light dark;
