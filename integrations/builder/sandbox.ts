@@ -229,7 +229,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
 
   const outOfDisk = () =>
     new BuildError(
-      `The machine that builds has less than ${megabytes(limits.spare)} left on its disk: whoever runs it must make room.`
+      `The machine that builds has less than ${megabytes(limits.spare)} left on its disk: its operator must make room.`
     )
   const tooBig = () => new BuildError(`The build takes more than ${megabytes(limits.disk)} of the disk.`)
 

@@ -182,7 +182,7 @@ function isLoopback({ address }: ClientIp): boolean {
   return address === '::1' || address.startsWith('127.')
 }
 
-/** Stops DNS rebinding: a foreign page whose name resolves here sends that name. So do the apps on this machine. */
+/** Stops DNS rebinding: a foreign page whose name resolves here sends that name. Local apps send their own host, too. */
 const namesLoopback = (host = '') => /^(localhost|127(\.\d{1,3}){3}|\[::1\])\.?(:\d{1,5})?$/i.test(host)
 
 export default fp(metrics, { name: NAME, fastify: '5.x' })

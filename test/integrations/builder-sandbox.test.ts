@@ -173,7 +173,7 @@ test('disks that fill: what is written fast is noticed at the end', async t => {
 
 test('disks that fill: a build leaves space to others, and its owner is told that the machine is full', async t => {
   const { shell } = await open(t, ways[0]!, { spare: Number.MAX_SAFE_INTEGER })
-  await assert.rejects(shell('sleep 60'), refuses(/left on its disk: whoever runs it must make room/))
+  await assert.rejects(shell('sleep 60'), refuses(/left on its disk: its operator must make room/))
 })
 
 test('a build that floods its log is cut with a notice, and does not keep this process from its work', async t => {

@@ -32,7 +32,7 @@ test('the containers are pinned, unprivileged, on the loopback alone, and have n
       if (/PASSWORD|SECRET|TOKEN/.test(key)) assert.match(value, /^\$\{[A-Z_]+:\?.+\}$/, 'there is no default')
     for (const volume of service.volumes) {
       const [source = ''] = volume.split(':')
-      if (source === './secrets') continue // made by whoever deploys
+      if (source === './secrets') continue // the operator makes it
       if (source.startsWith('./')) await access(join(MONITORING, source))
       else assert.ok(source in volumes, `${name}: ${source}`)
     }
