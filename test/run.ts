@@ -4,11 +4,14 @@
  * - `npm test`: all but those under `test/slow`
  * - `npm run test:slow`: those, and every file again that draws or crowds more there (`test/support/thorough.ts`)
  * - with paths or globs: those files
+ *
+ * With `RHONE_TEST_RETRY=1`, the few files that fail run once more, alone: what a busy machine did to them does not
+ * happen again, a defect does. The closing lines name each file that passed only then.
  */
 import { once } from 'node:events'
 import { chmod, glob, mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises'
 import { freemem, tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
@@ -16,6 +19,8 @@ import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 
 /** Bytes. */
 const ROOMY = 6 * 1024 ** 3
+/** When more files than these fail, the machine is not to blame. */
+const MOST_RETRIES = 4
 
 const { values, positionals } = parseArgs({ options: { slow: { type: 'boolean' } }, allowPositionals: true })
 const { slow: isSlow = false } = values
@@ -35,36 +40,51 @@ const postgres = process.env.RHONE_TEST_DATABASE_URL
   : await startEmbeddedPostgres({ dataDir: join(dataDir, 'postgres'), log, durable: false })
 if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 
-const skipped: string[] = []
-let failed = 0
 /** Half of what most files cost is to load the server. */
 const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 // So that even what is preloaded need not be stripped of its types, and the stripper is not loaded.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
 if (isSlow) Object.assign(process.env, { RHONE_TEST_THOROUGH: '1', RHONE_TEST_DEADLINE: '1200' })
-const stream = run({
-  files,
-  concurrency: isSlow ? 2 : 4,
-  timeout: isSlow ? 900_000 : 120_000,
-  execArgv: ['--import', quickImports, '--import', fileDeadline]
-})
-stream.on('test:fail', ({ details }) => {
-  if (details.type !== 'suite') failed += 1
-})
-stream.on('test:pass', ({ name, skip }) => {
-  if (skip !== undefined) skipped.push(`${name}: ${skip === true ? 'no reason given' : skip}`)
-})
-stream.compose(new spec()).pipe(process.stdout)
-await once(stream, 'end')
+
+const skipped: string[] = []
+const failing = await runFiles(files, isSlow ? 2 : 4)
+const suspects = process.env.RHONE_TEST_RETRY === '1' && failing.size <= MOST_RETRIES ? [...failing] : []
+for (const file of suspects) {
+  console.log(`again, alone: ${file}`)
+  const again = await runFiles([file], 1)
+  if (again.size === 0) failing.delete(file)
+}
 
 await postgres?.stop()
 await rm(dataDir, { recursive: true, force: true })
 
 for (const line of skipped) console.log(`skipped: ${line}`)
+for (const file of suspects) if (!failing.has(file)) console.log(`passed only when it ran alone: ${file}`)
+for (const file of failing) console.error(`failed: ${file}`)
 const forbidden = required.length > 0 ? skipped.length : 0
 if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
-process.exitCode = failed > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
+process.exitCode = failing.size > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
+
+/** Runs these, so many at a time, and prints what they say. The files in which something failed. */
+async function runFiles(these: string[], concurrency: number): Promise<Set<string>> {
+  const failures = new Set<string>()
+  const stream = run({
+    files: these,
+    concurrency,
+    timeout: isSlow ? 900_000 : 120_000,
+    execArgv: ['--import', quickImports, '--import', fileDeadline]
+  })
+  stream.on('test:fail', ({ name, file }) => {
+    failures.add(relative(process.cwd(), file ?? name))
+  })
+  stream.on('test:pass', ({ name, skip }) => {
+    if (skip !== undefined) skipped.push(`${name}: ${skip === true ? 'no reason given' : skip}`)
+  })
+  stream.compose(new spec()).pipe(process.stdout, { end: false })
+  await once(stream, 'end')
+  return failures
+}
 
 async function chooseFiles(patterns: readonly string[]): Promise<string[]> {
   const found = await Array.fromAsync(glob(patterns.length > 0 ? patterns : 'test/**/*.test.ts'))
