@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import { onEntry } from './lib/entry.ts'
 import type { HttpSocket } from './lib/node-http.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
-import { traffic } from './lib/traffic.ts'
+import { requestTracker } from './lib/request-tracker.ts'
 
 export const DrainOptions = Type.Object(
   {
@@ -62,7 +62,7 @@ const POLL_MS = 100
  */
 const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, input) => {
   const { grace, deadline, headGrace } = parseOptions('rhone-drain', DrainOptions, input)
-  const requests = traffic(app)
+  const requests = requestTracker(app)
   const streams = new Set<() => void>()
   const sockets = new Set<HttpSocket>()
   let startedAt: number | undefined

@@ -4,8 +4,8 @@ import fp from 'fastify-plugin'
 import { counter } from './lib/metrics.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 import type { Registry } from './lib/registry.ts'
+import { CLIENT_GONE, isPlannedOutage, requestTracker } from './lib/request-tracker.ts'
 import { routeConfig } from './lib/route-config.ts'
-import { CLIENT_GONE, isPlannedOutage, traffic } from './lib/traffic.ts'
 
 const threshold = (milliseconds: number, what: string) =>
   Type.Integer({ default: milliseconds, minimum: 1, description: `Milliseconds above which ${what} is slow.` })
@@ -88,7 +88,7 @@ const objectives: FastifyPluginAsync<PluginInput<typeof ObjectivesOptions, Objec
     const objective = byClass[route.config?.slo as ObjectiveClass]
     if (objective !== undefined) route.config = { ...route.config, [kObjective]: objective }
   })
-  traffic(app).onEnd((request, reply, status, elapsed) => {
+  requestTracker(app).onEnd((request, reply, status, elapsed) => {
     const objective = objectiveOf(request)
     if (objective === undefined) return
     if (status === 503 && isPlannedOutage(reply)) objective.tally.maintenance++

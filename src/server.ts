@@ -48,7 +48,7 @@ async function start(): Promise<void> {
   try {
     await refuseTakenPort(config)
     const settings = await completeConfig(config)
-    service = settings.workers === 1 ? await oneInstance(settings) : await crewOfWorkers(settings)
+    service = settings.workers === 1 ? await oneInstance(settings) : await workerPool(settings)
     await service.start(stopping.signal)
     isListening = true
     const { completed, port } = service
@@ -72,7 +72,7 @@ function noteWhere(url: string): void {
 }
 
 /*
- * Each branch imports only what it needs: the primary of a crew serves no requests and needs no server code in memory.
+ * Each branch imports only what it needs: the primary of a pool serves no requests and needs no server code in memory.
  */
 
 async function oneInstance(settings: Config): Promise<Service> {
@@ -80,9 +80,9 @@ async function oneInstance(settings: Config): Promise<Service> {
   return new Instance(settings, logger)
 }
 
-async function crewOfWorkers(settings: Config): Promise<Service> {
-  const { Crew } = await import('./workers/crew.ts')
-  return new Crew(settings, logger, error => onFault(error, 'no worker is left'))
+async function workerPool(settings: Config): Promise<Service> {
+  const { WorkerPool } = await import('./workers/worker-pool.ts')
+  return new WorkerPool(settings, logger, error => onFault(error, 'no worker is left'))
 }
 
 /** What only the process edge can add: keys stored on disk, and an embedded database if none is configured. */

@@ -145,11 +145,11 @@ const CAPABILITIES = ['acceptInvitation', 'restoreMe']
 /** These are for API tokens alone, whoever is signed in. */
 const FOR_TOKENS = ['mintAccessToken']
 
-type Standing = Role | 'foreign' | 'operator' | 'nobody'
+type Caller = Role | 'foreign' | 'operator' | 'nobody'
 
 interface Column {
   name: string
-  standing: Standing
+  caller: Caller
   /** Whose page makes the browser send this, where it is a browser. */
   page?: 'ours' | 'foreign'
   /** Who it is, where that is somebody. */
@@ -191,26 +191,26 @@ const ended = (change: Partial<typeof apiTokens.$inferInsert>) => async (world: 
 }
 
 const columns: readonly Column[] = [
-  { name: 'anonymous', standing: 'nobody', credentials: async () => ({}) },
-  { name: 'expired token', standing: 'nobody', credentials: ended({ expiresAt: new Date(Date.now() - 1_000) }) },
-  { name: 'revoked token', standing: 'nobody', credentials: ended({ revokedAt: new Date() }) },
+  { name: 'anonymous', caller: 'nobody', credentials: async () => ({}) },
+  { name: 'expired token', caller: 'nobody', credentials: ended({ expiresAt: new Date(Date.now() - 1_000) }) },
+  { name: 'revoked token', caller: 'nobody', credentials: ended({ revokedAt: new Date() }) },
   ...ROLES.map(
     (role): Column => ({
       name: `${role} of another team`,
-      standing: 'foreign',
+      caller: 'foreign',
       userId: world => world.foreigners[role],
       credentials: world => bearer(world.foreigners[role])
     })
   ),
   {
     name: 'operator',
-    standing: 'operator',
+    caller: 'operator',
     userId: () => server.operator.id,
     credentials: async () => ({ authorization: `Bearer ${server.token}` })
   },
   {
     name: 'owner with too narrow a token',
-    standing: 'nobody',
+    caller: 'nobody',
     // There is nothing narrower than `read`.
     credentials: async (world, needed) =>
       needed === 'read' ? undefined : bearer(world.people.owner, [needed === 'admin' ? 'deploy' : 'read'])
@@ -218,7 +218,7 @@ const columns: readonly Column[] = [
   ...ROLES.map(
     (role): Column => ({
       name: role,
-      standing: role,
+      caller: role,
       userId: world => world.people[role],
       credentials: world => bearer(world.people[role])
     })
@@ -226,7 +226,7 @@ const columns: readonly Column[] = [
   ...ROLES.map(
     (role): Column => ({
       name: `${role} in a browser`,
-      standing: role,
+      caller: role,
       page: 'ours',
       userId: world => world.people[role],
       credentials: world => browser(world.people[role], OUR_PAGE)
@@ -234,14 +234,14 @@ const columns: readonly Column[] = [
   ),
   {
     name: 'owner in a browser, on the page of a tenant',
-    standing: 'owner',
+    caller: 'owner',
     page: 'foreign',
     userId: world => world.people.owner,
     credentials: world => browser(world.people.owner, SIBLING_PAGE)
   },
   {
     name: 'owner in a browser, on a foreign page',
-    standing: 'owner',
+    caller: 'owner',
     page: 'foreign',
     userId: world => world.people.owner,
     credentials: world => browser(world.people.owner, FOREIGN_PAGE)
@@ -249,18 +249,18 @@ const columns: readonly Column[] = [
 ]
 
 /** The status that a route's policy says; undefined where the caller is let in. */
-function refusal(route: RouteOptions, { name, standing, page }: Column): number | undefined {
+function refusal(route: RouteOptions, { name, caller, page }: Column): number | undefined {
   const { access, csrf, page: isPage } = route.config as FastifyContextConfig
   const isForged = route.method !== 'GET' && (csrf ? page !== 'ours' : page === 'foreign')
   if (access === 'public' || access === 'metrics') return csrf && isForged ? 403 : undefined
   if (isForged || (page !== undefined && FOR_TOKENS.includes(operationOf(route)))) return 403
   if (name.includes('narrow')) return 403
   // Whoever opens a page is led to where they sign in.
-  if (standing === 'nobody') return isPage ? 303 : 401
-  if (access === 'operator') return standing === 'operator' ? undefined : 403
+  if (caller === 'nobody') return isPage ? 303 : 401
+  if (access === 'operator') return caller === 'operator' ? undefined : 403
   if (access === 'authenticated' || !/:(team|app)\b/.test(route.url)) return undefined
-  if (standing === 'foreign' || standing === 'operator') return 404
-  return ROLES.indexOf(standing) >= ROLES.indexOf(access as Role) ? undefined : 403
+  if (caller === 'foreign' || caller === 'operator') return 404
+  return ROLES.indexOf(caller) >= ROLES.indexOf(access as Role) ? undefined : 403
 }
 
 const operationOf = ({ schema }: RouteOptions) => (schema as { operationId?: string } | undefined)?.operationId ?? ''
@@ -340,7 +340,7 @@ for (const route of walked()) {
       const expected = refusal(route, column)
       if (expected !== undefined) assert.equal(response.statusCode, expected, cell)
       else assertAdmitted(route, response, cell)
-      if (!(column.standing in world.people) && route.config?.access !== 'operator')
+      if (!(column.caller in world.people) && route.config?.access !== 'operator')
         assertSilent(response, world, url, cell)
       // Who was let in may have changed everything.
       if (expected === undefined && route.method !== 'GET') world = await createWorld()

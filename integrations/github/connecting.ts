@@ -27,7 +27,7 @@ interface Answer {
 }
 
 /** Why a browser was sent to GitHub. */
-interface Errand {
+interface ConnectIntent {
   readonly team: string
   /** Set when it is sent there for the second time. */
   readonly installation?: number
@@ -37,14 +37,14 @@ interface Errand {
 export function connecting(settings: ConnectingSettings) {
   const { browsers, owners, refuse, url, clientId } = settings
 
-  function begin(reply: FastifyReply, errand: Errand): string {
-    return browsers.begin(reply, JSON.stringify(errand)).state
+  function begin(reply: FastifyReply, intent: ConnectIntent): string {
+    return browsers.begin(reply, JSON.stringify(intent)).state
   }
 
-  function errandOf(request: FastifyRequest, state: string | undefined): Errand {
-    const errand = browsers.read(request, state)
-    if (typeof errand === 'string') throw refuse[errand]()
-    return JSON.parse(errand.payload)
+  function intentOf(request: FastifyRequest, state: string | undefined): ConnectIntent {
+    const roundTrip = browsers.read(request, state)
+    if (typeof roundTrip === 'string') throw refuse[roundTrip]()
+    return JSON.parse(roundTrip.payload)
   }
 
   function authorizeUrl(state: string): string {
@@ -61,8 +61,8 @@ export function connecting(settings: ConnectingSettings) {
 
     async connected(request: FastifyRequest, reply: FastifyReply): Promise<Connected> {
       const { code, state, error, ...answer } = request.query as Answer
-      const { team, ...errand } = errandOf(request, state)
-      const installation = idOf(answer.installation_id) ?? errand.installation
+      const { team, ...intent } = intentOf(request, state)
+      const installation = idOf(answer.installation_id) ?? intent.installation
       // GitHub includes a code only if the App requests one during installation; otherwise, ask for it.
       if (code === undefined && error === undefined && installation !== undefined)
         return { redirect: authorizeUrl(begin(reply, { team, installation })) }

@@ -9,7 +9,7 @@ import { type Keyring, randomKeyring } from '../lib/signer.ts'
 import { tokenKey } from '../lib/token.ts'
 import { type Claims, claimsOf, jwtsOf, principalOf } from './jwt.ts'
 import { signingKeys } from './keys.ts'
-import { type Check, createStanding } from './standing.ts'
+import { type Check, createTokenValidity } from './validity.ts'
 
 export type { Keyring }
 
@@ -77,7 +77,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   const keys = signingKeys(input.keys ?? randomKeyring())
   const jose = await loadPackages('rhone-access-tokens', ['jose'], () => import('jose'))
   const jwts = jwtsOf(jose, keys, issuer)
-  const standing = createStanding({ check: input.check, ttl, lifetime: lifetime * 1_000, max })
+  const validity = createTokenValidity({ check: input.check, ttl, lifetime: lifetime * 1_000, max })
   const verified = new LRUCache<string, Verified>({ max })
   const seconds = () => Math.floor(Date.now() / 1_000)
 
@@ -90,7 +90,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
     return current(entry)
   }
 
-  const current = ({ claims, principal }: Verified) => standing.of(principal, claims.iat * 1_000)
+  const current = ({ claims, principal }: Verified) => validity.of(principal, claims.iat * 1_000)
 
   app.decorate('accessTokens', {
     async mint(principal, scopes) {
@@ -112,11 +112,11 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
       return known.claims.exp > seconds() ? current(known) : null
     },
 
-    forget: id => (id === undefined ? standing.forget() : standing.note(id))
+    forget: id => (id === undefined ? validity.forget() : validity.note(id))
   })
 
   if (input.news !== undefined) {
-    const ending = await input.news(standing.note, standing.live, standing.gap)
+    const ending = await input.news(validity.note, validity.live, validity.gap)
     app.addHook('onClose', ending)
   }
 

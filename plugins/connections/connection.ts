@@ -12,17 +12,17 @@ export interface Patience {
 }
 
 /** One client connection, checked periodically. */
-export class Connection {
+export class ClientConnection {
   /** The socket that carries HTTP: the accepted socket, or the TLS socket on top of it. */
   http: HttpSocket
   /** All connections from the same address; undefined if the address is exempt from the limit. */
-  readonly neighbours: Set<Connection> | undefined
+  readonly neighbours: Set<ClientConnection> | undefined
   readonly #accepted: Socket
   #readingSince = 0
   #takenBefore = 0
   #tailingSince = 0
 
-  constructor(accepted: Socket, neighbours: Set<Connection> | undefined) {
+  constructor(accepted: Socket, neighbours: Set<ClientConnection> | undefined) {
     this.#accepted = accepted
     this.http = accepted
     this.neighbours = neighbours

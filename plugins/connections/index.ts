@@ -9,8 +9,8 @@ import { gauge } from '../lib/metrics.ts'
 import { type HttpSocket, missingInternals, missingTlsInternals } from '../lib/node-http.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
-import type { Connection } from './connection.ts'
-import { Crowd } from './crowd.ts'
+import type { ClientConnection } from './connection.ts'
+import { ConnectionTable } from './connection-table.ts'
 import { STATES, type State } from './http-socket.ts'
 import { lingerAtClose } from './linger.ts'
 import { boundPipelining } from './pipeline.ts'
@@ -88,9 +88,9 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
   const exempt = networks(options.exempt)
   const server: Server = app.server
   const readsSockets = options.readSockets && (await areReadable(app, input.inspect))
-  const crowd = new Crowd()
+  const table = new ConnectionTable()
   const refusals = countRefusals(input.registry)
-  gaugeStates(input.registry, crowd)
+  gaugeStates(input.registry, table)
 
   server.on('connection', (socket: Socket) => {
     if (admit(socket)) converse(socket)
@@ -110,7 +110,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
     const peer = peerOf(socket)
     const address = isWithin(exempt, peer) ? undefined : peer.bucket
     const refusal = refusalOf(address)
-    if (refusal === undefined) crowd.add(socket, address)
+    if (refusal === undefined) table.add(socket, address)
     else {
       refusals.count(refusal)
       socket.destroy()
@@ -121,21 +121,21 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
   /** The reason to refuse a new connection; undefined if there is room, possibly after evicting another one. */
   function refusalOf(address: string | undefined): Reason | undefined {
     if (address !== undefined) {
-      const neighbours = crowd.of(address)
+      const neighbours = table.of(address)
       if (neighbours.size >= options.maxPerAddress && !makeRoom(neighbours)) return 'address'
     }
-    return crowd.size >= options.max && !makeRoom() ? 'full' : undefined
+    return table.size >= options.max && !makeRoom() ? 'full' : undefined
   }
 
-  function makeRoom(among?: Set<Connection>): boolean {
-    const made = readsSockets && crowd.makeRoom(among)
+  function makeRoom(among?: Set<ClientConnection>): boolean {
+    const made = readsSockets && table.makeRoom(among)
     if (made) refusals.count('displaced')
     return made
   }
 
   function converse(socket: HttpSocket): void {
     if (!readsSockets) return
-    const connection = crowd.find(socket)
+    const connection = table.find(socket)
     if (connection !== undefined) connection.http = socket
     lingerAtClose(socket)
     boundPipelining(server, socket, options.pipelining, () => refusals.count('pipelining'))
@@ -150,7 +150,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
 
   function sweep(): void {
     const now = performance.now()
-    for (const connection of crowd) {
+    for (const connection of table) {
       const fault = connection.fault(now, patience)
       if (fault === undefined) continue
       refusals.count(fault)
@@ -176,14 +176,14 @@ function networks(entries: readonly string[]): BlockList {
   }
 }
 
-function gaugeStates(registry: Registry | undefined, crowd: Crowd): void {
+function gaugeStates(registry: Registry | undefined, table: ConnectionTable): void {
   const metric = gauge(registry, {
     name: 'rhone_connections',
     help: 'Open connections: never answered yet, busy with a request, or kept for the next one.',
     labelNames: ['state'],
     collect() {
       const counts: Record<State, number> = { new: 0, busy: 0, idle: 0 }
-      for (const connection of crowd) counts[connection.state]++
+      for (const connection of table) counts[connection.state]++
       for (const state of STATES) metric.set({ state }, counts[state])
     }
   })

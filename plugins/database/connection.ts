@@ -44,7 +44,7 @@ const UNPREPARED: Preparation = { prepare: false }
 type Reject = (reason: Error) => void
 
 /** One pooled connection, from open to close. */
-export class Connection implements ExclusiveConnection {
+export class PgConnection implements ExclusiveConnection {
   /** When it was last returned, as `performance.now()`. */
   usedAt = performance.now()
   /** Operations that currently hold it. */
@@ -68,7 +68,7 @@ export class Connection implements ExclusiveConnection {
   #onLost: Reject | undefined
   #closed = false
 
-  private constructor(settings: ConnectionSettings, onClose: (connection: Connection) => void) {
+  private constructor(settings: ConnectionSettings, onClose: (connection: PgConnection) => void) {
     this.#session = openSession(settings.target, {
       applicationName: settings.applicationName,
       connectTimeout: settings.connectTimeout,
@@ -90,8 +90,8 @@ export class Connection implements ExclusiveConnection {
     this.#silence = this.#watchForSilence(settings.statementTimeout)
   }
 
-  static async open(settings: ConnectionSettings, onClose: (connection: Connection) => void): Promise<Connection> {
-    const connection = new Connection(settings, onClose)
+  static async open(settings: ConnectionSettings, onClose: (connection: PgConnection) => void): Promise<PgConnection> {
+    const connection = new PgConnection(settings, onClose)
     const answer = await ask(connection.#session, PROBE, settings.connectTimeout * 1_000)
     const { 0: row, state } = answer as ProbeResult
     connection.isReadOnly = row.isReadOnly

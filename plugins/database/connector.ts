@@ -1,4 +1,4 @@
-import { Connection, type ConnectionSettings } from './connection.ts'
+import { type ConnectionSettings, PgConnection } from './connection.ts'
 
 /** Opens connections with the settings that the path to the database supports, as learned from earlier connections. */
 export class Connector {
@@ -12,7 +12,7 @@ export class Connector {
     this.#onPooler = onPooler
   }
 
-  async open(onClose: (connection: Connection) => void): Promise<Connection> {
+  async open(onClose: (connection: PgConnection) => void): Promise<PgConnection> {
     const connection = await this.#dial(onClose)
     if (connection.isPooled && !this.#hasPooler) {
       this.#hasPooler = true
@@ -29,14 +29,14 @@ export class Connector {
     return true
   }
 
-  async #dial(onClose: (connection: Connection) => void): Promise<Connection> {
+  async #dial(onClose: (connection: PgConnection) => void): Promise<PgConnection> {
     try {
-      return await Connection.open(this.#settings, onClose)
+      return await PgConnection.open(this.#settings, onClose)
     } catch (reason) {
       // Poolers such as PgBouncer do not pass parameters on. The limits of the role apply instead.
       if (!refusesParameters(reason) || this.#settings.parameters === undefined) throw reason
       this.#settings = { ...this.#settings, parameters: undefined }
-      return Connection.open(this.#settings, onClose)
+      return PgConnection.open(this.#settings, onClose)
     }
   }
 }

@@ -1,7 +1,7 @@
 import { errors } from '../lib/errors.ts'
 import { impairmentOf } from '../lib/postgres.ts'
 import type { Finding } from './availability.ts'
-import type { Connection, ConnectionSettings } from './connection.ts'
+import type { ConnectionSettings, PgConnection } from './connection.ts'
 import { Connector } from './connector.ts'
 import { asAppError } from './failures.ts'
 import type { PoolStats } from './port.ts'
@@ -37,7 +37,7 @@ const MAX_REAP_INTERVAL = 10_000
 
 /** What a waiter gets: a connection of its own, or one shared with other reads. */
 interface Lease {
-  readonly connection: Connection
+  readonly connection: PgConnection
   readonly batch?: ReadBatch
 }
 
@@ -51,8 +51,8 @@ interface Lease {
  */
 export class Pool {
   readonly #settings: PoolSettings
-  readonly #connections = new Set<Connection>()
-  readonly #idle: Connection[] = []
+  readonly #connections = new Set<PgConnection>()
+  readonly #idle: PgConnection[] = []
   readonly #line = new WaitingLine<Lease>()
   readonly #reaper: NodeJS.Timeout
   readonly #connector: Connector
@@ -97,7 +97,7 @@ export class Pool {
   }
 
   /** Not an async function, which would create two more promises per query. */
-  #use<T>(connection: Connection, work: Work<T>): Promise<T> {
+  #use<T>(connection: PgConnection, work: Work<T>): Promise<T> {
     return work(connection).then(
       result => {
         this.#release(connection)
@@ -112,7 +112,7 @@ export class Pool {
   }
 
   /** Derives the state of the connection and of the database from a statement's error. */
-  #examine(connection: Connection, error: unknown): void {
+  #examine(connection: PgConnection, error: unknown): void {
     const impairment = impairmentOf(error)
     if (impairment !== undefined) this.#settings.onFailure(impairment, error)
     // Other connections may be writable. A new read-only one is kept for a moment, to avoid reconnecting constantly.
@@ -120,7 +120,7 @@ export class Pool {
       connection.isSpent = true
   }
 
-  #release(connection: Connection): void {
+  #release(connection: PgConnection): void {
     if (--connection.holders === 0) this.#giveBack(connection)
   }
 
@@ -137,7 +137,7 @@ export class Pool {
     return batch
   }
 
-  #batchOn(connection: Connection): ReadBatch {
+  #batchOn(connection: PgConnection): ReadBatch {
     return new ReadBatch(connection, work => this.run(work))
   }
 
@@ -155,7 +155,7 @@ export class Pool {
     for (const connection of this.#idle.splice(0)) this.#retire(connection)
   }
 
-  #take(): Connection | undefined {
+  #take(): PgConnection | undefined {
     let connection = this.#idle.pop()
     while (connection?.closed) connection = this.#idle.pop()
     if (connection !== undefined) connection.holders = 1
@@ -205,7 +205,7 @@ export class Pool {
     }
   }
 
-  #giveBack(connection: Connection): void {
+  #giveBack(connection: PgConnection): void {
     if (this.#batch?.connection === connection) this.#batch = undefined
     connection.usedAt = performance.now()
     // A pooler switched it to another server session, and will do so to the others.
@@ -216,7 +216,7 @@ export class Pool {
   }
 
   /** Lends to the first waiter, or to as many of the first as can share; idle if there are no waiters. */
-  #lend(connection: Connection): void {
+  #lend(connection: PgConnection): void {
     connection.holders = 0
     const lease = this.#line.firstShares ? { connection, batch: this.#batchOn(connection) } : { connection }
     const most = this.#line.firstShares ? this.#settings.pipeline : 1
@@ -226,7 +226,7 @@ export class Pool {
   }
 
   /** Called for every closed connection, including retired ones. */
-  #forget(connection: Connection): void {
+  #forget(connection: PgConnection): void {
     if (!this.#connections.delete(connection)) return
     const at = this.#idle.indexOf(connection)
     if (at >= 0) this.#idle.splice(at, 1)
@@ -235,7 +235,7 @@ export class Pool {
     this.#grow()
   }
 
-  #retire(connection: Connection): void {
+  #retire(connection: PgConnection): void {
     this.#connections.delete(connection)
     void connection.end(1)
     this.#grow()
@@ -243,7 +243,7 @@ export class Pool {
 
   #reap(): void {
     const now = performance.now()
-    const isDue = (connection: Connection) =>
+    const isDue = (connection: PgConnection) =>
       now - connection.usedAt > this.#settings.idleTimeout * 1_000 || this.#isOld(connection)
     for (const connection of this.#idle.filter(isDue)) {
       this.#idle.splice(this.#idle.indexOf(connection), 1)
@@ -251,7 +251,7 @@ export class Pool {
     }
   }
 
-  #isOld(connection: Connection): boolean {
+  #isOld(connection: PgConnection): boolean {
     return performance.now() - connection.openedAt > this.#settings.maxLifetime * 1_000 * connection.lifeShare
   }
 }

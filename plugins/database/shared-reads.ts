@@ -1,20 +1,20 @@
 import { isUnreachable } from '../lib/postgres.ts'
-import type { Connection } from './connection.ts'
+import type { PgConnection } from './connection.ts'
 
 /** Milliseconds that a read waits behind others before it also runs on another connection. */
 const RESCUE_AFTER = 50
 
-export type Work<T> = (connection: Connection) => Promise<T>
+export type Work<T> = (connection: PgConnection) => Promise<T>
 
 /** Reads pipelined on one connection. */
 export class ReadBatch {
-  readonly connection: Connection
+  readonly connection: PgConnection
   readonly #runElsewhere: <T>(work: Work<T>) => Promise<T>
   readonly #rescues = new Set<() => void>()
   #size = 0
 
   /** @param runElsewhere runs a read on a connection of its own */
-  constructor(connection: Connection, runElsewhere: <T>(work: Work<T>) => Promise<T>) {
+  constructor(connection: PgConnection, runElsewhere: <T>(work: Work<T>) => Promise<T>) {
     this.connection = connection
     this.#runElsewhere = runElsewhere
   }

@@ -14,7 +14,7 @@ export interface ClaimedJob extends Claim {
 export type Verdict = { completed: true } | { failure: unknown } | { ended: Exclude<EndReason, 'timeout'> }
 
 /** One attempt at a job. */
-export class Attempt implements Claim {
+export class JobAttempt implements Claim {
   readonly name: string
   readonly id: string
   readonly retryCount: number

@@ -72,10 +72,10 @@ const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = asyn
   }
 
   const load = () => Promise.all([import('./service.ts'), import('./statements.ts')])
-  const [{ Service }, { countWaiting }] = await loadPackages('rhone-jobs', ['pg-boss', 'drizzle-orm'], load)
+  const [{ JobService }, { countWaiting }] = await loadPackages('rhone-jobs', ['pg-boss', 'drizzle-orm'], load)
 
   const names = queues.map(({ name }) => name)
-  const service = new Service({
+  const service = new JobService({
     ...options,
     db: app.db,
     postgres: app.postgres,

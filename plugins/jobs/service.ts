@@ -5,7 +5,7 @@ import type { Db } from '../lib/own-types.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
 import type { Postgres } from './adapter.ts'
 import { affectedBy, type Boss, openBoss } from './boss.ts'
-import { Crew } from './crew.ts'
+import { Coordinator } from './coordinator.ts'
 import { toError } from './failure.ts'
 import type { Outcome } from './metrics.ts'
 import type { JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
@@ -35,14 +35,14 @@ const MAX_PAUSE = 30_000
 const START_PATIENCE = 5_000
 
 /** `app.jobs` of an app that has a database. */
-export class Service implements Jobs {
+export class JobService implements Jobs {
   readonly #settings: ServiceSettings
   readonly #stopping = new AbortController()
   readonly #started = Promise.withResolvers<Boss>()
   #starting: Promise<void> | undefined
   #stopped: Promise<void> | undefined
   #boss: Boss | undefined
-  #crew: Crew | undefined
+  #coordinator: Coordinator | undefined
   #channel = ''
   #isAway = false
   #unlisten: (() => Promise<void>) | undefined
@@ -159,8 +159,8 @@ export class Service implements Jobs {
       onChannel: channel => {
         this.#channel = channel
       },
-      onJobs: queue => this.#crew?.wake(queue),
-      onResync: () => this.#crew?.wakeAll()
+      onJobs: queue => this.#coordinator?.wake(queue),
+      onResync: () => this.#coordinator?.wakeAll()
     })
   }
 
@@ -180,24 +180,32 @@ export class Service implements Jobs {
           isPaused: ({ pausedInMaintenance }) => pausedInMaintenance === true && isPaused()
         })
     )
-    const crew = new Crew({ boss, db, workers, pollInterval, lease, onError, onSuccess: () => this.#onSuccess() })
+    const coordinator = new Coordinator({
+      boss,
+      db,
+      workers,
+      pollInterval,
+      lease,
+      onError,
+      onSuccess: () => this.#onSuccess()
+    })
     this.#unlisten = await postgres.listen(
       CANCELLED,
       payload => {
         const [queue = '', id = ''] = payload.split('.')
-        crew.cancelled(queue, id)
+        coordinator.cancelled(queue, id)
       },
       () => {}
     )
-    this.#crew = crew
-    crew.start()
+    this.#coordinator = coordinator
+    coordinator.start()
   }
 
   async #close(): Promise<void> {
     this.#stopping.abort()
     try {
       await this.#starting?.catch(() => {}) // already reported
-      await this.#crew?.stop()
+      await this.#coordinator?.stop()
       await this.#unlisten?.()
       await this.#boss?.boss.stop({ graceful: false, close: false })
     } catch (error) {

@@ -3,7 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { PgBoss } from 'pg-boss'
 import type { Db } from '../lib/own-types.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
-import { Attempt, type ClaimedJob, type Verdict } from './attempt.ts'
+import { type ClaimedJob, JobAttempt, type Verdict } from './attempt.ts'
 import { affectedBy } from './boss.ts'
 import { describeFailure } from './failure.ts'
 import type { Outcome } from './metrics.ts'
@@ -25,7 +25,7 @@ export interface WorkerSettings {
 }
 
 /** A number of slots for jobs, and the priorities that they take. */
-interface Hands {
+interface Lane {
   readonly count: number
   busy: number
   readonly takes: { readonly minPriority?: number; readonly maxPriority?: number }
@@ -41,10 +41,10 @@ export const EXPRESS = 1
 export class Worker {
   readonly queue: JobQueue
   readonly #settings: WorkerSettings
-  readonly #attempts = new Set<Attempt>()
+  readonly #attempts = new Set<JobAttempt>()
   readonly #turns = new Set<Promise<void>>()
   /** Slots and how many are busy, including those of attempts that are over but whose work continues. */
-  readonly #hands: readonly Hands[]
+  readonly #lanes: readonly Lane[]
   #taking: Promise<void> | undefined
   #isAwake = false
   #stopping = false
@@ -53,19 +53,19 @@ export class Worker {
     this.queue = queue
     this.#settings = settings
     const { concurrency, expressConcurrency: express = 0 } = queue
-    this.#hands = [
+    this.#lanes = [
       { count: concurrency, busy: 0, takes: express > 0 ? { maxPriority: EXPRESS - 1 } : {} },
       { count: express, busy: 0, takes: { minPriority: EXPRESS } }
     ]
   }
 
   /** Attempts that are claimed and not yet settled. */
-  get attempts(): Iterable<Attempt> {
+  get attempts(): Iterable<JobAttempt> {
     return this.#attempts
   }
 
-  get hasFreeHands(): boolean {
-    return this.#hands.some(hands => this.#isFree(hands))
+  get hasFreeSlot(): boolean {
+    return this.#lanes.some(lane => this.#isFree(lane))
   }
 
   /** Call when there may be work. */
@@ -88,43 +88,43 @@ export class Worker {
     while (this.#isAwake) {
       this.#isAwake = false
       try {
-        for (const hands of this.#hands) await this.#fill(hands)
+        for (const lane of this.#lanes) await this.#fill(lane)
       } catch (error) {
         this.#settings.onError(error)
       }
     }
   }
 
-  async #fill(hands: Hands): Promise<void> {
+  async #fill(lane: Lane): Promise<void> {
     const { boss } = this.#settings
-    while (this.#isFree(hands)) {
-      const [job] = await boss.fetch<object>(this.queue.name, { includeMetadata: true, ...hands.takes })
+    while (this.#isFree(lane)) {
+      const [job] = await boss.fetch<object>(this.queue.name, { includeMetadata: true, ...lane.takes })
       if (job === undefined) return
-      this.#begin(job, hands)
+      this.#begin(job, lane)
     }
   }
 
-  #isFree({ count, busy }: Hands): boolean {
+  #isFree({ count, busy }: Lane): boolean {
     return !this.#stopping && busy < count && !this.#settings.isPaused(this.queue)
   }
 
-  #begin(job: ClaimedJob, hands: Hands): void {
-    const attempt = new Attempt(this.queue, job, this.#settings.log)
+  #begin(job: ClaimedJob, lane: Lane): void {
+    const attempt = new JobAttempt(this.queue, job, this.#settings.log)
     if (this.#stopping) attempt.end('stopping')
     this.#attempts.add(attempt)
-    hands.busy++
+    lane.busy++
     const turn = this.#settle(attempt).catch(this.#settings.onError)
     this.#turns.add(turn)
     void turn.then(async () => {
       this.#turns.delete(turn)
       this.#attempts.delete(attempt)
       await attempt.settled()
-      hands.busy--
+      lane.busy--
       this.wake()
     })
   }
 
-  async #settle(attempt: Attempt): Promise<void> {
+  async #settle(attempt: JobAttempt): Promise<void> {
     const verdict = await attempt.verdict(this.#settings.grace)
     const outcome = await this.#writeDown(attempt, verdict)
     this.#settings.count(this.queue.name, outcome)
@@ -132,7 +132,7 @@ export class Worker {
   }
 
   /** Retries until the database has recorded it, so that an outage does not cause finished work to be repeated. */
-  async #writeDown(attempt: Attempt, verdict: Verdict): Promise<Outcome> {
+  async #writeDown(attempt: JobAttempt, verdict: Verdict): Promise<Outcome> {
     for (;;) {
       try {
         return await this.#record(attempt, verdict)
@@ -144,7 +144,7 @@ export class Worker {
     }
   }
 
-  async #record(attempt: Attempt, verdict: Verdict): Promise<Outcome> {
+  async #record(attempt: JobAttempt, verdict: Verdict): Promise<Outcome> {
     const { boss } = this.#settings
     if ('ended' in verdict) {
       if (verdict.ended !== 'stopping') return verdict.ended
@@ -159,7 +159,7 @@ export class Worker {
     return attempt.isLast ? 'dead' : 'retried'
   }
 
-  async #putBack(attempt: Attempt): Promise<boolean> {
+  async #putBack(attempt: JobAttempt): Promise<boolean> {
     const { db, boss, channel } = this.#settings
     try {
       if (!(await giveBack(db, claimOf(attempt)))) return false
@@ -173,12 +173,12 @@ export class Worker {
   }
 
   /** The claim was lost before the attempt could be settled. */
-  async #taken(attempt: Attempt): Promise<Outcome> {
+  async #taken(attempt: JobAttempt): Promise<Outcome> {
     return (await stateOf(this.#settings.db, attempt)) === 'cancelled' ? 'cancelled' : 'lost'
   }
 }
 
-function tell({ log }: Attempt, outcome: Outcome, err: unknown): void {
+function tell({ log }: JobAttempt, outcome: Outcome, err: unknown): void {
   if (outcome === 'dead') log.error({ err }, 'a job has failed for good')
   else if (outcome === 'retried') log.warn({ err }, 'a job has failed and will be tried again')
   else if (outcome === 'lost') log.warn({ err }, 'a job was taken for lost while it was worked on')

@@ -15,28 +15,28 @@ export interface BrowserStateSettings {
 }
 
 /** The state a browser carries on its round trip to another service. */
-export interface Errand {
+export interface RoundTrip {
   /** Random, and different each time: 256 bits in base64url. */
   readonly nonce: string
   readonly payload: string
   readonly until: Date
-  /** The full cookie value; unique to this errand. */
+  /** The full cookie value; unique to this round trip. */
   readonly memo: string
 }
 
 /** Why a returning browser is not accepted. */
-export type Stray =
+export type RoundTripFailure =
   /** No cookie: a different browser was sent, or this one has already returned. */
   | 'absent'
-  /** The cookie belongs to a different errand than the `state`. */
+  /** The cookie belongs to a different round trip than the `state`. */
   | 'foreign'
   | 'late'
 
 export interface BrowserState {
-  /** @returns the `state` to send along, and the errand's nonce */
+  /** @returns the `state` to send along, and the round trip's nonce */
   begin(reply: FastifyReply, payload: string): { state: string; nonce: string }
-  read(request: FastifyRequest, state: string | undefined): Errand | Stray
-  /** Ends the errand by removing its cookie. */
+  read(request: FastifyRequest, state: string | undefined): RoundTrip | RoundTripFailure
+  /** Ends the round trip by removing its cookie. */
   clear(reply: FastifyReply): void
 }
 

@@ -2,9 +2,9 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { CLIENT_GONE, requestTracker, routePattern } from '../lib/request-tracker.ts'
 import { routeConfig } from '../lib/route-config.ts'
 import { traceIdOf } from '../lib/trace-context.ts'
-import { CLIENT_GONE, routePattern, traffic } from '../lib/traffic.ts'
 import { lazyChildren } from './lazy-child.ts'
 import { openLogDestination } from './log-destination.ts'
 import { createLogger, directLineOf } from './logger.ts'
@@ -52,7 +52,7 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
   if (hasLogger(app.log) && directLineOf(app.log) === undefined) app.setChildLoggerFactory(lazyChildren)
 
   const write = entryWriter(log)
-  traffic(app).onEnd((request, _reply, status, elapsed) => {
+  requestTracker(app).onEnd((request, _reply, status, elapsed) => {
     write(levelOf(app, request, status), {
       reqId: request.id,
       method: request.method,

@@ -1,5 +1,5 @@
 import type { Metric, Registry } from '@platformatic/prom-client'
-import { UNMATCHED } from '../lib/traffic.ts'
+import { UNMATCHED } from '../lib/request-tracker.ts'
 
 /** Values of the label `method`. Node's parser accepts some thirty more, and clients choose among them. */
 const METHODS = ['OTHER', 'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const

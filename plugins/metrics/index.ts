@@ -8,9 +8,9 @@ import { errors } from '../lib/errors.ts'
 import { gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { requirePackage } from '../lib/packages.ts'
+import { requestTracker } from '../lib/request-tracker.ts'
 import { routeConfig } from '../lib/route-config.ts'
 import { singleFlight } from '../lib/single-flight.ts'
-import { traffic } from '../lib/traffic.ts'
 import { HttpSeries, type RouteSeries } from './http-series.ts'
 import { type MetricsPeers, scrapeAll } from './peers.ts'
 
@@ -94,7 +94,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     .labels(version)
     .set(1)
 
-  const requests = traffic(app)
+  const requests = requestTracker(app)
   const http = new HttpSeries(registry, { buckets, maxSeries, inFlight: () => requests.inFlight })
 
   app.addHook('onRoute', route => {

@@ -84,11 +84,11 @@ const oauth: FastifyPluginAsync<PluginInput<typeof OauthOptions, OauthDeps>> = a
 
   /** The sign-in this browser started, if the returned state matches it and has not expired. */
   function begun(request: FastifyRequest, state: string | undefined) {
-    const errand = browsers.read(request, state)
-    if (errand === 'absent') throw refuse.otherBrowser()
-    if (errand === 'foreign') throw refuse.otherSignIn()
-    if (errand === 'late') throw refuse.tooLate()
-    return errand
+    const roundTrip = browsers.read(request, state)
+    if (roundTrip === 'absent') throw refuse.otherBrowser()
+    if (roundTrip === 'foreign') throw refuse.otherSignIn()
+    if (roundTrip === 'late') throw refuse.tooLate()
+    return roundTrip
   }
 
   app.decorate('oauth', {

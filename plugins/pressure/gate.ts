@@ -1,7 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Later, Outcome } from '../lib/entry.ts'
-import { traffic } from '../lib/traffic.ts'
+import { requestTracker } from '../lib/request-tracker.ts'
 import type { Admission } from './admission.ts'
 import { Dispatcher, type DispatcherSettings } from './dispatcher.ts'
 import type { Flow, Priority } from './flow.ts'
@@ -68,7 +68,7 @@ export class Gate {
     this.#stream = new PlainTicket(this.admission.flow('normal'))
 
     app.decorateRequest(kTicket, null)
-    traffic(app).onEnd((request, reply, status) => this.#onEnd(request, reply, status))
+    requestTracker(app).onEnd((request, reply, status) => this.#onEnd(request, reply, status))
     this.#policies = new RoutePolicies(priority => this.admission.flow(priority), settings.limiter)
     this.#policies.describeRoutes(app, policy => (request, reply, next) => {
       const outcome = this.#admit(request, reply, policy)

@@ -1,4 +1,4 @@
-/** One of several apps of a process, on its own thread. The primary (`crew.ts`) controls it by messages. */
+/** One of several apps of a process, on its own thread. The primary (`worker-pool.ts`) controls it by messages. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { createLogger } from '../../plugins/logging/logger.ts'
 import type { MetricsPeers } from '../../plugins/metrics/index.ts'

@@ -24,7 +24,7 @@ export interface Handler {
   readonly after: number
 }
 
-export interface Crowd {
+export interface ClientGroup {
   readonly priority: Priority
   /** How many connections. Each sends again `pause` milliseconds after each answer, or when a request is due. */
   readonly clients: number
@@ -40,9 +40,9 @@ export interface Outcome {
   refused: number[]
 }
 
-/** The requests of one crowd are those of one route. */
+/** Each group requests one route. */
 interface Route {
-  readonly crowd: Crowd
+  readonly group: ClientGroup
   readonly flow: Flow
   readonly meter: LatencyMeter
   readonly outcome: Outcome
@@ -98,7 +98,7 @@ const PROBE_PAUSE = { least: 10, spread: 20, step: 0.618 }
  */
 export class SimulatedServer {
   now = 0
-  /** By priority, of all its crowds. */
+  /** By priority, of all its client groups. */
   readonly outcomes: Record<Priority, Outcome>
   /** How long probes have waited for their answer. */
   probes: number[] = []
@@ -140,18 +140,18 @@ export class SimulatedServer {
     })
   }
 
-  /** Lets a crowd in. @returns what becomes of its requests */
-  join(crowd: Crowd): Outcome {
+  /** Connects a group of clients. @returns what becomes of its requests */
+  join(group: ClientGroup): Outcome {
     const outcome = { served: [], refused: [] }
     const route: Route = {
-      crowd,
+      group,
       outcome,
-      flow: this.admission.flow(crowd.priority),
+      flow: this.admission.flow(group.priority),
       meter: this.#settings.meter(),
       outstanding: 0
     }
-    if (crowd.rate !== undefined) this.#due.push({ route, at: this.now })
-    else for (let client = 0; client < crowd.clients; client++) this.#send(route, this.now)
+    if (group.rate !== undefined) this.#due.push({ route, at: this.now })
+    else for (let client = 0; client < group.clients; client++) this.#send(route, this.now)
     return outcome
   }
 
@@ -176,7 +176,7 @@ export class SimulatedServer {
   }
 
   begin(request: Request, work: number): void {
-    const { handler } = request.route.crowd
+    const { handler } = request.route.group
     request.startedAt = this.now
     request.work = work
     request.alongside = this.admission.inFlight
@@ -207,8 +207,8 @@ export class SimulatedServer {
   #answer({ route, sentAt }: Request, kind: keyof Outcome): void {
     route.outstanding--
     route.outcome[kind].push(this.now - sentAt)
-    this.outcomes[route.crowd.priority][kind].push(this.now - sentAt)
-    if (route.crowd.rate === undefined) this.#send(route, this.now + (route.crowd.pause ?? 0))
+    this.outcomes[route.group.priority][kind].push(this.now - sentAt)
+    if (route.group.rate === undefined) this.#send(route, this.now + (route.group.pause ?? 0))
   }
 
   #sleep(until: number): void {
@@ -253,8 +253,8 @@ export class SimulatedServer {
   #sendDue(began: number): void {
     for (const due of this.#due) {
       const { route } = due
-      for (; due.at <= began; due.at += 1_000 / route.crowd.rate!)
-        if (route.outstanding < route.crowd.clients) this.#send(route, due.at)
+      for (; due.at <= began; due.at += 1_000 / route.group.rate!)
+        if (route.outstanding < route.group.clients) this.#send(route, due.at)
     }
   }
 
@@ -289,7 +289,7 @@ export class SimulatedServer {
 
   #goOn({ request, isQuery }: { request: Request; isQuery: boolean }): void {
     if (isQuery) this.#serveQueries()
-    this.now += request.route.crowd.handler?.after ?? this.#costs.work / 2
+    this.now += request.route.group.handler?.after ?? this.#costs.work / 2
     this.#finish(request)
   }
 

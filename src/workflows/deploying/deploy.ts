@@ -83,7 +83,7 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
       const claimed = await claimDeployment(deps.db(), data.deploymentId)
       if (claimed !== undefined) {
         try {
-          return await new Attempt(deps, claimed, job).run()
+          return await new DeployAttempt(deps, claimed, job).run()
         } finally {
           await removeIfDeleted(deps, claimed.app.id, job)
         }
@@ -109,7 +109,7 @@ async function removeIfDeleted(deps: DeployDeps, appId: string, { signal, log }:
 }
 
 /** One worker's attempt at a deployment, resuming wherever an earlier attempt stopped. */
-class Attempt {
+class DeployAttempt {
   readonly #deps: DeployDeps
   readonly #work: Claimed
   readonly #job: JobContext

@@ -4,7 +4,7 @@ import { endReply } from './end-reply.ts'
 import type { App } from './fleet.ts'
 import { replyHeaders, requestHeaders, targetOf } from './headers.ts'
 import { type Notice, notices, REPLY_TIMEOUT, sendNotice } from './notices.ts'
-import type { Release, Route } from './release.ts'
+import type { LocalRelease, Route } from './release.ts'
 
 /** Limit for the head of a request or reply, in bytes. */
 export const MAX_HEAD = 65_536
@@ -22,13 +22,13 @@ interface Upgrade {
 }
 
 /** Proxies one request and its reply. */
-export class Exchange {
+export class ProxyExchange {
   readonly #app: App
   readonly #request: IncomingMessage
   readonly #response: ServerResponse
   readonly #upgrade: Upgrade | null
   readonly #began = performance.now()
-  #release: Release | null = null
+  #release: LocalRelease | null = null
   #outgoing: ClientRequest | null = null
   #over: () => void = () => {}
   #attempts = 0
@@ -61,11 +61,11 @@ export class Exchange {
     else this.#sendTo(release, release.route)
   }
 
-  #sendTo(release: Release, { port, agent, isOurs }: Route): void {
+  #sendTo(release: LocalRelease, { port, agent, isOurs }: Route): void {
     this.#attempts += 1
     this.#over()
     this.#release = release
-    this.#over = release.traffic.begin(() => this.#cut())
+    this.#over = release.inFlight.begin(() => this.#cut())
     const { method, url } = this.#request
     const outgoing = ask({
       host: '127.0.0.1',
@@ -174,7 +174,7 @@ export class Exchange {
     }
     const { socket: outer } = upgrade
     this.#count(101)
-    this.#release!.traffic.addTunnel(inner)
+    this.#release!.inFlight.addTunnel(inner)
     this.#over()
     this.#bytes = null
     this.#response.detachSocket(outer)

@@ -13,16 +13,16 @@ import { memoryInFiles, sizeOfTree } from './footprint.ts'
 import { AppLog } from './log.ts'
 import { Meter } from './meter.ts'
 import { markOf } from './records.ts'
-import { Release, type ReleaseSpec } from './release.ts'
+import { LocalRelease, type ReleaseSpec } from './release.ts'
 
 /** An app on this machine, running or not, with its log and metrics. */
 export interface App {
   readonly id: string
   slug: string
   /** By deployment id. */
-  readonly releases: Map<string, Release>
+  readonly releases: Map<string, LocalRelease>
   /** The release that receives requests. */
-  serving: Release | null
+  serving: LocalRelease | null
   readonly log: AppLog
   readonly meter: Meter
 }
@@ -45,7 +45,7 @@ export class Fleet {
   readonly #apps = new Map<string, App>()
   readonly #logs = new Map<string, AppLog>()
   readonly #slugs = new Map<string, App>()
-  readonly #retiring = new Map<Release, Promise<void>>()
+  readonly #retiring = new Map<LocalRelease, Promise<void>>()
   readonly #sampler: NodeJS.Timeout
   #isClosed = false
 
@@ -169,7 +169,7 @@ export class Fleet {
     return app
   }
 
-  async #begin(app: App, request: StartRequest): Promise<Release> {
+  async #begin(app: App, request: StartRequest): Promise<LocalRelease> {
     const spec = await this.#specify(request)
     for (;;) {
       if (this.#isClosed) throw new Conflict('the runner is being stopped')
@@ -179,7 +179,7 @@ export class Fleet {
       if (retiring === undefined) return existing
       await retiring
     }
-    const release: Release = new Release(spec, {
+    const release: LocalRelease = new LocalRelease(spec, {
       log: app.log,
       mark: markOf(this.#layout),
       siblings: () => [...app.releases.values()].filter(other => other !== release).map(({ processes }) => processes),
@@ -205,11 +205,11 @@ export class Fleet {
   }
 
   /** Ends each release once, however often it is called. */
-  #end(app: App, release: Release, drain: number): Promise<void> {
+  #end(app: App, release: LocalRelease, drain: number): Promise<void> {
     const known = this.#retiring.get(release)
     if (known) return known
     if (app.serving === release) app.serving = null
-    const ending = release.traffic
+    const ending = release.inFlight
       .drain(drain)
       .then(() => release.stop())
       .finally(() => {
@@ -220,7 +220,7 @@ export class Fleet {
     return ending
   }
 
-  #releases(): Release[] {
+  #releases(): LocalRelease[] {
     return [...this.#apps.values()].flatMap(app => [...app.releases.values()])
   }
 

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, ServerResponse } from 
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
-import { ALL_HEADERS, Exchange, MAX_HEAD } from './exchange.ts'
+import { ALL_HEADERS, MAX_HEAD, ProxyExchange } from './exchange.ts'
 import type { App } from './fleet.ts'
 import { hostOf, slugOf, targetOf } from './headers.ts'
 import { type Notice, notices, sendNotice } from './notices.ts'
@@ -68,7 +68,7 @@ export class AppProxy {
   #handle(request: IncomingMessage, response: ServerResponse): void {
     const app = this.#appOf(request)
     if ('status' in app) sendNotice(request, response, app)
-    else new Exchange(app, request, response).begin()
+    else new ProxyExchange(app, request, response).begin()
   }
 
   #handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -80,7 +80,7 @@ export class AppProxy {
     socket.on('error', () => socket.destroy())
     const app = this.#appOf(request)
     if ('status' in app) sendNotice(request, response, app)
-    else new Exchange(app, request, response, { socket: socket as Socket, head }).begin()
+    else new ProxyExchange(app, request, response, { socket: socket as Socket, head }).begin()
   }
 
   #appOf(request: IncomingMessage): App | Notice {

@@ -7,10 +7,10 @@ import type { StartRequest } from '../protocol.ts'
 import type { Home } from './account.ts'
 import { AppProcess, StartFailure } from './app-process.ts'
 import { complaintAbout, drawPort, tryPort } from './health.ts'
+import { InFlight } from './in-flight.ts'
 import { levelOf } from './levels.ts'
 import { PortOwner } from './listeners.ts'
 import type { AppLog } from './log.ts'
-import { Traffic } from './traffic.ts'
 
 /** A version of an app, with what it takes to run it here. */
 export interface ReleaseSpec extends StartRequest {
@@ -73,9 +73,9 @@ const NOTHING: ReleaseUsage = { cpu: 0, memory: 0 }
 const RELEASE_MARK = 'RHONE_RELEASE'
 
 /** Keeps a version of an app running: restarts it with increasing delays. */
-export class Release {
+export class LocalRelease {
   readonly spec: ReleaseSpec
-  readonly traffic = new Traffic()
+  readonly inFlight = new InFlight()
   /** All processes of the release. */
   readonly processes: OwnedProcesses
   /** Resolves when it first becomes healthy; rejects with a StartFailure if it does not. */

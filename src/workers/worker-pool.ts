@@ -24,7 +24,7 @@ const LEAST_POOL = 2
  * Runs several apps on separate threads that share one port and act as one server: the system distributes connections
  * among them, limits are counted in shared memory, and a scrape of one covers all. A failed worker is replaced.
  */
-export class Crew implements Service {
+export class WorkerPool implements Service {
   port = 0
   readonly #config: Config
   readonly #logger: Logger
@@ -162,7 +162,7 @@ export class Crew implements Service {
     member.send({ type: 'peers', texts: await this.#readings.collect(member, text, this.#members) })
   }
 
-  /** @returns false if the crew stops meanwhile */
+  /** @returns false if the pool stops meanwhile */
   #pause(ms: number): Promise<boolean> {
     return delay(ms, true, { ref: false, signal: this.#stopping.signal }).catch(() => false)
   }

@@ -9,7 +9,7 @@ export const CLIENT_GONE = 499
 /** The route pattern of unmatched requests. */
 export const UNMATCHED = '__unmatched__'
 
-const kTraffic = Symbol('rhone.traffic')
+const kTracker = Symbol('rhone.request-tracker')
 
 /**
  * Called once per request, when its reply has been sent or cut off.
@@ -18,7 +18,7 @@ const kTraffic = Symbol('rhone.traffic')
  */
 export type EndListener = (request: FastifyRequest, reply: FastifyReply, status: number, elapsed: number) => void
 
-export interface Traffic {
+export interface RequestTracker {
   /** Number of requests routed but not finished. */
   readonly inFlight: number
   /** @param listener must not throw */
@@ -32,8 +32,8 @@ export interface Traffic {
  *
  * Counting starts at the entry step of the first plugin that calls this, so the outermost plugins should call it.
  */
-export function traffic(app: FastifyInstance): Traffic {
-  if (app.hasDecorator(kTraffic)) return app.getDecorator<Traffic>(kTraffic)
+export function requestTracker(app: FastifyInstance): RequestTracker {
+  if (app.hasDecorator(kTracker)) return app.getDecorator<RequestTracker>(kTracker)
 
   const kStartedAt = Symbol('rhone.started-at')
   type Tracked = FastifyReply & { [kStartedAt]: number }
@@ -59,7 +59,7 @@ export function traffic(app: FastifyInstance): Traffic {
     for (const listener of listeners) listener(reply.request, reply, status, elapsed)
   }
 
-  const shared: Traffic = {
+  const shared: RequestTracker = {
     get inFlight() {
       return inFlight
     },
@@ -67,7 +67,7 @@ export function traffic(app: FastifyInstance): Traffic {
       listeners.push(listener)
     }
   }
-  app.decorate(kTraffic, shared)
+  app.decorate(kTracker, shared)
   return shared
 }
 

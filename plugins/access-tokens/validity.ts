@@ -4,7 +4,7 @@ import type { Principal } from '../lib/principals.ts'
 /** Returns an API token's current principal, or null if the token is no longer valid. Rejects if the lookup fails. */
 export type Check = (tokenId: string) => Promise<Principal | null>
 
-export interface StandingSettings {
+export interface TokenValiditySettings {
   /** Without it, claims are never rechecked. */
   readonly check: Check | undefined
   /** Milliseconds an answer stays valid while the change feed is down. */
@@ -14,7 +14,7 @@ export interface StandingSettings {
   readonly max: number
 }
 
-export interface Standing {
+export interface TokenValidity {
   /** The current principal; the token's own claim if nothing has changed since issue. Null if it is no longer valid. */
   of(claimed: Principal, issuedAt: number): Principal | null | Promise<Principal | null>
   /** Records a change to a token or user. */
@@ -36,7 +36,7 @@ const SKEW = 60_000
  * has been live since issue and reported no change to the API token or its user. Otherwise `check` runs, and its answer
  * is used until the next change, or for `ttl` while the feed is down.
  */
-export function createStanding({ check, ttl, lifetime, max }: StandingSettings): Standing {
+export function createTokenValidity({ check, ttl, lifetime, max }: TokenValiditySettings): TokenValidity {
   const changed = new LRUCache<string, true>({ max, ttl: lifetime })
   const answers = new LRUCache<string, { principal: Principal | null; askedAt: number }>({ max })
   const asking = new Map<string, Promise<Principal | null>>()

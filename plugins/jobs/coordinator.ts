@@ -1,12 +1,12 @@
 import type { PgBoss } from 'pg-boss'
 import type { Db } from '../lib/own-types.ts'
-import type { Attempt } from './attempt.ts'
+import type { JobAttempt } from './attempt.ts'
 import { affectedBy } from './boss.ts'
 import { Schedule } from './schedule.ts'
 import { dueQueues, hasten, lostClaims, renewClaims, stateOf } from './statements.ts'
 import type { Worker } from './worker.ts'
 
-export interface CrewSettings {
+export interface CoordinatorSettings {
   readonly boss: PgBoss
   readonly db: Db
   readonly workers: readonly Worker[]
@@ -26,8 +26,8 @@ const RENEWALS = 3
  * What an instance's workers share: polling for jobs that became due without a notification, renewing claims, finding
  * jobs that other instances lost, and the schedules.
  */
-export class Crew {
-  readonly #settings: CrewSettings
+export class Coordinator {
+  readonly #settings: CoordinatorSettings
   readonly #workers: ReadonlyMap<string, Worker>
   readonly #schedules: readonly Schedule[]
   #timer: NodeJS.Timeout | undefined
@@ -37,7 +37,7 @@ export class Crew {
   /** When the database last failed to answer, or when this started, as `performance.now()`. */
   #steadySince = performance.now()
 
-  constructor(settings: CrewSettings) {
+  constructor(settings: CoordinatorSettings) {
     this.#settings = settings
     this.#workers = new Map(settings.workers.map(worker => [worker.queue.name, worker]))
     this.#schedules = settings.workers.flatMap(({ queue: { name, schedule } }) =>
@@ -99,7 +99,7 @@ export class Crew {
   async #findWork(): Promise<void> {
     const { boss, db } = this.#settings
     for (const schedule of this.#schedules) await schedule.turn(Date.now(), id => boss.send(schedule.name, {}, { id }))
-    const idle = [...this.#workers.values()].filter(worker => worker.hasFreeHands)
+    const idle = [...this.#workers.values()].filter(worker => worker.hasFreeSlot)
     if (idle.length === 0) return
     for (const name of await dueQueues(
       db,
@@ -110,7 +110,7 @@ export class Crew {
 
   async #renew(): Promise<void> {
     const { db } = this.#settings
-    const attempts: Attempt[] = [...this.#workers.values()].flatMap(worker => [...worker.attempts])
+    const attempts: JobAttempt[] = [...this.#workers.values()].flatMap(worker => [...worker.attempts])
     if (attempts.length === 0) return
     for (const attempt of await renewClaims(db, attempts))
       attempt.end((await stateOf(db, attempt)) === 'cancelled' ? 'cancelled' : 'lost')

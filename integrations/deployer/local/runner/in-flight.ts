@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 
 /** The requests and tunnels in progress through a release. */
-export class Traffic {
+export class InFlight {
   readonly #tunnels = new Set<Duplex>()
   readonly #exchanges = new Set<() => void>()
   readonly #waiting = new Set<() => void>()
