@@ -37,7 +37,11 @@ const MAX_TEXT = 65_536
 /** When all faults are reported, patterns also run on overlong text, which is already invalid and may be hostile. */
 function boundedRegExp(pattern: string, flags: string) {
   const expression = new RegExp(pattern, flags)
-  return { test: (text: string) => text.length > MAX_TEXT || expression.test(text) }
+  return {
+    test: (text: string) => text.length > MAX_TEXT || expression.test(text),
+    // Ajv tells the expressions of a schema apart by their text.
+    toString: () => String(expression)
+  }
 }
 boundedRegExp.code = 'new RegExp'
 

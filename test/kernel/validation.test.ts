@@ -24,6 +24,17 @@ test('all faults of a body are found, with the schema that each is against', () 
   assert.ok(errors.every(({ parentSchema }) => parentSchema !== undefined))
 })
 
+test('each text is held against its own pattern when faults are explained', () => {
+  const body = Type.Object({ lower: Type.String({ pattern: '^[a-z]+$' }), upper: Type.String({ pattern: '^[A-Z]+$' }) })
+  const check = validatorCompiler()({ schema: body, method: 'POST', url: '/', httpPart: 'body' })
+  assert.equal(check({ lower: 'a', upper: 'a' }), false)
+  const { errors = [] } = check as { errors?: { instancePath: string; parentSchema?: object }[] }
+  assert.deepEqual(
+    errors.map(({ instancePath, parentSchema }) => [instancePath, parentSchema]),
+    [['/upper', body.properties.upper]]
+  )
+})
+
 test('a default is filled in, and only text is read as a number', () => {
   const body = { slug: 'a' }
   assert.equal(validate(body).isValid, true)
