@@ -256,6 +256,11 @@ export const apps = pgTable(
     gitUrl: varchar({ length: 500 }),
     /** The app's directory within the repository; null for the root. */
     rootDirectory: varchar({ length: 255 }),
+    /** What its health check asks for, and for how many seconds a release may fail it; null: the platform's defaults. */
+    healthPath: varchar({ length: 255 }),
+    healthGrace: integer(),
+    /** The port that it listens on, whatever `PORT` says; null: the one in `PORT`. */
+    port: integer(),
     /** The app's name at Fly; null until it is deployed there. */
     flyAppId: varchar({ length: 255 }),
     region: varchar({ length: 10 })

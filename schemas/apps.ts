@@ -62,6 +62,36 @@ const RootDirectory = Nullable(
   })
 )
 
+const HealthPath = Nullable(
+  Type.String({
+    maxLength: 255,
+    pattern: '^/(?!/)[!-"$-~]*$',
+    'x-form': 'a path of the app that begins with one slash, without blanks',
+    description:
+      'The path that shows by a status below 400 that the app is well; null: /health, and on this machine / without one.',
+    examples: ['/healthz']
+  })
+)
+
+const HealthGrace = Nullable(
+  Type.Integer({
+    minimum: 1,
+    maximum: 300,
+    description: 'Seconds that a new version has to become healthy; null: the default of the platform, 30.',
+    examples: [120]
+  })
+)
+
+const Port = Nullable(
+  Type.Integer({
+    minimum: 1,
+    maximum: 65_535,
+    description:
+      'The port that the app listens on at Fly, also told in PORT; null: 8080. Apps of this machine get another one in PORT.',
+    examples: [3000]
+  })
+)
+
 /** A branch name that git accepts. */
 export const GithubBranch = Type.String({
   minLength: 1,
@@ -90,6 +120,9 @@ export const App = Sent(
     githubRepo: Nullable(Text('The repository on GitHub that it is built from.', 'acme/website')),
     gitUrl: Nullable(Text('The other repository that it is built from.', 'https://git.example.com/acme/website.git')),
     rootDirectory: Nullable(Text('The directory of the repository that it is in; null: all of it.', 'packages/web')),
+    healthPath: Nullable(Text('The path that shows that it is well; null: the default.', '/healthz')),
+    healthGrace: Nullable(Type.Integer({ description: 'Seconds to become healthy; null: the default.' })),
+    port: Nullable(Type.Integer({ description: 'The port that it listens on; null: the default.' })),
     githubBranch: Text('The branch that is built.', 'main'),
     region: Text('Where it runs.', 'iad'),
     autoDeploy: Type.Boolean({ description: 'Whether a push to the branch deploys.' }),
@@ -108,6 +141,9 @@ export const AppSettings = Strict(
     githubRepo: Type.Optional(adapted(GithubRepo, { default: null })),
     gitUrl: Type.Optional(adapted(GitUrl, { default: null })),
     rootDirectory: Type.Optional(adapted(RootDirectory, { default: null })),
+    healthPath: Type.Optional(adapted(HealthPath, { default: null })),
+    healthGrace: Type.Optional(adapted(HealthGrace, { default: null })),
+    port: Type.Optional(adapted(Port, { default: null })),
     githubBranch: Type.Optional(adapted(GithubBranch, { default: 'main' })),
     region: Type.Optional(adapted(Region, { default: 'iad' })),
     autoDeploy: Type.Optional(adapted(AutoDeploy, { default: true }))
@@ -123,6 +159,9 @@ export const AppPatch = Strict(
     githubRepo: Type.Optional(GithubRepo),
     gitUrl: Type.Optional(GitUrl),
     rootDirectory: Type.Optional(RootDirectory),
+    healthPath: Type.Optional(HealthPath),
+    healthGrace: Type.Optional(HealthGrace),
+    port: Type.Optional(Port),
     githubBranch: Type.Optional(GithubBranch),
     region: Type.Optional(Region),
     autoDeploy: Type.Optional(AutoDeploy)

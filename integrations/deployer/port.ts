@@ -7,6 +7,18 @@ export interface Release {
   readonly region: string
   /** The complete env, except for what the platform sets itself: `PORT` and `PRIMARY_REGION`. */
   readonly env: Readonly<Record<string, string>>
+  /** The platform's defaults where absent. */
+  readonly health?: HealthCheck
+}
+
+/** How a release shows that it is well. Null: the platform's default. */
+export interface HealthCheck {
+  /** The path that is asked for by GET. */
+  readonly path: string | null
+  /** Seconds for it to become healthy. */
+  readonly grace: number | null
+  /** The port that the app listens on, where each release has a network of its own. */
+  readonly port: number | null
 }
 
 export interface DeployedApp {

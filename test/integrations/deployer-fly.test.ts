@@ -147,6 +147,17 @@ test('a machine is configured as the platform promises, with all env vars of its
   assert.deepEqual(metadata, { rhone_app_id: owner.app.id, rhone_deployment_id: release.deploymentId })
 })
 
+test('the health check of the app is what Fly asks, on the port that the app listens on', async t => {
+  const { fly, deployer } = await serve(t)
+  const owner = new Owner()
+  const health = { path: '/up', grace: 120, port: 3000 }
+  await deploy(deployer, owner, { ...owner.release(), health })
+  const { env, services, checks } = machinesOf(fly, owner.app.flyAppId!)[0]!.config
+  assert.equal(env?.PORT, '3000')
+  assert.partialDeepStrictEqual(services, [{ internal_port: 3000 }])
+  assert.partialDeepStrictEqual(checks, { health: { port: 3000, path: '/up', grace_period: '120s' } })
+})
+
 test('a second deployment has no downtime: the old version answers until all proxies know the new one', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()

@@ -198,6 +198,31 @@ test('an app without a page for health is as healthy as its front page', async t
   assert.equal((await machine.get(app)).status, 401)
 })
 
+test('an app that starts slowly goes live within its own grace, and learns of the setting without one', async t => {
+  const machine = await localMachine(t, { healthGrace: 100 })
+  const app = newApp()
+  const slow = await machine.release(
+    app,
+    `setTimeout(() => http.createServer((q, s) => s.end('late'))${listens}, 1000)`
+  )
+  await assert.rejects(machine.deployer.start(slow, context()), isAbout(/If it needs longer to start.*healthGrace/))
+  await machine.deploy({ ...slow, health: { path: null, grace: 60, port: null } })
+  assert.equal((await machine.get(app)).body, 'late')
+})
+
+test('the path that the owner has named decides on health, by a status below 400', async t => {
+  const machine = await localMachine(t, { healthGrace: 1_500 })
+  const app = newApp()
+  const release = await machine.release(
+    app,
+    `http.createServer((q, s) => { s.statusCode = { '/up': 204, '/login': 401 }[q.url] ?? 503; s.end() })${listens}`
+  )
+  const asked = (path: string) => ({ ...release, health: { path, grace: null, port: null } })
+  await assert.rejects(machine.deployer.start(asked('/login'), context()), isAbout(/GET \/login with 401/))
+  await machine.deploy(asked('/up'))
+  assert.equal((await machine.get(app, '/login')).status, 401)
+})
+
 test('an image that is gone, or that is none, starts nothing', async t => {
   const machine = await localMachine(t)
   const release = await machine.release(newApp(), answering('x'))

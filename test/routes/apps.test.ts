@@ -25,6 +25,9 @@ test("POST with a name alone works at once, with the first operator's token", as
     'githubRepo',
     'gitUrl',
     'rootDirectory',
+    'healthPath',
+    'healthGrace',
+    'port',
     'githubBranch',
     'region',
     'autoDeploy',
@@ -57,9 +60,33 @@ test('POST takes all settings, and a team by UUID or slug', async () => {
       teamId: team.id,
       url: `http://${slug}.localhost:8090/`,
       gitUrl: null,
-      rootDirectory: null
+      rootDirectory: null,
+      healthPath: null,
+      healthGrace: null,
+      port: null
     })
   }
+})
+
+test('the health check and the port of an app are settings, and wrong ones are refused in words', async () => {
+  const { id } = (await admin.call('POST', '/api/v1/apps', { name: 'checked' })).json()
+  const url = `/api/v1/apps/${id}`
+  const settings = { healthPath: '/up?deep=1', healthGrace: 120, port: 3000 }
+  const changed = (await admin.call('PATCH', url, settings)).json()
+  assert.deepEqual({ ...changed, ...settings }, changed)
+  for (const [wrong, sentence] of [
+    [{ healthPath: 'up' }, /healthPath.*begins with one slash/],
+    [{ healthPath: '//evil.example/' }, /healthPath.*begins with one slash/],
+    [{ healthPath: '/a b' }, /healthPath.*without blanks/],
+    [{ healthGrace: 301 }, /healthGrace.*300/],
+    [{ port: 0 }, /port.*1/]
+  ] as const) {
+    const reply = await admin.call('PATCH', url, wrong)
+    assert.equal(reply.statusCode, 400)
+    assert.match(JSON.stringify(reply.json().error), sentence)
+  }
+  const reset = (await admin.call('PUT', url, { name: 'checked' })).json()
+  assert.deepEqual([reset.healthPath, reset.healthGrace, reset.port], [null, null, null])
 })
 
 test('every role may create and see apps; only admins and owners change and delete them', async () => {

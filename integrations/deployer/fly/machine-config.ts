@@ -1,7 +1,9 @@
 import type { Release } from '../port.ts'
 
-/** The port apps must listen on. */
-export const APP_PORT = 8080
+const APP_PORT = 8080
+const HEALTH_PATH = '/health'
+/** Seconds in which failed health checks do not count. */
+const GRACE = 30
 export const MEMORY_MB = 512
 /** Seconds from SIGTERM until the machine is killed. */
 export const STOP_TIMEOUT = 30
@@ -10,21 +12,31 @@ export const STOP_TIMEOUT = 30
 export const APP_LABEL = 'rhone_app_id'
 export const DEPLOYMENT_LABEL = 'rhone_deployment_id'
 
+/** The port the app must listen on. */
+export function portOf(health: Release['health']): number {
+  return health?.port ?? APP_PORT
+}
+
+export function healthPathOf(health: Release['health']): string {
+  return health?.path ?? HEALTH_PATH
+}
+
 /** Machine names are unique within an app, so creating a release twice by accident still runs it once. */
 export function machineName(deploymentId: string): string {
   return `rhone-${deploymentId}`
 }
 
 /** The machine config of every app. The platform's variables override the owner's. */
-export function machineConfig({ app, deploymentId, image, env, region }: Release): object {
+export function machineConfig({ app, deploymentId, image, env, region, health }: Release): object {
+  const port = portOf(health)
   return {
     image,
-    env: { ...env, PORT: String(APP_PORT), PRIMARY_REGION: region },
+    env: { ...env, PORT: String(port), PRIMARY_REGION: region },
     guest: { cpu_kind: 'shared', cpus: 1, memory_mb: MEMORY_MB },
     services: [
       {
         protocol: 'tcp',
-        internal_port: APP_PORT,
+        internal_port: port,
         ports: [
           { port: 443, handlers: ['tls', 'http'] },
           { port: 80, handlers: ['http'], force_https: true }
@@ -37,12 +49,12 @@ export function machineConfig({ app, deploymentId, image, env, region }: Release
     checks: {
       health: {
         type: 'http',
-        port: APP_PORT,
+        port,
         method: 'GET',
-        path: '/health',
+        path: healthPathOf(health),
         interval: '10s',
         timeout: '5s',
-        grace_period: '30s'
+        grace_period: `${health?.grace ?? GRACE}s`
       }
     },
     restart: { policy: 'on-failure', max_retries: 3 },

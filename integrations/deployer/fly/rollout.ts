@@ -1,7 +1,7 @@
 import { DeployError, type Release, type RolloutContext } from '../port.ts'
 import type { Machine, MachinesApi, Refusal } from './api.ts'
 import { all, converge, type Patience, sleep, within } from './converge.ts'
-import { APP_PORT, machineConfig, machineName, STOP_TIMEOUT } from './machine-config.ts'
+import { healthPathOf, machineConfig, machineName, portOf, STOP_TIMEOUT } from './machine-config.ts'
 import {
   complaintOf,
   endOf,
@@ -29,6 +29,9 @@ export interface Waits extends Patience {
   readonly drain: number
 }
 
+/** Milliseconds for the first check that counts: its interval and its timeout, as in the machine config. */
+const AFTER_GRACE = 15_000
+
 /** Blue/green within one Fly app, by opening (uncordoning) and cordoning machines. */
 export class Rollout {
   readonly #api: MachinesApi
@@ -44,7 +47,7 @@ export class Rollout {
     const machine = await this.#ensureMachine(app, release, context)
     try {
       await this.#awaitStart(app, machine, context)
-      await this.#awaitHealth(app, machine, context)
+      await this.#awaitHealth(app, machine, release, context)
     } catch (error) {
       if (!(error instanceof DeployError) || isOpen(machine)) throw error
       throw await this.#undone(app, machine, error, context.signal)
@@ -139,22 +142,24 @@ export class Rollout {
     if (!hasStarted) throw new DeployError(`The app has not started within ${timeIn(start)}.`)
   }
 
-  async #awaitHealth(app: string, machine: Machine, context: RolloutContext): Promise<void> {
-    const { health, healthInterval } = this.#waits
+  async #awaitHealth(app: string, machine: Machine, { health }: Release, context: RolloutContext): Promise<void> {
+    const { healthInterval } = this.#waits
+    const patience = health?.grace ? health.grace * 1_000 + AFTER_GRACE : this.#waits.health
+    const path = healthPathOf(health)
     const { signal } = context
     let complaint = ''
     context.say('The app has started. Waiting until it is healthy.\n')
-    const isUp = await within(health, healthInterval, signal, async () => {
+    const isUp = await within(patience, healthInterval, signal, async () => {
       const now = await this.#look(app, machine, signal)
       if (complaint !== complaintOf(now)) {
         complaint = complaintOf(now)
-        context.say(`GET /health: ${complaint}\n`)
+        context.say(`GET ${path}: ${complaint}\n`)
       }
       return isHealthy(now)
     })
     if (!isUp)
       throw new DeployError(
-        `The app has not answered GET /health on port ${APP_PORT} with 200 within ${timeIn(health)}. ` +
+        `The app has not answered GET ${path} on port ${portOf(health)} with 200 within ${timeIn(patience)}. ` +
           'It has to listen on all interfaces, at the port that is in the env var PORT.'
       )
     context.say('The app is healthy.\n')

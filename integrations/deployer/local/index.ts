@@ -3,7 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Static, Type } from '@sinclair/typebox'
 import { parseOptions } from '../../../plugins/lib/options.ts'
 import { identify, waitForExit } from '../../../plugins/lib/processes.ts'
-import { DeployError, type DeployedApp, type Deployer, type Release, type RuntimeLine } from '../port.ts'
+import {
+  DeployError,
+  type DeployedApp,
+  type Deployer,
+  type Release,
+  type RolloutContext,
+  type RuntimeLine
+} from '../port.ts'
 import { layoutOf, readPort } from './layout.ts'
 import {
   type DestroyRequest,
@@ -130,11 +137,16 @@ export class LocalDeployer implements Deployer {
     return this.#port.number
   }
 
-  async start({ app, deploymentId, image, region, env }: Release, { signal }: { signal: AbortSignal }): Promise<void> {
-    const { path, healthGrace, ...options } = this.#options
-    const { memory, disk, files, processes, stopGrace } = options
+  async start(release: Release, { signal, say }: Pick<RolloutContext, 'signal' | 'say'>): Promise<void> {
+    const { app, deploymentId, image, region, env, health } = release
+    if (health?.port)
+      say(`Port ${health.port} of the app applies elsewhere: on this machine it must listen on the port in PORT.\n`)
+    const { path, memory, disk, files, processes, stopGrace } = this.#options
+    const healthGrace = health?.grace ? health.grace * 1_000 : this.#options.healthGrace
     const limits: Limits = { memory, disk, files, processes, healthGrace, stopGrace }
-    const body: StartRequest = { app: nameOf(app), deploymentId, image, region, env, path, limits }
+    const healthPath = health?.path ?? undefined
+    const names = { app: nameOf(app), deploymentId, image, region }
+    const body: StartRequest = { ...names, env, path, limits, ...(healthPath && { healthPath }) }
     await this.#post(`${PROTOCOL}/start`, body, signal, 6 * healthGrace)
   }
 

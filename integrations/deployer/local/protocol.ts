@@ -53,6 +53,8 @@ export interface StartRequest {
   readonly image: string
   readonly region: string
   readonly env: Readonly<Record<string, string>>
+  /** What the health check asks for; absent: `/health`, or `/` without one. */
+  readonly healthPath?: string
   /** The app's PATH, unless the app sets its own. */
   readonly path: string
   readonly limits: Limits

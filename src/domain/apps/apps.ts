@@ -18,6 +18,12 @@ export interface AppChanges {
   gitUrl?: string | null
   /** The app's directory within the repository; null for the root. */
   rootDirectory?: string | null
+  /** What the health check asks for; null: the platform's default. */
+  healthPath?: string | null
+  /** Seconds for a release to become healthy; null: the platform's default. */
+  healthGrace?: number | null
+  /** The port that the app listens on; null: the one in `PORT`. */
+  port?: number | null
   /** What GitHub reports about `githubRepo`: the installation that reaches it, and its id. */
   githubInstallationId?: number | null
   githubRepoId?: number | null

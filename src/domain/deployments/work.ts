@@ -24,11 +24,19 @@ const appFields = {
   githubInstallationId: apps.githubInstallationId,
   gitUrl: apps.gitUrl,
   rootDirectory: apps.rootDirectory,
+  healthPath: apps.healthPath,
+  healthGrace: apps.healthGrace,
+  port: apps.port,
   flyAppId: apps.flyAppId,
   region: apps.region
 }
 
 export type WorkedApp = { [Field in keyof typeof appFields]: (typeof apps.$inferSelect)[Field] }
+
+/** The health check that the app's owner has set. */
+export function healthCheckOf({ healthPath, healthGrace, port }: WorkedApp) {
+  return { path: healthPath, grace: healthGrace, port }
+}
 
 /** A deployment that one worker has claimed. */
 export interface Claimed {

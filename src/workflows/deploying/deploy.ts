@@ -14,6 +14,7 @@ import {
   type Claimed,
   claimDeployment,
   findAppOf,
+  healthCheckOf,
   NotOurs,
   nameApp,
   type WorkedApp
@@ -216,7 +217,14 @@ class DeployAttempt {
     await this.#deps.ledger.confirm(this.#work) // a finished deployment no longer has an env
     if (env === undefined || image === null) throw new Error('a deployment in its rollout has neither image nor env')
     for (const secret of secretsOfEnv(env)) this.#hide(secret)
-    return { deploymentId, app, image, env, region: config?.region ?? app.region }
+    return {
+      deploymentId,
+      app,
+      image,
+      env,
+      region: config?.region ?? app.region,
+      health: healthCheckOf(app)
+    }
   }
 
   async #rollOut(): Promise<void> {

@@ -5,7 +5,7 @@ import { readSnapshot } from '../../domain/apps/env-snapshot.ts'
 import type { Db } from '../../domain/base/db.ts'
 import type { SecretBox } from '../../domain/base/secret-box.ts'
 import { findLive, hasActive } from '../../domain/deployments/deployments.ts'
-import { findWorkedApp, nameApp, type WorkedApp } from '../../domain/deployments/work.ts'
+import { findWorkedApp, healthCheckOf, nameApp, type WorkedApp } from '../../domain/deployments/work.ts'
 import { findTombstone, removeTombstone } from '../../domain/privacy/tombstones.ts'
 import { orLeaveBehind } from './leave-behind.ts'
 
@@ -61,7 +61,8 @@ async function bringBack(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal)
       app: current,
       image: live.image,
       env,
-      region: live.config?.region ?? current.region
+      region: live.config?.region ?? current.region,
+      health: healthCheckOf(current)
     }
     const context: RolloutContext = {
       signal,

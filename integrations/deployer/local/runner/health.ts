@@ -2,13 +2,22 @@ import { request } from 'node:http'
 import { createServer } from 'node:net'
 
 /**
- * Checks an app's health: `/health` must answer with a status below 500. If that page does not exist or requires
- * authentication, the front page decides.
+ * Checks an app's health: `path` must answer with a status below 400. Without one, `/health` must answer with a status
+ * below 500; if that page does not exist, the front page decides.
  *
  * @param timeout in milliseconds, per request
  * @returns null when healthy, else the problem, phrased to follow the words "The app"
  */
-export async function complaintAbout(port: number, timeout: number, signal: AbortSignal): Promise<string | null> {
+export async function complaintAbout(
+  { port, path }: { readonly port: number; readonly path?: string | undefined },
+  timeout: number,
+  signal: AbortSignal
+): Promise<string | null> {
+  if (path !== undefined) {
+    const answer = await ask(port, path, timeout, signal)
+    if (typeof answer === 'string') return answer
+    return answer < 400 ? null : `answers GET ${path} with ${answer}`
+  }
   const answer = await ask(port, '/health', timeout, signal)
   const last = answer === 404 ? await ask(port, '/', timeout, signal) : answer
   if (typeof last === 'string') return last

@@ -64,6 +64,9 @@ const TAIL_LINES = 20
 const READ_ONLY = /\b(EACCES|EROFS|EPERM)\b|Permission denied|Read-only file system|PermissionError/i
 const READ_ONLY_HINT =
   'An app cannot write to the directory that it was built in: it may write to the one in HOME, and to /tmp.'
+/** Begins a complaint. */
+const OVERTIME = 'is not healthy after'
+const GRACE_HINT = 'If it needs longer to start, give it a longer healthGrace.'
 /** Follows the words "The app". */
 const FOREIGN_PORT = 'does not listen on its port any more, but another program of this machine does'
 
@@ -299,7 +302,7 @@ export class LocalRelease {
       if (given.signal.aborted) return await end
       if (complaint === null) break
       if (complaint === FOREIGN_PORT) return complaint
-      if (performance.now() > deadline) return `is not healthy after ${healthGrace / 1_000} s: it ${complaint}`
+      if (performance.now() > deadline) return `${OVERTIME} ${healthGrace / 1_000} s: it ${complaint}`
       const goesOn = await this.#pause(FIRST_PROBES, given.signal)
       if (!goesOn && !given.signal.aborted) return 'is stopped'
     }
@@ -312,16 +315,18 @@ export class LocalRelease {
   /** Null when healthy. A reply from another program on the port does not count. */
   async #complaint(signal: AbortSignal): Promise<string | null> {
     if (!this.#ownsPort()) return FOREIGN_PORT
-    const complaint = await complaintAbout(this.#port, PROBE_TIMEOUT, signal)
+    const complaint = await complaintAbout({ port: this.#port, path: this.spec.healthPath }, PROBE_TIMEOUT, signal)
     return complaint === null && !this.#ownsPort() ? FOREIGN_PORT : complaint
   }
 
   /** Includes the app's output uncut: the receiver masks the secrets, and could not recognize half of one. */
   #failure(complaint: string): StartFailure {
     const lines = this.#deps.log.tail(this.spec.deploymentId, TAIL_LINES)
-    if (lines.length === 0) return new StartFailure(`The app ${complaint}. It has said nothing.`)
-    const hint = lines.some(line => READ_ONLY.test(line)) ? ` ${READ_ONLY_HINT}` : ''
-    return new StartFailure(`The app ${complaint}.${hint}`, lines.join('\n'))
+    const sentences = [`The app ${complaint}.`]
+    if (complaint.startsWith(OVERTIME)) sentences.push(GRACE_HINT)
+    if (lines.length === 0) sentences.push('It has said nothing.')
+    if (lines.some(line => READ_ONLY.test(line))) sentences.push(READ_ONLY_HINT)
+    return new StartFailure(sentences.join(' '), lines.length === 0 ? undefined : lines.join('\n'))
   }
 
   #hear(message: string): boolean {
