@@ -9,6 +9,7 @@ import { RemoteError } from '../../plugins/lib/remote.ts'
 import { FAULT_KINDS } from '../fakes/fly/faults.ts'
 import { type Behaviour, SOUND } from '../fakes/fly/machine.ts'
 import { type FakeFly, type FakeFlyOptions, startFakeFly } from '../fakes/fly/server.ts'
+import { eventually } from '../support/eventually.ts'
 import { thoroughly } from '../support/thorough.ts'
 
 /** Milliseconds that a second of the fake takes. */
@@ -436,10 +437,16 @@ test('a rollout that is cancelled ends at once, also while Fly hangs', async t =
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   behaviour(fly, 'sick', { warmup: null })
-  const waiting = AbortSignal.timeout(100)
-  await assert.rejects(deployer.start(owner.release({ image: 'sick' }), owner.context(waiting)), {
-    name: 'TimeoutError'
+  const cancelled = new AbortController()
+  const start = assert.rejects(deployer.start(owner.release({ image: 'sick' }), owner.context(cancelled.signal)), {
+    name: 'AbortError'
   })
+  await eventually(
+    () => owner.said,
+    said => said.includes('Waiting until it is healthy')
+  )
+  cancelled.abort()
+  await start
   // All of them: a call of the first rollout may still be on its way.
   fly.faults.add({ kind: 'hang', times: 100 })
   const hanging = AbortSignal.timeout(50)
