@@ -752,3 +752,54 @@ export const errorEvents = pgTable(
   },
   table => [primaryKey({ columns: [table.hour, table.code, table.route] })]
 )
+
+export const INCIDENT_SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
+export type IncidentSeverity = (typeof INCIDENT_SEVERITIES)[number]
+
+/** What operators tell users of; shown on the status page. */
+export const incidents = pgTable(
+  'incidents',
+  {
+    id: id(),
+    title: varchar({ length: 255 }).notNull(),
+    severity: varchar({ length: 20, enum: INCIDENT_SEVERITIES }).notNull(),
+    /** The names of the components concerned. */
+    components: jsonb().$type<string[]>().notNull(),
+    openedAt: createdAt(),
+    /** Null while it goes on. */
+    closedAt: instant()
+  },
+  table => [
+    // Opening the same incident twice, from two terminals, opens one.
+    uniqueIndex('uq_incidents_open_title').on(table.title).where(sql`${table.closedAt} is null`),
+    index('idx_incidents_closed_at').on(table.closedAt),
+    check('incidents_severity_known', sql`${table.severity} ${oneOf(INCIDENT_SEVERITIES)}`)
+  ]
+)
+
+export const incidentUpdates = pgTable(
+  'incident_updates',
+  {
+    position: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    incidentId: uuid()
+      .notNull()
+      .references(() => incidents.id, { onDelete: 'cascade' }),
+    at: createdAt(),
+    message: text().notNull()
+  },
+  table => [index('idx_incident_updates_incident').on(table.incidentId, table.position)]
+)
+
+/** How many seconds of a UTC day each part of the service was observed in each state, summed over all instances. */
+export const statusDays = pgTable(
+  'status_days',
+  {
+    day: date().notNull(),
+    component: varchar({ length: 50 }).notNull(),
+    operational: integer().notNull().default(0),
+    degraded: integer().notNull().default(0),
+    outage: integer().notNull().default(0),
+    maintenance: integer().notNull().default(0)
+  },
+  table => [primaryKey({ columns: [table.day, table.component] })]
+)

@@ -5,6 +5,7 @@ import type { Passwords } from '../src/domain/accounts/passwords.ts'
 import type { SecretBox } from '../src/domain/base/secret-box.ts'
 import type { DeploymentLedger } from '../src/domain/deployments/deployments.ts'
 import errorRoutes from './admin/errors.ts'
+import incidents from './admin/incidents.ts'
 import jobs from './admin/jobs.ts'
 import admin from './admin/platform.ts'
 import accessTokens from './api/access-tokens.ts'
@@ -26,6 +27,7 @@ import signIn from './auth/sign-in.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
 import site from './pages/site.ts'
+import statusRoutes from './pages/status.ts'
 
 export interface RoutesOptions {
   /** The URL under which clients reach the server. */
@@ -104,12 +106,16 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(admin)
     await scope.register(errorRoutes)
     await scope.register(platformAudit)
+    await scope.register(incidents)
     if (app.hasDecorator('jobs')) await scope.register(jobs)
   })
 
   const contact = securityContact ?? `mailto:security@${baseUrl.hostname}`
   await app.register(
-    scopeFor(['public'], async scope => void scope.register(site, { baseUrl, securityContact: contact }))
+    scopeFor(['public'], async scope => {
+      await scope.register(site, { baseUrl, securityContact: contact })
+      if (app.hasDecorator('status')) await scope.register(statusRoutes)
+    })
   )
   await app.register(anyone, { prefix: API })
   // Without a database and authentication the server cannot identify callers, so it has no other routes.

@@ -33,6 +33,7 @@ import requestId from '../plugins/request-id.ts'
 import securityHeaders from '../plugins/security-headers.ts'
 import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
+import status from '../plugins/status/index.ts'
 import webhooks from '../plugins/webhooks/index.ts'
 import writeBatching from '../plugins/write-batching.ts'
 import routes from '../routes/index.ts'
@@ -45,6 +46,7 @@ import * as identity from './wiring/identity.ts'
 import * as operations from './wiring/operations.ts'
 import type { Ports } from './wiring/ports.ts'
 import { routes as routeOptions } from './wiring/routes.ts'
+import { status as statusOptions } from './wiring/status.ts'
 import deploying from './workflows/deploying/index.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
@@ -104,6 +106,7 @@ export const slots: readonly Slot[] = [
   slot('cache', cache, data.cache),
   slot('recent-errors', recentErrors, data.recentErrors),
   slot('gauges', gauges, operations.gauges),
+  slot('status', status, statusOptions),
 
   slot('session', session, identity.session),
   slot('access-tokens', accessTokens, identity.accessTokens),

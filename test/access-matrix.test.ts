@@ -7,6 +7,7 @@ import fp from 'fastify-plugin'
 import {
   apiTokens,
   deployments,
+  incidents,
   ROLES,
   type Role,
   SCOPES,
@@ -118,7 +119,14 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
     const url = `/api/v1/teams/${world.team.id}/invitations`
     return (await callAs(world.people.owner, 'POST', url, { email: `${newMarker()}@example.com` })).json().id
   },
-  'jobs/:id': () => addDeadJob(db)
+  'jobs/:id': () => addDeadJob(db),
+  'incidents/:id': async () => {
+    const [row] = await db
+      .insert(incidents)
+      .values({ title: newMarker(), severity: 'low', components: [] })
+      .returning({ id: incidents.id })
+    return row!.id
+  }
 }
 
 /** A parameter whose thing belongs to the caller and is never anybody else's. */

@@ -54,7 +54,7 @@ const rules: Record<string, (found: Import) => boolean> = {
     isNpmOrNode(target) ||
     target.startsWith('views/') ||
     /^plugins\/lib\/(html|notice-page)\.ts$/.test(target) ||
-    (typeOnly && target.startsWith('src/domain/')),
+    (typeOnly && /^(src\/domain|schemas)\//.test(target)),
   'integrations/': ({ from, target, typeOnly }) =>
     isNpmOrNode(target) ||
     target.startsWith('plugins/lib/') ||

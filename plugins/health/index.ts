@@ -60,6 +60,17 @@ export interface HealthDeps {
 
 type Services = Readonly<Record<string, ServiceState>>
 
+export interface Health {
+  /** The services as last checked; null before the first time. */
+  latest(): { readonly timestamp: string; readonly services: Services } | null
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    health: Health
+  }
+}
+
 /** Minimum milliseconds between background checks of the services. */
 const MIN_CHECK_INTERVAL = 1_000
 
@@ -91,18 +102,22 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     return readinessChecks.map(([reason]) => reason).filter((_reason, index) => !holds[index])
   })
 
+  let latest: ReturnType<Health['latest']> = null
   const stateOfServices = singleFlight(detailedTtl, async () => {
     const timestamp = new Date().toISOString()
     const states = await Promise.all(serviceChecks.map(async ([service, check]) => [service, await check()] as const))
     for (const [service, state] of states)
       if (state !== 'not_configured') isUp.labels(service).set(state === 'healthy' ? 1 : 0)
-    return { timestamp, services: Object.fromEntries(states) as Services }
+    latest = { timestamp, services: Object.fromEntries(states) as Services }
+    return latest
   })
 
-  // Keeps the gauges current when no client asks.
+  app.decorate('health', { latest: () => latest })
+
+  // Keeps the gauges, and what others read of this, current when no client asks.
   let timer: NodeJS.Timeout | undefined
   app.addHook('onReady', async () => {
-    if (serviceChecks.length > 0 && input.registry !== undefined)
+    if (serviceChecks.length > 0)
       timer = setInterval(() => void stateOfServices(), Math.max(detailedTtl, MIN_CHECK_INTERVAL)).unref()
   })
   app.addHook('onClose', async () => clearInterval(timer))

@@ -1,6 +1,7 @@
 import { auditExport, auditVerify } from './audit.ts'
 import type { Command } from './command.ts'
 import { configCheck, configPrint } from './config.ts'
+import { incidentClose, incidentList, incidentOpen, incidentReview, incidentUpdate } from './incident.ts'
 import { localStop } from './local.ts'
 import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.ts'
 import { migrate } from './migrate.ts'
@@ -9,6 +10,7 @@ import { operatorGrant, operatorRevoke } from './operator.ts'
 import { secretsGenerate, secretsRotate, secretsStatus } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
+import { statusRender } from './status-render.ts'
 import { teamPlan } from './team.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
 import { userCreate, userList, userReset } from './user.ts'
@@ -29,6 +31,12 @@ export const commands: readonly Command[] = [
   maintenanceOn,
   maintenanceOff,
   maintenanceStatus,
+  incidentOpen,
+  incidentUpdate,
+  incidentClose,
+  incidentList,
+  incidentReview,
+  statusRender,
   auditVerify,
   auditExport,
   secretsGenerate,

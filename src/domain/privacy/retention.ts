@@ -12,7 +12,9 @@ export const RETENTION_DAYS = {
   buildLogs: 90,
   errors: 30,
   failures: 1,
+  incidents: 400,
   invitations: 30,
+  statusHistory: 90,
   tokens: 90,
   usage: 7 * 365,
   webhookDeliveries: 30
@@ -26,7 +28,8 @@ const before = (now: Date, days: number) => new Date(now.getTime() - days * DAY)
 /** The tables that are swept row by row, with the condition for old rows. */
 function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
   const cutoff = (days: number) => sql`${before(now, days).toISOString()}::timestamptz`
-  const { appLogs, buildLogs, errors, failures, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
+  const { appLogs, buildLogs, errors, failures, incidents, invitations, statusHistory } = RETENTION_DAYS
+  const { tokens, usage, webhookDeliveries } = RETENTION_DAYS
   return [
     { table: sql`error_events`, isOld: sql`hour < ${cutoff(errors)}` },
     {
@@ -40,6 +43,8 @@ function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
     { table: sql`usage_records`, isOld: sql`recorded_at < ${cutoff(usage)}` },
     { table: sql`webhook_deliveries`, isOld: sql`received_at < ${cutoff(webhookDeliveries)}` },
     { table: sql`build_log_chunks`, isOld: sql`created_at < ${cutoff(buildLogs)}` },
+    { table: sql`incidents`, isOld: sql`closed_at < ${cutoff(incidents)}` },
+    { table: sql`status_days`, isOld: sql`day < (${cutoff(statusHistory)} at time zone 'UTC')::date` },
     { table: sql`app_logs`, isOld: sql`at < ${cutoff(appLogs)}` }
   ]
 }

@@ -1,6 +1,10 @@
 import { platformReadings } from '../../domain/platform/gauges.ts'
 import type { Part } from '../../kernel/part.ts'
 import { machineReadings } from '../machine-readings.ts'
+import { SECOND } from './intervals.ts'
+
+/** How much of the history a crash can lose. */
+const STATUS_INTERVAL = 30 * SECOND
 
 /** What operators observe and switch. */
 const platform: Part = {
@@ -10,6 +14,7 @@ const platform: Part = {
     ...platformReadings(() => db),
     ...machineReadings(dataDir, memoryLimit)
   ],
+  chores: (_config, app) => [{ name: 'status', every: STATUS_INTERVAL, run: async () => app.status?.sync() }],
   errorSinks: (_config, app) => [failure => app.recentErrors?.note(failure)]
 }
 

@@ -1,0 +1,116 @@
+import { type History, lastDays } from './history.ts'
+import { COUNTED, type Incident, type Observation, type Severity, type Status } from './port.ts'
+
+/** The closure that is under way. */
+export interface PlannedMaintenance {
+  readonly message: string | null
+  readonly since: string | null
+  readonly until: string | null
+}
+
+export interface DayReport {
+  /** YYYY-MM-DD, UTC. */
+  readonly date: string
+  /** The worst state that lasted a minute in all; `unknown` if nothing was observed. */
+  readonly status: Status
+  /** The share of the observed time, maintenance left out, without an outage; null if there is none. */
+  readonly uptime: number | null
+}
+
+export interface ComponentReport {
+  readonly name: string
+  readonly title: string
+  readonly status: Status
+  readonly note: string | null
+  /** Over all days of the history. */
+  readonly uptime: number | null
+  /** Oldest first. */
+  readonly days: DayReport[]
+}
+
+export interface StatusReport {
+  readonly status: Status
+  /** The status in a sentence. */
+  readonly summary: string
+  /** When the components were last looked at; null before the first time. */
+  readonly checkedAt: string | null
+  readonly components: ComponentReport[]
+  readonly maintenance: PlannedMaintenance | null
+  /** Open ones first, then the latest. */
+  readonly incidents: Incident[]
+}
+
+/** Shorter than this, in seconds a day, a state does not colour the day. */
+const NOTABLE = 60
+
+const SUMMARIES: Readonly<Record<Status, string>> = {
+  operational: 'Everything works.',
+  maintenance: 'Closed for planned maintenance.',
+  degraded: 'Something does not work as it should.',
+  outage: 'There is an outage.',
+  unknown: 'Nothing can be said yet.'
+}
+
+/** What an open incident makes of the components that it names. */
+const BY_SEVERITY: Readonly<Record<Severity, Status>> = {
+  critical: 'outage',
+  high: 'degraded',
+  medium: 'degraded',
+  low: 'operational'
+}
+
+const RANK: readonly Status[] = ['unknown', 'operational', 'maintenance', 'degraded', 'outage']
+
+export function worst(statuses: readonly Status[]): Status {
+  return statuses.reduce((found, status) => (RANK.indexOf(status) > RANK.indexOf(found) ? status : found), 'unknown')
+}
+
+/** The state of a component: maintenance covers everything; otherwise the worse of what is seen and what is said. */
+export function effective(
+  name: string,
+  seen: Observation,
+  incidents: readonly Incident[],
+  isClosed: boolean
+): { status: Status; note: string | null } {
+  if (isClosed) return { status: 'maintenance', note: null }
+  const concerning = incidents.filter(({ closedAt, components }) => closedAt === null && components.includes(name))
+  const said = worst(concerning.map(({ severity }) => BY_SEVERITY[severity]))
+  const status = worst([seen.status, said])
+  const note = status === seen.status ? (seen.note ?? null) : null
+  return { status, note: note ?? concerning.find(({ severity }) => BY_SEVERITY[severity] === status)?.title ?? null }
+}
+
+/** The service as a whole: an open incident counts, also one that names no component. */
+export function overall(components: readonly Status[], incidents: readonly Incident[], isClosed: boolean): Status {
+  if (isClosed) return 'maintenance'
+  const open = incidents.filter(({ closedAt }) => closedAt === null)
+  return worst([...components, ...open.map(({ severity }) => BY_SEVERITY[severity])])
+}
+
+export const summaryOf = (status: Status): string => SUMMARIES[status]
+
+/** The days of one component, and its uptime over all of them. */
+export function daysOf(
+  history: History,
+  component: string,
+  count: number,
+  now: number
+): Pick<ComponentReport, 'days' | 'uptime'> {
+  let [up, total] = [0, 0]
+  const days = lastDays(count, now).map(date => {
+    const seconds = history.secondsOf(date, component)
+    const valid = seconds.operational + seconds.degraded + seconds.outage
+    up += valid - seconds.outage
+    total += valid
+    const notable = COUNTED.filter(status => seconds[status] >= NOTABLE)
+    const most = COUNTED.toSorted((a, b) => seconds[b] - seconds[a])[0]!
+    const status = notable.length > 0 ? worst(notable) : seconds[most] > 0 ? most : 'unknown'
+    return { date, status, uptime: shareOf(valid - seconds.outage, valid) }
+  })
+  return { days, uptime: shareOf(up, total) }
+}
+
+/** Rounded down, so that nothing but no outage at all is 1. */
+function shareOf(part: number, total: number): number | null {
+  return total === 0 ? null : Math.floor((part / total) * 1e5) / 1e5
+}

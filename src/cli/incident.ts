@@ -1,0 +1,178 @@
+import { createClient, listAll } from './client.ts'
+import { defineCommand, type Output, UsageError } from './command.ts'
+import { facts, table } from './format.ts'
+
+interface Incident {
+  readonly id: string
+  readonly title: string
+  readonly severity: string
+  readonly components: readonly string[]
+  readonly openedAt: string
+  readonly closedAt: string | null
+  readonly updates: readonly { readonly at: string; readonly message: string }[]
+}
+
+const PATH = '/admin/incidents'
+const SEVERITIES = ['critical', 'high', 'medium', 'low']
+
+export const incidentOpen = defineCommand({
+  name: 'incident open',
+  examples: [
+    "rhone incident open 'Deployments do not start' --severity high --component deployments --message 'Apps that run are not affected.'"
+  ],
+  summary: 'Tell users of an incident, on the status page at once. The same title again changes nothing.',
+  args: ['<title>'],
+  options: {
+    severity: {
+      type: 'string',
+      value: SEVERITIES.join('|'),
+      description: 'critical: the parts concerned are out; high, medium: degraded; low: they work.'
+    },
+    component: {
+      type: 'string',
+      multiple: true,
+      value: '<name>',
+      description: 'A part of the service concerned, as /status.json names it; repeat for more.'
+    },
+    message: { type: 'string', value: '<text>', description: 'What users are to know, in plain words.' }
+  },
+  printsData: true,
+  async run({ args, options, config, note }) {
+    const { severity, component: components = [], message } = options
+    if (severity === undefined || !SEVERITIES.includes(severity))
+      throw new UsageError(`--severity: must be one of ${SEVERITIES.join(', ')}`)
+    const opened = await createClient(await config()).request<Incident>('POST', PATH, {
+      title: args[0],
+      severity,
+      components,
+      ...(message !== undefined && { message })
+    })
+    if (severity === 'critical' || severity === 'high')
+      note('Copy docs/incidents/TEMPLATE.md now: its timeline is easier to keep than to remember.')
+    return show(opened)
+  }
+})
+
+export const incidentUpdate = defineCommand({
+  name: 'incident update',
+  examples: [
+    "rhone incident update 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a 'We know the cause, and write again at 14:35 UTC.'"
+  ],
+  summary: 'Tell users more of an incident. The same message again changes nothing.',
+  args: ['<id>', '<message>'],
+  printsData: true,
+  async run({ args: [id, message], config }) {
+    return show(await createClient(await config()).request<Incident>('POST', `${pathOf(id)}/updates`, { message }))
+  }
+})
+
+export const incidentClose = defineCommand({
+  name: 'incident close',
+  examples: ["rhone incident close 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a --message 'Deployments start again.'"],
+  summary: 'Tell users that an incident is over. Closing it again changes nothing.',
+  args: ['<id>'],
+  options: { message: { type: 'string', value: '<text>', description: 'A last word to users.' } },
+  printsData: true,
+  async run({ args: [id], options: { message }, config, note }) {
+    const client = createClient(await config())
+    const closed = await client.request<Incident>(
+      'POST',
+      `${pathOf(id)}/close`,
+      message === undefined ? {} : { message }
+    )
+    if (closed.severity === 'critical' || closed.severity === 'high')
+      note('A review is due within 48 hours: `rhone incident review` prints what is known of it.')
+    return show(closed)
+  }
+})
+
+export const incidentList = defineCommand({
+  name: 'incident list',
+  summary: 'List the incidents, the newest first.',
+  printsData: true,
+  async run({ config }) {
+    const found = await listAll<Incident>(createClient(await config()), PATH)
+    const rows = found.map(({ id, severity, openedAt, closedAt, title }) => [
+      id,
+      severity,
+      minute(openedAt),
+      closedAt === null ? 'open' : minute(closedAt),
+      title
+    ])
+    return { data: found, text: table(['id', 'severity', 'opened', 'closed', 'title'], rows) }
+  }
+})
+
+export const incidentReview = defineCommand({
+  name: 'incident review',
+  examples: ['rhone incident review 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a > docs/incidents/2026-11-29-deployments.md'],
+  summary: 'Print the beginning of a review, in the form of docs/incidents/TEMPLATE.md, with what is known.',
+  args: ['<id>'],
+  printsData: true,
+  async run({ args: [id], config }) {
+    const found = await createClient(await config()).request<Incident>('GET', pathOf(id))
+    return { data: found, text: reviewOf(found) }
+  }
+})
+
+/** A review with the headings of `docs/incidents/TEMPLATE.md`. */
+export function reviewOf({ title, severity, components, openedAt, closedAt, updates }: Incident): string {
+  const told = updates.toReversed().map(({ at, message }) => [at, `told users: ${cell(message)}`] as const)
+  const timeline = [
+    [openedAt, 'opened'] as const,
+    ...told,
+    ...(closedAt === null ? [] : [[closedAt, 'closed'] as const])
+  ].toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  return `# Incident: ${title}
+
+| | |
+|---|---|
+| Began, noticed, mended (UTC) | , ${minute(openedAt)}, ${closedAt === null ? '' : minute(closedAt)} |
+| Severity | ${severity} |
+| Parts of the service | ${components.join(', ') || '-'} |
+| Users concerned | |
+| Error budget used | |
+| Lead, communication, scribe | by role |
+
+## What happened
+
+## Timeline (UTC)
+
+| time | what |
+|---|---|
+| | the first bad request |
+| | the alert |
+| | acknowledged |
+| | cause known |
+| | mitigated |
+${timeline.map(([at, what]) => `| ${minute(at)} | ${what} |`).join('\n')}
+| | over, and verified |
+
+## Why
+
+## What went well, what did not, where we were lucky
+
+## What changes
+
+| what | kind (prevent, notice, mitigate) | by whom | until |
+|---|---|---|---|
+| | | | |`
+}
+
+const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
+const minute = (iso: string) => `${iso.slice(0, 10)} ${iso.slice(11, 16)}`
+const pathOf = (id = '') => `${PATH}/${encodeURIComponent(id)}`
+
+function show(incident: Incident): Output {
+  const { id, title, severity, components, openedAt, closedAt, updates } = incident
+  const text = facts({
+    id,
+    title,
+    severity,
+    components: components.join(', ') || '-',
+    opened: openedAt,
+    closed: closedAt ?? '-',
+    'last told': updates[0]?.message ?? '-'
+  })
+  return { data: incident, text }
+}
