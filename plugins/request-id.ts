@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { onEntry } from './lib/entry.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 import { addLines, headerLine } from './lib/response-head.ts'
-import { traceIdOf } from './lib/trace-context.ts'
+import { parseTraceparent } from './lib/trace-context.ts'
 
 export const RequestIdOptions = Type.Object(
   {
@@ -39,8 +39,8 @@ const requestId: FastifyPluginAsync<PluginInput<typeof RequestIdOptions>> = asyn
   onEntry(app, (request, reply) => {
     if (!addLines(reply, headerLine(header, request.id))) reply.header(header, request.id)
     if (request.headers.traceparent === undefined) return
-    const traceId = traceIdOf(request.headers.traceparent)
-    if (traceId !== undefined) reply.header(traceHeader, traceId)
+    const caller = parseTraceparent(request.headers.traceparent)
+    if (caller !== undefined) reply.header(traceHeader, caller.traceId)
   })
 }
 

@@ -16,6 +16,8 @@ export interface Service {
   /** Drains and closes; rejects if either fails. */
   stop(): Promise<void>
   reloadCertificate(): void
+  /** Reports an error that ends the process, where it can; the stop delivers the report. */
+  report?(error: unknown): void
 }
 
 /** One app on this thread's event loop. */
@@ -55,6 +57,10 @@ export class Instance implements Service {
   async stop(): Promise<void> {
     if (this.#app?.server.listening) await this.#app.drain?.start()
     await this.#app?.close()
+  }
+
+  report(error: unknown): void {
+    this.#app?.errorTracking?.capture({ error, level: 'fatal' })
   }
 
   reloadCertificate(): void {

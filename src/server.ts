@@ -141,6 +141,7 @@ function onFault(error: unknown, what: string): void {
   logger.fatal({ err: error }, what)
   if (!isListening || !logger.isLevelEnabled('fatal'))
     process.stderr.write(`rhone: ${what}: ${error instanceof Error ? error.message : String(error)}\n`)
+  service?.report?.(error)
   if (stoppingSince === undefined) void stop()
 }
 

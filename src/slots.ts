@@ -13,6 +13,7 @@ import cors from '../plugins/cors.ts'
 import csrf from '../plugins/csrf.ts'
 import database from '../plugins/database/index.ts'
 import drain from '../plugins/drain.ts'
+import errorTracking from '../plugins/error-tracking/index.ts'
 import errors from '../plugins/errors/index.ts'
 import eventStreams from '../plugins/event-streams/index.ts'
 import gauges from '../plugins/gauges.ts'
@@ -34,6 +35,7 @@ import securityHeaders from '../plugins/security-headers.ts'
 import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
 import status from '../plugins/status/index.ts'
+import tracing from '../plugins/tracing/index.ts'
 import webhooks from '../plugins/webhooks/index.ts'
 import writeBatching from '../plugins/write-batching.ts'
 import routes from '../routes/index.ts'
@@ -81,10 +83,12 @@ const metered = (_config: Config, app: FastifyInstance) => registryOf(app)
 export const slots: readonly Slot[] = [
   slot('request-id', requestId, none),
   slot('errors', errors, http.errors),
+  slot('tracing', tracing, operations.tracing),
   slot('logging', logging, none),
   slot('openapi', openapi, http.openapi),
   slot('metrics', metrics, operations.metrics),
   slot('objectives', objectives, metered),
+  slot('error-tracking', errorTracking, operations.errorTracking),
   slot('database', database, data.database),
   slot('redis', redis, data.redis),
 

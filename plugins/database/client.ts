@@ -1,3 +1,4 @@
+import { tracingChannel } from 'node:diagnostics_channel'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import type { Sql } from 'postgres'
 import type { Db } from '../lib/own-types.ts'
@@ -7,6 +8,13 @@ import { adapt } from './quick-queries.ts'
 import { type QueryKind, statementReader } from './statement-kind.ts'
 
 export type Observe = (kind: QueryKind, seconds: number) => void
+
+/** The message on the tracing channel `rhone.db` for each statement and transaction: its kind, never its text. */
+export interface DatabaseTrace {
+  readonly kind: QueryKind
+}
+
+const channel = tracingChannel<unknown, DatabaseTrace>('rhone.db')
 
 /** The drizzle handles of a database. */
 export interface Handles {
@@ -57,14 +65,20 @@ export function createDb(
   }
 
   function run(runner: Runner, text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
-    if (observe === undefined) return runner.query(text, parameters, asArrays)
+    if (observe === undefined && !channel.hasSubscribers) return runner.query(text, parameters, asArrays)
     return observed(describe(text).kind, () => runner.query(text, parameters, asArrays))
   }
 
   function observed<T>(kind: QueryKind, work: () => Promise<T>): Promise<T> {
+    if (channel.hasSubscribers) return measured(kind, () => channel.tracePromise(work, { kind }))
+    return measured(kind, work)
+  }
+
+  function measured<T>(kind: QueryKind, work: () => Promise<T>): Promise<T> {
+    if (observe === undefined) return work()
     const start = performance.now()
     const result = work()
-    const end = () => observe?.(kind, (performance.now() - start) / 1_000)
+    const end = () => observe(kind, (performance.now() - start) / 1_000)
     result.then(end, end)
     return result
   }

@@ -11,6 +11,7 @@ import type { Registry } from '../lib/registry.ts'
 import { routePattern } from '../lib/request-tracker.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { routeTable } from '../lib/route-table.ts'
+import { type TraceFields, traceFields } from '../lib/trace-context.ts'
 import { toAppError } from './fault.ts'
 import { answerFlood } from './flood-reply.ts'
 import { dropInvalidHeaders, sendGuarded } from './last-word.ts'
@@ -38,6 +39,10 @@ export interface Failure {
   route: string
   requestId: string
   error: unknown
+  /** The trace of the request, if it has one. */
+  trace: TraceFields
+  /** Who sent it, if known. */
+  userId?: string | undefined
 }
 
 export interface ErrorsDeps {
@@ -101,12 +106,13 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     const { code } = error
     const route = `${request.method} ${routePattern(request)}`
     const cause = error.cause ?? error
-    const fields = { err: cause, code, route, reqId: request.id }
+    const trace = traceFields(request.raw)
+    const fields = { err: cause, code, route, reqId: request.id, ...trace }
     if (error.statusCode === 503) outages.note(fields)
     else app.log.error(fields, 'request failed')
     for (const sink of sinks)
       try {
-        sink({ code, route, requestId: request.id, error: cause })
+        sink({ code, route, requestId: request.id, error: cause, trace, userId: request.principal?.userId })
       } catch (failure) {
         app.log.error({ err: failure }, 'error sink failed')
       }

@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
+import type { JobTrace, Tracing } from '../lib/tracing-port.ts'
+import { open } from './envelope.ts'
 import { AttemptEnded, type EndReason } from './failure.ts'
 import type { JobContext, JobQueue } from './port.ts'
 import type { Claim } from './statements.ts'
@@ -20,19 +22,35 @@ export class JobAttempt implements Claim {
   readonly retryCount: number
   readonly isLast: boolean
   readonly log: FastifyBaseLogger
+  readonly trace: JobTrace | undefined
   readonly #queue: JobQueue
   readonly #data: object
   readonly #ending = new AbortController()
   #work: Promise<void> | undefined
 
-  constructor(queue: JobQueue, { id, retryCount, retryLimit, data }: ClaimedJob, log: FastifyBaseLogger) {
+  constructor(
+    queue: JobQueue,
+    { id, retryCount, retryLimit, data }: ClaimedJob,
+    log: FastifyBaseLogger,
+    tracing: Pick<Tracing, 'job'> | undefined
+  ) {
+    const { content, origin } = open(data)
+    const attempt = retryCount + 1
     this.name = queue.name
     this.id = id
     this.retryCount = retryCount
     this.isLast = retryCount >= retryLimit
-    this.log = log.child({ queue: queue.name, jobId: id, attempt: retryCount + 1 })
+    this.trace = tracing?.job({ queue: queue.name, id, attempt }, origin)
+    const { traceId, spanId, sampled } = this.trace?.trace ?? {}
+    this.log = log.child({
+      queue: queue.name,
+      jobId: id,
+      attempt,
+      ...(origin?.requestId !== undefined && { requestId: origin.requestId }),
+      ...(traceId !== undefined && { traceId, spanId, sampled })
+    })
     this.#queue = queue
-    this.#data = data
+    this.#data = content
   }
 
   /** Tells the work to stop. The first reason wins. */
@@ -67,7 +85,8 @@ export class JobAttempt implements Claim {
       signal: this.#ending.signal,
       log: this.log
     }
-    await this.#queue.run(this.#data, context)
+    const work = () => this.#queue.run(this.#data, context)
+    await (this.trace === undefined ? work() : this.trace.run(work))
   }
 
   #ended(): Verdict | undefined {

@@ -1,3 +1,5 @@
+import { redact } from '../lib/redact.ts'
+
 /** Why an attempt was stopped before its work was done. */
 export type EndReason = 'cancelled' | 'timeout' | 'lost' | 'stopping'
 
@@ -20,26 +22,13 @@ export class AttemptEnded extends Error {
 }
 
 const MAX_LENGTH = 500
-/** Credentials in a URL, values after an authorization scheme or a telling name, and self-identifying tokens. */
-const SECRETS = new RegExp(
-  [
-    String.raw`(?<=:\/\/)[^\s/]+(?=@)`,
-    String.raw`(?<=\b(?:bearer|basic|token|flyv1)\s+)\S+`,
-    String.raw`(?<=(?:token|password|secret|signature|key)=)[^\s&]+`,
-    String.raw`\b(?:gh[a-z]_|github_pat_|rhone_|sk_|whsec_)\w+`
-  ].join('|'),
-  'gi'
-)
 
 /** What is stored of an error for operators: one line, without what looks like a secret. The log has the rest. */
 export function describeFailure(error: unknown): string {
-  return textOf(error)
+  const line = textOf(error)
     .toWellFormed()
     .replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
-    .replace(SECRETS, '[redacted]')
-    .trim()
-    .slice(0, MAX_LENGTH)
-    .toWellFormed()
+  return redact(line).trim().slice(0, MAX_LENGTH).toWellFormed()
 }
 
 /** Errors that are no `Error`, such as those of pg-boss, are objects with a message. */

@@ -7,7 +7,7 @@ import { loadPackages } from '../lib/packages.ts'
 import type { Registry } from '../lib/registry.ts'
 import { AttemptEnded } from './failure.ts'
 import { measureWaiting, OUTCOMES, outcomeCounter } from './metrics.ts'
-import { JOB_STATES, type JobQueue, type Jobs } from './port.ts'
+import { type DeadJob, JOB_STATES, type JobQueue, type Jobs } from './port.ts'
 import { checkQueues } from './queues.ts'
 
 export type * from './port.ts'
@@ -49,6 +49,8 @@ export interface JobsDeps {
   queues?: readonly JobQueue[]
   /** Whether the platform is closed for maintenance, which pauses queues with `pausedInMaintenance`. */
   isPaused?: () => boolean
+  /** Called with each job that has failed for good: an error tracker. Must not block. */
+  onDead?: (dead: DeadJob) => void
   registry?: Registry
 }
 
@@ -63,8 +65,8 @@ declare module 'fastify' {
  * as long as that instance renews its claim. `app.jobs.start()` starts the work; without a database no job can be sent.
  */
 const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-jobs', JobsOptions, input, ['queues', 'isPaused', 'registry'])
-  const { queues = [], isPaused = () => false, registry } = input
+  const options = parseOptions('rhone-jobs', JobsOptions, input, ['queues', 'isPaused', 'onDead', 'registry'])
+  const { queues = [], isPaused = () => false, onDead = () => {}, registry } = input
   checkQueues(queues)
   if (!app.hasDecorator('db') || !app.hasDecorator('postgres')) {
     app.decorate('jobs', NO_JOBS)
@@ -82,6 +84,8 @@ const jobs: FastifyPluginAsync<PluginInput<typeof JobsOptions, JobsDeps>> = asyn
     log: app.log,
     queues,
     isPaused,
+    onDead,
+    tracing: app.hasDecorator('tracing') ? app.tracing : undefined,
     count: outcomeCounter(registry, names)
   })
   measureWaiting(registry, names, () => countWaiting(app.db))

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Db } from '../lib/own-types.ts'
+import type { TraceContext } from '../lib/trace-context.ts'
 
 /** A kind of work that outlives the request, the process and the machine that requested it. */
 export interface JobQueue<Data extends object = object> {
@@ -57,6 +58,15 @@ export interface SendOptions {
   readonly id?: string
   /** A short job, which need not wait for long ones. */
   readonly express?: boolean
+}
+
+/** A job whose last attempt has failed. */
+export interface DeadJob {
+  readonly queue: string
+  readonly jobId: string
+  readonly error: unknown
+  /** The trace of the last attempt, if it has one. */
+  readonly trace: TraceContext | undefined
 }
 
 /** `dead`: the last attempt has failed, and only an operator can have the job retried. */

@@ -3,12 +3,14 @@ import type { FastifyBaseLogger } from 'fastify'
 import { errors } from '../lib/errors.ts'
 import type { Db } from '../lib/own-types.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
+import type { Tracing } from '../lib/tracing-port.ts'
 import type { Postgres } from './adapter.ts'
 import { affectedBy, type Boss, openBoss } from './boss.ts'
 import { Coordinator } from './coordinator.ts'
+import { enclose } from './envelope.ts'
 import { toError } from './failure.ts'
 import type { Outcome } from './metrics.ts'
-import type { JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
+import type { DeadJob, JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
 import { isInstalled, listJobs, notify, parseJobId, stateOf } from './statements.ts'
 import { EXPRESS, Worker } from './worker.ts'
 
@@ -24,6 +26,8 @@ export interface ServiceSettings {
   readonly keepFinished: number
   readonly isPaused: () => boolean
   readonly count: (queue: string, outcome: Outcome) => void
+  readonly onDead: (dead: DeadJob) => void
+  readonly tracing: Tracing | undefined
 }
 
 /** Channel for cancellations. The payload is a queue and the id of a job in it, separated by a dot. */
@@ -60,7 +64,7 @@ export class JobService implements Jobs {
   async send(tx: Db | null, queue: string, data: object, options: SendOptions = {}): Promise<string | null> {
     const { boss, within } = await this.#opened()
     const { key, after, id, express } = options
-    return boss.send(queue, data, {
+    return boss.send(queue, enclose(data, this.#settings.tracing?.origin()), {
       ...(key !== undefined && { singletonKey: key }),
       ...(after !== undefined && { startAfter: after }),
       ...(id !== undefined && { id }),
@@ -165,7 +169,7 @@ export class JobService implements Jobs {
   }
 
   async #setToWork({ boss }: Boss): Promise<void> {
-    const { db, postgres, log, queues, grace, isPaused, count, pollInterval, lease } = this.#settings
+    const { db, postgres, log, queues, grace, isPaused, count, onDead, tracing, pollInterval, lease } = this.#settings
     const onError = (error: unknown) => this.#onError(error)
     const workers = queues.map(
       queue =>
@@ -176,6 +180,8 @@ export class JobService implements Jobs {
           grace,
           count,
           onError,
+          onDead,
+          tracing,
           channel: () => this.#channel,
           isPaused: ({ pausedInMaintenance }) => pausedInMaintenance === true && isPaused()
         })

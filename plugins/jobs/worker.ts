@@ -3,11 +3,12 @@ import type { FastifyBaseLogger } from 'fastify'
 import type { PgBoss } from 'pg-boss'
 import type { Db } from '../lib/own-types.ts'
 import { isTransient, sqlState } from '../lib/postgres.ts'
+import type { Tracing } from '../lib/tracing-port.ts'
 import { type ClaimedJob, JobAttempt, type Verdict } from './attempt.ts'
 import { affectedBy } from './boss.ts'
 import { describeFailure } from './failure.ts'
 import type { Outcome } from './metrics.ts'
-import type { JobQueue } from './port.ts'
+import type { DeadJob, JobQueue } from './port.ts'
 import { type Claim, giveBack, notify, stateOf } from './statements.ts'
 
 export interface WorkerSettings {
@@ -22,6 +23,9 @@ export interface WorkerSettings {
   readonly count: (queue: string, outcome: Outcome) => void
   /** Called with failures other than a job's own. */
   readonly onError: (error: unknown) => void
+  /** Called with each job that has failed for good. */
+  readonly onDead: (dead: DeadJob) => void
+  readonly tracing: Pick<Tracing, 'job'> | undefined
 }
 
 /** A number of slots for jobs, and the priorities that they take. */
@@ -109,7 +113,8 @@ export class Worker {
   }
 
   #begin(job: ClaimedJob, lane: Lane): void {
-    const attempt = new JobAttempt(this.queue, job, this.#settings.log)
+    const { log, tracing } = this.#settings
+    const attempt = new JobAttempt(this.queue, job, log, tracing)
     if (this.#stopping) attempt.end('stopping')
     this.#attempts.add(attempt)
     lane.busy++
@@ -127,8 +132,12 @@ export class Worker {
   async #settle(attempt: JobAttempt): Promise<void> {
     const verdict = await attempt.verdict(this.#settings.grace)
     const outcome = await this.#writeDown(attempt, verdict)
+    const failure = 'failure' in verdict ? verdict.failure : undefined
     this.#settings.count(this.queue.name, outcome)
-    tell(attempt, outcome, 'failure' in verdict ? verdict.failure : undefined)
+    attempt.trace?.end(outcome, failure)
+    tell(attempt, outcome, failure)
+    if (outcome === 'dead')
+      this.#settings.onDead({ queue: this.queue.name, jobId: attempt.id, error: failure, trace: attempt.trace?.trace })
   }
 
   /** Retries until the database has recorded it, so that an outage does not cause finished work to be repeated. */

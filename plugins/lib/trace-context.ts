@@ -1,18 +1,69 @@
+import type { IncomingMessage } from 'node:http'
+import type { FastifyRequest } from 'fastify'
+
+/** The position of some work in a trace, as W3C Trace Context names it. */
+export interface TraceContext {
+  /** 32 lower-case hexadecimal digits. */
+  readonly traceId: string
+  /** 16 lower-case hexadecimal digits. */
+  readonly spanId: string
+  /** Whether its spans are recorded, so that the trace can be looked up. */
+  readonly sampled: boolean
+}
+
 /*
  * A W3C `traceparent` is `00-<32 hex: trace>-<16 hex: parent>-<2 hex: flags>`; later versions may append to that.
  */
-const TRACE_START = 3
-const TRACE_END = 35
-const PARENT_END = 52
 const LENGTH = 55
-const DASH = 45
-const LOWER_HEX = /^(?!0+$)[0-9a-f]{32}$/
+const FORM = /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
+const SAMPLED = 1
 
-/** The trace id from a `traceparent` header; undefined if it is missing or invalid. */
-export function traceIdOf(header: string | string[] | undefined): string | undefined {
+/** Reads a `traceparent` header; undefined if it is missing or invalid, in which case a new trace begins. */
+export function parseTraceparent(header: string | string[] | undefined): TraceContext | undefined {
   if (typeof header !== 'string' || header.length < LENGTH) return undefined
-  if (header.charCodeAt(TRACE_START - 1) !== DASH) return undefined
-  if (header.charCodeAt(TRACE_END) !== DASH || header.charCodeAt(PARENT_END) !== DASH) return undefined
-  const traceId = header.slice(TRACE_START, TRACE_END)
-  return LOWER_HEX.test(traceId) ? traceId : undefined
+  const [, version, traceId, spanId, flags, rest] = FORM.exec(header) ?? []
+  if (version === undefined || (version === '00' && rest !== undefined)) return undefined
+  return { traceId: traceId!, spanId: spanId!, sampled: (Number.parseInt(flags!, 16) & SAMPLED) !== 0 }
+}
+
+export function formatTraceparent({ traceId, spanId, sampled }: TraceContext): string {
+  return `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`
+}
+
+const kTrace = Symbol('rhone.trace')
+type Traced = { [kTrace]?: TraceContext }
+
+/** Makes a request part of a trace, and the lines that it logs. */
+export function setTrace({ raw, log }: FastifyRequest, trace: TraceContext): void {
+  ;(raw as Traced)[kTrace] = trace
+  ;(log as Traced)[kTrace] = trace
+}
+
+/** The trace that a raw request or its logger is part of; undefined without the tracing plugin. */
+export function traceOf(traced: object): TraceContext | undefined {
+  return (traced as Traced)[kTrace]
+}
+
+/** The fields of a log line that lead to the trace. */
+export interface TraceFields {
+  readonly traceId?: string
+  readonly spanId?: string
+  readonly sampled?: boolean
+}
+
+const NONE: TraceFields = {}
+
+export const fieldsOf = ({ traceId, spanId, sampled }: TraceContext): Required<TraceFields> => ({
+  traceId,
+  spanId,
+  sampled
+})
+
+/** The fields for a line about a request; without the tracing plugin, the trace of its caller alone. */
+export function traceFields(raw: IncomingMessage): TraceFields {
+  const trace = traceOf(raw)
+  if (trace !== undefined) return fieldsOf(trace)
+  if (raw.headers.traceparent === undefined) return NONE
+  const caller = parseTraceparent(raw.headers.traceparent)
+  return caller === undefined ? NONE : { traceId: caller.traceId }
 }

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { CLIENT_GONE, requestTracker, routePattern } from '../lib/request-tracker.ts'
 import { routeConfig } from '../lib/route-config.ts'
-import { traceIdOf } from '../lib/trace-context.ts'
+import { traceFields } from '../lib/trace-context.ts'
 import { lazyChildren } from './lazy-child.ts'
 import { openLogDestination } from './log-destination.ts'
 import { createLogger, directLineOf } from './logger.ts'
@@ -62,7 +62,8 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
       responseTime: Math.round(elapsed * 1000) / 1000,
       address: request.clientIp?.address,
       userId: request.principal?.userId,
-      traceId: traceIdOf(request.headers.traceparent),
+      userAgent: request.headers['user-agent']?.slice(0, LONGEST_USER_AGENT),
+      trace: traceFields(request.raw),
       outcome: status === CLIENT_GONE ? 'aborted' : undefined
     })
   })
@@ -84,8 +85,9 @@ function levelOf(app: FastifyInstance, request: FastifyRequest, status: number):
   return log ?? (status >= 500 && !isPlanned ? 'error' : 'info')
 }
 
-/** Maximum characters of a path that are logged. */
+/** Maximum characters that are logged. */
 const LONGEST_PATH = 200
+const LONGEST_USER_AGENT = 200
 
 function pathOf(url = ''): string {
   const [path = ''] = url.split('?', 1)

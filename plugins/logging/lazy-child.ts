@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyServerOptions } from 'fastify'
 import { type Logger, pino } from 'pino'
+import { fieldsOf, traceOf } from '../lib/trace-context.ts'
 
 type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
 export type ChildArguments = Parameters<FastifyBaseLogger['child']>
@@ -10,7 +11,7 @@ export const lazyChildren: ChildLoggerFactory = (logger, bindings, options) =>
 
 /**
  * A child logger that is created on first use. Few requests log more than their one line, and creating a child costs
- * more than writing that line.
+ * more than writing that line. Its lines name the trace that has been set for it, which begins after it was made.
  */
 export function lazyChild(
   make: () => FastifyBaseLogger,
@@ -26,6 +27,7 @@ class LazyChild {
   readonly #parent: FastifyBaseLogger
   readonly #options: ChildArguments[1]
   #made: FastifyBaseLogger | undefined
+  #isNamed = false
 
   constructor(make: () => FastifyBaseLogger, parent: FastifyBaseLogger, options: ChildArguments[1]) {
     this.#make = make
@@ -48,6 +50,11 @@ class LazyChild {
 
   static childOf(lazy: LazyChild): FastifyBaseLogger {
     lazy.#made ??= lazy.#make()
+    if (lazy.#isNamed) return lazy.#made
+    const trace = traceOf(lazy)
+    if (trace === undefined) return lazy.#made
+    lazy.#isNamed = true
+    lazy.#made = lazy.#made.child(fieldsOf(trace))
     return lazy.#made
   }
 

@@ -1,6 +1,6 @@
 import { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, LogController } from 'fastify'
 import { type Logger, pino } from 'pino'
-import { describeError } from './describe-error.ts'
+import { describeError } from '../lib/describe-error.ts'
 import { type ChildArguments, lazyChild } from './lazy-child.ts'
 import { type LogDestination, openLogDestination } from './log-destination.ts'
 

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Logger } from 'pino'
 import { quotedJson } from '../lib/quoted-json.ts'
+import type { TraceFields } from '../lib/trace-context.ts'
 import { directLineOf } from './logger.ts'
 
 /** The facts about a finished request. */
@@ -16,7 +17,8 @@ export interface RequestEntry {
   responseTime: number
   address: string | undefined
   userId: string | undefined
-  traceId: string | undefined
+  userAgent: string | undefined
+  trace: TraceFields
   outcome: 'aborted' | undefined
 }
 
@@ -26,28 +28,37 @@ type WriteEntry = (level: Level, entry: RequestEntry) => void
 const MESSAGE = 'request'
 
 /**
- * Writes a request's line. pino takes about 5 microseconds to turn these nine fields into JSON, a third of the cost of
+ * Writes a request's line. pino takes about 5 microseconds to turn these fields into JSON, a third of the cost of
  * a bare request; for our own loggers this assembles the same line in less than one. Any other logger gets the fields.
  */
 export function entryWriter(log: FastifyBaseLogger): WriteEntry {
   const direct = directLineOf(log)
-  if (direct === undefined) return (level, entry) => log[level](entry, MESSAGE)
+  if (direct === undefined)
+    return (level, { trace, outcome, ...entry }) => log[level]({ ...entry, ...trace, outcome }, MESSAGE)
 
   const { write, start } = direct
   const middle = memoizedMiddle()
   return (level, entry) => {
     if (!(log as Logger).isLevelEnabled(level)) return
-    const { reqId, method, route, path, status, responseTime, address, userId, traceId, outcome } = entry
+    const { reqId, method, route, path, status, responseTime, address, userId, userAgent, trace, outcome } = entry
     const where = path === undefined ? '' : `,"path":${quotedJson(path)}`
     const from = address === undefined ? '' : `,"address":${quotedJson(address)}`
     const by = userId === undefined ? '' : `,"userId":${quotedJson(userId)}`
-    const trace = traceId === undefined ? '' : `,"traceId":"${traceId}"`
+    const agent = userAgent === undefined ? '' : `,"userAgent":${quotedJson(userAgent)}`
+    const place = placeIn(trace)
     const end = outcome === undefined ? '' : `,"outcome":"${outcome}"`
     const time = milliseconds(responseTime)
     write(
-      `${start(level)},"reqId":${quotedJson(reqId)}${middle(route, method, status)}${time}${where}${from}${by}${trace}${end}${END}`
+      `${start(level)},"reqId":${quotedJson(reqId)}${middle(route, method, status)}${time}${where}${from}${by}${agent}${place}${end}${END}`
     )
   }
+}
+
+function placeIn({ traceId, spanId, sampled }: TraceFields): string {
+  if (traceId === undefined) return ''
+  return spanId === undefined
+    ? `,"traceId":"${traceId}"`
+    : `,"traceId":"${traceId}","spanId":"${spanId}","sampled":${sampled}`
 }
 
 const END = `,"msg":"${MESSAGE}"}\n`

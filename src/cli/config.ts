@@ -51,6 +51,11 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   appsPort: plain,
   defaultPlan: plain,
   localAccounts: plain,
+  telemetry: ({ otlpEndpoint, sampleRatio, sentryDsn }) => ({
+    otlpEndpoint: withoutSecrets(otlpEndpoint),
+    sampleRatio,
+    sentryDsn: hidden(sentryDsn)
+  }),
   rates: rates =>
     Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, `${rate.ratePerSecond}/s:${rate.burst}`])),
   drainGrace: plain,

@@ -11,6 +11,7 @@ import identity, { type IdentitySettings } from './identity.ts'
 import type { Reader, Section } from './section.ts'
 import server, { type ServerSettings } from './server.ts'
 import { readEnvironment, resolveFiles, type Variables } from './source.ts'
+import telemetry, { type TelemetrySettings } from './telemetry.ts'
 
 export { readTls, type SwapSetting } from './server.ts'
 export { ConfigError, readEnvironment, type Variables }
@@ -24,9 +25,10 @@ export interface Config
     GithubSettings,
     DeliverySettings,
     BillingSettings,
+    TelemetrySettings,
     ClientSettings {}
 
-const sections = [server, data, edge, identity, github, delivery, billing, client] as const
+const sections = [server, data, edge, identity, github, delivery, billing, telemetry, client] as const
 
 /** Every variable that the server and its command line read. `.env.example` lists the same keys. */
 export const Environment = Type.Object({
@@ -37,6 +39,7 @@ export const Environment = Type.Object({
   ...github.variables,
   ...delivery.variables,
   ...billing.variables,
+  ...telemetry.variables,
   ...client.variables
 })
 export type Environment = Static<typeof Environment>

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { githubSource } from '../../integrations/github/webhook-source.ts'
+import type { DeadJob } from '../../plugins/jobs/index.ts'
 import type { Config } from '../config/index.ts'
 import { workDirOf } from '../config/work-dir.ts'
 import { has, registryOf } from '../kernel/has.ts'
@@ -71,6 +72,7 @@ export function jobs(config: Config, app: FastifyInstance, ports: Ports) {
   return {
     ...registryOf(app),
     queues: has(app, 'db') ? contributed('queues', config, app, ports) : [],
-    isPaused: () => app.maintenance?.state.enabled === true
+    isPaused: () => app.maintenance?.state.enabled === true,
+    onDead: (dead: DeadJob) => app.errorTracking?.capture(dead)
   }
 }

@@ -19,6 +19,14 @@ export function metrics({ metricsTokens, production, version }: Config, _app: Fa
   }
 }
 
+export function tracing({ telemetry: { otlpEndpoint, sampleRatio }, version, environment }: Config) {
+  return { ...(otlpEndpoint !== null && { endpoint: otlpEndpoint }), ratio: sampleRatio, version, environment }
+}
+
+export function errorTracking({ telemetry: { sentryDsn }, version, environment }: Config, app: FastifyInstance) {
+  return { ...registryOf(app), ...(sentryDsn !== null && { dsn: sentryDsn }), release: version, environment }
+}
+
 /**
  * Time in milliseconds for a busy keep-alive connection to get a reply that announces its close. Without it, the close
  * would hit requests already on their way.

@@ -63,6 +63,7 @@ function onUnreadable(error: unknown): void {
 function onFault(error: unknown, what: string): void {
   logger.fatal({ err: error }, what)
   report({ type: 'fault', fault: sendFault(error) })
+  instance.report(error)
   stop()
 }
 

@@ -470,13 +470,15 @@ test('the line that is put together by hand is the one that pino would write', (
     path: '/no"such',
     address: '2001:db8::1',
     userId: 'u\n1',
-    traceId: '0af7651916cd43dd8448eb211c80319c',
+    userAgent: 'a "browser"',
+    trace: { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: false },
     outcome: 'aborted'
   } as const
   const lines: Record<string, unknown>[] = []
   const log = createLogger({ level: 'info', destination: { write: line => lines.push(JSON.parse(line)) } })
   entryWriter(log)('info', entry)
-  log.info(entry, 'request')
+  const { trace, outcome, ...facts } = entry
+  log.info({ ...facts, ...trace, outcome }, 'request')
   entryWriter(log)('debug', entry)
 
   assert.equal(lines.length, 2, 'nothing below the level')

@@ -15,7 +15,10 @@ const platform: Part = {
     ...machineReadings(dataDir, memoryLimit)
   ],
   chores: (_config, app) => [{ name: 'status', every: STATUS_INTERVAL, run: async () => app.status?.sync() }],
-  errorSinks: (_config, app) => [failure => app.recentErrors?.note(failure)]
+  errorSinks: (_config, app) => [
+    failure => app.recentErrors?.note(failure),
+    failure => app.errorTracking?.capture(failure)
+  ]
 }
 
 export default platform

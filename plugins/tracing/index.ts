@@ -1,0 +1,172 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { onEntry } from '../lib/entry.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import { loadPackages } from '../lib/packages.ts'
+import type { Registry } from '../lib/registry.ts'
+import { requestTracker } from '../lib/request-tracker.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { type DropReason, dropCounter } from '../lib/telemetry-drops.ts'
+import { formatTraceparent, setTrace, traceOf } from '../lib/trace-context.ts'
+import type { Tracing } from '../lib/tracing-port.ts'
+import type { Recorder } from './recorder.ts'
+import type { Trace, Work } from './work.ts'
+
+export type * from '../lib/tracing-port.ts'
+
+export const TracingOptions = Type.Object(
+  {
+    endpoint: Type.String({
+      default: '',
+      description: 'Base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318. Without one, nothing is recorded.'
+    }),
+    ratio: Type.Number({ default: 0.1, minimum: 0, maximum: 1, description: 'Share of traces that are recorded.' }),
+    asked: Type.Integer({
+      default: 5,
+      minimum: 0,
+      description: 'Traces a second that known callers may have recorded beyond the ratio.'
+    }),
+    afterwards: Type.Integer({
+      default: 5,
+      minimum: 0,
+      description: 'Failed or slow requests a second that are recorded once they are over, beyond the ratio.'
+    }),
+    slow: Type.Integer({ default: 1_000, minimum: 1, description: 'Milliseconds above which a request is slow.' }),
+    interval: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds between two exports.' }),
+    timeout: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds that an export may take.' }),
+    shutdown: Type.Integer({
+      default: 2_000,
+      minimum: 0,
+      description: 'Milliseconds that the close of the app waits for the last export.'
+    }),
+    service: Type.String({ default: 'rhone', minLength: 1, description: 'The service that the spans name.' }),
+    version: Type.String({ default: '', description: 'Its version.' }),
+    environment: Type.String({ default: '', description: 'Its environment, such as production.' })
+  },
+  { additionalProperties: false }
+)
+export type TracingOptions = Static<typeof TracingOptions>
+
+export interface TracingDeps {
+  /** The app's own if absent: traces begin before metrics are registered. */
+  registry?: Registry
+  /** Whether a caller may ask for a recording; default: one that has signed in. Asked once the request was read. */
+  trusts?: (request: FastifyRequest) => boolean
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    tracing: Tracing
+  }
+}
+
+const kWork = Symbol('rhone.work')
+type Working = FastifyRequest & { [kWork]: Work | undefined }
+
+const PACKAGES = [
+  '@opentelemetry/api',
+  '@opentelemetry/core',
+  '@opentelemetry/exporter-trace-otlp-proto',
+  '@opentelemetry/resources',
+  '@opentelemetry/sdk-trace'
+]
+
+/**
+ * Records requests, jobs and the calls they make as OpenTelemetry traces, and gives every request a place in a trace.
+ *
+ * What is not recorded has ids and nothing else: no span, and no asynchronous context unless the request may send a job
+ * or call a service, which then learn where they come from. OpenTelemetry is loaded only if there is an endpoint.
+ */
+const tracing: FastifyPluginAsync<PluginInput<typeof TracingOptions, TracingDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-tracing', TracingOptions, input, ['registry', 'trusts'])
+  const { trusts = hasSignedIn } = input
+  const current = new AsyncLocalStorage<Work>()
+  const drops = countDrops(app, input.registry)
+  const recorder = options.endpoint === '' ? undefined : await openRecorder(app, options, current, drops)
+
+  useRouteConfig(app)
+  app.decorateRequest(kWork, undefined)
+  app.decorate('tracing', {
+    origin: () => originOf(current.getStore()),
+    job: (job, origin) => (recorder === undefined ? withoutTrace(current, origin) : recorder.job(job, origin))
+  })
+
+  onEntry(app, request => {
+    const trace = recorder?.begin(request)
+    if (trace !== undefined) setTrace(request, trace)
+    if (trace?.sampled !== true && !leadsElsewhere(request)) return undefined
+    const work: Work = { requestId: request.id, trace }
+    ;(request as Working)[kWork] = work
+    return resume => current.run(work, resume, undefined)
+  })
+
+  // Reading a body loses the asynchronous context, and who is calling is known only after the hooks at the entry.
+  app.addHook('onRoute', route => {
+    if (isForAll(route.method) && route.config?.access === 'public') return
+    route.preValidation = [resumeWork, ...[route.preValidation ?? []].flat()]
+  })
+
+  function resumeWork(request: FastifyRequest, _reply: unknown, done: () => void): void {
+    const trace = traceOf(request.raw) as Trace | undefined
+    if (trace?.isAskedFor === true && trusts(request) && recorder!.grant(request, trace))
+      (request as Working)[kWork] ??= { requestId: request.id, trace }
+    const work = (request as Working)[kWork]
+    if (work === undefined) done()
+    else current.run(work, done)
+  }
+
+  if (recorder === undefined) return
+  requestTracker(app).onEnd((request, reply, status, elapsed) => {
+    const trace = traceOf(request.raw) as Trace | undefined
+    if (trace !== undefined) recorder.end(request, reply, trace, status, elapsed)
+  })
+  app.addHook('onClose', () => recorder.close())
+}
+
+async function openRecorder(
+  app: FastifyInstance,
+  options: TracingOptions,
+  current: AsyncLocalStorage<Work>,
+  drop: (reason: DropReason<'traces'>, count?: number) => void
+): Promise<Recorder> {
+  if (!/^https?:\/\/[^\s]+$/.test(options.endpoint))
+    throw new Error(`rhone-tracing: option "endpoint" is no http or https URL, such as http://127.0.0.1:4318`)
+  const { Recorder } = await loadPackages('rhone-tracing', PACKAGES, () => import('./recorder.ts'))
+  return new Recorder({ ...options, current, drop, log: app.log })
+}
+
+/** Metrics may be registered later; what is lost before they are is not worth a series. */
+function countDrops(app: FastifyInstance, registry: Registry | undefined) {
+  let drop = dropCounter(registry, 'traces')
+  if (registry === undefined)
+    app.addHook('onReady', done => {
+      if (app.hasDecorator('metrics')) drop = dropCounter(app.metrics.registry, 'traces')
+      done()
+    })
+  return (reason: DropReason<'traces'>, count?: number) => drop(reason, count)
+}
+
+/** Whether a request may send a job, or call another service. */
+function leadsElsewhere(request: FastifyRequest): boolean {
+  return !isForAll(request.method) || routeConfig(request).slo === 'upstream'
+}
+
+/** Whether a method only reads. */
+const isForAll = (method: string | string[]): boolean => method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
+
+const hasSignedIn = (request: FastifyRequest): boolean => request.principal != null
+
+function originOf(work: Work | undefined) {
+  if (work === undefined) return undefined
+  return { requestId: work.requestId, traceparent: work.trace && formatTraceparent(work.trace) }
+}
+
+/** Passes on the request that a job came from, for the logs, where no traces are kept. */
+function withoutTrace(current: AsyncLocalStorage<Work>, origin: ReturnType<Tracing['origin']>) {
+  const work: Work = { requestId: origin?.requestId, trace: undefined }
+  return { trace: undefined, run: <T>(run: () => Promise<T>) => current.run(work, run), end: () => {} }
+}
+
+export default fp(tracing, { name: 'rhone-tracing', fastify: '5.x' })

@@ -1,0 +1,65 @@
+import { parseTraceparent } from '../lib/trace-context.ts'
+import { Budget } from './budget.ts'
+import type { Ids } from './ids.ts'
+import type { Trace } from './work.ts'
+
+export interface SamplingSettings {
+  /** Share of traces to record, from 0 to 1. */
+  readonly ratio: number
+  /** Recordings per second that callers may ask for beyond the ratio. */
+  readonly asked: number
+  readonly ids: Ids
+}
+
+/**
+ * Decides which traces are recorded, before anything is created for them. A caller that does not record is followed; one
+ * that does is followed if it is known and the budget allows it. Anybody can send the flag, so strangers get the same
+ * chance as requests without it, by a random number of ours: they choose the trace id, too.
+ */
+export class Sampling {
+  readonly #settings: SamplingSettings
+  readonly #asked: Budget
+
+  constructor(settings: SamplingSettings) {
+    this.#settings = settings
+    this.#asked = new Budget(settings.asked)
+  }
+
+  /** The trace of a request. @param traceparent the header of that name */
+  ofRequest(traceparent: string | string[] | undefined): Trace {
+    const { ids } = this.#settings
+    const caller = traceparent === undefined ? undefined : parseTraceparent(traceparent)
+    if (caller === undefined) return this.#begin(ids.trace(), undefined, this.#isChosen(), false)
+    const sampled = caller.sampled && this.#isChosen()
+    return this.#begin(caller.traceId, caller.spanId, sampled, caller.sampled && !sampled)
+  }
+
+  /** Whether to record a trace because a known caller asked for it. */
+  grants(): boolean {
+    return this.#asked.take()
+  }
+
+  /** The trace of a job: always a new one, recorded if its sender's is. */
+  ofJob(sender: string | undefined): Trace {
+    const sampled = parseTraceparent(sender)?.sampled ?? this.#isChosen()
+    return { ...this.#begin(this.#settings.ids.trace(), undefined, sampled, false), startedAt: Date.now() }
+  }
+
+  #isChosen(): boolean {
+    const { ratio, ids } = this.#settings
+    return ratio > 0 && (ratio >= 1 || ids.fraction() < ratio)
+  }
+
+  #begin(traceId: string, parentId: string | undefined, sampled: boolean, isAskedFor: boolean): Trace {
+    return {
+      traceId,
+      spanId: this.#settings.ids.span(),
+      parentId,
+      sampled,
+      isAskedFor,
+      startedAt: sampled || isAskedFor ? Date.now() : 0,
+      root: undefined,
+      calls: 0
+    }
+  }
+}
