@@ -1,7 +1,7 @@
 import type { AsyncLocalStorage } from 'node:async_hooks'
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
 import type { Attributes, Span } from '@opentelemetry/api'
-import type { RemoteTrace } from '../lib/remote.ts'
+import type { RemoteTrace } from '../lib/remote/measure.ts'
 import type { DropReason } from '../lib/telemetry-drops.ts'
 import { formatTraceparent } from '../lib/trace-context.ts'
 import { failureOf } from './failure.ts'
