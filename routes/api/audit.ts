@@ -18,7 +18,7 @@ export const teamAudit: FastifyPluginCallbackTypebox = (app, _options, done) => 
     handler: async request => {
       const { id } = await teamOf(app, app.db, request, request.params.team)
       const { limit, cursor, ...query } = request.query
-      return listAudit(app.db, { ...auditFilters(query), teamId: id }, { limit, cursor })
+      return listAudit(app.postgres.reads, { ...auditFilters(query), teamId: id }, { limit, cursor })
     }
   })
 
@@ -32,7 +32,7 @@ export const platformAudit: FastifyPluginCallbackTypebox = (app, _options, done)
     config: { ...operators, slo: 'search' },
     handler: request => {
       const { limit, cursor, ...query } = request.query
-      return listAudit(app.db, auditFilters(query), { limit, cursor })
+      return listAudit(app.postgres.reads, auditFilters(query), { limit, cursor })
     }
   })
 

@@ -90,7 +90,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...reads, access: PERMISSIONS.viewApps, slo: 'list' },
     handler: async request => {
       const { id } = await appOf(app, app.db, request)
-      const { items, nextCursor } = await listDeployments(app.db, id, request.query)
+      const { items, nextCursor } = await listDeployments(app.postgres.reads, id, request.query)
       return { items: items.map(shown), nextCursor }
     }
   })
@@ -100,7 +100,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     config: { ...reads, access: PERMISSIONS.viewApps, slo: 'detail' },
     handler: async request => {
       const { id } = await appOf(app, app.db, request)
-      return shown(await findDeployment(app.db, id, request.params.id))
+      return shown(await findDeployment(app.postgres.reads, id, request.params.id))
     }
   })
 
