@@ -142,6 +142,10 @@ function ofConnection(error: Error & { code?: string }): AppError {
   }
 }
 
+const kHost = Symbol('rhone.valid-host')
+/** The last valid Host of a connection: its requests usually have the same one. */
+type Vetted = Socket & { [kHost]?: string }
+
 /** A name, an IPv4 address or an IPv6 address in brackets, and a port; empty when there is no authority. */
 const HOST = /^(?:[\w.-]*|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
@@ -155,7 +159,11 @@ function hostFault(raw: IncomingMessage): AppError | null {
     return raw.httpVersionMajor === 1 && raw.httpVersionMinor === 1
       ? errors.badRequest('The request has no Host header')
       : null
-  if (!HOST.test(host)) return errors.badRequest('The Host header is not valid')
+  const socket: Vetted = raw.socket
+  if (socket[kHost] !== host) {
+    if (!HOST.test(host)) return errors.badRequest('The Host header is not valid')
+    socket[kHost] = host
+  }
   return countHosts(raw.rawHeaders) > 1 ? errors.badRequest('The request has several Host headers') : null
 }
 

@@ -15,8 +15,15 @@ const kTracker = Symbol('rhone.request-tracker')
  * Called once per request, when its reply has been sent or cut off.
  *
  * @param elapsed milliseconds since the request was routed
+ * @param now milliseconds, as of `performance.now()`: one reading for all listeners
  */
-export type EndListener = (request: FastifyRequest, reply: FastifyReply, status: number, elapsed: number) => void
+export type EndListener = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  status: number,
+  elapsed: number,
+  now: number
+) => void
 
 export interface RequestTracker {
   /** Number of requests routed but not finished. */
@@ -49,14 +56,17 @@ export function requestTracker(app: FastifyInstance): RequestTracker {
     routeConfig(request) // caches the route's config, which `reply.callNotFound()` would replace
     ;(reply as Tracked)[kStartedAt] = performance.now()
     reply.raw.on('close', () => end(reply as Tracked))
+    // A handler that writes behind its reply's end must not end the process. Fastify listens only where it logs itself.
+    reply.raw.on('error', ignore)
     return undefined
   })
 
   function end(reply: Tracked): void {
     inFlight--
-    const elapsed = performance.now() - reply[kStartedAt]
+    const now = performance.now()
+    const elapsed = now - reply[kStartedAt]
     const status = wasSent(reply.raw) || isLiveStream(reply) ? reply.raw.statusCode : CLIENT_GONE
-    for (const listener of listeners) listener(reply.request, reply, status, elapsed)
+    for (const listener of listeners) listener(reply.request, reply, status, elapsed, now)
   }
 
   const shared: RequestTracker = {
@@ -70,6 +80,8 @@ export function requestTracker(app: FastifyInstance): RequestTracker {
   app.decorate(kTracker, shared)
   return shared
 }
+
+function ignore(): void {}
 
 /** The pattern of the matched route, such as `/apps/:app`; never a URL. */
 export function routePattern(request: FastifyRequest): string {

@@ -68,7 +68,7 @@ export class Gate {
     this.#stream = new PlainTicket(this.admission.flow('normal'))
 
     app.decorateRequest(kTicket, null)
-    requestTracker(app).onEnd((request, reply, status) => this.#onEnd(request, reply, status))
+    requestTracker(app).onEnd((request, reply, status, _elapsed, now) => this.#onEnd(request, reply, status, now))
     this.#policies = new RoutePolicies(priority => this.admission.flow(priority), settings.limiter)
     this.#policies.describeRoutes(app, policy => (request, reply, next) => {
       const outcome = this.#admit(request, reply, policy)
@@ -158,15 +158,15 @@ export class Gate {
     return ticket
   }
 
-  #onEnd(request: FastifyRequest, reply: FastifyReply, status: number): void {
+  #onEnd(request: FastifyRequest, reply: FastifyReply, status: number, now: number): void {
     // Undefined in a scope created before this plugin was registered, for a request that was refused.
     const ticket = request[kTicket] ?? null
     request[kTicket] = null
     if (ticket === null) return
     if (ticket === this.#stream) this.streams--
     else if (ticket instanceof WaitingRequest) this.#abandon(ticket)
-    else if (!reply.sent) this.#goOnWithoutClient(request, reply, ticket)
-    else if (ticket instanceof Ticket) this.#inFlight.complete(ticket, status)
+    else if (!reply.sent) this.#goOnWithoutClient(request, reply, ticket, now)
+    else if (ticket instanceof Ticket) this.#inFlight.complete(ticket, status, now)
     else this.#dispatcher.left(ticket as PlainTicket)
   }
 
@@ -176,8 +176,7 @@ export class Gate {
   }
 
   /** The client has left, but the work continues and keeps its resources. */
-  #goOnWithoutClient(request: FastifyRequest, reply: FastifyReply, held: Ticket | PlainTicket): void {
-    const now = performance.now()
+  #goOnWithoutClient(request: FastifyRequest, reply: FastifyReply, held: Ticket | PlainTicket, now: number): void {
     const ticket =
       held instanceof Ticket ? held : this.#measure(request, reply, this.#policies.of(request)!, held.work, now)
     ticket.leftAt = now

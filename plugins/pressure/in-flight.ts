@@ -22,10 +22,9 @@ export class InFlight {
   }
 
   /** A request has ended: its reply was sent or cut off. */
-  complete(ticket: Ticket, status: number): void {
+  complete(ticket: Ticket, status: number, now: number): void {
     if (!this.#tickets.remove(ticket)) return
     const { flow, meter, work, since, alongside, cpu } = ticket
-    const now = performance.now()
     const { admission } = this.#dispatcher
     admission.took(now - since, work)
     // A request refused further in has not done the same work as the others.

@@ -694,6 +694,17 @@ describe('what never reaches a route', () => {
       assert.deepEqual(lines, [])
     })
 
+  it('is found in any request of a connection, whatever the Host of those before', async t => {
+    const { port } = await served(t)
+    const asking = (host: string, end = '') => `GET /ok HTTP/1.1\r\nHost: ${host}\r\n${end}\r\n`
+    const last = asking('a/b', 'Connection: close\r\n')
+    const replies = await exchange(port, `${asking('a')}${asking('a')}${asking('b/c')}${asking('a')}${last}`)
+    assert.deepEqual(
+      replies.map(({ statusCode }) => statusCode),
+      [200, 200, 400, 200, 400]
+    )
+  })
+
   it('waits its turn behind the replies to good requests', async t => {
     const { port } = await served(t)
     const good = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'
