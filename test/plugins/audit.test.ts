@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Db } from '../../drizzle/schema.ts'
@@ -220,7 +219,9 @@ describe('what was tried in vain', () => {
   test('is recorded though the client has hung up', async t => {
     const { app, sink } = await setup(t)
     const { promise: hungUp, resolve } = Promise.withResolvers<void>()
+    const begun = Promise.withResolvers<void>()
     app.post('/slow', POLICY, async () => {
+      begun.resolve()
       await hungUp
       throw errors.forbidden()
     })
@@ -232,7 +233,7 @@ describe('what was tried in vain', () => {
     const socket = connect((app.server.address() as { port: number }).port, '127.0.0.1')
     await once(socket, 'connect')
     socket.write('POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n')
-    await delay(30)
+    await begun.promise
     socket.resetAndDestroy()
     await hungUp
     await eventually(() => sink.rows.length > 0)

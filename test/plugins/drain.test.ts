@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { Agent, get, type IncomingMessage } from 'node:http'
+import { Agent, get, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import Fastify from 'fastify'
 import drain from '../../plugins/drain.ts'
 import { createLogger } from '../../plugins/logging/logger.ts'
 import { eventually } from '../support/eventually.ts'
+import { stays } from '../support/stays.ts'
 
 async function server(t: TestContext, options: object = {}) {
   const phases: string[] = []
@@ -21,13 +22,23 @@ async function server(t: TestContext, options: object = {}) {
     return503OnClosing: false,
     forceCloseConnections: 'idle'
   })
+  const { promise: released, resolve: release } = Promise.withResolvers<void>()
+  const held = Promise.withResolvers<void>()
   await app.register(drain, options)
   app.get('/', async () => 'served')
-  app.get<{ Params: { ms: string } }>('/slow/:ms', async ({ params }) => delay(Number(params.ms), 'served'))
+  app.get('/busy', async () => {
+    for (let turns = 0; turns < 10; turns++) await turn()
+    return 'served'
+  })
+  app.get('/held', async () => {
+    held.resolve()
+    await released
+    return 'served'
+  })
   app.get('/hangs', () => new Promise(() => {}))
   await app.listen({ host: '127.0.0.1', port: 0 })
   t.after(() => app.close())
-  return { app, phases, port: (app.server.address() as AddressInfo).port }
+  return { app, phases, port: (app.server.address() as AddressInfo).port, isHeld: held.promise, release }
 }
 
 async function request(port: number, path: string, agent?: Agent): Promise<IncomingMessage> {
@@ -36,12 +47,14 @@ async function request(port: number, path: string, agent?: Agent): Promise<Incom
   return reply
 }
 
-async function opened(t: TestContext, port: number, bytes = ''): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1')
+/** A connection whose bytes the server has read. */
+async function opened(t: TestContext, server: Server, bytes = ''): Promise<Socket> {
+  const accepted = once(server, 'connection')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
   t.after(() => socket.destroy())
-  await once(socket, 'connect')
+  const [there] = (await accepted) as [Socket]
   if (bytes) socket.write(bytes)
-  await delay(20) // until the server has seen it
+  await eventually(() => there.bytesRead >= bytes.length)
   return socket
 }
 
@@ -58,55 +71,68 @@ test('until the drain starts, connections are kept', async t => {
 })
 
 test('during the grace it is draining and serves on, and every reply closes its connection', async t => {
-  const { app, phases, port } = await server(t, { grace: 150 })
+  const { app, phases, port, isHeld, release } = await server(t, { grace: 50 })
   const agent = new Agent({ keepAlive: true })
-  const early = request(port, '/slow/50', agent)
-  await delay(10)
+  const early = request(port, '/held', agent)
+  await isHeld
   const drained = app.drain.start()
   assert.equal(app.drain.draining, true)
-  const [before, during] = await Promise.all([early, request(port, '/', agent)])
+  const during = await request(port, '/', agent)
+  release()
+  const before = await early
   assert.equal(before.statusCode, 200)
   assert.equal(before.headers.connection, 'close', 'it was in flight when the drain started')
   assert.equal(during.statusCode, 200)
   assert.equal(during.headers.connection, 'close')
-  assert.ok((await lasting(drained)) < 150)
+  await drained
   await app.close()
   assert.deepEqual(phases, ['grace', 'closing', 'closed'])
 })
 
 test('starting twice is starting once, and it lasts as long as the grace', async t => {
-  const { app } = await server(t, { grace: 60 })
+  const { app, phases } = await server(t, { grace: 60 })
   const took = await lasting(Promise.all([app.drain.start(), app.drain.start()]))
-  assert.ok(took >= 55 && took < 500, `${took} ms`)
+  assert.ok(took >= 55, `${took} ms`)
+  assert.deepEqual(phases, ['grace'])
 })
 
 test('requests in flight are finished, new connections are refused, and idle ones do not hold up the close', async t => {
-  const { app, port } = await server(t)
-  const agent = new Agent({ keepAlive: true })
-  await request(port, '/', agent)
-  const slow = request(port, '/slow/300', new Agent({ keepAlive: true }))
-  await delay(20)
+  const { app, port, isHeld, release } = await server(t)
+  await request(port, '/', new Agent({ keepAlive: true }))
+  const slow = request(port, '/held', new Agent({ keepAlive: true }))
+  await isHeld
   await app.drain.start()
-  const closing = lasting(app.close())
-  await delay(50)
-  await assert.rejects(request(port, '/'), { code: 'ECONNREFUSED' })
+  let isClosed = false
+  const closing = app.close().then(() => {
+    isClosed = true
+  })
+  await eventually(
+    () => request(port, '/').catch((error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED'),
+    Boolean
+  )
+  assert.equal(isClosed, false)
+  release()
   assert.equal((await slow).statusCode, 200)
-  const took = await closing
-  assert.ok(took >= 200 && took < 1_000, `${took} ms`)
+  await closing
 })
 
 test('a reply to a request that was under way closes its connection, and that is not waited for', async t => {
-  const app = Fastify({ forceCloseConnections: 'idle', return503OnClosing: false, keepAliveTimeout: 60_000 })
+  const keepAliveTimeout = 60_000
+  const app = Fastify({ forceCloseConnections: 'idle', return503OnClosing: false, keepAliveTimeout })
   await app.register(drain)
   t.after(() => app.close())
+  const { promise: hijacked, resolve } = Promise.withResolvers<ServerResponse>()
   app.get('/hijacks', (_request, reply) => {
     reply.hijack()
-    setTimeout(() => reply.raw.end('served'), 100) // no hook of Fastify's sees this reply
+    resolve(reply.raw)
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const reply = request((app.server.address() as AddressInfo).port, '/hijacks', new Agent({ keepAlive: true }))
-  await delay(30)
-  assert.ok((await lasting(app.close())) < 1_000)
+  const response = await hijacked
+  const closing = lasting(app.close())
+  await eventually(() => app.drain.draining)
+  response.end('served') // no hook of Fastify's sees this reply
+  assert.ok((await closing) < keepAliveTimeout / 2)
   assert.equal((await reply).headers.connection, 'close')
 })
 
@@ -115,44 +141,51 @@ for (const [who, bytes] of [
   ['a connection that never says anything', '']
 ] as const)
   test(`${who} does not hold up the close for long`, async t => {
-    const { app, port } = await server(t, { headGrace: 150 })
-    const socket = await opened(t, port, bytes)
+    const { app } = await server(t, { headGrace: 150 })
+    const socket = await opened(t, app.server, bytes)
     const ended = once(socket, 'close')
     const took = await lasting(app.close())
     await ended
-    assert.ok(took >= 140 && took < 1_000, `${took} ms`)
+    assert.ok(took >= 140 && took < app.server.headersTimeout / 2, `${took} ms`)
   })
 
 test('a slow head is left alone while requests are in flight, so that it may still become one', async t => {
-  const { app, port } = await server(t, { headGrace: 50 })
-  const slow = request(port, '/slow/400')
-  const socket = await opened(t, port, 'GET / HTTP/1.1\r\nhost: x\r\n')
+  const { app, port, isHeld, release } = await server(t, { headGrace: 50 })
+  const slow = request(port, '/held')
+  await isHeld
+  const socket = await opened(t, app.server, 'GET / HTTP/1.1\r\nhost: x\r\n')
   const closing = app.close()
-  await delay(250)
+  await stays(() => !socket.closed, 200)
   socket.write('\r\n')
   const [chunk] = await once(socket, 'data')
   assert.match(String(chunk), /^HTTP\/1\.1 200 /)
   assert.match(String(chunk), /connection: close/i)
+  release()
   assert.equal((await slow).statusCode, 200)
   await closing
 })
 
 test('the deadline cuts off what does not end, counted from the start of the drain', async t => {
-  const { app, phases, port } = await server(t, { grace: 200, deadline: 500 })
-  const body = await opened(t, port, 'GET /hangs HTTP/1.1\r\nhost: x\r\n\r\n')
+  const [grace, deadline] = [900, 1_000]
+  const { app, phases } = await server(t, { grace, deadline })
+  const body = await opened(t, app.server, 'GET /hangs HTTP/1.1\r\nhost: x\r\n\r\n')
   const cutOff = once(body, 'close')
   const took = await lasting(app.drain.start().then(() => app.close()))
   await cutOff
-  assert.ok(took >= 480 && took < 1_200, `${took} ms`)
+  assert.ok(took >= deadline - 20 && took < grace + deadline, `${took} ms`)
   assert.ok(phases.includes('deadline'))
 })
 
 test('upgraded connections end with the deadline, too', async t => {
-  const { app, port } = await server(t, { deadline: 200 })
+  const { app } = await server(t, { deadline: 200 })
   app.server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'))
-  const socket = await opened(t, port, 'GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n')
+  const socket = await opened(
+    t,
+    app.server,
+    'GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n'
+  )
   const ended = once(socket.resume(), 'close')
-  assert.ok((await lasting(app.close())) < 1_500)
+  await app.close()
   await ended
 })
 
@@ -195,9 +228,9 @@ test('under a steady load of keep-alive clients no request that was accepted is 
   let isOver = false
   const client = async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-    while (!isOver) {
+    while (!isOver && !t.signal.aborted) {
       try {
-        const reply = await request(port, '/slow/5', agent)
+        const reply = await request(port, '/busy', agent)
         await once(reply, 'end')
         if (reply.statusCode === 200) served++
         else failures.push(reply.statusCode)
@@ -214,7 +247,7 @@ test('under a steady load of keep-alive clients no request that was accepted is 
     count => count > 100
   )
   await app.drain.start()
-  const took = await lasting(app.close())
+  await app.close()
   isOver = true
   await Promise.all(clients)
   // The system resets connections that wait in the backlog of a socket that stops listening: those were never accepted.
@@ -224,14 +257,13 @@ test('under a steady load of keep-alive clients no request that was accepted is 
   )
   t.diagnostic(`${served} served, ${failures.length} connections reset before they were accepted`)
   assert.ok(failures.length <= 20, `${failures.length} of the last connections were reset`)
-  assert.ok(took < 2_000, `${took} ms`)
 })
 
 test('an app that never listened closes', async () => {
   const app = Fastify()
   await app.register(drain)
   await app.ready()
-  assert.ok((await lasting(app.close())) < 500)
+  await app.close()
 })
 
 test('wrong and unknown options fail the boot', async () => {

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, it, type TestContext } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import errorsPlugin, { type Failure } from '../../plugins/errors/index.ts'
 import { AppError, ERROR_CODES, type ErrorCode, errors } from '../../plugins/lib/errors.ts'
 import { exchange, listen } from '../support/raw-http.ts'
+import { stays } from '../support/stays.ts'
 
 interface LogLine {
   level: number
@@ -650,6 +651,12 @@ describe('what never reaches a route', () => {
     ]
   ]
 
+  /** Some turns later: after what has arrived together with the request. */
+  async function soon<T>(value: T): Promise<T> {
+    for (let turns = 0; turns < 5; turns++) await turn()
+    return value
+  }
+
   /** @param patience how long requests may take to arrive, in milliseconds */
   async function served(t: TestContext, patience = 30_000) {
     const registry = new Registry()
@@ -668,11 +675,11 @@ describe('what never reaches a route', () => {
       done()
     })
     app.get('/ok', () => 'ok')
-    app.get('/slow', () => delay(100, 'slow'))
+    app.get('/slow', () => soon('slow'))
     app.get('/apps/:app', () => 'ok')
     app.post('/apps', () => 'ok')
     app.post('/refused', { onRequest: async () => Promise.reject(errors.forbidden('no')) }, () => 'ok')
-    app.post('/held', { onRequest: () => delay(50, undefined) }, () => 'ok')
+    app.post('/held', { onRequest: () => soon(undefined) }, () => 'ok')
     return { app, registry, lines, counted, port: await listen(app) }
   }
 
@@ -779,8 +786,7 @@ describe('what never reaches a route', () => {
     await once(socket, 'end')
 
     socket.write('MORE GARBAGE\r\n\r\n')
-    await delay(100)
-    assert.equal(serverSide.destroyed, false)
+    await stays(() => !serverSide.destroyed)
     socket.end()
     await once(serverSide, 'close')
   })

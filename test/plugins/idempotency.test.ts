@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
 import database from '../../plugins/database/index.ts'
@@ -9,6 +8,7 @@ import idempotency, { type IdempotencyDeps, type IdempotencyOptions } from '../.
 import { errors } from '../../plugins/lib/errors.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
+import { stays } from '../support/stays.ts'
 
 type Setup = Partial<IdempotencyOptions & IdempotencyDeps>
 
@@ -20,7 +20,8 @@ async function setup(t: TestContext, options: Setup = {}, url?: string) {
   const owner: IdempotencyDeps['owner'] = request => request.headers['x-user'] as string | undefined
   await app.register(idempotency, Object.freeze({ owner, ...options }))
 
-  const state = { work: async () => {}, runs: 0 }
+  const state = { work: async () => {}, requests: 0, runs: 0 }
+  app.addHook('onRequest', async () => void state.requests++)
   app.post<{ Params: { team: string }; Body: { name: string } }>('/teams/:team', (request, reply) =>
     app.db
       .transaction(tx =>
@@ -162,7 +163,8 @@ describe('the same request many times at once', () => {
   test('is done once, and all get the same reply', async t => {
     const url = await freshDatabase(t)
     const instances = [await setup(t, {}, url), await setup(t, {}, url)]
-    for (const { state } of instances) state.work = () => delay(50)
+    const requests = () => instances.reduce((sum, { state }) => sum + state.requests, 0)
+    for (const { state } of instances) state.work = async () => void (await eventually(() => requests() === 8))
     const replies = await Promise.all(
       Array.from({ length: 8 }, (_, i) => post(instances[i % 2]?.app as FastifyInstance, 'a', 'k1'))
     )
@@ -192,7 +194,7 @@ describe('the same request many times at once', () => {
   test('goes on to the next one when the first one fails', async t => {
     const { app, state } = await setup(t)
     state.work = async () => {
-      await delay(50)
+      await eventually(() => state.requests === 2)
       if (state.runs === 1) throw errors.conflict('not now')
     }
     const replies = await Promise.all([post(app, 'a', 'k1'), post(app, 'a', 'k1')])
@@ -231,7 +233,7 @@ describe('old replies', () => {
     await post(app, 'b', 'new')
     await app.db.execute(sql`update idempotency_keys set created_at = now() - interval '25 hours' where key = 'old'`)
     await eventually(async () => (await count(app, 'idempotency_keys')) < 2)
-    await delay(50)
+    await stays(async () => (await count(app, 'idempotency_keys')) === 1)
     assert.equal((await post(app, 'b', 'new')).headers['idempotent-replayed'], 'true')
   })
 
@@ -255,8 +257,7 @@ describe('old replies', () => {
     await eventually(() => calls >= 2)
     await app.close()
     const after = calls
-    await delay(20)
-    assert.equal(calls, after)
+    await stays(() => calls === after)
   })
 })
 

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import { sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -22,8 +21,10 @@ import securityHeaders from '../../plugins/security-headers.ts'
 import { listAudit } from '../../src/domain/audit/events.ts'
 import { auditSink } from '../../src/domain/audit/log.ts'
 import { auditLog } from '../domain/support.ts'
-import { freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
+import { setAhead } from '../support/clock.ts'
+import { freshDatabase, isWaitingForLock, terminateBackends, withCluster } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
+import { stays } from '../support/stays.ts'
 
 const OPEN: MaintenanceState = { enabled: false, message: null, retryAfter: 300, until: null, since: null, by: null }
 const OPERATOR: Principal = {
@@ -67,11 +68,7 @@ const read = async (app: FastifyInstance) => (await app.inject('/admin/maintenan
 const statusOf = async (app: FastifyInstance, url = '/apps') => (await app.inject(url)).statusCode
 const soon = (ms: number) => new Date(Date.now() + ms).toISOString()
 
-/** Sets the clock on the wall ahead. */
-function letPass(t: TestContext, milliseconds: number): void {
-  const { now } = Date
-  t.mock.method(Date, 'now', () => now() + milliseconds)
-}
+const letPass = (t: TestContext, milliseconds: number) => setAhead(t, Date, milliseconds)
 
 describe('an open platform', () => {
   test('is what one starts with', async t => {
@@ -226,7 +223,7 @@ describe('the routes', () => {
   test('can be called again: the same request leads to the same state', async t => {
     const app = await start(t)
     const first = await change(app, { enabled: true, message: 'New disks' })
-    await delay(5)
+    letPass(t, 5)
     const second = await change(app, { enabled: true, message: 'New disks' })
     assert.deepEqual(second.json(), first.json())
     const third = await change(app, { enabled: true, message: 'Newer disks' })
@@ -302,8 +299,7 @@ describe('the end that was set', () => {
   test('may be further away than a timer can wait', async t => {
     const app = await start(t)
     await change(app, { enabled: true, until: '2999-01-01T00:00:00Z' })
-    await delay(20)
-    assert.equal(await statusOf(app), 503)
+    await stays(async () => (await statusOf(app)) === 503)
   })
 
   test('that has passed makes the next closure a new one', async t => {
@@ -396,8 +392,7 @@ describe('a store', () => {
     await app.close()
     for (const answer of answers) answer()
     const asked = answers.length
-    await delay(30)
-    assert.equal(answers.length, asked)
+    await stays(() => answers.length === asked)
   })
 
   test('is read before the first request, though its news ask for another reading meanwhile', async t => {
@@ -454,8 +449,8 @@ describe('a store', () => {
     assert.equal(isSubscribed, true)
     await app.close()
     const after = loads
-    await delay(30)
-    assert.deepEqual([loads, isSubscribed], [after, false])
+    assert.equal(isSubscribed, false)
+    await stays(() => loads === after)
   })
 })
 
@@ -536,7 +531,7 @@ describe('over PostgreSQL', () => {
     letPass(t, 3_600_001)
     for (const each of apps) await eventually(async () => (await statusOf(each)) === 200)
     await eventually(async () => (await auditOf(app)).length > 1)
-    await delay(100)
+    await stays(async () => (await auditOf(app)).length === 2, 100)
     assert.deepEqual(await auditOf(app), [
       ['close', 'success', 'ada'],
       ['reopen', 'success', 'maintenance schedule']
@@ -570,8 +565,7 @@ describe('over PostgreSQL', () => {
     await change(app, { enabled: true })
     await withCluster(cluster => cluster`alter database ${cluster(name)} allow_connections false`)
     await terminateBackends(url)
-    await delay(200)
-    assert.equal(await statusOf(app), 503)
+    await stays(async () => (await statusOf(app)) === 503, 200)
     assert.equal(await statusOf(app, '/admin/maintenance'), 200)
     assert.ok((await change(app, { enabled: false })).statusCode >= 500)
     assert.equal(await statusOf(app), 503)
@@ -599,16 +593,17 @@ describe('over PostgreSQL', () => {
     const app = await instance(t, url)
     await app.listen({ port: 0, host: '127.0.0.1' })
     const socket = connect((app.server.address() as { port: number }).port, '127.0.0.1')
-    await once(socket, 'connect')
+    const [[accepted]] = await Promise.all([once(app.server, 'connection'), once(socket, 'connect')])
     const body = JSON.stringify({ enabled: true })
     const head = `POST /admin/maintenance HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`
     const row = app.db.transaction(async tx => {
       await tx.execute(sql`insert into maintenance_state (id) values (1) on conflict do nothing`)
       await tx.execute(sql`select 1 from maintenance_state where id = 1 for update`)
       socket.write(`${head}\r\n\r\n${body}`)
-      await delay(100)
+      await eventually(() => isWaitingForLock(app.db))
+      const hungUp = new Promise(resolve => accepted.once('close', resolve)) // after the error of the reset
       socket.resetAndDestroy()
-      await delay(50)
+      await hungUp
     })
     await row
     await eventually(async () => (await statusOf(app)) === 503)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import startup, { type StartupDeps } from '../../plugins/startup.ts'
+import { stays } from '../support/stays.ts'
 
 async function server(t: { after(fn: () => unknown): void }, input: StartupDeps & { retryInterval?: number } = {}) {
   const app: FastifyInstance = Fastify()
@@ -86,6 +87,5 @@ test('closing stops the retries', async () => {
   await app.ready()
   await app.close()
   const attemptsAtClose = attempts
-  await new Promise(resolve => setTimeout(resolve, 20))
-  assert.ok(attempts <= attemptsAtClose + 1)
+  await stays(() => attempts <= attemptsAtClose + 1)
 })

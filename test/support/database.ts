@@ -1,9 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import { sql as query } from 'drizzle-orm'
 import { getConstructionPlans } from 'pg-boss'
 import postgres, { type Sql } from 'postgres'
 import { concurrentIndexes } from '../../drizzle/concurrent-indexes.ts'
 import { readMigrations } from '../../drizzle/journal.ts'
+import type { Db } from '../../src/domain/base/db.ts'
 import { migrateDatabase } from '../../src/wiring/migrations.ts'
 
 /** A test, a suite, or a whole file: `freshDatabase({ after })` with `after` of node:test. */
@@ -38,6 +40,15 @@ export async function terminateBackends(url: string): Promise<void> {
     sql => sql`select pg_terminate_backend(pid) from pg_stat_activity
       where datname = ${databaseOf(url)} and backend_type = 'client backend'`
   )
+}
+
+/** Whether a statement of the same database waits for a lock that another one holds. */
+export async function isWaitingForLock(db: Db): Promise<boolean> {
+  const [row] = await db.execute<{ waiting: boolean }>(
+    query`select exists (select from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock') as waiting`
+  )
+  return row!.waiting
 }
 
 export const databaseOf = (url: string): string => new URL(url).pathname.slice(1)
