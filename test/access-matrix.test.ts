@@ -38,7 +38,7 @@ const spy = fp(async (app: FastifyInstance) => {
   await app.register(requestId, {})
 })
 // Shedding is off: how busy the machine of the tests is has nothing to do with who may do what.
-const server = await platform({ after }, { 'request-id': spy, pressure: false })
+const server = await platform({ after }, { 'request-id': spy })
 const { db } = server.app
 
 /** Stands in every name of a world, so that a reply to somebody else which has it tells what it must not. */

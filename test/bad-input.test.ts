@@ -21,7 +21,7 @@ const spy = fp(async (app: FastifyInstance) => {
 })
 
 // Shedding is off: how busy the machine of the tests is has nothing to do with their input.
-const server = await platform({ after }, { 'request-id': spy, pressure: false, builder: false })
+const server = await platform({ after }, { 'request-id': spy, builder: false })
 const { team, owner, stranger } = await server.addPeople()
 const own = (await owner.call('POST', '/api/v1/apps', { name: 'mine' })).json()
 const foreign = (await stranger.call('POST', '/api/v1/apps', { name: 'theirs' })).json()

@@ -8,6 +8,7 @@ import flyAdmin from 'fly-admin/dist/client.js'
 import { SOUND } from './fakes/fly/machine.ts'
 import { type FakeFlyOptions, startFakeFly } from './fakes/fly/server.ts'
 import { eventually } from './support/eventually.ts'
+import { stays } from './support/stays.ts'
 
 const Client = flyAdmin.default
 
@@ -138,8 +139,7 @@ test('requests go to machines that are open, started and healthy, once the proxi
   const machine = { app_name: 'shop', machine_id: id }
   const request = () => fetch(`${fly.url}/_fake/apps/shop/request`).then(({ status }) => status)
   await client.Machine.waitMachine(machine)
-  await new Promise(resolve => setTimeout(resolve, 40))
-  assert.equal(await request(), 503)
+  await stays(async () => (await request()) === 503)
   await client.Machine.uncordonMachine(machine)
   assert.equal(await request(), 503)
   await eventually(request, status => status === 200)

@@ -16,7 +16,7 @@ const options = { skip: !isInstalled && `there is no browser at ${CHROMIUM}` }
 
 // Shedding is off: how busy the machine of the tests is has nothing to do with its pages.
 const variables = { LOCAL_ACCOUNTS: 'true' }
-const { app, as, token } = await testApp({ after } as unknown as TestContext, variables, { pressure: false })
+const { app, as, token } = await testApp({ after } as unknown as TestContext, variables)
 const url = await app.listen({ host: '127.0.0.1', port: 0 })
 
 describe('in a real browser', options, () => {

@@ -155,7 +155,7 @@ export function openLogDestination({
     onRecovery?.(lost)
   }
 
-  /** A write in progress is left to its thread, which the process waits for. */
+  /** A write in progress is left to its thread, which the process waits for: its lines may come after later ones. */
   function flushSync(timeoutMs = 1_000): void {
     let chunk = isUnderWay ? nextChunk() : (writing ?? nextChunk())
     if (!isUnderWay) writing = null

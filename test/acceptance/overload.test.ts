@@ -36,7 +36,8 @@ async function crowdedServer(t: TestContext): Promise<Crowded> {
     DATABASE_URL: databaseUrl,
     DATA_DIR: path,
     RATE_LIMIT_GENERAL: UNLIMITED,
-    RATE_LIMIT_USER: UNLIMITED
+    RATE_LIMIT_USER: UNLIMITED,
+    RHONE_SWAP: ''
   })
   const headers = { authorization: `Bearer ${server.token}` }
   const created = await fetch(`${server.url}/api/v1/apps`, {

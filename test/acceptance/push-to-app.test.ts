@@ -133,7 +133,7 @@ async function pushedAndBack(t: TestContext, { github, call, bindInstallation, p
   assert.ok(url, 'an app is told where it will be')
   assert.deepEqual(await openApp(opened!), { status: 200, text: 'one to you' })
 
-  const people = visitors(opened!)
+  const people = visitors(t.signal, opened!)
   t.after(() => people.leave())
   const second = await pushAndDeploy(saying('two'), 'Say two')
   assert.equal(second.status, 'live')

@@ -9,6 +9,7 @@ import { eventually } from '../support/eventually.ts'
 import { haproxy } from '../support/haproxy.ts'
 import { type RunningServer, startServer } from '../support/process.ts'
 import { redisServer } from '../support/redis.ts'
+import { repeatedly } from '../support/repeatedly.ts'
 
 const LIMIT = 100
 
@@ -84,19 +85,17 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
 
   await t.test('one that is killed loses what it was answering, and nothing else', async () => {
     const clients = Array.from({ length: 4 }, (_, index) => new Client(proxy, { localAddress: `127.0.1.${index + 1}` }))
-    let isOver = false
     const failures: string[] = []
     let answered = 0
-    const traffic = clients.map(async client => {
-      while (!isOver) {
-        const outcome = await client.get('/health').then(
-          ({ status }) => status,
-          error => error.code
-        )
-        if (outcome === 200) answered++
-        else failures.push(String(outcome))
-      }
-    })
+    const ask = async (client: Client) => {
+      const outcome = await client.get('/health').then(
+        ({ status }) => status,
+        error => error.code
+      )
+      if (outcome === 200) answered++
+      else failures.push(String(outcome))
+    }
+    const load = clients.map(client => repeatedly(t.signal, () => ask(client)))
     await eventually(
       () => answered,
       count => count > 50
@@ -108,9 +107,9 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
       () => answered,
       count => count > atDeath + 100
     )
-    isOver = true
-    await Promise.all(traffic)
-    assert.ok(failures.length <= clients.length, `${failures}`)
+    await Promise.all(load.map(client => client.stop()))
+    // A client can lose one request with its connection, and the next one with the accept queue, which closes later.
+    assert.ok(failures.length <= 2 * clients.length, `${failures}`)
   })
 
   await t.test('the one that is left stops in order', async () => {

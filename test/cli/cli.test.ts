@@ -422,10 +422,7 @@ describe('rhone audit', () => {
     const { app } = await testApp(t, { DATABASE_URL: url, SIGNING_KEYS })
     const sql = postgres(url, { max: 1, onnotice: () => {} })
     t.after(() => sql.end())
-    for (let sealed = 0; sealed === 0; ) {
-      await new Promise(resolve => setTimeout(resolve, 50))
-      sealed = Number((await sql`select count(*) from audit_seals`)[0]!.count)
-    }
+    await eventually(async () => Number((await sql`select count(*) from audit_seals`)[0]!.count) > 0)
     await app.close()
 
     const env = { DATABASE_URL: url, SIGNING_KEYS }

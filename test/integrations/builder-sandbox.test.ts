@@ -3,12 +3,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { chmod, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { drawAccount } from '../../integrations/builder/account.ts'
 import { BuildError } from '../../integrations/builder/port.ts'
 import { type Limits, openSandbox, type Sandbox } from '../../integrations/builder/sandbox.ts'
 import { eventually } from '../support/eventually.ts'
 import { scratchDirectory } from '../support/repository.ts'
+import { stays } from '../support/stays.ts'
 
 const MB = 1_048_576
 const LIMITS: Limits = {
@@ -108,9 +108,9 @@ for (const way of ways) {
   })
 
   test(`as ${way}: a build that ignores SIGTERM ends when it is cancelled, and so does all that has left it`, async t => {
-    const { shell, left, cancel } = await open(t, way)
-    const running = shell(`${FUGITIVE}; while :; do sleep 1; done`)
-    await delay(600)
+    const { shell, left, said, cancel } = await open(t, way)
+    const running = shell(`${FUGITIVE}; echo away; while :; do sleep 1; done`)
+    await eventually(() => said().includes('away'))
     assert.ok(left().length >= 3, 'it runs')
     const reason = new Error('cancelled')
     cancel(reason)
@@ -135,8 +135,7 @@ for (const way of ways) {
       await assert.rejects(many, refuses(/more than 64 processes/))
     } else {
       const bomb = shell('bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 1')
-      await delay(700)
-      assert.ok(left().length <= 64, `${left().length} processes`)
+      await stays(() => left().length <= 64, 700)
       await bomb.catch(refuses(/more than 64 processes/))
     }
     assert.deepEqual(left(), [])

@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { connect, createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { DeployedApp } from '../../integrations/deployer/port.ts'
 import { eventually } from '../support/eventually.ts'
 import { answering, get, type LocalMachine, localMachine, never, newApp } from '../support/local-apps.ts'
 import { exchange } from '../support/process.ts'
+import { repeatedly } from '../support/repeatedly.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 
@@ -33,30 +33,32 @@ test('downtime at every deploy: no request fails while versions change under loa
   t.after(() => agent.destroy())
   const seen = new Map<string, number>()
   const failures: string[] = []
-  let isOver = false
-  const client = async (method: string) => {
-    while (!isOver) {
-      const body = method === 'POST' ? 'x'.repeat(5_000) : undefined
-      try {
-        const reply = await machine.get(app, '/', { method, agent, ...(body && { body }) })
-        if (reply.status !== 200) failures.push(`${reply.status} ${reply.body}`)
-        if (!reply.body.endsWith(body ? ':5000' : ':0')) failures.push(reply.body)
-        const name = reply.body.split(':')[0]!
-        seen.set(name, (seen.get(name) ?? 0) + 1)
-      } catch (error) {
-        failures.push(String(error))
-      }
+  const ask = async (method: string) => {
+    const body = method === 'POST' ? 'x'.repeat(5_000) : undefined
+    try {
+      const reply = await machine.get(app, '/', { method, agent, ...(body && { body }) })
+      if (reply.status !== 200) failures.push(`${reply.status} ${reply.body}`)
+      if (!reply.body.endsWith(body ? ':5000' : ':0')) failures.push(reply.body)
+      const name = reply.body.split(':')[0]!
+      seen.set(name, (seen.get(name) ?? 0) + 1)
+    } catch (error) {
+      failures.push(String(error))
     }
   }
-  const clients = ['GET', 'POST', 'GET', 'POST', 'GET', 'POST', 'PUT', 'GET'].map(client)
-  for (const name of ['v1:', 'v2:', 'v3:']) {
-    await delay(200)
-    live = await machine.deploy(await machine.release(app, version(name)))
+  const methods = ['GET', 'POST', 'GET', 'POST', 'GET', 'POST', 'PUT', 'GET']
+  const clients = methods.map(method => repeatedly(t.signal, () => ask(method)))
+  const isBusyWith = (name: string) =>
+    eventually(
+      () => seen.get(name) ?? 0,
+      count => count > 20
+    )
+  await isBusyWith('v0')
+  for (const name of ['v1', 'v2', 'v3']) {
+    live = await machine.deploy(await machine.release(app, version(`${name}:`)))
     await machine.deployer.retire(app, live.deploymentId, never)
+    await isBusyWith(name)
   }
-  await delay(200)
-  isOver = true
-  await Promise.all(clients)
+  await Promise.all(clients.map(client => client.stop()))
   assert.deepEqual(failures, [])
   assert.deepEqual([...seen.keys()].sort(), ['v0', 'v1', 'v2', 'v3'])
 })
@@ -67,15 +69,17 @@ test('a request under way ends on the release that it began on', async t => {
   await machine.deploy(
     await machine.release(
       app,
-      `http.createServer((q, s) => {
-        if (q.url !== '/slow') return s.end('old')
+      `let slow = 0
+      http.createServer((q, s) => {
+        if (q.url !== '/slow') return s.end(String(slow))
+        slow++
         s.write('old, ')
         setTimeout(() => s.end('to the end'), 700)
       })${listens}`
     )
   )
   const slow = machine.get(app, '/slow')
-  await delay(150)
+  await eventually(async () => (await machine.get(app)).body === '1')
   const next = await machine.deploy(await machine.release(app, answering('new')))
   const retired = machine.deployer.retire(app, next.deploymentId, never)
   assert.equal((await machine.get(app)).body, 'new')
@@ -87,10 +91,18 @@ test('a request that never ends holds a retirement up for its time only, and is 
   const machine = await localMachine(t, { drain: 300 })
   const app = newApp()
   await machine.deploy(
-    await machine.release(app, `http.createServer((q, s) => q.url === '/' ? s.write('endless') : s.end())${listens}`)
+    await machine.release(
+      app,
+      `let endless = 0
+      http.createServer((q, s) => {
+        if (q.url !== '/') return s.end(String(endless))
+        endless++
+        s.write('endless')
+      })${listens}`
+    )
   )
   const endless = assert.rejects(machine.get(app), /aborted|hang up|ECONNRESET/)
-  await delay(150)
+  await eventually(async () => (await machine.get(app, '/count')).body === '1')
   await machine.deployer.retire(app, null, never)
   await endless
 })
@@ -218,10 +230,7 @@ test('a client that sends on after the reply is heard to the end, so that the re
       () => received,
       text => expected.test(text)
     )
-    for (let part = 0; part < 10; part++) {
-      await delay(10)
-      socket.write('x'.repeat(100))
-    }
+    for (let part = 0; part < 10; part++) await new Promise(taken => socket.write('x'.repeat(100), taken))
     socket.end()
     await closed
   }
@@ -266,11 +275,9 @@ test('a websocket passes, and is cut off when its release is retired', async t =
   assert.match(await exchange(port, upgrade('/refused')), /^HTTP\/1.1 403 [\s\S]*no$/)
 
   const closed = once(socket, 'close')
-  const began = performance.now()
   const next = await machine.deploy(await machine.release(app, answering('no sockets here')))
   await machine.deployer.retire(app, next.deploymentId, never)
   await closed
-  assert.ok(performance.now() - began < 20_000, 'it holds the retirement not up')
   assert.match(
     await exchange(port, upgrade('/')),
     /^HTTP\/1.1 200 [\s\S]*no sockets here/,
@@ -369,10 +376,12 @@ test('a client that gives up lets the app know, and slow clients keep nobody wai
   await machine.deploy(
     await machine.release(
       app,
-      `let gone = 0
+      `let come = 0, gone = 0
       http.createServer((q, s) => {
+        if (q.url === '/come') return s.end(String(come))
         if (q.url === '/gone') return s.end(String(gone))
         if (q.url !== '/wait') return s.end('quick')
+        come++
         s.on('close', () => gone++)
       })${listens}`
     )
@@ -381,7 +390,7 @@ test('a client that gives up lets the app know, and slow clients keep nobody wai
   const slow = Array.from({ length: 20 }, () => connect(port, '127.0.0.1'))
   for (const socket of slow)
     socket.on('error', () => {}).write(`POST /wait HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 9\r\n\r\nx`)
-  await delay(200)
+  await eventually(async () => (await machine.get(app, '/come')).body === '20')
   assert.equal((await machine.get(app)).body, 'quick')
   for (const socket of slow) socket.destroy()
   await eventually(

@@ -8,6 +8,7 @@ import { test } from 'node:test'
 import { identify } from '../../plugins/lib/processes.ts'
 import { eventually } from '../support/eventually.ts'
 import { answering, context, get, linesUntil, localMachine, never, newApp, processesOf } from '../support/local-apps.ts'
+import { stays } from '../support/stays.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 const root = resolve(import.meta.dirname, '../..')
@@ -193,8 +194,7 @@ test('the runner ends by itself when there is nothing to run, and comes back whe
   const app = newApp()
   const release = await machine.deploy(await machine.release(app, answering('here')))
   const first = await machine.runner()
-  await new Promise(done => setTimeout(done, 700))
-  assert.equal((await machine.get(app)).body, 'here', 'with an app it stays')
+  await stays(async () => (await machine.get(app)).body === 'here', 700)
   await machine.deployer.retire(app, null, never)
   await isOver(first)
   assert.deepEqual(await machine.deployer.running(never), [])
@@ -279,7 +279,7 @@ test('a reader of a log outlives the runner, and misses nothing that is kept', a
   )
   const reading = linesUntil(machine, app, /\/after/, null)
   await machine.get(app, '/before')
-  await new Promise(done => setTimeout(done, 300))
+  await linesUntil(machine, app, /\/before/, null)
   process.kill(await machine.runner(), 'SIGKILL')
   await isOver(await machine.runner())
   await machine.deploy(release)

@@ -21,6 +21,7 @@ import {
   startFakeGithub
 } from '../fakes/github/server.ts'
 import { TestBrowser } from '../support/browser.ts'
+import { eventually } from '../support/eventually.ts'
 
 const ACME = { id: 9_001, login: 'acme', type: 'Organization' } as const
 const SHA = 'a'.repeat(40)
@@ -95,7 +96,8 @@ test('a token is used no more shortly before it ends', async t => {
   const { github, fake, asked } = await setup(t, [website()])
   fake.app.tokenLifetime = 1_000
   await github.commit(77, 'acme/website', 'main')
-  await new Promise(resolve => setTimeout(resolve, 1_100))
+  const madeBy = Date.now()
+  await eventually(() => Date.now() > madeBy + 1_000)
   await github.commit(77, 'acme/website', 'main')
   assert.equal(asked(tokenPath).length, 2)
   assert.equal(asked(/commits/).length, 2, 'it was not tried with one that had ended')

@@ -10,7 +10,7 @@ import { eventually } from '../support/eventually.ts'
 import { errorOf, platform } from './support.ts'
 
 // Shedding is off: how busy the machine of the tests is has nothing to do with tokens.
-const server = await platform({ after }, { pressure: false })
+const server = await platform({ after })
 const { app, config } = server
 const { owner } = await server.addPeople()
 const MINT = '/api/v1/auth/token'

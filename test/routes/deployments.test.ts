@@ -25,10 +25,7 @@ async function withLedger(app: FastifyInstance, options: RoutesOptions) {
   await app.register(routes, { ...options, ledger, takesImages: true, registry: 'registry.ours' })
 }
 
-const server = await platform(
-  { after },
-  { deploying: false, builder: false, deployer: false, pressure: false, routes: withLedger }
-)
+const server = await platform({ after }, { deploying: false, builder: false, deployer: false, routes: withLedger })
 const { db } = server.app
 const { team, owner, member, stranger } = await server.addPeople()
 
@@ -300,7 +297,6 @@ test('a server with nothing to deploy to says so, and still shows what was deplo
       deploying: false,
       builder: false,
       deployer: false,
-      pressure: false,
       routes: (app: FastifyInstance, options: RoutesOptions) => app.register(routes, { ...options, ledger: null })
     }
   )

@@ -54,7 +54,7 @@ const { app, as } = await testApp(
     RATE_LIMIT_GENERAL: '10000/s:10000',
     RATE_LIMIT_USER: '10000/s:10000'
   },
-  { pressure: false, routes: withGithub }
+  { routes: withGithub }
 )
 await app.listen({ host: '127.0.0.1', port })
 

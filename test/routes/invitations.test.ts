@@ -6,7 +6,7 @@ import { auditLogs, idempotencyKeys, teamInvitations, teamMembers, users } from 
 import { type Caller, errorOf, platform } from './support.ts'
 
 // Shedding is off: how busy the machine of the tests is has nothing to do with places.
-const server = await platform({ after }, { pressure: false })
+const server = await platform({ after })
 const { db } = server.app
 const ACCEPT = '/api/v1/invitations/accept'
 let serial = 0

@@ -20,16 +20,12 @@ const BETTER = 'ember 44 lantern oxbow quill'
 const port = await freePort()
 const base = `http://127.0.0.1:${port}`
 const variables = { DATABASE_URL: await freshDatabase({ after }), LOCAL_ACCOUNTS: 'true' }
-const { app } = await testApp(
-  { after } as never,
-  {
-    ...variables,
-    BASE_URL: base,
-    RATE_LIMIT_AUTH: '10000/s:10000',
-    RATE_LIMIT_STRICT: '10000/s:10000'
-  },
-  { pressure: false }
-)
+const { app } = await testApp({ after } as never, {
+  ...variables,
+  BASE_URL: base,
+  RATE_LIMIT_AUTH: '10000/s:10000',
+  RATE_LIMIT_STRICT: '10000/s:10000'
+})
 await app.listen({ host: '127.0.0.1', port })
 
 const passwords = createPasswords()
@@ -237,7 +233,7 @@ async function signInFrom(remoteAddress: string, login: string, password: string
 }
 
 test('a server that takes no passwords says so', async t => {
-  const { app } = await testApp(t, {}, { pressure: false })
+  const { app } = await testApp(t, {})
   const page = await app.inject('/login')
   assert.match(page.body, /No way to sign in is set up/)
   assert.equal((await app.inject('/auth/reset')).statusCode, 501)

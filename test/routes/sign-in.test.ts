@@ -19,19 +19,15 @@ const port = await freePort()
 const base = `http://127.0.0.1:${port}`
 github.redirectUris.push(`${base}/auth/callback`)
 
-const { app, as, token, config } = await testApp(
-  { after } as never,
-  {
-    BASE_URL: base,
-    GITHUB_CLIENT_ID: github.clientId,
-    GITHUB_CLIENT_SECRET: github.clientSecret,
-    GITHUB_URL: github.url,
-    GITHUB_API_URL: github.url,
-    RATE_LIMIT_AUTH: '10000/s:10000',
-    RATE_LIMIT_STRICT: '10000/s:10000'
-  },
-  { pressure: false }
-)
+const { app, as, token, config } = await testApp({ after } as never, {
+  BASE_URL: base,
+  GITHUB_CLIENT_ID: github.clientId,
+  GITHUB_CLIENT_SECRET: github.clientSecret,
+  GITHUB_URL: github.url,
+  GITHUB_API_URL: github.url,
+  RATE_LIMIT_AUTH: '10000/s:10000',
+  RATE_LIMIT_STRICT: '10000/s:10000'
+})
 await app.listen({ host: '127.0.0.1', port })
 
 let nextId = 1_000
@@ -479,7 +475,7 @@ test('sessions and access tokens outlive the rotation of keys', async t => {
 })
 
 test('wherever clients come by https, cookies are Secure and of this host alone, outside of production too', async t => {
-  const { app: staging } = await testApp(t, { BASE_URL: 'https://rhone.example.com' }, { pressure: false })
+  const { app: staging } = await testApp(t, { BASE_URL: 'https://rhone.example.com' })
   const cookie = String((await staging.inject('/login')).headers['set-cookie'])
   assert.match(cookie, /^__Host-rhone_visitor=[^;]+; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax; Secure$/)
 })

@@ -9,6 +9,7 @@ import { startStack } from '../../monitoring/stack.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { startServer } from '../support/process.ts'
+import { type Repetition, repeatedly } from '../support/repeatedly.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 
 const missing = ['prometheus', 'prometheus-alertmanager'].filter(name => spawnSync(name, ['--version']).error)
@@ -25,21 +26,12 @@ async function directory(t: TestContext): Promise<string> {
 }
 
 /** Asks for a path again and again until it is told to stop. */
-function load(url: string): { stop(): Promise<void> } {
-  let isOver = false
-  const asking = (async () => {
-    while (!isOver) {
-      const reply = await fetch(url).catch(() => null)
-      await reply?.body?.cancel()
-      await new Promise(resolve => setTimeout(resolve, 50))
-    }
-  })()
-  return {
-    async stop() {
-      isOver = true
-      await asking
-    }
+function load(t: TestContext, url: string): Repetition {
+  const ask = async () => {
+    const reply = await fetch(url).catch(() => null)
+    await reply?.body?.cancel()
   }
+  return repeatedly(t.signal, ask, 50)
 }
 
 test('a broken server is told to whom it concerns, and that it is mended', { skip, timeout: 900_000 }, async t => {
@@ -84,19 +76,19 @@ test('a broken server is told to whom it concerns, and that it is mended', { ski
   })
 
   await t.test('requests fail, and stop failing', async () => {
-    const failing = load(`${server.url}/fault/error`)
+    const failing = load(t, `${server.url}/fault/error`)
     await told('ErrorBudgetBurn2Percent', 'firing', 'page')
     await told('ErrorBudgetFastBurn', 'firing', 'page')
     await told('HighErrorRate', 'firing', 'urgent')
     await failing.stop()
-    const healthy = load(`${server.url}/api/v1/ping`)
+    const healthy = load(t, `${server.url}/api/v1/ping`)
     await told('ErrorBudgetBurn2Percent', 'resolved', 'page')
     await told('ErrorBudgetFastBurn', 'resolved', 'page')
     await healthy.stop()
   })
 
   await t.test('requests are slow, and become quick again', async () => {
-    const slow = load(`${server.url}/fault/slow`)
+    const slow = load(t, `${server.url}/fault/slow`)
     await told('SLOLatencyBreach', 'firing', 'chat')
     await slow.stop()
     await told('SLOLatencyBreach', 'resolved', 'chat')

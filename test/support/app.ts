@@ -33,11 +33,14 @@ export async function testConfig(t: TestContext, variables: Variables = {}): Pro
   return { ...config, keys: { session: session ?? key(), encryption: encryption ?? key(), signing: signing ?? key() } }
 }
 
-/** The server that ships, over a database of its own, with the first operator made; closed after the test. */
+/**
+ * The server that ships, over a database of its own, with the first operator made; closed after the test. It sheds no
+ * load unless it is told to, as a busy machine would make it refuse what a test asks for.
+ */
 export async function testApp(t: TestContext, variables: Variables = {}, swaps: Swaps = {}): Promise<TestApp> {
   const url = variables.DATABASE_URL ?? (await freshDatabase(t))
   const config = await testConfig(t, { DATABASE_URL: url, ...variables })
-  const app = await buildApp(config, swaps)
+  const app = await buildApp({ ...config, swaps: { pressure: false, ...config.swaps } }, swaps)
   t.after(() => app.close())
   await app.ready()
   await app.startup.completed

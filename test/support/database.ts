@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { sql as query } from 'drizzle-orm'
 import { getConstructionPlans } from 'pg-boss'
 import postgres, { type Sql } from 'postgres'
@@ -7,6 +6,7 @@ import { concurrentIndexes } from '../../drizzle/concurrent-indexes.ts'
 import { readMigrations } from '../../drizzle/journal.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import { migrateDatabase } from '../../src/wiring/migrations.ts'
+import { eventually } from './eventually.ts'
 
 /** A test, a suite, or a whole file: `freshDatabase({ after })` with `after` of node:test. */
 export interface Scope {
@@ -65,14 +65,15 @@ const MAY_NOT_TERMINATE = '42501'
 
 /** The workers of autovacuum are not ours to end; they leave by themselves in a moment. */
 async function drop(sql: Sql, name: string): Promise<void> {
-  for (let attempt = 1; ; attempt++)
+  await eventually(async () => {
     try {
       await sql`drop database if exists ${sql(name)} with (force)`
-      return
+      return true
     } catch (error) {
-      if ((error as { code?: string }).code !== MAY_NOT_TERMINATE || attempt === 50) throw error
-      await delay(100)
+      if ((error as { code?: string }).code !== MAY_NOT_TERMINATE) throw error
+      return false
     }
+  })
 }
 
 /** The name of the database that is copied. What it holds does not change while this process runs. */

@@ -1,4 +1,5 @@
 import { Agent, request } from 'node:http'
+import { repeatedly } from './repeatedly.ts'
 
 export interface AppReply {
   status: number
@@ -30,23 +31,18 @@ export interface Visitors {
 }
 
 /** Some visitors who ask again and again, and remember every answer. */
-export function visitors(url: string, count = 4): Visitors {
+export function visitors(signal: AbortSignal, url: string, count = 4): Visitors {
   const agent = new Agent({ keepAlive: true, maxSockets: count })
   const seen: string[] = []
-  let isOver = false
   const visit = async () => {
-    while (!isOver) {
-      const { status, text } = await openApp(url, '/', agent).catch(error => ({ status: 0, text: String(error) }))
-      seen.push(status === 200 ? text : `${status} ${text}`)
-      await new Promise(next => setTimeout(next, 10))
-    }
+    const { status, text } = await openApp(url, '/', agent).catch(error => ({ status: 0, text: String(error) }))
+    seen.push(status === 200 ? text : `${status} ${text}`)
   }
-  const all = Promise.all(Array.from({ length: count }, visit))
+  const all = Array.from({ length: count }, () => repeatedly(signal, visit, 10))
   return {
     seen,
     async leave() {
-      isOver = true
-      await all
+      await Promise.all(all.map(visitor => visitor.stop()))
       agent.destroy()
     }
   }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import { eq } from 'drizzle-orm'
 import { apps, deploymentSecrets, deployments } from '../../../drizzle/schema.ts'
@@ -13,6 +12,7 @@ import { setEnvVar } from '../../../src/domain/apps/env-vars.ts'
 import { findDeployment, findRollbackTarget, type NewDeployment } from '../../../src/domain/deployments/deployments.ts'
 import { deploymentMetrics } from '../../../src/workflows/deploying/metrics.ts'
 import { type Disturbance, type Moment, type TestPlatform, testPlatform } from '../../support/deploying.ts'
+import { eventually } from '../../support/eventually.ts'
 
 type Step = Moment['step']
 
@@ -303,16 +303,12 @@ test('deploys that hang can be cancelled: the build is told at once, and what se
   for (const step of ['build', 'start', 'serve'] as const) {
     const { app, first } = await deployed(platform)
     const second = await platform.create(app.id)
-    let toldAfter = Number.POSITIVE_INFINITY
     platform.world.disturb = onceAt(step, 'before', async moment => {
       await platform.db.transaction(tx => platform.ledger.cancel(tx, second))
-      const cancelledAt = performance.now()
       if (!moment.signal!.aborted) await once(moment.signal!, 'abort')
-      toldAfter = performance.now() - cancelledAt
       throw moment.signal!.reason
     })
     await platform.workOff()
-    assert.ok(toldAfter < 1_000, `${step} was told after ${toldAfter} ms`)
     assert.equal(await platform.statusOf(second.id), 'cancelled')
     assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id }, step)
   }
@@ -363,14 +359,21 @@ test('an app that is deleted while it is deployed ends the deployment, and leave
 test('ten pushes in one second: the last one is live, the rest are cancelled', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
+  let pushed = Promise.withResolvers<void>()
+  let waiting = 0
+  // Each step lasts until the next push.
   platform.world.disturb = async ({ signal }) => {
-    await delay(50, undefined, { signal }).catch(() => {})
+    waiting += 1
+    await Promise.race([pushed.promise, ...(signal?.aborted === false ? [once(signal, 'abort')] : [])])
+    waiting -= 1
     signal?.throwIfAborted()
   }
   const working = platform.create(app.id).then(() => platform.workOff())
   for (let push = 0; push < 10; push++) {
-    await delay(30)
+    await eventually(() => waiting > 0)
     await platform.create(app.id)
+    pushed.resolve()
+    if (push < 9) pushed = Promise.withResolvers()
   }
   await working
   await platform.workOff()
@@ -397,7 +400,7 @@ test('two instances share the work, and never meet in one app', async t => {
     const now = (busy.get(appId) ?? 0) + (when === 'before' ? 1 : -1)
     assert.ok(now <= 1, 'two at once')
     busy.set(appId, now)
-    await delay(5)
+    await platform.statusOf(appId) // time for others
   }
   for (const { id } of all) for (let i = 0; i < 3; i++) await platform.create(id)
   await Promise.all([platform.workOff(), platform.workOff()])

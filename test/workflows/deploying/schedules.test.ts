@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
 import { deploymentSecrets, deployments } from '../../../drizzle/schema.ts'
@@ -12,6 +10,7 @@ import { deleteApp } from '../../../src/domain/apps/apps.ts'
 import { findRollbackTarget } from '../../../src/domain/deployments/deployments.ts'
 import { isActive } from '../../../src/domain/deployments/lifecycle.ts'
 import { type Moment, type TestJob, type TestPlatform, testPlatform, type Worker } from '../../support/deploying.ts'
+import { eventually } from '../../support/eventually.ts'
 import { thoroughly } from '../../support/thorough.ts'
 
 const EVENTS = ['deploy', 'roll back', 'cancel', 'reconcile', 'lose the jobs', 'lose what runs'] as const
@@ -99,7 +98,7 @@ class Run {
     if (disturbance === 'hang' && signal !== undefined) {
       // Somebody gives up on it; where it is not about what can be cancelled, the server stops over it.
       await this.#cancel()
-      if (!signal.aborted) await Promise.race([once(signal, 'abort'), delay(200)])
+      await eventually(() => signal.aborted, Boolean, 200).catch(() => {})
       this.#ending.abort(new AttemptEnded('stopping'))
     }
     signal?.throwIfAborted()

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import { apps, deployments } from '../../../drizzle/schema.ts'
 import { advance, claimDeployment, NotOurs, promote } from '../../../src/domain/deployments/work.ts'
 import { Watch } from '../../../src/workflows/deploying/watch.ts'
 import { type TestPlatform, testPlatform } from '../../support/deploying.ts'
 import { eventually } from '../../support/eventually.ts'
+import { stays } from '../../support/stays.ts'
 
 async function claimed(platform: TestPlatform) {
   const app = await platform.addApp()
@@ -70,7 +70,7 @@ test('tells once of all that has gone with an app, and of nothing else', async t
   let told = 0
   platform.listen(watch, () => told++)
   await platform.create((await platform.addApp()).id)
-  await delay(100)
+  await stays(() => told === 0, 100)
   const [app, other] = [await platform.addApp(), await platform.addApp()]
   for (const { id } of [app, app, app, other]) await platform.create(id)
   await platform.db.delete(apps).where(eq(apps.id, app.id))
@@ -78,6 +78,5 @@ test('tells once of all that has gone with an app, and of nothing else', async t
     async () => told,
     times => times > 0
   )
-  await delay(200)
-  assert.equal(told, 1)
+  await stays(() => told === 1, 200)
 })
