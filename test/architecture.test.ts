@@ -249,3 +249,28 @@ test('the documents name only files and scripts that exist', async () => {
     }
   }
 })
+
+/** Where real time passes in tests, and why. All others await an event, move a clock, or use what is in test/support. */
+const SLEEPS: Record<string, string> = {
+  'test/support/eventually.ts': 'the pause between two questions',
+  'test/support/stays.ts': 'the pause between two questions',
+  'test/support/repeatedly.ts': 'the pause between two rounds',
+  'test/fakes/fly/server.ts': 'a call that waits for a state',
+  'test/fakes/github/server.ts': 'a service that is slow to answer',
+  'test/acceptance/crashes.test.ts': 'moments of a crash, drawn at random',
+  'test/integrations/deployer-local-runner.test.ts': 'moments of an end that is nowhere announced',
+  'test/plugins/logging.test.ts': 'a reader that is slow for longer than a stuck one is waited for'
+}
+
+test('no test sleeps for a fixed time', async () => {
+  const sleep =
+    /import \{[^}]*\bsetTimeout\b[^}]*\} from '(node:)?timers\/promises'|new Promise\b[^;]{0,60}=> setTimeout\(/
+  const found: string[] = []
+  for (const path of await find('test/**/*.ts')) if (sleep.test(await read(path))) found.push(path)
+  assert.deepEqual(
+    found.filter(path => !(path in SLEEPS)),
+    [],
+    'use eventually(), stays() or repeatedly() of test/support, or move a clock with setAhead()'
+  )
+  assert.deepEqual(Object.keys(SLEEPS).sort(), found, 'list no file that does not sleep')
+})

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setAhead } from './support/clock.ts'
 import { eventually } from './support/eventually.ts'
+import { repeatedly } from './support/repeatedly.ts'
+import { stays } from './support/stays.ts'
 
 test('eventually gives the first answer that is as expected', async () => {
   let asked = 0
@@ -43,4 +46,40 @@ test('eventually passes on what its question throws', async () => {
     eventually(() => Promise.reject(failure)),
     error => error === failure
   )
+})
+
+test('stays fails as soon as its claim does not hold', async () => {
+  let asked = 0
+  await assert.rejects(
+    stays(() => ++asked < 3, 60_000),
+    /no longer: \(\) => \+\+asked < 3/
+  )
+  assert.equal(asked, 3)
+  await stays(() => true, 10)
+})
+
+test('repeatedly goes on until it is stopped or its test is over, and passes on what failed', async () => {
+  let rounds = 0
+  const first = repeatedly(new AbortController().signal, () => rounds++)
+  await eventually(() => rounds > 3)
+  await first.stop()
+  const before = rounds
+  await stays(() => rounds === before, 10)
+  const over = new AbortController()
+  const second = repeatedly(over.signal, () => rounds++)
+  over.abort()
+  await second.stop()
+  assert.equal(rounds, before + 1)
+  const failing = repeatedly(new AbortController().signal, () => Promise.reject(new Error('no')))
+  await assert.rejects(failing.stop(), /no/)
+})
+
+test('a clock that was set ahead twice is ahead by both, and is right after the test', async t => {
+  const before = Date.now()
+  await t.test('ahead', t => {
+    setAhead(t, Date, 100_000)
+    setAhead(t, Date, 100_000)
+    assert.ok(Date.now() - before >= 200_000)
+  })
+  assert.ok(Date.now() - before < 100_000)
 })

@@ -4,12 +4,12 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { Registry } from '@platformatic/prom-client'
 import { Type } from '@sinclair/typebox'
 import { createRemote, RemoteError, type RemoteSettings, type RemoteTrace } from '../../plugins/lib/remote.ts'
+import { setAhead } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse, nth: number) => unknown
@@ -218,7 +218,7 @@ test('a service that only fails is left alone, asked once after a pause, and aga
   await assert.rejects(remote.call(get), failure('refused', { isOutage: false }))
   assert.equal(requests.length, 3)
 
-  await delay(120)
+  setAhead(t, performance, 120)
   const tries = await Promise.allSettled([remote.call(get), remote.call(get), remote.call(get)])
   assert.deepEqual(
     tries.map(({ status, reason }: { status: string; reason?: RemoteError }) => reason?.kind ?? status),
@@ -227,9 +227,9 @@ test('a service that only fails is left alone, asked once after a pause, and aga
   assert.equal(requests.length, 4)
 
   isDown = false
-  await delay(120)
+  setAhead(t, performance, 120)
   await assert.rejects(remote.call(get), failure('refused'), 'after a try that failed, the pause is longer')
-  await delay(120)
+  setAhead(t, performance, 120)
   await remote.call(get)
   await remote.call(get)
   assert.equal(await gauge(), '0')
@@ -256,7 +256,7 @@ test('a try that its caller calls off does not close the circuit', async t => {
     { breaker: { failures: 1, pause: 50 } }
   )
   await assert.rejects(remote.call(get), failure('status'))
-  await delay(60)
+  setAhead(t, performance, 60)
   const tried = remote.call({ ...get, path: '/hang', signal: AbortSignal.timeout(10) })
   await assert.rejects(tried, { name: 'TimeoutError' })
   await assert.rejects(remote.call(get), failure('refused'))
@@ -265,16 +265,22 @@ test('a try that its caller calls off does not close the circuit', async t => {
 
 test('its caller can end a call at once: before it, in the midst of it, and between two attempts', async t => {
   const reason = new Error('the job was cancelled')
+  let refusals = 0
   const { remote, requests } = await serve(t, (request, response) => {
+    response.on('finish', () => refusals++)
     if (request.url === '/busy') json(response, {}, 503, { 'retry-after': '5' })
   })
   await assert.rejects(remote.call({ ...get, signal: AbortSignal.abort(reason) }), reason)
   assert.equal(requests.length, 0)
-  for (const path of ['/hang', '/busy']) {
+  for (const [path, isReached] of [
+    ['/hang', () => requests.length === 1],
+    ['/busy', () => refusals === 1]
+  ] as const) {
     const controller = new AbortController()
-    const call = remote.call({ ...get, path, signal: controller.signal })
-    setTimeout(() => controller.abort(reason), 100)
-    await assert.rejects(call, reason)
+    const ended = assert.rejects(remote.call({ ...get, path, signal: controller.signal }), reason)
+    await eventually(isReached)
+    controller.abort(reason)
+    await ended
   }
 })
 
@@ -302,13 +308,13 @@ test('a stream is read as it comes, for longer than a call may take, until its c
     (request, response) => {
       if (request.url === '/hang') return
       response.writeHead(200, { 'content-type': 'application/x-ndjson' })
-      const timer = setInterval(() => response.write('{"line":1}\n'), 30)
+      const timer = setInterval(() => response.write('{"line":1}\n'), 200)
       response.on('close', () => {
         clearInterval(timer)
         isClosed = true
       })
     },
-    { timeout: 60, retries: 0 }
+    { timeout: 1_000, retries: 0 }
   )
   const { body } = await remote.stream(get)
   let lines = 0
@@ -321,19 +327,21 @@ test('a stream is read as it comes, for longer than a call may take, until its c
 })
 
 test('a stream that breaks off is an error, and one that its caller aborts ends with the reason', async t => {
-  const { remote } = await serve(t, (request, response) => {
-    response.writeHead(200).write('one')
-    if (request.url === '/break') setTimeout(() => request.socket.destroy(), 30)
-  })
-  const read = async (path: string, signal?: AbortSignal) => {
-    const { body } = await remote.stream({ ...get, path, signal })
-    for await (const _ of body);
+  const { remote, requests } = await serve(t, (_request, response) => response.writeHead(200).write('one'))
+  const read = async (onChunk: () => void, signal?: AbortSignal) => {
+    const { body } = await remote.stream({ ...get, signal })
+    for await (const _ of body) onChunk()
   }
-  await assert.rejects(read('/break'), failure('network'))
+  await assert.rejects(
+    read(() => requests[0]!.socket.destroy()),
+    failure('network')
+  )
   const reason = new Error('enough')
   const controller = new AbortController()
-  setTimeout(() => controller.abort(reason), 50)
-  await assert.rejects(read('/', controller.signal), reason)
+  await assert.rejects(
+    read(() => controller.abort(reason), controller.signal),
+    reason
+  )
 })
 
 test('every attempt is measured by what comes of it', async t => {

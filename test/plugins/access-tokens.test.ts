@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHmac, createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
 import type { JSONWebKeySet } from 'jose'
 import accessTokens, { type AccessTokensDeps, type AccessTokensOptions } from '../../plugins/access-tokens/index.ts'
 import auth from '../../plugins/auth/index.ts'
 import type { Principal } from '../../plugins/lib/principals.ts'
 import { type Keyring, randomKeyring } from '../../plugins/lib/signer.ts'
+import { setAhead } from '../support/clock.ts'
 
 const ISSUER = 'https://rhone.example.com'
 const ADA: Principal = {
@@ -79,11 +79,12 @@ describe('an access token', () => {
   })
 
   test('ends with its lifetime, or with the API token it was minted from', async t => {
-    const { mint, get } = await setup(t, { lifetime: 1 })
+    const { mint, get } = await setup(t, { lifetime: 60 })
     const token = await mint()
     assert.equal((await get(token)).statusCode, 200)
-    await delay(2_000)
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 61_000 })
     assert.equal((await get(token)).statusCode, 401, 'from memory, too')
+    t.mock.timers.reset()
     const { exp } = claimsIn(await (await setup(t)).mint({ expiresAt: new Date(Date.now() + 60_000) }))
     assert.ok(exp <= Date.now() / 1_000 + 60)
   })
@@ -266,7 +267,7 @@ describe('what has changed since a token was minted', () => {
     assert.equal((await get(token)).statusCode, 200)
     assert.equal((await get(token)).statusCode, 200)
     assert.equal(asked, 1)
-    await delay(60)
+    setAhead(t, Date, 60)
     isAway = true
     assert.equal((await get(token)).statusCode, 503)
   })

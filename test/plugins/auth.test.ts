@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Scope } from '../../drizzle/schema.ts'
 import auth, { type AuthDeps, type AuthOptions, type Principal } from '../../plugins/auth/index.ts'
 import { hashToken, isWellFormedToken, mintToken, tokenPrefix } from '../../plugins/lib/token.ts'
+import { setAhead } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
@@ -240,7 +240,7 @@ describe('memory', () => {
     const token = tokens.issue()
     assert.equal((await get('/members', token)).statusCode, 200)
     tokens.revoke(token)
-    await delay(70)
+    setAhead(t, performance, 70)
     assert.equal((await get('/members', token)).statusCode, 401)
   })
 
@@ -368,9 +368,9 @@ describe('without the database', () => {
     const token = tokens.issue()
     await get('/members', token)
     tokens.isAway = true
-    await delay(30)
+    setAhead(t, performance, 30)
     assert.equal((await get('/members', token)).statusCode, 200, 'the read ahead fails without a trace')
-    await delay(30)
+    setAhead(t, performance, 30)
     assert.equal((await get('/members', token)).statusCode, 503)
   })
 })

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
 import cache, { type CacheBus, type CacheDeps, type CacheOptions } from '../../plugins/cache/index.ts'
 import database from '../../plugins/database/index.ts'
+import { setAhead } from '../support/clock.ts'
 import { freshDatabase, terminateBackends } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -42,7 +42,7 @@ suite('cache', () => {
     const values = (await start(t)).cache.of<number>('values', { ttl: 20 })
     const { load } = counter()
     await values.get('key', load)
-    await delay(30)
+    setAhead(t, performance, 30)
     assert.equal(await values.get('key', load), 2)
   })
 
@@ -89,7 +89,7 @@ suite('cache', () => {
     const values = (await start(t)).cache.of<string>('values', { ttl: 10, staleIfError: 10_000 })
     const failing = () => Promise.reject(new Error('down'))
     await values.get('key', async () => 'old')
-    await delay(20)
+    setAhead(t, performance, 20)
     assert.equal(await values.get('key', failing), 'old')
     assert.equal(await values.get('key', async () => 'new'), 'new')
     await values.invalidate('key')
@@ -114,7 +114,7 @@ suite('cache', () => {
     const { load } = counter()
     await Promise.all([values.get('a', load), values.get('a', load)])
     await values.get('b', load)
-    await delay(30)
+    setAhead(t, performance, 30)
     const failing = () => Promise.reject(new Error('down'))
     await values.get('b', failing)
     await assert.rejects(values.get('c', failing))

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import chores, { type Chore } from '../../plugins/chores.ts'
 import { mergeExpositions } from '../../plugins/metrics/exposition.ts'
 import { gaugeRule } from '../../plugins/metrics/peers.ts'
+import { stays } from '../support/stays.ts'
 
 /** Resolves when the chore has run so many times. */
 function counted(times: number, run: () => Promise<void> = async () => {}) {
@@ -37,7 +39,7 @@ test('a chore is done again and again, one run after the other', async t => {
   const { chore, done } = counted(5, async () => {
     atOnce += 1
     assert.equal(atOnce, 1)
-    await delay(10)
+    for (let turns = 0; turns < 10; turns++) await turn()
     atOnce -= 1
   })
   await app.register(chores, { chores: [chore] })
@@ -62,10 +64,11 @@ test('nothing is done before the server is ready', async t => {
   const app = Fastify()
   t.after(() => app.close())
   let isReady = false
-  const { chore, done } = counted(1, async () => assert.ok(isReady))
+  let runs = 0
+  const { chore, done } = counted(1, async () => void runs++)
   await app.register(chores, { chores: [chore], isReady: () => isReady })
   await app.ready()
-  await delay(30)
+  await stays(() => runs === 0)
   isReady = true
   await done
 })
@@ -79,7 +82,7 @@ test('closing tells a running chore, and waits for it', async () => {
     every: 1,
     async run(signal) {
       begin()
-      await delay(60_000, undefined, { signal, ref: false }).catch(() => {})
+      if (!signal.aborted) await once(signal, 'abort')
       ended = true
     }
   }

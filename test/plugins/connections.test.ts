@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -11,6 +11,7 @@ import errors from '../../plugins/errors/index.ts'
 import { certificate, needsOpenssl } from '../support/certificate.ts'
 import { eventually } from '../support/eventually.ts'
 import { exchange, listen } from '../support/raw-http.ts'
+import { stays } from '../support/stays.ts'
 
 /** The next bytes that arrive. */
 async function received(socket: Socket): Promise<string> {
@@ -28,6 +29,8 @@ interface Server {
   open(bytes?: string): Promise<Socket>
   count(reason: string): Promise<number>
   states(): Promise<Record<string, number>>
+  /** Answers the requests for `/slow`. */
+  serveLate(): void
 }
 
 async function server(
@@ -39,7 +42,8 @@ async function server(
   const app = Fastify({ forceCloseConnections: true, ...before })
   if (options !== undefined) await app.register(connections, { registry, exempt: [], sweepInterval: 20, ...options })
   app.get('/', (_request, reply) => reply.send('served'))
-  app.get('/slow', async () => delay(400, 'served late'))
+  const { promise: late, resolve: serveLate } = Promise.withResolvers<string>()
+  app.get('/slow', () => late)
   app.get('/big', (_request, reply) => reply.send(BIG))
   app.post('/refused', { onRequest: async (_request, reply) => reply.code(401).send('no') }, () => 'never')
   const port = await listen(app)
@@ -61,16 +65,15 @@ async function server(
       return socket
     },
     count: async reason => (await samples('rhone_connections_refused_total'))[reason] ?? Number.NaN,
-    states: () => samples('rhone_connections')
+    states: () => samples('rhone_connections'),
+    serveLate: () => serveLate('served late')
   }
 }
 
-/** Whether the server has closed it by then. */
-async function isClosed(socket: Socket, within = 5_000): Promise<boolean> {
-  if (socket.closed) return true
+/** True once the server has closed it. */
+async function isClosed(socket: Socket): Promise<boolean> {
   socket.resume()
-  const closed = new Promise<boolean>(done => socket.once('close', () => done(true)))
-  return Promise.race([closed, delay(within, false, { ref: false })])
+  return eventually(() => socket.closed)
 }
 
 async function served(socket: Socket): Promise<Socket> {
@@ -86,11 +89,12 @@ test('without it, Fastify answers as many pipelined requests as come', async t =
 })
 
 test('connections are counted by what they do', async t => {
-  const { open, states } = await server(t, {})
+  const { open, states, serveLate } = await server(t, {})
   await open()
   await served(await open())
   await open('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
   await eventually(states, ({ new: fresh, busy, idle }) => fresh === 1 && busy === 1 && idle === 1)
+  serveLate()
   await eventually(states, ({ busy, idle }) => busy === 0 && idle === 2)
 })
 
@@ -116,7 +120,7 @@ test('an idle one gives way where all have been answered', async t => {
 })
 
 test('where every one is busy, a new one is refused and the requests are served', async t => {
-  const { open, count, states } = await server(t, { max: 3 })
+  const { open, count, states, serveLate } = await server(t, { max: 3 })
   const slow = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'
   const replies: Promise<string>[] = []
   for (let connection = 0; connection < 3; connection++) {
@@ -126,12 +130,13 @@ test('where every one is busy, a new one is refused and the requests are served'
   const refused = await open()
   assert.equal(await isClosed(refused), true)
   assert.equal(await count('full'), 1)
+  serveLate()
   for (const reply of replies) assert.match(await reply, /^HTTP\/1\.1 200 /)
   await served(await open())
 })
 
 test('an address has its own maximum, by the same rule', async t => {
-  const { open, count, states } = await server(t, { maxPerAddress: 2 })
+  const { open, count, states, serveLate } = await server(t, { maxPerAddress: 2 })
   const silent = await open()
   const slow = await open('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
   const reply = received(slow)
@@ -141,6 +146,7 @@ test('an address has its own maximum, by the same rule', async t => {
   assert.equal(await isClosed(await open()), true)
   assert.equal(await count('displaced'), 1)
   assert.equal(await count('address'), 1)
+  serveLate()
   assert.match(await reply, /served late/)
   await received(next)
   await served(next)
@@ -170,7 +176,10 @@ test('with the plugin for errors the refusal is its 429', async t => {
   t.after(() => guarded.close())
   await guarded.register(errors)
   await guarded.register(connections, { pipelining: 1 })
-  guarded.get('/', async () => delay(10, 'served'))
+  guarded.get('/', async () => {
+    await turn()
+    return 'served'
+  })
   const replies = await exchange(await listen(guarded), GET.repeat(100))
   assert.deepEqual(
     replies.map(({ statusCode }) => statusCode),
@@ -197,7 +206,7 @@ test('a client that keeps a few requests ahead may go on for ever', async t => {
 })
 
 test('a reply that nobody takes is given up, and one that is taken slowly but surely is not', async t => {
-  const { open, count } = await server(t, { readTimeout: 1_000, minReadRate: 1_000 })
+  const { open, count } = await server(t, { readTimeout: 3_000, minReadRate: 1_000 })
   const idler = await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
   const reader = await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
   idler.pause()
@@ -231,26 +240,23 @@ test('the body of a request that was refused may go on for a moment only', async
 })
 
 test('a body that ends in time leaves its connection usable', async t => {
-  const { open, count } = await server(t, { tailTimeout: 200 })
+  const { open, count } = await server(t, { tailTimeout: 60_000 })
   const socket = await open('POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na')
   await received(socket)
-  await delay(60)
+  await stays(() => !socket.closed, 60) // some sweeps
   socket.write('b')
   await served(socket)
   assert.equal(await count('late_body'), 0)
 })
 
 test('a connection that ends with its reply stays open for what its client is still sending', async t => {
-  const { port, count } = await server(t, { tailTimeout: 5_000 })
+  const { port, count } = await server(t, { tailTimeout: 60_000 })
   const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   client.write('POST /refused HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n')
   assert.match(await received(client), /^HTTP\/1.1 401/)
   // Fails if the connection is reset.
   const closed = once(client, 'close')
-  for (let part = 0; part < 10; part++) {
-    await delay(10)
-    client.write('x'.repeat(100))
-  }
+  for (let part = 0; part < 10; part++) await new Promise(taken => client.write('x'.repeat(100), taken))
   client.end()
   await closed
   assert.equal(await count('late_body'), 0)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { suite, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import { eq, sql } from 'drizzle-orm'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -10,9 +10,11 @@ import database from '../../plugins/database/index.ts'
 import { AppError } from '../../plugins/lib/errors.ts'
 import { sqlState } from '../../plugins/lib/postgres.ts'
 import { commitWithNext } from '../../src/domain/base/db.ts'
+import { setAhead, stopClock } from '../support/clock.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 import { sleep, databaseApp as start, unavailable } from '../support/database-app.ts'
 import { eventually } from '../support/eventually.ts'
+import { stays } from '../support/stays.ts'
 import { errorResponse, tcpProxy } from '../support/tcp-proxy.ts'
 import { thoroughly } from '../support/thorough.ts'
 
@@ -116,20 +118,20 @@ suite('a busy database', () => {
     const refused = await unavailable(sleep(app, 0))
     const waited = performance.now() - before
     assert.equal(refused.headers?.['retry-after'], '1')
-    assert.ok(waited >= 395 && waited < 1_400, `waited ${waited} ms`)
+    assert.ok(waited >= 395, `waited ${waited} ms`)
+    assert.equal(app.postgres.stats.inUse, 2, 'it did not wait for a connection to be free')
     await Promise.all(busy)
     await sleep(app, 0)
   })
 
   test('refuses at once when the queue is full', async t => {
     const { app } = await start(t, { poolMax: 1, maxQueue: 1 })
-    const busy = sleep(app, 0.3)
+    const busy = sleep(app, 0.8)
     await eventually(() => app.postgres.stats.inUse === 1)
     const waiting = sleep(app, 0)
     await eventually(() => app.postgres.stats.waiting === 1)
-    const before = performance.now()
     await unavailable(sleep(app, 0))
-    assert.ok(performance.now() - before < 100)
+    assert.equal(app.postgres.stats.waiting, 1, 'the line has not moved meanwhile')
     await Promise.all([busy, waiting])
   })
 
@@ -332,38 +334,37 @@ suite('a database that goes away', () => {
   test('lets the server boot without it, fails fast, and is used once it is there', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     await proxy.stop()
-    const { app } = await start(t, { url: proxy.url })
+    const queueTimeout = 10_000
+    const { app } = await start(t, { url: proxy.url, queueTimeout })
     const before = performance.now()
     for (let i = 0; i < 20; i++) await unavailable(app.db.select().from(regions))
-    assert.ok(performance.now() - before < 1_000)
+    assert.ok(performance.now() - before < queueTimeout)
     await assert.rejects(app.postgres.ping(500))
 
     await proxy.start()
-    await delay(100)
-    assert.equal((await app.db.select().from(regions)).length, 28)
+    await isBack(app)
   })
 
   test('refuses after the queue timeout, not after the connect timeout, what nobody answers', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     proxy.handle = () => {}
-    const { app } = await start(t, { url: proxy.url, queueTimeout: 100 })
+    const connectTimeout = 20
+    const { app } = await start(t, { url: proxy.url, queueTimeout: 100, connectTimeout })
     const before = performance.now()
     await unavailable(app.db.select().from(regions))
-    assert.ok(performance.now() - before < 1_000)
+    assert.ok(performance.now() - before < connectTimeout * 1_000)
   })
 
   test('is not dialled in a tight loop when it accepts and hangs up', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     proxy.handle = client => client.end()
     const { app } = await start(t, { url: proxy.url })
-    for (let i = 0; i < 20; i++) {
-      await unavailable(app.db.select().from(regions))
-      await delay(10)
-    }
+    const goOn = stopClock(t, performance)
+    for (let i = 0; i < 20; i++) await unavailable(app.db.select().from(regions))
     assert.ok(proxy.accepted < 20, `${proxy.accepted} connections`)
     proxy.handle = undefined
-    await delay(100)
-    assert.equal((await app.db.select().from(regions)).length, 28)
+    goOn()
+    await isBack(app)
   })
 
   test('fails what runs on a connection that has gone silent, and comes back', async t => {
@@ -371,17 +372,14 @@ suite('a database that goes away', () => {
     const { app } = await start(t, { url: proxy.url, statementTimeout: 200 })
     await Promise.all([sleep(app, 0), sleep(app, 0)])
     proxy.freeze()
-    const before = performance.now()
     await assert.rejects(app.postgres.ping(100))
-    assert.ok(performance.now() - before < 1_000)
     await Promise.all([
       unavailable(app.db.select().from(regions)),
       unavailable(app.db.transaction(async tx => tx.select().from(regions)))
     ])
     proxy.thaw()
-    await delay(100)
+    await isBack(app)
     await app.postgres.ping(1_000)
-    assert.equal((await app.db.select().from(regions)).length, 28)
   })
 
   test('rejects a transaction as soon as its connection is lost, and runs nothing of it elsewhere', async t => {
@@ -404,12 +402,10 @@ suite('a database that goes away', () => {
       outcomes.map(outcome => outcome.status),
       ['rejected', 'rejected']
     )
-    await delay(50)
-    const rows = await app.db.select().from(teams)
-    assert.deepEqual(
-      rows.map(team => team.slug),
-      ['after']
-    )
+    await stays(async () => {
+      const rows = await app.db.select().from(teams)
+      return rows.map(team => team.slug).join() === 'after'
+    })
   })
 
   test('survives that all its connections are terminated 50 times under load', async t => {
@@ -423,9 +419,9 @@ suite('a database that goes away', () => {
       () =>
         app.db.transaction(async tx => {
           await tx.select().from(regions)
-          await delay(1)
+          await turn()
           await tx.transaction(async inner => inner.select().from(regions))
-          await delay(1)
+          await turn()
           await tx.select().from(regions)
         })
     ]
@@ -436,7 +432,7 @@ suite('a database that goes away', () => {
           (error: unknown) => {
             assert.ok(error instanceof AppError && error.code === 'SERVICE_UNAVAILABLE', String(error))
             refused++
-            return delay(5)
+            return app.postgres.ping(1_000).catch(() => {})
           }
         )
     })
@@ -449,8 +445,7 @@ suite('a database that goes away', () => {
     })().finally(() => stop.abort())
     await Promise.all([terminations, ...clients])
     assert.ok(refused > 0, 'nobody noticed')
-    await delay(100)
-    assert.equal((await app.db.select().from(regions)).length, 28)
+    await isBack(app)
     assert.equal(app.postgres.stats.waiting, 0)
   })
 })
@@ -470,12 +465,12 @@ suite('connections', () => {
     const { app } = await start(t, { poolMax: 1, maxLifetime: 0.1 })
     const pid = async () => (await app.db.execute(sql`select pg_backend_pid() as pid`))[0]?.pid
     const first = await pid()
-    await delay(150)
+    setAhead(t, performance, 150)
     await pid()
     assert.notEqual(await pid(), first)
   })
 
-  test('are all gone after close, also one that is busy for too long', { timeout: 20_000 }, async t => {
+  test('are all gone after close, also one that is busy for too long', async t => {
     const { app, url } = await start(t, { statementTimeout: 0 })
     const stuck = assert.rejects(sleep(app, 60))
     await app.postgres.listen(
@@ -487,7 +482,7 @@ suite('connections', () => {
     const before = performance.now()
     await app.close()
     await stuck
-    assert.ok(performance.now() - before < 8_000)
+    assert.ok(performance.now() - before < 30_000, 'half of what it is busy for')
     await unavailable(sleep(app, 0))
     await eventually(async () => (await backends(url, 'rhone%', 'idle')) === 0)
   })
@@ -519,7 +514,7 @@ suite('listen', () => {
     assert.deepEqual(heard, ['resync', 'first'])
     await unlisten()
     await app.db.execute(sql`select pg_notify('news', 'second')`)
-    await delay(50)
+    await stays(() => heard.length === 2)
     assert.deepEqual(heard, ['resync', 'first'])
   })
 
@@ -556,9 +551,7 @@ suite('listen', () => {
     await app.postgres.listen('news', () => {}, listening.resolve, lost.resolve)
     await listening.promise
     proxy.freeze()
-    const frozen = performance.now()
     await lost.promise
-    assert.ok(performance.now() - frozen < 7_000)
     proxy.thaw()
   })
 
@@ -568,8 +561,7 @@ suite('listen', () => {
     const { app } = await start(t, { url: proxy.url })
     const { heard, next, listen } = recorder(app)
     await listen('news')
-    await delay(50)
-    assert.deepEqual(heard, [])
+    await stays(() => heard.length === 0)
     await proxy.start()
     await next()
     assert.deepEqual(heard, ['resync'])
@@ -628,6 +620,17 @@ suite('metrics of the database', () => {
     await eventually(async () => (await registry.metrics()).includes('rhone_dependency_up{service="database"} 1'))
   })
 })
+
+/** Resolves when queries are answered again. */
+const isBack = (app: FastifyInstance) =>
+  eventually(
+    () =>
+      app.db
+        .select()
+        .from(regions)
+        .catch(() => []),
+    rows => rows.length === 28
+  )
 
 function recorder(app: FastifyInstance) {
   const heard: string[] = []

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import fc from 'fast-check'
 import Fastify from 'fastify'
@@ -10,6 +10,7 @@ import eventStreams, { type EventSource } from '../../plugins/event-streams/inde
 import { errors } from '../../plugins/lib/errors.ts'
 import { EventReader } from '../support/event-reader.ts'
 import { eventually } from '../support/eventually.ts'
+import { stays } from '../support/stays.ts'
 
 interface Setup {
   options?: object
@@ -158,8 +159,7 @@ test('what must not be missed waits for the reader, in bounded memory', async t 
   })
   const reader = await open()
   reader.pause()
-  await delay(200)
-  assert.ok(sent < 2_000, `${sent} were taken though nobody reads`)
+  await stays(() => sent < 2_000, 200)
   reader.resume()
   await reader.end()
   assert.equal(reader.events.length, 2_000)
@@ -236,10 +236,8 @@ for (const hasDrain of [true, false])
   test(`closing ${hasDrain ? 'with' : 'without'} a drain ends the streams first, with a farewell`, async t => {
     const { app, open } = await serve(t, silence, { drain: hasDrain })
     const readers = [await open(), await open()]
-    const started = performance.now()
     if (hasDrain) await app.drain.start()
     await app.close()
-    assert.ok(performance.now() - started < 5_000, 'no stream holds up the close')
     for (const reader of readers) {
       await reader.end()
       assert.equal(reader.isComplete, true)

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
@@ -11,6 +10,7 @@ import { OAuth2Server } from 'oauth2-mock-server'
 import { githubProvider } from '../../integrations/github/sign-in.ts'
 import oauth, { type OauthDeps, type OauthOptions, type OauthProvider } from '../../plugins/oauth/index.ts'
 import { TestBrowser } from '../support/browser.ts'
+import { setAhead } from '../support/clock.ts'
 
 const IDENTITY = { id: 1, username: 'ada', email: 'ada@example.com', avatarUrl: null }
 
@@ -73,7 +73,7 @@ test('of two that are begun, neither state goes with the cookie of the other', a
 test('a sign-in that takes too long is over, whatever the browser keeps', async t => {
   const { begin, complete } = await setup(t, { lifetime: 1 }, { provider: agreeable() })
   const { cookie, query } = await begin()
-  await delay(1_050)
+  setAhead(t, Date, 1_050)
   const reply = await complete(query.get('state'), cookie)
   assert.deepEqual([reply.statusCode, /took too long/.test(reply.body)], [400, true])
 })

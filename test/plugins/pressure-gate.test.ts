@@ -5,15 +5,12 @@ import { type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyRequest } from 'fastify'
 import pressure, { type ConcurrencyLimiter } from '../../plugins/pressure/index.ts'
+import { eventually } from '../support/eventually.ts'
+import { stays } from '../support/stays.ts'
 
 /** So that the state of this very process does not matter. */
 const calm = { sample: () => ({ eventLoopDelay: 0, eventLoopUtilization: 0, heapUsed: 0, rss: 0 }) }
 const limiter = (limit: number): ConcurrencyLimiter => ({ limit, meter: () => ({ took() {} }) })
-
-/** Turns of the loop that clients and server share, not a time: a busy machine takes longer over them. */
-const turn = async (times = 25) => {
-  for (let count = 0; count < times; count++) await new Promise(resolve => setTimeout(resolve, 2))
-}
 
 /** A server whose handlers answer when they are told to. */
 async function server(t: TestContext, options: object = {}) {
@@ -25,6 +22,8 @@ async function server(t: TestContext, options: object = {}) {
   }
   const registry = new Registry()
   const app = Fastify({ forceCloseConnections: true })
+  const accepted: Socket[] = []
+  app.server.on('connection', socket => accepted.push(socket))
   app.get('/before', hold)
   await app.register(pressure, {
     ...{ registry, sensor: calm, limiter: limiter(1), refusalDelay: 1, maxWait: 60_000 },
@@ -48,36 +47,54 @@ async function server(t: TestContext, options: object = {}) {
   const port = (app.server.address() as { port: number }).port
 
   const ask = async (path: string) => (await fetch(`http://127.0.0.1:${port}${path}`)).status
+  /** Resolves when the server has read it. */
   const send = async (text: string): Promise<Socket> => {
     const socket = connect(port, '127.0.0.1')
     socket.on('error', () => {})
     await once(socket, 'connect')
     socket.write(text)
-    await turn()
+    const isRead = ({ remotePort, bytesRead }: Socket) =>
+      remotePort === socket.localPort && bytesRead >= Buffer.byteLength(text)
+    await eventually(() => accepted.some(isRead))
     return socket
+  }
+  /** Resolves when the server has noticed. */
+  const hangUp = async (socket: Socket): Promise<void> => {
+    const { localPort } = socket
+    const there = accepted.find(({ remotePort }) => remotePort === localPort)!
+    socket.destroy()
+    await eventually(() => there.destroyed)
   }
   const read = async (pattern: RegExp) => {
     const [, value] = pattern.exec(await registry.metrics()) ?? []
     return value
   }
+  const reads = (name: string, priority: string, value: number) =>
+    eventually(
+      () => read(new RegExp(`^${name}\\{priority="${priority}"\\} (.*)$`, 'm')),
+      found => found === String(value)
+    )
+  const waiting = (count: number) => reads('rhone_admission_waiting', 'normal', count)
+  const inFlight = (count: number, priority = 'normal') => reads('rhone_concurrency_in_flight', priority, count)
+  /** Resolves when so many handlers have been started in all. */
+  const begun = (count: number) => eventually(() => started.length === count)
   const release = () => {
     for (const answer of holding.splice(0)) answer()
   }
-  return { app, started, release, ask, send, read }
+  return { app, started, release, ask, send, hangUp, read, waiting, inFlight, begun }
 }
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`
 
 test('a request waits for its turn, and is served then', async t => {
-  const { started, release, ask, read } = await server(t)
+  const { started, release, ask, read, waiting, begun } = await server(t)
   const replies = [ask('/normal'), ask('/normal')]
-  await turn()
+  await waiting(1)
   assert.deepEqual(started, ['/normal'])
   assert.equal(await read(/^rhone_concurrency_in_flight\{priority="normal"\} (.*)$/m), '1')
-  assert.equal(await read(/^rhone_admission_waiting\{priority="normal"\} (.*)$/m), '1')
   assert.equal(await read(/^rhone_concurrency_limit (.*)$/m), '1')
   release()
-  await turn()
+  await begun(2)
   release()
   assert.deepEqual(await Promise.all(replies), [200, 200])
   assert.equal(await read(/^rhone_admission_queue_seconds_count\{priority="normal"\} (.*)$/m), '1')
@@ -85,9 +102,9 @@ test('a request waits for its turn, and is served then', async t => {
 })
 
 test('what finds no room in line is refused, probes and what is within its share are served', async t => {
-  const { app, release, ask, read } = await server(t, { maxWaiting: 0 })
+  const { app, release, ask, read, begun } = await server(t, { maxWaiting: 0 })
   const served = [ask('/normal')]
-  await turn()
+  await begun(1)
   const refused = await fetch(`${app.listeningOrigin}/normal`)
   assert.equal(refused.status, 503)
   assert.match(refused.headers.get('retry-after') ?? '', /^[123]$/)
@@ -95,16 +112,16 @@ test('what finds no room in line is refused, probes and what is within its share
   assert.equal(await ask('/probe'), 200)
   assert.equal(await ask('/nowhere'), 404)
   served.push(ask('/operator'))
-  await turn()
+  await begun(2)
   release()
   assert.deepEqual(await Promise.all(served), [200, 200])
   assert.equal(await read(/^rhone_shed_total\{reason="queue_full",priority="normal"\} (.*)$/m), '2')
 })
 
 test('what has waited too long is refused and never started', async t => {
-  const { started, release, ask, read } = await server(t, { maxWait: 40 })
+  const { started, release, ask, read, begun } = await server(t, { maxWait: 40 })
   const first = ask('/normal')
-  await turn()
+  await begun(1)
   assert.equal(await ask('/normal'), 503)
   assert.deepEqual(started, ['/normal'])
   assert.equal(await read(/^rhone_shed_total\{reason="queue_timeout",priority="normal"\} (.*)$/m), '1')
@@ -113,16 +130,16 @@ test('what has waited too long is refused and never started', async t => {
 })
 
 test('a request whose client left while it waited is never started', async t => {
-  const { started, release, ask, send, read } = await server(t)
+  const { started, release, ask, send, hangUp, read, waiting, begun } = await server(t)
   const first = ask('/normal')
-  await turn()
+  await begun(1)
   const impatient = await send(get('/normal?impatient'))
   const last = ask('/normal?last')
-  await turn()
-  impatient.destroy()
-  await turn()
+  await waiting(2)
+  await hangUp(impatient)
+  await waiting(1)
   release()
-  await turn()
+  await begun(2)
   release()
   assert.deepEqual(await Promise.all([first, last]), [200, 200])
   assert.deepEqual(started, ['/normal', '/normal?last'])
@@ -130,40 +147,39 @@ test('a request whose client left while it waited is never started', async t => 
 })
 
 test('work goes on in its place when its client leaves, until it is done', async t => {
-  const { release, ask, send, read } = await server(t)
+  const { release, ask, send, hangUp, read, inFlight, begun } = await server(t)
   const client = await send(get('/normal'))
-  client.destroy()
-  await turn()
+  await begun(1)
+  await hangUp(client)
   assert.equal(await read(/^rhone_concurrency_in_flight\{priority="normal"\} (.*)$/m), '1')
   release()
-  await turn()
-  assert.equal(await read(/^rhone_concurrency_in_flight\{priority="normal"\} (.*)$/m), '0')
+  await inFlight(0)
   const next = ask('/normal')
-  await turn()
+  await begun(2)
   release()
   assert.equal(await next, 200)
 })
 
-test('who sends a body slowly takes nobody’s place', async t => {
-  const { started, release, ask, send } = await server(t)
+test('a client that sends its body slowly takes no place', async t => {
+  const { started, release, ask, send, begun } = await server(t)
   const head = 'POST /body HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n'
   const slow = await Promise.all([send(head), send(head), send(head)])
   const served = ask('/normal')
-  await turn()
+  await begun(1)
   assert.deepEqual(started, ['/normal'])
   release()
   assert.equal(await served, 200)
   slow[0]!.write('{}')
-  await turn()
+  await begun(2)
   assert.deepEqual(started, ['/normal', '/body'])
   release()
   for (const socket of slow) socket.destroy()
 })
 
 test('a body is not even read when there is no room', async t => {
-  const { ask, send, release } = await server(t, { maxWaiting: 0 })
+  const { ask, send, release, begun } = await server(t, { maxWaiting: 0 })
   const first = ask('/normal')
-  await turn()
+  await begun(1)
   const socket = await send(
     'POST /body HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n'
   )
@@ -175,46 +191,43 @@ test('a body is not even read when there is no room', async t => {
 })
 
 test('failed and hijacked replies give their place back', async t => {
-  const { ask, read } = await server(t)
+  const { ask, inFlight } = await server(t)
   for (const [path, status] of [
     ['/failing', 500],
     ['/raw', 200],
     ['/failing', 500]
   ] as const)
     assert.equal(await ask(path), status)
-  await turn()
-  assert.equal(await read(/^rhone_concurrency_in_flight\{priority="normal"\} (.*)$/m), '0')
+  await inFlight(0)
 })
 
 test('streams have a bound of their own, and take no place of others', async t => {
-  const { ask, send, release, read } = await server(t, { maxStreams: 2 })
+  const { ask, send, hangUp, release, read, inFlight, begun } = await server(t, { maxStreams: 2 })
   const streams = [await send(get('/stream')), await send(get('/stream'))]
-  assert.equal(await read(/^rhone_concurrency_in_flight\{priority="stream"\} (.*)$/m), '2')
+  await inFlight(2, 'stream')
   assert.equal(await ask('/stream'), 503)
   assert.equal(await read(/^rhone_shed_total\{reason="streams",priority="normal"\} (.*)$/m), '1')
   const other = ask('/normal')
-  await turn()
+  await begun(1)
   release()
   assert.equal(await other, 200)
 
-  for (const stream of streams) stream.destroy()
-  await turn()
-  assert.equal(await read(/^rhone_concurrency_in_flight\{priority="stream"\} (.*)$/m), '0')
+  for (const stream of streams) await hangUp(stream)
+  await inFlight(0, 'stream')
   const again = await send(get('/stream'))
-  assert.match(String(again.read()), /begun/)
+  assert.match(String(again.read() ?? (await once(again, 'data'))[0]), /^HTTP\/1\.1 200 /)
   again.destroy()
 })
 
 test('refusals are kept back for a moment, and given up when their client leaves', async t => {
-  const { app, ask, send, release } = await server(t, { maxWaiting: 0, refusalDelay: 60 })
+  const { app, started, ask, send, hangUp, release, begun } = await server(t, { maxWaiting: 0, refusalDelay: 60 })
   const first = ask('/normal')
-  await turn()
+  await begun(1)
   const began = performance.now()
   assert.equal((await fetch(`${app.listeningOrigin}/normal`)).status, 503)
   assert.ok(performance.now() - began >= 55)
-  const impatient = await send(get('/normal'))
-  impatient.destroy()
-  await turn(60)
+  await hangUp(await send(get('/normal')))
+  await stays(() => started.length === 1, 70)
   release()
   assert.equal(await first, 200)
 })
@@ -245,12 +258,14 @@ test('handlers that compute are not all started before a probe that came with th
       computedBefore = computed
       return 'alive'
     })
+    let accepted = 0
+    app.server.on('connection', () => accepted++)
     await app.listen({ host: '127.0.0.1', port: 0 })
     t.after(() => app.close())
     const { port } = app.server.address() as { port: number }
     const sockets = Array.from({ length: CROWD + 1 }, () => connect(port, '127.0.0.1'))
     await Promise.all(sockets.map(socket => once(socket, 'connect')))
-    await turn()
+    await eventually(() => accepted === sockets.length)
 
     const replies = sockets.map(async socket => String((await once(socket, 'data'))[0]))
     for (const [index, socket] of sockets.entries()) socket.write(get(index === CROWD ? '/probe' : '/compute'))

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
 import { suite, type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import redis, { type RedisDeps, type RedisOptions } from '../../plugins/redis/index.ts'
 import { redisTarget } from '../../plugins/redis/target.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort, redisServer, startRedis } from '../support/redis.ts'
 
 suite('a Redis URL', () => {
@@ -140,9 +140,11 @@ suite('redis', () => {
     const app = await start(t, { url: server.url, commandTimeout: 3_600_000, socketTimeout: 3_600_000 })
     await isUp(app)
     server.process.kill('SIGSTOP')
+    const { stream } = app.redis as Redis
+    const { bytesWritten } = stream
     const counting = assert.rejects(app.redis.incr('counter'))
-    await delay(50)
-    ;(app.redis as Redis).stream.destroy()
+    await eventually(() => stream.bytesWritten > bytesWritten)
+    stream.destroy()
     await counting
     server.process.kill('SIGCONT')
     await isUp(app)

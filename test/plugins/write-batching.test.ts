@@ -9,6 +9,7 @@ import { connect as connectTls } from 'node:tls'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import writeBatching, { type WriteBatchingOptions } from '../../plugins/write-batching.ts'
 import { certificate, needsOpenssl } from '../support/certificate.ts'
+import { eventually } from '../support/eventually.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
@@ -163,9 +164,13 @@ test('each reply finishes in the context of its request', async t => {
 
 test('a stream arrives as it was sent, whatever its reader leaves lying', async t => {
   const chunks = Array.from({ length: 300 }, (_, index) => String(index % 10).repeat(50_000))
-  const { port } = await server(t, {}, ({ raw }) => void Readable.from(chunks).pipe(raw))
+  let response: FastifyReply['raw'] | undefined
+  const { port } = await server(t, {}, ({ raw }) => {
+    response = raw
+    Readable.from(chunks).pipe(raw)
+  })
   const reply = await fetch(`http://127.0.0.1:${port}/`)
-  await new Promise(done => setTimeout(done, 100))
+  await eventually(() => response?.writableNeedDrain)
   assert.equal(await reply.text(), chunks.join(''))
 })
 

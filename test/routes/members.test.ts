@@ -3,6 +3,8 @@ import { after, test } from 'node:test'
 import { and, eq } from 'drizzle-orm'
 import { apps, auditLogs, teamMembers, users } from '../../drizzle/schema.ts'
 import { findApp, lockTeam } from '../../src/domain/teams/access.ts'
+import { isWaitingForLock } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 import { type Caller, errorOf, platform } from './support.ts'
 
 const server = await platform({ after })
@@ -141,7 +143,7 @@ test('who is demoted while their request is under way does nothing in the old ro
     await lockTeam(tx, owner.id, team.id)
     await tx.update(teamMembers).set({ role: 'member' }).where(eq(teamMembers.userId, admin.id))
     deletion = admin.call('DELETE', `/api/v1/apps/${app.id}`)
-    await new Promise(resolve => setTimeout(resolve, 100))
+    await eventually(() => isWaitingForLock(db))
   })
   assert.equal((await deletion!).statusCode, 403)
   assert.equal(await db.$count(apps, eq(apps.id, app.id)), 1)
@@ -156,7 +158,7 @@ test('who is demoted while their request is under way does nothing in the old ro
     demotion.then(() => {
       wasDone = true
     })
-    await new Promise(resolve => setTimeout(resolve, 100))
+    await eventually(() => isWaitingForLock(db))
     assert.equal(wasDone, false)
     await tx.delete(apps).where(eq(apps.id, app.id))
   })

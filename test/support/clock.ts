@@ -16,3 +16,14 @@ export function setAhead(t: TestContext, clock: Clock, milliseconds: number): vo
   const now = clock.now.bind(clock)
   t.mock.method(clock, 'now', () => now() + clocks.get(clock)!)
 }
+
+/**
+ * Stops a clock of this process: what must not wait for time to pass cannot.
+ *
+ * @returns lets it go on before the end of the test
+ */
+export function stopClock(t: TestContext, clock: Clock): () => void {
+  const now = clock.now()
+  const { mock } = t.mock.method(clock, 'now', () => now)
+  return () => mock.restore()
+}
