@@ -36,7 +36,7 @@ const GithubRepo = Nullable(
   Type.String({
     minLength: 1,
     maxLength: 500,
-    description: 'A repository on GitHub: owner/name, or its address there, of which that is kept.',
+    description: 'A repository on GitHub: owner/name, or its address there, which is stored as owner/name.',
     examples: ['acme/website']
   })
 )

@@ -150,7 +150,7 @@ const BODIES: Record<string, (world: World) => unknown> = {
 /** Of these the token in the body is the right, and none that is made up here opens anything. */
 const CAPABILITIES = ['acceptInvitation', 'restoreMe']
 
-/** These are for API tokens alone, whoever is signed in. */
+/** These take API tokens only, never a session. */
 const FOR_TOKENS = ['mintAccessToken']
 
 type Caller = Role | 'foreign' | 'operator' | 'nobody'
@@ -263,7 +263,7 @@ function refusal(route: RouteOptions, { name, caller, page }: Column): number | 
   if (access === 'public' || access === 'metrics') return csrf && isForged ? 403 : undefined
   if (isForged || (page !== undefined && FOR_TOKENS.includes(operationOf(route)))) return 403
   if (name.includes('narrow')) return 403
-  // Whoever opens a page is led to where they sign in.
+  // A browser that opens a page is redirected to the sign-in.
   if (caller === 'nobody') return isPage ? 303 : 401
   if (access === 'operator') return caller === 'operator' ? undefined : 403
   if (access === 'authenticated' || !/:(team|app)\b/.test(route.url)) return undefined

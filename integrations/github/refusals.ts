@@ -38,7 +38,7 @@ export function refusals(page: string) {
       refusal(
         'FORBIDDEN',
         'This installation is not yours',
-        'An installation is connected by whoever owns its account: yourself, or an owner of the organization.'
+        'Only the owner of its account can connect an installation: yourself, or an owner of the organization.'
       ),
     staleCode: () =>
       refusal('BAD_REQUEST', 'GitHub does not know this visit', 'Its code was used before or is too old. Begin again.'),

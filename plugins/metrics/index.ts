@@ -18,7 +18,7 @@ export const MetricsOptions = Type.Object(
   {
     tokens: Type.Array(Type.String({ minLength: 1 }), {
       default: [],
-      description: 'Bearer tokens, any of which scrapers may show.'
+      description: 'Bearer tokens for scraping; any one of them will do.'
     }),
     allowLoopback: Type.Boolean({
       default: false,

@@ -31,7 +31,7 @@ async function send(port: number, line: string, headers: string): Promise<RawRep
 
 const limited = { RATE_LIMIT_GENERAL: `1/h:${KINDS.length}`, CORS_ORIGINS: ORIGIN }
 
-/** A server of which every kind of request was made once. */
+/** A server that has answered every kind of request once. */
 async function exhausted(t: TestContext, variables: Record<string, string>): Promise<number> {
   const { app } = await testApp(t, { ...limited, ...variables })
   if (app.hasDecorator('redis') && app.redis.status !== 'ready') await once(app.redis, 'ready')

@@ -79,7 +79,7 @@ async function facesCrowd({ server, load, aside, ask }: Crowded): Promise<void> 
       const watching = aside()
       const crowded = await load(CROWD, 1.5)
       crowds.push({ crowded, seen: await watching.stop() })
-      // Whoever else uses the machine may have taken all of it just then.
+      // Other programs may have used all of the machine just then.
       const after = await eventually(
         async () => load(FEW, 0.5),
         ({ served, refused }) => served.count > 5 * refused.count

@@ -24,14 +24,14 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
     TRUST_PROXY: '127.0.0.1/32',
     RATE_LIMIT_GENERAL: `1/h:${LIMIT}`,
     RATE_LIMIT_USER: '100000/s:100000',
-    // Not what a busy machine does to a server is tested here.
+    // A busy machine must not change what is measured here.
     RHONE_SWAP: 'pressure=off,rate-limit=./test/fixtures/swaps/patient-limiter.ts'
   }
   const [one, other] = await Promise.all([startServer(t, env), startServer(t, env)])
   const proxy = await haproxy(
     t,
     [one, other].map(({ port }) => `127.0.0.1:${port} check inter 200ms fall 1`),
-    // Refused connections tell who is dead; whoever only takes long on a busy machine is not.
+    // A dead instance refuses connections; one that is only slow on a busy machine does not.
     ['balance roundrobin', 'option httpchk GET /ready', 'option redispatch', 'timeout check 5s']
   )
   if (proxy === undefined) return

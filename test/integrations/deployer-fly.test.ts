@@ -592,7 +592,7 @@ test('metrics are those of the Prometheus of Fly, asked for once', async t => {
   assert.ok(queries[0]!.includes(`fly_instance_memory_mem_total{app="${owner.app.flyAppId}"}`))
 })
 
-/** Kills whoever calls Fly right after so many calls, as if the process had died there. */
+/** Fails the caller right after so many calls to Fly, as if its process had died there. */
 function killAfter(fly: FakeFly, calls: number): AbortController {
   const killed = new AbortController()
   const push = fly.calls.push.bind(fly.calls)

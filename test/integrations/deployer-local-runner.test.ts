@@ -70,7 +70,7 @@ test('a killed runner leaves orphans, which the next one ends before it starts a
   await isOver(await machine.runner())
   assert.ok(identify(orphan))
 
-  assert.deepEqual(await machine.deployer.running(never), [], 'so that whoever compares starts it again')
+  assert.deepEqual(await machine.deployer.running(never), [], 'so that the reconciler starts it again')
   await isOver(orphan)
   await machine.deploy(release)
   assert.equal(machine.deployer.urlOf(app), url)

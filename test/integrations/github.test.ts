@@ -246,7 +246,7 @@ test('GitHub is not asked again by an installation whose limit is used up, until
   assert.equal(asked(/commits/).length, 2)
 })
 
-test('a secondary limit is kept, too, by whoever has run into it and nobody else', async t => {
+test('a secondary limit holds only for the subject that has run into it', async t => {
   const { github, fake } = await setup(t, [website()])
   addInstallation(fake, 78, { id: 1, login: 'o', type: 'User' }, [
     fakeRepository(5, 'o/x', { commits: { main: { sha: SHA, message: '', author: '' } } })
@@ -369,7 +369,7 @@ test('an App that asks nobody who they are while it is installed sends them ther
   assert.equal(JSON.parse(page.body).installation?.id, 77, page.body)
 })
 
-test('whoever may read one repository of an organization does not get all of them', async t => {
+test('read access to one repository of an organization is not access to all of them', async t => {
   const memberships: FakeUser['organizations'][] = [{ acme: 'member' }, {}]
   for (const organizations of memberships) {
     const { base, browser, installation } = await visit(t, { ...fakeUser(6, 'eve'), organizations })

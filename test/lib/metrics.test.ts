@@ -4,7 +4,7 @@ import { Registry } from '@platformatic/prom-client'
 import { counter, gauge, histogram } from '../../plugins/lib/metrics.ts'
 
 suite('metrics', () => {
-  test('are made once per registry, whoever asks first', async () => {
+  test('are made once per registry, by the first who asks', async () => {
     const registry = new Registry()
     for (const service of ['a', 'b'])
       gauge(registry, { name: 'up', help: 'Up.', labelNames: ['service'] }).set({ service }, 1)

@@ -60,7 +60,7 @@ test('a fork bomb is ended by its user', { skip: !isRoot && 'only root starts pr
   assert.deepEqual(owned.members(), [])
 })
 
-test('what shares the user but belongs to another release is left alone, and a stray belongs to whoever ends first', {
+test('a process of another release of the same user is left alone, and a stray one ends with the first release that ends', {
   skip: !isRoot && 'only root starts processes as another user'
 }, async t => {
   const one = await start(t, `(${ESCAPE}); exec sleep 60`, account)

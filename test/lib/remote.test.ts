@@ -355,7 +355,7 @@ test('every attempt is measured by what comes of it', async t => {
     assert.match(text, new RegExp(`_seconds_count\\{service="toy",operation="get_thing",outcome="${outcome}"\\} 1`))
 })
 
-test('whoever traces hears of every attempt, and can send its own headers along', async t => {
+test('a tracer sees every attempt, and can add its own headers', async t => {
   const { remote, requests } = await serve(t, (_request, response, nth) => json(response, {}, nth === 1 ? 503 : 200))
   const heard: (number | undefined)[][] = []
   const subscribers = {

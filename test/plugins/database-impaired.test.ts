@@ -24,7 +24,7 @@ const openForWrites = (url: string) =>
 const insertTeam = (app: FastifyInstance, slug: string) => app.db.insert(teams).values({ name: slug, slug })
 
 suite('a database that takes reads only', () => {
-  test('refuses writes with 503 and a reason, says so to whoever asks, and is written to once it can be', async t => {
+  test('refuses writes with 503 and a reason, reports it to health checks, and takes writes again once it can', async t => {
     const registry = new Registry()
     const { app, url } = await databaseApp(t, { registry })
     await insertTeam(app, 'before')

@@ -248,7 +248,7 @@ suite('reads', () => {
 })
 
 suite('a transaction', () => {
-  test('in which a statement has failed is not taken for committed, whoever has caught the error', async t => {
+  test('in which a statement has failed is not reported as committed, even if its error was caught', async t => {
     const { app } = await start(t)
     const swallowed = app.db.transaction(async tx => {
       await tx.insert(teams).values({ name: 'lost', slug: 'lost' })

@@ -458,7 +458,7 @@ describe('bad input', () => {
     assert.equal((await app.inject('/fail')).statusCode, 500)
   })
 
-  it('of which half never came is not our failure', async t => {
+  it('half of which never arrived is not our failure', async t => {
     const { app, lines } = await build(t)
     const failed = new Promise<void>(resolve =>
       app.addHook('onError', (_request, _reply, _error, done) => {

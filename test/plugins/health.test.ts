@@ -155,7 +155,7 @@ test('only operators see more than the status', async t => {
   assert.ok(Date.now() - Date.parse(operator.timestamp) < 5_000)
 })
 
-test('whoever turns out to be no operator, or cannot be told, is anonymous', async t => {
+test('a caller who is no operator, or cannot be identified, is anonymous', async t => {
   for (const authorize of [async () => false, () => Promise.reject(new Error('the database is down'))]) {
     const { app } = await server(t, { authorize, version: '1.2.3' })
     assert.equal((await app.inject('/health/detailed')).body, '{"status":"ok"}')

@@ -110,7 +110,7 @@ test('a reply of 500 and above is an error, and a probe is debug', async t => {
   assert.equal((await book.ofRoute('/probe')).level, 'debug')
 })
 
-test('whoever is refused a scrape is in the log all the same, since it may be somebody who tries tokens', async t => {
+test('a refused scrape is logged, since it may be somebody who tries tokens', async t => {
   const { app, book } = await server(t, {}, { level: 'debug' })
   app.get('/metrics/:status', { config: { log: 'debug' } }, (request, reply) =>
     reply.code(Number((request.params as { status: string }).status)).send()

@@ -242,7 +242,7 @@ test('refusals go out after their delay, and no more of them than there is time 
     now += 5
     refusals.release()
   }
-  assert.ok(sent > 80 && sent < 160, `${sent} in 240 ms, of which a tenth is theirs`)
+  assert.ok(sent > 80 && sent < 160, `${sent} in 240 ms; their share is a tenth`)
   now = 501
   refusals.release()
   assert.equal(sent, 300, 'but in the end all of them')

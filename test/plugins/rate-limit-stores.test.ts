@@ -155,7 +155,7 @@ test('what is not a rate is quoted with what is wrong about it', () => {
   assert.throws(() => parseRate('5/s:0'), /"5\/s:0" would refuse everything/)
 })
 
-/** A token bucket in exact arithmetic: the level counts in parts of a token of which each millisecond brings `rate`. */
+/** A token bucket in exact arithmetic: the level counts fractions of a token, and each millisecond adds `rate`. */
 class ExactBucket {
   readonly #rate: bigint
   readonly #token: bigint
@@ -352,7 +352,7 @@ test('Redis over memory: a Redis that has forgotten what it counted gives nobody
   assert.ok(verdicts[2]!.retryAfter > 10 && verdicts[2]!.retryAfter <= 15, `${verdicts[2]!.retryAfter}`)
 })
 
-test('Redis over memory: nobody is refused whom Redis would let in, whoever else takes from the bucket', async t => {
+test('Redis over memory: no request is refused that Redis would admit, even if others take from the bucket', async t => {
   const subject = await inBoth(t)
   if (subject === undefined) return
   const { redis, store, pass } = subject

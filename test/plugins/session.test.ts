@@ -181,7 +181,7 @@ describe('a session', () => {
   })
 })
 
-describe('whoever is not signed in', () => {
+describe('a browser that is not signed in', () => {
   test('is sent to sign in where a page was asked for, and back afterwards', async t => {
     const { app } = await setup(t)
     const reply = await app.inject('/page?a=1&b=//x')

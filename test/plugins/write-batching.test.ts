@@ -136,7 +136,7 @@ test('all pieces of a stream, and all replies to requests sent ahead, are writte
   assert.equal(heard.match(/3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n/g)?.length, 2)
 })
 
-test('whoever sends many requests and ends gets all replies', async t => {
+test('a client that sends many requests and ends its side gets all replies', async t => {
   const { port } = await server(t, {}, ({ raw }) => raw.end('served'))
   const request = `GET / HTTP/1.1\r\nHost: a\r\nX-Big: ${'a'.repeat(8_000)}\r\n\r\n`
   const replies = await exchange(port, request.repeat(32), { end: true })

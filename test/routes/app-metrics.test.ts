@@ -42,7 +42,7 @@ async function addApp(name: string, isLive = true) {
   return { slug: app.slug, read: () => member.call('GET', `/api/v1/apps/${app.slug}/metrics`) }
 }
 
-test('the metrics of an app are those that whoever runs it tells, asked once for many who look', async () => {
+test('the metrics of an app come from the platform that runs it, asked once for many readers', async () => {
   const app = await addApp('measured')
   const replies = await Promise.all(Array.from({ length: 20 }, app.read))
   for (const reply of replies) {
@@ -55,7 +55,7 @@ test('the metrics of an app are those that whoever runs it tells, asked once for
   )
 })
 
-test('an app of which nothing runs has metrics of nothing, and nobody is asked', async () => {
+test('an app that does not run has empty metrics, and the platform is not asked', async () => {
   const app = await addApp('idle', false)
   const { cpuPercent, instances } = (await app.read()).json()
   assert.deepEqual([cpuPercent, instances], [0, []])

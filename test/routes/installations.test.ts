@@ -104,7 +104,7 @@ const connectionsOf = (teamId: string) =>
   app.db.select().from(githubInstallations).where(eq(githubInstallations.teamId, teamId))
 
 describe('connecting a team', () => {
-  test('by whoever owns the account gives it the installation, and the audit log says so', async () => {
+  test('by the owner of the account gives the team the installation, and the audit log says so', async () => {
     const { teamId, userId, installation, connect, call } = await somebody()
     const page = await connect()
     assert.deepEqual([page.status, page.url], [200, `${base}/login`], page.body)
@@ -133,7 +133,7 @@ describe('connecting a team', () => {
     assert.equal((await connectionsOf(teamId)).length, 1)
   })
 
-  test('takes no installation from another team, whoever names it', async () => {
+  test('takes no installation from another team, even if it is named', async () => {
     const first = await somebody()
     await first.connect()
     const second = await somebody()
@@ -307,7 +307,7 @@ describe('the source of an app', () => {
     }
   })
 
-  test('may not be looked up by whoever may not change the app', async () => {
+  test('may not be looked up by a member who may not change the app', async () => {
     const { connect, call, teamId, installation } = await somebody()
     await connect()
     const { id } = (await call('POST', '/api/v1/apps', { name: 'x', team: teamId })).json()

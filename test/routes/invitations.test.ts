@@ -74,7 +74,7 @@ test('an invitation is shown once with its token, is accepted by its address, an
   ])
 })
 
-test('on a server as it ships, whoever makes a team invites people to it', async () => {
+test('on a server as it ships, the creator of a team can invite people to it', async () => {
   const [founder, invited] = [await server.addCaller(), await guest()]
   const team = (await founder.call('POST', '/api/v1/teams', { name: 'as it ships' })).json()
   const sent = await founder.call('POST', `/api/v1/teams/${team.id}/invitations`, { email: invited.email })

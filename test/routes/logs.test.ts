@@ -102,7 +102,7 @@ test('streams are counted, and no histogram of latencies knows them', async () =
   assert.ok(!metrics.split('\n').some(line => line.includes('duration_seconds') && line.includes(path)))
 })
 
-test('whoever comes back reads on after the last line seen, and hears at once of what is over', async () => {
+test('a reader who reconnects continues after the last line seen, and learns at once what has ended', async () => {
   const id = await addDeployment()
   for (const text of ['one\n', 'two\n', 'three\n']) {
     const log = createBuildLog(db, id)
@@ -132,7 +132,7 @@ test('whoever comes back reads on after the last line seen, and hears at once of
   }
 })
 
-test('whoever reads the log of an app that is deleted hears that its deployment is cancelled', async () => {
+test('a reader of the log of an app that is deleted learns that its deployment is cancelled', async () => {
   const doomed = (await owner.call('POST', '/api/v1/apps', { name: 'doomed', team: team.slug })).json()
   const [row] = await db.insert(deployments).values({ appId: doomed.id, status: 'building' }).returning()
   const heard: ServerEvent[] = []

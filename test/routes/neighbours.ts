@@ -185,7 +185,7 @@ export interface DrawnRequest {
 }
 
 /**
- * Requests to a route, of which most have the form it asks for, and many do not quite.
+ * Requests to a route: most have the form it asks for, and many almost have it.
  *
  * @param things values of parameters that lead somewhere
  */

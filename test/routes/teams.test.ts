@@ -48,7 +48,7 @@ const eventsOf = async (teamId: string) => {
     .map(row => [row.eventType, row.action, row.resource, row.details])
 }
 
-test('whoever makes a team owns it, and its slug is asked for or made from its name', async () => {
+test('the creator of a team owns it, and its slug is given or made from its name', async () => {
   const made = await stranger.call('POST', '/api/v1/teams', { name: ' Ada & Co ' })
   assert.equal(made.statusCode, 201)
   const { id, name, slug, role, plan, version } = made.json()

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 const PAUSE = 5
 
 /**
- * Asserts again and again that a claim holds: for what must not happen, of which there is no event to await. A slow
+ * Asserts again and again that a claim holds: for what must not happen, which has no event to await. A slow
  * machine asks less often, so that it can miss a fault, but never report one that is not there.
  *
  * @param during milliseconds, longer than what must not happen would take

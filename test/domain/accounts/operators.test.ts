@@ -102,7 +102,7 @@ describe('the first operator', () => {
     assert.equal(await tokenIn(dir), token)
     await rm(join(dir, 'operator-token'))
     assert.equal((await ensureFirstOperator(db, auditLog, dir, 'pro')).created, false)
-    assert.deepEqual(await readdir(dir), [], 'whoever has removed the file wanted that')
+    assert.deepEqual(await readdir(dir), [], 'the file was removed on purpose')
   })
 
   test('is not made where there are users', async t => {

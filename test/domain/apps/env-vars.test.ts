@@ -83,7 +83,7 @@ test('takes values of up to 64 KiB, counted in bytes', async t => {
   })
 })
 
-test('holds a bounded number of variables, of which each can still be set again', async t => {
+test('holds a bounded number of variables, and each can still be set again', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const sealed = { valueEncrypted: Buffer.alloc(16), nonce: Buffer.alloc(12), keyId: 'k1' }

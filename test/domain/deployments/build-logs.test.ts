@@ -63,7 +63,7 @@ test('what is said is read a moment later, in order, with the status in which it
   )
 })
 
-test('whoever listens is told which log has grown', async t => {
+test('listeners are told which log has grown', async t => {
   const { client, db, id } = await setUp(t)
   const { promise: told, resolve: tell } = Promise.withResolvers<string>()
   await client.listen(BUILD_LOG_CHANNEL, tell)

@@ -54,7 +54,7 @@ test('of many that deliver the same at once, one has it processed', async t => {
   assert.equal(await keepDelivery(db, { ...delivery('same'), source: 'stripe' }), true, 'ids are those of a source')
 })
 
-test('a delivery that is rolled back was never kept, and whoever waited for it keeps it', async t => {
+test('a delivery that is rolled back was never kept, and a transaction that waited for it keeps it', async t => {
   const db = await openDatabase(t)
   const isIn = Promise.withResolvers<void>()
   const mayEnd = Promise.withResolvers<void>()

@@ -50,7 +50,7 @@ test('ranks the ten apps with most machine hours of the billing period, which is
   )
 })
 
-test('apps of which nothing was metered are of unknown use, not of none, and come last, the most deployed first', async t => {
+test('the use of apps without measurements is unknown, not zero, and they come last, the most deployed first', async t => {
   const db = await openDatabase(t)
   const team = await addTeam(db, {}, 'acme')
   const [quiet, busy, metered] = [

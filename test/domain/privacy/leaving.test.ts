@@ -74,7 +74,7 @@ async function withInvitation(db: Db) {
   return { owner, guest, team, token }
 }
 
-test('whoever deletes their account is out at once, and can have it back with the code, and only with it', async t => {
+test('a user who deletes their account is signed out at once, and can restore it only with the code', async t => {
   const db = await openDatabase(t)
   const user = await addUser(db, 'ada')
   const { token } = await createToken(db, { userId: user, name: 'x', scopes: ['admin'] })

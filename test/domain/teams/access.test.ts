@@ -6,7 +6,7 @@ import { createApp } from '../../../src/domain/apps/apps.ts'
 import { findApp, findTeam, PERMISSIONS, requireRole } from '../../../src/domain/teams/access.ts'
 import { addTeam, addUser, openDatabase } from '../support.ts'
 
-test('finds a team and an app by UUID, in either case, and by slug, with the role of whoever asks', async t => {
+test("finds a team and an app by UUID, in either case, and by slug, with the caller's role", async t => {
   const db = await openDatabase(t)
   const user = await addUser(db)
   const team = await addTeam(db, { [user]: 'admin' })

@@ -28,7 +28,7 @@ export async function answerGit(world: World, request: IncomingMessage, response
   const [, fullName, path] = /^\/([^/]+\/[^/]+?)\.git(\/(?:info\/refs|git-upload-pack))$/.exec(url.pathname) ?? []
   if (world.gitRoot === null || fullName === undefined) return false
   if (!existsSync(join(world.gitRoot, `${fullName}.git`)) || !mayRead(world, request, fullName)) {
-    // Whoever may not know of a repository is asked who they are.
+    // A client that may not know of a repository is asked for credentials.
     response.writeHead(401, { 'www-authenticate': 'Basic realm="GitHub"' }).end('Repository not found.')
     return true
   }

@@ -349,7 +349,7 @@ test('an app that is deleted while it is deployed ends the deployment, and leave
       await platform.db.transaction(tx => deleteApp(tx, app as never))
       await hang(moment)
     })
-    // Nobody looks again afterwards: whoever ends the deployment takes the app away.
+    // Nothing looks again afterwards: the job that ends the deployment removes the app.
     await platform.workOff()
     assert.deepEqual(platform.world.runningOf(app.id), { releases: [], serving: null }, step)
     assert.equal(platform.world.images.get(app.id)?.size, 0)

@@ -115,7 +115,7 @@ test('an app that was deleted serves nobody while a deployment of it has yet to 
   await platform.reconcile()
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [], serving: null })
   const destroying = (await waiting(platform)).filter(job => 'destroy' in (job as object))
-  assert.deepEqual(destroying, [], 'what is left of it is for whoever ends the deployment')
+  assert.deepEqual(destroying, [], 'the job that ends the deployment removes what is left')
   const worker = await platform.newWorker()
   await platform.attempt(building!, worker)
   await worker.watch.close()

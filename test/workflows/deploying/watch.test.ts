@@ -33,7 +33,7 @@ test('hears at once of a deployment that is cancelled, by a newer one too, and o
   second.end()
 })
 
-test('notices a claim that another worker has taken, and an app that is gone, of which nobody tells', async t => {
+test('notices without a notification that another worker has taken the claim, and that an app is gone', async t => {
   const platform = await testPlatform(t)
   const watch = new Watch(() => platform.db)
   t.after(() => watch.close())
