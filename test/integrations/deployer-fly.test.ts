@@ -441,7 +441,6 @@ test('a rollout that is cancelled ends at once, also while Fly hangs', async t =
     () => owner.said,
     said => said.includes('Waiting until it is healthy')
   )
-  const reason = new Error('cancelled')
   cancelled.abort()
   await start
   // All of them: a call of the first rollout may still be on its way.
