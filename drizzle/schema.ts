@@ -456,6 +456,15 @@ export const secretLedger = pgTable(
   table => [primaryKey({ columns: [table.name, table.fingerprint] })]
 )
 
+/** What each running instance holds of the configuration's secrets. A row that is not renewed is of one that is gone. */
+export const secretHolders = pgTable('secret_holders', {
+  /** Of one start of one instance. */
+  instance: uuid().primaryKey(),
+  seenAt: createdAt(),
+  /** Fingerprints by variable. */
+  holds: jsonb().$type<Readonly<Record<string, readonly string[]>>>().notNull()
+})
+
 export const usageRecords = pgTable(
   'usage_records',
   {

@@ -27,7 +27,10 @@ export type GaugesOptions = Static<typeof GaugesOptions>
 export interface Reading {
   readonly name: string
   readonly help: string
-  readonly read: () => Promise<number>
+  /** Makes it a family of series: one for each value of this label that `read` gives. */
+  readonly label?: string
+  /** A number; with a label, numbers by its values, which must be a closed set. */
+  readonly read: () => Promise<number | ReadonlyMap<string, number>>
 }
 
 export interface GaugesDeps {
@@ -43,21 +46,35 @@ export interface GaugesDeps {
 const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> = async (app, input) => {
   const { ttl, timeout } = parseOptions('rhone-gauges', GaugesOptions, input, ['registry', 'readings'])
 
-  for (const { name, help, read } of input.readings ?? []) {
+  for (const { name, help, label, read } of input.readings ?? []) {
     const latest = singleFlight(ttl, read)
-    const metric = gauge(input.registry, {
+    const shown = new Set<string>()
+    const metric = gauge<string>(input.registry, {
       name,
       help,
       aggregator: 'max',
+      ...(label !== undefined && { labelNames: [label] }),
       async collect() {
         try {
-          metric.set(await Promise.race([latest(), tooLate(timeout)]))
+          show(await Promise.race([latest(), tooLate(timeout)]))
         } catch (error) {
-          metric.remove()
+          show(new Map())
           app.log.warn({ err: error, metric: name }, 'a gauge could not be read')
         }
       }
     })
+
+    function show(reading: number | ReadonlyMap<string, number>): void {
+      if (typeof reading === 'number') metric.set(reading)
+      else if (label === undefined) metric.remove()
+      else showFamily(label, reading)
+    }
+
+    function showFamily(label: string, reading: ReadonlyMap<string, number>): void {
+      for (const value of shown) if (!reading.has(value)) metric.remove({ [label]: value })
+      for (const [value, number] of reading) metric.set({ [label]: value }, number)
+      for (const value of reading.keys()) shown.add(value)
+    }
   }
 }
 

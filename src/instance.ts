@@ -2,7 +2,8 @@ import type { Server } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
-import type { Config } from './config/index.ts'
+import type { Config, SecretFeed } from './config/index.ts'
+import { liveConfig } from './config/live.ts'
 import type { Ports } from './wiring/ports.ts'
 import { secureContextOf } from './wiring/tls.ts'
 
@@ -28,10 +29,12 @@ export class Instance implements Service {
   readonly #completed = Promise.withResolvers<void>()
   #app: FastifyInstance | undefined
 
-  constructor(config: Config, logger: Logger, ports: Ports = {}) {
-    this.#config = config
+  /** @param feed where changed secrets come from; without it, they stay as they are */
+  constructor(config: Config, logger: Logger, ports: Ports = {}, feed?: SecretFeed) {
+    const live = liveConfig(config)
+    this.#config = live.config
     this.#logger = logger
-    this.#ports = ports
+    this.#ports = feed === undefined ? ports : { ...ports, secrets: { feed, live } }
     this.completed.catch(() => {}) // callers that wait get the error; otherwise `start` has already failed
   }
 

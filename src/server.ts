@@ -7,7 +7,7 @@ import type { Service } from './instance.ts'
 
 // Not at the top: static imports would all be loaded before the first of them could speed up the rest.
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
-const { ConfigError, readConfig } = await import('./config/index.ts')
+const { ConfigError, openSettings } = await import('./config/index.ts')
 const { developmentKeyrings } = await import('./config/keyring.ts')
 const { localUrl, noteServer, refuseTakenPort } = await import('./listening.ts')
 const { prettyLines } = await import('./pretty-lines.ts')
@@ -19,7 +19,7 @@ const STOP_DEADLINE = 28_000
 /** Under npm, a terminal's Ctrl-C reaches this process twice: once from the terminal, once forwarded by npm. */
 const SAME_SIGNAL = 500
 
-const config = await settingsOrExit()
+const { config, feed } = await settingsOrExit()
 /** JSON for programs, plain text for a terminal. */
 const terminal = { write: (lines: string) => void process.stdout.write(prettyLines(lines)) }
 const logger = createLogger({ level: config.logLevel, ...(process.stdout.isTTY && { destination: terminal }) })
@@ -47,14 +47,14 @@ try {
 async function start(): Promise<void> {
   try {
     await refuseTakenPort(config)
-    const settings = await completeConfig(config)
-    service = settings.workers === 1 ? await oneInstance(settings) : await workerPool(settings)
+    const complete = await completeConfig(config)
+    service = complete.workers === 1 ? await oneInstance(complete) : await workerPool(complete)
     await service.start(stopping.signal)
     isListening = true
     const { completed, port } = service
-    noteWhere(localUrl(settings, port))
+    noteWhere(localUrl(complete, port))
     completed.then(
-      () => announce(settings, port),
+      () => announce(complete, port),
       error => onFault(error, 'the start has failed')
     )
   } finally {
@@ -75,14 +75,16 @@ function noteWhere(url: string): void {
  * Each branch imports only what it needs: the primary of a pool serves no requests and needs no server code in memory.
  */
 
-async function oneInstance(settings: Config): Promise<Service> {
+async function oneInstance(complete: Config): Promise<Service> {
   const { Instance } = await import('./instance.ts')
-  return new Instance(settings, logger)
+  return new Instance(complete, logger, {}, feed)
 }
 
-async function workerPool(settings: Config): Promise<Service> {
+async function workerPool(complete: Config): Promise<Service> {
+  // Each worker reads its secrets again by itself.
+  await feed.source.close?.()
   const { WorkerPool } = await import('./workers/worker-pool.ts')
-  return new WorkerPool(settings, logger, error => onFault(error, 'no worker is left'))
+  return new WorkerPool(complete, logger, error => onFault(error, 'no worker is left'))
 }
 
 /** What only the process edge can add: keys stored on disk, and an embedded database if none is configured. */
@@ -186,9 +188,9 @@ function exit(code: number): never {
   process.exit(code)
 }
 
-async function settingsOrExit(): Promise<Config> {
+async function settingsOrExit(): ReturnType<typeof openSettings> {
   try {
-    return await readConfig()
+    return await openSettings()
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     process.stderr.write(`rhone: ${error.message}\n`)

@@ -31,6 +31,7 @@ import rateLimit from '../plugins/rate-limit/index.ts'
 import recentErrors from '../plugins/recent-errors.ts'
 import redis from '../plugins/redis/index.ts'
 import requestId from '../plugins/request-id.ts'
+import secrets from '../plugins/secrets.ts'
 import securityHeaders from '../plugins/security-headers.ts'
 import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
@@ -50,6 +51,7 @@ import type { Ports } from './wiring/ports.ts'
 import { routes as routeOptions } from './wiring/routes.ts'
 import { status as statusOptions } from './wiring/status.ts'
 import deploying from './workflows/deploying/index.ts'
+import secretHolders from './workflows/secrets/index.ts'
 
 export type PluginModule = FastifyPluginAsync<never> | FastifyPluginCallback<never>
 
@@ -91,6 +93,7 @@ export const slots: readonly Slot[] = [
   slot('error-tracking', errorTracking, operations.errorTracking),
   slot('database', database, data.database),
   slot('redis', redis, data.redis),
+  slot('secrets', secrets, data.secrets),
 
   slot('connections', connections, http.connections),
   slot('write-batching', writeBatching, http.writeBatching),
@@ -119,6 +122,7 @@ export const slots: readonly Slot[] = [
   slot('oauth', oauth, identity.oauth),
   slot('rate-limit-user', rateLimit, http.rateLimitUser),
   slot('idempotency', idempotency, identity.idempotency),
+  slot('secret-holders', secretHolders, data.secretHolders),
   slot('chores', chores, operations.chores),
   slot('event-streams', eventStreams, metered),
   slot('builder', builder, delivery.builder),

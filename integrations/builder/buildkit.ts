@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type Latest, latest } from '../../plugins/lib/latest.ts'
 import { type CloneOptions, clone } from './git.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { type Finished, findProgram, type Limits, type Sandbox } from './sandbox.ts'
@@ -21,7 +22,7 @@ export interface BuildkitBuilderOptions {
   readonly dataDir: string
   readonly limits: Limits
   readonly server: BuildkitServer
-  readonly registry: { readonly host: string; readonly token: string }
+  readonly registry: { readonly host: string; readonly token: Latest<string> }
   readonly programs: { readonly railpack: string; readonly buildctl: string }
   readonly path: string
   readonly clone: CloneOptions
@@ -50,7 +51,7 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
       findProgram(options.programs.railpack, path),
       findProgram(options.programs.buildctl, path)
     ])
-    for (const secret of credentialsOf(registry.token)) context.hide(secret)
+    for (const secret of credentialsOf(latest(registry.token))) context.hide(secret)
     return inWorkspace(dataDir, request, context, limits, async sandbox => {
       await context.enter('cloning')
       const source = join(sandbox.directory, 'source')
@@ -145,7 +146,7 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
   async function writeCredentials({ directory }: Sandbox): Promise<string> {
     const config = join(directory, 'docker')
     await mkdir(config, { mode: 0o700 })
-    const [, , auth] = credentialsOf(registry.token)
+    const [, , auth] = credentialsOf(latest(registry.token))
     // Credentials apply to the host, whatever part of it is ours.
     const [host = ''] = registry.host.split('/')
     await writeFile(join(config, 'config.json'), JSON.stringify({ auths: { [host]: { auth } } }), { mode: 0o600 })
@@ -156,7 +157,7 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
    * Changes with any secret, to invalidate the caches of the steps that use them, and reveals nothing about the values.
    */
   function fingerprint({ secrets }: BuildRequest): string {
-    return createHmac('sha256', registry.token)
+    return createHmac('sha256', latest(registry.token))
       .update(JSON.stringify(Object.entries(secrets).sort()))
       .digest('hex')
   }

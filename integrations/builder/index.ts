@@ -90,6 +90,8 @@ export const BuilderOptions = Type.Object(
 export type BuilderOptions = Static<typeof BuilderOptions>
 
 export interface BuilderDeps {
+  /** The token of the registry as it is now, in place of the option, if it can change while the server runs. */
+  latestRegistryToken?: () => string
   /** Resolves a host named by an app's owner. @throws Error when it is not on the public Internet */
   addressesOf?: (hostname: string) => Promise<readonly string[]>
 }
@@ -104,7 +106,7 @@ const SYSTEM_PATH = '/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:
 
 /** Builds images from commits. Closing the app ends running builds; those of a crashed process are cleaned up. */
 const builder: FastifyPluginAsync<PluginInput<typeof BuilderOptions, BuilderDeps>> = async (app, input) => {
-  const given = parseOptions('rhone-builder', BuilderOptions, input, ['addressesOf'])
+  const given = parseOptions('rhone-builder', BuilderOptions, input, ['addressesOf', 'latestRegistryToken'])
   const options = { ...given, dataDir: resolve(given.dataDir) }
   const closing = new AbortController()
   const running = new Set<Promise<unknown>>()
@@ -116,7 +118,7 @@ const builder: FastifyPluginAsync<PluginInput<typeof BuilderOptions, BuilderDeps
     return work
   }
 
-  const adapter = createBuilder(options, input.addressesOf ?? requirePublicHost)
+  const adapter = createBuilder(options, input)
   app.decorate('builder', {
     ...adapter,
     build(request: BuildRequest, context: BuildContext) {
@@ -146,7 +148,8 @@ function boundContext(context: BuildContext): Omit<BuildContext, 'signal'> {
   }
 }
 
-function createBuilder(options: BuilderOptions, addressesOf: NonNullable<BuilderDeps['addressesOf']>): Builder {
+function createBuilder(options: BuilderOptions, deps: BuilderDeps): Builder {
+  const { addressesOf = requirePublicHost, latestRegistryToken } = deps
   const { kind, dataDir, programs, allowLocal, trustedHosts, buildkit, imageRegistry } = options
   const path = options.path ?? `${dirname(process.execPath)}:${SYSTEM_PATH}`
   const common = {
@@ -163,7 +166,12 @@ function createBuilder(options: BuilderOptions, addressesOf: NonNullable<Builder
     case 'buildkit':
       if (buildkit === undefined || imageRegistry === undefined)
         throw new Error('rhone-builder: kind "buildkit" needs the options "buildkit" and "imageRegistry"')
-      return createBuildkitBuilder({ ...common, server: buildkit, registry: imageRegistry, programs })
+      return createBuildkitBuilder({
+        ...common,
+        server: buildkit,
+        registry: { host: imageRegistry.host, token: latestRegistryToken ?? imageRegistry.token },
+        programs
+      })
   }
 }
 

@@ -28,6 +28,8 @@ export type DeployerOptions = Static<typeof DeployerOptions>
 
 export interface DeployerDeps {
   registry?: Registry
+  /** The token of Fly as it is now, in place of the option, if it can change while the server runs. */
+  latestFlyToken?: () => string
   /** Replaces the built-in deployers. */
   deployer?: Deployer
 }
@@ -47,14 +49,14 @@ type Maker = (options: DeployerOptions, deps: Partial<DeployerDeps>) => Deployer
 /** Factories by kind of deployer. */
 const makers: Readonly<Record<DeployerOptions['kind'], Maker>> = {
   local: ({ local }) => new LocalDeployer(local),
-  fly({ fly }, { registry }) {
+  fly({ fly }, { registry, latestFlyToken: token }) {
     if (fly === undefined) throw new Error('rhone-deployer: kind "fly" needs the option "fly"')
-    return flyDeployer(fly, { registry })
+    return flyDeployer(fly, { registry, token })
   }
 }
 
 const deployer: FastifyPluginAsync<PluginInput<typeof DeployerOptions, DeployerDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-deployer', DeployerOptions, input, ['deployer', 'registry'])
+  const options = parseOptions('rhone-deployer', DeployerOptions, input, ['deployer', 'latestFlyToken', 'registry'])
   const deployer = input.deployer ?? makers[options.kind](options, input)
   app.decorate<Deployer>('deployer', deployer)
   if (deployer.caution !== undefined) app.addHook('onReady', async () => app.log.warn(deployer.caution))

@@ -1,6 +1,7 @@
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { errors } from '../../plugins/lib/errors.ts'
+import { fromLatest, type Latest, latest } from '../../plugins/lib/latest.ts'
 
 /** Seconds; GitHub allows ten minutes at most, and its clock may be ahead. */
 const LIFETIME = 9 * 60
@@ -13,17 +14,21 @@ const LEEWAY = 60
  * @param privateKey PEM
  * @throws Error when it is not an RSA key
  */
-export function appTokens(appId: number, privateKey: string): () => Promise<string> {
-  if (privateKey === '') {
-    return async () => {
-      throw errors.notConfigured('The GitHub App')
-    }
-  }
-  const key = createPrivateKey(privateKey)
-  if (key.asymmetricKeyType !== 'rsa') throw new Error('rhone-github: option "privateKey" must be an RSA key')
-  return () => {
+export function appTokens(appId: number, privateKey: Latest<string>): () => Promise<string> {
+  const key = fromLatest(() => latest(privateKey), rsaKey)
+  key()
+  return async () => {
+    const current = key()
+    if (current === null) throw errors.notConfigured('The GitHub App')
     const now = Math.floor(Date.now() / 1_000)
     const claims = { iat: now - LEEWAY, exp: now + LIFETIME, iss: String(appId) }
-    return new SignJWT(claims).setProtectedHeader({ alg: 'RS256', typ: 'JWT' }).sign(key)
+    return new SignJWT(claims).setProtectedHeader({ alg: 'RS256', typ: 'JWT' }).sign(current)
   }
+}
+
+function rsaKey(pem: string): KeyObject | null {
+  if (pem === '') return null
+  const key = createPrivateKey(pem)
+  if (key.asymmetricKeyType !== 'rsa') throw new Error('rhone-github: option "privateKey" must be an RSA key')
+  return key
 }

@@ -51,6 +51,8 @@ export type GithubOptions = Static<typeof GithubOptions>
 export interface GithubDeps {
   /** Signs the cookies of browsers sent to GitHub. Without it, they must return to the process that sent them. */
   keys?: Keyring
+  /** The two secrets as they are now, in place of the options, if they can change while the server runs. */
+  latest?: () => { readonly privateKey: string; readonly clientSecret: string }
   registry?: Registry
 }
 
@@ -62,9 +64,9 @@ declare module 'fastify' {
 
 /** The GitHub App: reads repositories of the accounts that have installed it, and reports commit statuses there. */
 const github: FastifyPluginAsync<PluginInput<typeof GithubOptions, GithubDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-github', GithubOptions, input, ['keys', 'registry'])
+  const options = parseOptions('rhone-github', GithubOptions, input, ['keys', 'latest', 'registry'])
   const { appId, url, callback } = options
-  const { keys = randomKeyring(), registry } = input
+  const { keys = randomKeyring(), latest = () => options, registry } = input
   const shared = { service: 'github', timeout: options.timeout, deadline: 3 * options.timeout, registry }
   const site = createRemote({ ...shared, baseUrl: url })
   const remote = createRemote({
@@ -75,7 +77,7 @@ const github: FastifyPluginAsync<PluginInput<typeof GithubOptions, GithubDeps>> 
   })
 
   const refuse = refusals(options.page)
-  const owners = ownersOf({ ...options, site, api: remote, refuse })
+  const owners = ownersOf({ ...options, clientSecret: () => latest().clientSecret, site, api: remote, refuse })
   const browsers = browserState({
     purpose: 'rhone github state',
     cookie: options.cookie,
@@ -83,7 +85,10 @@ const github: FastifyPluginAsync<PluginInput<typeof GithubOptions, GithubDeps>> 
     lifetime: options.lifetime,
     keys
   })
-  const api = createApi(remote, appTokens(appId, options.privateKey))
+  const api = createApi(
+    remote,
+    appTokens(appId, () => latest().privateKey)
+  )
   const repositories = repositoriesOf(api)
 
   app.decorate('github', {

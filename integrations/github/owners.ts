@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
+import { type Latest, latest } from '../../plugins/lib/latest.ts'
 import type { Remote } from '../../plugins/lib/remote.ts'
 import type { Installation } from './port.ts'
 import type { refusals } from './refusals.ts'
@@ -22,7 +23,7 @@ export interface OwnersSettings {
   readonly api: Remote
   readonly appId: number
   readonly clientId: string
-  readonly clientSecret: string
+  readonly clientSecret: Latest<string>
   readonly refuse: ReturnType<typeof refusals>
 }
 
@@ -33,7 +34,7 @@ export function ownersOf({ site, api, appId, clientId, clientSecret, refuse }: O
       operation: 'exchange_code',
       method: 'POST',
       path: '/login/oauth/access_token',
-      body: new URLSearchParams({ client_id: clientId, client_secret: clientSecret, code })
+      body: new URLSearchParams({ client_id: clientId, client_secret: latest(clientSecret), code })
     })
     const { access_token: token, error, error_description: description } = Object(body)
     if (typeof token === 'string' && token !== '') return token

@@ -1,12 +1,13 @@
 import type { Registry } from '@platformatic/prom-client'
 import { type TSchema, Type } from '@sinclair/typebox'
+import { type Latest, latest } from '../../plugins/lib/latest.ts'
 import { createRemote, type RemoteError } from '../../plugins/lib/remote.ts'
 import { refusals } from '../../plugins/lib/sign-in-refusals.ts'
 import type { OauthProvider } from '../../plugins/oauth/index.ts'
 
 export interface GithubSettings {
   readonly clientId: string
-  readonly clientSecret: string
+  readonly clientSecret: Latest<string>
   /** https://github.com, or the URL of a GitHub Enterprise Server. */
   readonly url: string
   /** https://api.github.com, or `/api/v3` of the server. */
@@ -45,7 +46,7 @@ export function githubProvider(settings: GithubSettings): OauthProvider {
       body: new URLSearchParams({
         grant_type: 'authorization_code',
         client_id: clientId,
-        client_secret: clientSecret,
+        client_secret: latest(clientSecret),
         code,
         redirect_uri: redirectUri,
         code_verifier: verifier

@@ -1,10 +1,11 @@
 import { AppError, errors } from '../../plugins/lib/errors.ts'
+import { fromLatest, type Latest, latest } from '../../plugins/lib/latest.ts'
 import type { RefusedDelivery, WebhookSource } from '../../plugins/webhooks/source.ts'
 import { isHexSignature, signatureCheck } from './signature.ts'
 
 export interface GithubSourceSettings {
   /** Secrets that GitHub may sign with, newest first; several during a rotation. */
-  readonly secrets: readonly string[]
+  readonly secrets: Latest<readonly string[]>
 }
 
 const PREFIX = 'sha256='
@@ -14,18 +15,20 @@ const WORD = /^[\w.-]{1,100}$/
 
 /** GitHub's deliveries: JSON, signed as a whole, with their id and event in headers. */
 export function githubSource({ secrets }: GithubSourceSettings): WebhookSource {
-  const isSignatureOf = signatureCheck(secrets)
+  const isSignatureOf = fromLatest(() => latest(secrets), signatureCheck)
 
   return {
     name: 'github',
-    isConfigured: secrets.length > 0,
+    get isConfigured() {
+      return latest(secrets).length > 0
+    },
 
     isSigned: headers => signatureIn(headers) !== undefined,
 
     verify(headers, body) {
       const signature = signatureIn(headers)
       if (signature === undefined) return unauthorized('X-Hub-Signature-256 is missing or malformed')
-      if (!isSignatureOf(body, signature)) return unauthorized('X-Hub-Signature-256 does not match the body')
+      if (!isSignatureOf()(body, signature)) return unauthorized('X-Hub-Signature-256 does not match the body')
       if (!JSON_TYPE.test(headers['content-type'] ?? '')) return malformed(notJson())
 
       const { 'x-github-delivery': deliveryId, 'x-github-event': event } = headers

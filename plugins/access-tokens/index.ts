@@ -74,12 +74,23 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
 ) => {
   const options = parseOptions('rhone-access-tokens', AccessTokensOptions, input, ['keys', 'check', 'news'])
   const { issuer, lifetime, ttl, cacheSize: max } = options
-  const keys = signingKeys(input.keys ?? randomKeyring())
+  const ring = input.keys ?? randomKeyring()
+  const keys = signingKeys(ring)
   const jose = await loadPackages('rhone-access-tokens', ['jose'], () => import('jose'))
   const jwts = jwtsOf(jose, keys, issuer)
   const validity = createTokenValidity({ check: input.check, ttl, lifetime: lifetime * 1_000, max })
   const verified = new LRUCache<string, Verified>({ max })
   const seconds = () => Math.floor(Date.now() / 1_000)
+  let verifiedWith = ring.keys
+
+  /** What was verified with a key that is gone since is not valid any more. */
+  function verifiedBefore(key: string): Verified | undefined {
+    if (ring.keys !== verifiedWith) {
+      verified.clear()
+      verifiedWith = ring.keys
+    }
+    return verified.get(key)
+  }
 
   /** Verifies a signature once and caches the claims by token hash. */
   async function verify(token: string, key: string): Promise<Principal | null> {
@@ -107,7 +118,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
       const token = BEARER.exec(authorization)?.[1]
       if (token === undefined) return undefined
       const key = tokenKey(token)
-      const known = verified.get(key)
+      const known = verifiedBefore(key)
       if (known === undefined) return verify(token, key)
       return known.claims.exp > seconds() ? current(known) : null
     },
@@ -131,7 +142,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
       },
       config: { access: 'public', slo: 'detail', rateClass: 'general', maintenance: false }
     },
-    (_request, reply) => reply.header('cache-control', `public, max-age=${JWKS_AGE}`).send(keys.jwks)
+    (_request, reply) => reply.header('cache-control', `public, max-age=${JWKS_AGE}`).send(keys.jwks())
   )
 }
 

@@ -70,21 +70,25 @@ export interface Jwts {
   verify(token: string, now: Date): Promise<Claims | null>
 }
 
-export function jwtsOf(jose: typeof import('jose'), { current, verifying }: SigningKeys, issuer: string): Jwts {
+export function jwtsOf(jose: typeof import('jose'), keys: SigningKeys, issuer: string): Jwts {
   const expected = { issuer, audience: issuer, algorithms: [ALGORITHM], typ: TYPE }
-  const header = { alg: ALGORITHM, typ: TYPE, kid: current.id }
+  const headerOf = (kid: string) => ({ alg: ALGORITHM, typ: TYPE, kid })
+  const headerFields = Object.keys(headerOf('')).length
   const keyOf = ({ kid = '' }: JWTHeaderParameters) => {
-    const key = verifying.get(kid)
+    const key = keys.verifying(kid)
     if (key === undefined) throw new jose.errors.JWKSNoMatchingKey()
     return key
   }
   return {
-    sign: claims => new jose.SignJWT({ ...claims }).setProtectedHeader(header).sign(current.key),
+    sign(claims) {
+      const { id, key } = keys.current()
+      return new jose.SignJWT({ ...claims }).setProtectedHeader(headerOf(id)).sign(key)
+    },
 
     async verify(token, currentDate) {
       try {
         const { payload, protectedHeader } = await jose.jwtVerify(token, keyOf, { ...expected, currentDate })
-        const isOurs = Object.keys(protectedHeader).length === Object.keys(header).length && isClaims.Check(payload)
+        const isOurs = Object.keys(protectedHeader).length === headerFields && isClaims.Check(payload)
         return isOurs ? (payload as Claims) : null
       } catch (error) {
         if (error instanceof jose.errors.JOSEError) return null

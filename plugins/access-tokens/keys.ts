@@ -1,24 +1,30 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
-import { deriveKey, type Keyring } from '../lib/signer.ts'
+import { derivedOnce, deriveKey, type Keyring } from '../lib/signer.ts'
 
 export interface SigningKeys {
-  readonly current: { readonly id: string; readonly key: KeyObject }
-  /** All public keys, by key id. */
-  readonly verifying: ReadonlyMap<string, KeyObject>
+  current(): { readonly id: string; readonly key: KeyObject }
+  /** The public key of that id, if the ring has it. */
+  verifying(id: string): KeyObject | undefined
   /** RFC 7517, newest first. */
-  readonly jwks: { readonly keys: readonly object[] }
+  jwks(): { readonly keys: readonly object[] }
 }
 
 /** PKCS #8 header of an Ed25519 private key; the 32-byte seed follows. */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex')
 
 /** Derives an Ed25519 key pair from each key of the ring, so the keyring is the only secret to store. */
-export function signingKeys({ current, keys }: Keyring): SigningKeys {
-  const pairs = new Map([...keys].map(([id, key]) => [id, pairOf(key)]))
+export function signingKeys(ring: Keyring): SigningKeys {
+  const pairs = derivedOnce(pairOf)
   return {
-    current: { id: current.id, key: pairs.get(current.id)!.privateKey },
-    verifying: new Map([...pairs].map(([id, { publicKey }]) => [id, publicKey])),
-    jwks: { keys: [...pairs].map(([id, { publicKey }]) => jwkOf(id, publicKey)) }
+    current() {
+      const { id, key } = ring.current
+      return { id, key: pairs(key).privateKey }
+    },
+    verifying(id) {
+      const key = ring.keys.get(id)
+      return key && pairs(key).publicKey
+    },
+    jwks: () => ({ keys: [...ring.keys].map(([id, key]) => jwkOf(id, pairs(key).publicKey)) })
   }
 }
 

@@ -69,5 +69,6 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'user.erase': [],
   'job.retry': ['queue'],
   'secret.rotate': ['keyId'],
+  'secret.refuse': [],
   'audit.export': ['format', 'from', 'to', 'filters']
 }

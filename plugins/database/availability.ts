@@ -34,6 +34,7 @@ const SPACE_PROBE = `create temporary table rhone_space_probe on commit drop as
  */
 export class Availability {
   readonly #settings: AvailabilitySettings
+  #target: PostgresTarget
   readonly #ending = new AbortController()
   #finding: Finding | undefined
   #session: Session | undefined
@@ -42,6 +43,13 @@ export class Availability {
 
   constructor(settings: AvailabilitySettings) {
     this.#settings = settings
+    this.#target = settings.target
+  }
+
+  /** Pings over a new connection to this target from now on. */
+  retarget(target: PostgresTarget): void {
+    this.#target = target
+    this.#close(this.#session)
   }
 
   report(finding: Finding, reason?: unknown): void {
@@ -122,7 +130,7 @@ export class Availability {
   }
 
   #open(): Session {
-    const session = openSession(this.#settings.target, {
+    const session = openSession(this.#target, {
       applicationName: `${this.#settings.applicationName}-ping`,
       connectTimeout: this.#settings.connectTimeout,
       prepare: false,

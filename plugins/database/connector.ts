@@ -21,6 +21,11 @@ export class Connector {
     return connection
   }
 
+  /** Connections from now on go to this target. */
+  retarget(target: ConnectionSettings['target']): void {
+    this.#settings = { ...this.#settings, target }
+  }
+
   /** @returns whether new connections will differ from earlier ones */
   stopPreparing(): boolean {
     if (this.#settings.prepare === false) return false

@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
-import { postgresTarget } from '../lib/postgres.ts'
+import { type PostgresTarget, postgresTarget } from '../lib/postgres.ts'
 import type { Registry } from '../lib/registry.ts'
 import type { DatabaseState, Finding } from './availability.ts'
 import { loadDriver } from './load-driver.ts'
@@ -46,6 +46,16 @@ export interface Postgres {
    * @returns the rows of all statements
    */
   script(text: string): Promise<unknown[]>
+  /**
+   * Checks that a URL with other credentials opens this same database.
+   *
+   * @throws Error that says why it does not
+   */
+  tryCredentials(url: string): Promise<void>
+  /** Uses these credentials for all new connections, and retires the others without interrupting what they do. */
+  useCredentials(url: string, directUrl: string): void
+  /** Calls back when that happens, for those who keep connections of their own. @returns a function that ends it */
+  onCredentials(callback: () => void): () => void
   readonly stats: PoolStats
 }
 
@@ -129,12 +139,24 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
 
   measurePool(input.registry, pool)
   const { db, reads } = createDb(pool, conversions, queryObserver(input.registry), { tables: input.schema, isQuick })
+  const renewals = new Set<() => void>()
   app.decorate('db', db)
   app.decorate('postgres', {
     reads,
     ping: timeoutMs => availability.ping(timeoutMs),
     listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
     script: async text => pool.run(connection => connection.script(text)),
+    tryCredentials: url => tryCredentials(target, postgresTarget(url), connectTimeout),
+    useCredentials(url, directUrl) {
+      pool.retarget(postgresTarget(url))
+      availability.retarget(postgresTarget(url))
+      listener.retarget(postgresTarget(directUrl))
+      for (const renew of renewals) renew()
+    },
+    onCredentials(callback) {
+      renewals.add(callback)
+      return () => renewals.delete(callback)
+    },
     get stats() {
       return pool.stats
     }
@@ -143,6 +165,18 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     await Promise.all([pool.end(END_TIMEOUT), listener.end(), availability.end()])
   })
   availability.watch()
+}
+
+/** A URL of another database would lose what is in use, so it takes a restart. */
+async function tryCredentials(current: PostgresTarget, next: PostgresTarget, connectTimeout: number): Promise<void> {
+  if (next.database !== current.database) throw new Error('names another database, which takes a restart')
+  const { ask, openSession } = await import('../lib/postgres-session.ts')
+  const session = openSession(next, { applicationName: 'rhone-check', connectTimeout, prepare: false })
+  try {
+    await ask(session, 'select 1', connectTimeout * 1_000)
+  } finally {
+    session.destroy()
+  }
 }
 
 export default fp(database, { name: 'rhone-database', fastify: '5.x' })

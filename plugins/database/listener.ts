@@ -32,6 +32,7 @@ const ANSWER_TIMEOUT = 3_000
 /** Listens on any number of channels over one connection, and reconnects when it is lost. */
 export class Listener {
   readonly #settings: ListenerSettings
+  #target: PostgresTarget
   readonly #channels = new Map<string, Set<Subscription>>()
   readonly #ending = new AbortController()
   #running: Promise<void> | undefined
@@ -41,6 +42,13 @@ export class Listener {
 
   constructor(settings: ListenerSettings) {
     this.#settings = settings
+    this.#target = settings.target
+  }
+
+  /** Listens over a new connection to this target; subscribers hear of the gap as of any other. */
+  retarget(target: PostgresTarget): void {
+    this.#target = target
+    this.#session?.destroy()
   }
 
   /** @returns a function that ends the subscription */
@@ -101,7 +109,7 @@ export class Listener {
   }
 
   #openSession(onClose: () => void): Session {
-    return openSession(this.#settings.target, {
+    return openSession(this.#target, {
       applicationName: `${this.#settings.applicationName}-listen`,
       connectTimeout: this.#settings.connectTimeout,
       prepare: false,

@@ -149,6 +149,13 @@ export class Pool {
     await Promise.all([...this.#connections].map(connection => connection.end(timeoutSeconds)))
   }
 
+  /** Opens connections with these credentials from now on, and retires the others as they fall idle. */
+  retarget(target: ConnectionSettings['target']): void {
+    this.#connector.retarget(target)
+    this.#failure = undefined
+    this.renew()
+  }
+
   /** Replaces all current connections; those in use are replaced when they are returned. */
   renew(): void {
     for (const connection of this.#connections) connection.isSpent = true

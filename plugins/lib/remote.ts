@@ -22,6 +22,8 @@ export function createRemote(settings: RemoteSettings): Remote {
   const measured = measure(settings.registry, service)
   const breaker = new Breaker({ failures: 10, pause: 5_000, ...settings.breaker }, measured.circuit)
   const budget = new RetryBudget()
+  const { headers } = settings
+  const common = typeof headers === 'function' ? headers : () => headers
 
   /** Makes attempts until one succeeds or a retry makes no sense. */
   async function run<T>(request: RemoteRequest, receive: Reader<T>): Promise<T> {
@@ -62,7 +64,7 @@ export function createRemote(settings: RemoteSettings): Remote {
   function outgoingOf(request: RemoteRequest, trace: RemoteTrace): Outgoing {
     const { method = 'GET', path, body } = request
     const { type, content } = encode(body)
-    const headers = headersOf(trace, type, settings.headers, request.headers, trace.headers)
+    const headers = headersOf(trace, type, common(), request.headers, trace.headers)
     return { url: `${baseUrl}${path}`, method, headers, body: content }
   }
 

@@ -1,6 +1,6 @@
 import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
-/** A set of keys: the newest one signs, all of them verify. */
+/** A set of keys: the newest one signs, all of them verify. It may change while it is in use. */
 export interface Keyring {
   readonly current: { readonly id: string; readonly key: Buffer }
   readonly keys: ReadonlyMap<string, Buffer>
@@ -26,17 +26,33 @@ export function deriveKey(key: Buffer, purpose: string): Buffer {
 }
 
 /** Signs short texts with HMAC-SHA-256. */
-export function createSigner(purpose: string, { current, keys }: Keyring): Signer {
-  const derived = new Map([...keys].map(([id, key]) => [id, deriveKey(key, purpose)]))
-  const code = (text: string, key: Buffer) => createHmac('sha256', key).update(text).digest('base64url')
+export function createSigner(purpose: string, ring: Keyring): Signer {
+  const derived = derivedOnce(key => deriveKey(key, purpose))
+  const code = (text: string, key: Buffer) => createHmac('sha256', derived(key)).update(text).digest('base64url')
 
   return {
-    sign: text => `${current.id}.${code(text, derived.get(current.id)!)}`,
+    sign(text) {
+      const { id, key } = ring.current
+      return `${id}.${code(text, key)}`
+    },
     verify(text, signature) {
       const dot = signature.indexOf('.')
-      const key = derived.get(signature.slice(0, Math.max(dot, 0)))
+      const key = ring.keys.get(signature.slice(0, Math.max(dot, 0)))
       return key !== undefined && isSame(signature.slice(dot + 1), code(text, key))
     }
+  }
+}
+
+/** Derives something from each key once, for as long as the key is in use. */
+export function derivedOnce<Derived>(derive: (key: Buffer) => Derived): (key: Buffer) => Derived {
+  const known = new WeakMap<Buffer, { derived: Derived }>()
+  return key => {
+    let entry = known.get(key)
+    if (entry === undefined) {
+      entry = { derived: derive(key) }
+      known.set(key, entry)
+    }
+    return entry.derived
   }
 }
 

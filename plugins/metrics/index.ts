@@ -49,6 +49,8 @@ export type MetricsOptions = Static<typeof MetricsOptions>
 export interface MetricsDeps {
   /** Other apps that form one instance with this one: a scrape of any of them answers for all. */
   peers?: MetricsPeers
+  /** The tokens as they are now, in place of `tokens`, if they can change while the server runs. */
+  latestTokens?: () => readonly string[]
 }
 
 export type { MetricsPeers }
@@ -81,8 +83,10 @@ const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total
  */
 const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps>> = async (app, input) => {
   const { tokens, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(NAME, MetricsOptions, input, [
-    'peers'
+    'peers',
+    'latestTokens'
   ])
+  const acceptedTokens = input.latestTokens ?? (() => tokens)
   if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
     throw new Error('rhone-metrics: option "buckets": must be ascending')
 
@@ -141,9 +145,10 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   }
 
   function authorize({ headers, raw }: FastifyRequest): void {
-    if (tokens.length > 0) {
+    const accepted = acceptedTokens()
+    if (accepted.length > 0) {
       const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
-      if (!tokens.some(token => isSame(given, token))) throw errors.unauthorized()
+      if (!accepted.some(token => isSame(given, token))) throw errors.unauthorized()
     } else if (!allowLoopback || !isLoopback(peerOf(raw.socket)) || !namesLoopback(headers.host)) {
       throw errors.forbidden('Metrics are not open to you')
     }

@@ -6,6 +6,7 @@ import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { loadPackages } from '../lib/packages.ts'
 import type { Registry } from '../lib/registry.ts'
+import { credentialsOf } from './credentials.ts'
 import { type RedisTarget, redisTarget } from './target.ts'
 
 export const RedisOptions = Type.Object(
@@ -43,10 +44,22 @@ export interface RedisDeps {
 
 export type RedisClient = Redis | Cluster
 
+export interface RedisCredentials {
+  /**
+   * Checks that a URL with another user or password opens this same Redis.
+   *
+   * @throws Error that says why it does not
+   */
+  check(url: string): Promise<void>
+  /** Uses these credentials on open connections, which stay open, and on all later ones. */
+  use(url: string): Promise<void>
+}
+
 declare module 'fastify' {
   interface FastifyInstance {
     /** Commands answer or fail within milliseconds; without a connection, they fail immediately. */
     redis: RedisClient
+    redisCredentials: RedisCredentials
   }
 }
 
@@ -82,6 +95,7 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
   client.connect().catch(() => {})
 
   app.decorate<RedisClient>('redis', client)
+  app.decorate('redisCredentials', credentialsOf(driver, client, target, options))
   app.addHook('onClose', async () => {
     client.removeAllListeners('close')
     // Lets commands in flight finish, within the command timeout.

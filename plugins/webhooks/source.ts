@@ -5,7 +5,7 @@ import type { AppError } from '../lib/errors.ts'
 export interface WebhookSource {
   /** Identifies its route, deliveries and metrics; lower-case letters. */
   readonly name: string
-  /** False if there is no secret to verify deliveries with; all are refused then. */
+  /** False while there is no secret to verify deliveries with; all are refused then. */
   readonly isConfigured: boolean
   /** Whether the headers are those of a signed delivery; other bodies are not read. */
   isSigned(headers: IncomingHttpHeaders): boolean

@@ -63,6 +63,8 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   memoryLimit: plain,
   swaps: swaps => Object.fromEntries(Object.entries(swaps).map(([name, swap]) => [name, swap || 'off'])),
   shortcuts: shortcuts => [...shortcuts].join(','),
+  secrets: values => ({ set: [...values.keys()].join(',') }),
+  secretsSource: describeSource,
   client: ({ url, token }) => ({ url: withoutSecrets(url), token: hidden(token) })
 }
 
@@ -120,6 +122,19 @@ function plain<Value>(value: Value): Value {
 
 function hidden(secret: string | null): string | null {
   return secret === null ? null : '(set)'
+}
+
+function describeSource(spec: Config['secretsSource']): string {
+  switch (spec.kind) {
+    case 'env':
+      return 'env'
+    case 'dir':
+      return `dir:${spec.path}`
+    case 'exec':
+      return 'exec:***'
+    case 'vault':
+      return `vault:${spec.origin}/${spec.mount}/${spec.path}`
+  }
 }
 
 function keyIds(keyring: Keyring | null): string | null {

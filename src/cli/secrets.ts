@@ -56,7 +56,7 @@ export const secretsStatus = defineCommand({
     const log = await auditLogFor(input)
     const ring = config.keys.encryption!
     return withDatabase(input, async db => {
-      await noteSecrets(db, log, ring, secretsOf(config))
+      await noteSecrets(db, log, ring, secretsOf(config), commandLineActor())
       const secrets = await readSecretAges(db, ring, secretsOf(config))
       const sealed = await countSealed(db, ring)
       const overdue = secrets.filter(({ state }) => state === 'overdue').map(({ name }) => name)

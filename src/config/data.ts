@@ -16,14 +16,14 @@ export interface DataSettings {
 }
 
 const variables = {
-  DATABASE_URL: credential('PostgreSQL; an embedded one under DATA_DIR when unset.'),
-  DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.'),
+  DATABASE_URL: credential('PostgreSQL; an embedded one under DATA_DIR when unset.', { form: 'url' }),
+  DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.', { form: 'url' }),
   DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
   DATABASE_PREPARE: Type.Union([Type.Literal('auto'), Type.Literal('on'), Type.Literal('off')], {
     default: 'auto',
     description: 'Whether to use prepared statements: auto, on or off. auto: unless a pooler stands before PostgreSQL.'
   }),
-  REDIS_URL: credential('Redis or Valkey, for limits shared by all instances.')
+  REDIS_URL: credential('Redis or Valkey, for limits shared by all instances.', { form: 'url' })
 }
 
 export default section(variables, ({ env, environment, production, parse, refuse }) => {

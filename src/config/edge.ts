@@ -39,7 +39,8 @@ const variables = {
     description: 'With https in staging and production: ask for a place in the preload list of browsers. Slow to undo.'
   }),
   METRICS_TOKEN: credential(
-    'Bearer token of /metrics, a list while rotating; when unset, loopback only and in development only.'
+    'Bearer token of /metrics, a list while rotating; when unset, loopback only and in development only.',
+    { form: 'list' }
   ),
   RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
   RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),

@@ -1,6 +1,6 @@
 import { createPrivateKey } from 'node:crypto'
 import { Type } from '@sinclair/typebox'
-import { credential, optional, section, text } from './section.ts'
+import { credential, identifier, optional, section, text } from './section.ts'
 import { list, missing, parseServiceUrl, refusePlainHttp } from './values.ts'
 
 /** GitHub: sign-in, the GitHub App and webhooks. */
@@ -25,16 +25,16 @@ export interface GithubSettings {
 }
 
 const variables = {
-  GITHUB_CLIENT_ID: credential('The OAuth app by which people sign in with GitHub; off when unset.'),
+  GITHUB_CLIENT_ID: identifier('The OAuth app by which people sign in with GitHub; off when unset.'),
   GITHUB_CLIENT_SECRET: credential('The secret of that OAuth app.'),
   GITHUB_URL: text('GitHub, or a GitHub Enterprise Server.', { default: 'https://github.com' }),
   GITHUB_API_URL: optional(text('Its API; https://api.github.com, or /api/v3 of GITHUB_URL.')),
   GITHUB_APP_ID: optional(
     Type.Integer({ minimum: 1, description: 'The GitHub App that reads repositories; off when unset.' })
   ),
-  GITHUB_APP_PRIVATE_KEY: optional(text('Its private key: PEM, or PEM in base64.')),
-  GITHUB_APP_SLUG: credential('What its address on GitHub ends with.'),
-  GITHUB_WEBHOOK_SECRET: credential('The secret of its webhook; a list while rotating.')
+  GITHUB_APP_PRIVATE_KEY: credential('Its private key: PEM, or PEM in base64.', { days: 180 }),
+  GITHUB_APP_SLUG: identifier('What its address on GitHub ends with.'),
+  GITHUB_WEBHOOK_SECRET: credential('The secret of its webhook; a list while rotating.', { form: 'list' })
 }
 
 export default section(variables, reader => {

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { type Keyring, parseKeyring } from './keyring.ts'
-import { optional, section, text } from './section.ts'
+import { credential, section } from './section.ts'
 
 /** How users and secrets are recognised. */
 export interface IdentitySettings {
@@ -14,9 +14,9 @@ export interface IdentitySettings {
 }
 
 const variables = {
-  SESSION_KEYS: optional(text('Keyring for sessions: id:base64,id:base64, newest first.')),
-  ENCRYPTION_KEYS: optional(text('Keyring for stored secrets.')),
-  SIGNING_KEYS: optional(text('Keyring for signed access tokens.')),
+  SESSION_KEYS: credential('Keyring for sessions: id:base64,id:base64, newest first.', { form: 'keyring' }),
+  ENCRYPTION_KEYS: credential('Keyring for stored secrets.', { form: 'keyring', days: 365 }),
+  SIGNING_KEYS: credential('Keyring for signed access tokens.', { form: 'keyring' }),
   LOCAL_ACCOUNTS: Type.Boolean({ default: false, description: 'Take passwords, for accounts made by `user create`.' })
 }
 

@@ -1,4 +1,4 @@
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type Static, type TObject, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import billing, { type BillingSettings } from './billing.ts'
 import client, { type ClientSettings } from './client.ts'
@@ -8,13 +8,16 @@ import edge, { type EdgeSettings } from './edge.ts'
 import { ConfigError } from './error.ts'
 import github, { type GithubSettings } from './github.ts'
 import identity, { type IdentitySettings } from './identity.ts'
-import type { Reader, Section } from './section.ts'
+import secrets, { type SecretsSettings } from './secrets.ts'
+import type { Reader, SecretTraits, Section } from './section.ts'
 import server, { type ServerSettings } from './server.ts'
 import { readEnvironment, resolveFiles, type Variables } from './source.ts'
+import { openSource } from './sources/open.ts'
+import { type SecretSource, SourceError } from './sources/port.ts'
 import telemetry, { type TelemetrySettings } from './telemetry.ts'
 
 export { readTls, type SwapSetting } from './server.ts'
-export { ConfigError, readEnvironment, type Variables }
+export { ConfigError, readEnvironment, type SecretSource, type SecretTraits, SourceError, type Variables }
 
 /** All settings, grouped into sections. */
 export interface Config
@@ -26,9 +29,13 @@ export interface Config
     DeliverySettings,
     BillingSettings,
     TelemetrySettings,
-    ClientSettings {}
+    SecretsSettings,
+    ClientSettings {
+  /** The values of the secret variables that are set, as given; `SECRETS` says what each is. */
+  readonly secrets: ReadonlyMap<string, string>
+}
 
-const sections = [server, data, edge, identity, github, delivery, billing, telemetry, client] as const
+const sections = [server, data, edge, identity, github, delivery, billing, telemetry, secrets, client] as const
 
 /** Every variable that the server and its command line read. `.env.example` lists the same keys. */
 export const Environment = Type.Object({
@@ -40,31 +47,114 @@ export const Environment = Type.Object({
   ...delivery.variables,
   ...billing.variables,
   ...telemetry.variables,
+  ...secrets.variables,
   ...client.variables
 })
 export type Environment = Static<typeof Environment>
 
+/** Every secret of this server, by variable. */
+export const SECRETS: ReadonlyMap<string, SecretTraits> = new Map(
+  Object.entries(Environment.properties).flatMap(([name, { secret }]: [string, TSchema]) =>
+    secret === undefined ? [] : [[name, secret as SecretTraits]]
+  )
+)
+
+/** Where the secrets of a process can be read again, and the settings that they make. */
+export interface SecretFeed {
+  readonly source: SecretSource
+  /** Reads the secrets, by variable. @throws SourceError */
+  readonly readSecrets: () => Promise<ReadonlyMap<string, string>>
+  /** The settings with these secrets in place of those before. @throws ConfigError that lists every wrong variable */
+  readonly configWith: (secrets: ReadonlyMap<string, string>) => Config
+}
+
 /**
- * Loads the settings of this process. Asynchronous, because values may come from outside the environment.
+ * Loads the settings of this process, with its secrets from wherever they are.
  *
  * @throws ConfigError that lists every wrong variable and why
  */
-export async function readConfig(environment: () => Variables | Promise<Variables> = readEnvironment): Promise<Config> {
-  return loadConfig(await environment())
+export async function openSettings(
+  environment: () => Variables | Promise<Variables> = readEnvironment
+): Promise<{ config: Config; feed: SecretFeed }> {
+  const variables = await environment()
+  const feed = await openFeed(variables)
+  // The environment reports what is wrong with files along with everything else.
+  if (feed.source.name === 'env') return { config: loadConfig(variables), feed }
+  refuseTwice(variables, feed.source)
+  const secrets = await feed.readSecrets().catch((error: unknown) => {
+    throw error instanceof SourceError ? new ConfigError([`SECRETS_SOURCE: ${error.message}`]) : error
+  })
+  return { config: configFrom(feed.source, () => feed.configWith(secrets)), feed }
+}
+
+/** Opens the secret source that the variables name, without reading it. @throws ConfigError */
+export async function openFeed(variables: Variables): Promise<SecretFeed> {
+  const source = await openSource(sourceOf(variables), variables)
+  const names = namesInSource()
+  const others = Object.entries(variables).filter(([name]) => !names.includes(name.replace(/_FILE$/, '')))
+  return {
+    source,
+    readSecrets: async () => new Map([...(await source.load(names))].map(([name, { value }]) => [name, value])),
+    configWith: secrets => loadConfig({ ...Object.fromEntries(others), ...Object.fromEntries(secrets) })
+  }
+}
+
+function namesInSource(): string[] {
+  return [...SECRETS].filter(([, { opensSource }]) => !opensSource).map(([name]) => name)
+}
+
+function refuseTwice(variables: Variables, source: SecretSource): void {
+  const twice = namesInSource().filter(name => variables[name] || variables[`${name}_FILE`])
+  if (twice.length > 0)
+    throw new ConfigError(twice.map(name => `${name}: is given in the environment, but its source is ${source.name}`))
+}
+
+/**
+ * Loads the settings of this process, with its secrets from wherever they are.
+ *
+ * @throws ConfigError that lists every wrong variable and why
+ */
+export async function readConfig(environment?: () => Variables | Promise<Variables>): Promise<Config> {
+  const { config, feed } = await openSettings(environment)
+  await feed.source.close?.()
+  return config
+}
+
+/** Where the secrets come from, before anything else can be read. */
+function sourceOf(variables: Variables) {
+  const schema = Type.Object({ ...secrets.variables, ENVIRONMENT: server.variables.ENVIRONMENT })
+  const problems: string[] = []
+  const env = checkTypes(schema, resolveFiles(variables, Object.keys(schema.properties), problems), problems)
+  const { secretsSource } = secrets.read(createReader(env, problems))
+  if (problems.length > 0) throw new ConfigError(problems)
+  return secretsSource
+}
+
+/** Adds where a secret is expected to the message about it. */
+function configFrom(source: SecretSource, load: () => Config): Config {
+  try {
+    return load()
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    const isSecret = (problem: string) => [...SECRETS.keys()].some(name => problem.startsWith(`${name}:`))
+    throw new ConfigError(error.problems.map(text => (isSecret(text) ? `${text} (from ${source.name})` : text)))
+  }
 }
 
 /** @throws ConfigError that lists every wrong variable and why */
 export function loadConfig(variables: Variables): Config {
   const problems: string[] = []
-  const env = checkTypes(resolveFiles(variables, Object.keys(Environment.properties), problems), problems)
+  const values = resolveFiles(variables, Object.keys(Environment.properties), problems)
+  const env = checkTypes(Environment, values, problems)
   const reader = createReader(env, problems)
   const settings = sections.map(section => (section as Section).read(reader as never))
   if (reader.production) problems.push(...placeholders(env))
   if (problems.length > 0) throw new ConfigError(problems)
-  return Object.freeze(Object.assign({}, ...settings))
+  const given = new Map(Object.entries(values).filter(([name]) => SECRETS.has(name)))
+  return Object.freeze(Object.assign({ secrets: given }, ...settings))
 }
 
-function createReader(env: Environment, problems: string[]): Reader<Environment> {
+function createReader<Env extends Pick<Environment, 'ENVIRONMENT'>>(env: Env, problems: string[]): Reader<Env> {
   return {
     env,
     environment: env.ENVIRONMENT,
@@ -93,11 +183,15 @@ function placeholders(env: Environment): string[] {
     .map(([name]) => `${name}: is still a placeholder`)
 }
 
-function checkTypes(values: Record<string, string>, problems: string[]): Environment {
-  const env = Value.Default(Environment, readTyped(values))
-  const wrong = new Map([...Value.Errors(Environment, env)].map(({ path, schema }) => [path.slice(1), schema]))
-  for (const [name, schema] of wrong) problems.push(`${name}: must be ${allowedBy(schema)}`)
-  return env as Environment
+function checkTypes<Schema extends TObject>(
+  schema: Schema,
+  values: Record<string, string>,
+  problems: string[]
+): Static<Schema> {
+  const env = Value.Default(schema, readTyped(values))
+  const wrong = new Map([...Value.Errors(schema, env)].map(({ path, schema }) => [path.slice(1), schema]))
+  for (const [name, expected] of wrong) problems.push(`${name}: must be ${allowedBy(expected)}`)
+  return env as Static<Schema>
 }
 
 function allowedBy({ type, anyOf, minimum, maximum }: TSchema): string {

@@ -54,7 +54,28 @@ export function oneOf<const Values extends readonly string[]>(values: Values, op
   )
 }
 
-/** Credentials issued by another service, so that a placeholder is rejected in production. */
-export function credential(description: string): TOptional<TString> {
+/** What rotating a secret needs to know about it. */
+export interface SecretTraits {
+  /** Age in days at which it is to be replaced. */
+  readonly days: number
+  /**
+   * What of the variable is secret. `url`: its password; `list`: each entry, newest first; `keyring`: each key, newest
+   * first.
+   */
+  readonly form: 'token' | 'list' | 'url' | 'keyring'
+  /** Whether it opens the secret source itself, and so cannot come from there. */
+  readonly opensSource: boolean
+  /** Whether a running server goes on with the value that it started with. */
+  readonly needsRestart: boolean
+}
+
+/** A secret: a placeholder is rejected in production, `SECRETS_SOURCE` may supply it, and its age is watched. */
+export function credential(description: string, traits: Partial<SecretTraits> = {}): TOptional<TString> {
+  const secret: SecretTraits = { days: 90, form: 'token', opensSource: false, needsRestart: false, ...traits }
+  return Type.Optional(text(description, { credential: true, secret }))
+}
+
+/** A name given by another service. It is no secret, but a placeholder is rejected in production. */
+export function identifier(description: string): TOptional<TString> {
   return Type.Optional(text(description, { credential: true }))
 }

@@ -18,7 +18,10 @@ const variables = {
     )
   ),
   OTEL_TRACES_SAMPLER_ARG: text('Share of traces that are recorded, from 0 to 1.', { default: '0.1' }),
-  SENTRY_DSN: credential('Where server errors are reported: the DSN of a Sentry project. Nowhere when unset.')
+  SENTRY_DSN: credential('Where server errors are reported: the DSN of a Sentry project. Nowhere when unset.', {
+    days: 365,
+    needsRestart: true
+  })
 }
 
 export default section(variables, ({ parse }): TelemetrySettings => {

@@ -5,8 +5,13 @@ import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
 import type { Config } from '../config/index.ts'
 import { auditSink } from '../domain/audit/log.ts'
 import { createErrorJournal } from '../domain/platform/error-events.ts'
+import { holdingsOf } from '../domain/secrets/holders.ts'
+import { fingerprintOf } from '../domain/secrets/keyring-check.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { auditLogOf } from './audit-log.ts'
+import { followed } from './followed-secrets.ts'
+import type { Ports } from './ports.ts'
+import { ringsOf, secretsOf } from './secrets.ts'
 
 /* Options of the plugins that store data. */
 
@@ -28,6 +33,21 @@ export function audit(config: Config, app: FastifyInstance) {
 
 export function cache(_config: Config, app: FastifyInstance) {
   return { ...registryOf(app), ...(has(app, 'db') && { bus: postgresCacheBus(app) }) }
+}
+
+export function secrets(config: Config, app: FastifyInstance, { secrets }: Ports) {
+  return secrets !== undefined && { ...registryOf(app), ...followed(config, app, secrets) }
+}
+
+export function secretHolders(config: Config, app: FastifyInstance, { secrets }: Ports) {
+  if (!has(app, 'db') || config.keys.encryption === null) return false
+  return {
+    holdings: () => holdingsOf(config.keys.encryption!, secretsOf(config), ringsOf(config)),
+    onAgreement: (isHeldByAll: (name: string, print: string) => boolean) => {
+      for (const [name, ring] of Object.entries(secrets?.live.rings() ?? {}))
+        ring.promote((id, key) => isHeldByAll(name, fingerprintOf(name, id, key)))
+    }
+  }
 }
 
 export function recentErrors(_config: Config, app: FastifyInstance) {

@@ -10,7 +10,8 @@ import type { Ports } from './ports.ts'
 
 /* Options of the plugins that turn pushes into running apps. */
 
-export function builder({ builder, buildkit, registry, dataDir, production, githubUrls }: Config) {
+export function builder(config: Config) {
+  const { builder, buildkit, registry, dataDir, production, githubUrls } = config
   return (
     builder !== null && {
       kind: builder,
@@ -18,42 +19,51 @@ export function builder({ builder, buildkit, registry, dataDir, production, gith
       allowLocal: !production,
       trustedHosts: [new URL(githubUrls.url).host],
       ...(buildkit && { buildkit: { ...buildkit } }),
-      ...(registry.token !== null && { imageRegistry: { host: registry.host, token: registry.token } })
+      ...(registry.token !== null && {
+        imageRegistry: { host: registry.host, token: registry.token },
+        latestRegistryToken: () => config.registry.token ?? ''
+      })
     }
   )
 }
 
-export function deployer({ deployer, fly, dataDir, appsPort }: Config, app: FastifyInstance) {
+export function deployer(config: Config, app: FastifyInstance) {
+  const { deployer, fly, dataDir, appsPort } = config
   if (deployer === null) return false
   return {
     ...registryOf(app),
     kind: deployer,
     ...(deployer === 'local' && { local: { dataDir: workDirOf(dataDir), anchor: dataDir, port: appsPort } }),
     ...(fly && {
-      fly: { token: fly.token, organization: fly.org, apiUrl: fly.apiUrl, graphqlUrl: fly.graphqlUrl }
+      fly: { token: fly.token, organization: fly.org, apiUrl: fly.apiUrl, graphqlUrl: fly.graphqlUrl },
+      latestFlyToken: () => config.fly?.token ?? ''
     })
   }
 }
 
-export function github({ githubApp, github, githubUrls, baseUrl, keys }: Config, app: FastifyInstance) {
+export function github(config: Config, app: FastifyInstance) {
+  const { githubApp, github, githubUrls, baseUrl, keys } = config
   if (githubApp === null) return false
   return {
     ...registryOf(app),
     ...githubUrls,
     appId: githubApp.id,
-    privateKey: githubApp.privateKey,
+    latest: () => ({
+      privateKey: config.githubApp?.privateKey ?? '',
+      clientSecret: config.github?.clientSecret ?? ''
+    }),
     slug: githubApp.slug,
     page: '/login',
     callback: `${baseUrl.origin}/github/callback`,
-    ...(github && { clientId: github.clientId, clientSecret: github.clientSecret }),
+    ...(github && { clientId: github.clientId }),
     ...(keys.session && { keys: keys.session })
   }
 }
 
-export function webhooks({ githubWebhookSecrets: secrets }: Config, app: FastifyInstance) {
+export function webhooks(config: Config, app: FastifyInstance) {
   return {
     ...registryOf(app),
-    sources: [githubSource({ secrets })],
+    sources: [githubSource({ secrets: () => config.githubWebhookSecrets })],
     ...(has(app, 'db') &&
       has(app, 'jobs') && {
         store: deliveryStore(

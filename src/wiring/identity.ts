@@ -55,10 +55,12 @@ export function csrf({ baseUrl, production, keys }: Config) {
   }
 }
 
-export function oauth({ baseUrl, github, keys }: Config, app: FastifyInstance) {
+export function oauth(config: Config, app: FastifyInstance) {
+  const { baseUrl, github, keys } = config
+  const clientSecret = () => config.github?.clientSecret ?? ''
   return {
     redirectUri: `${baseUrl.origin}/auth/callback`,
-    ...(github && { provider: githubProvider({ ...github, ...registryOf(app), signInPage: '/login' }) }),
+    ...(github && { provider: githubProvider({ ...github, clientSecret, ...registryOf(app), signInPage: '/login' }) }),
     ...(keys.session && { keys: keys.session }),
     ...(has(app, 'db') && { spent: spentSignInStore(() => app.db) })
   }

@@ -10,11 +10,11 @@ import type { Ports } from './ports.ts'
 
 /* Options of the plugins that let operators observe and control the server. */
 
-export function metrics({ metricsTokens, production, version }: Config, _app: FastifyInstance, { peers }: Ports) {
+export function metrics(config: Config, _app: FastifyInstance, { peers }: Ports) {
   return {
-    tokens: [...metricsTokens],
-    allowLoopback: !production,
-    version,
+    latestTokens: () => config.metricsTokens,
+    allowLoopback: !config.production,
+    version: config.version,
     ...(peers && { peers })
   }
 }

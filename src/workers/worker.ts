@@ -2,6 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { createLogger } from '../../plugins/logging/logger.ts'
 import type { MetricsPeers } from '../../plugins/metrics/index.ts'
+import { openFeed, readEnvironment } from '../config/index.ts'
 import { Instance } from '../instance.ts'
 import { relayLines } from './line-relay.ts'
 import { type Order, type Report, receiveConfig, sendFault, type WorkerData } from './messages.ts'
@@ -30,13 +31,16 @@ const peers: MetricsPeers = {
     return waiting.promise
   }
 }
-const instance = new Instance(receiveConfig(config), logger, { buckets, peers })
+let instance: Instance | undefined
 
 process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
 process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
 port.on('message', onOrder)
 
 try {
+  // Not read yet: a worker that replaces another must start even while the source is away.
+  const feed = await openFeed(readEnvironment())
+  instance = new Instance(receiveConfig(config), logger, { buckets, peers }, feed)
   await instance.start(undefined, true)
   report({ type: 'listening' })
   instance.completed.then(
@@ -49,7 +53,7 @@ try {
 
 function onOrder(order: Order): void {
   if (order.type === 'stop') stop()
-  else if (order.type === 'reload') instance.reloadCertificate()
+  else if (order.type === 'reload') instance?.reloadCertificate()
   else if (order.type === 'ping') report({ type: 'pong' })
   else if (order.type === 'peers') waiting.resolve(order.texts)
   else readOwn().then(text => report({ type: 'reading', text }), onUnreadable)
@@ -63,14 +67,14 @@ function onUnreadable(error: unknown): void {
 function onFault(error: unknown, what: string): void {
   logger.fatal({ err: error }, what)
   report({ type: 'fault', fault: sendFault(error) })
-  instance.report(error)
+  instance?.report(error)
   stop()
 }
 
 function stop(): void {
   if (isStopping) return
   isStopping = true
-  instance.stop().then(
+  Promise.resolve(instance?.stop()).then(
     () => end(),
     error => end(error)
   )

@@ -48,6 +48,8 @@ export type FlyOptions = Static<typeof FlyOptions>
 
 export interface FlyDeps {
   registry?: Registry | undefined
+  /** The token as it is now, in place of the option, if it can change while the server runs. */
+  token?: (() => string) | undefined
   /** Settings for calls to Fly, for tests. */
   remote?: Partial<RemoteSettings>
 }
@@ -62,11 +64,12 @@ export type FlyInput = Partial<FlyOptions> & Pick<FlyOptions, 'token' | 'organiz
 /** Runs each app as a Fly app, and each of its releases as a machine. */
 export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
   const options = parseOptions('rhone-deployer-fly', FlyOptions, input)
+  const token = deps.token ?? (() => options.token)
   const graphqlUrl = new URL(options.graphqlUrl)
   const remote = (baseUrl: string) =>
     createRemote({
       service: 'fly',
-      headers: { authorization: authorization(options.token) },
+      headers: () => ({ authorization: authorization(token()) }),
       timeout: 30_000,
       deadline: 60_000,
       registry: deps.registry,

@@ -8,8 +8,8 @@ export interface RemoteSettings extends Partial<RetrySettings> {
   readonly service: string
   /** Prefix of every path, without a trailing slash. */
   readonly baseUrl: string
-  /** Headers sent with every request. */
-  readonly headers?: Readonly<Record<string, string>>
+  /** Headers sent with every request; a function if they can change. */
+  readonly headers?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>)
   /** Time limit of one attempt in milliseconds; default 10 s. */
   readonly timeout?: number
   /** Time limit of a call with all its attempts in milliseconds; default 30 s. */

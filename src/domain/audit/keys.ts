@@ -27,13 +27,11 @@ export interface Checkpoint {
  */
 export class AuditKeys {
   readonly #ring: Keyring
-  readonly #macKeys: Readonly<Record<MacPurpose, ReadonlyMap<string, KeyObject>>>
+  /** For as long as a key is in the ring, which may change. */
+  readonly #macKeys = new WeakMap<Buffer, Readonly<Record<MacPurpose, KeyObject>>>()
 
   constructor(ring: Keyring) {
-    const derived = (purpose: MacPurpose) =>
-      new Map([...ring.keys].map(([id, key]) => [id, createSecretKey(derive(key, `rhone audit ${purpose}`))]))
     this.#ring = ring
-    this.#macKeys = { row: derived('row'), link: derived('link'), erasure: derived('erasure') }
   }
 
   /** The id of the key that authenticates what is written now. */
@@ -47,13 +45,23 @@ export class AuditKeys {
   }
 
   mac(purpose: MacPurpose, text: string): Buffer {
-    return hmac(this.#macKeys[purpose].get(this.currentId)!, text)
+    return hmac(this.#macKey(purpose, this.#ring.current.key), text)
   }
 
   /** Whether any key of the ring made this MAC; false for an absent one. */
   isMac(purpose: MacPurpose, text: string, mac: Buffer | null): boolean {
     if (mac?.length !== 32) return false
-    return [...this.#macKeys[purpose].values()].some(key => timingSafeEqual(hmac(key, text), mac))
+    return [...this.#ring.keys.values()].some(key => timingSafeEqual(hmac(this.#macKey(purpose, key), text), mac))
+  }
+
+  #macKey(purpose: MacPurpose, key: Buffer): KeyObject {
+    let known = this.#macKeys.get(key)
+    if (known === undefined) {
+      const derived = (name: MacPurpose) => createSecretKey(derive(key, `rhone audit ${name}`))
+      known = { row: derived('row'), link: derived('link'), erasure: derived('erasure') }
+      this.#macKeys.set(key, known)
+    }
+    return known[purpose]
   }
 
   signCheckpoint(checkpoint: Checkpoint): { keyId: string; signature: Buffer } {

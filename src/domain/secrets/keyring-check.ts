@@ -45,8 +45,12 @@ function problemOf(name: string, own: ReadonlyMap<string, string>, known: Readon
 
 const idPart = (fingerprint: string): string => fingerprint.slice(0, ID_DIGITS)
 
-/** A key is 32 random bytes, so the fingerprint reveals nothing about it. */
-function fingerprintOf(name: string, id: string, key: Buffer): string {
+/**
+ * Identifies a key of a ring, with its id.
+ *
+ * @param name the variable that holds the ring. A key is 32 random bytes, so the fingerprint reveals nothing about it
+ */
+export function fingerprintOf(name: string, id: string, key: Buffer): string {
   const idDigits = createHash('sha256').update(id).digest('hex').slice(0, ID_DIGITS)
   const print = hkdfSync('sha256', key, '', `rhone key fingerprint\0${name}`, KEY_DIGITS / 2)
   return idDigits + Buffer.from(print).toString('hex')

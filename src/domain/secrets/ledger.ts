@@ -36,17 +36,26 @@ const NOTICE = 14
  * database, so that weak passwords cannot be searched for there. A changed secret is an audit event.
  *
  * @param ring all of its keys are tried to recognise earlier hashes
+ * @param actor what brought the secrets here, for the audit log
  */
 export async function noteSecrets(
   db: Db,
   log: AuditLog,
   ring: Keyring,
-  secrets: readonly ServerSecret[]
+  secrets: readonly ServerSecret[],
+  actor: string
 ): Promise<void> {
-  for (const secret of secrets) if (secret.value !== null) await noteSecret(db, log, ring, secret.name, secret.value)
+  for (const { name, value } of secrets) if (value !== null) await noteSecret({ db, log, ring, actor }, name, value)
 }
 
-function noteSecret(db: Db, log: AuditLog, ring: Keyring, name: string, value: string): Promise<void> {
+interface Noting {
+  readonly db: Db
+  readonly log: AuditLog
+  readonly ring: Keyring
+  readonly actor: string
+}
+
+function noteSecret({ db, log, ring, actor }: Noting, name: string, value: string): Promise<void> {
   const prints = fingerprintsOf(ring, name, value)
   const fingerprint = prints[0]!
   return db.transaction(async tx => {
@@ -57,7 +66,7 @@ function noteSecret(db: Db, log: AuditLog, ring: Keyring, name: string, value: s
       .onConflictDoNothing()
       .returning({ name: secretLedger.name })
     if (added === undefined || since !== null || !(await hasOthers(tx, name, fingerprint))) return
-    const event = { eventType: 'admin', action: 'rotate', actor: 'start', resource: 'secret' } as const
+    const event = { eventType: 'admin', action: 'rotate', actor, resource: 'secret' } as const
     await log.write(tx, { ...event, resourceName: name })
   })
 }
@@ -101,8 +110,11 @@ async function hasOthers(db: Db, name: string, fingerprint: string): Promise<boo
   return other !== undefined
 }
 
-/** The fingerprints of a secret under each key of the ring, newest key first. */
-function fingerprintsOf(ring: Keyring, name: string, value: string): string[] {
+/**
+ * The fingerprints of a secret under each key of the ring, newest key first. Whoever has none of the keys learns nothing
+ * from them, however weak the secret.
+ */
+export function fingerprintsOf(ring: Keyring, name: string, value: string): string[] {
   const { current, keys } = ring
   const older = [...keys.values()].filter(key => key !== current.key)
   return [current.key, ...older].map(key => {

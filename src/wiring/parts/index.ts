@@ -10,7 +10,7 @@ import platform from './platform.ts'
 import secrets from './secrets.ts'
 
 /** The server's work besides answering requests. Start steps run in this order. */
-export const parts: readonly Part[] = [data, accounts, secrets, audit, platform, delivery]
+export const parts: readonly Part[] = [data, secrets, accounts, audit, platform, delivery]
 
 /** Everything of one kind that this server's parts contribute. */
 export function contributed<Kind extends keyof Contributions>(

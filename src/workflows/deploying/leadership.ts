@@ -4,7 +4,9 @@ import { ask, openSession, type Session } from '../../../plugins/lib/postgres-se
 
 export interface LeadershipSettings {
   /** The database, bypassing any transaction pooler, which would lend the lock's connection to others. */
-  readonly target: PostgresTarget
+  readonly target: () => PostgresTarget
+  /** Tells when the target has changed: the leader gives up its session, and whoever is first leads over a new one. */
+  readonly onChange?: (callback: () => void) => () => void
   /** The task. Each name has one leader among all instances. */
   readonly name: string
   /** Milliseconds between attempts to become leader. */
@@ -28,25 +30,27 @@ const LONGEST_SILENCE = 6_000
  * @param lead runs the task until its signal aborts; after `lost` aborts, there may be another leader
  */
 export async function whileLeading(
-  { target, name, retryInterval }: LeadershipSettings,
+  { target, onChange, name, retryInterval }: LeadershipSettings,
   signal: AbortSignal,
   lead: (signal: AbortSignal, lost: AbortSignal) => Promise<void>
 ): Promise<void> {
   while (!signal.aborted) {
     const lost = new AbortController()
-    const session = openSession(target, {
+    const session = openSession(target(), {
       applicationName: `rhone-${name}`,
       connectTimeout: CONNECT_TIMEOUT,
       prepare: false,
       parameters: { idle_session_timeout: LONGEST_SILENCE, tcp_user_timeout: LONGEST_SILENCE },
       onClose: () => lost.abort()
     })
+    const stopWatching = onChange?.(() => session.destroy())
     try {
       if (await takeLock(session, name))
         await keepAlive(session, lead(AbortSignal.any([signal, lost.signal]), lost.signal))
     } catch {
       // The database is down, which is reported elsewhere.
     } finally {
+      stopWatching?.()
       session.destroy()
     }
     await delay(retryInterval * (0.5 + Math.random()), undefined, { signal, ref: false }).catch(() => {})

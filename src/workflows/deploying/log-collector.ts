@@ -11,8 +11,8 @@ import { whileLeading } from './leadership.ts'
 import { LogBuffer } from './log-buffer.ts'
 
 export interface LogCollectorOptions {
-  /** The database, bypassing any transaction pooler. */
-  readonly directUrl: string
+  /** The database, bypassing any transaction pooler; asked for each connection, as its password may change. */
+  readonly directUrl: () => string
   readonly deployer: Deployer
   /** Milliseconds between checks for new apps; news of deployments triggers one earlier. */
   readonly interval?: number
@@ -29,7 +29,12 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (
   app,
   { directUrl, deployer, interval = 5_000 }
 ) => {
-  const leadership = { target: postgresTarget(directUrl), name: 'log-collector', retryInterval: interval }
+  const leadership = {
+    target: () => postgresTarget(directUrl()),
+    onChange: (callback: () => void) => app.postgres.onCredentials(callback),
+    name: 'log-collector',
+    retryInterval: interval
+  }
   const closing = new AbortController()
   const news = new Bell()
   let work: Promise<void> | undefined

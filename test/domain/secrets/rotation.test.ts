@@ -170,8 +170,8 @@ const agesIn = async (db: Db, days: number, value: string, opening = ring) => {
 
 test('the age of a secret counts from when it was first used, against its schedule', async t => {
   const db = await openDatabase(t)
-  await noteSecrets(db, auditLog, ring, [secret('s3cret'), secret(null, 'FLY_API_TOKEN')])
-  await noteSecrets(db, auditLog, ring, [secret('s3cret')])
+  await noteSecrets(db, auditLog, ring, [secret('s3cret'), secret(null, 'FLY_API_TOKEN')], 'start')
+  await noteSecrets(db, auditLog, ring, [secret('s3cret')], 'start')
   assert.deepEqual(await agesIn(db, 0, 's3cret'), [0, 'ok'])
   assert.deepEqual(await agesIn(db, 80, 's3cret'), [80, 'due'])
   assert.deepEqual(await agesIn(db, 91, 's3cret'), [91, 'overdue'])
@@ -181,11 +181,11 @@ test('the age of a secret counts from when it was first used, against its schedu
 
 test('a secret that was replaced is a new one, and an event', async t => {
   const db = await openDatabase(t)
-  await noteSecrets(db, auditLog, ring, [secret('first')])
+  await noteSecrets(db, auditLog, ring, [secret('first')], 'start')
   await db.update(secretLedger).set({ firstSeenAt: new Date(Date.now() - 100 * DAY) })
   assert.deepEqual(await agesIn(db, 0, 'first'), [100, 'overdue'])
-  await noteSecrets(db, auditLog, ring, [secret('second')])
-  await noteSecrets(db, auditLog, ring, [secret('second')])
+  await noteSecrets(db, auditLog, ring, [secret('second')], 'start')
+  await noteSecrets(db, auditLog, ring, [secret('second')], 'start')
   assert.deepEqual(await agesIn(db, 0, 'second'), [0, 'ok'])
   const events = await db.select().from(auditLogs)
   assert.deepEqual(
@@ -196,7 +196,7 @@ test('a secret that was replaced is a new one, and an event', async t => {
 
 test('the ledger holds nothing by which a weak secret could be found, and survives the rotation of its own key', async t => {
   const db = await openDatabase(t)
-  await noteSecrets(db, auditLog, oldRing, [secret('weak')])
+  await noteSecrets(db, auditLog, oldRing, [secret('weak')], 'start')
   const [row] = await db.select().from(secretLedger)
   const hashes = await db.execute<{ hash: string }>(
     sql`select encode(sha256(text::bytea), 'hex') as hash from unnest(array['weak', 'METRICS_TOKENweak']) as text`
@@ -205,7 +205,7 @@ test('the ledger holds nothing by which a weak secret could be found, and surviv
   assert.ok(!hashes.map(({ hash }) => hash).includes(row!.fingerprint))
 
   await db.update(secretLedger).set({ firstSeenAt: new Date(Date.now() - 40 * DAY) })
-  await noteSecrets(db, auditLog, ring, [secret('weak')])
+  await noteSecrets(db, auditLog, ring, [secret('weak')], 'start')
   assert.deepEqual(await agesIn(db, 0, 'weak', parseKeyring(NEW)), [40, 'ok'])
   assert.deepEqual(await db.select().from(auditLogs), [])
 })

@@ -72,7 +72,7 @@ async function instance(t: TestContext, url: string, machines: TalkingMachines) 
   const app = Fastify()
   await app.register(database, { url })
   await app.register(logCollector, {
-    directUrl: url,
+    directUrl: () => url,
     deployer: { logs: machines.logs } as unknown as Deployer,
     interval: 100
   })

@@ -1,0 +1,68 @@
+import type { Static, TObject } from '@sinclair/typebox'
+import { credential, identifier, optional, type Reader, section, text } from './section.ts'
+import type { SourceSpec, VaultLogin, VaultPlace } from './sources/spec.ts'
+import { isLoopback } from './values.ts'
+
+/** Where the secrets of the environment come from. */
+export interface SecretsSettings {
+  readonly secretsSource: SourceSpec
+}
+
+const variables = {
+  SECRETS_SOURCE: text(
+    'Where secret variables come from: env, dir:/path, exec:command, vault:https://host/mount/path.',
+    {
+      default: 'env'
+    }
+  ),
+  VAULT_ROLE_ID: identifier('Who we are to Vault or OpenBao: the role id of an AppRole.'),
+  VAULT_SECRET_ID: credential('The secret id of that AppRole.', { days: 30, opensSource: true }),
+  VAULT_KUBERNETES_ROLE: optional(text('In place of an AppRole: the role of its Kubernetes login.')),
+  VAULT_KUBERNETES_TOKEN_FILE: text('The service account token for it.', {
+    default: '/var/run/secrets/kubernetes.io/serviceaccount/token'
+  }),
+  VAULT_NAMESPACE: optional(text('The namespace of Vault Enterprise, or of OpenBao.'))
+}
+type Env = Static<TObject<typeof variables>>
+
+export default section(variables, reader => {
+  const { env, parse, production } = reader
+  const spec = parse('SECRETS_SOURCE', (given): SourceSpec => {
+    const [kind, rest] = partsOf(given)
+    if (kind === 'env' && rest === '') return { kind }
+    if (kind === 'dir' && rest.startsWith('/')) return { kind, path: rest }
+    if (kind === 'exec' && rest.trim() !== '') return { kind, command: rest }
+    if (kind !== 'vault')
+      throw new Error('must be env, dir:/absolute/path, exec:command, or vault:https://host:port/mount/path')
+    if (production && rest.startsWith('http:') && !isLoopback(rest))
+      throw new Error('must be https, since secrets come from there')
+    return { kind, ...parseVaultUrl(rest), namespace: env.VAULT_NAMESPACE, login: loginOf(reader) }
+  })
+  const settings: SecretsSettings = { secretsSource: spec ?? { kind: 'env' } }
+  return settings
+})
+
+/** @throws Error that says what the URL must look like */
+function parseVaultUrl(text: string): Pick<VaultPlace, 'origin' | 'mount' | 'path'> {
+  const url = URL.parse(text)
+  const [mount = '', ...path] = url?.pathname.split('/').filter(Boolean) ?? []
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username || url.search || url.hash || path.length === 0)
+    throw new Error(
+      'must be vault:https://host:port/mount/path, such as vault:https://vault.internal:8200/secret/rhone'
+    )
+  return { origin: url.origin, mount, path: path.join('/') }
+}
+
+function partsOf(given: string): [string, string] {
+  const colon = given.indexOf(':')
+  return colon < 0 ? [given, ''] : [given.slice(0, colon), given.slice(colon + 1)]
+}
+
+function loginOf({ env, refuse }: Reader<Env>): VaultLogin {
+  const { VAULT_ROLE_ID: roleId = '', VAULT_SECRET_ID: secretId = '', VAULT_KUBERNETES_ROLE: role = '' } = env
+  const isComplete = role === '' ? roleId !== '' && secretId !== '' : roleId === '' && secretId === ''
+  if (!isComplete)
+    refuse('SECRETS_SOURCE: vault needs VAULT_ROLE_ID and VAULT_SECRET_ID, or else VAULT_KUBERNETES_ROLE')
+  if (role === '') return { kind: 'approle', roleId, secretId }
+  return { kind: 'kubernetes', role, tokenFile: env.VAULT_KUBERNETES_TOKEN_FILE }
+}

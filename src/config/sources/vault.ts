@@ -1,0 +1,119 @@
+import { Type } from '@sinclair/typebox'
+import { createRemote, RemoteError } from '../../../plugins/lib/remote.ts'
+import { type Secret, type SecretSource, SourceError } from './port.ts'
+import type { VaultPlace } from './spec.ts'
+import { VaultSession } from './vault-session.ts'
+
+const Stored = Type.Object({
+  data: Type.Object({
+    data: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]),
+    metadata: Type.Object({ version: Type.Integer() })
+  })
+})
+
+const FORBIDDEN = 403
+const SEALED = 503
+/** Somebody else has written in the meantime. */
+const CONFLICT = 400
+const WRITES = 3
+
+/** HashiCorp Vault or OpenBao: all secrets are the fields of one secret in a KV v2 engine. */
+export function vaultSource({ origin, mount, path, namespace, login }: VaultPlace): SecretSource {
+  const name = `vault:${origin}/${mount}/${path}`
+  const remote = createRemote({
+    service: 'vault',
+    baseUrl: `${origin}/v1`,
+    headers: { 'x-vault-request': 'true', ...(namespace && { 'x-vault-namespace': namespace }) },
+    timeout: 5_000,
+    deadline: 15_000,
+    maxBytes: 1_000_000
+  })
+  const session = new VaultSession(remote, login)
+
+  async function read(): Promise<{ fields: Record<string, unknown>; version: number }> {
+    const { body } = await authorized(token =>
+      remote.call({
+        operation: 'read_secret',
+        path: `/${mount}/data/${path}`,
+        headers: { 'x-vault-token': token },
+        schema: Stored
+      })
+    )
+    return { fields: body.data.data ?? {}, version: body.data.metadata.version }
+  }
+
+  async function write(fields: object, version: number): Promise<boolean> {
+    const { status } = await authorized(token =>
+      remote.call({
+        operation: 'write_secret',
+        method: 'POST',
+        path: `/${mount}/data/${path}`,
+        headers: { 'x-vault-token': token },
+        body: { data: fields, options: { cas: version } },
+        accept: [CONFLICT]
+      })
+    )
+    return status !== CONFLICT
+  }
+
+  /** A token may have been revoked, so a refusal is believed only of a fresh one. */
+  async function authorized<T>(call: (token: string) => Promise<T>): Promise<T> {
+    const token = await session.token()
+    try {
+      return await call(token)
+    } catch (error) {
+      if (!(error instanceof RemoteError) || error.status !== FORBIDDEN) throw error
+      session.forget(token)
+      return call(await session.token())
+    }
+  }
+
+  /** @throws SourceError in place of whatever the work throws */
+  async function explained<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      throw new SourceError(`${name}: ${reasonOf(error, `${mount}/data/${path}`)}`)
+    }
+  }
+
+  return {
+    name,
+    load: names =>
+      explained(async () => {
+        const { fields, version } = await read()
+        const found = new Map<string, Secret>()
+        for (const variable of names) {
+          const value = fields[variable]
+          if (value === undefined || value === null || value === '') continue
+          if (typeof value !== 'string') throw new SourceError(`${variable} must be text`)
+          found.set(variable, { value: value.trim(), version: String(version) })
+        }
+        return found
+      }),
+    store: (variable, value) =>
+      explained(async () => {
+        for (let attempt = 1; attempt <= WRITES; attempt++) {
+          const { fields, version } = await read()
+          if (await write({ ...fields, [variable]: value }, version)) return
+        }
+        throw new SourceError('others keep writing to it; try again')
+      }),
+    close: () => session.end()
+  }
+}
+
+function reasonOf(error: unknown, path: string): string {
+  if (error instanceof SourceError) return error.message
+  if (!(error instanceof RemoteError)) return (error as Error).message
+  switch (error.status) {
+    case SEALED:
+      return 'is sealed'
+    case FORBIDDEN:
+      return `its policy does not allow ${path}`
+    case 404:
+      return `has no secret at ${path}, or no KV v2 engine is mounted there`
+    default:
+      return error.message
+  }
+}

@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { ConfigError, openFeed, openSettings, SourceError, type Variables } from '../../src/config/index.ts'
+import { generateKey } from '../../src/config/keyring.ts'
+import { dirSource } from '../../src/config/sources/dir.ts'
+import { execSource } from '../../src/config/sources/exec.ts'
+import { vaultSource } from '../../src/config/sources/vault.ts'
+import { fakeVault } from '../fakes/vault/server.ts'
+import { eventually } from '../support/eventually.ts'
+
+async function directory(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'rhone-secrets-'))
+  t.after(() => rm(path, { recursive: true, force: true }))
+  return path
+}
+
+/** A volume as Kubernetes makes it: files are links through `..data`, which is swapped. */
+async function volume(t: TestContext, secrets: Record<string, string>) {
+  const path = await directory(t)
+  let generation = 0
+  async function swap(next: Record<string, string>): Promise<void> {
+    const folder = `..generation_${++generation}`
+    await mkdir(join(path, folder))
+    for (const [name, value] of Object.entries(next)) await writeFile(join(path, folder, name), `${value}\n`)
+    await symlink(folder, join(path, '..data_tmp'))
+    await rename(join(path, '..data_tmp'), join(path, '..data'))
+  }
+  await swap(secrets)
+  for (const name of Object.keys(secrets)) await symlink(join('..data', name), join(path, name))
+  return { path, swap }
+}
+
+async function vault(t: TestContext, variables: Variables = {}) {
+  const fake = await fakeVault()
+  t.after(() => fake.close())
+  fake.put('rhone', { METRICS_TOKEN: 'from-vault-0123456789', OTHER: 'not ours' })
+  const login = { kind: 'approle', roleId: 'role', secretId: 'secret' } as const
+  const source = vaultSource({ origin: fake.url, mount: 'secret', path: 'rhone', login })
+  const environment: Variables = {
+    SECRETS_SOURCE: `vault:${fake.url}/secret/rhone`,
+    VAULT_ROLE_ID: 'role',
+    VAULT_SECRET_ID: 'secret',
+    ...variables
+  }
+  return { fake, source, environment }
+}
+
+async function problemsOf(variables: Variables): Promise<readonly string[]> {
+  try {
+    await openSettings(() => variables)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error))
+    return error.problems
+  }
+  return []
+}
+
+const valuesOf = (found: Map<string, { value: string }>) =>
+  Object.fromEntries([...found].map(([name, { value }]) => [name, value]))
+
+test('a directory gives a secret per file, without its line end, and not what is not there', async t => {
+  const path = await directory(t)
+  await writeFile(join(path, 'METRICS_TOKEN'), 'one,two\n')
+  await writeFile(join(path, 'FLY_API_TOKEN'), '')
+  const found = await dirSource(path).load(['METRICS_TOKEN', 'FLY_API_TOKEN', 'REDIS_URL'])
+  assert.deepEqual(valuesOf(found), { METRICS_TOKEN: 'one,two' })
+})
+
+test('a swap of ..data is reported and read as one set, and versions tell whether a value is another', async t => {
+  const { path, swap } = await volume(t, { METRICS_TOKEN: 'first', FLY_API_TOKEN: 'same' })
+  const source = dirSource(path)
+  const names = ['METRICS_TOKEN', 'FLY_API_TOKEN']
+  const before = await source.load(names)
+  let reports = 0
+  t.after(source.watch!(() => reports++))
+  await swap({ METRICS_TOKEN: 'second', FLY_API_TOKEN: 'same' })
+  await eventually(() => reports > 0)
+  const after = await source.load(names)
+  assert.deepEqual(valuesOf(after), { METRICS_TOKEN: 'second', FLY_API_TOKEN: 'same' })
+  assert.notEqual(after.get('METRICS_TOKEN')!.version, before.get('METRICS_TOKEN')!.version)
+  assert.equal(after.get('FLY_API_TOKEN')!.version, before.get('FLY_API_TOKEN')!.version)
+})
+
+test('a directory takes a new value in place of the old one, whole, and readable by nobody else', async t => {
+  const path = await directory(t)
+  const source = dirSource(path)
+  await source.store!('METRICS_TOKEN', 'fresh')
+  assert.deepEqual(valuesOf(await source.load(['METRICS_TOKEN'])), { METRICS_TOKEN: 'fresh' })
+  assert.deepEqual(await readdir(path), ['METRICS_TOKEN'])
+  await assert.rejects(
+    dirSource(join(path, 'none')).store!('METRICS_TOKEN', 'x'),
+    /dir:.*none: cannot be read \(ENOENT\)/
+  )
+})
+
+test('a command prints its secrets as JSON', async () => {
+  const print = (text: string) => execSource(`printf '%s' '${text}'`)
+  const found = await print('{"METRICS_TOKEN":"a","FLY_API_TOKEN":"","OTHER":1}').load([
+    'METRICS_TOKEN',
+    'FLY_API_TOKEN'
+  ])
+  assert.deepEqual(valuesOf(found), { METRICS_TOKEN: 'a' })
+  for (const text of ['', '[]', 'null', '"s3cret"', 's3cret'])
+    await assert.rejects(print(text).load(['METRICS_TOKEN']), (error: Error) => {
+      assert.match(error.message, /^exec:printf: does not print a JSON object/)
+      return !error.message.includes('s3cret')
+    })
+  await assert.rejects(print('{"METRICS_TOKEN":1}').load(['METRICS_TOKEN']), /METRICS_TOKEN must be text/)
+})
+
+test('a command that fails, hangs or floods is ended, and said so', async () => {
+  await assert.rejects(execSource('exit 3').load([]), /ends with 3; run it by hand/)
+  await assert.rejects(execSource('sleep 60 | cat', 50).load([]), /has not ended within 0.05 s/)
+  await assert.rejects(execSource('yes').load([]), /prints more than/)
+})
+
+test('Vault is asked by AppRole, and gives the fields that are ours', async t => {
+  const { fake, source } = await vault(t)
+  const found = await source.load(['METRICS_TOKEN', 'REDIS_URL'])
+  assert.deepEqual(Object.fromEntries(found), { METRICS_TOKEN: { value: 'from-vault-0123456789', version: '1' } })
+  await source.load(['METRICS_TOKEN'])
+  assert.deepEqual(fake.calls, ['POST auth/approle/login', 'GET secret/data/rhone', 'GET secret/data/rhone'])
+  await source.close!()
+  assert.equal(fake.revoked.length, 1)
+})
+
+test('Vault is asked by the service account of Kubernetes, whose token is read for each login', async t => {
+  const { fake } = await vault(t)
+  const tokenFile = join(await directory(t), 'token')
+  await writeFile(tokenFile, 'service-account\n')
+  const place = { origin: fake.url, mount: 'secret', path: 'rhone' }
+  const source = vaultSource({ ...place, login: { kind: 'kubernetes', role: 'rhone', tokenFile } })
+  await source.load([])
+  fake.kubernetes.jwt = 'rotated'
+  fake.revokeAll()
+  await assert.rejects(source.load([]), /does not accept the kubernetes login \(403\)/)
+  await writeFile(tokenFile, 'rotated')
+  await source.load([])
+  assert.deepEqual(
+    fake.logins.map(({ kind }) => kind),
+    ['kubernetes', 'kubernetes']
+  )
+})
+
+test('a token is renewed while that helps; at its max_ttl the source logs in again, and no read fails', async t => {
+  const { fake, source } = await vault(t)
+  fake.lease = { ttl: 2, maxTtl: 3 }
+  const until = performance.now() + 5_000
+  while (performance.now() < until) await source.load(['METRICS_TOKEN'])
+  assert.ok(fake.renewals.length >= 1, 'renewed')
+  assert.ok(fake.logins.length >= 2, 'logged in again')
+})
+
+test('a revoked token costs one more login; a policy that forbids is named', async t => {
+  const { fake, source } = await vault(t)
+  await source.load([])
+  fake.revokeAll()
+  await source.load([])
+  assert.equal(fake.logins.length, 2)
+  fake.policy.read = false
+  await assert.rejects(source.load([]), /its policy does not allow secret\/data\/rhone$/)
+})
+
+test('a sealed Vault, a wrong path and a refused login are each named', async t => {
+  const { fake, source } = await vault(t)
+  fake.isSealed = true
+  await assert.rejects(
+    source.load([]),
+    (error: Error) => error instanceof SourceError && /is sealed$/.test(error.message)
+  )
+  fake.isSealed = false
+  fake.stored.clear()
+  await assert.rejects(source.load([]), /has no secret at secret\/data\/rhone/)
+  fake.approle.secretId = 'rotated'
+  fake.revokeAll()
+  await assert.rejects(source.load([]), /does not accept the approle login \(400\)/)
+})
+
+test('Vault keeps what others write in the meantime', async t => {
+  const { fake, source } = await vault(t)
+  await source.store!('METRICS_TOKEN', 'replaced-0123456789')
+  assert.deepEqual(fake.stored.get('rhone')?.data, { METRICS_TOKEN: 'replaced-0123456789', OTHER: 'not ours' })
+  fake.policy.write = false
+  await assert.rejects(source.store!('METRICS_TOKEN', 'x'), /policy does not allow/)
+})
+
+test('the settings come from the source, and everything else from the environment', async t => {
+  const { environment } = await vault(t, { LOG_LEVEL: 'warn' })
+  const { config, feed } = await openSettings(() => environment)
+  t.after(() => feed.source.close!())
+  assert.deepEqual([config.metricsTokens, config.logLevel], [['from-vault-0123456789'], 'warn'])
+  assert.deepEqual([...config.secrets.keys()].sort(), ['METRICS_TOKEN', 'VAULT_SECRET_ID'])
+  const next = feed.configWith(new Map([['METRICS_TOKEN', 'a,b']]))
+  assert.deepEqual(next.metricsTokens, ['a', 'b'])
+})
+
+test('the boot fails by the name of the source, and by the name of each variable that is wrong there', async t => {
+  const { fake, environment } = await vault(t)
+  fake.put('rhone', { SESSION_KEYS: 'k1:short', METRICS_TOKEN: 'two words' })
+  const where = `(from vault:${fake.url}/secret/rhone)`
+  assert.deepEqual(await problemsOf(environment), [
+    `METRICS_TOKEN: must be printable ASCII without spaces, or no scraper could send it ${where}`,
+    `SESSION_KEYS: key "k1" must be 32 bytes in base64, got 3 ${where}`
+  ])
+  fake.isSealed = true
+  assert.deepEqual(await problemsOf(environment), [`SECRETS_SOURCE: vault:${fake.url}/secret/rhone: is sealed`])
+})
+
+test('a secret in two places is refused, and so is a source that cannot be one', async t => {
+  const { environment } = await vault(t, { METRICS_TOKEN: 'also-here' })
+  assert.match((await problemsOf(environment)).join(), /^METRICS_TOKEN: is given in the environment, but its source is/)
+  for (const [source, expected] of [
+    ['dir:relative', /^SECRETS_SOURCE: must be env, dir:/],
+    ['keychain', /^SECRETS_SOURCE: must be env, dir:/],
+    ['exec: ', /^SECRETS_SOURCE: must be env, dir:/],
+    ['vault:https://host/only-mount', /^SECRETS_SOURCE: must be vault:https:\/\/host:port\/mount\/path/],
+    ['vault:https://host/secret/rhone', /VAULT_ROLE_ID and VAULT_SECRET_ID, or else VAULT_KUBERNETES_ROLE/],
+    ['dir:/nowhere-at-all', /^SECRETS_SOURCE: dir:\/nowhere-at-all: cannot be read \(ENOENT\)/]
+  ] as const)
+    assert.match((await problemsOf({ SECRETS_SOURCE: source })).join(), expected, source)
+})
+
+test('a production server does not ask a remote Vault in plain text', async () => {
+  const source = 'vault:http://vault.internal:8200/secret/rhone'
+  assert.match((await problemsOf({ ENVIRONMENT: 'production', SECRETS_SOURCE: source })).join(), /must be https/)
+})
+
+test('files that X_FILE names are read again, the environment itself cannot change', async t => {
+  const file = join(await directory(t), 'token')
+  await writeFile(file, 'first\n')
+  const feed = await openFeed({ METRICS_TOKEN_FILE: file, SESSION_KEYS: generateKey() })
+  assert.equal((await feed.readSecrets()).get('METRICS_TOKEN'), 'first')
+  await feed.source.store!('METRICS_TOKEN', 'second')
+  assert.equal((await feed.readSecrets()).get('METRICS_TOKEN'), 'second')
+  assert.equal(await readFile(file, 'utf8'), 'second\n')
+  await assert.rejects(feed.source.store!('SESSION_KEYS', 'x'), /SESSION_KEYS: is in the environment/)
+  await rm(file)
+  await assert.rejects(feed.readSecrets(), /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/)
+})
