@@ -23,6 +23,7 @@ COPY plugins plugins
 COPY integrations integrations
 COPY routes routes
 COPY views views
+COPY public public
 COPY schemas schemas
 COPY src src
 

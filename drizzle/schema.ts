@@ -43,7 +43,7 @@ export type Role = (typeof ROLES)[number]
 export const SCOPES = ['read', 'deploy', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
 
-export const SIGN_IN_METHODS = ['github', 'password'] as const
+export const SIGN_IN_METHODS = ['github', 'password', 'link'] as const
 export type SignInMethod = (typeof SIGN_IN_METHODS)[number]
 
 export const PLANS = ['free', 'starter', 'pro'] as const

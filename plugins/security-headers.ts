@@ -4,6 +4,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import Fastify, { type FastifyPluginAsync, type FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { onEntry } from './lib/entry.ts'
+import { negotiate } from './lib/negotiate.ts'
 import { type PluginInput, parseOptions } from './lib/options.ts'
 import { loadPackages } from './lib/packages.ts'
 import { attachBlock, HeaderBlock } from './lib/response-head.ts'
@@ -21,12 +22,16 @@ export const SecurityHeadersOptions = Type.Object(
       description: "Asks browsers to build the domain into their preload list, which is slow to undo. Needs 'hsts'."
     }),
     imageSources: Type.Array(Type.String(), {
-      default: ['https://avatars.githubusercontent.com'],
+      default: [],
       description: 'Hosts besides our own that pages may show images of.'
     }),
     formTargets: Type.Array(Type.String(), {
       default: ['https://github.com'],
       description: 'Hosts besides our own that forms of pages may be sent or redirected to.'
+    }),
+    trustedTypes: Type.Array(Type.String({ pattern: '^[\\w-]+$' }), {
+      default: [],
+      description: 'The Trusted Types policies that scripts of pages may make; without one, none can write markup.'
     })
   },
   { additionalProperties: false }
@@ -36,7 +41,7 @@ export type SecurityHeadersOptions = Static<typeof SecurityHeadersOptions>
 export interface SecurityHeaders {
   /** The headers of every reply except pages. */
   readonly api: Readonly<Record<string, string>>
-  /** Marks a reply as a page that may run our own scripts and styles; returns the nonce that permits inline ones. */
+  /** Marks a reply as a page; returns the nonce that permits its scripts, and its inline styles. */
   page(reply: FastifyReply): string
 }
 
@@ -82,7 +87,8 @@ const securityHeaders: FastifyPluginAsync<PluginInput<typeof SecurityHeadersOpti
     const config = routeConfig(request)
     if (config.securityHeaders === false) return
     if (!attachBlock(reply.raw, block)) for (const [name, value] of entries) reply.header(name, value)
-    if (config.page === true) page(reply)
+    if (config.page === true || (config.page === 'shared' && negotiate(request.headers.accept, true) === 'page'))
+      page(reply)
   })
 
   function page(reply: FastifyReply): string {
@@ -100,19 +106,27 @@ function apiPolicy(): Directives {
   return { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] }
 }
 
-function pagePolicy({ imageSources, formTargets }: SecurityHeadersOptions): Directives {
-  const ours = ["'self'", `'nonce-${NONCE_PLACEHOLDER}'`]
+/**
+ * Scripts run by the nonce of their reply alone: whatever else the server sends, a reply of its API or a file of a user,
+ * cannot be made one. Styles may also be files of ours.
+ */
+function pagePolicy({ imageSources, formTargets, trustedTypes }: SecurityHeadersOptions): Directives {
+  const nonce = `'nonce-${NONCE_PLACEHOLDER}'`
   return {
-    'default-src': ["'self'"],
-    'script-src': ours,
-    'style-src': ours,
+    'default-src': ["'none'"],
+    'script-src': [nonce],
+    'style-src': ["'self'", nonce],
     'img-src': ["'self'", 'data:', ...imageSources],
     'connect-src': ["'self'"],
     'font-src': ["'self'"],
+    'worker-src': ["'self'"],
+    'manifest-src': ["'self'"],
     'object-src': ["'none'"],
     'base-uri': ["'none'"],
     'form-action': ["'self'", ...formTargets],
-    'frame-ancestors': ["'none'"]
+    'frame-ancestors': ["'none'"],
+    'require-trusted-types-for': ["'script'"],
+    'trusted-types': trustedTypes.length > 0 ? trustedTypes : ["'none'"]
   }
 }
 

@@ -22,10 +22,14 @@ import members from './api/members.ts'
 import myPassword from './api/my-password.ts'
 import platform from './api/platform.ts'
 import teams from './api/teams.ts'
+import first, { type FirstSignInOptions } from './auth/first.ts'
 import passwordRoutes from './auth/passwords.ts'
 import signIn from './auth/sign-in.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
+import appPages from './pages/apps.ts'
+import dashboard from './pages/dashboard.ts'
+import home from './pages/home.ts'
 import site from './pages/site.ts'
 import statusRoutes from './pages/status.ts'
 
@@ -50,11 +54,15 @@ export interface RoutesOptions {
   takesImages?: boolean
   /** The registry that stores the images of all apps. */
   registry?: string
+  /** Signs the first operator in by a link, while there is no other way; null by default: it does not. */
+  firstSignIn?: FirstSignInOptions | null
+  /** Whether `/design` shows the parts of pages to those who build them; false by default. */
+  showsDesign?: boolean
 }
 
 const API = '/api/v1'
-/** The plugins that sign-in needs. Without one of them, only callers with tokens are accepted. */
-const SIGNING_IN = ['session', 'csrf', 'oauth'] as const
+/** The plugins that pages need. Without one of them, there are none, and only callers with tokens are accepted. */
+const PAGES = ['session', 'csrf', 'oauth', 'assets'] as const
 
 /** All routes except those that plugins add, in scopes by allowed callers. */
 const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
@@ -68,7 +76,9 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     urlOf = () => null,
     ledger = null,
     takesImages = false,
-    registry = ''
+    registry = '',
+    firstSignIn = null,
+    showsDesign = false
   } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
@@ -81,6 +91,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     takeForms(scope)
     await scope.register(signIn, { hasPasswords: passwords !== null, defaultPlan })
     await scope.register(passwordRoutes, { passwords })
+    if (firstSignIn !== null) await scope.register(first, firstSignIn)
   })
 
   const users = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
@@ -100,6 +111,12 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     if (app.hasDecorator('eventStreams')) await scope.register(liveLogs)
   })
 
+  const people = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
+    takeForms(scope)
+    await scope.register(dashboard, { urlOf })
+    await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, registry })
+  })
+
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))
 
   const operators = scopeFor(['operator'], async scope => {
@@ -117,13 +134,20 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
       if (app.hasDecorator('status')) await scope.register(statusRoutes)
     })
   )
+  const hasPages = PAGES.every(plugin => app.hasDecorator(plugin)) && knowsUsers
+  if (app.hasDecorator('assets')) {
+    const canSignIn = hasPages && (passwords !== null || app.oauth.isConfigured)
+    await app.register(scopeFor(['public'], async scope => void scope.register(home, { canSignIn, showsDesign })))
+  }
   await app.register(anyone, { prefix: API })
   // Without a database and authentication the server cannot identify callers, so it has no other routes.
   if (!knowsUsers) return
   await app.register(users, { prefix: API })
   await app.register(managers)
   await app.register(operators, { prefix: '/admin' })
-  if (SIGNING_IN.every(plugin => app.hasDecorator(plugin))) await app.register(visitors)
+  if (!hasPages) return
+  await app.register(visitors)
+  await app.register(people)
 }
 
 export default routes

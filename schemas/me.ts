@@ -117,7 +117,7 @@ export const Session = Sent(
   {
     id: Uuid,
     current: Type.Boolean({ description: 'Whether it is the one that asks.' }),
-    method: OneOf(['github', 'password'], { description: 'How it began.' }),
+    method: OneOf(['github', 'password', 'link'], { description: 'How it began.' }),
     ip: Nullable(Text('The address that it began from.', '192.0.2.1')),
     userAgent: Nullable(Text('What the browser calls itself.', 'Mozilla/5.0')),
     lastSeenAt: adapted(Timestamp, { description: 'When it was last used.' }),

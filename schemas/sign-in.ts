@@ -27,6 +27,22 @@ export const getSignIn = {
   response: { 200: page, ...errorResponses }
 }
 
+export const firstSignIn = {
+  operationId: 'firstSignIn',
+  summary: 'Sign the first operator in',
+  description: 'By the link that the start prints in development while there is no other way to sign in.',
+  tags,
+  querystring: Strict({
+    code: Type.String({
+      minLength: 1,
+      maxLength: 300,
+      description: 'The code of the link.',
+      examples: ['1764450000000.x.y.z']
+    })
+  }),
+  response: { 303: redirect, ...errorResponses }
+}
+
 export const beginGithub = {
   operationId: 'beginGithub',
   summary: 'Sign in with GitHub',

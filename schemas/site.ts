@@ -8,14 +8,6 @@ const answer = (type: string, description: string) => ({
   ...errorResponses
 })
 
-export const getStart = {
-  operationId: 'getStart',
-  summary: 'The page that visitors see first',
-  tags,
-  querystring: NoQuery,
-  response: answer('text/html', 'A page.')
-}
-
 export const getIcon = {
   operationId: 'getIcon',
   summary: 'The icon of the site',

@@ -11,6 +11,7 @@ const TSC = join(ROOT, 'node_modules/typescript/bin/tsc')
 await rm(DIST, { recursive: true, force: true })
 await mkdir(join(DIST, 'drizzle'), { recursive: true })
 await cp(join(ROOT, 'drizzle/migrations'), join(DIST, 'drizzle/migrations'), { recursive: true })
+await cp(join(ROOT, 'public'), join(DIST, 'public'), { recursive: true })
 execFileSync(process.execPath, [TSC, '-p', 'tsconfig.build.json', ...process.argv.slice(2)], {
   cwd: ROOT,
   stdio: 'inherit'

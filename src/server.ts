@@ -9,6 +9,7 @@ import type { Service } from './instance.ts'
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
 const { ConfigError, openSettings } = await import('./config/index.ts')
 const { developmentKeyrings } = await import('./config/keyring.ts')
+const { firstSignIn } = await import('./wiring/first-sign-in.ts')
 const { localUrl, noteServer, refuseTakenPort } = await import('./listening.ts')
 const { prettyLines } = await import('./pretty-lines.ts')
 
@@ -116,11 +117,18 @@ function announce(config: Config, port: number): void {
       '',
       `  Rhone ${config.version} is ready at ${url}`,
       ...(existsSync(token) ? [`  the operator's token is in ${token}`] : []),
-      `  open next: ${url}/docs`,
+      `  open next: ${wayIn(config, url)}`,
       '',
       ''
     ].join('\n')
   )
+}
+
+/** Where a newcomer goes on: signed in at once, while nothing else is set up. */
+function wayIn(config: Config, url: string): string {
+  const code = firstSignIn(config)?.create()
+  if (code === undefined) return `${url}/login`
+  return `${url}/auth/first?code=${code}\n             (signs you in as the operator: once, from this machine, within 10 minutes)`
 }
 
 function onSignal(signal: NodeJS.Signals): void {

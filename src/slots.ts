@@ -3,6 +3,7 @@ import builder from '../integrations/builder/index.ts'
 import deployer from '../integrations/deployer/index.ts'
 import github from '../integrations/github/index.ts'
 import accessTokens from '../plugins/access-tokens/index.ts'
+import assets from '../plugins/assets.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache from '../plugins/cache/index.ts'
@@ -47,6 +48,7 @@ import * as delivery from './wiring/delivery.ts'
 import * as http from './wiring/http.ts'
 import * as identity from './wiring/identity.ts'
 import * as operations from './wiring/operations.ts'
+import * as pages from './wiring/pages.ts'
 import type { Ports } from './wiring/ports.ts'
 import { routes as routeOptions } from './wiring/routes.ts'
 import { status as statusOptions } from './wiring/status.ts'
@@ -109,6 +111,7 @@ export const slots: readonly Slot[] = [
   // database.
   slot('pressure', pressure, http.pressure),
   slot('health', health, operations.health),
+  slot('assets', assets, pages.assets),
 
   slot('cache', cache, data.cache),
   slot('recent-errors', recentErrors, data.recentErrors),

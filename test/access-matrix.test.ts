@@ -148,7 +148,7 @@ const BODIES: Record<string, (world: World) => unknown> = {
 }
 
 /** Of these the token in the body is the right, and none that is made up here opens anything. */
-const CAPABILITIES = ['acceptInvitation', 'restoreMe']
+const CAPABILITIES = ['acceptInvitation', 'restoreMe', 'firstSignIn']
 
 /** These take API tokens only, never a session. */
 const FOR_TOKENS = ['mintAccessToken']
@@ -261,10 +261,10 @@ function refusal(route: RouteOptions, { name, caller, page }: Column): number | 
   const { access, csrf, page: isPage } = route.config as FastifyContextConfig
   const isForged = route.method !== 'GET' && (csrf ? page !== 'ours' : page === 'foreign')
   if (access === 'public' || access === 'metrics') return csrf && isForged ? 403 : undefined
-  if (isForged || (page !== undefined && FOR_TOKENS.includes(operationOf(route)))) return 403
-  if (name.includes('narrow')) return 403
   // A browser that opens a page is redirected to the sign-in.
-  if (caller === 'nobody') return isPage ? 303 : 401
+  if (name.includes('narrow')) return 403
+  if (caller === 'nobody') return isPage === true ? 303 : 401
+  if (isForged || (page !== undefined && FOR_TOKENS.includes(operationOf(route)))) return 403
   if (access === 'operator') return caller === 'operator' ? undefined : 403
   if (access === 'authenticated' || !/:(team|app)\b/.test(route.url)) return undefined
   if (caller === 'foreign' || caller === 'operator') return 404

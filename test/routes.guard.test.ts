@@ -158,6 +158,7 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
       .sort()
   assert.deepEqual(ofClass('auth'), [
     'GET /auth/callback',
+    'GET /auth/first',
     'GET /auth/github',
     'GET /auth/reset',
     'GET /login',
@@ -168,7 +169,8 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
   assert.deepEqual(ofClass('deploy'), [
     'POST /api/v1/apps/:app/deploy',
     'POST /api/v1/apps/:app/deployments/:id/cancel',
-    'POST /api/v1/apps/:app/rollback'
+    'POST /api/v1/apps/:app/rollback',
+    'POST /apps/:app/deploy'
   ])
   assert.deepEqual(ofClass('strict'), [
     'DELETE /api/v1/me',

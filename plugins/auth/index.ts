@@ -8,6 +8,7 @@ import type { CredentialSource, Principal, Scope, TokenVerifier } from '../lib/p
 import type { Registry } from '../lib/registry.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { type Access, checkPolicy, shortfall } from './access.ts'
+import { pageOf, wantsPage } from './pages.ts'
 import { createRefusals } from './refusals.ts'
 import { createTokenSource } from './token-source.ts'
 import { batchUses, type Touch } from './token-uses.ts'
@@ -140,9 +141,12 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
 
   /** The reply to a request without a valid credential: an error, or a redirect to the sign-in page. */
   function turnAway(request: FastifyRequest, reply: FastifyReply): AppError | FastifyReply {
-    const isPage = routeConfig(request).page === true && (request.method === 'GET' || request.method === 'HEAD')
-    if (!isPage || options.signInPage === '') return refuseCredential(request)
-    return reply.redirect(`${options.signInPage}?next=${encodeURIComponent(request.url)}`, 303)
+    if (options.signInPage === '' || !wantsPage(request)) return refuseCredential(request)
+    const signIn = `${options.signInPage}?next=${encodeURIComponent(pageOf(request))}`
+    if (request.headers['hx-request'] === undefined) return reply.redirect(signIn, 303)
+    // A script that swaps a part of a page would follow a redirect, and swap in the sign-in page.
+    reply.header('hx-redirect', signIn)
+    return refuseCredential(request)
   }
 
   function judge(

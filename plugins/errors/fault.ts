@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { AppError, type ErrorCode, errors } from '../lib/errors.ts'
 import { sqlState } from '../lib/postgres.ts'
 import { RemoteError } from '../lib/remote/error.ts'
-import { invalid } from './violations.ts'
+import { invalid } from '../lib/violations.ts'
 
 /** Fastify errors whose status alone says too little. */
 const FASTIFY_FAULTS: Readonly<Record<string, () => AppError>> = {

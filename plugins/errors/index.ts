@@ -17,7 +17,7 @@ import { answerFlood } from './flood-reply.ts'
 import { dropInvalidHeaders, sendGuarded } from './last-word.ts'
 import { outageLog } from './outage-log.ts'
 import { faultOf, type RawFaults, rawFaults } from './raw-fault.ts'
-import { asJson, asPage, asProblem } from './reply.ts'
+import { asJson, asPage, asProblem, type ErrorFacts, factsOf } from './reply.ts'
 
 export { AppError, type AppErrorOptions, type ErrorCode, errors } from '../lib/errors.ts'
 
@@ -31,6 +31,8 @@ export const ErrorsOptions = Type.Object(
   { additionalProperties: false }
 )
 export type ErrorsOptions = Static<typeof ErrorsOptions>
+
+export type { ErrorFacts } from './reply.ts'
 
 /** An unintended reply with status 500 or above. */
 export interface Failure {
@@ -50,6 +52,8 @@ export interface ErrorsDeps {
   registry?: Registry
   /** Called for every failure: an error tracker, a table of recent errors. Must not block. */
   sinks?: readonly ((failure: Failure) => void)[]
+  /** Renders an error as a page, instead of the plain one; undefined: the plain one. */
+  page?: (facts: ErrorFacts, request: FastifyRequest, nonce: string) => string | undefined
 }
 
 declare module 'fastify' {
@@ -62,8 +66,8 @@ declare module 'fastify' {
 const ENTITY_HEADERS = ['etag', 'last-modified', 'expires', 'content-encoding', 'content-disposition', 'accept-ranges']
 
 const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsDeps>> = async (app, input) => {
-  const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sinks'])
-  const { sinks = [] } = input
+  const { problemTypeBase } = parseOptions('rhone-errors', ErrorsOptions, input, ['registry', 'sinks', 'page'])
+  const { sinks = [], page: renderPage = () => undefined } = input
   let replies: (code: ErrorCode) => Tally
   const routes = routeTable(app)
   const outages = outageLog(app)
@@ -130,7 +134,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     switch (negotiate(request.headers.accept, mayBePage(request))) {
       case 'page':
         reply.type('text/html; charset=utf-8')
-        return asPage(error, request.id, pageNonce(app, reply))
+        return pageOf(error, request, pageNonce(app, reply))
       case 'problem':
         reply.type('application/problem+json; charset=utf-8')
         return asProblem(error, request.id, problemTypeBase)
@@ -140,10 +144,14 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     }
   }
 
+  function pageOf(error: AppError, request: FastifyRequest, nonce: string): string {
+    return renderPage(factsOf(error, request), request, nonce) ?? asPage(error, request.id, nonce)
+  }
+
   /** A visitor may have mistyped a URL without a route; a URL with a wrong method is a page if GET serves one. */
   function mayBePage(request: FastifyRequest): boolean {
     const asked = request.is404 ? routes.configFor('GET', request.raw.url as string) : routeConfig(request)
-    return asked === undefined || asked.page === true
+    return asked === undefined || asked.page !== undefined
   }
 }
 

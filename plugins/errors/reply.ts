@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import { type AppError, anchorOf, titleOf } from '../lib/errors.ts'
 import { html } from '../lib/html.ts'
 import { noticePage } from '../lib/notice-page.ts'
@@ -22,14 +23,49 @@ export function asProblem(error: AppError, requestId: string, typeBase: string):
   })
 }
 
+const START = { href: '/', label: 'Back to the start' }
+
+/** What a page can tell about an error. */
+export interface ErrorFacts {
+  readonly statusCode: number
+  readonly code: string
+  readonly message: string
+  readonly detail: string | undefined
+  readonly requestId: string
+  /** Where to go from here. */
+  readonly action: { readonly href: string; readonly label: string }
+  /** Seconds until a retry can succeed. */
+  readonly retryAfter: number | undefined
+  /** The page of ours whose form was refused. */
+  readonly from: string | undefined
+}
+
+export function factsOf(error: AppError, request: FastifyRequest): ErrorFacts {
+  const { statusCode, code, message, detail, action = START, headers } = error
+  const retryAfter = headers?.['retry-after']
+  return {
+    statusCode,
+    code,
+    message,
+    detail,
+    requestId: request.id,
+    action,
+    retryAfter: retryAfter === undefined ? undefined : Number(retryAfter),
+    from: request.method === 'GET' || request.method === 'HEAD' ? undefined : pathBefore(request)
+  }
+}
+
+function pathBefore({ headers: { referer = '' }, host }: FastifyRequest): string | undefined {
+  const from = URL.parse(referer)
+  return from !== null && from.host === host ? from.pathname + from.search : undefined
+}
+
 const STYLE = `
 h1 { margin: 0.25rem 0 1rem }
 .status, .request { opacity: 0.7; margin: 0 }
 .request { margin-top: 2rem; font-size: 0.875rem; overflow-wrap: anywhere }
 a { color: inherit }
 `
-
-const START = { href: '/', label: 'Back to the start' }
 
 /** @param nonce lets the page's style through its CSP */
 export function asPage(

@@ -8,8 +8,11 @@ type RouteConfig = Partial<FastifyRequest['routeOptions']['config']>
 /** Route config keys that several plugins read; every other key is declared by the plugin that reads it. */
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route replies with HTML; its errors and headers are those of a page. */
-    page?: true
+    /**
+     * The route replies with HTML; its errors and headers are those of a page. `shared`: only to clients that prefer
+     * HTML, and with JSON to all others.
+     */
+    page?: true | 'shared'
     /**
      * The route's service level class. The first five have a latency objective; `upstream` waits for another service,
      * and a `stream` lasts as long as its client listens.

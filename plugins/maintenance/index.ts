@@ -138,7 +138,8 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
 
   function pageOf(state: MaintenanceState): (nonce: string) => string {
     const { page: render } = input
-    return render === undefined ? maintenancePage(options, state) : nonce => render(state, nonce)
+    const plain = maintenancePage(options, state)
+    return render === undefined ? plain : nonce => render(state, nonce) ?? plain(nonce)
   }
 
   function retryAfter(): number {

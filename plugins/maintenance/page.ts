@@ -15,8 +15,11 @@ export interface PageTexts {
 /** The content of a page, for apps that render their own. */
 export type Closure = Pick<MaintenanceState, 'message' | 'until'>
 
-/** Renders a custom page; `nonce` lets its styles and scripts through the Content-Security-Policy. */
-export type RenderPage = (closure: Closure, nonce: string) => string
+/**
+ * Renders a custom page; `nonce` lets its styles and scripts through the Content-Security-Policy. Undefined: the plain
+ * page.
+ */
+export type RenderPage = (closure: Closure, nonce: string) => string | undefined
 
 const STYLE = `
 main { text-align: center }

@@ -9,6 +9,7 @@ import type {
   RouteHandlerMethod
 } from 'fastify'
 import fp from 'fastify-plugin'
+import { pageNonce } from '../lib/notice-page.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { loadPackages } from '../lib/packages.ts'
 import { completeDocument } from './complete.ts'
@@ -50,7 +51,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
   await app.register(swagger, swaggerOptions(app, options, schemes))
 
   const json = asset('application/json; charset=utf-8')
-  const page = asset('text/html; charset=utf-8')
+  let page: (nonce: string) => string = () => ''
   const style = asset('text/css; charset=utf-8')
   const script = asset('text/javascript; charset=utf-8')
   style.fill(() => docsStyle)
@@ -60,7 +61,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
     Object.assign(schemes, securitySchemes(app))
     const document = app.swagger() as unknown as OpenApiDocument
     json.fill(() => JSON.stringify(document))
-    page.fill(() => docsPage(document, options.authentication))
+    page = lazily(() => docsPage(document, options.authentication))
     done()
   })
 
@@ -72,7 +73,8 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
   app.get(
     '/docs',
     { config: { ...OPEN, page: true }, schema: describe('getDocs', 'This API as a page', 'text/html') },
-    page.handler
+    // Not kept by browsers: its nonce has to be that of the reply.
+    async (_request, reply) => reply.type('text/html; charset=utf-8').send(page(pageNonce(app, reply)))
   )
   app.get('/docs/style.css', { config: OPEN, schema: { hide: true } }, style.handler)
   app.get('/docs/search.js', { config: OPEN, schema: { hide: true } }, script.handler)
@@ -81,6 +83,15 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
 function describe(operationId: string, summary: string, contentType: string): FastifySchema {
   const content = { [contentType]: { schema: contentType === 'text/html' ? Type.String() : Type.Unknown() } }
   return { operationId, summary, tags: ['documentation'], response: { 200: { description: summary, content } } }
+}
+
+/** Made when it is first needed. */
+function lazily(make: () => (nonce: string) => string): (nonce: string) => string {
+  let made: ReturnType<typeof make> | undefined
+  return nonce => {
+    made ??= make()
+    return made(nonce)
+  }
 }
 
 /** Content created on first request, with an ETag so that clients only download it when it has changed. */

@@ -10,17 +10,20 @@ interface Entry {
   operation: Operation
 }
 
+/** Where the nonce goes; a nonce is base64, which has no underscore. */
+const NONCE = '__nonce__'
+
 /**
- * The HTML documentation: one page, built once. Its script only adds the search.
+ * The HTML documentation: one page, built once; each reply only inserts its nonce. Its script only adds the search.
  *
  * @param authentication paragraphs on how to get and send a token
  */
-export function docsPage(document: OpenApiDocument, authentication: string): string {
+export function docsPage(document: OpenApiDocument, authentication: string): (nonce: string) => string {
   const { info } = document
   const groups = Object.entries(Object.groupBy(entriesOf(document), ({ operation }) => operation.tags?.[0] ?? 'other'))
   groups.sort(([one], [other]) => one.localeCompare(other, 'en'))
 
-  return html`<!doctype html>
+  const markup = html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -28,7 +31,7 @@ export function docsPage(document: OpenApiDocument, authentication: string): str
 <title>${info.title} API</title>
 ${NO_ICON}
 <link rel="stylesheet" href="/docs/style.css">
-<script src="/docs/search.js" defer></script>
+<script nonce="${NONCE}" src="/docs/search.js" defer></script>
 </head>
 <body>
 <nav aria-label="Contents">
@@ -54,6 +57,11 @@ ${errorsSection()}
 </body>
 </html>
 `.toString()
+  // Text cannot contain this tag.
+  const tag = '<script nonce="'
+  const at = markup.indexOf(tag) + tag.length
+  const [before, after] = [markup.slice(0, at), markup.slice(at + NONCE.length)]
+  return nonce => before + nonce + after
 }
 
 function entriesOf({ paths }: OpenApiDocument): Entry[] {

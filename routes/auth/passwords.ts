@@ -7,7 +7,7 @@ import { findAccount, isResetCode, setPassword, tidyLogin } from '../../src/doma
 import type { Passwords } from '../../src/domain/accounts/passwords.ts'
 import { resetPage, signInPage } from '../../views/sign-in.ts'
 import { safeNext } from '../lib/next.ts'
-import { sendPage } from '../lib/page.ts'
+import { sendSolo } from '../lib/page.ts'
 import { signIn, signingIn } from '../lib/sign-in.ts'
 
 export interface PasswordRoutesOptions {
@@ -30,13 +30,8 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
     handler: async (request, reply) => {
       const passwords = passwordsOf()
       const { login, password, next } = request.body
-      const form = {
-        github: app.oauth.isConfigured,
-        passwordToken: app.csrf.token(request, reply),
-        next: safeNext(next),
-        login
-      }
-      const again = (problem: string) => sendPage(app, reply, nonce => signInPage({ ...form, problem }, nonce))
+      const form = { github: app.oauth.isConfigured, passwords: true, next: safeNext(next), login }
+      const again = (problem: string) => sendSolo(app, request, reply, signInPage({ ...form, problem }))
 
       return retrying(reply, again, async () => {
         const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
@@ -56,8 +51,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
     config: signingIn,
     handler: async (request, reply) => {
       passwordsOf()
-      const token = app.csrf.token(request, reply)
-      return sendPage(app, reply, nonce => resetPage({ token }, nonce))
+      return sendSolo(app, request, reply, resetPage({}))
     }
   })
 
@@ -73,8 +67,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
     handler: async (request, reply) => {
       const passwords = passwordsOf()
       const { login, code, password } = request.body
-      const token = app.csrf.token(request, reply)
-      const again = (problem: string) => sendPage(app, reply, nonce => resetPage({ token, login, problem }, nonce))
+      const again = (problem: string) => sendSolo(app, request, reply, resetPage({ login, problem }))
 
       return retrying(reply, again, async () => {
         await passwords.check('password', password, [login])

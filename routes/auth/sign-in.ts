@@ -2,9 +2,9 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import type { Plan } from '../../drizzle/schema.ts'
 import * as schemas from '../../schemas/sign-in.ts'
 import { signInWithGithub } from '../../src/domain/accounts/sign-in.ts'
-import { signedInPage, signInPage } from '../../views/sign-in.ts'
+import { signInPage } from '../../views/sign-in.ts'
 import { safeNext } from '../lib/next.ts'
-import { sendPage } from '../lib/page.ts'
+import { sendSolo } from '../lib/page.ts'
 import { signIn, signingIn } from '../lib/sign-in.ts'
 
 export interface SignInOptions {
@@ -27,6 +27,14 @@ const PROBLEMS: Readonly<Record<string, string>> = {
 }
 const UNKNOWN_PROBLEM = 'The sign-in was not completed. Begin again.'
 
+/** Not "cache": browsers take seconds for it, and pages of people who are signed in are not cached. */
+const LEFT_BEHIND = '"storage", "prefetchCache", "prerenderCache"'
+
+/** Where a sign-in leads, for people. */
+function targetOf(asked: string | undefined, next: string): string | undefined {
+  return asked === undefined || asked === '' ? undefined : next.split('?', 1)[0]
+}
+
 function problemOf(error: string | undefined): { problem?: string } {
   if (error === undefined) return {}
   return { problem: Object.hasOwn(PROBLEMS, error) ? PROBLEMS[error]! : UNKNOWN_PROBLEM }
@@ -37,13 +45,11 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
     schema: schemas.getSignIn,
     config: signingIn,
     handler: async (request, reply) => {
-      const caller = await app.auth.identify(request)
-      const token = app.csrf.token(request, reply)
-      if (caller?.via === 'session') return sendPage(app, reply, nonce => signedInPage(caller.username, token, nonce))
       const next = safeNext(request.query.next)
-      const problem = problemOf(request.query.error)
-      const page = { github: app.oauth.isConfigured, passwordToken: hasPasswords ? token : null, next, ...problem }
-      return sendPage(app, reply, nonce => signInPage(page, nonce))
+      const caller = await app.auth.identify(request)
+      if (caller?.via === 'session') return reply.redirect(next, 303)
+      const page = { github: app.oauth.isConfigured, passwords: hasPasswords, next, ...problemOf(request.query.error) }
+      return sendSolo(app, request, reply, signInPage({ ...page, target: targetOf(request.query.next, next) }))
     }
   })
 
@@ -76,7 +82,7 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
       })
       if (id !== undefined) app.auth.forget(id)
       // Not "cookies": that would also sign users out of the apps on all subdomains.
-      return reply.headers({ 'set-cookie': cookie, 'clear-site-data': '"cache", "storage"' }).redirect('/login', 303)
+      return reply.headers({ 'set-cookie': cookie, 'clear-site-data': LEFT_BEHIND }).redirect('/login', 303)
     }
   })
 

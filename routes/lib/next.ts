@@ -1,5 +1,5 @@
-/** The default page after a sign-in: it shows who is signed in. */
-const HOME = '/login'
+/** The default page after a sign-in. */
+const HOME = '/dashboard'
 
 /** An arbitrary host, for detecting paths that lead to another one. */
 const HERE = 'http://here.invalid'

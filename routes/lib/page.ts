@@ -1,7 +1,117 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../../plugins/lib/errors.ts'
+import { preferred } from '../../plugins/lib/negotiate.ts'
+import { pageNonce } from '../../plugins/lib/notice-page.ts'
+import { findTeam } from '../../src/domain/teams/access.ts'
+import { listTeams } from '../../src/domain/teams/teams.ts'
+import type { PageContext, SoloView, TeamLink, Theme, View } from '../../views/context.ts'
+import { shellPage, soloPage } from '../../views/shell.ts'
+import { callerOf } from './access.ts'
 
-/** @param page renders the page; gets the nonce that its CSP allows styles by */
-export function sendPage(app: FastifyInstance, reply: FastifyReply, page: (nonce: string) => string): FastifyReply {
-  const nonce = app.hasDecorator('securityHeaders') ? app.securityHeaders.page(reply) : ''
-  return reply.type('text/html; charset=utf-8').send(page(nonce))
+/** Of these a switcher can still be read. */
+const MOST_TEAMS = 200
+const THEME = /(?:^|;\s*)rhone_theme=(light|dark)(?:;|$)/
+
+/**
+ * Sends a page in the shell, to somebody who is signed in.
+ *
+ * @param teamId the team that the page is about; by default the viewer's first one
+ */
+export async function sendPage(
+  app: FastifyInstance,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  view: View,
+  teamId?: string
+): Promise<FastifyReply> {
+  const teams = await teamsOf(app, request)
+  const team = teams.find(({ id }) => id === teamId) ?? (teamId === undefined ? teams[0] : undefined)
+  const context = { ...contextOf(app, request, reply), teams, team }
+  return send(reply, shellPage(context, view(context)))
+}
+
+/** Sends a page that stands alone, to anybody. */
+export function sendSolo(
+  app: FastifyInstance,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  view: SoloView
+): FastifyReply {
+  const context = contextOf(app, request, reply)
+  return send(reply, soloPage(context, view(context)))
+}
+
+function send(reply: FastifyReply, markup: string): FastifyReply {
+  return reply.type('text/html; charset=utf-8').send(markup)
+}
+
+/** The team in `?team=`, for one of its members, else the viewer's first one; undefined when they are in none. */
+export async function teamInUrl(
+  app: FastifyInstance,
+  request: FastifyRequest<{ Querystring: { team?: string } }>
+): Promise<TeamLink | undefined> {
+  const { team } = request.query
+  const { userId, teamId: only } = callerOf(request)
+  const teams = await teamsOf(app, request)
+  if (team === undefined) return teams[0]
+  const member = teams.find(({ id, slug }) => id === team || slug === team)
+  if (member === undefined && only !== undefined) throw errors.notFound('team')
+  return member ?? findTeam(app.db, userId, team)
+}
+
+/** The team of that name among the caller's, else the first one; for a form that lets them choose. */
+export async function teamNamed(app: FastifyInstance, request: FastifyRequest, slug: string | undefined) {
+  const teams = await teamsOf(app, request)
+  return { teams, team: teams.find(team => team.slug === slug) ?? teams[0] }
+}
+
+/**
+ * Whether the client wants the page, on a URL that also answers programs with JSON. For routes with
+ * `config.page: 'shared'`.
+ */
+export function wantsPage(request: FastifyRequest, reply: FastifyReply): boolean {
+  reply.header('vary', 'Accept')
+  return preferred(request.headers.accept, ['application/json', 'text/html']) === 'text/html'
+}
+
+/** Read once for each request: the switcher and the handler need the same. */
+const found = new WeakMap<FastifyRequest, Promise<TeamLink[]>>()
+
+function teamsOf(app: FastifyInstance, request: FastifyRequest): Promise<TeamLink[]> {
+  let teams = found.get(request)
+  if (teams === undefined) {
+    teams = readTeams(app, request)
+    found.set(request, teams)
+  }
+  return teams
+}
+
+async function readTeams(app: FastifyInstance, request: FastifyRequest): Promise<TeamLink[]> {
+  const { userId, teamId: only } = callerOf(request)
+  const { items } = await listTeams(app.db, userId, { limit: MOST_TEAMS })
+  const visible = only === undefined ? items : items.filter(({ id }) => id === only)
+  return visible.toSorted((one, other) => one.name.localeCompare(other.name, 'en'))
+}
+
+function contextOf(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): PageContext {
+  const { principal, url } = request
+  const path = url.split('?', 1)[0]!
+  const { done } = request.query as { done?: string }
+  const state = app.maintenance?.state
+  return {
+    nonce: pageNonce(app, reply),
+    asset: app.assets.href,
+    path,
+    url,
+    theme: THEME.exec(request.headers.cookie ?? '')?.[1] as Theme | undefined,
+    viewer: principal && { id: principal.userId, username: principal.username, isOperator: principal.isOperator },
+    teams: [],
+    team: undefined,
+    done,
+    csrf: () => app.csrf.token(request, reply),
+    submission: randomUUID,
+    closed: state?.enabled ? (state.message ?? '') : null,
+    now: new Date()
+  }
 }

@@ -11,6 +11,12 @@ export const writes = {
   slo: 'write'
 } as const satisfies FastifyContextConfig
 
+/** The default policy of pages, for people in browsers; each adds its `access`. */
+export const pages = { ...reads, page: true, cors: false, slo: 'detail' } as const satisfies FastifyContextConfig
+
+/** The default policy of forms on pages; each adds its `access` and its `audit`. */
+export const forms = { ...writes, page: true, cors: false, csrf: true } as const satisfies FastifyContextConfig
+
 /** The policy of operators' routes: they work during maintenance, and only for our own pages. */
 export const operators = {
   access: 'operator',

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { SignInMethod } from '../../drizzle/schema.ts'
 import type { AuditEvent } from '../../plugins/audit/index.ts'
 import type { SignedIn } from '../../src/domain/accounts/sign-in.ts'
 import type { Db } from '../../src/domain/base/db.ts'
@@ -21,7 +22,7 @@ export async function signIn(
   app: FastifyInstance,
   request: FastifyRequest,
   reply: FastifyReply,
-  method: 'github' | 'password',
+  method: SignInMethod,
   find: (tx: Db) => Promise<SignedIn>
 ): Promise<void> {
   const cookie = await app.db.transaction(async tx => {

@@ -1,8 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/site.ts'
-import { ICON } from '../../views/icon.ts'
-import { startPage } from '../../views/start.ts'
-import { sendPage } from '../lib/page.ts'
+import { ICON_FILE } from '../../views/parts/icons.ts'
 import { reads } from '../lib/policy.ts'
 
 export interface SiteOptions {
@@ -19,17 +17,11 @@ const ROBOTS = 'User-agent: *\nDisallow: /api/\nDisallow: /admin/\nDisallow: /au
 
 /** The files that browsers and robots request from every site. */
 const site: FastifyPluginCallbackTypebox<SiteOptions> = (app, { baseUrl, securityContact }, done) => {
-  app.get('/', {
-    schema: schemas.getStart,
-    config: { ...open, page: true },
-    handler: async (_request, reply) => sendPage(app, reply, startPage)
-  })
-
   app.get('/favicon.ico', {
     schema: schemas.getIcon,
     config: { ...open, maintenance: false },
     handler: async (_request, reply) =>
-      reply.type('image/svg+xml').header('cache-control', 'public, max-age=86400').send(ICON)
+      reply.type('image/svg+xml').header('cache-control', 'public, max-age=86400').send(ICON_FILE)
   })
 
   app.get('/robots.txt', {

@@ -2,13 +2,14 @@ import type { FastifyInstance } from 'fastify'
 import { LOOPBACK, proxyNetworks } from '../../plugins/lib/address.ts'
 import type { Config } from '../config/index.ts'
 import { has, registryOf } from '../kernel/has.ts'
+import { renderError } from './pages.ts'
 import { contributed } from './parts/index.ts'
 import type { Ports } from './ports.ts'
 
 /* Options of the plugins that apply to every request. */
 
 export function errors(config: Config, app: FastifyInstance, ports: Ports) {
-  return { sinks: contributed('errorSinks', config, app, ports) }
+  return { sinks: contributed('errorSinks', config, app, ports), page: renderError(app) }
 }
 
 export function openapi({ version, baseUrl }: Config) {
@@ -40,9 +41,17 @@ export function clientIp({ trustProxy }: Config) {
   return { trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy] }
 }
 
+/** Where the forms of our pages may lead: to sign in, and to pay. */
+const FORM_TARGETS = ['https://github.com', 'https://checkout.stripe.com', 'https://billing.stripe.com']
+
 export function securityHeaders({ production, baseUrl, hstsPreload }: Config) {
   const hsts = production && baseUrl.protocol === 'https:'
-  return { hsts, hstsPreload: hsts && hstsPreload }
+  return {
+    hsts,
+    hstsPreload: hsts && hstsPreload,
+    formTargets: FORM_TARGETS,
+    trustedTypes: ['htmx', 'rhone']
+  }
 }
 
 export function cors({ corsOrigins, corsMaxAge }: Config) {

@@ -4,6 +4,7 @@ import { singleFlight } from '../../plugins/lib/single-flight.ts'
 import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
 import type { Config } from '../config/index.ts'
 import { has, registryOf } from '../kernel/has.ts'
+import { renderClosure } from './pages.ts'
 import { contributed } from './parts/index.ts'
 import { PING_TIMEOUT } from './parts/service-state.ts'
 import type { Ports } from './ports.ts'
@@ -46,6 +47,7 @@ export function maintenance(_config: Config, app: FastifyInstance) {
   return {
     ...registryOf(app),
     ...(has(app, 'db') && { store: postgresMaintenanceStore(app) }),
+    page: renderClosure(app),
     title: 'Rhone - Maintenance',
     heading: 'Under Maintenance',
     sentences: [

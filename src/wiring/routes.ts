@@ -4,6 +4,7 @@ import type { Config } from '../config/index.ts'
 import { createPasswords } from '../domain/accounts/passwords.ts'
 import { SecretBox } from '../domain/base/secret-box.ts'
 import { has } from '../kernel/has.ts'
+import { firstSignIn } from './first-sign-in.ts'
 
 export function routes(config: Config, app: FastifyInstance) {
   const { baseUrl, securityContact, keys, localAccounts, defaultPlan, builder, deployer, registry } = config
@@ -17,6 +18,8 @@ export function routes(config: Config, app: FastifyInstance) {
     urlOf: (found: DeployedApp) => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
     ledger: has(app, 'deploying') ? app.deploying.ledger : null,
     takesImages: builder !== 'local',
-    registry: registry.host
+    registry: registry.host,
+    firstSignIn: firstSignIn(config),
+    showsDesign: config.environment === 'development'
   }
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import { describe, it } from 'node:test'
+import { glob, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, it, test } from 'node:test'
 import fc from 'fast-check'
-import { type Fragment, Html, html, trusted } from '../../plugins/lib/html.ts'
+import { type Fragment, Html, href, html, trusted } from '../../plugins/lib/html.ts'
 
 const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: fc.constantFrom('&', '<', '>', '"', "'", 'a') }))
 
@@ -44,4 +46,35 @@ describe('a template', () => {
     const forged = { toString: () => '<script>' } as unknown as Fragment
     assert.throws(() => html`${forged}`)
   })
+})
+
+describe('href', () => {
+  it('keeps what leads somewhere, and nothing that runs or opens a program', () => {
+    for (const url of ['/apps', '#L3', '?q=x', 'https://example.com/', 'http://a.test', 'mailto:a@b.test', '//a.test/'])
+      assert.equal(href(url), url)
+    for (const url of [
+      'javascript:alert(1)',
+      ' JavaScript:alert(1)',
+      'java\tscript:alert(1)',
+      'data:text/html,x',
+      'vbscript:x',
+      'file:///etc/passwd',
+      'http://[',
+      '\u0000javascript:x'
+    ])
+      assert.equal(href(url), '#', JSON.stringify(url))
+  })
+})
+
+test('no template has an unquoted attribute, which a blank would end', async () => {
+  const root = join(import.meta.dirname, '../..')
+  const files = await Array.fromAsync(glob('{views,plugins,routes}/**/*.ts', { cwd: root }))
+  assert.ok(files.length > 50)
+  const unquoted: string[] = []
+  for (const file of files) {
+    const source = await readFile(join(root, file), 'utf8')
+    for (const template of source.matchAll(/html`[^`]*`/g))
+      if (/<[a-z][^>]*\s[\w-]+=\$\{/.test(template[0])) unquoted.push(`${file}: ${template[0].slice(0, 80)}`)
+  }
+  assert.deepEqual(unquoted, [])
 })

@@ -116,7 +116,7 @@ describe('a page', () => {
     )
   }
 
-  it('may run what is ours, or carries the nonce of this very reply', async t => {
+  it('runs only scripts that carry the nonce of this very reply', async t => {
     const app = await build(t)
     const { page } = app.securityHeaders
     app.get('/page', { config: { page: true } }, (_request, reply) => [page(reply), page(reply)])
@@ -127,27 +127,36 @@ describe('a page', () => {
     assert.equal(Buffer.from(nonce, 'base64').length, 16)
     assert.notEqual(nonce, second.json()[0])
     assert.deepEqual(policyOf(first.headers), {
-      'default-src': "'self'",
-      'script-src': `'self' 'nonce-${nonce}'`,
+      'default-src': "'none'",
+      'script-src': `'nonce-${nonce}'`,
       'style-src': `'self' 'nonce-${nonce}'`,
-      'img-src': "'self' data: https://avatars.githubusercontent.com",
+      'img-src': "'self' data:",
       'connect-src': "'self'",
       'font-src': "'self'",
+      'worker-src': "'self'",
+      'manifest-src': "'self'",
       'object-src': "'none'",
       'base-uri': "'none'",
       'form-action': "'self' https://github.com",
-      'frame-ancestors': "'none'"
+      'frame-ancestors': "'none'",
+      'require-trusted-types-for': "'script'",
+      'trusted-types': "'none'"
     })
     const { 'content-security-policy': _, ...rest } = blockOf(first.headers)
     const { 'content-security-policy': __, ...expected } = BLOCK
     assert.deepEqual(rest, expected)
   })
 
-  it('takes images and sends forms only where the options say', async t => {
-    const app = await build(t, { imageSources: [], formTargets: ['https://idp.example'] })
+  it('takes images, sends forms and makes markup only where the options say', async t => {
+    const app = await build(t, {
+      imageSources: ['https://pictures.example'],
+      formTargets: ['https://idp.example'],
+      trustedTypes: ['mine']
+    })
     app.get('/page', { config: { page: true } }, () => 'ok')
     const policy = policyOf((await app.inject('/page')).headers)
-    assert.equal(policy['img-src'], "'self' data:")
+    assert.equal(policy['img-src'], "'self' data: https://pictures.example")
+    assert.equal(policy['trusted-types'], 'mine')
     assert.equal(policy['form-action'], "'self' https://idp.example")
   })
 

@@ -1,4 +1,4 @@
-import { and, eq, ne, sql } from 'drizzle-orm'
+import { and, eq, isNull, ne, sql } from 'drizzle-orm'
 import { type Plan, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { AuditLog, NewAuditRow } from '../audit/log.ts'
@@ -115,4 +115,16 @@ export async function createFirstOperator(tx: Db, log: AuditLog, plan: Plan): Pr
   const event = operatorEvent('create', { id: userId, username: FIRST_OPERATOR }, { name: 'first boot' })
   await log.write(tx, { ...event, teamId, details: { prefix, team: FIRST_OPERATOR } })
   return token
+}
+
+/** The operator who was made first, of those who still are one. @throws AppError when there is none */
+export async function findFirstOperator(tx: Db) {
+  const [user] = await tx
+    .select({ id: users.id, username: users.username, isOperator: users.isAdmin })
+    .from(users)
+    .where(and(eq(users.isAdmin, true), isNull(users.eraseAfter)))
+    .orderBy(users.createdAt, users.id)
+    .limit(1)
+  if (user === undefined) throw errors.notFound('operator')
+  return user
 }

@@ -1,5 +1,5 @@
-import { AppError, type Violation } from '../lib/errors.ts'
-import { nearest } from '../lib/nearest.ts'
+import { AppError, type Violation } from './errors.ts'
+import { nearest } from './nearest.ts'
 
 /** Fastify's validation error, from any validator. */
 interface ValidationFault extends Error {

@@ -1,0 +1,115 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { DeployedApp } from '../../integrations/deployer/port.ts'
+import {
+  type AppChanges,
+  changeApp,
+  createApp,
+  deleteApp,
+  type ListedApp,
+  type NewApp
+} from '../../src/domain/apps/apps.ts'
+import { settledSource } from '../../src/domain/apps/source.ts'
+import type { Db } from '../../src/domain/base/db.ts'
+import { entityTag, expectedVersion } from '../../src/domain/base/revision.ts'
+import type { App } from '../../src/domain/teams/access.ts'
+import { findHomeTeam } from '../../src/domain/teams/teams.ts'
+import { appOf, callerOf, teamOf } from './access.ts'
+import type { Changed } from './change.ts'
+
+export interface AppRoutesOptions {
+  /** Whether apps may use git repositories on this machine. */
+  readonly allowLocalGit: boolean
+  /** The URL of an app; null while it is unknown. */
+  readonly urlOf: (app: DeployedApp) => string | null
+}
+
+export type AppRequest = FastifyRequest<{ Params: { app: string } }>
+
+/** What became of an app, for the API and for pages. */
+export interface AppChanged extends Changed {
+  readonly app: App
+}
+
+/** Runs in the transaction of a change; what has to be asked of others was asked before. */
+type Prepared = (tx: Db) => Promise<AppChanged>
+
+/** The changes of apps, for the API and for pages. */
+export function appActions(app: FastifyInstance, { allowLocalGit, urlOf }: AppRoutesOptions) {
+  /** @param team a UUID or slug; absent: the team of the caller's token, or the caller's own */
+  async function create(request: FastifyRequest, wanted: NewApp, team: string | undefined): Promise<Prepared> {
+    const named = team ?? callerOf(request).teamId
+    const inTeam = (db: Db) => (named ? teamOf(app, db, request, named) : homeOf(db, request))
+    const settings = namesSource(wanted) ? await settled(await inTeam(app.db), null, wanted) : wanted
+    return async tx => {
+      const { id } = await inTeam(tx)
+      const created = await createApp(tx, id, settings)
+      const location = `/api/v1/apps/${created.id}`
+      return {
+        status: 201,
+        headers: { location, ...tagOf(created) },
+        body: present(created),
+        audit: eventOf(created, created),
+        app: created
+      }
+    }
+  }
+
+  async function update(request: AppRequest, wanted: AppChanges): Promise<Prepared> {
+    const settings = namesSource(wanted) ? await settledFor(request, wanted) : wanted
+    return async tx => {
+      const found = await appOf(app, tx, request)
+      const changed = await changeApp(tx, found, settings, expectedVersion(request.headers['if-match'], found))
+      const details = { ...changed, changed: Object.keys(wanted) }
+      return {
+        status: 200,
+        headers: tagOf(changed),
+        body: present(changed),
+        audit: eventOf(changed, details),
+        app: changed
+      }
+    }
+  }
+
+  async function remove(tx: Db, request: AppRequest): Promise<AppChanged> {
+    const found = await appOf(app, tx, request)
+    await deleteApp(tx, found, expectedVersion(request.headers['if-match'], found))
+    return { status: 204, audit: eventOf(found, { slug: found.slug }), app: found }
+  }
+
+  async function homeOf(tx: Db, request: FastifyRequest): Promise<{ id: string }> {
+    const home = await findHomeTeam(tx, callerOf(request).userId)
+    app.audit?.about(request, { teamId: home.id })
+    return home
+  }
+
+  async function settledFor(request: AppRequest, wanted: AppChanges): Promise<AppChanges> {
+    const found = await appOf(app, app.db, request)
+    return settled({ id: found.teamId }, found.id, wanted)
+  }
+
+  function settled<Changes extends AppChanges>(team: { id: string }, appId: string | null, wanted: Changes) {
+    const github = app.hasDecorator('github') ? app.github : null
+    return settledSource(app.db, wanted, { teamId: team.id, appId, github, allowLocalGit })
+  }
+
+  /** An app as the API sends it. */
+  function present<Told extends App | ListedApp>(found: Told): Told & { url: string | null } {
+    return { ...found, url: urlOf(found) }
+  }
+
+  return { create, update, remove, present }
+}
+
+/** Whether the changes name a repository, which must be checked before the app is changed. */
+function namesSource({ githubRepo, gitUrl }: AppChanges): boolean {
+  return Boolean(githubRepo || gitUrl)
+}
+
+export function tagOf(app: App): { etag: string } {
+  return { etag: entityTag(app) }
+}
+
+/** The audit log keeps only the details that its catalogue allows. */
+function eventOf(app: App, details: object): Changed['audit'] {
+  return { resourceId: app.id, resourceName: app.name, teamId: app.teamId, appId: app.id, details: { ...details } }
+}

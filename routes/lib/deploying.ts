@@ -1,0 +1,166 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { errors } from '../../plugins/lib/errors.ts'
+import type { Db } from '../../src/domain/base/db.ts'
+import {
+  type Deployment,
+  type DeploymentLedger,
+  findDeployment,
+  findRollbackTarget
+} from '../../src/domain/deployments/deployments.ts'
+import { type App, PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { appOf, callerOf } from './access.ts'
+import type { AppRequest } from './apps.ts'
+import type { Changed } from './change.ts'
+import { writes } from './policy.ts'
+
+export interface DeploymentRoutesOptions {
+  /** Null: this server cannot deploy. */
+  ledger: DeploymentLedger | null
+  /** Whether images built elsewhere can be deployed. */
+  takesImages: boolean
+  /** The registry that stores the images of all apps, and that this server has access to. */
+  registry: string
+}
+
+/** The policy of routes that begin or end a deployment. */
+export const deploys = {
+  ...writes,
+  scope: 'deploy',
+  rateClass: 'deploy',
+  rateRefund: [409], // what there is nothing to deploy for costs nothing; the limit by user still counts it
+  access: PERMISSIONS.deploy
+} as const
+
+export const deploymentAudit = (action: 'deploy' | 'rollback' | 'cancel') =>
+  ({ type: 'deployment', action, resource: 'deployment' }) as const
+
+/** What to deploy: the newest commit of the app's branch, unless it says otherwise. */
+export interface Wanted {
+  readonly image?: string | undefined
+  readonly branch?: string | undefined
+  readonly commitSha?: string | undefined
+  /** A commit that need not be on the app's branch. */
+  readonly anyCommit?: boolean | undefined
+}
+
+/** A deployment that has begun or ended, for the API and for pages. */
+export interface DeploymentChanged extends Changed {
+  readonly app: App
+  readonly deployment: Deployment
+}
+
+type DeploymentRequest = FastifyRequest<{ Params: { app: string; id: string } }>
+
+/** Begins and ends deployments, for the API and for pages; each runs in the transaction of a change. */
+export function deploymentActions(app: FastifyInstance, { ledger, takesImages, registry }: DeploymentRoutesOptions) {
+  async function deploy(tx: Db, request: AppRequest, wanted: Wanted): Promise<DeploymentChanged> {
+    const { found } = await deployable(tx, request)
+    const { branch, anyCommit = false } = wanted
+    // A caller who chooses code that is not on the app's branch can read the env vars.
+    const isElsewhere = branch !== undefined && branch !== found.githubBranch
+    if (anyCommit || isElsewhere) await appOf(app, tx, request, PERMISSIONS.deployAnyCommit)
+    return begin(tx, request, found, wanted)
+  }
+
+  /** Deploys an app in which the caller may do that. */
+  async function begin(tx: Db, request: FastifyRequest, found: App, wanted: Wanted): Promise<DeploymentChanged> {
+    const { image, branch, anyCommit = false, commitSha } = wanted
+    const isElsewhere = branch !== undefined && branch !== found.githubBranch
+    if (image === undefined) requireSource(found)
+    else requireOwnImage(found, image)
+    const deployment = await ledgerOf().create(tx, {
+      appId: found.id,
+      trigger: triggerOf(request),
+      triggeredBy: callerOf(request).userId,
+      ...((anyCommit || isElsewhere) && { config: { region: found.region, anyCommit: true as const } }),
+      ...(image === undefined ? { commitSha: commitSha ?? null, branch: branch ?? found.githubBranch } : { image })
+    })
+    return accepted(found, deployment, { ...deployment })
+  }
+
+  /** @param id the deployment to go back to; absent: the one before the live one */
+  async function rollback(tx: Db, request: AppRequest, id: string | undefined): Promise<DeploymentChanged> {
+    const { found, deploying } = await deployable(tx, request)
+    const target = await findRollbackTarget(tx, found.id, id)
+    const { commitSha, commitAuthor, branch, image } = target
+    const deployment = await deploying.create(tx, {
+      appId: found.id,
+      trigger: 'rollback',
+      triggeredBy: callerOf(request).userId,
+      commitSha,
+      commitAuthor,
+      commitMessage: `Rollback to ${target.id.slice(0, 8)}`,
+      branch,
+      image,
+      rollbackOf: target.id
+    })
+    return accepted(found, deployment, { to: target.id, image })
+  }
+
+  async function cancel(tx: Db, request: DeploymentRequest): Promise<DeploymentChanged> {
+    const { found, deploying } = await deployable(tx, request)
+    app.audit?.about(request, { resourceId: request.params.id, resourceName: null })
+    const deployment = await findDeployment(tx, found.id, request.params.id)
+    const cancelled = await deploying.cancel(tx, deployment)
+    return accepted(found, cancelled, { status: deployment.status })
+  }
+
+  /** The subject in the audit log is a deployment of the app, not the app itself. */
+  async function deployable(tx: Db, request: AppRequest) {
+    const found = await appOf(app, tx, request)
+    app.audit?.about(request, { resourceId: null, resourceName: found.name })
+    return { found, deploying: ledgerOf() }
+  }
+
+  function ledgerOf(): DeploymentLedger {
+    if (ledger === null) throw errors.notConfigured('Deploying')
+    return ledger
+  }
+
+  /** Our registry holds the images of all teams: knowing a digest must not be enough to run the image. */
+  function requireOwnImage({ flyAppId }: App, image: string): void {
+    if (!takesImages) throw errors.validation('image', 'apps here are built from source')
+    const [repository = ''] = image.split('@')
+    if (repository.startsWith(`${registry}/`) && repository !== `${registry}/${flyAppId}`)
+      throw errors.validation('image', 'is of another app')
+  }
+
+  return { deploy, begin, rollback, cancel }
+}
+
+function requireSource({ githubRepo, gitUrl }: App): void {
+  if (githubRepo === null && gitUrl === null)
+    throw errors.conflict('There is nothing to deploy: set the githubRepo or the gitUrl of the app')
+}
+
+/** The command line identifies itself, browsers have a session, and all other clients a token. */
+function triggerOf(request: FastifyRequest) {
+  if (/^rhone-cli\//.test(request.headers['user-agent'] ?? '')) return 'cli'
+  return callerOf(request).via === 'session' ? 'manual' : 'api'
+}
+
+function accepted(app: App, deployment: Deployment, details: object): DeploymentChanged {
+  const { id: appId, teamId, name } = app
+  return {
+    status: 202,
+    headers: { location: `/api/v1/apps/${appId}/deployments/${deployment.id}` },
+    body: shownDeployment(deployment),
+    audit: { resourceId: deployment.id, resourceName: name, teamId, appId, details: { ...details } },
+    app,
+    deployment
+  }
+}
+
+/** A deployment as the API sends it. */
+export function shownDeployment(deployment: Deployment) {
+  const { buildStartedAt, buildFinishedAt, deployStartedAt, deployFinishedAt } = deployment
+  return {
+    ...deployment,
+    buildDurationMs: millisecondsFrom(buildStartedAt, buildFinishedAt),
+    deployDurationMs: millisecondsFrom(deployStartedAt, deployFinishedAt)
+  }
+}
+
+function millisecondsFrom(start: Date | null, end: Date | null): number | null {
+  return start && end && Math.max(0, end.getTime() - start.getTime())
+}

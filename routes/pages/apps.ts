@@ -1,0 +1,126 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import * as schemas from '../../schemas/pages.ts'
+import type { NewApp } from '../../src/domain/apps/apps.ts'
+import { overviewApps } from '../../src/domain/apps/overview.ts'
+import { listRegions } from '../../src/domain/apps/regions.ts'
+import { PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { appListPage } from '../../views/apps/list.ts'
+import { newAppPage } from '../../views/apps/new.ts'
+import type { Problem, Values } from '../../views/parts.ts'
+import { type AppRoutesOptions, appActions } from '../lib/apps.ts'
+import { changes } from '../lib/change.ts'
+import { type DeploymentRoutesOptions, deploymentActions, deploymentAudit, deploys } from '../lib/deploying.ts'
+import { leadingTo, submit } from '../lib/forms.ts'
+import { sendPage, teamInUrl, teamNamed } from '../lib/page.ts'
+import { forms, pages } from '../lib/policy.ts'
+
+export interface AppPagesOptions extends AppRoutesOptions, DeploymentRoutesOptions {}
+
+/** Beyond this a list is searched and not read. */
+const MOST_APPS = 200
+
+const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, done) => {
+  const change = changes(app)
+  const actions = appActions(app, options)
+  const { deploy, begin } = deploymentActions(app, options)
+  const canDeploy = options.ledger !== null
+
+  app.get('/apps', {
+    schema: schemas.appList,
+    config: { ...pages, access: PERMISSIONS.viewApps, slo: 'search' },
+    handler: async (request, reply) => {
+      const { q: text, sort = 'attention' } = request.query
+      const team = await teamInUrl(app, request)
+      const found = team === undefined ? [] : await overviewApps(app.db, team.id, { text, limit: MOST_APPS + 1 })
+      const list = { team, apps: found.slice(0, MOST_APPS), text, sort, isCut: found.length > MOST_APPS }
+      return sendPage(app, request, reply, appListPage({ ...list, urlOf: options.urlOf }), team?.id)
+    }
+  })
+
+  app.get('/apps/new', {
+    schema: schemas.newApp,
+    config: { ...pages, access: PERMISSIONS.createApps },
+    handler: async (request, reply) => sendNewApp(request, reply, (await teamInUrl(app, request))?.slug, {})
+  })
+
+  app.post('/apps/new', {
+    schema: schemas.submitNewApp,
+    attachValidation: true,
+    config: { ...forms, access: PERMISSIONS.createApps, audit: { type: 'app', action: 'create', resource: 'app' } },
+    handler: (request, reply) =>
+      submit(request, reply, {
+        again: problem => sendNewApp(request, reply, request.body.team, request.body, problem),
+        run: async () => {
+          const create = await actions.create(request, wantedApp(request.body), request.body.team)
+          return change(request, reply, async tx => {
+            const created = await create(tx)
+            const { app: made } = created
+            if (request.body.next !== 'deploy') return leadingTo(`/apps/${made.slug}?done=created`, created)
+            const begun = await begin(tx, request, made, {})
+            await app.audit?.record(tx, request, { ...deploymentAudit('deploy'), ...begun.audit })
+            return leadingTo(`/apps/${made.slug}/deployments/${begun.deployment.id}?done=created`, created)
+          })
+        }
+      })
+  })
+
+  app.post('/apps/:app/deploy', {
+    schema: schemas.submitDeploy,
+    attachValidation: true,
+    config: { ...forms, ...deploys, audit: deploymentAudit('deploy') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const begun = await deploy(tx, request, {})
+        return leadingTo(`/apps/${begun.app.slug}/deployments/${begun.deployment.id}?done=deploying`, begun)
+      })
+  })
+
+  async function sendNewApp(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    slug: string | undefined,
+    values: Values,
+    problem?: Problem
+  ) {
+    const { team, teams } = await teamNamed(app, request, slug)
+    const page = {
+      team,
+      teams,
+      regions: await listRegions(app.db),
+      hasGithub: app.hasDecorator('github') && app.github !== null,
+      hostSuffix: null,
+      canDeploy,
+      values,
+      ...(problem && { problem })
+    }
+    return sendPage(app, request, reply, newAppPage(page), team?.id)
+  }
+
+  done()
+}
+
+type NewAppForm = {
+  name: string
+  slug?: string
+  source: string
+  repository?: string
+  branch?: string
+  directory?: string
+  region?: string
+}
+
+/** A form as the API would get it. */
+function wantedApp({ name, slug, source, repository, branch, directory, region }: NewAppForm): NewApp {
+  return {
+    name,
+    ...(slug !== undefined && { slug }),
+    ...(region !== undefined && { region }),
+    ...(source !== 'none' && branch !== undefined && { githubBranch: branch }),
+    ...(source !== 'none' && directory !== undefined && { rootDirectory: directory }),
+    ...(source === 'github' && repository !== undefined && { githubRepo: repository }),
+    ...(source === 'git' && repository !== undefined && { gitUrl: repository })
+  }
+}
+
+export default appPages

@@ -1,0 +1,163 @@
+import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
+import { Slug } from './apps.ts'
+import { IdOrSlug, Name, NoQuery, Strict, Uuid } from './common.ts'
+import { errorResponses } from './error.ts'
+
+const tags = ['pages']
+const markup = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
+const onward = { description: 'On to the next page.', type: 'null' }
+
+/** A team by its UUID or slug; absent: the first one of the caller. */
+const Team = Type.Optional(
+  Type.String({ minLength: 1, maxLength: 255, description: 'The team it is about.', examples: ['acme'] })
+)
+
+/** What the caller has just done: the page says so. */
+const Done = Type.Optional(
+  Type.String({ maxLength: 40, description: 'What was just done, for a notice.', examples: ['created'] })
+)
+
+/** The query of a page: its own parameters, and those that every page takes. */
+export function PageQuery<Properties extends TProperties>(properties: Properties) {
+  return Strict({ ...properties, team: Team, done: Done })
+}
+
+/** The schema of a page. */
+export function page<Query extends TSchema, Params extends TSchema | undefined = undefined>(
+  operationId: string,
+  summary: string,
+  parts: { querystring: Query; params?: Params }
+) {
+  return { operationId, summary, tags, ...parts, response: { 200: markup, ...errorResponses } } as {
+    operationId: string
+    summary: string
+    tags: string[]
+    querystring: Query
+    params: Params
+    response: typeof errorResponses & { 200: typeof markup }
+  }
+}
+
+const FORM_FIELDS = {
+  _csrf: Type.String({
+    maxLength: 256,
+    description: 'The token of the page that the form was on.',
+    examples: ['MTcxNTk0']
+  }),
+  _key: Type.Optional(
+    Type.String({
+      maxLength: 64,
+      description: 'Makes the change happen once, as Idempotency-Key does.',
+      examples: ['9f1c2a7e-6f0e-4b57-8f53-2f9a5a1d1c11']
+    })
+  ),
+  _rev: Type.Optional(
+    Type.String({ maxLength: 20, description: 'The version that the form showed, as If-Match does.', examples: ['1'] })
+  )
+}
+
+/** The body of a form: its own fields, and those that every form has. Fields that were left empty are absent. */
+export function FormBody<Properties extends TProperties>(title: string, properties: Properties) {
+  return Strict({ ...properties, ...FORM_FIELDS }, { title })
+}
+
+/** A box that was ticked. */
+export const Ticked = Type.Optional(Type.String({ maxLength: 10, description: 'Present: yes.', examples: ['on'] }))
+
+/** The schema of a form on a page. */
+export function submission<Body extends TSchema, Params extends TSchema | undefined = undefined>(
+  operationId: string,
+  summary: string,
+  parts: { body: Body; params?: Params }
+) {
+  return {
+    operationId,
+    summary,
+    tags,
+    querystring: NoQuery,
+    ...parts,
+    response: { 200: markup, 303: onward, ...errorResponses }
+  } as {
+    operationId: string
+    summary: string
+    tags: string[]
+    querystring: typeof NoQuery
+    body: Body
+    params: Params
+    response: typeof errorResponses & { 200: typeof markup; 303: typeof onward }
+  }
+}
+
+export const AppParams = Strict({ app: IdOrSlug })
+export const DeploymentParams = Strict({ app: IdOrSlug, id: Uuid })
+
+export const home = page('getStart', 'The page that visitors see first', { querystring: PageQuery({}) })
+export const design = page('getDesign', 'Every part of the pages, in every state', { querystring: PageQuery({}) })
+export const dashboard = page('getDashboard', 'What needs attention in a team', { querystring: PageQuery({}) })
+
+export const APP_SORTS = ['attention', 'name', 'deployed', 'created'] as const
+export const appList = page('getAppsPage', 'The apps of a team', {
+  querystring: PageQuery({
+    q: Type.Optional(
+      Type.String({ maxLength: 100, description: 'Part of the name or the repository.', examples: ['web'] })
+    ),
+    sort: Type.Optional(
+      Type.Unsafe<(typeof APP_SORTS)[number]>({
+        type: 'string',
+        enum: [...APP_SORTS],
+        description: 'What comes first.',
+        default: 'attention'
+      })
+    )
+  })
+})
+
+export const newApp = page('getNewAppPage', 'The form for a new app', { querystring: PageQuery({}) })
+
+const SOURCES = ['git', 'github', 'none'] as const
+export const submitNewApp = submission('submitNewApp', 'Create an app from the form', {
+  body: FormBody('NewAppForm', {
+    team: Type.String({ minLength: 1, maxLength: 255, description: 'The team it is for.', examples: ['acme'] }),
+    name: Name,
+    slug: Type.Optional(Slug),
+    source: Type.Unsafe<(typeof SOURCES)[number]>({
+      type: 'string',
+      enum: [...SOURCES],
+      description: 'Where its code is.'
+    }),
+    repository: Type.Optional(
+      Type.String({
+        maxLength: 500,
+        description: 'The repository: owner/name on GitHub, or a git URL.',
+        examples: ['https://git.example.com/acme/website.git']
+      })
+    ),
+    branch: Type.Optional(
+      Type.String({ maxLength: 255, description: 'The branch that is built.', examples: ['main'] })
+    ),
+    directory: Type.Optional(
+      Type.String({ maxLength: 255, description: 'The directory that it is in.', examples: ['packages/web'] })
+    ),
+    region: Type.Optional(
+      Type.String({
+        pattern: '^[a-z]{3}$',
+        'x-form': 'the code of a region',
+        description: 'Where it runs.',
+        examples: ['iad']
+      })
+    ),
+    next: Type.Optional(
+      Type.Unsafe<'deploy' | 'stay'>({
+        type: 'string',
+        enum: ['deploy', 'stay'],
+        description: 'What comes next.',
+        default: 'stay'
+      })
+    )
+  })
+})
+
+export const submitDeploy = submission('submitDeploy', 'Deploy the newest commit, from a page', {
+  params: AppParams,
+  body: FormBody('DeployForm', {})
+})

@@ -1,0 +1,90 @@
+import { sql } from 'drizzle-orm'
+import type { DeploymentStatus, DeploymentTrigger } from '../../../drizzle/schema.ts'
+import type { Db } from '../base/db.ts'
+
+/** A deployment in a list of others. */
+export interface DeploymentGlimpse {
+  readonly id: string
+  readonly status: DeploymentStatus
+  readonly trigger: DeploymentTrigger
+  readonly branch: string | null
+  readonly commitSha: string | null
+  readonly commitMessage: string | null
+  readonly errorMessage: string | null
+  readonly by: string | null
+  readonly createdAt: string
+  readonly updatedAt: string
+}
+
+/** An app with how it is doing. */
+export interface AppOverview {
+  readonly id: string
+  readonly name: string
+  readonly slug: string
+  readonly githubRepo: string | null
+  readonly gitUrl: string | null
+  readonly githubBranch: string
+  readonly flyAppId: string | null
+  readonly region: string
+  readonly createdAt: string
+  /** The newest deployment; null: there has been none. */
+  readonly latest: DeploymentGlimpse | null
+  /** The one that serves; null: nothing does. */
+  readonly live: DeploymentGlimpse | null
+}
+
+export interface OverviewRequest {
+  /** Part of the name, the slug or the repository. */
+  readonly text?: string | undefined
+  readonly limit: number
+}
+
+const glimpse = (alias: string) => {
+  const d = sql.raw(alias)
+  return sql`case when ${d}.id is null then null else json_build_object(
+    'id', ${d}.id, 'status', ${d}.status, 'trigger', ${d}.trigger, 'branch', ${d}.branch, 'commitSha', ${d}.commit_sha,
+    'commitMessage', left(${d}.commit_message, 200), 'errorMessage', left(${d}.error_message, 500),
+    'by', (select username from users where users.id = ${d}.triggered_by), 'createdAt', ${d}.created_at,
+    'updatedAt', ${d}.updated_at) end`
+}
+
+/** The apps of a team with their newest and their live deployment: those that changed last come first. */
+export async function overviewApps(
+  db: Db,
+  teamId: string,
+  { text = '', limit }: OverviewRequest
+): Promise<AppOverview[]> {
+  const part = `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`
+  return db.execute<AppOverview & Record<string, unknown>>(sql`
+    select a.id, a.name, a.slug, a.github_repo as "githubRepo", a.git_url as "gitUrl",
+      a.github_branch as "githubBranch", a.fly_app_id as "flyAppId", a.region,
+      to_json(a.created_at)#>>'{}' as "createdAt", ${glimpse('latest')} as latest, ${glimpse('live')} as live
+    from apps a
+    left join lateral (
+      select * from deployments d where d.app_id = a.id order by d.created_at desc nulls first, d.id desc nulls first limit 1
+    ) latest on true
+    left join deployments live on live.app_id = a.id and live.status = 'live'
+    where a.team_id = ${teamId}
+      and (${text} = '' or a.name ilike ${part} or a.slug ilike ${part} or a.github_repo ilike ${part} or a.git_url ilike ${part})
+    order by greatest(a.updated_at, coalesce(latest.updated_at, a.updated_at)) desc, a.id
+    limit ${limit}`)
+}
+
+/** A deployment with its app. */
+export interface RecentDeployment extends DeploymentGlimpse {
+  readonly app: { readonly name: string; readonly slug: string }
+}
+
+/** The newest deployments of all apps of a team. */
+export async function recentDeployments(db: Db, teamId: string, limit: number): Promise<RecentDeployment[]> {
+  const rows = await db.execute<{ app: RecentDeployment['app']; deployment: DeploymentGlimpse }>(sql`
+    select json_build_object('name', a.name, 'slug', a.slug) as app, ${glimpse('d')} as deployment
+    from apps a
+    join lateral (
+      select * from deployments d where d.app_id = a.id order by d.created_at desc nulls first, d.id desc nulls first limit ${limit}
+    ) d on true
+    where a.team_id = ${teamId}
+    order by d.created_at desc, d.id desc
+    limit ${limit}`)
+  return rows.map(({ app, deployment }) => ({ ...deployment, app }))
+}

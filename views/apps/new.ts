@@ -1,0 +1,106 @@
+import { html } from '../../plugins/lib/html.ts'
+import type { TeamLink, View } from '../context.ts'
+import {
+  button,
+  card,
+  choices,
+  field,
+  form,
+  formProblem,
+  linkButton,
+  notice,
+  type Problem,
+  pageHeader,
+  select,
+  type Values
+} from '../parts.ts'
+
+export interface NewApp {
+  readonly teams: readonly TeamLink[]
+  readonly team: TeamLink | undefined
+  readonly regions: readonly {
+    readonly code: string
+    readonly name: string
+    readonly continent: string
+    readonly available: boolean
+  }[]
+  /** Whether this server reaches GitHub. */
+  readonly hasGithub: boolean
+  /** What follows the slug in the app's host name; null while nobody can tell. */
+  readonly hostSuffix: string | null
+  /** Whether this server can deploy at all. */
+  readonly canDeploy: boolean
+  readonly values: Values
+  readonly problem?: Problem
+}
+
+/** The form for a new app. */
+export function newAppPage({ teams, team, regions, hasGithub, hostSuffix, canDeploy, values, problem }: NewApp): View {
+  const errors = problem?.fields ?? {}
+  return context => ({
+    title: 'New app',
+    section: 'apps',
+    narrow: true,
+    content: html`${pageHeader({
+      title: 'New app',
+      crumbs: [{ label: 'Apps', href: team === undefined ? '/apps' : `/apps?team=${team.slug}` }],
+      about: 'A repository becomes a running app with a URL. Everything here can be changed later.'
+    })}
+${formProblem(problem)}
+${!canDeploy && notice({ tone: 'warn', title: 'This server cannot deploy yet', detail: 'You can create the app now; its operators have to set up a builder and a deployer before it can run.' })}
+${form(context, { action: '/apps/new' }, [
+  card(
+    { title: 'What it is called' },
+    html`${
+      teams.length > 1
+        ? select({
+            name: 'team',
+            label: 'Team',
+            value: team?.slug,
+            choices: teams.map(({ slug, name }) => ({ value: slug, label: name })),
+            error: errors.team
+          })
+        : html`<input type="hidden" name="team" value="${team?.slug ?? ''}">`
+    }${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'What people call it.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.', ...(hostSuffix !== null && { after: hostSuffix }) })}`
+  ),
+  card(
+    { title: 'Where its code is' },
+    html`${choices(
+      'source',
+      'Source',
+      [
+        { value: 'git', label: 'A git URL', icon: 'globe', hint: 'Any repository that can be read over https.' },
+        {
+          value: 'github',
+          label: 'GitHub',
+          icon: 'github',
+          hint: hasGithub
+            ? 'A repository that the GitHub App can read, or a public one.'
+            : 'Public repositories; private ones need the GitHub App, which is not set up here.'
+        },
+        {
+          value: 'none',
+          label: 'Later',
+          icon: 'terminal',
+          hint: 'Choose a source, or deploy an image, when you are ready.'
+        }
+      ],
+      values.source ?? 'git'
+    )}${field({ name: 'repository', label: 'Repository', value: values.repository, isOptional: true, isCode: true, maxLength: 500, placeholder: 'https://git.example.com/acme/website.git', error: errors.repository ?? errors.gitUrl ?? errors.githubRepo, hint: 'A URL, or owner/name on GitHub.' })}${field({ name: 'branch', label: 'Branch', value: values.branch ?? 'main', isCode: true, maxLength: 255, error: errors.branch ?? errors.githubBranch, hint: 'A push to it deploys.' })}${field({ name: 'directory', label: 'Directory', value: values.directory, isOptional: true, isCode: true, maxLength: 255, placeholder: 'packages/web', error: errors.directory ?? errors.rootDirectory, hint: 'Where the app is within the repository.' })}`
+  ),
+  card(
+    { title: 'Where it runs' },
+    select({
+      name: 'region',
+      label: 'Region',
+      value: values.region ?? 'iad',
+      choices: regions
+        .filter(({ available }) => available)
+        .map(({ code, name, continent }) => ({ value: code, label: `${name} · ${code}`, group: continent })),
+      error: errors.region
+    })
+  ),
+  html`<div class="actions">${canDeploy && button({ label: 'Create and deploy', kind: 'primary', name: 'next', value: 'deploy' })}${button({ label: 'Create', name: 'next', value: 'stay', ...(!canDeploy && { kind: 'primary' as const }) })}${linkButton({ label: 'Cancel', href: team === undefined ? '/apps' : `/apps?team=${team.slug}`, kind: 'quiet' })}</div>`
+])}`
+  })
+}

@@ -1,0 +1,32 @@
+import { type Html, html } from '../../plugins/lib/html.ts'
+import type { AppOverview, DeploymentGlimpse } from '../../src/domain/apps/overview.ts'
+import { icon } from '../parts.ts'
+
+/** Where an app's code comes from, in a word. */
+export function sourceName({ githubRepo, gitUrl }: Pick<AppOverview, 'githubRepo' | 'gitUrl'>): string | null {
+  if (githubRepo !== null) return githubRepo
+  return gitUrl?.replace(/^[a-z]+:\/\//, '').replace(/\.git$/, '') ?? null
+}
+
+/** The first line of a commit's message, and its hash. */
+export function commitLine({
+  commitSha,
+  commitMessage,
+  branch
+}: Pick<DeploymentGlimpse, 'commitSha' | 'commitMessage' | 'branch'>): Html {
+  const [first = ''] = (commitMessage ?? '').split('\n', 1)
+  return html`<span class="truncate">${first || (commitSha === null ? 'The newest commit' : '')}</span><span class="sub">${icon('branch')} ${branch ?? 'an image'}${commitSha !== null && html` · <code>${commitSha.slice(0, 7)}</code>`}</span>`
+}
+
+const TRIGGERS = {
+  manual: 'by hand',
+  webhook: 'by a push',
+  rollback: 'rollback',
+  api: 'by the API',
+  cli: 'by the command line'
+} as const
+
+/** Who or what began a deployment. */
+export function beganBy({ trigger, by }: Pick<DeploymentGlimpse, 'trigger' | 'by'>): string {
+  return by === null ? TRIGGERS[trigger] : `${by}, ${TRIGGERS[trigger]}`
+}

@@ -1,0 +1,41 @@
+import type { AppOverview } from '../../src/domain/apps/overview.ts'
+import type { DeploymentStatus } from '../../src/domain/deployments/lifecycle.ts'
+import type { Status } from '../parts/display.ts'
+
+const BUSY = (word: string): Status => ({ tone: 'busy', icon: 'spinner', word })
+
+/** How people call the states of a deployment. */
+export const DEPLOYMENT_STATES: Readonly<Record<DeploymentStatus, Status>> = {
+  pending: { tone: 'busy', icon: 'clock', word: 'Queued' },
+  cloning: BUSY('Fetching code'),
+  analyzing: BUSY('Looking at code'),
+  building: BUSY('Building'),
+  pushing: BUSY('Storing image'),
+  built: BUSY('Built'),
+  deploying: BUSY('Releasing'),
+  live: { tone: 'good', icon: 'ok', word: 'Live' },
+  build_failed: { tone: 'bad', icon: 'stop', word: 'Build failed' },
+  deploy_failed: { tone: 'bad', icon: 'stop', word: 'Release failed' },
+  cancelled: { tone: 'none', icon: 'slash', word: 'Cancelled' },
+  superseded: { tone: 'none', icon: 'dot', word: 'Replaced' }
+}
+
+/** An app that was never deployed, which is not one that has stopped. */
+const NEVER: Status = { tone: 'none', icon: 'never', word: 'Never deployed' }
+
+export interface AppState {
+  readonly status: Status
+  readonly since: string | null
+  /** The lower, the sooner somebody should look. */
+  readonly urgency: number
+}
+
+/** What an app is doing, by its deployments: what goes on now, else what failed, else what serves. */
+export function appState({ latest, live }: Pick<AppOverview, 'latest' | 'live'>): AppState {
+  if (latest === null) return { status: NEVER, since: null, urgency: 4 }
+  const status = DEPLOYMENT_STATES[latest.status]
+  if (status.tone === 'bad') return { status, since: latest.updatedAt, urgency: live === null ? 0 : 1 }
+  if (status.tone === 'busy') return { status, since: latest.updatedAt, urgency: 2 }
+  if (live !== null) return { status: DEPLOYMENT_STATES.live, since: live.updatedAt, urgency: 3 }
+  return { status, since: latest.updatedAt, urgency: 4 }
+}
