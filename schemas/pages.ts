@@ -61,7 +61,10 @@ export function FormBody<Properties extends TProperties>(title: string, properti
   return Strict({ ...properties, ...FORM_FIELDS }, { title })
 }
 
-/** A box that was ticked. */
+/**
+ * A box that was ticked.
+ * @public
+ */
 export const Ticked = Type.Optional(Type.String({ maxLength: 10, description: 'Present: yes.', examples: ['on'] }))
 
 /** The schema of a form on a page. */
@@ -89,6 +92,7 @@ export function submission<Body extends TSchema, Params extends TSchema | undefi
 }
 
 export const AppParams = Strict({ app: IdOrSlug })
+/** @public */
 export const DeploymentParams = Strict({ app: IdOrSlug, id: Uuid })
 
 export const home = page('getStart', 'The page that visitors see first', { querystring: PageQuery({}) })

@@ -4,6 +4,7 @@ import type { PageContext, SoloView, Theme } from './context.ts'
 import { ICONS } from './parts/icons.ts'
 import {
   ago,
+  asOf,
   button,
   buttonForm,
   card,
@@ -11,6 +12,7 @@ import {
   choices,
   confirmForm,
   copyable,
+  duration,
   empty,
   facts,
   field,
@@ -22,6 +24,7 @@ import {
   linkButton,
   log,
   meter,
+  moment,
   notice,
   pageHeader,
   pager,
@@ -127,12 +130,14 @@ ${pager(50, '?cursor=x', '?')}
       [
         ['Commit', html`<code>0c16d8e</code>`],
         ['Begun', ago(before(44), now)],
+        ['Until', moment(before(-1_440))],
+        ['Took', duration(83_000)],
         ['Region', tag('iad')]
       ],
       'list'
     )
   )}${card({ title: 'Figures' }, html`<div class="facts">${figure('CPU', '12', '%')}${figure('Memory', '148', 'MB')}${figure('Requests', null)}</div>${sparkline('Requests per second', [1, 3, 2, 6, 8, 7, null, 4, 9, 12, 10])}`)}</div>
-${card({ title: 'Meters' }, [meter({ label: 'Machine hours', used: 212.4, limit: 500, unit: 'h' }), meter({ label: 'Builds', used: 164, limit: 200 }), meter({ label: 'Traffic', used: 103, limit: 100, unit: 'GB' }), meter({ label: 'Members', used: 4, limit: null }), meter({ label: 'Unknown', used: null, limit: 10 })])}
+${card({ title: 'Meters' }, [meter({ label: 'Machine hours', used: 212.4, limit: 500, unit: 'h' }), meter({ label: 'Builds', used: 164, limit: 200 }), meter({ label: 'Traffic', used: 103, limit: 100, unit: 'GB' }), meter({ label: 'Members', used: 4, limit: null }), meter({ label: 'Unknown', used: null, limit: 10 })])}${asOf(before(2), context)}
 <h3>Forms</h3>
 <div class="columns">${card(
     {

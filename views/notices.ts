@@ -60,7 +60,7 @@ function inWords(seconds: number): string {
 
 /** Begins with a capital and ends without a full stop. */
 const sentence = (text: string) =>
-  text === 'Route not found' ? 'There is no such page' : text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, '')
+  text === 'Route not found' ? 'Page not found' : text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, '')
 
 export interface Closure {
   /** What the operator says. */

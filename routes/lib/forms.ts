@@ -33,7 +33,10 @@ function fieldsOf(body: string): Record<string, string | string[]> {
   return fields
 }
 
-/** The values of a field that may be sent several times. */
+/**
+ * The values of a field that may be sent several times.
+ * @public
+ */
 export function listOf(value: string | readonly string[] | undefined): readonly string[] {
   return value === undefined ? [] : [value].flat()
 }

@@ -232,7 +232,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
     const textOf = async (code: string) => {
       const page = await new TestBrowser().open(`${base}/login?error=${encodeURIComponent(code)}`)
       assert.equal(page.status, 200)
-      return /role="alert">([^<]+)</.exec(page.body)?.[1] ?? ''
+      return /role="alert">.*?<strong>([^<]+)</.exec(page.body)?.[1] ?? ''
     }
     const texts = await Promise.all(codes.map(textOf))
     assert.equal(new Set(texts).size, codes.length)
