@@ -1,7 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { pageNonce } from '../../plugins/lib/notice-page.ts'
 import * as schemas from '../../schemas/status.ts'
 import { statusPage } from '../../views/status.ts'
-import { sendPage } from '../lib/page.ts'
 
 /**
  * Asked for most when the rest does not work, so nothing refuses it but the limit for floods: no shedding, no
@@ -28,7 +28,8 @@ const status: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/status', {
     schema: schemas.getStatusPage,
     config: { ...open, page: true },
-    handler: async (_request, reply) => sendPage(app, reply, nonce => statusPage(app.status.report(), nonce))
+    handler: async (_request, reply) =>
+      reply.type('text/html; charset=utf-8').send(statusPage(app.status.report(), pageNonce(app, reply)))
   })
 
   done()
