@@ -1,6 +1,6 @@
 /**
  * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` some of them.
- * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo` and `plugins` are measurements of their own, and
+ * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo`, `plugins`, `builds` and `peers` are measurements of their own, and
  * `npm run bench -- report` writes what the last runs of all of them have found into docs/performance.md.
  */
 const OTHERS: Readonly<Record<string, string>> = {
@@ -9,6 +9,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   scaling: './scaling.ts',
   memory: './memory.ts',
   plugins: './plugins.ts',
+  builds: './builds.ts',
   slo: './slo.ts',
   report: './report.ts'
 }

@@ -40,6 +40,12 @@ export const BuilderOptions = Type.Object(
       },
       { additionalProperties: false, default: {}, description: 'What one build may take.' }
     ),
+    packageCacheMb: Type.Integer({
+      default: 1_024,
+      minimum: 0,
+      description:
+        'Megabytes of downloaded packages that kind local keeps for later builds, of all apps; one may have a quarter. 0 keeps none.'
+    }),
     buildkit: Type.Optional(
       Type.Object(
         {
@@ -162,7 +168,7 @@ function createBuilder(options: BuilderOptions, deps: BuilderDeps): Builder {
     case 'image':
       return createImageBuilder()
     case 'local':
-      return createLocalBuilder({ ...common, npm: programs.npm })
+      return createLocalBuilder({ ...common, npm: programs.npm, packageCache: options.packageCacheMb * 1_048_576 })
     case 'buildkit':
       if (buildkit === undefined || imageRegistry === undefined)
         throw new Error('rhone-builder: kind "buildkit" needs the options "buildkit" and "imageRegistry"')

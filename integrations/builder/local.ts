@@ -13,6 +13,7 @@ import {
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { detect } from './detect.ts'
 import { type CloneOptions, clone } from './git.ts'
+import { cacheVariables, PackageCache } from './package-cache.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
 import { digestOf, freeze, giveTo } from './tree.ts'
@@ -21,6 +22,8 @@ import { certificatesFor, graveyardOf, inWorkspace, ownDirectory } from './works
 export interface LocalBuilderOptions {
   readonly dataDir: string
   readonly limits: Limits
+  /** Bytes of downloaded packages to keep for later builds, of all apps. */
+  readonly packageCache: number
   readonly npm: string
   /** The `PATH` of build programs. */
   readonly path: string
@@ -31,10 +34,13 @@ export interface LocalBuilderOptions {
 const PROGRESS_INTERVAL = 15_000
 /** Milliseconds for which a new image is kept although it may not be referenced yet. */
 const NEWS = 3_600_000
+/** Number of apps whose downloaded packages are kept. */
+const CACHED_APPS = 64
 
 /** Builds on this machine with the app's own scripts, into immutable directories under `dataDir`. */
 export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   const { dataDir, limits } = options
+  const cache = new PackageCache(dataDir, { bytes: options.packageCache, apps: CACHED_APPS, spare: limits.spare })
 
   async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
     return inWorkspace(dataDir, request, context, limits, async sandbox => {
@@ -50,11 +56,15 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       for (const note of notes) sandbox.note(`${note}\n`)
 
       await context.enter('building')
-      await runSteps(steps, place, request, sandbox)
+      const packages = await cache.take(request.app.id, sandbox)
+      await runSteps(steps, place, request, sandbox, packages)
 
       await context.enter('pushing')
       const image = await keep(request.app.id, source, commandOf(start, root), sandbox)
       sandbox.note(`Built ${image}\n`)
+      await cache.put(request.app.id, packages).catch((error: Error) => {
+        sandbox.note(`The packages are not kept for the next build: ${error.message}\n`)
+      })
       return { image, ...commit }
     })
   }
@@ -63,7 +73,8 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     steps: readonly (readonly string[])[],
     source: string,
     request: BuildRequest,
-    sandbox: Sandbox
+    sandbox: Sandbox,
+    packages: string
   ): Promise<void> {
     if (steps.length === 0) return
     const npm = await findProgram(options.npm, options.path)
@@ -72,7 +83,8 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       options.path,
       await ownDirectory(sandbox, 'home'),
       await ownDirectory(sandbox, 'tmp'),
-      await certificatesFor(sandbox)
+      await certificatesFor(sandbox),
+      packages
     )
     for (const step of steps) {
       sandbox.note(`$ npm ${step.join(' ')}\n`)
@@ -115,6 +127,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   /** For an existing app, also keeps images newer than the caller may know about. */
   async function prune(appId: string, keep: readonly string[] | null): Promise<void> {
     const directory = imagesDirectory(dataDir, appId)
+    if (keep === null) await cache.drop(appId)
     const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
     for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
       const place = join(directory, digest)
@@ -165,7 +178,8 @@ function environmentOf(
   path: string,
   home: string,
   temporary: string,
-  certificates: string
+  certificates: string,
+  packages: string
 ): Record<string, string> {
   return {
     CI: '1',
@@ -177,6 +191,7 @@ function environmentOf(
     NODE_EXTRA_CA_CERTS: certificates,
     SSL_CERT_FILE: certificates,
     GIT_SSL_CAINFO: certificates,
+    ...cacheVariables(packages),
     ...secrets,
     HOME: home,
     PATH: path,

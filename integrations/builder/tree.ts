@@ -50,6 +50,12 @@ export async function giveTo(root: string, { uid, gid }: Account): Promise<void>
   for await (const { path } of walk(root)) await lchown(path, uid, gid)
 }
 
+/** Whether any file has a second name, which may be outside of the tree. */
+export async function hasHardLinks(root: string): Promise<boolean> {
+  for await (const { stats } of walk(root)) if (!stats.isDirectory() && stats.nlink > 1) return true
+  return false
+}
+
 /**
  * The first link that leads out of a tree, whether or not its target exists: following it would read files that are not
  * the app's.
