@@ -25,6 +25,7 @@ COPY routes routes
 COPY views views
 COPY public public
 COPY schemas schemas
+COPY monitoring monitoring
 COPY src src
 
 # The files belong to root and the process does not: it cannot change its own program. All it ever writes is the token of

@@ -1,3 +1,5 @@
+import type { LiveQuery } from '../plugins/operations/index.ts'
+
 /** How a value is read: a unit of Grafana. */
 export type Unit = 'percentunit' | 's' | 'reqps' | 'ops' | 'short' | 'bytes' | 'dateTimeFromNow' | 'bool'
 
@@ -12,6 +14,8 @@ export interface Panel {
   readonly legend: string
   /** One number now, or its course. */
   readonly kind: 'stat' | 'graph'
+  /** The same out of what an instance remembers by itself; absent where that says nothing. */
+  readonly live?: readonly LiveQuery[]
   /** From which value on it is bad; `below` where low is bad. */
   readonly threshold?: { readonly value: number; readonly bad: 'above' | 'below' }
 }
@@ -29,6 +33,33 @@ export interface Dashboard {
 
 const stat = (panel: Omit<Panel, 'kind'>): Panel => ({ ...panel, kind: 'stat' })
 const graph = (panel: Omit<Panel, 'kind'>): Panel => ({ ...panel, kind: 'graph' })
+
+/** What the page of operations draws without Prometheus. */
+const slo = (outcomes: readonly string[], by: readonly string[] = []) => ({
+  metric: 'rhone_slo_requests_total',
+  by,
+  where: { outcome: outcomes }
+})
+const failed = { ...slo(['error']), except: { slo: ['health'] } }
+const valid = { ...slo(['good', 'slow', 'error']), except: { slo: ['health'] } }
+const failedWithin = (window: number, legend?: string): LiveQuery => ({
+  show: 'ratio',
+  of: failed,
+  over: valid,
+  window,
+  ...(legend !== undefined && { legend })
+})
+const level = (metric: string, by: readonly string[] = [], combine: 'sum' | 'max' | 'min' = 'sum'): LiveQuery => ({
+  show: 'level',
+  of: { metric, by, combine }
+})
+const rateOf = (metric: string, by: readonly string[] = []): LiveQuery => ({ show: 'rate', of: { metric, by } })
+const hourly = (metric: string, by: readonly string[]): LiveQuery => ({
+  show: 'increase',
+  of: { metric, by },
+  window: 3_600
+})
+const DURATIONS = 'rhone_http_request_duration_seconds'
 
 const RATE = '[$__rate_interval]'
 const quantile = (q: number, by: string, metric: string) =>
@@ -55,6 +86,7 @@ const overview: Dashboard = {
           unit: 'percentunit',
           query: 'rhone:slo_error:ratio_rate1h',
           legend: 'errors',
+          live: [failedWithin(3_600)],
           threshold: { value: 0.005, bad: 'above' }
         }),
         stat({
@@ -71,6 +103,7 @@ const overview: Dashboard = {
           unit: 's',
           query: quantile(0.95, 'job', 'rhone_http_request_duration_seconds'),
           legend: 'P95',
+          live: [{ show: 'quantile', of: { metric: DURATIONS }, quantile: 0.95 }],
           threshold: { value: 0.1, bad: 'above' }
         }),
         graph({
@@ -80,6 +113,7 @@ const overview: Dashboard = {
           query:
             'label_replace(rhone:slo_error:ratio_rate5m, "window", "5m", "", "") or label_replace(rhone:slo_error:ratio_rate1h, "window", "1h", "", "") or label_replace(rhone:slo_error:ratio_rate6h, "window", "6h", "", "")',
           legend: '{{window}}',
+          live: [failedWithin(300, '5m'), failedWithin(3_600, '1h'), failedWithin(21_600, '6h')],
           threshold: { value: 0.005, bad: 'above' }
         }),
         graph({
@@ -88,6 +122,7 @@ const overview: Dashboard = {
           unit: 'percentunit',
           query: 'rhone:slo_slow:ratio_rate1h',
           legend: '{{slo}}',
+          live: [{ show: 'ratio', of: slo(['slow'], ['slo']), over: slo(['good', 'slow'], ['slo']), window: 3_600 }],
           threshold: { value: 0.05, bad: 'above' }
         }),
         graph({
@@ -95,7 +130,8 @@ const overview: Dashboard = {
           title: 'Requests by what became of them',
           unit: 'reqps',
           query: `sum by (outcome) (rate(rhone_slo_requests_total${RATE}))`,
-          legend: '{{outcome}}'
+          legend: '{{outcome}}',
+          live: [rateOf('rhone_slo_requests_total', ['outcome'])]
         })
       ]
     },
@@ -107,7 +143,8 @@ const overview: Dashboard = {
           title: 'Requests',
           unit: 'reqps',
           query: `sum(rate(rhone_http_requests_total${RATE}))`,
-          legend: 'requests'
+          legend: 'requests',
+          live: [rateOf('rhone_http_requests_total')]
         }),
         graph({
           id: 'latency',
@@ -119,14 +156,21 @@ const overview: Dashboard = {
                 `label_replace(${quantile(q, 'job', 'rhone_http_request_duration_seconds')}, "q", "P${q * 100}", "", "")`
             )
             .join(' or '),
-          legend: '{{q}}'
+          legend: '{{q}}',
+          live: [0.5, 0.95, 0.99].map(q => ({
+            show: 'quantile',
+            of: { metric: DURATIONS },
+            quantile: q,
+            legend: `P${q * 100}`
+          }))
         }),
         graph({
           id: 'statuses',
           title: 'Replies by status',
           unit: 'reqps',
           query: `sum by (status) (rate(rhone_http_requests_total${RATE}))`,
-          legend: '{{status}}'
+          legend: '{{status}}',
+          live: [rateOf('rhone_http_requests_total', ['status'])]
         }),
         graph({
           id: 'top-routes',
@@ -147,7 +191,8 @@ const overview: Dashboard = {
           title: 'Requests in flight',
           unit: 'short',
           query: 'sum(rhone_http_requests_in_flight)',
-          legend: 'in flight'
+          legend: 'in flight',
+          live: [level('rhone_http_requests_in_flight')]
         })
       ]
     },
@@ -159,28 +204,32 @@ const overview: Dashboard = {
           title: 'Shed',
           unit: 'reqps',
           query: `sum by (reason, priority) (rate(rhone_shed_total${RATE}))`,
-          legend: '{{reason}}, {{priority}}'
+          legend: '{{reason}}, {{priority}}',
+          live: [rateOf('rhone_shed_total', ['reason', 'priority'])]
         }),
         graph({
           id: 'limited',
           title: 'Limited',
           unit: 'reqps',
           query: `sum by (class) (rate(rhone_rate_limited_total${RATE}))`,
-          legend: '{{class}}'
+          legend: '{{class}}',
+          live: [rateOf('rhone_rate_limited_total', ['class'])]
         }),
         graph({
           id: 'maintenance',
           title: 'Maintenance',
           unit: 'bool',
           query: 'max(rhone_maintenance)',
-          legend: 'closed'
+          legend: 'closed',
+          live: [level('rhone_maintenance', [], 'max')]
         }),
         graph({
           id: 'auth-failures',
           title: 'Failed authentications',
           unit: 'ops',
           query: `sum by (reason) (rate(rhone_auth_failures_total${RATE}))`,
-          legend: '{{reason}}'
+          legend: '{{reason}}',
+          live: [rateOf('rhone_auth_failures_total', ['reason'])]
         })
       ]
     },
@@ -193,6 +242,7 @@ const overview: Dashboard = {
           unit: 'bool',
           query: 'min by (service) (rhone_dependency_up)',
           legend: '{{service}}',
+          live: [level('rhone_dependency_up', ['service'], 'min')],
           threshold: { value: 1, bad: 'below' }
         }),
         graph({
@@ -200,7 +250,8 @@ const overview: Dashboard = {
           title: 'Database pool',
           unit: 'short',
           query: 'sum by (state) (rhone_db_pool_connections)',
-          legend: '{{state}}'
+          legend: '{{state}}',
+          live: [level('rhone_db_pool_connections', ['state'])]
         }),
         graph({
           id: 'cache-hits',
@@ -208,6 +259,13 @@ const overview: Dashboard = {
           unit: 'percentunit',
           query: `sum by (cache) (rate(rhone_cache_requests_total{outcome="hit"}${RATE})) / (sum by (cache) (rate(rhone_cache_requests_total${RATE})) > 0)`,
           legend: '{{cache}}',
+          live: [
+            {
+              show: 'ratio',
+              of: { metric: 'rhone_cache_requests_total', by: ['cache'], where: { outcome: ['hit'] } },
+              over: { metric: 'rhone_cache_requests_total', by: ['cache'] }
+            }
+          ],
           threshold: { value: 0.8, bad: 'below' }
         }),
         graph({
@@ -329,6 +387,7 @@ const system: Dashboard = {
           unit: 'percentunit',
           query: `sum by (instance) (rate(process_cpu_seconds_total{job="rhone"}${RATE}))`,
           legend: '{{instance}}',
+          live: [{ ...rateOf('process_cpu_seconds_total'), legend: 'this instance' }],
           threshold: { value: 0.8, bad: 'above' }
         }),
         graph({
@@ -337,6 +396,14 @@ const system: Dashboard = {
           unit: 'percentunit',
           query: 'process_resident_memory_bytes{job="rhone"} / rhone_memory_limit_bytes',
           legend: '{{instance}}',
+          live: [
+            {
+              show: 'share',
+              of: { metric: 'process_resident_memory_bytes' },
+              over: { metric: 'rhone_memory_limit_bytes' },
+              legend: 'this instance'
+            }
+          ],
           threshold: { value: 0.8, bad: 'above' }
         }),
         graph({
@@ -344,7 +411,8 @@ const system: Dashboard = {
           title: 'Heap',
           unit: 'bytes',
           query: 'nodejs_heap_size_used_bytes{job="rhone"}',
-          legend: '{{instance}}'
+          legend: '{{instance}}',
+          live: [{ ...level('nodejs_heap_size_used_bytes'), legend: 'this instance' }]
         }),
         graph({
           id: 'event-loop',
@@ -352,6 +420,7 @@ const system: Dashboard = {
           unit: 's',
           query: 'nodejs_eventloop_lag_p99_seconds{job="rhone"}',
           legend: '{{instance}}',
+          live: [{ ...level('nodejs_eventloop_lag_p99_seconds', [], 'max'), legend: 'this instance' }],
           threshold: { value: 0.2, bad: 'above' }
         }),
         graph({
@@ -368,6 +437,14 @@ const system: Dashboard = {
           unit: 'percentunit',
           query: 'rhone_disk_free_bytes / rhone_disk_size_bytes',
           legend: '{{instance}}',
+          live: [
+            {
+              show: 'share',
+              of: { metric: 'rhone_disk_free_bytes' },
+              over: { metric: 'rhone_disk_size_bytes' },
+              legend: 'this instance'
+            }
+          ],
           threshold: { value: 0.2, bad: 'below' }
         })
       ]
@@ -416,14 +493,16 @@ const deployments: Dashboard = {
           title: 'Deployments by status, an hour',
           unit: 'short',
           query: 'sum by (status) (increase(rhone_deployments_total[1h]))',
-          legend: '{{status}}'
+          legend: '{{status}}',
+          live: [hourly('rhone_deployments_total', ['status'])]
         }),
         graph({
           id: 'builds',
           title: 'Builds by how they came out, an hour',
           unit: 'short',
           query: 'sum by (status) (increase(rhone_builds_total[1h]))',
-          legend: '{{status}}'
+          legend: '{{status}}',
+          live: [hourly('rhone_builds_total', ['status'])]
         }),
         graph({
           id: 'build-duration',
@@ -443,6 +522,7 @@ const deployments: Dashboard = {
           unit: 'short',
           query: 'max by (queue) (rhone_jobs_waiting)',
           legend: '{{queue}}',
+          live: [level('rhone_jobs_waiting', ['queue'], 'max')],
           threshold: { value: 100, bad: 'above' }
         }),
         graph({
@@ -450,14 +530,16 @@ const deployments: Dashboard = {
           title: 'Attempts of jobs',
           unit: 'ops',
           query: `sum by (queue, outcome) (rate(rhone_jobs_total${RATE}))`,
-          legend: '{{queue}} {{outcome}}'
+          legend: '{{queue}} {{outcome}}',
+          live: [rateOf('rhone_jobs_total', ['queue', 'outcome'])]
         }),
         graph({
           id: 'webhooks',
           title: 'Deliveries of other services',
           unit: 'ops',
           query: `sum by (source, outcome) (rate(rhone_webhooks_total${RATE}))`,
-          legend: '{{source}} {{outcome}}'
+          legend: '{{source}} {{outcome}}',
+          live: [rateOf('rhone_webhooks_total', ['source', 'outcome'])]
         }),
         graph({
           id: 'chores',

@@ -49,6 +49,7 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
   for (const { name, help, label, read } of input.readings ?? []) {
     const latest = singleFlight(ttl, read)
     const shown = new Set<string>()
+    let isFailing = false
     const metric = gauge<string>(input.registry, {
       name,
       help,
@@ -57,9 +58,12 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
       async collect() {
         try {
           show(await Promise.race([latest(), tooLate(timeout)]))
+          isFailing = false
         } catch (error) {
           show(new Map())
-          app.log.warn({ err: error, metric: name }, 'a gauge could not be read')
+          // One line per outage, however often it is scraped.
+          if (!isFailing) app.log.warn({ err: error, metric: name }, 'a gauge could not be read')
+          isFailing = true
         }
       }
     })

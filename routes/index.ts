@@ -7,6 +7,7 @@ import type { DeploymentLedger } from '../src/domain/deployments/deployments.ts'
 import errorRoutes from './admin/errors.ts'
 import incidents from './admin/incidents.ts'
 import jobs from './admin/jobs.ts'
+import operations from './admin/operations.ts'
 import admin from './admin/platform.ts'
 import accessTokens from './api/access-tokens.ts'
 import apps from './api/apps.ts'
@@ -124,6 +125,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(errorRoutes)
     await scope.register(platformAudit)
     await scope.register(incidents)
+    if (app.hasDecorator('operations')) await scope.register(operations)
     if (app.hasDecorator('jobs')) await scope.register(jobs)
   })
 

@@ -5,7 +5,7 @@ import { buildApp } from './app.ts'
 import type { Config, SecretFeed } from './config/index.ts'
 import { liveConfig } from './config/live.ts'
 import type { Ports } from './wiring/ports.ts'
-import { secureContextOf } from './wiring/tls.ts'
+import { recordCertificate, secureContextOf } from './wiring/tls.ts'
 
 /** What the process edge starts and stops: one app, or several that act as one. */
 export interface Service {
@@ -51,6 +51,7 @@ export class Instance implements Service {
   async start(signal?: AbortSignal, reusePort = false): Promise<void> {
     const { host, port } = this.#config
     this.#app = await buildApp(this.#config, {}, this.#logger, this.#ports)
+    if (this.#config.tls !== null) recordCertificate(this.#app, secureContextOf(this.#config.tls))
     await this.#app.ready()
     signal?.throwIfAborted()
     await this.#app.listen({ host, port, ...(reusePort && { reusePort }) })
@@ -69,8 +70,10 @@ export class Instance implements Service {
   reloadCertificate(): void {
     if (this.#config.tls === null) return
     try {
+      const context = secureContextOf(this.#config.tls)
       const server = this.#app?.server as unknown as Server | undefined
-      server?.setSecureContext(secureContextOf(this.#config.tls))
+      server?.setSecureContext(context)
+      if (this.#app) recordCertificate(this.#app, context)
       this.#logger.info('certificate reloaded')
     } catch (error) {
       this.#logger.error({ err: error }, 'the new certificate is not usable, the old one stays')

@@ -27,6 +27,7 @@ import metrics from '../plugins/metrics/index.ts'
 import oauth from '../plugins/oauth/index.ts'
 import objectives from '../plugins/objectives.ts'
 import openapi from '../plugins/openapi/index.ts'
+import operationsPlugin from '../plugins/operations/index.ts'
 import pressure from '../plugins/pressure/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
 import recentErrors from '../plugins/recent-errors.ts'
@@ -116,6 +117,7 @@ export const slots: readonly Slot[] = [
   slot('cache', cache, data.cache),
   slot('recent-errors', recentErrors, data.recentErrors),
   slot('gauges', gauges, operations.gauges),
+  slot('operations', operationsPlugin, operations.operations),
   slot('status', status, statusOptions),
 
   slot('session', session, identity.session),

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { certificateExpiry, recordingPeer } from '../lib/certificate-expiry.ts'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
@@ -85,8 +86,15 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   if (options.quickQueries && !isQuick)
     app.log.warn('this drizzle runs queries in another way: they run as it does, slower')
   const { applicationName, connectTimeout, statementTimeout } = options
-  const target = postgresTarget(options.url)
-  const directTarget = postgresTarget(options.directUrl || options.url)
+  const recordExpiry = certificateExpiry(input.registry)
+  const targetOf = (url: string): PostgresTarget => {
+    const target = postgresTarget(url)
+    const { ssl } = target
+    if (typeof ssl !== 'object') return target
+    return { ...target, ssl: recordingPeer(expiry => recordExpiry('database', expiry), ssl) }
+  }
+  const target = targetOf(options.url)
+  const directTarget = targetOf(options.directUrl || options.url)
   const up = dependencyUp(input.registry)
   const conversions = { parsers: {}, serializers: {} }
 

@@ -58,6 +58,8 @@ export type { MetricsPeers }
 export interface Metrics {
   /** This app's own registry; nothing goes to the process-wide one. */
   readonly registry: client.Registry
+  /** What a scrape is answered with: the metrics of all apps of this instance. */
+  scrape(): Promise<string>
 }
 
 const NAME = 'rhone-metrics'
@@ -92,7 +94,8 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
 
   const promClient = requirePackage<typeof client>(NAME, '@platformatic/prom-client')
   const registry = new promClient.Registry()
-  app.decorate('metrics', { registry })
+  const scrape = singleFlight(scrapeTtl, input.peers ? scrapeAll(registry, input.peers) : () => registry.metrics())
+  app.decorate('metrics', { registry, scrape })
   await collectProcessMetrics()
   gauge(registry, { name: 'rhone_build_info', help: 'The version that runs; always 1.', labelNames: ['version'] })
     .labels(version)
@@ -111,7 +114,6 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     http.count(seriesOf(request), request.method, status, elapsed / 1000)
   })
 
-  const scrape = singleFlight(scrapeTtl, input.peers ? scrapeAll(registry, input.peers) : () => registry.metrics())
   app.get(
     '/metrics',
     {

@@ -1,7 +1,9 @@
+import type { ConnectionOptions } from 'node:tls'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Cluster, RedisOptions as DriverOptions, Redis } from 'ioredis'
+import { certificateExpiry, recordingPeer } from '../lib/certificate-expiry.ts'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { loadPackages } from '../lib/packages.ts'
@@ -73,7 +75,9 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
 
   const target = redisTarget(options.url)
   const driver = await loadPackages('rhone-redis', ['ioredis'], () => import('ioredis'))
-  const client = createClient(driver, target, options)
+  const recordExpiry = certificateExpiry(input.registry)
+  const tls = recordingPeer(expiry => recordExpiry('redis', expiry), {})
+  const client = createClient(driver, target, options, tls)
   const up = dependencyUp(input.registry)
   let isUp: boolean | undefined
   let reason: Error | undefined
@@ -107,7 +111,8 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
 function createClient(
   { Redis, Cluster }: Pick<typeof import('ioredis'), 'Redis' | 'Cluster'>,
   target: RedisTarget,
-  options: RedisOptions
+  options: RedisOptions,
+  tls: ConnectionOptions
 ): RedisClient {
   const common: DriverOptions = {
     commandTimeout: options.commandTimeout,
@@ -131,7 +136,7 @@ function createClient(
 
   switch (target.kind) {
     case 'server':
-      return new Redis({ ...single, ...node, ...(target.tls && { tls: { servername: node.host } }) })
+      return new Redis({ ...single, ...node, ...(target.tls && { tls: { ...tls, servername: node.host } }) })
     case 'sentinel':
       return new Redis({
         ...single,
@@ -139,11 +144,11 @@ function createClient(
         name: target.master,
         sentinelRetryStrategy: retryStrategy,
         sentinelCommandTimeout: options.connectTimeout,
-        ...(target.tls && { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true })
+        ...(target.tls && { tls, sentinelTLS: tls, enableTLSForSentinelMode: true })
       })
     case 'cluster':
       return new Cluster(target.nodes, {
-        redisOptions: { ...common, ...(target.tls && { tls: {} }) },
+        redisOptions: { ...common, ...(target.tls && { tls }) },
         enableOfflineQueue: false,
         enableAutoPipelining: true,
         lazyConnect: true,

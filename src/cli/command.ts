@@ -55,6 +55,8 @@ export interface Output {
   readonly text: string
   /** The command worked but found a problem: exit code 1. */
   readonly failed?: boolean
+  /** An exit code of the command's own, which its summary explains. */
+  readonly exitCode?: number
 }
 
 export function defineCommand<const Set extends OptionSet>(command: Command<Set>): Command {

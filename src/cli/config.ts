@@ -49,6 +49,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   buildkit: buildkit => buildkit && { ...buildkit },
   registry: ({ host, token }) => ({ host, token: hidden(token) }),
   appsPort: plain,
+  prometheusUrl: withoutSecrets,
   defaultPlan: plain,
   localAccounts: plain,
   telemetry: ({ otlpEndpoint, sampleRatio, sentryDsn }) => ({

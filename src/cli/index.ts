@@ -7,6 +7,7 @@ import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.
 import { migrate } from './migrate.ts'
 import { openapi } from './openapi.ts'
 import { operatorGrant, operatorRevoke } from './operator.ts'
+import { probe } from './probe.ts'
 import { secretsGenerate, secretsRotate, secretsStatus } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
@@ -46,5 +47,6 @@ export const commands: readonly Command[] = [
   configPrint,
   localStop,
   openapi,
-  smoke
+  smoke,
+  probe
 ]

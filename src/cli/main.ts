@@ -89,7 +89,7 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
   }
   const output = await command.run(input)
   if (output !== undefined) io.stdout(render(output, values.json === true))
-  return output?.failed ? EXIT.failed : EXIT.done
+  return output?.exitCode ?? (output?.failed ? EXIT.failed : EXIT.done)
 }
 
 function parse(command: Command, args: readonly string[]) {

@@ -8,6 +8,7 @@ import edge, { type EdgeSettings } from './edge.ts'
 import { ConfigError } from './error.ts'
 import github, { type GithubSettings } from './github.ts'
 import identity, { type IdentitySettings } from './identity.ts'
+import monitoring, { type MonitoringSettings } from './monitoring.ts'
 import secrets, { type SecretsSettings } from './secrets.ts'
 import type { Reader, SecretTraits, Section } from './section.ts'
 import server, { type ServerSettings } from './server.ts'
@@ -29,13 +30,26 @@ export interface Config
     DeliverySettings,
     BillingSettings,
     TelemetrySettings,
+    MonitoringSettings,
     SecretsSettings,
     ClientSettings {
   /** The values of the secret variables that are set, as given; `SECRETS` says what each is. */
   readonly secrets: ReadonlyMap<string, string>
 }
 
-const sections = [server, data, edge, identity, github, delivery, billing, telemetry, secrets, client] as const
+const sections = [
+  server,
+  data,
+  edge,
+  identity,
+  github,
+  delivery,
+  billing,
+  telemetry,
+  monitoring,
+  secrets,
+  client
+] as const
 
 /** Every variable that the server and its command line read. `.env.example` lists the same keys. */
 export const Environment = Type.Object({
@@ -47,6 +61,7 @@ export const Environment = Type.Object({
   ...delivery.variables,
   ...billing.variables,
   ...telemetry.variables,
+  ...monitoring.variables,
   ...secrets.variables,
   ...client.variables
 })

@@ -1,4 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { prometheus } from '../../integrations/prometheus.ts'
+import { panels } from '../../monitoring/panels.ts'
 import { isTransient } from '../../plugins/lib/postgres.ts'
 import { singleFlight } from '../../plugins/lib/single-flight.ts'
 import { postgresMaintenanceStore } from '../../plugins/maintenance/store-postgres.ts'
@@ -86,6 +88,18 @@ function databaseReadiness(app: FastifyInstance) {
 
 export function gauges(config: Config, app: FastifyInstance, ports: Ports) {
   return { ...registryOf(app), ...(has(app, 'db') && { readings: contributed('gauges', config, app, ports) }) }
+}
+
+/** The panels are those of the dashboards, so that the page and Grafana say the same. */
+export function operations({ prometheusUrl }: Config, app: FastifyInstance) {
+  return (
+    has(app, 'metrics') && {
+      scrape: () => app.metrics.scrape(),
+      isReady: () => app.startup?.done !== false,
+      panels,
+      ...(prometheusUrl !== null && { history: prometheus({ ...registryOf(app), url: prometheusUrl }) })
+    }
+  )
 }
 
 export function chores(config: Config, app: FastifyInstance, ports: Ports) {

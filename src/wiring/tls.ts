@@ -1,5 +1,8 @@
 import type { SecureContextOptions } from 'node:tls'
+import type { FastifyInstance } from 'fastify'
+import { certificateExpiry, expiryOf } from '../../plugins/lib/certificate-expiry.ts'
 import { type Config, readTls } from '../config/index.ts'
+import { registryOf } from '../kernel/has.ts'
 
 /** From TLS 1.2, only suites with forward secrecy and authenticated encryption: no CBC. TLS 1.3 has nothing else. */
 const CIPHERS = [
@@ -21,4 +24,9 @@ const CIPHERS = [
  */
 export function secureContextOf(files: NonNullable<Config['tls']>): SecureContextOptions {
   return { ...readTls(files), minVersion: 'TLSv1.2', ciphers: CIPHERS }
+}
+
+/** Records when the certificate that is served expires: not that of the file, which may be newer. */
+export function recordCertificate(app: FastifyInstance, { cert }: SecureContextOptions): void {
+  certificateExpiry(registryOf(app).registry)('server', expiryOf(cert as Buffer))
 }

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { copyFile, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { get } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { type ConnectionOptions, connect, type PeerCertificate } from 'node:tls'
 import postgres from 'postgres'
@@ -94,8 +97,8 @@ test('an environment that is not usable ends the process with 78, every problem 
 test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SIGHUP', needsOpenssl, async t => {
   const path = await directory(t)
   const [certFile, keyFile] = [join(path, 'cert.pem'), join(path, 'key.pem')]
-  makeCertificate(path, 'first')
-  makeCertificate(path, 'second')
+  makeCertificate(path, 'first', 9)
+  makeCertificate(path, 'second', 2)
   const use = async (name: string) => {
     await copyFile(join(path, `${name}.key`), keyFile)
     await copyFile(join(path, `${name}.crt`), certFile)
@@ -116,12 +119,18 @@ test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SI
   assert.equal((await peerOf(server.port)).subject.CN, 'first')
   await assert.rejects(peerOf(server.port, { maxVersion: 'TLSv1.1', ciphers: 'DEFAULT:@SECLEVEL=0' }))
   await refusesCbc()
+  assert.equal(await daysLeft(server.port), 9)
 
   await use('second')
   server.child.kill('SIGHUP')
   await eventually(
     async () => (await peerOf(server.port)).subject.CN,
     name => name === 'second'
+  )
+  // A scrape may be a second old.
+  await eventually(
+    () => daysLeft(server.port),
+    days => days === 2
   )
   await refusesCbc()
 
@@ -136,12 +145,21 @@ test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SI
   assert.equal(await server.exited, 0)
 })
 
-function makeCertificate(path: string, name: string): void {
+function makeCertificate(path: string, name: string, days: number): void {
   const files = ['-keyout', join(path, `${name}.key`), '-out', join(path, `${name}.crt`)]
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
-  execFileSync('openssl', ['req', '-x509', ...curve, ...files, '-subj', `/CN=${name}`, '-days', '2'], {
+  execFileSync('openssl', ['req', '-x509', ...curve, ...files, '-subj', `/CN=${name}`, '-days', String(days)], {
     stdio: 'ignore'
   })
+}
+
+/** Of the certificate that is served, as the metrics have it. */
+async function daysLeft(port: number): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  get({ port, host: '127.0.0.1', path: '/metrics', rejectUnauthorized: false }, resolve).on('error', reject)
+  const [, seconds] =
+    /^rhone_tls_certificate_expiry_timestamp_seconds\{name="server"\} (\S+)$/m.exec(await text(await promise)) ?? []
+  return Math.round((Number(seconds) - Date.now() / 1_000) / 86_400)
 }
 
 function peerOf(port: number, offer: Pick<ConnectionOptions, 'maxVersion' | 'ciphers'> = {}): Promise<PeerCertificate> {

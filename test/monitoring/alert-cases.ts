@@ -783,6 +783,7 @@ const work: AlertCase[] = [
 ]
 
 const expiry = 'probe_ssl_last_chain_expiry_timestamp_seconds{instance="https://x"}'
+const ownExpiry = 'rhone_tls_certificate_expiry_timestamp_seconds{name="database",instance="a"}'
 const days = (count: number) => count * DAY * 60
 
 /** All is bad, then all is good: the alert ends when the window has forgotten enough of the first. */
@@ -902,6 +903,20 @@ const certificates: AlertCase[] = [
     alert: 'SSLCertificateExpired',
     that: 'the end is a page after a minute',
     gauges: { [expiry]: `${30 * 60}x200` },
+    silent: [30, 31],
+    fires: [32]
+  },
+  {
+    alert: 'SSLCertificateExpiringSoon',
+    that: 'the certificates that an instance sees count, too',
+    gauges: { [ownExpiry]: `${days(30) + 30 * 60}x200` },
+    silent: [29, 90],
+    fires: [92]
+  },
+  {
+    alert: 'SSLCertificateExpired',
+    that: 'the certificates that an instance sees count, too',
+    gauges: { [ownExpiry]: `${30 * 60}x200` },
     silent: [30, 31],
     fires: [32]
   },

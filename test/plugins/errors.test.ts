@@ -170,7 +170,7 @@ describe('a failure', () => {
   it('is counted by the metrics of the app, which come later', async t => {
     const { app } = await build(t)
     const registry = new Registry()
-    app.decorate('metrics', { registry })
+    app.decorate('metrics', { registry, scrape: () => registry.metrics() })
     await app.inject('/nowhere')
     assert.match(await registry.metrics(), /rhone_errors_total\{code="NOT_FOUND"\} 1/)
   })

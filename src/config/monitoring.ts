@@ -1,0 +1,24 @@
+import { optional, section, text } from './section.ts'
+
+/** What watches the server from outside. */
+export interface MonitoringSettings {
+  readonly prometheusUrl: string | null
+}
+
+const variables = {
+  PROMETHEUS_URL: optional(
+    text('A Prometheus that scrapes this server: the history of /admin/operations. Unset: what an instance remembers.')
+  )
+}
+
+export default section(variables, ({ parse }): MonitoringSettings => {
+  return { prometheusUrl: parse('PROMETHEUS_URL', parseUrl) }
+})
+
+function parseUrl(value: string): string {
+  const url = URL.parse(value)
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new Error('must be an http or https URL, such as http://127.0.0.1:9090')
+  if (url.search || url.hash) throw new Error('must have no query and no fragment')
+  return value
+}
