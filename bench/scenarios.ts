@@ -158,6 +158,15 @@ export const scenarios: readonly Scenario[] = [
     ]
   },
   {
+    name: 'objectives',
+    what: 'GET /api/v1/ping, which counts against its objective, against the same without the plugin objectives',
+    goal: 1.03,
+    contestants: [
+      { ...anonymous(rhone(() => '/api/v1/ping', { env: { RHONE_SWAP: 'objectives=off' } })), name: 'without' },
+      anonymous(rhone(() => '/api/v1/ping'))
+    ]
+  },
+  {
     name: 'html',
     what: 'GET /docs, a page with a nonce of its own, against a text of that length on bare Fastify',
     goal: null,

@@ -5,9 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
+import Fastify from 'fastify'
+import { prometheus } from '../../integrations/prometheus.ts'
 import { panels } from '../../monitoring/panels.ts'
 import { startReceiver } from '../../monitoring/receiver.ts'
 import { type Stack, startStack } from '../../monitoring/stack.ts'
+import operations from '../../plugins/operations/index.ts'
 import { readRules } from '../monitoring/rule-files.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
@@ -88,6 +91,21 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
     const env = { ...process.env, ...environment, RHONE_URL: server.url, RHONE_TOKEN: server.token }
     for (const script of new Set(blocks('sh').flatMap(block => block.split('\n'))))
       await run('bash', ['-euo', 'pipefail', '-c', script], { cwd: ROOT, env })
+  })
+
+  it('draws the operations page out of what Prometheus remembers, panel by panel', async () => {
+    const history = prometheus({ url: stack.prometheus })
+    const app = Fastify()
+    app.register(operations, { history, panels })
+    const report = await app.ready().then(() => app.operations.report(3_600))
+    await app.close()
+    assert.deepEqual([report.source, report.fallback], ['history', null])
+    assert.deepEqual(
+      report.charts.map(({ id }) => id),
+      panels.map(({ id }) => id)
+    )
+    const rate = report.charts.find(({ id }) => id === 'in-flight')!
+    assert.ok(rate.data[1]?.some(value => value !== null))
   })
 
   it('shows something on every panel of a server that is used', async () => {
