@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { grafanaDashboard } from '../../monitoring/grafana.ts'
 import { dashboards, panels } from '../../monitoring/panels.ts'
+import pressure from '../../plugins/pressure/index.ts'
 import { testApp } from '../support/app.ts'
 import { readRules } from './rule-files.ts'
 
@@ -49,7 +50,8 @@ const FOREIGN = /^(up|probe_success|probe_ssl_last_chain_expiry_timestamp_second
 const NAME = /\b(?:rhone|process|nodejs|probe)_[a-z0-9_]+\b|\brhone:[a-z0-9_:]+\b|\bup\b/g
 
 test('no panel and no rule asks for a metric that does not exist', async t => {
-  const { app, as } = await testApp(t)
+  // It sheds as the server that ships does, which tests are otherwise spared.
+  const { app, as } = await testApp(t, {}, { pressure })
   await as(null, 'GET', '/api/v1/ping')
   const scraped = await app.metrics.registry.metrics()
   const exposed = new Set(
