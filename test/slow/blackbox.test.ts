@@ -47,13 +47,18 @@ async function exporter(t: TestContext, trusted: string): Promise<(target: strin
   }
 }
 
-test('the exporter sees from outside that it is up, when its certificate ends, and that it is down', { skip, timeout: 180_000 }, async t => {
+test('the exporter sees from outside that it is up, when its certificate ends, and that it is down', {
+  skip,
+  timeout: 180_000
+}, async t => {
   const directory = await mkdtemp(join(tmpdir(), 'rhone-blackbox-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')]
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '5']
   const name = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost']
-  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', keyFile, '-out', certFile, ...name], { stdio: 'ignore' })
+  execFileSync('openssl', ['req', '-x509', ...curve, '-keyout', keyFile, '-out', certFile, ...name], {
+    stdio: 'ignore'
+  })
 
   const server = await startServer(t, {
     DATABASE_URL: await freshDatabase(t),
