@@ -21,7 +21,7 @@ import {
 } from '../../domain/deployments/work.ts'
 import { orLeaveBehind } from './leave-behind.ts'
 import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
-import { destroyApp, restoreApp, restoreLive } from './restore.ts'
+import { Restorer } from './restore.ts'
 import type { Watch } from './watch.ts'
 
 /** The log of one deployment, shown to its owner. */
@@ -69,6 +69,7 @@ export type DeployJob = { deploymentId: string } | { restore: string } | { destr
 
 /** Runs all work on an app's releases, one job at a time per app. */
 export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
+  const restorer = new Restorer(deps)
   return {
     name: DEPLOY_QUEUE,
     concurrency: deps.concurrency,
@@ -79,20 +80,20 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
     serial: true,
     pausedInMaintenance: true,
     async run(data, job) {
-      if ('restore' in data) return restoreApp(deps, data.restore, job)
-      if ('destroy' in data) return destroyApp(deps, data.destroy, job.signal)
+      if ('restore' in data) return restorer.restore(data.restore, job)
+      if ('destroy' in data) return restorer.destroy(data.destroy, job.signal)
       const claimed = await claimDeployment(deps.db(), data.deploymentId)
       if (claimed !== undefined) {
         try {
-          return await new DeployAttempt(deps, claimed, job).run()
+          return await new DeployAttempt(deps, restorer, claimed, job).run()
         } finally {
-          await removeIfDeleted(deps, claimed.app.id, job)
+          await removeIfDeleted(restorer, claimed.app.id, job)
         }
       }
       // The deployment is over, but the process that ended it may not have cleaned up its release, or the one it
       // replaced.
       const appId = await findAppOf(deps.db(), data.deploymentId)
-      if (appId !== undefined) await restoreApp(deps, appId, job)
+      if (appId !== undefined) await restorer.restore(appId, job)
     }
   }
 }
@@ -101,9 +102,9 @@ export function deployQueue(deps: DeployDeps): JobQueue<DeployJob> {
  * If an app is deleted during its deployment, the deletion finds the app's queue occupied, so the job in the queue
  * checks again when it leaves.
  */
-async function removeIfDeleted(deps: DeployDeps, appId: string, { signal, log }: JobContext): Promise<void> {
+async function removeIfDeleted(restorer: Restorer, appId: string, { signal, log }: JobContext): Promise<void> {
   try {
-    await destroyApp(deps, appId, signal)
+    await restorer.destroy(appId, signal)
   } catch (error) {
     log.warn({ err: error, appId }, 'an app that was deleted could not be taken away yet')
   }
@@ -112,6 +113,7 @@ async function removeIfDeleted(deps: DeployDeps, appId: string, { signal, log }:
 /** One worker's attempt at a deployment, resuming wherever an earlier attempt stopped. */
 class DeployAttempt {
   readonly #deps: DeployDeps
+  readonly #restorer: Restorer
   readonly #work: Claimed
   readonly #job: JobContext
   readonly #log: DeploymentLog
@@ -122,8 +124,9 @@ class DeployAttempt {
   readonly #secrets = new Set<string>()
   #hasBegunBuild = false
 
-  constructor(deps: DeployDeps, work: Claimed, job: JobContext) {
+  constructor(deps: DeployDeps, restorer: Restorer, work: Claimed, job: JobContext) {
     this.#deps = deps
+    this.#restorer = restorer
     this.#work = work
     this.#job = job
     this.#log = deps.openLog(work.id)
@@ -319,7 +322,7 @@ class DeployAttempt {
    * A rollout still in progress, of this deployment or a newer one, belongs to a worker that has overtaken this one.
    */
   async #restore(app: WorkedApp): Promise<void> {
-    if (!(await isRollingOut(this.#deps.db(), app.id))) await restoreLive(this.#deps, app, this.#job.signal)
+    if (!(await isRollingOut(this.#deps.db(), app.id))) await this.#restorer.restoreLive(app, this.#job.signal)
   }
 
   async #prune(): Promise<void> {

@@ -20,57 +20,67 @@ export interface RestoreDeps {
   readonly builder: () => Builder
 }
 
-/** Restores an app, unless a pending deployment will do so. */
-export async function restoreApp(deps: RestoreDeps, appId: string, { signal, log }: JobContext): Promise<void> {
-  const app = await findWorkedApp(deps.db(), appId)
-  if (app === undefined || (await hasActive(deps.db(), appId))) return
-  try {
-    await restoreLive(deps, app, signal)
-  } catch (error) {
-    // The app itself is at fault, so an immediate retry would not help.
-    if (!(error instanceof DeployError)) throw error
-    log.warn({ err: error, appId }, 'what is live of an app does not run')
+/** Brings apps to their desired state on the platform. */
+export class Restorer {
+  readonly #deps: RestoreDeps
+
+  constructor(deps: RestoreDeps) {
+    this.#deps = deps
   }
-}
 
-/** Removes what is left of a deleted app. */
-export async function destroyApp(deps: RestoreDeps, appId: string, signal: AbortSignal): Promise<void> {
-  const { db, deployer, builder } = deps
-  const tombstone = await findTombstone(db(), appId)
-  if (tombstone === undefined) return
-  const { slug, flyAppId } = tombstone
-  await deployer().destroy({ id: appId, slug, flyAppId }, signal)
-  await builder().prune?.(appId, null)
-  await removeTombstone(db(), appId)
-}
-
-/** Brings an app to its desired state: the live deployment runs and serves, and no other release is left. */
-export async function restoreLive(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal): Promise<void> {
-  const limited = AbortSignal.any([signal, AbortSignal.timeout(LIMIT)])
-  await orLeaveBehind(bringBack(deps, app, limited), limited, PATIENCE)
-}
-
-async function bringBack(deps: RestoreDeps, app: WorkedApp, signal: AbortSignal): Promise<void> {
-  const { db, secretBox, deployer } = deps
-  const current = (await findWorkedApp(db(), app.id)) ?? app
-  const live = await findLive(db(), app.id)
-  const env = live && (await readSnapshot(db(), secretBox, app.id, live.id))
-  if (live?.image && env !== undefined) {
-    const release = {
-      deploymentId: live.id,
-      app: current,
-      image: live.image,
-      env,
-      region: live.config?.region ?? current.region,
-      health: healthCheckOf(current)
+  /** Restores an app, unless a pending deployment will do so. */
+  async restore(appId: string, { signal, log }: JobContext): Promise<void> {
+    const { db } = this.#deps
+    const app = await findWorkedApp(db(), appId)
+    if (app === undefined || (await hasActive(db(), appId))) return
+    try {
+      await this.restoreLive(app, signal)
+    } catch (error) {
+      // The app itself is at fault, so an immediate retry would not help.
+      if (!(error instanceof DeployError)) throw error
+      log.warn({ err: error, appId }, 'what is live of an app does not run')
     }
-    const context: RolloutContext = {
-      signal,
-      say: () => {}, // the deployment and its log are over
-      named: flyAppId => nameApp(db(), app.id, flyAppId, current.flyAppId)
-    }
-    await deployer().start(release, context)
-    await deployer().serve(release, context)
   }
-  await deployer().retire(current, live?.id ?? null, signal)
+
+  /** Removes what is left of a deleted app. */
+  async destroy(appId: string, signal: AbortSignal): Promise<void> {
+    const { db, deployer, builder } = this.#deps
+    const tombstone = await findTombstone(db(), appId)
+    if (tombstone === undefined) return
+    const { slug, flyAppId } = tombstone
+    await deployer().destroy({ id: appId, slug, flyAppId }, signal)
+    await builder().prune?.(appId, null)
+    await removeTombstone(db(), appId)
+  }
+
+  /** The live deployment runs and serves, and no other release is left. */
+  async restoreLive(app: WorkedApp, signal: AbortSignal): Promise<void> {
+    const limited = AbortSignal.any([signal, AbortSignal.timeout(LIMIT)])
+    await orLeaveBehind(this.#bringBack(app, limited), limited, PATIENCE)
+  }
+
+  async #bringBack(app: WorkedApp, signal: AbortSignal): Promise<void> {
+    const { db, secretBox, deployer } = this.#deps
+    const current = (await findWorkedApp(db(), app.id)) ?? app
+    const live = await findLive(db(), app.id)
+    const env = live && (await readSnapshot(db(), secretBox, app.id, live.id))
+    if (live?.image && env !== undefined) {
+      const release = {
+        deploymentId: live.id,
+        app: current,
+        image: live.image,
+        env,
+        region: live.config?.region ?? current.region,
+        health: healthCheckOf(current)
+      }
+      const context: RolloutContext = {
+        signal,
+        say: () => {}, // the deployment and its log are over
+        named: flyAppId => nameApp(db(), app.id, flyAppId, current.flyAppId)
+      }
+      await deployer().start(release, context)
+      await deployer().serve(release, context)
+    }
+    await deployer().retire(current, live?.id ?? null, signal)
+  }
 }
