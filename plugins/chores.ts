@@ -11,7 +11,7 @@ export const ChoresOptions = Type.Object(
       default: 0.1,
       minimum: 0,
       maximum: 1,
-      description: 'How much longer a pause may be, at random and as a share of it, so that instances do not keep step.'
+      description: 'Random extension of a pause, as a share of it, so that instances do not run in step.'
     })
   },
   { additionalProperties: false }

@@ -41,7 +41,7 @@ export const CorsOptions = Type.Object(
       default: 7200,
       minimum: 0,
       maximum: 86_400,
-      description: 'How long a browser may remember a preflight, in seconds. Chrome remembers for 7200 at most.'
+      description: 'Seconds for which a browser may cache a preflight. Chrome allows at most 7200.'
     })
   },
   { additionalProperties: false }

@@ -19,12 +19,12 @@ export const CsrfOptions = Type.Object(
     }),
     secure: Type.Boolean({
       default: true,
-      description: 'Clients come by https: cookies are Secure and have the prefix __Host-.'
+      description: 'Clients connect over HTTPS: cookies are Secure and have the prefix __Host-.'
     }),
     cookie: Type.String({
       default: 'rhone_visitor',
       minLength: 1,
-      description: 'The cookie that forms are bound to before anybody has signed in.'
+      description: 'The cookie that forms are bound to before the sign-in.'
     }),
     field: Type.String({ default: '_csrf', minLength: 1, description: 'The field of forms that holds the token.' })
   },

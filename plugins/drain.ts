@@ -13,17 +13,17 @@ export const DrainOptions = Type.Object(
     grace: Type.Integer({
       default: 0,
       minimum: 0,
-      description: 'Milliseconds of serving on after readiness is gone, until load balancers have noticed.'
+      description: 'Milliseconds of serving on while not ready, until load balancers have noticed.'
     }),
     deadline: Type.Integer({
       default: 25_000,
       minimum: 0,
-      description: 'Milliseconds after which whatever is still open is cut off, counted from the start of the drain.'
+      description: 'Milliseconds from the start of the drain after which open connections are cut off.'
     }),
     headGrace: Type.Integer({
       default: 1_000,
       minimum: 0,
-      description: 'Milliseconds that a connection without a complete request may still hold up the close.'
+      description: 'Milliseconds that a connection without a complete request can delay the close.'
     })
   },
   { additionalProperties: false }

@@ -12,7 +12,7 @@ export const GaugesOptions = Type.Object(
     ttl: Type.Integer({
       default: 30_000,
       minimum: 0,
-      description: 'Milliseconds for which a reading is good; scrapes in between cost nothing.'
+      description: 'Milliseconds for which a reading is cached.'
     }),
     timeout: Type.Integer({
       default: 1_000,

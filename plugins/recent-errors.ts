@@ -8,7 +8,7 @@ export const RecentErrorsOptions = Type.Object(
     flushInterval: Type.Integer({
       default: 5_000,
       minimum: 1,
-      description: 'Milliseconds between two writes of what was counted.'
+      description: 'Milliseconds between writes of the counts.'
     })
   },
   { additionalProperties: false }

@@ -19,15 +19,15 @@ export const SecurityHeadersOptions = Type.Object(
     }),
     hstsPreload: Type.Boolean({
       default: false,
-      description: "Asks browsers to build the domain into their preload list, which is slow to undo. Needs 'hsts'."
+      description: "Asks browsers to add the domain to their preload list, which is slow to undo. Needs 'hsts'."
     }),
     imageSources: Type.Array(Type.String(), {
       default: [],
-      description: 'Hosts besides our own that pages may show images of.'
+      description: 'Other hosts whose images pages may show.'
     }),
     formTargets: Type.Array(Type.String(), {
       default: ['https://github.com'],
-      description: 'Hosts besides our own that forms of pages may be sent or redirected to.'
+      description: 'Other hosts that forms may be submitted or redirected to.'
     }),
     trustedTypes: Type.Array(Type.String({ pattern: '^[\\w-]+$' }), {
       default: [],

@@ -12,7 +12,7 @@ export const StartupOptions = Type.Object(
     retryInterval: Type.Integer({
       default: 1000,
       minimum: 1,
-      description: 'Milliseconds between two attempts of a step whose dependency is away.'
+      description: 'Milliseconds between attempts at a step whose dependency is unavailable.'
     })
   },
   { additionalProperties: false }

@@ -12,12 +12,12 @@ export const WriteBatchingOptions = Type.Object(
     loneTurns: Type.Integer({
       default: 8,
       minimum: 1,
-      description: 'Turns of the event loop in a row with a single write, after which nothing is held back for a while.'
+      description: 'Consecutive event loop turns with a single write after which writes are not held for a while.'
     }),
     directWrites: Type.Integer({
       default: 32,
       minimum: 0,
-      description: 'Writes that go out at once then, before it is seen again how many a turn has.'
+      description: 'Writes that are then sent immediately before the number per turn is measured again.'
     })
   },
   { additionalProperties: false }
@@ -46,7 +46,7 @@ const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions,
   const options = parseOptions('rhone-write-batching', WriteBatchingOptions, input, ['inspect'])
   const missing = await (input.inspect ?? missingInternals)()
   if (missing.length > 0) {
-    app.log.warn({ missing }, 'this Node keeps other things at its sockets: each reply is written at once, slower')
+    app.log.warn({ missing }, 'this Node builds its sockets differently: each reply is written at once, slower')
     return
   }
   const batch = new Batch(options)

@@ -173,7 +173,7 @@ function credentialsOf(token: string): [string, string, string] {
 /** The app's unique name in the registry: not its slug, which its owner can choose. */
 function nameOf({ app }: BuildRequest): string {
   const name = app.flyAppId ?? app.id
-  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new Error('this is no name of an app')
+  if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(name)) throw new Error('this is not an app name')
   return name
 }
 

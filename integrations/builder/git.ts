@@ -121,10 +121,10 @@ function checkSource(
   const read = readGitUrl(url, allowLocal)
   if ('complaint' in read) throw new BuildError(`The app’s repository cannot be cloned: its URL ${read.complaint}.`)
   if ([branch, within].some(name => name.length > 250 || name === '' || NO_BRANCH.test(name)))
-    throw new BuildError('The branch is not named as branches can be.')
+    throw new BuildError('The branch does not have a valid name.')
   if (commitSha !== undefined && !SHA.test(commitSha)) throw new BuildError('The commit is not a full SHA.')
   if (authorization !== undefined && !AUTHORIZATION.test(authorization))
-    throw new Error('the authorization of a repository is no value of a header')
+    throw new Error('the authorization of a repository is not a valid header value')
   return new URL(read.url)
 }
 

@@ -136,7 +136,7 @@ const builder: FastifyPluginAsync<PluginInput<typeof BuilderOptions, BuilderDeps
   app.addHook('onReady', async () => {
     if (options.kind === 'image') return
     track(removeLeftovers(options.dataDir)).catch(error => {
-      app.log.error({ err: error }, 'what builds have left could not be removed')
+      app.log.error({ err: error }, 'leftovers of builds could not be removed')
     })
   })
   app.addHook('onClose', async () => {

@@ -148,7 +148,7 @@ const ROOT = /^(?!\.{1,2}(?:\/|$))[\w@. -]{1,100}(?:\/(?!\.{1,2}(?:\/|$))[\w@. -
 /** The app's directory in the repository; null for the whole repository. */
 function rootOf({ app: { rootDirectory = null } }: BuildRequest): string | null {
   if (rootDirectory !== null && !ROOT.test(rootDirectory))
-    throw new BuildError('The rootDirectory of the app is no path within its repository.')
+    throw new BuildError('The rootDirectory of the app is not a path within its repository.')
   return rootDirectory
 }
 

@@ -127,7 +127,7 @@ async function readLock(directory: string): Promise<Lock | null> {
 function checkSecrets(secrets: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(secrets)) {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-      throw new BuildError(`${JSON.stringify(name)} is no name of an env var.`)
+      throw new BuildError(`${JSON.stringify(name)} is not a valid env var name.`)
     if (value.includes('\0'))
       throw new BuildError(`The value of ${name} has a NUL character, which no program can be given.`)
   }

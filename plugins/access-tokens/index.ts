@@ -18,16 +18,16 @@ export const AccessTokensOptions = Type.Object(
     issuer: Type.String({
       default: 'http://localhost',
       minLength: 1,
-      description: 'Who issues the tokens, and whom they are for: the origin of this server.'
+      description: 'Issuer and audience of the tokens: the origin of this server.'
     }),
-    lifetime: Type.Integer({ default: 900, minimum: 1, maximum: 900, description: 'Seconds that a token lasts.' }),
+    lifetime: Type.Integer({ default: 900, minimum: 1, maximum: 900, description: 'Lifetime of a token in seconds.' }),
     ttl: Type.Integer({
       default: 5_000,
       minimum: 0,
       maximum: 5_000,
-      description: 'Milliseconds for which an answer about a token is used while there is no news of changes.'
+      description: 'Milliseconds for which an answer about a token is cached while the change feed is down.'
     }),
-    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'How many tokens are remembered at most.' })
+    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'Maximum number of cached tokens.' })
   },
   { additionalProperties: false }
 )
@@ -149,7 +149,9 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
 /** RFC 7517. */
 const KeySet = Type.Object(
   {
-    keys: Type.Array(Type.Record(Type.String(), Type.String()), { description: 'Public keys, as RFC 7517 has them.' })
+    keys: Type.Array(Type.Record(Type.String(), Type.String()), {
+      description: 'Public keys, in the format of RFC 7517.'
+    })
   },
   { title: 'KeySet' }
 )

@@ -25,22 +25,22 @@ export const AuditOptions = Type.Object(
     batchSize: Type.Integer({
       default: 100,
       minimum: 1,
-      description: 'How many attempts are written at once, at most.'
+      description: 'Maximum number of attempts per write.'
     }),
     flushInterval: Type.Integer({
       default: 50,
       minimum: 1,
-      description: 'Milliseconds for which an attempt waits for others, to be written with them.'
+      description: 'Milliseconds for which an attempt waits to be written together with others.'
     }),
     queueSize: Type.Integer({
       default: 10_000,
       minimum: 1,
-      description: 'How many attempts wait for the sink at most.'
+      description: 'Maximum number of attempts that wait for the sink.'
     }),
     anonymousPerMinute: Type.Integer({
       default: 600,
       minimum: 0,
-      description: 'How many attempts of unknown callers are written per minute; others are only counted.'
+      description: 'Attempts of unknown callers written per minute. The rest are only counted.'
     }),
     anonymousPerAddress: Type.Integer({
       default: 30,

@@ -22,19 +22,19 @@ export const AuthOptions = Type.Object(
       default: 5_000,
       minimum: 0,
       maximum: 5_000,
-      description: 'Milliseconds for which a verified token is not verified again.'
+      description: 'Milliseconds for which a verified token is cached.'
     }),
     refusalTtl: Type.Integer({
       default: 1_000,
       minimum: 0,
       maximum: 5_000,
-      description: 'Milliseconds for which a refused token is refused without a look-up.'
+      description: 'Milliseconds for which a refused token is cached.'
     }),
-    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'How many tokens are remembered at most.' }),
+    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'Maximum number of cached tokens.' }),
     touchInterval: Type.Integer({
       default: 60_000,
       minimum: 1,
-      description: 'Milliseconds between two reports of which tokens were used.'
+      description: 'Milliseconds between reports of token use.'
     }),
     requireAccess: Type.Boolean({
       default: false,
@@ -42,12 +42,12 @@ export const AuthOptions = Type.Object(
     }),
     signInPage: Type.String({
       default: '',
-      description: 'Where browsers that ask for a page are sent to sign in. Empty: they get 401 as everybody else.'
+      description: 'Where browsers that ask for a page are sent to sign in. Empty: they get 401, like all others.'
     }),
     stepUpAge: Type.Integer({
       default: 900,
       minimum: 1,
-      description: 'Seconds since the sign-in for which a session may call routes with config.stepUp.'
+      description: 'Seconds after a sign-in during which a session may call routes with config.stepUp.'
     })
   },
   { additionalProperties: false }

@@ -14,12 +14,12 @@ export const CacheOptions = Type.Object(
     ttl: Type.Integer({
       default: 30_000,
       minimum: 1,
-      description: 'Milliseconds that a value is good for, in caches that do not say.'
+      description: 'Default time to live of a value, in milliseconds.'
     }),
     max: Type.Integer({
       default: 1_000,
       minimum: 1,
-      description: 'Values that a cache holds, if it does not say. Those not used for longest give way.'
+      description: 'Default maximum number of values per cache. The least recently used are evicted.'
     })
   },
   { additionalProperties: false }
@@ -89,7 +89,10 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     try {
       await bus?.publish(name, key)
     } catch (err) {
-      app.log.warn({ err, cache: name }, 'other instances were not told of a change, and keep a value until it is old')
+      app.log.warn(
+        { err, cache: name },
+        'other instances were not notified of a change and keep the old value until it expires'
+      )
     }
   }
 

@@ -28,31 +28,31 @@ export const ConnectionsOptions = Type.Object(
     maxPerAddress: Type.Integer({
       default: 2_000,
       minimum: 1,
-      description: 'Of them from one address, or one /64 of IPv6; the same is done when there are as many.'
+      description: 'The same for one address, or one /64 of IPv6.'
     }),
     exempt: Type.Array(Type.String(), {
       default: [...LOOPBACK],
-      description: 'Networks whose addresses may have any number: your proxies, and this machine.'
+      description: 'Networks without a limit per address: your proxies, and this machine.'
     }),
     pipelining: Type.Integer({
       default: 64,
       minimum: 0,
-      description: 'Requests of one connection that may wait behind the one being served.'
+      description: 'Pipelined requests that may wait behind the one being served.'
     }),
     readTimeout: Type.Integer({
       default: 20_000,
       minimum: 1,
-      description: 'Milliseconds over which it is measured whether a client reads what it is sent.'
+      description: 'Window in milliseconds for measuring a client’s read rate.'
     }),
     minReadRate: Type.Integer({
       default: 1_024,
       minimum: 1,
-      description: 'Bytes per second that a client must take of a reply that waits for it.'
+      description: 'Bytes per second that a client must read of a pending reply.'
     }),
     tailTimeout: Type.Integer({
       default: 5_000,
       minimum: 0,
-      description: 'Milliseconds for the rest of a request to arrive that has been answered without it.'
+      description: 'Milliseconds for the rest of an already answered request to arrive.'
     }),
     readSockets: Type.Boolean({
       default: true,
@@ -63,7 +63,7 @@ export const ConnectionsOptions = Type.Object(
     sweepInterval: Type.Integer({
       default: 1_000,
       minimum: 10,
-      description: 'Milliseconds between two looks at all connections.'
+      description: 'Milliseconds between checks of all connections.'
     })
   },
   { additionalProperties: false }
@@ -164,7 +164,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
 async function areReadable(app: FastifyInstance, inspect = missingInternals): Promise<boolean> {
   const missing = [...(await inspect()), ...(app.server instanceof TlsServer ? missingTlsInternals() : [])]
   if (missing.length === 0) return true
-  app.log.warn({ missing }, 'this Node keeps other things at its sockets: connections are bounded by number alone')
+  app.log.warn({ missing }, 'this Node builds its sockets differently: connections are bounded by number alone')
   return false
 }
 

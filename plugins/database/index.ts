@@ -84,7 +84,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   const { Availability, createDb, Listener, Pool, quickQueriesWork } = await loadDriver()
   const isQuick = options.quickQueries && (await quickQueriesWork())
   if (options.quickQueries && !isQuick)
-    app.log.warn('this drizzle runs queries in another way: they run as it does, slower')
+    app.log.warn('this drizzle runs queries differently: they run its way, which is slower')
   const { applicationName, connectTimeout, statementTimeout } = options
   const recordExpiry = certificateExpiry(input.registry)
   const targetOf = (url: string): PostgresTarget => {

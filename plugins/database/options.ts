@@ -13,11 +13,11 @@ export const DatabaseOptions = Type.Object(
     poolMax: Type.Integer({
       default: 10,
       minimum: 1,
-      description: 'Connections for queries. Beside them an instance has one that listens and one for pings.'
+      description: 'Connections for queries. An instance has two more: one that listens, one for pings.'
     }),
     prepare: Type.Union([Type.Literal('auto'), Type.Boolean()], {
       default: 'auto',
-      description: 'Whether to use named prepared statements. auto: unless a pooler stands before the database.'
+      description: 'Whether to use named prepared statements. auto: unless the database is behind a pooler.'
     }),
     queueTimeout: Type.Integer({
       default: 1_000,
@@ -32,7 +32,7 @@ export const DatabaseOptions = Type.Object(
     statementTimeout: Type.Integer({
       default: 5_000,
       minimum: 0,
-      description: 'Milliseconds that a statement may take, kept by the server. 0: no limit.'
+      description: 'Milliseconds that a statement may take, enforced by the server. 0: no limit.'
     }),
     lockTimeout: Type.Integer({
       default: 2_000,
@@ -42,9 +42,9 @@ export const DatabaseOptions = Type.Object(
     idleInTransactionTimeout: Type.Integer({
       default: 10_000,
       minimum: 0,
-      description: 'Milliseconds that a transaction may do nothing before the server ends it. 0: no limit.'
+      description: 'Milliseconds that a transaction may be idle before the server ends it. 0: no limit.'
     }),
-    connectTimeout: Type.Number({ default: 5, exclusiveMinimum: 0, description: 'Seconds to connect in.' }),
+    connectTimeout: Type.Number({ default: 5, exclusiveMinimum: 0, description: 'Seconds that connecting may take.' }),
     idleTimeout: Type.Number({
       default: 60,
       exclusiveMinimum: 0,
@@ -53,7 +53,7 @@ export const DatabaseOptions = Type.Object(
     maxLifetime: Type.Number({
       default: 1_800,
       exclusiveMinimum: 0,
-      description: 'Seconds after which a connection is replaced, the last fifth of them at random.'
+      description: 'Seconds after which a connection is replaced, minus a random share of up to a fifth.'
     }),
     pipeline: Type.Integer({
       default: 8,
@@ -63,9 +63,10 @@ export const DatabaseOptions = Type.Object(
     }),
     quickQueries: Type.Boolean({
       default: true,
-      description: 'Runs queries past what drizzle does around each. Off, or where drizzle has changed: its own way.'
+      description:
+        'Skips drizzle’s work around each query. If off, or if drizzle has changed, queries run as drizzle runs them.'
     }),
-    applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'What pg_stat_activity shows.' })
+    applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'The name shown in pg_stat_activity.' })
   },
   { additionalProperties: false }
 )

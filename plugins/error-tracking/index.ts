@@ -54,7 +54,7 @@ const errorTracking: FastifyPluginAsync<PluginInput<typeof ErrorTrackingOptions,
   }
 
   if (!DSN.test(options.dsn))
-    throw new Error('rhone-error-tracking: option "dsn" is no DSN, such as https://<key>@sentry.example.com/42')
+    throw new Error('rhone-error-tracking: option "dsn" is not a DSN, such as https://<key>@sentry.example.com/42')
   const load = () => import('./tracker.ts')
   const { Tracker } = await loadPackages('rhone-error-tracking', ['@sentry/node'], load)
   const tracker = new Tracker({

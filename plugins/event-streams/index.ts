@@ -20,9 +20,13 @@ export const EventStreamsOptions = Type.Object(
     retry: milliseconds(5_000, 'after which a reader whose stream has ended comes back.'),
     stallTimeout: milliseconds(30_000, 'for which a reader may take nothing of what waits for it.'),
     recheckInterval: milliseconds(5_000, 'between two looks at whether a reader may still read.'),
-    buffer: Type.Integer({ default: 100, minimum: 1, description: 'Events that wait for one reader at most.' }),
-    maxPerOwner: Type.Integer({ default: 10, minimum: 1, description: 'Streams that one user may read at a time.' }),
-    max: Type.Integer({ default: 1_000, minimum: 1, description: 'Streams that may be open at a time.' })
+    buffer: Type.Integer({
+      default: 100,
+      minimum: 1,
+      description: 'Maximum number of events that wait for one reader.'
+    }),
+    maxPerOwner: Type.Integer({ default: 10, minimum: 1, description: 'Maximum number of open streams per user.' }),
+    max: Type.Integer({ default: 1_000, minimum: 1, description: 'Maximum number of open streams.' })
   },
   { additionalProperties: false }
 )

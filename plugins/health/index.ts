@@ -22,25 +22,25 @@ export type { ReadinessReason, ServiceState }
 
 export const HealthOptions = Type.Object(
   {
-    version: Type.String({ default: 'unknown', description: 'The version that operators are shown.' }),
+    version: Type.String({ default: 'unknown', description: 'The version that operators see.' }),
     required: Type.Array(Type.String(), {
       default: ['database'],
-      description: 'The services without which this one is unhealthy, not merely degraded.'
+      description: 'The services whose failure makes this one unhealthy, not just degraded.'
     }),
     checkTimeout: Type.Integer({
       default: 2_000,
       minimum: 1,
-      description: 'Milliseconds after which a check has failed.'
+      description: 'Milliseconds after which a check counts as failed.'
     }),
     readyTtl: Type.Integer({
       default: 500,
       minimum: 0,
-      description: 'Milliseconds for which readiness is good, so that probes cannot wear out what they look at.'
+      description: 'Milliseconds for which readiness is cached, so that probes cannot overload what they check.'
     }),
     detailedTtl: Type.Integer({
       default: 15_000,
       minimum: 0,
-      description: 'Milliseconds for which the state of the services is good.'
+      description: 'Milliseconds for which the state of the services is cached.'
     })
   },
   { additionalProperties: false }
@@ -152,7 +152,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     try {
       return await isAuthorized(authorize, request)
     } catch (error) {
-      request.log.debug({ err: error }, 'it could not be told whether this is an operator')
+      request.log.debug({ err: error }, 'the caller could not be identified as an operator')
       return false
     }
   }

@@ -35,11 +35,11 @@ export const Detailed = Type.Object(
     timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When the services were checked.' })),
     version: Type.Optional(Type.String({ description: 'Which version runs.', examples: ['1.0.0'] })),
     services: Type.Optional(
-      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'How it is.'), { description: 'What the server leans on.' })
+      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'How it is.'), { description: 'What the server depends on.' })
     ),
     instance: Type.Optional(
       Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
-        description: 'Facts about the instance that has answered.'
+        description: 'Facts about the instance that answered.'
       })
     )
   },

@@ -18,7 +18,7 @@ export const IdempotencyOptions = Type.Object(
     lockTimeout: Type.Integer({
       default: 2_000,
       minimum: 1,
-      description: 'Milliseconds to wait for another request with the same key, before 409.'
+      description: 'Milliseconds to wait for another request with the same key before replying 409.'
     }),
     retention: Type.Integer({
       default: 48,
@@ -28,7 +28,7 @@ export const IdempotencyOptions = Type.Object(
     purgeInterval: Type.Integer({
       default: 3_600_000,
       minimum: 1,
-      description: 'Milliseconds between two removals of old replies.'
+      description: 'Milliseconds between removals of old replies.'
     })
   },
   { additionalProperties: false }

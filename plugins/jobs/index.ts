@@ -28,17 +28,17 @@ export const JobsOptions = Type.Object(
     pollInterval: Type.Integer({
       default: 1_000,
       minimum: 10,
-      description: 'Milliseconds between two looks for jobs whose time has come; new ones are heard of at once.'
+      description: 'Milliseconds between polls for jobs that are due. New jobs are announced by a notification.'
     }),
     grace: Type.Integer({
       default: 5_000,
       minimum: 0,
-      description: 'Milliseconds that a job gets to end in when it is cancelled, out of time, or the server stops.'
+      description: 'Milliseconds that a job has to end when it is cancelled, times out, or the server stops.'
     }),
     keepFinished: Type.Integer({
       default: 14,
       minimum: 1,
-      description: 'Days for which jobs that are over can be looked at, and dead ones tried again.'
+      description: 'Days for which finished jobs can be inspected, and dead ones retried.'
     })
   },
   { additionalProperties: false }

@@ -77,7 +77,7 @@ function addNetwork(networks: BlockList, entry: string): void {
   if (family === 0 || Number(prefix ?? widest) > widest) {
     throw new Error(`"${entry}" is neither an IP address nor a CIDR such as 10.0.0.0/8 or fd00::/8`)
   }
-  if (Number(prefix) === 0) throw new Error(`"${entry}" would believe everybody; name the networks of your proxies`)
+  if (Number(prefix) === 0) throw new Error(`"${entry}" would trust every client; name the networks of your proxies`)
   networks.addSubnet(address, Number(prefix ?? widest), family === 4 ? 'ipv4' : 'ipv6')
 }
 

@@ -17,7 +17,7 @@ const APP_ID = /^[0-9a-z][0-9a-z-]{0,62}$/
 
 /** The directory of an app's images; each is a subdirectory named by its digest. */
 export function imagesDirectory(dataDir: string, appId: string): string {
-  if (!APP_ID.test(appId)) throw new Error('this is no id of an app')
+  if (!APP_ID.test(appId)) throw new Error('this is not an app id')
   return join(dataDir, 'images', appId)
 }
 
@@ -27,7 +27,7 @@ export function imagesDirectory(dataDir: string, appId: string): string {
  */
 export function imagePath(dataDir: string, appId: string, image: string): string {
   const [, digest] = IMAGE.exec(image) ?? []
-  if (digest === undefined) throw new Error('this is no image of this machine')
+  if (digest === undefined) throw new Error('this image is not on this machine')
   return join(imagesDirectory(dataDir, appId), digest)
 }
 

@@ -24,31 +24,31 @@ export type { MaintenanceChange, MaintenanceState, MaintenanceStore, RecordChang
 
 export const MaintenanceOptions = Type.Object(
   {
-    path: Type.String({ default: '/admin/maintenance', description: 'Where operators close and open.' }),
+    path: Type.String({ default: '/admin/maintenance', description: 'The path where operators close and reopen.' }),
     pollInterval: Type.Integer({
       default: 15_000,
       minimum: 1,
-      description: 'Milliseconds between two readings of the store, should its news ever be lost.'
+      description: 'Milliseconds between reads of the store, in case a notification is lost.'
     }),
     retryInterval: Type.Integer({
       default: 1_000,
       minimum: 1,
-      description: 'Milliseconds until the store is tried again after a failure.'
+      description: 'Milliseconds before the store is retried after a failure.'
     }),
     bootWait: Type.Integer({
       default: 3_000,
       minimum: 0,
-      description: 'Milliseconds that the boot waits for the store, before it goes on as if open.'
+      description: 'Milliseconds that the boot waits for the store before it continues as if open.'
     }),
-    title: Type.String({ default: 'Under maintenance', description: 'The title of the page that people get.' }),
+    title: Type.String({ default: 'Under maintenance', description: 'The title of the page that visitors see.' }),
     heading: Type.String({ default: 'Under maintenance', description: 'The heading of that page.' }),
     sentences: Type.Array(Type.String(), {
       default: ['This service is closed for maintenance and will be back shortly.'],
-      description: 'What the page says. The message of the operator follows the first sentence.'
+      description: 'The text of the page. The operator’s message follows the first sentence.'
     }),
     untilSentence: Type.String({
       default: 'It reopens at {until}.',
-      description: 'What the page says when the end is known, with {until} where the time goes.'
+      description: 'The text of the page if the end is known; {until} is replaced by the time.'
     })
   },
   { additionalProperties: false }

@@ -35,7 +35,7 @@ export interface Keeper {
 /** Holds this instance's view of the state and keeps it current through store notifications, polling and the clock. */
 export function createKeeper(settings: KeeperSettings): Keeper {
   const { store, pollInterval, retryInterval, log, onChange, recordReopening } = settings
-  const reading = streak(error => log.warn({ err: error }, 'maintenance: the last known state goes on'))
+  const reading = streak(error => log.warn({ err: error }, 'maintenance: continuing with the last known state'))
   const listening = streak(error => log.warn({ err: error }, 'maintenance: changes are found by polling only'))
   let state = openState(null)
   /** How many reads have begun, and the latest one whose answer counts. */
@@ -105,7 +105,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
   function writeReopening(): void {
     store
       .update(current => stateAt(current, Date.now()), recordReopening)
-      .catch(error => log.warn({ err: error }, 'maintenance: the reopening is not written down yet'))
+      .catch(error => log.warn({ err: error }, 'maintenance: the reopening is not recorded yet'))
   }
 
   return {

@@ -12,8 +12,11 @@ const Instant = (description: string) => NullableText({ format: 'date-time', max
 const State = Type.Object(
   {
     enabled: Type.Boolean({ description: 'Whether the platform is closed.' }),
-    message: NullableText({ description: 'What visitors are told, beside the usual.', examples: ['Back at six'] }),
-    retryAfter: Type.Integer({ description: 'Seconds after which to come back, as long as no end is known.' }),
+    message: NullableText({
+      description: 'What visitors are told in addition to the usual text.',
+      examples: ['Back at six']
+    }),
+    retryAfter: Type.Integer({ description: 'Seconds after which clients should retry if no end is known.' }),
     until: Instant('When it reopens by itself.'),
     since: Instant('When it was closed.'),
     by: NullableText({ description: 'Who changed it last.', examples: ['operator'] })

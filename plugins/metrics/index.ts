@@ -25,7 +25,7 @@ export const MetricsOptions = Type.Object(
       description:
         'Without a token, answer peers on this machine that ask for localhost. Not behind a proxy: then everybody is one.'
     }),
-    version: Type.String({ default: 'unknown', description: 'What rhone_build_info says.' }),
+    version: Type.String({ default: 'unknown', description: 'The version that rhone_build_info shows.' }),
     buckets: Type.Array(Type.Number({ exclusiveMinimum: 0 }), {
       default: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5, 10],
       minItems: 1,
@@ -34,12 +34,12 @@ export const MetricsOptions = Type.Object(
     maxSeries: Type.Integer({
       default: 2000,
       minimum: 1,
-      description: 'How many combinations of method, path and status are kept apart; what comes later is one path.'
+      description: 'Maximum combinations of method, path and status. Later ones are counted as one path.'
     }),
     scrapeTtl: Type.Integer({
       default: 1000,
       minimum: 0,
-      description: 'Milliseconds for which a scrape is served again, however often it is asked for.'
+      description: 'Milliseconds for which a scrape is cached.'
     })
   },
   { additionalProperties: false }
@@ -152,7 +152,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
       const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
       if (!accepted.some(token => isSame(given, token))) throw errors.unauthorized()
     } else if (!allowLoopback || !isLoopback(peerOf(raw.socket)) || !namesLoopback(headers.host)) {
-      throw errors.forbidden('Metrics are not open to you')
+      throw errors.forbidden('You may not read the metrics')
     }
   }
 

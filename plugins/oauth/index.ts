@@ -20,14 +20,18 @@ export const OauthOptions = Type.Object(
     }),
     signInPage: Type.String({
       default: '/login',
-      description: 'Where somebody whose sign-in was refused begins again.'
+      description: 'The page that starts a new sign-in after a refused one.'
     }),
     cookie: Type.String({
       default: 'rhone_sign_in',
       minLength: 1,
-      description: 'The cookie that binds a sign-in to the browser that has begun it.'
+      description: 'The cookie that binds a sign-in to the browser that started it.'
     }),
-    lifetime: Type.Integer({ default: 600, minimum: 1, description: 'Seconds in which a sign-in has to be completed.' })
+    lifetime: Type.Integer({
+      default: 600,
+      minimum: 1,
+      description: 'Seconds within which a sign-in must be completed.'
+    })
   },
   { additionalProperties: false }
 )

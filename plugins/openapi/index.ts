@@ -26,9 +26,10 @@ export const OpenapiOptions = Type.Object(
     description: Type.String({ default: '', description: 'What the API is for, in a sentence or two.' }),
     authentication: Type.String({
       default: 'Send a token as `Authorization: Bearer <token>`.',
-      description: 'Where callers get a token and how they send it. Blank lines part paragraphs; backticks mark code.'
+      description:
+        'Where callers get a token and how they send it. Blank lines separate paragraphs; backticks mark code.'
     }),
-    baseUrl: Type.Optional(Type.String({ description: 'Where the API is served, when that is known.' }))
+    baseUrl: Type.Optional(Type.String({ description: 'The base URL of the API, if known.' }))
   },
   { additionalProperties: false }
 )

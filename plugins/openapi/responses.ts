@@ -7,7 +7,7 @@ const REQUEST = '0197a4b2-5d1c-7c3e'
 const CODE: Schema = { type: 'string', enum: ERROR_CODES, description: 'What went wrong, from a closed list.' }
 const REQUEST_ID: Schema = {
   type: 'string',
-  description: 'Names the request in the logs; equals X-Request-Id.',
+  description: 'The id of the request in the logs; equals X-Request-Id.',
   examples: [REQUEST]
 }
 const DETAIL: Schema = {
@@ -42,7 +42,7 @@ const PROBLEM: Schema = {
   description: 'The same as RFC 9457, for clients that accept it.',
   required: ['type', 'title', 'status', 'instance', 'code', 'requestId'],
   properties: {
-    type: { type: 'string', format: 'uri-reference', description: 'Leads to the entry of the code in the docs.' },
+    type: { type: 'string', format: 'uri-reference', description: 'Links to the entry of the code in the docs.' },
     title: { type: 'string', description: 'The code in words.', examples: ['Validation error'] },
     status: { type: 'integer', description: 'The HTTP status.', examples: [400] },
     detail: DETAIL,
@@ -57,7 +57,11 @@ const PROBLEM: Schema = {
         description: 'One of them.',
         required: ['in', 'pointer', 'detail'],
         properties: {
-          in: { type: 'string', enum: ['body', 'querystring', 'params', 'headers'], description: 'Where it stands.' },
+          in: {
+            type: 'string',
+            enum: ['body', 'querystring', 'params', 'headers'],
+            description: 'Where the value is.'
+          },
           pointer: { type: 'string', description: 'JSON pointer to the value.', examples: ['#/name'] },
           detail: { type: 'string', description: 'What is wrong.', examples: ['must be a string, such as hello'] }
         }

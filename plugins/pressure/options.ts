@@ -20,17 +20,21 @@ export const PressureOptions = Type.Object(
       default: 0.7,
       minimum: 0,
       maximum: 1,
-      description: 'Below this share of busy time a late event loop is the fault of the machine, and nothing is shed.'
+      description: 'Below this utilization, a late event loop is due to other load on the machine, and nothing is shed.'
     }),
     heap: Steps(0.85, 0.92, 0.97, 'The same for the heap in use, as shares of what V8 may take.'),
     rss: Steps(0.85, 0.92, 0.97, 'The same for resident memory, as shares of memoryLimit.'),
     memoryLimit: Type.Integer({
       default: 0,
       minimum: 0,
-      description: 'Bytes of memory that the machine has for this process; 0 does not look at resident memory.'
+      description: 'Bytes of memory available to this process. 0: resident memory is not checked.'
     }),
-    sampleInterval: Type.Integer({ default: 250, minimum: 10, description: 'Milliseconds between two readings.' }),
-    riseAfter: Type.Integer({ default: 2, minimum: 1, description: 'Readings in a row before more is refused.' }),
+    sampleInterval: Type.Integer({ default: 250, minimum: 10, description: 'Milliseconds between readings.' }),
+    riseAfter: Type.Integer({
+      default: 2,
+      minimum: 1,
+      description: 'Consecutive high readings before more is refused.'
+    }),
     sustainIn: Type.Integer({
       default: 5_000,
       minimum: 0,
@@ -49,14 +53,14 @@ export const PressureOptions = Type.Object(
     minConcurrency: Type.Integer({
       default: 32,
       minimum: 1,
-      description: 'Requests under way at once that are always fine, and among which latency is as usual.'
+      description: 'Concurrent requests that are always admitted, and at which latency is normal.'
     }),
-    initialConcurrency: Type.Integer({ default: 96, minimum: 1, description: 'How many at once to begin with.' }),
-    maxConcurrency: Type.Integer({ default: 1_000, minimum: 1, description: 'How many at once at the most.' }),
+    initialConcurrency: Type.Integer({ default: 96, minimum: 1, description: 'The initial concurrency limit.' }),
+    maxConcurrency: Type.Integer({ default: 1_000, minimum: 1, description: 'The highest concurrency limit.' }),
     latencyTolerance: Type.Number({
       default: 3,
       minimum: 1,
-      description: 'How many times its usual latency a request may take before fewer are let in at once.'
+      description: 'Multiple of its usual latency that a request may take before the limit is lowered.'
     }),
     shares: Type.Object(
       {
@@ -68,29 +72,29 @@ export const PressureOptions = Type.Object(
       {
         default: {},
         additionalProperties: false,
-        description: 'The part of the concurrency that each priority has to itself when it needs it.'
+        description: 'The share of the limit that is reserved for each priority.'
       }
     ),
     maxWait: Type.Integer({
       default: 240,
       minimum: 0,
-      description: 'Milliseconds that a request waits for its turn at most; one that would wait longer is refused.'
+      description: 'Longest wait for a turn, in milliseconds. A request that would wait longer is refused.'
     }),
     maxWebhookWait: Type.Integer({
       default: 3_000,
       minimum: 0,
-      description: 'The same for a webhook: its sender waits for ten seconds, and may never ask again.'
+      description: 'The same for a webhook, whose sender waits for ten seconds and may never retry.'
     }),
     maxWaiting: Type.Integer({ default: 1_000, minimum: 0, description: 'Requests of one priority that may wait.' }),
     refusalDelay: Type.Integer({
       default: 35,
       minimum: 0,
-      description: 'Milliseconds for which a refusal is held back, so that the client does not ask again at once.'
+      description: 'Milliseconds by which a refusal is delayed, so that the client does not retry at once.'
     }),
     longestRefusal: Type.Integer({
       default: 1_000,
       minimum: 0,
-      description: 'Milliseconds after which a refusal goes out, even if refusals take more than a tenth of the time.'
+      description: 'Milliseconds after which a refusal is sent, even if refusals take more than a tenth of the time.'
     }),
     maxStreams: Type.Integer({ default: 1_000, minimum: 0, description: 'Streams that may be open at once.' })
   },

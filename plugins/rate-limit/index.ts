@@ -18,8 +18,8 @@ import { type SharedBuckets, SharedStore } from './store-shared.ts'
 import { TieredStore } from './store-tiered.ts'
 
 const bucket = {
-  ratePerSecond: Type.Number({ exclusiveMinimum: 0, description: 'Requests per second in the long run.' }),
-  burst: Type.Integer({ minimum: 1, description: 'Requests at once, after a pause.' })
+  ratePerSecond: Type.Number({ exclusiveMinimum: 0, description: 'Sustained requests per second.' }),
+  burst: Type.Integer({ minimum: 1, description: 'Burst: requests at once, after a pause.' })
 }
 const rate = (ratePerSecond: number, burst: number, description: string) =>
   Type.Object(bucket, { default: { ratePerSecond, burst }, description, additionalProperties: false })
@@ -52,18 +52,18 @@ export const RateLimitOptions = Type.Object(
     maxKeys: Type.Integer({
       default: 100_000,
       minimum: 1,
-      description: 'Buckets kept in memory per class. While all of them are in use, new keys share one more.'
+      description: 'Maximum number of buckets in memory per class. While all are in use, new keys share one.'
     }),
     shared: Type.Boolean({
       default: false,
-      description: 'Count in Redis, together with all other instances, through `app.redis` or the client in the deps.'
+      description: 'Count in Redis, shared by all instances, through `app.redis` or the client in the deps.'
     }),
     redisTimeout: Type.Integer({
       default: 10,
       minimum: 1,
-      description: 'Milliseconds a request waits for Redis before this instance decides by itself.'
+      description: 'Milliseconds a request waits for Redis before this instance decides alone.'
     }),
-    redisPrefix: Type.String({ default: 'rhone:rate-limit:', description: 'What the keys in Redis begin with.' })
+    redisPrefix: Type.String({ default: 'rhone:rate-limit:', description: 'Prefix of the keys in Redis.' })
   },
   { additionalProperties: false }
 )

@@ -23,18 +23,18 @@ export const RedisOptions = Type.Object(
       minimum: 1,
       description: 'Milliseconds after which a command has failed.'
     }),
-    connectTimeout: Type.Integer({ default: 500, minimum: 1, description: 'Milliseconds to connect in.' }),
+    connectTimeout: Type.Integer({ default: 500, minimum: 1, description: 'Milliseconds that connecting may take.' }),
     socketTimeout: Type.Integer({
       default: 1_000,
       minimum: 1,
-      description: 'Milliseconds without an answer after which a connection is given up; commands then fail at once.'
+      description: 'Milliseconds without a reply after which a connection is closed. Commands then fail at once.'
     }),
     maxReconnectDelay: Type.Integer({
       default: 2_000,
       minimum: 1,
-      description: 'The longest pause between two attempts to connect, in milliseconds.'
+      description: 'The longest pause between connection attempts, in milliseconds.'
     }),
-    connectionName: Type.String({ default: 'rhone', minLength: 1, description: 'What CLIENT LIST shows.' })
+    connectionName: Type.String({ default: 'rhone', minLength: 1, description: 'The name shown by CLIENT LIST.' })
   },
   { additionalProperties: false }
 )
@@ -87,7 +87,7 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
     isUp = nowUp
     up.set({ service: 'redis' }, nowUp ? 1 : 0)
     if (nowUp) app.log.info('redis is reachable')
-    else app.log.warn({ err: reason }, 'redis is not reachable, going on without')
+    else app.log.warn({ err: reason }, 'redis is not reachable, continuing without it')
   }
 
   client.on('error', (error: Error) => {

@@ -17,7 +17,7 @@ export const SessionOptions = Type.Object(
   {
     secure: Type.Boolean({
       default: true,
-      description: 'Clients come by https: the cookie is Secure and has the prefix __Host-.'
+      description: 'Clients connect over HTTPS: the cookie is Secure and has the prefix __Host-.'
     }),
     cookie: Type.String({ default: 'rhone_session', minLength: 1, description: 'The name of the cookie.' }),
     idle: Type.Integer({
@@ -34,9 +34,9 @@ export const SessionOptions = Type.Object(
       default: 5_000,
       minimum: 0,
       maximum: 5_000,
-      description: 'Milliseconds for which a session is not read again.'
+      description: 'Milliseconds for which a session is cached.'
     }),
-    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'How many sessions are remembered at most.' })
+    cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'Maximum number of cached sessions.' })
   },
   { additionalProperties: false }
 )

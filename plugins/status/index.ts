@@ -15,7 +15,7 @@ export const StatusOptions = Type.Object(
     sampleInterval: Type.Integer({
       default: 15_000,
       minimum: 1,
-      description: 'Milliseconds between two looks at the components.'
+      description: 'Milliseconds between checks of the components.'
     }),
     days: Type.Integer({ default: 30, minimum: 1, maximum: 90, description: 'Days of history, today included.' })
   },
@@ -133,13 +133,13 @@ const status: FastifyPluginAsync<PluginInput<typeof StatusOptions, StatusDeps>> 
     sample()
     timer = setInterval(sample, sampleInterval).unref()
     unsubscribe = await store?.subscribe(() => {
-      inTurn(load).catch(error => app.log.warn({ err: error }, 'status: the last known incidents go on'))
+      inTurn(load).catch(error => app.log.warn({ err: error }, 'status: continuing with the last known incidents'))
     })
   })
   app.addHook('onClose', async () => {
     clearInterval(timer)
     await unsubscribe?.()
-    await inTurn(write).catch(error => app.log.warn({ err: error }, 'status: what was observed last is lost'))
+    await inTurn(write).catch(error => app.log.warn({ err: error }, 'status: the last observations are lost'))
   })
 }
 

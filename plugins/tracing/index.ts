@@ -31,7 +31,7 @@ export const TracingOptions = Type.Object(
     afterwards: Type.Integer({
       default: 5,
       minimum: 0,
-      description: 'Failed or slow requests a second that are recorded once they are over, beyond the ratio.'
+      description: 'Failed or slow requests a second that are recorded at their end, beyond the ratio.'
     }),
     slow: Type.Integer({ default: 1_000, minimum: 1, description: 'Milliseconds above which a request is slow.' }),
     interval: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds between two exports.' }),

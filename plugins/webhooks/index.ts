@@ -17,7 +17,7 @@ export type { Delivery, DeliveryStore, RefusedDelivery, VerifiedDelivery, Webhoo
 
 export const WebhooksOptions = Type.Object(
   {
-    prefix: Type.String({ default: '/webhooks', description: 'Where the routes stand, one per source.' }),
+    prefix: Type.String({ default: '/webhooks', description: 'The path prefix of the routes, one per source.' }),
     bodyLimit: Type.Integer({
       default: 25 * 1024 * 1024,
       minimum: 1,
@@ -26,12 +26,12 @@ export const WebhooksOptions = Type.Object(
     bytesInFlight: Type.Integer({
       default: 64 * 1024 * 1024,
       minimum: 1,
-      description: 'Bytes of all bodies together that are held at once; what comes beyond is put off.'
+      description: 'Maximum total bytes of bodies held at once. Further deliveries are told to retry.'
     }),
     bodyTimeout: Type.Integer({
       default: 10_000,
       minimum: 1,
-      description: 'Milliseconds in which a body has to arrive. GitHub itself waits no longer for the reply.'
+      description: 'Milliseconds within which a body must arrive. GitHub waits no longer for the reply.'
     }),
     shortBody: Type.Integer({
       default: 65_536,
@@ -41,7 +41,7 @@ export const WebhooksOptions = Type.Object(
     retryAfter: Type.Integer({
       default: 5,
       minimum: 1,
-      description: 'Seconds after which a sender who was put off may come again.'
+      description: 'Seconds after which a sender that was told to retry may do so.'
     })
   },
   { additionalProperties: false }

@@ -5,9 +5,9 @@ import type { WebhookSource } from './source.ts'
 const Receipt = Type.Object(
   {
     accepted: Type.Literal(true, { description: 'Always true.' }),
-    duplicate: Type.Boolean({ description: 'Whether the delivery was known already.' })
+    duplicate: Type.Boolean({ description: 'Whether the delivery had been received before.' })
   },
-  { title: 'Receipt', description: 'The delivery is kept and will be processed.' }
+  { title: 'Receipt', description: 'The delivery is stored and will be processed.' }
 )
 
 /** The schema and config of a source's route. */

@@ -16,7 +16,7 @@ export const maintenanceOn = defineCommand({
   examples: ["rhone maintenance on --message 'Back at six' --until 2h", 'rhone maintenance on --direct'],
   summary: 'Close the platform to all but probes, scrapes, webhooks and operators.',
   options: {
-    message: { type: 'string', value: '<text>', description: 'What visitors are told, beside the usual.' },
+    message: { type: 'string', value: '<text>', description: 'What visitors are told in addition to the usual text.' },
     until: { type: 'string', value: '<moment>', description: 'When it reopens by itself: 30m, or a date.' },
     'retry-after': {
       type: 'string',

@@ -9,6 +9,6 @@ import { TextHeadResponse, textHeadWorks } from '../../plugins/lib/response-head
 export function quickHeads(isWanted: boolean, log: FastifyBaseLogger): { ServerResponse?: typeof ServerResponse } {
   if (!isWanted) return {}
   if (textHeadWorks()) return { ServerResponse: TextHeadResponse }
-  log.warn({ shortcut: 'heads' }, 'this Node puts replies together in another way; headers are set one by one, slower')
+  log.warn({ shortcut: 'heads' }, 'this Node builds replies differently: headers are set one by one, which is slower')
   return {}
 }

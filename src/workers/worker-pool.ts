@@ -141,7 +141,7 @@ export class WorkerPool implements Service {
   async #replace(member: Member, error: Error): Promise<void> {
     if (performance.now() - member.startedAt > STEADY_AFTER) this.#losses = 0
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#losses++)
-    this.#logger.error({ err: error, threadId: member.threadId, wait }, 'a worker is lost, another takes its place')
+    this.#logger.error({ err: error, threadId: member.threadId, wait }, 'a worker was lost and is replaced')
     if (await this.#pause(wait)) this.#hire()
   }
 

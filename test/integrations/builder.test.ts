@@ -159,5 +159,5 @@ test('leftovers that cannot be removed are told to the operator, and keep no ser
     { logger: { stream: { write: line => void lines.push(line) } } }
   )
   await app.close()
-  assert.match(lines.join(''), /what builds have left could not be removed/)
+  assert.match(lines.join(''), /leftovers of builds could not be removed/)
 })

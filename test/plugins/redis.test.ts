@@ -180,7 +180,7 @@ suite('redis', () => {
     assert.match(await registry.metrics(), /rhone_dependency_up\{service="redis"\} 0/)
     assert.deepEqual(
       lines.map(line => line.msg),
-      ['redis is reachable', 'redis is not reachable, going on without']
+      ['redis is reachable', 'redis is not reachable, continuing without it']
     )
   })
 })

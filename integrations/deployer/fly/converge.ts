@@ -24,7 +24,7 @@ export async function converge<T>(
     try {
       const found = await look()
       if (found !== undefined) return found
-      if (round === rounds) throw new Error(`fly: what it was told ${rounds} times has not come about`)
+      if (round === rounds) throw new Error(`fly: an operation had no effect after ${rounds} attempts`)
     } catch (error) {
       if (round === rounds || !mayPass(error)) throw error
     }

@@ -100,12 +100,12 @@ export class Rollout {
   /** Undoes a switch to another machine that was interrupted, so that requests are still answered. */
   async #takeBack(app: string, kept: Machine | undefined, signal: AbortSignal): Promise<void> {
     if (kept === undefined || !isHealthy(kept))
-      throw new Error('fly: what is to be kept does not answer, so what does is not ended')
+      throw new Error('fly: the release to keep does not answer, so the one that serves is not stopped')
     if (isOpen(kept)) return
     await this.#api.cordon(app, kept, false, signal)
     await sleep(this.#waits.propagation, signal)
     const now = await this.#api.machine(app, kept.id, signal)
-    if (now === null || !isAnswering(now)) throw new Error('fly: what is to be kept has not been opened')
+    if (now === null || !isAnswering(now)) throw new Error('fly: the release to keep does not receive requests')
   }
 
   async #ours(app: string, signal: AbortSignal): Promise<Machine[]> {

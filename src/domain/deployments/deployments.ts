@@ -179,9 +179,9 @@ export async function findRollbackTarget(tx: Db, appId: string, id?: string): Pr
   const target = id === undefined ? await findPrevious(tx, appId) : await findDeployment(tx, appId, id)
   const { image, status } = target
   if (image === null || !['live', 'superseded'].includes(status))
-    throw errors.conflict('Only a deployment that is or was live can be gone back to')
+    throw errors.conflict('Only a deployment that is or was live can be rolled back to')
   if (!(await imagesInUse(tx, appId)).includes(image))
-    throw errors.conflict(`The image is no longer kept: only the last ${ROLLBACK_TARGETS} can be gone back to`)
+    throw errors.conflict(`The image is no longer kept: only the last ${ROLLBACK_TARGETS} can be rolled back to`)
   return { ...target, image }
 }
 
@@ -202,7 +202,7 @@ async function findPrevious(tx: Db, appId: string): Promise<Deployment> {
     )
     .orderBy(desc(deployments.createdAt), desc(deployments.id))
     .limit(1)
-  if (target === undefined) throw errors.conflict('There is no earlier deployment to go back to')
+  if (target === undefined) throw errors.conflict('There is no earlier deployment to roll back to')
   return target
 }
 

@@ -121,7 +121,7 @@ export function installationChangeOf(payload: Buffer): InstallationChange {
   const { action, installation } = read(InstallationPayload, payload)
   const { id, suspended_at: suspendedAt, updated_at: updatedAt } = installation
   const at = millisecondsOf(updatedAt)
-  if (at === null) throw new PayloadError('/installation/updated_at: is no instant')
+  if (at === null) throw new PayloadError('/installation/updated_at: is not a date and time')
   return {
     action,
     installationId: id,

@@ -106,7 +106,7 @@ async function removeIfDeleted(restorer: Restorer, appId: string, { signal, log 
   try {
     await restorer.destroy(appId, signal)
   } catch (error) {
-    log.warn({ err: error, appId }, 'an app that was deleted could not be taken away yet')
+    log.warn({ err: error, appId }, 'a deleted app could not be removed yet')
   }
 }
 

@@ -80,7 +80,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
     } catch (error) {
       // A retry would fail the same way.
       if (!(error instanceof PayloadError)) throw error
-      log.error({ err: error, source, deliveryId, event }, 'a delivery is not what its event says')
+      log.error({ err: error, source, deliveryId, event }, 'a delivery does not match its event')
       await settleDelivery(tx, delivery, 'failed', error.message)
       return 'failed'
     }
@@ -107,7 +107,9 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
         if (outcome !== undefined) count(outcome)
       } catch (error) {
         if (isLastAttempt)
-          await giveUp(job).catch(cause => log.error({ err: cause, ...job }, 'a delivery could not be given up'))
+          await giveUp(job).catch(cause =>
+            log.error({ err: cause, ...job }, 'a delivery could not be marked as failed')
+          )
         throw error
       }
     }

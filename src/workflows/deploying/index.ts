@@ -135,7 +135,7 @@ async function reconcileSoon(app: FastifyInstance): Promise<void> {
     await app.startup?.completed
     await app.jobs.send(null, RECONCILE_QUEUE, {})
   } catch (error) {
-    app.log.warn({ err: error }, 'apps are not looked at before the next minute')
+    app.log.warn({ err: error }, 'apps are not reconciled until the next minute')
   }
 }
 

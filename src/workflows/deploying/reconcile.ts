@@ -36,7 +36,7 @@ export function reconcileQueue(deps: ReconcileDeps): JobQueue {
         await reconcile(deps, signal, log)
       } catch (error) {
         if (signal.aborted) throw error
-        log.warn({ err: error }, 'what runs could not be compared with what should; it is looked at again in a minute')
+        log.warn({ err: error }, 'running apps could not be compared with the desired state; retrying in a minute')
       }
     }
   }
@@ -86,7 +86,7 @@ async function silence(
       .map(({ appId: id, slug, flyAppId }) =>
         deployer()
           .retire({ id, slug, flyAppId }, null, signal)
-          .catch(error => log.warn({ err: error, appId: id }, 'an app that was deleted still serves'))
+          .catch(error => log.warn({ err: error, appId: id }, 'a deleted app still serves'))
       )
   )
 }

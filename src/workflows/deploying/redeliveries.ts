@@ -40,7 +40,7 @@ export function webhookRedeliveries({ db, github, hours = 24 }: RedeliverySettin
         signal.throwIfAborted()
         if (await github.redeliver(id, signal)) requested++
       }
-      if (missing.length > 0) log.info({ missing: missing.length, requested }, 'webhooks asked for again')
+      if (missing.length > 0) log.info({ missing: missing.length, requested }, 'webhook redeliveries requested')
     }
   }
 }

@@ -60,7 +60,10 @@ export function commitStatuses({ db, github, baseUrl }: CommitStatusSettings): J
           await github.setStatus(installationId!, repository!, sha!, { ...told, targetUrl }, signal)
         } catch (error) {
           if (!(error instanceof InstallationUnavailable)) throw error
-          return log.info({ deploymentId, reason: error.reason }, 'GitHub is not told what became of a commit')
+          return log.info(
+            { deploymentId, reason: error.reason },
+            'the status of a commit could not be reported to GitHub'
+          )
         }
         said = told
       }

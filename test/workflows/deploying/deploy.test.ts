@@ -516,7 +516,7 @@ test('disks do not fill: images that nobody can go back to are removed, those of
   assert.equal(images.size, 11)
 })
 
-test('a clean-up does not remove too much: whatever can be gone back to can be deployed', async t => {
+test('a clean-up does not remove too much: whatever can be rolled back to can be deployed', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   for (let i = 0; i < 12; i++) {

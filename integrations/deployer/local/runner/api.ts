@@ -140,14 +140,14 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   let size = 0
   for await (const chunk of request) {
     size += chunk.length
-    if (size > MAX_BODY) throw new StartFailure('The env vars of the app are too long, all together.')
+    if (size > MAX_BODY) throw new StartFailure('The env vars of the app are too long in total.')
     chunks.push(chunk)
   }
   try {
     return size === 0 ? {} : JSON.parse(Buffer.concat(chunks).toString())
   } catch {
     // The original message would quote part of the body.
-    throw new Error('the question is no JSON')
+    throw new Error('the request is not JSON')
   }
 }
 

@@ -124,7 +124,7 @@ function refuseTooLong(env: Readonly<Record<string, string>>): void {
   const sizes = Object.entries(env).map(([name, value]) => Buffer.byteLength(name) + Buffer.byteLength(value) + 2)
   const total = sizes.reduce((sum, size) => sum + size + 8, 0)
   if (total > ENVIRONMENT_SIZE || sizes.some(size => size > VARIABLE_SIZE))
-    throw new StartFailure('The env vars of the app are too long, all together.')
+    throw new StartFailure('The env vars of the app are too long in total.')
 }
 
 function listen(stream: Readable, { onLine }: Launch): Promise<unknown> {

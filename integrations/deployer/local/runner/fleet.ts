@@ -271,7 +271,8 @@ export class Fleet {
 
 function refuseUnusable(env: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(env)) {
-    if (name === '' || /[=\0]/.test(name)) throw new StartFailure(`${JSON.stringify(name)} is no name of an env var.`)
+    if (name === '' || /[=\0]/.test(name))
+      throw new StartFailure(`${JSON.stringify(name)} is not a valid env var name.`)
     if (value.includes('\0'))
       throw new StartFailure(`The value of ${name} has a NUL character, which no program can be given.`)
   }
