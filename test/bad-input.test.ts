@@ -147,7 +147,7 @@ test('a field that is unknown, missing or not to be set is refused by its name',
   invalid(/^x\b/)(await refused(() => owner.call('GET', '/api/v1/apps?x=1')), 'query')
 })
 
-test('a body that is no JSON object is refused, whatever it is', async () => {
+test('a body that is not a JSON object is refused', async () => {
   const post = (payload: string | Buffer, type?: string) =>
     server.app.inject({
       method: 'POST',
@@ -329,7 +329,7 @@ const UNREACHABLE = [
 
 const callers = fc.constantFrom(owner.token, owner.token, server.token)
 
-test('whatever is drawn from the schemas and their neighbours, no route answers with a server error', async () => {
+test('no route answers a value drawn from the schemas or near them with a server error', async () => {
   const walked = routes.filter(route => route.method !== 'HEAD' && route.url !== '*')
   assert.ok(walked.length >= 20, `the walk found only ${walked.length} routes`)
   const succeeded = new Set<string>()

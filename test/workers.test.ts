@@ -63,7 +63,7 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
     assert.equal(announced(), 1)
   })
 
-  await t.test('a limit is one limit, whichever of them a connection comes to', async () => {
+  await t.test('a limit is shared by all workers', async () => {
     const apps = new Set<string>()
     const statuses: number[] = []
     await Promise.all(

@@ -193,7 +193,7 @@ test('a server that is killed again and again', async t => {
       last = await outlivesServers(t, platform)
     }
   )
-  await t.test('an app that is deleted while it is deployed leaves nothing at Fly, whatever comes over it', () =>
+  await t.test('an app that is deleted while it is deployed leaves nothing at Fly, despite crashes', () =>
     leavesNothing(platform, last)
   )
 })

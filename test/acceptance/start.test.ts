@@ -62,7 +62,7 @@ test('three servers that start at once on an empty database', async t => {
   })
 })
 
-test('commands that share the directory find the server, whatever its port, for as long as it runs', async t => {
+test('commands that share the directory find the server on any port while it runs', async t => {
   const DATA_DIR = await directory(t)
   const server = await startServer(t, { DATABASE_URL: await freshDatabase(t), DATA_DIR })
   assert.equal(findServer(DATA_DIR), server.url)

@@ -37,7 +37,7 @@ async function server(t: TestContext) {
   }
 }
 
-test('secrets rotate seals everything anew beside a running server, and is done when there is nothing to do', async t => {
+test('secrets rotate reseals everything beside a running server, and then has nothing left to do', async t => {
   const { app, env } = await server(t)
   const first = await rhone('secrets rotate --json', env)
   assert.equal(first.code, 0, first.stderr)

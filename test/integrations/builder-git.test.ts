@@ -274,7 +274,7 @@ test('a host that is not public is refused before it is asked', async t => {
   assert.match(commit.message, /public Internet/)
 })
 
-test('the address that was found public is the one that is asked, whatever the name leads to later', async t => {
+test('the address that was checked is the one that is used, even if the name changes later', async t => {
   const asked: string[] = []
   const host = await listen(t, 404)
   const { commit } = await fetchCommit(t, source(`https://pinned.example.com:${host.port}/a.git`), {

@@ -97,7 +97,7 @@ test('addresses drawn at random are judged the same however they are written', (
   }
 })
 
-test('a host is refused when one of its addresses is private, whatever the others are', async () => {
+test('a host is refused if any of its addresses is private', async () => {
   const lookup = async () => [{ address: '140.82.121.4' }, { address: '10.0.0.1' }]
   await assert.rejects(requirePublicHost('git.example', lookup), /The host git.example is not on the public Internet/)
 })

@@ -486,7 +486,7 @@ async function nextReading({ calls }: FakeFly): Promise<void> {
 
 const messageOf = (line: RuntimeLine | { dropped: number }) => ('message' in line ? line.message : line)
 
-test('log lines come once each and in order, with their deployment, however often Fly fails meanwhile', async t => {
+test('log lines arrive once each and in order, with their deployment, even while Fly fails', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   const release = await deploy(deployer, owner)
@@ -521,7 +521,7 @@ test('log lines come once each and in order, with their deployment, however ofte
   })
 })
 
-test('logs from now on leave out what was before, tell when they have lost their place, and end with the signal', async t => {
+test('logs from now on omit earlier lines, report a gap, and end with the signal', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   await deploy(deployer, owner)

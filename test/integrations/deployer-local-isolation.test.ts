@@ -172,7 +172,7 @@ test('a port that somebody else takes while the app runs gets none of its reques
   assert.equal(stolen?.asked, 0)
 })
 
-test('nobody but its app enters an image, whatever the arguments of its processes show', asRoot, async t => {
+test('only its own app can read an image, even if the path shows in process arguments', asRoot, async t => {
   const machine = await localMachine(t)
   const [one, other] = [newApp(), newApp()]
   const release = await machine.deploy(

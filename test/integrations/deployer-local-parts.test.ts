@@ -53,7 +53,7 @@ test('a log drops what is said too fast, and says so once there is room again', 
   ])
 })
 
-test('lines are put together from whatever arrives, and bounded', () => {
+test('lines are assembled from chunks of any size, up to a limit', () => {
   const lines: string[] = []
   const splitter = new LineSplitter(text => lines.push(text))
   const fox = Buffer.from('🦊 a\r\n\n \nb')
@@ -71,7 +71,7 @@ test('lines are put together from whatever arrives, and bounded', () => {
   )
 })
 
-test('the level of a line is what it names, whichever stream it comes from', () => {
+test('a line has the level it names, on either stream', () => {
   for (const [text, level] of [
     ['{"level":"WARN"}', 'warn'],
     ['{"level":"fatal"}', 'error'],
@@ -140,7 +140,7 @@ test('a host stands for an app only in full', () => {
     assert.equal(slugOf(host), null, host)
 })
 
-test('headers of one connection are not passed on, whatever it names', () => {
+test('hop-by-hop headers are not forwarded, nor any that Connection names', () => {
   const message = (rawHeaders: string[], more: object = {}) => ({
     rawHeaders,
     headers: Object.fromEntries(
@@ -168,7 +168,7 @@ test('headers of one connection are not passed on, whatever it names', () => {
   assert.deepEqual(replyHeaders(reply as never), ['Set-Cookie', 'a', 'Set-Cookie', 'b'])
 })
 
-test('no two apps of a machine get the same user, of whichever runner they are, before one of them is gone', async t => {
+test('no two apps of a machine share a user, even of different runners, until one of them is gone', async t => {
   const root = await mkdtemp(join(tmpdir(), 'rhone-users-'))
   t.after(() => rm(root, { recursive: true, force: true }))
   const [register, one, other] = [join(root, 'register'), join(root, 'one'), join(root, 'other')]

@@ -73,7 +73,7 @@ test('the App shows who it is by a token that another library finds right, withi
   assert.ok(payload.iat! <= now - 59 && payload.exp! <= now + 600 && payload.exp! > now + 300)
 })
 
-test('a token is made once for all who ask at the same time, and used again', async t => {
+test('concurrent callers share one token, which is reused', async t => {
   const { github, asked } = await setup(t, [website()])
   await Promise.all(Array.from({ length: 10 }, () => github.commit(77, 'acme/website', 'main')))
   await github.commit(77, 'acme/website', 'main')

@@ -20,7 +20,7 @@ function sendAway(payload: string, from = trips) {
 const comingWith = (cookie?: string) => ({ headers: { cookie } }) as FastifyRequest
 
 describe('a browser that comes back', () => {
-  it('brings what it was sent away with, whatever that is', () => {
+  it('brings back any payload that it was sent with', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), payload => {
         const { state, nonce, cookie } = sendAway(payload)

@@ -44,7 +44,7 @@ describe('what is preferred', () => {
     )
   })
 
-  it('is always one of those offered, whatever a client sends', () => {
+  it('is always one of those offered, for any header', () => {
     fc.assert(
       fc.property(fc.option(fc.string({ unit: 'binary', maxLength: 1_500 }), { nil: undefined }), text => {
         assert.ok(OFFERED.includes(preferred(text, OFFERED)))

@@ -48,7 +48,7 @@ const pick = (error: object, keys: object) =>
 const get = { operation: 'get_thing', path: '/thing' } as const
 const post = { operation: 'make_thing', method: 'POST', path: '/things' } as const
 
-test('an answer of the form that was agreed on is given back, with its status and headers', async t => {
+test('a reply that matches the schema is returned, with its status and headers', async t => {
   const { remote, requests } = await serve(t, (_request, response) => json(response, { id: 7, more: true }), {
     headers: { 'x-version': '1', authorization: 'none' }
   })
@@ -74,7 +74,7 @@ test('objects are sent as JSON, forms as forms, text and bytes as they are', asy
   assert.deepEqual(await sent(Buffer.from('bytes')), ['application/octet-stream', 'bytes'])
 })
 
-test('what is not of the agreed form is an error that says where, and not what', async t => {
+test('a reply that does not match the schema is an error that names the place, not the value', async t => {
   const { remote } = await serve(t, (_request, response) => json(response, { id: 'hunter2' }))
   await assert.rejects(remote.call({ ...get, schema: Type.Object({ id: Type.Integer() }) }), error => {
     assert.match(String(error), /toy: get_thing: answered in another form \(\/id: expected integer\)/)
@@ -102,7 +102,7 @@ test('a redirect is not followed', async t => {
   assert.equal(requests.length, 1)
 })
 
-test('no error tells what was sent: neither a token, nor a body, nor a query', async t => {
+test('no error contains what was sent: neither a token, nor a body, nor a query', async t => {
   const { remote, server } = await serve(t, (_request, response) => json(response, { secret: 'hunter2' }, 400))
   const request = { ...post, path: '/things?code=hunter2', body: { password: 'hunter2' } }
   const told: string[] = []
@@ -144,7 +144,7 @@ test('an answer that does not end is cut off, and so is one that unpacks to too 
   for (const path of ['/endless', '/packed']) await assert.rejects(remote.call({ ...get, path }), failure('shape'))
 })
 
-test('what may be repeated is, until it succeeds', async t => {
+test('an idempotent request is retried until it succeeds', async t => {
   const { remote, requests } = await serve(t, (request, response, nth) => {
     if (nth === 1) request.socket.destroy()
     else json(response, { nth }, nth === 2 ? 503 : 200)
@@ -153,7 +153,7 @@ test('what may be repeated is, until it succeeds', async t => {
   assert.equal(requests.length, 3)
 })
 
-test('what may not be repeated is not, unless its caller says that it may', async t => {
+test('a request that is not idempotent is not retried, unless its caller allows it', async t => {
   const { remote, requests } = await serve(t, (_request, response, nth) => json(response, {}, nth % 2 ? 503 : 200))
   await assert.rejects(remote.call(post), failure('status', { status: 503 }))
   assert.equal(requests.length, 1)
@@ -162,7 +162,7 @@ test('what may not be repeated is not, unless its caller says that it may', asyn
   assert.equal(requests.length, 4)
 })
 
-test('neither a refusal nor a broken service is asked again', async t => {
+test('neither a refusal nor a server error is retried', async t => {
   for (const status of [400, 401, 403, 404, 409, 422, 500]) {
     const { remote, requests } = await serve(t, (_request, response) => json(response, {}, status))
     await assert.rejects(remote.call(get), failure('status', { status }))
@@ -263,7 +263,7 @@ test('a try that its caller calls off does not close the circuit', async t => {
   assert.equal(requests.length, 2)
 })
 
-test('its caller can end a call at once: before it, in the midst of it, and between two attempts', async t => {
+test('a caller can abort a call before it starts, during an attempt, and between two attempts', async t => {
   const reason = new Error('the job was cancelled')
   let refusals = 0
   const { remote, requests } = await serve(t, (request, response) => {
@@ -284,7 +284,7 @@ test('its caller can end a call at once: before it, in the midst of it, and betw
   }
 })
 
-test('a signal that outlives its calls is not held on to by them', async t => {
+test('calls leave no listeners on a signal that outlives them', async t => {
   const { remote } = await serve(t, (_request, response) => json(response, {}))
   const { signal } = new AbortController()
   let listeners = 0
@@ -301,7 +301,7 @@ test('a signal that outlives its calls is not held on to by them', async t => {
   assert.equal(listeners, 0)
 })
 
-test('a stream is read as it comes, for longer than a call may take, until its caller has enough', async t => {
+test('a stream may last longer than a call, until its caller stops reading', async t => {
   let isClosed = false
   const { remote } = await serve(
     t,

@@ -184,7 +184,7 @@ describe('a forgery', () => {
     assert.equal((await get(await elsewhere.mint())).statusCode, 401)
   })
 
-  test('in the query or in a cookie is nothing', async t => {
+  test('in the query or in a cookie is ignored', async t => {
     const { app, mint } = await setup(t)
     const token = await mint()
     for (const url of [`/me?access_token=${token}`, `/me?token=${token}`])

@@ -216,7 +216,7 @@ describe('what was tried in vain', () => {
     assert.deepEqual({ ...about, ...found }, found)
   })
 
-  test('is recorded though the client has hung up', async t => {
+  test('is recorded even if the client has hung up', async t => {
     const { app, sink } = await setup(t)
     const { promise: hungUp, resolve } = Promise.withResolvers<void>()
     const begun = Promise.withResolvers<void>()

@@ -300,7 +300,7 @@ suite('a transaction', () => {
     assert.deepEqual(await app.db.select().from(teams), [])
   })
 
-  test('whose last statement is announced and never comes is committed or rolled back as ever', async t => {
+  test('whose announced last statement never comes is committed or rolled back as usual', async t => {
     const { app } = await start(t, { poolMax: 1 })
     const write = async (tx: typeof app.db, name: string) => {
       await tx.insert(teams).values({ name, slug: name })
@@ -543,7 +543,7 @@ suite('listen', () => {
     assert.deepEqual(heard, ['resync', 'resync', 'heard'])
   })
 
-  test('tells within seconds that it hears nothing any more, though nobody has closed the connection', async t => {
+  test('notices a connection that has gone silent without being closed', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     const { app } = await start(t, { url: proxy.url })
     const listening = Promise.withResolvers<void>()

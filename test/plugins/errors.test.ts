@@ -240,7 +240,7 @@ describe('a failure', () => {
       assert.deepEqual(statuses, [500])
     })
 
-  it('is answered once, whatever the handler sends after it', async t => {
+  it('is answered once, even if the handler sends more after it', async t => {
     const { app } = await build(t)
     app.get('/fail', async (_request, reply) => {
       reply.send(errors.forbidden())
@@ -375,7 +375,7 @@ describe('bad input', () => {
       assert.equal(reply.json().error.detail, detail)
     })
 
-  it('never shows a pattern, of whichever validator', async t => {
+  it('never shows a pattern, from any validator', async t => {
     for (const verbose of [true, false]) {
       const customOptions = { verbose, removeAdditional: false, strictSchema: false }
       const { app } = await build(t, { server: { ajv: { customOptions } } })
@@ -701,7 +701,7 @@ describe('what never reaches a route', () => {
       assert.deepEqual(lines, [])
     })
 
-  it('is found in any request of a connection, whatever the Host of those before', async t => {
+  it('is found in any request of a connection, after any Host before it', async t => {
     const { port } = await served(t)
     const asking = (host: string, end = '') => `GET /ok HTTP/1.1\r\nHost: ${host}\r\n${end}\r\n`
     const last = asking('a/b', 'Connection: close\r\n')
@@ -763,7 +763,7 @@ describe('what never reaches a route', () => {
     assert.equal((await exchange(port, bytes, { end: true }))[0]?.body, 'ok')
   })
 
-  it('is nothing when the client says nothing', async t => {
+  it('is not counted if the client sends nothing', async t => {
     const { port, counted } = await served(t)
     assert.deepEqual(await exchange(port, '', { end: true }), [])
     assert.deepEqual(counted, [])

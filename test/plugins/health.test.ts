@@ -213,7 +213,7 @@ test('a timeout of nothing and unknown options fail the boot', async () => {
   await assert.rejects(async () => Fastify().register(health, { ready: true } as object), /rhone-health.*"ready"/)
 })
 
-test('the gauges of the services move though nobody asks how they are', async t => {
+test('the gauges of the services change even without health requests', async t => {
   stayAwake(t)
   const registry = new Registry()
   let state: 'healthy' | 'unhealthy' = 'healthy'

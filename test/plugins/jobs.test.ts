@@ -174,7 +174,7 @@ suite('attempts', () => {
     await eventually(() => begun === 2)
   })
 
-  test('a job that is cancelled is told so on whichever instance runs it; one that waits is never begun', async t => {
+  test('a cancelled job is aborted on the instance that runs it; one that waits never begins', async t => {
     const ends: unknown[] = []
     const queue = newQueue(
       async (_data, { signal }) => {

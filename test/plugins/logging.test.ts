@@ -197,7 +197,7 @@ async function loggingServer(t: TestContext, level = 'info') {
   return { app, book }
 }
 
-test('request.log carries the request id, whatever the level', async t => {
+test('request.log carries the request id, at every level', async t => {
   const { app, book } = await loggingServer(t, 'trace')
   app.get('/talks', async request => {
     request.log.trace('a')

@@ -395,7 +395,7 @@ describe('a store', () => {
     await stays(() => answers.length === asked)
   })
 
-  test('is read before the first request, though its news ask for another reading meanwhile', async t => {
+  test('is read before the first request, even if a notification asks for another read meanwhile', async t => {
     const memory = memoryMaintenanceStore()
     await memory.update(state => ({ ...state, enabled: true }))
     const { promise: never } = Promise.withResolvers<MaintenanceState>()

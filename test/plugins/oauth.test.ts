@@ -70,7 +70,7 @@ test('of two that are begun, neither state goes with the cookie of the other', a
   assert.equal((await complete(two.query.get('state'), two.cookie)).statusCode, 200)
 })
 
-test('a sign-in that takes too long is over, whatever the browser keeps', async t => {
+test('a sign-in that takes too long expires, even if the browser keeps its cookie', async t => {
   const { begin, complete } = await setup(t, { lifetime: 1 }, { provider: agreeable() })
   const { cookie, query } = await begin()
   setAhead(t, Date, 1_050)
@@ -78,7 +78,7 @@ test('a sign-in that takes too long is over, whatever the browser keeps', async 
   assert.deepEqual([reply.statusCode, /took too long/.test(reply.body)], [400, true])
 })
 
-test('by https, the cookie is Secure and belongs to this host alone; one without the prefix is nothing', async t => {
+test('over HTTPS the cookie is Secure and bound to this host; one without the prefix is ignored', async t => {
   const redirectUri = 'https://rhone.example.com/auth/callback'
   const { begin, complete } = await setup(t, { redirectUri }, { provider: agreeable() })
   const { cookie, query, reply } = await begin()

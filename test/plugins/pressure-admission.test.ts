@@ -102,7 +102,7 @@ test('a webhook may wait longer than others: its sender may never ask again', ()
   assert.deepEqual(done.slice(2), ['webhook 1 expired', 'webhook 2 expired'])
 })
 
-test('a priority within its share starts though others have taken the whole limit', () => {
+test('a priority within its share starts even if others have taken the whole limit', () => {
   const { flows, enter } = admissionOf(10)
   for (let count = 0; count < 10; count++) assert.equal(enter(flows.normal), true)
   assert.equal(enter(flows.normal), false)
@@ -309,7 +309,7 @@ test('refusals that cost as little as a bare reply go out within 50 ms, as a rul
   assert.ok(latencies[Math.floor(latencies.length / 2)]! < 50)
 })
 
-test('the limit finds the place where more at once would only wait, whatever the server is like', () => {
+test('the limit converges to the point where more concurrency would only wait, on any server', () => {
   const server = fc.record({
     work: fc.double({ min: 0.05, max: 1, noNaN: true }),
     query: fc.double({ min: 0.1, max: 40, noNaN: true }),

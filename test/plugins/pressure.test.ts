@@ -94,7 +94,7 @@ test('pressure that is over fades by half with each reading, and does not refuse
   assert.equal(gauge.severity, 0)
 })
 
-test('the heap and resident memory count whatever the event loop does', () => {
+test('the heap and resident memory count regardless of the event loop', () => {
   for (const [reading, reason] of [
     [{ ...CALM, heapUsed: 2.5e9 }, 'heap'],
     [{ ...CALM, rss: 2.5e9 }, 'rss']

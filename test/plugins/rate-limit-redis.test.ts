@@ -81,7 +81,7 @@ test('all instances over one Redis share every quota', async t => {
   assert.deepEqual(statusesOf(await askInTurn(one.app, 1)), [429])
 })
 
-test('a Redis that hangs costs nobody more than its few milliseconds, and no limit is lifted', async t => {
+test('a Redis that hangs delays no request by more than its timeout, and lifts no limit', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const here = await instance(t, server.url, { general: perHour(50) })
@@ -120,7 +120,7 @@ test('a Redis that hangs costs nobody more than its few milliseconds, and no lim
   assert.equal((await ask(here.app, '203.0.113.2')).status, 200)
 })
 
-test('what an instance knows of others holds when Redis hangs', async t => {
+test('when Redis hangs, an instance keeps to the last known shared counts', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const limits = { general: perHour(10), redisTimeout: 1000 }
@@ -133,7 +133,7 @@ test('what an instance knows of others holds when Redis hangs', async t => {
   server.process.kill('SIGCONT')
 })
 
-test('when Redis dies and comes back empty, no request fails and nobody is forgiven', async t => {
+test('when Redis dies and comes back empty, no request fails and no quota is reset', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const here = await instance(t, server.url, { general: perHour(5), redisTimeout: 1000 })
@@ -166,7 +166,7 @@ test('a Redis that answers but takes no writes counts as gone until it takes the
   await eventually(() => isShared(here))
 })
 
-test('it closes while Redis hangs, and looks for it no more', async t => {
+test('it closes while Redis hangs, and stops probing', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const here = await instance(t, server.url, {})
@@ -178,7 +178,7 @@ test('it closes while Redis hangs, and looks for it no more', async t => {
   await stays(() => !here.logged.includes(SHARED), 1_100) // longer than the pause between two probes
 })
 
-test('asked to share without a Redis, it fails the boot with a sentence', async t => {
+test('"shared" without Redis fails the boot with a clear message', async t => {
   const app = Fastify()
   t.after(() => app.close())
   app.register(rateLimit, { shared: true })

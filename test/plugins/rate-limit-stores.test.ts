@@ -188,7 +188,7 @@ class ExactBucket {
   }
 }
 
-test('memory agrees with exact arithmetic on every verdict, whatever the rates and the times', () => {
+test('memory agrees with exact arithmetic on every verdict, for any rates and times', () => {
   const unit = fc.constantFrom({ suffix: 's', seconds: 1 }, { suffix: 'm', seconds: 60 })
   const step = fc.oneof(
     fc.integer({ min: 0, max: 5 }),
@@ -218,7 +218,7 @@ test('memory agrees with exact arithmetic on every verdict, whatever the rates a
   )
 })
 
-test('whatever a refused request was told, it is true to the millisecond of the last second', () => {
+test('a refused request is told its wait correctly, to the millisecond in the last second', () => {
   const rates = fc.tuple(
     fc.integer({ min: 1, max: 300 }),
     fc.constantFrom('s', 'm', 'h'),

@@ -295,7 +295,7 @@ test('a body that does not arrive in time is given up', async t => {
   assert.equal(kept.size, 0)
 })
 
-test('all bodies together take no more room than they may, and give it back whatever becomes of them', async t => {
+test('all bodies together stay within the limit, and free their share on every outcome', async t => {
   const { app, kept, registry } = await server(t, { bodyLimit: 4_000, bytesInFlight: 10_000 })
   const port = await listen(app)
   const delivery = signed('push', Buffer.from(JSON.stringify({ a: 'x'.repeat(3_900) })), { secret: SECRET })
@@ -489,7 +489,7 @@ test('a limiter that is not ours is no hindrance', async t => {
   assert.equal((await send(app, signed('push', pushBy(1), { secret: SECRET }))).statusCode, 202)
 })
 
-test('while the platform is closed, deliveries are taken as ever', async t => {
+test('while the platform is closed, deliveries are accepted as usual', async t => {
   const app: FastifyInstance = Fastify()
   t.after(() => app.close())
   const store = memoryStore()

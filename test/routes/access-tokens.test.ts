@@ -105,7 +105,7 @@ describe('an access token', () => {
 })
 
 describe('a token that is restricted to one team', () => {
-  test('reaches that team and its apps, and for it there is nothing else', async () => {
+  test('reaches that team and its apps, and nothing else', async () => {
     const caller = await server.addCaller()
     const [mine, other] = [
       await addTeam(app.db, { [caller.id]: 'owner' }),
@@ -164,7 +164,7 @@ test('how long a wrong token takes does not tell how much of it is right', async
   assert.ok(ratio > 0.5 && ratio < 2, `${ratio}`)
 })
 
-test('a token in the query is nothing', async () => {
+test('a token in the query is ignored', async () => {
   const { token } = await apiToken(['read'])
   for (const name of ['access_token', 'token', 'authorization'])
     assert.equal((await app.inject(`/api/v1/ping?${name}=${token}`)).statusCode, 400)

@@ -102,7 +102,7 @@ test('every role may create and see apps; only admins and owners change and dele
   }
 })
 
-test('the apps of another team are not found, by whatever name and method', async () => {
+test('the apps of another team are not found, by any name and method', async () => {
   const { id, slug } = (await owner.call('POST', '/api/v1/apps', { name: 'private' })).json()
   for (const key of [id, slug, randomUUID(), 'nothing-here', '%00', "'%20or%201=1"])
     for (const [method, body] of [['GET'], ['PUT', { name: 'x' }], ['PATCH', { name: 'x' }], ['DELETE']] as const) {

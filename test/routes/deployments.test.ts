@@ -53,7 +53,7 @@ test('POST deploy answers 202 with a deployment that is on its way, and where to
   assert.deepEqual(sent.at(-1), { queue: 'deploy', data: { deploymentId: deployment.id }, key: app.id })
 })
 
-test('a deploy that was refused because there is nothing to deploy leaves the burst for when there is', async () => {
+test('a deploy that was refused for lack of a source does not use up the burst', async () => {
   const app = await addApp(owner, { githubRepo: null })
   const deploy = (remoteAddress: string) =>
     server.app.inject({

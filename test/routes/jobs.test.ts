@@ -83,7 +83,7 @@ test('an operator has a dead job tried again, once, and the audit log says so', 
   )
 })
 
-test('a retry of what is no job is a 404, whatever its id looks like', async () => {
+test('a retry of an unknown job is a 404, for any id', async () => {
   for (const id of [`${queue.name}.${randomUUID()}`, `none.${randomUUID()}`, randomUUID(), 'x', "'; drop--.x", '%00']) {
     const response = await operator.call('POST', `/admin/jobs/${encodeURIComponent(id)}/retry`)
     assert.deepEqual(errorOf(response), { status: 404, code: 'NOT_FOUND' }, id)

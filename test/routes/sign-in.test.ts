@@ -90,7 +90,7 @@ describe('signing in with GitHub', () => {
     assert.deepEqual([login.actor, login.ip, login.details], ['ada', '127.0.0.1', { method: 'github' }])
   })
 
-  test('knows them again, by whatever name, and takes over what has changed', async () => {
+  test('recognizes them under a new name, and updates what has changed', async () => {
     const { user, browser, signIn } = somebody('grace')
     await signIn()
     const first = (await rowOf(user.id))!

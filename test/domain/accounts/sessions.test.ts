@@ -72,7 +72,7 @@ test('to sign in clears away the user’s sessions that are over, and no live on
   assert.deepEqual(left.map(({ id }) => id).sort(), [live.id, last.id].sort())
 })
 
-test('whatever a browser calls itself can be stored, cut to its length', async t => {
+test('any user agent can be stored, cut to a length', async t => {
   const { db, begin } = await setup(t)
   const name = fc.string({ unit: 'binary', minLength: 1, maxLength: 700 })
   await fc.assert(

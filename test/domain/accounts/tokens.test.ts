@@ -199,7 +199,7 @@ describe('the last use', () => {
     assert.ok((await usedAt(app, id)) instanceof Date)
   })
 
-  test('is not written again within a minute, by whichever instance', async t => {
+  test('is not written again within a minute, by any instance', async t => {
     const { app, db, ada } = await setup(t)
     const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     await touchTokens(db, auditLog, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])

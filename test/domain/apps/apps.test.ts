@@ -34,7 +34,7 @@ test('a name is all that an app needs', async t => {
   assert.ok(createdAt instanceof Date && updatedAt instanceof Date)
 })
 
-test('a slug made from a name gets a suffix when it is taken or reserved, by whichever team', async t => {
+test('a slug made from a name gets a suffix if any team has taken it, or if it is reserved', async t => {
   const db = await openDatabase(t)
   const [one, other] = [await team(db), await team(db)]
   await createApp(db, one.teamId, { name: 'Hello' })

@@ -91,7 +91,7 @@ test('what was written and sealed is intact, and signed up to its end', async t 
   )
 })
 
-test('a changed row is found, whichever of its fields it was', async t => {
+test('a row with any of its fields changed is found', async t => {
   const db = await openDatabase(t)
   const ids = await sealed(db, 14)
   const changes = [
@@ -295,7 +295,7 @@ test('a row that was made up is found, although the trigger puts it up for seali
   assert.deepEqual(await kindsOf(db), ['moved 2', 'moved 3'])
 })
 
-test('a row that was changed before it was sealed is found, whichever of its fields it was', async t => {
+test('a row with any of its fields changed before it was sealed is found', async t => {
   const db = await openDatabase(t)
   await write(db, 4)
   const ids = (await db.select().from(auditUnsealed).orderBy(asc(auditUnsealed.position))).map(({ rowId }) => rowId)

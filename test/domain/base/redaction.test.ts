@@ -56,7 +56,7 @@ test('it makes no difference how a text was cut, but where one mask touches anot
   )
 })
 
-test('secrets are masked as programs print and encode them, whatever stands before them', () => {
+test('secrets are masked in every encoding that programs print, after any prefix', () => {
   const secret = 'p@ss/wörd+"quoted" & more'
   const encoded = [
     secret,
@@ -101,7 +101,7 @@ test('credentials are known by their form', () => {
     for (let cut = 0; cut <= text.length; cut++) assert.equal(redacted(text, [], [cut]), expected)
 })
 
-test('a credential is masked though it stands in, or behind, what looks like the beginning of another', () => {
+test('a credential is masked even inside or after what looks like the start of another', () => {
   for (const text of [
     `eyJabcdefghij-ghp_${'x'.repeat(20)}`,
     `Bearer Bearer ${'x'.repeat(20)}`,

@@ -9,7 +9,7 @@ const ring = (...ids: [string, ...string[]]) => {
 }
 const owner = { appId: '6f1c1d9e-0000-4000-8000-000000000001', key: 'API_KEY' }
 
-test('opens what it has sealed, whatever the text', () => {
+test('opens any text that it has sealed', () => {
   const box = new SecretBox(ring('a'))
   for (const text of ['', 'secret', 'žluťoučký 🐎', 'x'.repeat(65_536)])
     assert.equal(box.open(box.seal(text, owner), owner), text)

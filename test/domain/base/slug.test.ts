@@ -65,7 +65,7 @@ test('suffixes differ, and use every character about equally often', () => {
   for (const [character, count] of counts) assert.ok(count > 800 && count < 1200, `${character}: ${count}`)
 })
 
-test('reserves host names of the platform and whatever reads as a UUID', () => {
+test('reserves host names of the platform and anything that reads as a UUID', () => {
   for (const slug of ['www', 'api', 'admin', 'app', 'apps', 'status', 'mail']) assert.ok(isReserved(slug), slug)
   assert.ok(isReserved('abcdef01-1234-4321-8888-123456789abc'))
   assert.ok(!isReserved('hello'))

@@ -38,7 +38,7 @@ test('a deployment goes the way from pending to live, and is superseded', () => 
   for (const [index, status] of way.slice(1).entries()) assert.ok(canBecome(way[index]!, status), status)
 })
 
-test('whatever is active can be cancelled and can fail, and nothing else can', () => {
+test('every active state can be cancelled and can fail, and no other can', () => {
   for (const status of DEPLOYMENT_STATUSES) {
     assert.equal(canBecome(status, 'cancelled'), isActive(status), status)
     const fails = canBecome(status, failureOf(status, true)) || canBecome(status, failureOf(status, false))

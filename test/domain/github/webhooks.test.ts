@@ -120,7 +120,7 @@ test('a push tells its commit, branch, repository and installation', () => {
   })
 })
 
-test('what moves a tag, deletes a branch or comes by no GitHub App is nothing to deploy', () => {
+test('a push that moves a tag, deletes a branch or comes without a GitHub App deploys nothing', () => {
   assert.equal(pushed({ ref: 'refs/tags/v1' }), undefined)
   assert.equal(pushed({ deleted: true }), undefined)
   assert.equal(pushed({ after: NO_COMMIT }), undefined)

@@ -13,7 +13,7 @@ async function exported(...given: Parameters<typeof exportPersonalData>): Promis
   return JSON.parse((await Array.fromAsync(exportPersonalData(...given))).join(''))
 }
 
-test('the export is one JSON object, whatever names people have and browsers give themselves', async t => {
+test('the export is one JSON object, for any user name and user agent', async t => {
   const db = await openDatabase(t)
   const userId = await addUser(db)
   const text = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 }).filter(made => !made.includes('\0'))
@@ -96,7 +96,7 @@ test('it has what concerns the user, nothing of others, and no hash of a secret'
   assert.doesNotMatch(all, /hash/i)
 })
 
-test('of somebody who is not there, there is nothing to export', async t => {
+test('an unknown user has nothing to export', async t => {
   const db = await openDatabase(t)
   await assert.rejects(exported(db, randomUUID()), { code: 'NOT_FOUND' })
 })

@@ -44,7 +44,7 @@ async function deployed(platform: TestPlatform) {
   return { app, first }
 }
 
-test('a worker that was overtaken takes nothing away from the one that goes on, whatever it fails of', async t => {
+test('a worker that was overtaken removes nothing from the one that continues, for any failure', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   const second = await platform.create(app.id)
@@ -184,7 +184,7 @@ for (const step of ['start', 'serve'] as const)
       )
     })
 
-test('one deployment is one in the sum of rhone_deployments_total, whatever it has come through', async t => {
+test('each deployment counts once in rhone_deployments_total, on any path', async t => {
   const registry = new Registry()
   const { changed } = deploymentMetrics(registry)
   const platform = await testPlatform(t)
@@ -516,7 +516,7 @@ test('disks do not fill: images that nobody can go back to are removed, those of
   assert.equal(images.size, 11)
 })
 
-test('a clean-up does not remove too much: whatever can be rolled back to can be deployed', async t => {
+test('a clean-up does not remove too much: every version that can be rolled back to can be deployed', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   for (let i = 0; i < 12; i++) {

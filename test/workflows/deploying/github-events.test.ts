@@ -273,7 +273,7 @@ test('an app that follows another branch from now on has that branch’s pushes 
   assert.deepEqual(await deployed(appId), [sha('after'), sha('next')])
 })
 
-test('whatever the order in which pushes are processed, the newest of them is the last to be deployed', () => {
+test('pushes may be processed in any order: the newest one is deployed last', () => {
   const heads = fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 2, maxLength: 7 })
   const seeds = fc.array(fc.nat(), { minLength: 7, maxLength: 7 })
   fc.assert(

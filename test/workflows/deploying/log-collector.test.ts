@@ -92,7 +92,7 @@ const keptOf = async (app: Awaited<ReturnType<typeof instance>>, appId: string) 
   return rows.map(({ message }) => message)
 }
 
-test('what an app says is kept from its first line on, though it was said before anybody listened', async t => {
+test('the output of an app is stored from its first line on, even if nobody listened yet', async t => {
   const machines = new TalkingMachines()
   const app = await instance(t, await freshDatabase(t), machines)
   const id = await addLiveApp(app)

@@ -161,7 +161,7 @@ async function assertSettled({ db, world }: TestPlatform, appId: string): Promis
   assert.equal(running?.image, live[0]?.image ?? undefined)
 }
 
-test('whatever happens to workers at whichever step, in the end one version is live, runs, and nothing else does', async t => {
+test('after any disturbance of a worker at any step, exactly one version ends up live and running', async t => {
   const platform = await testPlatform(t)
   await fc.assert(
     fc.asyncProperty(schedulesOf([...DISTURBANCES, 'overtake']), async ({ events, disturbances }) => {
@@ -199,7 +199,7 @@ test('what serves is not taken away by anything that happens to workers, unless 
   )
 })
 
-test('a deleted app leaves nothing that runs, whatever happens to workers at whichever step', async t => {
+test('a deleted app leaves nothing running, after any disturbance of a worker at any step', async t => {
   const platform = await testPlatform(t)
   await fc.assert(
     fc.asyncProperty(schedulesOf([...DISTURBANCES, 'overtake']), async ({ events, disturbances }) => {

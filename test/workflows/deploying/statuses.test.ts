@@ -116,7 +116,7 @@ test('nothing is told of a deployment without a commit, or of an app whose insta
   assert.deepEqual(said(), [])
 })
 
-test('a commit that GitHub does not know is nothing to try again', async () => {
+test('a status for a commit that GitHub does not know is not retried', async () => {
   const { deploy, said } = await setup()
   await report(await deploy('build_failed', 'f'.repeat(40)))
   assert.deepEqual(said(), [])
