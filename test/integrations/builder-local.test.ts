@@ -363,7 +363,7 @@ test('a clean-up that removes too much: only old images go that nobody wants kep
     [kept!, fresh!, 'notes.txt'].map(path => path.split('/').at(-1)).sort()
   )
   await app.builder.prune!('00000000-0000-4000-8000-000000000000', [])
-  await assert.rejects(app.builder.prune!('../..', []), /no id of an app/)
+  await assert.rejects(app.builder.prune!('../..', []), /not an app id/)
 })
 
 test('disks that fill: of an app that is gone no image is left, not even one that is new', async t => {

@@ -103,9 +103,9 @@ test('env vars that no program can be given fail the deployment with a sentence,
     assert.doesNotMatch(error.message, /pass|word/)
     return isAbout(/The value of SECRET has a NUL/)(error)
   })
-  await assert.rejects(start({ BIG: 'x'.repeat(200_000) }), isAbout(/too long, all together/))
-  await assert.rejects(start({ BIGGER: 'x'.repeat(20_000_000) }), isAbout(/too long, all together/))
-  await assert.rejects(start({ 'A=B': 'x' }), isAbout(/"A=B" is no name/))
+  await assert.rejects(start({ BIG: 'x'.repeat(200_000) }), isAbout(/too long in total/))
+  await assert.rejects(start({ BIGGER: 'x'.repeat(20_000_000) }), isAbout(/too long in total/))
+  await assert.rejects(start({ 'A=B': 'x' }), isAbout(/"A=B" is not a valid/))
 })
 
 test('an app can write to its home and nowhere else, and looks into no other app', {
@@ -229,10 +229,10 @@ test('an image that is gone, or that is none, starts nothing', async t => {
   const gone = { ...release, image: `local:sha256:${'0'.repeat(64)}` }
   await assert.rejects(machine.deployer.start(gone, context()), isAbout(/image is not there any more/))
   for (const image of ['local:sha256:../../etc', 'registry.fly.io/x@sha256:0'])
-    await assert.rejects(machine.deployer.start({ ...release, image }, context()), /no image of this machine/)
+    await assert.rejects(machine.deployer.start({ ...release, image }, context()), /this image is not on this machine/)
   const stranger = { ...release, app: { ...release.app, id: '../../etc' } }
-  await assert.rejects(machine.deployer.start(stranger, context()), /no id of an app/)
-  await assert.rejects(machine.deployer.destroy(stranger.app, never), /no id of an app/)
+  await assert.rejects(machine.deployer.start(stranger, context()), /not an app id/)
+  await assert.rejects(machine.deployer.destroy(stranger.app, never), /not an app id/)
 })
 
 test('deploys that hang and cannot be cancelled: a start ends with its signal, and what it has left with a retire', async t => {

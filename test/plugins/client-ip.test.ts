@@ -144,7 +144,7 @@ test('a wrong option fails the boot with a sentence', async () => {
   await assert.rejects(boot('all'), /rhone-client-ip: option "trustProxy"/)
   await assert.rejects(boot(['10.0.0.0/33']), /rhone-client-ip: option "trustProxy": "10.0.0.0\/33" is neither/)
   await assert.rejects(boot(['proxy.internal']), /"proxy.internal" is neither an IP address nor a CIDR/)
-  await assert.rejects(boot(['::/0']), /"::\/0" would believe everybody/)
+  await assert.rejects(boot(['::/0']), /"::\/0" would trust every client/)
 })
 
 test('two apps in one process believe different proxies', async t => {
