@@ -276,7 +276,7 @@ export async function checkReach({ directory, run }: Sandbox): Promise<void> {
 function startFailure(error: unknown): Error {
   const code = (error as NodeJS.ErrnoException).code
   // Neither message is passed on: it might contain a value.
-  if (code === 'E2BIG') return new BuildError('The env vars of the build are too long, all together.')
+  if (code === 'E2BIG') return new BuildError('The env vars of the build are too long in total.')
   if (code === 'EPERM' || code === 'EINVAL') return new Error('this machine lets no build run as a user of its own')
   return new Error(`a program of the build cannot be started (${code})`)
 }
