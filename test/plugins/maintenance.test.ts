@@ -464,7 +464,7 @@ describe('over PostgreSQL', () => {
     })
     app.register(audit, { sink: auditSink(auditLog, () => app.db), flushInterval: 5 })
     app.register(maintenance, { store: postgresMaintenanceStore(app), ...options })
-    app.register(database, { url, queueTimeout: 300, connectTimeout: 1 })
+    app.register(database, { url, queueTimeout: 5_000, connectTimeout: 5 })
     app.after(() => app.get('/apps', () => 'apps'))
     t.after(() => app.close())
     await app.ready()
