@@ -23,15 +23,24 @@ export interface ServerProcess {
 
 export interface ServerCommand {
   readonly script: string
+  /** The script is a program of its own, which Node does not run. */
+  readonly isProgram?: boolean
   readonly env?: Readonly<Record<string, string>>
   /** Where to write a CPU profile at exit; none when absent. */
   readonly profile?: string
 }
 
 /** Starts a server on its own core; it is ready when its stderr or stdout names the URL it listens on. */
-export async function startServer({ script, env = {}, profile }: ServerCommand): Promise<ServerProcess> {
+export async function startServer({
+  script,
+  isProgram = false,
+  env = {},
+  profile
+}: ServerCommand): Promise<ServerProcess> {
   const flags = [...FLAGS!.split(' '), ...(profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [])]
-  const [command, args] = onCore(SERVER_CORE, process.execPath, [...flags, script])
+  const [command, args] = isProgram
+    ? onCore(SERVER_CORE, script, [])
+    : onCore(SERVER_CORE, process.execPath, [...flags, script])
   const child = spawn(command, args, {
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: join(ROOT, CACHE!), ...env },
     stdio: ['ignore', 'pipe', 'pipe']

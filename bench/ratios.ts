@@ -1,5 +1,6 @@
 /**
- * `npm run bench -- [scenario ...] [--rounds=12] [--seconds=2] [--connections=32] [--profile]`
+ * `npm run bench -- [scenario ...] [--rounds=12] [--seconds=2] [--connections=32] [--profile]`, and
+ * `npm run bench -- peers [--go=<program>]`: a ping beside those of others ({@link peers}).
  *
  * Every scenario loads its baseline and Rhone in short alternating rounds, so that whatever else the machine does falls
  * on both. CPU time is the process's own, from the kernel's accounting; ratios are taken round by round.
@@ -7,6 +8,7 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type LoadResult, load } from './load.ts'
+import { peers } from './peers.ts'
 import { type ServerProcess, startServer } from './process.ts'
 import { keepResult } from './results.ts'
 import { type Contestant, prepare, type Scenario, scenarios } from './scenarios.ts'
@@ -32,19 +34,26 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '12' },
     seconds: { type: 'string', default: '2' },
     connections: { type: 'string', default: '32' },
-    profile: { type: 'boolean', default: false }
+    profile: { type: 'boolean', default: false },
+    go: { type: 'string' }
   }
 })
 const rounds = Number(values.rounds)
 const seconds = Number(values.seconds)
 const connections = Number(values.connections)
-const chosen = positionals.length === 0 ? scenarios : scenarios.filter(({ name }) => positionals.includes(name))
+const chosen = choose()
 if (chosen.length === 0) throw new Error(`the scenarios are ${scenarios.map(({ name }) => name).join(', ')}`)
 
 for (const scenario of chosen) {
   const figures = await measure(scenario)
   const { name, what, goal } = scenario
-  await keepResult(name, { what, goal, rounds, seconds, connections, figures })
+  const rows = Object.entries(figures).map(([server, each]) => ({ server, ...rowOf(each) }))
+  await keepResult(name, name === 'peers' ? { what, rows } : { what, goal, rounds, seconds, connections, figures })
+}
+
+function choose(): readonly Scenario[] {
+  if (positionals.includes('peers')) return [peers(values.go)]
+  return positionals.length === 0 ? scenarios : scenarios.filter(({ name }) => positionals.includes(name))
 }
 
 async function measure(scenario: Scenario): Promise<Record<string, Figures>> {
@@ -120,20 +129,17 @@ function print(scenario: Scenario, figures: Record<string, Figures>): void {
   console.log(
     `\n${scenario.name}: ${scenario.what} (goal: ${scenario.goal === null ? 'none' : `at most ${scenario.goal}`})`
   )
-  console.table(
-    Object.fromEntries(
-      Object.entries(figures).map(([name, { cpu, throughput, p50, p99, ratio }]) => [
-        name,
-        {
-          'cpu us/request': round(cpu, 1),
-          ratio: round(ratio, 2),
-          'requests/s': Math.round(throughput),
-          'p50 ms': round(p50, 2),
-          'p99 ms': round(p99, 2)
-        }
-      ])
-    )
-  )
+  console.table(Object.fromEntries(Object.entries(figures).map(([name, each]) => [name, rowOf(each)])))
+}
+
+function rowOf({ cpu, throughput, p50, p99, ratio }: Figures) {
+  return {
+    'cpu us/request': round(cpu, 1),
+    ratio: round(ratio, 2),
+    'requests/s': Math.round(throughput),
+    'p50 ms': round(p50, 2),
+    'p99 ms': round(p99, 2)
+  }
 }
 
 function round(value: number, digits: number): number {
