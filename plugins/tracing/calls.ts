@@ -87,7 +87,9 @@ function record<Message extends object>(
 
   function start(message: Message): void {
     const trace = current.getStore()?.trace
-    if (trace !== undefined) passOn?.(message, trace, open(message, trace) ?? trace.spanId)
+    if (trace === undefined) return
+    const spanId = open(message, trace) ?? trace.spanId
+    passOn?.(message, trace, spanId)
   }
 
   /** @returns the id of the call's span; undefined if it is not recorded */
