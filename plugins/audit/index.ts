@@ -5,13 +5,13 @@ import fp from 'fastify-plugin'
 import { addressKey } from '../lib/address.ts'
 import { counter } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
-import type { Db } from '../lib/own-types.ts'
+import type { AuditType, Db } from '../lib/own-types.ts'
 import type { Registry } from '../lib/registry.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
 import { minuteBudget } from './minute-budget.ts'
 import { outcomeOf, resourceOf } from './outcome.ts'
 import { createAuditQueue } from './queue.ts'
-import { type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
+import { AUDIT_OUTCOMES, type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
 import type { AuditSink } from './sink.ts'
 import type { AuditSpool } from './spool.ts'
 
@@ -61,6 +61,8 @@ export interface AuditDeps {
   sink?: AuditSink
   /** Takes attempts that the sink rejects until it accepts them. Without a spool, they are lost after three tries. */
   spool?: AuditSpool
+  /** The types that events can have, so that their series exist before the first event. */
+  types?: readonly AuditType[]
   registry?: Registry
 }
 
@@ -101,7 +103,7 @@ declare module 'fastify' {
  * whose refused calls it should see.
  */
 const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = async (app, input) => {
-  const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'spool', 'registry'])
+  const options = parseOptions('rhone-audit', AuditOptions, input, ['sink', 'spool', 'types', 'registry'])
   const sink: AuditSink = input.sink ?? { write: async () => {}, writeMany: async () => {} }
   const catalogue = { ...AUDIT_DETAILS, ...options.details }
   const takeAnonymous = minuteBudget(options.anonymousPerAddress, options.anonymousPerMinute)
@@ -112,6 +114,7 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
     help: 'Audit events written, by type and outcome.',
     labelNames: ['type', 'outcome']
   })
+  for (const type of input.types ?? []) for (const outcome of AUDIT_OUTCOMES) events.inc({ type, outcome }, 0)
   const failures = counter(input.registry, {
     name: 'rhone_audit_write_failures_total',
     help: 'Audit events that could not be written.'

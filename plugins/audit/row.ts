@@ -2,7 +2,8 @@ import type { FastifyRequest } from 'fastify'
 import type { AuditType } from '../lib/own-types.ts'
 
 /** `denied`: the caller lacked permission. `failure`: anything else went wrong. */
-export type AuditOutcome = 'success' | 'failure' | 'denied'
+export const AUDIT_OUTCOMES = ['success', 'failure', 'denied'] as const
+export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number]
 
 /** An event as stored. */
 export interface AuditRow {

@@ -5,7 +5,7 @@ import { counter, tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
 import type { CacheBus } from './bus.ts'
-import { type CacheEvents, type CacheSettings, LocalCache } from './local-cache.ts'
+import { type CacheEvents, type CacheSettings, LocalCache, OUTCOMES } from './local-cache.ts'
 
 export type { CacheBus, CacheSettings }
 
@@ -65,8 +65,10 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     labelNames: ['cache']
   })
 
-  /** Counts the lookups of one cache. */
+  /** Counts the lookups of one cache. Its series start at zero: a rate misses the first event of a new series. */
   function lookups(name: string): CacheEvents['onLookup'] {
+    for (const outcome of OUTCOMES) requests(name, outcome)
+    evictions.inc({ cache: name }, 0)
     const hits = requests(name, 'hit')
     return outcome => (outcome === 'hit' ? hits : requests(name, outcome)).add()
   }

@@ -11,7 +11,8 @@ export interface CacheSettings {
   keepMissing: boolean
 }
 
-export type Outcome = 'hit' | 'miss' | 'stale' | 'error'
+export const OUTCOMES = ['hit', 'miss', 'stale', 'error'] as const
+export type Outcome = (typeof OUTCOMES)[number]
 
 export interface CacheEvents {
   onLookup(outcome: Outcome): void

@@ -1,3 +1,5 @@
+import { redact } from './redact.ts'
+
 /** Maximum length of a chain of causes that is followed; also ends a cyclic chain. */
 const MAX_CAUSES = 5
 
@@ -23,10 +25,10 @@ interface KnownFields extends Error {
  * the fields named here are copied, and texts known to quote data are cut before the quotation.
  */
 export function describeError(thrown: unknown, depth = 0): ErrorDescription {
-  if (!(thrown instanceof Error)) return { type: typeof thrown, message: typeof thrown === 'string' ? thrown : '' }
+  if (!(thrown instanceof Error)) return { type: typeof thrown, message: typeof thrown === 'string' ? redact(thrown) : '' }
 
   const { code, statusCode, cause, errors, stack } = thrown as KnownFields
-  const message = withoutData(thrown)
+  const message = redact(withoutData(thrown))
   const description: ErrorDescription = { type: thrown.constructor?.name ?? thrown.name, message }
   if (typeof code === 'string' || typeof code === 'number') description.code = code
   if (typeof statusCode === 'number') description.statusCode = statusCode

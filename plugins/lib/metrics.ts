@@ -13,7 +13,7 @@ import type { Registry } from './registry.ts'
 
 export type CounterMetric<T extends string> = Pick<Counter<T>, 'inc' | 'labels'>
 export type GaugeMetric<T extends string> = Pick<Gauge<T>, 'set' | 'inc' | 'dec' | 'labels' | 'remove'>
-export type HistogramMetric<T extends string> = Pick<Histogram<T>, 'observe' | 'labels'>
+export type HistogramMetric<T extends string> = Pick<Histogram<T>, 'observe' | 'labels' | 'zero'>
 
 /*
  * Several plugins may share a metric, such as `rhone_dependency_up`. The first one creates it; the `collect` of later
@@ -130,6 +130,7 @@ const UNUSED = {
   set: nothing,
   remove: nothing,
   observe: nothing,
+  zero: nothing,
   setToCurrentTime: nothing,
   startTimer: () => () => 0,
   labels: () => UNUSED

@@ -2,7 +2,8 @@
 const SECRETS = new RegExp(
   [
     String.raw`(?<=:\/\/)[^\s/]+(?=@)`,
-    String.raw`(?<=\b(?:bearer|basic|token|flyv1)\s+)\S+`,
+    String.raw`(?<=\b(?:bearer|basic|flyv1)\s+)\S+`,
+    String.raw`(?<=\btoken\s+)(?=\S*\d)\S{6,}`,
     String.raw`(?<=(?:token|password|secret|signature|key)=)[^\s&]+`,
     String.raw`\b(?:gh[a-z]_|github_pat_|rhone_|sk_|whsec_)\w+`
   ].join('|'),

@@ -8,7 +8,7 @@ import type { Registry } from '../lib/registry.ts'
 import { BodyRoom } from './body-room.ts'
 import { deliveryLimits } from './limits.ts'
 import { takeRawBodies } from './raw-body.ts'
-import { Receiver, type WebhookOutcome } from './receiver.ts'
+import { Receiver, WEBHOOK_OUTCOMES, type WebhookOutcome } from './receiver.ts'
 import { routeOf } from './route.ts'
 import type { DeliveryStore, WebhookSource } from './source.ts'
 
@@ -87,6 +87,7 @@ const webhooks: FastifyPluginAsync<PluginInput<typeof WebhooksOptions, WebhooksD
 
   app.decorate('webhooks', { count: (source, outcome) => outcomes.inc({ source, outcome }) })
   for (const source of sources) {
+    for (const outcome of WEBHOOK_OUTCOMES) outcomes.inc({ source: source.name, outcome }, 0)
     const count = (outcome: WebhookOutcome) => app.webhooks.count(source.name, outcome)
     const receiver = new Receiver({ source, store, limits, shortBody: options.shortBody, count })
 

@@ -5,16 +5,18 @@ import { announcedLength } from './raw-body.ts'
 import type { DeliveryStore, VerifiedDelivery, WebhookSource } from './source.ts'
 
 /** Outcomes of a delivery, first on receipt and then on processing. */
-export type WebhookOutcome =
-  | 'accepted'
-  | 'duplicate'
-  | 'invalid_signature'
-  | 'malformed'
-  | 'limited'
-  | 'not_kept'
-  | 'processed'
-  | 'ignored'
-  | 'failed'
+export const WEBHOOK_OUTCOMES = [
+  'accepted',
+  'duplicate',
+  'invalid_signature',
+  'malformed',
+  'limited',
+  'not_kept',
+  'processed',
+  'ignored',
+  'failed'
+] as const
+export type WebhookOutcome = (typeof WEBHOOK_OUTCOMES)[number]
 
 export interface ReceiverSettings {
   readonly source: WebhookSource

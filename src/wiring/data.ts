@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
+import { AUDIT_TYPES } from '../../drizzle/schema.ts'
 import { fileSpool } from '../../plugins/audit/spool.ts'
 import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
 import type { Config } from '../config/index.ts'
@@ -26,9 +27,10 @@ export function redis({ redisUrl }: Config, app: FastifyInstance) {
 }
 
 export function audit(config: Config, app: FastifyInstance) {
-  if (!has(app, 'db')) return registryOf(app)
+  const measured = { ...registryOf(app), types: AUDIT_TYPES }
+  if (!has(app, 'db')) return measured
   const spool = fileSpool(join(config.dataDir, 'audit-spool'))
-  return { ...registryOf(app), sink: auditSink(auditLogOf(config), () => app.db), spool }
+  return { ...measured, sink: auditSink(auditLogOf(config), () => app.db), spool }
 }
 
 export function cache(_config: Config, app: FastifyInstance) {

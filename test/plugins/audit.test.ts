@@ -155,6 +155,16 @@ describe('what a handler records', () => {
     assert.doesNotMatch(await registry.metrics(), /rhone_audit_events_total\{/)
   })
 
+  test('is counted from zero where its type is known beforehand, so that a rate sees the first', async t => {
+    const registry = new Registry()
+    await setup(t, {}, { registry, types: ['app', 'auth'] })
+    for (const outcome of ['success', 'failure', 'denied'])
+      assert.match(
+        await registry.metrics(),
+        new RegExp(`rhone_audit_events_total\\{type="auth",outcome="${outcome}"\\} 0\n`)
+      )
+  })
+
   test('is a log line and a count, too', async t => {
     const registry = new Registry()
     const { app, sink, lines } = await setup(t, {}, { registry })

@@ -17,6 +17,7 @@ import rateLimit, {
   type RateLimitOptions
 } from '../../plugins/rate-limit/index.ts'
 import webhooks, { type Delivery, type WebhooksDeps, type WebhooksOptions } from '../../plugins/webhooks/index.ts'
+import { WEBHOOK_OUTCOMES } from '../../plugins/webhooks/receiver.ts'
 import { deliveryStore } from '../../src/workflows/deploying/delivery-store.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
@@ -69,8 +70,16 @@ const tally = (codes: number[]) =>
 
 async function counted(registry: Registry): Promise<Record<string, number>> {
   const values = (await registry.getSingleMetric('rhone_webhooks_total')!.get()).values
-  return Object.fromEntries(values.map(({ labels, value }) => [`${labels.source} ${labels.outcome}`, value]))
+  const happened = values.filter(({ value }) => value > 0)
+  return Object.fromEntries(happened.map(({ labels, value }) => [`${labels.source} ${labels.outcome}`, value]))
 }
+
+test('every outcome of a source is counted from zero, so that a rate sees the first', async t => {
+  const { registry } = await server(t)
+  const { values } = await registry.getSingleMetric('rhone_webhooks_total')!.get()
+  assert.equal(values.length, WEBHOOK_OUTCOMES.length)
+  assert.ok(values.every(({ value }) => value === 0))
+})
 
 test('alone and without options it takes nothing and disturbs nobody', async t => {
   const app: FastifyInstance = Fastify()

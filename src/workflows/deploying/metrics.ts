@@ -1,9 +1,11 @@
 import type { Registry } from '@platformatic/prom-client'
+import { DEPLOYMENT_TRIGGERS } from '../../../drizzle/schema.ts'
 import { counter, histogram } from '../../../plugins/lib/metrics.ts'
 import type { DeploymentChange } from '../../domain/deployments/deployments.ts'
 import type { DeploymentStatus } from '../../domain/deployments/lifecycle.ts'
 
-export type BuildOutcome = 'success' | 'failure' | 'cancelled'
+const BUILD_OUTCOMES = ['success', 'failure', 'cancelled'] as const
+export type BuildOutcome = (typeof BUILD_OUTCOMES)[number]
 
 export interface DeploymentMetrics {
   changed(change: Pick<DeploymentChange, 'trigger' | 'to'>): void
@@ -32,6 +34,12 @@ export function deploymentMetrics(registry: Registry | undefined): DeploymentMet
     labelNames: ['status'],
     buckets: [10, 30, 60, 120, 300, 600, 900, 1200, 1800]
   })
+  // All start at zero: a rate misses the first event of a series that begins with it.
+  for (const status of OUTCOMES) for (const trigger of DEPLOYMENT_TRIGGERS) deployments.inc({ status, trigger }, 0)
+  for (const status of BUILD_OUTCOMES) {
+    builds.inc({ status }, 0)
+    durations.zero({ status })
+  }
   return {
     changed({ to: status, trigger }) {
       if (OUTCOMES.has(status)) deployments.inc({ status, trigger })

@@ -187,6 +187,8 @@ for (const step of ['start', 'serve'] as const)
 test('each deployment counts once in rhone_deployments_total, on any path', async t => {
   const registry = new Registry()
   const { changed } = deploymentMetrics(registry)
+  assert.match(await registry.metrics(), /rhone_builds_total\{status="failure"\} 0\n/)
+  assert.match(await registry.metrics(), /rhone_deployments_total\{status="live",trigger="api"\} 0\n/)
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   await platform.create(app.id)
@@ -194,7 +196,7 @@ test('each deployment counts once in rhone_deployments_total, on any path', asyn
   await platform.workOff()
   for (const change of platform.counted) changed(change as Parameters<typeof changed>[0])
   const { values } = await registry.getSingleMetric('rhone_deployments_total')!.get()
-  const told = values.map(({ labels: { status }, value }) => [status, value])
+  const told = values.filter(({ value }) => value > 0).map(({ labels: { status }, value }) => [status, value])
   assert.deepEqual(Object.fromEntries(told), { live: 2, cancelled: 1 })
 })
 
