@@ -34,6 +34,8 @@ const script = (path: string) => join(import.meta.dirname, path)
 /** The pressure plugin with a sensor that never sees calm: all but operators and probes are refused. */
 const SHEDDING = `pressure=${script('servers/shedding.ts')}`
 const UNLIMITED = '1000000/s:1000000'
+/** Nobody takes the traces: what is recorded is dropped. */
+const TRACING = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_TRACES_SAMPLER_ARG: '0' }
 
 const rhone = (
   path: (world: World) => string,
@@ -104,6 +106,19 @@ export const scenarios: readonly Scenario[] = [
     what: 'GET /api/v1/ping, every concern on',
     goal: 1.33,
     contestants: [bare(), stock, anonymous(rhone(() => '/api/v1/ping'))]
+  },
+  {
+    name: 'tracing',
+    what: 'GET /api/v1/ping of a server that traces and records no request, against the same server without an endpoint',
+    goal: 1.03,
+    contestants: [
+      { ...anonymous(rhone(() => '/api/v1/ping')), name: 'without an endpoint' },
+      anonymous(rhone(() => '/api/v1/ping', { env: TRACING })),
+      {
+        ...anonymous(rhone(() => '/api/v1/ping', { env: { ...TRACING, OTEL_TRACES_SAMPLER_ARG: '0.1' } })),
+        name: '10 %'
+      }
+    ]
   },
   {
     name: 'me',

@@ -460,6 +460,17 @@ test('closing takes back the listener on the process that its own log has', asyn
   assert.equal(process.listenerCount('exit'), before)
 })
 
+test('secrets in the message of an error are replaced, in its stack too', () => {
+  const lines: string[] = []
+  const log = createLogger({ level: 'info', destination: { write: line => lines.push(line) } })
+  const cause = new Error('fetch https://user:pl4nted@example.com failed')
+  log.error({ err: new Error('password=pl4nted', { cause }) }, 'request failed')
+  log.error({ err: new Error('Unexpected token < in JSON') }, 'request failed')
+  assert.doesNotMatch(lines.join(), /pl4nted/)
+  assert.match(lines[0]!, /"type":"Error".*"stack":"Error: password=\[redacted\]\\n/)
+  assert.match(lines[1]!, /Unexpected token </)
+})
+
 test('the line that is put together by hand is the one that pino would write', () => {
   const entry = {
     reqId: 'a-"quoted"\\id',

@@ -5,10 +5,12 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import errors from '../../plugins/errors/index.ts'
 import { createRemote } from '../../plugins/lib/remote.ts'
 import logging, { OneLinePerRequest } from '../../plugins/logging/index.ts'
+import redis from '../../plugins/redis/index.ts'
 import tracing from '../../plugins/tracing/index.ts'
 import { type FakeOtlp, startFakeOtlp } from '../fakes/otlp/server.ts'
 import { listen } from '../fakes/server.ts'
 import { eventually } from '../support/eventually.ts'
+import { redisServer } from '../support/redis.ts'
 
 type Lines = Record<string, unknown>[]
 
@@ -260,6 +262,29 @@ test('a trace that makes hundreds of calls is cut, and the rest counted', async 
   await app.close()
   assert.equal(sink.spans.length, 201)
   assert.equal(await dropped(registry, 'limit'), 10)
+})
+
+test('a command of Redis is a child span, by its name alone', async t => {
+  const running = await redisServer(t)
+  if (running === undefined) return
+  const { app, sink } = await server(t, { ratio: 1 })
+  await app.register(redis, { url: running.url, commandTimeout: 5_000 })
+  app.get('/', async () => {
+    await app.redis.set('k3y', 'v4lue')
+    return app.redis.get('k3y')
+  })
+  await app.ready()
+  await eventually(() => app.redis.status === 'ready')
+  assert.equal((await app.inject('/')).body, 'v4lue')
+  await app.close()
+  const root = sink.spans.find(({ kind }) => kind === 'server')!
+  const commands = sink.spans.filter(({ parentId }) => parentId === root.spanId)
+  assert.deepEqual(
+    commands.map(({ name }) => name),
+    ['set', 'get']
+  )
+  assert.equal(commands[0]!.attributes['db.system.name'], 'redis')
+  assert.doesNotMatch(sink.requests.map(({ body }) => body.toString('latin1')).join(), /k3y|v4lue/)
 })
 
 test('every line of a recorded request names its trace', async t => {
