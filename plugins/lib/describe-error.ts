@@ -25,7 +25,8 @@ interface KnownFields extends Error {
  * the fields named here are copied, and texts known to quote data are cut before the quotation.
  */
 export function describeError(thrown: unknown, depth = 0): ErrorDescription {
-  if (!(thrown instanceof Error)) return { type: typeof thrown, message: typeof thrown === 'string' ? redact(thrown) : '' }
+  if (!(thrown instanceof Error))
+    return { type: typeof thrown, message: typeof thrown === 'string' ? redact(thrown) : '' }
 
   const { code, statusCode, cause, errors, stack } = thrown as KnownFields
   const message = redact(withoutData(thrown))
