@@ -331,3 +331,158 @@ async function refresh() {
 
 setInterval(refresh, POLL)
 document.addEventListener('visibilitychange', refresh)
+
+/* Logs: what comes is added below, and followed until somebody scrolls up. */
+
+const MOST_LINES = 100_000
+const BLOCK = 500
+
+for (const viewer of findAll('[data-log]')) followLog(viewer)
+
+function followLog(viewer) {
+  const lines = find('.lines', viewer)
+  const state = find('[data-state]', viewer)
+  const followButton = find('[data-follow]', viewer)
+  let count = findAll('.line', lines).length
+  let isFollowing = followButton !== null
+  let unseen = 0
+  let last
+  let rest = ''
+  let source
+
+  const isAtEnd = () => lines.scrollHeight - lines.scrollTop - lines.clientHeight < 40
+  const toEnd = () => (lines.scrollTop = lines.scrollHeight)
+  const tell = words => (state.textContent = words)
+
+  function setFollowing(on) {
+    isFollowing = on
+    followButton?.setAttribute('aria-pressed', String(on))
+    if (!on) return
+    unseen = 0
+    toEnd()
+  }
+
+  /** Text only: whatever a program prints stays text. */
+  function lineOf(id, text, at, level) {
+    const line = document.createElement('div')
+    line.className = `line ${level}`
+    line.id = `L${id}`
+    const link = document.createElement('a')
+    link.href = `#L${id}`
+    link.textContent = at === undefined ? id : at.slice(11, 19)
+    if (at !== undefined) link.title = at
+    const words = document.createElement('span')
+    words.textContent = text || ' '
+    line.append(link, words)
+    if (query !== '') mark(line)
+    return line
+  }
+
+  function add(items) {
+    if (items.length === 0) return
+    for (const item of items) {
+      let block = lines.lastElementChild
+      if (block === null || !block.matches('.block') || block.childElementCount >= BLOCK) {
+        block = document.createElement('div')
+        block.className = 'block'
+        lines.append(block)
+      }
+      block.append(item)
+      count++
+    }
+    while (count > MOST_LINES && lines.childElementCount > 1) {
+      count -= lines.firstElementChild.childElementCount
+      lines.firstElementChild.remove()
+      tell('The oldest lines were left out here; the download has them.')
+    }
+    if (isFollowing) toEnd()
+    else {
+      unseen += items.length
+      tell(`${unseen} new ${unseen === 1 ? 'line' : 'lines'} below`)
+    }
+  }
+
+  let wasAt = lines.scrollTop
+  lines.addEventListener('scroll', () => {
+    if (followButton !== null && lines.scrollTop < wasAt - 2 && !isAtEnd()) setFollowing(false)
+    else if (followButton !== null && !isFollowing && isAtEnd()) setFollowing(true)
+    wasAt = lines.scrollTop
+  })
+  followButton?.addEventListener('click', () => setFollowing(!isFollowing))
+  find('[data-wrap]', viewer)?.addEventListener('click', ({ currentTarget }) => {
+    const on = lines.classList.toggle('wrap')
+    currentTarget.setAttribute('aria-pressed', String(on))
+  })
+
+  /* Search in the lines that are here. */
+  let query = ''
+  const field = find('[data-search]', viewer)
+  const mark = line => line.classList.toggle('hit', query !== '' && line.lastElementChild.textContent.toLowerCase().includes(query))
+  field?.addEventListener('input', () => {
+    query = field.value.toLowerCase()
+    const all = findAll('.line', lines)
+    all.forEach(mark)
+    const hits = all.filter(line => line.classList.contains('hit'))
+    find('[data-found]', viewer).textContent = query === '' ? '' : hits.length === 1 ? '1 line' : `${hits.length} lines`
+    if (hits.length > 0) {
+      setFollowing(false)
+      hits[0].scrollIntoView({ block: 'center' })
+    }
+  })
+
+  /* The stream ends while nobody looks, and goes on after the last line that was seen. */
+  const url = viewer.dataset.stream
+  if (url === undefined) return
+
+  function begin() {
+    if (source !== undefined) return
+    const from = new URL(url, location)
+    if (last !== undefined) from.searchParams.set('after', last)
+    source = new EventSource(from)
+    source.addEventListener('open', () => tell(count === 0 ? 'Connected. Waiting for the first line.' : 'Live'))
+    source.addEventListener('log', ({ data, lastEventId }) => {
+      const item = JSON.parse(data)
+      last = lastEventId || last
+      if (item.message !== undefined) return add([lineOf(item.id, item.message, item.timestamp, item.source === 'system' ? 'system' : item.level)])
+      const parts = (rest + item.text).split('\n')
+      rest = parts.pop()
+      add(parts.map((part, at) => lineOf(count + at + 1, part, undefined, 'info')))
+    })
+    source.addEventListener('dropped', ({ data }) => {
+      const gap = document.createElement('div')
+      gap.className = 'gap'
+      gap.textContent = `${JSON.parse(data).count} lines were left out: they came too fast.`
+      lines.append(gap)
+    })
+    source.addEventListener('status', () => refresh())
+    source.addEventListener('complete', () => {
+      if (rest !== '') add([lineOf(count + 1, rest, undefined, 'info')])
+      rest = ''
+      end()
+      tell('Complete')
+      refresh()
+    })
+    source.addEventListener('disconnected', () => tell('The server restarts. Reconnecting …'))
+    source.addEventListener('error', () => {
+      if (source?.readyState === EventSource.CLOSED) {
+        end()
+        tell('Not connected: you may be signed out, or have too many logs open. Load the page again.')
+      } else tell('Reconnecting …')
+    })
+  }
+
+  function end() {
+    source?.close()
+    source = undefined
+  }
+
+  let hiding
+  document.addEventListener('visibilitychange', () => {
+    clearTimeout(hiding)
+    if (document.hidden) hiding = setTimeout(end, 30_000)
+    else if (state.textContent !== 'Complete') begin()
+  })
+  begin()
+  if (location.hash === '' && isFollowing) toEnd()
+  else if (location.hash !== '') setFollowing(false)
+}

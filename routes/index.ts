@@ -28,6 +28,8 @@ import passwordRoutes from './auth/passwords.ts'
 import signIn from './auth/sign-in.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
+import oneApp from './pages/app.ts'
+import appSettings from './pages/app-settings.ts'
 import appPages from './pages/apps.ts'
 import dashboard from './pages/dashboard.ts'
 import home from './pages/home.ts'
@@ -116,6 +118,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     takeForms(scope)
     await scope.register(dashboard, { urlOf })
     await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, registry })
+    await scope.register(oneApp, { allowLocalGit, urlOf, ledger, takesImages, registry })
+    await scope.register(appSettings, { secretBox, allowLocalGit, urlOf, ledger, takesImages, registry })
   })
 
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))

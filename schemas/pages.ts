@@ -1,6 +1,7 @@
 import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
-import { Slug } from './apps.ts'
-import { IdOrSlug, Name, NoQuery, Strict, Uuid } from './common.ts'
+import { GithubBranch, Slug } from './apps.ts'
+import { Cursor, IdOrSlug, Name, NoQuery, Strict, Uuid } from './common.ts'
+import { EnvVarKey } from './env-vars.ts'
 import { errorResponses } from './error.ts'
 
 const tags = ['pages']
@@ -61,10 +62,7 @@ export function FormBody<Properties extends TProperties>(title: string, properti
   return Strict({ ...properties, ...FORM_FIELDS }, { title })
 }
 
-/**
- * A box that was ticked.
- * @public
- */
+/** A box that was ticked. */
 export const Ticked = Type.Optional(Type.String({ maxLength: 10, description: 'Present: yes.', examples: ['on'] }))
 
 /** The schema of a form on a page. */
@@ -92,7 +90,6 @@ export function submission<Body extends TSchema, Params extends TSchema | undefi
 }
 
 export const AppParams = Strict({ app: IdOrSlug })
-/** @public */
 export const DeploymentParams = Strict({ app: IdOrSlug, id: Uuid })
 
 export const home = page('getStart', 'The page that visitors see first', { querystring: PageQuery({}) })
@@ -121,7 +118,7 @@ export const newApp = page('getNewAppPage', 'The form for a new app', { querystr
 const SOURCES = ['git', 'github', 'none'] as const
 export const submitNewApp = submission('submitNewApp', 'Create an app from the form', {
   body: FormBody('NewAppForm', {
-    team: Type.String({ minLength: 1, maxLength: 255, description: 'The team it is for.', examples: ['acme'] }),
+    team: Team,
     name: Name,
     slug: Type.Optional(Slug),
     source: Type.Unsafe<(typeof SOURCES)[number]>({
@@ -164,4 +161,119 @@ export const submitNewApp = submission('submitNewApp', 'Create an app from the f
 export const submitDeploy = submission('submitDeploy', 'Deploy the newest commit, from a page', {
   params: AppParams,
   body: FormBody('DeployForm', {})
+})
+
+export const appPage = page('getAppPage', 'How an app is', { params: AppParams, querystring: PageQuery({}) })
+
+export const deploymentList = page('getDeploymentsPage', 'The deployments of an app', {
+  params: AppParams,
+  querystring: PageQuery({ cursor: Type.Optional(Cursor) })
+})
+
+export const deploymentPage = page('getDeploymentPage', 'What became of a deployment', {
+  params: DeploymentParams,
+  querystring: PageQuery({})
+})
+
+export const submitCancel = submission('submitCancel', 'Cancel a deployment, from a page', {
+  params: DeploymentParams,
+  body: FormBody('CancelForm', {})
+})
+
+export const submitRollback = submission('submitRollback', 'Roll back, from a page', {
+  params: AppParams,
+  body: FormBody('RollbackForm', { deployment: Type.Optional(Uuid) })
+})
+
+const SINCE = ['15m', '1h', '24h'] as const
+/** A filter of a form that may be left open: browsers send it empty. */
+const orOpen = <const Values extends readonly string[]>(values: Values, description: string) =>
+  Type.Optional(Type.Unsafe<Values[number] | ''>({ type: 'string', enum: ['', ...values], description }))
+
+export const logPage = page('getLogPage', 'What an app says', {
+  params: AppParams,
+  querystring: PageQuery({
+    search: Type.Optional(
+      Type.String({
+        maxLength: 200,
+        pattern: '^[^\\p{Cc}\\p{Cs}]*$',
+        'x-form': 'one line of text',
+        description: 'Text that stands in the line.',
+        examples: ['timeout']
+      })
+    ),
+    level: orOpen(['debug', 'info', 'warn', 'error'], 'Only lines of this level.'),
+    since: orOpen(SINCE, 'Only lines of this time.'),
+    cursor: Type.Optional(Cursor)
+  })
+})
+
+export const appSettings = page('getAppSettingsPage', 'The settings of an app', {
+  params: AppParams,
+  querystring: PageQuery({})
+})
+
+export const submitAppSettings = submission('submitAppSettings', 'Change the settings of an app, from a page', {
+  params: AppParams,
+  body: FormBody('AppSettingsForm', {
+    part: Type.Unsafe<'general' | 'source'>({
+      type: 'string',
+      enum: ['general', 'source'],
+      description: 'Which form was sent.'
+    }),
+    name: Type.Optional(Name),
+    slug: Type.Optional(Type.String({ maxLength: 63, description: 'Shown, and never changed.', examples: ['hello'] })),
+    region: Type.Optional(
+      Type.String({
+        pattern: '^[a-z]{3}$',
+        'x-form': 'the code of a region',
+        description: 'Where it runs.',
+        examples: ['iad']
+      })
+    ),
+    source: Type.Optional(
+      Type.Unsafe<'git' | 'github'>({ type: 'string', enum: ['git', 'github'], description: 'Where its code is.' })
+    ),
+    repository: Type.Optional(
+      Type.String({ maxLength: 500, description: 'The repository.', examples: ['acme/website'] })
+    ),
+    branch: Type.Optional(GithubBranch),
+    directory: Type.Optional(
+      Type.String({ maxLength: 255, description: 'The directory that it is in.', examples: ['packages/web'] })
+    ),
+    autoDeploy: Ticked
+  })
+})
+
+export const submitEnvVars = submission('submitEnvVars', 'Set variables of an app, from a page', {
+  params: AppParams,
+  body: FormBody('EnvVarsForm', {
+    lines: Type.String({
+      minLength: 1,
+      maxLength: 262_144,
+      description: 'One NAME=value in a line.',
+      examples: ['API_KEY=s3cret']
+    }),
+    buildTime: Ticked,
+    next: Type.Optional(
+      Type.Unsafe<'deploy' | 'stay'>({ type: 'string', enum: ['deploy', 'stay'], description: 'What comes next.' })
+    )
+  })
+})
+
+export const submitEnvVarDeletion = submission('submitEnvVarDeletion', 'Delete a variable of an app, from a page', {
+  params: AppParams,
+  body: FormBody('EnvVarDeletionForm', { key: EnvVarKey })
+})
+
+export const deleteAppPage = page('getDeleteAppPage', 'The last question before an app is deleted', {
+  params: AppParams,
+  querystring: PageQuery({})
+})
+
+export const submitAppDeletion = submission('submitAppDeletion', 'Delete an app, from a page', {
+  params: AppParams,
+  body: FormBody('AppDeletionForm', {
+    confirm: Type.Optional(Type.String({ maxLength: 255, description: 'The slug, typed.', examples: ['hello'] }))
+  })
 })

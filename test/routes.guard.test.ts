@@ -170,7 +170,9 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
     'POST /api/v1/apps/:app/deploy',
     'POST /api/v1/apps/:app/deployments/:id/cancel',
     'POST /api/v1/apps/:app/rollback',
-    'POST /apps/:app/deploy'
+    'POST /apps/:app/deploy',
+    'POST /apps/:app/deployments/:id/cancel',
+    'POST /apps/:app/rollback'
   ])
   assert.deepEqual(ofClass('strict'), [
     'DELETE /api/v1/me',

@@ -1,28 +1,23 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
-import type { AppMetrics, Deployer } from '../../integrations/deployer/port.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { preferred } from '../../plugins/lib/negotiate.ts'
 import * as schemas from '../../schemas/logs.ts'
 import { listAppLogs } from '../../src/domain/apps/logs.ts'
-import { findRunningApp } from '../../src/domain/apps/metrics.ts'
 import { parseInstant } from '../../src/domain/base/instant.ts'
 import { listBuildLog, readProgress, textOfBuildLog } from '../../src/domain/deployments/build-logs.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { appOf } from '../lib/access.ts'
-import { cached } from '../lib/cached.ts'
+import { appMetrics } from '../lib/app-metrics.ts'
 import { logStreams } from '../lib/log-streams.ts'
 import { reads } from '../lib/policy.ts'
 import { sendText } from '../lib/stream.ts'
 
 const viewing = { ...reads, access: PERMISSIONS.viewApps } as const
-const METRICS = { ttl: 3_000, max: 1_000 }
-/** In milliseconds. */
-const METRICS_TIMEOUT = 5_000
 
 /** Logs and metrics of apps. */
 export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const metricsOf = cached(app, 'app-metrics', METRICS, readMetrics)
+  const metricsOf = appMetrics(app)
 
   app.get('/apps/:app/logs', {
     schema: schemas.listAppLogs,
@@ -46,18 +41,6 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
       return { ...metrics, instances: [...instances] }
     }
   })
-
-  async function readMetrics(appId: string): Promise<AppMetrics> {
-    if (!app.hasDecorator('deployer')) throw errors.notConfigured('Deploying')
-    const running = await findRunningApp(app.db, appId)
-    if (running === undefined) return NOTHING
-    try {
-      const deployer = app.getDecorator<Deployer>('deployer')
-      return await deployer.metrics(running, AbortSignal.timeout(METRICS_TIMEOUT))
-    } catch (error) {
-      throw errors.unavailable(5, 'The metrics of this app cannot be read at the moment', error)
-    }
-  }
 
   done()
 }
@@ -105,14 +88,6 @@ export const liveLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
 }
 
 type AppRequest = FastifyRequest<{ Params: { app: string } }>
-
-const NOTHING: AppMetrics = {
-  cpuPercent: 0,
-  memory: { usedMb: 0, totalMb: 0, usedPercent: 0 },
-  network: { bytesInPerSec: 0, bytesOutPerSec: 0 },
-  requests: { total: 0, perSec: 0, avgLatencyMs: 0, errorRate: 0 },
-  instances: []
-}
 
 /** The event to continue after: the last one the client has seen, or the requested starting point. */
 function startOf({ headers, query }: FastifyRequest): number | undefined {

@@ -1,5 +1,13 @@
-import { sql } from 'drizzle-orm'
-import type { DeploymentStatus, DeploymentTrigger } from '../../../drizzle/schema.ts'
+import { and, eq, inArray, lt, ne, sql } from 'drizzle-orm'
+import {
+  ACTIVE_DEPLOYMENT_STATUSES,
+  type DeploymentStatus,
+  type DeploymentTrigger,
+  deployments,
+  envVars,
+  users
+} from '../../../drizzle/schema.ts'
+import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 
 /** A deployment in a list of others. */
@@ -87,4 +95,49 @@ export async function recentDeployments(db: Db, teamId: string, limit: number): 
     order by d.created_at desc, d.id desc
     limit ${limit}`)
   return rows.map(({ app, deployment }) => ({ ...deployment, app }))
+}
+
+/** One app with its newest and its live deployment. */
+export async function overviewApp(db: Db, appId: string): Promise<AppOverview> {
+  const [found] = await db.execute<AppOverview & Record<string, unknown>>(sql`
+    select a.id, a.name, a.slug, a.github_repo as "githubRepo", a.git_url as "gitUrl",
+      a.github_branch as "githubBranch", a.fly_app_id as "flyAppId", a.region,
+      to_json(a.created_at)#>>'{}' as "createdAt", ${glimpse('latest')} as latest, ${glimpse('live')} as live
+    from apps a
+    left join lateral (
+      select * from deployments d where d.app_id = a.id order by d.created_at desc nulls first, d.id desc nulls first limit 1
+    ) latest on true
+    left join deployments live on live.app_id = a.id and live.status = 'live'
+    where a.id = ${appId}`)
+  if (found === undefined) throw errors.notFound('app')
+  return found
+}
+
+/** The names of users, by id. */
+export async function namesOf(db: Db, ids: readonly (string | null)[]): Promise<ReadonlyMap<string, string>> {
+  const known = [...new Set(ids.filter(id => id !== null))]
+  if (known.length === 0) return new Map()
+  const rows = await db.select({ id: users.id, username: users.username }).from(users).where(inArray(users.id, known))
+  return new Map(rows.map(({ id, username }) => [id, username]))
+}
+
+/** How many deployments of the platform wait or run that began before this one. */
+export async function deploymentsAhead(db: Db, { createdAt, id }: { createdAt: Date; id: string }): Promise<number> {
+  return db.$count(
+    deployments,
+    and(
+      inArray(deployments.status, [...ACTIVE_DEPLOYMENT_STATUSES]),
+      lt(deployments.createdAt, createdAt),
+      ne(deployments.id, id)
+    )
+  )
+}
+
+/** What goes with an app. */
+export async function countsOf(db: Db, appId: string): Promise<{ deployments: number; envVars: number }> {
+  const [deploymentCount, envVarCount] = await Promise.all([
+    db.$count(deployments, eq(deployments.appId, appId)),
+    db.$count(envVars, eq(envVars.appId, appId))
+  ])
+  return { deployments: deploymentCount, envVars: envVarCount }
 }

@@ -1,0 +1,193 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { AppError } from '../../plugins/lib/errors.ts'
+import * as schemas from '../../schemas/pages.ts'
+import { type AppLogFilters, listAppLogs } from '../../src/domain/apps/logs.ts'
+import { deploymentsAhead, namesOf, overviewApp, type RecentDeployment } from '../../src/domain/apps/overview.ts'
+import { pendingChanges } from '../../src/domain/apps/pending-changes.ts'
+import { readBuildLog } from '../../src/domain/deployments/build-logs.ts'
+import {
+  type Deployment,
+  findDeployment,
+  imagesInUse,
+  listDeployments
+} from '../../src/domain/deployments/deployments.ts'
+import { isActive } from '../../src/domain/deployments/lifecycle.ts'
+import { type App, PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { deploymentPage } from '../../views/apps/deployment.ts'
+import { deploymentListPage } from '../../views/apps/deployments.ts'
+import { logPage } from '../../views/apps/logs.ts'
+import { type AppFigures, appPage } from '../../views/apps/overview.ts'
+import { appOf } from '../lib/access.ts'
+import { appMetrics } from '../lib/app-metrics.ts'
+import type { AppRoutesOptions } from '../lib/apps.ts'
+import { changes } from '../lib/change.ts'
+import { type DeploymentRoutesOptions, deploymentActions, deploymentAudit, deploys } from '../lib/deploying.ts'
+import { leadingTo } from '../lib/forms.ts'
+import { sendPage } from '../lib/page.ts'
+import { forms, pages } from '../lib/policy.ts'
+
+export interface AppPagesOptions extends AppRoutesOptions, DeploymentRoutesOptions {}
+
+const RECENT = 5
+const ERRORS = 5
+const PAGE = 50
+/** Lines that a log opens with. */
+const LINES = 1_000
+/** Chunks of a build's log per read, and those that are shown at most: what is before them is in the download. */
+const CHUNKS = 200
+const SPANS = { '15m': 15 * 60_000, '1h': 3_600_000, '24h': 86_400_000 } as const
+
+const viewing = { ...pages, access: PERMISSIONS.viewApps } as const
+
+/** An app, its deployments and its logs. */
+const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, done) => {
+  const change = changes(app)
+  const metricsOf = appMetrics(app)
+  const { rollback, cancel } = deploymentActions(app, options)
+  const canDeploy = options.ledger !== null
+  const frameOf = (found: App) => ({ app: found, url: options.urlOf(found) })
+
+  app.get('/apps/:app', {
+    schema: schemas.appPage,
+    config: viewing,
+    handler: async (request, reply) => {
+      const found = await appOf(app, app.db, request)
+      const [overview, recent, pending, metrics, errors] = await Promise.all([
+        overviewApp(app.db, found.id),
+        listDeployments(app.db, found.id, { limit: RECENT }),
+        pendingChanges(app.db, found),
+        figuresOf(found.id),
+        listAppLogs(app.db, found.id, { level: 'error' }, { limit: ERRORS })
+      ])
+      const page = { ...frameOf(found), overview, pending, metrics, errors: errors.items, canDeploy }
+      return sendPage(
+        app,
+        request,
+        reply,
+        appPage({ ...page, recent: await glimpses(found, recent.items) }),
+        found.teamId
+      )
+    }
+  })
+
+  app.get('/apps/:app/deployments', {
+    schema: schemas.deploymentList,
+    config: { ...viewing, slo: 'list' },
+    handler: async (request, reply) => {
+      const { cursor } = request.query
+      const found = await appOf(app, app.db, request)
+      const { items, nextCursor } = await listDeployments(app.db, found.id, { limit: PAGE, ...(cursor && { cursor }) })
+      const list = { ...frameOf(found), items: await glimpses(found, items), next: nextCursor, cursor }
+      return sendPage(app, request, reply, deploymentListPage(list), found.teamId)
+    }
+  })
+
+  app.get('/apps/:app/deployments/:id', {
+    schema: schemas.deploymentPage,
+    config: viewing,
+    handler: async (request, reply) => {
+      const found = await appOf(app, app.db, request)
+      const deployment = await findDeployment(app.db, found.id, request.params.id)
+      const [names, ahead, kept, { lines, after }] = await Promise.all([
+        namesOf(app.db, [deployment.triggeredBy]),
+        deployment.status === 'pending' ? deploymentsAhead(app.db, deployment) : null,
+        deployment.status === 'superseded' ? imagesInUse(app.db, found.id) : ([] as string[]),
+        buildLines(deployment.id)
+      ])
+      const page = {
+        ...frameOf(found),
+        deployment,
+        by: names.get(deployment.triggeredBy ?? '') ?? null,
+        lines,
+        after: isActive(deployment.status) ? after : null,
+        ahead,
+        canRollBack: deployment.image !== null && kept.includes(deployment.image)
+      }
+      return sendPage(app, request, reply, deploymentPage(page), found.teamId)
+    }
+  })
+
+  app.post('/apps/:app/deployments/:id/cancel', {
+    schema: schemas.submitCancel,
+    config: { ...forms, ...deploys, audit: deploymentAudit('cancel') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const ended = await cancel(tx, request)
+        return leadingTo(`/apps/${ended.app.slug}/deployments/${ended.deployment.id}?done=cancelled`, ended)
+      })
+  })
+
+  app.post('/apps/:app/rollback', {
+    schema: schemas.submitRollback,
+    config: { ...forms, ...deploys, audit: deploymentAudit('rollback') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const begun = await rollback(tx, request, request.body.deployment)
+        return leadingTo(`/apps/${begun.app.slug}/deployments/${begun.deployment.id}?done=rolled-back`, begun)
+      })
+  })
+
+  app.get('/apps/:app/logs', {
+    schema: schemas.logPage,
+    config: { ...viewing, slo: 'search' },
+    handler: async (request, reply) => {
+      const { search = '', level = '', since = '', cursor } = request.query
+      const found = await appOf(app, app.db, request)
+      const filters: AppLogFilters = {
+        ...(search !== '' && { search }),
+        ...(level !== '' && { level }),
+        ...(since !== '' && { since: new Date(Date.now() - SPANS[since]) })
+      }
+      const { items, nextCursor } = await listAppLogs(app.db, found.id, filters, {
+        limit: LINES,
+        ...(cursor && { cursor })
+      })
+      const isFiltered = search !== '' || level !== '' || since !== '' || cursor !== undefined
+      const shown = { lines: items.toReversed(), next: nextCursor, isFiltered, search, level, since }
+      return sendPage(app, request, reply, logPage({ ...frameOf(found), ...shown }), found.teamId)
+    }
+  })
+
+  /** Null when nothing tells: that its machines do not answer is no failure of the page. */
+  async function figuresOf(appId: string): Promise<AppFigures | null> {
+    try {
+      return await metricsOf(appId)
+    } catch (error) {
+      if (error instanceof AppError) return null
+      throw error
+    }
+  }
+
+  async function glimpses({ name, slug }: App, items: readonly Deployment[]): Promise<RecentDeployment[]> {
+    const names = await namesOf(
+      app.db,
+      items.map(({ triggeredBy }) => triggeredBy)
+    )
+    return items.map(({ createdAt, updatedAt, triggeredBy, ...item }) => ({
+      ...item,
+      by: names.get(triggeredBy ?? '') ?? null,
+      createdAt: createdAt.toISOString(),
+      updatedAt: updatedAt.toISOString(),
+      app: { name, slug }
+    }))
+  }
+
+  /** The last lines of a build, by their number, and the chunk that they end with. */
+  async function buildLines(id: string) {
+    let text = ''
+    let after = 0
+    for (let chunks = await readBuildLog(app.db, id, after, CHUNKS); chunks.length > 0; ) {
+      for (const chunk of chunks) text += chunk.text
+      after = chunks.at(-1)!.seq
+      chunks = await readBuildLog(app.db, id, after, CHUNKS)
+    }
+    const all = text.endsWith('\n') ? text.slice(0, -1).split('\n') : text.split('\n')
+    const from = Math.max(0, all.length - LINES)
+    const lines = text === '' ? [] : all.slice(from).map((line, at) => ({ id: from + at + 1, text: line }))
+    return { lines, after }
+  }
+
+  done()
+}
+
+export default oneApp

@@ -1,0 +1,23 @@
+import { parseEnv } from 'node:util'
+import { errors } from '../../../plugins/lib/errors.ts'
+
+const NAME = /^[A-Z][A-Z0-9_]*$/
+
+/**
+ * Reads `NAME=value` lines as a `.env` file has them: with comments, quotes and `export`.
+ * @throws AppError that names the line which is none
+ */
+export function parseDotenv(text: string): [key: string, value: string][] {
+  for (const [at, line] of text.split(/\r?\n/).entries()) {
+    const isContinued = /^[^#=]*$/.test(line) && /"[^"]*$/.test(text.split(/\r?\n/).slice(0, at).join('\n'))
+    if (line.trim() === '' || line.trim().startsWith('#') || isContinued) continue
+    const [name = ''] = line.replace(/^\s*export\s+/, '').split('=', 1)
+    if (!line.includes('=')) throw errors.validation('lines', `line ${at + 1} is not NAME=value`)
+    if (!NAME.test(name.trim()))
+      throw errors.validation(
+        'lines',
+        `line ${at + 1}: "${name.trim().slice(0, 40)}" is no name: capital letters, digits and underscores, beginning with a letter`
+      )
+  }
+  return Object.entries(parseEnv(text)).map(([key, value]) => [key, value ?? ''])
+}

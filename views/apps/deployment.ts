@@ -1,0 +1,172 @@
+import { type Html, html } from '../../plugins/lib/html.ts'
+import type { Deployment } from '../../src/domain/deployments/deployments.ts'
+import type { PageContext, View } from '../context.ts'
+import {
+  ago,
+  buttonForm,
+  card,
+  copyable,
+  duration,
+  facts,
+  icon,
+  type LogLine,
+  live,
+  log,
+  notice,
+  pageHeader,
+  type Step,
+  status,
+  tag,
+  timeline
+} from '../parts.ts'
+import type { AppFrame } from './frame.ts'
+import { beganBy, sourceName } from './pieces.ts'
+import { DEPLOYMENT_STATES } from './state.ts'
+
+export interface DeploymentPage extends AppFrame {
+  readonly deployment: Deployment
+  readonly by: string | null
+  readonly lines: readonly LogLine[]
+  /** Where the lines after these come from; null once it is over. */
+  readonly after: number | null
+  /** Deployments of others that wait or run before this one. */
+  readonly ahead: number | null
+  readonly canRollBack: boolean
+}
+
+/** One deployment: what became of it and why, step by step, with its log. */
+export function deploymentPage(page: DeploymentPage): View {
+  const { app, deployment, lines, after } = page
+  const state = DEPLOYMENT_STATES[deployment.status]
+  const path = `/apps/${app.slug}/deployments/${deployment.id}`
+  return context => ({
+    title: `${state.word}: deployment ${deployment.id.slice(0, 8)} of ${app.name}`,
+    section: 'apps',
+    content: html`${live('deployment', [`deployment:${deployment.id}`], head(context, page), 'stack wide-gap')}
+${log({
+  label: 'Build log',
+  lines,
+  quiet:
+    after === null
+      ? 'It has said nothing, or its log was kept for 90 days and is gone.'
+      : 'Waiting for the first line.',
+  download: `/api/v1${path}/logs`,
+  ...(after !== null && { stream: `/api/v1${path}/logs?after=${after}` })
+})}`
+  })
+}
+
+function head(context: PageContext, page: DeploymentPage): Html {
+  const { app, deployment, ahead } = page
+  const { status: now, errorMessage, errorLog } = deployment
+  const state = DEPLOYMENT_STATES[now]
+  return html`${pageHeader({
+    title: deployment.commitMessage?.split('\n', 1)[0] || `Deployment ${deployment.id.slice(0, 8)}`,
+    crumbs: [
+      { label: 'Apps', href: context.team === undefined ? '/apps' : `/apps?team=${context.team.slug}` },
+      { label: app.name, href: `/apps/${app.slug}` },
+      { label: 'Deployments', href: `/apps/${app.slug}/deployments` }
+    ],
+    beside: status(state, deployment.updatedAt, context.now),
+    actions: actions(context, page)
+  })}
+${state.tone === 'bad' && notice({ tone: 'bad', title: errorMessage ?? state.word, detail: errorLog && html`<pre class="excerpt" tabindex="0">${errorLog}</pre>` })}
+${now === 'pending' && ahead !== null && notice({ tone: 'info', title: ahead === 0 ? 'It is next' : ahead === 1 ? 'One deployment is before it' : `${ahead} deployments are before it`, detail: 'It begins as soon as there is room.' })}
+<div class="columns">${card({ title: 'Steps' }, timeline(steps(deployment, context.now)))}${card({ title: 'Details' }, details(context, page))}</div>`
+}
+
+function actions(context: PageContext, { app, deployment, url, canRollBack }: DeploymentPage): Html {
+  const path = `/apps/${app.slug}/deployments/${deployment.id}`
+  const { tone } = DEPLOYMENT_STATES[deployment.status]
+  return html`${tone === 'busy' && buttonForm(context, `${path}/cancel`, { label: 'Cancel' })}
+${tone === 'bad' && buttonForm(context, `/apps/${app.slug}/deploy`, { label: 'Try again', icon: 'redo', kind: 'primary' })}
+${canRollBack && buttonForm(context, `/apps/${app.slug}/rollback`, { label: 'Roll back to this', icon: 'rollback', confirm: 'Roll back to this deployment?' }, { deployment: deployment.id })}
+${deployment.status === 'live' && url !== null && html`<a class="button primary" href="${url}" rel="noopener noreferrer" target="_blank">${icon('external')}Open</a>`}`
+}
+
+function details(context: PageContext, { app, deployment, by }: DeploymentPage): Html {
+  const { commitSha, branch, trigger, image, createdAt, rollbackOf, config, id } = deployment
+  return html`${facts(
+    [
+      ['Commit', commitSha === null ? 'the newest of the branch' : html`<code>${commitSha.slice(0, 12)}</code>`],
+      branch !== null && ['Branch', html`<code>${branch}</code>`],
+      ['Source', sourceName(app) ?? 'an image'],
+      ['Begun', html`${ago(createdAt, context.now)} ${beganBy({ trigger, by })}`],
+      config !== null && ['Region', tag(config.region)],
+      rollbackOf !== null && [
+        'Goes back to',
+        html`<a href="/apps/${app.slug}/deployments/${rollbackOf}">${rollbackOf.slice(0, 8)}</a>`
+      ],
+      image !== null && ['Image', html`<code>${image}</code>`]
+    ],
+    'list'
+  )}${copyable(id)}`
+}
+
+const BUILDING = new Set(['cloning', 'analyzing', 'building', 'pushing'])
+
+/** Queue, build, release, live: each with how long it took. */
+function steps(deployment: Deployment, now: Date): Step[] {
+  const {
+    status: at,
+    buildStartedAt,
+    buildFinishedAt,
+    deployStartedAt,
+    deployFinishedAt,
+    createdAt,
+    rollbackOf,
+    image
+  } = deployment
+  const isOver = ['build_failed', 'deploy_failed', 'cancelled'].includes(at)
+  const took = (from: Date | null, to: Date | null) =>
+    from === null ? null : duration((to ?? now).getTime() - from.getTime())
+  const isUnbuilt = buildStartedAt === null && image !== null
+  const begun = buildStartedAt ?? deployStartedAt
+  return [
+    {
+      label: 'Queued',
+      state: begun !== null ? 'done' : isOver ? 'skipped' : 'busy',
+      took: took(createdAt, begun ?? (isOver ? deployment.updatedAt : null))
+    },
+    isUnbuilt
+      ? {
+          label: 'Build',
+          state: 'skipped',
+          detail: rollbackOf === null ? 'The image was given.' : 'The image of before is used.'
+        }
+      : {
+          label: 'Build',
+          state:
+            at === 'build_failed'
+              ? 'failed'
+              : BUILDING.has(at)
+                ? 'busy'
+                : buildFinishedAt !== null
+                  ? 'done'
+                  : isOver
+                    ? 'skipped'
+                    : 'waiting',
+          took: took(buildStartedAt, buildFinishedAt ?? (isOver ? deployment.updatedAt : null)),
+          ...(BUILDING.has(at) && { detail: `${DEPLOYMENT_STATES[at].word} …` })
+        },
+    {
+      label: 'Release',
+      state:
+        at === 'deploy_failed'
+          ? 'failed'
+          : at === 'deploying'
+            ? 'busy'
+            : deployFinishedAt !== null
+              ? 'done'
+              : isOver
+                ? 'skipped'
+                : 'waiting',
+      took: took(deployStartedAt, deployFinishedAt ?? (isOver ? deployment.updatedAt : null))
+    },
+    {
+      label: 'Live',
+      state: at === 'live' || at === 'superseded' ? 'done' : isOver ? 'skipped' : 'waiting',
+      ...(at === 'superseded' && { detail: 'A newer one has taken its place.' })
+    }
+  ]
+}
