@@ -10,6 +10,10 @@ export interface MigrateOptions {
   /** The folder that drizzle-kit writes migrations to. */
   folder?: string
   indexes?: readonly ConcurrentIndex[]
+  /** The tag of the last migration to apply; by default the newest. Without the newest, no indexes are built. */
+  upTo?: string
+  /** For the restore of a backup alone, which marks the database until it is complete. */
+  restoring?: boolean
 }
 
 export interface MigrationReport {
@@ -34,13 +38,28 @@ const TABLE_LOCK_TIMEOUT = 5_000
  * @throws Error when the ledger and the files disagree; the database is then left as it is
  */
 export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<MigrationReport> {
-  const { patience = 60_000, indexes = concurrentIndexes, log } = options
-  const migrations = await readMigrations(options.folder)
+  const { patience = 60_000, indexes = concurrentIndexes, log, upTo } = options
+  const all = await readMigrations(options.folder)
+  const end = upTo === undefined ? all.length : all.findIndex(({ tag }) => tag === upTo) + 1
+  if (end === 0) throw new Error(`there is no migration ${upTo} in this version`)
+  const migrations = all.slice(0, end)
   await sql`set statement_timeout = 0`
   await waitForTurn(sql, patience)
+  if (!options.restoring) await refuseHalfRestored(sql)
   const applied = await applyPending(sql, migrations, log)
-  const indexed = await buildMissing(sql, indexes, patience, log)
+  const indexed = end < all.length ? [] : await buildMissing(sql, indexes, patience, log)
   return { applied, indexed }
+}
+
+/** The table that a restore leaves in the database until everything is there. */
+export const RESTORE_MARK = 'restore_unfinished'
+
+async function refuseHalfRestored(sql: Sql): Promise<void> {
+  const [row] = await sql`select to_regclass(${RESTORE_MARK}) as mark`
+  if (row?.mark != null)
+    throw new Error(
+      'a restore into this database was cut off, and it holds nothing yet: run "rhone backup restore" again'
+    )
 }
 
 /**

@@ -726,6 +726,17 @@ export const maintenanceState = pgTable(
   table => [check('maintenance_state_single_row', sql`${table.id} = 1`)]
 )
 
+/** A single row, made by the first backup: whose backups those of this database are, wherever it is restored. */
+export const installation = pgTable(
+  'installation',
+  {
+    id: smallint().primaryKey().default(1),
+    identity: uuid().notNull().default(sql`gen_random_uuid()`),
+    createdAt: createdAt()
+  },
+  table => [check('installation_single_row', sql`${table.id} = 1`)]
+)
+
 /** Replies to unsafe requests with an Idempotency-Key, written in the transaction of the change itself. */
 export const idempotencyKeys = pgTable(
   'idempotency_keys',

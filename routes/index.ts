@@ -4,6 +4,7 @@ import type { DeployedApp } from '../integrations/deployer/port.ts'
 import type { Passwords } from '../src/domain/accounts/passwords.ts'
 import type { SecretBox } from '../src/domain/base/secret-box.ts'
 import type { DeploymentLedger } from '../src/domain/deployments/deployments.ts'
+import backups from './admin/backups.ts'
 import errorRoutes from './admin/errors.ts'
 import incidents from './admin/incidents.ts'
 import jobs from './admin/jobs.ts'
@@ -131,6 +132,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(incidents)
     if (app.hasDecorator('operations')) await scope.register(operations)
     if (app.hasDecorator('jobs')) await scope.register(jobs)
+    if (app.hasDecorator('jobs') && app.hasDecorator('backups')) await scope.register(backups)
   })
 
   const contact = securityContact ?? `mailto:security@${baseUrl.hostname}`

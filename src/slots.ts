@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyPluginCallback } from 
 import builder from '../integrations/builder/index.ts'
 import deployer from '../integrations/deployer/index.ts'
 import github from '../integrations/github/index.ts'
+import storage from '../integrations/storage/index.ts'
 import accessTokens from '../plugins/access-tokens/index.ts'
 import assets from '../plugins/assets.ts'
 import audit from '../plugins/audit/index.ts'
@@ -53,6 +54,7 @@ import * as pages from './wiring/pages.ts'
 import type { Ports } from './wiring/ports.ts'
 import { routes as routeOptions } from './wiring/routes.ts'
 import { status as statusOptions } from './wiring/status.ts'
+import backups from './workflows/backups/index.ts'
 import deploying from './workflows/deploying/index.ts'
 import secretHolders from './workflows/secrets/index.ts'
 
@@ -116,6 +118,8 @@ export const slots: readonly Slot[] = [
 
   slot('cache', cache, data.cache),
   slot('recent-errors', recentErrors, data.recentErrors),
+  slot('storage', storage, data.storage),
+  slot('backups', backups, data.backups),
   slot('gauges', gauges, operations.gauges),
   slot('operations', operationsPlugin, operations.operations),
   slot('status', status, statusOptions),

@@ -165,7 +165,9 @@ test('what is usable, and probably not meant, is warned of by name', () => {
     GITHUB_CLIENT_SECRET: 'a-secret',
     FLY_API_TOKEN: 'a-token',
     METRICS_TOKEN: 'sixteen-characters',
-    TRUST_PROXY: 'fly'
+    TRUST_PROXY: 'fly',
+    BACKUP_URL: 'file:///mnt/elsewhere',
+    BACKUP_RECIPIENTS: 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p'
   }
   assert.deepEqual(warnings(complete), [])
   const doubtful: [Variables, RegExp][] = [
@@ -173,6 +175,8 @@ test('what is usable, and probably not meant, is warned of by name', () => {
     [{ FLY_API_TOKEN: undefined }, /^DEPLOYER, .*cannot be deployed/],
     [{ METRICS_TOKEN: undefined }, /^METRICS_TOKEN: nothing can scrape/],
     [{ TRUST_PROXY: undefined }, /^TRUST_PROXY: is none/],
+    [{ BACKUP_RECIPIENTS: undefined }, /^BACKUP_RECIPIENTS: no backups are made/],
+    [{ BACKUP_URL: undefined }, /^BACKUP_URL: .* are lost with this machine/],
     [{ REDISURL: 'redis://x' }, /^REDISURL: is not a setting; did you mean REDIS_URL\?/],
     [{ REDIS_URL_FIEL: '/x' }, /did you mean REDIS_URL_FILE\?/],
     [{ RHONE_WORKER: '2' }, /did you mean RHONE_WORKERS\?/],

@@ -70,5 +70,7 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'job.retry': ['queue'],
   'secret.rotate': ['keyId'],
   'secret.refuse': [],
+  'backup.create': ['trigger'],
+  'backup.restore': ['from', 'to', 'release', 'sessions', 'tokens', 'jobs'],
   'audit.export': ['format', 'from', 'to', 'filters']
 }

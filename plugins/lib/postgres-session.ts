@@ -21,6 +21,8 @@ export interface Session {
   readonly destroyed: boolean
   /** Drops the connection without a closing handshake, for when the peer does not respond. */
   destroy(): void
+  /** Reads on: the driver pauses the connection while a COPY is read slowly, and leaves it paused at the end. */
+  resume(): void
 }
 
 /** Options of postgres.js that are missing from its types. */
@@ -66,7 +68,8 @@ export function openSession(target: PostgresTarget, options: SessionOptions): Se
     get destroyed() {
       return socket?.destroyed ?? false
     },
-    destroy: () => socket?.destroy()
+    destroy: () => void socket?.destroy(),
+    resume: () => void socket?.resume()
   }
 }
 

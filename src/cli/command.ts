@@ -9,6 +9,8 @@ export interface Command<Set extends OptionSet = OptionSet> {
   readonly examples?: readonly string[]
   /** In the order of the help. All are required. */
   readonly args?: readonly string[]
+  /** What may follow the required ones. */
+  readonly optionalArgs?: readonly string[]
   readonly options?: Set
   /** Whether it prints data, and so accepts `--json`. */
   readonly printsData?: boolean

@@ -51,6 +51,16 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   appsPort: plain,
   prometheusUrl: withoutSecrets,
   defaultPlan: plain,
+  backups: ({ target, recipients, keyRecipients, identityFile, schedule, drillSchedule, keep }) => ({
+    target: target && ('directory' in target ? target.directory : `s3://${target.s3.bucket}/${target.s3.prefix}`),
+    recipients: recipients.join(','),
+    keyRecipients: keyRecipients.join(','),
+    identityFile,
+    schedule,
+    drillSchedule,
+    keep: `${keep.days}d${keep.weeks}w${keep.months}m`
+  }),
+  notifyWebhookUrl: hidden,
   localAccounts: plain,
   telemetry: ({ otlpEndpoint, sampleRatio, sentryDsn }) => ({
     otlpEndpoint: withoutSecrets(otlpEndpoint),
@@ -100,7 +110,8 @@ async function refuseUnknownSlots(names: readonly string[]): Promise<void> {
   if (unknown.length > 0) throw new ConfigError(unknown.map(name => `RHONE_SWAP: there is no slot "${name}"`))
 }
 
-function describe(config: Config): Record<string, Printable | Record<string, Printable>> {
+/** The settings, without secrets. */
+export function describe(config: Config): Record<string, Printable | Record<string, Printable>> {
   const show = <Key extends keyof Config>(key: Key) => [key, SHOWN[key](config[key])] as const
   return Object.fromEntries((Object.keys(config) as (keyof Config)[]).map(show))
 }

@@ -22,7 +22,7 @@ export function helpOf(command: Command): string {
   const left = Object.entries(options).map(([name, option]) => flag(name, option))
   const width = Math.max(...left.map(text => text.length))
   return [
-    `usage: rhone ${[command.name, ...(command.args ?? []), '[options]'].join(' ')}`,
+    `usage: rhone ${[command.name, ...(command.args ?? []), ...(command.optionalArgs ?? []), '[options]'].join(' ')}`,
     '',
     `${command.summary}`,
     '',

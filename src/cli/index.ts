@@ -1,4 +1,5 @@
 import { auditExport, auditVerify } from './audit.ts'
+import { backupCreate, backupDrill, backupList, backupPrune, backupRestore, backupVerify } from './backup.ts'
 import type { Command } from './command.ts'
 import { configCheck, configPrint } from './config.ts'
 import { incidentClose, incidentList, incidentOpen, incidentReview, incidentUpdate } from './incident.ts'
@@ -43,6 +44,12 @@ export const commands: readonly Command[] = [
   secretsGenerate,
   secretsRotate,
   secretsStatus,
+  backupCreate,
+  backupList,
+  backupVerify,
+  backupRestore,
+  backupDrill,
+  backupPrune,
   configCheck,
   configPrint,
   localStop,

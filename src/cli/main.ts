@@ -125,7 +125,8 @@ function checkArgs(command: Command, given: readonly string[]): void {
   const wanted = command.args ?? []
   const missing = wanted[given.length]
   if (missing !== undefined) throw new UsageError(`${missing} is missing`)
-  if (given.length > wanted.length) throw new UsageError(`"${given[wanted.length]}" is one argument too many`)
+  const most = wanted.length + (command.optionalArgs?.length ?? 0)
+  if (given.length > most) throw new UsageError(`"${given[most]}" is one argument too many`)
 }
 
 function render({ data, text }: Output, json: boolean): string {

@@ -1,5 +1,6 @@
 import { type Static, type TObject, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
+import backups, { type BackupSettings } from './backups.ts'
 import billing, { type BillingSettings } from './billing.ts'
 import client, { type ClientSettings } from './client.ts'
 import data, { type DataSettings } from './data.ts'
@@ -32,6 +33,7 @@ export interface Config
     TelemetrySettings,
     MonitoringSettings,
     SecretsSettings,
+    BackupSettings,
     ClientSettings {
   /** The values of the secret variables that are set, as given; `SECRETS` says what each is. */
   readonly secrets: ReadonlyMap<string, string>
@@ -48,6 +50,7 @@ const sections = [
   telemetry,
   monitoring,
   secrets,
+  backups,
   client
 ] as const
 
@@ -63,6 +66,7 @@ export const Environment = Type.Object({
   ...telemetry.variables,
   ...monitoring.variables,
   ...secrets.variables,
+  ...backups.variables,
   ...client.variables
 })
 export type Environment = Static<typeof Environment>

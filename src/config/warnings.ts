@@ -22,7 +22,8 @@ export function misspelt(variables: Variables): string[] {
     })
 }
 
-function leftOut({ github, localAccounts, deployer, production, metricsTokens, trustProxy, tls }: Config): string[] {
+function leftOut(config: Config): string[] {
+  const { github, localAccounts, deployer, production, metricsTokens, trustProxy, tls, backups } = config
   const warnings: string[] = []
   if (github === null && !localAccounts)
     warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; tokens alone work')
@@ -31,5 +32,8 @@ function leftOut({ github, localAccounts, deployer, production, metricsTokens, t
   if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
   if (trustProxy === 'none' && tls === null)
     warnings.push('TRUST_PROXY: is none, so all clients of the proxy that ends TLS share one address and its limits')
+  if (backups.recipients.length === 0) warnings.push('BACKUP_RECIPIENTS: no backups are made, as all could read them')
+  else if (backups.target === null)
+    warnings.push('BACKUP_URL: backups are kept below DATA_DIR and are lost with this machine')
   return warnings
 }

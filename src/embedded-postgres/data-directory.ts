@@ -122,11 +122,13 @@ async function initialize(options: ClusterOptions, directory: string, password: 
   await writeFile(join(directory, 'pg_hba.conf'), `local all ${ROLE} scram-sha-256\n`, { flush: true })
 }
 
-/** For single-user mode, where each line is a command. */
+/** For single-user mode, where each line is a command. amcheck compares indexes with their tables, for drills. */
 function roleAndDatabase(password: string): string {
   return `
+CREATE EXTENSION amcheck WITH SCHEMA pg_catalog
 CREATE ROLE ${ROLE} LOGIN CREATEDB PASSWORD '${password}'
 GRANT pg_monitor TO ${ROLE}
+GRANT EXECUTE ON FUNCTION pg_catalog.bt_index_check(regclass, boolean) TO ${ROLE}
 CREATE DATABASE ${DATABASE} OWNER ${ROLE}
 `
 }

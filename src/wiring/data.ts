@@ -3,6 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import { AUDIT_TYPES } from '../../drizzle/schema.ts'
 import { fileSpool } from '../../plugins/audit/spool.ts'
 import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
+import { backupTargetOf } from '../config/backups.ts'
+import { parseCron } from '../config/cron.ts'
 import type { Config } from '../config/index.ts'
 import { auditSink } from '../domain/audit/log.ts'
 import { createErrorJournal } from '../domain/platform/error-events.ts'
@@ -10,6 +12,7 @@ import { holdingsOf } from '../domain/secrets/holders.ts'
 import { fingerprintOf } from '../domain/secrets/keyring-check.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { auditLogOf } from './audit-log.ts'
+import { backupRunner } from './backup-runner.ts'
 import { followed } from './followed-secrets.ts'
 import type { Ports } from './ports.ts'
 import { ringsOf, secretsOf } from './secrets.ts'
@@ -54,4 +57,22 @@ export function secretHolders(config: Config, app: FastifyInstance, { secrets }:
 
 export function recentErrors(_config: Config, app: FastifyInstance) {
   return has(app, 'db') ? { journal: createErrorJournal(app.db) } : {}
+}
+
+/** Where backups go. */
+export function storage(config: Config) {
+  return backupTargetOf(config)
+}
+
+export function backups(config: Config, app: FastifyInstance) {
+  const { production, backups } = config
+  return (
+    has(app, 'db') && {
+      config,
+      runner: backupRunner(config),
+      latestTime: (schedule: string, now: Date) => parseCron(schedule).previous(now),
+      canCreate: backups.recipients.length > 0 || !production,
+      canOpen: backups.identityFile !== null || !production
+    }
+  )
 }

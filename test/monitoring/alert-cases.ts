@@ -685,6 +685,36 @@ const work: AlertCase[] = [
     fires: [126.5]
   },
   {
+    alert: 'BackupMissing',
+    that: 'a backup older than 26 hours is told after 5 more minutes, whatever else has ended well',
+    gauges: { rhone_backup_last_success_timestamp_seconds: '0x1700' },
+    silent: [1564],
+    fires: [1566.5]
+  },
+  {
+    alert: 'BackupMissing',
+    that: 'one instance that knows of a newer backup is believed',
+    gauges: {
+      'rhone_backup_last_success_timestamp_seconds{instance="a"}': '0x1700',
+      'rhone_backup_last_success_timestamp_seconds{instance="b"}': '6000x1700'
+    },
+    silent: [1600]
+  },
+  {
+    alert: 'RestoreDrillStale',
+    that: 'a drill older than eight days is told after an hour',
+    gauges: { rhone_restore_drill_last_success_timestamp_seconds: '-691200x90' },
+    silent: [59],
+    fires: [62]
+  },
+  {
+    alert: 'RestoreTooSlow',
+    that: 'a drill that took more than an hour is told after an hour',
+    gauges: { rhone_restore_drill_duration_seconds: '3600x10 3601x120' },
+    silent: [70],
+    fires: [73]
+  },
+  {
     alert: 'WebhookQueueBacklog',
     that: 'a hundred deliveries that wait for a quarter of an hour are told',
     gauges: { 'rhone_jobs_waiting{queue="github-webhook"}': '100x10 101x60' },

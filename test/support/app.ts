@@ -27,7 +27,13 @@ export interface TestApp {
 export async function testConfig(t: TestContext, variables: Variables = {}): Promise<Config> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-'))
   t.after(() => rm(dataDir, { recursive: true, force: true }))
-  const config = loadConfig({ DATA_DIR: dataDir, LOG_LEVEL: 'silent', ...variables })
+  const config = loadConfig({
+    DATA_DIR: dataDir,
+    LOG_LEVEL: 'silent',
+    BACKUP_SCHEDULE: 'off',
+    BACKUP_DRILL_SCHEDULE: 'off',
+    ...variables
+  })
   const key = () => parseKeyring(generateKey())
   const { session, encryption, signing } = config.keys
   return { ...config, keys: { session: session ?? key(), encryption: encryption ?? key(), signing: signing ?? key() } }

@@ -4,13 +4,14 @@ import { type Contributions, collect, type Part } from '../../kernel/part.ts'
 import type { Ports } from '../ports.ts'
 import accounts from './accounts.ts'
 import audit from './audit.ts'
+import backups from './backups.ts'
 import data from './data.ts'
 import delivery from './delivery.ts'
 import platform from './platform.ts'
 import secrets from './secrets.ts'
 
 /** The server's work besides answering requests. Start steps run in this order. */
-export const parts: readonly Part[] = [data, secrets, accounts, audit, platform, delivery]
+export const parts: readonly Part[] = [data, secrets, accounts, audit, platform, delivery, backups]
 
 /** Everything of one kind that this server's parts contribute. */
 export function contributed<Kind extends keyof Contributions>(

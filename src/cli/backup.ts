@@ -1,0 +1,289 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { openStorage, type StorageOptions } from '../../integrations/storage/index.ts'
+import { nullIf } from '../../plugins/lib/errno.ts'
+import { backupTargetOf } from '../config/backups.ts'
+import type { Config } from '../config/index.ts'
+import type { Notice } from '../workflows/backups/notify.ts'
+import type { Restoration } from '../workflows/backups/restore.ts'
+import { commandLineActor } from './actor.ts'
+import { withKeys } from './audit-log.ts'
+import { CommandError, defineCommand, type Input } from './command.ts'
+import { facts, table } from './format.ts'
+
+const optionalArgs = ['[<backup>]']
+const identity = {
+  type: 'string',
+  value: '<file>',
+  description: 'File of private age keys. Default: BACKUP_IDENTITY_FILE.'
+} as const
+
+export const backupCreate = defineCommand({
+  name: 'backup create',
+  summary: 'Make a backup of the database and, sealed apart from it, of the keyrings; it counts once it is read back.',
+  printsData: true,
+  async run(input) {
+    const { withDatabaseUrl } = await import('./database.ts')
+    const { backupSettingsOf } = await import('../wiring/backups.ts')
+    const { createBackup } = await import('../workflows/backups/create.ts')
+    const config = await withKeys(input)
+    return announced(input, config, 'backup', async () => {
+      const backup = await withDatabaseUrl(input, async url => createBackup(await backupSettingsOf(config, url)))
+      const text = facts({
+        backup: backup.id,
+        taken: backup.takenAt,
+        rows: String(backup.rows),
+        size: sizeOf(backup.data.bytes + backup.keys.bytes),
+        checked: backup.checked,
+        in: placeOf(config)
+      })
+      return {
+        output: { data: backup, text },
+        said: `Backup ${backup.id}: ${backup.rows} rows`,
+        details: { ...backup }
+      }
+    })
+  }
+})
+
+export const backupList = defineCommand({
+  name: 'backup list',
+  summary: 'List the backups that there are, newest first, and which of them are complete.',
+  printsData: true,
+  async run({ config }) {
+    const { listBackups } = await import('../workflows/backups/catalogue.ts')
+    const backups = await listBackups(openStorage(backupTargetOf(await config()))!)
+    const rows = backups.map(({ id, state, takenAt, bytes, descriptor, problem }) => [
+      id,
+      state,
+      takenAt.toISOString(),
+      String(descriptor?.rows ?? '-'),
+      sizeOf(bytes),
+      problem ?? descriptor?.checked ?? '-'
+    ])
+    const data = { backups: backups.map(({ descriptor, ...backup }) => ({ ...backup, ...described(descriptor) })) }
+    return { data, text: table(['backup', 'state', 'taken', 'rows', 'size', 'checked'], rows) }
+  }
+})
+
+export const backupVerify = defineCommand({
+  name: 'backup verify',
+  examples: ['rhone backup verify', 'rhone backup verify 20300131T020000Z-1a2b3c4d'],
+  summary: 'Read all of a backup, by default the latest, open it and compare every table with what was written.',
+  optionalArgs,
+  options: { identity },
+  printsData: true,
+  async run(input) {
+    const { chooseBackup, listBackups } = await import('../workflows/backups/catalogue.ts')
+    const { assertStored, openBackup, openKeys } = await import('../workflows/backups/verify.ts')
+    const { DATA, KEYS, objectOf } = await import('../workflows/backups/names.ts')
+    const config = await input.config()
+    const storage = openStorage(backupTargetOf(config))!
+    const { id, descriptor } = chooseBackup(await listBackups(storage), input.args[0] ?? 'latest')
+    const identities = await identitiesFor(input, config)
+    await assertStored(storage, objectOf(id, KEYS), descriptor.keys)
+    if (identities.length === 0) {
+      await assertStored(storage, objectOf(id, DATA), descriptor.data)
+      input.note('there is no private age key here: the backup was compared as it is stored, and not opened')
+    } else {
+      await openBackup(storage, descriptor, identities)
+      await openKeys(storage, descriptor, identities)
+    }
+    const depth = identities.length === 0 ? 'read back' : 'opened'
+    return {
+      data: { id, verified: true, checked: depth, rows: descriptor.rows },
+      text: facts({ backup: id, rows: String(descriptor.rows), checked: depth, verdict: 'it is as it was written' })
+    }
+  }
+})
+
+export const backupRestore = defineCommand({
+  name: 'backup restore',
+  examples: ['rhone backup restore', 'rhone backup restore 20300131T020000Z-1a2b3c4d --identity key.txt'],
+  summary: 'Restore a backup, by default the latest, into an empty database, and leave the platform closed.',
+  optionalArgs,
+  options: {
+    identity,
+    'without-jobs': { type: 'boolean', description: 'Leave out the jobs, such as those of another version.' }
+  },
+  printsData: true,
+  async run(input) {
+    const { withDatabaseUrl } = await import('./database.ts')
+    const { keyringsOf } = await import('../wiring/backups.ts')
+    const { ownMigrator } = await import('../wiring/migrator.ts')
+    const { restoreBackup } = await import('../workflows/backups/restore.ts')
+    const config = await input.config()
+    const keyrings = { ...(await storedKeyrings(config)), ...keyringsOf(config) }
+    const identities = await identitiesFor(input, config)
+    const migrator = await ownMigrator()
+    return announced(input, config, 'restore', async () => {
+      const restored = await withDatabaseUrl(input, databaseUrl =>
+        restoreBackup(
+          {
+            storage: backupTargetOf(config) as StorageOptions,
+            identities,
+            backup: input.args[0] ?? 'latest',
+            databaseUrl,
+            keyrings,
+            by: commandLineActor(),
+            withoutJobs: input.options['without-jobs'] === true
+          },
+          migrator
+        )
+      )
+      const next = await settle(config, restored)
+      for (const note of next) input.note(note)
+      const { backup, rows, took, sessions, tokens, jobs } = restored
+      const data = { backup: backup.id, takenAt: backup.takenAt, rows, sessions, tokens, jobs, took, next }
+      const text = facts({
+        backup: backup.id,
+        'as of': backup.takenAt,
+        rows: String(rows),
+        'sessions ended': String(sessions),
+        'tokens revoked': String(tokens),
+        'jobs held': String(jobs),
+        took: `${(took / 1_000).toFixed(1)} s`,
+        platform: 'closed'
+      })
+      return { output: { data, text }, said: `Restored backup ${backup.id} of ${backup.takenAt}`, details: data }
+    })
+  }
+})
+
+export const backupDrill = defineCommand({
+  name: 'backup drill',
+  summary: 'Practise a restore, by default of the latest backup, in a throw-away database, and say how long it took.',
+  optionalArgs,
+  options: { identity },
+  printsData: true,
+  async run(input) {
+    const { keyringsOf } = await import('../wiring/backups.ts')
+    const { ownMigrator } = await import('../wiring/migrator.ts')
+    const { throwAwayCluster } = await import('../wiring/throw-away-cluster.ts')
+    const { drillBackup } = await import('../workflows/backups/drill.ts')
+    const config = await input.config()
+    const keyrings = { ...(await storedKeyrings(config)), ...keyringsOf(config) }
+    const identities = await identitiesFor(input, config)
+    return announced(input, config, 'drill', async () => {
+      const drill = await drillBackup(
+        { storage: backupTargetOf(config), identities, backup: input.args[0] ?? 'latest', keyrings },
+        await ownMigrator(),
+        throwAwayCluster(config.dataDir, { info() {}, warn: input.note, error: input.note })
+      )
+      const text = facts({
+        backup: drill.backup,
+        rows: String(drill.rows),
+        'audit rows': String(drill.auditRows),
+        'keys that opened a secret': drill.keys.join(' ') || 'none needed',
+        'indexes compared': String(drill.indexes),
+        'a restore takes': `${drill.rtoSeconds.toFixed(1)} s`,
+        'and would have lost': `${Math.round(drill.rpoSeconds)} s`
+      })
+      const said = `Drill of backup ${drill.backup}: ${drill.rows} rows in ${drill.rtoSeconds.toFixed(1)} s`
+      return { output: { data: drill, text }, said, details: { ...drill } }
+    })
+  }
+})
+
+export const backupPrune = defineCommand({
+  name: 'backup prune',
+  summary: 'Remove the backups of this database that BACKUP_KEEP does not keep; at least three complete ones stay.',
+  printsData: true,
+  async run(input) {
+    const { withDatabaseUrl } = await import('./database.ts')
+    const { findIdentity } = await import('../workflows/backups/identity.ts')
+    const { pruneBackups } = await import('../workflows/backups/retention.ts')
+    const config = await input.config()
+    const storage = openStorage(backupTargetOf(config))!
+    const installation = await withDatabaseUrl(input, findIdentity)
+    if (installation === null) throw new CommandError('this database has had no backup yet: there is nothing to remove')
+    const pruning = await pruneBackups(storage, installation, config.backups.keep)
+    const text = facts({ kept: String(pruning.kept.length), removed: pruning.removed.join(' ') || 'none' })
+    return { data: pruning, text }
+  }
+})
+
+interface Announced {
+  readonly output: { data: unknown; text: string }
+  /** The sentence for NOTIFY_WEBHOOK_URL. */
+  readonly said: string
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+/** Tells NOTIFY_WEBHOOK_URL how the work ended. That this could not be told is said, and fails nothing else. */
+async function announced(input: Input, config: Config, event: Notice['event'], work: () => Promise<Announced>) {
+  const { notify } = await import('../workflows/backups/notify.ts')
+  const tell = (notice: Omit<Notice, 'event'>) =>
+    notify(config.notifyWebhookUrl, { event, ...notice }).catch((error: Error) =>
+      input.note(`NOTIFY_WEBHOOK_URL could not be told: ${error.message}`)
+    )
+  try {
+    const { output, said, details } = await work()
+    await tell({ outcome: 'success', text: said, details })
+    return output
+  } catch (error) {
+    await tell({ outcome: 'failure', text: `The ${event} has failed: ${(error as Error).message}` })
+    throw error
+  }
+}
+
+/** What the environment has to hold for a server to start on what was restored, and where the new token is. */
+async function settle(config: Config, restored: Restoration): Promise<string[]> {
+  const { createDataDir } = await import('../config/data-dir.ts')
+  const next: string[] = []
+  await createDataDir(config.dataDir)
+  const own = keyringsPath(config)
+  if (restored.recovered.length > 0 && !config.production) {
+    const { SESSION_KEYS: session, ENCRYPTION_KEYS: encryption, SIGNING_KEYS: signing } = restored.keyrings
+    await writeFile(own, JSON.stringify({ session, encryption, signing }, null, 2), { mode: 0o600, flush: true })
+    next.push(`the keyrings of the backup are in ${own}`)
+  } else if (restored.recovered.length > 0) {
+    const path = join(config.dataDir, 'restored-keys.env')
+    const lines = restored.recovered.map(name => `${name}=${restored.keyrings[name]}\n`)
+    await writeFile(path, lines.join(''), { mode: 0o600, flush: true })
+    next.push(`set ${restored.recovered.join(', ')} as ${path} has them, then remove that file`)
+  }
+  for (const [name, content] of Object.entries(restored.extras?.files ?? {})) {
+    const path = join(config.dataDir, `restored-${name.toLowerCase().replaceAll('_', '-')}.pem`)
+    await writeFile(path, content, { mode: 0o600, flush: true })
+    next.push(`what ${name} named is in ${path}`)
+  }
+  if (restored.operatorToken !== null) {
+    const path = join(config.dataDir, 'operator-token')
+    await writeFile(path, `${restored.operatorToken}\n`, { mode: 0o600, flush: true })
+    next.push(`a new operator's token is in ${path}; all others are revoked`)
+  }
+  next.push('the platform is closed; look at it, then open it: rhone maintenance off')
+  return next
+}
+
+const keyringsPath = ({ dataDir }: Config) => join(dataDir, 'keys.json')
+
+/** Those that development has generated here, if it has: a restore must not generate any. */
+async function storedKeyrings(config: Config) {
+  const text = await readFile(keyringsPath(config), 'utf8').catch(nullIf('ENOENT'))
+  if (text === null || config.production) return {}
+  const { session, encryption, signing } = JSON.parse(text) as Record<string, string>
+  return { SESSION_KEYS: session!, ENCRYPTION_KEYS: encryption!, SIGNING_KEYS: signing! }
+}
+
+async function identitiesFor({ options }: { options: Input['options'] }, config: Config): Promise<string[]> {
+  const { identitiesOf } = await import('../wiring/backups.ts')
+  const { identity } = options as { identity?: string }
+  const backups = identity === undefined ? config.backups : { ...config.backups, identityFile: identity }
+  return identitiesOf({ ...config, backups })
+}
+
+function described(descriptor: { rows: number; release: string; checked: string; keyIds: object } | null) {
+  if (descriptor === null) return {}
+  const { rows, release, checked, keyIds } = descriptor
+  return { rows, release, checked, keyIds }
+}
+
+function placeOf(config: Config): string {
+  return openStorage(backupTargetOf(config))!.description
+}
+
+function sizeOf(bytes: number): string {
+  return bytes < 1_000_000 ? `${(bytes / 1_000).toFixed(1)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`
+}

@@ -1,0 +1,37 @@
+import { setPriority } from 'node:os'
+import { createBackup } from '../workflows/backups/create.ts'
+import { drillBackup } from '../workflows/backups/drill.ts'
+import type { BackupAnswer, BackupWork } from './backup-work.ts'
+import { ownMigrator } from './migrator.ts'
+import { throwAwayCluster } from './throw-away-cluster.ts'
+
+/*
+ * The entry of the process that makes a backup or practises a restore, so that neither its memory nor its computing
+ * concerns the server's requests. It does one piece of work, and gives up when the server is gone.
+ */
+
+/** Requests go first where both want the processor. */
+const NICE = 10
+
+const gone = new AbortController()
+process.once('disconnect', () => gone.abort())
+process.once('message', async (work: BackupWork) => {
+  setPriority(NICE)
+  const answer = await perform(work).then(
+    (result): BackupAnswer => ({ ok: true, result }),
+    (error): BackupAnswer => ({ ok: false, message: error instanceof Error ? error.message : String(error) })
+  )
+  if (process.connected) process.send!(answer, () => process.disconnect())
+})
+
+async function perform(work: BackupWork) {
+  const { settings } = work
+  if (work.kind === 'create') return createBackup(settings, gone.signal)
+  const log = { info() {}, warn: console.error, error: console.error }
+  return drillBackup(
+    { ...settings, backup: 'latest' },
+    await ownMigrator(),
+    throwAwayCluster(work.dataDir, log),
+    gone.signal
+  )
+}

@@ -1,0 +1,65 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import type { Config } from '../config/index.ts'
+import type { Drill } from '../workflows/backups/drill.ts'
+import type { BackupRunner } from '../workflows/backups/index.ts'
+import type { Descriptor } from '../workflows/backups/manifest.ts'
+import type { BackupAnswer, BackupWork } from './backup-work.ts'
+import { backupSettingsOf } from './backups.ts'
+
+const ENTRY = new URL(`./backup-process${extname(import.meta.filename)}`, import.meta.url)
+/** Megabytes of JavaScript objects; the rows themselves are in buffers besides. */
+const HEAP = 96
+/** Milliseconds for an aborted process to remove what it has begun. */
+const GRACE = 10_000
+
+/** Runs each piece of work in a process of its own, which gets its settings by message: no argument shows a secret. */
+export function backupRunner(config: Config): BackupRunner {
+  const settings = () => backupSettingsOf(config, config.database.directUrl!)
+  return {
+    create: async signal => (await run({ kind: 'create', settings: await settings() }, signal)) as Descriptor,
+    drill: async signal =>
+      (await run({ kind: 'drill', settings: await settings(), dataDir: config.dataDir }, signal)) as Drill
+  }
+}
+
+async function run(work: BackupWork, signal: AbortSignal): Promise<Descriptor | Drill> {
+  signal.throwIfAborted()
+  const child = fork(ENTRY, {
+    env: {},
+    execArgv: [`--max-old-space-size=${HEAP}`],
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+  })
+  const complaint = lastWordsOf(child)
+  const stop = () => {
+    if (child.connected) child.disconnect()
+    setTimeout(() => child.kill('SIGKILL'), GRACE).unref()
+  }
+  signal.addEventListener('abort', stop)
+  try {
+    let answer: BackupAnswer | undefined
+    child.once('message', message => {
+      answer = message as BackupAnswer
+    })
+    child.send(work)
+    const [code, by] = await once(child, 'close')
+    signal.throwIfAborted()
+    if (answer === undefined) throw new Error(`the process for backups has ended (${by ?? code}): ${complaint()}`)
+    if (!answer.ok) throw new Error(answer.message)
+    return answer.result
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+const LONGEST_COMPLAINT = 2_000
+
+function lastWordsOf(child: ChildProcess): () => string {
+  let text = ''
+  child.stderr?.on('data', chunk => {
+    text = (text + chunk).slice(-LONGEST_COMPLAINT)
+  })
+  return () => text.trim()
+}

@@ -1,0 +1,12 @@
+import { has } from '../../kernel/has.ts'
+import type { Part } from '../../kernel/part.ts'
+
+/** Backups by schedule, drills, and how old the latest of both are. */
+const backups: Part = {
+  name: 'backups',
+  queues: (_config, app) => (has(app, 'backups') ? app.backups.queues : []),
+  chores: (_config, app) => (has(app, 'backups') ? app.backups.chores : []),
+  gauges: (_config, app) => (has(app, 'backups') ? app.backups.readings : [])
+}
+
+export default backups

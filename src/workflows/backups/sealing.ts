@@ -1,0 +1,63 @@
+import { Readable, type Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib'
+import { loadPackages } from '../../../plugins/lib/packages.ts'
+
+const LEVEL = 3
+const CHUNK = 256 * 1024
+
+const loadAge = () => loadPackages('backups', ['age-encryption'], () => import('age-encryption'))
+
+/**
+ * Compresses by zstd, then encrypts by age: `age -d | zstd -dc` undoes it. Only public keys are needed.
+ *
+ * @param recipients public age keys, any one of whose private keys opens it
+ */
+export async function sealed(plain: AsyncIterable<Buffer>, recipients: readonly string[]): Promise<Readable> {
+  const { Encrypter } = await loadAge()
+  const encrypter = new Encrypter()
+  for (const recipient of recipients) encrypter.addRecipient(recipient)
+  const compress = createZstdCompress({ chunkSize: CHUNK, params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
+  return fromWeb(await encrypter.encrypt(toWeb(through(plain, compress))))
+}
+
+/**
+ * Undoes {@link sealed}. The stream fails unless every byte is as it was sealed, and the last one is there.
+ *
+ * @param identities private age keys
+ * @throws Error when none of them opens it
+ */
+export async function opened(content: Readable, identities: readonly string[]): Promise<Readable> {
+  const { Decrypter } = await loadAge()
+  const decrypter = new Decrypter()
+  for (const identity of identities) decrypter.addIdentity(identity)
+  const decrypted = await decrypter.decrypt(toWeb(content)).catch(error => {
+    content.destroy()
+    throw new Error(`it cannot be opened: ${(error as Error).message}`, { cause: error })
+  })
+  return through(fromWeb(decrypted), createZstdDecompress({ chunkSize: CHUNK }))
+}
+
+/** The lines of a file of private age keys. Never part of an error. */
+export function identitiesIn(text: string): string[] {
+  const identities = text.split(/\r?\n/).filter(line => line.startsWith('AGE-SECRET-KEY-'))
+  if (identities.length === 0) throw new Error('holds no private age key, which begins with AGE-SECRET-KEY-')
+  return identities
+}
+
+export async function makeIdentity(): Promise<string> {
+  return (await loadAge()).generateX25519Identity()
+}
+
+export async function recipientOf(identity: string): Promise<string> {
+  return (await loadAge()).identityToRecipient(identity)
+}
+
+/** A failure on either side ends both. */
+function through(source: AsyncIterable<Buffer>, transform: Transform): Readable {
+  pipeline(source, transform).catch(error => transform.destroy(error))
+  return transform
+}
+
+const toWeb = (stream: Readable) => Readable.toWeb(stream) as unknown as ReadableStream<Uint8Array>
+const fromWeb = (stream: ReadableStream<Uint8Array>) => Readable.fromWeb(stream as never, { highWaterMark: CHUNK })
