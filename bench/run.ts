@@ -1,6 +1,7 @@
 /**
  * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` some of them.
- * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo`, `plugins`, `builds` and `peers` are measurements of their own, and
+ * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo`, `plugins`, `builds`, `peers` and `backup` are
+ * measurements of their own, and
  * `npm run bench -- report` writes what the last runs of all of them have found into docs/performance.md.
  */
 const OTHERS: Readonly<Record<string, string>> = {
@@ -11,6 +12,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   plugins: './plugins.ts',
   builds: './builds.ts',
   slo: './slo.ts',
+  backup: './backup.ts',
   report: './report.ts'
 }
 

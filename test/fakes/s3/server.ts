@@ -39,6 +39,8 @@ export class FakeS3 {
   locked = false
   /** Whether it knows `If-None-Match`, as not every compatible service does. */
   conditional = true
+  /** Whether nothing arrives here any more. */
+  isDown = false
   /** How many objects a page of a listing has. */
   page = PAGE
   url = ''
@@ -69,6 +71,7 @@ export class FakeS3 {
     this.requests.push(`${method} ${key}${url.search}`)
 
     const fault = this.#faultFor({ method, key, query })
+    if (this.isDown) return void request.socket.destroy()
     if (fault === 'silence') return
     if (fault === 'hang up') return void request.socket.destroy()
     const wrong = wrongWith(request, body, this.credentials)

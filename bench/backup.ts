@@ -1,0 +1,105 @@
+/**
+ * `npm run bench -- backup [--megabytes=240] [--rounds=3] [--rate=100]`
+ *
+ * How fast a backup is made, in how much memory, and what requests notice of it: the detail class at a steady rate, while
+ * nothing else happens and while a backup is made, in turns. The server is on one core, the client on the other, and the
+ * process that makes the backup takes what it gets.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import postgres from 'postgres'
+import { type FireReport, fire } from './fire.ts'
+import { startServer } from './process.ts'
+import { keepResult } from './results.ts'
+import { prepare, scenarios } from './scenarios.ts'
+
+const CONNECTIONS = 16
+/** Bytes of a row of logs in COPY's text, about. */
+const ROW = 600
+
+const { values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    megabytes: { type: 'string', default: '240' },
+    rounds: { type: 'string', default: '3' },
+    rate: { type: 'string', default: '100' }
+  }
+})
+const [megabytes, rounds, rate] = [values.megabytes, values.rounds, values.rate].map(Number) as [number, number, number]
+
+const scenario = scenarios.find(({ name }) => name === 'detail')!
+const contestant = scenario.contestants.at(-1)!
+const world = await prepare(scenario)
+const server = await startServer(contestant.server(world))
+try {
+  await contestant.afterStart?.(server.url, world)
+  const bytes = await fill(world.databaseUrl, world.facts.appId!)
+  const alone: FireReport[] = []
+  const during: FireReport[] = []
+  const speeds: number[] = []
+  for (let round = 0; round < rounds; round++) {
+    alone.push(await ask(8))
+    const begun = performance.now()
+    const load = ask(8)
+    await makeBackup()
+    speeds.push(bytes / 1e6 / ((performance.now() - begun) / 1_000))
+    during.push(await load)
+  }
+  const p95 = (reports: readonly FireReport[]) => median(reports.map(({ served }) => served.p95))
+  const rows = [
+    {
+      'plain MB': Math.round(bytes / 1e6),
+      'MB/s': Number(median(speeds).toFixed(1)),
+      'p95 ms alone': Number(p95(alone).toFixed(2)),
+      'p95 ms during': Number(p95(during).toFixed(2)),
+      ratio: Number((p95(during) / p95(alone)).toFixed(2)),
+      'not served': during.reduce((sum, { refused, failed, unsent }) => sum + refused.count + failed + unsent, 0)
+    }
+  ]
+  console.table(rows)
+  const what = `A backup of ${megabytes} MB, read back and opened, while GET /api/v1/apps/:app is asked for ${rate} times a second.`
+  await keepResult('backup', { what, rows })
+} finally {
+  await server.stop()
+  await world.close()
+}
+
+/** Log lines that compress as logs do. @returns the bytes that COPY writes for all of them */
+async function fill(url: string, appId: string): Promise<number> {
+  const sql = postgres(url, { max: 1, onnotice() {} })
+  await sql`insert into app_logs (app_id, at, level, source, message)
+    select ${appId}, now() - n * interval '1 millisecond', 'info', 'app',
+      'GET /items/' || n || ' 200 ' || (random() * 1000)::integer || ' ms ' || md5(n::text) || repeat(' agent=Mozilla/5.0', 22)
+    from generate_series(1, ${Math.round((megabytes * 1e6) / ROW)}) n`
+  await sql`analyze app_logs`
+  const [row] = await sql`select sum(length(l::text))::float8 as bytes from app_logs l`
+  await sql.end()
+  return row!.bytes
+}
+
+async function makeBackup(): Promise<void> {
+  const count = async () =>
+    (await call('GET')).items.filter(({ state }: { state: string }) => state === 'verified').length
+  const before = await count()
+  await call('POST')
+  while ((await count()) === before) await delay(100)
+}
+
+async function call(method: 'GET' | 'POST') {
+  const response = await fetch(`${server.url}/admin/backups`, {
+    method,
+    headers: { authorization: `Bearer ${world.facts.token}` }
+  })
+  if (!response.ok) throw new Error(`${method} /admin/backups: ${response.status} ${await response.text()}`)
+  return response.json() as Promise<{ items: { state: string }[] }>
+}
+
+function ask(seconds: number): Promise<FireReport> {
+  const headers = { authorization: `Bearer ${world.facts.token}` }
+  const url = `${server.url}/api/v1/apps/${world.facts.appId}`
+  return fire({ url, headers, connections: CONNECTIONS, rate, seconds })
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!
+}

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { backupTargetOf } from '../../src/config/backups.ts'
+import { parseCron } from '../../src/config/cron.ts'
+import { ConfigError, loadConfig, type Variables } from '../../src/config/index.ts'
+
+const RECIPIENT = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p'
+const at = (text: string) => new Date(text)
+
+function problemsOf(variables: Variables): string {
+  try {
+    loadConfig(variables)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message
+    throw error
+  }
+  return ''
+}
+
+test('a schedule has its latest time in UTC, however long ago', () => {
+  const cases: [cron: string, now: string, latest: string][] = [
+    ['0 2 * * *', '2030-01-31T02:00:00Z', '2030-01-31T02:00:00Z'],
+    ['0 2 * * *', '2030-01-31T01:59:59Z', '2030-01-30T02:00:00Z'],
+    ['*/15 * * * *', '2030-01-31T10:44:59Z', '2030-01-31T10:30:00Z'],
+    ['0 3 * * 0', '2030-01-31T10:00:00Z', '2030-01-27T03:00:00Z'],
+    ['0 3 * * 7', '2030-01-31T10:00:00Z', '2030-01-27T03:00:00Z'],
+    ['5,10 8-17/3 * * 1-5', '2030-01-28T07:00:00Z', '2030-01-25T17:10:00Z'],
+    ['0 0 1 * 1', '2030-01-31T10:00:00Z', '2030-01-28T00:00:00Z'],
+    ['0 0 29 2 *', '2030-01-01T00:00:00Z', '2028-02-29T00:00:00Z']
+  ]
+  for (const [cron, now, latest] of cases)
+    assert.equal(parseCron(cron).previous(at(now))?.getTime(), at(latest).getTime(), `${cron} at ${now}`)
+  assert.equal(parseCron('0 0 31 2 *').previous(at('2030-01-01T00:00:00Z')), null)
+})
+
+test('a schedule that is none is refused by its field', () => {
+  for (const [cron, problem] of [
+    ['0 2 * *', /must have five fields/],
+    ['60 2 * * *', /"60" is no minute: give numbers from 0 to 59/],
+    ['0 24 * * *', /is no hour/],
+    ['0 2 0 * *', /is no day of month/],
+    ['0 2 * 13 *', /is no month/],
+    ['0 2 * * mon', /is no day of week/],
+    ['5-1 * * * *', /is no minute/],
+    ['*/0 * * * *', /is no minute/],
+    ['', /must have five fields/]
+  ] as const)
+    assert.throws(() => parseCron(cron), problem, cron)
+  assert.match(problemsOf({ BACKUP_SCHEDULE: 'daily' }), /BACKUP_SCHEDULE: "daily" must have five fields/)
+  assert.equal(loadConfig({ BACKUP_SCHEDULE: 'off' }).backups.schedule, null)
+})
+
+test('backups go below DATA_DIR, to another directory, or into a bucket', () => {
+  const target = (variables: Variables) => backupTargetOf(loadConfig({ DATA_DIR: '/data', ...variables }))
+  assert.deepEqual(target({}), { directory: '/data/backups' })
+  assert.deepEqual(target({ BACKUP_URL: 'file:///mnt/back%20up' }), { directory: '/mnt/back up' })
+  const keys = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret' }
+  const url = 's3://bucket/a/b/?endpoint=https://s3.example.com&region=eu'
+  assert.deepEqual(target({ BACKUP_URL: url, ...keys }), {
+    s3: {
+      bucket: 'bucket',
+      prefix: 'a/b',
+      endpoint: 'https://s3.example.com',
+      region: 'eu',
+      accessKeyId: 'id',
+      secretAccessKey: 'secret'
+    }
+  })
+  for (const [value, problem] of [
+    ['/mnt/backups', /BACKUP_URL: must be file:\/\/\/path or s3:/],
+    ['file://host/path', /must be file:/],
+    ['https://example.com', /must be file:/],
+    ['s3://bucket', /AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: BACKUP_URL=s3:\/\/... needs both/],
+    ['s3://id:key@bucket', /must hold no credentials/],
+    ['s3://bucket?acl=public', /unknown parameter "acl"/],
+    ['s3://bucket?endpoint=ftp://x', /its endpoint must be an http or https address/]
+  ] as const)
+    assert.match(problemsOf({ BACKUP_URL: value }), problem, value)
+})
+
+test('recipients are public keys, and what is kept is a number of days, weeks and months', () => {
+  const { backups } = loadConfig({ BACKUP_RECIPIENTS: ` ${RECIPIENT} `, BACKUP_KEEP: '2d1m' })
+  assert.deepEqual([backups.recipients, backups.keyRecipients], [[RECIPIENT], [RECIPIENT]])
+  assert.deepEqual(backups.keep, { days: 2, weeks: 0, months: 1 })
+  const secret = 'AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQ'
+  const leaked = problemsOf({ BACKUP_RECIPIENTS: secret })
+  assert.match(leaked, /BACKUP_RECIPIENTS: holds a private key/)
+  assert.ok(!leaked.includes(secret))
+  assert.match(problemsOf({ BACKUP_RECIPIENTS: 'ssh-ed25519 AAAA' }), /is no public age key/)
+  for (const keep of ['7', '0d', 'd', '7d4', '-1d', '12m7d'])
+    assert.match(problemsOf({ BACKUP_KEEP: keep }), /BACKUP_KEEP: ".*" must be days, weeks and months/, keep)
+})
