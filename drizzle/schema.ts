@@ -327,6 +327,10 @@ export const deployments = pgTable(
     commitMessage: text(),
     commitAuthor: varchar({ length: 255 }),
     branch: varchar({ length: 255 }),
+    /**
+     * The uploaded archive that it is built from; null for a commit or an image. It stays when the archive is removed.
+     */
+    sourceId: uuid(),
     /** The image that runs, by digest. Set once it is built, or from the start. */
     image: varchar({ length: 500 }),
     /** The deployment whose image a rollback restores. */
@@ -359,6 +363,36 @@ export const deployments = pgTable(
     check('deployments_status_known', sql`${table.status} ${oneOf(DEPLOYMENT_STATUSES)}`),
     check('deployments_trigger_known', sql`${table.trigger} ${oneOf(DEPLOYMENT_TRIGGERS)}`)
   ]
+)
+
+/** The last uploaded source of each app: a gzipped tar archive. Uploads replace the one before. */
+export const sourceArchives = pgTable(
+  'source_archives',
+  {
+    id: id(),
+    appId: uuid()
+      .notNull()
+      .references(() => apps.id, { onDelete: 'cascade' }),
+    /** SHA-256 in hexadecimal. */
+    digest: varchar({ length: 64 }).notNull(),
+    bytes: bigint({ mode: 'number' }).notNull(),
+    createdAt: createdAt()
+  },
+  table => [uniqueIndex('source_archives_app_id_unique').on(table.appId)]
+)
+
+/** The bytes of uploaded sources, in order. */
+export const sourceArchiveChunks = pgTable(
+  'source_archive_chunks',
+  {
+    archiveId: uuid()
+      .notNull()
+      .references(() => sourceArchives.id, { onDelete: 'cascade' }),
+    seq: integer().notNull(),
+    /** Stored without another compression. */
+    content: bytea().notNull()
+  },
+  table => [primaryKey({ columns: [table.archiveId, table.seq] })]
 )
 
 /** The complete sealed env of an active or live deployment. Deleted when the deployment is over. */

@@ -56,6 +56,8 @@ export interface RoutesOptions {
   ledger?: DeploymentLedger | null
   /** Whether images built elsewhere can be deployed; false by default. */
   takesImages?: boolean
+  /** Whether images are built here, also from uploaded sources; false by default. */
+  takesSource?: boolean
   /** The registry that stores the images of all apps. */
   registry?: string
   /** Signs the first operator in by a link, while there is no other way; null by default: it does not. */
@@ -80,6 +82,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     urlOf = () => null,
     ledger = null,
     takesImages = false,
+    takesSource = false,
     registry = '',
     firstSignIn = null,
     showsDesign = false
@@ -110,7 +113,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(installations)
     await scope.register(apps, { allowLocalGit, urlOf })
     await scope.register(envVars, { secretBox })
-    await scope.register(deployments, { ledger, takesImages, registry })
+    await scope.register(deployments, { ledger, takesImages, takesSource, registry })
     await scope.register(appLogs)
     if (app.hasDecorator('eventStreams')) await scope.register(liveLogs)
   })
@@ -118,9 +121,9 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   const people = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
     takeForms(scope)
     await scope.register(dashboard, { urlOf })
-    await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, registry })
-    await scope.register(oneApp, { allowLocalGit, urlOf, ledger, takesImages, registry })
-    await scope.register(appSettings, { secretBox, allowLocalGit, urlOf, ledger, takesImages, registry })
+    await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
+    await scope.register(oneApp, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
+    await scope.register(appSettings, { secretBox, allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
   })
 
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))

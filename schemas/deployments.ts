@@ -58,6 +58,9 @@ export const Deployment = Sent(
     commitMessage: text('The first line of its message, or what was rolled back to.', 'Say hello'),
     commitAuthor: text('The name that its author has given git.', 'Ada Lovelace'),
     branch: text('The branch that is built.', 'main'),
+    sourceId: Nullable(
+      adapted(Uuid, { description: 'The uploaded source that it is built from; null for a commit or an image.' })
+    ),
     image: text('What runs, by digest.', `registry.fly.io/hello@sha256:${'0'.repeat(64)}`),
     rollbackOf: Nullable(adapted(Uuid, { description: 'The deployment whose image it brings back.' })),
     envVersions: Type.Unsafe<Record<string, number> | null>({
@@ -154,6 +157,22 @@ export const deploy = {
   params: ofApp,
   querystring: NoQuery,
   body: OptionalBody(DeployRequest),
+  response: { 202: Deployment, ...errorResponses }
+}
+
+export const deploySource = {
+  operationId: 'deploySource',
+  summary: 'Deploy an app from an uploaded folder',
+  description:
+    'The body is the folder as a gzipped tar archive, `Content-Type: application/gzip`, of at most 64 MiB, with at most ' +
+    '50,000 entries and 1 GiB unpacked; files, directories and links that stay within it. For admins of the team, as it ' +
+    'may be any code. The last upload of an app is kept for 30 days: a deployment of an app without a repository builds it again.',
+  tags: ['deployments'],
+  consumes: ['application/gzip'],
+  headers,
+  params: ofApp,
+  querystring: NoQuery,
+  body: Type.Unsafe<unknown>({ description: 'A gzipped tar archive.' }),
   response: { 202: Deployment, ...errorResponses }
 }
 

@@ -40,6 +40,7 @@ import session from '../plugins/session/index.ts'
 import startup from '../plugins/startup.ts'
 import status from '../plugins/status/index.ts'
 import tracing from '../plugins/tracing/index.ts'
+import uploads from '../plugins/uploads.ts'
 import webhooks from '../plugins/webhooks/index.ts'
 import writeBatching from '../plugins/write-batching.ts'
 import routes from '../routes/index.ts'
@@ -134,6 +135,7 @@ export const slots: readonly Slot[] = [
   slot('secret-holders', secretHolders, data.secretHolders),
   slot('chores', chores, operations.chores),
   slot('event-streams', eventStreams, metered),
+  slot('uploads', uploads, none),
   slot('builder', builder, delivery.builder),
   slot('deployer', deployer, delivery.deployer),
   slot('github', github, delivery.github),

@@ -68,7 +68,7 @@ const rules: Record<string, (found: Import) => boolean> = {
     isNpmOrNode(target) ||
     isBelow(from, target) ||
     target === 'drizzle/schema.ts' ||
-    /^plugins\/lib\/(errors|git-url|instant|token)\.ts$/.test(target),
+    /^plugins\/lib\/(errors|git-url|instant|source-archive|token)\.ts$/.test(target),
   'src/workflows/': ({ target, typeOnly }) =>
     isNpmOrNode(target) ||
     /^(src\/(workflows|domain|kernel)|plugins\/lib)\//.test(target) ||

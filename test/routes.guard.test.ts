@@ -168,6 +168,7 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
   ])
   assert.deepEqual(ofClass('deploy'), [
     'POST /api/v1/apps/:app/deploy',
+    'POST /api/v1/apps/:app/deploy/source',
     'POST /api/v1/apps/:app/deployments/:id/cancel',
     'POST /api/v1/apps/:app/rollback',
     'POST /apps/:app/deploy',

@@ -2,10 +2,11 @@ import { createHmac } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Latest, latest } from '../../plugins/lib/latest.ts'
-import { type CloneOptions, clone } from './git.ts'
+import type { CloneOptions } from './git.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { type Finished, findProgram, type Limits, type Sandbox } from './sandbox.ts'
-import { giveTo, readSmallFile } from './tree.ts'
+import { fetchSource } from './source.ts'
+import { readSmallFile } from './tree.ts'
 import { inWorkspace, ownDirectory } from './workspace.ts'
 
 export interface BuildkitServer {
@@ -54,15 +55,12 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
     for (const secret of credentialsOf(latest(registry.token))) context.hide(secret)
     return inWorkspace(dataDir, request, context, limits, async sandbox => {
       await context.enter('cloning')
-      const source = join(sandbox.directory, 'source')
-      const commit = await clone(request.source, source, sandbox, options.clone)
-      if (sandbox.account !== null) await giveTo(source, sandbox.account)
+      const { directory: source, revision: tag, commit } = await fetchSource(request, sandbox, options)
 
       await context.enter('analyzing')
       const plan = await prepare(railpack, source, request, sandbox)
 
       await context.enter('building')
-      const tag = commit.commitSha.slice(0, 12)
       const digest = await buildAndPush(buildctl, { source, plan, image: `${name}:${tag}` }, request, context, sandbox)
       return { image: `${name}@${digest}`, ...commit }
     })

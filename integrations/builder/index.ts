@@ -11,7 +11,7 @@ import { requirePublicHost } from './public-address.ts'
 import type { Limits } from './sandbox.ts'
 import { removeLeftovers } from './workspace.ts'
 
-export type { BuildContext, Builder, BuildPhase, BuildRequest, BuildSource, BuiltImage } from './port.ts'
+export type { ArchiveSource, BuildContext, Builder, BuildPhase, BuildRequest, BuildSource, BuiltImage } from './port.ts'
 export { BuildError } from './port.ts'
 
 const count = (value: number, description: string) => Type.Integer({ default: value, minimum: 1, description })

@@ -12,11 +12,12 @@ import {
 } from '../../plugins/lib/local-image.ts'
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { detect } from './detect.ts'
-import { type CloneOptions, clone } from './git.ts'
+import type { CloneOptions } from './git.ts'
 import { cacheVariables, PackageCache } from './package-cache.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
-import { digestOf, freeze, giveTo } from './tree.ts'
+import { fetchSource } from './source.ts'
+import { digestOf, freeze } from './tree.ts'
 import { certificatesFor, graveyardOf, inWorkspace, ownDirectory } from './workspace.ts'
 
 export interface LocalBuilderOptions {
@@ -45,9 +46,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
     return inWorkspace(dataDir, request, context, limits, async sandbox => {
       await context.enter('cloning')
-      const source = join(sandbox.directory, 'source')
-      const commit = await clone(request.source, source, sandbox, options.clone)
-      if (sandbox.account !== null) await giveTo(source, sandbox.account)
+      const { directory: source, commit } = await fetchSource(request, sandbox, options)
 
       await context.enter('analyzing')
       const root = rootOf(request)

@@ -8,7 +8,7 @@ export interface BuildRequest {
     /** The app's directory in the repository; null or absent for the whole repository. */
     readonly rootDirectory?: string | null
   }
-  readonly source: BuildSource
+  readonly source: BuildSource | ArchiveSource
   /** The env vars that the owner has marked for builds. They reach no image, argument or log. */
   readonly secrets: Readonly<Record<string, string>>
 }
@@ -24,6 +24,16 @@ export interface BuildSource {
   /** Header sent with every request to the host of `url`, and to no other. */
   readonly authorization?: string
 }
+
+/** A source that was uploaded as a gzipped tar archive. */
+export interface ArchiveSource {
+  /** SHA-256 of the archive in hexadecimal. */
+  readonly digest: string
+  /** The archive from its beginning. @throws BuildError when it is no longer kept */
+  read(): AsyncIterable<Uint8Array>
+}
+
+export const isArchive = (source: BuildRequest['source']): source is ArchiveSource => 'read' in source
 
 /** The build phases, as the deployment's status names them. */
 export type BuildPhase = 'cloning' | 'analyzing' | 'building' | 'pushing'
@@ -44,13 +54,14 @@ export interface BuildContext {
 export interface BuiltImage {
   /** The image by digest, so that a later rollback deploys exactly the same bits. */
   readonly image: string
-  readonly commitSha: string
+  /** Absent for an uploaded source. */
+  readonly commitSha?: string
   /** The first line of the commit message and the author, as recorded by git. */
-  readonly commitMessage: string
-  readonly commitAuthor: string
+  readonly commitMessage?: string
+  readonly commitAuthor?: string
 }
 
-/** Builds an image from a commit. Restarting a build yields the same image. */
+/** Builds an image from a commit or an uploaded source. Restarting a build yields the same image. */
 export interface Builder {
   readonly name: string
   /**

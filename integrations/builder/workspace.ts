@@ -8,7 +8,7 @@ import type { Account } from '../../plugins/lib/owned-processes.ts'
 import { identify, isRunning, type ProcessIdentity } from '../../plugins/lib/processes.ts'
 import { emptyGraveyard, removeTree } from '../../plugins/lib/remove-tree.ts'
 import { drawAccount } from './account.ts'
-import { type BuildContext, BuildError, type BuildRequest } from './port.ts'
+import { type BuildContext, BuildError, type BuildRequest, isArchive } from './port.ts'
 import { checkReach, type Limits, openSandbox, processesOfBuild, type Sandbox } from './sandbox.ts'
 import { giveTo } from './tree.ts'
 
@@ -135,7 +135,7 @@ function checkSecrets(secrets: Readonly<Record<string, string>>): void {
 
 /** Values to keep out of the log: the secrets, and the credentials within a header. */
 function secretsOf({ source, secrets }: BuildRequest): string[] {
-  const { authorization = '' } = source
+  const { authorization = '' } = isArchive(source) ? {} : source
   const [scheme = '', credentials = ''] = authorization.split(' ')
   const password = /^basic$/i.test(scheme)
     ? Buffer.from(credentials, 'base64')

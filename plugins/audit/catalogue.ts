@@ -48,7 +48,7 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'domain.verify': ['domain'],
   'domain.delete': ['domain'],
   'region.update': ['from', 'to'],
-  'deployment.deploy': ['trigger', 'commitSha', 'branch', 'image'],
+  'deployment.deploy': ['trigger', 'commitSha', 'branch', 'source', 'image'],
   'deployment.rollback': ['to', 'image'],
   'deployment.advance': ['from', 'to'],
   'deployment.cancel': ['status'],

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, errors } from '../lib/errors.ts'
 import type { HttpSocket } from '../lib/node-http.ts'
+import { hasOwnTimeout } from '../lib/own-timeout.ts'
 import { toAppError } from './fault.ts'
 
 /** How long a client may go on reading our last reply and sending unread bytes before its socket is destroyed. */
@@ -53,6 +54,7 @@ export function rawFaults(app: FastifyInstance): RawFaults {
       app.routing(carrying(toAppError(error, request), request.raw), reply.raw)
     },
     onClientError(error, socket) {
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && hasOwnTimeout(socket)) return
       if (faulty.has(socket)) return // the parser complains about every chunk that follows
       faulty.add(socket)
       settle(error, socket)

@@ -1,5 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { AppError } from '../../plugins/lib/errors.ts'
+import type { Upload } from '../../plugins/uploads.ts'
 import * as schemas from '../../schemas/deployments.ts'
+import { inspectSource } from '../../src/domain/apps/sources.ts'
 import { findDeployment, listDeployments } from '../../src/domain/deployments/deployments.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { appOf } from '../lib/access.ts'
@@ -15,7 +18,7 @@ import { reads } from '../lib/policy.ts'
 
 const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app, options, done) => {
   const change = changes(app)
-  const { deploy, rollback, cancel } = deploymentActions(app, options)
+  const { deploy, admitUpload, deploySource, rollback, cancel } = deploymentActions(app, options)
 
   app.post('/apps/:app/deploy', {
     schema: schemas.deploy,
@@ -25,6 +28,23 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
         const { commit_sha, commitSha = commit_sha, ...wanted } = request.body ?? {}
         return deploy(tx, request, { ...wanted, commitSha })
       })
+  })
+
+  app.post('/apps/:app/deploy/source', {
+    schema: schemas.deploySource,
+    config: {
+      ...deploys,
+      // Code that nobody has reviewed can read the env vars.
+      access: PERMISSIONS.deployAnyCommit,
+      slo: 'stream',
+      upload: true,
+      audit: deploymentAudit('deploy')
+    },
+    handler: async (request, reply) => {
+      await admitUpload(app.db, request)
+      const upload = requireUpload(request.body)
+      return upload.receive(inspectSource, source => change(request, reply, tx => deploySource(tx, request, source)))
+    }
   })
 
   app.post('/apps/:app/rollback', {
@@ -63,6 +83,11 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
   })
 
   done()
+}
+
+function requireUpload(body: unknown): Upload {
+  if (typeof (body as Upload | null)?.receive === 'function') return body as Upload
+  throw new AppError('UNSUPPORTED_MEDIA_TYPE', { detail: 'The body must be a gzipped tar archive: application/gzip' })
 }
 
 export default deployments

@@ -1,11 +1,14 @@
+import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../../plugins/lib/errors.ts'
+import { type ArrivedSource, findSource, keepSource } from '../../src/domain/apps/sources.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import {
   type Deployment,
   type DeploymentLedger,
   findDeployment,
-  findRollbackTarget
+  findRollbackTarget,
+  type NewDeployment
 } from '../../src/domain/deployments/deployments.ts'
 import { type App, PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { appOf, callerOf } from './access.ts'
@@ -18,6 +21,8 @@ export interface DeploymentRoutesOptions {
   ledger: DeploymentLedger | null
   /** Whether images built elsewhere can be deployed. */
   takesImages: boolean
+  /** Whether images are built here, also from uploaded sources. */
+  takesSource: boolean
   /** The registry that stores the images of all apps, and that this server has access to. */
   registry: string
 }
@@ -52,7 +57,10 @@ export interface DeploymentChanged extends Changed {
 type DeploymentRequest = FastifyRequest<{ Params: { app: string; id: string } }>
 
 /** Begins and ends deployments, for the API and for pages; each runs in the transaction of a change. */
-export function deploymentActions(app: FastifyInstance, { ledger, takesImages, registry }: DeploymentRoutesOptions) {
+export function deploymentActions(
+  app: FastifyInstance,
+  { ledger, takesImages, takesSource, registry }: DeploymentRoutesOptions
+) {
   async function deploy(tx: Db, request: AppRequest, wanted: Wanted): Promise<DeploymentChanged> {
     const { found } = await deployable(tx, request)
     const { branch, anyCommit = false } = wanted
@@ -66,23 +74,43 @@ export function deploymentActions(app: FastifyInstance, { ledger, takesImages, r
   async function begin(tx: Db, request: FastifyRequest, found: App, wanted: Wanted): Promise<DeploymentChanged> {
     const { image, branch, anyCommit = false, commitSha } = wanted
     const isElsewhere = branch !== undefined && branch !== found.githubBranch
-    if (image === undefined) requireSource(found)
-    else requireOwnImage(found, image)
+    if (image !== undefined) requireOwnImage(found, image)
+    const sourceId = image === undefined && isWithoutRepository(found) ? await lastUpload(tx, found) : null
     const deployment = await ledgerOf().create(tx, {
       appId: found.id,
       trigger: triggerOf(request),
       triggeredBy: callerOf(request).userId,
       ...((anyCommit || isElsewhere) && { config: { region: found.region, anyCommit: true as const } }),
-      ...(image === undefined ? { commitSha: commitSha ?? null, branch: branch ?? found.githubBranch } : { image })
+      ...targetOf({ image, commitSha, branch: branch ?? found.githubBranch, sourceId })
     })
     return accepted(found, deployment, { ...deployment })
+  }
+
+  /** Refuses who may not deploy an uploaded source, before it arrives. */
+  async function admitUpload(db: Db, request: AppRequest): Promise<void> {
+    await deployable(db, request)
+    if (!takesSource) throw errors.notConfigured('Building')
+  }
+
+  /** Deploys an uploaded source, which is kept for the next time. */
+  async function deploySource(tx: Db, request: AppRequest, source: ArrivedSource): Promise<DeploymentChanged> {
+    const { found, deploying } = await deployable(tx, request)
+    const sourceId = randomUUID()
+    const deployment = await deploying.create(tx, {
+      appId: found.id,
+      trigger: triggerOf(request),
+      triggeredBy: callerOf(request).userId,
+      sourceId
+    })
+    await keepSource(tx, found.id, sourceId, source)
+    return accepted(found, deployment, { ...deployment, source: source.digest })
   }
 
   /** @param id the deployment to go back to; absent: the one before the live one */
   async function rollback(tx: Db, request: AppRequest, id: string | undefined): Promise<DeploymentChanged> {
     const { found, deploying } = await deployable(tx, request)
     const target = await findRollbackTarget(tx, found.id, id)
-    const { commitSha, commitAuthor, branch, image } = target
+    const { commitSha, commitAuthor, branch, sourceId, image } = target
     const deployment = await deploying.create(tx, {
       appId: found.id,
       trigger: 'rollback',
@@ -91,6 +119,7 @@ export function deploymentActions(app: FastifyInstance, { ledger, takesImages, r
       commitAuthor,
       commitMessage: `Rollback to ${target.id.slice(0, 8)}`,
       branch,
+      sourceId,
       image,
       rollbackOf: target.id
     })
@@ -125,12 +154,32 @@ export function deploymentActions(app: FastifyInstance, { ledger, takesImages, r
       throw errors.validation('image', 'is of another app')
   }
 
-  return { deploy, begin, rollback, cancel }
+  return { deploy, begin, admitUpload, deploySource, rollback, cancel }
 }
 
-function requireSource({ githubRepo, gitUrl }: App): void {
-  if (githubRepo === null && gitUrl === null)
-    throw errors.conflict('There is nothing to deploy: set the githubRepo or the gitUrl of the app')
+const isWithoutRepository = ({ githubRepo, gitUrl }: App) => githubRepo === null && gitUrl === null
+
+/** An app without a repository is built from its last upload. */
+async function lastUpload(tx: Db, { id }: App): Promise<string> {
+  const sourceId = await findSource(tx, id)
+  if (sourceId !== undefined) return sourceId
+  throw errors.conflict(
+    'There is nothing to deploy: set the githubRepo or the gitUrl of the app, or upload a folder (rhone deploy)'
+  )
+}
+
+interface Target {
+  readonly image: string | undefined
+  readonly commitSha: string | undefined
+  readonly branch: string
+  readonly sourceId: string | null
+}
+
+function targetOf({ image, commitSha, branch, sourceId }: Target): Partial<NewDeployment> {
+  if (image !== undefined) return { image }
+  if (sourceId === null) return { commitSha: commitSha ?? null, branch }
+  if (commitSha === undefined) return { sourceId }
+  throw errors.validation('commitSha', 'the app has no repository, only an uploaded source')
 }
 
 /** The command line identifies itself, browsers have a session, and all other clients a token. */

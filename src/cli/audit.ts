@@ -1,6 +1,6 @@
 import { auditLogFor } from './audit-log.ts'
-import { createClient } from './client.ts'
 import { CommandError, defineCommand, UsageError } from './command.ts'
+import { connect } from './connect.ts'
 import { facts } from './format.ts'
 
 export const auditVerify = defineCommand({
@@ -35,7 +35,8 @@ export const auditExport = defineCommand({
     from: { type: 'string', value: '<date>', description: 'From this instant on. Default: the beginning.' },
     to: { type: 'string', value: '<date>', description: 'Before this instant. Default: now.' }
   },
-  async run({ options, config, write }) {
+  async run(input) {
+    const { options, write } = input
     const { format = 'ndjson', from, to } = options
     if (format !== 'ndjson' && format !== 'csv') throw new UsageError(`"${format}" is no format; give ndjson or csv`)
     const query = new URLSearchParams({
@@ -44,7 +45,7 @@ export const auditExport = defineCommand({
       until: to === undefined ? new Date().toISOString() : instant(to)
     })
     let last = '\n'
-    for await (const part of createClient(await config()).stream(`/admin/audit/export?${query}`)) {
+    for await (const part of (await connect(input)).stream(`/admin/audit/export?${query}`)) {
       await write(part)
       last = part.at(-1) ?? last
     }

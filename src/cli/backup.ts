@@ -11,7 +11,7 @@ import { withKeys } from './audit-log.ts'
 import { CommandError, defineCommand, type Input } from './command.ts'
 import { facts, table } from './format.ts'
 
-const optionalArgs = ['[<backup>]']
+const args = ['[backup]']
 const identity = {
   type: 'string',
   value: '<file>',
@@ -70,7 +70,7 @@ export const backupVerify = defineCommand({
   name: 'backup verify',
   examples: ['rhone backup verify', 'rhone backup verify 20300131T020000Z-1a2b3c4d'],
   summary: 'Read all of a backup, by default the latest, open it and compare every table with what was written.',
-  optionalArgs,
+  args,
   options: { identity },
   printsData: true,
   async run(input) {
@@ -101,7 +101,7 @@ export const backupRestore = defineCommand({
   name: 'backup restore',
   examples: ['rhone backup restore', 'rhone backup restore 20300131T020000Z-1a2b3c4d --identity key.txt'],
   summary: 'Restore a backup, by default the latest, into an empty database, and leave the platform closed.',
-  optionalArgs,
+  args,
   options: {
     identity,
     'without-jobs': { type: 'boolean', description: 'Leave out the jobs, such as those of another version.' }
@@ -153,7 +153,7 @@ export const backupRestore = defineCommand({
 export const backupDrill = defineCommand({
   name: 'backup drill',
   summary: 'Practise a restore, by default of the latest backup, in a throw-away database, and say how long it took.',
-  optionalArgs,
+  args,
   options: { identity },
   printsData: true,
   async run(input) {

@@ -1,13 +1,28 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import type { Config } from '../config/index.ts'
-import { findServer, localUrl } from '../listening.ts'
+import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { CommandError } from './command.ts'
+
+/** A server, and how to get at the token for it. */
+export interface ServerPlace {
+  readonly url: string
+  /** Whether it is the server of this machine, which was found by its DATA_DIR. */
+  readonly isLocal: boolean
+  /** @throws CommandError when there is none */
+  readonly token: () => Promise<string>
+}
 
 export interface Client {
   readonly url: string
   /** Sends a request with the token. @throws CommandError with the server's message, unless the status is 2xx */
   request<Body>(method: string, path: string, body?: object): Promise<Body>
+  /**
+   * Sends a body of any length as it is read. It is sent again once if the connection breaks, and makes one change.
+   *
+   * @throws as `request`
+   */
+  upload<Body>(path: string, bytes: number, body: () => Readable): Promise<Body>
+  /** Opens a reply of any length, without a time limit. @throws Refused, Unreachable */
+  open(path: string, headers?: Record<string, string>, signal?: AbortSignal): Promise<Response>
   /** Streams the text of a reply, without a time limit. @throws CommandError as above, or when the reply is cut off */
   stream(path: string): AsyncGenerator<string>
 }
@@ -17,34 +32,91 @@ interface ErrorEnvelope {
 }
 
 const TIMEOUT = 15_000
+const UPLOAD_TIMEOUT = 15 * 60_000
 
 /** No reply arrived; the message names the server. */
 export class Unreachable extends CommandError {}
 
-export function createClient(config: Config): Client {
-  const url = serverUrl(config)
+/** The server has refused the request; the message is its own. */
+export class Refused extends CommandError {
+  readonly status: number
+  /** The code of the error; undefined when a server of another kind has answered. */
+  readonly code: string | undefined
+  /** Seconds until another attempt may succeed, if the server has said so. */
+  readonly retryAfter: number | undefined
 
+  constructor(message: string, status: number, code?: string, retryAfter?: number) {
+    super(message)
+    this.status = status
+    this.code = code
+    this.retryAfter = retryAfter
+  }
+}
+
+/** Lets the server tell a deployment by the command line from others. */
+const USER_AGENT = `rhone-cli/${process.versions.node}`
+
+export function createClient({ url, token }: ServerPlace): Client {
   async function request<Body>(method: string, path: string, body?: object): Promise<Body> {
     const reply = await send(new URL(path, url), {
       method,
       headers: {
         accept: 'application/json',
-        authorization: `Bearer ${await apiToken(config)}`,
+        authorization: `Bearer ${await token()}`,
+        'user-agent': USER_AGENT,
         ...(body && { 'content-type': 'application/json' })
       },
       ...(body && { body: JSON.stringify(body) })
     })
     const text = await reply.text()
-    if (!reply.ok) throw new CommandError(refusal(reply, text, url))
+    if (!reply.ok) throw refusalOf(reply, text, url)
     return (text === '' ? undefined : JSON.parse(text)) as Body
   }
 
-  async function* stream(path: string): AsyncGenerator<string> {
+  async function upload<Body>(path: string, bytes: number, body: () => Readable): Promise<Body> {
+    const init: RequestInit & { duplex: 'half' } = {
+      method: 'POST',
+      headers: {
+        accept: 'application/json',
+        authorization: `Bearer ${await token()}`,
+        'content-length': String(bytes),
+        'content-type': 'application/gzip',
+        'idempotency-key': randomUUID(),
+        'user-agent': USER_AGENT
+      },
+      duplex: 'half'
+    }
+    const attempt = async () => {
+      const stream = body()
+      try {
+        const sent = { ...init, body: Readable.toWeb(stream) as ReadableStream }
+        const reply = await send(new URL(path, url), sent, AbortSignal.timeout(UPLOAD_TIMEOUT))
+        return { reply, text: await reply.text() }
+      } finally {
+        stream.destroy()
+      }
+    }
+    const { reply, text } = await attempt().catch(error => {
+      if (error instanceof Unreachable) return attempt()
+      throw error
+    })
+    if (!reply.ok) throw refusalOf(reply, text, url)
+    return JSON.parse(text) as Body
+  }
+
+  async function open(path: string, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
     const patience = new AbortController()
     const timer = setTimeout(() => patience.abort(new Error('no answer in time')), TIMEOUT)
-    const headers = { authorization: `Bearer ${await apiToken(config)}` }
-    const reply = await send(new URL(path, url), { headers }, patience.signal).finally(() => clearTimeout(timer))
-    if (!reply.ok) throw new CommandError(refusal(reply, await reply.text(), url))
+    const ended = signal === undefined ? patience.signal : AbortSignal.any([signal, patience.signal])
+    const authorization = `Bearer ${await token()}`
+    const init = { headers: { ...headers, authorization, 'user-agent': USER_AGENT } }
+    const reply = await send(new URL(path, url), init, ended).finally(() => clearTimeout(timer))
+    if (!reply.ok) throw refusalOf(reply, await reply.text(), url)
+    return reply
+  }
+
+  async function* stream(path: string): AsyncGenerator<string> {
+    const reply = await open(path)
     try {
       if (reply.body !== null) yield* reply.body.pipeThrough(new TextDecoderStream())
     } catch (error) {
@@ -52,49 +124,30 @@ export function createClient(config: Config): Client {
     }
   }
 
-  return { url, request, stream }
+  return { url, request, upload, open, stream }
+}
+
+/** One page of a list. */
+export interface Page<Item> {
+  readonly items: Item[]
+  readonly nextCursor: string | null
 }
 
 /** All items of a list, page by page. */
-export async function listAll<Item>(client: Client, path: string): Promise<Item[]> {
+export async function listAll<Item>(
+  client: Client,
+  path: string,
+  filters: Readonly<Record<string, string>> = {}
+): Promise<Item[]> {
   const items: Item[] = []
   let cursor: string | null = null
   do {
-    const query = new URLSearchParams({ limit: '200', ...(cursor && { cursor }) })
-    const page: { items: Item[]; nextCursor: string | null } = await client.request('GET', `${path}?${query}`)
+    const query = new URLSearchParams({ limit: '200', ...filters, ...(cursor && { cursor }) })
+    const page: Page<Item> = await client.request('GET', `${path}?${query}`)
     items.push(...page.items)
     cursor = page.nextCursor
   } while (cursor !== null)
   return items
-}
-
-/**
- * `RHONE_URL`, or the address of the server running on DATA_DIR, or the one that this configuration would listen on.
- */
-export function serverUrl(config: Config): string {
-  const { client, dataDir, port } = config
-  if (client.url !== null) {
-    if (!/^https?:\/\//.test(client.url) || !URL.canParse(client.url))
-      throw new CommandError(`RHONE_URL: "${client.url}" is not an http or https URL`)
-    return client.url
-  }
-  const running = findServer(dataDir)
-  if (running !== undefined) return running
-  if (port === 0) throw new CommandError('the server picks a port of its own (PORT=0): say where it is with RHONE_URL')
-  return localUrl(config, port)
-}
-
-/** `RHONE_TOKEN`, or the operator token that the first boot stored on this machine. */
-export async function apiToken({ client, dataDir }: Config): Promise<string> {
-  if (client.token !== null) return client.token
-  const path = join(dataDir, 'operator-token')
-  try {
-    return (await readFile(path, 'utf8')).trim()
-  } catch (error) {
-    throw new CommandError(
-      `there is no API token: set RHONE_TOKEN (${path} cannot be read: ${(error as NodeJS.ErrnoException).code})`
-    )
-  }
 }
 
 /** Does not follow redirects: the token is only ever sent to the named server. */
@@ -122,7 +175,7 @@ const REASONS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'its certificate has expired'
 }
 
-function reason(error: unknown): string {
+export function reason(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error
   if (cause instanceof AggregateError && cause.errors.length > 0) return reason(cause.errors[0])
   if (!(cause instanceof Error)) return String(cause)
@@ -130,15 +183,19 @@ function reason(error: unknown): string {
   return REASONS[(cause as NodeJS.ErrnoException).code ?? ''] ?? cause.message
 }
 
-function refusal(reply: Response, text: string, url: string): string {
-  const location = reply.headers.get('location')
+export function refusalOf(reply: Response, text: string, url: string): Refused {
+  const { status, headers } = reply
+  const location = headers.get('location')
   if (location !== null)
-    return `${url} answered ${reply.status} and points to ${location}: set RHONE_URL to that server`
+    return new Refused(`${url} answered ${status} and points to ${location}: set RHONE_URL to that server`, status)
 
   const { code, message, detail, requestId } = parseEnvelope(text)
-  if (message === undefined) return `${url} answered ${reply.status}, and not as a Rhone server does`
+  if (message === undefined) return new Refused(`${url} answered ${status}, and not as a Rhone server does`, status)
   const said = detail === undefined ? message : `${message}: ${detail}`
-  return `${said} (${reply.status} ${code}, request ${requestId})`
+  const next = status === 401 ? '; log in with: rhone login' : ''
+  const seconds = Number(headers.get('retry-after') ?? Number.NaN)
+  const retryAfter = Number.isFinite(seconds) ? seconds : undefined
+  return new Refused(`${said} (${status} ${code}, request ${requestId})${next}`, status, code, retryAfter)
 }
 
 function parseEnvelope(text: string): NonNullable<ErrorEnvelope['error']> {

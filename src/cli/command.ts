@@ -1,4 +1,5 @@
 import type { Config, Variables } from '../config/index.ts'
+import type { Terminal } from './terminal.ts'
 
 /** One row of the command table. To add a command, write a file with one of these and list it in `index.ts`. */
 export interface Command<Set extends OptionSet = OptionSet> {
@@ -7,19 +8,27 @@ export interface Command<Set extends OptionSet = OptionSet> {
   readonly summary: string
   /** Whole command lines for the help; by default the bare name. */
   readonly examples?: readonly string[]
-  /** In the order of the help. All are required. */
+  /**
+   * In the order of the help: `<name>` is required, `[name]` may be left out, and `...` at the end of the last one takes
+   * any number.
+   */
   readonly args?: readonly string[]
-  /** What may follow the required ones. */
-  readonly optionalArgs?: readonly string[]
   readonly options?: Set
   /** Whether it prints data, and so accepts `--json`. */
   readonly printsData?: boolean
+  /**
+   * It is for people who deploy, in folders of their own: a `.env` there belongs to their app and does not configure
+   * Rhone.
+   */
+  readonly forDeployers?: boolean
   run(input: Input<Set>): Promise<Output | undefined>
 }
 
 export interface Option {
   readonly type: 'string' | 'boolean'
   readonly multiple?: boolean
+  /** One letter, for `-f`. */
+  readonly short?: string
   /** The placeholder for the value in the help. */
   readonly value?: string
   readonly description: string
@@ -29,6 +38,8 @@ export type OptionSet = Readonly<Record<string, Option>>
 export interface Input<Set extends OptionSet = OptionSet> {
   readonly args: readonly string[]
   readonly options: Values<Set>
+  /** `--json` was given. */
+  readonly json: boolean
   /**
    * The configuration, read on first use: some commands need none.
    *
@@ -37,10 +48,17 @@ export interface Input<Set extends OptionSet = OptionSet> {
   readonly config: () => Promise<Config>
   /** The variables that the configuration is read from. */
   readonly variables: () => Variables | Promise<Variables>
+  /** The folder that the user is in. */
+  readonly folder: string
+  readonly terminal: Terminal
   /** Prints data too long to hold in memory, part by part; resolves when there is room for more. */
   readonly write: (text: string) => Promise<void>
   /** Prints a message for the user that is not data. */
   readonly note: (text: string) => void
+  /** All of standard input, as text. */
+  readonly read: () => Promise<string>
+  /** Aborted by the first Ctrl-C after this call; the second one ends the process. */
+  readonly interruption: () => AbortSignal
 }
 
 type Values<Set extends OptionSet> = {

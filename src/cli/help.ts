@@ -8,21 +8,27 @@ export function overview(commands: readonly Command[]): string {
   )
 }
 
+export const usageOf = ({ name, args = [] }: Command) => `usage: rhone ${[name, ...args, '[options]'].join(' ')}`
+
 export function helpOf(command: Command): string {
   const options: Record<string, Option> = { ...command.options }
   if (command.printsData) options.json = { type: 'boolean', description: 'Print the data as JSON.' }
-  options.url = { type: 'string', value: '<url>', description: 'The server; by default the local one, or RHONE_URL.' }
+  options.url = {
+    type: 'string',
+    value: '<url>',
+    description: 'The server; by default RHONE_URL, or where you are logged in, or the local one.'
+  }
   options.token = {
     type: 'string',
     value: '<token>',
-    description: "The API token; by default RHONE_TOKEN, or the local operator's."
+    description: "The API token; by default RHONE_TOKEN, or that of your login, or the local operator's."
   }
   options.help = { type: 'boolean', description: 'Print this.' }
 
   const left = Object.entries(options).map(([name, option]) => flag(name, option))
   const width = Math.max(...left.map(text => text.length))
   return [
-    `usage: rhone ${[command.name, ...(command.args ?? []), ...(command.optionalArgs ?? []), '[options]'].join(' ')}`,
+    usageOf(command),
     '',
     `${command.summary}`,
     '',
@@ -37,5 +43,6 @@ export function helpOf(command: Command): string {
 
 function flag(name: string, option: Option): string {
   const value = option.type === 'string' ? ` ${option.value ?? '<text>'}` : ''
-  return `--${name}${value}${option.multiple ? ' ...' : ''}`
+  const short = option.short === undefined ? '' : `-${option.short}, `
+  return `${short}--${name}${value}${option.multiple ? ' ...' : ''}`
 }

@@ -1,5 +1,6 @@
-import { createClient, listAll } from './client.ts'
+import { listAll } from './client.ts'
 import { defineCommand, type Output, UsageError } from './command.ts'
+import { connect } from './connect.ts'
 import { facts, table } from './format.ts'
 
 interface Incident {
@@ -37,11 +38,12 @@ export const incidentOpen = defineCommand({
     message: { type: 'string', value: '<text>', description: 'What users are to know, in plain words.' }
   },
   printsData: true,
-  async run({ args, options, config, note }) {
+  async run(input) {
+    const { args, options, note } = input
     const { severity, component: components = [], message } = options
     if (severity === undefined || !SEVERITIES.includes(severity))
       throw new UsageError(`--severity: must be one of ${SEVERITIES.join(', ')}`)
-    const opened = await createClient(await config()).request<Incident>('POST', PATH, {
+    const opened = await (await connect(input)).request<Incident>('POST', PATH, {
       title: args[0],
       severity,
       components,
@@ -61,8 +63,10 @@ export const incidentUpdate = defineCommand({
   summary: 'Tell users more of an incident. The same message again changes nothing.',
   args: ['<id>', '<message>'],
   printsData: true,
-  async run({ args: [id, message], config }) {
-    return show(await createClient(await config()).request<Incident>('POST', `${pathOf(id)}/updates`, { message }))
+  async run(input) {
+    const [id, message] = input.args
+    const client = await connect(input)
+    return show(await client.request<Incident>('POST', `${pathOf(id)}/updates`, { message }))
   }
 })
 
@@ -73,8 +77,11 @@ export const incidentClose = defineCommand({
   args: ['<id>'],
   options: { message: { type: 'string', value: '<text>', description: 'A last word to users.' } },
   printsData: true,
-  async run({ args: [id], options: { message }, config, note }) {
-    const client = createClient(await config())
+  async run(input) {
+    const { args, options, note } = input
+    const [id] = args
+    const { message } = options
+    const client = await connect(input)
     const closed = await client.request<Incident>(
       'POST',
       `${pathOf(id)}/close`,
@@ -90,8 +97,8 @@ export const incidentList = defineCommand({
   name: 'incident list',
   summary: 'List the incidents, the newest first.',
   printsData: true,
-  async run({ config }) {
-    const found = await listAll<Incident>(createClient(await config()), PATH)
+  async run(input) {
+    const found = await listAll<Incident>(await connect(input), PATH)
     const rows = found.map(({ id, severity, openedAt, closedAt, title }) => [
       id,
       severity,
@@ -109,8 +116,9 @@ export const incidentReview = defineCommand({
   summary: 'Print the beginning of a review, in the form of docs/incidents/TEMPLATE.md, with what is known.',
   args: ['<id>'],
   printsData: true,
-  async run({ args: [id], config }) {
-    const found = await createClient(await config()).request<Incident>('GET', pathOf(id))
+  async run(input) {
+    const [id] = input.args
+    const found = await (await connect(input)).request<Incident>('GET', pathOf(id))
     return { data: found, text: reviewOf(found) }
   }
 })

@@ -2,16 +2,32 @@ import { parseArgs } from 'node:util'
 import { nearest } from '../../plugins/lib/nearest.ts'
 import { ConfigError, Environment, readConfig, type Variables } from '../config/index.ts'
 import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
-import { helpOf, overview } from './help.ts'
+import { helpOf, overview, usageOf } from './help.ts'
 import { commands } from './index.ts'
+import { PLAIN, type Terminal } from './terminal.ts'
 
 export interface Io {
   /** For data only. Resolves when there is room for more. */
   readonly stdout: (text: string) => void | Promise<void>
   /** For messages: notes and errors. */
   readonly stderr: (text: string) => void
-  readonly environment: () => Variables | Promise<Variables>
+  /** @param forDeployers a `.env` in the working folder is not Rhone's */
+  readonly environment: (forDeployers: boolean) => Variables | Promise<Variables>
+  /** By default that of the process. */
+  readonly folder?: string
+  /** By default there is none. */
+  readonly terminal?: Terminal
+  /** By default empty. */
+  readonly read?: () => Promise<string>
+  /** By default nobody interrupts. */
+  readonly interruption?: () => AbortSignal
 }
+
+/** What the commands of those who deploy read of the environment. The rest may be meant for their own app. */
+const READ_FOR_DEPLOYERS = [
+  ...['RHONE_URL', 'RHONE_URL_FILE', 'RHONE_TOKEN', 'RHONE_TOKEN_FILE', 'DATA_DIR', 'HOST', 'PORT'],
+  ...['HOME', 'XDG_CONFIG_HOME', 'BROWSER']
+]
 
 const EXIT = { done: 0, failed: 1, usage: 2, config: ConfigError.exitCode } as const
 
@@ -78,18 +94,29 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
   }
   checkArgs(command, positionals)
 
-  const environment = async () => withServer(await io.environment(), values)
+  const environment = async () => withServer(await environmentOf(command, io), values)
   const input: Input = {
     args: positionals,
     options: values as Input['options'],
+    json: values.json === true,
     config: () => readConfig(environment),
     variables: environment,
+    folder: io.folder ?? process.cwd(),
+    terminal: io.terminal ?? PLAIN,
     write: async text => io.stdout(text),
-    note: text => io.stderr(`${text}\n`)
+    note: text => io.stderr(`${text}\n`),
+    read: io.read ?? (async () => ''),
+    interruption: io.interruption ?? (() => new AbortController().signal)
   }
   const output = await command.run(input)
   if (output !== undefined) io.stdout(render(output, values.json === true))
   return output?.exitCode ?? (output?.failed ? EXIT.failed : EXIT.done)
+}
+
+async function environmentOf({ forDeployers = false }: Command, io: Io): Promise<Variables> {
+  const variables = await io.environment(forDeployers)
+  if (!forDeployers) return variables
+  return Object.fromEntries(READ_FOR_DEPLOYERS.map(name => [name, variables[name]]))
 }
 
 function parse(command: Command, args: readonly string[]) {
@@ -121,12 +148,12 @@ function withServer(variables: Variables, { url, token }: { url?: unknown; token
   }
 }
 
-function checkArgs(command: Command, given: readonly string[]): void {
-  const wanted = command.args ?? []
-  const missing = wanted[given.length]
-  if (missing !== undefined) throw new UsageError(`${missing} is missing`)
-  const most = wanted.length + (command.optionalArgs?.length ?? 0)
-  if (given.length > most) throw new UsageError(`"${given[most]}" is one argument too many`)
+function checkArgs({ args = [] }: Command, given: readonly string[]): void {
+  const required = args.filter(name => name.startsWith('<'))
+  const missing = required[given.length]
+  if (missing !== undefined) throw new UsageError(`${missing.replace('...', '')} is missing`)
+  if (given.length > args.length && args.at(-1)?.endsWith('...') !== true)
+    throw new UsageError(`"${given[args.length]}" is one argument too many`)
 }
 
 function render({ data, text }: Output, json: boolean): string {
@@ -136,7 +163,7 @@ function render({ data, text }: Output, json: boolean): string {
 
 function report(error: unknown, command: Command, io: Io): number {
   if (error instanceof UsageError) {
-    io.stderr(`rhone: ${error.message}\n\n${helpOf(command)}`)
+    io.stderr(`rhone: ${error.message}\n\n${usageOf(command)}\nrhone ${command.name} --help tells more.\n`)
     return EXIT.usage
   }
   if (error instanceof CommandError || error instanceof ConfigError) {

@@ -6,4 +6,4 @@ export interface Switch {
   read(): Promise<MaintenanceState>
   change(change: MaintenanceChange): Promise<MaintenanceState>
 }
-export type Host = Pick<Input, 'config' | 'note'>
+export type Host = Pick<Input, 'config' | 'variables' | 'folder' | 'note'>

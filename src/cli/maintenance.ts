@@ -1,6 +1,7 @@
 import type { MaintenanceState } from '../../plugins/maintenance/index.ts'
-import { createClient, Unreachable } from './client.ts'
+import { Unreachable } from './client.ts'
 import { CommandError, defineCommand, type Output, UsageError } from './command.ts'
+import { connect } from './connect.ts'
 import { facts, parseMoment } from './format.ts'
 import type { Host, Switch } from './maintenance-switch.ts'
 
@@ -66,7 +67,7 @@ async function switchFor(host: Host, direct = false): Promise<Switch> {
 }
 
 async function serverSwitch(host: Host): Promise<Switch> {
-  const client = createClient(await host.config())
+  const client = await connect(host)
   return {
     read: () => client.request('GET', PATH),
     change: change => client.request('POST', PATH, change)

@@ -1,6 +1,6 @@
-import type { Config } from '../config/index.ts'
-import { apiToken, send, serverUrl } from './client.ts'
+import { type ServerPlace, send } from './client.ts'
 import { defineCommand } from './command.ts'
+import { locate } from './connect.ts'
 import { table } from './format.ts'
 
 interface Check {
@@ -52,12 +52,12 @@ export const smoke = defineCommand({
   name: 'smoke',
   summary: 'Check a running server from outside, as after a deployment; exits with 1 if a check fails.',
   printsData: true,
-  async run({ config }) {
-    const settings = await config()
-    const url = serverUrl(settings)
+  async run(input) {
+    const place = await locate(input)
+    const { url } = place
     const checks: { name: string; ok: boolean; problem: string | null }[] = []
     for (const { name, run } of CHECKS) {
-      const problem = await run((path, options) => ask(settings, url, path, options)).catch(String)
+      const problem = await run((path, options) => ask(place, path, options)).catch(String)
       checks.push({ name, ok: problem === undefined, problem: problem ?? null })
     }
     const ok = checks.every(check => check.ok)
@@ -66,8 +66,8 @@ export const smoke = defineCommand({
   }
 })
 
-async function ask(config: Config, url: string, path: string, { withToken } = { withToken: false }): Promise<Answer> {
-  const authorization = withToken ? { authorization: `Bearer ${await apiToken(config)}` } : undefined
+async function ask({ url, token }: ServerPlace, path: string, { withToken } = { withToken: false }): Promise<Answer> {
+  const authorization = withToken ? { authorization: `Bearer ${await token()}` } : undefined
   const reply = await send(new URL(path, url), { headers: { accept: 'application/json', ...authorization } })
   const text = await reply.text()
   return { status: reply.status, headers: reply.headers, body: parseObject(text) }

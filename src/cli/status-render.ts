@@ -2,8 +2,9 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Status } from '../../schemas/status.ts'
 import { statusPage } from '../../views/status.ts'
-import { send, serverUrl } from './client.ts'
+import { send } from './client.ts'
 import { CommandError, defineCommand, UsageError } from './command.ts'
+import { locate } from './connect.ts'
 
 /** What was found out, and whether the server itself has said it. */
 interface Found {
@@ -28,9 +29,10 @@ export const statusRender = defineCommand({
     }
   },
   printsData: true,
-  async run({ options: { out, notice }, config }) {
+  async run(input) {
+    const { out, notice } = input.options
     if (out === undefined) throw new UsageError('--out: says which directory to write to')
-    const { status, problem } = await find(serverUrl(await config()), out)
+    const { status, problem } = await find((await locate(input)).url, out)
     await mkdir(out, { recursive: true })
     await replace(join(out, 'status.json'), `${JSON.stringify(status)}\n`)
     await replace(join(out, 'index.html'), statusPage(status, '', notice))

@@ -1,5 +1,5 @@
-import { createClient } from './client.ts'
 import { defineCommand } from './command.ts'
+import { connect } from './connect.ts'
 import { facts } from './format.ts'
 
 interface Team {
@@ -14,10 +14,10 @@ export const teamPlan = defineCommand({
   summary: 'Put a team, by slug or id, on another plan: free, starter or pro.',
   args: ['<team>', '<plan>'],
   printsData: true,
-  async run({ args, config }) {
-    const [team, plan] = args
+  async run(input) {
+    const [team, plan] = input.args
     const path = `/admin/teams/${encodeURIComponent(team!)}`
-    const changed = await createClient(await config()).request<Team>('PATCH', path, { plan })
+    const changed = await (await connect(input)).request<Team>('PATCH', path, { plan })
     const { id, slug, members } = changed
     return { data: changed, text: facts({ id, team: slug, plan: changed.plan, members: String(members) }) }
   }

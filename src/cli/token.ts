@@ -1,5 +1,6 @@
-import { createClient, listAll } from './client.ts'
+import { listAll } from './client.ts'
 import { defineCommand } from './command.ts'
+import { connect } from './connect.ts'
 import { facts, parseMoment, table } from './format.ts'
 
 interface Token {
@@ -28,9 +29,10 @@ export const tokenCreate = defineCommand({
     expires: { type: 'string', value: '<moment>', description: 'When it ends: 30d, or a date. Default: never.' }
   },
   printsData: true,
-  async run({ args, options, config, note }) {
+  async run(input) {
+    const { args, options, note } = input
     const expiresAt = options.expires === undefined ? undefined : parseMoment(options.expires)
-    const created = await createClient(await config()).request<Token & { token: string }>('POST', PATH, {
+    const created = await (await connect(input)).request<Token & { token: string }>('POST', PATH, {
       name: args[0],
       scopes: options.scope ?? ['read'],
       ...(expiresAt && { expiresAt })
@@ -46,8 +48,8 @@ export const tokenList = defineCommand({
   examples: ['rhone token list --json'],
   summary: 'List your API tokens.',
   printsData: true,
-  async run({ config }) {
-    const tokens = await listAll<Token>(createClient(await config()), PATH)
+  async run(input) {
+    const tokens = await listAll<Token>(await connect(input), PATH)
     const rows = tokens.map(token => [
       token.id,
       token.name,
@@ -65,8 +67,9 @@ export const tokenRevoke = defineCommand({
   examples: ['rhone token revoke 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'],
   summary: 'Revoke one of your API tokens, on every instance within seconds.',
   args: ['<id>'],
-  async run({ args, config, note }) {
-    await createClient(await config()).request('DELETE', `${PATH}/${encodeURIComponent(args[0]!)}`)
+  async run(input) {
+    const { args, note } = input
+    await (await connect(input)).request('DELETE', `${PATH}/${encodeURIComponent(args[0]!)}`)
     note(`revoked ${args[0]}`)
     return undefined
   }

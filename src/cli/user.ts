@@ -1,7 +1,8 @@
 import { commandLineActor } from './actor.ts'
 import { auditLogFor } from './audit-log.ts'
-import { createClient, listAll } from './client.ts'
+import { listAll } from './client.ts'
 import { defineCommand, type Input } from './command.ts'
+import { connect } from './connect.ts'
 import { facts, table } from './format.ts'
 
 const HOW = 'Its owner sets a password by this code at /auth/reset, within 24 hours.'
@@ -49,8 +50,8 @@ export const userList = defineCommand({
   summary: 'List the users of the platform; for operators.',
   examples: ['rhone user list --json'],
   printsData: true,
-  async run({ config }) {
-    const users = await listAll<User>(createClient(await config()), '/admin/users')
+  async run(input) {
+    const users = await listAll<User>(await connect(input), '/admin/users')
     const rows = users.map(({ id, username, email, isOperator, createdAt }) => [
       id,
       username,

@@ -13,13 +13,13 @@ import monitoring, { type MonitoringSettings } from './monitoring.ts'
 import secrets, { type SecretsSettings } from './secrets.ts'
 import type { Reader, SecretTraits, Section } from './section.ts'
 import server, { type ServerSettings } from './server.ts'
-import { readEnvironment, resolveFiles, type Variables } from './source.ts'
+import { readEnvironment, readShell, resolveFiles, type Variables } from './source.ts'
 import { openSource } from './sources/open.ts'
 import { type SecretSource, SourceError } from './sources/port.ts'
 import telemetry, { type TelemetrySettings } from './telemetry.ts'
 
 export { readTls, type SwapSetting } from './server.ts'
-export { ConfigError, readEnvironment, type SecretSource, type SecretTraits, SourceError, type Variables }
+export { ConfigError, readEnvironment, readShell, type SecretSource, type SecretTraits, SourceError, type Variables }
 
 /** All settings, grouped into sections. */
 export interface Config

@@ -6,10 +6,11 @@ export type Variables = Readonly<Record<string, string | undefined>>
 /**
  * The process's environment; in development, `.env` in the working directory supplies defaults.
  *
+ * @param withFile false: a `.env` in the working directory is not Rhone's
  * @throws ConfigError when `.env` exists but cannot be read
  */
-export function readEnvironment(): Variables {
-  if ((process.env.ENVIRONMENT || 'development') === 'development') {
+export function readEnvironment(withFile = true): Variables {
+  if (withFile && (process.env.ENVIRONMENT || 'development') === 'development') {
     try {
       process.loadEnvFile('.env')
     } catch (error) {
@@ -18,6 +19,14 @@ export function readEnvironment(): Variables {
     }
   }
   return process.env
+}
+
+/** Where and how a command of the command line was called. */
+export function readShell(): { readonly folder: string; readonly colour: boolean } {
+  const { INIT_CWD, npm_lifecycle_event, NO_COLOR, TERM } = process.env
+  // npm runs scripts in the folder of the package, and says where the user was.
+  const folder = npm_lifecycle_event === 'rhone' && INIT_CWD ? INIT_CWD : process.cwd()
+  return { folder, colour: !NO_COLOR && TERM !== 'dumb' }
 }
 
 /** Whether to use a shortcut that applies before the settings can be read. `.env` cannot change it. */

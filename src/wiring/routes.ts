@@ -18,6 +18,7 @@ export function routes(config: Config, app: FastifyInstance) {
     urlOf: (found: DeployedApp) => (has(app, 'deployer') ? app.deployer.urlOf(found) : null),
     ledger: has(app, 'deploying') ? app.deploying.ledger : null,
     takesImages: builder !== 'local',
+    takesSource: builder === 'local' || builder === 'buildkit',
     registry: registry.host,
     firstSignIn: firstSignIn(config),
     showsDesign: config.environment === 'development'

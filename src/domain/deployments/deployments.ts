@@ -23,6 +23,7 @@ const fields = {
   commitMessage: deployments.commitMessage,
   commitAuthor: deployments.commitAuthor,
   branch: deployments.branch,
+  sourceId: deployments.sourceId,
   image: deployments.image,
   rollbackOf: deployments.rollbackOf,
   envVersions: deployments.envVersions,
@@ -47,7 +48,7 @@ export interface DeploymentLedger {
   cancel(tx: Db, deployment: Deployment): Promise<Deployment>
 }
 
-/** The target of a deployment: a commit to build, or an image. */
+/** The target of a deployment: a commit or an uploaded source to build, or an image. */
 export interface NewDeployment {
   readonly appId: string
   readonly trigger: DeploymentTrigger
@@ -57,6 +58,7 @@ export interface NewDeployment {
   readonly commitMessage?: string | null
   readonly commitAuthor?: string | null
   readonly branch?: string | null
+  readonly sourceId?: string | null
   readonly image?: string
   readonly rollbackOf?: string
   readonly config?: DeploymentConfig

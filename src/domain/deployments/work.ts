@@ -45,6 +45,7 @@ export interface Claimed {
   readonly trigger: DeploymentTrigger
   readonly commitSha: string | null
   readonly branch: string | null
+  readonly sourceId: string | null
   config: DeploymentConfig | null
   status: DeploymentStatus
   image: string | null
@@ -76,6 +77,7 @@ export async function claimDeployment(db: Db, id: string): Promise<Claimed | und
       trigger: deployments.trigger,
       commitSha: deployments.commitSha,
       branch: deployments.branch,
+      sourceId: deployments.sourceId,
       config: deployments.config,
       status: deployments.status,
       image: deployments.image

@@ -14,6 +14,7 @@ export const RETENTION_DAYS = {
   failures: 1,
   incidents: 400,
   invitations: 30,
+  sources: 30,
   statusHistory: 90,
   tokens: 90,
   usage: 7 * 365,
@@ -28,7 +29,7 @@ const before = (now: Date, days: number) => new Date(now.getTime() - days * DAY)
 /** The tables that are swept row by row, with the condition for old rows. */
 function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
   const cutoff = (days: number) => sql`${before(now, days).toISOString()}::timestamptz`
-  const { appLogs, buildLogs, errors, failures, incidents, invitations, statusHistory } = RETENTION_DAYS
+  const { appLogs, buildLogs, errors, failures, incidents, invitations, sources, statusHistory } = RETENTION_DAYS
   const { tokens, usage, webhookDeliveries } = RETENTION_DAYS
   return [
     { table: sql`error_events`, isOld: sql`hour < ${cutoff(errors)}` },
@@ -40,6 +41,8 @@ function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
     { table: sql`sign_in_failures`, isOld: sql`last_at < ${cutoff(failures)}` },
     { table: sql`spent_sign_ins`, isOld: sql`expires_at < now()` },
     { table: sql`api_tokens`, isOld: sql`least(revoked_at, expires_at) < ${cutoff(tokens)}` },
+    // Their chunks go with them. A deployment that is on its way is younger.
+    { table: sql`source_archives`, isOld: sql`created_at < ${cutoff(sources)}` },
     { table: sql`usage_records`, isOld: sql`recorded_at < ${cutoff(usage)}` },
     { table: sql`webhook_deliveries`, isOld: sql`received_at < ${cutoff(webhookDeliveries)}` },
     { table: sql`build_log_chunks`, isOld: sql`created_at < ${cutoff(buildLogs)}` },

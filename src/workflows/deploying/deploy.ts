@@ -1,5 +1,11 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { type BuildContext, BuildError, type Builder, type BuildSource } from '../../../integrations/builder/index.ts'
+import {
+  type ArchiveSource,
+  type BuildContext,
+  BuildError,
+  type Builder,
+  type BuildSource
+} from '../../../integrations/builder/index.ts'
 import { DeployError, type Deployer, type Release, type RolloutContext } from '../../../integrations/deployer/index.ts'
 import { AttemptEnded, type JobContext, type JobQueue } from '../../../plugins/jobs/index.ts'
 import { secretsOfEnv } from '../../../plugins/lib/env-secrets.ts'
@@ -22,6 +28,7 @@ import {
 import { orLeaveBehind } from './leave-behind.ts'
 import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
 import { Restorer } from './restore.ts'
+import { uploadedSource } from './source.ts'
 import type { Watch } from './watch.ts'
 
 /** The log of one deployment, shown to its owner. */
@@ -185,7 +192,7 @@ class DeployAttempt {
       await ledger.advance(this.#work, 'built', {
         image,
         ...commit,
-        config: { ...this.#work.config, region: app.region, repository: source.url }
+        config: { ...this.#work.config, region: app.region, ...('url' in source && { repository: source.url }) }
       })
       built('success', took())
     } catch (error) {
@@ -203,8 +210,9 @@ class DeployAttempt {
     await this.#deps.ledger.advance(this.#work, phase)
   }
 
-  async #source(): Promise<BuildSource> {
-    const { app, branch, commitSha, config, trigger } = this.#work
+  async #source(): Promise<BuildSource | ArchiveSource> {
+    const { app, branch, commitSha, config, trigger, sourceId } = this.#work
+    if (sourceId !== null) return uploadedSource(this.#deps.db(), sourceId)
     const source = await this.#deps.sourceOf(app)
     if (source.authorization !== undefined) this.#hide(source.authorization)
     const wanted = { ...source, branch: branch ?? app.githubBranch }

@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
-import { BuildError, type BuildSource } from '../../../integrations/builder/index.ts'
+import { type ArchiveSource, BuildError, type BuildSource } from '../../../integrations/builder/index.ts'
 import { InstallationUnavailable } from '../../../integrations/github/index.ts'
+import { openSource, SourceGone } from '../../domain/apps/sources.ts'
+import type { Db } from '../../domain/base/db.ts'
 import type { WorkedApp } from '../../domain/deployments/work.ts'
 import { has } from '../../kernel/has.ts'
 
@@ -22,4 +24,22 @@ export function sourceFinder(app: FastifyInstance, githubUrl: string) {
       throw new BuildError('GitHub does not let us read the repository: the installation was suspended or removed.')
     }
   }
+}
+
+/** The uploaded source of a deployment, for the builder. @throws BuildError when it is no longer kept */
+export async function uploadedSource(db: Db, id: string): Promise<ArchiveSource> {
+  const { digest, read } = await openSource(db, id).catch(orNoLongerKept)
+  async function* bytes(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* read()
+    } catch (error) {
+      orNoLongerKept(error)
+    }
+  }
+  return { digest, read: bytes }
+}
+
+function orNoLongerKept(error: unknown): never {
+  if (!(error instanceof SourceGone)) throw error
+  throw new BuildError('The uploaded source is no longer kept: deploy the folder again.')
 }

@@ -207,7 +207,8 @@ test('a commit that somebody names must be on the branch of the app, unless it w
   const within = async (request: Partial<NewDeployment>) => {
     await platform.create(app.id, request)
     await platform.workOff()
-    return platform.world.builds.at(-1)?.source.within
+    const source = platform.world.builds.at(-1)?.source
+    return source && 'within' in source ? source.within : undefined
   }
   assert.equal(await within({ commitSha }), 'main')
   assert.equal(await within({ commitSha, branch: 'feature' }), 'main')

@@ -1,0 +1,20 @@
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { HttpSocket } from './node-http.ts'
+
+const kOwnTimeout = Symbol('rhone.own-timeout')
+
+interface MayHaveOwn extends IncomingMessage {
+  [kOwnTimeout]?: true
+}
+
+/** From now on the receiver of this request's body bounds its arrival; the server's `requestTimeout` does not. */
+export function takeOverTimeout(request: IncomingMessage): void {
+  ;(request as MayHaveOwn)[kOwnTimeout] = true
+}
+
+/** Whether the request that is arriving on a socket is bounded by its receiver. */
+export function hasOwnTimeout(socket: Socket): boolean {
+  const request = (socket as HttpSocket)._httpMessage?.req as MayHaveOwn | undefined
+  return request?.[kOwnTimeout] === true
+}

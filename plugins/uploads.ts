@@ -1,0 +1,207 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { hasCode } from './lib/errno.ts'
+import { AppError, errors } from './lib/errors.ts'
+import { type PluginInput, parseOptions } from './lib/options.ts'
+import { takeOverTimeout } from './lib/own-timeout.ts'
+import { routeConfig, useRouteConfig } from './lib/route-config.ts'
+
+export const UploadsOptions = Type.Object(
+  {
+    types: Type.Array(Type.String({ pattern: '^[\\w.+-]+/[\\w.+-]+$' }), {
+      default: ['application/gzip'],
+      description: 'The content types that routes with config.upload take.'
+    }),
+    maxBytes: Type.Integer({ default: 67_108_864, minimum: 1, description: 'Bytes of one upload.' }),
+    stallTimeout: Type.Integer({
+      default: 20_000,
+      minimum: 1,
+      description: 'Milliseconds for which nothing may arrive of an upload.'
+    }),
+    timeout: Type.Integer({ default: 900_000, minimum: 1, description: 'Milliseconds for an upload in all.' }),
+    concurrent: Type.Integer({ default: 8, minimum: 1, description: 'Uploads at a time; more get 503.' }),
+    directory: Type.String({
+      default: '',
+      description: 'Where uploads are while they are looked at. Empty: where the system has temporary files.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type UploadsOptions = Static<typeof UploadsOptions>
+
+/** An upload that has arrived. It is in no directory, so that nothing of it outlives the process. */
+export interface StoredUpload {
+  readonly bytes: number
+  /** SHA-256 in hexadecimal. */
+  readonly digest: string
+  /** The content from its beginning, in chunks of at most so many bytes. */
+  read(chunkBytes: number): AsyncGenerator<Buffer>
+}
+
+/** The body of a request to a route with `config.upload`, not read yet. */
+export interface Upload {
+  /**
+   * Stores the upload as it arrives, shows it to `inspect` meanwhile, and passes it to `use` when all of it is there.
+   *
+   * @param inspect may read some or all, and throws to refuse it
+   * @throws AppError when it is too large, too slow or cut off
+   */
+  receive<T>(
+    inspect: (chunks: AsyncIterable<Uint8Array>) => Promise<void>,
+    use: (stored: StoredUpload) => Promise<T>
+  ): Promise<T>
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The body is an upload: `request.body` is an {@link Upload}. */
+    upload?: true
+  }
+}
+
+/** Takes bodies that are too large for memory and too long for `requestTimeout`, on the routes that ask for it. */
+const uploads: FastifyPluginAsync<PluginInput<typeof UploadsOptions>> = async (app, input) => {
+  const options = parseOptions('rhone-uploads', UploadsOptions, input, [])
+  const running = new Set<FastifyRequest>()
+  useRouteConfig(app)
+
+  app.addHook('onRoute', route => {
+    if (route.config?.upload !== true) return
+    route.onRequest = [
+      ...[route.onRequest ?? []].flat(),
+      (request, reply, next) => {
+        const length = Number(request.headers['content-length'] ?? 0)
+        if (length > options.maxBytes) return next(tooLarge(options.maxBytes))
+        if (running.size >= options.concurrent) return next(errors.unavailable(5, 'Too many uploads at a time'))
+        running.add(request)
+        reply.raw.once('close', () => running.delete(request))
+        // `requestTimeout` of the server is for bodies that fit into memory. From here on, our own limits apply.
+        takeOverTimeout(request.raw)
+        next()
+      }
+    ]
+  })
+
+  app.addContentTypeParser(options.types, (request: FastifyRequest, payload: IncomingMessage, parsed) => {
+    if (routeConfig(request).upload === true) parsed(null, new Arriving(payload, options))
+    else parsed(new AppError('UNSUPPORTED_MEDIA_TYPE'))
+  })
+}
+
+const tooLarge = (most: number) =>
+  new AppError('PAYLOAD_TOO_LARGE', { detail: `An upload has at most ${Math.floor(most / 1_048_576)} MiB` })
+
+class Arriving implements Upload {
+  readonly #payload: IncomingMessage
+  readonly #options: UploadsOptions
+  #digest: string | undefined
+
+  constructor(payload: IncomingMessage, options: UploadsOptions) {
+    this.#payload = payload
+    this.#options = options
+  }
+
+  /** What an upload is in place of, where requests are compared or logged. */
+  toJSON(): { digest: string | null } {
+    return { digest: this.#digest ?? null }
+  }
+
+  async receive<T>(
+    inspect: (chunks: AsyncIterable<Uint8Array>) => Promise<void>,
+    use: (stored: StoredUpload) => Promise<T>
+  ): Promise<T> {
+    const file = await openNameless(this.#options.directory || tmpdir())
+    const chunks = this.#bounded()
+    try {
+      const hash = createHash('sha256')
+      let bytes = 0
+      const stored = async function* (): AsyncGenerator<Uint8Array> {
+        for (;;) {
+          const { done, value } = await chunks.next()
+          if (done === true) return
+          hash.update(value)
+          bytes += value.length
+          await write(file, value)
+          yield value
+        }
+      }
+      await inspect(stored())
+      // An inspection may end before the upload does.
+      for await (const _ of stored());
+      this.#digest = hash.digest('hex')
+      return await use({ bytes, digest: this.#digest, read: most => read(file, bytes, most) })
+    } finally {
+      await chunks.return(undefined)
+      await file.close()
+    }
+  }
+
+  /** The body, within its limits. A refusal leaves the connection as it is, so that the reply can be sent. */
+  async *#bounded(): AsyncGenerator<Buffer> {
+    const { maxBytes, stallTimeout, timeout } = this.#options
+    const chunks = this.#payload.iterator({ destroyOnReturn: false })
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    late.catch(() => {}) // it may be late after the end
+    const stall = setTimeout(() => reject(tooSlow('nothing has arrived for too long')), stallTimeout)
+    const end = setTimeout(() => reject(tooSlow('it has taken too long in all')), timeout)
+    let bytes = 0
+    try {
+      for (;;) {
+        const { done, value } = await Promise.race([chunks.next(), late])
+        if (done === true) break
+        bytes += value.length
+        if (bytes > maxBytes) throw tooLarge(maxBytes)
+        yield value
+        stall.refresh()
+      }
+      if (this.#payload.complete === false) throw errors.badRequest('The upload was cut off')
+    } catch (error) {
+      if (hasCode(error, 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')) throw errors.badRequest('The upload was cut off')
+      throw error
+    } finally {
+      clearTimeout(stall)
+      clearTimeout(end)
+    }
+  }
+}
+
+const tooSlow = (detail: string) =>
+  new AppError('BAD_REQUEST', { statusCode: 408, message: 'The upload was too slow', detail })
+
+/** A file that is gone with its handle, even if this process is killed. */
+async function openNameless(directory: string): Promise<FileHandle> {
+  const path = join(directory, `rhone-upload-${randomUUID()}`)
+  const file = await open(path, 'wx+', 0o600)
+  await unlink(path)
+  return file
+}
+
+async function write(file: FileHandle, chunk: Buffer | Uint8Array): Promise<void> {
+  try {
+    for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
+  } catch (error) {
+    if (hasCode(error, 'ENOSPC', 'EDQUOT')) throw errors.unavailable(60, 'There is no room for uploads now', error)
+    throw error
+  }
+}
+
+async function* read(file: FileHandle, bytes: number, most: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes; ) {
+    const buffer = Buffer.alloc(Math.min(most, bytes - at))
+    for (let filled = 0; filled < buffer.length; ) {
+      const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, at + filled)
+      if (bytesRead === 0) throw new Error('an upload that was stored has become shorter')
+      filled += bytesRead
+    }
+    at += buffer.length
+    yield buffer
+  }
+}
+
+export default fp(uploads, { name: 'rhone-uploads', fastify: '5.x' })

@@ -1,0 +1,149 @@
+import { randomUUID } from 'node:crypto'
+import { createReadStream, createWriteStream, type Stats } from 'node:fs'
+import { lstat, readdir, readFile, readlink, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, posix } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { createGzip } from 'node:zlib'
+import type { Ignore } from 'ignore'
+import { padding, TAR_END, type TarMember, tarHeader } from '../../plugins/lib/tar.ts'
+import { CommandError } from './command.ts'
+import { FOLDER_FILE } from './folder.ts'
+
+/** A folder, packed into a temporary file. */
+export interface Packed extends AsyncDisposable {
+  readonly path: string
+  /** Bytes of the archive. */
+  readonly bytes: number
+  readonly files: number
+  /** What was left out although no rule says so: sockets and the like. */
+  readonly skipped: readonly string[]
+}
+
+/** Files in the syntax of `.gitignore`, in every folder; the second adds to the first and overrules it. */
+const RULE_FILES = ['.gitignore', '.rhoneignore']
+/** Left out unless a rule such as `!.env` says otherwise. */
+const LEFT_OUT = ['node_modules/', '.env', '.env.*', '!.env.example', '.DS_Store', '.rhone/', FOLDER_FILE]
+/** Never packed, whatever the rules say. */
+const NEVER = new Set(['.git', '.hg', '.svn'])
+
+interface Rules {
+  /** The folder that they stand in, relative to the root; '' for the root. */
+  readonly below: string
+  readonly matcher: Ignore
+}
+
+/**
+ * Packs the files of a folder that its ignore files do not leave out. The same files make the same archive.
+ *
+ * @throws CommandError when a file cannot be read or changes meanwhile, or a link leads out of the folder
+ */
+export async function pack(root: string, onFile: (path: string, count: number) => void): Promise<Packed> {
+  const found = await stat(root).catch(() => null)
+  if (!found?.isDirectory()) throw new CommandError(`${root} is no folder`)
+  const ignore = (await import('ignore')).default as unknown as () => Ignore
+  const path = join(tmpdir(), `rhone-${randomUUID()}.tgz`)
+  const skipped: string[] = []
+  let files = 0
+
+  async function* archive(): AsyncGenerator<Buffer> {
+    const builtIn: Rules = { below: '', matcher: ignore().add(LEFT_OUT) }
+    for await (const member of walk(root, '', [builtIn], ignore)) {
+      if (typeof member === 'string') {
+        skipped.push(member)
+        continue
+      }
+      yield tarHeader(member)
+      if (member.type !== 'file') continue
+      onFile(member.path, ++files)
+      yield* contentOf(join(root, member.path), member)
+    }
+    if (files === 0)
+      throw new CommandError(`there is nothing to deploy in ${root}: it is empty, or all of it is ignored`)
+    yield TAR_END
+  }
+
+  try {
+    await pipeline(Readable.from(archive()), createGzip(), createWriteStream(path, { mode: 0o600, flags: 'wx' }))
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
+  }
+  return {
+    path,
+    bytes: (await stat(path)).size,
+    files,
+    skipped,
+    [Symbol.asyncDispose]: () => rm(path, { force: true })
+  }
+}
+
+/** Yields what is to be packed, names in order, and the path alone of what cannot be. */
+async function* walk(
+  root: string,
+  below: string,
+  inherited: readonly Rules[],
+  ignore: () => Ignore
+): AsyncGenerator<TarMember | string> {
+  const own = await rulesOf(root, below, ignore)
+  const rules = own === null ? inherited : [...inherited, own]
+  for (const name of (await readdir(join(root, below))).sort()) {
+    const path = posix.join(below, name)
+    const stats = await lstat(join(root, path))
+    if (NEVER.has(name) || isIgnored(path, stats.isDirectory(), rules)) continue
+    const member = await memberOf(root, path, stats)
+    yield member
+    if (typeof member !== 'string' && member.type === 'directory') yield* walk(root, path, rules, ignore)
+  }
+}
+
+async function rulesOf(root: string, below: string, ignore: () => Ignore): Promise<Rules | null> {
+  const texts: string[] = []
+  for (const name of RULE_FILES) {
+    const text = await readFile(join(root, below, name), 'utf8').catch(() => null)
+    if (text !== null) texts.push(text)
+  }
+  return texts.length === 0 ? null : { below, matcher: ignore().add(texts.join('\n')) }
+}
+
+/** The rules of the deepest folder that has one for the path decide, as in git. */
+function isIgnored(path: string, isDirectory: boolean, rules: readonly Rules[]): boolean {
+  let isOut = false
+  for (const { below, matcher } of rules) {
+    const relative = below === '' ? path : path.slice(below.length + 1)
+    const { ignored, unignored } = matcher.test(isDirectory ? `${relative}/` : relative)
+    if (ignored) isOut = true
+    else if (unignored) isOut = false
+  }
+  return isOut
+}
+
+async function memberOf(root: string, path: string, stats: Stats): Promise<TarMember | string> {
+  const isExecutable = (stats.mode & 0o111) !== 0
+  if (stats.isFile()) return { path, type: 'file', size: stats.size, isExecutable }
+  if (stats.isDirectory()) return { path, type: 'directory', size: 0, isExecutable }
+  if (!stats.isSymbolicLink()) return path
+  const target = await readlink(join(root, path))
+  const leadsTo = posix.join(posix.dirname(path), target)
+  if (target.startsWith('/') || leadsTo === '..' || leadsTo.startsWith('../'))
+    throw new CommandError(
+      `the link ${path} leads out of the folder, to ${target}: remove it, or name it in .rhoneignore`
+    )
+  return { path, type: 'link', size: 0, isExecutable: false, target }
+}
+
+async function* contentOf(place: string, { path, size }: TarMember): AsyncGenerator<Buffer> {
+  let left = size
+  try {
+    if (size > 0)
+      for await (const chunk of createReadStream(place, { end: size - 1 })) {
+        left -= (chunk as Buffer).length
+        yield chunk as Buffer
+      }
+  } catch (error) {
+    throw new CommandError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+  if (left !== 0) throw new CommandError(`${path} has changed while it was packed: try again`)
+  yield padding(size)
+}

@@ -1,0 +1,44 @@
+import { type Input, UsageError } from '../command.ts'
+import { readFolder } from '../folder.ts'
+
+/** An app as the API sends it. */
+export interface App {
+  readonly id: string
+  readonly teamId: string
+  readonly name: string
+  readonly slug: string
+  readonly url: string | null
+  readonly githubRepo: string | null
+  readonly gitUrl: string | null
+  readonly rootDirectory: string | null
+  readonly githubBranch: string
+  readonly region: string
+  readonly autoDeploy: boolean
+  readonly version: number
+  readonly createdAt: string
+  readonly updatedAt: string
+}
+
+export const appOption = {
+  app: {
+    type: 'string',
+    short: 'a',
+    value: '<app>',
+    description: 'The app; by default the one that the folder remembers.'
+  }
+} as const
+
+type Chooser = Pick<Input, 'folder'> & { readonly options: { readonly app?: string } }
+
+/**
+ * The app that a command is about: `--app`, or the one given, or the one of the folder.
+ *
+ * @throws UsageError when none is named
+ */
+export async function chosenApp({ options, folder }: Chooser, given?: string): Promise<string> {
+  const named = options.app ?? given ?? (await readFolder(folder)).app
+  if (named !== undefined) return named
+  throw new UsageError('which app? Name one; rhone apps list shows them, and deploying a folder remembers its app')
+}
+
+export const pathOf = (app: string) => `/api/v1/apps/${encodeURIComponent(app)}`

@@ -1,0 +1,163 @@
+import { listAll } from '../client.ts'
+import { CommandError, defineCommand, UsageError } from '../command.ts'
+import { connect } from '../connect.ts'
+import { facts, table } from '../format.ts'
+import { age } from '../terminal.ts'
+import { type App, appOption, chosenApp, pathOf } from './app.ts'
+
+/** The settings that `apps create` and `apps update` take. */
+const settings = {
+  repo: { type: 'string', value: '<owner/name>', description: 'Its repository on GitHub.' },
+  git: { type: 'string', value: '<url>', description: 'Its git repository elsewhere.' },
+  branch: { type: 'string', value: '<branch>', description: 'The branch that is built. Default: main.' },
+  root: { type: 'string', value: '<folder>', description: 'The folder of the repository that it is in.' },
+  region: { type: 'string', value: '<code>', description: 'Where it runs; GET /api/v1/regions lists the codes.' },
+  'auto-deploy': { type: 'string', value: 'on|off', description: 'Whether a push deploys. Default: on.' }
+} as const
+type Settings = { readonly [Name in keyof typeof settings]?: string }
+
+export const appsList = defineCommand({
+  name: 'apps list',
+  summary: 'List the apps of your teams.',
+  examples: ['rhone apps list', 'rhone apps list --team acme --json'],
+  options: { team: { type: 'string', value: '<team>', description: 'Only those of this team.' } },
+  printsData: true,
+  forDeployers: true,
+  async run(input) {
+    const { team } = input.options
+    const apps = await listAll<App>(await connect(input), '/api/v1/apps', team === undefined ? {} : { team })
+    if (apps.length === 0) input.note('There are no apps yet. Make one with: rhone apps create <name>')
+    const rows = apps.map(app => [app.slug, app.name, sourceOf(app), app.region, app.url ?? '-', age(app.updatedAt)])
+    return {
+      data: apps,
+      text: apps.length === 0 ? '' : table(['app', 'name', 'source', 'region', 'url', 'changed'], rows)
+    }
+  }
+})
+
+export const appsCreate = defineCommand({
+  name: 'apps create',
+  summary: 'Make an app.',
+  examples: ['rhone apps create hello', 'rhone apps create website --repo acme/website --team acme'],
+  args: ['<name>'],
+  options: {
+    team: { type: 'string', value: '<team>', description: 'The team that it belongs to. Default: your own.' },
+    slug: { type: 'string', value: '<slug>', description: 'Its name in URLs. Default: made from the name.' },
+    ...settings
+  },
+  printsData: true,
+  forDeployers: true,
+  async run(input) {
+    const { team, slug, ...wanted } = input.options
+    const client = await connect(input)
+    const body = { name: input.args[0], ...(team && { team }), ...(slug && { slug }), ...settingsOf(wanted) }
+    const app = await client.request<App>('POST', '/api/v1/apps', body)
+    const how = hasSource(app) ? `rhone deploy ${app.slug}` : `rhone deploy ${app.slug}, in the folder of its code`
+    input.note(`${app.slug} is made. Deploy it with: ${how}`)
+    return { data: app, text: describe(app) }
+  }
+})
+
+export const appsShow = defineCommand({
+  name: 'apps show',
+  summary: 'Show an app.',
+  examples: ['rhone apps show hello'],
+  args: ['[app]'],
+  options: appOption,
+  printsData: true,
+  forDeployers: true,
+  async run(input) {
+    const app = await (await connect(input)).request<App>('GET', pathOf(await chosenApp(input, input.args[0])))
+    return { data: app, text: describe(app) }
+  }
+})
+
+export const appsUpdate = defineCommand({
+  name: 'apps update',
+  summary: 'Change settings of an app; they take effect with its next deployment.',
+  examples: ['rhone apps update hello --branch release', 'rhone apps update hello --repo none'],
+  args: ['[app]'],
+  options: {
+    ...appOption,
+    name: { type: 'string', value: '<name>', description: 'What people call it.' },
+    ...settings
+  },
+  printsData: true,
+  forDeployers: true,
+  async run(input) {
+    const { app: _, name, ...wanted } = input.options
+    const changes = { ...(name !== undefined && { name }), ...settingsOf(wanted) }
+    if (Object.keys(changes).length === 0)
+      throw new UsageError('there is nothing to change: give an option such as --branch')
+    const path = pathOf(await chosenApp(input, input.args[0]))
+    const app = await (await connect(input)).request<App>('PATCH', path, changes)
+    return { data: app, text: describe(app) }
+  }
+})
+
+export const appsDelete = defineCommand({
+  name: 'apps delete',
+  summary: 'Delete an app, with its env vars, deployments and logs.',
+  examples: ['rhone apps delete hello --confirm hello'],
+  args: ['<app>'],
+  options: {
+    confirm: { type: 'string', value: '<app>', description: 'Its slug again; without this, you are asked for it.' }
+  },
+  forDeployers: true,
+  async run(input) {
+    const client = await connect(input)
+    const app = await client.request<App>('GET', pathOf(input.args[0]!))
+    const { confirm = await asked(input, app) } = input.options
+    if (confirm !== app.slug)
+      throw new CommandError(`nothing was deleted: "${confirm}" is not the slug of the app, which is ${app.slug}`)
+    await client.request('DELETE', pathOf(app.id))
+    input.note(`${app.slug} is deleted`)
+    return undefined
+  }
+})
+
+type Asker = Pick<Parameters<typeof appsDelete.run>[0], 'terminal' | 'note' | 'read'>
+
+async function asked({ terminal, note, read }: Asker, { slug }: App): Promise<string> {
+  if (!terminal.in) throw new UsageError(`this cannot be undone: say --confirm ${slug}`)
+  note(`This deletes ${slug} for good. Type its slug and then Ctrl-D:`)
+  return (await read()).trim()
+}
+
+function settingsOf(wanted: Settings): object {
+  const { repo, git, branch, root, region, 'auto-deploy': autoDeploy } = wanted
+  if (autoDeploy !== undefined && autoDeploy !== 'on' && autoDeploy !== 'off')
+    throw new UsageError(`--auto-deploy: "${autoDeploy}" is neither on nor off`)
+  return {
+    ...(repo !== undefined && { githubRepo: orNone(repo) }),
+    ...(git !== undefined && { gitUrl: orNone(git) }),
+    ...(branch !== undefined && { githubBranch: branch }),
+    ...(root !== undefined && { rootDirectory: orNone(root) }),
+    ...(region !== undefined && { region }),
+    ...(autoDeploy !== undefined && { autoDeploy: autoDeploy === 'on' })
+  }
+}
+
+/** `none` takes a setting away. */
+const orNone = (text: string) => (text === 'none' ? null : text)
+
+export const hasSource = ({ githubRepo, gitUrl }: App) => githubRepo !== null || gitUrl !== null
+
+function sourceOf({ githubRepo, gitUrl, githubBranch }: App): string {
+  const repository = githubRepo ?? gitUrl
+  return repository === null ? 'uploads' : `${repository}#${githubBranch}`
+}
+
+function describe(app: App): string {
+  return facts({
+    app: app.slug,
+    name: app.name,
+    url: app.url ?? '-',
+    source: sourceOf(app),
+    ...(app.rootDirectory && { folder: app.rootDirectory }),
+    region: app.region,
+    'auto-deploy': app.autoDeploy ? 'on' : 'off',
+    made: app.createdAt,
+    id: app.id
+  })
+}

@@ -1,0 +1,136 @@
+import { createReadStream } from 'node:fs'
+import { resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { type Client, createClient, Refused } from '../client.ts'
+import { CommandError, defineCommand, type Input, UsageError } from '../command.ts'
+import { locate } from '../connect.ts'
+import { readFolder, rememberIn } from '../folder.ts'
+import { type Packed, pack } from '../pack.ts'
+import { bar, size, spinner } from '../terminal.ts'
+import { type App, appOption, chosenApp, pathOf } from './app.ts'
+import { hasSource } from './apps.ts'
+import { type Deployment, describe, watch } from './deployment.ts'
+
+const options = {
+  ...appOption,
+  path: { type: 'string', value: '<folder>', description: 'Upload this folder. Default: the one you are in.' },
+  git: { type: 'string', value: '<url>', description: 'Build this git repository from now on.' },
+  branch: { type: 'string', short: 'b', value: '<branch>', description: 'Build this branch of the repository.' },
+  commit: { type: 'string', value: '<sha>', description: 'Build this commit, by its full SHA.' },
+  'any-commit': { type: 'boolean', description: "Also a commit that the app's branch does not have; for admins." },
+  image: { type: 'string', value: '<image>', description: 'Run this image, by its digest, without a build.' },
+  create: { type: 'boolean', description: 'Make the app if there is none of this name.' },
+  team: { type: 'string', value: '<team>', description: 'With --create: the team that it belongs to.' },
+  detach: { type: 'boolean', short: 'd', description: 'Do not wait for the end.' }
+} as const
+type DeployInput = Input<typeof options>
+
+/** Options that name what is in a repository or a registry. */
+const ELSEWHERE = ['git', 'branch', 'commit', 'any-commit', 'image'] as const
+
+export const deploy = defineCommand({
+  name: 'deploy',
+  summary:
+    'Deploy an app and show its build; the URL at the end. An app with a repository is built from that, any other one from the folder you are in.',
+  examples: [
+    'rhone deploy hello --create',
+    'rhone deploy hello --path ./website',
+    'rhone deploy hello --commit 8f14e45fceea167a5a36dedd4bea2543d8f14e45',
+    'rhone deploy hello --git https://git.example.com/acme/website.git'
+  ],
+  args: ['[app]'],
+  options,
+  printsData: true,
+  forDeployers: true,
+  async run(input) {
+    const { path, image, git, commit, detach } = input.options
+    const elsewhere = ELSEWHERE.filter(name => input.options[name] !== undefined)
+    if (path !== undefined && elsewhere.length > 0)
+      throw new UsageError(`--path uploads a folder, so it goes without --${elsewhere[0]}`)
+    if (image !== undefined && (git ?? commit) !== undefined)
+      throw new UsageError('--image needs no source: it goes without --git and --commit')
+
+    const place = await locate(input)
+    const client = createClient(place)
+    const folder = path === undefined ? input.folder : resolve(input.folder, path)
+    const name = await chosenApp({ ...input, folder }, input.args[0])
+    const app = await findOrCreate(input, client, name)
+    const isUpload = elsewhere.length === 0 && (path !== undefined || !hasSource(app))
+    if (!isUpload && elsewhere.length === 0)
+      input.note(
+        `Building ${app.githubRepo ?? app.gitUrl}, branch ${app.githubBranch}. (--path . uploads this folder instead.)`
+      )
+    const begun = isUpload ? await upload(input, client, app, folder) : await request(input, client, app)
+    if (isUpload) await remember(input, folder, app, place.isLocal ? undefined : new URL(place.url).origin)
+    return detach ? { data: begun, text: describe(input.terminal, begun) } : watch(input, client, app, begun)
+  }
+})
+
+async function findOrCreate({ options, note }: DeployInput, client: Client, name: string): Promise<App> {
+  try {
+    return await client.request<App>('GET', pathOf(name))
+  } catch (error) {
+    if (!(error instanceof Refused) || error.status !== 404) throw error
+    if (options.create !== true)
+      throw new CommandError(`there is no app ${name} that you can see. To make it: rhone deploy ${name} --create`)
+  }
+  const { team } = options
+  const app = await client.request<App>('POST', '/api/v1/apps', { name, slug: name, ...(team && { team }) })
+  note(`Made the app ${app.slug}`)
+  return app
+}
+
+async function request({ options }: DeployInput, client: Client, app: App): Promise<Deployment> {
+  const { git, branch, commit, image, 'any-commit': anyCommit } = options
+  if (git !== undefined && git !== app.gitUrl) await client.request('PATCH', pathOf(app.slug), { gitUrl: git })
+  return client.request<Deployment>('POST', `${pathOf(app.slug)}/deploy`, {
+    ...(branch !== undefined && { branch }),
+    ...(commit !== undefined && { commitSha: commit.toLowerCase() }),
+    ...(image !== undefined && { image }),
+    ...(anyCommit && { anyCommit })
+  })
+}
+
+async function upload(input: DeployInput, client: Client, app: App, folder: string): Promise<Deployment> {
+  const progress = spinner(input.terminal, text => process.stderr.write(text))
+  try {
+    progress.show(`packing ${folder}`)
+    await using packed = await pack(folder, (path, count) => progress.show(`packing ${count}: ${path}`))
+    progress.clear()
+    input.note(`Packed ${packed.files} ${packed.files === 1 ? 'file' : 'files'}, ${size(packed.bytes)}`)
+    for (const path of packed.skipped) input.note(`Left out ${path}: it is no file, folder or link`)
+    const begun = await client.upload<Deployment>(`${pathOf(app.slug)}/deploy/source`, packed.bytes, () =>
+      counted(packed, sent => progress.show(`${bar(sent / packed.bytes)} of ${size(packed.bytes)} uploaded`))
+    )
+    progress.clear()
+    input.note('Uploaded')
+    return begun
+  } finally {
+    progress.clear()
+  }
+}
+
+function counted({ path }: Packed, onSent: (bytes: number) => void): Readable {
+  return Readable.from(chunks())
+  async function* chunks(): AsyncGenerator<Buffer> {
+    let sent = 0
+    for await (const chunk of createReadStream(path)) {
+      yield chunk as Buffer
+      sent += (chunk as Buffer).length
+      onSent(sent)
+    }
+  }
+}
+
+/** The next deployment from this folder needs no name. */
+async function remember({ note }: DeployInput, folder: string, app: App, url: string | undefined): Promise<void> {
+  const before = await readFolder(folder).catch(() => ({}))
+  const now = { app: app.slug, ...(url !== undefined && { url }) }
+  if (JSON.stringify(before) === JSON.stringify(now)) return
+  try {
+    await rememberIn(folder, now)
+    note(`.rhone.json remembers that this folder is ${app.slug}`)
+  } catch (error) {
+    note(`(the folder cannot remember its app: ${(error as NodeJS.ErrnoException).code})`)
+  }
+}

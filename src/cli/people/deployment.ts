@@ -1,0 +1,149 @@
+import { type Client, listAll } from '../client.ts'
+import { CommandError, type Input, type Output, UsageError } from '../command.ts'
+import { follow } from '../event-stream.ts'
+import { facts } from '../format.ts'
+import { type Colour, harmless, painted, spinner, type Terminal } from '../terminal.ts'
+import { type App, pathOf } from './app.ts'
+
+/** A deployment as the API sends it. */
+export interface Deployment {
+  readonly id: string
+  readonly appId: string
+  readonly status: string
+  readonly trigger: string
+  readonly commitSha: string | null
+  readonly commitMessage: string | null
+  readonly branch: string | null
+  readonly image: string | null
+  readonly errorMessage: string | null
+  readonly errorLog: string | null
+  readonly buildDurationMs: number | null
+  readonly deployDurationMs: number | null
+  readonly createdAt: string
+}
+
+const OVER = new Set(['live', 'build_failed', 'deploy_failed', 'cancelled', 'superseded'])
+const COLOURS: Readonly<Record<string, Colour>> = {
+  live: 'green',
+  build_failed: 'red',
+  deploy_failed: 'red',
+  cancelled: 'grey',
+  superseded: 'grey'
+}
+/** What a status means to the person who waits. */
+const DOING: Readonly<Record<string, string>> = {
+  pending: 'waiting for its turn',
+  cloning: 'fetching the source',
+  analyzing: 'looking at the source',
+  building: 'building',
+  pushing: 'keeping the image',
+  built: 'built',
+  deploying: 'starting it'
+}
+
+export const isOver = ({ status }: Deployment) => OVER.has(status)
+
+/** The status in words, coloured where there are colours. */
+export function statusOf(terminal: Terminal, { status }: Deployment): string {
+  return painted(terminal, COLOURS[status] ?? 'yellow', status.replace('_', ' '))
+}
+
+/** What a deployment is of, in a few words. */
+export function subjectOf({ commitSha, commitMessage, branch, image, trigger }: Deployment): string {
+  const commit = [commitSha?.slice(0, 8), commitMessage].filter(Boolean).join(' ')
+  return harmless(commit || (trigger === 'rollback' && image) || branch || image || '-').slice(0, 60)
+}
+
+export function describe(terminal: Terminal, deployment: Deployment): string {
+  const { id, trigger, branch, errorMessage, errorLog, createdAt, buildDurationMs, deployDurationMs } = deployment
+  const told = facts({
+    deployment: id,
+    status: statusOf(terminal, deployment),
+    of: subjectOf(deployment),
+    ...(branch && { branch }),
+    'begun by': trigger,
+    begun: createdAt,
+    ...(buildDurationMs !== null && { 'took to build': seconds(buildDurationMs) }),
+    ...(deployDurationMs !== null && { 'took to start': seconds(deployDurationMs) }),
+    ...(errorMessage !== null && { problem: harmless(errorMessage) })
+  })
+  return errorLog === null ? told : `${told}\n\n${harmless(errorLog).trimEnd()}`
+}
+
+const seconds = (milliseconds: number) => `${(milliseconds / 1_000).toFixed(1)} s`
+
+/**
+ * A deployment by its id, or by the beginning of it.
+ *
+ * @throws CommandError when none or several begin so
+ */
+export async function findDeployment(client: Client, app: string, id: string): Promise<Deployment> {
+  if (/^[0-9a-f-]{36}$/i.test(id)) return client.request('GET', `${pathOf(app)}/deployments/${id}`)
+  if (!/^[0-9a-f][0-9a-f-]{3,}$/i.test(id))
+    throw new UsageError(`"${id}" is no id of a deployment; rhone deployments list ${app} shows them`)
+  const found = (await listAll<Deployment>(client, `${pathOf(app)}/deployments`)).filter(deployment =>
+    deployment.id.startsWith(id.toLowerCase())
+  )
+  if (found.length === 1) return found[0]!
+  throw new CommandError(
+    found.length === 0
+      ? `no deployment of ${app} begins with ${id}`
+      : `${found.length} deployments of ${app} begin with ${id}`
+  )
+}
+
+type FollowInput = Pick<Input, 'terminal' | 'note' | 'interruption'>
+
+/**
+ * Shows what a deployment says until it is over.
+ *
+ * @returns the URL of the app when it is live; a failure otherwise
+ * @throws CommandError when the user stops watching, with how to go on
+ */
+export async function watch(input: FollowInput, client: Client, app: App, begun: Deployment): Promise<Output> {
+  const { terminal, note } = input
+  const path = `${pathOf(app.slug)}/deployments/${begun.id}`
+  const signal = input.interruption()
+  const turning = spinner(terminal, text => process.stderr.write(text))
+  const say = (text: string) => {
+    turning.clear()
+    note(text.replace(/\n$/, ''))
+  }
+  try {
+    for await (const { event, data } of follow(client, `${path}/logs`, { signal, last: 'complete', onGap: gap })) {
+      if (event === 'log') say(harmless((JSON.parse(data) as { text: string }).text))
+      if (event !== 'status') continue
+      const { status } = JSON.parse(data) as { status: string }
+      if (DOING[status] !== undefined) turning.show(`${app.slug} is ${DOING[status]}`)
+    }
+  } finally {
+    turning.clear()
+  }
+  if (signal.aborted) throw new CommandError(goesOn(app.slug, begun.id))
+
+  const [ended, now] = await Promise.all([
+    client.request<Deployment>('GET', path),
+    client.request<App>('GET', pathOf(app.slug))
+  ])
+  if (ended.status === 'live') return { data: { ...ended, url: now.url }, text: now.url ?? '' }
+  note(`${statusOf(terminal, ended)}: ${whyNot(ended)}`)
+  return { data: { ...ended, url: now.url }, text: '', failed: ended.status !== 'superseded' }
+
+  function gap(why: string): void {
+    say(`(${why}; trying again)`)
+  }
+}
+
+function whyNot({ status, errorMessage }: Deployment): string {
+  if (errorMessage !== null) return harmless(errorMessage)
+  if (status === 'cancelled') return 'it was cancelled, by somebody or by a newer deployment'
+  return 'a newer deployment serves the app by now'
+}
+
+function goesOn(app: string, id: string): string {
+  return [
+    'you stopped watching; the deployment goes on.',
+    `  to see how it went:  rhone deployments show ${id.slice(0, 8)} --app ${app}`,
+    `  to cancel it:        rhone deployments cancel ${id.slice(0, 8)} --app ${app}`
+  ].join('\n')
+}

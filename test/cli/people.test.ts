@@ -1,0 +1,445 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { after, before, describe, it, type TestContext } from 'node:test'
+import { promisify } from 'node:util'
+import { commands } from '../../src/cli/index.ts'
+import { type Io, main } from '../../src/cli/main.ts'
+import { pack } from '../../src/cli/pack.ts'
+import { harmless } from '../../src/cli/terminal.ts'
+import type { Variables } from '../../src/config/index.ts'
+import { testApp } from '../support/app.ts'
+import { openApp } from '../support/deployed-app.ts'
+import { eventually } from '../support/eventually.ts'
+import { testRepository } from '../support/pushed-repository.ts'
+
+const run = promisify(execFile)
+
+interface Result {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** One command line of somebody with a home, a folder and a server. */
+async function rhone(words: string, variables: Variables, folder: string, more: Partial<Io> = {}): Promise<Result> {
+  const written = { stdout: '', stderr: '' }
+  const code = await main(words.split(' '), {
+    stdout(text) {
+      written.stdout += text
+    },
+    stderr(text) {
+      written.stderr += text
+    },
+    environment: () => variables,
+    folder,
+    ...more
+  })
+  return { code, ...written }
+}
+
+async function folderOf(t: { after(fn: () => unknown): void }, files: Readonly<Record<string, string>> = {}) {
+  const folder = await mkdtemp(join(tmpdir(), 'rhone-cli-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true })
+    await writeFile(join(folder, path), text)
+  }
+  return folder
+}
+
+/** An app that greets, without dependencies. */
+const greeting = (text: string) => ({
+  'package.json': '{"scripts":{"start":"node server.js"}}',
+  'server.js': `require('node:http').createServer((_, reply) => reply.end('${text} ' + process.env.GREETING)).listen(process.env.PORT, process.env.HOST, () => console.log('listening'))`
+})
+
+describe('against a server', () => {
+  let env: Variables
+  let home: string
+  let url: string
+  const ended: (() => unknown)[] = []
+  const scope = { after: (fn: () => unknown) => void ended.push(fn) }
+
+  before(async () => {
+    const server = await testApp(scope as unknown as TestContext, {
+      APPS_PORT: '0',
+      RATE_LIMIT_DEPLOY: '1000/s:1000',
+      RATE_LIMIT_STRICT: '1000/s:1000'
+    })
+    url = await server.app.listen({ host: '127.0.0.1', port: 0 })
+    home = await folderOf(scope)
+    env = { RHONE_URL: url, RHONE_TOKEN: server.token, HOME: home }
+    ended.unshift(() =>
+      run(process.execPath, [join(import.meta.dirname, '../../src/cli.ts'), 'local', 'stop'], {
+        env: { ...process.env, DATA_DIR: server.config.dataDir }
+      })
+    )
+  })
+  after(async () => {
+    for (const end of ended) await end()
+  })
+
+  const succeed = async (words: string, folder: string, more: Partial<Io> = {}) => {
+    const result = await rhone(words, env, folder, more)
+    assert.equal(result.code, 0, `${words}: ${result.stderr}`)
+    return result
+  }
+  const data = async (words: string, folder: string) => JSON.parse((await succeed(`${words} --json`, folder)).stdout)
+
+  it('a folder is deployed, changed, rolled back, and its app read, opened and deleted', async t => {
+    const folder = await folderOf(t, { ...greeting('one'), '.env': 'SECRET=1', 'node_modules/x/index.js': '' })
+    const first = await succeed('deploy cli-shop --create', folder)
+    assert.match(first.stderr, /Made the app cli-shop\nPacked 2 files/)
+    assert.match(first.stderr, /Unpacked 2 files/)
+    assert.equal((await openApp(first.stdout.trim())).text, 'one undefined')
+    assert.deepEqual(JSON.parse(await readFile(join(folder, '.rhone.json'), 'utf8')), { app: 'cli-shop', url })
+
+    await succeed('env set GREETING=hi', folder)
+    assert.deepEqual(
+      (await data('env list', folder)).map(({ key }: { key: string }) => key),
+      ['GREETING']
+    )
+    await writeFile(join(folder, 'server.js'), greeting('two')['server.js'])
+    const second = await data('deploy', folder)
+    assert.deepEqual([second.status, second.trigger], ['live', 'cli'])
+    assert.equal((await openApp(second.url)).text, 'two hi')
+
+    await succeed('rollback', folder)
+    assert.equal((await openApp(second.url)).text, 'one hi')
+    const listed = await succeed('deployments list', folder)
+    assert.match(listed.stdout, /^ID +STATUS.*\n[0-9a-f]{8} +live +.*rollback.*\n.*superseded.*\n.*superseded/)
+    const [newest] = await data('deployments list --limit 1', folder)
+    assert.match(
+      (await succeed(`deployments show ${newest.id.slice(0, 8)}`, folder)).stdout,
+      /^deployment +[0-9a-f-]{36}$/m
+    )
+    assert.equal((await succeed('open', folder)).stdout.trim(), second.url)
+    await eventually(async () => (await succeed('logs', folder)).stdout.includes('listening'))
+
+    const wrong = await rhone('apps delete cli-shop --confirm shop', env, folder)
+    assert.deepEqual([wrong.code, /nothing was deleted/.test(wrong.stderr)], [1, true])
+    await succeed('apps delete cli-shop --confirm cli-shop', folder)
+    assert.equal((await rhone('apps show', env, folder)).code, 1)
+  })
+
+  it('the last upload is built again when only the settings have changed', async t => {
+    const folder = await folderOf(t, greeting('kept'))
+    const { id } = await data('deploy cli-again --create', folder)
+    const { status, headers } = await fetch(`${url}/api/v1/apps/cli-again/deploy`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${env.RHONE_TOKEN}` }
+    })
+    assert.equal(status, 202)
+    await eventually(async () => {
+      const reply = await fetch(new URL(headers.get('location')!, url), {
+        headers: { authorization: `Bearer ${env.RHONE_TOKEN}` }
+      })
+      const again = (await reply.json()) as { status: string; id: string; sourceId: string }
+      assert.notEqual(again.id, id)
+      return again.status === 'live' && again.sourceId !== null
+    })
+  })
+
+  it('a failed build exits with 1, the sentence and the last that was said', async t => {
+    const folder = await folderOf(t, {
+      'package.json': '{"scripts":{"build":"echo no such thing; exit 3","start":"node ."}}',
+      'index.js': ''
+    })
+    const { code, stdout, stderr } = await rhone('deploy cli-broken --create', env, folder)
+    assert.equal(code, 1)
+    assert.equal(stdout, '')
+    assert.match(stderr, /no such thing/)
+    assert.match(stderr, /build failed: npm run build has failed with exit code 3/)
+  })
+
+  it('a git repository and a commit are deployed, and a source that both name is wrong usage', async t => {
+    const repository = await testRepository(t)
+    const { sha } = await repository.push(greeting('from git'), 'First')
+    await repository.push(greeting('newer'), 'Second')
+    const folder = await folderOf(t)
+    const git = `file://${repository.directory}`
+    const newest = await data(`deploy cli-git --create --git ${git}`, folder)
+    assert.equal((await openApp(newest.url)).text, 'newer undefined')
+    const older = await data(`deploy cli-git --commit ${sha} --any-commit`, folder).catch(() => null)
+    if (older !== null) assert.equal(older.commitSha, sha)
+    for (const words of ['deploy x --path . --git https://a.example/b.git', 'deploy x --image a@b --commit c'])
+      assert.equal((await rhone(words, env, folder)).code, 2)
+  })
+
+  it('Ctrl-C stops watching and says that the deployment goes on, and how to cancel it', async t => {
+    const folder = await folderOf(t, {
+      ...greeting('slow'),
+      'package.json': '{"scripts":{"build":"sleep 60","start":"node server.js"}}'
+    })
+    const interrupted = new AbortController()
+    let said = ''
+    const result = await rhone('deploy cli-slow --create', env, folder, {
+      interruption: () => interrupted.signal,
+      stderr: text => {
+        if (text.includes('npm run build')) interrupted.abort()
+        said += text
+      }
+    })
+    assert.equal(result.code, 1)
+    const [, id] = /goes on\.\n.*deployments show (\w+).*\n.*deployments cancel (\w+) --app cli-slow/.exec(said) ?? []
+    assert.match((await succeed(`deployments cancel ${id} --app cli-slow`, folder)).stdout, /^status +cancelled$/m)
+  })
+  it('apps, teams and env vars are made, listed and changed', async t => {
+    const folder = await folderOf(t, {
+      'vars.env': '# comment\nONE=1\nTWO="a b"\nexport THREE=3\n',
+      'bad.env': 'lower=1'
+    })
+    assert.match((await succeed('teams create Rivers --slug rivers', folder)).stdout, /^team +rivers$/m)
+    await succeed('apps create Delta --slug cli-delta --team rivers --branch release', folder)
+    assert.match((await succeed('apps list --team rivers', folder)).stdout, /^APP .*\ncli-delta +Delta +uploads/)
+    await succeed('apps update cli-delta --name Mouth --auto-deploy off', folder)
+    const app = await data('apps show cli-delta', folder)
+    assert.deepEqual([app.name, app.autoDeploy, app.githubBranch], ['Mouth', false, 'release'])
+    await succeed('env import cli-delta vars.env', folder)
+    await succeed('env set cli-delta FOUR=- FIVE=a=b', folder, { read: async () => 'from stdin\n' })
+    await succeed('env unset cli-delta TWO', folder)
+    const keys = (await data('env list cli-delta', folder)).map(({ key }: { key: string }) => key).toSorted()
+    assert.deepEqual(keys, ['FIVE', 'FOUR', 'ONE', 'THREE'])
+    assert.match((await rhone('env import cli-delta bad.env', env, folder)).stderr, /nothing was set: lower/)
+    assert.match((await succeed('teams members rivers', folder)).stdout, /operator +owner/)
+    assert.match((await succeed('teams list', folder)).stdout, /rivers +Rivers/)
+    assert.match((await succeed('teams invite rivers ada@example.com', folder)).stdout, /ada@example.com/)
+    assert.match((await succeed('whoami', folder)).stdout, new RegExp(`operator[^]*${url}`))
+  })
+
+  it('wrong usage is told apart, and what is missing is named with what to do next', async t => {
+    const folder = await folderOf(t)
+    const expected: [string, number, RegExp][] = [
+      ['deploy', 2, /which app\?/],
+      ['deploy nowhere', 1, /no app nowhere.*--create/],
+      ['env set hello', 2, /KEY=value is missing/],
+      ['env set hello lower=1', 2, /"lower" cannot be the name/],
+      ['logs hello --level loud', 2, /"loud" is none of debug/],
+      ['logs hello --since soon', 2, /"soon" is no moment/],
+      ['deployments list hello --limit 0', 2, /not a number from 1 to 200/],
+      ['apps update hello', 2, /nothing to change/],
+      ['completion powershell', 2, /none of bash, zsh, fish/],
+      ['deploment list', 2, /did you mean "deployments list"\?/],
+      ['teams invite a b --role king', 2, /neither member nor admin/]
+    ]
+    for (const [words, code, why] of expected) {
+      const result = await rhone(words, env, folder)
+      assert.equal(result.code, code, `${words}: ${result.stderr}`)
+      assert.match(result.stderr, why)
+    }
+  })
+
+  it('login keeps a token for its server alone, closed to others, and logout forgets it', async t => {
+    const place = await folderOf(t)
+    const folder = await folderOf(t)
+    const variables = { HOME: place, DATA_DIR: folder }
+    const read = async () => `${env.RHONE_TOKEN}\n`
+    const loggedIn = await rhone(`login --url ${url} --token -`, variables, folder, { read })
+    assert.equal(loggedIn.code, 0, loggedIn.stderr)
+    const kept = join(place, '.config/rhone/credentials.json')
+    assert.equal((await stat(kept)).mode & 0o777, 0o600)
+    assert.match((await rhone('whoami', variables, folder)).stdout, /operator/)
+    assert.match(
+      (await rhone('whoami', { ...variables, HOME: '', XDG_CONFIG_HOME: join(place, '.config') }, folder)).stdout,
+      /operator/
+    )
+
+    await chmod(kept, 0o644)
+    assert.match((await rhone('whoami', variables, folder)).stderr, /open to other users/)
+    await chmod(kept, 0o600)
+    assert.match((await rhone('login --token rhone_wrong', variables, folder)).stderr, /does not take this token/)
+    assert.equal((await rhone('logout', variables, folder)).code, 0)
+    assert.equal((await rhone('logout', variables, folder)).code, 1)
+    assert.doesNotMatch(await readFile(kept, 'utf8'), /rhone_/)
+  })
+})
+
+describe('a folder from somebody else', () => {
+  it('gets no token sent to the server that it names', async t => {
+    const seen: (string | undefined)[] = []
+    const evil = createServer((request, reply) => {
+      seen.push(request.headers.authorization)
+      reply.end('{}')
+    }).listen(0, '127.0.0.1')
+    t.after(() => evil.close())
+    await once(evil, 'listening')
+    const url = `http://127.0.0.1:${(evil.address() as AddressInfo).port}`
+    const folder = await folderOf(t, { '.rhone.json': JSON.stringify({ app: 'x', url }) })
+    for (const variables of [{ RHONE_TOKEN: 'secret' }, { DATA_DIR: folder }]) {
+      const { code, stderr } = await rhone('apps show', variables, folder)
+      assert.equal(code, 1)
+      assert.match(stderr, /log in there with: rhone login --url/)
+    }
+    assert.deepEqual(seen, [])
+  })
+})
+
+describe('packing', () => {
+  const listOf = async (folder: string) => {
+    await using packed = await pack(folder, () => {})
+    const { stdout } = await run('tar', ['tzf', packed.path])
+    return stdout.trim().split('\n').toSorted()
+  }
+
+  it('leaves out what git and .rhoneignore leave out, in every folder, and what is never source', async t => {
+    const folder = await folderOf(t, {
+      '.gitignore': 'dist/\n*.log\n/only-root\n',
+      '.rhoneignore': 'docs\n!keep.log\n',
+      '.git/HEAD': 'x',
+      '.env': 'SECRET=1',
+      '.env.example': 'SECRET=',
+      'node_modules/a/index.js': '',
+      'dist/out.js': '',
+      'docs/a.md': '',
+      'a.log': '',
+      'keep.log': '',
+      'only-root': '',
+      'sub/.gitignore': 'secret.txt\n!special.log\n',
+      'sub/secret.txt': '',
+      'sub/special.log': '',
+      'sub/only-root': '',
+      'src/a.js': ''
+    })
+    assert.deepEqual(await listOf(folder), [
+      '.env.example',
+      '.gitignore',
+      '.rhoneignore',
+      'keep.log',
+      'src/',
+      'src/a.js',
+      'sub/',
+      'sub/.gitignore',
+      'sub/only-root',
+      'sub/special.log'
+    ])
+  })
+
+  it('makes the same archive of the same files, and refuses links that lead out', async t => {
+    const folder = await folderOf(t, { 'a/b.txt': 'x', 'c.txt': 'y' })
+    await symlink('a/b.txt', join(folder, 'link'))
+    const bytes = async () => {
+      await using packed = await pack(folder, () => {})
+      return readFile(packed.path)
+    }
+    assert.deepEqual(await bytes(), await bytes())
+    await symlink('../../etc/passwd', join(folder, 'out'))
+    await assert.rejects(
+      pack(folder, () => {}),
+      /the link out leads out of the folder/
+    )
+  })
+
+  it('says that there is nothing to deploy', async t => {
+    await assert.rejects(
+      pack(await folderOf(t, { '.env': 'x' }), () => {}),
+      /nothing to deploy/
+    )
+  })
+})
+
+describe('a stream that breaks', () => {
+  it('is taken up where it ended, and waits as long as the server says', async t => {
+    const asked: (string | undefined)[] = []
+    const event = (id: number, name: string, value: object) =>
+      `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(value)}\n\n`
+    const line = (id: number) =>
+      event(id, 'log', {
+        id,
+        timestamp: '2030-01-01T00:00:00.000Z',
+        level: 'info',
+        source: 'app',
+        message: `line ${id}`
+      })
+    const serve = (request: IncomingMessage, reply: ServerResponse) => {
+      if (!request.url!.includes('/live'))
+        return void reply.setHeader('content-type', 'application/json').end('{"items":[],"nextCursor":null}')
+      asked.push(request.headers['last-event-id'] as string | undefined)
+      if (asked.length === 2)
+        return void reply
+          .writeHead(503, { 'retry-after': '1' })
+          .end('{"error":{"code":"SERVICE_UNAVAILABLE","message":"busy","requestId":"1"}}')
+      reply.writeHead(200, { 'content-type': 'text/event-stream' })
+      if (asked.length === 1) reply.write(line(1) + line(2).slice(0, 20), () => reply.destroy())
+      else reply.write(line(2))
+    }
+    const server = createServer(serve).listen(0, '127.0.0.1')
+    t.after(() => server.close())
+    t.after(() => server.closeAllConnections())
+    await once(server, 'listening')
+    const interrupted = new AbortController()
+    let stdout = ''
+    const { code, stderr } = await rhone(
+      'logs hello -f',
+      {
+        RHONE_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        RHONE_TOKEN: 'x'
+      },
+      await folderOf(t),
+      {
+        interruption: () => interrupted.signal,
+        stdout(text) {
+          stdout += text
+          if (text.includes('line 2')) interrupted.abort()
+        }
+      }
+    )
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(stdout.match(/line \d/g), ['line 1', 'line 2'])
+    assert.deepEqual(asked, [undefined, '1', '1'])
+    assert.match(stderr, /trying again/)
+  })
+})
+
+describe('what is shown', () => {
+  it('never lets text of others control the terminal', () => {
+    assert.equal(harmless('a\u001B[31mb\u001B]8;;javascript:x\u0007c\u0000d\r\ne\u202Ef\tg\u009B2J'), 'abcd\nef\tg')
+  })
+
+  it('has colours on a terminal only, and none with NO_COLOR', async t => {
+    const folder = await folderOf(t)
+    const item = { id: 1, at: '2030-01-01T00:00:00.000Z', level: 'error', source: 'app', message: 'broken' }
+    const server = createServer((_, reply) =>
+      reply.setHeader('content-type', 'application/json').end(JSON.stringify({ items: [item], nextCursor: null }))
+    ).listen(0, '127.0.0.1')
+    t.after(() => server.close())
+    await once(server, 'listening')
+    const variables = { RHONE_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, RHONE_TOKEN: 'x' }
+    const shown = async (out: boolean, colour: boolean) =>
+      (
+        await rhone('logs a', variables, folder, { terminal: { out, err: out, in: out, colour, columns: 80 } })
+      ).stdout.includes('\u001B[')
+    assert.deepEqual(
+      [await shown(true, true), await shown(true, false), await shown(false, true)],
+      [true, false, false]
+    )
+  })
+})
+
+describe('completion', () => {
+  const scriptOf = async (shell: string) => (await rhone(`completion ${shell}`, {}, '/')).stdout
+
+  it('parses in bash, and completes commands, their second words and their options', async () => {
+    const complete = async (...words: string[]) => {
+      const ask = `COMP_WORDS=(${words.map(word => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _rhone; printf '%s\\n' "\${COMPREPLY[@]}"`
+      return (await run('bash', ['-c', `${await scriptOf('bash')}\n${ask}`])).stdout.trim().split('\n')
+    }
+    assert.deepEqual(await complete('rhone', 'deplo'), ['deploy', 'deployments'])
+    assert.deepEqual(await complete('rhone', 'env', ''), ['list', 'set', 'unset', 'import'])
+    assert.ok((await complete('rhone', 'deploy', '--')).includes('--detach'))
+    assert.ok((await complete('rhone', 'env', 'set', '--b')).includes('--build-time'))
+  })
+
+  it('names every command in every shell', async () => {
+    for (const shell of ['bash', 'zsh', 'fish']) {
+      const script = await scriptOf(shell)
+      for (const { name } of commands)
+        for (const word of name.split(' ')) assert.ok(script.includes(word), `${shell}: ${word}`)
+    }
+  })
+})
