@@ -1,7 +1,8 @@
 import { rename, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { apiToken, send, serverUrl } from './client.ts'
-import { CommandError, defineCommand, type Input, UsageError } from './command.ts'
+import { send } from './client.ts'
+import { CommandError, defineCommand, UsageError } from './command.ts'
+import { type Host, locate } from './connect.ts'
 import { table } from './format.ts'
 
 /** Of three attempts, two decide. */
@@ -131,19 +132,17 @@ const SENTENCES: Readonly<Record<Verdict, string>> = {
   unknown: 'The reference cannot be reached either: this side may be offline, and nothing is said of the server.'
 }
 
-async function targetOf({
-  config,
-  options
-}: Pick<Input, 'config'> & { options: Record<string, unknown> }): Promise<Target> {
-  const settings = await config()
+async function targetOf(input: Host & { options: Record<string, unknown> }): Promise<Target> {
+  const { options } = input
+  const place = await locate(input)
   const app = typeof options.deploy === 'string' ? options.deploy : null
-  const token = await apiToken(settings).catch((error: unknown) => {
+  const token = await place.token().catch((error: unknown) => {
     // Without one, the rest can still be looked at.
     if (app !== null || !(error instanceof CommandError)) throw error
     return null
   })
   const deployTimeout = secondsOf('deploy-timeout', options['deploy-timeout'] as string | undefined, 600, 1)
-  return { url: serverUrl(settings), token, app, deployTimeout }
+  return { url: place.url, token, app, deployTimeout }
 }
 
 /** A check has failed when two attempts have, and succeeded when two have: one lost packet is no outage. */
