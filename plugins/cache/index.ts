@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { counter, tallies } from '../lib/metrics.ts'
+import { counter, gauge, tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Registry } from '../lib/registry.ts'
 import type { CacheBus } from './bus.ts'
@@ -20,6 +20,11 @@ export const CacheOptions = Type.Object(
       default: 1_000,
       minimum: 1,
       description: 'Default maximum number of values per cache. The least recently used are evicted.'
+    }),
+    loadTimeout: Type.Integer({
+      default: 5_000,
+      minimum: 1,
+      description: 'Milliseconds after which a load has failed, in caches that do not say.'
     })
   },
   { additionalProperties: false }
@@ -34,14 +39,21 @@ export interface CacheDeps {
 export interface Cache<T> {
   /** Returns a key's value: from memory if fresh, otherwise from `load`, which runs once for all concurrent callers. */
   get(key: string, load: () => Promise<T>): Promise<T>
-  /** Removes a value here immediately, and everywhere soon. Never rejects. Call it after the change is committed. */
+  /**
+   * Removes a value here immediately, and everywhere soon. Never rejects. Call it after the change is committed; a change
+   * in PostgreSQL better notifies the bus within its transaction.
+   */
   invalidate(key: string): Promise<void>
+  /** Names values that {@link Caches.warmUp} loads. */
+  warm(keys: readonly string[], load: (key: string) => Promise<T>): void
   clear(): Promise<void>
 }
 
 export interface Caches {
   /** Returns the cache of that name. Later calls return the same cache, with the settings of the first call. */
   of<T>(name: string, settings?: Partial<CacheSettings>): Cache<T>
+  /** Loads what has been named by `warm`. Never rejects: what cannot be loaded is loaded when it is asked for. */
+  warmUp(): Promise<void>
 }
 
 declare module 'fastify' {
@@ -50,10 +62,14 @@ declare module 'fastify' {
   }
 }
 
+/** What a cache does that does not say. */
+const PLAIN = { maxBytes: 0, refreshAfter: 1, staleIfError: 0, missingTtl: 0, errorTtl: 0 }
+
 const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = async (app, input) => {
   const defaults = parseOptions('rhone-cache', CacheOptions, input, ['registry', 'bus'])
   const { registry, bus } = input
   const caches = new Map<string, LocalCache<unknown>>()
+  const warmers: (() => Promise<unknown>)[] = []
   const requests = tallies(registry, {
     name: 'rhone_cache_requests_total',
     help: 'Look-ups by outcome: hit, miss, stale (the load failed, an older value was given), error (it failed).',
@@ -63,6 +79,15 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     name: 'rhone_cache_evictions_total',
     help: 'Values that gave way to others because the cache was full.',
     labelNames: ['cache']
+  })
+
+  gauge(registry, {
+    name: 'rhone_cache_entries',
+    help: 'Values that each cache holds.',
+    labelNames: ['cache'],
+    collect() {
+      for (const [name, { size }] of caches) this.set({ cache: name }, size)
+    }
   })
 
   /** Counts the lookups of one cache. Its series start at zero: a rate misses the first event of a new series. */
@@ -77,7 +102,7 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     const known = caches.get(name)
     if (known !== undefined) return known as LocalCache<T>
     const fresh = new LocalCache<T>(
-      { staleIfError: 0, keepMissing: false, ...defaults, ...settings },
+      { ...PLAIN, ...defaults, ...settings },
       {
         onLookup: lookups(name),
         onEvict: () => evictions.inc({ cache: name })
@@ -115,8 +140,14 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
         clear: () => {
           local.clear()
           return publish(name)
-        }
+        },
+        warm: (keys, load) => void warmers.push(...keys.map(key => () => local.get(key, () => load(key))))
       }
+    },
+    async warmUp() {
+      const results = await Promise.allSettled(warmers.map(warm => warm()))
+      for (const { reason } of results.filter(result => result.status === 'rejected'))
+        app.log.warn({ err: reason }, 'a cache starts cold')
     }
   })
 

@@ -1,14 +1,26 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 
 export interface CacheSettings {
-  /** Milliseconds that a value stays fresh. */
+  /** Milliseconds that a value stays fresh, less a random tenth, so that values loaded together do not age together. */
   ttl: number
   /** Maximum number of values. */
   max: number
+  /** Maximum size of all values in bytes of JSON; 0 for no bound but `max`. */
+  maxBytes: number
+  /**
+   * Share of `ttl` after which a value that is asked for is loaded again in the background, so that a busy key never
+   * waits. 1: not before it is old.
+   */
+  refreshAfter: number
   /** Milliseconds past `ttl` for which a value is still returned if a new one cannot be loaded. Default 0. */
   staleIfError: number
-  /** Whether to cache `null` and `undefined` too. By default they are loaded again each time. */
-  keepMissing: boolean
+  /** Milliseconds that `null` and `undefined` stay fresh. Default 0: they are loaded again each time. */
+  missingTtl: number
+  /** Milliseconds after a failed load for which the same failure, or the stale value, is given without another try. */
+  errorTtl: number
+  /** Milliseconds after which a load has failed. What it gives later is discarded. */
+  loadTimeout: number
 }
 
 export const OUTCOMES = ['hit', 'miss', 'stale', 'error'] as const
@@ -19,15 +31,29 @@ export interface CacheEvents {
   onEvict(): void
 }
 
-interface Entry<T> {
-  value: T
-  freshUntil: number
+interface Kept<T> {
+  readonly value: T
+  readonly refreshAt: number
+  readonly freshUntil: number
+  /** When another load may be tried, after one has failed. */
+  retryAt: number
 }
+
+interface Failed {
+  readonly error: unknown
+  readonly freshUntil: number
+}
+
+type Entry<T> = Kept<T> | Failed
 
 interface Loaded<T> {
   value: T
   isStale: boolean
 }
+
+type Load<T> = () => Promise<T>
+
+const JITTER = 0.1
 
 /** A bounded in-memory cache that loads each value once, however many callers ask for it at the same time. */
 export class LocalCache<T> {
@@ -39,20 +65,31 @@ export class LocalCache<T> {
   constructor(settings: CacheSettings, events: CacheEvents) {
     this.#settings = settings
     this.#events = events
-    this.#entries = new LRUCache({
+    this.#entries = new LRUCache<string, Entry<T>>({
       max: settings.max,
-      ttl: settings.ttl + settings.staleIfError,
+      ...(settings.maxBytes > 0 && { maxSize: settings.maxBytes, sizeCalculation: sizeOf }),
       dispose: (_entry, _key, reason) => {
         if (reason === 'evict') events.onEvict()
       }
     })
   }
 
-  async get(key: string, load: () => Promise<T>): Promise<T> {
+  /** Values and remembered failures, old ones included. */
+  get size(): number {
+    return this.#entries.size
+  }
+
+  async get(key: string, load: Load<T>): Promise<T> {
     const entry = this.#entries.get(key)
-    if (entry !== undefined && performance.now() < entry.freshUntil) {
-      this.#events.onLookup('hit')
-      return entry.value
+    const now = performance.now()
+    if (entry !== undefined && 'error' in entry) {
+      if (now < entry.freshUntil) return this.#fail(entry.error)
+    } else if (entry !== undefined) {
+      if (now >= entry.refreshAt && now >= entry.retryAt && now < entry.freshUntil) this.#refresh(key, load)
+      if (now < entry.freshUntil || now < entry.retryAt) {
+        this.#events.onLookup(now < entry.freshUntil ? 'hit' : 'stale')
+        return entry.value
+      }
     }
     const underWay = this.#loads.get(key)
     try {
@@ -60,8 +97,7 @@ export class LocalCache<T> {
       this.#events.onLookup(isStale ? 'stale' : underWay === undefined ? 'miss' : 'hit')
       return value
     } catch (error) {
-      this.#events.onLookup('error')
-      throw error
+      return this.#fail(error)
     }
   }
 
@@ -76,27 +112,70 @@ export class LocalCache<T> {
     this.#loads.clear()
   }
 
-  #start(key: string, load: () => Promise<T>): Promise<Loaded<T>> {
+  #fail(error: unknown): never {
+    this.#events.onLookup('error')
+    throw error
+  }
+
+  /** Nobody waits for it: if it fails, the value in use lasts until it is old. */
+  #refresh(key: string, load: Load<T>): void {
+    if (!this.#loads.has(key)) this.#start(key, load).catch(() => {})
+  }
+
+  #start(key: string, load: Load<T>): Promise<Loaded<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<Loaded<T>>()
     this.#loads.set(key, promise)
     this.#run(key, load, () => this.#loads.get(key) === promise).then(resolve, reject)
     return promise
   }
 
-  async #run(key: string, load: () => Promise<T>, isCurrent: () => boolean): Promise<Loaded<T>> {
-    const { ttl, keepMissing } = this.#settings
+  async #run(key: string, load: Load<T>, isCurrent: () => boolean): Promise<Loaded<T>> {
     try {
-      const value = await load()
-      const isMissing = value === null || value === undefined
-      if (isCurrent() && (keepMissing || !isMissing))
-        this.#entries.set(key, { value, freshUntil: performance.now() + ttl })
+      const value = await this.#inTime(load)
+      if (isCurrent()) this.#keep(key, value)
       return { value, isStale: false }
     } catch (error) {
       const entry = this.#entries.get(key)
-      if (entry === undefined) throw error
-      return { value: entry.value, isStale: true }
+      const now = performance.now()
+      if (entry !== undefined && 'value' in entry && now < entry.freshUntil + this.#settings.staleIfError) {
+        entry.retryAt = now + this.#settings.errorTtl
+        return { value: entry.value, isStale: true }
+      }
+      if (isCurrent() && this.#settings.errorTtl > 0)
+        this.#entries.set(key, { error, freshUntil: now + this.#settings.errorTtl })
+      throw error
     } finally {
       if (isCurrent()) this.#loads.delete(key)
     }
   }
+
+  #keep(key: string, value: T): void {
+    const isMissing = value === null || value === undefined
+    const ttl = isMissing ? this.#settings.missingTtl : this.#settings.ttl
+    // One that is gone must not come back as stale.
+    if (ttl === 0) return void this.#entries.delete(key)
+    const now = performance.now()
+    const life = ttl * (1 - JITTER * Math.random())
+    const refreshAt = now + life * this.#settings.refreshAfter
+    this.#entries.set(key, { value, refreshAt, freshUntil: now + life, retryAt: 0 })
+  }
+
+  async #inTime(load: Load<T>): Promise<T> {
+    const over = new AbortController()
+    const { loadTimeout } = this.#settings
+    const late = delay(loadTimeout, undefined, { signal: over.signal, ref: false }).then(() => {
+      throw new Error(`there was nothing to cache within ${loadTimeout} ms`)
+    })
+    late.catch(() => {})
+    try {
+      return await Promise.race([load(), late])
+    } finally {
+      over.abort()
+    }
+  }
+}
+
+/** At least 1, as the bound demands. */
+function sizeOf(entry: Entry<unknown>): number {
+  return 'value' in entry ? Math.max(1, Buffer.byteLength(JSON.stringify(entry.value) ?? '')) : 1
 }

@@ -1,6 +1,6 @@
 import type { ConnectionOptions } from 'node:tls'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Cluster, RedisOptions as DriverOptions, Redis } from 'ioredis'
 import { certificateExpiry, recordingPeer } from '../lib/certificate-expiry.ts'
@@ -94,6 +94,7 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
     reason = error
   })
   client.on('ready', () => report(true))
+  client.once('ready', () => warnOfEviction(client, app.log))
   client.on('close', () => report(false))
   // A failure is also an event, and the driver keeps trying.
   client.connect().catch(() => {})
@@ -106,6 +107,18 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
     if (client.status === 'ready') await client.quit().catch(() => client.disconnect())
     else client.disconnect()
   })
+}
+
+/** A server that evicts keys when it is full forgets limits, and with them who has used theirs up. */
+async function warnOfEviction(client: RedisClient, log: FastifyBaseLogger): Promise<void> {
+  try {
+    const [, policy] = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory')) ?? []
+    if (policy !== undefined && policy !== 'noeviction')
+      log.warn({ policy }, 'this Redis drops keys when it is full: set its maxmemory-policy to noeviction')
+  } catch (err) {
+    // Some services do not answer INFO.
+    log.debug({ err }, 'whether this Redis drops keys is not known')
+  }
 }
 
 function createClient(

@@ -8,10 +8,8 @@ import { cached } from '../lib/cached.ts'
 import { changes } from '../lib/change.ts'
 import { operators } from '../lib/policy.ts'
 
-const STATS_TTL = 15_000
-
 const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const stats = cached(app, 'admin_stats', { ttl: STATS_TTL, max: 1 }, () => platformStats(app.db))
+  const stats = cached(app, 'admin_stats', () => platformStats(app.db))
   const change = changes(app)
 
   app.get('/stats', {

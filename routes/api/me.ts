@@ -9,15 +9,12 @@ import { cached } from '../lib/cached.ts'
 import { changes } from '../lib/change.ts'
 import { reads, writes } from '../lib/policy.ts'
 
-/** As long as the verdict on a token is cached. */
-const PROFILES = { ttl: 5_000, max: 10_000 }
-
 const audited = (action: 'create' | 'revoke', resource: 'token' | 'session') =>
   ({ type: 'auth', action, resource }) as const
 
 const me: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
-  const profile = cached(app, 'profiles', PROFILES, id => findUser(app.db, id))
+  const profile = cached(app, 'profiles', id => findUser(app.db, id))
 
   app.get('/me', {
     schema: schemas.getMe,

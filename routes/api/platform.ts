@@ -4,9 +4,6 @@ import { listRegions, pageOfRegions } from '../../src/domain/apps/regions.ts'
 import { cached } from '../lib/cached.ts'
 import { reads } from '../lib/policy.ts'
 
-/** Short enough to notice a region that closes; stale entries are still right when the database is unavailable. */
-const REGIONS = { ttl: 10 * 60 * 1000, staleIfError: 24 * 60 * 60 * 1000, max: 1 }
-
 const PONG = { pong: true } as const
 
 const platform: FastifyPluginCallbackTypebox = (app, _options, done) => {
@@ -18,7 +15,7 @@ const platform: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   // Regions are stored in the database, because they change; without a database there are none to list.
   if (app.hasDecorator('db')) {
-    const regions = cached(app, 'regions', REGIONS, () => listRegions(app.db))
+    const regions = cached(app, 'regions', () => listRegions(app.db))
     app.get('/regions', {
       schema: schemas.listRegions,
       config: { ...reads, access: 'public', slo: 'list' },

@@ -1,22 +1,15 @@
 import type { FastifyInstance } from 'fastify'
+import { CACHES, type CacheName } from '../../src/domain/base/caches.ts'
 
-interface Settings {
-  /** Milliseconds for which a value is valid. */
-  ttl: number
-  /** Maximum number of values. */
-  max: number
-  /** Milliseconds beyond `ttl` for which a value is still served if loading a new one fails. */
-  staleIfError?: number
-}
-
-/** The same look-up, cached if the server has a cache. */
+/** The same look-up, cached as its row in `CACHES` says, if the server has a cache. */
 export function cached<Value>(
   app: FastifyInstance,
-  name: string,
-  settings: Settings,
+  name: CacheName,
   load: (key: string) => Promise<Value>
 ): (key: string) => Promise<Value> {
   if (!app.hasDecorator('cache')) return load
+  const { warm, ...settings } = CACHES[name]
   const cache = app.cache.of<Value>(name, settings)
+  cache.warm(warm, load)
   return key => cache.get(key, () => load(key))
 }

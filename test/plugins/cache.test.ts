@@ -80,7 +80,7 @@ suite('cache', () => {
     assert.equal(await values.get('key', async () => null), null)
     assert.equal(await values.get('key', async () => 1), 1)
 
-    const missing = app.cache.of<number | null>('missing', { keepMissing: true })
+    const missing = app.cache.of<number | null>('missing', { missingTtl: 1_000 })
     assert.equal(await missing.get('key', async () => null), null)
     assert.equal(await missing.get('key', async () => 1), null)
   })
@@ -94,6 +94,81 @@ suite('cache', () => {
     assert.equal(await values.get('key', async () => 'new'), 'new')
     await values.invalidate('key')
     await assert.rejects(values.get('key', failing), /down/)
+  })
+
+  test('remembers a failure, or goes on with the stale value, for as long as it is told to', async t => {
+    const app = await start(t)
+    const settings = { ttl: 1_000, staleIfError: 10_000, errorTtl: 500 }
+    const { counted, load: count } = counter()
+    const failing = async () => {
+      await count()
+      throw new Error('down')
+    }
+    const values = app.cache.of<number>('values', settings)
+    await assert.rejects(values.get('key', failing), /down/)
+    await assert.rejects(values.get('key', failing), /down/)
+    assert.equal(counted(), 1)
+    setAhead(t, performance, 600)
+    assert.equal(await values.get('key', async () => 7), 7)
+    setAhead(t, performance, 1_700)
+    assert.deepEqual([await values.get('key', failing), await values.get('key', failing), counted()], [7, 7, 2])
+    setAhead(t, performance, 20_000)
+    await assert.rejects(values.get('key', failing), /down/)
+  })
+
+  test('loads a busy key again before it is old, while its readers go on with what there is', async t => {
+    const values = (await start(t)).cache.of<number>('values', { ttl: 1_000, refreshAfter: 0.5 })
+    const { load } = counter()
+    await values.get('key', load)
+    setAhead(t, performance, 600)
+    assert.equal(await values.get('key', load), 1)
+    await eventually(async () => (await values.get('key', load)) === 2)
+  })
+
+  test('does not let values that were loaded together age together', async t => {
+    const values = (await start(t)).cache.of<number>('values', { ttl: 1_000 })
+    const { load } = counter()
+    const keys = Array.from({ length: 100 }, (_, index) => String(index))
+    for (const key of keys) await values.get(key, load)
+    setAhead(t, performance, 950)
+    const answers = await Promise.all(keys.map(key => values.get(key, load)))
+    const again = answers.filter(answer => answer > 100).length
+    assert.ok(again > 0 && again < 100, String(again))
+  })
+
+  test('gives up on a load that takes too long, and discards what it gives later', async t => {
+    const values = (await start(t)).cache.of<string>('values', { loadTimeout: 20 })
+    const slow = Promise.withResolvers<string>()
+    await assert.rejects(
+      values.get('key', () => slow.promise),
+      /within 20 ms/
+    )
+    slow.resolve('late')
+    assert.equal(await values.get('key', async () => 'new'), 'new')
+  })
+
+  test('is bounded by bytes, too, and takes in nothing that is larger than all of it', async t => {
+    const values = (await start(t)).cache.of<string>('values', { maxBytes: 100 })
+    const { counted, load } = counter()
+    const big = async () => `${await load()}${'x'.repeat(60)}`
+    await values.get('a', big)
+    await values.get('b', big)
+    await values.get('a', big)
+    assert.equal(counted(), 3)
+    const huge = async () => `${await load()}${'x'.repeat(200)}`
+    await values.get('c', huge)
+    await values.get('c', huge)
+    assert.equal(counted(), 5)
+  })
+
+  test('is warm before it is asked, where keys are named; a failure leaves it cold', async t => {
+    const registry = new Registry()
+    const app = await start(t, { registry })
+    const values = app.cache.of<string>('values')
+    values.warm(['a', 'b'], async key => (key === 'b' ? assert.fail('no') : key))
+    await app.cache.warmUp()
+    assert.equal(await values.get('a', () => assert.fail('loaded')), 'a')
+    assert.match(await registry.metrics(), /rhone_cache_entries\{cache="values"\} 1/)
   })
 
   test('holds no more than it may, and forgets what was not used for longest', async t => {

@@ -61,6 +61,25 @@ suite('redis', () => {
     await assert.rejects(async () => Fastify().register(redis), /rhone-redis: option "url" is required/)
   })
 
+  test('warns of a server that drops keys when it is full, and of no other', async t => {
+    for (const [policy, expected] of [
+      ['allkeys-lru', 1],
+      ['noeviction', 0]
+    ] as const) {
+      const server = await redisServer(t, ['--maxmemory', '10mb', '--maxmemory-policy', policy])
+      if (server === undefined) return
+      const lines: string[] = []
+      const app = Fastify({ logger: { stream: { write: line => void lines.push(line) } } })
+      t.after(() => app.close())
+      await app.register(redis, { url: server.url })
+      await isUp(app)
+      // Answers come in order, so the question about the policy has been answered by then.
+      await app.redis.ping()
+      await app.redis.ping()
+      assert.equal(lines.filter(line => line.includes('maxmemory-policy')).length, expected, policy)
+    }
+  })
+
   test('talks to a server, and says goodbye when the app closes', async t => {
     const server = await redisServer(t)
     if (server === undefined) return

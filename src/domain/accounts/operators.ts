@@ -2,6 +2,7 @@ import { and, eq, isNull, ne, sql } from 'drizzle-orm'
 import { type Plan, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { AuditLog, NewAuditRow } from '../audit/log.ts'
+import { forgetCached } from '../base/caches.ts'
 import type { Db } from '../base/db.ts'
 import { isUuid } from '../base/slug.ts'
 import { announce, createToken } from './tokens.ts'
@@ -48,6 +49,7 @@ export async function setOperator(tx: Db, who: string, isAdmin: boolean) {
     if (!isAdmin) await requireAnotherOperator(tx, user.id)
     await tx.update(users).set({ isAdmin }).where(eq(users.id, user.id))
     await announce(tx, user.id)
+    await forgetCached(tx, 'profiles', user.id)
   }
   return { user, changed }
 }

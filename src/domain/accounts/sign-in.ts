@@ -1,6 +1,7 @@
 import { lt, sql } from 'drizzle-orm'
 import { type Plan, spentSignIns, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
+import { forgetCached } from '../base/caches.ts'
 import type { Db } from '../base/db.ts'
 import { isReserved, slugify, withSuffix } from '../base/slug.ts'
 
@@ -37,6 +38,7 @@ export async function signInWithGithub(tx: Db, identity: GithubIdentity, plan: P
     .returning({ ...signedInFields, eraseAfter: users.eraseAfter, isNew: sql<boolean>`xmax = 0` })
   const { isNew, eraseAfter, ...user } = row!
   if (eraseAfter !== null) throw errors.conflict('This account is being deleted; its code brings it back until then')
+  if (!isNew) await forgetCached(tx, 'profiles', user.id)
   return { user, newTeam: isNew ? await createPersonalTeam(tx, user, plan) : null }
 }
 

@@ -14,6 +14,7 @@ import { lockOperators, requireAnotherOperator } from '../accounts/operators.ts'
 import { announce } from '../accounts/tokens.ts'
 import { pseudonymiseBatch } from '../audit/erase.ts'
 import type { AuditLog } from '../audit/log.ts'
+import { forgetCached } from '../base/caches.ts'
 import type { Db } from '../base/db.ts'
 import { whyInUse } from '../teams/teams.ts'
 
@@ -51,6 +52,7 @@ export async function requestErasure(tx: Db, userId: string) {
     .where(eq(users.id, userId))
     .returning({ eraseAfter: users.eraseAfter })
   await endAccess(tx, userId)
+  await forgetCached(tx, 'profiles', userId)
   return { eraseAfter: leaving!.eraseAfter!, code }
 }
 
@@ -161,6 +163,7 @@ async function eraseAccount(tx: Db, log: AuditLog, userId: string): Promise<void
   if (user.email !== null) await tx.delete(teamInvitations).where(eq(teamInvitations.email, user.email.toLowerCase()))
   await tx.delete(idempotencyKeys).where(eq(idempotencyKeys.principal, userId))
   await tx.delete(users).where(eq(users.id, userId))
+  await forgetCached(tx, 'profiles', userId)
   await log.write(tx, {
     eventType: 'auth',
     action: 'erase',

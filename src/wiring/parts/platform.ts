@@ -9,7 +9,10 @@ const STATUS_INTERVAL = 30 * SECOND
 /** What operators observe and switch. */
 const platform: Part = {
   name: 'platform',
-  startSteps: (_config, app) => [{ name: 'maintenance', run: async () => app.maintenance?.refresh() }],
+  startSteps: (_config, app) => [
+    { name: 'maintenance', run: async () => app.maintenance?.refresh() },
+    { name: 'caches', run: async () => app.cache?.warmUp() }
+  ],
   gauges: ({ dataDir, memoryLimit }, { db }) => [
     ...platformReadings(() => db),
     ...machineReadings(dataDir, memoryLimit)

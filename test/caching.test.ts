@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { eq } from 'drizzle-orm'
+import { users } from '../drizzle/schema.ts'
+import { AccessTokensOptions } from '../plugins/access-tokens/index.ts'
+import { AuthOptions } from '../plugins/auth/index.ts'
+import { GaugesOptions } from '../plugins/gauges.ts'
+import { HealthOptions } from '../plugins/health/index.ts'
+import { MetricsOptions } from '../plugins/metrics/index.ts'
+import { SessionOptions } from '../plugins/session/index.ts'
+import { setOperator } from '../src/domain/accounts/operators.ts'
+import { CACHES, type CachePolicy, forgetCached } from '../src/domain/base/caches.ts'
+import { testApp } from './support/app.ts'
+import { eventually } from './support/eventually.ts'
+
+const document = await readFile(join(import.meta.dirname, '../docs/CACHING_STRATEGY.md'), 'utf8')
+const cellsOf = (row: string) =>
+  row
+    .split('|')
+    .map(cell => cell.trim())
+    .slice(1, -1)
+
+test('docs/CACHING_STRATEGY.md repeats the constants of every cache', () => {
+  const rows = document.matchAll(/^\| `[\w-]+` \| \d.*$/gm)
+  const expected = Object.entries<CachePolicy>(CACHES).map(([name, policy]) => {
+    const { ttl, max, refreshAfter, staleIfError, errorTtl, maxBytes, warm } = policy
+    return [
+      `\`${name}\``,
+      ...[ttl, max, refreshAfter, staleIfError, errorTtl, maxBytes].map(String),
+      warm.join() || '-'
+    ]
+  })
+  assert.deepEqual(
+    [...rows].map(([row]) => cellsOf(row)),
+    expected
+  )
+})
+
+test('docs/CACHING_STRATEGY.md repeats the defaults of the plugins that remember something', () => {
+  const schemas = {
+    auth: AuthOptions,
+    session: SessionOptions,
+    'access-tokens': AccessTokensOptions,
+    health: HealthOptions,
+    gauges: GaugesOptions,
+    metrics: MetricsOptions
+  }
+  const rows = [...document.matchAll(/^\| [^|]+ \| `([\w-]+)` `(\w+)` \| (\d+) \|$/gm)]
+  assert.equal(rows.length, 8)
+  for (const [, plugin, option, value] of rows) {
+    const { properties } = schemas[plugin as keyof typeof schemas] as {
+      properties: Record<string, { default?: unknown }>
+    }
+    assert.equal(properties[option!]?.default, Number(value), `${plugin} ${option}`)
+  }
+})
+
+test('a change reaches the caches of the instance that makes it and of others, when it commits and not before', async t => {
+  const one = await testApp(t)
+  const other = await testApp(t, { DATABASE_URL: one.config.database.url! })
+  const { id } = (await one.as(one.token, 'GET', '/api/v1/me')).json()
+  const cachesOf = (app: typeof one.app) => app.cache.of<number>('profiles')
+  let loads = 0
+  const load = async () => ++loads
+  for (const { app } of [one, other]) await cachesOf(app).get('someone', load)
+  const held = Promise.withResolvers<void>()
+  const changing = one.app.db.transaction(async tx => {
+    await forgetCached(tx, 'profiles', 'someone')
+    await held.promise
+  })
+  assert.deepEqual(
+    [await cachesOf(one.app).get('someone', load), await cachesOf(other.app).get('someone', load)],
+    [1, 2]
+  )
+  held.resolve()
+  await changing
+  await eventually(async () => (await cachesOf(one.app).get('someone', load)) > 2)
+  await eventually(async () => (await cachesOf(other.app).get('someone', load)) > 2)
+
+  const me = async () => (await other.as(one.token, 'GET', '/api/v1/me')).json().isOperator
+  assert.equal(await me(), true)
+  const second = await one.app.db.insert(users).values({ username: 'second', isAdmin: true }).returning()
+  assert.equal(second.length, 1)
+  await one.app.db.transaction(tx => setOperator(tx, id, false))
+  await eventually(me, isOperator => isOperator === false)
+  assert.equal((await one.app.db.select().from(users).where(eq(users.id, id)))[0]?.isAdmin, false)
+})
+
+test('the first request for regions is a hit, and the scrape tells how full each cache is', async t => {
+  const { as, token } = await testApp(t)
+  assert.equal((await as(null, 'GET', '/api/v1/regions')).statusCode, 200)
+  const { body } = await as(token, 'GET', '/metrics')
+  assert.match(body, /^rhone_cache_entries\{cache="regions"\} 1$/m)
+  assert.match(body, /^rhone_cache_requests_total\{cache="regions",outcome="hit"\} 1$/m)
+})
