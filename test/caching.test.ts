@@ -10,6 +10,7 @@ import { GaugesOptions } from '../plugins/gauges.ts'
 import { HealthOptions } from '../plugins/health/index.ts'
 import { MetricsOptions } from '../plugins/metrics/index.ts'
 import { SessionOptions } from '../plugins/session/index.ts'
+import { buildApp } from '../src/app.ts'
 import { setOperator } from '../src/domain/accounts/operators.ts'
 import { CACHES, type CachePolicy, forgetCached } from '../src/domain/base/caches.ts'
 import { testApp } from './support/app.ts'
@@ -59,7 +60,10 @@ test('docs/CACHING_STRATEGY.md repeats the defaults of the plugins that remember
 
 test('a change reaches the caches of the instance that makes it and of others, when it commits and not before', async t => {
   const one = await testApp(t)
-  const other = await testApp(t, { DATABASE_URL: one.config.database.url! })
+  const other = { app: await buildApp(one.config) }
+  t.after(() => other.app.close())
+  await other.app.ready()
+  await other.app.startup.completed
   const { id } = (await one.as(one.token, 'GET', '/api/v1/me')).json()
   const cachesOf = (app: typeof one.app) => app.cache.of<number>('profiles')
   let loads = 0
@@ -79,7 +83,8 @@ test('a change reaches the caches of the instance that makes it and of others, w
   await eventually(async () => (await cachesOf(one.app).get('someone', load)) > 2)
   await eventually(async () => (await cachesOf(other.app).get('someone', load)) > 2)
 
-  const me = async () => (await other.as(one.token, 'GET', '/api/v1/me')).json().isOperator
+  const headers = { authorization: `Bearer ${one.token}` }
+  const me = async () => (await other.app.inject({ url: '/api/v1/me', headers })).json().isOperator
   assert.equal(await me(), true)
   const second = await one.app.db.insert(users).values({ username: 'second', isAdmin: true }).returning()
   assert.equal(second.length, 1)

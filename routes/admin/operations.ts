@@ -5,13 +5,9 @@ import { operators } from '../lib/policy.ts'
 
 type Window = keyof typeof schemas.OPERATIONS_WINDOWS
 
-/** As long as nothing has been sampled since, there is nothing new to say; and Prometheus is asked forty questions. */
-const TTL = 5_000
-
 /** How the server is doing, for operators. */
 const operations: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const settings = { ttl: TTL, max: Object.keys(schemas.OPERATIONS_WINDOWS).length }
-  const report = cached(app, 'operations', settings, window =>
+  const report = cached(app, 'operations', window =>
     app.operations.report(schemas.OPERATIONS_WINDOWS[window as Window])
   )
 

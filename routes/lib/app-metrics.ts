@@ -4,7 +4,6 @@ import { errors } from '../../plugins/lib/errors.ts'
 import { findRunningApp } from '../../src/domain/apps/metrics.ts'
 import { cached } from './cached.ts'
 
-const METRICS = { ttl: 3_000, max: 1_000 }
 /** In milliseconds. */
 const METRICS_TIMEOUT = 5_000
 
@@ -22,7 +21,7 @@ const made = new WeakMap<FastifyInstance['db'], (appId: string) => Promise<AppMe
 export function appMetrics(app: FastifyInstance): (appId: string) => Promise<AppMetrics> {
   const known = made.get(app.db)
   if (known !== undefined) return known
-  const metricsOf = cached(app, 'app-metrics', METRICS, readMetrics)
+  const metricsOf = cached(app, 'app-metrics', readMetrics)
   made.set(app.db, metricsOf)
   return metricsOf
 

@@ -1,4 +1,4 @@
-import type { Config, Variables } from '../config/index.ts'
+import type { Config, SecretFeed, Variables } from '../config/index.ts'
 import type { Terminal } from './terminal.ts'
 
 /** One row of the command table. To add a command, write a file with one of these and list it in `index.ts`. */
@@ -46,6 +46,8 @@ export interface Input<Set extends OptionSet = OptionSet> {
    * @throws ConfigError
    */
   readonly config: () => Promise<Config>
+  /** The configuration, and where its secrets can be read and stored again. @throws ConfigError */
+  readonly settings: () => Promise<{ config: Config; feed: SecretFeed }>
   /** The variables that the configuration is read from. */
   readonly variables: () => Variables | Promise<Variables>
   /** The folder that the user is in. */

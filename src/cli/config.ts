@@ -20,8 +20,9 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   securityContact: plain,
   tls: tls => tls && { ...tls },
   dataDir: plain,
-  database: ({ url, directUrl, poolMax, prepare }) => ({
+  database: ({ url, directUrl, adminUrl, poolMax, prepare }) => ({
     url: withoutSecrets(url),
+    adminUrl: withoutSecrets(adminUrl),
     directUrl: withoutSecrets(directUrl),
     poolMax,
     prepare

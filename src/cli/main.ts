@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { nearest } from '../../plugins/lib/nearest.ts'
-import { ConfigError, Environment, readConfig, type Variables } from '../config/index.ts'
+import { ConfigError, Environment, openSettings, readConfig, type Variables } from '../config/index.ts'
 import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
 import { helpOf, overview, usageOf } from './help.ts'
 import { commands } from './index.ts'
@@ -100,6 +100,7 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
     options: values as Input['options'],
     json: values.json === true,
     config: () => readConfig(environment),
+    settings: () => openSettings(environment),
     variables: environment,
     folder: io.folder ?? process.cwd(),
     terminal: io.terminal ?? PLAIN,

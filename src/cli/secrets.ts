@@ -4,21 +4,29 @@ import type { SecretAge } from '../domain/secrets/ledger.ts'
 import type { Rotation, SealedCount } from '../domain/secrets/rotation.ts'
 import { commandLineActor } from './actor.ts'
 import { auditLogFor, withKeys } from './audit-log.ts'
-import { defineCommand } from './command.ts'
+import { defineCommand, type Input, UsageError } from './command.ts'
 import { table } from './format.ts'
+import type { Rotated } from './rotation/port.ts'
 
 export const secretsGenerate = defineCommand({
   name: 'secrets generate',
-  summary: 'Print fresh keys and a metrics token, ready for the environment of a new installation.',
+  summary: 'Print fresh keys, tokens and passwords, ready for the environment of a new installation.',
   printsData: true,
   async run() {
     const secrets = {
       SESSION_KEYS: generateKey(),
       ENCRYPTION_KEYS: generateKey(),
       SIGNING_KEYS: generateKey(),
-      METRICS_TOKEN: randomBytes(32).toString('base64url')
+      METRICS_TOKEN: randomBytes(32).toString('base64url'),
+      GITHUB_WEBHOOK_SECRET: randomBytes(32).toString('base64url')
     }
-    const text = Object.entries(secrets).map(([name, value]) => `${name}=${value}`)
+    const [database, redis] = [randomBytes(24).toString('hex'), randomBytes(24).toString('hex')]
+    const text = [
+      ...Object.entries(secrets).map(([name, value]) => `${name}=${value}`),
+      '# Passwords to make the role of the database and the user of Redis with, if there is one:',
+      `# DATABASE_URL=postgres://rhone:${database}@db.example.com:5432/rhone?sslmode=verify-full`,
+      `# REDIS_URL=rediss://rhone:${redis}@redis.example.com:6379`
+    ]
     return { data: secrets, text: text.join('\n') }
   }
 })
@@ -26,9 +34,35 @@ export const secretsGenerate = defineCommand({
 export const secretsRotate = defineCommand({
   name: 'secrets rotate',
   summary:
-    'Seal everything with the newest of ENCRYPTION_KEYS, while the servers go on; run it again if it is cut off.',
+    'Replace one class of secrets while the servers go on; without a class, seal everything with the newest of ENCRYPTION_KEYS.',
+  examples: [
+    'rhone secrets rotate session',
+    'rhone secrets rotate fly --value-file new-token',
+    'rhone secrets rotate metrics --finish'
+  ],
+  args: ['[class]'],
+  options: {
+    'value-file': {
+      type: 'string',
+      value: '<path>',
+      description: 'The new secret, where another service issues it; - reads it from stdin.'
+    },
+    finish: { type: 'boolean', description: 'Take out what is accepted beside the newest.' },
+    wait: {
+      type: 'string',
+      value: '<seconds>',
+      description: 'For how long to wait until all servers have it; 120 by default.'
+    }
+  },
   printsData: true,
   async run(input) {
+    const [given] = input.args
+    if (given !== undefined) {
+      const rotated = await rotateOne(input, given, input.options)
+      if (rotated.variable !== 'ENCRYPTION_KEYS' || rotated.set !== undefined || input.options.finish)
+        return { data: rotated, text: rotationOf(rotated) }
+      input.note(rotationOf(rotated))
+    }
     const { withDatabase } = await import('./database.ts')
     const { rotateSecrets } = await import('../domain/secrets/rotation.ts')
     const { keys } = await withKeys(input)
@@ -64,6 +98,29 @@ export const secretsStatus = defineCommand({
     })
   }
 })
+
+interface RotateOptions {
+  readonly 'value-file'?: string
+  readonly finish?: boolean
+  readonly wait?: string
+}
+
+async function rotateOne(input: Input, given: string, options: RotateOptions): Promise<Rotated> {
+  const seconds = options.wait ?? '120'
+  if (!/^\d{1,5}$/.test(seconds)) throw new UsageError('--wait takes seconds, such as 120')
+  const { withDatabase } = await import('./database.ts')
+  const { rotateClass } = await import('./rotation/rotate.ts')
+  const { config, note, settings } = input
+  const rotation = { valueFile: options['value-file'], finish: options.finish === true, wait: Number(seconds) }
+  return withDatabase(input, db => rotateClass(given, { config, note, settings, ...rotation }, db))
+}
+
+function rotationOf({ variable, set, held, running }: Rotated): string {
+  if (set !== undefined) return `${variable}=${set}`
+  return running === 0
+    ? `${variable}: replaced`
+    : `${variable}: replaced, and in use by ${held} of ${running} running instances`
+}
 
 function reportOf({ keyId, rotated, damaged, left }: Rotation): string {
   const done = Object.entries(rotated).map(([name, rows]) => `${name}: ${rows} sealed anew with key "${keyId}"`)

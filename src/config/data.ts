@@ -9,6 +9,8 @@ export interface DataSettings {
   readonly database: {
     readonly url: string | null
     readonly directUrl: string | null
+    /** Of a role that may make roles; for a command, not for servers. */
+    readonly adminUrl: string | null
     readonly poolMax: number
     readonly prepare: 'auto' | boolean
   }
@@ -18,6 +20,12 @@ export interface DataSettings {
 const variables = {
   DATABASE_URL: credential('PostgreSQL; an embedded one under DATA_DIR when unset.', { form: 'url' }),
   DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.', { form: 'url' }),
+  DATABASE_ADMIN_URL: credential(
+    'Command line: PostgreSQL as a role that may make roles, for `secrets rotate database`.',
+    {
+      form: 'url'
+    }
+  ),
   DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
   DATABASE_PREPARE: Type.Union([Type.Literal('auto'), Type.Literal('on'), Type.Literal('off')], {
     default: 'auto',
@@ -29,7 +37,8 @@ const variables = {
 export default section(variables, ({ env, environment, production, parse, refuse }) => {
   const targets = {
     DATABASE_URL: parse('DATABASE_URL', postgresTarget),
-    DATABASE_DIRECT_URL: parse('DATABASE_DIRECT_URL', postgresTarget)
+    DATABASE_DIRECT_URL: parse('DATABASE_DIRECT_URL', postgresTarget),
+    DATABASE_ADMIN_URL: parse('DATABASE_ADMIN_URL', postgresTarget)
   }
   parse('REDIS_URL', redisTarget)
   if (env.DATABASE_DIRECT_URL !== undefined && env.DATABASE_URL === undefined)
@@ -45,6 +54,7 @@ export default section(variables, ({ env, environment, production, parse, refuse
     database: {
       url: env.DATABASE_URL ?? null,
       directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
+      adminUrl: env.DATABASE_ADMIN_URL ?? null,
       poolMax: env.DATABASE_POOL_MAX,
       prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on'
     },

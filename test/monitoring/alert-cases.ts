@@ -657,6 +657,42 @@ const dependencies: AlertCase[] = [
     that: 'just below is silent',
     counters: [{ minutes: HOUR, perMinute: { 'rhone_cache_evictions_total{cache="apps"}': 5900 } }],
     silent: [50]
+  },
+  {
+    alert: 'SecretOverdue',
+    that: 'a secret that is as old as its schedule allows is told after an hour, another is not',
+    gauges: {
+      'rhone_secret_age_seconds{name="METRICS_TOKEN",instance="a"}': '7775940+60x100',
+      'rhone_secret_schedule_seconds{name="METRICS_TOKEN",instance="a"}': '7776000x100'
+    },
+    silent: [60],
+    fires: [62]
+  },
+  {
+    alert: 'SecretOverdue',
+    that: 'a secret is judged by its own schedule',
+    gauges: {
+      'rhone_secret_age_seconds{name="ENCRYPTION_KEYS",instance="a"}': '7776001+60x100',
+      'rhone_secret_schedule_seconds{name="ENCRYPTION_KEYS",instance="a"}': '31536000x100',
+      'rhone_secret_schedule_seconds{name="METRICS_TOKEN",instance="a"}': '7776000x100'
+    },
+    silent: [90]
+  },
+  {
+    alert: 'SecretSourceAway',
+    that: 'a source that one instance has not read for ten minutes is told after five more',
+    gauges: {
+      'rhone_secrets_source_age_seconds{instance="a"}': '0+60x60',
+      'rhone_secrets_source_age_seconds{instance="b"}': '15x60'
+    },
+    silent: [15],
+    fires: [16.5]
+  },
+  {
+    alert: 'SecretSourceAway',
+    that: 'ten minutes are silent',
+    gauges: { 'rhone_secrets_source_age_seconds{instance="a"}': '600x60' },
+    silent: [50]
   }
 ]
 

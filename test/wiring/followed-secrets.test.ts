@@ -1,55 +1,16 @@
 import assert from 'node:assert/strict'
 import { createHmac, randomBytes } from 'node:crypto'
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
 import { auditLogs, secretHolders } from '../../drizzle/schema.ts'
-import { buildApp } from '../../src/app.ts'
-import { openSettings, type Variables } from '../../src/config/index.ts'
-import { generateKey } from '../../src/config/keyring.ts'
-import { liveConfig } from '../../src/config/live.ts'
 import { ownCluster } from '../support/cluster.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { redisServer } from '../support/redis.ts'
+import { keyOf, OLD, place, server } from '../support/secret-place.ts'
 
-const keyOf = (id: string) => `${id}:${generateKey().split(':')[1]}`
-const [OLD, NEW] = [keyOf('old'), keyOf('new')]
+const NEW = keyOf('new')
 const SECRET = 'a-webhook-secret'
-
-interface Place {
-  readonly path: string
-  write(values: Record<string, string>): Promise<void>
-}
-
-async function place(t: TestContext, values: Record<string, string>): Promise<Place> {
-  const path = await mkdtemp(join(tmpdir(), 'rhone-secrets-'))
-  t.after(() => rm(path, { recursive: true, force: true }))
-  async function write(next: Record<string, string>): Promise<void> {
-    for (const [name, value] of Object.entries(next)) {
-      await writeFile(join(path, `.${name}`), value)
-      await rename(join(path, `.${name}`), join(path, name))
-    }
-  }
-  await write({ ENCRYPTION_KEYS: OLD, SESSION_KEYS: OLD, SIGNING_KEYS: OLD, ...values })
-  return { path, write }
-}
-
-/** The server that ships, with its secrets in a directory. */
-async function server(t: TestContext, { path }: Place, variables: Variables = {}) {
-  const dataDir = await mkdtemp(join(tmpdir(), 'rhone-'))
-  t.after(() => rm(dataDir, { recursive: true, force: true }))
-  const environment = { DATA_DIR: dataDir, LOG_LEVEL: 'silent', SECRETS_SOURCE: `dir:${path}`, ...variables }
-  const { config, feed } = await openSettings(() => environment)
-  const live = liveConfig(config)
-  const app = await buildApp(live.config, {}, undefined, { secrets: { feed, live } })
-  t.after(() => app.close())
-  await app.ready()
-  await app.startup.completed
-  return { app, live }
-}
 
 test('a changed secret is in use without a restart, and recorded', async t => {
   const secrets = await place(t, { DATABASE_URL: await freshDatabase(t), METRICS_TOKEN: 'first-metrics-token' })

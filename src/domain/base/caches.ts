@@ -38,6 +38,8 @@ export const CACHES = {
   profiles: { ...plain, ttl: 5 * SECOND, max: 10_000, maxBytes: 8_000_000 },
   /** Counts over whole tables. */
   admin_stats: { ...plain, ttl: 15 * SECOND, max: 1, refreshAfter: 0.8 },
+  /** Nothing has been sampled since; and Prometheus is asked forty questions. A report for each window. */
+  operations: { ...plain, ttl: 5 * SECOND, max: 10 },
   /** Asked of the platform that runs the app. */
   'app-metrics': { ...plain, ttl: 3 * SECOND, max: 1_000, maxBytes: 8_000_000 }
 } as const satisfies Record<string, CachePolicy>

@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto'
+import { SECRETS } from '../../config/index.ts'
+import { generateKey } from '../../config/keyring.ts'
+
+/** What can be rotated by itself, and the variable that holds it. */
+export const CLASSES: Readonly<Record<string, string>> = {
+  session: 'SESSION_KEYS',
+  signing: 'SIGNING_KEYS',
+  encryption: 'ENCRYPTION_KEYS',
+  database: 'DATABASE_URL',
+  redis: 'REDIS_URL',
+  metrics: 'METRICS_TOKEN',
+  'github-client': 'GITHUB_CLIENT_SECRET',
+  'github-app': 'GITHUB_APP_PRIVATE_KEY',
+  'github-webhook': 'GITHUB_WEBHOOK_SECRET',
+  fly: 'FLY_API_TOKEN',
+  registry: 'REGISTRY_TOKEN',
+  stripe: 'STRIPE_SECRET_KEY',
+  'stripe-webhook': 'STRIPE_WEBHOOK_SECRET',
+  storage: 'AWS_SECRET_ACCESS_KEY'
+}
+
+/** Those that this version has; a class may also be named by its variable. */
+export function classOf(given: string): { readonly name: string; readonly variable: string } | undefined {
+  const known = Object.entries(CLASSES).filter(([, variable]) => SECRETS.has(variable))
+  const found = known.find(([name, variable]) => given === name || given === variable)
+  return found && { name: found[0], variable: found[1] }
+}
+
+export function classNames(): string[] {
+  return Object.entries(CLASSES).flatMap(([name, variable]) => (SECRETS.has(variable) ? [name] : []))
+}
+
+/** Those that nobody else issues. */
+const OURS: ReadonlySet<string> = new Set(['METRICS_TOKEN', 'GITHUB_WEBHOOK_SECRET'])
+
+/** Whether a new value must be given, since somebody else issues it. */
+export function isIssuedElsewhere(variable: string): boolean {
+  return SECRETS.get(variable)?.form !== 'keyring' && !OURS.has(variable)
+}
+
+/**
+ * The value of a variable with a new secret in it, and the old one behind where both can be accepted.
+ *
+ * @param issued the new secret, where somebody else issues it
+ */
+export function withNew(variable: string, before: string, issued?: string): string {
+  switch (SECRETS.get(variable)?.form) {
+    case 'keyring':
+      return `${generateKey()},${before}`
+    case 'list':
+      return [issued ?? randomBytes(32).toString('base64url'), before.split(',')[0]!.trim()].filter(Boolean).join(',')
+    default:
+      return issued!
+  }
+}
+
+/** The value without its older secrets. */
+export function withoutOld(before: string): string {
+  return before.split(',')[0]!.trim()
+}
+
+/** A URL with another user and password in it, whatever else it names. */
+export function withCredentials(url: string, user: string, password: string): string {
+  return url.replace(
+    /^([\w+.-]+:\/\/)(?:[^/?#]*@)?/,
+    (_, scheme) => `${scheme}${encodeURIComponent(user)}:${password}@`
+  )
+}

@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import postgres from 'postgres'
+import * as schema from '../../../drizzle/schema.ts'
+import { postgresTarget } from '../../../plugins/lib/postgres.ts'
+import type { Db } from '../../domain/base/db.ts'
+import { closeRole, openRole, rolesInTurn, sessionsOf } from '../../domain/secrets/database-roles.ts'
+import { CommandError } from '../command.ts'
+import { withCredentials } from './classes.ts'
+import type { Rotated, Rotating } from './port.ts'
+
+/** Seconds between two looks whether sessions of the old role are left, and how many. */
+const [PAUSE, LOOKS] = [500, 240]
+
+/**
+ * Lets servers log in as the other of two roles that own nothing themselves; the old one may log in no more once its
+ * last session has ended.
+ *
+ * @param finish only ends the role that is not in use
+ */
+export async function rotateDatabase(rotating: Rotating, url: string, finish: boolean): Promise<Rotated> {
+  const { db, config, bringIn } = rotating
+  const roles = rolesInTurn(postgresTarget(url).username)
+  const adminUrl = config.database.adminUrl ?? config.database.directUrl ?? url
+  return asAdmin(adminUrl, async admin => {
+    const others = [roles.owner, `${roles.owner}_a`, `${roles.owner}_b`].filter(role => role !== roles.current)
+    if (finish) {
+      for (const role of others) await retire(db, admin, role)
+      return { class: 'database', variable: 'DATABASE_URL', held: 0, running: 0 }
+    }
+    const password = randomBytes(24).toString('hex')
+    await openRole(admin, roles, password).catch(explain)
+    const rotated = await bringIn(withCredentials(url, roles.next, password))
+    if (rotated.set === undefined) await retire(db, admin, roles.current)
+    return rotated
+  })
+}
+
+/** Its sessions end as servers put them back; those of commands end with the command. */
+async function retire(db: Db, admin: Db, role: string): Promise<void> {
+  for (let look = 0; (await sessionsOf(db, role)) > 0; look++) {
+    if (look === LOOKS)
+      throw new CommandError(`the role ${role} still has sessions; later: secrets rotate database --finish`)
+    await new Promise(done => setTimeout(done, PAUSE))
+  }
+  await closeRole(admin, role).catch((error: Error) => {
+    if (!/does not exist/.test(String(error.cause ?? error))) throw error
+  })
+}
+
+function explain(error: Error): never {
+  const cause = error.cause instanceof Error ? error.cause.message : error.message
+  throw new CommandError(
+    `roles cannot be made (${cause}); DATABASE_ADMIN_URL names a role that may, such as a superuser`
+  )
+}
+
+async function asAdmin<T>(url: string, use: (admin: Db) => Promise<T>): Promise<T> {
+  const target = postgresTarget(url)
+  const client = postgres({ ...target, max: 1, connect_timeout: 10, onnotice: () => {} })
+  try {
+    return await use(drizzle(client, { schema, casing: 'snake_case' }))
+  } finally {
+    await client.end({ timeout: 1 })
+  }
+}

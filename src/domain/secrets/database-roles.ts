@@ -1,0 +1,59 @@
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import type { Db } from '../base/db.ts'
+
+/** A role that may not log in owns everything; two roles that act as it log in in turn. */
+export interface RolesInTurn {
+  readonly owner: string
+  /** The one that is in use. */
+  readonly current: string
+  readonly next: string
+}
+
+/** @param current the role that servers log in as; the first time, that of the owner itself */
+export function rolesInTurn(current: string): RolesInTurn {
+  const owner = current.replace(/_[ab]$/, '')
+  return { owner, current, next: current === `${owner}_a` ? `${owner}_b` : `${owner}_a` }
+}
+
+/**
+ * Lets the next role log in with a password, and act as the owner, so that whatever it makes is the owner's.
+ *
+ * @param admin a connection of a role that may create roles and grant the owner
+ */
+export async function openRole(admin: Db, { owner, next }: RolesInTurn, password: string): Promise<void> {
+  const [role, as] = [sql.identifier(next), sql.identifier(owner)]
+  // A verifier, so that the password is in no statement and no log.
+  const verifier = sql.raw(`'${scramVerifier(password)}'`)
+  await admin.transaction(async tx => {
+    const found = await tx.execute(sql`select 1 from pg_roles where rolname = ${next}`)
+    if (found.length === 0) await tx.execute(sql`create role ${role}`)
+    await tx.execute(sql`alter role ${role} login password ${verifier}`)
+    await tx.execute(sql`grant ${as} to ${role}`)
+    await tx.execute(sql`alter role ${role} set role = ${as}`)
+  })
+}
+
+/** Ends the logins of a role. Its sessions stay. */
+export async function closeRole(admin: Db, role: string): Promise<void> {
+  await admin.execute(sql`alter role ${sql.identifier(role)} nologin`)
+}
+
+/** How many sessions in this database have logged in as the role. */
+export async function sessionsOf(db: Db, role: string): Promise<number> {
+  const [row] = await db.execute<{ count: number }>(
+    sql`select count(*)::int as count from pg_stat_activity
+      where datname = current_database() and usename = ${role} and pid <> pg_backend_pid()`
+  )
+  return row?.count ?? 0
+}
+
+/** RFC 5803; the password is random, so that a few iterations do. */
+function scramVerifier(password: string): string {
+  const iterations = 4_096
+  const salt = randomBytes(16)
+  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256')
+  const key = (name: string) => createHmac('sha256', salted).update(name).digest()
+  const stored = createHash('sha256').update(key('Client Key')).digest('base64')
+  return `SCRAM-SHA-256$${iterations}:${salt.toString('base64')}$${stored}:${key('Server Key').toString('base64')}`
+}

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { eq, sql } from 'drizzle-orm'
+import { auditLogs } from '../../drizzle/schema.ts'
+import { main } from '../../src/cli/main.ts'
+import type { Variables } from '../../src/config/index.ts'
+import { ownCluster } from '../support/cluster.ts'
+import { eventually } from '../support/eventually.ts'
+import { redisServer } from '../support/redis.ts'
+import { place, server } from '../support/secret-place.ts'
+
+async function rhone(command: string, variables: Variables) {
+  const written = { stdout: '', stderr: '' }
+  const code = await main(command.split(' '), {
+    stdout(text) {
+      written.stdout += text
+    },
+    stderr: text => (written.stderr += text),
+    environment: () => variables
+  })
+  return { code, ...written }
+}
+
+test('every class is rotated beside two running servers, without a failed request, and each is recorded', async t => {
+  const cluster = await ownCluster(t)
+  await cluster.asSuperuser(async superuser => {
+    await superuser`create role rhone login password 'first'`
+    await superuser`create database rhone owner rhone`
+  })
+  const redis = await redisServer(t, ['--requirepass', 'first-password'])
+  const secrets = await place(t, {
+    DATABASE_URL: cluster.urlFor('rhone', 'rhone', 'first'),
+    METRICS_TOKEN: 'first-metrics-token',
+    GITHUB_WEBHOOK_SECRET: 'first-webhook-secret',
+    ...(redis && { REDIS_URL: `redis://:first-password@127.0.0.1:${redis.port}` })
+  })
+  const instances = [await server(t, secrets), await server(t, secrets)]
+  const { environment } = instances[0]!
+  const env = { ...environment, DATABASE_ADMIN_URL_FILE: undefined }
+  await secrets.write({ DATABASE_ADMIN_URL: cluster.urlFor('rhone') })
+  const token = (await readFile(join(environment.DATA_DIR!, 'operator-token'), 'utf8')).trim()
+
+  const over = new AbortController()
+  t.after(() => over.abort())
+  const failures: number[] = []
+  let answered = 0
+  const load = instances.map(async ({ app }) => {
+    while (!over.signal.aborted) {
+      const { statusCode, body } = await app.inject({
+        method: 'POST',
+        url: '/api/v1/auth/token',
+        headers: { authorization: `Bearer ${token}` },
+        payload: {}
+      })
+      if (statusCode >= 500) failures.push(statusCode)
+      const { accessToken } = statusCode === 200 ? JSON.parse(body) : {}
+      // What one signs, the other must read.
+      for (const other of accessToken === undefined ? [] : instances) {
+        const reply = await other.app.inject({ url: '/api/v1/me', headers: { authorization: `Bearer ${accessToken}` } })
+        if (reply.statusCode !== 200 && reply.statusCode !== 429) failures.push(reply.statusCode)
+        else answered++
+      }
+    }
+  })
+  await eventually(() => answered > 5)
+
+  const before = new Map(instances[0]!.live.config.secrets)
+  const classes = [
+    'session',
+    'signing',
+    'encryption',
+    'metrics',
+    'github-webhook',
+    'database',
+    ...(redis ? ['redis'] : [])
+  ]
+  for (const name of classes) {
+    const { code, stderr } = await rhone(`secrets rotate ${name} --wait 60`, env)
+    assert.equal(code, 0, `${name}: ${stderr}`)
+  }
+  over.abort()
+  await Promise.all(load)
+  assert.deepEqual(failures, [])
+
+  const { config } = instances[1]!.live
+  for (const name of ['SESSION_KEYS', 'SIGNING_KEYS', 'ENCRYPTION_KEYS', 'METRICS_TOKEN', 'DATABASE_URL'])
+    assert.notEqual(config.secrets.get(name), before.get(name), name)
+  await eventually(() => config.keys.signing!.current.id !== 'old')
+  assert.match(config.database.url!, /rhone_a:/)
+  const { app } = instances[1]!
+  const [login] = await app.db.execute(sql`select rolcanlogin from pg_roles where rolname = 'rhone'`)
+  assert.deepEqual({ ...login }, { rolcanlogin: false })
+  const rows = await app.db.select().from(auditLogs).where(eq(auditLogs.resource, 'secret'))
+  const names = new Set(rows.filter(({ action }) => action === 'rotate').map(({ resourceName }) => resourceName))
+  for (const name of ['SESSION_KEYS', 'SIGNING_KEYS', 'ENCRYPTION_KEYS', 'METRICS_TOKEN', 'DATABASE_URL'])
+    assert.ok(names.has(name), name)
+
+  const finished = await rhone('secrets rotate metrics --finish', env)
+  assert.equal(finished.code, 0, finished.stderr)
+  await eventually(() => config.metricsTokens.length === 1)
+  const early = await rhone('secrets rotate session --finish', env)
+  assert.deepEqual([early.code, /needed until it is for 30/.test(early.stderr)], [1, true])
+})
+
+test('a class that does not exist, or that needs a value from elsewhere, is explained', async t => {
+  const cluster = await ownCluster(t)
+  await cluster.asSuperuser(superuser => superuser`create database rhone`)
+  const secrets = await place(t, { DATABASE_URL: cluster.urlFor('rhone'), REGISTRY_TOKEN: 'first-registry-token' })
+  const { environment, live } = await server(t, secrets)
+  const unknown = await rhone('secrets rotate everything', environment)
+  assert.equal(unknown.code, 2)
+  assert.match(unknown.stderr, /there is no class "everything"; the classes are session, signing/)
+  const missing = await rhone('secrets rotate registry', environment)
+  assert.equal(missing.code, 2)
+  assert.match(missing.stderr, /REGISTRY_TOKEN is issued elsewhere/)
+  const unset = await rhone('secrets rotate fly --value-file /dev/null', environment)
+  assert.match(unset.stderr, /FLY_API_TOKEN: is not set/)
+  const file = join(environment.DATA_DIR!, 'token')
+  await writeFile(file, 'second-registry-token\n')
+  const rotated = await rhone(`secrets rotate registry --value-file ${file}`, environment)
+  assert.equal(rotated.code, 0, rotated.stderr)
+  assert.match(rotated.stdout, /REGISTRY_TOKEN: replaced, and in use by 1 of 1 running instances/)
+  assert.equal(live.config.registry.token, 'second-registry-token')
+})
