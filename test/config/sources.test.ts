@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } fro
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { ConfigError, openFeed, openSettings, SourceError, type Variables } from '../../src/config/index.ts'
+import { ConfigError, openFeed, openSettings, SECRETS, SourceError, type Variables } from '../../src/config/index.ts'
 import { generateKey } from '../../src/config/keyring.ts'
 import { dirSource } from '../../src/config/sources/dir.ts'
 import { execSource } from '../../src/config/sources/exec.ts'
@@ -239,4 +239,13 @@ test('files that X_FILE names are read again, the environment itself cannot chan
   await assert.rejects(feed.source.store!('SESSION_KEYS', 'x'), /SESSION_KEYS: is in the environment/)
   await rm(file)
   await assert.rejects(feed.readSecrets(), /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/)
+})
+
+test('docs/SECRETS_MANAGEMENT.md has every secret of the schema, with its schedule', async () => {
+  const text = await readFile(join(import.meta.dirname, '../../docs/SECRETS_MANAGEMENT.md'), 'utf8')
+  const rows = [...text.matchAll(/^\| (`[A-Z].*?) \| (\d+) \|/gm)].flatMap(([, names, days]) =>
+    [...names!.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => [name!, Number(days)] as const)
+  )
+  const expected = [...SECRETS].map(([name, { days }]) => [name, days] as const)
+  assert.deepEqual(Object.fromEntries(rows), Object.fromEntries(expected))
 })
