@@ -329,7 +329,37 @@ async function refresh() {
   }
 }
 
-setInterval(refresh, POLL)
+setInterval(() => isHearing || refresh(), POLL)
+let isHearing = false
+let soon
+
+/** Several changes at once are one look. */
+function refreshSoon() {
+  clearTimeout(soon)
+  soon = setTimeout(refresh, 150)
+}
+
+function listen() {
+  const topics = new Set(findAll('[data-live]').flatMap(part => part.dataset.live.split(' ')))
+  const script = find('script[data-app]').dataset.events
+  if (topics.size === 0 || typeof SharedWorker === 'undefined') return
+  const policy = globalThis.trustedTypes?.createPolicy('rhone', {
+    createScriptURL(url) {
+      if (url !== script) throw new TypeError('only the script of events')
+      return url
+    }
+  })
+  const worker = new SharedWorker(policy?.createScriptURL(script) ?? script)
+  worker.port.addEventListener('message', ({ data: { name, data } }) => {
+    isHearing = name !== 'lost'
+    const isAbout = { deployment: [`deployment:${data.id}`], app: [`app:${data.id}`, `team:${data.teamId}`] }[name]
+    if (name === 'maintenance' || name === 'gap' || isAbout?.some(topic => topics.has(topic))) refreshSoon()
+  })
+  worker.port.start()
+  addEventListener('pagehide', () => worker.port.postMessage('bye'))
+}
+
+listen()
 document.addEventListener('visibilitychange', refresh)
 
 /* Logs: what comes is added below, and followed until somebody scrolls up. */

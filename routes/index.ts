@@ -15,6 +15,7 @@ import apps from './api/apps.ts'
 import { platformAudit, teamAudit } from './api/audit.ts'
 import deployments from './api/deployments.ts'
 import envVars from './api/env-vars.ts'
+import events from './api/events.ts'
 import installations, { connecting } from './api/installations.ts'
 import invitations from './api/invitations.ts'
 import { leaving, returning } from './api/leaving.ts'
@@ -115,7 +116,10 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(envVars, { secretBox })
     await scope.register(deployments, { ledger, takesImages, takesSource, registry })
     await scope.register(appLogs)
-    if (app.hasDecorator('eventStreams')) await scope.register(liveLogs)
+    if (app.hasDecorator('eventStreams')) {
+      await scope.register(liveLogs)
+      await scope.register(events)
+    }
   })
 
   const people = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {

@@ -51,7 +51,7 @@ ${!isPublic && html`<meta name="robots" content="noindex">`}
 <meta name="htmx-config" content="${HTMX_CONFIG}">
 <script nonce="${nonce}" src="${asset('htmx.js')}" defer></script>
 <script nonce="${nonce}" src="${asset('hx-csp.js')}" defer></script>
-<script nonce="${nonce}" src="${asset('app.js')}" type="module" data-chart="${asset('uplot.js')}"></script>
+<script nonce="${nonce}" src="${asset('app.js')}" type="module" data-app data-events="${asset('events.js')}" data-chart="${asset('uplot.js')}"></script>
 <script nonce="${nonce}" type="speculationrules">${PREFETCH}</script>
 </head>
 <body>

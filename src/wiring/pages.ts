@@ -15,6 +15,7 @@ export function assets() {
     files: {
       'app.css': ours('app.css'),
       'app.js': ours('app.js'),
+      'events.js': ours('events.js'),
       'logo.svg': ours('logo.svg'),
       'og.png': ours('og.png'),
       'htmx.js': theirs('htmx.org/dist/htmx.min.js'),

@@ -1,10 +1,12 @@
 import { and, eq, inArray, lt, ne, sql } from 'drizzle-orm'
 import {
   ACTIVE_DEPLOYMENT_STATUSES,
+  apps,
   type DeploymentStatus,
   type DeploymentTrigger,
   deployments,
   envVars,
+  teamMembers,
   users
 } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
@@ -140,4 +142,14 @@ export async function countsOf(db: Db, appId: string): Promise<{ deployments: nu
     db.$count(envVars, eq(envVars.appId, appId))
   ])
   return { deployments: deploymentCount, envVars: envVarCount }
+}
+
+/** The apps of a user's teams, or of one of them, each with its team. */
+export async function appsOfUser(db: Db, userId: string, teamId?: string): Promise<ReadonlyMap<string, string>> {
+  const rows = await db
+    .select({ id: apps.id, teamId: apps.teamId })
+    .from(apps)
+    .innerJoin(teamMembers, eq(teamMembers.teamId, apps.teamId))
+    .where(and(eq(teamMembers.userId, userId), teamId === undefined ? undefined : eq(apps.teamId, teamId)))
+  return new Map(rows.map(row => [row.id, row.teamId]))
 }

@@ -1,0 +1,16 @@
+import { Type } from '@sinclair/typebox'
+import { NoQuery } from './common.ts'
+import { errorResponses } from './error.ts'
+
+export const followEvents = {
+  operationId: 'followEvents',
+  summary: 'Follow what changes',
+  description:
+    'Server-sent events with ids only: `deployment` (id, appId, status), `app` (id, teamId), `maintenance`, and `gap` when some may have been missed. Of the apps of your teams. The stream ends when you are signed out.',
+  tags: ['platform'],
+  querystring: NoQuery,
+  response: {
+    200: { description: 'Events until you leave.', content: { 'text/event-stream': { schema: Type.String() } } },
+    ...errorResponses
+  }
+}
