@@ -43,6 +43,9 @@ const NAME = 'rhone-assets'
 const OPEN = { access: 'public', rateClass: 'general', slo: 'detail', cors: false, maintenance: false } as const
 const FOREVER = 'public, max-age=31536000, immutable'
 
+/** A script that runs as a worker has the policy of its own reply, and not that of a page: it may call this server. */
+const WORKER_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"
+
 const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
@@ -125,6 +128,7 @@ async function send(request: FastifyRequest, reply: FastifyReply, asset: Asset):
   // Nosniff is the business of `security-headers`, but an asset must not become a script without that plugin either.
   reply.headers({ etag, 'cache-control': FOREVER, 'x-content-type-options': 'nosniff' })
   if (IS_TEXT.test(asset.type)) reply.header('vary', 'Accept-Encoding')
+  if (asset.type === TYPES['.js']) reply.header('content-security-policy', WORKER_POLICY)
   if (request.headers['if-none-match']?.includes(etag)) return reply.code(304).send()
   if (coding === undefined) return reply.type(asset.type).send(asset.body)
   const body = await compressedBy(coding, asset)

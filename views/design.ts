@@ -81,9 +81,9 @@ function specimen(context: PageContext, theme: Theme): Html {
     { name: 'worker', state: DEPLOYMENT_STATES.building, at: before(0.1), size: 64 }
   ]
   return html`<section class="specimen" data-theme="${theme}" aria-label="${theme}">
-<h3>Colours</h3><div class="swatches">${COLOURS.map(name => html`<div><svg class="swatch" viewBox="0 0 10 4" aria-hidden="true"><rect class="fill-${name}" width="10" height="4"/></svg>${name}</div>`)}</div>
-<h3>Page header</h3>
-${pageHeader({ title: 'website', crumbs: [{ label: 'Apps', href: '/apps' }], beside: status(DEPLOYMENT_STATES.live, before(3), now), about: 'A sentence about the page.', actions: html`${linkButton({ label: 'Open', href: '/', icon: 'external' })}${linkButton({ label: 'Deploy', href: '/', icon: 'rocket', kind: 'primary' })}` })}
+<h2>Colours</h2><div class="swatches">${COLOURS.map(name => html`<div><svg class="swatch" viewBox="0 0 10 4" aria-hidden="true"><rect class="fill-${name}" width="10" height="4"/></svg>${name}</div>`)}</div>
+<h2>Page header</h2>
+${pageHeader({ title: 'website', crumbs: theme === 'light' ? [{ label: 'Apps', href: '/apps' }] : [], beside: status(DEPLOYMENT_STATES.live, before(3), now), about: 'A sentence about the page.', actions: html`${linkButton({ label: 'Open', href: '/', icon: 'external' })}${linkButton({ label: 'Deploy', href: '/', icon: 'rocket', kind: 'primary' })}` })}
 ${tabs(
   `Parts of website, ${theme}`,
   [
@@ -94,13 +94,13 @@ ${tabs(
   ],
   '/a'
 )}
-<h3>Buttons</h3>
+<h2>Buttons</h2>
 <div class="row">${button({ label: 'Save', kind: 'primary' })}${button({ label: 'Cancel' })}${button({ label: 'More', kind: 'quiet' })}${button({ label: 'Delete', kind: 'danger', icon: 'trash' })}${button({ label: 'Small', size: 'small' })}<button class="button" disabled>Off</button><button class="button primary" aria-busy="true">Sending</button>${buttonForm(context, '/nowhere', { label: 'A form', icon: 'redo' })}</div>
-<h3>Status</h3>
+<h2>Status</h2>
 <div class="row">${Object.values(DEPLOYMENT_STATES).map(state => status(state))}${status({ tone: 'warn', icon: 'warn', word: 'Degraded' }, before(12), now)}${status({ tone: 'none', icon: 'never', word: 'Never deployed' })}${tag('iad')}${tag('owner', 'accent')}${tag('pre-release', 'warn')}${initial('Ada')}${initial('grace', 'round')}</div>
-<h3>Notices</h3>
+<h2>Notices</h2>
 <div class="stack">${notice({ tone: 'info', title: 'Changes are not deployed yet', detail: html`<code>DATABASE_TOKEN</code> and the region changed.`, actions: button({ label: 'Deploy', size: 'small' }) })}${notice({ tone: 'good', title: 'Saved.' })}${notice({ tone: 'warn', title: 'You have used 82 % of this month’s builds' })}${notice({ tone: 'bad', title: 'website: build failed', detail: 'npm ci ended with code 1: there is no package-lock.json.' })}</div>
-<h3>Table</h3>
+<h2>Table</h2>
 ${card(
   { title: 'Apps', isFlush: true, actions: linkButton({ label: 'All', href: '/', kind: 'quiet' }, 'small') },
   table(
@@ -122,8 +122,8 @@ ${card(
     rows
   )
 )}
-${pager(50, '?cursor=x', '?')}
-<h3>Facts and figures</h3>
+${theme === 'light' && pager(50, '?cursor=x', '?')}
+<h2>Facts and figures</h2>
 <div class="columns">${card(
     { title: 'Facts' },
     facts(
@@ -138,7 +138,7 @@ ${pager(50, '?cursor=x', '?')}
     )
   )}${card({ title: 'Figures' }, html`<div class="facts">${figure('CPU', '12', '%')}${figure('Memory', '148', 'MB')}${figure('Requests', null)}</div>${sparkline('Requests per second', [1, 3, 2, 6, 8, 7, null, 4, 9, 12, 10])}`)}</div>
 ${card({ title: 'Meters' }, [meter({ label: 'Machine hours', used: 212.4, limit: 500, unit: 'h' }), meter({ label: 'Builds', used: 164, limit: 200 }), meter({ label: 'Traffic', used: 103, limit: 100, unit: 'GB' }), meter({ label: 'Members', used: 4, limit: null }), meter({ label: 'Unknown', used: null, limit: 10 })])}${asOf(before(2), context)}
-<h3>Forms</h3>
+<h2>Forms</h2>
 <div class="columns">${card(
     {
       title: 'Fields',
@@ -184,7 +184,7 @@ ${card({ title: 'Meters' }, [meter({ label: 'Machine hours', used: 212.4, limit:
   ])}</div>
 ${card({ title: 'Delete this app', isDanger: true }, form(context, { action: '/nowhere' }, html`<p>Its deployments, variables and logs go with it.</p>`))}
 ${card({ title: 'Confirm', isDanger: true }, confirmForm({ ...context }, { action: '/nowhere', word: id('website'), label: 'Delete the app', field: id('confirm') }))}
-<h3>Timeline</h3>
+<h2>Timeline</h2>
 ${card(
   {},
   timeline([
@@ -195,7 +195,7 @@ ${card(
     { label: 'Live', state: 'waiting' }
   ])
 )}
-<h3>Log</h3>
+<h2>Log</h2>
 ${log({
   label: `Build log, ${theme}`,
   quiet: 'No lines yet.',
@@ -207,8 +207,8 @@ ${log({
     { id: 3, at: '2026-11-29T21:12:49.400Z', level: 'error', text: 'error: there is no script "build" <b>&</b>' }
   ]
 })}
-<h3>Empty</h3>
+<h2>Empty</h2>
 ${empty({ icon: 'apps', title: 'No apps yet', why: 'An app is a repository, built and served under a URL of its own.', actions: linkButton({ label: 'New app', href: '/apps/new', icon: 'plus', kind: 'primary' }) })}
-<h3>Icons</h3><div class="row">${ICONS.map(name => icon(name))}</div>
+<h2>Icons</h2><div class="row">${ICONS.map(name => icon(name))}</div>
 </section>`
 }

@@ -43,7 +43,7 @@ export function shellPage(context: PageContext, page: Page): string {
     context,
     html`<a class="skip" href="#main">Skip to the content</a>
 <div class="shell">
-<div class="top">${brand()}<button type="button" class="button quiet needs-script" data-palette aria-label="Search and go to">${icon('search')}</button><a class="button quiet" href="#side" data-menu aria-label="Menu">${icon('menu')}</a></div>
+<nav class="top" aria-label="Shortcuts">${brand()}<button type="button" class="button quiet needs-script" data-palette aria-label="Search and go to">${icon('search')}</button><a class="button quiet" href="#side" data-menu aria-label="Menu">${icon('menu')}</a></nav>
 ${side(context, page)}
 <div class="main">
 ${context.closed !== null && closedBanner(context.closed)}
@@ -66,19 +66,19 @@ function side(context: PageContext, { section }: Page): Html {
   const link = (entry: NavigationEntry) =>
     html`<a href="${entry.href(context)}"${entry.section === section && html` aria-current="page"`}${entry.key && html` data-go="${entry.key}"`}>${icon(entry.icon)}${entry.label}${entry.key && html`<kbd class="needs-script">G ${entry.key.toUpperCase()}</kbd>`}</a>`
   const [ours, operators] = [entries.filter(entry => !entry.for), entries.filter(entry => entry.for === 'operators')]
-  return html`<div class="side" id="side">
+  return html`<header class="side" id="side">
 ${brand()}
 ${teamSwitcher(context)}
 <button type="button" class="side-button framed needs-script" data-palette>${icon('search')}Search<kbd data-mod-k>Ctrl K</kbd></button>
 <nav class="nav" aria-label="Main">${ours.map(link)}${operators.length > 0 && html`<h2>Operators</h2>${operators.map(link)}`}</nav>
 <div class="side-foot"><nav class="nav" aria-label="Help"><a href="/docs" data-no-prefetch>${icon('docs')}API</a></nav>${viewer && userMenu(context, viewer)}</div>
-</div>`
+</header>`
 }
 
 function teamSwitcher({ teams, team, path }: PageContext): Html | false {
   if (team === undefined) return false
   const listing = path === '/apps' ? '/apps' : '/dashboard'
-  return html`<details class="menu"><summary class="side-button framed" aria-label="Team: ${team.name}. Switch team">${initial(team.name)}<span class="truncate">${team.name}</span>${icon('chevron')}</summary>
+  return html`<details class="menu"><summary class="side-button framed">${initial(team.name)}<span class="visually-hidden">Team: </span><span class="truncate">${team.name}</span>${icon('chevron')}</summary>
 <div class="items"><p class="hint">Teams</p>${teams.map(
     ({ slug, name }) =>
       html`<a href="${listing}?team=${slug}"${slug === team.slug && html` aria-current="true"`}>${initial(name)}<span class="truncate">${name}</span>${slug === team.slug && icon('check')}</a>`
@@ -86,7 +86,7 @@ function teamSwitcher({ teams, team, path }: PageContext): Html | false {
 }
 
 function userMenu(context: PageContext, viewer: { username: string; isOperator: boolean }): Html {
-  return html`<details class="menu up"><summary class="side-button" aria-label="Account of ${viewer.username}">${initial(viewer.username, 'round')}<span class="truncate">${viewer.username}</span></summary>
+  return html`<details class="menu up"><summary class="side-button">${initial(viewer.username, 'round')}<span class="visually-hidden">Account of </span><span class="truncate">${viewer.username}</span></summary>
 <div class="items"><button type="button" class="needs-script" data-theme-switch>${icon('palette')}<span>Theme: ${context.theme ?? 'system'}</span></button><button type="button" class="needs-script" data-keys>${icon('bolt')}Keyboard shortcuts</button><hr>
 <form method="post" action="/logout"><input type="hidden" name="_csrf" value="${context.csrf()}"><button>${icon('signout')}Sign out</button></form></div></details>`
 }
