@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFile, readFile, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { promisify } from 'node:util'
+import { buildApp } from '../../../src/app.ts'
+import { main } from '../../../src/cli/main.ts'
+import { parseKeyring } from '../../../src/config/keyring.ts'
+import { backupSettingsOf } from '../../../src/wiring/backups.ts'
+import { migrateDatabase } from '../../../src/wiring/migrations.ts'
+import { makeIdentity, recipientOf } from '../../../src/workflows/backups/sealing.ts'
+import { FakeS3 } from '../../fakes/s3/server.ts'
+import { testConfig } from '../../support/app.ts'
+import { connectTo, directoryFor } from '../../support/backups.ts'
+import { emptyDatabase, freshDatabase } from '../../support/database.ts'
+
+/* The cases of docs/RECOVERY.md, by the commands that it names. */
+
+type Environment = Record<string, string>
+
+/** `rhone ...` with this environment and nothing else. */
+async function rhone(environment: Environment, ...args: string[]) {
+  let out = ''
+  let said = ''
+  const code = await main(args, {
+    stdout: text => {
+      out += text
+    },
+    stderr: text => {
+      said += text
+    },
+    environment: () => ({ LOG_LEVEL: 'silent', ...environment })
+  })
+  return { code, out, said, json: () => JSON.parse(out) }
+}
+
+async function succeed(environment: Environment, ...args: string[]) {
+  const result = await rhone(environment, ...args)
+  assert.equal(result.code, 0, result.said)
+  return result
+}
+
+/** A place for backups, and a key that is kept apart. */
+async function vault(t: TestContext) {
+  const directory = await directoryFor(t)
+  const identity = await makeIdentity()
+  const identityFile = join(await directoryFor(t), 'key.txt')
+  await writeFile(identityFile, `# created: today\n${identity}\n`)
+  const environment = { BACKUP_URL: `file://${directory}`, BACKUP_RECIPIENTS: await recipientOf(identity) }
+  return { directory, identityFile, environment }
+}
+
+/** The environment of a development server with its own DATA_DIR and database, and the platform's first rows. */
+async function installation(t: TestContext, more: Environment) {
+  const environment = { DATA_DIR: await directoryFor(t), DATABASE_URL: await freshDatabase(t), ...more }
+  const sql = connectTo(t, environment.DATABASE_URL)
+  await sql`insert into users (username, is_admin) values ('ada', true)`
+  await sql`insert into teams (name, slug) values ('Ada''s', 'ada')`
+  return environment
+}
+
+/** The same settings over another directory and an empty database. */
+async function another<Of extends Environment>(t: TestContext, environment: Of) {
+  return { ...environment, DATA_DIR: await directoryFor(t), DATABASE_URL: await emptyDatabase(t) }
+}
+
+test('the database is lost: a bare directory and no other setting get it back, closed', async t => {
+  const { environment, identityFile } = await vault(t)
+  const lost = await installation(t, environment)
+  const made = (await succeed(lost, 'backup', 'create', '--json')).json()
+  assert.equal(made.checked, 'read back')
+
+  // With an embedded database, which the command makes itself.
+  const bare = { DATA_DIR: join(await directoryFor(t), 'new'), BACKUP_URL: environment.BACKUP_URL }
+  const refused = await rhone(bare, 'backup', 'restore')
+  assert.deepEqual([refused.code, refused.out], [1, ''])
+  assert.match(refused.said, /a private age key is needed to open backups: give its file as BACKUP_IDENTITY_FILE/)
+  const restored = (await succeed(bare, 'backup', 'restore', '--identity', identityFile, '--json')).json()
+  assert.equal(restored.backup, made.id)
+  const keysIn = (directory: string) => readFile(join(directory, 'keys.json'), 'utf8')
+  assert.equal(await keysIn(bare.DATA_DIR), await keysIn(lost.DATA_DIR))
+  assert.equal((await stat(join(bare.DATA_DIR, 'operator-token'))).mode & 0o777, 0o600)
+  await succeed(bare, 'audit', 'verify')
+  assert.match((await succeed(bare, 'maintenance', 'status', '--direct')).out, /platform +closed/)
+  const again = await rhone(bare, 'backup', 'restore', '--identity', identityFile)
+  assert.match(again.said, /the database holds \d+ tables, and a restore goes into an empty one only/)
+})
+
+test('a server starts on what was restored, closed to all but the operator, whose new token is in DATA_DIR', async t => {
+  const { environment, identityFile } = await vault(t)
+  const lost = await installation(t, environment)
+  await succeed(lost, 'backup', 'create')
+  const found = await another(t, lost)
+  await succeed(found, 'backup', 'restore', '--identity', identityFile)
+  const stored = JSON.parse(await readFile(join(found.DATA_DIR, 'keys.json'), 'utf8')) as Record<string, string>
+  const keys = {
+    session: parseKeyring(stored.session!),
+    encryption: parseKeyring(stored.encryption!),
+    signing: parseKeyring(stored.signing!)
+  }
+  const app = await buildApp({ ...(await testConfig(t, { DATABASE_URL: found.DATABASE_URL })), keys })
+  t.after(() => app.close())
+  await app.ready()
+  await app.startup.completed
+  assert.equal((await app.inject('/api/v1/ping')).statusCode, 503)
+  const authorization = `Bearer ${(await readFile(join(found.DATA_DIR, 'operator-token'), 'utf8')).trim()}`
+  const opened = await app.inject({
+    method: 'POST',
+    url: '/admin/maintenance',
+    headers: { authorization },
+    payload: { enabled: false }
+  })
+  assert.equal(opened.statusCode, 200, opened.body)
+  assert.equal((await app.inject('/api/v1/ping')).statusCode, 200)
+})
+
+test('keys are lost: age and zstd take them out of the backup', async t => {
+  const { environment, identityFile, directory } = await vault(t)
+  const lost = await installation(t, environment)
+  const { id } = (await succeed(lost, 'backup', 'create', '--json')).json()
+  const command = 'age -d -i "$1" "$2" | zstd -dc'
+  const object = join(directory, 'backups', id, 'keys.json.zst.age')
+  const { stdout } = await promisify(execFile)('sh', ['-c', command, 'sh', identityFile, object])
+  const { session, encryption, signing } = JSON.parse(await readFile(join(lost.DATA_DIR, 'keys.json'), 'utf8'))
+  const { keyrings, settings } = JSON.parse(stdout)
+  assert.deepEqual(keyrings, { SESSION_KEYS: session, ENCRYPTION_KEYS: encryption, SIGNING_KEYS: signing })
+  assert.equal(settings.environment, 'development')
+  assert.ok(!JSON.stringify(settings).includes(session))
+})
+
+test('a region is lost: another machine restores from the bucket', async t => {
+  const s3 = await new FakeS3().listen()
+  t.after(() => s3.close())
+  const { environment, identityFile } = await vault(t)
+  const lost = await installation(t, {
+    ...environment,
+    BACKUP_URL: `s3://${s3.bucket}/rhone?endpoint=${s3.url}&region=elsewhere`,
+    AWS_ACCESS_KEY_ID: s3.credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: s3.credentials.secretAccessKey
+  })
+  await succeed(lost, 'backup', 'create')
+  const elsewhere = await another(t, lost)
+  await succeed(elsewhere, 'backup', 'restore', '--identity', identityFile)
+  assert.equal((await connectTo(t, elsewhere.DATABASE_URL)`select from teams where slug = 'ada'`).length, 1)
+})
+
+test('a migration did damage: the backup from before it has the data, and its schema is brought up to date', async t => {
+  const { environment, identityFile } = await vault(t)
+  const damaged = await installation(t, environment)
+  const before = (await succeed(damaged, 'backup', 'create', '--json')).json()
+  await connectTo(t, damaged.DATABASE_URL)`update teams set name = 'lost'`
+  await succeed(damaged, 'backup', 'create')
+  const mended = await another(t, damaged)
+  await succeed(mended, 'backup', 'restore', before.id, '--identity', identityFile)
+  assert.deepEqual(await migrateDatabase(mended.DATABASE_URL), { applied: [], indexed: [] })
+  assert.equal((await connectTo(t, mended.DATABASE_URL)`select from teams where name = 'Ada''s'`).length, 1)
+})
+
+test('a team was deleted: what it had can be read beside, and nothing there does anything by itself', async t => {
+  const { environment, identityFile } = await vault(t)
+  const current = await installation(t, environment)
+  await succeed(current, 'backup', 'create')
+  await connectTo(t, current.DATABASE_URL)`delete from teams where slug = 'ada'`
+  const beside = await another(t, current)
+  await succeed(beside, 'backup', 'restore', '--identity', identityFile)
+  const sql = connectTo(t, beside.DATABASE_URL)
+  assert.equal((await sql`select from teams where slug = 'ada'`).length, 1)
+  assert.equal((await sql`select from pgboss.job where state < 'completed'`).length, 0)
+  assert.equal((await connectTo(t, current.DATABASE_URL)`select from teams where slug = 'ada'`).length, 0)
+})
+
+test('ransom: what somebody has changed in the storage is found, with the private key and without', async t => {
+  const { environment, identityFile, directory } = await vault(t)
+  const server = await installation(t, environment)
+  const first = (await succeed(server, 'backup', 'create', '--json')).json()
+  const second = (await succeed(server, 'backup', 'create', '--json')).json()
+  const path = (id: string) => join(directory, 'backups', id, 'data.tar.zst.age')
+  await copyFile(path(first.id), path(second.id))
+  for (const key of [['--identity', identityFile], []]) {
+    const changed = await rhone(server, 'backup', 'verify', second.id, ...key)
+    assert.equal(changed.code, 1)
+    assert.match(changed.said, /data\.tar\.zst\.age|it is not what was written/)
+  }
+  await succeed(server, 'backup', 'verify', first.id, '--identity', identityFile)
+  const withoutKey = await succeed(server, 'backup', 'verify', first.id)
+  assert.match(withoutKey.said, /compared as it is stored, and not opened/)
+})
+
+test('without recipients, production makes no backup that all could read', async t => {
+  const config = { ...(await testConfig(t)), production: true, environment: 'production' as const }
+  await assert.rejects(backupSettingsOf(config, 'postgres://unused'), /BACKUP_RECIPIENTS: is required for backups/)
+})
+
+test('a webhook is told valid JSON of what ended, also of what has failed', async t => {
+  const heard: { event: string; outcome: string; text: string }[] = []
+  const server = createServer(async (request, response) => {
+    heard.push(JSON.parse(Buffer.concat(await Array.fromAsync(request)).toString()))
+    response.end()
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const { environment } = await vault(t)
+  const NOTIFY_WEBHOOK_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+  const told = await installation(t, { ...environment, NOTIFY_WEBHOOK_URL })
+  await succeed(told, 'backup', 'create')
+  const broken = { ...told, BACKUP_URL: `file://${join(told.DATA_DIR, 'keys.json')}/"quoted"` }
+  assert.equal((await rhone(broken, 'backup', 'create')).code, 1)
+  assert.deepEqual(
+    heard.map(({ event, outcome }) => [event, outcome]),
+    [
+      ['backup', 'success'],
+      ['backup', 'failure']
+    ]
+  )
+  const silent = await succeed({ ...told, NOTIFY_WEBHOOK_URL: 'http://127.0.0.1:9/' }, 'backup', 'create')
+  assert.match(silent.said, /NOTIFY_WEBHOOK_URL could not be told/)
+})
+
+test('a drill goes through everything in a database that is gone afterwards', async t => {
+  const { environment, identityFile } = await vault(t)
+  const server = await installation(t, environment)
+  await succeed(server, 'backup', 'create')
+  const drill = (await succeed(server, 'backup', 'drill', '--identity', identityFile, '--json')).json()
+  assert.ok(
+    drill.rows > 0 && drill.indexes > 50 && drill.rtoSeconds > 0 && drill.rpoSeconds >= 0,
+    JSON.stringify(drill)
+  )
+  await assert.rejects(stat(join(server.DATA_DIR, 'drill')), { code: 'ENOENT' })
+  const gone = { ...server, BACKUP_URL: `file://${await directoryFor(t)}` }
+  const failed = await rhone(gone, 'backup', 'drill', '--identity', identityFile)
+  assert.deepEqual([failed.code, failed.out], [1, ''])
+  assert.match(failed.said, /there is no complete backup here/)
+})
