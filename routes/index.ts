@@ -30,6 +30,7 @@ import passwordRoutes from './auth/passwords.ts'
 import signIn from './auth/sign-in.ts'
 import { takeForms } from './lib/forms.ts'
 import { scopeFor } from './lib/policy.ts'
+import adminPages from './pages/admin.ts'
 import oneApp from './pages/app.ts'
 import appSettings from './pages/app-settings.ts'
 import appPages from './pages/apps.ts'
@@ -63,6 +64,8 @@ export interface RoutesOptions {
   registry?: string
   /** Signs the first operator in by a link, while there is no other way; null by default: it does not. */
   firstSignIn?: FirstSignInOptions | null
+  /** The version that operators are shown. */
+  version?: string
   /** Whether `/design` shows the parts of pages to those who build them; false by default. */
   showsDesign?: boolean
 }
@@ -86,7 +89,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     takesSource = false,
     registry = '',
     firstSignIn = null,
-    showsDesign = false
+    showsDesign = false,
+    version = 'unknown'
   } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
@@ -130,6 +134,11 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(appSettings, { secretBox, allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
   })
 
+  const operatorPages = scopeFor(['operator'], async scope => {
+    takeForms(scope)
+    await scope.register(adminPages, { version })
+  })
+
   const managers = scopeFor(['admin'], async scope => void scope.register(connecting))
 
   const operators = scopeFor(['operator'], async scope => {
@@ -163,6 +172,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   if (!hasPages) return
   await app.register(visitors)
   await app.register(people)
+  await app.register(operatorPages)
 }
 
 export default routes

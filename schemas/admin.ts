@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import {
   adapted,
   CreatedAt,
+  Done,
   Headers,
   IdempotencyKey,
   IdOrSlug,
@@ -92,6 +93,7 @@ export const listUsers = {
   tags: ['operators'],
   querystring: Strict({
     ...PageQuery,
+    done: Done,
     username: Type.Optional(Name),
     email: Type.Optional(Name),
     operator: Type.Optional(Type.Boolean({ description: 'Only operators, or only others.' }))
@@ -164,6 +166,7 @@ export const listErrors = {
   tags: ['operators'],
   querystring: Strict({
     ...PageQuery,
+    done: Done,
     code: Type.Optional(
       Type.String({
         maxLength: 50,

@@ -2,6 +2,7 @@ import { type TSchema, Type } from '@sinclair/typebox'
 import {
   adapted,
   CreatedAt,
+  Done,
   IdOrSlug,
   Name,
   Nullable,
@@ -91,7 +92,7 @@ export const listAudit = {
   operationId: 'listAudit',
   summary: 'Read the audit log',
   tags: ['operators'],
-  querystring: Strict({ ...PageQuery, ...filters, teamId: described(Uuid, 'The team that it was about.') }),
+  querystring: Strict({ ...PageQuery, done: Done, ...filters, teamId: described(Uuid, 'The team that it was about.') }),
   response: { 200: Page(AuditEntry), ...errorResponses }
 }
 

@@ -30,7 +30,9 @@ export const Incident = Sent(
     id: Uuid,
     title: Text('What users notice, in one line.', 'Deployments do not start'),
     severity: OneOf(SEVERITIES, { description: 'How grave it is.' }),
-    components: Type.Array(Type.String(), { description: 'The names of the parts of the service concerned.' }),
+    components: Type.Array(Type.String({ examples: ['api'] }), {
+      description: 'The names of the parts of the service concerned.'
+    }),
     openedAt: adapted(Timestamp, { description: 'When it was opened.' }),
     closedAt: Nullable(adapted(Timestamp, { description: 'When it was closed; null while it goes on.' })),
     updates: Type.Array(Update, { description: 'What users were told, the latest first.' })

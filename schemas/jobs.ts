@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import {
   adapted,
   CreatedAt,
+  Done,
   Headers,
   IdempotencyKey,
   NoBody,
@@ -47,7 +48,7 @@ export const listJobs = {
   summary: 'List the jobs of the platform',
   description: 'The newest first. What is over is listed for two weeks.',
   tags: ['operators'],
-  querystring: Strict({ ...PageQuery, queue: Type.Optional(QueueName), state: Type.Optional(JobState) }),
+  querystring: Strict({ ...PageQuery, done: Done, queue: Type.Optional(QueueName), state: Type.Optional(JobState) }),
   response: { 200: Page(Job), ...errorResponses }
 }
 

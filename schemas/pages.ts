@@ -1,6 +1,6 @@
 import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
 import { GithubBranch, Slug } from './apps.ts'
-import { Cursor, IdOrSlug, Name, NoQuery, Strict, Uuid } from './common.ts'
+import { Cursor, Done, IdOrSlug, Name, NoQuery, Strict, Uuid } from './common.ts'
 import { EnvVarKey } from './env-vars.ts'
 import { errorResponses } from './error.ts'
 
@@ -11,11 +11,6 @@ const onward = { description: 'On to the next page.', type: 'null' }
 /** A team by its UUID or slug; absent: the first one of the caller. */
 const Team = Type.Optional(
   Type.String({ minLength: 1, maxLength: 255, description: 'The team it is about.', examples: ['acme'] })
-)
-
-/** What the caller has just done: the page says so. */
-const Done = Type.Optional(
-  Type.String({ maxLength: 40, description: 'What was just done, for a notice.', examples: ['created'] })
 )
 
 /** The query of a page: its own parameters, and those that every page takes. */

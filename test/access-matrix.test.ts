@@ -100,6 +100,7 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
   'apps/:app': world => world.app.id,
   'members/:user': world => world.bystander,
   'users/:user': world => world.bystander,
+  'assets/:file': () => server.app.assets.href('app.css').slice('/assets/'.length),
   'env/:key': async world => {
     await callAs(world.people.owner, 'PUT', `/api/v1/apps/${world.app.id}/env/${world.marker.toUpperCase()}`, {
       value: 'x'
@@ -143,12 +144,14 @@ const BODIES: Record<string, (world: World) => unknown> = {
   updateApp: () => ({ autoDeploy: false }),
   updateTeam: () => ({ name: 'renamed' }),
   setMaintenance: () => ({ enabled: false }),
+  submitClosing: () => ({ enabled: 'no' }),
+  submitNewApp: world => ({ team: world.team.slug, name: 'made', source: 'none' }),
   acceptInvitation: () => ({ token: 'f'.repeat(64) }),
   restoreMe: () => ({ code: 'x'.repeat(43) })
 }
 
-/** Of these the token in the body is the right, and none that is made up here opens anything. */
-const CAPABILITIES = ['acceptInvitation', 'restoreMe', 'firstSignIn']
+/** What the body names decides of these: a token that is made up here opens nothing, and others' teams are not there. */
+const CAPABILITIES = ['acceptInvitation', 'restoreMe', 'firstSignIn', 'submitNewApp']
 
 /** The body names a thing that does not exist, as forms of pages may once it is gone. */
 const MAY_BE_GONE = ['submitEnvVarDeletion']

@@ -178,6 +178,7 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
   assert.deepEqual(ofClass('strict'), [
     'DELETE /api/v1/me',
     'GET /api/v1/me/export',
+    'POST /admin/closing',
     'POST /admin/maintenance',
     'POST /api/v1/auth/token',
     'POST /api/v1/me/password',

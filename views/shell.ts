@@ -22,7 +22,8 @@ const ofTeam = (path: string) => (context: PageContext) =>
 /** The navigation, in order. A new area of pages is a line here. */
 const NAVIGATION: readonly NavigationEntry[] = [
   { section: 'dashboard', label: 'Dashboard', icon: 'dashboard', href: ofTeam('/dashboard'), key: 'd' },
-  { section: 'apps', label: 'Apps', icon: 'apps', href: ofTeam('/apps'), key: 'a' }
+  { section: 'apps', label: 'Apps', icon: 'apps', href: ofTeam('/apps'), key: 'a' },
+  { section: 'admin', label: 'Platform', icon: 'bolt', href: () => '/admin', key: 'p', for: 'operators' }
 ]
 
 /** What a code in `?done=` tells the viewer. A new one is a line here. */
@@ -32,7 +33,8 @@ const DONE: Readonly<Record<string, string>> = {
   'rolled-back': 'The rollback has begun.',
   cancelled: 'The deployment was cancelled.',
   saved: 'Saved.',
-  deleted: 'Deleted.'
+  deleted: 'Deleted.',
+  retrying: 'The job is tried again.'
 }
 
 /** A page in the shell. */
@@ -113,6 +115,7 @@ const KEYS = [
   ['/', 'Search on this page'],
   ['G then D', 'Dashboard'],
   ['G then A', 'Apps'],
+  ['G then P', 'Platform, for operators'],
   ['?', 'This list']
 ] as const
 

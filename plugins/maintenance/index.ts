@@ -14,7 +14,7 @@ import { markPlannedOutage } from '../lib/request-tracker.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { createKeeper, type Keeper } from './keeper.ts'
 import { maintenancePage, type RenderPage } from './page.ts'
-import { addMaintenanceRoutes } from './routes.ts'
+import { addMaintenanceRoutes, type ChangeMaintenance, changesOf } from './routes.ts'
 import { endOf, type MaintenanceState, type MaintenanceStore, openState, SCHEDULE } from './state.ts'
 import { memoryMaintenanceStore } from './store-memory.ts'
 
@@ -65,7 +65,10 @@ export interface MaintenanceDeps {
   registry?: Registry
 }
 
-export type Maintenance = Pick<Keeper, 'state' | 'set' | 'refresh'>
+export interface Maintenance extends Pick<Keeper, 'state' | 'set' | 'refresh'> {
+  /** Makes a change for the operator who sent the request: checked, stored and audited. */
+  readonly change: ChangeMaintenance
+}
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -116,8 +119,9 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
       await app.audit.recordSystem(tx, { ...event, actor: SCHEDULE })
     }
   })
-  app.decorate('maintenance', keeper)
-  addMaintenanceRoutes(app, options.path, keeper, input.authorize)
+  const change = changesOf(app, keeper)
+  app.decorate('maintenance', Object.assign(keeper, { change }))
+  addMaintenanceRoutes(app, options.path, { state: () => keeper.state, change }, input.authorize)
 
   app.addHook('onReady', () => Promise.race([keeper.check(), delay(options.bootWait, undefined, { ref: false })]))
   // Before onClose, by which time the store's database is gone.

@@ -4,7 +4,7 @@ import { type Authorize, isAuthorized } from '../lib/authorize.ts'
 import { errors } from '../lib/errors.ts'
 import { readInstant } from '../lib/instant.ts'
 import type { Keeper } from './keeper.ts'
-import { changeEvent, type RecordChange } from './state.ts'
+import { changeEvent, type MaintenanceChange, type MaintenanceState, type RecordChange } from './state.ts'
 
 const NullableText = (options: object) => Type.Unsafe<string | null>({ type: ['string', 'null'], ...options })
 const Instant = (description: string) => NullableText({ format: 'date-time', maxLength: 64, description })
@@ -79,23 +79,30 @@ const change = {
   }
 } as const satisfies RouteShorthandOptions
 
+/** Makes a change that an operator asks for in a request: checks it, stores it and records it in the audit log. */
+export type ChangeMaintenance = (request: FastifyRequest, change: MaintenanceChange) => Promise<MaintenanceState>
+
+export function changesOf(app: FastifyInstance, keeper: Pick<Keeper, 'set'>): ChangeMaintenance {
+  return async (request, change) => {
+    refusePast(change.until)
+    refuseUnstorable(change.message)
+    return keeper.set(change, request.principal?.username ?? null, recordFor(app, request))
+  }
+}
+
 /** The routes for operators to close and reopen. A change runs to completion even if the client hangs up. */
 export function addMaintenanceRoutes(
   app: FastifyInstance,
   path: string,
-  keeper: Pick<Keeper, 'state' | 'set'>,
+  { state, change: make }: { readonly state: () => MaintenanceState; readonly change: ChangeMaintenance },
   authorize: Authorize = isOperator
 ): void {
   const onRequest: onRequestHookHandler = (request, _reply, next) => {
     isAuthorized(authorize, request).then(may => next(may ? undefined : errors.forbidden('For operators only')), next)
   }
-  app.get(path, { ...read, onRequest }, async () => keeper.state)
+  app.get(path, { ...read, onRequest }, async () => state())
 
-  app.post<{ Body: Static<typeof Change> }>(path, { ...change, onRequest }, async request => {
-    refusePast(request.body.until)
-    refuseUnstorable(request.body.message)
-    return await keeper.set(request.body, request.principal?.username ?? null, recordFor(app, request))
-  })
+  app.post<{ Body: Static<typeof Change> }>(path, { ...change, onRequest }, request => make(request, request.body))
 }
 
 /** Without a way to identify callers, access is denied. */

@@ -2,8 +2,10 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { errors } from '../../plugins/lib/errors.ts'
 import * as schemas from '../../schemas/jobs.ts'
 import { cutPage, DEFAULT_LIMIT, parseCursor } from '../../src/domain/base/page.ts'
+import { jobsPage } from '../../views/admin/lists.ts'
 import { changes } from '../lib/change.ts'
-import { operators } from '../lib/policy.ts'
+import { dropEmpty, sendPage, wantsPage } from '../lib/page.ts'
+import { operatorLists, operators } from '../lib/policy.ts'
 
 /** Background jobs, for operators. */
 const jobs: FastifyPluginCallbackTypebox = (app, _options, done) => {
@@ -11,11 +13,14 @@ const jobs: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.get('/jobs', {
     schema: schemas.listJobs,
-    config: { ...operators, slo: 'search' },
-    handler: async request => {
-      const { limit = DEFAULT_LIMIT, cursor, ...filters } = request.query
+    config: { ...operatorLists, slo: 'search' },
+    preValidation: dropEmpty,
+    handler: async (request, reply) => {
+      const { limit = DEFAULT_LIMIT, cursor, done: _done, ...filters } = request.query
       const found = await app.jobs.list(filters, limit + 1, parseCursor(cursor))
-      return cutPage(found, limit, ({ position: { at, id } }) => `${at}.${id}`)
+      const page = cutPage(found, limit, ({ position: { at, id } }) => `${at}.${id}`)
+      if (!wantsPage(request, reply)) return page
+      return sendPage(app, request, reply, jobsPage({ ...page, query: request.query }))
     }
   })
 

@@ -1,7 +1,9 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/operations.ts'
+import { operationsPage } from '../../views/admin/operations.ts'
 import { cached } from '../lib/cached.ts'
-import { operators } from '../lib/policy.ts'
+import { sendPage, wantsPage } from '../lib/page.ts'
+import { operatorLists } from '../lib/policy.ts'
 
 type Window = keyof typeof schemas.OPERATIONS_WINDOWS
 
@@ -13,8 +15,12 @@ const operations: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.get('/operations', {
     schema: schemas.getOperations,
-    config: { ...operators, slo: 'search' },
-    handler: request => report(request.query.window ?? '1h')
+    config: { ...operatorLists, slo: 'search' },
+    handler: async (request, reply) => {
+      const { window = '1h' } = request.query
+      const found = await report(window)
+      return wantsPage(request, reply) ? sendPage(app, request, reply, operationsPage(found, window)) : found
+    }
   })
 
   done()

@@ -4,9 +4,11 @@ import { setOperator } from '../../src/domain/accounts/operators.ts'
 import { findListedUser, listUsers } from '../../src/domain/accounts/users.ts'
 import { platformStats } from '../../src/domain/platform/stats.ts'
 import { setPlan } from '../../src/domain/teams/teams.ts'
+import { usersPage } from '../../views/admin/lists.ts'
 import { cached } from '../lib/cached.ts'
 import { changes } from '../lib/change.ts'
-import { operators } from '../lib/policy.ts'
+import { dropEmpty, sendPage, wantsPage } from '../lib/page.ts'
+import { operatorLists, operators } from '../lib/policy.ts'
 
 const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const stats = cached(app, 'admin_stats', () => platformStats(app.db))
@@ -20,10 +22,13 @@ const admin: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.get('/users', {
     schema: schemas.listUsers,
-    config: { ...operators, slo: 'list' },
-    handler: request => {
-      const { limit, cursor, ...filters } = request.query
-      return listUsers(app.db, filters, { limit, cursor })
+    config: { ...operatorLists, slo: 'list' },
+    preValidation: dropEmpty,
+    handler: async (request, reply) => {
+      const { limit, cursor, done: _done, ...filters } = request.query
+      const found = await listUsers(app.db, filters, { limit, cursor })
+      if (!wantsPage(request, reply)) return found
+      return sendPage(app, request, reply, usersPage({ ...found, query: request.query }))
     }
   })
 

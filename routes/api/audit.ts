@@ -3,9 +3,11 @@ import * as schemas from '../../schemas/audit.ts'
 import { listAudit } from '../../src/domain/audit/events.ts'
 import { EXPORT_FORMATS, exportAudit } from '../../src/domain/audit/export.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
+import { auditPage } from '../../views/admin/lists.ts'
 import { teamOf } from '../lib/access.ts'
 import { auditFilters } from '../lib/audit-filters.ts'
-import { operators, reads } from '../lib/policy.ts'
+import { dropEmpty, sendPage, wantsPage } from '../lib/page.ts'
+import { operatorLists, operators, reads } from '../lib/policy.ts'
 import { sendText } from '../lib/stream.ts'
 
 const exported = { type: 'admin', action: 'export', resource: 'audit' } as const
@@ -29,10 +31,13 @@ export const teamAudit: FastifyPluginCallbackTypebox = (app, _options, done) => 
 export const platformAudit: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/audit', {
     schema: schemas.listAudit,
-    config: { ...operators, slo: 'search' },
-    handler: request => {
-      const { limit, cursor, ...query } = request.query
-      return listAudit(app.postgres.reads, auditFilters(query), { limit, cursor })
+    config: { ...operatorLists, slo: 'search' },
+    preValidation: dropEmpty,
+    handler: async (request, reply) => {
+      const { limit, cursor, done: _done, ...query } = request.query
+      const found = await listAudit(app.postgres.reads, auditFilters(query), { limit, cursor })
+      if (!wantsPage(request, reply)) return found
+      return sendPage(app, request, reply, auditPage({ ...found, query: request.query }))
     }
   })
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, preValidationHookHandler } from 'fastify'
 import { errors } from '../../plugins/lib/errors.ts'
 import { preferred } from '../../plugins/lib/negotiate.ts'
 import { pageNonce } from '../../plugins/lib/notice-page.ts'
@@ -73,7 +73,18 @@ export async function teamNamed(app: FastifyInstance, request: FastifyRequest, s
  */
 export function wantsPage(request: FastifyRequest, reply: FastifyReply): boolean {
   reply.header('vary', 'Accept')
-  return preferred(request.headers.accept, ['application/json', 'text/html']) === 'text/html'
+  return prefersMarkup(request) && request.server.hasDecorator('assets')
+}
+
+function prefersMarkup({ headers }: FastifyRequest): boolean {
+  return preferred(headers.accept, ['application/json', 'text/html']) === 'text/html'
+}
+
+/** Forms that are sent by GET send the fields that were left empty, too. For routes with `config.page: 'shared'`. */
+export const dropEmpty: preValidationHookHandler = (request, _reply, done) => {
+  const query = request.query as Record<string, unknown>
+  if (prefersMarkup(request)) for (const name of Object.keys(query)) if (query[name] === '') delete query[name]
+  done()
 }
 
 /** Read once for each request: the switcher and the handler need the same. */

@@ -27,6 +27,20 @@ export const operators = {
   cors: false
 } as const satisfies FastifyContextConfig
 
+/** The policy of operators' pages, for people in browsers. */
+export const operatorPages = { ...operators, page: true, slo: 'detail' } as const satisfies FastifyContextConfig
+
+/** The policy of operators' pages that share their URL with JSON for programs. */
+export const operatorLists = { ...operators, page: 'shared' } as const satisfies FastifyContextConfig
+
+/** The policy of forms on operators' pages; each adds its `audit`. */
+export const operatorForms = {
+  ...operators,
+  page: true,
+  csrf: true,
+  slo: 'write'
+} as const satisfies FastifyContextConfig
+
 type Access = NonNullable<FastifyContextConfig['access']>
 
 /** A scope whose routes admit the same kinds of callers; a route with another `access` fails the boot. */

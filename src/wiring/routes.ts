@@ -21,6 +21,7 @@ export function routes(config: Config, app: FastifyInstance) {
     takesSource: builder === 'local' || builder === 'buildkit',
     registry: registry.host,
     firstSignIn: firstSignIn(config),
-    showsDesign: config.environment === 'development'
+    showsDesign: config.environment === 'development',
+    version: config.version
   }
 }

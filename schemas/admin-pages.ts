@@ -1,0 +1,41 @@
+import { Type } from '@sinclair/typebox'
+import { adapted, Strict, Uuid } from './common.ts'
+import { FormBody, PageQuery, page, submission, Ticked } from './pages.ts'
+
+export const overview = page('getAdminPage', 'The platform at a glance', { querystring: PageQuery({}) })
+
+const YesOrNo = (description: string) => Type.Unsafe<'yes' | 'no'>({ type: 'string', enum: ['yes', 'no'], description })
+
+export const submitClosing = submission('submitClosing', 'Close or open the platform, from its page', {
+  body: FormBody('ClosingForm', {
+    enabled: YesOrNo('Whether it is to be closed.'),
+    message: Type.Optional(
+      Type.String({ maxLength: 500, description: 'What visitors are told.', examples: ['Back at six'] })
+    ),
+    until: Type.Optional(
+      Type.String({
+        maxLength: 40,
+        description: 'When it opens by itself, in UTC and without a zone.',
+        examples: ['2026-01-31T12:00']
+      })
+    ),
+    confirm: Ticked
+  })
+})
+
+export const submitRetry = submission('submitRetry', 'Try a dead job once more, from its page', {
+  params: Strict({
+    id: Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description: 'As in the list.',
+      examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a']
+    })
+  }),
+  body: FormBody('RetryForm', {})
+})
+
+export const submitRole = submission('submitRole', 'Make a user an operator or not, from their page', {
+  params: Strict({ user: adapted(Uuid, { description: 'The UUID of the user.' }) }),
+  body: FormBody('RoleForm', { operator: YesOrNo('Whether they are to be an operator.') })
+})

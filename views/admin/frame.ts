@@ -1,0 +1,59 @@
+import { type Fragment, type Html, html } from '../../plugins/lib/html.ts'
+import type { Page, PageContext, View } from '../context.ts'
+import { pageHeader, type Tab, tabs } from '../parts.ts'
+
+/** The operators' pages, in the order of their tabs. */
+const TABS: readonly Tab[] = [
+  { label: 'Overview', href: '/admin', icon: 'dashboard' },
+  { label: 'Operations', href: '/admin/operations', icon: 'bolt' },
+  { label: 'Errors', href: '/admin/errors', icon: 'stop' },
+  { label: 'Jobs', href: '/admin/jobs', icon: 'box' },
+  { label: 'Users', href: '/admin/users', icon: 'people' },
+  { label: 'Audit', href: '/admin/audit', icon: 'shield' }
+]
+
+export interface AdminPage {
+  readonly title: string
+  /** The tab that is open. */
+  readonly tab: string
+  readonly about: Fragment
+  readonly actions?: Fragment
+  readonly content: (context: PageContext) => Fragment
+}
+
+/** A page for operators: one heading, the tabs that lead to the others, and its content. */
+export function adminPage({ title, tab, about, actions, content }: AdminPage): View {
+  return (context): Page => ({
+    title: `${title} · Platform`,
+    section: 'admin',
+    content: html`${pageHeader({ title, about, ...(actions && { actions }) })}
+${tabs('Pages for operators', TABS, tab)}
+${content(context)}`
+  })
+}
+
+/** A row of fields that narrow a list down: sent by GET, so that the URL holds what is looked at. */
+export function filterForm(action: string, fields: Fragment, isFiltered: boolean): Html {
+  return html`<form method="get" action="${action}" class="filters" role="search">${fields}
+<div class="actions"><button class="button">Show</button>${isFiltered && html`<a class="button quiet" href="${action}">Clear</a>`}</div></form>`
+}
+
+/** The same list from the next row on. Undefined values are left out. */
+export function pageLink(path: string, query: object, cursor: string | null): string | null {
+  if (cursor === null) return null
+  const parameters = new URLSearchParams()
+  for (const [name, value] of Object.entries({ ...query, cursor }))
+    if (value !== undefined && name !== 'done') parameters.set(name, String(value))
+  return `${path}?${parameters}`
+}
+
+const NUMBERS = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+
+export function count(value: number): string {
+  return NUMBERS.format(value)
+}
+
+/** A share in percent, with as many digits as matter; null when it is not known. */
+export function percent(share: number | null, digits = 1): string | null {
+  return share === null ? null : `${(share * 100).toFixed(digits)} %`
+}
