@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { eq, sql } from 'drizzle-orm'
+import { and, eq, sql } from 'drizzle-orm'
 import { auditLogs } from '../../drizzle/schema.ts'
 import { createLocalAccount } from '../../src/domain/accounts/local-accounts.ts'
 import { setOperator } from '../../src/domain/accounts/operators.ts'
@@ -111,7 +111,7 @@ test('the platform is closed from its page only by who says so twice, and opened
   const rows = await app.db
     .select()
     .from(auditLogs)
-    .where(eq(auditLogs.resource, 'maintenance'))
+    .where(and(eq(auditLogs.resource, 'maintenance'), eq(auditLogs.outcome, 'success')))
     .orderBy(auditLogs.createdAt)
   assert.deepEqual(
     rows.map(({ action, actor }) => [action, actor]),
