@@ -41,7 +41,7 @@ export interface StoredUpload {
   /** SHA-256 in hexadecimal. */
   readonly digest: string
   /** The content from its beginning, in chunks of at most so many bytes. */
-  read(chunkBytes: number): AsyncGenerator<Buffer>
+  read(chunkBytes: number): AsyncIterable<Buffer>
 }
 
 /** The body of a request to a route with `config.upload`, not read yet. */
@@ -135,7 +135,11 @@ class Arriving implements Upload {
       // An inspection may end before the upload does.
       for await (const _ of stored());
       this.#digest = hash.digest('hex')
-      return await use({ bytes, digest: this.#digest, read: most => read(file, bytes, most) })
+      return await use({
+        bytes,
+        digest: this.#digest,
+        read: highWaterMark => file.createReadStream({ start: 0, autoClose: false, highWaterMark })
+      })
     } finally {
       await chunks.return(undefined)
       await file.close()
@@ -184,23 +188,10 @@ async function openNameless(directory: string): Promise<FileHandle> {
 
 async function write(file: FileHandle, chunk: Buffer | Uint8Array): Promise<void> {
   try {
-    for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
+    await file.writeFile(chunk)
   } catch (error) {
     if (hasCode(error, 'ENOSPC', 'EDQUOT')) throw errors.unavailable(60, 'There is no room for uploads now', error)
     throw error
-  }
-}
-
-async function* read(file: FileHandle, bytes: number, most: number): AsyncGenerator<Buffer> {
-  for (let at = 0; at < bytes; ) {
-    const buffer = Buffer.alloc(Math.min(most, bytes - at))
-    for (let filled = 0; filled < buffer.length; ) {
-      const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, at + filled)
-      if (bytesRead === 0) throw new Error('an upload that was stored has become shorter')
-      filled += bytesRead
-    }
-    at += buffer.length
-    yield buffer
   }
 }
 

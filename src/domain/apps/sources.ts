@@ -12,7 +12,7 @@ export interface ArrivedSource {
   readonly bytes: number
   /** SHA-256 in hexadecimal. */
   readonly digest: string
-  read(chunkBytes: number): AsyncGenerator<Buffer>
+  read(chunkBytes: number): AsyncIterable<Buffer>
 }
 
 /**
