@@ -16,14 +16,13 @@ export interface AdminPagesOptions {
   readonly version: string
 }
 
-const STATS_TTL = 15_000
 /** Seconds that charts cover: this page has none. */
 const NO_CHARTS = 0
 
 /** The operators' start page, and what their pages change. The lists are pages of the routes that answer programs. */
 const adminPages: FastifyPluginCallbackTypebox<AdminPagesOptions> = (app, { version }, done) => {
   const change = changes(app)
-  const stats = cached(app, 'admin_page_stats', { ttl: STATS_TTL, max: 1 }, () => platformStats(app.db))
+  const stats = cached(app, 'admin_stats', () => platformStats(app.db))
 
   app.get('/admin', {
     schema: schemas.overview,
