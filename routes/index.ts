@@ -36,8 +36,10 @@ import appSettings from './pages/app-settings.ts'
 import appPages from './pages/apps.ts'
 import dashboard from './pages/dashboard.ts'
 import home from './pages/home.ts'
+import invitationPages from './pages/invitations.ts'
 import site from './pages/site.ts'
 import statusRoutes from './pages/status.ts'
+import teamPages from './pages/teams.ts'
 
 export interface RoutesOptions {
   /** The URL under which clients reach the server. */
@@ -131,6 +133,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     await scope.register(dashboard, { urlOf })
     await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
     await scope.register(oneApp, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
+    await scope.register(teamPages, { defaultPlan, baseUrl })
+    await scope.register(invitationPages, { baseUrl })
     await scope.register(appSettings, { secretBox, allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
   })
 

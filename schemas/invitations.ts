@@ -45,7 +45,7 @@ export const CreatedInvitation = Sent(
 )
 
 /** Addresses that mail servers accept, except rare forms: no quotes, comments or address literals. */
-const Email = Type.String({
+export const Email = Type.String({
   minLength: 3,
   maxLength: 254,
   pattern:
@@ -53,6 +53,13 @@ const Email = Type.String({
   'x-form': 'an e-mail address',
   description: 'Who is invited.',
   examples: ['ada@example.com']
+})
+
+export const InvitationToken = Type.String({
+  pattern: '^[0-9a-f]{64}$',
+  'x-form': 'the token of the invitation: 64 hexadecimal digits',
+  description: 'The token of the invitation.',
+  examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
 })
 
 export const listInvitations = {
@@ -100,16 +107,6 @@ export const acceptInvitation = {
   tags: ['teams'],
   headers: changeHeaders,
   querystring: NoQuery,
-  body: Strict(
-    {
-      token: Type.String({
-        pattern: '^[0-9a-f]{64}$',
-        'x-form': 'the token of the invitation: 64 hexadecimal digits',
-        description: 'The token of the invitation.',
-        examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
-      })
-    },
-    { title: 'AcceptInvitationRequest' }
-  ),
+  body: Strict({ token: InvitationToken }, { title: 'AcceptInvitationRequest' }),
   response: { 200: Team, ...errorResponses }
 }

@@ -37,7 +37,7 @@ export const Team = Sent(
   { title: 'Team' }
 )
 
-const TeamSlug = adapted(Slug, {
+export const TeamSlug = adapted(Slug, {
   description: "Names the team in URLs; unique over all teams. Made from the team's name when absent."
 })
 

@@ -146,12 +146,16 @@ const BODIES: Record<string, (world: World) => unknown> = {
   setMaintenance: () => ({ enabled: false }),
   submitClosing: () => ({ enabled: 'no' }),
   submitNewApp: world => ({ team: world.team.slug, name: 'made', source: 'none' }),
+  submitTeam: () => ({ name: 'renamed' }),
+  submitTransfer: world => ({ user: world.bystander }),
+  submitInvitation: () => ({ email: 'somebody@example.com' }),
+  submitInvitationAnswer: () => ({ token: 'f'.repeat(64), answer: 'accept' }),
   acceptInvitation: () => ({ token: 'f'.repeat(64) }),
   restoreMe: () => ({ code: 'x'.repeat(43) })
 }
 
 /** What the body names decides of these: a token that is made up here opens nothing, and others' teams are not there. */
-const CAPABILITIES = ['acceptInvitation', 'restoreMe', 'firstSignIn', 'submitNewApp']
+const CAPABILITIES = ['acceptInvitation', 'restoreMe', 'firstSignIn', 'submitNewApp', 'submitInvitationAnswer']
 
 /** The body names a thing that does not exist, as forms of pages may once it is gone. */
 const MAY_BE_GONE = ['submitEnvVarDeletion']

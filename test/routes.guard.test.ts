@@ -164,6 +164,7 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
     'GET /login',
     'POST /api/v1/invitations/accept',
     'POST /auth/password',
+    'POST /invitations/accept',
     'POST /logout'
   ])
   assert.deepEqual(ofClass('deploy'), [
@@ -185,7 +186,9 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
     'POST /api/v1/me/restore',
     'POST /api/v1/me/tokens',
     'POST /api/v1/teams/:team/invitations',
-    'POST /auth/reset'
+    'POST /auth/reset',
+    'POST /teams/:team/invitations',
+    'POST /teams/:team/invitations/:id/again'
   ])
   assert.deepEqual(ofClass('webhook'), ['POST /webhooks/github'])
 })

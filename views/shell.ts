@@ -23,6 +23,13 @@ const ofTeam = (path: string) => (context: PageContext) =>
 const NAVIGATION: readonly NavigationEntry[] = [
   { section: 'dashboard', label: 'Dashboard', icon: 'dashboard', href: ofTeam('/dashboard'), key: 'd' },
   { section: 'apps', label: 'Apps', icon: 'apps', href: ofTeam('/apps'), key: 'a' },
+  {
+    section: 'team',
+    label: 'Team',
+    icon: 'people',
+    href: ({ team }) => (team === undefined ? '/teams/new' : `/teams/${team.slug}`),
+    key: 't'
+  },
   { section: 'admin', label: 'Platform', icon: 'bolt', href: () => '/admin', key: 'p', for: 'operators' }
 ]
 
@@ -34,7 +41,14 @@ const DONE: Readonly<Record<string, string>> = {
   cancelled: 'The deployment was cancelled.',
   saved: 'Saved.',
   deleted: 'Deleted.',
-  retrying: 'The job is tried again.'
+  retrying: 'The job is tried again.',
+  revoked: 'The invitation was revoked.',
+  invited: 'The invitation was made. Its link was shown once; make another if you have not copied it.',
+  removed: 'They are no longer in the team.',
+  left: 'You have left the team.',
+  transferred: 'The team has a new owner, and you are an admin of it.',
+  joined: 'You are in the team now.',
+  declined: 'You have declined the invitation.'
 }
 
 /** A page in the shell. */
@@ -84,7 +98,7 @@ function teamSwitcher({ teams, team, path }: PageContext): Html | false {
 <div class="items"><p class="hint">Teams</p>${teams.map(
     ({ slug, name }) =>
       html`<a href="${listing}?team=${slug}"${slug === team.slug && html` aria-current="true"`}>${initial(name)}<span class="truncate">${name}</span>${slug === team.slug && icon('check')}</a>`
-  )}</div></details>`
+  )}<hr><a href="/teams/new">${icon('plus')}New team</a></div></details>`
 }
 
 function userMenu(context: PageContext, viewer: { username: string; isOperator: boolean }): Html {
@@ -115,6 +129,7 @@ const KEYS = [
   ['/', 'Search on this page'],
   ['G then D', 'Dashboard'],
   ['G then A', 'Apps'],
+  ['G then T', 'Team'],
   ['G then P', 'Platform, for operators'],
   ['?', 'This list']
 ] as const

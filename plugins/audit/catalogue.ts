@@ -25,6 +25,7 @@ export const AUDIT_DETAILS: Readonly<Record<string, readonly string[]>> = {
   'member.remove': ['role'],
   'member.leave': ['role'],
   'invitation.revoke': ['role'],
+  'invitation.decline': ['role'],
   'app.create': ['slug', 'region', 'githubRepo', 'gitUrl', 'rootDirectory', 'githubBranch'],
   'app.update': [
     'name',

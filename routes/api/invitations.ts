@@ -1,13 +1,15 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/invitations.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
-import { acceptInvitation, invite, listInvitations, revokeInvitation } from '../../src/domain/teams/invitations.ts'
-import { callerOf, lockedTeamOf, teamOf } from '../lib/access.ts'
+import { listInvitations } from '../../src/domain/teams/invitations.ts'
+import { teamOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
 import { reads, writes } from '../lib/policy.ts'
+import { teamActions } from '../lib/teams.ts'
 
 const invitations: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
+  const actions = teamActions(app)
 
   app.get('/teams/:team/invitations', {
     schema: schemas.listInvitations,
@@ -27,15 +29,7 @@ const invitations: FastifyPluginCallbackTypebox = (app, _options, done) => {
       audit: { type: 'team', action: 'invite', resource: 'team' }
     },
     handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const team = await lockedTeamOf(app, tx, request)
-        const { email, role = 'member' } = request.body
-        const { token, ...invitation } = await invite(tx, team, callerOf(request).userId, email, role)
-        // Without the address: its owner may never have heard of this server, and audit rows are kept for over a year.
-        const details = { invitation: invitation.id, role }
-        const audit = { resourceId: team.id, resourceName: team.name, details }
-        return { status: 201, body: invitation, shownOnce: { token }, audit }
-      })
+      change(request, reply, tx => actions.invite(tx, request, request.body.email, request.body.role))
   })
 
   app.delete('/teams/:team/invitations/:id', {
@@ -45,12 +39,7 @@ const invitations: FastifyPluginCallbackTypebox = (app, _options, done) => {
       access: PERMISSIONS.inviteMembers,
       audit: { type: 'team', action: 'revoke', resource: 'invitation' }
     },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const team = await lockedTeamOf(app, tx, request)
-        const { id, role } = await revokeInvitation(tx, team.id, request.params.id)
-        return { status: 204, audit: { resourceId: id, details: { role } } }
-      })
+    handler: (request, reply) => change(request, reply, tx => actions.revoke(tx, request))
   })
 
   app.post('/invitations/accept', {
@@ -61,14 +50,7 @@ const invitations: FastifyPluginCallbackTypebox = (app, _options, done) => {
       rateClass: 'auth',
       audit: { type: 'team', action: 'accept', resource: 'team' }
     },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const { userId } = callerOf(request)
-        const { team, invitationId } = await acceptInvitation(tx, userId, request.body.token)
-        const details = { invitation: invitationId, role: team.role }
-        const audit = { resourceId: team.id, resourceName: team.name, teamId: team.id, details }
-        return { status: 200, body: team, audit, committed: () => app.auth.forget(userId) }
-      })
+    handler: (request, reply) => change(request, reply, tx => actions.accept(tx, request, request.body.token))
   })
 
   done()

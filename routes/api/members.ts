@@ -1,15 +1,17 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/members.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
-import { changeRole, listMembers, removeMember } from '../../src/domain/teams/members.ts'
-import { callerOf, lockedTeamOf, teamOf } from '../lib/access.ts'
+import { listMembers } from '../../src/domain/teams/members.ts'
+import { teamOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
 import { reads, writes } from '../lib/policy.ts'
+import { teamActions } from '../lib/teams.ts'
 
 const audited = (action: 'update' | 'remove') => ({ type: 'team', action, resource: 'member' }) as const
 
 const members: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
+  const actions = teamActions(app)
 
   app.get('/teams/:team/members', {
     schema: schemas.listMembers,
@@ -23,14 +25,7 @@ const members: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.patch('/teams/:team/members/:user', {
     schema: schemas.updateMember,
     config: { ...writes, access: PERMISSIONS.changeRoles, changesOwnRole: true, audit: audited('update') },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const team = await lockedTeamOf(app, tx, request)
-        const { member, from } = await changeRole(tx, team, request.params.user.toLowerCase(), request.body.role)
-        const isSame = from === member.role
-        const audit = isSame ? null : { ...named(member), details: { from, to: member.role } }
-        return { status: 200, body: member, audit, committed: () => app.auth.forget(member.id) }
-      })
+    handler: (request, reply) => change(request, reply, tx => actions.changeRole(tx, request, request.body.role))
   })
 
   app.delete('/teams/:team/members/:user', {
@@ -41,21 +36,10 @@ const members: FastifyPluginCallbackTypebox = (app, _options, done) => {
       accessSelf: PERMISSIONS.leaveTeam,
       audit: audited('remove')
     },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const team = await lockedTeamOf(app, tx, request)
-        const removed = await removeMember(tx, team, request.params.user.toLowerCase())
-        const action = removed.id === callerOf(request).userId ? 'leave' : 'remove'
-        const audit = { ...named(removed), action, details: { role: removed.role } }
-        return { status: 204, audit, committed: () => app.auth.forget(removed.id) }
-      })
+    handler: (request, reply) => change(request, reply, tx => actions.removeFrom(tx, request))
   })
 
   done()
-}
-
-function named({ id, username }: { id: string; username: string }) {
-  return { resourceId: id, resourceName: username }
 }
 
 export default members

@@ -12,6 +12,11 @@ export interface Changed {
   /** Added to the body of this reply only. It is not stored, so a replay lacks it. */
   shownOnce?: object
   /**
+   * Sends a page in place of the reply, after the commit: for what a page shows once. A replay gets the reply, which
+   * should lead to where the result is.
+   */
+  page?: () => Promise<FastifyReply>
+  /**
    * What the audit log records beyond the route's `config.audit` and the subject of the request; null when nothing
    * changed.
    */
@@ -49,6 +54,7 @@ export function changes(app: FastifyInstance) {
       return answer
     })
     changed?.committed?.()
+    if (changed?.page !== undefined) return changed.page()
     return reply
       .code(status)
       .headers(headers ?? {})

@@ -15,14 +15,15 @@ export function entityTag({ id, version }: Versioned): string {
 }
 
 /**
- * The version that a change must find, according to its If-Match.
+ * The version that a change must find, according to its If-Match. Forms of pages send the version alone.
  *
  * @returns undefined when any version will do
  * @throws PRECONDITION_FAILED when the client does not know the current version
  */
 export function expectedVersion(ifMatch: string | undefined, current: Versioned): number | undefined {
   if (ifMatch === undefined || ifMatch.trim() === '*') return undefined
-  if (!entityTags(ifMatch).includes(entityTag(current))) throw errors.preconditionFailed()
+  const accepted = [entityTag(current), `"${current.version}"`]
+  if (!entityTags(ifMatch).some(tag => accepted.includes(tag))) throw errors.preconditionFailed()
   return current.version
 }
 

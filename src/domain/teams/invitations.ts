@@ -106,6 +106,16 @@ function openInvitations(tx: Db, teamId: string): Promise<number> {
   )
 }
 
+/** The places of a team: who has one, what open invitations have reserved, and the limit, null where there is none. */
+export async function placesOf(db: Db, { id, plan }: { id: string; plan: Plan }) {
+  const [members, invited] = await Promise.all([
+    db.$count(teamMembers, eq(teamMembers.teamId, id)),
+    openInvitations(db, id)
+  ])
+  const limit = MEMBER_LIMITS[plan]
+  return { members, invited, limit: Number.isFinite(limit) ? limit : null }
+}
+
 /** @param promised places that are reserved by open invitations */
 async function requirePlace(tx: Db, team: { id: string; plan: Plan }, promised: number): Promise<void> {
   const taken = await tx.$count(teamMembers, eq(teamMembers.teamId, team.id))
@@ -123,6 +133,16 @@ export async function revokeInvitation(tx: Db, teamId: string, id: string) {
   return revoked
 }
 
+/** Revokes an open or expired invitation and makes another for the same address and role, with a new token. */
+export async function inviteAgain(tx: Db, team: Team, by: string, id: string) {
+  await revokeInvitation(tx, team.id, id)
+  const [old] = await tx
+    .select({ email: teamInvitations.email, role: teamInvitations.role })
+    .from(teamInvitations)
+    .where(eq(teamInvitations.id, id))
+  return invite(tx, team, by, old!.email, old!.role as InvitedRole)
+}
+
 /** Revokes the pending invitations of a member who may not invite any more. */
 export async function revokeInvitationsOf(tx: Db, teamId: string, userId: string): Promise<void> {
   await tx
@@ -136,18 +156,7 @@ export async function revokeInvitationsOf(tx: Db, teamId: string, userId: string
  * succeeds, and none exceeds the limit of the team's plan.
  */
 export async function acceptInvitation(tx: Db, userId: string, token: string) {
-  const tokenHash = hashInvitation(token)
-  const team = await lockTeamOfInvitation(tx, tokenHash)
-  const [invitation] = await tx
-    .select(fields)
-    .from(teamInvitations)
-    .where(eq(teamInvitations.tokenHash, tokenHash))
-    .for('update')
-  if (team === undefined || invitation === undefined) throw errors.notFound('invitation')
-
-  // First whether it is for this user: a thief of the link learns nothing else about it.
-  await requireAddress(tx, userId, invitation.email)
-  if (invitation.state !== 'pending') throw errors.conflict(`This invitation is ${OVER[invitation.state]}`)
+  const { team, invitation } = await lockInvitation(tx, userId, token)
   await requireNoMember(tx, team.id, userId)
   await requirePlace(tx, team, 0)
 
@@ -157,6 +166,54 @@ export async function acceptInvitation(tx: Db, userId: string, token: string) {
     .set({ acceptedAt: sql`now()`, acceptedBy: userId })
     .where(eq(teamInvitations.id, invitation.id))
   return { invitationId: invitation.id, team: { ...team, role: invitation.role } }
+}
+
+/** Ends an invitation on behalf of the invited user, whose verified address it must be. */
+export async function declineInvitation(tx: Db, userId: string, token: string) {
+  const { team, invitation } = await lockInvitation(tx, userId, token)
+  await tx.update(teamInvitations).set({ revokedAt: sql`now()` }).where(eq(teamInvitations.id, invitation.id))
+  return { invitation, team }
+}
+
+/**
+ * What an invited user decides about.
+ *
+ * @throws AppError as {@link acceptInvitation}, except for the limit of the plan
+ */
+export async function readInvitation(db: Db, userId: string, token: string) {
+  const [found] = await db
+    .select({ ...fields, teamId: teams.id, team: teams.name, inviter: users.username })
+    .from(teamInvitations)
+    .innerJoin(teams, eq(teams.id, teamInvitations.teamId))
+    .leftJoin(users, eq(users.id, teamInvitations.invitedBy))
+    .where(eq(teamInvitations.tokenHash, hashInvitation(token)))
+  if (found === undefined) throw errors.notFound('invitation')
+  await requireOpen(db, userId, found)
+  await requireNoMember(db, found.teamId, userId)
+  return found
+}
+
+async function lockInvitation(tx: Db, userId: string, token: string) {
+  const tokenHash = hashInvitation(token)
+  const team = await lockTeamOfInvitation(tx, tokenHash)
+  const [invitation] = await tx
+    .select(fields)
+    .from(teamInvitations)
+    .where(eq(teamInvitations.tokenHash, tokenHash))
+    .for('update')
+  if (team === undefined || invitation === undefined) throw errors.notFound('invitation')
+  await requireOpen(tx, userId, invitation)
+  return { team, invitation }
+}
+
+/** First whether it is for this user: a thief of the link learns nothing else about it. */
+async function requireOpen(
+  db: Db,
+  userId: string,
+  { email, state }: { email: string; state: keyof typeof OVER | 'pending' }
+) {
+  await requireAddress(db, userId, email)
+  if (state !== 'pending') throw errors.conflict(`This invitation is ${OVER[state]}`)
 }
 
 const OVER = { accepted: 'used already', revoked: 'revoked', expired: 'expired' }

@@ -1,0 +1,86 @@
+import { Type } from '@sinclair/typebox'
+import { Cursor, IdOrSlug, Name, OneOf, Strict, Uuid } from './common.ts'
+import { Email, InvitationToken } from './invitations.ts'
+import { FormBody, PageQuery, page, submission } from './pages.ts'
+import { TeamSlug } from './teams.ts'
+
+const params = Strict({ team: IdOrSlug })
+const memberParams = Strict({ team: IdOrSlug, user: Uuid })
+const invitationParams = Strict({ team: IdOrSlug, id: Uuid })
+const names = { name: Name, slug: Type.Optional(TeamSlug) }
+
+export const newTeam = page('getNewTeamPage', 'The form for a new team', { querystring: PageQuery({}) })
+
+export const submitNewTeam = submission('submitNewTeam', 'Create a team from the form', {
+  body: FormBody('NewTeamForm', names)
+})
+
+export const team = page('getTeamPage', 'Who is in a team, and what may be done about it', {
+  params,
+  querystring: PageQuery({ cursor: Type.Optional(Cursor) })
+})
+
+export const submitTeam = submission('submitTeam', 'Rename a team, from a page', {
+  params,
+  body: FormBody('TeamForm', names)
+})
+
+export const submitInvitation = submission('submitInvitation', 'Invite a person, from a page', {
+  params,
+  body: FormBody('InvitationForm', {
+    email: Email,
+    role: Type.Optional(OneOf(['member', 'admin'], { description: 'member when absent.' }))
+  })
+})
+
+export const submitInvitationAgain = submission('submitInvitationAgain', 'Make a new link for an invitation', {
+  params: invitationParams,
+  body: FormBody('InvitationAgainForm', {})
+})
+
+export const submitRevocation = submission('submitRevocation', 'Take an invitation back, from a page', {
+  params: invitationParams,
+  body: FormBody('RevocationForm', {})
+})
+
+export const submitMemberRole = submission('submitMemberRole', "Change a member's role, from a page", {
+  params: memberParams,
+  body: FormBody('MemberRoleForm', {
+    role: OneOf(['member', 'admin', 'owner'], { description: 'What the member is to be.' })
+  })
+})
+
+export const submitRemoval = submission('submitRemoval', 'Remove a member or leave a team, from a page', {
+  params: memberParams,
+  body: FormBody('RemovalForm', {})
+})
+
+export const submitTransfer = submission('submitTransfer', 'Give a team to another member, from a page', {
+  params,
+  body: FormBody('TransferForm', { user: Uuid })
+})
+
+export const deleteTeam = page('getDeleteTeamPage', 'The last question before a team is deleted', {
+  params,
+  querystring: PageQuery({})
+})
+
+export const submitTeamDeletion = submission('submitTeamDeletion', 'Delete a team, from a page', {
+  params,
+  body: FormBody('TeamDeletionForm', {
+    confirm: Type.Optional(Type.String({ maxLength: 255, description: 'The slug, typed.', examples: ['acme'] }))
+  })
+})
+
+export const invitation = page('getInvitationPage', 'What an invitation is to', {
+  querystring: PageQuery({ token: Type.Optional(InvitationToken) })
+})
+
+export const submitInvitationAnswer = submission('submitInvitationAnswer', 'Read, accept or decline an invitation', {
+  body: FormBody('InvitationAnswerForm', {
+    token: InvitationToken,
+    answer: Type.Optional(
+      OneOf(['accept', 'decline'], { description: 'Absent: the invitation is shown, and nothing changes.' })
+    )
+  })
+})
