@@ -34,9 +34,12 @@ import adminPages from './pages/admin.ts'
 import oneApp from './pages/app.ts'
 import appSettings from './pages/app-settings.ts'
 import appPages from './pages/apps.ts'
+import billing from './pages/billing.ts'
 import dashboard from './pages/dashboard.ts'
 import home from './pages/home.ts'
 import invitationPages from './pages/invitations.ts'
+import legal from './pages/legal.ts'
+import settings from './pages/settings.ts'
 import site from './pages/site.ts'
 import statusRoutes from './pages/status.ts'
 import teamPages from './pages/teams.ts'
@@ -131,6 +134,8 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   const people = scopeFor(['authenticated', 'member', 'admin', 'owner'], async scope => {
     takeForms(scope)
     await scope.register(dashboard, { urlOf })
+    await scope.register(settings, { passwords })
+    await scope.register(billing)
     await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
     await scope.register(oneApp, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
     await scope.register(teamPages, { defaultPlan, baseUrl })
@@ -165,7 +170,12 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   const hasPages = PAGES.every(plugin => app.hasDecorator(plugin)) && knowsUsers
   if (app.hasDecorator('assets')) {
     const canSignIn = hasPages && (passwords !== null || app.oauth.isConfigured)
-    await app.register(scopeFor(['public'], async scope => void scope.register(home, { canSignIn, showsDesign })))
+    await app.register(
+      scopeFor(['public'], async scope => {
+        await scope.register(home, { canSignIn, showsDesign })
+        await scope.register(legal)
+      })
+    )
   }
   await app.register(anyone, { prefix: API })
   // Without a database and authentication the server cannot identify callers, so it has no other routes.

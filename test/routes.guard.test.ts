@@ -187,6 +187,9 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
     'POST /api/v1/me/tokens',
     'POST /api/v1/teams/:team/invitations',
     'POST /auth/reset',
+    'POST /settings/delete',
+    'POST /settings/password',
+    'POST /settings/tokens/new',
     'POST /teams/:team/invitations',
     'POST /teams/:team/invitations/:id/again'
   ])

@@ -30,6 +30,8 @@ const NAVIGATION: readonly NavigationEntry[] = [
     href: ({ team }) => (team === undefined ? '/teams/new' : `/teams/${team.slug}`),
     key: 't'
   },
+  { section: 'billing', label: 'Billing', icon: 'card', href: ofTeam('/billing') },
+  { section: 'settings', label: 'Account', icon: 'user', href: () => '/settings', key: 's' },
   { section: 'admin', label: 'Platform', icon: 'bolt', href: () => '/admin', key: 'p', for: 'operators' }
 ]
 
@@ -48,7 +50,12 @@ const DONE: Readonly<Record<string, string>> = {
   left: 'You have left the team.',
   transferred: 'The team has a new owner, and you are an admin of it.',
   joined: 'You are in the team now.',
-  declined: 'You have declined the invitation.'
+  declined: 'You have declined the invitation.',
+  'token-revoked': 'The token was revoked. What uses it is refused from now on.',
+  'token-made': 'The token was created. It was shown once, and cannot be read again.',
+  'session-ended': 'The session was ended.',
+  'sessions-ended': 'All other sessions were ended.',
+  'password-changed': 'The password was changed, and all other sessions were ended.'
 }
 
 /** A page in the shell. */
@@ -103,7 +110,7 @@ function teamSwitcher({ teams, team, path }: PageContext): Html | false {
 
 function userMenu(context: PageContext, viewer: { username: string; isOperator: boolean }): Html {
   return html`<details class="menu up"><summary class="side-button">${initial(viewer.username, 'round')}<span class="visually-hidden">Account of </span><span class="truncate">${viewer.username}</span></summary>
-<div class="items"><button type="button" class="needs-script" data-theme-switch>${icon('palette')}<span>Theme: ${context.theme ?? 'system'}</span></button><button type="button" class="needs-script" data-keys>${icon('bolt')}Keyboard shortcuts</button><hr>
+<div class="items"><a href="/settings">${icon('gear')}Settings</a><button type="button" class="needs-script" data-theme-switch>${icon('palette')}<span>Theme: ${context.theme ?? 'system'}</span></button><button type="button" class="needs-script" data-keys>${icon('bolt')}Keyboard shortcuts</button><hr>
 <form method="post" action="/logout"><input type="hidden" name="_csrf" value="${context.csrf()}"><button>${icon('signout')}Sign out</button></form></div></details>`
 }
 
@@ -130,6 +137,7 @@ const KEYS = [
   ['G then D', 'Dashboard'],
   ['G then A', 'Apps'],
   ['G then T', 'Team'],
+  ['G then S', 'Account'],
   ['G then P', 'Platform, for operators'],
   ['?', 'This list']
 ] as const
@@ -154,5 +162,5 @@ ${footer()}
 }
 
 function footer(): Html {
-  return html`<footer class="foot"><span>Rhone, a platform that you run yourself</span><a href="/docs" data-no-prefetch>API</a><a href="/.well-known/security.txt">Security</a></footer>`
+  return html`<footer class="foot"><span>Rhone, a platform that you run yourself</span><a href="/docs" data-no-prefetch>API</a><a href="/status">Status</a><a href="/terms">Terms</a><a href="/privacy">Privacy</a><a href="/.well-known/security.txt">Security</a></footer>`
 }

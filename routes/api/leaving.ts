@@ -1,33 +1,30 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/me.ts'
-import { requestErasure, restoreAccount } from '../../src/domain/privacy/leaving.ts'
+import { restoreAccount } from '../../src/domain/privacy/leaving.ts'
 import { exportPersonalData } from '../../src/domain/privacy/personal-data.ts'
 import { callerOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
+import { accountActions, accountAudit } from '../lib/me.ts'
 import { reads, writes } from '../lib/policy.ts'
 import { sendText } from '../lib/stream.ts'
 
-const audited = (action: 'delete' | 'restore') => ({ type: 'auth', action, resource: 'user' }) as const
+const restoring = { type: 'auth', action: 'restore', resource: 'user' } as const
 
 /** Account deletion and data export. */
 export const leaving: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
+  const { deleteAccount } = accountActions(app)
 
   app.delete('/me', {
     schema: schemas.deleteMe,
-    config: { ...writes, access: 'authenticated', rateClass: 'strict', stepUp: true, audit: audited('delete') },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const { userId } = callerOf(request)
-        const { code, eraseAfter } = await requestErasure(tx, userId)
-        return {
-          status: 202,
-          body: { eraseAfter },
-          shownOnce: { code },
-          audit: { resourceId: userId, details: { eraseAfter } },
-          committed: () => app.auth.forget(userId)
-        }
-      })
+    config: {
+      ...writes,
+      access: 'authenticated',
+      rateClass: 'strict',
+      stepUp: true,
+      audit: accountAudit.deleteAccount
+    },
+    handler: (request, reply) => change(request, reply, tx => deleteAccount(tx, request))
   })
 
   // The scope `admin`: a token for reading apps must not give access to personal data.
@@ -50,7 +47,7 @@ export const returning: FastifyPluginCallbackTypebox = (app, _options, done) => 
 
   app.post('/me/restore', {
     schema: schemas.restoreMe,
-    config: { ...writes, access: 'public', rateClass: 'strict', audit: audited('restore') },
+    config: { ...writes, access: 'public', rateClass: 'strict', audit: restoring },
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const restored = await restoreAccount(tx, request.body.code)

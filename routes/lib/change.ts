@@ -15,7 +15,7 @@ export interface Changed {
    * Sends a page in place of the reply, after the commit: for what a page shows once. A replay gets the reply, which
    * should lead to where the result is.
    */
-  page?: () => Promise<FastifyReply>
+  page?: () => FastifyReply | Promise<FastifyReply>
   /**
    * What the audit log records beyond the route's `config.audit` and the subject of the request; null when nothing
    * changed.

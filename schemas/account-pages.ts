@@ -1,0 +1,60 @@
+import { Type } from '@sinclair/typebox'
+import { adapted, IdOrSlug, Name, OneOf, Strict, Uuid } from './common.ts'
+import { Scope } from './me.ts'
+import { FormBody, PageQuery, page, submission, Ticked } from './pages.ts'
+
+/* The pages of an account, of billing, and of what holds for all accounts. */
+
+const Id = Strict({ id: Uuid })
+const query = PageQuery({})
+/** Days; `never` is a choice of its own, so that nobody makes it by leaving a field empty. */
+export const LIFETIMES = ['7', '30', '90', '365', 'never'] as const
+
+const Secret = (description: string) =>
+  Type.String({ minLength: 1, maxLength: 1_024, description, examples: ['kuro mizu tabi 9 feldspar'] })
+
+export const settingsPage = page('getSettingsPage', 'Your account, sessions and tokens', { querystring: query })
+export const newTokenPage = page('getNewTokenPage', 'The form for a new token', { querystring: query })
+export const deleteAccountPage = page('getDeleteAccountPage', 'The last question before your account is deleted', {
+  querystring: query
+})
+
+export const submitNewToken = submission('submitNewToken', 'Create an API token, from a page', {
+  body: FormBody('NewTokenForm', {
+    name: Name,
+    scope: adapted(Scope, { description: 'What it may do, and all below it.' }),
+    team: Type.Optional(adapted(IdOrSlug, { description: 'The only team that it reaches. Absent: all of yours.' })),
+    lifetime: OneOf(LIFETIMES, { description: 'Days until it ends.' })
+  })
+})
+
+export const submitTokenRevocation = submission('submitTokenRevocation', 'Revoke an API token, from a page', {
+  params: Id,
+  body: FormBody('TokenRevocationForm', {})
+})
+
+export const submitSessionEnd = submission('submitSessionEnd', 'End a session, from a page', {
+  params: Id,
+  body: FormBody('SessionEndForm', {})
+})
+
+export const submitSessionsEnd = submission('submitSessionsEnd', 'End all sessions, from a page', {
+  body: FormBody('SessionsEndForm', { everywhere: Ticked })
+})
+
+export const submitPassword = submission('submitPassword', 'Change your password, from a page', {
+  body: FormBody('PasswordForm', {
+    currentPassword: Secret('The password so far.'),
+    newPassword: Secret('The new one.')
+  })
+})
+
+export const submitAccountDeletion = submission('submitAccountDeletion', 'Delete your account, from a page', {
+  body: FormBody('AccountDeletionForm', {
+    confirm: Type.Optional(Type.String({ maxLength: 255, description: 'Your name, typed.', examples: ['ada'] }))
+  })
+})
+
+export const billingPage = page('getBillingPage', 'The plan of a team, and what it uses', { querystring: query })
+export const termsPage = page('getTermsPage', 'The terms of use', { querystring: query })
+export const privacyPage = page('getPrivacyPage', 'What is held about people, and for how long', { querystring: query })
