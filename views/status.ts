@@ -1,6 +1,8 @@
 import { type Html, html } from '../plugins/lib/html.ts'
 import { noticePage } from '../plugins/lib/notice-page.ts'
 import type { Status } from '../schemas/status.ts'
+import type { SoloView } from './context.ts'
+import { icon, pageHeader, type Status as Shown, status as shown } from './parts.ts'
 
 const STYLE = `
 main { width: min(44rem, 100% - 3rem); padding: 2rem 0 }
@@ -29,23 +31,51 @@ const WORDS: Readonly<Record<Status['status'], string>> = {
   unknown: 'not known'
 }
 
+const SHOWN: Readonly<Record<Status['status'], Pick<Shown, 'tone' | 'icon'>>> = {
+  operational: { tone: 'good', icon: 'ok' },
+  maintenance: { tone: 'busy', icon: 'wrench' },
+  degraded: { tone: 'warn', icon: 'warn' },
+  outage: { tone: 'bad', icon: 'stop' },
+  unknown: { tone: 'none', icon: 'never' }
+}
+
+/** How the service is, for its users, with the style of the other pages. */
+export function statusView(status: Status): SoloView {
+  return () => ({
+    title: 'Status',
+    description: 'How the service is now, and how it has been for 30 days.',
+    bare: true,
+    content: html`<article class="page narrow status-page">${pageHeader({
+      title: html`<span class="status ${SHOWN[status.status].tone}">${icon(SHOWN[status.status].icon)}<span>${status.summary}</span></span>`,
+      about: status.checkedAt !== null && html`As of ${timeOf(status.checkedAt)}.`
+    })}
+${sections(status, value => shown({ ...SHOWN[value], word: WORDS[value] }))}</article>`
+  })
+}
+
 /**
- * How the service is, for its users.
+ * The same as one file that needs no other: for a server without assets, and for copies that are served elsewhere.
  *
  * @param nonce the nonce that the page's CSP allows styles by; empty for a copy that is served elsewhere
  * @param notice a sentence above all else, in copies that were made while the server could not be reached
  */
 export function statusPage(status: Status, nonce: string, notice?: string): string {
-  const { summary, checkedAt, components, maintenance, incidents } = status
-  const open = incidents.filter(({ closedAt }) => closedAt === null)
-  const past = incidents.filter(({ closedAt }) => closedAt !== null)
+  const { summary, checkedAt } = status
   const content = html`<h1>${notice ?? summary}</h1>
 ${checkedAt !== null && html`<p><small>As of ${timeOf(checkedAt)}.</small></p>`}
-${maintenance !== null && maintenanceSection(maintenance)}
-${open.length > 0 && html`<section aria-labelledby="open"><h2 id="open">What goes on</h2><ul>${open.map(incidentItem)}</ul></section>`}
-<section aria-labelledby="parts"><h2 id="parts">Parts of the service, 30 days</h2><ul>${components.map(componentItem)}</ul></section>
-${past.length > 0 && html`<section aria-labelledby="past"><h2 id="past">What is over</h2><ul>${past.map(incidentItem)}</ul></section>`}`
+${sections(status, value => html`<span>${WORDS[value]}</span>`)}`
   return noticePage({ title: 'Status - Rhone', content, style: STYLE }, nonce)
+}
+
+type InWords = (status: Status['status']) => Html
+
+function sections({ components, maintenance, incidents }: Status, inWords: InWords): Html {
+  const open = incidents.filter(({ closedAt }) => closedAt === null)
+  const past = incidents.filter(({ closedAt }) => closedAt !== null)
+  return html`${maintenance !== null && maintenanceSection(maintenance)}
+${open.length > 0 && html`<section aria-labelledby="open"><h2 id="open">What goes on</h2><ul>${open.map(incidentItem)}</ul></section>`}
+<section aria-labelledby="parts"><h2 id="parts">Parts of the service, 30 days</h2><ul>${components.map(component => componentItem(component, inWords))}</ul></section>
+${past.length > 0 && html`<section aria-labelledby="past"><h2 id="past">What is over</h2><ul>${past.map(incidentItem)}</ul></section>`}`
 }
 
 function maintenanceSection({ message, until }: NonNullable<Status['maintenance']>): Html {
@@ -55,11 +85,11 @@ ${message !== null && html`<p class="message">${message}</p>`}
 ${until !== null && html`<p>It ends at ${timeOf(until)}.</p>`}</section>`
 }
 
-function componentItem({ title, status, note, uptime, days }: Status['components'][number]): Html {
+function componentItem({ title, status, note, uptime, days }: Status['components'][number], inWords: InWords): Html {
   const words = days.map(
     day => `${day.date}: ${WORDS[day.status]}${day.uptime === null ? '' : `, ${percent(day.uptime)}`}`
   )
-  return html`<li><div class="row"><h3>${title}</h3><span>${WORDS[status]}${uptime !== null && ` · ${percent(uptime)}`}</span></div>
+  return html`<li><div class="row"><h3>${title}</h3><span>${inWords(status)}${uptime !== null && ` · ${percent(uptime)}`}</span></div>
 ${note !== null && html`<p>${note}</p>`}
 <div class="days" role="img" aria-label="${daysInWords(days)}">${days.map((day, index) => html`<span class="${day.status}" title="${words[index]}"></span>`)}</div></li>`
 }

@@ -1,7 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { pageNonce } from '../../plugins/lib/notice-page.ts'
 import * as schemas from '../../schemas/status.ts'
-import { statusPage } from '../../views/status.ts'
+import { statusPage, statusView } from '../../views/status.ts'
+import { sendSolo } from '../lib/page.ts'
 
 /**
  * Asked for most when the rest does not work, so nothing refuses it but the limit for floods: no shedding, no
@@ -28,8 +29,11 @@ const status: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/status', {
     schema: schemas.getStatusPage,
     config: { ...open, page: true },
-    handler: async (_request, reply) =>
-      reply.type('text/html; charset=utf-8').send(statusPage(app.status.report(), pageNonce(app, reply)))
+    handler: async (request, reply) => {
+      const report = app.status.report()
+      if (app.hasDecorator('assets')) return sendSolo(app, request, reply, statusView(report))
+      return reply.type('text/html; charset=utf-8').send(statusPage(report, pageNonce(app, reply)))
+    }
   })
 
   done()
