@@ -73,13 +73,17 @@ ${profile(context, page)}${sessionsCard(context, page)}${tokensCard(context, pag
   })
 }
 
-function profile({ now }: PageContext, { user, login }: AccountSettings): Html {
+function profile({ now }: PageContext, { user, login, sessions }: AccountSettings): Html {
+  const method = sessions.find(({ isCurrent }) => isCurrent)?.method
   return card(
     { title: 'Profile', id: 'profile' },
     facts([
       ['Name', user.username],
       ['E-mail', user.email ?? html`<span class="faint">none known</span>`],
-      ['Signs in with', login === null ? 'GitHub' : 'a password'],
+      (login !== null || method !== undefined) && [
+        'Signs in with',
+        login === null ? (METHODS[method!] ?? method) : 'a password'
+      ],
       user.isOperator && ['Rights', tag('operator', 'accent')],
       ['Since', ago(user.createdAt, now)]
     ])
