@@ -31,7 +31,9 @@ const Drill = Sent(
     rtoSeconds: Type.Number({ description: 'How long it took, checks included.' }),
     rpoSeconds: Type.Number({ description: 'How old the backup was.' }),
     auditRows: Type.Integer({ description: 'The rows of the audit log that were verified.' }),
-    keys: Type.Array(Type.String(), { description: 'The keys that opened a secret each.' }),
+    keys: Type.Array(Type.String({ examples: ['k20261129-ce0fc793'] }), {
+      description: 'The keys that opened a secret each.'
+    }),
     indexes: Type.Integer({ description: 'The indexes that were compared with their tables.' })
   },
   { title: 'RestoreDrill' }

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { Nullable, OneOf, Sent, Strict, Text } from './common.ts'
+import { adapted, Nullable, OneOf, Sent, Strict, Text } from './common.ts'
 import { errorResponses } from './error.ts'
 
 const Count = (description: string) => Type.Number({ description })
@@ -84,7 +84,7 @@ const Chart = Sent(
       ],
       { description: 'Where it becomes bad.' }
     ),
-    series: Type.Array(Type.String(), { description: 'What the series are called.' }),
+    series: Type.Array(Type.String({ examples: ['GET /api/v1/apps'] }), { description: 'What the series are called.' }),
     data: Type.Array(Type.Array(Nullable(Type.Number())), {
       description: 'First the times, in seconds since 1970, then the values of each series; the form that uPlot draws.'
     })
@@ -101,13 +101,16 @@ export const Operations = Sent(
     fallback: Nullable(
       Text('Why Prometheus could not be asked, if it could not.', 'prometheus query_range: no answer in time')
     ),
-    budget: Budget,
+    budget: adapted(Budget, { description: 'How much may still fail.' }),
     classes: Type.Array(Class, { description: 'By class, over the last hour.' }),
-    routes: Sent({
-      seconds: Count('What this covers.'),
-      items: Type.Array(Route, { description: 'The busiest 50 routes.' })
-    }),
-    load: Load,
+    routes: Sent(
+      {
+        seconds: Count('What this covers.'),
+        items: Type.Array(Route, { description: 'The busiest 50 routes.' })
+      },
+      { description: 'The routes that were used.' }
+    ),
+    load: adapted(Load, { description: 'What this instance is busy with now.' }),
     pool: Type.Union([Counts('Connections by state.'), Type.Null()], { description: 'The database pool.' }),
     jobs: Type.Array(
       Sent({
@@ -119,11 +122,14 @@ export const Operations = Sent(
     ),
     deployments: Counts('Deployments of the last hour on this instance, by status.'),
     dependencies: Type.Record(Type.String(), OneOf(['up', 'down']), { description: 'What the server depends on.' }),
-    backup: Sent({
-      last: Occasion,
-      sizeBytes: Maybe('How large it is'),
-      drill: Occasion
-    }),
+    backup: Sent(
+      {
+        last: adapted(Occasion, { description: 'The newest verified backup.' }),
+        sizeBytes: Maybe('How large it is'),
+        drill: adapted(Occasion, { description: 'The last restore drill that succeeded.' })
+      },
+      { description: 'What a loss would cost.' }
+    ),
     charts: Type.Array(Chart, { description: 'The panels of the dashboards.' })
   },
   { title: 'Operations' }

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { Cursor, IdOrSlug, Name, OneOf, Strict, Uuid } from './common.ts'
+import { Cursor, Done, IdOrSlug, Name, OneOf, Strict, Uuid } from './common.ts'
 import { Email, InvitationToken } from './invitations.ts'
 import { FormBody, PageQuery, page, submission } from './pages.ts'
 import { TeamSlug } from './teams.ts'
@@ -17,7 +17,7 @@ export const submitNewTeam = submission('submitNewTeam', 'Create a team from the
 
 export const team = page('getTeamPage', 'Who is in a team, and what may be done about it', {
   params,
-  querystring: PageQuery({ cursor: Type.Optional(Cursor) })
+  querystring: Strict({ cursor: Type.Optional(Cursor), done: Done })
 })
 
 export const submitTeam = submission('submitTeam', 'Rename a team, from a page', {
@@ -62,7 +62,7 @@ export const submitTransfer = submission('submitTransfer', 'Give a team to anoth
 
 export const deleteTeam = page('getDeleteTeamPage', 'The last question before a team is deleted', {
   params,
-  querystring: PageQuery({})
+  querystring: Strict({ done: Done })
 })
 
 export const submitTeamDeletion = submission('submitTeamDeletion', 'Delete a team, from a page', {

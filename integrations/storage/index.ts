@@ -55,7 +55,8 @@ export function openStorage({ directory, s3 }: StorageOptions): Storage | null {
 /** A place for objects outside the database: a directory or a bucket. */
 const storage: FastifyPluginAsync<PluginInput<typeof StorageOptions, StorageDeps>> = async (app, input) => {
   const options = parseOptions('rhone-storage', StorageOptions, input, ['storage'])
-  app.decorate<Storage | null>('storage', input.storage ?? openStorage(options))
+  const opened: Storage | null = input.storage ?? openStorage(options)
+  app.decorate('storage', opened)
 }
 
 export default fp(storage, { name: 'rhone-storage', fastify: '5.x' })

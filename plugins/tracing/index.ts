@@ -53,8 +53,11 @@ export interface TracingDeps {
   /** The app's own if absent: traces begin before metrics are registered. */
   registry?: Registry
   /** Whether a caller may ask for a recording; default: one that has signed in. Asked once the request was read. */
-  trusts?: (request: FastifyRequest) => boolean
+  trusts?: Trust
 }
+
+/** Decides on a recording alone, never on access: it opens nothing. Synchronous, since it is asked in a hook. */
+export type Trust = (request: FastifyRequest) => boolean
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -5,6 +5,7 @@ import { backupTargetOf } from '../config/backups.ts'
 import { createDataDir } from '../config/data-dir.ts'
 import { type Config, ConfigError } from '../config/index.ts'
 import type { Keyring } from '../config/keyring.ts'
+import { describe } from '../config/shown.ts'
 import { identitiesIn, makeIdentity, recipientOf } from '../workflows/backups/sealing.ts'
 import type { BackupSettings, Keyrings } from '../workflows/backups/settings.ts'
 
@@ -25,7 +26,7 @@ export async function backupSettingsOf(config: Config, databaseUrl: string): Pro
     identities: await identitiesOf(config),
     release: config.version,
     keyrings: keyringsOf(config) as Keyrings,
-    extras: { settings: await shownSettings(config), files: await filesOf(config) }
+    extras: { settings: describe(config), files: await filesOf(config) }
   }
 }
 
@@ -67,11 +68,6 @@ async function ownIdentity({ production, environment, dataDir }: Config): Promis
   await createDataDir(dataDir)
   await writeFile(path, `${await makeIdentity()}\n`, { mode: 0o600, flag: 'wx', flush: true }).catch(nullIf('EEXIST'))
   return identitiesIn(await readFile(path, 'utf8'))[0]!
-}
-
-async function shownSettings(config: Config): Promise<Record<string, unknown>> {
-  const { describe } = await import('../cli/config.ts')
-  return describe(config)
 }
 
 async function filesOf({ tls }: Config): Promise<Record<string, string>> {
