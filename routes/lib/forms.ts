@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, errors } from '../../plugins/lib/errors.ts'
 import { invalid } from '../../plugins/lib/violations.ts'
+import { formTag } from '../../src/domain/base/revision.ts'
 import type { Problem } from '../../views/parts.ts'
 import type { Changed } from './change.ts'
 
@@ -18,7 +19,7 @@ export function takeForms(app: FastifyInstance): void {
     if (!isUtf8(body)) return done(errors.badRequest('The request body is not UTF-8'))
     const fields = fieldsOf(body.toString('utf8'))
     if (typeof fields._key === 'string') request.headers['idempotency-key'] = fields._key
-    if (typeof fields._rev === 'string') request.headers['if-match'] = `"${fields._rev}"`
+    if (typeof fields._rev === 'string') request.headers['if-match'] = formTag(fields._rev)
     done(null, fields)
   })
 }

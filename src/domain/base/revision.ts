@@ -14,15 +14,20 @@ export function entityTag({ id, version }: Versioned): string {
   return `"${version}-${id.slice(0, 8)}"`
 }
 
+/** What a form of a page stands for, which knows the version alone: its address says which object it is about. */
+export function formTag(version: number | string): string {
+  return `"form-${version}"`
+}
+
 /**
- * The version that a change must find, according to its If-Match. Forms of pages send the version alone.
+ * The version that a change must find, according to its If-Match.
  *
  * @returns undefined when any version will do
  * @throws PRECONDITION_FAILED when the client does not know the current version
  */
 export function expectedVersion(ifMatch: string | undefined, current: Versioned): number | undefined {
   if (ifMatch === undefined || ifMatch.trim() === '*') return undefined
-  const accepted = [entityTag(current), `"${current.version}"`]
+  const accepted = [entityTag(current), formTag(current.version)]
   if (!entityTags(ifMatch).some(tag => accepted.includes(tag))) throw errors.preconditionFailed()
   return current.version
 }
