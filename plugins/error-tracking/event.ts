@@ -32,7 +32,7 @@ export function eventOf(report: ErrorReport, parse: StackParser, repeats: number
 /** What makes two errors the same: their type and code, and where they were thrown and answered. */
 export function fingerprintOf({ error, code, route, queue }: ErrorReport): string {
   if (!(error instanceof Error)) return [typeof error, code, route, queue].join('|')
-  const place = /\n\s*at (.*)/.exec(error.stack ?? '')?.[1] ?? ''
+  const place = /\n {4}at (.*)/.exec(error.stack ?? '')?.[1] ?? ''
   return [error.constructor?.name ?? error.name, code, route, queue, place].join('|')
 }
 
