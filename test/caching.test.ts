@@ -95,8 +95,9 @@ test('a change reaches the caches of the instance that makes it and of others, w
 
 test('the first request for regions is a hit, and the scrape tells how full each cache is', async t => {
   const { as, token } = await testApp(t)
+  const scrape = async () => (await as(token, 'GET', '/metrics')).body
+  await eventually(scrape, body => /^rhone_cache_entries\{cache="regions"\} 1$/m.test(body))
   assert.equal((await as(null, 'GET', '/api/v1/regions')).statusCode, 200)
-  const { body } = await as(token, 'GET', '/metrics')
-  assert.match(body, /^rhone_cache_entries\{cache="regions"\} 1$/m)
-  assert.match(body, /^rhone_cache_requests_total\{cache="regions",outcome="hit"\} [1-9]/m)
+  // A scrape may be the one of a moment ago.
+  await eventually(scrape, body => /^rhone_cache_requests_total\{cache="regions",outcome="hit"\} [1-9]/m.test(body))
 })

@@ -36,7 +36,7 @@ async function volume(t: TestContext, secrets: Record<string, string>) {
 async function vault(t: TestContext, variables: Variables = {}) {
   const fake = await fakeVault()
   t.after(() => fake.close())
-  fake.put('rhone', { METRICS_TOKEN: 'from-vault-0123456789', OTHER: 'not ours' })
+  fake.put('rhone', { METRICS_TOKEN: 'the-token-from-vault', OTHER: 'not ours' })
   const login = { kind: 'approle', roleId: 'role', secretId: 'secret' } as const
   const source = vaultSource({ origin: fake.url, mount: 'secret', path: 'rhone', login })
   const environment: Variables = {
@@ -120,7 +120,7 @@ test('a command that fails, hangs or floods is ended, and said so', async () => 
 test('Vault is asked by AppRole, and gives the fields that are ours', async t => {
   const { fake, source } = await vault(t)
   const found = await source.load(['METRICS_TOKEN', 'REDIS_URL'])
-  assert.deepEqual(Object.fromEntries(found), { METRICS_TOKEN: { value: 'from-vault-0123456789', version: '1' } })
+  assert.deepEqual(Object.fromEntries(found), { METRICS_TOKEN: { value: 'the-token-from-vault', version: '1' } })
   await source.load(['METRICS_TOKEN'])
   assert.deepEqual(fake.calls, ['POST auth/approle/login', 'GET secret/data/rhone', 'GET secret/data/rhone'])
   await source.close!()
@@ -191,7 +191,7 @@ test('the settings come from the source, and everything else from the environmen
   const { environment } = await vault(t, { LOG_LEVEL: 'warn' })
   const { config, feed } = await openSettings(() => environment)
   t.after(() => feed.source.close!())
-  assert.deepEqual([config.metricsTokens, config.logLevel], [['from-vault-0123456789'], 'warn'])
+  assert.deepEqual([config.metricsTokens, config.logLevel], [['the-token-from-vault'], 'warn'])
   assert.deepEqual([...config.secrets.keys()].sort(), ['METRICS_TOKEN', 'VAULT_SECRET_ID'])
   const next = feed.configWith(new Map([['METRICS_TOKEN', 'a,b']]))
   assert.deepEqual(next.metricsTokens, ['a', 'b'])

@@ -28,7 +28,7 @@ const LEAST_PART = 5 * 1024 * 1024
 
 /** A server that speaks S3: objects, conditional writes, multipart uploads, listings and signatures. */
 export class FakeS3 {
-  readonly credentials: Credentials = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG' }
+  readonly credentials: Credentials = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'a-key-of-the-fake-only' }
   readonly bucket = 'vault'
   readonly objects = new Map<string, Buffer>()
   readonly uploads = new Map<string, Multipart>()
