@@ -65,6 +65,7 @@ export function storage(config: Config) {
 }
 
 export function backups(config: Config, app: FastifyInstance) {
+  if (!has(app, 'storage')) return false
   const { production, backups } = config
   return (
     has(app, 'db') && {

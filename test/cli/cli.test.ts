@@ -116,7 +116,7 @@ describe('the command line', () => {
     child.stdout?.on('data', chunk => chunks.push(chunk))
     const [code] = await once(child, 'close')
     assert.equal(code, 0)
-    assert.equal(Object.keys(JSON.parse(chunks.join(''))).length, 4)
+    assert.equal(Object.keys(JSON.parse(chunks.join(''))).length, 5)
   })
 })
 
@@ -191,9 +191,16 @@ describe('secrets generate', () => {
       stdout
         .trim()
         .split('\n')
+        .filter(line => !line.startsWith('#'))
         .map(line => line.split(/=(.*)/s, 2))
     )
-    assert.deepEqual(Object.keys(printed), ['SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS', 'METRICS_TOKEN'])
+    assert.deepEqual(Object.keys(printed), [
+      'SESSION_KEYS',
+      'ENCRYPTION_KEYS',
+      'SIGNING_KEYS',
+      'METRICS_TOKEN',
+      'GITHUB_WEBHOOK_SECRET'
+    ])
     const { ENVIRONMENT, BASE_URL, DATABASE_URL } = PRODUCTION
     const config = loadConfig({ ...printed, ENVIRONMENT, BASE_URL, DATABASE_URL })
     assert.equal(config.keys.session?.current.key.length, 32)
