@@ -6,7 +6,8 @@ import { errors } from '../../plugins/lib/errors.ts'
 
 /** The options of the slot that are used here. */
 interface MetricsOptions {
-  readonly tokens?: readonly string[]
+  /** The tokens of scrapers as they are now. */
+  readonly latestTokens?: () => readonly string[]
 }
 
 /** Not imported: its types claim `app.metrics` for a class of the package. */
@@ -17,9 +18,9 @@ const fastifyMetrics: FastifyPluginAsync<object> = createRequire(import.meta.url
  * `app.metrics.registry`. The endpoint is ours, for the token of scrapers and for the policy that every route has.
  */
 export default fp<MetricsOptions>(
-  async (app, { tokens = [] }) => {
+  async (app, { latestTokens = () => [] }) => {
     const registry = new promClient.Registry()
-    app.decorate('metrics', { registry })
+    app.decorate('metrics', { registry, scrape: () => registry.metrics() })
     await app.register(fastifyMetrics, {
       name: 'stockMetrics',
       endpoint: null,
@@ -38,6 +39,7 @@ export default fp<MetricsOptions>(
       },
       async (request, reply) => {
         const [, given = ''] = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? []
+        const tokens = latestTokens()
         if (tokens.length > 0 && !tokens.includes(given)) throw errors.unauthorized()
         return reply.type(registry.contentType).send(await registry.metrics())
       }
