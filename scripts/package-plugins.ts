@@ -42,7 +42,8 @@ async function copyModules(entries: readonly Entry[]): Promise<Set<string>> {
 }
 
 function manifestOf(root: Record<string, never>, entries: readonly Entry[], packages: ReadonlySet<string>) {
-  const { version, license, engines, dependencies } = root as unknown as Manifest
+  const { version, license, engines, optionalDependencies, ...rest } = root as unknown as Manifest
+  const dependencies = { ...rest.dependencies, ...optionalDependencies }
   const rangesOf = (names: readonly string[]) => Object.fromEntries(names.map(name => [name, rangeOf(name)]))
   function rangeOf(name: string): string {
     if (dependencies[name] === undefined) throw new Error(`${name} is imported by a plugin, but is no dependency`)
@@ -75,6 +76,7 @@ interface Manifest {
   readonly license: string
   readonly engines: object
   readonly dependencies: Readonly<Record<string, string>>
+  readonly optionalDependencies: Readonly<Record<string, string>>
 }
 
 /** In the repository the README links to sources, in the package to declarations, which describe every option. */

@@ -329,7 +329,18 @@ async function listening(stdout: NodeJS.ReadableStream): Promise<string> {
 /** A working copy as somebody would publish it, with secrets lying about. */
 async function copySources(copy: string): Promise<void> {
   const { files } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
-  const folders = ['src', 'plugins', 'integrations', 'routes', 'schemas', 'views', 'public', 'drizzle', 'scripts', 'monitoring']
+  const folders = [
+    'src',
+    'plugins',
+    'integrations',
+    'routes',
+    'schemas',
+    'views',
+    'public',
+    'drizzle',
+    'scripts',
+    'monitoring'
+  ]
   const wanted = new Set([
     ...folders,
     ...files,
