@@ -66,7 +66,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
     let apps = await appsOfUser(app.db, userId, teamId)
     let readAt = performance.now()
 
-    /** An app that is not known may be new; whoever has left a team hears of its apps no more. */
+    /** An unknown app may be new; former members get no more events of the team. */
     async function isTheirs(appId: string): Promise<boolean> {
       if (performance.now() - readAt > APPS_AGE) {
         readAt = performance.now()

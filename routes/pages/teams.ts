@@ -195,7 +195,7 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
       })
   })
 
-  /** The link is on this page only. Whoever sends the form again is led to the page without it. */
+  /** The link is on this page only. A repeated submission leads to the page without it. */
   function showingLink(
     request: TeamRequest,
     reply: FastifyReply,

@@ -56,7 +56,7 @@ export class LiveKeyring implements Keyring {
   }
 }
 
-/** Settings whose secrets can change while the server runs: whoever reads a property sees its latest value. */
+/** Settings whose secrets can change while the server runs; a property always has its latest value. */
 export interface LiveConfig {
   readonly config: Config
   /** The keyrings by variable; none without keys. */

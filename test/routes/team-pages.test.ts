@@ -59,7 +59,7 @@ const linkIn = ({ body }: Page) => /http[^"<\s]+\/invitations\/accept\?token=[0-
 const pathOf = (link: string) => new URL(link).pathname + new URL(link).search
 const tokenIn = ({ body }: Page) => /name="token" value="([0-9a-f]{64})"/.exec(body)?.[1] ?? ''
 
-test('whoever creates a team is led to its page as its owner, and a taken slug is said in the form', async () => {
+test('creating a team leads to its page, as its owner, and a taken slug is said in the form', async () => {
   const { slug, url, page } = await teamOf()
   assert.equal(page.status, 200)
   assert.equal(new URL(page.url).pathname, url)

@@ -111,8 +111,8 @@ async function hasOthers(db: Db, name: string, fingerprint: string): Promise<boo
 }
 
 /**
- * The fingerprints of a secret under each key of the ring, newest key first. Whoever has none of the keys learns nothing
- * from them, however weak the secret.
+ * The fingerprints of a secret under each key of the ring, newest key first. Without one of the keys they tell nothing
+ * about the secret, however weak it is.
  */
 export function fingerprintsOf(ring: Keyring, name: string, value: string): string[] {
   const { current, keys } = ring

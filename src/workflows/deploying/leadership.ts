@@ -5,7 +5,7 @@ import { ask, openSession, type Session } from '../../../plugins/lib/postgres-se
 export interface LeadershipSettings {
   /** The database, bypassing any transaction pooler, which would lend the lock's connection to others. */
   readonly target: () => PostgresTarget
-  /** Tells when the target has changed: the leader gives up its session, and whoever is first leads over a new one. */
+  /** Tells when the target has changed: the leader gives up its session, and the first to ask leads over a new one. */
   readonly onChange?: (callback: () => void) => () => void
   /** The task. Each name has one leader among all instances. */
   readonly name: string
