@@ -20,7 +20,13 @@ import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 /** Bytes. */
 const ROOMY = 6 * 1024 ** 3
 /** When more files than these fail, the machine is not to blame. */
-const MOST_RETRIES = 4
+const MOST_RETRIES = 8
+/** Servers of several test files are connected at the same time, each with pools of its own. */
+const MAX_CONNECTIONS = 500
+/** Seconds until a file that still runs has failed. A slow machine takes three times as long as a quick one. */
+const DEADLINE = { quick: 240, slow: 900 }
+/** Seconds for a file that is past its deadline to end its servers and say what kept it. */
+const GRACE = 30
 
 const { values, positionals } = parseArgs({ options: { slow: { type: 'boolean' } }, allowPositionals: true })
 const { slow: isSlow = false } = values
@@ -37,7 +43,12 @@ await mkdir(process.env.TMPDIR)
 await Promise.all([chmod(dataDir, 0o711), chmod(process.env.TMPDIR, 0o1777)])
 const postgres = process.env.RHONE_TEST_DATABASE_URL
   ? null
-  : await startEmbeddedPostgres({ dataDir: join(dataDir, 'postgres'), log, durable: false })
+  : await startEmbeddedPostgres({
+      dataDir: join(dataDir, 'postgres'),
+      log,
+      durable: false,
+      maxConnections: MAX_CONNECTIONS
+    })
 if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 
 /** Half of what most files cost is to load the server. */
@@ -45,7 +56,9 @@ const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 // So that even what is preloaded need not be stripped of its types, and the stripper is not loaded.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
 const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
-if (isSlow) Object.assign(process.env, { RHONE_TEST_THOROUGH: '1', RHONE_TEST_DEADLINE: '1200' })
+const deadline = isSlow ? DEADLINE.slow : DEADLINE.quick
+process.env.RHONE_TEST_DEADLINE = String(deadline)
+if (isSlow) process.env.RHONE_TEST_THOROUGH = '1'
 
 const skipped: string[] = []
 const failing = await runFiles(files, isSlow ? 2 : 4)
@@ -72,7 +85,7 @@ async function runFiles(these: string[], concurrency: number): Promise<Set<strin
   const stream = run({
     files: these,
     concurrency,
-    timeout: isSlow ? 900_000 : 120_000,
+    timeout: (deadline + GRACE) * 1_000,
     execArgv: ['--import', quickImports, '--import', fileDeadline]
   })
   stream.on('test:fail', ({ name, file }) => {

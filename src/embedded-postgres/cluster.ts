@@ -11,6 +11,7 @@ export interface Cluster {
   readonly socketDirectory: string
   readonly url: string
   readonly durable: boolean
+  readonly maxConnections: number
   readonly log: Log
 }
 
@@ -23,13 +24,13 @@ export interface Log {
 /**
  * Settings for a small machine shared with this server. They go on the command line, so a new release can change them.
  */
-function settings({ socketDirectory, durable }: Cluster): Record<string, string | number> {
+function settings({ socketDirectory, durable, maxConnections }: Cluster): Record<string, string | number> {
   return {
     listen_addresses: '',
     port: PORT,
     unix_socket_directories: `"${socketDirectory.replaceAll('"', '""')}"`,
     unix_socket_permissions: '0700',
-    max_connections: 100,
+    max_connections: maxConnections,
     shared_buffers: '128MB',
     effective_cache_size: '512MB',
     max_wal_size: '512MB',

@@ -25,6 +25,8 @@ export interface EmbeddedPostgresOptions {
   readonly log: Log
   /** `false` gives up safety from power loss, but not from a killed process, in exchange for speed: for tests. */
   readonly durable?: boolean
+  /** How many clients may be connected at once; 100 by default. */
+  readonly maxConnections?: number
   /** Aborts a start in progress; nothing is left running and the returned promise rejects. */
   readonly signal?: AbortSignal
   /** PostgreSQL's programs; by default those of the npm package for this platform. */
@@ -78,7 +80,13 @@ export async function findEmbeddedPostgres(dataDir: string): Promise<string | nu
 
 async function own(
   layout: Layout,
-  { log, durable = true, signal = new AbortController().signal, ...options }: EmbeddedPostgresOptions,
+  {
+    log,
+    durable = true,
+    maxConnections = 100,
+    signal = new AbortController().signal,
+    ...options
+  }: EmbeddedPostgresOptions,
   lock: ExclusiveLock
 ): Promise<EmbeddedPostgres> {
   const binaries = options.binaries ?? (await locateBinaries())
@@ -87,7 +95,7 @@ async function own(
   const password = await openCluster({ layout, binaries, launcher, durable, signal })
   const socketDirectory = await prepareSocketDirectory(layout, launcher.account)
   const url = connectionUrl(socketDirectory, password)
-  const cluster: Cluster = { layout, binaries, launcher, socketDirectory, url, durable, log }
+  const cluster: Cluster = { layout, binaries, launcher, socketDirectory, url, durable, maxConnections, log }
   await boundLog(layout.log)
   const supervision = supervise(cluster, await adoptOrStart(cluster, signal))
 
