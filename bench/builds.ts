@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- builds`: how long a local build of a small npm app takes: the first, one after a change of its code
- * alone, and one of another app, which shares nothing with it. Its one dependency is the Fastify that we have, with all
+ * alone, one after a change of its package.json, which is installed anew from what was downloaded, and one of another app,
+ * which shares nothing with it. Its one dependency is the Fastify that we have, with all
  * that this needs, from the registry that npm is set up for.
  */
 import { execFileSync } from 'node:child_process'
@@ -19,11 +20,15 @@ await chmod(root, 0o711)
 const [source, dataDir] = [join(root, 'source'), join(root, 'data')]
 const git = (...args: string[]) =>
   execFileSync('git', ['-c', 'user.name=bench', '-c', 'user.email=bench@example.com', '-C', source, ...args])
+const manifest = {
+  name: 'small',
+  version: '1.0.0',
+  scripts: { start: 'node server.js' },
+  dependencies: { fastify: packageJson.dependencies.fastify }
+}
 const app = Fastify()
 try {
   execFileSync('git', ['init', '--quiet', '--initial-branch=main', source])
-  const dependencies = { fastify: packageJson.dependencies.fastify }
-  const manifest = { name: 'small', version: '1.0.0', scripts: { start: 'node server.js' }, dependencies }
   await writeFile(join(source, 'package.json'), JSON.stringify(manifest))
   execFileSync('npm', ['install', '--package-lock-only', '--no-audit', '--no-fund'], { cwd: source })
   await app.register(builder, { kind: 'local', dataDir, allowLocal: true })
@@ -34,6 +39,7 @@ try {
     { build: 'first', ...(await timed(one, '1')) },
     { build: 'after a change of code', ...(await timed(one, '2')) },
     { build: 'after another', ...(await timed(one, '3')) },
+    { build: 'after a change of its package.json', ...(await timed(one, '3', 'a small app')) },
     { build: 'first of another app', ...(await timed(other, '3')) }
   ]
   const what = 'Local builds of an app with one dependency, Fastify, and its lockfile: seconds, in all and by phase.'
@@ -45,7 +51,8 @@ try {
   await rm(root, { recursive: true, force: true })
 }
 
-async function timed(id: string, code: string) {
+async function timed(id: string, code: string, description = '') {
+  await writeFile(join(source, 'package.json'), JSON.stringify({ ...manifest, description }))
   await writeFile(join(source, 'server.js'), `require('fastify')({ logger: true }).listen() // ${code}\n`)
   git('add', '--all')
   git('commit', '--quiet', '--allow-empty', '--message', code)

@@ -9,6 +9,8 @@ import { readSmallFile } from './tree.ts'
 export interface Recipe {
   /** The build steps in order, as arguments of npm. */
   readonly steps: readonly (readonly string[])[]
+  /** The package.json, where the first step installs with npm what a lockfile says. */
+  readonly locked: Readonly<Record<string, unknown>> | null
   /** The shell command line of the web process. */
   readonly start: string
   /** Notes for the owner, one line each. */
@@ -49,6 +51,7 @@ export async function detect(directory: string): Promise<Recipe> {
   const manager = manifest === null ? null : await packageManagerOf(directory, manifest.json)
   return {
     steps: manifest === null ? [] : stepsOf(manifest, manager!),
+    locked: manager?.name === 'npm' && manager.isLocked ? manifest!.json : null,
     start,
     notes: manifest === null ? [] : notesOf(names, manifest)
   }

@@ -44,7 +44,7 @@ export const BuilderOptions = Type.Object(
       default: 1_024,
       minimum: 0,
       description:
-        'Megabytes of downloaded packages that kind local keeps for later builds, of all apps; one may have a quarter. 0 keeps none.'
+        'Megabytes of downloaded packages that kind local keeps for later builds, and as many of installed ones, of all apps; one may have a quarter of each. 0 keeps none.'
     }),
     buildkit: Type.Optional(
       Type.Object(

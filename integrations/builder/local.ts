@@ -11,10 +11,12 @@ import {
   MANIFEST_FILE
 } from '../../plugins/lib/local-image.ts'
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
-import { detect } from './detect.ts'
+import { detect, type Recipe } from './detect.ts'
 import type { CloneOptions } from './git.ts'
+import { InstalledPackages } from './installed-packages.ts'
 import { cacheVariables, PackageCache } from './package-cache.ts'
 import { type BuildContext, BuildError, type Builder, type BuildRequest, type BuiltImage } from './port.ts'
+import { reusable } from './reuse.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
 import { fetchSource } from './source.ts'
 import { digestOf, freeze } from './tree.ts'
@@ -23,7 +25,7 @@ import { certificatesFor, graveyardOf, inWorkspace, ownDirectory } from './works
 export interface LocalBuilderOptions {
   readonly dataDir: string
   readonly limits: Limits
-  /** Bytes of downloaded packages to keep for later builds, of all apps. */
+  /** Bytes of downloaded packages to keep for later builds, of all apps; and as many of installed ones. */
   readonly packageCache: number
   readonly npm: string
   /** The `PATH` of build programs. */
@@ -35,13 +37,23 @@ export interface LocalBuilderOptions {
 const PROGRESS_INTERVAL = 15_000
 /** Milliseconds for which a new image is kept although it may not be referenced yet. */
 const NEWS = 3_600_000
-/** Number of apps whose downloaded packages are kept. */
+/** Number of apps whose downloaded packages are kept, and of those whose installed ones are. */
 const CACHED_APPS = 64
+const REUSED = 'The packages are those of the last build: nothing that they depend on has changed.\n'
+
+interface StepRunner {
+  /** Runs npm with these arguments. @throws BuildError when it fails */
+  (step: readonly string[]): Promise<void>
+  /** The directory of downloaded packages; null when nothing was run yet. */
+  packages(): string | null
+}
 
 /** Builds on this machine with the app's own scripts, into immutable directories under `dataDir`. */
 export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   const { dataDir, limits } = options
-  const cache = new PackageCache(dataDir, { bytes: options.packageCache, apps: CACHED_APPS, spare: limits.spare })
+  const bounds = { bytes: options.packageCache, apps: CACHED_APPS, spare: limits.spare }
+  const cache = new PackageCache(dataDir, bounds)
+  const installed = new InstalledPackages(dataDir, options.path, bounds, limits)
 
   async function build(request: BuildRequest, context: BuildContext): Promise<BuiltImage> {
     return inWorkspace(dataDir, request, context, limits, async sandbox => {
@@ -51,48 +63,83 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       await context.enter('analyzing')
       const root = rootOf(request)
       const place = await requireDirectory(source, root)
-      const { steps, start, notes } = await detect(place)
-      for (const note of notes) sandbox.note(`${note}\n`)
+      const recipe = await detect(place)
+      for (const note of recipe.notes) sandbox.note(`${note}\n`)
 
       await context.enter('building')
-      const packages = await cache.take(request.app.id, sandbox)
-      await runSteps(steps, place, request, sandbox, packages)
+      const packages = await runSteps(recipe, place, request, sandbox)
 
       await context.enter('pushing')
-      const image = await keep(request.app.id, source, commandOf(start, root), sandbox)
+      const image = await keep(request.app.id, source, commandOf(recipe.start, root), sandbox)
       sandbox.note(`Built ${image}\n`)
-      await cache.put(request.app.id, packages).catch((error: Error) => {
-        sandbox.note(`The packages are not kept for the next build: ${error.message}\n`)
-      })
+      if (packages !== null)
+        await cache.put(request.app.id, packages).catch((error: Error) => {
+          sandbox.note(`The packages are not kept for the next build: ${error.message}\n`)
+        })
       return { image, ...commit }
     })
   }
 
+  /** @returns the directory of downloaded packages; null where npm was not needed */
   async function runSteps(
-    steps: readonly (readonly string[])[],
-    source: string,
+    { steps, locked }: Recipe,
+    place: string,
     request: BuildRequest,
-    sandbox: Sandbox,
-    packages: string
-  ): Promise<void> {
-    if (steps.length === 0) return
+    sandbox: Sandbox
+  ): Promise<string | null> {
+    if (steps.length === 0) return null
     const npm = await findProgram(options.npm, options.path)
-    const env = environmentOf(
-      request,
-      options.path,
-      await ownDirectory(sandbox, 'home'),
-      await ownDirectory(sandbox, 'tmp'),
-      await certificatesFor(sandbox),
-      packages
-    )
-    for (const step of steps) {
+    const run = stepRunner(npm, place, request, sandbox)
+    const rest = locked === null ? steps : await installLocked(locked, steps, npm, place, request, sandbox, run)
+    for (const step of rest) await run(step)
+    return run.packages()
+  }
+
+  /** Installs what the lockfile names, or takes what the last build has installed from the same. @returns the steps left */
+  async function installLocked(
+    manifest: NonNullable<Recipe['locked']>,
+    [install, ...rest]: Recipe['steps'],
+    npm: string,
+    place: string,
+    { app, secrets }: BuildRequest,
+    sandbox: Sandbox,
+    run: StepRunner
+  ): Promise<Recipe['steps']> {
+    const node = await findProgram('node', options.path)
+    const reuse = await reusable(place, manifest, Object.keys(secrets), [node, npm])
+    if (typeof reuse === 'string') {
+      sandbox.note(`Each build of this app installs its packages anew: ${reuse}.\n`)
+      return [install!, ...rest]
+    }
+    if (await installed.restore(app.id, reuse.key, place, sandbox)) sandbox.note(REUSED)
+    else {
+      await run(reuse.install)
+      await installed.save(app.id, reuse.key, place, sandbox).catch((error: Error) => {
+        sandbox.signal.throwIfAborted()
+        sandbox.note(`What is installed is not kept for the next build: ${error.message}\n`)
+      })
+    }
+    return [...reuse.finish, ...rest]
+  }
+
+  /** Prepares nothing before the first step is run. */
+  function stepRunner(npm: string, cwd: string, request: BuildRequest, sandbox: Sandbox): StepRunner {
+    let packages: string | null = null
+    let env: Record<string, string> | undefined
+    async function prepare() {
+      packages = await cache.take(request.app.id, sandbox)
+      const [home, temporary] = [await ownDirectory(sandbox, 'home'), await ownDirectory(sandbox, 'tmp')]
+      return environmentOf(request, options.path, home, temporary, await certificatesFor(sandbox), packages)
+    }
+    async function run(step: readonly string[]): Promise<void> {
+      env ??= await prepare()
       sandbox.note(`$ npm ${step.join(' ')}\n`)
-      const { code } = await stillSaying(`npm ${step[0]}`, sandbox, () =>
-        sandbox.run({ argv: [npm, ...step], cwd: source, env })
-      )
+      const command = { argv: [npm, ...step], cwd, env }
+      const { code } = await stillSaying(`npm ${step[0]}`, sandbox, () => sandbox.run(command))
       if (code !== 0)
         throw new BuildError(`npm ${step.join(' ')} has failed${code === null ? '' : ` with exit code ${code}`}.`)
     }
+    return Object.assign(run, { packages: () => packages })
   }
 
   /** Moves the image into place atomically. */
@@ -126,7 +173,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
   /** For an existing app, also keeps images newer than the caller may know about. */
   async function prune(appId: string, keep: readonly string[] | null): Promise<void> {
     const directory = imagesDirectory(dataDir, appId)
-    if (keep === null) await cache.drop(appId)
+    if (keep === null) await Promise.all([cache.drop(appId), installed.drop(appId)])
     const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
     for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
       const place = join(directory, digest)

@@ -47,6 +47,10 @@ export interface Command {
   readonly asOurselves?: true
   /** Returns standard output instead of logging it. */
   readonly isQuiet?: true
+  /** A descriptor to read standard input from; nothing otherwise. */
+  readonly input?: number
+  /** A descriptor that standard output goes to, in place of the log. */
+  readonly output?: number
   /** Called with the latest output whenever there is more. */
   onOutput?(said: string): void
 }
@@ -143,7 +147,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     }
   }
 
-  function launch({ argv, cwd, env, asOurselves }: Command): ChildProcess {
+  function launch({ argv, cwd, env, asOurselves, input, output }: Command): ChildProcess {
     const identity = asOurselves ? null : account
     // The limit applies to the user, so add the processes it already runs.
     const others = identity === null ? tasksOfOurs() : 0
@@ -153,7 +157,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
         cwd,
         env: { ...env, [MARK]: id },
         detached: true,
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: [input ?? 'ignore', output ?? 'pipe', 'pipe'],
         ...identity
       })
     } catch (error) {
@@ -184,7 +188,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
       })
       return once(stream, 'close')
     }
-    const streams = [child.stdout!, child.stderr!]
+    const streams = [child.stdout, child.stderr].filter(stream => stream !== null)
     const closed = Promise.all(streams.map(stream => hear(stream, isQuiet === true && stream === child.stdout)))
     return {
       output: () => output,

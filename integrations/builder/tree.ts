@@ -126,13 +126,14 @@ async function add(hash: Hash, { name, path, stats }: Entry): Promise<void> {
 /**
  * Reads a regular file as text; null when there is none.
  *
- * @throws BuildError when it is longer than a megabyte
+ * @throws BuildError when it is longer than so many megabytes
  */
-export async function readSmallFile(directory: string, name: string): Promise<string | null> {
+export async function readSmallFile(directory: string, name: string, megabytes = 1): Promise<string | null> {
   const path = join(directory, name)
   const stats = await lstat(path).catch(nullIfGone)
   if (!stats?.isFile()) return null
-  if (stats.size > 1_048_576) throw new BuildError(`${name} is longer than a megabyte.`)
+  if (stats.size > megabytes * 1_048_576)
+    throw new BuildError(`${name} is longer than ${megabytes === 1 ? 'a megabyte' : `${megabytes} megabytes`}.`)
   const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW)
   try {
     return textOf(await file.readFile())

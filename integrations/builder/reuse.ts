@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto'
+import { lstat, realpath, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { nullIf } from '../../plugins/lib/errno.ts'
+import { BuildError } from './port.ts'
+import { readSmallFile } from './tree.ts'
+
+/** An installation that depends on nothing but what its key is made of. */
+export interface Reusable {
+  /** SHA-256 in hexadecimal. */
+  readonly key: string
+  /** What is run when nothing of this key is kept, as arguments of npm. None of it runs code of a package. */
+  readonly install: readonly string[]
+  /** What is run afterwards, in either case. */
+  readonly finish: readonly (readonly string[])[]
+}
+
+interface LockedPackage {
+  readonly link?: unknown
+  readonly inBundle?: unknown
+  readonly integrity?: unknown
+  readonly optional?: unknown
+  readonly hasInstallScript?: unknown
+  readonly os?: unknown
+  readonly cpu?: unknown
+}
+
+/** Megabytes of a lockfile: reading a longer one would hold up the process. */
+const LONGEST_LOCK = 4
+/** Scripts of the app itself that `npm ci` runs. */
+const OWN_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare']
+/** Lines of an .npmrc that name no other file and run nothing. */
+const HARMLESS =
+  /^\s*(?:$|[#;]|(?:@[\w.-]+:)?registry\s*=|\/\/[^\s=]+:(?:_authToken|_auth|username|_password|email|always-auth)\s*=|(?:engine-strict|legacy-peer-deps|strict-peer-deps|save-exact|save-prefix|fund|audit|loglevel|progress|prefer-offline|fetch-(?:retries|timeout|retry-[a-z]+))\s*=)/
+/** Variables that change what npm or Node does, as NODE_OPTIONS, which may name files of the app. */
+const INFLUENTIAL = /^(?:npm_|node_(?!env$)|ld_|dyld_)/i
+/** A package's place below the app: nowhere else. */
+const PLACE = /^node_modules\/(?:@[^/]+\/)?[^/]+(?:\/node_modules\/(?:@[^/]+\/)?[^/]+)*$/
+const LOCKFILES = ['npm-shrinkwrap.json', 'package-lock.json']
+
+/**
+ * Whether what `npm ci` installs for this app can be kept for its next build; otherwise the reason why not, as the end of
+ * a sentence. Kept is only what was downloaded and verified: scripts of packages run in each build, as they may read the
+ * app's files, and an app whose own scripts take part is left to npm.
+ *
+ * @param manifest the app's package.json
+ * @param variables names of the app's env vars
+ * @param programs paths of node and npm, as builds run them
+ */
+export async function reusable(
+  place: string,
+  manifest: Readonly<Record<string, unknown>>,
+  variables: readonly string[],
+  programs: readonly string[]
+): Promise<Reusable | string> {
+  const influence = variables.find(name => INFLUENTIAL.test(name))
+  if (influence !== undefined) return `the env var ${influence} may change what is installed`
+  const { scripts, ...rest } = manifest
+  const own = OWN_SCRIPTS.find(name => isObject(scripts) && Object.hasOwn(scripts, name))
+  if (own !== undefined) return `its package.json has the script "${own}"`
+  for (const name of ['binding.gyp', 'node_modules'])
+    if ((await lstat(join(place, name)).catch(nullIf('ENOENT'))) !== null) return `it brings its own ${name}`
+
+  const { settings, lock } = await filesOf(place)
+  if (lock === null) return 'its lockfile cannot be read'
+  if (!(settings ?? '').split('\n').every(line => HARMLESS.test(line))) return 'its .npmrc has settings of its own'
+  const packages = packagesOf(lock)
+  if (packages === null) return 'its lockfile is of an npm before 7'
+  if (!packages.every(([name, locked]) => isDownloaded(name, locked)))
+    return 'not all that its lockfile names is downloaded and has a digest'
+  const withScripts = packages.filter(([, locked]) => locked.hasInstallScript === true && isForThisMachine(locked))
+  if (withScripts.some(([, { optional }]) => optional === true))
+    return 'an optional package has an install script, and may be left out'
+
+  const install = ['ci', '--include=dev', ...(withScripts.length > 0 ? ['--ignore-scripts'] : [])]
+  const parts = [await machineOf(programs), install, rest, settings, lock]
+  return {
+    key: createHash('sha256').update(JSON.stringify(parts)).digest('hex'),
+    install,
+    finish: withScripts.length > 0 ? [['rebuild']] : []
+  }
+}
+
+/** The .npmrc and the lockfile. */
+async function filesOf(place: string): Promise<{ settings: string | null; lock: string | null }> {
+  try {
+    const settings = await readSmallFile(place, '.npmrc')
+    for (const name of LOCKFILES) {
+      const lock = await readSmallFile(place, name, LONGEST_LOCK)
+      if (lock !== null) return { settings, lock }
+    }
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error
+  }
+  return { settings: null, lock: null }
+}
+
+function packagesOf(lock: string): [name: string, locked: LockedPackage][] | null {
+  let content: unknown
+  try {
+    content = JSON.parse(lock)
+  } catch {
+    return null // npm says what is wrong with it
+  }
+  if (!isObject(content) || !isObject(content.packages)) return null
+  return Object.entries(content.packages).filter(
+    (entry): entry is [string, LockedPackage] => entry[0] !== '' && isObject(entry[1])
+  )
+}
+
+function isDownloaded(name: string, { link, inBundle, integrity }: LockedPackage): boolean {
+  const isPinned = inBundle === true || (typeof integrity === 'string' && integrity !== '')
+  return PLACE.test(name) && !name.split('/').includes('..') && link !== true && isPinned
+}
+
+const isForThisMachine = ({ os, cpu }: LockedPackage) => allows(os, process.platform) && allows(cpu, process.arch)
+
+/** By npm's rules: a list of names that are meant, or of those that are not. */
+function allows(list: unknown, ours: string): boolean {
+  if (!Array.isArray(list) || list.length === 0) return true
+  const meant = list.filter(name => typeof name === 'string' && !name.startsWith('!'))
+  return !list.includes(`!${ours}`) && (meant.length === 0 || meant.includes(ours) || meant.includes('any'))
+}
+
+/** What packages for this machine depend on: its platform, and the programs as they are installed, which are of its C library. */
+async function machineOf(programs: readonly string[]): Promise<readonly unknown[]> {
+  const installed = programs.map(async program => {
+    const path = await realpath(program)
+    const { size, mtimeMs } = await stat(path)
+    return [path, size, mtimeMs]
+  })
+  return [process.platform, process.arch, process.version, ...(await Promise.all(installed))]
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
