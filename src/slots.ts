@@ -8,6 +8,7 @@ import assets from '../plugins/assets.ts'
 import audit from '../plugins/audit/index.ts'
 import auth from '../plugins/auth/index.ts'
 import cache from '../plugins/cache/index.ts'
+import canonicalHost from '../plugins/canonical-host.ts'
 import chores from '../plugins/chores.ts'
 import clientIp from '../plugins/client-ip.ts'
 import connections from '../plugins/connections/index.ts'
@@ -105,6 +106,7 @@ export const slots: readonly Slot[] = [
   slot('write-batching', writeBatching, http.writeBatching),
   slot('client-ip', clientIp, http.clientIp),
   slot('security-headers', securityHeaders, http.securityHeaders),
+  slot('canonical-host', canonicalHost, http.canonicalHost),
   slot('cors', cors, http.cors),
   slot('drain', drain, operations.drain),
   slot('startup', startup, operations.startup),

@@ -1,10 +1,9 @@
 import { randomInt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { type Account, usersWithProcesses } from '../../plugins/lib/owned-processes.ts'
+import { BUILD_USERS } from '../../plugins/lib/tenant-users.ts'
 
-/** Unnamed users: systemd's range for dynamic service users. */
-const FIRST = 61_184
-const LAST = 65_519
+const { first: FIRST, last: LAST } = BUILD_USERS
 
 /**
  * Draws a user for one build that owns and runs nothing else, so that its processes can be counted, limited and ended

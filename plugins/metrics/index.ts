@@ -49,6 +49,8 @@ export type MetricsOptions = Static<typeof MetricsOptions>
 export interface MetricsDeps {
   /** Other apps that form one instance with this one: a scrape of any of them answers for all. */
   peers?: MetricsPeers
+  /** Whether a peer on this machine may read without a token; false refuses. Without it, all of them may. */
+  trusts?: (request: FastifyRequest) => boolean
   /** The tokens as they are now, in place of `tokens`, if they can change while the server runs. */
   latestTokens?: () => readonly string[]
 }
@@ -86,8 +88,10 @@ const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_requests_total
 const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps>> = async (app, input) => {
   const { tokens, allowLoopback, version, buckets, maxSeries, scrapeTtl } = parseOptions(NAME, MetricsOptions, input, [
     'peers',
+    'trusts',
     'latestTokens'
   ])
+  const { trusts = () => true } = input
   const acceptedTokens = input.latestTokens ?? (() => tokens)
   if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
     throw new Error('rhone-metrics: option "buckets": must be ascending')
@@ -146,12 +150,13 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     return url === undefined ? http.unmatched : http.route(url, [request.method], slo)
   }
 
-  function authorize({ headers, raw }: FastifyRequest): void {
+  function authorize(request: FastifyRequest): void {
+    const { headers } = request
     const accepted = acceptedTokens()
     if (accepted.length > 0) {
       const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
       if (!accepted.some(token => isSame(given, token))) throw errors.unauthorized()
-    } else if (!allowLoopback || !isLoopback(peerOf(raw.socket)) || !namesLoopback(headers.host)) {
+    } else if (!allowLoopback || !isLocal(request) || trusts(request) !== true) {
       throw errors.forbidden('You may not read the metrics')
     }
   }
@@ -184,6 +189,8 @@ function isSame(given: string, expected: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   return timingSafeEqual(digest(given), digest(expected))
 }
+
+const isLocal = ({ raw, headers }: FastifyRequest) => isLoopback(peerOf(raw.socket)) && namesLoopback(headers.host)
 
 function isLoopback({ address }: ClientIp): boolean {
   return address === '::1' || address.startsWith('127.')

@@ -43,6 +43,8 @@ export const SessionOptions = Type.Object(
 export type SessionOptions = Static<typeof SessionOptions>
 
 export interface SessionDeps {
+  /** Whether a request may present a session at all; for any other, its cookie counts as one that has ended. */
+  accepts?: (request: FastifyRequest) => boolean
   /** Without a store, sessions are kept in this process's memory. */
   store?: SessionStore
   /**
@@ -85,7 +87,8 @@ const SECRET_FORM = /^[\w-]{43}$/
 
 /** Identifies browsers by an opaque cookie. It has no hooks: only requests that ask for the session pay for it. */
 const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps>> = async (app, input) => {
-  const { secure, ...options } = parseOptions('rhone-session', SessionOptions, input, ['store', 'news'])
+  const { secure, ...options } = parseOptions('rhone-session', SessionOptions, input, ['accepts', 'store', 'news'])
+  const { accepts = () => true } = input
   const store = input.store ?? memorySessionStore()
   const name = cookieName(options.cookie, secure)
   const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1_000)
@@ -97,7 +100,9 @@ const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps
 
   function hashOf(request: FastifyRequest): Buffer | undefined {
     const secret = readCookie(request, name)
-    return secret !== undefined && SECRET_FORM.test(secret) ? hashOfKey(tokenKey(secret)) : undefined
+    return secret !== undefined && SECRET_FORM.test(secret) && accepts(request) === true
+      ? hashOfKey(tokenKey(secret))
+      : undefined
   }
 
   async function endOf(tx: Db | null, request: FastifyRequest): Promise<string | undefined> {
@@ -117,7 +122,7 @@ const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps
       if (cookie === undefined || authorization !== undefined || !cookie.includes(name)) return undefined
       const secret = readCookie(request, name)
       if (secret === undefined) return undefined
-      if (!SECRET_FORM.test(secret)) return null
+      if (!SECRET_FORM.test(secret) || accepts(request) !== true) return null
       const key = tokenKey(secret)
       const known = principals.peek(key)
       return known === undefined ? principals.load(key) : known

@@ -23,11 +23,13 @@ export function misspelt(variables: Variables): string[] {
 }
 
 function leftOut(config: Config): string[] {
-  const { github, localAccounts, deployer, production, metricsTokens, trustProxy, tls, backups } = config
+  const { github, localAccounts, deployer, baseUrl, production, metricsTokens, trustProxy, tls, backups } = config
   const warnings: string[] = []
   if (github === null && !localAccounts)
     warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; tokens alone work')
   if (deployer === null) warnings.push('DEPLOYER, FLY_API_TOKEN: apps cannot be deployed')
+  if (deployer === 'local' && baseUrl.hostname.endsWith('.localhost'))
+    warnings.push(`BASE_URL: an app could take the name of ${baseUrl.hostname}, and get its cookies from browsers`)
   if (!production) return warnings
   if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
   if (trustProxy === 'none' && tls === null)

@@ -54,6 +54,16 @@ export function securityHeaders({ production, baseUrl, hstsPreload }: Config) {
   }
 }
 
+/**
+ * Cookies ignore ports: an app that a browser opens at localhost:3000 would get the session of localhost:8080. Apps have
+ * names below localhost, so Rhone's own pages are on the address.
+ */
+export function canonicalHost({ deployer, host, baseUrl }: Config) {
+  const isReached = host === '127.0.0.1' || host === '0.0.0.0'
+  const sharesName = deployer === 'local' && baseUrl.protocol === 'http:' && baseUrl.hostname === 'localhost'
+  return isReached && sharesName && { host: '127.0.0.1', aliases: ['localhost'] }
+}
+
 export function cors({ corsOrigins, corsMaxAge }: Config) {
   return { origins: [...corsOrigins], maxAge: corsMaxAge }
 }

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { githubProvider } from '../../integrations/github/sign-in.ts'
 import type { AccessTokensDeps, AccessTokensOptions } from '../../plugins/access-tokens/index.ts'
 import type { AuthDeps, AuthOptions } from '../../plugins/auth/index.ts'
@@ -8,12 +8,14 @@ import { spentSignInStore } from '../domain/accounts/sign-in.ts'
 import { AUTH_CHANNEL, findTokenById, tokenVerifier, touchTokens } from '../domain/accounts/tokens.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { auditLogOf } from './audit-log.ts'
+import { isTenant } from './tenants.ts'
 
 /* Options of the plugins that authenticate callers. */
 
-export function session({ baseUrl }: Config, app: FastifyInstance) {
+export function session(config: Config, app: FastifyInstance) {
   return {
-    secure: baseUrl.protocol === 'https:',
+    secure: config.baseUrl.protocol === 'https:',
+    accepts: (request: FastifyRequest) => !isTenant(config, request),
     ...(has(app, 'db') && { store: sessionStore(() => app.db) })
   }
 }

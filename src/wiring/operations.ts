@@ -10,6 +10,7 @@ import { renderClosure } from './pages.ts'
 import { contributed } from './parts/index.ts'
 import { PING_TIMEOUT } from './parts/service-state.ts'
 import type { Ports } from './ports.ts'
+import { isTenant } from './tenants.ts'
 
 /* Options of the plugins that let operators observe and control the server. */
 
@@ -17,6 +18,7 @@ export function metrics(config: Config, _app: FastifyInstance, { peers }: Ports)
   return {
     latestTokens: () => config.metricsTokens,
     allowLoopback: !config.production,
+    trusts: (request: FastifyRequest) => !isTenant(config, request),
     version: config.version,
     ...(peers && { peers })
   }

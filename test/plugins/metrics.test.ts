@@ -258,6 +258,15 @@ test('without a token, loopback peers may scrape if they are allowed to; a heade
   assert.equal(await status(closed, '127.0.0.1'), 403)
 })
 
+test('a peer on this machine that is not trusted needs a token, and only `true` is trust', async t => {
+  for (const answer of [false, undefined, 'yes', 1]) {
+    const { app } = await server(t, { tokens: [], allowLoopback: true, trusts: () => answer })
+    assert.equal((await app.inject({ url: '/metrics' })).statusCode, 403, String(answer))
+  }
+  const { app } = await server(t, { trusts: () => false })
+  assert.equal((await app.inject({ url: '/metrics', headers: { authorization } })).statusCode, 200)
+})
+
 test('many scrapes at once are one, and the next is made when it has aged', async t => {
   const { app } = await server(t, { scrapeTtl: 300 })
   let collections = 0

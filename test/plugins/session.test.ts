@@ -34,6 +34,19 @@ function cookieOf(reply: { headers: Record<string, unknown> }): string {
 }
 
 describe('the cookie', () => {
+  test('of a request that may present none counts as one that has ended, and fails closed', async t => {
+    let may: unknown = true
+    const { app, signIn, get } = await setup(t, {}, { accepts: () => may as boolean })
+    const cookie = await signIn()
+    assert.equal((await get('/me', cookie)).statusCode, 200)
+    for (may of [false, undefined, 'yes']) {
+      assert.equal((await get('/me', cookie)).statusCode, 401, String(may))
+      await app.inject({ method: 'POST', url: '/out', headers: { cookie } })
+    }
+    may = true
+    assert.equal((await get('/me', cookie)).statusCode, 200, 'nor could it be ended')
+  })
+
   test('is opaque, seen by no script, and taken by browsers from this host alone', async t => {
     const { app } = await setup(t)
     const reply = await app.inject({ method: 'POST', url: '/in' })

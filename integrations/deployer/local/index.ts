@@ -109,8 +109,8 @@ export class LocalDeployer implements Deployer {
   readonly name = 'local'
   readonly caution =
     process.geteuid?.() === 0
-      ? 'Apps run on this machine as users of their own, and share its kernel, its network and /tmp: run only apps of people whom you trust.'
-      : 'Apps run on this machine as your own user, and can read and change whatever you can: run only apps that you trust.'
+      ? 'Apps run on this machine as users of their own, and share its kernel, its network and /tmp: run only apps of people whom you trust. A browser that opens the port of an app at 127.0.0.1 also sends it the cookies of this server.'
+      : 'Apps run on this machine as your own user, and can read and change whatever you can, the token of the operator included: run only apps that you trust.'
   readonly #options: LocalOptions
   readonly #layout: ReturnType<typeof layoutOf>
   readonly #runner: RunnerClient

@@ -6,6 +6,7 @@ import { chmod, chown } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCode } from '../../../../plugins/lib/errno.ts'
 import { type Account, usersWithProcesses } from '../../../../plugins/lib/owned-processes.ts'
+import { APP_USERS } from '../../../../plugins/lib/tenant-users.ts'
 import { appDirectory, type Layout } from '../layout.ts'
 import { claimUser, releaseUser } from './users.ts'
 
@@ -16,9 +17,7 @@ export interface Home {
   readonly account: Account | null
 }
 
-/** Unnamed users outside of systemd's own ranges. */
-const FIRST = 60_578
-const LAST = 61_183
+const { first: FIRST, last: LAST } = APP_USERS
 
 /**
  * Opens an app's home, creating it if necessary. When this process is root, the app also gets its own user, so that
