@@ -7,8 +7,10 @@ import type { Service } from './instance.ts'
 
 // Not at the top: static imports would all be loaded before the first of them could speed up the rest.
 const { createLogger, flushLogger } = await import('../plugins/logging/logger.ts')
+const { isDescriptorShortage } = await import('../plugins/lib/errno.ts')
 const { ConfigError, openSettings } = await import('./config/index.ts')
 const { developmentKeyrings } = await import('./config/keyring.ts')
+const { descriptorWarning, keepMemoryReadable, shortageReporter } = await import('./descriptors.ts')
 const { firstSignIn } = await import('./wiring/first-sign-in.ts')
 const { localUrl, noteServer, refuseTakenPort } = await import('./listening.ts')
 const { prettyLines } = await import('./pretty-lines.ts')
@@ -24,6 +26,7 @@ const { config, feed } = await settingsOrExit()
 /** JSON for programs, plain text for a terminal. */
 const terminal = { write: (lines: string) => void process.stdout.write(prettyLines(lines)) }
 const logger = createLogger({ level: config.logLevel, ...(process.stdout.isTTY && { destination: terminal }) })
+const reportShortage = shortageReporter((err, count) => logger.error({ err, count }, 'no file descriptor is left'))
 let postgres: Promise<EmbeddedPostgres> | undefined
 let service: Service | undefined
 let forgetServer = () => {}
@@ -36,8 +39,10 @@ const stopping = new AbortController()
 // The reader of stderr may close it; that is no reason to exit.
 process.stderr.on('error', () => {})
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, onSignal)
-process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
-process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
+process.on('uncaughtException', error => onUncaught(error, 'uncaught exception'))
+process.on('unhandledRejection', error => onUncaught(error, 'unhandled rejection'))
+
+keepMemoryReadable()
 
 try {
   await start()
@@ -48,6 +53,8 @@ try {
 async function start(): Promise<void> {
   try {
     await refuseTakenPort(config)
+    const warning = descriptorWarning(config)
+    if (warning !== null) logger.warn(warning)
     const complete = await completeConfig(config)
     service = complete.workers === 1 ? await oneInstance(complete) : await workerPool(complete)
     await service.start(stopping.signal)
@@ -141,6 +148,12 @@ function onSignal(signal: NodeJS.Signals): void {
     logger.warn({ signal }, 'second signal, exiting at once')
     exit(1)
   }
+}
+
+/** A lack of descriptors passes, and fails only what needed one. */
+function onUncaught(error: unknown, what: string): void {
+  if (isListening && isDescriptorShortage(error)) reportShortage(error)
+  else onFault(error, what)
 }
 
 /**

@@ -157,6 +157,13 @@ test('memory is judged by MEMORY_LIMIT, else by what the container may use, else
   assert.match(problemsOf({ MEMORY_LIMIT: '512m' }).join(), /^MEMORY_LIMIT: must be a whole number of at least 1$/)
 })
 
+test('a new team has every feature, unless plans are paid for by Stripe or DEFAULT_PLAN says otherwise', () => {
+  const STRIPE_SECRET_KEY = 'a-key-of-stripe'
+  assert.equal(loadConfig({}).defaultPlan, 'pro')
+  assert.equal(loadConfig({ STRIPE_SECRET_KEY }).defaultPlan, 'free')
+  assert.equal(loadConfig({ STRIPE_SECRET_KEY, DEFAULT_PLAN: 'starter' }).defaultPlan, 'starter')
+})
+
 test('what is usable, and probably not meant, is warned of by name', () => {
   const warnings = (variables: Variables) => warningsOf(loadConfig(variables), variables)
   const complete = {
@@ -184,6 +191,8 @@ test('what is usable, and probably not meant, is warned of by name', () => {
   ]
   for (const [variables, warning] of doubtful)
     assert.match(warnings({ ...complete, ...variables }).join('; '), warning, JSON.stringify(variables))
+  const named = { LOCAL_ACCOUNTS: 'true', BASE_URL: 'http://rhone.localhost:8080' }
+  assert.match(warnings(named).join(), /^BASE_URL: an app could take the name of rhone\.localhost/)
   assert.match(warnings({ DATABSE_URL: 'postgres://x', LOCAL_ACCOUNTS: 'true' }).join(), /did you mean DATABASE_URL\?/)
 })
 

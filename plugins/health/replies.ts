@@ -8,6 +8,7 @@ export const READINESS_REASONS = [
   'database',
   'database_readonly',
   'database_full',
+  'keys',
   'pressure',
   'draining'
 ] as const

@@ -9,3 +9,7 @@ export function nullIf(...codes: string[]): (error: unknown) => null {
     throw error
   }
 }
+
+/** Whether an error says only that no file descriptor was left: the next attempt may succeed. */
+export const isDescriptorShortage = (error: unknown): boolean =>
+  error instanceof Error && hasCode(error, 'EMFILE', 'ENFILE')

@@ -1,10 +1,7 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type * as client from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { type ClientIp, peerOf } from '../lib/address.ts'
-import { errors } from '../lib/errors.ts'
 import { gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { requirePackage } from '../lib/packages.ts'
@@ -13,6 +10,7 @@ import { routeConfig } from '../lib/route-config.ts'
 import { singleFlight } from '../lib/single-flight.ts'
 import { HttpSeries, type RouteSeries } from './http-series.ts'
 import { type MetricsPeers, scrapeAll } from './peers.ts'
+import { scraperCheck } from './scrapers.ts'
 
 export const MetricsOptions = Type.Object(
   {
@@ -67,8 +65,6 @@ export interface Metrics {
 const NAME = 'rhone-metrics'
 
 const kSeries = Symbol('rhone.series')
-const BEARER = /^bearer +(\S+)$/i
-
 declare module 'fastify' {
   interface FastifyInstance {
     metrics: Metrics
@@ -91,8 +87,8 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     'trusts',
     'latestTokens'
   ])
-  const { trusts = () => true } = input
-  const acceptedTokens = input.latestTokens ?? (() => tokens)
+  const { trusts = () => true, latestTokens = () => tokens } = input
+  const checkScraper = scraperCheck({ tokens: latestTokens, allowLoopback, trusts })
   if (buckets.some((bound, index) => bound <= (buckets[index - 1] ?? 0)))
     throw new Error('rhone-metrics: option "buckets": must be ascending')
 
@@ -138,7 +134,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
       }
     },
     async (request, reply) => {
-      authorize(request)
+      checkScraper(request)
       return reply.type(registry.contentType).send(await scrape())
     }
   )
@@ -148,17 +144,6 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
     const { [kSeries]: bound, url, slo } = routeConfig(request)
     if (bound !== undefined) return bound
     return url === undefined ? http.unmatched : http.route(url, [request.method], slo)
-  }
-
-  function authorize(request: FastifyRequest): void {
-    const { headers } = request
-    const accepted = acceptedTokens()
-    if (accepted.length > 0) {
-      const [, given = ''] = BEARER.exec(headers.authorization ?? '') ?? []
-      if (!accepted.some(token => isSame(given, token))) throw errors.unauthorized()
-    } else if (!allowLoopback || !isLocal(request) || trusts(request) !== true) {
-      throw errors.forbidden('You may not read the metrics')
-    }
   }
 
   async function collectProcessMetrics(): Promise<void> {
@@ -183,20 +168,5 @@ function expectedStatuses({ schema }: RouteOptions): number[] {
   const described = Object.keys((schema?.response as object | undefined) ?? {}).map(Number)
   return [described.find(status => status >= 200 && status < 400) ?? 200, 500]
 }
-
-/** Digests have the same length, and comparing them does not reveal where the texts differ. */
-function isSame(given: string, expected: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(given), digest(expected))
-}
-
-const isLocal = ({ raw, headers }: FastifyRequest) => isLoopback(peerOf(raw.socket)) && namesLoopback(headers.host)
-
-function isLoopback({ address }: ClientIp): boolean {
-  return address === '::1' || address.startsWith('127.')
-}
-
-/** Stops DNS rebinding: a foreign page whose name resolves here sends that name. Local apps send their own host, too. */
-const namesLoopback = (host = '') => /^(localhost|127(\.\d{1,3}){3}|\[::1\])\.?(:\d{1,5})?$/i.test(host)
 
 export default fp(metrics, { name: NAME, fastify: '5.x' })

@@ -1,5 +1,5 @@
 import type { Plan } from '../../drizzle/schema.ts'
-import { oneOf, section } from './section.ts'
+import { credential, oneOf, optional, section } from './section.ts'
 
 /** Plans and what teams may use. */
 export interface BillingSettings {
@@ -8,10 +8,17 @@ export interface BillingSettings {
 }
 
 const variables = {
-  DEFAULT_PLAN: oneOf(['free', 'starter', 'pro'], {
-    default: 'pro',
-    description: 'The plan of a new team: free, starter or pro. It limits how many people may join.'
-  })
+  STRIPE_SECRET_KEY: credential('The secret key of Stripe: plans are paid for, so new teams start on free.'),
+  DEFAULT_PLAN: optional(
+    oneOf(['free', 'starter', 'pro'], {
+      description: 'The plan of a new team, which limits how many people may join; free with Stripe, else pro.'
+    })
+  )
 }
 
-export default section(variables, ({ env }): BillingSettings => ({ defaultPlan: env.DEFAULT_PLAN }))
+export default section(
+  variables,
+  ({ env }): BillingSettings => ({
+    defaultPlan: env.DEFAULT_PLAN ?? (env.STRIPE_SECRET_KEY === undefined ? 'pro' : 'free')
+  })
+)

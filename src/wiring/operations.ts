@@ -71,6 +71,7 @@ export function health(config: Config, app: FastifyInstance, ports: Ports) {
     readiness: {
       starting: () => app.startup?.done !== false,
       ...(has(app, 'db') && databaseReadiness(app)),
+      keys: () => app.secretHolders?.isRefused !== true,
       pressure: () => app.pressure?.sustained !== true,
       draining: () => app.drain?.draining !== true
     },

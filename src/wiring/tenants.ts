@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
-import { peerUser } from '../../plugins/lib/peer-user.ts'
 import { isTenantUser } from '../../plugins/lib/tenant-users.ts'
 import type { Config } from '../config/index.ts'
+import { peerUser } from './peer-user.ts'
 
 /**
  * Whether a program that a tenant has brought makes this request from this machine. It may use the API with a token, as

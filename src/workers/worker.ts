@@ -1,8 +1,10 @@
 /** One of several apps of a process, on its own thread. The primary (`worker-pool.ts`) controls it by messages. */
 import { parentPort, workerData } from 'node:worker_threads'
+import { isDescriptorShortage } from '../../plugins/lib/errno.ts'
 import { createLogger } from '../../plugins/logging/logger.ts'
 import type { MetricsPeers } from '../../plugins/metrics/index.ts'
 import { openFeed, readEnvironment } from '../config/index.ts'
+import { keepMemoryReadable, shortageReporter } from '../descriptors.ts'
 import { Instance } from '../instance.ts'
 import { relayLines } from './line-relay.ts'
 import { type Order, type Report, receiveConfig, sendFault, type WorkerData } from './messages.ts'
@@ -31,10 +33,13 @@ const peers: MetricsPeers = {
     return waiting.promise
   }
 }
+const reportShortage = shortageReporter((err, count) => logger.error({ err, count }, 'no file descriptor is left'))
 let instance: Instance | undefined
+let isListening = false
 
-process.on('uncaughtException', error => onFault(error, 'uncaught exception'))
-process.on('unhandledRejection', error => onFault(error, 'unhandled rejection'))
+keepMemoryReadable()
+process.on('uncaughtException', error => onUncaught(error, 'uncaught exception'))
+process.on('unhandledRejection', error => onUncaught(error, 'unhandled rejection'))
 port.on('message', onOrder)
 
 try {
@@ -42,6 +47,7 @@ try {
   const feed = await openFeed(readEnvironment())
   instance = new Instance(receiveConfig(config), logger, { buckets, peers }, feed)
   await instance.start(undefined, true)
+  isListening = true
   report({ type: 'listening' })
   instance.completed.then(
     () => report({ type: 'ready' }),
@@ -61,6 +67,12 @@ function onOrder(order: Order): void {
 
 function onUnreadable(error: unknown): void {
   logger.warn({ err: error }, 'the metrics of a worker could not be read')
+}
+
+/** A lack of descriptors passes, and fails only what needed one. */
+function onUncaught(error: unknown, what: string): void {
+  if (isListening && isDescriptorShortage(error)) reportShortage(error)
+  else onFault(error, what)
 }
 
 /** The primary starts a successor at once; requests in flight here still finish. */

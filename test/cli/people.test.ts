@@ -197,11 +197,22 @@ describe('against a server', () => {
     })
     assert.match((await succeed('teams create Rivers --slug rivers', folder)).stdout, /^team +rivers$/m)
     await succeed('apps create Delta --slug cli-delta --team rivers --branch release', folder)
-    assert.match((await succeed('apps list --team rivers', folder)).stdout, /^APP .*\ncli-delta +Delta +uploads/)
+    const other = await succeed('apps create cli-delta --team rivers', folder)
+    assert.match(other.stderr, /Its name in URLs is cli-delta-\w{4}: cli-delta is taken or reserved/)
+    assert.match((await succeed('apps list --team rivers', folder)).stdout, /^cli-delta +Delta +uploads/m)
     await succeed('apps update cli-delta --name Mouth --auto-deploy off', folder)
     const app = await data('apps show cli-delta', folder)
     assert.deepEqual([app.name, app.autoDeploy, app.githubBranch], ['Mouth', false, 'release'])
-    await succeed('env import cli-delta vars.env', folder)
+    const healthy = 'apps update cli-delta --health-path /healthz --health-grace 120 --port 3000'
+    assert.match((await succeed(healthy, folder)).stderr, /next deployment: rhone deploy cli-delta/)
+    const health = ({ healthPath, healthGrace, port }: Record<string, unknown>) => [healthPath, healthGrace, port]
+    assert.deepEqual(health(await data('apps show cli-delta', folder)), ['/healthz', 120, 3000])
+    await succeed('apps update cli-delta --health-path none --health-grace none --port none', folder)
+    assert.deepEqual(health(await data('apps show cli-delta', folder)), [null, null, null])
+    assert.match(
+      (await succeed('env import cli-delta vars.env', folder)).stderr,
+      /takes effect with the next deployment/
+    )
     await succeed('env set cli-delta FOUR=- FIVE=a=b', folder, { read: async () => 'from stdin\n' })
     await succeed('env unset cli-delta TWO', folder)
     const keys = (await data('env list cli-delta', folder)).map(({ key }: { key: string }) => key).toSorted()
@@ -224,6 +235,7 @@ describe('against a server', () => {
       ['logs hello --since soon', 2, /"soon" is no moment/],
       ['deployments list hello --limit 0', 2, /not a number from 1 to 200/],
       ['apps update hello', 2, /nothing to change/],
+      ['apps update hello --health-grace 0', 2, /--health-grace: "0" is neither a whole number from 1 to 300 nor none/],
       ['completion powershell', 2, /none of bash, zsh, fish/],
       ['deploment list', 2, /did you mean "deployments list"\?/],
       ['teams invite a b --role king', 2, /neither member nor admin/]

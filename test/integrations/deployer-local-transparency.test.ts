@@ -187,13 +187,31 @@ test('the proxy is transparent', async t => {
   await t.test('an app is not blamed for what only this platform does not pass on', async () => {
     const long = await ask(ports[0], host, { method: 'GET', path: '/long' })
     assert.match(long.body, /reply are longer than 64 KB/)
-    const twice = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok'
-    const invalid = await ask(ports[0], host, {
-      method: 'GET',
-      path: `/reply/${Buffer.from(twice).toString('base64url')}`
-    })
-    assert.match(invalid.body, /is not valid HTTP/)
   })
+
+  await t.test(
+    'a reply that says its length twice is passed on where both are the same, and refused otherwise',
+    async () => {
+      const replied = (lengths: string, before = '') => {
+        const bytes = Buffer.from(`${before}HTTP/1.1 200 OK\r\nX-Before: 1\r\n${lengths}X-After: 1\r\n\r\nok`)
+        return ask(ports[0], host, { method: 'GET', path: `/reply/${bytes.toString('base64url')}` })
+      }
+      const early = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'
+      for (const lengths of [
+        'Content-Length: 2\r\nContent-Length: 2\r\n',
+        'content-length:2\r\nX-Between: 1\r\nCONTENT-LENGTH: 2 \r\nContent-Length: 2\r\n',
+        'Content-Length: 2, 2\r\n'
+      ])
+        for (const before of ['', early]) {
+          const { status, body, headers } = await replied(lengths, before)
+          assert.deepEqual([status, body], [200, 'ok'], lengths)
+          assert.equal(headers.filter(text => /^content-length/i.test(text)).length, 1)
+          assert.equal(headers.filter(text => /^x-(before|after)/i.test(text)).length, 2)
+        }
+      for (const lengths of ['Content-Length: 2\r\nContent-Length: 3\r\n', 'Content-Length: 2, 3\r\n'])
+        assert.match((await replied(lengths)).body, /is not valid HTTP/)
+    }
+  )
 
   await t.test('a request with a body that offers an upgrade keeps its body', async () => {
     const body = Buffer.from('name=value')

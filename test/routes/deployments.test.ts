@@ -27,7 +27,7 @@ async function withLedger(app: FastifyInstance, options: RoutesOptions) {
 
 const server = await platform({ after }, { deploying: false, builder: false, deployer: false, routes: withLedger })
 const { db } = server.app
-const { team, owner, member, stranger } = await server.addPeople()
+const { team, owner, admin, member, stranger } = await server.addPeople()
 
 async function addApp(caller: Caller = owner, source: object = { githubRepo: 'acme/web' }) {
   const app = (await caller.call('POST', '/api/v1/apps', { name: 'deployed' })).json()
@@ -65,6 +65,23 @@ test('a deploy that was refused for lack of a source does not use up the burst',
   for (let count = 0; count < 8; count++) assert.equal((await deploy('198.51.100.9')).statusCode, 409)
   await db.update(apps).set({ githubRepo: 'acme/web' }).where(eq(apps.id, app.id))
   assert.equal((await deploy('198.51.100.9')).statusCode, 202)
+})
+
+test('a member may not deploy a commit or branch that is not the app’s, which could read its secrets; an admin may', async () => {
+  const app = await addApp()
+  const commitSha = 'e'.repeat(40)
+  const deploy = (caller: Caller, body: object) => caller.call('POST', `${app.url}/deploy`, body)
+  for (const body of [{ commitSha, anyCommit: true }, { anyCommit: true }, { branch: 'refs/pull/1/head' }]) {
+    const refused = await deploy(member, body)
+    assert.equal(refused.statusCode, 403, JSON.stringify(body))
+    assert.equal(errorOf(refused).code, 'FORBIDDEN')
+    const accepted = await deploy(admin, body)
+    assert.equal(accepted.statusCode, 202, accepted.body)
+    assert.equal(accepted.json().config.anyCommit, true)
+  }
+  const named = await deploy(member, { commitSha, branch: 'main' })
+  assert.equal(named.statusCode, 202)
+  assert.equal(named.json().config?.anyCommit, undefined, 'so the build checks that it is on the branch')
 })
 
 test('a deploy says which commit, branch or image; what is none of these is refused by its name', async () => {

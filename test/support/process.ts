@@ -25,14 +25,20 @@ export interface RunningServer extends ServerProcess {
   readonly token: string
 }
 
+const LIMIT = 'ulimit -n "$1"; shift; exec "$@"'
+
 /**
  * `node src/server.ts` as users run it, on a port of its own, from the moment it is launched.
  *
  * @param env the whole environment but PATH, PORT and where Node keeps what it has compiled; without RHONE_SWAP it sheds
  *   no load, as a busy machine would make it refuse what a test asks for
+ * @param descriptors how many files and sockets it may open
  */
-export function launchServer(t: TestContext, env: Record<string, string>): ServerProcess {
-  const child = spawn(process.execPath, [join(root, 'src/server.ts')], {
+export function launchServer(t: TestContext, env: Record<string, string>, descriptors?: number): ServerProcess {
+  const command = [process.execPath, join(root, 'src/server.ts')]
+  const limited = descriptors === undefined ? command : ['/bin/sh', '-c', LIMIT, 'sh', String(descriptors), ...command]
+  const [program = '', ...args] = limited
+  const child = spawn(program, args, {
     cwd: root,
     env: {
       ...{ PATH: process.env.PATH, NODE_COMPILE_CACHE: join(root, '.cache'), PORT: '0', RHONE_SWAP: 'pressure=off' },
@@ -54,8 +60,12 @@ export function launchServer(t: TestContext, env: Record<string, string>): Serve
 }
 
 /** The same, ready to serve. */
-export async function startServer(t: TestContext, env: Record<string, string>): Promise<RunningServer> {
-  const server = launchServer(t, env)
+export async function startServer(
+  t: TestContext,
+  env: Record<string, string>,
+  descriptors?: number
+): Promise<RunningServer> {
+  const server = launchServer(t, env, descriptors)
   const url = await new Promise<string>((found, lost) => {
     server.child.stderr!.on('data', () => {
       const ready = /ready at (https?:\S+)\n/.exec(server.said())

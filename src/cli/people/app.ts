@@ -11,6 +11,10 @@ export interface App {
   readonly githubRepo: string | null
   readonly gitUrl: string | null
   readonly rootDirectory: string | null
+  readonly healthPath: string | null
+  /** Seconds. */
+  readonly healthGrace: number | null
+  readonly port: number | null
   readonly githubBranch: string
   readonly region: string
   readonly autoDeploy: boolean

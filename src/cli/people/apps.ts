@@ -1,3 +1,4 @@
+import { slugify } from '../../domain/base/slug.ts'
 import { listAll } from '../client.ts'
 import { CommandError, defineCommand, UsageError } from '../command.ts'
 import { connect } from '../connect.ts'
@@ -12,7 +13,22 @@ const settings = {
   branch: { type: 'string', value: '<branch>', description: 'The branch that is built. Default: main.' },
   root: { type: 'string', value: '<folder>', description: 'The folder of the repository that it is in.' },
   region: { type: 'string', value: '<code>', description: 'Where it runs; GET /api/v1/regions lists the codes.' },
-  'auto-deploy': { type: 'string', value: 'on|off', description: 'Whether a push deploys. Default: on.' }
+  'auto-deploy': { type: 'string', value: 'on|off', description: 'Whether a push deploys. Default: on.' },
+  'health-path': {
+    type: 'string',
+    value: '<path>',
+    description: 'Answers below 400 while it is well. Default: /health.'
+  },
+  'health-grace': {
+    type: 'string',
+    value: '<seconds>',
+    description: 'How long a new version may take to start. Default: 30.'
+  },
+  port: {
+    type: 'string',
+    value: '<port>',
+    description: 'Where it listens, on Fly; local apps get theirs in PORT. Default: 8080.'
+  }
 } as const
 type Settings = { readonly [Name in keyof typeof settings]?: string }
 
@@ -53,6 +69,9 @@ export const appsCreate = defineCommand({
     const body = { name: input.args[0], ...(team && { team }), ...(slug && { slug }), ...settingsOf(wanted) }
     const app = await client.request<App>('POST', '/api/v1/apps', body)
     const how = hasSource(app) ? `rhone deploy ${app.slug}` : `rhone deploy ${app.slug}, in the folder of its code`
+    const plain = slugify(input.args[0]!)
+    if (slug === undefined && app.slug !== plain)
+      input.note(`Its name in URLs is ${app.slug}: ${plain} is taken or reserved`)
     input.note(`${app.slug} is made. Deploy it with: ${how}`)
     return { data: app, text: describe(app) }
   }
@@ -74,8 +93,8 @@ export const appsShow = defineCommand({
 
 export const appsUpdate = defineCommand({
   name: 'apps update',
-  summary: 'Change settings of an app; they take effect with its next deployment.',
-  examples: ['rhone apps update hello --branch release', 'rhone apps update hello --repo none'],
+  summary: 'Change settings of an app; "none" restores a default.',
+  examples: ['rhone apps update hello --branch release', 'rhone apps update hello --health-grace 120 --repo none'],
   args: ['[app]'],
   options: {
     ...appOption,
@@ -91,6 +110,7 @@ export const appsUpdate = defineCommand({
       throw new UsageError('there is nothing to change: give an option such as --branch')
     const path = pathOf(await chosenApp(input, input.args[0]))
     const app = await (await connect(input)).request<App>('PATCH', path, changes)
+    input.note(`What concerns its building and running takes effect with the next deployment: rhone deploy ${app.slug}`)
     return { data: app, text: describe(app) }
   }
 })
@@ -125,7 +145,8 @@ async function asked({ terminal, note, read }: Asker, { slug }: App): Promise<st
 }
 
 function settingsOf(wanted: Settings): object {
-  const { repo, git, branch, root, region, 'auto-deploy': autoDeploy } = wanted
+  const { repo, git, branch, root, region, port, 'auto-deploy': autoDeploy } = wanted
+  const { 'health-path': healthPath, 'health-grace': healthGrace } = wanted
   if (autoDeploy !== undefined && autoDeploy !== 'on' && autoDeploy !== 'off')
     throw new UsageError(`--auto-deploy: "${autoDeploy}" is neither on nor off`)
   return {
@@ -134,12 +155,22 @@ function settingsOf(wanted: Settings): object {
     ...(branch !== undefined && { githubBranch: branch }),
     ...(root !== undefined && { rootDirectory: orNone(root) }),
     ...(region !== undefined && { region }),
-    ...(autoDeploy !== undefined && { autoDeploy: autoDeploy === 'on' })
+    ...(autoDeploy !== undefined && { autoDeploy: autoDeploy === 'on' }),
+    ...(healthPath !== undefined && { healthPath: orNone(healthPath) }),
+    ...(healthGrace !== undefined && { healthGrace: numberOrNone('health-grace', healthGrace, 300) }),
+    ...(port !== undefined && { port: numberOrNone('port', port, 65_535) })
   }
 }
 
 /** `none` takes a setting away. */
 const orNone = (text: string) => (text === 'none' ? null : text)
+
+function numberOrNone(option: string, text: string, max: number): number | null {
+  if (text === 'none') return null
+  const number = /^\d{1,5}$/.test(text) ? Number(text) : 0
+  if (number >= 1 && number <= max) return number
+  throw new UsageError(`--${option}: "${text}" is neither a whole number from 1 to ${max} nor none`)
+}
 
 export const hasSource = ({ githubRepo, gitUrl }: App) => githubRepo !== null || gitUrl !== null
 
@@ -157,6 +188,9 @@ function describe(app: App): string {
     ...(app.rootDirectory && { folder: app.rootDirectory }),
     region: app.region,
     'auto-deploy': app.autoDeploy ? 'on' : 'off',
+    ...(app.healthPath !== null && { 'health path': app.healthPath }),
+    ...(app.healthGrace !== null && { 'health grace': `${app.healthGrace} s` }),
+    ...(app.port !== null && { port: String(app.port) }),
     made: app.createdAt,
     id: app.id
   })

@@ -28,7 +28,16 @@ const secrets: Part = {
   chores(config, app) {
     let noted = versionOf(config)
     return [
-      { name: 'keyrings', every: HOUR, run: async () => void (await checkKeyrings(config, app)) },
+      {
+        name: 'keyrings',
+        every: HOUR,
+        async run() {
+          const problems = await checkKeyrings(config, app)
+          const isRefused = config.production && problems.length > 0
+          if (has(app, 'secretHolders')) app.secretHolders.isRefused = isRefused
+          if (isRefused) throw new Error(problems.join('\n'))
+        }
+      },
       {
         name: 'secret-holders',
         every: 5 * SECOND,

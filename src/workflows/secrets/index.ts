@@ -22,6 +22,8 @@ declare module 'fastify' {
     secretHolders: {
       /** Tells the other instances what this one holds, and learns what they hold. */
       exchange(): Promise<void>
+      /** Set while the keys of this instance are not those of the others, so that it must not serve. */
+      isRefused: boolean
     }
   }
 }
@@ -53,7 +55,7 @@ const secretHoldersPlugin: FastifyPluginAsync<SecretHoldersOptions> = async (app
     onAgreement((name, print) => countHolders(all, name, [print]) === all.length)
   }
 
-  app.decorate('secretHolders', { exchange })
+  app.decorate('secretHolders', { exchange, isRefused: false })
   app.addHook('onClose', async () => {
     // Without a database, the row is ignored once it is old.
     if (published !== '') await withdrawHoldings(app.db, instance).catch(() => {})

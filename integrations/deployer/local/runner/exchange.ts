@@ -5,6 +5,7 @@ import type { App } from './fleet.ts'
 import { replyHeaders, requestHeaders, targetOf } from './headers.ts'
 import { type Notice, notices, REPLY_TIMEOUT, sendNotice } from './notices.ts'
 import type { LocalRelease, Route } from './release.ts'
+import { foldLengths } from './reply-head.ts'
 
 /** Limit for the head of a request or reply, in bytes. */
 export const MAX_HEAD = 65_536
@@ -81,6 +82,7 @@ export class ProxyExchange {
     this.#outgoing = outgoing
     outgoing.on('information', ({ statusCode, rawHeaders }) => this.#inform(statusCode, rawHeaders))
     outgoing.once('socket', socket => {
+      foldLengths(socket)
       this.#bytes = { socket, read: socket.bytesRead, written: socket.bytesWritten }
       if (socket.connecting) socket.once('connect', () => this.#safely(() => this.#sendIf(isOurs(), outgoing)))
       else this.#send(outgoing)

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { rm, stat, writeFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
-import { nullIf } from '../../../../plugins/lib/errno.ts'
+import { isDescriptorShortage, nullIf } from '../../../../plugins/lib/errno.ts'
 import { acquireLock } from '../../../../plugins/lib/exclusive-lock.ts'
 import { layoutOf } from '../layout.ts'
 import type { RunnerSettings } from '../protocol.ts'
@@ -34,6 +34,7 @@ async function run(): Promise<void> {
   const stop = () => stopping.abort()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop)
   process.on('SIGHUP', () => {})
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) process.on(event, endUnlessShort)
 
   const fleet = new Fleet(layout, leaders => recordProcesses(layout, leaders))
   const proxy = new AppProxy(slug => fleet.bySlug(slug))
@@ -43,7 +44,14 @@ async function run(): Promise<void> {
   await api.listen(socket)
   say('is ready')
 
-  const isVanished = async () => (await identityOf(layout.root)) !== directory || (await isAdrift())
+  const isVanished = async () => {
+    try {
+      return (await identityOf(layout.root)) !== directory || (await isAdrift())
+    } catch (error) {
+      if (isDescriptorShortage(error)) return false // not known: asked again at the next pulse
+      throw error
+    }
+  }
   const isIdle = () => fleet.isEmpty && api.idle > settings.idle
   while (!stopping.signal.aborted && !(await isVanished()) && !isIdle())
     await delay(PULSE, undefined, { signal: stopping.signal }).catch(nullIf('ABORT_ERR'))
@@ -67,6 +75,12 @@ async function isAdrift(): Promise<boolean> {
 async function identityOf(path: string): Promise<string | null> {
   const found = await stat(path).catch(nullIf('ENOENT', 'ENOTDIR'))
   return found && `${found.ino} ${found.birthtimeMs}`
+}
+
+/** A lack of descriptors passes, and fails only what needed one; the apps go on. */
+function endUnlessShort(error: unknown): void {
+  if (!isDescriptorShortage(error)) throw error
+  console.error(error)
 }
 
 function say(what: string): void {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIPv4, type Socket } from 'node:net'
-import { hasCode } from './errno.ts'
+import { hasCode } from '../../plugins/lib/errno.ts'
 
 const kUser = Symbol('rhone.peer-user')
 

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { peerUser } from '../../plugins/lib/peer-user.ts'
+import { peerUser } from '../../src/wiring/peer-user.ts'
 import { eventually } from '../support/eventually.ts'
 
 const onLinux = { skip: process.platform !== 'linux' && 'only Linux tells whose a connection is' }

@@ -1,0 +1,86 @@
+import type { Socket } from 'node:net'
+
+const END = /\r?\n\r?\n/
+/** Other ones may be longer, and are for the parser to refuse. */
+const MAX_HELD = 65_536
+const NOTHING = Buffer.alloc(0)
+
+const kHeads = Symbol('rhone.reply-heads')
+
+/**
+ * Makes one field of the equal Content-Length fields in the next reply of an app, as RFC 9110 allows and browsers do;
+ * Node's parser refuses such a reply. Lengths that differ are left to it: nobody could tell where the reply ends.
+ */
+export function foldLengths(socket: Socket): void {
+  const own = socket as Socket & { [kHeads]?: ReplyHeads }
+  own[kHeads] ??= new ReplyHeads(socket)
+  own[kHeads].expect()
+}
+
+/** Stands between a socket and Node's parser, and looks at heads only. */
+class ReplyHeads {
+  readonly #emit: Socket['emit']
+  #isExpected = false
+  #held: Buffer = NOTHING
+
+  constructor(socket: Socket) {
+    this.#emit = socket.emit.bind(socket)
+    socket.emit = ((event: string, ...values: unknown[]) => {
+      if (event === 'data' && this.#isExpected) return this.#read(values[0] as Buffer)
+      if (event === 'end' || event === 'close') this.#passHeld()
+      return this.#emit(event, ...values)
+    }) as Socket['emit']
+  }
+
+  expect(): void {
+    this.#isExpected = true
+    this.#held = NOTHING
+  }
+
+  #read(chunk: Buffer): boolean {
+    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk])
+    while (this.#isExpected && this.#held.length > 0) {
+      const text = this.#held.toString('latin1', 0, MAX_HELD)
+      const end = END.exec(text)
+      if (end === null) {
+        if (text.length >= MAX_HELD) this.#isExpected = false
+        break
+      }
+      const size = end.index + end[0].length
+      const head = text.slice(0, size)
+      // A reply that is only informational has another one after it.
+      this.#isExpected = /^HTTP\/1\.1 1(?!01)\d\d/.test(head)
+      const folded = foldedHead(head)
+      const rest = this.#held.subarray(size)
+      if (folded !== head) this.#held = Buffer.concat([Buffer.from(folded, 'latin1'), rest])
+      if (!this.#isExpected) break
+      const passed = this.#held.subarray(0, this.#held.length - rest.length)
+      this.#held = rest
+      this.#emit('data', passed)
+    }
+    if (!this.#isExpected) this.#passHeld()
+    return true
+  }
+
+  #passHeld(): void {
+    const held = this.#held
+    this.#held = NOTHING
+    this.#isExpected = false
+    if (held.length > 0) this.#emit('data', held)
+  }
+}
+
+const LENGTH = /^content-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r?\n/gim
+
+/** @returns the same text where there is nothing to fold */
+function foldedHead(head: string): string {
+  const values = [...head.matchAll(LENGTH)].flatMap(([, value = '']) => value.split(/[ \t]*,[ \t]*/))
+  const [first = ''] = values
+  if (values.length < 2 || !/^\d+$/.test(first) || values.some(value => value !== first)) return head
+  let isFirst = true
+  return head.replace(LENGTH, () => {
+    const line = isFirst ? `Content-Length: ${first}\r\n` : ''
+    isFirst = false
+    return line
+  })
+}

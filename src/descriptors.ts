@@ -1,0 +1,62 @@
+import { readFileSync } from 'node:fs'
+import { isDescriptorShortage } from '../plugins/lib/errno.ts'
+import type { Config } from './config/index.ts'
+
+/** What runs besides connections of clients and the database: modules, logs, builds, the sockets of apps and services. */
+const OTHERS = 200
+/** Milliseconds between log lines about descriptors that were missing. */
+const LOG_INTERVAL = 1_000
+
+type Needs = Pick<Config, 'maxConnections' | 'workers'> & { readonly database: { readonly poolMax: number } }
+
+/**
+ * The sentence that the start warns with when more files and connections are configured than this process may open.
+ *
+ * @param limit the number of descriptors; null if the system does not tell
+ */
+export function descriptorWarning({ maxConnections, workers, database }: Needs, limit = descriptorLimit()) {
+  const needed = maxConnections * workers + database.poolMax + OTHERS
+  if (limit === null || needed <= limit) return null
+  return (
+    `this process may open ${limit} files and connections, and is set up for ${needed}: raise the limit ` +
+    `(ulimit -n ${needed}), or set MAX_CONNECTIONS to ${Math.max(1, Math.floor((limit - database.poolMax - OTHERS) / workers))}`
+  )
+}
+
+/** How many descriptors this process may open: Node itself has raised the soft limit to the hard one. */
+export function descriptorLimit(): number | null {
+  if (process.platform !== 'linux') return null
+  const [, soft] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+  return soft === undefined ? null : Number(soft)
+}
+
+/** Reports shortages, at most once a second: each attempt to open something would be one. */
+export function shortageReporter(warn: (error: unknown, missed: number) => void): (error: unknown) => void {
+  let next = -Infinity
+  let missed = 0
+  return error => {
+    missed++
+    if (performance.now() < next) return
+    next = performance.now() + LOG_INTERVAL
+    warn(error, missed)
+    missed = 0
+  }
+}
+
+/**
+ * Node reads the resident size from a file. Packages do that in timers, which throw while there is no descriptor, and
+ * never run again: they get the last reading instead.
+ */
+export function keepMemoryReadable(): void {
+  const read = process.memoryUsage
+  let last = read()
+  const readOrLast = () => {
+    try {
+      last = read()
+    } catch (error) {
+      if (!isDescriptorShortage(error)) throw error
+    }
+    return last
+  }
+  process.memoryUsage = Object.assign(readOrLast, { rss: () => readOrLast().rss })
+}
