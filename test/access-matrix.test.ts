@@ -399,7 +399,7 @@ test('a thing is as unknown by its slug as by its UUID', async () => {
   }
 })
 
-test('an account that was deleted is nobody', async () => {
+test('a deleted account is not authenticated', async () => {
   const world = await createWorld()
   const headers = await bearer(world.people.member)
   await db

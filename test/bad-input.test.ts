@@ -204,7 +204,7 @@ test('a body larger than is taken is refused, and so is one that is deep', async
   }
 })
 
-test('nobody becomes an operator by way of a prototype', async () => {
+test('prototype pollution makes nobody an operator', async () => {
   const headers = { authorization: `Bearer ${owner.token}`, 'content-type': 'application/json' }
   for (const payload of [
     '{"name":"x","__proto__":{"isOperator":true}}',
@@ -220,7 +220,7 @@ test('nobody becomes an operator by way of a prototype', async () => {
   assert.equal((await owner.call('GET', '/admin/stats')).statusCode, 403)
 })
 
-test('a page that nobody was given is refused', async () => {
+test('a forged cursor is refused', async () => {
   const encode = (text: string) => Buffer.from(text).toString('base64url')
   const cursors = [
     '',

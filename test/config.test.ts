@@ -164,7 +164,7 @@ test('a new team has every feature, unless plans are paid for by Stripe or DEFAU
   assert.equal(loadConfig({ STRIPE_SECRET_KEY, DEFAULT_PLAN: 'starter' }).defaultPlan, 'starter')
 })
 
-test('what is usable, and probably not meant, is warned of by name', () => {
+test('usable but doubtful settings cause a warning that names the variable', () => {
   const warnings = (variables: Variables) => warningsOf(loadConfig(variables), variables)
   const complete = {
     ...PRODUCTION,
@@ -267,7 +267,7 @@ test('a secret may come from a file, but not from both places', async t => {
   )
 })
 
-test('the metrics token is a list while it is rotated, each of a length that nobody guesses', () => {
+test('the metrics token may be a list during rotation, and each entry needs a minimum length', () => {
   assert.deepEqual(loadConfig({ METRICS_TOKEN: 'one,two' }).metricsTokens, ['one', 'two'])
   const weak = problemsOf({ ...PRODUCTION, METRICS_TOKEN: 'a-token-of-much-entropy,short' })
   assert.match(weak.join(), /METRICS_TOKEN: must be at least 16 characters/)

@@ -174,7 +174,7 @@ test('a program that fails is started again as often as its machine says, and th
   assert.equal(exits.length, 3)
 })
 
-test('who has no token is told so, and rates are limited where that is asked for', async t => {
+test('a request without a token gets 401, and rates are limited on request', async t => {
   const { fly, client } = await serve(t, { limits: true })
   const stranger = new Client('wrong', { apiUrl: fly.url, graphqlUrl: fly.url })
   await assert.rejects(stranger.App.listApps('rhone'), refused(401, /token validation error/))
@@ -219,7 +219,7 @@ test('the same seed makes the same calls go wrong', async t => {
   assert.deepEqual([...new Set(outcomes[0])].sort(), [404, 429, 500])
 })
 
-test('it runs as a process of its own, and is told over HTTP what to do', async t => {
+test('it runs as a separate process that is controlled over HTTP', async t => {
   const main = join(import.meta.dirname, 'fakes/fly/main.ts')
   const child = spawn(process.execPath, [main, '--second=10'], { stdio: ['ignore', 'pipe', 'inherit'] })
   const closed = once(child, 'exit')

@@ -49,7 +49,7 @@ test('hostile clients', async t => {
     }
   )
 
-  await t.test('heads that arrive a byte at a time are given up with 408', async t => {
+  await t.test('heads that arrive a byte at a time get 408', async t => {
     const clients = await crowd(t, server, MANY, 'GET /api/v1/ping HTTP/1.1\r\nHost: rhone\r\nX-Slow: ')
     const stop = drip(clients, 'a')
     await stillServes(server)
@@ -58,7 +58,7 @@ test('hostile clients', async t => {
     for (const { heard } of clients) assert.match(heard, /^HTTP\/1\.1 408 /)
   })
 
-  await t.test('bodies that arrive a byte at a time, or after a 100 not at all, are given up with 408', async t => {
+  await t.test('bodies that arrive a byte at a time, or not at all after a 100, get 408', async t => {
     const chunked = post.replace('Content-Length: 100', 'Transfer-Encoding: chunked')
     const expecting = post.replace('Content-Length', 'Expect: 100-continue\r\nContent-Length')
     const silent = exchange(server.port, expecting)
@@ -71,7 +71,7 @@ test('hostile clients', async t => {
     assert.match(await silent, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 408 /)
   })
 
-  await t.test('replies that nobody reads are given up, and hold no more memory than they must', async t => {
+  await t.test('unread replies are dropped, and hold bounded memory', async t => {
     const before = await residentMegabytes(server)
     const clients = await crowd(t, server, 100, head('GET /big HTTP/1.1').repeat(20), { deaf: true })
     await stillServes(server)
@@ -119,7 +119,7 @@ test('hostile clients', async t => {
       assert.match(await exchange(server.port, head('GET /health HTTP/1.1', ...headers)), /^HTTP\/1\.1 431 /)
   })
 
-  await t.test('a client that closes its half of the connection is let go', async t => {
+  await t.test('the connection of a client that closes its half is closed', async t => {
     const clients = await crowd(t, server, MANY, '')
     for (const { socket } of clients) socket.end()
     await gone(clients)
@@ -155,7 +155,7 @@ test('hostile clients', async t => {
     await gone(crowded)
   })
 
-  await t.test('after all of this it holds no connection, is ready, and has told of it in a few lines', async () => {
+  await t.test('afterwards it holds no connection, is ready, and has logged only a few lines', async () => {
     await eventually(
       () => sample(server, 'rhone_connections{state="new"}'),
       open => open === 0

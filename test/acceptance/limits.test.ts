@@ -58,7 +58,7 @@ test('all requests of a client draw on one quota; probes and scrapes draw on non
   await refusesAll(await exhausted(t, {}))
 })
 
-test('it is one quota over Redis, too, and stays used up when Redis hangs', async t => {
+test('it is one quota over Redis, too, and stays exhausted when Redis hangs', async t => {
   const redis = await redisServer(t)
   if (redis === undefined) return
   const port = await exhausted(t, { REDIS_URL: redis.url })

@@ -22,7 +22,7 @@ test('a server and its database', async t => {
   // Of the cluster that the one has stopped the others make use again: most of what a start costs is to make one.
   const path = await directory(t)
 
-  await t.test('while the database is away the server lives, says so, and comes back by itself', t =>
+  await t.test('while the database is unreachable the server stays up, reports it, and recovers by itself', t =>
     outlivesDatabase(t, path)
   )
   await t.test(

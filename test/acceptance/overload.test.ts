@@ -63,7 +63,7 @@ test('a server under too much load', async t => {
     'a crowd that does not take no for an answer leaves the server at work, and what matters is answered',
     () => facesCrowd(crowded)
   )
-  await t.test('a database that answers nothing makes no line behind it, and is asked again when it does', () =>
+  await t.test('a database that does not answer builds up no queue, and is used again when it answers', () =>
     outlastsLock(crowded)
   )
 })

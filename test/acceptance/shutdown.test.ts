@@ -81,7 +81,7 @@ test('SIGINT under load that comes twice within a moment, as from Ctrl-C under n
   })
 })
 
-test('a server that nobody listens to', async t => {
+test('a server whose output is not read', async t => {
   const path = await directory(t)
   const { child, exited, logs } = launchServer(t, { DATABASE_URL, DATA_DIR: path, DRAIN_GRACE: '20' })
 
@@ -94,7 +94,7 @@ test('a server that nobody listens to', async t => {
     assert.equal((await fetch(`${ready!.url}/api/v1/ping`)).status, 200)
   })
 
-  await t.test('ends at once when it is told a second time', async t => {
+  await t.test('ends at once on a second signal', async t => {
     const impatience = setInterval(() => child.kill('SIGTERM'), 100)
     t.after(() => clearInterval(impatience))
     assert.equal(await exited, 1)

@@ -49,7 +49,7 @@ test('three servers that start at once on an empty database', async t => {
     assert.ok(!`${said()}${JSON.stringify(logs())}`.includes(token))
   })
 
-  await t.test('a port that is taken is told in a sentence', async () => {
+  await t.test('a taken port is explained in one sentence', async () => {
     const PORT = String(servers[0]!.port)
     const DATA_DIR = await directory(t)
     const { exited, said } = launchServer(t, { DATA_DIR, PORT })

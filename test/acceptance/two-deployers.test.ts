@@ -49,7 +49,7 @@ function workedOn(server: RunningServer): string[] {
   return ends.map(({ jobId }) => String(jobId))
 }
 
-test('a server that has stalled in a rollout and wakes up changes nothing: another one has gone on', async t => {
+test('a server that stalled in a rollout changes nothing when it resumes: another one has continued', async t => {
   const platform = await FlyPlatform.create(t)
   const stalled = await platform.start()
   const { status, body: app } = await platform.ask(stalled, 'POST', '/apps', { name: 'website' })

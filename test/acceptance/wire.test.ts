@@ -215,7 +215,7 @@ test('the wire', async t => {
     assert.deepEqual(seriesOf(after), seriesOf(before))
   })
 
-  await t.test('a body that never arrives is given up with 408', async () => {
+  await t.test('a body that never arrives gets 408', async () => {
     const reply = parse(await neverEnding)
     assert.equal(reply.status, 408)
     assert.equal(JSON.parse(reply.body).error.code, 'BAD_REQUEST')

@@ -62,7 +62,7 @@ const PRODUCTION: Variables = {
 }
 
 describe('the command line', () => {
-  it('lists every command, and tells each one with all of its options', async () => {
+  it('lists every command, and describes each with all of its options', async () => {
     const { stdout } = await succeed('help')
     for (const command of commands) {
       assert.match(stdout, new RegExp(`^ {2}${command.name} +\\w`, 'm'))

@@ -30,7 +30,7 @@ async function directory(t: TestContext): Promise<string> {
 }
 
 describe('rhone incident', () => {
-  it('opens, updates and closes one, and is told what is missing', async () => {
+  it('opens, updates and closes an incident, and names missing arguments', async () => {
     const opened = await rhone(
       [
         'incident',

@@ -224,7 +224,7 @@ describe('against a server', () => {
     assert.match((await succeed('whoami', folder)).stdout, new RegExp(`operator[^]*${url}`))
   })
 
-  it('wrong usage is told apart, and what is missing is named with what to do next', async t => {
+  it('wrong usage has its own exit code, and messages name what is missing and what to do next', async t => {
     const folder = await folderOf(t)
     const expected: [string, number, RegExp][] = [
       ['deploy', 2, /which app\?/],

@@ -84,7 +84,7 @@ test('a swap of ..data is reported and read as one set, and versions tell whethe
   assert.equal(after.get('FLY_API_TOKEN')!.version, before.get('FLY_API_TOKEN')!.version)
 })
 
-test('a directory takes a new value in place of the old one, whole, and readable by nobody else', async t => {
+test('a directory replaces a value atomically, readable by its owner only', async t => {
   const path = await directory(t)
   const source = dirSource(path)
   await source.store!('METRICS_TOKEN', 'fresh')
@@ -111,7 +111,7 @@ test('a command prints its secrets as JSON', async () => {
   await assert.rejects(print('{"METRICS_TOKEN":1}').load(['METRICS_TOKEN']), /METRICS_TOKEN must be text/)
 })
 
-test('a command that fails, hangs or floods is ended, and said so', async () => {
+test('a command that fails, hangs or floods is ended and reported', async () => {
   await assert.rejects(execSource('exit 3').load([]), /ends with 3; run it by hand/)
   await assert.rejects(execSource('sleep 60 | cat', 50).load([]), /has not ended within 0.05 s/)
   await assert.rejects(execSource('yes').load([]), /prints more than/)

@@ -263,7 +263,7 @@ test('only buildctl runs as ourselves', { skip: process.geteuid?.() !== 0 && 'on
   assert.match(log(), /^buildctl: 0$/m)
 })
 
-test('an app that railpack cannot make a plan for is told where to look, and is not built', async t => {
+test('an app that railpack cannot plan is not built, and its message says where to look', async t => {
   const { build, hasRun } = await prepare(t, { railpack: fails('no start command was found') })
   const { built, log, phases } = await build()
   assert.ok(built instanceof BuildError, String(built))
@@ -361,7 +361,7 @@ test('what buildctl leaves running when it is done is ended', async t => {
   assert.equal(await countOf('sleep 313'), 0)
 })
 
-test('a build that is cancelled before it pushes tells of no image', async t => {
+test('a build that is cancelled before its push reports no image', async t => {
   const reason = new Error('cancelled meanwhile')
   const enter = async (phase: string) => (phase === 'pushing' ? Promise.reject(reason) : undefined)
   const { build } = await prepare(t)

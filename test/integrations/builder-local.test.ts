@@ -142,7 +142,7 @@ test('a rollback that deploys the wrong thing: the same commit is the same image
   }
 })
 
-test('an app that cannot be started is told what it needs', async t => {
+test('an app without a start command fails with a message that says what it needs', async t => {
   const wrong: readonly (readonly [Record<string, string>, RegExp])[] = [
     [{ 'README.md': 'Hello' }, /Procfile with a line "web: <command>", or a package.json with a "start" script/],
     [{ 'package.json': packageOf({ test: 'true' }) }, /package.json with a "start" script/],

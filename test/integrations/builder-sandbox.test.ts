@@ -170,7 +170,7 @@ test('disks that fill: what is written fast is noticed at the end', async t => {
   )
 })
 
-test('disks that fill: a build leaves space to others, and its owner is told that the machine is full', async t => {
+test('a build stops before it fills the disk, and says that the machine is full', async t => {
   const { shell } = await open(t, ways[0]!, { spare: Number.MAX_SAFE_INTEGER })
   await assert.rejects(shell('sleep 60'), refuses(/left on its disk: its operator must make room/))
 })
@@ -217,7 +217,7 @@ test('variables that are too long are the fault of the app, and are not shown', 
   })
 })
 
-test('builds have users that nobody else has', { skip: ways.length === 1 && 'only root can be others' }, async t => {
+test('every build has its own user', { skip: ways.length === 1 && 'only root can be others' }, async t => {
   const { shell, said } = await open(t, ways[0]!)
   await shell('id -u; id -G; cat /proc/self/status | grep -i groups')
   const [uid, groups] = said().split('\n')

@@ -98,7 +98,7 @@ test('a build that is begun while the server closes is not', async t => {
   assert.deepEqual(await readdir(join(dataDir, 'builds')), [])
 })
 
-test('disks that fill: what a crashed server has left of its builds is cleared away, and nothing of a living one', async t => {
+test('leftover builds of a crashed server are removed, and builds of a running one are kept', async t => {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const repository = await createRepository(t)
   await repository.push(lasting('sleep 303'))
@@ -149,7 +149,7 @@ const SCRIPT = `
   await app.builder.build(buildRequest(process.env.URL), { signal: new AbortController().signal, enter: async () => {}, hide() {}, say, note: say })
 `
 
-test('leftovers that cannot be removed are told to the operator, and keep no server from its start', async t => {
+test('leftovers that cannot be removed are logged, and do not prevent the start', async t => {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   await writeFile(join(dataDir, 'builds'), 'a file where directories should be')
   const lines: string[] = []

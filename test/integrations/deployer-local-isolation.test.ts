@@ -125,7 +125,7 @@ async function thief(t: TestContext, port: number): Promise<{ asked: number; ser
   return taken
 }
 
-test('a port that somebody else takes before the app comes to it gets none of its requests', asRoot, async t => {
+test('an app’s requests do not reach another program that takes its port before the app listens', asRoot, async t => {
   const machine = await localMachine(t, { healthGrace: 10_000 })
   const app = newApp()
   const note = join(machine.dataDir, 'apps/of', app.id, 'home/ports')
@@ -149,7 +149,7 @@ test('a port that somebody else takes before the app comes to it gets none of it
   assert.notEqual((await readFile(note, 'utf8')).trim().split('\n').at(-1), port.trim())
 })
 
-test('a port that somebody else takes while the app runs gets none of its requests', asRoot, async t => {
+test('an app’s requests do not reach another program that takes its port while the app runs', asRoot, async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -222,7 +222,7 @@ test('env vars whose names shells keep for themselves reach the app as they are'
   for (const [name, value] of Object.entries(env)) assert.equal(seen[name], value, name)
 })
 
-test('when an app is taken away, nothing of its user is left where everybody may write', asRoot, async t => {
+test('deleting an app removes its user’s files from world-writable directories', asRoot, async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const place = await mkdtemp('/tmp/rhone-shared-')

@@ -37,7 +37,7 @@ test('a log bounds how many characters it keeps', () => {
   assert.equal(log.after(0, 1_000).length, 1 + 62)
 })
 
-test('a log drops what is said too fast, and says so once there is room again', () => {
+test('a log drops lines above its rate, and reports the number once there is room', () => {
   let now = 0
   const log = new AppLog(() => now)
   let taken = 0

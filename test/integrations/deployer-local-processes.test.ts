@@ -7,7 +7,7 @@ import { linesUntil, localMachine, never, newApp } from '../support/local-apps.t
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
 
-test('an app that ends is started again, ever more slowly, and is told of in its log', async t => {
+test('an app that exits is restarted with growing pauses, and its log says so', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(

@@ -107,7 +107,7 @@ test('a request that never ends holds a retirement up for its time only, and is 
   await endless
 })
 
-test('what a client says of its way and its connection reaches no app', async t => {
+test('forwarding and connection headers of a client do not reach the app', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -285,7 +285,7 @@ test('a websocket passes, and is cut off when its release is retired', async t =
   )
 })
 
-test('hostile hosts and requests are refused, and harm nobody', async t => {
+test('hostile hosts and requests are refused and do no harm', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, answering('mine')))
@@ -370,7 +370,7 @@ test('replies that no HTTP server would send, and connections broken off, become
   assert.match(String(page.headers['content-type']), /^text\/html/)
 })
 
-test('a client that gives up lets the app know, and slow clients keep nobody waiting', async t => {
+test('an aborted request is aborted at the app, and slow clients do not delay others', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -399,7 +399,7 @@ test('a client that gives up lets the app know, and slow clients keep nobody wai
   )
 })
 
-test('an app that is down is told from one that was never there', async t => {
+test('a stopped app and an unknown host get different replies', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(

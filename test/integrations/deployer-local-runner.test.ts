@@ -77,7 +77,7 @@ test('a killed runner leaves orphans, which the next one ends before it starts a
   assert.notEqual((await machine.get(app)).body, String(orphan))
 })
 
-test('the end of a runner is told at once, so that its apps need not wait to be missed', async t => {
+test('the end of the runner is reported at once, so that its apps restart without waiting for the reconciler', async t => {
   const machine = await localMachine(t)
   const release = await machine.release(newApp(), answering('here'))
   let lost = 0
@@ -256,7 +256,7 @@ test('a DATA_DIR too long for a socket works all the same, and leaves nothing ou
   await assert.rejects(stat(next), { code: 'ENOENT' })
 })
 
-test('no value of an env var is written to the disk, and nobody else can speak to the runner', async t => {
+test('env vars are not written to disk, and other users cannot connect to the runner', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const secret = 'correct-horse-battery-staple'
@@ -310,7 +310,7 @@ test('the runner answers nonsense with an error and goes on', async t => {
   assert.equal((await machine.get(app)).body, 'here')
 })
 
-test('a runner that speaks another language is told of', async t => {
+test('a runner with another protocol version is reported', async t => {
   const machine = await localMachine(t)
   await mkdir(join(machine.dataDir, 'apps'))
   const foreign = createServer((question, answer) => {

@@ -175,7 +175,7 @@ test('a broken release says why, and leaves the old one serving', async t => {
   assert.deepEqual([left?.deploymentId, left?.isServing, others.length], [good.deploymentId, true, 0])
 })
 
-test('an app that writes to the directory that it was built in is told where it may write', {
+test('an app that writes to its read-only working directory fails with a message that says where it may write', {
   skip: process.geteuid?.() !== 0 && 'only root can give each app a user of its own'
 }, async t => {
   const machine = await localMachine(t)

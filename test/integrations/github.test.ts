@@ -155,7 +155,7 @@ test('what is forgotten while it is asked for is answered all the same, and aske
   assert.equal((await github.repositories(77)).repositories.length, 2)
 })
 
-test('an installation that is suspended or removed is told from an outage, also while its token is good', async t => {
+test('a suspended or removed installation is distinguished from an outage, even while its token is valid', async t => {
   const { github, installation, fake } = await setup(t, [website()])
   const because = (reason: string) => (error: unknown) => {
     assert.ok(error instanceof InstallationUnavailable, inspect(error))
@@ -267,7 +267,7 @@ test('a call that fails once is made again, and one that hangs is given up', asy
   await assert.rejects(github.commit(77, 'acme/website', 'main'), { name: 'RemoteError', kind: 'timeout' })
 })
 
-test('git is let in by what a clone is given, narrowed to one repository, and no error shows a token', async t => {
+test('git clones with a token for one repository, which no error message shows', async t => {
   const root = await mkdtemp(join(tmpdir(), 'rhone-github-'))
   t.after(() => rm(root, { recursive: true, force: true }))
   const { github, fake, installation } = await setup(t, [website(), fakeRepository(2, 'acme/other')])
@@ -355,7 +355,7 @@ test('an owner of the account connects an installation', async t => {
   })
 })
 
-test('an App that asks nobody who they are while it is installed sends them there for it', async t => {
+test('an App that does not ask for authorization during installation redirects users to it', async t => {
   const { fake, base, browser } = await visit(t, owner())
   fake.app.requestsAuthorization = false
   fake.redirectUris.push('http://localhost/github/callback')

@@ -124,7 +124,7 @@ test('a completion that says late that it failed is a failure', async t => {
   assert.equal(s3.uploads.size, 0)
 })
 
-test('wrong credentials are named as such and not tried again', async t => {
+test('wrong credentials are reported as such and not retried', async t => {
   const s3 = await fakeS3(t)
   const storage = bucketOf(s3, { secretAccessKey: 'another' })
   await assert.rejects(storage.put('x', [Buffer.from('x')]), failsAs('denied'))
@@ -153,7 +153,7 @@ test('a listing of several pages is complete, and ends with the prefix', async t
   )
 })
 
-test('uploads that nobody finished are aborted after a day', async t => {
+test('unfinished uploads are aborted after a day', async t => {
   const s3 = await fakeS3(t)
   s3.uploads.set('old', { key: 'rhone/one/x', begun: new Date(0), parts: new Map() })
   s3.uploads.set('new', { key: 'rhone/one/y', begun: new Date(), parts: new Map() })
@@ -161,7 +161,7 @@ test('uploads that nobody finished are aborted after a day', async t => {
   assert.deepEqual([...s3.uploads.keys()], ['new'])
 })
 
-test('a service that does not answer is given up in time', async t => {
+test('a service that does not answer is abandoned in time', async t => {
   const s3 = await fakeS3(t)
   for (let i = 0; i < 4; i++) s3.faults.push({ matches: () => true, does: 'silence' })
   await assert.rejects(bucketOf(s3, { timeout: 50 }).list(''), /no answer within 50 ms/)
@@ -201,7 +201,7 @@ test('a server has the storage that its options name, or none', async () => {
   await bare.close()
 })
 
-test('what a folder holds is readable by its owner alone', async t => {
+test('files of a folder are readable by their owner only', async t => {
   const directory = await folder(t)
   const storage = openStorage({ directory })!
   await storage.put('a/b', [Buffer.from('secret')])

@@ -31,7 +31,7 @@ describe('a browser that comes back', () => {
     )
   })
 
-  it('is known by both the cookie and the state, and by no other of either', () => {
+  it('is recognised only by its own cookie and state together', () => {
     const [mine, other] = [sendAway('/a'), sendAway('/a')]
     assert.equal(trips.read(comingWith(undefined), mine.state), 'absent')
     assert.equal(trips.read(comingWith(mine.cookie), undefined), 'foreign')

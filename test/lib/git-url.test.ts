@@ -38,7 +38,7 @@ test('what cannot be cloned from is refused in words that say what would be righ
   assert.ok('complaint' in readGitUrl('file:///a.git', false))
 })
 
-test('a repository on GitHub is known by its name and by the address of any of its pages', () => {
+test('a GitHub repository is recognised by its name and by the URL of any of its pages', () => {
   for (const text of [
     'acme/site',
     'https://github.com/acme/site',

@@ -11,7 +11,7 @@ const NAMED: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', qu
 const unescaped = (markup: string) => markup.replace(/&(amp|lt|gt|quot|#39);/g, (_all, name: string) => NAMED[name]!)
 
 describe('a template', () => {
-  it('lets no text out of its place, in an element or in an attribute of either quotes', () => {
+  it('escapes text in elements and in attributes with either kind of quotes', () => {
     fc.assert(
       fc.property(text, value => {
         const inserted = html`${value}`.toString()

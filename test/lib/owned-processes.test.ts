@@ -82,7 +82,7 @@ test('a process of another release of the same user is left alone, and a stray o
   assert.equal(identify(two.child.pid!), null)
 })
 
-test('without a user of its own, what has left its session and its parent is found by its mark', async t => {
+test('without a dedicated user, a process that left its session and its parent is found by its mark', async t => {
   const { child, mark, said } = await start(t, `(setsid /bin/sh -c 'echo $$; exec sleep 60' &); exec sleep 60`)
   const owned = new OwnedProcesses({ account: null, mark })
   owned.add(child.pid!)
@@ -91,7 +91,7 @@ test('without a user of its own, what has left its session and its parent is fou
   assert.equal(identify(child.pid!), null)
 })
 
-test('without a user of its own, a child that was seen once is known even when it has shed every trace', async t => {
+test('without a dedicated user, a child that was seen once is still recognised after it removed every trace', async t => {
   const script = `env -i setsid /bin/sh -c 'echo $$; exec sleep 60' & read line; exit`
   const mark = `RHONE_TEST_OWNER=${randomUUID()}`
   const child = spawn('/bin/sh', ['-c', script], { cwd: '/', detached: true, stdio: ['pipe', 'pipe', 'inherit'] })
@@ -129,7 +129,7 @@ test('processes that end when asked are not killed, and those that do not are', 
   assert.deepEqual(await killed, [null, 'SIGKILL'])
 })
 
-test('a session that has ended claims nobody who comes by its number later', async t => {
+test('an ended session does not claim a later process with the same id', async t => {
   const { child } = await start(t, 'echo ready; exec sleep 60')
   const owned = new OwnedProcesses({ account: null, mark: 'RHONE_TEST_OWNER=nobody' })
   owned.add(child.pid!)

@@ -116,7 +116,7 @@ test('no error contains what was sent: neither a token, nor a body, nor a query'
   for (const text of told) assert.doesNotMatch(text, /hunter2/)
 })
 
-test('a service that hangs costs the time limit and no more, also in the midst of its answer', async t => {
+test('a service that hangs, even during its reply, costs no more than the timeout', async t => {
   const { remote } = await serve(
     t,
     (request, response) => {
@@ -170,7 +170,7 @@ test('neither a refusal nor a server error is retried', async t => {
   }
 })
 
-test('a service that names a time is not asked before, and its caller is told when that is too late', async t => {
+test('a Retry-After is honoured, and a caller fails at once if it is beyond the deadline', async t => {
   const { remote } = await serve(t, (_request, response, nth) =>
     nth === 1 ? json(response, {}, 429, { 'retry-after': '1' }) : json(response, {})
   )
@@ -344,7 +344,7 @@ test('a stream that breaks off is an error, and one that its caller aborts ends 
   )
 })
 
-test('every attempt is measured by what comes of it', async t => {
+test('every attempt is measured with its outcome', async t => {
   const registry = new Registry()
   const { remote } = await serve(t, (_request, response, nth) => json(response, {}, nth === 1 ? 503 : 200), {
     registry

@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import Fastify from 'fastify'
 import { requestTracker } from '../../plugins/lib/request-tracker.ts'
 
-test('a handler that writes behind the end of its reply does not end the process', async t => {
+test('a handler that writes after the end of its reply does not end the process', async t => {
   const app = Fastify()
   t.after(() => app.close())
   const ends: [status: number, elapsed: number, now: number][] = []

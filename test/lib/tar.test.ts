@@ -145,7 +145,7 @@ test('damaged bytes are refused or change what they are in, and nothing else hap
   )
 })
 
-test('a header that claims a huge name or size makes nobody hold it', async () => {
+test('a header that claims a huge name or size is not buffered', async () => {
   const head = Buffer.from(tarHeader({ path: 'a', type: 'file', size: 0, isExecutable: false }))
   const claim = (flag: string, size: string) => {
     const bytes = Buffer.from(head)

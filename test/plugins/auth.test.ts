@@ -72,7 +72,7 @@ async function boot(options: object): Promise<void> {
 }
 
 describe('a token', () => {
-  test('is told from a mistyped one without a look-up', () => {
+  test('is distinguished from a mistyped one without a look-up', () => {
     const token = mintToken()
     assert.match(token, /^rhone_[0-9A-Za-z]{38}$/)
     assert.equal(isWellFormedToken(token), true)
@@ -120,7 +120,7 @@ describe('who is let in', () => {
     assert.equal((await get('/silent', tokens.issue())).statusCode, 200)
   })
 
-  test('a request without a token is told how to send one', async t => {
+  test('a request without a token learns how to send one', async t => {
     const { get } = await setup(t)
     const reply = await get('/members')
     assert.equal(reply.statusCode, 401)
@@ -210,7 +210,7 @@ describe('who is let in', () => {
     assert.equal((await get('/members', none)).statusCode, 403)
   })
 
-  test('a token with too little scope is told which one it takes', async t => {
+  test('a token with too little scope learns which scope is needed', async t => {
     const { get, tokens } = await setup(t)
     const reply = await get('POST /deploy', tokens.issue(['read']))
     assert.equal(reply.headers['www-authenticate'], 'Bearer realm="rhone", error="insufficient_scope", scope="deploy"')
@@ -408,7 +408,7 @@ describe('at boot', () => {
     assert.throws(() => app.get('/forgotten', () => 'ok'), /rhone-auth: GET \/forgotten does not say who may call it/)
   })
 
-  test('an access or a scope that nobody knows is refused', async t => {
+  test('an unknown access or scope is refused', async t => {
     const { app } = await setup(t)
     const config = { access: 'pubic' } as unknown as { access: 'public' }
     assert.throws(() => app.get('/typo', { config }, () => 'ok'), /config.access "pubic" is none of public/)
@@ -416,8 +416,7 @@ describe('at boot', () => {
     assert.throws(() => app.get('/typo', { config: scoped }, () => 'ok'), /config.scope "write" is none of read/)
   })
 
-  test('an option that nobody knows is refused', () =>
-    assert.rejects(boot({ tll: 1 }), /rhone-auth: there is no option "tll"/))
+  test('an unknown option is refused', () => assert.rejects(boot({ tll: 1 }), /rhone-auth: there is no option "tll"/))
 })
 
 test('who is not let in is counted by reason', async t => {

@@ -205,7 +205,7 @@ test('a client that keeps a few requests ahead may go on for ever', async t => {
   assert.equal(await count('pipelining'), 0)
 })
 
-test('a reply that nobody takes is given up, and one that is taken slowly but surely is not', async t => {
+test('an unread reply is dropped, and one that is read slowly but steadily is not', async t => {
   const { open, count } = await server(t, { readTimeout: 3_000, minReadRate: 1_000 })
   const idler = await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
   const reader = await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')

@@ -151,7 +151,7 @@ test('without an origin of ours, it is that of the Host; without https, cookies 
   assert.match((await form()).cookie, /^rhone_visitor=/)
 })
 
-test('an option that nobody knows fails the boot', () =>
+test('an unknown option fails the boot', () =>
   assert.rejects(
     async () => Fastify().register(csrf, { secret: 'x' } as never),
     /rhone-csrf: there is no option "secret"/

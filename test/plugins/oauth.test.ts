@@ -43,7 +43,7 @@ async function setup(t: TestContext, options: Partial<OauthOptions> = {}, deps: 
   return { app, begin, complete }
 }
 
-test('without a provider, nobody signs in by it', async t => {
+test('without a provider, sign-in is not configured', async t => {
   const { app } = await setup(t)
   assert.equal(app.oauth.isConfigured, false)
   assert.equal((await app.inject('/begin')).statusCode, 501)
@@ -87,7 +87,7 @@ test('over HTTPS the cookie is Secure and bound to this host; one without the pr
   assert.equal((await complete(query.get('state'), cookie)).statusCode, 200)
 })
 
-test('an option that nobody knows fails the boot', () =>
+test('an unknown option fails the boot', () =>
   assert.rejects(async () => Fastify().register(oauth, { clientId: 'x' } as never), /rhone-oauth: .*"clientId"/))
 
 /** The API of a GitHub whose sign-in is done by another server: it takes that server's tokens. */

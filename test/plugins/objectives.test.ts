@@ -85,7 +85,7 @@ test('a refusal by maintenance is planned, a 503 of a route that stays open is n
   assert.deepEqual(happened(app.objectives.counts.list), { maintenance: 2, error: 1 })
 })
 
-test('a client that left before the reply is told apart', async t => {
+test('a client that left before the reply is counted separately', async t => {
   const app = await build(t)
   const reached = Promise.withResolvers<void>()
   const left = Promise.withResolvers<void>()

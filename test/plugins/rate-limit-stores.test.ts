@@ -218,7 +218,7 @@ test('memory agrees with exact arithmetic on every verdict, for any rates and ti
   )
 })
 
-test('a refused request is told its wait correctly, to the millisecond in the last second', () => {
+test('a refused request gets the exact wait, to the millisecond in the last second', () => {
   const rates = fc.tuple(
     fc.integer({ min: 1, max: 300 }),
     fc.constantFrom('s', 'm', 'h'),
@@ -282,7 +282,7 @@ test('a million addresses that come and go need no more memory than those in use
   assert.equal(store.take('general', 'somebody', quota('100/s:200')).allowed, true)
 })
 
-test('memory is bounded while nobody leaves', () => {
+test('memory stays bounded while no client leaves', () => {
   const store = new MemoryStore(10_000, () => 0)
   const before = usedMemory()
   for (let i = 0; i < 500_000; i++) store.take('strict', stranger(i), quota('0.1/s:5'))
@@ -299,7 +299,7 @@ test('Redis: a bucket expires when it is full again, and not before', async t =>
   assert.ok(ttl > 11_000 && ttl <= 12_000, `${ttl}`)
 })
 
-test('Redis: a clock that was set back throttles nobody for longer than an empty bucket would', async t => {
+test('Redis: a clock that was set back throttles a client no longer than an empty bucket would', async t => {
   const redis = await redisClient(t)
   if (redis === undefined) return
   const inAnHour = (Date.now() + 3_600_000) * 1000
@@ -333,7 +333,7 @@ test('Redis over memory: what Redis said is refused without asking it again, for
   assert.equal((await store.take('general', 'a', quarterly)).allowed, true)
 })
 
-test('Redis over memory: a Redis that has forgotten what it counted gives nobody a second burst', async t => {
+test('Redis over memory: a Redis that lost its counters gives no client a second burst', async t => {
   const subject = await inBoth(t)
   if (subject === undefined) return
   const { redis, store, pass } = subject

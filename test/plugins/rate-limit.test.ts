@@ -73,7 +73,7 @@ test('a refusal names its limit and its wait', async t => {
   assert.equal(await detailOf('/strict'), 'The limit "strict" is used up; try again in 10 minutes')
 })
 
-test('a reply by which nothing came of the request gives its token back, where the route says so', async t => {
+test('a reply that the route declares as without effect refunds its token', async t => {
   const app = await server(t, { deploy: perHour(2) })
   const config = { rateClass: 'deploy', rateRefund: [409] } as const
   app.get('/deploy', { config }, (request, reply) => reply.code(Number(request.headers.as ?? 202)).send('told'))

@@ -35,7 +35,7 @@ test('errors are written at intervals, and once more when the app closes', async
   assert.equal(kept.written.length, 2)
 })
 
-test('a journal that is away disturbs nobody', async () => {
+test('an unreachable journal does no harm', async () => {
   const app = Fastify()
   const flush = () => Promise.reject(new Error('database is away'))
   await app.register(recentErrors, { journal: { note() {}, flush }, flushInterval: 1 })

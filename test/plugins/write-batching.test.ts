@@ -174,7 +174,7 @@ test('a stream arrives as it was sent, even if its reader is slow', async t => {
   assert.equal(await reply.text(), chunks.join(''))
 })
 
-test('a client that leaves before its reply has been written disturbs nobody', async t => {
+test('a client that disconnects before its reply is written does no harm', async t => {
   const { port } = await server(t, {}, ({ raw }) => {
     raw.socket!.resetAndDestroy()
     raw.end('served')

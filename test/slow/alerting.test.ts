@@ -34,7 +34,7 @@ function load(t: TestContext, url: string): Repetition {
   return repeatedly(t.signal, ask, 50)
 }
 
-test('a broken server is told to whom it concerns, and that it is mended', { skip, timeout: 900_000 }, async t => {
+test('a broken server alerts the right receiver, and so does its recovery', { skip, timeout: 900_000 }, async t => {
   const database = await tcpProxy(t, await freshDatabase(t))
   const dataDir = await directory(t)
   const environment = {

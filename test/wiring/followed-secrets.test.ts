@@ -159,7 +159,7 @@ test('the pool, LISTEN, the ping and the leader go over to another role without 
   assert.equal(await app.postgres.ping(1_000), 'writable')
 })
 
-test('Redis is told the new password on its open connections, and for all later ones', async t => {
+test('open and later Redis connections authenticate with the new password', async t => {
   const redis = await redisServer(t, ['--requirepass', 'old-password'])
   if (redis === undefined) return
   const urlWith = (password: string) => `redis://:${password}@127.0.0.1:${redis.port}`

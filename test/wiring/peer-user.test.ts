@@ -33,7 +33,7 @@ for (const [host, target] of [
     assert.equal(peerUser(socket), process.getuid!())
   })
 
-test('a connection of another user is told apart', asRoot, async t => {
+test('a connection of another user has that user’s id', asRoot, async t => {
   const { server, port } = await listening(t, '127.0.0.1')
   const accepted = once(server, 'connection')
   const script = `require('node:net').connect(${port}, '127.0.0.1')`
@@ -44,7 +44,7 @@ test('a connection of another user is told apart', asRoot, async t => {
   assert.equal(peerUser(socket), 60_600)
 })
 
-test('who has closed its end is unknown, and not the root that the kernel then names', onLinux, async t => {
+test('the user of a closed peer is unknown, although the kernel then reports root', onLinux, async t => {
   const { server, port } = await listening(t, '127.0.0.1')
   const accepted = once(server, 'connection')
   const client = connect(port, '127.0.0.1')

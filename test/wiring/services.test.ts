@@ -13,7 +13,7 @@ function servicesOf(app: FastifyInstance) {
   return Object.fromEntries(checks.map(({ name, check }) => [name, check]))
 }
 
-test('operators are told how Fly and GitHub are; without them the server is degraded, and serves on', async t => {
+test('operators see the state of Fly and GitHub; without them the server is degraded and keeps serving', async t => {
   const fly = await startFakeFly()
   t.after(() => fly.close())
   const github = await startFakeGithub()
@@ -44,7 +44,7 @@ test('operators are told how Fly and GitHub are; without them the server is degr
   assert.deepEqual(others, { redis: 'not_configured', fly: 'unhealthy', stripe: 'not_configured', github: 'unhealthy' })
 })
 
-test('GitHub is not well where it does not know the App any more', async t => {
+test('GitHub is unhealthy when it no longer knows the App', async t => {
   const github = await startFakeGithub()
   t.after(() => github.close())
   const { app } = await testApp(t, {
@@ -57,7 +57,7 @@ test('GitHub is not well where it does not know the App any more', async t => {
   assert.equal(await servicesOf(app).github!(), 'unhealthy')
 })
 
-test('what is not configured is not said to be down: apps of this machine, and no GitHub App', async t => {
+test('services that are not configured are not reported as down', async t => {
   const { app } = await testApp(t)
   const services = servicesOf(app)
   assert.equal(await services.fly!(), 'not_configured')

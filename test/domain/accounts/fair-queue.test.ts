@@ -23,7 +23,7 @@ function observed(atOnce: number, mostWaiting: number) {
   return { ask, begun, refused, endOne }
 }
 
-test('one caller who floods the queue does not make others wait for all of it', async () => {
+test('one caller who floods the queue does not delay others behind all of it', async () => {
   const { ask, begun, endOne } = observed(1, 10)
   for (let n = 1; n <= 5; n++) void ask('flood', `flood ${n}`)
   void ask('ada', 'ada 1')
@@ -44,7 +44,7 @@ test('when too many wait, the last of the caller with the most is turned away, a
   assert.deepEqual(begun, ['flood 1', 'flood 2', 'ada', 'flood 3'])
 })
 
-test('no more runs at once than may, and all of it ends', async () => {
+test('at most the limit runs at once, and everything completes', async () => {
   const { ask, begun, endOne } = observed(2, 10)
   const all = ['a', 'b', 'c', 'd'].map(caller => ask(caller, caller))
   assert.deepEqual(begun, ['a', 'b'])

@@ -93,7 +93,7 @@ describe('the first operator', () => {
     }
   })
 
-  test('is not made again, nor is its token touched', async t => {
+  test('is not created again, and its token is kept', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
     await ensureFirstOperator(db, auditLog, dir, 'pro')
@@ -139,7 +139,7 @@ describe('the first operator', () => {
     assert.deepEqual(await readdir(dir), ['operator-token'])
   })
 
-  test('does not exist when any part of it fails, and is made by the next attempt', async t => {
+  test('is not created when any part fails, and is created by the next attempt', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
     await db.execute(sql`alter table audit_logs add constraint closed check (action <> 'create')`)
@@ -204,7 +204,7 @@ describe('granting and revoking', () => {
     assert.equal((await operators(db)).length, 1)
   })
 
-  test('knows nobody by a wrong name, and nobody for sure by a name that two have', async t => {
+  test('finds no one by a wrong name, and refuses a name that two people have', async t => {
     const { db } = await twoUsers(t)
     for (const who of ['nobody', randomUUID()])
       await assert.rejects(grantOperator(db, auditLog, who, by), { code: 'NOT_FOUND' })

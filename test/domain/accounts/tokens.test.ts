@@ -142,7 +142,7 @@ describe('the end of a token', () => {
     await assert.rejects(revokeToken(db, ada, id), isNotFound)
   })
 
-  test('comes with the end of its user', async t => {
+  test('ends with the account of its user', async t => {
     const { app, db, ada } = await setup(t)
     const { token } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     await get(app, token)

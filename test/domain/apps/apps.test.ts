@@ -93,7 +93,7 @@ test('an app can be placed where there is a region that takes apps, and stay whe
   await assert.rejects(changeApp(db, app, { region: 'nowhere' }), { code: 'VALIDATION_ERROR' })
 })
 
-test('creating an app in a team that is gone says so', async t => {
+test('creating an app in a deleted team is refused with a reason', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   await db.delete(teams)

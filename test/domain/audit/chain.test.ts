@@ -277,7 +277,7 @@ async function withErased(db: Db): Promise<string> {
 
 /* What somebody tries who has the role of the database, and not the keys of the server. */
 
-test('a row that was made up is found, although the trigger puts it up for sealing and the server seals it', async t => {
+test('a forged row is found, although the trigger queues it and the server seals it', async t => {
   const db = await openDatabase(t)
   const [genuine] = await sealed(db, 1)
   const forge = (mac: ReturnType<typeof sql>) =>

@@ -36,7 +36,7 @@ describe('a bell', () => {
     assert.equal(await isOver(bell.wait(NEVER, signal())), false)
   })
 
-  it('that rang while nobody waited wakes the next one at once, and no more than one, however often it rang', async () => {
+  it('rung without a waiter, wakes exactly one later waiter at once, however often it rang', async () => {
     const bell = new Bell()
     bell.ring()
     bell.ring()

@@ -180,7 +180,7 @@ test('a database that is away for a while loses no line and doubles none', async
   assert.equal(await textOf(connect(t, url).db, id), said)
 })
 
-test('closing waits for a database that is away no longer than it is told', async t => {
+test('closing waits for an unreachable database only until its deadline', async t => {
   const client = postgres('postgres://none:none@127.0.0.1:1/none', { connect_timeout: 1, onnotice: () => {} })
   t.after(() => client.end({ timeout: 0 }))
   const log = createBuildLog(drizzle({ client, schema, casing: 'snake_case' }) as Db, randomUUID(), { patience: 200 })
@@ -197,7 +197,7 @@ test('the log of a deployment that is gone ends', async t => {
   assert.equal(await textOf(db, id), '')
 })
 
-test('a deployment is over when its status says so and its last words had time to come', async t => {
+test('a deployment’s log ends once its status is final and its last lines had time to arrive', async t => {
   const { db, appId, id } = await setUp(t)
   assert.deepEqual(await readProgress(db, appId, id), { status: 'pending', state: 'active' })
   await db.update(schema.deployments).set({ status: 'build_failed' }).where(eq(schema.deployments.id, id))

@@ -54,7 +54,7 @@ test('installations are listed newest first, page by page, of one team alone', a
   assert.equal(second.nextCursor, null)
 })
 
-test('a team whose installation is gone by now gets no app of it', async t => {
+test('an app cannot use an installation that no longer exists', async t => {
   const db = await openDatabase(t)
   const { id: teamId } = await addTeam(db)
   const { id } = await connectInstallation(db, teamId, installation(1))

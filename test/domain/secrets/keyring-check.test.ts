@@ -33,7 +33,7 @@ test('a key that has the id of another one is found, also beside one that is kno
   assert.match((await check(app.db, `${renamed},${old}`))!, /key ".*" is not the one that other instances have/)
 })
 
-test('of two instances that start at once with different keys over an empty database, one is told', async t => {
+test('of two instances that start at once with different keys on an empty database, one is refused', async t => {
   const { app } = await databaseApp(t)
   const problems = await Promise.all([check(app.db, generateKey()), check(app.db, generateKey())])
   assert.equal(problems.filter(problem => problem !== undefined).length, 1)

@@ -194,7 +194,7 @@ test('a secret that was replaced is a new one, and an event', async t => {
   )
 })
 
-test('the ledger holds nothing by which a weak secret could be found, and survives the rotation of its own key', async t => {
+test('the ledger reveals nothing about weak secrets, and survives the rotation of its own key', async t => {
   const db = await openDatabase(t)
   await noteSecrets(db, auditLog, oldRing, [secret('weak')], 'start')
   const [row] = await db.select().from(secretLedger)

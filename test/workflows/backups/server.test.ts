@@ -48,7 +48,7 @@ test('an operator has a backup made in another process, and hears and sees how i
   assert.deepEqual([audit.items[0].action, audit.items[0].details], ['create', { trigger: 'operator' }])
 })
 
-test('a backup that is due is made once, by whichever instance, and not before the database is older', async t => {
+test('one instance makes a due backup, and only when the latest one is old enough', async t => {
   const url = await freshDatabase(t)
   const directory = await directoryFor(t)
   const variables = { DATABASE_URL: url, BACKUP_SCHEDULE: '0 2 * * *', BACKUP_URL: `file://${directory}` }
@@ -73,7 +73,7 @@ test('a backup that is due is made once, by whichever instance, and not before t
   assert.equal((await listBackups(app.storage!)).length, 1)
 })
 
-test('a failed backup is told, changes no date of success, and is tried again', async t => {
+test('a failed backup is reported and retried, and leaves the time of the last success as it is', async t => {
   const { heard, url } = await listener(t)
   const directory = await directoryFor(t)
   await writeFile(join(directory, 'file'), '')
@@ -87,7 +87,7 @@ test('a failed backup is told, changes no date of success, and is tried again', 
   await eventually(state, found => found === 'retrying')
 })
 
-test('who is no operator neither sees backups nor has any made', async t => {
+test('only operators can see and make backups', async t => {
   const { as } = await testApp(t)
   for (const method of ['GET', 'POST'] as const)
     assert.equal((await as('rhn_unknown', method, '/admin/backups')).statusCode, 401)

@@ -87,7 +87,7 @@ test('a deployment is built, comes up beside nothing, serves, and is live', asyn
   )
 })
 
-test('a deployment that a push has begun is in the audit log by itself, for nobody has asked for it', async t => {
+test('a deployment started by a push has its own audit row, since no request caused it', async t => {
   const platform = await testPlatform(t)
   const app = await platform.addApp()
   const commit = { commitSha: 'd'.repeat(40), commitMessage: '$(rm -rf /) <b>', branch: 'main' }
@@ -217,7 +217,7 @@ test('a commit that somebody names must be on the branch of the app, unless it w
   assert.equal(await within({}), undefined)
 })
 
-test('what fails on our side is tried again, and told to nobody', async t => {
+test('internal failures are retried and not shown to users', async t => {
   const platform = await testPlatform(t)
   const app = await platform.addApp()
   let failures = 2
@@ -301,7 +301,7 @@ test('a server that stops leaves its deployments to the next one: nothing is mar
   }
 })
 
-test('deploys that hang can be cancelled: the build is told at once, and what serves goes on', async t => {
+test('hanging deployments can be cancelled: the build is aborted at once, and the live version keeps serving', async t => {
   const platform = await testPlatform(t)
   for (const step of ['build', 'start', 'serve'] as const) {
     const { app, first } = await deployed(platform)
@@ -317,7 +317,7 @@ test('deploys that hang can be cancelled: the build is told at once, and what se
   }
 })
 
-test('a build that does not listen when it is cancelled holds up nobody', async t => {
+test('a build that ignores its cancellation does not block others', async t => {
   const platform = await testPlatform(t)
   const app = await platform.addApp()
   const first = await platform.create(app.id)
@@ -414,7 +414,7 @@ test('two instances share the work, and never meet in one app', async t => {
   }
 })
 
-test('a worker that was taken for dead and wakes up changes nothing: another one has gone on', async t => {
+test('a worker presumed dead changes nothing when it resumes: another one has continued', async t => {
   const platform = await testPlatform(t)
   for (const step of ['build', 'start', 'serve'] as const) {
     const { app } = await deployed(platform)

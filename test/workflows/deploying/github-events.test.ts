@@ -180,7 +180,7 @@ test('a webhook is not deployed twice: delivered and worked on by many at once, 
   assert.deepEqual(await deployed(appId), [sha('after')])
 })
 
-test('a webhook is not deployed twice, either, when another webhook tells of the same push', async () => {
+test('two webhooks about the same push cause one deployment', async () => {
   const { appId, pushOf } = await repository()
   assert.equal(await process('push', pushOf()), 'processed')
   assert.equal(await process('push', pushOf()), 'ignored')
@@ -197,7 +197,7 @@ test('a delivery whose job cannot be added is not kept, so that it is not lost b
   assert.equal(await store.keep(delivery), 'new')
 })
 
-test('somebody else’s push is not deployed because they have named their repository like ours', async () => {
+test('a push to someone else’s repository of the same name is not deployed', async () => {
   const ours = await repository()
   const theirs = await addInstallation()
   assert.equal(await process('push', push({ ...theirs, repoId: newNumber(), repo: 'acme/site' })), 'ignored')
@@ -319,7 +319,7 @@ test('of three clues to which push is newer, two outvote the third', () => {
     assert.equal(isNewer({ ...last, ...over }, last), expected, JSON.stringify(over))
 })
 
-test('a webhook is not lost to a failure half-way: nothing of it stays, and the next attempt does all of it', async () => {
+test('a webhook that fails halfway is rolled back, and the next attempt processes all of it', async () => {
   const { appId, installationId, teamId, repoId, pushOf } = await repository()
   const second = await addApp({ installationId, teamId, githubRepoId: repoId })
   let calls = 0
@@ -338,7 +338,7 @@ test('a webhook is not lost to a failure half-way: nothing of it stays, and the 
   assert.deepEqual([await deployed(appId), await deployed(second)], [[sha('after')], [sha('after')]])
 })
 
-test('a delivery that no attempt could process says so, and is taken up when it is delivered again', async () => {
+test('a delivery that failed for good is marked as failed, and processed when it is redelivered', async () => {
   const { appId, pushOf } = await repository()
   const outcomes: string[] = []
   const broken = queueWith({
@@ -464,7 +464,7 @@ test('a repository that is renamed goes on being deployed, by its new name', asy
   assert.equal(await process('push', pushOf()), 'processed')
 })
 
-test('all instances hear of an installation that has changed, so that they forget what they know of it', async () => {
+test('a changed installation is evicted from the caches of all instances', async () => {
   const { $client } = db as Db & { $client: Sql }
   const heard: string[] = []
   const { unlisten } = await $client.listen(INSTALLATION_CHANNEL, id => void heard.push(id))

@@ -92,7 +92,7 @@ const keptOf = async (app: Awaited<ReturnType<typeof instance>>, appId: string) 
   return rows.map(({ message }) => message)
 }
 
-test('the output of an app is stored from its first line on, even if nobody listened yet', async t => {
+test('the output of an app is stored from its first line, even before a reader connects', async t => {
   const machines = new TalkingMachines()
   const app = await instance(t, await freshDatabase(t), machines)
   const id = await addLiveApp(app)
@@ -108,7 +108,7 @@ test('the output of an app is stored from its first line on, even if nobody list
   )
 })
 
-test('a line that is dead is dialled again, and nothing is kept twice or missed', async t => {
+test('a dead log stream is reconnected without duplicates or gaps', async t => {
   const machines = new TalkingMachines()
   const app = await instance(t, await freshDatabase(t), machines)
   const id = await addLiveApp(app)
@@ -186,7 +186,7 @@ test('an app that floods its log is slowed down, and the log says so', async t =
   assert.equal(dropped.reduce((sum, count) => sum + count, 0) + flood, 5_007)
 })
 
-test('an app that is deleted is listened to no longer', async t => {
+test('the log stream of a deleted app is closed', async t => {
   const machines = new TalkingMachines()
   const app = await instance(t, await freshDatabase(t), machines)
   const id = await addLiveApp(app)

@@ -25,7 +25,7 @@ async function deployed(platform: TestPlatform) {
 const waiting = async ({ db }: TestPlatform) =>
   Array.from(await db.execute(sql`select data from test_jobs where state <> 'completed'`), ({ data }) => data)
 
-test('an app is astray when its live deployment does not serve, or anything else of it runs', () => {
+test('an app has drifted when its live deployment does not serve, or another one runs', () => {
   const state = { live: new Map([['a', '1']]), active: new Map<string, string>(), known: new Set(['a', 'b']) }
   assert.deepEqual(astray([release('a', '1', true)], state), [])
   assert.deepEqual(astray([], state), ['a'])
@@ -138,7 +138,7 @@ test('nothing is taken down because the database cannot be read, or is an empty 
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [id], serving: id })
 })
 
-test('an app whose live version does not come up again is told of once a look, and its requests stay where they are', async t => {
+test('an app whose live version does not restart is reported once per check, and keeps its route', async t => {
   const platform = await testPlatform(t)
   const { app, id } = await deployed(platform)
   const running = platform.world.apps.get(app.id)!

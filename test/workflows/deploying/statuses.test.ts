@@ -59,7 +59,7 @@ const report = (deploymentId: string, client: Github = server.github) =>
     context as JobContext
   )
 
-test('GitHub is told of every state that a deployment comes to, and where to look', async () => {
+test('GitHub gets a commit status with a link for every state of a deployment', async () => {
   const expected: [DeploymentStatus, string][] = [
     ['pending', 'pending'],
     ['building', 'pending'],
@@ -82,7 +82,7 @@ test('GitHub is told of every state that a deployment comes to, and where to loo
   assert.equal(said()[0]!.description, 'Deployment queued')
 })
 
-test('what has changed while GitHub was told is told, too: no older status has the last word', async () => {
+test('a state that changes during the report is reported, too, so that the newest status wins', async () => {
   const { deploy, said } = await setup()
   const id = await deploy('pending')
   const slow: Github = {
@@ -99,7 +99,7 @@ test('what has changed while GitHub was told is told, too: no older status has t
   )
 })
 
-test('nothing is told of a deployment without a commit, or of an app whose installation is gone or suspended', async () => {
+test('no status is sent for a deployment without a commit, or while the installation is missing or suspended', async () => {
   const { deploy, said, installation, app } = await setup()
   await report(await deploy('live', null))
   await report(crypto.randomUUID())

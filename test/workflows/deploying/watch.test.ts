@@ -20,7 +20,7 @@ const isAborted = (signal: AbortSignal) =>
     aborted => aborted
   )
 
-test('hears at once of a deployment that is cancelled, by a newer one too, and of no other', async t => {
+test('is notified at once of a cancelled or superseded deployment, and of no other', async t => {
   const platform = await testPlatform(t)
   const { watch } = await platform.newWorker()
   t.after(() => watch.close())
@@ -63,7 +63,7 @@ test('a deployment that has gone live is not taken away from who ends what it re
   live.end()
 })
 
-test('tells once of all that has gone with an app, and of nothing else', async t => {
+test('reports everything that was deleted with an app, once', async t => {
   const platform = await testPlatform(t)
   const watch = new Watch(() => platform.db)
   t.after(() => watch.close())
