@@ -142,7 +142,7 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
       isReplaced => isReplaced,
       30_000
     )
-    assert.ok(logs().some(({ msg, level }) => level === 'error' && /^a worker is lost/.test(String(msg))))
+    await eventually(() => logs().some(({ msg, level }) => level === 'error' && /^a worker was lost/.test(String(msg))))
     await eventually(
       () => pingsCounted(port),
       count => count === pings

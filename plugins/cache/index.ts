@@ -70,6 +70,7 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
   const { registry, bus } = input
   const caches = new Map<string, LocalCache<unknown>>()
   const warmers: (() => Promise<unknown>)[] = []
+  let isWarm = false
   const requests = tallies(registry, {
     name: 'rhone_cache_requests_total',
     help: 'Look-ups by outcome: hit, miss, stale (the load failed, an older value was given), error (it failed).',
@@ -128,6 +129,19 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     else caches.get(name)?.invalidate(key)
   }
 
+  async function warmUp(): Promise<void> {
+    isWarm = true
+    const results = await Promise.allSettled(warmers.map(warm => warm()))
+    for (const { reason } of results.filter(result => result.status === 'rejected'))
+      app.log.warn({ err: reason }, 'a cache starts cold')
+  }
+
+  /** What was loaded before this instance heard of changes may be old, also what was loaded to warm up. */
+  async function startOver(): Promise<void> {
+    for (const local of caches.values()) local.clear()
+    if (isWarm) await warmUp()
+  }
+
   app.decorate('cache', {
     of<T>(name: string, settings: Partial<CacheSettings> = {}): Cache<T> {
       const local = open<T>(name, settings)
@@ -144,19 +158,13 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
         warm: (keys, load) => void warmers.push(...keys.map(key => () => local.get(key, () => load(key))))
       }
     },
-    async warmUp() {
-      const results = await Promise.allSettled(warmers.map(warm => warm()))
-      for (const { reason } of results.filter(result => result.status === 'rejected'))
-        app.log.warn({ err: reason }, 'a cache starts cold')
-    }
+    warmUp
   })
 
   if (bus !== undefined) {
     let unsubscribe: (() => Promise<void>) | undefined
     app.addHook('onReady', async () => {
-      unsubscribe = await bus.subscribe(forget, () => {
-        for (const local of caches.values()) local.clear()
-      })
+      unsubscribe = await bus.subscribe(forget, () => void startOver())
     })
     app.addHook('onClose', () => unsubscribe?.())
   }

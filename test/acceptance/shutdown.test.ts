@@ -103,7 +103,7 @@ test('a server whose output is not read', async t => {
 })
 
 test('a fault that nothing catches is logged, and the process ends in order with 1', async t => {
-  const { url, exited, logs } = await server(t, { RHONE_SWAP: 'cors=./test/fixtures/swaps/time-bomb.ts' })
+  const { url, exited, logs } = await server(t, { RHONE_SWAP: 'pressure=off,cors=./test/fixtures/swaps/time-bomb.ts' })
   assert.equal((await fetch(`${url}/bomb`)).status, 200)
   assert.equal(await exited, 1)
   assertFaultThenOrder(logs())
@@ -117,7 +117,7 @@ function assertFaultThenOrder(logs: readonly Record<string, unknown>[]): void {
 
 test('while it drains', async t => {
   const { child, url, exited, logs } = await server(t, {
-    RHONE_SWAP: 'cors=./test/fixtures/swaps/time-bomb.ts',
+    RHONE_SWAP: 'pressure=off,cors=./test/fixtures/swaps/time-bomb.ts',
     DRAIN_GRACE: '4'
   })
   child.kill('SIGTERM')

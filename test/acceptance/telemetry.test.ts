@@ -222,7 +222,7 @@ test('a crash is reported before the process ends with 1', { timeout: 120_000 },
     DATA_DIR: directory,
     SENTRY_DSN: sentry.dsn,
     RHONE_VERSION: '9.9.9',
-    RHONE_SWAP: `event-streams=${crashing}`
+    RHONE_SWAP: `pressure=off,event-streams=${crashing}`
   })
   assert.equal(await server.exited, 1)
   assert.equal(sentry.events.length, 1)

@@ -47,7 +47,7 @@ test('the wire', async t => {
     CORS_ORIGINS: 'https://console.example.com',
     RATE_LIMIT_STRICT: '1/m:2',
     RATE_LIMIT_GENERAL: '100000/s:100000',
-    RHONE_SWAP: 'connections=./test/fixtures/swaps/impatient.ts'
+    RHONE_SWAP: 'pressure=off,connections=./test/fixtures/swaps/impatient.ts'
   })
 
   const send = async (bytes: string) => parse(await exchange(server.port, bytes))

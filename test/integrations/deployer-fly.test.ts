@@ -348,7 +348,7 @@ test('a switch that was cut off half-way is taken back before the new version is
   await deployer.retire(owner.app, first.deploymentId, never)
   assert.equal(answers(fly, name), first.deploymentId)
   assert.deepEqual(deploymentsOf(fly, name), [first.deploymentId])
-  await assert.rejects(deployer.retire(owner.app, randomUUID(), never), /what does is not ended/)
+  await assert.rejects(deployer.retire(owner.app, randomUUID(), never), /the one that serves is not stopped/)
   assert.equal(answers(fly, name), first.deploymentId)
 })
 

@@ -6,6 +6,7 @@ import { grafanaDashboard } from '../../monitoring/grafana.ts'
 import { dashboards, panels } from '../../monitoring/panels.ts'
 import pressure from '../../plugins/pressure/index.ts'
 import { testApp } from '../support/app.ts'
+import { place, server } from '../support/secret-place.ts'
 import { readRules } from './rule-files.ts'
 
 const MONITORING = join(import.meta.dirname, '../../monitoring')
@@ -52,8 +53,9 @@ const NAME = /\b(?:rhone|process|nodejs|probe)_[a-z0-9_]+\b|\brhone:[a-z0-9_:]+\
 test('no panel and no rule asks for a metric that does not exist', async t => {
   // It sheds as the server that ships does, which tests are otherwise spared.
   const { app, as } = await testApp(t, {}, { pressure })
+  const following = await server(t, await place(t, {}))
   await as(null, 'GET', '/api/v1/ping')
-  const scraped = await app.metrics.registry.metrics()
+  const scraped = `${await app.metrics.registry.metrics()}\n${await following.app.metrics.registry.metrics()}`
   const exposed = new Set(
     [...scraped.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) => namesOf(name!, type!))
   )

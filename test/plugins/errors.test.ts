@@ -134,7 +134,9 @@ describe('a failure', () => {
     assert.equal(line?.route, 'GET /apps/:app')
     assert.equal(line?.reqId, requestId)
     assert.match(line?.err?.stack ?? '', /relation "secrets".*errors\.test\.ts/s)
-    assert.deepEqual(failures, [{ code: 'INTERNAL_ERROR', route: 'GET /apps/:app', requestId, error: thrown }])
+    assert.deepEqual(failures, [
+      { code: 'INTERNAL_ERROR', route: 'GET /apps/:app', requestId, userId: undefined, trace: {}, error: thrown }
+    ])
     assert.match(await registry.metrics(), /rhone_errors_total\{code="INTERNAL_ERROR"\} 1/)
   })
 

@@ -41,7 +41,7 @@ test('a broken server alerts the right receiver, and so does its recovery', { sk
     DATABASE_URL: database.url,
     DATA_DIR: dataDir,
     METRICS_TOKEN: 'scrape-me-if-you-can',
-    RHONE_SWAP: 'write-batching=./test/fixtures/swaps/faults.ts'
+    RHONE_SWAP: 'pressure=off,write-batching=./test/fixtures/swaps/faults.ts'
   }
   const server = await startServer(t, environment)
   const notices: Notice[] = []

@@ -83,7 +83,7 @@ test('a bare database and a bare environment get everything back, closed', async
       ['after a restore', true]
     ]
   )
-  assert.match(again.operatorToken!, /^rhn_/)
+  assert.match(again.operatorToken!, /^rhone_/)
   assert.deepEqual(plain(await sql`select distinct state::text, output ->> 'message' as message from pgboss.job`), [
     { state: 'failed', message: `held by the restore of backup ${made.id}: retry it to have it done` }
   ])
