@@ -86,7 +86,14 @@ async function runFiles(these: string[], concurrency: number): Promise<Set<strin
     files: these,
     concurrency,
     timeout: (deadline + GRACE) * 1_000,
-    execArgv: ['--import', quickImports, '--import', fileDeadline]
+    execArgv: [
+      '--min-semi-space-size=32',
+      '--max-semi-space-size=32',
+      '--import',
+      quickImports,
+      '--import',
+      fileDeadline
+    ]
   })
   stream.on('test:fail', ({ name, file }) => {
     failures.add(relative(process.cwd(), file ?? name))

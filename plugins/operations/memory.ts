@@ -5,6 +5,8 @@ import { type Samples, select } from './samples.ts'
 export interface Column {
   readonly labels: Readonly<Record<string, string>>
   readonly values: Float64Array
+  /** The number of its first sample, counted from the first of all. What is stored for older ones means nothing. */
+  readonly since: number
 }
 
 /** A selection over time. */
@@ -70,14 +72,15 @@ export class Memory {
   #open(track: Track, key: string, labels: Readonly<Record<string, string>>): Column | undefined {
     if (this.#series >= this.#maxSeries) return undefined
     this.#series++
-    const column = { labels, values: new Float64Array(this.#size).fill(Number.NaN) }
+    // Not filled with NaN: most of it is never touched, and takes no memory until it is.
+    const column = { labels, values: new Float64Array(this.#size), since: this.#taken - 1 }
     track.columns.set(key, column)
     return column
   }
 
   /** @param age samples before the latest one; 0 is the latest */
-  at({ values }: Pick<Column, 'values'>, age: number): number {
-    return values[this.#slot(age)]!
+  at({ values, since }: Pick<Column, 'values' | 'since'>, age: number): number {
+    return this.#taken - 1 - age < since ? Number.NaN : values[this.#slot(age)]!
   }
 
   /** When it was taken, in milliseconds since 1970. */
@@ -101,7 +104,7 @@ export class Memory {
   }
 
   /** The growth of a total; NaN where it is unknown. A series that appears later has grown from 0. */
-  growth(column: Pick<Column, 'values'>, older: number, newer: number): number {
+  growth(column: Pick<Column, 'values' | 'since'>, older: number, newer: number): number {
     const [from, to] = [this.at(column, older), this.at(column, newer)]
     return to - (Number.isNaN(from) ? 0 : from)
   }
