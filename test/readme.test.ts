@@ -36,7 +36,10 @@ test('the walk-through of the README does what it says', async t => {
 
   const clone = await cloneOf(t)
   const port = String(await freePort())
-  const server = await startServer(t, clone, port)
+  const { server, said } = await startServer(t, clone, port)
+  const [making = '', ready = ''] = said
+  assert.match(making, /^ {2}First start: making a database in .*\.rhone\/postgres, which takes some seconds/)
+  assert.match(ready, /is ready at/, 'and that is all it says')
   const script = steps.map(({ commands }) => commands.replace('127.0.0.1:8080', `127.0.0.1:${port}`))
 
   const outputs = await runInOneShell(clone, script)
@@ -68,12 +71,20 @@ async function cloneOf(t: TestContext): Promise<string> {
   return clone
 }
 
-async function startServer(t: TestContext, cwd: string, PORT: string): Promise<ChildProcess> {
+async function startServer(
+  t: TestContext,
+  cwd: string,
+  PORT: string
+): Promise<{ server: ChildProcess; said: readonly string[] }> {
   // A busy machine would make it refuse some of the burst for another reason than the one shown.
   const env = { PATH: process.env.PATH, PORT, RHONE_SWAP: 'pressure=off' }
   const server = spawn(process.execPath, ['src/server.ts'], { cwd, env, stdio: ['ignore', 'ignore', 'pipe'] })
   t.after(() => server.kill('SIGKILL'))
-  for await (const line of createInterface(server.stderr!)) if (line.includes('is ready at')) return server
+  const said: string[] = []
+  for await (const line of createInterface(server.stderr!)) {
+    if (line !== '') said.push(line)
+    if (line.includes('is ready at')) return { server, said }
+  }
   throw new Error('the server has ended without being ready')
 }
 

@@ -1,9 +1,10 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { readGitUrl } from '../../plugins/lib/git-url.ts'
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { BuildError, type BuildSource } from './port.ts'
 import { type Finished, findProgram, type Sandbox } from './sandbox.ts'
-import { findEscape, readSmallFile } from './tree.ts'
+import { findEscape, giveTo, readSmallFile } from './tree.ts'
 import { certificatesFor } from './workspace.ts'
 
 export interface CloneOptions {
@@ -77,15 +78,24 @@ export async function clone(
   options: CloneOptions
 ): Promise<Commit> {
   const url = checkSource(source, options.allowLocal)
+  const reader = url.protocol === 'file:' && source.mayReadOurs !== true ? sandbox.account : null
   const env = {
     ...environmentOf(await configurationOf(url, source.authorization, options), options),
-    GIT_SSL_CAINFO: await certificatesFor(sandbox)
+    GIT_SSL_CAINFO: await certificatesFor(sandbox),
+    ...(reader !== null && { GIT_CONFIG_GLOBAL: await trustingConfiguration(sandbox) })
   }
   const program = await findProgram(options.git, options.path)
   const git = (...args: string[]) =>
-    sandbox.run({ argv: [program, ...args], cwd: directory, env, asOurselves: true, isQuiet: true })
+    sandbox.run({
+      argv: [program, ...args],
+      cwd: directory,
+      env,
+      isQuiet: true,
+      ...(reader === null && { asOurselves: true })
+    })
 
   await mkdir(directory, { recursive: true, mode: 0o700 })
+  if (reader !== null) await giveTo(directory, reader)
   await succeed(git('init', '--quiet', '--template='))
   const wanted = source.commitSha ?? `refs/heads/${source.branch}`
   sandbox.note(`Fetching ${source.commitSha ?? source.branch} of ${url.href}\n`)
@@ -99,6 +109,10 @@ export async function clone(
     url.href,
     wanted
   )
+  if (fetched.code !== 0 && reader !== null)
+    sandbox.note(
+      'A repository of this machine is read as the user of the build: everybody must be allowed to read it.\n'
+    )
   if (fetched.code !== 0) throw failureOf(fetched)
   await succeed(git('checkout', '--quiet', '--force', '--detach', 'FETCH_HEAD', '--'))
   const commit = readCommit(
@@ -151,6 +165,16 @@ async function configurationOf(
     settings.push(['http.curloptResolve', `${url.hostname}:${port}:${addresses.join(',')}`])
   }
   return settings
+}
+
+/**
+ * Git refuses repositories of other users unless a file says otherwise: it hands no other setting to the program that
+ * reads them. Here that program is the build's user, and can do no more than the build.
+ */
+async function trustingConfiguration({ directory }: Sandbox): Promise<string> {
+  const path = join(directory, 'gitconfig')
+  await writeFile(path, '[safe]\n\tdirectory = *\n', { mode: 0o644 })
+  return path
 }
 
 async function publicAddresses(hostname: string, { addressesOf }: CloneOptions): Promise<readonly string[]> {

@@ -134,7 +134,9 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     async function run(step: readonly string[]): Promise<void> {
       env ??= await prepare()
       sandbox.note(`$ npm ${step.join(' ')}\n`)
-      const command = { argv: [npm, ...step], cwd, env }
+      // Only pnpm knows this setting; npm warns of it.
+      const { npm_config_store_dir: _, ...ofNpm } = env
+      const command = { argv: [npm, ...step], cwd, env: step.includes('pnpm') ? env : ofNpm }
       const { code } = await stillSaying(`npm ${step[0]}`, sandbox, () => sandbox.run(command))
       if (code !== 0)
         throw new BuildError(`npm ${step.join(' ')} has failed${code === null ? '' : ` with exit code ${code}`}.`)

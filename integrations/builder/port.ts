@@ -21,6 +21,11 @@ export interface BuildSource {
   readonly commitSha?: string
   /** A branch that must contain the commit: commits of other people's pull requests can be fetched, too. */
   readonly within?: string
+  /**
+   * Whether a `file:` URL may name what only this process may read. By default it is read as the build's user, since
+   * people who name repositories need not be those whose machine this is.
+   */
+  readonly mayReadOurs?: boolean
   /** Header sent with every request to the host of `url`, and to no other. */
   readonly authorization?: string
 }

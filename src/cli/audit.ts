@@ -5,8 +5,7 @@ import { facts } from './format.ts'
 
 export const auditVerify = defineCommand({
   name: 'audit verify',
-  summary:
-    'Compare the audit log with its signed chain, and say which rows were changed, removed, moved or slipped in.',
+  summary: 'Compare the audit log with its signed chain, and list rows that were changed, removed, moved or inserted.',
   printsData: true,
   async run(input) {
     // Reads the database directly: the server under verification must not answer for itself.
@@ -29,7 +28,7 @@ function numbers(counts: Readonly<Record<string, number>>): Record<string, strin
 
 export const auditExport = defineCommand({
   name: 'audit export',
-  summary: 'Print the audit log, oldest first, a row a line; of any length, in little memory.',
+  summary: 'Print the audit log, oldest first, one row per line.',
   options: {
     format: { type: 'string', value: 'ndjson|csv', description: 'Default: ndjson.' },
     from: { type: 'string', value: '<date>', description: 'From this instant on. Default: the beginning.' },

@@ -20,7 +20,7 @@ const identity = {
 
 export const backupCreate = defineCommand({
   name: 'backup create',
-  summary: 'Make a backup of the database and, sealed apart from it, of the keyrings; it counts once it is read back.',
+  summary: 'Back up the database and, sealed separately, the keyrings; then read the backup back.',
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')
@@ -48,7 +48,7 @@ export const backupCreate = defineCommand({
 
 export const backupList = defineCommand({
   name: 'backup list',
-  summary: 'List the backups that there are, newest first, and which of them are complete.',
+  summary: 'List the backups, newest first, and which are complete.',
   printsData: true,
   async run({ config }) {
     const { listBackups } = await import('../workflows/backups/catalogue.ts')
@@ -69,7 +69,7 @@ export const backupList = defineCommand({
 export const backupVerify = defineCommand({
   name: 'backup verify',
   examples: ['rhone backup verify', 'rhone backup verify 20300131T020000Z-1a2b3c4d'],
-  summary: 'Read all of a backup, by default the latest, open it and compare every table with what was written.',
+  summary: 'Read a whole backup, by default the latest, open it and compare every table with its manifest.',
   args,
   options: { identity },
   printsData: true,
@@ -152,7 +152,7 @@ export const backupRestore = defineCommand({
 
 export const backupDrill = defineCommand({
   name: 'backup drill',
-  summary: 'Practise a restore, by default of the latest backup, in a throw-away database, and say how long it took.',
+  summary: 'Restore a backup, by default the latest, into a temporary database as a drill, and print how long it took.',
   args,
   options: { identity },
   printsData: true,
@@ -187,7 +187,7 @@ export const backupDrill = defineCommand({
 
 export const backupPrune = defineCommand({
   name: 'backup prune',
-  summary: 'Remove the backups of this database that BACKUP_KEEP does not keep; at least three complete ones stay.',
+  summary: 'Remove backups of this database beyond BACKUP_KEEP; at least three complete ones are kept.',
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')

@@ -11,7 +11,7 @@ const COMMON = ['help', 'url', 'token']
 export function completionOf(all: () => readonly Command[]): Command {
   return defineCommand({
     name: 'completion',
-    summary: 'Print a script that completes commands and options in bash, zsh or fish.',
+    summary: 'Print the completion script for bash, zsh or fish.',
     examples: [
       'rhone completion bash > ~/.local/share/bash-completion/completions/rhone',
       'rhone completion zsh > ~/.zfunc/_rhone',

@@ -6,8 +6,7 @@ import { facts } from './format.ts'
 
 export const configCheck = defineCommand({
   name: 'config check',
-  summary:
-    'Say everything that is wrong with the environment; exits with 78 if something is. Warn of what looks wrong.',
+  summary: 'List everything wrong with the environment, and exit with 78 if anything is; warn of doubtful settings.',
   printsData: true,
   async run({ config, variables, note }) {
     const settings = await config()
@@ -21,7 +20,7 @@ export const configCheck = defineCommand({
 
 export const configPrint = defineCommand({
   name: 'config print',
-  summary: 'Print the settings that the environment amounts to, without secrets.',
+  summary: 'Print the effective settings, without secrets.',
   printsData: true,
   async run({ config }) {
     const data = describe(await config())

@@ -3,7 +3,7 @@ import type { Command, Option } from './command.ts'
 export function overview(commands: readonly Command[]): string {
   const width = Math.max(...commands.map(command => command.name.length))
   const rows = commands.map(command => `  ${command.name.padEnd(width)}  ${command.summary}`)
-  return ['usage: rhone <command> [options]', '', ...rows, '', 'rhone <command> --help tells its options.', ''].join(
+  return ['usage: rhone <command> [options]', '', ...rows, '', 'rhone <command> --help lists its options.', ''].join(
     '\n'
   )
 }

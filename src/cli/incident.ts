@@ -21,7 +21,7 @@ export const incidentOpen = defineCommand({
   examples: [
     "rhone incident open 'Deployments do not start' --severity high --component deployments --message 'Apps that run are not affected.'"
   ],
-  summary: 'Tell users of an incident, on the status page at once. The same title again changes nothing.',
+  summary: 'Publish an incident on the status page. Repeating the same title changes nothing.',
   args: ['<title>'],
   options: {
     severity: {
@@ -60,7 +60,7 @@ export const incidentUpdate = defineCommand({
   examples: [
     "rhone incident update 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a 'We know the cause, and write again at 14:35 UTC.'"
   ],
-  summary: 'Tell users more of an incident. The same message again changes nothing.',
+  summary: 'Publish an update of an incident. Repeating the same message changes nothing.',
   args: ['<id>', '<message>'],
   printsData: true,
   async run(input) {
@@ -73,7 +73,7 @@ export const incidentUpdate = defineCommand({
 export const incidentClose = defineCommand({
   name: 'incident close',
   examples: ["rhone incident close 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a --message 'Deployments start again.'"],
-  summary: 'Tell users that an incident is over. Closing it again changes nothing.',
+  summary: 'Close an incident. Closing it again changes nothing.',
   args: ['<id>'],
   options: { message: { type: 'string', value: '<text>', description: 'A last word to users.' } },
   printsData: true,
@@ -95,7 +95,7 @@ export const incidentClose = defineCommand({
 
 export const incidentList = defineCommand({
   name: 'incident list',
-  summary: 'List the incidents, the newest first.',
+  summary: 'List the incidents, newest first.',
   printsData: true,
   async run(input) {
     const found = await listAll<Incident>(await connect(input), PATH)
@@ -113,7 +113,7 @@ export const incidentList = defineCommand({
 export const incidentReview = defineCommand({
   name: 'incident review',
   examples: ['rhone incident review 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a > docs/incidents/2026-11-29-deployments.md'],
-  summary: 'Print the beginning of a review, in the form of docs/incidents/TEMPLATE.md, with what is known.',
+  summary: 'Print a draft review in the form of docs/incidents/TEMPLATE.md.',
   args: ['<id>'],
   printsData: true,
   async run(input) {

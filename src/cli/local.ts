@@ -4,7 +4,7 @@ import { defineCommand } from './command.ts'
 
 export const localStop = defineCommand({
   name: 'local stop',
-  summary: 'End all apps that run on this machine; a server that runs will start them again.',
+  summary: 'Stop all apps on this machine; a running server starts them again.',
   printsData: true,
   async run({ config }) {
     const { dataDir } = await config()

@@ -15,7 +15,7 @@ const direct = {
 export const maintenanceOn = defineCommand({
   name: 'maintenance on',
   examples: ["rhone maintenance on --message 'Back at six' --until 2h", 'rhone maintenance on --direct'],
-  summary: 'Close the platform to all but probes, scrapes, webhooks and operators.',
+  summary: 'Close the platform to everyone but probes, scrapes, webhooks and operators.',
   options: {
     message: { type: 'string', value: '<text>', description: 'What visitors are told in addition to the usual text.' },
     until: { type: 'string', value: '<moment>', description: 'When it reopens by itself: 30m, or a date.' },
@@ -52,7 +52,7 @@ export const maintenanceOff = defineCommand({
 
 export const maintenanceStatus = defineCommand({
   name: 'maintenance status',
-  summary: 'Say whether the platform is closed.',
+  summary: 'Show whether the platform is closed.',
   options: { direct },
   printsData: true,
   async run(input) {

@@ -3,7 +3,7 @@ import { facts } from './format.ts'
 
 export const migrate = defineCommand({
   name: 'migrate',
-  summary: 'Bring the database up to the schema of this version; changes nothing when it is.',
+  summary: 'Migrate the database to the schema of this version; does nothing if it is current.',
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')

@@ -4,7 +4,7 @@ import { defineCommand } from './command.ts'
 
 export const openapi = defineCommand({
   name: 'openapi',
-  summary: 'Print the description of the API (OpenAPI 3.1, JSON), out of the routes and without a database.',
+  summary: 'Print the OpenAPI 3.1 description of the API as JSON; needs no database.',
   printsData: true,
   async run({ config }) {
     const { buildApp } = await import('../app.ts')

@@ -7,7 +7,7 @@ const args = ['<user>']
 export const operatorGrant = defineCommand({
   name: 'operator grant',
   examples: ['rhone operator grant ada'],
-  summary: 'Make a user, by name or id, an operator of the whole platform.',
+  summary: 'Make a user, by name or id, an operator of the platform.',
   args,
   async run(input) {
     const user = await change(input, 'grantOperator')

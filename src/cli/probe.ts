@@ -74,8 +74,7 @@ export const probe = defineCommand({
     'rhone probe --textfile /var/lib/node_exporter/rhone.prom --heartbeat https://heartbeat.example/abc',
     'rhone probe --deploy sample'
   ],
-  summary:
-    'Look at a server as its users do, from elsewhere. Exits with 0: it is up, 1: it is down, 3: this side may be offline.',
+  summary: 'Probe a server from outside. Exit code 0: it is up, 1: it is down, 3: this machine may be offline.',
   options: {
     reference: {
       type: 'string',

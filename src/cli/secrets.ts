@@ -10,7 +10,7 @@ import type { Rotated } from './rotation/port.ts'
 
 export const secretsGenerate = defineCommand({
   name: 'secrets generate',
-  summary: 'Print fresh keys, tokens and passwords, ready for the environment of a new installation.',
+  summary: 'Print new keys, tokens and passwords for the environment of a new installation.',
   printsData: true,
   async run() {
     const secrets = {
@@ -34,7 +34,7 @@ export const secretsGenerate = defineCommand({
 export const secretsRotate = defineCommand({
   name: 'secrets rotate',
   summary:
-    'Replace one class of secrets while the servers go on; without a class, seal everything with the newest of ENCRYPTION_KEYS.',
+    'Replace one class of secrets while servers run; without a class, seal everything with the newest of ENCRYPTION_KEYS.',
   examples: [
     'rhone secrets rotate session',
     'rhone secrets rotate fly --value-file new-token',
@@ -79,7 +79,7 @@ export const secretsRotate = defineCommand({
 
 export const secretsStatus = defineCommand({
   name: 'secrets status',
-  summary: 'Say how old each secret of the server is, which are due, and what is sealed with which key.',
+  summary: 'Show the age of each secret, which are due, and how many values each key seals.',
   printsData: true,
   async run(input) {
     const { withDatabase } = await import('./database.ts')

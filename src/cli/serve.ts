@@ -2,7 +2,7 @@ import { defineCommand } from './command.ts'
 
 export const serve = defineCommand({
   name: 'serve',
-  summary: 'Run the server until it is told to stop.',
+  summary: 'Run the server.',
   async run() {
     // The server module is the process: it reads the environment, listens and exits by itself.
     await import('../server.ts')

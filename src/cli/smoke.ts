@@ -50,7 +50,7 @@ const CHECKS: readonly Check[] = [
 
 export const smoke = defineCommand({
   name: 'smoke',
-  summary: 'Check a running server from outside, as after a deployment; exits with 1 if a check fails.',
+  summary: 'Check a running server from outside, such as after a deployment; exits with 1 if a check fails.',
   printsData: true,
   async run(input) {
     const place = await locate(input)

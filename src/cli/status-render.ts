@@ -19,7 +19,7 @@ export const statusRender = defineCommand({
     "rhone status render --out /var/www/status --notice 'We are moving to another data centre.'"
   ],
   summary:
-    'Write the status page to a directory, to be served elsewhere; says so if the server cannot be reached (exit 1).',
+    'Write the status page to a directory, to be served elsewhere; exits with 1 if the server cannot be reached.',
   options: {
     out: { type: 'string', value: '<directory>', description: 'Where index.html and status.json go.' },
     notice: {

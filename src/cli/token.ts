@@ -17,7 +17,7 @@ const PATH = '/api/v1/me/tokens'
 export const tokenCreate = defineCommand({
   name: 'token create',
   examples: ['rhone token create ci --scope deploy --expires 90d'],
-  summary: 'Make an API token of your own and print it, this once.',
+  summary: 'Create an API token and print it once.',
   args: ['<name>'],
   options: {
     scope: {

@@ -10,7 +10,7 @@ const HOW = 'Its owner sets a password by this code at /auth/reset, within 24 ho
 export const userCreate = defineCommand({
   name: 'user create',
   examples: ['rhone user create ada', 'rhone user create ada --operator'],
-  summary: 'Make an account that signs in with a password, and print the code by which its owner sets one.',
+  summary: 'Create an account with a password, and print the code that its owner sets the password with.',
   args: ['<login>'],
   options: {
     operator: { type: 'boolean', description: 'Make it an operator of the whole platform at once.' }
@@ -66,7 +66,7 @@ export const userList = defineCommand({
 export const userReset = defineCommand({
   name: 'user reset',
   examples: ['rhone user reset ada'],
-  summary: 'Print a code by which the owner of an account sets a new password.',
+  summary: 'Print a code that the owner of an account sets a new password with.',
   args: ['<login>'],
   printsData: true,
   async run(input) {

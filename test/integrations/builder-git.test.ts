@@ -2,15 +2,16 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { access, chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { access, chmod, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
-import { type CloneOptions, clone } from '../../integrations/builder/git.ts'
+import { type CloneOptions, type Commit, clone } from '../../integrations/builder/git.ts'
 import { BuildError, type BuildSource } from '../../integrations/builder/port.ts'
 import { openSandbox } from '../../integrations/builder/sandbox.ts'
+import type { Account } from '../../plugins/lib/owned-processes.ts'
 import { createRepository, scratchDirectory } from '../support/repository.ts'
 
 const LIMITS = {
@@ -31,14 +32,20 @@ const options: CloneOptions = {
   addressesOf: async () => ['127.0.0.1']
 }
 
+const asRoot = { skip: process.geteuid?.() !== 0 && 'only root can be others' }
+
 /** Clones into a fresh directory, and tells what became of it. */
-async function fetchCommit(t: TestContext, source: BuildSource, more: Partial<CloneOptions> & { disk?: number } = {}) {
+async function fetchCommit(
+  t: TestContext,
+  source: BuildSource,
+  more: Partial<CloneOptions> & { disk?: number; account?: Account } = {}
+) {
   const directory = await scratchDirectory(t, 'rhone-clone-')
   const said: string[] = []
   const sandbox = openSandbox({
     id: crypto.randomUUID(),
     directory,
-    account: null,
+    account: more.account ?? null,
     limits: { ...LIMITS, ...(more.disk && { disk: more.disk }) },
     signal: new AbortController().signal,
     say: text => said.push(text),
@@ -128,6 +135,27 @@ test('arguments in disguise never reach git', async t => {
     assert.equal(log(), '')
   }
 })
+
+test(
+  'a repository of this machine is fetched as the build’s user, unless all who own the app operate the machine',
+  asRoot,
+  async t => {
+    const repository = await createRepository(t)
+    const sha = await repository.push({ 'index.js': 'one' })
+    const fetchAs = (mayReadOurs: boolean) =>
+      fetchCommit(t, source(repository.url, { mayReadOurs }), { account: { uid: 61_500, gid: 61_500 } })
+
+    const open = await fetchAs(false)
+    assert.equal((open.commit as Commit).commitSha, sha)
+    assert.equal((await stat(join(open.tree, 'index.js'))).uid, 61_500)
+
+    await chmod(repository.path, 0o700)
+    const closed = await fetchAs(false)
+    assert.ok(closed.commit instanceof BuildError, String(closed.commit))
+    assert.match(closed.log(), /everybody must be allowed to read it/)
+    assert.equal(((await fetchAs(true)).commit as Commit).commitSha, sha)
+  }
+)
 
 test('http: and file: are refused unless they are allowed', async t => {
   const repository = await createRepository(t)

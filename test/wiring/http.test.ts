@@ -30,6 +30,12 @@ test('production and staging send HSTS, development does not, and the preload li
   assert.equal(await hstsOf({ BASE_URL: 'https://localhost:8443', HSTS_PRELOAD: 'true' }), undefined)
 })
 
+test('memory pressure is judged by MEMORY_LIMIT as shipped, and never by nothing', () => {
+  const limitOf = (variables: Record<string, string>) => http.pressure(loadConfig(variables), Fastify()).memoryLimit
+  assert.equal(limitOf({ MEMORY_LIMIT: '536870912' }), 536_870_912)
+  assert.ok(limitOf({}) > 0)
+})
+
 test('for how long browsers remember a preflight is a setting', () => {
   assert.equal(http.cors(loadConfig({})).maxAge, 7_200)
   assert.equal(http.cors(loadConfig({ CORS_MAX_AGE: '60' })).maxAge, 60)

@@ -53,7 +53,7 @@ export const appsList = defineCommand({
 
 export const appsCreate = defineCommand({
   name: 'apps create',
-  summary: 'Make an app.',
+  summary: 'Create an app.',
   examples: ['rhone apps create hello', 'rhone apps create website --repo acme/website --team acme'],
   args: ['<name>'],
   options: {

@@ -10,7 +10,7 @@ const MOST = 200
 
 export const deploymentsList = defineCommand({
   name: 'deployments list',
-  summary: 'List the deployments of an app, the newest first.',
+  summary: 'List the deployments of an app, newest first.',
   examples: ['rhone deployments list hello', 'rhone deployments list hello --limit 100 --json'],
   args: ['[app]'],
   options: {
@@ -41,7 +41,7 @@ export const deploymentsList = defineCommand({
 
 export const deploymentsShow = defineCommand({
   name: 'deployments show',
-  summary: 'Show a deployment, and why it has failed if it has.',
+  summary: 'Show a deployment, and why it failed.',
   examples: ['rhone deployments show 0197a4b2 --app hello'],
   args: ['<id>'],
   options: appOption,
@@ -56,7 +56,7 @@ export const deploymentsShow = defineCommand({
 
 export const deploymentsCancel = defineCommand({
   name: 'deployments cancel',
-  summary: 'Cancel a deployment that is on its way, by default the newest; what is live stays live.',
+  summary: 'Cancel a running deployment, by default the newest; the live version keeps serving.',
   examples: ['rhone deployments cancel --app hello', 'rhone deployments cancel 0197a4b2 --app hello'],
   args: ['[id]'],
   options: appOption,
@@ -78,7 +78,7 @@ export const deploymentsCancel = defineCommand({
 
 export const rollback = defineCommand({
   name: 'rollback',
-  summary: 'Bring back an earlier deployment, by default the one before the live one, with the env vars of now.',
+  summary: 'Go back to an earlier deployment, by default the previous one, with the current env vars.',
   examples: ['rhone rollback hello', 'rhone rollback hello --to 0197a4b2'],
   args: ['[app]'],
   options: {

@@ -25,7 +25,7 @@ const APPLIES = 'It takes effect with the next deployment: rhone deploy'
 
 export const envList = defineCommand({
   name: 'env list',
-  summary: 'List the names of the env vars of an app; nobody can read their values.',
+  summary: "List the names of an app's env vars; values cannot be read.",
   examples: ['rhone env list hello'],
   args: ['[app]'],
   options: appOption,
@@ -85,7 +85,7 @@ export const envUnset = defineCommand({
 
 export const envImport = defineCommand({
   name: 'env import',
-  summary: 'Set the env vars that a file of KEY=value lines has; others stay as they are.',
+  summary: 'Set the env vars from a file of KEY=value lines; others are kept.',
   examples: ['rhone env import hello .env.production', 'rhone env import - < .env'],
   args: ['[app]', '<file>'],
   options: changing,

@@ -9,7 +9,7 @@ interface Me {
 
 export const login = defineCommand({
   name: 'login',
-  summary: 'Log in to a server with a token, and keep it for this user of this machine.',
+  summary: 'Log in to a server with a token, and store it for this user.',
   examples: ['rhone login --url https://rhone.example.com --token - < token.txt'],
   forDeployers: true,
   async run(input) {

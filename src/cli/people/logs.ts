@@ -22,7 +22,7 @@ const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_
 
 export const logs = defineCommand({
   name: 'logs',
-  summary: 'Print what an app has said, and with -f what it goes on to say.',
+  summary: 'Print the log of an app; -f follows it.',
   examples: ['rhone logs hello', 'rhone logs hello -f', 'rhone logs hello --since 1h --level error'],
   args: ['[app]'],
   options: {

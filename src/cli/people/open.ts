@@ -7,7 +7,7 @@ import { type App, appOption, chosenApp, pathOf } from './app.ts'
 
 export const open = defineCommand({
   name: 'open',
-  summary: 'Print the URL of an app, and open it in the browser if there is one.',
+  summary: 'Print the URL of an app, and open it in a browser if possible.',
   examples: ['rhone open hello'],
   args: ['[app]'],
   options: appOption,

@@ -41,7 +41,7 @@ export const teamsList = defineCommand({
 
 export const teamsCreate = defineCommand({
   name: 'teams create',
-  summary: 'Make a team, of which you are the owner.',
+  summary: 'Create a team that you own.',
   examples: ['rhone teams create acme'],
   args: ['<name>'],
   options: { slug: { type: 'string', value: '<slug>', description: 'Its name in URLs. Default: made from the name.' } },
@@ -72,7 +72,7 @@ export const teamsMembers = defineCommand({
 
 export const teamsInvite = defineCommand({
   name: 'teams invite',
-  summary: 'Invite a person to a team, for seven days.',
+  summary: 'Invite a person to a team; the invitation is valid for seven days.',
   examples: ['rhone teams invite acme ada@example.com --role admin'],
   args: ['<team>', '<email>'],
   options: { role: { type: 'string', value: 'member|admin', description: 'What they will be. Default: member.' } },

@@ -11,7 +11,7 @@ interface Me {
 
 export const whoami = defineCommand({
   name: 'whoami',
-  summary: 'Say which server this speaks to, and as whom.',
+  summary: 'Show the server in use and the logged-in user.',
   printsData: true,
   forDeployers: true,
   async run(input) {

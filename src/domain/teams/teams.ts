@@ -59,6 +59,16 @@ export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string
   return team
 }
 
+/** Whether all members of a team operate the platform, and may therefore do on its machine whatever it can. */
+export async function isOfOperators(db: Db, teamId: string): Promise<boolean> {
+  const [row] = await db
+    .select({ every: sql<boolean | null>`bool_and(${users.isAdmin})` })
+    .from(teamMembers)
+    .innerJoin(users, eq(users.id, teamMembers.userId))
+    .where(eq(teamMembers.teamId, teamId))
+  return row?.every === true
+}
+
 /** Creates a team with one member, its owner. Without a slug, one is made from the name. */
 export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTeam, plan: Plan): Promise<Team> {
   await refuseOneTooMany(tx, ownerId)

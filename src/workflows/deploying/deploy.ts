@@ -53,7 +53,7 @@ export interface DeployDeps {
   readonly deployer: () => Deployer
   readonly openLog: (deploymentId: string) => DeploymentLog
   /** The clone source of an app. @throws BuildError when it has none */
-  readonly sourceOf: (app: WorkedApp) => Promise<Pick<BuildSource, 'url' | 'authorization'>>
+  readonly sourceOf: (app: WorkedApp) => Promise<Pick<BuildSource, 'url' | 'authorization' | 'mayReadOurs'>>
   /** Reports the outcome of a build and its duration in seconds. */
   readonly built: (status: 'success' | 'failure' | 'cancelled', seconds: number) => void
   readonly concurrency: number

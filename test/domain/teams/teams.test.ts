@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { findHomeTeam, listTeams } from '../../../src/domain/teams/teams.ts'
+import { eq } from 'drizzle-orm'
+import { users } from '../../../drizzle/schema.ts'
+import { findHomeTeam, isOfOperators, listTeams } from '../../../src/domain/teams/teams.ts'
 import { addTeam, addUser, openDatabase } from '../support.ts'
 
 test('lists the teams that a user is in, newest first, page by page, with the role in each', async t => {
@@ -36,4 +38,15 @@ test('a user at home is in the personal team, else in the oldest one they own, e
   assert.equal(await home(), owned.id)
   const personal = await addTeam(db, { [user]: 'owner' }, 'ada')
   assert.equal(await home(), personal.id)
+})
+
+test('a team is one of operators only while all of its members are', async t => {
+  const db = await openDatabase(t)
+  const [operator, user] = [await addUser(db), await addUser(db)]
+  await db.update(users).set({ isAdmin: true }).where(eq(users.id, operator))
+  const isOf = async (members: Parameters<typeof addTeam>[1]) => isOfOperators(db, (await addTeam(db, members)).id)
+  assert.equal(await isOf({ [operator]: 'owner' }), true)
+  assert.equal(await isOf({ [operator]: 'owner', [user]: 'member' }), false)
+  assert.equal(await isOf({ [user]: 'owner' }), false)
+  assert.equal(await isOf({}), false)
 })
