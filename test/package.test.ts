@@ -50,7 +50,7 @@ describe('the package', () => {
     await cp(join(ROOT, 'test/fixtures/three-plugins/app.js'), join(project(), 'app.js'))
   })
 
-  it('holds what was built and the documents, and neither tests nor secrets', () => {
+  it('contains the build and the documents, and neither tests nor secrets', () => {
     assert.ok(packed.includes('dist/src/cli.js'))
     assert.ok(packed.includes('dist/plugins/rate-limit/index.d.ts'))
     assert.ok(packed.includes('README.md'))
@@ -77,13 +77,13 @@ describe('the package', () => {
     assert.equal(stdout.trim(), 'function 0.1.0')
   })
 
-  it('gives types to those who use it', async () => {
+  it('ships types', async () => {
     await writeFile(join(project(), 'wrong.js'), "import { none } from 'rhone/plugins/cors'\nnone()\n")
     const stdout = await typeErrors(project(), '--allowJs --checkJs --skipLibCheck', ['app.js', 'wrong.js'])
     assert.match(stdout, /^wrong\.js\(1,10\): error TS\d+: .* has no exported member 'none'.*\n$/)
   })
 
-  it('brings a command line that migrates an empty database', async t => {
+  it('includes a command line that migrates an empty database', async t => {
     const cli = join(project(), 'node_modules/rhone/dist/src/cli.js')
     assert.equal((await runNode([cli, '--version'], project())).stdout, '0.1.0\n')
     const env = { ...process.env, DATABASE_URL: await emptyDatabase(t) }
@@ -91,7 +91,7 @@ describe('the package', () => {
     assert.ok(JSON.parse(stdout).applied.length > 0)
   })
 
-  it('lends three of its plugins to a bare Fastify outside of the tree', async t => {
+  it('provides three plugins to a bare Fastify outside of the tree', async t => {
     const url = await startExample(t, project())
 
     const open = await fetch(url)
@@ -160,7 +160,7 @@ describe('the package of the plugins', () => {
     assert.deepEqual(await names(), expected.sort())
   })
 
-  it('brings to the user of a header plugin what that needs, and no more', async t => {
+  it('installs for a header plugin what that needs, and no more', async t => {
     const bare = await bareProject('headers', ['@fastify/helmet'])
     const script = `
       import Fastify from 'fastify'
@@ -186,7 +186,7 @@ describe('the package of the plugins', () => {
     )
   })
 
-  it('names the package that a plugin misses, and loads every plugin without it', async () => {
+  it('names the package that a plugin lacks, and loads every plugin without it', async () => {
     const bare = await bareProject('bare', [])
     const script = `
       import Fastify from 'fastify'
@@ -288,7 +288,7 @@ describe('the package of the plugins', () => {
     )
   })
 
-  it('says in its declarations what every option means and what it is by default', async () => {
+  it('documents every option and its default in its declarations', async () => {
     for (const name of await names()) {
       const { exports } = await manifestIn(installed())
       const { types, default: module } = exports[`./${name}`] as { types: string; default: string }

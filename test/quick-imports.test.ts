@@ -25,20 +25,20 @@ async function load(preloaded: readonly string[], env: Record<string, string> = 
   return { ...(JSON.parse(stdout) as { settings: boolean; regions: boolean; looked: number }), stderr }
 }
 
-test('modules that are known need not be looked for, and are the same', async () => {
+test('known modules are found without a search, and are the same', async () => {
   const quick = await load(['src/quick-imports.ts'])
   const plain = await load([])
   assert.deepEqual([quick.settings, quick.regions, quick.stderr], [true, true, ''])
   assert.ok(quick.looked < plain.looked / 2, `${quick.looked} of ${plain.looked}`)
 })
 
-test('on a Node that calls modules something else, they load in its own way, and a warning says so', async () => {
+test('on a Node with other module internals, modules load the ordinary way, with a warning', async () => {
   const { settings, regions, stderr } = await load(['test/fixtures/another-node.ts', 'src/quick-imports.ts'])
   assert.deepEqual([settings, regions], [true, true])
   assert.match(stderr, /modules of ts load in Node's own way, slower: .* is typescript-of-tomorrow/)
 })
 
-test('the shortcut is not taken where the environment forbids it', async () => {
+test('the environment can switch the shortcut off', async () => {
   const off = await load(['src/quick-imports.ts'], { RHONE_SHORTCUTS_OFF: 'heads, imports' })
   const plain = await load([])
   assert.ok(off.looked >= plain.looked, `${off.looked} of ${plain.looked}`)

@@ -58,7 +58,7 @@ function secretsIn(text: string): string[] {
   return [...known, ...drawn].map(({ what, at }) => `line ${text.slice(0, at).split('\n').length}: ${what}`)
 }
 
-test('there is no secret in the repository', async () => {
+test('the repository contains no secret', async () => {
   const paths = await Array.fromAsync(glob('**/*', { cwd: root, exclude: path => SKIPPED.test(path) }))
   const dotted = await Array.fromAsync(glob(['.*', '.ci/*', '.github/**/*'], { cwd: root }))
   const found: string[] = []
@@ -77,7 +77,7 @@ test('there is no secret in the repository', async () => {
   assert.deepEqual(found, [])
 })
 
-test('the scan knows secrets when it sees them', () => {
+test('the scan finds secrets', () => {
   const drawn = (length: number) =>
     randomBytes(length * 2)
       .toString('base64')
@@ -102,7 +102,7 @@ test('the scan knows secrets when it sees them', () => {
     assert.ok(secretsIn(`first\n${sample}`).includes(`line 2: ${what}`), `${what}: ${sample}`)
 })
 
-test('the scan leaves examples and names alone', () => {
+test('the scan ignores examples and names', () => {
   for (const harmless of [
     "METRICS_TOKEN: 'CHANGEME'",
     "token: 'a-token-from-a-file'",

@@ -5,7 +5,7 @@ import { eventually } from './support/eventually.ts'
 import { repeatedly } from './support/repeatedly.ts'
 import { stays } from './support/stays.ts'
 
-test('eventually gives the first answer that is as expected', async () => {
+test('eventually returns the first expected answer', async () => {
   let asked = 0
   assert.equal(
     await eventually(
@@ -22,7 +22,7 @@ test('eventually takes any truthy answer where nothing else is expected', async 
   assert.equal(await eventually(() => answers.shift()), 'yes')
 })
 
-test('eventually gives up, and says what it asked and what it heard last', async () => {
+test('eventually gives up with an error that has the question and the last answer', async () => {
   await assert.rejects(
     eventually(
       () => ({ state: 'stuck' }),
@@ -40,7 +40,7 @@ test('eventually gives up on a question that is never answered', async () => {
   )
 })
 
-test('eventually passes on what its question throws', async () => {
+test('eventually passes on errors of its question', async () => {
   const failure = new Error('no')
   await assert.rejects(
     eventually(() => Promise.reject(failure)),
@@ -74,7 +74,7 @@ test('repeatedly goes on until it is stopped or its test is over, and passes on 
   await assert.rejects(failing.stop(), /no/)
 })
 
-test('a clock that was set ahead twice is ahead by both, and is right after the test', async t => {
+test('a clock that was set ahead twice is ahead by the sum, and is reset after the test', async t => {
   const before = Date.now()
   await t.test('ahead', t => {
     setAhead(t, Date, 100_000)

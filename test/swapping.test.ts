@@ -19,7 +19,7 @@ async function pings(as: Awaited<ReturnType<typeof testApp>>['as'], count: numbe
   return Promise.all(Array.from({ length: count }, () => as(null, 'GET', '/api/v1/ping')))
 }
 
-test('a limiter of ten lines takes the place of ours, by an environment variable', async t => {
+test('a limiter of ten lines replaces ours, from an environment variable', async t => {
   t.mock.timers.enable({ apis: ['setInterval'] }) // or its second may be over in the middle of the requests
   const { app, as } = await testApp(t, { RHONE_SWAP: `rate-limit=${TINY_LIMITER}` })
   const replies = await pings(as, 25)
@@ -32,14 +32,14 @@ test('a limiter of ten lines takes the place of ours, by an environment variable
   assert.ok(app.hasPlugin('tiny-limiter'))
 })
 
-test('the same limiter takes the place of ours, by a program', async t => {
+test('the same limiter replaces ours, from a program', async t => {
   t.mock.timers.enable({ apis: ['setInterval'] })
   const { as } = await testApp(t, {}, { 'rate-limit': tinyLimiter })
   const statuses = (await pings(as, 25)).map(({ statusCode }) => statusCode)
   assert.equal(statuses.filter(status => status === 429).length, 5)
 })
 
-test('a swap of the program goes before one of the environment', async t => {
+test('a swap of the program takes precedence over the environment', async t => {
   const greeter = fp(async app => {
     app.addHook('onSend', (_request, reply, payload, done) => {
       reply.header('x-greeting', 'hello')
@@ -73,7 +73,7 @@ test('a plugin that is off leaves the rest of the server as it is', async t => {
   assert.equal(app.hasPlugin('rhone-cors'), false)
 })
 
-test('a swap of what is no slot fails the boot and names the slots', async t => {
+test('a swap of an unknown slot fails the boot and names the slots', async t => {
   await assert.rejects(testApp(t, {}, { limits: false }), /there is no slot "limits"; the slots are .*rate-limit/)
 })
 

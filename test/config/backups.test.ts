@@ -17,7 +17,7 @@ function problemsOf(variables: Variables): string {
   return ''
 }
 
-test('a schedule has its latest time in UTC, however long ago', () => {
+test('the latest time of a schedule is found in UTC, however long ago', () => {
   const cases: [cron: string, now: string, latest: string][] = [
     ['0 2 * * *', '2030-01-31T02:00:00Z', '2030-01-31T02:00:00Z'],
     ['0 2 * * *', '2030-01-31T01:59:59Z', '2030-01-30T02:00:00Z'],
@@ -33,7 +33,7 @@ test('a schedule has its latest time in UTC, however long ago', () => {
   assert.equal(parseCron('0 0 31 2 *').previous(at('2030-01-01T00:00:00Z')), null)
 })
 
-test('a schedule that is none is refused by its field', () => {
+test('an invalid schedule is refused with the name of its field', () => {
   for (const [cron, problem] of [
     ['0 2 * *', /must have five fields/],
     ['60 2 * * *', /"60" is no minute: give numbers from 0 to 59/],

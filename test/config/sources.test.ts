@@ -61,7 +61,7 @@ async function problemsOf(variables: Variables): Promise<readonly string[]> {
 const valuesOf = (found: Map<string, { value: string }>) =>
   Object.fromEntries([...found].map(([name, { value }]) => [name, value]))
 
-test('a directory gives a secret per file, without its line end, and not what is not there', async t => {
+test('a directory provides a secret per file, without the final newline', async t => {
   const path = await directory(t)
   await writeFile(join(path, 'METRICS_TOKEN'), 'one,two\n')
   await writeFile(join(path, 'FLY_API_TOKEN'), '')
@@ -223,7 +223,7 @@ test('a secret in two places is refused, and so is a source that cannot be one',
     assert.match((await problemsOf({ SECRETS_SOURCE: source })).join(), expected, source)
 })
 
-test('a production server does not ask a remote Vault in plain text', async () => {
+test('a production server does not use plain http to a remote Vault', async () => {
   const source = 'vault:http://vault.internal:8200/secret/rhone'
   assert.match((await problemsOf({ ENVIRONMENT: 'production', SECRETS_SOURCE: source })).join(), /must be https/)
 })

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { workDirOf } from '../../src/config/work-dir.ts'
 import { scratchDirectory } from '../support/repository.ts'
 
-test('apps that find modules which they have not installed: no build or image is below a node_modules of ours', async t => {
+test('no build or image is below a node_modules of ours, where apps would find modules that they have not installed', async t => {
   const root = await scratchDirectory(t, 'rhone-clone-')
   const dataDir = join(root, 'clone', '.rhone')
   await mkdir(dataDir, { recursive: true })

@@ -237,7 +237,7 @@ test('secrets in deploy logs: buildctl signs in to the registry by a file of its
   }
 })
 
-test('neither program sees a variable of ours', async t => {
+test('neither program sees our environment variables', async t => {
   process.env.RHONE_TEST_SECRET = 'ours'
   t.after(() => delete process.env.RHONE_TEST_SECRET)
   const { build, env } = await prepare(t)
@@ -291,7 +291,7 @@ test('a build that fails otherwise tells how it ended', async t => {
   assert.match(built.message, /failed with exit code 3: the log says why/)
 })
 
-test('an outage of buildkitd or the registry is no fault of the app, and is tried again', async t => {
+test('an outage of buildkitd or the registry is retried, and not blamed on the app', async t => {
   const outages = [
     'error: failed to list workers: Unavailable: connection error: desc = "transport: dial tcp 10.0.0.1:1234: i/o timeout"',
     'error: failed to solve: failed to push registry.example.com/a:b: unexpected status from PUT request: 503 Service Unavailable',
@@ -317,7 +317,7 @@ test('a rollback that deploys the wrong thing: an image whose digest is not told
   }
 })
 
-test('programs that are not installed are ours to know, before anything is fetched', async t => {
+test('missing programs are an internal failure, found before anything is fetched', async t => {
   for (const program of ['railpack', 'buildctl']) {
     const { build } = await prepare(t, {}, { programs: { [program]: '/nonexistent/tool' } as never })
     const { built, phases } = await build()
@@ -354,7 +354,7 @@ test('a build that never ends is ended with all that it runs', async t => {
   assert.equal(await countOf('sleep 312'), 0)
 })
 
-test('what buildctl leaves running when it is done is ended', async t => {
+test('processes that buildctl leaves behind are ended', async t => {
   const { build } = await prepare(t, { buildctl: `(setsid sleep 313 &)\n${succeeds()}` })
   const { built } = await build()
   assert.ok(!(built instanceof Error), String(built))
@@ -369,7 +369,7 @@ test('a build that is cancelled before its push reports no image', async t => {
   assert.equal(built, reason)
 })
 
-test('a build that floods its log is cut with a notice, and is built', async t => {
+test('a flooded build log is cut with a notice, and the build succeeds', async t => {
   const { build } = await prepare(
     t,
     { buildctl: `yes 'a line of a flood' | head -n 20000\n${succeeds()}` },

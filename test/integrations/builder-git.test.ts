@@ -100,7 +100,7 @@ test('names and messages that would break a shell, a log or a page are only text
     await assert.rejects(access(join(place, 'pwned')), 'nothing was executed')
 })
 
-test('arguments in disguise never reach git', async t => {
+test('values that look like options never reach git', async t => {
   const { url } = await createRepository(t)
   const sources: BuildSource[] = [
     source('--upload-pack=touch pwned'),
@@ -166,7 +166,7 @@ test('http: and file: are refused unless they are allowed', async t => {
   }
 })
 
-test('a branch, a commit and a repository that are not there are the owner’s to know', async t => {
+test('a missing branch, commit or repository is reported to the owner', async t => {
   const repository = await createRepository(t)
   await repository.push({})
   const missing: readonly (readonly [BuildSource, RegExp])[] = [
@@ -181,7 +181,7 @@ test('a branch, a commit and a repository that are not there are the owner’s t
   }
 })
 
-test('"our side", after four attempts: whatever git says of a repository is the owner’s to know, at once, by its reason', async t => {
+test('whatever git says about a repository is reported to the owner at once, with git’s reason', async t => {
   const broken = await createRepository(t)
   await broken.push({})
   await writeFile(join(broken.path, 'packed-refs'), 'what is this\n')
@@ -204,7 +204,7 @@ test('"our side", after four attempts: whatever git says of a repository is the 
   }
 })
 
-test('a machine that cannot fetch now is not the owner’s fault: that is tried again', async t => {
+test('a temporary failure of the machine is retried, and not blamed on the owner', async t => {
   const repository = await createRepository(t)
   await repository.push({})
   const directory = await scratchDirectory(t, 'rhone-git-')
@@ -218,7 +218,7 @@ test('a machine that cannot fetch now is not the owner’s fault: that is tried 
   assert.ok(commit instanceof Error && !(commit instanceof BuildError), String(commit))
 })
 
-test('env vars read by any commit: one of a pull request is not of the branch, and is not built for it', async t => {
+test('a commit of a pull request is not built, since it could read the env vars', async t => {
   const repository = await createRepository(t)
   const run = (...args: string[]) =>
     promisify(execFile)('git', ['-c', 'user.name=Eve', '-c', 'user.email=eve@example.com', ...args], {
@@ -246,7 +246,7 @@ test('env vars read by any commit: one of a pull request is not of the branch, a
   assert.ok(!(allowed.commit instanceof Error))
 })
 
-test('submodules and LFS that are silently empty: the log says what is not fetched', async t => {
+test('the log says that submodules and LFS files are not fetched', async t => {
   const repository = await createRepository(t)
   await repository.push({ '.gitmodules': '[submodule "a"]\n\tpath = a\n\turl = https://127.0.0.1:1/a.git\n' })
   assert.match((await fetchCommit(t, source(repository.url))).log(), /submodules\. They are not fetched/)
@@ -267,7 +267,7 @@ async function listen(t: TestContext, status: number, headers: Record<string, st
   return { requests, port, url: `http://127.0.0.1:${port}/owner/repository.git` }
 }
 
-test('secrets in deploy logs: the credentials go to the host as a header, and nowhere else', async t => {
+test('credentials are sent to the host as a header, and appear nowhere else', async t => {
   const host = await listen(t, 401)
   const authorization = `Basic ${Buffer.from('x-access-token:ghs_verysecret').toString('base64')}`
   const { commit, log, directory } = await fetchCommit(t, source(host.url, { authorization }))
@@ -302,7 +302,7 @@ test('a host that is not public is refused before it is asked', async t => {
   assert.match(commit.message, /public Internet/)
 })
 
-test('the address that was checked is the one that is used, even if the name changes later', async t => {
+test('the checked address is used, even if the name changes later', async t => {
   const asked: string[] = []
   const host = await listen(t, 404)
   const { commit } = await fetchCommit(t, source(`https://pinned.example.com:${host.port}/a.git`), {
@@ -346,7 +346,7 @@ test('hooks, filters and submodules of a repository are not run', async t => {
   assert.ok(!(await readdir(tree)).includes('pwned'))
 })
 
-test('disks that fill: a repository that is too big is given up', async t => {
+test('a repository that is too large is abandoned', async t => {
   const repository = await createRepository(t)
   await repository.push({ noise: randomBytes(1_500_000).toString('latin1') })
   const { commit } = await fetchCommit(t, source(repository.url), { disk: 1_048_576 })

@@ -162,7 +162,7 @@ for (const way of ways) {
   })
 }
 
-test('disks that fill: what is written fast is noticed at the end', async t => {
+test('fast writes to the disk are noticed at the end, at the latest', async t => {
   const { shell } = await open(t, ways[0]!, { disk: 8 * MB })
   await assert.rejects(
     shell('for i in 1 2 3; do head -c 4000000 /dev/zero > file$i; done'),
@@ -175,7 +175,7 @@ test('a build stops before it fills the disk, and says that the machine is full'
   await assert.rejects(shell('sleep 60'), refuses(/left on its disk: its operator must make room/))
 })
 
-test('a build that floods its log is cut with a notice, and does not keep this process from its work', async t => {
+test('a flooded build log is cut with a notice, and does not block this process', async t => {
   const { shell, said } = await open(t, ways[0]!, { output: 50_000, seconds: 2 })
   let turns = 0
   const turning = setInterval(() => (turns += 1), 10)
@@ -186,20 +186,20 @@ test('a build that floods its log is cut with a notice, and does not keep this p
   assert.ok(turns > 50, `only ${turns} turns`)
 })
 
-test('a build that never ends is ended, and nothing more is begun after it', async t => {
+test('a build without end is killed at its time limit, and nothing starts after it', async t => {
   const { shell, left } = await open(t, ways[0]!, { seconds: 1 })
   await assert.rejects(shell('sleep 300'), refuses(/longer than 1 second/))
   await assert.rejects(shell('true'), refuses(/longer than 1 second/))
   assert.deepEqual(left(), [])
 })
 
-test('characters that are cut in two on their way arrive whole', async t => {
+test('characters that are split between chunks arrive whole', async t => {
   const { shell, said } = await open(t, ways[0]!)
   await shell(String.raw`printf '\303'; sleep 0.1; printf '\251'`)
   assert.equal(said(), 'é')
 })
 
-test('a program sees no variable of ours', async t => {
+test('a build program sees none of our environment variables', async t => {
   process.env.RHONE_TEST_SECRET = 'ours'
   t.after(() => delete process.env.RHONE_TEST_SECRET)
   const { shell, said } = await open(t, ways[0]!)
@@ -208,7 +208,7 @@ test('a program sees no variable of ours', async t => {
   assert.doesNotMatch(said(), /ours|RHONE_TEST/)
 })
 
-test('variables that are too long are the fault of the app, and are not shown', async t => {
+test('variables that are too long fail the build, without showing their values', async t => {
   const { shell } = await open(t, ways[0]!)
   await assert.rejects(shell('true', { BIG: 'secret'.repeat(2_000_000) }), (error: Error) => {
     assert.ok(error instanceof BuildError)

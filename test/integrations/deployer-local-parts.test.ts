@@ -13,7 +13,7 @@ const line = (message: string) => ({ deploymentId: 'd', level: 'info', source: '
 const messages = (entries: readonly object[]) =>
   entries.map(entry => ('dropped' in entry ? `(${entry.dropped} dropped)` : (entry as { message: string }).message))
 
-test('a log keeps the newest lines, and tells a reader how many it came too late for', () => {
+test('a log keeps the newest lines, and tells a late reader how many it missed', () => {
   let now = 0
   const log = new AppLog(() => now)
   for (let i = 1; i <= 1_500; i++) {
@@ -53,7 +53,7 @@ test('a log drops lines above its rate, and reports the number once there is roo
   ])
 })
 
-test('lines are assembled from chunks of any size, up to a limit', () => {
+test('lines are assembled from chunks of any size, up to a maximum length', () => {
   const lines: string[] = []
   const splitter = new LineSplitter(text => lines.push(text))
   const fox = Buffer.from('🦊 a\r\n\n \nb')
@@ -98,7 +98,7 @@ test('a line has the level it names, on either stream', () => {
     assert.equal(levelOf(text), level, text)
 })
 
-test('what is redrawn on one line of a terminal is its last state', () => {
+test('a line that is redrawn with carriage returns keeps its last state', () => {
   const lines: string[] = []
   const splitter = new LineSplitter(text => lines.push(text))
   splitter.write(Buffer.from('10%\r50%\r100%\ndone\r\nReady, waiting '))
@@ -109,7 +109,7 @@ test('what is redrawn on one line of a terminal is its last state', () => {
   assert.deepEqual(lines, ['100%', 'done', 'Ready, waiting '])
 })
 
-test('rates look back on a minute, totals on everything', () => {
+test('rates cover the last minute, totals everything', () => {
   let now = 0
   const meter = new Meter(() => now)
   assert.deepEqual(meter.read().requests, { total: 0, perSec: 0, avgLatencyMs: 0, errorRate: 0 })
@@ -125,7 +125,7 @@ test('rates look back on a minute, totals on everything', () => {
   assert.equal(meter.read().requests.perSec, 0)
 })
 
-test('a host stands for an app only in full', () => {
+test('only the whole host name selects an app', () => {
   for (const host of ['shop.localhost', 'SHOP.LOCALHOST:8090', 'shop.localhost.', 'shop.localhost.:1'])
     assert.equal(slugOf(host), 'shop', host)
   for (const host of [

@@ -28,7 +28,7 @@ test('an app that exits is restarted with growing pauses, and its log says so', 
   }
 })
 
-test('what an app leaves behind when it ends is ended, too', async t => {
+test('processes that an app leaves behind are ended when it exits', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.release(
@@ -48,7 +48,7 @@ test('what an app leaves behind when it ends is ended, too', async t => {
   )
 })
 
-test('an app that takes too much memory is ended and started again', async t => {
+test('an app that exceeds its memory limit is killed and restarted', async t => {
   const machine = await localMachine(t, { memory: 150 })
   const app = newApp()
   await machine.deploy(
@@ -67,7 +67,7 @@ test('an app that takes too much memory is ended and started again', async t => 
   assert.notEqual(after.body, body)
 })
 
-test('the log has levels, keeps order, and goes on where its reader has left it', async t => {
+test('the log has levels, keeps its order, and resumes where the reader left off', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const said: RuntimeLine[] = []
@@ -110,7 +110,7 @@ test('the log has levels, keeps order, and goes on where its reader has left it'
   assert.ok(!lines.some(line => line.message === 'plain'))
 })
 
-test('what an app writes without a line end is shown while it runs, and when it ends', async t => {
+test('an unfinished line is shown while the app runs and when it ends', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -125,7 +125,7 @@ test('what an app writes without a line end is shown while it runs, and when it 
   await linesUntil(machine, app, /last words/, new Date(0))
 })
 
-test('memory that an app holds as files is counted: it is ended when that is too much', async t => {
+test('memory held as files counts towards the memory limit', async t => {
   const machine = await localMachine(t, { memory: 150 })
   const app = newApp()
   await machine.deploy(
@@ -146,7 +146,7 @@ test('memory that an app holds as files is counted: it is ended when that is too
   await linesUntil(machine, app, /took \d+ MB of memory, and may have 150/, new Date(0))
 })
 
-test('an app that keeps too many files is ended, however small they are', async t => {
+test('an app that keeps too many files is ended, however small the files are', async t => {
   const machine = await localMachine(t, { files: 100 })
   const app = newApp()
   await machine.deploy(
@@ -163,7 +163,7 @@ test('an app that keeps too many files is ended, however small they are', async 
   await linesUntil(machine, app, /more than 100 files in its home/, new Date(0))
 })
 
-test('an app that floods its log is heard in part, and answers on', async t => {
+test('an app that floods its log loses lines, and keeps answering', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -186,7 +186,7 @@ test('an app that floods its log is heard in part, and answers on', async t => {
   await reading
 })
 
-test('metrics tell what an app uses and how it answers', async t => {
+test('metrics show the usage and the replies of an app', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   assert.equal((await machine.deployer.metrics(app, never)).requests.total, 0)

@@ -16,7 +16,7 @@ const placeOf = ({ deployer }: LocalMachine, app: DeployedApp) => {
   return { host, port: Number(port) }
 }
 
-test('downtime at every deploy: no request fails while versions change under load', async t => {
+test('no request fails while versions change under load', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   // Slow enough that requests are always under way, and quick to close the connections that are kept.
@@ -63,7 +63,7 @@ test('downtime at every deploy: no request fails while versions change under loa
   assert.deepEqual([...seen.keys()].sort(), ['v0', 'v1', 'v2', 'v3'])
 })
 
-test('a request under way ends on the release that it began on', async t => {
+test('a request in flight completes on the release that it started on', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -87,7 +87,7 @@ test('a request under way ends on the release that it began on', async t => {
   await retired
 })
 
-test('a request that never ends holds a retirement up for its time only, and is seen to be cut off', async t => {
+test('an endless request delays a retirement only for the drain time, and is visibly cut off', async t => {
   const machine = await localMachine(t, { drain: 300 })
   const app = newApp()
   await machine.deploy(
@@ -141,7 +141,7 @@ test('forwarding and connection headers of a client do not reach the app', async
   ])
 })
 
-test('replies arrive as the app has sent them', async t => {
+test('replies arrive as the app sent them', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -209,7 +209,7 @@ test('an app may answer before it has read what it is sent', async t => {
   assert.deepEqual([reply.status, reply.body], [413, 'too large'])
 })
 
-test('a client that sends on after the reply is heard to the end, so that the reply is not lost', async t => {
+test('a body that continues after the reply is drained, so that the reply is not lost', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, `http.createServer((q, s) => s.end('early'))${listens}`))
@@ -339,7 +339,7 @@ test('hostile hosts and requests are refused and do no harm', async t => {
   assert.equal((await machine.get(app)).body, 'mine')
 })
 
-test('replies that no HTTP server would send, and connections broken off, become 502', async t => {
+test('invalid replies and broken connections become 502', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -419,7 +419,7 @@ test('a stopped app and an unknown host get different replies', async t => {
   assert.equal((await machine.get(newApp('never-there'))).status, 404)
 })
 
-test('the apps keep their port, whether it was asked for, taken, or drawn', async t => {
+test('apps keep their port, whether it was configured, taken or random', async t => {
   const taken = createServer()
   await new Promise<void>(resolve => taken.listen(0, '127.0.0.1', resolve))
   t.after(() => taken.close())
@@ -439,7 +439,7 @@ test('the apps keep their port, whether it was asked for, taken, or drawn', asyn
   assert.equal((await machine.get(app)).body, 'here')
 })
 
-test('only this machine can open apps', async t => {
+test('local apps are reachable from this machine only', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, answering('here')))

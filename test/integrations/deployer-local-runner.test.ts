@@ -27,7 +27,7 @@ const isOver = (pid: number) =>
     10_000
   )
 
-test('an update of the control plane that takes the apps down with it: apps answer on when Rhone is gone', async t => {
+test('apps keep answering when Rhone stops', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.release(app, answering('still here'))
@@ -58,7 +58,7 @@ test('an update of the control plane that takes the apps down with it: apps answ
   )
 })
 
-test('a killed runner leaves orphans, which the next one ends before it starts anything anew', async t => {
+test('the orphans of a killed runner are ended by the next one before it starts anything', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.deploy(
@@ -142,7 +142,7 @@ test('a runner starts on a disk that is full, and its apps are opened', {
   }
 })
 
-test('after a kill of the runner, any step leads to a new one', async t => {
+test('after the runner is killed, any step starts a new one', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.deploy(await machine.release(app, answering('here')))
@@ -189,7 +189,7 @@ test('servers that need a runner at the same moment share one', async t => {
   )
 })
 
-test('the runner ends by itself when there is nothing to run, and comes back when there is', async t => {
+test('the runner exits when there is nothing to run, and starts when there is', async t => {
   const machine = await localMachine(t, { idle: 100 })
   const app = newApp()
   const release = await machine.deploy(await machine.release(app, answering('here')))
@@ -215,7 +215,7 @@ test('when DATA_DIR is removed, everything that runs there ends', async t => {
   await nothingRuns(machine.dataDir)
 })
 
-test('a stop of the runner ends its apps in order', async t => {
+test('stopping the runner stops its apps orderly', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -231,7 +231,7 @@ test('a stop of the runner ends its apps in order', async t => {
   assert.equal(await machine.deployer.stop(never), false)
 })
 
-test('a DATA_DIR too long for a socket works all the same, and leaves nothing outside', async t => {
+test('a DATA_DIR too long for a socket path works, and leaves nothing outside', async t => {
   const machine = await localMachine(t)
   const dataDir = join(machine.dataDir, 'x'.repeat(120))
   const deployer = machine.another({ dataDir })
@@ -271,7 +271,7 @@ test('env vars are not written to disk, and other users cannot connect to the ru
   assert.match(environment, /^PATH=[^\0]*\0?(NODE_COMPILE_CACHE=[^\0]*\0?)?$/, 'the runner has no secret of ours')
 })
 
-test('a reader of a log outlives the runner, and misses nothing that is kept', async t => {
+test('a log reader survives a restart of the runner without missing kept lines', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.deploy(
@@ -289,7 +289,7 @@ test('a reader of a log outlives the runner, and misses nothing that is kept', a
   assert.deepEqual(asked, ['asked for /before', 'asked for /after'])
 })
 
-test('the runner answers nonsense with an error and goes on', async t => {
+test('the runner answers invalid requests with an error and keeps running', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, answering('here')))

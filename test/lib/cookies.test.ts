@@ -11,7 +11,7 @@ const name = fc.stringMatching(/^[\w!#$&'*+.^`|~-]{1,20}$/)
 const value = fc.stringMatching(/^[\w!#$&'()*+./:<=>?@[\]^`{|}~-]{0,60}$/)
 
 describe('reading a cookie', () => {
-  it('gives what was set, among any others in any order', () => {
+  it('reads what was set, among any others in any order', () => {
     const others = fc.uniqueArray(fc.tuple(name, value), { selector: ([key]) => key, maxLength: 8 })
     fc.assert(
       fc.property(name, value, others, fc.nat(), (key, text, pairs, at) => {
@@ -23,7 +23,7 @@ describe('reading a cookie', () => {
     )
   })
 
-  it('gives neither of two that have different values, wherever they stand', () => {
+  it('ignores both of two cookies with different values, wherever they stand', () => {
     const other = fc.tuple(name, value).map(pair => pair.join('='))
     fc.assert(
       fc.property(name, value, value, fc.array(other, { maxLength: 4 }), (key, first, second, between) => {
@@ -34,7 +34,7 @@ describe('reading a cookie', () => {
     )
   })
 
-  it('takes a name that contains another, or inherits from objects, for nothing else', () => {
+  it('does not confuse a name with one that contains it, or with properties of objects', () => {
     for (const header of ['xsid=1', 'sidx=1', 'a=sid=1', '__proto__=1; sid', 'sid ', ' =1', ''])
       assert.equal(readCookie(requestWith(header), 'sid'), undefined, header)
     for (const inherited of ['__proto__', 'constructor', 'toString', 'hasOwnProperty'])
@@ -50,13 +50,13 @@ describe('reading a cookie', () => {
     )
   })
 
-  it('gives nothing where no cookie came', () => {
+  it('reads nothing without a cookie header', () => {
     assert.equal(readCookie(requestWith(undefined), 'sid'), undefined)
   })
 })
 
 describe('setting a cookie', () => {
-  it('hides it from scripts and other sites, and binds it to this host and to https where there is https', () => {
+  it('is HttpOnly and SameSite, and bound to this host and, with https, to https', () => {
     assert.equal(
       setCookie(cookieName('sid', true), 'abc', { secure: true, maxAge: 60 }),
       '__Host-sid=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure'

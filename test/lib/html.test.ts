@@ -42,14 +42,14 @@ describe('a template', () => {
     assert.equal(html`${null}${undefined}${false}${''}${[]}`.toString(), '')
   })
 
-  it('takes an object that only looks like markup for no markup', () => {
+  it('does not take an object that looks like markup for markup', () => {
     const forged = { toString: () => '<script>' } as unknown as Fragment
     assert.throws(() => html`${forged}`)
   })
 })
 
 describe('href', () => {
-  it('keeps what leads somewhere, and nothing that runs or opens a program', () => {
+  it('keeps links, and drops URLs that run code or open a program', () => {
     for (const url of ['/apps', '#L3', '?q=x', 'https://example.com/', 'http://a.test', 'mailto:a@b.test', '//a.test/'])
       assert.equal(href(url), url)
     for (const url of [

@@ -5,7 +5,7 @@ import { nearest } from '../../plugins/lib/nearest.ts'
 
 const WORDS = ['name', 'slug', 'githubRepo', 'githubBranch', 'DATABASE_URL', 'REDIS_URL']
 
-test('a word that is nearly right finds what it was meant to be', () => {
+test('a misspelt word finds the intended one', () => {
   for (const [typed, meant] of [
     ['Name', 'name'],
     ['nmae', 'name'],
@@ -18,7 +18,7 @@ test('a word that is nearly right finds what it was meant to be', () => {
     assert.equal(nearest(typed, WORDS), meant, typed)
 })
 
-test('a word that is far from all finds nothing', () => {
+test('an unrelated word finds nothing', () => {
   for (const typed of ['colour', '', 'x', 'toString', 'x'.repeat(100_000)])
     assert.equal(nearest(typed, WORDS), undefined, typed)
 })

@@ -32,7 +32,7 @@ const header = fc
   }))
 
 describe('what is preferred', () => {
-  it('is what has the most weight of the types that the client names, the first of equals', () => {
+  it('is the named type with the highest weight, the first among equals', () => {
     fc.assert(
       fc.property(header, ({ text, weightOf }) => {
         const most = Math.max(...OFFERED.map(weightOf))
@@ -44,7 +44,7 @@ describe('what is preferred', () => {
     )
   })
 
-  it('is always one of those offered, for any header', () => {
+  it('is always one of the offered types, for any header', () => {
     fc.assert(
       fc.property(fc.option(fc.string({ unit: 'binary', maxLength: 1_500 }), { nil: undefined }), text => {
         assert.ok(OFFERED.includes(preferred(text, OFFERED)))
@@ -62,7 +62,7 @@ describe('what is preferred', () => {
 })
 
 describe('the format of errors', () => {
-  it('is JSON unless a page or a problem is named with at least the same weight', () => {
+  it('is JSON unless a page or a problem has at least the same weight', () => {
     fc.assert(
       fc.property(header, fc.boolean(), ({ text, weightOf }, mayBePage) => {
         const [json, problem, page] = [TYPES[0], TYPES[1], TYPES[2]].map(weightOf) as [number, number, number]
@@ -72,7 +72,7 @@ describe('the format of errors', () => {
     )
   })
 
-  it('is JSON for wildcards, which programs send, and where nothing is said', () => {
+  it('is JSON for wildcards, which programs send, and without an Accept header', () => {
     for (const accept of [undefined, '', '*/*', 'text/*', 'application/*;q=1', 'x'.repeat(1_001)])
       assert.equal(negotiate(accept, true), 'json', accept?.slice(0, 20))
   })

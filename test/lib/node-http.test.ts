@@ -8,17 +8,17 @@ const without =
   (socket: HttpSocket): HttpSocket =>
     new Proxy(socket, { get: (target, name) => (names.includes(String(name)) ? undefined : Reflect.get(target, name)) })
 
-test('this Node keeps at its sockets what the plugins read there', async () => {
+test('this Node has the socket internals that the plugins read', async () => {
   assert.deepEqual(await missingInternals(), [])
   assert.deepEqual(missingTlsInternals(), [])
 })
 
-test('what a Node no longer keeps is named', async () => {
+test('missing socket internals of Node are named', async () => {
   assert.deepEqual(await missingInternals(without('_httpMessage')), ['socket._httpMessage'])
   assert.deepEqual(await missingInternals(without('parser')), ['socket.parser.incoming', 'socket.parser.onIncoming'])
 })
 
-test('a name that means something else counts as missing', async () => {
+test('an internal with another meaning counts as missing', async () => {
   const otherMeaning = (socket: HttpSocket): HttpSocket =>
     new Proxy(socket, { get: (target, name) => (name === '_httpMessage' ? {} : Reflect.get(target, name)) })
   assert.deepEqual(await missingInternals(otherMeaning), ['socket._httpMessage'])

@@ -204,7 +204,7 @@ test('an outage is not multiplied by retries: one call in ten may make one', asy
   assert.ok(requests.length <= 122, `${requests.length} requests for 100 calls`)
 })
 
-test('a service that only fails is left alone, asked once after a pause, and again by all when that succeeds', async t => {
+test('a failing service is left alone, probed once after a pause, and used again when the probe succeeds', async t => {
   let isDown = true
   const registry = new Registry()
   const { remote, requests } = await serve(t, (_request, response) => json(response, {}, isDown ? 500 : 200), {
@@ -235,7 +235,7 @@ test('a service that only fails is left alone, asked once after a pause, and aga
   assert.equal(await gauge(), '0')
 })
 
-test('refusals are no failures of the service, and neither are calls that their callers end', async t => {
+test('refusals and aborted calls do not count as failures of the service', async t => {
   const { remote } = await serve(t, (request, response) => request.url === '/thing' && json(response, {}, 404), {
     breaker: { failures: 3 }
   })
@@ -247,7 +247,7 @@ test('refusals are no failures of the service, and neither are calls that their 
   await assert.rejects(remote.call(get), failure('status', { status: 404 }))
 })
 
-test('a try that its caller calls off does not close the circuit', async t => {
+test('a probe that its caller aborts does not close the circuit', async t => {
   const { remote, requests } = await serve(
     t,
     (request, response) => {
