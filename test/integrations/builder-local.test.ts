@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { chmod, mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { getCACertificates } from 'node:tls'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
 import { detect } from '../../integrations/builder/detect.ts'
@@ -221,6 +222,35 @@ test('the package manager of a repository installs it, also where only workspace
     await writeFile(join(tree, 'package.json'), JSON.stringify({ packageManager }))
     await assert.rejects(detect(tree), { name: 'BuildError', message: /npm, pnpm and yarn can be run here/ })
   }
+})
+
+test('a build step that is silent for long says that it still runs', async t => {
+  const { app, repository } = await prepare(t)
+  await repository.push({
+    'package.json': packageOf({ build: 'echo hanging; while :; do sleep 1; done', start: 'true' })
+  })
+  t.mock.timers.enable({ apis: ['setInterval'] })
+  const context = recordedContext()
+  const building = app.builder.build(buildRequest(repository.url), context)
+  await eventually(() => /^hanging/m.test(context.log()))
+  t.mock.timers.tick(15_000)
+  assert.match(context.log(), /^… npm run goes on, for \d+ s now$/m)
+  context.cancel(new Error('seen'))
+  await assert.rejects(building, /seen/)
+})
+
+test('builds trust what this machine trusts, NODE_EXTRA_CA_CERTS included', async t => {
+  const { build } = await prepare(t)
+  const count = `for (const name of ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'GIT_SSL_CAINFO'])
+    console.log(name, require('node:fs').readFileSync(process.env[name], 'utf8').split('BEGIN CERTIFICATE').length - 1)`
+  const { built, log } = await build({
+    'package.json': packageOf({ build: 'node count.js', start: 'true' }),
+    'count.js': count
+  })
+  assert.ok(imageOf(built))
+  const trusted = new Set((['bundled', 'system', 'extra'] as const).flatMap(source => getCACertificates(source)))
+  for (const name of ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'GIT_SSL_CAINFO'])
+    assert.match(log(), new RegExp(`^${name} ${trusted.size}$`, 'm'))
 })
 
 test('a main without a start script is run, and what another Node or a Dockerfile would do is said', async t => {
