@@ -1,6 +1,18 @@
 import { createHash, type Hash } from 'node:crypto'
 import { constants, createReadStream, type Stats } from 'node:fs'
-import { chmod, copyFile, lchown, lstat, open, readdir, readlink, realpath, rename, rm } from 'node:fs/promises'
+import {
+  chmod,
+  copyFile,
+  lchown,
+  lstat,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm
+} from 'node:fs/promises'
 import { isAbsolute, join, relative } from 'node:path'
 import { nullIf } from '../../plugins/lib/errno.ts'
 import type { Account } from '../../plugins/lib/owned-processes.ts'
@@ -19,6 +31,11 @@ interface Entry {
   readonly stats: Stats
 }
 
+/** Number of files that are looked at or changed at a time: each costs a thread's wake-up, which is most of the cost. */
+const AT_ONCE = 32
+/** Bytes of a file that is read as a whole, and ahead of its turn. */
+const SMALL = 65_536
+
 const bytes = (name: Name) => Buffer.from(name, 'latin1')
 const nameOf = (path: string): Name => Buffer.from(path).toString('latin1')
 
@@ -28,13 +45,28 @@ const nameOf = (path: string): Name => Buffer.from(path).toString('latin1')
  */
 async function* walk(root: string, below: Name = '', ifUnreadable = nullIfGone): AsyncGenerator<Entry> {
   const names = await readdir(bytes(nameOf(root) + below), { encoding: 'latin1' }).catch(ifUnreadable)
-  for (const name of names?.sort() ?? []) {
+  const entries = (names?.sort() ?? []).map(name => async (): Promise<Entry | null> => {
     const path = bytes(`${nameOf(root)}${below}/${name}`)
     const stats = await lstat(path).catch(ifUnreadable)
-    if (stats === null) continue
-    yield { name: `${below}/${name}`, path, stats }
-    if (stats.isDirectory()) yield* walk(root, `${below}/${name}`, ifUnreadable)
+    return stats === null ? null : { name: `${below}/${name}`, path, stats }
+  })
+  for await (const entry of ahead(entries)) {
+    if (entry === null) continue
+    yield entry
+    if (entry.stats.isDirectory()) yield* walk(root, entry.name, ifUnreadable)
   }
+}
+
+/** Yields the results of tasks in order, having begun the next of them already. */
+async function* ahead<T>(tasks: Iterable<() => Promise<T>> | AsyncIterable<() => Promise<T>>): AsyncGenerator<T> {
+  const begun: Promise<T>[] = []
+  for await (const task of tasks) {
+    const result = task()
+    result.catch(() => {}) // it is awaited in its turn
+    begun.push(result)
+    if (begun.length >= AT_ONCE) yield await begun.shift()!
+  }
+  for (const result of begun) yield await result
 }
 
 /** The visible disk usage of a tree, in bytes. */
@@ -79,20 +111,37 @@ const isBelow = (way: string) => way !== '..' && !way.startsWith('../') && !isAb
  * bit, and anything but files, directories and links is removed.
  */
 export async function freeze(root: string): Promise<void> {
-  if (process.geteuid?.() === 0) {
-    for await (const entry of walk(root)) await detach(entry)
-    await giveTo(root, { uid: 0, gid: 0 })
-  }
-  await chmod(root, 0o755)
+  await settle(root, 0o755)
+  let files: Promise<void>[] = []
   for await (const entry of walk(root)) {
-    const { path, stats } = entry
-    // Directories stay writable for their owner, so that people can delete an old data directory as usual.
-    if (stats.isDirectory()) await chmod(path, 0o755)
-    else if (stats.isFile()) {
-      await detach(entry)
-      await chmod(path, stats.mode & 0o111 ? 0o555 : 0o444)
-    } else if (!stats.isSymbolicLink()) await rm(path)
+    // Directories before what is in them, and they stay writable for their owner, so that people can delete an old data
+    // directory as usual.
+    if (entry.stats.isDirectory()) await settle(entry.path, 0o755)
+    else files.push(settleFile(entry))
+    if (files.length < AT_ONCE) continue
+    await Promise.all(files)
+    files = []
   }
+  await Promise.all(files)
+}
+
+async function settleFile(entry: Entry): Promise<void> {
+  const { path, stats } = entry
+  if (stats.isSymbolicLink()) await own(path)
+  else if (!stats.isFile()) await rm(path)
+  else {
+    await detach(entry)
+    await settle(path, stats.mode & 0o111 ? 0o555 : 0o444)
+  }
+}
+
+async function settle(path: Buffer | string, mode: number): Promise<void> {
+  await own(path)
+  await chmod(path, mode)
+}
+
+async function own(path: Buffer | string): Promise<void> {
+  if (process.geteuid?.() === 0) await lchown(path, 0, 0)
 }
 
 /** Replaces a file that has several hard links by a copy, since another link may be outside of the tree. */
@@ -107,19 +156,28 @@ async function detach({ path, stats }: Entry): Promise<void> {
 /** SHA-256 of a tree in hexadecimal, over names, types, executable bits and contents. */
 export async function digestOf(root: string): Promise<string> {
   const hash = createHash('sha256')
-  for await (const entry of walk(root)) await add(hash, entry)
+  for await (const [entry, content] of ahead(contentsOf(root))) await add(hash, entry, content)
   return hash.digest('hex')
 }
 
-async function add(hash: Hash, { name, path, stats }: Entry): Promise<void> {
+/** What is small enough to be read ahead; null for the others. */
+async function* contentsOf(root: string): AsyncGenerator<() => Promise<[Entry, Buffer | null]>> {
+  for await (const entry of walk(root)) yield async () => [entry, await contentOf(entry)]
+}
+
+async function contentOf({ path, stats }: Entry): Promise<Buffer | null> {
+  if (stats.isSymbolicLink()) return readlink(path, { encoding: 'buffer' })
+  return stats.isFile() && stats.size <= SMALL ? readFile(path) : null
+}
+
+async function add(hash: Hash, { name, path, stats }: Entry, content: Buffer | null): Promise<void> {
   const head = (kind: string, size: number) => hash.update(`${kind} ${size} ${name.length}\0`).update(bytes(name))
   if (stats.isDirectory()) head('directory', 0)
-  else if (stats.isSymbolicLink()) {
-    const target = await readlink(path, { encoding: 'buffer' })
-    head('link', target.length).update(target)
-  } else {
+  else if (stats.isSymbolicLink()) head('link', content!.length).update(content!)
+  else {
     head(stats.mode & 0o111 ? 'program' : 'file', stats.size)
-    for await (const chunk of createReadStream(path)) hash.update(chunk)
+    if (content !== null) hash.update(content)
+    else for await (const chunk of createReadStream(path)) hash.update(chunk)
   }
 }
 
