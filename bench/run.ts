@@ -1,8 +1,7 @@
 /**
  * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` some of them.
- * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo`, `plugins`, `builds`, `peers` and `backup` are
- * measurements of their own, and
- * `npm run bench -- report` writes what the last runs of all of them have found into docs/performance.md.
+ * `npm run bench -- overload`, `computing`, `scaling`, `memory`, `slo`, `plugins`, `parts`, `builds`, `peers` and `backup`
+ * are measurements of their own, and `npm run bench -- report` writes what the last runs of all of them have found into docs/performance.md.
  */
 const OTHERS: Readonly<Record<string, string>> = {
   overload: './overload.ts',
@@ -10,6 +9,7 @@ const OTHERS: Readonly<Record<string, string>> = {
   scaling: './scaling.ts',
   memory: './memory.ts',
   plugins: './plugins.ts',
+  parts: './parts.ts',
   builds: './builds.ts',
   slo: './slo.ts',
   backup: './backup.ts',

@@ -190,6 +190,11 @@ test('only the configuration reads the environment of the process', async () => 
     if (path !== 'src/config/source.ts') assert.doesNotMatch(await read(path), /process\.env\b/, path)
 })
 
+test("a start does not load Node's client for fetch: nothing imports values of node:http, which has it among its exports", async () => {
+  for (const path of await sources())
+    assert.doesNotMatch(await read(path), /^(?:import|export) (?!type )[^;]*?from 'node:http'$/m, path)
+})
+
 test('only the edge of the process ends it', async () => {
   for (const path of await sources())
     if (!['src/server.ts', 'src/cli.ts'].includes(path)) assert.doesNotMatch(await read(path), /process\.exit\(/, path)

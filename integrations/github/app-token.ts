@@ -1,5 +1,4 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
-import { SignJWT } from 'jose'
 import { errors } from '../../plugins/lib/errors.ts'
 import { fromLatest, type Latest, latest } from '../../plugins/lib/latest.ts'
 
@@ -20,6 +19,8 @@ export function appTokens(appId: number, privateKey: Latest<string>): () => Prom
   return async () => {
     const current = key()
     if (current === null) throw errors.notConfigured('The GitHub App')
+    // Not at the top: without a GitHub App, nothing here needs it.
+    const { SignJWT } = await import('jose')
     const now = Math.floor(Date.now() / 1_000)
     const claims = { iat: now - LEEWAY, exp: now + LIFETIME, iss: String(appId) }
     return new SignJWT(claims).setProtectedHeader({ alg: 'RS256', typ: 'JWT' }).sign(current)

@@ -1,6 +1,6 @@
-import { validateHeaderValue } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { AppError } from '../lib/errors.ts'
+import { validateHeaderValue } from '../lib/http.ts'
 import { quotedJson } from '../lib/quoted-json.ts'
 import { addLines, hasBlock, headerLine } from '../lib/response-head.ts'
 import { asJson } from './reply.ts'

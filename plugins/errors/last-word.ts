@@ -1,6 +1,7 @@
-import { type OutgoingHttpHeaders, validateHeaderName, validateHeaderValue } from 'node:http'
+import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply } from 'fastify'
 import { errors } from '../lib/errors.ts'
+import { validateHeaderName, validateHeaderValue } from '../lib/http.ts'
 import { asJson } from './reply.ts'
 
 /**

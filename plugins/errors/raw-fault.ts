@@ -1,7 +1,7 @@
-import { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, errors } from '../lib/errors.ts'
+import { IncomingMessage, ServerResponse } from '../lib/http.ts'
 import type { HttpSocket } from '../lib/node-http.ts'
 import { hasOwnTimeout } from '../lib/own-timeout.ts'
 import { toAppError } from './fault.ts'

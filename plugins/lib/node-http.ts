@@ -1,7 +1,8 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import { duplexPair } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { createServer } from './http.ts'
 
 /**
  * Properties that Node's HTTP server keeps on a socket. They are undocumented, though as old as the module. Code that

@@ -1,7 +1,7 @@
-import { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import { Writable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
+import { IncomingMessage, ServerResponse } from './http.ts'
 
 const kBlock = Symbol('rhone.header-block')
 const kLines = Symbol('rhone.header-lines')

@@ -1,5 +1,5 @@
-import { STATUS_CODES } from 'node:http'
 import { ERROR_CODES, type ErrorCode, statusOf, titleOf } from '../lib/errors.ts'
+import { STATUS_CODES } from '../lib/http.ts'
 import type { OpenApiDocument, Operation, Response, Schema } from './document.ts'
 import { FAILURES } from './operation.ts'
 

@@ -1,6 +1,6 @@
 import { type Fragment, type Html, html } from '../../plugins/lib/html.ts'
 import type { Page, PageContext, View } from '../context.ts'
-import { pageHeader, type Tab, tabs } from '../parts.ts'
+import { numberOf, pageHeader, type Tab, tabs } from '../parts.ts'
 
 /** The operators' pages, in the order of their tabs. */
 const TABS: readonly Tab[] = [
@@ -47,10 +47,8 @@ export function pageLink(path: string, query: object, cursor: string | null): st
   return `${path}?${parameters}`
 }
 
-const NUMBERS = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
-
 export function count(value: number): string {
-  return NUMBERS.format(value)
+  return numberOf(value, 0)
 }
 
 /** A share in percent, with as many digits as matter; null when it is not known. */

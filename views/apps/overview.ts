@@ -15,6 +15,7 @@ import {
   linkButton,
   live,
   notice,
+  numberOf,
   status,
   table,
   tag
@@ -114,14 +115,11 @@ function never({ app, canDeploy }: AppPage, hasSource: boolean): Html {
   })
 }
 
-const NUMBERS = new Intl.NumberFormat('en', { maximumFractionDigits: 1 })
-const number = (value: number) => NUMBERS.format(value)
-
 function figures({ metrics, overview }: AppPage): Html {
   if (overview.live === null) return html``
   return card(
     { title: 'Now' },
-    html`<div class="facts">${figure('CPU', metrics && number(metrics.cpuPercent), '%')}${figure('Memory', metrics && number(metrics.memory.usedMb), metrics ? `of ${number(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && number(metrics.requests.perSec), 'per second')}${figure('Errors', metrics && number(metrics.requests.errorRate * 100), '%')}</div>
+    html`<div class="facts">${figure('CPU', metrics && numberOf(metrics.cpuPercent), '%')}${figure('Memory', metrics && numberOf(metrics.memory.usedMb), metrics ? `of ${numberOf(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && numberOf(metrics.requests.perSec), 'per second')}${figure('Errors', metrics && numberOf(metrics.requests.errorRate * 100), '%')}</div>
 ${metrics === null && html`<p class="hint">The machines that run it do not answer at the moment.</p>`}
 ${metrics !== null && metrics.instances.length > 0 && html`<p class="row">${metrics.instances.map(({ id, region, state }) => tag(html`${region} · ${state} <code>${id.slice(0, 8)}</code>`))}</p>`}`
   )

@@ -1,6 +1,7 @@
 import { type Fragment, type Html, href, html } from '../../plugins/lib/html.ts'
 import type { PageContext } from '../context.ts'
 import { type IconName, icon } from './icons.ts'
+import { numberOf } from './numbers.ts'
 import { ago, type Instant } from './time.ts'
 
 /* What pages show things with. Every part looks right in both themes and at 320 px; `/design` shows all of them. */
@@ -182,8 +183,6 @@ export interface Meter {
   readonly unit?: string
 }
 
-const NUMBERS = new Intl.NumberFormat('en', { maximumFractionDigits: 1 })
-
 /** How much of a limit is used. Says it in words; the bar repeats them, in amber from 80 % and red from 100 %. */
 export function meter({ label, used, limit, unit = '' }: Meter): Html {
   const suffix = unit && ` ${unit}`
@@ -193,8 +192,8 @@ export function meter({ label, used, limit, unit = '' }: Meter): Html {
     used === null
       ? 'unknown'
       : limit === null
-        ? `${NUMBERS.format(used)}${suffix}, without a limit`
-        : `${NUMBERS.format(used)} of ${NUMBERS.format(limit)}${suffix}`
+        ? `${numberOf(used)}${suffix}, without a limit`
+        : `${numberOf(used)} of ${numberOf(limit)}${suffix}`
   const percent = share === null ? '' : ` · ${Math.round(share * 100)} %`
   return html`<div class="meter${tone}"><div><span>${label}</span><span class="value">${words}${percent}</span></div>${
     share !== null &&
@@ -220,7 +219,7 @@ export function sparkline(label: string, values: readonly (number | null)[]): Ht
       isPenUp = false
     }
   })
-  const words = `${label}: now ${NUMBERS.format(known.at(-1)!)}, at most ${NUMBERS.format(top)}`
+  const words = `${label}: now ${numberOf(known.at(-1)!)}, at most ${numberOf(top)}`
   return html`<svg class="sparkline" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label="${words}"><path d="${path}"/></svg>`
 }
 

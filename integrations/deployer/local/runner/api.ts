@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { chmod } from 'node:fs/promises'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createServer } from '../../../../plugins/lib/http.ts'
 import { type Hello, type LogEntry, PROTOCOL, type Refusal } from '../protocol.ts'
 import { StartFailure } from './app-process.ts'
 import { Conflict, type Fleet } from './fleet.ts'

@@ -1,5 +1,6 @@
-import { request as ask, type ClientRequest, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { request as ask, STATUS_CODES } from '../../../../plugins/lib/http.ts'
 import { endReply } from './end-reply.ts'
 import type { App } from './fleet.ts'
 import { replyHeaders, requestHeaders, targetOf } from './headers.ts'

@@ -1,5 +1,5 @@
-import { request } from 'node:http'
 import { createServer } from 'node:net'
+import { request } from '../../../../plugins/lib/http.ts'
 
 /**
  * Checks an app's health: `path` must answer with a status below 400. Without one, `/health` must answer with a status

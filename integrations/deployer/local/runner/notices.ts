@@ -1,4 +1,5 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { STATUS_CODES } from '../../../../plugins/lib/http.ts'
 import { negotiate } from '../../../../plugins/lib/negotiate.ts'
 import { endReply } from './end-reply.ts'
 

@@ -1,5 +1,5 @@
-import { Agent } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Agent } from '../../../../plugins/lib/http.ts'
 import type { LocalManifest } from '../../../../plugins/lib/local-image.ts'
 import { OwnedProcesses } from '../../../../plugins/lib/owned-processes.ts'
 import type { ProcessIdentity } from '../../../../plugins/lib/processes.ts'
