@@ -37,4 +37,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["node", "--input-type=module", "--eval", "const { ok } = await fetch(`http://127.0.0.1:${process.env.PORT}/health`); process.exit(ok ? 0 : 1)"]
 # Without npm or a shell between, signals reach the server itself.
-CMD ["node", "--min-semi-space-size=32", "--max-semi-space-size=32", "--heap-growing-percent=100", "src/server.ts"]
+CMD ["node", "--min-semi-space-size=4", "--max-semi-space-size=32", "--heap-growing-percent=100", "src/server.ts"]

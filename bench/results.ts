@@ -3,7 +3,8 @@ import { cpus } from 'node:os'
 import { basename, join } from 'node:path'
 import { CLIENT } from './load.ts'
 
-const FOLDER = join(import.meta.dirname, 'results')
+/** Tests keep theirs elsewhere: these are for the report. */
+const FOLDER = process.env.BENCH_RESULTS ?? join(import.meta.dirname, 'results')
 
 /** What a measurement has found, where it was made, and when. */
 export interface Result<Facts = unknown> {

@@ -1,0 +1,13 @@
+/** What `npm run bench -- <name>` runs, beside the scenarios of `scenarios.ts` and `peers`, which `ratios.ts` runs. */
+export const measurements: Readonly<Record<string, string>> = {
+  overload: './overload.ts',
+  computing: './computing.ts',
+  scaling: './scaling.ts',
+  memory: './memory.ts',
+  plugins: './plugins.ts',
+  parts: './parts.ts',
+  builds: './builds.ts',
+  slo: './slo.ts',
+  backup: './backup.ts',
+  report: './report.ts'
+}
