@@ -16,6 +16,9 @@ export const getSignIn = {
   tags,
   querystring: Strict({
     next: Type.Optional(Next),
+    again: Type.Optional(
+      Type.Literal('yes', { description: 'Also for those who are signed in: what comes next needs a fresh sign-in.' })
+    ),
     error: Type.Optional(
       Type.String({
         maxLength: 100,

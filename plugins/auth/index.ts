@@ -8,7 +8,7 @@ import type { CredentialSource, Principal, Scope, TokenVerifier } from '../lib/p
 import type { Registry } from '../lib/registry.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { type Access, checkPolicy, shortfall } from './access.ts'
-import { pageOf, wantsPage } from './pages.ts'
+import { leadToSignIn } from './pages.ts'
 import { createRefusals } from './refusals.ts'
 import { createTokenSource } from './token-source.ts'
 import { batchUses, type Touch } from './token-uses.ts'
@@ -42,7 +42,8 @@ export const AuthOptions = Type.Object(
     }),
     signInPage: Type.String({
       default: '',
-      description: 'Where browsers that ask for a page are sent to sign in. Empty: they get 401, like all others.'
+      description:
+        'Where browsers that ask for a page are sent to sign in, with ?next=, and &again=yes for a step-up. Empty: they get 401 or 403, like all others.'
     }),
     stepUpAge: Type.Integer({
       default: 900,
@@ -131,22 +132,18 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     )
   }
 
-  /** Admits the caller to this route, or returns the error. */
-  function admit(request: FastifyRequest, principal: Principal): AppError | undefined {
+  /** Admits the caller to this route, or returns the refusal. */
+  function admit(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    principal: Principal
+  ): AppError | FastifyReply | undefined {
     request.principal = principal
     if (principal.via !== 'session') markUsed(principal.credentialId, request)
     const lack = shortfall(request, principal, routeConfig(request), options.stepUpAge)
-    return lack && refuse(...lack)
-  }
-
-  /** The reply to a request without a valid credential: an error, or a redirect to the sign-in page. */
-  function turnAway(request: FastifyRequest, reply: FastifyReply): AppError | FastifyReply {
-    if (options.signInPage === '' || !wantsPage(request)) return refuseCredential(request)
-    const signIn = `${options.signInPage}?next=${encodeURIComponent(pageOf(request))}`
-    if (request.headers['hx-request'] === undefined) return reply.redirect(signIn, 303)
-    // A script that swaps a part of a page would follow a redirect, and swap in the sign-in page.
-    reply.header('hx-redirect', signIn)
-    return refuseCredential(request)
+    if (lack === undefined) return
+    const error = refuse(...lack)
+    return lack[0] === 'stale' ? leadToSignIn(request, reply, error, options.signInPage, '&again=yes') : error
   }
 
   function judge(
@@ -154,7 +151,9 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     reply: FastifyReply,
     principal: Principal | null | undefined
   ): AppError | FastifyReply | undefined {
-    return principal ? admit(request, principal) : turnAway(request, reply)
+    return principal
+      ? admit(request, reply, principal)
+      : leadToSignIn(request, reply, refuseCredential(request), options.signInPage)
   }
 
   function forget(id?: string): void {

@@ -47,9 +47,11 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
     handler: async (request, reply) => {
       const next = safeNext(request.query.next)
       const caller = await app.auth.identify(request)
-      if (caller?.via === 'session') return reply.redirect(next, 303)
+      const isAgain = request.query.again !== undefined && caller?.via === 'session'
+      if (caller?.via === 'session' && !isAgain) return reply.redirect(next, 303)
       const page = { github: app.oauth.isConfigured, passwords: hasPasswords, next, ...problemOf(request.query.error) }
-      return sendSolo(app, request, reply, signInPage({ ...page, target: targetOf(request.query.next, next) }))
+      const target = targetOf(request.query.next, next)
+      return sendSolo(app, request, reply, signInPage({ ...page, target, isAgain }))
     }
   })
 

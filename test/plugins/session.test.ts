@@ -24,6 +24,7 @@ async function setup(t: TestContext, options: Partial<SessionOptions> = {}, deps
   app.get('/me', request => request.principal)
   app.get('/page', { config: { page: true } }, () => 'page')
   app.get('/grave', { config: { stepUp: true } }, () => 'done')
+  app.get('/grave-page', { config: { stepUp: true, page: true } }, () => 'done')
   const signIn = async (cookie?: string) =>
     cookieOf(await app.inject({ method: 'POST', url: '/in', headers: cookie ? { cookie } : {} }))
   return { app, signIn, get: (url: string, cookie: string) => app.inject({ url, headers: { cookie } }) }
@@ -239,6 +240,13 @@ test('what is grave needs a sign-in of the last minutes', async t => {
   assert.equal(refused.statusCode, 403)
   assert.match(String(refused.headers['www-authenticate']), /error="insufficient_user_authentication", max_age="900"/)
   assert.equal((await get('/me', cookie)).statusCode, 200)
+
+  const led = await get('/grave-page?a=1', cookie)
+  assert.deepEqual(
+    [led.statusCode, led.headers.location],
+    [303, '/login?next=%2Fgrave-page%3Fa%3D1&again=yes'],
+    'a browser is led to the sign-in and back'
+  )
 })
 
 test('an option that nobody knows, or a wrong one, fails the boot', async () => {
