@@ -46,6 +46,9 @@ export type Scope = (typeof SCOPES)[number]
 export const SIGN_IN_METHODS = ['github', 'password', 'link'] as const
 export type SignInMethod = (typeof SIGN_IN_METHODS)[number]
 
+/** `spent`: its token was fetched. */
+export const DEVICE_LOGIN_STATUSES = ['pending', 'approved', 'denied', 'spent'] as const
+
 export const PLANS = ['free', 'starter', 'pro'] as const
 export type Plan = (typeof PLANS)[number]
 
@@ -624,6 +627,37 @@ export const localAccounts = pgTable('local_accounts', {
   resetUntil: instant(),
   createdAt: createdAt()
 })
+
+/** Logins of programs that a person approves in a browser. Everything here ends within minutes. */
+export const deviceLogins = pgTable(
+  'device_logins',
+  {
+    id: id(),
+    /** SHA-256 of the secret by which the program asks for the outcome. */
+    deviceHash: bytea().notNull().unique('device_logins_device_hash_unique'),
+    /** SHA-256 of the code that the person compares or types. */
+    userHash: bytea().notNull().unique('device_logins_user_hash_unique'),
+    status: varchar({ length: 20, enum: DEVICE_LOGIN_STATUSES }).notNull().default('pending'),
+    /** What the program calls itself. */
+    name: varchar({ length: 100 }).notNull(),
+    scopes: varchar({ length: 20, enum: SCOPES }).array().notNull(),
+    /** The address that the login was begun from. */
+    ip: varchar({ length: 50 }),
+    /** Who has approved it. */
+    userId: uuid().references(() => users.id, { onDelete: 'cascade' }),
+    /** The token that was fetched, which ends if it is asked for once more. */
+    tokenId: uuid().references(() => apiTokens.id, { onDelete: 'set null' }),
+    /** Seconds that the program waits between two questions; grows when it does not. */
+    pollInterval: integer().notNull(),
+    polledAt: instant(),
+    expiresAt: instant().notNull(),
+    createdAt: createdAt()
+  },
+  table => [
+    index('idx_device_logins_expires_at').on(table.expiresAt),
+    check('device_logins_status_known', sql`${table.status} ${oneOf(DEVICE_LOGIN_STATUSES)}`)
+  ]
+)
 
 /** Counts wrong password guesses. The key is a SHA-256 of what is counted. */
 export const signInFailures = pgTable(

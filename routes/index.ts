@@ -14,6 +14,7 @@ import accessTokens from './api/access-tokens.ts'
 import apps from './api/apps.ts'
 import { platformAudit, teamAudit } from './api/audit.ts'
 import deployments from './api/deployments.ts'
+import deviceLogins from './api/device-login.ts'
 import envVars from './api/env-vars.ts'
 import events from './api/events.ts'
 import installations, { connecting } from './api/installations.ts'
@@ -36,6 +37,7 @@ import appSettings from './pages/app-settings.ts'
 import appPages from './pages/apps.ts'
 import billing from './pages/billing.ts'
 import dashboard from './pages/dashboard.ts'
+import deviceLoginPages from './pages/device-login.ts'
 import home from './pages/home.ts'
 import invitationPages from './pages/invitations.ts'
 import legal from './pages/legal.ts'
@@ -99,9 +101,12 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
   } = options
   const knowsUsers = app.hasDecorator('db') && app.hasRequestDecorator('principal')
 
+  const hasPages = PAGES.every(plugin => app.hasDecorator(plugin)) && knowsUsers
+
   const anyone = scopeFor(['public'], async scope => {
     await scope.register(platform)
     if (knowsUsers) await scope.register(returning)
+    if (hasPages) await scope.register(deviceLogins, { baseUrl })
   })
 
   const visitors = scopeFor(['public'], async scope => {
@@ -135,6 +140,7 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
     takeForms(scope)
     await scope.register(dashboard, { urlOf })
     await scope.register(settings, { passwords })
+    await scope.register(deviceLoginPages)
     await scope.register(billing)
     await scope.register(appPages, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
     await scope.register(oneApp, { allowLocalGit, urlOf, ledger, takesImages, takesSource, registry })
@@ -167,7 +173,6 @@ const routes: FastifyPluginAsync<RoutesOptions> = async (app, options) => {
       if (app.hasDecorator('status')) await scope.register(statusRoutes)
     })
   )
-  const hasPages = PAGES.every(plugin => app.hasDecorator(plugin)) && knowsUsers
   if (app.hasDecorator('assets')) {
     const canSignIn = hasPages && (passwords !== null || app.oauth.isConfigured)
     await app.register(

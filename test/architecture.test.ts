@@ -87,7 +87,7 @@ const rules: Record<string, (found: Import) => boolean> = {
   'routes/': ({ target, typeOnly }) =>
     isNpmOrNode(target) ||
     /^(routes|schemas|views|src\/domain)\//.test(target) ||
-    /^plugins\/lib\/(cookies|errors|negotiate|notice-page|violations)\.ts$/.test(target) ||
+    /^plugins\/lib\/(address|cookies|errors|negotiate|notice-page|violations)\.ts$/.test(target) ||
     (typeOnly && (/^(plugins|integrations)\//.test(target) || target === 'drizzle/schema.ts'))
 }
 

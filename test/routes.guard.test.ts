@@ -162,9 +162,13 @@ test('signing in, deploying and what is sensitive have limits of their own, and 
     'GET /auth/github',
     'GET /auth/reset',
     'GET /login',
+    'GET /login/device',
+    'POST /api/v1/auth/device',
+    'POST /api/v1/auth/device/token',
     'POST /api/v1/invitations/accept',
     'POST /auth/password',
     'POST /invitations/accept',
+    'POST /login/device',
     'POST /logout'
   ])
   assert.deepEqual(ofClass('deploy'), [

@@ -1,7 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/me.ts'
 import { listSessions } from '../../src/domain/accounts/sessions.ts'
-import { listTokens } from '../../src/domain/accounts/tokens.ts'
+import { listTokens, narrowScopes } from '../../src/domain/accounts/tokens.ts'
 import { findUser } from '../../src/domain/accounts/users.ts'
 import { callerOf } from '../lib/access.ts'
 import { cached } from '../lib/cached.ts'
@@ -41,8 +41,14 @@ const me: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.delete('/me/tokens/:id', {
     schema: schemas.revokeToken,
-    config: { ...writes, access: 'authenticated', audit: accountAudit.revokeToken },
-    handler: (request, reply) => change(request, reply, tx => actions.revokeToken(tx, request, request.params.id))
+    config: { ...writes, access: 'authenticated', scope: 'read', audit: accountAudit.revokeToken },
+    handler: (request, reply) => {
+      const { id } = request.params
+      const { credentialId, scopes } = callerOf(request)
+      // Any token may end itself, as when its owner logs out.
+      if (id.toLowerCase() !== credentialId) narrowScopes(scopes, ['admin'])
+      return change(request, reply, tx => actions.revokeToken(tx, request, id))
+    }
   })
 
   app.get('/me/sessions', {

@@ -16,10 +16,16 @@ const LONGEST_WAIT = 3_600
 /**
  * Counts a guess by an address about an account before it is checked, so that parallel guesses gain nothing.
  *
+ * @param limit what there was too much of, as a sentence without a full stop
  * @returns a function that takes back the count, for a correct guess
  * @throws AppError when the address has to wait
  */
-export async function takeGuess(db: Db, login: string, address: string): Promise<() => Promise<void>> {
+export async function takeGuess(
+  db: Db,
+  login: string,
+  address: string,
+  limit = 'There were too many wrong passwords for this account'
+): Promise<() => Promise<void>> {
   const pair = keyOf(`${login} ${address}`)
   const account = keyOf(login)
   const free = (await countOf(db, account)) >= ATTACK ? FREE_UNDER_ATTACK : FREE
@@ -37,8 +43,7 @@ export async function takeGuess(db: Db, login: string, address: string): Promise
       last_at = now()
     where sign_in_failures.blocked_until <= now()
     returning count`)
-  if (taken === undefined)
-    throw errors.rateLimit(await secondsLeft(db, pair), 'There were too many wrong passwords for this account')
+  if (taken === undefined) throw errors.rateLimit(await secondsLeft(db, pair), limit)
   await bump(db, account)
   return () => forgive(db, pair, account)
 }

@@ -40,6 +40,7 @@ function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
     { table: sql`sessions`, isOld: sql`least(idle_until, expires_at) < now()` },
     { table: sql`sign_in_failures`, isOld: sql`last_at < ${cutoff(failures)}` },
     { table: sql`spent_sign_ins`, isOld: sql`expires_at < now()` },
+    { table: sql`device_logins`, isOld: sql`expires_at < now()` },
     { table: sql`api_tokens`, isOld: sql`least(revoked_at, expires_at) < ${cutoff(tokens)}` },
     // Their chunks go with them. A deployment that is on its way is younger.
     { table: sql`source_archives`, isOld: sql`created_at < ${cutoff(sources)}` },
