@@ -32,6 +32,8 @@ interface ErrorEnvelope {
 }
 
 const TIMEOUT = 15_000
+/** Statuses of refusals that another attempt may get past. */
+export const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504])
 const UPLOAD_TIMEOUT = 15 * 60_000
 
 /** No reply arrived; the message names the server. */
@@ -155,9 +157,19 @@ export async function send(url: URL, init: RequestInit = {}, signal = AbortSigna
   try {
     return await fetch(url, { ...init, redirect: 'manual', signal })
   } catch (error) {
-    throw new Unreachable(`the server at ${url.origin} cannot be reached: ${reason(error)}`)
+    throw new Unreachable(`the server at ${url.origin} cannot be reached: ${reason(error)}${remedy(url, error)}`)
   }
 }
+
+/** What to do when nothing listens on this machine. */
+function remedy({ hostname }: URL, error: unknown): string {
+  const isHere = isLoopback(hostname) && reason(error) === REASONS.ECONNREFUSED
+  return isHere ? '. Start it (npm start), or name another one with --url or RHONE_URL' : ''
+}
+
+/** Whether a host name means this machine. */
+export const isLoopback = (hostname: string): boolean =>
+  /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname.toLowerCase())
 
 /** Explanations of network error codes. */
 const REASONS: Readonly<Record<string, string>> = {
@@ -192,10 +204,17 @@ export function refusalOf(reply: Response, text: string, url: string): Refused {
   const { code, message, detail, requestId } = parseEnvelope(text)
   if (message === undefined) return new Refused(`${url} answered ${status}, and not as a Rhone server does`, status)
   const said = detail === undefined ? message : `${message}: ${detail}`
-  const next = status === 401 ? '; log in with: rhone login' : ''
+  const next = nextStep(status, message)
   const seconds = Number(headers.get('retry-after') ?? Number.NaN)
   const retryAfter = Number.isFinite(seconds) ? seconds : undefined
   return new Refused(`${said} (${status} ${code}, request ${requestId})${next}`, status, code, retryAfter)
+}
+
+function nextStep(status: number, message: string): string {
+  if (status === 401) return '; log in with: rhone login'
+  if (status === 404 && message === 'app not found') return '; rhone apps list shows those that you can see'
+  if (status === 404 && message === 'team not found') return '; rhone teams list shows those that you are in'
+  return ''
 }
 
 function parseEnvelope(text: string): NonNullable<ErrorEnvelope['error']> {

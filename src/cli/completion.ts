@@ -1,8 +1,20 @@
+import { listAll } from './client.ts'
 import { type Command, defineCommand, UsageError } from './command.ts'
+import { connect, type Host } from './connect.ts'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
 const isShell = (text: string): text is Shell => SHELLS.includes(text as Shell)
+
+/** What the scripts ask for in place of a shell, for the names of apps. */
+const APPS = 'apps'
+
+async function slugs(host: Host): Promise<string[]> {
+  return (await listAll<{ slug: string }>(await connect(host), '/api/v1/apps')).map(({ slug }) => slug)
+}
+
+/** Whether a command takes an app as its first argument. */
+const takesApp = ({ args = [] }: Command) => /^[<[]app[\]>]$/.test(args[0] ?? '')
 
 /** Options of every command, as `main` adds them. */
 const COMMON = ['help', 'url', 'token']
@@ -19,10 +31,11 @@ export function completionOf(all: () => readonly Command[]): Command {
     ],
     args: ['<shell>'],
     forDeployers: true,
-    async run({ args, write }) {
-      const [shell = ''] = args
+    async run(input) {
+      const [shell = ''] = input.args
+      if (shell === APPS) return { data: undefined, text: (await slugs(input)).join('\n') }
       if (!isShell(shell)) throw new UsageError(`"${shell}" is none of ${SHELLS.join(', ')}`)
-      await write(SCRIPTS[shell](all()))
+      await input.write(SCRIPTS[shell](all()))
       return undefined
     }
   })
@@ -63,20 +76,33 @@ function flagsOf({ options = {}, printsData }: Command): string[] {
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 const list = (words: readonly Word[]) => words.map(({ word }) => word).join(' ')
 
+/** The commands after which an app is typed, as a pattern of `case`. */
+const alternatives = (commands: readonly Command[]) =>
+  commands
+    .filter(takesApp)
+    .map(({ name }) => `'${name}'`)
+    .join('|')
+
 function bash(commands: readonly Command[]): string {
   const seconds = groups(commands).map(([first, words]) => `    ${first}) words=${quoted(list(words))} ;;`)
   const flags = commands.map(command => `    ${quoted(command.name)}) words=${quoted(flagsOf(command).join(' '))} ;;`)
   return `# Completion of rhone for bash.
 _rhone() {
-  local current=\${COMP_WORDS[COMP_CWORD]} words='' name
-  if ((COMP_CWORD == 1)); then
+  local current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} words='' name
+  if [[ $before == --app || $before == -a ]]; then
+    words=$(rhone completion apps 2> /dev/null)
+  elif ((COMP_CWORD == 1)); then
     words=${quoted(list(firstWords(commands)))}
   elif ((COMP_CWORD == 2)) && [[ $current != -* ]]; then
     case \${COMP_WORDS[1]} in
 ${seconds.join('\n')}
     esac
   fi
-  if [[ $current == -* ]]; then
+  if [[ $current != -* && -z $words ]]; then
+    case "\${COMP_WORDS[*]:1:COMP_CWORD-1}" in
+      ${alternatives(commands)}) words=$(rhone completion apps 2> /dev/null) ;;
+    esac
+  elif [[ $current == -* ]]; then
     for name in "\${COMP_WORDS[1]} \${COMP_WORDS[2]}" "\${COMP_WORDS[1]}"; do
       case $name in
 ${flags.map(line => `  ${line}`).join('\n')}
@@ -102,8 +128,13 @@ function zsh(commands: readonly Command[]): string {
   return `#compdef rhone
 # Completion of rhone for zsh.
 _rhone() {
-  local -a words_ flags
+  local -a words_ flags apps
   local name
+  if [[ $words[CURRENT-1] == --app || $words[CURRENT-1] == -a ]]; then
+    apps=(\${(f)"$(rhone completion apps 2> /dev/null)"})
+    compadd -- $apps
+    return
+  fi
   if ((CURRENT == 2)); then
     words_=(${described(firstWords(commands))})
   elif ((CURRENT == 3)) && [[ $words[CURRENT] != -* ]]; then
@@ -121,8 +152,15 @@ ${flags.join('\n')}
       (($#flags)) && break
     done
   fi
+  if [[ $words[CURRENT] != -* ]]; then
+    case "\${words[2,CURRENT-1]}" in
+      ${alternatives(commands)}) apps=(\${(f)"$(rhone completion apps 2> /dev/null)"}) ;;
+    esac
+  fi
   if (($#flags)); then
     compadd -- $flags
+  elif (($#apps)); then
+    compadd -- $apps
   elif (($#words_)); then
     _describe command words_
   else
@@ -142,15 +180,21 @@ function fish(commands: readonly Command[]): string {
     for (const { word, summary } of words)
       lines.push(`complete -c rhone -f -n '${isBare}' -a ${word} -d ${fishQuoted(summary)}`)
   }
-  for (const { name, options = {}, printsData } of commands) {
+  for (const command of commands) {
+    const { name, options = {}, printsData } = command
     const isChosen = name
       .split(' ')
       .map(word => `__fish_seen_subcommand_from ${word}`)
       .join('; and ')
+    if (takesApp(command))
+      lines.push(`complete -c rhone -f -n '${isChosen}' -a '(rhone completion apps 2> /dev/null)' -d App`)
     for (const [option, { description, type, short }] of Object.entries(options)) {
       const letter = short === undefined ? '' : ` -s ${short}`
       const value = type === 'string' ? ' -r' : ''
-      lines.push(`complete -c rhone -n '${isChosen}' -l ${option}${letter}${value} -d ${fishQuoted(description)}`)
+      const apps = option === 'app' ? ` -f -a '(rhone completion apps 2> /dev/null)'` : ''
+      lines.push(
+        `complete -c rhone -n '${isChosen}' -l ${option}${letter}${value}${apps} -d ${fishQuoted(description)}`
+      )
     }
     if (printsData) lines.push(`complete -c rhone -n '${isChosen}' -l json -d 'Print the data as JSON.'`)
   }

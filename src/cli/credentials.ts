@@ -57,6 +57,13 @@ function parse(text: string, path: string): Credentials {
   throw new CommandError(`${path} is damaged: remove it, and log in again`)
 }
 
+/** @throws CommandError when the environment names no place to keep logins in */
+export function checkPlace(variables: Variables): string {
+  const path = pathOf(variables)
+  if (path === null) throw new CommandError('there is no place to keep a login: set HOME or XDG_CONFIG_HOME')
+  return path
+}
+
 /** @returns where they were written */
 export async function keepLogin(variables: Variables, origin: string, login: Login): Promise<string> {
   const kept = await readCredentials(variables).catch(() => NONE)
@@ -74,8 +81,7 @@ export async function forgetLogin(variables: Variables, origin: string): Promise
 
 /** Another process sees the old file or the new one, and nobody else sees either. */
 async function write(variables: Variables, credentials: Credentials): Promise<string> {
-  const path = pathOf(variables)
-  if (path === null) throw new CommandError('there is no place to keep a login: set HOME or XDG_CONFIG_HOME')
+  const path = checkPlace(variables)
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${randomUUID()}`
   await writeFile(draft, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600, flag: 'wx' })

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, Refused, reason, Unreachable } from './client.ts'
+import { type Client, PASSING, Refused, reason, Unreachable } from './client.ts'
 import { CommandError } from './command.ts'
 
 /** One server-sent event. */
@@ -26,8 +26,6 @@ const SILENCE = 60_000
 const FIRST_DELAY = 500
 const LONGEST_DELAY = 10_000
 const PATIENCE = 5 * 60_000
-/** What another attempt may mend. */
-const PASSING = new Set([408, 425, 429, 500, 502, 503, 504])
 
 /**
  * Follows a stream of events across lost connections, each time from where the last one ended.

@@ -1,25 +1,51 @@
 import { isWritable } from '../../plugins/lib/instant.ts'
 import { UsageError } from './command.ts'
+import { PLAIN, type Terminal } from './terminal.ts'
+import { fit, padTo, widthOf } from './width.ts'
 
-/** Rows under headings, in columns as wide as their widest cell. */
-export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A column is not made narrower than this. */
+const NARROWEST = 8
+const GAP = 2
+
+/**
+ * Rows under headings, in columns as wide as their widest cell. On a terminal, the widest columns are cut until a row
+ * fits into a line; a pipe gets all of it.
+ */
+export function table(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  terminal: Pick<Terminal, 'out' | 'columns'> = PLAIN
+): string {
   const all = [headings.map(heading => heading.toUpperCase()), ...rows]
-  const widths = headings.map((_, column) => Math.max(...all.map(row => (row[column] ?? '').length)))
+  const widths = headings.map((_, column) => Math.max(...all.map(row => widthOf(row[column] ?? ''))))
+  const fitting = terminal.out ? narrowed(widths, terminal.columns) : widths
   return all
     .map(row =>
       row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
+        .map((cell, column) => padTo(fit(cell, fitting[column] ?? 0), fitting[column] ?? 0))
+        .join(' '.repeat(GAP))
         .trimEnd()
     )
     .join('\n')
 }
 
+function narrowed(widths: readonly number[], columns: number): readonly number[] {
+  const shown = [...widths]
+  let excess = shown.reduce((sum, width) => sum + width + GAP, -GAP) - columns
+  while (excess > 0) {
+    const widest = Math.max(...shown)
+    if (widest <= NARROWEST) break
+    shown[shown.indexOf(widest)]! -= 1
+    excess -= 1
+  }
+  return shown
+}
+
 /** The facts about one object, one per line. */
 export function facts(entries: Readonly<Record<string, string>>): string {
-  const width = Math.max(...Object.keys(entries).map(name => name.length))
+  const width = Math.max(...Object.keys(entries).map(widthOf))
   return Object.entries(entries)
-    .map(([name, value]) => `${name.padEnd(width)}  ${value}`)
+    .map(([name, value]) => `${padTo(name, width)}  ${value}`)
     .join('\n')
 }
 

@@ -9,6 +9,7 @@ import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.
 import { migrate } from './migrate.ts'
 import { openapi } from './openapi.ts'
 import { operatorGrant, operatorRevoke } from './operator.ts'
+import { domainsAdd, domainsCheck, domainsList, domainsRemove, run } from './people/absent.ts'
 import { appsCreate, appsDelete, appsList, appsShow, appsUpdate } from './people/apps.ts'
 import { deploy } from './people/deploy.ts'
 import { deploymentsCancel, deploymentsList, deploymentsShow, rollback } from './people/deployments.ts'
@@ -16,6 +17,7 @@ import { envImport, envList, envSet, envUnset } from './people/env.ts'
 import { login, logout } from './people/login.ts'
 import { logs } from './people/logs.ts'
 import { open } from './people/open.ts'
+import { regionsSet, regionsShow } from './people/regions.ts'
 import { teamsCreate, teamsInvite, teamsList, teamsMembers } from './people/teams.ts'
 import { whoami } from './people/whoami.ts'
 import { probe } from './probe.ts'
@@ -47,6 +49,13 @@ export const commands: readonly Command[] = [
   envSet,
   envUnset,
   envImport,
+  domainsList,
+  domainsAdd,
+  domainsCheck,
+  domainsRemove,
+  regionsShow,
+  regionsSet,
+  run,
   open,
   teamsList,
   teamsCreate,

@@ -48,16 +48,22 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
   const command = find(args)
   if (command === undefined) return orient(args, io)
 
+  const words = command.name.split(' ').filter((word, at) => word === args[at]).length
   try {
-    return await run(command, args.slice(command.name.split(' ').length), io)
+    return await run(command, args.slice(words), io)
   } catch (error) {
     return report(error, command, io)
   }
 }
 
+/** The command that is named; a group alone, as in `rhone apps`, means its list. */
 function find(args: readonly string[]): Command | undefined {
-  const typed = [args.slice(0, 2).join(' '), args[0]]
-  return commands.find(command => typed.includes(command.name))
+  const [first, second = '-'] = args
+  const typed = [`${first} ${second}`, first]
+  const isAlone = second.startsWith('-') && !args.includes('--help') && !args.includes('-h')
+  const named = commands.find(command => typed.includes(command.name))
+  const shown = [`${first} list`, `${first} show`]
+  return named ?? (isAlone ? commands.find(command => shown.includes(command.name)) : undefined)
 }
 
 /** Handles a missing command: correct if help was requested, otherwise an error. */

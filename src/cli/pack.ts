@@ -7,9 +7,11 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Ignore } from 'ignore'
+import { ARCHIVE_LIMITS } from '../../plugins/lib/source-archive.ts'
 import { padding, TAR_END, type TarMember, tarHeader } from '../../plugins/lib/tar.ts'
 import { CommandError } from './command.ts'
 import { FOLDER_FILE } from './folder.ts'
+import { size as inWords } from './terminal.ts'
 
 /** A folder, packed into a temporary file. */
 export interface Packed extends AsyncDisposable {
@@ -28,6 +30,19 @@ const LEFT_OUT = ['node_modules/', '.env', '.env.*', '!.env.example', '.DS_Store
 /** Never packed, whatever the rules say. */
 const NEVER = new Set(['.git', '.hg', '.svn'])
 
+/** What a server takes: found out here, before a disk or an afternoon is full. */
+export interface PackLimits {
+  /** Bytes of all files together. */
+  readonly bytes: number
+  /** Files, folders and links. */
+  readonly entries: number
+  /** Bytes of the archive. */
+  readonly packed: number
+}
+const LIMITS: PackLimits = { ...ARCHIVE_LIMITS, packed: 67_108_864 }
+/** Places that are named to those whose folder is too large. */
+const NAMED = 3
+
 interface Rules {
   /** The folder that they stand in, relative to the root; '' for the root. */
   readonly below: string
@@ -37,14 +52,21 @@ interface Rules {
 /**
  * Packs the files of a folder that its ignore files do not leave out. The same files make the same archive.
  *
- * @throws CommandError when a file cannot be read or changes meanwhile, or a link leads out of the folder
+ * @throws CommandError when a file cannot be read or changes meanwhile, a link leads out of the folder, or there is more
+ *   in it than a server takes
  */
-export async function pack(root: string, onFile: (path: string, count: number) => void): Promise<Packed> {
+export async function pack(
+  root: string,
+  onFile: (path: string, count: number) => void,
+  limits: PackLimits = LIMITS
+): Promise<Packed> {
   const found = await stat(root).catch(() => null)
   if (!found?.isDirectory()) throw new CommandError(`${root} is no folder`)
   const ignore = (await import('ignore')).default as unknown as () => Ignore
   const path = join(tmpdir(), `rhone-${randomUUID()}.tgz`)
   const skipped: string[] = []
+  const file = createWriteStream(path, { mode: 0o600, flags: 'wx' })
+  const tally = new Tally(root, limits)
   let files = 0
 
   async function* archive(): AsyncGenerator<Buffer> {
@@ -54,6 +76,7 @@ export async function pack(root: string, onFile: (path: string, count: number) =
         skipped.push(member)
         continue
       }
+      tally.add(member, file.bytesWritten)
       yield tarHeader(member)
       if (member.type !== 'file') continue
       onFile(member.path, ++files)
@@ -65,7 +88,8 @@ export async function pack(root: string, onFile: (path: string, count: number) =
   }
 
   try {
-    await pipeline(Readable.from(archive()), createGzip(), createWriteStream(path, { mode: 0o600, flags: 'wx' }))
+    await pipeline(Readable.from(archive()), createGzip(), file)
+    tally.check(file.bytesWritten)
   } catch (error) {
     await rm(path, { force: true })
     throw error
@@ -76,6 +100,47 @@ export async function pack(root: string, onFile: (path: string, count: number) =
     files,
     skipped,
     [Symbol.asyncDispose]: () => rm(path, { force: true })
+  }
+}
+
+/** Counts what is packed, by the first part of its path. */
+class Tally {
+  readonly #root: string
+  readonly #limits: PackLimits
+  readonly #places = new Map<string, { bytes: number; entries: number }>()
+  #bytes = 0
+  #entries = 0
+
+  constructor(root: string, limits: PackLimits) {
+    this.#root = root
+    this.#limits = limits
+  }
+
+  /** @throws CommandError when it is too much */
+  add({ path, size }: TarMember, packed: number): void {
+    const [top = path] = path.split('/')
+    const place = this.#places.get(top) ?? { bytes: 0, entries: 0 }
+    this.#places.set(top, { bytes: place.bytes + size, entries: place.entries + 1 })
+    this.#bytes += size
+    this.#entries += 1
+    this.check(packed)
+  }
+
+  check(packed: number): void {
+    const { bytes, entries, packed: most } = this.#limits
+    if (this.#entries > entries) throw this.#tooMuch(`more than ${entries} files and folders`, 'entries')
+    if (this.#bytes > bytes) throw this.#tooMuch(`more than ${inWords(bytes)} of files`, 'bytes')
+    if (packed > most) throw this.#tooMuch(`more than ${inWords(most)} when packed`, 'bytes')
+  }
+
+  #tooMuch(what: string, by: 'bytes' | 'entries'): CommandError {
+    const largest = [...this.#places].toSorted(([, one], [, other]) => other[by] - one[by]).slice(0, NAMED)
+    const named = largest.map(
+      ([top, place]) => `${top} (${by === 'bytes' ? inWords(place.bytes) : `${place.entries} entries`})`
+    )
+    return new CommandError(
+      `${this.#root} has ${what}, which is too much for one upload. Most of it is in ${named.join(', ')}: name in .rhoneignore what the app does not need, or deploy a smaller folder with --path`
+    )
   }
 }
 

@@ -12,7 +12,7 @@ const settings = {
   git: { type: 'string', value: '<url>', description: 'Its git repository elsewhere.' },
   branch: { type: 'string', value: '<branch>', description: 'The branch that is built. Default: main.' },
   root: { type: 'string', value: '<folder>', description: 'The folder of the repository that it is in.' },
-  region: { type: 'string', value: '<code>', description: 'Where it runs; GET /api/v1/regions lists the codes.' },
+  region: { type: 'string', value: '<code>', description: 'Where it runs; rhone regions show lists the codes.' },
   'auto-deploy': { type: 'string', value: 'on|off', description: 'Whether a push deploys. Default: on.' },
   'health-path': {
     type: 'string',
@@ -46,7 +46,7 @@ export const appsList = defineCommand({
     const rows = apps.map(app => [app.slug, app.name, sourceOf(app), app.region, app.url ?? '-', age(app.updatedAt)])
     return {
       data: apps,
-      text: apps.length === 0 ? '' : table(['app', 'name', 'source', 'region', 'url', 'changed'], rows)
+      text: apps.length === 0 ? '' : table(['app', 'name', 'source', 'region', 'url', 'changed'], rows, input.terminal)
     }
   }
 })

@@ -34,7 +34,7 @@ export const deploymentsList = defineCommand({
       item.trigger,
       age(item.createdAt)
     ])
-    const text = items.length === 0 ? '' : table(['id', 'status', 'of', 'begun by', 'age'], rows)
+    const text = items.length === 0 ? '' : table(['id', 'status', 'of', 'begun by', 'age'], rows, input.terminal)
     return { data: items, text }
   }
 })

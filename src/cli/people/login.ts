@@ -1,27 +1,57 @@
 import { type Client, createClient, Refused } from '../client.ts'
 import { CommandError, defineCommand, type Input, UsageError } from '../command.ts'
 import { locate } from '../connect.ts'
-import { forgetLogin, keepLogin, readCredentials } from '../credentials.ts'
+import { checkPlace, forgetLogin, keepLogin, type Login, readCredentials } from '../credentials.ts'
+import { logInByBrowser } from './device-login.ts'
 
 interface Me {
   readonly username: string
 }
 
+const SCOPES = ['read', 'deploy', 'admin']
+
 export const login = defineCommand({
   name: 'login',
-  summary: 'Log in to a server with a token, and store it for this user.',
-  examples: ['rhone login --url https://rhone.example.com --token - < token.txt'],
+  summary: 'Log in to a server, in the browser or with a token, and store the token for this user.',
+  examples: [
+    'rhone login',
+    'rhone login --url https://rhone.example.com',
+    'rhone login --url https://rhone.example.com --token - < token.txt'
+  ],
+  options: {
+    scope: {
+      type: 'string',
+      value: SCOPES.join('|'),
+      description: 'What the token may do at most. Default: admin, everything that you may.'
+    }
+  },
   forDeployers: true,
   async run(input) {
+    const { scope = 'admin' } = input.options
+    if (!SCOPES.includes(scope)) throw new UsageError(`--scope: "${scope}" is none of ${SCOPES.join(', ')}`)
+    const variables = await input.variables()
+    // Found out now: a token that cannot be kept should not be made.
+    checkPlace(variables)
     const { url } = await locate(input, { isLogin: true })
-    const token = await tokenFor(input)
-    const client = createClient({ url, isLocal: false, token: async () => token })
+    const { origin } = new URL(url)
+    const before = (await readCredentials(variables).catch(() => undefined))?.servers[origin]
+    const given = await givenToken(input)
+    const { token, tokenId } = given === null ? await logInByBrowser(input, url, [scope]) : { token: given }
+
+    const client = clientOf(url, token)
     const { username } = await whoIs(client)
-    const path = await keepLogin(await input.variables(), new URL(url).origin, { token, user: username })
+    const kept = { token, user: username, ...(tokenId !== undefined && { tokenId }) }
+    const path = await keepLogin(variables, origin, kept).catch(async error => {
+      const left = await revoke(client, kept)
+      throw new CommandError(`the login cannot be kept: ${(error as Error).message}${left}`)
+    })
     input.note(`Logged in to ${url} as ${username}; the token is kept in ${path}`)
+    if (before !== undefined && before.token !== token) await revoke(clientOf(url, before.token), before)
     return undefined
   }
 })
+
+const clientOf = (url: string, token: string) => createClient({ url, isLocal: false, token: async () => token })
 
 async function whoIs(client: Client): Promise<Me> {
   try {
@@ -35,18 +65,32 @@ async function whoIs(client: Client): Promise<Me> {
   }
 }
 
-async function tokenFor(input: Pick<Input, 'config' | 'read'>): Promise<string> {
+/** The token of `--token` or `RHONE_TOKEN`; null when there is none. */
+async function givenToken(input: Pick<Input, 'config' | 'read'>): Promise<string | null> {
   const { client } = await input.config()
-  const token = client.token === '-' ? (await input.read()).trim() : client.token
-  if (token) return token
-  throw new UsageError(
-    'which token? Make one in the settings of the server, and say --token -, which reads it from standard input'
-  )
+  if (client.token !== '-') return client.token
+  const token = (await input.read()).trim()
+  if (token === '') throw new UsageError('--token -: there is nothing on standard input')
+  return token
+}
+
+/** Ends a token that a login has made. @returns what to add to a message when it could not be ended */
+async function revoke(client: Client, { tokenId }: Login): Promise<string> {
+  if (tokenId === undefined) return ''
+  try {
+    await client.request('DELETE', `/api/v1/me/tokens/${tokenId}`)
+    return ''
+  } catch (error) {
+    // Revoked or expired already.
+    if (error instanceof Refused && (error.status === 401 || error.status === 404)) return ''
+    return `; its token stays valid until you revoke it in your settings (${(error as Error).message})`
+  }
 }
 
 export const logout = defineCommand({
   name: 'logout',
   summary: 'Forget the login to a server, and revoke its token if login had it made.',
+  examples: ['rhone logout', 'rhone logout --url https://rhone.example.com'],
   forDeployers: true,
   async run(input) {
     const variables = await input.variables()
@@ -55,15 +99,9 @@ export const logout = defineCommand({
     const login = (await readCredentials(variables)).servers[origin]
     if (login === undefined) throw new CommandError(`you are not logged in to ${origin}`)
     await forgetLogin(variables, origin)
-    input.note(`Logged out of ${origin}`)
-    if (login.tokenId === undefined) {
+    input.note(`Logged out of ${origin}${await revoke(clientOf(url, login.token), login)}`)
+    if (login.tokenId === undefined)
       input.note('The token itself stays valid; rhone token list shows your tokens, and rhone token revoke ends one.')
-      return undefined
-    }
-    const client = createClient({ url, isLocal: false, token: async () => login.token })
-    await client.request('DELETE', `/api/v1/me/tokens/${login.tokenId}`).catch(error => {
-      input.note(`Its token could not be revoked: ${(error as Error).message}`)
-    })
     return undefined
   }
 })

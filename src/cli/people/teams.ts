@@ -34,8 +34,12 @@ export const teamsList = defineCommand({
   forDeployers: true,
   async run(input) {
     const teams = await listAll<Team>(await connect(input), '/api/v1/teams')
+    if (teams.length === 0) input.note('You are in no team. Make one with: rhone teams create <name>')
     const rows = teams.map(({ slug, name, plan, role }) => [slug, name, plan, role])
-    return { data: teams, text: table(['team', 'name', 'plan', 'your role'], rows) }
+    return {
+      data: teams,
+      text: teams.length === 0 ? '' : table(['team', 'name', 'plan', 'your role'], rows, input.terminal)
+    }
   }
 })
 
