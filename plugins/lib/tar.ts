@@ -28,6 +28,8 @@ export class TarError extends Error {
 const BLOCK = 512
 /** Bytes of an extended header: a path of 4 KiB, a target, and some room for what we skip. */
 const LONGEST_HEADER = 65_536
+/** Bytes of zeros after the end, which compress to nothing: the largest record that tar writes, and some room. */
+const MOST_PADDING = 4_194_304
 const LONGEST_NAME = 100
 const TYPES: Readonly<Record<string, TarMember['type']>> = {
   '\0': 'file',
@@ -246,8 +248,12 @@ class ByteReader {
 
   /** Reads to the end, where writers pad. Anything else would be read by some and not by others. */
   async requireZeros(): Promise<void> {
-    for (let part = await this.some(BLOCK); part !== null; part = await this.some(BLOCK))
+    let bytes = 0
+    for (let part = await this.some(BLOCK); part !== null; part = await this.some(BLOCK)) {
       if (!isZero(part)) throw new TarError('Something follows the end of the archive.')
+      bytes += part.length
+      if (bytes > MOST_PADDING) throw new TarError('The archive has more padding at its end than any tar writes.')
+    }
   }
 
   async skip(length: number): Promise<void> {
