@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -218,6 +218,11 @@ describe('against a server', () => {
     const keys = (await data('env list cli-delta', folder)).map(({ key }: { key: string }) => key).toSorted()
     assert.deepEqual(keys, ['FIVE', 'FOUR', 'ONE', 'THREE'])
     assert.match((await rhone('env import cli-delta bad.env', env, folder)).stderr, /nothing was set: lower/)
+    assert.match((await succeed('apps --team rivers', folder)).stdout, /cli-delta/, 'a group alone means its list')
+    assert.equal((await data('regions set fra --app cli-delta', folder)).region, 'fra')
+    assert.match((await succeed('regions show cli-delta', folder)).stdout, /^fra .*cli-delta runs here$/m)
+    const nowhere = await rhone('regions set xyz --app cli-delta', env, folder)
+    assert.deepEqual([nowhere.code, /no region "xyz"; rhone regions show/.test(nowhere.stderr)], [1, true])
     assert.match((await succeed('teams members rivers', folder)).stdout, /operator +owner/)
     assert.match((await succeed('teams list', folder)).stdout, /rivers +Rivers/)
     assert.match((await succeed('teams invite rivers ada@example.com', folder)).stdout, /ada@example.com/)
@@ -236,6 +241,12 @@ describe('against a server', () => {
       ['deployments list hello --limit 0', 2, /not a number from 1 to 200/],
       ['apps update hello', 2, /nothing to change/],
       ['apps update hello --health-grace 0', 2, /--health-grace: "0" is neither a whole number from 1 to 300 nor none/],
+      ['apps show nowhere', 1, /app not found.*; rhone apps list shows those/],
+      ['teams members nowhere', 1, /team not found.*; rhone teams list shows those/],
+      ['domains add example.com', 1, /this version of Rhone has no domains add/],
+      ['run hello', 1, /this version of Rhone has no run/],
+      ['apps list --url http://127.0.0.1:1', 1, /nothing listens there\. Start it \(npm start\)/],
+      ['apps list --token rhone_x', 1, /; log in with: rhone login/],
       ['completion powershell', 2, /none of bash, zsh, fish/],
       ['deploment list', 2, /did you mean "deployments list"\?/],
       ['teams invite a b --role king', 2, /neither member nor admin/]
@@ -347,6 +358,29 @@ describe('packing', () => {
     )
   })
 
+  it('stops at what a server takes, says where most of it is, and leaves no file behind', async t => {
+    const folder = await folderOf(t, {
+      'data/a.bin': 'x'.repeat(3_000),
+      'data/b.bin': 'y',
+      'src/a.js': '',
+      'c.js': 'z'
+    })
+    const before = new Set(await readdir(tmpdir()))
+    const limits = { bytes: 1e9, entries: 1e9, packed: 1e9 }
+    const refused: [object, RegExp][] = [
+      [{ bytes: 3_000 }, /has more than 3\.0 kB of files.*Most of it is in data \(3\.0 kB\)/],
+      [{ entries: 4 }, /has more than 4 files and folders.*data \(3 entries\)/],
+      [{ packed: 100 }, /has more than 100 B when packed.*\.rhoneignore.*--path/]
+    ]
+    for (const [limit, why] of refused)
+      await assert.rejects(
+        pack(folder, () => {}, { ...limits, ...limit }),
+        why
+      )
+    const left = (await readdir(tmpdir())).filter(name => /^rhone-.*\.tgz$/.test(name) && !before.has(name))
+    assert.deepEqual(left, [])
+  })
+
   it('says that there is nothing to deploy', async t => {
     await assert.rejects(
       pack(await folderOf(t, { '.env': 'x' }), () => {}),
@@ -438,13 +472,33 @@ describe('completion', () => {
 
   it('parses in bash, and completes commands, their second words and their options', async () => {
     const complete = async (...words: string[]) => {
-      const ask = `COMP_WORDS=(${words.map(word => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _rhone; printf '%s\\n' "\${COMPREPLY[@]}"`
+      const ask = `rhone() { [[ $* == 'completion apps' ]] && echo 'blog shop'; }; COMP_WORDS=(${words.map(word => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _rhone; printf '%s\\n' "\${COMPREPLY[@]}"`
       return (await run('bash', ['-c', `${await scriptOf('bash')}\n${ask}`])).stdout.trim().split('\n')
     }
     assert.deepEqual(await complete('rhone', 'deplo'), ['deploy', 'deployments'])
+    assert.deepEqual(await complete('rhone', 'regions', 's'), ['show', 'set'])
     assert.deepEqual(await complete('rhone', 'env', ''), ['list', 'set', 'unset', 'import'])
     assert.ok((await complete('rhone', 'deploy', '--')).includes('--detach'))
     assert.ok((await complete('rhone', 'env', 'set', '--b')).includes('--build-time'))
+    for (const words of ['deploy', 'logs', 'env set', 'apps show', 'deployments list', 'rollback -d --app', 'logs -a'])
+      assert.deepEqual(await complete('rhone', ...words.split(' '), ''), ['blog', 'shop'], words)
+    assert.deepEqual(await complete('rhone', 'logs', 'sh'), ['shop'])
+  })
+
+  it('asks the server for the names of apps, and says nothing when there is none', async t => {
+    const folder = await folderOf(t)
+    const server = createServer((_, reply) =>
+      reply
+        .setHeader('content-type', 'application/json')
+        .end(JSON.stringify({ items: [{ slug: 'blog' }, { slug: 'shop' }], nextCursor: null }))
+    ).listen(0, '127.0.0.1')
+    t.after(() => server.close())
+    await once(server, 'listening')
+    const RHONE_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const asked = await rhone('completion apps', { RHONE_URL, RHONE_TOKEN: 'x' }, folder)
+    assert.equal(asked.stdout, 'blog\nshop\n')
+    const down = await rhone('completion apps', { RHONE_URL: 'http://127.0.0.1:1', RHONE_TOKEN: 'x' }, folder)
+    assert.deepEqual([down.code, down.stdout], [1, ''])
   })
 
   it('names every command in every shell', async () => {

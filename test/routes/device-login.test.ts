@@ -149,9 +149,11 @@ describe('a program logs in', () => {
   })
 
   test('over several instances as over one', async () => {
-    const other = await buildApp(await testConfig(scope, { ...settings, BASE_URL: base }))
+    const config = await testConfig(scope, { ...settings, BASE_URL: base })
+    const other = await buildApp({ ...config, swaps: { pressure: false } })
     after(() => other.close())
     await other.ready()
+    await other.startup.completed
     const askOther = async ({ deviceCode }: Begun) =>
       (await other.inject({ method: 'POST', url: '/api/v1/auth/device/token', payload: { deviceCode } })).json()
     const ada = await person()
