@@ -1,12 +1,20 @@
 import type { Command, Option } from './command.ts'
 
+/** The names and first sentences of commands: those for people who deploy, then those for who runs the platform. */
 export function overview(commands: readonly Command[]): string {
   const width = Math.max(...commands.map(command => command.name.length))
-  const rows = commands.map(command => `  ${command.name.padEnd(width)}  ${command.summary}`)
-  return ['usage: rhone <command> [options]', '', ...rows, '', 'rhone <command> --help lists its options.', ''].join(
+  const row = ({ name, summary }: Command) => `  ${name.padEnd(width)}  ${firstSentence(summary)}`
+  const parts: [heading: string, Command[]][] = [
+    ['to deploy:', commands.filter(({ forDeployers }) => forDeployers)],
+    ['to run the platform:', commands.filter(({ forDeployers }) => !forDeployers)]
+  ]
+  const sections = parts.flatMap(([heading, rows]) => (rows.length === 0 ? [] : ['', heading, ...rows.map(row)]))
+  return ['usage: rhone <command> [options]', ...sections, '', 'rhone <command> --help lists its options.', ''].join(
     '\n'
   )
 }
+
+const firstSentence = (text: string) => (/^.*?[.;](?= |$)/.exec(text)?.[0] ?? text).replace(/;$/, '.')
 
 export const usageOf = ({ name, args = [] }: Command) => `usage: rhone ${[name, ...args, '[options]'].join(' ')}`
 

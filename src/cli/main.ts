@@ -82,8 +82,9 @@ function orient(args: readonly string[], io: Io): number {
   }
   const typed = words.slice(0, 2).join(' ')
   const meant = nearest(typed, commandNames()) ?? nearest(words[0] ?? '', commandNames())
-  const hint = group.length === 0 && meant !== undefined ? `; did you mean "${meant}"?` : ''
-  io.stderr(`rhone: there is no command "${typed}"${hint}\n\n${overview(group.length > 0 ? group : commands)}`)
+  if (group.length === 0 && meant !== undefined)
+    io.stderr(`rhone: there is no command "${typed}"; did you mean "${meant}"?\n\nrhone help lists all commands.\n`)
+  else io.stderr(`rhone: there is no command "${typed}"\n\n${overview(group.length > 0 ? group : commands)}`)
   return EXIT.usage
 }
 

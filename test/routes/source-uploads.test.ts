@@ -77,7 +77,8 @@ const headersOf = (token: string, more: Record<string, string> = {}) => ({
 
 async function upload(app: App, body: Buffer, more: Record<string, string> = {}, token = owner.token) {
   const reply = await fetch(url + app.path, { method: 'POST', headers: headersOf(token, more), body })
-  return { status: reply.status, headers: reply.headers, body: await reply.json() }
+  const said = (await reply.json()) as { id?: string; sourceId?: string; error: { code: string; message: string } }
+  return { status: reply.status, headers: reply.headers, body: said }
 }
 
 /** An upload that the test sends piece by piece. */

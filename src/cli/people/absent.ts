@@ -4,7 +4,7 @@ import { type Command, CommandError, defineCommand } from '../command.ts'
 function absent(name: string, summary: string, args: readonly string[], instead: string): Command {
   return defineCommand({
     name,
-    summary: `${summary} Not in this version.`,
+    summary: `${summary.replace(/\.$/, '')} (not in this version).`,
     args,
     forDeployers: true,
     async run() {
