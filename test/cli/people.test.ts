@@ -17,6 +17,7 @@ import { testApp } from '../support/app.ts'
 import { openApp } from '../support/deployed-app.ts'
 import { eventually } from '../support/eventually.ts'
 import { testRepository } from '../support/pushed-repository.ts'
+import { freePort } from '../support/redis.ts'
 
 const run = promisify(execFile)
 
@@ -245,7 +246,7 @@ describe('against a server', () => {
       ['teams members nowhere', 1, /team not found.*; rhone teams list shows those/],
       ['domains add example.com', 1, /this version of Rhone has no domains add/],
       ['run hello', 1, /this version of Rhone has no run/],
-      ['apps list --url http://127.0.0.1:1', 1, /nothing listens there\. Start it \(npm start\)/],
+      [`apps list --url http://127.0.0.1:${await freePort()}`, 1, /nothing listens there\. Start it \(npm start\)/],
       ['apps list --token rhone_x', 1, /; log in with: rhone login/],
       ['completion powershell', 2, /none of bash, zsh, fish/],
       ['deploment list', 2, /did you mean "deployments list"\?/],

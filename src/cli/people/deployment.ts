@@ -14,6 +14,8 @@ export interface Deployment {
   readonly commitSha: string | null
   readonly commitMessage: string | null
   readonly branch: string | null
+  /** The uploaded folder that it was built from. */
+  readonly sourceId: string | null
   readonly image: string | null
   readonly errorMessage: string | null
   readonly errorLog: string | null
@@ -49,9 +51,10 @@ export function statusOf(terminal: Terminal, { status }: Deployment): string {
 }
 
 /** What a deployment is of, in a few words. */
-export function subjectOf({ commitSha, commitMessage, branch, image, trigger }: Deployment): string {
+export function subjectOf({ commitSha, commitMessage, branch, sourceId, image, trigger }: Deployment): string {
   const commit = [commitSha?.slice(0, 8), commitMessage].filter(Boolean).join(' ')
-  return harmless(commit || (trigger === 'rollback' && image) || branch || image || '-').slice(0, 60)
+  const upload = sourceId !== null && 'an uploaded folder'
+  return harmless(commit || (trigger === 'rollback' && image) || branch || upload || image || '-').slice(0, 60)
 }
 
 export function describe(terminal: Terminal, deployment: Deployment): string {

@@ -8,7 +8,6 @@ import { type App, appOption, chosenApp, pathOf } from './app.ts'
 interface Region {
   readonly code: string
   readonly name: string
-  readonly country: string
   readonly available: boolean
 }
 
@@ -29,14 +28,13 @@ export const regionsShow = defineCommand({
       regionsOf(client),
       named === undefined ? null : client.request<App>('GET', pathOf(named))
     ])
-    const rows = regions.map(({ code, name, country, available }) => [
+    const rows = regions.map(({ code, name, available }) => [
       code,
       name,
-      country,
       code === app?.region ? `${app.slug} runs here` : available ? '' : 'takes no new apps'
     ])
     const data = { app: app && { slug: app.slug, region: app.region }, regions }
-    return { data, text: table(['region', 'place', 'country', ''], rows, input.terminal) }
+    return { data, text: table(['region', 'place', ''], rows, input.terminal) }
   }
 })
 
