@@ -165,7 +165,7 @@ function circlesOf(imports: readonly Import[]): string[] {
   return circles
 }
 
-test('what stands in plugins/lib serves several plugins, or a plugin and the rest of the server', async () => {
+test('each file of plugins/lib serves several plugins, or a plugin and the rest of the server', async () => {
   const paths = await sources()
   const imports = (await Promise.all(paths.map(async path => importsOf(path, await read(path))))).flat()
   const usersOf = (path: string): string[] =>

@@ -271,7 +271,7 @@ test('what is unknown and what belongs to another team is the same 404', async (
   }
 })
 
-test('a precondition or an Idempotency-Key that is none is refused, and one that does not hold, too', async () => {
+test('an invalid or failed precondition and an invalid Idempotency-Key are refused', async () => {
   const url = `/api/v1/apps/${own.id}`
   const patch = (headers: Record<string, string>) => refused(() => owner.call('PATCH', url, { name: 'x' }, headers))
   for (const tag of ['x', '"', '""x', '*"', 'W/x', '"a",', ','])

@@ -44,7 +44,7 @@ describe('Dockerfile', () => {
     assert.equal(image, `node:${packageJson.devDependencies.node}-bookworm-slim`)
   })
 
-  it('installs what the lock file says, without development and optional packages, and runs no scripts of theirs', () => {
+  it('installs from the lock file, without development and optional packages, and runs no install scripts', () => {
     const install = stages[0]!.find(({ name }) => name === 'RUN')!.value
     assert.match(install, /^npm ci --omit=dev --omit=optional --ignore-scripts/)
   })
@@ -88,7 +88,7 @@ describe('Dockerfile', () => {
     assert.ok(existsSync(join(ROOT, command.at(-1)!)))
   })
 
-  it('keeps what it writes in a volume of its own', () => {
+  it('keeps its data in a volume', () => {
     const [volume] = values('VOLUME')
     assert.match(values('ENV')[0]!, new RegExp(`DATA_DIR=${volume}(\\s|$)`))
     assert.match(values('RUN')[0]!, new RegExp(`^install -d -o node .*${volume}$`))

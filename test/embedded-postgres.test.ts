@@ -287,7 +287,7 @@ test('an initdb that was killed half-way is done again', async t => {
   )
 })
 
-test('something in the place of the database that is none is not overwritten', async t => {
+test('something else in place of the database is not overwritten', async t => {
   const dataDir = freshDirectory(t)
   mkdirSync(join(dataDir, 'data'), { recursive: true })
   writeFileSync(join(dataDir, 'data', 'thesis.txt'), 'ten years of work')

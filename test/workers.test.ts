@@ -125,7 +125,7 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
     }
   })
 
-  await t.test('one that fails is replaced, the other goes on, and no count is lost', async () => {
+  await t.test('a failed worker is replaced, the other keeps serving, and no count is lost', async () => {
     const [doomed, other] = await clientOfEach(port, '127.0.0.6')
     const before = [(await doomed.get('/health')).app, (await other.get('/health')).app]
     await doomed.get('/bomb')

@@ -85,7 +85,7 @@ test('a server whose output is not read', async t => {
   const path = await directory(t)
   const { child, exited, logs } = launchServer(t, { DATABASE_URL, DATA_DIR: path, DRAIN_GRACE: '20' })
 
-  await t.test('goes on when the pipe that it speaks into is closed', async () => {
+  await t.test('keeps running when its output pipe is closed', async () => {
     child.stderr!.destroy()
     const ready = await eventually(
       () => logs().find(({ msg }) => msg === 'ready'),

@@ -59,7 +59,7 @@ describe('rhone incident', () => {
     assert.equal((await rhone(['incident', 'open', 'X', '--severity', 'low', '--component', 'y'], env)).code, 1)
   })
 
-  it('begins a review in the form of the template, with what users were told', async () => {
+  it('drafts a review from the template, with the published updates', async () => {
     const { id } = JSON.parse(
       (await rhone(['incident', 'open', 'Logins fail', '--severity', 'high', '--message', 'We\nlook.', '--json'], env))
         .stdout

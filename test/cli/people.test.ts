@@ -173,7 +173,7 @@ describe('against a server', () => {
       assert.equal((await rhone(words, env, folder)).code, 2)
   })
 
-  it('Ctrl-C stops watching and says that the deployment goes on, and how to cancel it', async t => {
+  it('Ctrl-C stops watching, and says that the deployment continues and how to cancel it', async t => {
     const folder = await folderOf(t, {
       ...greeting('slow'),
       'package.json': '{"scripts":{"build":"sleep 60","start":"node server.js"}}'

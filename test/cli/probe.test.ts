@@ -92,7 +92,7 @@ describe('rhone probe', () => {
     assert.deepEqual([(await probe(GONE)).code], [1], 'without a reference, it is the server')
   })
 
-  it('leaves out what needs a token when there is none', async t => {
+  it('skips checks that need a token without one', async t => {
     const url = await answering(t, healthy)
     const found = await rhone(['probe', '--url', url, '--pause', '0', '--json'], { DATA_DIR: '/nonexistent' })
     assert.equal(found.code, 0)

@@ -306,7 +306,7 @@ test('an outage of buildkitd or the registry is retried, and not blamed on the a
   }
 })
 
-test('a rollback that deploys the wrong thing: an image whose digest is not told is none', async t => {
+test('a rollback that deploys the wrong thing: an image without a reported digest is refused', async t => {
   const { build, programs } = await prepare(t, { buildctl: 'exit 0' })
   const other = `{"containerimage.config.digest": "${DIGEST}", "containerimage.digest": "latest"}`
   for (const buildctl of [null, succeeds(other), succeeds('{"containerima')]) {

@@ -157,7 +157,7 @@ test('two builds of an app at once: one has its cache, the other an empty one, a
   assert.deepEqual([...new Set(await kept())], ['a'])
 })
 
-test('a hard link in a cache gives no build a file of somebody else', async t => {
+test('a hard link in a cache does not expose another app’s file to a build', async t => {
   const { cache, dataDir, take } = await bounded(t)
   const packages = await take('a')
   await writeFile(join(dataDir, 'not-theirs'), 'ours')

@@ -224,7 +224,7 @@ test('an app that crashes, or runs out of memory, fails at once, and says which'
   assert.deepEqual(machinesOf(fly, owner.app.flyAppId!), [])
 })
 
-test('a region without room, and an image that is gone, are told apart from failures of ours', async t => {
+test('a full region and a missing image are not reported as internal failures', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   fly.world.fullRegions.add('cdg')
@@ -270,7 +270,7 @@ test('a name is on record before anything is made under it, and a crash then lea
   )
 })
 
-test('a name that somebody else has got is given up for another one', async t => {
+test('a name that is taken is replaced by another one', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   fly.world.createApp('rhone-shop-taken1', 'strangers')
@@ -352,7 +352,7 @@ test('a switch that was cut off half-way is taken back before the new version is
   assert.equal(answers(fly, name), first.deploymentId)
 })
 
-test('a deployment goes on where it is when Fly fails while it is waited for', async t => {
+test('a deployment resumes where it was when Fly fails during the wait', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   fly.faults.add({ kind: 'fail', operation: 'machines.get', times: 4 })

@@ -223,7 +223,7 @@ test('the path that the owner has named decides on health, by a status below 400
   assert.equal((await machine.get(app, '/login')).status, 401)
 })
 
-test('an image that is gone, or that is none, starts nothing', async t => {
+test('a missing or invalid image starts nothing', async t => {
   const machine = await localMachine(t)
   const release = await machine.release(newApp(), answering('x'))
   const gone = { ...release, image: `local:sha256:${'0'.repeat(64)}` }

@@ -137,7 +137,7 @@ test('a list that is old is asked for by its entity tag, which costs nothing whe
   await app.close()
 })
 
-test('what GitHub has told is forgotten when an installation changes', async t => {
+test('cached answers of GitHub are evicted when an installation changes', async t => {
   const { github, installation, asked } = await setup(t, [website()])
   await github.repositories(77)
   installation.repositories.push(fakeRepository(2, 'acme/api'))
@@ -174,7 +174,7 @@ test('a suspended or removed installation is distinguished from an outage, even 
   await assert.rejects(github.commit(77, 'acme/website', 'main'), { name: 'RemoteError', status: 500 })
 })
 
-test('a repository is one of the installation that has it, and a public one of others is none', async t => {
+test('a repository belongs to the installation that has access, and public ones of others do not', async t => {
   const { github, fake } = await setup(t, [website()])
   const other = { id: 9_002, login: 'other', type: 'User' } as const
   addInstallation(fake, 78, other, [fakeRepository(5, 'other/open', { private: false })])
@@ -204,7 +204,7 @@ test('no name of a repository leads to another part of the API', async t => {
   assert.equal(fake.requests[0]!.path, '/repos/acme/web%3Fx%23y%252e/installation')
 })
 
-test('a commit is found by branch, and none where there is none', async t => {
+test('the commit of a branch is found, and a missing branch has none', async t => {
   const { github } = await setup(t, [website()])
   assert.deepEqual(await github.commit(77, 'acme/website', 'main'), {
     sha: SHA,
@@ -380,7 +380,7 @@ test('read access to one repository of an organization is not access to all of t
   }
 })
 
-test('an installation that somebody else names is not theirs', async t => {
+test('an installation of someone else cannot be claimed', async t => {
   const { base, browser, fake } = await visit(t, fakeUser(7, 'mallory'))
   const begun = await browser.open(`${base}/connect`, { follow: false })
   const back = await browser.open(begun.headers.get('location')!, { follow: false })

@@ -71,7 +71,7 @@ suite('sslmode', () => {
     assert.equal(await connects(named('127.0.0.1', 'sslmode=verify-ca')), false)
   })
 
-  test('require goes on with no server that cannot encrypt, prefer does', async t => {
+  test('require refuses a server without encryption, prefer accepts it', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     answerSslRequest(proxy, 'N')
     assert.equal(await connects(`${proxy.url}?sslmode=require`), false)

@@ -42,7 +42,7 @@ const RESPONSE_MINUTES: Readonly<Record<string, string>> = {
   none: '5'
 }
 
-test('every alert says how grave it is, how soon somebody has to look, and what to read', () => {
+test('every alert has a severity, a response time and a runbook link', () => {
   const names = alerts.map(nameOf)
   assert.deepEqual(
     names.filter((name, index) => names.indexOf(name) < index),

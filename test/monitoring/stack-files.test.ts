@@ -79,7 +79,7 @@ test('what inhibits another alert exists, and shares the labels that it names', 
   for (const { receiver } of [tree, ...tree.routes]) assert.ok(known.includes(receiver), receiver)
 })
 
-test('no secret and no password stands in any of these files', async () => {
+test('none of these files contains a secret or a password', async () => {
   const text = await readFile(join(MONITORING, 'alertmanager.yml'), 'utf8')
   assert.doesNotMatch(text, /^\s*(api_url|routing_key|auth_password|password):/m)
 })

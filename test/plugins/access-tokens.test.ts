@@ -242,7 +242,7 @@ describe('what has changed since a token was minted', () => {
     }
   })
 
-  test('makes somebody an operator, or no longer', async t => {
+  test('grants and revokes operator rights', async t => {
     let isOperator = true
     const { app, mint, get, told } = await live(t, async () => ({ ...ADA, isOperator }))
     const token = await mint()
@@ -272,7 +272,7 @@ describe('what has changed since a token was minted', () => {
     assert.equal((await get(token)).statusCode, 503)
   })
 
-  test('before this process was told of changes is asked for once', async t => {
+  test('is looked up once before this process receives changes', async t => {
     let asked = 0
     const { told, news } = newsdesk()
     const check = async () => {

@@ -98,7 +98,7 @@ test('events that a process has left on disk are written by the next one, damage
   )
 })
 
-test('events that find no room on disk are counted as lost, and stand in the log', async t => {
+test('events that do not fit on disk are counted as lost, and logged', async t => {
   const path = await directory(t)
   const sink = memorySink()
   sink.isAway = true

@@ -271,7 +271,7 @@ describe('what was tried in vain', () => {
     assert.equal(lines.filter(line => line.msg === 'audit write failed').length, 1)
   })
 
-  test('that is lost in the end is counted, and stands in the log', async t => {
+  test('that is lost for good is counted and logged', async t => {
     const registry = new Registry()
     const { app, sink, lines } = await setup(t, { queueSize: 2, flushInterval: 10_000 }, { registry })
     sink.failures = Number.POSITIVE_INFINITY
@@ -282,7 +282,7 @@ describe('what was tried in vain', () => {
     assert.equal(lost.flatMap(line => line.audit).length, 3)
   })
 
-  test('by somebody unknown is recorded so often per minute and then only counted', async t => {
+  test('by an anonymous caller is recorded up to a number per minute, and then only counted', async t => {
     const registry = new Registry()
     const { app, sink } = await setup(t, { anonymousPerMinute: 2 }, { registry })
     for (let i = 0; i < 5; i++) await remove(app, 401, {})

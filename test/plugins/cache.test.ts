@@ -85,7 +85,7 @@ suite('cache', () => {
     assert.equal(await missing.get('key', async () => 1), null)
   })
 
-  test('gives an older value when a new one cannot be loaded, if told to, but none that was invalidated', async t => {
+  test('serves a stale value when loading fails, if configured, but none that was invalidated', async t => {
     const values = (await start(t)).cache.of<string>('values', { ttl: 10, staleIfError: 10_000 })
     const failing = () => Promise.reject(new Error('down'))
     await values.get('key', async () => 'old')
@@ -96,7 +96,7 @@ suite('cache', () => {
     await assert.rejects(values.get('key', failing), /down/)
   })
 
-  test('remembers a failure, or goes on with the stale value, for as long as it is told to', async t => {
+  test('caches a failure or keeps the stale value for the configured time', async t => {
     const app = await start(t)
     const settings = { ttl: 1_000, staleIfError: 10_000, errorTtl: 500 }
     const { counted, load: count } = counter()

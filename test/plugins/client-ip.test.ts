@@ -49,7 +49,7 @@ test('addresses are canonical, and buckets are one per IPv4 address and one per 
   for (const [text, address, bucket] of cases) assert.deepEqual(parseAddress(text), { address, bucket }, text)
 })
 
-test('text that is not exactly one address is none', () => {
+test('text that is not exactly one address is invalid', () => {
   for (const text of [
     '',
     ' ',
@@ -95,7 +95,7 @@ test('on Fly, Fly-Client-IP counts when it is one address from a private peer, a
   }
 })
 
-test('behind proxies, the right-most hop that is none of them is the client', async t => {
+test('behind proxies, the right-most hop that is not a proxy is the client', async t => {
   const app = await server(t, { trustProxy: ['10.0.0.0/8', 'fd00::/8', '192.0.2.1'] })
   const cases: [peer: string, chain: string, expected: string, why: string][] = [
     ['10.0.0.1', '203.0.113.7', '203.0.113.7', 'one proxy'],

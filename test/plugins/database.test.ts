@@ -504,7 +504,7 @@ suite('connections', () => {
 })
 
 suite('listen', () => {
-  test('hears notifications, begins with a resync, and ends when told so', async t => {
+  test('receives notifications, begins with a resync, and ends on request', async t => {
     const { app } = await start(t)
     const { heard, next, listen } = recorder(app)
     const unlisten = await listen('news')
@@ -577,7 +577,7 @@ suite('listen', () => {
     await next()
   })
 
-  test('goes on when a subscriber throws', async t => {
+  test('continues when a subscriber throws', async t => {
     const { app } = await start(t)
     const { heard, next, listen } = recorder(app)
     await app.postgres.listen(

@@ -321,7 +321,7 @@ describe('bad input', () => {
     assert.equal((await app.inject('/apps?limit=x')).json().error.detail, 'limit: must be a whole number')
   })
 
-  it('is told of all its faults, each of its own place, and of a union once', async t => {
+  it('gets all faults, each with its place, and one for a union', async t => {
     const { app } = await build(t, { server: { ajv: { customOptions: { allErrors: true, removeAdditional: false } } } })
     app.post('/apps', { schema: { body: Body } }, () => 'ok')
     const payload = { size: 'huge', note: 'long', count: 'x', color: 1 }
@@ -335,7 +335,7 @@ describe('bad input', () => {
     ])
   })
 
-  it('is told of ten faults, and how many more there are', async t => {
+  it('gets ten faults, and the number of others', async t => {
     const { app } = await build(t, { server: { ajv: { customOptions: { allErrors: true, removeAdditional: false } } } })
     app.post('/apps', { schema: { body: Body } }, () => 'ok')
     const payload = { name: 'ab', ...Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`x${index}`, 1])) }

@@ -98,7 +98,7 @@ test('a quiet stream shows that it lives', async t => {
   assert.deepEqual(reader.events, [])
 })
 
-test('a source is told when its reader leaves, and its place is free again', async t => {
+test('a source learns when its reader leaves, and its place is freed', async t => {
   const { promise: told, resolve: tell } = Promise.withResolvers<void>()
   const { app, open } = await serve(t, async (sink, signal) => {
     await silence(sink, signal)
@@ -114,7 +114,7 @@ test('a source is told when its reader leaves, and its place is free again', asy
   )
 })
 
-test('a slow reader is told how much it has missed, and nobody holds that for it', async t => {
+test('a slow reader learns how much it missed, which is not kept for it', async t => {
   const big = 'x'.repeat(10_000)
   const { promise: flooded, resolve: flood } = Promise.withResolvers<void>()
   const { open, registry } = await serve(t, async (sink, signal) => {
@@ -202,7 +202,7 @@ test('there are so many streams in all and no more', async t => {
   assert.equal((await open()).status, 503)
 })
 
-test('a reader who may no longer read is cut off, and a failure of ours is told from that', async t => {
+test('a reader who loses access is disconnected, unlike one whose check failed', async t => {
   let error: Error | undefined
   const guard = async () => {
     if (error) throw error

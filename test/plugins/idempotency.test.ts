@@ -191,7 +191,7 @@ describe('the same request many times at once', () => {
     assert.equal((await first).statusCode, 201)
   })
 
-  test('goes on to the next one when the first one fails', async t => {
+  test('runs the next one when the first one fails', async t => {
     const { app, state } = await setup(t)
     state.work = async () => {
       await eventually(() => state.requests === 2)

@@ -145,7 +145,7 @@ suite('attempts', () => {
     assert.deepEqual(await outcomesOf(server, queue), { completed: 1, dead: 1, retried: 1 })
   })
 
-  test('an attempt that takes too long is told to end, and has failed', async t => {
+  test('an attempt that takes too long is aborted, and counts as failed', async t => {
     let reason: unknown
     const queue = newQueue(
       async (_data, { signal }) => {

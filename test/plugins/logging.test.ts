@@ -110,7 +110,7 @@ test('a reply of 500 and above is an error, and a probe is debug', async t => {
   assert.equal((await book.ofRoute('/probe')).level, 'debug')
 })
 
-test('a refused scrape is logged, since it may be somebody who tries tokens', async t => {
+test('a refused scrape is logged, since it may be an attempt to guess tokens', async t => {
   const { app, book } = await server(t, {}, { level: 'debug' })
   app.get('/metrics/:status', { config: { log: 'debug' } }, (request, reply) =>
     reply.code(Number((request.params as { status: string }).status)).send()
@@ -347,7 +347,7 @@ test('requests, replies, headers, bodies and tokens are not logged even when ask
   assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
 })
 
-test('what a client sends cannot make a line of its own', async t => {
+test('a client cannot inject log lines', async t => {
   const { app, book } = await loggingServer(t)
   app.get('/says', async request => {
     request.log.info({ said: (request.query as { q: string }).q }, 'said')
@@ -380,7 +380,7 @@ test('what was logged before a crash or an exit is written, in order', async () 
   }
 })
 
-test('a reader that stands still costs a bounded amount of memory, is told of the loss, and cannot hold up the exit', async () => {
+test('a stalled reader costs bounded memory, learns of the loss, and cannot delay the exit', async () => {
   const script = `
     import { openLogDestination } from '${moduleUrl('log-destination.ts')}'
     const place = openLogDestination({ maxBytes: 1 << 20, onRecovery: lost => place.write('lost ' + lost + '\\n') })

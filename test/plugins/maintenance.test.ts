@@ -497,7 +497,7 @@ describe('over PostgreSQL', () => {
     assert.deepEqual(await read(second), reply.json())
   })
 
-  test('every change is audited with it, and a repeated one is none', async t => {
+  test('every change is audited with it, and a repeated one is not a change', async t => {
     const app = await instance(t, await freshDatabase(t))
     await change(app, { enabled: true, retryAfter: 60 })
     await change(app, { enabled: true, retryAfter: 60 })
@@ -558,7 +558,7 @@ describe('over PostgreSQL', () => {
     await eventually(async () => (await statusOf(b)) === 503)
   })
 
-  test('while the database is away, the last known state goes on, and nothing can be changed', async t => {
+  test('while the database is unreachable, the last known state applies, and nothing can be changed', async t => {
     const url = await freshDatabase(t)
     const name = new URL(url).pathname.slice(1)
     const app = await instance(t, url, { retryInterval: 50, pollInterval: 50 })
@@ -588,7 +588,7 @@ describe('over PostgreSQL', () => {
     await eventually(async () => (await statusOf(second)) === 503)
   })
 
-  test('a change goes on to its end when its sender hangs up', async t => {
+  test('a change completes when its sender disconnects', async t => {
     const url = await freshDatabase(t)
     const app = await instance(t, url)
     await app.listen({ port: 0, host: '127.0.0.1' })

@@ -112,6 +112,6 @@ test('streams, calls to other services and routes without a class promise nothin
   for (const name of OBJECTIVE_CLASSES) assert.deepEqual(happened(app.objectives.counts[name]), {})
 })
 
-test('a threshold that is none fails the boot with its name', async t => {
+test('an invalid threshold fails the boot with its name', async t => {
   await assert.rejects(async () => await build(t, { list: 0 }), /rhone-objectives.*list/)
 })

@@ -94,7 +94,7 @@ test('the budget burns by the failed share of valid requests, probes left out, w
   )
 })
 
-test('rates, errors and durations are told by route, the busiest first', async t => {
+test('rates, errors and durations are shown by route, the busiest first', async t => {
   const advance = clock(t)
   const labels = 'method="GET",path="/apps/:app"'
   const duration = (le: string) => `rhone_http_request_duration_seconds_bucket{le="${le}",${labels},status="200"}`
@@ -209,7 +209,7 @@ test('charts are drawn in the form of uPlot: times, then a row for each series',
   assert.deepEqual(charts[3]!.threshold, { value: 1, bad: 'above' })
 })
 
-test('it remembers as long as it was told, and no more series than it was told', async t => {
+test('it remembers for the configured time, and up to the configured number of series', async t => {
   const advance = clock(t)
   const metrics: Exposition = {}
   for (let index = 0; index < 50; index++) metrics[`total{class="${index}"}`] = index
@@ -277,7 +277,7 @@ test('with a history, every panel is drawn of it, with the queries of the dashbo
   assert.equal(times.at(-1)! - times[0]!, 7_200)
 })
 
-test('a history that fails or hangs is replaced by what is remembered, and the reason is told', async t => {
+test('a history that fails or hangs is replaced by what is remembered, with the reason', async t => {
   const live: Partial<LivePanel> = { live: [{ show: 'level', of: { metric: 'level' } }] }
   const failing: HistorySource = {
     range: async () => assert.fail('it has gone'),

@@ -144,7 +144,7 @@ test('who has waited too long, or has left, is never started', () => {
   assert.equal(admission.waiting, 0)
 })
 
-test('only those stand in line who can be served in time at the pace of the others', () => {
+test('only requests that can be served in time at the current pace are queued', () => {
   const { admission, flows, enter, wait } = admissionOf(2, { maxWaiting: 1_000 })
   enter(flows.normal)
   enter(flows.normal)

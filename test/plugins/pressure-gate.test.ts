@@ -146,7 +146,7 @@ test('a request whose client left while it waited is never started', async t => 
   assert.equal(await read(/^rhone_shed_total\{reason="client_gone",priority="normal"\} (.*)$/m), '1')
 })
 
-test('work goes on in its place when its client leaves, until it is done', async t => {
+test('work keeps its place until it is done, even if its client leaves', async t => {
   const { release, ask, send, hangUp, read, inFlight, begun } = await server(t)
   const client = await send(get('/normal'))
   await begun(1)

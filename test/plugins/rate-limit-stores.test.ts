@@ -308,7 +308,7 @@ test('Redis: a clock that was set back throttles a client no longer than an empt
   assert.deepEqual(verdict, { allowed: false, remaining: 0, retryAfter: 6 })
 })
 
-test('Redis: it goes on after the scripts were flushed', async t => {
+test('Redis: it recovers after the scripts were flushed', async t => {
   const redis = await redisClient(t)
   if (redis === undefined) return
   const store = new RedisStore(redis, 'test:')

@@ -251,7 +251,7 @@ test('a request that is counted twice names both quotas; one without a user only
   assert.match(String((await app.inject('/')).headers.ratelimit), /^"general";r=7;t=\d+$/)
 })
 
-test('who the principal is can be told by the caller', async t => {
+test('the caller can provide the principal', async t => {
   const app: FastifyInstance = Fastify()
   t.after(() => app.close())
   const principal = (request: FastifyRequest) => request.headers['x-user']?.toString()
@@ -271,7 +271,7 @@ test('refusals are counted by class, and every class is there from the start', a
     assert.match(metrics, new RegExp(`rhone_rate_limited_total\\{class="${name}"\\} 0`))
 })
 
-test('others can take from a class by a key of theirs', async t => {
+test('others can draw on a class by their own key', async t => {
   const app = await server(t, { webhook: perHour(1) })
   assert.equal(app.rateLimiter.take('webhook', 'installation:1').allowed, true)
   assert.deepEqual(app.rateLimiter.take('webhook', 'installation:1'), {

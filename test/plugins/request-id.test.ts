@@ -81,6 +81,6 @@ test('the header can have another name', async t => {
   assert.equal(headers['x-request-id'], undefined)
 })
 
-test('a header name that is none fails the boot', async t => {
+test('an invalid header name fails the boot', async t => {
   await assert.rejects(server(t, { header: 'X Request' }), /rhone-request-id: option "header"/)
 })

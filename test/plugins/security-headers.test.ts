@@ -97,7 +97,7 @@ describe('the block', () => {
     assert.deepEqual(blockOf((await app.inject('/bare')).headers), {})
   })
 
-  it('speaks of HTTPS only when told to', async t => {
+  it('mentions HTTPS only when configured', async t => {
     const secure = await build(t, { hsts: true })
     assert.equal((await secure.inject('/')).headers['strict-transport-security'], 'max-age=31536000; includeSubDomains')
     const preloaded = await build(t, { hsts: true, hstsPreload: true })

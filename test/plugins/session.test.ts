@@ -130,7 +130,7 @@ describe('a session', () => {
     assert.equal((await get('/me', cookie)).statusCode, 401)
   })
 
-  test('goes on while it is used and ends when it is not', async t => {
+  test('stays valid while it is used, and ends when it is idle', async t => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { signIn, get } = await setup(t, { idle: 1, ttl: 0 })
     const cookie = await signIn()

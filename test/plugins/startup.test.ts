@@ -37,7 +37,7 @@ test('steps run once each, in their order, before the first request is served', 
   assert.deepEqual(ran, ['first', 'second'])
 })
 
-test('while a dependency is away it refuses requests but answers probes, and goes on by itself', async t => {
+test('while a dependency is unreachable it refuses requests but answers probes, and continues by itself', async t => {
   const gone = new EventTarget()
   const app = await server(t, {
     retryInterval: 5,

@@ -51,7 +51,7 @@ test('each page for operators has one heading, a title of its own and the tabs t
   assert.equal(titles.size, 5)
 })
 
-test('programs get JSON from the same URLs, and caches are told that the header decides', async () => {
+test('programs get JSON from the same URLs, with Vary: Accept', async () => {
   for (const path of ['/admin/errors', '/admin/jobs', '/admin/users', '/admin/audit']) {
     const reply = await as(token, 'GET', path)
     assert.deepEqual(Object.keys(reply.json()), ['items', 'nextCursor'])

@@ -152,7 +152,7 @@ test('a change goes through with the ETag of the latest version or a star, and n
   assert.equal((await owner.call('DELETE', url, undefined, { 'if-match': latest })).statusCode, 204)
 })
 
-test('a client that has the latest version is told so without it', async () => {
+test('a client that has the latest version gets 304', async () => {
   const { headers } = await owner.call('POST', '/api/v1/apps', { name: 'cached' })
   const [url, tag] = [String(headers.location), String(headers.etag)]
   const fresh = await owner.call('GET', url, undefined, { 'if-none-match': tag })

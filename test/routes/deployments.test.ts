@@ -151,7 +151,7 @@ test('a client that repeats itself deploys once: the same Idempotency-Key, the s
   assert.ok((await db.$count(idempotencyKeys)) > 0)
 })
 
-test('a token needs the scope deploy, and the command line is told from other clients', async () => {
+test('a token needs the scope deploy, and the command line is distinguished from other clients', async () => {
   const app = await addApp()
   const callWith = async (scope: 'read' | 'deploy', headers = {}) => {
     const { token } = await createToken(db, { userId: owner.id, name: scope, scopes: [scope] })

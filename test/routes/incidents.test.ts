@@ -8,7 +8,7 @@ const { as, token, app } = await platform({ after })
 const shown = async () => (await as(null, 'GET', '/status.json')).json()
 const open = (body: object) => as(token, 'POST', '/admin/incidents', body)
 
-test('an incident is opened, told more of and closed, on the status page at once, and audited', async () => {
+test('an incident is opened, updated and closed, on the status page at once, and audited', async () => {
   const opened = await open({
     title: 'Requests <fail>',
     severity: 'critical',

@@ -146,7 +146,7 @@ describe('connecting a team', () => {
     assert.equal((await connectionsOf(second.teamId)).length, 0)
   })
 
-  test('takes no installation of somebody else, whose number was typed into the address', async () => {
+  test('does not accept another’s installation by its number in the URL', async () => {
     const victim = await somebody()
     addInstallation(fake, victim.installation.id, victim.installation.account)
     const { browser, teamId, connect, user } = await somebody()
@@ -176,7 +176,7 @@ describe('connecting a team', () => {
     assert.equal((await connect(other.teamId)).status, 404)
   })
 
-  test('sends somebody who is not signed in to the page for that first', async () => {
+  test('sends an anonymous visitor to the sign-in page first', async () => {
     const page = await new TestBrowser().open(`${base}/github/connect?team=x`, { follow: false })
     assert.equal(page.headers.get('location'), `/login?next=${encodeURIComponent('/github/connect?team=x')}`)
   })
@@ -254,7 +254,7 @@ describe('the repositories of a team', () => {
     assert.deepEqual(await names(), [])
   })
 
-  test('cannot be told while GitHub does not answer, and the reply says when to ask again', async () => {
+  test('is 503 with Retry-After while GitHub does not answer', async () => {
     const { teamId, connect, call } = await somebody()
     await connect()
     fake.faults.push({

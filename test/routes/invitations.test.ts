@@ -114,7 +114,7 @@ test('a stolen link is worth nothing: the address must be the one invited, and v
   assert.equal((await accept(invited, token)).statusCode, 200)
 })
 
-test('a revoked or expired invitation is none, and makes room for another', async () => {
+test('a revoked or expired invitation is invalid, and makes room for another', async () => {
   const { admin, url, send } = await people()
   const invited = await guest()
   const first = (await send(admin, invited.email)).json()

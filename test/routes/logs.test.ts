@@ -59,7 +59,7 @@ const line = (message: string, more: Partial<NewAppLog> = {}): NewAppLog => ({
   ...more
 })
 
-test('a build is read while it goes on, through everything that stands before the routes', async () => {
+test('a build log is streamed while the build runs, through all plugins', async () => {
   const id = await addDeployment('cloning')
   const log = createBuildLog(db, id, { phase: 'cloning' })
   log.say('before\n')
@@ -251,7 +251,7 @@ test('many lines at once reach a reader who keeps up, in order and all of them',
   reader.close()
 })
 
-test('what an app has said is searched by time, level and text, in pages', async () => {
+test('the log of an app is searched by time, level and text, in pages', async () => {
   const at = (second: number) => new Date(Date.UTC(2031, 0, 1, 0, 0, second))
   await insertAppLogs(db, [
     line('alpha', { at: at(1) }),

@@ -127,7 +127,7 @@ describe('an account with a password', () => {
     assert.equal((await signIn('changer', BETTER)).status, 200)
   })
 
-  test('that has forgotten its password gets a code from an operator, until which the old one goes on', async () => {
+  test('with a forgotten password gets a code from an operator, and keeps the old one until it is used', async () => {
     await addAccount('forgetful')
     const { code: exit, stdout } = await rhone('user', 'reset', 'forgetful')
     assert.equal(exit, 0)
@@ -141,7 +141,7 @@ describe('an account with a password', () => {
     assert.deepEqual([unknown.code, /local account not found/.test(unknown.stderr)], [1, true])
   })
 
-  test('cannot be made twice, nor with a name that is none', async () => {
+  test('cannot be created twice, or with an invalid name', async () => {
     await addAccount('once')
     assert.match((await rhone('user', 'create', 'ONCE')).stderr, /There is an account "once" already/)
     for (const name of ['a b', '-x', '<script>', 'x'.repeat(256)])

@@ -33,7 +33,7 @@ test('GET /regions gives the same in pages', async () => {
     assert.equal((await read(query)).error.code, 'VALIDATION_ERROR', query)
 })
 
-test('GET /regions learns within minutes that a region takes no more apps, and goes on for a day without the database', async t => {
+test('GET /regions follows changes within minutes, and works for a day without the database', async t => {
   const { app } = server
   const isAvailable = async (code: string) => {
     const { items } = (await app.inject('/api/v1/regions?limit=200')).json()

@@ -264,7 +264,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
 })
 
 describe('an attacker', () => {
-  test('who sends somebody a link with his own code signs nobody in', async () => {
+  test('a link with the sender’s own code signs nobody in', async () => {
     const attacker = new TestBrowser()
     const link = await as_(fakeUser(nextId++, 'eve'), () => comeBack(attacker))
     const victim = new TestBrowser()

@@ -195,7 +195,7 @@ test('members see who is there and can leave; what they may not do is neither sh
   assert.equal((await ada.open(url)).status, 404)
 })
 
-test('a renamed team has its new URL, and of two who rename at once the second is told', async () => {
+test('a renamed team has a new URL, and of two concurrent renames the second is refused', async () => {
   const { slug, url, page } = await teamOf()
   const names = { name: 'Renamed', slug: `${slug}-new`, _rev: '1' }
   const renamed = await grace.browser.submit(page, url, names)
@@ -213,7 +213,7 @@ test('a team changes hands, and its former owner is an admin', async () => {
   assert.deepEqual([await roleIn(id, ada), await roleIn(id, grace)], ['owner', 'admin'])
 })
 
-test('a team goes only when its slug is typed, and not while it has apps', async () => {
+test('a team is deleted only when its slug is typed, and not while it has apps', async () => {
   const { id, slug, url } = await teamOf()
   const asked = await grace.open(`${url}/delete`)
   const wrong = await grace.browser.submit(asked, `${url}/delete`, { confirm: 'something' })

@@ -5,7 +5,7 @@ import pressure, { type PressureOptions } from '../../plugins/pressure/index.ts'
 import { testApp } from '../support/app.ts'
 import { eventually } from '../support/eventually.ts'
 
-test('an instance under lasting pressure says that it is not ready, and why, and goes on answering probes', async t => {
+test('an instance under sustained pressure is not ready, says why, and keeps answering probes', async t => {
   // Whatever the process holds is too much for a machine of one byte.
   const tight = { memoryLimit: 1, riseAfter: 1, sampleInterval: 10, sustainIn: 0 }
   const pressed = fp<Partial<PressureOptions>>((app, options) => app.register(pressure, { ...options, ...tight }))

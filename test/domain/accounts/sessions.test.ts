@@ -53,7 +53,7 @@ test('a session in use is put off at most once a minute', async t => {
   assert.deepEqual((await lastSeen(db, id)).idle, later)
 })
 
-test('a session that began before its user became an operator is none any more', async t => {
+test('a session from before its user became an operator is invalid', async t => {
   const { db, store, begin, userId } = await setup(t)
   const before = await begin()
   await db.update(users).set({ isAdmin: true }).where(eq(users.id, userId))

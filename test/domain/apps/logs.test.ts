@@ -126,7 +126,7 @@ test('the history is read newest first, in pages, by time, level and text', asyn
     await assert.rejects(list({}, { cursor }), { code: 'VALIDATION_ERROR' })
 })
 
-test('two accounts of one line are told to be the same', async t => {
+test('two reports of one line are recognised as the same', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   assert.equal(await lastSaidAt(db, appId), null)

@@ -184,7 +184,7 @@ test('a chain that was made up anew is found: it has no MAC, and not the digest 
   assert.deepEqual(await kindsOf(db), ['unproven 1', 'checkpoint 4'])
 })
 
-test('a chain that was cut off is too short, and a signature that somebody has made up does not hold', async t => {
+test('a truncated chain is too short, and a forged signature is invalid', async t => {
   const db = await openDatabase(t)
   await sealed(db, 4)
   await db.delete(auditSeals).where(sql`seq > 2`)
@@ -378,7 +378,7 @@ test('a row that was slipped in past the trigger is found, also when it is older
   assert.deepEqual(await kindsOf(db), ['added'])
 })
 
-test('who goes on writing in a partition is refused as in the table', async t => {
+test('changes in a partition are refused as in the table', async t => {
   const db = await openDatabase(t)
   await write(db, 1)
   const [{ partition } = { partition: '' }] = await db.execute<{ partition: string }>(

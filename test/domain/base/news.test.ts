@@ -44,7 +44,7 @@ describe('a bell', () => {
     assert.equal(await isOver(bell.wait(NEVER, signal())), false)
   })
 
-  it('may be missed: who waits goes on after the longest time, or when the wait is called off', async () => {
+  it('may be missed: a waiter continues after the longest time, or when its wait is aborted', async () => {
     await new Bell().wait(1, signal())
     const calledOff = new AbortController()
     const waiting = new Bell().wait(NEVER, calledOff.signal)
@@ -87,7 +87,7 @@ describe('news', () => {
     assert.deepEqual(await Promise.all(bells.map(bell => isOver(bell.wait(NEVER, signal())))), [true, true])
   })
 
-  it('are listened for only while somebody watches', async () => {
+  it('are subscribed to only while there is a watcher', async () => {
     const { listen, listeners } = database()
     const news = new News(listen, { changes: payload => payload })
     assert.equal(listeners.size, 0)

@@ -63,7 +63,7 @@ test('what is said is read a moment later, in order, with the status in which it
   )
 })
 
-test('listeners are told which log has grown', async t => {
+test('listeners learn which log has grown', async t => {
   const { client, db, id } = await setUp(t)
   const { promise: told, resolve: tell } = Promise.withResolvers<string>()
   await client.listen(BUILD_LOG_CHANNEL, tell)
@@ -136,7 +136,7 @@ test('however it is cut, a log is what was said', async t => {
   )
 })
 
-test('an attempt after a crash goes on behind what the last one has left', async t => {
+test('an attempt after a crash appends to the log of the previous one', async t => {
   const { db, id } = await setUp(t)
   const first = createBuildLog(db, id)
   first.say('first\n')

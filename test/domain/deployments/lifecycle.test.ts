@@ -65,7 +65,7 @@ test('a build that was cut off begins again from cloning', () => {
     assert.ok(!canBecome(status, 'cloning'), status)
 })
 
-test('no life skips the rollout, serves twice, or goes on after its end', () => {
+test('no deployment skips the rollout, serves twice, or continues after its end', () => {
   fc.assert(
     fc.property(lives, life => {
       const live = life.indexOf('live')

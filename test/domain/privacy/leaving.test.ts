@@ -127,7 +127,7 @@ test('two last owners who delete their accounts at once do not both go', async t
   }
 })
 
-test('the last operator does not go, and one who goes is none any more', async t => {
+test('the last operator cannot leave, and one who leaves is no longer an operator', async t => {
   const db = await openDatabase(t)
   const [a, b] = [await addUser(db), await addUser(db)]
   await db.update(users).set({ isAdmin: true })

@@ -65,7 +65,7 @@ test('the months to come have their partitions, and what waited for one is moved
   await assert.rejects(db.execute(sql`delete from audit_logs_2051_02`))
 })
 
-test('months of the audit log that are over long enough go, and the chain goes on from where they ended', async t => {
+test('months past their retention are dropped, and the chain continues from their end', async t => {
   const db = await openDatabase(t)
   await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
   await events(db, ago(RETENTION_DAYS.audit + 60), 4)
@@ -129,7 +129,7 @@ test('a row that retention has removed cannot be put back', async t => {
   )
 })
 
-test('a chain that retention has cut to nothing goes on', async t => {
+test('a chain that retention has emptied continues', async t => {
   const db = await openDatabase(t)
   await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
   await events(db, ago(RETENTION_DAYS.audit + 60), 4)

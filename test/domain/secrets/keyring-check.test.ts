@@ -15,7 +15,7 @@ test('a key made on the same day has another id', () => {
   assert.notEqual(generateKey(now).split(':')[0], generateKey(now).split(':')[0])
 })
 
-test('a ring that goes on with a known key is fine, one without any is not', async t => {
+test('a ring with a known key is accepted, one without any is not', async t => {
   const { app } = await databaseApp(t)
   const [first, second, third] = [generateKey(), generateKey(), generateKey()]
   assert.equal(await check(app.db, first), undefined)

@@ -77,7 +77,7 @@ test('everything that older keys have sealed is sealed with the newest one, and 
   assert.equal(box.open({ keyId, nonce, ciphertext }, { appId, key: `deployment ${snapshot}` }), '{"A":"x"}')
 })
 
-test('a rotation is an event, and one that finds nothing to do is none', async t => {
+test('a rotation is an event, and one without any change is not', async t => {
   const { db } = await setUp(t)
   await rotateSecrets(db, auditLog, ring, quiet)
   const again = await rotateSecrets(db, auditLog, ring, quiet)
@@ -145,7 +145,7 @@ test('a rotation that was cut off is gone on with by the next one', async t => {
   assert.equal(Object.keys(await valuesOf(db, appId)).length, 250)
 })
 
-test('what a missing key has sealed is left alone and told, and so is what was tampered with', async t => {
+test('values of a missing key and tampered values are left alone and reported', async t => {
   const { db, appId } = await setUp(t, 3)
   await addVars(db, parseKeyring(LOST), appId, 2, 'LOST')
   const [broken] = await db

@@ -173,7 +173,7 @@ test('a team was deleted: what it had can be read beside, and nothing there does
   assert.equal((await connectTo(t, current.DATABASE_URL)`select from teams where slug = 'ada'`).length, 0)
 })
 
-test('ransom: what somebody has changed in the storage is found, with the private key and without', async t => {
+test('ransom: changes to the storage are found, with and without the private key', async t => {
   const { environment, identityFile, directory } = await vault(t)
   const server = await installation(t, environment)
   const first = (await succeed(server, 'backup', 'create', '--json')).json()

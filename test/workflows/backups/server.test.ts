@@ -29,7 +29,7 @@ const gaugesOf = async (app: Awaited<ReturnType<typeof testApp>>['app']) => {
   return (name: string) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
 }
 
-test('an operator has a backup made in another process, and hears and sees how it ended', async t => {
+test('an operator starts a backup, which runs in another process, and learns its result', async t => {
   const { heard, url } = await listener(t)
   const { app, as, token } = await testApp(t, { NOTIFY_WEBHOOK_URL: url })
   const asked = await as(token, 'POST', '/admin/backups')

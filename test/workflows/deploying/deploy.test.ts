@@ -200,7 +200,7 @@ test('each deployment counts once in rhone_deployments_total, on any path', asyn
   assert.deepEqual(Object.fromEntries(told), { live: 2, cancelled: 1 })
 })
 
-test('a commit that somebody names must be on the branch of the app, unless it was pushed there or an admin says otherwise', async t => {
+test('a requested commit must be on the branch of the app, unless it was pushed there or an admin allows it', async t => {
   const platform = await testPlatform(t)
   const app = await platform.addApp()
   const commitSha = 'e'.repeat(40)
@@ -239,7 +239,7 @@ test('internal failures are retried and not shown to users', async t => {
   assert.doesNotMatch(row.errorMessage! + platform.world.logs.get(second.id), /ECONNREFUSED|10\.0/)
 })
 
-test('a worker that is killed at any step loses no deployment: the next one goes on from there', async t => {
+test('a worker that is killed at any step loses no deployment: the next one continues from there', async t => {
   const platform = await testPlatform(t)
   for (const step of ['build', 'start', 'serve', 'retire', 'prune'] as const)
     for (const when of ['before', 'after'] as const) {

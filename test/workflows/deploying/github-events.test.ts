@@ -455,7 +455,7 @@ test('repositories that an installation loses are not deployed any more; its oth
   assert.equal(await process('installation_repositories', repositoriesRemoved(newNumber(), [keptId])), 'ignored')
 })
 
-test('a repository that is renamed goes on being deployed, by its new name', async () => {
+test('a renamed repository is still deployed, by its new name', async () => {
   const { installationId, repoId, appId, pushOf } = await repository()
   const renamed = repositoryRenamed(installationId, repoId, 'acme/brand-new')
   assert.equal(await process('repository', renamed), 'processed')
