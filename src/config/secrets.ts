@@ -10,7 +10,7 @@ export interface SecretsSettings {
 
 const variables = {
   SECRETS_SOURCE: text(
-    'Where secret variables come from: env, dir:/path, exec:command, vault:https://host/mount/path.',
+    'Where secret variables come from: env, dir:/path, exec:command, vault:https://host/mount/path[?transit=mount/key].',
     {
       default: 'env'
     }
@@ -43,14 +43,23 @@ export default section(variables, reader => {
 })
 
 /** @throws Error that says what the URL must look like */
-function parseVaultUrl(text: string): Pick<VaultPlace, 'origin' | 'mount' | 'path'> {
+function parseVaultUrl(text: string): Pick<VaultPlace, 'origin' | 'mount' | 'path' | 'transit'> {
   const url = URL.parse(text)
   const [mount = '', ...path] = url?.pathname.split('/').filter(Boolean) ?? []
-  if (url === null || !/^https?:$/.test(url.protocol) || url.username || url.search || url.hash || path.length === 0)
+  const hasMore = url !== null && [...url.searchParams.keys()].some(name => name !== 'transit')
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username || hasMore || url.hash || path.length === 0)
     throw new Error(
       'must be vault:https://host:port/mount/path, such as vault:https://vault.internal:8200/secret/rhone'
     )
-  return { origin: url.origin, mount, path: path.join('/') }
+  return { origin: url.origin, mount, path: path.join('/'), ...transitOf(url.searchParams.get('transit')) }
+}
+
+function transitOf(text: string | null): Pick<VaultPlace, 'transit'> {
+  if (text === null) return {}
+  const [mount, key, ...rest] = text.split('/')
+  if (!mount || !key || rest.length > 0)
+    throw new Error('its transit must be mount/key, such as ?transit=transit/rhone')
+  return { transit: { mount, key } }
 }
 
 function partsOf(given: string): [string, string] {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -179,6 +180,32 @@ test('a sealed Vault, a wrong path and a refused login are each named', async t 
   await assert.rejects(source.load([]), /does not accept the approle login \(400\)/)
 })
 
+test('a keyring is sealed by a transit key, too, also when it is rotated and the transit key has been', async t => {
+  const { fake, source } = await vault(t)
+  const login = { kind: 'approle', roleId: 'role', secretId: 'secret' } as const
+  const place = { origin: fake.url, mount: 'secret', path: 'rhone', login }
+  const sealing = vaultSource({ ...place, transit: { mount: 'transit', key: 'rhone' } })
+  const read = async () => (await sealing.load(['SESSION_KEYS'])).get('SESSION_KEYS')?.value
+  const stored = () => String(fake.stored.get('rhone')?.data.SESSION_KEYS)
+  await sealing.store!('SESSION_KEYS', 'k1:first')
+  assert.match(stored(), /^vault:v1:/)
+  assert.equal(await read(), 'k1:first')
+  fake.transit.push(randomBytes(32))
+  assert.equal(await read(), 'k1:first')
+  await sealing.store!('SESSION_KEYS', 'k2:second,k1:first')
+  assert.match(stored(), /^vault:v2:/)
+  assert.equal(await read(), 'k2:second,k1:first')
+  await sealing.store!('METRICS_TOKEN', 'plain-as-before')
+  assert.equal(fake.stored.get('rhone')?.data.METRICS_TOKEN, 'plain-as-before')
+
+  await assert.rejects(
+    source.load(['SESSION_KEYS']),
+    /SESSION_KEYS is sealed by a transit key, and SECRETS_SOURCE names none/
+  )
+  fake.put('rhone', { SESSION_KEYS: `${stored().slice(0, -8)}AAAAAAA=` })
+  await assert.rejects(read(), /400/)
+})
+
 test('Vault keeps what others write in the meantime', async t => {
   const { fake, source } = await vault(t)
   await source.store!('METRICS_TOKEN', 'replaced-0123456789')
@@ -216,6 +243,8 @@ test('a secret in two places is refused, and so is a source that cannot be one',
     ['dir:relative', /^SECRETS_SOURCE: must be env, dir:/],
     ['keychain', /^SECRETS_SOURCE: must be env, dir:/],
     ['exec: ', /^SECRETS_SOURCE: must be env, dir:/],
+    ['vault:https://host/secret/rhone?transit=only', /its transit must be mount\/key/],
+    ['vault:https://host/secret/rhone?other=x', /must be vault:https:/],
     ['vault:https://host/only-mount', /^SECRETS_SOURCE: must be vault:https:\/\/host:port\/mount\/path/],
     ['vault:https://host/secret/rhone', /VAULT_ROLE_ID and VAULT_SECRET_ID, or else VAULT_KUBERNETES_ROLE/],
     ['dir:/nowhere-at-all', /^SECRETS_SOURCE: dir:\/nowhere-at-all: cannot be read \(ENOENT\)/]

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict'
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
 import { auditLogs, secretHolders } from '../../drizzle/schema.ts'
+import { startFakeFly } from '../fakes/fly/server.ts'
+import { startFakeGithub } from '../fakes/github/server.ts'
+import { TestBrowser } from '../support/browser.ts'
 import { ownCluster } from '../support/cluster.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
-import { redisServer } from '../support/redis.ts'
+import { freePort, redisServer } from '../support/redis.ts'
 import { keyOf, OLD, place, server } from '../support/secret-place.ts'
 
 const NEW = keyOf('new')
@@ -53,6 +56,58 @@ test('a webhook is verified with the secrets of now', async t => {
   await secrets.write({ GITHUB_WEBHOOK_SECRET: `next,${SECRET}` })
   await app.secrets.refresh()
   assert.deepEqual([await deliver(SECRET), await deliver('next')], [202, 202])
+})
+
+test('GitHub and Fly are called with the credentials of now', async t => {
+  const [github, fly] = [await startFakeGithub(), await startFakeFly({ token: 'fm2_second' })]
+  t.after(() => Promise.all([github.close(), fly.close()]))
+  const port = await freePort()
+  const base = `http://127.0.0.1:${port}`
+  github.redirectUris.push(`${base}/auth/callback`)
+  const secrets = await place(t, {
+    DATABASE_URL: await freshDatabase(t),
+    GITHUB_CLIENT_SECRET: github.clientSecret,
+    GITHUB_APP_PRIVATE_KEY: github.app.privateKey,
+    FLY_API_TOKEN: 'fm2_first'
+  })
+  const { app } = await server(t, secrets, {
+    BASE_URL: base,
+    GITHUB_CLIENT_ID: github.clientId,
+    GITHUB_APP_ID: String(github.app.id),
+    GITHUB_APP_SLUG: github.app.slug,
+    GITHUB_URL: github.url,
+    GITHUB_API_URL: github.url,
+    DEPLOYER: 'fly',
+    FLY_ORG: fly.organization,
+    FLY_API_URL: fly.url,
+    FLY_GRAPHQL_URL: `${fly.url}/graphql`
+  })
+  await app.listen({ host: '127.0.0.1', port })
+  const signIn = async () => (await new TestBrowser().open(`${base}/auth/github`)).url === `${base}/dashboard`
+  const asApp = () =>
+    app.github!.ping().then(
+      () => true,
+      () => false
+    )
+  const atFly = () =>
+    app.deployer!.running(t.signal).then(
+      () => true,
+      () => false
+    )
+  assert.deepEqual([await signIn(), await asApp(), await atFly()], [true, true, false])
+
+  // What was valid until now is revoked on the other side.
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  github.clientSecret = 'a-second-client-secret'
+  github.app.publicKey = publicKey
+  assert.deepEqual([await signIn(), await asApp(), await atFly()], [false, false, false])
+  await secrets.write({
+    GITHUB_CLIENT_SECRET: github.clientSecret,
+    GITHUB_APP_PRIVATE_KEY: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
+    FLY_API_TOKEN: 'fm2_second'
+  })
+  await app.secrets.refresh()
+  assert.deepEqual([await signIn(), await asApp(), await atFly()], [true, true, true])
 })
 
 test('a new key opens at once, and signs once every running instance has it', async t => {

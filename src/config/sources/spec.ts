@@ -12,6 +12,8 @@ export interface VaultPlace {
   readonly mount: string
   readonly path: string
   readonly namespace?: string | undefined
+  /** A key of a transit engine, by which fields are sealed once more; absent: they are plain. */
+  readonly transit?: { readonly mount: string; readonly key: string } | undefined
   readonly login: VaultLogin
 }
 

@@ -11,6 +11,14 @@ const Stored = Type.Object({
   })
 })
 
+const Opened = Type.Object({ data: Type.Object({ plaintext: Type.String() }) })
+const Wrapped = Type.Object({ data: Type.Object({ ciphertext: Type.String() }) })
+
+/** What a transit engine gives for a value that it has sealed. */
+const SEALED_VALUE = /^vault:v\d+:/
+/** Stored sealed wherever there is a transit key: whoever reads the KV engine alone, or a copy of it, opens nothing. */
+const KEYRINGS = new Set(['SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'])
+
 const FORBIDDEN = 403
 const SEALED = 503
 /** Somebody else has written in the meantime. */
@@ -18,7 +26,7 @@ const CONFLICT = 400
 const WRITES = 3
 
 /** HashiCorp Vault or OpenBao: all secrets are the fields of one secret in a KV v2 engine. */
-export function vaultSource({ origin, mount, path, namespace, login }: VaultPlace): SecretSource {
+export function vaultSource({ origin, mount, path, namespace, login, transit }: VaultPlace): SecretSource {
   const name = `vault:${origin}/${mount}/${path}`
   const remote = createRemote({
     service: 'vault',
@@ -56,6 +64,42 @@ export function vaultSource({ origin, mount, path, namespace, login }: VaultPlac
     return status !== CONFLICT
   }
 
+  async function opened(variable: string, value: string): Promise<string> {
+    if (!SEALED_VALUE.test(value)) return value
+    if (transit === undefined)
+      throw new SourceError(
+        `${variable} is sealed by a transit key, and SECRETS_SOURCE names none (?transit=mount/key)`
+      )
+    const { body } = await authorized(token =>
+      remote.call({
+        operation: 'open_secret',
+        method: 'POST',
+        path: `/${transit.mount}/decrypt/${transit.key}`,
+        headers: { 'x-vault-token': token },
+        // Opening it twice changes nothing.
+        idempotent: true,
+        body: { ciphertext: value },
+        schema: Opened
+      })
+    )
+    return Buffer.from(body.data.plaintext, 'base64').toString()
+  }
+
+  async function wrapped(value: string): Promise<string> {
+    const { body } = await authorized(token =>
+      remote.call({
+        operation: 'seal_secret',
+        method: 'POST',
+        path: `/${transit!.mount}/encrypt/${transit!.key}`,
+        headers: { 'x-vault-token': token },
+        idempotent: true,
+        body: { plaintext: Buffer.from(value).toString('base64') },
+        schema: Wrapped
+      })
+    )
+    return body.data.ciphertext
+  }
+
   /** A token may have been revoked, so a refusal is believed only of a fresh one. */
   async function authorized<T>(call: (token: string) => Promise<T>): Promise<T> {
     const token = await session.token()
@@ -73,7 +117,8 @@ export function vaultSource({ origin, mount, path, namespace, login }: VaultPlac
     try {
       return await work()
     } catch (error) {
-      throw new SourceError(`${name}: ${reasonOf(error, `${mount}/data/${path}`)}`)
+      const allowed = [`${mount}/data/${path}`, ...(transit ? [`${transit.mount}/decrypt/${transit.key}`] : [])]
+      throw new SourceError(`${name}: ${reasonOf(error, allowed.join(' or '))}`)
     }
   }
 
@@ -87,7 +132,7 @@ export function vaultSource({ origin, mount, path, namespace, login }: VaultPlac
           const value = fields[variable]
           if (value === undefined || value === null || value === '') continue
           if (typeof value !== 'string') throw new SourceError(`${variable} must be text`)
-          found.set(variable, { value: value.trim(), version: String(version) })
+          found.set(variable, { value: (await opened(variable, value)).trim(), version: String(version) })
         }
         return found
       }),
@@ -95,7 +140,9 @@ export function vaultSource({ origin, mount, path, namespace, login }: VaultPlac
       explained(async () => {
         for (let attempt = 1; attempt <= WRITES; attempt++) {
           const { fields, version } = await read()
-          if (await write({ ...fields, [variable]: value }, version)) return
+          const isSealed = KEYRINGS.has(variable) || SEALED_VALUE.test(String(fields[variable]))
+          const stored = transit !== undefined && isSealed ? await wrapped(value) : value
+          if (await write({ ...fields, [variable]: stored }, version)) return
         }
         throw new SourceError('others keep writing to it; try again')
       }),

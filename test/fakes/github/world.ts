@@ -79,7 +79,7 @@ export interface Grant {
 export interface World {
   url: string
   readonly clientId: string
-  readonly clientSecret: string
+  clientSecret: string
   /** Who is signed in at GitHub, in whatever browser comes. */
   user: FakeUser
   /** What they do when they are asked for permission. */
@@ -94,8 +94,8 @@ export interface World {
     readonly id: number
     readonly slug: string
     /** PEM. */
-    readonly privateKey: string
-    readonly publicKey: KeyObject
+    privateKey: string
+    publicKey: KeyObject
     /** Where people come back to who have installed it. */
     setupUrl: string
     /** Whether it asks people who they are while it is installed. */

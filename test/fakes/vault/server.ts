@@ -1,11 +1,11 @@
-import { randomUUID } from 'node:crypto'
+import { createCipheriv, createDecipheriv, randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /**
  * Vault or OpenBao as its clients see it: logins by AppRole and Kubernetes, tokens with a lease that renewals extend up to
- * a max_ttl and no further, one KV v2 engine with check-and-set, policies, and the seal. Replies have the form and the
+ * a max_ttl and no further, one KV v2 engine with check-and-set, a transit key, policies, and the seal. Replies have the form and the
  * status of the real ones.
  */
 export interface FakeVault {
@@ -24,6 +24,8 @@ export interface FakeVault {
   isSealed: boolean
   /** Whether tokens may read, and write, `secret/data/*`. */
   policy: { read: boolean; write: boolean }
+  /** The key `rhone` of the transit engine at `transit/`; its versions, the latest last. */
+  readonly transit: Buffer[]
   approle: { roleId: string; secretId: string }
   kubernetes: { role: string; jwt: string }
   /** Ends all tokens, as an operator would. */
@@ -66,6 +68,7 @@ export async function fakeVault(): Promise<FakeVault> {
     lease: { ttl: 3_600, maxTtl: 14_400 },
     isSealed: false,
     policy: { read: true, write: true },
+    transit: [randomBytes(32)],
     approle: { roleId: 'role', secretId: 'secret' },
     kubernetes: { role: 'rhone', jwt: 'service-account' },
     revokeAll: () => tokens.clear(),
@@ -109,10 +112,38 @@ export async function fakeVault(): Promise<FakeVault> {
       vault.revoked.push(id)
       return reply(response, 204)
     }
+    const [, verb] = /^transit\/(encrypt|decrypt|rewrap)\/rhone$/.exec(path) ?? []
+    if (request.method === 'POST' && verb !== undefined) return turn(response, verb, body)
     const [, name] = /^secret\/data\/(.+)$/.exec(path) ?? []
     if (name === undefined) return reply(response, 404, { errors: ['no handler for route'] })
     if (request.method === 'GET') return read(response, name)
     return write(response, name, body)
+  }
+
+  /** `vault:v1:<base64 of nonce, ciphertext and tag>`, as AES-256-GCM keys give it. */
+  function turn(response: ServerResponse, verb: string, body: Record<string, unknown>): void {
+    try {
+      const plain = verb === 'encrypt' ? Buffer.from(String(body.plaintext), 'base64') : unseal(String(body.ciphertext))
+      const data = verb === 'decrypt' ? { plaintext: plain.toString('base64') } : { ciphertext: sealOf(plain) }
+      reply(response, 200, { data })
+    } catch {
+      reply(response, 400, { errors: ['invalid ciphertext: unable to decrypt'] })
+    }
+  }
+
+  function sealOf(plain: Buffer): string {
+    const nonce = randomBytes(12)
+    const cipher = createCipheriv('aes-256-gcm', vault.transit.at(-1)!, nonce)
+    const sealed = Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()])
+    return `vault:v${vault.transit.length}:${sealed.toString('base64')}`
+  }
+
+  function unseal(text: string): Buffer {
+    const [, version, content] = /^vault:v(\d+):(.+)$/.exec(text)!
+    const sealed = Buffer.from(content!, 'base64')
+    const decipher = createDecipheriv('aes-256-gcm', vault.transit[Number(version) - 1]!, sealed.subarray(0, 12))
+    decipher.setAuthTag(sealed.subarray(-16))
+    return Buffer.concat([decipher.update(sealed.subarray(12, -16)), decipher.final()])
   }
 
   function logIn(response: ServerResponse, kind: string): void {
