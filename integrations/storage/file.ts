@@ -38,8 +38,10 @@ export function fileStorage(directory: string): Storage {
     return stream
   }
 
-  async function files(): Promise<string[]> {
-    const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(nullIf('ENOENT'))
+  /** Looks only where names with this beginning can be: an archive has many files that others need not read. */
+  async function files(prefix = ''): Promise<string[]> {
+    const top = join(directory, prefix.slice(0, prefix.lastIndexOf('/') + 1))
+    const entries = await readdir(top, { recursive: true, withFileTypes: true }).catch(nullIf('ENOENT', 'ENOTDIR'))
     return (entries ?? [])
       .filter(entry => entry.isFile())
       .map(entry => relative(directory, join(entry.parentPath, entry.name)).split(sep).join('/'))
@@ -51,7 +53,7 @@ export function fileStorage(directory: string): Storage {
     put,
     get,
     async list(prefix) {
-      const names = (await files()).filter(name => name.startsWith(prefix) && !UNFINISHED.test(name))
+      const names = (await files(prefix)).filter(name => name.startsWith(prefix) && !UNFINISHED.test(name))
       const found = await Promise.all(
         names.map(async (name): Promise<StoredObject | null> => {
           const facts = await stat(join(directory, name)).catch(nullIf('ENOENT'))

@@ -25,7 +25,7 @@ export interface S3Settings {
   readonly backoff?: number
 }
 
-const PART_SIZE = 16 * 1024 * 1024
+const PART_SIZE = 8 * 1024 * 1024
 const MOST_PARTS = 10_000
 const TIMEOUT = 120_000
 const ATTEMPTS = 4
