@@ -106,12 +106,17 @@ async function completeConfig(config: Config): Promise<Config> {
   }
   if (config.database.url !== null || config.swaps.database === false) return { ...config, keys }
 
-  const options = { dataDir: join(config.dataDir, 'postgres'), log: logger, signal: stopping.signal }
+  const options = {
+    dataDir: join(config.dataDir, 'postgres'),
+    log: logger,
+    archive: config.backups.continuous && config.swaps.archive !== false,
+    signal: stopping.signal
+  }
   if (!existsSync(options.dataDir))
     process.stderr.write(`\n  First start: making a database in ${options.dataDir}, which takes some seconds ...\n`)
   postgres = import('./embedded-postgres/index.ts').then(embedded => embedded.startEmbeddedPostgres(options))
-  const { url } = await postgres
-  return { ...config, keys, database: { ...config.database, url, directUrl: url } }
+  const { url, archive } = await postgres
+  return { ...config, keys, database: { ...config.database, url, directUrl: url, archive } }
 }
 
 /** For people, on stderr; stdout carries only JSON lines. */

@@ -56,6 +56,7 @@ import * as pages from './wiring/pages.ts'
 import type { Ports } from './wiring/ports.ts'
 import { routes as routeOptions } from './wiring/routes.ts'
 import { status as statusOptions } from './wiring/status.ts'
+import archive from './workflows/archive/index.ts'
 import backups from './workflows/backups/index.ts'
 import deploying from './workflows/deploying/index.ts'
 import secretHolders from './workflows/secrets/index.ts'
@@ -123,6 +124,7 @@ export const slots: readonly Slot[] = [
   slot('recent-errors', recentErrors, data.recentErrors),
   slot('storage', storage, data.storage),
   slot('backups', backups, data.backups),
+  slot('archive', archive, data.archive),
   slot('gauges', gauges, operations.gauges),
   slot('operations', operationsPlugin, operations.operations),
   slot('status', status, statusOptions),

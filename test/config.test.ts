@@ -184,6 +184,7 @@ test('usable but doubtful settings cause a warning that names the variable', () 
     [{ TRUST_PROXY: undefined }, /^TRUST_PROXY: is none/],
     [{ BACKUP_RECIPIENTS: undefined }, /^BACKUP_RECIPIENTS: no backups are made/],
     [{ BACKUP_URL: undefined }, /^BACKUP_URL: .* are lost with this machine/],
+    [{ NOTIFY_EMAIL: 'ops@example.com' }, /^NOTIFY_EMAIL: nobody is told by mail/],
     [{ REDISURL: 'redis://x' }, /^REDISURL: is not a setting; did you mean REDIS_URL\?/],
     [{ REDIS_URL_FIEL: '/x' }, /did you mean REDIS_URL_FILE\?/],
     [{ RHONE_WORKER: '2' }, /did you mean RHONE_WORKERS\?/],

@@ -4,11 +4,12 @@ import { openStorage, type StorageOptions } from '../../integrations/storage/ind
 import { nullIf } from '../../plugins/lib/errno.ts'
 import { backupTargetOf } from '../config/backups.ts'
 import type { Config } from '../config/index.ts'
+import { chainOf, type Stream } from '../workflows/archive/catalogue.ts'
 import type { Notice } from '../workflows/backups/notify.ts'
 import type { Restoration } from '../workflows/backups/restore.ts'
 import { commandLineActor } from './actor.ts'
 import { withKeys } from './audit-log.ts'
-import { CommandError, defineCommand, type Input } from './command.ts'
+import { CommandError, defineCommand, type Input, type Output } from './command.ts'
 import { facts, table } from './format.ts'
 
 const args = ['[backup]']
@@ -16,6 +17,12 @@ const identity = {
   type: 'string',
   value: '<file>',
   description: 'File of private age keys. Default: BACKUP_IDENTITY_FILE.'
+} as const
+
+const instant = {
+  type: 'string',
+  value: '<instant>',
+  description: 'With the archive of an embedded database: as it was then, such as 2030-01-31T02:03:04Z, or latest.'
 } as const
 
 export const backupCreate = defineCommand({
@@ -52,7 +59,10 @@ export const backupList = defineCommand({
   printsData: true,
   async run({ config }) {
     const { listBackups } = await import('../workflows/backups/catalogue.ts')
-    const backups = await listBackups(openStorage(backupTargetOf(await config()))!)
+    const { listStreams } = await import('../workflows/archive/catalogue.ts')
+    const storage = openStorage(backupTargetOf(await config()))!
+    const backups = await listBackups(storage)
+    const archive = (await listStreams(storage)).flatMap(stretchesOf)
     const rows = backups.map(({ id, state, takenAt, bytes, descriptor, problem }) => [
       id,
       state,
@@ -61,19 +71,30 @@ export const backupList = defineCommand({
       sizeOf(bytes),
       problem ?? descriptor?.checked ?? '-'
     ])
-    const data = { backups: backups.map(({ descriptor, ...backup }) => ({ ...backup, ...described(descriptor) })) }
-    return { data, text: table(['backup', 'state', 'taken', 'rows', 'size', 'checked'], rows) }
+    const data = {
+      backups: backups.map(({ descriptor, ...backup }) => ({ ...backup, ...described(descriptor) })),
+      archive
+    }
+    const instants = archive.map(({ base, from, to, missing }) => [base, from, to, missing ?? '-'])
+    const text = table(['backup', 'state', 'taken', 'rows', 'size', 'checked'], rows)
+    if (archive.length === 0) return { data, text }
+    return { data, text: `${text}\n\n${table(['base backup', 'any instant from', 'to', 'missing'], instants)}` }
   }
 })
 
 export const backupVerify = defineCommand({
   name: 'backup verify',
-  examples: ['rhone backup verify', 'rhone backup verify 20300131T020000Z-1a2b3c4d'],
+  examples: [
+    'rhone backup verify',
+    'rhone backup verify 20300131T020000Z-1a2b3c4d',
+    'rhone backup verify --to 2030-01-31T02:03:04Z'
+  ],
   summary: 'Read a whole backup, by default the latest, open it and compare every table with its manifest.',
   args,
-  options: { identity },
+  options: { identity, to: instant },
   printsData: true,
   async run(input) {
+    if (input.options.to !== undefined) return verifyArchive(input, instantOf(input, input.options.to))
     const { chooseBackup, listBackups } = await import('../workflows/backups/catalogue.ts')
     const { assertStored, openBackup, openKeys } = await import('../workflows/backups/verify.ts')
     const { DATA, KEYS, objectOf } = await import('../workflows/backups/names.ts')
@@ -99,15 +120,21 @@ export const backupVerify = defineCommand({
 
 export const backupRestore = defineCommand({
   name: 'backup restore',
-  examples: ['rhone backup restore', 'rhone backup restore 20300131T020000Z-1a2b3c4d --identity key.txt'],
+  examples: [
+    'rhone backup restore',
+    'rhone backup restore 20300131T020000Z-1a2b3c4d --identity key.txt',
+    'rhone backup restore --to 2030-01-31T02:03:04Z --identity key.txt'
+  ],
   summary: 'Restore a backup, by default the latest, into an empty database, and leave the platform closed.',
   args,
   options: {
     identity,
+    to: instant,
     'without-jobs': { type: 'boolean', description: 'Leave out the jobs, such as those of another version.' }
   },
   printsData: true,
   async run(input) {
+    if (input.options.to !== undefined) return recoverArchive(input, instantOf(input, input.options.to))
     const { withDatabaseUrl } = await import('./database.ts')
     const { keyringsOf } = await import('../wiring/backups.ts')
     const { ownMigrator } = await import('../wiring/migrator.ts')
@@ -117,19 +144,18 @@ export const backupRestore = defineCommand({
     const identities = await identitiesFor(input, config)
     const migrator = await ownMigrator()
     return announced(input, config, 'restore', async () => {
-      const restored = await withDatabaseUrl(input, databaseUrl =>
-        restoreBackup(
-          {
-            storage: backupTargetOf(config) as StorageOptions,
-            identities,
-            backup: input.args[0] ?? 'latest',
-            databaseUrl,
-            keyrings,
-            by: commandLineActor(),
-            withoutJobs: input.options['without-jobs'] === true
-          },
-          migrator
-        )
+      const settings = {
+        storage: backupTargetOf(config) as StorageOptions,
+        identities,
+        backup: input.args[0] ?? 'latest',
+        keyrings,
+        by: commandLineActor(),
+        withoutJobs: input.options['without-jobs'] === true
+      }
+      const restored = await withDatabaseUrl(
+        input,
+        databaseUrl => restoreBackup({ ...settings, databaseUrl }, migrator),
+        { archived: false }
       )
       const next = await settle(config, restored)
       for (const note of next) input.note(note)
@@ -187,7 +213,8 @@ export const backupDrill = defineCommand({
 
 export const backupPrune = defineCommand({
   name: 'backup prune',
-  summary: 'Remove backups of this database beyond BACKUP_KEEP; at least three complete ones are kept.',
+  summary:
+    'Remove backups of this database beyond BACKUP_KEEP, and the archive beyond its days; at least three complete backups are kept.',
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')
@@ -198,10 +225,94 @@ export const backupPrune = defineCommand({
     const installation = await withDatabaseUrl(input, findIdentity)
     if (installation === null) throw new CommandError('this database has had no backup yet: there is nothing to remove')
     const pruning = await pruneBackups(storage, installation, config.backups.keep)
-    const text = facts({ kept: String(pruning.kept.length), removed: pruning.removed.join(' ') || 'none' })
-    return { data: pruning, text }
+    const { pruneArchive } = await import('../workflows/archive/retention.ts')
+    const gone = await pruneArchive(storage, config.backups.keep.days, installation)
+    const bases = gone.bases.map(({ id }) => id)
+    const text = facts({
+      kept: String(pruning.kept.length),
+      removed: pruning.removed.join(' ') || 'none',
+      'base backups removed': bases.join(' ') || 'none'
+    })
+    return { data: { ...pruning, bases }, text }
   }
 })
+
+/** Instants that an archive reaches. */
+function stretchesOf(stream: Stream) {
+  return stream.bases.map(base => {
+    const { end, missing } = chainOf(stream, base, null)
+    return { stream: stream.id, base: base.id, from: base.finishedAt, to: end.toISOString(), missing }
+  })
+}
+
+/** @throws CommandError; null: the latest that there is */
+function instantOf({ args }: Pick<Input, 'args'>, text: string): Date | null {
+  if (args[0] !== undefined) throw new CommandError('--to is an instant of the archive: it needs no backup beside it')
+  if (text === 'latest') return null
+  const at = new Date(text)
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$/.test(text) || Number.isNaN(at.getTime()))
+    throw new CommandError(`--to ${text} is no instant with its time zone, such as 2030-01-31T02:03:04Z, nor latest`)
+  return at
+}
+
+async function verifyArchive(input: ArchiveInput, to: Date | null): Promise<Output> {
+  const { verifyWay } = await import('../workflows/archive/recover.ts')
+  const config = await input.config()
+  const identities = await identitiesFor(input, config)
+  if (identities.length === 0)
+    input.note('there is no private age key here: the archive was compared as it is stored, and not opened')
+  const { base, chain } = await verifyWay({ storage: backupTargetOf(config), identities, to })
+  const [segments, end] = [chain.segments.length, chain.end.toISOString()]
+  const text = facts({
+    'base backup': base.id,
+    segments: String(segments),
+    'any instant from': base.finishedAt,
+    to: end,
+    verdict: 'it is as it was written'
+  })
+  return { data: { base: base.id, segments, from: base.finishedAt, to: end, verified: true }, text }
+}
+
+async function recoverArchive(input: ArchiveInput, to: Date | null): Promise<Output> {
+  const { keyringsOf } = await import('../wiring/backups.ts')
+  const { ownMigrator } = await import('../wiring/migrator.ts')
+  const { embeddedRecoverer } = await import('../wiring/recoverer.ts')
+  const { recoverTo } = await import('../workflows/archive/recover.ts')
+  const config = await input.config()
+  if (config.database.url !== null)
+    throw new CommandError(
+      '--to brings back the embedded database, and DATABASE_URL is set: unset it, or ask its provider'
+    )
+  const keyrings = { ...(await storedKeyrings(config)), ...keyringsOf(config) }
+  const identities = await identitiesFor(input, config)
+  const log = { info() {}, warn: input.note, error: input.note }
+  const recoverer = await embeddedRecoverer(config.dataDir, log)
+  return announced(input, config, 'restore', async () => {
+    const restored = await recoverTo(
+      { storage: backupTargetOf(config), identities, to, keyrings, by: commandLineActor() },
+      recoverer,
+      await ownMigrator()
+    )
+    const next = await settle(config, restored)
+    for (const note of next) input.note(note)
+    const { base, segments, took, sessions, tokens, jobs } = restored
+    const at = restored.to.toISOString()
+    const data = { base, to: at, segments, sessions, tokens, jobs, took, next }
+    const text = facts({
+      'base backup': base,
+      'as of': at,
+      segments: String(segments),
+      'sessions ended': String(sessions),
+      'tokens revoked': String(tokens),
+      'jobs held': String(jobs),
+      took: `${(took / 1_000).toFixed(1)} s`,
+      platform: 'closed'
+    })
+    return { output: { data, text }, said: `Restored the database of ${at}`, details: data }
+  })
+}
+
+type ArchiveInput = Pick<Input, 'config' | 'note' | 'options'>
 
 interface Announced {
   readonly output: { data: unknown; text: string }
@@ -211,7 +322,12 @@ interface Announced {
 }
 
 /** Tells NOTIFY_WEBHOOK_URL how the work ended. That this could not be told is said, and fails nothing else. */
-async function announced(input: Input, config: Config, event: Notice['event'], work: () => Promise<Announced>) {
+async function announced(
+  input: Pick<Input, 'note'>,
+  config: Config,
+  event: Notice['event'],
+  work: () => Promise<Announced>
+) {
   const { notify } = await import('../workflows/backups/notify.ts')
   const tell = (notice: Omit<Notice, 'event'>) =>
     notify(config.notifyWebhookUrl, { event, ...notice }).catch((error: Error) =>
@@ -228,7 +344,10 @@ async function announced(input: Input, config: Config, event: Notice['event'], w
 }
 
 /** What the environment has to hold for a server to start on what was restored, and where the new token is. */
-async function settle(config: Config, restored: Restoration): Promise<string[]> {
+async function settle(
+  config: Config,
+  restored: Pick<Restoration, 'recovered' | 'keyrings' | 'extras' | 'operatorToken'>
+): Promise<string[]> {
   const { createDataDir } = await import('../config/data-dir.ts')
   const next: string[] = []
   await createDataDir(config.dataDir)

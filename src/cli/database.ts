@@ -11,8 +11,14 @@ type Host = Pick<Input, 'config' | 'note'>
 /**
  * Lends a command the URL of the database: the configured one, bypassing any pooler; or that of the embedded one, which
  * is shared with a running server or else started for the duration of the command.
+ *
+ * @param options `archived`: whether what it writes goes into the archive; a database that is being filled needs none
  */
-export async function withDatabaseUrl<Result>(host: Host, use: (url: string) => Promise<Result>): Promise<Result> {
+export async function withDatabaseUrl<Result>(
+  host: Host,
+  use: (url: string) => Promise<Result>,
+  { archived = true } = {}
+): Promise<Result> {
   const config = await host.config()
   if (config.database.directUrl !== null) return use(config.database.directUrl)
 
@@ -20,7 +26,9 @@ export async function withDatabaseUrl<Result>(host: Host, use: (url: string) => 
   const running = await findEmbeddedPostgres(dataDir)
   if (running !== null) return use(running)
 
-  const own = await startEmbeddedPostgres({ dataDir, log: { info() {}, warn: host.note, error: host.note } })
+  // What a command writes belongs to the archive of the next server, too: otherwise there would be a gap.
+  const archive = archived && config.backups.continuous
+  const own = await startEmbeddedPostgres({ dataDir, archive, log: { info() {}, warn: host.note, error: host.note } })
   try {
     return await use(own.url)
   } finally {

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Static, TObject } from '@sinclair/typebox'
+import { type Static, type TObject, Type } from '@sinclair/typebox'
 import { parseCron } from './cron.ts'
-import { credential, optional, type Reader, section, text } from './section.ts'
+import { credential, oneOf, optional, type Reader, section, text } from './section.ts'
 import { isLoopback, list } from './values.ts'
 
 /** Where backups go, who can open them, when they are made and how many are kept. */
@@ -20,9 +20,15 @@ export interface BackupSettings {
     readonly schedule: string | null
     readonly drillSchedule: string | null
     readonly keep: BackupKeep
+    /** Whether the log of an embedded database is archived, too, so that it can be brought back to any instant. */
+    readonly continuous: boolean
+    /** Bytes of that log that may wait for the storage. */
+    readonly waitingLimit: number
   }
   /** Who is told about backups and drills, by an HTTP POST of JSON. */
   readonly notifyWebhookUrl: string | null
+  /** Who is to be told by mail. Nobody is yet: see the warning that this brings. */
+  readonly notifyEmail: readonly string[]
 }
 
 export type BackupTarget =
@@ -71,6 +77,19 @@ const variables = {
   BACKUP_KEEP: text('Of how many days, weeks and months the newest backup is kept; never less than three are left.', {
     default: '7d4w12m'
   }),
+  BACKUP_CONTINUOUS: oneOf(['auto', 'on', 'off'], {
+    default: 'auto',
+    description:
+      'Whether the log of the embedded database is archived all the time, for `backup restore --to`. auto: with BACKUP_URL.'
+  }),
+  BACKUP_WAITING_LIMIT: Type.Integer({
+    default: 1_073_741_824,
+    minimum: 67_108_864,
+    description: 'Bytes of that log that may wait on the disk for the storage; beyond it, a new base backup is made.'
+  }),
+  NOTIFY_EMAIL: optional(
+    text('Mail addresses that are to hear the same. This version sends no mail: it only says that it does not.')
+  ),
   NOTIFY_WEBHOOK_URL: credential('Is told by a POST of JSON how backups and drills ended.', { needsRestart: true })
 }
 type Env = Static<TObject<typeof variables>>
@@ -86,9 +105,12 @@ export default section(variables, reader => {
       identityFile: env.BACKUP_IDENTITY_FILE === undefined ? null : resolve(env.BACKUP_IDENTITY_FILE),
       schedule: parse('BACKUP_SCHEDULE', parseSchedule),
       drillSchedule: parse('BACKUP_DRILL_SCHEDULE', parseSchedule),
-      keep: parse('BACKUP_KEEP', parseKeep)!
+      keep: parse('BACKUP_KEEP', parseKeep)!,
+      continuous: env.BACKUP_CONTINUOUS === 'auto' ? env.BACKUP_URL !== undefined : env.BACKUP_CONTINUOUS === 'on',
+      waitingLimit: env.BACKUP_WAITING_LIMIT
     },
-    notifyWebhookUrl: parse('NOTIFY_WEBHOOK_URL', value => parseWebhook(value, reader.production))
+    notifyWebhookUrl: parse('NOTIFY_WEBHOOK_URL', value => parseWebhook(value, reader.production)),
+    notifyEmail: parse('NOTIFY_EMAIL', parseAddresses) ?? []
   }
   return settings
 })
@@ -163,4 +185,11 @@ function parseWebhook(value: string, production: boolean): string {
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
   if (production && url.protocol === 'http:' && !isLoopback(value)) throw new Error('must be https')
   return value
+}
+
+function parseAddresses(value: string): string[] {
+  const addresses = list(value)
+  const wrong = addresses.find(address => !/^[^\s@,]+@[^\s@,]+$/.test(address))
+  if (wrong !== undefined) throw new Error(`"${wrong}" is no mail address`)
+  return addresses
 }

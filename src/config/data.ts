@@ -13,6 +13,8 @@ export interface DataSettings {
     readonly adminUrl: string | null
     readonly poolMax: number
     readonly prepare: 'auto' | boolean
+    /** How the embedded database is archived; null: it is not, or there is none. Set when it has started. */
+    readonly archive: { readonly url: string; readonly directory: string } | null
   }
   readonly redisUrl: string | null
 }
@@ -56,7 +58,8 @@ export default section(variables, ({ env, environment, production, parse, refuse
       directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
       adminUrl: env.DATABASE_ADMIN_URL ?? null,
       poolMax: env.DATABASE_POOL_MAX,
-      prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on'
+      prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on',
+      archive: null
     },
     redisUrl: env.REDIS_URL ?? null
   }

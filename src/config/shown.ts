@@ -50,16 +50,29 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   appsPort: plain,
   prometheusUrl: withoutSecrets,
   defaultPlan: plain,
-  backups: ({ target, recipients, keyRecipients, identityFile, schedule, drillSchedule, keep }) => ({
+  backups: ({
+    target,
+    recipients,
+    keyRecipients,
+    identityFile,
+    schedule,
+    drillSchedule,
+    keep,
+    continuous,
+    waitingLimit
+  }) => ({
     target: target && ('directory' in target ? target.directory : `s3://${target.s3.bucket}/${target.s3.prefix}`),
     recipients: recipients.join(','),
     keyRecipients: keyRecipients.join(','),
     identityFile,
     schedule,
     drillSchedule,
-    keep: `${keep.days}d${keep.weeks}w${keep.months}m`
+    keep: `${keep.days}d${keep.weeks}w${keep.months}m`,
+    continuous,
+    waitingLimit
   }),
   notifyWebhookUrl: hidden,
+  notifyEmail: addresses => addresses.join(','),
   localAccounts: plain,
   telemetry: ({ otlpEndpoint, sampleRatio, sentryDsn }) => ({
     otlpEndpoint: withoutSecrets(otlpEndpoint),
@@ -101,7 +114,7 @@ function describeSource(spec: Config['secretsSource']): string {
     case 'exec':
       return 'exec:***'
     case 'vault':
-      return `vault:${spec.origin}/${spec.mount}/${spec.path}`
+      return `vault:${spec.origin}/${spec.mount}/${spec.path}${spec.transit ? `?transit=${spec.transit.mount}/${spec.transit.key}` : ''}`
   }
 }
 

@@ -23,13 +23,16 @@ export function misspelt(variables: Variables): string[] {
 }
 
 function leftOut(config: Config): string[] {
-  const { github, localAccounts, deployer, baseUrl, production, metricsTokens, trustProxy, tls, backups } = config
+  const { github, localAccounts, deployer, baseUrl, production, metricsTokens, trustProxy, tls, backups, notifyEmail } =
+    config
   const warnings: string[] = []
   if (github === null && !localAccounts)
     warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; tokens alone work')
   if (deployer === null) warnings.push('DEPLOYER, FLY_API_TOKEN: apps cannot be deployed')
   if (deployer === 'local' && baseUrl.hostname.endsWith('.localhost'))
     warnings.push(`BASE_URL: an app could take the name of ${baseUrl.hostname}, and get its cookies from browsers`)
+  if (notifyEmail.length > 0)
+    warnings.push('NOTIFY_EMAIL: nobody is told by mail, since this version sends none; set NOTIFY_WEBHOOK_URL')
   if (!production) return warnings
   if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
   if (trustProxy === 'none' && tls === null)

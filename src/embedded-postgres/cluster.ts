@@ -12,6 +12,8 @@ export interface Cluster {
   readonly url: string
   readonly durable: boolean
   readonly maxConnections: number
+  /** The directory that PostgreSQL copies complete pieces of its log into; null: it does not. */
+  readonly archive: string | null
   readonly log: Log
 }
 
@@ -24,7 +26,8 @@ export interface Log {
 /**
  * Settings for a small machine shared with this server. They go on the command line, so a new release can change them.
  */
-function settings({ socketDirectory, durable, maxConnections }: Cluster): Record<string, string | number> {
+function settings(cluster: Cluster): Record<string, string | number> {
+  const { socketDirectory, durable, maxConnections, archive } = cluster
   return {
     listen_addresses: '',
     port: PORT,
@@ -46,7 +49,21 @@ function settings({ socketDirectory, durable, maxConnections }: Cluster): Record
     log_checkpoints: 'off',
     // Statements and the key values in constraint violations are user data.
     log_min_error_statement: 'panic',
-    log_error_verbosity: 'terse'
+    log_error_verbosity: 'terse',
+    ...(archive !== null && archiving(archive))
+  }
+}
+
+/** Seconds after which what was written is archived, full or not. Sealing and storing it fit into the rest of a minute. */
+const ARCHIVE_TIMEOUT = 45
+
+/** PostgreSQL's own module copies, synchronizes and renames, and needs no shell. */
+function archiving(directory: string): Record<string, string | number> {
+  return {
+    archive_mode: 'on',
+    archive_library: 'basic_archive',
+    'basic_archive.archive_directory': directory,
+    archive_timeout: ARCHIVE_TIMEOUT
   }
 }
 

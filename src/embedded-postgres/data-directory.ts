@@ -10,6 +10,8 @@ import { runProgram } from './programs.ts'
 /** The only role that may log in, and the database it owns. Not a superuser: SQL must not reach files or programs. */
 export const ROLE = 'rhone'
 export const DATABASE = 'rhone'
+/** Reads base backups over the replication protocol, and no table. */
+export const ARCHIVE_ROLE = 'rhone_archive'
 
 /** The layout of the directory that a server owns. */
 export interface Layout {
@@ -20,6 +22,10 @@ export interface Layout {
   readonly log: string
   /** The socket's directory, or a symbolic link to it when this path is too long for a socket. */
   readonly socket: string
+  /** What PostgreSQL archives, and what becomes of it. */
+  readonly archive: string
+  /** The password of the role for base backups; absent until archiving is first switched on. */
+  readonly archivePassword: string
 }
 
 export function layoutOf(dataDir: string): Layout {
@@ -29,7 +35,9 @@ export function layoutOf(dataDir: string): Layout {
     data: join(root, 'data'),
     password: join(root, 'password'),
     log: join(root, 'postgres.log'),
-    socket: join(root, 'socket')
+    socket: join(root, 'socket'),
+    archive: join(root, 'archive'),
+    archivePassword: join(root, 'archive-password')
   }
 }
 
@@ -99,7 +107,7 @@ async function removeUnfinished({ root }: Layout): Promise<void> {
 }
 
 async function createPassword(layout: Layout): Promise<string> {
-  const password = randomBytes(32).toString('hex')
+  const password = newPassword()
   await writeFile(layout.password, password, { mode: 0o600, flush: true })
   return password
 }
@@ -115,12 +123,34 @@ async function initialize(options: ClusterOptions, directory: string, password: 
   const initdb = [binaries.initdb, '-D', directory, '--username=postgres', '--auth=reject', '--no-instructions']
   const encoding = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
   await run([...initdb, ...encoding, '--data-checksums', ...(durable ? [] : ['--no-sync'])])
-  // Iterations slow down guessing of human-chosen passwords. 32 random bytes cannot be guessed, and every connection
-  // would pay the cost.
-  const settings = ['-c', 'exit_on_error=on', '-c', 'scram_iterations=1']
-  await run([binaries.postgres, '--single', '-D', directory, ...settings, 'template1'], roleAndDatabase(password))
-  await writeFile(join(directory, 'pg_hba.conf'), `local all ${ROLE} scram-sha-256\n`, { flush: true })
+  await run(singleUser(binaries, directory, 'template1'), roleAndDatabase(password))
+  await allowRoles(directory, [ROLE])
 }
+
+/**
+ * PostgreSQL without clients, as its superuser: each line of its input is a command.
+ *
+ * Iterations slow down guessing of human-chosen passwords. 32 random bytes cannot be guessed, and every connection would
+ * pay the cost.
+ */
+export function singleUser(
+  { postgres }: PostgresBinaries,
+  directory: string,
+  database: string,
+  settings = {}
+): string[] {
+  const all = { exit_on_error: 'on', scram_iterations: '1', ...settings }
+  const options = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
+  return [postgres, '--single', '-D', directory, ...options, database]
+}
+
+/** Only these roles may log in, by their passwords. */
+export async function allowRoles(directory: string, roles: readonly string[]): Promise<void> {
+  const lines = roles.map(role => `local all ${role} scram-sha-256\n`)
+  await writeFile(join(directory, 'pg_hba.conf'), lines.join(''), { flush: true })
+}
+
+export const newPassword = (): string => randomBytes(32).toString('hex')
 
 /** For single-user mode, where each line is a command. amcheck compares indexes with their tables, for drills. */
 function roleAndDatabase(password: string): string {
@@ -134,7 +164,7 @@ CREATE DATABASE ${DATABASE} OWNER ${ROLE}
 }
 
 /** Gives a directory tree to the account that PostgreSQL runs under. */
-async function giveTo({ account }: Launcher, directory: string): Promise<void> {
+export async function giveTo({ account }: Launcher, directory: string): Promise<void> {
   const { uid } = await stat(directory)
   if (uid === account.uid) return
   if (process.geteuid!() !== 0) {

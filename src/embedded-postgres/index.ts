@@ -1,5 +1,6 @@
 import type { ExclusiveLock } from '../../plugins/lib/exclusive-lock.ts'
 import { createDataDir } from '../config/data-dir.ts'
+import { type ArchiveAccess, archiveAccess, prepareArchive } from './archive.ts'
 import { locateBinaries, type PostgresBinaries, restoreLibraryLinks } from './binaries.ts'
 import type { Cluster, Log } from './cluster.ts'
 import {
@@ -17,7 +18,9 @@ import { adoptOrStart } from './postmaster.ts'
 import { chooseLauncher } from './privileges.ts'
 import { supervise } from './supervisor.ts'
 
+export type { ArchiveAccess } from './archive.ts'
 export { EmbeddedPostgresError } from './errors.ts'
+export { recoverCluster } from './recovery.ts'
 
 export interface EmbeddedPostgresOptions {
   /** The directory for the database, its password, log and socket. One server owns it at a time. */
@@ -27,6 +30,8 @@ export interface EmbeddedPostgresOptions {
   readonly durable?: boolean
   /** How many clients may be connected at once; 100 by default. */
   readonly maxConnections?: number
+  /** Whether the write-ahead log is kept for an archive, and may be read; see `ArchiveAccess`. Off by default. */
+  readonly archive?: boolean
   /** Aborts a start in progress; nothing is left running and the returned promise rejects. */
   readonly signal?: AbortSignal
   /** PostgreSQL's programs; by default those of the npm package for this platform. */
@@ -36,6 +41,8 @@ export interface EmbeddedPostgresOptions {
 export interface EmbeddedPostgres {
   /** Works with postgres.js as is: `postgres(url)`. Stays the same across restarts of PostgreSQL. */
   readonly url: string
+  /** Null: the log is not archived. */
+  readonly archive: ArchiveAccess | null
   /** Shuts PostgreSQL down, rolls back open transactions and releases the directory. May be called again. */
   stop(): Promise<void>
 }
@@ -95,7 +102,11 @@ async function own(
   const password = await openCluster({ layout, binaries, launcher, durable, signal })
   const socketDirectory = await prepareSocketDirectory(layout, launcher.account)
   const url = connectionUrl(socketDirectory, password)
-  const cluster: Cluster = { layout, binaries, launcher, socketDirectory, url, durable, maxConnections, log }
+  const archive = options.archive ? await prepareArchive(layout, launcher) : null
+  const cluster: Cluster = {
+    ...{ layout, binaries, launcher, socketDirectory, url, durable, maxConnections, log },
+    archive
+  }
   await boundLog(layout.log)
   const supervision = supervise(cluster, await adoptOrStart(cluster, signal))
 
@@ -110,6 +121,7 @@ async function own(
   let stopped: Promise<void> | undefined
   return {
     url,
+    archive: archive === null ? null : await archiveAccess(layout, url),
     stop() {
       stopped ??= shutDown()
       return stopped

@@ -12,6 +12,7 @@ import {
   signalProcess,
   waitForExit
 } from '../../plugins/lib/processes.ts'
+import { ensureArchiveRole } from './archive.ts'
 import { type Cluster, postmasterCommand } from './cluster.ts'
 import { PORT, serverVersion } from './connection.ts'
 import type { Layout } from './data-directory.ts'
@@ -84,6 +85,7 @@ export async function stopPostmaster(postmaster: ProcessIdentity): Promise<void>
 
 async function start(cluster: Cluster, signal: AbortSignal): Promise<ProcessIdentity> {
   const { layout, launcher, log } = cluster
+  if (cluster.archive !== null) await ensureArchiveRole(cluster, signal)
   const startedAt = performance.now()
   const logStart = await sizeOf(layout.log)
   const { pid, ended } = await spawnPostmaster(cluster)

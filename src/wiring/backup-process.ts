@@ -1,4 +1,5 @@
 import { setPriority } from 'node:os'
+import { archive } from '../workflows/archive/ship.ts'
 import { createBackup } from '../workflows/backups/create.ts'
 import { drillBackup } from '../workflows/backups/drill.ts'
 import type { BackupAnswer, BackupWork } from './backup-work.ts'
@@ -25,11 +26,11 @@ process.once('message', async (work: BackupWork) => {
 })
 
 async function perform(work: BackupWork) {
-  const { settings } = work
-  if (work.kind === 'create') return createBackup(settings, gone.signal)
+  if (work.kind === 'archive') return archive(work.settings, gone.signal)
+  if (work.kind === 'create') return createBackup(work.settings, gone.signal)
   const log = { info() {}, warn: console.error, error: console.error }
   return drillBackup(
-    { ...settings, backup: 'latest' },
+    { ...work.settings, backup: 'latest' },
     await ownMigrator(),
     throwAwayCluster(work.dataDir, log),
     gone.signal

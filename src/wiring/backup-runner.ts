@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { extname } from 'node:path'
 import type { Config } from '../config/index.ts'
+import type { ArchiveState } from '../workflows/archive/state.ts'
 import type { Drill } from '../workflows/backups/drill.ts'
 import type { BackupRunner } from '../workflows/backups/index.ts'
 import type { Descriptor } from '../workflows/backups/manifest.ts'
@@ -24,7 +25,22 @@ export function backupRunner(config: Config): BackupRunner {
   }
 }
 
-async function run(work: BackupWork, signal: AbortSignal): Promise<Descriptor | Drill> {
+/** Archives the embedded database in a process of its own. */
+export function archiveRunner(config: Config): (signal: AbortSignal) => Promise<ArchiveState> {
+  const { directUrl, archive } = config.database
+  return async signal => {
+    const settings = {
+      ...(await backupSettingsOf(config, directUrl!)),
+      replicationUrl: archive!.url,
+      directory: archive!.directory,
+      limit: config.backups.waitingLimit,
+      keepDays: config.backups.keep.days
+    }
+    return (await run({ kind: 'archive', settings }, signal)) as ArchiveState
+  }
+}
+
+async function run(work: BackupWork, signal: AbortSignal): Promise<Descriptor | Drill | ArchiveState> {
   signal.throwIfAborted()
   const child = fork(ENTRY, {
     env: {},

@@ -12,7 +12,7 @@ import { holdingsOf } from '../domain/secrets/holders.ts'
 import { fingerprintOf } from '../domain/secrets/keyring-check.ts'
 import { has, registryOf } from '../kernel/has.ts'
 import { auditLogOf } from './audit-log.ts'
-import { backupRunner } from './backup-runner.ts'
+import { archiveRunner, backupRunner } from './backup-runner.ts'
 import { followed } from './followed-secrets.ts'
 import type { Ports } from './ports.ts'
 import { ringsOf, secretsOf } from './secrets.ts'
@@ -76,4 +76,16 @@ export function backups(config: Config, app: FastifyInstance) {
       canOpen: backups.identityFile !== null || !production
     }
   )
+}
+
+export function archive(config: Config, app: FastifyInstance) {
+  const { archive } = config.database
+  const { waitingLimit, recipients } = config.backups
+  if (archive === null || !has(app, 'db') || (config.production && recipients.length === 0)) return false
+  return {
+    run: archiveRunner(config),
+    directory: archive.directory,
+    limit: waitingLimit,
+    notifyWebhookUrl: config.notifyWebhookUrl
+  }
 }

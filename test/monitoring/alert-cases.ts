@@ -737,6 +737,20 @@ const work: AlertCase[] = [
     silent: [1600]
   },
   {
+    alert: 'ArchiveDelayed',
+    that: 'a piece of the log that has waited for more than five minutes is told after 5 more',
+    gauges: { rhone_archive_delay_seconds: '300x10 301x30' },
+    silent: [15],
+    fires: [17]
+  },
+  {
+    alert: 'ArchiveBroken',
+    that: 'an archive with a gap is told when no base backup has followed for a quarter of an hour',
+    gauges: { rhone_archive_recoverable: '1x10 0x40' },
+    silent: [25],
+    fires: [27]
+  },
+  {
     alert: 'RestoreDrillStale',
     that: 'a drill older than eight days is told after an hour',
     gauges: { rhone_restore_drill_last_success_timestamp_seconds: '-691200x90' },

@@ -23,7 +23,7 @@ const MESSAGE = 'Restored from a backup; an operator opens the platform again.'
 export async function closeRestored(
   tx: Db,
   log: AuditLog,
-  backup: Descriptor,
+  backup: Pick<Descriptor, 'id' | 'takenAt' | 'release' | 'installation'>,
   by: string,
   hasJobs: boolean
 ): Promise<Closing> {

@@ -196,7 +196,7 @@ async function factsOf(sql: Sql, { keyrings }: BackupSettings) {
 }
 
 /** @throws Error when something is sealed with a key that this server lacks: the backup would never open */
-async function neededKeys(sql: Sql, keyrings: BackupSettings['keyrings']): Promise<NeededKeys> {
+export async function neededKeys(sql: Sql, keyrings: BackupSettings['keyrings']): Promise<NeededKeys> {
   const encryption = keysOf(keyrings.ENCRYPTION_KEYS)
   const mark = (ring: ReadonlyMap<string, Buffer>, id: string): KeyMark => {
     const key = ring.get(id)
@@ -210,7 +210,7 @@ async function neededKeys(sql: Sql, keyrings: BackupSettings['keyrings']): Promi
 }
 
 /** Sortable by time. The random part tells apart two backups of one second. */
-function idOf(takenAt: string): string {
+export function idOf(takenAt: string): string {
   return `${takenAt.replace(/[-:]|\.\d+/g, '')}-${randomBytes(4).toString('hex')}`
 }
 

@@ -3,7 +3,7 @@ import { createRemote } from '../../../plugins/lib/remote.ts'
 
 /** How something ended that nobody was waiting for. */
 export interface Notice {
-  readonly event: 'backup' | 'drill' | 'prune' | 'restore'
+  readonly event: 'archive' | 'backup' | 'drill' | 'prune' | 'restore'
   readonly outcome: 'success' | 'failure'
   /** A sentence. */
   readonly text: string

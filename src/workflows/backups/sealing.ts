@@ -59,5 +59,9 @@ function through(source: AsyncIterable<Buffer>, transform: Transform): Readable 
   return transform
 }
 
-const toWeb = (stream: Readable) => Readable.toWeb(stream) as unknown as ReadableStream<Uint8Array>
+/** Without a strategy, chunks are counted as if they were bytes, and all that comes is held in memory. */
+const toWeb = (stream: Readable) =>
+  Readable.toWeb(stream, {
+    strategy: new ByteLengthQueuingStrategy({ highWaterMark: CHUNK })
+  }) as unknown as ReadableStream<Uint8Array>
 const fromWeb = (stream: ReadableStream<Uint8Array>) => Readable.fromWeb(stream as never, { highWaterMark: CHUNK })

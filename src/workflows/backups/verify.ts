@@ -88,7 +88,7 @@ export async function openKeys(
   return JSON.parse(Buffer.concat((await Array.fromAsync(stream)) as Buffer[]).toString())
 }
 
-async function openObject(
+export async function openObject(
   storage: Storage,
   name: string,
   mark: ObjectMark,

@@ -1,0 +1,81 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { locateBinaries, restoreLibraryLinks } from './binaries.ts'
+import { allowRoles, giveTo, layoutOf, newPassword, ROLE, singleUser } from './data-directory.ts'
+import { EmbeddedPostgresError, explainFileError } from './errors.ts'
+import { chooseLauncher, type Launcher } from './privileges.ts'
+import { type ProgramResult, runProgram } from './programs.ts'
+
+export interface Recovery {
+  /** A directory whose `data` is a base backup as it was read. */
+  readonly dataDir: string
+  /** A directory with the pieces of the log from the base backup's first one on, under their own names. */
+  readonly wal: string
+  /** The instant to stop at; null: the end of the log. */
+  readonly to: Date | null
+  readonly signal?: AbortSignal
+}
+
+/** What would prepare for clients during recovery finds no processes in single-user mode. */
+const ALONE = { hot_standby: 'off' }
+const ENDED_BEFORE = /recovery ended before configured recovery target was reached/
+
+/**
+ * Makes a database of a base backup and the log that follows it, which `startEmbeddedPostgres` can then start. Nothing
+ * can connect while it recovers.
+ *
+ * @throws EmbeddedPostgresError when the log has a gap or a fault, with PostgreSQL's own words
+ */
+export async function recoverCluster({ dataDir, wal, to, signal }: Recovery): Promise<void> {
+  const layout = layoutOf(dataDir)
+  try {
+    const binaries = await locateBinaries()
+    await restoreLibraryLinks(binaries)
+    const launcher = await chooseLauncher(binaries, layout.root, layout.data)
+    await refuseOtherMajor(layout.data, launcher)
+    await readyForRecovery(layout.data, launcher)
+    await mkdir(wal, { recursive: true })
+    await giveTo(launcher, wal)
+    const password = newPassword()
+    const run = (target: object): Promise<ProgramResult> => {
+      const settings = {
+        restore_command: `cp "${quoted(wal)}/%f" "%p"`,
+        recovery_target_action: 'promote',
+        ...target,
+        ...ALONE
+      }
+      const command = singleUser(binaries, layout.data, 'template1', settings)
+      return runProgram(() => launcher.spawn(command, {}), `ALTER ROLE ${ROLE} PASSWORD '${password}'\n`, signal)
+    }
+    let result = await run(
+      to === null ? {} : { recovery_target_time: to.toISOString().replace('T', ' ').replace('Z', '+00') }
+    )
+    // Nothing was committed after the target, so the end of the log is the same.
+    if (!result.ok && ENDED_BEFORE.test(result.output)) result = await run({})
+    if (!result.ok) throw new EmbeddedPostgresError(`PostgreSQL could not recover:\n${result.output}`)
+    await writeFile(layout.password, password, { mode: 0o600, flush: true })
+    await rm(layout.archivePassword, { force: true })
+  } catch (error) {
+    throw explainFileError(error, layout.root)
+  }
+}
+
+async function refuseOtherMajor(data: string, { version }: Launcher): Promise<void> {
+  const found = (await readFile(join(data, 'PG_VERSION'), 'utf8')).trim()
+  const [major] = version.split('.')
+  if (found !== major)
+    throw new EmbeddedPostgresError(
+      `the base backup was made by PostgreSQL ${found} and this is PostgreSQL ${major}: recover with the release that had PostgreSQL ${found}`
+    )
+}
+
+async function readyForRecovery(data: string, launcher: Launcher): Promise<void> {
+  await writeFile(join(data, 'recovery.signal'), '', { flush: true })
+  await allowRoles(data, [ROLE])
+  await giveTo(launcher, data)
+}
+
+/** Within double quotes for a shell, and `%` for PostgreSQL. */
+function quoted(path: string): string {
+  return path.replace(/["$`\\]/g, '\\$&').replaceAll('%', '%%')
+}
