@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { sql } from 'drizzle-orm'
+import { buildApp } from '../../src/app.ts'
 import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { addTeam, addUser } from '../domain/support.ts'
-import { testApp } from '../support/app.ts'
+import { testApp, testConfig } from '../support/app.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -12,7 +13,11 @@ const OLDEST = 5_000
 
 test('a role and a token that change while an instance hears no news are as they are now within five seconds', async t => {
   const DATABASE_URL = await freshDatabase(t)
-  const [one, other] = [await testApp(t, { DATABASE_URL }), await testApp(t, { DATABASE_URL })]
+  const one = await testApp(t, { DATABASE_URL })
+  const other = await buildApp(await testConfig(t, { DATABASE_URL }))
+  t.after(() => other.close())
+  await other.ready()
+  await other.startup.completed
   const member = await addUser(one.app.db)
   const team = await addTeam(one.app.db, { [member]: 'admin' })
   const { id, token } = await one.app.db.transaction(tx =>
@@ -24,14 +29,14 @@ test('a role and a token that change while an instance hears no news are as they
   assert.deepEqual([await rename(), await read()], [200, 200])
 
   const listeners = sql`from pg_stat_activity where datname = current_database() and application_name = 'rhone-listen'`
-  const killed = async () => (await other.app.db.execute(sql`select pg_terminate_backend(pid) ${listeners}`)).length
+  const killed = async () => (await other.db.execute(sql`select pg_terminate_backend(pid) ${listeners}`)).length
   assert.ok((await killed()) > 0)
-  await other.app.db.execute(sql`update team_members set role = 'member' where user_id = ${member}`)
+  await other.db.execute(sql`update team_members set role = 'member' where user_id = ${member}`)
   await eventually(rename, status => status === 403, OLDEST)
   assert.equal(await read(), 200)
 
-  await eventually(async () => (await other.app.db.execute(sql`select pid ${listeners}`)).length === 2)
+  await eventually(async () => (await other.db.execute(sql`select pid ${listeners}`)).length === 2)
   assert.ok((await killed()) > 0)
-  await other.app.db.execute(sql`update api_tokens set revoked_at = now() where id = ${id}`)
+  await other.db.execute(sql`update api_tokens set revoked_at = now() where id = ${id}`)
   await eventually(read, status => status === 401, OLDEST + 1_000)
 })

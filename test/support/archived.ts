@@ -1,16 +1,20 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres, { type Sql } from 'postgres'
 import { postgresTarget } from '../../plugins/lib/postgres.ts'
+import { main } from '../../src/cli/main.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
 import { migrateDatabase } from '../../src/wiring/migrations.ts'
 import type { ArchiveSettings } from '../../src/workflows/archive/settings.ts'
 import { archive } from '../../src/workflows/archive/ship.ts'
 import type { ArchiveState } from '../../src/workflows/archive/state.ts'
-import { backupSettings, connectTo } from './backups.ts'
+import { recipientOf } from '../../src/workflows/backups/sealing.ts'
+import { backupSettings, connectTo, directoryFor } from './backups.ts'
 import type { Scope } from './database.ts'
 import { eventually } from './eventually.ts'
+
+const SILENT = { info() {}, warn() {}, error() {} }
 
 export interface Archived {
   readonly dataDir: string
@@ -28,12 +32,11 @@ export interface Archived {
 /** An embedded database of the scope's own that is archived into a folder. */
 export async function archivedDatabase(scope: Scope, changes: Partial<ArchiveSettings> = {}): Promise<Archived> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-archived-'))
-  const silent = { info() {}, warn() {}, error() {} }
   const embedded = await startEmbeddedPostgres({
     dataDir: join(dataDir, 'postgres'),
     archive: true,
     durable: false,
-    log: silent
+    log: SILENT
   })
   scope.after(async () => {
     await embedded.stop()
@@ -66,6 +69,48 @@ export async function archivedDatabase(scope: Scope, changes: Partial<ArchiveSet
       const at = new Date(Date.now() + 1)
       await eventually(() => Date.now() > at.getTime() + 1)
       return at
+    }
+  }
+}
+
+/** `rhone ...` on a bare machine that has the place of the archive and the private key. */
+export async function bareMachine(scope: Scope, { settings }: Archived) {
+  const parent = await mkdtemp(join(tmpdir(), 'rhone-bare-'))
+  const DATA_DIR = join(parent, 'new')
+  let database: EmbeddedPostgres | undefined
+  scope.after(async () => {
+    await database?.stop()
+    await rm(parent, { recursive: true, force: true })
+  })
+  const key = join(await directoryFor(scope), 'key.txt')
+  await writeFile(key, `${settings.identities[0]}\n`)
+  const environment = {
+    LOG_LEVEL: 'silent',
+    DATA_DIR,
+    BACKUP_URL: `file://${(settings.storage as { directory: string }).directory}`,
+    BACKUP_RECIPIENTS: await recipientOf(settings.identities[0]!),
+    BACKUP_IDENTITY_FILE: key
+  }
+  return {
+    DATA_DIR,
+    async rhone(...args: string[]) {
+      let out = ''
+      let said = ''
+      const code = await main(args, {
+        stdout: text => {
+          out += text
+        },
+        stderr: text => {
+          said += text
+        },
+        environment: () => environment
+      })
+      return { code, out, said }
+    },
+    /** A connection to the database of the bare machine. */
+    async open() {
+      database = await startEmbeddedPostgres({ dataDir: join(DATA_DIR, 'postgres'), log: SILENT, durable: false })
+      return connectTo(scope, database.url)
     }
   }
 }
