@@ -23,7 +23,6 @@ export interface ErrorFacts {
 /** What helps, by status, where the error itself does not say it. */
 const ADVICE: Readonly<Record<number, string>> = {
   401: 'Sign in, and you come back to where you were.',
-  403: 'An owner of the team can give you another role.',
   404: 'It does not exist, or it is not visible to you. A link to it may be out of date.',
   409: 'Somebody or something was faster. Load the page again to see how things stand now.',
   412: 'It was changed since you opened the page. Load it again to see what it is now.',
@@ -33,22 +32,31 @@ const ADVICE: Readonly<Record<number, string>> = {
   503: 'Nothing is lost; try again in a moment.'
 }
 
+/** Who gives what somebody lacks, by the words of the refusal. */
+const WHO_GRANTS = [
+  [/\brole\b/, 'An owner of the team can give you another role.'],
+  [/\boperators\b/, 'An operator of this server can make you one.']
+] as const
+
+function adviceOn({ statusCode, message, detail = '' }: ErrorFacts): string | undefined {
+  if (statusCode === 403) return WHO_GRANTS.find(([lack]) => lack.test(`${message} ${detail}`))?.[1]
+  if (ADVICE[statusCode] !== undefined || statusCode < 500) return ADVICE[statusCode]
+  return 'The fault is ours, and it has been recorded. What you typed is still in your browser.'
+}
+
 /** The page of an error. */
 export function errorPage(facts: ErrorFacts, context: HeadContext): string {
   const { statusCode, message, detail, action, retryAfter, from, requestId } = facts
-  const advice =
-    ADVICE[statusCode] ??
-    (statusCode >= 500
-      ? 'The fault is ours, and it has been recorded. What you typed is still in your browser.'
-      : undefined)
+  const advice = adviceOn(facts)
   const isOurs = statusCode >= 500 && statusCode !== 501
+  const hasOwnWay = action.href !== '/' || from === undefined
   return frame(
     `${statusCode} ${message}`,
     context,
     html`<div class="solo-card wide"><header><p class="faint">${statusCode}</p><h1>${sentence(message)}</h1></header>
 ${detail && html`<p>${sentence(detail)}.</p>`}${advice && html`<p class="faint">${advice}</p>`}
 ${retryAfter !== undefined && html`<p>${icon('clock')} <span>Try again in <span data-countdown="${retryAfter}">${inWords(retryAfter)}</span>.</span></p>`}
-<div class="actions">${from !== undefined && linkButton({ label: 'Back to the page', href: from, icon: 'back', kind: 'primary' })}${linkButton({ label: action.label, href: action.href, ...(from === undefined && { kind: 'primary' as const }) })}</div>
+<div class="actions">${hasOwnWay && linkButton({ ...action, kind: 'primary' })}${from !== undefined && linkButton({ label: 'Back to the page', href: from, icon: 'back', ...(!hasOwnWay && { kind: 'primary' as const }) })}${!hasOwnWay && linkButton(action)}</div>
 <div class="stack tight"><p class="hint">${isOurs ? 'If it stays like this, tell the operators of this server this request id:' : 'Request'}</p>${copyable(requestId)}</div></div>`
   )
 }
