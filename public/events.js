@@ -10,6 +10,10 @@ function begin() {
   source = new EventSource('/api/v1/events')
   for (const name of ['deployment', 'app', 'maintenance', 'gap'])
     source.addEventListener(name, ({ data }) => tell({ name, data: JSON.parse(data) }))
+  source.addEventListener('signed-out', () => {
+    source.close()
+    tell({ name: 'signed-out', data: {} })
+  })
   source.addEventListener('open', () => tell({ name: 'gap', data: {} }))
   source.addEventListener('error', () => {
     if (source.readyState === EventSource.CLOSED) tell({ name: 'lost', data: {} })

@@ -6,7 +6,7 @@ export const followEvents = {
   operationId: 'followEvents',
   summary: 'Follow what changes',
   description:
-    'Server-sent events with ids only: `deployment` (id, appId, status), `app` (id, teamId), `maintenance`, and `gap` when some may have been missed. Of the apps of your teams. The stream ends when you are signed out.',
+    'Server-sent events with ids only: `deployment` (id, appId, status), `app` (id, teamId), `maintenance`, `gap` when some may have been missed, and `signed-out` before the stream ends for that reason. Of the apps of your teams.',
   tags: ['platform'],
   querystring: NoQuery,
   response: {

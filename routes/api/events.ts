@@ -1,9 +1,11 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import type { EventSink } from '../../plugins/event-streams/index.ts'
-import { errors } from '../../plugins/lib/errors.ts'
 import * as schemas from '../../schemas/events.ts'
+import { AUTH_CHANNEL } from '../../src/domain/accounts/tokens.ts'
 import { appsOfUser } from '../../src/domain/apps/overview.ts'
 import { callerOf } from '../lib/access.ts'
+import { appHealth } from '../lib/app-health.ts'
 import { reads } from '../lib/policy.ts'
 
 interface DeploymentNotice {
@@ -12,14 +14,25 @@ interface DeploymentNotice {
   readonly status: string
 }
 
+/** What may concern the readers; `changed` is the id of a session, a token or a user, `health` that of an app. */
+type News = DeploymentNotice | 'maintenance' | 'gap' | { readonly changed: string } | { readonly health: string }
+
 /** Milliseconds for which the caller's apps are not read again because of an app that is not among them. */
 const APPS_AGE = 2_000
 
+interface Leave {
+  /** Whether the reader is signed out by now. */
+  readonly isOut: () => Promise<boolean>
+  /** Settled when that was noticed; the stream says so, and ends. */
+  readonly signedOut: PromiseWithResolvers<void>
+}
+
 /** One stream of ids for all pages of a browser: what has changed. The pages ask for it themselves. */
 const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const readers = new Set<(notice: DeploymentNotice | 'maintenance' | 'gap') => void>()
+  const readers = new Set<(news: News) => void>()
+  let watching: { stop(): void } | undefined
   let listening: Promise<(() => Promise<void>)[]> | undefined
-  const tell = (notice: DeploymentNotice | 'maintenance' | 'gap') => readers.forEach(reader => void reader(notice))
+  const tell = (news: News) => readers.forEach(reader => void reader(news))
 
   /** Listens from the first reader on, once for all of them. */
   function listen(): void {
@@ -34,6 +47,12 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
         'rhone_maintenance',
         () => tell('maintenance'),
         () => tell('gap')
+      ),
+      // What was missed here is noticed at the next look at whether a reader may still read.
+      hear(
+        AUTH_CHANNEL,
+        changed => tell({ changed }),
+        () => {}
       )
     ])
     listening.catch(error => {
@@ -42,6 +61,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
     })
   }
   app.addHook('preClose', async () => {
+    watching?.stop()
     for (const end of (await listening?.catch(() => [])) ?? []) await end()
   })
 
@@ -49,20 +69,17 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.followEvents,
     config: { ...reads, access: 'authenticated', slo: 'stream' },
     handler: async (request, reply) => {
-      const { userId, teamId } = callerOf(request)
-      const source = (sink: EventSink, signal: AbortSignal) => follow(sink, signal, userId, teamId)
+      const signedOut = Promise.withResolvers<void>()
+      const isOut = async () => (await app.auth.identify(request)) === null
+      const source = (sink: EventSink, signal: AbortSignal) => follow(request, sink, signal, { isOut, signedOut })
       return app.eventStreams.answer(request, reply, source, async () => {
-        if ((await app.auth.identify(request)) === null) throw errors.unauthorized()
+        if (await isOut()) signedOut.resolve()
       })
     }
   })
 
-  async function follow(
-    sink: EventSink,
-    signal: AbortSignal,
-    userId: string,
-    teamId: string | undefined
-  ): Promise<void> {
+  async function follow(request: FastifyRequest, sink: EventSink, signal: AbortSignal, { isOut, signedOut }: Leave) {
+    const { userId, teamId, credentialId } = callerOf(request)
     let apps = await appsOfUser(app.db, userId, teamId)
     let readAt = performance.now()
 
@@ -75,22 +92,39 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
       return apps.has(appId)
     }
 
-    async function pass(notice: DeploymentNotice | 'maintenance' | 'gap'): Promise<void> {
-      if (notice === 'maintenance') sink.offer({ event: 'maintenance', data: {} })
-      else if (notice === 'gap') sink.offer({ event: 'gap', data: {} })
-      else if (await isTheirs(notice.appId)) {
-        sink.offer({ event: 'deployment', data: { id: notice.id, appId: notice.appId, status: notice.status } })
-        sink.offer({ event: 'app', data: { id: notice.appId, teamId: apps.get(notice.appId)! } })
+    async function pass(news: News): Promise<void> {
+      if (news === 'maintenance' || news === 'gap') sink.offer({ event: news, data: {} })
+      else if ('changed' in news) {
+        if (news.changed !== credentialId && news.changed !== userId) return
+        app.auth.forget(news.changed)
+        if (await isOut()) signedOut.resolve()
+      } else if ('health' in news) {
+        if (await isTheirs(news.health))
+          sink.offer({ event: 'app', data: { id: news.health, teamId: apps.get(news.health)! } })
+      } else if (await isTheirs(news.appId)) {
+        sink.offer({ event: 'deployment', data: { id: news.id, appId: news.appId, status: news.status } })
+        sink.offer({ event: 'app', data: { id: news.appId, teamId: apps.get(news.appId)! } })
       }
     }
-    const reader = (notice: DeploymentNotice | 'maintenance' | 'gap') =>
-      void pass(notice).catch(error => app.log.debug({ err: error }, 'an event was not passed on'))
+    const reader = (news: News) =>
+      void pass(news).catch(error => app.log.debug({ err: error }, 'an event was not passed on'))
 
     listen()
     readers.add(reader)
-    await sink.send({ event: 'connected', data: {} })
-    await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
-    readers.delete(reader)
+    // Somebody looks only while somebody reads.
+    watching ??= appHealth(app).watch(health => tell({ health }))
+    try {
+      await sink.send({ event: 'connected', data: {} })
+      const left = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
+      await Promise.race([left, signedOut.promise])
+      if (!signal.aborted) await sink.send({ event: 'signed-out', data: {} })
+    } finally {
+      readers.delete(reader)
+      if (readers.size === 0) {
+        watching?.stop()
+        watching = undefined
+      }
+    }
   }
 
   done()
