@@ -118,7 +118,14 @@ export const followAppLogs = {
   tags: ['apps'],
   headers,
   params,
-  querystring: Strict({ after: Type.Optional(After) }),
+  querystring: Strict({
+    after: Type.Optional(After),
+    colours: Type.Optional(
+      Type.Literal('yes', {
+        description: 'Messages keep their colours, as the sequences that terminals take for them.'
+      })
+    )
+  }),
   response: { 200: content({ 'text/event-stream': EventStream }), ...errorResponses }
 }
 

@@ -5,6 +5,7 @@ import { preferred } from '../../plugins/lib/negotiate.ts'
 import * as schemas from '../../schemas/logs.ts'
 import { listAppLogs } from '../../src/domain/apps/logs.ts'
 import { parseInstant } from '../../src/domain/base/instant.ts'
+import { plainText } from '../../src/domain/base/log-text.ts'
 import { listBuildLog, readProgress, textOfBuildLog } from '../../src/domain/deployments/build-logs.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { appOf } from '../lib/access.ts'
@@ -29,7 +30,8 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
         ...(since !== undefined && { since: parseInstant('since', since) }),
         ...(until !== undefined && { until: parseInstant('until', until) })
       }
-      return listAppLogs(app.db, id, { ...filters, ...period }, { limit, cursor })
+      const { items, nextCursor } = await listAppLogs(app.db, id, { ...filters, ...period }, { limit, cursor })
+      return { items: items.map(line => ({ ...line, message: plainText(line.message) })), nextCursor }
     }
   })
 
@@ -74,7 +76,8 @@ export const liveLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
     config: { ...viewing, slo: 'stream' },
     handler: async (request, reply) => {
       const { id } = await appOf(app, app.db, request)
-      return app.eventStreams.answer(request, reply, streams.ofApp(id, startOf(request)), () => checkAgain(request))
+      const source = streams.ofApp(id, startOf(request), request.query.colours !== undefined)
+      return app.eventStreams.answer(request, reply, source, () => checkAgain(request))
     }
   })
 

@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { EventSource } from '../../plugins/event-streams/index.ts'
 import { APP_LOG_CHANNEL, type AppLogLine, newestAppLog, readAppLogs } from '../../src/domain/apps/logs.ts'
+import { plainText } from '../../src/domain/base/log-text.ts'
 import { News, SharedReads } from '../../src/domain/base/news.ts'
 import {
   BUILD_LOG_CHANNEL,
@@ -61,9 +62,9 @@ export function logStreams(app: FastifyInstance) {
 
   /**
    * The log of an app from now on, or from a given line. Waits for the reader up to the present; after that the reader
-   * has to keep up.
+   * has to keep up. Messages are plain text unless the reader can show colours.
    */
-  function ofApp(appId: string, from: number | undefined): EventSource {
+  function ofApp(appId: string, from: number | undefined, hasColours: boolean): EventSource {
     return async (sink, signal) => {
       const news = appNews.watch(appId, signal)
       let after = from ?? (await newestAppLog(db, appId))
@@ -72,7 +73,7 @@ export function logStreams(app: FastifyInstance) {
       while (!signal.aborted) {
         const lines = await readLines(appId, after)
         for (const line of lines) {
-          const event = { id: line.id, event: 'log', data: shown(line) }
+          const event = { id: line.id, event: 'log', data: shown(line, hasColours) }
           if (isPresent) sink.offer(event)
           else await sink.send(event)
         }
@@ -89,6 +90,10 @@ export function logStreams(app: FastifyInstance) {
   return { ofDeployment, ofApp }
 }
 
-function shown({ id, at, level, source, region, instance, message, deploymentId }: AppLogLine) {
+function shown(
+  { id, at, level, source, region, instance, message: said, deploymentId }: AppLogLine,
+  hasColours: boolean
+) {
+  const message = hasColours ? said : plainText(said)
   return { id, timestamp: at, level, message, source, region, instance, deploymentId }
 }

@@ -1,7 +1,7 @@
 import { and, asc, desc, eq, gt, gte, ilike, lt, max, sql } from 'drizzle-orm'
 import { appLogs, LOG_LEVELS } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
-import { cutText, plainText } from '../base/log-text.ts'
+import { colouredText, cutColoured, cutText, plainText } from '../base/log-text.ts'
 import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 
 /** NOTIFY channel; the payload is the id of an app with new log lines. */
@@ -71,8 +71,8 @@ function tidied({ appId, deploymentId, at, level, source, region, instance, mess
 const tidyInstance = (instance: string | null) => instance && cutText(plainText(instance), 64)
 
 function tidyMessage(message: string): string {
-  const text = withoutLastBreaks(plainText(message.slice(0, LONGEST_WRITTEN)))
-  return text.length > LONGEST_MESSAGE ? `${cutText(text, LONGEST_MESSAGE - 1)}…` : text
+  const text = withoutLastBreaks(colouredText(message.slice(0, LONGEST_WRITTEN)))
+  return text.length > LONGEST_MESSAGE ? `${cutColoured(text, LONGEST_MESSAGE - 1)}…` : text
 }
 
 /** A regular expression would take quadratic time on long runs of line breaks. */
@@ -120,7 +120,11 @@ export interface AppLogFilters {
   search?: string
 }
 
-/** The stored lines of an app, newest first. */
+/** Most lines have no colours, and looking is cheaper than replacing. */
+const WITHOUT_COLOURS = sql`case when strpos(${appLogs.message}, E'\\x1b') = 0 then ${appLogs.message}
+  else regexp_replace(${appLogs.message}, E'\\x1b\\\\[[0-9;]*m', '', 'g') end`
+
+/** The stored lines of an app, newest first, with the colours of their messages. */
 export async function listAppLogs(
   db: Db,
   appId: string,
@@ -138,7 +142,7 @@ export async function listAppLogs(
         since && gte(appLogs.at, since),
         until && lt(appLogs.at, until),
         level && eq(appLogs.level, level),
-        search ? ilike(appLogs.message, `%${literally(search)}%`) : undefined
+        search ? ilike(WITHOUT_COLOURS, `%${literally(search)}%`) : undefined
       )
     )
     .orderBy(desc(appLogs.id))

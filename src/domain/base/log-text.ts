@@ -19,6 +19,21 @@ export function plainText(written: string): string {
   return written.replaceAll(/\r\n?/g, '\n').replaceAll(CONTROLS, '').toWellFormed()
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is looked for
+const COLOUR = /^\x1b\[[0-9;]{0,40}m$/
+
+/** The same with its colours left in, which pages show; `plainText` of it is what others get. */
+export function colouredText(written: string): string {
+  const kept = (sequence: string) => (COLOUR.test(sequence) ? sequence : '')
+  return written.replaceAll(/\r\n?/g, '\n').replaceAll(CONTROLS, kept).toWellFormed()
+}
+
+/** Cuts coloured text as {@link cutText} does, without splitting a colour either. */
+export function cutColoured(text: string, longest: number): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is looked for
+  return cutText(text, longest).replace(/\x1b(?:\[[0-9;]{0,40})?$/, '')
+}
+
 /** The same for text that arrives in parts, cut anywhere. */
 export class PlainTextDecoder {
   #rest = ''

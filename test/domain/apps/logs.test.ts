@@ -78,6 +78,24 @@ test('log injection is prevented: what a terminal or the database would act on i
   assert.equal(third!.message.length, 16_384)
 })
 
+test('colours are kept and nothing else of a terminal, are no obstacle to a search, and are not cut apart', async t => {
+  const db = await openDatabase(t)
+  const appId = await addApp(db)
+  const red = '\x1b[31m'
+  await insertAppLogs(db, [
+    line(appId, `${red}er\x1b[0mror\x1b[2J\x1b]8;;javascript:alert(1)\x07 here`),
+    line(appId, `${'x'.repeat(16_380)}${red}${'y'.repeat(50)}`)
+  ])
+  const [first, second] = await readAppLogs(db, appId, 0, 10)
+  assert.equal(first!.message, `${red}er\x1b[0mror here`)
+  assert.match(second!.message, /x…$/)
+  const { items } = await listAppLogs(db, appId, { search: 'ERROR HERE' }, {})
+  assert.deepEqual(
+    items.map(({ id }) => id),
+    [first!.id]
+  )
+})
+
 test('lines of an app that is gone are dropped, and those beside them are kept', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
