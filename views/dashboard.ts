@@ -1,14 +1,14 @@
 import { type Html, html } from '../plugins/lib/html.ts'
 import type { AppOverview, RecentDeployment } from '../src/domain/apps/overview.ts'
 import { beganBy, commitLine, sourceName } from './apps/pieces.ts'
-import { appState, DEPLOYMENT_STATES } from './apps/state.ts'
+import { appState, DEPLOYMENT_STATES, type Measured } from './apps/state.ts'
 import type { PageContext, TeamLink, View } from './context.ts'
 import { ago, buttonForm, card, copyable, empty, linkButton, live, notice, pageHeader, status, table } from './parts.ts'
 
 export interface Dashboard {
   /** Undefined: the viewer is in no team. */
   readonly team: TeamLink | undefined
-  readonly apps: readonly AppOverview[]
+  readonly apps: readonly Measured<AppOverview>[]
   readonly recent: readonly RecentDeployment[]
   readonly urlOf: (app: AppOverview) => string | null
 }
@@ -93,7 +93,14 @@ ${card(
 ${recent.length > 0 && card({ title: 'Last deployments', isFlush: true }, deploymentTable(context, recent))}`
 }
 
-function failure(context: PageContext, { name, slug, latest, live: serving }: AppOverview): Html {
+function failure(context: PageContext, { name, slug, latest, live: serving, isDown }: Measured<AppOverview>): Html {
+  if (isDown)
+    return notice({
+      tone: 'bad',
+      title: `${name} does not answer`,
+      detail: 'It has ended, or fails its health check. It is started again by itself.',
+      actions: linkButton({ label: 'See its log', href: `/apps/${slug}/logs` }, 'small')
+    })
   const { word } = DEPLOYMENT_STATES[latest!.status]
   return notice({
     tone: 'bad',
@@ -105,7 +112,7 @@ function failure(context: PageContext, { name, slug, latest, live: serving }: Ap
 
 function link(url: string | null, isLive: boolean): Html | null {
   if (url === null || !isLive) return null
-  return html`<a href="${url}" rel="noopener noreferrer" target="_blank">${url.replace(/^https?:\/\//, '').replace(/\/$/, '')}</a>`
+  return html`<a class="truncate" href="${url}" rel="noopener noreferrer" target="_blank">${url.replace(/^https?:\/\//, '').replace(/\/$/, '')}</a>`
 }
 
 function deploymentTable(context: PageContext, recent: readonly RecentDeployment[]): Html {

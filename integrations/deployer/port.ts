@@ -85,6 +85,8 @@ export interface Deployer {
   readonly name: string
   /** What the operator must know about the isolation between apps, in one or two sentences. */
   readonly caution?: string
+  /** Milliseconds between looks at what runs, for pages to say what has ended; absent when asking costs too much. */
+  readonly lookEvery?: number
   /** The app's URL; null while it is unknown. */
   urlOf(app: DeployedApp): string | null
   /** Names the app and creates its place, which a builder may need before anything runs. */

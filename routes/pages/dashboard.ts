@@ -4,6 +4,7 @@ import * as schemas from '../../schemas/pages.ts'
 import { overviewApps, recentDeployments } from '../../src/domain/apps/overview.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { dashboardPage } from '../../views/dashboard.ts'
+import { withHealth } from '../lib/app-health.ts'
 import { sendPage, teamInUrl } from '../lib/page.ts'
 import { pages } from '../lib/policy.ts'
 
@@ -25,7 +26,7 @@ const dashboard: FastifyPluginCallbackTypebox<DashboardOptions> = (app, { urlOf 
         team === undefined
           ? [[], []]
           : await Promise.all([
-              overviewApps(app.db, team.id, { limit: MOST_APPS }),
+              overviewApps(app.db, team.id, { limit: MOST_APPS }).then(found => withHealth(app, found)),
               recentDeployments(app.db, team.id, MOST_DEPLOYMENTS)
             ])
       return sendPage(app, request, reply, dashboardPage({ team, apps, recent, urlOf }), team?.id)

@@ -17,11 +17,11 @@ import {
   tag
 } from '../parts.ts'
 import { commitLine, sourceName } from './pieces.ts'
-import { appState } from './state.ts'
+import { appState, type Measured } from './state.ts'
 
 export interface AppList {
   readonly team: TeamLink | undefined
-  readonly apps: readonly AppOverview[]
+  readonly apps: readonly Measured<AppOverview>[]
   readonly text: string | undefined
   readonly sort: 'attention' | 'name' | 'deployed' | 'created'
   /** There are more than these. */
@@ -54,12 +54,13 @@ function filters({ team, text, sort }: AppList): Html {
 ${button({ label: 'Apply' })}</form>`
 }
 
-const SORTING: Readonly<Record<AppList['sort'], (one: AppOverview, other: AppOverview) => number>> = {
-  attention: (one, other) => appState(one).urgency - appState(other).urgency,
-  name: (one, other) => one.name.localeCompare(other.name, 'en'),
-  deployed: (one, other) => (other.latest?.createdAt ?? '').localeCompare(one.latest?.createdAt ?? ''),
-  created: (one, other) => other.createdAt.localeCompare(one.createdAt)
-}
+const SORTING: Readonly<Record<AppList['sort'], (one: Measured<AppOverview>, other: Measured<AppOverview>) => number>> =
+  {
+    attention: (one, other) => appState(one).urgency - appState(other).urgency,
+    name: (one, other) => one.name.localeCompare(other.name, 'en'),
+    deployed: (one, other) => (other.latest?.createdAt ?? '').localeCompare(one.latest?.createdAt ?? ''),
+    created: (one, other) => other.createdAt.localeCompare(one.createdAt)
+  }
 
 function rows(context: PageContext, { apps, sort, urlOf }: AppList): Html {
   return table(

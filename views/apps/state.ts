@@ -23,6 +23,12 @@ export const DEPLOYMENT_STATES: Readonly<Record<DeploymentStatus, Status>> = {
 /** An app that was never deployed, which is not one that has stopped. */
 const NEVER: Status = { tone: 'none', icon: 'never', word: 'Never deployed' }
 
+/** It should serve, and the machines say that it does not. */
+const DOWN: Status = { tone: 'bad', icon: 'stop', word: 'Not answering' }
+
+/** An app with whether its live release is down; absent: nobody can tell. */
+export type Measured<App> = App & { readonly isDown?: boolean }
+
 export interface AppState {
   readonly status: Status
   readonly since: string | null
@@ -30,10 +36,11 @@ export interface AppState {
   readonly urgency: number
 }
 
-/** What an app is doing, by its deployments: what goes on now, else what failed, else what serves. */
-export function appState({ latest, live }: Pick<AppOverview, 'latest' | 'live'>): AppState {
+/** What an app is doing, by its deployments and its machines: what goes on now, else what is down, what failed, what serves. */
+export function appState({ latest, live, isDown }: Measured<Pick<AppOverview, 'latest' | 'live'>>): AppState {
   if (latest === null) return { status: NEVER, since: null, urgency: 4 }
   const status = DEPLOYMENT_STATES[latest.status]
+  if (isDown && status.tone !== 'busy') return { status: DOWN, since: null, urgency: 0 }
   if (status.tone === 'bad') return { status, since: latest.updatedAt, urgency: live === null ? 0 : 1 }
   if (status.tone === 'busy') return { status, since: latest.updatedAt, urgency: 2 }
   if (live !== null) return { status: DEPLOYMENT_STATES.live, since: live.updatedAt, urgency: 3 }

@@ -107,6 +107,7 @@ type Logs = RuntimeLine | { readonly dropped: number }
  */
 export class LocalDeployer implements Deployer {
   readonly name = 'local'
+  readonly lookEvery = 2_000
   readonly caution =
     process.geteuid?.() === 0
       ? 'Apps run on this machine as users of their own, and share its kernel, its network and /tmp: run only apps of people whom you trust. A browser that opens the port of an app at 127.0.0.1 also sends it the cookies of this server.'
