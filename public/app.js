@@ -100,9 +100,13 @@ document.addEventListener('submit', event => {
   if (question !== undefined && !confirm(question)) return event.preventDefault()
   if (form.method !== 'post') return
   if (form.dataset.sent === 'yes') return event.preventDefault()
+  const others = findAll('form[method=post]').filter(other => other !== form && isChanged(other))
+  const isLost = others.some(other => other.dataset.draft === undefined)
+  if (isLost && !confirm('What you have typed in another part of this page is not saved. Go on without it?')) return event.preventDefault()
   form.dataset.sent = 'yes'
   submitter?.setAttribute('aria-busy', 'true')
-  keepDraft(form)
+  keep(DRAFT, [form])
+  keep(OTHERS, others)
 })
 
 // A page that comes back by Back can be sent again.
@@ -116,40 +120,59 @@ document.addEventListener('change', event => {
   if (event.target.matches('[data-submit-on-change]')) event.target.form.requestSubmit()
 })
 
-const DRAFT = 'rhone draft'
-const DRAFT_AGE = 600_000
+/* A form that was sent when the session had ended, and the forms beside one that was sent, are filled in again. */
 
-/** Nothing that is secret: no passwords, no hidden fields, and no form that says so. */
-function keepDraft(form) {
-  if (form.dataset.draft === undefined) return
-  const fields = [...form.elements].filter(
-    ({ name, type }) => name && !['hidden', 'password', 'submit', 'button', 'file'].includes(type)
-  )
-  const values = fields.map(field => [field.name, field.value, field.checked])
-  const draft = { page: location.pathname, action: form.getAttribute('action'), values, at: Date.now() }
-  sessionStorage.setItem(DRAFT, JSON.stringify(draft))
+const DRAFT = 'rhone draft'
+const OTHERS = 'rhone others'
+const DRAFT_AGE = 600_000
+const NEVER_KEPT = ['hidden', 'password', 'submit', 'button', 'file']
+const drafts = () => findAll('form[data-draft]')
+
+function isChanged(form) {
+  return [...form.elements].some(field => {
+    if (!field.name || NEVER_KEPT.includes(field.type)) return false
+    if (field.type === 'checkbox' || field.type === 'radio') return field.checked !== field.defaultChecked
+    if (field.tagName !== 'SELECT') return field.value !== field.defaultValue
+    const chosen = [...field.options].find(option => option.defaultSelected) ?? field.options[0]
+    return field.value !== chosen?.value
+  })
 }
 
-function restoreDraft() {
-  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? 'null')
-  if (draft === null) return
-  if (location.pathname === '/login') {
+/** Nothing that is secret: no passwords, no hidden fields, and no form that says so. */
+function keep(name, forms) {
+  const kept = forms.flatMap(form => {
+    const at = drafts().indexOf(form)
+    if (at < 0) return []
+    const fields = [...form.elements].filter(field => field.name && !NEVER_KEPT.includes(field.type))
+    return [{ at, values: fields.map(field => [field.name, field.value, field.checked]) }]
+  })
+  if (kept.length > 0) sessionStorage.setItem(name, JSON.stringify({ page: location.pathname, kept, since: Date.now() }))
+}
+
+function restore({ page, kept, since }, words) {
+  if (page !== location.pathname || Date.now() - since > DRAFT_AGE) return
+  for (const { at, values } of kept)
+    for (const [name, value, checked] of values)
+      for (const field of [...(drafts()[at]?.elements ?? [])].filter(field => field.name === name)) {
+        if (field.type !== 'checkbox' && field.type !== 'radio') field.value = value
+        else if (field.value === value) field.checked = checked
+      }
+  if (kept.length > 0) toast(words)
+}
+
+function restoreDrafts() {
+  const [draft, others] = [DRAFT, OTHERS].map(name => JSON.parse(sessionStorage.getItem(name) ?? 'null'))
+  if (draft !== null && location.pathname === '/login') {
     sessionStorage.setItem(DRAFT, JSON.stringify({ ...draft, hasLeft: true }))
     return
   }
   sessionStorage.removeItem(DRAFT)
-  if (!draft.hasLeft || draft.page !== location.pathname || Date.now() - draft.at > DRAFT_AGE) return
-  const form = findAll('form[data-draft]').find(candidate => candidate.getAttribute('action') === draft.action)
-  if (form === undefined) return
-  for (const [name, value, checked] of draft.values)
-    for (const field of [...form.elements].filter(field => field.name === name)) {
-      if (field.type !== 'checkbox' && field.type !== 'radio') field.value = value
-      else if (field.value === value) field.checked = checked
-    }
-  toast('What you had typed is still here. It was not sent.')
+  sessionStorage.removeItem(OTHERS)
+  if (draft?.hasLeft) restore(draft, 'What you had typed is still here. It was not sent.')
+  if (others !== null) restore(others, 'What you have typed in another part is not saved yet.')
 }
 
-restoreDraft()
+restoreDrafts()
 find('[aria-invalid=true]')?.focus()
 
 /* What was just done is said once: a reload does not say it again. */
@@ -316,7 +339,7 @@ let isRefreshing = false
 
 async function refresh() {
   const parts = findAll('[data-live]')
-  if (parts.length === 0 || isRefreshing || document.hidden || typeof htmx === 'undefined') return
+  if (parts.length === 0 || isRefreshing || isOut || document.hidden || typeof htmx === 'undefined') return
   // Not under the hands of somebody who uses a menu or types in it.
   if (parts.some(part => part.contains(document.activeElement) && isTyping(document.activeElement))) return
   isRefreshing = true
@@ -352,6 +375,7 @@ function listen() {
   const worker = new SharedWorker(policy?.createScriptURL(script) ?? script)
   worker.port.addEventListener('message', ({ data: { name, data } }) => {
     isHearing = name !== 'lost'
+    if (name === 'signed-out') return tellSignedOut()
     const isAbout = { deployment: [`deployment:${data.id}`], app: [`app:${data.id}`, `team:${data.teamId}`] }[name]
     if (name === 'maintenance' || name === 'gap' || isAbout?.some(topic => topics.has(topic))) refreshSoon()
   })
@@ -359,160 +383,37 @@ function listen() {
   addEventListener('pagehide', () => worker.port.postMessage('bye'))
 }
 
+/** The page stays as it is, with what was typed; from here on it would be a dead end without a word. */
+function tellSignedOut() {
+  if (isOut) return
+  isOut = true
+  const banner = document.createElement('div')
+  banner.className = 'banner bad'
+  banner.role = 'alert'
+  const words = document.createElement('span')
+  words.textContent = 'You have been signed out. '
+  const link = document.createElement('a')
+  link.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`
+  link.textContent = 'Sign in to go on'
+  link.addEventListener('click', () => keep(DRAFT, drafts().filter(isChanged)))
+  words.append(link)
+  banner.append(words)
+  find('.main')?.prepend(banner)
+}
+
+let isOut = false
 listen()
 document.addEventListener('visibilitychange', refresh)
 
-/* Logs: what comes is added below, and followed until somebody scrolls up. */
+/* What only some pages have is loaded there. */
 
-const MOST_LINES = 100_000
-const BLOCK = 500
-
-for (const viewer of findAll('[data-log]')) followLog(viewer)
-
-function followLog(viewer) {
-  const lines = find('.lines', viewer)
-  const state = find('[data-state]', viewer)
-  const followButton = find('[data-follow]', viewer)
-  let count = findAll('.line', lines).length
-  let isFollowing = followButton !== null
-  let unseen = 0
-  let last
-  let rest = ''
-  let source
-
-  const isAtEnd = () => lines.scrollHeight - lines.scrollTop - lines.clientHeight < 40
-  const toEnd = () => (lines.scrollTop = lines.scrollHeight)
-  const tell = words => (state.textContent = words)
-
-  function setFollowing(on) {
-    isFollowing = on
-    followButton?.setAttribute('aria-pressed', String(on))
-    if (!on) return
-    unseen = 0
-    toEnd()
-  }
-
-  /** Text only: whatever a program prints stays text. */
-  function lineOf(id, text, at, level) {
-    const line = document.createElement('div')
-    line.className = `line ${level}`
-    line.id = `L${id}`
-    const link = document.createElement('a')
-    link.href = `#L${id}`
-    link.textContent = at === undefined ? id : at.slice(11, 19)
-    if (at !== undefined) link.title = at
-    const words = document.createElement('span')
-    words.textContent = text || ' '
-    line.append(link, words)
-    if (query !== '') mark(line)
-    return line
-  }
-
-  function add(items) {
-    if (items.length === 0) return
-    for (const item of items) {
-      let block = lines.lastElementChild
-      if (block === null || !block.matches('.block') || block.childElementCount >= BLOCK) {
-        block = document.createElement('div')
-        block.className = 'block'
-        lines.append(block)
-      }
-      block.append(item)
-      count++
-    }
-    while (count > MOST_LINES && lines.childElementCount > 1) {
-      count -= lines.firstElementChild.childElementCount
-      lines.firstElementChild.remove()
-      tell('The oldest lines were left out here; the download has them.')
-    }
-    if (isFollowing) toEnd()
-    else {
-      unseen += items.length
-      tell(`${unseen} new ${unseen === 1 ? 'line' : 'lines'} below`)
-    }
-  }
-
-  let wasAt = lines.scrollTop
-  lines.addEventListener('scroll', () => {
-    if (followButton !== null && lines.scrollTop < wasAt - 2 && !isAtEnd()) setFollowing(false)
-    else if (followButton !== null && !isFollowing && isAtEnd()) setFollowing(true)
-    wasAt = lines.scrollTop
-  })
-  followButton?.addEventListener('click', () => setFollowing(!isFollowing))
-  find('[data-wrap]', viewer)?.addEventListener('click', ({ currentTarget }) => {
-    const on = lines.classList.toggle('wrap')
-    currentTarget.setAttribute('aria-pressed', String(on))
-  })
-
-  /* Search in the lines that are here. */
-  let query = ''
-  const field = find('[data-search]', viewer)
-  const mark = line => line.classList.toggle('hit', query !== '' && line.lastElementChild.textContent.toLowerCase().includes(query))
-  field?.addEventListener('input', () => {
-    query = field.value.toLowerCase()
-    const all = findAll('.line', lines)
-    all.forEach(mark)
-    const hits = all.filter(line => line.classList.contains('hit'))
-    find('[data-found]', viewer).textContent = query === '' ? '' : hits.length === 1 ? '1 line' : `${hits.length} lines`
-    if (hits.length > 0) {
-      setFollowing(false)
-      hits[0].scrollIntoView({ block: 'center' })
-    }
-  })
-
-  /* The stream ends while nobody looks, and goes on after the last line that was seen. */
-  const url = viewer.dataset.stream
-  if (url === undefined) return
-
-  function begin() {
-    if (source !== undefined) return
-    const from = new URL(url, location)
-    if (last !== undefined) from.searchParams.set('after', last)
-    source = new EventSource(from)
-    source.addEventListener('open', () => tell(count === 0 ? 'Connected. Waiting for the first line.' : 'Live'))
-    source.addEventListener('log', ({ data, lastEventId }) => {
-      const item = JSON.parse(data)
-      last = lastEventId || last
-      if (item.message !== undefined) return add([lineOf(item.id, item.message, item.timestamp, item.source === 'system' ? 'system' : item.level)])
-      const parts = (rest + item.text).split('\n')
-      rest = parts.pop()
-      add(parts.map((part, at) => lineOf(count + at + 1, part, undefined, 'info')))
-    })
-    source.addEventListener('dropped', ({ data }) => {
-      const gap = document.createElement('div')
-      gap.className = 'gap'
-      gap.textContent = `${JSON.parse(data).count} lines were left out: they came too fast.`
-      lines.append(gap)
-    })
-    source.addEventListener('status', () => refresh())
-    source.addEventListener('complete', () => {
-      if (rest !== '') add([lineOf(count + 1, rest, undefined, 'info')])
-      rest = ''
-      end()
-      tell('Complete')
-      refresh()
-    })
-    source.addEventListener('disconnected', () => tell('The server restarts. Reconnecting …'))
-    source.addEventListener('error', () => {
-      if (source?.readyState === EventSource.CLOSED) {
-        end()
-        tell('Not connected: you may be signed out, or have too many logs open. Load the page again.')
-      } else tell('Reconnecting …')
-    })
-  }
-
-  function end() {
-    source?.close()
-    source = undefined
-  }
-
-  let hiding
-  document.addEventListener('visibilitychange', () => {
-    clearTimeout(hiding)
-    if (document.hidden) hiding = setTimeout(end, 30_000)
-    else if (state.textContent !== 'Complete') begin()
-  })
-  begin()
-  if (location.hash === '' && isFollowing) toEnd()
-  else if (location.hash !== '') setFollowing(false)
+const files = find('script[data-app]').dataset
+const viewers = findAll('[data-log]')
+if (viewers.length > 0) {
+  const { followLog } = await import(files.logFile)
+  for (const viewer of viewers) followLog(viewer, refresh)
+}
+if (find('[data-charts], [data-readings]') !== null) {
+  const { drawCharts } = await import(files.chartsFile)
+  await drawCharts(files)
 }

@@ -108,7 +108,19 @@ export const appList = page('getAppsPage', 'The apps of a team', {
   })
 })
 
-export const newApp = page('getNewAppPage', 'The form for a new app', { querystring: PageQuery({}) })
+export const newApp = page('getNewAppPage', 'The form for a new app', {
+  querystring: PageQuery({
+    find: Type.Optional(
+      Type.String({ maxLength: 140, description: 'Part of the name of a repository at GitHub.', examples: ['web'] })
+    ),
+    repository: Type.Optional(
+      Type.String({ maxLength: 200, description: 'The repository that was chosen.', examples: ['acme/website'] })
+    ),
+    branch: Type.Optional(
+      Type.String({ maxLength: 255, description: 'The branch that it begins with.', examples: ['main'] })
+    )
+  })
+})
 
 const SOURCES = ['git', 'github', 'none'] as const
 export const submitNewApp = submission('submitNewApp', 'Create an app from the form', {

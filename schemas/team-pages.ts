@@ -38,6 +38,11 @@ export const submitInvitationAgain = submission('submitInvitationAgain', 'Make a
   body: FormBody('InvitationAgainForm', {})
 })
 
+export const submitDisconnection = submission('submitDisconnection', 'Disconnect a GitHub account, from a page', {
+  params: invitationParams,
+  body: FormBody('DisconnectionForm', {})
+})
+
 export const submitRevocation = submission('submitRevocation', 'Take an invitation back, from a page', {
   params: invitationParams,
   body: FormBody('RevocationForm', {})

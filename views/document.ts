@@ -51,7 +51,7 @@ ${!isPublic && html`<meta name="robots" content="noindex">`}
 <meta name="htmx-config" content="${HTMX_CONFIG}">
 <script nonce="${nonce}" src="${asset('htmx.js')}" defer></script>
 <script nonce="${nonce}" src="${asset('hx-csp.js')}" defer></script>
-<script nonce="${nonce}" src="${asset('app.js')}" type="module" data-app data-events="${asset('events.js')}" data-chart="${asset('uplot.js')}"></script>
+<script nonce="${nonce}" src="${asset('app.js')}" type="module" data-app data-events="${asset('events.js')}" data-log-file="${asset('log.js')}" data-charts-file="${asset('charts.js')}" data-uplot="${asset('uplot.js')}" data-uplot-look="${asset('uplot.css')}"></script>
 <script nonce="${nonce}" type="speculationrules">${PREFETCH}</script>
 </head>
 <body>

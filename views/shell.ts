@@ -47,6 +47,8 @@ const DONE: Readonly<Record<string, string>> = {
   revoked: 'The invitation was revoked.',
   invited: 'The invitation was made. Its link was shown once; make another if you have not copied it.',
   removed: 'They are no longer in the team.',
+  connected: 'The GitHub account is connected.',
+  disconnected: 'The GitHub account is no longer connected. At GitHub the App is still installed.',
   left: 'You have left the team.',
   transferred: 'The team has a new owner, and you are an admin of it.',
   joined: 'You are in the team now.',

@@ -9,24 +9,8 @@ import {
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { teamOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
-import { githubOf } from '../lib/github.ts'
-import { safeNext } from '../lib/next.ts'
+import { eventOfInstallation, githubOf, installationAudit } from '../lib/github.ts'
 import { reads, writes } from '../lib/policy.ts'
-
-const audited = (action: 'connect' | 'disconnect') => ({ type: 'team', action, resource: 'installation' }) as const
-
-interface Named {
-  readonly id: string
-  readonly installationId: number
-  readonly accountLogin: string
-}
-
-/** The audit details of an installation. */
-const eventOf = ({ id, installationId, accountLogin }: Named) => ({
-  resourceId: id,
-  resourceName: accountLogin,
-  details: { installationId, account: accountLogin }
-})
 
 const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
@@ -42,12 +26,12 @@ const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   app.delete('/teams/:team/installations/:id', {
     schema: schemas.deleteInstallation,
-    config: { ...writes, access: PERMISSIONS.manageInstallations, audit: audited('disconnect') },
+    config: { ...writes, access: PERMISSIONS.manageInstallations, audit: installationAudit('disconnect') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
         const team = await teamOf(app, tx, request, request.params.team)
         const removed = await disconnectInstallation(tx, team.id, request.params.id)
-        return { status: 204, audit: eventOf(removed) }
+        return { status: 204, audit: eventOfInstallation(removed) }
       })
   })
 
@@ -79,14 +63,18 @@ export const connecting: FastifyPluginCallbackTypebox = (app, _options, done) =>
 
   app.get('/github/callback', {
     schema: schemas.completeConnection,
-    config: { ...policy, slo: 'upstream', audit: audited('connect') },
+    config: { ...policy, slo: 'upstream', audit: installationAudit('connect') },
     handler: async (request, reply) => {
       const connected = await githubOf(app).connected(request, reply)
       if ('redirect' in connected) return reply.redirect(connected.redirect, 303)
       return change(request, reply, async tx => {
         const team = await teamOf(app, tx, request, connected.teamId)
         const installation = await connectInstallation(tx, team.id, connected.installation)
-        return { status: 303, headers: { location: safeNext(undefined) }, audit: eventOf(installation) }
+        return {
+          status: 303,
+          headers: { location: `/teams/${team.slug}?done=connected#installations` },
+          audit: eventOfInstallation(installation)
+        }
       })
     }
   })

@@ -34,14 +34,6 @@ function fieldsOf(body: string): Record<string, string | string[]> {
   return fields
 }
 
-/**
- * The values of a field that may be sent several times.
- * @public
- */
-export function listOf(value: string | readonly string[] | undefined): readonly string[] {
-  return value === undefined ? [] : [value].flat()
-}
-
 /** What becomes of a form. */
 export interface Submission {
   /** Makes the change and leads on. */

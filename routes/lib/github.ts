@@ -7,3 +7,20 @@ export function githubOf(app: FastifyInstance): Github {
   if (!app.hasDecorator('github')) throw errors.notConfigured('The GitHub App')
   return app.github
 }
+
+/** The policy of an installation's audit event. */
+export const installationAudit = (action: 'connect' | 'disconnect') =>
+  ({ type: 'team', action, resource: 'installation' }) as const
+
+interface Named {
+  readonly id: string
+  readonly installationId: number
+  readonly accountLogin: string
+}
+
+/** The audit details of an installation. */
+export const eventOfInstallation = ({ id, installationId, accountLogin }: Named) => ({
+  resourceId: id,
+  resourceName: accountLogin,
+  details: { installationId, account: accountLogin }
+})

@@ -69,7 +69,6 @@ export async function teamNamed(app: FastifyInstance, request: FastifyRequest, s
 /**
  * Whether the client wants the page, on a URL that also answers programs with JSON. For routes with
  * `config.page: 'shared'`.
- * @public
  */
 export function wantsPage(request: FastifyRequest, reply: FastifyReply): boolean {
   reply.header('vary', 'Accept')

@@ -18,6 +18,7 @@ import { deploymentListPage } from '../../views/apps/deployments.ts'
 import { logPage } from '../../views/apps/logs.ts'
 import { type AppFigures, appPage } from '../../views/apps/overview.ts'
 import { appOf } from '../lib/access.ts'
+import { withHealth } from '../lib/app-health.ts'
 import { appMetrics } from '../lib/app-metrics.ts'
 import type { AppRoutesOptions } from '../lib/apps.ts'
 import { changes } from '../lib/change.ts'
@@ -52,14 +53,14 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     config: viewing,
     handler: async (request, reply) => {
       const found = await appOf(app, app.db, request)
-      const [overview, recent, pending, metrics, errors] = await Promise.all([
-        overviewApp(app.db, found.id),
+      const [[overview], recent, pending, metrics, errors] = await Promise.all([
+        overviewApp(app.db, found.id).then(overview => withHealth(app, [overview])),
         listDeployments(app.db, found.id, { limit: RECENT }),
         pendingChanges(app.db, found),
         figuresOf(found.id),
         listAppLogs(app.db, found.id, { level: 'error' }, { limit: ERRORS })
       ])
-      const page = { ...frameOf(found), overview, pending, metrics, errors: errors.items, canDeploy }
+      const page = { ...frameOf(found), overview: overview!, pending, metrics, errors: errors.items, canDeploy }
       return sendPage(
         app,
         request,

@@ -4,10 +4,12 @@ import * as schemas from '../../schemas/pages.ts'
 import type { NewApp } from '../../src/domain/apps/apps.ts'
 import { overviewApps } from '../../src/domain/apps/overview.ts'
 import { listRegions } from '../../src/domain/apps/regions.ts'
+import { listInstallations, searchRepositories } from '../../src/domain/github/installations.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { appListPage } from '../../views/apps/list.ts'
-import { newAppPage } from '../../views/apps/new.ts'
+import { type FoundRepositories, newAppPage } from '../../views/apps/new.ts'
 import type { Problem, Values } from '../../views/parts.ts'
+import { withHealth } from '../lib/app-health.ts'
 import { type AppRoutesOptions, appActions } from '../lib/apps.ts'
 import { changes } from '../lib/change.ts'
 import { type DeploymentRoutesOptions, deploymentActions, deploymentAudit, deploys } from '../lib/deploying.ts'
@@ -19,6 +21,7 @@ export interface AppPagesOptions extends AppRoutesOptions, DeploymentRoutesOptio
 
 /** Beyond this a list is searched and not read. */
 const MOST_APPS = 200
+const MOST_REPOSITORIES = 12
 
 const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, done) => {
   const change = changes(app)
@@ -32,7 +35,10 @@ const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, d
     handler: async (request, reply) => {
       const { q: text, sort = 'attention' } = request.query
       const team = await teamInUrl(app, request)
-      const found = team === undefined ? [] : await overviewApps(app.db, team.id, { text, limit: MOST_APPS + 1 })
+      const found =
+        team === undefined
+          ? []
+          : await withHealth(app, await overviewApps(app.db, team.id, { text, limit: MOST_APPS + 1 }))
       const list = { team, apps: found.slice(0, MOST_APPS), text, sort, isCut: found.length > MOST_APPS }
       return sendPage(app, request, reply, appListPage({ ...list, urlOf: options.urlOf }), team?.id)
     }
@@ -41,7 +47,15 @@ const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, d
   app.get('/apps/new', {
     schema: schemas.newApp,
     config: { ...pages, access: PERMISSIONS.createApps },
-    handler: async (request, reply) => sendNewApp(request, reply, (await teamInUrl(app, request))?.slug, {})
+    handler: async (request, reply) => {
+      const { find, repository, branch } = request.query
+      const chosen =
+        repository === undefined
+          ? {}
+          : { source: 'github', repository, branch: branch ?? 'main', name: repository.split('/').at(-1) }
+      const team = await teamInUrl(app, request)
+      return sendNewApp(request, reply, team?.slug, chosen, { found: await repositoriesOf(team?.id, find), find })
+    }
   })
 
   app.post('/apps/new', {
@@ -50,7 +64,7 @@ const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, d
     config: { ...forms, access: PERMISSIONS.createApps, audit: { type: 'app', action: 'create', resource: 'app' } },
     handler: (request, reply) =>
       submit(request, reply, {
-        again: problem => sendNewApp(request, reply, request.body.team, request.body, problem),
+        again: problem => sendNewApp(request, reply, request.body.team, request.body, { problem }),
         run: async () => {
           const create = await actions.create(request, wantedApp(request.body), request.body.team)
           return change(request, reply, async tx => {
@@ -81,20 +95,34 @@ const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, d
     reply: FastifyReply,
     slug: string | undefined,
     values: Values,
-    problem?: Problem
+    more: { problem?: Problem; found?: FoundRepositories | null; find?: string | undefined }
   ) {
     const { team, teams } = await teamNamed(app, request, slug)
     const page = {
       team,
       teams,
       regions: await listRegions(app.db),
-      hasGithub: app.hasDecorator('github') && app.github !== null,
+      hasGithub: app.hasDecorator('github'),
       hostSuffix: null,
       canDeploy,
       values,
-      ...(problem && { problem })
+      ...more
     }
     return sendPage(app, request, reply, newAppPage(page), team?.id)
+  }
+
+  /** What the GitHub App reaches for the team; null where there is none. That GitHub is away is no failure of the page. */
+  async function repositoriesOf(teamId: string | undefined, q = ''): Promise<FoundRepositories | null> {
+    if (teamId === undefined || !app.hasDecorator('github')) return null
+    const { items: accounts } = await listInstallations(app.db, teamId, { limit: 1 })
+    if (accounts.length === 0) return { state: 'none', repositories: [] }
+    try {
+      const { items } = await searchRepositories(app.db, app.github, teamId, { q, limit: MOST_REPOSITORIES })
+      return { state: 'found', repositories: items }
+    } catch (error) {
+      if ((error as Error).name !== 'RemoteError') throw error
+      return { state: 'away', repositories: [] }
+    }
   }
 
   done()

@@ -4,6 +4,7 @@ import type { Plan } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import * as schemas from '../../schemas/team-pages.ts'
 import { listAudit } from '../../src/domain/audit/events.ts'
+import { disconnectInstallation, listInstallations } from '../../src/domain/github/installations.ts'
 import { allows, PERMISSIONS, type Role } from '../../src/domain/teams/access.ts'
 import { listInvitations, placesOf } from '../../src/domain/teams/invitations.ts'
 import { listMembers } from '../../src/domain/teams/members.ts'
@@ -15,6 +16,7 @@ import { type TeamForm, type TeamPage, type TeamRights, teamPage } from '../../v
 import { teamOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
 import { leadingTo, submit } from '../lib/forms.ts'
+import { eventOfInstallation, installationAudit } from '../lib/github.ts'
 import { sendPage } from '../lib/page.ts'
 import { forms, pages } from '../lib/policy.ts'
 import { teamActions } from '../lib/teams.ts'
@@ -28,6 +30,7 @@ export interface TeamPagesOptions {
 
 const MOST_MEMBERS = 100
 const MOST_INVITATIONS = 200
+const MOST_INSTALLATIONS = 100
 const LAST_EVENTS = 8
 const teamAudit = (action: 'create' | 'update' | 'delete' | 'transfer' | 'invite') =>
   ({ type: 'team', action, resource: 'team' }) as const
@@ -118,6 +121,18 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
       change(request, reply, async tx => {
         const revoked = await actions.revoke(tx, request)
         return leadingTo(`/teams/${revoked.team.slug}?done=revoked`, revoked)
+      })
+  })
+
+  app.post('/teams/:team/installations/:id/disconnect', {
+    schema: schemas.submitDisconnection,
+    config: { ...forms, access: PERMISSIONS.manageInstallations, audit: installationAudit('disconnect') },
+    handler: (request, reply) =>
+      change(request, reply, async tx => {
+        const team = await teamOf(app, tx, request, request.params.team)
+        const removed = await disconnectInstallation(tx, team.id, request.params.id)
+        const audit = eventOfInstallation(removed)
+        return leadingTo(`/teams/${team.slug}?done=disconnected#installations`, { status: 204, audit })
       })
   })
 
@@ -220,9 +235,10 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
     cursor?: string
   ): Promise<FastifyReply> {
     const team = await teamOf(app, app.db, request, request.params.team)
-    const [{ items: members, nextCursor: next }, places, invitations, events] = await Promise.all([
+    const [{ items: members, nextCursor: next }, places, installations, invitations, events] = await Promise.all([
       listMembers(app.db, team.id, { limit: MOST_MEMBERS, ...(cursor !== undefined && { cursor }) }),
       placesOf(app.db, team),
+      listInstallations(app.db, team.id, { limit: MOST_INSTALLATIONS }),
       allows(team.role, PERMISSIONS.inviteMembers)
         ? listInvitations(app.db, team.id, { limit: MOST_INVITATIONS }).then(({ items }) => items)
         : null,
@@ -237,6 +253,8 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
       next,
       isLater: cursor !== undefined,
       places,
+      installations: installations.items,
+      hasGithub: app.hasDecorator('github'),
       invitations,
       events,
       ...shown
@@ -260,6 +278,7 @@ function rightsOf(role: Role): TeamRights {
     removeMembers: may('removeMembers'),
     renameTeam: may('renameTeam'),
     changeRoles: may('changeRoles'),
+    manageInstallations: may('manageInstallations'),
     manageBilling: may('manageBilling'),
     transferTeam: may('transferTeam'),
     deleteTeam: may('deleteTeam'),

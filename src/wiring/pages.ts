@@ -16,6 +16,8 @@ export function assets() {
       'app.css': ours('app.css'),
       'app.js': ours('app.js'),
       'events.js': ours('events.js'),
+      'log.js': ours('log.js'),
+      'charts.js': ours('charts.js'),
       'logo.svg': ours('logo.svg'),
       'og.png': ours('og.png'),
       'htmx.js': theirs('htmx.org/dist/htmx.min.js'),

@@ -107,7 +107,9 @@ describe('connecting a team', () => {
   test('by the owner of the account gives the team the installation, and the audit log says so', async () => {
     const { teamId, userId, installation, connect, call } = await somebody()
     const page = await connect()
-    assert.deepEqual([page.status, page.url], [200, `${base}/dashboard`], page.body)
+    assert.equal(page.status, 200, page.body)
+    assert.match(page.url, /\/teams\/[\w-]+\?done=connected#installations$/)
+    assert.match(page.body, new RegExp(`<strong>${installation.account.login}</strong>`), 'its page shows it')
     const list = (await call('GET', `/api/v1/teams/${teamId}/installations`)).json()
     const { id, createdAt, ...told } = list.items[0]
     assert.deepEqual(told, {

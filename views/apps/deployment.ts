@@ -91,7 +91,7 @@ function details(context: PageContext, { app, deployment, by }: DeploymentPage):
       ['Commit', commitSha === null ? 'the newest of the branch' : html`<code>${commitSha.slice(0, 12)}</code>`],
       branch !== null && ['Branch', html`<code>${branch}</code>`],
       ['Source', sourceName(app) ?? 'an image'],
-      ['Begun', html`${ago(createdAt, context.now)} ${beganBy({ trigger, by })}`],
+      ['Begun', html`${ago(createdAt, context.now)} · ${beganBy({ trigger, by })}`],
       config !== null && ['Region', tag(config.region)],
       rollbackOf !== null && [
         'Goes back to',

@@ -15,6 +15,8 @@ export interface LogPage extends AppFrame {
   readonly isFiltered: boolean
 }
 
+/** Lines that are shown after one that is linked to. */
+const AFTER = 50
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 const SINCE = { '': 'All that is kept', '15m': 'Last 15 minutes', '1h': 'Last hour', '24h': 'Last day' } as const
 
@@ -22,6 +24,7 @@ const SINCE = { '': 'All that is kept', '15m': 'Last 15 minutes', '1h': 'Last ho
 export function logPage(page: LogPage): View {
   const { app, lines, level, search, since, next, isFiltered } = page
   const base = `/apps/${app.slug}/logs`
+  const isNarrowed = Boolean(search || level || since)
   return context => ({
     title: `Logs of ${app.name}`,
     section: 'apps',
@@ -40,7 +43,10 @@ ${log({
     text: message
   })),
   quiet: isFiltered ? 'No line matches.' : 'It has said nothing yet.',
-  ...(!isFiltered && { stream: `/api/v1/apps/${app.slug}/logs/live?after=${lines.at(-1)?.id ?? 0}` })
+  context: base,
+  // Among the lines around it.
+  ...(isNarrowed && { linkOf: (id: number) => `${base}?cursor=${id + AFTER + 1}#L${id}` }),
+  ...(!isFiltered && { stream: `/api/v1/apps/${app.slug}/logs/live?after=${lines.at(-1)?.id ?? 0}&colours=yes` })
 })}
 ${next !== null && html`<nav class="pager" aria-label="Pages"><span>${lines.length} lines</span><a class="button small" href="${base}?${new URLSearchParams({ ...(search && { search }), ...(level && { level }), ...(since && { since }), cursor: next }).toString()}">Older lines</a></nav>`}`
   })

@@ -1,4 +1,4 @@
-import { html } from '../../plugins/lib/html.ts'
+import { type Html, html } from '../../plugins/lib/html.ts'
 import type { TeamLink, View } from '../context.ts'
 import {
   button,
@@ -7,6 +7,7 @@ import {
   field,
   form,
   formProblem,
+  icon,
   linkButton,
   notice,
   type Problem,
@@ -14,6 +15,17 @@ import {
   select,
   type Values
 } from '../parts.ts'
+
+/** What can be chosen at GitHub. */
+export interface FoundRepositories {
+  /** `none`: no account is connected; `away`: GitHub does not answer. */
+  readonly state: 'found' | 'none' | 'away'
+  readonly repositories: readonly {
+    readonly fullName: string
+    readonly isPrivate: boolean
+    readonly defaultBranch: string
+  }[]
+}
 
 export interface NewApp {
   readonly teams: readonly TeamLink[]
@@ -32,10 +44,15 @@ export interface NewApp {
   readonly canDeploy: boolean
   readonly values: Values
   readonly problem?: Problem
+  /** Null, or absent: this server has no GitHub App. */
+  readonly found?: FoundRepositories | null
+  /** What was searched for. */
+  readonly find?: string | undefined
 }
 
 /** The form for a new app. */
-export function newAppPage({ teams, team, regions, hasGithub, hostSuffix, canDeploy, values, problem }: NewApp): View {
+export function newAppPage(page: NewApp): View {
+  const { teams, team, regions, hasGithub, hostSuffix, canDeploy, values, problem } = page
   const errors = problem?.fields ?? {}
   return context => ({
     title: 'New app',
@@ -48,6 +65,7 @@ export function newAppPage({ teams, team, regions, hasGithub, hostSuffix, canDep
     })}
 ${formProblem(problem)}
 ${!canDeploy && notice({ tone: 'warn', title: 'This server cannot deploy yet', detail: 'You can create the app now; its operators have to set up a builder and a deployer before it can run.' })}
+${repositoryCard(page)}
 ${form(context, { action: '/apps/new' }, [
   card(
     { title: 'What it is called' },
@@ -103,4 +121,26 @@ ${form(context, { action: '/apps/new' }, [
   html`<div class="actions">${canDeploy && button({ label: 'Create and deploy', kind: 'primary', name: 'next', value: 'deploy' })}${button({ label: 'Create', name: 'next', value: 'stay', ...(!canDeploy && { kind: 'primary' as const }) })}${linkButton({ label: 'Cancel', href: team === undefined ? '/apps' : `/apps?team=${team.slug}`, kind: 'quiet' })}</div>`
 ])}`
   })
+}
+
+/** Repositories of the team's GitHub accounts: one click fills the form. A form of its own, so that it works without a script. */
+function repositoryCard({ team, found, find, values }: NewApp): Html | false {
+  if (!found || team === undefined) return false
+  if (found.state === 'none')
+    return notice({
+      tone: 'info',
+      title: 'Deploy from GitHub',
+      detail: 'Connect an account, and its repositories can be chosen here. Pushes then deploy.',
+      actions: html`<a class="button small" href="/github/connect?team=${team.slug}" data-no-prefetch>${icon('github')}Connect</a>`
+    })
+  const choose = (name: string, branch: string) =>
+    `/apps/new?${new URLSearchParams({ team: team.slug, repository: name, branch, ...(find && { find }) })}`
+  return card(
+    { title: 'Choose a repository at GitHub', id: 'repositories' },
+    html`<form method="get" action="/apps/new" class="row" role="search"><input type="hidden" name="team" value="${team.slug}">
+<div class="search">${icon('search')}<input class="input" type="search" name="find" value="${find}" maxlength="140" aria-label="Search repositories" placeholder="Search repositories" autocomplete="off" spellcheck="false" data-slash></div>${button({ label: 'Search' })}</form>
+${found.state === 'away' && html`<p class="faint">GitHub does not answer at the moment. Type the repository below, or try again.</p>`}
+${found.state === 'found' && found.repositories.length === 0 && html`<p class="faint">${find ? `No repository has “${find}” in its name.` : 'The connected accounts let the App see no repository.'}</p>`}
+${found.repositories.length > 0 && html`<ul class="options">${found.repositories.map(({ fullName, isPrivate, defaultBranch }) => html`<li><a href="${choose(fullName, defaultBranch)}"${fullName === values.repository && html` aria-current="true"`}>${icon(isPrivate ? 'lock' : 'branch')}<span class="truncate">${fullName}</span><span class="faint">${defaultBranch}</span></a></li>`)}</ul>`}`
+  )
 }

@@ -16,13 +16,14 @@ import {
   live,
   notice,
   numberOf,
+  plainText,
   status,
   table,
   tag
 } from '../parts.ts'
 import { type AppFrame, appHeader } from './frame.ts'
 import { beganBy, commitLine, sourceName } from './pieces.ts'
-import { appState, DEPLOYMENT_STATES } from './state.ts'
+import { appState, DEPLOYMENT_STATES, type Measured } from './state.ts'
 
 /** How much an app uses, as its machines measure it. */
 export interface AppFigures {
@@ -33,7 +34,7 @@ export interface AppFigures {
 }
 
 export interface AppPage extends AppFrame {
-  readonly overview: AppOverview
+  readonly overview: Measured<AppOverview>
   readonly recent: readonly RecentDeployment[]
   readonly pending: PendingChanges | null
   /** Null: they cannot be read now, which is not zero. */
@@ -50,7 +51,7 @@ export function appPage(page: AppPage): View {
   return context => ({
     title: `${app.name}: ${state.word.toLowerCase()}`,
     section: 'apps',
-    content: live(
+    content: html`${live(
       'app',
       [`app:${app.id}`],
       html`${appHeader(
@@ -61,7 +62,7 @@ export function appPage(page: AppPage): View {
         html`${url !== null && overview.live !== null && html`<a class="button" href="${url}" rel="noopener noreferrer" target="_blank">${icon('external')}Open</a>`}${hasSource && canDeploy && buttonForm(context, `/apps/${app.slug}/deploy`, { label: 'Deploy', icon: 'rocket', kind: 'primary' })}`
       )}${body(context, page, hasSource)}`,
       'stack wide-gap'
-    )
+    )}${overview.live !== null && page.metrics !== null && readings(app.slug)}`
   })
 }
 
@@ -72,7 +73,18 @@ ${pending !== null && waiting(context, pending, app.slug)}
 ${overview.latest === null ? never(page, hasSource) : html`<div class="columns uneven"><div class="stack">${figures(page)}${deployments(context, page)}</div><div class="stack">${details(page)}${page.errors.length > 0 && recentErrors(context, page)}</div></div>`}`
 }
 
-function failed({ latest, live: serving }: AppOverview, slug: string, { now }: PageContext): Html | false {
+function failed(
+  { latest, live: serving, isDown }: Measured<AppOverview>,
+  slug: string,
+  { now }: PageContext
+): Html | false {
+  if (isDown)
+    return notice({
+      tone: 'bad',
+      title: 'It does not answer',
+      detail: 'It has ended, or fails its health check. It is started again by itself.',
+      actions: linkButton({ label: 'See its log', href: `/apps/${slug}/logs` }, 'small')
+    })
   const state = DEPLOYMENT_STATES[latest!.status]
   if (state.tone !== 'bad') return false
   return notice({
@@ -119,10 +131,22 @@ function figures({ metrics, overview }: AppPage): Html {
   if (overview.live === null) return html``
   return card(
     { title: 'Now' },
-    html`<div class="facts">${figure('CPU', metrics && numberOf(metrics.cpuPercent), '%')}${figure('Memory', metrics && numberOf(metrics.memory.usedMb), metrics ? `of ${numberOf(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && numberOf(metrics.requests.perSec), 'per second')}${figure('Errors', metrics && numberOf(metrics.requests.errorRate * 100), '%')}</div>
+    html`<div class="figures">${figure('CPU', metrics && numberOf(metrics.cpuPercent), '%')}${figure('Memory', metrics && numberOf(metrics.memory.usedMb), metrics ? `of ${numberOf(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && numberOf(metrics.requests.perSec), 'per second')}${figure('Errors', metrics && numberOf(metrics.requests.errorRate * 100), '%')}</div>
 ${metrics === null && html`<p class="hint">The machines that run it do not answer at the moment.</p>`}
 ${metrics !== null && metrics.instances.length > 0 && html`<p class="row">${metrics.instances.map(({ id, region, state }) => tag(html`${region} · ${state} <code>${id.slice(0, 8)}</code>`))}</p>`}`
   )
+}
+
+const READINGS = [
+  { id: 'cpu', title: 'CPU', unit: '%', series: 'CPU' },
+  { id: 'memory', title: 'Memory', unit: 'MB', series: 'Memory' },
+  { id: 'requests', title: 'Requests per second', unit: '', series: 'All,Failed' }
+] as const
+
+/** The machines tell how it is now: the script draws how it has been since the page was opened. */
+function readings(slug: string): Html {
+  return html`<section class="section" aria-labelledby="readings" data-readings="/api/v1/apps/${slug}/metrics" hidden><h2 id="readings">Since you opened this page</h2>
+<div class="charts">${READINGS.map(({ id, title, unit, series }) => html`<figure class="card chart" data-chart="${id}" data-unit="${unit}" data-series="${series}"><figcaption>${title}</figcaption></figure>`)}</div></section>`
 }
 
 function deployments(context: PageContext, { app, recent }: AppPage): Html {
@@ -181,6 +205,6 @@ function recentErrors({ now }: PageContext, { app, errors }: AppPage): Html {
       title: 'Recent errors',
       actions: linkButton({ label: 'Logs', href: `/apps/${app.slug}/logs?level=error`, kind: 'quiet' }, 'small')
     },
-    html`<ul class="plain">${errors.map(({ id, at, message }) => html`<li><a href="/apps/${app.slug}/logs#L${id}"><code>${message.slice(0, 160)}</code></a> <span class="hint">${ago(at, now)}</span></li>`)}</ul>`
+    html`<ul class="plain">${errors.map(({ id, at, message }) => html`<li><a href="/apps/${app.slug}/logs#L${id}"><code>${plainText(message).slice(0, 160)}</code></a> <span class="hint">${ago(at, now)}</span></li>`)}</ul>`
   )
 }

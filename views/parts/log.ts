@@ -14,15 +14,21 @@ export interface Log {
   readonly lines: readonly LogLine[]
   /** What follows them live; absent for a log that is over. */
   readonly stream?: string
-  /** Where older lines come from, as JSON; absent when all are here. */
-  readonly older?: string
   /** The whole log as a file. */
   readonly download?: string
   /** What to say while there is nothing. */
   readonly quiet: string
   /** Added to the numbers of lines in links, on a page with several logs. */
   readonly base?: number
+  /** The page on which a line is found by its number, among those around it. */
+  readonly context?: string
+  /** Where the link of a line leads, if not to itself. */
+  readonly linkOf?: (id: number) => string
 }
+
+const ESCAPE = '\u001b'
+/** Lines. */
+const BLOCK = 250
 
 /** Control sequences of terminals. Without a script they are left out; with one they become colours. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -36,14 +42,23 @@ export function plainText(text: string): string {
 }
 
 /** Lines of output. It is complete without a script, which adds following, search, colours and links to lines. */
-export function log({ label, lines, stream, older, download, quiet, base = 0 }: Log): Html {
-  return html`<section class="log" data-log aria-label="${label}"${stream && html` data-stream="${stream}"`}${older && html` data-older="${older}"`}>
-<div class="bar"><strong>${label}</strong><span class="needs-script search">${icon('search')}<input class="input" type="search" data-search aria-label="Search in these lines" placeholder="Search" autocomplete="off" spellcheck="false"></span><span class="hint" data-found role="status"></span><span class="actions end"><button type="button" class="button small needs-script" data-wrap aria-pressed="true">Wrap</button>${stream && html`<button type="button" class="button small needs-script" data-follow aria-pressed="true">Follow</button>`}${download && html`<a class="button small" href="${download}" download>${icon('download')}Download</a>`}</span></div>
-<div class="lines wrap" tabindex="0" role="log" aria-label="${label}, lines" aria-live="off">${lines.length > 0 && html`<div class="block">${lines.map(line => logLine({ ...line, id: line.id + base }))}</div>`}</div>
-<div class="state" data-state role="status">${lines.length === 0 ? quiet : ''}</div>
+export function log({ label, lines, stream, download, quiet, base = 0, context, linkOf = id => `#L${id}` }: Log): Html {
+  const hasTimes = lines.some(({ at }) => at) || context !== undefined
+  return html`<section class="log" data-log aria-label="${label}"${stream && html` data-stream="${stream}"`}${context && html` data-context="${context}"`}>
+<div class="bar"><strong>${label}</strong><span class="needs-script search">${icon('search')}<input class="input" type="search" data-search aria-label="Search in these lines" placeholder="Search these lines" autocomplete="off" spellcheck="false"></span><span class="hint" data-found role="status"></span><span class="actions end">${hasTimes && html`<button type="button" class="button small needs-script" data-zone>UTC</button>`}<button type="button" class="button small needs-script" data-wrap aria-pressed="true">Wrap</button>${stream && html`<button type="button" class="button small needs-script" data-follow aria-pressed="true">Follow</button>`}${download && html`<a class="button small" href="${download}" download>${icon('download')}Download</a>`}</span></div>
+<p class="gap" data-cut hidden>The oldest lines were left out here.</p>
+<div class="lines wrap" tabindex="0" role="log" aria-label="${label}, lines" aria-live="off">${blocksOf(lines).map(block => html`<div class="block">${block.map(line => logLine({ ...line, id: line.id + base }, linkOf))}</div>`)}</div>
+<div class="state" role="status"><span data-words>${lines.length === 0 ? quiet : ''}</span><button type="button" class="button small" data-jump hidden></button></div>
 </section>`
 }
 
-function logLine({ id, at, level = 'info', text }: LogLine): Html {
-  return html`<div class="line ${level}" id="L${id}" data-raw="${text}"><a href="#L${id}"${at && html` title="${at}"`}>${at ? at.slice(11, 19) : id}</a><span>${plainText(text) || ' '}</span></div>`
+/** Blocks out of sight are not laid out. */
+function blocksOf(lines: readonly LogLine[]): readonly LogLine[][] {
+  const count = Math.ceil(lines.length / BLOCK)
+  return Array.from({ length: count }, (_, at) => lines.slice(at * BLOCK, (at + 1) * BLOCK))
+}
+
+function logLine({ id, at, level = 'info', text }: LogLine, linkOf: (id: number) => string): Html {
+  const plain = plainText(text)
+  return html`<div class="line ${level}" id="L${id}"${text.includes(ESCAPE) && html` data-raw="${text}"`}><a href="${linkOf(id)}"${at && html` title="${at}"`}>${at ? at.slice(11, 19) : id}</a><span>${plain || ' '}</span></div>`
 }

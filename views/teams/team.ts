@@ -10,6 +10,7 @@ import {
   field,
   form,
   formProblem,
+  icon,
   initial,
   linkButton,
   meter,
@@ -19,6 +20,7 @@ import {
   pager,
   secretOnce,
   select,
+  status,
   table,
   tag,
   type Values
@@ -39,6 +41,16 @@ export interface TeamInvitation {
   readonly expiresAt: Date
 }
 
+/** A GitHub account with the GitHub App. */
+export interface TeamInstallation {
+  readonly id: string
+  readonly accountLogin: string
+  readonly accountType: string
+  /** Since when GitHub lets the App do nothing there. */
+  readonly suspendedAt: Date | null
+  readonly createdAt: Date
+}
+
 export interface TeamEvent {
   readonly type: string
   readonly action: string
@@ -55,6 +67,7 @@ export interface TeamRights {
   readonly removeMembers: boolean
   readonly renameTeam: boolean
   readonly changeRoles: boolean
+  readonly manageInstallations: boolean
   readonly manageBilling: boolean
   readonly transferTeam: boolean
   readonly deleteTeam: boolean
@@ -71,6 +84,9 @@ export interface TeamPage {
   /** Whether this is not the first page of members. */
   readonly isLater: boolean
   readonly places: { readonly members: number; readonly invited: number; readonly limit: number | null }
+  readonly installations: readonly TeamInstallation[]
+  /** Whether this server has a GitHub App. */
+  readonly hasGithub: boolean
   /** Null for those who may not see them. */
   readonly invitations: readonly TeamInvitation[] | null
   readonly events: readonly TeamEvent[] | null
@@ -101,6 +117,7 @@ ${refused?.form === 'other' && formProblem(refused.problem)}
 ${link && html`${secretOnce(`Link for ${link.email}`, link.url)}<p class="hint">Send it to them yourself. It works for seven days, once, and only for an account with that verified address.</p>`}
 ${members(context, page)}
 ${may.inviteMembers && invitationsCard(context, page)}
+${installationsCard(context, page)}
 ${planCard(page)}
 ${may.renameTeam && namesCard(context, page)}
 ${page.events !== null && eventsCard(context, page.events)}
@@ -159,7 +176,7 @@ ${places.members === 1 && may.inviteMembers && notice({ tone: 'info', title: 'Yo
 function roleForm(context: PageContext, url: string, { id, username, role }: TeamMember): Html {
   return form(
     context,
-    { action: `${url}/members/${id}/role`, classes: 'row', isSecret: true },
+    { action: `${url}/members/${id}/role`, classes: 'inline', isSecret: true },
     html`<select class="input small" name="role" aria-label="Role of ${username}">${ROLE_CHOICES.map(choice => html`<option value="${choice}"${choice === role && html` selected`}>${choice}</option>`)}</select>${button({ label: 'Change', size: 'small' })}`
   )
 }
@@ -216,6 +233,50 @@ ${form(
     )}`
   )
 )}`
+}
+
+function installationsCard(context: PageContext, { team, may, installations, hasGithub }: TeamPage): Html {
+  const url = `/teams/${team.slug}/installations`
+  const connect =
+    hasGithub &&
+    may.manageInstallations &&
+    html`<a class="button small" href="/github/connect?team=${team.slug}" data-no-prefetch>${icon('github')}Connect an account</a>`
+  return card(
+    { title: 'GitHub', id: 'installations', isFlush: installations.length > 0, actions: connect },
+    installations.length === 0
+      ? html`<p class="faint">${hasGithub ? 'No account is connected. Pushes to its repositories deploy, and private ones can be read.' : 'The GitHub App is not set up on this server. Public repositories can be deployed by their URL.'}</p>`
+      : table(
+          'Connected GitHub accounts',
+          [
+            {
+              label: 'Account',
+              cell: ({ accountLogin, accountType }) =>
+                html`<strong>${accountLogin}</strong> <span class="faint">${accountType.toLowerCase()}</span>`
+            },
+            {
+              label: 'State',
+              cell: ({ suspendedAt }) =>
+                suspendedAt === null
+                  ? status({ tone: 'good', icon: 'ok', word: 'Connected' })
+                  : status({ tone: 'warn', icon: 'warn', word: 'Suspended at GitHub' }, suspendedAt, context.now)
+            },
+            { label: 'Since', cell: ({ createdAt }) => ago(createdAt, context.now) },
+            {
+              label: 'Actions',
+              isActions: true,
+              cell: ({ id, accountLogin }) =>
+                may.manageInstallations &&
+                buttonForm(context, `${url}/${id}/disconnect`, {
+                  label: 'Disconnect',
+                  size: 'small',
+                  kind: 'quiet',
+                  confirm: `Disconnect ${accountLogin}? Pushes there no longer deploy.`
+                })
+            }
+          ],
+          installations
+        )
+  )
 }
 
 function planCard({ team, places }: TeamPage): Html {
