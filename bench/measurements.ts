@@ -7,6 +7,7 @@ export const measurements: Readonly<Record<string, string>> = {
   plugins: './plugins.ts',
   parts: './parts.ts',
   builds: './builds.ts',
+  pages: './pages.ts',
   slo: './slo.ts',
   backup: './backup.ts',
   report: './report.ts'
