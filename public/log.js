@@ -241,7 +241,7 @@ export function followLog(viewer, refresh) {
     const from = new URL(stream, location)
     if (last !== undefined) from.searchParams.set('after', last)
     source = new EventSource(from)
-    source.addEventListener('open', () => tell(count + waiting.length === 0 ? 'Connected. Waiting for the first line.' : 'Live'))
+    source.addEventListener('open', () => tell(count + waiting.length === 0 ? 'Connected. Waiting for the first line.' : 'Connected'))
     source.addEventListener('log', ({ data, lastEventId }) => {
       const item = JSON.parse(data)
       last = lastEventId || last

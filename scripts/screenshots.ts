@@ -17,7 +17,7 @@ import { linkCard } from './card.ts'
 import { smallPng } from './small-png.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-const IN_GUIDES: readonly string[] = ['dashboard', 'app', 'deployment-failed', 'app-logs', 'team', 'admin']
+const IN_GUIDES: readonly string[] = ['dashboard', 'app', 'deployment-failed', 'app-logs', 'team']
 const GUIDE_SIZE = { width: 1_280, height: 800 }
 const CARD_SIZE = { width: 1_200, height: 630 }
 const SIZES = [

@@ -6,7 +6,7 @@ const SIGNATURE = Buffer.from('89504e470d0a1a0a', 'hex')
 const COLOURS = 256
 
 /**
- * The same picture with a palette of at most 256 colours: its most frequent ones, and for every other the nearest.
+ * The same picture with a palette of at most 256 colours, and for every other the nearest of them.
  *
  * @param png of 8 bits a channel, RGB or RGBA, not interlaced, as browsers make them
  */
@@ -19,10 +19,7 @@ export function smallPng(png: Buffer): Buffer {
     keys[at] = key
     frequency.set(key, (frequency.get(key) ?? 0) + 1)
   }
-  const palette = [...frequency]
-    .sort(([, one], [, other]) => other - one)
-    .slice(0, COLOURS)
-    .map(([key]) => key)
+  const palette = paletteOf(frequency)
   const index = new Map(palette.map((key, at) => [key, at]))
   for (const key of frequency.keys()) if (!index.has(key)) index.set(key, nearest(key, palette))
 
@@ -41,6 +38,22 @@ export function smallPng(png: Buffer): Buffer {
     chunk('IDAT', deflateSync(rows, { level: 9, memLevel: 9 })),
     chunk('IEND', Buffer.alloc(0))
   ])
+}
+
+/** The most frequent colour of each small range: rare ones, such as that of a word, are not crowded out by a gradient. */
+function paletteOf(frequency: ReadonlyMap<number, number>): number[] {
+  const ranges = new Map<number, { key: number; most: number; all: number }>()
+  for (const [key, count] of frequency) {
+    const range = ((key >> 19) << 10) | (((key >> 11) & 31) << 5) | ((key >> 3) & 31)
+    const found = ranges.get(range) ?? { key, most: 0, all: 0 }
+    found.all += count
+    if (count > found.most) Object.assign(found, { key, most: count })
+    ranges.set(range, found)
+  }
+  return [...ranges.values()]
+    .toSorted((one, other) => other.all - one.all)
+    .slice(0, COLOURS)
+    .map(({ key }) => key)
 }
 
 function nearest(key: number, palette: readonly number[]): number {

@@ -105,7 +105,7 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
       act: async page => {
         await page.getByLabel('Name').fill('Website')
         await page.getByLabel('Slug').fill('Not A Slug')
-        await page.getByLabel('Repository').fill('javascript:alert(1)')
+        await page.getByRole('textbox', { name: 'Repository' }).fill('javascript:alert(1)')
         await sent(page, page.getByRole('button', { name: 'Create', exact: true }).click())
       }
     },

@@ -131,7 +131,7 @@ function figures({ metrics, overview }: AppPage): Html {
   if (overview.live === null) return html``
   return card(
     { title: 'Now' },
-    html`<div class="figures">${figure('CPU', metrics && numberOf(metrics.cpuPercent), '%')}${figure('Memory', metrics && numberOf(metrics.memory.usedMb), metrics ? `of ${numberOf(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && numberOf(metrics.requests.perSec), 'per second')}${figure('Errors', metrics && numberOf(metrics.requests.errorRate * 100), '%')}</div>
+    html`<div class="figures">${figure('CPU', metrics && numberOf(metrics.cpuPercent), '%')}${figure('Memory', metrics && numberOf(metrics.memory.usedMb), metrics ? `of ${numberOf(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && numberOf(metrics.requests.perSec), '/ s')}${figure('Errors', metrics && numberOf(metrics.requests.errorRate * 100), '%')}</div>
 ${metrics === null && html`<p class="hint">The machines that run it do not answer at the moment.</p>`}
 ${metrics !== null && metrics.instances.length > 0 && html`<p class="row">${metrics.instances.map(({ id, region, state }) => tag(html`${region} · ${state} <code>${id.slice(0, 8)}</code>`))}</p>`}`
   )
