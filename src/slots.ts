@@ -34,6 +34,7 @@ import pressure from '../plugins/pressure/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
 import recentErrors from '../plugins/recent-errors.ts'
 import redis from '../plugins/redis/index.ts'
+import regions from '../plugins/regions/index.ts'
 import requestId from '../plugins/request-id.ts'
 import secrets from '../plugins/secrets.ts'
 import securityHeaders from '../plugins/security-headers.ts'
@@ -114,6 +115,8 @@ export const slots: readonly Slot[] = [
   slot('audit', audit, data.audit),
   slot('maintenance', maintenance, operations.maintenance),
   slot('rate-limit', rateLimit, http.rateLimit),
+  // A change that is made in another region waits for no turn here.
+  slot('regions', regions, data.regions),
   // After the per-address limits, so that one client's flood fills no queue; before anything that queries the
   // database.
   slot('pressure', pressure, http.pressure),

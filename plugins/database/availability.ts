@@ -12,6 +12,8 @@ export interface AvailabilitySettings {
   applicationName: string
   /** Seconds. */
   connectTimeout: number
+  /** Why the target may not be used, whatever it says itself; by default it always may. */
+  refusal?: () => Error | undefined
   /** Called for the first finding and on every change. */
   onChange: (finding: Finding, previous: Finding | undefined, reason?: unknown) => void
 }
@@ -77,6 +79,11 @@ export class Availability {
 
   /** Rejects if the database does not answer within `timeoutMs`, for any reason. */
   async ping(timeoutMs: number): Promise<DatabaseState> {
+    const refusal = this.#settings.refusal?.()
+    if (refusal !== undefined) {
+      this.report('unreachable', refusal)
+      throw refusal
+    }
     const session = this.#pingSession()
     try {
       const state = await this.#probe(session, timeoutMs)

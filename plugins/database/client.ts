@@ -7,6 +7,9 @@ import type { Conversions, Runner, TransactionRunner } from './port.ts'
 import { adapt } from './quick-queries.ts'
 import { type QueryKind, statementReader } from './statement-kind.ts'
 
+/** What lends connections for reads. */
+export type Readable = Pick<Pool, 'run' | 'read'>
+
 export type Observe = (kind: QueryKind, seconds: number) => void
 
 /** The message on the tracing channel `rhone.db` for each statement and transaction: its kind, never its text. */
@@ -28,6 +31,7 @@ export interface Handles {
  * and the conversions that drizzle writes into `options`. A client also has `repeatable`, the client for repeatable
  * reads; a transaction's client also has `commitWithNext`.
  *
+ * @param readPool where the repeatable reads of `reads` go; those of `db` always go to `pool`
  * @param options.tables the tables that `db.query` knows; everything else works without them
  * @param options.isQuick whether queries bypass drizzle's own execution path
  */
@@ -35,7 +39,8 @@ export function createDb(
   pool: Pool,
   conversions: Conversions,
   observe: Observe | undefined,
-  options: HandleOptions
+  options: HandleOptions,
+  readPool: Readable = pool
 ): Handles {
   const describe = statementReader()
   const begin = (body: Body) =>
@@ -44,15 +49,16 @@ export function createDb(
     )
   const query = (text: string, parameters: unknown[]) =>
     new PendingQuery(asArrays => pool.run(connection => run(connection, text, parameters, asArrays)))
-  const read = (text: string, parameters: unknown[]) =>
+  const readFrom = (source: Readable) => (text: string, parameters: unknown[]) =>
     new PendingQuery(asArrays => {
       const work = (connection: Runner) => run(connection, text, parameters, asArrays)
-      return describe(text).isPlainSelection ? pool.read(work) : pool.run(work)
+      return describe(text).isPlainSelection ? source.read(work) : source.run(work)
     })
-  const repeatable = { options: conversions, unsafe: read, begin }
+  const repeatable = { options: conversions, unsafe: readFrom(pool), begin }
+  const elsewhere = readPool === pool ? repeatable : { ...repeatable, unsafe: readFrom(readPool) }
   return {
     db: handleOf({ options: conversions, unsafe: query, begin, repeatable }, options),
-    reads: handleOf(repeatable, options)
+    reads: handleOf(elsewhere, options)
   }
 
   function within(transaction: TransactionRunner): unknown {

@@ -17,6 +17,16 @@ export interface ConnectionSettings {
   statementTimeout: number
   /** The conversions between PostgreSQL and JavaScript types, as drizzle changes the driver's. */
   conversions: Conversions
+  /** Checks what the server says of itself when a connection opens; by default it says only what all connections need. */
+  admission?: Admission | undefined
+}
+
+/** Decides whether a connection may be used, by more than what every connection asks for. */
+export interface Admission {
+  /** Columns of a select list, beginning with a comma. */
+  readonly columns: string
+  /** @throws Error if the connection is not to be used */
+  readonly admit: (row: Readonly<Record<string, unknown>>) => void
 }
 
 /** How long after the server's own time limit to wait before the server counts as gone, in milliseconds. */
@@ -30,7 +40,7 @@ const LOST_STATEMENT = '26000'
 const PROBE = `select pg_backend_pid() as pid, current_setting('transaction_read_only') = 'on' as "isReadOnly"`
 
 /** `state` is what the server told the driver at connect time. */
-type ProbeResult = { 0: { pid: number; isReadOnly: boolean }; state: { pid: number } }
+type ProbeResult = { 0: { pid: number; isReadOnly: boolean } & Record<string, unknown>; state: { pid: number } }
 
 interface Preparation {
   prepare: boolean
@@ -92,8 +102,16 @@ export class PgConnection implements ExclusiveConnection {
 
   static async open(settings: ConnectionSettings, onClose: (connection: PgConnection) => void): Promise<PgConnection> {
     const connection = new PgConnection(settings, onClose)
-    const answer = await ask(connection.#session, PROBE, settings.connectTimeout * 1_000)
+    const { admission } = settings
+    const probe = admission === undefined ? PROBE : PROBE + admission.columns
+    const answer = await ask(connection.#session, probe, settings.connectTimeout * 1_000)
     const { 0: row, state } = answer as ProbeResult
+    try {
+      admission?.admit(row)
+    } catch (error) {
+      connection.destroy()
+      throw error
+    }
     connection.isReadOnly = row.isReadOnly
     // A pooler reports a made-up process id to its clients.
     connection.isPooled = row.pid !== state.pid

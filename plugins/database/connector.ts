@@ -1,15 +1,25 @@
+import type { PostgresTarget } from '../lib/postgres.ts'
 import { type ConnectionSettings, PgConnection } from './connection.ts'
 
 /** Opens connections with the settings that the path to the database supports, as learned from earlier connections. */
 export class Connector {
   readonly #onPooler: (isPrepared: boolean) => void
+  readonly #locate: (() => Promise<PostgresTarget>) | undefined
   #settings: ConnectionSettings
   #hasPooler = false
 
-  /** @param onPooler called when a pooler is found, and when it turns out to lose prepared statements */
-  constructor(settings: ConnectionSettings, onPooler: (isPrepared: boolean) => void) {
+  /**
+   * @param onPooler called when a pooler is found, and when it turns out to lose prepared statements
+   * @param locate where each connection goes, if not to the target of the settings
+   */
+  constructor(
+    settings: ConnectionSettings,
+    onPooler: (isPrepared: boolean) => void,
+    locate?: () => Promise<PostgresTarget>
+  ) {
     this.#settings = settings
     this.#onPooler = onPooler
+    this.#locate = locate
   }
 
   async open(onClose: (connection: PgConnection) => void): Promise<PgConnection> {
@@ -22,7 +32,7 @@ export class Connector {
   }
 
   /** Connections from now on go to this target. */
-  retarget(target: ConnectionSettings['target']): void {
+  retarget(target: PostgresTarget): void {
     this.#settings = { ...this.#settings, target }
   }
 
@@ -35,6 +45,7 @@ export class Connector {
   }
 
   async #dial(onClose: (connection: PgConnection) => void): Promise<PgConnection> {
+    if (this.#locate !== undefined) this.#settings = { ...this.#settings, target: await this.#locate() }
     try {
       return await PgConnection.open(this.#settings, onClose)
     } catch (reason) {

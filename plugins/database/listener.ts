@@ -35,6 +35,7 @@ export class Listener {
   #target: PostgresTarget
   readonly #channels = new Map<string, Set<Subscription>>()
   readonly #ending = new AbortController()
+  #wake = new AbortController()
   #running: Promise<void> | undefined
   #session: Session | undefined
   /** The same session, once it listens on all channels. */
@@ -49,6 +50,7 @@ export class Listener {
   retarget(target: PostgresTarget): void {
     this.#target = target
     this.#session?.destroy()
+    this.#wake.abort()
   }
 
   /** @returns a function that ends the subscription */
@@ -69,6 +71,10 @@ export class Listener {
   async #run(): Promise<void> {
     const { signal } = this.#ending
     for (let failures = 0; !signal.aborted; failures++) {
+      if (this.#wake.signal.aborted) {
+        this.#wake = new AbortController()
+        failures = 0
+      }
       try {
         await this.#listenUntilClosed(() => {
           failures = 0
@@ -77,7 +83,8 @@ export class Listener {
         // The database is away, which other parts report. Retry until it is back.
       }
       const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
-      await delay(pause, undefined, { signal, ref: false }).catch(() => {})
+      const awaited = AbortSignal.any([signal, this.#wake.signal])
+      await delay(pause, undefined, { signal: awaited, ref: false }).catch(() => {})
     }
   }
 

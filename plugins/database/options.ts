@@ -4,11 +4,17 @@ export const DatabaseOptions = Type.Object(
   {
     url: Type.String({
       default: '',
-      description: 'postgres://user:password@host:port/database; required. `sslmode` and its kin mean what libpq says.'
+      description:
+        'postgres://user:password@host:port/database; required. `sslmode` and its kin mean what libpq says. Of several hosts, `a:5432,b:5432`, the one that takes writes is used.'
     }),
     directUrl: Type.String({
       default: '',
-      description: 'The same database past any transaction pooler, for LISTEN. Empty: `url`.'
+      description:
+        'The same database past any transaction pooler, for LISTEN; as many hosts, in the same order. Empty: `url`.'
+    }),
+    replicaUrl: Type.String({
+      default: '',
+      description: 'The standby that `reads` go to while it has all that they must show. Empty: the primary.'
     }),
     poolMax: Type.Integer({
       default: 10,

@@ -1,5 +1,5 @@
 import { errors } from '../lib/errors.ts'
-import { impairmentOf } from '../lib/postgres.ts'
+import { impairmentOf, type PostgresTarget } from '../lib/postgres.ts'
 import type { Finding } from './availability.ts'
 import type { ConnectionSettings, PgConnection } from './connection.ts'
 import { Connector } from './connector.ts'
@@ -19,6 +19,8 @@ export interface PoolSettings {
   idleTimeout: number
   maxLifetime: number
   connection: ConnectionSettings
+  /** Where each connection goes; by default to the target of `connection`. Rejects while it may go nowhere. */
+  locate?: (() => Promise<PostgresTarget>) | undefined
   /** A connection was opened. */
   onOpen: (isReadOnly: boolean) => void
   /** A connection could not be opened, or a statement failed because the database did not accept it. */
@@ -63,7 +65,7 @@ export class Pool {
 
   constructor(settings: PoolSettings) {
     this.#settings = settings
-    this.#connector = new Connector(settings.connection, settings.onPooler)
+    this.#connector = new Connector(settings.connection, settings.onPooler, settings.locate)
     const interval = Math.min(settings.idleTimeout * 500, MAX_REAP_INTERVAL)
     this.#reaper = setInterval(() => this.#reap(), interval).unref()
   }
@@ -150,10 +152,24 @@ export class Pool {
   }
 
   /** Opens connections with these credentials from now on, and retires the others as they fall idle. */
-  retarget(target: ConnectionSettings['target']): void {
+  retarget(target: PostgresTarget): void {
     this.#connector.retarget(target)
     this.#failure = undefined
     this.renew()
+  }
+
+  /** Drops all connections, also those in use. What waits for one goes on waiting. */
+  cut(): void {
+    const dropped = [...this.#connections]
+    this.#connections.clear()
+    this.#idle.length = 0
+    for (const connection of dropped) connection.destroy()
+    this.#grow()
+  }
+
+  /** Fails what waits for a connection. */
+  dismiss(reason: unknown): void {
+    this.#line.dismiss(unreachable(reason))
   }
 
   /** Replaces all current connections; those in use are replaced when they are returned. */

@@ -54,6 +54,8 @@ export interface HealthDeps {
   services?: Readonly<Record<string, () => ServiceState | Promise<ServiceState>>>
   /** Who sees more than the status; by default no caller. A check that fails counts as no. */
   authorize?: Authorize
+  /** Which copy of the database is nearest, where there are several; by default `/ready` does not say. */
+  role?: () => 'primary' | 'replica'
   /** More about this instance, for operators. */
   describe?: () => Readonly<Record<string, string | number | boolean>>
 }
@@ -85,8 +87,9 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     'rhone-health',
     HealthOptions,
     input,
-    ['registry', 'readiness', 'services', 'authorize', 'describe']
+    ['registry', 'readiness', 'services', 'authorize', 'role', 'describe']
   )
+  const { role } = input
   const { readiness = {}, services = {}, authorize = () => false, describe = () => ({}) } = input
   const isUp = dependencyUp(input.registry)
 
@@ -131,7 +134,8 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     probe('getReadiness', 'Whether this instance may be sent requests', { 200: Ready, 503: NotReady }),
     async (_request, reply) => {
       const reasons = await reasonsAgainst()
-      return reasons.length === 0 ? { status: 'ready' } : reply.code(503).send({ status: 'not_ready', reasons })
+      if (reasons.length === 0) return role === undefined ? { status: 'ready' } : { status: 'ready', role: role() }
+      return reply.code(503).send({ status: 'not_ready', reasons })
     }
   )
 

@@ -23,7 +23,12 @@ const oneOf = <Value extends string>(values: readonly Value[], description: stri
 
 export const Alive = Type.Object({ status: Type.Literal('ok', { description: 'Always ok.' }) }, { title: 'Alive' })
 export const Ready = Type.Object(
-  { status: Type.Literal('ready', { description: 'Send requests.' }) },
+  {
+    status: Type.Literal('ready', { description: 'Send requests.' }),
+    role: Type.Optional(
+      oneOf(['primary', 'replica'], 'Which copy of the database is nearest, if there are several; absent otherwise.')
+    )
+  },
   { title: 'Ready' }
 )
 export const NotReady = Type.Object({

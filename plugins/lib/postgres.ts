@@ -31,6 +31,7 @@ export interface PostgresTarget {
  *
  * `sslrootcert` sets the trusted authorities: a file, or `system` for those that Node trusts, which is the default and
  * implies `verify-full`. `sslcert` and `sslkey` are the client certificate. `channel_binding` is accepted but ignored.
+ * So is `target_session_attrs`, which may only ask for what is done anyway: to use the host that takes writes.
  *
  * @throws Error if the URL is not a PostgreSQL URL, names several hosts, or has a parameter not listed here
  */
@@ -39,11 +40,14 @@ export function postgresTarget(text: string): PostgresTarget {
   const parameters = Object.fromEntries(url.searchParams)
   for (const name of Object.keys(parameters))
     if (!PARAMETERS.has(name)) throw new Error(`the database URL has the unknown parameter "${name}"`)
+  const { target_session_attrs: wanted = 'primary' } = parameters
+  if (wanted !== 'primary' && wanted !== 'read-write')
+    throw new Error(`the database URL has target_session_attrs=${wanted}; it is primary or read-write`)
 
   const host = parameters.host ?? decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, '$1')
   const isSocket = host.startsWith('/')
   if (!isSocket && host.includes(','))
-    throw new Error('the database URL names several hosts; name one, or a proxy in front of them')
+    throw new Error('the database URL names several hosts where only one can be used')
   const port = Number(parameters.port ?? (url.port || 5432))
   const username = decodeURIComponent(url.username) || 'postgres'
 
@@ -59,6 +63,53 @@ export function postgresTarget(text: string): PostgresTarget {
   }
 }
 
+/**
+ * The URL of each host that a connection URL names, in its order. Lists are written as for libpq:
+ * `postgres://user:password@a:5432,b:5432/db`, or `?host=/run/a,/run/b&port=5432,5433`.
+ *
+ * @throws Error if there are more or fewer ports than hosts
+ */
+export function hostUrls(text: string): string[] {
+  const [, scheme, credentials = '', authority = '', path = '', query] = LIST_FORM.exec(text) ?? []
+  if (scheme === undefined) return [text]
+  const parameters = new URLSearchParams(query)
+  const named = listOf(parameters.get('host') ?? '')
+  const hosts = named.length > 1 ? named : listOf(authority)
+  if (hosts.length < 2) return [text]
+
+  const ports = listOf(parameters.get('port') ?? '')
+  if (ports.length > 1 && ports.length !== hosts.length)
+    throw new Error(`the database URL names ${hosts.length} hosts and ${ports.length} ports`)
+  return hosts.map((host, at) => {
+    const own = new URLSearchParams(parameters)
+    if (named.length > 1) own.set('host', host)
+    if (ports.length > 1) own.set('port', ports[at]!)
+    const rest = own.size > 0 ? `?${own}` : ''
+    return `${scheme}${credentials}${named.length > 1 ? authority : host}${path}${rest}`
+  })
+}
+
+/** Every host of a connection URL as a target, in its order. @throws Error as `postgresTarget` and `hostUrls` do */
+export function postgresTargets(text: string): PostgresTarget[] {
+  const targets = hostUrls(text).map(postgresTarget)
+  const addresses = targets.map(addressOf)
+  const twice = addresses.find((address, at) => addresses.indexOf(address) < at)
+  if (twice !== undefined) throw new Error(`the database URL names the host ${twice} twice`)
+  return targets
+}
+
+/** How people name a host: `db.example.com:5432`, or the path of its socket. */
+export const addressOf = ({ host, port, path }: PostgresTarget): string =>
+  path ?? (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
+
+const LIST_FORM = /^(postgres(?:ql)?:\/\/)([^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?/
+
+/** A single socket directory may end in a comma, which is why an empty entry makes no list. */
+function listOf(text: string): string[] {
+  const entries = text.split(',')
+  return entries.includes('') ? [text].filter(Boolean) : entries
+}
+
 const PARAMETERS = new Set([
   'host',
   'port',
@@ -67,6 +118,7 @@ const PARAMETERS = new Set([
   'sslcert',
   'sslkey',
   'channel_binding',
+  'target_session_attrs',
   'application_name',
   'options'
 ])

@@ -21,8 +21,8 @@ const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, options, done
     handler: async request => {
       const { team, ...page } = request.query
       const { userId, teamId: only } = callerOf(request)
-      const teamId = team === undefined ? only : (await teamOf(app, app.db, request, team)).id
-      const { items, nextCursor } = await listApps(app.db, userId, { ...page, ...(teamId !== undefined && { teamId }) })
+      const teamId = team === undefined ? only : (await teamOf(app, app.postgres.reads, request, team)).id
+      const { items, nextCursor } = await listApps(app.postgres.reads, userId, { ...page, ...(teamId !== undefined && { teamId }) })
       return { items: items.map(present), nextCursor }
     }
   })
@@ -40,7 +40,7 @@ const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, options, done
     schema: schemas.getApp,
     config: { ...reads, access: PERMISSIONS.viewApps, slo: 'detail' },
     handler: async (request, reply) => {
-      const found = await appOf(app, app.db, request)
+      const found = await appOf(app, app.postgres.reads, request)
       reply.headers(tagOf(found))
       return isKnown(request.headers['if-none-match'], found) ? reply.code(304).send() : present(found)
     }

@@ -18,7 +18,7 @@ export const teamAudit: FastifyPluginCallbackTypebox = (app, _options, done) => 
     schema: schemas.listTeamAudit,
     config: { ...reads, access: PERMISSIONS.viewAudit, slo: 'search' },
     handler: async request => {
-      const { id } = await teamOf(app, app.db, request, request.params.team)
+      const { id } = await teamOf(app, app.postgres.reads, request, request.params.team)
       const { limit, cursor, ...query } = request.query
       return listAudit(app.postgres.reads, { ...auditFilters(query), teamId: id }, { limit, cursor })
     }

@@ -61,7 +61,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     schema: schemas.listDeployments,
     config: { ...reads, access: PERMISSIONS.viewApps, slo: 'list' },
     handler: async request => {
-      const { id } = await appOf(app, app.db, request)
+      const { id } = await appOf(app, app.postgres.reads, request)
       const { items, nextCursor } = await listDeployments(app.postgres.reads, id, request.query)
       return { items: items.map(shownDeployment), nextCursor }
     }
@@ -71,7 +71,7 @@ const deployments: FastifyPluginCallbackTypebox<DeploymentRoutesOptions> = (app,
     schema: schemas.getDeployment,
     config: { ...reads, access: PERMISSIONS.viewApps, slo: 'detail' },
     handler: async request => {
-      const { id } = await appOf(app, app.db, request)
+      const { id } = await appOf(app, app.postgres.reads, request)
       return shownDeployment(await findDeployment(app.postgres.reads, id, request.params.id))
     }
   })

@@ -22,8 +22,8 @@ const envVars: FastifyPluginCallbackTypebox<EnvVarRoutesOptions> = (app, { secre
     schema: schemas.listEnvVars,
     config: { ...reads, access: PERMISSIONS.manageEnvVars, slo: 'list' },
     handler: async request => {
-      const { id } = await appOf(app, app.db, request)
-      return listEnvVars(app.db, id, request.query)
+      const { id } = await appOf(app, app.postgres.reads, request)
+      return listEnvVars(app.postgres.reads, id, request.query)
     }
   })
 

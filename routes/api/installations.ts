@@ -19,8 +19,8 @@ const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.listInstallations,
     config: { ...reads, access: PERMISSIONS.viewTeam, slo: 'list' },
     handler: async request => {
-      const { id } = await teamOf(app, app.db, request, request.params.team)
-      return listInstallations(app.db, id, request.query)
+      const { id } = await teamOf(app, app.postgres.reads, request, request.params.team)
+      return listInstallations(app.postgres.reads, id, request.query)
     }
   })
 

@@ -15,8 +15,8 @@ const invitations: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.listInvitations,
     config: { ...reads, access: PERMISSIONS.inviteMembers, slo: 'list' },
     handler: async request => {
-      const { id } = await teamOf(app, app.db, request, request.params.team)
-      return listInvitations(app.db, id, request.query)
+      const { id } = await teamOf(app, app.postgres.reads, request, request.params.team)
+      return listInvitations(app.postgres.reads, id, request.query)
     }
   })
 

@@ -24,13 +24,13 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.listAppLogs,
     config: { ...viewing, slo: 'search' },
     handler: async request => {
-      const { id } = await appOf(app, app.db, request)
+      const { id } = await appOf(app, app.postgres.reads, request)
       const { limit, cursor, since, until, ...filters } = request.query
       const period = {
         ...(since !== undefined && { since: parseInstant('since', since) }),
         ...(until !== undefined && { until: parseInstant('until', until) })
       }
-      const { items, nextCursor } = await listAppLogs(app.db, id, { ...filters, ...period }, { limit, cursor })
+      const { items, nextCursor } = await listAppLogs(app.postgres.reads, id, { ...filters, ...period }, { limit, cursor })
       return { items: items.map(line => ({ ...line, message: plainText(line.message) })), nextCursor }
     }
   })
@@ -39,7 +39,7 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.getAppMetrics,
     config: { ...viewing, slo: 'upstream' },
     handler: async request => {
-      const { instances, ...metrics } = await metricsOf((await appOf(app, app.db, request)).id)
+      const { instances, ...metrics } = await metricsOf((await appOf(app, app.postgres.reads, request)).id)
       return { ...metrics, instances: [...instances] }
     }
   })

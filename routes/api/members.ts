@@ -17,8 +17,8 @@ const members: FastifyPluginCallbackTypebox = (app, _options, done) => {
     schema: schemas.listMembers,
     config: { ...reads, access: PERMISSIONS.viewTeam, slo: 'list' },
     handler: async request => {
-      const { id } = await teamOf(app, app.db, request, request.params.team)
-      return listMembers(app.db, id, request.query)
+      const { id } = await teamOf(app, app.postgres.reads, request, request.params.team)
+      return listMembers(app.postgres.reads, id, request.query)
     }
   })
 

@@ -24,7 +24,7 @@ const teams: FastifyPluginCallbackTypebox<TeamsOptions> = (app, { defaultPlan },
   app.get('/teams', {
     schema: schemas.listTeams,
     config: { ...reads, access: 'authenticated', slo: 'list' },
-    handler: request => listTeams(app.db, callerOf(request).userId, request.query)
+    handler: request => listTeams(app.postgres.reads, callerOf(request).userId, request.query)
   })
 
   app.post('/teams', {
@@ -37,7 +37,7 @@ const teams: FastifyPluginCallbackTypebox<TeamsOptions> = (app, { defaultPlan },
     schema: schemas.getTeam,
     config: { ...reads, access: PERMISSIONS.viewTeam, slo: 'detail' },
     handler: async (request, reply) => {
-      const found = await teamOf(app, app.db, request, request.params.team)
+      const found = await teamOf(app, app.postgres.reads, request, request.params.team)
       reply.headers(tagOf(found))
       return isKnown(request.headers['if-none-match'], found) ? reply.code(304).send() : found
     }

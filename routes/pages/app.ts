@@ -52,13 +52,13 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     schema: schemas.appPage,
     config: viewing,
     handler: async (request, reply) => {
-      const found = await appOf(app, app.db, request)
+      const found = await appOf(app, app.postgres.reads, request)
       const [[overview], recent, pending, metrics, errors] = await Promise.all([
-        overviewApp(app.db, found.id).then(overview => withHealth(app, [overview])),
-        listDeployments(app.db, found.id, { limit: RECENT }),
-        pendingChanges(app.db, found),
+        overviewApp(app.postgres.reads, found.id).then(overview => withHealth(app, [overview])),
+        listDeployments(app.postgres.reads, found.id, { limit: RECENT }),
+        pendingChanges(app.postgres.reads, found),
         figuresOf(found.id),
-        listAppLogs(app.db, found.id, { level: 'error' }, { limit: ERRORS })
+        listAppLogs(app.postgres.reads, found.id, { level: 'error' }, { limit: ERRORS })
       ])
       const page = { ...frameOf(found), overview: overview!, pending, metrics, errors: errors.items, canDeploy }
       return sendPage(
@@ -76,8 +76,8 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     config: { ...viewing, slo: 'list' },
     handler: async (request, reply) => {
       const { cursor } = request.query
-      const found = await appOf(app, app.db, request)
-      const { items, nextCursor } = await listDeployments(app.db, found.id, { limit: PAGE, ...(cursor && { cursor }) })
+      const found = await appOf(app, app.postgres.reads, request)
+      const { items, nextCursor } = await listDeployments(app.postgres.reads, found.id, { limit: PAGE, ...(cursor && { cursor }) })
       const list = { ...frameOf(found), items: await glimpses(found, items), next: nextCursor, cursor }
       return sendPage(app, request, reply, deploymentListPage(list), found.teamId)
     }
@@ -87,12 +87,12 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     schema: schemas.deploymentPage,
     config: viewing,
     handler: async (request, reply) => {
-      const found = await appOf(app, app.db, request)
-      const deployment = await findDeployment(app.db, found.id, request.params.id)
+      const found = await appOf(app, app.postgres.reads, request)
+      const deployment = await findDeployment(app.postgres.reads, found.id, request.params.id)
       const [names, ahead, kept, { lines, after }] = await Promise.all([
-        namesOf(app.db, [deployment.triggeredBy]),
-        deployment.status === 'pending' ? deploymentsAhead(app.db, deployment) : null,
-        deployment.status === 'superseded' ? imagesInUse(app.db, found.id) : ([] as string[]),
+        namesOf(app.postgres.reads, [deployment.triggeredBy]),
+        deployment.status === 'pending' ? deploymentsAhead(app.postgres.reads, deployment) : null,
+        deployment.status === 'superseded' ? imagesInUse(app.postgres.reads, found.id) : ([] as string[]),
         buildLines(deployment.id)
       ])
       const page = {
@@ -133,13 +133,13 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     config: { ...viewing, slo: 'search' },
     handler: async (request, reply) => {
       const { search = '', level = '', since = '', cursor } = request.query
-      const found = await appOf(app, app.db, request)
+      const found = await appOf(app, app.postgres.reads, request)
       const filters: AppLogFilters = {
         ...(search !== '' && { search }),
         ...(level !== '' && { level }),
         ...(since !== '' && { since: new Date(Date.now() - SPANS[since]) })
       }
-      const { items, nextCursor } = await listAppLogs(app.db, found.id, filters, {
+      const { items, nextCursor } = await listAppLogs(app.postgres.reads, found.id, filters, {
         limit: LINES,
         ...(cursor && { cursor })
       })

@@ -38,7 +38,7 @@ const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, d
       const found =
         team === undefined
           ? []
-          : await withHealth(app, await overviewApps(app.db, team.id, { text, limit: MOST_APPS + 1 }))
+          : await withHealth(app, await overviewApps(app.postgres.reads, team.id, { text, limit: MOST_APPS + 1 }))
       const list = { team, apps: found.slice(0, MOST_APPS), text, sort, isCut: found.length > MOST_APPS }
       return sendPage(app, request, reply, appListPage({ ...list, urlOf: options.urlOf }), team?.id)
     }

@@ -26,8 +26,8 @@ const dashboard: FastifyPluginCallbackTypebox<DashboardOptions> = (app, { urlOf 
         team === undefined
           ? [[], []]
           : await Promise.all([
-              overviewApps(app.db, team.id, { limit: MOST_APPS }).then(found => withHealth(app, found)),
-              recentDeployments(app.db, team.id, MOST_DEPLOYMENTS)
+              overviewApps(app.postgres.reads, team.id, { limit: MOST_APPS }).then(found => withHealth(app, found)),
+              recentDeployments(app.postgres.reads, team.id, MOST_DEPLOYMENTS)
             ])
       return sendPage(app, request, reply, dashboardPage({ team, apps, recent, urlOf }), team?.id)
     }

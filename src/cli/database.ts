@@ -20,7 +20,10 @@ export async function withDatabaseUrl<Result>(
   { archived = true } = {}
 ): Promise<Result> {
   const config = await host.config()
-  if (config.database.directUrl !== null) return use(config.database.directUrl)
+  if (config.database.directUrl !== null) {
+    const { primaryUrlOf } = await import('../wiring/primary-database.ts')
+    return use(await primaryUrlOf(config, config.database.directUrl))
+  }
 
   const dataDir = join(config.dataDir, 'postgres')
   const running = await findEmbeddedPostgres(dataDir)

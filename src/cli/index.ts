@@ -3,6 +3,7 @@ import { backupCreate, backupDrill, backupList, backupPrune, backupRestore, back
 import type { Command } from './command.ts'
 import { completionOf } from './completion.ts'
 import { configCheck, configPrint } from './config.ts'
+import { failover } from './failover.ts'
 import { incidentClose, incidentList, incidentOpen, incidentReview, incidentUpdate } from './incident.ts'
 import { localStop } from './local.ts'
 import { maintenanceOff, maintenanceOn, maintenanceStatus } from './maintenance.ts'
@@ -64,6 +65,7 @@ export const commands: readonly Command[] = [
   completionOf(() => commands),
   serve,
   migrate,
+  failover,
   tokenCreate,
   tokenList,
   tokenRevoke,

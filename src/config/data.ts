@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { type PostgresTarget, postgresTarget } from '../../plugins/lib/postgres.ts'
+import { type PostgresTarget, postgresTarget, postgresTargets } from '../../plugins/lib/postgres.ts'
 import { redisTarget } from '../../plugins/redis/target.ts'
 import { credential, section } from './section.ts'
 import { isLoopback } from './values.ts'
@@ -11,6 +11,8 @@ export interface DataSettings {
     readonly directUrl: string | null
     /** Of a role that may make roles; for a command, not for servers. */
     readonly adminUrl: string | null
+    /** A standby near this instance, for reads. */
+    readonly replicaUrl: string | null
     readonly poolMax: number
     readonly prepare: 'auto' | boolean
     /** How the embedded database is archived; null: it is not, or there is none. Set when it has started. */
@@ -20,7 +22,11 @@ export interface DataSettings {
 }
 
 const variables = {
-  DATABASE_URL: credential('PostgreSQL; an embedded one under DATA_DIR when unset.', { form: 'url' }),
+  DATABASE_URL: credential(
+    'PostgreSQL, or a list of its hosts, a:5432,b:5432; an embedded one under DATA_DIR when unset.',
+    { form: 'url' }
+  ),
+  DATABASE_REPLICA_URL: credential('A standby of DATABASE_URL near this instance, for reads.', { form: 'url' }),
   DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.', { form: 'url' }),
   DATABASE_ADMIN_URL: credential(
     'Command line: PostgreSQL as a role that may make roles, for `secrets rotate database`.',
@@ -38,17 +44,24 @@ const variables = {
 
 export default section(variables, ({ env, environment, production, parse, refuse }) => {
   const targets = {
-    DATABASE_URL: parse('DATABASE_URL', postgresTarget),
-    DATABASE_DIRECT_URL: parse('DATABASE_DIRECT_URL', postgresTarget),
-    DATABASE_ADMIN_URL: parse('DATABASE_ADMIN_URL', postgresTarget)
+    DATABASE_URL: parse('DATABASE_URL', postgresTargets) ?? [],
+    DATABASE_DIRECT_URL: parse('DATABASE_DIRECT_URL', postgresTargets) ?? [],
+    DATABASE_ADMIN_URL: parse('DATABASE_ADMIN_URL', postgresTargets) ?? [],
+    DATABASE_REPLICA_URL: [parse('DATABASE_REPLICA_URL', postgresTarget)].filter(target => target !== null)
   }
   parse('REDIS_URL', redisTarget)
   if (env.DATABASE_DIRECT_URL !== undefined && env.DATABASE_URL === undefined)
     refuse('DATABASE_DIRECT_URL: is the way past the pooler of DATABASE_URL, which is not set')
+  if (env.DATABASE_REPLICA_URL !== undefined && env.DATABASE_URL === undefined)
+    refuse('DATABASE_REPLICA_URL: follows the database of DATABASE_URL, which is not set')
+  const [hosts, directHosts] = [targets.DATABASE_URL.length, targets.DATABASE_DIRECT_URL.length]
+  if (directHosts > 0 && hosts > 0 && directHosts !== hosts)
+    refuse(
+      `DATABASE_DIRECT_URL: names ${directHosts} hosts and DATABASE_URL ${hosts}; name the same ones in the same order`
+    )
   if (production) {
     if (env.DATABASE_URL === undefined) refuse(`DATABASE_URL: is required in ${environment}`)
-    for (const [name, target] of Object.entries(targets))
-      if (target !== null && !isVerified(target)) refuse(`${name}: ${UNVERIFIED}`)
+    for (const [name, named] of Object.entries(targets)) if (!named.every(isVerified)) refuse(`${name}: ${UNVERIFIED}`)
     if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !hasPassword(env.REDIS_URL))
       refuse('REDIS_URL: a remote Redis needs a password, or rediss://')
   }
@@ -57,6 +70,7 @@ export default section(variables, ({ env, environment, production, parse, refuse
       url: env.DATABASE_URL ?? null,
       directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
       adminUrl: env.DATABASE_ADMIN_URL ?? null,
+      replicaUrl: env.DATABASE_REPLICA_URL ?? null,
       poolMax: env.DATABASE_POOL_MAX,
       prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on',
       archive: null

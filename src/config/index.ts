@@ -10,6 +10,7 @@ import { ConfigError } from './error.ts'
 import github, { type GithubSettings } from './github.ts'
 import identity, { type IdentitySettings } from './identity.ts'
 import monitoring, { type MonitoringSettings } from './monitoring.ts'
+import regions, { type RegionSettings } from './regions.ts'
 import secrets, { type SecretsSettings } from './secrets.ts'
 import type { Reader, SecretTraits, Section } from './section.ts'
 import server, { type ServerSettings } from './server.ts'
@@ -32,6 +33,7 @@ export interface Config
     BillingSettings,
     TelemetrySettings,
     MonitoringSettings,
+    RegionSettings,
     SecretsSettings,
     BackupSettings,
     ClientSettings {
@@ -49,6 +51,7 @@ const sections = [
   billing,
   telemetry,
   monitoring,
+  regions,
   secrets,
   backups,
   client
@@ -65,6 +68,7 @@ export const Environment = Type.Object({
   ...billing.variables,
   ...telemetry.variables,
   ...monitoring.variables,
+  ...regions.variables,
   ...secrets.variables,
   ...backups.variables,
   ...client.variables

@@ -93,8 +93,8 @@ export function liveConfig(first: Config): LiveConfig {
       })
     },
     replace(next) {
-      const { url, directUrl } = next.database
-      const database = { ...current.database, ...(url !== null && { url, directUrl }) }
+      const { url, directUrl, replicaUrl } = next.database
+      const database = { ...current.database, ...(url !== null && { url, directUrl, replicaUrl }) }
       current = { ...current, ...Object.fromEntries(FOLLOWING.map(name => [name, next[name]])), database }
       if (keyrings === null) return
       for (const name of NAMES) {

@@ -1,3 +1,4 @@
+import { hostUrls } from '../../plugins/lib/postgres.ts'
 import type { Config } from './index.ts'
 import type { Keyring } from './keyring.ts'
 
@@ -18,10 +19,11 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   securityContact: plain,
   tls: tls => tls && { ...tls },
   dataDir: plain,
-  database: ({ url, directUrl, adminUrl, poolMax, prepare }) => ({
+  database: ({ url, directUrl, adminUrl, replicaUrl, poolMax, prepare }) => ({
     url: withoutSecrets(url),
     adminUrl: withoutSecrets(adminUrl),
     directUrl: withoutSecrets(directUrl),
+    replicaUrl: withoutSecrets(replicaUrl),
     poolMax,
     prepare
   }),
@@ -73,6 +75,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   }),
   notifyWebhookUrl: hidden,
   notifyEmail: addresses => addresses.join(','),
+  regions: ({ own, primary, primaryUrl }) => ({ own, primary, primaryUrl: primaryUrl && primaryUrl.origin }),
   localAccounts: plain,
   telemetry: ({ otlpEndpoint, sampleRatio, sentryDsn }) => ({
     otlpEndpoint: withoutSecrets(otlpEndpoint),
@@ -125,6 +128,8 @@ function keyIds(keyring: Keyring | null): string | null {
 /** Shows the host and the path only; user, password and parameters may all be secrets. */
 function withoutSecrets(address: string | null): string | null {
   if (address === null) return null
+  if (address.startsWith('postgres') && hostUrls(address).length > 1)
+    return hostUrls(address).map(withoutSecrets).join(', ')
   const url = URL.parse(address)
   return url === null
     ? '(set)'

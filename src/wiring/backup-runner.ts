@@ -8,6 +8,7 @@ import type { BackupRunner } from '../workflows/backups/index.ts'
 import type { Descriptor } from '../workflows/backups/manifest.ts'
 import type { BackupAnswer, BackupWork } from './backup-work.ts'
 import { backupSettingsOf } from './backups.ts'
+import { primaryUrlOf } from './primary-database.ts'
 
 const ENTRY = new URL(`./backup-process${extname(import.meta.filename)}`, import.meta.url)
 /** Megabytes of JavaScript objects; the rows themselves are in buffers besides. */
@@ -17,7 +18,7 @@ const GRACE = 10_000
 
 /** Runs each piece of work in a process of its own, which gets its settings by message: no argument shows a secret. */
 export function backupRunner(config: Config): BackupRunner {
-  const settings = () => backupSettingsOf(config, config.database.directUrl!)
+  const settings = async () => backupSettingsOf(config, await primaryUrlOf(config, config.database.directUrl!))
   return {
     create: async signal => (await run({ kind: 'create', settings: await settings() }, signal)) as Descriptor,
     drill: async signal =>

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { AUDIT_TYPES } from '../../drizzle/schema.ts'
 import { fileSpool } from '../../plugins/audit/spool.ts'
 import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
+import { hostUrls } from '../../plugins/lib/postgres.ts'
 import { backupTargetOf } from '../config/backups.ts'
 import { parseCron } from '../config/cron.ts'
 import type { Config } from '../config/index.ts'
@@ -15,14 +16,46 @@ import { auditLogOf } from './audit-log.ts'
 import { archiveRunner, backupRunner } from './backup-runner.ts'
 import { followed } from './followed-secrets.ts'
 import type { Ports } from './ports.ts'
+import { fenceOf } from './primary-database.ts'
 import { ringsOf, secretsOf } from './secrets.ts'
 
 /* Options of the plugins that store data. */
 
-export function database({ database: { url, directUrl, poolMax, prepare }, shortcuts }: Config, app: FastifyInstance) {
+export function database(config: Config, app: FastifyInstance) {
+  const { url, directUrl, replicaUrl, poolMax, prepare } = config.database
   if (url === null) return false
-  const quickQueries = shortcuts.has('queries')
-  return { ...registryOf(app), url, ...(directUrl !== null && { directUrl }), poolMax, prepare, quickQueries }
+  const hasCopies = replicaUrl !== null || hostUrls(url).length > 1
+  return {
+    ...registryOf(app),
+    url,
+    ...(directUrl !== null && { directUrl }),
+    ...(replicaUrl !== null && { replicaUrl }),
+    ...(hasCopies && {
+      fence: fenceOf(config, err =>
+        app.log.error({ err }, 'the timeline of the database cannot be stored in DATA_DIR: a restart forgets it')
+      )
+    }),
+    poolMax,
+    prepare,
+    quickQueries: config.shortcuts.has('queries')
+  }
+}
+
+/** Only where the database has copies: a single instance runs nothing for this. */
+export function regions({ regions, baseUrl, keys }: Config, app: FastifyInstance) {
+  const copies = has(app, 'postgres') ? app.postgres.copies : undefined
+  if (copies === undefined) return false
+  const { own, primary, primaryUrl } = regions
+  return {
+    ...registryOf(app),
+    copies,
+    ...(keys.session && { keys: keys.session }),
+    mayBeOld: (request: FastifyRequest) => request.routeOptions.config.access === 'public',
+    secure: baseUrl.protocol === 'https:',
+    ...(own !== null && { region: own }),
+    ...(primary !== null && { primaryRegion: primary }),
+    ...(primaryUrl !== null && { primaryUrl: primaryUrl.origin })
+  }
 }
 
 export function redis({ redisUrl }: Config, app: FastifyInstance) {

@@ -35,8 +35,8 @@ export function followed(config: Config, app: FastifyInstance, ports: NonNullabl
       const { database: before, redisUrl: redisBefore } = config
       live.replace(next)
       const { database, redisUrl } = config
-      if (has(app, 'postgres') && (database.url !== before.url || database.directUrl !== before.directUrl))
-        app.postgres.useCredentials(database.url!, database.directUrl!)
+      if (has(app, 'postgres') && isOther(before, database))
+        app.postgres.useCredentials(database.url!, database.directUrl!, database.replicaUrl ?? undefined)
       if (has(app, 'redisCredentials') && redisUrl !== redisBefore) await app.redisCredentials.use(redisUrl!)
       if (has(app, 'secretHolders') && app.startup?.done !== false) await app.secretHolders.exchange()
     },
@@ -44,6 +44,9 @@ export function followed(config: Config, app: FastifyInstance, ports: NonNullabl
     onRefused: changed => app.audit?.recordSystem(app.db, refusalOf(changed))
   }
 }
+
+const isOther = (before: Config['database'], now: Config['database']) =>
+  before.url !== now.url || before.directUrl !== now.directUrl || before.replicaUrl !== now.replicaUrl
 
 /** Which of the changed credentials do not open what they are for. */
 async function problemsOfConnections(app: FastifyInstance, now: Config, next: Config): Promise<string[]> {

@@ -75,7 +75,8 @@ export function health(config: Config, app: FastifyInstance, ports: Ports) {
       pressure: () => app.pressure?.sustained !== true,
       draining: () => app.drain?.draining !== true
     },
-    services: Object.fromEntries(services)
+    services: Object.fromEntries(services),
+    ...(has(app, 'postgres') && app.postgres.copies && { role: () => app.postgres.copies!.role })
   }
 }
 
@@ -83,7 +84,8 @@ export function health(config: Config, app: FastifyInstance, ports: Ports) {
 function databaseReadiness(app: FastifyInstance) {
   const ping = singleFlight(0, () => app.postgres.ping(PING_TIMEOUT).catch(() => 'unreachable' as const))
   return {
-    database: async () => (await ping()) !== 'unreachable',
+    // Beside a replica, reads can be served without a primary.
+    database: async () => (await ping()) !== 'unreachable' || app.postgres.copies?.canRead === true,
     database_readonly: async () => (await ping()) !== 'read_only',
     database_full: async () => (await ping()) !== 'full'
   }

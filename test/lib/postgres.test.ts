@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { createSecureContext, TLSSocket } from 'node:tls'
-import { isUnreachable, postgresTarget, sqlState } from '../../plugins/lib/postgres.ts'
+import {
+  addressOf,
+  hostUrls,
+  isUnreachable,
+  postgresTarget,
+  postgresTargets,
+  sqlState
+} from '../../plugins/lib/postgres.ts'
 import { ask, openSession } from '../../plugins/lib/postgres-session.ts'
 import { needsOpenssl } from '../support/certificate.ts'
 import { freshDatabase } from '../support/database.ts'
@@ -34,6 +41,29 @@ suite('a connection URL', () => {
     assert.equal(postgresTarget('postgres://u@%2Frun%2Fpg%2C/db').path, '/run/pg,/.s.PGSQL.5432')
   })
 
+  test('may name several hosts, each with its own port', () => {
+    assert.deepEqual(hostUrls('postgres://u:p%2C@a:5432,b:5433/db?sslmode=require'), [
+      'postgres://u:p%2C@a:5432/db?sslmode=require',
+      'postgres://u:p%2C@b:5433/db?sslmode=require'
+    ])
+    const sockets = postgresTargets('postgres://u:p@/db?host=/run/a,/run/b&port=5432,5433')
+    assert.deepEqual(
+      sockets.map(({ path }) => path),
+      ['/run/a/.s.PGSQL.5432', '/run/b/.s.PGSQL.5433']
+    )
+    assert.deepEqual(postgresTargets('postgres://u@[::1]:1,b/db').map(addressOf), ['[::1]:1', 'b:5432'])
+  })
+
+  test('is one host where only its password or its socket has a comma', () => {
+    for (const url of ['postgres://u:a,b@h/db', 'postgres://u@%2Frun%2Fpg%2C/db', 'postgres://u@h/db', 'nonsense'])
+      assert.deepEqual(hostUrls(url), [url])
+  })
+
+  test('is refused when it names a host twice, or not as many ports as hosts', () => {
+    assert.throws(() => postgresTargets('postgres://u@a,a:5432/db'), /the host a:5432 twice/)
+    assert.throws(() => hostUrls('postgres://u@/db?host=/a,/b,/c&port=1,2'), /3 hosts and 2 ports/)
+  })
+
   test('takes the parameters that Neon writes into it', () => {
     const { ssl } = postgresTarget('postgresql://u:p@ep-x.neon.tech/db?sslmode=require&channel_binding=require')
     assert.equal(typeof ssl === 'object' && ssl.rejectUnauthorized, false)
@@ -43,6 +73,7 @@ suite('a connection URL', () => {
     ['mysql://u@h/db', /not of the form/],
     ['not a url', /not of the form/],
     ['postgres://u@a:1,b:2/db', /not of the form|several hosts/],
+    ['postgres://u@h/db?target_session_attrs=standby', /it is primary or read-write/],
     ['postgres://u@h/db?sslmode=maybe', /sslmode=maybe/],
     ['postgres://u@h/db?sslmode=require&sslrootcert=system', /needs sslmode=verify-full/],
     ['postgres://u@h/db?statement_cache=1', /unknown parameter "statement_cache"/]

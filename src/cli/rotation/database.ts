@@ -2,9 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import * as schema from '../../../drizzle/schema.ts'
-import { postgresTarget } from '../../../plugins/lib/postgres.ts'
+import { postgresTarget, postgresTargets } from '../../../plugins/lib/postgres.ts'
 import type { Db } from '../../domain/base/db.ts'
 import { closeRole, openRole, rolesInTurn, sessionsOf } from '../../domain/secrets/database-roles.ts'
+import { primaryUrlOf } from '../../wiring/primary-database.ts'
 import { CommandError } from '../command.ts'
 import { withCredentials } from './classes.ts'
 import type { Rotated, Rotating } from './port.ts'
@@ -20,8 +21,8 @@ const [PAUSE, LOOKS] = [500, 240]
  */
 export async function rotateDatabase(rotating: Rotating, url: string, finish: boolean): Promise<Rotated> {
   const { db, config, bringIn } = rotating
-  const roles = rolesInTurn(postgresTarget(url).username)
-  const adminUrl = config.database.adminUrl ?? config.database.directUrl ?? url
+  const roles = rolesInTurn(postgresTargets(url)[0]!.username)
+  const adminUrl = await primaryUrlOf(config, config.database.adminUrl ?? config.database.directUrl ?? url)
   return asAdmin(adminUrl, async admin => {
     const others = [roles.owner, `${roles.owner}_a`, `${roles.owner}_b`].filter(role => role !== roles.current)
     if (finish) {

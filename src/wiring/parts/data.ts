@@ -3,14 +3,18 @@ import { ensurePartitions } from '../../domain/base/partitions.ts'
 import { has } from '../../kernel/has.ts'
 import type { Part } from '../../kernel/part.ts'
 import { migrateDatabase } from '../migrations.ts'
+import { primaryUrlOf } from '../primary-database.ts'
 import { HOUR } from './intervals.ts'
 import { PING_TIMEOUT, stateOf } from './service-state.ts'
 
 /** The data stores that the rest of the server depends on. */
 const data: Part = {
   name: 'data',
-  startSteps: ({ database }, { log }) => [
-    { name: 'migrations', run: () => migrateDatabase(database.directUrl!, { log }) }
+  startSteps: (config, { log }) => [
+    {
+      name: 'migrations',
+      run: async () => migrateDatabase(await primaryUrlOf(config, config.database.directUrl!), { log })
+    }
   ],
   services: (_config, app) => [
     { name: 'database', check: () => stateOf(has(app, 'db'), () => assertWritable(app.postgres.ping(PING_TIMEOUT))) },

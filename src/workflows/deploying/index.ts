@@ -53,7 +53,7 @@ const deploying: FastifyPluginAsync<DeployingOptions> = async (app, { config }) 
     ]
   })
   if (ledger === null) return
-  await app.register(logCollector, { directUrl: () => config.database.directUrl!, deployer: app.deployer })
+  await app.register(logCollector, { deployer: app.deployer })
   app.addHook('onReady', async () => void reconcileSoon(app))
   lookWhenLost(app)
 }

@@ -3,8 +3,11 @@ import type { PostgresTarget } from '../../../plugins/lib/postgres.ts'
 import { ask, openSession, type Session } from '../../../plugins/lib/postgres-session.ts'
 
 export interface LeadershipSettings {
-  /** The database, bypassing any transaction pooler, which would lend the lock's connection to others. */
-  readonly target: () => PostgresTarget
+  /**
+   * The server that takes writes, bypassing any transaction pooler, which would lend the lock's connection to others. A
+   * standby grants the same lock to somebody else.
+   */
+  readonly target: () => Promise<PostgresTarget>
   /** Tells when the target has changed: the leader gives up its session, and the first to ask leads over a new one. */
   readonly onChange?: (callback: () => void) => () => void
   /** The task. Each name has one leader among all instances. */
@@ -36,7 +39,12 @@ export async function whileLeading(
 ): Promise<void> {
   while (!signal.aborted) {
     const lost = new AbortController()
-    const session = openSession(target(), {
+    const server = await target().catch(() => undefined) // Reported elsewhere.
+    if (server === undefined) {
+      await pauseFor(retryInterval, signal)
+      continue
+    }
+    const session = openSession(server, {
       applicationName: `rhone-${name}`,
       connectTimeout: CONNECT_TIMEOUT,
       prepare: false,
@@ -53,12 +61,17 @@ export async function whileLeading(
       stopWatching?.()
       session.destroy()
     }
-    await delay(retryInterval * (0.5 + Math.random()), undefined, { signal, ref: false }).catch(() => {})
+    await pauseFor(retryInterval, signal)
   }
 }
 
+function pauseFor(interval: number, signal: AbortSignal): Promise<void> {
+  return delay(interval * (0.5 + Math.random()), undefined, { signal, ref: false }).catch(() => {})
+}
+
 async function takeLock(session: Session, name: string): Promise<boolean> {
-  const statement = `select pg_try_advisory_lock(hashtext('rhone.${name}')) as taken`
+  const lock = `pg_try_advisory_lock(hashtext('rhone.${name}'))`
+  const statement = `select case when pg_is_in_recovery() then false else ${lock} end as taken`
   const [row] = (await ask(session, statement, ANSWER_TIMEOUT)) as { taken: boolean }[]
   return row?.taken === true
 }

@@ -3,7 +3,6 @@ import { sql } from 'drizzle-orm'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { DeployedApp, Deployer } from '../../../integrations/deployer/port.ts'
-import { postgresTarget } from '../../../plugins/lib/postgres.ts'
 import type { Db } from '../../domain/base/db.ts'
 import { Bell } from '../../domain/base/news.ts'
 import { followApp } from './app-log-follower.ts'
@@ -11,8 +10,6 @@ import { whileLeading } from './leadership.ts'
 import { LogBuffer } from './log-buffer.ts'
 
 export interface LogCollectorOptions {
-  /** The database, bypassing any transaction pooler; asked for each connection, as its password may change. */
-  readonly directUrl: () => string
   readonly deployer: Deployer
   /** Milliseconds between checks for new apps; news of deployments triggers one earlier. */
   readonly interval?: number
@@ -25,12 +22,9 @@ const LAST_FLUSH = 2_000
  * Stores the logs of running apps. One instance collects for all, with one stream per app; if it stops, another resumes
  * where it left off.
  */
-const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (
-  app,
-  { directUrl, deployer, interval = 5_000 }
-) => {
+const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (app, { deployer, interval = 5_000 }) => {
   const leadership = {
-    target: () => postgresTarget(directUrl()),
+    target: () => app.postgres.locate(),
     onChange: (callback: () => void) => app.postgres.onCredentials(callback),
     name: 'log-collector',
     retryInterval: interval

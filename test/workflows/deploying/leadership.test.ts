@@ -10,7 +10,7 @@ function candidate(t: { after(end: () => Promise<void>): void }, url: string) {
   const ending = new AbortController()
   const leads = Promise.withResolvers<void>()
   const over = whileLeading(
-    { target: () => postgresTarget(url), name: 'test', retryInterval: 100 },
+    { target: async () => postgresTarget(url), name: 'test', retryInterval: 100 },
     ending.signal,
     async signal => {
       leads.resolve()

@@ -72,7 +72,6 @@ async function instance(t: TestContext, url: string, machines: TalkingMachines) 
   const app = Fastify()
   await app.register(database, { url })
   await app.register(logCollector, {
-    directUrl: () => url,
     deployer: { logs: machines.logs } as unknown as Deployer,
     interval: 100
   })

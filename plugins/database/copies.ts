@@ -1,0 +1,40 @@
+import type { Position } from '../lib/postgres-hosts.ts'
+import type { Hosts } from './hosts.ts'
+import type { Pool } from './pool.ts'
+import type { Reading, Replica } from './replica.ts'
+
+export type { Position, Reading }
+
+/** The copies of the database, as an instance beside one of them sees them. */
+export interface Copies {
+  /** `replica` while the replica of this instance follows another server; `primary` otherwise. */
+  readonly role: 'primary' | 'replica'
+  /** Whether the replica answers, so that reads can be served without a primary. */
+  readonly canRead: boolean
+  /** Where the log of the primary ends: all that was committed before is at or below. */
+  position(): Promise<Position>
+  /** Learns from another instance's position that a server was promoted. */
+  heard(position: Position): void
+  /** Runs `body`, and what it starts, with these requirements of its reads. */
+  within(reading: Reading, body: () => void): void
+}
+
+export function copiesOf(hosts: Hosts, replica: Replica | undefined, pool: Pool): Copies {
+  return {
+    get role() {
+      return replica !== undefined && !replica.isPrimary ? 'replica' : 'primary'
+    },
+    get canRead() {
+      return replica?.isReachable === true
+    },
+    async position() {
+      const [row] = (await pool.run(connection => connection.query(LOG_END, [], false))) as { lsn: string }[]
+      return { timeline: hosts.primary?.timeline ?? 0, lsn: BigInt(row!.lsn) }
+    },
+    heard: ({ timeline }) => hosts.heard(timeline),
+    within: (reading, body) => (replica === undefined ? body() : replica.within(reading, body))
+  }
+}
+
+/** What is not flushed yet was not committed by anybody who has an answer. */
+const LOG_END = `select (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::text as lsn`

@@ -1,0 +1,172 @@
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
+import { type Outcome, onEntry } from '../lib/entry.ts'
+import { errors } from '../lib/errors.ts'
+import { tallies } from '../lib/metrics.ts'
+import { type PluginInput, parseOptions } from '../lib/options.ts'
+import type { Registry } from '../lib/registry.ts'
+import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
+import { type Keyring, randomKeyring } from '../lib/signer.ts'
+import { FORWARDED, forwarder } from './forward.ts'
+import { type Position, positionTokens } from './position.ts'
+
+export const RegionsOptions = Type.Object(
+  {
+    region: Type.String({ default: '', description: 'The region that Fly runs this instance in. Empty: not on Fly.' }),
+    primaryRegion: Type.String({
+      default: '',
+      description: 'The region whose instances Fly is asked to hand changes to. Empty: none.'
+    }),
+    primaryUrl: Type.String({
+      default: '',
+      description: 'Where instances beside the primary database are reached. Empty: this one makes changes from afar.'
+    }),
+    replayLimit: Type.Integer({
+      default: 1_000_000,
+      minimum: 0,
+      description: 'Bytes of the largest body that Fly hands to another region.'
+    }),
+    forwardTimeout: Type.Integer({
+      default: 25_000,
+      minimum: 1,
+      description: 'Milliseconds without a sign of life after which a forwarded request has failed.'
+    }),
+    secure: Type.Boolean({
+      default: true,
+      description: 'Clients connect over HTTPS: the cookie is Secure and has the prefix __Host-.'
+    }),
+    cookie: Type.String({
+      default: 'rhone_position',
+      minLength: 1,
+      description: 'The cookie that holds the position of the last change.'
+    }),
+    remember: Type.Integer({
+      default: 60,
+      minimum: 1,
+      description: 'Seconds for which browsers keep that cookie: longer than any replica is behind and still used.'
+    })
+  },
+  { additionalProperties: false }
+)
+export type RegionsOptions = Static<typeof RegionsOptions>
+
+export interface RegionsDeps {
+  registry?: Registry
+  /** The copies of the database; without them the plugin does nothing. */
+  copies?: Copies
+  /** Signs positions, on all instances alike. Without it, other instances do not accept them. */
+  keys?: Keyring
+  /** Whether a request may see data of any age while there is no primary; by default none may. */
+  mayBeOld?: (request: FastifyRequest) => boolean
+}
+
+/** The copies of a database, as an instance beside one of them sees them. */
+export interface Copies {
+  /** `replica`: the nearest copy follows another server. */
+  readonly role: 'primary' | 'replica'
+  /** Where the primary's log ends now. */
+  position(): Promise<Position>
+  /** Learns that a server was promoted. */
+  heard(position: Position): void
+  /** Runs `body`, whose reads may be answered by the replica under these conditions. */
+  within(reading: { readonly position: Position | null; readonly mayBeOld: boolean }, body: () => void): void
+}
+
+/** The header that API clients may send back instead of the cookie. */
+const HEADER = 'x-database-position'
+const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+const UNREACHABLE = 'The region that makes changes cannot be reached'
+const WAYS = ['replayed', 'forwarded', 'here', 'failed'] as const
+
+/**
+ * For one server in several regions, each with a copy of the database. Changes are made beside the primary: on Fly by
+ * asking its proxy to replay the request there, elsewhere by forwarding it. Whoever has changed something gets the
+ * position of the change, and no later read of theirs shows less.
+ */
+const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps>> = async (app, input) => {
+  const options = parseOptions('rhone-regions', RegionsOptions, input, ['registry', 'copies', 'keys', 'mayBeOld'])
+  const { copies, mayBeOld = () => false } = input
+  if (copies === undefined) return
+  const { region, primaryRegion, primaryUrl, replayLimit, secure } = options
+  const tokens = positionTokens(input.keys ?? randomKeyring())
+  const cookie = cookieName(options.cookie, secure)
+  const handOvers = tallies(input.registry, {
+    name: 'rhone_region_changes_total',
+    help: 'Requests for changes that came to an instance beside a replica, by what became of them.',
+    labelNames: ['way']
+  })
+  for (const way of WAYS) handOvers(way)
+  const forward = primaryUrl === '' ? undefined : forwarder(new URL(primaryUrl), options.forwardTimeout)
+  const canReplay = region !== '' && primaryRegion !== '' && region !== primaryRegion
+
+  useRouteConfig(app)
+  onEntry(app, (request, reply) => {
+    const position = tokens.read(sentBy(request))
+    if (position !== null) copies.heard(position)
+    if (copies.role === 'primary') return undefined
+    if (!SAFE.has(request.method)) return handOver(request, reply)
+    return resume => copies.within({ position, mayBeOld: mayBeOld(request) }, () => resume(undefined))
+  })
+
+  app.addHook('onSend', async (request, reply, payload) => {
+    if (!mayHaveChanged(request, reply) || reply.hasHeader('fly-replay') || reply.hasHeader(HEADER)) return payload
+    try {
+      const token = tokens.make(await copies.position())
+      reply.header(HEADER, token).header('set-cookie', setCookie(cookie, token, { secure, maxAge: options.remember }))
+    } catch (err) {
+      request.log.warn({ err }, 'a client does not learn the position of its change, and may not see it at once')
+    }
+    return payload
+  })
+  app.addHook('onClose', async () => forward?.close())
+
+  function handOver(request: FastifyRequest, reply: FastifyReply): Outcome | Promise<Outcome> {
+    const { headers } = request
+    if (headers['fly-replay-failed'] !== undefined) return refused()
+    // It was handed over before: the regions do not agree on where the primary is, and going round helps nobody.
+    if (headers['fly-replay-src'] !== undefined || headers[FORWARDED] !== undefined) return madeHere()
+    if (canReplay && sizeOf(request) <= replayLimit) {
+      handOvers('replayed').add()
+      const target = `region=${primaryRegion};timeout=2s;fallback=force_self`
+      return reply.code(409).header('fly-replay', target).header('cache-control', 'no-store').send()
+    }
+    if (forward === undefined) return madeHere()
+    return forward.send(request, reply).then(
+      sent => {
+        handOvers('forwarded').add()
+        return sent
+      },
+      (cause: unknown) => refused(cause)
+    )
+  }
+
+  function madeHere(): undefined {
+    handOvers('here').add()
+  }
+
+  function refused(cause?: unknown): Error {
+    handOvers('failed').add()
+    return errors.unavailable(2, UNREACHABLE, cause)
+  }
+
+  function sentBy(request: FastifyRequest): string | undefined {
+    const header = request.headers[HEADER]
+    return typeof header === 'string' ? header : readCookie(request, cookie)
+  }
+}
+
+/** A sign-in ends with a redirect, in answer to a GET. */
+function mayHaveChanged(request: FastifyRequest, { statusCode }: FastifyReply): boolean {
+  if (SAFE.has(request.method)) return statusCode === 302 || statusCode === 303
+  return statusCode < 500 && routeConfig(request).priority !== 'webhook'
+}
+
+/** Bytes of the body; infinite if it does not say. */
+function sizeOf({ headers }: FastifyRequest): number {
+  if (headers['transfer-encoding'] !== undefined) return Number.POSITIVE_INFINITY
+  return Number(headers['content-length'] ?? 0)
+}
+
+export default fp(regions, { name: 'rhone-regions', fastify: '5.x' })

@@ -1,0 +1,43 @@
+import { optional, section, text } from './section.ts'
+
+/** Where an instance is among several regions. */
+export interface RegionSettings {
+  readonly regions: {
+    /** The region that Fly runs this instance in; null elsewhere. */
+    readonly own: string | null
+    /** The region whose instances Fly is asked to hand changes to. */
+    readonly primary: string | null
+    /** Where instances beside the primary database are reached, by those beside a replica. */
+    readonly primaryUrl: URL | null
+  }
+}
+
+const variables = {
+  FLY_REGION: optional(text('The region that this instance is in; Fly sets it.')),
+  PRIMARY_REGION: optional(text('On Fly: the region of the primary database, whose instances make all changes.')),
+  PRIMARY_URL: optional(text('The address of the instances beside the primary database, for those beside a replica.'))
+}
+
+export default section(variables, ({ env, production, parse, refuse }) => {
+  const primaryUrl = parse('PRIMARY_URL', parseAddress)
+  if (production && primaryUrl?.protocol === 'http:' && !isPrivate(primaryUrl.hostname))
+    refuse('PRIMARY_URL: must be https, or a name that ends in .internal')
+  for (const name of ['FLY_REGION', 'PRIMARY_REGION'] as const)
+    if (env[name] !== undefined && !/^[a-z0-9-]{2,20}$/.test(env[name]))
+      refuse(`${name}: "${env[name]}" is not the code of a region, such as fra`)
+  const settings: RegionSettings = {
+    regions: { own: env.FLY_REGION ?? null, primary: env.PRIMARY_REGION ?? null, primaryUrl }
+  }
+  return settings
+})
+
+/** Fly's own network is encrypted; a loopback address never leaves this machine. */
+const isPrivate = (host: string) => host.endsWith('.internal') || host === 'localhost' || host.startsWith('127.')
+
+function parseAddress(value: string): URL {
+  const url = URL.parse(value)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
+  if (url.username || url.password || url.pathname !== '/' || url.search || url.hash)
+    throw new Error('must have no user, path, query or fragment')
+  return url
+}

@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { sql } from 'drizzle-orm'
+import { pgTable, text } from 'drizzle-orm/pg-core'
+import Fastify, { type FastifyInstance } from 'fastify'
+import cache from '../../plugins/cache/index.ts'
+import database from '../../plugins/database/index.ts'
+import errors from '../../plugins/errors/index.ts'
+import { randomKeyring } from '../../plugins/lib/signer.ts'
+import regions from '../../plugins/regions/index.ts'
+import { timelineFence } from '../../src/wiring/timeline-fence.ts'
+import { whileLeading } from '../../src/workflows/deploying/leadership.ts'
+import { eventually } from '../support/eventually.ts'
+import { type PairNode, type ReplicatedPair, replicatedPair } from '../support/replicated-pair.ts'
+import { rhone } from '../support/rhone.ts'
+
+const notes = pgTable('notes', { who: text().notNull(), role: text() })
+const keys = randomKeyring()
+
+/** An instance with routes that write and read notes. */
+async function instance(t: TestContext, options: object): Promise<FastifyInstance> {
+  const app = Fastify()
+  await app.register(errors)
+  await app.register(database, { url: '', ...options })
+  const { copies } = app.postgres
+  await app.register(regions, { keys, secure: false, ...(copies && { copies }) })
+  app.post<{ Params: { who: string } }>('/notes/:who', async request => {
+    await insert(app, request.params.who)
+    return { written: true }
+  })
+  app.get<{ Params: { who: string } }>('/notes/:who', async ({ params: { who } }) => ({
+    found: (await app.postgres.reads.select().from(notes).where(sql`who = ${who}`)).length
+  }))
+  t.after(() => app.close())
+  await app.ready()
+  return app
+}
+
+const insert = (app: FastifyInstance, who: string) => app.db.execute(sql`insert into notes (who) values (${who})`)
+const succeeds = (work: PromiseLike<unknown>) =>
+  work.then(
+    () => true,
+    () => false
+  )
+const notesOn = async (node: PairNode) =>
+  (await node.ask<{ who: string }>('select who from notes order by who')).map(({ who }) => who)
+
+async function pairWithNotes(t: TestContext): Promise<ReplicatedPair> {
+  const pair = await replicatedPair(t)
+  await pair.primary.ask('create table notes (who text, role text)')
+  await pair.caughtUp()
+  return pair
+}
+
+/** Within the same second, so that nothing but the survey can tell. */
+async function failOver(pair: ReplicatedPair): Promise<void> {
+  await pair.primary.kill()
+  await pair.standby.promote()
+  await pair.primary.start()
+}
+
+const pause = (node: PairNode) => node.ask('select pg_wal_replay_pause()')
+const resume = (node: PairNode) => node.ask('select pg_wal_replay_resume()')
+
+suite('a list of hosts', () => {
+  test('leads to the host that takes writes, whatever its place', async t => {
+    const pair = await pairWithNotes(t)
+    const app = await instance(t, { url: pair.url.replace(/@(.*),(.*)\//, '@$2,$1/') })
+    await insert(app, 'a')
+    assert.deepEqual(await notesOn(pair.primary), ['a'])
+    assert.equal(app.postgres.copies!.role, 'primary')
+  })
+
+  test('follows a promotion within 5 s, and never goes back to the old primary, which has started first', async t => {
+    const pair = await pairWithNotes(t)
+    const directory = await mkdtemp(join(tmpdir(), 'rhone-fence-'))
+    t.after(() => rm(directory, { recursive: true, force: true }))
+    const fence = () => timelineFence(join(directory, 'timelines.json'), error => t.diagnostic(String(error)))
+    const apps = [await instance(t, { url: pair.url, fence: fence() }), await instance(t, { url: pair.url })]
+    const [app, other] = apps as [FastifyInstance, FastifyInstance]
+    const leaders = apps.map(each => leader(t, each))
+    await insert(app, 'before')
+    await insert(other, 'before')
+    await eventually(() => leaders.filter(({ leads }) => leads).length === 1)
+    await pair.caughtUp()
+
+    await failOver(pair)
+    const startedAt = performance.now()
+    await Promise.all(apps.map(each => eventually(() => succeeds(insert(each, 'after')))))
+    const took = performance.now() - startedAt
+    t.diagnostic(`writes resumed after ${Math.round(took)} ms`)
+    assert.ok(took < 5_000, `${took} ms`)
+
+    await Promise.all(Array.from({ length: 100 }, (_, n) => insert(apps[n % 2]!, `n${n}`)))
+    assert.deepEqual(await notesOn(pair.primary), ['before', 'before'])
+    assert.equal((await notesOn(pair.standby)).length, 104)
+
+    await eventually(() => leaders.filter(({ leads }) => leads).length === 1)
+    const locks = `select count(*)::int as held from pg_locks where locktype = 'advisory' and granted`
+    assert.deepEqual(await pair.standby.ask(locks), [{ held: 1 }])
+    assert.deepEqual(await pair.primary.ask(locks), [{ held: 0 }])
+
+    // A server that has never seen the new primary, and cannot, takes nothing on the old one either.
+    await pair.standby.proxy.stop()
+    const late = await instance(t, { url: pair.url, fence: fence() })
+    assert.equal(await succeeds(insert(late, 'late')), false)
+    assert.match(String(await late.postgres.locate().catch((error: unknown) => error)), /was replaced by a promotion/)
+    assert.equal((await notesOn(pair.primary)).length, 2)
+  })
+
+  test('is left at once by a server that hears of a promotion from a client, though it cannot see the new primary', async t => {
+    const pair = await pairWithNotes(t)
+    const [here, there] = [await instance(t, { url: pair.url }), await instance(t, { url: pair.url })]
+    await insert(here, 'before')
+    await pair.caughtUp()
+    // `here` is cut off from the standby, which is promoted while the old primary lives on.
+    const cutOff = await instance(t, { url: pair.url.replace(/,.*\//, ',127.0.0.1:1/') })
+    await insert(cutOff, 'on the old one')
+    await pair.caughtUp()
+    await pair.standby.promote()
+    const written = await eventually(
+      () => there.inject({ method: 'POST', url: '/notes/new' }),
+      ({ statusCode, headers }) => statusCode === 200 && String(headers['x-database-position']).startsWith('2-')
+    )
+    const position = String(written.headers['x-database-position'])
+    await eventually(async () => {
+      const headers = { 'x-database-position': position }
+      const { statusCode } = await cutOff.inject({ method: 'POST', url: '/notes/lost', headers })
+      return statusCode === 503
+    })
+    const count = (await notesOn(pair.primary)).length
+    assert.equal(await succeeds(insert(cutOff, 'lost')), false)
+    assert.equal((await notesOn(pair.primary)).length, count)
+  })
+
+  test('with no host that answers is refused within a second each time, also when the hosts say nothing', async t => {
+    const pair = await pairWithNotes(t)
+    const app = await instance(t, { url: pair.url })
+    await insert(app, 'a')
+    await Promise.all([pair.primary.kill(), pair.standby.kill()])
+    for (let n = 0; n < 20; n++) {
+      const startedAt = performance.now()
+      const { statusCode, headers } = await app.inject({ method: 'POST', url: '/notes/b' })
+      const took = performance.now() - startedAt
+      assert.equal(statusCode, 503)
+      assert.equal(headers['retry-after'], '1')
+      assert.ok(took < 1_000, `${took} ms`)
+    }
+    await Promise.all([pair.primary.start(), pair.standby.start()])
+    await eventually(() => succeeds(insert(app, 'back')))
+
+    pair.primary.proxy.freeze()
+    pair.standby.proxy.freeze()
+    await eventually(() => app.postgres.locate().then(() => false, () => true))
+    const startedAt = performance.now()
+    assert.equal((await app.inject({ method: 'POST', url: '/notes/c' })).statusCode, 503)
+    assert.ok(performance.now() - startedAt < 1_000)
+  })
+})
+
+suite('a replica', () => {
+  test('serves reads, and shows each client its own changes over a thousand requests while it falls behind', async t => {
+    const pair = await pairWithNotes(t)
+    const writer = await instance(t, { url: pair.url })
+    const outcomes = new Map<string, number>()
+    const { Registry } = await import('@platformatic/prom-client')
+    const registry = new Registry()
+    const reader = await instance(t, { url: pair.url, replicaUrl: pair.standby.url, registry })
+    await eventually(() => reader.postgres.copies!.canRead)
+    assert.equal(reader.postgres.copies!.role, 'replica')
+
+    for (let n = 0; n < 1_000; n++) {
+      if (n % 100 === 40) await pause(pair.standby)
+      if (n % 100 === 50) await resume(pair.standby)
+      const written = await writer.inject({ method: 'POST', url: `/notes/w${n}` })
+      assert.equal(written.statusCode, 200, written.body)
+      const cookie = String(written.headers['set-cookie']).split(';')[0]!
+      const read = await reader.inject({ url: `/notes/w${n}`, headers: { cookie } })
+      assert.deepEqual(read.json(), { found: 1 }, `request ${n}`)
+    }
+    for (const line of (await registry.metrics()).split('\n')) {
+      const [, outcome, count] = /^rhone_db_reads_total\{outcome="(\w+)"\} (\d+)/.exec(line) ?? []
+      if (outcome !== undefined) outcomes.set(outcome, Number(count))
+    }
+    t.diagnostic(JSON.stringify([...outcomes]))
+    assert.ok(outcomes.get('replica')! > 500, 'the replica answers most')
+    assert.ok(outcomes.get('behind')! > 10, 'the primary answers where the replica cannot')
+  })
+
+  test('never shows a role from before five seconds ago, and no cache is filled from it', async t => {
+    const pair = await pairWithNotes(t)
+    await pair.primary.ask(`insert into notes values ('ada', 'owner')`)
+    await pair.caughtUp()
+    const app = await instance(t, { url: pair.url, replicaUrl: pair.standby.url })
+    await app.register(cache)
+    const { copies } = app.postgres
+    await eventually(() => copies!.canRead)
+    const within = <T>(work: () => Promise<T>) =>
+      new Promise<T>((resolve, reject) => {
+        copies!.within({ position: null, mayBeOld: false }, () => void work().then(resolve, reject))
+      })
+    const seen = () => within(async () => (await app.postgres.reads.select().from(notes))[0]!.role)
+    const cached = () =>
+      within(() => app.cache.of<string | null>('roles', { ttl: 60_000 }).get('ada', () => roleFrom(app)))
+    assert.equal(await seen(), 'owner')
+
+    await pause(pair.standby)
+    await pair.primary.ask(`update notes set role = 'viewer'`)
+    const changedAt = performance.now()
+    assert.equal(await cached(), 'viewer')
+    await eventually(() => performance.now() - changedAt >= 5_000)
+    assert.equal(await seen(), 'viewer')
+    await resume(pair.standby)
+  })
+
+  test('without a primary serves what anyone may read, and nothing that decides on access after five seconds', async t => {
+    const pair = await pairWithNotes(t)
+    await pair.primary.ask(`insert into notes values ('ada', 'owner')`)
+    await pair.caughtUp()
+    const app = await instance(t, { url: pair.url, replicaUrl: pair.standby.url })
+    const { copies } = app.postgres
+    await eventually(() => copies!.canRead)
+    const read = (mayBeOld: boolean) =>
+      new Promise<boolean>(resolve => {
+        copies!.within({ position: null, mayBeOld }, () => {
+          resolve(succeeds(app.postgres.reads.select().from(notes).then(rows => assert.equal(rows.length, 1))))
+        })
+      })
+    await eventually(() => read(false))
+    await pair.primary.kill()
+    await eventually(async () => !(await read(false)))
+    assert.equal(await read(true), true)
+    assert.equal(copies!.role, 'replica')
+    assert.equal((await app.inject({ method: 'GET', url: '/notes/ada' })).statusCode, 503)
+
+    await pair.standby.promote()
+    await eventually(() => copies!.role === 'primary')
+    await eventually(() => succeeds(insert(app, 'after')))
+    assert.equal((await app.inject({ method: 'GET', url: '/notes/ada' })).statusCode, 200)
+  })
+})
+
+test('rhone failover refuses while the primary answers, promotes once it is gone, and says what to do next', async t => {
+  const pair = await pairWithNotes(t)
+  const directory = await mkdtemp(join(tmpdir(), 'rhone-failover-'))
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  const environment = { DATABASE_URL: pair.url, DATA_DIR: directory }
+
+  const refused = await rhone(['failover'], environment)
+  assert.equal(refused.code, 1)
+  assert.match(refused.stdout, new RegExp(`refused: ${pair.primary.address} answers as the primary`))
+  assert.equal((await rhone(['failover', '--max-lag', 'soon'], environment)).code, 2)
+
+  pair.primary.proxy.freeze()
+  const hanging = await rhone(['failover', '--json'], environment)
+  assert.match(JSON.parse(hanging.stdout).refusal, /does not answer/)
+  pair.primary.proxy.thaw()
+
+  await pair.primary.kill()
+  const planned = await eventually(
+    () => rhone(['failover', '--check', '--json'], environment),
+    ({ code }) => code === 0
+  )
+  assert.equal(JSON.parse(planned.stdout).candidate, pair.standby.address)
+  const { code, stdout, stderr } = await rhone(['failover', '--json'], environment)
+  assert.equal(code, 0, stderr)
+  const { promoted, timeline, next } = JSON.parse(stdout)
+  assert.deepEqual({ promoted, timeline }, { promoted: pair.standby.address, timeline: 2 })
+  assert.match(next.join(' '), /pg_rewind/)
+  await pair.standby.ask(`insert into notes values ('written', null)`)
+
+  await pair.primary.start()
+  const again = await rhone(['failover', '--json'], environment)
+  assert.equal(again.code, 1)
+})
+
+async function roleFrom(app: FastifyInstance): Promise<string | null> {
+  const [row] = await app.db.select().from(notes)
+  return row!.role
+}
+
+/** Leads, or waits to lead, as long as the test runs. */
+function leader(t: TestContext, app: FastifyInstance): { readonly leads: boolean } {
+  const ending = new AbortController()
+  const state = { leads: false }
+  const over = whileLeading(
+    {
+      target: () => app.postgres.locate(),
+      onChange: callback => app.postgres.onCredentials(callback),
+      name: 'regions-test',
+      retryInterval: 200
+    },
+    ending.signal,
+    async signal => {
+      state.leads = true
+      await new Promise(resolve => signal.addEventListener('abort', resolve, { once: true }))
+      state.leads = false
+    }
+  )
+  t.after(async () => {
+    ending.abort()
+    await over
+  })
+  return state
+}

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { suite, type TestContext, test } from 'node:test'
+import { lastSighting, timelineFence } from '../../src/wiring/timeline-fence.ts'
+
+const fail = (error: unknown) => assert.fail(String(error))
+
+async function pathIn(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'rhone-fence-'))
+  t.after(() => rm(directory, { recursive: true, force: true }))
+  return join(directory, 'timelines.json')
+}
+
+suite('the fence', () => {
+  test('keeps the highest timeline of each system, for all processes and after a restart', async t => {
+    const path = await pathIn(t)
+    const [one, other] = [timelineFence(path, fail), timelineFence(path, fail)]
+    assert.equal(one.highest('7'), 0)
+    one.raise('7', 3)
+    other.raise('7', 2)
+    other.raise('8', 1)
+    for (const fence of [one, other, timelineFence(path, fail)])
+      assert.deepEqual([fence.highest('7'), fence.highest('8')], [3, 1])
+  })
+
+  test('is built anew over a file that somebody has damaged', async t => {
+    const path = await pathIn(t)
+    await writeFile(path, '{"timelines": 3')
+    const fence = timelineFence(path, fail)
+    fence.raise('7', 2)
+    assert.equal(timelineFence(path, fail).highest('7'), 2)
+  })
+
+  test('holds in its own process where it cannot be stored, and says so', async t => {
+    const path = await pathIn(t)
+    await writeFile(path, '')
+    const errors: unknown[] = []
+    const fence = timelineFence(join(path, 'below-a-file'), error => errors.push(error))
+    fence.raise('7', 2)
+    assert.equal(fence.highest('7'), 2)
+    assert.equal(errors.length, 1)
+  })
+
+  test('writes down where the primary was last seen', async t => {
+    const path = await pathIn(t)
+    assert.equal(lastSighting(path), null)
+    timelineFence(path, fail).saw?.({ system: '7', timeline: 1, lsn: 50_331_976n })
+    const { at, ...seen } = lastSighting(path)!
+    assert.deepEqual(seen, { system: '7', timeline: 1, lsn: 50_331_976n })
+    assert.ok(Date.now() - at < 60_000)
+  })
+})
