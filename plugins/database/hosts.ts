@@ -129,6 +129,7 @@ export class Hosts {
 
   /** Something has failed that a change of hosts would explain. */
   suspect(): void {
+    if (!this.#isConfirmed) return
     this.#suspicions++
     this.#isConfirmed = false
     this.#wake.abort()
@@ -230,5 +231,14 @@ export class Hosts {
   #tell(): void {
     this.#next.resolve()
     this.#next = Promise.withResolvers()
+  }
+}
+
+/** Remembers in this process only. */
+export function memoryFence(): TimelineFence {
+  const highest = new Map<string, number>()
+  return {
+    highest: system => highest.get(system) ?? 0,
+    raise: (system, timeline) => void highest.set(system, Math.max(timeline, highest.get(system) ?? 0))
   }
 }

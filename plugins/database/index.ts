@@ -1,20 +1,22 @@
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { certificateExpiry, recordingPeer } from '../lib/certificate-expiry.ts'
 import { dependencyUp } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
-import { addressOf, hostUrls, isUnreachable, type PostgresTarget, postgresTarget } from '../lib/postgres.ts'
+import { addressOf, hostUrls, type PostgresTarget, postgresTarget } from '../lib/postgres.ts'
 import type { Registry } from '../lib/registry.ts'
 import type { DatabaseState, Finding } from './availability.ts'
 import { type Copies, copiesOf } from './copies.ts'
+import { tryCredentials } from './credentials.ts'
 import type { TimelineFence } from './hosts.ts'
 import { loadDriver, loadHosts } from './load-driver.ts'
 import { measureHosts, measurePool, queryObserver, readObserver } from './metrics.ts'
-import { DatabaseOptions } from './options.ts'
+import { DatabaseOptions, poolSettingsOf } from './options.ts'
 import type { PoolStats } from './port.ts'
+import type { Postgres } from './postgres.ts'
 
-export type { Copies, DatabaseState, Db, PoolStats, TimelineFence }
+export type { Copies, DatabaseState, Db, PoolStats, Postgres, TimelineFence }
 export { DatabaseOptions }
 
 export interface DatabaseDeps {
@@ -23,57 +25,6 @@ export interface DatabaseDeps {
   schema?: Record<string, unknown>
   /** Remembers the highest timeline for all processes that share it; by default only this one remembers. */
   fence?: TimelineFence
-}
-
-export interface Postgres {
-  /**
-   * For selects that change nothing, not even through a function they call, and that may run twice. Concurrent reads
-   * share a connection; a read that waits behind a slow one also runs on another. In `app.db`, every statement runs
-   * once, on a connection of its own.
-   */
-  readonly reads: Db
-  /** The other copies of the database; absent unless `url` names several hosts or there is a `replicaUrl`. */
-  readonly copies?: Copies
-  /**
-   * The server to be written to, past any pooler, for those who keep a connection of their own.
-   *
-   * @throws Error that says why there is none at present
-   */
-  locate(): Promise<PostgresTarget>
-  /** Pings the database over a separate connection, so no query delays the answer. Rejects if none comes in time. */
-  ping(timeoutMs: number): Promise<DatabaseState>
-  /**
-   * Calls `onNotify` for every NOTIFY on the channel. `onResync` is called whenever listening starts, also after a lost
-   * connection; `onLost` when the connection is lost. Returns immediately, even if the database is down.
-   * @returns a function that ends the subscription
-   */
-  listen(
-    channel: string,
-    onNotify: (payload: string) => void,
-    onResync: () => void,
-    onLost?: () => void
-  ): Promise<() => Promise<void>>
-  /**
-   * Runs a text of several statements, which may contain whole transactions, over one pooled connection. The text takes
-   * no parameters, so it must contain nothing that a client sent.
-   * @returns the rows of all statements
-   */
-  script(text: string): Promise<unknown[]>
-  /**
-   * Checks that a URL with other credentials opens this same database.
-   *
-   * @throws Error that says why it does not
-   */
-  tryCredentials(url: string): Promise<void>
-  /** Uses these credentials for all new connections, and retires the others without interrupting what they do. */
-  useCredentials(url: string, directUrl: string, replicaUrl?: string): void
-  /**
-   * Calls back when that happens, and when another host is the primary, for those who keep connections of their own.
-   *
-   * @returns a function that ends it
-   */
-  onCredentials(callback: () => void): () => void
-  readonly stats: PoolStats
 }
 
 declare module 'fastify' {
@@ -101,7 +52,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   const isQuick = options.quickQueries && (await quickQueriesWork())
   if (options.quickQueries && !isQuick)
     app.log.warn('this drizzle runs queries differently: they run its way, which is slower')
-  const { applicationName, connectTimeout, statementTimeout } = options
+  const { applicationName, connectTimeout } = options
   const recordExpiry = certificateExpiry(input.registry)
   const targetOf = (url: string): PostgresTarget => {
     const target = postgresTarget(url)
@@ -121,7 +72,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   const renewals = new Set<() => void>()
 
   const hasCopies = targets.length > 1 || options.replicaUrl !== ''
-  const { ADMISSION_COLUMNS, Hosts, Replica } = hasCopies ? await loadHosts() : {}
+  const { ADMISSION_COLUMNS, Hosts, memoryFence, openReplica } = hasCopies ? await loadHosts() : {}
   const hosts =
     Hosts &&
     new Hosts({
@@ -129,9 +80,9 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
       directTargets,
       applicationName,
       connectTimeout,
-      fence: input.fence ?? memoryFence(),
+      fence: input.fence ?? memoryFence!(),
       onPrimary(next, nextDirect) {
-        app.log.warn({ host: addressOf(next) }, 'the primary database is at this host')
+        app.log.info({ host: addressOf(next) }, 'the primary database is at this host')
         pool.cut()
         directTarget = nextDirect
         availability.retarget(next)
@@ -165,27 +116,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     connectTimeout,
     onCallbackError: (err, channel) => app.log.error({ err, channel }, 'a notification could not be handled')
   })
-  const lending = {
-    max: options.poolMax,
-    queueTimeout: options.queueTimeout,
-    maxQueue: options.maxQueue,
-    idleTimeout: options.idleTimeout,
-    maxLifetime: options.maxLifetime,
-    pipeline: options.pipeline
-  }
-  const connection = {
-    target,
-    applicationName,
-    prepare: options.prepare,
-    connectTimeout,
-    statementTimeout,
-    parameters: {
-      statement_timeout: statementTimeout,
-      lock_timeout: options.lockTimeout,
-      idle_in_transaction_session_timeout: options.idleInTransactionTimeout
-    },
-    conversions
-  }
+  const { connection, ...lending } = poolSettingsOf(options, target, conversions)
   const pool = new Pool({
     ...lending,
     connection: {
@@ -209,28 +140,17 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     }
   })
 
-  const replica =
-    options.replicaUrl === '' || Replica === undefined
-      ? undefined
-      : new Replica({
-          target: targetOf(options.replicaUrl),
-          applicationName,
-          connectTimeout,
-          hosts: hosts!,
-          primary: pool,
-          pool: new Pool({
-            ...lending,
-            connection: { ...connection, target: targetOf(options.replicaUrl) },
-            onOpen() {},
-            onFailure: (_finding, err) => app.log.debug({ err }, 'the replica did not answer'),
-            onLost() {},
-            onPooler: () => app.log.error('the replica is behind a pooler: reads go to the primary, name it directly')
-          }),
-          onRead: readObserver(input.registry)
-        })
-
+  const replica = openReplica?.(options.replicaUrl, {
+    targetOf,
+    applicationName,
+    connectTimeout,
+    hosts: hosts!,
+    primary: pool,
+    poolFor: own => new Pool({ ...lending, connection: { ...connection, target: own }, ...replicaEvents(app.log) }),
+    onRead: readObserver(input.registry)
+  })
   measurePool(input.registry, pool)
-  if (hosts) measureHosts(input.registry, hosts)
+  if (hosts !== undefined) measureHosts(input.registry, hosts)
   const handles = { tables: input.schema, isQuick }
   const { db, reads } = createDb(pool, conversions, queryObserver(input.registry), handles, replica)
   app.decorate('db', db)
@@ -270,39 +190,15 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
       replica?.end(END_TIMEOUT)
     ])
   })
-  availability.watch()
+  // Among several hosts, the survey says which one to ask.
+  if (hosts === undefined) availability.watch()
 }
 
-/** A URL of another database or of other hosts would lose what is in use, so it takes a restart. */
-async function tryCredentials(
-  current: readonly PostgresTarget[],
-  next: readonly PostgresTarget[],
-  connectTimeout: number
-): Promise<void> {
-  if (next[0]!.database !== current[0]!.database) throw new Error('names another database, which takes a restart')
-  if (next.length !== current.length) throw new Error('names other hosts, which takes a restart')
-  const { ask, openSession } = await import('../lib/postgres-session.ts')
-  const attempts = next.map(async target => {
-    const session = openSession(target, { applicationName: 'rhone-check', connectTimeout, prepare: false })
-    try {
-      await ask(session, 'select 1', connectTimeout * 1_000)
-    } finally {
-      session.destroy()
-    }
-  })
-  const results = await Promise.allSettled(attempts)
-  const failed = results.filter(result => result.status === 'rejected')
-  // Of several hosts, some may be down; none may refuse the credentials.
-  const refused = failed.find(({ reason }) => failed.length === results.length || !isUnreachable(reason))
-  if (refused !== undefined) throw refused.reason
-}
-
-function memoryFence(): TimelineFence {
-  const highest = new Map<string, number>()
-  return {
-    highest: system => highest.get(system) ?? 0,
-    raise: (system, timeline) => void highest.set(system, Math.max(timeline, highest.get(system) ?? 0))
-  }
-}
+const replicaEvents = (log: FastifyBaseLogger) => ({
+  onOpen() {},
+  onFailure: (_finding: Finding, err: unknown) => log.debug({ err }, 'the replica did not answer'),
+  onLost() {},
+  onPooler: () => log.error('the replica is behind a pooler: reads go to the primary; name it directly')
+})
 
 export default fp(database, { name: 'rhone-database', fastify: '5.x' })

@@ -2,8 +2,11 @@ import { loadPackages } from '../lib/packages.ts'
 
 /** Loads what only apps with several database hosts, or a replica, need. */
 export async function loadHosts() {
-  const [{ ADMISSION_COLUMNS, Hosts }, { Replica }] = await Promise.all([import('./hosts.ts'), import('./replica.ts')])
-  return { ADMISSION_COLUMNS, Hosts, Replica }
+  const [{ ADMISSION_COLUMNS, Hosts, memoryFence }, { openReplica }] = await Promise.all([
+    import('./hosts.ts'),
+    import('./replica.ts')
+  ])
+  return { ADMISSION_COLUMNS, Hosts, memoryFence, openReplica }
 }
 
 /** Loads the PostgreSQL driver, only for apps that have a database. */

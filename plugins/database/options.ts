@@ -1,4 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
+import type { PostgresTarget } from '../lib/postgres.ts'
+import type { Conversions } from './port.ts'
 
 export const DatabaseOptions = Type.Object(
   {
@@ -77,3 +79,29 @@ export const DatabaseOptions = Type.Object(
   { additionalProperties: false }
 )
 export type DatabaseOptions = Static<typeof DatabaseOptions>
+
+/** What the options say about a pool of connections to `target`. */
+export function poolSettingsOf(options: DatabaseOptions, target: PostgresTarget, conversions: Conversions) {
+  const { applicationName, prepare, connectTimeout, statementTimeout } = options
+  return {
+    max: options.poolMax,
+    queueTimeout: options.queueTimeout,
+    maxQueue: options.maxQueue,
+    idleTimeout: options.idleTimeout,
+    maxLifetime: options.maxLifetime,
+    pipeline: options.pipeline,
+    connection: {
+      target,
+      applicationName,
+      prepare,
+      connectTimeout,
+      statementTimeout,
+      parameters: {
+        statement_timeout: statementTimeout,
+        lock_timeout: options.lockTimeout,
+        idle_in_transaction_session_timeout: options.idleInTransactionTimeout
+      },
+      conversions
+    }
+  }
+}

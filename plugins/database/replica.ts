@@ -16,16 +16,13 @@ export interface Reading {
   readonly mayBeOld: boolean
 }
 
-export interface ReplicaSettings {
-  target: PostgresTarget
+interface Surroundings {
   applicationName: string
   /** Seconds. */
   connectTimeout: number
   hosts: Hosts
   /** Of the primary. */
   primary: Pick<Pool, 'run' | 'read'>
-  /** Of the replica. */
-  pool: Pool
   onRead: (outcome: ReadOutcome) => void
 }
 
@@ -44,6 +41,26 @@ interface Checked {
   readonly isStandby: boolean
   readonly timeline: number
   readonly lsn: string
+}
+
+interface ReplicaSettings extends Surroundings {
+  target: PostgresTarget
+  /** Of the replica. */
+  pool: Pool
+}
+
+/** @param url empty: there is no replica */
+export function openReplica(
+  url: string,
+  {
+    targetOf,
+    poolFor,
+    ...surroundings
+  }: Surroundings & { targetOf: (url: string) => PostgresTarget; poolFor: (target: PostgresTarget) => Pool }
+): Replica | undefined {
+  if (url === '') return undefined
+  const target = targetOf(url)
+  return new Replica({ ...surroundings, target, pool: poolFor(target) })
 }
 
 interface Context extends Reading {
@@ -149,17 +166,21 @@ async function readOn<T>(
   // Behind a pooler, the next statement may run on another server.
   if (connection.isPooled) return BEHIND
   const startedAt = performance.now()
-  for (;;) {
-    const check = connection.query(CHECK, [], false)
-    const rows = work(connection)
-    rows.catch(() => {})
-    const [found] = (await check) as Checked[]
-    if (!found!.isStandby) return BEHIND
-    if (found!.timeline >= needed.timeline && BigInt(found!.lsn) >= needed.lsn) return rows
-    await rows.catch(() => {})
-    if (performance.now() - startedAt >= context.patience) break
+  const check = connection.query(CHECK, [], false)
+  const rows = work(connection)
+  rows.catch(() => {})
+  if (has((await check) as Checked[], needed)) return rows
+
+  await rows.catch(() => {})
+  let hasCaughtUp = false
+  while (!hasCaughtUp && performance.now() - startedAt < context.patience) {
     await delay(PAUSE)
+    hasCaughtUp = has((await connection.query(CHECK, [], false)) as Checked[], needed)
   }
   context.patience = Math.max(0, context.patience - (performance.now() - startedAt))
-  return BEHIND
+  return hasCaughtUp ? work(connection) : BEHIND
+}
+
+function has([found]: readonly Checked[], needed: Position): boolean {
+  return found!.isStandby && found!.timeline >= needed.timeline && BigInt(found!.lsn) >= needed.lsn
 }

@@ -106,6 +106,7 @@ export class HostWatch {
       const [row] = (await ask(session, STATE, rest)) as Row[]
       return { ...report, state: { ...row!, timeline: Number(row!.timeline), lsn: BigInt(row!.lsn) } }
     } catch (reason) {
+      if (this.#session === undefined) this.#connected = undefined
       return { ...report, reason }
     }
   }

@@ -22,7 +22,10 @@ const apps: FastifyPluginCallbackTypebox<AppRoutesOptions> = (app, options, done
       const { team, ...page } = request.query
       const { userId, teamId: only } = callerOf(request)
       const teamId = team === undefined ? only : (await teamOf(app, app.postgres.reads, request, team)).id
-      const { items, nextCursor } = await listApps(app.postgres.reads, userId, { ...page, ...(teamId !== undefined && { teamId }) })
+      const { items, nextCursor } = await listApps(app.postgres.reads, userId, {
+        ...page,
+        ...(teamId !== undefined && { teamId })
+      })
       return { items: items.map(present), nextCursor }
     }
   })

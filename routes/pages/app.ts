@@ -77,7 +77,10 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     handler: async (request, reply) => {
       const { cursor } = request.query
       const found = await appOf(app, app.postgres.reads, request)
-      const { items, nextCursor } = await listDeployments(app.postgres.reads, found.id, { limit: PAGE, ...(cursor && { cursor }) })
+      const { items, nextCursor } = await listDeployments(app.postgres.reads, found.id, {
+        limit: PAGE,
+        ...(cursor && { cursor })
+      })
       const list = { ...frameOf(found), items: await glimpses(found, items), next: nextCursor, cursor }
       return sendPage(app, request, reply, deploymentListPage(list), found.teamId)
     }

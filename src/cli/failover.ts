@@ -9,8 +9,15 @@ export const failover = defineCommand({
   examples: ['failover --check', 'failover [--to <host:port>] [--max-lag <seconds>]'],
   printsData: true,
   options: {
-    check: { type: 'boolean', description: 'Only show the hosts and what would be done; exit 1 if it would be refused.' },
-    to: { type: 'string', value: '<host:port>', description: 'The standby to promote. Default: the one with most changes.' },
+    check: {
+      type: 'boolean',
+      description: 'Only show the hosts and what would be done; exit 1 if it would be refused.'
+    },
+    to: {
+      type: 'string',
+      value: '<host:port>',
+      description: 'The standby to promote. Default: the one with most changes.'
+    },
     'max-lag': {
       type: 'string',
       value: '<seconds>',
@@ -65,7 +72,9 @@ export const failover = defineCommand({
 
 function lossOf(lag: number | null): string {
   if (lag === null) return 'no server on this DATA_DIR has seen the primary: how many changes are lost is not known'
-  return lag === 0 ? 'no change that a server here has seen is lost' : `the last ${Math.ceil(lag)} s of changes are lost`
+  return lag === 0
+    ? 'no change that a server here has seen is lost'
+    : `the last ${Math.ceil(lag)} s of changes are lost`
 }
 
 function told({ promoted, timeline, seconds, next }: Promotion): string {

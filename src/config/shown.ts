@@ -75,7 +75,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
   }),
   notifyWebhookUrl: hidden,
   notifyEmail: addresses => addresses.join(','),
-  regions: ({ own, primary, primaryUrl }) => ({ own, primary, primaryUrl: primaryUrl && primaryUrl.origin }),
+  regions: ({ own, primary, primaryUrl }) => ({ own, primary, primaryUrl: primaryUrl?.origin ?? null }),
   localAccounts: plain,
   telemetry: ({ otlpEndpoint, sampleRatio, sentryDsn }) => ({
     otlpEndpoint: withoutSecrets(otlpEndpoint),

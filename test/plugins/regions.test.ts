@@ -73,7 +73,10 @@ suite('beside the primary', () => {
 suite('beside a replica', () => {
   test('reads require the position that the client brings', async t => {
     const { copies, readings } = copiesIn('replica')
-    const app = await server(t, { copies, mayBeOld: request => request.query !== undefined && request.url.endsWith('?old') })
+    const app = await server(t, {
+      copies,
+      mayBeOld: request => request.query !== undefined && request.url.endsWith('?old')
+    })
     const cookie = `rhone_position=${positionTokens(keys).make(here)}`
     await app.inject({ url: '/things', headers: { cookie } })
     await app.inject('/things?old')

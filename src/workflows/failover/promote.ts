@@ -186,7 +186,15 @@ function rowOf({ address, state, reason }: HostReport, isOld: boolean): HostRow 
     return { address, role: 'no answer', timeline: null, position: null, lastChange: null, problem: messageOf(reason) }
   const { timeline, lsn, sinceReplay } = state
   const position = `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`
-  return { address, role: isOld ? 'old primary' : state.role, timeline, position, lastChange: sinceReplay, problem: null }
+  return {
+    address,
+    role: isOld ? 'old primary' : state.role,
+    timeline,
+    position,
+    lastChange: sinceReplay,
+    problem: null
+  }
 }
 
-const messageOf = (reason: unknown) => (reason instanceof Error ? reason.message || String(reason.cause) : String(reason))
+const messageOf = (reason: unknown) =>
+  reason instanceof Error ? reason.message || String(reason.cause) : String(reason)

@@ -1,0 +1,25 @@
+import { isUnreachable, type PostgresTarget } from '../lib/postgres.ts'
+
+/** A URL of another database or of other hosts would lose what is in use, so it takes a restart. @throws Error that says what does not work */
+export async function tryCredentials(
+  current: readonly PostgresTarget[],
+  next: readonly PostgresTarget[],
+  connectTimeout: number
+): Promise<void> {
+  if (next[0]!.database !== current[0]!.database) throw new Error('names another database, which takes a restart')
+  if (next.length !== current.length) throw new Error('names other hosts, which takes a restart')
+  const { ask, openSession } = await import('../lib/postgres-session.ts')
+  const attempts = next.map(async target => {
+    const session = openSession(target, { applicationName: 'rhone-check', connectTimeout, prepare: false })
+    try {
+      await ask(session, 'select 1', connectTimeout * 1_000)
+    } finally {
+      session.destroy()
+    }
+  })
+  const results = await Promise.allSettled(attempts)
+  const failed = results.filter(result => result.status === 'rejected')
+  // Of several hosts, some may be down; none may refuse the credentials.
+  const refused = failed.find(({ reason }) => failed.length === results.length || !isUnreachable(reason))
+  if (refused !== undefined) throw refused.reason
+}
