@@ -182,13 +182,8 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     }
   })
   app.addHook('onClose', async () => {
-    await Promise.all([
-      pool.end(END_TIMEOUT),
-      listener.end(),
-      availability.end(),
-      hosts?.end(),
-      replica?.end(END_TIMEOUT)
-    ])
+    await Promise.all([pool.end(END_TIMEOUT), listener.end(), availability.end()])
+    await Promise.all([hosts?.end(), replica?.end(END_TIMEOUT)])
   })
   // Among several hosts, the survey says which one to ask.
   if (hosts === undefined) availability.watch()
