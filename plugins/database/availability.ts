@@ -79,11 +79,9 @@ export class Availability {
 
   /** Rejects if the database does not answer within `timeoutMs`, for any reason. */
   async ping(timeoutMs: number): Promise<DatabaseState> {
+    // Whoever refuses the target has reported why.
     const refusal = this.#settings.refusal?.()
-    if (refusal !== undefined) {
-      this.report('unreachable', refusal)
-      throw refusal
-    }
+    if (refusal !== undefined) throw refusal
     const session = this.#pingSession()
     try {
       const state = await this.#probe(session, timeoutMs)
