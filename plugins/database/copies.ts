@@ -3,8 +3,6 @@ import type { Hosts } from './hosts.ts'
 import type { Pool } from './pool.ts'
 import type { Reading, Replica } from './replica.ts'
 
-export type { Position, Reading }
-
 /** The copies of the database, as an instance beside one of them sees them. */
 export interface Copies {
   /** `replica` while the replica of this instance follows another server; `primary` otherwise. */
