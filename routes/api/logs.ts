@@ -30,7 +30,12 @@ export const appLogs: FastifyPluginCallbackTypebox = (app, _options, done) => {
         ...(since !== undefined && { since: parseInstant('since', since) }),
         ...(until !== undefined && { until: parseInstant('until', until) })
       }
-      const { items, nextCursor } = await listAppLogs(app.postgres.reads, id, { ...filters, ...period }, { limit, cursor })
+      const { items, nextCursor } = await listAppLogs(
+        app.postgres.reads,
+        id,
+        { ...filters, ...period },
+        { limit, cursor }
+      )
       return { items: items.map(line => ({ ...line, message: plainText(line.message) })), nextCursor }
     }
   })
