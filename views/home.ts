@@ -93,7 +93,7 @@ export function noWayIn(): Html {
   return notice({
     tone: 'warn',
     title: 'No way to sign in is set up on this server yet',
-    detail: html`Its operator sets <code>GITHUB_CLIENT_ID</code> and <code>GITHUB_CLIENT_SECRET</code>, or <code>LOCAL_ACCOUNTS=true</code> for passwords, and starts it again.`
+    detail: html`Its operator sets <code>GITHUB_CLIENT_ID</code> and <code>GITHUB_CLIENT_SECRET</code>, or <code>LOCAL_ACCOUNTS=true</code> for passwords, and starts it again. In development, each start prints a link that signs the operator in, once.`
   })
 }
 
