@@ -47,12 +47,11 @@ export interface Data {
 /** Puts a team to work, on a still site. */
 export async function fill(site: Site): Promise<Data> {
   const { db } = site.app
-  const [ada, bob, grace, newt] = await Promise.all([
-    site.person('ada'),
-    site.person('bob-with-a-rather-long-name'),
-    site.person('grace', true),
-    site.person('newt')
-  ])
+  // One after the other: each takes a password hash and a transaction, and a busy machine has other things to do.
+  const ada = await site.person('ada')
+  const bob = await site.person('bob-with-a-rather-long-name')
+  const grace = await site.person('grace', true)
+  const newt = await site.person('newt')
   const team = await db.transaction(tx => createTeam(tx, ada.id, { name: 'Acme Rockets', slug: 'acme' }, 'pro'))
   await db.insert(teamMembers).values([
     { teamId: team.id, userId: bob.id, role: 'member' },

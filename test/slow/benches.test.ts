@@ -26,7 +26,7 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
   scaling: 'needs cores for two workers, a proxy and a client; workers.test.ts has what they do',
   memory: 'sends two million requests',
   builds: 'downloads packages from a registry; builder-reuse.test.ts has one of its own',
-  pages: 'asks for fifty pages a few hundred times each; pages.test.ts opens every one of them',
+  pages: 'asks for fifty pages a few hundred times each',
   slo: 'measures for minutes, on one core that nobody else uses',
   backup: 'fills a database for minutes; the tests of backups have small ones',
   report: 'writes a document'

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it, type TestContext } from 'node:test'
+import { eq } from 'drizzle-orm'
+import type { BrowserContext, Page } from 'playwright-core'
+import { apps, deployments, sessions } from '../../drizzle/schema.ts'
+import { insertAppLogs } from '../../src/domain/apps/logs.ts'
+import { createBuildLog } from '../../src/domain/deployments/build-logs.ts'
+import { type Data, fill } from '../pages/data.ts'
+import { launchBrowser, openWindow, type Person, type Site, skip, startStillSite } from '../pages/site.ts'
+import { eventually } from '../support/eventually.ts'
+
+/** How many times slower than ours a machine may be. What is measured here is a bound for people, and not for machines. */
+const SLOW = 10
+
+describe('pages in use', { skip }, () => {
+  const ended: (() => unknown)[] = []
+  const scope = { after: (fn: () => unknown) => void ended.unshift(fn) } as unknown as TestContext
+  let site: Site
+  let data: Data
+  let browser: Awaited<ReturnType<typeof launchBrowser>>
+  let handbook: string
+
+  before(async () => {
+    site = await startStillSite(scope)
+    ;[data, browser] = await Promise.all([fill(site), launchBrowser(scope)])
+    const [found] = await site.app.db.select({ id: apps.id }).from(apps).where(eq(apps.slug, 'handbook'))
+    handbook = found!.id
+  })
+  after(async () => {
+    for (const end of ended) await end()
+  })
+
+  async function open(t: TestContext, person: Person | null, path: string, context?: BrowserContext): Promise<Page> {
+    const window = context ?? (await openWindow(browser, site.url, person))
+    if (context === undefined) t.after(() => window.close())
+    const page = await window.newPage()
+    t.after(() => page.close())
+    await page.goto(site.url + path)
+    return page
+  }
+
+  /** Lines that the app "handbook" says now. */
+  function say(...messages: string[]): Promise<void> {
+    const line = {
+      appId: handbook,
+      deploymentId: null,
+      level: 'info',
+      source: 'app',
+      region: 'fra',
+      instance: 'one'
+    } as const
+    return insertAppLogs(
+      site.app.db,
+      messages.map(message => ({ ...line, at: new Date(), message }))
+    )
+  }
+
+  /** What hides a tab, as far as its scripts can tell. */
+  function setHidden(page: Page, isHidden: boolean): Promise<unknown> {
+    return page.evaluate(`
+      Object.defineProperty(document, 'hidden', { value: ${isHidden}, configurable: true })
+      document.dispatchEvent(new Event('visibilitychange'))`)
+  }
+
+  const lastLine = (page: Page) => page.locator('.log .line').last()
+  const isLive = (page: Page) => page.locator('[data-words]', { hasText: /^(Live|Connected)/ }).waitFor()
+
+  /** A page of logs whose stream says all this at once. */
+  async function openFlood(t: TestContext, count: number, textOf: (at: number) => string): Promise<Page> {
+    const window = await openWindow(browser, site.url, data.ada)
+    t.after(() => window.close())
+    const page = await window.newPage()
+    let body = 'retry: 600000\n\n'
+    for (let at = 1; at <= count; at++) {
+      const line = {
+        id: 1e9 + at,
+        timestamp: '2026-11-29T21:12:45.120Z',
+        level: 'info',
+        source: 'app',
+        message: textOf(at)
+      }
+      body += `id: ${line.id}\nevent: log\ndata: ${JSON.stringify(line)}\n\n`
+    }
+    await page.route('**/logs/live?*', route => route.fulfill({ contentType: 'text/event-stream', body }))
+    await page.addInitScript(`
+      window.longest = 0
+      new PerformanceObserver(list => { for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration) }).observe({ type: 'longtask' })`)
+    await page.goto(`${site.url}/apps/handbook/logs`)
+    await page.locator(`#L${1e9 + count}`).waitFor({ state: 'attached', timeout: 120_000 })
+    return page
+  }
+
+  it('1. the tab of a deployment that was hidden for a minute lacks no line on return, and its status is right', async t => {
+    const id = data.deployments.building
+    const window = await openWindow(browser, site.url, data.ada)
+    t.after(() => window.close())
+    const page = await window.newPage()
+    await page.clock.install()
+    await page.goto(`${site.url}/apps/worker/deployments/${id}`)
+    await isLive(page)
+    await setHidden(page, true)
+    await page.clock.fastForward(31_000)
+    await eventually(
+      () => site.app.eventStreams.open,
+      streams => streams <= 1
+    )
+    const log = createBuildLog(site.app.db, id)
+    log.say('while nobody looked\nand one more\n')
+    await log.close()
+    const over = { status: 'build_failed', errorCode: 'BUILD_FAILED', errorMessage: 'It was too warm.' } as const
+    await site.app.db.update(deployments).set(over).where(eq(deployments.id, id))
+    await page.clock.fastForward(30_000)
+    await setHidden(page, false)
+    await page.getByText('and one more').waitFor()
+    assert.equal(await page.getByText('while nobody looked').count(), 1)
+    await page.getByText('It was too warm.').waitFor()
+  })
+
+  it('2. a hundred thousand lines hold nobody up, and the memory of the page is bounded', async t => {
+    const page = await openFlood(t, 100_000, at => `line ${at} of a program that has a lot to say`)
+    const { longest, lines } = (await page.evaluate(
+      '({ longest: window.longest, lines: document.querySelectorAll(".log .line").length })'
+    )) as { longest: number; lines: number }
+    t.diagnostic(`the longest task took ${Math.round(longest)} ms`)
+    assert.ok(longest < 200 * SLOW, `${longest} ms`)
+    assert.ok(lines <= 100_000, `${lines} lines`)
+    const session = await page.context().newCDPSession(page)
+    await session.send('HeapProfiler.collectGarbage')
+    const { usedSize } = await session.send('Runtime.getHeapUsage')
+    assert.ok(usedSize < 120e6, `${usedSize} bytes`)
+  })
+
+  it('3. a log is followed for a thousand lines, until somebody scrolls up, and again from its end', async t => {
+    const page = await open(t, data.ada, '/apps/handbook/logs')
+    const follow = page.getByRole('button', { name: 'Follow' })
+    await isLive(page)
+    for (let burst = 0; burst < 5; burst++)
+      await say(...Array.from({ length: 200 }, (_, at) => `burst ${burst}, line ${at}`))
+    await page.getByText('burst 4, line 199').waitFor()
+    assert.equal(await follow.getAttribute('aria-pressed'), 'true')
+    assert.ok(await lastLine(page).isVisible())
+    await page.locator('.log .lines').hover()
+    await page.mouse.wheel(0, -600)
+    await page.locator('[data-follow][aria-pressed=false]').waitFor()
+    await say('below the fold')
+    await page.getByRole('button', { name: '1 new line' }).click()
+    await page.locator('[data-follow][aria-pressed=true]').waitFor()
+    assert.ok(await page.getByText('below the fold').isVisible())
+  })
+
+  it('5. the search of the browser finds the first of fifty thousand lines', async t => {
+    const page = await openFlood(t, 50_000, at => (at === 1 ? 'a needle that is first' : `hay ${at}`))
+    await page.evaluate('getSelection().removeAllRanges()')
+    assert.equal(await page.evaluate('find("a needle that is first", false, false, true)'), true)
+  })
+
+  it('6. markup, links and control characters of a log are text and no elements', async t => {
+    const start = '\u001b'
+    await say(
+      '<img src=x onerror=alert(1)>',
+      `${start}]8;;javascript:alert(1)${start}\\click me${start}]8;;${start}\\`,
+      'over\rwritten',
+      `${start}[31mred${start}[0m and plain`
+    )
+    const page = await open(t, data.ada, '/apps/handbook/logs')
+    await isLive(page)
+    await say('<script>alert(2)</script>', `${start}]8;;javascript:alert(2)\u0007touch me${start}]8;;\u0007`)
+    await page.getByText('touch me').waitFor()
+    const log = page.locator('.log .lines')
+    assert.equal(await log.locator('img, script, a:not([href^="#L"])').count(), 0)
+    assert.ok(await log.getByText('<img src=x onerror=alert(1)>').isVisible())
+    assert.ok(await log.getByText('click me', { exact: true }).isVisible())
+    assert.equal(await log.getByText('red', { exact: true }).getAttribute('class'), 'a-31')
+  })
+
+  it('8. an app that was never deployed says so, and not that it has ended', async t => {
+    const page = await open(t, data.ada, '/apps/handbook')
+    assert.match(await page.title(), /never deployed/)
+    assert.ok(await page.getByText('Never deployed').first().isVisible())
+  })
+
+  it('11. saving one section keeps what was typed in another, and of two editors the second sees both values', async t => {
+    const page = await open(t, data.ada, '/apps/handbook/settings')
+    const late = await open(t, data.ada, '/apps/handbook/settings')
+    await page.getByLabel('Directory').fill('packages/unsaved')
+    await page.getByLabel('Name', { exact: true }).fill('The handbook')
+    await page.locator('#general').getByRole('button', { name: 'Save' }).click()
+    await page.getByText('Saved.').waitFor()
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'The handbook')
+    assert.equal(await page.getByLabel('Directory').inputValue(), 'packages/unsaved')
+
+    await late.getByLabel('Name', { exact: true }).fill('My handbook')
+    await late.locator('#general').getByRole('button', { name: 'Save' }).click()
+    await late.getByText('As it is now:').waitFor()
+    assert.ok(await late.getByText('The handbook', { exact: true }).first().isVisible())
+    assert.equal(await late.getByLabel('Name', { exact: true }).inputValue(), 'My handbook')
+  })
+
+  it('13. whose session is revoked while they fill in a form signs in, and finds what they had typed', async t => {
+    const eve = await site.person('eve')
+    const page = await open(t, eve, '/apps/new')
+    await page.getByLabel('Name', { exact: true }).fill('Half a thought')
+    const live = await open(t, eve, '/dashboard', page.context())
+    await site.app.db.delete(sessions).where(eq(sessions.userId, eve.id))
+    site.app.auth.forget()
+    await page.getByRole('button', { name: 'Create', exact: true }).click()
+    await page.waitForURL('**/login?*')
+    assert.equal(await live.getByLabel('Password').count(), 0, 'no sign-in page within a page')
+    await page.getByLabel('Name').fill('eve')
+    await page.getByLabel('Password').fill('kuro mizu tabi 9 feldspar')
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.waitForURL('**/apps/new')
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'Half a thought')
+    assert.equal(await site.app.db.$count(apps, eq(apps.name, 'Half a thought')), 0, 'it was not sent')
+  })
+})
