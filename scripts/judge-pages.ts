@@ -96,7 +96,8 @@ async function look(visit: Visit): Promise<void> {
     const title = await page.title()
     titles.set(title, [...(titles.get(title) ?? []), visit.path.split('?', 1)[0]!])
     const headings = await page.locator('h1').count()
-    if (headings !== 1) fault(`${headings} first headings`)
+    // That page shows the header of pages once more in each theme.
+    if (headings !== 1 && visit.name !== 'design') fault(`${headings} first headings`)
     for (const theme of THEMES) {
       await page.emulateMedia({ colorScheme: theme })
       // What depends on neither theme nor width is looked at twice, and the rest in all four.

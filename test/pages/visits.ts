@@ -63,8 +63,8 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
     { name: 'team-read', path: '/teams/acme', as: bob },
 
     // Nothing yet.
-    { name: 'dashboard-empty', path: '/dashboard?team=newt-s-team', as: newt },
-    { name: 'apps-empty', path: '/apps?team=newt-s-team', as: newt },
+    { name: 'dashboard-empty', path: '/dashboard?team=newt', as: newt },
+    { name: 'apps-empty', path: '/apps?team=newt', as: newt },
     { name: 'apps-no-match', path: '/apps?team=acme&q=nothing+like+it', as: ada },
     { name: 'app-never', path: '/apps/handbook', as: ada },
     { name: 'app-no-source', path: '/apps/spike', as: ada },
@@ -72,9 +72,9 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
     { name: 'app-logs-no-match', path: `${website}/logs?search=nothing+like+it`, as: ada },
     { name: 'app-deployments-empty', path: '/apps/handbook/deployments', as: ada },
     { name: 'app-settings-empty', path: '/apps/handbook/settings', as: ada },
-    { name: 'team-alone', path: '/teams/newt-s-team', as: newt },
+    { name: 'team-alone', path: '/teams/newt', as: newt },
     { name: 'settings-empty', path: '/settings', as: newt },
-    { name: 'billing-empty', path: '/billing?team=newt-s-team', as: newt },
+    { name: 'billing-empty', path: '/billing?team=newt', as: newt },
     { name: 'invitation-none', path: '/invitations/accept', as: bob },
     operator('admin-errors-empty', '/admin/errors?code=NOTHING'),
     operator('admin-jobs-empty', '/admin/jobs?state=waiting'),
