@@ -261,7 +261,6 @@ const SLEEPS: Record<string, string> = {
   'test/support/stays.ts': 'the pause between two questions',
   'test/support/repeatedly.ts': 'the pause between two rounds',
   'test/fakes/fly/server.ts': 'a call that waits for a state',
-  'test/fakes/s3/server.ts': 'a service that takes in what it is sent slowly',
   'test/fakes/github/server.ts': 'a service that is slow to answer',
   'test/acceptance/crashes.test.ts': 'moments of a crash, drawn at random',
   'test/integrations/deployer-local-runner.test.ts': 'moments of an end that is nowhere announced',

@@ -8,7 +8,6 @@ import { openStorage } from '../../integrations/storage/index.ts'
 import { isVerified, listBackups } from '../../src/workflows/backups/catalogue.ts'
 import { makeIdentity, recipientOf } from '../../src/workflows/backups/sealing.ts'
 import { openBackup } from '../../src/workflows/backups/verify.ts'
-import { FakeS3 } from '../fakes/s3/server.ts'
 import { connectTo, directoryFor } from '../support/backups.ts'
 import { freshDatabase } from '../support/database.ts'
 
@@ -111,21 +110,3 @@ for (const [what, scene, skip] of [
       'nothing is under the name of the failed one'
     )
   })
-
-test('a backup through a slow place stays within 256 MB of memory', async t => {
-  const s3 = await new FakeS3().listen()
-  t.after(() => s3.close())
-  s3.bytesPerSecond = 8 * 2 ** 20
-  const { environment, sql } = await installation(t, {
-    BACKUP_URL: `s3://${s3.bucket}/x?endpoint=${s3.url}&region=x`,
-    AWS_ACCESS_KEY_ID: s3.credentials.accessKeyId,
-    AWS_SECRET_ACCESS_KEY: s3.credentials.secretAccessKey
-  })
-  await fillUp(sql, 60)
-  const peak = join(await directoryFor(t), 'peak')
-  const watched = `"$@" & pid=$!; while [ -d /proc/$pid ]; do grep VmHWM /proc/$pid/status >> ${peak} 2>/dev/null; /bin/sleep 0.2; done; wait $pid; exit $?`
-  const made = await create({ ...environment, PATH: '/usr/bin:/bin' }, watched)
-  assert.equal(made.code, 0, made.stderr)
-  const kilobytes = (await readFile(peak, 'utf8')).split('\n').map(line => Number(/(\d+) kB/.exec(line)?.[1] ?? 0))
-  assert.ok(Math.max(...kilobytes) < 256 * 1024, `${Math.max(...kilobytes)} kB`)
-})

@@ -2,7 +2,6 @@ import { createHash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Credentials, wrongWith } from './signature.ts'
 
 /** What goes wrong with the next request that it matches, once. */
@@ -42,8 +41,6 @@ export class FakeS3 {
   conditional = true
   /** Whether nothing arrives here any more. */
   isDown = false
-  /** How fast it takes in what it is sent. */
-  bytesPerSecond = Number.POSITIVE_INFINITY
   /** How many objects a page of a listing has. */
   page = PAGE
   url = ''
@@ -65,7 +62,7 @@ export class FakeS3 {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body = await this.#bodyOf(request)
+    const body = Buffer.concat(await Array.fromAsync(request))
     const url = new URL(request.url!, this.url)
     const [, bucket, ...rest] = url.pathname.split('/').map(decodeURIComponent)
     const key = rest.join('/')
@@ -96,15 +93,6 @@ export class FakeS3 {
     if (object === undefined) return refuse(response, 404, 'NoSuchKey')
     response.writeHead(200, { 'content-length': object.length, etag: etagOf(object) })
     response.end(method === 'HEAD' ? undefined : object)
-  }
-
-  async #bodyOf(request: IncomingMessage): Promise<Buffer> {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) {
-      chunks.push(chunk as Buffer)
-      if (Number.isFinite(this.bytesPerSecond)) await delay((1_000 * chunk.length) / this.bytesPerSecond)
-    }
-    return Buffer.concat(chunks)
   }
 
   #faultFor(request: Parameters<Fault['matches']>[0]): Fault['does'] | undefined {
