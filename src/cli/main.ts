@@ -45,7 +45,7 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
     io.stdout(`${Environment.properties.RHONE_VERSION.default}\n`)
     return EXIT.done
   }
-  const command = find(args)
+  const command = find(args) ?? listOf(args)
   if (command === undefined) return orient(args, io)
 
   const words = command.name.split(' ').filter((word, at) => word === args[at]).length
@@ -56,14 +56,16 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
   }
 }
 
-/** The command that is named; a group alone, as in `rhone apps`, means its list. */
 function find(args: readonly string[]): Command | undefined {
-  const [first, second = '-'] = args
-  const typed = [`${first} ${second}`, first]
-  const isAlone = second.startsWith('-') && !args.includes('--help') && !args.includes('-h')
-  const named = commands.find(command => typed.includes(command.name))
-  const shown = [`${first} list`, `${first} show`]
-  return named ?? (isAlone ? commands.find(command => shown.includes(command.name)) : undefined)
+  const typed = [args.slice(0, 2).join(' '), args[0]]
+  return commands.find(command => typed.includes(command.name))
+}
+
+/** What a group alone means to people who deploy: its list, as in `rhone apps`. */
+function listOf([first, second = '-', ...others]: readonly string[]): Command | undefined {
+  if (!second.startsWith('-') || [second, ...others].some(word => word === '--help' || word === '-h')) return undefined
+  const names = [`${first} list`, `${first} show`]
+  return commands.find(({ name, forDeployers }) => forDeployers && names.includes(name))
 }
 
 /** Handles a missing command: correct if help was requested, otherwise an error. */
@@ -83,7 +85,9 @@ function orient(args: readonly string[], io: Io): number {
   const typed = words.slice(0, 2).join(' ')
   const meant = nearest(typed, commandNames()) ?? nearest(words[0] ?? '', commandNames())
   if (group.length === 0 && meant !== undefined)
-    io.stderr(`rhone: there is no command "${typed}"; did you mean "${meant}"?\n\nrhone help lists all commands.\n`)
+    io.stderr(
+      `rhone: there is no command "${typed}"; did you mean "${meant}"?\n\nusage: rhone <command> [options]\nrhone help lists all commands.\n`
+    )
   else io.stderr(`rhone: there is no command "${typed}"\n\n${overview(group.length > 0 ? group : commands)}`)
   return EXIT.usage
 }
