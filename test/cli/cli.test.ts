@@ -231,7 +231,10 @@ describe('without a server', () => {
   it('says in a sentence that the server cannot be reached', async () => {
     const { code, stderr } = await rhone('token list', nowhere)
     assert.equal(code, 1)
-    assert.equal(stderr, 'rhone: the server at http://127.0.0.1:2 cannot be reached: nothing listens there\n')
+    assert.match(
+      stderr,
+      /^rhone: the server at http:\/\/127\.0\.0\.1:2 cannot be reached: nothing listens there\. Start it \(npm start\).*\n$/
+    )
   })
 
   it('points to --direct when maintenance cannot be reached', async () => {

@@ -142,12 +142,12 @@ describe('a hostile archive', () => {
       await leavesNothing(app)
     })
 
-  test('of 400,000 files is refused at the 50,001st', async () => {
+  test('of 60,000 files is refused at the 50,001st', async () => {
     const app = await addApp()
     const { sent, reply } = begin(app)
-    const gzip = createGzip({ level: 1 })
+    const gzip = createGzip({ level: 0 })
     gzip.on('error', () => {}).pipe(sent.on('error', () => {}))
-    const writing = write400000(gzip)
+    const writing = writeMany(gzip)
     const answer = await reply
     assert.equal(answer.statusCode, 400)
     assert.match(await text(answer), /more than 50000 entries/)
@@ -159,10 +159,10 @@ describe('a hostile archive', () => {
 })
 
 /** Empty files with numbers for names: only the digits and the checksum of the header differ. */
-async function write400000(gzip: ReturnType<typeof createGzip>): Promise<void> {
+async function writeMany(gzip: ReturnType<typeof createGzip>): Promise<void> {
   const model = tarHeader({ path: 'f000000', type: 'file', size: 0, isExecutable: false })
   const base = Number.parseInt(model.toString('latin1', 148, 154), 8)
-  for (let from = 0; from < 400_000; from += 1_000) {
+  for (let from = 0; from < 60_000; from += 1_000) {
     const blocks = Buffer.alloc(512 * 1_000)
     for (let i = 0; i < 1_000; i++) {
       const digits = String(from + i).padStart(6, '0')
