@@ -240,7 +240,7 @@ test('every dependency is pinned to an exact version', async () => {
 test('the documents name only files and scripts that exist', async () => {
   const { scripts } = JSON.parse(await read('package.json'))
   const documents = await find('*.md', 'docs/**/*.md', '{plugins,integrations}/README.md')
-  const here = new Set(await find('**/*.{ts,md,toml,json,yml,example,sql,svg}', '.env.example', 'Dockerfile'))
+  const here = new Set(await find('**/*.{ts,md,toml,json,yml,example,sql,svg,png}', '.env.example', 'Dockerfile'))
   for (const document of documents) {
     const source = await read(document)
     for (const [, script] of source.matchAll(/npm run ([a-z][a-z:-]*)/g))

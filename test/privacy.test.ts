@@ -41,7 +41,7 @@ test('the numbers of the document are those of the code', () => {
   const { appLogs, audit, buildLogs, errors, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
   assert.match(document, new RegExp(`For ${GRACE_DAYS} days the code in the reply restores`))
   assert.match(document, new RegExp(`${audit} days`))
-  assert.match(document, new RegExp(`\\b${invitations} days after it is over`))
+  assert.match(document, new RegExp(`\\b${invitations} days after it ends`))
   assert.match(document, new RegExp(`${tokens} days after it is revoked`))
   assert.match(document, new RegExp(`errors, which contain no personal data, for ${errors} days`))
   assert.match(document, new RegExp(`kept for ${usage / 365} years`))

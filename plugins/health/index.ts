@@ -89,8 +89,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
     input,
     ['registry', 'readiness', 'services', 'authorize', 'role', 'describe']
   )
-  const { role } = input
-  const { readiness = {}, services = {}, authorize = () => false, describe = () => ({}) } = input
+  const { role, readiness = {}, services = {}, authorize = () => false, describe = () => ({}) } = input
   const isUp = dependencyUp(input.registry)
 
   const readinessChecks = READINESS_REASONS.filter(reason => readiness[reason] !== undefined).map(

@@ -6,6 +6,9 @@ import type { FastifyRequest } from 'fastify'
  */
 export type Authorize = (request: FastifyRequest) => boolean | Promise<boolean>
 
+/** The same, decided without waiting. */
+export type AuthorizeAtOnce = (request: FastifyRequest) => boolean
+
 /** @throws whatever `authorize` throws, which also means no permission */
 export async function isAuthorized(authorize: Authorize, request: FastifyRequest): Promise<boolean> {
   return (await authorize(request)) === true

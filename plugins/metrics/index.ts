@@ -2,6 +2,7 @@ import type * as client from '@platformatic/prom-client'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import type { AuthorizeAtOnce } from '../lib/authorize.ts'
 import { gauge } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { requirePackage } from '../lib/packages.ts'
@@ -48,7 +49,7 @@ export interface MetricsDeps {
   /** Other apps that form one instance with this one: a scrape of any of them answers for all. */
   peers?: MetricsPeers
   /** Whether a peer on this machine may read without a token; false refuses. Without it, all of them may. */
-  trusts?: (request: FastifyRequest) => boolean
+  trusts?: AuthorizeAtOnce
   /** The tokens as they are now, in place of `tokens`, if they can change while the server runs. */
   latestTokens?: () => readonly string[]
 }

@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import { type ClientIp, peerOf } from '../lib/address.ts'
+import type { AuthorizeAtOnce } from '../lib/authorize.ts'
 import { errors } from '../lib/errors.ts'
 
 export interface ScraperRules {
@@ -9,7 +10,7 @@ export interface ScraperRules {
   /** Without a token, answer peers on this machine that ask for localhost. */
   readonly allowLoopback: boolean
   /** Whether such a peer is trusted; anything but true refuses. */
-  readonly trusts: (request: FastifyRequest) => boolean
+  readonly trusts: AuthorizeAtOnce
 }
 
 const BEARER = /^bearer +(\S+)$/i

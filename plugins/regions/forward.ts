@@ -1,7 +1,8 @@
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import type { RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { isIP } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from '../lib/http.ts'
 
 /** Says that a request was forwarded, so that it is not forwarded again. */
 export const FORWARDED = 'x-rhone-forwarded'

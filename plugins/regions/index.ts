@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { AuthorizeAtOnce } from '../lib/authorize.ts'
 import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
 import { type Outcome, onEntry } from '../lib/entry.ts'
 import { errors } from '../lib/errors.ts'
@@ -59,7 +60,7 @@ export interface RegionsDeps {
   /** Signs positions, on all instances alike. Without it, other instances do not accept them. */
   keys?: Keyring
   /** Whether a request may see data of any age while there is no primary; by default none may. */
-  mayBeOld?: (request: FastifyRequest) => boolean
+  mayBeOld?: AuthorizeAtOnce
 }
 
 /** The copies of a database, as an instance beside one of them sees them. */
@@ -107,18 +108,21 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
     if (position !== null) copies.heard(position)
     if (copies.role === 'primary') return undefined
     if (!SAFE.has(request.method)) return handOver(request, reply)
-    return resume => copies.within({ position, mayBeOld: mayBeOld(request) }, () => resume(undefined))
+    return resume => copies.within({ position, mayBeOld: mayBeOld(request) === true }, () => resume(undefined))
   })
 
-  app.addHook('onSend', async (request, reply, payload) => {
-    if (!mayHaveChanged(request, reply) || reply.hasHeader('fly-replay') || reply.hasHeader(HEADER)) return payload
+  const tellPosition = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     try {
       const token = tokens.make(await copies.position())
       reply.header(HEADER, token).header('set-cookie', setCookie(cookie, token, { secure, maxAge: options.remember }))
     } catch (err) {
       request.log.warn({ err }, 'a client does not learn the position of its change, and may not see it at once')
     }
-    return payload
+  }
+
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (!mayHaveChanged(request, reply) || reply.hasHeader('fly-replay') || reply.hasHeader(HEADER)) done(null, payload)
+    else void tellPosition(request, reply).then(() => done(null, payload))
   })
   app.addHook('onClose', async () => forward?.close())
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { AuthorizeAtOnce } from '../lib/authorize.ts'
 import { cookieName, readCookie, setCookie } from '../lib/cookies.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db, SignInMethod } from '../lib/own-types.ts'
@@ -44,7 +45,7 @@ export type SessionOptions = Static<typeof SessionOptions>
 
 export interface SessionDeps {
   /** Whether a request may present a session at all; for any other, its cookie counts as one that has ended. */
-  accepts?: (request: FastifyRequest) => boolean
+  accepts?: AuthorizeAtOnce
   /** Without a store, sessions are kept in this process's memory. */
   store?: SessionStore
   /**
