@@ -133,7 +133,7 @@ test('a leased machine is changed by the holder of the lease only', async t => {
 
 test('requests go to machines that are open, started and healthy, once the proxies know', async t => {
   const { fly, client } = await serve(t)
-  fly.world.propagation = 2
+  fly.world.propagation = 50
   await client.App.createApp({ org_slug: 'rhone', app_name: 'shop' })
   const { id } = await client.Machine.createMachine({ app_name: 'shop', config, skip_service_registration: true })
   const machine = { app_name: 'shop', machine_id: id }

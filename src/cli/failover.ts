@@ -6,7 +6,7 @@ export const failover = defineCommand({
   name: 'failover',
   summary:
     'Promote a standby of DATABASE_URL because its primary is gone; refuses while that answers. Stop the old host first.',
-  examples: ['failover --check', 'failover [--to <host:port>] [--max-lag <seconds>]'],
+  examples: ['rhone failover --check', 'rhone failover --to db-2.internal:5432 --max-lag 5'],
   printsData: true,
   options: {
     check: {
