@@ -351,6 +351,9 @@ test('no route answers a value drawn from the schemas or near them with a server
       })
       if (route.url === '/admin/maintenance') await server.operator.call('POST', route.url, { enabled: false })
       if (response.statusCode < 400) return void succeeded.add(name)
+      // A page shows its form again, with what is wrong.
+      const isForm = String(response.headers['content-type']).startsWith('text/html')
+      if (isForm && route.config?.page !== undefined) return assert.ok(response.statusCode < 500, response.body)
       const isUnconfigured = errorOf(response).code === 'NOT_CONFIGURED'
       if (isUnconfigured) succeeded.add(name) // there is nothing behind its checks
       const isPurpose = response.statusCode < 500 || isUnconfigured
