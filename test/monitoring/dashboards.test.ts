@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import Fastify from 'fastify'
 import { grafanaDashboard } from '../../monitoring/grafana.ts'
 import { dashboards, panels } from '../../monitoring/panels.ts'
 import pressure from '../../plugins/pressure/index.ts'
+import archive from '../../src/workflows/archive/index.ts'
 import { testApp } from '../support/app.ts'
 import { place, server } from '../support/secret-place.ts'
 import { readRules } from './rule-files.ts'
@@ -55,10 +57,15 @@ test('no panel and no rule asks for a metric that does not exist', async t => {
   const { app, as } = await testApp(t, {}, { pressure })
   const following = await server(t, await place(t, {}))
   await as(null, 'GET', '/api/v1/ping')
+  const archiving = Fastify()
+  archiving.decorate('db', app.db)
+  const settings = { run: () => Promise.reject(new Error('unused')), directory: '/', limit: 0, notifyWebhookUrl: null }
+  await archiving.register(archive, settings)
   const scraped = `${await app.metrics.registry.metrics()}\n${await following.app.metrics.registry.metrics()}`
   const exposed = new Set(
     [...scraped.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) => namesOf(name!, type!))
   )
+  for (const { name } of archiving.archive.readings) exposed.add(name)
   const rules = (await readRules()).groups.flatMap(group => group.rules)
   const recorded = new Set(rules.map(({ record }) => record))
 
