@@ -135,7 +135,7 @@ function read(path: string): string {
 export async function linesUntil({ deployer }: LocalMachine, app: DeployedApp, last: RegExp, since: Date | null) {
   const lines: RuntimeLine[] = []
   let dropped = 0
-  for await (const entry of deployer.logs(app, since, AbortSignal.timeout(20_000))) {
+  for await (const entry of deployer.logs(app, since, AbortSignal.timeout(90_000))) {
     if ('dropped' in entry) dropped += entry.dropped
     else lines.push(entry)
     if ('message' in entry && last.test(entry.message)) return { lines, dropped }
