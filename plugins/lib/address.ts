@@ -32,8 +32,13 @@ export function parseAddress(text: string): ClientIp | undefined {
   return Object.freeze({ address, bucket: `${networkOf(address)}/64` })
 }
 
-/** The peer address of a socket, parsed once per socket. */
-export function peerOf(socket: Socket): ClientIp {
+/**
+ * The peer address of a socket, parsed once per socket.
+ *
+ * @param socket null for a request that a stream of Node's has destroyed: that takes the socket from it
+ */
+export function peerOf(socket: Socket | null): ClientIp {
+  if (socket === null) return UNKNOWN
   const memo = socket as Socket & { [kPeer]?: ClientIp }
   memo[kPeer] ??= parseAddress(socket.remoteAddress ?? '') ?? UNKNOWN
   return memo[kPeer]

@@ -8,9 +8,14 @@ interface MayHaveOwn extends IncomingMessage {
   [kOwnTimeout]?: true
 }
 
-/** From now on the receiver of this request's body bounds its arrival; the server's `requestTimeout` does not. */
+/**
+ * From now on the receiver of this request's body bounds its arrival; the server's `requestTimeout` does not. The request
+ * keeps its socket, which Node takes from one whose client leaves while the body is read: its log line has the address.
+ */
 export function takeOverTimeout(request: IncomingMessage): void {
   ;(request as MayHaveOwn)[kOwnTimeout] = true
+  const { socket } = request
+  Object.defineProperty(request, 'socket', { configurable: true, get: () => socket, set() {} })
 }
 
 /** Whether the request that is arriving on a socket is bounded by its receiver. */

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import clientIp, { type ClientIpOptions } from '../../plugins/client-ip.ts'
-import { type ClientIp, parseAddress } from '../../plugins/lib/address.ts'
+import { type ClientIp, parseAddress, peerOf } from '../../plugins/lib/address.ts'
 import { haproxy } from '../support/haproxy.ts'
 
 async function server(t: TestContext, options: Partial<ClientIpOptions> = {}): Promise<FastifyInstance> {
@@ -69,6 +69,10 @@ test('alone, it takes the address of the socket and no header changes that', asy
   const app = await server(t)
   for (const peer of ['203.0.113.7', '10.0.0.1', '127.0.0.1'])
     assert.equal((await resolved(app, peer, FORGED)).address, peer)
+})
+
+test('a request that has lost its socket, as streams of Node take it, has an address that no peer has', () => {
+  assert.equal(peerOf(null).address, '0.0.0.0')
 })
 
 test('a peer over a dual-stack socket has the bucket of its IPv4 address', async t => {

@@ -113,7 +113,9 @@ suite('beside a replica', () => {
   test('changes are forwarded with their body and headers, and the answer is passed on', async t => {
     const primary = Fastify()
     primary.post('/things', async (request, reply) => {
-      reply.code(201).headers({ 'x-made-by': 'primary', 'x-database-position': 'its own', 'set-cookie': ['a=1', 'b=2'] })
+      reply
+        .code(201)
+        .headers({ 'x-made-by': 'primary', 'x-database-position': 'its own', 'set-cookie': ['a=1', 'b=2'] })
       const { host, 'x-forwarded-for': from, 'x-rhone-forwarded': forwarded } = request.headers
       return { body: request.body, host, from, forwarded }
     })
