@@ -76,7 +76,12 @@ export function forwarder(origin: URL, timeout: number): Forwarder {
 
 function headersOf(request: FastifyRequest): Record<string, string | string[]> {
   const headers: Record<string, string | string[]> = {}
-  const named = new Set((request.headers.connection ?? '').toLowerCase().split(/\s*,\s*/))
+  const named = new Set(
+    (request.headers.connection ?? '')
+      .toLowerCase()
+      .split(',')
+      .map(name => name.trim())
+  )
   for (const [name, value] of Object.entries(request.headers))
     if (value !== undefined && !HOP_BY_HOP.has(name) && !named.has(name)) headers[name] = value
   if (request.headers['transfer-encoding'] !== undefined) headers['transfer-encoding'] = 'chunked'

@@ -758,6 +758,12 @@ const work: AlertCase[] = [
     fires: [62]
   },
   {
+    alert: 'RestoreDrillStale',
+    that: 'a drill of the last week is not told',
+    gauges: { rhone_restore_drill_last_success_timestamp_seconds: '-604800x90' },
+    silent: [62]
+  },
+  {
     alert: 'RestoreTooSlow',
     that: 'a drill that took more than an hour is told after an hour',
     gauges: { rhone_restore_drill_duration_seconds: '3600x10 3601x120' },

@@ -23,7 +23,8 @@ const EQUIVALENT: readonly RegExp[] = [
   /> 0 *\n/,
   /vector\(1\)/,
   /1 - rhone/,
-  /probe_ssl.*< 0/
+  /probe_ssl.*< 0/,
+  /recoverable\) < 1/
 ]
 
 interface Mutant {
@@ -90,6 +91,21 @@ function deciding({ groups }: Rules, cases: readonly AlertCase[]): Rules {
   return { groups: kept.filter(group => group.rules.length > 0) }
 }
 
+/** How often rules are evaluated for a case. */
+function costOf({ step = 1, fires = [], silent = [], recorded = {} }: AlertCase): number {
+  return Math.max(...fires, ...silent, ...Object.keys(recorded).map(Number)) / (step === 1 ? 0.5 : 4)
+}
+
+const totalCost = (cases: readonly AlertCase[]) => cases.reduce((sum, found) => sum + costOf(found), 0)
+
+/** Whether a case comes out differently. Any will do, so the cheap ones are tried first. */
+async function isNoticed(mutant: Mutant): Promise<boolean> {
+  const alike = Map.groupBy(casesFor(mutant.rule), ({ alert, step = 1 }) => `${alert} ${step}`)
+  for (const cases of [...alike.values()].toSorted((a, b) => totalCost(a) - totalCost(b)))
+    if ((await checkRules(deciding(withMutant(mutant), cases), cases)) !== null) return true
+  return false
+}
+
 describe('the alert rules', { skip }, () => {
   it('hold over windows of days, too', { timeout: 900_000 }, async () => {
     const long = alertCases.filter(({ step = 1 }) => step > 1)
@@ -103,11 +119,7 @@ describe('the alert rules', { skip }, () => {
     assert.ok(mutants.length > 150, `${mutants.length} mutants`)
     const work = mutants.values()
     const worker = async () => {
-      for (const mutant of work) {
-        const cases = casesFor(mutant.rule)
-        const complaint = await checkRules(deciding(withMutant(mutant), cases), cases)
-        if (complaint === null) survivors.push(mutant.what)
-      }
+      for (const mutant of work) if (!(await isNoticed(mutant))) survivors.push(mutant.what)
     }
     await Promise.all([worker(), worker()])
     assert.deepEqual(survivors, [])

@@ -57,12 +57,14 @@ test('while the place of the archive is away, writes go on, the disk does not fi
   const [wal] = await sql`select sum(size)::float8 as bytes from pg_ls_waldir()`
   assert.ok(wal!.bytes < 900 * MIB, `${wal!.bytes / MIB} MiB`)
 
+  await sql`drop table filler`
+  await sql`checkpoint`
   await rm(directory)
   await rename(`${directory}-away`, directory)
   await eventually(
     () => read('rhone_archive_recoverable'),
     value => value === 1,
-    90_000
+    180_000
   )
   assert.ok((await read('rhone_archive_base_timestamp_seconds')) > before)
   await eventually(

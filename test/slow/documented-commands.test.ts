@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile, spawnSync } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -11,6 +11,7 @@ import { panels } from '../../monitoring/panels.ts'
 import { startReceiver } from '../../monitoring/receiver.ts'
 import { type Stack, startStack } from '../../monitoring/stack.ts'
 import operations from '../../plugins/operations/index.ts'
+import { makeIdentity, recipientOf } from '../../src/workflows/backups/sealing.ts'
 import { readRules } from '../monitoring/rule-files.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
@@ -40,12 +41,18 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
   before(async () => {
     const directory = await mkdtemp(join(tmpdir(), 'rhone-documents-'))
     scope.after(() => rm(directory, { recursive: true, force: true }))
+    const identity = await makeIdentity()
+    await writeFile(join(directory, 'backup-key'), identity)
     environment = {
       DATABASE_URL: await freshDatabase(scope as never),
       DATA_DIR: join(directory, 'data'),
-      METRICS_TOKEN
+      METRICS_TOKEN,
+      BACKUP_URL: `file://${join(directory, 'backups')}`,
+      BACKUP_RECIPIENTS: await recipientOf(identity),
+      BACKUP_IDENTITY_FILE: join(directory, 'backup-key')
     }
-    server = await startServer(scope as never, environment)
+    // It sheds as the server that ships does, which other tests are spared.
+    server = await startServer(scope as never, { ...environment, RHONE_SWAP: '' })
     const receiver = await startReceiver(() => {})
     scope.after(() => receiver.close())
     stack = await startStack({
@@ -77,6 +84,7 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
 
   it('is a command that works', async () => {
     const env = { ...process.env, ...environment, RHONE_URL: server.url, RHONE_TOKEN: server.token }
+    await run('npm', ['run', '-s', 'rhone', '--', 'backup', 'create'], { cwd: ROOT, env })
     for (const script of new Set(blocks('sh').flatMap(block => block.split('\n'))))
       await run('bash', ['-euo', 'pipefail', '-c', script], { cwd: ROOT, env })
   })
@@ -100,6 +108,7 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
     const headers = { authorization: `Bearer ${server.token}`, 'content-type': 'application/json' }
     const use = async () => {
       await fetch(`${server.url}/api/v1/ping`)
+      await fetch(`${server.url}/api/v1/regions`)
       await fetch(`${server.url}/api/v1/apps`, { headers })
     }
     const unanswered = await eventually(

@@ -28,6 +28,7 @@ const BOUNDED: Readonly<Record<string, readonly [pattern: string, bound: string]
   'plugins/openapi/curl.ts': [['\\{([^}]+)\\}', 'the path of a route']],
   'plugins/redis/target.ts': [['^(?<scheme>', "an operator's setting"]],
   'schemas/apps.ts': [['^(?![-/.])', 'the name of a branch: 255 characters']],
+  'schemas/invitations.ts': [['{1,64}@', 'an address: 254 characters']],
   'src/config/backups.ts': [['^\\/+', "an operator's setting"]],
   'src/config/telemetry.ts': [['^\\d*', "an operator's setting"]],
   'src/config/data.ts': [['\\/\\/[^@/]*:', "an operator's setting"]],

@@ -70,11 +70,11 @@ class ReplyHeads {
   }
 }
 
-const LENGTH = /^content-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r?\n/gim
+const LENGTH = /^content-length[ \t]*:([^\r\n]*)\r?\n/gim
 
 /** @returns the same text where there is nothing to fold */
 function foldedHead(head: string): string {
-  const values = [...head.matchAll(LENGTH)].flatMap(([, value = '']) => value.split(/[ \t]*,[ \t]*/))
+  const values = [...head.matchAll(LENGTH)].flatMap(([, value = '']) => value.split(',').map(length => length.trim()))
   const [first = ''] = values
   if (values.length < 2 || !/^\d+$/.test(first) || values.some(value => value !== first)) return head
   let isFirst = true
