@@ -24,7 +24,7 @@ const MOST_RETRIES = 8
 /** Servers of several test files are connected at the same time, each with pools of its own. */
 const MAX_CONNECTIONS = 500
 /** Seconds until a file that still runs has failed. A slow machine takes three times as long as a quick one. */
-const DEADLINE = { quick: 240, slow: 900 }
+const DEADLINE = { quick: 300, slow: 1_800 }
 /** Seconds for a file that is past its deadline to end its servers and say what kept it. */
 const GRACE = 30
 

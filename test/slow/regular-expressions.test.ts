@@ -22,6 +22,9 @@ const BOUNDED: Readonly<Record<string, readonly [pattern: string, bound: string]
   ],
   'integrations/builder/public-address.ts': [['(\\d+)\\.', 'a host name that the URL parser took']],
   'integrations/deployer/fly/apps.ts': [['-+$', 'a slug: 63 characters']],
+  'integrations/deployer/local/runner/reply-head.ts': [
+    ['^content-length', 'the head of a reply: 64 KB of latin1, in which only \\r and \\n end lines']
+  ],
   'integrations/github/deliveries.ts': [['<([^>]+)>', 'a header of GitHub: 16 KB']],
   'plugins/lib/tar.ts': [['^ *[0-7]*', 'a field of twelve bytes']],
   'plugins/operations/samples.ts': [['(\\w+)=', 'our own metrics']],
