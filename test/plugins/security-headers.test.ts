@@ -160,6 +160,15 @@ describe('a page', () => {
     assert.equal(policy['form-action'], "'self' https://idp.example")
   })
 
+  it('is that of an address which is an API, too, for those who ask for a page', async t => {
+    const app = await build(t)
+    app.get('/things', { config: { page: 'shared' } }, () => 'ok')
+    const policyFor = async (accept: string) =>
+      String((await app.inject({ url: '/things', headers: { accept } })).headers['content-security-policy'])
+    assert.match(await policyFor('text/html'), /script-src 'nonce-/)
+    assert.equal(await policyFor('application/json'), BLOCK['content-security-policy'])
+  })
+
   it('may be the page of an error, whose style then carries the nonce', async t => {
     const app = await build(t)
     const { headers, body } = await app.inject({ url: '/nowhere', headers: { accept: 'text/html' } })
