@@ -66,8 +66,9 @@ test('the orphans of a killed runner are ended by the next one before it starts 
   )
   const url = machine.deployer.urlOf(app)
   const orphan = Number((await machine.get(app)).body)
-  process.kill(await machine.runner(), 'SIGKILL')
-  await isOver(await machine.runner())
+  const killed = await machine.runner()
+  process.kill(killed, 'SIGKILL')
+  await isOver(killed)
   assert.ok(identify(orphan))
 
   assert.deepEqual(await machine.deployer.running(never), [], 'so that the reconciler starts it again')
@@ -88,8 +89,9 @@ test('the end of the runner is reported at once, so that its apps restart withou
   // It may be killed before it was first seen.
   await eventually(async () => {
     await machine.deploy(release)
-    process.kill(await machine.runner(), 'SIGKILL')
-    await isOver(await machine.runner())
+    const killed = await machine.runner()
+    process.kill(killed, 'SIGKILL')
+    await isOver(killed)
     return lost > 0
   })
   assert.deepEqual(await machine.deployer.running(never), [], 'and the next one ends what was left')
@@ -105,8 +107,9 @@ for (const [damage, content] of [
     const machine = await localMachine(t)
     const app = newApp()
     const release = await machine.deploy(await machine.release(app, answering('here')))
-    process.kill(await machine.runner(), 'SIGKILL')
-    await isOver(await machine.runner())
+    const killed = await machine.runner()
+    process.kill(killed, 'SIGKILL')
+    await isOver(killed)
     for (const file of ['processes.json', 'port.json', 'runner.pid'])
       await writeFile(join(machine.dataDir, 'apps', file), content)
     assert.match(machine.another().urlOf(app), /^http:/)
@@ -147,8 +150,9 @@ test('after the runner is killed, any step starts a new one', async t => {
   const app = newApp()
   const release = await machine.deploy(await machine.release(app, answering('here')))
   const kill = async () => {
-    process.kill(await machine.runner(), 'SIGKILL')
-    await isOver(await machine.runner())
+    const killed = await machine.runner()
+    process.kill(killed, 'SIGKILL')
+    await isOver(killed)
   }
   await kill()
   await machine.deployer.retire(app, null, never)
@@ -280,8 +284,9 @@ test('a log reader survives a restart of the runner without missing kept lines',
   const reading = linesUntil(machine, app, /\/after/, null)
   await machine.get(app, '/before')
   await linesUntil(machine, app, /\/before/, null)
-  process.kill(await machine.runner(), 'SIGKILL')
-  await isOver(await machine.runner())
+  const runner = await machine.runner()
+  process.kill(runner, 'SIGKILL')
+  await isOver(runner)
   await machine.deploy(release)
   await machine.get(app, '/after')
   const { lines } = await reading
