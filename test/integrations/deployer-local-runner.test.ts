@@ -281,9 +281,10 @@ test('a log reader survives a restart of the runner without missing kept lines',
   const release = await machine.deploy(
     await machine.release(app, `http.createServer((q, s) => { console.log('asked for ' + q.url); s.end() })${listens}`)
   )
-  const reading = linesUntil(machine, app, /\/after/, null)
+  const since = new Date()
+  const reading = linesUntil(machine, app, /\/after/, since)
   await machine.get(app, '/before')
-  await linesUntil(machine, app, /\/before/, null)
+  await linesUntil(machine, app, /\/before/, since)
   const runner = await machine.runner()
   process.kill(runner, 'SIGKILL')
   await isOver(runner)
