@@ -65,7 +65,7 @@ export const askDeviceLogin = {
   operationId: 'askDeviceLogin',
   summary: 'Ask whether a login was approved',
   description:
-    'The device access token request of RFC 8628. Its error codes are values of `status` here: a login that waits is not an error. The token comes once; whoever asks again ends it.',
+    'The device access token request of RFC 8628. Its error codes are values of `status` here: a login that waits is not an error. The token comes once; asking again ends it.',
   tags,
   querystring: NoQuery,
   body: Strict(

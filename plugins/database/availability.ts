@@ -79,7 +79,7 @@ export class Availability {
 
   /** Rejects if the database does not answer within `timeoutMs`, for any reason. */
   async ping(timeoutMs: number): Promise<DatabaseState> {
-    // Whoever refuses the target has reported why.
+    // The code that refused the target has reported why.
     const refusal = this.#settings.refusal?.()
     if (refusal !== undefined) throw refusal
     const session = this.#pingSession()

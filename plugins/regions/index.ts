@@ -83,8 +83,8 @@ const WAYS = ['replayed', 'forwarded', 'here', 'failed'] as const
 
 /**
  * For one server in several regions, each with a copy of the database. Changes are made beside the primary: on Fly by
- * asking its proxy to replay the request there, elsewhere by forwarding it. Whoever has changed something gets the
- * position of the change, and no later read of theirs shows less.
+ * asking its proxy to replay the request there, elsewhere by forwarding it. A client that changes something gets the
+ * position of the change, and its later reads show at least that.
  */
 const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps>> = async (app, input) => {
   const options = parseOptions('rhone-regions', RegionsOptions, input, ['registry', 'copies', 'keys', 'mayBeOld'])

@@ -1,19 +1,16 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import * as schemas from '../../schemas/installations.ts'
-import {
-  connectInstallation,
-  disconnectInstallation,
-  listInstallations,
-  searchRepositories
-} from '../../src/domain/github/installations.ts'
+import { connectInstallation, listInstallations, searchRepositories } from '../../src/domain/github/installations.ts'
 import { PERMISSIONS } from '../../src/domain/teams/access.ts'
 import { teamOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
 import { eventOfInstallation, githubOf, installationAudit } from '../lib/github.ts'
 import { reads, writes } from '../lib/policy.ts'
+import { teamActions } from '../lib/teams.ts'
 
 const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
+  const actions = teamActions(app)
 
   app.get('/teams/:team/installations', {
     schema: schemas.listInstallations,
@@ -27,12 +24,7 @@ const installations: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.delete('/teams/:team/installations/:id', {
     schema: schemas.deleteInstallation,
     config: { ...writes, access: PERMISSIONS.manageInstallations, audit: installationAudit('disconnect') },
-    handler: (request, reply) =>
-      change(request, reply, async tx => {
-        const team = await teamOf(app, tx, request, request.params.team)
-        const removed = await disconnectInstallation(tx, team.id, request.params.id)
-        return { status: 204, audit: eventOfInstallation(removed) }
-      })
+    handler: (request, reply) => change(request, reply, tx => actions.disconnect(tx, request))
   })
 
   app.get('/teams/:team/repositories', {

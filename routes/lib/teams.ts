@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Plan, Role } from '../../drizzle/schema.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import { entityTag, expectedVersion } from '../../src/domain/base/revision.ts'
+import { disconnectInstallation } from '../../src/domain/github/installations.ts'
 import type { Team } from '../../src/domain/teams/access.ts'
 import {
   acceptInvitation,
@@ -12,19 +13,21 @@ import {
 } from '../../src/domain/teams/invitations.ts'
 import { changeRole as changeRoleOf, removeMember, transferTeam } from '../../src/domain/teams/members.ts'
 import { createTeam, deleteTeam, type NewTeam, renameTeam } from '../../src/domain/teams/teams.ts'
-import { callerOf, lockedTeamOf } from './access.ts'
+import { callerOf, lockedTeamOf, teamOf } from './access.ts'
 import type { Changed } from './change.ts'
+import { eventOfInstallation } from './github.ts'
 
 type TeamRequest = FastifyRequest<{ Params: { team: string } }>
 type MemberRequest = FastifyRequest<{ Params: { team: string; user: string } }>
-type InvitationRequest = FastifyRequest<{ Params: { team: string; id: string } }>
+/** About something of a team, such as an invitation. */
+type ItemRequest = FastifyRequest<{ Params: { team: string; id: string } }>
 
 /** What became of a team, for the API and for pages. */
 export interface TeamChanged extends Changed {
   readonly team: Team
 }
 
-/** The changes of teams, their members and invitations, for the API and for pages. Each runs in a transaction. */
+/** The changes of teams and of what belongs to them, for the API and for pages. Each runs in a transaction. */
 export function teamActions(app: FastifyInstance) {
   async function create(tx: Db, request: FastifyRequest, wanted: NewTeam, plan: Plan): Promise<TeamChanged> {
     const team = await createTeam(tx, callerOf(request).userId, wanted, plan)
@@ -74,7 +77,7 @@ export function teamActions(app: FastifyInstance) {
     return invited(team, await inviteAddress(tx, team, callerOf(request).userId, email, role))
   }
 
-  async function again(tx: Db, request: InvitationRequest) {
+  async function again(tx: Db, request: ItemRequest) {
     const team = await lockedTeamOf(app, tx, request)
     return invited(team, await inviteAgain(tx, team, callerOf(request).userId, request.params.id))
   }
@@ -87,10 +90,16 @@ export function teamActions(app: FastifyInstance) {
     return { status: 201, body: invitation, shownOnce: { token }, audit, team }
   }
 
-  async function revoke(tx: Db, request: InvitationRequest): Promise<TeamChanged> {
+  async function revoke(tx: Db, request: ItemRequest): Promise<TeamChanged> {
     const team = await lockedTeamOf(app, tx, request)
     const { id, role } = await revokeInvitation(tx, team.id, request.params.id)
     return { status: 204, audit: { resourceId: id, details: { role } }, team }
+  }
+
+  async function disconnect(tx: Db, request: ItemRequest): Promise<TeamChanged> {
+    const team = await teamOf(app, tx, request, request.params.team)
+    const removed = await disconnectInstallation(tx, team.id, request.params.id)
+    return { status: 204, audit: eventOfInstallation(removed), team }
   }
 
   async function accept(tx: Db, request: FastifyRequest, token: string): Promise<TeamChanged> {
@@ -100,7 +109,7 @@ export function teamActions(app: FastifyInstance) {
     return { status: 200, body: team, audit, committed: () => app.auth.forget(userId), team }
   }
 
-  return { create, rename, remove, transfer, changeRole, removeFrom, invite, again, revoke, accept }
+  return { create, rename, remove, transfer, changeRole, removeFrom, invite, again, revoke, disconnect, accept }
 }
 
 export function tagOf(team: Team): { etag: string } {

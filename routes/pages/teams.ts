@@ -4,7 +4,7 @@ import type { Plan } from '../../drizzle/schema.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import * as schemas from '../../schemas/team-pages.ts'
 import { listAudit } from '../../src/domain/audit/events.ts'
-import { disconnectInstallation, listInstallations } from '../../src/domain/github/installations.ts'
+import { listInstallations } from '../../src/domain/github/installations.ts'
 import { allows, PERMISSIONS, type Role } from '../../src/domain/teams/access.ts'
 import { listInvitations, placesOf } from '../../src/domain/teams/invitations.ts'
 import { listMembers } from '../../src/domain/teams/members.ts'
@@ -16,7 +16,7 @@ import { type TeamForm, type TeamPage, type TeamRights, teamPage } from '../../v
 import { teamOf } from '../lib/access.ts'
 import { changes } from '../lib/change.ts'
 import { leadingTo, submit } from '../lib/forms.ts'
-import { eventOfInstallation, installationAudit } from '../lib/github.ts'
+import { installationAudit } from '../lib/github.ts'
 import { sendPage } from '../lib/page.ts'
 import { forms, pages } from '../lib/policy.ts'
 import { teamActions } from '../lib/teams.ts'
@@ -129,10 +129,8 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
     config: { ...forms, access: PERMISSIONS.manageInstallations, audit: installationAudit('disconnect') },
     handler: (request, reply) =>
       change(request, reply, async tx => {
-        const team = await teamOf(app, tx, request, request.params.team)
-        const removed = await disconnectInstallation(tx, team.id, request.params.id)
-        const audit = eventOfInstallation(removed)
-        return leadingTo(`/teams/${team.slug}?done=disconnected#installations`, { status: 204, audit })
+        const disconnected = await actions.disconnect(tx, request)
+        return leadingTo(`/teams/${disconnected.team.slug}?done=disconnected#installations`, disconnected)
       })
   })
 

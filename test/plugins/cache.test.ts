@@ -224,6 +224,20 @@ suite('invalidation on other instances', () => {
     assert.equal(await values.get('a', load), 2)
   })
 
+  test('is not known after a gap, so what was warm is loaded again before it is asked for', async t => {
+    const bus = fakeBus()
+    const app = await start(t, { bus })
+    const values = app.cache.of<number>('values')
+    const { counted, load } = counter()
+    values.warm(['a'], load)
+    bus.gap()
+    assert.equal(counted(), 0, 'nothing is warm yet')
+    await app.cache.warmUp()
+    bus.gap()
+    await eventually(() => counted() === 2)
+    assert.equal(await values.get('a', load), 2)
+  })
+
   test('may fail without failing the change', async t => {
     const bus: CacheBus = { ...fakeBus(), publish: () => Promise.reject(new Error('bus is down')) }
     const values = (await start(t, { bus })).cache.of<number>('values')

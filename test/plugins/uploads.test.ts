@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
-import { type AddressInfo, connect } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -147,4 +148,34 @@ test('a client that leaves in the middle frees its place and leaves nothing behi
     status => status === 200
   )
   assert.deepEqual(await readdir(directory), [])
+})
+
+test('a request whose client has left keeps its socket, so that what is logged has the address', async t => {
+  for (const leave of [
+    // While the body is read, and after it was given up for being too slow.
+    async (socket: Socket) => socket.destroy(),
+    async (socket: Socket) => {
+      await once(socket, 'data')
+      socket.destroy()
+    }
+  ]) {
+    const begun = Promise.withResolvers<void>()
+    const { app } = await server(t, { stallTimeout: 200 }, async chunks => {
+      begun.resolve()
+      await readAll(chunks)
+    })
+    const ends: boolean[] = []
+    app.addHook('onRequest', (request, reply, next) => {
+      const { socket } = request.raw
+      reply.raw.on('close', () => ends.push(request.raw.socket === socket))
+      next()
+    })
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+    socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/gzip\r\nContent-Length: 100\r\n\r\nx')
+    await begun.promise
+    await leave(socket)
+    await eventually(() => ends.length > 0)
+    assert.deepEqual(ends, [true])
+  }
 })

@@ -221,7 +221,7 @@ describe('time', () => {
 })
 
 describe('hostile callers', () => {
-  test('the token comes once: whoever asks again ends it', async () => {
+  test('the token comes once: asking again ends it', async () => {
     const ada = await person()
     const begun = await begin()
     await decide(ada, begun, 'approve')

@@ -16,7 +16,7 @@ const Wrapped = Type.Object({ data: Type.Object({ ciphertext: Type.String() }) }
 
 /** What a transit engine gives for a value that it has sealed. */
 const SEALED_VALUE = /^vault:v\d+:/
-/** Stored sealed wherever there is a transit key: whoever reads the KV engine alone, or a copy of it, opens nothing. */
+/** Stored sealed wherever there is a transit key: the KV engine, or a copy of it, is not enough to open it. */
 const KEYRINGS = new Set(['SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'])
 
 const FORBIDDEN = 403
