@@ -9,9 +9,9 @@
  * happen again, a defect does. The closing lines name each file that passed only then.
  */
 import { once } from 'node:events'
-import { chmod, glob, mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises'
+import { chmod, glob, mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { freemem, tmpdir } from 'node:os'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { parseArgs } from 'node:util'
@@ -21,11 +21,16 @@ import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 const ROOMY = 6 * 1024 ** 3
 /** When more files than these fail, the machine is not to blame. */
 const MOST_RETRIES = 8
+/**
+ * Files that share a process. Loading the server takes a process a second, and code that is warm needs a third of the
+ * time; but what files leave in memory adds up.
+ */
+const FILES_PER_PROCESS = 16
 /** Servers of several test files are connected at the same time, each with pools of its own. */
 const MAX_CONNECTIONS = 500
 /** Seconds until a file that still runs has failed. A slow machine takes three times as long as a quick one. */
 const DEADLINE = { quick: 300, slow: 1_800 }
-/** Seconds for a file that is past its deadline to end its servers and say what kept it. */
+/** Seconds for what the files of a process leave behind to end. */
 const GRACE = 30
 
 const { values, positionals } = parseArgs({ options: { slow: { type: 'boolean' } }, allowPositionals: true })
@@ -55,17 +60,15 @@ if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 // So that even what is preloaded need not be stripped of its types, and the stripper is not loaded.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
-const fileDeadline = join(import.meta.dirname, 'support/file-deadline.ts')
 const deadline = isSlow ? DEADLINE.slow : DEADLINE.quick
-process.env.RHONE_TEST_DEADLINE = String(deadline)
 if (isSlow) process.env.RHONE_TEST_THOROUGH = '1'
 
 const skipped: string[] = []
-const failing = await runFiles(files, isSlow ? 2 : 4)
+const failing = await runFiles(files, isSlow ? 2 : 4, isSlow ? 1 : FILES_PER_PROCESS)
 const suspects = process.env.RHONE_TEST_RETRY === '1' && failing.size <= MOST_RETRIES ? [...failing] : []
 for (const file of suspects) {
   console.log(`again, alone: ${file}`)
-  const again = await runFiles([file], 1)
+  const again = await runFiles([file], 1, 1)
   if (again.size === 0) failing.delete(file)
 }
 
@@ -79,31 +82,36 @@ const forbidden = required.length > 0 ? skipped.length : 0
 if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' and ')} must be there`)
 process.exitCode = failing.size > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
 
-/** Runs these, so many at a time, and prints what they say. The files in which something failed. */
-async function runFiles(these: string[], concurrency: number): Promise<Set<string>> {
-  const failures = new Set<string>()
+/**
+ * Runs these files, in as many processes at a time, each of which takes one file after the other up to its share, and
+ * prints what they say.
+ *
+ * @returns the files in which something failed, or that did not end
+ */
+async function runFiles(these: string[], concurrency: number, share: number): Promise<Set<string>> {
+  const place = await mkdtemp(join(dataDir, 'run-'))
+  const together = JSON.stringify(join(import.meta.dirname, 'support/together.ts'))
+  const script = `import { runTogether } from ${together}
+await runTogether(${JSON.stringify({ files: these, share, claims: place, deadline, grace: GRACE })})`
+  const scripts = Array.from({ length: Math.ceil(these.length / share) }, (_, at) => join(place, `${at}.test.mjs`))
+  await Promise.all(scripts.map(path => writeFile(path, script)))
+  const unproven = new Set(these)
+  const failed = new Set<string>()
   const stream = run({
-    files: these,
+    files: scripts,
     concurrency,
-    timeout: (deadline + GRACE) * 1_000,
-    execArgv: [
-      '--min-semi-space-size=32',
-      '--max-semi-space-size=32',
-      '--import',
-      quickImports,
-      '--import',
-      fileDeadline
-    ]
+    execArgv: ['--min-semi-space-size=32', '--max-semi-space-size=32', '--import', quickImports]
   })
-  stream.on('test:fail', ({ name, file }) => {
-    failures.add(relative(process.cwd(), file ?? name))
+  stream.on('test:fail', ({ name, nesting }) => {
+    if (nesting === 0 && unproven.has(name)) failed.add(name)
   })
-  stream.on('test:pass', ({ name, skip }) => {
+  stream.on('test:pass', ({ name, skip, nesting }) => {
+    if (nesting === 0) unproven.delete(name)
     if (skip !== undefined) skipped.push(`${name}: ${skip === true ? 'no reason given' : skip}`)
   })
   stream.compose(new spec()).pipe(process.stdout, { end: false })
   await once(stream, 'end')
-  return failures
+  return new Set([...unproven, ...failed])
 }
 
 async function chooseFiles(patterns: readonly string[]): Promise<string[]> {

@@ -1,0 +1,46 @@
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { setDeadline } from './deadline.ts'
+
+export interface Together {
+  /** Paths from the working directory, those that take longest first. */
+  readonly files: readonly string[]
+  /** How many of them this process runs at most. */
+  readonly share: number
+  /** The directory in which processes say which files they have taken. */
+  readonly claims: string
+  /** Seconds until a file that still runs has failed, and seconds for what the last one leaves behind to end. */
+  readonly deadline: number
+  readonly grace: number
+}
+
+/** Runs files that no other process has taken, one after the other, each as a test that has the file's tests as its own. */
+export async function runTogether({ files, share, claims, deadline, grace }: Together): Promise<void> {
+  // A test whose only hope is an event of another process may not end because this one has nothing else to do.
+  const awake = setInterval(() => {}, 60_000)
+  let taken = 0
+  for (const [at, file] of files.entries()) {
+    if (taken >= share) break
+    if (!(await claim(join(claims, `${at}.taken`)))) continue
+    taken++
+    const inTime = setDeadline(file, deadline)
+    await test(file, async () => {
+      await import(pathToFileURL(file).href)
+    })
+    inTime()
+  }
+  clearInterval(awake)
+  setDeadline('what these files have left behind', grace)
+}
+
+async function claim(path: string): Promise<boolean> {
+  try {
+    await using _file = await open(path, 'wx')
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
