@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { glob, readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import { setAhead } from './support/clock.ts'
 import { eventually } from './support/eventually.ts'
@@ -82,4 +83,14 @@ test('a clock that was set ahead twice is ahead by the sum, and is reset after t
     assert.ok(Date.now() - before >= 200_000)
   })
   assert.ok(Date.now() - before < 100_000)
+})
+
+test('a test file awaits at its top level before its first test only: hooks of the file run when its first tests end', async () => {
+  const late: string[] = []
+  for await (const file of glob('test/**/*.test.ts')) {
+    const source = await readFile(file, 'utf8')
+    const firstTest = source.search(/^(?:test|describe|it|suite)\(/m)
+    if (/^(?:const .* = )?await /m.test(source.slice(firstTest))) late.push(file)
+  }
+  assert.deepEqual(late, [])
 })

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { resolve } from 'node:path'
-import { after, test } from 'node:test'
+import { after, before, suite, test } from 'node:test'
 import fp from 'fastify-plugin'
 import type { Db } from '../drizzle/schema.ts'
 import tinyLimiter from '../examples/tiny-limiter.ts'
@@ -92,19 +92,24 @@ test('without any shortcut the server answers the same', async t => {
   assert.equal(replies[0]!.status, 200)
 })
 
-const shared = await freshDatabase({ after })
-
-for (const { name } of slots.filter(slot => slot.name !== 'routes'))
-  test(`without ${name} the server boots, answers, and opens nothing that was closed`, async t => {
-    const config = await testConfig(t, { DATABASE_URL: shared })
-    const app = await buildApp(config, { [name]: false })
-    t.after(() => app.close())
-    await app.ready()
-    await app.startup?.completed
-    // The machine of the tests may be so busy that the first requests are shed.
-    await eventually(async () => (await app.inject('/api/v1/ping')).json().pong === true)
-    for (const url of ['/api/v1/apps', '/admin/stats', '/admin/maintenance']) {
-      const { statusCode } = await app.inject(url)
-      assert.ok(statusCode >= 400, `${url} answers ${statusCode}`)
-    }
+suite('a server without one of its slots', () => {
+  let shared: string
+  before(async () => {
+    shared = await freshDatabase({ after })
   })
+
+  for (const { name } of slots.filter(slot => slot.name !== 'routes'))
+    test(`without ${name} it boots, answers, and opens nothing that was closed`, async t => {
+      const config = await testConfig(t, { DATABASE_URL: shared })
+      const app = await buildApp(config, { [name]: false })
+      t.after(() => app.close())
+      await app.ready()
+      await app.startup?.completed
+      // The machine of the tests may be so busy that the first requests are shed.
+      await eventually(async () => (await app.inject('/api/v1/ping')).json().pong === true)
+      for (const url of ['/api/v1/apps', '/admin/stats', '/admin/maintenance']) {
+        const { statusCode } = await app.inject(url)
+        assert.ok(statusCode >= 400, `${url} answers ${statusCode}`)
+      }
+    })
+})

@@ -61,6 +61,9 @@ const PRODUCTION: Variables = {
   RHONE_TOKEN: 'hidden-9'
 }
 
+// All the tests together do more, one right after the other, than an operator may by default.
+const { as, env } = await runningServer({ after } as unknown as TestContext, { RATE_LIMIT_STRICT: '100/s:100' })
+
 describe('the command line', () => {
   it('lists every command, and describes each with all of its options', async () => {
     const { stdout } = await succeed('help')
@@ -273,9 +276,6 @@ describe('without a server', () => {
     for (const check of checks) assert.match(check.problem, /cannot be reached/)
   })
 })
-
-// All the tests together do more, one right after the other, than an operator may by default.
-const { as, env } = await runningServer({ after } as unknown as TestContext, { RATE_LIMIT_STRICT: '100/s:100' })
 
 describe('with a running server', () => {
   it('creates, lists and revokes tokens', async () => {
