@@ -20,7 +20,7 @@ export const failover = defineCommand({
     },
     'max-lag': {
       type: 'string',
-      value: '<seconds>',
+      value: '<seconds|any>',
       description: 'How many of the last seconds of changes it may lack; they are lost. Default: 60.'
     }
   },
@@ -71,7 +71,7 @@ export const failover = defineCommand({
 })
 
 function lossOf(lag: number | null): string {
-  if (lag === null) return 'no server on this DATA_DIR has seen the primary: how many changes are lost is not known'
+  if (lag === null) return 'how many changes are lost is not known: no server on this DATA_DIR can tell'
   return lag === 0
     ? 'no change that a server here has seen is lost'
     : `the last ${Math.ceil(lag)} s of changes are lost`
@@ -83,6 +83,7 @@ function told({ promoted, timeline, seconds, next }: Promotion): string {
 }
 
 function parseSeconds(text: string): number {
-  if (!/^\d{1,7}$/.test(text)) throw new UsageError(`--max-lag: "${text}" is not a number of seconds`)
+  if (text === 'any') return Number.POSITIVE_INFINITY
+  if (!/^\d{1,7}$/.test(text)) throw new UsageError(`--max-lag: "${text}" is neither a number of seconds nor any`)
   return Number(text)
 }

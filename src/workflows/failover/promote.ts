@@ -12,10 +12,15 @@ interface Fence {
 export interface FailoverSettings {
   /** `host:port` of the standby to promote; by default the one with most changes. */
   readonly to?: string | undefined
-  /** Seconds by which the standby may be behind the primary as it was last seen. */
+  /** Seconds by which the standby may be behind the primary as it was last seen; infinite: by any, also if unknown. */
   readonly maxLag: number
   /** Where the primary was when it was last seen, and when, in milliseconds since 1970; null if nobody knows. */
-  readonly seen: { readonly system: string; readonly lsn: bigint; readonly at: number } | null
+  readonly seen: {
+    readonly system: string
+    readonly timeline: number
+    readonly lsn: bigint
+    readonly at: number
+  } | null
   readonly fence: Fence
 }
 
@@ -34,7 +39,7 @@ export interface HostRow {
 export interface FailoverPlan {
   readonly hosts: readonly HostRow[]
   readonly candidate?: string
-  /** Seconds of changes that the candidate lacks, as far as anybody knows; null: nobody has seen the primary. */
+  /** Seconds of changes that the candidate lacks, as far as anybody knows; null: nobody knows. */
   readonly lag?: number | null
   readonly refusal?: string
   readonly standby?: Standby
@@ -58,15 +63,19 @@ const ANSWER_TIMEOUT = 5_000
 const PROMOTION_TIMEOUT = 60
 const PAUSE = 100
 
-/**
- * Looks at all hosts, and decides which standby to promote. Refuses while a primary answers, and also while one may be
- * there: a host that accepts connections without an answer is not gone.
- */
+/** Asks all hosts, and decides by {@link planFrom}. */
 export async function planFailover(
   targets: readonly PostgresTarget[],
-  { to, maxLag, seen, fence }: FailoverSettings
+  settings: FailoverSettings
 ): Promise<FailoverPlan> {
-  const reports = await surveyHosts(targets, { ...SESSION, timeoutMs: ANSWER_TIMEOUT })
+  return planFrom(await surveyHosts(targets, { ...SESSION, timeoutMs: ANSWER_TIMEOUT }), settings)
+}
+
+/**
+ * Decides which standby to promote. Refuses while a primary answers, and also while one may be there: a host that
+ * accepts connections without an answer is not gone.
+ */
+export function planFrom(reports: readonly HostReport[], { to, maxLag, seen, fence }: FailoverSettings): FailoverPlan {
   const isOld = ({ state }: HostReport) =>
     state?.role === 'primary' &&
     (state.timeline < fence.highest(state.system) ||
@@ -95,6 +104,9 @@ export async function planFailover(
     .sort((left, right) => compare(right.state, left.state))
   const [best] = standbys
   if (best === undefined) return refuse('no standby answers: restore a backup, see docs/RECOVERY.md')
+  const stranger = standbys.find(({ state }) => state.system !== best.state.system)
+  if (stranger !== undefined)
+    return refuse(`${best.address} and ${stranger.address} are copies of different databases: DATABASE_URL is wrong`)
   if (to !== undefined && !reports.some(({ address }) => address === to))
     return refuse(`${to} is none of the hosts: ${reports.map(({ address }) => address).join(', ')}`)
   const standby = to === undefined ? best : standbys.find(({ address }) => address === to)
@@ -106,20 +118,34 @@ export async function planFailover(
       `${standby.address} still receives changes, so its primary lives somewhere: stop that first`,
       standby.address
     )
-  const lag = lagOf(standby.state, seen)
+  const { lag, lacks } = lagOf(standby.state, seen, fence)
+  const { address } = standby
+  if (lacks !== undefined && maxLag !== Number.POSITIVE_INFINITY)
+    return refuse(`${address} ${lacks}; to lose them, give --max-lag any`, address)
   if (lag !== null && lag > maxLag)
     return refuse(
-      `${standby.address} lacks the last ${Math.round(lag)} s of changes, more than ${maxLag} s; to lose them, raise --max-lag`,
-      standby.address
+      `${address} lacks the last ${Math.round(lag)} s of changes, more than ${maxLag} s; to lose them, raise --max-lag`,
+      address
     )
-  return { hosts, candidate: standby.address, lag, standby }
+  return { hosts, candidate: address, lag, standby }
 }
 
-function lagOf({ system, lsn, sinceReplay }: HostState, seen: FailoverSettings['seen']): number | null {
-  if (seen === null || seen.system !== system) return null
-  if (lsn >= seen.lsn) return 0
-  if (sinceReplay === null) return Number.POSITIVE_INFINITY
-  return Math.max(0, sinceReplay - (Date.now() - seen.at) / 1_000)
+interface Lag {
+  /** Seconds; null if nobody knows. */
+  readonly lag: number | null
+  /** What the standby lacks for certain, though nobody knows how many seconds that is. */
+  readonly lacks?: string
+}
+
+function lagOf({ system, timeline, lsn, sinceReplay }: HostState, seen: FailoverSettings['seen'], fence: Fence): Lag {
+  // Positions are comparable on one timeline only.
+  const latest = Math.max(fence.highest(system), seen?.system === system ? seen.timeline : 0)
+  if (timeline < latest)
+    return { lag: null, lacks: `is on timeline ${timeline}, and may lack all changes since the promotion to ${latest}` }
+  if (seen === null || seen.system !== system) return { lag: null }
+  if (timeline > seen.timeline || lsn >= seen.lsn) return { lag: 0 }
+  if (sinceReplay !== null) return { lag: Math.max(0, sinceReplay - (Date.now() - seen.at) / 1_000) }
+  return { lag: null, lacks: 'lacks changes, and has replayed none since its start that would tell how many' }
 }
 
 /**
