@@ -2,9 +2,13 @@ import assert from 'node:assert/strict'
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { openStorage } from '../../integrations/storage/index.ts'
 import { identify, isRunning, signalProcess, waitForExit } from '../../plugins/lib/processes.ts'
 import { findEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
-import { bytesWaiting } from '../../src/workflows/archive/state.ts'
+import { chainOf, listStreams } from '../../src/workflows/archive/catalogue.ts'
+import { archive } from '../../src/workflows/archive/ship.ts'
+import { bytesWaiting, readState } from '../../src/workflows/archive/state.ts'
+import { FakeS3 } from '../fakes/s3/server.ts'
 import { archivedDatabase, bareMachine } from '../support/archived.ts'
 import { eventually } from '../support/eventually.ts'
 
@@ -84,4 +88,36 @@ test('a segment that never came begins a new archive, rather than one with a gap
   assert.match(broken.broken!.why, new RegExp(`segment ${first.next} was never archived`))
   const next = await archived.store()
   assert.notEqual(next.stream, first.stream)
+})
+
+test('while the first base backup is made, the log is stored, and what was cut off goes on in the same stream', async t => {
+  const s3 = await new FakeS3().listen()
+  t.after(() => s3.close())
+  let released = Promise.withResolvers<void>()
+  s3.waitsFor = key => (/\/bases\//.test(key) ? released.promise : undefined)
+  const { settings, finishSegment, store } = await archivedDatabase(t, {
+    storage: { s3: { bucket: s3.bucket, prefix: '', endpoint: s3.url, region: 'eu', ...s3.credentials } }
+  })
+  const segments = () => [...s3.objects.keys()].filter(key => key.includes('/wal/')).length
+  const ending = new AbortController()
+  const first = archive(settings, ending.signal)
+  await eventually(() => s3.requests.some(request => request.includes('/bases/')))
+  for (let n = 0; n < 2; n++) await finishSegment()
+  await eventually(() => segments() >= 2)
+  await eventually(async () => (await bytesWaiting(settings.directory)) === 0)
+  const { stream, base, broken } = await readState(settings.directory)
+  assert.deepEqual([base, broken?.why], [null, 'no base backup was made yet'])
+
+  ending.abort()
+  released.resolve()
+  await assert.rejects(first)
+  released = Promise.withResolvers<void>()
+  released.resolve()
+  await finishSegment()
+  const state = await store()
+  assert.equal(state.stream, stream)
+  assert.equal(state.broken, null)
+  const [found] = await listStreams(openStorage(settings.storage)!)
+  assert.deepEqual([found!.id, found!.bases.length], [stream, 1])
+  assert.equal(chainOf(found!, found!.bases[0]!, null).missing, null)
 })

@@ -21,12 +21,14 @@ const HEAD = 4_096
  * was read back.
  *
  * @param into the stream; null: a new one
+ * @param onBegun called once it is known which segment it needs first
  * @throws Error that says what is wrong; there is no new base backup then
  */
 export async function makeBase(
   settings: ArchiveSettings,
   into: string | null,
-  signal?: AbortSignal
+  signal?: AbortSignal,
+  onBegun?: (begun: Pick<BaseDescriptor, 'stream' | 'startSegment'>) => void
 ): Promise<BaseDescriptor> {
   const storage = openStorage(settings.storage)!
   const { installation, keys } = await factsOf(settings)
@@ -46,7 +48,7 @@ export async function makeBase(
   const name = baseObject(stream, id, BASE)
   try {
     const files = await readFiles(session)
-    const meter = new Meter()
+    const meter = new Meter(() => onBegun?.({ stream, startSegment: meter.startSegment() }))
     const data = await storage.put(name, await sealed(meter.watched(files.content), settings.recipients), signal)
     await files.ended
     const finishedAt = new Date().toISOString()
@@ -120,14 +122,22 @@ async function readFiles(session: Session): Promise<{ content: Readable; ended: 
 /** Hashes the archive of files as it passes, and keeps its beginning. */
 class Meter {
   readonly #hash = createHash('sha256')
+  readonly #onHead: (() => void) | undefined
   #bytes = 0
   #head = Buffer.alloc(0)
+
+  constructor(onHead?: () => void) {
+    this.#onHead = onHead
+  }
 
   async *watched(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of content) {
       this.#hash.update(chunk)
       this.#bytes += chunk.length
-      if (this.#head.length < HEAD) this.#head = Buffer.concat([this.#head, chunk]).subarray(0, HEAD)
+      if (this.#head.length < HEAD) {
+        this.#head = Buffer.concat([this.#head, chunk]).subarray(0, HEAD)
+        if (this.#head.length === HEAD) this.#onHead?.()
+      }
       yield chunk
     }
   }

@@ -93,8 +93,8 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
   }
 
   async function isAnythingToDo(): Promise<boolean> {
-    const { stream } = await readState(directory)
-    return stream === null || (await bytesWaiting(directory)) > 0
+    const { stream, base } = await readState(directory)
+    return stream === null || base === null || (await bytesWaiting(directory)) > 0
   }
 
   async function look(): Promise<void> {

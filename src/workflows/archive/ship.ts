@@ -82,11 +82,7 @@ class Run {
     for (const { path } of await rawSegments(directory)) await rm(path, { force: true })
     if (this.state.broken === null)
       await this.#keep({ broken: { since: new Date().toISOString(), why: 'no base backup was made yet' } })
-    const base = await makeBase(this.#settings, null, this.#signal)
-    const { id, finishedAt, stream, startSegment, installation } = base
-    await this.#storeKeys(stream)
-    await this.#keep({ stream, next: startSegment, base: { id, finishedAt }, storedBytes: 0, broken: null })
-    await this.#prune(installation)
+    await this.renewBase()
   }
 
   /** Seals first: what waits for a storage that is away takes little room then. */
@@ -102,26 +98,37 @@ class Run {
     return Date.now() - Date.parse(base.finishedAt) > BASE_AFTER || storedBytes > BASE_AFTER_BYTES
   }
 
-  /** The log is stored meanwhile, so that nothing more can be lost than at other times. */
+  /**
+   * The log is stored meanwhile, so that nothing more can be lost than at other times, and what waits stays small. If
+   * there is no stream, it begins as soon as it is known with which segment; should the base backup fail, the next run
+   * makes another one in the same stream.
+   */
   async renewBase(): Promise<void> {
     const giving = new AbortController()
     let isMade = false
+    let beginning: Partial<ArchiveState> | undefined
     const signal = AbortSignal.any([this.#signal, giving.signal])
-    const made = makeBase(this.#settings, this.state.stream, signal).finally(() => {
+    const made = makeBase(this.#settings, this.state.stream, signal, ({ stream, startSegment }) => {
+      if (this.state.stream === null) beginning = { stream, next: startSegment, base: null, storedBytes: 0 }
+    }).finally(() => {
       isMade = true
     })
     made.catch(() => {})
     try {
       while (!isMade) {
         await Promise.race([made, delay(PAUSE, undefined, { signal: this.#signal })])
+        if (beginning !== undefined) await this.#keep(beginning)
+        beginning = undefined
         await this.ship()
       }
     } catch (error) {
       giving.abort()
       throw error
     }
-    const { id, finishedAt, installation } = await made
-    await this.#keep({ base: { id, finishedAt }, storedBytes: 0 })
+    const { id, finishedAt, stream, installation } = await made
+    // A stream that has broken off meanwhile stays broken.
+    const isWhole = this.state.stream === stream
+    await this.#keep({ base: { id, finishedAt }, storedBytes: 0, ...(isWhole && { broken: null }) })
     await this.#prune(installation)
   }
 

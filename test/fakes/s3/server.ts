@@ -39,6 +39,8 @@ export class FakeS3 {
   locked = false
   /** Whether it knows `If-None-Match`, as not every compatible service does. */
   conditional = true
+  /** What the answer to a request waits for, if for anything. */
+  waitsFor: ((key: string) => Promise<void> | undefined) | undefined
   /** Whether nothing arrives here any more. */
   isDown = false
   /** How many objects a page of a listing has. */
@@ -70,6 +72,7 @@ export class FakeS3 {
     const query = url.searchParams
     this.requests.push(`${method} ${key}${url.search}`)
 
+    await this.waitsFor?.(key)
     const fault = this.#faultFor({ method, key, query })
     if (this.isDown) return void request.socket.destroy()
     if (fault === 'silence') return
