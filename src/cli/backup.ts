@@ -32,10 +32,12 @@ export const backupCreate = defineCommand({
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')
     const { backupSettingsOf } = await import('../wiring/backups.ts')
-    const { createBackup } = await import('../workflows/backups/create.ts')
+    const { createApart } = await import('../wiring/backup-runner.ts')
     const config = await withKeys(input)
     return announced(input, config, 'backup', async () => {
-      const backup = await withDatabaseUrl(input, async url => createBackup(await backupSettingsOf(config, url)))
+      const backup = await withDatabaseUrl(input, async url =>
+        createApart(await backupSettingsOf(config, url), new AbortController().signal)
+      )
       const text = facts({
         backup: backup.id,
         taken: backup.takenAt,

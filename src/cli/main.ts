@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { nearest } from '../../plugins/lib/nearest.ts'
 import { ConfigError, Environment, openSettings, readConfig, type Variables } from '../config/index.ts'
+import { explain } from '../kernel/explain.ts'
 import { type Command, CommandError, type Input, type Output, UsageError } from './command.ts'
 import { helpOf, overview, usageOf } from './help.ts'
 import { commands } from './index.ts'
@@ -189,11 +190,4 @@ function report(error: unknown, command: Command, io: Io): number {
 /** A programming error of our own, the only kind whose stack is of interest. */
 function isBug(error: unknown): error is Error {
   return error instanceof TypeError || error instanceof ReferenceError || error instanceof RangeError
-}
-
-function explain(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const message = error.message || String((error as NodeJS.ErrnoException).code ?? error.name)
-  const cause = error.cause === undefined ? '' : explain(error.cause)
-  return message.includes(cause) ? message : `${message}: ${cause}`
 }

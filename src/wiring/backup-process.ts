@@ -1,4 +1,5 @@
 import { setPriority } from 'node:os'
+import { explain } from '../kernel/explain.ts'
 import { archive } from '../workflows/archive/ship.ts'
 import { createBackup } from '../workflows/backups/create.ts'
 import { drillBackup } from '../workflows/backups/drill.ts'
@@ -8,7 +9,7 @@ import { throwAwayCluster } from './throw-away-cluster.ts'
 
 /*
  * The entry of the process that makes a backup or practises a restore, so that neither its memory nor its computing
- * concerns the server's requests. It does one piece of work, and gives up when the server is gone.
+ * concerns the server's requests. It does one piece of work, and gives up when the process that asked for it is gone.
  */
 
 /** Requests go first where both want the processor. */
@@ -16,11 +17,13 @@ const NICE = 10
 
 const gone = new AbortController()
 process.once('disconnect', () => gone.abort())
+// Whoever types Ctrl+C interrupts this process, too, which removes what it has begun first.
+process.once('SIGINT', () => gone.abort())
 process.once('message', async (work: BackupWork) => {
   setPriority(NICE)
   const answer = await perform(work).then(
     (result): BackupAnswer => ({ ok: true, result }),
-    (error): BackupAnswer => ({ ok: false, message: error instanceof Error ? error.message : String(error) })
+    (error): BackupAnswer => ({ ok: false, message: explain(error) })
   )
   if (process.connected) process.send!(answer, () => process.disconnect())
 })

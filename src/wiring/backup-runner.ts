@@ -6,6 +6,7 @@ import type { ArchiveState } from '../workflows/archive/state.ts'
 import type { Drill } from '../workflows/backups/drill.ts'
 import type { BackupRunner } from '../workflows/backups/index.ts'
 import type { Descriptor } from '../workflows/backups/manifest.ts'
+import type { BackupSettings } from '../workflows/backups/settings.ts'
 import type { BackupAnswer, BackupWork } from './backup-work.ts'
 import { backupSettingsOf } from './backups.ts'
 import { primaryUrlOf } from './primary-database.ts'
@@ -24,6 +25,11 @@ export function backupRunner(config: Config): BackupRunner {
     drill: async signal =>
       (await run({ kind: 'drill', settings: await settings(), dataDir: config.dataDir }, signal)) as Drill
   }
+}
+
+/** Makes a backup on behalf of a command. */
+export async function createApart(settings: BackupSettings, signal: AbortSignal): Promise<Descriptor> {
+  return (await run({ kind: 'create', settings }, signal)) as Descriptor
 }
 
 /** Archives the embedded database in a process of its own. */
