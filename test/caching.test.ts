@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
+import { glob, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { eq } from 'drizzle-orm'
@@ -14,6 +14,7 @@ import { buildApp } from '../src/app.ts'
 import { setOperator } from '../src/domain/accounts/operators.ts'
 import { CACHES, type CachePolicy, forgetCached } from '../src/domain/base/caches.ts'
 import { testApp } from './support/app.ts'
+import { setAhead } from './support/clock.ts'
 import { eventually } from './support/eventually.ts'
 
 const document = await readFile(join(import.meta.dirname, '../docs/CACHING_STRATEGY.md'), 'utf8')
@@ -91,6 +92,45 @@ test('a change reaches the caches of the instance that makes it and of others, w
   await one.app.db.transaction(tx => setOperator(tx, id, false))
   await eventually(me, isOperator => isOperator === false)
   assert.equal((await one.app.db.select().from(users).where(eq(users.id, id)))[0]?.isAdmin, false)
+})
+
+test('more than four of five look-ups in each cache are hits under the mix of requests of a busy minute', async t => {
+  const { as, token } = await testApp(t, { RATE_LIMIT_USER: '1000/s:1000', RATE_LIMIT_GENERAL: '1000/s:1000' })
+  const { slug } = (await as(token, 'POST', '/api/v1/apps', { name: 'busy' })).json()
+  // Requests a second: clients that ask who they are, dashboards that show an app, operators that watch.
+  const mix = {
+    '/api/v1/me': 4,
+    '/api/v1/regions': 2,
+    [`/api/v1/apps/${slug}/metrics`]: 4,
+    '/admin/stats': 1,
+    '/admin/operations': 2
+  }
+  const turn = Object.entries(mix).flatMap(([url, times]) => Array<string>(times).fill(url))
+  for (let second = 0; second < 60; second++)
+    for (const url of turn) {
+      assert.equal((await as(token, 'GET', url)).statusCode, 200, url)
+      setAhead(t, performance, 1_000 / turn.length)
+    }
+
+  const text = await eventually(
+    async () => (await as(token, 'GET', '/metrics')).body,
+    body => /^rhone_cache_requests_total\{cache="regions",outcome="hit"\} 1\d\d$/m.test(body)
+  )
+  const count = (cache: string, outcome: string) =>
+    Number(
+      new RegExp(`^rhone_cache_requests_total\\{cache="${cache}",outcome="${outcome}"\\} (\\d+)$`, 'm').exec(text)?.[1]
+    )
+  for (const name of Object.keys(CACHES)) {
+    const [hits, misses] = [count(name, 'hit'), count(name, 'miss')]
+    const rate = hits / (hits + misses)
+    t.diagnostic(`${name}: ${hits} hits, ${misses} misses, ${Math.round(rate * 100)} %`)
+    assert.ok(rate > 0.8, `${name}: ${rate}`)
+  }
+})
+
+test('no cache is filled from a replica', async () => {
+  for (const path of await Array.fromAsync(glob('routes/**/*.ts', { cwd: join(import.meta.dirname, '..') })))
+    assert.doesNotMatch(await readFile(join(import.meta.dirname, '..', path), 'utf8'), /cached\(.*\.reads\b/, path)
 })
 
 test('the first request for regions is a hit, and the scrape tells how full each cache is', async t => {

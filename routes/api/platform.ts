@@ -15,7 +15,7 @@ const platform: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
   // Regions are stored in the database, because they change; without a database there are none to list.
   if (app.hasDecorator('db')) {
-    const regions = cached(app, 'regions', () => listRegions(app.postgres.reads))
+    const regions = cached(app, 'regions', () => listRegions(app.db))
     app.get('/regions', {
       schema: schemas.listRegions,
       config: { ...reads, access: 'public', slo: 'list' },
