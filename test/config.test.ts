@@ -164,6 +164,29 @@ test('a new team has every feature, unless plans are paid for by Stripe or DEFAU
   assert.equal(loadConfig({ STRIPE_SECRET_KEY, DEFAULT_PLAN: 'starter' }).defaultPlan, 'starter')
 })
 
+test('all ways to the database have the role of DATABASE_URL, unless they name one that is none of its turn', () => {
+  const urlsWith = (DATABASE_URL: string, direct: string, replica: string) => {
+    const { directUrl, replicaUrl } = loadConfig({
+      DATABASE_URL,
+      DATABASE_DIRECT_URL: direct,
+      DATABASE_REPLICA_URL: replica
+    }).database
+    return [directUrl, replicaUrl]
+  }
+  const main = 'postgres://rhone_b:p%40ss@pool/rhone'
+  assert.deepEqual(
+    urlsWith(main, 'postgres://rhone:old@db/rhone', 'postgres://rhone_a:old@near/rhone?sslmode=require'),
+    ['postgres://rhone_b:p%40ss@db/rhone', 'postgres://rhone_b:p%40ss@near/rhone?sslmode=require']
+  )
+  assert.deepEqual(urlsWith(main, 'postgres://db/rhone', 'postgres://near/rhone'), [
+    'postgres://db/rhone',
+    'postgres://rhone_b:p%40ss@near/rhone'
+  ])
+  const others = ['postgres://rhone_b:another@db/rhone', 'postgres://reader:secret@near/rhone'] as const
+  assert.deepEqual(urlsWith(main, ...others), others)
+  assert.equal(loadConfig({ DATABASE_URL: main }).database.directUrl, main)
+})
+
 test('usable but doubtful settings cause a warning that names the variable', () => {
   const warnings = (variables: Variables) => warningsOf(loadConfig(variables), variables)
   const complete = {

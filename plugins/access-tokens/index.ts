@@ -25,7 +25,7 @@ export const AccessTokensOptions = Type.Object(
       default: 5_000,
       minimum: 0,
       maximum: 5_000,
-      description: 'Milliseconds for which an answer about a token is cached while the change feed is down.'
+      description: 'Milliseconds for which an answer about a token is cached while the change feed is down or silent.'
     }),
     cacheSize: Type.Integer({ default: 10_000, minimum: 1, description: 'Maximum number of cached tokens.' })
   },
@@ -40,11 +40,17 @@ export interface AccessTokensDeps {
   check?: Check
   /**
    * Subscribes to changes. `onChange` receives the id of each changed API token or user, `onLive` fires when the feed
-   * becomes live, and `onGap` when it may have missed changes. Without it, `check` runs again whenever `ttl` expires.
+   * becomes live, `onGap` when it may have missed changes, and `onAlive` now and then, with a time, as
+   * `performance.now()`, before which it has missed none. Without it, `check` runs again whenever `ttl` expires.
    *
    * @returns a function that unsubscribes
    */
-  news?: (onChange: (id: string) => void, onLive: () => void, onGap: () => void) => Promise<() => Promise<void>>
+  news?: (
+    onChange: (id: string) => void,
+    onLive: () => void,
+    onGap: () => void,
+    onAlive: (at: number) => void
+  ) => Promise<() => Promise<void>>
 }
 
 export interface AccessTokens extends CredentialSource {
@@ -127,7 +133,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   })
 
   if (input.news !== undefined) {
-    const ending = await input.news(validity.note, validity.live, validity.gap)
+    const ending = await input.news(validity.note, validity.live, validity.gap, validity.alive)
     app.addHook('onClose', ending)
   }
 

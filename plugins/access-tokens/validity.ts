@@ -7,7 +7,7 @@ export type Check = (tokenId: string) => Promise<Principal | null>
 export interface TokenValiditySettings {
   /** Without it, claims are never rechecked. */
   readonly check: Check | undefined
-  /** Milliseconds an answer stays valid while the change feed is down. */
+  /** Milliseconds an answer stays valid while the change feed is down, and the longest silence of a feed that is up. */
   readonly ttl: number
   /** Maximum token lifetime in milliseconds. Changes older than this cannot affect a token that is still valid. */
   readonly lifetime: number
@@ -21,6 +21,11 @@ export interface TokenValidity {
   note(id: string): void
   /** The change feed is live from now on. */
   live(): void
+  /**
+   * The change feed had told all that happened before this time, as `performance.now()`. Once a feed says so, it is
+   * trusted only while it does: a process that was stopped for a while does not know what it has missed.
+   */
+  alive(at: number): void
   /** The change feed may have missed changes, or may miss them from now on. */
   gap(): void
   /** Invalidates everything that is cached. */
@@ -28,6 +33,7 @@ export interface TokenValidity {
 }
 
 const NEVER = Number.POSITIVE_INFINITY
+const ALWAYS = Number.POSITIVE_INFINITY
 /** Tolerated clock skew between instances, in milliseconds. */
 const SKEW = 60_000
 
@@ -40,7 +46,11 @@ export function createTokenValidity({ check, ttl, lifetime, max }: TokenValidity
   const changed = new LRUCache<string, true>({ max, ttl: lifetime })
   const answers = new LRUCache<string, { principal: Principal | null; askedAt: number }>({ max })
   const asking = new Map<string, Promise<Principal | null>>()
+  /** By the clock that tokens are issued by, and by the one that never jumps. */
   let liveSince = NEVER
+  let liveAt = NEVER
+  let isPulsing = false
+  let heardAt = ALWAYS
 
   function of(claimed: Principal, issuedAt: number): Principal | null | Promise<Principal | null> {
     if (check === undefined || isUntouched(claimed, issuedAt)) return claimed
@@ -50,18 +60,22 @@ export function createTokenValidity({ check, ttl, lifetime, max }: TokenValidity
   }
 
   function isUntouched({ credentialId, userId }: Principal, issuedAt: number): boolean {
-    return issuedAt - SKEW > liveSince && !changed.has(credentialId) && !changed.has(userId)
+    return issuedAt - SKEW > liveSince && isHeard() && !changed.has(credentialId) && !changed.has(userId)
   }
 
   function isFresh(askedAt: number): boolean {
-    return askedAt >= liveSince || Date.now() - askedAt < ttl
+    return (askedAt >= liveAt && isHeard()) || performance.now() - askedAt < ttl
+  }
+
+  function isHeard(): boolean {
+    return performance.now() - heardAt < ttl
   }
 
   /** Runs one check per token at a time, shared by concurrent callers. */
   function ask(tokenId: string, check: Check): Promise<Principal | null> {
     const running = asking.get(tokenId)
     if (running !== undefined) return running
-    const askedAt = Date.now()
+    const askedAt = performance.now()
     const answer: Promise<Principal | null> = check(tokenId)
       .then(principal => {
         // A change reported meanwhile may be missing from this answer, which is then not cached.
@@ -87,10 +101,18 @@ export function createTokenValidity({ check, ttl, lifetime, max }: TokenValidity
   function live(): void {
     gap()
     liveSince = Date.now()
+    liveAt = performance.now()
+    heardAt = isPulsing ? liveAt : ALWAYS
+  }
+
+  function alive(at: number): void {
+    isPulsing = true
+    heardAt = at
   }
 
   function gap(): void {
     liveSince = NEVER
+    liveAt = NEVER
     answers.clear()
     asking.clear()
   }
@@ -100,7 +122,7 @@ export function createTokenValidity({ check, ttl, lifetime, max }: TokenValidity
     else live()
   }
 
-  return { of, note, live, gap, forget }
+  return { of, note, live, alive, gap, forget }
 }
 
 /** Applies the API token's current state to the claim, without widening the scopes the access token was minted with. */

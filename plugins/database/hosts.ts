@@ -17,6 +17,8 @@ export interface TimelineFence {
   raise(system: string, timeline: number): void
   /** The primary was at this position a moment ago; called about once a second. */
   saw?(state: Readonly<Pick<HostState, 'system' | 'timeline' | 'lsn'>>): void
+  /** Learns what others have seen, within milliseconds, before a primary is chosen. Never rejects. */
+  refresh?(): Promise<void>
 }
 
 export interface HostsSettings {
@@ -192,8 +194,11 @@ export class Hosts {
     if (again !== undefined && again.address === primary.address) this.#take(again)
   }
 
-  #askAll(): Promise<HostReport[]> {
-    return Promise.all(this.#watches.map(watch => watch.ask(ANSWER_TIMEOUT)))
+  async #askAll(): Promise<HostReport[]> {
+    const refreshed = this.#settings.fence.refresh?.()
+    const reports = await Promise.all(this.#watches.map(watch => watch.ask(ANSWER_TIMEOUT)))
+    await refreshed
+    return reports
   }
 
   #choose(reports: readonly HostReport[]) {

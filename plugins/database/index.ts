@@ -159,7 +159,8 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     ...(hosts && { copies: copiesOf(hosts, replica, pool) }),
     locate: async () => (hosts === undefined ? directTarget : (await hosts.locate()).directTarget),
     ping: timeoutMs => availability.ping(timeoutMs),
-    listen: async (channel, onNotify, onResync, onLost) => listener.listen(channel, { onNotify, onResync, onLost }),
+    listen: async (channel, onNotify, onResync, onLost, onAlive) =>
+      listener.listen(channel, { onNotify, onResync, onLost, onAlive }),
     script: async text => pool.run(connection => connection.script(text)),
     tryCredentials: url => tryCredentials(targets, targetsOf(url), connectTimeout),
     useCredentials(url, directUrl, replicaUrl) {

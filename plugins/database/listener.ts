@@ -8,6 +8,8 @@ export interface Subscription {
   onResync: () => void
   /** Called when notifications stop arriving, until the next `onResync`. */
   onLost?: (() => void) | undefined
+  /** Called every few seconds: all that was committed before this time, as `performance.now()`, has been notified. */
+  onAlive?: ((at: number) => void) | undefined
 }
 
 export interface ListenerSettings {
@@ -92,7 +94,7 @@ export class Listener {
     const closed = Promise.withResolvers<void>()
     const session = this.#openSession(closed.resolve)
     this.#session = session
-    const heartbeat = setInterval(() => ask(session, 'select 1', ANSWER_TIMEOUT).catch(() => {}), HEARTBEAT).unref()
+    const heartbeat = setInterval(() => void this.#beat(session), HEARTBEAT).unref()
     try {
       await ask(session, 'select 1', this.#settings.connectTimeout * 1_000)
       for (const channel of this.#channels.keys()) await ask(session, `listen ${quoted(channel)}`, ANSWER_TIMEOUT)
@@ -108,6 +110,19 @@ export class Listener {
       clearInterval(heartbeat)
       session.destroy()
     }
+  }
+
+  /** An answer comes behind the notifications of what was committed before the question. */
+  async #beat(session: Session): Promise<void> {
+    const askedAt = performance.now()
+    const isAnswered = await ask(session, 'select 1', ANSWER_TIMEOUT).then(
+      () => true,
+      () => false
+    )
+    if (!isAnswered || this.#live !== session) return
+    for (const [channel, subscriptions] of this.#channels)
+      for (const { onAlive } of subscriptions)
+        if (onAlive !== undefined) void this.#call(channel, () => onAlive(askedAt))
   }
 
   #loseAll(): void {

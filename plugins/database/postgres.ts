@@ -24,14 +24,16 @@ export interface Postgres {
   ping(timeoutMs: number): Promise<DatabaseState>
   /**
    * Calls `onNotify` for every NOTIFY on the channel. `onResync` is called whenever listening starts, also after a lost
-   * connection; `onLost` when the connection is lost. Returns immediately, even if the database is down.
+   * connection; `onLost` when the connection is lost; `onAlive` every few seconds in between, with a time, as
+   * `performance.now()`, up to which all has been notified. Returns immediately, even if the database is down.
    * @returns a function that ends the subscription
    */
   listen(
     channel: string,
     onNotify: (payload: string) => void,
     onResync: () => void,
-    onLost?: () => void
+    onLost?: () => void,
+    onAlive?: (at: number) => void
   ): Promise<() => Promise<void>>
   /**
    * Runs a text of several statements, which may contain whole transactions, over one pooled connection. The text takes

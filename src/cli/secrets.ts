@@ -6,6 +6,7 @@ import { commandLineActor } from './actor.ts'
 import { auditLogFor, withKeys } from './audit-log.ts'
 import { defineCommand, type Input, UsageError } from './command.ts'
 import { table } from './format.ts'
+import type { Holders } from './rotation/held.ts'
 import type { Rotated } from './rotation/port.ts'
 
 export const secretsGenerate = defineCommand({
@@ -79,25 +80,32 @@ export const secretsRotate = defineCommand({
 
 export const secretsStatus = defineCommand({
   name: 'secrets status',
-  summary: 'Show the age of each secret, which are due, and how many values each key seals.',
+  summary:
+    'Show the age of each secret, which are due, how many instances have it, and how many values each key seals.',
   printsData: true,
   async run(input) {
     const { withDatabase } = await import('./database.ts')
     const { noteSecrets, readSecretAges } = await import('../domain/secrets/ledger.ts')
     const { countSealed } = await import('../domain/secrets/rotation.ts')
     const { secretsOf } = await import('../wiring/secrets.ts')
+    const { holdersOf } = await import('./rotation/held.ts')
     const config = await withKeys(input)
     const log = await auditLogFor(input)
     const ring = config.keys.encryption!
     return withDatabase(input, async db => {
       await noteSecrets(db, log, ring, secretsOf(config), commandLineActor())
-      const secrets = await readSecretAges(db, ring, secretsOf(config))
+      const ages = await readSecretAges(db, ring, secretsOf(config))
+      const configured = ages.filter(({ isConfigured }) => isConfigured).map(({ name }) => name)
+      const holders = await holdersOf(db, config, configured)
+      const secrets = ages.map(age => ({ ...age, ...(holders.get(age.name) ?? NOBODY) }))
       const sealed = await countSealed(db, ring)
       const overdue = secrets.filter(({ state }) => state === 'overdue').map(({ name }) => name)
       return { data: { secrets, sealed, overdue }, text: `${agesOf(secrets)}\n\n${sealsOf(sealed)}` }
     })
   }
 })
+
+const NOBODY: Holders = { held: 0, running: 0 }
 
 interface RotateOptions {
   readonly 'value-file'?: string
@@ -136,15 +144,16 @@ function reportOf({ keyId, rotated, damaged, left }: Rotation): string {
   return [...done, ...remaining, ...broken].join('\n')
 }
 
-function agesOf(secrets: readonly SecretAge[]): string {
-  const rows = secrets.map(({ name, keyIds, since, ageDays, scheduleDays, state }) => [
+function agesOf(secrets: readonly (SecretAge & Holders)[]): string {
+  const rows = secrets.map(({ name, keyIds, since, ageDays, scheduleDays, state, held, running }) => [
     name,
     state,
     since?.toISOString().slice(0, 10) ?? '-',
     ageDays === null ? '-' : `${ageDays} of ${scheduleDays}`,
+    running === 0 ? '-' : `${held} of ${running}`,
     keyIds.join(' ')
   ])
-  return table(['secret', 'state', 'since', 'days', 'keys'], rows)
+  return table(['secret', 'state', 'since', 'days', 'held by', 'keys'], rows)
 }
 
 function sealsOf(sealed: readonly SealedCount[]): string {

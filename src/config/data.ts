@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { type PostgresTarget, postgresTarget, postgresTargets } from '../../plugins/lib/postgres.ts'
 import { redisTarget } from '../../plugins/redis/target.ts'
+import { asMainRole, inTurnWith } from './roles.ts'
 import { credential, section } from './section.ts'
 import { isLoopback } from './values.ts'
 
@@ -11,7 +12,7 @@ export interface DataSettings {
     readonly directUrl: string | null
     /** Of a role that may make roles; for a command, not for servers. */
     readonly adminUrl: string | null
-    /** A standby near this instance, for reads. */
+    /** A standby near this instance, for reads, with the role that logs in at the primary. */
     readonly replicaUrl: string | null
     readonly poolMax: number
     readonly prepare: 'auto' | boolean
@@ -26,7 +27,10 @@ const variables = {
     'PostgreSQL, or a list of its hosts, a:5432,b:5432; an embedded one under DATA_DIR when unset.',
     { form: 'url' }
   ),
-  DATABASE_REPLICA_URL: credential('A standby of DATABASE_URL near this instance, for reads.', { form: 'url' }),
+  DATABASE_REPLICA_URL: credential(
+    'A standby of DATABASE_URL near this instance, for reads; it needs no role of its own.',
+    { form: 'url', staysLocal: true }
+  ),
   DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.', { form: 'url' }),
   DATABASE_ADMIN_URL: credential(
     'Command line: PostgreSQL as a role that may make roles, for `secrets rotate database`.',
@@ -65,12 +69,16 @@ export default section(variables, ({ env, environment, production, parse, refuse
     if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !hasPassword(env.REDIS_URL))
       refuse('REDIS_URL: a remote Redis needs a password, or rediss://')
   }
+  // Whoever logs in at the primary may log in everywhere else.
+  const main = env.DATABASE_URL ?? ''
+  const alike = (url: string | undefined) => url && inTurnWith(main, url)
+  const replica = alike(env.DATABASE_REPLICA_URL)
   const settings: DataSettings = {
     database: {
       url: env.DATABASE_URL ?? null,
-      directUrl: env.DATABASE_DIRECT_URL ?? env.DATABASE_URL ?? null,
+      directUrl: alike(env.DATABASE_DIRECT_URL) ?? env.DATABASE_URL ?? null,
       adminUrl: env.DATABASE_ADMIN_URL ?? null,
-      replicaUrl: env.DATABASE_REPLICA_URL ?? null,
+      replicaUrl: replica === undefined ? null : asMainRole(main, replica),
       poolMax: env.DATABASE_POOL_MAX,
       prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on',
       archive: null

@@ -89,6 +89,8 @@ export interface SecretFeed {
   readonly readSecrets: () => Promise<ReadonlyMap<string, string>>
   /** The settings with these secrets in place of those before. @throws ConfigError that lists every wrong variable */
   readonly configWith: (secrets: ReadonlyMap<string, string>) => Config
+  /** The variables that the environment has although the source could have them, and that hold no secret there. */
+  readonly local: ReadonlySet<string>
 }
 
 /**
@@ -103,7 +105,7 @@ export async function openSettings(
   const feed = await openFeed(variables)
   // The environment reports what is wrong with files along with everything else.
   if (feed.source.name === 'env') return { config: loadConfig(variables), feed }
-  refuseTwice(variables, feed.source)
+  refuseTwice(variables, feed)
   const secrets = await feed.readSecrets().catch((error: unknown) => {
     throw error instanceof SourceError ? new ConfigError([`SECRETS_SOURCE: ${error.message}`]) : error
   })
@@ -113,21 +115,35 @@ export async function openSettings(
 /** Opens the secret source that the variables name, without reading it. @throws ConfigError */
 export async function openFeed(variables: Variables): Promise<SecretFeed> {
   const source = await openSource(sourceOf(variables), variables)
-  const names = namesInSource()
+  const local = new Set(source.name === 'env' ? [] : namesInSource().filter(name => staysLocal(name, variables[name])))
+  const names = namesInSource().filter(name => !local.has(name))
   const others = Object.entries(variables).filter(([name]) => !names.includes(name.replace(/_FILE$/, '')))
   return {
     source,
+    local,
     readSecrets: async () => new Map([...(await source.load(names))].map(([name, { value }]) => [name, value])),
     configWith: secrets => loadConfig({ ...Object.fromEntries(others), ...Object.fromEntries(secrets) })
   }
+}
+
+/** Without a password, a URL is an address, which may differ where the secrets are the same. */
+function staysLocal(name: string, value: string | undefined): boolean {
+  return value !== undefined && SECRETS.get(name)?.staysLocal === true && passwordOf(value) === null
+}
+
+/** Not by the URL parser, which refuses lists of hosts. */
+export function passwordOf(url: string): string | null {
+  const [, credentials = ''] = /^[\w+.-]+:\/\/([^/?#]*)@/.exec(url) ?? []
+  return credentials.split(':').slice(1).join(':') || null
 }
 
 function namesInSource(): string[] {
   return [...SECRETS].filter(([, { opensSource }]) => !opensSource).map(([name]) => name)
 }
 
-function refuseTwice(variables: Variables, source: SecretSource): void {
-  const twice = namesInSource().filter(name => variables[name] || variables[`${name}_FILE`])
+function refuseTwice(variables: Variables, { source, local }: SecretFeed): void {
+  const secret = namesInSource().filter(name => !local.has(name))
+  const twice = secret.filter(name => variables[name] || variables[`${name}_FILE`])
   if (twice.length > 0)
     throw new ConfigError(twice.map(name => `${name}: is given in the environment, but its source is ${source.name}`))
 }

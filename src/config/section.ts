@@ -67,11 +67,20 @@ export interface SecretTraits {
   readonly opensSource: boolean
   /** Whether a running server goes on with the value that it started with. */
   readonly needsRestart: boolean
+  /** Whether an instance may have its own in its environment, beside a source of secrets, if there is no password in it. */
+  readonly staysLocal: boolean
 }
 
 /** A secret: a placeholder is rejected in production, `SECRETS_SOURCE` may supply it, and its age is watched. */
 export function credential(description: string, traits: Partial<SecretTraits> = {}): TOptional<TString> {
-  const secret: SecretTraits = { days: 90, form: 'token', opensSource: false, needsRestart: false, ...traits }
+  const secret: SecretTraits = {
+    days: 90,
+    form: 'token',
+    opensSource: false,
+    needsRestart: false,
+    staysLocal: false,
+    ...traits
+  }
   return Type.Optional(text(description, { credential: true, secret }))
 }
 

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { AUDIT_TYPES } from '../../drizzle/schema.ts'
 import { fileSpool } from '../../plugins/audit/spool.ts'
 import { postgresCacheBus } from '../../plugins/cache/bus-postgres.ts'
+import type { TimelineFence } from '../../plugins/database/index.ts'
 import { hostUrls } from '../../plugins/lib/postgres.ts'
 import { backupTargetOf } from '../config/backups.ts'
 import { parseCron } from '../config/cron.ts'
@@ -18,6 +19,7 @@ import { followed } from './followed-secrets.ts'
 import type { Ports } from './ports.ts'
 import { fenceOf } from './primary-database.ts'
 import { ringsOf, secretsOf } from './secrets.ts'
+import { sharedFence } from './shared-fence.ts'
 
 /* Options of the plugins that store data. */
 
@@ -30,15 +32,23 @@ export function database(config: Config, app: FastifyInstance) {
     url,
     ...(directUrl !== null && { directUrl }),
     ...(replicaUrl !== null && { replicaUrl }),
-    ...(hasCopies && {
-      fence: fenceOf(config, err =>
-        app.log.error({ err }, 'the timeline of the database cannot be stored in DATA_DIR: a restart forgets it')
-      )
-    }),
+    ...(hasCopies && { fence: fence(config, app) }),
     poolMax,
     prepare,
     quickQueries: config.shortcuts.has('queries')
   }
+}
+
+function fence(config: Config, app: FastifyInstance): TimelineFence {
+  const stored = fenceOf(config, err =>
+    app.log.error({ err }, 'the timeline of the database cannot be stored in DATA_DIR: a restart forgets it')
+  )
+  if (config.redisUrl === null) return stored
+  return sharedFence(
+    stored,
+    () => (has(app, 'redis') ? app.redis : undefined),
+    err => app.log.warn({ err }, 'the timeline of the database cannot be shared over Redis')
+  )
 }
 
 /** Only where the database has copies: a single instance runs nothing for this. */

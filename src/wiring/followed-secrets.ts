@@ -10,8 +10,8 @@ import type { Ports } from './ports.ts'
  */
 export function followed(config: Config, app: FastifyInstance, ports: NonNullable<Ports['secrets']>): SecretsDeps {
   const { feed, live } = ports
-  const { source, readSecrets, configWith } = feed
-  const isFollowed = ([name]: readonly [string, string]) => SECRETS.get(name)?.opensSource === false
+  const { source, readSecrets, configWith, local } = feed
+  const isFollowed = ([name]: readonly [string, string]) => SECRETS.get(name)?.opensSource === false && !local.has(name)
 
   return {
     initial: new Map([...config.secrets].filter(isFollowed)),

@@ -29,7 +29,7 @@ export function accessTokens(
     ...(keys.signing && { keys: keys.signing }),
     ...(has(app, 'db') && {
       check: id => findTokenById(app.db, id),
-      news: (onChange, onLive, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap)
+      news: (onChange, onLive, onGap, onAlive) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap, onAlive)
     })
   }
 }

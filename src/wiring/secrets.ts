@@ -1,15 +1,20 @@
-import { type Config, SECRETS, type SecretTraits } from '../config/index.ts'
+import { type Config, passwordOf, SECRETS, type SecretTraits } from '../config/index.ts'
 import type { Keyring } from '../config/keyring.ts'
 import type { ServerSecret } from '../domain/secrets/ledger.ts'
 
 /** Every secret that the schema knows, and its maximum age in days. */
 export function secretsOf(config: Config): ServerSecret[] {
   const rings = ringsOf(config)
+  // By whatever way, the role and password are those that are in use.
+  const inUse: Readonly<Record<string, string | null>> = {
+    DATABASE_DIRECT_URL: config.database.directUrl,
+    DATABASE_REPLICA_URL: config.database.replicaUrl
+  }
   return [...SECRETS].map(([name, { days: schedule, form }]) => {
     const ring = rings[name]
     if (ring !== undefined)
       return { name, schedule, value: ring.current.key.toString('base64'), keyIds: [...ring.keys.keys()] }
-    const given = config.secrets.get(name)
+    const given = config.secrets.has(name) ? (inUse[name] ?? config.secrets.get(name)) : undefined
     return { name, schedule, value: given === undefined ? null : secretPart(form, given) }
   })
 }
@@ -28,10 +33,4 @@ export function ringsOf({ keys }: Config): Readonly<Record<string, Keyring>> {
 function secretPart(form: SecretTraits['form'], value: string): string | null {
   if (form === 'url') return passwordOf(value)
   return form === 'list' ? (value.split(',')[0]?.trim() ?? null) : value
-}
-
-/** Not by the URL parser, which refuses lists of hosts. */
-function passwordOf(url: string): string | null {
-  const [, credentials = ''] = /^[\w+.-]+:\/\/([^/?#]*)@/.exec(url) ?? []
-  return credentials.split(':').slice(1).join(':') || null
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { envVars } from '../../drizzle/schema.ts'
 import { main } from '../../src/cli/main.ts'
+import { classNames, classOf } from '../../src/cli/rotation/classes.ts'
 import type { Variables } from '../../src/config/index.ts'
 import { generateKey } from '../../src/config/keyring.ts'
 import { testApp } from '../support/app.ts'
@@ -78,11 +81,28 @@ test('secrets status tells the age of every secret, and what is sealed with whic
   assert.deepEqual(overdue, [])
 
   const text = await rhone('secrets status', env)
-  assert.match(text.stdout, /^METRICS_TOKEN +ok +\d{4}-\d\d-\d\d +0 of 90$/m)
+  // The server has no such token, and only the older of the keys.
+  assert.match(text.stdout, /^METRICS_TOKEN +ok +\d{4}-\d\d-\d\d +0 of 90 +0 of 1$/m)
+  assert.deepEqual([byName.ENCRYPTION_KEYS.held, byName.ENCRYPTION_KEYS.running], [0, 1])
+  assert.equal(byName.SESSION_KEYS.held, 1)
   assert.match(text.stdout, /^env_vars +old +old +1$/m)
   for (const output of [stdout, text.stdout, text.stderr])
     for (const value of ['hidden', ...env.ENCRYPTION_KEYS.split(/[,:]/).filter(part => part.length > 20)])
       assert.ok(!output.includes(value))
+})
+
+test('docs/SECRETS_MANAGEMENT.md says for each secret by which class it is rotated', async () => {
+  const text = await readFile(join(import.meta.dirname, '../../docs/SECRETS_MANAGEMENT.md'), 'utf8')
+  const rows = text.matchAll(/^\| (`[A-Z].*?) \| \d+ \| (?:`([\w-]+)`|-) \|/gm)
+  const classes = [...rows].flatMap(([, names, name]) => {
+    const first = /`(\w+)`/.exec(names!)![1]!
+    return name === undefined || first === 'DATABASE_REPLICA_URL' ? [] : [[name, first]]
+  })
+  assert.deepEqual(
+    classes.map(([name]) => classOf(name!)?.variable),
+    classes.map(([, variable]) => variable)
+  )
+  assert.deepEqual(classes.map(([name]) => name!).toSorted(), classNames().toSorted())
 })
 
 test('both commands refuse what they do not understand', async () => {

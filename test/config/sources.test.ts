@@ -270,6 +270,18 @@ test('files that X_FILE names are read again, the environment itself cannot chan
   await assert.rejects(feed.readSecrets(), /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/)
 })
 
+test('the address of a replica may differ from region to region, beside the same secrets everywhere', async t => {
+  const path = await directory(t)
+  await writeFile(join(path, 'DATABASE_URL'), 'postgres://rhone:secret@db/rhone')
+  const near = (DATABASE_REPLICA_URL: string) => ({ SECRETS_SOURCE: `dir:${path}`, DATABASE_REPLICA_URL })
+  const { config, feed } = await openSettings(() => near('postgres://fra.db/rhone'))
+  assert.equal(config.database.replicaUrl, 'postgres://rhone:secret@fra.db/rhone')
+  const rotated = new Map([['DATABASE_URL', 'postgres://rhone_a:next@db/rhone']])
+  assert.equal(feed.configWith(rotated).database.replicaUrl, 'postgres://rhone_a:next@fra.db/rhone')
+  const problems = await problemsOf(near('postgres://rhone:secret@fra.db/rhone'))
+  assert.match(problems.join(), /^DATABASE_REPLICA_URL: is given in the environment, but its source is/)
+})
+
 test('docs/SECRETS_MANAGEMENT.md has every secret of the schema, with its schedule', async () => {
   const text = await readFile(join(import.meta.dirname, '../../docs/SECRETS_MANAGEMENT.md'), 'utf8')
   const rows = [...text.matchAll(/^\| (`[A-Z].*?) \| (\d+) \|/gm)].flatMap(([, names, days]) =>

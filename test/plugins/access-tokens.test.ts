@@ -7,7 +7,7 @@ import accessTokens, { type AccessTokensDeps, type AccessTokensOptions } from '.
 import auth from '../../plugins/auth/index.ts'
 import type { Principal } from '../../plugins/lib/principals.ts'
 import { type Keyring, randomKeyring } from '../../plugins/lib/signer.ts'
-import { setAhead } from '../support/clock.ts'
+import { setAhead, stopClock } from '../support/clock.ts'
 
 const ISSUER = 'https://rhone.example.com'
 const ADA: Principal = {
@@ -40,9 +40,9 @@ async function setup(t: TestContext, options: Options = {}, deps: AccessTokensDe
 
 /** News as the database tells them, in the hands of the test. */
 function newsdesk() {
-  const told = { change: (_id: string) => {}, live: () => {}, gap: () => {} }
-  const news: AccessTokensDeps['news'] = async (change, live, gap) => {
-    Object.assign(told, { change, live, gap })
+  const told = { change: (_id: string) => {}, live: () => {}, gap: () => {}, alive: (_at: number) => {} }
+  const news: AccessTokensDeps['news'] = async (change, live, gap, alive) => {
+    Object.assign(told, { change, live, gap, alive })
     return async () => {}
   }
   return { told, news }
@@ -267,9 +267,39 @@ describe('what has changed since a token was minted', () => {
     assert.equal((await get(token)).statusCode, 200)
     assert.equal((await get(token)).statusCode, 200)
     assert.equal(asked, 1)
-    setAhead(t, Date, 60)
+    setAhead(t, performance, 60)
     isAway = true
     assert.equal((await get(token)).statusCode, 503)
+  })
+
+  test('is asked for again when the news have been silent for too long, as in a process that was stopped', async t => {
+    let current: Principal | null = ADA
+    let asked = 0
+    const { mint, get, told } = await live(t, async () => {
+      asked++
+      return current
+    })
+    const token = await mint()
+    stopClock(t, performance)
+    told.alive(performance.now() - 20)
+    assert.equal((await get(token)).statusCode, 200)
+    assert.equal(asked, 0)
+    setAhead(t, performance, 30)
+    current = null
+    assert.equal((await get(token)).statusCode, 401)
+    assert.equal(asked, 1)
+  })
+
+  test('is as old by the clock that never jumps, whatever becomes of the other one', async t => {
+    let current: Principal | null = ADA
+    const { mint, get, told } = await live(t, async () => current)
+    const token = await mint()
+    told.gap()
+    assert.equal((await get(token)).statusCode, 200)
+    current = null
+    setAhead(t, performance, 60)
+    setAhead(t, Date, -10_000)
+    assert.equal((await get(token)).statusCode, 401)
   })
 
   test('is looked up once before this process receives changes', async t => {

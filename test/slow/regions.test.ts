@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
 import { sql } from 'drizzle-orm'
 import { pgTable, text } from 'drizzle-orm/pg-core'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import cache from '../../plugins/cache/index.ts'
 import database from '../../plugins/database/index.ts'
 import errors from '../../plugins/errors/index.ts'
@@ -13,9 +13,11 @@ import { randomKeyring } from '../../plugins/lib/signer.ts'
 import regions from '../../plugins/regions/index.ts'
 import { timelineFence } from '../../src/wiring/timeline-fence.ts'
 import { whileLeading } from '../../src/workflows/deploying/leadership.ts'
+import { testApp } from '../support/app.ts'
 import { eventually } from '../support/eventually.ts'
 import { type PairNode, type ReplicatedPair, replicatedPair } from '../support/replicated-pair.ts'
 import { rhone } from '../support/rhone.ts'
+import { place, server } from '../support/secret-place.ts'
 
 const notes = pgTable('notes', { who: text().notNull(), role: text() })
 const keys = randomKeyring()
@@ -259,6 +261,106 @@ suite('a replica', () => {
     await eventually(() => succeeds(insert(app, 'after')))
     assert.equal((await app.inject({ method: 'GET', url: '/notes/ada' })).statusCode, 200)
   })
+})
+
+test('a server beside a replica lets nobody in by what it knew five seconds before its primary fell silent', async t => {
+  const pair = await replicatedPair(t, { migrated: true })
+  const { app, token } = await testApp(t, {
+    DATABASE_URL: pair.url,
+    DATABASE_REPLICA_URL: pair.standby.url,
+    RATE_LIMIT_GENERAL: '1000/s:1000',
+    RATE_LIMIT_USER: '1000/s:1000'
+  })
+  const { copies } = app.postgres
+  await eventually(() => copies!.canRead)
+  const minted = await app.inject({
+    method: 'POST',
+    url: '/api/v1/auth/token',
+    headers: { authorization: `Bearer ${token}` },
+    payload: {}
+  })
+  assert.equal(minted.statusCode, 201, minted.body)
+  const [user] = await pair.primary.ask<{ id: string; username: string }>('select id, username from users')
+  const browser = { headers: {} } as FastifyRequest
+  const { cookie } = await app.session.begin(null, browser, { ...user!, isOperator: true }, 'link')
+  const credentials = {
+    'API token': { authorization: `Bearer ${token}` },
+    'access token': { authorization: `Bearer ${minted.json().accessToken}` },
+    session: { cookie: cookie.split(';')[0]! }
+  }
+  const statusWith = async (headers: Record<string, string>) =>
+    (await app.inject({ url: '/api/v1/apps', headers })).statusCode
+  for (const headers of Object.values(credentials))
+    await eventually(
+      () => statusWith(headers),
+      status => status === 200
+    )
+
+  pair.primary.proxy.freeze()
+  await pair.primary.ask(`update api_tokens set revoked_at = now(); delete from sessions`)
+  const revokedAt = performance.now()
+  const lastIn = new Map<string, number>()
+  const over = new Set<string>()
+  await eventually(async () => {
+    for (const [name, headers] of Object.entries(credentials)) {
+      const askedAt = performance.now() - revokedAt
+      const status = await statusWith(headers)
+      if (status === 200) lastIn.set(name, askedAt)
+      else if (askedAt > 6_000) over.add(name)
+    }
+    return over.size === 3
+  })
+  for (const [name, after] of lastIn) {
+    t.diagnostic(`${name}: let in until ${Math.round(after)} ms after it was revoked`)
+    assert.ok(after < 5_000, `${name}: ${after} ms`)
+  }
+  pair.primary.proxy.thaw()
+})
+
+test('rotating the database gives the new role to its replicas, too, without a failed read', async t => {
+  const pair = await replicatedPair(t, { migrated: true })
+  await pair.primary.ask(`create role rhone superuser login password 'first'`)
+  await pair.caughtUp()
+  const as = (url: string, role: string) => url.replace(/\/\/[^@]*@/, `//${role}@`)
+  const secrets = await place(t, { DATABASE_URL: as(pair.url, 'rhone:first') })
+  const { app, environment } = await server(t, secrets, {
+    DATABASE_REPLICA_URL: pair.standby.url.replace(/\/\/[^@]*@/, '//')
+  })
+  await eventually(() => app.postgres.copies!.canRead)
+  const token = (await readFile(join(environment.DATA_DIR!, 'operator-token'), 'utf8')).trim()
+  const read = async () =>
+    (await app.inject({ url: '/api/v1/apps', headers: { authorization: `Bearer ${token}` } })).statusCode
+  const rolesOn = async (node: PairNode) => {
+    const rows = await node.ask<{ role: string }>(
+      `select distinct usename::text as role from pg_stat_activity
+        where application_name like 'rhone%' and usename <> 'postgres' order by 1`
+    )
+    return rows.map(({ role }) => role).join()
+  }
+  assert.equal(await read(), 200)
+  await eventually(
+    () => rolesOn(pair.standby),
+    roles => roles === 'rhone'
+  )
+
+  const over = new AbortController()
+  const statuses = new Set<number>()
+  const load = (async () => {
+    while (!over.signal.aborted) statuses.add(await read())
+  })()
+  await secrets.write({ DATABASE_ADMIN_URL: pair.url })
+  const { code, stderr } = await rhone(['secrets', 'rotate', 'database', '--wait', '60'], environment)
+  assert.equal(code, 0, stderr)
+  for (const node of [pair.primary, pair.standby])
+    await eventually(
+      () => rolesOn(node),
+      roles => roles === 'rhone_a'
+    )
+  over.abort()
+  await load
+  assert.deepEqual([...statuses], [200])
+  const [old] = await pair.standby.ask(`select rolcanlogin as "maylogin" from pg_roles where rolname = 'rhone'`)
+  assert.deepEqual(old, { maylogin: false })
 })
 
 test('rhone failover refuses while the primary answers, promotes once it is gone, and says what to do next', async t => {

@@ -3,7 +3,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite, type TestContext, test } from 'node:test'
+import { Redis } from 'ioredis'
+import { sharedFence } from '../../src/wiring/shared-fence.ts'
 import { lastSighting, timelineFence } from '../../src/wiring/timeline-fence.ts'
+import { redisServer } from '../support/redis.ts'
 
 const fail = (error: unknown) => assert.fail(String(error))
 
@@ -50,5 +53,53 @@ suite('the fence', () => {
     const { at, ...seen } = lastSighting(path)!
     assert.deepEqual(seen, { system: '7', timeline: 1, lsn: 50_331_976n })
     assert.ok(Date.now() - at < 60_000)
+  })
+})
+
+suite('the fence over Redis', () => {
+  test('is known on every machine, and told again to a Redis that has lost it', async t => {
+    const redis = await redisServer(t)
+    if (redis === undefined) return
+    const client = new Redis(redis.port, '127.0.0.1')
+    t.after(() => client.disconnect())
+    const machine = async () => sharedFence(timelineFence(await pathIn(t), fail), () => client, fail)
+    const [one, other] = [await machine(), await machine()]
+    one.raise('7', 3)
+    await one.refresh!()
+    await other.refresh!()
+    assert.equal(other.highest('7'), 3)
+
+    other.raise('7', 2)
+    await other.refresh!()
+    assert.equal(await client.zscore('rhone:database-timelines', '7'), '3')
+
+    await client.flushall()
+    await one.refresh!()
+    const late = await machine()
+    await late.refresh!()
+    assert.equal(late.highest('7'), 3)
+  })
+
+  test('holds on its own machine while Redis is away, or has something else in its place, and says so once', async t => {
+    const redis = await redisServer(t)
+    if (redis === undefined) return
+    const client = new Redis(redis.port, '127.0.0.1')
+    t.after(() => client.disconnect())
+    const errors: unknown[] = []
+    const fence = sharedFence(
+      timelineFence(await pathIn(t), fail),
+      () => client,
+      error => errors.push(error)
+    )
+    fence.raise('7', 3)
+    await client.set('rhone:database-timelines', 'text')
+    await fence.refresh!()
+    await fence.refresh!()
+    assert.match(String(errors), /WRONGTYPE/)
+    assert.equal(errors.length, 1)
+    client.disconnect()
+    await fence.refresh!()
+    assert.equal(fence.highest('7'), 3)
+    assert.equal(errors.length, 1)
   })
 })

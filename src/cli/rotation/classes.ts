@@ -16,8 +16,7 @@ export const CLASSES: Readonly<Record<string, string>> = {
   fly: 'FLY_API_TOKEN',
   registry: 'REGISTRY_TOKEN',
   stripe: 'STRIPE_SECRET_KEY',
-  'stripe-webhook': 'STRIPE_WEBHOOK_SECRET',
-  storage: 'AWS_SECRET_ACCESS_KEY'
+  'stripe-webhook': 'STRIPE_WEBHOOK_SECRET'
 }
 
 /** Those that this version has; a class may also be named by its variable. */

@@ -1,17 +1,23 @@
 import { randomBytes } from 'node:crypto'
+import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import * as schema from '../../../drizzle/schema.ts'
-import { postgresTarget, postgresTargets } from '../../../plugins/lib/postgres.ts'
+import { type PostgresTarget, postgresTarget, postgresTargets } from '../../../plugins/lib/postgres.ts'
+import { surveyHosts } from '../../../plugins/lib/postgres-hosts.ts'
+import type { Config } from '../../config/index.ts'
+import { rolesInTurn } from '../../config/roles.ts'
 import type { Db } from '../../domain/base/db.ts'
-import { closeRole, openRole, rolesInTurn, sessionsOf } from '../../domain/secrets/database-roles.ts'
+import { closeRole, openRole, sessionsOf } from '../../domain/secrets/database-roles.ts'
 import { primaryUrlOf } from '../../wiring/primary-database.ts'
 import { CommandError } from '../command.ts'
 import { withCredentials } from './classes.ts'
 import type { Rotated, Rotating } from './port.ts'
 
-/** Seconds between two looks whether sessions of the old role are left, and how many. */
+/** Milliseconds between two looks, and how many looks there are for sessions of the old role. */
 const [PAUSE, LOOKS] = [500, 240]
+/** Looks until a standby has the new role. */
+const FOLLOW_LOOKS = 60
 
 /**
  * Lets servers log in as the other of two roles that own nothing themselves; the old one may log in no more once its
@@ -31,10 +37,38 @@ export async function rotateDatabase(rotating: Rotating, url: string, finish: bo
     }
     const password = randomBytes(24).toString('hex')
     await openRole(admin, roles, password).catch(explain)
+    await untilFollowed(admin, standbysIn(config, url))
     const rotated = await bringIn(withCredentials(url, roles.next, password))
     if (rotated.set === undefined) await retire(db, admin, roles.current)
     return rotated
   })
+}
+
+/** Every host that a server may log in at, the primary included. */
+function standbysIn({ database: { directUrl, replicaUrl } }: Config, url: string): PostgresTarget[] {
+  const hosts = postgresTargets(directUrl ?? url)
+  const replica = replicaUrl === null ? [] : [postgresTarget(replicaUrl)]
+  return [...(hosts.length > 1 ? hosts : []), ...replica]
+}
+
+/** Waits until the role is on all standbys that answer, since a server that could not log in there would refuse it. */
+async function untilFollowed(admin: Db, hosts: readonly PostgresTarget[]): Promise<void> {
+  if (hosts.length === 0) return
+  const [end] = await admin.execute<{ lsn: string }>(
+    sql`select (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::text as lsn`
+  )
+  const survey = { applicationName: 'rhone-rotation', connectTimeout: 5, timeoutMs: 5_000 }
+  for (let look = 0; ; look++) {
+    const behind = (await surveyHosts(hosts, survey)).filter(
+      ({ state }) => state?.role === 'standby' && state.lsn < BigInt(end!.lsn)
+    )
+    if (behind.length === 0) return
+    if (look === FOLLOW_LOOKS)
+      throw new CommandError(
+        `the standby ${behind.map(({ address }) => address).join(', ')} does not follow, and lacks the new role; nothing has changed`
+      )
+    await new Promise(done => setTimeout(done, PAUSE))
+  }
 }
 
 /** Its sessions end as servers put them back; those of commands end with the command. */

@@ -8,17 +8,29 @@ import { ringsOf, secretsOf } from '../../wiring/secrets.ts'
 
 const PAUSE = 500
 
-/** How many of the running instances hold the newest secret of a variable. */
-export async function holdersOf(db: Db, config: Config, variable: string): Promise<{ held: number; running: number }> {
+export interface Holders {
+  /** How many of the running instances hold the newest secret. */
+  readonly held: number
+  readonly running: number
+}
+
+/** Who holds the newest secret of each of these variables. */
+export async function holdersOf<Name extends string>(
+  db: Db,
+  config: Config,
+  variables: readonly Name[]
+): Promise<Map<Name, Holders>> {
   const all = await readHoldings(db)
-  return { held: countHolders(all, variable, printsOf(config, variable)), running: all.length }
+  return new Map(
+    variables.map(name => [name, { held: countHolders(all, name, printsOf(config, name)), running: all.length }])
+  )
 }
 
 /** Waits until all that run hold it. @returns how many do, if the time is over before */
-export async function untilHeld(db: Db, config: Config, variable: string, seconds: number) {
+export async function untilHeld(db: Db, config: Config, variable: string, seconds: number): Promise<Holders> {
   const end = performance.now() + seconds * 1_000
   for (;;) {
-    const count = await holdersOf(db, config, variable)
+    const count = (await holdersOf(db, config, [variable])).get(variable)!
     if (count.held === count.running || performance.now() >= end) return count
     await delay(PAUSE)
   }

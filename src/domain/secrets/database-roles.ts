@@ -2,26 +2,16 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Db } from '../base/db.ts'
 
-/** A role that may not log in owns everything; two roles that act as it log in in turn. */
-export interface RolesInTurn {
-  readonly owner: string
-  /** The one that is in use. */
-  readonly current: string
-  readonly next: string
-}
-
-/** @param current the role that servers log in as; the first time, that of the owner itself */
-export function rolesInTurn(current: string): RolesInTurn {
-  const owner = current.replace(/_[ab]$/, '')
-  return { owner, current, next: current === `${owner}_a` ? `${owner}_b` : `${owner}_a` }
-}
-
 /**
  * Lets the next role log in with a password, and act as the owner, so that whatever it makes is the owner's.
  *
  * @param admin a connection of a role that may create roles and grant the owner
  */
-export async function openRole(admin: Db, { owner, next }: RolesInTurn, password: string): Promise<void> {
+export async function openRole(
+  admin: Db,
+  { owner, next }: { readonly owner: string; readonly next: string },
+  password: string
+): Promise<void> {
   const [role, as] = [sql.identifier(next), sql.identifier(owner)]
   // A verifier, so that the password is in no statement and no log.
   const verifier = sql.raw(`'${scramVerifier(password)}'`)

@@ -10,10 +10,14 @@ import { PING_TIMEOUT, stateOf } from './service-state.ts'
 /** The data stores that the rest of the server depends on. */
 const data: Part = {
   name: 'data',
-  startSteps: (config, { log }) => [
+  startSteps: (config, app) => [
     {
       name: 'migrations',
-      run: async () => migrateDatabase(await primaryUrlOf(config, config.database.directUrl!), { log })
+      async run() {
+        // By then it is known which timelines others have seen.
+        if (has(app, 'postgres') && app.postgres.copies !== undefined) await app.postgres.locate()
+        await migrateDatabase(await primaryUrlOf(config, config.database.directUrl!), { log: app.log })
+      }
     }
   ],
   services: (_config, app) => [
