@@ -1,6 +1,6 @@
 import { type Html, html } from '../plugins/lib/html.ts'
 import type { AppOverview, RecentDeployment } from '../src/domain/apps/overview.ts'
-import { beganBy, commitLine, sourceName } from './apps/pieces.ts'
+import { beganBy, commitLine, downNotice, sourceName } from './apps/pieces.ts'
 import { appState, DEPLOYMENT_STATES, type Measured } from './apps/state.ts'
 import type { PageContext, TeamLink, View } from './context.ts'
 import { ago, buttonForm, card, copyable, empty, linkButton, live, notice, pageHeader, status, table } from './parts.ts'
@@ -95,13 +95,7 @@ ${recent.length > 0 && card({ title: 'Last deployments', isFlush: true }, deploy
 }
 
 function failure(context: PageContext, { name, slug, latest, live: serving, isDown }: Measured<AppOverview>): Html {
-  if (isDown)
-    return notice({
-      tone: 'bad',
-      title: `${name} does not answer`,
-      detail: 'It has ended, or fails its health check. It is started again by itself.',
-      actions: linkButton({ label: 'See its log', href: `/apps/${slug}/logs` }, 'small')
-    })
+  if (isDown) return downNotice(slug, name)
   const { word } = DEPLOYMENT_STATES[latest!.status]
   return notice({
     tone: 'bad',

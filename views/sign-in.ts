@@ -11,7 +11,8 @@ export interface SignInPage {
   /** Where that leads, in words; absent for the default. */
   readonly target?: string | undefined
   readonly problem?: string
-  readonly login?: string
+  /** The name to start with. */
+  readonly login?: string | undefined
   /** The viewer is signed in, but what comes next needs a sign-in of the last minutes. */
   readonly isAgain?: boolean
 }

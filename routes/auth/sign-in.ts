@@ -1,6 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import type { Plan } from '../../drizzle/schema.ts'
 import * as schemas from '../../schemas/sign-in.ts'
+import { findAccountOf } from '../../src/domain/accounts/local-accounts.ts'
 import { signInWithGithub } from '../../src/domain/accounts/sign-in.ts'
 import { signInPage } from '../../views/sign-in.ts'
 import { safeNext } from '../lib/next.ts'
@@ -51,7 +52,8 @@ const signInRoutes: FastifyPluginCallbackTypebox<SignInOptions> = (app, { hasPas
       if (caller?.via === 'session' && !isAgain) return reply.redirect(next, 303)
       const page = { github: app.oauth.isConfigured, passwords: hasPasswords, next, ...problemOf(request.query.error) }
       const target = targetOf(request.query.next, next)
-      return sendSolo(app, request, reply, signInPage({ ...page, target, isAgain }))
+      const login = isAgain && hasPasswords ? (await findAccountOf(app.db, caller.userId))?.login : undefined
+      return sendSolo(app, request, reply, signInPage({ ...page, target, isAgain, login }))
     }
   })
 

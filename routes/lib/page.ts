@@ -110,6 +110,7 @@ function contextOf(app: FastifyInstance, request: FastifyRequest, reply: Fastify
   const path = url.split('?', 1)[0]!
   const { done } = request.query as { done?: string }
   const state = app.maintenance?.state
+  let token: string | undefined
   return {
     nonce: pageNonce(app, reply),
     asset: app.assets.href,
@@ -120,7 +121,8 @@ function contextOf(app: FastifyInstance, request: FastifyRequest, reply: Fastify
     teams: [],
     team: undefined,
     done,
-    csrf: () => app.csrf.token(request, reply),
+    // One for all forms: it costs a signature, and for visitors a cookie.
+    csrf: () => (token ??= app.csrf.token(request, reply)),
     submission: randomUUID,
     closed: state?.enabled ? (state.message ?? '') : null,
     now: new Date()

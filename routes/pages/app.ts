@@ -17,8 +17,9 @@ import { deploymentPage } from '../../views/apps/deployment.ts'
 import { deploymentListPage } from '../../views/apps/deployments.ts'
 import { logPage } from '../../views/apps/logs.ts'
 import { type AppFigures, appPage } from '../../views/apps/overview.ts'
+import type { Measured } from '../../views/apps/state.ts'
 import { appOf } from '../lib/access.ts'
-import { withHealth } from '../lib/app-health.ts'
+import { appHealth, withHealth } from '../lib/app-health.ts'
 import { appMetrics } from '../lib/app-metrics.ts'
 import type { AppRoutesOptions } from '../lib/apps.ts'
 import { changes } from '../lib/change.ts'
@@ -45,6 +46,7 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
   const change = changes(app)
   const metricsOf = appMetrics(app)
   const { rollback, cancel } = deploymentActions(app, options)
+  const health = appHealth(app)
   const canDeploy = options.ledger !== null
   const frameOf = (found: App) => ({ app: found, url: options.urlOf(found) })
 
@@ -92,15 +94,17 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     handler: async (request, reply) => {
       const found = await appOf(app, app.postgres.reads, request)
       const deployment = await findDeployment(app.postgres.reads, found.id, request.params.id)
-      const [names, ahead, kept, { lines, after }] = await Promise.all([
+      const [names, ahead, kept, { lines, after }, hasEnded] = await Promise.all([
         namesOf(app.postgres.reads, [deployment.triggeredBy]),
         deployment.status === 'pending' ? deploymentsAhead(app.postgres.reads, deployment) : null,
         deployment.status === 'superseded' ? imagesInUse(app.postgres.reads, found.id) : ([] as string[]),
-        buildLines(deployment.id)
+        buildLines(deployment.id),
+        isDown(deployment)
       ])
       const page = {
         ...frameOf(found),
         deployment,
+        isDown: hasEnded,
         by: names.get(deployment.triggeredBy ?? '') ?? null,
         lines,
         after: isActive(deployment.status) ? after : null,
@@ -162,13 +166,14 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     }
   }
 
-  async function glimpses({ name, slug }: App, items: readonly Deployment[]): Promise<RecentDeployment[]> {
-    const names = await namesOf(
-      app.db,
-      items.map(({ triggeredBy }) => triggeredBy)
-    )
-    return items.map(({ createdAt, updatedAt, triggeredBy, ...item }) => ({
+  const isDown = async ({ id, status }: Deployment) => status === 'live' && (await health.answers(id)) === false
+
+  async function glimpses({ name, slug }: App, items: readonly Deployment[]): Promise<Measured<RecentDeployment>[]> {
+    const triggeredBy = items.map(item => item.triggeredBy)
+    const [names, down] = await Promise.all([namesOf(app.db, triggeredBy), Promise.all(items.map(isDown))])
+    return items.map(({ createdAt, updatedAt, triggeredBy, ...item }, at) => ({
       ...item,
+      isDown: down[at]!,
       by: names.get(triggeredBy ?? '') ?? null,
       createdAt: createdAt.toISOString(),
       updatedAt: updatedAt.toISOString(),

@@ -11,6 +11,7 @@ import {
   statusDays,
   teamMembers
 } from '../../drizzle/schema.ts'
+import { beginDeviceLogin } from '../../src/domain/accounts/device-logins.ts'
 import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { createApp } from '../../src/domain/apps/apps.ts'
 import { setEnvVar } from '../../src/domain/apps/env-vars.ts'
@@ -20,7 +21,7 @@ import { findTeam } from '../../src/domain/teams/access.ts'
 import { invite } from '../../src/domain/teams/invitations.ts'
 import { createTeam } from '../../src/domain/teams/teams.ts'
 import { addDeadJob } from '../support/jobs.ts'
-import type { Person, Site } from './site.ts'
+import { DOWN, type Person, type Site } from './site.ts'
 
 /* What the pages of a still site show. Names are as long as people make them, and texts are hostile. */
 
@@ -42,6 +43,8 @@ export interface Data {
   readonly deployments: Readonly<Record<'live' | 'replaced' | 'failed' | 'building' | 'queued', string>>
   /** The path of an invitation that is open, for `newt`. */
   readonly invitation: string
+  /** Of a program that waits for somebody to let it in. */
+  readonly deviceCode: string
 }
 
 /** Puts a team to work, on a still site. */
@@ -76,8 +79,11 @@ export async function fill(site: Site): Promise<Data> {
   ])
   await createToken(db, { userId: ada.id, name: 'CI of website', scopes: ['deploy'], expiresAt: inDays(3) })
   await createToken(db, { userId: ada.id, name: 'Laptop', scopes: ['admin'], expiresAt: inDays(80), teamId: team.id })
+  await addDownApp(site, bob)
   await fillPlatform(site)
-  return { ada, bob, grace, newt, deployments: ids, invitation: `/invitations/accept?token=${token}` }
+  const program = { name: 'rhone on a-laptop', scopes: ['deploy'], ip: '203.0.113.7' } as const
+  const { userCode: deviceCode } = await beginDeviceLogin(db, program)
+  return { ada, bob, grace, newt, deployments: ids, invitation: `/invitations/accept?token=${token}`, deviceCode }
 }
 
 async function fillApps({ app, config }: Site, teamId: string, ada: Person): Promise<Data['deployments']> {
@@ -206,6 +212,23 @@ async function fillApps({ app, config }: Site, teamId: string, ada: Person): Pro
     }))
   )
   return { live, replaced, failed, building, queued }
+}
+
+/** An app of their own that is live, and does not answer: see `stillDeployer`. */
+async function addDownApp({ app: { db } }: Site, { id, username }: Person): Promise<void> {
+  const team = await findTeam(db, id, username)
+  const app = await createApp(db, team.id, { name: 'Mailer', slug: DOWN, gitUrl: `${REPOSITORY}/mailer.git` })
+  const at = new Date(Date.now() - 2 * DAY)
+  const commit = { commitSha: 'a'.repeat(40), commitMessage: 'Send in batches', branch: 'main' }
+  await db.insert(deployments).values({
+    ...commit,
+    appId: app.id,
+    status: 'live',
+    triggeredBy: id,
+    image: `registry.example.com/mailer@sha256:${'f'.repeat(64)}`,
+    createdAt: at,
+    updatedAt: at
+  })
 }
 
 const BUILD_LOG = `Cloning git.example.com/acme/website

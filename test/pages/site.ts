@@ -4,7 +4,7 @@ import { eq } from 'drizzle-orm'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium } from 'playwright-core'
-import { deployments, users } from '../../drizzle/schema.ts'
+import { apps, deployments, users } from '../../drizzle/schema.ts'
 import type { AppMetrics, DeployedApp, Deployer } from '../../integrations/deployer/port.ts'
 import { createLocalAccount } from '../../src/domain/accounts/local-accounts.ts'
 import { setOperator } from '../../src/domain/accounts/operators.ts'
@@ -74,6 +74,9 @@ const stillDeploying = fp(
   { name: 'still-deploying' }
 )
 
+/** The slug of an app that does not answer on a still site. */
+export const DOWN = 'mailer'
+
 const stillDeployer = fp(
   async (app: FastifyInstance) => {
     app.decorate('deployer', {
@@ -82,12 +85,18 @@ const stillDeployer = fp(
       metrics: async () => READINGS,
       lookEvery: 2_000,
       running: async () =>
-        (await app.db.select().from(deployments).where(eq(deployments.status, 'live'))).map(({ id, appId }) => ({
+        (
+          await app.db
+            .select({ id: deployments.id, appId: deployments.appId, slug: apps.slug })
+            .from(deployments)
+            .innerJoin(apps, eq(apps.id, deployments.appId))
+            .where(eq(deployments.status, 'live'))
+        ).map(({ id, appId, slug }) => ({
           appId,
           deploymentId: id,
           flyAppId: null,
           isServing: true,
-          isHealthy: true
+          isHealthy: slug !== DOWN
         }))
     } as unknown as Deployer)
   },

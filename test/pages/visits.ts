@@ -14,10 +14,12 @@ export interface Visit {
   readonly status?: number
   /** Brings the page into its state, such as by a form that is refused. */
   readonly act?: (page: Page) => Promise<unknown>
+  /** How many first headings it has; 1 by default. */
+  readonly headings?: number
 }
 
 /** A new page is a line in one of these lists. */
-export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Data): Visit[] {
+export function visitsOf({ ada, bob, grace, newt, deployments, invitation, deviceCode }: Data): Visit[] {
   const website = '/apps/website'
   const operator = (name: string, path: string): Visit => ({ name, path, as: grace })
   return [
@@ -27,7 +29,8 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
     { name: 'terms', path: '/terms', as: null },
     { name: 'privacy', path: '/privacy', as: null },
     { name: 'status', path: '/status', as: null },
-    { name: 'design', path: '/design', as: null },
+    // It shows the header of pages once more in each theme.
+    { name: 'design', path: '/design', as: null, headings: 3 },
 
     { name: 'dashboard', path: '/dashboard?team=acme', as: ada },
     { name: 'apps', path: '/apps?team=acme', as: ada },
@@ -50,6 +53,11 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
     { name: 'new-token', path: '/settings/tokens/new', as: ada },
     { name: 'account-delete', path: '/settings/delete', as: ada },
     { name: 'billing', path: '/billing?team=acme', as: ada },
+    { name: 'login-again', path: '/login?again=yes&next=%2Fapps%2Fwebsite%2Fdelete', as: ada },
+    { name: 'device-login', path: '/login/device', as: ada },
+    { name: 'device-login-approve', path: `/login/device?code=${deviceCode}`, as: ada },
+    { name: 'device-login-approved', path: '/login/device?done=approved', as: ada },
+    { name: 'device-login-denied', path: '/login/device?done=denied', as: ada },
 
     operator('admin', '/admin'),
     operator('admin-operations', '/admin/operations'),
@@ -61,6 +69,10 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
     // What members may see and not change.
     { name: 'app-settings-read', path: `${website}/settings`, as: bob },
     { name: 'team-read', path: '/teams/acme', as: bob },
+
+    // Served, and does not answer.
+    { name: 'app-down', path: '/apps/mailer', as: bob },
+    { name: 'dashboard-down', path: `/dashboard?team=${bob.username}`, as: bob },
 
     // Nothing yet.
     { name: 'dashboard-empty', path: '/dashboard?team=newt', as: newt },
@@ -88,6 +100,7 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
     { name: 'operators-only', path: '/admin', as: ada, status: 403 },
     { name: 'not-configured', path: '/github/connect?team=acme', as: ada, status: 501 },
     { name: 'invitation-wrong', path: `/invitations/accept?token=${'0'.repeat(64)}`, as: bob, status: 404 },
+    { name: 'device-login-wrong', path: '/login/device?code=BBBB-BBBB', as: newt, status: 422 },
     {
       name: 'login-wrong',
       path: '/login',
@@ -136,7 +149,43 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation }: Dat
         await page.getByLabel('Slug').fill('acme')
         await sent(page, page.getByRole('button', { name: 'Create the team' }).click())
       }
+    },
+    {
+      name: 'invite-refused',
+      path: '/teams/acme',
+      as: ada,
+      act: async page => {
+        await page.getByLabel('E-mail').fill('newt@example.com')
+        await sent(page, page.getByRole('button', { name: 'Invite' }).click())
+      }
+    },
+    {
+      name: 'token-once',
+      path: '/settings/tokens/new',
+      as: newt,
+      act: async page => {
+        await page.getByLabel('Name').fill('A token for pictures')
+        await sent(page, page.getByRole('button', { name: 'Create' }).click())
+      }
     }
+  ]
+}
+
+/** What people see while an operator has closed the platform. */
+export function visitsWhileClosed({ ada, grace }: Data): Visit[] {
+  return [
+    { name: 'closed', path: '/dashboard', as: ada, status: 503 },
+    { name: 'closed-for-operators', path: '/admin', as: grace },
+    { name: 'closed-status', path: '/status', as: null }
+  ]
+}
+
+/** What is left to see while the database is away. */
+export function visitsWithoutDatabase({ ada }: Data): Visit[] {
+  return [
+    { name: 'away', path: '/dashboard', as: ada, status: 503 },
+    { name: 'away-status', path: '/status', as: null },
+    { name: 'away-home', path: '/', as: null }
   ]
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { brotliCompressSync } from 'node:zlib'
 import { platform } from './support.ts'
 
 const server = await platform({ after }, { pressure: false })
@@ -42,4 +43,47 @@ test('security.txt has a contact, and an end that lies ahead by less than a year
   assert.match(fields.Contact, /^mailto:security@/)
   const days = (Date.parse(fields.Expires) - Date.now()) / 86_400_000
   assert.ok(days > 30 && days < 365, fields.Expires)
+})
+
+/** What every page has, and what the script adds on those that have a log or a chart. */
+const ALWAYS = /(?:src|href|data-events)="(\/assets\/[^"]+)"/g
+const FOR_LOGS = /data-log-file="([^"]+)"/g
+const HAS_CHARTS = / data-(?:charts|readings)[ =]/
+const FOR_CHARTS = /data-(?:charts-file|uplot|uplot-look)="([^"]+)"/g
+
+test('the first page that somebody opens costs at most 60 kB, of which 34 are code of others', async () => {
+  await server.operator.call('POST', '/api/v1/apps', {
+    name: 'Budget',
+    gitUrl: 'https://git.example.com/acme/budget.git'
+  })
+  const authorization = `Bearer ${server.operator.token}`
+  for (const path of [
+    '/',
+    '/login',
+    '/dashboard',
+    '/apps/budget',
+    '/apps/budget/logs',
+    '/settings',
+    '/admin/operations'
+  ]) {
+    const page = await get(path, { accept: 'text/html', authorization })
+    assert.equal(page.statusCode, 200, path)
+    const kinds = [
+      ALWAYS,
+      ...(/ data-log /.test(page.body) ? [FOR_LOGS] : []),
+      ...(HAS_CHARTS.test(page.body) ? [FOR_CHARTS] : [])
+    ]
+    const urls = new Set(kinds.flatMap(kind => [...page.body.matchAll(kind)].map(([, url]) => url!)))
+    assert.ok(urls.size >= 5, path)
+    let ours = brotliCompressSync(page.rawPayload).length
+    let others = 0
+    for (const url of urls) {
+      const asset = await get(url, { 'accept-encoding': 'br' })
+      assert.ok(asset.statusCode === 200 && (asset.headers['content-encoding'] === 'br' || url.endsWith('.png')), url)
+      if (/\/(?:htmx|hx-csp|uplot)-/.test(url)) others += asset.rawPayload.length
+      else ours += asset.rawPayload.length
+    }
+    const words = `${path}: ${ours} bytes of ours and ${others} of others`
+    assert.ok(others <= 34_000 && ours + others <= 60_000, words)
+  }
 })

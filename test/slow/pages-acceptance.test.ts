@@ -148,6 +148,19 @@ describe('pages in use', { skip }, () => {
     assert.ok(await page.getByText('below the fold').isVisible())
   })
 
+  it('4. what is selected in a log stays selected while a hundred lines follow', async t => {
+    await say('the line to select')
+    const page = await open(t, data.ada, '/apps/handbook/logs')
+    await isLive(page)
+    const select = `
+      const line = [...document.querySelectorAll('.log .line > span')].findLast(({ textContent }) => textContent === 'the line to select')
+      getSelection().selectAllChildren(line)`
+    await page.evaluate(select)
+    await say(...Array.from({ length: 100 }, (_, at) => `after it: ${at}`))
+    await page.getByText('after it: 99').waitFor()
+    assert.equal(await page.evaluate('getSelection().toString()'), 'the line to select')
+  })
+
   it('5. the search of the browser finds the first of fifty thousand lines', async t => {
     const page = await openFlood(t, 50_000, at => (at === 1 ? 'a needle that is first' : `hay ${at}`))
     await page.evaluate('getSelection().removeAllRanges()')
@@ -171,6 +184,29 @@ describe('pages in use', { skip }, () => {
     assert.ok(await log.getByText('<img src=x onerror=alert(1)>').isVisible())
     assert.ok(await log.getByText('click me', { exact: true }).isVisible())
     assert.equal(await log.getByText('red', { exact: true }).getAttribute('class'), 'a-31')
+  })
+
+  it('7. a dozen tabs open within a second each, and share one stream of events', async t => {
+    await eventually(
+      () => site.app.eventStreams.open,
+      streams => streams === 0
+    )
+    const window = await openWindow(browser, site.url, data.ada)
+    t.after(() => window.close())
+    const paths = ['/dashboard?team=acme', '/apps?team=acme', '/apps/website', '/apps/worker/deployments']
+    const times: number[] = []
+    for (let tab = 0; tab < 12; tab++) {
+      const page = await window.newPage()
+      const begun = performance.now()
+      await page.goto(site.url + paths[tab % paths.length])
+      times.push(Math.round(performance.now() - begun))
+    }
+    t.diagnostic(`they took ${times.join(', ')} ms`)
+    assert.ok(Math.max(...times) < 1_000 * SLOW)
+    await eventually(
+      () => site.app.eventStreams.open,
+      streams => streams === 1
+    )
   })
 
   it('8. an app that was never deployed says so, and not that it has ended', async t => {
@@ -214,5 +250,62 @@ describe('pages in use', { skip }, () => {
     await page.waitForURL('**/apps/new')
     assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'Half a thought')
     assert.equal(await site.app.db.$count(apps, eq(apps.name, 'Half a thought')), 0, 'it was not sent')
+  })
+
+  it('14. what is dark is dark from the first frame on', async t => {
+    const window = await openWindow(browser, site.url, data.ada, { colorScheme: 'light' })
+    t.after(() => window.close())
+    await window.addCookies([{ name: 'rhone_theme', value: 'dark', url: site.url }])
+    const page = await window.newPage()
+    await page.addInitScript(`
+      window.seen = []
+      const look = () => {
+        if (document.body !== null) seen.push(getComputedStyle(document.body).backgroundColor)
+        if (seen.length < 20) requestAnimationFrame(look)
+      }
+      requestAnimationFrame(look)`)
+    for (const path of ['/dashboard?team=acme', '/apps/website', '/login/device', '/nothing/here']) {
+      await page.goto(site.url + path)
+      await page.waitForFunction('window.seen.length >= 20')
+      assert.deepEqual(new Set((await page.evaluate('window.seen')) as string[]), new Set(['rgb(21, 23, 26)']), path)
+    }
+  })
+
+  it('15. Back leads to the whole list, with its filter and where it was scrolled to', async t => {
+    const page = await open(t, data.ada, '/apps?team=acme&q=git.example')
+    await page.setViewportSize({ width: 390, height: 500 })
+    await page.mouse.move(200, 250)
+    await page.mouse.wheel(0, 300)
+    await page.waitForFunction('scrollY > 200')
+    const before = await page.evaluate('scrollY')
+    await page
+      .locator('.row-link')
+      .nth(1)
+      .evaluate(link => (link as unknown as { click(): void }).click())
+    await page.waitForURL(/\/apps\/[\w-]+$/)
+    await page.goBack()
+    await page.waitForURL('**/apps?team=acme&q=git.example')
+    assert.equal(await page.getByLabel('Search apps').inputValue(), 'git.example')
+    assert.ok(await page.getByRole('navigation', { name: 'Main' }).count())
+    await eventually(
+      () => page.evaluate('scrollY'),
+      at => at === before
+    )
+  })
+
+  it('15. after signing out, within half a second, Back shows nothing of before', async t => {
+    const eve = await site.person('leaver')
+    const page = await open(t, eve, '/settings')
+    await page.goto(`${site.url}/teams/leaver`)
+    await page.locator('.side-foot summary').click()
+    const begun = performance.now()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.getByRole('heading', { name: 'Sign in to Rhone' }).waitFor()
+    const took = Math.round(performance.now() - begun)
+    t.diagnostic(`signing out took ${took} ms`)
+    assert.ok(took < 500 * SLOW, `${took} ms`)
+    await page.goBack()
+    await page.waitForURL('**/login?*')
+    assert.equal(await page.getByText('leaver').count(), 0)
   })
 })

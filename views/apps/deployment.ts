@@ -14,17 +14,20 @@ import {
   log,
   notice,
   pageHeader,
+  type Status,
   type Step,
   status,
   tag,
   timeline
 } from '../parts.ts'
 import type { AppFrame } from './frame.ts'
-import { beganBy, sourceName } from './pieces.ts'
-import { DEPLOYMENT_STATES } from './state.ts'
+import { beganBy, downNotice, sourceName } from './pieces.ts'
+import { DEPLOYMENT_STATES, deploymentState } from './state.ts'
 
 export interface DeploymentPage extends AppFrame {
   readonly deployment: Deployment
+  /** It should serve, and the machines say that it does not. */
+  readonly isDown: boolean
   readonly by: string | null
   readonly lines: readonly LogLine[]
   /** Where the lines after these come from; null once it is over. */
@@ -37,12 +40,12 @@ export interface DeploymentPage extends AppFrame {
 /** One deployment: what became of it and why, step by step, with its log. */
 export function deploymentPage(page: DeploymentPage): View {
   const { app, deployment, lines, after } = page
-  const state = DEPLOYMENT_STATES[deployment.status]
+  const state = stateOf(page)
   const path = `/apps/${app.slug}/deployments/${deployment.id}`
   return context => ({
     title: `${state.word}: deployment ${deployment.id.slice(0, 8)} of ${app.name}`,
     section: 'apps',
-    content: html`${live('deployment', [`deployment:${deployment.id}`], head(context, page), 'stack wide-gap')}
+    content: html`${live('deployment', [`deployment:${deployment.id}`, `app:${app.id}`], head(context, page), 'stack wide-gap')}
 ${log({
   label: 'Build log',
   lines,
@@ -56,10 +59,14 @@ ${log({
   })
 }
 
+function stateOf({ deployment: { status }, isDown }: DeploymentPage): Status {
+  return deploymentState({ status, isDown })
+}
+
 function head(context: PageContext, page: DeploymentPage): Html {
-  const { app, deployment, ahead } = page
+  const { app, deployment, ahead, isDown } = page
   const { status: now, errorMessage, errorLog } = deployment
-  const state = DEPLOYMENT_STATES[now]
+  const state = stateOf(page)
   return html`${pageHeader({
     title: deployment.commitMessage?.split('\n', 1)[0] || `Deployment ${deployment.id.slice(0, 8)}`,
     crumbs: [
@@ -67,10 +74,11 @@ function head(context: PageContext, page: DeploymentPage): Html {
       { label: app.name, href: `/apps/${app.slug}` },
       { label: 'Deployments', href: `/apps/${app.slug}/deployments` }
     ],
-    beside: status(state, deployment.updatedAt, context.now),
+    beside: status(state, isDown ? null : deployment.updatedAt, context.now),
     actions: actions(context, page)
   })}
-${state.tone === 'bad' && notice({ tone: 'bad', title: errorMessage ?? state.word, detail: errorLog && html`<pre class="excerpt" tabindex="0">${errorLog}</pre>` })}
+${isDown && downNotice(app.slug)}
+${!isDown && state.tone === 'bad' && notice({ tone: 'bad', title: errorMessage ?? state.word, detail: errorLog && html`<pre class="excerpt" tabindex="0">${errorLog}</pre>` })}
 ${now === 'pending' && ahead !== null && notice({ tone: 'info', title: ahead === 0 ? 'It is next' : ahead === 1 ? 'One deployment is before it' : `${ahead} deployments are before it`, detail: 'It begins as soon as there is room.' })}
 <div class="columns">${card({ title: 'Steps' }, timeline(steps(deployment, context.now)))}${card({ title: 'Details' }, details(context, page))}</div>`
 }

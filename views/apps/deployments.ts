@@ -4,10 +4,10 @@ import type { View } from '../context.ts'
 import { ago, buttonForm, card, empty, live, pager, status, table } from '../parts.ts'
 import { type AppFrame, appHeader } from './frame.ts'
 import { beganBy, commitLine } from './pieces.ts'
-import { DEPLOYMENT_STATES } from './state.ts'
+import { DEPLOYMENT_STATES, deploymentState, type Measured } from './state.ts'
 
 export interface DeploymentList extends AppFrame {
-  readonly items: readonly RecentDeployment[]
+  readonly items: readonly Measured<RecentDeployment>[]
   readonly next: string | null
   readonly cursor: string | undefined
 }
@@ -34,7 +34,10 @@ ${live(
               label: 'Commit',
               cell: found => html`<a class="row-link" href="${base}/${found.id}">${commitLine(found)}</a>`
             },
-            { label: 'Status', cell: found => status(DEPLOYMENT_STATES[found.status], found.updatedAt, context.now) },
+            {
+              label: 'Status',
+              cell: found => status(deploymentState(found), found.isDown ? null : found.updatedAt, context.now)
+            },
             {
               label: 'Begun',
               cell: found => html`${ago(found.createdAt, context.now)}<span class="sub">${beganBy(found)}</span>`

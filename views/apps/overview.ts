@@ -22,8 +22,8 @@ import {
   tag
 } from '../parts.ts'
 import { type AppFrame, appHeader } from './frame.ts'
-import { beganBy, commitLine, sourceName } from './pieces.ts'
-import { appState, DEPLOYMENT_STATES, type Measured } from './state.ts'
+import { beganBy, commitLine, downNotice, sourceName } from './pieces.ts'
+import { appState, DEPLOYMENT_STATES, deploymentState, type Measured } from './state.ts'
 
 /** How much an app uses, as its machines measure it. */
 export interface AppFigures {
@@ -35,7 +35,7 @@ export interface AppFigures {
 
 export interface AppPage extends AppFrame {
   readonly overview: Measured<AppOverview>
-  readonly recent: readonly RecentDeployment[]
+  readonly recent: readonly Measured<RecentDeployment>[]
   readonly pending: PendingChanges | null
   /** Null: they cannot be read now, which is not zero. */
   readonly metrics: AppFigures | null
@@ -78,13 +78,7 @@ function failed(
   slug: string,
   { now }: PageContext
 ): Html | false {
-  if (isDown)
-    return notice({
-      tone: 'bad',
-      title: 'It does not answer',
-      detail: 'It has ended, or fails its health check. It is started again by itself.',
-      actions: linkButton({ label: 'See its log', href: `/apps/${slug}/logs` }, 'small')
-    })
+  if (isDown) return downNotice(slug)
   const state = DEPLOYMENT_STATES[latest!.status]
   if (state.tone !== 'bad') return false
   return notice({
@@ -164,7 +158,7 @@ function deployments(context: PageContext, { app, recent }: AppPage): Html {
           cell: found =>
             html`<a class="row-link" href="/apps/${app.slug}/deployments/${found.id}">${commitLine(found)}</a>`
         },
-        { label: 'Status', cell: found => status(DEPLOYMENT_STATES[found.status]) },
+        { label: 'Status', cell: found => status(deploymentState(found)) },
         {
           label: 'Begun',
           cell: found => html`${ago(found.createdAt, context.now)}<span class="sub">${beganBy(found)}</span>`

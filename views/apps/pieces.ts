@@ -1,6 +1,6 @@
 import { type Html, html } from '../../plugins/lib/html.ts'
 import type { AppOverview, DeploymentGlimpse } from '../../src/domain/apps/overview.ts'
-import { icon } from '../parts.ts'
+import { icon, linkButton, notice } from '../parts.ts'
 
 /** Where an app's code comes from, in a word. */
 export function sourceName({ githubRepo, gitUrl }: Pick<AppOverview, 'githubRepo' | 'gitUrl'>): string | null {
@@ -29,4 +29,14 @@ const TRIGGERS = {
 /** Who or what began a deployment. */
 export function beganBy({ trigger, by }: Pick<DeploymentGlimpse, 'trigger' | 'by'>): string {
   return by === null ? TRIGGERS[trigger] : `${by}, ${TRIGGERS[trigger]}`
+}
+
+/** An app that should serve and does not. @param name where several apps are shown */
+export function downNotice(slug: string, name = 'It'): Html {
+  return notice({
+    tone: 'bad',
+    title: `${name} does not answer`,
+    detail: 'It has ended, or fails its health check. It is started again by itself.',
+    actions: linkButton({ label: 'See its log', href: `/apps/${slug}/logs` }, 'small')
+  })
 }

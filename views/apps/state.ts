@@ -29,6 +29,11 @@ const DOWN: Status = { tone: 'bad', icon: 'stop', word: 'Not answering' }
 /** An app with whether its live release is down; absent: nobody can tell. */
 export type Measured<App> = App & { readonly isDown?: boolean }
 
+/** How people call what has become of a deployment, and how it is if it serves. */
+export function deploymentState({ status, isDown }: Measured<{ readonly status: DeploymentStatus }>): Status {
+  return isDown ? DOWN : DEPLOYMENT_STATES[status]
+}
+
 export interface AppState {
   readonly status: Status
   readonly since: string | null

@@ -1,0 +1,268 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, it, type TestContext } from 'node:test'
+import { and, eq } from 'drizzle-orm'
+import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+import { apps, deployments, sessions, users } from '../../drizzle/schema.ts'
+import type { LocalDeployer } from '../../integrations/deployer/local/index.ts'
+import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
+import { type Hands, keyboard, mouse } from '../pages/hands.ts'
+import { launchBrowser, openWindow, PASSWORD, type Person, type Site, skip, startSite } from '../pages/site.ts'
+import { openApp } from '../support/deployed-app.ts'
+import { eventually } from '../support/eventually.ts'
+import { createRepository, type Repository } from '../support/repository.ts'
+
+/** Milliseconds for a build, or for what follows one, on a busy machine. */
+const PATIENCE = 90_000
+/** How many times slower than ours a machine may be. */
+const SLOW = 10
+
+/** It serves until it is told to end, and does not start again then. */
+const SERVER = `
+  const { existsSync, writeFileSync } = require('node:fs')
+  const end = process.env.HOME + '/ended'
+  if (existsSync(end)) process.exit(1)
+  require('node:http').createServer((request, response) => {
+    response.end('it runs')
+    if (request.url !== '/end') return
+    writeFileSync(end, '')
+    response.on('close', () => process.exit(1))
+  }).listen(process.env.PORT, process.env.HOST)`
+const files = (scripts: Record<string, string> = {}) => ({
+  'package.json': JSON.stringify({ name: 'app', private: true, scripts: { start: 'node server.js', ...scripts } }),
+  'server.js': SERVER
+})
+
+describe('what people do with apps', { skip }, () => {
+  const ended: (() => unknown)[] = []
+  const scope = { after: (fn: () => unknown) => void ended.unshift(fn) } as unknown as TestContext
+  let site: Site
+  let browser: Awaited<ReturnType<typeof launchBrowser>>
+  let repository: Repository
+  let github: Awaited<ReturnType<typeof startFakeGithub>>
+
+  before(async () => {
+    github = await startFakeGithub()
+    scope.after(() => github.close())
+    site = await startSite(scope, {
+      GITHUB_CLIENT_ID: github.clientId,
+      GITHUB_CLIENT_SECRET: github.clientSecret,
+      GITHUB_URL: github.url,
+      GITHUB_API_URL: github.url
+    })
+    github.redirectUris.push(`${site.url}/auth/callback`)
+    scope.after(() => site.app.getDecorator<LocalDeployer>('deployer').stop(AbortSignal.timeout(30_000)))
+    browser = await launchBrowser(scope)
+    repository = await createRepository(scope)
+    await repository.push(files(), { message: 'Say that it runs' })
+  })
+  after(async () => {
+    for (const end of ended) await end()
+  })
+
+  async function openPage(
+    t: TestContext,
+    person: Person | null,
+    path: string,
+    options?: BrowserContextOptions
+  ): Promise<Page> {
+    const window = await openWindow(browser, site.url, person, options)
+    t.after(() => window.close())
+    return open(window, path)
+  }
+
+  async function open(window: BrowserContext, path: string): Promise<Page> {
+    const page = await window.newPage()
+    page.setDefaultTimeout(PATIENCE)
+    page.on('dialog', dialog => dialog.accept())
+    await page.goto(site.url + path)
+    return page
+  }
+
+  /** The sign-in of somebody was so long ago that what is sensitive needs another one. */
+  async function growOld(userId: string): Promise<void> {
+    const createdAt = new Date(Date.now() - 3_600_000)
+    await site.app.db.update(sessions).set({ createdAt }).where(eq(sessions.userId, userId))
+    site.app.auth.forget()
+  }
+
+  const statusOf = (page: Page) => page.locator('.page-header .status').first()
+
+  /** The page of a deployment, as soon as that is live. */
+  async function isLive(page: Page, isScripted: boolean): Promise<void> {
+    await page.waitForURL('**/deployments/*')
+    if (isScripted) return statusOf(page).getByText('Live', { exact: true }).waitFor()
+    await eventually(
+      async () => {
+        await page.reload()
+        return statusOf(page).innerText()
+      },
+      words => words.startsWith('Live'),
+      PATIENCE
+    )
+  }
+
+  /** From signing in to the end of an app. */
+  async function doEverything(page: Page, { fill, press }: Hands, person: Person, isScripted: boolean) {
+    const button = (name: string) => page.getByRole('button', { name, exact: true })
+    const link = (name: string) => page.getByRole('link', { name, exact: true })
+    const signIn = async () => {
+      await fill(page.getByLabel('Name'), person.username)
+      await fill(page.getByLabel('Password'), PASSWORD)
+      await press(button('Sign in'))
+    }
+    await signIn()
+    await page.waitForURL('**/dashboard')
+
+    await press(page.getByRole('main').getByRole('link', { name: 'New app' }).first())
+    await page.waitForURL('**/apps/new?*')
+    await fill(page.getByLabel('Name', { exact: true }), `An app of ${person.username}`)
+    await fill(page.getByRole('textbox', { name: 'Repository' }), repository.url)
+    await press(button('Create and deploy'))
+    await isLive(page, isScripted)
+
+    await press(page.getByRole('navigation', { name: 'Where this is' }).getByRole('link', { name: /^An app of/ }))
+    await page.waitForURL(/\/apps\/[\w-]+$/)
+    const path = new URL(page.url()).pathname
+    await press(button('Deploy'))
+    await isLive(page, isScripted)
+
+    await press(link('Deployments').last())
+    await page.waitForURL('**/deployments')
+    await press(button('Roll back').first())
+    await isLive(page, isScripted)
+    await page.getByText('Goes back to').waitFor()
+
+    await page.goto(`${site.url}${path}/settings`)
+    await growOld(person.id)
+    await press(link('Delete …'))
+    await page.getByRole('heading', { name: 'Sign in again' }).waitFor()
+    await signIn()
+    await page.waitForURL(`**${path}/delete`)
+    const confirmation = page.getByLabel(/^Type .* to confirm$/)
+    await fill(confirmation, 'another')
+    await press(button('Delete the app'))
+    await page.getByText(/so nothing was deleted/).waitFor()
+    await fill(confirmation, path.slice('/apps/'.length))
+    await press(button('Delete the app'))
+    await page.waitForURL(/\/apps(\?|$)/)
+    await page.getByText('Deleted.').waitFor()
+    assert.equal((await page.request.get(site.url + path)).status(), 404)
+  }
+
+  it('without a script, somebody signs in, creates an app, deploys it, rolls it back and deletes it', async t => {
+    const person = await site.person('plain')
+    const page = await openPage(t, null, '/login', { javaScriptEnabled: false })
+    await doEverything(page, mouse, person, false)
+  })
+
+  it('by the keyboard alone, somebody does the same', async t => {
+    const person = await site.person('keys')
+    const page = await openPage(t, null, '/login')
+    await doEverything(page, keyboard(page), person, true)
+  })
+
+  describe('on an app that runs', () => {
+    let ada: Person
+    let window: BrowserContext
+
+    before(async () => {
+      ada = await site.person('ada')
+      window = await openWindow(browser, site.url, ada)
+      const page = await open(window, '/apps/new')
+      await page.getByLabel('Name', { exact: true }).fill('Website')
+      await page.getByRole('textbox', { name: 'Repository' }).fill(repository.url)
+      await page.getByRole('button', { name: 'Create and deploy' }).click()
+      await isLive(page, true)
+      await page.close()
+    })
+    after(() => window.close())
+
+    it('9. a change of what pushes do needs no deployment, one of a variable does, and is named until then', async () => {
+      const settings = await open(window, '/apps/website/settings')
+      const overview = await open(window, '/apps/website')
+      const notice = overview.getByText('One change is not deployed yet')
+      await settings.getByLabel('Deploy every push to the branch').uncheck()
+      await settings
+        .locator('form', { has: settings.locator('#source') })
+        .getByRole('button', { name: 'Save' })
+        .click()
+      await settings.getByText('Saved.').waitFor()
+      await overview.getByText('do not deploy').waitFor()
+      assert.equal(await notice.count(), 0)
+
+      await settings.getByLabel('Variables', { exact: true }).fill('GREETING=hello')
+      await settings.getByRole('button', { name: 'Save', exact: true }).last().click()
+      await settings.getByText('Saved.').waitFor()
+      await notice.waitFor()
+      assert.ok(await overview.locator('.notice code', { hasText: 'GREETING' }).isVisible())
+      await overview.getByRole('button', { name: 'Deploy them' }).click()
+      await isLive(overview, true)
+      await overview.goto(`${site.url}/apps/website`)
+      assert.equal(await notice.count(), 0)
+    })
+
+    it('10. of two deployments at once the second has its place in line, and can be cancelled', async () => {
+      await repository.push(files({ build: 'node -e "setTimeout(() => {}, 600000)"' }), { message: 'Build for long' })
+      const first = await open(window, '/apps/website')
+      await first.getByRole('button', { name: 'Deploy', exact: true }).click()
+      await statusOf(first).getByText('Building').waitFor()
+      const second = await open(window, '/apps/website')
+      await second.getByRole('button', { name: 'Deploy', exact: true }).click()
+      await second.getByText('One deployment is before it').waitFor()
+      assert.match(await second.title(), /^Queued/)
+      await second.getByRole('button', { name: 'Cancel' }).click()
+      await second.getByText('The deployment was cancelled.').waitFor()
+      assert.match(await second.title(), /^Cancelled/)
+      assert.ok(await statusOf(first).getByText('Building').isVisible(), 'the first goes on')
+      await first.getByRole('button', { name: 'Cancel' }).click()
+      await statusOf(first).getByText('Cancelled').waitFor()
+      await repository.push(files(), { message: 'Say that it runs' })
+    })
+
+    it('8. that an app has ended is said on every page of it that is open, within five seconds', async t => {
+      const { id, url } = (await site.app.inject({ url: '/api/v1/apps/website', headers: cookieOf(ada) })).json()
+      const paths = ['/dashboard', '/apps', '/apps/website', '/apps/website/deployments']
+      const pages = await Promise.all(paths.map(path => open(window, path)))
+      const isItsLive = and(eq(deployments.appId, id), eq(deployments.status, 'live'))
+      const [live] = await site.app.db.select().from(deployments).where(isItsLive)
+      pages.push(await open(window, `/apps/website/deployments/${live!.id}`))
+      const words = pages.map(page => page.getByText(/(Not answering|does not answer)/i).first())
+      for (const said of words) assert.equal(await said.count(), 0)
+      await openApp(url, '/end')
+      const begun = performance.now()
+      await Promise.all(words.map(said => said.waitFor()))
+      const took = Math.round(performance.now() - begun)
+      t.diagnostic(`every page had said so after ${took} ms`)
+      assert.ok(took < 5_000 * SLOW, `${took} ms`)
+    })
+  })
+
+  it('12. somebody who has an account at GitHub only deletes an app, and hears why a wrong name does not', async t => {
+    github.user = fakeUser(77, 'octo')
+    const page = await openPage(t, null, '/login')
+    await page.getByRole('link', { name: 'Continue with GitHub' }).click()
+    await page.waitForURL('**/dashboard')
+    const octo = (await site.app.db.select().from(users).where(eq(users.username, 'octo')))[0]!
+    await page.goto(`${site.url}/apps/new`)
+    await page.getByLabel('Name', { exact: true }).fill('Throwaway')
+    await page.getByRole('button', { name: 'Create', exact: true }).click()
+    await page.waitForURL('**/apps/throwaway?*')
+    await growOld(octo.id)
+    await page.goto(`${site.url}/apps/throwaway/delete`)
+    await page.getByRole('heading', { name: 'Sign in again' }).waitFor()
+    await page.getByRole('link', { name: 'Continue with GitHub' }).click()
+    await page.waitForURL('**/apps/throwaway/delete')
+    await page.getByLabel('Type throwaway to confirm').fill('thrown away')
+    await page.getByRole('button', { name: 'Delete the app' }).click()
+    await page.getByText('This is not throwaway, so nothing was deleted').waitFor()
+    await page.getByLabel('Type throwaway to confirm').fill('throwaway')
+    await page.getByRole('button', { name: 'Delete the app' }).click()
+    await page.getByText('Deleted.').waitFor()
+    assert.equal(await site.app.db.$count(apps, eq(apps.slug, 'throwaway')), 0)
+  })
+
+  function cookieOf({ browser: jar }: Person) {
+    const cookies = jar.cookies.get(new URL(site.url).origin) ?? []
+    return { host: new URL(site.url).host, cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; ') }
+  }
+})
