@@ -27,7 +27,7 @@ export type AssetsOptions = Static<typeof AssetsOptions>
 
 export interface Assets {
   /**
-   * The URL of an asset. It contains a hash of the content, so browsers may keep what they get there for good.
+   * The URL of an asset. It contains a hash of the content, so browsers may cache it indefinitely.
    * @throws Error when there is no such asset
    */
   href(name: string): string
@@ -43,7 +43,7 @@ const NAME = 'rhone-assets'
 const OPEN = { access: 'public', rateClass: 'general', slo: 'detail', cors: false, maintenance: false } as const
 const FOREVER = 'public, max-age=31536000, immutable'
 
-/** A script that runs as a worker has the policy of its own reply, and not that of a page: it may call this server. */
+/** A worker script follows the policy of its own response, not the page's: it may call this server. */
 const WORKER_POLICY = "default-src 'none'; connect-src 'self'; frame-ancestors 'none'"
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -56,12 +56,12 @@ const TYPES: Readonly<Record<string, string>> = {
   '.ico': 'image/x-icon',
   '.woff2': 'font/woff2'
 }
-/** The types that get smaller; images and fonts are compressed already. */
+/** Compressible types; images and fonts are compressed already. */
 const IS_TEXT = /^text\/|json|svg/
 
 const CODINGS = { br: promisify(brotliCompress), zstd: promisify(zstdCompress) } as const
 type Coding = keyof typeof CODINGS
-/** In order of size. */
+/** Best compression first. */
 const PREFERRED = ['br', 'zstd'] as const satisfies readonly Coding[]
 const SETTINGS = {
   br: { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } },
@@ -72,7 +72,7 @@ interface Asset {
   readonly type: string
   readonly hash: string
   readonly body: Buffer
-  /** Made when first asked for, and kept. */
+  /** Computed on first request, then kept. */
   readonly compressed: Map<Coding, Promise<Buffer>>
 }
 
@@ -125,7 +125,7 @@ function fileName(name: string, hash: string): string {
 async function send(request: FastifyRequest, reply: FastifyReply, asset: Asset): Promise<FastifyReply> {
   const coding = IS_TEXT.test(asset.type) ? codingOf(request.headers['accept-encoding']) : undefined
   const etag = `"${asset.hash}${coding === undefined ? '' : `-${coding}`}"`
-  // Nosniff is the business of `security-headers`, but an asset must not become a script without that plugin either.
+  // `security-headers` sets nosniff too, but an asset must not become a script without that plugin either.
   reply.headers({ etag, 'cache-control': FOREVER, 'x-content-type-options': 'nosniff' })
   if (IS_TEXT.test(asset.type)) reply.header('vary', 'Accept-Encoding')
   if (asset.type === TYPES['.js']) reply.header('content-security-policy', WORKER_POLICY)

@@ -36,7 +36,7 @@ const canonicalHost: FastifyPluginAsync<PluginInput<typeof CanonicalHostOptions>
     if (request.headers['sec-fetch-mode'] !== 'navigate' || !left.has(request.hostname.toLowerCase())) return undefined
     const port = Number.isInteger(request.port) ? `:${request.port}` : ''
     const isRead = request.method === 'GET' || request.method === 'HEAD'
-    // A form of the other name is not sent on: it belongs to that name's cookies.
+    // Forms are not redirected: their cookies belong to the other name.
     const path = isRead ? request.url.replace(/^\/{2,}/, '/') : '/'
     return reply.header('cache-control', 'no-store').redirect(`${request.protocol}://${host}${port}${path}`, 303)
   })

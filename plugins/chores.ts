@@ -24,8 +24,8 @@ export interface Chore {
   /** Milliseconds between the end of one run and the next. */
   readonly every: number
   /**
-   * Does the work in steps that can be interrupted anywhere and are continued by the next run, here or on another
-   * instance. Between steps it checks the signal, and ends early when the app closes.
+   * Does the work in steps. It may be interrupted anywhere; the next run, here or on another instance, continues it.
+   * Between steps it checks the signal, and ends early when the app closes.
    */
   readonly run: (signal: AbortSignal) => Promise<void>
 }

@@ -38,7 +38,7 @@ export interface Drain {
   /**
    * For replies that do not end by themselves: `end` is called when the grace period is over, or the app is closed.
    *
-   * @returns a function that takes it back; call it when the reply has ended otherwise
+   * @returns a function that unregisters it; call it when the reply has ended otherwise
    */
   onDrain(end: () => void): () => void
 }

@@ -27,7 +27,7 @@ export type GaugesOptions = Static<typeof GaugesOptions>
 export interface Reading {
   readonly name: string
   readonly help: string
-  /** Makes it a family of series: one for each value of this label that `read` gives. */
+  /** Makes it a family of series, one for each value of this label that `read` returns. */
   readonly label?: string
   /** A number; with a label, numbers by its values, which must be a closed set. */
   readonly read: () => Promise<number | ReadonlyMap<string, number>>
@@ -40,8 +40,8 @@ export interface GaugesDeps {
 
 /**
  * Facts of the whole platform, read on scrape. Every instance reports the same number: take the max over instances, not
- * the sum. A reading that fails or hangs leaves its series out of the scrape: an old number would be wrong, and
- * everything else is needed most when the database is away.
+ * the sum. A reading that fails or hangs drops its series from the scrape: an old number would be wrong, and all other
+ * metrics are needed most when the database is down.
  */
 const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> = async (app, input) => {
   const { ttl, timeout } = parseOptions('rhone-gauges', GaugesOptions, input, ['registry', 'readings'])

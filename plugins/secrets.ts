@@ -30,20 +30,22 @@ export interface SecretsDeps {
   registry?: Registry
   /** Reads all secrets; rejects if the source cannot be read. Without it, nothing is read and nothing changes. */
   load?: () => Promise<SecretValues>
-  /** What is in use at the start; what `load` gives first if it is missing. */
+  /** The values in use at the start; default: the first result of `load`. */
   initial?: SecretValues
-  /** Asks to be told when the source may have changed. @returns a function that ends it */
+  /** Subscribes to changes of the source. @returns a function that unsubscribes */
   watch?: (onChange: () => void) => () => void
-  /** Takes a changed set over. Rejects, having changed nothing, if it is not usable; the set before then stays. */
+  /**
+   * Puts a changed set into use. If the set is unusable, rejects without changing anything, and the previous set stays.
+   */
   take?: (values: SecretValues, changed: readonly string[]) => Promise<void>
-  /** Called once for each set that is refused. */
+  /** Called once for each refused set. */
   onRefused?: (changed: readonly string[], reason: Error) => void | Promise<void>
-  /** Called after the last look, to give back what the source has lent. */
+  /** Called after the last read, to release what the source has lent. */
   close?: () => Promise<void>
 }
 
 export interface Secrets {
-  /** Looks at the source now. Resolves when what it holds is in use, or has been refused; never rejects. */
+  /** Reads the source now. Resolves when its values are in use or have been refused; never rejects. */
   refresh(): Promise<void>
 }
 
@@ -54,8 +56,8 @@ declare module 'fastify' {
 }
 
 /**
- * Follows a source of secrets while the server runs. If the source is away, or holds something unusable, what is in use
- * stays in use: the process neither ends nor writes secrets anywhere.
+ * Follows a source of secrets while the server runs. If the source is unreachable or holds something unusable, the
+ * values in use stay in use: the process neither exits nor writes secrets anywhere.
  */
 const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps>> = async (app, input) => {
   const deps = ['registry', 'load', 'initial', 'watch', 'take', 'onRefused', 'close']
@@ -90,7 +92,7 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
   }
 
   function onAway(err: unknown): undefined {
-    // One line per outage; the gauge tells how long it lasts.
+    // One line per outage; the gauge shows how long it lasts.
     if (!isAway && !isClosing) app.log.error({ err }, 'the source of secrets cannot be read; what is in use stays')
     isAway = true
   }
@@ -103,7 +105,7 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
       app.log.info({ changed }, 'changed secrets are in use')
     } catch (error) {
       const version = digestOf(found)
-      // It is tried again at each look, as the reason may pass; it is reported once.
+      // Retried on every read, since the reason may pass; reported once.
       if (refused === version) return
       refused = version
       app.log.error({ err: error, changed }, 'changed secrets are not usable; what is in use stays')
@@ -113,7 +115,7 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
     }
   }
 
-  /** One look at a time; those who ask during one get the next, which begins after they have asked. */
+  /** One read at a time. Calls during a read get the next one, which begins after them. */
   async function refresh(): Promise<void> {
     if (load === undefined) return
     const before = looking
@@ -159,7 +161,7 @@ function differences(before: SecretValues, after: SecretValues): string[] {
   return [...names].filter(name => before.get(name) !== after.get(name)).sort()
 }
 
-/** Recognises a set without keeping it. */
+/** Identifies a set without keeping it. */
 function digestOf(values: SecretValues): string {
   const sorted = [...values].sort(([a], [b]) => (a < b ? -1 : 1))
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex')

@@ -107,8 +107,8 @@ function apiPolicy(): Directives {
 }
 
 /**
- * Scripts run by the nonce of their reply alone: whatever else the server sends, a reply of its API or a file of a user,
- * cannot be made one. Styles may also be files of ours.
+ * Scripts run only by the nonce of their reply, so nothing else that the server sends, such as an API reply or a user's
+ * file, can run as one. Styles may also be our own files.
  */
 function pagePolicy({ imageSources, formTargets, trustedTypes }: SecurityHeadersOptions): Directives {
   const nonce = `'nonce-${NONCE_PLACEHOLDER}'`

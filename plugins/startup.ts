@@ -40,8 +40,8 @@ declare module 'fastify' {
 }
 
 /**
- * Runs the startup steps. The first round is part of `app.ready()`. If a dependency is away, the app listens anyway, so
- * that it can report why it is not ready, and the steps continue in the background.
+ * Runs the startup steps. The first round is part of `app.ready()`. If a dependency is unreachable, the app listens
+ * anyway, so that it can report why it is not ready, and the steps continue in the background.
  */
 const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps>> = async (app, input) => {
   const { retryInterval } = parseOptions('rhone-startup', StartupOptions, input, ['steps', 'retryable'])
@@ -59,7 +59,7 @@ const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps
     completed
   })
 
-  /** Runs the remaining steps, up to the first whose dependency is away; returns whether all are done. */
+  /** Runs the remaining steps, up to the first one whose dependency is unreachable; returns whether all are done. */
   async function runPending(): Promise<boolean> {
     for (let step = pending[0]; step !== undefined; step = pending[0]) {
       const [name, run] = step

@@ -35,21 +35,20 @@ export const UploadsOptions = Type.Object(
 )
 export type UploadsOptions = Static<typeof UploadsOptions>
 
-/** An upload that has arrived. It is in no directory, so that nothing of it outlives the process. */
+/** A complete upload. It has no name in any directory, so it cannot outlive the process. */
 export interface StoredUpload {
   readonly bytes: number
   /** SHA-256 in hexadecimal. */
   readonly digest: string
-  /** The content from its beginning, in chunks of at most so many bytes. */
+  /** The content from the start, in chunks of at most `chunkBytes`. */
   read(chunkBytes: number): AsyncIterable<Buffer>
 }
 
-/** The body of a request to a route with `config.upload`, not read yet. */
+/** The unread body of a request to a route with `config.upload`. */
 export interface Upload {
   /**
-   * Stores the upload as it arrives, shows it to `inspect` meanwhile, and passes it to `use` when all of it is there.
-   *
-   * @param inspect may read some or all, and throws to refuse it
+   * Stores the upload as it arrives, passes it to `inspect` meanwhile, and to `use` once it is complete.
+   * @param inspect may read some or all of it, and throws to refuse it
    * @throws AppError when it is too large, too slow or cut off
    */
   receive<T>(
@@ -65,7 +64,7 @@ declare module 'fastify' {
   }
 }
 
-/** Takes bodies that are too large for memory and too long for `requestTimeout`, on the routes that ask for it. */
+/** Receives bodies that are too large for memory and too slow for `requestTimeout`, on routes that opt in. */
 const uploads: FastifyPluginAsync<PluginInput<typeof UploadsOptions>> = async (app, input) => {
   const options = parseOptions('rhone-uploads', UploadsOptions, input, [])
   const running = new Set<FastifyRequest>()
@@ -81,7 +80,7 @@ const uploads: FastifyPluginAsync<PluginInput<typeof UploadsOptions>> = async (a
         if (running.size >= options.concurrent) return next(errors.unavailable(5, 'Too many uploads at a time'))
         running.add(request)
         reply.raw.once('close', () => running.delete(request))
-        // `requestTimeout` of the server is for bodies that fit into memory. From here on, our own limits apply.
+        // The server's `requestTimeout` is meant for bodies that fit into memory. From here on, our own limits apply.
         takeOverTimeout(request.raw)
         next()
       }
@@ -107,7 +106,7 @@ class Arriving implements Upload {
     this.#options = options
   }
 
-  /** What an upload is in place of, where requests are compared or logged. */
+  /** Stands for an upload where requests are compared or logged. */
   toJSON(): { digest: string | null } {
     return { digest: this.#digest ?? null }
   }
@@ -151,7 +150,7 @@ class Arriving implements Upload {
     const { maxBytes, stallTimeout, timeout } = this.#options
     const chunks = this.#payload.iterator({ destroyOnReturn: false })
     const { promise: late, reject } = Promise.withResolvers<never>()
-    late.catch(() => {}) // it may be late after the end
+    late.catch(() => {}) // it may reject after the end
     const stall = setTimeout(() => reject(tooSlow('nothing has arrived for too long')), stallTimeout)
     const end = setTimeout(() => reject(tooSlow('it has taken too long in all')), timeout)
     let bytes = 0
@@ -178,7 +177,7 @@ class Arriving implements Upload {
 const tooSlow = (detail: string) =>
   new AppError('BAD_REQUEST', { statusCode: 408, message: 'The upload was too slow', detail })
 
-/** A file that is gone with its handle, even if this process is killed. */
+/** An unnamed file, which disappears with its handle, even if this process is killed. */
 async function openNameless(directory: string): Promise<FileHandle> {
   const path = join(directory, `rhone-upload-${randomUUID()}`)
   const file = await open(path, 'wx+', 0o600)

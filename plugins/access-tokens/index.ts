@@ -89,7 +89,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   const seconds = () => Math.floor(Date.now() / 1_000)
   let verifiedWith = ring.keys
 
-  /** What was verified with a key that is gone since is not valid any more. */
+  /** Claims verified with a key that has since been removed are no longer valid. */
   function verifiedBefore(key: string): Verified | undefined {
     if (ring.keys !== verifiedWith) {
       verified.clear()

@@ -4,8 +4,7 @@ import { negotiate } from '../lib/negotiate.ts'
 import { routeConfig } from '../lib/route-config.ts'
 
 /**
- * Leads a browser that asks for a page to where people sign in; everything else gets the error.
- *
+ * Redirects a browser that asks for a page to the sign-in page; every other request gets the error.
  * @param signInPage '' when there is none
  * @param more parameters of the page, each with `&` in front
  */
@@ -19,7 +18,7 @@ export function leadToSignIn(
   if (signInPage === '' || !wantsPage(request)) return error
   const signIn = `${signInPage}?next=${encodeURIComponent(pageOf(request))}${more}`
   if (request.headers['hx-request'] === undefined) return reply.redirect(signIn, 303)
-  // A script that swaps a part of a page would follow a redirect, and swap in the sign-in page.
+  // htmx would follow a plain redirect and swap the sign-in page into part of the current page.
   reply.header('hx-redirect', signIn)
   return error
 }
@@ -30,7 +29,7 @@ function wantsPage(request: FastifyRequest): boolean {
   return page === true || (page === 'shared' && negotiate(request.headers.accept, true) === 'page')
 }
 
-/** The page to come back to: of a form, the page that it was on. */
+/** The page to return to; for a form, the page that contains it. */
 function pageOf({ method, url, headers, host }: FastifyRequest): string {
   if (method === 'GET' || method === 'HEAD') return url
   const from = URL.parse(headers.referer ?? '')

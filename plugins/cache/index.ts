@@ -40,8 +40,8 @@ export interface Cache<T> {
   /** Returns a key's value: from memory if fresh, otherwise from `load`, which runs once for all concurrent callers. */
   get(key: string, load: () => Promise<T>): Promise<T>
   /**
-   * Removes a value here immediately, and everywhere soon. Never rejects. Call it after the change is committed; a change
-   * in PostgreSQL better notifies the bus within its transaction.
+   * Removes a value here immediately, and everywhere soon. Never rejects. Call it after the change is committed; a
+   * change in PostgreSQL should notify the bus within its transaction instead.
    */
   invalidate(key: string): Promise<void>
   /** Names values that {@link Caches.warmUp} loads. */
@@ -52,7 +52,7 @@ export interface Cache<T> {
 export interface Caches {
   /** Returns the cache of that name. Later calls return the same cache, with the settings of the first call. */
   of<T>(name: string, settings?: Partial<CacheSettings>): Cache<T>
-  /** Loads what has been named by `warm`. Never rejects: what cannot be loaded is loaded when it is asked for. */
+  /** Loads the values named by `warm`. Never rejects: a value that fails to load is loaded on its first use. */
   warmUp(): Promise<void>
 }
 
@@ -62,7 +62,7 @@ declare module 'fastify' {
   }
 }
 
-/** What a cache does that does not say. */
+/** Settings that a cache does not state. */
 const PLAIN = { maxBytes: 0, refreshAfter: 1, staleIfError: 0, missingTtl: 0, errorTtl: 0 }
 
 const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = async (app, input) => {
@@ -136,7 +136,7 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
       app.log.warn({ err: reason }, 'a cache starts cold')
   }
 
-  /** What was loaded before this instance heard of changes may be old, also what was loaded to warm up. */
+  /** Values loaded before this instance received changes may be stale, including those loaded to warm up. */
   async function startOver(): Promise<void> {
     for (const local of caches.values()) local.clear()
     if (isWarm) await warmUp()

@@ -9,17 +9,20 @@ export interface CacheSettings {
   /** Maximum size of all values in bytes of JSON; 0 for no bound but `max`. */
   maxBytes: number
   /**
-   * Share of `ttl` after which a value that is asked for is loaded again in the background, so that a busy key never
-   * waits. 1: not before it is old.
+   * Share of `ttl` after which a requested value is reloaded in the background, so that a busy key never waits. 1:
+   * never.
    */
   refreshAfter: number
   /** Milliseconds past `ttl` for which a value is still returned if a new one cannot be loaded. Default 0. */
   staleIfError: number
   /** Milliseconds that `null` and `undefined` stay fresh. Default 0: they are loaded again each time. */
   missingTtl: number
-  /** Milliseconds after a failed load for which the same failure, or the stale value, is given without another try. */
+  /**
+   * Milliseconds after a failed load during which callers get the same failure, or the stale value, without another
+   * try.
+   */
   errorTtl: number
-  /** Milliseconds after which a load has failed. What it gives later is discarded. */
+  /** Milliseconds after which a load counts as failed. A later result is discarded. */
   loadTimeout: number
 }
 
@@ -35,7 +38,7 @@ interface Kept<T> {
   readonly value: T
   readonly refreshAt: number
   readonly freshUntil: number
-  /** When another load may be tried, after one has failed. */
+  /** When to try again after a failed load. */
   retryAt: number
 }
 
@@ -117,7 +120,7 @@ export class LocalCache<T> {
     throw error
   }
 
-  /** Nobody waits for it: if it fails, the value in use lasts until it is old. */
+  /** No caller waits for it: if it fails, the current value stays in use until it is stale. */
   #refresh(key: string, load: Load<T>): void {
     if (!this.#loads.has(key)) this.#start(key, load).catch(() => {})
   }
@@ -152,7 +155,7 @@ export class LocalCache<T> {
   #keep(key: string, value: T): void {
     const isMissing = value === null || value === undefined
     const ttl = isMissing ? this.#settings.missingTtl : this.#settings.ttl
-    // One that is gone must not come back as stale.
+    // The value no longer exists, so the old one must not be served as stale.
     if (ttl === 0) return void this.#entries.delete(key)
     const now = performance.now()
     const life = ttl * (1 - JITTER * Math.random())
@@ -175,7 +178,7 @@ export class LocalCache<T> {
   }
 }
 
-/** At least 1, as the bound demands. */
+/** At least 1, as the bound requires. */
 function sizeOf(entry: Entry<unknown>): number {
   return 'value' in entry ? Math.max(1, Buffer.byteLength(JSON.stringify(entry.value) ?? '')) : 1
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Impairment, impairmentOf, type PostgresTarget } from '../lib/postgres.ts'
 import { ask, openSession, type Session } from '../lib/postgres-session.ts'
 
-/** What a database that answers accepts: everything, reads only, or no more data. */
+/** What a reachable database accepts: everything, reads only, or no more data. */
 export type DatabaseState = 'writable' | Impairment
 
 export type Finding = DatabaseState | 'unreachable'
@@ -12,7 +12,7 @@ export interface AvailabilitySettings {
   applicationName: string
   /** Seconds. */
   connectTimeout: number
-  /** Why the target may not be used, whatever it says itself; by default it always may. */
+  /** Why the target must not be used, whatever its own answers; by default it may always be used. */
   refusal?: () => Error | undefined
   /** Called for the first finding and on every change. */
   onChange: (finding: Finding, previous: Finding | undefined, reason?: unknown) => void

@@ -7,7 +7,7 @@ import type { Conversions, Runner, TransactionRunner } from './port.ts'
 import { adapt } from './quick-queries.ts'
 import { type QueryKind, statementReader } from './statement-kind.ts'
 
-/** What lends connections for reads. */
+/** Lends connections for reads. */
 export type Readable = Pick<Pool, 'run' | 'read'>
 
 export type Observe = (kind: QueryKind, seconds: number) => void

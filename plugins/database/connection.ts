@@ -17,15 +17,15 @@ export interface ConnectionSettings {
   statementTimeout: number
   /** The conversions between PostgreSQL and JavaScript types, as drizzle changes the driver's. */
   conversions: Conversions
-  /** Checks what the server says of itself when a connection opens; by default it says only what all connections need. */
+  /** Checks the server when a connection opens; by default only what every connection needs. */
   admission?: Admission | undefined
 }
 
-/** Decides whether a connection may be used, by more than what every connection asks for. */
+/** Decides whether a new connection may be used, beyond the checks that every connection passes. */
 export interface Admission {
   /** Columns of a select list, beginning with a comma. */
   readonly columns: string
-  /** @throws Error if the connection is not to be used */
+  /** @throws Error if the connection must not be used */
   readonly admit: (row: Readonly<Record<string, unknown>>) => void
 }
 

@@ -3,17 +3,17 @@ import type { Hosts } from './hosts.ts'
 import type { Pool } from './pool.ts'
 import type { Reading, Replica } from './replica.ts'
 
-/** The copies of the database, as an instance beside one of them sees them. */
+/** The copies of the database, as seen from this instance. */
 export interface Copies {
   /** `replica` while the replica of this instance follows another server; `primary` otherwise. */
   readonly role: 'primary' | 'replica'
   /** Whether the replica answers, so that reads can be served without a primary. */
   readonly canRead: boolean
-  /** Where the log of the primary ends: all that was committed before is at or below. */
+  /** The end of the primary's log: everything committed so far is at or below it. */
   position(): Promise<Position>
-  /** Learns from another instance's position that a server was promoted. */
+  /** Reports another instance's position, which may show that a server was promoted. */
   heard(position: Position): void
-  /** Runs `body`, and what it starts, with these requirements of its reads. */
+  /** Runs `body`, and everything it starts, with these requirements for its reads. */
   within(reading: Reading, body: () => void): void
 }
 
@@ -34,5 +34,5 @@ export function copiesOf(hosts: Hosts, replica: Replica | undefined, pool: Pool)
   }
 }
 
-/** What is not flushed yet was not committed by anybody who has an answer. */
+/** A commit that is not flushed yet has not been acknowledged to any client. */
 const LOG_END = `select (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::text as lsn`

@@ -1,6 +1,9 @@
 import { isUnreachable, type PostgresTarget } from '../lib/postgres.ts'
 
-/** A URL of another database or of other hosts would lose what is in use, so it takes a restart. @throws Error that says what does not work */
+/**
+ * Checks new credentials. Switching to another database or other hosts would lose what is in use, so it takes a
+ * restart. @throws Error that names what does not work
+ */
 export async function tryCredentials(
   current: readonly PostgresTarget[],
   next: readonly PostgresTarget[],
@@ -19,7 +22,7 @@ export async function tryCredentials(
   })
   const results = await Promise.allSettled(attempts)
   const failed = results.filter(result => result.status === 'rejected')
-  // Of several hosts, some may be down; none may refuse the credentials.
+  // Some of several hosts may be down; none may refuse the credentials.
   const refused = failed.find(({ reason }) => failed.length === results.length || !isUnreachable(reason))
   if (refused !== undefined) throw refused.reason
 }

@@ -9,49 +9,49 @@ import {
   PRIMARY_TIMELINE
 } from '../lib/postgres-hosts.ts'
 
-/** Remembers the highest timeline of each system, so that an old primary is known as one also after a restart. */
+/** Remembers the highest timeline of each system, so that an old primary is recognized even after a restart. */
 export interface TimelineFence {
-  /** 0 for a system that is not known. */
+  /** 0 for an unknown system. */
   highest(system: string): number
-  /** Lower timelines than the known one change nothing. */
+  /** Ignores timelines below the known one. */
   raise(system: string, timeline: number): void
-  /** The primary was at this position a moment ago; called about once a second. */
+  /** Records the position the primary had a moment ago; called about once a second. */
   saw?(state: Readonly<Pick<HostState, 'system' | 'timeline' | 'lsn'>>): void
   /** Learns what others have seen, within milliseconds, before a primary is chosen. Never rejects. */
   refresh?(): Promise<void>
 }
 
 export interface HostsSettings {
-  /** The hosts, in the order of preference where nothing else decides. */
+  /** The hosts, in order of preference where nothing else decides. */
   targets: readonly PostgresTarget[]
-  /** The same hosts past any pooler. */
+  /** The same hosts, bypassing any pooler. */
   directTargets: readonly PostgresTarget[]
   applicationName: string
   /** Seconds. */
   connectTimeout: number
   fence: TimelineFence
-  /** Another host is the primary, or there is one again. Whatever goes to another host is to end at once. */
+  /** Another host is the primary, or there is a primary again. Everything sent to other hosts must end at once. */
   onPrimary: (target: PostgresTarget, directTarget: PostgresTarget) => void
-  /** No host can be written to any more. */
+  /** No host accepts writes any more. */
   onNone: (reason: Error) => void
 }
 
-/** How long after a survey the next one begins, in milliseconds: with a primary, and without. */
+/** Milliseconds from one survey to the next: with a primary, and without. */
 const INTERVAL = 1_000
 const SEARCH_INTERVAL = 200
-/** Milliseconds that a host has for its answer. A connection that takes longer is there for a later survey. */
+/** Milliseconds that a host has to answer. A connection that takes longer to open serves a later survey. */
 const ANSWER_TIMEOUT = 700
-/** Surveys in a row that a primary may leave unanswered while its connections seem to live. */
+/** Consecutive surveys that a primary may leave unanswered while its connections seem alive. */
 const MISSES = 2
-/** Milliseconds for which positions of the primary are kept. */
+/** How long positions of the primary are kept, in milliseconds. */
 const MARK_LIFE = 10_000
 
-/** What a new connection asks for, for {@link Hosts.admit}. */
+/** Columns that a new connection selects for {@link Hosts.admit}. */
 export const ADMISSION_COLUMNS = `, ${PRIMARY_TIMELINE} as timeline,
   (select system_identifier::text from pg_control_system()) as system,
   pg_postmaster_start_time()::text as "startedAt"`
 
-/** Where the primary was in its log at a time, as `performance.now()`. */
+/** The primary's log position at a time, as `performance.now()`. */
 export interface Mark extends Position {
   readonly at: number
 }
@@ -62,10 +62,9 @@ interface Primary {
 }
 
 /**
- * Knows which of several hosts is the primary, by asking all of them over connections of its own. A host is taken only
- * while two surveys in a row agree, and only on the highest timeline that was ever seen.
- *
- * Once a connection is lost, nothing is certain until the next survey: the host may be back as an old primary.
+ * Determines which of several hosts is the primary, by polling all of them over separate connections. A host is
+ * accepted only while two consecutive surveys agree, and only on the highest timeline ever seen.
+ * After a lost connection nothing is certain until the next survey: the host may come back as an old primary.
  */
 export class Hosts {
   readonly #settings: HostsSettings
@@ -96,17 +95,17 @@ export class Hosts {
     return this.#refusal
   }
 
-  /** The primary as it last answered. */
+  /** The primary's latest answer. */
   get primary(): HostState | undefined {
     return this.#refusal === undefined ? this.#primary?.state : undefined
   }
 
-  /** Which of the hosts was the primary last; the first one before any was. */
+  /** Index of the latest primary; the first host before there was any. */
   get index(): number {
     return this.#primary?.index ?? 0
   }
 
-  /** The host that may be written to now. Rejects at once while it is known that there is none. */
+  /** The host to write to now. Rejects at once while there is known to be none. */
   async locate(): Promise<{ target: PostgresTarget; directTarget: PostgresTarget }> {
     while (this.#refusal === undefined && !this.#isConfirmed) await this.#next.promise
     if (this.#refusal !== undefined) throw this.#refusal
@@ -115,9 +114,8 @@ export class Hosts {
   }
 
   /**
-   * Whether a new connection leads to the server that was confirmed: not to a standby, and not to one that has been
-   * started since, when another one may have been promoted.
-   *
+   * Checks that a new connection leads to the confirmed server: not to a standby, and not to a server restarted since,
+   * when another one may have been promoted.
    * @throws Error if it does not
    */
   admit(found: Readonly<Record<string, unknown>>): void {
@@ -129,7 +127,7 @@ export class Hosts {
     throw Object.assign(new Error('this server is not known to be the primary'), { code: 'CONNECTION_CLOSED' })
   }
 
-  /** Something has failed that a change of hosts would explain. */
+  /** Reports a failure that a change of hosts would explain. */
   suspect(): void {
     if (!this.#isConfirmed) return
     this.#suspicions++
@@ -137,7 +135,7 @@ export class Hosts {
     this.#wake.abort()
   }
 
-  /** A server was promoted, as another instance knows: until it answers, nothing is written. */
+  /** Another instance knows that a server was promoted: until it answers, nothing is written. */
   heard(timeline: number): void {
     const known = this.#primary?.state
     if (known === undefined || timeline <= known.timeline) return
@@ -188,7 +186,7 @@ export class Hosts {
     if (this.#isConfirmed && primary.address === this.#watches[this.#primary!.index]!.address)
       return this.#take(primary)
 
-    // One host may have answered just before it was promoted, and the old primary just after it was started again.
+    // One host may have answered just before its promotion, and the old primary just after its restart.
     const { primary: again } = this.#choose(await this.#askAll())
     if (this.#ending.signal.aborted || suspicions !== this.#suspicions) return
     if (again !== undefined && again.address === primary.address) this.#take(again)
@@ -222,7 +220,7 @@ export class Hosts {
   #miss(reports: readonly HostReport[], refusal: string): void {
     this.#misses++
     const own = this.#primary && reports[this.#primary.index]
-    // A busy host, or a busy process here, may miss one survey. One that has answered is no primary any more.
+    // A busy host, or a busy process here, may miss one survey. A host that did answer is no longer the primary.
     const isSilent = own !== undefined && own.state === undefined
     if (isSilent && this.#isConfirmed && this.#misses < MISSES) return
     const isNews = this.#refusal === undefined

@@ -23,7 +23,7 @@ export interface DatabaseDeps {
   registry?: Registry
   /** Drizzle's tables and relations, for `app.db.query`. */
   schema?: Record<string, unknown>
-  /** Remembers the highest timeline for all processes that share it; by default only this one remembers. */
+  /** Remembers the highest timeline for all processes that share it; by default only this process does. */
   fence?: TimelineFence
 }
 
@@ -186,7 +186,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     await Promise.all([pool.end(END_TIMEOUT), listener.end(), availability.end()])
     await Promise.all([hosts?.end(), replica?.end(END_TIMEOUT)])
   })
-  // Among several hosts, the survey says which one to ask.
+  // With several hosts, the survey decides which one to ping.
   if (hosts === undefined) availability.watch()
 }
 

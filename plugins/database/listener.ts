@@ -48,7 +48,7 @@ export class Listener {
     this.#target = settings.target
   }
 
-  /** Listens over a new connection to this target; subscribers hear of the gap as of any other. */
+  /** Listens over a new connection to this target; subscribers are notified of the gap, as after any other. */
   retarget(target: PostgresTarget): void {
     this.#target = target
     this.#session?.destroy()
@@ -82,7 +82,7 @@ export class Listener {
           failures = 0
         })
       } catch {
-        // The database is away, which other parts report. Retry until it is back.
+        // The database is unreachable, which other parts report. Retry until it is back.
       }
       const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
       const awaited = AbortSignal.any([signal, this.#wake.signal])

@@ -1,6 +1,6 @@
 import { loadPackages } from '../lib/packages.ts'
 
-/** Loads what only apps with several database hosts, or a replica, need. */
+/** Loads the code that only apps with several database hosts or a replica need. */
 export async function loadHosts() {
   const [{ ADMISSION_COLUMNS, Hosts, memoryFence }, { openReplica }] = await Promise.all([
     import('./hosts.ts'),

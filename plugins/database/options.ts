@@ -80,7 +80,7 @@ export const DatabaseOptions = Type.Object(
 )
 export type DatabaseOptions = Static<typeof DatabaseOptions>
 
-/** What the options say about a pool of connections to `target`. */
+/** The settings of a pool of connections to `target`. */
 export function poolSettingsOf(options: DatabaseOptions, target: PostgresTarget, conversions: Conversions) {
   const { applicationName, prepare, connectTimeout, statementTimeout } = options
   return {

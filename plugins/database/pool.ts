@@ -19,7 +19,7 @@ export interface PoolSettings {
   idleTimeout: number
   maxLifetime: number
   connection: ConnectionSettings
-  /** Where each connection goes; by default to the target of `connection`. Rejects while it may go nowhere. */
+  /** Where each connection goes; default: the target of `connection`. Rejects while there is no allowed target. */
   locate?: (() => Promise<PostgresTarget>) | undefined
   /** A connection was opened. */
   onOpen: (isReadOnly: boolean) => void
@@ -158,7 +158,7 @@ export class Pool {
     this.renew()
   }
 
-  /** Drops all connections, also those in use. What waits for one goes on waiting. */
+  /** Drops all connections, including those in use. Waiters keep waiting. */
   cut(): void {
     const dropped = [...this.#connections]
     this.#connections.clear()
@@ -167,7 +167,7 @@ export class Pool {
     this.#grow()
   }
 
-  /** Fails what waits for a connection. */
+  /** Rejects all waiters. */
   dismiss(reason: unknown): void {
     this.#line.dismiss(unreachable(reason))
   }

@@ -4,7 +4,7 @@ import type { DatabaseState } from './availability.ts'
 import type { Copies } from './copies.ts'
 import type { PoolStats } from './port.ts'
 
-/** What a server with a database has besides the handle for queries. */
+/** What an app with a database has besides the query handle. */
 export interface Postgres {
   /**
    * For selects that change nothing, not even through a function they call, and that may run twice. Concurrent reads
@@ -15,8 +15,7 @@ export interface Postgres {
   /** The other copies of the database; absent unless `url` names several hosts or there is a `replicaUrl`. */
   readonly copies?: Copies
   /**
-   * The server to be written to, past any pooler, for those who keep a connection of their own.
-   *
+   * The server to write to, bypassing any pooler, for code that keeps a connection of its own.
    * @throws Error that says why there is none at present
    */
   locate(): Promise<PostgresTarget>
@@ -47,12 +46,11 @@ export interface Postgres {
    * @throws Error that says why it does not
    */
   tryCredentials(url: string): Promise<void>
-  /** Uses these credentials for all new connections, and retires the others without interrupting what they do. */
+  /** Uses these credentials for all new connections, and retires the others without interrupting their work. */
   useCredentials(url: string, directUrl: string, replicaUrl?: string): void
   /**
-   * Calls back when that happens, and when another host is the primary, for those who keep connections of their own.
-   *
-   * @returns a function that ends it
+   * Calls back when credentials change or another host becomes the primary, for code that keeps connections of its own.
+   * @returns a function that unsubscribes
    */
   onCredentials(callback: () => void): () => void
   readonly stats: PoolStats

@@ -31,8 +31,8 @@ const QUERIES: readonly ((db: Drizzle) => PromiseLike<unknown>)[] = [
 ]
 
 /**
- * Whether queries on the quick path send and return the same as drizzle's own, checked against a database that answers
- * from memory. The quick path replaces methods that drizzle does not document.
+ * Whether quick-path queries send and return the same as drizzle's own, checked against an in-memory database. The
+ * quick path replaces methods that drizzle does not document.
  */
 export async function quickQueriesWork(make: (client: Sql) => Drizzle = makeDrizzle): Promise<boolean> {
   try {
@@ -42,7 +42,7 @@ export async function quickQueriesWork(make: (client: Sql) => Drizzle = makeDriz
     }
     return await keepsErrors(make)
   } catch {
-    return false // what is called has gone, or means something else
+    return false // a method it calls is gone or has changed its meaning
   }
 }
 

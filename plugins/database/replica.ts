@@ -29,7 +29,9 @@ interface Surroundings {
 /** Milliseconds that all reads of a request wait for the replica to catch up, before the primary is asked. */
 const LONGEST_WAIT = 200
 const PAUSE = 10
-/** Milliseconds: data that is older decides over no access. Below five seconds, for the time that the read takes. */
+/**
+ * Maximum age in milliseconds of data that decides about access. Below five seconds, to leave time for the read itself.
+ */
 const LONGEST_AGE = 4_500
 const INTERVAL = 1_000
 const ANSWER_TIMEOUT = 700
@@ -49,7 +51,7 @@ interface ReplicaSettings extends Surroundings {
   pool: Pool
 }
 
-/** @param url empty: there is no replica */
+/** @param url empty if there is no replica */
 export function openReplica(
   url: string,
   {
@@ -64,14 +66,14 @@ export function openReplica(
 }
 
 interface Context extends Reading {
-  /** Milliseconds left to wait in. */
+  /** Milliseconds left to wait. */
   patience: number
 }
 
 /**
- * Sends reads to the nearest standby, if it has all that they must show: the caller's own last change, and everything
- * up to a few seconds ago. Whether it has is asked on the connection that reads, in the same packet as the read, which
- * cannot see less. Otherwise the primary is asked.
+ * Sends reads to the nearest standby if it has everything they must show: the caller's own last change, and all changes
+ * up to a few seconds ago. The check runs on the reading connection, in the same packet as the read, which cannot see
+ * less. Otherwise the primary answers.
  */
 export class Replica {
   readonly #settings: ReplicaSettings
@@ -87,18 +89,18 @@ export class Replica {
     void this.#look()
   }
 
-  /** Whether it answered when it was last asked. */
+  /** Whether it answered the last time it was asked. */
   get isReachable(): boolean {
     return this.#latest?.state !== undefined
   }
 
-  /** Whether it has been promoted, and so is the primary itself. */
+  /** Whether it has been promoted, and is the primary itself. */
   get isPrimary(): boolean {
     const [own, primary] = [this.#latest?.state, this.#settings.hosts.primary]
     return own !== undefined && own.system === primary?.system && own.startedAt === primary.startedAt
   }
 
-  /** Runs `body`; the reads in it, and in all it starts, may be answered by the replica. */
+  /** Runs `body`. The replica may answer the reads in it and in everything it starts. */
   within(reading: Reading, body: () => void): void {
     this.#readings.run({ ...reading, patience: LONGEST_WAIT }, body)
   }
@@ -120,7 +122,7 @@ export class Replica {
       onRead(rows === BEHIND ? 'behind' : 'replica')
       if (rows !== BEHIND) return rows
     } catch {
-      // A read may run twice. If it is at fault itself, the primary says so.
+      // A read may run twice. If the read itself is at fault, the primary says so.
       onRead('failed')
     }
     return primary.read(work)
@@ -137,7 +139,10 @@ export class Replica {
     await this.#settings.pool.end(timeoutSeconds)
   }
 
-  /** What a replica must have; undefined if none may answer: the primary has not been heard of for too long. */
+  /**
+   * The position a replica must have reached; undefined if none may answer because the primary has been silent too
+   * long.
+   */
   #neededBy({ position, mayBeOld }: Context): Position | undefined {
     const { hosts } = this.#settings
     const recent = hosts.markWithin(LONGEST_AGE)

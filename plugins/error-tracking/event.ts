@@ -9,8 +9,8 @@ export type StackParser = (stack: string) => { filename?: string; function?: str
 const MAX_MESSAGE = 1_000
 
 /**
- * An event of an allow-list: types, places, and messages without what looks like a secret; ids instead of persons. No
- * request, since its body, query and headers are what must not leave.
+ * An event built from an allow-list: types, locations, messages without anything that looks like a secret, and ids
+ * instead of personal data. It has no request, whose body, query and headers must not leave the server.
  */
 export function eventOf(report: ErrorReport, parse: StackParser, repeats: number): Event {
   const { error, trace, userId, level = 'error' } = report
@@ -29,7 +29,7 @@ export function eventOf(report: ErrorReport, parse: StackParser, repeats: number
   }
 }
 
-/** What makes two errors the same: their type and code, and where they were thrown and answered. */
+/** Two errors are the same if they have the same type and code, and were thrown and answered in the same place. */
 export function fingerprintOf({ error, code, route, queue }: ErrorReport): string {
   if (!(error instanceof Error)) return [typeof error, code, route, queue].join('|')
   const place = /\n {4}at (.*)/.exec(error.stack ?? '')?.[1] ?? ''

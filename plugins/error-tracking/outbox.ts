@@ -16,20 +16,20 @@ export interface OutboxSettings {
 }
 
 const MAX_WAITING = 30
-/** Milliseconds before a failed delivery is tried again; doubles with each. */
+/** Milliseconds before a failed delivery is retried; doubles each time. */
 const PAUSE = 1_000
 const MAX_PAUSE = 10_000
 
 /**
- * Delivers envelopes one after the other. While the receiver fails, what waits is kept, up to a number: the first errors
- * of an outage tell more than the last.
+ * Delivers envelopes one at a time. While the receiver fails, waiting envelopes are kept, up to a limit: the first
+ * errors of an outage tell more than the last.
  */
 export class Outbox {
   readonly #settings: OutboxSettings
   readonly #remote: Remote
   readonly #path: string
   readonly #waiting: (string | Uint8Array)[] = []
-  /** Deliveries belong to no request, although one may have caused them. */
+  /** Deliveries run outside the request that may have caused them. */
   readonly #outside = AsyncLocalStorage.snapshot()
   #emptying: Promise<void> | undefined
   #hurry = new AbortController()
@@ -61,14 +61,16 @@ export class Outbox {
     })
   }
 
-  /** Tries at once to deliver what waits. @returns whether all of it was, within a time limit in milliseconds */
+  /**
+   * Tries to deliver everything that waits now. @returns whether all of it was delivered within `limit` milliseconds
+   */
   async flush(limit: number): Promise<boolean> {
     this.#hurry.abort()
     await Promise.race([this.#emptying, delay(limit, undefined, { ref: false })])
     return this.#waiting.length === 0
   }
 
-  /** Gives up what waits, and counts it. */
+  /** Drops and counts the waiting envelopes. */
   close(): void {
     if (this.#waiting.length > 0) this.#settings.drop('shutdown', this.#waiting.length)
     this.#waiting.length = 0
@@ -80,7 +82,7 @@ export class Outbox {
     for (let envelope = this.#waiting[0]; envelope !== undefined; envelope = this.#waiting[0]) {
       const failure = await this.#deliver(envelope)
       if (failure === undefined || isFinal(failure)) {
-        // Closed in the meantime: it has been counted.
+        // Closed in the meantime: already counted.
         if (this.#waiting.shift() !== undefined && failure !== undefined) this.#settings.drop('export_failed')
         pause = PAUSE
         continue
@@ -117,6 +119,6 @@ export class Outbox {
   }
 }
 
-/** The receiver refuses this envelope, and would again. */
+/** The receiver refuses this envelope, and would refuse it again. */
 const isFinal = ({ kind, status = 0 }: RemoteError): boolean =>
   kind === 'shape' || (kind === 'status' && status < 500 && status !== 429)

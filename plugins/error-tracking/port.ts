@@ -20,6 +20,6 @@ export interface ErrorReport {
 export interface ErrorTracking {
   /** Reports an error; never waits and never throws. Equal ones within a minute are counted instead. */
   capture(report: ErrorReport): void
-  /** Waits for what was captured. @returns whether it was delivered within the time, in milliseconds */
+  /** Waits for the delivery of captured errors. @returns whether it succeeded within `timeout` milliseconds */
   flush(timeout: number): Promise<boolean>
 }

@@ -8,10 +8,12 @@ interface Sent {
   repeats: number
 }
 
-/** What becomes of an error: it is sent, with the number of equal ones that were not, or dropped. */
+/** What happens to an error: it is sent, with the number of equal ones held back, or it is dropped. */
 export type Verdict = { readonly repeats: number } | { readonly dropped: DropReason<'errors'> }
 
-/** Bounds what is sent in a storm: one of a kind a minute, and a number of all kinds. By a monotonic clock. */
+/**
+ * Bounds the errors sent during a storm: one per kind and minute, and a maximum for all kinds. Uses a monotonic clock.
+ */
 export class Storm {
   readonly #perMinute: number
   readonly #sent = new Map<string, Sent>()

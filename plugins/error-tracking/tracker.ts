@@ -17,7 +17,7 @@ export interface TrackerSettings {
   readonly onFailure: (error: unknown) => void
 }
 
-/** Keys of an event that leave; the SDK adds what it knows of the process. */
+/** The event keys that are sent; the SDK adds what it knows of the process. */
 const SENT = [
   'event_id',
   'timestamp',
@@ -36,8 +36,8 @@ const SENT = [
 ] as const
 
 /**
- * Sends errors to Sentry by a client of its own. Nothing of Sentry is global here: no integrations, handlers, breadcrumbs or
- * patches, and any number of apps in one process.
+ * Sends errors to Sentry through its own client. Nothing is global: no integrations, handlers, breadcrumbs or patches,
+ * so any number of apps can share a process.
  */
 export class Tracker implements ErrorTracking {
   readonly #client: NodeClient

@@ -52,7 +52,7 @@ export interface ErrorsDeps {
   registry?: Registry
   /** Called for every failure: an error tracker, a table of recent errors. Must not block. */
   sinks?: readonly ((failure: Failure) => void)[]
-  /** Renders an error as a page, instead of the plain one; undefined: the plain one. */
+  /** Renders an error as a page; undefined selects the plain page. */
   page?: (facts: ErrorFacts, request: FastifyRequest, nonce: string) => string | undefined
 }
 

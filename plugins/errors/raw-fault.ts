@@ -19,7 +19,7 @@ interface MayBeFaulty extends IncomingMessage {
 }
 
 /**
- * Leads everything that bypasses Fastify's hooks back through them. Fastify or Node answers bad URLs, malformed HTTP,
+ * Sends everything that bypasses Fastify's hooks back through them. Fastify or Node answers bad URLs, malformed HTTP,
  * late headers and the like before any hook runs: without our headers, uncounted, unlimited, unlogged. Here each
  * becomes an ordinary request that carries its fault, runs through every `onRequest` hook, and fails at `preParsing`
  * with {@link faultOf}.

@@ -25,7 +25,7 @@ export function asProblem(error: AppError, requestId: string, typeBase: string):
 
 const START = { href: '/', label: 'Back to the start' }
 
-/** What a page can tell about an error. */
+/** The facts of an error that a page can show. */
 export interface ErrorFacts {
   readonly statusCode: number
   readonly code: string
@@ -36,7 +36,7 @@ export interface ErrorFacts {
   readonly action: { readonly href: string; readonly label: string }
   /** Seconds until a retry can succeed. */
   readonly retryAfter: number | undefined
-  /** The page of ours whose form was refused. */
+  /** Our page whose form was refused. */
   readonly from: string | undefined
 }
 

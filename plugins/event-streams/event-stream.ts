@@ -50,7 +50,7 @@ export class EventStream extends Readable {
     } else this.#add(encode(event))
   }
 
-  /** Ends the stream after the queued events and these last words. */
+  /** Ends the stream after the queued events and `lastWords`. */
   finish(lastWords = ''): void {
     if (this.#isFinished) return
     this.#add(lastWords)

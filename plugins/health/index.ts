@@ -52,9 +52,9 @@ export interface HealthDeps {
   /** Keyed by the reason reported when the check does not hold. */
   readiness?: Readonly<Partial<Record<ReadinessReason, () => boolean | Promise<boolean>>>>
   services?: Readonly<Record<string, () => ServiceState | Promise<ServiceState>>>
-  /** Who sees more than the status; by default no caller. A check that fails counts as no. */
+  /** Who sees more than the status; default: no caller. A failing check counts as no. */
   authorize?: Authorize
-  /** Which copy of the database is nearest, where there are several; by default `/ready` does not say. */
+  /** Which copy of the database is nearest, if there are several; by default `/ready` does not say. */
   role?: () => 'primary' | 'replica'
   /** More about this instance, for operators. */
   describe?: () => Readonly<Record<string, string | number | boolean>>
@@ -116,7 +116,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
 
   app.decorate('health', { latest: () => latest })
 
-  // Keeps the gauges, and what others read of this, current when no client asks.
+  // Keeps the gauges and `latest()` current when no client asks.
   let timer: NodeJS.Timeout | undefined
   app.addHook('onReady', async () => {
     if (serviceChecks.length > 0)

@@ -5,7 +5,7 @@ import { createSigner, type Keyring } from '../lib/signer.ts'
 export interface Fingerprints {
   of(request: FastifyRequest): Buffer
   /**
-   * Whether a stored fingerprint is that of another request. False if its key is gone or an older version made it: it
+   * Whether a stored fingerprint belongs to another request. False if its key is gone or an older version made it: it
    * cannot be compared, and the client's claim that the request is the same stands.
    */
   isOther(request: FastifyRequest, kept: Buffer): boolean

@@ -12,7 +12,7 @@ export interface ClaimedJob extends Claim {
   readonly data: object
 }
 
-/** How an attempt ended. One that ends after it was told to stop has not completed, whatever it returns. */
+/** How an attempt ended. An attempt that ends after it was told to stop has not completed, whatever it returns. */
 export type Verdict = { completed: true } | { failure: unknown } | { ended: Exclude<EndReason, 'timeout'> }
 
 /** One attempt at a job. */

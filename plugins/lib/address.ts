@@ -34,8 +34,7 @@ export function parseAddress(text: string): ClientIp | undefined {
 
 /**
  * The peer address of a socket, parsed once per socket.
- *
- * @param socket null for a request that a stream of Node's has destroyed: that takes the socket from it
+ * @param socket null for a request that Node's stream code has destroyed, which detaches its socket
  */
 export function peerOf(socket: Socket | null): ClientIp {
   if (socket === null) return UNKNOWN

@@ -4,9 +4,8 @@ import { gauge } from './metrics.ts'
 import type { Registry } from './registry.ts'
 
 /**
- * When certificates expire, for alerts: that of this server, and those of the services it connects to.
- *
- * @returns a function that records the expiry of one of them, in place of the one before
+ * When certificates expire, for alerts: this server's own, and those of the services it connects to.
+ * @returns a function that records a certificate's expiry, replacing the previous one
  */
 export function certificateExpiry(registry: Registry | undefined): (name: string, expiry: Date) => void {
   const seconds = gauge(registry, {
@@ -19,8 +18,8 @@ export function certificateExpiry(registry: Registry | undefined): (name: string
 }
 
 /**
- * The same options, which record the certificate that the peer shows at each full handshake. A certificate that is not
- * trusted fails the handshake before, so that the last good one stays recorded.
+ * Returns the options extended to record the certificate that the peer presents at each full handshake. An untrusted
+ * certificate fails the handshake first, so the last good one stays recorded.
  */
 export function recordingPeer(record: (expiry: Date) => void, options: ConnectionOptions): ConnectionOptions {
   const { checkServerIdentity: check = checkServerIdentity } = options
@@ -35,7 +34,7 @@ export function recordingPeer(record: (expiry: Date) => void, options: Connectio
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
-/** The end of the first certificate of a PEM chain to expire. @throws Error when there is none */
+/** The earliest expiry date in a PEM certificate chain. @throws Error if it contains no certificate */
 export function expiryOf(pem: string | Buffer): Date {
   const chain = pem.toString('latin1').match(CERTIFICATE) ?? []
   if (chain.length === 0) throw new Error('there is no certificate in the file')

@@ -26,7 +26,7 @@ export type Fragment = string | number | Html | readonly Fragment[] | null | und
 
 /**
  * Builds markup from a template; every inserted value is escaped unless it is markup itself. Attributes must be quoted,
- * since a blank would end an unquoted one, and URLs that are not of our own making go through {@link href}.
+ * since a blank would end an unquoted one, and URLs from outside go through {@link href}.
  */
 export function html(literals: TemplateStringsArray, ...values: readonly Fragment[]): Html {
   let markup = literals[0] as string

@@ -1,8 +1,8 @@
 import type * as http from 'node:http'
 
 /**
- * What is used of Node's `http`. Not imported from there: an `import` of one value reads all exports of the module, and one
- * of them loads Node's client for `fetch`, which takes a tenth of a second and ten megabytes of a start.
+ * The parts of Node's `http` that we use. Not imported directly: importing one value reads all exports of the module,
+ * and one of them loads Node's `fetch` client, which costs a tenth of a second and ten megabytes at startup.
  */
 export const {
   Agent,

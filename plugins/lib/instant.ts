@@ -1,7 +1,7 @@
 const FIRST = Date.parse('0001-01-01T00:00:00.000Z')
 const LAST = Date.parse('9999-12-31T23:59:59.999Z')
 
-/** Whether an instant (milliseconds since 1970) is in the years that ISO 8601 and PostgreSQL write the same way. */
+/** Whether an instant (milliseconds since 1970) falls in the years that ISO 8601 and PostgreSQL write the same way. */
 export function isWritable(instant: number): boolean {
   return instant >= FIRST && instant <= LAST
 }

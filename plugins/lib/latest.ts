@@ -1,12 +1,12 @@
 /** A value, or a function that gives the latest: for secrets that are replaced while a server runs. */
 export type Latest<T> = T | (() => T)
 
-/** @returns the value as it is now */
+/** @returns the current value */
 export function latest<T extends string | readonly string[]>(value: Latest<T>): T {
   return typeof value === 'function' ? value() : value
 }
 
-/** Computes something from the latest value, once for as long as that stays the same. */
+/** Computes a result from the latest value, and keeps it until that value changes. */
 export function fromLatest<T, Result>(read: () => T, compute: (value: T) => Result): () => Result {
   let known: { value: T; result: Result } | undefined
   return () => {

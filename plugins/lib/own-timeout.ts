@@ -9,8 +9,9 @@ interface MayHaveOwn extends IncomingMessage {
 }
 
 /**
- * From now on the receiver of this request's body bounds its arrival; the server's `requestTimeout` does not. The request
- * keeps its socket, which Node takes from one whose client leaves while the body is read: its log line has the address.
+ * From now on, the receiver of this request's body bounds its arrival instead of the server's `requestTimeout`. The
+ * request keeps its socket, which Node otherwise detaches when the client leaves while the body is read, so that its
+ * log line has the address.
  */
 export function takeOverTimeout(request: IncomingMessage): void {
   ;(request as MayHaveOwn)[kOwnTimeout] = true
@@ -18,7 +19,7 @@ export function takeOverTimeout(request: IncomingMessage): void {
   Object.defineProperty(request, 'socket', { configurable: true, get: () => socket, set() {} })
 }
 
-/** Whether the request that is arriving on a socket is bounded by its receiver. */
+/** Whether its receiver bounds the request that is arriving on a socket. */
 export function hasOwnTimeout(socket: Socket): boolean {
   const request = (socket as HttpSocket)._httpMessage?.req as MayHaveOwn | undefined
   return request?.[kOwnTimeout] === true

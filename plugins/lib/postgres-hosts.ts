@@ -9,12 +9,12 @@ export interface Position {
   readonly lsn: bigint
 }
 
-/** What a host has said about itself. */
+/** A host's latest description of itself. */
 export interface HostState extends Position {
   readonly role: 'primary' | 'standby'
   /** The identifier that all copies of one database cluster share. */
   readonly system: string
-  /** When PostgreSQL was started there: tells two servers apart that have all else in common. */
+  /** When PostgreSQL started there: distinguishes two servers that have everything else in common. */
   readonly startedAt: string
   /** Seconds since the last transaction that a standby has replayed; null on a primary, and before the first one. */
   readonly sinceReplay: number | null
@@ -34,15 +34,16 @@ export interface HostReport {
 }
 
 /**
- * The timeline of a session's server as a number; 0 on a standby. The function that tells the timeline of a position
- * does not run on standbys, so it may not even be planned there.
+ * The timeline of a session's server as a number; 0 on a standby. The function that returns the timeline of a position
+ * does not work on standbys, so the planner must not reach it there.
  */
 export const PRIMARY_TIMELINE = `case when pg_is_in_recovery() then 0
   else ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint end`
 
 /**
- * The timeline that a standby follows. Only roles that may read all statistics see what is being received; for others
- * this lags behind a promotion until the standby's next restart point, a few minutes at most, which is the safe side.
+ * The timeline that a standby follows. Only roles with access to all statistics see what the standby receives; for
+ * other roles this lags behind a promotion until the standby's next restart point, a few minutes at most, which is the
+ * safe side.
  */
 export const STANDBY_TIMELINE = `greatest(
   (select received_tli from pg_stat_get_wal_receiver()),
@@ -69,11 +70,11 @@ interface Row extends Omit<HostState, 'timeline' | 'lsn'> {
 
 export interface HostWatchSettings {
   readonly applicationName: string
-  /** Seconds that connecting may take; it goes on behind questions that have long been given up. */
+  /** Seconds that connecting may take; it continues in the background after the question has timed out. */
   readonly connectTimeout: number
 }
 
-/** Asks one host for its state, again and again over one session. */
+/** Queries one host's state repeatedly over one session. */
 export class HostWatch {
   readonly #settings: HostWatchSettings
   #target: PostgresTarget
@@ -143,15 +144,15 @@ export class HostWatch {
   }
 }
 
-/** Which host may be written to, and why none if none. */
+/** The host that accepts writes, or why there is none. */
 export type Choice =
   | { readonly primary: HostReport & { readonly state: HostState }; readonly refusal?: undefined }
   | { readonly primary?: undefined; readonly refusal: string }
 
 /**
- * Chooses the primary among hosts. A server on a timeline below the highest one that was ever seen is an old primary:
- * what it would take is lost to the others. Two primaries on the same timeline are both refused, because nobody can
- * tell which of them the others follow.
+ * Chooses the primary among hosts. A server on a timeline below the highest one ever seen is an old primary: the others
+ * would never get its changes. Two primaries on the same timeline are both refused, because there is no telling which
+ * of them the others follow.
  *
  * @param highest the highest timeline seen so far of a system, 0 if none
  */
@@ -183,7 +184,7 @@ function whyNone(reports: readonly HostReport[], old: readonly Answer[]): string
   return `none of ${reports.map(({ address }) => address).join(', ')} answers`
 }
 
-/** Rejects if the work takes longer, without ending it. */
+/** Rejects if the work takes longer, but does not stop it. */
 function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const deadline = setTimeout(
@@ -194,7 +195,7 @@ function within<T>(timeoutMs: number, work: Promise<T>): Promise<T> {
   })
 }
 
-/** Asks all hosts once, at the same time, each with its own time limit. */
+/** Queries all hosts once, concurrently, each with its own time limit. */
 export async function surveyHosts(
   targets: readonly PostgresTarget[],
   settings: HostWatchSettings & { readonly timeoutMs: number }

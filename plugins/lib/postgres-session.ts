@@ -21,7 +21,7 @@ export interface Session {
   readonly destroyed: boolean
   /** Drops the connection without a closing handshake, for when the peer does not respond. */
   destroy(): void
-  /** Reads on: the driver pauses the connection while a COPY is read slowly, and leaves it paused at the end. */
+  /** Resumes reading: the driver pauses the connection while a COPY is read slowly, and leaves it paused at the end. */
   resume(): void
 }
 

@@ -89,7 +89,7 @@ export function hostUrls(text: string): string[] {
   })
 }
 
-/** Every host of a connection URL as a target, in its order. @throws Error as `postgresTarget` and `hostUrls` do */
+/** Every host of a connection URL as a target, in its order. @throws Error like `postgresTarget` and `hostUrls` */
 export function postgresTargets(text: string): PostgresTarget[] {
   const targets = hostUrls(text).map(postgresTarget)
   const addresses = targets.map(addressOf)
@@ -104,7 +104,7 @@ export const addressOf = ({ host, port, path }: PostgresTarget): string =>
 
 const LIST_FORM = /^(postgres(?:ql)?:\/\/)([^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?/
 
-/** A single socket directory may end in a comma, which is why an empty entry makes no list. */
+/** A single socket directory may end in a comma, so an empty entry does not make it a list. */
 function listOf(text: string): string[] {
   const entries = text.split(',')
   return entries.includes('') ? [text].filter(Boolean) : entries

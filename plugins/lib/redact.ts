@@ -30,6 +30,6 @@ const REDACTED = '[redacted]'
 /** A text without what looks like a secret. */
 export const redact = (text: string): string => text.replace(SECRETS, REDACTED)
 
-/** A text for another service: what may be a secret or a person is removed, even at the price of some harmless words. */
+/** A text for another service, without secrets and personal data, at the price of some harmless words. */
 export const redactStrictly = (text: string): string =>
   redact(text.replace(SHAPES, REDACTED)).replace(NAMED, `$1${REDACTED}`)

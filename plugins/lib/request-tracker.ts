@@ -56,7 +56,8 @@ export function requestTracker(app: FastifyInstance): RequestTracker {
     routeConfig(request) // caches the route's config, which `reply.callNotFound()` would replace
     ;(reply as Tracked)[kStartedAt] = performance.now()
     reply.raw.on('close', () => end(reply as Tracked))
-    // A handler that writes behind its reply's end must not end the process. Fastify listens only where it logs itself.
+    // A handler that writes after its reply has ended must not crash the process. Fastify listens only where it logs
+    // itself.
     reply.raw.on('error', ignore)
     return undefined
   })

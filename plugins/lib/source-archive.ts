@@ -1,9 +1,9 @@
 import { createGunzip } from 'node:zlib'
 import { readTar, type TarEntry, TarError } from './tar.ts'
 
-/** What the source of an app may be, packed as a gzipped tar archive. */
+/** Limits on the source of an app, packed as a gzipped tar archive. */
 export interface ArchiveLimits {
-  /** Bytes of all files together, unpacked. */
+  /** Total bytes of all files, unpacked. */
   readonly bytes: number
   /** Files, directories and links. */
   readonly entries: number
@@ -11,19 +11,18 @@ export interface ArchiveLimits {
 
 export const ARCHIVE_LIMITS: ArchiveLimits = { bytes: 1_073_741_824, entries: 50_000 }
 
-/** As Linux has it: the whole path, one of its parts. */
+/** Linux's limits for a whole path and for one of its components. */
 const LONGEST_PATH = 1_024
 const LONGEST_PART = 255
 const DEEPEST = 64
-/** Bytes of headers and padding that an entry may add, on average. */
+/** Maximum bytes of headers and padding per entry, on average. */
 const OVERHEAD = 4_096
 
 export { TarError } from './tar.ts'
 
 /**
- * Reads the source of an app from a gzipped tar archive, as it comes, and refuses what could reach anything outside of
- * the folder that it is unpacked into, or be read in two ways.
- *
+ * Reads an app's source from a gzipped tar archive as it arrives. Refuses entries that could reach outside the
+ * destination folder, or that could be read in two ways.
  * @throws TarError with a sentence for the author of the archive
  */
 export async function* readSourceArchive(
@@ -35,7 +34,7 @@ export async function* readSourceArchive(
   let hasFile = false
   for await (const entry of readTar(unzipped(chunks, limits.bytes + limits.entries * OVERHEAD))) {
     const path = safePath(entry.path)
-    if (path === '') continue // the root itself, which `tar -C folder .` has
+    if (path === '') continue // the root itself, which `tar -C folder .` includes
     if (tree.size >= limits.entries) throw new TarError(`The archive has more than ${limits.entries} entries.`)
     bytes += entry.size
     if (bytes > limits.bytes)
@@ -67,7 +66,7 @@ async function* unzipped(chunks: AsyncIterable<Uint8Array>, most: number): Async
   }
 }
 
-/** Passes on a failure of the source, and stops when nobody reads any more. */
+/** Propagates a failure of the source, and stops when the reader stops. */
 async function feed(chunks: AsyncIterable<Uint8Array>, gunzip: ReturnType<typeof createGunzip>): Promise<void> {
   try {
     for await (const chunk of chunks) {
@@ -90,7 +89,7 @@ function roomIn(gunzip: ReturnType<typeof createGunzip>): Promise<void> {
   })
 }
 
-/** The path without `./` in front and `/` behind. @throws TarError when it may lead anywhere else */
+/** The path without a leading `./` and a trailing `/`. @throws TarError if it may lead outside the folder */
 function safePath(path: string): string {
   const shown = JSON.stringify(path.slice(0, 200))
   if (path.startsWith('/')) throw new TarError(`The path ${shown} is absolute: paths must begin at the app's folder.`)
@@ -104,7 +103,7 @@ function safePath(path: string): string {
   return parts.join('/')
 }
 
-/** Puts an entry into the tree. @throws TarError when it is there already, or is below what is no directory */
+/** Adds an entry to the tree. @throws TarError if it exists already, or its parent is not a directory */
 function place(tree: Map<string, TarEntry['type']>, path: string, { type, target = '' }: TarEntry): void {
   const shown = JSON.stringify(path)
   for (let end = path.indexOf('/'); end > 0; end = path.indexOf('/', end + 1)) {
@@ -119,7 +118,7 @@ function place(tree: Map<string, TarEntry['type']>, path: string, { type, target
   tree.set(path, type)
 }
 
-/** Whether a link leaves the tree, followed by its text alone; chains of links are looked at once they are unpacked. */
+/** Whether a link's own text leads out of the tree. Chains of links are checked once they are unpacked. */
 function leadsOut(path: string, target: string): boolean {
   if (target === '' || target.startsWith('/') || target.includes('\0')) return true
   let depth = path.split('/').length - 1

@@ -1,6 +1,6 @@
 /*
- * Tar archives as streams: a writer of the simplest form, and a reader that takes only what means one thing to every
- * reader. The reader holds one block of 512 bytes and what it was given, never a whole file.
+ * Tar archives as streams: a writer of the simplest form, and a reader that accepts only what every reader understands
+ * the same way. The reader holds one block of 512 bytes and the current chunk, never a whole file.
  */
 
 /** A file, directory or symbolic link to be written. */
@@ -8,27 +8,32 @@ export interface TarMember {
   /** Relative, with `/` between its parts. */
   readonly path: string
   readonly type: 'file' | 'directory' | 'link'
-  /** Bytes of a file's content; 0 for others. */
+  /** Bytes of a file's content; 0 for directories and links. */
   readonly size: number
   readonly isExecutable: boolean
-  /** What a link points to. */
+  /** The target of a link. */
   readonly target?: string
 }
 
-/** A member as read. Its content must be consumed before the next member is asked for. */
+/** A member as read. Consume its content before asking for the next member. */
 export interface TarEntry extends TarMember {
   readonly content: AsyncIterable<Uint8Array>
 }
 
-/** The archive is damaged, or holds what we do not take. The message is a sentence about the archive, for its author. */
+/**
+ * The archive is damaged, or contains something unsupported. The message is a sentence about the archive, for its
+ * author.
+ */
 export class TarError extends Error {
   override readonly name = 'TarError'
 }
 
 const BLOCK = 512
-/** Bytes of an extended header: a path of 4 KiB, a target, and some room for what we skip. */
+/** Maximum bytes of an extended header: a path of 4 KiB, a target, and some room for records we skip. */
 const LONGEST_HEADER = 65_536
-/** Bytes of zeros after the end, which compress to nothing: the largest record that tar writes, and some room. */
+/**
+ * Maximum bytes of zeros after the end, which compress to nothing: the largest record that tar writes, and some room.
+ */
 const MOST_PADDING = 4_194_304
 const LONGEST_NAME = 100
 const TYPES: Readonly<Record<string, TarMember['type']>> = {
@@ -46,7 +51,10 @@ const REFUSED: Readonly<Record<string, string>> = {
   S: 'a sparse file'
 }
 
-/** The header of a member, with an extended one before it when its names need it. Content follows, padded by {@link padding}. */
+/**
+ * The header of a member, preceded by an extended one if its names need it. The content follows, padded by {@link
+ * padding}.
+ */
 export function tarHeader({ path, type, size, isExecutable, target = '' }: TarMember): Buffer {
   const name = type === 'directory' ? `${path}/` : path
   const isLong = (text: string) => Buffer.byteLength(text) > LONGEST_NAME || /[^\x20-\x7e]/.test(text)
@@ -63,7 +71,7 @@ export function tarHeader({ path, type, size, isExecutable, target = '' }: TarMe
   return Buffer.concat([head, bytes, padding(bytes.length), own])
 }
 
-/** What follows content of this many bytes. */
+/** The padding after content of this many bytes. */
 export const padding = (size: number): Buffer => Buffer.alloc((BLOCK - (size % BLOCK)) % BLOCK)
 
 /** The end of an archive. */
@@ -88,7 +96,7 @@ interface Block {
   readonly target: string | Buffer
 }
 
-/** Owners and times are left out, so that the same tree gives the same archive. */
+/** Owners and times are left out, so that the same tree always gives the same archive. */
 function block({ name, mode, size, flag, target }: Block): Buffer {
   const bytes = Buffer.alloc(BLOCK)
   bytes.set(Buffer.from(name), 0)
@@ -106,10 +114,9 @@ const isZero = (bytes: Buffer) => bytes.every(byte => byte === 0)
 const sumOf = (bytes: Buffer) => bytes.reduce((sum, byte) => sum + byte, 0)
 
 /**
- * Reads the members of an archive in order. Paths are as the archive says them: whether they are safe to write is for
- * the caller to judge.
- *
- * @throws TarError when the archive is damaged, cut off, or has members other than files, directories and symbolic links
+ * Reads the members of an archive in order. Paths are returned as the archive has them; the caller decides whether they
+ * are safe to write.
+ * @throws TarError if the archive is damaged, cut off, or has members other than files, directories and symbolic links
  */
 export async function* readTar(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<TarEntry> {
   const bytes = new ByteReader(chunks)
@@ -141,7 +148,7 @@ export async function* readTar(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
     extended = {}
     const content = bytes.content(size)
     yield { path, type, size, isExecutable: (named.mode & 0o111) !== 0, ...(type === 'link' && { target }), content }
-    for await (const _ of content); // what the caller has left
+    for await (const _ of content); // content that the caller has not read
     await bytes.skip(padding(size).length)
   }
 }
@@ -157,7 +164,7 @@ function parseBlock(head: Buffer) {
     flag,
     size: readOctal(head, 124, 12),
     mode: readOctal(head, 100, 8),
-    // Decoded when asked for: an extended header takes the place of names that do not fit, which are cut anywhere.
+    // Decoded on demand: an extended header replaces names that do not fit, and those are cut anywhere.
     path: () => [...(isUstar ? [text(head, 345, 155)] : []), text(head, 0, 100)].filter(Boolean).join('/'),
     target: () => text(head, 157, 100)
   }
@@ -179,14 +186,17 @@ function decode(bytes: Buffer): string {
   }
 }
 
-/** Numbers of more than eleven octal digits, in base 256, are larger than anything we take. */
+/** Numbers of more than eleven octal digits use base 256, and exceed our limits anyway. */
 function readOctal(head: Buffer, start: number, length: number): number {
   const field = head.toString('latin1', start, start + length)
   if (!/^ *[0-7]*[ \0]*$/.test(field)) throw new TarError('The archive is damaged, or has a file that is too large.')
   return Number.parseInt(field.trim().replaceAll('\0', '') || '0', 8)
 }
 
-/** What an extended header says about the next member: by POSIX (`x`), or by GNU about its path (`L`) or target (`K`). */
+/**
+ * The fields that an extended header sets for the next member: any of them by POSIX (`x`), its path (`L`) or its target
+ * (`K`) by GNU.
+ */
 function extendedBy(flag: string, content: Buffer): Record<string, string> {
   if (flag !== 'x') {
     const end = content.indexOf(0)
@@ -208,7 +218,7 @@ function extendedBy(flag: string, content: Buffer): Record<string, string> {
   return found
 }
 
-/** Takes exact numbers of bytes from chunks of any size. */
+/** Reads exact numbers of bytes from chunks of any size. */
 class ByteReader {
   readonly #chunks: AsyncIterator<Uint8Array>
   #rest: Buffer = Buffer.alloc(0)
@@ -226,7 +236,7 @@ class ByteReader {
     }
   }
 
-  /** At most `most` bytes, and at least one; null at the end. */
+  /** At least one and at most `most` bytes; null at the end. */
   async some(most: number): Promise<Buffer | null> {
     const chunk = await this.#next()
     if (chunk === null) return null
@@ -234,7 +244,7 @@ class ByteReader {
     return chunk.subarray(0, most)
   }
 
-  /** Exactly so many bytes; null when there are fewer. */
+  /** Exactly `length` bytes; null if fewer are left. */
   async take(length: number): Promise<Buffer | null> {
     const parts: Buffer[] = []
     for (let missing = length; missing > 0; ) {
@@ -246,7 +256,7 @@ class ByteReader {
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts)
   }
 
-  /** Reads to the end, where writers pad. Anything else would be read by some and not by others. */
+  /** Reads the padding up to the end. Readers would disagree about anything but zeros. */
   async requireZeros(): Promise<void> {
     let bytes = 0
     for (let part = await this.some(BLOCK); part !== null; part = await this.some(BLOCK)) {
@@ -260,7 +270,7 @@ class ByteReader {
     for await (const _ of this.content(length));
   }
 
-  /** The next bytes, as they come. A second iteration goes on where the first one stopped. */
+  /** The next bytes, as they arrive. A second iteration continues where the first one stopped. */
   content(length: number): AsyncIterable<Uint8Array> {
     let missing = length
     const next = async (): Promise<IteratorResult<Uint8Array>> => {

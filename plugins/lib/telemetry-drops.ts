@@ -2,9 +2,10 @@ import { counter } from './metrics.ts'
 import type { Registry } from './registry.ts'
 
 /**
- * Why telemetry was lost, by signal. `queue_full`: the receiver is slower than what is sent. `export_failed`: it refused,
- * or did not answer. `limit`: more spans in one trace than are kept. `shutdown`: not delivered before the process ended.
- * `repeated`: an error of which one was sent within the last minute. `budget`: more errors in a minute than are sent.
+ * Why telemetry was lost, by signal. `queue_full`: the receiver is too slow. `export_failed`: it refused,
+ * or did not answer. `limit`: more spans in one trace than are kept. `shutdown`: not delivered before the process
+ * ended.
+ * `repeated`: an equal error was sent within the last minute. `budget`: too many errors in a minute.
  */
 export const DROP_REASONS = {
   traces: ['queue_full', 'export_failed', 'limit', 'shutdown'],

@@ -1,12 +1,12 @@
-/** Users of this machine, by their first and last number, that run only what tenants bring. */
+/** A range of this machine's users, from first to last number, that run only tenants' code. */
 export interface UserRange {
   readonly first: number
   readonly last: number
 }
 
-/** Unnamed users outside of systemd's own ranges: one for each app. */
+/** Unassigned users outside systemd's own ranges: one per app. */
 export const APP_USERS: UserRange = { first: 60_578, last: 61_183 }
-/** Unnamed users, systemd's range for dynamic service users: one for each build. */
+/** Unassigned users in systemd's range for dynamic service users: one per build. */
 export const BUILD_USERS: UserRange = { first: 61_184, last: 65_519 }
 
 export const isTenantUser = (uid: number): boolean =>

@@ -33,7 +33,7 @@ export function formatTraceparent({ traceId, spanId, sampled }: TraceContext): s
 const kTrace = Symbol('rhone.trace')
 type Traced = { [kTrace]?: TraceContext }
 
-/** Makes a request part of a trace, and the lines that it logs. */
+/** Makes a request, and the lines it logs, part of a trace. */
 export function setTrace({ raw, log }: FastifyRequest, trace: TraceContext): void {
   ;(raw as Traced)[kTrace] = trace
   ;(log as Traced)[kTrace] = trace

@@ -1,6 +1,6 @@
 import type { TraceContext } from './trace-context.ts'
 
-/** What a job remembers of the work that sent it. It is stored with the job, so an earlier version may have written it. */
+/** Where a job came from. It is stored with the job, so an earlier version may have written it. */
 export interface Origin {
   readonly requestId?: string | undefined
   readonly traceparent?: string | undefined
@@ -18,13 +18,13 @@ export interface TracedJob {
 export interface JobTrace {
   /** Undefined when no traces are kept. */
   readonly trace: TraceContext | undefined
-  /** Runs the work, whose calls become part of the trace. */
+  /** Runs the work; its calls become part of the trace. */
   run<T>(work: () => Promise<T>): Promise<T>
   /** @param failure why the attempt failed; undefined if it did not */
   end(outcome: string, failure?: unknown): void
 }
 
-/** `app.tracing`: how plugins that start work elsewhere pass on where it came from. */
+/** `app.tracing`: lets plugins that start work elsewhere pass on where it came from. */
 export interface Tracing {
   /** Where the work in progress came from; undefined outside of requests and jobs. */
   origin(): Origin | undefined

@@ -75,7 +75,7 @@ class LazyChild {
   }
 }
 
-/** The names of all members of an object, its own and those of its prototypes below `end`. */
+/** The names of an object's own members and those of its prototypes below `end`. */
 function membersOf(object: object | null, end: object): PropertyKey[] {
   if (object === null || object === end) return []
   return [...Reflect.ownKeys(object), ...membersOf(Object.getPrototypeOf(object), end)]

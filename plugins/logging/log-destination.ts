@@ -89,7 +89,7 @@ export function openLogDestination({
     }
   }
 
-  /** A logger that writes nothing, as in most tests, costs nothing. */
+  /** A logger that writes nothing, as in most tests, should cost nothing. */
   function start(): void {
     timer = setInterval(writeNext, flushInterval).unref()
     process.on('exit', onExit)
@@ -155,7 +155,7 @@ export function openLogDestination({
     onRecovery?.(lost)
   }
 
-  /** A write in progress is left to its thread, which the process waits for: its lines may come after later ones. */
+  /** A write in progress is left to its thread, which the process waits for: its lines may appear after later ones. */
   function flushSync(timeoutMs = 1_000): void {
     let chunk = isUnderWay ? nextChunk() : (writing ?? nextChunk())
     if (!isUnderWay) writing = null
@@ -191,7 +191,7 @@ function emptyChunk(bytes = CHUNK_BYTES): Chunk {
   return { bytes: Buffer.allocUnsafeSlow(bytes), used: 0, written: 0 }
 }
 
-/** Whether everything was written with no more than `timeoutMs` between two parts. */
+/** Whether everything was written, with no more than `timeoutMs` between two partial writes. */
 function writeAllSync(fd: number, chunk: Chunk, timeoutMs: number): boolean {
   let deadline = performance.now() + timeoutMs
   while (chunk.written < chunk.used) {

@@ -38,7 +38,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
   const reading = streak(error => log.warn({ err: error }, 'maintenance: continuing with the last known state'))
   const listening = streak(error => log.warn({ err: error }, 'maintenance: changes are found by polling only'))
   let state = openState(null)
-  /** How many reads have begun, and the latest one whose answer counts. */
+  /** Number of reads begun, and the latest one whose answer counts. */
   let readings = 0
   let latest = 0
   let timer: NodeJS.Timeout | undefined

@@ -46,11 +46,11 @@ export const MetricsOptions = Type.Object(
 export type MetricsOptions = Static<typeof MetricsOptions>
 
 export interface MetricsDeps {
-  /** Other apps that form one instance with this one: a scrape of any of them answers for all. */
+  /** Other apps that form one instance with this one: a scrape of any of them returns the metrics of all. */
   peers?: MetricsPeers
   /** Whether a peer on this machine may read without a token; false refuses. Without it, all of them may. */
   trusts?: AuthorizeAtOnce
-  /** The tokens as they are now, in place of `tokens`, if they can change while the server runs. */
+  /** The current tokens, in place of `tokens`, if they can change while the server runs. */
   latestTokens?: () => readonly string[]
 }
 
@@ -59,7 +59,7 @@ export type { MetricsPeers }
 export interface Metrics {
   /** This app's own registry; nothing goes to the process-wide one. */
   readonly registry: client.Registry
-  /** What a scrape is answered with: the metrics of all apps of this instance. */
+  /** The body of a scrape: the metrics of all apps of this instance. */
   scrape(): Promise<string>
 }
 

@@ -5,17 +5,17 @@ import type { AuthorizeAtOnce } from '../lib/authorize.ts'
 import { errors } from '../lib/errors.ts'
 
 export interface ScraperRules {
-  /** Any one of them will do; with none, it depends on the peer. */
+  /** Any one of them will do. If there are none, access depends on the peer. */
   readonly tokens: () => readonly string[]
-  /** Without a token, answer peers on this machine that ask for localhost. */
+  /** Without a token, answer peers on this machine that address the server as localhost. */
   readonly allowLoopback: boolean
-  /** Whether such a peer is trusted; anything but true refuses. */
+  /** Whether such a peer is trusted; anything but true means no. */
   readonly trusts: AuthorizeAtOnce
 }
 
 const BEARER = /^bearer +(\S+)$/i
 
-/** @returns checks a scrape @throws the refusal of one that may not read the metrics */
+/** @returns a function that checks a scrape @throws the refusal of a scrape that may not read the metrics */
 export function scraperCheck({ tokens, allowLoopback, trusts }: ScraperRules): (request: FastifyRequest) => void {
   return request => {
     const accepted = tokens()

@@ -74,7 +74,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
   app.get(
     '/docs',
     { config: { ...OPEN, page: true }, schema: describe('getDocs', 'This API as a page', 'text/html') },
-    // Not kept by browsers: its nonce has to be that of the reply.
+    // Browsers must not cache it: its nonce has to match the reply.
     async (_request, reply) => reply.type('text/html; charset=utf-8').send(page(pageNonce(app, reply)))
   )
   app.get('/docs/style.css', { config: OPEN, schema: { hide: true } }, style.handler)
@@ -86,7 +86,7 @@ function describe(operationId: string, summary: string, contentType: string): Fa
   return { operationId, summary, tags: ['documentation'], response: { 200: { description: summary, content } } }
 }
 
-/** Made when it is first needed. */
+/** Creates the value on first use. */
 function lazily(make: () => (nonce: string) => string): (nonce: string) => string {
   let made: ReturnType<typeof make> | undefined
   return nonce => {

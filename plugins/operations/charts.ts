@@ -2,18 +2,18 @@ import type { Column, Memory, Track } from './memory.ts'
 import type { Chart, HistorySource, LivePanel, LiveQuery, Range } from './port.ts'
 import { boundOf, quantileOf } from './quantile.ts'
 
-/** Points of a chart at most: about one for two pixels. */
+/** Maximum points of a chart: about one per two pixels. */
 const MAX_POINTS = 240
-/** Series of a chart at most: nobody tells more apart. */
+/** Maximum series of a chart: more cannot be told apart. */
 const MAX_SERIES = 20
-/** Prometheus is asked so many things at a time. */
+/** Maximum concurrent queries to Prometheus. */
 const AT_A_TIME = 6
-/** Seconds that a rate spans at least: four scrapes. */
+/** Minimum seconds that a rate spans: four scrapes. */
 const RATE_INTERVAL = 60
 
 type Line = readonly [label: string, values: (number | null)[]]
 
-/** Draws panels of what this instance remembers. */
+/** Draws panels from this instance's own samples. */
 export class LiveCharts {
   readonly #memory: Memory
   readonly #panels: readonly { panel: LivePanel; lines: ((ages: readonly number[]) => Line[])[] }[]
@@ -25,7 +25,7 @@ export class LiveCharts {
       .map(panel => ({ panel, lines: panel.live!.map(query => this.#prepare(query, query.legend ?? panel.legend)) }))
   }
 
-  /** @param seconds how far back */
+  /** @param seconds how far back to draw */
   draw(seconds: number): Chart[] {
     const oldest = this.#memory.length === 0 ? -1 : this.#memory.ageBefore(0, seconds)
     const stride = Math.ceil((oldest + 1) / MAX_POINTS)
@@ -92,7 +92,7 @@ export class LiveCharts {
     })
   }
 
-  /** A value for each sample and the one before it; for the first there is none. */
+  /** One value per pair of a sample and its predecessor; none for the first sample. */
   #steps(ages: readonly number[], value: (older: number, newer: number) => number): number[] {
     return ages.map((age, index) => (index === 0 ? Number.NaN : value(ages[index - 1]!, age)))
   }
@@ -114,7 +114,7 @@ function labelled(legend: string, labels: Readonly<Record<string, string>>): str
   return legend.replace(/\{\{(\w+)\}\}/g, (_all, name) => labels[name] ?? '').trim()
 }
 
-/** Keeps the series that reach highest. */
+/** Keeps the series with the highest peaks. */
 function chartOf({ id, title, unit, kind, threshold }: LivePanel, times: number[], lines: Line[]): Chart {
   const highest = ([, values]: Line) => values.reduce<number>((high, value) => Math.max(high, value ?? -1), -1)
   const kept =
@@ -127,14 +127,14 @@ function chartOf({ id, title, unit, kind, threshold }: LivePanel, times: number[
   }
 }
 
-/** The range that ends now, in whole steps. */
+/** The range that ends now, rounded to whole steps. */
 export function rangeOf(seconds: number, now: number): Range {
   const step = Math.max(15, Math.ceil(seconds / MAX_POINTS))
   const end = Math.floor(now / 1_000 / step) * step
   return { start: end - Math.floor(seconds / step) * step, end, step }
 }
 
-/** Draws all panels of what a monitoring system remembers. @throws whatever its first failure is */
+/** Draws all panels from the data of a monitoring system. @throws the first failure */
 export async function drawHistory(
   history: HistorySource,
   panels: readonly LivePanel[],
@@ -161,7 +161,7 @@ export async function drawHistory(
   try {
     await Promise.all(Array.from({ length: AT_A_TIME }, worker))
   } finally {
-    over.abort() // one that has failed ends the others
+    over.abort() // one failure ends the other queries
   }
   return panels.map(panel => charts.get(panel)!)
 }

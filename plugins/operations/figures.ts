@@ -2,7 +2,7 @@ import type { Memory, Track } from './memory.ts'
 import type { Selection } from './port.ts'
 import { type Samples, select } from './samples.ts'
 
-/** The share of valid requests that may fail, over the days of the budget. */
+/** The fraction of valid requests that may fail over the period of the budget. */
 const ALLOWED = 0.005
 const BUDGET_DAYS = 30
 const DAY = 86_400
@@ -10,7 +10,7 @@ const DAY = 86_400
 /** How fast the error budget burns: 1 spends exactly all of it in 30 days. */
 export interface Burn {
   readonly window: string
-  /** Of the window, what is remembered. */
+  /** The part of the window that the samples cover. */
   readonly seconds: number
   readonly valid: number
   readonly errors: number
@@ -29,7 +29,7 @@ export interface ClassFigures {
   readonly gone: number
 }
 
-/** What a timestamp metric says; without it, or at 0, nothing is known. */
+/** The time that a timestamp metric reports; unknown if it is missing or 0. */
 export interface Occasion {
   readonly known: boolean
   readonly at: string | null
@@ -62,10 +62,10 @@ const LEVELS = [
   'nodejs_eventloop_lag_p99_seconds'
 ]
 
-/** The metrics that figures are made of. */
+/** The metrics that figures are computed from. */
 export const FIGURE_METRICS = [...LEVELS, ...[OBJECTIVES, JOBS, DEPLOYMENTS, CPU].map(({ metric }) => metric)]
 
-/** The figures of now and of the last hours, out of what is remembered. */
+/** Current figures, and those of the last hours, computed from the samples. */
 export class Figures {
   readonly #memory: Memory
   readonly #objectives: Track
@@ -89,7 +89,7 @@ export class Figures {
     return { target: 1 - ALLOWED, days: BUDGET_DAYS }
   }
 
-  /** The share of the 30 days' budget that was spent in what is remembered, at the rate of requests of that time. */
+  /** The share of the 30 days' budget that was spent within the samples, at that period's request rate. */
   spent(): number | null {
     const { burn, seconds } = this.#burn(WINDOWS['6h'])
     return burn === null ? null : Number(((burn * seconds) / (BUDGET_DAYS * DAY)).toPrecision(4))
@@ -182,7 +182,7 @@ export function dependencies(latest: Samples): Record<string, 'up' | 'down'> {
   return Object.fromEntries([...found].map(([service, { value }]) => [service, value === 1 ? 'up' : 'down']))
 }
 
-/** An age that is not known is null, and never 0. */
+/** An unknown age is null, never 0. */
 export function backup(latest: Samples, now: number) {
   return {
     last: occasion(latest, 'rhone_backup_last_success_timestamp_seconds', now),

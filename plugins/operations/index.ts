@@ -44,23 +44,23 @@ export interface OperationsDeps {
   scrape?: () => Promise<string>
   /** While it returns false, nothing is sampled. */
   isReady?: () => boolean
-  /** What is drawn. */
+  /** The panels to draw. */
   panels?: readonly LivePanel[]
-  /** By default, charts show what this instance remembers. */
+  /** Without it, charts show this instance's own samples. */
   history?: HistorySource
 }
 
 export type OperationsReport = Awaited<ReturnType<Operations['report']>>
 
 export interface Operations {
-  /** @param window seconds that the charts cover; of what is remembered, as much as there is */
+  /** @param window seconds that the charts cover, as far as the samples reach */
   report(window: number): Promise<{
     readonly generatedAt: string
     /** When the metrics were sampled; null before the first time. */
     readonly sampledAt: string | null
     readonly rememberedSeconds: number
     readonly source: 'memory' | 'history'
-    /** Why charts show less than is configured; null when they do not. */
+    /** Why charts show less than configured; null if they do not. */
     readonly fallback: string | null
     readonly budget: ReturnType<typeof budgetOf>
     readonly classes: ReturnType<Figures['classes']>
@@ -86,8 +86,8 @@ declare module 'fastify' {
 const REMAINING = 'rhone:slo_budget_remaining:ratio'
 
 /**
- * What an operator looks at first, without any other service: this instance samples its own metrics and remembers them
- * for some hours, in a ring of fixed size. With a history, charts reach further back.
+ * The operator's first overview, independent of any other service: this instance samples its own metrics and keeps some
+ * hours of them in a ring of fixed size. With a history, charts reach further back.
  */
 const operations: FastifyPluginAsync<PluginInput<typeof OperationsOptions, OperationsDeps>> = async (app, input) => {
   const options = parseOptions('rhone-operations', OperationsOptions, input, ['scrape', 'isReady', 'panels', 'history'])
@@ -120,7 +120,7 @@ const operations: FastifyPluginAsync<PluginInput<typeof OperationsOptions, Opera
     plan()
   }
 
-  /** The first sample comes soon after the start: what was before it is not seen. */
+  /** The first sample is taken soon after the start: nothing before it is visible. */
   function plan(): void {
     if (isClosed) return
     timer = setTimeout(tick, memory.length === 0 ? Math.min(1_000, options.interval) : options.interval).unref()

@@ -5,11 +5,13 @@ import { type Samples, select } from './samples.ts'
 export interface Column {
   readonly labels: Readonly<Record<string, string>>
   readonly values: Float64Array
-  /** The number of its first sample, counted from the first of all. What is stored for older ones means nothing. */
+  /**
+   * The index of its first sample, counted from the very first one. Values stored for older samples are meaningless.
+   */
   readonly since: number
 }
 
-/** A selection over time. */
+/** A selection of series over time. */
 export class Track {
   readonly selection: Selection
   readonly columns = new Map<string, Column>()
@@ -20,14 +22,14 @@ export class Track {
 }
 
 /**
- * A ring of samples: what the tracks' selections were, at each of the last times. Its size is fixed: a number of samples
- * of a number of series, and what comes beyond is left out.
+ * A ring of samples: the tracks' selections at each of the last sample times. Its size is fixed: a number of samples of
+ * a number of series. Further series are left out.
  */
 export class Memory {
   readonly #size: number
   readonly #maxSeries: number
   readonly #tracks: Track[] = []
-  /** Milliseconds since 1970, to show, and of a clock that never jumps, to measure. */
+  /** Milliseconds since 1970, for display, and on a monotonic clock, for measuring. */
   readonly #shown: Float64Array
   readonly #measured: Float64Array
   #series = 0
@@ -40,7 +42,7 @@ export class Memory {
     this.#measured = new Float64Array(size)
   }
 
-  /** How many samples there are. */
+  /** Number of samples. */
   get length(): number {
     return Math.min(this.#taken, this.#size)
   }
@@ -72,7 +74,7 @@ export class Memory {
   #open(track: Track, key: string, labels: Readonly<Record<string, string>>): Column | undefined {
     if (this.#series >= this.#maxSeries) return undefined
     this.#series++
-    // Not filled with NaN: most of it is never touched, and takes no memory until it is.
+    // Not filled with NaN: untouched pages take no memory, and most of it is never touched.
     const column = { labels, values: new Float64Array(this.#size), since: this.#taken - 1 }
     track.columns.set(key, column)
     return column
@@ -83,7 +85,7 @@ export class Memory {
     return this.#taken - 1 - age < since ? Number.NaN : values[this.#slot(age)]!
   }
 
-  /** When it was taken, in milliseconds since 1970. */
+  /** When the sample was taken, in milliseconds since 1970. */
   timeOf(age: number): number {
     return this.#shown[this.#slot(age)]!
   }
@@ -92,7 +94,7 @@ export class Memory {
     return (this.#measured[this.#slot(newer)]! - this.#measured[this.#slot(older)]!) / 1_000
   }
 
-  /** The oldest sample no more than so many seconds before another one. */
+  /** The oldest sample at most `seconds` before another one. */
   ageBefore(age: number, seconds: number): number {
     let [near, far] = [age, this.length - 1]
     while (near < far) {
@@ -103,7 +105,7 @@ export class Memory {
     return near
   }
 
-  /** The growth of a total; NaN where it is unknown. A series that appears later has grown from 0. */
+  /** The growth of a counter; NaN where it is unknown. A series that appears later has grown from 0. */
   growth(column: Pick<Column, 'values' | 'since'>, older: number, newer: number): number {
     const [from, to] = [this.at(column, older), this.at(column, newer)]
     return to - (Number.isNaN(from) ? 0 : from)

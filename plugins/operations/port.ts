@@ -1,24 +1,24 @@
-/** Series of a metric, and how to make fewer of them. */
+/** Series of a metric, and how to aggregate them. */
 export interface Selection {
   readonly metric: string
-  /** The labels that remain; series that then look alike become one. */
+  /** The labels to keep; series that are then equal are merged. */
   readonly by?: readonly string[]
-  /** How those become one; sums by default. */
+  /** How to merge them; default: sum. */
   readonly combine?: 'sum' | 'max' | 'min'
-  /** Only series with one of these values of a label. */
+  /** Includes only series with one of these values of a label. */
   readonly where?: Readonly<Record<string, readonly string[]>>
-  /** No series with one of these values. */
+  /** Excludes series with one of these values. */
   readonly except?: Readonly<Record<string, readonly string[]>>
 }
 
-/** What is drawn of the samples that this instance remembers. Windows are in seconds. */
+/** What to draw from this instance's own samples. Windows are in seconds. */
 export type LiveQuery = { readonly legend?: string } & (
   | { readonly show: 'level'; readonly of: Selection }
   | { readonly show: 'rate'; readonly of: Selection }
   | { readonly show: 'increase'; readonly of: Selection; readonly window: number }
-  /** Of increases within the window; of those between two samples without one. */
+  /** A ratio of increases within the window; without a window, of those between two samples. */
   | { readonly show: 'ratio'; readonly of: Selection; readonly over: Selection; readonly window?: number }
-  /** Of levels. */
+  /** A ratio of levels. */
   | { readonly show: 'share'; readonly of: Selection; readonly over: Selection }
   /** `of` is a histogram. */
   | { readonly show: 'quantile'; readonly of: Selection; readonly quantile: number }
@@ -30,22 +30,22 @@ export interface LivePanel {
   readonly unit: string
   readonly kind: 'stat' | 'graph'
   readonly threshold?: { readonly value: number; readonly bad: 'above' | 'below' }
-  /** PromQL, with `$__rate_interval` where the interval of rates goes. */
+  /** PromQL, with `$__rate_interval` as the interval of rates. */
   readonly query: string
-  /** What a series is called; its labels in double braces. */
+  /** The name of a series, with its labels in double braces. */
   readonly legend: string
-  /** The same out of what is remembered; absent where that says nothing. */
+  /** The same from this instance's own samples; absent where those say nothing. */
   readonly live?: readonly LiveQuery[]
 }
 
-/** A panel with its course, in the form that uPlot draws. */
+/** A panel with its data, in uPlot's format. */
 export interface Chart {
   readonly id: string
   readonly title: string
   readonly unit: string
   readonly kind: 'stat' | 'graph'
   readonly threshold: { readonly value: number; readonly bad: 'above' | 'below' } | null
-  /** What the series are called. */
+  /** The names of the series. */
   readonly series: string[]
   /** First the times, in seconds since 1970, then the values of each series at these times. */
   readonly data: (number | null)[][]
@@ -65,9 +65,9 @@ export interface RangeSeries {
   readonly points: readonly (readonly [number, number])[]
 }
 
-/** What a monitoring system remembers beyond this instance. Rejects when it cannot be asked. */
+/** The data of a monitoring system, beyond this instance. Rejects when it cannot be queried. */
 export interface HistorySource {
   range(query: string, range: Range, signal: AbortSignal): Promise<readonly RangeSeries[]>
-  /** The sum of what the query gives now; null if it gives nothing. */
+  /** The sum of the query's current results; null if there are none. */
   now(query: string, signal: AbortSignal): Promise<number | null>
 }

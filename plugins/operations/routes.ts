@@ -1,7 +1,7 @@
 import { boundOf, quantileOf } from './quantile.ts'
 import { type Samples, select } from './samples.ts'
 
-/** What one route was asked, and how it answered. Durations in seconds, over the window; null where nothing was timed. */
+/** A route's requests and replies. Durations in seconds, over the window; null if nothing was timed. */
 export interface RouteFigures {
   readonly method: string
   readonly path: string
@@ -31,7 +31,7 @@ const APART = 300
 const KEPT = 4
 const MAX_ROUTES = 50
 
-/** Rates, errors and durations by route. Per route there is too much to remember at each sample, so few are kept. */
+/** Rates, errors and durations by route. Routes have too many series to keep each sample, so few snapshots are kept. */
 export class RouteLedger {
   readonly #kept: Snapshot[] = []
   #latest: Snapshot | undefined
@@ -44,7 +44,7 @@ export class RouteLedger {
     if (this.#kept.length > KEPT) this.#kept.shift()
   }
 
-  /** The busiest routes, and the seconds that this covers. */
+  /** The busiest routes, and the seconds that these figures cover. */
   figures(): { seconds: number; items: RouteFigures[] } {
     const [latest, base] = [this.#latest, this.#kept[0]]
     if (latest === undefined || base === undefined || latest === base) return { seconds: 0, items: [] }

@@ -10,7 +10,7 @@ export type Samples = ReadonlyMap<string, readonly Sample[]>
 
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g
 
-/** Reads the wanted metrics of a scrape; the lines of others cost a comparison. */
+/** Reads the wanted metrics of a scrape; every other line costs one comparison. */
 export function readSamples(text: string, wanted: ReadonlySet<string>): Samples {
   const found = new Map<string, Sample[]>()
   for (let start = 0; start < text.length; ) {
@@ -40,7 +40,7 @@ function numberOf(text: string): number {
   return text === '-Inf' ? Number.NEGATIVE_INFINITY : Number(text)
 }
 
-/** The selected series, by the labels that remain. */
+/** The selected series, by the remaining labels. */
 export function select(samples: Samples, { metric, by = [], combine = 'sum', where = {}, except = {} }: Selection) {
   const groups = new Map<string, { labels: Record<string, string>; value: number }>()
   for (const { labels, value } of samples.get(metric) ?? []) {

@@ -11,8 +11,8 @@ export interface TurnSettings {
 
 /**
  * The turns of the event loop. In one turn Node handles everything that has arrived, and anything that arrives
- * meanwhile, probes included, waits for all of it. So a turn has a time budget, and work beyond it starts in a later
- * turn.
+ * meanwhile, probes included, waits for all of it. A turn therefore has a time budget, and work beyond it starts in a
+ * later turn.
  */
 export class Turns {
   readonly #settings: TurnSettings

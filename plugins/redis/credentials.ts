@@ -44,7 +44,7 @@ export function credentialsOf(
       const nodes = 'nodes' in client ? client.nodes() : [client]
       const settings = 'nodes' in client ? [client.options.redisOptions ?? {}] : []
       for (const options of [...settings, ...nodes.map(node => node.options)]) Object.assign(options, secrets)
-      // A node that is away authenticates when it comes back.
+      // A node that is down authenticates when it comes back.
       await Promise.allSettled(
         nodes
           .filter(node => node.status === 'ready')

@@ -66,8 +66,8 @@ declare module 'fastify' {
 }
 
 /**
- * A Redis that may go away at any time. No command waits for it to come back, and none is sent twice, so that callers
- * can go on without it.
+ * A Redis connection that may fail at any time. No command waits for it to come back, and none is sent twice, so
+ * callers can continue without Redis.
  */
 const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = async (app, input) => {
   const options = parseOptions('rhone-redis', RedisOptions, input, ['registry'])
@@ -109,7 +109,7 @@ const redis: FastifyPluginAsync<PluginInput<typeof RedisOptions, RedisDeps>> = a
   })
 }
 
-/** A server that evicts keys when it is full forgets limits, and with them who has used theirs up. */
+/** A server that evicts keys when it is full forgets limits, and with them who has exhausted theirs. */
 async function warnOfEviction(client: RedisClient, log: FastifyBaseLogger): Promise<void> {
   try {
     const [, policy] = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory')) ?? []

@@ -4,13 +4,12 @@ import { isIP } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from '../lib/http.ts'
 
-/** Says that a request was forwarded, so that it is not forwarded again. */
+/** Marks a forwarded request, so that it is not forwarded again. */
 export const FORWARDED = 'x-rhone-forwarded'
 
 export interface Forwarder {
   /**
-   * Answers with what the other server answers. Both bodies are passed on as they come.
-   *
+   * Replies with the other server's answer. Both bodies are streamed.
    * @throws Error if the other server has not begun an answer
    */
   send(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply>
@@ -30,8 +29,7 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Passes requests on to another server, under the name that the client has used.
- *
+ * Forwards requests to another server, keeping the host name that the client used.
  * @param timeout milliseconds of silence after which the other server counts as gone
  */
 export function forwarder(origin: URL, timeout: number): Forwarder {

@@ -57,21 +57,21 @@ export interface RegionsDeps {
   registry?: Registry
   /** The copies of the database; without them the plugin does nothing. */
   copies?: Copies
-  /** Signs positions, on all instances alike. Without it, other instances do not accept them. */
+  /** Signs positions, with the same keys on all instances. Without it, other instances do not accept them. */
   keys?: Keyring
-  /** Whether a request may see data of any age while there is no primary; by default none may. */
+  /** Whether a request may see data of any age while there is no primary; default: no request may. */
   mayBeOld?: AuthorizeAtOnce
 }
 
-/** The copies of a database, as an instance beside one of them sees them. */
+/** The copies of a database, as seen from this instance. */
 export interface Copies {
   /** `replica`: the nearest copy follows another server. */
   readonly role: 'primary' | 'replica'
-  /** Where the primary's log ends now. */
+  /** The current end of the primary's log. */
   position(): Promise<Position>
-  /** Learns that a server was promoted. */
+  /** Reports another instance's position, which may show that a server was promoted. */
   heard(position: Position): void
-  /** Runs `body`, whose reads may be answered by the replica under these conditions. */
+  /** Runs `body`. The replica may answer its reads under these conditions. */
   within(reading: { readonly position: Position | null; readonly mayBeOld: boolean }, body: () => void): void
 }
 
@@ -82,9 +82,9 @@ const UNREACHABLE = 'The region that makes changes cannot be reached'
 const WAYS = ['replayed', 'forwarded', 'here', 'failed'] as const
 
 /**
- * For one server in several regions, each with a copy of the database. Changes are made beside the primary: on Fly by
+ * For one server in several regions, each with a copy of the database. Changes run next to the primary: on Fly by
  * asking its proxy to replay the request there, elsewhere by forwarding it. A client that changes something gets the
- * position of the change, and its later reads show at least that.
+ * change's position, and its later reads show at least that state.
  */
 const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps>> = async (app, input) => {
   const options = parseOptions('rhone-regions', RegionsOptions, input, ['registry', 'copies', 'keys', 'mayBeOld'])
@@ -129,7 +129,7 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
   function handOver(request: FastifyRequest, reply: FastifyReply): Outcome | Promise<Outcome> {
     const { headers } = request
     if (headers['fly-replay-failed'] !== undefined) return refused()
-    // It was handed over before: the regions do not agree on where the primary is, and going round helps nobody.
+    // It was handed over before: the regions disagree about where the primary is, and another round would not help.
     if (headers['fly-replay-src'] !== undefined || headers[FORWARDED] !== undefined) return madeHere()
     if (canReplay && sizeOf(request) <= replayLimit) {
       handOvers('replayed').add()
@@ -167,7 +167,7 @@ function mayHaveChanged(request: FastifyRequest, { statusCode }: FastifyReply): 
   return statusCode < 500 && routeConfig(request).priority !== 'webhook'
 }
 
-/** Bytes of the body; infinite if it does not say. */
+/** Bytes of the body; Infinity if it is not announced. */
 function sizeOf({ headers }: FastifyRequest): number {
   if (headers['transfer-encoding'] !== undefined) return Number.POSITIVE_INFINITY
   return Number(headers['content-length'] ?? 0)

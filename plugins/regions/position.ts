@@ -8,13 +8,13 @@ export interface Position {
 
 export interface PositionTokens {
   make(position: Position): string
-  /** Null for none, and for what this server or one with the same keys has not made. */
+  /** Null if there is no token, or if neither this server nor one with the same keys made it. */
   read(token: string | undefined): Position | null
 }
 
 const FORM = /^(\d{1,10})-([0-9a-f]{1,16})\.(.{1,200})$/
 
-/** Signed, so that no client can make every read wait, or claim a promotion that nobody has made. */
+/** Signs positions, so that no client can make every read wait, or fake a promotion. */
 export function positionTokens(keys: Keyring): PositionTokens {
   const signer = createSigner('rhone database position', keys)
   return {

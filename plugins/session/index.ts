@@ -44,7 +44,7 @@ export const SessionOptions = Type.Object(
 export type SessionOptions = Static<typeof SessionOptions>
 
 export interface SessionDeps {
-  /** Whether a request may present a session at all; for any other, its cookie counts as one that has ended. */
+  /** Whether a request may present a session at all; for any other request, its cookie counts as expired. */
   accepts?: AuthorizeAtOnce
   /** Without a store, sessions are kept in this process's memory. */
   store?: SessionStore

@@ -14,14 +14,14 @@ export function lastDays(count: number, now: number): string[] {
 }
 
 /**
- * How long each component was in each state, by UTC day: what all instances have stored, and what this one has seen
- * since. Holds a bounded number of days, also while nothing can be stored.
+ * How long each component was in each state, by UTC day: the stored observations of all instances, plus this one's
+ * since the last write. Holds a bounded number of days, even while nothing can be stored.
  */
 export class History {
   readonly #maxDays: number
   #stored = new Ledger()
   #pending = new Ledger()
-  /** On its way to the store. */
+  /** Being written to the store. */
   #written = new Ledger()
 
   constructor(maxDays: number) {
@@ -41,8 +41,8 @@ export class History {
   }
 
   /**
-   * Stores what was noted, in whole seconds; the rest of a second waits. What cannot be stored is kept for the next
-   * time.
+   * Stores the observations in whole seconds; the remaining fraction waits. If storing fails, they are kept for the
+   * next time.
    */
   async write(store: (days: readonly StatusDay[]) => Promise<void>): Promise<void> {
     const whole = this.#pending.takeWhole()
@@ -59,7 +59,7 @@ export class History {
     }
   }
 
-  /** Replaces what is known to be stored. */
+  /** Replaces the known stored days. */
   adopt(days: readonly StatusDay[]): void {
     this.#stored = new Ledger()
     for (const { day, component, ...seconds } of days) this.#stored.add(day, component, seconds)

@@ -27,14 +27,14 @@ export interface StatusDeps {
   components?: readonly Component[]
   /** By default, the history is this process's own, and there are no incidents. */
   store?: StatusStore
-  /** The closure that is under way; null while open. Answers from memory. */
+  /** The current closure; null while open. Answers from memory. */
   maintenance?: () => PlannedMaintenance | null
 }
 
 export interface ServiceStatus {
-  /** How the service is, from memory alone. */
+  /** The state of the service, from memory alone. */
   report(): StatusReport
-  /** Stores what was observed, and reads what other instances and operators have. */
+  /** Stores the observations, and reads those of other instances and the operators' incidents. */
   sync(): Promise<void>
 }
 
@@ -47,10 +47,9 @@ declare module 'fastify' {
 const UNKNOWN: Observation = { status: 'unknown' }
 
 /**
- * How the service is, for its users: its components, planned maintenance, incidents, and the days before. A report is
- * made of what is in memory, so it is given also when the database is down.
- *
- * Time in which no instance runs is observed by nobody; a probe from elsewhere sees that.
+ * The state of the service for its users: components, planned maintenance, incidents, and the previous days. A report
+ * uses only what is in memory, so it also works while the database is down.
+ * Nothing observes the time in which no instance runs; an external probe does.
  */
 const status: FastifyPluginAsync<PluginInput<typeof StatusOptions, StatusDeps>> = async (app, input) => {
   const { sampleInterval, days } = parseOptions('rhone-status', StatusOptions, input, [
@@ -67,7 +66,7 @@ const status: FastifyPluginAsync<PluginInput<typeof StatusOptions, StatusDeps>> 
 
   function sample(): void {
     const now = performance.now()
-    // After a pause of the machine nobody knows how the time in between was.
+    // After the machine was suspended, the state in between is unknown.
     const seconds = Math.min(now - sampledAt, 2 * sampleInterval) / 1_000
     sampledAt = now
     checkedAt = Date.now()
@@ -103,7 +102,7 @@ const status: FastifyPluginAsync<PluginInput<typeof StatusOptions, StatusDeps>> 
     }
   }
 
-  /** One after the other: what is read must have been written entirely, or not at all. */
+  /** One after the other: a read must see a write entirely or not at all. */
   let turn: Promise<void> = Promise.resolve()
   function inTurn(work: (store: StatusStore) => Promise<void>): Promise<void> {
     if (store === undefined) return turn

@@ -1,8 +1,8 @@
-/** How something is: `unknown` before it was first looked at, and while nothing can be said about it. */
+/** The state of a component: `unknown` before the first observation, and while nothing can be said about it. */
 export const STATUSES = ['operational', 'maintenance', 'degraded', 'outage', 'unknown'] as const
 export type Status = (typeof STATUSES)[number]
 
-/** What was seen of a component. */
+/** An observation of a component. */
 export interface Observation {
   readonly status: Exclude<Status, 'maintenance'>
   /** What users notice, in a sentence. */
@@ -34,7 +34,7 @@ export type Counted = (typeof COUNTED)[number]
 export const SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
 export type Severity = (typeof SEVERITIES)[number]
 
-/** Something that concerns users, as operators tell them of it. Instants are ISO 8601, in UTC. */
+/** An incident that concerns users, as operators describe it. Instants are ISO 8601, in UTC. */
 export interface Incident {
   readonly id: string
   readonly title: string
@@ -51,7 +51,7 @@ export interface Incident {
 export interface StatusStore {
   /** Adds observed seconds: all of them, or none if it fails. */
   add(days: readonly StatusDay[]): Promise<void>
-  /** The history from this day on, the open incidents, and those that were closed since. */
+  /** The history from this day on, the open incidents, and those closed since. */
   load(since: string): Promise<{ readonly days: readonly StatusDay[]; readonly incidents: readonly Incident[] }>
   /** Calls back whenever the incidents may have changed, until the returned function is called. */
   subscribe(onChange: () => void): Promise<() => Promise<void>>

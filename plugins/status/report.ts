@@ -1,7 +1,7 @@
 import { type History, lastDays } from './history.ts'
 import { COUNTED, type Incident, type Observation, type Severity, type Status } from './port.ts'
 
-/** The closure that is under way. */
+/** The current closure. */
 export interface PlannedMaintenance {
   readonly message: string | null
   readonly since: string | null
@@ -13,7 +13,7 @@ export interface DayReport {
   readonly date: string
   /** The worst state that lasted a minute in all; `unknown` if nothing was observed. */
   readonly status: Status
-  /** The share of the observed time, maintenance left out, without an outage; null if there is none. */
+  /** The fraction of the observed time, excluding maintenance, without an outage; null if nothing was observed. */
   readonly uptime: number | null
 }
 
@@ -30,9 +30,9 @@ export interface ComponentReport {
 
 export interface StatusReport {
   readonly status: Status
-  /** The status in a sentence. */
+  /** The status as a sentence. */
   readonly summary: string
-  /** When the components were last looked at; null before the first time. */
+  /** When the components were last observed; null before the first time. */
   readonly checkedAt: string | null
   readonly components: ComponentReport[]
   readonly maintenance: PlannedMaintenance | null
@@ -40,7 +40,7 @@ export interface StatusReport {
   readonly incidents: Incident[]
 }
 
-/** Shorter than this, in seconds a day, a state does not colour the day. */
+/** Minimum seconds per day for a state to colour the day. */
 const NOTABLE = 60
 
 const SUMMARIES: Readonly<Record<Status, string>> = {
@@ -51,7 +51,7 @@ const SUMMARIES: Readonly<Record<Status, string>> = {
   unknown: 'Nothing can be said yet.'
 }
 
-/** What an open incident makes of the components that it names. */
+/** The status that an open incident gives the components it names. */
 const BY_SEVERITY: Readonly<Record<Severity, Status>> = {
   critical: 'outage',
   high: 'degraded',
@@ -65,7 +65,10 @@ export function worst(statuses: readonly Status[]): Status {
   return statuses.reduce((found, status) => (RANK.indexOf(status) > RANK.indexOf(found) ? status : found), 'unknown')
 }
 
-/** The state of a component: maintenance covers everything; otherwise the worse of what is seen and what is said. */
+/**
+ * The status of a component: maintenance overrides everything; otherwise the worse of the observation and the
+ * incidents.
+ */
 export function effective(
   name: string,
   seen: Observation,
@@ -80,7 +83,7 @@ export function effective(
   return { status, note: note ?? concerning.find(({ severity }) => BY_SEVERITY[severity] === status)?.title ?? null }
 }
 
-/** The service as a whole: an open incident counts, also one that names no component. */
+/** The status of the whole service: an open incident counts even if it names no component. */
 export function overall(components: readonly Status[], incidents: readonly Incident[], isClosed: boolean): Status {
   if (isClosed) return 'maintenance'
   const open = incidents.filter(({ closedAt }) => closedAt === null)
@@ -110,7 +113,7 @@ export function daysOf(
   return { days, uptime: shareOf(up, total) }
 }
 
-/** Rounded down, so that nothing but no outage at all is 1. */
+/** Rounded down, so that 1 means no outage at all. */
 function shareOf(part: number, total: number): number | null {
   return total === 0 ? null : Math.floor((part / total) * 1e5) / 1e5
 }

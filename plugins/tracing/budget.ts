@@ -1,4 +1,4 @@
-/** A number per second, by a monotonic clock; what a second does not use is lost. */
+/** A rate limit per second, on a monotonic clock; unused allowance expires. */
 export class Budget {
   readonly #perSecond: number
   #second = Number.NEGATIVE_INFINITY

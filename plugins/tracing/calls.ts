@@ -9,7 +9,7 @@ import type { Ids } from './ids.ts'
 import type { Pipeline } from './pipeline.ts'
 import type { Trace, Work } from './work.ts'
 
-/** Calls recorded per trace; one that makes more would fill the queue for all others. */
+/** Maximum calls recorded per trace, so that one trace cannot fill the queue. */
 const MAX_CALLS = 200
 
 export interface CallSettings {
@@ -24,17 +24,17 @@ interface Call {
   readonly attributes: Attributes
 }
 
-/** What a channel's messages hold when the call has failed. */
+/** The fields of a channel's messages after a failed call. */
 interface Failed {
   readonly error?: unknown
 }
 
-/** One kind of call: how to name it, and what is known when it is over. */
+/** A kind of call: its name and attributes, and its result when it is over. */
 interface CallKind<Message extends object> {
   readonly channel: string
   begin(message: Message): Call
   end?(message: Message): Attributes
-  /** Called for calls that are not recorded, too. */
+  /** Also called for calls that are not recorded. */
   passOn?(message: Message, trace: Trace, spanId: string): void
 }
 
@@ -66,10 +66,9 @@ const remote: CallKind<RemoteTrace> = {
 }
 
 /**
- * Records the calls of requests and jobs: statements, commands of Redis and calls to other services. They arrive on
- * diagnostics channels, so nothing is patched, and what makes the calls knows nothing of traces.
- *
- * @returns a function that ends it
+ * Records the calls of requests and jobs: SQL statements, Redis commands and calls to other services. They arrive on
+ * diagnostics channels, so nothing is patched, and the callers know nothing of traces.
+ * @returns a function that stops recording
  */
 export function recordCalls(settings: CallSettings): () => void {
   const ends = [record(database, settings), record(redis, settings), record(remote, settings)]

@@ -2,10 +2,10 @@ import { randomFillSync } from 'node:crypto'
 
 const TRACE_BYTES = 16
 const SPAN_BYTES = 8
-/** Random bytes are fetched in bulk, because each call into the system costs more than all else here. */
+/** Random bytes are fetched in bulk, because each system call costs more than everything else here. */
 const POOL_BYTES = 4_096
 
-/** Random ids as W3C Trace Context wants them: lower-case hexadecimal, never all zeros. */
+/** Random ids as W3C Trace Context requires them: lower-case hexadecimal, never all zeros. */
 export class Ids {
   readonly #pool = Buffer.alloc(POOL_BYTES)
   #at = POOL_BYTES
@@ -25,7 +25,7 @@ export class Ids {
 
   #hex(bytes: number): string {
     const pool = this.#take(bytes)
-    if (pool[this.#at - 1] === 0) pool[this.#at - 1] = 1 // not all zeros, at the price of a few bits
+    if (pool[this.#at - 1] === 0) pool[this.#at - 1] = 1 // never all zeros, at the price of a few bits
     return pool.hexSlice(this.#at - bytes, this.#at)
   }
 

@@ -52,11 +52,11 @@ export type TracingOptions = Static<typeof TracingOptions>
 export interface TracingDeps {
   /** The app's own if absent: traces begin before metrics are registered. */
   registry?: Registry
-  /** Whether a caller may ask for a recording; default: one that has signed in. Asked once the request was read. */
+  /** Whether a caller may request a recording; default: any signed-in caller. Called once the request was read. */
   trusts?: Trust
 }
 
-/** Decides on a recording alone, never on access: it opens nothing. Synchronous, since it is asked in a hook. */
+/** Decides only about recording, never about access. Synchronous, because a hook calls it. */
 export type Trust = (request: FastifyRequest) => boolean
 
 declare module 'fastify' {
@@ -77,10 +77,9 @@ const PACKAGES = [
 ]
 
 /**
- * Records requests, jobs and the calls they make as OpenTelemetry traces, and gives every request a place in a trace.
- *
- * What is not recorded has ids and nothing else: no span, and no asynchronous context unless the request may send a job
- * or call a service, which then learn where they come from. OpenTelemetry is loaded only if there is an endpoint.
+ * Records requests, jobs and their calls as OpenTelemetry traces, and gives every request a place in a trace.
+ * Unrecorded requests have ids and nothing else: no span, and no asynchronous context unless the request may send a job
+ * or call a service, which are then told their origin. OpenTelemetry is loaded only if there is an endpoint.
  */
 const tracing: FastifyPluginAsync<PluginInput<typeof TracingOptions, TracingDeps>> = async (app, input) => {
   const options = parseOptions('rhone-tracing', TracingOptions, input, ['registry', 'trusts'])
@@ -105,7 +104,7 @@ const tracing: FastifyPluginAsync<PluginInput<typeof TracingOptions, TracingDeps
     return resume => current.run(work, resume, undefined)
   })
 
-  // Reading a body loses the asynchronous context, and who is calling is known only after the hooks at the entry.
+  // Reading a body loses the asynchronous context, and the caller is known only after the entry hooks.
   app.addHook('onRoute', route => {
     if (isForAll(route.method) && route.config?.access === 'public') return
     route.preValidation = [resumeWork, ...[route.preValidation ?? []].flat()]
@@ -140,7 +139,7 @@ async function openRecorder(
   return new Recorder({ ...options, current, drop, log: app.log })
 }
 
-/** Metrics may be registered later; what is lost before they are is not worth a series. */
+/** Metrics may be registered later; drops before that are not worth a series. */
 function countDrops(app: FastifyInstance, registry: Registry | undefined) {
   let drop = dropCounter(registry, 'traces')
   if (registry === undefined)
@@ -166,7 +165,7 @@ function originOf(work: Work | undefined) {
   return { requestId: work.requestId, traceparent: work.trace && formatTraceparent(work.trace) }
 }
 
-/** Passes on the request that a job came from, for the logs, where no traces are kept. */
+/** Passes on the request that a job came from, for the logs, when there are no traces. */
 function withoutTrace(current: AsyncLocalStorage<Work>, origin: ReturnType<Tracing['origin']>) {
   const work: Work = { requestId: origin?.requestId, trace: undefined }
   return { trace: undefined, run: <T>(run: () => Promise<T>) => current.run(work, run), end: () => {} }

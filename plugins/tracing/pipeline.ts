@@ -32,14 +32,14 @@ export interface PipelineSettings {
   readonly timeout: number
   readonly ids: Ids
   readonly drop: (reason: DropReason<'traces'>, count?: number) => void
-  /** Called for each export that failed, with what is wrong. */
+  /** Called for each failed export. */
   readonly onFailure: (error: Error) => void
 }
 
 export interface SpanStart {
   readonly name: string
   readonly kind: 'server' | 'client' | 'consumer'
-  /** The ids that logs name already; default: new ones. */
+  /** Ids that logs already use; default: new ones. */
   readonly ids?: { readonly traceId: string; readonly spanId: string }
   readonly parent?: { readonly traceId: string; readonly spanId: string } | undefined
   readonly link?: TraceContext | undefined
@@ -50,10 +50,10 @@ export interface SpanStart {
 
 const KINDS = { server: SpanKind.SERVER, client: SpanKind.CLIENT, consumer: SpanKind.CONSUMER } as const
 const RECORDED = 1
-/** Spans that wait for their export. */
+/** Maximum spans waiting for export. */
 const MAX_QUEUE = 2_048
 
-/** Turns spans into OTLP. Every span that gets here is recorded: what to record is decided before. */
+/** Converts spans to OTLP. Every span that gets here is exported: the decision to record comes earlier. */
 export class Pipeline {
   readonly #provider: TracerProvider
   readonly #tracer
@@ -101,7 +101,7 @@ export class Pipeline {
     span.end()
   }
 
-  /** Delivers what is left, within a time limit in milliseconds. Never rejects. */
+  /** Exports the remaining spans, within `limit` milliseconds. Never rejects. */
   async close(limit: number): Promise<void> {
     const delivered = this.#provider.shutdown().catch(error => this.#settings.onFailure(error as Error))
     const { promise: late, resolve } = Promise.withResolvers<void>()
@@ -119,7 +119,10 @@ const recorded = ({ traceId, spanId }: { traceId: string; spanId: string }) => (
   isRemote: true
 })
 
-/** A batch processor that counts what it loses: the SDK's own drops spans, and those of failed exports, unseen. */
+/**
+ * A batch processor that counts its losses: the SDK's own drops spans, including those of failed exports, without
+ * notice.
+ */
 class CountedQueue implements SpanProcessor {
   readonly #batches: BatchSpanProcessor
   readonly #settings: PipelineSettings
@@ -161,7 +164,7 @@ class CountedQueue implements SpanProcessor {
     return this.#batches.shutdown()
   }
 
-  /** Counts what has not been delivered as lost. */
+  /** Counts undelivered spans as lost. */
   giveUp(): void {
     if (this.#waiting + this.#underway > 0) this.#settings.drop('shutdown', this.#waiting + this.#underway)
     this.#waiting = 0

@@ -31,10 +31,10 @@ export interface RecorderSettings {
   readonly log: FastifyBaseLogger
 }
 
-/** Milliseconds between two lines about exports that fail. */
+/** Minimum milliseconds between two log lines about failed exports. */
 const COMPLAINT_INTERVAL = 60_000
 
-/** Routes whose requests last as long as somebody else wants. */
+/** Routes whose requests last as long as a client or another service decides. */
 const UNTIMED: ReadonlySet<string | undefined> = new Set(['stream', 'upstream'])
 
 /** Records the traces of one app. */
@@ -76,7 +76,7 @@ export class Recorder {
     return trace
   }
 
-  /** Records a trace that a known caller asked for. @returns whether the budget allowed it */
+  /** Records a trace that a known caller requested. @returns whether the budget allowed it */
   grant(request: FastifyRequest, trace: Trace): boolean {
     trace.isAskedFor = false
     if (!this.#sampling.grants()) return false
@@ -84,7 +84,7 @@ export class Recorder {
     return true
   }
 
-  /** Ends a request; one that failed or was slow is recorded even now, with the ids that its log line has. */
+  /** Ends a request. A failed or slow one is recorded even now, under the ids of its log line. */
   end(request: FastifyRequest, reply: FastifyReply, trace: Trace, status: number, elapsed: number): void {
     if (trace.root === undefined) {
       if (!this.#deservesLook(request, reply, status, elapsed) || !this.#afterwards.take()) return

@@ -6,15 +6,15 @@ import type { Trace } from './work.ts'
 export interface SamplingSettings {
   /** Share of traces to record, from 0 to 1. */
   readonly ratio: number
-  /** Recordings per second that callers may ask for beyond the ratio. */
+  /** Recordings per second that callers may request beyond the ratio. */
   readonly asked: number
   readonly ids: Ids
 }
 
 /**
- * Decides which traces are recorded, before anything is created for them. A caller that does not record is followed; one
- * that does is followed if it is known and the budget allows it. Anybody can send the flag, so strangers get the same
- * chance as requests without it, by a random number of ours: they choose the trace id, too.
+ * Decides which traces to record, before anything is created for them. A caller's decision not to record is followed;
+ * its decision to record is followed if the caller is known and the budget allows it. Anyone can send the flag, so
+ * unknown callers get the same chance as requests without it, by our own random number: they choose the trace id, too.
  */
 export class Sampling {
   readonly #settings: SamplingSettings

@@ -1,13 +1,13 @@
 import type { Span } from '@opentelemetry/api'
 import type { TraceContext } from '../lib/trace-context.ts'
 
-/** The trace of a request or a job on this server, before and after it is decided whether to record it. */
+/** The trace of a request or job on this server, before and after the decision to record it. */
 export interface Trace extends TraceContext {
-  /** Can still become true, never false again. */
+  /** May change to true, but never back. */
   sampled: boolean
   /** The caller's span. */
   readonly parentId: string | undefined
-  /** The caller asked for a recording, which has not been granted. */
+  /** The caller requested a recording, which has not been granted. */
   isAskedFor: boolean
   /** Milliseconds since the Unix epoch; 0 where the start does not matter. */
   readonly startedAt: number
@@ -17,9 +17,9 @@ export interface Trace extends TraceContext {
   calls: number
 }
 
-/** What runs on behalf of a request or a job: the value of the asynchronous context. */
+/** The request or job that code runs for: the value of the asynchronous context. */
 export interface Work {
   readonly requestId: string | undefined
-  /** Undefined when no traces are kept. */
+  /** Undefined when there are no traces. */
   readonly trace: Trace | undefined
 }
