@@ -5,11 +5,11 @@ import { text } from 'node:stream/consumers'
 import { main } from './cli/main.ts'
 import { readEnvironment, readShell } from './config/index.ts'
 
-/** The folder of Rhone itself, when it runs from a clone: a `.env` there is its own. */
+/** Rhone's own folder when it runs from a clone: a `.env` there is its own. */
 const home = resolve(import.meta.dirname, '..')
 const { folder, colour } = readShell()
 
-// `rhone ... | head` has read what it wanted.
+// `rhone ... | head` closes the pipe when it has read enough.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', ignoreBrokenPipe)
 
 process.exitCode = await main(process.argv.slice(2), {

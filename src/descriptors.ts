@@ -2,16 +2,15 @@ import { readFileSync } from 'node:fs'
 import { isDescriptorShortage } from '../plugins/lib/errno.ts'
 import type { Config } from './config/index.ts'
 
-/** What runs besides connections of clients and the database: modules, logs, builds, the sockets of apps and services. */
+/** Descriptors for everything but clients and the database: modules, logs, builds, sockets of apps and services. */
 const OTHERS = 200
-/** Milliseconds between log lines about descriptors that were missing. */
+/** Minimum milliseconds between two log lines about missing descriptors. */
 const LOG_INTERVAL = 1_000
 
 type Needs = Pick<Config, 'maxConnections' | 'workers'> & { readonly database: { readonly poolMax: number } }
 
 /**
- * The sentence that the start warns with when more files and connections are configured than this process may open.
- *
+ * The startup warning for a configuration that needs more files and connections than this process may open.
  * @param limit the number of descriptors; null if the system does not tell
  */
 export function descriptorWarning({ maxConnections, workers, database }: Needs, limit = descriptorLimit()) {
@@ -23,14 +22,14 @@ export function descriptorWarning({ maxConnections, workers, database }: Needs, 
   )
 }
 
-/** How many descriptors this process may open: Node itself has raised the soft limit to the hard one. */
+/** The descriptor limit of this process; Node itself has raised the soft limit to the hard one. */
 export function descriptorLimit(): number | null {
   if (process.platform !== 'linux') return null
   const [, soft] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
   return soft === undefined ? null : Number(soft)
 }
 
-/** Reports shortages, at most once a second: each attempt to open something would be one. */
+/** Reports shortages at most once a second: every attempt to open something would be one. */
 export function shortageReporter(warn: (error: unknown, missed: number) => void): (error: unknown) => void {
   let next = -Infinity
   let missed = 0
@@ -44,8 +43,8 @@ export function shortageReporter(warn: (error: unknown, missed: number) => void)
 }
 
 /**
- * Node reads the resident size from a file. Packages do that in timers, which throw while there is no descriptor, and
- * never run again: they get the last reading instead.
+ * Node reads the resident size from a file. Packages do that in timers, which throw when no descriptor is left and then
+ * never run again: this returns the last reading instead.
  */
 export function keepMemoryReadable(): void {
   const read = process.memoryUsage

@@ -11,13 +11,13 @@ import { recordCertificate, secureContextOf } from './wiring/tls.ts'
 export interface Service {
   /** The listening address, once `start` has resolved. */
   readonly port: number
-  /** Resolves when it listens, which the signal can still prevent; `completed` settles later, when it serves. */
+  /** Resolves once it listens, unless the signal prevents that; `completed` settles later, once it serves. */
   start(signal: AbortSignal): Promise<void>
   readonly completed: Promise<void>
   /** Drains and closes; rejects if either fails. */
   stop(): Promise<void>
   reloadCertificate(): void
-  /** Reports an error that ends the process, where it can; the stop delivers the report. */
+  /** Reports an error that ends the process, if possible; `stop` delivers the report. */
   report?(error: unknown): void
 }
 
@@ -29,7 +29,7 @@ export class Instance implements Service {
   readonly #completed = Promise.withResolvers<void>()
   #app: FastifyInstance | undefined
 
-  /** @param feed where changed secrets come from; without it, they stay as they are */
+  /** @param feed the source of changed secrets; without it, they never change */
   constructor(config: Config, logger: Logger, ports: Ports = {}, feed?: SecretFeed) {
     const live = liveConfig(config)
     this.#config = live.config

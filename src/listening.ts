@@ -7,9 +7,8 @@ import type { Config } from './config/index.ts'
 type Place = Pick<Config, 'host' | 'port'>
 
 /**
- * Finds out at once what would otherwise be known only after the database has started.
- *
- * @throws Error in a sentence that names the setting to change
+ * Detects a taken port now rather than after the database has started.
+ * @throws Error with a sentence that names the setting to change
  */
 export async function refuseTakenPort({ host, port }: Place): Promise<void> {
   const server = createServer()
@@ -32,7 +31,9 @@ function explained(error: NodeJS.ErrnoException, { host, port }: Place): Error {
   return error
 }
 
-/** Where clients on this machine reach a server. A certificate names a host, and locally that is never an address. */
+/**
+ * The URL of a server for clients on this machine. A certificate names a host, and locally that is never an address.
+ */
 export function localUrl({ host, tls }: Pick<Config, 'host' | 'tls'>, port: number): string {
   if (tls !== null) return `https://localhost:${port}`
   const reachable = { '0.0.0.0': '127.0.0.1', '::': '[::1]' }[host] ?? (host.includes(':') ? `[${host}]` : host)
@@ -41,7 +42,9 @@ export function localUrl({ host, tls }: Pick<Config, 'host' | 'tls'>, port: numb
 
 const fileIn = (dataDir: string) => join(dataDir, 'server.json')
 
-/** Lets commands that share the directory find the server, whatever its port. @returns removes the note */
+/**
+ * Lets commands that share the directory find the server, whatever its port. @returns a function that removes the note
+ */
 export function noteServer(dataDir: string, url: string): () => void {
   const path = fileIn(dataDir)
   writeFileSync(path, JSON.stringify({ url, pid: process.pid }), { mode: 0o600 })
@@ -61,7 +64,7 @@ function readNote(path: string): { url: string; pid: number } | undefined {
     const { url, pid } = JSON.parse(readFileSync(path, 'utf8'))
     return typeof url === 'string' && Number.isInteger(pid) ? { url, pid } : undefined
   } catch {
-    return undefined // there is none, or it was cut off as it was written
+    return undefined // there is none, or writing it was interrupted
   }
 }
 

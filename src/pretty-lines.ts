@@ -1,5 +1,5 @@
 const COLOURS: Readonly<Record<string, number>> = { debug: 90, info: 36, warn: 33, error: 31, fatal: 31 }
-/** What a person at the terminal has no use for, or sees elsewhere in the line. */
+/** Fields that are useless to a person at a terminal, or shown elsewhere in the line. */
 const LEFT_OUT = ['level', 'time', 'service', 'msg', 'reqId', 'address', 'userId', 'traceId', 'err', 'error']
 
 interface Line extends Record<string, unknown> {
@@ -9,7 +9,7 @@ interface Line extends Record<string, unknown> {
   err?: { stack?: string; message?: string }
 }
 
-/** Turns lines of JSON into lines for people; what is not JSON stays as it is. */
+/** Turns JSON lines into readable lines; anything that is not JSON stays as it is. */
 export function prettyLines(text: string): string {
   return text
     .split('\n')

@@ -14,7 +14,7 @@ const MANY_MODULES = /\/node_modules\/(drizzle-orm|@sinclair\/typebox\/build\/es
 const OWN = new URL('../', import.meta.url).href
 const OWN_FORMATS: Readonly<Record<string, string>> = { ts: 'module-typescript', js: 'module' }
 
-/** What our own modules import from packages, by name: it resolves the same for all of them. */
+/** Resolutions of our modules' imports from packages, by name: the same for all of them. */
 const elsewhere = new Map<string, ResolveFnOutput>()
 
 /**

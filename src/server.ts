@@ -136,7 +136,7 @@ function announce(config: Config, port: number): void {
   )
 }
 
-/** Where a newcomer goes on: signed in at once, while nothing else is set up. */
+/** The next step for a new user: a link that signs in at once, while nothing else is set up. */
 function wayIn(config: Config, url: string): string {
   const code = firstSignIn(config)?.create()
   if (code === undefined) return `${url}/login`
@@ -155,7 +155,7 @@ function onSignal(signal: NodeJS.Signals): void {
   }
 }
 
-/** A lack of descriptors passes, and fails only what needed one. */
+/** A shortage of descriptors is temporary, and fails only the operation that needed one. */
 function onUncaught(error: unknown, what: string): void {
   if (isListening && isDescriptorShortage(error)) reportShortage(error)
   else onFault(error, what)

@@ -115,7 +115,7 @@ export const slots: readonly Slot[] = [
   slot('audit', audit, data.audit),
   slot('maintenance', maintenance, operations.maintenance),
   slot('rate-limit', rateLimit, http.rateLimit),
-  // A change that is made in another region waits for no turn here.
+  // A change that runs in another region takes no place in the queue here.
   slot('regions', regions, data.regions),
   // After the per-address limits, so that one client's flood fills no queue; before anything that queries the
   // database.

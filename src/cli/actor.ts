@@ -1,6 +1,6 @@
 import { userInfo } from 'node:os'
 
-/** The actor in the audit log for commands without a token: the user who is logged in on this machine. */
+/** The audit log's actor for commands without a token: the user who is logged in on this machine. */
 export function commandLineActor(): string {
   return `${userInfo().username} (command line)`
 }

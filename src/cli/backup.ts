@@ -239,7 +239,7 @@ export const backupPrune = defineCommand({
   }
 })
 
-/** Instants that an archive reaches. */
+/** The ranges of instants that an archive can restore. */
 function stretchesOf(stream: Stream) {
   return stream.bases.map(base => {
     const { end, missing } = chainOf(stream, base, null)
@@ -247,7 +247,7 @@ function stretchesOf(stream: Stream) {
   })
 }
 
-/** @throws CommandError; null: the latest that there is */
+/** @throws CommandError; null means the latest available instant */
 function instantOf({ args }: Pick<Input, 'args'>, text: string): Date | null {
   if (args[0] !== undefined) throw new CommandError('--to is an instant of the archive: it needs no backup beside it')
   if (text === 'latest') return null
@@ -318,12 +318,12 @@ type ArchiveInput = Pick<Input, 'config' | 'note' | 'options'>
 
 interface Announced {
   readonly output: { data: unknown; text: string }
-  /** The sentence for NOTIFY_WEBHOOK_URL. */
+  /** The message for NOTIFY_WEBHOOK_URL. */
   readonly said: string
   readonly details: Readonly<Record<string, unknown>>
 }
 
-/** Tells NOTIFY_WEBHOOK_URL how the work ended. That this could not be told is said, and fails nothing else. */
+/** Reports the outcome to NOTIFY_WEBHOOK_URL. A failed report is printed, and has no other effect. */
 async function announced(
   input: Pick<Input, 'note'>,
   config: Config,
@@ -345,7 +345,7 @@ async function announced(
   }
 }
 
-/** What the environment has to hold for a server to start on what was restored, and where the new token is. */
+/** Settles which variables a server needs to start on the restored data, and where the new token is. */
 async function settle(
   config: Config,
   restored: Pick<Restoration, 'recovered' | 'keyrings' | 'extras' | 'operatorToken'>
@@ -380,7 +380,7 @@ async function settle(
 
 const keyringsPath = ({ dataDir }: Config) => join(dataDir, 'keys.json')
 
-/** Those that development has generated here, if it has: a restore must not generate any. */
+/** The keyrings that development mode has generated here, if any: a restore must not generate new ones. */
 async function storedKeyrings(config: Config) {
   const text = await readFile(keyringsPath(config), 'utf8').catch(nullIf('ENOENT'))
   if (text === null || config.production) return {}

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { CommandError } from './command.ts'
 
-/** A server, and how to get at the token for it. */
+/** A server, and how to get its token. */
 export interface ServerPlace {
   readonly url: string
-  /** Whether it is the server of this machine, which was found by its DATA_DIR. */
+  /** Whether it is this machine's server, found through its DATA_DIR. */
   readonly isLocal: boolean
   /** @throws CommandError when there is none */
   readonly token: () => Promise<string>
@@ -16,8 +16,8 @@ export interface Client {
   /** Sends a request with the token. @throws CommandError with the server's message, unless the status is 2xx */
   request<Body>(method: string, path: string, body?: object): Promise<Body>
   /**
-   * Sends a body of any length as it is read. It is sent again once if the connection breaks, and makes one change.
-   *
+   * Sends a body of any length as a stream. If the connection breaks, the request is repeated once and still makes only
+   * one change.
    * @throws as `request`
    */
   upload<Body>(path: string, bytes: number, body: () => Readable): Promise<Body>
@@ -32,7 +32,7 @@ interface ErrorEnvelope {
 }
 
 const TIMEOUT = 15_000
-/** Statuses of refusals that another attempt may get past. */
+/** Refusal statuses after which a retry may succeed. */
 export const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504])
 const UPLOAD_TIMEOUT = 15 * 60_000
 
@@ -42,9 +42,9 @@ export class Unreachable extends CommandError {}
 /** The server has refused the request; the message is its own. */
 export class Refused extends CommandError {
   readonly status: number
-  /** The code of the error; undefined when a server of another kind has answered. */
+  /** The error code; undefined when the reply came from another kind of server. */
   readonly code: string | undefined
-  /** Seconds until another attempt may succeed, if the server has said so. */
+  /** Seconds until a retry may succeed, if the server said so. */
   readonly retryAfter: number | undefined
 
   constructor(message: string, status: number, code?: string, retryAfter?: number) {
@@ -55,7 +55,7 @@ export class Refused extends CommandError {
   }
 }
 
-/** Lets the server tell a deployment by the command line from others. */
+/** Lets the server distinguish deployments made by the command line. */
 const USER_AGENT = `rhone-cli/${process.versions.node}`
 
 export function createClient({ url, token }: ServerPlace): Client {

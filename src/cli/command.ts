@@ -6,19 +6,19 @@ export interface Command<Set extends OptionSet = OptionSet> {
   /** The words typed: `serve`, `token create`. */
   readonly name: string
   readonly summary: string
-  /** Whole command lines for the help; by default the bare name. */
+  /** Complete command lines for the help; default: the bare name. */
   readonly examples?: readonly string[]
   /**
-   * In the order of the help: `<name>` is required, `[name]` may be left out, and `...` at the end of the last one takes
-   * any number.
+   * In the order of the help: `<name>` is required, `[name]` is optional, and a last one that ends in `...` takes any
+   * number.
    */
   readonly args?: readonly string[]
   readonly options?: Set
   /** Whether it prints data, and so accepts `--json`. */
   readonly printsData?: boolean
   /**
-   * It is for people who deploy, in folders of their own: a `.env` there belongs to their app and does not configure
-   * Rhone.
+   * A command for people who deploy, in folders of their own: a `.env` there belongs to their app and does not
+   * configure Rhone.
    */
   readonly forDeployers?: boolean
   run(input: Input<Set>): Promise<Output | undefined>
@@ -46,14 +46,14 @@ export interface Input<Set extends OptionSet = OptionSet> {
    * @throws ConfigError
    */
   readonly config: () => Promise<Config>
-  /** The configuration, and where its secrets can be read and stored again. @throws ConfigError */
+  /** The configuration, and the feed from which its secrets can be read again and stored. @throws ConfigError */
   readonly settings: () => Promise<{ config: Config; feed: SecretFeed }>
   /** The variables that the configuration is read from. */
   readonly variables: () => Variables | Promise<Variables>
-  /** The folder that the user is in. */
+  /** The user's current folder. */
   readonly folder: string
   readonly terminal: Terminal
-  /** Prints data too long to hold in memory, part by part; resolves when there is room for more. */
+  /** Prints data too long to hold in memory, piece by piece; resolves when there is room for more. */
   readonly write: (text: string) => Promise<void>
   /** Prints a message for the user that is not data. */
   readonly note: (text: string) => void
@@ -77,7 +77,7 @@ export interface Output {
   readonly text: string
   /** The command worked but found a problem: exit code 1. */
   readonly failed?: boolean
-  /** An exit code of the command's own, which its summary explains. */
+  /** An exit code specific to the command, documented in its summary. */
   readonly exitCode?: number
 }
 

@@ -6,17 +6,17 @@ const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
 const isShell = (text: string): text is Shell => SHELLS.includes(text as Shell)
 
-/** What the scripts ask for in place of a shell, for the names of apps. */
+/** The word that completion scripts pass in place of a shell to get the names of apps. */
 const APPS = 'apps'
 
 async function slugs(host: Host): Promise<string[]> {
   return (await listAll<{ slug: string }>(await connect(host), '/api/v1/apps')).map(({ slug }) => slug)
 }
 
-/** Whether a command takes an app as its first argument. */
+/** Whether an app is a command's first argument. */
 const takesApp = ({ args = [] }: Command) => /^[<[]app[\]>]$/.test(args[0] ?? '')
 
-/** Options of every command, as `main` adds them. */
+/** Options that `main` adds to every command. */
 const COMMON = ['help', 'url', 'token']
 
 /** @param all the commands, which include this one */
@@ -59,7 +59,7 @@ function firstWords(commands: readonly Command[]): Word[] {
   return [...words].map(([word, summary]) => ({ word, summary }))
 }
 
-/** The second words after each first one that has any. */
+/** The second words after each first word that has any. */
 function groups(commands: readonly Command[]): [string, Word[]][] {
   const found = new Map<string, Word[]>()
   for (const { name, summary } of commands) {
@@ -76,7 +76,7 @@ function flagsOf({ options = {}, printsData }: Command): string[] {
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 const list = (words: readonly Word[]) => words.map(({ word }) => word).join(' ')
 
-/** The commands after which an app is typed, as a pattern of `case`. */
+/** The commands whose next argument is an app, as a `case` pattern. */
 const alternatives = (commands: readonly Command[]) =>
   commands
     .filter(takesApp)

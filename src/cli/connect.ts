@@ -7,22 +7,21 @@ import { CommandError, type Input } from './command.ts'
 import { type Credentials, readCredentials } from './credentials.ts'
 import { readFolder } from './folder.ts'
 
-/** What it takes to find the server and the token. */
+/** The inputs needed to find the server and the token. */
 export type Host = Pick<Input, 'config' | 'variables' | 'folder'>
 
-/** A client of the server that the user means. @throws CommandError that says how to name one */
+/** A client of the chosen server. @throws CommandError that says how to choose one */
 export async function connect(host: Host): Promise<Client> {
   return createClient(await locate(host))
 }
 
 /**
- * Finds the server: `--url` or `RHONE_URL`, then what the folder remembers, then where the user is logged in, then the
- * one of this machine. Its token: `--token` or `RHONE_TOKEN`, then that of the login, then the local operator's.
- *
+ * Finds the server: `--url` or `RHONE_URL`, then the folder's `.rhone.json`, then the server of the last login, then
+ * this machine's server. Finds its token: `--token` or `RHONE_TOKEN`, then that of the login, then the local
+ * operator's.
  * @param isLogin the token is yet to be made, so the folder may name any server
- * @throws CommandError that says how to name one
- *
- * A folder may come from somebody else. Its server gets no token that was not made for it by `login`.
+ * @throws CommandError that says how to choose a server
+ * A folder may come from somebody else, so its server gets only a token that `login` made for it.
  */
 export async function locate(host: Host, { isLogin = false } = {}): Promise<ServerPlace> {
   const config = await host.config()
@@ -47,7 +46,7 @@ export async function locate(host: Host, { isLogin = false } = {}): Promise<Serv
   return { ...place(local ?? localUrl(config, config.port), config, credentials), isLocal: true }
 }
 
-/** The server and token of a login, whether or not there is one yet. */
+/** The server and its login's token, whether or not there is one yet. */
 function place(url: string, config: Config, { servers }: Credentials): ServerPlace {
   return {
     url,

@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path'
 import type { Variables } from '../config/index.ts'
 import { CommandError } from './command.ts'
 
-/** What `login` keeps about one server. */
+/** What `login` stores about one server. */
 export interface Login {
   readonly token: string
-  /** The id of the token, if `login` had it made: `logout` revokes it. */
+  /** The id of the token if `login` created it: `logout` revokes it. */
   readonly tokenId?: string
   readonly user: string
 }
@@ -20,12 +20,12 @@ export interface Credentials {
 }
 
 const NONE: Credentials = { current: null, servers: {} }
-/** Read and write for others and the group. */
+/** Read and write permissions of the group and others. */
 const OTHERS = 0o077
 
-/** Where logins are kept; null when the environment names no place. */
+/** Where logins are stored; null when the environment names no place. */
 function pathOf({ XDG_CONFIG_HOME, HOME }: Variables): string | null {
-  // The specification has relative paths ignored.
+  // The specification says to ignore relative paths.
   const base = XDG_CONFIG_HOME?.startsWith('/') ? XDG_CONFIG_HOME : HOME && join(HOME, '.config')
   return base ? join(base, 'rhone', 'credentials.json') : null
 }
@@ -52,19 +52,19 @@ function parse(text: string, path: string): Credentials {
     if (typeof servers === 'object' && servers !== null && !Array.isArray(servers))
       return { current: typeof current === 'string' ? current : null, servers }
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new CommandError(`${path} is damaged: remove it, and log in again`)
 }
 
-/** @throws CommandError when the environment names no place to keep logins in */
+/** @throws CommandError when the environment names no place to store logins */
 export function checkPlace(variables: Variables): string {
   const path = pathOf(variables)
   if (path === null) throw new CommandError('there is no place to keep a login: set HOME or XDG_CONFIG_HOME')
   return path
 }
 
-/** @returns where they were written */
+/** @returns the path of the file */
 export async function keepLogin(variables: Variables, origin: string, login: Login): Promise<string> {
   const kept = await readCredentials(variables).catch(() => NONE)
   return write(variables, { current: origin, servers: { ...kept.servers, [origin]: login } })
@@ -79,7 +79,7 @@ export async function forgetLogin(variables: Variables, origin: string): Promise
   })
 }
 
-/** Another process sees the old file or the new one, and nobody else sees either. */
+/** Other processes see either the old file or the new one; other users see neither. */
 async function write(variables: Variables, credentials: Credentials): Promise<string> {
   const path = checkPlace(variables)
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })

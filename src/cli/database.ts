@@ -9,10 +9,9 @@ import type { Input } from './command.ts'
 type Host = Pick<Input, 'config' | 'note'>
 
 /**
- * Lends a command the URL of the database: the configured one, bypassing any pooler; or that of the embedded one, which
+ * Lends a command the URL of the database: the configured one, bypassing any pooler, or that of the embedded one, which
  * is shared with a running server or else started for the duration of the command.
- *
- * @param options `archived`: whether what it writes goes into the archive; a database that is being filled needs none
+ * @param options `archived`: whether the command's writes are archived; filling a new database needs no archive
  */
 export async function withDatabaseUrl<Result>(
   host: Host,
@@ -29,7 +28,7 @@ export async function withDatabaseUrl<Result>(
   const running = await findEmbeddedPostgres(dataDir)
   if (running !== null) return use(running)
 
-  // What a command writes belongs to the archive of the next server, too: otherwise there would be a gap.
+  // The command's writes belong in the next server's archive, too: otherwise the archive would have a gap.
   const archive = archived && config.backups.continuous
   const own = await startEmbeddedPostgres({ dataDir, archive, log: { info() {}, warn: host.note, error: host.note } })
   try {

@@ -13,24 +13,23 @@ export interface FollowOptions {
   /** The id of the last event already seen. */
   readonly after?: string
   readonly signal: AbortSignal
-  /** Called when the stream breaks and is tried again. */
+  /** Called when the stream breaks and is reopened. */
   readonly onGap?: (why: string) => void
-  /** The event after which the stream is over; absent: it never is. */
+  /** The name of the event that ends the stream; absent: it never ends. */
   readonly last?: string
   /** Milliseconds without a connection after which to give up. */
   readonly patience?: number
 }
 
-/** Milliseconds without a sign of life, not even a heartbeat, after which a connection counts as lost. */
+/** Milliseconds of silence, without even a heartbeat, after which a connection counts as lost. */
 const SILENCE = 60_000
 const FIRST_DELAY = 500
 const LONGEST_DELAY = 10_000
 const PATIENCE = 5 * 60_000
 
 /**
- * Follows a stream of events across lost connections, each time from where the last one ended.
- *
- * @throws CommandError when the server refuses the stream, or cannot be reached for longer than `patience`
+ * Follows an event stream across lost connections, continuing from the last event each time.
+ * @throws CommandError when the server refuses the stream, or is unreachable for longer than `patience`
  */
 export async function* follow(client: Client, path: string, options: FollowOptions): AsyncGenerator<StreamEvent> {
   const { signal, onGap, last, patience = PATIENCE } = options
@@ -81,7 +80,7 @@ async function* connection(
   }
 }
 
-/** Parses events as the HTML standard says, as far as our server uses it. */
+/** Parses server-sent events as defined by the HTML standard, as far as our server uses them. */
 async function* parse(chunks: AsyncIterable<string>, onChunk: () => void): AsyncGenerator<StreamEvent> {
   let rest = ''
   for await (const chunk of chunks) {

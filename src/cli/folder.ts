@@ -2,16 +2,16 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CommandError } from './command.ts'
 
-/** What `.rhone.json` remembers about a folder. It may be committed: there is no secret in it. */
+/** The contents of `.rhone.json` in a folder. It contains no secrets, so it may be committed. */
 export interface Remembered {
   readonly app?: string
-  /** The server that the app is on; absent: the local one. */
+  /** The app's server; absent: the local one. */
   readonly url?: string
 }
 
 export const FOLDER_FILE = '.rhone.json'
 
-/** @throws CommandError when the file is not one of ours */
+/** @throws CommandError when the file was not written by us */
 export async function readFolder(folder: string): Promise<Remembered> {
   const path = join(folder, FOLDER_FILE)
   try {

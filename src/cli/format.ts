@@ -3,13 +3,13 @@ import { UsageError } from './command.ts'
 import { PLAIN, type Terminal } from './terminal.ts'
 import { fit, padTo, widthOf } from './width.ts'
 
-/** A column is not made narrower than this. */
+/** Minimum width of a column. */
 const NARROWEST = 8
 const GAP = 2
 
 /**
- * Rows under headings, in columns as wide as their widest cell. On a terminal, the widest columns are cut until a row
- * fits into a line; a pipe gets all of it.
+ * Formats rows under headings, in columns as wide as their widest cell. On a terminal, the widest columns are cut until
+ * a row fits on one line; a pipe gets everything.
  */
 export function table(
   headings: readonly string[],

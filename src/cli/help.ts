@@ -1,6 +1,8 @@
 import type { Command, Option } from './command.ts'
 
-/** The names and first sentences of commands: those for people who deploy, then those for who runs the platform. */
+/**
+ * The names and first sentences of the commands: first those for people who deploy, then those for platform operators.
+ */
 export function overview(commands: readonly Command[]): string {
   const width = Math.max(...commands.map(command => command.name.length))
   const row = ({ name, summary }: Command) => `  ${name.padEnd(width)}  ${firstSentence(summary)}`

@@ -14,17 +14,17 @@ export interface Io {
   readonly stderr: (text: string) => void
   /** @param forDeployers a `.env` in the working folder is not Rhone's */
   readonly environment: (forDeployers: boolean) => Variables | Promise<Variables>
-  /** By default that of the process. */
+  /** Default: the folder of the process. */
   readonly folder?: string
-  /** By default there is none. */
+  /** Default: none. */
   readonly terminal?: Terminal
-  /** By default empty. */
+  /** Default: empty. */
   readonly read?: () => Promise<string>
-  /** By default nobody interrupts. */
+  /** Default: no interruption. */
   readonly interruption?: () => AbortSignal
 }
 
-/** What the commands of those who deploy read of the environment. The rest may be meant for their own app. */
+/** The variables that deployers' commands read. Other variables may be meant for their app. */
 const READ_FOR_DEPLOYERS = [
   ...['RHONE_URL', 'RHONE_URL_FILE', 'RHONE_TOKEN', 'RHONE_TOKEN_FILE', 'DATA_DIR', 'HOST', 'PORT'],
   ...['HOME', 'XDG_CONFIG_HOME', 'BROWSER']
@@ -62,7 +62,7 @@ function find(args: readonly string[]): Command | undefined {
   return commands.find(command => typed.includes(command.name))
 }
 
-/** What a group alone means to people who deploy: its list, as in `rhone apps`. */
+/** What a bare group name means to people who deploy: the group's list, as in `rhone apps`. */
 function listOf([first, second = '-', ...others]: readonly string[]): Command | undefined {
   if (!second.startsWith('-') || [second, ...others].some(word => word === '--help' || word === '-h')) return undefined
   const names = [`${first} list`, `${first} show`]

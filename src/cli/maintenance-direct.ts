@@ -10,8 +10,8 @@ import { withDatabase } from './database.ts'
 import type { Host, Switch } from './maintenance-switch.ts'
 
 /**
- * Changes the row that all servers follow, without going through one; they are notified as of any other change. The
- * audit log names the user who is logged in on this machine.
+ * Changes the row that all servers follow, without going through a server; they are notified as usual. The audit log
+ * names the user who is logged in on this machine.
  */
 export function directSwitch(host: Host): Switch {
   const withStore = <Result>(use: (store: ReturnType<typeof postgresMaintenanceStore>) => Promise<Result>) =>

@@ -28,7 +28,7 @@ export const operatorRevoke = defineCommand({
   }
 })
 
-/** In the database, because there is no operator yet who could appoint the first one over HTTP. */
+/** Writes to the database, because no operator exists yet who could appoint the first one over HTTP. */
 async function change(input: Input, how: 'grantOperator' | 'revokeOperator') {
   const { withDatabase } = await import('./database.ts')
   const operators = await import('../domain/accounts/operators.ts')

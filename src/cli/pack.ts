@@ -19,20 +19,20 @@ export interface Packed extends AsyncDisposable {
   /** Bytes of the archive. */
   readonly bytes: number
   readonly files: number
-  /** What was left out although no rule says so: sockets and the like. */
+  /** Omitted although no rule says so: sockets and the like. */
   readonly skipped: readonly string[]
 }
 
-/** Files in the syntax of `.gitignore`, in every folder; the second adds to the first and overrules it. */
+/** Files in `.gitignore` syntax, in any folder; the second one extends and overrides the first. */
 const RULE_FILES = ['.gitignore', '.rhoneignore']
-/** Left out unless a rule such as `!.env` says otherwise. */
+/** Omitted unless a rule such as `!.env` says otherwise. */
 const LEFT_OUT = ['node_modules/', '.env', '.env.*', '!.env.example', '.DS_Store', '.rhone/', FOLDER_FILE]
 /** Never packed, whatever the rules say. */
 const NEVER = new Set(['.git', '.hg', '.svn'])
 
-/** What a server takes: found out here, before a disk or an afternoon is full. */
+/** The server's limits, checked here before a disk fills up or time is wasted. */
 export interface PackLimits {
-  /** Bytes of all files together. */
+  /** Total bytes of all files. */
   readonly bytes: number
   /** Files, folders and links. */
   readonly entries: number
@@ -40,20 +40,19 @@ export interface PackLimits {
   readonly packed: number
 }
 const LIMITS: PackLimits = { ...ARCHIVE_LIMITS, packed: 67_108_864 }
-/** Places that are named to those whose folder is too large. */
+/** Number of large folders to name when the limit is exceeded. */
 const NAMED = 3
 
 interface Rules {
-  /** The folder that they stand in, relative to the root; '' for the root. */
+  /** The folder that the rules apply to, relative to the root; '' for the root. */
   readonly below: string
   readonly matcher: Ignore
 }
 
 /**
- * Packs the files of a folder that its ignore files do not leave out. The same files make the same archive.
- *
- * @throws CommandError when a file cannot be read or changes meanwhile, a link leads out of the folder, or there is more
- *   in it than a server takes
+ * Packs the files of a folder that its ignore files do not exclude. The same files always make the same archive.
+ * @throws CommandError when a file cannot be read or changes meanwhile, a link leads out of the folder, or the archive
+ * exceeds the server's limits
  */
 export async function pack(
   root: string,
@@ -103,7 +102,7 @@ export async function pack(
   }
 }
 
-/** Counts what is packed, by the first part of its path. */
+/** Adds up what is packed, by the first component of its path. */
 class Tally {
   readonly #root: string
   readonly #limits: PackLimits
@@ -116,7 +115,7 @@ class Tally {
     this.#limits = limits
   }
 
-  /** @throws CommandError when it is too much */
+  /** @throws CommandError when a limit is exceeded */
   add({ path, size }: TarMember, packed: number): void {
     const [top = path] = path.split('/')
     const place = this.#places.get(top) ?? { bytes: 0, entries: 0 }
@@ -144,7 +143,7 @@ class Tally {
   }
 }
 
-/** Yields what is to be packed, names in order, and the path alone of what cannot be. */
+/** Yields the members to pack, ordered by name, and only the path of what cannot be packed. */
 async function* walk(
   root: string,
   below: string,
@@ -172,7 +171,7 @@ async function rulesOf(root: string, below: string, ignore: () => Ignore): Promi
   return texts.length === 0 ? null : { below, matcher: ignore().add(texts.join('\n')) }
 }
 
-/** The rules of the deepest folder that has one for the path decide, as in git. */
+/** As in git, the rules of the deepest folder that has a matching one decide. */
 function isIgnored(path: string, isDirectory: boolean, rules: readonly Rules[]): boolean {
   let isOut = false
   for (const { below, matcher } of rules) {

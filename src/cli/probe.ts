@@ -5,24 +5,24 @@ import { CommandError, defineCommand, UsageError } from './command.ts'
 import { type Host, locate } from './connect.ts'
 import { table } from './format.ts'
 
-/** Of three attempts, two decide. */
+/** Two of three attempts decide. */
 const NEEDED = 2
 const TIMEOUT = 10_000
-/** Milliseconds between two looks at a deployment. */
+/** Milliseconds between two polls of a deployment. */
 const LOOK = 2_000
 
 interface Target {
   readonly url: string
-  /** Null: no token is known, and what needs one is left out. */
+  /** Null: without a token, checks that need one are skipped. */
   readonly token: string | null
-  /** The app that is deployed; null: none is. */
+  /** The app to deploy; null: none is deployed. */
   readonly app: string | null
   readonly deployTimeout: number
 }
 
 interface Check {
   readonly name: string
-  /** How often it is tried at most; of one attempt, that one decides. */
+  /** Maximum number of attempts; with one, that one decides. */
   readonly attempts: 1 | 3
   /** @returns a description of the problem; undefined if there is none */
   readonly run: (target: Target) => Promise<string | undefined>
@@ -31,14 +31,14 @@ interface Check {
 interface Finding {
   readonly name: string
   readonly ok: boolean
-  /** Of the last attempt that decided. */
+  /** The problem found by the last deciding attempt. */
   readonly problem: string | null
   readonly attempts: number
-  /** Seconds of the last attempt. */
+  /** Duration of the last attempt in seconds. */
   readonly seconds: number
 }
 
-/** `unknown`: the reference could not be reached either, so the fault may be this side's. */
+/** `unknown`: the reference is unreachable too, so the fault may be on this side. */
 type Verdict = 'up' | 'down' | 'unknown'
 
 const CHECKS: readonly Check[] = [
@@ -136,7 +136,7 @@ async function targetOf(input: Host & { options: Record<string, unknown> }): Pro
   const place = await locate(input)
   const app = typeof options.deploy === 'string' ? options.deploy : null
   const token = await place.token().catch((error: unknown) => {
-    // Without one, the rest can still be looked at.
+    // Without an app, the other checks can still run.
     if (app !== null || !(error instanceof CommandError)) throw error
     return null
   })
@@ -144,7 +144,9 @@ async function targetOf(input: Host & { options: Record<string, unknown> }): Pro
   return { url: place.url, token, app, deployTimeout }
 }
 
-/** A check has failed when two attempts have, and succeeded when two have: one lost packet is no outage. */
+/**
+ * A check has failed after two failed attempts, and succeeded after two successful ones: one lost packet is no outage.
+ */
 async function tryOut({ name, attempts, run }: Check, target: Target, pause: number): Promise<Finding> {
   const needed = attempts === 1 ? 1 : NEEDED
   const problems: (string | undefined)[] = []
@@ -228,7 +230,7 @@ interface Result {
   readonly checks: readonly Finding[]
 }
 
-/** Whole or not at all: node_exporter may be reading it. */
+/** Atomic: node_exporter may be reading it. */
 async function writeMetrics(file: string, { url, verdict, checks }: Result): Promise<void> {
   const target = new URL(url).host
   const each = (value: (check: Finding) => number) => (name: string) =>

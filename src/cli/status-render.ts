@@ -6,7 +6,7 @@ import { send } from './client.ts'
 import { CommandError, defineCommand, UsageError } from './command.ts'
 import { locate } from './connect.ts'
 
-/** What was found out, and whether the server itself has said it. */
+/** The status found, and whether the server itself reported it. */
 interface Found {
   readonly status: Status
   readonly problem: string | null
@@ -72,7 +72,7 @@ function parse(text: string): Status | undefined {
   }
 }
 
-/** What the last copy said of the days before still holds; of now it only holds that the server does not answer. */
+/** The last copy's history still holds; about the present, only that the server does not answer. */
 function unreachable(last: Status | undefined): Status {
   const note = 'The server cannot be reached.'
   const components = last?.components ?? [
@@ -93,7 +93,7 @@ function unreachable(last: Status | undefined): Status {
   }
 }
 
-/** Whole or not at all: a web server may be reading it. */
+/** Atomic: a web server may be reading it. */
 async function replace(path: string, text: string): Promise<void> {
   const fresh = `${path}.${process.pid}.tmp`
   await writeFile(fresh, text)

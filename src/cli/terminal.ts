@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 
-/** How the command line shows things to people. */
+/** The terminal that the command line writes to. */
 export interface Terminal {
   /** Whether standard output, standard error and standard input are terminals. */
   readonly out: boolean
@@ -11,21 +11,21 @@ export interface Terminal {
   readonly columns: number
 }
 
-/** Nothing is a terminal, as in a pipe. */
+/** Nothing is a terminal, as when piped. */
 export const PLAIN: Terminal = { out: false, err: false, in: false, colour: false, columns: 80 }
 
 export type Colour = 'red' | 'green' | 'yellow' | 'grey'
 const CODES: Readonly<Record<Colour, number>> = { red: 31, green: 32, yellow: 33, grey: 90 }
 
-/** Colours text for standard output, or returns it unchanged where there are no colours. */
+/** Colours text for standard output; returns it unchanged where colours are off. */
 export function painted({ out, colour }: Terminal, hue: Colour, text: string): string {
   return out && colour ? `\u001B[${CODES[hue]}m${text}\u001B[39m` : text
 }
 
-/** Everything but line feeds and tabs that a terminal would act on, and marks that reorder text. */
+/** Everything but line feeds and tabs that a terminal would interpret, and marks that reorder text. */
 const UNPRINTABLE = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu
 
-/** Text of others, such as log lines, without anything that could control the terminal. */
+/** Foreign text, such as log lines, without anything that could control the terminal. */
 export function harmless(text: string): string {
   return stripVTControlCharacters(text).replaceAll('\r\n', '\n').replaceAll(UNPRINTABLE, '')
 }
@@ -39,10 +39,10 @@ export interface Progress {
 }
 
 const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
-/** Milliseconds between two frames of the spinner, and between two updates at most. */
+/** Milliseconds between two frames of the spinner, and minimum milliseconds between two updates. */
 const FRAME = 100
 
-/** A spinner with a text behind it, on standard error, and only if that is a terminal. */
+/** A spinner followed by a text, on standard error, if that is a terminal. */
 export function spinner(terminal: Terminal, write: (text: string) => void): Progress {
   if (!terminal.err) return { show() {}, clear() {} }
   let timer: NodeJS.Timeout | undefined

@@ -19,12 +19,12 @@ export function widthOf(text: string): number {
   return width
 }
 
-/** The text followed by blanks, up to a width. */
+/** Pads the text with spaces up to a width. */
 export function padTo(text: string, width: number): string {
   return text + ' '.repeat(Math.max(0, width - widthOf(text)))
 }
 
-/** The text itself if it fits, or its beginning and an ellipsis. Not for texts with colours. */
+/** The text if it fits, otherwise its beginning and an ellipsis. Not for coloured text. */
 export function fit(text: string, width: number): string {
   if (widthOf(text) <= width) return text
   let shown = ''

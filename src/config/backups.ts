@@ -5,29 +5,29 @@ import { parseCron } from './cron.ts'
 import { credential, oneOf, optional, type Reader, section, text } from './section.ts'
 import { isLoopback, list } from './values.ts'
 
-/** Where backups go, who can open them, when they are made and how many are kept. */
+/** Where backups are stored, who can open them, when they are made and how many are kept. */
 export interface BackupSettings {
   readonly backups: {
     /** Null: `DATA_DIR/backups`; see `backupTargetOf`. */
     readonly target: BackupTarget | null
-    /** Public age keys that the data is sealed for. Empty: in development, a generated one; otherwise no backups. */
+    /** Public age keys that encrypt the data. Empty: in development, a generated one; otherwise no backups. */
     readonly recipients: readonly string[]
-    /** Public age keys that the keyrings are sealed for; those of the data when empty. */
+    /** Public age keys that encrypt the keyrings; if empty, those of the data. */
     readonly keyRecipients: readonly string[]
-    /** The private age keys that open backups. */
+    /** File with the private age keys that open backups. */
     readonly identityFile: string | null
-    /** Cron expressions in UTC. Null: only by hand. */
+    /** Cron expressions in UTC. Null: no schedule. */
     readonly schedule: string | null
     readonly drillSchedule: string | null
     readonly keep: BackupKeep
-    /** Whether the log of an embedded database is archived, too, so that it can be brought back to any instant. */
+    /** Whether an embedded database's write-ahead log is archived, for point-in-time recovery. */
     readonly continuous: boolean
-    /** Bytes of that log that may wait for the storage. */
+    /** Maximum bytes of that log waiting for the storage. */
     readonly waitingLimit: number
   }
-  /** Who is told about backups and drills, by an HTTP POST of JSON. */
+  /** Gets a JSON POST about each backup and drill. */
   readonly notifyWebhookUrl: string | null
-  /** Who is to be told by mail. Nobody is yet: see the warning that this brings. */
+  /** Addresses to notify by mail. Not implemented yet, so setting it logs a warning. */
   readonly notifyEmail: readonly string[]
 }
 
@@ -45,7 +45,7 @@ export type BackupTarget =
       }
     }
 
-/** Of how many days, weeks and months with backups the newest one is kept. */
+/** The number of days, weeks and months whose newest backup is kept. */
 export interface BackupKeep {
   readonly days: number
   readonly weeks: number
@@ -127,7 +127,7 @@ function targetOf({ env, parse, refuse, production }: Reader<Env>): BackupTarget
   return { s3: { ...target.s3, ...keys, ...(token !== undefined && { sessionToken: token }) } }
 }
 
-/** The place of backups. Its default is below DATA_DIR, which another section reads. */
+/** The storage of backups. The default is below DATA_DIR, which another section reads. */
 export function backupTargetOf({ backups, dataDir }: BackupSettings & { readonly dataDir: string }): BackupTarget {
   return backups.target ?? { directory: join(dataDir, 'backups') }
 }

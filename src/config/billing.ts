@@ -1,7 +1,7 @@
 import type { Plan } from '../../drizzle/schema.ts'
 import { credential, oneOf, optional, section } from './section.ts'
 
-/** Plans and what teams may use. */
+/** Plans, and how much teams may use. */
 export interface BillingSettings {
   /** The plan of a new team. */
   readonly defaultPlan: Plan

@@ -1,4 +1,4 @@
-/** Times in UTC, given as a cron expression of five fields: minute, hour, day of month, month, day of week. */
+/** Times in UTC, as a cron expression of five fields: minute, hour, day of month, month, day of week. */
 export interface Cron {
   readonly text: string
   /** The latest matching minute at or before `now`; null if there is none within four years. */
@@ -13,7 +13,7 @@ const FIELDS = [
   ['month', 1, 12],
   ['day of week', 0, 7]
 ] as const
-/** Four years hold every date, 29 February too. */
+/** Four years contain every date, including 29 February. */
 const FARTHEST_DAYS = 4 * 366
 
 /** @throws Error that names the wrong field */
@@ -30,7 +30,7 @@ export function parseCron(text: string): Cron {
   const anyDay = parts[2] === '*'
   const anyWeekday = parts[4] === '*'
 
-  /** When both days are restricted, cron takes either. */
+  /** When both day fields are restricted, cron matches either. */
   function matchesDay(at: Date): boolean {
     const byDate = days.has(at.getUTCDate())
     const byWeekday = weekdays.has(at.getUTCDay())
@@ -55,7 +55,7 @@ export function parseCron(text: string): Cron {
   }
 }
 
-/** `*`, `5`, `1-5`, `*` or a range with `/step`, and lists of these. */
+/** `*`, `5`, `1-5`, `*` or a range with `/step`, and comma-separated lists of these. */
 function parseField(text: string, name: string, least: number, most: number): Set<number> {
   const values = new Set<number>()
   for (const part of text.split(',')) {

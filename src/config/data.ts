@@ -10,13 +10,13 @@ export interface DataSettings {
   readonly database: {
     readonly url: string | null
     readonly directUrl: string | null
-    /** Of a role that may make roles; for a command, not for servers. */
+    /** The URL of a role that may create roles; for commands, not for servers. */
     readonly adminUrl: string | null
     /** A standby near this instance, for reads, with the role that logs in at the primary. */
     readonly replicaUrl: string | null
     readonly poolMax: number
     readonly prepare: 'auto' | boolean
-    /** How the embedded database is archived; null: it is not, or there is none. Set when it has started. */
+    /** The archive of the embedded database; null if there is none. Set once the database has started. */
     readonly archive: { readonly url: string; readonly directory: string } | null
   }
   readonly redisUrl: string | null
@@ -92,8 +92,8 @@ const UNVERIFIED =
   'must verify who the server is; say sslmode=verify-full, and sslrootcert=<file> for an authority of your own'
 
 /**
- * `prefer` falls back to plain text when anyone claims that the server has no TLS, and `require` encrypts without
- * checking the server's name. A socket never leaves this machine.
+ * `prefer` falls back to plain text when told that the server has no TLS, and `require` encrypts without checking the
+ * server's name. A socket never leaves this machine.
  */
 function isVerified({ ssl, path }: PostgresTarget): boolean {
   return (typeof ssl === 'object' && ssl.rejectUnauthorized !== false) || path !== undefined

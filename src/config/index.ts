@@ -37,7 +37,7 @@ export interface Config
     SecretsSettings,
     BackupSettings,
     ClientSettings {
-  /** The values of the secret variables that are set, as given; `SECRETS` says what each is. */
+  /** The values of the configured secret variables, unparsed; `SECRETS` describes each. */
   readonly secrets: ReadonlyMap<string, string>
 }
 
@@ -57,7 +57,7 @@ const sections = [
   client
 ] as const
 
-/** Every variable that the server and its command line read. `.env.example` lists the same keys. */
+/** Every variable that the server and its command line read. `.env.example` lists the same variables. */
 export const Environment = Type.Object({
   ...server.variables,
   ...data.variables,
@@ -75,27 +75,26 @@ export const Environment = Type.Object({
 })
 export type Environment = Static<typeof Environment>
 
-/** Every secret of this server, by variable. */
+/** Every secret variable of this server. */
 export const SECRETS: ReadonlyMap<string, SecretTraits> = new Map(
   Object.entries(Environment.properties).flatMap(([name, { secret }]: [string, TSchema]) =>
     secret === undefined ? [] : [[name, secret as SecretTraits]]
   )
 )
 
-/** Where the secrets of a process can be read again, and the settings that they make. */
+/** Rereads a process's secrets, and builds the settings from them. */
 export interface SecretFeed {
   readonly source: SecretSource
   /** Reads the secrets, by variable. @throws SourceError */
   readonly readSecrets: () => Promise<ReadonlyMap<string, string>>
-  /** The settings with these secrets in place of those before. @throws ConfigError that lists every wrong variable */
+  /** The settings with these secrets replaced. @throws ConfigError that lists every wrong variable */
   readonly configWith: (secrets: ReadonlyMap<string, string>) => Config
   /** The variables that the environment has although the source could have them, and that hold no secret there. */
   readonly local: ReadonlySet<string>
 }
 
 /**
- * Loads the settings of this process, with its secrets from wherever they are.
- *
+ * Loads the settings of this process, with its secrets from the configured source.
  * @throws ConfigError that lists every wrong variable and why
  */
 export async function openSettings(
@@ -103,7 +102,7 @@ export async function openSettings(
 ): Promise<{ config: Config; feed: SecretFeed }> {
   const variables = await environment()
   const feed = await openFeed(variables)
-  // The environment reports what is wrong with files along with everything else.
+  // With the environment as the source, problems with files are reported along with everything else.
   if (feed.source.name === 'env') return { config: loadConfig(variables), feed }
   refuseTwice(variables, feed)
   const secrets = await feed.readSecrets().catch((error: unknown) => {
@@ -149,8 +148,7 @@ function refuseTwice(variables: Variables, { source, local }: SecretFeed): void 
 }
 
 /**
- * Loads the settings of this process, with its secrets from wherever they are.
- *
+ * Loads the settings of this process, with its secrets from the configured source.
  * @throws ConfigError that lists every wrong variable and why
  */
 export async function readConfig(environment?: () => Variables | Promise<Variables>): Promise<Config> {
@@ -159,7 +157,7 @@ export async function readConfig(environment?: () => Variables | Promise<Variabl
   return config
 }
 
-/** Where the secrets come from, before anything else can be read. */
+/** The source of the secrets, which must be known before anything else can be read. */
 function sourceOf(variables: Variables) {
   const schema = Type.Object({ ...secrets.variables, ENVIRONMENT: server.variables.ENVIRONMENT })
   const problems: string[] = []
@@ -169,7 +167,7 @@ function sourceOf(variables: Variables) {
   return secretsSource
 }
 
-/** Adds where a secret is expected to the message about it. */
+/** Adds a secret's expected place to messages about it. */
 function configFrom(source: SecretSource, load: () => Config): Config {
   try {
     return load()

@@ -1,7 +1,7 @@
 import type { Config } from './index.ts'
 import type { Keyring, Keyrings } from './keyring.ts'
 
-/** The settings that follow the secrets; all others stay as they were at the start. */
+/** The settings that follow the secrets; all others keep their initial values. */
 const FOLLOWING = [
   'secrets',
   'redisUrl',
@@ -14,8 +14,8 @@ const FOLLOWING = [
 ] as const satisfies (keyof Config)[]
 
 /**
- * A keyring whose keys may change while it is in use. New keys open and verify at once; which key seals and signs is
- * decided by {@link promote}, since other instances may not have a new key yet.
+ * A keyring whose keys may change while it is in use. New keys open and verify at once; {@link promote} decides which
+ * key seals and signs, since other instances may not have a new key yet.
  */
 export class LiveKeyring implements Keyring {
   #keys: ReadonlyMap<string, Buffer>
@@ -30,12 +30,12 @@ export class LiveKeyring implements Keyring {
     return this.#current
   }
 
-  /** Newest first. Another Map after each change. */
+  /** Newest first. Replaced by another Map on each change. */
   get keys(): ReadonlyMap<string, Buffer> {
     return this.#keys
   }
 
-  /** @returns what is wrong with the keys: they lack the one in use, or have another one by its id */
+  /** @returns what is wrong with the new keys: the current one is missing, or its id belongs to another key */
   problemWith({ keys }: Keyring): string | undefined {
     const { id, key } = this.#current
     const theirs = keys.get(id)
@@ -49,19 +49,19 @@ export class LiveKeyring implements Keyring {
     this.#current = { id, key: keys.get(id)! }
   }
 
-  /** Seals and signs with the newest key that all instances have; with the same as before if they share none. */
+  /** Seals and signs with the newest key that all instances have; keeps the current one if they share none. */
   promote(isHeldByAll: (id: string, key: Buffer) => boolean): void {
     const shared = [...this.#keys].find(([id, key]) => isHeldByAll(id, key))
     if (shared !== undefined) this.#current = { id: shared[0], key: shared[1] }
   }
 }
 
-/** Settings whose secrets can change while the server runs; a property always has its latest value. */
+/** Settings whose secrets can change while the server runs; each property always has its latest value. */
 export interface LiveConfig {
   readonly config: Config
   /** The keyrings by variable; none without keys. */
   rings(): Readonly<Record<string, LiveKeyring>>
-  /** @returns what is wrong with taking these settings over, by variable */
+  /** @returns what is wrong with adopting these settings, by variable */
   problemsWith(next: Config): string[]
   replace(next: Config): void
 }
@@ -70,8 +70,8 @@ const VARIABLES = { session: 'SESSION_KEYS', encryption: 'ENCRYPTION_KEYS', sign
 const NAMES = Object.keys(VARIABLES) as (keyof Keyrings)[]
 
 /**
- * @param first complete: with the keys and the database URL that the process itself has added. What later settings do not
- *   have stays as it was
+ * @param first complete: with the keys and the database URL that the process itself has added. Values missing from
+ * later settings stay as they are
  */
 export function liveConfig(first: Config): LiveConfig {
   let current = first
@@ -105,7 +105,7 @@ export function liveConfig(first: Config): LiveConfig {
   }
 }
 
-/** Null without all three, as in commands that need none. */
+/** Null unless all three exist: some commands need none. */
 function liveKeyrings({ session, encryption, signing }: Config['keys']) {
   if (session === null || encryption === null || signing === null) return null
   return {

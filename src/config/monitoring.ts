@@ -1,6 +1,6 @@
 import { optional, section, text } from './section.ts'
 
-/** What watches the server from outside. */
+/** External monitoring of the server. */
 export interface MonitoringSettings {
   readonly prometheusUrl: string | null
 }

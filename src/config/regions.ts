@@ -1,13 +1,13 @@
 import { optional, section, text } from './section.ts'
 
-/** Where an instance is among several regions. */
+/** The regions of this instance and of the primary database. */
 export interface RegionSettings {
   readonly regions: {
-    /** The region that Fly runs this instance in; null elsewhere. */
+    /** The Fly region of this instance; null elsewhere. */
     readonly own: string | null
-    /** The region whose instances Fly is asked to hand changes to. */
+    /** The Fly region that changes are replayed in. */
     readonly primary: string | null
-    /** Where instances beside the primary database are reached, by those beside a replica. */
+    /** The URL of the instances next to the primary database, for instances next to a replica. */
     readonly primaryUrl: URL | null
   }
 }

@@ -3,7 +3,7 @@ import { credential, identifier, optional, type Reader, section, text } from './
 import type { SourceSpec, VaultLogin, VaultPlace } from './sources/spec.ts'
 import { isLoopback } from './values.ts'
 
-/** Where the secrets of the environment come from. */
+/** The source of the environment's secrets. */
 export interface SecretsSettings {
   readonly secretsSource: SourceSpec
 }
@@ -42,7 +42,7 @@ export default section(variables, reader => {
   return settings
 })
 
-/** @throws Error that says what the URL must look like */
+/** @throws Error that describes the expected form of the URL */
 function parseVaultUrl(text: string): Pick<VaultPlace, 'origin' | 'mount' | 'path' | 'transit'> {
   const url = URL.parse(text)
   const [mount = '', ...path] = url?.pathname.split('/').filter(Boolean) ?? []

@@ -54,24 +54,24 @@ export function oneOf<const Values extends readonly string[]>(values: Values, op
   )
 }
 
-/** What rotating a secret needs to know about it. */
+/** Properties of a secret that matter for its rotation. */
 export interface SecretTraits {
-  /** Age in days at which it is to be replaced. */
+  /** Maximum age in days. */
   readonly days: number
   /**
-   * What of the variable is secret. `url`: its password; `list`: each entry, newest first; `keyring`: each key, newest
+   * The secret part of the variable. `url`: its password; `list`: each entry, newest first; `keyring`: each key, newest
    * first.
    */
   readonly form: 'token' | 'list' | 'url' | 'keyring'
-  /** Whether it opens the secret source itself, and so cannot come from there. */
+  /** Whether it opens the secret source itself, and so cannot be stored there. */
   readonly opensSource: boolean
-  /** Whether a running server goes on with the value that it started with. */
+  /** Whether a running server keeps the value that it started with. */
   readonly needsRestart: boolean
   /** Whether an instance may have its own in its environment, beside a source of secrets, if there is no password in it. */
   readonly staysLocal: boolean
 }
 
-/** A secret: a placeholder is rejected in production, `SECRETS_SOURCE` may supply it, and its age is watched. */
+/** A secret: production rejects placeholders, `SECRETS_SOURCE` may supply it, and its age is monitored. */
 export function credential(description: string, traits: Partial<SecretTraits> = {}): TOptional<TString> {
   const secret: SecretTraits = {
     days: 90,
@@ -84,7 +84,7 @@ export function credential(description: string, traits: Partial<SecretTraits> = 
   return Type.Optional(text(description, { credential: true, secret }))
 }
 
-/** A name given by another service. It is no secret, but a placeholder is rejected in production. */
+/** A name issued by another service. Not a secret, but production rejects placeholders. */
 export function identifier(description: string): TOptional<TString> {
   return Type.Optional(text(description, { credential: true }))
 }

@@ -35,7 +35,7 @@ export interface ServerSettings {
   /** Memory budget of this process in bytes; the reference for memory pressure. */
   readonly memoryLimit: number
   readonly swaps: Readonly<Record<string, SwapSetting>>
-  /** The shortcuts in use. */
+  /** The optimizations in use. */
   readonly shortcuts: ReadonlySet<Shortcut>
 }
 
@@ -72,7 +72,7 @@ const variables = {
   DRAIN_GRACE: optional(
     Type.Integer({
       minimum: 0,
-      maximum: 20, // leaves some of the 25 s after which open connections are cut
+      maximum: 20, // leaves some of the 25 s after which open connections are closed
       description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
     })
   ),

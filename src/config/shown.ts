@@ -125,7 +125,7 @@ function keyIds(keyring: Keyring | null): string | null {
   return keyring === null ? null : [...keyring.keys.keys()].join(',')
 }
 
-/** Shows the host and the path only; user, password and parameters may all be secrets. */
+/** Shows only the host and the path; user, password and parameters may all be secrets. */
 function withoutSecrets(address: string | null): string | null {
   if (address === null) return null
   if (address.startsWith('postgres') && hostUrls(address).length > 1)

@@ -21,15 +21,15 @@ export function readEnvironment(withFile = true): Variables {
   return process.env
 }
 
-/** Where and how a command of the command line was called. */
+/** The folder and environment that the command line was called in. */
 export function readShell(): { readonly folder: string; readonly colour: boolean } {
   const { INIT_CWD, npm_lifecycle_event, NO_COLOR, TERM } = process.env
-  // npm runs scripts in the folder of the package, and says where the user was.
+  // npm runs scripts in the package's folder, and passes on the user's.
   const folder = npm_lifecycle_event === 'rhone' && INIT_CWD ? INIT_CWD : process.cwd()
   return { folder, colour: !NO_COLOR && TERM !== 'dumb' }
 }
 
-/** Whether to use a shortcut that applies before the settings can be read. `.env` cannot change it. */
+/** Whether to use an optimization that applies before the settings can be read. `.env` cannot change it. */
 export function takesShortcut(name: string): boolean {
   return !process.env.RHONE_SHORTCUTS_OFF?.split(',').some(off => off.trim() === name)
 }

@@ -7,11 +7,11 @@ import { EmbeddedPostgresError } from './errors.ts'
 import type { Launcher } from './privileges.ts'
 import { runProgram } from './programs.ts'
 
-/** What an archiver of the database needs. */
+/** What an archiver needs to know about the database. */
 export interface ArchiveAccess {
-  /** For the replication protocol, of a role that reads base backups and no table. */
+  /** For the replication protocol, as a role that can read base backups but no table. */
   readonly url: string
-  /** Below it, `wal` gets complete pieces of the log; the rest is the archiver's. */
+  /** PostgreSQL puts complete segments of its log into `wal` below it; the rest is the archiver's. */
   readonly directory: string
 }
 
@@ -32,9 +32,8 @@ export async function archiveAccess(layout: Layout, url: string): Promise<Archiv
 }
 
 /**
- * Makes the role for base backups, once, while PostgreSQL does not run: only a superuser may, and none can log in. The
- * role of the server itself must not get this right, since SQL that reaches it could then read every file of the
- * database.
+ * Creates the role for base backups, once, while PostgreSQL does not run: only a superuser may, and none can log in.
+ * The server's own role must not get this right, since SQL injected into it could then read every file of the database.
  */
 export async function ensureArchiveRole({ layout, binaries, launcher }: Cluster, signal: AbortSignal): Promise<void> {
   if ((await readFile(layout.archivePassword, 'utf8').catch(nullIf('ENOENT'))) !== null) return
@@ -46,7 +45,7 @@ export async function ensureArchiveRole({ layout, binaries, launcher }: Cluster,
   await writeFile(layout.archivePassword, password, { mode: 0o600, flush: true })
 }
 
-/** For single-user mode. A recovered database has the role already, and so has one whose first attempt was cut off. */
+/** For single-user mode. The role may exist already, after a recovery or an interrupted first attempt. */
 export function archiveRole(password: string): string {
   return `
 DO $$ BEGIN IF to_regrole('${ARCHIVE_ROLE}') IS NULL THEN CREATE ROLE ${ARCHIVE_ROLE}; END IF; END $$

@@ -12,7 +12,7 @@ export interface Cluster {
   readonly url: string
   readonly durable: boolean
   readonly maxConnections: number
-  /** The directory that PostgreSQL copies complete pieces of its log into; null: it does not. */
+  /** The directory that PostgreSQL copies complete log segments into; null: no archiving. */
   readonly archive: string | null
   readonly log: Log
 }
@@ -54,10 +54,13 @@ function settings(cluster: Cluster): Record<string, string | number> {
   }
 }
 
-/** Seconds after which what was written is archived, full or not. Sealing and storing it fit into the rest of a minute. */
+/**
+ * Seconds after which the current segment is archived even if it is not full. Encrypting and storing it fit into the
+ * rest of a minute.
+ */
 const ARCHIVE_TIMEOUT = 45
 
-/** PostgreSQL's own module copies, synchronizes and renames, and needs no shell. */
+/** PostgreSQL's own module copies, syncs and renames the file, and needs no shell. */
 function archiving(directory: string): Record<string, string | number> {
   return {
     archive_mode: 'on',

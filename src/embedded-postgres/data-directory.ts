@@ -10,7 +10,7 @@ import { runProgram } from './programs.ts'
 /** The only role that may log in, and the database it owns. Not a superuser: SQL must not reach files or programs. */
 export const ROLE = 'rhone'
 export const DATABASE = 'rhone'
-/** Reads base backups over the replication protocol, and no table. */
+/** The role for base backups over the replication protocol; it can read no table. */
 export const ARCHIVE_ROLE = 'rhone_archive'
 
 /** The layout of the directory that a server owns. */
@@ -22,7 +22,7 @@ export interface Layout {
   readonly log: string
   /** The socket's directory, or a symbolic link to it when this path is too long for a socket. */
   readonly socket: string
-  /** What PostgreSQL archives, and what becomes of it. */
+  /** Log segments that PostgreSQL archives, and the archiver's own files. */
   readonly archive: string
   /** The password of the role for base backups; absent until archiving is first switched on. */
   readonly archivePassword: string
@@ -128,10 +128,10 @@ async function initialize(options: ClusterOptions, directory: string, password: 
 }
 
 /**
- * PostgreSQL without clients, as its superuser: each line of its input is a command.
+ * PostgreSQL in single-user mode, as its superuser: each line of its input is a command.
  *
- * Iterations slow down guessing of human-chosen passwords. 32 random bytes cannot be guessed, and every connection would
- * pay the cost.
+ * Iterations slow down guessing of human-chosen passwords. 32 random bytes cannot be guessed, and every connection
+ * would pay the cost.
  */
 export function singleUser(
   { postgres }: PostgresBinaries,
@@ -144,7 +144,7 @@ export function singleUser(
   return [postgres, '--single', '-D', directory, ...options, database]
 }
 
-/** Only these roles may log in, by their passwords. */
+/** Only these roles may log in, with their passwords. */
 export async function allowRoles(directory: string, roles: readonly string[]): Promise<void> {
   const lines = roles.map(role => `local all ${role} scram-sha-256\n`)
   await writeFile(join(directory, 'pg_hba.conf'), lines.join(''), { flush: true })
@@ -152,7 +152,7 @@ export async function allowRoles(directory: string, roles: readonly string[]): P
 
 export const newPassword = (): string => randomBytes(32).toString('hex')
 
-/** For single-user mode, where each line is a command. amcheck compares indexes with their tables, for drills. */
+/** For single-user mode, where each line is a command. Drills use amcheck to compare indexes with their tables. */
 function roleAndDatabase(password: string): string {
   return `
 CREATE EXTENSION amcheck WITH SCHEMA pg_catalog

@@ -30,7 +30,7 @@ export interface EmbeddedPostgresOptions {
   readonly durable?: boolean
   /** How many clients may be connected at once; 100 by default. */
   readonly maxConnections?: number
-  /** Whether the write-ahead log is kept for an archive, and may be read; see `ArchiveAccess`. Off by default. */
+  /** Whether the write-ahead log is archived, and the archive role can read it; see `ArchiveAccess`. Default false. */
   readonly archive?: boolean
   /** Aborts a start in progress; nothing is left running and the returned promise rejects. */
   readonly signal?: AbortSignal

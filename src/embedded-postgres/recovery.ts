@@ -7,24 +7,23 @@ import { chooseLauncher, type Launcher } from './privileges.ts'
 import { type ProgramResult, runProgram } from './programs.ts'
 
 export interface Recovery {
-  /** A directory whose `data` is a base backup as it was read. */
+  /** A directory whose `data` is an unpacked base backup. */
   readonly dataDir: string
-  /** A directory with the pieces of the log from the base backup's first one on, under their own names. */
+  /** A directory with the log segments from the base backup's first one on, under their own names. */
   readonly wal: string
   /** The instant to stop at; null: the end of the log. */
   readonly to: Date | null
   readonly signal?: AbortSignal
 }
 
-/** What would prepare for clients during recovery finds no processes in single-user mode. */
+/** Preparing for clients during recovery fails in single-user mode, which has no other processes. */
 const ALONE = { hot_standby: 'off' }
 const ENDED_BEFORE = /recovery ended before configured recovery target was reached/
 
 /**
- * Makes a database of a base backup and the log that follows it, which `startEmbeddedPostgres` can then start. Nothing
- * can connect while it recovers.
- *
- * @throws EmbeddedPostgresError when the log has a gap or a fault, with PostgreSQL's own words
+ * Recovers a database from a base backup and the log that follows it, ready for `startEmbeddedPostgres`. Nothing can
+ * connect during recovery.
+ * @throws EmbeddedPostgresError when the log has a gap or an error, with PostgreSQL's own message
  */
 export async function recoverCluster({ dataDir, wal, to, signal }: Recovery): Promise<void> {
   const layout = layoutOf(dataDir)
@@ -50,7 +49,7 @@ export async function recoverCluster({ dataDir, wal, to, signal }: Recovery): Pr
     let result = await run(
       to === null ? {} : { recovery_target_time: to.toISOString().replace('T', ' ').replace('Z', '+00') }
     )
-    // Nothing was committed after the target, so the end of the log is the same.
+    // Nothing was committed after the target, so recovering to the end of the log gives the same result.
     if (!result.ok && ENDED_BEFORE.test(result.output)) result = await run({})
     if (!result.ok) throw new EmbeddedPostgresError(`PostgreSQL could not recover:\n${result.output}`)
     await writeFile(layout.password, password, { mode: 0o600, flush: true })
@@ -75,7 +74,7 @@ async function readyForRecovery(data: string, launcher: Launcher): Promise<void>
   await giveTo(launcher, data)
 }
 
-/** Within double quotes for a shell, and `%` for PostgreSQL. */
+/** Double-quoted for the shell, with `%` escaped for PostgreSQL. */
 function quoted(path: string): string {
   return path.replace(/["$`\\]/g, '\\$&').replaceAll('%', '%%')
 }

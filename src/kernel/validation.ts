@@ -39,7 +39,7 @@ function boundedRegExp(pattern: string, flags: string) {
   const expression = new RegExp(pattern, flags)
   return {
     test: (text: string) => text.length > MAX_TEXT || expression.test(text),
-    // Ajv tells the expressions of a schema apart by their text.
+    // Ajv distinguishes the expressions of a schema by their text.
     toString: () => String(expression)
   }
 }

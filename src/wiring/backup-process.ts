@@ -12,7 +12,7 @@ import { throwAwayCluster } from './throw-away-cluster.ts'
  * concerns the server's requests. It does one piece of work, and gives up when the process that asked for it is gone.
  */
 
-/** Requests go first where both want the processor. */
+/** Requests take precedence when both want the CPU. */
 const NICE = 10
 
 const gone = new AbortController()

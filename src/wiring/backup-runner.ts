@@ -12,12 +12,12 @@ import { backupSettingsOf } from './backups.ts'
 import { primaryUrlOf } from './primary-database.ts'
 
 const ENTRY = new URL(`./backup-process${extname(import.meta.filename)}`, import.meta.url)
-/** Megabytes of JavaScript objects; the rows themselves are in buffers besides. */
+/** Megabytes for JavaScript objects; the rows are in buffers outside of it. */
 const HEAP = 96
-/** Milliseconds for an aborted process to remove what it has begun. */
+/** Milliseconds for an aborted process to clean up. */
 const GRACE = 10_000
 
-/** Runs each piece of work in a process of its own, which gets its settings by message: no argument shows a secret. */
+/** Runs each job in a process of its own, which gets its settings in a message: no argument shows a secret. */
 export function backupRunner(config: Config): BackupRunner {
   const settings = async () => backupSettingsOf(config, await primaryUrlOf(config, config.database.directUrl!))
   return {

@@ -5,13 +5,13 @@ import type { Drill } from '../workflows/backups/drill.ts'
 import type { Descriptor } from '../workflows/backups/manifest.ts'
 import type { BackupSettings } from '../workflows/backups/settings.ts'
 
-/** What the process for heavy work is sent, once. */
+/** The one message sent to the process. */
 export type BackupWork =
   | { readonly kind: 'create'; readonly settings: BackupSettings }
   | { readonly kind: 'drill'; readonly settings: BackupSettings; readonly dataDir: Config['dataDir'] }
   | { readonly kind: 'archive'; readonly settings: ArchiveSettings }
 
-/** What it answers, once. */
+/** The one message it replies with. */
 export type BackupAnswer =
   | { readonly ok: true; readonly result: Descriptor | Drill | ArchiveState }
   | { readonly ok: false; readonly message: string }

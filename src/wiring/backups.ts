@@ -10,10 +10,9 @@ import { identitiesIn, makeIdentity, recipientOf } from '../workflows/backups/se
 import type { BackupSettings, Keyrings } from '../workflows/backups/settings.ts'
 
 /**
- * What backups of this server need to know.
- *
- * @param databaseUrl past any transaction pooler
- * @throws ConfigError when backups would be readable by all, or when the private keys cannot be read
+ * The settings for backups of this server.
+ * @param databaseUrl bypasses any transaction pooler
+ * @throws ConfigError when backups would be readable by anyone, or the private keys cannot be read
  */
 export async function backupSettingsOf(config: Config, databaseUrl: string): Promise<BackupSettings> {
   const { recipients, keyRecipients } = config.backups
@@ -30,7 +29,7 @@ export async function backupSettingsOf(config: Config, databaseUrl: string): Pro
   }
 }
 
-/** The private age keys that are here: those of the file, or the one that development has made. */
+/** The available private age keys: those of the file, or the one generated in development. */
 export async function identitiesOf({ backups, dataDir }: Config): Promise<string[]> {
   const { identityFile } = backups
   const text = await readFile(identityFile ?? ownIdentityPath(dataDir), 'utf8').catch(error => {
@@ -44,7 +43,7 @@ export async function identitiesOf({ backups, dataDir }: Config): Promise<string
   }
 }
 
-/** The keyrings of this environment, as their variables hold them; those that it lacks are left out. */
+/** The keyrings of this environment, in the form of their variables; missing ones are left out. */
 export function keyringsOf({ keys }: Pick<Config, 'keys'>): Partial<Keyrings> {
   const text = (ring: Keyring | null) =>
     ring && [...ring.keys].map(([id, key]) => `${id}:${key.toString('base64')}`).join(',')
@@ -58,7 +57,7 @@ export function keyringsOf({ keys }: Pick<Config, 'keys'>): Partial<Keyrings> {
 
 const ownIdentityPath = (dataDir: string) => join(dataDir, 'backup-identity.txt')
 
-/** In development, backups are sealed for a key of the machine's own, so that they are never readable by all. */
+/** In development, backups are encrypted for a key of this machine, so that they are never readable by anyone. */
 async function ownIdentity({ production, environment, dataDir }: Config): Promise<string> {
   if (production)
     throw new ConfigError([

@@ -102,7 +102,7 @@ export function recentErrors(_config: Config, app: FastifyInstance) {
   return has(app, 'db') ? { journal: createErrorJournal(app.db) } : {}
 }
 
-/** Where backups go. */
+/** The storage for backups. */
 export function storage(config: Config) {
   return backupTargetOf(config)
 }

@@ -7,15 +7,15 @@ const LIFETIME = 600_000
 const FORM = /^(\d{13})\.([\w-]{22})\.(.{1,200})$/
 
 export interface FirstSignIn {
-  /** A code that signs the first operator in, once, from this machine. */
+  /** Creates a code that signs the first operator in, once, from this machine. */
   create(now?: number): string
-  /** What identifies a code once it is used, and when it would have ended; null for one that is wrong or too old. */
+  /** The hash that identifies a used code, and its expiry; null for an invalid or expired code. */
   read(code: string, now?: number): { readonly hash: Buffer; readonly expiresAt: Date } | null
 }
 
 /**
- * A way in for newcomers, who have nothing set up yet: only in development, and only while there is no other. Codes are
- * signed and not stored, so that every worker of the server knows them.
+ * Signs in new users who have nothing set up yet: only in development, and only while there is no other way. Codes are
+ * signed and not stored, so every worker of the server can check them.
  */
 export function firstSignIn({ environment, github, localAccounts, keys }: Config): FirstSignIn | null {
   if (environment !== 'development' || github !== null || localAccounts || keys.session === null) return null

@@ -5,8 +5,8 @@ import { has } from '../kernel/has.ts'
 import type { Ports } from './ports.ts'
 
 /**
- * How changed secrets are taken over: all of a set or nothing. What can be tried beforehand is tried; then connections
- * authenticate anew, keyrings open with the new keys, and everything else reads the new values at its next use.
+ * Adopts changed secrets: a whole set or nothing. First it tries everything that can be tried; then connections
+ * authenticate again, keyrings open with the new keys, and everything else reads the new values on its next use.
  */
 export function followed(config: Config, app: FastifyInstance, ports: NonNullable<Ports['secrets']>): SecretsDeps {
   const { feed, live } = ports
@@ -48,7 +48,7 @@ export function followed(config: Config, app: FastifyInstance, ports: NonNullabl
 const isOther = (before: Config['database'], now: Config['database']) =>
   before.url !== now.url || before.directUrl !== now.directUrl || before.replicaUrl !== now.replicaUrl
 
-/** Which of the changed credentials do not open what they are for. */
+/** The changed credentials that do not work. */
 async function problemsOfConnections(app: FastifyInstance, now: Config, next: Config): Promise<string[]> {
   const { database, redisUrl } = next
   const tries: [string, string | null, string | null, (url: string) => Promise<void>][] = [

@@ -41,7 +41,7 @@ export function clientIp({ trustProxy }: Config) {
   return { trustProxy: typeof trustProxy === 'string' ? trustProxy : [...trustProxy] }
 }
 
-/** Where the forms of our pages may lead: to sign in, and to pay. */
+/** Targets of our pages' forms: sign-in and payment. */
 const FORM_TARGETS = ['https://github.com', 'https://checkout.stripe.com', 'https://billing.stripe.com']
 
 export function securityHeaders({ production, baseUrl, hstsPreload }: Config) {
@@ -55,8 +55,8 @@ export function securityHeaders({ production, baseUrl, hstsPreload }: Config) {
 }
 
 /**
- * Cookies ignore ports: an app that a browser opens at localhost:3000 would get the session of localhost:8080. Apps have
- * names below localhost, so Rhone's own pages are on the address.
+ * Cookies ignore ports: an app at localhost:3000 would get the session of localhost:8080. Apps have names below
+ * localhost, so Rhone's own pages use the IP address.
  */
 export function canonicalHost({ deployer, host, baseUrl }: Config) {
   const isReached = host === '127.0.0.1' || host === '0.0.0.0'

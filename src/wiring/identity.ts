@@ -50,7 +50,7 @@ export function auth(config: Config, app: FastifyInstance): AuthDeps & Partial<A
 
 export function csrf({ baseUrl, production, keys }: Config) {
   return {
-    // In development a browser may use another name of this machine.
+    // In development, a browser may use another name of this machine.
     origin: production ? baseUrl.origin : '',
     secure: baseUrl.protocol === 'https:',
     ...(keys.session && { keys: keys.session })

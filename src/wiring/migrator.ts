@@ -3,7 +3,7 @@ import { RESTORE_MARK } from '../../drizzle/migrate.ts'
 import type { Migrator } from '../workflows/backups/restore.ts'
 import { migrateDatabase } from './migrations.ts'
 
-/** The migrations of this version, for restores of backups that an earlier one may have made. */
+/** This version's migrations, for restoring backups that an earlier version may have made. */
 export async function ownMigrator(): Promise<Migrator> {
   return {
     known: await readMigrations(),

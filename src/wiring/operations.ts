@@ -61,7 +61,7 @@ export function maintenance(_config: Config, app: FastifyInstance) {
   }
 }
 
-/** Most of this is evaluated at a probe, when every plugin is registered. */
+/** Most of this is evaluated on a probe, when every plugin is registered. */
 export function health(config: Config, app: FastifyInstance, ports: Ports) {
   const services = contributed('services', config, app, ports).map(({ name, check }) => [name, check] as const)
   return {
@@ -95,7 +95,7 @@ export function gauges(config: Config, app: FastifyInstance, ports: Ports) {
   return { ...registryOf(app), ...(has(app, 'db') && { readings: contributed('gauges', config, app, ports) }) }
 }
 
-/** The panels are those of the dashboards, so that the page and Grafana say the same. */
+/** Uses the dashboards' panels, so that the page and Grafana show the same. */
 export function operations({ prometheusUrl }: Config, app: FastifyInstance) {
   return (
     has(app, 'metrics') && {

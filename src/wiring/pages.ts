@@ -4,7 +4,7 @@ import type { HeadContext } from '../../views/document.ts'
 import { type Closure, closedPage, type ErrorFacts, errorPage } from '../../views/notices.ts'
 import { has } from '../kernel/has.ts'
 
-/* Options of the plugins that pages are made with. */
+/* Options of the plugins for pages. */
 
 const ours = (name: string) => fileURLToPath(new URL(`../../public/${name}`, import.meta.url))
 const theirs = (path: string) => fileURLToPath(import.meta.resolve(path))
@@ -28,13 +28,13 @@ export function assets() {
   }
 }
 
-/** The look of errors. Undefined without assets: then the plugin's own serves. */
+/** Renders error pages. Undefined without assets: the plugin's own page is used then. */
 export function renderError(app: FastifyInstance) {
   return (facts: ErrorFacts, request: FastifyRequest, nonce: string): string | undefined =>
     has(app, 'assets') ? errorPage(facts, headOf(app, request, nonce)) : undefined
 }
 
-/** The look of a platform that is closed. */
+/** Renders the maintenance page. */
 export function renderClosure(app: FastifyInstance) {
   return (closure: Closure, nonce: string): string | undefined =>
     has(app, 'assets') ? closedPage(closure, headOf(app, undefined, nonce)) : undefined

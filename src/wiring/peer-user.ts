@@ -5,14 +5,14 @@ import { hasCode } from '../../plugins/lib/errno.ts'
 const kUser = Symbol('rhone.peer-user')
 
 /**
- * The user on this machine that holds the other end of a connection. Connections from elsewhere, and systems that do
- * not tell, give null. A local peer that has already closed its end gives 'unknown': the kernel forgets its user.
+ * The user on this machine that holds the other end of a connection. Null for remote connections, and on systems that
+ * do not tell. A local peer that has already closed its end gives 'unknown': the kernel forgets its user.
  */
 export type PeerUser = number | 'unknown' | null
 
 /**
- * Looked up once per connection, in the kernel's table of connections: that takes milliseconds if there are thousands,
- * so ask only where the answer decides.
+ * Looked up once per connection, in the kernel's connection table. That takes milliseconds with thousands of
+ * connections, so call it only where the answer matters.
  */
 export function peerUser(socket: Socket): PeerUser {
   const memo = socket as Socket & { [kUser]?: PeerUser }
@@ -32,13 +32,13 @@ function findPeerUser({ remoteAddress, remotePort, localAddress, localPort }: So
       if (peer.has(local) && own.has(remote)) return inode === '0' ? 'unknown' : Number(uid)
     }
   }
-  // A table without our own end would not show the other one either.
+  // A table without our own end would not contain the other one either.
   return showsOwn && isLoopback(remoteAddress) ? 'unknown' : null
 }
 
 const isLoopback = (address: string) => address === '::1' || /^(::ffff:)?127\./.test(address)
 
-/** An address and port in the forms of the kernel's tables: an IPv4 one may also be in the table of IPv6. */
+/** An address and port in the kernel's notations: an IPv4 address may also be in the IPv6 table. */
 function endpoints(address: string, port: number): ReadonlySet<string> {
   const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
   const plain = address.replace(/^::ffff:(?=\d+\.)/, '')
@@ -47,7 +47,7 @@ function endpoints(address: string, port: number): ReadonlySet<string> {
   return new Set([words(bytes) + suffix, words([...Array(10).fill(0), 255, 255, ...bytes]) + suffix])
 }
 
-/** The kernel prints each group of four bytes as a number of this machine's byte order. */
+/** The kernel prints each group of four bytes as a number in the machine's byte order. */
 function words(bytes: readonly number[]): string {
   const data = Buffer.from(bytes)
   const isLittle = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1

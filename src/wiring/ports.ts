@@ -9,7 +9,7 @@ export interface Ports {
   /** Shared by all apps of one instance. */
   readonly buckets?: SharedBuckets
   readonly peers?: MetricsPeers
-  /** Where changed secrets come from, and the settings that follow them. */
+  /** The source of changed secrets, and the settings that follow them. */
   readonly secrets?: { readonly feed: SecretFeed; readonly live: LiveConfig }
   /** The server's parts other than plugins; by default those in `wiring/parts`. */
   readonly parts?: readonly Part[]

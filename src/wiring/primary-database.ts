@@ -4,24 +4,23 @@ import { choosePrimary, surveyHosts } from '../../plugins/lib/postgres-hosts.ts'
 import type { Config } from '../config/index.ts'
 import { lastSighting, timelineFence } from './timeline-fence.ts'
 
-/** Milliseconds that a host has for its answer, connecting included. */
+/** Milliseconds for a host to answer, including the connection. */
 const ANSWER_TIMEOUT = 5_000
 
 const pathIn = ({ dataDir }: Pick<Config, 'dataDir'>) => join(dataDir, 'database-timelines.json')
 
-/** Where the primary was when a server on the same data directory last saw it. */
+/** The primary's last known position, as seen by any server on the same data directory. */
 export const sightingOf = (config: Pick<Config, 'dataDir'>) => lastSighting(pathIn(config))
 
-/** Remembers the timelines for all processes and commands on a data directory. */
+/** Remembers the timelines for all processes and commands that share a data directory. */
 export function fenceOf(config: Pick<Config, 'dataDir'>, onError: (error: unknown) => void) {
   return timelineFence(pathIn(config), onError)
 }
 
 /**
- * The URL of the one host that takes writes, for work that keeps to one connection.
- *
- * @param url names one host, which is used without a question, or several
- * @throws Error that says why no host can be written to
+ * The URL of the host that accepts writes, for work on a single connection.
+ * @param url one host, which is used without asking, or several
+ * @throws Error that says why no host accepts writes
  */
 export async function primaryUrlOf(config: Pick<Config, 'dataDir'>, url: string): Promise<string> {
   const urls = hostUrls(url)

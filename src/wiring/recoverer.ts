@@ -12,9 +12,8 @@ interface Log {
 }
 
 /**
- * Recovers beside the place where servers look for the embedded database, and moves the result there at the end.
- *
- * @throws Error when there is a database already
+ * Recovers next to the place where servers look for the embedded database, and moves the result there at the end.
+ * @throws Error when a database exists already
  */
 export async function embeddedRecoverer(dataDir: string, log: Log): Promise<Recoverer> {
   const place = join(dataDir, 'postgres')
@@ -46,7 +45,7 @@ export async function embeddedRecoverer(dataDir: string, log: Log): Promise<Reco
   }
 }
 
-/** What a start that failed has left is no database. */
+/** The remains of a failed start are not a database. */
 async function refuseFull(place: string): Promise<void> {
   const found = (await readdir(place).catch(nullIf('ENOENT'))) ?? []
   if (found.includes('data'))

@@ -29,7 +29,7 @@ export function ringsOf({ keys }: Config): Readonly<Record<string, Keyring>> {
   }
 }
 
-/** A list stands for its newest entry, a URL for its password: a new host is no rotation. */
+/** A list is represented by its newest entry, a URL by its password: a new host is not a rotation. */
 function secretPart(form: SecretTraits['form'], value: string): string | null {
   if (form === 'url') return passwordOf(value)
   return form === 'list' ? (value.split(',')[0]?.trim() ?? null) : value

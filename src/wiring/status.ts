@@ -5,7 +5,7 @@ import { INCIDENTS_CHANNEL, incidentsSince } from '../domain/platform/incidents.
 import { addStatusDays, statusDaysSince } from '../domain/platform/status-history.ts'
 import { has } from '../kernel/has.ts'
 
-/* Options of the plugin that tells users how the service is. */
+/* Options of the plugin that shows users the state of the service. */
 
 export function status(config: Config, app: FastifyInstance) {
   return {
@@ -18,7 +18,7 @@ export function status(config: Config, app: FastifyInstance) {
   }
 }
 
-/** What users call the parts of the service. All of it is in memory. */
+/** The components of the service as users know them. All data is in memory. */
 function components({ deployer, github, githubApp }: Config, app: FastifyInstance): Component[] {
   const api = { name: 'api', title: 'API and dashboard', check: () => stateOfApi(app) }
   const deployments = {
@@ -38,7 +38,7 @@ function components({ deployer, github, githubApp }: Config, app: FastifyInstanc
   ]
 }
 
-/** An instance that is still starting says nothing: others may serve. */
+/** An instance that is still starting reports nothing: others may be serving. */
 function stateOfApi(app: FastifyInstance): Observation {
   if (app.startup?.done === false) return { status: 'unknown' }
   const state = needs(app, ['database'], 'Most requests are refused: the database cannot be reached.')

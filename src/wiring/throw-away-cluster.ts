@@ -12,8 +12,8 @@ interface Log {
 }
 
 /**
- * Lends an empty PostgreSQL below DATA_DIR, which has a socket and no port. One that a killed process has left running is
- * stopped first, and two never run at once.
+ * Lends an empty PostgreSQL below DATA_DIR, with a socket and no port. First stops one that a killed process has left
+ * running; two never run at once.
  */
 export function throwAwayCluster(dataDir: string, log: Log): LendCluster {
   const directory = join(dataDir, 'drill')

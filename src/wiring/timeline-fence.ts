@@ -5,7 +5,7 @@ import type { TimelineFence } from '../../plugins/database/index.ts'
 /** Timelines by system. Timelines are counted from 1. */
 type Timelines = Readonly<Record<string, number>>
 
-/** Where the primary was when a server of this machine last saw it. */
+/** The primary's position when a server on this machine last saw it. */
 export interface Sighting {
   readonly system: string
   readonly timeline: number
@@ -14,16 +14,14 @@ export interface Sighting {
   readonly at: number
 }
 
-/** Milliseconds between two sightings that are written down. */
+/** Minimum milliseconds between two recorded sightings. */
 const SIGHTING_INTERVAL = 5_000
 
 /**
- * Keeps the highest timelines in a file that all processes on a data directory share. It outlives restarts, so that an
- * old primary is refused also by a process that has never seen the new one.
- *
- * Beside it, it writes down where the primary was last seen, for `rhone failover`.
- *
- * @param onError called when the file cannot be written; the fence then holds in this process only
+ * Keeps the highest timelines in a file that all processes on a data directory share. The file outlives restarts, so
+ * that even a process that has never seen the new primary refuses the old one.
+ * A second file records where the primary was last seen, for `rhone failover`.
+ * @param onError called when a file cannot be written; the fence then works in this process only
  */
 export function timelineFence(path: string, onError: (error: unknown) => void): TimelineFence {
   let own: Timelines = {}
@@ -53,7 +51,7 @@ export function timelineFence(path: string, onError: (error: unknown) => void): 
   }
 }
 
-/** The last sighting beside the timelines at `path`; null if there is none. */
+/** The last sighting, stored next to the timelines at `path`; null if there is none. */
 export function lastSighting(path: string): Sighting | null {
   try {
     const { system, timeline, lsn, at } = JSON.parse(readFileSync(sightingPath(path), 'utf8'))
@@ -70,7 +68,7 @@ function readTimelines(path: string): Timelines {
     const { timelines } = JSON.parse(readFileSync(path, 'utf8'))
     return typeof timelines === 'object' && timelines !== null ? timelines : {}
   } catch {
-    return {} // none was ever seen, or a hand has damaged it; the next one that is seen is written again
+    return {} // none was ever seen, or the file was edited by hand; the next sighting rewrites it
   }
 }
 

@@ -26,7 +26,7 @@ export function secureContextOf(files: NonNullable<Config['tls']>): SecureContex
   return { ...readTls(files), minVersion: 'TLSv1.2', ciphers: CIPHERS }
 }
 
-/** Records when the certificate that is served expires: not that of the file, which may be newer. */
+/** Records the expiry of the certificate in use; the one in the file may be newer. */
 export function recordCertificate(app: FastifyInstance, { cert }: SecureContextOptions): void {
   certificateExpiry(registryOf(app).registry)('server', expiryOf(cert as Buffer))
 }

@@ -43,7 +43,7 @@ process.on('unhandledRejection', error => onUncaught(error, 'unhandled rejection
 port.on('message', onOrder)
 
 try {
-  // Not read yet: a worker that replaces another must start even while the source is away.
+  // Not read yet: a replacement worker must start even while the source is unreachable.
   const feed = await openFeed(readEnvironment())
   instance = new Instance(receiveConfig(config), logger, { buckets, peers }, feed)
   await instance.start(undefined, true)
@@ -69,7 +69,7 @@ function onUnreadable(error: unknown): void {
   logger.warn({ err: error }, 'the metrics of a worker could not be read')
 }
 
-/** A lack of descriptors passes, and fails only what needed one. */
+/** A shortage of descriptors is temporary, and fails only the operation that needed one. */
 function onUncaught(error: unknown, what: string): void {
   if (isListening && isDescriptorShortage(error)) reportShortage(error)
   else onFault(error, what)

@@ -1,6 +1,6 @@
 import { type Command, CommandError, defineCommand } from '../command.ts'
 
-/** A command whose part of the platform does not exist in this version: it says so, and what there is instead. */
+/** A command for a feature that this version does not have: prints so, and names the alternative. */
 function absent(name: string, summary: string, args: readonly string[], instead: string): Command {
   return defineCommand({
     name,

@@ -35,9 +35,8 @@ export const appOption = {
 type Chooser = Pick<Input, 'folder'> & { readonly options: { readonly app?: string } }
 
 /**
- * The app that a command is about: `--app`, or the one given, or the one of the folder.
- *
- * @throws UsageError when none is named
+ * The app that a command acts on: `--app`, the argument, or the folder's app.
+ * @throws UsageError when there is none
  */
 export async function chosenApp({ options, folder }: Chooser, given?: string): Promise<string> {
   const named = options.app ?? given ?? (await readFolder(folder)).app

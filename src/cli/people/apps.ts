@@ -162,7 +162,7 @@ function settingsOf(wanted: Settings): object {
   }
 }
 
-/** `none` takes a setting away. */
+/** `none` clears a setting. */
 const orNone = (text: string) => (text === 'none' ? null : text)
 
 function numberOrNone(option: string, text: string, max: number): number | null {

@@ -25,7 +25,7 @@ const options = {
 } as const
 type DeployInput = Input<typeof options>
 
-/** Options that name what is in a repository or a registry. */
+/** Options about a repository or a registry image. */
 const ELSEWHERE = ['git', 'branch', 'commit', 'any-commit', 'image'] as const
 
 export const deploy = defineCommand({
@@ -122,7 +122,7 @@ function counted({ path }: Packed, onSent: (bytes: number) => void): Readable {
   }
 }
 
-/** The next deployment from this folder needs no name. */
+/** Stores the app in the folder, so that its next deployment needs no name. */
 async function remember({ note }: DeployInput, folder: string, app: App, url: string | undefined): Promise<void> {
   const before = await readFolder(folder).catch(() => ({}))
   const now = { app: app.slug, ...(url !== undefined && { url }) }

@@ -32,7 +32,7 @@ const COLOURS: Readonly<Record<string, Colour>> = {
   cancelled: 'grey',
   superseded: 'grey'
 }
-/** What a status means to the person who waits. */
+/** What each status means to the user who waits. */
 const DOING: Readonly<Record<string, string>> = {
   pending: 'waiting for its turn',
   cloning: 'fetching the source',
@@ -50,7 +50,7 @@ export function statusOf(terminal: Terminal, { status }: Deployment): string {
   return painted(terminal, COLOURS[status] ?? 'yellow', status.replace('_', ' '))
 }
 
-/** What a deployment is of, in a few words. */
+/** A short description of what is deployed. */
 export function subjectOf({ commitSha, commitMessage, branch, sourceId, image, trigger }: Deployment): string {
   const commit = [commitSha?.slice(0, 8), commitMessage].filter(Boolean).join(' ')
   const upload = sourceId !== null && 'an uploaded folder'
@@ -76,9 +76,8 @@ export function describe(terminal: Terminal, deployment: Deployment): string {
 const seconds = (milliseconds: number) => `${(milliseconds / 1_000).toFixed(1)} s`
 
 /**
- * A deployment by its id, or by the beginning of it.
- *
- * @throws CommandError when none or several begin so
+ * Finds a deployment by its id or the beginning of it.
+ * @throws CommandError when none or several match
  */
 export async function findDeployment(client: Client, app: string, id: string): Promise<Deployment> {
   if (/^[0-9a-f-]{36}$/i.test(id)) return client.request('GET', `${pathOf(app)}/deployments/${id}`)
@@ -98,10 +97,9 @@ export async function findDeployment(client: Client, app: string, id: string): P
 type FollowInput = Pick<Input, 'terminal' | 'note' | 'interruption'>
 
 /**
- * Shows what a deployment says until it is over.
- *
+ * Prints a deployment's log until it is over.
  * @returns the URL of the app when it is live; a failure otherwise
- * @throws CommandError when the user stops watching, with how to go on
+ * @throws CommandError when the user stops watching, with how to continue
  */
 export async function watch(input: FollowInput, client: Client, app: App, begun: Deployment): Promise<Output> {
   const { terminal, note } = input

@@ -22,7 +22,7 @@ interface Outcome {
 }
 
 const PATH = '/api/v1/auth/device'
-/** Seconds between two questions, whatever a server says. */
+/** Minimum seconds between two polls, whatever the server says. */
 const SHORTEST = 0.01
 const LONGEST = 60
 const AGAIN = 'To try again: rhone login'
@@ -30,9 +30,8 @@ const AGAIN = 'To try again: rhone login'
 type LoginInput = Pick<Input, 'note' | 'terminal' | 'interruption' | 'variables'>
 
 /**
- * Gets a token that a person approves in a browser, by the device flow of RFC 8628.
- *
- * @throws CommandError when they deny it, let the time pass, or press Ctrl-C
+ * Gets a token that the user approves in a browser, by the device flow of RFC 8628.
+ * @throws CommandError when the user denies it, does not answer in time, or presses Ctrl-C
  */
 export async function logInByBrowser(
   input: LoginInput,
@@ -67,7 +66,7 @@ async function begin(server: string, scopes: readonly string[]): Promise<Begun> 
   }
 }
 
-/** Under the name by which this machine knows the server: a browser that is signed in at another one would not be here. */
+/** Uses the name by which this machine knows the server: under another name, the browser would not be signed in. */
 function pageOf(server: string, { verificationUriComplete }: Begun): string {
   const page = new URL(verificationUriComplete, server)
   if (!isLoopback(page.hostname) || !isLoopback(new URL(server).hostname)) return page.href
@@ -98,7 +97,7 @@ async function outcomeOf(server: string, begun: Begun, signal: AbortSignal) {
   throw new CommandError(`the code is too old, and nobody has approved it in time${problem}. ${AGAIN}`)
 }
 
-/** A request of somebody who has no token yet. */
+/** A request without a token. */
 async function post<Body>(server: string, path: string, body: object): Promise<Body> {
   const reply = await send(new URL(path, server), {
     method: 'POST',

@@ -15,7 +15,7 @@ interface EnvVar {
   readonly updatedAt: string
 }
 
-/** Keys are in capitals and slugs are not, so a first argument in small letters can only be an app. */
+/** Keys are upper-case and slugs are not, so a lower-case first argument must be an app. */
 const KEY = /^[A-Z][A-Z0-9_]*$/
 const changing = {
   ...appOption,
@@ -127,7 +127,7 @@ function setOne(client: Client, app: string, key: string, value: string, buildTi
   return client.request<EnvVar>('PUT', `${pathOf(app)}/env/${key}`, { value, ...(buildTime && { buildTime }) })
 }
 
-/** Tells a leading app from what follows it. */
+/** Separates a leading app from the other arguments. */
 async function appAndRest(
   input: Pick<EnvInput, 'args' | 'folder' | 'options'>,
   isRest: (text: string) => boolean

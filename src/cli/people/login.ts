@@ -30,7 +30,7 @@ export const login = defineCommand({
     const { scope = 'admin' } = input.options
     if (!SCOPES.includes(scope)) throw new UsageError(`--scope: "${scope}" is none of ${SCOPES.join(', ')}`)
     const variables = await input.variables()
-    // Found out now: a token that cannot be kept should not be made.
+    // Checked now: a token that cannot be stored should not be created.
     checkPlace(variables)
     const { url } = await locate(input, { isLogin: true })
     const { origin } = new URL(url)
@@ -65,7 +65,7 @@ async function whoIs(client: Client): Promise<Me> {
   }
 }
 
-/** The token of `--token` or `RHONE_TOKEN`; null when there is none. */
+/** The token from `--token` or `RHONE_TOKEN`; null when there is none. */
 async function givenToken(input: Pick<Input, 'config' | 'read'>): Promise<string | null> {
   const { client } = await input.config()
   if (client.token !== '-') return client.token
@@ -74,7 +74,7 @@ async function givenToken(input: Pick<Input, 'config' | 'read'>): Promise<string
   return token
 }
 
-/** Ends a token that a login has made. @returns what to add to a message when it could not be ended */
+/** Revokes a token that a login created. @returns what to add to a message if that failed */
 async function revoke(client: Client, { tokenId }: Login): Promise<string> {
   if (tokenId === undefined) return ''
   try {

@@ -66,7 +66,7 @@ export const logs = defineCommand({
       (search === undefined || message.toLowerCase().includes(search.toLowerCase()))
     const signal = input.interruption()
     const onGap = (why: string) => input.note(`(${why}; trying again)`)
-    // Without an old line, the stream begins with what is said from now on.
+    // Without an earlier line, the stream begins with new lines.
     const last = items.at(-1)?.id
     const options = { signal, onGap, ...(last !== undefined && { after: String(last) }) }
     for await (const { event, data } of follow(client, `${path}/live`, options)) {
@@ -80,7 +80,7 @@ export const logs = defineCommand({
   }
 })
 
-/** With `--json`, a line of JSON each: a list would never end. */
+/** With `--json`, prints one JSON object per line: a list would never end. */
 function print({ json, terminal, write }: Pick<Input, 'json' | 'terminal' | 'write'>, line: Line): Promise<void> {
   return write(`${json ? JSON.stringify(line) : shown(line, terminal)}\n`)
 }

@@ -22,7 +22,7 @@ export const open = defineCommand({
   }
 })
 
-/** @returns whether a browser was told; where there is none, the user has the printed URL */
+/** @returns whether a browser was started; otherwise the user has the printed URL */
 export async function openBrowser(url: string, { BROWSER }: Variables): Promise<boolean> {
   if (!/^https?:\/\//.test(url)) return false
   const program = BROWSER || (process.platform === 'darwin' ? 'open' : 'xdg-open')
@@ -32,6 +32,6 @@ export async function openBrowser(url: string, { BROWSER }: Variables): Promise<
     child.unref()
     return true
   } catch {
-    return false // there is no such program
+    return false // no such program
   }
 }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { SECRETS } from '../../config/index.ts'
 import { generateKey } from '../../config/keyring.ts'
 
-/** What can be rotated by itself, and the variable that holds it. */
+/** The secret classes that can be rotated separately, each with its variable. */
 export const CLASSES: Readonly<Record<string, string>> = {
   session: 'SESSION_KEYS',
   signing: 'SIGNING_KEYS',
@@ -19,7 +19,7 @@ export const CLASSES: Readonly<Record<string, string>> = {
   'stripe-webhook': 'STRIPE_WEBHOOK_SECRET'
 }
 
-/** Those that this version has; a class may also be named by its variable. */
+/** Resolves a class that this version supports; a class may also be given by its variable. */
 export function classOf(given: string): { readonly name: string; readonly variable: string } | undefined {
   const known = Object.entries(CLASSES).filter(([, variable]) => SECRETS.has(variable))
   const found = known.find(([name, variable]) => given === name || given === variable)
@@ -30,18 +30,17 @@ export function classNames(): string[] {
   return Object.entries(CLASSES).flatMap(([name, variable]) => (SECRETS.has(variable) ? [name] : []))
 }
 
-/** Those that nobody else issues. */
+/** Secrets that we generate ourselves. */
 const OURS: ReadonlySet<string> = new Set(['METRICS_TOKEN', 'GITHUB_WEBHOOK_SECRET'])
 
-/** Whether a new value must be given, since somebody else issues it. */
+/** Whether a new value must be given because another service issues it. */
 export function isIssuedElsewhere(variable: string): boolean {
   return SECRETS.get(variable)?.form !== 'keyring' && !OURS.has(variable)
 }
 
 /**
- * The value of a variable with a new secret in it, and the old one behind where both can be accepted.
- *
- * @param issued the new secret, where somebody else issues it
+ * A variable's value with a new secret, followed by the old one if both can be accepted.
+ * @param issued the new secret, if another service issues it
  */
 export function withNew(variable: string, before: string, issued?: string): string {
   switch (SECRETS.get(variable)?.form) {
@@ -59,7 +58,7 @@ export function withoutOld(before: string): string {
   return before.split(',')[0]!.trim()
 }
 
-/** A URL with another user and password in it, whatever else it names. */
+/** The URL with another user and password; everything else stays. */
 export function withCredentials(url: string, user: string, password: string): string {
   return url.replace(
     /^([\w+.-]+:\/\/)(?:[^/?#]*@)?/,

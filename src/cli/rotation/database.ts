@@ -20,10 +20,9 @@ const [PAUSE, LOOKS] = [500, 240]
 const FOLLOW_LOOKS = 60
 
 /**
- * Lets servers log in as the other of two roles that own nothing themselves; the old one may log in no more once its
- * last session has ended.
- *
- * @param finish only ends the role that is not in use
+ * Switches servers to the other of two login roles, neither of which owns anything; the old one can no longer log in
+ * once its last session has ended.
+ * @param finish only retires the unused role
  */
 export async function rotateDatabase(rotating: Rotating, url: string, finish: boolean): Promise<Rotated> {
   const { db, config, bringIn } = rotating

@@ -5,7 +5,7 @@ import { CommandError } from '../command.ts'
 import { withCredentials } from './classes.ts'
 import type { Rotated, Rotating } from './port.ts'
 
-/** Gives the user a second password, and takes the first when all servers have the second. */
+/** Gives the user a second password, and removes the first one when all servers have the second. */
 export async function rotateRedis(rotating: Rotating, url: string, finish: boolean): Promise<Rotated> {
   const target = redisTarget(url)
   const user = target.username ?? 'default'
@@ -14,7 +14,7 @@ export async function rotateRedis(rotating: Rotating, url: string, finish: boole
     const tell = async (...change: string[]) => {
       for (const node of nodes) await node.call('ACL', 'SETUSER', user, ...change)
     }
-    // One password is left, the one that has just let us in.
+    // Only one password is left: the one that has just logged us in.
     if (finish) {
       await tell('resetpass', `>${target.password ?? ''}`)
       return { class: 'redis', variable: 'REDIS_URL', held: 0, running: 0 }

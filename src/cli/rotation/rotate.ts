@@ -19,7 +19,10 @@ export interface RotationInput extends Pick<Input, 'config' | 'note' | 'settings
   readonly wait: number
 }
 
-/** Rotates one class of secrets beside running servers: the new one is stored, and the old one ends when all have it. */
+/**
+ * Rotates one class of secrets while servers run: stores the new one, and retires the old one when all instances have
+ * the new one.
+ */
 export async function rotateClass(given: string, input: RotationInput, db: Db): Promise<Rotated> {
   const found = classOf(given)
   if (found === undefined)
@@ -42,7 +45,7 @@ export async function rotateClass(given: string, input: RotationInput, db: Db): 
 
   async function bringIn(value: string): Promise<Rotated> {
     const next = await configWith(feed, config, variable, value)
-    // Recorded before it can be in use, and by whom.
+    // Recorded before it can be in use, with the actor.
     const log = await auditLogFor({ config: async () => config })
     await noteSecrets(db, log, config.keys.encryption!, secretsOf(next), commandLineActor())
     if (!(await stores(feed, variable, value, input.note)))
@@ -56,7 +59,7 @@ export async function rotateClass(given: string, input: RotationInput, db: Db): 
   }
 }
 
-/** The settings as servers will have them. @throws ConfigError if they would refuse the value */
+/** The settings that servers will have. @throws ConfigError if they would refuse the value */
 async function configWith(feed: SecretFeed, config: Config, variable: string, value: string): Promise<Config> {
   const values = new Map(await feed.readSecrets()).set(variable, value)
   const next = feed.configWith(values)
@@ -82,10 +85,10 @@ async function stores(feed: SecretFeed, variable: string, value: string, note: (
   }
 }
 
-/** Days for which something that an older key has made may still come back. */
+/** Days for which data made with an older key may still be presented. */
 const NEEDED: Readonly<Record<string, number>> = { SESSION_KEYS: 30, SIGNING_KEYS: 1 }
 
-/** Why the older keys of a ring cannot be taken out yet. */
+/** Why the older keys of a ring cannot be removed yet. */
 async function whyStillNeeded(db: Db, config: Config, variable: string): Promise<string | undefined> {
   const ring = config.keys.encryption!
   if (variable === 'ENCRYPTION_KEYS') {

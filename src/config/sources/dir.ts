@@ -7,12 +7,12 @@ import { hashed } from './version.ts'
 
 /** Kubernetes swaps this link to replace all files of a volume at once. */
 const CURRENT = '..data'
-/** How often to read again a set that was swapped meanwhile. */
+/** Maximum attempts to read a set that was swapped meanwhile. */
 const TRIES = 5
 
 /**
- * A directory with a file per secret, named like its variable: secrets of Docker and Kubernetes, credentials of
- * systemd, templates of a Vault agent.
+ * A directory with one file per secret, named like its variable: Docker and Kubernetes secrets, systemd credentials,
+ * Vault agent templates.
  */
 export function dirSource(path: string): SecretSource {
   const name = `dir:${path}`
@@ -21,7 +21,7 @@ export function dirSource(path: string): SecretSource {
     for (let attempt = 1; ; attempt++) {
       const folder = await folderOf(path)
       const found = await readAll(folder, names)
-      // Files of two generations do not belong together.
+      // Files of two generations must not be mixed.
       if (folder === (await folderOf(path))) return found
       if (attempt === TRIES) throw new SourceError(`${name}: is replaced faster than it can be read`)
     }
@@ -30,11 +30,11 @@ export function dirSource(path: string): SecretSource {
   return {
     name,
     load,
-    // Not the files: they are replaced, and a watch would stay with what was deleted.
+    // Watches the directory: files are replaced, and a watch on one would stay with the deleted file.
     watch(onChange) {
       try {
         const watcher = watch(path, { persistent: false }, () => onChange())
-        // The directory itself was replaced. The poll goes on.
+        // The directory itself was replaced. Polling continues.
         watcher.on('error', () => watcher.close())
         return () => watcher.close()
       } catch {

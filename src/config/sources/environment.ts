@@ -4,7 +4,7 @@ import { replaceFile } from './files.ts'
 import { type Secret, type SecretSource, SourceError } from './port.ts'
 import { hashed } from './version.ts'
 
-/** The environment. A variable cannot change in a running process, but the file that `X_FILE` names can. */
+/** The environment. A variable cannot change in a running process, but the file named by `X_FILE` can. */
 export function environmentSource(variables: Variables): SecretSource {
   return {
     name: 'env',

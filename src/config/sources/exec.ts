@@ -3,14 +3,13 @@ import { once } from 'node:events'
 import { type Secret, type SecretSource, SourceError } from './port.ts'
 import { hashed } from './version.ts'
 
-/** Milliseconds that a command may take. */
+/** Time limit for the command, in milliseconds. */
 const TIMEOUT = 20_000
 const MAX_OUTPUT = 1_000_000
 
 /**
- * A command that prints a JSON object of secrets by variable, such as `sops -d --output-type json secrets.json`. A shell
- * runs it. What it prints is never repeated in a message.
- *
+ * A command that prints a JSON object of secrets by variable, such as `sops -d --output-type json secrets.json`. It
+ * runs in a shell. Its output never appears in a message.
  * @param timeout milliseconds
  */
 export function execSource(command: string, timeout = TIMEOUT): SecretSource {
@@ -37,13 +36,13 @@ function parse(name: string, text: string): Record<string, unknown> {
     if (typeof printed === 'object' && printed !== null && !Array.isArray(printed))
       return printed as Record<string, unknown>
   } catch {
-    // The parser's message would quote what was printed.
+    // The parser's message would quote the output.
   }
   throw new SourceError(`${name}: does not print a JSON object such as {"METRICS_TOKEN":"..."}`)
 }
 
 async function outputOf(name: string, command: string, timeout: number): Promise<string> {
-  // A group of its own, so that all of a pipeline can be ended.
+  // A separate process group, so that a whole pipeline can be killed.
   const child = spawn(command, { shell: true, detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
   const end = () => endGroup(child.pid)
   let problem: string | undefined
@@ -74,6 +73,6 @@ function endGroup(pid: number | undefined): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL')
   } catch {
-    // It has ended by itself.
+    // It has exited by itself.
   }
 }

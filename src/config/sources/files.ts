@@ -3,8 +3,7 @@ import { open, rename, rm } from 'node:fs/promises'
 import { SourceError } from './port.ts'
 
 /**
- * Replaces a file of which readers see the old or the new content, never a part.
- *
+ * Replaces a file atomically: readers see the old or the new content, never a part.
  * @throws SourceError that names the file
  */
 export async function replaceFile(path: string, content: string): Promise<void> {

@@ -3,7 +3,7 @@ import { environmentSource } from './environment.ts'
 import type { SecretSource } from './port.ts'
 import type { SourceSpec } from './spec.ts'
 
-/** Loads only what the source needs: most processes read their environment. */
+/** Loads only the code that the source needs: most processes read their environment. */
 export async function openSource(spec: SourceSpec, variables: Variables): Promise<SecretSource> {
   switch (spec.kind) {
     case 'env':

@@ -5,19 +5,19 @@ export type SourceSpec =
   | { readonly kind: 'exec'; readonly command: string }
   | ({ readonly kind: 'vault' } & VaultPlace)
 
-/** One secret of a KV v2 engine, and how to get there. */
+/** A secret in a KV v2 engine, and how to reach it. */
 export interface VaultPlace {
   readonly origin: string
-  /** Where the engine is mounted. */
+  /** The engine's mount point. */
   readonly mount: string
   readonly path: string
   readonly namespace?: string | undefined
-  /** A key of a transit engine, by which fields are sealed once more; absent: they are plain. */
+  /** The key of a transit engine that seals the fields; absent: they are stored in plain text. */
   readonly transit?: { readonly mount: string; readonly key: string } | undefined
   readonly login: VaultLogin
 }
 
-/** How this server proves to Vault who it is. */
+/** How this server authenticates to Vault. */
 export type VaultLogin =
   | { readonly kind: 'approle'; readonly roleId: string; readonly secretId: string }
   | { readonly kind: 'kubernetes'; readonly role: string; readonly tokenFile: string }

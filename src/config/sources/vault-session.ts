@@ -15,22 +15,22 @@ type Lease = Static<typeof Lease>['auth']
 
 interface Held {
   readonly token: string
-  /** Seconds that the first lease was granted for; 0 never ends. */
+  /** The first lease's duration in seconds; 0 never expires. */
   readonly granted: number
   readonly renewable: boolean
-  /** When to renew, and when it ends, as `performance.now()`: a wall clock may jump. */
+  /** When to renew, and when it expires, as `performance.now()`: a wall clock may jump. */
   renewAt: number
   endsAt: number
 }
 
-/** Share of a lease after which it is renewed. */
+/** Fraction of a lease after which it is renewed. */
 const RENEWAL = 2 / 3
-/** A renewal that grants less than this share of the first lease has met the token's max_ttl. */
+/** A renewal that grants less than this fraction of the first lease has reached the token's max_ttl. */
 const NEARLY_OVER = 1 / 2
 
 /**
- * A token for Vault that is renewed while it can be. Renewals stop at the token's max_ttl, after which only another
- * login helps, so the session logs in again before that.
+ * A Vault token, renewed as long as possible. Renewals stop at the token's max_ttl; the session logs in again before
+ * that.
  */
 export class VaultSession {
   readonly #remote: Remote
@@ -43,7 +43,7 @@ export class VaultSession {
     this.#login = login
   }
 
-  /** @throws RemoteError or SourceError when there is no valid token and none can be had */
+  /** @throws RemoteError or SourceError when there is no valid token and none can be obtained */
   async token(): Promise<string> {
     const held = this.#held
     const now = performance.now()
@@ -54,7 +54,7 @@ export class VaultSession {
     return (await this.#obtaining).token
   }
 
-  /** Drops a token that Vault does not accept any more. */
+  /** Drops a token that Vault no longer accepts. */
   forget(token: string): void {
     if (this.#held?.token === token) this.#held = undefined
   }
@@ -64,7 +64,7 @@ export class VaultSession {
     this.#held = undefined
     if (held === undefined) return
     const request = { operation: 'revoke_self', method: 'POST', path: '/auth/token/revoke-self' } as const
-    // Otherwise it ends with its lease.
+    // If this fails, the token expires with its lease.
     await this.#remote
       .call({ ...request, headers: { 'x-vault-token': held.token }, timeout: 1_000, deadline: 1_000 })
       .catch(() => {})
@@ -74,7 +74,7 @@ export class VaultSession {
     try {
       this.#held = (held && (await this.#renew(held))) ?? (await this.#logIn())
     } catch (error) {
-      // Renewal is early, so the token lasts until the next attempt.
+      // Renewals come early, so the token lasts until the next attempt.
       if (held === undefined) throw error
       return held
     }
@@ -129,7 +129,7 @@ function heldFrom({ client_token: token, lease_duration: seconds, renewable }: L
 async function credentialsOf(login: VaultLogin): Promise<object> {
   if (login.kind === 'approle') return { role_id: login.roleId, secret_id: login.secretId }
   try {
-    // Read each time: Kubernetes replaces it.
+    // Read on each login: Kubernetes replaces the file.
     return { role: login.role, jwt: (await readFile(login.tokenFile, 'utf8')).trim() }
   } catch (error) {
     throw new SourceError(`${login.tokenFile} cannot be read (${(error as NodeJS.ErrnoException).code})`)

@@ -14,14 +14,14 @@ const Stored = Type.Object({
 const Opened = Type.Object({ data: Type.Object({ plaintext: Type.String() }) })
 const Wrapped = Type.Object({ data: Type.Object({ ciphertext: Type.String() }) })
 
-/** What a transit engine gives for a value that it has sealed. */
+/** The form of a value sealed by a transit engine. */
 const SEALED_VALUE = /^vault:v\d+:/
-/** Stored sealed wherever there is a transit key: the KV engine, or a copy of it, is not enough to open it. */
+/** Stored sealed if there is a transit key: the KV engine, or a copy of it, is then not enough to read them. */
 const KEYRINGS = new Set(['SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'])
 
 const FORBIDDEN = 403
 const SEALED = 503
-/** Somebody else has written in the meantime. */
+/** Another client has written in the meantime. */
 const CONFLICT = 400
 const WRITES = 3
 
@@ -100,7 +100,7 @@ export function vaultSource({ origin, mount, path, namespace, login, transit }: 
     return body.data.ciphertext
   }
 
-  /** A token may have been revoked, so a refusal is believed only of a fresh one. */
+  /** A token may have been revoked, so a refusal is believed only for a fresh one. */
   async function authorized<T>(call: (token: string) => Promise<T>): Promise<T> {
     const token = await session.token()
     try {
@@ -112,7 +112,7 @@ export function vaultSource({ origin, mount, path, namespace, login, transit }: 
     }
   }
 
-  /** @throws SourceError in place of whatever the work throws */
+  /** @throws SourceError in place of anything that `work` throws */
   async function explained<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()

@@ -6,19 +6,19 @@ import type { Db } from '../base/db.ts'
 import { signedInFields } from './sign-in.ts'
 import { createToken, revokeToken } from './tokens.ts'
 
-/** Seconds within which a login has to be approved. */
+/** Seconds within which a login must be approved. */
 export const DEVICE_LOGIN_LIFETIME = 600
 /** Days for which the token of a login is valid. */
 export const DEVICE_TOKEN_DAYS = 90
 
-/** Seconds that a program waits between two questions, at first. */
+/** Initial polling interval in seconds. */
 const FIRST_INTERVAL = 5
-/** Added each time that it does not wait, up to the longest one. */
+/** Added to the interval each time a program polls too early, up to the maximum. */
 const SLOWER = 5
 const LONGEST_INTERVAL = 60
-/** A question may be early by this, in seconds: networks do not keep distances. */
+/** How early a poll may be, in seconds: networks do not preserve intervals. */
 const TOLERANCE = 1
-/** Seconds to fetch the token in, however late the login was approved. */
+/** Minimum seconds to fetch the token after a late approval. */
 const FETCH_TIME = 60
 
 /** As RFC 8628 proposes: no vowels, so no words; no digits, so nothing to mistake for a letter. */
@@ -32,7 +32,7 @@ export interface NewDeviceLogin {
   readonly ip: string | null
 }
 
-/** A login that waits for a person. */
+/** A login that waits for approval. */
 export interface PendingLogin {
   readonly id: string
   readonly name: string
@@ -43,7 +43,7 @@ export interface PendingLogin {
 
 const hashOf = (kind: 'device' | 'user', text: string) => createHash('sha256').update(`${kind} ${text}`).digest()
 
-/** Begins a login. The codes that it returns are their only copies. */
+/** Begins a login. The returned codes are their only copies. */
 export async function beginDeviceLogin(db: Db, { name, scopes, ip }: NewDeviceLogin) {
   const deviceCode = randomBytes(32).toString('base64url')
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -73,7 +73,7 @@ function randomUserCode(): string {
 
 const spelled = (code: string) => `${code.slice(0, CODE_LENGTH / 2)}-${code.slice(CODE_LENGTH / 2)}`
 
-/** A code as it is shown, from what a person has typed; null for text that cannot be one. */
+/** Normalizes a code as typed to the code as shown; null for text that cannot be a code. */
 export function readUserCode(text: string): string | null {
   const letters = text.toUpperCase().replaceAll(/[^A-Z]/g, '')
   const isCode = letters.length === CODE_LENGTH && [...letters].every(letter => ALPHABET.includes(letter))
@@ -82,7 +82,7 @@ export function readUserCode(text: string): string | null {
 
 const stillWaits = and(eq(deviceLogins.status, 'pending'), gt(deviceLogins.expiresAt, sql`now()`))
 
-/** The login that waits under a code; undefined when there is none, or none any more. */
+/** The pending login with this code; undefined if there is none, or if it is over. */
 export async function findPendingLogin(db: Db, userCode: string): Promise<PendingLogin | undefined> {
   const { id, name, scopes, ip, createdAt } = deviceLogins
   const hash = hashOf('user', userCode.replace('-', ''))
@@ -93,7 +93,7 @@ export async function findPendingLogin(db: Db, userCode: string): Promise<Pendin
   return found
 }
 
-/** Records what a person has decided. @returns whether the login still waited for it */
+/** Records a person's decision. @returns whether the login was still pending */
 export async function decideDeviceLogin(
   tx: Db,
   id: string,
@@ -112,19 +112,19 @@ export async function decideDeviceLogin(
   return decided.length > 0
 }
 
-/** How a login stands, in the words of RFC 8628. */
+/** The status of a login, in the terms of RFC 8628. */
 export type DeviceLoginStatus = 'authorization_pending' | 'slow_down' | 'access_denied' | 'expired_token' | 'approved'
 
 export interface DeviceLoginOutcome {
   readonly status: DeviceLoginStatus
-  /** Seconds to wait before the next question. */
+  /** Seconds to wait before the next poll. */
   readonly interval: number
-  /** Whose token it is, and the token, once: when the login is approved. */
+  /** The token and its owner, returned once, when the login is approved. */
   readonly granted?: {
     readonly user: { readonly id: string; readonly username: string; readonly isOperator: boolean }
     readonly token: Awaited<ReturnType<typeof createToken>>
   }
-  /** A token that ends here, because it was asked for a second time. */
+  /** A token revoked because it was requested a second time. */
   readonly revoked?: {
     readonly user: { readonly id: string; readonly username: string; readonly isOperator: boolean }
     readonly token: { readonly id: string; readonly name: string; readonly prefix: string }
@@ -132,8 +132,8 @@ export interface DeviceLoginOutcome {
 }
 
 /**
- * Answers the program that has begun a login. An approved one gets its token, once. Who asks again after that has
- * learned the device code from somebody, or has lost the reply: either way the token ends, and nobody has it.
+ * Answers the program that began a login. An approved login returns its token once. A second request means that the
+ * device code has leaked or the reply was lost: either way the token is revoked, so that it is in nobody's hands.
  */
 export async function askDeviceLogin(tx: Db, deviceCode: string): Promise<DeviceLoginOutcome> {
   const { id, status, name, scopes, userId, tokenId, pollInterval: interval } = deviceLogins
@@ -186,7 +186,7 @@ async function endToken(tx: Db, owner: Awaited<ReturnType<typeof findOwner>>, to
   try {
     return { revoked: { user: owner, token: await revokeToken(tx, owner.id, tokenId) } }
   } catch (error) {
-    if (error instanceof AppError && error.code === 'NOT_FOUND') return {} // it has ended before
+    if (error instanceof AppError && error.code === 'NOT_FOUND') return {} // it has expired or been revoked already
     throw error
   }
 }

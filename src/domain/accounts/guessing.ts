@@ -16,7 +16,7 @@ const LONGEST_WAIT = 3_600
 /**
  * Counts a guess by an address about an account before it is checked, so that parallel guesses gain nothing.
  *
- * @param limit what there was too much of, as a sentence without a full stop
+ * @param limit the limit that was exceeded, as a sentence without a full stop
  * @returns a function that takes back the count, for a correct guess
  * @throws AppError when the address has to wait
  */

@@ -119,7 +119,7 @@ export async function createFirstOperator(tx: Db, log: AuditLog, plan: Plan): Pr
   return token
 }
 
-/** The operator who was made first, of those who still are one. @throws AppError when there is none */
+/** The earliest created account that is still an operator. @throws AppError when there is none */
 export async function findFirstOperator(tx: Db) {
   const [user] = await tx
     .select({ id: users.id, username: users.username, isOperator: users.isAdmin })

@@ -4,8 +4,8 @@ import { errors } from '../../../plugins/lib/errors.ts'
 const NAME = /^[A-Z][A-Z0-9_]*$/
 
 /**
- * Reads `NAME=value` lines as a `.env` file has them: with comments, quotes and `export`.
- * @throws AppError that names the line which is none
+ * Parses `NAME=value` lines of a `.env` file, with comments, quotes and `export`.
+ * @throws AppError that names the first invalid line
  */
 export function parseDotenv(text: string): [key: string, value: string][] {
   for (const [at, line] of text.split(/\r?\n/).entries()) {

@@ -120,7 +120,7 @@ export interface AppLogFilters {
   search?: string
 }
 
-/** Most lines have no colours, and looking is cheaper than replacing. */
+/** Most lines have no colours, and checking is cheaper than replacing. */
 const WITHOUT_COLOURS = sql`case when strpos(${appLogs.message}, E'\\x1b') = 0 then ${appLogs.message}
   else regexp_replace(${appLogs.message}, E'\\x1b\\\\[[0-9;]*m', '', 'g') end`
 
@@ -169,7 +169,7 @@ export async function newestAppLog(db: Db, appId: string): Promise<number> {
   return newest?.id ?? 0
 }
 
-/** When the newest line of an app was logged; null if there is none. */
+/** Time of an app's newest log line; null if there is none. */
 export async function lastSaidAt(db: Db, appId: string): Promise<Date | null> {
   const [newest] = await db
     .select({ at: appLogs.at })

@@ -12,7 +12,7 @@ import {
 import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 
-/** A deployment in a list of others. */
+/** A deployment as part of an overview. */
 export interface DeploymentGlimpse {
   readonly id: string
   readonly status: DeploymentStatus
@@ -26,7 +26,7 @@ export interface DeploymentGlimpse {
   readonly updatedAt: string
 }
 
-/** An app with how it is doing. */
+/** An app with its current state. */
 export interface AppOverview {
   readonly id: string
   readonly name: string
@@ -37,9 +37,9 @@ export interface AppOverview {
   readonly flyAppId: string | null
   readonly region: string
   readonly createdAt: string
-  /** The newest deployment; null: there has been none. */
+  /** The newest deployment; null before the first one. */
   readonly latest: DeploymentGlimpse | null
-  /** The one that serves; null: nothing does. */
+  /** The live deployment; null if there is none. */
   readonly live: DeploymentGlimpse | null
 }
 
@@ -58,7 +58,7 @@ const glimpse = (alias: string) => {
     'updatedAt', ${d}.updated_at) end`
 }
 
-/** The apps of a team with their newest and their live deployment: those that changed last come first. */
+/** The apps of a team with their newest and their live deployments, most recently changed first. */
 export async function overviewApps(
   db: Db,
   teamId: string,
@@ -123,7 +123,7 @@ export async function namesOf(db: Db, ids: readonly (string | null)[]): Promise<
   return new Map(rows.map(({ id, username }) => [id, username]))
 }
 
-/** How many deployments of the platform wait or run that began before this one. */
+/** Number of pending and running deployments on the platform that began before this one. */
 export async function deploymentsAhead(db: Db, { createdAt, id }: { createdAt: Date; id: string }): Promise<number> {
   return db.$count(
     deployments,
@@ -135,7 +135,7 @@ export async function deploymentsAhead(db: Db, { createdAt, id }: { createdAt: D
   )
 }
 
-/** What goes with an app. */
+/** Counts of what belongs to an app. */
 export async function countsOf(db: Db, appId: string): Promise<{ deployments: number; envVars: number }> {
   const [deploymentCount, envVarCount] = await Promise.all([
     db.$count(deployments, eq(deployments.appId, appId)),

@@ -3,17 +3,17 @@ import { deployments, envVars } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 import type { App } from '../teams/access.ts'
 
-/** What has changed since the live deployment began, and takes effect with the next one. */
+/** Changes since the live deployment began, which take effect with the next one. */
 export interface PendingChanges {
-  /** Env vars that are new or have another value. */
+  /** New env vars and those with another value. */
   readonly set: readonly string[]
-  /** Env vars that the live deployment still has. */
+  /** Env vars that only the live deployment has. */
   readonly removed: readonly string[]
-  /** Settings with the value that serves. */
+  /** Changed settings with the values that serve now. */
   readonly settings: readonly { readonly name: 'region' | 'branch'; readonly from: string; readonly to: string }[]
 }
 
-/** Null when nothing waits, or when nothing serves that it could differ from. */
+/** Null if nothing changed, or if there is no live deployment to compare with. */
 export async function pendingChanges(db: Db, app: App): Promise<PendingChanges | null> {
   const [live] = await db
     .select({ envVersions: deployments.envVersions, config: deployments.config, branch: deployments.branch })

@@ -4,10 +4,10 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import { readSourceArchive, TarError } from '../../../plugins/lib/source-archive.ts'
 import type { Db } from '../base/db.ts'
 
-/** Bytes of a row; it is what one instance holds in memory of an archive. */
+/** Bytes per row: how much of an archive one instance holds in memory. */
 const CHUNK = 524_288
 
-/** An archive that has arrived completely. */
+/** A completely received archive. */
 export interface ArrivedSource {
   readonly bytes: number
   /** SHA-256 in hexadecimal. */
@@ -16,9 +16,8 @@ export interface ArrivedSource {
 }
 
 /**
- * Reads an uploaded archive to its end, and refuses what no build would take.
- *
- * @throws AppError with a sentence for who has sent it
+ * Reads an uploaded archive to its end, and refuses what no builder would accept.
+ * @throws AppError with a sentence for the uploader
  */
 export async function inspectSource(chunks: AsyncIterable<Uint8Array>): Promise<void> {
   try {
@@ -29,7 +28,7 @@ export async function inspectSource(chunks: AsyncIterable<Uint8Array>): Promise<
   }
 }
 
-/** Keeps an app's uploaded source, in place of the one before. The caller holds the lock of the app. */
+/** Stores an app's uploaded source, replacing the previous one. The caller holds the app's lock. */
 export async function keepSource(tx: Db, appId: string, id: string, { bytes, digest, read }: ArrivedSource) {
   await tx.delete(sourceArchives).where(eq(sourceArchives.appId, appId))
   await tx.insert(sourceArchives).values({ id, appId, digest, bytes })
@@ -38,7 +37,7 @@ export async function keepSource(tx: Db, appId: string, id: string, { bytes, dig
     await tx.insert(sourceArchiveChunks).values({ archiveId: id, seq: seq++, content })
 }
 
-/** The id of an app's last uploaded source, if it is still kept. */
+/** The id of an app's last uploaded source, if it is still stored. */
 export async function findSource(db: Db, appId: string): Promise<string | undefined> {
   const [found] = await db.select({ id: sourceArchives.id }).from(sourceArchives).where(eq(sourceArchives.appId, appId))
   return found?.id
@@ -46,11 +45,11 @@ export async function findSource(db: Db, appId: string): Promise<string | undefi
 
 export interface KeptSource {
   readonly digest: string
-  /** The archive from its beginning, a row at a time. @throws SourceGone when it is replaced or removed meanwhile */
+  /** The archive from its beginning, one row at a time. @throws SourceGone when it is replaced or removed meanwhile */
   read(): AsyncGenerator<Buffer>
 }
 
-/** The uploaded source was replaced by a newer one, or its time is over. */
+/** The uploaded source was replaced by a newer one, or has expired. */
 export class SourceGone extends Error {
   override readonly name = 'SourceGone'
 }

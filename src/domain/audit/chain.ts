@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm'
 import { auditLogs } from '../../../drizzle/schema.ts'
 import { microseconds } from '../base/page.ts'
 
-/** The digest before the first link, and in place of the digest of a missing row. */
+/** The digest before the first link; also stands for the digest of a missing row. */
 export const GENESIS = Buffer.alloc(32)
 
 /** The fields that a link of the chain covers. `details` is PostgreSQL's text of it, which is deterministic. */
@@ -87,7 +87,7 @@ export interface LinkFacts {
   isGenuine: boolean
   /** Whether the link before it was authenticated when this one was added. */
   isContinuous: boolean
-  /** {@link GENESIS} when the row was gone before it was sealed. */
+  /** {@link GENESIS} if the row was gone before it was sealed. */
   rowDigest: Buffer
 }
 

@@ -14,7 +14,7 @@ const UNFINISHED =
 /** The longest incomplete sequence that is held back. Anything longer is text after a stray escape. */
 const LONGEST_SEQUENCE = 256
 
-/** A program's output as plain text that PostgreSQL, terminals and pages can take without interpreting it. */
+/** A program's output as plain text that is safe for PostgreSQL, terminals and pages. */
 export function plainText(written: string): string {
   return written.replaceAll(/\r\n?/g, '\n').replaceAll(CONTROLS, '').toWellFormed()
 }
@@ -22,13 +22,13 @@ export function plainText(written: string): string {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is looked for
 const COLOUR = /^\x1b\[[0-9;]{0,40}m$/
 
-/** The same with its colours left in, which pages show; `plainText` of it is what others get. */
+/** The same with its colours kept, for pages; everything else gets its `plainText`. */
 export function colouredText(written: string): string {
   const kept = (sequence: string) => (COLOUR.test(sequence) ? sequence : '')
   return written.replaceAll(/\r\n?/g, '\n').replaceAll(CONTROLS, kept).toWellFormed()
 }
 
-/** Cuts coloured text as {@link cutText} does, without splitting a colour either. */
+/** Cuts coloured text like {@link cutText}, and never within a colour sequence. */
 export function cutColoured(text: string, longest: number): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is looked for
   return cutText(text, longest).replace(/\x1b(?:\[[0-9;]{0,40})?$/, '')

@@ -14,7 +14,7 @@ export function entityTag({ id, version }: Versioned): string {
   return `"${version}-${id.slice(0, 8)}"`
 }
 
-/** What a form of a page stands for, which knows the version alone: its address says which object it is about. */
+/** The entity tag for a form on a page, which knows only the version: its URL identifies the object. */
 export function formTag(version: number | string): string {
   return `"form-${version}"`
 }

@@ -2,7 +2,7 @@ import { and, eq, gt, isNull, sql } from 'drizzle-orm'
 import { apps, teamInvitations, teamMembers } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 
-/** What of its plan a team takes up now. Open invitations count as members, since they may become some. */
+/** How much of its plan a team uses now. Open invitations count as members, since they may become members. */
 export async function countUsage(db: Db, teamId: string): Promise<{ members: number; invited: number; apps: number }> {
   const isOpen = and(
     eq(teamInvitations.teamId, teamId),

@@ -106,7 +106,7 @@ export async function listErrors(db: Db, filters: ErrorFilters, { limit = DEFAUL
 
 const POSITION = /^(\d{1,7})\.(\w{1,50})\.([^.]\S*)$/
 
-/** The condition of the rows after a cursor; undefined on the first page. */
+/** The condition for rows after a cursor; undefined on the first page. */
 function isAfter(cursor: string | undefined): SQL | undefined {
   const position = parseNameCursor(cursor)
   if (position === undefined) return undefined

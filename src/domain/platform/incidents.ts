@@ -4,7 +4,7 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
 
-/** The channel that tells every instance of changes. */
+/** The channel that notifies every instance of changes. */
 export const INCIDENTS_CHANNEL = 'rhone_incidents'
 
 export interface Incident {
@@ -13,9 +13,9 @@ export interface Incident {
   readonly severity: IncidentSeverity
   readonly components: string[]
   readonly openedAt: Date
-  /** Null while it goes on. */
+  /** Null while it is open. */
   readonly closedAt: Date | null
-  /** The latest first. */
+  /** Latest first. */
   readonly updates: { readonly at: Date; readonly message: string }[]
 }
 
@@ -26,13 +26,13 @@ export interface NewIncident {
   readonly message: string | null
 }
 
-/** The incident after a change that was asked for, and whether it was made or had been made before. */
+/** The incident after a requested change, and whether the change was made now or before. */
 export interface IncidentChange {
   readonly incident: Incident
   readonly changed: boolean
 }
 
-/** Opens an incident; if one of this title is open, that one is meant, and nothing changes. */
+/** Opens an incident. If one with this title is open, returns that one unchanged. */
 export async function openIncident(tx: Db, { message, components, ...given }: NewIncident): Promise<IncidentChange> {
   const [opened] = await tx
     .insert(incidents)
@@ -53,7 +53,9 @@ export async function openIncident(tx: Db, { message, components, ...given }: Ne
   return { incident: await findIncident(tx, known.id), changed: false }
 }
 
-/** Adds what users are to know. Repeating the latest update changes nothing. @throws AppError when it is closed */
+/**
+ * Adds an update for users. Repeating the latest update changes nothing. @throws AppError when the incident is closed
+ */
 export async function updateIncident(tx: Db, id: string, message: string): Promise<IncidentChange> {
   const before = await lockIncident(tx, id)
   if (before.updates[0]?.message === message) return { incident: before, changed: false }
@@ -63,7 +65,7 @@ export async function updateIncident(tx: Db, id: string, message: string): Promi
   return { incident: await findIncident(tx, id), changed: true }
 }
 
-/** Ends an incident, with a last word to users if there is one. Closing it again changes nothing. */
+/** Closes an incident, with an optional final update. Closing it again changes nothing. */
 export async function closeIncident(tx: Db, id: string, message: string | null): Promise<IncidentChange> {
   const before = await lockIncident(tx, id)
   if (before.closedAt !== null) return { incident: before, changed: false }
@@ -73,7 +75,7 @@ export async function closeIncident(tx: Db, id: string, message: string | null):
   return { incident: await findIncident(tx, id), changed: true }
 }
 
-/** All incidents, the newest first. */
+/** All incidents, newest first. */
 export async function listIncidents(db: Db, open: boolean | undefined, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
   const isWanted = open === undefined ? undefined : open ? isNull(incidents.closedAt) : isNotNull(incidents.closedAt)
   const rows = await db
@@ -86,10 +88,10 @@ export async function listIncidents(db: Db, open: boolean | undefined, { limit =
   return { items: await withUpdates(db, items), nextCursor }
 }
 
-/** At most this many closed incidents are shown. */
+/** Maximum number of closed incidents shown. */
 const SHOWN = 50
 
-/** What the status page shows: the open incidents, then those that were closed since, the latest first. */
+/** The incidents of the status page: the open ones, then those closed since, latest first. */
 export async function incidentsSince(db: Db, since: Date): Promise<Incident[]> {
   const rows = await db
     .select(FIELDS)
@@ -133,7 +135,7 @@ export async function findIncident(tx: Db, id: string): Promise<Incident> {
   return found
 }
 
-/** Changes of one incident follow one another. */
+/** Serializes changes of one incident. */
 async function lockIncident(tx: Db, id: string): Promise<Incident> {
   await tx.select({ id: incidents.id }).from(incidents).where(eq(incidents.id, id)).for('update')
   return findIncident(tx, id)

@@ -15,8 +15,8 @@ const TOP_APPS = 10
 const RECENT_ERRORS = 20
 
 /**
- * The statistics of the operators' dashboard. Fails as a whole: a number that could not be read is not a zero. The
- * queries run in parallel, as far as the pool has connections.
+ * The statistics of the operators' dashboard. Fails as a whole: an unreadable number is not zero. The queries run in
+ * parallel, as far as the pool has connections.
  */
 export async function platformStats(db: Db, now = new Date()) {
   const billingPeriod = `${now.toISOString().slice(0, 7)}-01`

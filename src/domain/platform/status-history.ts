@@ -2,10 +2,10 @@ import { gte, sql } from 'drizzle-orm'
 import { statusDays } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 
-/** How many seconds of a UTC day a part of the service was observed in each state. */
+/** How many seconds of a UTC day a component was observed in each state. */
 export type StatusDay = Required<typeof statusDays.$inferInsert>
 
-/** Adds what one instance has observed to what all have. @param days in the order of their keys, without duplicates */
+/** Adds one instance's observations to the shared totals. @param days ordered by key, without duplicates */
 export async function addStatusDays(db: Db, days: readonly StatusDay[]): Promise<void> {
   await db
     .insert(statusDays)

@@ -42,7 +42,7 @@ function sweeps(now: Date): { table: SQL; isOld: SQL }[] {
     { table: sql`spent_sign_ins`, isOld: sql`expires_at < now()` },
     { table: sql`device_logins`, isOld: sql`expires_at < now()` },
     { table: sql`api_tokens`, isOld: sql`least(revoked_at, expires_at) < ${cutoff(tokens)}` },
-    // Their chunks go with them. A deployment that is on its way is younger.
+    // Their chunks are deleted with them. Archives of active deployments are younger.
     { table: sql`source_archives`, isOld: sql`created_at < ${cutoff(sources)}` },
     { table: sql`usage_records`, isOld: sql`recorded_at < ${cutoff(usage)}` },
     { table: sql`webhook_deliveries`, isOld: sql`received_at < ${cutoff(webhookDeliveries)}` },

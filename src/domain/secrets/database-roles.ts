@@ -3,9 +3,9 @@ import { sql } from 'drizzle-orm'
 import type { Db } from '../base/db.ts'
 
 /**
- * Lets the next role log in with a password, and act as the owner, so that whatever it makes is the owner's.
- *
- * @param admin a connection of a role that may create roles and grant the owner
+ * Allows the next role to log in with a password, and to act as the owner, so that everything it creates is the
+ * owner's.
+ * @param admin a connection whose role may create roles and grant the owner
  */
 export async function openRole(
   admin: Db,
@@ -13,7 +13,7 @@ export async function openRole(
   password: string
 ): Promise<void> {
   const [role, as] = [sql.identifier(next), sql.identifier(owner)]
-  // A verifier, so that the password is in no statement and no log.
+  // A verifier, so that the password appears in no statement and no log.
   const verifier = sql.raw(`'${scramVerifier(password)}'`)
   await admin.transaction(async tx => {
     const found = await tx.execute(sql`select 1 from pg_roles where rolname = ${next}`)
@@ -29,7 +29,7 @@ export async function closeRole(admin: Db, role: string): Promise<void> {
   await admin.execute(sql`alter role ${sql.identifier(role)} nologin`)
 }
 
-/** How many sessions in this database have logged in as the role. */
+/** Number of sessions in this database that have logged in as the role. */
 export async function sessionsOf(db: Db, role: string): Promise<number> {
   const [row] = await db.execute<{ count: number }>(
     sql`select count(*)::int as count from pg_stat_activity
@@ -38,7 +38,7 @@ export async function sessionsOf(db: Db, role: string): Promise<number> {
   return row?.count ?? 0
 }
 
-/** RFC 5803; the password is random, so that a few iterations do. */
+/** RFC 5803. The password is random, so few iterations suffice. */
 function scramVerifier(password: string): string {
   const iterations = 4_096
   const salt = randomBytes(16)

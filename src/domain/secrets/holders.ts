@@ -5,19 +5,19 @@ import type { Keyring } from '../base/secret-box.ts'
 import { fingerprintOf } from './keyring-check.ts'
 import { fingerprintsOf, type ServerSecret } from './ledger.ts'
 
-/** The secrets that an instance holds: fingerprints by variable. For a keyring, one for each key. */
+/** The secrets that an instance holds, as fingerprints by variable; for a keyring, one per key. */
 export type Holdings = Readonly<Record<string, readonly string[]>>
 
 /**
- * Seconds after its last word for which an instance counts as running: one that hangs for less finds on waking that all
- * others have waited for it. One that ends withdraws at once.
+ * Seconds after its last report for which an instance counts as running: an instance that hangs for less finds that the
+ * others have waited for it. A stopping instance withdraws at once.
  */
 export const PRESUMED_ALIVE = 60
 
-/** Rows of the gone are removed after this many seconds. */
+/** Rows of stopped instances are removed after this many seconds. */
 const REMOVED_AFTER = 86_400
 
-/** The channel on which instances announce that what they hold has changed. */
+/** The channel on which instances announce changes of their secrets. */
 export const HOLDERS_CHANNEL = 'rhone_secret_holders'
 
 export function holdingsOf(
@@ -34,7 +34,7 @@ export function holdingsOf(
   return Object.fromEntries([...plain, ...keys])
 }
 
-/** @param isNews whether to tell the other instances at once */
+/** @param isNews whether to notify the other instances at once */
 export async function publishHoldings(db: Db, instance: string, holds: Holdings, isNews: boolean): Promise<void> {
   await db.transaction(async tx => {
     await tx
@@ -50,7 +50,7 @@ export async function withdrawHoldings(db: Db, instance: string): Promise<void> 
   await db.delete(secretHolders).where(eq(secretHolders.instance, instance))
 }
 
-/** What the running instances hold. Clocks do not matter: the database's decides who is running. */
+/** The secrets of the running instances. The database's clock decides who is running; others do not matter. */
 export async function readHoldings(db: Db): Promise<Holdings[]> {
   const rows = await db
     .select({ holds: secretHolders.holds })
@@ -59,7 +59,7 @@ export async function readHoldings(db: Db): Promise<Holdings[]> {
   return rows.map(({ holds }) => holds)
 }
 
-/** How many hold at least one of these fingerprints. */
+/** How many instances hold at least one of these fingerprints. */
 export function countHolders(all: readonly Holdings[], name: string, prints: readonly string[]): number {
   return all.filter(holds => holds[name]?.some(print => prints.includes(print))).length
 }

@@ -111,8 +111,8 @@ async function hasOthers(db: Db, name: string, fingerprint: string): Promise<boo
 }
 
 /**
- * The fingerprints of a secret under each key of the ring, newest key first. Without one of the keys they tell nothing
- * about the secret, however weak it is.
+ * The fingerprints of a secret under each key of the ring, newest key first. They reveal nothing about even a weak
+ * secret to anyone without these keys.
  */
 export function fingerprintsOf(ring: Keyring, name: string, value: string): string[] {
   const { current, keys } = ring

@@ -106,7 +106,9 @@ function openInvitations(tx: Db, teamId: string): Promise<number> {
   )
 }
 
-/** The places of a team: who has one, what open invitations have reserved, and the limit, null where there is none. */
+/**
+ * The places of a team: how many are taken, how many open invitations reserve, and the limit; null if there is none.
+ */
 export async function placesOf(db: Db, { id, plan }: { id: string; plan: Plan }) {
   const [members, invited] = await Promise.all([
     db.$count(teamMembers, eq(teamMembers.teamId, id)),
@@ -116,7 +118,7 @@ export async function placesOf(db: Db, { id, plan }: { id: string; plan: Plan })
   return { members, invited, limit: Number.isFinite(limit) ? limit : null }
 }
 
-/** @param promised places that are reserved by open invitations */
+/** @param promised places reserved by open invitations */
 async function requirePlace(tx: Db, team: { id: string; plan: Plan }, promised: number): Promise<void> {
   const taken = await tx.$count(teamMembers, eq(teamMembers.teamId, team.id))
   if (taken + promised >= MEMBER_LIMITS[team.plan]) throw errors.quotaExceeded('team members')
@@ -133,7 +135,7 @@ export async function revokeInvitation(tx: Db, teamId: string, id: string) {
   return revoked
 }
 
-/** Revokes an open or expired invitation and makes another for the same address and role, with a new token. */
+/** Revokes an open or expired invitation and creates another for the same address and role, with a new token. */
 export async function inviteAgain(tx: Db, team: Team, by: string, id: string) {
   await revokeInvitation(tx, team.id, id)
   const [old] = await tx
@@ -143,7 +145,7 @@ export async function inviteAgain(tx: Db, team: Team, by: string, id: string) {
   return invite(tx, team, by, old!.email, old!.role as InvitedRole)
 }
 
-/** Revokes the pending invitations of a member who may not invite any more. */
+/** Revokes the pending invitations of a member who may no longer invite. */
 export async function revokeInvitationsOf(tx: Db, teamId: string, userId: string): Promise<void> {
   await tx
     .update(teamInvitations)

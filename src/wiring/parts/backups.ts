@@ -1,7 +1,7 @@
 import { has } from '../../kernel/has.ts'
 import type { Part } from '../../kernel/part.ts'
 
-/** Backups by schedule, drills, and how old the latest of both are. */
+/** Scheduled backups, drills, and the age of the latest of each. */
 const backups: Part = {
   name: 'backups',
   queues: (_config, app) => (has(app, 'backups') ? app.backups.queues : []),

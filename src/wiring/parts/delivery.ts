@@ -3,7 +3,7 @@ import { has } from '../../kernel/has.ts'
 import type { Part } from '../../kernel/part.ts'
 import { PING_TIMEOUT, stateOf } from './service-state.ts'
 
-/** What turns pushes and requests into running apps. */
+/** The parts that turn pushes and requests into running apps. */
 const delivery: Part = {
   name: 'delivery',
   startSteps: (_config, app) => [{ name: 'jobs', run: async () => app.jobs?.start() }],

@@ -3,10 +3,10 @@ import type { Part } from '../../kernel/part.ts'
 import { machineReadings } from '../machine-readings.ts'
 import { SECOND } from './intervals.ts'
 
-/** How much of the history a crash can lose. */
+/** The most history that a crash can lose. */
 const STATUS_INTERVAL = 30 * SECOND
 
-/** What operators observe and switch. */
+/** What operators observe and control. */
 const platform: Part = {
   name: 'platform',
   startSteps: (_config, app) => [

@@ -19,7 +19,7 @@ const secrets: Part = {
       async run() {
         const problems = await checkKeyrings(config, app)
         if (problems.length > 0 && config.production) throw new Error(problems.join('\n'))
-        // Before anything is sealed or signed: others may not have the newest keys yet.
+        // Before anything is sealed or signed: other instances may not have the newest keys yet.
         if (has(app, 'secretHolders')) await app.secretHolders.exchange()
       }
     },
@@ -77,7 +77,7 @@ function note(config: Config, app: FastifyInstance, actor: string): Promise<void
   return noteSecrets(app.db, auditLogOf(config), config.keys.encryption!, secretsOf(config), actor)
 }
 
-/** Differs after any change of what is in use. */
+/** Changes whenever the secrets in use change. */
 function versionOf(config: Config): string {
   return JSON.stringify(secretsOf(config).map(({ value }) => value))
 }

@@ -13,13 +13,12 @@ import { BASE, baseObject, DESCRIPTOR, streamObject } from './names.ts'
 import type { ArchiveSettings } from './settings.ts'
 
 const CONNECT_TIMEOUT = 10
-/** The first file of a base backup says where its log begins; this much holds it. */
+/** Bytes that hold the first file of a base backup, which says where its log begins. */
 const HEAD = 4_096
 
 /**
- * Copies the files of the running database, sealed, into a stream, which it begins if there is none. It counts once it
- * was read back.
- *
+ * Copies the files of the running database, encrypted, into a stream, which it begins if there is none. The base backup
+ * counts once it has been read back.
  * @param into the stream; null: a new one
  * @param onBegun called once it is known which segment it needs first
  * @throws Error that says what is wrong; there is no new base backup then
@@ -90,10 +89,13 @@ interface PendingCopy {
   reject: (error: Error) => void
 }
 
-/** The frames of a base backup begin with what they are. */
+/** The first byte of a base backup's frames is their type. */
 const [ARCHIVE, CONTENT] = [0x6e, 0x64]
 
-/** The archive of files, and the server's verdict after it: only then has it seen no damaged page and lost no log. */
+/**
+ * The archive of files, followed by the server's result: only then is it known to have no damaged page and no missing
+ * log.
+ */
 async function readFiles(session: Session): Promise<{ content: Readable; ended: Promise<unknown> }> {
   const options = `LABEL 'rhone', CHECKPOINT 'fast', WAL true, WAIT false, MANIFEST 'no'`
   const query = session.sql.unsafe(`BASE_BACKUP (${options})`)
@@ -104,7 +106,7 @@ async function readFiles(session: Session): Promise<{ content: Readable; ended: 
   ended.catch(() => {})
   const content = new PassThrough({ highWaterMark: 256 * 1024 })
   let archives = 0
-  // Frames stay apart only when they are taken as they come: a read would join those that have piled up.
+  // Frames stay separate only if they are handled on arrival: a read would join those that have accumulated.
   frames.on('data', (frame: Buffer) => {
     if (frame[0] === ARCHIVE && ++archives > 1) content.destroy(new Error('the database has tablespaces elsewhere'))
     if (frame[0] !== CONTENT || content.write(frame.subarray(1))) return
@@ -168,7 +170,7 @@ async function readBack(
   return 'opened'
 }
 
-/** Passes the archive of files on, and fails at its end unless it is as it was. */
+/** Passes the archive of files on, and fails at its end unless it is unchanged. */
 export async function* openFiles(
   { plain }: Pick<BaseDescriptor, 'data' | 'plain'>,
   content: AsyncIterable<Buffer>

@@ -4,21 +4,21 @@ import { BASE, DESCRIPTOR, markOf, nextSegment, partOf, ROOT, type SegmentMark, 
 
 export const FORMAT = 'rhone-archive/1'
 
-/** What is known of a base backup, readable without any key. */
+/** The facts about a base backup that are readable without any key. */
 export interface BaseDescriptor {
   readonly format: typeof FORMAT
   readonly id: string
   readonly stream: string
   readonly installation: string
   readonly startedAt: string
-  /** Recovery reaches any instant from here on. */
+  /** Recovery can reach any instant from here on. */
   readonly finishedAt: string
   readonly release: string
   /** The first segment that recovery needs. */
   readonly startSegment: string
-  /** As it is stored. */
+  /** The object as stored. */
   readonly data: ObjectMark
-  /** The archive of files in it. */
+  /** The archive of files inside it. */
   readonly plain: ObjectMark
   readonly keys: NeededKeys
   readonly checked: 'opened' | 'read back'
@@ -30,11 +30,11 @@ export interface StreamFacts {
   readonly begunAt: string
 }
 
-/** What one database has written without a gap, as the storage has it. */
+/** One database's log without a gap, as found in the storage. */
 export interface Stream {
   readonly id: string
   readonly facts: StreamFacts
-  /** Those that are complete, oldest first. */
+  /** Complete ones, oldest first. */
   readonly bases: readonly BaseDescriptor[]
   /** In order. */
   readonly segments: readonly SegmentMark[]
@@ -43,12 +43,12 @@ export interface Stream {
   readonly objects: readonly StoredObject[]
 }
 
-/** The log that follows a base backup, as far as it has no gap. */
+/** The log that follows a base backup, up to the first gap. */
 export interface Chain {
   readonly segments: readonly SegmentMark[]
-  /** The latest instant that recovery surely reaches. */
+  /** The latest instant that recovery is sure to reach. */
   readonly end: Date
-  /** The first segment that is missing although later ones are there; null: there is no gap. */
+  /** The first missing segment that is followed by later ones; null: there is no gap. */
   readonly missing: string | null
 }
 
@@ -94,7 +94,7 @@ async function describe(
 /**
  * The segments from a base backup on, up to the first one that holds `to`.
  *
- * @param to null: as far as they go
+ * @param to null: all of them
  * @throws Error when a segment is there twice with different content
  */
 export function chainOf(stream: Stream, base: BaseDescriptor, to: Date | null): Chain {
@@ -117,7 +117,7 @@ export function chainOf(stream: Stream, base: BaseDescriptor, to: Date | null): 
   return { segments, end, missing: expected <= last ? expected : null }
 }
 
-/** A way back to an instant. */
+/** A base backup and the log to recover from it to an instant. */
 export interface Way {
   readonly stream: Stream
   readonly base: BaseDescriptor
@@ -125,11 +125,10 @@ export interface Way {
 }
 
 /**
- * The shortest way back to an instant: the latest base backup before it, and the log from there.
- *
- * @param to null: as far as there is anything
- * @param from whose; null: there is only one
- * @throws Error that says what can be reached instead, and names a missing segment
+ * The shortest recovery to an instant: the latest base backup before it, and the log from there.
+ * @param to null: the latest possible instant
+ * @param from the installation; null: there is only one
+ * @throws Error that says which instants are available instead, or names a missing segment
  */
 export function wayTo(streams: readonly Stream[], to: Date | null, from: string | null = null): Way {
   const own = streams.filter(({ facts }) => from === null || facts.installation === from)
@@ -163,7 +162,7 @@ async function readJson<Value extends { format: string }>(
     const value = JSON.parse(Buffer.concat((await Array.fromAsync(await storage.get(name))) as Buffer[]).toString())
     return value?.format === FORMAT ? value : null
   } catch (error) {
-    // Removed in the meantime, or cut off while it was written: it does not count.
+    // Removed meanwhile, or its writing was interrupted: it does not count.
     if (error instanceof SyntaxError || (error as { failure?: string }).failure === 'missing') return null
     throw error
   }

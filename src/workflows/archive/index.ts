@@ -10,13 +10,13 @@ import { breakOff, tooMuch } from './ship.ts'
 import { type ArchiveState, bytesWaiting, readState, waitingFiles } from './state.ts'
 
 export interface ArchiveOptions {
-  /** Stores what waits, in a process of its own. */
+  /** Stores the waiting files, in a process of its own. */
   run: (signal: AbortSignal) => Promise<ArchiveState>
   /** PostgreSQL puts segments into `wal` below it. */
   directory: string
-  /** Bytes that may wait for the storage. */
+  /** Maximum bytes waiting for the storage. */
   limit: number
-  /** Who hears of an archive that breaks off, and of the next one. */
+  /** Notified when the archive breaks off, and when a new one begins. */
   notifyWebhookUrl: string | null
 }
 
@@ -31,12 +31,12 @@ declare module 'fastify' {
   }
 }
 
-/** Milliseconds between two looks. With the time after which PostgreSQL finishes a segment, less than a minute. */
+/** Milliseconds between two runs. Together with PostgreSQL's archive timeout, less than a minute. */
 const EVERY = 5_000
 /** Milliseconds before a failed run is repeated. */
 const PAUSE = 30_000
 
-/** Keeps the log of the embedded database, so that it can be brought back as it was at any instant. */
+/** Archives the embedded database's log, so that the database can be recovered to any instant. */
 const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
   const { directory, limit } = options
   const closing = new AbortController()
@@ -50,7 +50,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
     )
   }
 
-  /** Whether the way back is broken was told by the last run, also that of an earlier process. */
+  /** The previous run, possibly of an earlier process, has recorded whether recovery is broken. */
   async function compared(before: ArchiveState, after: ArchiveState): Promise<void> {
     if (after.broken !== null && before.broken === null) {
       app.log.error({ why: after.broken.why }, 'the archive of the database has a gap: a base backup will follow')
@@ -83,7 +83,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
     running = { done, abort }
   }
 
-  /** However long the storage takes, what waits for it stays within its limit. */
+  /** Keeps the waiting files within their limit, however long the storage takes. */
   async function guard(): Promise<void> {
     if ((await bytesWaiting(directory)) <= limit) return
     running?.abort.abort()
@@ -98,7 +98,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
   }
 
   async function look(): Promise<void> {
-    // One instance archives; another one goes on when that has ended.
+    // One instance archives; another takes over when it has stopped.
     lock ??= await acquireLock(`${directory}/lock`)
     if (lock === null) return
     await guard()
@@ -141,7 +141,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
   })
 }
 
-/** When the pieces were finished that PostgreSQL itself has not been able to archive. */
+/** When the segments were finished that PostgreSQL itself has failed to archive. */
 async function unarchived(app: Parameters<typeof archive>[0]): Promise<Date[]> {
   const rows = await app.db.execute<{ since: string }>(
     sql`select min(modification)::text as since from pg_ls_archive_statusdir() where name like '%.ready' having count(*) > 0`

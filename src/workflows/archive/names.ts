@@ -1,7 +1,7 @@
-/* The objects of an archive. A stream is what one database has written without a gap: `archive/<stream>/...`. */
+/* The object names of an archive. A stream is one database's log without a gap: `archive/<stream>/...`. */
 
 export const ROOT = 'archive/'
-/** Written first: whose it is. */
+/** Written first: names the installation. */
 export const STREAM = 'stream.json'
 export const BASE = 'base.tar.zst.age'
 /** Written last: without it, the base backup does not count. */
@@ -9,14 +9,14 @@ export const DESCRIPTOR = 'base.json'
 
 /** Bytes of a segment, the piece in which PostgreSQL writes its log. */
 export const SEGMENT_SIZE = 16 * 1024 * 1024
-/** Segments are numbered by two numbers; the second one begins anew after so many. */
+/** A segment number has two parts; the second one restarts after this many. */
 const SEGMENTS_PER_ID = 2 ** 32 / SEGMENT_SIZE
 
-/** A segment as it is stored. Its name alone says what it is, when it was complete, and what it has to be. */
+/** A stored segment. Its object name alone says which segment it is, when it was complete, and what it must contain. */
 export interface SegmentMark {
-  /** PostgreSQL's name for it: timeline and place, 24 hexadecimal digits. */
+  /** PostgreSQL's name for it: timeline and position, 24 hexadecimal digits. */
   readonly segment: string
-  /** When PostgreSQL had finished it: nothing in it is later. */
+  /** When PostgreSQL finished it: its contents are not newer. */
   readonly archivedAt: Date
   /** The beginning of the SHA-256 of its content. */
   readonly plain: string
@@ -39,13 +39,13 @@ export function nameOfSegment({ segment, archivedAt, plain, sealed }: SegmentMar
   return `${segment}.${archivedAt.getTime()}.${plain.slice(0, 16)}.${sealed}`
 }
 
-/** Null for another name. */
+/** Null if it is not a segment's name. */
 export function markOf(name: string): SegmentMark | null {
   const [, segment, at, plain, sealed] = STORED.exec(name) ?? []
   return segment === undefined ? null : { segment, archivedAt: new Date(Number(at)), plain: plain!, sealed: sealed! }
 }
 
-/** Null for an object that is no part of an archive. */
+/** Null for an object that is not part of an archive. */
 export function partOf(name: string): { stream: string; part: string } | null {
   const [, stream, part] = OBJECT.exec(name) ?? []
   return stream === undefined ? null : { stream, part: part! }

@@ -22,27 +22,27 @@ import { listStreams, type Way, wayTo } from './catalogue.ts'
 import { BASE, baseObject, nameOfSegment, type SegmentMark, segmentObject } from './names.ts'
 import { unpackTo } from './unpack.ts'
 
-/** Segments that are fetched at once. */
+/** Segments fetched concurrently. */
 const AT_ONCE = 4
 
-/** The embedded database, as recovery needs it. */
+/** The embedded database, as recovery uses it. */
 export interface Recoverer {
-  /** An empty directory that no server uses; whatever an earlier attempt has left is gone. */
+  /** Returns an empty directory that no server uses; removes the remains of earlier attempts. */
   begin(): Promise<string>
-  /** Makes a database of the base backup in `data` below the directory and the log in `wal`. */
+  /** Recovers a database from the base backup in `data` below the directory and the log in `wal`. */
   recover(wal: string, to: Date | null): Promise<void>
-  /** Runs it. */
+  /** Runs the database while `use` needs it. */
   lend<Result>(use: (url: string) => Promise<Result>): Promise<Result>
-  /** Puts it where servers find it: it is complete. */
+  /** Moves the complete database to where servers find it. */
   finish(): Promise<void>
 }
 
 export interface RecoverySettings extends Pick<BackupSettings, 'storage' | 'identities'> {
-  /** Null: as far as there is anything. */
+  /** Null: the latest possible instant. */
   readonly to: Date | null
-  /** The keyrings of this environment; those that it lacks come from the archive. */
+  /** This environment's keyrings; missing ones come from the archive. */
   readonly keyrings: Partial<Keyrings>
-  /** Who recovers, for the audit log. */
+  /** The actor, for the audit log. */
   readonly by: string
 }
 
@@ -80,9 +80,8 @@ export async function verifyWay(
 }
 
 /**
- * Makes an embedded database of an archive, as it was at an instant. Nothing is where a server would look for it before
- * all of it was checked and closed.
- *
+ * Recovers an embedded database from an archive, as of an instant. It moves to where a server would find it only after
+ * everything was checked and closed.
  * @throws Error that says what is wrong
  */
 export async function recoverTo(
@@ -169,14 +168,14 @@ async function refuseUnknownMigrations(sql: Sql, { known }: Migrator, release: s
       )
 }
 
-/** What was sealed after the base backup may need keys that were made after it. */
+/** Data sealed after the base backup may need keys created after it. */
 async function refuseNewerKeys(sql: Sql, { ENCRYPTION_KEYS, SIGNING_KEYS }: Keyrings): Promise<void> {
   const ring = keysOf(ENCRYPTION_KEYS)
   const needed = (await sealedWith(sql)).filter(id => !ring.has(id)).map(id => ({ id, print: null }))
   refuseWithoutKeys({ ENCRYPTION_KEYS: needed, SIGNING_KEYS: [] }, { ENCRYPTION_KEYS, SIGNING_KEYS })
 }
 
-/** Null when there are none; those of this environment may do. */
+/** Null when there are none; those of this environment may suffice. */
 async function latestKeys(
   storage: Storage,
   names: readonly string[],

@@ -4,30 +4,30 @@ import { BASE, baseObject, DESCRIPTOR, markOf, partOf, STREAM } from './names.ts
 
 const DAY = 86_400_000
 
-/** What of one installation's archive is needed no more. */
+/** The parts of an installation's archive that are no longer needed. */
 export interface Expendable {
   /** Base backups, each with the log that leads only to the next one. */
   readonly bases: readonly BaseDescriptor[]
-  /** Names of all objects that go, in the order in which they do. */
+  /** Names of all objects to remove, in order of removal. */
   readonly objects: readonly string[]
 }
 
 /**
- * What can go, so that every instant of the last `days` before the newest base backup stays within reach. A base backup
- * goes together with its log, and only when a later one is as old as that. Ages are compared with each other, not with
- * this machine's clock.
+ * Selects what can be removed while every instant of the last `days` before the newest base backup stays recoverable. A
+ * base backup is removed together with its log, and only when a later one is that old. Ages are compared with each
+ * other, not with this machine's clock.
  */
 export function expendable(streams: readonly Stream[], days: number): Expendable {
   const bases = streams.flatMap(stream => stream.bases).toSorted((a, b) => (a.finishedAt < b.finishedAt ? -1 : 1))
   const newest = bases.at(-1)
   if (newest === undefined) return { bases: [], objects: [] }
   const horizon = new Date(Date.parse(newest.finishedAt) - days * DAY).toISOString()
-  /** The oldest one that is needed: the last at or before the horizon, or else the first. */
+  /** The oldest base backup still needed: the last at or before the horizon, or else the first. */
   const first = bases.findLast(({ finishedAt }) => finishedAt <= horizon) ?? bases[0]!
   const gone = bases.filter(({ finishedAt }) => finishedAt < first.finishedAt)
   const objects = streams.flatMap(stream => {
     const kept = stream.bases.filter(base => !gone.includes(base))
-    // One without any base backup is being begun, unless there are later ones.
+    // A stream without any base backup is just being begun, unless there are later streams.
     if (kept.length === 0) return stream.id < first.stream ? stream.objects.map(({ name }) => name) : []
     const start = kept.map(({ startSegment }) => startSegment).sort()[0]!
     const own = gone.filter(base => base.stream === stream.id)
@@ -46,8 +46,8 @@ function isBefore(name: string, start: string): boolean {
 }
 
 /**
- * Cut off in between, a base backup does not count any more, rather than being damaged; and what says whose a stream is
- * goes last, so that the rest is found again.
+ * The order of removal: an interrupted removal leaves a base backup uncounted rather than damaged. The installation's
+ * name goes last, so that the rest is found again.
  */
 function inOrder(names: readonly string[]): string[] {
   const place = (name: string) => (name.endsWith(`/${DESCRIPTOR}`) ? 0 : name.endsWith(`/${STREAM}`) ? 2 : 1)
@@ -55,8 +55,7 @@ function inOrder(names: readonly string[]): string[] {
 }
 
 /**
- * Removes what of one installation's archive is needed no more.
- *
+ * Removes the parts of an installation's archive that are no longer needed.
  * @throws StorageError when the credentials have no right to delete
  */
 export async function pruneArchive(

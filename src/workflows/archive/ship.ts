@@ -26,20 +26,22 @@ import {
 } from './state.ts'
 
 const DAY = 86_400_000
-/** A new base backup is made after so long, or when the log since the last one has grown so large: it is read again in full. */
+/**
+ * A new base backup is made after this time, or once the log since the last one has grown this large, since recovery
+ * reads all of it.
+ */
 const BASE_AFTER = 7 * DAY
 const BASE_AFTER_BYTES = 4 * 2 ** 30
-/** Milliseconds between two looks for segments while a base backup is made. */
+/** Milliseconds between two checks for segments while a base backup is made. */
 const PAUSE = 5_000
-/** A temporary file of PostgreSQL that is older was left by a crash. */
+/** A temporary file of PostgreSQL older than this was left by a crash. */
 const LEFT_OVER = 600_000
 
 /**
- * Stores what PostgreSQL has archived since the last run; begins a stream, with a base backup, where there is none; and
+ * Stores what PostgreSQL has archived since the last run. Begins a stream, with a base backup, if there is none, and
  * makes the next base backup when it is due.
- *
- * @returns the new state, which is also kept in a file
- * @throws Error that says what is wrong; what could not be stored waits, and beyond the limit is given up
+ * @returns the new state, which is also stored in a file
+ * @throws Error that says what is wrong; whatever could not be stored waits, and is given up beyond the limit
  */
 export async function archive(settings: ArchiveSettings, signal: AbortSignal): Promise<ArchiveState> {
   const run = new Run(settings, await readState(settings.directory), signal)
@@ -50,7 +52,7 @@ export async function archive(settings: ArchiveSettings, signal: AbortSignal): P
   return run.state
 }
 
-/** Gives up what waits. The next run begins a new stream. */
+/** Discards the waiting files. The next run begins a new stream. */
 export async function breakOff(directory: string, why: string): Promise<ArchiveState> {
   await giveUp(directory)
   const state = await readState(directory)
@@ -78,14 +80,14 @@ class Run {
 
   async begin(): Promise<void> {
     const { directory } = this.#settings
-    // What was written before a base backup is no way forward from it.
+    // Log written before a base backup cannot extend it.
     for (const { path } of await rawSegments(directory)) await rm(path, { force: true })
     if (this.state.broken === null)
       await this.#keep({ broken: { since: new Date().toISOString(), why: 'no base backup was made yet' } })
     await this.renewBase()
   }
 
-  /** Seals first: what waits for a storage that is away takes little room then. */
+  /** Seals first: files waiting for an unreachable storage then take little room. */
   async ship(): Promise<void> {
     await this.#seal()
     await this.#store()
@@ -136,7 +138,7 @@ class Run {
     const directory = walDirectory(this.#settings.directory)
     for (const name of (await readdir(directory).catch(nullIf('ENOENT'))) ?? []) {
       const path = join(directory, name)
-      // Marks of base backups and histories of timelines: a new stream needs neither.
+      // Base backup labels and timeline histories: a new stream needs neither.
       if (name.endsWith('.backup') || name.endsWith('.history')) await rm(path, { force: true })
       if (!name.startsWith('archtemp.')) continue
       const facts = await stat(path).catch(nullIf('ENOENT'))
@@ -167,7 +169,7 @@ class Run {
     if (bytes !== SEGMENT_SIZE) throw new Error(`${path} has ${bytes} bytes, and a segment has ${SEGMENT_SIZE}`)
     const folder = join(sealedDirectory(this.#settings.directory), stream)
     await mkdir(folder, { recursive: true, mode: 0o700 })
-    // A run that was cut off may have sealed it already; by its name it would be another object.
+    // An interrupted run may have sealed it already; sealing it again would make another object name.
     for (const name of await readdir(folder)) if (name.startsWith(segment)) await rm(join(folder, name))
     const content = await readFile(path)
     const chunks = (await Array.fromAsync(await sealed(only(content), this.#settings.recipients))) as Buffer[]
@@ -192,13 +194,13 @@ class Run {
     try {
       await this.#storage.put(object, [await readFile(path)], this.#signal)
     } catch (error) {
-      // Its name holds its hash: a run that was cut off has stored it.
+      // Its name contains its hash, so an interrupted run has stored it.
       if (!(error instanceof StorageError && error.failure === 'exists')) throw error
     }
     await assertStored(this.#storage, object, { bytes, sha256: markOf(name)!.sealed }, this.#signal)
   }
 
-  /** Keys that are made later are needed, too: what is written from then on is sealed with them. */
+  /** Keys created later are needed, too: later data is sealed with them. */
   async #storeKeys(stream: string): Promise<void> {
     const { keyrings, extras, keyRecipients } = this.#settings
     const print = printOf('archive', Buffer.from(JSON.stringify(keyrings)))

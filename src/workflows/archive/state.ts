@@ -3,18 +3,18 @@ import { join } from 'node:path'
 import { nullIf } from '../../../plugins/lib/errno.ts'
 import { isSegment, markOf } from './names.ts'
 
-/** What is known between two runs. Kept beside the segments, so that it is lost with them. */
+/** The state between two runs. Stored next to the segments, so that both are lost together. */
 export interface ArchiveState {
   /** Null: the next run begins one, with a base backup. */
   readonly stream: string | null
-  /** The segment that comes next. */
+  /** The next expected segment. */
   readonly next: string | null
   readonly base: { readonly id: string; readonly finishedAt: string } | null
-  /** Bytes that were stored since the base backup. */
+  /** Bytes stored since the base backup. */
   readonly storedBytes: number
-  /** What the keyrings were that were stored last. */
+  /** Identifies the keyrings stored last. */
   readonly keys: string | null
-  /** Since when there is no way back to what is written now, and why; null: there is one. */
+  /** Since when, and why, current writes cannot be recovered; null: they can. */
   readonly broken: { readonly since: string; readonly why: string } | null
 }
 
@@ -28,7 +28,7 @@ export const NOTHING: ArchiveState = {
 }
 
 export const walDirectory = (directory: string): string => join(directory, 'wal')
-/** Segments that are sealed and wait for the storage, in a folder for each stream. */
+/** Sealed segments waiting for the storage, in one folder per stream. */
 export const sealedDirectory = (directory: string): string => join(directory, 'sealed')
 
 export async function readState(directory: string): Promise<ArchiveState> {
@@ -47,12 +47,12 @@ export async function writeState(directory: string, state: ArchiveState): Promis
   await rename(`${path}.new`, path)
 }
 
-/** A file that waits: as PostgreSQL has put it there, or sealed. */
+/** A waiting file: as PostgreSQL has put it there, or sealed. */
 export interface WaitingFile {
   readonly path: string
   readonly name: string
   readonly bytes: number
-  /** When PostgreSQL had finished the segment. */
+  /** When PostgreSQL finished the segment. */
   readonly since: Date
 }
 
@@ -76,7 +76,7 @@ export async function sealedSegments(directory: string): Promise<Map<string, Wai
   return found
 }
 
-/** All that waits. */
+/** All waiting files. */
 export async function waitingFiles(directory: string): Promise<WaitingFile[]> {
   return [...(await rawSegments(directory)), ...[...(await sealedSegments(directory)).values()].flat()]
 }
@@ -85,7 +85,7 @@ export async function bytesWaiting(directory: string): Promise<number> {
   return (await waitingFiles(directory)).reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
-/** Removes all that waits, and what was being written. */
+/** Removes all waiting files, including incomplete ones. */
 export async function giveUp(directory: string): Promise<void> {
   for (const { path } of await rawSegments(directory)) await rm(path, { force: true })
   await rm(sealedDirectory(directory), { recursive: true, force: true })

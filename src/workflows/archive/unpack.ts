@@ -7,7 +7,7 @@ const [FILE, OLD_FILE, DIRECTORY] = ['0', '\0', '5']
 /**
  * Writes the files of an archive below a directory, without holding one in memory.
  *
- * @throws Error when the archive ends within a file, or holds something that is neither file nor directory
+ * @throws Error when the archive ends within a file, or contains anything but files and directories
  */
 export async function unpackTo(directory: string, archive: AsyncIterable<Buffer>): Promise<void> {
   const source = new Source(archive[Symbol.asyncIterator]())
@@ -80,7 +80,7 @@ class Source {
     }
   }
 
-  /** Reads to the end, so that whatever protects the archive has seen all of it. */
+  /** Reads to the end, so that the archive's integrity check sees all of it. */
   async drain(): Promise<void> {
     for (let next = await this.#chunks.next(); !next.done; next = await this.#chunks.next());
   }

@@ -2,7 +2,7 @@ import type { Storage, StoredObject } from '../../../integrations/storage/index.
 import { type Descriptor, parseDescriptor } from './manifest.ts'
 import { BEGUN, DATA, DESCRIPTOR, KEYS, objectOf, partOf, ROOT } from './names.ts'
 
-/** A backup as the storage has it. */
+/** A backup as found in the storage. */
 export interface Backup {
   readonly id: string
   /**
@@ -13,18 +13,18 @@ export interface Backup {
   readonly state: 'verified' | 'damaged' | 'unfinished'
   /** What is wrong with a damaged one. */
   readonly problem: string | null
-  /** Null if that cannot be read. */
+  /** Null if it cannot be read. */
   readonly installation: string | null
-  /** By the id, if there is nothing better. */
+  /** Derived from the id if nothing better is known. */
   readonly takenAt: Date
   readonly bytes: number
   readonly descriptor: Descriptor | null
 }
 
-/** What descriptors say never changes, so a caller that lists again and again may keep it. */
+/** Descriptors never change, so callers that list repeatedly may cache them. */
 export type DescriptorCache = Map<string, Descriptor>
 
-/** All backups in a storage, of whichever installation, newest first. Reads no data. */
+/** All backups in a storage, of any installation, newest first. Reads no data. */
 export async function listBackups(
   storage: Storage,
   cache: DescriptorCache = new Map(),
@@ -46,7 +46,7 @@ export async function listBackups(
   return backups.sort((a, b) => b.takenAt.getTime() - a.takenAt.getTime() || (a.id < b.id ? 1 : -1))
 }
 
-/** Null when it has been removed in the meantime. */
+/** Null if it has been removed meanwhile. */
 async function describe(
   storage: Storage,
   id: string,
@@ -114,10 +114,9 @@ async function readText(storage: Storage, name: string, signal?: AbortSignal): P
 }
 
 /**
- * The backup that was asked for.
- *
+ * The requested backup.
  * @param wanted an id, or `latest`
- * @throws Error that says what there is instead
+ * @throws Error that lists the available ones
  */
 export function chooseBackup(backups: readonly Backup[], wanted: string): Backup & { descriptor: Descriptor } {
   if (wanted === 'latest') {

@@ -8,17 +8,17 @@ import type { Descriptor } from './manifest.ts'
 export interface Closing {
   readonly sessions: number
   readonly tokens: number
-  /** Jobs that had not ended. They stay as dead ones, which operators can look at and retry. */
+  /** Jobs that had not ended. They become dead jobs, which operators can inspect and retry. */
   readonly jobs: number
-  /** A new token of an operator, since none of the old ones is valid; null if there is no operator. */
+  /** A new operator token, since no old one is valid; null if there is no operator. */
   readonly operatorToken: string | null
 }
 
 const MESSAGE = 'Restored from a backup; an operator opens the platform again.'
 
 /**
- * Makes restored data safe to start a server on: closed, with nobody signed in and no work going on by itself. What
- * happened between the backup and now is unknown, and the audit log says so.
+ * Makes restored data safe to start a server on: maintenance mode is on, nobody is signed in, and no work starts by
+ * itself. What happened between the backup and now is unknown, and the audit log says so.
  */
 export async function closeRestored(
   tx: Db,

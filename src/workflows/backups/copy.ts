@@ -6,11 +6,11 @@ import { nameOf, quoted, type TableFacts } from './tables.ts'
 
 const NEWLINE = 0x0a
 
-/** The rows of a table as PostgreSQL's text format has them: every row ends with a newline, and has no other. */
+/** The rows of a table in PostgreSQL's text format: every row ends with a newline, and contains no other. */
 export async function* copyOut(session: Session, table: TableFacts): AsyncGenerator<Buffer> {
   const columns = table.columns.map(quoted).join(', ')
   const stream = await session.sql.unsafe(`copy (select ${columns} from ${nameOf(table)}) to stdout`).readable()
-  // Otherwise nobody reads the rest of the reply, and the connection hangs.
+  // Otherwise the rest of the reply stays unread, and the connection hangs.
   stream.once('end', () => session.resume())
   for await (const chunk of stream) yield chunk as Buffer
 }
@@ -29,13 +29,13 @@ export async function copyIn(session: Session, table: TableFacts, rows: AsyncIte
   const columns = table.columns.map(quoted).join(', ')
   const query = session.sql.unsafe(`copy ${nameOf(table)} (${columns}) from stdin`)
   const stream = (await query.writable()) as Writable
-  // The driver has settled the query when the copying began, and would lose what the database says at its end.
+  // The driver settles the query when copying begins, and would lose the database's result at the end.
   const refused = new Promise<never>((_, reject) => {
     ;(query as unknown as PendingCopy).reject = reject
   })
   refused.catch(() => {})
   await Promise.race([pipeline(Readable.from(rows, { objectMode: false }), stream), refused]).catch(async error => {
-    // What breaks the stream is reported as the stream's error; the database's own may follow and says more.
+    // A broken stream is reported as its own error; the database's may follow and says more.
     throw error
   })
 }
@@ -52,7 +52,7 @@ export class RowMeter {
     for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, at + 1)) this.rows += 1
   }
 
-  /** May be called once. */
+  /** May be called only once. */
   result(): { rows: number; bytes: number; sha256: string } {
     return { rows: this.rows, bytes: this.bytes, sha256: this.#hash.digest('hex') }
   }

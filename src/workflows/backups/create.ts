@@ -22,15 +22,14 @@ import { COPY_PARAMETERS, findSequences, findTables, idsOf, nameOf, sealedWith, 
 import { type Member, packed } from './tar.ts'
 import { assertStored, openBackup } from './verify.ts'
 
-/** Bytes of a member of the archive. */
+/** Bytes per member of the archive. */
 const MEMBER_SIZE = 4 * 1024 * 1024
 const CONNECT_TIMEOUT = 10
 
 /**
- * Makes a backup: the data as of one instant, sealed; the keyrings, sealed apart; and, when both have been read back
- * and are as they were written, the descriptor that makes it count. What a failure leaves is removed, as far as the
+ * Makes a backup: the data as of one instant, encrypted; the keyrings, encrypted separately; and, once both have been
+ * read back unchanged, the descriptor that makes the backup count. The remains of a failure are removed, as far as the
  * storage allows.
- *
  * @throws Error that says what is wrong; there is no new backup then
  */
 export async function createBackup(settings: BackupSettings, signal?: AbortSignal): Promise<Descriptor> {
@@ -96,7 +95,7 @@ async function store(
   return whole
 }
 
-/** With a private key that opens the backup, down to its rows. */
+/** With a private key, opens the backup down to its rows. */
 async function readBack(
   storage: Storage,
   descriptor: Omit<Descriptor, 'checked'>,
@@ -112,7 +111,7 @@ async function readBack(
   return 'opened'
 }
 
-/** Reads the database, and knows what it has read when it is done. */
+/** Reads the database, and describes what it has read at the end. */
 class Dump {
   readonly #session: Session
   readonly #settings: BackupSettings
@@ -195,7 +194,7 @@ async function factsOf(sql: Sql, { keyrings }: BackupSettings) {
   }
 }
 
-/** @throws Error when something is sealed with a key that this server lacks: the backup would never open */
+/** @throws Error when something is sealed with a key that this server lacks: the backup could never be opened */
 export async function neededKeys(sql: Sql, keyrings: BackupSettings['keyrings']): Promise<NeededKeys> {
   const encryption = keysOf(keyrings.ENCRYPTION_KEYS)
   const mark = (ring: ReadonlyMap<string, Buffer>, id: string): KeyMark => {
@@ -209,7 +208,7 @@ export async function neededKeys(sql: Sql, keyrings: BackupSettings['keyrings'])
   }
 }
 
-/** Sortable by time. The random part tells apart two backups of one second. */
+/** Sortable by time. The random part distinguishes two backups of the same second. */
 export function idOf(takenAt: string): string {
   return `${takenAt.replace(/[-:]|\.\d+/g, '')}-${randomBytes(4).toString('hex')}`
 }
@@ -218,7 +217,7 @@ async function write(storage: Storage, name: string, value: object): Promise<voi
   await storage.put(name, [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)])
 }
 
-/** The descriptor is not there yet, so nothing of this counts; credentials may have no right to delete. */
+/** Without the descriptor none of this counts, and the credentials may have no right to delete. */
 async function removeAll(storage: Storage, id: string): Promise<void> {
   for (const part of [DATA, KEYS, BEGUN])
     await storage.remove(objectOf(id, part)).catch(error => {

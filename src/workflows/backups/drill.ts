@@ -20,25 +20,24 @@ export interface Drill {
   readonly installation: string
   readonly startedAt: string
   readonly rows: number
-  /** From the first byte read to a checked database: what a real restore would take here. */
+  /** Seconds from the first byte read to a checked database: what a real restore would take here. */
   readonly rtoSeconds: number
-  /** The age of the backup when the drill began: what a loss at that moment would have cost. */
+  /** The age of the backup when the drill began: the data that a loss at that moment would have cost. */
   readonly rpoSeconds: number
   readonly auditRows: number
-  /** The ids of the keys that opened a secret each. */
+  /** The ids of the keys that opened at least one secret. */
   readonly keys: string[]
   readonly indexes: number
 }
 
-/** Results of drills, in the storage beside the backups: every instance reports the same, and a restore keeps them. */
+/** Results of drills, stored next to the backups: every instance reports the same, and they survive a restore. */
 const DRILLS = 'drills/'
-/** Results that are kept. */
+/** Number of results kept. */
 const MOST_RESULTS = 60
 
 /**
- * Practises a restore in a throw-away database: everything a real one does, and a look at what came back. No job runs
- * there, and nothing outside is called.
- *
+ * Practises a restore in a throw-away database: all steps of a real one, followed by checks of the result. No job runs
+ * there, and nothing external is called.
  * @throws Error that says what a real restore would have run into
  */
 export async function drillBackup(
@@ -52,7 +51,7 @@ export async function drillBackup(
     const begun = performance.now()
     const restored = await restoreBackup({ ...settings, databaseUrl, by: 'drill' }, migrator, signal)
     const { manifest, keyrings, backup } = restored
-    // Not a session of one connection: the domain's transactions take one from a pool.
+    // Not a single-connection session: the domain's transactions take one from a pool.
     const sql = postgres({ ...postgresTarget(databaseUrl), max: 2, fetch_types: false, onnotice: () => {} })
     try {
       const db = drizzle(sql, { schema, casing: 'snake_case' }) as unknown as Db
@@ -84,7 +83,7 @@ async function checkAudit(db: Db, signingKeys: string): Promise<number> {
   return intact + waiting
 }
 
-/** Compares every B-tree with its table. */
+/** Compares every B-tree index with its table. */
 async function checkIndexes(sql: Sql): Promise<number> {
   const indexes = await sql<{ oid: number }[]>`
     select c.oid::integer as oid from pg_class c
@@ -99,7 +98,7 @@ async function record(storage: Storage, drill: Drill): Promise<void> {
   const name = `${DRILLS}${at}-${randomBytes(4).toString('hex')}.json`
   await storage.put(name, [Buffer.from(`${JSON.stringify(drill, null, 2)}\n`)])
   const results = await storage.list(DRILLS)
-  for (const { name: old } of results.slice(0, -MOST_RESULTS)) await storage.remove(old).catch(() => {}) // may be locked
+  for (const { name: old } of results.slice(0, -MOST_RESULTS)) await storage.remove(old).catch(() => {}) // may have a retention lock
 }
 
 /** The latest successful drill of an installation; null if there is none. */

@@ -2,7 +2,7 @@ import type { Sql } from 'postgres'
 import { postgresTarget } from '../../../plugins/lib/postgres.ts'
 import { openSession } from '../../../plugins/lib/postgres-session.ts'
 
-/** The identity of this database, made by its first backup. */
+/** The identity of this database, created by its first backup. */
 export async function identityOf(sql: Sql): Promise<string> {
   const found = await readIdentity(sql)
   if (found !== null) return found
@@ -10,7 +10,7 @@ export async function identityOf(sql: Sql): Promise<string> {
   return (await readIdentity(sql))!
 }
 
-/** The identity of the database at `url`; null if there was no backup of it yet. */
+/** The identity of the database at `url`; null before its first backup. */
 export async function findIdentity(url: string): Promise<string | null> {
   const { sql } = openSession(postgresTarget(url), {
     applicationName: 'rhone-backup',

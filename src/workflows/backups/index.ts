@@ -16,7 +16,7 @@ import type { Descriptor } from './manifest.ts'
 import { type Notice, notify } from './notify.ts'
 import { pruneBackups } from './retention.ts'
 
-/** Does the heavy work apart from the requests. */
+/** Does the heavy work outside the server process. */
 export interface BackupRunner {
   create(signal: AbortSignal): Promise<Descriptor>
   drill(signal: AbortSignal): Promise<Drill>
@@ -36,14 +36,13 @@ export interface BackupsOptions {
 }
 
 export interface Backups {
-  /** Those of this database, newest first. */
+  /** The backups of this database, newest first. */
   list(): Promise<Backup[]>
   /** The latest successful drill of this database. */
   lastDrill(): Promise<Drill | null>
   /**
-   * Has a backup made soon, by one instance.
-   *
-   * @returns the job's id; null if a waiting one covers this too
+   * Requests a backup, which one instance makes soon.
+   * @returns the job's id; null if a waiting job covers this one too
    */
   request(tx: Db, trigger: Trigger): Promise<string | null>
   readonly queues: readonly JobQueue[]
@@ -62,7 +61,7 @@ declare module 'fastify' {
 const BACKUP_QUEUE = 'backup'
 const DRILL_QUEUE = 'restore-drill'
 const MINUTE = 60_000
-/** Milliseconds for which what the storage holds is taken as known. */
+/** Milliseconds for which the storage's contents are cached. */
 const KNOWN_FOR = 5 * MINUTE
 const HOUR = 3_600
 
@@ -71,7 +70,7 @@ interface Known {
   readonly drill: Drill | null
 }
 
-/** Makes backups by schedule and on request, practises restores, and reports how old the latest of both are. */
+/** Makes backups by schedule and on request, runs restore drills, and reports the age of the latest of each. */
 const backups: FastifyPluginAsync<BackupsOptions> = async (app, options) => {
   const { config, runner, latestTime } = options
   const { storage } = app
@@ -101,7 +100,7 @@ const backups: FastifyPluginAsync<BackupsOptions> = async (app, options) => {
     }
   }
 
-  /** What cannot be told is logged: the work itself is done. */
+  /** A failed notification is only logged: the work itself is done. */
   async function tell(notice: Notice): Promise<void> {
     await notify(config.notifyWebhookUrl, notice, registryOf(app).registry).catch(error =>
       app.log.error({ err: error, event: notice.event }, 'NOTIFY_WEBHOOK_URL could not be told')
@@ -135,7 +134,7 @@ const backups: FastifyPluginAsync<BackupsOptions> = async (app, options) => {
   }
 
   const startOf = onceKnown(() => databaseAge(app))
-  /** Sends the job of the latest time of a schedule, unless its work was done since, or the database is younger. */
+  /** Sends the job for a schedule's latest time, unless the work has been done since, or the database is newer. */
   async function sendDue(queue: string, cron: string | null, last: Date | undefined): Promise<void> {
     const due = cron === null ? null : latestTime(cron, new Date())
     if (due === null || due <= (await startOf()) || (last !== undefined && last >= due)) return
@@ -232,7 +231,7 @@ async function readStorage(app: FastifyInstance, storage: Storage, cache: Descri
   }
 }
 
-/** When the first migration was applied. A new database is backed up at the next time of the schedule. */
+/** When the first migration was applied. A new database is first backed up at the next scheduled time. */
 async function databaseAge(app: FastifyInstance): Promise<Date> {
   const [row] = await app.db.execute<{ at: string }>(
     sql`select min(applied_at)::text as at from schema_migrations where idx = 0`
@@ -245,7 +244,7 @@ function onceKnown<Value>(read: () => Promise<Value>): () => Promise<Value> {
   return async () => (value ??= await read())
 }
 
-/** The same on all instances, so that the job of one time is accepted once. */
+/** The same on all instances, so that only one job per scheduled time is accepted. */
 function idFor(queue: string, time: Date): string {
   const hex = createHash('sha256').update(`${queue} ${time.toISOString()}`).digest('hex')
   return hex.slice(0, 32).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')

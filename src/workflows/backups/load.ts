@@ -7,8 +7,8 @@ import type { Manifest, TableManifest } from './manifest.ts'
 import { nameOf, quoted } from './tables.ts'
 
 /**
- * Puts a backup's rows into the tables of a transaction, which are emptied first. Constraints are checked; triggers of
- * ours do not run, since what they do has been done to these rows.
+ * Loads a backup's rows into a transaction's tables, which are emptied first. Constraints are checked; our triggers do
+ * not run, since their effects are already in the rows.
  */
 export class Loader {
   readonly #session: Session
@@ -29,7 +29,7 @@ export class Loader {
       await sql`select ensure_audit_partitions(${`${month.replace('_', '-')}-01`}::date, 1)`
   }
 
-  /** Rows of one table after another, in the order of the manifest. Tables that are not to be loaded are passed over. */
+  /** Adds rows, one table after another, in the order of the manifest. Excluded tables are skipped. */
   async add(table: string, rows: Buffer): Promise<void> {
     const facts = this.#tables.get(table)
     if (facts === undefined) return
@@ -74,8 +74,7 @@ async function switchTriggers(sql: Sql, names: readonly string[], how: 'enable' 
 }
 
 /**
- * Reads the tables again and compares every row with the manifest.
- *
+ * Rereads the tables and compares every row with the manifest.
  * @throws Error that names the first table that differs
  */
 export async function compareTables(session: Session, tables: readonly TableManifest[]): Promise<void> {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 
-/** What a backup contains; its last member, so that a backup that was cut off has none. */
+/** The contents of a backup; its last member, so that an incomplete backup has none. */
 export interface Manifest {
   readonly format: typeof FORMAT
   readonly id: string
-  /** The identity of the database, which it keeps when it is restored. */
+  /** The identity of the database, which a restore preserves. */
   readonly installation: string
-  /** The instant that the backup shows, by the database's clock. */
+  /** The instant of the backup, by the database's clock. */
   readonly takenAt: string
   /** The version of Rhone that made it. */
   readonly release: string
@@ -14,10 +14,10 @@ export interface Manifest {
   readonly migrations: readonly { readonly tag: string; readonly checksum: string }[]
   /** The version of the schema of jobs; null if there is none. */
   readonly jobs: number | null
-  /** In an order in which every row finds those that it refers to. */
+  /** Ordered so that every row follows the rows it refers to. */
   readonly tables: readonly TableManifest[]
   readonly sequences: readonly SequenceManifest[]
-  /** The months for which there are partitions of the audit log: `2030_01`. */
+  /** The months with partitions of the audit log: `2030_01`. */
   readonly auditMonths: readonly string[]
   readonly keys: NeededKeys
 }
@@ -28,7 +28,7 @@ export interface TableManifest {
   readonly columns: readonly string[]
   readonly rows: number
   readonly bytes: number
-  /** Of its rows in PostgreSQL's text format of COPY. */
+  /** Of its rows in COPY's text format. */
   readonly sha256: string
 }
 
@@ -39,7 +39,7 @@ export interface SequenceManifest {
   readonly isCalled: boolean
 }
 
-/** The keys without which a backup is of no use, by the variable that holds them. */
+/** The keys that the backup needs, by the variable that holds them. */
 export interface NeededKeys {
   readonly ENCRYPTION_KEYS: readonly KeyMark[]
   readonly SIGNING_KEYS: readonly KeyMark[]
@@ -47,7 +47,7 @@ export interface NeededKeys {
 
 export interface KeyMark {
   readonly id: string
-  /** Tells a key from another with the same id, and nothing about the key; null if the key was not there. */
+  /** Distinguishes keys with the same id, and reveals nothing about the key; null if the key was not available. */
   readonly print: string | null
 }
 
@@ -59,7 +59,7 @@ export function printOf(id: string, key: Buffer): string {
   return createHash('sha256').update(`rhone backup key\0${id}\0`).update(key).digest('hex').slice(0, 32)
 }
 
-/** What a list says of a backup, readable without any key. Written last: a backup without it does not count. */
+/** A backup's entry in lists, readable without any key. Written last: a backup without it does not count. */
 export interface Descriptor {
   readonly format: typeof FORMAT
   readonly id: string
@@ -74,7 +74,7 @@ export interface Descriptor {
   readonly recipients: readonly string[]
   /** The ids of the keys that it needs, by the variable that holds them. */
   readonly keyIds: Readonly<Record<keyof NeededKeys, readonly string[]>>
-  /** `opened`: decrypted and compared row by row. `read back`: compared as it is stored. */
+  /** `opened`: decrypted and compared row by row. `read back`: compared as stored. */
   readonly checked: 'opened' | 'read back'
 }
 
@@ -83,12 +83,12 @@ export interface ObjectMark {
   readonly sha256: string
 }
 
-/** @throws Error when the text is none, or of a later format */
+/** @throws Error when the text is not a descriptor, or has a newer format */
 export function parseDescriptor(text: string): Descriptor {
   return parseAs<Descriptor>(text)
 }
 
-/** @throws Error when the text is none, or of a later format */
+/** @throws Error when the text is not a manifest, or has a newer format */
 export function parseManifest(text: string): Manifest {
   return parseAs<Manifest>(text)
 }

@@ -1,7 +1,7 @@
 import type { Registry } from '../../../plugins/lib/registry.ts'
 import { createRemote } from '../../../plugins/lib/remote.ts'
 
-/** How something ended that nobody was waiting for. */
+/** The outcome of unattended work. */
 export interface Notice {
   readonly event: 'archive' | 'backup' | 'drill' | 'prune' | 'restore'
   readonly outcome: 'success' | 'failure'
@@ -11,10 +11,9 @@ export interface Notice {
 }
 
 /**
- * Tells the webhook, with `text` at the top as chat services expect it.
- *
- * @param url null: nobody is to be told
- * @throws RemoteError when the webhook could not be reached, or refuses
+ * Calls the webhook, with `text` at the top level, as chat services expect.
+ * @param url null: no notification
+ * @throws RemoteError when the webhook is unreachable, or refuses
  */
 export async function notify(url: string | null, notice: Notice, registry?: Registry): Promise<void> {
   if (url === null) return
@@ -24,7 +23,7 @@ export async function notify(url: string | null, notice: Notice, registry?: Regi
     operation: 'notify',
     method: 'POST',
     path: `${pathname}${search}`,
-    // Told twice is better than not at all.
+    // A duplicate notification is better than none.
     idempotent: true,
     body: { ...notice, at: new Date().toISOString() },
     parse: text => text

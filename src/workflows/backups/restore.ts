@@ -20,9 +20,9 @@ import { openBackup, openKeys } from './verify.ts'
 
 /** The schema's migrations, which belong to the version that restores. */
 export interface Migrator {
-  /** Those that this version has, in order. */
+  /** The migrations of this version, in order. */
   readonly known: readonly { readonly tag: string; readonly checksum: string }[]
-  /** The table that marks a database until it is restored. */
+  /** The table that marks a database until it is completely restored. */
   readonly mark: string
   /** @param upTo the last one to apply; null: all */
   migrate(url: string, upTo: string | null): Promise<unknown>
@@ -33,11 +33,11 @@ export interface RestoreSettings extends Pick<BackupSettings, 'storage' | 'ident
   readonly backup: string
   /** An empty database. */
   readonly databaseUrl: string
-  /** The keyrings of this environment; those that it lacks come from the backup. */
+  /** This environment's keyrings; missing ones come from the backup. */
   readonly keyrings: Partial<Keyrings>
-  /** Who restores, for the audit log. */
+  /** The actor, for the audit log. */
   readonly by: string
-  /** Leaves the jobs out, such as those of an incompatible version. */
+  /** Skips the jobs, such as those of an incompatible version. */
   readonly withoutJobs?: boolean
 }
 
@@ -47,19 +47,18 @@ export interface Restoration extends Closing {
   readonly rows: number
   /** All keyrings: this environment's own, and the rest from the backup. */
   readonly keyrings: Keyrings
-  /** Those of `keyrings` that came from the backup. */
+  /** The `keyrings` that came from the backup. */
   readonly recovered: readonly (keyof Keyrings)[]
-  /** What came with the keyrings; null if they are gone. */
+  /** What was stored with the keyrings; null if they are gone. */
   readonly extras: KeyBundle | null
   /** Milliseconds. */
   readonly took: number
 }
 
 /**
- * Restores a backup into an empty database. Everything that can be wrong with the backup, the keys or the database is
- * found before the first write. Rows become visible all at once, after they have been compared with the backup; until
- * then the database is marked, and no server starts on it.
- *
+ * Restores a backup into an empty database. All problems with the backup, the keys or the database are found before the
+ * first write. Rows become visible all at once, after they have been compared with the backup; until then the database
+ * is marked, and no server starts on it.
  * @throws Error that says what is wrong
  */
 export async function restoreBackup(
@@ -99,7 +98,7 @@ export async function restoreBackup(
     const log = new AuditLog(new AuditKeys(ringOf(keyrings.SIGNING_KEYS)))
     const db = drizzle(session.sql, { schema, casing: 'snake_case' }) as unknown as Db
     const isClosable = manifest.migrations.length === migrator.known.length
-    // A schema of an earlier version lacks columns that closing writes: it is brought up to date first.
+    // An earlier version's schema lacks columns that closing writes, so it is migrated first.
     if (!isClosable) {
       await session.sql`commit`
       await migrator.migrate(settings.databaseUrl, null)
@@ -119,7 +118,7 @@ export async function restoreBackup(
   }
 }
 
-/** Also one whose keyrings are gone: this environment may have them. */
+/** Includes a backup whose keyrings are gone: this environment may have them. */
 function chooseUsable(backups: readonly Backup[], wanted: string): { descriptor: Descriptor } {
   const found = backups.find(({ id }) => id === wanted)
   if (found?.descriptor && found.problem !== null && !found.problem.startsWith(DATA))
@@ -136,7 +135,7 @@ function openTarget(url: string): Session {
   })
 }
 
-/** @throws Error that names every key that is missing, or is another one under the same id */
+/** @throws Error that names every key that is missing, or differs under the same id */
 export function refuseWithoutKeys(needed: NeededKeys, keyrings: Partial<Keyrings>): void {
   const problems = (Object.keys(needed) as (keyof NeededKeys)[]).flatMap(name => {
     const ring = keysOf(keyrings[name] ?? '')
@@ -159,7 +158,7 @@ function refuseUnknownMigrations({ migrations, release }: Manifest, { known }: M
       )
 }
 
-/** What creates the tables of jobs; null if there are none to be restored. */
+/** Creates the tables of jobs; null if no jobs are restored. */
 async function jobTables({ jobs, release }: Manifest, isLeftOut: boolean): Promise<string | null> {
   if (jobs === null || isLeftOut) return null
   const { getConstructionPlans } = await loadPackages('backups', ['pg-boss'], () => import('pg-boss'))
@@ -175,7 +174,7 @@ async function jobTables({ jobs, release }: Manifest, isLeftOut: boolean): Promi
   )
 }
 
-/** An earlier attempt at the same schema may have been cut off: its database is marked, and holds no rows. */
+/** An earlier attempt with the same schema may have been interrupted: its database is marked, and contains no rows. */
 async function refuseFull(sql: Sql, { migrations }: Manifest, { mark }: Migrator): Promise<void> {
   const [row] = await sql`select to_regclass(${mark}) as mark`
   const tables = await findTables(sql)

@@ -3,10 +3,10 @@ import type { BackupKeep } from '../../config/backups.ts'
 import { type Backup, isVerified, listBackups } from './catalogue.ts'
 import { BEGUN, DATA, DESCRIPTOR, KEYS, objectOf } from './names.ts'
 
-/** However little is to be kept, this many verified backups are left. */
+/** Minimum number of verified backups to keep. */
 export const LEAST_VERIFIED = 3
 const DAY = 86_400_000
-/** An unfinished backup this much older than the newest one is not being made any more. */
+/** An unfinished backup this much older than the newest one has been abandoned. */
 const ABANDONED = 2 * DAY
 
 export interface Pruning {
@@ -15,9 +15,8 @@ export interface Pruning {
 }
 
 /**
- * Removes the backups of one installation that need not be kept. Others in the same place are never touched: whose a
- * backup is stands in it.
- *
+ * Removes an installation's expired backups. Those of other installations in the same storage are never touched: each
+ * backup names its installation.
  * @throws StorageError when the credentials have no right to delete
  */
 export async function pruneBackups(
@@ -30,7 +29,7 @@ export async function pruneBackups(
   const removed = expendable(own, keep)
   for (const { id } of removed) {
     signal?.throwIfAborted()
-    // First the descriptor: cut off in between, it is unfinished rather than damaged.
+    // The descriptor goes first: an interrupted removal then leaves an unfinished backup rather than a damaged one.
     for (const part of [DESCRIPTOR, DATA, KEYS, BEGUN]) await storage.remove(objectOf(id, part), signal)
   }
   await storage.tidy(signal)
@@ -39,10 +38,9 @@ export async function pruneBackups(
 }
 
 /**
- * Which backups need not be kept. The newest of each of the last so many days, weeks and months that have one stay.
- * Ages are not compared with this machine's clock, which may be wrong, but with each other.
- *
- * @param own all of one installation
+ * Selects the backups to remove. The newest one of each of the last so many days, weeks and months with backups stays.
+ * Ages are compared with each other, not with this machine's clock, which may be wrong.
+ * @param own all backups of one installation
  */
 export function expendable(own: readonly Backup[], keep: BackupKeep): Backup[] {
   const verified = own.filter(isVerified).sort((a, b) => b.takenAt.getTime() - a.takenAt.getTime())
@@ -53,7 +51,7 @@ export function expendable(own: readonly Backup[], keep: BackupKeep): Backup[] {
     ...newestOf(verified, monthOf, keep.months)
   ])
   const newest = verified[0]
-  // What is wrong with a damaged one may be worth a look while there is nothing as new that is sound.
+  // A damaged backup may be worth examining until a sound one is as new.
   return own.filter(backup => {
     if (isVerified(backup)) return !kept.has(backup)
     if (newest === undefined) return false

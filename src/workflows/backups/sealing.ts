@@ -9,9 +9,8 @@ const CHUNK = 256 * 1024
 const loadAge = () => loadPackages('backups', ['age-encryption'], () => import('age-encryption'))
 
 /**
- * Compresses by zstd, then encrypts by age: `age -d | zstd -dc` undoes it. Only public keys are needed.
- *
- * @param recipients public age keys, any one of whose private keys opens it
+ * Compresses with zstd, then encrypts with age: `age -d | zstd -dc` reverses it. Needs only public keys.
+ * @param recipients public age keys; any one of their private keys opens the result
  */
 export async function sealed(plain: AsyncIterable<Buffer>, recipients: readonly string[]): Promise<Readable> {
   const { Encrypter } = await loadAge()
@@ -22,8 +21,7 @@ export async function sealed(plain: AsyncIterable<Buffer>, recipients: readonly 
 }
 
 /**
- * Undoes {@link sealed}. The stream fails unless every byte is as it was sealed, and the last one is there.
- *
+ * Reverses {@link sealed}. The stream fails unless every byte is unchanged, including the last one.
  * @param identities private age keys
  * @throws Error when none of them opens it
  */
@@ -38,7 +36,7 @@ export async function opened(content: Readable, identities: readonly string[]): 
   return through(fromWeb(decrypted), createZstdDecompress({ chunkSize: CHUNK }))
 }
 
-/** The lines of a file of private age keys. Never part of an error. */
+/** The keys in a file of private age keys. They never appear in an error. */
 export function identitiesIn(text: string): string[] {
   const identities = text.split(/\r?\n/).filter(line => line.startsWith('AGE-SECRET-KEY-'))
   if (identities.length === 0) throw new Error('holds no private age key, which begins with AGE-SECRET-KEY-')
@@ -59,7 +57,7 @@ function through(source: AsyncIterable<Buffer>, transform: Transform): Readable 
   return transform
 }
 
-/** Without a strategy, chunks are counted as if they were bytes, and all that comes is held in memory. */
+/** Without a strategy, the queue counts chunks as if they were bytes, and holds everything in memory. */
 const toWeb = (stream: Readable) =>
   Readable.toWeb(stream, {
     strategy: new ByteLengthQueuingStrategy({ highWaterMark: CHUNK })

@@ -1,8 +1,8 @@
 import type { StorageOptions } from '../../../integrations/storage/index.ts'
 
-/** Everything that a backup, drill or restore needs to know. Plain data, since it may be sent to another process. */
+/** The settings for a backup, drill or restore. Plain data, since they may be sent to another process. */
 export interface BackupSettings {
-  /** The database, past any transaction pooler. */
+  /** The database, bypassing any transaction pooler. */
   readonly databaseUrl: string
   readonly storage: StorageOptions
   /** Public age keys for the data. */
@@ -13,11 +13,11 @@ export interface BackupSettings {
   readonly identities: readonly string[]
   readonly release: string
   readonly keyrings: Keyrings
-  /** What a bare machine needs beside the data and the keyrings. */
+  /** What a bare machine needs besides the data and the keyrings. */
   readonly extras: Extras
 }
 
-/** `id:base64` lists, as their variables hold them. */
+/** `id:base64` lists, in the form of their variables. */
 export type Keyrings = Readonly<Record<'SESSION_KEYS' | 'ENCRYPTION_KEYS' | 'SIGNING_KEYS', string>>
 
 export interface Extras {
@@ -27,7 +27,7 @@ export interface Extras {
   readonly files: Readonly<Record<string, string>>
 }
 
-/** The keyrings' object. */
+/** The content of the keyrings' object. */
 export interface KeyBundle extends Extras {
   readonly keyrings: Keyrings
 }

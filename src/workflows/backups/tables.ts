@@ -1,14 +1,14 @@
 import type { Sql } from 'postgres'
 import type { NeededKeys, SequenceManifest, TableManifest } from './manifest.ts'
 
-/* What there is in a database, found in its catalogue: a table of a new migration needs no code here. */
+/* Finds a database's contents in its catalogue, so that a table of a new migration needs no code here. */
 
 export type TableFacts = Pick<TableManifest, 'schema' | 'name' | 'columns'>
 
-/** Where our tables are: the tables of the platform, and those of its jobs. */
+/** The schemas of our tables: those of the platform, and those of its jobs. */
 const SCHEMAS = ['public', 'pgboss']
 
-/** Session parameters under which COPY writes the same text for the same rows, whatever the server's settings. */
+/** Session parameters that make COPY write the same text for the same rows, whatever the server's settings. */
 export const COPY_PARAMETERS = {
   TimeZone: 'UTC',
   DateStyle: 'ISO, YMD',
@@ -27,7 +27,7 @@ interface FoundTable extends TableFacts {
   readonly oid: number
 }
 
-/** All tables with their stored columns, those first that others refer to. Partitions are read through their table. */
+/** All tables with their stored columns, referenced tables first. Partitions are read through their parent table. */
 export async function findTables(sql: Sql): Promise<TableFacts[]> {
   const tables = await sql<FoundTable[]>`
     select c.oid::integer as oid, n.nspname as schema, c.relname as name,
@@ -47,7 +47,7 @@ export async function findTables(sql: Sql): Promise<TableFacts[]> {
   )
 }
 
-/** Without the driver's look at the catalogue of types, arrays come as text. */
+/** Without the driver's lookup of types, arrays arrive as text. */
 function textArray(value: readonly string[] | string): string[] {
   if (typeof value !== 'string') return [...value]
   return value === '{}'
@@ -58,7 +58,7 @@ function textArray(value: readonly string[] | string): string[] {
         .map(name => name.replace(/^"(.*)"$/, '$1'))
 }
 
-/** @throws Error when tables refer to each other in a circle */
+/** @throws Error when tables reference each other in a circle */
 function inOrder(tables: readonly FoundTable[], references: readonly { from: number; to: number }[]): TableFacts[] {
   const waiting = [...tables]
   const placed = new Set<number>()
@@ -77,7 +77,7 @@ function inOrder(tables: readonly FoundTable[], references: readonly { from: num
   return ordered
 }
 
-/** Sequences of tables. Their state is no part of a snapshot: it is never older than the rows. */
+/** Sequences of tables. Their state is not part of a snapshot, and is never older than the rows. */
 export async function findSequences(sql: Sql): Promise<SequenceManifest[]> {
   const found = await sql<{ schema: string; name: string }[]>`
     select schemaname as schema, sequencename as name from pg_sequences
@@ -91,7 +91,7 @@ export async function findSequences(sql: Sql): Promise<SequenceManifest[]> {
   return sequences
 }
 
-/** The ids of the keys that sealed what is in the database: every table with a sealed value has these columns. */
+/** The ids of the keys that sealed the database's values: every table with a sealed value has these columns. */
 export async function sealedWith(sql: Sql): Promise<string[]> {
   const tables = await sql<{ schema: string; name: string }[]>`
     select table_schema as schema, table_name as name from information_schema.columns

@@ -6,10 +6,10 @@ export interface Member {
 
 const BLOCK = 512
 const LONGEST_NAME = 100
-/** A member is held in memory. Ours have 4 MiB, or one row if that is larger. */
+/** Members are held in memory. Ours have 4 MiB, or one row if that is larger. */
 const LARGEST_MEMBER = 2 ** 31
 
-/** Writes an archive that any `tar` unpacks. */
+/** Writes an archive that any `tar` can unpack. */
 export async function* packed(members: AsyncIterable<Member>): AsyncGenerator<Buffer> {
   for await (const { name, content } of members) {
     yield header(name, content.length)
@@ -55,7 +55,7 @@ export async function* unpacked(archive: AsyncIterable<Uint8Array>): AsyncGenera
   await reader.end()
 }
 
-/** The sum of a header's bytes, with blanks where the sum stands. */
+/** The sum of a header's bytes, with spaces in place of the sum itself. */
 function checksum(block: Buffer): number {
   return block.reduce((sum, byte, at) => sum + (at >= 148 && at < 156 ? 32 : byte), 0)
 }
@@ -88,7 +88,7 @@ class Reader {
     return taken
   }
 
-  /** Reads to the end, so that whatever protects the archive has seen all of it. */
+  /** Reads to the end, so that the archive's integrity check sees all of it. */
   async end(): Promise<void> {
     for (let next = await this.#source.next(); !next.done; next = await this.#source.next())
       if (next.value.some(byte => byte !== 0)) throw new Error('the archive goes on after its end')

@@ -10,7 +10,7 @@ import type { KeyBundle } from './settings.ts'
 import { unpacked } from './tar.ts'
 
 interface Reading {
-  /** Receives the rows as they come. */
+  /** Receives the rows as they are read. */
   readonly onRows?: (table: string, rows: Buffer) => Promise<void>
   readonly signal?: AbortSignal | undefined
 }
@@ -32,10 +32,9 @@ export async function assertStored(
 }
 
 /**
- * Reads all of a backup, and compares what is stored, what is sealed and every table with what was written.
- *
+ * Reads a whole backup, and compares the stored objects, the encrypted content and every table with what was written.
  * @param identities private age keys
- * @throws Error that names the object or table that is missing, cut off or changed
+ * @throws Error that names the object or table that is missing, incomplete or changed
  */
 export async function openBackup(
   storage: Storage,
@@ -77,7 +76,7 @@ function compare(name: string, { tables }: Manifest, meters: ReadonlyMap<string,
   }
 }
 
-/** @throws Error when the object is missing, changed, or sealed for others */
+/** @throws Error when the object is missing, changed, or encrypted for other keys */
 export async function openKeys(
   storage: Storage,
   backup: Described,
@@ -97,7 +96,7 @@ export async function openObject(
 ): Promise<AsyncIterable<Buffer>> {
   const stored = await storage.get(name, signal)
   const passed = new PassThrough({ highWaterMark: 256 * 1024 })
-  // A wrong byte is seen by age first and by the hash at the end; either breaks the stream.
+  // age detects a wrong byte first, and the hash at the end; either breaks the stream.
   pipeline(checked(name, stored, mark), passed).catch(error => passed.destroy(error))
   try {
     return await opened(passed, identities)

@@ -4,11 +4,13 @@ import { ask, openSession, type Session } from '../../../plugins/lib/postgres-se
 
 export interface LeadershipSettings {
   /**
-   * The server that takes writes, bypassing any transaction pooler, which would lend the lock's connection to others. A
-   * standby grants the same lock to somebody else.
+   * The server that accepts writes, bypassing any transaction pooler, which would lend the lock's connection to others.
+   * A standby would grant the same lock to another instance.
    */
   readonly target: () => Promise<PostgresTarget>
-  /** Tells when the target has changed: the leader gives up its session, and the first to ask leads over a new one. */
+  /**
+   * Notifies of a changed target: the leader gives up its session, and the first instance to ask leads over a new one.
+   */
   readonly onChange?: (callback: () => void) => () => void
   /** The task. Each name has one leader among all instances. */
   readonly name: string

@@ -27,7 +27,7 @@ export function sourceFinder(app: FastifyInstance, githubUrl: string) {
   }
 }
 
-/** The uploaded source of a deployment, for the builder. @throws BuildError when it is no longer kept */
+/** A deployment's uploaded source, for the builder. @throws BuildError when it is no longer stored */
 export async function uploadedSource(db: Db, id: string): Promise<ArchiveSource> {
   const { digest, read } = await openSource(db, id).catch(orNoLongerKept)
   async function* bytes(): AsyncGenerator<Uint8Array> {

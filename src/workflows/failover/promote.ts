@@ -28,14 +28,14 @@ export interface HostRow {
   readonly address: string
   readonly role: 'primary' | 'standby' | 'old primary' | 'no answer'
   readonly timeline: number | null
-  /** As PostgreSQL writes it, `0/3000148`. */
+  /** In PostgreSQL's notation, `0/3000148`. */
   readonly position: string | null
-  /** Seconds since the last change that a standby has. */
+  /** Seconds since the last change that the standby has received. */
   readonly lastChange: number | null
   readonly problem: string | null
 }
 
-/** What a failover would do; `refusal` says why it does nothing. */
+/** What a failover would do; `refusal` says why it would do nothing. */
 export interface FailoverPlan {
   readonly hosts: readonly HostRow[]
   readonly candidate?: string
@@ -48,18 +48,18 @@ export interface FailoverPlan {
 export interface Promotion {
   readonly promoted: string
   readonly timeline: number
-  /** From the call until the server took writes. */
+  /** Seconds from the call until the server accepted writes. */
   readonly seconds: number
-  /** What is left for the operator, as sentences. */
+  /** Remaining steps for the operator, as sentences. */
   readonly next: readonly string[]
 }
 
 type Standby = HostReport & { readonly state: HostState }
 
 const SESSION = { applicationName: 'rhone-failover', connectTimeout: 5 }
-/** Milliseconds that a host has for its answer. */
+/** Milliseconds for a host to answer. */
 const ANSWER_TIMEOUT = 5_000
-/** Seconds that a standby has to end its recovery. */
+/** Seconds for a standby to end its recovery. */
 const PROMOTION_TIMEOUT = 60
 const PAUSE = 100
 
@@ -149,8 +149,7 @@ function lagOf({ system, timeline, lsn, sinceReplay }: HostState, seen: Failover
 }
 
 /**
- * Promotes the standby of a plan, and waits until it takes writes on its new timeline.
- *
+ * Promotes the plan's standby, and waits until it accepts writes on its new timeline.
  * @throws Error if the role may not promote, or the server does not end its recovery in time
  */
 export async function promote({ standby }: FailoverPlan, fence: Fence): Promise<Promotion> {
@@ -195,13 +194,13 @@ async function writableTimeline(target: PostgresTarget, before: HostState, until
   }
 }
 
-/** Nothing listens there, or there is no way to it. A time limit that passes says neither. */
+/** Nothing listens there, or there is no route to it. A timeout proves neither. */
 function isDown(reason: unknown): boolean {
   const code = (reason as NodeJS.ErrnoException | undefined)?.code
   return code !== 'CONNECT_TIMEOUT' && isUnreachable(reason)
 }
 
-/** Above zero if `left` has more. */
+/** Positive if `left` has more. */
 function compare(left: HostState, right: HostState): number {
   if (left.timeline !== right.timeline) return left.timeline - right.timeline
   return left.lsn === right.lsn ? 0 : left.lsn > right.lsn ? 1 : -1

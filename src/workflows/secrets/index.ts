@@ -11,26 +11,26 @@ import {
 } from '../../domain/secrets/holders.ts'
 
 export interface SecretHoldersOptions {
-  /** What this instance holds now. */
+  /** The secrets that this instance holds now. */
   readonly holdings: () => Holdings
-  /** Called after each look at all instances, to choose the keys that seal and sign. */
+  /** Called after each exchange, to choose the keys that seal and sign. */
   readonly onAgreement: (isHeldByAll: (name: string, print: string) => boolean) => void
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
     secretHolders: {
-      /** Tells the other instances what this one holds, and learns what they hold. */
+      /** Publishes this instance's secrets, and reads those of the others. */
       exchange(): Promise<void>
-      /** Set while the keys of this instance are not those of the others, so that it must not serve. */
+      /** Set while this instance's keys differ from the others', so that it must not serve. */
       isRefused: boolean
     }
   }
 }
 
 /**
- * Makes instances agree on keys. Each publishes the keys that it holds, and seals and signs with a new one only when all
- * that run hold it: acknowledgement decides, not time, so that an instance which lags behind can read what the others
+ * Makes instances agree on keys. Each publishes the keys that it holds, and seals and signs with a new one only when
+ * all running instances hold it. Acknowledgement decides, not time, so that a lagging instance can read what the others
  * write.
  */
 const secretHoldersPlugin: FastifyPluginAsync<SecretHoldersOptions> = async (app, { holdings, onAgreement }) => {
