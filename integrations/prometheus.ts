@@ -4,10 +4,10 @@ import { createRemote } from '../plugins/lib/remote.ts'
 import type { HistorySource, RangeSeries } from '../plugins/operations/index.ts'
 
 export interface PrometheusSettings {
-  /** Where it is; may have a path, and a user and a password. */
+  /** Its URL; may have a path, and a user and a password. */
   readonly url: string
   readonly registry?: Registry
-  /** Milliseconds that one question may take. */
+  /** Milliseconds for one query. */
   readonly timeout?: number
 }
 
@@ -26,7 +26,7 @@ const Vector = Type.Object({
   })
 })
 
-/** A Prometheus, or what answers as one, as the history of the operations page. */
+/** Prometheus, or a compatible service, as the history of the operations page. */
 export function prometheus({ url, registry, timeout = 2_000 }: PrometheusSettings): HistorySource {
   const { origin, pathname, username, password } = new URL(url)
   const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`

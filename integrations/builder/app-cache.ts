@@ -5,11 +5,11 @@ import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { graveyardOf } from './workspace.ts'
 
 export interface CacheLimits {
-  /** Bytes of all entries together; one entry may have a quarter of them. 0 keeps none. */
+  /** Total bytes of all entries; one entry may use a quarter of them. 0 keeps none. */
   readonly bytes: number
   /** Number of apps with an entry. */
   readonly apps: number
-  /** Bytes of disk space that must stay free for others. */
+  /** Bytes of disk space to leave free. */
   readonly spare: number
 }
 
@@ -17,19 +17,19 @@ export interface CacheEntry {
   readonly path: string
   readonly appId: string
   readonly bytes: number
-  /** What the entry is valid for; empty for one that always is. */
+  /** What the entry is valid for; empty if it is always valid. */
   readonly key: string
-  /** When its app was last built with it, in milliseconds. */
+  /** When its app was last built with it, in milliseconds since 1970. */
   readonly usedAt: number
 }
 
-/** The part of all bytes that one app may have. */
+/** The maximum fraction of all bytes for one app. */
 const LARGEST = 0.25
 const NAME = /^([0-9a-z][0-9a-z-]{0,62})\.(\d{1,15})(?:\.([0-9a-f]{64}))?$/
 
 /**
- * What builds keep for the next build of their app: one file or directory for each app, bounded in all. Entries come and
- * go by renaming, so none is ever half there.
+ * Keeps one file or directory per app from one build to the next, within limits. Entries are moved in and out by
+ * renaming, so none is ever incomplete.
  */
 export class AppCache {
   readonly directory: string
@@ -42,7 +42,7 @@ export class AppCache {
     this.#limits = limits
   }
 
-  /** The size in bytes up to which an entry is kept. */
+  /** Maximum size of an entry in bytes. */
   get largest(): number {
     return this.#limits.bytes * LARGEST
   }
@@ -51,23 +51,23 @@ export class AppCache {
     return (await this.#entries()).filter(({ appId }) => appId === id)
   }
 
-  /** Moves this file or directory here, in place of the app's entry, if there is room. */
+  /** Moves this file or directory here, replacing the app's entry, if there is room. */
   async keep(appId: string, path: string, bytes: number, key = ''): Promise<void> {
     if (bytes > this.largest) return
-    // Closed to other users: their numbers are drawn anew for each build, and may come again.
+    // Closed to other users: user numbers are drawn for each build, and may be reused.
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
     const now = new Date()
     await utimes(path, now, now)
     await this.drop(appId)
     const name = [appId, bytes, ...(key === '' ? [] : [key])].join('.')
     await rename(path, join(this.directory, name)).catch(error => {
-      // Another build of this app has put an equal one here.
+      // Another build of this app has stored an equal one.
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error
     })
     await this.#shrink()
   }
 
-  /** Removes what is kept for an app. */
+  /** Removes an app's entry. */
   async drop(appId: string): Promise<void> {
     for (const { path } of await this.entriesOf(appId)) await this.remove(path)
   }
@@ -76,7 +76,7 @@ export class AppCache {
     return removeTree(path, this.#graveyard)
   }
 
-  /** Removes those least recently used. */
+  /** Removes the least recently used entries. */
   async #shrink(): Promise<void> {
     const { bytes, apps, spare } = this.#limits
     const entries = (await this.#entries()).sort((one, other) => other.usedAt - one.usedAt)
@@ -85,7 +85,7 @@ export class AppCache {
       total += entry.bytes
       if (index >= apps || total > bytes) await this.remove(entry.path)
     }
-    // Builds fail when the disk is fuller than this; a cache must never be the reason.
+    // Builds fail when the disk is fuller than this, and the cache must never cause that.
     for (const { path } of entries.toReversed()) {
       const { bavail, bsize } = await statfs(this.directory)
       if (bavail * bsize >= 2 * spare) return

@@ -9,7 +9,7 @@ import { readSmallFile } from './tree.ts'
 export interface Recipe {
   /** The build steps in order, as arguments of npm. */
   readonly steps: readonly (readonly string[])[]
-  /** The package.json, where the first step installs with npm what a lockfile says. */
+  /** The package.json, if the first step installs from a lockfile with npm. */
   readonly locked: Readonly<Record<string, unknown>> | null
   /** The shell command line of the web process. */
   readonly start: string

@@ -16,7 +16,7 @@ export interface CloneOptions {
   readonly allowLocal: boolean
   /** Hosts the operator trusts, wherever they are. */
   readonly trustedHosts: readonly string[]
-  /** The addresses of a host. @throws Error when it is not public */
+  /** The addresses of a host. @throws Error if one of them is not public */
   readonly addressesOf: (hostname: string) => Promise<readonly string[]>
 }
 
@@ -168,8 +168,8 @@ async function configurationOf(
 }
 
 /**
- * Git refuses repositories of other users unless a file says otherwise: it hands no other setting to the program that
- * reads them. Here that program is the build's user, and can do no more than the build.
+ * Git refuses other users' repositories unless a file allows it: it passes no other setting to the program that reads
+ * them. Here that program runs as the build's user, and can do no more than the build.
  */
 async function trustingConfiguration({ directory }: Sandbox): Promise<string> {
   const path = join(directory, 'gitconfig')
@@ -258,7 +258,7 @@ async function requireWithin(
   )
 }
 
-/** Notes what a clone leaves out although the app may rely on it. */
+/** Notes what the clone omits although the app may rely on it. */
 async function tellOfMissing(directory: string, sandbox: Sandbox): Promise<void> {
   if (await readSmallFile(directory, '.gitmodules'))
     sandbox.note('The repository has submodules. They are not fetched: their directories are empty.\n')

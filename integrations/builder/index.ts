@@ -96,7 +96,7 @@ export const BuilderOptions = Type.Object(
 export type BuilderOptions = Static<typeof BuilderOptions>
 
 export interface BuilderDeps {
-  /** The token of the registry as it is now, in place of the option, if it can change while the server runs. */
+  /** The current registry token, in place of the option, if it can change while the server runs. */
   latestRegistryToken?: () => string
   /** Resolves a host named by an app's owner. @throws Error when it is not on the public Internet */
   addressesOf?: (hostname: string) => Promise<readonly string[]>

@@ -8,23 +8,23 @@ import { sizeOf } from './tree.ts'
 const FOLDER = 'node_modules'
 
 /**
- * What npm has installed for an app, kept as one archive until what it was installed from changes. The archive is ours
- * alone: the programs that write and read it run as the build's user and have it as an open stream, so nothing that a
- * build does to its own copy reaches the archive, another build, or another app.
+ * Archives an app's installed npm packages, and reuses them until the inputs of the installation change. The archive is
+ * accessible to us alone: the programs that write and read it run as the build's user and get it as an open stream, so
+ * no change that a build makes to its own copy reaches the archive, another build, or another app.
  */
 export class InstalledPackages {
   readonly #kept: AppCache
   readonly #path: string
   readonly #disk: number
 
-  /** @param path where the program `tar` is found */
+  /** @param path the PATH on which to find `tar` */
   constructor(dataDir: string, path: string, caches: CacheLimits, { disk }: Limits) {
     this.#kept = new AppCache(dataDir, 'installed-packages', caches)
     this.#path = path
     this.#disk = disk
   }
 
-  /** Unpacks what was installed from the same. @returns whether there was any */
+  /** Unpacks the packages installed with the same key. @returns whether there were any */
   async restore(appId: string, key: string, place: string, sandbox: Sandbox): Promise<boolean> {
     const entry = (await this.#kept.entriesOf(appId)).find(found => found.key === key)
     if (entry === undefined) return false
@@ -45,17 +45,17 @@ export class InstalledPackages {
     return false
   }
 
-  /** Keeps what is installed, if there is room. No code of the app may have run in it. */
+  /** Stores the installed packages, if there is room. No code of the app may have run there. */
   async save(appId: string, key: string, place: string, sandbox: Sandbox): Promise<void> {
     const [installed, all] = [await sizeOf(join(place, FOLDER)), await sizeOf(sandbox.directory)]
-    // The archive is in the workspace until it is complete, and must not be what is too much there.
+    // The archive stays in the workspace until it is complete, and must not exceed the workspace's limit.
     if (installed === 0 || installed > this.#kept.largest || installed + all > this.#disk) return
     const path = join(sandbox.directory, 'installed.tar')
     const archive = await open(path, 'wx', 0o600)
     let bytes: number
     try {
       if (!(await this.#tar(['-cf', '-', FOLDER], place, sandbox, { output: archive.fd }))) return
-      // After a power failure, an archive that is there must be complete.
+      // An archive that exists after a power failure must be complete.
       await archive.sync()
       bytes = (await archive.stat()).size
     } finally {
@@ -64,12 +64,12 @@ export class InstalledPackages {
     await this.#kept.keep(appId, path, bytes, key)
   }
 
-  /** Removes what is kept for an app that no longer exists. */
+  /** Removes the archive of an app that no longer exists. */
   drop(appId: string): Promise<void> {
     return this.#kept.drop(appId)
   }
 
-  /** @returns whether it has succeeded */
+  /** @returns whether it succeeded */
   async #tar(
     args: readonly string[],
     cwd: string,

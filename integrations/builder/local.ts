@@ -25,7 +25,7 @@ import { certificatesFor, graveyardOf, inWorkspace, ownDirectory } from './works
 export interface LocalBuilderOptions {
   readonly dataDir: string
   readonly limits: Limits
-  /** Bytes of downloaded packages to keep for later builds, of all apps; and as many of installed ones. */
+  /** Maximum bytes of downloaded packages to keep for later builds of all apps; the same for installed ones. */
   readonly packageCache: number
   readonly npm: string
   /** The `PATH` of build programs. */
@@ -37,14 +37,14 @@ export interface LocalBuilderOptions {
 const PROGRESS_INTERVAL = 15_000
 /** Milliseconds for which a new image is kept although it may not be referenced yet. */
 const NEWS = 3_600_000
-/** Number of apps whose downloaded packages are kept, and of those whose installed ones are. */
+/** Number of apps whose downloaded packages are kept; the same for installed ones. */
 const CACHED_APPS = 64
 const REUSED = 'The packages are those of the last build: nothing that they depend on has changed.\n'
 
 interface StepRunner {
   /** Runs npm with these arguments. @throws BuildError when it fails */
   (step: readonly string[]): Promise<void>
-  /** The directory of downloaded packages; null when nothing was run yet. */
+  /** The directory of downloaded packages; null before the first step. */
   packages(): string | null
 }
 
@@ -80,7 +80,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     })
   }
 
-  /** @returns the directory of downloaded packages; null where npm was not needed */
+  /** @returns the directory of downloaded packages; null if npm was not needed */
   async function runSteps(
     { steps, locked }: Recipe,
     place: string,
@@ -95,7 +95,10 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     return run.packages()
   }
 
-  /** Installs what the lockfile names, or takes what the last build has installed from the same. @returns the steps left */
+  /**
+   * Installs the lockfile's packages, or reuses those that the last build installed from the same inputs. @returns the
+   * remaining steps
+   */
   async function installLocked(
     manifest: NonNullable<Recipe['locked']>,
     [install, ...rest]: Recipe['steps'],
@@ -122,7 +125,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     return [...reuse.finish, ...rest]
   }
 
-  /** Prepares nothing before the first step is run. */
+  /** Does not prepare anything before the first step. */
   function stepRunner(npm: string, cwd: string, request: BuildRequest, sandbox: Sandbox): StepRunner {
     let packages: string | null = null
     let env: Record<string, string> | undefined
@@ -134,7 +137,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     async function run(step: readonly string[]): Promise<void> {
       env ??= await prepare()
       sandbox.note(`$ npm ${step.join(' ')}\n`)
-      // Only pnpm knows this setting; npm warns of it.
+      // Only pnpm knows this setting; npm would warn about it.
       const { npm_config_store_dir: _, ...ofNpm } = env
       const command = { argv: [npm, ...step], cwd, env: step.includes('pnpm') ? env : ofNpm }
       const { code } = await stillSaying(`npm ${step[0]}`, sandbox, () => sandbox.run(command))
@@ -165,7 +168,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     const now = new Date()
     await utimes(making, now, now)
     await rename(making, place).catch(async error => {
-      // An identical image exists already: it counts as new again.
+      // An identical image exists already; it counts as new.
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error
       await utimes(place, now, now)
     })
@@ -254,7 +257,7 @@ const SHELL_WORD =
 /** A single plain command replaces the shell, so that signals reach it. */
 function commandOf(start: string, root: string | null): string[] {
   const isPlain = !/[;&|<>()`\n#]/.test(start) && !SHELL_WORD.test(start)
-  // Through `env`, since variables may be set in front of it.
+  // Runs through `env`, since the command may begin with variable assignments.
   return [
     '/bin/sh',
     '-c',

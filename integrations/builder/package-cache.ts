@@ -7,12 +7,10 @@ import { hasHardLinks, sizeOf } from './tree.ts'
 import { ownDirectory } from './workspace.ts'
 
 /**
- * The packages that an app's builds have downloaded, kept from one build to the next. The package managers name them by
- * their digests and verify them at each use, so what a lockfile still names is not downloaded again, and what it no
- * longer names is not used.
- *
- * Each app has a cache of its own, because builds run the code of its owner. A build takes its cache out and puts it
- * back when it has succeeded, both by renaming: no two builds share one, and a build that is killed leaves none behind.
+ * An app's downloaded packages, kept from one build to the next. Package managers name them by digest and verify them
+ * on each use, so packages still in the lockfile are not downloaded again, and others are not used.
+ * Each app has its own cache, because builds run its owner's code. A build takes the cache out and puts it back after
+ * it has succeeded, both by renaming: no two builds share one, and a killed build leaves none behind.
  */
 export class PackageCache {
   readonly #kept: AppCache
@@ -21,7 +19,7 @@ export class PackageCache {
     this.#kept = new AppCache(dataDir, 'package-caches', limits)
   }
 
-  /** Moves the app's cache into the workspace of a build; an empty one if it has none. */
+  /** Moves the app's cache, or an empty one, into a build's workspace. */
   async take(appId: string, sandbox: Sandbox): Promise<string> {
     for (const { path } of await this.#kept.entriesOf(appId)) {
       const taken = join(sandbox.directory, 'packages')
@@ -31,14 +29,14 @@ export class PackageCache {
         if (!hasCode(error, 'ENOENT')) throw error
         continue // another build was faster
       }
-      // As root we are about to change owners: a hard link might lead to a file outside of the cache.
+      // As root we are about to change owners: a hard link might refer to a file outside the cache.
       if (sandbox.account === null || !(await hasHardLinks(taken))) break
       await this.#kept.remove(taken)
     }
     return ownDirectory(sandbox, 'packages')
   }
 
-  /** Keeps what a build has left, if there is room. No process may be using it any more. */
+  /** Stores the packages that a build has left, if there is room. No process may use them any more. */
   async put(appId: string, packages: string): Promise<void> {
     await this.#kept.keep(appId, packages, await sizeOf(packages))
   }
@@ -49,10 +47,10 @@ export class PackageCache {
   }
 }
 
-/** Makes the package managers keep in this directory what they download. */
+/** Makes the package managers store their downloads in this directory. */
 export const cacheVariables = (packages: string): Readonly<Record<string, string>> => ({
   npm_config_cache: join(packages, 'npm'),
   npm_config_store_dir: join(packages, 'pnpm'),
-  // Not its cache folder: repositories may keep that themselves.
+  // Not Yarn's cache folder: repositories may contain that themselves.
   YARN_GLOBAL_FOLDER: join(packages, 'yarn')
 })

@@ -9,7 +9,7 @@ export interface BuildRequest {
     readonly rootDirectory?: string | null
   }
   readonly source: BuildSource | ArchiveSource
-  /** The env vars that the owner has marked for builds. They reach no image, argument or log. */
+  /** Env vars marked for builds. They reach no image, argument or log. */
   readonly secrets: Readonly<Record<string, string>>
 }
 
@@ -22,8 +22,8 @@ export interface BuildSource {
   /** A branch that must contain the commit: commits of other people's pull requests can be fetched, too. */
   readonly within?: string
   /**
-   * Whether a `file:` URL may name what only this process may read. By default it is read as the build's user, since
-   * people who name repositories need not be those whose machine this is.
+   * Whether a `file:` URL may name what only this process's user can read. By default it is read as the build's user,
+   * since whoever names repositories may not be the machine's owner.
    */
   readonly mayReadOurs?: boolean
   /** Header sent with every request to the host of `url`, and to no other. */
@@ -34,7 +34,7 @@ export interface BuildSource {
 export interface ArchiveSource {
   /** SHA-256 of the archive in hexadecimal. */
   readonly digest: string
-  /** The archive from its beginning. @throws BuildError when it is no longer kept */
+  /** The archive from its beginning. @throws BuildError when it is no longer stored */
   read(): AsyncIterable<Uint8Array>
 }
 
@@ -44,7 +44,7 @@ export const isArchive = (source: BuildRequest['source']): source is ArchiveSour
 export type BuildPhase = 'cloning' | 'analyzing' | 'building' | 'pushing'
 
 export interface BuildContext {
-  /** Aborted when the build is cancelled, has lost its claim, or the server stops: all of its work must end. */
+  /** Aborted when the build is cancelled, has lost its claim, or the server stops: all of its work must stop. */
   readonly signal: AbortSignal
   /** Settles once the phase is stored; rejects if the build has been cancelled meanwhile. */
   enter(phase: BuildPhase): Promise<void>

@@ -11,7 +11,7 @@ const SPECIAL_V4 = [
   '10.0.0.0/8', // private
   '100.64.0.0/10', // shared by customers of one carrier
   '127.0.0.0/8', // loopback
-  '169.254.0.0/16', // link-local, the metadata of clouds among them
+  '169.254.0.0/16', // link-local, including cloud metadata
   '172.16.0.0/12', // private
   '192.0.0.0/24', // protocols
   '192.0.2.0/24', // documentation
@@ -26,7 +26,7 @@ const SPECIAL_V4 = [
 
 /** Exceptions within IPv6 global unicast; every other special network lies outside of it. */
 const SPECIAL_V6 = [
-  '2001::/23', // protocols, Teredo among them
+  '2001::/23', // protocols, including Teredo
   '2001:db8::/32', // documentation
   '3fff::/20' // documentation
 ]

@@ -5,13 +5,13 @@ import { nullIf } from '../../plugins/lib/errno.ts'
 import { BuildError } from './port.ts'
 import { readSmallFile } from './tree.ts'
 
-/** An installation that depends on nothing but what its key is made of. */
+/** An installation that depends on nothing but the inputs of its key. */
 export interface Reusable {
   /** SHA-256 in hexadecimal. */
   readonly key: string
-  /** What is run when nothing of this key is kept, as arguments of npm. None of it runs code of a package. */
+  /** npm arguments to run when nothing is stored under this key. They run no code of any package. */
   readonly install: readonly string[]
-  /** What is run afterwards, in either case. */
+  /** The steps to run afterwards, in either case. */
   readonly finish: readonly (readonly string[])[]
 }
 
@@ -25,24 +25,23 @@ interface LockedPackage {
   readonly cpu?: unknown
 }
 
-/** Megabytes of a lockfile: reading a longer one would hold up the process. */
+/** Megabytes: reading a longer lockfile would block the process. */
 const LONGEST_LOCK = 4
 /** Scripts of the app itself that `npm ci` runs. */
 const OWN_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepublish', 'preprepare', 'prepare', 'postprepare']
 /** Lines of an .npmrc that name no other file and run nothing. */
 const HARMLESS =
   /^\s*(?:$|[#;]|(?:@[\w.-]+:)?registry\s*=|\/\/[^\s=]+:(?:_authToken|_auth|username|_password|email|always-auth)\s*=|(?:engine-strict|legacy-peer-deps|strict-peer-deps|save-exact|save-prefix|fund|audit|loglevel|progress|prefer-offline|fetch-(?:retries|timeout|retry-[a-z]+))\s*=)/
-/** Variables that change what npm or Node does, as NODE_OPTIONS, which may name files of the app. */
+/** Variables that affect npm or Node, such as NODE_OPTIONS, and may name files of the app. */
 const INFLUENTIAL = /^(?:npm_|node_(?!env$)|ld_|dyld_)/i
-/** A package's place below the app: nowhere else. */
+/** A package's place must be below the app. */
 const PLACE = /^node_modules\/(?:@[^/]+\/)?[^/]+(?:\/node_modules\/(?:@[^/]+\/)?[^/]+)*$/
 const LOCKFILES = ['npm-shrinkwrap.json', 'package-lock.json']
 
 /**
- * Whether what `npm ci` installs for this app can be kept for its next build; otherwise the reason why not, as the end of
- * a sentence. Kept is only what was downloaded and verified: scripts of packages run in each build, as they may read the
- * app's files, and an app whose own scripts take part is left to npm.
- *
+ * Decides whether an app's `npm ci` installation can be kept for its next build; otherwise returns the reason, as the
+ * end of a sentence. Only downloaded and verified files are kept: scripts of packages run in each build, as they may
+ * read the app's files. If scripts of the app itself take part in the installation, npm handles everything.
  * @param manifest the app's package.json
  * @param variables names of the app's env vars
  * @param programs paths of node and npm, as builds run them
@@ -100,7 +99,7 @@ function packagesOf(lock: string): [name: string, locked: LockedPackage][] | nul
   try {
     content = JSON.parse(lock)
   } catch {
-    return null // npm says what is wrong with it
+    return null // npm reports what is wrong with it
   }
   if (!isObject(content) || !isObject(content.packages)) return null
   return Object.entries(content.packages).filter(
@@ -115,14 +114,17 @@ function isDownloaded(name: string, { link, inBundle, integrity }: LockedPackage
 
 const isForThisMachine = ({ os, cpu }: LockedPackage) => allows(os, process.platform) && allows(cpu, process.arch)
 
-/** By npm's rules: a list of names that are meant, or of those that are not. */
+/** By npm's rules: a list of allowed names, or of excluded ones. */
 function allows(list: unknown, ours: string): boolean {
   if (!Array.isArray(list) || list.length === 0) return true
   const meant = list.filter(name => typeof name === 'string' && !name.startsWith('!'))
   return !list.includes(`!${ours}`) && (meant.length === 0 || meant.includes(ours) || meant.includes('any'))
 }
 
-/** What packages for this machine depend on: its platform, and the programs as they are installed, which are of its C library. */
+/**
+ * The machine's properties that packages depend on: its platform, and the installed programs, which reflect its C
+ * library.
+ */
 async function machineOf(programs: readonly string[]): Promise<readonly unknown[]> {
   const installed = programs.map(async program => {
     const path = await realpath(program)

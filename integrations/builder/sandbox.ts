@@ -17,7 +17,7 @@ export interface Limits {
   readonly memory: number
   /** Bytes used below its directory. */
   readonly disk: number
-  /** Bytes of disk space that must stay free for others. */
+  /** Bytes of disk space to leave free. */
   readonly spare: number
   readonly processes: number
   /** Milliseconds between SIGTERM and SIGKILL. */
@@ -89,7 +89,7 @@ const WATCH_INTERVAL = 500
 const SPARE_INTERVAL = 200
 const TAIL = 4_096
 const QUIET_OUTPUT = 65_536
-/** Milliseconds between reads once output is discarded, so that a flood costs this process next to nothing. */
+/** Milliseconds between reads once output is discarded, so that a flood costs this process almost nothing. */
 const FLOOD_PAUSE = 50
 
 /** Set in the environment of every build process. */

@@ -13,7 +13,7 @@ export interface FetchedSource {
   readonly commit?: Commit
 }
 
-/** Brings the source of a build into its workspace, where it belongs to the build's user. @throws BuildError */
+/** Puts a build's source into its workspace, owned by the build's user. @throws BuildError */
 export async function fetchSource(
   { source }: BuildRequest,
   sandbox: Sandbox,

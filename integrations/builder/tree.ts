@@ -31,9 +31,9 @@ interface Entry {
   readonly stats: Stats
 }
 
-/** Number of files that are looked at or changed at a time: each costs a thread's wake-up, which is most of the cost. */
+/** Number of files examined or changed concurrently: most of the cost is waking a thread. */
 const AT_ONCE = 32
-/** Bytes of a file that is read as a whole, and ahead of its turn. */
+/** Maximum bytes of a file that is read whole, and ahead of its turn. */
 const SMALL = 65_536
 
 const bytes = (name: Name) => Buffer.from(name, 'latin1')
@@ -57,7 +57,7 @@ async function* walk(root: string, below: Name = '', ifUnreadable = nullIfGone):
   }
 }
 
-/** Yields the results of tasks in order, having begun the next of them already. */
+/** Yields the results of tasks in order, starting the next ones early. */
 async function* ahead<T>(tasks: Iterable<() => Promise<T>> | AsyncIterable<() => Promise<T>>): AsyncGenerator<T> {
   const begun: Promise<T>[] = []
   for await (const task of tasks) {
@@ -82,7 +82,7 @@ export async function giveTo(root: string, { uid, gid }: Account): Promise<void>
   for await (const { path } of walk(root)) await lchown(path, uid, gid)
 }
 
-/** Whether any file has a second name, which may be outside of the tree. */
+/** Whether any file has a second hard link, which may be outside the tree. */
 export async function hasHardLinks(root: string): Promise<boolean> {
   for await (const { stats } of walk(root)) if (!stats.isDirectory() && stats.nlink > 1) return true
   return false
@@ -114,7 +114,7 @@ export async function freeze(root: string): Promise<void> {
   await settle(root, 0o755)
   let files: Promise<void>[] = []
   for await (const entry of walk(root)) {
-    // Directories before what is in them, and they stay writable for their owner, so that people can delete an old data
+    // Directories before their contents. They stay writable for their owner, so that people can delete an old data
     // directory as usual.
     if (entry.stats.isDirectory()) await settle(entry.path, 0o755)
     else files.push(settleFile(entry))
@@ -160,7 +160,7 @@ export async function digestOf(root: string): Promise<string> {
   return hash.digest('hex')
 }
 
-/** What is small enough to be read ahead; null for the others. */
+/** The content of files small enough to be read ahead; null for the others. */
 async function* contentsOf(root: string): AsyncGenerator<() => Promise<[Entry, Buffer | null]>> {
   for await (const entry of walk(root)) yield async () => [entry, await contentOf(entry)]
 }
@@ -183,8 +183,7 @@ async function add(hash: Hash, { name, path, stats }: Entry, content: Buffer | n
 
 /**
  * Reads a regular file as text; null when there is none.
- *
- * @throws BuildError when it is longer than so many megabytes
+ * @throws BuildError when it exceeds the limit in megabytes
  */
 export async function readSmallFile(directory: string, name: string, megabytes = 1): Promise<string | null> {
   const path = join(directory, name)

@@ -7,10 +7,9 @@ import type { Sandbox } from './sandbox.ts'
 import { findEscape } from './tree.ts'
 
 /**
- * Unpacks an uploaded source into an empty directory. Everything that was checked when it was uploaded is checked again.
- *
- * @param disk bytes that the build may take of the disk
- * @throws BuildError when the archive is refused, or no longer kept
+ * Unpacks an uploaded source into an empty directory. Repeats all checks made on upload.
+ * @param disk bytes of disk that the build may use
+ * @throws BuildError when the archive is refused, or no longer stored
  */
 export async function unpack(source: ArchiveSource, directory: string, sandbox: Sandbox, disk: number): Promise<void> {
   sandbox.note('Unpacking the uploaded source\n')
@@ -32,7 +31,7 @@ export async function unpack(source: ArchiveSource, directory: string, sandbox: 
   sandbox.note(`Unpacked ${files} ${files === 1 ? 'file' : 'files'}\n`)
 }
 
-/** No part of the path is a link: the reader has refused such archives, and the directory was empty. */
+/** No part of the path is a link: the reader refuses such archives, and the directory was empty. */
 async function put(directory: string, { path, type, isExecutable, target = '', content }: TarEntry): Promise<void> {
   const place = join(directory, path)
   await mkdir(type === 'directory' ? place : dirname(place), { recursive: true, mode: 0o755 })

@@ -28,7 +28,7 @@ export type DeployerOptions = Static<typeof DeployerOptions>
 
 export interface DeployerDeps {
   registry?: Registry
-  /** The token of Fly as it is now, in place of the option, if it can change while the server runs. */
+  /** The current Fly token, in place of the option, if it can change while the server runs. */
   latestFlyToken?: () => string
   /** Replaces the built-in deployers. */
   deployer?: Deployer

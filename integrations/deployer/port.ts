@@ -11,13 +11,13 @@ export interface Release {
   readonly health?: HealthCheck
 }
 
-/** How a release shows that it is well. Null: the platform's default. */
+/** How to check a release's health. Null: the platform's default. */
 export interface HealthCheck {
-  /** The path that is asked for by GET. */
+  /** The path of the GET request. */
   readonly path: string | null
-  /** Seconds for it to become healthy. */
+  /** Seconds for the release to become healthy. */
   readonly grace: number | null
-  /** The port that the app listens on, where each release has a network of its own. */
+  /** The app's port, where each release has its own network. */
   readonly port: number | null
 }
 
@@ -83,9 +83,12 @@ export interface AppMetrics {
  */
 export interface Deployer {
   readonly name: string
-  /** What the operator must know about the isolation between apps, in one or two sentences. */
+  /** A warning for the operator about the isolation between apps, in one or two sentences. */
   readonly caution?: string
-  /** Milliseconds between looks at what runs, for pages to say what has ended; absent when asking costs too much. */
+  /**
+   * Milliseconds between checks of running releases, for pages that show what has ended; absent when a check costs too
+   * much.
+   */
   readonly lookEvery?: number
   /** The app's URL; null while it is unknown. */
   urlOf(app: DeployedApp): string | null

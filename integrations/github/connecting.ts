@@ -33,7 +33,7 @@ interface ConnectIntent {
   readonly installation?: number
 }
 
-/** Connects an installation to a team: sends the browser to GitHub to install the App, and back. */
+/** Connects an installation to a team: sends the browser to GitHub to install the App, and handles its return. */
 export function connecting(settings: ConnectingSettings) {
   const { browsers, owners, refuse, url, clientId } = settings
 

@@ -51,7 +51,7 @@ export type GithubOptions = Static<typeof GithubOptions>
 export interface GithubDeps {
   /** Signs the cookies of browsers sent to GitHub. Without it, they must return to the process that sent them. */
   keys?: Keyring
-  /** The two secrets as they are now, in place of the options, if they can change while the server runs. */
+  /** The two current secrets, in place of the options, if they can change while the server runs. */
   latest?: () => { readonly privateKey: string; readonly clientSecret: string }
   registry?: Registry
 }

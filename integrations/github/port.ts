@@ -61,12 +61,11 @@ export type Connected = { readonly teamId: string; readonly installation: Instal
  * @throws InstallationUnavailable when the account has suspended or removed the App
  */
 export interface Github {
-  /** Begins connecting a team with an installation. @returns the URL to send the browser to */
+  /** Begins connecting an installation to a team. @returns the URL to send the browser to */
   connect(reply: FastifyReply, teamId: string): string
   /**
    * Handles the browser's return, and verifies with GitHub that its user owns the installation.
-   *
-   * @throws AppError that tells people what to do
+   * @throws AppError that tells the user what to do
    */
   connected(request: FastifyRequest, reply: FastifyReply): Promise<Connected>
   /** The repositories of an installation, cached for a minute. */

@@ -9,8 +9,8 @@ const UNFINISHED = /\.partial-[0-9a-f-]{36}$/
 const DAY = 86_400_000
 
 /**
- * Keeps objects as files below a directory, which is created when it is first written to. An object is written under
- * another name, synchronized to the disk and then named, so that a crash or a full disk leaves no half of one.
+ * Stores objects as files below a directory, which is created on the first write. An object is written under a
+ * temporary name, synced to disk and then renamed, so that a crash or a full disk leaves no partial object.
  */
 export function fileStorage(directory: string): Storage {
   const pathOf = (name: string) => join(directory, checkName(name))
@@ -38,7 +38,7 @@ export function fileStorage(directory: string): Storage {
     return stream
   }
 
-  /** Looks only where names with this beginning can be: an archive has many files that others need not read. */
+  /** Searches only where names with this prefix can be: an archive has many files that other searches need not read. */
   async function files(prefix = ''): Promise<string[]> {
     const top = join(directory, prefix.slice(0, prefix.lastIndexOf('/') + 1))
     const entries = await readdir(top, { recursive: true, withFileTypes: true }).catch(nullIf('ENOENT', 'ENOTDIR'))
@@ -94,7 +94,7 @@ async function write(path: string, content: Content, signal?: AbortSignal): Prom
   }
 }
 
-/** A nearly full disk takes a part of a write and reports no error. */
+/** A nearly full disk accepts part of a write without reporting an error. */
 async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
   for (let done = 0; done < chunk.length; ) {
     const { bytesWritten } = await file.write(chunk, done)

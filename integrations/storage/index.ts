@@ -46,13 +46,13 @@ declare module 'fastify' {
   }
 }
 
-/** The storage that the options name, for callers without a server. Null if they name none. */
+/** The storage that the options describe, for callers without a server. Null if they describe none. */
 export function openStorage({ directory, s3 }: StorageOptions): Storage | null {
   if (s3 !== undefined) return s3Storage(s3)
   return directory === undefined ? null : fileStorage(directory)
 }
 
-/** A place for objects outside the database: a directory or a bucket. */
+/** Object storage outside the database: a directory or a bucket. */
 const storage: FastifyPluginAsync<PluginInput<typeof StorageOptions, StorageDeps>> = async (app, input) => {
   const options = parseOptions('rhone-storage', StorageOptions, input, ['storage'])
   const opened: Storage | null = input.storage ?? openStorage(options)

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream'
 
-/** Where objects are kept, each written once and as a whole. Names are relative paths such as `a/b.json`. */
+/** Stores objects, each written once and as a whole. Names are relative paths such as `a/b.json`. */
 export interface Storage {
-  /** For people: the place, without credentials. */
+  /** The location for people, without credentials. */
   readonly description: string
   /**
    * Stores an object. Until this resolves, there is nothing under its name; after a failure neither.
@@ -17,7 +17,7 @@ export interface Storage {
   list(prefix: string, signal?: AbortSignal): Promise<StoredObject[]>
   /** Removes an object; a missing one is fine. */
   remove(name: string, signal?: AbortSignal): Promise<void>
-  /** Removes what interrupted writes have left, if it is older than a day. */
+  /** Removes the remains of interrupted writes that are older than a day. */
   tidy(signal?: AbortSignal): Promise<void>
 }
 
@@ -25,7 +25,7 @@ export type Content = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 
 export interface Stored {
   readonly bytes: number
-  /** Hexadecimal, of the content as it was handed over. */
+  /** Hexadecimal, of the content as passed in. */
   readonly sha256: string
 }
 

@@ -9,19 +9,19 @@ import { elements, textOf } from './xml.ts'
 
 export interface S3Settings {
   readonly bucket: string
-  /** What all names begin with; without slashes at its ends. */
+  /** Prefix of all names, without slashes at its ends. */
   readonly prefix: string
-  /** Origin of the service; that of AWS in this region when unset. */
+  /** Origin of the service; if null, that of AWS in this region. */
   readonly endpoint: string | null
   readonly region: string
   readonly accessKeyId: string
   readonly secretAccessKey: string
   readonly sessionToken?: string | undefined
-  /** Bytes of a part, the same for all but the last; some services insist. At most 10,000 parts make an object. */
+  /** Bytes per part, the same for all but the last, as some services require. An object has at most 10,000 parts. */
   readonly partSize?: number
   /** Milliseconds for a request of at most one part. */
   readonly timeout?: number
-  /** Milliseconds before the first repetition of a failed request; doubles with each. */
+  /** Milliseconds before the first retry of a failed request; doubles each time. */
   readonly backoff?: number
 }
 
@@ -39,13 +39,13 @@ interface Call {
   readonly headers?: Record<string, string>
   readonly body?: Uint8Array | string
   readonly signal?: AbortSignal | undefined
-  /** The reply is a stream, which may take as long as its reader does: the time limit is for its head alone. */
+  /** The reply is a stream, as slow as its reader: the time limit covers its head alone. */
   readonly streams?: true
 }
 
 /**
- * Keeps objects in a bucket of S3 or a compatible service. Large objects are sent in parts, each with its SHA-256 in
- * the signature, so that the service refuses what arrives damaged. An object never replaces another one.
+ * Stores objects in a bucket of S3 or a compatible service. Large objects are sent in parts, each with its SHA-256 in
+ * the signature, so that the service refuses damaged parts. An object never replaces another one.
  */
 export function s3Storage(settings: S3Settings): Storage {
   const { bucket, prefix, endpoint, region, partSize = PART_SIZE, timeout = TIMEOUT, backoff = BACKOFF } = settings
@@ -67,7 +67,7 @@ export function s3Storage(settings: S3Settings): Storage {
     return client
   }
 
-  /** Sends a request until there is an answer that a repetition would not change. */
+  /** Sends a request until the answer is one that a retry would not change. */
   async function call(request: Call): Promise<Response> {
     for (let attempt = 1; ; attempt++) {
       const outcome = await attemptOf(request)
@@ -146,7 +146,7 @@ export function s3Storage(settings: S3Settings): Storage {
     readonly #signal: AbortSignal | undefined
     readonly #etags: string[] = []
     #id: string | undefined
-    /** Held back, since only the next one tells whether it is the last. */
+    /** Held back, since only the next piece shows whether it is the last. */
     #held: Buffer | undefined
 
     constructor(name: string, signal: AbortSignal | undefined) {
@@ -171,7 +171,7 @@ export function s3Storage(settings: S3Settings): Storage {
 
     async abort(): Promise<void> {
       if (this.#id === undefined) return
-      // Without the caller's signal, which may be why this happens. What stays is removed by `tidy`.
+      // Without the caller's signal, which may be why this runs. `tidy` removes what remains.
       await call({ method: 'DELETE', name: this.#name, query: { uploadId: this.#id } }).catch(() => {})
     }
 
@@ -195,8 +195,8 @@ export function s3Storage(settings: S3Settings): Storage {
     }
 
     /**
-     * Names the object, unless the name is taken. A service without conditional writes is asked first whether it is:
-     * names are random, so a race for one is of no concern.
+     * Stores the object under its name, unless the name is taken. If the service has no conditional writes, it is asked
+     * first: names are random, so a race for one is not a concern.
      */
     async #once(requestOf: (headers: Record<string, string>) => Omit<Call, 'name' | 'signal'>): Promise<void> {
       const send = (headers: Record<string, string>) =>
@@ -210,7 +210,7 @@ export function s3Storage(settings: S3Settings): Storage {
           throw new StorageError('exists', `${this.#name} exists already`)
         response = await send({})
       }
-      // An upload can fail while it is put together, after the status was sent.
+      // Completing an upload can fail after the status was sent.
       const text = await response.text()
       if (text.includes('<Error>'))
         throw new StorageError('failed', `${this.#name} was not stored: ${textOf(text, 'Code')}`)

@@ -1,4 +1,4 @@
-/* The few elements of S3's replies that are read here: no attributes, no nesting of equal names. */
+/* Parses the few elements of S3's replies that we need: no attributes, no nesting of equal names. */
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: '<', gt: '>', quot: '"', apos: "'", amp: '&' }
 

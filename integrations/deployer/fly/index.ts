@@ -48,7 +48,7 @@ export type FlyOptions = Static<typeof FlyOptions>
 
 export interface FlyDeps {
   registry?: Registry | undefined
-  /** The token as it is now, in place of the option, if it can change while the server runs. */
+  /** The current token, in place of the option, if it can change while the server runs. */
   token?: (() => string) | undefined
   /** Settings for calls to Fly, for tests. */
   remote?: Partial<RemoteSettings>

@@ -53,7 +53,7 @@ export interface StartRequest {
   readonly image: string
   readonly region: string
   readonly env: Readonly<Record<string, string>>
-  /** What the health check asks for; absent: `/health`, or `/` without one. */
+  /** The path of the health check; absent: `/health`, or `/` if that does not exist. */
   readonly healthPath?: string
   /** The app's PATH, unless the app sets its own. */
   readonly path: string

@@ -48,7 +48,7 @@ async function run(): Promise<void> {
     try {
       return (await identityOf(layout.root)) !== directory || (await isAdrift())
     } catch (error) {
-      if (isDescriptorShortage(error)) return false // not known: asked again at the next pulse
+      if (isDescriptorShortage(error)) return false // unknown: checked again at the next pulse
       throw error
     }
   }
@@ -77,7 +77,7 @@ async function identityOf(path: string): Promise<string | null> {
   return found && `${found.ino} ${found.birthtimeMs}`
 }
 
-/** A lack of descriptors passes, and fails only what needed one; the apps go on. */
+/** A shortage of descriptors is temporary, and fails only the operation that needed one; the apps keep running. */
 function endUnlessShort(error: unknown): void {
   if (!isDescriptorShortage(error)) throw error
   console.error(error)

@@ -1,15 +1,15 @@
 import type { Socket } from 'node:net'
 
 const END = /\r?\n\r?\n/
-/** Other ones may be longer, and are for the parser to refuse. */
+/** Longer ones are left to the parser to refuse. */
 const MAX_HELD = 65_536
 const NOTHING = Buffer.alloc(0)
 
 const kHeads = Symbol('rhone.reply-heads')
 
 /**
- * Makes one field of the equal Content-Length fields in the next reply of an app, as RFC 9110 allows and browsers do;
- * Node's parser refuses such a reply. Lengths that differ are left to it: nobody could tell where the reply ends.
+ * Merges equal Content-Length fields in an app's next reply, as RFC 9110 allows and browsers do; Node's parser refuses
+ * such a reply. Differing lengths are left to the parser: nobody could tell where the reply ends.
  */
 export function foldLengths(socket: Socket): void {
   const own = socket as Socket & { [kHeads]?: ReplyHeads }
@@ -17,7 +17,7 @@ export function foldLengths(socket: Socket): void {
   own[kHeads].expect()
 }
 
-/** Stands between a socket and Node's parser, and looks at heads only. */
+/** Sits between a socket and Node's parser, and inspects only heads. */
 class ReplyHeads {
   readonly #emit: Socket['emit']
   #isExpected = false
@@ -48,7 +48,7 @@ class ReplyHeads {
       }
       const size = end.index + end[0].length
       const head = text.slice(0, size)
-      // A reply that is only informational has another one after it.
+      // An informational reply is followed by another one.
       this.#isExpected = /^HTTP\/1\.1 1(?!01)\d\d/.test(head)
       const folded = foldedHead(head)
       const rest = this.#held.subarray(size)
@@ -72,7 +72,7 @@ class ReplyHeads {
 
 const LENGTH = /^content-length[ \t]*:([^\r\n]*)\r?\n/gim
 
-/** @returns the same text where there is nothing to fold */
+/** @returns the same text if there is nothing to merge */
 function foldedHead(head: string): string {
   const values = [...head.matchAll(LENGTH)].flatMap(([, value = '']) => value.split(',').map(length => length.trim()))
   const [first = ''] = values

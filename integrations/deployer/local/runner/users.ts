@@ -27,7 +27,7 @@ export function claimUser(uid: number, home: string, register = REGISTER): boole
     const holder = linkOf(entry)
     if (holder === home) return true
     if (holder !== null && isHome(holder, uid)) return false
-    // Its app is gone.
+    // Its app no longer exists.
     removeEntry(entry)
   }
 }
