@@ -1,8 +1,7 @@
 /**
  * `node bench/audit.ts [--rows=1000000] [--rounds=40]`
- *
- * Fills an audit log over a year of months and times the queries that people make. It needs a PostgreSQL of its own, which
- * it starts and throws away. Exits with 1 when the 95th percentile of any query is above the goal.
+ * Fills an audit log with a year of events and times the queries that people make, on a PostgreSQL of its own that it
+ * starts and discards. Exits with 1 when the 95th percentile of any query exceeds the goal.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -45,7 +44,7 @@ try {
   await rm(dataDir, { recursive: true, force: true })
 }
 
-/** 2000 users in 500 teams, 40 actions; a tenth of all rows is of one large team. */
+/** 2000 users in 500 teams, 40 actions; one large team has a tenth of all rows. */
 async function fill(db: Db): Promise<void> {
   await db.execute(sql`select ensure_audit_partitions((now() - ${DAYS} * interval '1 day')::date, 12)`)
   for (let from = 0; from < rows; from += BATCH) {
@@ -93,7 +92,7 @@ async function measure(db: Db): Promise<boolean> {
   return Object.values(table).every(times => times['p95 ms'] <= GOAL)
 }
 
-/** The first page and the second, in turn. */
+/** Alternates between the first page and the second. */
 async function timesOf(db: Db, filters: AuditFilters) {
   const times: number[] = []
   let cursor: string | undefined

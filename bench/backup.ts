@@ -1,9 +1,8 @@
 /**
  * `npm run bench -- backup [--megabytes=240] [--rounds=3] [--rate=100]`
- *
- * How fast a backup is made, in how much memory, and what requests notice of it: the detail class at a steady rate, while
- * nothing else happens and while a backup is made, in turns. The server is on one core, the client on the other, and the
- * process that makes the backup takes what it gets.
+ * Measures the duration and memory of a backup, and its effect on requests: the detail class at a steady rate,
+ * alternately without and during a backup. The server is on one core, the client on the other, and the backup process
+ * uses whatever is left.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -14,7 +13,7 @@ import { keepResult } from './results.ts'
 import { prepare, scenarios } from './scenarios.ts'
 
 const CONNECTIONS = 16
-/** Bytes of a row of logs in COPY's text, about. */
+/** Approximate bytes of a log row in COPY's text format. */
 const ROW = 600
 
 const { values } = parseArgs({
@@ -64,7 +63,7 @@ try {
   await world.close()
 }
 
-/** Log lines that compress as logs do. @returns the bytes that COPY writes for all of them */
+/** Adds log lines that compress like real logs. @returns the bytes that COPY writes for all of them */
 async function fill(url: string, appId: string): Promise<number> {
   const sql = postgres(url, { max: 1, onnotice() {} })
   await sql`insert into app_logs (app_id, at, level, source, message)

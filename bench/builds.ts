@@ -1,8 +1,8 @@
 /**
- * `npm run bench -- builds`: how long a local build of a small npm app takes: the first, one after a change of its code
- * alone, one after a change of its package.json, which is installed anew from what was downloaded, and one of another app,
- * which shares nothing with it. Its one dependency is the Fastify that we have, with all
- * that this needs, from the registry that npm is set up for.
+ * `npm run bench -- builds`: the duration of local builds of a small npm app: the first one, one after a change of its
+ * code, one after a change of its package.json, which reinstalls from downloaded packages, and one of another app,
+ * which shares nothing with it. Its only dependency is our version of Fastify, with everything that needs, from the
+ * registry that npm is configured for.
  */
 import { execFileSync } from 'node:child_process'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -15,7 +15,7 @@ import packageJson from '../package.json' with { type: 'json' }
 import { keepResult } from './results.ts'
 
 const root = await mkdtemp(join(tmpdir(), 'rhone-builds-'))
-// Builds run as users of their own where this process is root.
+// If this process is root, builds run as other users.
 await chmod(root, 0o711)
 const [source, dataDir] = [join(root, 'source'), join(root, 'data')]
 const git = (...args: string[]) =>

@@ -1,11 +1,10 @@
 /**
- * `npm run bench -- computing [handler ...] [--seconds=3] [--workers=1]`: what is left of the server when handlers that use
- * CPU are asked for more than one core can do.
- *
+ * `npm run bench -- computing [handler ...] [--seconds=3] [--workers=1]`: the goodput that remains when CPU-bound
+ * handlers are overloaded on one core.
  * A handler is a path below `/compute` ({@link addComputing}), such as `first/2`: computes 2 ms, then waits 2 ms; with
- * `mixed/` before it, every eleventh request asks for it, and the others compute for 0.2 ms. First the peak is found, by the
- * number of connections that gives most. Then 500 connections ask for more (open loop), 1,000 ask as often as they can
- * (closed loop), and in the end the peak is measured again, a second after the crowd has left.
+ * `mixed/` before it, every eleventh request calls it, and the others compute for 0.2 ms. The peak is measured first,
+ * at the number of connections with the highest goodput. Then 500 connections ask for more (open loop), 1,000 ask as
+ * often as they can (closed loop), and finally the peak is measured again, a second after the load has ended.
  */
 
 import { readFile } from 'node:fs/promises'

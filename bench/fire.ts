@@ -8,9 +8,9 @@ const CLIENT_CORE = 1
 
 export interface FireOrder {
   readonly url: string
-  /** Asked for in turn instead of the path of `url`. */
+  /** Requested in turn instead of the path of `url`. */
   readonly paths?: readonly string[]
-  /** GET when absent. */
+  /** Default: GET. */
   readonly method?: string
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string
@@ -21,15 +21,15 @@ export interface FireOrder {
 }
 
 export interface Latencies {
-  /** From when a request was due. */
+  /** Latency from the due time. */
   readonly served: StatusReport
-  /** From when it was sent: without the wait for a free connection, which is the client's own. */
+  /** Latency from sending: without the wait for a free connection, which is the client's own. */
   readonly servedFromSent: StatusReport
   readonly refused: StatusReport
 }
 
 export interface FireReport extends Latencies {
-  /** The part of the run that is counted, and the whole of it. */
+  /** Duration of the counted part of the run, and of the whole run. */
   readonly seconds: number
   readonly elapsed: number
   readonly paths: Readonly<Record<string, Latencies>>
@@ -49,7 +49,7 @@ export interface StatusReport {
   readonly max: number
 }
 
-/** Fires one request over many connections, from the client's own core. */
+/** Sends one request over many connections, from the client's own core. */
 export async function fire(order: FireOrder): Promise<FireReport> {
   const [command, args] = onCore(CLIENT_CORE, process.execPath, [
     join(import.meta.dirname, 'clients/fire.ts'),

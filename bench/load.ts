@@ -6,10 +6,10 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** One kind of request, sent over and over. */
+/** One kind of request, sent repeatedly. */
 export interface Shot {
   readonly url: string
-  /** The paths that are asked for in turn, instead of that of `url`; wrk alone can do that. */
+  /** Paths to request in turn, instead of that of `url`; only wrk can do that. */
   readonly paths?: readonly string[]
   readonly method?: string
   readonly headers?: Readonly<Record<string, string>>
@@ -38,7 +38,7 @@ const has = (command: string) => {
 export const CLIENT = has('wrk') ? 'wrk' : 'autocannon'
 const PINNED = has('taskset')
 
-/** Puts a command on one core, where the machine can. */
+/** Runs a command on one core, if the machine supports that. */
 export function onCore(core: number, command: string, args: readonly string[]): [string, string[]] {
   return PINNED ? ['taskset', ['-c', String(core), command, ...args]] : [command, [...args]]
 }

@@ -1,4 +1,7 @@
-/** What `npm run bench -- <name>` runs, beside the scenarios of `scenarios.ts` and `peers`, which `ratios.ts` runs. */
+/**
+ * The measurements that `npm run bench -- <name>` runs, besides the scenarios of `scenarios.ts` and `peers`, which
+ * `ratios.ts` runs.
+ */
 export const measurements: Readonly<Record<string, string>> = {
   overload: './overload.ts',
   computing: './computing.ts',

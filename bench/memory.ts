@@ -1,6 +1,6 @@
 /**
- * What `npm run bench -- memory` measures: resident memory around the 100,000th and the 1,000,000th request, and as many
- * addresses; and the time from the start of the process until it is ready.
+ * The measurement `npm run bench -- memory`: resident memory around the 100,000th and the 1,000,000th request, with as
+ * many addresses, and the time from process start until ready.
  */
 import { connect, type Socket } from 'node:net'
 import { type ServerCommand, type ServerProcess, startServer } from './process.ts'
@@ -8,10 +8,10 @@ import { keepResult } from './results.ts'
 import { prepare, scenarios, type World } from './scenarios.ts'
 
 const MANY = 1_000_000
-/** Requests between two looks at the memory, which goes up and down with every collection of garbage. */
+/** Requests between two memory samples, since memory rises and falls with every garbage collection. */
 const STEP = 10_000
 const CONNECTIONS = 8
-/** Requests of one connection under way at a time. */
+/** Concurrent requests per connection. */
 const AHEAD = 4
 const BOOTS = 7
 const MEGABYTE = 1024 * 1024
@@ -47,7 +47,7 @@ async function boots(world: World) {
   return show('boot', { fastest: Math.min(...times), median: median(times), medianCpu: median(cpu) })
 }
 
-/** Ping and detail in turn. */
+/** Alternates between ping and detail. */
 async function requests(world: World) {
   return withServer(rhone.server(world), async server => {
     await rhone.afterStart?.(server.url, world)
@@ -57,7 +57,7 @@ async function requests(world: World) {
   })
 }
 
-/** Each request from another address, at a limit so slow that no bucket is full again while this lasts. */
+/** Each request from another address, under a limit so slow that no bucket refills meanwhile. */
 async function addresses(world: World) {
   const command = rhone.server(world)
   const env = { ...command.env, TRUST_PROXY: '127.0.0.1/32', RATE_LIMIT_GENERAL: '1/h:200' }
@@ -107,7 +107,7 @@ function head(path: string, headers: Readonly<Record<string, string>> = {}): str
   return `GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`
 }
 
-/** Sends the requests of some indexes, and waits for their replies. */
+/** Sends the requests of a range of indexes, and waits for their replies. */
 async function send({ url }: ServerProcess, from: number, to: number, make: (index: number) => string): Promise<void> {
   let next = from
   const batch = () => Array.from({ length: Math.min(AHEAD, to - next) }, () => make(next++))

@@ -1,12 +1,10 @@
 /**
- * `npm run bench -- overload [--seconds=8]`: what is left of the server when it is asked for more than it can do.
- *
- * Closed loop: 1,000 connections that ask again at once, whatever they are told. Open loop: twice, five and ten times of
- * what the server can do, whether it answers or not. Stuck database: the same crowd while a lock holds every query. Beside
- * each the health check, the metrics and an operator's route are asked for ten times a second.
- *
- * Each is compared with the peak as it was found right before and right after it, by the number of connections that
- * gives most: so that it is told from what others do to the machine meanwhile, and seen how the server recovers.
+ * `npm run bench -- overload [--seconds=8]`: the goodput that remains under overload.
+ * Closed loop: 1,000 connections that ask again at once, whatever the answer. Open loop: two, five and ten times the
+ * server's peak, regardless of answers. Stuck database: the same load while a lock blocks every query. In parallel, the
+ * health check, the metrics and an operator's route are requested ten times a second.
+ * Each is compared with the peak measured right before and right after it, at the number of connections with the
+ * highest goodput. This separates it from the machine's other load, and shows how the server recovers.
  */
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
@@ -21,26 +19,26 @@ const PEAK_CONNECTIONS = [16, 32, 64]
 const TIMES = [2, 5, 10]
 
 export interface Figures extends FireReport {
-  /** Requests per second. */
+  /** Offered requests per second. */
   readonly offered: number
   readonly goodput: number
-  /** By the kernel's account of this one process. */
+  /** From the kernel's CPU accounting of this process. */
   readonly goodputPerCpuSecond: number
   readonly aside: Readonly<Record<string, AsideReport>>
 }
 
 export interface OverloadFigures extends Figures {
-  /** The peak's goodput, before and after. */
+  /** The peak's goodput before and after. */
   readonly before: number
   readonly after: number
-  /** Of the mean of these two: of goodput, and of goodput per CPU second. */
+  /** Relative to the mean of these two: goodput, and goodput per CPU second. */
   readonly share: number
   readonly shareOfCpu: number
 }
 
 export type Load = Pick<FireOrder, 'connections' | 'rate'>
 
-/** Every load that one server is put under, by name, in order. */
+/** All loads applied to one server, by name, in order. */
 export async function overload(seconds: number): Promise<Record<string, OverloadFigures>> {
   const ping = scenarios.find(({ name }) => name === 'ping')!
   const detail = scenarios.find(({ name }) => name === 'detail')!.contestants.at(-1)!

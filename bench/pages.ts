@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- pages [--requests=200]`: the CPU time of this server for each page, of a team with apps in every state.
- * Exits with 1 when one of them needs more than the goal.
+ * `npm run bench -- pages [--requests=200]`: the server's CPU time for each page of a team with apps in every state.
+ * Exits with 1 when a page exceeds the goal.
  */
 import { parseArgs } from 'node:util'
 import { startCluster } from '../test/pages/cluster.ts'

@@ -1,9 +1,8 @@
 /**
- * `npm run bench -- parts [--rounds=60]`: what each concern costs a ping, by leaving out one after the other.
- *
- * All servers are in one process, whole but for the database, and are asked over connections in memory: HTTP is parsed
- * and written as ever, and no system call is measured. They take turns of some hundred requests, of which as many are
- * under way at once as there are connections. Figures are medians of the differences of one round.
+ * `npm run bench -- parts [--rounds=60]`: the cost of each concern for a ping, found by leaving out one at a time.
+ * All servers run in one process, complete except for the database, and get requests over in-memory connections: HTTP
+ * is parsed and written as usual, but no system call is measured. They take turns of a few hundred requests, with one
+ * request in flight per connection. Figures are medians of the differences within a round.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -17,7 +16,7 @@ import { type Config, loadConfig } from '../src/config/index.ts'
 import { generateKey, parseKeyring } from '../src/config/keyring.ts'
 import { keepResult } from './results.ts'
 
-/** What is measured, as slots of the server; those that others depend on are left in. */
+/** The measured slots of the server; slots that others depend on stay in. */
 const PARTS = [
   'logging',
   'metrics',
@@ -47,13 +46,13 @@ interface Contestant {
   readonly rounds: number[]
 }
 
-/** Of any other reply than the expected one. */
+/** False for any reply other than the expected one. */
 function isWhole(answer: string): boolean {
   const [head = '', body] = answer.split('\r\n\r\n')
   return body !== undefined && body.length === Number(/^content-length: (\d+)/im.exec(head)?.[1])
 }
 
-/** A client's connection, without a network. */
+/** A client's connection without a network. */
 class Connection extends Duplex {
   readonly remoteAddress = '127.0.0.1'
   refused = 0
@@ -80,7 +79,7 @@ class Connection extends Duplex {
     done()
   }
 
-  /** What a socket of the system has besides. */
+  /** The rest of a real socket's interface that is needed. */
   setTimeout(): this {
     return this
   }
@@ -166,7 +165,7 @@ async function batch({ connections }: Contestant): Promise<number> {
   const { user, system } = process.cpuUsage(began)
   const refused = connections.reduce((sum, connection) => sum + connection.refused, 0)
   for (const connection of connections) connection.refused = 0
-  // A process that was not given its time refuses some: that round says nothing.
+  // A process that got too little CPU time refuses some requests, which invalidates the round.
   if (refused > 0) return Number.NaN
   return (user + system) / (BATCHES * CONNECTIONS)
 }

@@ -5,10 +5,8 @@ import { join } from 'node:path'
 import { type Contestant, type Scenario, scenarios } from './scenarios.ts'
 
 /**
- * The scenario `ping`, and beside it the same route in Go as services of that language usually serve it, where `go` is
- * installed.
- *
- * @param program the Go server, if it is built already
+ * The scenario `ping`, compared with the same route in a typical Go service, if `go` is installed.
+ * @param program the Go server, if it is already built
  */
 export function peers(program = build()): Scenario {
   const ping = scenarios.find(({ name }) => name === 'ping')!
@@ -29,7 +27,7 @@ function contestant(program: string): Contestant {
   }
 }
 
-/** Builds a copy, since resolving its modules changes files. */
+/** Builds a copy, since resolving modules changes files. */
 function build(): string | undefined {
   const directory = mkdtempSync(join(tmpdir(), 'rhone-peers-'))
   cpSync(join(import.meta.dirname, 'peers'), directory, { recursive: true })

@@ -1,9 +1,9 @@
 /**
- * `npm run bench -- plugins [--rounds=60]`: what each plugin costs alone on bare Fastify, in nanoseconds of time and bytes of
- * memory per request, beside the stock plugin of its kind.
- *
- * All in one process and without a network: requests and responses are Node's, over a socket that discards what is written.
- * The apps take turns, a few hundred requests each; the figures are medians of the differences to bare Fastify of that round.
+ * `npm run bench -- plugins [--rounds=60]`: the cost of each plugin alone on bare Fastify, in nanoseconds of time and
+ * bytes of memory per request, compared with the stock plugin of its kind.
+ * Everything runs in one process without a network: requests and responses are Node's, over a socket that discards what
+ * is written. The apps take turns, a few hundred requests each; figures are medians of the differences to bare Fastify
+ * in the same round.
  */
 
 import { IncomingMessage, ServerResponse } from 'node:http'
@@ -117,7 +117,10 @@ async function build({ options, register }: Contestant): Promise<FastifyInstance
   return app
 }
 
-/** Requests one after the other, each in a turn of the event loop of its own. A collection in between makes the memory figure useless, and it is left out. */
+/**
+ * Sends requests one at a time, each in an event-loop turn of its own. A garbage collection in between invalidates the
+ * memory figure, which is then left out.
+ */
 async function batch(app: FastifyInstance): Promise<Sample> {
   const heap = process.memoryUsage().heapUsed
   const began = performance.now()
@@ -149,7 +152,7 @@ function ask(app: FastifyInstance): Promise<void> {
   })
 }
 
-/** What it adds to bare Fastify; of that itself, all. */
+/** The cost added to bare Fastify; for bare Fastify, its total. */
 function costOf(plugin: string, kind: Contestant['kind']): Sample | undefined {
   const at = contestants.findIndex(contestant => contestant.plugin === plugin && contestant.kind === kind)
   if (at < 0) return undefined

@@ -7,7 +7,7 @@ import { onCore } from './load.ts'
 
 const SERVER_CORE = 0
 const ROOT = join(import.meta.dirname, '..')
-/** What `npm start` gives to Node; all contestants have it. */
+/** The options that `npm start` passes to Node; all contestants get them. */
 const [, CACHE, FLAGS] = /NODE_COMPILE_CACHE=(\S+) exec node (.*) src\/server\.ts/.exec(packageJson.scripts.start)!
 /** Clock ticks per second of /proc/<pid>/stat; 100 on every Linux that Node runs on. */
 const TICKS = 100
@@ -23,7 +23,7 @@ export interface ServerProcess {
 
 export interface ServerCommand {
   readonly script: string
-  /** The script is a program of its own, which Node does not run. */
+  /** The script is an executable that does not run in Node. */
   readonly isProgram?: boolean
   readonly env?: Readonly<Record<string, string>>
   /** Where to write a CPU profile at exit; none when absent. */

@@ -1,11 +1,11 @@
-/** Writes what the last runs have found into docs/performance.md, between its two marks. */
+/** Writes the latest results into docs/performance.md, between its two marks. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Figures } from './ratios.ts'
 import { type Result, readResults } from './results.ts'
 import { scenarios } from './scenarios.ts'
 
-/** What a measurement that is not a ratio leaves: tables, to be printed as they are. */
+/** The result of a measurement that is not a ratio: tables, to be printed unchanged. */
 export interface Tables {
   readonly what: string
   readonly rows: readonly Readonly<Record<string, string | number>>[]

@@ -1,7 +1,7 @@
 /**
- * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` some of them.
- * `npm run bench -- overload` and the other {@link measurements} are measurements of their own, and
- * `npm run bench -- report` writes what the last runs of all of them have found into docs/performance.md.
+ * `npm run bench` measures every scenario against its baseline; `npm run bench -- ping detail` only the named ones.
+ * `npm run bench -- overload` runs one of the other {@link measurements}, and `npm run bench -- report` writes the
+ * latest results into docs/performance.md.
  */
 import { measurements } from './measurements.ts'
 

@@ -12,11 +12,11 @@ export interface Contestant {
   readonly name: string
   readonly comparedWith?: Contestant
   readonly url: string
-  /** How many workers or instances it has. */
+  /** Number of workers or instances. */
   readonly units: number
-  /** CPU seconds that each thread of its servers has used so far. */
+  /** CPU seconds of each thread of its servers so far. */
   threads(): Map<string, number>
-  /** Puts its servers on these cores, a list as `taskset` takes it. */
+  /** Moves its servers to these cores, a list in `taskset`'s format. */
   moveTo(cores: string): void
 }
 
@@ -35,7 +35,7 @@ const UNLIMITED = '1000000/s:1000000'
 /** Clock ticks per second in /proc. */
 const TICKS = 100
 
-/** One and two workers; and, where the machine has haproxy and Redis, one and two instances. */
+/** One and two workers; and, if the machine has haproxy and Redis, one and two instances. */
 export async function openStage(): Promise<Stage> {
   const endings: (() => unknown)[] = []
   const scope = { after: (end: () => unknown) => void endings.unshift(end) }
@@ -80,7 +80,8 @@ async function instances(scope: Scope, env: Environment): Promise<Contestant[]> 
     ...env,
     REDIS_URL: redis.url,
     TRUST_PROXY: '127.0.0.1/32',
-    // On a crowded machine the limiter would turn from Redis to its own memory, and the cheaper way would be measured.
+    // On a busy machine the limiter would fall back from Redis to its own memory, and the cheaper path would be
+    // measured.
     RHONE_SWAP: 'rate-limit=./test/fixtures/swaps/patient-limiter.ts'
   }
   const servers = [await start(scope, shared), await start(scope, shared), await start(scope, shared)]

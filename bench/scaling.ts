@@ -1,10 +1,10 @@
 /**
  * `npm run bench -- scaling [--rounds=8] [--seconds=2] [--connections=64 each]`
- *
- * What a second worker, and a second instance behind haproxy over one Redis, add to the first. A machine of two cores
- * cannot show that as throughput, since the client and the proxy need cores as well. So the servers are first put on one
- * core, the client on the other, and the CPU time of the busiest thread per request of all is counted: its inverse is the
- * most that the server can do with a core for each thread. Then they may use both cores, for what that is worth.
+ * The capacity that a second worker, or a second instance behind haproxy with one Redis, adds to the first. A machine
+ * with two cores cannot show that as throughput, since the client and the proxy need cores as well. So the servers
+ * first share one core, with the client on the other, and the CPU time of the busiest thread per request is measured:
+ * its inverse is the server's maximum throughput with one core per thread. Then they may use both cores, for what that
+ * is worth.
  */
 import { parseArgs } from 'node:util'
 import { load } from './load.ts'
@@ -15,7 +15,7 @@ interface Round {
   /** Microseconds of CPU time per request: of all threads of the server, and of the busiest one. */
   readonly total: number
   readonly busiest: number
-  /** Requests per second on one core, and on both, where the client wants one of them. */
+  /** Requests per second on one core, and on both, where the client needs one of them. */
   readonly confined: number
   readonly free: number
   readonly refused: number
@@ -52,7 +52,7 @@ console.log(`\n${what}`)
 console.table(rows)
 await keepResult('scaling', { what, rows })
 
-/** Each worker or instance has as many connections, so that each has as much to do at a time as the one alone. */
+/** Each worker or instance has the same number of connections, and so the same load as a single one. */
 async function fire(contestant: Contestant): Promise<Round> {
   const clients = connections * contestant.units
   const shot = { url: `${contestant.url}/api/v1/ping` }

@@ -17,7 +17,7 @@ export interface World {
 export interface Contestant {
   readonly name: string
   server(world: World): ServerCommand
-  /** Fills the database, learns ids. */
+  /** Fills the database and collects ids. */
   afterStart?(url: string, world: World): Promise<void>
   shot(url: string, world: World): Shot
 }
@@ -25,16 +25,16 @@ export interface Contestant {
 export interface Scenario {
   readonly name: string
   readonly what: string
-  /** CPU time per request of Rhone against the first contestant's; null where none was set. */
+  /** CPU time per request of Rhone relative to the first contestant's; null if there is no goal. */
   readonly goal: number | null
   readonly contestants: readonly Contestant[]
 }
 
 const script = (path: string) => join(import.meta.dirname, path)
-/** The pressure plugin with a sensor that never sees calm: all but operators and probes are refused. */
+/** The pressure plugin with a sensor that always reports pressure: it refuses all but operators and probes. */
 const SHEDDING = `pressure=${script('servers/shedding.ts')}`
 const UNLIMITED = '1000000/s:1000000'
-/** Nobody takes the traces: what is recorded is dropped. */
+/** No receiver takes the traces: what is recorded is dropped. */
 const TRACING = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_TRACES_SAMPLER_ARG: '0' }
 
 const rhone = (
@@ -79,7 +79,9 @@ const anonymous = (contestant: Contestant): Contestant => ({
   }
 })
 
-/** Asks for all apps in turn: clients that all change the same one wait for each other, which is not what is measured. */
+/**
+ * Requests all apps in turn: clients that change the same one would wait for each other, which is not what is measured.
+ */
 const inTurn = (pathOf: (appId: string) => string, contestant: Contestant): Contestant => ({
   ...contestant,
   shot: (url, world) => ({ ...contestant.shot(url, world), paths: (world.facts.appIds ?? []).map(pathOf) })
@@ -168,7 +170,7 @@ export const scenarios: readonly Scenario[] = [
     goal: 1,
     contestants: [
       bare(),
-      // Whatever is asked of it first would be shed as well.
+      // Any setup request would be shed as well.
       { ...anonymous(rhone(() => '/api/v1/ping', { env: { RHONE_SWAP: SHEDDING } })), afterStart: async () => {} }
     ]
   },

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- slo [--seconds=8]`: how far the service level classes stay below what they promise at 200 requests per
- * second on one core, one class after the other and then all five at once, 40 requests per second of each.
+ * `npm run bench -- slo [--seconds=8]`: how far each service level class stays below its objective at 200 requests per
+ * second on one core: one class after another, then all five at once with 40 requests per second each.
  */
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
@@ -14,7 +14,7 @@ const CONNECTIONS = 32
 
 interface Class {
   readonly name: string
-  /** Milliseconds that 95 of 100 requests may take. */
+  /** Milliseconds within which 95 of 100 requests must finish. */
   readonly p95: number
   readonly request: string
   readonly order: Pick<FireOrder, 'url' | 'headers' | 'method' | 'body'>
@@ -46,7 +46,10 @@ try {
   await world.close()
 }
 
-/** What autovacuum does a minute after so many rows were written: until then nobody knows which index is worth its while. */
+/**
+ * Does what autovacuum does a minute after so many writes: without it, the planner does not know which index is worth
+ * using.
+ */
 async function analyze(url: string): Promise<void> {
   const sql = postgres(url, { max: 1, onnotice() {} })
   await sql`analyze`

@@ -7,11 +7,11 @@ export interface AsideReport {
   p95: number
 }
 
-/** What must be answered whatever else happens. */
+/** Routes that must answer under any load. */
 const PATHS = ['/health', '/metrics', '/admin/stats']
 const PAUSE = 100
 
-/** Asks for each of {@link PATHS} some ten times a second, until it is stopped. */
+/** Requests each of {@link PATHS} about ten times a second until stopped. */
 export function watch(url: string, headers: Readonly<Record<string, string>>) {
   let isOver = false
   const reports = PATHS.map(async path => {
@@ -20,7 +20,7 @@ export function watch(url: string, headers: Readonly<Record<string, string>>) {
     while (!isOver) {
       const start = performance.now()
       asked++
-      // Scrapes need no token here, and the operator's is none.
+      // Scrapes need no token here, and the operator's token is not a scrape token.
       const reply = await fetch(url + path, { headers: path === '/metrics' ? {} : headers }).catch(() => undefined)
       await reply?.arrayBuffer()
       if (reply?.ok) times.push(performance.now() - start)

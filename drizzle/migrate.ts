@@ -12,7 +12,7 @@ export interface MigrateOptions {
   indexes?: readonly ConcurrentIndex[]
   /** The tag of the last migration to apply; by default the newest. Without the newest, no indexes are built. */
   upTo?: string
-  /** For the restore of a backup alone, which marks the database until it is complete. */
+  /** Only for restoring a backup, which marks the database until it is complete. */
   restoring?: boolean
 }
 
@@ -29,9 +29,9 @@ const LOCK = 7_266_911_473_001
 const TABLE_LOCK_TIMEOUT = 5_000
 
 /**
- * Brings a database up to the schema of this version: applies the missing migrations, each in one transaction with its
- * entry in the ledger `schema_migrations`, then builds the concurrent indexes. When several instances start at once, one
- * migrates and the others wait. The next call completes one that was cut off.
+ * Migrates a database to this version's schema: applies the missing migrations, each in one transaction with its entry
+ * in the ledger `schema_migrations`, then builds the concurrent indexes. When several instances start at once, one
+ * migrates and the others wait. The next call completes an interrupted migration.
  *
  * @param sql one direct connection that never reconnects: the lock belongs to its session, so a new connection or a
  *   transaction pooler would lose it. Its `statement_timeout` and `lock_timeout` are changed.
@@ -51,7 +51,7 @@ export async function migrate(sql: Sql, options: MigrateOptions = {}): Promise<M
   return { applied, indexed }
 }
 
-/** The table that a restore leaves in the database until everything is there. */
+/** The table that a restore keeps in the database until all data is there. */
 export const RESTORE_MARK = 'restore_unfinished'
 
 async function refuseHalfRestored(sql: Sql): Promise<void> {

@@ -46,7 +46,7 @@ export type Scope = (typeof SCOPES)[number]
 export const SIGN_IN_METHODS = ['github', 'password', 'link'] as const
 export type SignInMethod = (typeof SIGN_IN_METHODS)[number]
 
-/** `spent`: its token was fetched. */
+/** `spent`: its token has been fetched. */
 export const DEVICE_LOGIN_STATUSES = ['pending', 'approved', 'denied', 'spent'] as const
 
 export const PLANS = ['free', 'starter', 'pro'] as const
@@ -85,7 +85,7 @@ export const ACTIVE_DEPLOYMENT_STATUSES = [
   'deploying'
 ] as const satisfies readonly DeploymentStatus[]
 
-/** Why a deployment failed; the same codes as the API's errors of the same meaning. */
+/** Why a deployment failed; the same codes as the corresponding API errors. */
 export const DEPLOYMENT_ERRORS = ['BUILD_FAILED', 'DEPLOY_FAILED'] as const
 
 export const DEPLOYMENT_TRIGGERS = ['manual', 'webhook', 'rollback', 'api', 'cli'] as const
@@ -109,7 +109,7 @@ export const WEBHOOK_OUTCOMES = ['processed', 'ignored', 'failed'] as const
 
 export const USAGE_METRICS = ['machine_hours', 'bandwidth_gb', 'builds'] as const
 
-/** The newest push to an app's branch so far; tells late deliveries from new pushes. */
+/** The newest push to an app's branch so far; distinguishes late deliveries from new pushes. */
 export interface LastPush {
   repoId: number
   ref: string
@@ -252,17 +252,20 @@ export const apps = pgTable(
     githubRepo: varchar({ length: 500 }),
     /** GitHub's id of the repository, which pushes are matched by: names can be taken over by others. */
     githubRepoId: bigint({ mode: 'number' }),
-    /** The installation of the GitHub App that reaches it. Null: it is public, or there is no GitHub App. */
+    /**
+     * The GitHub App installation that can access the repository. Null: the repository is public, or there is no GitHub
+     * App.
+     */
     githubInstallationId: bigint({ mode: 'number' }),
     githubBranch: varchar({ length: 255 }).notNull().default('main'),
     /** The clone URL of a repository that is not on GitHub. */
     gitUrl: varchar({ length: 500 }),
     /** The app's directory within the repository; null for the root. */
     rootDirectory: varchar({ length: 255 }),
-    /** What its health check asks for, and for how many seconds a release may fail it; null: the platform's defaults. */
+    /** The health check's path, and how many seconds a release may fail it; null: the platform's defaults. */
     healthPath: varchar({ length: 255 }),
     healthGrace: integer(),
-    /** The port that it listens on, whatever `PORT` says; null: the one in `PORT`. */
+    /** The port that the app listens on, whatever `PORT` says; null: the one in `PORT`. */
     port: integer(),
     /** The app's name at Fly; null until it is deployed there. */
     flyAppId: varchar({ length: 255 }),
@@ -331,7 +334,7 @@ export const deployments = pgTable(
     commitAuthor: varchar({ length: 255 }),
     branch: varchar({ length: 255 }),
     /**
-     * The uploaded archive that it is built from; null for a commit or an image. It stays when the archive is removed.
+     * The uploaded archive that it is built from; null for a commit or an image. Stays set when the archive is removed.
      */
     sourceId: uuid(),
     /** The image that runs, by digest. Set once it is built, or from the start. */
@@ -368,7 +371,7 @@ export const deployments = pgTable(
   ]
 )
 
-/** The last uploaded source of each app: a gzipped tar archive. Uploads replace the one before. */
+/** Each app's last uploaded source: a gzipped tar archive. An upload replaces the previous one. */
 export const sourceArchives = pgTable(
   'source_archives',
   {
@@ -392,7 +395,7 @@ export const sourceArchiveChunks = pgTable(
       .notNull()
       .references(() => sourceArchives.id, { onDelete: 'cascade' }),
     seq: integer().notNull(),
-    /** Stored without another compression. */
+    /** Stored without further compression. */
     content: bytea().notNull()
   },
   table => [primaryKey({ columns: [table.archiveId, table.seq] })]
@@ -453,7 +456,7 @@ export const appLogs = pgTable(
   ]
 )
 
-/** Apps that were deleted here but still have to be removed where they run. Written by a trigger. */
+/** Deleted apps that still have to be removed where they run. Written by a trigger. */
 export const appTombstones = pgTable('app_tombstones', {
   appId: uuid().primaryKey(),
   slug: varchar({ length: 63 }).notNull(),
@@ -493,9 +496,9 @@ export const secretLedger = pgTable(
   table => [primaryKey({ columns: [table.name, table.fingerprint] })]
 )
 
-/** What each running instance holds of the configuration's secrets. A row that is not renewed is of one that is gone. */
+/** The configured secrets that each running instance holds. A row that is not renewed belongs to a stopped instance. */
 export const secretHolders = pgTable('secret_holders', {
-  /** Of one start of one instance. */
+  /** Identifies one start of an instance. */
   instance: uuid().primaryKey(),
   seenAt: createdAt(),
   /** Fingerprints by variable. */
@@ -544,7 +547,7 @@ export const apiTokens = pgTable(
     name: varchar({ length: 255 }).notNull(),
     /** SHA-256 of the whole token. The token itself is shown once and never stored. */
     tokenHash: bytea().notNull().unique('api_tokens_token_hash_unique'),
-    /** The first characters of the token, for its owner to recognise it by. */
+    /** The first characters of the token, by which its owner recognises it. */
     prefix: varchar({ length: 16 }).notNull(),
     scopes: varchar({ length: 20, enum: SCOPES }).array().notNull(),
     /** The only team the token has access to; null: all of the user's teams. */
@@ -628,26 +631,26 @@ export const localAccounts = pgTable('local_accounts', {
   createdAt: createdAt()
 })
 
-/** Logins of programs that a person approves in a browser. Everything here ends within minutes. */
+/** Logins of programs, which a person approves in a browser. Rows expire within minutes. */
 export const deviceLogins = pgTable(
   'device_logins',
   {
     id: id(),
-    /** SHA-256 of the secret by which the program asks for the outcome. */
+    /** SHA-256 of the secret with which the program polls for the outcome. */
     deviceHash: bytea().notNull().unique('device_logins_device_hash_unique'),
     /** SHA-256 of the code that the person compares or types. */
     userHash: bytea().notNull().unique('device_logins_user_hash_unique'),
     status: varchar({ length: 20, enum: DEVICE_LOGIN_STATUSES }).notNull().default('pending'),
-    /** What the program calls itself. */
+    /** The program's name for itself. */
     name: varchar({ length: 100 }).notNull(),
     scopes: varchar({ length: 20, enum: SCOPES }).array().notNull(),
-    /** The address that the login was begun from. */
+    /** The address that began the login. */
     ip: varchar({ length: 50 }),
-    /** Who has approved it. */
+    /** The user who approved it. */
     userId: uuid().references(() => users.id, { onDelete: 'cascade' }),
-    /** The token that was fetched, which ends if it is asked for once more. */
+    /** The fetched token, which is revoked if it is requested again. */
     tokenId: uuid().references(() => apiTokens.id, { onDelete: 'set null' }),
-    /** Seconds that the program waits between two questions; grows when it does not. */
+    /** Polling interval in seconds; grows when the program polls too early. */
     pollInterval: integer().notNull(),
     polledAt: instant(),
     expiresAt: instant().notNull(),
@@ -722,7 +725,7 @@ export const auditLogs = pgTable(
   ]
 )
 
-/** The words that a text search looks at: those of all names in a row. */
+/** The words for text search: those of all names in a row. */
 export function auditWords(row: Record<'actor' | 'action' | 'resource' | 'resourceName' | 'details', SQLWrapper>): SQL {
   return sql`audit_words(${row.actor}, ${row.action}, ${row.resource}, ${row.resourceName}, ${row.details})`
 }
@@ -794,7 +797,7 @@ export const maintenanceState = pgTable(
   table => [check('maintenance_state_single_row', sql`${table.id} = 1`)]
 )
 
-/** A single row, made by the first backup: whose backups those of this database are, wherever it is restored. */
+/** A single row, created by the first backup: identifies this database's backups, wherever it is restored. */
 export const installation = pgTable(
   'installation',
   {
@@ -844,7 +847,7 @@ export const errorEvents = pgTable(
 export const INCIDENT_SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
 export type IncidentSeverity = (typeof INCIDENT_SEVERITIES)[number]
 
-/** What operators tell users of; shown on the status page. */
+/** Incidents that operators describe to users; shown on the status page. */
 export const incidents = pgTable(
   'incidents',
   {
@@ -854,11 +857,11 @@ export const incidents = pgTable(
     /** The names of the components concerned. */
     components: jsonb().$type<string[]>().notNull(),
     openedAt: createdAt(),
-    /** Null while it goes on. */
+    /** Null while it is open. */
     closedAt: instant()
   },
   table => [
-    // Opening the same incident twice, from two terminals, opens one.
+    // Opening the same incident twice, from two terminals, creates one.
     uniqueIndex('uq_incidents_open_title').on(table.title).where(sql`${table.closedAt} is null`),
     index('idx_incidents_closed_at').on(table.closedAt),
     check('incidents_severity_known', sql`${table.severity} ${oneOf(INCIDENT_SEVERITIES)}`)
@@ -878,7 +881,7 @@ export const incidentUpdates = pgTable(
   table => [index('idx_incident_updates_incident').on(table.incidentId, table.position)]
 )
 
-/** How many seconds of a UTC day each part of the service was observed in each state, summed over all instances. */
+/** How many seconds of a UTC day each component was observed in each state, summed over all instances. */
 export const statusDays = pgTable(
   'status_days',
   {

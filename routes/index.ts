@@ -69,16 +69,16 @@ export interface RoutesOptions {
   takesSource?: boolean
   /** The registry that stores the images of all apps. */
   registry?: string
-  /** Signs the first operator in by a link, while there is no other way; null by default: it does not. */
+  /** Signs the first operator in with a link, while there is no other way; null (the default) disables it. */
   firstSignIn?: FirstSignInOptions | null
-  /** The version that operators are shown. */
+  /** The version shown to operators. */
   version?: string
-  /** Whether `/design` shows the parts of pages to those who build them; false by default. */
+  /** Whether `/design` shows the parts of pages to their developers; false by default. */
   showsDesign?: boolean
 }
 
 const API = '/api/v1'
-/** The plugins that pages need. Without one of them, there are none, and only callers with tokens are accepted. */
+/** The plugins that pages need. If one is missing, there are no pages, and only callers with tokens are accepted. */
 const PAGES = ['session', 'csrf', 'oauth', 'assets'] as const
 
 /** All routes except those that plugins add, in scopes by allowed callers. */

@@ -3,11 +3,11 @@ import { adapted, IdOrSlug, Name, OneOf, Strict, Uuid } from './common.ts'
 import { Scope } from './me.ts'
 import { FormBody, PageQuery, page, submission, Ticked } from './pages.ts'
 
-/* The pages of an account, of billing, and of what holds for all accounts. */
+/* Pages of an account, of billing, and of the general terms. */
 
 const Id = Strict({ id: Uuid })
 const query = PageQuery({})
-/** Days; `never` is a choice of its own, so that nobody makes it by leaving a field empty. */
+/** Days; `never` is a separate choice, so that no one makes it by leaving a field empty. */
 export const LIFETIMES = ['7', '30', '90', '365', 'never'] as const
 
 const Secret = (description: string) =>

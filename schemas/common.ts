@@ -149,7 +149,7 @@ export const IdempotencyKey = Type.Optional(
 export const IfMatch = Type.Optional(EntityTags)
 export const IfNoneMatch = Type.Optional(EntityTags)
 
-/** On URLs that also answer with a page. */
+/** For URLs that also answer with a page. */
 export const Done = Type.Optional(
   Type.String({ maxLength: 40, description: 'What was just done, for a notice on the page.', examples: ['created'] })
 )

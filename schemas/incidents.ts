@@ -40,7 +40,7 @@ export const Incident = Sent(
   { title: 'Incident' }
 )
 
-/** Lines of text. Of control characters only the line feed makes sense; the others may forge what is shown. */
+/** Lines of text. Line feeds are the only allowed control characters; others could forge what is shown. */
 const Message = Type.String({
   minLength: 1,
   maxLength: 2_000,

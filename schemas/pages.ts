@@ -8,12 +8,12 @@ const tags = ['pages']
 const markup = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
 const onward = { description: 'On to the next page.', type: 'null' }
 
-/** A team by its UUID or slug; absent: the first one of the caller. */
+/** A team by its UUID or slug; absent: the caller's first one. */
 const Team = Type.Optional(
   Type.String({ minLength: 1, maxLength: 255, description: 'The team it is about.', examples: ['acme'] })
 )
 
-/** The query of a page: its own parameters, and those that every page takes. */
+/** The query of a page: its own parameters and the common ones. */
 export function PageQuery<Properties extends TProperties>(properties: Properties) {
   return Strict({ ...properties, team: Team, done: Done })
 }
@@ -52,12 +52,12 @@ const FORM_FIELDS = {
   )
 }
 
-/** The body of a form: its own fields, and those that every form has. Fields that were left empty are absent. */
+/** The body of a form: its own fields and the common ones. Empty fields are absent. */
 export function FormBody<Properties extends TProperties>(title: string, properties: Properties) {
   return Strict({ ...properties, ...FORM_FIELDS }, { title })
 }
 
-/** A box that was ticked. */
+/** A ticked checkbox. */
 export const Ticked = Type.Optional(Type.String({ maxLength: 10, description: 'Present: yes.', examples: ['on'] }))
 
 /** The schema of a form on a page. */
@@ -193,7 +193,7 @@ export const submitRollback = submission('submitRollback', 'Roll back, from a pa
 })
 
 const SINCE = ['15m', '1h', '24h'] as const
-/** A filter of a form that may be left open: browsers send it empty. */
+/** An optional filter of a form: browsers send it empty. */
 const orOpen = <const Values extends readonly string[]>(values: Values, description: string) =>
   Type.Optional(Type.Unsafe<Values[number] | ''>({ type: 'string', enum: ['', ...values], description }))
 

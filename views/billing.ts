@@ -5,11 +5,11 @@ import { card, empty, facts, linkButton, meter, moment, notice, pageHeader, tag 
 export interface Billing {
   readonly team: { readonly name: string; readonly slug: string; readonly plan: string }
   readonly usage: { readonly members: number; readonly invited: number; readonly apps: number }
-  /** Infinite: without a limit. */
+  /** Infinity: no limit. */
   readonly memberLimit: number
 }
 
-/** The plan of a team, and what of it is used. @param billing null: the viewer is in no team */
+/** The plan of a team, and how much of it is used. @param billing null: the viewer is in no team */
 export function billingPage(billing: Billing | null): View {
   return context => ({
     title: billing === null ? 'Billing' : `Billing of ${billing.team.name}`,

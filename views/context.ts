@@ -3,7 +3,7 @@ import type { Html } from '../plugins/lib/html.ts'
 export type Theme = 'light' | 'dark'
 export type Role = 'member' | 'admin' | 'owner'
 
-/** Who looks at a page. */
+/** The signed-in user. */
 export interface Viewer {
   readonly id: string
   readonly username: string
@@ -18,7 +18,7 @@ export interface TeamLink {
   readonly role: Role
 }
 
-/** What every page knows about the request it answers. Made by `sendPage`; views only read it. */
+/** Everything that a page knows about the request it answers. Created by `sendPage`; views only read it. */
 export interface PageContext {
   /** Admits the page's scripts through its Content-Security-Policy. */
   readonly nonce: string
@@ -26,50 +26,50 @@ export interface PageContext {
   readonly asset: (name: string) => string
   /** The path of the request, without its query. */
   readonly path: string
-  /** The path with its query: what leads back here. */
+  /** The path with its query, for links back to this page. */
   readonly url: string
-  /** Undefined: as the system prefers. */
+  /** Undefined: the system's preference. */
   readonly theme: Theme | undefined
   /** Null when nobody is signed in. */
   readonly viewer: Viewer | null
   /** The viewer's teams, by name. */
   readonly teams: readonly TeamLink[]
-  /** The team that the page is about; the viewer's first one on pages of no team. */
+  /** The page's team; the viewer's first one on pages without a team. */
   readonly team: TeamLink | undefined
-  /** The code in `?done=`: what the viewer has just done. */
+  /** The code in `?done=`: the viewer's last action. */
   readonly done: string | undefined
   /** The token of this page's forms. It may set a cookie, so it is made only for pages that have a form. */
   readonly csrf: () => string
   /** A new key that makes the submission of one form happen once. */
   readonly submission: () => string
-  /** The message of a closed platform, for operators who look at it; null while it is open. */
+  /** The maintenance message, for operators, while the platform is closed; null while it is open. */
   readonly closed: string | null
-  /** The time that ages are counted from. */
+  /** The time from which ages are computed. */
   readonly now: Date
 }
 
-/** The entry of the navigation that a page belongs to. */
+/** The navigation entry that a page belongs to. */
 export type Section = 'dashboard' | 'apps' | 'team' | 'billing' | 'settings' | 'admin' | 'none'
 
 export interface Page {
-  /** Unique among pages: what the tab says, before the name of the product. */
+  /** Unique among pages: the text of the tab before the product's name. */
   readonly title: string
   readonly section: Section
   readonly content: Html
-  /** For reading and forms: a column as wide as a line of text. */
+  /** A column as wide as a line of text, for reading and forms. */
   readonly narrow?: boolean
 }
 
-/** A page for the frame that signed-in people have around everything. */
+/** A page within the shell that signed-in users see. */
 export type View = (context: PageContext) => Page
 
-/** A page on its own, without navigation: to sign in, or to say what went wrong. */
+/** A standalone page without navigation, for sign-in and errors. */
 export interface SoloPage {
   readonly title: string
   readonly content: Html
-  /** For search engines and links in chats. */
+  /** For search engines and link previews. */
   readonly description?: string
-  /** The content brings its own layout instead of standing in the middle. */
+  /** The content has its own layout instead of being centred. */
   readonly bare?: boolean
 }
 export type SoloView = (context: PageContext) => SoloPage

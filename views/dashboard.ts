@@ -13,7 +13,7 @@ export interface Dashboard {
   readonly urlOf: (app: AppOverview) => string | null
 }
 
-/** What needs attention first, then everything else. */
+/** Everything that needs attention first, then the rest. */
 export function dashboardPage({ team, apps, recent, urlOf }: Dashboard): View {
   return context => ({
     title: team === undefined ? 'Dashboard' : `Dashboard of ${team.name}`,

@@ -56,7 +56,7 @@ const COLOURS = [
 ] as const
 const ESCAPE = '\u001b'
 
-/** Every part of the pages in every state, in both themes: to look at while building, and for the tests to judge. */
+/** Every part of the pages in every state, in both themes, for developers and for the tests. */
 export function designPage(): SoloView {
   return context => ({
     title: 'Design',

@@ -3,7 +3,7 @@ import type { SoloView } from './context.ts'
 import { ago, button, facts, field, form, formProblem, icon, linkButton, notice, type Problem } from './parts.ts'
 
 export interface EnterCodePage {
-  /** As it was typed. */
+  /** The code as typed. */
   readonly code?: string | undefined
   readonly problem?: Problem | undefined
 }
@@ -27,9 +27,9 @@ export interface ApproveDevicePage {
   readonly scopes: readonly string[]
   readonly ip: string | null
   readonly createdAt: Date
-  /** How long the token lasts. */
+  /** Days for which the token is valid. */
   readonly days: number
-  /** Whether it was begun in another network than the viewer's. */
+  /** Whether the login began in another network than the viewer's. */
   readonly isElsewhere: boolean
   /** The viewer's own address. */
   readonly address: string
@@ -41,7 +41,7 @@ const GRANTS: Readonly<Record<string, string>> = {
   admin: 'do everything that you can do'
 }
 
-/** Shows what a program would get, and who asks for it, before it gets it. */
+/** Shows what access a program would get, and who asks for it, before it gets it. */
 export function approveDevicePage(page: ApproveDevicePage): SoloView {
   const { code, name, scopes, ip, createdAt, days, isElsewhere, address } = page
   return context => ({
@@ -71,7 +71,7 @@ ${form(
   })
 }
 
-/** What has become of it. */
+/** The outcome of the decision. */
 export function deviceDonePage(decision: 'approved' | 'denied'): SoloView {
   const isIn = decision === 'approved'
   return () => ({

@@ -4,14 +4,14 @@ import type { PageContext } from './context.ts'
 export interface Head {
   readonly title: string
   readonly description?: string | undefined
-  /** For pages that may be found and shared; all others tell robots to stay away. */
+  /** For pages that may be indexed and shared; all others exclude robots. */
   readonly isPublic?: boolean
 }
 
-/** What the head of a page takes from its request. */
+/** The part of a request's context that the head of a page needs. */
 export type HeadContext = Pick<PageContext, 'nonce' | 'asset' | 'theme'>
 
-/** Only links within the site, and none that change or end something. */
+/** Only links within the site, and none that change or end anything. */
 const PREFETCH = trusted(
   JSON.stringify({
     prefetch: [

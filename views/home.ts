@@ -3,7 +3,7 @@ import type { SoloView } from './context.ts'
 import { copyButton, type IconName, icon, linkButton, notice } from './parts.ts'
 
 export interface Home {
-  /** Whether anybody can sign in here at all. */
+  /** Whether any way to sign in is configured. */
   readonly canSignIn: boolean
 }
 
@@ -67,7 +67,7 @@ const PLANS: readonly { name: string; price: string; about: string; has: readonl
     }
   ]
 
-/** What visitors see first. */
+/** The start page for visitors. */
 export function homePage({ canSignIn }: Home): SoloView {
   return () => ({
     title: 'Rhone',
@@ -88,7 +88,7 @@ ${!canSignIn && noWayIn()}
   })
 }
 
-/** Nobody can sign in: who can change that, and how. */
+/** Shown if nobody can sign in: who can change that, and how. */
 export function noWayIn(): Html {
   return notice({
     tone: 'warn',
@@ -114,7 +114,7 @@ const FLOW: readonly (readonly [IconName, string, string])[] = [
   ['globe', 'hello.example.com', 'Live, with logs, metrics and a way back.']
 ]
 
-/** A push becomes a running app. */
+/** An illustration: a push becomes a running app. */
 function flow(): Html {
   return html`<ol class="flow">${FLOW.map(([name, title, text]) => html`<li>${icon(name)}<strong>${title}</strong><span class="hint">${text}</span></li>`)}</ol>`
 }

@@ -2,9 +2,9 @@ import { type Html, html } from '../plugins/lib/html.ts'
 import type { SoloView } from './context.ts'
 import { pageHeader } from './parts.ts'
 
-/* What holds for every account, in words. The numbers come from the code that keeps to them. */
+/* The terms for every account, in words. The numbers come from the code that enforces them. */
 
-/** The day on which the words below were changed last. */
+/** The date of the last change to the text below. */
 const DATED = '2026-11-29'
 
 const dated = html`In this form since <time datetime="${DATED}">${DATED}</time>.`
@@ -42,7 +42,7 @@ export interface Retention {
   readonly webhookDeliveries: number
 }
 
-/** What is held about people, and for how long. */
+/** What personal data is stored, and for how long. */
 export function privacyPage(days: Retention): SoloView {
   const kept = [
     [

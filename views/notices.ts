@@ -4,7 +4,7 @@ import { copyable, linkButton } from './parts/display.ts'
 import { icon, MARK } from './parts/icons.ts'
 import { exact } from './parts/time.ts'
 
-/* Pages for when there is nothing else to show. They need no database, since it may be what is missing. */
+/* Pages for errors and maintenance. They need no database, since it may be down. */
 
 export interface ErrorFacts {
   readonly statusCode: number
@@ -20,7 +20,7 @@ export interface ErrorFacts {
   readonly from: string | undefined
 }
 
-/** What helps, by status, where the error itself does not say it. */
+/** Advice by status, where the error itself gives none. */
 const ADVICE: Readonly<Record<number, string>> = {
   401: 'Sign in, and you come back to where you were.',
   404: 'It does not exist, or it is not visible to you. A link to it may be out of date.',
@@ -32,7 +32,7 @@ const ADVICE: Readonly<Record<number, string>> = {
   503: 'Nothing is lost; try again in a moment.'
 }
 
-/** Who gives what somebody lacks, by the words of the refusal. */
+/** Who can grant what a user lacks, by the words of the refusal. */
 const WHO_GRANTS = [
   [/\brole\b/, 'An owner of the team can give you another role.'],
   [/\boperators\b/, 'An operator of this server can make you one.']
@@ -66,14 +66,14 @@ function inWords(seconds: number): string {
   return seconds <= 7_200 ? `${Math.ceil(seconds / 60)} minutes` : `${Math.ceil(seconds / 3_600)} hours`
 }
 
-/** Begins with a capital and ends without a full stop. */
+/** Starts with a capital and drops the final full stop. */
 const sentence = (text: string) =>
   text === 'Route not found' ? 'Page not found' : text.charAt(0).toUpperCase() + text.slice(1).replace(/\.$/, '')
 
 export interface Closure {
-  /** What the operator says. */
+  /** The operator's message. */
   readonly message: string | null
-  /** When it is to end. */
+  /** The planned end. */
   readonly until: string | null
 }
 

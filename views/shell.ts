@@ -4,14 +4,14 @@ import { document } from './document.ts'
 import { initial, notice } from './parts/display.ts'
 import { type IconName, icon, MARK } from './parts/icons.ts'
 
-/* The frames of pages: the shell of those who are signed in, and the quiet frame of pages that stand alone. */
+/* The frames of pages: the shell for signed-in users, and the plain frame of standalone pages. */
 
 interface NavigationEntry {
   readonly section: Section
   readonly label: string
   readonly icon: IconName
   readonly href: (context: PageContext) => string
-  /** After `g`. */
+  /** The shortcut key, pressed after `g`. */
   readonly key?: string
   readonly for?: 'operators'
 }
@@ -19,7 +19,7 @@ interface NavigationEntry {
 const ofTeam = (path: string) => (context: PageContext) =>
   context.team === undefined ? path : `${path}?team=${context.team.slug}`
 
-/** The navigation, in order. A new area of pages is a line here. */
+/** The navigation, in order. To add an area of pages, add a line here. */
 const NAVIGATION: readonly NavigationEntry[] = [
   { section: 'dashboard', label: 'Dashboard', icon: 'dashboard', href: ofTeam('/dashboard'), key: 'd' },
   { section: 'apps', label: 'Apps', icon: 'apps', href: ofTeam('/apps'), key: 'a' },
@@ -35,7 +35,7 @@ const NAVIGATION: readonly NavigationEntry[] = [
   { section: 'admin', label: 'Platform', icon: 'bolt', href: () => '/admin', key: 'p', for: 'operators' }
 ]
 
-/** What a code in `?done=` tells the viewer. A new one is a line here. */
+/** The message for each code in `?done=`. To add one, add a line here. */
 const DONE: Readonly<Record<string, string>> = {
   created: 'Created.',
   deploying: 'The deployment has begun.',
@@ -148,7 +148,7 @@ function keysSheet(): Html {
   return html`<dialog class="sheet" data-keys-dialog aria-labelledby="keys-title"><div class="body"><h2 id="keys-title">Keyboard shortcuts</h2><dl>${KEYS.map(([keys, what]) => html`<dt>${keys.split(' ').map(key => (key === 'then' ? html` <span class="faint">then</span> ` : html`<kbd>${key}</kbd> `))}</dt><dd>${what}</dd>`)}</dl><form method="dialog" class="actions"><button class="button">Close</button></form></div></dialog>`
 }
 
-/** A page that stands alone. */
+/** A standalone page. */
 export function soloPage(context: PageContext, { title, content, description, bare }: SoloPage): string {
   const { viewer } = context
   return document(

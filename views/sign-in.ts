@@ -8,7 +8,7 @@ export interface SignInPage {
   /** Whether passwords are accepted. */
   readonly passwords: boolean
   readonly next: string
-  /** Where that leads, in words; absent for the default. */
+  /** The destination in words; absent for the default. */
   readonly target?: string | undefined
   readonly problem?: string
   /** The name to start with. */
@@ -17,7 +17,7 @@ export interface SignInPage {
   readonly isAgain?: boolean
 }
 
-/** The ways to sign in that this server has. */
+/** The available ways to sign in. */
 export function signInPage({ github, passwords, next, target, problem, login, isAgain }: SignInPage): SoloView {
   return context => ({
     title: isAgain ? 'Sign in again' : 'Sign in',
@@ -45,7 +45,7 @@ export interface ResetPage {
   readonly login?: string
 }
 
-/** Sets a password by a code. */
+/** Sets a password with a code. */
 export function resetPage({ problem, login }: ResetPage): SoloView {
   return context => ({
     title: 'Set your password',

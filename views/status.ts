@@ -39,7 +39,7 @@ const SHOWN: Readonly<Record<Status['status'], Pick<Shown, 'tone' | 'icon'>>> = 
   unknown: { tone: 'none', icon: 'never' }
 }
 
-/** How the service is, for its users, with the style of the other pages. */
+/** The state of the service for its users, in the style of the other pages. */
 export function statusView(status: Status): SoloView {
   return () => ({
     title: 'Status',
@@ -54,10 +54,9 @@ ${sections(status, value => shown({ ...SHOWN[value], word: WORDS[value] }))}</ar
 }
 
 /**
- * The same as one file that needs no other: for a server without assets, and for copies that are served elsewhere.
- *
- * @param nonce the nonce that the page's CSP allows styles by; empty for a copy that is served elsewhere
- * @param notice a sentence above all else, in copies that were made while the server could not be reached
+ * The same as one self-contained file: for a server without assets, and for copies served elsewhere.
+ * @param nonce allows the page's styles by its CSP; empty for a copy served elsewhere
+ * @param notice a sentence at the top of copies made while the server could not be reached
  */
 export function statusPage(status: Status, nonce: string, notice?: string): string {
   const { summary, checkedAt } = status
@@ -106,7 +105,7 @@ function incidentItem({ title, severity, openedAt, closedAt, updates }: Status['
 ${updates.map(({ at, message }) => html`<p class="message"><small>${timeOf(at)}</small> ${message}</p>`)}</li>`
 }
 
-/** Rounded down: 100 % is said only of no outage at all. */
+/** Rounded down: 100 % means no outage at all. */
 const percent = (share: number): string => `${(Math.floor(share * 1e4) / 100).toFixed(2)} %`
 
 /** To the minute, in UTC, since readers are in any time zone. */

@@ -1,17 +1,16 @@
 /**
- * Fires one request over many connections and prints what came back, told apart by status, as JSON. A process of its own,
- * so that it can have a core of its own; raw sockets, because a client that costs more than the server measures itself.
- *
- * Without a rate each connection sends again as soon as it has its answer (closed loop, and deaf to `Retry-After`). With
- * one, requests are due at fixed times whether or not others were answered (open loop); latency counts from when a request
- * was due, and what found no free connection within a second was not sent.
+ * Sends one request over many connections and prints the outcome by status, as JSON. A separate process, so that it can
+ * have its own core; raw sockets, because a client that costs more than the server would measure itself.
+ * Without a rate, each connection sends again as soon as it has its answer (closed loop, ignoring `Retry-After`). With
+ * a rate, requests are due at fixed times regardless of answers (open loop); latency counts from the due time, and
+ * requests that find no free connection within a second are not sent.
  */
 import { connect, type Socket } from 'node:net'
 import type { FireOrder, FireReport, StatusReport } from '../fire.ts'
 
 const PATIENCE = 1_000
 const TICK = 2
-/** The first part of a run fills the queues and is not counted. */
+/** The first part of a run fills the queues and does not count. */
 const WARM_UP = 0.2
 
 const order = JSON.parse(process.argv[2]!) as FireOrder
@@ -23,7 +22,7 @@ const requests = paths.map(path => {
   const head = [`${method} ${path} HTTP/1.1`, ...Object.entries(headers).map(pair => pair.join(': '))]
   return Buffer.from(`${head.join('\r\n')}\r\n\r\n${body}`)
 })
-/** One by path, by the index of its first mention. */
+/** One entry per path, by the index of its first occurrence. */
 const latencies = paths.map(() => ({ served: [] as number[], sent: [] as number[], refused: [] as number[] }))
 const firstOf = paths.map(path => paths.indexOf(path))
 let turn = 0

@@ -4,12 +4,12 @@ import type { FastifyInstance } from 'fastify'
 
 /** Milliseconds that a handler waits, as for a database. */
 const WAIT = 2
-/** Milliseconds of CPU that there are routes for. */
+/** CPU costs in milliseconds for which there are routes. */
 const COSTS = [0.2, 0.5, 2, 10]
 
 /**
  * `/compute/first/2` computes for 2 ms and then waits, `/compute/last/2` waits and then computes, and `/compute/only/2`
- * does not wait. Each is a route of its own, as they would be in an app.
+ * does not wait. Each is a separate route, as in a real app.
  */
 export function addComputing(app: FastifyInstance, config: object = {}): void {
   const perMillisecond = calibrate()
@@ -28,14 +28,14 @@ export function addComputing(app: FastifyInstance, config: object = {}): void {
   }
 }
 
-/** Work, not time: a process that is not running does none. */
+/** A fixed amount of work, not of time: a process that is not running does none. */
 function spin(times: number): number {
   let state = 1
   for (let count = 0; count < times; count++) state = Math.imul(state, 48271) ^ count
   return state
 }
 
-/** How many times one millisecond has room for: by the fastest of many, whatever else the machine did meanwhile. */
+/** Iterations per millisecond: the fastest of many runs, to exclude the machine's other load. */
 function calibrate(): number {
   const some = 100_000
   let fastest = Number.POSITIVE_INFINITY

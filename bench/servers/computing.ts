@@ -1,4 +1,4 @@
-/** Takes the place of the routes, as `RHONE_SWAP` puts it there: all of them, and some whose handlers use CPU. */
+/** Replaces the routes through `RHONE_SWAP`: all of them, plus some whose handlers use CPU. */
 import type { FastifyInstance } from 'fastify'
 import routes, { type RoutesOptions } from '../../routes/index.ts'
 import { reads } from '../../routes/lib/policy.ts'

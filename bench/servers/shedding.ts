@@ -1,4 +1,4 @@
-/** Takes the place of the pressure plugin, as `RHONE_SWAP` puts it there. Refuses at once, so that the pause is not measured. */
+/** Replaces the pressure plugin through `RHONE_SWAP`. Refuses at once, so that the delay is not measured. */
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import pressure from '../../plugins/pressure/index.ts'

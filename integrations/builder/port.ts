@@ -23,7 +23,7 @@ export interface BuildSource {
   readonly within?: string
   /**
    * Whether a `file:` URL may name what only this process's user can read. By default it is read as the build's user,
-   * since whoever names repositories may not be the machine's owner.
+   * since the users who name repositories may not own the machine.
    */
   readonly mayReadOurs?: boolean
   /** Header sent with every request to the host of `url`, and to no other. */

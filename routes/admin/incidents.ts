@@ -12,7 +12,7 @@ import {
 import { changes } from '../lib/change.ts'
 import { operators } from '../lib/policy.ts'
 
-/** What users are told on the status page, for operators. */
+/** Incidents shown on the status page, for operators. */
 const incidents: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
 

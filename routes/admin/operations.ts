@@ -7,7 +7,7 @@ import { operatorLists } from '../lib/policy.ts'
 
 type Window = keyof typeof schemas.OPERATIONS_WINDOWS
 
-/** How the server is doing, for operators. */
+/** The state of the server, for operators. */
 const operations: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const report = cached(app, 'operations', window =>
     app.operations.report(schemas.OPERATIONS_WINDOWS[window as Window])

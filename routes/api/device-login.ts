@@ -4,19 +4,19 @@ import { askDeviceLogin, beginDeviceLogin } from '../../src/domain/accounts/devi
 import { deviceLogin } from '../lib/device-login.ts'
 
 export interface DeviceLoginOptions {
-  /** The URL under which people reach the server. */
+  /** The public URL of the server. */
   readonly baseUrl: URL
 }
 
 const program = { ...deviceLogin, access: 'public', slo: 'write' } as const
 const CREATES_TOKEN = { type: 'auth', action: 'create', resource: 'token' } as const
 
-/** Programs log in: they show a code, which a person approves in a browser. */
+/** Logs programs in: they show a code, which a person approves in a browser. */
 const deviceLogins: FastifyPluginCallbackTypebox<DeviceLoginOptions> = (app, { baseUrl }, done) => {
   app.post('/auth/device', {
     schema: schemas.beginDeviceLogin,
     config: { ...program, audit: { type: 'auth', action: 'begin', resource: 'device_login' } },
-    // A program has nothing to say that it must.
+    // A program has no required fields to send.
     preValidation(request, _reply, next) {
       request.body ??= {}
       next()

@@ -14,27 +14,27 @@ interface DeploymentNotice {
   readonly status: string
 }
 
-/** What may concern the readers; `changed` is the id of a session, a token or a user, `health` that of an app. */
+/** Events that may concern readers; `changed` is the id of a session, a token or a user, `health` that of an app. */
 type News = DeploymentNotice | 'maintenance' | 'gap' | { readonly changed: string } | { readonly health: string }
 
-/** Milliseconds for which the caller's apps are not read again because of an app that is not among them. */
+/** Milliseconds during which an event of an unknown app does not reread the caller's apps. */
 const APPS_AGE = 2_000
 
 interface Leave {
-  /** Whether the reader is signed out by now. */
+  /** Whether the reader has been signed out. */
   readonly isOut: () => Promise<boolean>
-  /** Settled when that was noticed; the stream says so, and ends. */
+  /** Settled when the sign-out is noticed; the stream reports it and ends. */
   readonly signedOut: PromiseWithResolvers<void>
 }
 
-/** One stream of ids for all pages of a browser: what has changed. The pages ask for it themselves. */
+/** One stream per browser with the ids of changed objects. Its pages then request what they need. */
 const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const readers = new Set<(news: News) => void>()
   let watching: { stop(): void } | undefined
   let listening: Promise<(() => Promise<void>)[]> | undefined
   const tell = (news: News) => readers.forEach(reader => void reader(news))
 
-  /** Listens from the first reader on, once for all of them. */
+  /** Listens once for all readers, starting with the first. */
   function listen(): void {
     const { listen: hear } = app.postgres
     listening ??= Promise.all([
@@ -48,7 +48,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
         () => tell('maintenance'),
         () => tell('gap')
       ),
-      // What was missed here is noticed at the next look at whether a reader may still read.
+      // A missed event is made up for by the next check of a reader's access.
       hear(
         AUTH_CHANNEL,
         changed => tell({ changed }),
@@ -83,7 +83,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
     let apps = await appsOfUser(app.db, userId, teamId)
     let readAt = performance.now()
 
-    /** An unknown app may be new; former members get no more events of the team. */
+    /** An unknown app may be new; former members get no more of the team's events. */
     async function isTheirs(appId: string): Promise<boolean> {
       if (performance.now() - readAt > APPS_AGE) {
         readAt = performance.now()
@@ -111,7 +111,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
 
     listen()
     readers.add(reader)
-    // Somebody looks only while somebody reads.
+    // Checks only while there are readers.
     watching ??= appHealth(app).watch(health => tell({ health }))
     try {
       await sink.send({ event: 'connected', data: {} })

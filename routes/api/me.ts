@@ -45,7 +45,7 @@ const me: FastifyPluginCallbackTypebox = (app, _options, done) => {
     handler: (request, reply) => {
       const { id } = request.params
       const { credentialId, scopes } = callerOf(request)
-      // Any token may end itself, as when its owner logs out.
+      // Any token may revoke itself, as when its owner logs out.
       if (id.toLowerCase() !== credentialId) narrowScopes(scopes, ['admin'])
       return change(request, reply, tx => actions.revokeToken(tx, request, id))
     }

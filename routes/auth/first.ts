@@ -8,12 +8,12 @@ import { safeNext } from '../lib/next.ts'
 import { signIn, signingIn } from '../lib/sign-in.ts'
 
 export interface FirstSignInOptions {
-  /** What identifies a code, and when it ends; null for one that is wrong or too old. */
+  /** Identifies a code, and gives its expiry; null for an invalid or expired code. */
   readonly read: (code: string) => { readonly hash: Buffer; readonly expiresAt: Date } | null
 }
 
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|::ffff:127(?:\.\d{1,3}){3})$/
-/** A page of another site can make a browser ask a name of its own that leads here; it would not be one of these. */
+/** A foreign page can make a browser send a host name of its own that resolves here; it would not be one of these. */
 const OUR_NAMES: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 const REFUSED = new AppError('NOT_FOUND', {
@@ -22,7 +22,7 @@ const REFUSED = new AppError('NOT_FOUND', {
   action: { href: '/', label: 'Back to the start' }
 })
 
-/** Signs the first operator in by the link that the start has printed. */
+/** Signs the first operator in with the link that the start has printed. */
 const first: FastifyPluginCallbackTypebox<FirstSignInOptions> = (app, { read }, done) => {
   const spent = spentSignInStore(() => app.db)
 

@@ -28,10 +28,10 @@ const PROBLEMS: Readonly<Record<string, string>> = {
 }
 const UNKNOWN_PROBLEM = 'The sign-in was not completed. Begin again.'
 
-/** Not "cache": browsers take seconds for it, and pages of people who are signed in are not cached. */
+/** Not "cache": browsers take seconds for it, and pages for signed-in users are not cached. */
 const LEFT_BEHIND = '"storage", "prefetchCache", "prerenderCache"'
 
-/** Where a sign-in leads, for people. */
+/** The destination of a sign-in, in words. */
 function targetOf(asked: string | undefined, next: string): string | undefined {
   return asked === undefined || asked === '' ? undefined : next.split('?', 1)[0]
 }

@@ -1,20 +1,20 @@
 import type { FastifyInstance } from 'fastify'
 import type { Deployer, Running } from '../../integrations/deployer/port.ts'
 
-/** How the releases are that serve, as the machines say. */
+/** The health of live releases, as their machines report it. */
 export interface AppHealth {
   /**
-   * Whether this release serves and is healthy; null when nobody can tell.
+   * Whether this release serves and is healthy; null if unknown.
    * @param deploymentId of the live deployment
    */
   answers(deploymentId: string): Promise<boolean | null>
-  /** Looks again and again until `stop`, and calls back with the id of each app whose health has changed. */
+  /** Polls until `stop`, and calls back with the id of each app whose health has changed. */
   watch(onChange: (appId: string) => void): { stop(): void }
 }
 
 const made = new WeakMap<FastifyInstance['db'], AppHealth>()
 
-/** One look for all pages of a moment: asking costs the same for one app as for all. */
+/** Concurrent pages share one check: it costs the same for one app as for all. */
 export function appHealth(app: FastifyInstance): AppHealth {
   let health = made.get(app.db)
   if (health === undefined) {
@@ -31,7 +31,7 @@ function makeHealth(app: FastifyInstance): AppHealth {
     return app.hasDecorator('deployer') ? app.getDecorator<Deployer>('deployer') : undefined
   }
 
-  /** Null: asking is too expensive, or there is no answer now. */
+  /** Null: a check is too expensive, or fails now. */
   function look(): Promise<readonly Running[] | null> {
     const asked = deployer()
     const every = asked?.lookEvery

@@ -17,7 +17,7 @@ const NOTHING: AppMetrics = {
 
 const made = new WeakMap<FastifyInstance['db'], (appId: string) => Promise<AppMetrics>>()
 
-/** What the machines of an app measure, by its id; kept for a moment, for the API and pages together. */
+/** An app's metrics from its machines, by app id; cached briefly, for the API and pages together. */
 export function appMetrics(app: FastifyInstance): (appId: string) => Promise<AppMetrics> {
   const known = made.get(app.db)
   if (known !== undefined) return known

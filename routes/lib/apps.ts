@@ -25,12 +25,12 @@ export interface AppRoutesOptions {
 
 export type AppRequest = FastifyRequest<{ Params: { app: string } }>
 
-/** What became of an app, for the API and for pages. */
+/** The result of a change to an app, for the API and for pages. */
 export interface AppChanged extends Changed {
   readonly app: App
 }
 
-/** Runs in the transaction of a change; what has to be asked of others was asked before. */
+/** Runs in the transaction of a change; calls to other services come before it. */
 type Prepared = (tx: Db) => Promise<AppChanged>
 
 /** The changes of apps, for the API and for pages. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { CACHES, type CacheName } from '../../src/domain/base/caches.ts'
 
-/** The same look-up, cached as its row in `CACHES` says, if the server has a cache. */
+/** The same lookup, cached according to its row in `CACHES`, if the server has a cache. */
 export function cached<Value>(
   app: FastifyInstance,
   name: CacheName,

@@ -13,7 +13,7 @@ export interface Changed {
   shownOnce?: object
   /**
    * Sends a page in place of the reply, after the commit: for what a page shows once. A replay gets the reply, which
-   * should lead to where the result is.
+   * should redirect to the result.
    */
   page?: () => FastifyReply | Promise<FastifyReply>
   /**

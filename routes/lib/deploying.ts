@@ -32,14 +32,14 @@ export const deploys = {
   ...writes,
   scope: 'deploy',
   rateClass: 'deploy',
-  rateRefund: [409], // what there is nothing to deploy for costs nothing; the limit by user still counts it
+  rateRefund: [409], // a deployment of nothing costs nothing; the limit per user still counts it
   access: PERMISSIONS.deploy
 } as const
 
 export const deploymentAudit = (action: 'deploy' | 'rollback' | 'cancel') =>
   ({ type: 'deployment', action, resource: 'deployment' }) as const
 
-/** What to deploy: the newest commit of the app's branch, unless it says otherwise. */
+/** What to deploy; default: the newest commit of the app's branch. */
 export interface Wanted {
   readonly image?: string | undefined
   readonly branch?: string | undefined
@@ -64,13 +64,13 @@ export function deploymentActions(
   async function deploy(tx: Db, request: AppRequest, wanted: Wanted): Promise<DeploymentChanged> {
     const { found } = await deployable(tx, request)
     const { branch, anyCommit = false } = wanted
-    // A caller who chooses code that is not on the app's branch can read the env vars.
+    // A caller who chooses code outside the app's branch can read the env vars.
     const isElsewhere = branch !== undefined && branch !== found.githubBranch
     if (anyCommit || isElsewhere) await appOf(app, tx, request, PERMISSIONS.deployAnyCommit)
     return begin(tx, request, found, wanted)
   }
 
-  /** Deploys an app in which the caller may do that. */
+  /** Deploys an app that the caller may deploy. */
   async function begin(tx: Db, request: FastifyRequest, found: App, wanted: Wanted): Promise<DeploymentChanged> {
     const { image, branch, anyCommit = false, commitSha } = wanted
     const isElsewhere = branch !== undefined && branch !== found.githubBranch
@@ -86,13 +86,13 @@ export function deploymentActions(
     return accepted(found, deployment, { ...deployment })
   }
 
-  /** Refuses who may not deploy an uploaded source, before it arrives. */
+  /** Refuses an upload from a caller without permission, before the body arrives. */
   async function admitUpload(db: Db, request: AppRequest): Promise<void> {
     await deployable(db, request)
     if (!takesSource) throw errors.notConfigured('Building')
   }
 
-  /** Deploys an uploaded source, which is kept for the next time. */
+  /** Deploys an uploaded source, and stores it for the next deployment. */
   async function deploySource(tx: Db, request: AppRequest, source: ArrivedSource): Promise<DeploymentChanged> {
     const { found, deploying } = await deployable(tx, request)
     const sourceId = randomUUID()
@@ -106,7 +106,7 @@ export function deploymentActions(
     return accepted(found, deployment, { ...deployment, source: source.digest })
   }
 
-  /** @param id the deployment to go back to; absent: the one before the live one */
+  /** @param id the deployment to roll back to; absent: the one before the live one */
   async function rollback(tx: Db, request: AppRequest, id: string | undefined): Promise<DeploymentChanged> {
     const { found, deploying } = await deployable(tx, request)
     const target = await findRollbackTarget(tx, found.id, id)

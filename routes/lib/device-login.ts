@@ -1,2 +1,2 @@
-/** The policy of logging programs in, which is limited and stays open as signing in does. */
+/** The policy of program logins: rate-limited, and open during maintenance like sign-in. */
 export const deviceLogin = { rateClass: 'auth', maintenance: false, cors: false } as const

@@ -34,18 +34,18 @@ function fieldsOf(body: string): Record<string, string | string[]> {
   return fields
 }
 
-/** What becomes of a form. */
+/** How to handle a form submission. */
 export interface Submission {
-  /** Makes the change and leads on. */
+  /** Makes the change, and redirects. */
   readonly run: () => Promise<FastifyReply>
-  /** Sends the page with the form again, filled in as it was sent, with what is wrong. */
+  /** Sends the page with the form again, filled in as submitted, with the problem. */
   readonly again: (problem: Problem) => Promise<FastifyReply> | FastifyReply
 }
 
 /**
- * Handles a form whose route has `attachValidation`: what is refused is shown in the form, with the status of the
- * refusal, and 422 for wrong values. Failures of ours, and refusals of the person rather than of the values, get their
- * own page.
+ * Handles a form whose route has `attachValidation`: refused values are shown in the form, with the status of the
+ * refusal, or 422 if they are invalid. Our own failures, and refusals of the user rather than of the values, get a page
+ * of their own.
  */
 export async function submit(
   request: FastifyRequest,
@@ -64,7 +64,7 @@ export async function submit(
 
 const IS_ABOUT_CALLER: ReadonlySet<number> = new Set([401, 403, 404])
 
-/** A refusal in the words of a form. */
+/** A refusal as a form problem. */
 export function problemOf({ code, message, detail, violations = [] }: AppError): Problem {
   if (code !== 'VALIDATION_ERROR') return { message: [message, detail].filter(Boolean).join(': '), fields: {} }
   const named = violations.map(({ pointer, detail: fault }) => [pointer.slice('#/'.length), fault] as const)
@@ -79,7 +79,7 @@ export function problemOf({ code, message, detail, violations = [] }: AppError):
 
 const capitalized = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
-/** The same change, after which the browser goes on to a page. It happens once, however often the form is sent. */
+/** The same change, followed by a redirect to a page. It happens once, however often the form is sent. */
 export function leadingTo(location: string, { audit, committed }: Changed): Changed {
   return { status: 303, headers: { location }, audit, ...(committed && { committed }) }
 }

@@ -12,7 +12,7 @@ import type { PasswordRoutesOptions } from '../auth/passwords.ts'
 import { callerOf, teamOf } from './access.ts'
 import type { Changed } from './change.ts'
 
-/** What the audit log calls a change of the caller's own account. */
+/** How the audit log describes a change of the caller's own account. */
 export const accountAudit = {
   createToken: { type: 'auth', action: 'create', resource: 'token' },
   revokeToken: { type: 'auth', action: 'revoke', resource: 'token' },
@@ -21,7 +21,7 @@ export const accountAudit = {
   deleteAccount: { type: 'auth', action: 'delete', resource: 'user' }
 } as const
 
-/** What callers change of their own account, by the API and by pages alike. */
+/** Changes of the caller's own account, for the API and for pages. */
 export function accountActions(app: FastifyInstance) {
   return {
     async createToken(tx: Db, request: FastifyRequest, { name, scopes, team, expiresAt }: NewToken) {
@@ -45,7 +45,7 @@ export function accountActions(app: FastifyInstance) {
       return { status: 204, audit: { resourceId: id }, committed: () => app.auth.forget(id) } satisfies Changed
     },
 
-    /** @param keepsCurrent whether the session that asks stays */
+    /** @param keepsCurrent whether the calling session stays */
     async revokeSessions(tx: Db, request: FastifyRequest, keepsCurrent: boolean) {
       const { userId, credentialId } = callerOf(request)
       const revoked = await revokeSessions(tx, userId, keepsCurrent ? credentialId : undefined)

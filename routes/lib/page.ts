@@ -9,14 +9,13 @@ import type { PageContext, SoloView, TeamLink, Theme, View } from '../../views/c
 import { shellPage, soloPage } from '../../views/shell.ts'
 import { callerOf } from './access.ts'
 
-/** Of these a switcher can still be read. */
+/** More would not fit into a switcher. */
 const MOST_TEAMS = 200
 const THEME = /(?:^|;\s*)rhone_theme=(light|dark)(?:;|$)/
 
 /**
- * Sends a page in the shell, to somebody who is signed in.
- *
- * @param teamId the team that the page is about; by default the viewer's first one
+ * Sends a page in the shell to a signed-in user.
+ * @param teamId the page's team; default: the viewer's first one
  */
 export async function sendPage(
   app: FastifyInstance,
@@ -31,7 +30,7 @@ export async function sendPage(
   return send(reply, shellPage(context, view(context)))
 }
 
-/** Sends a page that stands alone, to anybody. */
+/** Sends a standalone page to anyone. */
 export function sendSolo(
   app: FastifyInstance,
   request: FastifyRequest,
@@ -46,7 +45,7 @@ function send(reply: FastifyReply, markup: string): FastifyReply {
   return reply.type('text/html; charset=utf-8').send(markup)
 }
 
-/** The team in `?team=`, for one of its members, else the viewer's first one; undefined when they are in none. */
+/** The team in `?team=`, if the viewer is a member, else the viewer's first one; undefined when there is none. */
 export async function teamInUrl(
   app: FastifyInstance,
   request: FastifyRequest<{ Querystring: { team?: string } }>
@@ -60,7 +59,7 @@ export async function teamInUrl(
   return member ?? findTeam(app.db, userId, team)
 }
 
-/** The team of that name among the caller's, else the first one; for a form that lets them choose. */
+/** The caller's team of that name, else the first one; for forms with a choice of team. */
 export async function teamNamed(app: FastifyInstance, request: FastifyRequest, slug: string | undefined) {
   const teams = await teamsOf(app, request)
   return { teams, team: teams.find(team => team.slug === slug) ?? teams[0] }
@@ -79,14 +78,14 @@ function prefersMarkup({ headers }: FastifyRequest): boolean {
   return preferred(headers.accept, ['application/json', 'text/html']) === 'text/html'
 }
 
-/** Forms that are sent by GET send the fields that were left empty, too. For routes with `config.page: 'shared'`. */
+/** GET forms also send fields that were left empty. For routes with `config.page: 'shared'`. */
 export const dropEmpty: preValidationHookHandler = (request, _reply, done) => {
   const query = request.query as Record<string, unknown>
   if (prefersMarkup(request)) for (const name of Object.keys(query)) if (query[name] === '') delete query[name]
   done()
 }
 
-/** Read once for each request: the switcher and the handler need the same. */
+/** Read once per request: the switcher and the handler need the same teams. */
 const found = new WeakMap<FastifyRequest, Promise<TeamLink[]>>()
 
 function teamsOf(app: FastifyInstance, request: FastifyRequest): Promise<TeamLink[]> {

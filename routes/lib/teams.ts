@@ -19,15 +19,15 @@ import { eventOfInstallation } from './github.ts'
 
 type TeamRequest = FastifyRequest<{ Params: { team: string } }>
 type MemberRequest = FastifyRequest<{ Params: { team: string; user: string } }>
-/** About something of a team, such as an invitation. */
+/** A request about something of a team, such as an invitation. */
 type ItemRequest = FastifyRequest<{ Params: { team: string; id: string } }>
 
-/** What became of a team, for the API and for pages. */
+/** The result of a change to a team, for the API and for pages. */
 export interface TeamChanged extends Changed {
   readonly team: Team
 }
 
-/** The changes of teams and of what belongs to them, for the API and for pages. Each runs in a transaction. */
+/** Changes of teams and of what belongs to them, for the API and for pages. Each runs in a transaction. */
 export function teamActions(app: FastifyInstance) {
   async function create(tx: Db, request: FastifyRequest, wanted: NewTeam, plan: Plan): Promise<TeamChanged> {
     const team = await createTeam(tx, callerOf(request).userId, wanted, plan)

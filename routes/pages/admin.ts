@@ -19,7 +19,7 @@ export interface AdminPagesOptions {
 /** Seconds that charts cover: this page has none. */
 const NO_CHARTS = 0
 
-/** The operators' start page, and what their pages change. The lists are pages of the routes that answer programs. */
+/** The operators' start page and the forms of their pages. The lists share their routes with the API. */
 const adminPages: FastifyPluginCallbackTypebox<AdminPagesOptions> = (app, { version }, done) => {
   const change = changes(app)
   const stats = cached(app, 'admin_stats', () => platformStats(app.db))
@@ -94,7 +94,7 @@ const adminPages: FastifyPluginCallbackTypebox<AdminPagesOptions> = (app, { vers
     )
   }
 
-  /** Closing turns everybody away, so it is asked for twice; opening and changing the words are not. */
+  /** Closing locks everyone out, so it needs a confirmation; reopening and changing the message do not. */
   async function close(request: FastifyRequest, { enabled, message, until, confirm }: ClosingForm): Promise<void> {
     const isClosing = enabled === 'yes' && !app.maintenance.state.enabled
     if (isClosing && confirm === undefined)
@@ -108,7 +108,7 @@ const adminPages: FastifyPluginCallbackTypebox<AdminPagesOptions> = (app, { vers
 
 type ClosingForm = { enabled: 'yes' | 'no'; message?: string; until?: string; confirm?: string }
 
-/** What `datetime-local` sends has no zone; the page asks for UTC. */
+/** `datetime-local` sends no time zone; the page asks for UTC. */
 function instantOf(text: string | undefined): string | null {
   if (text === undefined) return null
   const at = new Date(`${text}Z`)

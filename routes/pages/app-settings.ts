@@ -27,7 +27,7 @@ const MOST_VARS = 200
 const audited = (action: 'update' | 'delete') => ({ type: 'app', action, resource: 'app' }) as const
 const varAudit = (action: 'set' | 'delete') => ({ type: 'app', action, resource: 'env_var' }) as const
 
-/** The settings of an app, its variables, and its end. */
+/** The settings of an app, its variables, and its deletion. */
 const appSettings: FastifyPluginCallbackTypebox<AppSettingsOptions> = (app, options, done) => {
   const change = changes(app)
   const { update, remove } = appActions(app, options)
@@ -166,7 +166,7 @@ interface SettingsForm {
   autoDeploy?: string
 }
 
-/** One part of the settings: the others stay as they are. */
+/** The changes from one part of the settings; the other parts stay as they are. */
 function wantedChanges({
   part,
   name,

@@ -33,9 +33,9 @@ export interface AppPagesOptions extends AppRoutesOptions, DeploymentRoutesOptio
 const RECENT = 5
 const ERRORS = 5
 const PAGE = 50
-/** Lines that a log opens with. */
+/** Lines shown when a log opens. */
 const LINES = 1_000
-/** Chunks of a build's log per read, and those that are shown at most: what is before them is in the download. */
+/** Chunks of a build log per read, and the maximum shown; the download has the earlier ones. */
 const CHUNKS = 200
 const SPANS = { '15m': 15 * 60_000, '1h': 3_600_000, '24h': 86_400_000 } as const
 
@@ -156,7 +156,7 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     }
   })
 
-  /** Null when nothing tells: that its machines do not answer is no failure of the page. */
+  /** Null if unavailable: a page does not fail because its app's machines do not answer. */
   async function figuresOf(appId: string): Promise<AppFigures | null> {
     try {
       return await metricsOf(appId)
@@ -181,7 +181,7 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
     }))
   }
 
-  /** The last lines of a build, by their number, and the chunk that they end with. */
+  /** The last lines of a build with their numbers, and the chunk that they end with. */
   async function buildLines(id: string) {
     let text = ''
     let after = 0

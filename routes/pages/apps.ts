@@ -19,7 +19,7 @@ import { forms, pages } from '../lib/policy.ts'
 
 export interface AppPagesOptions extends AppRoutesOptions, DeploymentRoutesOptions {}
 
-/** Beyond this a list is searched and not read. */
+/** Longer lists are searched, not read. */
 const MOST_APPS = 200
 const MOST_REPOSITORIES = 12
 
@@ -111,7 +111,10 @@ const appPages: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, d
     return sendPage(app, request, reply, newAppPage(page), team?.id)
   }
 
-  /** What the GitHub App reaches for the team; null where there is none. That GitHub is away is no failure of the page. */
+  /**
+   * Repositories that the GitHub App can access for the team; null without a GitHub App. A page does not fail because
+   * GitHub is unreachable.
+   */
   async function repositoriesOf(teamId: string | undefined, q = ''): Promise<FoundRepositories | null> {
     if (teamId === undefined || !app.hasDecorator('github')) return null
     const { items: accounts } = await listInstallations(app.db, teamId, { limit: 1 })
@@ -138,7 +141,7 @@ type NewAppForm = {
   region?: string
 }
 
-/** A form as the API would get it. */
+/** The form's values in the form of an API request. */
 function wantedApp({ name, slug, source, repository, branch, directory, region }: NewAppForm): NewApp {
   return {
     name,

@@ -8,7 +8,7 @@ import { withHealth } from '../lib/app-health.ts'
 import { sendPage, teamInUrl } from '../lib/page.ts'
 import { pages } from '../lib/policy.ts'
 
-/** Of these a dashboard can be read. */
+/** A dashboard with more apps would be unreadable. */
 const MOST_APPS = 50
 const MOST_DEPLOYMENTS = 10
 

@@ -30,7 +30,7 @@ const audited = (action: string) => ({ type: 'auth', action, resource: 'device_l
 
 const UNKNOWN = 'no login waits under this code: it is mistyped, used, or older than ten minutes'
 
-/** People decide about programs that want to log in as them. */
+/** Pages on which people approve programs that want to log in as them. */
 const deviceLogins: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const change = changes(app)
 
@@ -60,7 +60,7 @@ const deviceLogins: FastifyPluginCallbackTypebox = (app, _options, done) => {
         run: async () => {
           const { code, decision } = request.body
           const { userId, via } = callerOf(request)
-          // A token could otherwise make one that outlives it.
+          // Otherwise a token could create one that outlives it.
           if (via !== 'session') throw errors.forbidden('A login is approved in a browser, not by a token')
           const { login } = await guess(request, code)
           return change(request, reply, async tx => {
@@ -74,7 +74,7 @@ const deviceLogins: FastifyPluginCallbackTypebox = (app, _options, done) => {
       })
   })
 
-  /** The login under a code. Wrong codes are counted, and make the person wait. */
+  /** The login under a code. Wrong codes are counted, and lead to waiting times. */
   async function guess(request: FastifyRequest, text: string): Promise<{ spelled: string; login: PendingLogin }> {
     const { userId } = callerOf(request)
     const address = request.clientIp?.bucket ?? request.ip

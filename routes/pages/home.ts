@@ -6,9 +6,9 @@ import { sendSolo } from '../lib/page.ts'
 import { pages } from '../lib/policy.ts'
 
 export interface HomeOptions {
-  /** Whether anybody can sign in. */
+  /** Whether any way to sign in is configured. */
   readonly canSignIn: boolean
-  /** Whether to show the parts of pages to those who build them. */
+  /** Whether to show the parts of pages to their developers. */
   readonly showsDesign: boolean
 }
 

@@ -17,13 +17,13 @@ export interface InvitationPagesOptions {
 }
 
 const TOKEN = /^[0-9a-f]{64}$/
-/** Seconds for which the browser keeps the token of a link that was opened. */
+/** Seconds for which the browser keeps the token of an opened link. */
 const KEPT = 600
 const PATH = '/invitations/accept'
 
 /**
- * An invitation, for the invited person. The token is in the URL once: the link leads on to a page without it, which
- * finds the token in a cookie, so that no history, log or referrer of what follows has it.
+ * An invitation, for the invited person. The token is in the URL only once: the link redirects to a page without it,
+ * which finds the token in a cookie, so that no history, log or referrer of later pages has it.
  */
 const invitationPages: FastifyPluginCallbackTypebox<InvitationPagesOptions> = (app, { baseUrl }, done) => {
   const change = changes(app)
@@ -80,7 +80,7 @@ const invitationPages: FastifyPluginCallbackTypebox<InvitationPagesOptions> = (a
     return leadingTo('/dashboard?done=declined', { status: 204, audit: event })
   }
 
-  /** An invitation that is over, unknown or for somebody else has a page that says so, with the same status. */
+  /** An expired, unknown or foreign invitation has a page that says so, with the same status. */
   async function sendInvitation(request: FastifyRequest, reply: FastifyReply, token: string): Promise<FastifyReply> {
     try {
       const found = await readInvitation(app.db, callerOf(request).userId, token)

@@ -6,7 +6,7 @@ import { privacyPage, termsPage } from '../../views/legal.ts'
 import { sendSolo } from '../lib/page.ts'
 import { pages } from '../lib/policy.ts'
 
-/** What holds for every account, for anybody to read and to print. */
+/** The terms that apply to every account, public and printable. */
 const legal: FastifyPluginCallbackTypebox = (app, _options, done) => {
   const open = { ...pages, access: 'public', maintenance: false } as const
 

@@ -23,7 +23,7 @@ import { accountActions, accountAudit, passwordChange } from '../lib/me.ts'
 import { sendPage } from '../lib/page.ts'
 import { forms, pages } from '../lib/policy.ts'
 
-/** Beyond this nobody reads a list of their own. */
+/** Nobody reads a longer list. */
 const MOST = 100
 const DAY = 86_400_000
 

@@ -11,7 +11,7 @@ export interface SiteOptions {
 }
 
 const open = { ...reads, access: 'public', slo: 'detail', cors: false } as const
-/** Milliseconds for which the contact may be relied on; RFC 9116 recommends less than a year. */
+/** Milliseconds for which the contact is valid; RFC 9116 recommends less than a year. */
 const CONTACT_AGE = 180 * 86_400_000
 const ROBOTS = 'User-agent: *\nDisallow: /api/\nDisallow: /admin/\nDisallow: /auth/\n'
 

@@ -5,8 +5,8 @@ import { statusPage, statusView } from '../../views/status.ts'
 import { sendSolo } from '../lib/page.ts'
 
 /**
- * Asked for most when the rest does not work, so nothing refuses it but the limit for floods: no shedding, no
- * maintenance, no start that is not complete.
+ * Needed most when everything else fails, so only the flood limit refuses it: no shedding, no maintenance, no
+ * incomplete startup.
  */
 const open = {
   access: 'public',
@@ -18,7 +18,7 @@ const open = {
   cors: false
 } as const
 
-/** How the service is, for its users. */
+/** The state of the service, for its users. */
 const status: FastifyPluginCallbackTypebox = (app, _options, done) => {
   app.get('/status.json', {
     schema: schemas.getStatus,

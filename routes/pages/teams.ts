@@ -38,7 +38,7 @@ const memberAudit = (action: 'update' | 'remove') => ({ type: 'team', action, re
 
 type TeamRequest = FastifyRequest<{ Params: { team: string } }>
 
-/** A new team, a team with its members and invitations, and its end. */
+/** Pages to create a team, to manage it with its members and invitations, and to delete it. */
 const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaultPlan, baseUrl }, done) => {
   const change = changes(app)
   const actions = teamActions(app)
@@ -208,7 +208,7 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
       })
   })
 
-  /** The link is on this page only. A repeated submission leads to the page without it. */
+  /** The link is shown on this page only. A repeated submission leads to the page without it. */
   function showingLink(
     request: TeamRequest,
     reply: FastifyReply,

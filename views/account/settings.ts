@@ -63,7 +63,7 @@ export interface AccountSettings {
   readonly problem?: Problem | undefined
 }
 
-/** What somebody sees and changes of their own account. */
+/** A user's own account: its data, with the forms to change them. */
 export function settingsPage(page: AccountSettings): View {
   return context => ({
     title: 'Your account',
@@ -132,7 +132,7 @@ const BROWSERS = ['Edg', 'OPR', 'Firefox', 'Chrome', 'Safari', 'curl']
 const SYSTEMS = ['Android', 'iPhone', 'iPad', 'Windows', 'Mac OS X', 'Linux']
 const NAMES: Readonly<Record<string, string>> = { Edg: 'Edge', OPR: 'Opera', 'Mac OS X': 'macOS' }
 
-/** What a browser calls itself, in two words; the order of the lists matters, since browsers name each other. */
+/** A browser's name in two words; the order of the lists matters, since browsers name each other. */
 function browserName(userAgent: string | null): string {
   if (userAgent === null) return 'Unknown'
   const [browser, system] = [BROWSERS, SYSTEMS].map(names => names.find(name => userAgent.includes(name)))
@@ -280,7 +280,7 @@ ${select({ name: 'lifetime', label: 'Ends after', value: values.lifetime ?? '90'
 
 const teamChoices = (teams: readonly TeamLink[]) => teams.map(({ slug, name }) => ({ value: slug, label: name }))
 
-/** A token, shown this once. */
+/** A new token, shown only once. */
 export function tokenOncePage(name: string, token: string): View {
   return () => ({
     title: 'Your new token',
@@ -293,7 +293,7 @@ ${linkButton({ label: 'Done', href: '/settings#tokens', kind: 'primary' })}`
   })
 }
 
-/** The last question before an account goes. @param graceDays days for which it can be undone */
+/** The confirmation before an account is deleted. @param graceDays days for which it can be undone */
 export function deleteAccountPage(graceDays: number, error?: string): View {
   return context => {
     const name = context.viewer?.username ?? ''
@@ -312,7 +312,7 @@ ${linkButton({ label: 'Keep it', href: '/settings' })}`
   }
 }
 
-/** What is left of an account: the code that restores it, shown this once. */
+/** After the deletion of an account: the code that restores it, shown only once. */
 export function accountDeletedPage(code: string, eraseAfter: Date): View {
   return () => ({
     title: 'Your account is deleted',

@@ -14,14 +14,14 @@ const TABS: readonly Tab[] = [
 
 export interface AdminPage {
   readonly title: string
-  /** The tab that is open. */
+  /** The open tab. */
   readonly tab: string
   readonly about: Fragment
   readonly actions?: Fragment
   readonly content: (context: PageContext) => Fragment
 }
 
-/** A page for operators: one heading, the tabs that lead to the others, and its content. */
+/** A page for operators: one heading, the tabs to the other pages, and its content. */
 export function adminPage({ title, tab, about, actions, content }: AdminPage): View {
   return (context): Page => ({
     title: `${title} · Platform`,
@@ -32,13 +32,13 @@ ${content(context)}`
   })
 }
 
-/** A row of fields that narrow a list down: sent by GET, so that the URL holds what is looked at. */
+/** A row of filter fields, sent by GET, so that the URL contains the filters. */
 export function filterForm(action: string, fields: Fragment, isFiltered: boolean): Html {
   return html`<form method="get" action="${action}" class="filters" role="search">${fields}
 <div class="actions"><button class="button">Show</button>${isFiltered && html`<a class="button quiet" href="${action}">Clear</a>`}</div></form>`
 }
 
-/** The same list from the next row on. Undefined values are left out. */
+/** A link to the same list from the next row on. Undefined values are left out. */
 export function pageLink(path: string, query: object, cursor: string | null): string | null {
   if (cursor === null) return null
   const parameters = new URLSearchParams()
@@ -51,7 +51,7 @@ export function count(value: number): string {
   return numberOf(value, 0)
 }
 
-/** A share in percent, with as many digits as matter; null when it is not known. */
+/** A fraction as a percentage, with as many digits as matter; null if unknown. */
 export function percent(share: number | null, digits = 1): string | null {
   return share === null ? null : `${(share * 100).toFixed(digits)} %`
 }

@@ -21,7 +21,7 @@ import { adminPage, count, filterForm, pageLink } from './frame.ts'
 export interface Listed<Row, Query extends object> {
   readonly items: readonly Row[]
   readonly nextCursor: string | null
-  /** The query of the URL: the filters, and where the page begins. */
+  /** The query of the URL: the filters and the cursor. */
   readonly query: Query & { readonly cursor?: string }
 }
 
@@ -132,7 +132,7 @@ const JOB_STATES: Readonly<Record<ListedJob['state'], Status>> = {
 
 type JobQuery = { readonly queue?: string; readonly state?: string }
 
-/** What is done in the background. */
+/** Background jobs. */
 export function jobsPage(list: Listed<ListedJob, JobQuery>): View {
   const { items, query } = list
   return adminPage({
@@ -218,7 +218,7 @@ export interface ListedUser {
 
 type UserQuery = { readonly username?: string; readonly email?: string; readonly operator?: boolean }
 
-/** Who has an account, and who is an operator. */
+/** Accounts, and which of them are operators. */
 export function usersPage(list: Listed<ListedUser, UserQuery>, problem?: Problem): View {
   const { items, query } = list
   return adminPage({
@@ -316,7 +316,7 @@ const OUTCOMES: Readonly<Record<ListedEvent['outcome'], Status>> = {
 
 const TYPES = ['auth', 'team', 'app', 'deployment', 'billing', 'admin']
 
-/** Who did what, when, and from where. */
+/** The audit log: who did what, when, and from where. */
 export function auditPage(list: Listed<ListedEvent, AuditQuery>): View {
   const { items, query } = list
   const { cursor: _cursor, ...filters } = query

@@ -20,7 +20,7 @@ interface Chart {
   readonly data: readonly (readonly (number | null)[])[]
 }
 
-/** What `GET /admin/operations` answers. */
+/** The reply of `GET /admin/operations`. */
 export interface Operations {
   readonly sampledAt: string | null
   readonly rememberedSeconds: number
@@ -80,7 +80,7 @@ export interface Operations {
 const WINDOWS = ['1h', '6h', '24h', '7d', '30d'] as const
 const MOST_ROUTES = 15
 
-/** How the server is doing, from what the instance that answers remembers. */
+/** The state of the server, from the samples of the answering instance. */
 export function operationsPage(report: Operations, window: string): View {
   return adminPage({
     title: 'Operations',
@@ -128,7 +128,7 @@ ${table(
   )
 }
 
-/** At 1 the budget lasts exactly as long as it has to; at 14.4 it is gone in two days. */
+/** At 1 the budget lasts exactly its period; at 14.4 it is gone in two days. */
 function burnOf(burn: number | null): Html {
   if (burn === null) return html`<span class="faint">unknown</span>`
   const words = `${burn.toFixed(1)}×`
@@ -263,7 +263,7 @@ function recovery({ backup: { last, sizeBytes, drill } }: Operations, { now }: P
   )
 }
 
-/** Without a script, the course of each panel's first series. With one, all of them, to point at. */
+/** Without a script, shows each panel's first series. With one, all of them, with values on hover. */
 function charts({ charts: found, source }: Operations, window: string): Html {
   const graphs = found.filter(({ kind, data: [times = []] }) => kind === 'graph' && times.length > 1)
   return html`<section class="section" aria-labelledby="charts"><div class="row apart"><h2 id="charts">Charts${source === 'memory' && html` <span class="faint">of what this instance remembers</span>`}</h2>

@@ -51,17 +51,17 @@ export interface Overview {
     readonly since: string | null
     readonly by: string | null
   }
-  /** Undefined: this server does not measure them. */
+  /** Undefined: this server does not check them. */
   readonly services: Readonly<Record<string, string>> | undefined
-  /** Jobs that wait, by queue; null when a queue's number is not known. */
+  /** Waiting jobs by queue; null if a queue's number is unknown. */
   readonly waiting: readonly { readonly queue: string; readonly waiting: number | null }[] | undefined
-  /** The newest backup that was verified; undefined: nothing is known of any. */
+  /** The newest verified backup; undefined if none is known. */
   readonly backupAt: string | undefined
   readonly values: Values
   readonly problem?: Problem
 }
 
-/** The platform at a glance, and how to close it. */
+/** The platform at a glance, and the switch for maintenance. */
 export function overviewPage(overview: Overview): View {
   return adminPage({
     title: 'Platform',
@@ -101,7 +101,7 @@ ${figure('Builds under way', count(activeBuilds))}${figure('Jobs that wait', inQ
 <p class="hint">Rhone <code>${version}</code>, as of ${ago(stats.generatedAt, context.now)}.</p>`
 }
 
-/** How the health check of each service came out. */
+/** Display of each result of a service's health check. */
 const SERVICE_STATES: Readonly<Record<string, Status>> = {
   healthy: { tone: 'good', icon: 'ok', word: 'up' },
   unhealthy: { tone: 'bad', icon: 'stop', word: 'down' },

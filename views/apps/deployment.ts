@@ -30,14 +30,14 @@ export interface DeploymentPage extends AppFrame {
   readonly isDown: boolean
   readonly by: string | null
   readonly lines: readonly LogLine[]
-  /** Where the lines after these come from; null once it is over. */
+  /** The chunk after which following continues; null once the deployment is over. */
   readonly after: number | null
-  /** Deployments of others that wait or run before this one. */
+  /** Other deployments that wait or run before this one. */
   readonly ahead: number | null
   readonly canRollBack: boolean
 }
 
-/** One deployment: what became of it and why, step by step, with its log. */
+/** One deployment: its outcome and why, step by step, with its log. */
 export function deploymentPage(page: DeploymentPage): View {
   const { app, deployment, lines, after } = page
   const state = stateOf(page)
@@ -113,7 +113,7 @@ function details(context: PageContext, { app, deployment, by }: DeploymentPage):
 
 const BUILDING = new Set(['cloning', 'analyzing', 'building', 'pushing'])
 
-/** Queue, build, release, live: each with how long it took. */
+/** Queue, build, release, live: each with its duration. */
 function steps(deployment: Deployment, now: Date): Step[] {
   const {
     status: at,

@@ -5,7 +5,7 @@ import { pageHeader, tabs } from '../parts.ts'
 
 export interface AppFrame {
   readonly app: App
-  /** Null while nobody can tell. */
+  /** Null if unknown. */
   readonly url: string | null
 }
 
@@ -16,7 +16,7 @@ const PLACES = [
   ['Settings', '/settings']
 ] as const
 
-/** What stands above every page of an app: where it is, how it is, and the ways to its other pages. */
+/** The header of every page of an app: its URL, its state, and links to its other pages. */
 export function appHeader(
   { app }: AppFrame,
   { team }: PageContext,

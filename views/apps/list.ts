@@ -24,14 +24,14 @@ export interface AppList {
   readonly apps: readonly Measured<AppOverview>[]
   readonly text: string | undefined
   readonly sort: 'attention' | 'name' | 'deployed' | 'created'
-  /** There are more than these. */
+  /** The list is incomplete. */
   readonly isCut: boolean
   readonly urlOf: (app: AppOverview) => string | null
 }
 
 const SORTS = { attention: 'Attention first', name: 'Name', deployed: 'Last deployed', created: 'Newest' } as const
 
-/** The apps of a team. What filters and sorts them is in the URL. */
+/** The apps of a team. Filters and order are in the URL. */
 export function appListPage(list: AppList): View {
   const { team, apps, text, isCut } = list
   return context => ({
@@ -90,7 +90,7 @@ function openLink(url: string | null, { live: serving, name }: AppOverview): Htm
   return html`<a class="button quiet small" href="${url}" rel="noopener noreferrer" target="_blank" aria-label="Open ${name}">${icon('external')}</a>`
 }
 
-/** None yet is not the same as none that match. */
+/** A team without apps gets another text than a filter without matches. */
 function nothing({ team, text }: AppList): Html {
   if (text)
     return empty({

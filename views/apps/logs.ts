@@ -11,16 +11,16 @@ export interface LogPage extends AppFrame {
   readonly search: string | undefined
   readonly since: string | undefined
   readonly next: string | null
-  /** Whether the filters leave lines out; then nothing is followed. */
+  /** Whether filters omit lines; a filtered log is not followed. */
   readonly isFiltered: boolean
 }
 
-/** Lines that are shown after one that is linked to. */
+/** Lines shown after a linked one. */
 const AFTER = 50
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
 const SINCE = { '': 'All that is kept', '15m': 'Last 15 minutes', '1h': 'Last hour', '24h': 'Last day' } as const
 
-/** What an app says. What filters it is in the URL. */
+/** The log of an app. Filters are in the URL. */
 export function logPage(page: LogPage): View {
   const { app, lines, level, search, since, next, isFiltered } = page
   const base = `/apps/${app.slug}/logs`
@@ -44,7 +44,7 @@ ${log({
   })),
   quiet: isFiltered ? 'No line matches.' : 'It has said nothing yet.',
   context: base,
-  // Among the lines around it.
+  // Links to the line among its neighbours.
   ...(isNarrowed && { linkOf: (id: number) => `${base}?cursor=${id + AFTER + 1}#L${id}` }),
   ...(!isFiltered && { stream: `/api/v1/apps/${app.slug}/logs/live?after=${lines.at(-1)?.id ?? 0}&colours=yes` })
 })}

@@ -16,7 +16,7 @@ import {
   type Values
 } from '../parts.ts'
 
-/** What can be chosen at GitHub. */
+/** Repositories to choose from at GitHub. */
 export interface FoundRepositories {
   /** `none`: no account is connected; `away`: GitHub does not answer. */
   readonly state: 'found' | 'none' | 'away'
@@ -36,17 +36,17 @@ export interface NewApp {
     readonly continent: string
     readonly available: boolean
   }[]
-  /** Whether this server reaches GitHub. */
+  /** Whether this server has access to GitHub. */
   readonly hasGithub: boolean
-  /** What follows the slug in the app's host name; null while nobody can tell. */
+  /** The part of the app's host name after the slug; null if unknown. */
   readonly hostSuffix: string | null
   /** Whether this server can deploy at all. */
   readonly canDeploy: boolean
   readonly values: Values
   readonly problem?: Problem
-  /** Null, or absent: this server has no GitHub App. */
+  /** Null or absent: this server has no GitHub App. */
   readonly found?: FoundRepositories | null
-  /** What was searched for. */
+  /** The search text. */
   readonly find?: string | undefined
 }
 
@@ -123,7 +123,10 @@ ${form(context, { action: '/apps/new' }, [
   })
 }
 
-/** Repositories of the team's GitHub accounts: one click fills the form. A form of its own, so that it works without a script. */
+/**
+ * Repositories of the team's GitHub accounts: one click fills the form. A separate form, so that it works without a
+ * script.
+ */
 function repositoryCard({ team, found, find, values }: NewApp): Html | false {
   if (!found || team === undefined) return false
   if (found.state === 'none')

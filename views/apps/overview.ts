@@ -25,7 +25,7 @@ import { type AppFrame, appHeader } from './frame.ts'
 import { beganBy, commitLine, downNotice, sourceName } from './pieces.ts'
 import { appState, DEPLOYMENT_STATES, deploymentState, type Measured } from './state.ts'
 
-/** How much an app uses, as its machines measure it. */
+/** An app's resource usage, as measured by its machines. */
 export interface AppFigures {
   readonly cpuPercent: number
   readonly memory: { readonly usedMb: number; readonly totalMb: number }
@@ -37,13 +37,13 @@ export interface AppPage extends AppFrame {
   readonly overview: Measured<AppOverview>
   readonly recent: readonly Measured<RecentDeployment>[]
   readonly pending: PendingChanges | null
-  /** Null: they cannot be read now, which is not zero. */
+  /** Null: currently unavailable, which is not zero. */
   readonly metrics: AppFigures | null
   readonly errors: readonly AppLogLine[]
   readonly canDeploy: boolean
 }
 
-/** One app: how it is, what runs, and what waits. */
+/** One app: its state, what runs, and pending changes. */
 export function appPage(page: AppPage): View {
   const { app, overview, url, canDeploy } = page
   const { status: state, since } = appState(overview)
@@ -137,7 +137,7 @@ const READINGS = [
   { id: 'requests', title: 'Requests per second', unit: '', series: 'All,Failed' }
 ] as const
 
-/** The machines tell how it is now: the script draws how it has been since the page was opened. */
+/** Current figures from the machines; the script draws their history since the page was opened. */
 function readings(slug: string): Html {
   return html`<section class="section" aria-labelledby="readings" data-readings="/api/v1/apps/${slug}/metrics" hidden><h2 id="readings">Since you opened this page</h2>
 <div class="charts">${READINGS.map(({ id, title, unit, series }) => html`<figure class="card chart" data-chart="${id}" data-unit="${unit}" data-series="${series}"><figcaption>${title}</figcaption></figure>`)}</div></section>`

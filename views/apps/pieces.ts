@@ -2,7 +2,7 @@ import { type Html, html } from '../../plugins/lib/html.ts'
 import type { AppOverview, DeploymentGlimpse } from '../../src/domain/apps/overview.ts'
 import { icon, linkButton, notice } from '../parts.ts'
 
-/** Where an app's code comes from, in a word. */
+/** The source of an app's code, in a word. */
 export function sourceName({ githubRepo, gitUrl }: Pick<AppOverview, 'githubRepo' | 'gitUrl'>): string | null {
   if (githubRepo !== null) return githubRepo
   return gitUrl?.replace(/^[a-z]+:\/\//, '').replace(/\.git$/, '') ?? null

@@ -31,15 +31,15 @@ export interface AppSettings extends AppFrame {
     readonly available: boolean
   }[]
   readonly envVars: readonly EnvVar[]
-  /** Whether the viewer may change anything; members read. */
+  /** Whether the viewer may change anything; members may only read. */
   readonly mayChange: boolean
-  /** The form that was refused, with what it was sent with. */
+  /** The refused form, with its submitted values. */
   readonly refused?:
     | { readonly form: 'general' | 'source' | 'env'; readonly values: Values; readonly problem: Problem }
     | undefined
 }
 
-/** The settings of an app: a form for each part, so that saving one leaves what was typed in another. */
+/** The settings of an app: one form per part, so that saving one keeps what was typed in another. */
 export function appSettingsPage(page: AppSettings): View {
   const { app, mayChange } = page
   return context => ({
@@ -51,7 +51,7 @@ ${general(context, page)}${source(context, page)}${mayChange && variables(contex
   })
 }
 
-/** The values of a form: as it was sent, if that was refused, else as they are. */
+/** The values of a form: as submitted if it was refused, else the current ones. */
 function valuesOf(
   { refused }: AppSettings,
   name: 'general' | 'source' | 'env',
@@ -62,7 +62,7 @@ function valuesOf(
   return { values, errors: problem.fields, problem: html`${formProblem(problem)}${differences(now, values)}` }
 }
 
-/** Somebody else was faster: what they have set stands beside what was typed. */
+/** Someone else changed the settings first: shows their values next to the submitted ones. */
 function differences(now: Values, sent: Values): Html | false {
   const other = Object.keys(now).filter(key => key in sent && String(now[key] ?? '') !== String(sent[key] ?? ''))
   if (other.length === 0) return false
@@ -178,7 +178,7 @@ export interface DeleteApp extends AppFrame {
   readonly error?: string | undefined
 }
 
-/** The last question before an app goes. */
+/** The confirmation before an app is deleted. */
 export function deleteAppPage({ app, counts, isServing, isBuilding, error }: DeleteApp): View {
   return context => ({
     title: `Delete ${app.name}`,

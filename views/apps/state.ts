@@ -4,7 +4,7 @@ import type { Status } from '../parts/display.ts'
 
 const BUSY = (word: string): Status => ({ tone: 'busy', icon: 'spinner', word })
 
-/** How people call the states of a deployment. */
+/** Names of the states of a deployment, for people. */
 export const DEPLOYMENT_STATES: Readonly<Record<DeploymentStatus, Status>> = {
   pending: { tone: 'busy', icon: 'clock', word: 'Queued' },
   cloning: BUSY('Fetching code'),
@@ -20,13 +20,13 @@ export const DEPLOYMENT_STATES: Readonly<Record<DeploymentStatus, Status>> = {
   superseded: { tone: 'none', icon: 'dot', word: 'Replaced' }
 }
 
-/** An app that was never deployed, which is not one that has stopped. */
+/** An app that was never deployed, as opposed to a stopped one. */
 const NEVER: Status = { tone: 'none', icon: 'never', word: 'Never deployed' }
 
-/** It should serve, and the machines say that it does not. */
+/** It should serve, but the machines report that it does not. */
 const DOWN: Status = { tone: 'bad', icon: 'stop', word: 'Not answering' }
 
-/** An app with whether its live release is down; absent: nobody can tell. */
+/** An app with whether its live release is down; absent if unknown. */
 export type Measured<App> = App & { readonly isDown?: boolean }
 
 /** How people call what has become of a deployment, and how it is if it serves. */
@@ -37,11 +37,14 @@ export function deploymentState({ status, isDown }: Measured<{ readonly status: 
 export interface AppState {
   readonly status: Status
   readonly since: string | null
-  /** The lower, the sooner somebody should look. */
+  /** The lower, the sooner it needs attention. */
   readonly urgency: number
 }
 
-/** What an app is doing, by its deployments and its machines: what goes on now, else what is down, what failed, what serves. */
+/**
+ * An app's state, from its deployments and machines, in order of precedence: work in progress, an outage, a failure,
+ * what serves.
+ */
 export function appState({ latest, live, isDown }: Measured<Pick<AppOverview, 'latest' | 'live'>>): AppState {
   if (latest === null) return { status: NEVER, since: null, urgency: 4 }
   const status = DEPLOYMENT_STATES[latest.status]

@@ -4,7 +4,7 @@ import { type IconName, icon } from './icons.ts'
 import { numberOf } from './numbers.ts'
 import { ago, type Instant } from './time.ts'
 
-/* What pages show things with. Every part looks right in both themes and at 320 px; `/design` shows all of them. */
+/* The display parts of pages. Every part looks right in both themes and at 320 px; `/design` shows all of them. */
 
 export interface Action {
   readonly label: string
@@ -13,16 +13,16 @@ export interface Action {
   readonly kind?: 'primary' | 'danger' | 'quiet'
 }
 
-/** A link that looks like a button, for going somewhere. What changes something is a form: see `button`. */
+/** A link that looks like a button, for navigation. Changes use a form: see `button`. */
 export function linkButton({ label, href: url, icon: name, kind }: Action, size = ''): Html {
   return html`<a class="${['button', kind, size].filter(Boolean).join(' ')}" href="${href(url)}">${name && icon(name)}${label}</a>`
 }
 
 export interface PageHeader {
   readonly title: Fragment
-  /** The way back up, outermost first; the page itself is not part of it. */
+  /** The path up the hierarchy, outermost first, without the page itself. */
   readonly crumbs?: readonly { readonly label: string; readonly href: string }[]
-  /** Beside the title, such as a status. */
+  /** Shown beside the title, such as a status. */
   readonly beside?: Fragment
   /** A sentence below it. */
   readonly about?: Fragment
@@ -46,7 +46,7 @@ export interface Status {
   readonly word: string
 }
 
-/** A state, never by its colour alone: an icon of its own shape, a word, and how old that is. */
+/** A state, never shown by colour alone: an icon with its own shape, a word, and its age. */
 export function status({ tone, icon: name, word }: Status, since?: Instant | null, now = new Date()): Html {
   return html`<span class="status ${tone}">${icon(name, name === 'spinner' ? 'spin' : '')}<span>${word}</span>${since && ago(since, now)}</span>`
 }
@@ -59,13 +59,13 @@ export function tag(label: Fragment, tone: '' | 'accent' | 'warn' = ''): Html {
 export interface Column<Row> {
   readonly label: string
   readonly cell: (row: Row) => Fragment
-  /** Numbers stand to the right, below each other. */
+  /** Numbers are right-aligned. */
   readonly isNumber?: boolean
-  /** The last column, with what can be done: it has no heading to see. */
+  /** The last column, with actions: it has no visible heading. */
   readonly isActions?: boolean
 }
 
-/** Rows in columns, which become cards where there is no room for columns. The first cell names its row. */
+/** Rows in columns, which become cards on narrow screens. The first cell names its row. */
 export function table<Row>(caption: string, columns: readonly Column<Row>[], rows: readonly Row[]): Html {
   const heading = ({ label, isNumber, isActions }: Column<Row>) =>
     isActions
@@ -89,7 +89,7 @@ export function facts(items: readonly Fact[], layout: '' | 'list' = ''): Html {
   return html`<dl class="${`facts ${layout}`.trim()}">${items.map(item => item && html`<div><dt>${item[0]}</dt><dd>${item[1]}</dd></div>`)}</dl>`
 }
 
-/** One number to read from afar. An unknown one is `null`, and is never shown as zero. */
+/** One large number. An unknown one is `null`, and is never shown as zero. */
 export function figure(label: string, value: string | number | null, unit = ''): Html {
   const shown =
     value === null
@@ -100,7 +100,7 @@ export function figure(label: string, value: string | number | null, unit = ''):
 
 export interface Card {
   readonly title?: Fragment
-  /** Beside the title. */
+  /** Shown beside the title. */
   readonly actions?: Fragment
   readonly footer?: Fragment
   readonly id?: string
@@ -125,7 +125,7 @@ export interface Notice {
   readonly actions?: Fragment
 }
 
-/** What somebody has to know now. One that reports a failure is announced at once. */
+/** Important information. A failure is announced by screen readers at once. */
 export function notice({ tone, title, detail, actions }: Notice): Html {
   return html`<div class="notice ${tone}" role="${tone === 'bad' ? 'alert' : 'status'}">${icon(NOTICE_ICONS[tone])}<div class="words"><strong>${title}</strong>${detail && html`<div>${detail}</div>`}</div>${actions && html`<div class="actions">${actions}</div>`}</div>`
 }
@@ -133,7 +133,7 @@ export function notice({ tone, title, detail, actions }: Notice): Html {
 export interface Empty {
   readonly icon: IconName
   readonly title: string
-  /** Why there is nothing. */
+  /** Why the list is empty. */
   readonly why: Fragment
   /** What to do about it. */
   readonly actions?: Fragment
@@ -143,7 +143,7 @@ export function empty({ icon: name, title, why, actions }: Empty): Html {
   return html`<div class="empty">${icon(name)}<h2>${title}</h2><p>${why}</p>${actions && html`<div class="actions">${actions}</div>`}</div>`
 }
 
-/** A copy button, for those with a script; the text beside it can be selected anyway. */
+/** A copy button, for users with scripts; the text beside it can be selected anyway. */
 export function copyButton(text: string, label = 'Copy'): Html {
   return html`<button type="button" class="button small needs-script" data-copy="${text}">${icon('copy')}<span>${label}</span></button>`
 }
@@ -153,12 +153,12 @@ export function copyable(text: string): Html {
   return html`<div class="copyable"><code tabindex="0">${text}</code>${copyButton(text)}</div>`
 }
 
-/** A secret that is shown this once. */
+/** A secret, shown only once. */
 export function secretOnce(label: string, value: string): Html {
   return html`<div class="secret" role="status"><b>${icon('key')}${label}</b>${copyable(value)}<p>Copy it now: it is shown this once and cannot be read again.</p></div>`
 }
 
-/** The initial of a name, in place of a picture from elsewhere. */
+/** The initial of a name, instead of a picture from another server. */
 export function initial(name: string, shape: '' | 'round' = ''): Html {
   return html`<span class="${`initial ${shape}`.trim()}" aria-hidden="true">${[...name.trim()][0] ?? '?'}</span>`
 }
@@ -169,21 +169,21 @@ export interface Tab {
   readonly icon?: IconName
 }
 
-/** Pages that belong together, as links. @param current the `href` of the one that is open */
+/** Related pages as links. @param current the `href` of the open one */
 export function tabs(label: string, items: readonly Tab[], current: string): Html {
   return html`<nav class="tabs" aria-label="${label}">${items.map(item => html`<a href="${href(item.href)}"${item.href === current && html` aria-current="page"`}>${item.icon && icon(item.icon)}${item.label}</a>`)}</nav>`
 }
 
 export interface Meter {
   readonly label: string
-  /** Null: not known, which is not zero. */
+  /** Null: unknown, which is not zero. */
   readonly used: number | null
-  /** Null: without a limit. */
+  /** Null: no limit. */
   readonly limit: number | null
   readonly unit?: string
 }
 
-/** How much of a limit is used. Says it in words; the bar repeats them, in amber from 80 % and red from 100 %. */
+/** How much of a limit is used, in words; the bar repeats them, in amber from 80 % and red from 100 %. */
 export function meter({ label, used, limit, unit = '' }: Meter): Html {
   const suffix = unit && ` ${unit}`
   const share = used === null || limit === null || limit <= 0 ? null : used / limit
@@ -202,8 +202,8 @@ export function meter({ label, used, limit, unit = '' }: Meter): Html {
 }
 
 /**
- * A line of the last values, newest last; gaps where a value is unknown.
- * @param label what it shows, for those who cannot see it
+ * A line chart of the last values, newest last, with gaps where a value is unknown.
+ * @param label a description for users who cannot see it
  */
 export function sparkline(label: string, values: readonly (number | null)[]): Html {
   const known = values.filter(value => value !== null)
@@ -223,7 +223,7 @@ export function sparkline(label: string, values: readonly (number | null)[]): Ht
   return html`<svg class="sparkline" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label="${words}"><path d="${path}"/></svg>`
 }
 
-/** Newer and older pages of a list. Lists have no page numbers: they grow at their head. */
+/** Links to newer and older pages of a list. Lists have no page numbers, because they grow at the front. */
 export function pager(shown: number, next: string | null, first: string | null): Html {
   return html`<nav class="pager" aria-label="Pages"><span>${shown === 1 ? '1 shown' : `${shown} shown`}</span><span class="actions">${first !== null && html`<a class="button small" href="${first}">Newest</a>`}${next !== null && html`<a class="button small" href="${next}" rel="next">Older</a>`}</span></nav>`
 }
@@ -231,7 +231,7 @@ export function pager(shown: number, next: string | null, first: string | null):
 export interface Step {
   readonly label: string
   readonly state: 'done' | 'busy' | 'failed' | 'waiting' | 'skipped'
-  /** How long it took, or has been going on. */
+  /** Duration so far, or in total. */
   readonly took?: string | null
   readonly detail?: Fragment
 }
@@ -244,7 +244,7 @@ const STEPS = {
   skipped: { tone: 'none', icon: 'slash', word: 'left out' }
 } as const
 
-/** What happens one after the other, and how far it is. */
+/** Consecutive steps and their progress. */
 export function timeline(steps: readonly Step[]): Html {
   return html`<ol class="timeline">${steps.map(({ label, state, took, detail }) => {
     const { tone, icon: name, word } = STEPS[state]
@@ -253,15 +253,14 @@ export function timeline(steps: readonly Step[]): Html {
 }
 
 /**
- * A part of a page that is drawn again when something it is about changes.
- *
- * @param topics what it is about, as the stream of events names it: `app:ID`, `deployment:ID`, `team:ID`
+ * A part of a page that is redrawn when one of its topics changes.
+ * @param topics as in the event stream: `app:ID`, `deployment:ID`, `team:ID`
  */
 export function live(id: string, topics: readonly string[], content: Fragment, classes = 'stack'): Html {
   return html`<div class="${classes}" id="${id}" data-live="${topics.join(' ')}">${content}</div>`
 }
 
-/** How fresh the numbers of a page are. */
+/** The age of a page's figures. */
 export function asOf(at: Instant, { now }: PageContext): Html {
   return html`<p class="hint">As of ${ago(at, now)}.</p>`
 }

@@ -2,20 +2,20 @@ import { type Fragment, type Html, href, html } from '../../plugins/lib/html.ts'
 import type { PageContext } from '../context.ts'
 import { type IconName, icon } from './icons.ts'
 
-/** The texts that a form was sent with, or starts with, by the name of the field. */
+/** The submitted or initial values of a form, by field name. */
 export type Values = Readonly<Record<string, unknown>>
 
-/** What is wrong with a form: in general, and by field. */
+/** The problems of a form: in general, and by field. */
 export interface Problem {
-  /** A sentence for above the form. */
+  /** A sentence shown above the form. */
   readonly message: string
-  /** Sentences by the name of the field. */
+  /** Sentences by field name. */
   readonly fields: Readonly<Record<string, string>>
 }
 
 export interface Form {
   readonly action: string
-  /** The version that the form shows. The change is refused once there is a newer one. */
+  /** The version that the form shows. The change is refused if there is a newer one. */
   readonly revision?: number
   readonly id?: string
   readonly classes?: string
@@ -24,8 +24,8 @@ export interface Form {
 }
 
 /**
- * A form that changes something: by POST, with the token that shows that it came from our page, and a key by which it
- * happens once, however often it is sent.
+ * A form that changes something: sent by POST, with the token that proves it came from our page, and a key that makes
+ * it happen once, however often it is sent.
  */
 export function form(
   context: PageContext,
@@ -43,14 +43,14 @@ export interface Button {
   readonly icon?: IconName
   readonly kind?: 'primary' | 'danger' | 'quiet'
   readonly size?: 'small' | 'large' | 'wide'
-  /** What the form gets when this button sends it. */
+  /** The name that the form submits for this button. */
   readonly name?: string
   readonly value?: string
-  /** Asked before it is sent, by those with a script; what cannot be undone has a page of its own instead. */
+  /** The question before it is sent, for users with scripts; irreversible actions have a page of their own instead. */
   readonly confirm?: string
 }
 
-/** Sends the form that it is in. */
+/** Submits the form around it. */
 export function button({ label, icon: name, kind, size, name: field, value, confirm }: Button): Html {
   const classes = ['button', kind, size].filter(Boolean).join(' ')
   return html`<button class="${classes}"${field && html` name="${field}"`}${value !== undefined && html` value="${value}"`}${confirm && html` data-confirm="${confirm}"`}>${name && icon(name)}${label}</button>`
@@ -71,27 +71,27 @@ export interface Field {
   readonly hint?: Fragment
   readonly error?: string | undefined
   readonly type?: 'text' | 'password' | 'email' | 'url' | 'search' | 'number' | 'datetime-local'
-  /** What the browser may fill in; `off` by default. */
+  /** The browser's autofill hint; `off` by default. */
   readonly autocomplete?: string
   readonly isRequired?: boolean
   /** Says "optional" beside the label. */
   readonly isOptional?: boolean
   readonly isReadonly?: boolean
-  /** Machine text: a slug, a branch, a URL. No capitals, no spelling. */
+  /** Machine-readable text: a slug, a branch, a URL. Disables capitalization and spell checking. */
   readonly isCode?: boolean
   readonly minLength?: number
   readonly maxLength?: number
   readonly pattern?: string
   readonly placeholder?: string
-  /** Follows the text inside the frame, such as the rest of a host name. */
+  /** Shown after the text inside the frame, such as the rest of a host name. */
   readonly after?: string
-  /** Several lines. */
+  /** A multi-line field. */
   readonly isLong?: boolean
-  /** Where the cursor is when the page opens. */
+  /** Focused when the page opens. */
   readonly isFirst?: boolean
 }
 
-/** A labelled text field, with its hint and what is wrong with it. */
+/** A labelled text field, with its hint and its problem. */
 export function field(settings: Field): Html {
   const { name, label, value, hint, error, isOptional, after, isLong } = settings
   const text = value === undefined || value === null ? '' : String(value)
@@ -129,7 +129,7 @@ function below(name: string, hint: Fragment, error: string | undefined): Html {
 export interface Choice {
   readonly value: string
   readonly label: string
-  /** A heading that it stands below. */
+  /** The heading above it. */
   readonly group?: string
 }
 
@@ -158,7 +158,7 @@ export interface Checkbox {
   readonly value?: string
 }
 
-/** Sent as its value, `on` by default, when it is ticked, and not at all when it is not. */
+/** Sent as its value, `on` by default, if ticked; omitted otherwise. */
 export function checkbox({ name, label, isChecked, hint, value = 'on' }: Checkbox): Html {
   const id = value === 'on' ? name : `${name}-${value}`
   return html`<div class="check"><input type="checkbox" id="${id}" name="${name}" value="${value}"${isChecked && html` checked`}${hint && html` aria-describedby="${id}-hint"`}><label for="${id}">${label}</label>${hint && html`<p class="hint" id="${id}-hint">${hint}</p>`}</div>`
@@ -171,7 +171,7 @@ export interface Option {
   readonly icon?: IconName
 }
 
-/** One of a few, each with a line that explains it. */
+/** One of a few options, each with an explanation. */
 export function choices(name: string, legend: string, options: readonly Option[], value: unknown): Html {
   return html`<fieldset class="field"><legend>${legend}</legend><div class="choices">${options.map(
     option =>
@@ -179,7 +179,7 @@ export function choices(name: string, legend: string, options: readonly Option[]
   )}</div></fieldset>`
 }
 
-/** What is wrong, above a form; the fields say it again where it is. The script moves the cursor to the first. */
+/** The problems of a form, shown above it and again at each field. The script focuses the first. */
 export function formProblem(problem: Problem | undefined): Html | false {
   if (problem === undefined) return false
   return html`<div class="notice bad" role="alert">${icon('stop')}<div class="words"><strong>${problem.message}</strong></div></div>`
@@ -187,7 +187,7 @@ export function formProblem(problem: Problem | undefined): Html | false {
 
 export interface Confirm {
   readonly action: string
-  /** What has to be typed. */
+  /** The word to type. */
   readonly word: string
   readonly label: string
   readonly error?: string | undefined
@@ -196,7 +196,7 @@ export interface Confirm {
   readonly field?: string
 }
 
-/** For what cannot be undone: its name is typed, and then it goes. */
+/** For irreversible actions: the user types the name to confirm. */
 export function confirmForm(context: PageContext, settings: Confirm): Html {
   const { action, word, label, error, revision, field: name = 'confirm' } = settings
   return form(context, { action, isSecret: true, ...(revision !== undefined && { revision }) }, [

@@ -1,6 +1,6 @@
 import { type Html, trusted } from '../../plugins/lib/html.ts'
 
-/** Drawings of 16 by 16 units with a stroke of 1.5, in the colour of the text around them. */
+/** Icons of 16 by 16 units with a stroke of 1.5, in the colour of the surrounding text. */
 const DRAWINGS = {
   apps: '<rect x="2" y="2" width="5" height="5" rx="1.2"/><rect x="9" y="2" width="5" height="5" rx="1.2"/><rect x="2" y="9" width="5" height="5" rx="1.2"/><rect x="9" y="9" width="5" height="5" rx="1.2"/>',
   arrow: '<path d="M3 8h10M9 4l4 4-4 4"/>',
@@ -62,12 +62,12 @@ const DRAWINGS = {
 export type IconName = keyof typeof DRAWINGS
 export const ICONS = Object.keys(DRAWINGS) as IconName[]
 
-/** A drawing beside words that say the same; screen readers skip it. */
+/** An icon beside words with the same meaning; screen readers skip it. */
 export function icon(name: IconName, extra = ''): Html {
   return MADE.get(`${name} ${extra}`) ?? draw(name, extra)
 }
 
-/** Drawings are constants, so each is made once. */
+/** Icons are constants, so each is rendered once. */
 const MADE = new Map<string, Html>()
 
 function draw(name: IconName, extra: string): Html {
@@ -78,10 +78,10 @@ function draw(name: IconName, extra: string): Html {
   return made
 }
 
-/** The mark of Rhone, a river in a square, beside its name. */
+/** Rhone's logo, a river in a square, beside its name. */
 export const MARK = trusted(
   '<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="7" fill="#0b5cad"/><path d="M6 12c5-5 8 5 13 0s5-3 7-2M6 21c5-5 8 5 13 0s5-3 7-2" fill="none" stroke="#fff" stroke-width="3" stroke-linecap="round"/></svg>'
 )
 
-/** The mark as a file of its own, for the tab. */
+/** The logo as a separate file, for the browser tab. */
 export const ICON_FILE = MARK.toString().replace('<svg ', '<svg xmlns="http://www.w3.org/2000/svg" ')

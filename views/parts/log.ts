@@ -12,36 +12,36 @@ export interface LogLine {
 export interface Log {
   readonly label: string
   readonly lines: readonly LogLine[]
-  /** What follows them live; absent for a log that is over. */
+  /** The URL of the live stream; absent for a finished log. */
   readonly stream?: string
-  /** The whole log as a file. */
+  /** The URL of the whole log as a file. */
   readonly download?: string
-  /** What to say while there is nothing. */
+  /** The text while the log is empty. */
   readonly quiet: string
-  /** Added to the numbers of lines in links, on a page with several logs. */
+  /** Added to line numbers in links, on a page with several logs. */
   readonly base?: number
-  /** The page on which a line is found by its number, among those around it. */
+  /** The page that shows a line by its number among its neighbours. */
   readonly context?: string
-  /** Where the link of a line leads, if not to itself. */
+  /** The target of a line's link, if not the line itself. */
   readonly linkOf?: (id: number) => string
 }
 
 const ESCAPE = '\u001b'
-/** Lines. */
+/** Lines per block. */
 const BLOCK = 250
 
-/** Control sequences of terminals. Without a script they are left out; with one they become colours. */
+/** Terminal control sequences. Without a script they are removed; with one they become colours. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-_])/g
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/g
 
-/** Text of a program as something to read: what it did to its terminal is left out. */
+/** A program's output as readable text, without terminal control sequences. */
 export function plainText(text: string): string {
   return text.replaceAll(SEQUENCES, '').replaceAll(CONTROLS, '')
 }
 
-/** Lines of output. It is complete without a script, which adds following, search, colours and links to lines. */
+/** Lines of output. Complete without a script, which adds following, search, colours and links to lines. */
 export function log({ label, lines, stream, download, quiet, base = 0, context, linkOf = id => `#L${id}` }: Log): Html {
   const hasTimes = lines.some(({ at }) => at) || context !== undefined
   return html`<section class="log" data-log aria-label="${label}"${stream && html` data-stream="${stream}"`}${context && html` data-context="${context}"`}>
@@ -52,7 +52,7 @@ export function log({ label, lines, stream, download, quiet, base = 0, context, 
 </section>`
 }
 
-/** Blocks out of sight are not laid out. */
+/** Blocks outside the viewport are not laid out. */
 function blocksOf(lines: readonly LogLine[]): readonly LogLine[][] {
   const count = Math.ceil(lines.length / BLOCK)
   return Array.from({ length: count }, (_, at) => lines.slice(at * BLOCK, (at + 1) * BLOCK))

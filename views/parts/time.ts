@@ -21,19 +21,19 @@ function inUnits(seconds: number): string {
   return ''
 }
 
-/** How long ago, or in how long: `now`, `5m ago`, `in 3d`. The script says the same as time goes by. */
+/** How long ago, or in how long: `now`, `5m ago`, `in 3d`. The script keeps it up to date. */
 export function relative(at: Instant, now: Date): string {
   const seconds = (now.getTime() - new Date(at).getTime()) / 1_000
   if (Math.abs(seconds) < 10) return 'now'
   return seconds > 0 ? `${inUnits(seconds)} ago` : `in ${inUnits(-seconds)}`
 }
 
-/** To the minute, in UTC: readers are in any time zone. The script adds their own time. */
+/** To the minute, in UTC, because readers are in any time zone. The script adds their local time. */
 export function exact(at: Instant): string {
   return `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }
 
-/** A time as people read it, with the exact one on hover and focus. */
+/** A relative time, with the exact one on hover and focus. */
 export function ago(at: Instant, now: Date): Html {
   return html`<time datetime="${new Date(at).toISOString()}" title="${exact(at)}" data-relative>${relative(at, now)}</time>`
 }
@@ -43,7 +43,7 @@ export function moment(at: Instant): Html {
   return html`<time datetime="${new Date(at).toISOString()}" data-exact>${exact(at)}</time>`
 }
 
-/** A duration as people read it: `840ms`, `12.4s`, `3m 20s`, `1h 5m`. */
+/** A duration for people: `840ms`, `12.4s`, `3m 20s`, `1h 5m`. */
 export function duration(milliseconds: number): string {
   if (milliseconds < 1_000) return `${Math.round(milliseconds)}ms`
   const seconds = milliseconds / 1_000

@@ -8,12 +8,12 @@ export interface DeleteTeam {
   readonly members: number
   /** Open invitations. */
   readonly invited: number
-  /** Why it cannot go yet; empty when it can. */
+  /** Why it cannot be deleted yet; empty when it can. */
   readonly reasons: readonly string[]
   readonly error?: string | undefined
 }
 
-/** The last question before a team goes. */
+/** The confirmation before a team is deleted. */
 export function deleteTeamPage({ team, members, invited, reasons, error }: DeleteTeam): View {
   const url = `/teams/${team.slug}`
   return context => ({

@@ -4,7 +4,7 @@ import { ago, button, card, empty, facts, field, form, linkButton, pageHeader, t
 
 export interface OpenInvitation {
   readonly team: string
-  /** Null once their account is gone. */
+  /** Null if their account no longer exists. */
   readonly inviter: string | null
   readonly role: string
   readonly email: string
@@ -16,7 +16,7 @@ const MAY = {
   admin: 'You can create, change and delete apps, see the audit log, and invite people.'
 }
 
-/** An invitation, for the person whom it is for. @param token goes with the answer, in the form */
+/** An invitation, for the invited person. @param token submitted with the answer */
 export function invitationPage({ team, inviter, role, email, expiresAt }: OpenInvitation, token: string): View {
   return context => ({
     title: `Invitation to ${team}`,
@@ -65,7 +65,7 @@ ${card(
   })
 }
 
-/** Where a token is typed, for who has come without a link. */
+/** A form to enter a token, for users without a link. */
 export function invitationTokenPage(error?: string, token?: string): View {
   return context => ({
     title: 'Open an invitation',

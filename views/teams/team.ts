@@ -46,7 +46,7 @@ export interface TeamInstallation {
   readonly id: string
   readonly accountLogin: string
   readonly accountType: string
-  /** Since when GitHub lets the App do nothing there. */
+  /** Since when GitHub has suspended the App there. */
   readonly suspendedAt: Date | null
   readonly createdAt: Date
 }
@@ -79,7 +79,7 @@ export interface TeamPage {
   readonly team: Team
   readonly may: TeamRights
   readonly members: readonly TeamMember[]
-  /** Where the older members are. */
+  /** Cursor of the next, older members. */
   readonly next: string | null
   /** Whether this is not the first page of members. */
   readonly isLater: boolean
@@ -87,12 +87,12 @@ export interface TeamPage {
   readonly installations: readonly TeamInstallation[]
   /** Whether this server has a GitHub App. */
   readonly hasGithub: boolean
-  /** Null for those who may not see them. */
+  /** Null for viewers who may not see them. */
   readonly invitations: readonly TeamInvitation[] | null
   readonly events: readonly TeamEvent[] | null
-  /** The link of an invitation that was made just now. */
+  /** The link of a newly created invitation. */
   readonly link?: { readonly email: string; readonly url: string } | undefined
-  /** The form that was refused, with what it was sent with. */
+  /** The refused form, with its submitted values. */
   readonly refused?: { readonly form: TeamForm; readonly values: Values; readonly problem: Problem } | undefined
 }
 
@@ -100,7 +100,7 @@ export type TeamForm = 'names' | 'invite' | 'other'
 
 const ROLE_CHOICES = ['member', 'admin', 'owner'] as const
 
-/** A team: who is in it, who is invited, what it may use, and what has happened in it. */
+/** A team: its members, invitations, limits and recent events. */
 export function teamPage(page: TeamPage): View {
   const { team, refused, link, may } = page
   return context => ({
