@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { EventSink } from '../../plugins/event-streams/index.ts'
 import * as schemas from '../../schemas/events.ts'
 import { AUTH_CHANNEL } from '../../src/domain/accounts/tokens.ts'
+import { APPS_CHANNEL } from '../../src/domain/apps/notices.ts'
 import { appsOfUser } from '../../src/domain/apps/overview.ts'
 import { callerOf } from '../lib/access.ts'
 import { appHealth } from '../lib/app-health.ts'
@@ -14,8 +15,8 @@ interface DeploymentNotice {
   readonly status: string
 }
 
-/** Events that may concern readers; `changed` is the id of a session, a token or a user, `health` that of an app. */
-type News = DeploymentNotice | 'maintenance' | 'gap' | { readonly changed: string } | { readonly health: string }
+/** Events that may concern readers; `changed` is the id of a session, a token or a user, `app` that of an app. */
+type News = DeploymentNotice | 'maintenance' | 'gap' | { readonly changed: string } | { readonly app: string }
 
 /** Milliseconds during which an event of an unknown app does not reread the caller's apps. */
 const APPS_AGE = 2_000
@@ -41,6 +42,11 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
       hear(
         'rhone_deployments',
         payload => tell(JSON.parse(payload)),
+        () => tell('gap')
+      ),
+      hear(
+        APPS_CHANNEL,
+        changed => tell({ app: changed }),
         () => tell('gap')
       ),
       hear(
@@ -98,9 +104,8 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
         if (news.changed !== credentialId && news.changed !== userId) return
         app.auth.forget(news.changed)
         if (await isOut()) signedOut.resolve()
-      } else if ('health' in news) {
-        if (await isTheirs(news.health))
-          sink.offer({ event: 'app', data: { id: news.health, teamId: apps.get(news.health)! } })
+      } else if ('app' in news) {
+        if (await isTheirs(news.app)) sink.offer({ event: 'app', data: { id: news.app, teamId: apps.get(news.app)! } })
       } else if (await isTheirs(news.appId)) {
         sink.offer({ event: 'deployment', data: { id: news.id, appId: news.appId, status: news.status } })
         sink.offer({ event: 'app', data: { id: news.appId, teamId: apps.get(news.appId)! } })
@@ -112,7 +117,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
     listen()
     readers.add(reader)
     // Checks only while there are readers.
-    watching ??= appHealth(app).watch(health => tell({ health }))
+    watching ??= appHealth(app).watch(changed => tell({ app: changed }))
     try {
       await sink.send({ event: 'connected', data: {} })
       const left = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))

@@ -72,9 +72,7 @@ export const failover = defineCommand({
 
 function lossOf(lag: number | null): string {
   if (lag === null) return 'how many changes are lost is not known: no server on this DATA_DIR can tell'
-  return lag === 0
-    ? 'no change that a server here has seen is lost'
-    : `the last ${Math.ceil(lag)} s of changes are lost`
+  return lag === 0 ? 'no change seen by a server here is lost' : `the last ${Math.ceil(lag)} s of changes are lost`
 }
 
 function told({ promoted, timeline, seconds, next }: Promotion): string {

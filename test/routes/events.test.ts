@@ -3,7 +3,9 @@ import { after, test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
 import { apiTokens, deployments, sessions } from '../../drizzle/schema.ts'
 import { revokeToken } from '../../src/domain/accounts/tokens.ts'
-import { createApp } from '../../src/domain/apps/apps.ts'
+import { changeApp, createApp } from '../../src/domain/apps/apps.ts'
+import { deleteEnvVar, setEnvVar } from '../../src/domain/apps/env-vars.ts'
+import type { SecretBox } from '../../src/domain/base/secret-box.ts'
 import { EventReader } from '../support/event-reader.ts'
 import { eventually } from '../support/eventually.ts'
 import { type Caller, platform } from './support.ts'
@@ -52,6 +54,35 @@ test('the stream has the ids of what changed in the teams of its reader, and not
     others.events.filter(({ event }) => event === 'deployment' || event === 'app'),
     []
   )
+})
+
+test('a change of an app or of one of its variables is news for its team', async t => {
+  const { team, member } = await server.addPeople()
+  const reader = await follow(member)
+  t.after(() => reader.close())
+  await reader.named('connected')
+  const made = await createApp(db, team.id, { name: 'settings' })
+  const sealed = { keyId: 'k', nonce: Buffer.alloc(12), ciphertext: Buffer.alloc(32) }
+  const box = { seal: () => sealed } as unknown as SecretBox
+  const change = (autoDeploy: boolean) => changeApp(db, made, { autoDeploy })
+  const told = () => reader.events.filter(({ event }) => event === 'app').map(({ data }) => JSON.parse(data).id)
+  // The stream is open before its server listens.
+  await eventually(async () => {
+    await change(false)
+    return told().length > 0
+  })
+
+  const further = [
+    () => change(true),
+    () => setEnvVar(db, box, made.id, 'GREETING', 'hello'),
+    () => deleteEnvVar(db, made.id, 'GREETING')
+  ]
+  for (const act of further) {
+    const before = told().length
+    await act()
+    await eventually(() => told().length > before)
+  }
+  assert.deepEqual(new Set(told()), new Set([made.id]))
 })
 
 test('a reader whose token is revoked is told so, and then the stream ends', async t => {

@@ -8,6 +8,7 @@ import { isReserved, slugCandidates } from '../base/slug.ts'
 import { cancelDeployments } from '../deployments/deployments.ts'
 import { holdInstallation } from '../github/installations.ts'
 import { type App, appFields } from '../teams/access.ts'
+import { notifyOfApp } from './notices.ts'
 import { requireRegion } from './regions.ts'
 
 /** The settings of an app that can be changed. */
@@ -118,7 +119,9 @@ export async function changeApp(db: Db, app: App, changes: AppChanges, version?:
     app: app.id,
     version: version ?? null
   })
-  return changed ?? refuse(version)
+  if (changed === undefined) refuse(version)
+  const { notified: _, ...updated } = changed
+  return updated
 }
 
 /** Update statements, cached by the set of fields they change. Few combinations occur in practice. */
@@ -141,7 +144,7 @@ function buildUpdate(fields: readonly string[]) {
       .where(
         and(eq(apps.id, sql.placeholder('app')), sql`(${version}::integer is null or ${apps.version} = ${version})`)
       )
-      .returning(appFields)
+      .returning({ ...appFields, notified: notifyOfApp(apps.id) })
       .prepare('update_app')
   )
 }

@@ -4,6 +4,7 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import { type Db, violatedConstraint } from '../base/db.ts'
 import { cutPage, DEFAULT_LIMIT, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 import { type SecretBox, TAG_BYTES } from '../base/secret-box.ts'
+import { notifyOfApp } from './notices.ts'
 
 const MAX_VARS = 500
 const MAX_BYTES = 65_536
@@ -78,8 +79,9 @@ async function upsert(db: Db, { appId, key, ...set }: typeof envVars.$inferInser
         set: { ...set, version: sql`${envVars.version} + 1` }
       })
       // `xmax` is 0 for a row that this statement inserted.
-      .returning({ ...shown, created: sql<boolean>`xmax = 0` })
-    return row!
+      .returning({ ...shown, created: sql<boolean>`xmax = 0`, notified: notifyOfApp(envVars.appId) })
+    const { notified: _, ...variable } = row!
+    return variable
   } catch (error) {
     // The app was deleted after it was read.
     if (violatedConstraint(error) === 'env_vars_app_id_apps_id_fk') throw errors.notFound('app')
@@ -91,7 +93,7 @@ export async function deleteEnvVar(db: Db, appId: string, key: string): Promise<
   const deleted = await db
     .delete(envVars)
     .where(and(eq(envVars.appId, appId), eq(envVars.key, key)))
-    .returning({ key: envVars.key })
+    .returning({ notified: notifyOfApp(envVars.appId) })
   if (deleted.length === 0) throw errors.notFound('env var')
 }
 
