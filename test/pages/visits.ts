@@ -171,24 +171,6 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation, devic
   ]
 }
 
-/** What people see while an operator has closed the platform. */
-export function visitsWhileClosed({ ada, grace }: Data): Visit[] {
-  return [
-    { name: 'closed', path: '/dashboard', as: ada, status: 503 },
-    { name: 'closed-for-operators', path: '/admin', as: grace },
-    { name: 'closed-status', path: '/status', as: null }
-  ]
-}
-
-/** What is left to see while the database is away. */
-export function visitsWithoutDatabase({ ada }: Data): Visit[] {
-  return [
-    { name: 'away', path: '/dashboard', as: ada, status: 503 },
-    { name: 'away-status', path: '/status', as: null },
-    { name: 'away-home', path: '/', as: null }
-  ]
-}
-
 /** Waits until the answer to a form is there. */
 async function sent(page: Page, click: Promise<unknown>): Promise<void> {
   await Promise.all([page.waitForResponse(response => response.request().method() === 'POST'), click])

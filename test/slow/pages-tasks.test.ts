@@ -1,20 +1,17 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it, type TestContext } from 'node:test'
-import { and, eq } from 'drizzle-orm'
+import { eq } from 'drizzle-orm'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
-import { apps, deployments, sessions, users } from '../../drizzle/schema.ts'
+import { apps, sessions, users } from '../../drizzle/schema.ts'
 import type { LocalDeployer } from '../../integrations/deployer/local/index.ts'
 import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
 import { type Hands, keyboard, mouse } from '../pages/hands.ts'
 import { launchBrowser, openWindow, PASSWORD, type Person, type Site, skip, startSite } from '../pages/site.ts'
-import { openApp } from '../support/deployed-app.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRepository, type Repository } from '../support/repository.ts'
 
 /** Milliseconds for a build, or for what follows one, on a busy machine. */
 const PATIENCE = 90_000
-/** How many times slower than ours a machine may be. */
-const SLOW = 10
 
 /** It serves until it is told to end, and does not start again then. */
 const SERVER = `
@@ -200,41 +197,6 @@ describe('what people do with apps', { skip }, () => {
       await overview.goto(`${site.url}/apps/website`)
       assert.equal(await notice.count(), 0)
     })
-
-    it('10. of two deployments at once the second has its place in line, and can be cancelled', async () => {
-      await repository.push(files({ build: 'node -e "setTimeout(() => {}, 600000)"' }), { message: 'Build for long' })
-      const first = await open(window, '/apps/website')
-      await first.getByRole('button', { name: 'Deploy', exact: true }).click()
-      await statusOf(first).getByText('Building').waitFor()
-      const second = await open(window, '/apps/website')
-      await second.getByRole('button', { name: 'Deploy', exact: true }).click()
-      await second.getByText('One deployment is before it').waitFor()
-      assert.match(await second.title(), /^Queued/)
-      await second.getByRole('button', { name: 'Cancel' }).click()
-      await second.getByText('The deployment was cancelled.').waitFor()
-      assert.match(await second.title(), /^Cancelled/)
-      assert.ok(await statusOf(first).getByText('Building').isVisible(), 'the first goes on')
-      await first.getByRole('button', { name: 'Cancel' }).click()
-      await statusOf(first).getByText('Cancelled').waitFor()
-      await repository.push(files(), { message: 'Say that it runs' })
-    })
-
-    it('8. that an app has ended is said on every page of it that is open, within five seconds', async t => {
-      const { id, url } = (await site.app.inject({ url: '/api/v1/apps/website', headers: cookieOf(ada) })).json()
-      const paths = ['/dashboard', '/apps', '/apps/website', '/apps/website/deployments']
-      const pages = await Promise.all(paths.map(path => open(window, path)))
-      const isItsLive = and(eq(deployments.appId, id), eq(deployments.status, 'live'))
-      const [live] = await site.app.db.select().from(deployments).where(isItsLive)
-      pages.push(await open(window, `/apps/website/deployments/${live!.id}`))
-      const words = pages.map(page => page.getByText(/(Not answering|does not answer)/i).first())
-      for (const said of words) assert.equal(await said.count(), 0)
-      await openApp(url, '/end')
-      const begun = performance.now()
-      await Promise.all(words.map(said => said.waitFor()))
-      const took = Math.round(performance.now() - begun)
-      t.diagnostic(`every page had said so after ${took} ms`)
-      assert.ok(took < 5_000 * SLOW, `${took} ms`)
-    })
   })
 
   it('12. somebody who has an account at GitHub only deletes an app, and hears why a wrong name does not', async t => {
@@ -260,9 +222,4 @@ describe('what people do with apps', { skip }, () => {
     await page.getByText('Deleted.').waitFor()
     assert.equal(await site.app.db.$count(apps, eq(apps.slug, 'throwaway')), 0)
   })
-
-  function cookieOf({ browser: jar }: Person) {
-    const cookies = jar.cookies.get(new URL(site.url).origin) ?? []
-    return { host: new URL(site.url).host, cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; ') }
-  }
 })
