@@ -69,7 +69,7 @@ export default section(variables, ({ env, environment, production, parse, refuse
     if (env.REDIS_URL?.startsWith('redis://') && !isLoopback(env.REDIS_URL) && !hasPassword(env.REDIS_URL))
       refuse('REDIS_URL: a remote Redis needs a password, or rediss://')
   }
-  // Whoever logs in at the primary may log in everywhere else.
+  // A role that may log in at the primary may log in at its standbys, too.
   const main = env.DATABASE_URL ?? ''
   const alike = (url: string | undefined) => url && inTurnWith(main, url)
   const replica = alike(env.DATABASE_REPLICA_URL)

@@ -17,7 +17,7 @@ const NICE = 10
 
 const gone = new AbortController()
 process.once('disconnect', () => gone.abort())
-// Whoever types Ctrl+C interrupts this process, too, which removes what it has begun first.
+// Ctrl+C interrupts this process, too, which first removes what it has begun.
 process.once('SIGINT', () => gone.abort())
 process.once('message', async (work: BackupWork) => {
   setPriority(NICE)
