@@ -71,14 +71,20 @@ export default section(variables, ({ env, environment, production, parse, refuse
   }
   // A role that may log in at the primary may log in at its standbys, too.
   const main = env.DATABASE_URL ?? ''
-  const alike = (url: string | undefined) => url && inTurnWith(main, url)
-  const replica = alike(env.DATABASE_REPLICA_URL)
+  const alike = (name: keyof typeof targets) => {
+    const url = env[name]
+    // A URL that cannot be read has been refused above.
+    const areRead = hosts > 0 && targets[name].length > 0
+    return url !== undefined && areRead ? inTurnWith(main, url) : url
+  }
+  const replica = alike('DATABASE_REPLICA_URL')
+  const areBothRead = hosts > 0 && targets.DATABASE_REPLICA_URL.length > 0
   const settings: DataSettings = {
     database: {
       url: env.DATABASE_URL ?? null,
-      directUrl: alike(env.DATABASE_DIRECT_URL) ?? env.DATABASE_URL ?? null,
+      directUrl: alike('DATABASE_DIRECT_URL') ?? env.DATABASE_URL ?? null,
       adminUrl: env.DATABASE_ADMIN_URL ?? null,
-      replicaUrl: replica === undefined ? null : asMainRole(main, replica),
+      replicaUrl: replica === undefined || !areBothRead ? null : asMainRole(main, replica),
       poolMax: env.DATABASE_POOL_MAX,
       prepare: env.DATABASE_PREPARE === 'auto' ? 'auto' : env.DATABASE_PREPARE === 'on',
       archive: null

@@ -4,7 +4,15 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } fro
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { ConfigError, openFeed, openSettings, SECRETS, SourceError, type Variables } from '../../src/config/index.ts'
+import {
+  ConfigError,
+  loadConfig,
+  openFeed,
+  openSettings,
+  SECRETS,
+  SourceError,
+  type Variables
+} from '../../src/config/index.ts'
 import { generateKey } from '../../src/config/keyring.ts'
 import { dirSource } from '../../src/config/sources/dir.ts'
 import { execSource } from '../../src/config/sources/exec.ts'
@@ -289,4 +297,12 @@ test('docs/SECRETS_MANAGEMENT.md has every secret of the schema, with its schedu
   )
   const expected = [...SECRETS].map(([name, { days }]) => [name, days] as const)
   assert.deepEqual(Object.fromEntries(rows), Object.fromEntries(expected))
+})
+
+test('a database URL that cannot be decoded is refused by its name, beside a replica as well', () => {
+  for (const [DATABASE_URL, DATABASE_REPLICA_URL, name] of [
+    ['postgres://%zz:x@h/db', 'postgres://r@h2/db', 'DATABASE_URL'],
+    ['postgres://a:x@h/db', 'postgres://%zz@h2/db', 'DATABASE_REPLICA_URL']
+  ] as const)
+    assert.throws(() => loadConfig({ DATABASE_URL, DATABASE_REPLICA_URL }), new RegExp(`${name}: `))
 })
