@@ -53,9 +53,14 @@ const ROOMY = {
 type Settings = Parameters<typeof testApp>[1]
 type Swaps = Parameters<typeof testApp>[2]
 
-/** The server that ships, listening. */
-export async function startSite(scope: Scope, variables: Settings = {}, swaps: Swaps = {}): Promise<Site> {
-  const port = await freePort()
+/** The server that ships, listening; on the port of one before it, if it is given. */
+export async function startSite(
+  scope: Scope,
+  variables: Settings = {},
+  swaps: Swaps = {},
+  port?: number
+): Promise<Site> {
+  port ??= await freePort()
   const url = `http://127.0.0.1:${port}`
   const made = await testApp(scope as TestContext, { APPS_PORT: '0', BASE_URL: url, ...ROOMY, ...variables }, swaps)
   await made.app.listen({ host: '127.0.0.1', port })

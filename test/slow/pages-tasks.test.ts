@@ -3,31 +3,12 @@ import { after, before, describe, it, type TestContext } from 'node:test'
 import { eq } from 'drizzle-orm'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { apps, sessions, users } from '../../drizzle/schema.ts'
-import type { LocalDeployer } from '../../integrations/deployer/local/index.ts'
 import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
+import { appFiles, endApps, PATIENCE, statusOf, untilLive } from '../pages/deployed.ts'
 import { type Hands, keyboard, mouse } from '../pages/hands.ts'
 import { launchBrowser, openWindow, PASSWORD, type Person, type Site, skip, startSite } from '../pages/site.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRepository, type Repository } from '../support/repository.ts'
-
-/** Milliseconds for a build, or for what follows one, on a busy machine. */
-const PATIENCE = 90_000
-
-/** It serves until it is told to end, and does not start again then. */
-const SERVER = `
-  const { existsSync, writeFileSync } = require('node:fs')
-  const end = process.env.HOME + '/ended'
-  if (existsSync(end)) process.exit(1)
-  require('node:http').createServer((request, response) => {
-    response.end('it runs')
-    if (request.url !== '/end') return
-    writeFileSync(end, '')
-    response.on('close', () => process.exit(1))
-  }).listen(process.env.PORT, process.env.HOST)`
-const files = (scripts: Record<string, string> = {}) => ({
-  'package.json': JSON.stringify({ name: 'app', private: true, scripts: { start: 'node server.js', ...scripts } }),
-  'server.js': SERVER
-})
 
 describe('what people do with apps', { skip }, () => {
   const ended: (() => unknown)[] = []
@@ -47,10 +28,10 @@ describe('what people do with apps', { skip }, () => {
       GITHUB_API_URL: github.url
     })
     github.redirectUris.push(`${site.url}/auth/callback`)
-    scope.after(() => site.app.getDecorator<LocalDeployer>('deployer').stop(AbortSignal.timeout(30_000)))
+    endApps(scope, site)
     browser = await launchBrowser(scope)
     repository = await createRepository(scope)
-    await repository.push(files(), { message: 'Say that it runs' })
+    await repository.push(appFiles(), { message: 'Say that it runs' })
   })
   after(async () => {
     for (const end of ended) await end()
@@ -82,12 +63,10 @@ describe('what people do with apps', { skip }, () => {
     site.app.auth.forget()
   }
 
-  const statusOf = (page: Page) => page.locator('.page-header .status').first()
-
   /** The page of a deployment, as soon as that is live. */
   async function isLive(page: Page, isScripted: boolean): Promise<void> {
+    if (isScripted) return untilLive(page)
     await page.waitForURL('**/deployments/*')
-    if (isScripted) return statusOf(page).getByText('Live', { exact: true }).waitFor()
     await eventually(
       async () => {
         await page.reload()
@@ -156,47 +135,6 @@ describe('what people do with apps', { skip }, () => {
     const person = await site.person('keys')
     const page = await openPage(t, null, '/login')
     await doEverything(page, keyboard(page), person, true)
-  })
-
-  describe('on an app that runs', () => {
-    let ada: Person
-    let window: BrowserContext
-
-    before(async () => {
-      ada = await site.person('ada')
-      window = await openWindow(browser, site.url, ada)
-      const page = await open(window, '/apps/new')
-      await page.getByLabel('Name', { exact: true }).fill('Website')
-      await page.getByRole('textbox', { name: 'Repository' }).fill(repository.url)
-      await page.getByRole('button', { name: 'Create and deploy' }).click()
-      await isLive(page, true)
-      await page.close()
-    })
-    after(() => window.close())
-
-    it('9. a change of what pushes do needs no deployment, one of a variable does, and is named until then', async () => {
-      const settings = await open(window, '/apps/website/settings')
-      const overview = await open(window, '/apps/website')
-      const notice = overview.getByText('One change is not deployed yet')
-      await settings.getByLabel('Deploy every push to the branch').uncheck()
-      await settings
-        .locator('form', { has: settings.locator('#source') })
-        .getByRole('button', { name: 'Save' })
-        .click()
-      await settings.getByText('Saved.').waitFor()
-      await overview.getByText('do not deploy').waitFor()
-      assert.equal(await notice.count(), 0)
-
-      await settings.getByLabel('Variables', { exact: true }).fill('GREETING=hello')
-      await settings.getByRole('button', { name: 'Save', exact: true }).last().click()
-      await settings.getByText('Saved.').waitFor()
-      await notice.waitFor()
-      assert.ok(await overview.locator('.notice code', { hasText: 'GREETING' }).isVisible())
-      await overview.getByRole('button', { name: 'Deploy them' }).click()
-      await isLive(overview, true)
-      await overview.goto(`${site.url}/apps/website`)
-      assert.equal(await notice.count(), 0)
-    })
   })
 
   it('12. somebody who has an account at GitHub only deletes an app, and hears why a wrong name does not', async t => {
