@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import { LRUCache } from 'lru-cache'
+import { growingLru } from '../lib/growing-lru.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { loadPackages } from '../lib/packages.ts'
 import type { CredentialSource, Principal, Scope } from '../lib/principals.ts'
@@ -85,7 +85,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   const jose = await loadPackages('rhone-access-tokens', ['jose'], () => import('jose'))
   const jwts = jwtsOf(jose, keys, issuer)
   const validity = createTokenValidity({ check: input.check, ttl, lifetime: lifetime * 1_000, max })
-  const verified = new LRUCache<string, Verified>({ max })
+  const verified = growingLru<string, Verified>(max)
   const seconds = () => Math.floor(Date.now() / 1_000)
   let verifiedWith = ring.keys
 

@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache'
+import { growingLru } from '../lib/growing-lru.ts'
 import type { Principal } from '../lib/principals.ts'
 
 /** Returns an API token's current principal, or null if the token is no longer valid. Rejects if the lookup fails. */
@@ -43,8 +43,8 @@ const SKEW = 60_000
  * is used until the next change, or for `ttl` while the feed is down.
  */
 export function createTokenValidity({ check, ttl, lifetime, max }: TokenValiditySettings): TokenValidity {
-  const changed = new LRUCache<string, true>({ max, ttl: lifetime })
-  const answers = new LRUCache<string, { principal: Principal | null; askedAt: number }>({ max })
+  const changed = growingLru<string, true>(max, lifetime)
+  const answers = growingLru<string, { principal: Principal | null; askedAt: number }>(max)
   const asking = new Map<string, Promise<Principal | null>>()
   /** By the clock that tokens are issued by, and by the one that never jumps. */
   let liveSince = NEVER

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { LRUCache } from 'lru-cache'
+import { growingLru } from './growing-lru.ts'
 import { hashOfKey } from './token.ts'
 
 /** The most a credential may do; each scope includes those before it. */
@@ -70,8 +70,8 @@ interface Entry {
  */
 export function createPrincipalCache(verifier: TokenVerifier, settings: PrincipalCacheSettings): PrincipalCache {
   const { ttl, refusalTtl, max } = settings
-  const known = new LRUCache<string, Entry>({ max })
-  const refused = new LRUCache<string, number>({ max })
+  const known = growingLru<string, Entry>(max)
+  const refused = growingLru<string, number>(max)
   const loads = new Map<string, Promise<Principal | null>>()
 
   function peek(key: string): Principal | null | undefined {

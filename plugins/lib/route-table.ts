@@ -18,28 +18,44 @@ export function routeTable(app: FastifyInstance): RouteTable {
 }
 
 function createRouteTable(app: FastifyInstance): RouteTable {
-  const { ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive } = app.initialConfig
-  const methods = new Set<HTTPMethod>()
-  const router = findMyWay({
-    ignoreTrailingSlash,
-    ignoreDuplicateSlashes,
-    caseSensitive,
-    ...app.initialConfig.routerOptions
-  })
+  const added: RouteOptions[] = []
+  let searchable: Searchable | undefined
 
   app.addHook('onRoute', route => {
     if (route.url === '*') return // matches every URL, so it carries no information
+    added.push(route)
+    searchable = undefined
+  })
+
+  // Built on first use: it takes as long as Fastify's own table, and a process whose clients make no mistake needs none.
+  const table = () => (searchable ??= build(app, added))
+
+  return {
+    methodsFor(url) {
+      const { router, methods } = table()
+      return methods.filter(method => router.find(method, url) !== null)
+    },
+    configFor: (method, url) => table().router.find(method as HTTPMethod, url)?.store
+  }
+}
+
+interface Searchable {
+  readonly router: ReturnType<typeof findMyWay>
+  /** The methods of all routes, sorted. */
+  readonly methods: readonly HTTPMethod[]
+}
+
+function build({ initialConfig }: FastifyInstance, added: readonly RouteOptions[]): Searchable {
+  const { ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive, routerOptions } = initialConfig
+  const router = findMyWay({ ignoreTrailingSlash, ignoreDuplicateSlashes, caseSensitive, ...routerOptions })
+  const methods = new Set<HTTPMethod>()
+  for (const route of added)
     for (const method of methodsOf(route)) {
       if (router.hasRoute(method, route.url)) continue // already added, under another constraint
       router.on(method, route.url, unreachable, route.config ?? {})
       methods.add(method)
     }
-  })
-
-  return {
-    methodsFor: url => [...methods].filter(method => router.find(method, url) !== null).sort(),
-    configFor: (method, url) => router.find(method as HTTPMethod, url)?.store
-  }
+  return { router, methods: [...methods].sort() }
 }
 
 function methodsOf(route: RouteOptions): HTTPMethod[] {

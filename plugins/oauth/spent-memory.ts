@@ -1,9 +1,9 @@
-import { LRUCache } from 'lru-cache'
+import { growingLru } from '../lib/growing-lru.ts'
 import type { SpentSignIns } from './port.ts'
 
 /** In-memory store for a single-process server. */
 export function memorySpentSignIns(max = 10_000): SpentSignIns {
-  const spent = new LRUCache<string, true>({ max })
+  const spent = growingLru<string, true>(max)
   return {
     async spend(hash, until) {
       const key = hash.toString('base64')

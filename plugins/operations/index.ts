@@ -165,7 +165,7 @@ const operations: FastifyPluginAsync<PluginInput<typeof OperationsOptions, Opera
   }
 
   app.decorate('operations', { report, sample })
-  app.addHook('onReady', async () => void tick())
+  app.addHook('onReady', async () => plan())
   app.addHook('onClose', async () => {
     isClosed = true
     clearTimeout(timer)
