@@ -17,7 +17,7 @@ export interface TarMember {
 
 /** A member as read. Consume its content before asking for the next member. */
 export interface TarEntry extends TarMember {
-  readonly content: AsyncIterable<Uint8Array>
+  readonly content: AsyncIterable<Buffer>
 }
 
 /**
@@ -271,9 +271,9 @@ class ByteReader {
   }
 
   /** The next bytes, as they arrive. A second iteration continues where the first one stopped. */
-  content(length: number): AsyncIterable<Uint8Array> {
+  content(length: number): AsyncIterable<Buffer> {
     let missing = length
-    const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    const next = async (): Promise<IteratorResult<Buffer>> => {
       if (missing === 0) return { done: true, value: undefined }
       const part = await this.some(missing)
       if (part === null) throw new TarError('The archive is cut off: its end is missing.')

@@ -48,7 +48,7 @@ export async function makeBase(
   try {
     const files = await readFiles(session)
     const meter = new Meter(() => onBegun?.({ stream, startSegment: meter.startSegment() }))
-    const data = await storage.put(name, await sealed(meter.watched(files.content), settings.recipients), signal)
+    const data = await storage.put(name, sealed(meter.watched(files.content), settings.recipients), signal)
     await files.ended
     const finishedAt = new Date().toISOString()
     const plain = meter.mark()
@@ -166,7 +166,7 @@ async function readBack(
     await assertStored(storage, name, data, signal)
     return 'read back'
   }
-  for await (const _ of openFiles({ data, plain }, await openObject(storage, name, data, identities, signal)));
+  for await (const _ of openFiles({ data, plain }, openObject(storage, name, data, identities, signal)));
   return 'opened'
 }
 

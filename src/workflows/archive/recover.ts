@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Readable } from 'node:stream'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import type { Sql } from 'postgres'
 import * as schema from '../../../drizzle/schema.ts'
@@ -72,7 +71,7 @@ export async function verifyWay(
   const { stream, base, chain } = way
   const name = baseObject(stream.id, base.id, BASE)
   if (identities.length === 0) await assertStored(storage, name, base.data, signal)
-  else for await (const _ of openFiles(base, await openObject(storage, name, base.data, identities, signal)));
+  else for await (const _ of openFiles(base, openObject(storage, name, base.data, identities, signal)));
   await inTurns(chain.segments, async mark => {
     await readSegment(storage, stream.id, mark, identities, signal)
   })
@@ -102,7 +101,7 @@ export async function recoverTo(
   refuseWithoutKeys(base.keys, keyrings)
 
   const directory = await recoverer.begin()
-  const content = await openObject(storage, baseObject(stream.id, base.id, BASE), base.data, identities, signal)
+  const content = openObject(storage, baseObject(stream.id, base.id, BASE), base.data, identities, signal)
   await unpackTo(join(directory, 'data'), openFiles(base, content))
   const wal = join(directory, 'wal')
   await mkdir(wal, { mode: 0o700 })
@@ -184,8 +183,8 @@ async function latestKeys(
 ): Promise<KeyBundle | null> {
   const name = names.at(-1)
   if (name === undefined) return null
-  const stream = await opened(await storage.get(name, signal), identities)
-  return JSON.parse(Buffer.concat((await Array.fromAsync(stream)) as Buffer[]).toString())
+  const content = opened(await storage.get(name, signal), identities)
+  return JSON.parse(Buffer.concat(await Array.fromAsync(content)).toString())
 }
 
 /** @returns the segment's content; null without a private key */
@@ -200,8 +199,7 @@ async function readSegment(
   const stored = Buffer.concat((await Array.fromAsync(await storage.get(name, signal))) as Buffer[])
   if (digest(stored) !== mark.sealed) throw new Error(`segment ${mark.segment} of the archive is not what was written`)
   if (identities.length === 0) return null
-  const content = await opened(Readable.from([stored], { objectMode: false }), identities)
-  const plain = Buffer.concat((await Array.fromAsync(content)) as Buffer[])
+  const plain = Buffer.concat(await Array.fromAsync(opened([stored], identities)))
   if (!digest(plain).startsWith(mark.plain)) throw new Error(`segment ${mark.segment} of the archive was changed`)
   return plain
 }

@@ -172,7 +172,7 @@ class Run {
     // An interrupted run may have sealed it already; sealing it again would make another object name.
     for (const name of await readdir(folder)) if (name.startsWith(segment)) await rm(join(folder, name))
     const content = await readFile(path)
-    const chunks = (await Array.fromAsync(await sealed(only(content), this.#settings.recipients))) as Buffer[]
+    const chunks = await Array.fromAsync(sealed([content], this.#settings.recipients))
     const mark = { segment, archivedAt, plain: sha256([content]), sealed: sha256(chunks) }
     await writeWhole(join(folder, nameOfSegment(mark)), chunks)
   }
@@ -208,7 +208,7 @@ class Run {
     if (this.state.keys === name) return
     const bundle: KeyBundle = { keyrings, ...extras }
     const at = new Date().toISOString().replace(/[-:]|\.\d+/g, '')
-    const content = await sealed(only(Buffer.from(JSON.stringify(bundle))), keyRecipients)
+    const content = sealed([Buffer.from(JSON.stringify(bundle))], keyRecipients)
     await this.#storage.put(keysObject(stream, `${at}-${print}`), content, this.#signal)
     await this.#keep({ keys: name })
   }
@@ -248,8 +248,4 @@ function sha256(chunks: readonly Buffer[]): string {
   const hash = createHash('sha256')
   for (const chunk of chunks) hash.update(chunk)
   return hash.digest('hex')
-}
-
-async function* only(content: Buffer): AsyncGenerator<Buffer> {
-  yield content
 }

@@ -6,13 +6,50 @@ import { nameOf, quoted, type TableFacts } from './tables.ts'
 
 const NEWLINE = 0x0a
 
-/** The rows of a table in PostgreSQL's text format: every row ends with a newline, and contains no other. */
-export async function* copyOut(session: Session, table: TableFacts): AsyncGenerator<Buffer> {
+/**
+ * The rows of a table in PostgreSQL's text format: every row ends with a newline, and contains no other.
+ * @param block is filled and yielded again and again, so that no memory has to be found for rows
+ */
+export async function* copyOut(session: Session, table: TableFacts, block: Buffer): AsyncGenerator<Buffer> {
   const columns = table.columns.map(quoted).join(', ')
-  const stream = await session.sql.unsafe(`copy (select ${columns} from ${nameOf(table)}) to stdout`).readable()
+  const rows = await session.sql.unsafe(`copy (select ${columns} from ${nameOf(table)}) to stdout`).readable()
   // Otherwise the rest of the reply stays unread, and the connection hangs.
-  stream.once('end', () => session.resume())
-  for await (const chunk of stream) yield chunk as Buffer
+  rows.once('end', () => session.resume())
+  yield* inBlocks(rows, block)
+}
+
+/** Collects what a stream delivers in small parts. Iterating over it would allocate memory for them once more. */
+async function* inBlocks(stream: Readable, block: Buffer): AsyncGenerator<Buffer> {
+  let filled = 0
+  let hasEnded = false
+  let wake = () => {}
+  let fail = (_: Error) => {}
+  stream.on('data', (part: Buffer) => {
+    const taken = part.copy(block, filled)
+    filled += taken
+    if (filled < block.length) return
+    stream.pause()
+    if (taken < part.length) stream.unshift(part.subarray(taken))
+    wake()
+  })
+  stream.once('end', () => {
+    hasEnded = true
+    wake()
+  })
+  stream.once('error', error => fail(error))
+  try {
+    while (!hasEnded) {
+      filled = 0
+      await new Promise<void>((resolve, reject) => {
+        wake = resolve
+        fail = reject
+        stream.resume()
+      })
+      if (filled > 0) yield block.subarray(0, filled)
+    }
+  } finally {
+    stream.destroy()
+  }
 }
 
 /** Parts of postgres.js that are missing from its types. */

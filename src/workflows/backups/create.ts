@@ -3,6 +3,7 @@ import type { Sql } from 'postgres'
 import { openStorage, type Storage, StorageError } from '../../../integrations/storage/index.ts'
 import { postgresTarget } from '../../../plugins/lib/postgres.ts'
 import { openSession, type Session } from '../../../plugins/lib/postgres-session.ts'
+import { padding, TAR_END, tarHeader } from '../../../plugins/lib/tar.ts'
 import { copyOut, RowMeter } from './copy.ts'
 import { identityOf } from './identity.ts'
 import {
@@ -18,8 +19,7 @@ import {
 import { BEGUN, DATA, DESCRIPTOR, KEYS, objectOf } from './names.ts'
 import { sealed } from './sealing.ts'
 import { type BackupSettings, type KeyBundle, keysOf } from './settings.ts'
-import { COPY_PARAMETERS, findSequences, findTables, idsOf, nameOf, sealedWith, type TableFacts } from './tables.ts'
-import { type Member, packed } from './tar.ts'
+import { COPY_PARAMETERS, findSequences, findTables, idsOf, nameOf, sealedWith } from './tables.ts'
 import { assertStored, openBackup } from './verify.ts'
 
 /** Bytes per member of the archive. */
@@ -72,10 +72,10 @@ async function store(
 ): Promise<Descriptor> {
   const { id } = origin
   const dump = new Dump(session, settings, origin)
-  const data = await storage.put(objectOf(id, DATA), await sealed(packed(dump.members()), settings.recipients), signal)
+  const data = await storage.put(objectOf(id, DATA), sealed(dump.archive(), settings.recipients), signal)
   const manifest = dump.manifest
   const bundle: KeyBundle = { keyrings: settings.keyrings, ...settings.extras }
-  const sealedKeys = await sealed(only(Buffer.from(JSON.stringify(bundle))), settings.keyRecipients)
+  const sealedKeys = sealed([Buffer.from(JSON.stringify(bundle))], settings.keyRecipients)
   const keys = await storage.put(objectOf(id, KEYS), sealedKeys, signal)
   const descriptor: Omit<Descriptor, 'checked'> = {
     ...origin,
@@ -129,16 +129,22 @@ class Dump {
     return this.#manifest
   }
 
-  async *members(): AsyncGenerator<Member> {
+  /** A chunk's memory is used again for the next one. */
+  async *archive(): AsyncGenerator<Buffer> {
     const { sql } = this.#session
     const found = await findTables(sql)
     if (found.length === 0) throw new Error('the database has no tables: start a server on it, or run "rhone migrate"')
     await sql.unsafe(`lock table ${found.map(nameOf).join(', ')} in access share mode`)
     const facts = await factsOf(sql, this.#settings)
     const tables: TableManifest[] = []
+    const block = Buffer.allocUnsafeSlow(MEMBER_SIZE)
     for (const table of found) {
       const meter = new RowMeter()
-      yield* membersOf(table, this.#session, meter)
+      let part = 0
+      for await (const rows of copyOut(this.#session, table, block)) {
+        meter.add(rows)
+        yield* member(`tables/${table.schema}.${table.name}/${String(++part).padStart(6, '0')}`, rows)
+      }
       tables.push({ ...table, ...meter.result() })
     }
     const sequences = await findSequences(sql)
@@ -151,28 +157,15 @@ class Dump {
       tables,
       sequences
     }
-    yield { name: MANIFEST, content: Buffer.from(JSON.stringify(this.#manifest, null, 2)) }
+    yield* member(MANIFEST, Buffer.from(JSON.stringify(this.#manifest, null, 2)))
+    yield TAR_END
   }
 }
 
-async function* membersOf(table: TableFacts, session: Session, meter: RowMeter): AsyncGenerator<Member> {
-  let part = 0
-  let held: Buffer[] = []
-  let size = 0
-  const member = () => {
-    const name = `tables/${table.schema}.${table.name}/${String(++part).padStart(6, '0')}`
-    const content = Buffer.concat(held)
-    held = []
-    size = 0
-    return { name, content }
-  }
-  for await (const chunk of copyOut(session, table)) {
-    meter.add(chunk)
-    held.push(chunk)
-    size += chunk.length
-    if (size >= MEMBER_SIZE) yield member()
-  }
-  if (size > 0) yield member()
+function* member(path: string, content: Buffer): Generator<Buffer> {
+  yield tarHeader({ path, type: 'file', size: content.length, isExecutable: false })
+  yield content
+  yield padding(content.length)
 }
 
 async function factsOf(sql: Sql, { keyrings }: BackupSettings) {
@@ -223,8 +216,4 @@ async function removeAll(storage: Storage, id: string): Promise<void> {
     await storage.remove(objectOf(id, part)).catch(error => {
       if (!(error instanceof StorageError)) throw error
     })
-}
-
-async function* only(content: Buffer): AsyncGenerator<Buffer> {
-  yield content
 }

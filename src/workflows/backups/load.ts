@@ -6,6 +6,9 @@ import { copyIn, copyOut, RowMeter } from './copy.ts'
 import type { Manifest, TableManifest } from './manifest.ts'
 import { nameOf, quoted } from './tables.ts'
 
+/** Bytes that are compared at a time. */
+const BLOCK = 1024 * 1024
+
 /**
  * Loads a backup's rows into a transaction's tables, which are emptied first. Constraints are checked; our triggers do
  * not run, since their effects are already in the rows.
@@ -78,9 +81,10 @@ async function switchTriggers(sql: Sql, names: readonly string[], how: 'enable' 
  * @throws Error that names the first table that differs
  */
 export async function compareTables(session: Session, tables: readonly TableManifest[]): Promise<void> {
+  const block = Buffer.allocUnsafeSlow(BLOCK)
   for (const table of tables) {
     const meter = new RowMeter()
-    for await (const chunk of copyOut(session, table)) meter.add(chunk)
+    for await (const rows of copyOut(session, table, block)) meter.add(rows)
     const { rows, sha256 } = meter.result()
     if (rows !== table.rows || sha256 !== table.sha256)
       throw new Error(

@@ -1,39 +1,27 @@
-import { Readable, type Transform } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import type { Transform } from 'node:stream'
 import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib'
-import { loadPackages } from '../../../plugins/lib/packages.ts'
+import { type Chunks, decrypted, encrypted, loadAge } from './age.ts'
 
 const LEVEL = 3
 const CHUNK = 256 * 1024
 
-const loadAge = () => loadPackages('backups', ['age-encryption'], () => import('age-encryption'))
-
 /**
  * Compresses with zstd, then encrypts with age: `age -d | zstd -dc` reverses it. Needs only public keys.
+ * @param plain may reuse a chunk's memory once it is asked for the next one
  * @param recipients public age keys; any one of their private keys opens the result
  */
-export async function sealed(plain: AsyncIterable<Buffer>, recipients: readonly string[]): Promise<Readable> {
-  const { Encrypter } = await loadAge()
-  const encrypter = new Encrypter()
-  for (const recipient of recipients) encrypter.addRecipient(recipient)
+export function sealed(plain: Chunks, recipients: readonly string[]): AsyncGenerator<Buffer> {
   const compress = createZstdCompress({ chunkSize: CHUNK, params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
-  return fromWeb(await encrypter.encrypt(toWeb(through(plain, compress))))
+  return encrypted(through(plain, compress), recipients)
 }
 
 /**
- * Reverses {@link sealed}. The stream fails unless every byte is unchanged, including the last one.
+ * Reverses {@link sealed}.
  * @param identities private age keys
- * @throws Error when none of them opens it
+ * @throws Error when none of them opens it, or any of its bytes has changed, including the last one
  */
-export async function opened(content: Readable, identities: readonly string[]): Promise<Readable> {
-  const { Decrypter } = await loadAge()
-  const decrypter = new Decrypter()
-  for (const identity of identities) decrypter.addIdentity(identity)
-  const decrypted = await decrypter.decrypt(toWeb(content)).catch(error => {
-    content.destroy()
-    throw new Error(`it cannot be opened: ${(error as Error).message}`, { cause: error })
-  })
-  return through(fromWeb(decrypted), createZstdDecompress({ chunkSize: CHUNK }))
+export function opened(content: Chunks, identities: readonly string[]): AsyncGenerator<Buffer> {
+  return through(decrypted(content, identities), createZstdDecompress({ chunkSize: CHUNK }))
 }
 
 /** The keys in a file of private age keys. They never appear in an error. */
@@ -52,14 +40,21 @@ export async function recipientOf(identity: string): Promise<string> {
 }
 
 /** A failure on either side ends both. */
-function through(source: AsyncIterable<Buffer>, transform: Transform): Readable {
-  pipeline(source, transform).catch(error => transform.destroy(error))
-  return transform
+async function* through(source: Chunks, transform: Transform): AsyncGenerator<Buffer> {
+  const fed = feed(source, transform).catch(error => void transform.destroy(error))
+  try {
+    yield* transform
+  } finally {
+    transform.destroy()
+    await fed
+  }
 }
 
-/** Without a strategy, the queue counts chunks as if they were bytes, and holds everything in memory. */
-const toWeb = (stream: Readable) =>
-  Readable.toWeb(stream, {
-    strategy: new ByteLengthQueuingStrategy({ highWaterMark: CHUNK })
-  }) as unknown as ReadableStream<Uint8Array>
-const fromWeb = (stream: ReadableStream<Uint8Array>) => Readable.fromWeb(stream as never, { highWaterMark: CHUNK })
+/** Waits until a chunk has been used before it asks for the next one. */
+async function feed(source: Chunks, transform: Transform): Promise<void> {
+  for await (const chunk of source)
+    await new Promise<void>((used, failed) => {
+      transform.write(chunk, error => (error ? failed(error) : used()))
+    })
+  transform.end()
+}

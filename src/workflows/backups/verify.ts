@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto'
-import { PassThrough, type Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import type { Readable } from 'node:stream'
 import type { Storage } from '../../../integrations/storage/index.ts'
+import { readTar } from '../../../plugins/lib/tar.ts'
 import { RowMeter } from './copy.ts'
 import { type Descriptor, MANIFEST, type Manifest, type ObjectMark, parseManifest } from './manifest.ts'
 import { DATA, KEYS, objectOf } from './names.ts'
 import { opened } from './sealing.ts'
 import type { KeyBundle } from './settings.ts'
-import { unpacked } from './tar.ts'
 
 interface Reading {
   /** Receives the rows as they are read. */
@@ -28,7 +27,7 @@ export async function assertStored(
   mark: ObjectMark,
   signal?: AbortSignal
 ): Promise<void> {
-  for await (const _ of checked(name, await storage.get(name, signal), mark));
+  for await (const _ of named(name, checked(await storage.get(name, signal), mark)));
 }
 
 /**
@@ -45,20 +44,20 @@ export async function openBackup(
   const name = objectOf(backup.id, DATA)
   const meters = new Map<string, RowMeter>()
   let manifest: Manifest | undefined
-  for await (const { name: member, content } of unpacked(
-    await openObject(storage, name, backup.data, identities, signal)
-  )) {
+  for await (const { path, content } of readTar(openObject(storage, name, backup.data, identities, signal))) {
     if (manifest !== undefined) throw new Error(`${name}: there is more after its manifest`)
-    if (member === MANIFEST) {
-      manifest = parseManifest(content.toString())
+    if (path === MANIFEST) {
+      manifest = parseManifest((await wholeOf(content)).toString())
       continue
     }
-    const [, table] = /^tables\/(.+)\/\d{6}$/.exec(member) ?? []
-    if (table === undefined) throw new Error(`${name}: it holds "${member}", which no backup does`)
+    const [, table] = /^tables\/(.+)\/\d{6}$/.exec(path) ?? []
+    if (table === undefined) throw new Error(`${name}: it holds "${path}", which no backup does`)
     const meter = meters.get(table) ?? new RowMeter()
     meters.set(table, meter)
-    meter.add(content)
-    await onRows?.(table, content)
+    for await (const rows of content) {
+      meter.add(rows)
+      await onRows?.(table, rows)
+    }
   }
   if (manifest === undefined) throw new Error(`${name}: it has no manifest`)
   compare(name, manifest, meters)
@@ -83,30 +82,35 @@ export async function openKeys(
   identities: readonly string[],
   signal?: AbortSignal
 ): Promise<KeyBundle> {
-  const stream = await openObject(storage, objectOf(backup.id, KEYS), backup.keys, identities, signal)
-  return JSON.parse(Buffer.concat((await Array.fromAsync(stream)) as Buffer[]).toString())
+  const content = openObject(storage, objectOf(backup.id, KEYS), backup.keys, identities, signal)
+  return JSON.parse((await wholeOf(content)).toString())
 }
 
-export async function openObject(
+/**
+ * The plain content of an object.
+ * @throws Error that names the object, when it is missing, changed, or encrypted for other keys
+ */
+export async function* openObject(
   storage: Storage,
   name: string,
   mark: ObjectMark,
   identities: readonly string[],
   signal?: AbortSignal
-): Promise<AsyncIterable<Buffer>> {
+): AsyncGenerator<Buffer> {
   const stored = await storage.get(name, signal)
-  const passed = new PassThrough({ highWaterMark: 256 * 1024 })
-  // age detects a wrong byte first, and the hash at the end; either breaks the stream.
-  pipeline(checked(name, stored, mark), passed).catch(error => passed.destroy(error))
+  yield* named(name, opened(checked(stored, mark), identities))
+}
+
+/** What is wrong with the content is wrong with the object of this name. */
+async function* named(name: string, content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   try {
-    return await opened(passed, identities)
+    yield* content
   } catch (error) {
-    stored.destroy()
     throw new Error(`${name}: ${(error as Error).message}`, { cause: error })
   }
 }
 
-async function* checked(name: string, stored: Readable, { bytes, sha256 }: ObjectMark): AsyncGenerator<Buffer> {
+async function* checked(stored: Readable, { bytes, sha256 }: ObjectMark): AsyncGenerator<Buffer> {
   const hash = createHash('sha256')
   let length = 0
   for await (const chunk of stored) {
@@ -114,6 +118,8 @@ async function* checked(name: string, stored: Readable, { bytes, sha256 }: Objec
     length += (chunk as Buffer).length
     yield chunk as Buffer
   }
-  if (length !== bytes) throw new Error(`${name}: it has ${length} bytes, and ${bytes} were written`)
-  if (hash.digest('hex') !== sha256) throw new Error(`${name}: it is not what was written`)
+  if (length !== bytes) throw new Error(`it has ${length} bytes, and ${bytes} were written`)
+  if (hash.digest('hex') !== sha256) throw new Error('it is not what was written')
 }
+
+const wholeOf = async (content: AsyncIterable<Buffer>) => Buffer.concat(await Array.fromAsync(content))

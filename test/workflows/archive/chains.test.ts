@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { padding, TAR_END, tarHeader } from '../../../plugins/lib/tar.ts'
 import { type BaseDescriptor, chainOf, type Stream, wayTo } from '../../../src/workflows/archive/catalogue.ts'
 import {
   baseObject,
@@ -15,7 +16,6 @@ import {
 } from '../../../src/workflows/archive/names.ts'
 import { expendable } from '../../../src/workflows/archive/retention.ts'
 import { unpackTo } from '../../../src/workflows/archive/unpack.ts'
-import { packed } from '../../../src/workflows/backups/tar.ts'
 import { directoryFor } from '../../support/backups.ts'
 
 const MINUTE = 60_000
@@ -145,19 +145,27 @@ test('a stream that was broken off goes as a whole, and one that is only beginni
 
 test('files are unpacked as they were; a name that leads elsewhere, or an archive that is cut off, is refused', async t => {
   const directory = await directoryFor(t)
-  const members = async function* (name: string) {
-    yield { name, content: Buffer.alloc(700_000, 'x') }
-    yield { name: 'a/b', content: Buffer.from('b') }
+  const archive = async function* (path: string) {
+    for (const member of [
+      { path, content: Buffer.alloc(700_000, 'x') },
+      { path: 'a/b', content: Buffer.from('b') }
+    ]) {
+      const { path, content } = member
+      yield tarHeader({ path, type: 'file', size: content.length, isExecutable: false })
+      yield content
+      yield padding(content.length)
+    }
+    yield TAR_END
   }
-  await unpackTo(join(directory, 'good'), packed(members('a/x')))
+  await unpackTo(join(directory, 'good'), archive('a/x'))
   assert.equal((await readFile(join(directory, 'good/a/x'))).length, 700_000)
   assert.equal(await readFile(join(directory, 'good/a/b'), 'utf8'), 'b')
   for (const name of ['../out', '/tmp/out', 'a/../../out'])
-    await assert.rejects(unpackTo(join(directory, 'bad'), packed(members(name))), /leads elsewhere/)
-  const whole = Buffer.concat(await Array.fromAsync(packed(members('y'))))
+    await assert.rejects(unpackTo(join(directory, 'bad'), archive(name)), /leads elsewhere/)
+  const whole = Buffer.concat(await Array.fromAsync(archive('y')))
   const cut = (async function* () {
     yield whole.subarray(0, 100_000)
   })()
-  await assert.rejects(unpackTo(join(directory, 'cut'), cut), /ends too early/)
+  await assert.rejects(unpackTo(join(directory, 'cut'), cut), /cut off/)
   assert.deepEqual((await readdir(directory)).sort(), ['cut', 'good'])
 })
