@@ -6,9 +6,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { Client, keepAsking, type Outcome } from './support/clients.ts'
-import { eventually } from './support/eventually.ts'
-import { type RunningServer, startServer } from './support/process.ts'
+import { Client, keepAsking, type Outcome } from '../support/clients.ts'
+import { eventually } from '../support/eventually.ts'
+import { type RunningServer, startServer } from '../support/process.ts'
 
 const LIMIT = 200
 const cannotShare = process.platform === 'linux' ? false : 'only Linux spreads the connections of a shared port'
@@ -201,7 +201,7 @@ async function post({ url, token }: RunningServer, path: string, body: object): 
 }
 
 function run(env: Record<string, string>): Promise<{ code: unknown; stderr: string }> {
-  const root = resolve(import.meta.dirname, '..')
+  const root = resolve(import.meta.dirname, '../..')
   const options = { cwd: root, env: { PATH: process.env.PATH, RHONE_WORKERS: '2', ...env } }
   return new Promise(done => {
     execFile(process.execPath, ['src/server.ts'], options, (error, _stdout, stderr) =>

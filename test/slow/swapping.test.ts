@@ -2,18 +2,18 @@ import assert from 'node:assert/strict'
 import { resolve } from 'node:path'
 import { after, before, suite, test } from 'node:test'
 import fp from 'fastify-plugin'
-import type { Db } from '../drizzle/schema.ts'
-import tinyLimiter from '../examples/tiny-limiter.ts'
-import audit, { type AuditDeps, type AuditRow } from '../plugins/audit/index.ts'
-import { buildApp } from '../src/app.ts'
-import { listAudit } from '../src/domain/audit/events.ts'
-import { type PluginModule, slots } from '../src/slots.ts'
-import { auditLog } from './domain/support.ts'
-import { testApp, testConfig } from './support/app.ts'
-import { freshDatabase } from './support/database.ts'
-import { eventually } from './support/eventually.ts'
+import type { Db } from '../../drizzle/schema.ts'
+import tinyLimiter from '../../examples/tiny-limiter.ts'
+import audit, { type AuditDeps, type AuditRow } from '../../plugins/audit/index.ts'
+import { buildApp } from '../../src/app.ts'
+import { listAudit } from '../../src/domain/audit/events.ts'
+import { type PluginModule, slots } from '../../src/slots.ts'
+import { auditLog } from '../domain/support.ts'
+import { testApp, testConfig } from '../support/app.ts'
+import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
-const TINY_LIMITER = resolve(import.meta.dirname, '../examples/tiny-limiter.ts')
+const TINY_LIMITER = resolve(import.meta.dirname, '../../examples/tiny-limiter.ts')
 
 async function pings(as: Awaited<ReturnType<typeof testApp>>['as'], count: number) {
   return Promise.all(Array.from({ length: count }, () => as(null, 'GET', '/api/v1/ping')))

@@ -3,10 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { type ServerCommand, type ServerProcess, startServer } from '../bench/process.ts'
-import { type Scenario, scenarios, type World } from '../bench/scenarios.ts'
-import { freshDatabase } from './support/database.ts'
-import { eventually } from './support/eventually.ts'
+import { type ServerCommand, type ServerProcess, startServer } from '../../bench/process.ts'
+import { type Scenario, scenarios, type World } from '../../bench/scenarios.ts'
+import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
 interface Reply {
   readonly status: number

@@ -9,7 +9,7 @@ import { after, before, describe, it, type TestContext } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import type { TObject } from '@sinclair/typebox'
-import { emptyDatabase } from './support/database.ts'
+import { emptyDatabase } from '../support/database.ts'
 import {
   FRUGAL_TSC,
   installCopies,
@@ -22,7 +22,7 @@ import {
   ROOT,
   runNode,
   typeErrors
-} from './support/packages.ts'
+} from '../support/packages.ts'
 
 const run = promisify(execFile)
 /** What a working copy holds besides its sources, and must never be published. */
