@@ -96,7 +96,7 @@ async function load(plugin: string | PluginModule): Promise<PluginModule> {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error
     throw new ConfigError([`RHONE_SWAP: ${(error as Error).message}`])
   }
-  throw new ConfigError([`RHONE_SWAP: ${path} has no default export that is a plugin`])
+  throw new ConfigError([`RHONE_SWAP: ${path} does not export a plugin as its default`])
 }
 
 function refuseUnknown(replacements: Swaps): void {

@@ -17,7 +17,7 @@ export function descriptorWarning({ maxConnections, workers, database }: Needs, 
   const needed = maxConnections * workers + database.poolMax + OTHERS
   if (limit === null || needed <= limit) return null
   return (
-    `this process may open ${limit} files and connections, and is set up for ${needed}: raise the limit ` +
+    `this process may open ${limit} files and connections, but its settings need ${needed}: raise the limit ` +
     `(ulimit -n ${needed}), or set MAX_CONNECTIONS to ${Math.max(1, Math.floor((limit - database.poolMax - OTHERS) / workers))}`
   )
 }

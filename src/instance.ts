@@ -76,7 +76,7 @@ export class Instance implements Service {
       if (this.#app) recordCertificate(this.#app, context)
       this.#logger.info('certificate reloaded')
     } catch (error) {
-      this.#logger.error({ err: error }, 'the new certificate is not usable, the old one stays')
+      this.#logger.error({ err: error }, 'the new certificate cannot be used; the old one stays in use')
     }
   }
 }

@@ -23,11 +23,13 @@ export async function refuseTakenPort({ host, port }: Place): Promise<void> {
 
 function explained(error: NodeJS.ErrnoException, { host, port }: Place): Error {
   if (error.code === 'EADDRINUSE')
-    return new Error(`port ${port} of ${host} is taken by another program: end that one, or set PORT to another port`)
+    return new Error(
+      `port ${port} of ${host} is in use by another program: stop that program, or set PORT to another port`
+    )
   if (error.code === 'EACCES')
-    return new Error(`this user may not listen on port ${port}: set PORT to one from 1024 to 65535`)
+    return new Error(`no permission to listen on port ${port}: set PORT to one from 1024 to 65535`)
   if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND')
-    return new Error(`${host} is no address of this machine: set HOST to one that is`)
+    return new Error(`${host} is not an address of this machine: set HOST to one of its addresses`)
   return error
 }
 

@@ -71,7 +71,7 @@ function isRight({ kind, url, format }: Known, look: () => ResolveFnOutput): boo
   const isSame = found.url === url && (found.format ?? format) === format
   isKnownRightly.set(kind, isSame)
   if (!isSame)
-    process.emitWarning(`modules of ${kind} load in Node's own way, slower: ${url} is ${found.format} at ${found.url}`)
+    process.emitWarning(`modules of ${kind} load the slower standard way: ${url} is ${found.format} at ${found.url}`)
   return isSame
 }
 

@@ -26,7 +26,7 @@ const { config, feed } = await settingsOrExit()
 /** JSON for programs, plain text for a terminal. */
 const terminal = { write: (lines: string) => void process.stdout.write(prettyLines(lines)) }
 const logger = createLogger({ level: config.logLevel, ...(process.stdout.isTTY && { destination: terminal }) })
-const reportShortage = shortageReporter((err, count) => logger.error({ err, count }, 'no file descriptor is left'))
+const reportShortage = shortageReporter((err, count) => logger.error({ err, count }, 'out of file descriptors'))
 let postgres: Promise<EmbeddedPostgres> | undefined
 let service: Service | undefined
 let forgetServer = () => {}
@@ -63,7 +63,7 @@ async function start(): Promise<void> {
     noteWhere(localUrl(complete, port))
     completed.then(
       () => announce(complete, port),
-      error => onFault(error, 'the start has failed')
+      error => onFault(error, 'the start failed')
     )
   } finally {
     isStarting = false
@@ -75,7 +75,7 @@ function noteWhere(url: string): void {
   try {
     forgetServer = noteServer(config.dataDir, url)
   } catch (error) {
-    logger.debug({ err: error }, 'commands will not find this server by its DATA_DIR')
+    logger.debug({ err: error }, 'commands cannot find this server through its DATA_DIR')
   }
 }
 
@@ -92,7 +92,7 @@ async function workerPool(complete: Config): Promise<Service> {
   // Each worker reads its secrets again by itself.
   await feed.source.close?.()
   const { WorkerPool } = await import('./workers/worker-pool.ts')
-  return new WorkerPool(complete, logger, error => onFault(error, 'no worker is left'))
+  return new WorkerPool(complete, logger, error => onFault(error, 'all workers have ended'))
 }
 
 /** What only the process edge can add: keys stored on disk, and an embedded database if none is configured. */
@@ -113,7 +113,7 @@ async function completeConfig(config: Config): Promise<Config> {
     signal: stopping.signal
   }
   if (!existsSync(options.dataDir))
-    process.stderr.write(`\n  First start: making a database in ${options.dataDir}, which takes some seconds ...\n`)
+    process.stderr.write(`\n  First start: creating a database in ${options.dataDir}, which takes a few seconds ...\n`)
   postgres = import('./embedded-postgres/index.ts').then(embedded => embedded.startEmbeddedPostgres(options))
   const { url, archive } = await postgres
   return { ...config, keys, database: { ...config.database, url, directUrl: url, archive } }
@@ -128,7 +128,7 @@ function announce(config: Config, port: number): void {
     [
       '',
       `  Rhone ${config.version} is ready at ${url}`,
-      ...(existsSync(token) ? [`  the operator's token is in ${token}`] : []),
+      ...(existsSync(token) ? [`  the operator token is in ${token}`] : []),
       `  open next: ${wayIn(config, url)}`,
       '',
       ''
@@ -140,7 +140,7 @@ function announce(config: Config, port: number): void {
 function wayIn(config: Config, url: string): string {
   const code = firstSignIn(config)?.create()
   if (code === undefined) return `${url}/login`
-  return `${url}/auth/first?code=${code}\n             (signs you in as the operator: once, from this machine, within 10 minutes)`
+  return `${url}/auth/first?code=${code}\n             (signs you in as the operator; works once, on this machine, for 10 minutes)`
 }
 
 function onSignal(signal: NodeJS.Signals): void {
@@ -178,11 +178,11 @@ async function stop(): Promise<void> {
   stoppingSince = performance.now()
   stopping.abort()
   setTimeout(() => {
-    logger.error('the stop took too long, exiting')
+    logger.error('the shutdown took too long, exiting')
     exit(1)
   }, STOP_DEADLINE).unref()
 
-  await attempt('the server did not close cleanly', closeService)
+  await attempt('the server did not shut down cleanly', closeService)
   await attempt('the embedded PostgreSQL did not stop cleanly', stopPostgres)
   logger.info('stopped')
   exit(exitCode)

@@ -80,10 +80,10 @@ test('a number is written in digits, and not as something that a lenient reader 
 
 test('what is close to right is refused rather than half understood', () => {
   const almost: [Variables, RegExp][] = [
-    [{ RHONE_SHORTCUTS_OFF: 'heads,speed' }, /^RHONE_SHORTCUTS_OFF: "speed" is none of heads, .*imports/],
-    [{ RHONE_SWAP: 'cors=off,cors=./mine.ts' }, /^RHONE_SWAP: "cors" is given twice$/],
+    [{ RHONE_SHORTCUTS_OFF: 'heads,speed' }, /^RHONE_SHORTCUTS_OFF: "speed" is not one of heads, .*imports/],
+    [{ RHONE_SWAP: 'cors=off,cors=./mine.ts' }, /^RHONE_SWAP: "cors" is listed twice$/],
     [{ CORS_ORIGINS: 'https://*.example.com' }, /^CORS_ORIGINS: .*not an exact origin/],
-    [{ BASE_URL: 'https://rhone:secret@rhone.example.com' }, /^BASE_URL: must have no user and password$/],
+    [{ BASE_URL: 'https://rhone:secret@rhone.example.com' }, /^BASE_URL: must not contain a user or password$/],
     [{ METRICS_TOKEN: 'two lines\nof a file' }, /^METRICS_TOKEN: must be printable ASCII/],
     [
       { DATABASE_DIRECT_URL: 'postgres://rhone@direct/rhone' },
@@ -203,11 +203,11 @@ test('usable but doubtful settings cause a warning that names the variable', () 
   const doubtful: [Variables, RegExp][] = [
     [{ GITHUB_CLIENT_ID: undefined, GITHUB_CLIENT_SECRET: undefined }, /^GITHUB_CLIENT_ID, .*nobody can sign in/],
     [{ FLY_API_TOKEN: undefined }, /^DEPLOYER, .*cannot be deployed/],
-    [{ METRICS_TOKEN: undefined }, /^METRICS_TOKEN: nothing can scrape/],
+    [{ METRICS_TOKEN: undefined }, /^METRICS_TOKEN: is not set/],
     [{ TRUST_PROXY: undefined }, /^TRUST_PROXY: is none/],
-    [{ BACKUP_RECIPIENTS: undefined }, /^BACKUP_RECIPIENTS: no backups are made/],
+    [{ BACKUP_RECIPIENTS: undefined }, /^BACKUP_RECIPIENTS: is not set/],
     [{ BACKUP_URL: undefined }, /^BACKUP_URL: .* are lost with this machine/],
-    [{ NOTIFY_EMAIL: 'ops@example.com' }, /^NOTIFY_EMAIL: nobody is told by mail/],
+    [{ NOTIFY_EMAIL: 'ops@example.com' }, /^NOTIFY_EMAIL: this version sends no mail/],
     [{ REDISURL: 'redis://x' }, /^REDISURL: is not a setting; did you mean REDIS_URL\?/],
     [{ REDIS_URL_FIEL: '/x' }, /did you mean REDIS_URL_FILE\?/],
     [{ RHONE_WORKER: '2' }, /did you mean RHONE_WORKERS\?/],
@@ -216,7 +216,7 @@ test('usable but doubtful settings cause a warning that names the variable', () 
   for (const [variables, warning] of doubtful)
     assert.match(warnings({ ...complete, ...variables }).join('; '), warning, JSON.stringify(variables))
   const named = { LOCAL_ACCOUNTS: 'true', BASE_URL: 'http://rhone.localhost:8080' }
-  assert.match(warnings(named).join(), /^BASE_URL: an app could take the name of rhone\.localhost/)
+  assert.match(warnings(named).join(), /^BASE_URL: an app could take the host name rhone\.localhost/)
   assert.match(warnings({ DATABSE_URL: 'postgres://x', LOCAL_ACCOUNTS: 'true' }).join(), /did you mean DATABASE_URL\?/)
 })
 
@@ -284,7 +284,7 @@ test('a secret may come from a file, but not from both places', async t => {
   const file = join(await directory(t), 'token')
   await writeFile(file, 'a-token-from-a-file\n')
   assert.equal(loadConfig({ METRICS_TOKEN_FILE: file }).metricsTokens.join(), 'a-token-from-a-file')
-  assert.match(problemsOf({ METRICS_TOKEN_FILE: file, METRICS_TOKEN: 'x' }).join(), /METRICS_TOKEN: is given twice/)
+  assert.match(problemsOf({ METRICS_TOKEN_FILE: file, METRICS_TOKEN: 'x' }).join(), /METRICS_TOKEN: is set twice/)
   assert.match(
     problemsOf({ METRICS_TOKEN_FILE: `${file}.none` }).join(),
     /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/

@@ -234,7 +234,7 @@ test('a killed PostgreSQL is restarted, with a word in the log, and answers at t
   for (const round of [1, 2]) {
     process.kill(postmasterPid(dataDir), 'SIGKILL')
     await eventually(async () => notices.length === round + 1)
-    assert.match(complaints[round - 1]!, new RegExp(`is gone; restart ${round} in a row`))
+    assert.match(complaints[round - 1]!, new RegExp(`has stopped; restarting it in \\d+ ms \\(attempt ${round}\\)`))
   }
   // The pool finds out that its connection is dead by using it.
   await sql`SELECT 1`.catch(() => {})
@@ -263,7 +263,7 @@ test('a database of another major version is refused by a sentence and left alon
   const before = statSync(data)
   await assert.rejects(startEmbeddedPostgres({ dataDir, log: silent }), {
     name: 'EmbeddedPostgresError',
-    message: /was made by PostgreSQL 17 and this is PostgreSQL 18: restore a backup/
+    message: /was created by PostgreSQL 17, but this is PostgreSQL 18: restore a backup/
   })
   const after = statSync(data)
   assert.deepEqual([after.uid, after.mode, after.mtimeMs], [before.uid, before.mode, before.mtimeMs])
@@ -291,7 +291,7 @@ test('something else in place of the database is not overwritten', async t => {
   const dataDir = freshDirectory(t)
   mkdirSync(join(dataDir, 'data'), { recursive: true })
   writeFileSync(join(dataDir, 'data', 'thesis.txt'), 'ten years of work')
-  await assert.rejects(startEmbeddedPostgres({ dataDir, log: silent }), /holds something that is not a database/)
+  await assert.rejects(startEmbeddedPostgres({ dataDir, log: silent }), /contains something other than a database/)
   assert.equal(readFileSync(join(dataDir, 'data', 'thesis.txt'), 'utf8'), 'ten years of work')
 })
 
@@ -351,7 +351,7 @@ test('a directory that cannot be made is named in a sentence', async t => {
   writeFileSync(directory, 'a file')
   await assert.rejects(startEmbeddedPostgres({ dataDir: join(directory, 'postgres'), log: silent }), {
     name: 'EmbeddedPostgresError',
-    message: `The embedded PostgreSQL cannot use ${join(directory, 'postgres')}: a part of its path is a file.`
+    message: `The embedded PostgreSQL cannot use ${join(directory, 'postgres')}: a component of its path is a file.`
   })
 })
 

@@ -38,7 +38,7 @@ test('the walk-through of the README does what it says', async t => {
   const port = String(await freePort())
   const { server, said } = await startServer(t, clone, port)
   const [making = '', ready = ''] = said
-  assert.match(making, /^ {2}First start: making a database in .*\.rhone\/postgres, which takes some seconds/)
+  assert.match(making, /^ {2}First start: creating a database in .*\.rhone\/postgres, which takes a few seconds/)
   assert.match(ready, /is ready at/, 'and that is all it says')
   const script = steps.map(({ commands }) => commands.replace('127.0.0.1:8080', `127.0.0.1:${port}`))
 

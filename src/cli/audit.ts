@@ -5,7 +5,8 @@ import { facts } from './format.ts'
 
 export const auditVerify = defineCommand({
   name: 'audit verify',
-  summary: 'Compare the audit log with its signed chain, and list rows that were changed, removed, moved or inserted.',
+  summary:
+    'Verify the audit log against its signed hash chain, and list rows that were changed, removed, moved or inserted.',
   printsData: true,
   async run(input) {
     // Reads the database directly: the server under verification must not answer for itself.
@@ -15,8 +16,7 @@ export const auditVerify = defineCommand({
     const report = await withDatabase(input, db => verifyAudit(db, log.keys))
     const { problems, truncated, ...counts } = report
     const lines = problems.map(({ message }) => `  ${message}`)
-    const verdict =
-      problems.length === 0 ? 'the audit log is as it was written' : 'the audit log is NOT as it was written:'
+    const verdict = problems.length === 0 ? 'the audit log is intact' : 'the audit log was TAMPERED with:'
     const text = [facts(numbers(counts)), verdict, ...lines, ...(truncated ? ['  and more'] : [])].join('\n')
     return { data: report, text, failed: problems.length > 0 }
   }
@@ -31,13 +31,13 @@ export const auditExport = defineCommand({
   summary: 'Print the audit log, oldest first, one row per line.',
   options: {
     format: { type: 'string', value: 'ndjson|csv', description: 'Default: ndjson.' },
-    from: { type: 'string', value: '<date>', description: 'From this instant on. Default: the beginning.' },
-    to: { type: 'string', value: '<date>', description: 'Before this instant. Default: now.' }
+    from: { type: 'string', value: '<date>', description: 'Start time. Default: the beginning.' },
+    to: { type: 'string', value: '<date>', description: 'End time, exclusive. Default: now.' }
   },
   async run(input) {
     const { options, write } = input
     const { format = 'ndjson', from, to } = options
-    if (format !== 'ndjson' && format !== 'csv') throw new UsageError(`"${format}" is no format; give ndjson or csv`)
+    if (format !== 'ndjson' && format !== 'csv') throw new UsageError(`"${format}" is not a format; use ndjson or csv`)
     const query = new URLSearchParams({
       format,
       ...(from !== undefined && { since: instant(from) }),
@@ -48,7 +48,7 @@ export const auditExport = defineCommand({
       await write(part)
       last = part.at(-1) ?? last
     }
-    if (last !== '\n') throw new CommandError('the export was cut off: what was printed is not all of it')
+    if (last !== '\n') throw new CommandError('the export was interrupted; the output is incomplete')
     return undefined
   }
 })
@@ -56,6 +56,6 @@ export const auditExport = defineCommand({
 function instant(text: string): string {
   const at = /^\d{4}-\d{2}(-\d{2}|$)/.test(text) ? Date.parse(text) : Number.NaN
   if (Number.isNaN(at))
-    throw new UsageError(`"${text}" is no date; give one such as 2030-01-31 or 2030-01-31T18:00:00Z`)
+    throw new UsageError(`"${text}" is not a date; use one such as 2030-01-31 or 2030-01-31T18:00:00Z`)
   return new Date(at).toISOString()
 }

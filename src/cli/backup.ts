@@ -16,18 +16,19 @@ const args = ['[backup]']
 const identity = {
   type: 'string',
   value: '<file>',
-  description: 'File of private age keys. Default: BACKUP_IDENTITY_FILE.'
+  description: 'File with the private age keys. Default: BACKUP_IDENTITY_FILE.'
 } as const
 
 const instant = {
   type: 'string',
   value: '<instant>',
-  description: 'With the archive of an embedded database: as it was then, such as 2030-01-31T02:03:04Z, or latest.'
+  description:
+    'Point in time to recover to, from the archive of an embedded database: such as 2030-01-31T02:03:04Z, or latest.'
 } as const
 
 export const backupCreate = defineCommand({
   name: 'backup create',
-  summary: 'Back up the database and, sealed separately, the keyrings; then read the backup back.',
+  summary: 'Back up the database and, encrypted separately, the keyrings; then verify the backup by reading it.',
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')
@@ -57,7 +58,7 @@ export const backupCreate = defineCommand({
 
 export const backupList = defineCommand({
   name: 'backup list',
-  summary: 'List the backups, newest first, and which are complete.',
+  summary: 'List the backups, newest first, with their state.',
   printsData: true,
   async run({ config }) {
     const { listBackups } = await import('../workflows/backups/catalogue.ts')
@@ -80,7 +81,7 @@ export const backupList = defineCommand({
     const instants = archive.map(({ base, from, to, missing }) => [base, from, to, missing ?? '-'])
     const text = table(['backup', 'state', 'taken', 'rows', 'size', 'checked'], rows)
     if (archive.length === 0) return { data, text }
-    return { data, text: `${text}\n\n${table(['base backup', 'any instant from', 'to', 'missing'], instants)}` }
+    return { data, text: `${text}\n\n${table(['base backup', 'recoverable from', 'to', 'missing'], instants)}` }
   }
 })
 
@@ -91,7 +92,7 @@ export const backupVerify = defineCommand({
     'rhone backup verify 20300131T020000Z-1a2b3c4d',
     'rhone backup verify --to 2030-01-31T02:03:04Z'
   ],
-  summary: 'Read a whole backup, by default the latest, open it and compare every table with its manifest.',
+  summary: 'Read a backup (default: the latest), decrypt it and compare every table with its manifest.',
   args,
   options: { identity, to: instant },
   printsData: true,
@@ -107,7 +108,7 @@ export const backupVerify = defineCommand({
     await assertStored(storage, objectOf(id, KEYS), descriptor.keys)
     if (identities.length === 0) {
       await assertStored(storage, objectOf(id, DATA), descriptor.data)
-      input.note('there is no private age key here: the backup was compared as it is stored, and not opened')
+      input.note('no private age key: only the checksums of the stored files were verified; nothing was decrypted')
     } else {
       await openBackup(storage, descriptor, identities)
       await openKeys(storage, descriptor, identities)
@@ -115,7 +116,7 @@ export const backupVerify = defineCommand({
     const depth = identities.length === 0 ? 'read back' : 'opened'
     return {
       data: { id, verified: true, checked: depth, rows: descriptor.rows },
-      text: facts({ backup: id, rows: String(descriptor.rows), checked: depth, verdict: 'it is as it was written' })
+      text: facts({ backup: id, rows: String(descriptor.rows), checked: depth, verdict: 'it is intact' })
     }
   }
 })
@@ -127,12 +128,12 @@ export const backupRestore = defineCommand({
     'rhone backup restore 20300131T020000Z-1a2b3c4d --identity key.txt',
     'rhone backup restore --to 2030-01-31T02:03:04Z --identity key.txt'
   ],
-  summary: 'Restore a backup, by default the latest, into an empty database, and leave the platform closed.',
+  summary: 'Restore a backup (default: the latest) into an empty database, and leave the platform in maintenance.',
   args,
   options: {
     identity,
     to: instant,
-    'without-jobs': { type: 'boolean', description: 'Leave out the jobs, such as those of another version.' }
+    'without-jobs': { type: 'boolean', description: 'Skip the job queue, for example if another version wrote it.' }
   },
   printsData: true,
   async run(input) {
@@ -180,7 +181,8 @@ export const backupRestore = defineCommand({
 
 export const backupDrill = defineCommand({
   name: 'backup drill',
-  summary: 'Restore a backup, by default the latest, into a temporary database as a drill, and print how long it took.',
+  summary:
+    'Run a restore drill: restore a backup (default: the latest) into a temporary database, and print how long it took.',
   args,
   options: { identity },
   printsData: true,
@@ -216,7 +218,7 @@ export const backupDrill = defineCommand({
 export const backupPrune = defineCommand({
   name: 'backup prune',
   summary:
-    'Remove backups of this database beyond BACKUP_KEEP, and the archive beyond its days; at least three complete backups are kept.',
+    'Remove backups of this database that BACKUP_KEEP no longer retains, and expired parts of the archive; at least three complete backups are kept.',
   printsData: true,
   async run(input) {
     const { withDatabaseUrl } = await import('./database.ts')
@@ -225,7 +227,7 @@ export const backupPrune = defineCommand({
     const config = await input.config()
     const storage = openStorage(backupTargetOf(config))!
     const installation = await withDatabaseUrl(input, findIdentity)
-    if (installation === null) throw new CommandError('this database has had no backup yet: there is nothing to remove')
+    if (installation === null) throw new CommandError('this database has no backups yet: there is nothing to remove')
     const pruning = await pruneBackups(storage, installation, config.backups.keep)
     const { pruneArchive } = await import('../workflows/archive/retention.ts')
     const gone = await pruneArchive(storage, config.backups.keep.days, installation)
@@ -249,11 +251,11 @@ function stretchesOf(stream: Stream) {
 
 /** @throws CommandError; null means the latest available instant */
 function instantOf({ args }: Pick<Input, 'args'>, text: string): Date | null {
-  if (args[0] !== undefined) throw new CommandError('--to is an instant of the archive: it needs no backup beside it')
+  if (args[0] !== undefined) throw new CommandError('--to reads the archive: it cannot be combined with a backup id')
   if (text === 'latest') return null
   const at = new Date(text)
   if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$/.test(text) || Number.isNaN(at.getTime()))
-    throw new CommandError(`--to ${text} is no instant with its time zone, such as 2030-01-31T02:03:04Z, nor latest`)
+    throw new CommandError(`--to ${text} is not a time with a time zone, such as 2030-01-31T02:03:04Z, or latest`)
   return at
 }
 
@@ -262,15 +264,15 @@ async function verifyArchive(input: ArchiveInput, to: Date | null): Promise<Outp
   const config = await input.config()
   const identities = await identitiesFor(input, config)
   if (identities.length === 0)
-    input.note('there is no private age key here: the archive was compared as it is stored, and not opened')
+    input.note('no private age key: only the checksums of the archive were verified; nothing was decrypted')
   const { base, chain } = await verifyWay({ storage: backupTargetOf(config), identities, to })
   const [segments, end] = [chain.segments.length, chain.end.toISOString()]
   const text = facts({
     'base backup': base.id,
     segments: String(segments),
-    'any instant from': base.finishedAt,
+    'recoverable from': base.finishedAt,
     to: end,
-    verdict: 'it is as it was written'
+    verdict: 'it is intact'
   })
   return { data: { base: base.id, segments, from: base.finishedAt, to: end, verified: true }, text }
 }
@@ -283,7 +285,7 @@ async function recoverArchive(input: ArchiveInput, to: Date | null): Promise<Out
   const config = await input.config()
   if (config.database.url !== null)
     throw new CommandError(
-      '--to brings back the embedded database, and DATABASE_URL is set: unset it, or ask its provider'
+      '--to recovers the embedded database, but DATABASE_URL is set: unset it, or use the recovery of your database provider'
     )
   const keyrings = { ...(await storedKeyrings(config)), ...keyringsOf(config) }
   const identities = await identitiesFor(input, config)
@@ -333,7 +335,7 @@ async function announced(
   const { notify } = await import('../workflows/backups/notify.ts')
   const tell = (notice: Omit<Notice, 'event'>) =>
     notify(config.notifyWebhookUrl, { event, ...notice }).catch((error: Error) =>
-      input.note(`NOTIFY_WEBHOOK_URL could not be told: ${error.message}`)
+      input.note(`the notification to NOTIFY_WEBHOOK_URL failed: ${error.message}`)
     )
   try {
     const { output, said, details } = await work()
@@ -362,7 +364,7 @@ async function settle(
     const path = join(config.dataDir, 'restored-keys.env')
     const lines = restored.recovered.map(name => `${name}=${restored.keyrings[name]}\n`)
     await writeFile(path, lines.join(''), { mode: 0o600, flush: true })
-    next.push(`set ${restored.recovered.join(', ')} as ${path} has them, then remove that file`)
+    next.push(`set ${restored.recovered.join(', ')} to the values in ${path}, then remove that file`)
   }
   for (const [name, content] of Object.entries(restored.extras?.files ?? {})) {
     const path = join(config.dataDir, `restored-${name.toLowerCase().replaceAll('_', '-')}.pem`)
@@ -372,9 +374,9 @@ async function settle(
   if (restored.operatorToken !== null) {
     const path = join(config.dataDir, 'operator-token')
     await writeFile(path, `${restored.operatorToken}\n`, { mode: 0o600, flush: true })
-    next.push(`a new operator's token is in ${path}; all others are revoked`)
+    next.push(`a new operator token is in ${path}; all other tokens are revoked`)
   }
-  next.push('the platform is closed; look at it, then open it: rhone maintenance off')
+  next.push('the platform is in maintenance; check it, then open it: rhone maintenance off')
   return next
 }
 

@@ -108,7 +108,7 @@ export function createClient({ url, token }: ServerPlace): Client {
 
   async function open(path: string, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
     const patience = new AbortController()
-    const timer = setTimeout(() => patience.abort(new Error('no answer in time')), TIMEOUT)
+    const timer = setTimeout(() => patience.abort(new Error('the server did not answer in time')), TIMEOUT)
     const ended = signal === undefined ? patience.signal : AbortSignal.any([signal, patience.signal])
     const authorization = `Bearer ${await token()}`
     const init = { headers: { ...headers, authorization, 'user-agent': USER_AGENT } }
@@ -122,7 +122,7 @@ export function createClient({ url, token }: ServerPlace): Client {
     try {
       if (reply.body !== null) yield* reply.body.pipeThrough(new TextDecoderStream())
     } catch (error) {
-      throw new CommandError(`the reply of ${url} was cut off: ${reason(error)}`)
+      throw new CommandError(`the reply of ${url} was interrupted: ${reason(error)}`)
     }
   }
 
@@ -164,7 +164,7 @@ export async function send(url: URL, init: RequestInit = {}, signal = AbortSigna
 /** What to do when nothing listens on this machine. */
 function remedy({ hostname }: URL, error: unknown): string {
   const isHere = isLoopback(hostname) && reason(error) === REASONS.ECONNREFUSED
-  return isHere ? '. Start it (npm start), or name another one with --url or RHONE_URL' : ''
+  return isHere ? '. Start it (npm start), or choose another server with --url or RHONE_URL' : ''
 }
 
 /** Whether a host name means this machine. */
@@ -173,17 +173,17 @@ export const isLoopback = (hostname: string): boolean =>
 
 /** Explanations of network error codes. */
 const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing listens there',
-  ECONNRESET: 'the connection was cut off',
-  UND_ERR_SOCKET: 'the connection was cut off',
-  ENOTFOUND: 'there is no host of that name',
-  EAI_AGAIN: 'names of hosts cannot be looked up at the moment',
-  EHOSTUNREACH: 'no way leads to that host',
-  ENETUNREACH: 'no way leads to that network',
-  ETIMEDOUT: 'no answer in time',
-  UND_ERR_CONNECT_TIMEOUT: 'no answer in time',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is signed by nobody that is trusted; see NODE_EXTRA_CA_CERTS',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is signed by nobody that is trusted; see NODE_EXTRA_CA_CERTS',
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'the connection was closed',
+  UND_ERR_SOCKET: 'the connection was closed',
+  ENOTFOUND: 'unknown host name',
+  EAI_AGAIN: 'the host name could not be resolved; try again',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ETIMEDOUT: 'the server did not answer in time',
+  UND_ERR_CONNECT_TIMEOUT: 'the server did not answer in time',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is not signed by a trusted authority; see NODE_EXTRA_CA_CERTS',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is not signed by a trusted authority; see NODE_EXTRA_CA_CERTS',
   CERT_HAS_EXPIRED: 'its certificate has expired'
 }
 
@@ -191,7 +191,7 @@ export function reason(error: unknown): string {
   const cause = error instanceof Error ? (error.cause ?? error) : error
   if (cause instanceof AggregateError && cause.errors.length > 0) return reason(cause.errors[0])
   if (!(cause instanceof Error)) return String(cause)
-  if (cause.name === 'TimeoutError') return 'no answer in time'
+  if (cause.name === 'TimeoutError') return 'the server did not answer in time'
   return REASONS[(cause as NodeJS.ErrnoException).code ?? ''] ?? cause.message
 }
 
@@ -199,10 +199,10 @@ export function refusalOf(reply: Response, text: string, url: string): Refused {
   const { status, headers } = reply
   const location = headers.get('location')
   if (location !== null)
-    return new Refused(`${url} answered ${status} and points to ${location}: set RHONE_URL to that server`, status)
+    return new Refused(`${url} redirects (${status}) to ${location}: set RHONE_URL to that server`, status)
 
   const { code, message, detail, requestId } = parseEnvelope(text)
-  if (message === undefined) return new Refused(`${url} answered ${status}, and not as a Rhone server does`, status)
+  if (message === undefined) return new Refused(`${url} answered ${status}, but not like a Rhone server`, status)
   const said = detail === undefined ? message : `${message}: ${detail}`
   const next = nextStep(status, message)
   const seconds = Number(headers.get('retry-after') ?? Number.NaN)
@@ -212,8 +212,8 @@ export function refusalOf(reply: Response, text: string, url: string): Refused {
 
 function nextStep(status: number, message: string): string {
   if (status === 401) return '; log in with: rhone login'
-  if (status === 404 && message === 'app not found') return '; rhone apps list shows those that you can see'
-  if (status === 404 && message === 'team not found') return '; rhone teams list shows those that you are in'
+  if (status === 404 && message === 'app not found') return '; rhone apps list shows your apps'
+  if (status === 404 && message === 'team not found') return '; rhone teams list shows your teams'
   return ''
 }
 

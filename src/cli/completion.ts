@@ -34,7 +34,7 @@ export function completionOf(all: () => readonly Command[]): Command {
     async run(input) {
       const [shell = ''] = input.args
       if (shell === APPS) return { data: undefined, text: (await slugs(input)).join('\n') }
-      if (!isShell(shell)) throw new UsageError(`"${shell}" is none of ${SHELLS.join(', ')}`)
+      if (!isShell(shell)) throw new UsageError(`"${shell}" is not one of ${SHELLS.join(', ')}`)
       await input.write(SCRIPTS[shell](all()))
       return undefined
     }

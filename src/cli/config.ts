@@ -6,21 +6,21 @@ import { facts } from './format.ts'
 
 export const configCheck = defineCommand({
   name: 'config check',
-  summary: 'List everything wrong with the environment, and exit with 78 if anything is; warn of doubtful settings.',
+  summary: 'List all problems of the environment, and exit with 78 if there are any; warn about doubtful settings.',
   printsData: true,
   async run({ config, variables, note }) {
     const settings = await config()
     await refuseUnknownSlots(Object.keys(settings.swaps))
     const warnings = warningsOf(settings, await variables())
     for (const warning of warnings) note(`warning: ${warning}`)
-    note(`the environment is complete for ${settings.environment}`)
+    note(`the environment is valid for ${settings.environment}`)
     return { data: { environment: settings.environment, warnings }, text: '' }
   }
 })
 
 export const configPrint = defineCommand({
   name: 'config print',
-  summary: 'Print the effective settings, without secrets.',
+  summary: 'Print the effective settings; secrets are masked.',
   printsData: true,
   async run({ config }) {
     const data = describe(await config())

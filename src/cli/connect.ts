@@ -42,7 +42,7 @@ export async function locate(host: Host, { isLogin = false } = {}): Promise<Serv
   if (credentials.current !== null && (isLogin || config.client.token === null))
     return place(requireUrl('the login', credentials.current), config, credentials)
   if (local === undefined && config.port === 0)
-    throw new CommandError('the server picks a port of its own (PORT=0): say where it is with RHONE_URL')
+    throw new CommandError('the server picks its own port (PORT=0): set RHONE_URL to its address')
   return { ...place(local ?? localUrl(config, config.port), config, credentials), isLocal: true }
 }
 
@@ -69,6 +69,6 @@ async function operatorToken({ dataDir }: Config): Promise<string> {
     return (await readFile(path, 'utf8')).trim()
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new CommandError(`there is no API token: rhone login, or set RHONE_TOKEN (${path} cannot be read: ${code})`)
+    throw new CommandError(`no API token: run rhone login, or set RHONE_TOKEN (${path} cannot be read: ${code})`)
   }
 }

@@ -37,7 +37,7 @@ export async function readCredentials(variables: Variables): Promise<Credentials
   try {
     const text = await readFile(path, 'utf8')
     if (((await stat(path)).mode & OTHERS) !== 0)
-      throw new CommandError(`${path} is open to other users of this machine: chmod 600 it, or log in again`)
+      throw new CommandError(`${path} is readable by other users: run chmod 600 on it, or log in again`)
     return parse(text, path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NONE
@@ -54,13 +54,13 @@ function parse(text: string, path: string): Credentials {
   } catch {
     // Reported below.
   }
-  throw new CommandError(`${path} is damaged: remove it, and log in again`)
+  throw new CommandError(`${path} is damaged: remove it and log in again`)
 }
 
 /** @throws CommandError when the environment names no place to store logins */
 export function checkPlace(variables: Variables): string {
   const path = pathOf(variables)
-  if (path === null) throw new CommandError('there is no place to keep a login: set HOME or XDG_CONFIG_HOME')
+  if (path === null) throw new CommandError('the login cannot be saved: set HOME or XDG_CONFIG_HOME')
   return path
 }
 

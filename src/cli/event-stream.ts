@@ -37,7 +37,7 @@ export async function* follow(client: Client, path: string, options: FollowOptio
   let delay = FIRST_DELAY
   let lastSeen = Date.now()
   while (!signal.aborted) {
-    let why = 'the server has ended it'
+    let why = 'the server closed it'
     let wait = 0
     try {
       const headers = { accept: 'text/event-stream', ...(id !== undefined && { 'last-event-id': id }) }
@@ -55,7 +55,7 @@ export async function* follow(client: Client, path: string, options: FollowOptio
       why = error instanceof CommandError ? error.message : reason(error)
     }
     if (signal.aborted) return
-    if (Date.now() - lastSeen > patience) throw new CommandError(`the stream is lost: ${why}`)
+    if (Date.now() - lastSeen > patience) throw new CommandError(`the stream was interrupted: ${why}`)
     onGap?.(why)
     await sleep(Math.max(wait, delay), undefined, { signal }).catch(() => {})
     delay = Math.min(delay * 2, LONGEST_DELAY)
@@ -71,7 +71,7 @@ async function* connection(
   const ended = new AbortController()
   const reply = await client.open(path, headers, AbortSignal.any([signal, ended.signal]))
   if (reply.body === null) return
-  const timer = setTimeout(() => ended.abort(new Unreachable('nothing was heard from the server')), SILENCE)
+  const timer = setTimeout(() => ended.abort(new Unreachable('the server sent nothing')), SILENCE)
   try {
     yield* parse(reply.body.pipeThrough(new TextDecoderStream()), () => timer.refresh())
   } finally {

@@ -5,23 +5,23 @@ import { facts, table } from './format.ts'
 export const failover = defineCommand({
   name: 'failover',
   summary:
-    'Promote a standby of DATABASE_URL because its primary is gone; refuses while that answers. Stop the old host first.',
+    'Promote a standby of DATABASE_URL after its primary has failed; refused while the primary answers. Stop the old host first.',
   examples: ['rhone failover --check', 'rhone failover --to db-2.internal:5432 --max-lag 5'],
   printsData: true,
   options: {
     check: {
       type: 'boolean',
-      description: 'Only show the hosts and what would be done; exit 1 if it would be refused.'
+      description: 'Show the hosts and the plan without promoting; exit 1 if it would be refused.'
     },
     to: {
       type: 'string',
       value: '<host:port>',
-      description: 'The standby to promote. Default: the one with most changes.'
+      description: 'The standby to promote. Default: the most advanced one.'
     },
     'max-lag': {
       type: 'string',
       value: '<seconds|any>',
-      description: 'How many of the last seconds of changes it may lack; they are lost. Default: 60.'
+      description: 'Seconds of the latest changes that may be lost. Default: 60.'
     }
   },
   async run({ config: read, options, note }) {
@@ -34,7 +34,7 @@ export const failover = defineCommand({
     const url = config.database.adminUrl ?? config.database.directUrl
     if (url === null || hostUrls(url).length < 2)
       throw new CommandError(
-        'DATABASE_URL names one host: name the primary and its standbys, postgres://user:password@a:5432,b:5432/db'
+        'DATABASE_URL has a single host: list the primary and its standbys, as in postgres://user:password@a:5432,b:5432/db'
       )
     const fence = fenceOf(config, (error: unknown) =>
       note(`the new timeline cannot be stored in DATA_DIR (${(error as Error).message})`)
@@ -71,8 +71,8 @@ export const failover = defineCommand({
 })
 
 function lossOf(lag: number | null): string {
-  if (lag === null) return 'how many changes are lost is not known: no server on this DATA_DIR can tell'
-  return lag === 0 ? 'no change seen by a server here is lost' : `the last ${Math.ceil(lag)} s of changes are lost`
+  if (lag === null) return 'the loss is unknown: no server with this DATA_DIR has recorded the last change'
+  return lag === 0 ? 'no change recorded by a server here is lost' : `the last ${Math.ceil(lag)} s of changes are lost`
 }
 
 function told({ promoted, timeline, seconds, next }: Promotion): string {
@@ -82,6 +82,6 @@ function told({ promoted, timeline, seconds, next }: Promotion): string {
 
 function parseSeconds(text: string): number {
   if (text === 'any') return Number.POSITIVE_INFINITY
-  if (!/^\d{1,7}$/.test(text)) throw new UsageError(`--max-lag: "${text}" is neither a number of seconds nor any`)
+  if (!/^\d{1,7}$/.test(text)) throw new UsageError(`--max-lag: "${text}" must be a number of seconds, or any`)
   return Number(text)
 }

@@ -19,7 +19,7 @@ export async function readFolder(folder: string): Promise<Remembered> {
     return { ...(typeof app === 'string' && { app }), ...(typeof url === 'string' && { url }) }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
-    throw new CommandError(`${path} cannot be read: ${(error as Error).message}; mend or remove it`)
+    throw new CommandError(`${path} cannot be read: ${(error as Error).message}; fix or remove it`)
   }
 }
 

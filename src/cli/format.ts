@@ -57,7 +57,7 @@ export function parseMoment(text: string, now = Date.now()): string {
   const at = amount && unit ? now + Number(amount) * UNITS[unit]! : isIsoDate(text) ? Date.parse(text) : Number.NaN
   if (!isWritable(at))
     throw new UsageError(
-      `"${text}" is no moment; give a time from now such as 30m, or a date such as 2030-01-31T18:00:00Z`
+      `"${text}" is not a time; use a time from now such as 30m, or a date such as 2030-01-31T18:00:00Z`
     )
   if (at <= now) throw new UsageError(`"${text}" is in the past`)
   return new Date(at).toISOString()

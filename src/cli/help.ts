@@ -26,14 +26,14 @@ export function helpOf(command: Command): string {
   options.url = {
     type: 'string',
     value: '<url>',
-    description: 'The server; by default RHONE_URL, or where you are logged in, or the local one.'
+    description: 'The server. Default: RHONE_URL, else the server of your login, else the local one.'
   }
   options.token = {
     type: 'string',
     value: '<token>',
-    description: "The API token; by default RHONE_TOKEN, or that of your login, or the local operator's."
+    description: "The API token. Default: RHONE_TOKEN, else the one of your login, else the local operator's."
   }
-  options.help = { type: 'boolean', description: 'Print this.' }
+  options.help = { type: 'boolean', description: 'Print this help.' }
 
   const left = Object.entries(options).map(([name, option]) => flag(name, option))
   const width = Math.max(...left.map(text => text.length))

@@ -21,21 +21,21 @@ export const incidentOpen = defineCommand({
   examples: [
     "rhone incident open 'Deployments do not start' --severity high --component deployments --message 'Apps that run are not affected.'"
   ],
-  summary: 'Publish an incident on the status page. Repeating the same title changes nothing.',
+  summary: 'Publish an incident on the status page. Opening the same title again changes nothing.',
   args: ['<title>'],
   options: {
     severity: {
       type: 'string',
       value: SEVERITIES.join('|'),
-      description: 'critical: the parts concerned are out; high, medium: degraded; low: they work.'
+      description: 'critical: the components are down; high, medium: degraded; low: they work.'
     },
     component: {
       type: 'string',
       multiple: true,
       value: '<name>',
-      description: 'A part of the service concerned, as /status.json names it; repeat for more.'
+      description: 'An affected component, as named in /status.json; repeat for more.'
     },
-    message: { type: 'string', value: '<text>', description: 'What users are to know, in plain words.' }
+    message: { type: 'string', value: '<text>', description: 'The message to users, in plain words.' }
   },
   printsData: true,
   async run(input) {
@@ -50,7 +50,7 @@ export const incidentOpen = defineCommand({
       ...(message !== undefined && { message })
     })
     if (severity === 'critical' || severity === 'high')
-      note('Copy docs/incidents/TEMPLATE.md now: its timeline is easier to keep than to remember.')
+      note('Copy docs/incidents/TEMPLATE.md now, and fill in its timeline as you go.')
     return show(opened)
   }
 })
@@ -60,7 +60,7 @@ export const incidentUpdate = defineCommand({
   examples: [
     "rhone incident update 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a 'We know the cause, and write again at 14:35 UTC.'"
   ],
-  summary: 'Publish an update of an incident. Repeating the same message changes nothing.',
+  summary: 'Publish an update to an incident. Repeating the same message changes nothing.',
   args: ['<id>', '<message>'],
   printsData: true,
   async run(input) {
@@ -75,7 +75,7 @@ export const incidentClose = defineCommand({
   examples: ["rhone incident close 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a --message 'Deployments start again.'"],
   summary: 'Close an incident. Closing it again changes nothing.',
   args: ['<id>'],
-  options: { message: { type: 'string', value: '<text>', description: 'A last word to users.' } },
+  options: { message: { type: 'string', value: '<text>', description: 'A final message to users.' } },
   printsData: true,
   async run(input) {
     const { args, options, note } = input
@@ -88,7 +88,7 @@ export const incidentClose = defineCommand({
       message === undefined ? {} : { message }
     )
     if (closed.severity === 'critical' || closed.severity === 'high')
-      note('A review is due within 48 hours: `rhone incident review` prints what is known of it.')
+      note('A review is due within 48 hours: `rhone incident review` prints a draft.')
     return show(closed)
   }
 })
@@ -113,7 +113,7 @@ export const incidentList = defineCommand({
 export const incidentReview = defineCommand({
   name: 'incident review',
   examples: ['rhone incident review 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a > docs/incidents/2026-11-29-deployments.md'],
-  summary: 'Print a draft review in the form of docs/incidents/TEMPLATE.md.',
+  summary: 'Print a draft review, based on docs/incidents/TEMPLATE.md.',
   args: ['<id>'],
   printsData: true,
   async run(input) {

@@ -9,6 +9,6 @@ export const localStop = defineCommand({
   async run({ config }) {
     const { dataDir } = await config()
     const stopped = await new LocalDeployer({ dataDir: workDirOf(dataDir) }).stop(new AbortController().signal)
-    return { data: { stopped }, text: stopped ? 'all apps have ended' : 'no apps run on this machine' }
+    return { data: { stopped }, text: stopped ? 'all apps have stopped' : 'no apps are running on this machine' }
   }
 })

@@ -87,9 +87,9 @@ function orient(args: readonly string[], io: Io): number {
   const meant = nearest(typed, commandNames()) ?? nearest(words[0] ?? '', commandNames())
   if (group.length === 0 && meant !== undefined)
     io.stderr(
-      `rhone: there is no command "${typed}"; did you mean "${meant}"?\n\nusage: rhone <command> [options]\nrhone help lists all commands.\n`
+      `rhone: unknown command "${typed}"; did you mean "${meant}"?\n\nusage: rhone <command> [options]\nrhone help lists all commands.\n`
     )
-  else io.stderr(`rhone: there is no command "${typed}"\n\n${overview(group.length > 0 ? group : commands)}`)
+  else io.stderr(`rhone: unknown command "${typed}"\n\n${overview(group.length > 0 ? group : commands)}`)
   return EXIT.usage
 }
 
@@ -147,7 +147,7 @@ function explainOption({ code, message }: NodeJS.ErrnoException, known: readonly
   const [, option = ''] = /'(--?[^\s',=]+)/.exec(message) ?? []
   if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
     const meant = nearest(option.replace(/^-+/, ''), known)
-    return `there is no option ${option}${meant === undefined ? '' : `; did you mean --${meant}?`}`
+    return `unknown option ${option}${meant === undefined ? '' : `; did you mean --${meant}?`}`
   }
   return /does not take an argument/.test(message) ? `${option} takes no value` : `${option} needs a value`
 }
@@ -166,7 +166,7 @@ function checkArgs({ args = [] }: Command, given: readonly string[]): void {
   const missing = required[given.length]
   if (missing !== undefined) throw new UsageError(`${missing.replace('...', '')} is missing`)
   if (given.length > args.length && args.at(-1)?.endsWith('...') !== true)
-    throw new UsageError(`"${given[args.length]}" is one argument too many`)
+    throw new UsageError(`"${given[args.length]}" is an unexpected argument`)
 }
 
 function render({ data, text }: Output, json: boolean): string {
@@ -176,7 +176,7 @@ function render({ data, text }: Output, json: boolean): string {
 
 function report(error: unknown, command: Command, io: Io): number {
   if (error instanceof UsageError) {
-    io.stderr(`rhone: ${error.message}\n\n${usageOf(command)}\nrhone ${command.name} --help tells more.\n`)
+    io.stderr(`rhone: ${error.message}\n\n${usageOf(command)}\nrhone ${command.name} --help lists its options.\n`)
     return EXIT.usage
   }
   if (error instanceof CommandError || error instanceof ConfigError) {

@@ -35,5 +35,5 @@ function recordIn(log: AuditLog, actor: string): RecordChange {
 
 /** Only servers stay running to be notified of changes. */
 async function neverCalled(): Promise<never> {
-  throw new Error('a command does not listen')
+  throw new Error('a command has no listener')
 }

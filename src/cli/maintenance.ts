@@ -9,20 +9,24 @@ const PATH = '/admin/maintenance'
 
 const direct = {
   type: 'boolean',
-  description: 'Speak to the database instead of a server, for when none answers.'
+  description: 'Write to the database directly, in case no server answers.'
 } as const
 
 export const maintenanceOn = defineCommand({
   name: 'maintenance on',
   examples: ["rhone maintenance on --message 'Back at six' --until 2h", 'rhone maintenance on --direct'],
-  summary: 'Close the platform to everyone but probes, scrapes, webhooks and operators.',
+  summary: 'Close the platform to everyone except probes, scrapers, webhooks and operators.',
   options: {
-    message: { type: 'string', value: '<text>', description: 'What visitors are told in addition to the usual text.' },
-    until: { type: 'string', value: '<moment>', description: 'When it reopens by itself: 30m, or a date.' },
+    message: {
+      type: 'string',
+      value: '<text>',
+      description: 'A message to visitors, in addition to the standard text.'
+    },
+    until: { type: 'string', value: '<moment>', description: 'When to reopen automatically: 30m, or a date.' },
     'retry-after': {
       type: 'string',
       value: '<seconds>',
-      description: 'When visitors are told to come back, while no end is set. Default: 300.'
+      description: 'Seconds after which clients should retry, without --until. Default: 300.'
     },
     direct
   },
@@ -84,7 +88,7 @@ async function operate(
     return show(await use(await switchFor(host, direct)))
   } catch (error) {
     if (!(error instanceof Unreachable)) throw error
-    throw new CommandError(`${error.message}\nWith --direct, this command speaks to the database instead.`)
+    throw new CommandError(`${error.message}\nWith --direct, this command writes to the database instead.`)
   }
 }
 

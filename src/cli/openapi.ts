@@ -4,7 +4,7 @@ import { defineCommand } from './command.ts'
 
 export const openapi = defineCommand({
   name: 'openapi',
-  summary: 'Print the OpenAPI 3.1 description of the API as JSON; needs no database.',
+  summary: 'Print the OpenAPI 3.1 description of the API as JSON. No database is needed.',
   printsData: true,
   async run({ config }) {
     const { buildApp } = await import('../app.ts')

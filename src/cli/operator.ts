@@ -7,7 +7,7 @@ const args = ['<user>']
 export const operatorGrant = defineCommand({
   name: 'operator grant',
   examples: ['rhone operator grant ada'],
-  summary: 'Make a user, by name or id, an operator of the platform.',
+  summary: 'Make a user (by name or id) an operator of the platform.',
   args,
   async run(input) {
     const user = await change(input, 'grantOperator')
@@ -19,11 +19,11 @@ export const operatorGrant = defineCommand({
 export const operatorRevoke = defineCommand({
   name: 'operator revoke',
   examples: ['rhone operator revoke ada'],
-  summary: 'Make an operator an ordinary user, on every instance within seconds; never the last one.',
+  summary: 'Make an operator an ordinary user, on every instance within seconds. The last operator cannot be revoked.',
   args,
   async run(input) {
     const user = await change(input, 'revokeOperator')
-    input.note(`${user.username} (${user.id}) is no operator`)
+    input.note(`${user.username} (${user.id}) is not an operator`)
     return undefined
   }
 })

@@ -60,7 +60,7 @@ export async function pack(
   limits: PackLimits = LIMITS
 ): Promise<Packed> {
   const found = await stat(root).catch(() => null)
-  if (!found?.isDirectory()) throw new CommandError(`${root} is no folder`)
+  if (!found?.isDirectory()) throw new CommandError(`${root} is not a folder`)
   const ignore = (await import('ignore')).default as unknown as () => Ignore
   const path = join(tmpdir(), `rhone-${randomUUID()}.tgz`)
   const skipped: string[] = []
@@ -81,8 +81,7 @@ export async function pack(
       onFile(member.path, ++files)
       yield* contentOf(join(root, member.path), member)
     }
-    if (files === 0)
-      throw new CommandError(`there is nothing to deploy in ${root}: it is empty, or all of it is ignored`)
+    if (files === 0) throw new CommandError(`nothing to deploy in ${root}: it is empty, or everything in it is ignored`)
     yield TAR_END
   }
 
@@ -138,7 +137,7 @@ class Tally {
       ([top, place]) => `${top} (${by === 'bytes' ? inWords(place.bytes) : `${place.entries} entries`})`
     )
     return new CommandError(
-      `${this.#root} has ${what}, which is too much for one upload. Most of it is in ${named.join(', ')}: name in .rhoneignore what the app does not need, or deploy a smaller folder with --path`
+      `${this.#root} has ${what}, too much for one upload. Most of it is in ${named.join(', ')}: list what the app does not need in .rhoneignore, or deploy a smaller folder with --path`
     )
   }
 }
@@ -192,7 +191,7 @@ async function memberOf(root: string, path: string, stats: Stats): Promise<TarMe
   const leadsTo = posix.join(posix.dirname(path), target)
   if (target.startsWith('/') || leadsTo === '..' || leadsTo.startsWith('../'))
     throw new CommandError(
-      `the link ${path} leads out of the folder, to ${target}: remove it, or name it in .rhoneignore`
+      `the link ${path} points outside the folder, to ${target}: remove it, or list it in .rhoneignore`
     )
   return { path, type: 'link', size: 0, isExecutable: false, target }
 }
@@ -208,6 +207,6 @@ async function* contentOf(place: string, { path, size }: TarMember): AsyncGenera
   } catch (error) {
     throw new CommandError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`)
   }
-  if (left !== 0) throw new CommandError(`${path} has changed while it was packed: try again`)
+  if (left !== 0) throw new CommandError(`${path} changed while it was being packed: try again`)
   yield padding(size)
 }

@@ -56,7 +56,7 @@ const CHECKS: readonly Check[] = [
     attempts: 3,
     async run(target) {
       const { status, body } = await ask(target, '/login', { accept: 'text/html' })
-      return unless(200, status) ?? (/<h1>/.test(body) ? undefined : 'the reply is not a page')
+      return unless(200, status) ?? (/<h1>/.test(body) ? undefined : 'the reply is not an HTML page')
     }
   },
   {
@@ -79,11 +79,15 @@ export const probe = defineCommand({
     reference: {
       type: 'string',
       value: '<url>',
-      description: 'A host that is always there. If it cannot be reached either, nothing is said of the server.'
+      description: 'A host that is always up. If it cannot be reached either, the result is unknown.'
     },
     deploy: { type: 'string', value: '<app>', description: 'Also deploy this app, and wait until it is live.' },
-    'deploy-timeout': { type: 'string', value: '<seconds>', description: 'How long that may take. Default: 600.' },
-    pause: { type: 'string', value: '<seconds>', description: 'Between two attempts of a check. Default: 2.' },
+    'deploy-timeout': {
+      type: 'string',
+      value: '<seconds>',
+      description: 'Seconds that the deployment may take. Default: 600.'
+    },
+    pause: { type: 'string', value: '<seconds>', description: 'Seconds between two attempts of a check. Default: 2.' },
     textfile: {
       type: 'string',
       value: '<file>',
@@ -92,7 +96,7 @@ export const probe = defineCommand({
     heartbeat: {
       type: 'string',
       value: '<url>',
-      description: 'Ask for this URL when the server is up, so that its absence alarms somebody.'
+      description: 'Request this URL when the server is up; a monitor alerts when the requests stop.'
     }
   },
   printsData: true,
@@ -128,7 +132,7 @@ export const probe = defineCommand({
 const SENTENCES: Readonly<Record<Verdict, string>> = {
   up: 'The server is up.',
   down: 'The server is down.',
-  unknown: 'The reference cannot be reached either: this side may be offline, and nothing is said of the server.'
+  unknown: 'The reference cannot be reached either: this machine may be offline; the state of the server is unknown.'
 }
 
 async function targetOf(input: Host & { options: Record<string, unknown> }): Promise<Target> {
@@ -238,19 +242,19 @@ async function writeMetrics(file: string, { url, verdict, checks }: Result): Pro
   const families: [name: string, help: string, lines: (name: string) => string][] = [
     [
       'rhone_probe_up',
-      'Whether the server was up; absent if this side may be offline.',
+      'Whether the server was up; absent if this machine may be offline.',
       name => (verdict === 'unknown' ? '' : `${name}{target="${target}"} ${verdict === 'up' ? 1 : 0}`)
     ],
     [
       'rhone_probe_conclusive',
-      'Whether anything can be said of the server.',
+      'Whether the state of the server is known.',
       name => `${name}{target="${target}"} ${verdict === 'unknown' ? 0 : 1}`
     ],
     ['rhone_probe_check_success', 'Whether a check succeeded.', each(({ ok }) => (ok ? 1 : 0))],
-    ['rhone_probe_check_duration_seconds', 'How long its last attempt took.', each(({ seconds }) => seconds)],
+    ['rhone_probe_check_duration_seconds', 'Duration of its last attempt.', each(({ seconds }) => seconds)],
     [
       'rhone_probe_last_run_timestamp_seconds',
-      'When this was written.',
+      'When this file was written.',
       name => `${name}{target="${target}"} ${Math.floor(Date.now() / 1_000)}`
     ]
   ]

@@ -24,7 +24,7 @@ export const secretsGenerate = defineCommand({
     const [database, redis] = [randomBytes(24).toString('hex'), randomBytes(24).toString('hex')]
     const text = [
       ...Object.entries(secrets).map(([name, value]) => `${name}=${value}`),
-      '# Passwords to make the role of the database and the user of Redis with, if there is one:',
+      '# Passwords for the database role, and for the Redis user if you have one:',
       `# DATABASE_URL=postgres://rhone:${database}@db.example.com:5432/rhone?sslmode=verify-full`,
       `# REDIS_URL=rediss://rhone:${redis}@redis.example.com:6379`
     ]
@@ -35,7 +35,7 @@ export const secretsGenerate = defineCommand({
 export const secretsRotate = defineCommand({
   name: 'secrets rotate',
   summary:
-    'Replace one class of secrets while servers run; without a class, seal everything with the newest of ENCRYPTION_KEYS.',
+    'Rotate one class of secrets while servers run; without a class, re-encrypt everything with the newest of ENCRYPTION_KEYS.',
   examples: [
     'rhone secrets rotate session',
     'rhone secrets rotate fly --value-file new-token',
@@ -46,13 +46,13 @@ export const secretsRotate = defineCommand({
     'value-file': {
       type: 'string',
       value: '<path>',
-      description: 'The new secret, where another service issues it; - reads it from stdin.'
+      description: 'File with the new secret, if another service issues it; - reads stdin.'
     },
-    finish: { type: 'boolean', description: 'Take out what is accepted beside the newest.' },
+    finish: { type: 'boolean', description: 'Remove all accepted values except the newest.' },
     wait: {
       type: 'string',
       value: '<seconds>',
-      description: 'For how long to wait until all servers have it; 120 by default.'
+      description: 'Seconds to wait until all servers have it. Default: 120.'
     }
   },
   printsData: true,
@@ -81,7 +81,7 @@ export const secretsRotate = defineCommand({
 export const secretsStatus = defineCommand({
   name: 'secrets status',
   summary:
-    'Show the age of each secret, which are due, how many instances have it, and how many values each key seals.',
+    'Show the age of each secret, whether it is due, how many instances have it, and how many values each key encrypts.',
   printsData: true,
   async run(input) {
     const { withDatabase } = await import('./database.ts')
@@ -131,16 +131,16 @@ function rotationOf({ variable, set, held, running }: Rotated): string {
 }
 
 function reportOf({ keyId, rotated, damaged, left }: Rotation): string {
-  const done = Object.entries(rotated).map(([name, rows]) => `${name}: ${rows} sealed anew with key "${keyId}"`)
+  const done = Object.entries(rotated).map(([name, rows]) => `${name}: ${rows} re-encrypted with key "${keyId}"`)
   const brokenIn = (name: string) => damaged.filter(({ table }) => table === name).length
   const remaining = left
     .filter(({ key, table, rows }) => key === 'missing' || rows > brokenIn(table))
     .map(({ table, keyId, rows, key }) =>
       key === 'missing'
-        ? `${table}: ${rows} sealed with key "${keyId}", which is not in ENCRYPTION_KEYS; put it back and run this again`
-        : `${table}: ${rows} still sealed with key "${keyId}"; run this again`
+        ? `${table}: ${rows} encrypted with key "${keyId}", which is not in ENCRYPTION_KEYS; add that key again and repeat the command`
+        : `${table}: ${rows} still encrypted with key "${keyId}"; repeat the command`
     )
-  const broken = damaged.map(({ table, id }) => `${table}: ${id} does not open; what it held is lost`)
+  const broken = damaged.map(({ table, id }) => `${table}: ${id} cannot be decrypted; its content is lost`)
   return [...done, ...remaining, ...broken].join('\n')
 }
 

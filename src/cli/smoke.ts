@@ -36,21 +36,23 @@ const CHECKS: readonly Check[] = [
     }
   },
   {
-    name: 'errors in form',
+    name: 'error format',
     async run(ask) {
       const unknown = await ask('/there-is-no-such-route')
       const { code, requestId } = (unknown.body.error ?? {}) as Record<string, unknown>
       if (unknown.status !== 404 || code !== 'NOT_FOUND') return `an unknown URL answers ${unknown.status} ${code}`
-      return requestId === unknown.headers.get('x-request-id') ? undefined : 'body and header name two request ids'
+      return requestId === unknown.headers.get('x-request-id')
+        ? undefined
+        : 'body and header have different request ids'
     }
   },
-  { name: 'closed to strangers', run: async ask => unlessStatus(401, await ask('/api/v1/me')) },
-  { name: 'open to a token', run: async ask => unlessStatus(200, await ask('/api/v1/me', { withToken: true })) }
+  { name: 'closed without a token', run: async ask => unlessStatus(401, await ask('/api/v1/me')) },
+  { name: 'open with a token', run: async ask => unlessStatus(200, await ask('/api/v1/me', { withToken: true })) }
 ]
 
 export const smoke = defineCommand({
   name: 'smoke',
-  summary: 'Check a running server from outside, such as after a deployment; exits with 1 if a check fails.',
+  summary: 'Check a running server from outside, for example after a deployment; exits with 1 if a check fails.',
   printsData: true,
   async run(input) {
     const place = await locate(input)

@@ -19,19 +19,19 @@ export const statusRender = defineCommand({
     "rhone status render --out /var/www/status --notice 'We are moving to another data centre.'"
   ],
   summary:
-    'Write the status page to a directory, to be served elsewhere; exits with 1 if the server cannot be reached.',
+    'Write the status page to a directory that another host serves; exits with 1 if the server cannot be reached.',
   options: {
-    out: { type: 'string', value: '<directory>', description: 'Where index.html and status.json go.' },
+    out: { type: 'string', value: '<directory>', description: 'The directory for index.html and status.json.' },
     notice: {
       type: 'string',
       value: '<text>',
-      description: 'A sentence above all else. It needs neither the server nor its database.'
+      description: 'A sentence at the top of the page. Works without the server and its database.'
     }
   },
   printsData: true,
   async run(input) {
     const { out, notice } = input.options
-    if (out === undefined) throw new UsageError('--out: says which directory to write to')
+    if (out === undefined) throw new UsageError('--out: the directory to write to is required')
     const { status, problem } = await find((await locate(input)).url, out)
     await mkdir(out, { recursive: true })
     await replace(join(out, 'status.json'), `${JSON.stringify(status)}\n`)
@@ -54,7 +54,8 @@ async function find(url: string, out: string): Promise<Found> {
 async function ask(url: string): Promise<Status> {
   const reply = await send(new URL('/status.json', url), { headers: { accept: 'application/json' } })
   const status = parse(await reply.text())
-  if (!reply.ok || status === undefined) throw new CommandError(`${url} answered ${reply.status} without its status`)
+  if (!reply.ok || status === undefined)
+    throw new CommandError(`${url} answered ${reply.status} without a status report`)
   return status
 }
 

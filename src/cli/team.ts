@@ -11,7 +11,7 @@ interface Team {
 
 export const teamPlan = defineCommand({
   name: 'team plan',
-  summary: 'Put a team, by slug or id, on another plan: free, starter or pro.',
+  summary: 'Change the plan of a team (by slug or id): free, starter or pro.',
   args: ['<team>', '<plan>'],
   printsData: true,
   async run(input) {

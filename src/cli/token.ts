@@ -24,9 +24,9 @@ export const tokenCreate = defineCommand({
       type: 'string',
       multiple: true,
       value: 'read|deploy|admin',
-      description: 'What it may do; repeat for more than one. Default: read.'
+      description: 'Its scope; repeat for more than one. Default: read.'
     },
-    expires: { type: 'string', value: '<moment>', description: 'When it ends: 30d, or a date. Default: never.' }
+    expires: { type: 'string', value: '<moment>', description: 'When it expires: 30d, or a date. Default: never.' }
   },
   printsData: true,
   async run(input) {
@@ -38,7 +38,7 @@ export const tokenCreate = defineCommand({
       ...(expiresAt && { expiresAt })
     })
     note(facts({ id: created.id, scopes: created.scopes.join(' '), expires: created.expiresAt ?? 'never' }))
-    note('The token is not kept anywhere in the clear: this is the only time you see it.')
+    note('The token is not stored in plain text: it is shown only once.')
     return { data: created, text: created.token }
   }
 })

@@ -5,12 +5,12 @@ import { defineCommand, type Input } from './command.ts'
 import { connect } from './connect.ts'
 import { facts, table } from './format.ts'
 
-const HOW = 'Its owner sets a password by this code at /auth/reset, within 24 hours.'
+const HOW = 'The owner sets a password with this code at /auth/reset, within 24 hours.'
 
 export const userCreate = defineCommand({
   name: 'user create',
   examples: ['rhone user create ada', 'rhone user create ada --operator'],
-  summary: 'Create an account with a password, and print the code that its owner sets the password with.',
+  summary: 'Create an account, and print the code with which its owner sets the password.',
   args: ['<login>'],
   options: {
     operator: { type: 'boolean', description: 'Make it an operator of the whole platform at once.' }
@@ -66,7 +66,7 @@ export const userList = defineCommand({
 export const userReset = defineCommand({
   name: 'user reset',
   examples: ['rhone user reset ada'],
-  summary: 'Print a code that the owner of an account sets a new password with.',
+  summary: 'Print a code with which the owner of an account sets a new password.',
   args: ['<login>'],
   printsData: true,
   async run(input) {
@@ -84,5 +84,5 @@ export const userReset = defineCommand({
 
 async function warnWhenOff({ config, note }: Pick<Input, 'config' | 'note'>): Promise<void> {
   const { localAccounts } = await config()
-  if (!localAccounts) note('LOCAL_ACCOUNTS is not true here: a server with these settings takes no passwords.')
+  if (!localAccounts) note('LOCAL_ACCOUNTS is not true here: a server with these settings does not accept passwords.')
 }

@@ -56,41 +56,47 @@ const variables = {
   BACKUP_URL: optional(
     text('Where backups go: file:///path or s3://bucket/prefix?endpoint=...&region=...; DATA_DIR/backups when unset.')
   ),
-  AWS_ACCESS_KEY_ID: credential('The key for BACKUP_URL=s3://...; it needs no right to delete.', {
+  AWS_ACCESS_KEY_ID: credential('Access key for BACKUP_URL=s3://...; it needs no permission to delete.', {
     needsRestart: true
   }),
-  AWS_SECRET_ACCESS_KEY: credential('The secret of that key.', { needsRestart: true }),
-  AWS_SESSION_TOKEN: credential('The session of that key, if it is temporary.', { needsRestart: true }),
+  AWS_SECRET_ACCESS_KEY: credential('The secret of that access key.', { needsRestart: true }),
+  AWS_SESSION_TOKEN: credential('The session token of that access key, if it is temporary.', { needsRestart: true }),
   BACKUP_RECIPIENTS: optional(
-    text('Public age keys that can open backups, a list. In development, one is generated; else no backups without.')
+    text(
+      'Public age keys to encrypt backups for, a list. In development, one is generated; otherwise required for backups.'
+    )
   ),
   BACKUP_KEY_RECIPIENTS: optional(
-    text('Public age keys for the keyrings, which are kept beside the data; BACKUP_RECIPIENTS when unset.')
+    text('Public age keys to encrypt the keyrings of a backup for; BACKUP_RECIPIENTS when unset.')
   ),
   BACKUP_IDENTITY_FILE: optional(
-    text('File of private age keys, to verify, restore and drill. Making backups needs none.')
+    text('File with private age keys, to verify, restore and drill. Creating backups needs none.')
   ),
-  BACKUP_SCHEDULE: text('When backups are made, a cron expression in UTC, or off.', { default: '0 2 * * *' }),
-  BACKUP_DRILL_SCHEDULE: text('When a restore is practised, a cron expression in UTC, or off.', {
+  BACKUP_SCHEDULE: text('When to create backups: a cron expression in UTC, or off.', { default: '0 2 * * *' }),
+  BACKUP_DRILL_SCHEDULE: text('When to run a restore drill: a cron expression in UTC, or off.', {
     default: '0 3 * * 0'
   }),
-  BACKUP_KEEP: text('Of how many days, weeks and months the newest backup is kept; never less than three are left.', {
-    default: '7d4w12m'
-  }),
+  BACKUP_KEEP: text(
+    'For how many days, weeks and months to keep the newest backup of each; at least three are always kept.',
+    {
+      default: '7d4w12m'
+    }
+  ),
   BACKUP_CONTINUOUS: oneOf(['auto', 'on', 'off'], {
     default: 'auto',
-    description:
-      'Whether the log of the embedded database is archived all the time, for `backup restore --to`. auto: with BACKUP_URL.'
+    description: 'Continuous archiving of the embedded database, for `backup restore --to`. auto: with BACKUP_URL.'
   }),
   BACKUP_WAITING_LIMIT: Type.Integer({
     default: 1_073_741_824,
     minimum: 67_108_864,
-    description: 'Bytes of that log that may wait on the disk for the storage; beyond it, a new base backup is made.'
+    description: 'Bytes of WAL that may wait on disk for the storage; beyond it, a new base backup starts.'
   }),
   NOTIFY_EMAIL: optional(
-    text('Mail addresses that are to hear the same. This version sends no mail: it only says that it does not.')
+    text('Mail addresses for the same notifications. This version sends no mail, and warns about it.')
   ),
-  NOTIFY_WEBHOOK_URL: credential('Is told by a POST of JSON how backups and drills ended.', { needsRestart: true })
+  NOTIFY_WEBHOOK_URL: credential('Receives a POST of JSON with the result of each backup and drill.', {
+    needsRestart: true
+  })
 }
 type Env = Static<TObject<typeof variables>>
 
@@ -142,12 +148,12 @@ function parseTarget(value: string): ParsedTarget {
   if (url?.protocol !== 's3:' || url.host === '')
     throw new Error('must be file:///path or s3://bucket/prefix?endpoint=https://...&region=...')
   if (url.username || url.password)
-    throw new Error('must hold no credentials; they are AWS_ACCESS_KEY_ID and its secret')
+    throw new Error('must not contain credentials; use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY')
   const { endpoint = null, region = 'us-east-1', ...others } = Object.fromEntries(url.searchParams)
   const [unknown] = Object.keys(others)
-  if (unknown !== undefined) throw new Error(`has the unknown parameter "${unknown}"; there are endpoint and region`)
+  if (unknown !== undefined) throw new Error(`has the unknown parameter "${unknown}"; known are endpoint and region`)
   const prefix = url.pathname.replace(/^\/+|\/+$/g, '')
-  if (!/^[A-Za-z0-9._/-]*$/.test(prefix)) throw new Error('its prefix may have letters, digits and ._-/ only')
+  if (!/^[A-Za-z0-9._/-]*$/.test(prefix)) throw new Error('its prefix may contain only letters, digits and ._-/')
   return { s3: { bucket: url.host, prefix, endpoint: endpoint === null ? null : originOf(endpoint), region } }
 }
 
@@ -162,9 +168,9 @@ function parseRecipients(value: string): string[] {
   const recipients = list(value)
   const wrong = recipients.find(recipient => !/^age1[a-z0-9]{20,}$/.test(recipient))
   if (wrong?.startsWith('AGE-SECRET-KEY'))
-    throw new Error('holds a private key; give the public one, which begins with age1')
-  if (wrong !== undefined) throw new Error(`"${wrong}" is no public age key, which begins with age1`)
-  if (recipients.length === 0) throw new Error('must name at least one public age key')
+    throw new Error('contains a private key; use the public one, which begins with age1')
+  if (wrong !== undefined) throw new Error(`"${wrong}" is not a public age key, which begins with age1`)
+  if (recipients.length === 0) throw new Error('must contain at least one public age key')
   return recipients
 }
 
@@ -190,6 +196,6 @@ function parseWebhook(value: string, production: boolean): string {
 function parseAddresses(value: string): string[] {
   const addresses = list(value)
   const wrong = addresses.find(address => !/^[^\s@,]+@[^\s@,]+$/.test(address))
-  if (wrong !== undefined) throw new Error(`"${wrong}" is no mail address`)
+  if (wrong !== undefined) throw new Error(`"${wrong}" is not a mail address`)
   return addresses
 }

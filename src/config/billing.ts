@@ -8,10 +8,10 @@ export interface BillingSettings {
 }
 
 const variables = {
-  STRIPE_SECRET_KEY: credential('The secret key of Stripe: plans are paid for, so new teams start on free.'),
+  STRIPE_SECRET_KEY: credential('The secret key of Stripe. With it, plans are paid, and new teams start on free.'),
   DEFAULT_PLAN: optional(
     oneOf(['free', 'starter', 'pro'], {
-      description: 'The plan of a new team, which limits how many people may join; free with Stripe, else pro.'
+      description: 'The plan of a new team, which limits its number of members; free with Stripe, else pro.'
     })
   )
 }

@@ -6,7 +6,7 @@ export interface ClientSettings {
 }
 
 const variables = {
-  RHONE_URL: optional(text('Command line: the server to speak to; the local one when unset.')),
+  RHONE_URL: optional(text('Command line: the server to use; the local one when unset.')),
   RHONE_TOKEN: optional(text('Command line: the API token; DATA_DIR/operator-token when unset.'))
 }
 

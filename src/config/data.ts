@@ -28,12 +28,14 @@ const variables = {
     { form: 'url' }
   ),
   DATABASE_REPLICA_URL: credential(
-    'A standby of DATABASE_URL near this instance, for reads; it needs no role of its own.',
+    'A standby of DATABASE_URL near this instance, for reads; the role of DATABASE_URL unless it names one.',
     { form: 'url', staysLocal: true }
   ),
-  DATABASE_DIRECT_URL: credential('PostgreSQL past a transaction pooler, for migrations and LISTEN.', { form: 'url' }),
+  DATABASE_DIRECT_URL: credential('PostgreSQL without the transaction pooler, for migrations and LISTEN.', {
+    form: 'url'
+  }),
   DATABASE_ADMIN_URL: credential(
-    'Command line: PostgreSQL as a role that may make roles, for `secrets rotate database`.',
+    'Command line: PostgreSQL as a role that may create roles, for `secrets rotate database`.',
     {
       form: 'url'
     }
@@ -41,7 +43,7 @@ const variables = {
   DATABASE_POOL_MAX: Type.Integer({ default: 10, minimum: 1, maximum: 500, description: 'Connections per instance.' }),
   DATABASE_PREPARE: Type.Union([Type.Literal('auto'), Type.Literal('on'), Type.Literal('off')], {
     default: 'auto',
-    description: 'Whether to use prepared statements: auto, on or off. auto: unless a pooler stands before PostgreSQL.'
+    description: 'Prepared statements: auto, on or off. auto: unless behind a pooler.'
   }),
   REDIS_URL: credential('Redis or Valkey, for limits shared by all instances.', { form: 'url' })
 }
@@ -55,13 +57,13 @@ export default section(variables, ({ env, environment, production, parse, refuse
   }
   parse('REDIS_URL', redisTarget)
   if (env.DATABASE_DIRECT_URL !== undefined && env.DATABASE_URL === undefined)
-    refuse('DATABASE_DIRECT_URL: is the way past the pooler of DATABASE_URL, which is not set')
+    refuse('DATABASE_DIRECT_URL: bypasses the pooler of DATABASE_URL, which is not set')
   if (env.DATABASE_REPLICA_URL !== undefined && env.DATABASE_URL === undefined)
-    refuse('DATABASE_REPLICA_URL: follows the database of DATABASE_URL, which is not set')
+    refuse('DATABASE_REPLICA_URL: is a standby of DATABASE_URL, which is not set')
   const [hosts, directHosts] = [targets.DATABASE_URL.length, targets.DATABASE_DIRECT_URL.length]
   if (directHosts > 0 && hosts > 0 && directHosts !== hosts)
     refuse(
-      `DATABASE_DIRECT_URL: names ${directHosts} hosts and DATABASE_URL ${hosts}; name the same ones in the same order`
+      `DATABASE_DIRECT_URL: names ${directHosts} hosts and DATABASE_URL ${hosts}; list the same hosts in the same order`
     )
   if (production) {
     if (env.DATABASE_URL === undefined) refuse(`DATABASE_URL: is required in ${environment}`)
@@ -95,7 +97,7 @@ export default section(variables, ({ env, environment, production, parse, refuse
 })
 
 const UNVERIFIED =
-  'must verify who the server is; say sslmode=verify-full, and sslrootcert=<file> for an authority of your own'
+  'must verify the server: set sslmode=verify-full, and sslrootcert=<file> for your own certificate authority'
 
 /**
  * `prefer` falls back to plain text when told that the server has no TLS, and `require` encrypts without checking the

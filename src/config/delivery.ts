@@ -27,32 +27,32 @@ export interface DeliverySettings {
 }
 
 const variables = {
-  FLY_API_TOKEN: credential('Deploys to Fly Machines; off when unset.'),
-  FLY_ORG: text('The organization at Fly that apps belong to.', { default: 'rhone' }),
-  FLY_API_URL: text('The Machines API.', { default: 'https://api.machines.dev' }),
-  FLY_GRAPHQL_URL: text('The GraphQL API of Fly.', { default: 'https://api.fly.io/graphql' }),
+  FLY_API_TOKEN: credential('API token for Fly Machines; no deployments to Fly when unset.'),
+  FLY_ORG: text('The Fly organization of the apps.', { default: 'rhone' }),
+  FLY_API_URL: text('Base URL of the Machines API.', { default: 'https://api.machines.dev' }),
+  FLY_GRAPHQL_URL: text('URL of the GraphQL API of Fly.', { default: 'https://api.fly.io/graphql' }),
   DEPLOYER: optional(
     oneOf(['local', 'fly'], {
-      description: 'Where apps run: fly with a token; else, in development, as processes of this machine.'
+      description: 'Where apps run: fly, or local. Unset: fly with a token, else local in development.'
     })
   ),
   BUILDER: optional(
     oneOf(['local', 'buildkit', 'image'], {
       description:
-        'What builds: local for local apps, buildkit with BUILDKIT_HOST; image deploys what others have built.'
+        'How apps are built: local, for local apps; buildkit, with BUILDKIT_HOST; image, for images built elsewhere.'
     })
   ),
-  BUILDKIT_HOST: optional(text('buildkitd, as tcp://host:port; with TLS on both sides.')),
-  BUILDKIT_CA_FILE: optional(text('PEM of who has signed the certificate of buildkitd.')),
-  BUILDKIT_CERT_FILE: optional(text('PEM of our certificate for buildkitd.')),
+  BUILDKIT_HOST: optional(text('Address of buildkitd, tcp://host:port; requires mutual TLS.')),
+  BUILDKIT_CA_FILE: optional(text('PEM of the certificate authority of buildkitd.')),
+  BUILDKIT_CERT_FILE: optional(text('PEM of the client certificate for buildkitd.')),
   BUILDKIT_KEY_FILE: optional(text('PEM private key of BUILDKIT_CERT_FILE.')),
-  REGISTRY: text('Where images are pushed to.', { default: 'registry.fly.io' }),
-  REGISTRY_TOKEN: credential('Its token; that of Fly when unset.'),
+  REGISTRY: text('The registry that images are pushed to.', { default: 'registry.fly.io' }),
+  REGISTRY_TOKEN: credential('The token of that registry; FLY_API_TOKEN when unset.'),
   APPS_PORT: Type.Integer({
     default: 8090,
     minimum: 0,
     maximum: 65_535,
-    description: 'Where local apps are served, by host name; 0 picks a port.'
+    description: 'The port that serves local apps, by host name; 0 picks one.'
   })
 }
 type Env = Static<TObject<typeof variables>>
@@ -108,12 +108,11 @@ function checkPair(reader: Reader<Env>, deployer: Deployer | null, builder: Buil
       'BUILDKIT_CERT_FILE',
       'BUILDKIT_KEY_FILE'
     ])
-  if (deployer === 'local' && builder !== 'local') refuse('BUILDER: apps of DEPLOYER=local are built by BUILDER=local')
-  if (builder === 'local' && deployer !== 'local')
-    refuse('BUILDER: what BUILDER=local has built runs with DEPLOYER=local only')
+  if (deployer === 'local' && builder !== 'local') refuse('BUILDER: DEPLOYER=local needs BUILDER=local')
+  if (builder === 'local' && deployer !== 'local') refuse('BUILDER: BUILDER=local needs DEPLOYER=local')
   for (const name of ['DEPLOYER', 'BUILDER'] as const)
     if (production && env[name] === 'local')
-      refuse(`${name}: local runs what tenants bring on this machine; not in ${environment}`)
+      refuse(`${name}: local runs the code of tenants on this machine; not allowed in ${environment}`)
 }
 
 function parseBuildkitHost(value: string): string {

@@ -25,29 +25,33 @@ const rate = (fallback: string, description: string) =>
   text(`${description} Rate per unit : burst.`, { default: fallback })
 
 const variables = {
-  MAX_CONNECTIONS: Type.Integer({ default: 10_000, minimum: 1, description: 'Open connections of clients at a time.' }),
+  MAX_CONNECTIONS: Type.Integer({
+    default: 10_000,
+    minimum: 1,
+    description: 'Maximum number of open client connections.'
+  }),
   TRUST_PROXY: text('none, fly, or the CIDRs of the proxies whose X-Forwarded-For is believed.', { default: 'none' }),
-  CORS_ORIGINS: optional(text('Exact origins that browsers may call the API from.')),
+  CORS_ORIGINS: optional(text('Exact origins from which browsers may call the API.')),
   CORS_MAX_AGE: Type.Integer({
     default: 7_200,
     minimum: 0,
     maximum: 86_400,
-    description: 'Seconds for which a browser may remember what CORS_ORIGINS allows.'
+    description: 'Seconds for which a browser may cache a CORS preflight.'
   }),
   HSTS_PRELOAD: Type.Boolean({
     default: false,
-    description: 'With https in staging and production: ask for a place in the preload list of browsers. Slow to undo.'
+    description: 'With https in staging and production: ask browsers to preload HSTS. Slow to undo.'
   }),
   METRICS_TOKEN: credential(
     'Bearer token of /metrics, a list while rotating; when unset, loopback only and in development only.',
     { form: 'list' }
   ),
-  RATE_LIMIT_GENERAL: rate('100/s:200', 'Every route without a class of its own, by address.'),
-  RATE_LIMIT_AUTH: rate('5/s:10', 'Signing in, by address.'),
-  RATE_LIMIT_DEPLOY: rate('10/m:5', 'Deploying, by address.'),
-  RATE_LIMIT_WEBHOOK: rate('100/s:500', 'Incoming webhooks, by address.'),
-  RATE_LIMIT_STRICT: rate('0.1/s:5', 'Sensitive operations, by address.'),
-  RATE_LIMIT_USER: rate('100/s:200', 'All requests of one user.')
+  RATE_LIMIT_GENERAL: rate('100/s:200', 'All routes without their own class, per address.'),
+  RATE_LIMIT_AUTH: rate('5/s:10', 'Sign-in, per address.'),
+  RATE_LIMIT_DEPLOY: rate('10/m:5', 'Deployments, per address.'),
+  RATE_LIMIT_WEBHOOK: rate('100/s:500', 'Incoming webhooks, per address.'),
+  RATE_LIMIT_STRICT: rate('0.1/s:5', 'Sensitive operations, per address.'),
+  RATE_LIMIT_USER: rate('100/s:200', 'All requests, per user.')
 }
 
 export default section(variables, reader => {
@@ -81,7 +85,7 @@ function parseTrustProxy(value: string): TrustProxy {
     const [address = '', prefix = ''] = block.split('/')
     const bits = isIP(address) === 6 ? 128 : 32
     if (isIP(address) === 0 || !/^\d{1,3}$/.test(prefix) || Number(prefix) > bits)
-      throw new Error(`"${block}" is not a CIDR; give none, fly, or CIDRs such as 10.0.0.0/8`)
+      throw new Error(`"${block}" is not a CIDR; use none, fly, or CIDRs such as 10.0.0.0/8`)
   }
   return blocks
 }
@@ -105,5 +109,5 @@ function parseOrigins(value: string): string[] {
 function parseBearers(value: string): string[] {
   const tokens = list(value)
   if (tokens.every(token => /^[\x21-\x7e]+$/.test(token))) return tokens
-  throw new Error('must be printable ASCII without spaces, or no scraper could send it')
+  throw new Error('must be printable ASCII without spaces, so that scrapers can send it')
 }

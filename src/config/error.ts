@@ -4,7 +4,7 @@ export class ConfigError extends Error {
   static readonly exitCode = 78
   readonly problems: readonly string[]
   constructor(problems: readonly string[]) {
-    super(`the environment is not usable:\n${problems.map(problem => `  ${problem}`).join('\n')}`)
+    super(`the environment is invalid:\n${problems.map(problem => `  ${problem}`).join('\n')}`)
     this.problems = problems
   }
 }

@@ -25,15 +25,15 @@ export interface GithubSettings {
 }
 
 const variables = {
-  GITHUB_CLIENT_ID: identifier('The OAuth app by which people sign in with GitHub; off when unset.'),
-  GITHUB_CLIENT_SECRET: credential('The secret of that OAuth app.'),
-  GITHUB_URL: text('GitHub, or a GitHub Enterprise Server.', { default: 'https://github.com' }),
-  GITHUB_API_URL: optional(text('Its API; https://api.github.com, or /api/v3 of GITHUB_URL.')),
+  GITHUB_CLIENT_ID: identifier('Client id of the OAuth app for sign-in with GitHub; off when unset.'),
+  GITHUB_CLIENT_SECRET: credential('Client secret of that OAuth app.'),
+  GITHUB_URL: text('URL of GitHub, or of a GitHub Enterprise Server.', { default: 'https://github.com' }),
+  GITHUB_API_URL: optional(text('URL of its API; https://api.github.com, or /api/v3 of GITHUB_URL.')),
   GITHUB_APP_ID: optional(
-    Type.Integer({ minimum: 1, description: 'The GitHub App that reads repositories; off when unset.' })
+    Type.Integer({ minimum: 1, description: 'Id of the GitHub App that reads repositories; off when unset.' })
   ),
   GITHUB_APP_PRIVATE_KEY: credential('Its private key: PEM, or PEM in base64.', { days: 180 }),
-  GITHUB_APP_SLUG: identifier('What its address on GitHub ends with.'),
+  GITHUB_APP_SLUG: identifier('The slug of that App: the end of its URL on GitHub.'),
   GITHUB_WEBHOOK_SECRET: credential('The secret of its webhook; a list while rotating.', { form: 'list' })
 }
 
@@ -41,7 +41,7 @@ export default section(variables, reader => {
   const { env, parse, refuse } = reader
   const { GITHUB_CLIENT_ID: clientId, GITHUB_CLIENT_SECRET: clientSecret } = env
   if ((clientId === undefined) !== (clientSecret === undefined))
-    refuse('GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET: give both or neither')
+    refuse('GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET: set both or neither')
   const app = ['GITHUB_APP_ID', 'GITHUB_APP_PRIVATE_KEY', 'GITHUB_APP_SLUG'] as const
   if (app.some(name => env[name] !== undefined)) missing(reader, 'a GitHub App', app)
   refusePlainHttp(reader, ['GITHUB_URL', 'GITHUB_API_URL'])
@@ -73,6 +73,6 @@ function parsePrivateKey(value: string): string {
   try {
     return createPrivateKey(pem).export({ type: 'pkcs8', format: 'pem' }).toString()
   } catch {
-    throw new Error('must be a private key as PEM, or that in base64')
+    throw new Error('must be a private key as PEM, or PEM in base64')
   }
 }

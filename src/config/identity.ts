@@ -17,7 +17,10 @@ const variables = {
   SESSION_KEYS: credential('Keyring for sessions: id:base64,id:base64, newest first.', { form: 'keyring' }),
   ENCRYPTION_KEYS: credential('Keyring for stored secrets.', { form: 'keyring', days: 365 }),
   SIGNING_KEYS: credential('Keyring for signed access tokens.', { form: 'keyring' }),
-  LOCAL_ACCOUNTS: Type.Boolean({ default: false, description: 'Take passwords, for accounts made by `user create`.' })
+  LOCAL_ACCOUNTS: Type.Boolean({
+    default: false,
+    description: 'Allow passwords, for accounts created by `user create`.'
+  })
 }
 
 export default section(variables, ({ env, environment, production, parse, refuse }) => {

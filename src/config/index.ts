@@ -144,7 +144,7 @@ function refuseTwice(variables: Variables, { source, local }: SecretFeed): void 
   const secret = namesInSource().filter(name => !local.has(name))
   const twice = secret.filter(name => variables[name] || variables[`${name}_FILE`])
   if (twice.length > 0)
-    throw new ConfigError(twice.map(name => `${name}: is given in the environment, but its source is ${source.name}`))
+    throw new ConfigError(twice.map(name => `${name}: is set in the environment, but its source is ${source.name}`))
 }
 
 /**

@@ -33,7 +33,7 @@ export function parseKeyring(text: string): Keyring {
     keys.set(id, key)
   }
   const [first] = keys
-  if (first === undefined) throw new Error('must hold at least one key')
+  if (first === undefined) throw new Error('must contain at least one key')
   return { current: { id: first[0], key: first[1] }, keys }
 }
 
@@ -64,7 +64,7 @@ export async function developmentKeyrings(dataDir: string): Promise<Keyrings> {
       signing: parseKeyring(signing)
     }
   } catch (error) {
-    throw new Error(`${path} is damaged; restore it, or what it has encrypted is lost`, { cause: error })
+    throw new Error(`${path} is damaged; restore it, or the data encrypted with it is lost`, { cause: error })
   }
 }
 

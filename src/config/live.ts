@@ -40,7 +40,7 @@ export class LiveKeyring implements Keyring {
     const { id, key } = this.#current
     const theirs = keys.get(id)
     if (theirs === undefined) return `has no key "${id}", which is in use; keep it behind the new one`
-    return theirs.equals(key) ? undefined : `has another key by the id "${id}", which is in use`
+    return theirs.equals(key) ? undefined : `has a different key for the id "${id}", which is in use`
   }
 
   replace({ keys }: Keyring): void {

@@ -7,7 +7,9 @@ export interface MonitoringSettings {
 
 const variables = {
   PROMETHEUS_URL: optional(
-    text('A Prometheus that scrapes this server: the history of /admin/operations. Unset: what an instance remembers.')
+    text(
+      'A Prometheus that scrapes this server, for the history of /admin/operations. Unset: the memory of the instance.'
+    )
   )
 }
 

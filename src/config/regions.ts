@@ -13,9 +13,9 @@ export interface RegionSettings {
 }
 
 const variables = {
-  FLY_REGION: optional(text('The region that this instance is in; Fly sets it.')),
-  PRIMARY_REGION: optional(text('On Fly: the region of the primary database, whose instances make all changes.')),
-  PRIMARY_URL: optional(text('The address of the instances beside the primary database, for those beside a replica.'))
+  FLY_REGION: optional(text('The region of this instance; set by Fly.')),
+  PRIMARY_REGION: optional(text('On Fly: the region of the primary database, whose instances handle all writes.')),
+  PRIMARY_URL: optional(text('For instances near a replica: the URL of the instances near the primary database.'))
 }
 
 export default section(variables, ({ env, production, parse, refuse }) => {
@@ -24,7 +24,7 @@ export default section(variables, ({ env, production, parse, refuse }) => {
     refuse('PRIMARY_URL: must be https, or a name that ends in .internal')
   for (const name of ['FLY_REGION', 'PRIMARY_REGION'] as const)
     if (env[name] !== undefined && !/^[a-z0-9-]{2,20}$/.test(env[name]))
-      refuse(`${name}: "${env[name]}" is not the code of a region, such as fra`)
+      refuse(`${name}: "${env[name]}" is not a region code, such as fra`)
   const settings: RegionSettings = {
     regions: { own: env.FLY_REGION ?? null, primary: env.PRIMARY_REGION ?? null, primaryUrl }
   }

@@ -15,10 +15,10 @@ const variables = {
       default: 'env'
     }
   ),
-  VAULT_ROLE_ID: identifier('Who we are to Vault or OpenBao: the role id of an AppRole.'),
+  VAULT_ROLE_ID: identifier('For Vault or OpenBao: the role id of an AppRole.'),
   VAULT_SECRET_ID: credential('The secret id of that AppRole.', { days: 30, opensSource: true }),
-  VAULT_KUBERNETES_ROLE: optional(text('In place of an AppRole: the role of its Kubernetes login.')),
-  VAULT_KUBERNETES_TOKEN_FILE: text('The service account token for it.', {
+  VAULT_KUBERNETES_ROLE: optional(text('Instead of an AppRole: the role for the Kubernetes login.')),
+  VAULT_KUBERNETES_TOKEN_FILE: text('File with the service account token for the Kubernetes login.', {
     default: '/var/run/secrets/kubernetes.io/serviceaccount/token'
   }),
   VAULT_NAMESPACE: optional(text('The namespace of Vault Enterprise, or of OpenBao.'))
@@ -35,7 +35,7 @@ export default section(variables, reader => {
     if (kind !== 'vault')
       throw new Error('must be env, dir:/absolute/path, exec:command, or vault:https://host:port/mount/path')
     if (production && rest.startsWith('http:') && !isLoopback(rest))
-      throw new Error('must be https, since secrets come from there')
+      throw new Error('must be https, because it serves secrets')
     return { kind, ...parseVaultUrl(rest), namespace: env.VAULT_NAMESPACE, login: loginOf(reader) }
   })
   const settings: SecretsSettings = { secretsSource: spec ?? { kind: 'env' } }

@@ -60,14 +60,14 @@ const variables = {
   }),
   BASE_URL: optional(text('Where clients reach the server. https turns on HSTS and Secure cookies.')),
   SECURITY_CONTACT: optional(
-    text('Where vulnerabilities are reported, a mailto: or https URL; security@ the host of BASE_URL when unset.')
+    text('Where to report vulnerabilities: a mailto: or https URL; security@ the host of BASE_URL when unset.')
   ),
   TLS_CERT_FILE: optional(text('PEM certificate chain: serve HTTPS without a proxy. Read again on SIGHUP.')),
   TLS_KEY_FILE: optional(text('PEM private key of TLS_CERT_FILE.')),
   DATA_DIR: text('The embedded database and local state.', { default: '.rhone' }),
   LOG_LEVEL: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
     default: 'info',
-    description: 'The least severe level that is logged.'
+    description: 'The lowest level that is logged.'
   }),
   DRAIN_GRACE: optional(
     Type.Integer({
@@ -76,19 +76,19 @@ const variables = {
       description: 'Seconds to keep serving after a stop signal; 5, or 0 in development.'
     })
   ),
-  RHONE_WORKERS: text('How many threads serve: 1 to 64, or auto for one per core.', { default: '1' }),
+  RHONE_WORKERS: text('Number of worker threads: 1 to 64, or auto for one per core.', { default: '1' }),
   MEMORY_LIMIT: optional(
     Type.Integer({
       minimum: 1,
       description:
-        "Bytes that resident memory is judged by; the container's limit, or the machine's memory, when unset."
+        'Memory limit in bytes, for load shedding; when unset, the limit of the container or the memory of the machine.'
     })
   ),
   RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
   RHONE_SHORTCUTS_OFF: optional(
-    text(`Shortcuts through undocumented parts of Node and drizzle that are not to be taken: ${SHORTCUTS.join(', ')}.`)
+    text(`Shortcuts through undocumented parts of Node and drizzle to turn off: ${SHORTCUTS.join(', ')}.`)
   ),
-  RHONE_VERSION: text('The version that replies and metrics name.', { default: packageJson.version })
+  RHONE_VERSION: text('The version shown in replies and metrics.', { default: packageJson.version })
 }
 
 export default section(variables, reader => {
@@ -148,7 +148,7 @@ function readTlsFiles(reader: Reader<{ TLS_CERT_FILE?: string; TLS_KEY_FILE?: st
   const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile } = reader.env
   if (certFile === undefined && keyFile === undefined) return null
   if (certFile === undefined || keyFile === undefined) {
-    reader.refuse('TLS_CERT_FILE and TLS_KEY_FILE: give both or neither')
+    reader.refuse('TLS_CERT_FILE and TLS_KEY_FILE: set both or neither')
     return null
   }
   reader.parse('TLS_CERT_FILE', () => createSecureContext(readTls({ certFile, keyFile })))
@@ -158,7 +158,7 @@ function readTlsFiles(reader: Reader<{ TLS_CERT_FILE?: string; TLS_KEY_FILE?: st
 function parseBaseUrl(value: string): URL {
   const url = URL.parse(value)
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('must be an http or https URL')
-  if (url.username || url.password) throw new Error('must have no user and password')
+  if (url.username || url.password) throw new Error('must not contain a user or password')
   if (url.pathname !== '/' || url.search || url.hash) throw new Error('must have no path, query or fragment')
   return url
 }
@@ -176,8 +176,8 @@ function parseWorkers(value: string): number {
   const isBalanced = BALANCED_PORTS.includes(process.platform)
   if (value === 'auto') return isBalanced ? Math.min(availableParallelism(), MAX_WORKERS) : 1
   const workers = /^\d{1,2}$/.test(value) ? Number(value) : 0
-  if (workers < 1 || workers > MAX_WORKERS) throw new Error(`"${value}" is neither auto nor a number from 1 to 64`)
-  if (workers > 1 && !isBalanced) throw new Error(`${process.platform} cannot share a port among threads; it takes 1`)
+  if (workers < 1 || workers > MAX_WORKERS) throw new Error(`"${value}" must be auto or a number from 1 to 64`)
+  if (workers > 1 && !isBalanced) throw new Error(`${process.platform} cannot share a port among threads; set it to 1`)
   return workers
 }
 
@@ -186,7 +186,7 @@ function parseSwaps(value: string): Record<string, SwapSetting> {
   for (const entry of list(value)) {
     const [, name, target] = /^([^=]+)=(.+)$/.exec(entry) ?? []
     if (!name || !target) throw new Error(`"${entry}" must be name=off or name=./module.ts`)
-    if (swaps.has(name)) throw new Error(`"${name}" is given twice`)
+    if (swaps.has(name)) throw new Error(`"${name}" is listed twice`)
     swaps.set(name, target === 'off' ? false : target)
   }
   return Object.fromEntries(swaps)
@@ -195,6 +195,6 @@ function parseSwaps(value: string): Record<string, SwapSetting> {
 function parseShortcuts(off: string): Set<Shortcut> {
   const shortcuts = new Set<string>(SHORTCUTS)
   for (const name of list(off))
-    if (!shortcuts.delete(name)) throw new Error(`"${name}" is none of ${SHORTCUTS.join(', ')}, or is given twice`)
+    if (!shortcuts.delete(name)) throw new Error(`"${name}" is not one of ${SHORTCUTS.join(', ')}, or is listed twice`)
   return shortcuts as Set<Shortcut>
 }

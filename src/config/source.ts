@@ -51,7 +51,7 @@ export function resolveFiles(
     if (variables[name]) values[name] = variables[name]
     if (!file || names.includes(`${name}_FILE`)) continue
     if (variables[name]) {
-      problems.push(`${name}: is given twice, as ${name} and as ${name}_FILE`)
+      problems.push(`${name}: is set twice, as ${name} and as ${name}_FILE`)
       continue
     }
     try {

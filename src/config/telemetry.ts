@@ -13,12 +13,10 @@ export interface TelemetrySettings {
 
 const variables = {
   OTEL_EXPORTER_OTLP_ENDPOINT: optional(
-    text(
-      'Where traces are sent: the base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318. None when unset.'
-    )
+    text('Base URL of an OTLP/HTTP receiver for traces, such as http://127.0.0.1:4318. No traces when unset.')
   ),
-  OTEL_TRACES_SAMPLER_ARG: text('Share of traces that are recorded, from 0 to 1.', { default: '0.1' }),
-  SENTRY_DSN: credential('Where server errors are reported: the DSN of a Sentry project. Nowhere when unset.', {
+  OTEL_TRACES_SAMPLER_ARG: text('Share of traces to record, from 0 to 1.', { default: '0.1' }),
+  SENTRY_DSN: credential('DSN of the Sentry project that receives server errors. Not reported when unset.', {
     days: 365,
     needsRestart: true
   })

@@ -35,6 +35,6 @@ export function refusePlainHttp<Env>(
   if (!production) return
   for (const name of names) {
     const url = String(env[name] ?? '')
-    if (url.startsWith('http:') && !isLoopback(url)) refuse(`${name}: must be https, since secrets go there`)
+    if (url.startsWith('http:') && !isLoopback(url)) refuse(`${name}: must be https, because it receives secrets`)
   }
 }

@@ -27,18 +27,17 @@ function leftOut(config: Config): string[] {
     config
   const warnings: string[] = []
   if (github === null && !localAccounts)
-    warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; tokens alone work')
+    warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; only tokens work')
   if (deployer === null) warnings.push('DEPLOYER, FLY_API_TOKEN: apps cannot be deployed')
   if (deployer === 'local' && baseUrl.hostname.endsWith('.localhost'))
-    warnings.push(`BASE_URL: an app could take the name of ${baseUrl.hostname}, and get its cookies from browsers`)
-  if (notifyEmail.length > 0)
-    warnings.push('NOTIFY_EMAIL: nobody is told by mail, since this version sends none; set NOTIFY_WEBHOOK_URL')
+    warnings.push(`BASE_URL: an app could take the host name ${baseUrl.hostname}, and receive its cookies`)
+  if (notifyEmail.length > 0) warnings.push('NOTIFY_EMAIL: this version sends no mail; set NOTIFY_WEBHOOK_URL')
   if (!production) return warnings
-  if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: nothing can scrape /metrics')
+  if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: is not set, so /metrics refuses all scrapers')
   if (trustProxy === 'none' && tls === null)
-    warnings.push('TRUST_PROXY: is none, so all clients of the proxy that ends TLS share one address and its limits')
-  if (backups.recipients.length === 0) warnings.push('BACKUP_RECIPIENTS: no backups are made, as all could read them')
+    warnings.push('TRUST_PROXY: is none, so all clients behind the TLS proxy share one address and its limits')
+  if (backups.recipients.length === 0) warnings.push('BACKUP_RECIPIENTS: is not set, so no backups are created')
   else if (backups.target === null)
-    warnings.push('BACKUP_URL: backups are kept below DATA_DIR and are lost with this machine')
+    warnings.push('BACKUP_URL: is not set, so backups stay below DATA_DIR and are lost with this machine')
   return warnings
 }

@@ -22,7 +22,7 @@ export function workDirOf(dataDir: string, elsewhere = ELSEWHERE): string {
   const directory = join(elsewhere, `rhone-${name}`)
   const found = lstatSync(directory, { throwIfNoEntry: false })
   if (found && (!found.isDirectory() || found.uid !== process.geteuid?.()))
-    throw new Error(`${directory} belongs to somebody else`)
+    throw new Error(`${directory} belongs to another user`)
   return directory
 }
 

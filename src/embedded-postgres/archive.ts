@@ -40,7 +40,7 @@ export async function ensureArchiveRole({ layout, binaries, launcher }: Cluster,
   const password = newPassword()
   const command = singleUser(binaries, layout.data, DATABASE)
   const { ok, output } = await runProgram(() => launcher.spawn(command, {}), archiveRole(password), signal)
-  if (!ok) throw new EmbeddedPostgresError(`PostgreSQL could not make the role for base backups:\n${output}`)
+  if (!ok) throw new EmbeddedPostgresError(`PostgreSQL could not create the role for base backups:\n${output}`)
   await allowRoles(layout.data, [ROLE, ARCHIVE_ROLE])
   await writeFile(layout.archivePassword, password, { mode: 0o600, flush: true })
 }

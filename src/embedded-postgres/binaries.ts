@@ -18,7 +18,7 @@ export async function locateBinaries(): Promise<PostgresBinaries> {
   } catch (error) {
     if (!hasCode(error, 'ERR_MODULE_NOT_FOUND')) throw error
     throw new EmbeddedPostgresError(
-      `There is no embedded PostgreSQL here (${name} is not installed): set DATABASE_URL, or install with optional dependencies.`,
+      `The embedded PostgreSQL is not installed (${name} is missing): set DATABASE_URL, or install the optional dependencies.`,
       { cause: error }
     )
   }

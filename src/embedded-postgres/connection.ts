@@ -78,8 +78,7 @@ function fits(directory: string): boolean {
 /** A randomly named directory that only its owner may enter; a link in the data directory records it. */
 async function makeShortDirectory(layout: Layout, account: Account): Promise<string> {
   const parent = [tmpdir(), '/tmp'].find(candidate => fits(join(candidate, 'rhone-XXXXXX', 'pg')))
-  if (!parent)
-    throw new EmbeddedPostgresError(`${layout.socket} is too long for the path of a socket: shorten DATA_DIR.`)
+  if (!parent) throw new EmbeddedPostgresError(`${layout.socket} is too long for a socket path: shorten DATA_DIR.`)
   const shelter = await mkdtemp(join(parent, 'rhone-'))
   await chown(shelter, account.uid, account.gid)
   const directory = join(shelter, 'pg')

@@ -60,7 +60,7 @@ export async function openCluster(options: ClusterOptions): Promise<string> {
   const password = await readPassword(layout)
   if (password === null) {
     throw new EmbeddedPostgresError(
-      `The database in ${layout.data} is there, but its password in ${layout.password} is not: put it back from a backup.`
+      `The database in ${layout.data} exists, but its password file ${layout.password} is missing: restore that from a backup.`
     )
   }
   await giveTo(launcher, layout.data)
@@ -75,7 +75,7 @@ function refuseOtherMajor({ data }: Layout, found: string, version: string): voi
   const [major] = version.split('.')
   if (found === major) return
   throw new EmbeddedPostgresError(
-    `${data} was made by PostgreSQL ${found} and this is PostgreSQL ${major}: restore a backup into an empty DATA_DIR, or go back to the release that had PostgreSQL ${found}.`
+    `${data} was created by PostgreSQL ${found}, but this is PostgreSQL ${major}: restore a backup into an empty DATA_DIR, or use the release with PostgreSQL ${found}.`
   )
 }
 
@@ -84,7 +84,7 @@ async function createCluster(options: ClusterOptions): Promise<string> {
   await removeUnfinished(layout)
   const leftover = await readdir(layout.data).catch(nullIf('ENOENT'))
   if (leftover?.length) {
-    throw new EmbeddedPostgresError(`${layout.data} holds something that is not a database: move it away.`)
+    throw new EmbeddedPostgresError(`${layout.data} contains something other than a database: move it away.`)
   }
   const password = await createPassword(layout)
   // Always a new name: an initdb that outlived its killed server may still write to the old one.
@@ -118,7 +118,7 @@ async function initialize(options: ClusterOptions, directory: string, password: 
   await giveTo(launcher, directory)
   const run = async (command: string[], input?: string) => {
     const { ok, output } = await runProgram(() => launcher.spawn(command, {}), input, signal)
-    if (!ok) throw new EmbeddedPostgresError(`PostgreSQL could not make a database in ${directory}:\n${output}`)
+    if (!ok) throw new EmbeddedPostgresError(`PostgreSQL could not create a database in ${directory}:\n${output}`)
   }
   const initdb = [binaries.initdb, '-D', directory, '--username=postgres', '--auth=reject', '--no-instructions']
   const encoding = ['--encoding=UTF8', '--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
@@ -169,7 +169,7 @@ export async function giveTo({ account }: Launcher, directory: string): Promise<
   if (uid === account.uid) return
   if (process.geteuid!() !== 0) {
     throw new EmbeddedPostgresError(
-      `${directory} belongs to uid ${uid} and this is uid ${account.uid}: start as that user, or chown it.`
+      `${directory} belongs to uid ${uid}, but the server runs as uid ${account.uid}: start it as that user, or chown the directory.`
     )
   }
   const entries = await readdir(directory, { recursive: true })

@@ -4,12 +4,12 @@ export class EmbeddedPostgresError extends Error {
 }
 
 const FILE_SYSTEM_FAULTS: Readonly<Record<string, string>> = {
-  EACCES: 'this user may not read or write it',
-  EPERM: 'this user may not change it',
+  EACCES: 'no permission to read or write it',
+  EPERM: 'no permission to change it',
   EROFS: 'the file system is read-only',
   ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is used up',
-  ENOTDIR: 'a part of its path is a file'
+  EDQUOT: 'the disk quota is exhausted',
+  ENOTDIR: 'a component of its path is a file'
 }
 
 /** Turns disk errors that the operator can fix into a sentence about `directory`; returns any other error unchanged. */

@@ -63,7 +63,7 @@ async function adopt(cluster: Cluster): Promise<ProcessIdentity | null> {
   const orphan = pid && (await identifyOwn(layout, pid))
   if (orphan) {
     if (await isHealthy(cluster, orphan)) {
-      log.info(`adopted the embedded PostgreSQL ${launcher.version} that was running (pid ${pid})`)
+      log.info(`adopted the running embedded PostgreSQL ${launcher.version} (pid ${pid})`)
       return orphan
     }
     log.warn(`stopping the PostgreSQL that was left running in ${layout.root} (pid ${pid})`)
@@ -80,7 +80,7 @@ export async function stopPostmaster(postmaster: ProcessIdentity): Promise<void>
     signalProcess(postmaster, name)
     if (await waitForExit(postmaster, timeoutMs)) return
   }
-  throw new EmbeddedPostgresError(`PostgreSQL (pid ${postmaster.pid}) does not end, not even by SIGKILL.`)
+  throw new EmbeddedPostgresError(`PostgreSQL (pid ${postmaster.pid}) does not end, even after SIGKILL.`)
 }
 
 async function start(cluster: Cluster, signal: AbortSignal): Promise<ProcessIdentity> {
@@ -161,7 +161,7 @@ async function identifyOwn(layout: Layout, pid: number): Promise<ProcessIdentity
 async function refuseUnseenServer({ layout, url }: Cluster): Promise<void> {
   if ((await serverVersion(url)) === null) return
   throw new EmbeddedPostgresError(
-    `${layout.root} is in use by a PostgreSQL that is not a process of this machine, probably of another container: stop that one, or set DATA_DIR to another directory.`
+    `${layout.root} is in use by a PostgreSQL outside this machine, probably in another container: stop that one, or set DATA_DIR to another directory.`
   )
 }
 

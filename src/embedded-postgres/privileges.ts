@@ -41,8 +41,8 @@ export async function chooseLauncher(binaries: PostgresBinaries, directory: stri
   }
   throw new EmbeddedPostgresError(
     own.uid === 0
-      ? `PostgreSQL does not run as root, and uid ${account.uid} cannot reach both ${binaries.directory} and ${directory}: set DATA_DIR to a directory that it can enter, start as another user, or set DATABASE_URL (${failures.join('; ')}).`
-      : `The embedded PostgreSQL does not run on this machine: set DATABASE_URL (${failures.join('; ')}).`
+      ? `PostgreSQL does not run as root, and uid ${account.uid} cannot reach both ${binaries.directory} and ${directory}: set DATA_DIR to a directory that this user can enter, start as another user, or set DATABASE_URL (${failures.join('; ')}).`
+      : `The embedded PostgreSQL cannot run on this machine: set DATABASE_URL (${failures.join('; ')}).`
   )
 }
 

@@ -64,7 +64,7 @@ async function refuseOtherMajor(data: string, { version }: Launcher): Promise<vo
   const [major] = version.split('.')
   if (found !== major)
     throw new EmbeddedPostgresError(
-      `the base backup was made by PostgreSQL ${found} and this is PostgreSQL ${major}: recover with the release that had PostgreSQL ${found}`
+      `the base backup was created by PostgreSQL ${found}, but this is PostgreSQL ${major}: recover with the release that has PostgreSQL ${found}`
     )
 }
 

@@ -40,7 +40,7 @@ export function supervise(cluster: Cluster, postmaster: ProcessIdentity): Superv
   async function restart(): Promise<void> {
     if (performance.now() - startedAt > STABLE_MS) failures = 0
     const delay = backoff(failures++)
-    log.error(`the embedded PostgreSQL is gone; restart ${failures} in a row follows in ${delay} ms`)
+    log.error(`the embedded PostgreSQL has stopped; restarting it in ${delay} ms (attempt ${failures})`)
     await pause(delay)
     try {
       current = await adoptOrStart(cluster, signal)

@@ -9,6 +9,6 @@ import { TextHeadResponse, textHeadWorks } from '../../plugins/lib/response-head
 export function quickHeads(isWanted: boolean, log: FastifyBaseLogger): { ServerResponse?: typeof ServerResponse } {
   if (!isWanted) return {}
   if (textHeadWorks()) return { ServerResponse: TextHeadResponse }
-  log.warn({ shortcut: 'heads' }, 'this Node builds replies differently: headers are set one by one, which is slower')
+  log.warn({ shortcut: 'heads' }, 'this Node version writes reply heads differently: using its slower standard way')
   return {}
 }

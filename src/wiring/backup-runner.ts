@@ -69,7 +69,7 @@ async function run(work: BackupWork, signal: AbortSignal): Promise<Descriptor | 
     child.send(work)
     const [code, by] = await once(child, 'close')
     signal.throwIfAborted()
-    if (answer === undefined) throw new Error(`the process for backups has ended (${by ?? code}): ${complaint()}`)
+    if (answer === undefined) throw new Error(`the backup process ended (${by ?? code}): ${complaint()}`)
     if (!answer.ok) throw new Error(answer.message)
     return answer.result
   } finally {

@@ -61,7 +61,7 @@ const ownIdentityPath = (dataDir: string) => join(dataDir, 'backup-identity.txt'
 async function ownIdentity({ production, environment, dataDir }: Config): Promise<string> {
   if (production)
     throw new ConfigError([
-      `BACKUP_RECIPIENTS: is required for backups in ${environment}: public age keys, whose private ones are kept elsewhere`
+      `BACKUP_RECIPIENTS: is required for backups in ${environment}: public age keys, with the private ones kept elsewhere`
     ])
   const path = ownIdentityPath(dataDir)
   await createDataDir(dataDir)

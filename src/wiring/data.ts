@@ -41,13 +41,13 @@ export function database(config: Config, app: FastifyInstance) {
 
 function fence(config: Config, app: FastifyInstance): TimelineFence {
   const stored = fenceOf(config, err =>
-    app.log.error({ err }, 'the timeline of the database cannot be stored in DATA_DIR: a restart forgets it')
+    app.log.error({ err }, 'the database timeline could not be stored in DATA_DIR: a restart will forget it')
   )
   if (config.redisUrl === null) return stored
   return sharedFence(
     stored,
     () => (has(app, 'redis') ? app.redis : undefined),
-    err => app.log.warn({ err }, 'the timeline of the database cannot be shared over Redis')
+    err => app.log.warn({ err }, 'the database timeline could not be shared through Redis')
   )
 }
 

@@ -23,14 +23,14 @@ export function followed(config: Config, app: FastifyInstance, ports: NonNullabl
       const next = configWith(values)
       const gone = changed.filter(name => config.secrets.has(name) && !values.has(name))
       const problems = [
-        ...gone.map(name => `${name}: is gone; a restart turns off what needs it`),
+        ...gone.map(name => `${name}: was removed; a restart turns off the features that need it`),
         ...live.problemsWith(next),
         ...(await problemsOfConnections(app, config, next))
       ]
       if (problems.length > 0) throw new ConfigError(problems)
 
       const later = changed.filter(name => SECRETS.get(name)?.needsRestart)
-      if (later.length > 0) app.log.warn({ secrets: later }, 'these are in use from the next start on')
+      if (later.length > 0) app.log.warn({ secrets: later }, 'these changes take effect at the next start')
 
       const { database: before, redisUrl: redisBefore } = config
       live.replace(next)

@@ -19,10 +19,10 @@ export function openapi({ version, baseUrl }: Config) {
 const AUTHENTICATION = `Send a token with every request: \`Authorization: Bearer rhone_...\`. In the examples it is in \`$TOKEN\`.
 
 The first start writes the token of the first operator to \`operator-token\` under \`DATA_DIR\` (\`.rhone\` by default). With
-it, or signed in, make tokens of your own: \`rhone token create ci --scope deploy\`, or \`POST /api/v1/me/tokens\`. A token
-is shown once. \`POST /api/v1/auth/token\` exchanges it for one that ends after 15 minutes.
+it, or signed in, create your own tokens: \`rhone token create ci --scope deploy\`, or \`POST /api/v1/me/tokens\`. A token
+is shown once. \`POST /api/v1/auth/token\` exchanges it for one that expires after 15 minutes.
 
-Browsers that have signed in at \`/login\` send the cookie of their session instead.`
+Browsers sign in at \`/login\` and send a session cookie instead.`
 
 export function connections({ maxConnections, trustProxy, shortcuts }: Config, app: FastifyInstance) {
   return {

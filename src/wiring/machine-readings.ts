@@ -10,7 +10,7 @@ export function machineReadings(dataDir: string, memoryLimit: number): Reading[]
   return [
     {
       name: 'rhone_memory_limit_bytes',
-      help: 'Bytes from which resident memory is judged.',
+      help: 'Memory limit in bytes that resident memory is compared with.',
       read: async () => memoryLimit
     },
     {
@@ -20,7 +20,7 @@ export function machineReadings(dataDir: string, memoryLimit: number): Reading[]
     },
     {
       name: 'rhone_disk_free_bytes',
-      help: 'What is free of the file system that holds DATA_DIR, to this user.',
+      help: 'Free space of the file system that holds DATA_DIR, for this user.',
       read: () => disk('bavail')
     }
   ]

@@ -49,5 +49,5 @@ export async function embeddedRecoverer(dataDir: string, log: Log): Promise<Reco
 async function refuseFull(place: string): Promise<void> {
   const found = (await readdir(place).catch(nullIf('ENOENT'))) ?? []
   if (found.includes('data'))
-    throw new Error(`there is a database in ${place}: move it away, or set DATA_DIR to another directory`)
+    throw new Error(`${place} already contains a database: move it away, or set DATA_DIR to another directory`)
 }

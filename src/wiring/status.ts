@@ -24,12 +24,13 @@ function components({ deployer, github, githubApp }: Config, app: FastifyInstanc
   const deployments = {
     name: 'deployments',
     title: 'Builds and deployments',
-    check: () => needs(app, ['database', 'fly'], 'Deployments do not start: what they need cannot be reached.')
+    check: () =>
+      needs(app, ['database', 'fly'], 'Deployments do not start: a service that they need cannot be reached.')
   }
   const atGithub = {
     name: 'github',
-    title: 'Sign-in and pushes by GitHub',
-    check: () => needs(app, ['github'], 'GitHub cannot be reached; pushes are deployed when it is back.')
+    title: 'GitHub sign-in and pushes',
+    check: () => needs(app, ['github'], 'GitHub cannot be reached; pushes will be deployed when it is back.')
   }
   return [
     api,
@@ -43,7 +44,7 @@ function stateOfApi(app: FastifyInstance): Observation {
   if (app.startup?.done === false) return { status: 'unknown' }
   const state = needs(app, ['database'], 'Most requests are refused: the database cannot be reached.')
   if (state.status !== 'operational' || app.pressure?.sustained !== true) return state
-  return { status: 'degraded', note: 'There is more to do than can be done; some requests are refused.' }
+  return { status: 'degraded', note: 'The server is overloaded; some requests are refused.' }
 }
 
 function needs(app: FastifyInstance, names: readonly string[], note: string): Observation {

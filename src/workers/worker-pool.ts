@@ -86,7 +86,7 @@ export class WorkerPool implements Service {
     )
     this.#members.add(member)
     member.ended.then(() => {
-      this.#lose(member, new Error('the worker has ended by itself'))
+      this.#lose(member, new Error('the worker exited unexpectedly'))
       this.#members.delete(member)
       this.#readings.depart(member)
       releaseSharedBuckets(this.#buckets, member.threadId)
@@ -141,7 +141,7 @@ export class WorkerPool implements Service {
   async #replace(member: Member, error: Error): Promise<void> {
     if (performance.now() - member.startedAt > STEADY_AFTER) this.#losses = 0
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#losses++)
-    this.#logger.error({ err: error, threadId: member.threadId, wait }, 'a worker was lost and is replaced')
+    this.#logger.error({ err: error, threadId: member.threadId, wait }, 'a worker was lost; starting a new one')
     if (await this.#pause(wait)) this.#hire()
   }
 
@@ -152,7 +152,7 @@ export class WorkerPool implements Service {
         if (member.unansweredPings < PULSES) {
           member.ping()
         } else {
-          this.#lose(member, new Error('the worker gives no sign of life'))
+          this.#lose(member, new Error('the worker does not respond'))
           member.terminate()
         }
       }

@@ -33,7 +33,7 @@ const peers: MetricsPeers = {
     return waiting.promise
   }
 }
-const reportShortage = shortageReporter((err, count) => logger.error({ err, count }, 'no file descriptor is left'))
+const reportShortage = shortageReporter((err, count) => logger.error({ err, count }, 'out of file descriptors'))
 let instance: Instance | undefined
 let isListening = false
 
@@ -51,7 +51,7 @@ try {
   report({ type: 'listening' })
   instance.completed.then(
     () => report({ type: 'ready' }),
-    error => onFault(error, 'the start has failed')
+    error => onFault(error, 'the start failed')
   )
 } catch (error) {
   onFault(error, 'the worker could not start')

@@ -56,7 +56,7 @@ test('three servers that start at once on an empty database', async t => {
     assert.equal(await exited, 1)
     assert.match(
       said(),
-      /^rhone: the server could not start: port \d+ of 127\.0\.0\.1 is taken by another program: .*PORT/m
+      /^rhone: the server could not start: port \d+ of 127\.0\.0\.1 is in use by another program: .*PORT/m
     )
     await assert.rejects(stat(join(DATA_DIR, 'postgres')), { code: 'ENOENT' }, 'PostgreSQL was not begun')
   })

@@ -79,17 +79,17 @@ describe('the command line', () => {
 
   it('answers wrong usage with 2, the reason and the usage, and nothing on stdout', async () => {
     const wrong = {
-      nonsense: 'there is no command "nonsense"',
-      token: 'there is no command "token"',
+      nonsense: 'unknown command "nonsense"',
+      token: 'unknown command "token"',
       'token create': '<name> is missing',
-      'token create a b': '"b" is one argument too many',
-      'serve --fast': 'there is no option --fast',
+      'token create a b': '"b" is an unexpected argument',
+      'serve --fast': 'unknown option --fast',
       'tokn list': 'did you mean "token list"?',
       smoek: 'did you mean "smoke"?',
-      'token create x --scop read': 'there is no option --scop; did you mean --scope?',
+      'token create x --scop read': 'unknown option --scop; did you mean --scope?',
       'maintenance on --until': '--until needs a value',
       'migrate --json=yes': '--json takes no value',
-      'maintenance on --until yesterday': '"yesterday" is no moment',
+      'maintenance on --until yesterday': '"yesterday" is not a time',
       'maintenance on --until 2001-01-01': '"2001-01-01" is in the past',
       'maintenance on --retry-after soon': '"soon" is not a number of seconds'
     }
@@ -236,7 +236,7 @@ describe('without a server', () => {
     assert.equal(code, 1)
     assert.match(
       stderr,
-      /^rhone: the server at http:\/\/127\.0\.0\.1:2 cannot be reached: nothing listens there\. Start it \(npm start\).*\n$/
+      /^rhone: the server at http:\/\/127\.0\.0\.1:2 cannot be reached: connection refused\. Start it \(npm start\).*\n$/
     )
   })
 

@@ -111,7 +111,7 @@ test('login gets a token from a real server, closed to others, and logout revoke
   const { code, stderr } = await rhone(`login --url ${url}`, variables, { onSaid: said => void approve(said) })
   assert.equal(code, 0, stderr)
   assert.match(stderr, new RegExp(`${url}/login/device\\?code=[A-Z]{4}-[A-Z]{4}`))
-  assert.match(stderr, /Logged in to .* as operator; the token is kept in/)
+  assert.match(stderr, /Logged in to .* as operator; the token is stored in/)
   assert.equal((await stat(join(home, '.config/rhone/credentials.json'))).mode & 0o777, 0o600)
   assert.match((await rhone('whoami', variables)).stdout, /operator/)
   const { token } = (await kept(home)).servers[url]
@@ -149,7 +149,7 @@ test('a login that is denied, too late, or of a server without such logins says 
   const cases: [Answer[], object, RegExp][] = [
     [[[200, { status: 'access_denied', interval: 0 }]], {}, /was denied in the browser/],
     [[[200, { status: 'expired_token', interval: 0 }]], {}, /too old.*rhone login/],
-    [[], { expiresIn: 0.05 }, /nobody has approved it in time.*rhone login/],
+    [[], { expiresIn: 0.05 }, /expired before anybody approved it.*rhone login/],
     [[refusal(400, 'VALIDATION_ERROR')], {}, /validation_error/]
   ]
   for (const [script, begun, why] of cases) {
@@ -166,7 +166,7 @@ test('a login that is denied, too late, or of a server without such logins says 
   t.after(() => old.close())
   await once(old, 'listening')
   const { stderr } = await rhone(`login --url http://127.0.0.1:${(old.address() as AddressInfo).port}`, { HOME: home })
-  assert.match(stderr, /no logins by browser.*settings.*--token -/)
+  assert.match(stderr, /does not support login by browser.*settings.*--token -/)
   await assert.rejects(kept(home), /ENOENT/)
 })
 
@@ -183,7 +183,7 @@ test('Ctrl-C ends the wait at once, and nothing is kept', async t => {
     }
   )
   assert.equal(code, 1)
-  assert.match(stderr, /nothing was kept: you have stopped the login/)
+  assert.match(stderr, /login stopped; nothing was saved/)
   await assert.rejects(kept(home), /ENOENT/)
 })
 
@@ -238,12 +238,12 @@ test('each server has a login of its own, and damaged or open files are refused 
   assert.match((await rhone('whoami', { HOME: home })).stderr, /open to other users.*chmod 600/)
   await chmod(path, 0o600)
   await writeFile(path, '{"servers":')
-  assert.match((await rhone('whoami', { HOME: home })).stderr, /damaged: remove it, and log in again/)
+  assert.match((await rhone('whoami', { HOME: home })).stderr, /damaged: remove it and log in again/)
 })
 
 test('wrong usage is told apart', async t => {
   const HOME = await folderOf(t)
   assert.equal((await rhone('login --scope king', { HOME })).code, 2)
   const empty = await rhone('login --url http://127.0.0.1:9 --token -', { HOME }, { read: async () => '\n' })
-  assert.deepEqual([empty.code, /nothing on standard input/.test(empty.stderr)], [2, true])
+  assert.deepEqual([empty.code, /standard input is empty/.test(empty.stderr)], [2, true])
 })

@@ -96,7 +96,7 @@ describe('against a server', () => {
   it('a folder is deployed, changed, rolled back, and its app read, opened and deleted', async t => {
     const folder = await folderOf(t, { ...greeting('one'), '.env': 'SECRET=1', 'node_modules/x/index.js': '' })
     const first = await succeed('deploy cli-shop --create', folder)
-    assert.match(first.stderr, /Made the app cli-shop\nPacked 2 files/)
+    assert.match(first.stderr, /Created the app cli-shop\nPacked 2 files/)
     assert.match(first.stderr, /Unpacked 2 files/)
     assert.equal((await openApp(first.stdout.trim())).text, 'one undefined')
     assert.deepEqual(JSON.parse(await readFile(join(folder, '.rhone.json'), 'utf8')), { app: 'cli-shop', url })
@@ -212,7 +212,7 @@ describe('against a server', () => {
     assert.deepEqual(health(await data('apps show cli-delta', folder)), [null, null, null])
     assert.match(
       (await succeed('env import cli-delta vars.env', folder)).stderr,
-      /takes effect with the next deployment/
+      /take effect with the next deployment/
     )
     await succeed('env set cli-delta FOUR=- FIVE=a=b', folder, { read: async () => 'from stdin\n' })
     await succeed('env unset cli-delta TWO', folder)
@@ -237,20 +237,20 @@ describe('against a server', () => {
       ['deploy nowhere', 1, /no app nowhere.*--create/],
       ['env set hello', 2, /KEY=value is missing/],
       ['env set hello lower=1', 2, /"lower" cannot be the name/],
-      ['logs hello --level loud', 2, /"loud" is none of debug/],
-      ['logs hello --since soon', 2, /"soon" is no moment/],
+      ['logs hello --level loud', 2, /"loud" is not one of debug/],
+      ['logs hello --since soon', 2, /"soon" is not a time/],
       ['deployments list hello --limit 0', 2, /not a number from 1 to 200/],
       ['apps update hello', 2, /nothing to change/],
-      ['apps update hello --health-grace 0', 2, /--health-grace: "0" is neither a whole number from 1 to 300 nor none/],
-      ['apps show nowhere', 1, /app not found.*; rhone apps list shows those/],
-      ['teams members nowhere', 1, /team not found.*; rhone teams list shows those/],
+      ['apps update hello --health-grace 0', 2, /--health-grace: "0" must be a whole number from 1 to 300, or none/],
+      ['apps show nowhere', 1, /app not found.*; rhone apps list shows your apps/],
+      ['teams members nowhere', 1, /team not found.*; rhone teams list shows your teams/],
       ['domains add example.com', 1, /this version of Rhone has no domains add/],
       ['run hello', 1, /this version of Rhone has no run/],
-      [`apps list --url http://127.0.0.1:${await freePort()}`, 1, /nothing listens there\. Start it \(npm start\)/],
+      [`apps list --url http://127.0.0.1:${await freePort()}`, 1, /connection refused\. Start it \(npm start\)/],
       ['apps list --token rhone_x', 1, /; log in with: rhone login/],
       ['completion powershell', 2, /none of bash, zsh, fish/],
       ['deploment list', 2, /did you mean "deployments list"\?/],
-      ['teams invite a b --role king', 2, /neither member nor admin/]
+      ['teams invite a b --role king', 2, /must be member or admin/]
     ]
     for (const [words, code, why] of expected) {
       const result = await rhone(words, env, folder)
@@ -277,7 +277,7 @@ describe('against a server', () => {
     await chmod(kept, 0o644)
     assert.match((await rhone('whoami', variables, folder)).stderr, /open to other users/)
     await chmod(kept, 0o600)
-    assert.match((await rhone('login --token rhone_wrong', variables, folder)).stderr, /does not take this token/)
+    assert.match((await rhone('login --token rhone_wrong', variables, folder)).stderr, /rejects this token/)
     assert.equal((await rhone('logout', variables, folder)).code, 0)
     assert.equal((await rhone('logout', variables, folder)).code, 1)
     assert.doesNotMatch(await readFile(kept, 'utf8'), /rhone_/)
@@ -355,7 +355,7 @@ describe('packing', () => {
     await symlink('../../etc/passwd', join(folder, 'out'))
     await assert.rejects(
       pack(folder, () => {}),
-      /the link out leads out of the folder/
+      /the link out points outside the folder/
     )
   })
 

@@ -57,14 +57,14 @@ test('secrets rotate reseals everything beside a running server, and then has no
   )
   const second = await rhone('secrets rotate', env)
   assert.equal(second.code, 0)
-  assert.match(second.stdout, /env_vars: 0 sealed anew with key "new"/)
+  assert.match(second.stdout, /env_vars: 0 re-encrypted with key "new"/)
 })
 
 test('secrets rotate says which key is missing, and fails', async t => {
   const { envWith } = await server(t)
   const { code, stdout } = await rhone('secrets rotate', envWith(NEW))
   assert.equal(code, 1)
-  assert.match(stdout, /env_vars: 1 sealed with key "old", which is not in ENCRYPTION_KEYS/)
+  assert.match(stdout, /env_vars: 1 encrypted with key "old", which is not in ENCRYPTION_KEYS/)
 })
 
 test('secrets status tells the age of every secret, and what is sealed with which key, and no secret', async t => {

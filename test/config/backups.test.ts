@@ -36,7 +36,7 @@ test('the latest time of a schedule is found in UTC, however long ago', () => {
 test('an invalid schedule is refused with the name of its field', () => {
   for (const [cron, problem] of [
     ['0 2 * *', /must have five fields/],
-    ['60 2 * * *', /"60" is no minute: give numbers from 0 to 59/],
+    ['60 2 * * *', /"60" is not a minute: use numbers from 0 to 59/],
     ['0 24 * * *', /is no hour/],
     ['0 2 0 * *', /is no day of month/],
     ['0 2 * 13 *', /is no month/],
@@ -71,7 +71,7 @@ test('backups go below DATA_DIR, to another directory, or into a bucket', () => 
     ['file://host/path', /must be file:/],
     ['https://example.com', /must be file:/],
     ['s3://bucket', /AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: BACKUP_URL=s3:\/\/... needs both/],
-    ['s3://id:key@bucket', /must hold no credentials/],
+    ['s3://id:key@bucket', /must not contain credentials/],
     ['s3://bucket?acl=public', /unknown parameter "acl"/],
     ['s3://bucket?endpoint=ftp://x', /its endpoint must be an http or https address/]
   ] as const)
@@ -86,7 +86,7 @@ test('recipients are public keys, and what is kept is a number of days, weeks an
   const leaked = problemsOf({ BACKUP_RECIPIENTS: secret })
   assert.match(leaked, /BACKUP_RECIPIENTS: holds a private key/)
   assert.ok(!leaked.includes(secret))
-  assert.match(problemsOf({ BACKUP_RECIPIENTS: 'ssh-ed25519 AAAA' }), /is no public age key/)
+  assert.match(problemsOf({ BACKUP_RECIPIENTS: 'ssh-ed25519 AAAA' }), /is not a public age key/)
   for (const keep of ['7', '0d', 'd', '7d4', '-1d', '12m7d'])
     assert.match(problemsOf({ BACKUP_KEEP: keep }), /BACKUP_KEEP: ".*" must be days, weeks and months/, keep)
 })

@@ -114,7 +114,7 @@ test('a command prints its secrets as JSON', async () => {
   assert.deepEqual(valuesOf(found), { METRICS_TOKEN: 'a' })
   for (const text of ['', '[]', 'null', '"s3cret"', 's3cret'])
     await assert.rejects(print(text).load(['METRICS_TOKEN']), (error: Error) => {
-      assert.match(error.message, /^exec:printf: does not print a JSON object/)
+      assert.match(error.message, /^exec:printf: did not print a JSON object/)
       return !error.message.includes('s3cret')
     })
   await assert.rejects(print('{"METRICS_TOKEN":1}').load(['METRICS_TOKEN']), /METRICS_TOKEN must be text/)
@@ -122,8 +122,8 @@ test('a command prints its secrets as JSON', async () => {
 
 test('a command that fails, hangs or floods is ended and reported', async () => {
   await assert.rejects(execSource('exit 3').load([]), /ends with 3; run it by hand/)
-  await assert.rejects(execSource('sleep 60 | cat', 50).load([]), /has not ended within 0.05 s/)
-  await assert.rejects(execSource('yes').load([]), /prints more than/)
+  await assert.rejects(execSource('sleep 60 | cat', 50).load([]), /did not end within 0.05 s/)
+  await assert.rejects(execSource('yes').load([]), /printed more than/)
 })
 
 test('Vault is asked by AppRole, and gives the fields that are ours', async t => {
@@ -145,7 +145,7 @@ test('Vault is asked by the service account of Kubernetes, whose token is read f
   await source.load([])
   fake.kubernetes.jwt = 'rotated'
   fake.revokeAll()
-  await assert.rejects(source.load([]), /does not accept the kubernetes login \(403\)/)
+  await assert.rejects(source.load([]), /rejected the kubernetes login \(403\)/)
   await writeFile(tokenFile, 'rotated')
   await source.load([])
   assert.deepEqual(
@@ -185,7 +185,7 @@ test('a sealed Vault, a wrong path and a refused login are each named', async t 
   await assert.rejects(source.load([]), /has no secret at secret\/data\/rhone/)
   fake.approle.secretId = 'rotated'
   fake.revokeAll()
-  await assert.rejects(source.load([]), /does not accept the approle login \(400\)/)
+  await assert.rejects(source.load([]), /rejected the approle login \(400\)/)
 })
 
 test('a keyring is sealed by a transit key, too, also when it is rotated and the transit key has been', async t => {
@@ -208,7 +208,7 @@ test('a keyring is sealed by a transit key, too, also when it is rotated and the
 
   await assert.rejects(
     source.load(['SESSION_KEYS']),
-    /SESSION_KEYS is sealed by a transit key, and SECRETS_SOURCE names none/
+    /SESSION_KEYS is encrypted with a transit key, but SECRETS_SOURCE names none/
   )
   fake.put('rhone', { SESSION_KEYS: `${stored().slice(0, -8)}AAAAAAA=` })
   await assert.rejects(read(), /400/)
@@ -237,7 +237,7 @@ test('the boot fails by the name of the source, and by the name of each variable
   fake.put('rhone', { SESSION_KEYS: 'k1:short', METRICS_TOKEN: 'two words' })
   const where = `(from vault:${fake.url}/secret/rhone)`
   assert.deepEqual(await problemsOf(environment), [
-    `METRICS_TOKEN: must be printable ASCII without spaces, or no scraper could send it ${where}`,
+    `METRICS_TOKEN: must be printable ASCII without spaces, so that scrapers can send it ${where}`,
     `SESSION_KEYS: key "k1" must be 32 bytes in base64, got 3 ${where}`
   ])
   fake.isSealed = true
@@ -246,7 +246,7 @@ test('the boot fails by the name of the source, and by the name of each variable
 
 test('a secret in two places is refused, and so is a source that cannot be one', async t => {
   const { environment } = await vault(t, { METRICS_TOKEN: 'also-here' })
-  assert.match((await problemsOf(environment)).join(), /^METRICS_TOKEN: is given in the environment, but its source is/)
+  assert.match((await problemsOf(environment)).join(), /^METRICS_TOKEN: is set in the environment, but its source is/)
   for (const [source, expected] of [
     ['dir:relative', /^SECRETS_SOURCE: must be env, dir:/],
     ['keychain', /^SECRETS_SOURCE: must be env, dir:/],
@@ -287,7 +287,7 @@ test('the address of a replica may differ from region to region, beside the same
   const rotated = new Map([['DATABASE_URL', 'postgres://rhone_a:next@db/rhone']])
   assert.equal(feed.configWith(rotated).database.replicaUrl, 'postgres://rhone_a:next@fra.db/rhone')
   const problems = await problemsOf(near('postgres://rhone:secret@fra.db/rhone'))
-  assert.match(problems.join(), /^DATABASE_REPLICA_URL: is given in the environment, but its source is/)
+  assert.match(problems.join(), /^DATABASE_REPLICA_URL: is set in the environment, but its source is/)
 })
 
 test('docs/SECRETS_MANAGEMENT.md has every secret of the schema, with its schedule', async () => {

@@ -37,7 +37,7 @@ test('a Node that puts replies together in another way sends the same headers, a
   const other = await serve(t, true)
   assert.equal(other.isQuick, false)
   assert.deepEqual(other.headers, usual.headers)
-  assert.match(other.lines.join(), /headers are set one by one, which is slower/)
+  assert.match(other.lines.join(), /using its slower standard way/)
 })
 
 test('the shortcut can be switched off, and the headers are the same', async t => {

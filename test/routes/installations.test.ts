@@ -304,7 +304,7 @@ describe('the source of an app', () => {
       assert.deepEqual(errorOf(reply), {
         status: 400,
         code: 'VALIDATION_ERROR',
-        detail: `githubRepo: ${githubRepo} is no repository of an installation of the team`
+        detail: `githubRepo: ${githubRepo} is not a repository of an installation of the team`
       })
     }
   })
@@ -349,7 +349,7 @@ describe('the source of an app', () => {
     assert.deepEqual(await patch({ githubRepo }), [githubRepo, null])
     const both = await call('PATCH', `/api/v1/apps/${id}`, { githubRepo, gitUrl })
     assert.equal(both.statusCode, 400)
-    assert.match(both.body, /goes without a githubRepo/)
+    assert.match(both.body, /cannot be combined with githubRepo/)
   })
 })
 

@@ -123,7 +123,7 @@ test('a revoked or expired invitation is invalid, and makes room for another', a
   assert.match((await accept(invited, first.token)).json().error.message, /revoked/)
 
   const second = (await send(admin, invited.email)).json()
-  assert.equal((await send(admin, invited.email)).json().error.message, 'This address is invited already')
+  assert.equal((await send(admin, invited.email)).json().error.message, 'This address is already invited')
   await db.update(teamInvitations).set({ expiresAt: sql`now()` }).where(eq(teamInvitations.id, second.id))
   assert.match((await accept(invited, second.token)).json().error.message, /expired/)
   assert.equal((await admin.call('GET', url)).json().items[0].state, 'expired')

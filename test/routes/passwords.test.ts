@@ -143,7 +143,7 @@ describe('an account with a password', () => {
 
   test('cannot be created twice, or with an invalid name', async () => {
     await addAccount('once')
-    assert.match((await rhone('user', 'create', 'ONCE')).stderr, /There is an account "once" already/)
+    assert.match((await rhone('user', 'create', 'ONCE')).stderr, /The account "once" already exists/)
     for (const name of ['a b', '-x', '<script>', 'x'.repeat(256)])
       assert.equal((await rhone('user', 'create', '--', name)).code, 1, name)
   })

@@ -106,7 +106,7 @@ test('while the first base backup is made, the log is stored, and what was cut o
   await eventually(() => segments() >= 2)
   await eventually(async () => (await bytesWaiting(settings.directory)) === 0)
   const { stream, base, broken } = await readState(settings.directory)
-  assert.deepEqual([base, broken?.why], [null, 'no base backup was made yet'])
+  assert.deepEqual([base, broken?.why], [null, 'there is no base backup yet'])
 
   ending.abort()
   released.resolve()

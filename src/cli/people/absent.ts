@@ -13,15 +13,15 @@ function absent(name: string, summary: string, args: readonly string[], instead:
   })
 }
 
-const ONE_URL = 'each app is served under the one URL that rhone apps show prints'
+const ONE_URL = 'each app has one URL, which rhone apps show prints'
 
 export const domainsList = absent('domains list', 'List the domains of an app.', ['[app]'], ONE_URL)
-export const domainsAdd = absent('domains add', 'Serve an app under a domain of yours.', ['<domain>'], ONE_URL)
+export const domainsAdd = absent('domains add', 'Add your own domain to an app.', ['<domain>'], ONE_URL)
 export const domainsCheck = absent('domains check', 'Check the DNS records of a domain.', ['<domain>'], ONE_URL)
-export const domainsRemove = absent('domains remove', 'Take a domain from an app.', ['<domain>'], ONE_URL)
+export const domainsRemove = absent('domains remove', 'Remove a domain from an app.', ['<domain>'], ONE_URL)
 export const run = absent(
   'run',
-  'Run one command with the code and the env vars of an app.',
+  'Run a one-off command with the code and env vars of an app.',
   ['<command>...'],
-  'what has to run before a new version serves belongs into its build or start script'
+  'run migrations and the like from the build or start script of the app'
 )

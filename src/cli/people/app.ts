@@ -28,7 +28,7 @@ export const appOption = {
     type: 'string',
     short: 'a',
     value: '<app>',
-    description: 'The app; by default the one that the folder remembers.'
+    description: 'The app. Default: the one that this folder is linked to.'
   }
 } as const
 
@@ -41,7 +41,9 @@ type Chooser = Pick<Input, 'folder'> & { readonly options: { readonly app?: stri
 export async function chosenApp({ options, folder }: Chooser, given?: string): Promise<string> {
   const named = options.app ?? given ?? (await readFolder(folder)).app
   if (named !== undefined) return named
-  throw new UsageError('which app? Name one; rhone apps list shows them, and deploying a folder remembers its app')
+  throw new UsageError(
+    'no app given, and this folder is not linked to one: name the app (rhone apps list), or deploy from here once'
+  )
 }
 
 export const pathOf = (app: string) => `/api/v1/apps/${encodeURIComponent(app)}`

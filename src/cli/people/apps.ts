@@ -8,26 +8,26 @@ import { type App, appOption, chosenApp, pathOf } from './app.ts'
 
 /** The settings that `apps create` and `apps update` take. */
 const settings = {
-  repo: { type: 'string', value: '<owner/name>', description: 'Its repository on GitHub.' },
-  git: { type: 'string', value: '<url>', description: 'Its git repository elsewhere.' },
-  branch: { type: 'string', value: '<branch>', description: 'The branch that is built. Default: main.' },
-  root: { type: 'string', value: '<folder>', description: 'The folder of the repository that it is in.' },
-  region: { type: 'string', value: '<code>', description: 'Where it runs; rhone regions show lists the codes.' },
-  'auto-deploy': { type: 'string', value: 'on|off', description: 'Whether a push deploys. Default: on.' },
+  repo: { type: 'string', value: '<owner/name>', description: 'The GitHub repository.' },
+  git: { type: 'string', value: '<url>', description: 'The URL of a git repository elsewhere.' },
+  branch: { type: 'string', value: '<branch>', description: 'The branch to build. Default: main.' },
+  root: { type: 'string', value: '<folder>', description: 'The folder of the app within the repository.' },
+  region: { type: 'string', value: '<code>', description: 'The region to run in; rhone regions show lists the codes.' },
+  'auto-deploy': { type: 'string', value: 'on|off', description: 'Deploy on push. Default: on.' },
   'health-path': {
     type: 'string',
     value: '<path>',
-    description: 'Answers below 400 while it is well. Default: /health.'
+    description: 'Health check path; a status below 400 means healthy. Default: /health.'
   },
   'health-grace': {
     type: 'string',
     value: '<seconds>',
-    description: 'How long a new version may take to start. Default: 30.'
+    description: 'Seconds a new version may take to become healthy. Default: 30.'
   },
   port: {
     type: 'string',
     value: '<port>',
-    description: 'Where it listens, on Fly; local apps get theirs in PORT. Default: 8080.'
+    description: 'The port the app listens on, on Fly; local apps get theirs in PORT. Default: 8080.'
   }
 } as const
 type Settings = { readonly [Name in keyof typeof settings]?: string }
@@ -36,13 +36,13 @@ export const appsList = defineCommand({
   name: 'apps list',
   summary: 'List the apps of your teams.',
   examples: ['rhone apps list', 'rhone apps list --team acme --json'],
-  options: { team: { type: 'string', value: '<team>', description: 'Only those of this team.' } },
+  options: { team: { type: 'string', value: '<team>', description: 'Only apps of this team.' } },
   printsData: true,
   forDeployers: true,
   async run(input) {
     const { team } = input.options
     const apps = await listAll<App>(await connect(input), '/api/v1/apps', team === undefined ? {} : { team })
-    if (apps.length === 0) input.note('There are no apps yet. Make one with: rhone apps create <name>')
+    if (apps.length === 0) input.note('There are no apps yet. Create one with: rhone apps create <name>')
     const rows = apps.map(app => [app.slug, app.name, sourceOf(app), app.region, app.url ?? '-', age(app.updatedAt)])
     return {
       data: apps,
@@ -57,8 +57,8 @@ export const appsCreate = defineCommand({
   examples: ['rhone apps create hello', 'rhone apps create website --repo acme/website --team acme'],
   args: ['<name>'],
   options: {
-    team: { type: 'string', value: '<team>', description: 'The team that it belongs to. Default: your own.' },
-    slug: { type: 'string', value: '<slug>', description: 'Its name in URLs. Default: made from the name.' },
+    team: { type: 'string', value: '<team>', description: 'The team that owns it. Default: your personal team.' },
+    slug: { type: 'string', value: '<slug>', description: 'Its name in URLs. Default: derived from the name.' },
     ...settings
   },
   printsData: true,
@@ -72,7 +72,7 @@ export const appsCreate = defineCommand({
     const plain = slugify(input.args[0]!)
     if (slug === undefined && app.slug !== plain)
       input.note(`Its name in URLs is ${app.slug}: ${plain} is taken or reserved`)
-    input.note(`${app.slug} is made. Deploy it with: ${how}`)
+    input.note(`${app.slug} was created. Deploy it with: ${how}`)
     return { data: app, text: describe(app) }
   }
 })
@@ -93,12 +93,12 @@ export const appsShow = defineCommand({
 
 export const appsUpdate = defineCommand({
   name: 'apps update',
-  summary: 'Change settings of an app; "none" restores a default.',
+  summary: 'Change settings of an app; "none" restores the default.',
   examples: ['rhone apps update hello --branch release', 'rhone apps update hello --health-grace 120 --repo none'],
   args: ['[app]'],
   options: {
     ...appOption,
-    name: { type: 'string', value: '<name>', description: 'What people call it.' },
+    name: { type: 'string', value: '<name>', description: 'Its display name.' },
     ...settings
   },
   printsData: true,
@@ -106,11 +106,10 @@ export const appsUpdate = defineCommand({
   async run(input) {
     const { app: _, name, ...wanted } = input.options
     const changes = { ...(name !== undefined && { name }), ...settingsOf(wanted) }
-    if (Object.keys(changes).length === 0)
-      throw new UsageError('there is nothing to change: give an option such as --branch')
+    if (Object.keys(changes).length === 0) throw new UsageError('nothing to change: give an option such as --branch')
     const path = pathOf(await chosenApp(input, input.args[0]))
     const app = await (await connect(input)).request<App>('PATCH', path, changes)
-    input.note(`What concerns its building and running takes effect with the next deployment: rhone deploy ${app.slug}`)
+    input.note(`Build and runtime settings take effect with the next deployment: rhone deploy ${app.slug}`)
     return { data: app, text: describe(app) }
   }
 })
@@ -121,7 +120,7 @@ export const appsDelete = defineCommand({
   examples: ['rhone apps delete hello --confirm hello'],
   args: ['<app>'],
   options: {
-    confirm: { type: 'string', value: '<app>', description: 'Its slug again; without this, you are asked for it.' }
+    confirm: { type: 'string', value: '<app>', description: 'The slug of the app; without it, the command asks.' }
   },
   forDeployers: true,
   async run(input) {
@@ -139,7 +138,7 @@ export const appsDelete = defineCommand({
 type Asker = Pick<Parameters<typeof appsDelete.run>[0], 'terminal' | 'note' | 'read'>
 
 async function asked({ terminal, note, read }: Asker, { slug }: App): Promise<string> {
-  if (!terminal.in) throw new UsageError(`this cannot be undone: say --confirm ${slug}`)
+  if (!terminal.in) throw new UsageError(`this cannot be undone: confirm with --confirm ${slug}`)
   note(`This deletes ${slug} for good. Type its slug and then Ctrl-D:`)
   return (await read()).trim()
 }
@@ -148,7 +147,7 @@ function settingsOf(wanted: Settings): object {
   const { repo, git, branch, root, region, port, 'auto-deploy': autoDeploy } = wanted
   const { 'health-path': healthPath, 'health-grace': healthGrace } = wanted
   if (autoDeploy !== undefined && autoDeploy !== 'on' && autoDeploy !== 'off')
-    throw new UsageError(`--auto-deploy: "${autoDeploy}" is neither on nor off`)
+    throw new UsageError(`--auto-deploy: "${autoDeploy}" must be on or off`)
   return {
     ...(repo !== undefined && { githubRepo: orNone(repo) }),
     ...(git !== undefined && { gitUrl: orNone(git) }),
@@ -169,7 +168,7 @@ function numberOrNone(option: string, text: string, max: number): number | null 
   if (text === 'none') return null
   const number = /^\d{1,5}$/.test(text) ? Number(text) : 0
   if (number >= 1 && number <= max) return number
-  throw new UsageError(`--${option}: "${text}" is neither a whole number from 1 to ${max} nor none`)
+  throw new UsageError(`--${option}: "${text}" must be a whole number from 1 to ${max}, or none`)
 }
 
 export const hasSource = ({ githubRepo, gitUrl }: App) => githubRepo !== null || gitUrl !== null

@@ -13,15 +13,15 @@ import { type Deployment, describe, watch } from './deployment.ts'
 
 const options = {
   ...appOption,
-  path: { type: 'string', value: '<folder>', description: 'Upload this folder. Default: the one you are in.' },
+  path: { type: 'string', value: '<folder>', description: 'Upload this folder. Default: the current one.' },
   git: { type: 'string', value: '<url>', description: 'Build this git repository from now on.' },
   branch: { type: 'string', short: 'b', value: '<branch>', description: 'Build this branch of the repository.' },
   commit: { type: 'string', value: '<sha>', description: 'Build this commit, by its full SHA.' },
-  'any-commit': { type: 'boolean', description: "Also a commit that the app's branch does not have; for admins." },
-  image: { type: 'string', value: '<image>', description: 'Run this image, by its digest, without a build.' },
-  create: { type: 'boolean', description: 'Make the app if there is none of this name.' },
-  team: { type: 'string', value: '<team>', description: 'With --create: the team that it belongs to.' },
-  detach: { type: 'boolean', short: 'd', description: 'Do not wait for the end.' }
+  'any-commit': { type: 'boolean', description: "Allow a commit that is not on the app's branch; for admins." },
+  image: { type: 'string', value: '<image>', description: 'Run this image (by digest) without a build.' },
+  create: { type: 'boolean', description: 'Create the app if it does not exist.' },
+  team: { type: 'string', value: '<team>', description: 'With --create: the team that owns the app.' },
+  detach: { type: 'boolean', short: 'd', description: 'Do not wait until it has finished.' }
 } as const
 type DeployInput = Input<typeof options>
 
@@ -31,7 +31,7 @@ const ELSEWHERE = ['git', 'branch', 'commit', 'any-commit', 'image'] as const
 export const deploy = defineCommand({
   name: 'deploy',
   summary:
-    'Deploy an app and show its build; the URL at the end. An app with a repository is built from that, any other one from the folder you are in.',
+    'Deploy an app, and show its build and its URL. An app with a repository is built from it; any other app from the current folder.',
   examples: [
     'rhone deploy hello --create',
     'rhone deploy hello --path ./website',
@@ -46,9 +46,9 @@ export const deploy = defineCommand({
     const { path, image, git, commit, detach } = input.options
     const elsewhere = ELSEWHERE.filter(name => input.options[name] !== undefined)
     if (path !== undefined && elsewhere.length > 0)
-      throw new UsageError(`--path uploads a folder, so it goes without --${elsewhere[0]}`)
+      throw new UsageError(`--path uploads a folder: it cannot be combined with --${elsewhere[0]}`)
     if (image !== undefined && (git ?? commit) !== undefined)
-      throw new UsageError('--image needs no source: it goes without --git and --commit')
+      throw new UsageError('--image needs no source: it cannot be combined with --git or --commit')
 
     const place = await locate(input)
     const client = createClient(place)
@@ -72,11 +72,11 @@ async function findOrCreate({ options, note }: DeployInput, client: Client, name
   } catch (error) {
     if (!(error instanceof Refused) || error.status !== 404) throw error
     if (options.create !== true)
-      throw new CommandError(`there is no app ${name} that you can see. To make it: rhone deploy ${name} --create`)
+      throw new CommandError(`app ${name} not found. To create it: rhone deploy ${name} --create`)
   }
   const { team } = options
   const app = await client.request<App>('POST', '/api/v1/apps', { name, slug: name, ...(team && { team }) })
-  note(`Made the app ${app.slug}`)
+  note(`Created the app ${app.slug}`)
   return app
 }
 
@@ -98,7 +98,7 @@ async function upload(input: DeployInput, client: Client, app: App, folder: stri
     await using packed = await pack(folder, (path, count) => progress.show(`packing ${count}: ${path}`))
     progress.clear()
     input.note(`Packed ${packed.files} ${packed.files === 1 ? 'file' : 'files'}, ${size(packed.bytes)}`)
-    for (const path of packed.skipped) input.note(`Left out ${path}: it is no file, folder or link`)
+    for (const path of packed.skipped) input.note(`Skipped ${path}: it is not a file, folder or link`)
     const begun = await client.upload<Deployment>(`${pathOf(app.slug)}/deploy/source`, packed.bytes, () =>
       counted(packed, sent => progress.show(`${bar(sent / packed.bytes)} of ${size(packed.bytes)} uploaded`))
     )
@@ -129,8 +129,8 @@ async function remember({ note }: DeployInput, folder: string, app: App, url: st
   if (JSON.stringify(before) === JSON.stringify(now)) return
   try {
     await rememberIn(folder, now)
-    note(`.rhone.json remembers that this folder is ${app.slug}`)
+    note(`.rhone.json links this folder to ${app.slug}`)
   } catch (error) {
-    note(`(the folder cannot remember its app: ${(error as NodeJS.ErrnoException).code})`)
+    note(`(.rhone.json could not be written: ${(error as NodeJS.ErrnoException).code})`)
   }
 }

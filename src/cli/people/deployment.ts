@@ -34,11 +34,11 @@ const COLOURS: Readonly<Record<string, Colour>> = {
 }
 /** What each status means to the user who waits. */
 const DOING: Readonly<Record<string, string>> = {
-  pending: 'waiting for its turn',
+  pending: 'waiting in the queue',
   cloning: 'fetching the source',
-  analyzing: 'looking at the source',
+  analyzing: 'inspecting the source',
   building: 'building',
-  pushing: 'keeping the image',
+  pushing: 'storing the image',
   built: 'built',
   deploying: 'starting it'
 }
@@ -66,8 +66,8 @@ export function describe(terminal: Terminal, deployment: Deployment): string {
     ...(branch && { branch }),
     'begun by': trigger,
     begun: createdAt,
-    ...(buildDurationMs !== null && { 'took to build': seconds(buildDurationMs) }),
-    ...(deployDurationMs !== null && { 'took to start': seconds(deployDurationMs) }),
+    ...(buildDurationMs !== null && { 'build time': seconds(buildDurationMs) }),
+    ...(deployDurationMs !== null && { 'start time': seconds(deployDurationMs) }),
     ...(errorMessage !== null && { problem: harmless(errorMessage) })
   })
   return errorLog === null ? told : `${told}\n\n${harmless(errorLog).trimEnd()}`
@@ -82,15 +82,15 @@ const seconds = (milliseconds: number) => `${(milliseconds / 1_000).toFixed(1)} 
 export async function findDeployment(client: Client, app: string, id: string): Promise<Deployment> {
   if (/^[0-9a-f-]{36}$/i.test(id)) return client.request('GET', `${pathOf(app)}/deployments/${id}`)
   if (!/^[0-9a-f][0-9a-f-]{3,}$/i.test(id))
-    throw new UsageError(`"${id}" is no id of a deployment; rhone deployments list ${app} shows them`)
+    throw new UsageError(`"${id}" is not a deployment id; rhone deployments list ${app} shows them`)
   const found = (await listAll<Deployment>(client, `${pathOf(app)}/deployments`)).filter(deployment =>
     deployment.id.startsWith(id.toLowerCase())
   )
   if (found.length === 1) return found[0]!
   throw new CommandError(
     found.length === 0
-      ? `no deployment of ${app} begins with ${id}`
-      : `${found.length} deployments of ${app} begin with ${id}`
+      ? `no deployment of ${app} has an id that begins with ${id}`
+      : `${found.length} deployments of ${app} have an id that begins with ${id}`
   )
 }
 
@@ -137,14 +137,14 @@ export async function watch(input: FollowInput, client: Client, app: App, begun:
 
 function whyNot({ status, errorMessage }: Deployment): string {
   if (errorMessage !== null) return harmless(errorMessage)
-  if (status === 'cancelled') return 'it was cancelled, by somebody or by a newer deployment'
-  return 'a newer deployment serves the app by now'
+  if (status === 'cancelled') return 'it was cancelled, by a person or by a newer deployment'
+  return 'a newer deployment has replaced it'
 }
 
 function goesOn(app: string, id: string): string {
   return [
     'you stopped watching; the deployment goes on.',
-    `  to see how it went:  rhone deployments show ${id.slice(0, 8)} --app ${app}`,
+    `  to see the outcome:  rhone deployments show ${id.slice(0, 8)} --app ${app}`,
     `  to cancel it:        rhone deployments cancel ${id.slice(0, 8)} --app ${app}`
   ].join('\n')
 }

@@ -15,7 +15,7 @@ export const deploymentsList = defineCommand({
   args: ['[app]'],
   options: {
     ...appOption,
-    limit: { type: 'string', short: 'n', value: '<number>', description: 'How many, up to 200. Default: 20.' }
+    limit: { type: 'string', short: 'n', value: '<number>', description: 'How many to show, up to 200. Default: 20.' }
   },
   printsData: true,
   forDeployers: true,
@@ -26,7 +26,7 @@ export const deploymentsList = defineCommand({
       'GET',
       `${path}/deployments?limit=${limit}`
     )
-    if (items.length === 0) input.note('There are none yet. Make one with: rhone deploy')
+    if (items.length === 0) input.note('There are no deployments yet. Start one with: rhone deploy')
     const rows = items.map(item => [
       item.id.slice(0, 8),
       item.status.replace('_', ' '),
@@ -41,7 +41,7 @@ export const deploymentsList = defineCommand({
 
 export const deploymentsShow = defineCommand({
   name: 'deployments show',
-  summary: 'Show a deployment, and why it failed.',
+  summary: 'Show a deployment, and the reason if it failed.',
   examples: ['rhone deployments show 0197a4b2 --app hello'],
   args: ['<id>'],
   options: appOption,
@@ -56,7 +56,7 @@ export const deploymentsShow = defineCommand({
 
 export const deploymentsCancel = defineCommand({
   name: 'deployments cancel',
-  summary: 'Cancel a running deployment, by default the newest; the live version keeps serving.',
+  summary: 'Cancel a running deployment (default: the newest); the live version keeps serving.',
   examples: ['rhone deployments cancel --app hello', 'rhone deployments cancel 0197a4b2 --app hello'],
   args: ['[id]'],
   options: appOption,
@@ -69,7 +69,7 @@ export const deploymentsCancel = defineCommand({
     const [newest] = (await client.request<Page<Deployment>>('GET', `${path}?limit=1`)).items
     const [id] = input.args
     if (id === undefined && (newest === undefined || isOver(newest)))
-      throw new UsageError(`no deployment of ${app} is on its way`)
+      throw new UsageError(`no deployment of ${app} is running`)
     const found = id === undefined ? newest! : await findDeployment(client, app, id)
     const cancelled = await client.request<Deployment>('POST', `${path}/${found.id}/cancel`)
     return { data: cancelled, text: describe(input.terminal, cancelled) }
@@ -78,7 +78,7 @@ export const deploymentsCancel = defineCommand({
 
 export const rollback = defineCommand({
   name: 'rollback',
-  summary: 'Go back to an earlier deployment, by default the previous one, with the current env vars.',
+  summary: 'Roll back to an earlier deployment (default: the previous one) with the current env vars.',
   examples: ['rhone rollback hello', 'rhone rollback hello --to 0197a4b2'],
   args: ['[app]'],
   options: {
@@ -86,9 +86,9 @@ export const rollback = defineCommand({
     to: {
       type: 'string',
       value: '<id>',
-      description: 'A deployment that was live; rhone deployments list shows them.'
+      description: 'A deployment that has been live; rhone deployments list shows them.'
     },
-    detach: { type: 'boolean', short: 'd', description: 'Do not wait for the end.' }
+    detach: { type: 'boolean', short: 'd', description: 'Do not wait until it has finished.' }
   },
   printsData: true,
   forDeployers: true,
@@ -99,7 +99,7 @@ export const rollback = defineCommand({
     const target = to === undefined ? undefined : await findDeployment(client, app.slug, to)
     const body = target === undefined ? {} : { deploymentId: target.id }
     const begun = await client.request<Deployment>('POST', `${pathOf(app.slug)}/rollback`, body)
-    input.note(`Going back to ${begun.commitMessage?.replace('Rollback to ', '') ?? 'an earlier deployment'}`)
+    input.note(`Rolling back to ${begun.commitMessage?.replace('Rollback to ', '') ?? 'an earlier deployment'}`)
     return detach ? { data: begun, text: describe(input.terminal, begun) } : watch(input, client, app, begun)
   }
 })

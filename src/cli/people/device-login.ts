@@ -41,13 +41,13 @@ export async function logInByBrowser(
   const begun = await begin(server, scopes)
   const page = pageOf(server, begun)
   const signal = input.interruption()
-  input.note(`Approve this login in a browser, where you compare the code:\n\n  ${harmless(begun.userCode)}\n`)
+  input.note(`Approve this login in a browser, after comparing the code:\n\n  ${harmless(begun.userCode)}\n`)
   input.note(`  ${harmless(page)}\n`)
   if (input.terminal.err && !(await openBrowser(page, await input.variables())))
-    input.note('(There is no browser here: open the page on any machine.)')
+    input.note('(No browser found here: open the page on any machine.)')
 
   const waiting = spinner(input.terminal, text => process.stderr.write(text))
-  waiting.show('waiting for you in the browser; Ctrl-C stops')
+  waiting.show('waiting for the approval in the browser; Ctrl-C stops')
   try {
     return await outcomeOf(server, begun, signal)
   } finally {
@@ -61,7 +61,7 @@ async function begin(server: string, scopes: readonly string[]): Promise<Begun> 
   } catch (error) {
     if (!(error instanceof Refused) || (error.status !== 404 && error.status !== 405)) throw error
     throw new CommandError(
-      `${server} has no logins by browser. Make a token in its settings, and keep it with: rhone login --token -`
+      `${server} does not support login by browser. Create a token in its settings, and save it with: rhone login --token -`
     )
   }
 }
@@ -79,7 +79,7 @@ async function outcomeOf(server: string, begun: Begun, signal: AbortSignal) {
   let problem = ''
   while (Date.now() < end) {
     await sleep(Math.min(LONGEST, Math.max(SHORTEST, interval)) * 1_000, undefined, { signal }).catch(() => {})
-    if (signal.aborted) throw new CommandError('nothing was kept: you have stopped the login')
+    if (signal.aborted) throw new CommandError('login stopped; nothing was saved')
     try {
       const outcome = await post<Outcome>(server, `${PATH}/token`, { deviceCode: begun.deviceCode })
       problem = ''
@@ -94,7 +94,7 @@ async function outcomeOf(server: string, begun: Begun, signal: AbortSignal) {
       interval = Math.max(interval, error instanceof Refused ? (error.retryAfter ?? 0) : 0)
     }
   }
-  throw new CommandError(`the code is too old, and nobody has approved it in time${problem}. ${AGAIN}`)
+  throw new CommandError(`the code expired before anybody approved it${problem}. ${AGAIN}`)
 }
 
 /** A request without a token. */

@@ -19,13 +19,13 @@ interface EnvVar {
 const KEY = /^[A-Z][A-Z0-9_]*$/
 const changing = {
   ...appOption,
-  'build-time': { type: 'boolean', description: 'Also show them to builds, not to the running app only.' }
+  'build-time': { type: 'boolean', description: 'Also set them during builds, not just in the running app.' }
 } as const
 const APPLIES = 'It takes effect with the next deployment: rhone deploy'
 
 export const envList = defineCommand({
   name: 'env list',
-  summary: "List the names of an app's env vars; values cannot be read.",
+  summary: "List the names of an app's env vars; their values cannot be read.",
   examples: ['rhone env list hello'],
   args: ['[app]'],
   options: appOption,
@@ -34,7 +34,7 @@ export const envList = defineCommand({
   async run(input) {
     const app = await chosenApp(input, input.args[0])
     const found = await listAll<EnvVar>(await connect(input), `${pathOf(app)}/env`)
-    if (found.length === 0) input.note('There are none yet. Set one with: rhone env set KEY=value')
+    if (found.length === 0) input.note('There are no env vars yet. Set one with: rhone env set KEY=value')
     return { data: found, text: found.length === 0 ? '' : tableOf(found) }
   }
 })
@@ -53,7 +53,7 @@ export const envSet = defineCommand({
     const pairs: [string, string][] = []
     for (const text of rest) {
       const at = text.indexOf('=')
-      if (at < 1) throw new UsageError(`"${text}" is not of the form KEY=value`)
+      if (at < 1) throw new UsageError(`"${text}" must have the form KEY=value`)
       pairs.push([requireKey(text.slice(0, at)), text.slice(at + 1)])
     }
     if (pairs.filter(([, value]) => value === '-').length > 1)
@@ -76,7 +76,7 @@ export const envUnset = defineCommand({
     const client = await connect(input)
     for (const key of rest.map(requireKey)) {
       await client.request('DELETE', `${pathOf(app)}/env/${key}`)
-      input.note(`${key} is removed`)
+      input.note(`${key} was removed`)
     }
     input.note(APPLIES)
     return undefined
@@ -85,7 +85,7 @@ export const envUnset = defineCommand({
 
 export const envImport = defineCommand({
   name: 'env import',
-  summary: 'Set the env vars from a file of KEY=value lines; others are kept.',
+  summary: 'Set env vars from a file of KEY=value lines; others stay unchanged.',
   examples: ['rhone env import hello .env.production', 'rhone env import - < .env'],
   args: ['[app]', '<file>'],
   options: changing,
@@ -96,11 +96,11 @@ export const envImport = defineCommand({
     const app = await chosenApp(input, input.args.length > 1 ? input.args[0] : undefined)
     const text = file === '-' ? await input.read() : await readText(resolve(input.folder, file))
     const pairs = Object.entries(parseEnv(text)).map(([key, value]): [string, string] => [key, value ?? ''])
-    if (pairs.length === 0) throw new CommandError(`${file} has no line of the form KEY=value`)
+    if (pairs.length === 0) throw new CommandError(`${file} has no KEY=value line`)
     const wrong = pairs.filter(([key]) => !KEY.test(key)).map(([key]) => key)
     if (wrong.length > 0)
       throw new CommandError(
-        `nothing was set: ${wrong.join(', ')} cannot be the name of an env var (capital letters, digits and underscores)`
+        `nothing was set: ${wrong.join(', ')} cannot be the name of an env var (use capital letters, digits and underscores)`
       )
     return setAll(input, app, pairs)
   }
@@ -140,7 +140,7 @@ async function appAndRest(
 function requireKey(key: string): string {
   if (KEY.test(key)) return key
   throw new UsageError(
-    `"${key}" cannot be the name of an env var: capital letters, digits and underscores, a letter first`
+    `"${key}" cannot be the name of an env var: use capital letters, digits and underscores, a letter first`
   )
 }
 

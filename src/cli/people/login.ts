@@ -12,7 +12,7 @@ const SCOPES = ['read', 'deploy', 'admin']
 
 export const login = defineCommand({
   name: 'login',
-  summary: 'Log in to a server, in the browser or with a token, and store the token for this user.',
+  summary: 'Log in to a server, by browser or with a token, and store the token for this user.',
   examples: [
     'rhone login',
     'rhone login --url https://rhone.example.com',
@@ -22,13 +22,13 @@ export const login = defineCommand({
     scope: {
       type: 'string',
       value: SCOPES.join('|'),
-      description: 'What the token may do at most. Default: admin, everything that you may.'
+      description: 'The highest scope of the token. Default: admin, all that you may do.'
     }
   },
   forDeployers: true,
   async run(input) {
     const { scope = 'admin' } = input.options
-    if (!SCOPES.includes(scope)) throw new UsageError(`--scope: "${scope}" is none of ${SCOPES.join(', ')}`)
+    if (!SCOPES.includes(scope)) throw new UsageError(`--scope: "${scope}" is not one of ${SCOPES.join(', ')}`)
     const variables = await input.variables()
     // Checked now: a token that cannot be stored should not be created.
     checkPlace(variables)
@@ -43,9 +43,9 @@ export const login = defineCommand({
     const kept = { token, user: username, ...(tokenId !== undefined && { tokenId }) }
     const path = await keepLogin(variables, origin, kept).catch(async error => {
       const left = await revoke(client, kept)
-      throw new CommandError(`the login cannot be kept: ${(error as Error).message}${left}`)
+      throw new CommandError(`the login cannot be saved: ${(error as Error).message}${left}`)
     })
-    input.note(`Logged in to ${url} as ${username}; the token is kept in ${path}`)
+    input.note(`Logged in to ${url} as ${username}; the token is stored in ${path}`)
     if (before !== undefined && before.token !== token) await revoke(clientOf(url, before.token), before)
     return undefined
   }
@@ -59,7 +59,7 @@ async function whoIs(client: Client): Promise<Me> {
   } catch (error) {
     if (error instanceof Refused && error.status === 401)
       throw new CommandError(
-        `${client.url} does not take this token: it is mistyped, revoked, expired, or of another server`
+        `${client.url} rejects this token: it is mistyped, revoked, expired, or belongs to another server`
       )
     throw error
   }
@@ -70,7 +70,7 @@ async function givenToken(input: Pick<Input, 'config' | 'read'>): Promise<string
   const { client } = await input.config()
   if (client.token !== '-') return client.token
   const token = (await input.read()).trim()
-  if (token === '') throw new UsageError('--token -: there is nothing on standard input')
+  if (token === '') throw new UsageError('--token -: standard input is empty')
   return token
 }
 
@@ -89,7 +89,7 @@ async function revoke(client: Client, { tokenId }: Login): Promise<string> {
 
 export const logout = defineCommand({
   name: 'logout',
-  summary: 'Forget the login to a server, and revoke its token if login had it made.',
+  summary: 'Log out of a server, and revoke the token if rhone login created it.',
   examples: ['rhone logout', 'rhone logout --url https://rhone.example.com'],
   forDeployers: true,
   async run(input) {
@@ -101,7 +101,9 @@ export const logout = defineCommand({
     await forgetLogin(variables, origin)
     input.note(`Logged out of ${origin}${await revoke(clientOf(url, login.token), login)}`)
     if (login.tokenId === undefined)
-      input.note('The token itself stays valid; rhone token list shows your tokens, and rhone token revoke ends one.')
+      input.note(
+        'The token itself stays valid; rhone token list shows your tokens, and rhone token revoke revokes one.'
+      )
     return undefined
   }
 })

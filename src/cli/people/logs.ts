@@ -27,23 +27,23 @@ export const logs = defineCommand({
   args: ['[app]'],
   options: {
     ...appOption,
-    follow: { type: 'boolean', short: 'f', description: 'Go on with new lines, until Ctrl-C.' },
+    follow: { type: 'boolean', short: 'f', description: 'Follow new lines, until Ctrl-C.' },
     lines: {
       type: 'string',
       short: 'n',
       value: '<number>',
-      description: 'How many old lines, up to 1000. Default: 100.'
+      description: 'How many past lines to show, up to 1000. Default: 100.'
     },
-    since: { type: 'string', value: '<moment>', description: 'Only lines from then on: 30m, 2h, or a date.' },
-    level: { type: 'string', value: LEVELS.join('|'), description: 'Only lines of this level.' },
-    search: { type: 'string', value: '<text>', description: 'Only lines with this text.' }
+    since: { type: 'string', value: '<moment>', description: 'Only lines since then: 30m, 2h, or a date.' },
+    level: { type: 'string', value: LEVELS.join('|'), description: 'Only lines with this level.' },
+    search: { type: 'string', value: '<text>', description: 'Only lines that contain this text.' }
   },
   printsData: true,
   forDeployers: true,
   async run(input) {
     const { follow: isFollowing = false, lines = '100', since, level, search } = input.options
     if (level !== undefined && !LEVELS.includes(level))
-      throw new UsageError(`--level: "${level}" is none of ${LEVELS.join(', ')}`)
+      throw new UsageError(`--level: "${level}" is not one of ${LEVELS.join(', ')}`)
     const limit = numberUpTo(MOST, '--lines', lines)
     const query = new URLSearchParams({
       limit: String(limit),
@@ -56,7 +56,7 @@ export const logs = defineCommand({
     const { items } = await client.request<Page<Line>>('GET', `${path}?${query}`)
     items.reverse()
     if (!isFollowing) {
-      if (items.length === 0) input.note('It has said nothing, or not in that time and of that kind.')
+      if (items.length === 0) input.note('No log lines match.')
       return { data: items, text: items.map(line => shown(line, input.terminal)).join('\n') }
     }
 
@@ -70,7 +70,7 @@ export const logs = defineCommand({
     const last = items.at(-1)?.id
     const options = { signal, onGap, ...(last !== undefined && { after: String(last) }) }
     for await (const { event, data } of follow(client, `${path}/live`, options)) {
-      if (event === 'dropped') input.note(`(${(JSON.parse(data) as { count: number }).count} lines were left out)`)
+      if (event === 'dropped') input.note(`(${(JSON.parse(data) as { count: number }).count} lines were dropped)`)
       if (event !== 'log') continue
       const { timestamp, ...line } = JSON.parse(data) as Line & { timestamp: string }
       const found = { ...line, at: timestamp }
@@ -101,7 +101,5 @@ function instantOf(text: string, now = Date.now()): string {
         ? Date.parse(text)
         : Number.NaN
   if (!Number.isNaN(at) && Math.abs(at) < 8.64e15) return new Date(at).toISOString()
-  throw new UsageError(
-    `--since: "${text}" is no moment; give a time back from now such as 30m, or a date such as 2030-01-31`
-  )
+  throw new UsageError(`--since: "${text}" is not a time; use an age such as 30m, or a date such as 2030-01-31`)
 }

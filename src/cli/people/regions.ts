@@ -15,7 +15,7 @@ const regionsOf = (client: Client) => listAll<Region>(client, '/api/v1/regions')
 
 export const regionsShow = defineCommand({
   name: 'regions show',
-  summary: 'List the regions that apps can run in, and where an app runs.',
+  summary: 'List the regions that apps can run in, and mark the one of an app.',
   examples: ['rhone regions show', 'rhone regions show hello'],
   args: ['[app]'],
   options: appOption,
@@ -31,7 +31,7 @@ export const regionsShow = defineCommand({
     const rows = regions.map(({ code, name, available }) => [
       code,
       name,
-      code === app?.region ? `${app.slug} runs here` : available ? '' : 'takes no new apps'
+      code === app?.region ? `${app.slug} runs here` : available ? '' : 'no new apps'
     ])
     const data = { app: app && { slug: app.slug, region: app.region }, regions }
     return { data, text: table(['region', 'place', ''], rows, input.terminal) }
@@ -40,7 +40,7 @@ export const regionsShow = defineCommand({
 
 export const regionsSet = defineCommand({
   name: 'regions set',
-  summary: 'Choose the region that an app runs in, from its next deployment on.',
+  summary: 'Choose the region of an app, from its next deployment on.',
   examples: ['rhone regions set fra', 'rhone regions set fra --app hello'],
   args: ['<region>'],
   options: appOption,
@@ -52,7 +52,7 @@ export const regionsSet = defineCommand({
     const code = input.args[0]!.toLowerCase()
     const regions = await regionsOf(client)
     if (!regions.some(region => region.code === code))
-      throw new CommandError(`there is no region "${code}"; rhone regions show lists them`)
+      throw new CommandError(`unknown region "${code}"; rhone regions show lists them`)
     const app = await client.request<App>('PATCH', path, { region: code })
     input.note(`It takes effect with the next deployment: rhone deploy ${app.slug}`)
     return { data: { slug: app.slug, region: app.region }, text: `${app.slug} runs in ${app.region}` }

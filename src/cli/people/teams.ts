@@ -34,7 +34,7 @@ export const teamsList = defineCommand({
   forDeployers: true,
   async run(input) {
     const teams = await listAll<Team>(await connect(input), '/api/v1/teams')
-    if (teams.length === 0) input.note('You are in no team. Make one with: rhone teams create <name>')
+    if (teams.length === 0) input.note('You are not in a team. Create one with: rhone teams create <name>')
     const rows = teams.map(({ slug, name, plan, role }) => [slug, name, plan, role])
     return {
       data: teams,
@@ -48,7 +48,9 @@ export const teamsCreate = defineCommand({
   summary: 'Create a team that you own.',
   examples: ['rhone teams create acme'],
   args: ['<name>'],
-  options: { slug: { type: 'string', value: '<slug>', description: 'Its name in URLs. Default: made from the name.' } },
+  options: {
+    slug: { type: 'string', value: '<slug>', description: 'Its name in URLs. Default: derived from the name.' }
+  },
   printsData: true,
   forDeployers: true,
   async run(input) {
@@ -79,17 +81,17 @@ export const teamsInvite = defineCommand({
   summary: 'Invite a person to a team; the invitation is valid for seven days.',
   examples: ['rhone teams invite acme ada@example.com --role admin'],
   args: ['<team>', '<email>'],
-  options: { role: { type: 'string', value: 'member|admin', description: 'What they will be. Default: member.' } },
+  options: { role: { type: 'string', value: 'member|admin', description: 'Their role. Default: member.' } },
   printsData: true,
   forDeployers: true,
   async run(input) {
     const [team, email] = input.args
     const { role = 'member' } = input.options
-    if (role !== 'member' && role !== 'admin') throw new UsageError(`--role: "${role}" is neither member nor admin`)
+    if (role !== 'member' && role !== 'admin') throw new UsageError(`--role: "${role}" must be member or admin`)
     const client = await connect(input)
     const invitation = await client.request<Invitation>('POST', `${pathOf(team!)}/invitations`, { email, role })
     if (invitation.token !== undefined)
-      input.note('They accept with this token; it is shown this once. Send it to them and to nobody else.')
+      input.note('They accept with this token, which is shown only once. Send it to nobody else.')
     return {
       data: invitation,
       text: facts({

@@ -64,7 +64,7 @@ async function untilFollowed(admin: Db, hosts: readonly PostgresTarget[]): Promi
     if (behind.length === 0) return
     if (look === FOLLOW_LOOKS)
       throw new CommandError(
-        `the standby ${behind.map(({ address }) => address).join(', ')} does not follow, and lacks the new role; nothing has changed`
+        `the standby ${behind.map(({ address }) => address).join(', ')} does not replicate, and lacks the new role; nothing was changed`
       )
     await new Promise(done => setTimeout(done, PAUSE))
   }
@@ -74,7 +74,9 @@ async function untilFollowed(admin: Db, hosts: readonly PostgresTarget[]): Promi
 async function retire(db: Db, admin: Db, role: string): Promise<void> {
   for (let look = 0; (await sessionsOf(db, role)) > 0; look++) {
     if (look === LOOKS)
-      throw new CommandError(`the role ${role} still has sessions; later: secrets rotate database --finish`)
+      throw new CommandError(
+        `the role ${role} still has sessions; once they have ended, run: secrets rotate database --finish`
+      )
     await new Promise(done => setTimeout(done, PAUSE))
   }
   await closeRole(admin, role).catch((error: Error) => {
@@ -85,7 +87,7 @@ async function retire(db: Db, admin: Db, role: string): Promise<void> {
 function explain(error: Error): never {
   const cause = error.cause instanceof Error ? error.cause.message : error.message
   throw new CommandError(
-    `roles cannot be made (${cause}); DATABASE_ADMIN_URL names a role that may, such as a superuser`
+    `the role could not be created (${cause}); set DATABASE_ADMIN_URL to a role that may create roles, such as a superuser`
   )
 }
 

@@ -34,7 +34,7 @@ async function persist(nodes: readonly Redis[], note: (text: string) => void): P
       .catch(() =>
         node
           .call('CONFIG', 'REWRITE')
-          .catch(() => note('Redis keeps the password in memory only: write it into its configuration'))
+          .catch(() => note('Redis holds the new password in memory only: write it to its configuration file'))
       )
 }
 
@@ -42,9 +42,7 @@ async function onEachNode<T>(url: string, use: (nodes: readonly Redis[]) => Prom
   const { Redis } = await import('ioredis')
   const { kind, nodes, tls, username, password } = redisTarget(url)
   if (kind === 'sentinel')
-    throw new CommandError(
-      'REDIS_URL: behind Sentinels, change the password on each server by hand, then in the source'
-    )
+    throw new CommandError('REDIS_URL: with Sentinel, change the password on each server by hand, then in the source')
   const secrets = { ...(username !== undefined && { username }), ...(password !== undefined && { password }) }
   const clients = nodes.map(
     node => new Redis({ ...node, ...secrets, ...(tls && { tls: {} }), lazyConnect: true, retryStrategy: () => null })

@@ -25,8 +25,7 @@ export interface RotationInput extends Pick<Input, 'config' | 'note' | 'settings
  */
 export async function rotateClass(given: string, input: RotationInput, db: Db): Promise<Rotated> {
   const found = classOf(given)
-  if (found === undefined)
-    throw new UsageError(`there is no class "${given}"; the classes are ${classNames().join(', ')}`)
+  if (found === undefined) throw new UsageError(`unknown class "${given}"; the classes are ${classNames().join(', ')}`)
   const { name, variable } = found
   const { config: first, feed } = await input.settings()
   const config = await withKeys({ config: async () => first })
@@ -53,7 +52,7 @@ export async function rotateClass(given: string, input: RotationInput, db: Db): 
     const count = await untilHeld(db, next, variable, input.wait)
     if (count.held < count.running)
       throw new CommandError(
-        `${variable}: ${count.held} of ${count.running} running instances have it; nothing has ended`
+        `${variable}: ${count.held} of ${count.running} running instances have it; the old value stays valid`
       )
     return { class: name, variable, ...count }
   }
@@ -75,7 +74,7 @@ async function configWith(feed: SecretFeed, config: Config, variable: string, va
 
 async function stores(feed: SecretFeed, variable: string, value: string, note: (text: string) => void) {
   try {
-    if (feed.source.store === undefined) throw new SourceError(`${feed.source.name}: cannot be written to from here`)
+    if (feed.source.store === undefined) throw new SourceError(`${feed.source.name}: is read-only from here`)
     await feed.source.store(variable, value)
     return true
   } catch (error) {
@@ -93,7 +92,7 @@ async function whyStillNeeded(db: Db, config: Config, variable: string): Promise
   const ring = config.keys.encryption!
   if (variable === 'ENCRYPTION_KEYS') {
     const old = (await countSealed(db, ring)).filter(({ key }) => key === 'old')
-    return old.length === 0 ? undefined : 'values are still sealed with older keys; first: secrets rotate'
+    return old.length === 0 ? undefined : 'values are still encrypted with older keys; run first: secrets rotate'
   }
   const days = NEEDED[variable]
   if (days === undefined) return undefined
@@ -101,13 +100,13 @@ async function whyStillNeeded(db: Db, config: Config, variable: string): Promise
   const age = ages.find(({ name }) => name === variable)?.ageDays ?? 0
   return age >= days
     ? undefined
-    : `the newest key is in use for ${age} days; its elders are needed until it is for ${days}`
+    : `the newest key has been in use for ${age} days; older keys are needed until ${days} days`
 }
 
 async function issued({ valueFile }: RotationInput, variable: string): Promise<string | undefined> {
   if (valueFile === undefined) {
     if (!isIssuedElsewhere(variable)) return undefined
-    throw new UsageError(`${variable} is issued elsewhere: make a new one there, and give it with --value-file`)
+    throw new UsageError(`${variable} is issued elsewhere: create a new one there, and pass it with --value-file`)
   }
   try {
     return (await readFile(valueFile === '-' ? '/dev/stdin' : valueFile, 'utf8')).trim()

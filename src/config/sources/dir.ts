@@ -23,7 +23,7 @@ export function dirSource(path: string): SecretSource {
       const found = await readAll(folder, names)
       // Files of two generations must not be mixed.
       if (folder === (await folderOf(path))) return found
-      if (attempt === TRIES) throw new SourceError(`${name}: is replaced faster than it can be read`)
+      if (attempt === TRIES) throw new SourceError(`${name}: keeps changing while it is read`)
     }
   }
 

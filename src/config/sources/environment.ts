@@ -20,7 +20,7 @@ export function environmentSource(variables: Variables): SecretSource {
 
     async store(name, value) {
       const file = variables[`${name}_FILE`]
-      if (!file) throw new SourceError(`${name}: is in the environment, which a running process cannot change`)
+      if (!file) throw new SourceError(`${name}: comes from the environment, which a running process cannot change`)
       await replaceFile(file, value)
     }
   }

@@ -38,7 +38,7 @@ function parse(name: string, text: string): Record<string, unknown> {
   } catch {
     // The parser's message would quote the output.
   }
-  throw new SourceError(`${name}: does not print a JSON object such as {"METRICS_TOKEN":"..."}`)
+  throw new SourceError(`${name}: did not print a JSON object such as {"METRICS_TOKEN":"..."}`)
 }
 
 async function outputOf(name: string, command: string, timeout: number): Promise<string> {
@@ -47,19 +47,19 @@ async function outputOf(name: string, command: string, timeout: number): Promise
   const end = () => endGroup(child.pid)
   let problem: string | undefined
   const deadline = setTimeout(() => {
-    problem = `has not ended within ${timeout / 1_000} s`
+    problem = `did not end within ${timeout / 1_000} s`
     end()
   }, timeout)
   let text = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk
     if (text.length <= MAX_OUTPUT) return
-    problem = `prints more than ${MAX_OUTPUT} characters`
+    problem = `printed more than ${MAX_OUTPUT} characters`
     end()
   })
   try {
     const [code, signal] = await once(child, 'close')
-    problem ??= code === 0 ? undefined : `ends with ${signal ?? code}; run it by hand to see why`
+    problem ??= code === 0 ? undefined : `failed with ${signal ?? code}; run it by hand to see why`
   } catch (error) {
     problem = `cannot be run (${(error as NodeJS.ErrnoException).code})`
   } finally {

@@ -115,7 +115,7 @@ export class VaultSession {
       return heldFrom(body.auth, body.auth.lease_duration)
     } catch (error) {
       if (!(error instanceof RemoteError) || (error.status !== 400 && error.status !== 403)) throw error
-      throw new SourceError(`does not accept the ${login.kind} login (${error.status})`)
+      throw new SourceError(`rejected the ${login.kind} login (${error.status})`)
     }
   }
 }

@@ -68,7 +68,7 @@ export function vaultSource({ origin, mount, path, namespace, login, transit }: 
     if (!SEALED_VALUE.test(value)) return value
     if (transit === undefined)
       throw new SourceError(
-        `${variable} is sealed by a transit key, and SECRETS_SOURCE names none (?transit=mount/key)`
+        `${variable} is encrypted with a transit key, but SECRETS_SOURCE names none (?transit=mount/key)`
       )
     const { body } = await authorized(token =>
       remote.call({
@@ -144,7 +144,7 @@ export function vaultSource({ origin, mount, path, namespace, login, transit }: 
           const stored = transit !== undefined && isSealed ? await wrapped(value) : value
           if (await write({ ...fields, [variable]: stored }, version)) return
         }
-        throw new SourceError('others keep writing to it; try again')
+        throw new SourceError('other writers keep changing it; try again')
       }),
     close: () => session.end()
   }

@@ -64,7 +64,7 @@ export async function beginDeviceLogin(db: Db, { name, scopes, ip }: NewDeviceLo
     if (added.length === 0) continue
     return { deviceCode, userCode: spelled(userCode), expiresIn: DEVICE_LOGIN_LIFETIME, interval: FIRST_INTERVAL }
   }
-  throw errors.conflict('No free code was found; try again')
+  throw errors.conflict('Could not generate a free code; try again')
 }
 
 function randomUserCode(): string {

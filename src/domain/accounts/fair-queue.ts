@@ -73,6 +73,6 @@ export class FairQueue {
   }
 
   #tooMany() {
-    return errors.unavailable(this.#settings.retryAfter, 'Too many people sign in at this moment')
+    return errors.unavailable(this.#settings.retryAfter, 'Too many people are signing in right now')
   }
 }

@@ -24,7 +24,7 @@ export async function takeGuess(
   db: Db,
   login: string,
   address: string,
-  limit = 'There were too many wrong passwords for this account'
+  limit = 'Too many wrong passwords for this account'
 ): Promise<() => Promise<void>> {
   const pair = keyOf(`${login} ${address}`)
   const account = keyOf(login)

@@ -27,9 +27,10 @@ export function tidyLogin(login: string): string {
  */
 export async function createLocalAccount(tx: Db, log: AuditLog, name: string, by: string, plan: Plan) {
   const login = tidyLogin(name)
-  if (!LOGIN.test(login)) throw errors.validation('login', 'must be letters, digits and any of . _ @ + - in between')
+  if (!LOGIN.test(login))
+    throw errors.validation('login', 'must consist of letters and digits, with . _ @ + - in between')
   const [taken] = await tx.select().from(localAccounts).where(eq(localAccounts.login, login))
-  if (taken !== undefined) throw errors.conflict(`There is an account "${login}" already`)
+  if (taken !== undefined) throw errors.conflict(`The account "${login}" already exists`)
 
   const email = login.includes('@') ? login : null
   const [user] = await tx.insert(users).values({ username: login, email }).returning(signedInFields)

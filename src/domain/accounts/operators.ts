@@ -74,7 +74,7 @@ async function findUser(tx: Db, who: string) {
     .from(users)
     .where(isUuid(who) ? eq(users.id, who) : eq(users.username, who))
     .limit(2)
-  if (matches.length > 1) throw errors.conflict(`Several users are called ${who}; use the id`)
+  if (matches.length > 1) throw errors.conflict(`Several users have the name ${who}; use the id`)
   if (matches[0] === undefined) throw errors.notFound('user')
   return matches[0]
 }

@@ -72,7 +72,7 @@ export function createPasswords(words: readonly string[] = []): Passwords {
       if (length > LONGEST) throw errors.validation(field, `must have at most ${LONGEST} characters`)
       const { estimate } = await import('./password-strength.ts')
       if (estimate(password, ['rhone', ...words, ...own]) < STRONG_ENOUGH)
-        throw errors.validation(field, 'is too easy to guess: add words that nobody would expect of you')
+        throw errors.validation(field, 'is too easy to guess: add a few unrelated words')
     }
   }
 }

@@ -37,7 +37,8 @@ export async function signInWithGithub(tx: Db, identity: GithubIdentity, plan: P
     .onConflictDoUpdate({ target: users.githubId, set: profile })
     .returning({ ...signedInFields, eraseAfter: users.eraseAfter, isNew: sql<boolean>`xmax = 0` })
   const { isNew, eraseAfter, ...user } = row!
-  if (eraseAfter !== null) throw errors.conflict('This account is being deleted; its code brings it back until then')
+  if (eraseAfter !== null)
+    throw errors.conflict('This account is being deleted; until it is erased, its restore code brings it back')
   if (!isNew) await forgetCached(tx, 'profiles', user.id)
   return { user, newTeam: isNew ? await createPersonalTeam(tx, user, plan) : null }
 }
@@ -57,7 +58,7 @@ export async function createPersonalTeam(tx: Db, user: { id: string; username: s
     await tx.insert(teamMembers).values({ teamId: team.id, userId, role: 'owner' })
     return team
   }
-  throw errors.conflict('No free slug was found for your team; try again')
+  throw errors.conflict('Could not generate a free slug for your team; try again')
 }
 
 /** Remembers completed sign-ins for the oauth plugin, over all instances. */

@@ -55,7 +55,7 @@ export async function createToken(db: Db, { userId, name, scopes, expiresAt = nu
 export function narrowScopes(held: readonly Scope[], wanted: readonly Scope[] = held): readonly Scope[] {
   const highest = Math.max(...held.map(scope => SCOPES.indexOf(scope)))
   const missing = wanted.find(scope => SCOPES.indexOf(scope) > highest)
-  if (missing !== undefined) throw errors.forbidden(`The token that was sent does not have the scope ${missing}`)
+  if (missing !== undefined) throw errors.forbidden(`Your token does not have the scope ${missing}`)
   return wanted
 }
 

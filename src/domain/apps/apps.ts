@@ -91,7 +91,9 @@ export async function createApp(db: Db, teamId: string, { slug, ...settings }: N
     const app = await insertApp(db, { ...tidy(settings), name: settings.name.trim(), teamId, slug: candidate })
     if (app !== undefined) return app
   }
-  throw errors.conflict(slug === undefined ? 'No free slug was found for this name' : `The slug "${slug}" is taken`)
+  throw errors.conflict(
+    slug === undefined ? 'Could not derive a free slug from this name' : `The slug "${slug}" is taken`
+  )
 }
 
 /** Returns undefined if the slug is taken, even by an uncommitted transaction: the insert waits for it. */

@@ -12,11 +12,11 @@ export function parseDotenv(text: string): [key: string, value: string][] {
     const isContinued = /^[^#=]*$/.test(line) && /"[^"]*$/.test(text.split(/\r?\n/).slice(0, at).join('\n'))
     if (line.trim() === '' || line.trim().startsWith('#') || isContinued) continue
     const [name = ''] = line.replace(/^\s*export\s+/, '').split('=', 1)
-    if (!line.includes('=')) throw errors.validation('lines', `line ${at + 1} is not NAME=value`)
+    if (!line.includes('=')) throw errors.validation('lines', `line ${at + 1} must have the form NAME=value`)
     if (!NAME.test(name.trim()))
       throw errors.validation(
         'lines',
-        `line ${at + 1}: "${name.trim().slice(0, 40)}" is no name: capital letters, digits and underscores, beginning with a letter`
+        `line ${at + 1}: "${name.trim().slice(0, 40)}" is not a valid name: use capital letters, digits and underscores, a letter first`
       )
   }
   return Object.entries(parseEnv(text)).map(([key, value]) => [key, value ?? ''])

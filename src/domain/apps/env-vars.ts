@@ -112,7 +112,7 @@ async function refuseTooMuch(db: Db, appId: string, key: string, bytes: number):
     })
     .from(envVars)
     .where(and(eq(envVars.appId, appId), sql`${envVars.key} <> ${key}`))
-  if (others!.vars >= MAX_VARS) throw errors.conflict(`An app holds at most ${MAX_VARS} env vars`)
+  if (others!.vars >= MAX_VARS) throw errors.conflict(`An app can have at most ${MAX_VARS} env vars`)
   if (others!.bytes + bytes > MAX_TOTAL_BYTES)
-    throw errors.conflict(`The env vars of an app hold at most ${MAX_TOTAL_BYTES} bytes together`)
+    throw errors.conflict(`The env vars of an app can have at most ${MAX_TOTAL_BYTES} bytes in total`)
 }

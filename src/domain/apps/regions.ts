@@ -28,6 +28,6 @@ export function pageOfRegions<Region extends { code: string }>(
 /** Refuses a region in which no app can be placed. */
 export async function requireRegion(db: Db, code: string): Promise<void> {
   const [region] = await db.select({ available: regions.available }).from(regions).where(eq(regions.code, code))
-  if (region === undefined) throw errors.validation('region', `there is no region "${code}"`)
-  if (!region.available) throw errors.validation('region', `the region "${code}" takes no new apps`)
+  if (region === undefined) throw errors.validation('region', `unknown region "${code}"`)
+  if (!region.available) throw errors.validation('region', `the region "${code}" does not accept new apps`)
 }

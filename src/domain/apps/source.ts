@@ -45,7 +45,7 @@ export async function settledSource<Changes extends AppChanges>(
   changes: Changes,
   { teamId, appId, github, allowLocalGit }: Setting
 ): Promise<Changes> {
-  if (changes.githubRepo && changes.gitUrl) throw errors.validation('gitUrl', 'goes without a githubRepo')
+  if (changes.githubRepo && changes.gitUrl) throw errors.validation('gitUrl', 'cannot be combined with githubRepo')
   if (changes.gitUrl) return { ...changes, gitUrl: requireGitUrl(changes.gitUrl, allowLocalGit) }
   if (!changes.githubRepo) return changes
   const githubRepo = requireGithubRepo(changes.githubRepo)
@@ -72,4 +72,4 @@ async function linkTo(db: Db, github: RepositoryFinder, teamId: string, name: st
 
 /** The same error for a repository of others and for a missing one, so that it does not reveal which exist. */
 const notTheirs = (name: string) =>
-  errors.validation('githubRepo', `${name} is no repository of an installation of the team`)
+  errors.validation('githubRepo', `${name} is not a repository of an installation of the team`)

@@ -104,7 +104,7 @@ async function walk(tx: Db, keys: AuditKeys): Promise<AuditReport> {
       tell({
         kind: 'checkpoint',
         seq,
-        message: `link ${seq} is not the one that was signed: a link up to it was made up`
+        message: `link ${seq} does not match its signature: it or an earlier link was forged`
       })
     if (checkpoint?.valid && isSigned) report.signedUpTo = seq
     if (report.signedUpTo === seq || keys.isMac('link', linkText(seq, seal.digest), seal.mac)) proof.reaches(seq)
@@ -125,18 +125,15 @@ function compare(seal: Seal, previous: Buffer, retainedFrom: Date | null, keys: 
   const problem = (kind: AuditProblem['kind'], message: string): AuditProblem => ({ kind, seq, rowId, message })
   const isRetired = retainedFrom !== null && seal.rowCreatedAt < retainedFrom
 
-  if (!isAfter(previous, seal)) return problem('moved', `${where} was changed or moved, or the link before it was`)
+  if (!isAfter(previous, seal)) return problem('moved', `${where} was changed or moved, or the link before it`)
   if (row === null) return isRetired ? undefined : problem('missing', `${where} is missing`)
-  if (isRetired) return problem('backdated', `${where} is older than what retention has kept: it was put back`)
+  if (isRetired) return problem('backdated', `${where} is older than the retention period: it was inserted again`)
   if (seal.isGenuine === false)
-    return problem(
-      'forged',
-      `${where} was not written by a server with these keys: it was slipped in before it was sealed`
-    )
+    return problem('forged', `${where} was not written by a server with these keys: it was inserted before sealing`)
   if (!isIntact({ ...seal, row }, keys))
     return seal.salt === null
-      ? problem('erased', `${where} was pseudonymised, and no key vouches for what is left of it`)
-      : problem('changed', `${where} was changed: its names, address or details are others`)
+      ? problem('erased', `${where} was pseudonymised, but no key signed the result`)
+      : problem('changed', `${where} was changed: its names, address or details differ`)
   if (seal.rowDigest !== null && !rowDigestOf(row, seal.personalDigest).equals(seal.rowDigest))
     return problem('changed', `${where} was changed`)
   return undefined
@@ -176,7 +173,7 @@ class Proof {
     const first = this.#provenUpTo + 1
     if (first > seq) return
     const links = first === seq ? `link ${seq}` : `links ${first} to ${seq}`
-    this.#tell({ kind: 'unproven', seq: first, message: `no key vouches for ${links}: anybody may have made them` })
+    this.#tell({ kind: 'unproven', seq: first, message: `no key signed ${links}: anybody may have written them` })
   }
 }
 
@@ -193,7 +190,11 @@ async function beginning(
   if (first.seq === 1) return start
   const before = signed.get(first.seq - 1)
   if (before !== undefined && isCut(before)) return before
-  tell({ kind: 'link missing', seq: 1, message: `links 1 to ${first.seq - 1} are missing, and not by retention` })
+  tell({
+    kind: 'link missing',
+    seq: 1,
+    message: `links 1 to ${first.seq - 1} are missing, but not because of retention`
+  })
   return before ?? { ...start, seq: first.seq - 1 }
 }
 
@@ -208,7 +209,7 @@ async function readCheckpoints(tx: Db, keys: AuditKeys, tell: Tell) {
       tell({
         kind: 'checkpoint',
         seq: checkpoint.seq,
-        message: `the signature of link ${checkpoint.seq} does not hold`
+        message: `the signature of link ${checkpoint.seq} is invalid`
       })
     return { ...checkpoint, valid: verdict === true }
   })
@@ -246,7 +247,7 @@ async function amongWaiting(tx: Db, keys: AuditKeys): Promise<AuditProblem[]> {
     .map(({ row: { id } }) => ({
       kind: 'forged',
       rowId: id,
-      message: `row ${id}, which waits for its link, was not written by a server with these keys`
+      message: `row ${id}, which is not linked yet, was not written by a server with these keys`
     }))
 }
 
@@ -257,5 +258,5 @@ async function withoutLink(tx: Db): Promise<AuditProblem[]> {
     where not exists (select from audit_seals s where s.row_created_at = a.created_at and s.row_id = a.id)
       and not exists (select from audit_unsealed u where u.row_created_at = a.created_at and u.row_id = a.id)
     limit ${MOST_PROBLEMS}`)
-  return rows.map(({ id }) => ({ kind: 'added', rowId: id, message: `row ${id} has no link: it was slipped in` }))
+  return rows.map(({ id }) => ({ kind: 'added', rowId: id, message: `row ${id} has no link: it was inserted` }))
 }

@@ -4,7 +4,7 @@ import { readInstant } from '../../../plugins/lib/instant.ts'
 /** Parses an instant. Some texts match the format but are not valid instants. */
 export function parseInstant(field: string, text: string): Date {
   const instant = readInstant(text)
-  if (Number.isNaN(instant)) throw errors.validation(field, 'must be an instant in time')
+  if (Number.isNaN(instant)) throw errors.validation(field, 'must be a date and time')
   return new Date(instant)
 }
 
@@ -17,7 +17,7 @@ export function parseInstant(field: string, text: string): Date {
 export function parseExpiry(text: string | undefined, ownEnd: Date | undefined): Date | null {
   const end = text === undefined ? null : parseInstant('expiresAt', text)
   if (ownEnd !== undefined && (end === null || end > ownEnd))
-    throw errors.validation('expiresAt', `must not be after ${ownEnd.toISOString()}, when the token in use expires`)
+    throw errors.validation('expiresAt', `must not be after ${ownEnd.toISOString()}, when your own token expires`)
   return end
 }
 

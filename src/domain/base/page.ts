@@ -21,7 +21,7 @@ export const DEFAULT_LIMIT = 50
 const encode = (key: string): string => Buffer.from(key, 'latin1').toString('base64url')
 const decode = (cursor: string): string => Buffer.from(cursor, 'base64url').toString('latin1')
 
-export const invalidCursor = (): AppError => errors.validation('cursor', 'must be the nextCursor of a page')
+export const invalidCursor = (): AppError => errors.validation('cursor', 'must be the nextCursor of another page')
 
 /**
  * Cuts the result of a query into a page.

@@ -47,7 +47,7 @@ export class SecretBox {
   /** @throws Error when the key is not in the ring, or when the secret or its owner was altered */
   open({ keyId, nonce, ciphertext }: Sealed, owner: Owner): string {
     const key = this.#ring.keys.get(keyId)
-    if (key === undefined) throw new Error(`the secret is sealed with key "${keyId}", which is not in the keyring`)
+    if (key === undefined) throw new Error(`the secret is encrypted with key "${keyId}", which is not in the keyring`)
     const decipher = createDecipheriv(ALGORITHM, key, nonce, { authTagLength: TAG_BYTES }).setAAD(associated(owner))
     decipher.setAuthTag(ciphertext.subarray(-TAG_BYTES))
     const text = decipher.update(ciphertext.subarray(0, -TAG_BYTES))

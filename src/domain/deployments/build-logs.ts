@@ -151,7 +151,7 @@ class BuildLogWriter implements BuildLog {
   }
 
   #cut(text: string, room: number): string {
-    return `${cutText(text, room)}\n(The log ends here: a deployment may say ${this.#maxLength} characters.)\n`
+    return `${cutText(text, room)}\n(The log was cut off here: a deployment may log at most ${this.#maxLength} characters.)\n`
   }
 
   #flush(): void {

@@ -181,9 +181,9 @@ export async function findRollbackTarget(tx: Db, appId: string, id?: string): Pr
   const target = id === undefined ? await findPrevious(tx, appId) : await findDeployment(tx, appId, id)
   const { image, status } = target
   if (image === null || !['live', 'superseded'].includes(status))
-    throw errors.conflict('Only a deployment that is or was live can be rolled back to')
+    throw errors.conflict('You can only roll back to a deployment that is or was live')
   if (!(await imagesInUse(tx, appId)).includes(image))
-    throw errors.conflict(`The image is no longer kept: only the last ${ROLLBACK_TARGETS} can be rolled back to`)
+    throw errors.conflict(`The image is no longer kept: you can only roll back to the last ${ROLLBACK_TARGETS}`)
   return { ...target, image }
 }
 

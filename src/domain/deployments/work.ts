@@ -56,7 +56,7 @@ export interface Claimed {
 export class NotOurs extends Error {
   override readonly name = 'NotOurs'
   constructor() {
-    super('the deployment is over, or in other hands')
+    super('the deployment is over, or another instance has claimed it')
   }
 }
 
@@ -148,7 +148,7 @@ export async function advance(
   learnt: Learnt = {}
 ): Promise<DeploymentChange> {
   const { id, claim, status: from, trigger, app } = work
-  if (!canBecome(from, to)) throw new Error(`a deployment that is ${from} does not become ${to}`)
+  if (!canBecome(from, to)) throw new Error(`a deployment cannot go from ${from} to ${to}`)
   const changed = await tx
     .update(deployments)
     .set({ status: to, ...learnt, ...instantsOf(to) })

@@ -47,7 +47,7 @@ export async function connectInstallation(db: Db, teamId: string, installation: 
       setWhere: eq(githubInstallations.teamId, teamId)
     })
     .returning(installationFields)
-  if (row === undefined) throw errors.conflict('This installation is connected with another team')
+  if (row === undefined) throw errors.conflict('This installation is connected to another team')
   return row
 }
 
@@ -89,7 +89,7 @@ export async function holdInstallation(tx: Db, teamId: string, installationId: n
     .from(githubInstallations)
     .where(isOf(teamId, installationId))
     .for('share')
-  if (rows.length === 0) throw errors.conflict('The installation is no longer connected with the team')
+  if (rows.length === 0) throw errors.conflict('The installation is no longer connected to the team')
 }
 
 const isOf = (teamId: string, installationId: number) =>

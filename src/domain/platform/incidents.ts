@@ -49,7 +49,8 @@ export async function openIncident(tx: Db, { message, components, ...given }: Ne
     .from(incidents)
     .where(and(eq(incidents.title, given.title), isNull(incidents.closedAt)))
   // It was closed in between.
-  if (known === undefined) throw errors.conflict('An incident of this title has just been closed; open it again')
+  if (known === undefined)
+    throw errors.conflict('An incident with this title was just closed; try again to open a new one')
   return { incident: await findIncident(tx, known.id), changed: false }
 }
 

@@ -64,7 +64,7 @@ async function refuseWhileNeeded(tx: Db, userId: string): Promise<void> {
   }
   if (reasons.length === 0) return
   throw new AppError('CONFLICT', {
-    message: 'You are the only owner of teams that are in use: give them away or delete them first',
+    message: 'You are the only owner of teams in use: transfer or delete them first',
     detail: reasons.join('; ')
   })
 }

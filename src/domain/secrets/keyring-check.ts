@@ -38,9 +38,9 @@ function problemOf(name: string, own: ReadonlyMap<string, string>, known: Readon
   const knownIds = new Set([...known].map(idPart))
   for (const [id, fingerprint] of own)
     if (knownIds.has(idPart(fingerprint)) && !known.has(fingerprint))
-      return `${name}: key "${id}" is not the one that other instances have by this id`
+      return `${name}: key "${id}" differs from the key with this id on other instances`
   if (known.size > 0 && ![...own.values()].some(fingerprint => known.has(fingerprint)))
-    return `${name}: has none of the keys that this database has been used with; add the older ones after the new one`
+    return `${name}: has none of the keys that this database was used with; add the older ones after the new one`
 }
 
 const idPart = (fingerprint: string): string => fingerprint.slice(0, ID_DIGITS)

@@ -88,7 +88,7 @@ async function refuseDuplicate(tx: Db, teamId: string, email: string): Promise<v
     .select({ id: teamInvitations.id })
     .from(teamInvitations)
     .where(and(eq(teamInvitations.teamId, teamId), eq(teamInvitations.email, email), isOpen))
-  if (pending !== undefined) throw errors.conflict('This address is invited already')
+  if (pending !== undefined) throw errors.conflict('This address is already invited')
 
   const [member] = await tx
     .select({ id: users.id })
@@ -243,12 +243,12 @@ async function requireAddress(tx: Db, userId: string, email: string): Promise<vo
     users,
     and(eq(users.id, userId), eq(sql`lower(${users.email})`, email), isNotNull(users.emailVerifiedAt))
   )
-  if (isTheirs === 0) throw errors.forbidden('This invitation is for another e-mail address than your verified one')
+  if (isTheirs === 0) throw errors.forbidden('This invitation is not for your verified e-mail address')
 }
 
 async function requireNoMember(tx: Db, teamId: string, userId: string): Promise<void> {
   const isMember = await tx.$count(teamMembers, and(eq(teamMembers.teamId, teamId), eq(teamMembers.userId, userId)))
-  if (isMember > 0) throw errors.conflict('You are in this team already')
+  if (isMember > 0) throw errors.conflict('You are already in this team')
 }
 
 /** One fast round is enough for 256 random bits. */

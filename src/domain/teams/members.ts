@@ -72,7 +72,7 @@ export async function removeMember(tx: Db, team: Team, userId: string): Promise<
 
 /** Makes another member the owner, and the current owner an admin. */
 export async function transferTeam(tx: Db, team: Team, fromId: string, toId: string): Promise<Team> {
-  if (fromId === toId) throw errors.conflict('The team is yours already')
+  if (fromId === toId) throw errors.conflict('You already own the team')
   const heir = await findMember(tx, team.id, toId)
   if (heir.leaving) throw errors.conflict(`${heir.username} has deleted their account`)
   await setRole(tx, team.id, toId, 'owner')

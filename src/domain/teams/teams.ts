@@ -55,7 +55,7 @@ const homeOfUser = statement(db =>
  */
 export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string }> {
   const [team] = await homeOfUser(db).execute({ user: userId })
-  if (team === undefined) throw errors.validation('team', 'you are in no team yet')
+  if (team === undefined) throw errors.validation('team', 'you are not in a team yet')
   return team
 }
 
@@ -83,7 +83,7 @@ export async function createTeam(tx: Db, ownerId: string, { name, slug }: NewTea
     await tx.insert(teamMembers).values({ teamId: team.id, userId: ownerId, role: 'owner' })
     return { ...team, role: 'owner' }
   }
-  throw slug === undefined ? errors.conflict('No free slug was found for this name') : slugTaken(slug)
+  throw slug === undefined ? errors.conflict('Could not derive a free slug from this name') : slugTaken(slug)
 }
 
 const { role: _, ...ownFields } = teamFields
@@ -137,7 +137,7 @@ export async function setPlan(tx: Db, idOrSlug: string, plan: Plan) {
     .for('no key update')
   if (found === undefined) throw errors.notFound('team')
   const { id, plan: from, subscription } = found
-  if (subscription !== null) throw errors.conflict('The subscription of this team decides its plan')
+  if (subscription !== null) throw errors.conflict('This team’s plan is set by its subscription')
   if (from !== plan)
     await tx
       .update(teams)

@@ -24,7 +24,7 @@ const audit: Part = {
   gauges: (_config, { db }) => [
     {
       name: 'rhone_audit_unsealed_age_seconds',
-      help: 'How long the oldest row of the audit log has waited for its link; the same from every instance.',
+      help: 'Age of the oldest audit row without a link in the chain; the same from every instance.',
       read: () => unsealedAge(db)
     }
   ]
@@ -41,7 +41,7 @@ function sealing(app: FastifyInstance, keys: AuditKeys): Chore {
       if (performance.now() < signNext) return
       signNext = performance.now() + CHECKPOINT_INTERVAL
       const seconds = await unsealedAge(app.db)
-      if (seconds > LONGEST_WAIT) app.log.error({ seconds }, 'something keeps rows of the audit log from being sealed')
+      if (seconds > LONGEST_WAIT) app.log.error({ seconds }, 'audit rows cannot be sealed')
       const signed = await signCheckpoint(app.db, keys, CHECKPOINT_INTERVAL)
       if (signed === undefined) return
       const { seq, digest, keyId, signature } = signed

@@ -66,7 +66,7 @@ const secrets: Part = {
     },
     {
       name: 'rhone_secret_schedule_seconds',
-      help: 'The age at which each secret is to be replaced.',
+      help: 'The age at which each secret is due for rotation.',
       label: 'name',
       read: async () => new Map([...SECRETS].map(([name, { days }]) => [name, days * DAY]))
     }

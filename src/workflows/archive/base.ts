@@ -108,7 +108,8 @@ async function readFiles(session: Session): Promise<{ content: Readable; ended: 
   let archives = 0
   // Frames stay separate only if they are handled on arrival: a read would join those that have accumulated.
   frames.on('data', (frame: Buffer) => {
-    if (frame[0] === ARCHIVE && ++archives > 1) content.destroy(new Error('the database has tablespaces elsewhere'))
+    if (frame[0] === ARCHIVE && ++archives > 1)
+      content.destroy(new Error('the database has tablespaces outside its data directory'))
     if (frame[0] !== CONTENT || content.write(frame.subarray(1))) return
     frames.pause()
     content.once('drain', () => frames.resume())
@@ -150,7 +151,7 @@ class Meter {
 
   startSegment(): string {
     const [, segment] = /START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)$/m.exec(this.#head.toString('latin1')) ?? []
-    if (segment === undefined) throw new Error('the base backup does not say where its log begins')
+    if (segment === undefined) throw new Error('the base backup does not name its first WAL segment')
     return segment
   }
 }
@@ -178,7 +179,8 @@ export async function* openFiles(
   const meter = new Meter()
   yield* meter.watched(content)
   const { bytes, sha256 } = meter.mark()
-  if (bytes !== plain.bytes || sha256 !== plain.sha256) throw new Error('the base backup is not what was read')
+  if (bytes !== plain.bytes || sha256 !== plain.sha256)
+    throw new Error('the stored base backup does not match its checksum')
 }
 
 const json = (value: object): Buffer => Buffer.from(`${JSON.stringify(value, null, 2)}\n`)

@@ -105,7 +105,7 @@ export function chainOf(stream: Stream, base: BaseDescriptor, to: Date | null): 
   for (const mark of stream.segments) {
     if (mark.segment < expected) {
       if (segments.at(-1)?.segment === mark.segment && segments.at(-1)?.plain !== mark.plain)
-        throw new Error(`segment ${mark.segment} of the archive is there twice: two servers have written to it`)
+        throw new Error(`segment ${mark.segment} of the archive exists twice: two servers have written to it`)
       continue
     }
     if (mark.segment !== expected) break
@@ -133,22 +133,22 @@ export interface Way {
 export function wayTo(streams: readonly Stream[], to: Date | null, from: string | null = null): Way {
   const own = streams.filter(({ facts }) => from === null || facts.installation === from)
   if (new Set(own.map(({ facts }) => facts.installation)).size > 1)
-    throw new Error('there are archives of several installations here: give a place that holds one')
+    throw new Error('there are archives of several installations here: use a location with only one')
   const bases = own.flatMap(stream => stream.bases.map(base => ({ stream, base })))
   const [oldest] = bases.toSorted((a, b) => (a.base.finishedAt < b.base.finishedAt ? -1 : 1))
-  if (oldest === undefined) throw new Error('there is no complete archive here: no base backup was finished')
+  if (oldest === undefined) throw new Error('there is no complete archive here: no base backup has finished')
   const candidates = bases.filter(({ base }) => to === null || new Date(base.finishedAt) <= to)
   const chosen = candidates.toSorted((a, b) => (a.base.finishedAt < b.base.finishedAt ? 1 : -1))[0]
   if (chosen === undefined)
-    throw new Error(`the archive begins at ${oldest.base.finishedAt}, and ${to!.toISOString()} is before that`)
+    throw new Error(`the archive begins at ${oldest.base.finishedAt}; ${to!.toISOString()} is before that`)
   const chain = chainOf(chosen.stream, chosen.base, to)
   if (chain.missing !== null)
     throw new Error(
-      `segment ${chain.missing} is missing from the archive: nothing after ${chain.end.toISOString()} can be reached`
+      `segment ${chain.missing} is missing from the archive: nothing after ${chain.end.toISOString()} can be recovered`
     )
   if (to !== null && chain.end < to)
     throw new Error(
-      `the archive ends at ${chain.end.toISOString()}, and ${to.toISOString()} is after that: give an instant up to then, or "latest"`
+      `the archive ends at ${chain.end.toISOString()}; ${to.toISOString()} is after that: use an earlier time, or "latest"`
     )
   return { ...chosen, chain }
 }

@@ -46,18 +46,18 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
 
   async function tell(outcome: Notice['outcome'], text: string): Promise<void> {
     await notify(options.notifyWebhookUrl, { event: 'archive', outcome, text }, registryOf(app).registry).catch(error =>
-      app.log.error({ err: error, event: 'archive' }, 'NOTIFY_WEBHOOK_URL could not be told')
+      app.log.error({ err: error, event: 'archive' }, 'the notification to NOTIFY_WEBHOOK_URL failed')
     )
   }
 
   /** The previous run, possibly of an earlier process, has recorded whether recovery is broken. */
   async function compared(before: ArchiveState, after: ArchiveState): Promise<void> {
     if (after.broken !== null && before.broken === null) {
-      app.log.error({ why: after.broken.why }, 'the archive of the database has a gap: a base backup will follow')
-      await tell('failure', `The archive has broken off: ${after.broken.why}`)
+      app.log.error({ why: after.broken.why }, 'the database archive has a gap: a new base backup will start')
+      await tell('failure', `The archive has a gap: ${after.broken.why}`)
     } else if (after.base?.id !== undefined && after.base.id !== before.base?.id) {
-      app.log.info({ base: after.base.id }, 'a base backup was made')
-      if (before.broken !== null) await tell('success', `The archive goes on with base backup ${after.base.id}`)
+      app.log.info({ base: after.base.id }, 'a base backup was created')
+      if (before.broken !== null) await tell('success', `The archive continues with base backup ${after.base.id}`)
     }
   }
 
@@ -68,7 +68,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
       notBefore = 0
     } catch (error) {
       if (signal.aborted) return
-      if (notBefore === 0) app.log.error({ err: error }, 'the log of the database could not be archived')
+      if (notBefore === 0) app.log.error({ err: error }, 'the database WAL could not be archived')
       notBefore = performance.now() + PAUSE
     }
     await compared(before, await readState(directory))
@@ -79,7 +79,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
     const done = attempt(AbortSignal.any([abort.signal, closing.signal])).finally(() => {
       running = undefined
     })
-    done.catch(error => app.log.error({ err: error }, 'the state of the archive cannot be read'))
+    done.catch(error => app.log.error({ err: error }, 'the state of the archive could not be read'))
     running = { done, abort }
   }
 
@@ -110,7 +110,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
     readings: [
       {
         name: 'rhone_archive_delay_seconds',
-        help: 'Age of the oldest piece of the database log that is not in the archive yet; 0: none waits.',
+        help: 'Age of the oldest WAL segment that is not archived yet; 0 if there is none.',
         read: async () => {
           const waiting = [...(await waitingFiles(directory)).map(({ since }) => since), ...(await unarchived(app))]
           return Math.max(0, ...waiting.map(since => (Date.now() - since.getTime()) / 1_000))
@@ -118,18 +118,18 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
       },
       {
         name: 'rhone_archive_waiting_bytes',
-        help: 'Size of the pieces of the database log that wait for the storage.',
+        help: 'Size of the WAL segments that are not archived yet.',
         read: () => bytesWaiting(directory)
       },
       {
         name: 'rhone_archive_recoverable',
-        help: '1: the database can be brought back as it was at any instant up to now; 0: there is a gap, or no base backup.',
+        help: '1: the database can be recovered to any point in time up to now; 0: there is a gap, or no base backup.',
         read: async () =>
           Number((await readState(directory)).broken === null && (await readState(directory)).stream !== null)
       },
       {
         name: 'rhone_archive_base_timestamp_seconds',
-        help: 'When the latest base backup was complete; 0: there is none.',
+        help: 'When the latest base backup completed; 0 if there is none.',
         read: async () => Date.parse((await readState(directory)).base?.finishedAt ?? '1970-01-01') / 1_000
       }
     ]

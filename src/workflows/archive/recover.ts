@@ -93,7 +93,7 @@ export async function recoverTo(
   const storage = openStorage(settings.storage)!
   const { identities } = settings
   if (identities.length === 0)
-    throw new Error('a private age key is needed to open an archive: give its file as BACKUP_IDENTITY_FILE')
+    throw new Error('a private age key is needed to decrypt an archive: set BACKUP_IDENTITY_FILE to its file')
   const way = wayTo(await listStreams(storage, signal), settings.to)
   const { stream, base, chain } = way
   const bundle = await latestKeys(storage, stream.keys, identities, signal)
@@ -163,7 +163,7 @@ async function refuseUnknownMigrations(sql: Sql, { known }: Migrator, release: s
   for (const [index, { tag, checksum }] of applied.entries())
     if (known[index]?.tag !== tag || known[index]?.checksum !== checksum)
       throw new Error(
-        `the database has migration ${tag}, which this version does not know: recover with a release that is later than ${release}`
+        `the database has migration ${tag}, which this version does not know: recover with a release later than ${release}`
       )
 }
 
@@ -197,7 +197,8 @@ async function readSegment(
 ): Promise<Buffer | null> {
   const name = segmentObject(stream, nameOfSegment(mark))
   const stored = Buffer.concat((await Array.fromAsync(await storage.get(name, signal))) as Buffer[])
-  if (digest(stored) !== mark.sealed) throw new Error(`segment ${mark.segment} of the archive is not what was written`)
+  if (digest(stored) !== mark.sealed)
+    throw new Error(`segment ${mark.segment} of the archive does not match its checksum`)
   if (identities.length === 0) return null
   const plain = Buffer.concat(await Array.fromAsync(opened([stored], identities)))
   if (!digest(plain).startsWith(mark.plain)) throw new Error(`segment ${mark.segment} of the archive was changed`)

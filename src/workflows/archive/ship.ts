@@ -63,7 +63,7 @@ export async function breakOff(directory: string, why: string): Promise<ArchiveS
 }
 
 export const tooMuch = (limit: number): string =>
-  `more than ${limit} bytes waited for the storage, and were given up so that the disk does not fill`
+  `more than ${limit} bytes of WAL waited for the storage; they were dropped so that the disk does not fill up`
 
 class Run {
   readonly #settings: ArchiveSettings
@@ -83,7 +83,7 @@ class Run {
     // Log written before a base backup cannot extend it.
     for (const { path } of await rawSegments(directory)) await rm(path, { force: true })
     if (this.state.broken === null)
-      await this.#keep({ broken: { since: new Date().toISOString(), why: 'no base backup was made yet' } })
+      await this.#keep({ broken: { since: new Date().toISOString(), why: 'there is no base backup yet' } })
     await this.renewBase()
   }
 
@@ -166,7 +166,7 @@ class Run {
   }
 
   async #sealOne(stream: string, { path, name: segment, bytes, since: archivedAt }: WaitingFile): Promise<void> {
-    if (bytes !== SEGMENT_SIZE) throw new Error(`${path} has ${bytes} bytes, and a segment has ${SEGMENT_SIZE}`)
+    if (bytes !== SEGMENT_SIZE) throw new Error(`${path} has ${bytes} bytes, but a segment has ${SEGMENT_SIZE}`)
     const folder = join(sealedDirectory(this.#settings.directory), stream)
     await mkdir(folder, { recursive: true, mode: 0o700 })
     // An interrupted run may have sealed it already; sealing it again would make another object name.

@@ -19,7 +19,8 @@ export async function unpackTo(directory: string, archive: AsyncIterable<Buffer>
 /** A name that leads out of the directory is refused. */
 function within(name: string): string {
   const path = normalize(name)
-  if (path.startsWith('/') || path === '..' || path.startsWith('../')) throw new Error(`"${name}" leads elsewhere`)
+  if (path.startsWith('/') || path === '..' || path.startsWith('../'))
+    throw new Error(`"${name}" points outside the directory`)
   return path
 }
 

@@ -33,7 +33,7 @@ export async function followApp(
       }
     } catch (error) {
       if (!signal.aborted && failures === 0)
-        context.log.warn({ err: error, appId: app.id }, 'the log of an app cannot be read')
+        context.log.warn({ err: error, appId: app.id }, 'the log of an app could not be read')
     }
     const pause = Math.min(MAX_PAUSE, MIN_PAUSE * 2 ** failures) * (0.5 + Math.random() / 2)
     await delay(pause, undefined, { signal, ref: false }).catch(() => {})
@@ -91,7 +91,7 @@ class FloodGate {
   /** A line reporting how many were dropped, when one is due. */
   report(appId: string): RuntimeLine | undefined {
     if (this.dropped === 0 || this.#passed >= MAX_RATE) return undefined
-    const message = `${this.dropped} lines were dropped: they came faster than they can be kept`
+    const message = `${this.dropped} lines were dropped: they came faster than they can be stored`
     this.dropped = 0
     const [level, source] = ['warn', 'system'] as const
     return { appId, deploymentId: null, at: new Date(), level, source, region: null, instance: null, message }

@@ -113,7 +113,7 @@ async function removeIfDeleted(restorer: Restorer, appId: string, { signal, log 
   try {
     await restorer.destroy(appId, signal)
   } catch (error) {
-    log.warn({ err: error, appId }, 'a deleted app could not be removed yet')
+    log.warn({ err: error, appId }, 'a deleted app could not be removed; it is retried')
   }
 }
 
@@ -175,7 +175,7 @@ class DeployAttempt {
     try {
       const isAgain = this.#work.status !== 'pending'
       await this.#enter('cloning')
-      if (isAgain) this.#log.note('The build was interrupted, and begins again.\n')
+      if (isAgain) this.#log.note('The build was interrupted and starts again.\n')
       const source = await this.#source()
       const secrets = await readBuildEnv(this.#deps.db(), this.#deps.secretBox, app.id)
       for (const secret of secretsOfEnv(secrets)) this.#hide(secret)
@@ -275,7 +275,7 @@ class DeployAttempt {
   async #settle(error: unknown): Promise<void> {
     const isLive = this.#work.status === 'live'
     if (isLive)
-      return void this.#operatorLog.warn({ err: error }, 'what a deployment has replaced could not be removed yet')
+      return void this.#operatorLog.warn({ err: error }, 'the replaced deployment could not be removed; it is retried')
     if (error instanceof NotOurs) return this.#backOut()
     if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
 
@@ -291,7 +291,7 @@ class DeployAttempt {
   #explain(error: unknown): { sentence: string; said?: string | undefined } | undefined {
     if (error instanceof BuildError) return { sentence: this.#withReason(error), said: error.said }
     if (error instanceof DeployError) return { sentence: error.message, said: error.said }
-    this.#operatorLog.error({ err: error }, 'an attempt at a deployment has failed')
+    this.#operatorLog.error({ err: error }, 'a deployment attempt failed')
     if (error instanceof AttemptEnded) return { sentence: 'It took too long.' }
     return this.#job.isLastAttempt ? { sentence: 'Something went wrong on our side.' } : undefined
   }
@@ -307,7 +307,7 @@ class DeployAttempt {
     const errorMessage = cutAtWord(redacted(sentence, []), LONGEST_MESSAGE)
     const errorLog = said === undefined ? null : this.#excerpt(said)
     this.#log.note(`${errorMessage}\n`)
-    if (status === 'deploy_failed' && errorLog !== null) this.#log.note(`The last that it said:\n${errorLog}\n`)
+    if (status === 'deploy_failed' && errorLog !== null) this.#log.note(`Its last output:\n${errorLog}\n`)
     const errorCode = status === 'build_failed' ? 'BUILD_FAILED' : 'DEPLOY_FAILED'
     await this.#deps.ledger.advance(this.#work, status, { errorCode, errorMessage, errorLog })
   }
@@ -321,7 +321,8 @@ class DeployAttempt {
   /** Leaves only the live release running. Only a rollout that has begun can have started anything. */
   async #backOut(): Promise<void> {
     const { status, app, image } = this.#work
-    const later = (error: unknown) => this.#operatorLog.warn({ err: error }, 'a deployment could not be undone yet')
+    const later = (error: unknown) =>
+      this.#operatorLog.warn({ err: error }, 'a deployment could not be undone; it is retried')
     if (status === 'deploying' || status === 'deploy_failed') await this.#restore(app).catch(later)
     if (image !== null) await this.#prune().catch(later)
   }

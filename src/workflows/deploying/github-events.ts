@@ -80,7 +80,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
     } catch (error) {
       // A retry would fail the same way.
       if (!(error instanceof PayloadError)) throw error
-      log.error({ err: error, source, deliveryId, event }, 'a delivery does not match its event')
+      log.error({ err: error, source, deliveryId, event }, 'a webhook delivery does not match its event type')
       await settleDelivery(tx, delivery, 'failed', error.message)
       return 'failed'
     }
@@ -108,7 +108,7 @@ export function githubEventsQueue(settings: GithubEventsSettings): JobQueue<Gith
       } catch (error) {
         if (isLastAttempt)
           await giveUp(job).catch(cause =>
-            log.error({ err: cause, ...job }, 'a delivery could not be marked as failed')
+            log.error({ err: cause, ...job }, 'a webhook delivery could not be marked as failed')
           )
         throw error
       }

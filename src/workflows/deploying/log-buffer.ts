@@ -52,7 +52,7 @@ export class LogBuffer {
     this.#timer = undefined
     this.#writing ??= this.#writeAll()
       .then(() => this.#trim())
-      .catch(error => this.#log.warn({ err: error }, 'old log lines of apps cannot be removed'))
+      .catch(error => this.#log.warn({ err: error }, 'old app log lines could not be removed'))
       .finally(() => this.#onWritten())
   }
 
@@ -73,7 +73,7 @@ export class LogBuffer {
       } catch (error) {
         if (isTransient(error)) await this.#pause(failures++)
         else {
-          this.#log.error({ err: error, lines: batch.length }, 'log lines of apps cannot be stored')
+          this.#log.error({ err: error, lines: batch.length }, 'app log lines could not be stored')
           this.#remove(batch.length)
         }
       }

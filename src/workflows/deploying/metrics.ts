@@ -20,17 +20,17 @@ const OUTCOMES: ReadonlySet<DeploymentStatus> = new Set(['live', 'build_failed',
 export function deploymentMetrics(registry: Registry | undefined): DeploymentMetrics {
   const deployments = counter(registry, {
     name: 'rhone_deployments_total',
-    help: 'Deployments that went live or ended without, by what they were begun by; each is counted once.',
+    help: 'Finished deployments by final status and trigger; each is counted once.',
     labelNames: ['status', 'trigger']
   })
   const builds = counter(registry, {
     name: 'rhone_builds_total',
-    help: 'Builds that are over, by how they came out.',
+    help: 'Finished builds, by status.',
     labelNames: ['status']
   })
   const durations = histogram(registry, {
     name: 'rhone_build_duration_seconds',
-    help: 'How long builds took.',
+    help: 'Duration of builds.',
     labelNames: ['status'],
     buckets: [10, 30, 60, 120, 300, 600, 900, 1200, 1800]
   })

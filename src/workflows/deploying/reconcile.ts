@@ -66,7 +66,7 @@ async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyB
 
   const buried = new Set(tombstones.map(({ appId }) => appId))
   const unknown = running.filter(({ appId }) => !state.known.has(appId) && !buried.has(appId))
-  if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'apps run that nobody here knows')
+  if (unknown.length > 0) log.warn({ apps: unknown.map(({ appId }) => appId) }, 'unknown apps are running')
 }
 
 /**
@@ -86,7 +86,7 @@ async function silence(
       .map(({ appId: id, slug, flyAppId }) =>
         deployer()
           .retire({ id, slug, flyAppId }, null, signal)
-          .catch(error => log.warn({ err: error, appId: id }, 'a deleted app still serves'))
+          .catch(error => log.warn({ err: error, appId: id }, 'a deleted app is still running'))
       )
   )
 }

@@ -38,7 +38,7 @@ export class Restorer {
     } catch (error) {
       // The app itself is at fault, so an immediate retry would not help.
       if (!(error instanceof DeployError)) throw error
-      log.warn({ err: error, appId }, 'the live version of an app does not run')
+      log.warn({ err: error, appId }, 'the live version of an app is not running')
     }
   }
 

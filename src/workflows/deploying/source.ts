@@ -12,7 +12,7 @@ export function sourceFinder(app: FastifyInstance, githubUrl: string) {
   return async (worked: WorkedApp): Promise<Pick<BuildSource, 'url' | 'authorization' | 'mayReadOurs'>> => {
     const { gitUrl, githubRepo, githubRepoId, githubInstallationId } = worked
     if (gitUrl !== null) return { url: gitUrl, mayReadOurs: await isOfOperators(app.db, worked.teamId) }
-    if (githubRepo === null) throw new BuildError('The app has neither a githubRepo nor a gitUrl to build from.')
+    if (githubRepo === null) throw new BuildError('The app has no githubRepo or gitUrl to build from.')
     const url = `${githubUrl}/${githubRepo}.git`
     if (githubInstallationId === null || !has(app, 'github')) return { url }
     try {
@@ -22,7 +22,7 @@ export function sourceFinder(app: FastifyInstance, githubUrl: string) {
       }
     } catch (error) {
       if (!(error instanceof InstallationUnavailable)) throw error
-      throw new BuildError('GitHub does not let us read the repository: the installation was suspended or removed.')
+      throw new BuildError('GitHub denies access to the repository: the installation was suspended or removed.')
     }
   }
 }

@@ -17,7 +17,7 @@ const TOLD: Readonly<Record<DeploymentStatus, Told>> = {
   built: ON_ITS_WAY,
   deploying: ON_ITS_WAY,
   live: { state: 'success', description: 'Deployed' },
-  superseded: { state: 'success', description: 'Deployed, and replaced by a later deployment' },
+  superseded: { state: 'success', description: 'Deployed, then replaced by a later deployment' },
   build_failed: { state: 'failure', description: 'The build failed' },
   deploy_failed: { state: 'failure', description: 'The deployment failed' },
   cancelled: { state: 'error', description: 'The deployment was cancelled' }
@@ -60,10 +60,7 @@ export function commitStatuses({ db, github, baseUrl }: CommitStatusSettings): J
           await github.setStatus(installationId!, repository!, sha!, { ...told, targetUrl }, signal)
         } catch (error) {
           if (!(error instanceof InstallationUnavailable)) throw error
-          return log.info(
-            { deploymentId, reason: error.reason },
-            'the status of a commit could not be reported to GitHub'
-          )
+          return log.info({ deploymentId, reason: error.reason }, 'a commit status could not be reported to GitHub')
         }
         said = told
       }

@@ -96,7 +96,7 @@ export function planFrom(reports: readonly HostReport[], { to, maxLag, seen, fen
   const unclear = reports.find(({ state, reason }) => state === undefined && !isDown(reason))
   if (unclear !== undefined)
     return refuse(
-      `${unclear.address} is there but does not answer (${messageOf(unclear.reason)}): make sure that it is stopped`
+      `${unclear.address} is running but does not answer (${messageOf(unclear.reason)}): make sure that it is stopped`
     )
 
   const standbys = reports
@@ -108,23 +108,23 @@ export function planFrom(reports: readonly HostReport[], { to, maxLag, seen, fen
   if (stranger !== undefined)
     return refuse(`${best.address} and ${stranger.address} are copies of different databases: DATABASE_URL is wrong`)
   if (to !== undefined && !reports.some(({ address }) => address === to))
-    return refuse(`${to} is none of the hosts: ${reports.map(({ address }) => address).join(', ')}`)
+    return refuse(`${to} is not one of the hosts: ${reports.map(({ address }) => address).join(', ')}`)
   const standby = to === undefined ? best : standbys.find(({ address }) => address === to)
   if (standby === undefined) return refuse(`${to} does not answer as a standby`)
   if (compare(best.state, standby.state) > 0)
     return refuse(`${best.address} has changes that ${standby.address} lacks: promote that one`, standby.address)
   if (standby.state.isReceiving)
     return refuse(
-      `${standby.address} still receives changes, so its primary lives somewhere: stop that first`,
+      `${standby.address} still receives changes, so its primary is still running: stop that first`,
       standby.address
     )
   const { lag, lacks } = lagOf(standby.state, seen, fence)
   const { address } = standby
   if (lacks !== undefined && maxLag !== Number.POSITIVE_INFINITY)
-    return refuse(`${address} ${lacks}; to lose them, give --max-lag any`, address)
+    return refuse(`${address} ${lacks}; to accept the loss, use --max-lag any`, address)
   if (lag !== null && lag > maxLag)
     return refuse(
-      `${address} lacks the last ${Math.round(lag)} s of changes, more than ${maxLag} s; to lose them, raise --max-lag`,
+      `${address} lacks the last ${Math.round(lag)} s of changes, more than ${maxLag} s; to accept the loss, raise --max-lag`,
       address
     )
   return { hosts, candidate: address, lag, standby }
@@ -141,11 +141,14 @@ function lagOf({ system, timeline, lsn, sinceReplay }: HostState, seen: Failover
   // Positions are comparable on one timeline only.
   const latest = Math.max(fence.highest(system), seen?.system === system ? seen.timeline : 0)
   if (timeline < latest)
-    return { lag: null, lacks: `is on timeline ${timeline}, and may lack all changes since the promotion to ${latest}` }
+    return {
+      lag: null,
+      lacks: `is on timeline ${timeline}, and may lack all changes since the promotion to timeline ${latest}`
+    }
   if (seen === null || seen.system !== system) return { lag: null }
   if (timeline > seen.timeline || lsn >= seen.lsn) return { lag: 0 }
   if (sinceReplay !== null) return { lag: Math.max(0, sinceReplay - (Date.now() - seen.at) / 1_000) }
-  return { lag: null, lacks: 'lacks changes, and has replayed none since its start that would tell how many' }
+  return { lag: null, lacks: 'lacks changes, and has replayed none since its start, so the loss is unknown' }
 }
 
 /**
@@ -173,11 +176,11 @@ export async function promote({ standby }: FailoverPlan, fence: Fence): Promise<
     timeline,
     seconds: (performance.now() - startedAt) / 1_000,
     next: [
-      `Servers whose DATABASE_URL names ${address} have found it by themselves: GET /ready says so.`,
+      `Servers whose DATABASE_URL includes ${address} switch to it automatically: check GET /ready.`,
       `Never start the old primary as it is: make it a standby of ${address} with pg_rewind or a new base backup.`,
       `Point the other standbys at ${address}: primary_conninfo, then pg_reload_conf().`,
       'On Fly, set PRIMARY_REGION to the region of the new primary; elsewhere, PRIMARY_URL.',
-      'Make a backup now: rhone backup create.'
+      'Create a backup now: rhone backup create.'
     ]
   }
 }
@@ -189,7 +192,7 @@ async function writableTimeline(target: PostgresTarget, before: HostState, until
     const [report] = await surveyHosts([target], { ...SESSION, timeoutMs: ANSWER_TIMEOUT })
     const { state } = report!
     if (state?.role === 'primary' && state.timeline > before.timeline) return state.timeline
-    if (performance.now() > until) throw new Error(`${report!.address} does not take writes; its log says why`)
+    if (performance.now() > until) throw new Error(`${report!.address} does not accept writes; see its log`)
     await delay(PAUSE)
   }
 }

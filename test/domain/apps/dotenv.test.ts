@@ -35,8 +35,8 @@ EMPTY=
 })
 
 test('a line that is no assignment is named by its number, and a wrong name is repeated', () => {
-  assert.equal(detailOf('A=1\nnonsense'), 'lines: line 2 is not NAME=value')
-  assert.match(detailOf('A=1\r\n\r\nlower=2') ?? '', /^lines: line 3: "lower" is no name: capital letters/)
+  assert.equal(detailOf('A=1\nnonsense'), 'lines: line 2 must have the form NAME=value')
+  assert.match(detailOf('A=1\r\n\r\nlower=2') ?? '', /^lines: line 3: "lower" is not a valid name: use capital letters/)
   assert.match(detailOf('=2') ?? '', /line 1/)
 })
 

@@ -30,7 +30,10 @@ test('a key that has the id of another one is found, also beside one that is kno
   const [old, one, other] = [generateKey(), generateKey(), generateKey()]
   const renamed = `${one.split(':')[0]}:${other.split(':')[1]}`
   assert.equal(await check(app.db, `${one},${old}`), undefined)
-  assert.match((await check(app.db, `${renamed},${old}`))!, /key ".*" is not the one that other instances have/)
+  assert.match(
+    (await check(app.db, `${renamed},${old}`))!,
+    /key ".*" differs from the key with this id on other instances/
+  )
 })
 
 test('of two instances that start at once with different keys on an empty database, one is refused', async t => {

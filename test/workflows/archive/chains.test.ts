@@ -98,7 +98,7 @@ test('a segment that is there twice is refused when its content differs, and tak
   const same = stream(name, [base(name, 1)], [mark(1), { ...mark(1), sealed: 'c'.repeat(64) }, mark(2)])
   assert.equal(chainOf(same, same.bases[0]!, null).segments.length, 2)
   const other = stream(name, [base(name, 1)], [mark(1), mark(1, 'd'.repeat(64)), mark(2)])
-  assert.throws(() => chainOf(other, other.bases[0]!, null), /is there twice: two servers have written to it/)
+  assert.throws(() => chainOf(other, other.bases[0]!, null), /exists twice: two servers have written to it/)
 })
 
 test('a base backup goes with its log when a later one is as old as what is kept, and the last one never', () => {

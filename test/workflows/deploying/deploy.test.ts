@@ -251,7 +251,7 @@ test('a worker that is killed at any step loses no deployment: the next one cont
       await platform.workOff()
       const at = `${when} ${step}`
       assert.equal(await platform.statusOf(second.id), 'live', at)
-      const isBuiltAgain = platform.world.logs.get(second.id)!.includes('The build was interrupted, and begins again.')
+      const isBuiltAgain = platform.world.logs.get(second.id)!.includes('The build was interrupted and starts again.')
       assert.equal(isBuiltAgain, step === 'build', at)
       assert.equal(await platform.statusOf(first.id), 'superseded', at)
       assert.deepEqual(platform.world.runningOf(app.id), { releases: [second.id], serving: second.id }, at)

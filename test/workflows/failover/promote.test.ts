@@ -56,7 +56,7 @@ suite('what rhone failover would promote', () => {
 
   test('with --to of a host that is not in the list, or no standby, is nothing', () => {
     const hosts = [gone, host('b', {})]
-    assert.equal(plan(hosts, { to: 'x:5432' }).refusal, 'x:5432 is none of the hosts: a:5432, b:5432')
+    assert.equal(plan(hosts, { to: 'x:5432' }).refusal, 'x:5432 is not one of the hosts: a:5432, b:5432')
     assert.equal(plan(hosts, { to: 'a:5432' }).refusal, 'a:5432 does not answer as a standby')
   })
 
@@ -67,7 +67,7 @@ suite('what rhone failover would promote', () => {
     assert.match(plan([old, standby]).refusal!, /^a:5432 answers as an old primary/)
     const fenced = plan([host('a', { role: 'primary' }), standby], { highest: 4 })
     assert.match(fenced.refusal!, /^a:5432 answers as an old primary/)
-    assert.match(plan([host('a', silent), standby]).refusal!, /^a:5432 is there but does not answer/)
+    assert.match(plan([host('a', silent), standby]).refusal!, /^a:5432 is running but does not answer/)
   })
 
   test('is nothing while the standby receives changes, and nothing without a standby', () => {
@@ -86,7 +86,10 @@ suite('--max-lag', () => {
     // The last change here is 100 s old, and the primary was last seen 10 s ago: 90 s are missing.
     const hosts = [gone, host('b', { sinceReplay: 100 })]
     const { refusal, candidate } = plan(hosts, { seen: seenAt(2_000n, 10) })
-    assert.match(refusal!, /^b:5432 lacks the last 90 s of changes, more than 60 s; to lose them, raise --max-lag$/)
+    assert.match(
+      refusal!,
+      /^b:5432 lacks the last 90 s of changes, more than 60 s; to accept the loss, raise --max-lag$/
+    )
     assert.equal(candidate, 'b:5432')
     const allowed = plan(hosts, { seen: seenAt(2_000n, 10), maxLag: 91 })
     assert.equal(allowed.refusal, undefined)
