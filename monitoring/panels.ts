@@ -127,7 +127,7 @@ const overview: Dashboard = {
         }),
         graph({
           id: 'outcomes',
-          title: 'Requests by what became of them',
+          title: 'Requests by outcome',
           unit: 'reqps',
           query: `sum by (outcome) (rate(rhone_slo_requests_total${RATE}))`,
           legend: '{{outcome}}',
@@ -416,7 +416,7 @@ const system: Dashboard = {
         }),
         graph({
           id: 'event-loop',
-          title: 'Delay of the event loop, P99',
+          title: 'Event loop delay, P99',
           unit: 's',
           query: 'nodejs_eventloop_lag_p99_seconds{job="rhone"}',
           legend: '{{instance}}',
@@ -535,7 +535,7 @@ const deployments: Dashboard = {
         }),
         graph({
           id: 'webhooks',
-          title: 'Deliveries of other services',
+          title: 'Webhook deliveries',
           unit: 'ops',
           query: `sum by (source, outcome) (rate(rhone_webhooks_total${RATE}))`,
           legend: '{{source}} {{outcome}}',

@@ -14,11 +14,11 @@ export const AssetsOptions = Type.Object(
     prefix: Type.String({
       default: '/assets/',
       pattern: '^/(.*/)?$',
-      description: 'What the URLs of all assets start with.'
+      description: 'URL prefix of all assets.'
     }),
     files: Type.Record(Type.String({ pattern: '^[\\w.-]+$' }), Type.String({ minLength: 1 }), {
       default: {},
-      description: 'The path of each file, by the name that pages use for it, such as app.css. Read once, at the boot.'
+      description: 'File paths by the name that pages use, such as app.css. Read once, at boot.'
     })
   },
   { additionalProperties: false }
@@ -93,7 +93,7 @@ const assets: FastifyPluginAsync<PluginInput<typeof AssetsOptions>> = async (app
   app.decorate('assets', {
     href(name) {
       const url = urls.get(name)
-      if (url === undefined) throw new Error(`${NAME}: there is no asset "${name}"`)
+      if (url === undefined) throw new Error(`${NAME}: unknown asset "${name}"`)
       return url
     }
   })
@@ -108,7 +108,8 @@ const assets: FastifyPluginAsync<PluginInput<typeof AssetsOptions>> = async (app
 
 async function load(name: string, path: string): Promise<Asset> {
   const type = TYPES[extname(name)]
-  if (type === undefined) throw new Error(`${NAME}: the type of "${name}" is none of ${Object.keys(TYPES).join(', ')}`)
+  if (type === undefined)
+    throw new Error(`${NAME}: the type of "${name}" is not one of ${Object.keys(TYPES).join(', ')}`)
   const body = await readFile(path).catch(cause => {
     throw new Error(`${NAME}: the file of "${name}" cannot be read: ${(cause as Error).message}`, { cause })
   })

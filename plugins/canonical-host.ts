@@ -11,11 +11,11 @@ export const CanonicalHostOptions = Type.Object(
     host: Type.String({
       default: '',
       pattern: `^$|${HOST}`,
-      description: 'The host, without a port, that browsers are sent to; empty: they stay where they are.'
+      description: 'The host, without a port, to redirect browsers to. Empty: no redirects.'
     }),
     aliases: Type.Array(Type.String({ pattern: HOST }), {
       default: [],
-      description: 'Other names of this server, in lower case, from which browsers are sent there.'
+      description: 'Other host names of this server, in lower case, that redirect to it.'
     })
   },
   { additionalProperties: false }

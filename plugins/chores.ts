@@ -11,7 +11,7 @@ export const ChoresOptions = Type.Object(
       default: 0.1,
       minimum: 0,
       maximum: 1,
-      description: 'Random extension of a pause, as a share of it, so that instances do not run in step.'
+      description: 'Random extension of each interval, as a share of it, so that instances do not run in step.'
     })
   },
   { additionalProperties: false }
@@ -46,12 +46,12 @@ const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> 
   const { chores = [], isReady = () => true } = input
   const runs = counter(input.registry, {
     name: 'rhone_chores_total',
-    help: 'Runs of the chores, by outcome.',
+    help: 'Runs of chores, by outcome.',
     labelNames: ['chore', 'outcome']
   })
   const succeeded = gauge(input.registry, {
     name: 'rhone_chore_last_success_timestamp_seconds',
-    help: 'When a chore was last done on this instance.',
+    help: 'When a chore last succeeded on this instance.',
     labelNames: ['chore'],
     aggregator: 'max'
   })
@@ -70,8 +70,7 @@ const chores: FastifyPluginAsync<PluginInput<typeof ChoresOptions, ChoresDeps>> 
     } catch (error) {
       runs.inc({ chore: name, outcome: 'failure' })
       // Log one line per outage: some chores run every second.
-      if (!failing.has(name) && !closing.signal.aborted)
-        app.log.error({ err: error, chore: name }, 'a chore has failed')
+      if (!failing.has(name) && !closing.signal.aborted) app.log.error({ err: error, chore: name }, 'a chore failed')
       failing.add(name)
     }
   }

@@ -11,9 +11,9 @@ export const ClientIpOptions = Type.Object(
     trustProxy: Type.Union([Type.Literal('none'), Type.Literal('fly'), Type.Array(Type.String())], {
       default: 'none',
       description:
-        'Whose word about the client is taken. "none": nobody\'s, the peer is the client. "fly": Fly-Client-IP from a ' +
-        'private peer; only for machines that fly-proxy alone can reach. A list of CIDRs: X-Forwarded-For from these ' +
-        'peers, read from the right up to the first hop outside of them.'
+        'Which headers to trust for the client address. "none": none, the peer is the client. "fly": Fly-Client-IP from a ' +
+        'private peer; only for machines that only fly-proxy can reach. A list of CIDRs: X-Forwarded-For from these ' +
+        'peers, read from the right up to the first hop outside them.'
     })
   },
   { additionalProperties: false }

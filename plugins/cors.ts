@@ -14,8 +14,7 @@ export const CorsOptions = Type.Object(
   {
     origins: Type.Array(Type.String(), {
       default: [],
-      description:
-        "Origins whose scripts may use the API with the user's credentials, each exactly as browsers send it."
+      description: 'Origins whose scripts may call the API with credentials, each exactly as browsers send it.'
     }),
     methods: Type.Array(Type.String(), {
       default: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],

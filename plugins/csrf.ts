@@ -15,7 +15,7 @@ export const CsrfOptions = Type.Object(
   {
     origin: Type.String({
       default: '',
-      description: 'The origin of our own pages. Empty: that of the request, by its Host.'
+      description: 'The origin of the pages of this server. Empty: the Host of the request.'
     }),
     secure: Type.Boolean({
       default: true,
@@ -24,7 +24,7 @@ export const CsrfOptions = Type.Object(
     cookie: Type.String({
       default: 'rhone_visitor',
       minLength: 1,
-      description: 'The cookie that forms are bound to before the sign-in.'
+      description: 'The cookie that forms are bound to before sign-in.'
     }),
     field: Type.String({ default: '_csrf', minLength: 1, description: 'The field of forms that holds the token.' })
   },
@@ -104,7 +104,7 @@ const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = asyn
   })
 
   onEntry(app, request => {
-    if (isGuarded(request) && !comesFromUs(request)) return forged('It did not come from a page of this server')
+    if (isGuarded(request) && !comesFromUs(request)) return forged('It was not sent from a page of this server')
     return undefined
   })
 
@@ -116,7 +116,7 @@ const csrf: FastifyPluginAsync<PluginInput<typeof CsrfOptions, CsrfDeps>> = asyn
   /** Checks forms only: a page of another origin cannot send any other content type without permission. */
   function checkForm(request: FastifyRequest, _reply: FastifyReply, next: (error?: Error) => void): void {
     const isForm = request.headers['content-type']?.toLowerCase().startsWith(FORM) === true
-    if (isForm && isGuarded(request) && !isGenuine(request)) next(forged('The page is out of date: load it again'))
+    if (isForm && isGuarded(request) && !isGenuine(request)) next(forged('The page is out of date: reload it'))
     else next()
   }
 }

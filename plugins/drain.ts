@@ -13,17 +13,17 @@ export const DrainOptions = Type.Object(
     grace: Type.Integer({
       default: 0,
       minimum: 0,
-      description: 'Milliseconds of serving on while not ready, until load balancers have noticed.'
+      description: 'Milliseconds to keep serving while not ready, so that load balancers notice.'
     }),
     deadline: Type.Integer({
       default: 25_000,
       minimum: 0,
-      description: 'Milliseconds from the start of the drain after which open connections are cut off.'
+      description: 'Milliseconds from the start of the drain after which open connections are closed.'
     }),
     headGrace: Type.Integer({
       default: 1_000,
       minimum: 0,
-      description: 'Milliseconds that a connection without a complete request can delay the close.'
+      description: 'Milliseconds for which a connection without a complete request may delay the close.'
     })
   },
   { additionalProperties: false }
@@ -110,7 +110,7 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
 
   async function serveOn(): Promise<void> {
     beginDraining()
-    app.log.info({ phase: 'grace', grace, inFlight: requests.inFlight }, 'drain: no longer ready, serving on')
+    app.log.info({ phase: 'grace', grace, inFlight: requests.inFlight }, 'drain: not ready, still serving')
     await delay(Math.min(grace, deadline), undefined, { ref: false })
     endStreams()
   }
@@ -130,7 +130,7 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
       try {
         end()
       } catch (error) {
-        app.log.warn({ err: error }, 'drain: a stream did not end')
+        app.log.warn({ err: error }, 'drain: a stream failed to end')
       }
     }
   }
@@ -138,7 +138,10 @@ const drain: FastifyPluginAsync<PluginInput<typeof DrainOptions>> = async (app, 
   function closeConnections(until: number): void {
     const now = performance.now()
     if (now >= until) {
-      app.log.warn({ phase: 'deadline', inFlight: requests.inFlight }, 'drain: deadline passed, cutting off the rest')
+      app.log.warn(
+        { phase: 'deadline', inFlight: requests.inFlight },
+        'drain: deadline passed, closing the remaining connections'
+      )
       stopPolling()
       cutOff()
     } else if (!app.server.listening) {

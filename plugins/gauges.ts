@@ -17,7 +17,7 @@ export const GaugesOptions = Type.Object(
     timeout: Type.Integer({
       default: 1_000,
       minimum: 1,
-      description: 'Milliseconds that a scrape waits for a reading.'
+      description: 'Milliseconds for which a scrape waits for a reading.'
     })
   },
   { additionalProperties: false }
@@ -84,7 +84,7 @@ const gauges: FastifyPluginAsync<PluginInput<typeof GaugesOptions, GaugesDeps>> 
 
 async function tooLate(timeout: number): Promise<never> {
   await delay(timeout, undefined, { ref: false })
-  throw new Error(`there was no answer within ${timeout} ms`)
+  throw new Error(`no answer within ${timeout} ms`)
 }
 
 export default fp(gauges, { name: 'rhone-gauges', fastify: '5.x' })

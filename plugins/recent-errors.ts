@@ -50,7 +50,7 @@ const recentErrors: FastifyPluginAsync<PluginInput<typeof RecentErrorsOptions, R
   const { journal = { note: () => {}, flush: async () => {} } } = input
 
   const flush = () =>
-    journal.flush().catch(error => app.log.warn({ err: error }, 'recent errors could not be written, they are kept'))
+    journal.flush().catch(error => app.log.warn({ err: error }, 'recent errors could not be written; they are retried'))
   const timer = setInterval(flush, flushInterval).unref()
   app.addHook('onClose', async () => {
     clearInterval(timer)

@@ -11,7 +11,7 @@ export const SecretsOptions = Type.Object(
     interval: Type.Integer({
       default: 30_000,
       minimum: 10,
-      description: 'Milliseconds between two looks at the source, beside those that it asks for.'
+      description: 'Milliseconds between reads of the source, in addition to those it triggers.'
     }),
     settle: Type.Integer({
       default: 100,
@@ -73,7 +73,7 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
 
   gauge(input.registry, {
     name: 'rhone_secrets_source_age_seconds',
-    help: 'How long ago the source of secrets was last read.',
+    help: 'Time since the source of secrets was last read.',
     aggregator: 'max',
     collect() {
       this.set((performance.now() - readAt) / 1_000)
@@ -84,7 +84,7 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
     const found = await read().catch(onAway)
     if (found === undefined) return
     readAt = performance.now()
-    if (isAway) app.log.info('the source of secrets can be read again')
+    if (isAway) app.log.info('the source of secrets is readable again')
     isAway = false
     if (inUse === undefined) inUse = found
     const changed = differences(inUse, found)
@@ -93,7 +93,8 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
 
   function onAway(err: unknown): undefined {
     // One line per outage; the gauge shows how long it lasts.
-    if (!isAway && !isClosing) app.log.error({ err }, 'the source of secrets cannot be read; what is in use stays')
+    if (!isAway && !isClosing)
+      app.log.error({ err }, 'the source of secrets cannot be read; current values stay in use')
     isAway = true
   }
 
@@ -108,9 +109,9 @@ const secrets: FastifyPluginAsync<PluginInput<typeof SecretsOptions, SecretsDeps
       // Retried on every read, since the reason may pass; reported once.
       if (refused === version) return
       refused = version
-      app.log.error({ err: error, changed }, 'changed secrets are not usable; what is in use stays')
+      app.log.error({ err: error, changed }, 'changed secrets are invalid; current values stay in use')
       await Promise.resolve(onRefused?.(changed, error as Error)).catch((err: unknown) =>
-        app.log.error({ err }, 'the refusal of secrets could not be recorded')
+        app.log.error({ err }, 'the rejection of secrets could not be recorded')
       )
     }
   }

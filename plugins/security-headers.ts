@@ -19,11 +19,11 @@ export const SecurityHeadersOptions = Type.Object(
     }),
     hstsPreload: Type.Boolean({
       default: false,
-      description: "Asks browsers to add the domain to their preload list, which is slow to undo. Needs 'hsts'."
+      description: "Asks browsers to preload HSTS for the domain, which is slow to undo. Needs 'hsts'."
     }),
     imageSources: Type.Array(Type.String(), {
       default: [],
-      description: 'Other hosts whose images pages may show.'
+      description: 'Other hosts that images may come from.'
     }),
     formTargets: Type.Array(Type.String(), {
       default: ['https://github.com'],
@@ -31,7 +31,7 @@ export const SecurityHeadersOptions = Type.Object(
     }),
     trustedTypes: Type.Array(Type.String({ pattern: '^[\\w-]+$' }), {
       default: [],
-      description: 'The Trusted Types policies that scripts of pages may make; without one, none can write markup.'
+      description: 'Trusted Types policies that page scripts may create. Empty: scripts cannot write markup.'
     })
   },
   { additionalProperties: false }

@@ -89,7 +89,7 @@ const startup: FastifyPluginAsync<PluginInput<typeof StartupOptions, StartupDeps
   app.addHook('onReady', async () => {
     if (await runPending()) return
     keepTrying().catch(error => {
-      if (!closing.signal.aborted) app.log.fatal({ err: error }, 'start has failed')
+      if (!closing.signal.aborted) app.log.fatal({ err: error }, 'start failed')
     })
   })
   app.addHook('onClose', async () => closing.abort())

@@ -16,19 +16,27 @@ export const UploadsOptions = Type.Object(
   {
     types: Type.Array(Type.String({ pattern: '^[\\w.+-]+/[\\w.+-]+$' }), {
       default: ['application/gzip'],
-      description: 'The content types that routes with config.upload take.'
+      description: 'Content types accepted by routes with config.upload.'
     }),
-    maxBytes: Type.Integer({ default: 67_108_864, minimum: 1, description: 'Bytes of one upload.' }),
+    maxBytes: Type.Integer({ default: 67_108_864, minimum: 1, description: 'Maximum size of an upload in bytes.' }),
     stallTimeout: Type.Integer({
       default: 20_000,
       minimum: 1,
-      description: 'Milliseconds for which nothing may arrive of an upload.'
+      description: 'Timeout of an upload without traffic, in milliseconds.'
     }),
-    timeout: Type.Integer({ default: 900_000, minimum: 1, description: 'Milliseconds for an upload in all.' }),
-    concurrent: Type.Integer({ default: 8, minimum: 1, description: 'Uploads at a time; more get 503.' }),
+    timeout: Type.Integer({
+      default: 900_000,
+      minimum: 1,
+      description: 'Total timeout of an upload, in milliseconds.'
+    }),
+    concurrent: Type.Integer({
+      default: 8,
+      minimum: 1,
+      description: 'Maximum number of concurrent uploads; more get 503.'
+    }),
     directory: Type.String({
       default: '',
-      description: 'Where uploads are while they are looked at. Empty: where the system has temporary files.'
+      description: 'Directory for uploads while they are checked. Empty: the temporary directory of the system.'
     })
   },
   { additionalProperties: false }
@@ -77,7 +85,7 @@ const uploads: FastifyPluginAsync<PluginInput<typeof UploadsOptions>> = async (a
       (request, reply, next) => {
         const length = Number(request.headers['content-length'] ?? 0)
         if (length > options.maxBytes) return next(tooLarge(options.maxBytes))
-        if (running.size >= options.concurrent) return next(errors.unavailable(5, 'Too many uploads at a time'))
+        if (running.size >= options.concurrent) return next(errors.unavailable(5, 'Too many concurrent uploads'))
         running.add(request)
         reply.raw.once('close', () => running.delete(request))
         // The server's `requestTimeout` is meant for bodies that fit into memory. From here on, our own limits apply.
@@ -94,7 +102,7 @@ const uploads: FastifyPluginAsync<PluginInput<typeof UploadsOptions>> = async (a
 }
 
 const tooLarge = (most: number) =>
-  new AppError('PAYLOAD_TOO_LARGE', { detail: `An upload has at most ${Math.floor(most / 1_048_576)} MiB` })
+  new AppError('PAYLOAD_TOO_LARGE', { detail: `An upload may have at most ${Math.floor(most / 1_048_576)} MiB` })
 
 class Arriving implements Upload {
   readonly #payload: IncomingMessage
@@ -151,8 +159,8 @@ class Arriving implements Upload {
     const chunks = this.#payload.iterator({ destroyOnReturn: false })
     const { promise: late, reject } = Promise.withResolvers<never>()
     late.catch(() => {}) // it may reject after the end
-    const stall = setTimeout(() => reject(tooSlow('nothing has arrived for too long')), stallTimeout)
-    const end = setTimeout(() => reject(tooSlow('it has taken too long in all')), timeout)
+    const stall = setTimeout(() => reject(tooSlow('no data arrived for too long')), stallTimeout)
+    const end = setTimeout(() => reject(tooSlow('it took too long in total')), timeout)
     let bytes = 0
     try {
       for (;;) {
@@ -163,9 +171,10 @@ class Arriving implements Upload {
         yield value
         stall.refresh()
       }
-      if (this.#payload.complete === false) throw errors.badRequest('The upload was cut off')
+      if (this.#payload.complete === false) throw errors.badRequest('The upload was interrupted')
     } catch (error) {
-      if (hasCode(error, 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')) throw errors.badRequest('The upload was cut off')
+      if (hasCode(error, 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'))
+        throw errors.badRequest('The upload was interrupted')
       throw error
     } finally {
       clearTimeout(stall)
@@ -189,7 +198,7 @@ async function write(file: FileHandle, chunk: Buffer | Uint8Array): Promise<void
   try {
     await file.writeFile(chunk)
   } catch (error) {
-    if (hasCode(error, 'ENOSPC', 'EDQUOT')) throw errors.unavailable(60, 'There is no room for uploads now', error)
+    if (hasCode(error, 'ENOSPC', 'EDQUOT')) throw errors.unavailable(60, 'There is no disk space for uploads', error)
     throw error
   }
 }

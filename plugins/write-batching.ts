@@ -12,12 +12,12 @@ export const WriteBatchingOptions = Type.Object(
     loneTurns: Type.Integer({
       default: 8,
       minimum: 1,
-      description: 'Consecutive event loop turns with a single write after which writes are not held for a while.'
+      description: 'Consecutive event loop turns with a single write after which writes are sent immediately.'
     }),
     directWrites: Type.Integer({
       default: 32,
       minimum: 0,
-      description: 'Writes that are then sent immediately before the number per turn is measured again.'
+      description: 'Number of writes that are then sent immediately before measuring again.'
     })
   },
   { additionalProperties: false }
@@ -46,7 +46,10 @@ const writeBatching: FastifyPluginAsync<PluginInput<typeof WriteBatchingOptions,
   const options = parseOptions('rhone-write-batching', WriteBatchingOptions, input, ['inspect'])
   const missing = await (input.inspect ?? missingInternals)()
   if (missing.length > 0) {
-    app.log.warn({ missing }, 'this Node builds its sockets differently: each reply is written at once, slower')
+    app.log.warn(
+      { missing },
+      'this Node version builds its sockets differently: each reply is written at once, which is slower'
+    )
     return
   }
   const batch = new Batch(options)

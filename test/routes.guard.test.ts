@@ -38,7 +38,7 @@ function faults(route: RouteOptions): string[] {
     !('nextCursor' in (answer?.properties ?? {})) || ('limit' in query && 'cursor' in query),
     'lists things and takes no limit and cursor'
   )
-  need(ACCESS.includes(String(config.access)), 'does not say who may call it')
+  need(ACCESS.includes(String(config.access)), 'has no access policy')
   need(RATE_CLASSES.includes(config.rateClass ?? 'general'), 'has an unknown rate class')
   need(SLO_CLASSES.includes(String(config.slo)), 'has no SLO class')
   need(
@@ -140,7 +140,7 @@ test('the guard catches a route that says nothing about itself', () => {
   const bare = faults({ method: 'POST', url: '/things/:id', handler })
   for (const fault of [
     'has no schema',
-    'does not say who may call it',
+    'has no access policy',
     'has no SLO class',
     'changes something and is not audited'
   ])

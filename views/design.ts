@@ -169,7 +169,7 @@ ${card({ title: 'Meters' }, [meter({ label: 'Machine hours', used: 212.4, limit:
       field({ name: id('vars'), label: 'Variables', isLong: true, value: 'A=1\nB=2' })
     ]
   )}${card({ title: 'Choices and problems' }, [
-    formProblem({ message: 'One thing is not right yet', fields: {} }),
+    formProblem({ message: 'One field needs a correction', fields: {} }),
     choices(
       id('source'),
       'Source',

@@ -91,7 +91,10 @@ export function createBuildkitBuilder(options: BuildkitBuilderOptions): Builder 
         LANG: 'C.UTF-8'
       }
     })
-    if (code !== 0) throw new BuildError('No way was found to build this app: the log says what is missing.')
+    if (code !== 0)
+      throw new BuildError(
+        'The build failed because the type of the app was not recognized: see the log for what is missing.'
+      )
     return plan
   }
 
@@ -191,14 +194,14 @@ const csvField = (text: string) => `"${text.replaceAll('"', '""')}"`
 
 function failureOf({ code, tail }: Finished): Error {
   const [, command, exitCode] = FAILED_STEP.exec(tail) ?? []
-  if (command !== undefined) return new BuildError(`The step "${command}" has failed with exit code ${exitCode}.`)
+  if (command !== undefined) return new BuildError(`The step "${command}" failed with exit code ${exitCode}.`)
   if (OUTAGE.test(tail)) return new Error('the build could not reach its builder or its registry')
-  return new BuildError(`The build has failed${code === null ? '' : ` with exit code ${code}`}: the log says why.`)
+  return new BuildError(`The build failed${code === null ? '' : ` with exit code ${code}`}: see the log.`)
 }
 
 async function readDigest(directory: string): Promise<string> {
   const [, digest] = DIGEST.exec((await readSmallFile(directory, 'metadata.json')) ?? '') ?? []
-  if (digest === undefined) throw new Error('buildctl does not say what it has pushed')
+  if (digest === undefined) throw new Error('buildctl did not report the pushed image')
   return digest
 }
 

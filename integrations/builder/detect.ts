@@ -61,17 +61,17 @@ function refuseForeign(names: readonly string[]): void {
   const foreign = names.find(name => Object.hasOwn(FOREIGN, name))
   if (foreign !== undefined)
     throw new BuildError(
-      `This looks like an app in ${FOREIGN[foreign]} (${foreign}), whose dependencies this machine does not install: it builds apps of Node.js, and runs what a Procfile says. Deploy with BUILDER=buildkit, or an image.`
+      `This looks like an app in ${FOREIGN[foreign]} (${foreign}), but this server only builds Node.js apps and runs commands of a Procfile. Use BUILDER=buildkit, or deploy an image.`
     )
   if (names.includes('Dockerfile') && !names.includes('Procfile'))
     throw new BuildError(
-      'This machine builds no Dockerfile: it builds apps of Node.js, and runs what a Procfile says. Deploy with BUILDER=buildkit, or an image.'
+      'This server cannot build a Dockerfile: it only builds Node.js apps and runs commands of a Procfile. Use BUILDER=buildkit, or deploy an image.'
     )
 }
 
 async function nothingToStart(directory: string, names: readonly string[]): Promise<string> {
   const needs =
-    'Nothing says how this app is started: it needs a Procfile with a line "web: <command>", or a package.json with a "start" script.'
+    'The start command is missing: add a Procfile with a line "web: <command>", or a "start" script to package.json.'
   for (const name of names)
     if (!name.startsWith('.') && (await isThere(directory, join(name, 'package.json'))))
       return `${needs} Is it the app in ${name}? Then set its rootDirectory to "${name}".`
@@ -87,7 +87,7 @@ async function webProcess(directory: string): Promise<string | null> {
     ?.slice('web:'.length)
     .trim()
   if (!command) throw new BuildError('The Procfile has no line "web: <command>".')
-  if (command.includes('\0')) throw new BuildError('The Procfile is no text.')
+  if (command.includes('\0')) throw new BuildError('The Procfile is not a text file.')
   return command
 }
 
@@ -107,12 +107,11 @@ function stepsOf({ scripts, hasDependencies }: Package, manager: PackageManager)
 
 function notesOf(names: readonly string[], { json }: Package): string[] {
   const notes: string[] = []
-  if (names.includes('Dockerfile'))
-    notes.push('There is a Dockerfile, which is not used: this machine builds by package.json.')
+  if (names.includes('Dockerfile')) notes.push('The Dockerfile is ignored: this server builds from package.json.')
   const wanted = isObject(json.engines) && typeof json.engines.node === 'string' ? json.engines.node.slice(0, 50) : null
   const [ours = ''] = process.versions.node.split('.')
   const isMet = wanted === null || /[*>]/.test(wanted) || new RegExp(`(?:^|[^\\d.])${ours}(?:\\D|$)`).test(wanted)
-  if (!isMet) notes.push(`The app asks for Node.js ${JSON.stringify(wanted)}, and gets ${process.versions.node}.`)
+  if (!isMet) notes.push(`The app asks for Node.js ${JSON.stringify(wanted)}, but gets ${process.versions.node}.`)
   return notes
 }
 

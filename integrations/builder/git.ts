@@ -42,23 +42,26 @@ const EXPLANATIONS: readonly (readonly [pattern: RegExp, sentence: string])[] = 
   [/not our ref|unadvertised object|not a valid object|bad object/i, 'The repository has no such commit.'],
   [
     /dubious ownership/i,
-    'The repository belongs to another user of this machine than the one that Rhone runs as, and git clones from no such directory.'
+    'The repository belongs to another user of this machine: git only clones directories of the user that Rhone runs as.'
   ],
-  [/died of signal 25|file too large/i, 'The repository is too big to be built.'],
-  [/dumb http transport/i, 'The repository’s host only serves files: it must speak the smart HTTP protocol of git.'],
+  [/died of signal 25|file too large/i, 'The repository is too large to build.'],
+  [
+    /dumb http transport/i,
+    'The repository’s host only serves static files: it must support the smart HTTP protocol of git.'
+  ],
   [
     /returned error: 30\d|redirect/i,
-    'The repository’s URL leads elsewhere, which is not followed: use the one it leads to, which often ends in .git.'
+    'The repository’s URL redirects, which is not followed: use the target URL, which often ends in .git.'
   ],
-  [/certificate|\bSSL\b|\bTLS\b|gnutls/i, 'The connection to the repository’s host cannot be made secure.'],
-  [/could(n't| not) resolve host/i, 'The repository’s host is not found.'],
+  [/certificate|\bSSL\b|\bTLS\b|gnutls/i, 'The TLS connection to the repository’s host failed.'],
+  [/could(n't| not) resolve host/i, 'The repository’s host was not found.'],
   [/failed to connect|connection refused|timed out|connection reset/i, 'The repository’s host does not answer.'],
-  [/returned error: (429|5\d\d)/i, 'The repository’s host has no answer now: try again later.'],
-  [/mismatched algorithms|object format/i, 'The repository names its commits by SHA-256, which is not supported.'],
-  [/transport '\S{1,50}' not allowed/i, 'The repository’s URL must be an https one.'],
+  [/returned error: (429|5\d\d)/i, 'The repository’s host is unavailable: try again later.'],
+  [/mismatched algorithms|object format/i, 'The repository uses SHA-256, which is not supported.'],
+  [/transport '\S{1,50}' not allowed/i, 'The repository’s URL must use https.'],
   [
     /repository .{0,500}not found|authentication failed|could not read (username|password)|returned error: 40[134]|does not (exist|appear to be)/i,
-    'The repository does not exist, or may not be read by the app’s installation.'
+    'The repository does not exist, or the app’s GitHub installation cannot read it.'
   ]
 ]
 const LONGEST_REASON = 300
@@ -110,9 +113,7 @@ export async function clone(
     wanted
   )
   if (fetched.code !== 0 && reader !== null)
-    sandbox.note(
-      'A repository of this machine is read as the user of the build: everybody must be allowed to read it.\n'
-    )
+    sandbox.note('A repository on this machine is read as the user of the build: make it readable for everybody.\n')
   if (fetched.code !== 0) throw failureOf(fetched)
   await succeed(git('checkout', '--quiet', '--force', '--detach', 'FETCH_HEAD', '--'))
   const commit = readCommit(
@@ -124,7 +125,7 @@ export async function clone(
   await removeTree(`${directory}/.git`, `${sandbox.directory}/graveyard`)
 
   const leak = await findEscape(directory)
-  if (leak !== null) throw new BuildError(`The link ${JSON.stringify(leak)} leads out of the repository.`)
+  if (leak !== null) throw new BuildError(`The link ${JSON.stringify(leak)} points outside the repository.`)
   return commit
 }
 
@@ -135,7 +136,7 @@ function checkSource(
   const read = readGitUrl(url, allowLocal)
   if ('complaint' in read) throw new BuildError(`The app’s repository cannot be cloned: its URL ${read.complaint}.`)
   if ([branch, within].some(name => name.length > 250 || name === '' || NO_BRANCH.test(name)))
-    throw new BuildError('The branch does not have a valid name.')
+    throw new BuildError('The name of the branch is invalid.')
   if (commitSha !== undefined && !SHA.test(commitSha)) throw new BuildError('The commit is not a full SHA.')
   if (authorization !== undefined && !AUTHORIZATION.test(authorization))
     throw new Error('the authorization of a repository is not a valid header value')
@@ -181,7 +182,7 @@ async function publicAddresses(hostname: string, { addressesOf }: CloneOptions):
   try {
     return await addressesOf(hostname)
   } catch (cause) {
-    throw new BuildError('The repository’s host cannot be found on the public Internet.', { cause })
+    throw new BuildError('The repository’s host has no public Internet address.', { cause })
   }
 }
 
@@ -215,10 +216,10 @@ async function succeed(running: Promise<Finished>): Promise<string> {
 }
 
 function failureOf({ code, tail }: Finished): Error {
-  if (code === null || OURS.test(tail)) return new Error('this machine cannot fetch repositories now')
-  const [, sentence = 'The repository cannot be fetched.'] = EXPLANATIONS.find(([known]) => known.test(tail)) ?? []
+  if (code === null || OURS.test(tail)) return new Error('this machine cannot fetch repositories at the moment')
+  const [, sentence = 'The repository could not be fetched.'] = EXPLANATIONS.find(([known]) => known.test(tail)) ?? []
   const reason = reasonOf(tail)
-  return new BuildError(sentence, reason === '' ? {} : { reason: `git says: ${reason}` })
+  return new BuildError(sentence, reason === '' ? {} : { reason: `git: ${reason}` })
 }
 
 /** Git's final error line, without the advice that follows. */
@@ -254,23 +255,21 @@ async function requireWithin(
     if (code === 0) return
   }
   throw new BuildError(
-    `The commit is not on the branch ${branch}, and could see the env vars of the app: an admin of the team may deploy it with "anyCommit".`
+    `The commit is not on the branch ${branch}, and its code could read the env vars of the app: an admin of the team can deploy it with "anyCommit".`
   )
 }
 
 /** Notes what the clone omits although the app may rely on it. */
 async function tellOfMissing(directory: string, sandbox: Sandbox): Promise<void> {
   if (await readSmallFile(directory, '.gitmodules'))
-    sandbox.note('The repository has submodules. They are not fetched: their directories are empty.\n')
+    sandbox.note('The repository has submodules. They are not fetched; their directories are empty.\n')
   if ((await readSmallFile(directory, '.gitattributes'))?.includes('filter=lfs'))
-    sandbox.note(
-      'The repository has files in Git LFS. They are not fetched: in their place are the pointers to them.\n'
-    )
+    sandbox.note('The repository has files in Git LFS. They are not fetched; pointer files take their place.\n')
 }
 
 function readCommit(shown: string): Commit {
   const [commitSha = '', author = '', ...message] = shown.split('\n')
-  if (!SHA.test(commitSha)) throw new Error('git does not say which commit this is')
+  if (!SHA.test(commitSha)) throw new Error('git did not report the commit')
   const subject = message.find(line => line.trim() !== '') ?? ''
   return { commitSha, commitMessage: shortened(subject), commitAuthor: shortened(author) }
 }

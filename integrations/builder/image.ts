@@ -5,7 +5,7 @@ export function createImageBuilder(): Builder {
   return {
     name: 'image',
     async build() {
-      throw new BuildError('This server builds nothing: deploy an image that was built elsewhere, by its digest.')
+      throw new BuildError('This server does not build apps: deploy an image that was built elsewhere, by its digest.')
     }
   }
 }

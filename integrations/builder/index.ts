@@ -21,30 +21,30 @@ export const BuilderOptions = Type.Object(
     kind: Type.Union([Type.Literal('local'), Type.Literal('buildkit'), Type.Literal('image')], {
       default: 'image',
       description:
-        'What builds: local on this machine, for this machine; buildkit on a buildkitd, into a registry; image nothing.'
+        'How apps are built: local, on this machine for this machine; buildkit, by a buildkitd into a registry; image, not at all.'
     }),
     dataDir: Type.String({
       default: '.rhone',
       description:
-        'Where builds work, and images of local are. Where this process is root, others must be able to pass through.'
+        'Directory for builds, and for images of kind local. If this process is root, other users must be able to enter it.'
     }),
     limits: Type.Object(
       {
-        seconds: count(1_200, 'Seconds that a build may take.'),
-        outputKb: count(4_096, 'Kilobytes of its output that are kept.'),
-        memoryMb: count(2_048, 'Megabytes of memory, of all its processes here.'),
-        diskMb: count(4_096, 'Megabytes that it may take of the disk here.'),
-        spareMb: count(512, 'Megabytes of the disk that must stay free.'),
-        processes: count(1_024, 'Processes and threads that it may run here.'),
-        graceMs: count(2_000, 'Milliseconds that its processes have to end when asked to.')
+        seconds: count(1_200, 'Timeout of a build in seconds.'),
+        outputKb: count(4_096, 'Kilobytes of output that are kept.'),
+        memoryMb: count(2_048, 'Megabytes of memory for all its processes on this machine.'),
+        diskMb: count(4_096, 'Megabytes of disk space on this machine.'),
+        spareMb: count(512, 'Megabytes of disk space that must stay free.'),
+        processes: count(1_024, 'Processes and threads on this machine.'),
+        graceMs: count(2_000, 'Milliseconds between SIGTERM and SIGKILL for its processes.')
       },
-      { additionalProperties: false, default: {}, description: 'What one build may take.' }
+      { additionalProperties: false, default: {}, description: 'Limits of one build.' }
     ),
     packageCacheMb: Type.Integer({
       default: 1_024,
       minimum: 0,
       description:
-        'Megabytes of downloaded packages that kind local keeps for later builds, and as many of installed ones, of all apps; one may have a quarter of each. 0 keeps none.'
+        'Megabytes of downloaded packages that kind local caches for all apps, and the same for installed ones; each app may use a quarter. 0: no cache.'
     }),
     buildkit: Type.Optional(
       Type.Object(
@@ -57,7 +57,7 @@ export const BuilderOptions = Type.Object(
         },
         {
           additionalProperties: false,
-          description: 'The buildkitd of kind buildkit, its TLS, and the frontend of railpack.'
+          description: 'For kind buildkit: the buildkitd, its TLS files, and the railpack frontend.'
         }
       )
     ),
@@ -66,7 +66,7 @@ export const BuilderOptions = Type.Object(
         { host: Type.String({ pattern: '^[\\w.:/-]+$' }), token: Type.String({ minLength: 1 }) },
         {
           additionalProperties: false,
-          description: 'Where kind buildkit pushes images to, as the user x with this token.'
+          description: 'For kind buildkit: the registry to push images to, as user x with this token.'
         }
       )
     ),
@@ -77,18 +77,20 @@ export const BuilderOptions = Type.Object(
         railpack: Type.String({ default: 'railpack' }),
         buildctl: Type.String({ default: 'buildctl' })
       },
-      { additionalProperties: false, default: {}, description: 'The programs that builds need: names, or paths.' }
+      { additionalProperties: false, default: {}, description: 'The programs for builds: names or paths.' }
     ),
     path: Type.Optional(
-      Type.String({ description: 'Where programs are found; by default beside Node, then where systems have them.' })
+      Type.String({
+        description: 'The search path for programs. Default: the directory of Node, then the system directories.'
+      })
     ),
     allowLocal: Type.Boolean({
       default: false,
-      description: 'Also clone from http: and file: URLs and from private networks. For development.'
+      description: 'Also clone from http: and file: URLs and from private networks; for development.'
     }),
     trustedHosts: Type.Array(Type.String(), {
       default: ['github.com'],
-      description: 'Hosts, with their ports, to clone from without asking whether they are on the public Internet.'
+      description: 'Hosts with ports that may be cloned from even if they are not on the public Internet.'
     })
   },
   { additionalProperties: false }

@@ -39,7 +39,7 @@ export class InstalledPackages {
     } finally {
       await archive.close()
     }
-    sandbox.note('What the last build has installed cannot be unpacked, and is installed anew.\n')
+    sandbox.note('The packages of the last build cannot be unpacked; they are installed again.\n')
     await this.#kept.remove(entry.path)
     await this.#kept.remove(join(place, FOLDER))
     return false

@@ -39,7 +39,7 @@ const PROGRESS_INTERVAL = 15_000
 const NEWS = 3_600_000
 /** Number of apps whose downloaded packages are kept; the same for installed ones. */
 const CACHED_APPS = 64
-const REUSED = 'The packages are those of the last build: nothing that they depend on has changed.\n'
+const REUSED = 'Reusing the packages of the last build: nothing that they depend on has changed.\n'
 
 interface StepRunner {
   /** Runs npm with these arguments. @throws BuildError when it fails */
@@ -74,7 +74,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       sandbox.note(`Built ${image}\n`)
       if (packages !== null)
         await cache.put(request.app.id, packages).catch((error: Error) => {
-          sandbox.note(`The packages are not kept for the next build: ${error.message}\n`)
+          sandbox.note(`The downloaded packages are not cached for the next build: ${error.message}\n`)
         })
       return { image, ...commit }
     })
@@ -111,7 +111,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     const node = await findProgram('node', options.path)
     const reuse = await reusable(place, manifest, Object.keys(secrets), [node, npm])
     if (typeof reuse === 'string') {
-      sandbox.note(`Each build of this app installs its packages anew: ${reuse}.\n`)
+      sandbox.note(`Packages are installed again in each build of this app: ${reuse}.\n`)
       return [install!, ...rest]
     }
     if (await installed.restore(app.id, reuse.key, place, sandbox)) sandbox.note(REUSED)
@@ -119,7 +119,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       await run(reuse.install)
       await installed.save(app.id, reuse.key, place, sandbox).catch((error: Error) => {
         sandbox.signal.throwIfAborted()
-        sandbox.note(`What is installed is not kept for the next build: ${error.message}\n`)
+        sandbox.note(`The installed packages are not cached for the next build: ${error.message}\n`)
       })
     }
     return [...reuse.finish, ...rest]
@@ -142,7 +142,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
       const command = { argv: [npm, ...step], cwd, env: step.includes('pnpm') ? env : ofNpm }
       const { code } = await stillSaying(`npm ${step[0]}`, sandbox, () => sandbox.run(command))
       if (code !== 0)
-        throw new BuildError(`npm ${step.join(' ')} has failed${code === null ? '' : ` with exit code ${code}`}.`)
+        throw new BuildError(`npm ${step.join(' ')} failed${code === null ? '' : ` with exit code ${code}`}.`)
     }
     return Object.assign(run, { packages: () => packages })
   }
@@ -214,7 +214,7 @@ async function requireDirectory(source: string, root: string | null): Promise<st
 async function stillSaying<T>(step: string, sandbox: Sandbox, run: () => Promise<T>): Promise<T> {
   const began = performance.now()
   const timer = setInterval(() => {
-    sandbox.note(`… ${step} goes on, for ${Math.round((performance.now() - began) / 1_000)} s now\n`)
+    sandbox.note(`… ${step} is still running, after ${Math.round((performance.now() - began) / 1_000)} s\n`)
   }, PROGRESS_INTERVAL).unref()
   try {
     return await run()

@@ -35,7 +35,7 @@ export async function packageManagerOf(
     if (name === 'npm') return { name, version, isLocked: isNpmLocked }
     if ((name !== 'pnpm' && name !== 'yarn') || !VERSION.test(version))
       throw new BuildError(
-        `The packageManager of package.json is ${JSON.stringify(packageManager.slice(0, 50))}: npm, pnpm and yarn can be run here, as in "pnpm@10.0.0".`
+        `The packageManager of package.json is ${JSON.stringify(packageManager.slice(0, 50))}: use npm, pnpm or yarn, as in "pnpm@10.0.0".`
       )
     return { name, version, isLocked: (name === 'pnpm' ? pnpmLock : yarnLock) !== null }
   }

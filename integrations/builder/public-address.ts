@@ -63,7 +63,7 @@ async function resolve(host: string, lookup: Lookup): Promise<string[]> {
   try {
     return (await lookup(host)).map(({ address }) => address)
   } catch (cause) {
-    throw new Error(`The host ${host} cannot be found`, { cause })
+    throw new Error(`The host ${host} was not found`, { cause })
   }
 }
 

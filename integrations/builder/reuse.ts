@@ -53,23 +53,23 @@ export async function reusable(
   programs: readonly string[]
 ): Promise<Reusable | string> {
   const influence = variables.find(name => INFLUENTIAL.test(name))
-  if (influence !== undefined) return `the env var ${influence} may change what is installed`
+  if (influence !== undefined) return `the env var ${influence} may affect the installation`
   const { scripts, ...rest } = manifest
   const own = OWN_SCRIPTS.find(name => isObject(scripts) && Object.hasOwn(scripts, name))
   if (own !== undefined) return `its package.json has the script "${own}"`
   for (const name of ['binding.gyp', 'node_modules'])
-    if ((await lstat(join(place, name)).catch(nullIf('ENOENT'))) !== null) return `it brings its own ${name}`
+    if ((await lstat(join(place, name)).catch(nullIf('ENOENT'))) !== null) return `it contains its own ${name}`
 
   const { settings, lock } = await filesOf(place)
   if (lock === null) return 'its lockfile cannot be read'
-  if (!(settings ?? '').split('\n').every(line => HARMLESS.test(line))) return 'its .npmrc has settings of its own'
+  if (!(settings ?? '').split('\n').every(line => HARMLESS.test(line))) return 'its .npmrc has custom settings'
   const packages = packagesOf(lock)
-  if (packages === null) return 'its lockfile is of an npm before 7'
+  if (packages === null) return 'its lockfile was written by an npm older than 7'
   if (!packages.every(([name, locked]) => isDownloaded(name, locked)))
-    return 'not all that its lockfile names is downloaded and has a digest'
+    return 'some packages in its lockfile have no digest or are not downloaded'
   const withScripts = packages.filter(([, locked]) => locked.hasInstallScript === true && isForThisMachine(locked))
   if (withScripts.some(([, { optional }]) => optional === true))
-    return 'an optional package has an install script, and may be left out'
+    return 'an optional package has an install script, and may be skipped'
 
   const install = ['ci', '--include=dev', ...(withScripts.length > 0 ? ['--ignore-scripts'] : [])]
   const parts = [await machineOf(programs), install, rest, settings, lock]

@@ -103,7 +103,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
   const stopping = new AbortController()
   const stop = (reason: unknown) => stopping.abort(reason)
   const overtime = setTimeout(
-    () => stop(new BuildError(`The build has taken longer than ${wordsOf(limits.seconds)}.`)),
+    () => stop(new BuildError(`The build took longer than ${wordsOf(limits.seconds)}.`)),
     limits.seconds * 1_000
   )
   const onAbort = () => stop(signal.reason)
@@ -115,7 +115,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
     if (room <= 0) return
     room -= Buffer.byteLength(text)
     say(text)
-    if (room <= 0) note('\n… the build says more than is kept: the rest is left out.\n')
+    if (room <= 0) note('\n… the output is too long: the rest is dropped.\n')
   }
 
   async function run(command: Command): Promise<Finished> {
@@ -204,9 +204,9 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
   async function watchProcesses(running: OwnedProcesses, until: AbortSignal): Promise<void> {
     while (await pause(WATCH_INTERVAL, until)) {
       const { tasks, memory } = running.usage()
-      if (tasks > limits.processes) stop(new BuildError(`The build runs more than ${limits.processes} processes.`))
+      if (tasks > limits.processes) stop(new BuildError(`The build ran more than ${limits.processes} processes.`))
       if (memory > limits.memory)
-        stop(new BuildError(`The build needs more than ${megabytes(limits.memory)} of memory.`))
+        stop(new BuildError(`The build needed more than ${megabytes(limits.memory)} of memory.`))
     }
   }
 
@@ -233,9 +233,9 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
 
   const outOfDisk = () =>
     new BuildError(
-      `The machine that builds has less than ${megabytes(limits.spare)} left on its disk: its operator must make room.`
+      `The build machine has less than ${megabytes(limits.spare)} of free disk space: its operator must free some.`
     )
-  const tooBig = () => new BuildError(`The build takes more than ${megabytes(limits.disk)} of the disk.`)
+  const tooBig = () => new BuildError(`The build used more than ${megabytes(limits.disk)} of disk space.`)
 
   return {
     directory,
@@ -260,7 +260,7 @@ export async function findProgram(name: string, path: string): Promise<string> {
     )
     if (isThere) return candidate
   }
-  throw new Error(`there is no ${name} on this machine`)
+  throw new Error(`${name} is not installed on this machine`)
 }
 
 /** @throws Error unless the build's user has access below its directory */
@@ -273,7 +273,7 @@ export async function checkReach({ directory, run }: Sandbox): Promise<void> {
   })
   if (code !== 0)
     throw new Error(
-      `builds run as a user that cannot enter ${directory}: let others pass through the directories above it`
+      `builds run as a user that cannot enter ${directory}: make its parent directories enterable for other users`
     )
 }
 
@@ -281,8 +281,9 @@ function startFailure(error: unknown): Error {
   const code = (error as NodeJS.ErrnoException).code
   // Neither message is passed on: it might contain a value.
   if (code === 'E2BIG') return new BuildError('The env vars of the build are too long in total.')
-  if (code === 'EPERM' || code === 'EINVAL') return new Error('this machine lets no build run as a user of its own')
-  return new Error(`a program of the build cannot be started (${code})`)
+  if (code === 'EPERM' || code === 'EINVAL')
+    return new Error('this machine does not allow builds to run as a separate user')
+  return new Error(`a program of the build could not be started (${code})`)
 }
 
 async function pause(milliseconds: number, until: AbortSignal): Promise<boolean> {

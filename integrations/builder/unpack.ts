@@ -27,7 +27,7 @@ export async function unpack(source: ArchiveSource, directory: string, sandbox: 
     throw error
   }
   const leak = await findEscape(directory)
-  if (leak !== null) throw new BuildError(`The link ${JSON.stringify(leak)} leads out of the app's folder.`)
+  if (leak !== null) throw new BuildError(`The link ${JSON.stringify(leak)} points outside the app's folder.`)
   sandbox.note(`Unpacked ${files} ${files === 1 ? 'file' : 'files'}\n`)
 }
 

@@ -129,7 +129,7 @@ function checkSecrets(secrets: Readonly<Record<string, string>>): void {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
       throw new BuildError(`${JSON.stringify(name)} is not a valid env var name.`)
     if (value.includes('\0'))
-      throw new BuildError(`The value of ${name} has a NUL character, which no program can be given.`)
+      throw new BuildError(`The value of ${name} contains a NUL character, which env vars cannot have.`)
   }
 }
 

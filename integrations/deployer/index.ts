@@ -11,7 +11,7 @@ export const DeployerOptions = Type.Object(
   {
     kind: Type.Union([Type.Literal('local'), Type.Literal('fly')], {
       default: 'local',
-      description: 'Where apps run: local, as processes of this machine; fly, as machines of Fly.'
+      description: 'Where apps run: local, as processes of this machine; fly, as Fly Machines.'
     }),
     local: Type.Partial(LocalOptions, {
       default: {},

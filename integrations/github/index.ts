@@ -21,28 +21,39 @@ export { InstallationUnavailable } from './unavailable.ts'
 
 export const GithubOptions = Type.Object(
   {
-    appId: Type.Integer({ default: 0, minimum: 0, description: 'The number of the GitHub App.' }),
-    privateKey: Type.String({ default: '', description: 'Its private key, as PEM. Empty: nothing can be asked.' }),
-    slug: Type.String({ default: '', description: 'What its address on GitHub ends with.' }),
+    appId: Type.Integer({ default: 0, minimum: 0, description: 'The id of the GitHub App.' }),
+    privateKey: Type.String({ default: '', description: 'Its private key, as PEM. Empty: no API calls.' }),
+    slug: Type.String({ default: '', description: 'Its slug: the end of its URL on GitHub.' }),
     clientId: Type.String({
       default: '',
-      description: 'Its client id, by which people show what is theirs. Empty: no team can be connected.'
+      description: 'Its OAuth client id, to verify who owns an installation. Empty: teams cannot connect.'
     }),
-    clientSecret: Type.String({ default: '', description: 'The secret of that client.' }),
+    clientSecret: Type.String({ default: '', description: 'The OAuth client secret.' }),
     callback: Type.String({
       default: 'http://localhost/github/callback',
-      description: 'Where GitHub sends browsers back to, exactly as it is registered there.'
+      description: 'The callback URL, exactly as registered at GitHub.'
     }),
-    page: Type.String({ default: '/', description: 'Where somebody goes on from who was refused.' }),
-    url: Type.String({ default: 'https://github.com', description: 'GitHub, or a GitHub Enterprise Server.' }),
-    apiUrl: Type.String({ default: 'https://api.github.com', description: 'Its REST API.' }),
+    page: Type.String({ default: '/', description: 'The page that refusals link to.' }),
+    url: Type.String({
+      default: 'https://github.com',
+      description: 'URL of GitHub, or of a GitHub Enterprise Server.'
+    }),
+    apiUrl: Type.String({ default: 'https://api.github.com', description: 'URL of its REST API.' }),
     cookie: Type.String({
       default: 'rhone_github',
       minLength: 1,
-      description: 'The cookie that binds connecting a team to the browser that has begun it.'
+      description: 'The cookie that binds a connection to the browser that started it.'
     }),
-    lifetime: Type.Integer({ default: 600, minimum: 1, description: 'Seconds in which it has to be completed.' }),
-    timeout: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds for GitHub to answer in.' })
+    lifetime: Type.Integer({
+      default: 600,
+      minimum: 1,
+      description: 'Seconds within which the connection must be completed.'
+    }),
+    timeout: Type.Integer({
+      default: 5_000,
+      minimum: 1,
+      description: 'Timeout for a reply of GitHub, in milliseconds.'
+    })
   },
   { additionalProperties: false }
 )

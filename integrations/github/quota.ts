@@ -48,7 +48,7 @@ function isLimit(error: unknown): error is RemoteError {
 }
 
 function usedUp(operation: string, retryAfter: number): RemoteError {
-  const detail = 'not asked, because its limits are reached'
+  const detail = 'not called, because its rate limit is exhausted'
   return new RemoteError({ service: 'github', operation, kind: 'refused', retryAfter, detail })
 }
 

@@ -8,7 +8,7 @@ export class InstallationUnavailable extends AppError {
   constructor(installationId: number, reason: 'suspended' | 'removed') {
     super('CONFLICT', {
       message: `The GitHub App was ${reason}`,
-      detail: 'Its account has to allow it again at GitHub, under Settings, Applications.'
+      detail: 'The owner of the account must enable it again at GitHub, under Settings, Applications.'
     })
     this.installationId = installationId
     this.reason = reason

@@ -108,7 +108,7 @@ async function nameOnce(from: string, to: string): Promise<void> {
     await link(from, to)
   } catch (error) {
     if (!hasCode(error, 'EPERM', 'ENOTSUP', 'ENOSYS')) throw error
-    if ((await stat(to).catch(nullIf('ENOENT'))) !== null) throw new StorageError('exists', `${to} exists already`)
+    if ((await stat(to).catch(nullIf('ENOENT'))) !== null) throw new StorageError('exists', `${to} already exists`)
     await rename(from, to)
     return
   }
@@ -123,8 +123,8 @@ async function syncDirectory(directory: string): Promise<void> {
 function explain(error: unknown, name: string): unknown {
   const because = (failure: StorageError['failure'], message: string) =>
     new StorageError(failure, message, { cause: error })
-  if (hasCode(error, 'ENOENT')) return because('missing', `there is no ${name}`)
-  if (hasCode(error, 'EEXIST')) return because('exists', `${name} exists already`)
+  if (hasCode(error, 'ENOENT')) return because('missing', `${name} does not exist`)
+  if (hasCode(error, 'EEXIST')) return because('exists', `${name} already exists`)
   if (hasCode(error, 'EACCES', 'EPERM', 'EROFS')) return because('denied', `${name}: ${(error as Error).message}`)
   if (hasCode(error, 'ENOSPC', 'EDQUOT')) return because('failed', `${name}: the disk is full`)
   return error

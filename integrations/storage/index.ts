@@ -22,12 +22,12 @@ const S3Options = Type.Object(
     timeout: Type.Optional(Type.Integer({ minimum: 1 })),
     backoff: Type.Optional(Type.Integer({ minimum: 0 }))
   },
-  { additionalProperties: false, description: 'A bucket of S3, or of a compatible service.' }
+  { additionalProperties: false, description: 'A bucket of S3 or a compatible service.' }
 )
 
 export const StorageOptions = Type.Object(
   {
-    directory: Type.Optional(Type.String({ description: 'A directory that holds the objects as files.' })),
+    directory: Type.Optional(Type.String({ description: 'A directory that stores the objects as files.' })),
     s3: Type.Optional(S3Options)
   },
   { additionalProperties: false }

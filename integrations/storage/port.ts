@@ -56,6 +56,6 @@ const NAME = /^(?!.*(?:^|\/)\.{1,2}(?:\/|$))[A-Za-z0-9._-]+(?:\/[A-Za-z0-9._-]+)
 
 /** Names stay within the place and mean the same on every file system. */
 export function checkName(name: string): string {
-  if (!NAME.test(name)) throw new StorageError('failed', `"${name}" is no name for an object`)
+  if (!NAME.test(name)) throw new StorageError('failed', `"${name}" is not a valid object name`)
   return name
 }

@@ -110,9 +110,9 @@ export function s3Storage(settings: S3Settings): Storage {
     const code = textOf(text, 'Code') ?? `status ${response.status}`
     const what = `${method} ${name === undefined ? bucket : keyOf(name)} at ${origin}`
     const message = `${what} was refused: ${code} ${textOf(text, 'Message') ?? ''}`.trim()
-    if (response.status === 404 && code !== 'NoSuchBucket') return new StorageError('missing', `there is no ${name}`)
+    if (response.status === 404 && code !== 'NoSuchBucket') return new StorageError('missing', `${name} does not exist`)
     if (response.status === 409 || response.status === 412)
-      return new StorageError('exists', `${name} exists already (${code})`)
+      return new StorageError('exists', `${name} already exists (${code})`)
     return new StorageError(response.status === 401 || response.status === 403 ? 'denied' : 'failed', message)
   }
 
@@ -183,14 +183,14 @@ export function s3Storage(settings: S3Settings): Storage {
       const response = await call({ method: 'PUT', name: this.#name, query, body, signal: this.#signal })
       await response.arrayBuffer()
       const etag = response.headers.get('etag')
-      if (etag === null) throw new StorageError('failed', `${origin} has acknowledged a part without an ETag`)
+      if (etag === null) throw new StorageError('failed', `${origin} acknowledged a part without an ETag`)
       this.#etags.push(etag)
     }
 
     async #begin(): Promise<string> {
       const response = await call({ method: 'POST', name: this.#name, query: { uploads: '' }, signal: this.#signal })
       const id = textOf(await response.text(), 'UploadId')
-      if (id === undefined) throw new StorageError('failed', `${origin} has begun an upload without an id`)
+      if (id === undefined) throw new StorageError('failed', `${origin} started an upload without an id`)
       return id
     }
 
@@ -207,7 +207,7 @@ export function s3Storage(settings: S3Settings): Storage {
       } catch (error) {
         if (!(error instanceof StorageError) || !error.message.includes('NotImplemented')) throw error
         if ((await list(this.#name, this.#signal)).some(({ name }) => name === this.#name))
-          throw new StorageError('exists', `${this.#name} exists already`)
+          throw new StorageError('exists', `${this.#name} already exists`)
         response = await send({})
       }
       // Completing an upload can fail after the status was sent.
@@ -251,7 +251,7 @@ export function s3Storage(settings: S3Settings): Storage {
     put,
     async get(name, signal) {
       const response = await call({ method: 'GET', name, signal, streams: true })
-      if (response.body === null) throw new StorageError('failed', `${name} came without content`)
+      if (response.body === null) throw new StorageError('failed', `${name} has no content`)
       return Readable.fromWeb(response.body as never)
     },
     list,

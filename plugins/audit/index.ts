@@ -30,7 +30,7 @@ export const AuditOptions = Type.Object(
     flushInterval: Type.Integer({
       default: 50,
       minimum: 1,
-      description: 'Milliseconds for which an attempt waits to be written together with others.'
+      description: 'Milliseconds for which an attempt waits, to be written in a batch.'
     }),
     queueSize: Type.Integer({
       default: 10_000,
@@ -40,12 +40,12 @@ export const AuditOptions = Type.Object(
     anonymousPerMinute: Type.Integer({
       default: 600,
       minimum: 0,
-      description: 'Attempts of unknown callers written per minute. The rest are only counted.'
+      description: 'Attempts of unknown callers written per minute. Others are only counted.'
     }),
     anonymousPerAddress: Type.Integer({
       default: 30,
       minimum: 0,
-      description: 'The same for one address, so that a noisy one cannot hide others.'
+      description: 'The same limit per address, so that a noisy one cannot hide others.'
     }),
     details: Type.Record(Type.String(), Type.Array(Type.String()), {
       default: {},
@@ -121,7 +121,7 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
   })
   const suppressed = counter(input.registry, {
     name: 'rhone_audit_suppressed_total',
-    help: 'Attempts of unknown callers that were not written, because there were too many of them.'
+    help: 'Attempts of unknown callers that were not written because of the limits.'
   })
 
   const queue = createAuditQueue({

@@ -34,7 +34,7 @@ export function shortfall(
   const scope = neededScope(request, policy)
   if (!includesScope(principal.scopes, scope)) return ['scope', insufficientScope(scope)]
   if (principal.teamId !== undefined && policy.teamTokens !== true && !IN_A_TEAM.includes(policy.access))
-    return ['team', errors.forbidden('This token is for one team only')]
+    return ['team', errors.forbidden('This token is limited to one team')]
   if (policy.stepUp === true && isOlder(principal.signedInAt, stepUpAge)) return ['stale', staleSignIn(stepUpAge)]
 }
 
@@ -57,9 +57,9 @@ function neededScope(request: FastifyRequest, { access, scope }: AccessPolicy): 
 /** @throws Error that fails the boot if a route's policy is missing or misspelled */
 export function checkPolicy(route: string, { access, scope }: AccessPolicy, isRequired: boolean): void {
   if (access === undefined && isRequired)
-    throw new Error(`rhone-auth: ${route} does not say who may call it; set config.access`)
+    throw new Error(`rhone-auth: ${route} has no access policy; set config.access`)
   if (access !== undefined && !ACCESS.includes(access))
-    throw new Error(`rhone-auth: ${route}: config.access "${access}" is none of ${ACCESS.join(', ')}`)
+    throw new Error(`rhone-auth: ${route}: config.access "${access}" is not one of ${ACCESS.join(', ')}`)
   if (scope !== undefined && !Object.hasOwn(SCOPE_RANK, scope))
-    throw new Error(`rhone-auth: ${route}: config.scope "${scope}" is none of ${Object.keys(SCOPE_RANK).join(', ')}`)
+    throw new Error(`rhone-auth: ${route}: config.scope "${scope}" is not one of ${Object.keys(SCOPE_RANK).join(', ')}`)
 }

@@ -30,7 +30,7 @@ export function insufficientScope(scope: Scope): AppError {
 export function staleSignIn(maxAge: number): AppError {
   return new AppError('FORBIDDEN', {
     message: 'Please sign in again',
-    detail: `This needs a sign-in of the last ${Math.round(maxAge / 60)} minutes`,
+    detail: `This needs a sign-in within the last ${Math.round(maxAge / 60)} minutes`,
     headers: {
       'www-authenticate': `Bearer realm="rhone", error="insufficient_user_authentication", max_age="${maxAge}"`
     }

@@ -38,12 +38,12 @@ export const AuthOptions = Type.Object(
     }),
     requireAccess: Type.Boolean({
       default: false,
-      description: 'Fail the boot on a route that sets no config.access.'
+      description: 'Refuse to boot if a route has no config.access.'
     }),
     signInPage: Type.String({
       default: '',
       description:
-        'Where browsers that ask for a page are sent to sign in, with ?next=, and &again=yes for a step-up. Empty: they get 401 or 403, like all others.'
+        'Sign-in page for browsers that request a page, called with ?next=, and &again=yes for a step-up. Empty: they get 401 or 403, like all clients.'
     }),
     stepUpAge: Type.Integer({
       default: 900,

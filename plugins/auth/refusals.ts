@@ -14,7 +14,7 @@ export function createRefusals(app: FastifyInstance, registry: Registry | undefi
   const reported = new LRUCache<string, true>({ max: 1_000, ttl: 60_000 })
   const failures = counter(registry, {
     name: 'rhone_auth_failures_total',
-    help: 'Requests that were not let in, by reason.',
+    help: 'Requests that failed authentication or authorization, by reason.',
     labelNames: ['reason']
   })
 
@@ -26,11 +26,11 @@ export function createRefusals(app: FastifyInstance, registry: Registry | undefi
   function refuseCredential(request: FastifyRequest): AppError {
     const token = bearerToken(request)
     if (token === undefined && request.headers.cookie !== undefined)
-      return refuse('session', errors.unauthorized('Your session has ended, or you are not signed in'))
+      return refuse('session', errors.unauthorized('You are not signed in, or your session has ended'))
     if (token === undefined)
       return refuse('missing', errors.unauthorized('Send a token as "Authorization: Bearer rhone_..."'))
-    if (token === null) return refuse('malformed', invalidToken('Authorization must be "Bearer" and a token'))
-    if (SIGNED.test(token)) return refuse('signed', invalidToken('The access token is not valid, or no longer'))
+    if (token === null) return refuse('malformed', invalidToken('Authorization must be "Bearer" followed by a token'))
+    if (SIGNED.test(token)) return refuse('signed', invalidToken('The access token is invalid or expired'))
     if (!isWellFormedToken(token)) return refuse('malformed', invalidToken('The token is incomplete or mistyped'))
     reportOnce(request, token)
     return refuse('unknown', invalidToken('The token is unknown, expired or revoked'))

@@ -24,7 +24,7 @@ export const CacheOptions = Type.Object(
     loadTimeout: Type.Integer({
       default: 5_000,
       minimum: 1,
-      description: 'Milliseconds after which a load has failed, in caches that do not say.'
+      description: 'Default timeout of a load, in milliseconds.'
     })
   },
   { additionalProperties: false }
@@ -73,18 +73,18 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
   let isWarm = false
   const requests = tallies(registry, {
     name: 'rhone_cache_requests_total',
-    help: 'Look-ups by outcome: hit, miss, stale (the load failed, an older value was given), error (it failed).',
+    help: 'Lookups by outcome: hit, miss, stale (the load failed, an older value was returned), error (the load failed).',
     labelNames: ['cache', 'outcome']
   })
   const evictions = counter(registry, {
     name: 'rhone_cache_evictions_total',
-    help: 'Values that gave way to others because the cache was full.',
+    help: 'Values evicted because the cache was full.',
     labelNames: ['cache']
   })
 
   gauge(registry, {
     name: 'rhone_cache_entries',
-    help: 'Values that each cache holds.',
+    help: 'Values in each cache.',
     labelNames: ['cache'],
     collect() {
       for (const [name, { size }] of caches) this.set({ cache: name }, size)
@@ -133,7 +133,7 @@ const cache: FastifyPluginAsync<PluginInput<typeof CacheOptions, CacheDeps>> = a
     isWarm = true
     const results = await Promise.allSettled(warmers.map(warm => warm()))
     for (const { reason } of results.filter(result => result.status === 'rejected'))
-      app.log.warn({ err: reason }, 'a cache starts cold')
+      app.log.warn({ err: reason }, 'a cache could not be warmed up')
   }
 
   /** Values loaded before this instance received changes may be stale, including those loaded to warm up. */

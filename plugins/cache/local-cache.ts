@@ -167,7 +167,7 @@ export class LocalCache<T> {
     const over = new AbortController()
     const { loadTimeout } = this.#settings
     const late = delay(loadTimeout, undefined, { signal: over.signal, ref: false }).then(() => {
-      throw new Error(`there was nothing to cache within ${loadTimeout} ms`)
+      throw new Error(`the load did not finish within ${loadTimeout} ms`)
     })
     late.catch(() => {})
     try {

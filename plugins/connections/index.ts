@@ -22,17 +22,17 @@ export const ConnectionsOptions = Type.Object(
       default: 10_000,
       minimum: 1,
       description:
-        'Connections at a time. When there are as many, one that serves no request is closed for each new one; where ' +
-        'there is none, the new one is refused.'
+        'Maximum number of connections. At the limit, an idle connection is closed for each new one; if ' +
+        'none is idle, the new one is refused.'
     }),
     maxPerAddress: Type.Integer({
       default: 2_000,
       minimum: 1,
-      description: 'The same for one address, or one /64 of IPv6.'
+      description: 'The same per address, or per IPv6 /64.'
     }),
     exempt: Type.Array(Type.String(), {
       default: [...LOOPBACK],
-      description: 'Networks without a limit per address: your proxies, and this machine.'
+      description: 'Networks without the limit per address: your proxies, and this machine.'
     }),
     pipelining: Type.Integer({
       default: 64,
@@ -57,8 +57,8 @@ export const ConnectionsOptions = Type.Object(
     readSockets: Type.Boolean({
       default: true,
       description:
-        "Reads what Node's HTTP servers keep at sockets without documenting it. Off, or where Node keeps it no more: " +
-        'none gives way to a new one, and requests sent ahead and late bodies are not bounded.'
+        "Reads undocumented state that Node's HTTP server keeps on sockets. If off, or if Node changes: " +
+        'idle connections are not closed for new ones, and pipelined requests and late bodies are not limited.'
     }),
     sweepInterval: Type.Integer({
       default: 1_000,
@@ -164,7 +164,7 @@ const connections: FastifyPluginAsync<PluginInput<typeof ConnectionsOptions, Con
 async function areReadable(app: FastifyInstance, inspect = missingInternals): Promise<boolean> {
   const missing = [...(await inspect()), ...(app.server instanceof TlsServer ? missingTlsInternals() : [])]
   if (missing.length === 0) return true
-  app.log.warn({ missing }, 'this Node builds its sockets differently: connections are bounded by number alone')
+  app.log.warn({ missing }, 'this Node version keeps socket state differently: connections are limited by number only')
   return false
 }
 
@@ -179,7 +179,7 @@ function networks(entries: readonly string[]): BlockList {
 function gaugeStates(registry: Registry | undefined, table: ConnectionTable): void {
   const metric = gauge(registry, {
     name: 'rhone_connections',
-    help: 'Open connections: never answered yet, busy with a request, or kept for the next one.',
+    help: 'Open connections by state: new, busy with a request, or idle.',
     labelNames: ['state'],
     collect() {
       const counts: Record<State, number> = { new: 0, busy: 0, idle: 0 }

@@ -43,7 +43,7 @@ function whenAnswered(socket: HttpSocket, then: () => void): void {
 
 function tooMany(): AppError {
   return new AppError('RATE_LIMIT', {
-    message: 'Too many requests were sent ahead of their replies',
+    message: 'Too many pipelined requests',
     headers: { 'retry-after': '1' }
   })
 }

@@ -17,7 +17,7 @@ export interface Refusals {
 export function countRefusals(registry: Registry | undefined): Refusals {
   const metric = counter(registry, {
     name: 'rhone_connections_refused_total',
-    help: 'Connections that were refused, or closed on a client that would have kept them.',
+    help: 'Connections refused or closed by the server, by reason.',
     labelNames: ['reason']
   })
   const counters = Object.fromEntries(REASONS.map(reason => [reason, metric.labels({ reason })]))

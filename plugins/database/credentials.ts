@@ -9,8 +9,8 @@ export async function tryCredentials(
   next: readonly PostgresTarget[],
   connectTimeout: number
 ): Promise<void> {
-  if (next[0]!.database !== current[0]!.database) throw new Error('names another database, which takes a restart')
-  if (next.length !== current.length) throw new Error('names other hosts, which takes a restart')
+  if (next[0]!.database !== current[0]!.database) throw new Error('names another database, which requires a restart')
+  if (next.length !== current.length) throw new Error('names other hosts, which requires a restart')
   const { ask, openSession } = await import('../lib/postgres-session.ts')
   const attempts = next.map(async target => {
     const session = openSession(target, { applicationName: 'rhone-check', connectTimeout, prepare: false })

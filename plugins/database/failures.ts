@@ -12,15 +12,15 @@ import { isStalePlan } from './stale-plan.ts'
 export function asAppError(error: unknown): AppError | undefined {
   if (error instanceof AppError) return error
   if (isUnreachable(error)) return errors.unavailable(1, 'The database cannot be reached', error)
-  const detail = isStalePlan(error) ? 'A statement has to be prepared again' : TRANSIENT[sqlState(error) ?? '']
+  const detail = isStalePlan(error) ? 'A prepared statement was lost' : TRANSIENT[sqlState(error) ?? '']
   return detail === undefined ? undefined : errors.unavailable(1, detail, error)
 }
 
 const TRANSIENT: Readonly<Record<string, string>> = {
-  '25006': 'database_readonly: the database takes reads only at the moment',
-  '53100': 'database_full: the database has no space left',
-  '40001': 'The data was being changed by others',
-  '40P01': 'The data was being changed by others',
-  '55P03': 'The data was being changed by others',
-  '57014': 'The database took too long'
+  '25006': 'database_readonly: the database is read-only at the moment',
+  '53100': 'database_full: the disk of the database is full',
+  '40001': 'Somebody else changed the same data',
+  '40P01': 'Somebody else changed the same data',
+  '55P03': 'Somebody else changed the same data',
+  '57014': 'The database did not answer in time'
 }

@@ -124,7 +124,7 @@ export class Hosts {
       if (Number(found.timeline) >= this.#settings.fence.highest(state!.system)) return
     }
     this.suspect()
-    throw Object.assign(new Error('this server is not known to be the primary'), { code: 'CONNECTION_CLOSED' })
+    throw Object.assign(new Error('this host is not confirmed as the primary'), { code: 'CONNECTION_CLOSED' })
   }
 
   /** Reports a failure that a change of hosts would explain. */

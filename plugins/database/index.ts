@@ -35,9 +35,9 @@ declare module 'fastify' {
 }
 
 const MESSAGES: Readonly<Record<Exclude<Finding, 'writable'>, string>> = {
-  unreachable: 'database is not reachable',
-  read_only: 'the database takes reads only',
-  full: 'the database has no space left'
+  unreachable: 'the database cannot be reached',
+  read_only: 'the database is read-only',
+  full: 'the disk of the database is full'
 }
 
 /** How long operations in flight may take when the app closes, in seconds. */
@@ -51,7 +51,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   const { Availability, createDb, Listener, Pool, quickQueriesWork } = await loadDriver()
   const isQuick = options.quickQueries && (await quickQueriesWork())
   if (options.quickQueries && !isQuick)
-    app.log.warn('this drizzle runs queries differently: they run its way, which is slower')
+    app.log.warn('this drizzle version runs queries differently: using its slower standard way')
   const { applicationName, connectTimeout } = options
   const recordExpiry = certificateExpiry(input.registry)
   const targetOf = (url: string): PostgresTarget => {
@@ -64,7 +64,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   const targets = targetsOf(options.url)
   const directTargets = targetsOf(options.directUrl || options.url)
   if (directTargets.length !== targets.length)
-    throw new Error('rhone-database: options "url" and "directUrl" name different numbers of hosts')
+    throw new Error('rhone-database: options "url" and "directUrl" must list the same number of hosts')
   const target = targets[0]!
   let directTarget = directTargets[0]!
   const up = dependencyUp(input.registry)
@@ -82,7 +82,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
       connectTimeout,
       fence: input.fence ?? memoryFence!(),
       onPrimary(next, nextDirect) {
-        app.log.info({ host: addressOf(next) }, 'the primary database is at this host')
+        app.log.info({ host: addressOf(next) }, 'connected to the primary database')
         pool.cut()
         directTarget = nextDirect
         availability.retarget(next)
@@ -105,7 +105,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     ...(hosts && { refusal: () => hosts.refusal }),
     onChange(finding, previous, reason) {
       up.set({ service: 'database' }, finding === 'writable' ? 1 : 0)
-      if (finding === 'writable') app.log.info('the database takes reads and writes')
+      if (finding === 'writable') app.log.info('the database accepts reads and writes')
       else app.log.error({ err: reason }, MESSAGES[finding])
       if (previous === 'read_only') pool.renew()
     }
@@ -114,7 +114,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     target: directTarget,
     applicationName,
     connectTimeout,
-    onCallbackError: (err, channel) => app.log.error({ err, channel }, 'a notification could not be handled')
+    onCallbackError: (err, channel) => app.log.error({ err, channel }, 'a notification handler failed')
   })
   const { connection, ...lending } = poolSettingsOf(options, target, conversions)
   const pool = new Pool({
@@ -134,9 +134,9 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
       availability.watch()
     },
     onPooler: isPrepared => {
-      app.log.warn({ isPrepared }, 'the database is reached through a pooler')
+      app.log.warn({ isPrepared }, 'the database is behind a pooler')
       if ((options.directUrl || options.url) === options.url)
-        app.log.error('notifications do not pass a pooler: set the direct URL, too')
+        app.log.error('notifications do not work through a pooler: also set the direct URL')
     }
   })
 
@@ -194,7 +194,7 @@ const replicaEvents = (log: FastifyBaseLogger) => ({
   onOpen() {},
   onFailure: (_finding: Finding, err: unknown) => log.debug({ err }, 'the replica did not answer'),
   onLost() {},
-  onPooler: () => log.error('the replica is behind a pooler: reads go to the primary; name it directly')
+  onPooler: () => log.error('the replica is behind a pooler: reads go to the primary; use a direct URL')
 })
 
 export default fp(database, { name: 'rhone-database', fastify: '5.x' })

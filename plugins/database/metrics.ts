@@ -7,7 +7,7 @@ import type { Pool } from './pool.ts'
 export function measurePool(registry: Registry | undefined, pool: Pool): void {
   const connections = gauge(registry, {
     name: 'rhone_db_pool_connections',
-    help: 'Connections of the pool by state; waiting counts the operations that have none.',
+    help: 'Connections of the pool by state; waiting: operations waiting for one.',
     labelNames: ['state'],
     collect() {
       const { inUse, idle, waiting } = pool.stats
@@ -22,7 +22,7 @@ export function queryObserver(registry: Registry | undefined): Observe | undefin
   if (registry === undefined) return undefined
   const duration = histogram(registry, {
     name: 'rhone_db_query_duration_seconds',
-    help: 'Time that statements and whole transactions took, without the wait for a connection.',
+    help: 'Duration of statements and whole transactions, without the wait for a connection.',
     labelNames: ['query'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5]
   })
@@ -32,7 +32,7 @@ export function queryObserver(registry: Registry | undefined): Observe | undefin
 export function measureHosts(registry: Registry | undefined, hosts: Hosts): void {
   const timeline = gauge(registry, {
     name: 'rhone_db_timeline',
-    help: 'The timeline of the primary, which every promotion raises; 0 while no host can be written to.',
+    help: 'The timeline of the primary, which every promotion raises; 0 while no host accepts writes.',
     aggregator: 'max',
     collect() {
       timeline.set(hosts.primary?.timeline ?? 0)
@@ -47,7 +47,7 @@ export type ReadOutcome = (typeof READ_OUTCOMES)[number]
 export function readObserver(registry: Registry | undefined): (outcome: ReadOutcome) => void {
   const reads = counter(registry, {
     name: 'rhone_db_reads_total',
-    help: 'Reads that a replica may answer, by who did: replica, primary, or the primary as the replica was behind or failed.',
+    help: 'Reads allowed on a replica, by who answered: replica, primary, or the primary because the replica lagged or failed.',
     labelNames: ['outcome']
   })
   for (const outcome of READ_OUTCOMES) reads.inc({ outcome }, 0)

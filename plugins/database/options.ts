@@ -7,21 +7,21 @@ export const DatabaseOptions = Type.Object(
     url: Type.String({
       default: '',
       description:
-        'postgres://user:password@host:port/database; required. `sslmode` and its kin mean what libpq says. Of several hosts, `a:5432,b:5432`, the one that takes writes is used.'
+        'postgres://user:password@host:port/database; required. `sslmode` and related parameters work as in libpq. Of several hosts, `a:5432,b:5432`, the one that accepts writes is used.'
     }),
     directUrl: Type.String({
       default: '',
       description:
-        'The same database past any transaction pooler, for LISTEN; as many hosts, in the same order. Empty: `url`.'
+        'The same database without a transaction pooler, for LISTEN; the same hosts in the same order. Empty: `url`.'
     }),
     replicaUrl: Type.String({
       default: '',
-      description: 'The standby that `reads` go to while it has all that they must show. Empty: the primary.'
+      description: 'The standby that serves `reads` while it is recent enough. Empty: the primary.'
     }),
     poolMax: Type.Integer({
       default: 10,
       minimum: 1,
-      description: 'Connections for queries. An instance has two more: one that listens, one for pings.'
+      description: 'Connections for queries. An instance opens two more: for LISTEN and for pings.'
     }),
     prepare: Type.Union([Type.Literal('auto'), Type.Boolean()], {
       default: 'auto',
@@ -30,29 +30,33 @@ export const DatabaseOptions = Type.Object(
     queueTimeout: Type.Integer({
       default: 1_000,
       minimum: 1,
-      description: 'Milliseconds that a query waits for a connection before it is refused with 503.'
+      description: 'Milliseconds for which a query waits for a connection before it is refused with 503.'
     }),
     maxQueue: Type.Integer({
       default: 1_000,
       minimum: 0,
-      description: 'Queries that may wait for a connection; the next one is refused with 503.'
+      description: 'Queries that may wait for a connection; further ones are refused with 503.'
     }),
     statementTimeout: Type.Integer({
       default: 5_000,
       minimum: 0,
-      description: 'Milliseconds that a statement may take, enforced by the server. 0: no limit.'
+      description: 'Timeout of a statement in milliseconds, enforced by the database. 0: none.'
     }),
     lockTimeout: Type.Integer({
       default: 2_000,
       minimum: 0,
-      description: 'Milliseconds that a statement may wait for a lock. 0: no limit.'
+      description: 'Timeout for a lock in milliseconds. 0: none.'
     }),
     idleInTransactionTimeout: Type.Integer({
       default: 10_000,
       minimum: 0,
-      description: 'Milliseconds that a transaction may be idle before the server ends it. 0: no limit.'
+      description: 'Timeout of an idle transaction in milliseconds, enforced by the database. 0: none.'
     }),
-    connectTimeout: Type.Number({ default: 5, exclusiveMinimum: 0, description: 'Seconds that connecting may take.' }),
+    connectTimeout: Type.Number({
+      default: 5,
+      exclusiveMinimum: 0,
+      description: 'Timeout for connecting, in seconds.'
+    }),
     idleTimeout: Type.Number({
       default: 60,
       exclusiveMinimum: 0,
@@ -61,7 +65,7 @@ export const DatabaseOptions = Type.Object(
     maxLifetime: Type.Number({
       default: 1_800,
       exclusiveMinimum: 0,
-      description: 'Seconds after which a connection is replaced, minus a random share of up to a fifth.'
+      description: 'Maximum age of a connection in seconds, minus a random share of up to a fifth.'
     }),
     pipeline: Type.Integer({
       default: 8,
@@ -72,7 +76,7 @@ export const DatabaseOptions = Type.Object(
     quickQueries: Type.Boolean({
       default: true,
       description:
-        'Skips drizzle’s work around each query. If off, or if drizzle has changed, queries run as drizzle runs them.'
+        'Skips the overhead of drizzle around each query. If off, or if drizzle changes, queries take the standard path.'
     }),
     applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'The name shown in pg_stat_activity.' })
   },

@@ -59,7 +59,7 @@ export class Transaction implements TransactionRunner {
   }
 
   #send(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
-    if (this.#committing !== undefined) return Promise.reject(new Error('the transaction has had its last statement'))
+    if (this.#committing !== undefined) return Promise.reject(new Error('the transaction has already ended'))
     const result = this.#connection.query(text, parameters, asArrays)
     if (this.#endsWithNext) {
       this.#committing = this.#connection.query('commit', [], false)
@@ -75,7 +75,7 @@ export class Transaction implements TransactionRunner {
       command?: string
     }
     // PostgreSQL answers COMMIT with ROLLBACK if a statement has failed, even if its error was caught.
-    if (command === 'ROLLBACK') throw new Error('the transaction was rolled back, because a statement in it had failed')
+    if (command === 'ROLLBACK') throw new Error('the transaction was rolled back because one of its statements failed')
   }
 
   async #rollBack(): Promise<void> {

@@ -12,14 +12,18 @@ export type * from './port.ts'
 export const ErrorTrackingOptions = Type.Object(
   {
     dsn: Type.String({ default: '', description: 'The DSN of a Sentry project. Without one, nothing is reported.' }),
-    release: Type.String({ default: '', description: 'The version that errors are attributed to.' }),
+    release: Type.String({ default: '', description: 'The release that errors are attributed to.' }),
     environment: Type.String({ default: '', description: 'The environment, such as production.' }),
-    perMinute: Type.Integer({ default: 60, minimum: 1, description: 'Errors of all kinds that are sent in a minute.' }),
-    timeout: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds that Sentry has to answer.' }),
+    perMinute: Type.Integer({ default: 60, minimum: 1, description: 'Maximum number of errors sent per minute.' }),
+    timeout: Type.Integer({
+      default: 5_000,
+      minimum: 1,
+      description: 'Timeout for a reply of Sentry, in milliseconds.'
+    }),
     shutdown: Type.Integer({
       default: 2_000,
       minimum: 0,
-      description: 'Milliseconds that the close of the app waits for errors to be delivered.'
+      description: 'Milliseconds for which app.close() waits for errors to be delivered.'
     })
   },
   { additionalProperties: false }
@@ -61,7 +65,7 @@ const errorTracking: FastifyPluginAsync<PluginInput<typeof ErrorTrackingOptions,
     ...options,
     registry: input.registry,
     drop,
-    onFailure: error => app.log.warn({ err: error }, 'errors are not delivered')
+    onFailure: error => app.log.warn({ err: error }, 'errors could not be delivered')
   })
   app.decorate<ErrorTracking>('errorTracking', tracker)
   app.addHook('onClose', () => tracker.close(shutdown))

@@ -67,7 +67,7 @@ function ofFastify(error: Error & Thrown, request: FastifyRequest): AppError | u
 
 /** Most of these come from clients that send a default content type: curl sends forms. */
 function unreadableType({ headers: { 'content-type': type } }: FastifyRequest): AppError {
-  const found = type === undefined ? 'The request body has no Content-Type' : 'This Content-Type is not read here'
+  const found = type === undefined ? 'The request body has no Content-Type' : 'This Content-Type is not supported'
   return new AppError('UNSUPPORTED_MEDIA_TYPE', { detail: `${found}; send Content-Type: application/json` })
 }
 

@@ -25,7 +25,7 @@ export const ErrorsOptions = Type.Object(
   {
     problemTypeBase: Type.String({
       default: '/docs#',
-      description: 'Prefix of RFC 9457 problem types. The code follows in lower case.'
+      description: 'Prefix of RFC 9457 problem types, followed by the code in lower case.'
     })
   },
   { additionalProperties: false }

@@ -40,7 +40,7 @@ export function rawFaults(app: FastifyInstance): RawFaults {
   const faulty = new WeakSet<Socket>()
 
   app.server.on('checkExpectation', (raw: IncomingMessage, response: ServerResponse) => {
-    const fault = new AppError('BAD_REQUEST', { statusCode: 417, message: 'The expectation cannot be met' })
+    const fault = new AppError('BAD_REQUEST', { statusCode: 417, message: 'The Expect header cannot be met' })
     app.routing(carrying(fault, raw), response)
   })
   app.server.on('connect', (raw: IncomingMessage, socket: Socket) => {

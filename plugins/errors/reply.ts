@@ -23,7 +23,7 @@ export function asProblem(error: AppError, requestId: string, typeBase: string):
   })
 }
 
-const START = { href: '/', label: 'Back to the start' }
+const START = { href: '/', label: 'Back to the start page' }
 
 /** The facts of an error that a page can show. */
 export interface ErrorFacts {

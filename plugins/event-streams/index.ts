@@ -16,10 +16,10 @@ const milliseconds = (value: number, description: string) =>
 
 export const EventStreamsOptions = Type.Object(
   {
-    heartbeat: milliseconds(15_000, 'of silence after which a reader is sent a sign of life.'),
-    retry: milliseconds(5_000, 'after which a reader whose stream has ended comes back.'),
-    stallTimeout: milliseconds(30_000, 'for which a reader may take nothing of what waits for it.'),
-    recheckInterval: milliseconds(5_000, 'between two looks at whether a reader may still read.'),
+    heartbeat: milliseconds(15_000, 'of silence after which a reader gets a heartbeat.'),
+    retry: milliseconds(5_000, 'after which a reader reconnects when its stream has ended.'),
+    stallTimeout: milliseconds(30_000, 'for which a reader may leave pending events unread.'),
+    recheckInterval: milliseconds(5_000, 'between checks whether a reader is still authorized.'),
     buffer: Type.Integer({
       default: 100,
       minimum: 1,
@@ -87,15 +87,15 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
   const ending = new Set<() => void>()
   let isClosing = false
 
-  const open = gauge(input.registry, { name: 'rhone_event_streams', help: 'Streams of events that are being read.' })
+  const open = gauge(input.registry, { name: 'rhone_event_streams', help: 'Open event streams.' })
   const ended = counter(input.registry, {
     name: 'rhone_event_streams_ended_total',
-    help: 'Streams of events that have ended, by why.',
+    help: 'Event streams that have ended, by reason.',
     labelNames: ['reason']
   })
   const dropped = counter(input.registry, {
     name: 'rhone_event_streams_dropped_total',
-    help: 'Events that were dropped for readers who were too slow.'
+    help: 'Events dropped because a reader was too slow.'
   })
 
   app.decorate('eventStreams', {
@@ -119,7 +119,7 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
     const patience = Math.ceil(options.retry / 1_000)
     if (isClosing || ending.size >= options.max) throw errors.unavailable(patience, 'Too many streams are open')
     if ((byOwner.get(owner) ?? 0) >= options.maxPerOwner)
-      throw errors.rateLimit(patience, `You have ${options.maxPerOwner} streams open, which is the most`)
+      throw errors.rateLimit(patience, `You have ${options.maxPerOwner} streams open, the maximum`)
   }
 
   /** Runs a source until its stream closes. */
@@ -139,7 +139,7 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
     const fail = (error: unknown) => {
       if (left.signal.aborted) return
       reason ??= error instanceof AppError && error.statusCode < 500 ? 'forbidden' : 'failed'
-      if (reason === 'failed') request.log.warn({ err: error }, 'a stream of events has failed')
+      if (reason === 'failed') request.log.warn({ err: error }, 'an event stream failed')
       stream.destroy()
     }
     const shutDown = () => end('shutdown', farewell(options.retry))

@@ -22,7 +22,7 @@ export type { ReadinessReason, ServiceState }
 
 export const HealthOptions = Type.Object(
   {
-    version: Type.String({ default: 'unknown', description: 'The version that operators see.' }),
+    version: Type.String({ default: 'unknown', description: 'The version shown to operators.' }),
     required: Type.Array(Type.String(), {
       default: ['database'],
       description: 'The services whose failure makes this one unhealthy, not just degraded.'
@@ -124,13 +124,13 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
   })
   app.addHook('onClose', async () => clearInterval(timer))
 
-  app.get('/health', probe('getHealth', 'Whether the process is alive', { 200: Alive }), (_request, reply) => {
+  app.get('/health', probe('getHealth', 'Check that the process is alive', { 200: Alive }), (_request, reply) => {
     reply.type('application/json; charset=utf-8').send(ALIVE)
   })
 
   app.get(
     '/ready',
-    probe('getReadiness', 'Whether this instance may be sent requests', { 200: Ready, 503: NotReady }),
+    probe('getReadiness', 'Check that this instance is ready for requests', { 200: Ready, 503: NotReady }),
     async (_request, reply) => {
       const reasons = await reasonsAgainst()
       if (reasons.length === 0) return role === undefined ? { status: 'ready' } : { status: 'ready', role: role() }
@@ -140,7 +140,9 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
 
   app.get(
     '/health/detailed',
-    limited(probe('getDetailedHealth', 'How the server and its services are', { 200: Detailed, 503: Detailed })),
+    limited(
+      probe('getDetailedHealth', 'Get the state of the server and its services', { 200: Detailed, 503: Detailed })
+    ),
     async (request, reply) => {
       const { timestamp, services } = await stateOfServices()
       const status = overall(services)

@@ -24,7 +24,7 @@ const oneOf = <Value extends string>(values: readonly Value[], description: stri
 export const Alive = Type.Object({ status: Type.Literal('ok', { description: 'Always ok.' }) }, { title: 'Alive' })
 export const Ready = Type.Object(
   {
-    status: Type.Literal('ready', { description: 'Send requests.' }),
+    status: Type.Literal('ready', { description: 'The instance is ready.' }),
     role: Type.Optional(
       oneOf(['primary', 'replica'], 'Which copy of the database is nearest, if there are several; absent otherwise.')
     )
@@ -33,15 +33,17 @@ export const Ready = Type.Object(
 )
 export const NotReady = Type.Object({
   status: Type.Literal('not_ready'),
-  reasons: Type.Array(oneOf(READINESS_REASONS, 'What is missing.'))
+  reasons: Type.Array(oneOf(READINESS_REASONS, 'Why the instance is not ready.'))
 })
 export const Detailed = Type.Object(
   {
-    status: oneOf(HEALTH_STATES, 'How all of it is.'),
+    status: oneOf(HEALTH_STATES, 'The overall state.'),
     timestamp: Type.Optional(Type.String({ format: 'date-time', description: 'When the services were checked.' })),
-    version: Type.Optional(Type.String({ description: 'Which version runs.', examples: ['1.0.0'] })),
+    version: Type.Optional(Type.String({ description: 'The running version.', examples: ['1.0.0'] })),
     services: Type.Optional(
-      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'How it is.'), { description: 'What the server depends on.' })
+      Type.Record(Type.String(), oneOf(SERVICE_STATES, 'The state of the service.'), {
+        description: 'The services that the server depends on.'
+      })
     ),
     instance: Type.Optional(
       Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {

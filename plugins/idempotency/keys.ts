@@ -42,7 +42,8 @@ export async function claim(
 export async function findKept(tx: Db, { principal, key }: Slot): Promise<KeptReply & { fingerprint: Buffer }> {
   const [kept] = await tx.execute<Required<KeptReply> & { fingerprint: Buffer }>(sql`
     select fingerprint, status, headers, body, subject from idempotency_keys where principal = ${principal} and key = ${key}`)
-  if (kept === undefined) throw errors.conflict('The Idempotency-Key was given up while this request waited; try again')
+  if (kept === undefined)
+    throw errors.conflict('The first request with this Idempotency-Key failed while this one waited; try again')
   return kept
 }
 

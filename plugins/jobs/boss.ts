@@ -71,7 +71,7 @@ async function ensureQueues(boss: PgBoss, { queues, keepFinished }: BossSettings
     const found = existing.get(queue.name)
     if (found === undefined) await boss.createQueue(queue.name, { policy, ...options })
     else if (found.policy !== policy)
-      throw new Error(`the jobs of queue "${queue.name}" were sent as ${found.policy}; give the queue another name`)
+      throw new Error(`queue "${queue.name}" exists with the policy ${found.policy}; use another name for the queue`)
     else if (!isSame(found, options)) await boss.updateQueue(queue.name, options)
   }
 }

@@ -122,7 +122,7 @@ export class Coordinator {
     if (now - this.#steadySince < (lease * 1_000) / 2) return
     for (const claim of await lostClaims(db, lease)) {
       if (!this.#workers.has(claim.name)) continue
-      const failed = await boss.fail(claim.name, claim, { message: 'The instance that worked on it was lost' })
+      const failed = await boss.fail(claim.name, claim, { message: 'The instance that ran the job was lost' })
       if (affectedBy(failed) > 0) await hasten(db, claim)
     }
   }

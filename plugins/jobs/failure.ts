@@ -5,9 +5,9 @@ export type EndReason = 'cancelled' | 'timeout' | 'lost' | 'stopping'
 
 const WORDS: Readonly<Record<EndReason, string>> = {
   cancelled: 'the job was cancelled',
-  timeout: 'the attempt has taken too long',
-  lost: 'the job was taken for lost and given to another instance',
-  stopping: 'the server stops'
+  timeout: 'the attempt timed out',
+  lost: 'the job was reassigned to another instance',
+  stopping: 'the server is stopping'
 }
 
 /** The reason of an aborted `JobContext.signal`. */

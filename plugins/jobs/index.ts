@@ -17,13 +17,13 @@ export const JobsOptions = Type.Object(
   {
     work: Type.Boolean({
       default: true,
-      description: 'Whether this instance works on jobs. If not, it only sends them.'
+      description: 'Whether this instance runs jobs. If not, it only sends them.'
     }),
     lease: Type.Number({
       default: 15,
       minimum: 1,
       description:
-        'Seconds without a sign of life after which an instance has lost its jobs. The same on all instances.'
+        'Seconds without a heartbeat after which an instance loses its jobs. Must be the same on all instances.'
     }),
     pollInterval: Type.Integer({
       default: 1_000,
@@ -33,12 +33,12 @@ export const JobsOptions = Type.Object(
     grace: Type.Integer({
       default: 5_000,
       minimum: 0,
-      description: 'Milliseconds that a job has to end when it is cancelled, times out, or the server stops.'
+      description: 'Milliseconds for a job to end when it is cancelled, times out, or the server stops.'
     }),
     keepFinished: Type.Integer({
       default: 14,
       minimum: 1,
-      description: 'Days for which finished jobs can be inspected, and dead ones retried.'
+      description: 'Days for which finished jobs can be inspected and dead ones retried.'
     })
   },
   { additionalProperties: false }

@@ -17,7 +17,7 @@ const TIMEOUT = 1_000
 export function outcomeCounter(registry: Registry | undefined, queues: readonly string[]) {
   const outcomes = counter(registry, {
     name: 'rhone_jobs_total',
-    help: 'Attempts of jobs, by how they ended.',
+    help: 'Job attempts, by outcome.',
     labelNames: ['queue', 'outcome']
   })
   for (const queue of queues) for (const outcome of OUTCOMES) outcomes.inc({ queue, outcome }, 0)
@@ -33,7 +33,7 @@ export function measureWaiting(
   const latest = singleFlight(TTL, read)
   const waiting = gauge(registry, {
     name: 'rhone_jobs_waiting',
-    help: 'Jobs that wait for their first or next attempt.',
+    help: 'Jobs waiting for their first or next attempt.',
     labelNames: ['queue'],
     aggregator: 'max',
     async collect() {
@@ -50,5 +50,5 @@ export function measureWaiting(
 
 async function tooLate(): Promise<never> {
   await delay(TIMEOUT, undefined, { ref: false })
-  throw new Error(`there was no answer within ${TIMEOUT} ms`)
+  throw new Error(`no answer within ${TIMEOUT} ms`)
 }

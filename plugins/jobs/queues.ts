@@ -10,8 +10,8 @@ export function checkQueues(queues: readonly JobQueue[]): void {
     const complain = (what: string) => {
       throw new Error(`rhone-jobs: queue "${name}": ${what}`)
     }
-    if (!NAME.test(name)) complain('its name is not made of lower-case letters, digits and dashes')
-    if (names.has(name)) complain('there are two of this name')
+    if (!NAME.test(name)) complain('its name must consist of lower-case letters, digits and dashes')
+    if (names.has(name)) complain('two queues have this name')
     if (!isWhole(concurrency, 1)) complain('concurrency must be a whole number above zero')
     if (!isWhole(expressConcurrency, 0)) complain('expressConcurrency must be a whole number')
     if (!(timeout > 0 && timeout <= MAX_TIMEOUT))

@@ -21,7 +21,7 @@ export class Schedule {
     try {
       this.#after(new Date(0))
     } catch (cause) {
-      throw new Error(`rhone-jobs: queue "${name}": "${cron}" is no cron expression`, { cause })
+      throw new Error(`rhone-jobs: queue "${name}": "${cron}" is not a cron expression`, { cause })
     }
   }
 

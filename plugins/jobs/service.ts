@@ -93,9 +93,11 @@ export class JobService implements Jobs {
     if (job === undefined || state === null) return null
     try {
       const retried = await boss.retry(job.name, job.id, { db: within(tx) })
-      if (affectedBy(retried) === 0) throw errors.conflict('Only a dead job can be tried again')
+      if (affectedBy(retried) === 0) throw errors.conflict('Only a dead job can be retried')
     } catch (error) {
-      throw sqlState(error) === '23505' ? errors.conflict('Another job waits that will do for this one', error) : error
+      throw sqlState(error) === '23505'
+        ? errors.conflict('Another job with the same key is already waiting', error)
+        : error
     }
     await notify(tx, this.#channel, job.name)
     return job.name
@@ -222,15 +224,15 @@ export class JobService implements Jobs {
   /** Logs one line per outage, however many statements fail. */
   #onError(error: unknown): void {
     const { log } = this.#settings
-    if (!isTransient(error)) log.error({ err: toError(error) }, 'jobs could not be looked after')
+    if (!isTransient(error)) log.error({ err: toError(error) }, 'jobs could not be coordinated')
     else if (!this.#isAway && !this.#stopping.signal.aborted) {
       this.#isAway = true
-      log.warn({ err: error }, 'jobs are waiting for the database')
+      log.warn({ err: error }, 'jobs are paused: the database cannot be reached')
     }
   }
 
   #onSuccess(): void {
-    if (this.#isAway) this.#settings.log.info('jobs go on')
+    if (this.#isAway) this.#settings.log.info('jobs have resumed')
     this.#isAway = false
   }
 }

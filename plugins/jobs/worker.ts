@@ -188,10 +188,10 @@ export class Worker {
 }
 
 function tell({ log }: JobAttempt, outcome: Outcome, err: unknown): void {
-  if (outcome === 'dead') log.error({ err }, 'a job has failed for good')
-  else if (outcome === 'retried') log.warn({ err }, 'a job has failed and will be tried again')
-  else if (outcome === 'lost') log.warn({ err }, 'a job was taken for lost while it was worked on')
-  else log.debug({ outcome }, 'a job has ended')
+  if (outcome === 'dead') log.error({ err }, 'a job failed permanently')
+  else if (outcome === 'retried') log.warn({ err }, 'a job failed and will be retried')
+  else if (outcome === 'lost') log.warn({ err }, 'a job was reassigned while it was still running')
+  else log.debug({ outcome }, 'a job has finished')
 }
 
 const claimOf = ({ name, id, retryCount }: Claim) => ({ name, id, retryCount })

@@ -10,7 +10,7 @@ import type { Registry } from './registry.ts'
 export function certificateExpiry(registry: Registry | undefined): (name: string, expiry: Date) => void {
   const seconds = gauge(registry, {
     name: 'rhone_tls_certificate_expiry_timestamp_seconds',
-    help: 'When the certificate of this server, or the one that a service has shown last, expires.',
+    help: 'Expiry of the certificate of this server, or of the last one presented by a service.',
     labelNames: ['name'],
     aggregator: 'min'
   })
@@ -37,6 +37,6 @@ const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 /** The earliest expiry date in a PEM certificate chain. @throws Error if it contains no certificate */
 export function expiryOf(pem: string | Buffer): Date {
   const chain = pem.toString('latin1').match(CERTIFICATE) ?? []
-  if (chain.length === 0) throw new Error('there is no certificate in the file')
+  if (chain.length === 0) throw new Error('the file contains no certificate')
   return new Date(Math.min(...chain.map(text => Date.parse(new X509Certificate(text).validTo))))
 }

@@ -27,8 +27,8 @@ export function readGitUrl(text: string, allowLocal: boolean): GitUrl {
   const isLocal =
     (url.protocol === 'http:' && LOOPBACK.test(url.hostname)) || (url.protocol === 'file:' && url.hostname === '')
   if (url.protocol !== 'https:' && !(allowLocal && isLocal)) return { complaint: 'must begin with https://' }
-  if (url.username !== '' || url.password !== '') return { complaint: 'must hold no user and no password' }
-  if (/[?#]/.test(text)) return { complaint: 'must have no query and no fragment' }
+  if (url.username !== '' || url.password !== '') return { complaint: 'must not contain a user or password' }
+  if (/[?#]/.test(text)) return { complaint: 'must not have a query or fragment' }
   return readRepository(text, url)
 }
 
@@ -36,7 +36,7 @@ function readRepository(text: string, { protocol, pathname, origin }: URL): GitU
   const [owner, name, page, detail] = pathname.split('/').slice(1)
   if (protocol !== 'file:' && detail && PAGES.has(page!))
     return {
-      complaint: `is a page of a repository: try ${origin}/${owner}/${name}, and name the branch as githubBranch`
+      complaint: `is a page of a repository: use ${origin}/${owner}/${name}, and set the branch as githubBranch`
     }
   const tidied = text.replace(/\/{1,9}$/, '')
   const authority = tidied.indexOf('://') + 3
@@ -44,12 +44,13 @@ function readRepository(text: string, { protocol, pathname, origin }: URL): GitU
   if (slash === -1) return { complaint: 'must have the path of a repository' }
   const isWritten =
     PATH.test(tidied.slice(slash)) && (protocol === 'file:' || HOST.test(tidied.slice(authority, slash)))
-  if (!isWritten) return { complaint: 'may have letters, digits and . ~ % / + @ , : = ! - _ only: write others as %XX' }
+  if (!isWritten)
+    return { complaint: 'may contain only letters, digits and . ~ % / + @ , : = ! - _ : write others as %XX' }
   return { url: tidied }
 }
 
 function withoutSsh(host: string, path: string): string {
-  return `must begin with https://, since nothing here has a key for SSH: try https://${host}/${path.replace(/^\//, '')}`
+  return `must begin with https://, because SSH is not supported: use https://${host}/${path.replace(/^\//, '')}`
 }
 
 /** Extracts `owner/name` of a GitHub repository from that form or from the URL of one of its pages; null otherwise. */

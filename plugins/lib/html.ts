@@ -57,7 +57,7 @@ function render(value: Fragment): string {
   if (value === null || value === undefined || value === false) return ''
   if (value instanceof Html) return value.toString()
   if (typeof value === 'number') return String(value)
-  if (!Array.isArray(value)) throw new TypeError('only text, numbers, markup and lists of them can be inserted')
+  if (!Array.isArray(value)) throw new TypeError('only text, numbers, markup and lists of these can be inserted')
   let markup = ''
   for (const part of value) markup += render(part)
   return markup

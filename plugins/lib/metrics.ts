@@ -120,7 +120,7 @@ function make<M, Config extends { name: string }>(
   const metric = registry.getSingleMetric(config.name) as Metric | undefined
   if (metric === undefined) return new Kind({ ...config, registers: [registry as PromRegistry] })
   if (metric instanceof Kind) return metric
-  throw new Error(`the metric ${config.name} exists already and is of another kind than ${Kind.name}`)
+  throw new Error(`the metric ${config.name} already exists, but is not a ${Kind.name}`)
 }
 
 const nothing = () => {}

@@ -31,6 +31,6 @@ export function parseOptions<Schema extends TObject>(
   throw new Error(
     key in schema.properties || key.includes('.')
       ? `${plugin}: option "${key}": ${wrong.message.toLowerCase()}, got ${JSON.stringify(wrong.value)}`
-      : `${plugin}: there is no option "${key}"; the options are ${known}`
+      : `${plugin}: unknown option "${key}"; the options are ${known}`
   )
 }

@@ -103,7 +103,7 @@ export class OwnedProcesses {
     }
     const deadline = performance.now() + LAST_BREATH
     while (!this.#isEmpty()) {
-      if (performance.now() > deadline) throw new Error('some processes cannot be ended')
+      if (performance.now() > deadline) throw new Error('some processes could not be killed')
       await this.#kill()
       await delay(POLL)
     }

@@ -166,7 +166,7 @@ export function choosePrimary(reports: readonly HostReport[], highest: (system: 
   if (primary === undefined) return { refusal: whyNone(reports, answering) }
   const rival = others.find(({ state }) => !isSameServer(state, primary.state))
   if (rival === undefined) return { primary }
-  return { refusal: `both ${primary.address} and ${rival.address} take writes: stop the one that is not to be used` }
+  return { refusal: `both ${primary.address} and ${rival.address} accept writes: stop the one that should not be used` }
 }
 
 type Answer = HostReport & { readonly state: HostState }
@@ -178,9 +178,9 @@ const isSameServer = (left: HostState, right: HostState) =>
 
 function whyNone(reports: readonly HostReport[], old: readonly Answer[]): string {
   if (old.length > 0)
-    return `${old.map(({ address }) => address).join(' and ')} was replaced by a promotion, and the server that replaced it does not answer`
+    return `${old.map(({ address }) => address).join(' and ')} was replaced by a promotion, but the new primary does not answer`
   const standbys = reports.filter(({ state }) => state !== undefined).map(({ address }) => address)
-  if (standbys.length > 0) return `no host takes writes; ${standbys.join(' and ')} is a standby`
+  if (standbys.length > 0) return `no host accepts writes; ${standbys.join(' and ')} is a standby`
   return `none of ${reports.map(({ address }) => address).join(', ')} answers`
 }
 

@@ -79,7 +79,7 @@ export function ask(session: Session, statement: string, timeoutMs: number): Pro
     const deadline = setTimeout(() => {
       session.destroy()
       reject(
-        Object.assign(new Error(`the database has not answered within ${timeoutMs} ms`), { code: 'CONNECT_TIMEOUT' })
+        Object.assign(new Error(`the database did not answer within ${timeoutMs} ms`), { code: 'CONNECT_TIMEOUT' })
       )
     }, timeoutMs)
     session.sql

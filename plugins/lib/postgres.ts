@@ -42,12 +42,11 @@ export function postgresTarget(text: string): PostgresTarget {
     if (!PARAMETERS.has(name)) throw new Error(`the database URL has the unknown parameter "${name}"`)
   const { target_session_attrs: wanted = 'primary' } = parameters
   if (wanted !== 'primary' && wanted !== 'read-write')
-    throw new Error(`the database URL has target_session_attrs=${wanted}; it is primary or read-write`)
+    throw new Error(`the database URL has target_session_attrs=${wanted}; it must be primary or read-write`)
 
   const host = parameters.host ?? decodeURIComponent(url.hostname).replace(/^\[(.*)\]$/, '$1')
   const isSocket = host.startsWith('/')
-  if (!isSocket && host.includes(','))
-    throw new Error('the database URL names several hosts where only one can be used')
+  if (!isSocket && host.includes(',')) throw new Error('this database URL must name a single host')
   const port = Number(parameters.port ?? (url.port || 5432))
   const username = decodeURIComponent(url.username) || 'postgres'
 
@@ -79,7 +78,7 @@ export function hostUrls(text: string): string[] {
 
   const ports = listOf(parameters.get('port') ?? '')
   if (ports.length > 1 && ports.length !== hosts.length)
-    throw new Error(`the database URL names ${hosts.length} hosts and ${ports.length} ports`)
+    throw new Error(`the database URL has ${hosts.length} hosts but ${ports.length} ports`)
   return hosts.map((host, at) => {
     const own = new URLSearchParams(parameters)
     if (named.length > 1) own.set('host', host)
@@ -128,7 +127,7 @@ function parseUrl(text: string): URL {
   // libpq accepts a URL without a host, for example with `?host=/run/postgresql`; Node's parser does not.
   const url = URL.parse(text.replace(/^(\w+:\/\/(?:[^@/?]*@)?)(?=[/?]|$)/, '$1localhost'))
   if (url === null || !/^postgres(ql)?:$/.test(url.protocol))
-    throw new Error('the database URL is not of the form postgres://user:password@host:port/database')
+    throw new Error('the database URL must have the form postgres://user:password@host:port/database')
   return url
 }
 
@@ -140,7 +139,8 @@ function tlsOptions(host: string, parameters: Record<string, string | undefined>
   const { sslrootcert, sslcert, sslkey } = parameters
   const trustsSystem = sslrootcert === undefined || sslrootcert === 'system'
   const mode = parameters.sslmode ?? (sslrootcert === 'system' ? 'verify-full' : 'prefer')
-  if (!SSL_MODES.includes(mode)) throw new Error(`the database URL has sslmode=${mode}; it is ${SSL_MODES.join(', ')}`)
+  if (!SSL_MODES.includes(mode))
+    throw new Error(`the database URL has sslmode=${mode}; it must be one of ${SSL_MODES.join(', ')}`)
   if (mode === 'disable') return false
   if (mode === 'allow' || mode === 'prefer') return 'prefer'
   if (sslrootcert === 'system' && mode !== 'verify-full')

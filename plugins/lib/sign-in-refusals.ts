@@ -10,43 +10,39 @@ export function refusals(signInPage: string) {
     otherBrowser: () =>
       refusal(
         'BAD_REQUEST',
-        'This sign-in was not begun here',
-        'It was begun in another browser or under another address, has been completed already, or cookies are blocked. Begin again, and allow cookies for this site.'
+        'This sign-in was not started in this browser',
+        'It was started in another browser or under another address, is already complete, or cookies are blocked. Start again, and allow cookies for this site.'
       ),
     otherSignIn: () =>
       refusal(
         'BAD_REQUEST',
-        'This is not the sign-in that was begun here',
-        'Perhaps it was begun twice, in two tabs. If somebody has sent you the link that brought you here, do not trust it. Begin again.'
+        'This is not the latest sign-in of this browser',
+        'Perhaps it was started twice, in two tabs. If somebody sent you the link that brought you here, do not trust it. Start again.'
       ),
     tooLate: () =>
-      refusal('BAD_REQUEST', 'The sign-in took too long', 'It has to be completed within minutes. Begin again.'),
-    repeated: () => refusal('BAD_REQUEST', 'This sign-in has been used already', 'Each one works once. Begin again.'),
+      refusal('BAD_REQUEST', 'The sign-in took too long', 'It must be completed within a few minutes. Start again.'),
+    repeated: () => refusal('BAD_REQUEST', 'This sign-in was already used', 'Each one works once. Start again.'),
     denied: () =>
-      refusal(
-        'FORBIDDEN',
-        'You have declined at GitHub',
-        'Without its permission to see who you are, you cannot sign in with it.'
-      ),
+      refusal('FORBIDDEN', 'You declined at GitHub', 'To sign in with GitHub, allow this server to see who you are.'),
     /** @param settings the GitHub page for verifying email addresses */
     unverified: (settings: string) =>
       refusal(
         'FORBIDDEN',
         'Your e-mail address is not verified',
-        `Your primary address at GitHub has to be verified. Do that at ${settings}, then sign in again.`
+        `Verify your primary address at ${settings}, then sign in again.`
       ),
     staleCode: () =>
       refusal(
         'BAD_REQUEST',
-        'GitHub does not know this sign-in',
-        'Its code was used before or is too old. Begin again.'
+        'GitHub does not recognize this sign-in',
+        'Its code is expired or was already used. Start again.'
       ),
     /** The operator has to act; the reason is in the log. */
     misconfigured: (reason: string) =>
       refusal(
         'INTERNAL_ERROR',
         'Signing in with GitHub does not work at the moment',
-        'The operators of this server have to mend its settings at GitHub.',
+        'The operators of this server must fix its settings at GitHub.',
         new Error(`GitHub refused a sign-in: ${reason}`)
       ),
     unreachable: (cause: unknown) =>

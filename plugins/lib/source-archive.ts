@@ -43,7 +43,7 @@ export async function* readSourceArchive(
     hasFile ||= entry.type === 'file'
     yield { ...entry, path }
   }
-  if (!hasFile) throw new TarError('There is no file in the archive.')
+  if (!hasFile) throw new TarError('The archive contains no files.')
 }
 
 async function* unzipped(chunks: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
@@ -53,12 +53,12 @@ async function* unzipped(chunks: AsyncIterable<Uint8Array>, most: number): Async
   try {
     for await (const chunk of gunzip) {
       bytes += (chunk as Uint8Array).length
-      if (bytes > most) throw new TarError('The archive is much larger unpacked than its files are.')
+      if (bytes > most) throw new TarError('The archive is much larger than its files.')
       yield chunk as Uint8Array
     }
   } catch (error) {
     if (/^Z_/.test((error as NodeJS.ErrnoException).code ?? ''))
-      throw new TarError('The archive is not compressed with gzip, or is damaged or cut off.')
+      throw new TarError('The archive is not compressed with gzip, or is damaged or truncated.')
     throw error
   } finally {
     gunzip.destroy()
@@ -92,14 +92,15 @@ function roomIn(gunzip: ReturnType<typeof createGunzip>): Promise<void> {
 /** The path without a leading `./` and a trailing `/`. @throws TarError if it may lead outside the folder */
 function safePath(path: string): string {
   const shown = JSON.stringify(path.slice(0, 200))
-  if (path.startsWith('/')) throw new TarError(`The path ${shown} is absolute: paths must begin at the app's folder.`)
-  if (/[\p{Cc}\\]/u.test(path)) throw new TarError(`The path ${shown} has control characters or backslashes.`)
+  if (path.startsWith('/'))
+    throw new TarError(`The path ${shown} is absolute: paths must be relative to the app's folder.`)
+  if (/[\p{Cc}\\]/u.test(path)) throw new TarError(`The path ${shown} contains control characters or backslashes.`)
   const parts = path.split('/').filter(part => part !== '' && part !== '.')
-  if (parts.includes('..')) throw new TarError(`The path ${shown} leads out of the app's folder.`)
+  if (parts.includes('..')) throw new TarError(`The path ${shown} points outside the app's folder.`)
   const isTooLong = Buffer.byteLength(path) > LONGEST_PATH || parts.some(part => Buffer.byteLength(part) > LONGEST_PART)
   if (isTooLong || parts.length > DEEPEST) throw new TarError(`The path ${shown} is too long or too deep.`)
   if (parts.some(part => part.toLowerCase() === '.git'))
-    throw new TarError(`The path ${shown} is in a .git folder: leave that out.`)
+    throw new TarError(`The path ${shown} is in a .git folder: leave that folder out.`)
   return parts.join('/')
 }
 
@@ -114,7 +115,8 @@ function place(tree: Map<string, TarEntry['type']>, path: string, { type, target
   const before = tree.get(path)
   if (before !== undefined && !(before === 'directory' && type === 'directory'))
     throw new TarError(`The path ${shown} is in the archive twice.`)
-  if (type === 'link' && leadsOut(path, target)) throw new TarError(`The link ${shown} leads out of the app's folder.`)
+  if (type === 'link' && leadsOut(path, target))
+    throw new TarError(`The link ${shown} points outside the app's folder.`)
   tree.set(path, type)
 }
 

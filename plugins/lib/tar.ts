@@ -123,14 +123,14 @@ export async function* readTar(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
   let extended: Record<string, string> = {}
   for (;;) {
     const head = await bytes.take(BLOCK)
-    if (head === null) throw new TarError('The archive is cut off: its end is missing.')
+    if (head === null) throw new TarError('The archive is truncated.')
     if (isZero(head)) return await bytes.requireZeros()
     const { flag, size, ...named } = parseBlock(head)
     if ('xgLK'.includes(flag) && size > LONGEST_HEADER)
-      throw new TarError('The archive has an extended header that is longer than any path can be.')
+      throw new TarError('The archive has an extended header that is longer than any path.')
     if (flag === 'x' || flag === 'L' || flag === 'K') {
       const content = await bytes.take(size + padding(size).length)
-      if (content === null) throw new TarError('The archive is cut off: its end is missing.')
+      if (content === null) throw new TarError('The archive is truncated.')
       extended = { ...extended, ...extendedBy(flag, content.subarray(0, size)) }
       continue
     }
@@ -142,8 +142,8 @@ export async function* readTar(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
     const path = extended.path ?? named.path()
     const type = path.endsWith('/') && (flag === '0' || flag === '\0') ? 'directory' : TYPES[flag]
     if (type === undefined || extended['GNU.sparse.major'] !== undefined || extended.size !== undefined)
-      throw new TarError(`${JSON.stringify(path)} is ${REFUSED[flag] ?? 'of a kind'} that is not taken.`)
-    if (type !== 'file' && size > 0) throw new TarError(`${JSON.stringify(path)} is no file, and has content.`)
+      throw new TarError(`${JSON.stringify(path)} is ${REFUSED[flag] ?? 'of a type'}, which is not supported.`)
+    if (type !== 'file' && size > 0) throw new TarError(`${JSON.stringify(path)} is not a file, but has content.`)
     const target = extended.linkpath ?? (type === 'link' ? named.target() : '')
     extended = {}
     const content = bytes.content(size)
@@ -157,7 +157,7 @@ function parseBlock(head: Buffer) {
   const sum = readOctal(head, 148, 8)
   const copy = Buffer.from(head)
   copy.fill(' ', 148, 156)
-  if (sum !== sumOf(copy)) throw new TarError('This is no tar archive, or a damaged one.')
+  if (sum !== sumOf(copy)) throw new TarError('This is not a tar archive, or it is damaged.')
   const flag = String.fromCharCode(head[156]!)
   const isUstar = head.toString('latin1', 257, 263) === 'ustar\0'
   return {
@@ -189,7 +189,8 @@ function decode(bytes: Buffer): string {
 /** Numbers of more than eleven octal digits use base 256, and exceed our limits anyway. */
 function readOctal(head: Buffer, start: number, length: number): number {
   const field = head.toString('latin1', start, start + length)
-  if (!/^ *[0-7]*[ \0]*$/.test(field)) throw new TarError('The archive is damaged, or has a file that is too large.')
+  if (!/^ *[0-7]*[ \0]*$/.test(field))
+    throw new TarError('The archive is damaged, or contains a file that is too large.')
   return Number.parseInt(field.trim().replaceAll('\0', '') || '0', 8)
 }
 
@@ -260,9 +261,9 @@ class ByteReader {
   async requireZeros(): Promise<void> {
     let bytes = 0
     for (let part = await this.some(BLOCK); part !== null; part = await this.some(BLOCK)) {
-      if (!isZero(part)) throw new TarError('Something follows the end of the archive.')
+      if (!isZero(part)) throw new TarError('The archive has data after its end.')
       bytes += part.length
-      if (bytes > MOST_PADDING) throw new TarError('The archive has more padding at its end than any tar writes.')
+      if (bytes > MOST_PADDING) throw new TarError('The archive has too much padding at its end.')
     }
   }
 
@@ -276,7 +277,7 @@ class ByteReader {
     const next = async (): Promise<IteratorResult<Buffer>> => {
       if (missing === 0) return { done: true, value: undefined }
       const part = await this.some(missing)
-      if (part === null) throw new TarError('The archive is cut off: its end is missing.')
+      if (part === null) throw new TarError('The archive is truncated.')
       missing -= part.length
       return { done: false, value: part }
     }

@@ -89,8 +89,8 @@ function violation(part: string, failure: Failure): Violation {
 function unknownName(name: string, { properties = {} }: FailedSchema = {}): string {
   const known = Object.keys(properties)
   const meant = nearest(name, known)
-  if (meant !== undefined) return `is not known here; did you mean "${meant}"?`
-  return known.length > 0 ? `is not known here; known are ${listed(known)}` : 'is not known here'
+  if (meant !== undefined) return `is unknown; did you mean "${meant}"?`
+  return known.length > 0 ? `is unknown; known are ${listed(known)}` : 'is unknown'
 }
 
 /** What is wrong with one value, to follow its name. */
@@ -118,9 +118,9 @@ function faultOf({ keyword, params = {}, parentSchema: schema = {}, message }: F
     case 'minProperties':
       return `must have at least ${params.limit} of ${listed(Object.keys(schema.properties ?? {})) || 'its properties'}`
     case 'uniqueItems':
-      return 'must not have the same item twice'
+      return 'must not contain an item twice'
     case 'pattern':
-      return (schema['x-form'] ? `must be ${schema['x-form']}` : 'has the wrong form') + suchAs(schema)
+      return (schema['x-form'] ? `must be ${schema['x-form']}` : 'has the wrong format') + suchAs(schema)
     case 'format':
       return FORMATS[String(params.format)] ?? `must be a ${String(params.format)}${suchAs(schema)}`
     default:
@@ -129,7 +129,7 @@ function faultOf({ keyword, params = {}, parentSchema: schema = {}, message }: F
 }
 
 const FORMATS: Readonly<Record<string, string>> = {
-  'date-time': 'must be a date and a time with its offset, such as 2026-01-31T12:00:00Z',
+  'date-time': 'must be a date and time with an offset, such as 2026-01-31T12:00:00Z',
   date: 'must be a date, such as 2026-01-31',
   uuid: 'must be a UUID, such as 0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'
 }

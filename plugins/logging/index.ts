@@ -20,9 +20,9 @@ export const LoggingOptions = Type.Object(
   {
     level: Type.Union(LEVELS, {
       default: 'info',
-      description: 'The lowest level that is logged, if the app has no logger of its own.'
+      description: 'The lowest level that is logged, if the app has no logger.'
     }),
-    service: Type.String({ default: 'rhone', description: 'The field "service", where the app has no logger.' })
+    service: Type.String({ default: 'rhone', description: 'The field "service", if the app has no logger.' })
   },
   { additionalProperties: false }
 )

@@ -24,7 +24,7 @@ export type { MaintenanceChange, MaintenanceState, MaintenanceStore, RecordChang
 
 export const MaintenanceOptions = Type.Object(
   {
-    path: Type.String({ default: '/admin/maintenance', description: 'The path where operators close and reopen.' }),
+    path: Type.String({ default: '/admin/maintenance', description: 'The path of the routes for operators.' }),
     pollInterval: Type.Integer({
       default: 15_000,
       minimum: 1,
@@ -38,7 +38,7 @@ export const MaintenanceOptions = Type.Object(
     bootWait: Type.Integer({
       default: 3_000,
       minimum: 0,
-      description: 'Milliseconds that the boot waits for the store before it continues as if open.'
+      description: 'Milliseconds for which the boot waits for the store before it continues as open.'
     }),
     title: Type.String({ default: 'Under maintenance', description: 'The title of the page that visitors see.' }),
     heading: Type.String({ default: 'Under maintenance', description: 'The heading of that page.' }),
@@ -90,12 +90,12 @@ const maintenance: FastifyPluginAsync<PluginInput<typeof MaintenanceOptions, Mai
   const store = input.store ?? memoryMaintenanceStore()
   const closed = gauge(input.registry, {
     name: 'rhone_maintenance',
-    help: 'Whether the platform is closed: 1 or 0.',
+    help: 'Whether the platform is in maintenance: 1 or 0.',
     aggregator: 'max'
   })
   const refused = counter(input.registry, {
     name: 'rhone_maintenance_refused_total',
-    help: 'Requests turned away by maintenance; planned, so they count against no objective.'
+    help: 'Requests refused by maintenance, which count against no objective.'
   })
 
   /** When the closure ends, in milliseconds since 1970: 0 while open. */

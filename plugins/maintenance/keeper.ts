@@ -36,7 +36,7 @@ export interface Keeper {
 export function createKeeper(settings: KeeperSettings): Keeper {
   const { store, pollInterval, retryInterval, log, onChange, recordReopening } = settings
   const reading = streak(error => log.warn({ err: error }, 'maintenance: continuing with the last known state'))
-  const listening = streak(error => log.warn({ err: error }, 'maintenance: changes are found by polling only'))
+  const listening = streak(error => log.warn({ err: error }, 'maintenance: changes arrive by polling only'))
   let state = openState(null)
   /** Number of reads begun, and the latest one whose answer counts. */
   let readings = 0
@@ -105,7 +105,7 @@ export function createKeeper(settings: KeeperSettings): Keeper {
   function writeReopening(): void {
     store
       .update(current => stateAt(current, Date.now()), recordReopening)
-      .catch(error => log.warn({ err: error }, 'maintenance: the reopening is not recorded yet'))
+      .catch(error => log.warn({ err: error }, 'maintenance: the reopening could not be recorded; it is retried'))
   }
 
   return {

@@ -11,13 +11,13 @@ const Instant = (description: string) => NullableText({ format: 'date-time', max
 
 const State = Type.Object(
   {
-    enabled: Type.Boolean({ description: 'Whether the platform is closed.' }),
+    enabled: Type.Boolean({ description: 'Whether the platform is in maintenance.' }),
     message: NullableText({
-      description: 'What visitors are told in addition to the usual text.',
+      description: 'A message to visitors, in addition to the standard text.',
       examples: ['Back at six']
     }),
-    retryAfter: Type.Integer({ description: 'Seconds after which clients should retry if no end is known.' }),
-    until: Instant('When it reopens by itself.'),
+    retryAfter: Type.Integer({ description: 'Seconds after which clients should retry, if there is no end time.' }),
+    until: Instant('When it reopens automatically.'),
     since: Instant('When it was closed.'),
     by: NullableText({ description: 'Who changed it last.', examples: ['operator'] })
   },
@@ -26,11 +26,11 @@ const State = Type.Object(
 
 const Change = Type.Object(
   {
-    enabled: Type.Boolean({ description: 'Whether the platform is to be closed.' }),
+    enabled: Type.Boolean({ description: 'True closes the platform, false opens it.' }),
     message: Type.Optional(
       NullableText({
         maxLength: 500,
-        description: 'What visitors are told; null: nothing. Absent: as it is, or null for a new closure.',
+        description: 'The message to visitors; null for none. Absent: unchanged, or null for a new maintenance.',
         examples: ['Back at six']
       })
     ),
@@ -38,11 +38,13 @@ const Change = Type.Object(
       Type.Integer({
         minimum: 1,
         maximum: 86_400,
-        description: 'In seconds. Absent: as it is, or 300 for a new closure.'
+        description: 'Seconds. Absent: unchanged, or 300 for a new maintenance.'
       })
     ),
     until: Type.Optional(
-      Instant('When to reopen by itself; null: when an operator does. Absent: as it is, or null for a new closure.')
+      Instant(
+        'When to reopen automatically; null: when an operator does. Absent: unchanged, or null for a new maintenance.'
+      )
     )
   },
   { title: 'MaintenanceChange', additionalProperties: false }
@@ -54,7 +56,7 @@ const policy = { access: 'operator', scope: 'admin', maintenance: false, cors: f
 const read = {
   schema: {
     operationId: 'getMaintenance',
-    summary: 'Whether the platform is closed',
+    summary: 'Get the maintenance state',
     tags: ['operators'],
     querystring: Type.Object({}, { additionalProperties: false }),
     response: { 200: State }
@@ -116,7 +118,7 @@ function refusePast(until: string | null | undefined): void {
 /** PostgreSQL stores neither NUL nor lone surrogates. */
 function refuseUnstorable(message: string | null | undefined): void {
   if (message && (message.includes('\0') || !message.isWellFormed()))
-    throw errors.validation('message', 'must be text without NUL')
+    throw errors.validation('message', 'must not contain NUL')
 }
 
 function recordFor(app: FastifyInstance, request: FastifyRequest): RecordChange | undefined {

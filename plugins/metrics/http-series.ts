@@ -112,19 +112,19 @@ export class HttpSeries {
     metric(
       'rhone_http_requests_total',
       'counter',
-      'Total number of HTTP requests, by reply status; 499 is a client that left.',
+      'Total number of HTTP requests, by status; 499: the client disconnected.',
       () => this.#all.map(({ count, labels }) => ({ value: count, labels: {}, sharedLabels: labels }))
     )
     metric(
       'rhone_http_request_duration_seconds',
       'histogram',
-      'Seconds from the request head to the end of the reply; streams are left out.',
+      'Seconds from the request head to the end of the reply; without streams.',
       () => this.#all.filter(({ isTimed, count }) => isTimed && count > 0).flatMap(series => this.#histogram(series))
     )
-    metric('rhone_http_requests_in_flight', 'gauge', 'HTTP requests that are being answered.', () => [
+    metric('rhone_http_requests_in_flight', 'gauge', 'HTTP requests in flight.', () => [
       { value: inFlight(), labels: {} }
     ])
-    metric('rhone_http_route_info', 'gauge', 'The routes and their service level class; always 1.', () =>
+    metric('rhone_http_route_info', 'gauge', 'Routes and their service level class; always 1.', () =>
       [...this.#routes.values()].flatMap(({ path, slos }) =>
         [...slos].map(([method, slo]) => ({ value: 1, labels: { method, path, slo } }))
       )

@@ -17,14 +17,14 @@ export const MetricsOptions = Type.Object(
   {
     tokens: Type.Array(Type.String({ minLength: 1 }), {
       default: [],
-      description: 'Bearer tokens for scraping; any one of them will do.'
+      description: 'Bearer tokens for scraping; any of them is accepted.'
     }),
     allowLoopback: Type.Boolean({
       default: false,
       description:
-        'Without a token, answer peers on this machine that ask for localhost. Not behind a proxy: then everybody is one.'
+        'Without a token, answer peers on this machine that request localhost. Not for use behind a proxy, where every client is such a peer.'
     }),
-    version: Type.String({ default: 'unknown', description: 'The version that rhone_build_info shows.' }),
+    version: Type.String({ default: 'unknown', description: 'The version shown in rhone_build_info.' }),
     buckets: Type.Array(Type.Number({ exclusiveMinimum: 0 }), {
       default: [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1, 2.5, 5, 10],
       minItems: 1,
@@ -33,7 +33,7 @@ export const MetricsOptions = Type.Object(
     maxSeries: Type.Integer({
       default: 2000,
       minimum: 1,
-      description: 'Maximum combinations of method, path and status. Later ones are counted as one path.'
+      description: 'Maximum number of combinations of method, path and status. Further ones are counted as one path.'
     }),
     scrapeTtl: Type.Integer({
       default: 1000,
@@ -98,7 +98,7 @@ const metrics: FastifyPluginAsync<PluginInput<typeof MetricsOptions, MetricsDeps
   const scrape = singleFlight(scrapeTtl, input.peers ? scrapeAll(registry, input.peers) : () => registry.metrics())
   app.decorate('metrics', { registry, scrape })
   await collectProcessMetrics()
-  gauge(registry, { name: 'rhone_build_info', help: 'The version that runs; always 1.', labelNames: ['version'] })
+  gauge(registry, { name: 'rhone_build_info', help: 'The running version; always 1.', labelNames: ['version'] })
     .labels(version)
     .set(1)
 

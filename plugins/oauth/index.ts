@@ -16,11 +16,11 @@ export const OauthOptions = Type.Object(
   {
     redirectUri: Type.String({
       default: 'http://localhost/auth/callback',
-      description: 'Where the provider sends browsers back to, exactly as it is registered there.'
+      description: 'The callback URL, exactly as registered at the provider.'
     }),
     signInPage: Type.String({
       default: '/login',
-      description: 'The page that starts a new sign-in after a refused one.'
+      description: 'The page that starts a new sign-in after a failed one.'
     }),
     cookie: Type.String({
       default: 'rhone_sign_in',

@@ -26,8 +26,7 @@ export const OpenapiOptions = Type.Object(
     description: Type.String({ default: '', description: 'What the API is for, in a sentence or two.' }),
     authentication: Type.String({
       default: 'Send a token as `Authorization: Bearer <token>`.',
-      description:
-        'Where callers get a token and how they send it. Blank lines separate paragraphs; backticks mark code.'
+      description: 'How callers get and send a token. Blank lines separate paragraphs; backticks mark code.'
     }),
     baseUrl: Type.Optional(Type.String({ description: 'The base URL of the API, if known.' }))
   },
@@ -70,7 +69,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
   )
   app.get(
     '/docs',
-    { config: { ...OPEN, page: true }, schema: describe('getDocs', 'This API as a page', 'text/html') },
+    { config: { ...OPEN, page: true }, schema: describe('getDocs', 'Get the API reference as a page', 'text/html') },
     // Browsers must not cache it: its nonce has to match the reply.
     async (_request, reply) => reply.type('text/html; charset=utf-8').send(page()(pageNonce(app, reply)))
   )
@@ -143,13 +142,14 @@ function securitySchemes(app: FastifyInstance): SecuritySchemes {
   const bearer = (description: string) => ({ type: 'http' as const, scheme: 'bearer', description })
   return {
     bearer: bearer('An API token or a signed access token.'),
-    ...(app.hasDecorator('metrics') && { metrics: bearer('The token of scrapers.') }),
+    ...(app.hasDecorator('metrics') && { metrics: bearer('The token for metrics scrapers.') }),
     ...(app.hasDecorator('session') && {
       session: {
         type: 'apiKey',
         in: 'cookie',
         name: app.session.cookie,
-        description: 'The cookie of a browser that has signed in. What changes something must come from our own pages.'
+        description:
+          'The session cookie of a browser. Requests that change something must come from the pages of this server.'
       }
     })
   }

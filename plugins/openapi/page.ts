@@ -46,7 +46,7 @@ ${groups.map(([tag, entries = []]) => html`<div>${contents(tag, entries)}</div>`
 <header>
 <h1>${info.title} API <small>${info.version}</small></h1>
 ${info.description && html`<p>${info.description}</p>`}
-<p>As data: <a href="/openapi.json">openapi.json</a>, OpenAPI 3.1, which clients can be generated from.</p>
+<p>As data: <a href="/openapi.json">openapi.json</a>, OpenAPI 3.1, for client generators.</p>
 </header>
 <section><h2 id="authentication">Authentication</h2>
 ${authentication.split(/\n\s*\n/).map(paragraph => html`<p>${prose(paragraph.trim())}</p>`)}

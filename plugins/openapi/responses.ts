@@ -4,7 +4,7 @@ import type { OpenApiDocument, Operation, Response, Schema } from './document.ts
 import { FAILURES } from './operation.ts'
 
 const REQUEST = '0197a4b2-5d1c-7c3e'
-const CODE: Schema = { type: 'string', enum: ERROR_CODES, description: 'What went wrong, from a closed list.' }
+const CODE: Schema = { type: 'string', enum: ERROR_CODES, description: 'The error code, from a fixed list.' }
 const REQUEST_ID: Schema = {
   type: 'string',
   description: 'The id of the request in the logs; equals X-Request-Id.',
@@ -12,7 +12,7 @@ const REQUEST_ID: Schema = {
 }
 const DETAIL: Schema = {
   type: 'string',
-  description: 'Which field, limit or resource.',
+  description: 'The field, limit or resource concerned.',
   examples: ['name: must be a string, such as hello']
 }
 
@@ -24,11 +24,11 @@ const ERROR: Schema = {
   properties: {
     error: {
       type: 'object',
-      description: 'What went wrong.',
+      description: 'The error.',
       required: ['code', 'message', 'requestId'],
       properties: {
         code: CODE,
-        message: { type: 'string', description: 'The same in words.', examples: ['Validation error'] },
+        message: { type: 'string', description: 'The code in words.', examples: ['Validation error'] },
         detail: DETAIL,
         requestId: REQUEST_ID
       }
@@ -39,10 +39,10 @@ const ERROR: Schema = {
 const PROBLEM: Schema = {
   type: 'object',
   title: 'Problem',
-  description: 'The same as RFC 9457, for clients that accept it.',
+  description: 'The same error in the format of RFC 9457, for clients that accept it.',
   required: ['type', 'title', 'status', 'instance', 'code', 'requestId'],
   properties: {
-    type: { type: 'string', format: 'uri-reference', description: 'Links to the entry of the code in the docs.' },
+    type: { type: 'string', format: 'uri-reference', description: 'The URL of the code in the API reference.' },
     title: { type: 'string', description: 'The code in words.', examples: ['Validation error'] },
     status: { type: 'integer', description: 'The HTTP status.', examples: [400] },
     detail: DETAIL,
@@ -51,16 +51,16 @@ const PROBLEM: Schema = {
     requestId: REQUEST_ID,
     errors: {
       type: 'array',
-      description: 'The values that were refused.',
+      description: 'The invalid values.',
       items: {
         type: 'object',
-        description: 'One of them.',
+        description: 'An invalid value.',
         required: ['in', 'pointer', 'detail'],
         properties: {
           in: {
             type: 'string',
             enum: ['body', 'querystring', 'params', 'headers'],
-            description: 'Where the value is.'
+            description: 'The location of the value.'
           },
           pointer: { type: 'string', description: 'JSON pointer to the value.', examples: ['#/name'] },
           detail: { type: 'string', description: 'What is wrong.', examples: ['must be a string, such as hello'] }

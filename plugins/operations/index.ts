@@ -22,17 +22,17 @@ export const OperationsOptions = Type.Object(
     remember: Type.Integer({
       default: 21_600_000,
       minimum: 10,
-      description: 'Milliseconds that are remembered; 6 hours by default.'
+      description: 'Milliseconds of history; 6 hours by default.'
     }),
     maxSeries: Type.Integer({
       default: 600,
       minimum: 1,
-      description: 'Series that are remembered; later ones are left out. One costs 8 bytes a sample.'
+      description: 'Maximum number of series; further ones are left out. Each costs 8 bytes per sample.'
     }),
     historyTimeout: Type.Integer({
       default: 5_000,
       minimum: 1,
-      description: 'Milliseconds that all questions to the history may take together.'
+      description: 'Total timeout for queries to the history, in milliseconds.'
     })
   },
   { additionalProperties: false }
@@ -114,7 +114,7 @@ const operations: FastifyPluginAsync<PluginInput<typeof OperationsOptions, Opera
       if (isReady()) await sample()
       isFailing = false
     } catch (error) {
-      if (!isFailing) app.log.warn({ err: error }, 'operations: the metrics could not be sampled')
+      if (!isFailing) app.log.warn({ err: error }, 'operations: sampling the metrics failed')
       isFailing = true
     }
     plan()

@@ -26,7 +26,7 @@ export class PressureMetrics {
     const fresh = this.#fresh
     const shed = counter(registry, {
       name: 'rhone_shed_total',
-      help: 'Requests that were not served because there was too much to do, by reason.',
+      help: 'Requests shed because of overload, by reason.',
       labelNames: ['reason', 'priority'],
       collect() {
         for (const [reason, counts] of fresh)
@@ -38,7 +38,7 @@ export class PressureMetrics {
     for (const reason of SHED_REASONS) for (const priority of PRIORITIES) shed.inc({ reason, priority }, 0)
     const waits = histogram(registry, {
       name: 'rhone_admission_queue_seconds',
-      help: 'How long requests waited before they were started; those that did not wait are not in it.',
+      help: 'Time that requests waited for admission; without those that did not wait.',
       labelNames: ['priority'],
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3]
     })
@@ -59,7 +59,7 @@ export class PressureMetrics {
   show(registry: Registry | undefined, meter: PressureGauge, gate: Gate, limit: () => number): void {
     gauge(registry, {
       name: 'rhone_pressure_level',
-      help: 'What is refused as a whole: 0 nothing, 1 bulk, 2 normal requests too, 3 all but probes.',
+      help: 'Pressure level, by what is refused: 0 nothing, 1 bulk, 2 also normal requests, 3 all but probes.',
       aggregator: 'max',
       collect() {
         this.set(meter.level)
@@ -67,14 +67,14 @@ export class PressureMetrics {
     })
     gauge(registry, {
       name: 'rhone_concurrency_limit',
-      help: 'Requests that may be under way at once.',
+      help: 'The concurrency limit.',
       collect() {
         this.set(limit())
       }
     })
     gauge(registry, {
       name: 'rhone_concurrency_in_flight',
-      help: 'Requests under way that count against the limit, and open streams, which do not.',
+      help: 'Requests in flight that count against the limit, and open streams, which do not.',
       labelNames: ['priority'],
       collect() {
         gate.sweep()
@@ -84,7 +84,7 @@ export class PressureMetrics {
     })
     gauge(registry, {
       name: 'rhone_admission_waiting',
-      help: 'Requests that wait to be started.',
+      help: 'Requests waiting for admission.',
       labelNames: ['priority'],
       collect() {
         for (const { priority, arrivals } of Object.values(gate.admission.lanes))

@@ -14,15 +14,15 @@ export const PressureOptions = Type.Object(
       80,
       160,
       320,
-      'Mean lateness of the event loop in milliseconds from which bulk, normal requests, and all but probes are refused; part of them are from the step before. A server that is merely busy stays far below.'
+      'Mean event loop delay in milliseconds from which bulk, normal requests, and all but probes are refused; some of them are refused from the previous step on. A busy server stays far below.'
     ),
     minUtilization: Type.Number({
       default: 0.7,
       minimum: 0,
       maximum: 1,
-      description: 'Below this utilization, a late event loop is due to other load on the machine, and nothing is shed.'
+      description: 'Below this event loop utilization, other load on the machine causes the delay, and nothing is shed.'
     }),
-    heap: Steps(0.85, 0.92, 0.97, 'The same for the heap in use, as shares of what V8 may take.'),
+    heap: Steps(0.85, 0.92, 0.97, 'The same for the used heap, as shares of the V8 heap limit.'),
     rss: Steps(0.85, 0.92, 0.97, 'The same for resident memory, as shares of memoryLimit.'),
     memoryLimit: Type.Integer({
       default: 0,
@@ -48,26 +48,26 @@ export const PressureOptions = Type.Object(
     turnBudget: Type.Integer({
       default: 8,
       minimum: 1,
-      description: 'Milliseconds of a turn of the event loop after which no more requests are started in it.'
+      description: 'Milliseconds of an event loop turn after which it admits no more requests.'
     }),
     minConcurrency: Type.Integer({
       default: 32,
       minimum: 1,
-      description: 'Concurrent requests that are always admitted, and at which latency is normal.'
+      description: 'Concurrent requests that are always admitted, and that define the normal latency.'
     }),
     initialConcurrency: Type.Integer({ default: 96, minimum: 1, description: 'The initial concurrency limit.' }),
     maxConcurrency: Type.Integer({ default: 1_000, minimum: 1, description: 'The highest concurrency limit.' }),
     latencyTolerance: Type.Number({
       default: 3,
       minimum: 1,
-      description: 'Multiple of its usual latency that a request may take before the limit is lowered.'
+      description: 'Multiple of the usual latency from which the limit is lowered.'
     }),
     shares: Type.Object(
       {
-        operator: Share(0.2, 'Of operators.'),
-        webhook: Share(0.2, 'Of webhooks.'),
-        normal: Share(0.4, 'Of most requests.'),
-        bulk: Share(0.1, 'Of what can wait.')
+        operator: Share(0.2, 'For operators.'),
+        webhook: Share(0.2, 'For webhooks.'),
+        normal: Share(0.4, 'For most requests.'),
+        bulk: Share(0.1, 'For bulk requests.')
       },
       {
         default: {},
@@ -78,14 +78,14 @@ export const PressureOptions = Type.Object(
     maxWait: Type.Integer({
       default: 240,
       minimum: 0,
-      description: 'Longest wait for a turn, in milliseconds. A request that would wait longer is refused.'
+      description: 'Longest wait for admission, in milliseconds. A request that would wait longer is refused.'
     }),
     maxWebhookWait: Type.Integer({
       default: 3_000,
       minimum: 0,
-      description: 'The same for a webhook, whose sender waits for ten seconds and may never retry.'
+      description: 'The same for webhooks, whose senders wait ten seconds and may not retry.'
     }),
-    maxWaiting: Type.Integer({ default: 1_000, minimum: 0, description: 'Requests of one priority that may wait.' }),
+    maxWaiting: Type.Integer({ default: 1_000, minimum: 0, description: 'Requests that may wait, per priority.' }),
     refusalDelay: Type.Integer({
       default: 35,
       minimum: 0,
@@ -94,7 +94,7 @@ export const PressureOptions = Type.Object(
     longestRefusal: Type.Integer({
       default: 1_000,
       minimum: 0,
-      description: 'Milliseconds after which a refusal is sent, even if refusals take more than a tenth of the time.'
+      description: 'Milliseconds after which a refusal is sent, even if refusals use more than a tenth of the time.'
     }),
     maxStreams: Type.Integer({ default: 1_000, minimum: 0, description: 'Streams that may be open at once.' })
   },

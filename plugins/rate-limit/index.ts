@@ -19,7 +19,7 @@ import { TieredStore } from './store-tiered.ts'
 
 const bucket = {
   ratePerSecond: Type.Number({ exclusiveMinimum: 0, description: 'Sustained requests per second.' }),
-  burst: Type.Integer({ minimum: 1, description: 'Burst: requests at once, after a pause.' })
+  burst: Type.Integer({ minimum: 1, description: 'Burst: requests allowed at once after a pause.' })
 }
 const rate = (ratePerSecond: number, burst: number, description: string) =>
   Type.Object(bucket, { default: { ratePerSecond, burst }, description, additionalProperties: false })
@@ -29,30 +29,33 @@ export const RateLimitOptions = Type.Object(
     by: Type.Union([Type.Literal('address'), Type.Literal('principal')], {
       default: 'address',
       description:
-        'What this registration counts by. "address": every request, in the class of its route; register it before ' +
+        'What this registration counts per. "address": every request, in the class of its route; register it before ' +
         'anything that does I/O. "principal": requests with a known user, in the class "user"; register it once more, ' +
-        'after authentication. The first registration makes the limiter that both share, by its options.'
+        'after authentication. The first registration creates the limiter that both share, with its options.'
     }),
-    general: rate(100, 200, 'Every route that names no other class, and what matches no route.'),
-    auth: rate(5, 10, 'Signing in and out.'),
+    general: rate(100, 200, 'Routes without another class, and requests without a route.'),
+    auth: rate(5, 10, 'Sign-in and sign-out.'),
     deploy: rate(10 / 60, 5, 'Deployments.'),
-    webhook: rate(100, 500, 'Deliveries from other services; these are not general requests as well.'),
-    strict: rate(0.1, 5, 'What is rare and dangerous: token mint, account deletion, invitations, operator switches.'),
-    user: rate(100, 200, 'One user, on all routes together and from wherever.'),
+    webhook: rate(100, 500, 'Deliveries from other services; these do not count as general requests.'),
+    strict: rate(
+      0.1,
+      5,
+      'Rare and sensitive operations: token mint, account deletion, invitations, operator switches.'
+    ),
+    user: rate(100, 200, 'All requests of one user, on all routes and from any address.'),
     classes: Type.Record(
       Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' }),
       Type.Object(bucket, { additionalProperties: false }),
       {
         default: {},
         additionalProperties: false,
-        description:
-          'Classes of your own, by name, in addition to these; `RhoneTypes.rateClass` makes them known to types.'
+        description: 'Your own classes by name, in addition to these; declare their names in `RhoneTypes.rateClass`.'
       }
     ),
     maxKeys: Type.Integer({
       default: 100_000,
       minimum: 1,
-      description: 'Maximum number of buckets in memory per class. While all are in use, new keys share one.'
+      description: 'Maximum number of buckets in memory per class. While all are in use, new keys share one bucket.'
     }),
     shared: Type.Boolean({
       default: false,
@@ -61,7 +64,7 @@ export const RateLimitOptions = Type.Object(
     redisTimeout: Type.Integer({
       default: 10,
       minimum: 1,
-      description: 'Milliseconds a request waits for Redis before this instance decides alone.'
+      description: 'Milliseconds for which a request waits for Redis before this instance decides alone.'
     }),
     redisPrefix: Type.String({ default: 'rhone:rate-limit:', description: 'Prefix of the keys in Redis.' })
   },
@@ -120,9 +123,7 @@ const rateLimit: FastifyPluginAsync<PluginInput<typeof RateLimitOptions, RateLim
     if (rateClass === false) return
     if (!app.rateLimiter.classes.includes(rateClass)) {
       const known = app.rateLimiter.classes.join(', ')
-      throw new Error(
-        `rhone-rate-limit: ${method} ${url}: there is no rate class "${rateClass}"; the classes are ${known}`
-      )
+      throw new Error(`rhone-rate-limit: ${method} ${url}: unknown rate class "${rateClass}"; the classes are ${known}`)
     }
     addRefund(route, rateClass, app.rateLimiter, keyOf)
   })
@@ -149,7 +150,7 @@ async function rateLimiterOf(app: FastifyInstance, options: RateLimitOptions, de
 /** By class: the plugin's, then the app's. */
 function ratesOf({ classes, ...options }: RateLimitOptions): Record<string, Rate> {
   for (const name of RATE_CLASSES)
-    if (name in classes) throw new Error(`rhone-rate-limit: option "classes": "${name}" is an option of its own`)
+    if (name in classes) throw new Error(`rhone-rate-limit: option "classes": "${name}" is a built-in class`)
   return { ...Object.fromEntries(RATE_CLASSES.map(name => [name, options[name]])), ...classes }
 }
 

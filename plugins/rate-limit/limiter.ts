@@ -105,7 +105,7 @@ function classEntry(rateClass: RateClass, rate: Rate, refused: Tally): ClassEntr
 
 /** Refusals differ only in their wait, and in a flood not even in that: the latest error is rethrown. */
 function latestRefusal(rateClass: RateClass): (retryAfter: number) => AppError {
-  const limit = `The limit "${rateClass}" is used up`
+  const limit = `The limit "${rateClass}" is exhausted`
   let latest = errors.rateLimit(0, limit)
   let wait = 0
   return retryAfter => {

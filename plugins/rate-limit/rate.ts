@@ -17,7 +17,7 @@ export function parseRate(text: string): Rate {
 
   const ratePerSecond = Number(parts[1]) / SECONDS[parts[2] as keyof typeof SECONDS]
   const burst = Number(parts[3])
-  if (ratePerSecond === 0) throw new Error(`"${text}" would refuse for ever: its rate must be above 0`)
+  if (ratePerSecond === 0) throw new Error(`"${text}" would refuse forever: its rate must be above 0`)
   if (burst === 0) throw new Error(`"${text}" would refuse everything: its burst must be 1 or more`)
   return { ratePerSecond, burst }
 }

@@ -38,7 +38,7 @@ export async function driveByStock(app: FastifyInstance, store: () => RateLimitS
       const check = scope.createRateLimit(options)
       return async request => {
         const result = await check(request)
-        if (result.isAllowed) throw new Error('@fastify/rate-limit passed a request over, but no list allows that')
+        if (result.isAllowed) throw new Error('@fastify/rate-limit skipped a request, but no allow list is set')
         return { allowed: !result.isExceeded, remaining: result.remaining, retryAfter: result.ttlInSeconds }
       }
     })

@@ -110,7 +110,7 @@ export class SharedStore implements LocalStore {
 
   #table(rateClass: string): SharedTable {
     const table = this.#tables.get(rateClass)
-    if (table === undefined) throw new Error(`there are no shared buckets for the class "${rateClass}"`)
+    if (table === undefined) throw new Error(`no shared buckets for the class "${rateClass}"`)
     return table
   }
 

@@ -114,4 +114,4 @@ export class TieredStore implements RateLimitStore {
 
 /** READONLY, OOM and the like are answers, too. */
 const wordOf = (cause: unknown): string =>
-  cause instanceof Error && cause.name === 'ReplyError' ? 'Redis takes no writes' : 'Redis does not answer'
+  cause instanceof Error && cause.name === 'ReplyError' ? 'Redis rejects writes' : 'Redis does not answer'

@@ -16,7 +16,7 @@ export function credentialsOf(
   return {
     async check(url: string): Promise<void> {
       const next = redisTarget(url)
-      if (placeOf(next) !== placeOf(first)) throw new Error('names another Redis, which takes a restart')
+      if (placeOf(next) !== placeOf(first)) throw new Error('names another Redis, which requires a restart')
       // Sentinels know the address of the server only now.
       const [node] = first.kind === 'server' ? first.nodes : [undefined]
       if (node === undefined) return

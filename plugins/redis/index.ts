@@ -21,9 +21,9 @@ export const RedisOptions = Type.Object(
     commandTimeout: Type.Integer({
       default: 100,
       minimum: 1,
-      description: 'Milliseconds after which a command has failed.'
+      description: 'Timeout of a command, in milliseconds.'
     }),
-    connectTimeout: Type.Integer({ default: 500, minimum: 1, description: 'Milliseconds that connecting may take.' }),
+    connectTimeout: Type.Integer({ default: 500, minimum: 1, description: 'Timeout for connecting, in milliseconds.' }),
     socketTimeout: Type.Integer({
       default: 1_000,
       minimum: 1,
@@ -114,10 +114,10 @@ async function warnOfEviction(client: RedisClient, log: FastifyBaseLogger): Prom
   try {
     const [, policy] = /^maxmemory_policy:(\S+)/m.exec(await client.info('memory')) ?? []
     if (policy !== undefined && policy !== 'noeviction')
-      log.warn({ policy }, 'this Redis drops keys when it is full: set its maxmemory-policy to noeviction')
+      log.warn({ policy }, 'this Redis evicts keys when it is full: set its maxmemory-policy to noeviction')
   } catch (err) {
     // Some services do not answer INFO.
-    log.debug({ err }, 'whether this Redis drops keys is not known')
+    log.debug({ err }, 'the eviction policy of this Redis is unknown')
   }
 }
 

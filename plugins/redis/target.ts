@@ -24,7 +24,7 @@ export interface RedisTarget {
 export function redisTarget(url: string): RedisTarget {
   const { scheme, secure, mode, credentials, hosts, path = '' } = url.match(FORM)?.groups ?? {}
   if (scheme === undefined || hosts === undefined)
-    throw new Error('the Redis URL is not of the form redis://user:password@host:port/database')
+    throw new Error('the Redis URL must have the form redis://user:password@host:port/database')
 
   const kind = mode ?? (hosts.includes(',') ? 'cluster' : 'server')
   const segments = path.split('/').filter(Boolean)
@@ -50,7 +50,7 @@ const FORM =
 function parseNode(text: string, defaultPort: number): { host: string; port: number } {
   const [, v6, name, port] = text.match(/^(?:\[(.+)\]|([^:[\]]+))(?::(\d+))?$/) ?? []
   const host = v6 ?? name
-  if (host === undefined) throw new Error(`the Redis URL has "${text}" where a host belongs`)
+  if (host === undefined) throw new Error(`the Redis URL has "${text}" in place of a host`)
   return { host, port: port === undefined ? defaultPort : Number(port) }
 }
 

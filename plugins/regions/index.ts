@@ -15,24 +15,24 @@ import { type Position, positionTokens } from './position.ts'
 
 export const RegionsOptions = Type.Object(
   {
-    region: Type.String({ default: '', description: 'The region that Fly runs this instance in. Empty: not on Fly.' }),
+    region: Type.String({ default: '', description: 'The Fly region of this instance. Empty: not on Fly.' }),
     primaryRegion: Type.String({
       default: '',
-      description: 'The region whose instances Fly is asked to hand changes to. Empty: none.'
+      description: 'The Fly region that requests with changes are replayed in. Empty: none.'
     }),
     primaryUrl: Type.String({
       default: '',
-      description: 'Where instances beside the primary database are reached. Empty: this one makes changes from afar.'
+      description: 'URL of the instances near the primary database. Empty: this instance writes to the primary itself.'
     }),
     replayLimit: Type.Integer({
       default: 1_000_000,
       minimum: 0,
-      description: 'Bytes of the largest body that Fly hands to another region.'
+      description: 'Maximum body size in bytes that Fly replays in another region.'
     }),
     forwardTimeout: Type.Integer({
       default: 25_000,
       minimum: 1,
-      description: 'Milliseconds without a sign of life after which a forwarded request has failed.'
+      description: 'Milliseconds without traffic after which a forwarded request fails.'
     }),
     secure: Type.Boolean({
       default: true,
@@ -78,7 +78,7 @@ export interface Copies {
 /** The header that API clients may send back instead of the cookie. */
 const HEADER = 'x-database-position'
 const SAFE: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
-const UNREACHABLE = 'The region that makes changes cannot be reached'
+const UNREACHABLE = 'The primary region cannot be reached'
 const WAYS = ['replayed', 'forwarded', 'here', 'failed'] as const
 
 /**
@@ -95,7 +95,7 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
   const cookie = cookieName(options.cookie, secure)
   const handOvers = tallies(input.registry, {
     name: 'rhone_region_changes_total',
-    help: 'Requests for changes that came to an instance beside a replica, by what became of them.',
+    help: 'Requests with changes at an instance near a replica, by how they were handled.',
     labelNames: ['way']
   })
   for (const way of WAYS) handOvers(way)
@@ -116,7 +116,7 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
       const token = tokens.make(await copies.position())
       reply.header(HEADER, token).header('set-cookie', setCookie(cookie, token, { secure, maxAge: options.remember }))
     } catch (err) {
-      request.log.warn({ err }, 'a client does not learn the position of its change, and may not see it at once')
+      request.log.warn({ err }, 'the position of a change is unknown: the client may not see its change at once')
     }
   }
 

@@ -44,11 +44,11 @@ export interface StatusReport {
 const NOTABLE = 60
 
 const SUMMARIES: Readonly<Record<Status, string>> = {
-  operational: 'Everything works.',
+  operational: 'All systems operational.',
   maintenance: 'Closed for planned maintenance.',
-  degraded: 'Something does not work as it should.',
+  degraded: 'Some systems are degraded.',
   outage: 'There is an outage.',
-  unknown: 'Nothing can be said yet.'
+  unknown: 'No observations yet.'
 }
 
 /** The status that an open incident gives the components it names. */

@@ -20,28 +20,28 @@ export const TracingOptions = Type.Object(
   {
     endpoint: Type.String({
       default: '',
-      description: 'Base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318. Without one, nothing is recorded.'
+      description: 'Base URL of an OTLP/HTTP receiver, such as http://127.0.0.1:4318. Empty: nothing is recorded.'
     }),
-    ratio: Type.Number({ default: 0.1, minimum: 0, maximum: 1, description: 'Share of traces that are recorded.' }),
+    ratio: Type.Number({ default: 0.1, minimum: 0, maximum: 1, description: 'Share of traces to record.' }),
     asked: Type.Integer({
       default: 5,
       minimum: 0,
-      description: 'Traces a second that known callers may have recorded beyond the ratio.'
+      description: 'Traces per second recorded for authenticated callers that ask for it, in addition to the ratio.'
     }),
     afterwards: Type.Integer({
       default: 5,
       minimum: 0,
-      description: 'Failed or slow requests a second that are recorded at their end, beyond the ratio.'
+      description: 'Failed or slow requests per second recorded at their end, in addition to the ratio.'
     }),
     slow: Type.Integer({ default: 1_000, minimum: 1, description: 'Milliseconds above which a request is slow.' }),
     interval: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds between two exports.' }),
-    timeout: Type.Integer({ default: 5_000, minimum: 1, description: 'Milliseconds that an export may take.' }),
+    timeout: Type.Integer({ default: 5_000, minimum: 1, description: 'Timeout of an export, in milliseconds.' }),
     shutdown: Type.Integer({
       default: 2_000,
       minimum: 0,
-      description: 'Milliseconds that the close of the app waits for the last export.'
+      description: 'Milliseconds for which app.close() waits for the last export.'
     }),
-    service: Type.String({ default: 'rhone', minLength: 1, description: 'The service that the spans name.' }),
+    service: Type.String({ default: 'rhone', minLength: 1, description: 'The service name in spans.' }),
     version: Type.String({ default: '', description: 'Its version.' }),
     environment: Type.String({ default: '', description: 'Its environment, such as production.' })
   },
@@ -134,7 +134,7 @@ async function openRecorder(
   drop: (reason: DropReason<'traces'>, count?: number) => void
 ): Promise<Recorder> {
   if (!/^https?:\/\/[^\s]+$/.test(options.endpoint))
-    throw new Error(`rhone-tracing: option "endpoint" is no http or https URL, such as http://127.0.0.1:4318`)
+    throw new Error(`rhone-tracing: option "endpoint" must be an http or https URL, such as http://127.0.0.1:4318`)
   const { Recorder } = await loadPackages('rhone-tracing', PACKAGES, () => import('./recorder.ts'))
   return new Recorder({ ...options, current, drop, log: app.log })
 }

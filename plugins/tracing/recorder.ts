@@ -156,7 +156,7 @@ export class Recorder {
     const now = performance.now()
     if (now - this.#complainedAt < COMPLAINT_INTERVAL) return
     this.#complainedAt = now
-    this.#settings.log.warn({ err: error }, 'traces are not delivered')
+    this.#settings.log.warn({ err: error }, 'traces could not be delivered')
   }
 }
 

@@ -135,7 +135,7 @@ export class BodyRoom {
   }
 
   #noRoom(): AppError {
-    return errors.unavailable(this.#settings.retryAfter, 'Too many deliveries are on their way')
+    return errors.unavailable(this.#settings.retryAfter, 'Too many concurrent deliveries')
   }
 }
 

@@ -31,17 +31,17 @@ export const WebhooksOptions = Type.Object(
     bodyTimeout: Type.Integer({
       default: 10_000,
       minimum: 1,
-      description: 'Milliseconds within which a body must arrive. GitHub waits no longer for the reply.'
+      description: 'Milliseconds within which a body must arrive; GitHub waits that long for a reply.'
     }),
     shortBody: Type.Integer({
       default: 65_536,
       minimum: 0,
-      description: 'Bytes from which a body counts against the limit of its address before it is read, not after.'
+      description: 'Size in bytes from which a body counts against the limit of its address before it is read.'
     }),
     retryAfter: Type.Integer({
       default: 5,
       minimum: 1,
-      description: 'Seconds after which a sender that was told to retry may do so.'
+      description: 'Seconds in Retry-After for senders that are told to retry.'
     })
   },
   { additionalProperties: false }
@@ -78,7 +78,7 @@ const webhooks: FastifyPluginAsync<PluginInput<typeof WebhooksOptions, WebhooksD
   const { sources = [], store } = input
   const outcomes = counter(input.registry, {
     name: 'rhone_webhooks_total',
-    help: 'Deliveries of other services, by what came of them.',
+    help: 'Webhook deliveries, by outcome.',
     labelNames: ['source', 'outcome']
   })
   const room = new BodyRoom(options)

@@ -15,9 +15,9 @@ export function routeOf({ name }: WebhookSource) {
   return {
     schema: {
       operationId: `receive${name.charAt(0).toUpperCase()}${name.slice(1)}Webhook`,
-      summary: `Take an event of ${name}`,
+      summary: `Receive an event of ${name}`,
       tags: ['webhooks'],
-      body: Type.Unsafe<Buffer>({ description: 'As the source sends it. Its signature is over these very bytes.' }),
+      body: Type.Unsafe<Buffer>({ description: 'The body as sent. The signature covers exactly these bytes.' }),
       response: { 202: Receipt }
     },
     config: {

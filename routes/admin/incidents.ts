@@ -64,10 +64,7 @@ const incidents: FastifyPluginCallbackTypebox = (app, _options, done) => {
     const known = app.status.report().components.map(({ name }) => name)
     const unknown = components.find(name => !known.includes(name))
     if (unknown !== undefined)
-      throw errors.validation(
-        'components',
-        `there is no "${unknown}"; the parts of this service are ${known.join(', ')}`
-      )
+      throw errors.validation('components', `unknown component "${unknown}"; the components are ${known.join(', ')}`)
   }
 
   done()

@@ -28,7 +28,7 @@ const accessTokens: FastifyPluginCallbackTypebox = (app, _options, done) => {
       change(request, reply, async () => {
         const caller = callerOf(request)
         // Otherwise a session or an access token could extend its own lifetime.
-        if (caller.via !== 'token') throw errors.forbidden('An access token is minted from an API token')
+        if (caller.via !== 'token') throw errors.forbidden('An access token can only be created with an API token')
         const scopes = [...narrowScopes(caller.scopes, request.body.scopes)]
         const { accessToken, expiresAt } = await app.accessTokens.mint(caller, scopes)
         return {

@@ -53,7 +53,7 @@ const deviceLogins: FastifyPluginCallbackTypebox<DeviceLoginOptions> = (app, { b
           const { token: _, ...details } = asked.granted.token
           await app.audit.record(tx, request, { ...CREATES_TOKEN, ...event, details })
         } else {
-          const details = { prefix: token.prefix, reason: 'asked for twice' }
+          const details = { prefix: token.prefix, reason: 'is listed twice' }
           await app.audit.record(tx, request, { ...CREATES_TOKEN, action: 'revoke', ...event, details })
         }
         return asked

@@ -63,7 +63,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
     ])
     listening.catch(error => {
       listening = undefined
-      app.log.warn({ err: error }, 'pages will not hear of changes at once')
+      app.log.warn({ err: error }, 'open pages are not updated immediately')
     })
   }
   app.addHook('preClose', async () => {
@@ -112,7 +112,7 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
       }
     }
     const reader = (news: News) =>
-      void pass(news).catch(error => app.log.debug({ err: error }, 'an event was not passed on'))
+      void pass(news).catch(error => app.log.debug({ err: error }, 'an event could not be forwarded'))
 
     listen()
     readers.add(reader)

@@ -17,9 +17,9 @@ const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|::ffff:127(?:\.\d{1,3}){3})$/
 const OUR_NAMES: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])
 
 const REFUSED = new AppError('NOT_FOUND', {
-  message: 'This link works no more',
-  detail: 'It works once, within ten minutes, and on the machine of the server; start the server again for a new one',
-  action: { href: '/', label: 'Back to the start' }
+  message: 'This link no longer works',
+  detail: 'It works once, within ten minutes, on the machine of the server. Restart the server for a new one',
+  action: { href: '/', label: 'Back to the start page' }
 })
 
 /** Signs the first operator in with the link that the start has printed. */

@@ -15,8 +15,8 @@ export interface PasswordRoutesOptions {
   readonly passwords: Passwords | null
 }
 
-const WRONG = 'Name or password is not right.'
-const WRONG_CODE = 'Name or code is not right, or the code is too old.'
+const WRONG = 'The name or the password is wrong.'
+const WRONG_CODE = 'The name or the code is wrong, or the code has expired.'
 
 const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app, options, done) => {
   function passwordsOf(): Passwords {

@@ -17,16 +17,16 @@ export interface SignInOptions {
 
 /** Messages by the code in `?error=`. The query text itself is never shown. */
 const PROBLEMS: Readonly<Record<string, string>> = {
-  invalid_state: 'That sign-in was not begun in this browser, or took too long. Begin again, with cookies allowed.',
-  github_error: 'GitHub has refused the sign-in. Begin again, and allow Rhone to see who you are.',
-  token_exchange: 'GitHub does not know that sign-in any more. Begin again.',
-  user_fetch: 'GitHub did not say who you are. Try again in a moment.',
+  invalid_state: 'That sign-in was not started in this browser, or took too long. Start again, and allow cookies.',
+  github_error: 'GitHub refused the sign-in. Start again, and allow Rhone to see who you are.',
+  token_exchange: 'GitHub no longer recognizes that sign-in. Start again.',
+  user_fetch: 'GitHub did not answer. Try again in a moment.',
   email_unverified:
-    'Your primary e-mail address at GitHub is not verified. Verify it in the settings there, then begin again.',
+    'Your primary e-mail address at GitHub is not verified. Verify it in the settings there, then start again.',
   database: 'The server could not complete the sign-in. Try again in a moment.',
   session: 'Your session has ended. Sign in again.'
 }
-const UNKNOWN_PROBLEM = 'The sign-in was not completed. Begin again.'
+const UNKNOWN_PROBLEM = 'The sign-in was not completed. Start again.'
 
 /** Not "cache": browsers take seconds for it, and pages for signed-in users are not cached. */
 const LEFT_BEHIND = '"storage", "prefetchCache", "prerenderCache"'

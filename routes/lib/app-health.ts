@@ -39,7 +39,7 @@ function makeHealth(app: FastifyInstance): AppHealth {
     const now = performance.now()
     if (seen === undefined || now - seen.at >= every / 2) {
       const running = asked.running(AbortSignal.timeout(every)).catch(error => {
-        app.log.debug({ err: error }, 'what runs cannot be read')
+        app.log.debug({ err: error }, 'the running apps could not be read')
         return null
       })
       seen = { at: now, running }

@@ -33,7 +33,7 @@ export function appMetrics(app: FastifyInstance): (appId: string) => Promise<App
       const deployer = app.getDecorator<Deployer>('deployer')
       return await deployer.metrics(running, AbortSignal.timeout(METRICS_TIMEOUT))
     } catch (error) {
-      throw errors.unavailable(5, 'The metrics of this app cannot be read at the moment', error)
+      throw errors.unavailable(5, 'The metrics of this app are not available at the moment', error)
     }
   }
 }

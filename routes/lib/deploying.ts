@@ -151,7 +151,7 @@ export function deploymentActions(
     if (!takesImages) throw errors.validation('image', 'apps here are built from source')
     const [repository = ''] = image.split('@')
     if (repository.startsWith(`${registry}/`) && repository !== `${registry}/${flyAppId}`)
-      throw errors.validation('image', 'is of another app')
+      throw errors.validation('image', 'belongs to another app')
   }
 
   return { deploy, begin, admitUpload, deploySource, rollback, cancel }
@@ -164,7 +164,7 @@ async function lastUpload(tx: Db, { id }: App): Promise<string> {
   const sourceId = await findSource(tx, id)
   if (sourceId !== undefined) return sourceId
   throw errors.conflict(
-    'There is nothing to deploy: set the githubRepo or the gitUrl of the app, or upload a folder (rhone deploy)'
+    'There is nothing to deploy: set githubRepo or gitUrl of the app, or upload a folder (rhone deploy)'
   )
 }
 

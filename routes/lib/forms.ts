@@ -72,7 +72,7 @@ export function problemOf({ code, message, detail, violations = [] }: AppError):
   if (named.length === 0 && field !== undefined) named.push([field, fault!])
   if (named.length === 0) return { message: detail ?? message, fields: {} }
   return {
-    message: named.length === 1 ? 'One thing is not right yet' : `${named.length} things are not right yet`,
+    message: named.length === 1 ? 'One field needs a correction' : `${named.length} fields need a correction`,
     fields: Object.fromEntries(named.map(([name, words]) => [name, capitalized(words)]))
   }
 }

@@ -76,15 +76,15 @@ export function passwordChange(app: FastifyInstance, { passwords }: PasswordRout
   ) => {
     if (passwords === null) throw errors.notConfigured('Signing in with a password')
     const { userId, via } = callerOf(request)
-    if (via !== 'session') throw errors.forbidden('A password is changed in a session, not by a token')
+    if (via !== 'session') throw errors.forbidden('A password can only be changed in a browser session')
     const account = await findAccountOf(app.db, userId)
-    if (account === undefined) throw errors.conflict('You sign in without a password')
+    if (account === undefined) throw errors.conflict('Your account has no password')
 
     await passwords.check('newPassword', newPassword, [account.login])
     const address = request.clientIp?.bucket ?? request.ip
     const right = await takeGuess(app.db, account.login, address)
     if (!(await passwords.verify(currentPassword, account.passwordHash, address)))
-      throw errors.validation('currentPassword', 'is not right')
+      throw errors.validation('currentPassword', 'is wrong')
     await right()
     const hash = await passwords.hash(newPassword, address)
 

@@ -28,7 +28,7 @@ const person = {
 } as const
 const audited = (action: string) => ({ type: 'auth', action, resource: 'device_login' }) as const
 
-const UNKNOWN = 'no login waits under this code: it is mistyped, used, or older than ten minutes'
+const UNKNOWN = 'no login has this code: it is mistyped, used, or older than ten minutes'
 
 /** Pages on which people approve programs that want to log in as them. */
 const deviceLogins: FastifyPluginCallbackTypebox = (app, _options, done) => {
@@ -61,7 +61,7 @@ const deviceLogins: FastifyPluginCallbackTypebox = (app, _options, done) => {
           const { code, decision } = request.body
           const { userId, via } = callerOf(request)
           // Otherwise a token could create one that outlives it.
-          if (via !== 'session') throw errors.forbidden('A login is approved in a browser, not by a token')
+          if (via !== 'session') throw errors.forbidden('A login can only be approved in a browser session')
           const { login } = await guess(request, code)
           return change(request, reply, async tx => {
             const outcome = decision === 'approve' ? 'approved' : 'denied'
@@ -78,7 +78,7 @@ const deviceLogins: FastifyPluginCallbackTypebox = (app, _options, done) => {
   async function guess(request: FastifyRequest, text: string): Promise<{ spelled: string; login: PendingLogin }> {
     const { userId } = callerOf(request)
     const address = request.clientIp?.bucket ?? request.ip
-    const right = await takeGuess(app.db, `device login ${userId}`, address, 'There were too many wrong codes')
+    const right = await takeGuess(app.db, `device login ${userId}`, address, 'Too many wrong codes')
     const spelled = readUserCode(text)
     const login = spelled === null ? undefined : await findPendingLogin(app.db, spelled)
     if (spelled === null || login === undefined) throw errors.validation('code', UNKNOWN)

@@ -87,7 +87,7 @@ const invitationPages: FastifyPluginCallbackTypebox<InvitationPagesOptions> = (a
       return await sendPage(app, request, reply, invitationPage(found, token))
     } catch (error) {
       if (!(error instanceof AppError) || error.statusCode >= 500) throw error
-      const reason = error.statusCode === 404 ? 'There is no such invitation' : (error.detail ?? error.message)
+      const reason = error.statusCode === 404 ? 'This invitation does not exist' : (error.detail ?? error.message)
       return sendPage(app, request, reply.code(error.statusCode), noInvitationPage(reason))
     }
   }

@@ -21,6 +21,6 @@ function parseUrl(value: string): string {
   const url = URL.parse(value)
   if (url === null || !/^https?:$/.test(url.protocol))
     throw new Error('must be an http or https URL, such as http://127.0.0.1:9090')
-  if (url.search || url.hash) throw new Error('must have no query and no fragment')
+  if (url.search || url.hash) throw new Error('must not have a query or fragment')
   return value
 }

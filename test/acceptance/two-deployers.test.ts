@@ -45,7 +45,7 @@ test('two instances share the work, and each deployment is worked on once', asyn
 
 /** The jobs that a server has ended: deployments, whose ids they have, and repairs of the reconciler. */
 function workedOn(server: RunningServer): string[] {
-  const ends = server.logs().filter(({ queue, msg }) => queue === 'deploy' && msg === 'a job has ended')
+  const ends = server.logs().filter(({ queue, msg }) => queue === 'deploy' && msg === 'a job has finished')
   return ends.map(({ jobId }) => String(jobId))
 }
 
@@ -90,7 +90,7 @@ test('a server that stalled in a rollout changes nothing when it resumes: anothe
       assert.equal(answering && deploymentOf(answering), third)
       return stalled.logs()
     },
-    lines => lines.some(({ msg }) => msg === 'a job was taken for lost while it was worked on')
+    lines => lines.some(({ msg }) => msg === 'a job was reassigned while it was still running')
   )
   assert.deepEqual(platform.machines().map(deploymentOf), [third])
 })

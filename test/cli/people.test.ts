@@ -156,7 +156,7 @@ describe('against a server', () => {
     assert.equal(code, 1)
     assert.equal(stdout, '')
     assert.match(stderr, /no such thing/)
-    assert.match(stderr, /build failed: npm run build has failed with exit code 3/)
+    assert.match(stderr, /build failed: npm run build failed with exit code 3/)
   })
 
   it('a git repository and a commit are deployed, and a source that both name is wrong usage', async t => {

@@ -273,7 +273,7 @@ test('files that X_FILE names are read again, the environment itself cannot chan
   await feed.source.store!('METRICS_TOKEN', 'second')
   assert.equal((await feed.readSecrets()).get('METRICS_TOKEN'), 'second')
   assert.equal(await readFile(file, 'utf8'), 'second\n')
-  await assert.rejects(feed.source.store!('SESSION_KEYS', 'x'), /SESSION_KEYS: is in the environment/)
+  await assert.rejects(feed.source.store!('SESSION_KEYS', 'x'), /SESSION_KEYS: comes from the environment/)
   await rm(file)
   await assert.rejects(feed.readSecrets(), /METRICS_TOKEN_FILE: cannot be read \(ENOENT\)/)
 })

@@ -126,7 +126,7 @@ test('a host without an address, or that cannot be found, is refused in a senten
     /has no address/
   )
   const failing = async () => Promise.reject(Object.assign(new Error('queryA ENOTFOUND'), { code: 'ENOTFOUND' }))
-  await assert.rejects(requirePublicHost('nowhere.example', failing), /cannot be found/)
+  await assert.rejects(requirePublicHost('nowhere.example', failing), /was not found/)
 })
 
 test('the name of this machine leads to this machine and is refused', () =>

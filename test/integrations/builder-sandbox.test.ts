@@ -172,7 +172,7 @@ test('fast writes to the disk are noticed at the end, at the latest', async t =>
 
 test('a build stops before it fills the disk, and says that the machine is full', async t => {
   const { shell } = await open(t, ways[0]!, { spare: Number.MAX_SAFE_INTEGER })
-  await assert.rejects(shell('sleep 60'), refuses(/left on its disk: its operator must make room/))
+  await assert.rejects(shell('sleep 60'), refuses(/of free disk space: its operator must free some/))
 })
 
 test('a flooded build log is cut with a notice, and does not block this process', async t => {
@@ -182,7 +182,7 @@ test('a flooded build log is cut with a notice, and does not block this process'
   t.after(() => clearInterval(turning))
   await assert.rejects(shell('yes "a line of a flood"'), refuses(/longer than 2 seconds/))
   assert.ok(said().length < 200_000, `${said().length} characters`)
-  assert.equal(said().split('the rest is left out').length, 2)
+  assert.equal(said().split('the rest is dropped').length, 2)
   assert.ok(turns > 50, `only ${turns} turns`)
 })
 

@@ -109,7 +109,7 @@ test('a first deployment makes an app with addresses and one machine that serves
   assert.deepEqual(await deployer.running(never), [
     { appId: owner.app.id, flyAppId: name, deploymentId: release.deploymentId, isServing: true, isHealthy: true }
   ])
-  assert.match(owner.said, /Starting a machine in cdg[\s\S]*is healthy[\s\S]*Requests go to this version/)
+  assert.match(owner.said, /Starting a machine in cdg[\s\S]*is healthy[\s\S]*Requests now go to this version/)
 })
 
 test('a machine is configured as the platform promises, with all env vars of its owner', async t => {
@@ -201,7 +201,7 @@ test('an app that never gets healthy fails the deployment with a sentence for it
   const sick = owner.release({ image: 'sick' })
   await assert.rejects(deployer.start(sick, owner.context()), (error: Error) => {
     assert.ok(error instanceof DeployError)
-    assert.match(error.message, /has not answered GET \/health on port 8080 with 200 within/)
+    assert.match(error.message, /did not answer GET \/health on port 8080 with 200 within/)
     return true
   })
   assert.match(owner.said, /GET \/health: connect: connection refused/)
@@ -219,8 +219,8 @@ test('an app that crashes, or runs out of memory, fails at once, and says which'
     assert.ok(error instanceof DeployError)
     return error.message
   }
-  assert.equal(await failure('crash'), 'The app has ended with code 3 before it was ready.')
-  assert.equal(await failure('big'), 'The app has run out of memory: it has 512 MB.')
+  assert.equal(await failure('crash'), 'The app exited with code 3 before it was ready.')
+  assert.equal(await failure('big'), 'The app ran out of memory (512 MB).')
   assert.deepEqual(machinesOf(fly, owner.app.flyAppId!), [])
 })
 
@@ -230,7 +230,7 @@ test('a full region and a missing image are not reported as internal failures', 
   fly.world.fullRegions.add('cdg')
   fly.world.missingImages.add('lost')
   const message = (release: Release) => deployer.start(release, owner.context()).catch(error => String(error))
-  assert.match((await message(owner.release()))!, /^DeployError: There is no room in the region cdg/)
+  assert.match((await message(owner.release()))!, /^DeployError: The region cdg has no capacity/)
   assert.match((await message(owner.release({ image: 'lost', region: 'iad' })))!, /^DeployError: The image of this/)
   fly.faults.add({ kind: 'fail', operation: 'machines.create', times: 100 })
   const error = await deployer.start(owner.release({ region: 'iad' }), owner.context()).catch(error => error)
@@ -245,7 +245,7 @@ test('a version that is not healthy never gets requests', async t => {
   const fragile = owner.release({ image: 'fragile' })
   await deployer.start(fragile, owner.context())
   behaviour(fly, 'fragile', { warmup: null })
-  await assert.rejects(deployer.serve(fragile, owner.context()), /is not healthy, and gets no requests/)
+  await assert.rejects(deployer.serve(fragile, owner.context()), /is not healthy, and receives no requests/)
   await assert.rejects(deployer.serve(owner.release(), owner.context()), /is not healthy/)
   assert.equal(answers(fly, owner.app.flyAppId!), first.deploymentId)
 })
@@ -348,7 +348,7 @@ test('a switch that was cut off half-way is taken back before the new version is
   await deployer.retire(owner.app, first.deploymentId, never)
   assert.equal(answers(fly, name), first.deploymentId)
   assert.deepEqual(deploymentsOf(fly, name), [first.deploymentId])
-  await assert.rejects(deployer.retire(owner.app, randomUUID(), never), /the one that serves is not stopped/)
+  await assert.rejects(deployer.retire(owner.app, randomUUID(), never), /the serving one is not stopped/)
   assert.equal(answers(fly, name), first.deploymentId)
 })
 
@@ -439,7 +439,7 @@ test('a rollout that is cancelled ends at once, also while Fly hangs', async t =
   })
   await eventually(
     () => owner.said,
-    said => said.includes('Waiting until it is healthy')
+    said => said.includes('Waiting for its health check')
   )
   cancelled.abort()
   await start

@@ -95,7 +95,7 @@ test('a start command that goes to the background leaves nothing running, howeve
   const said = await linesUntil(
     machine,
     app,
-    /exit code 0, and what it had left .* ended, too; it is started again in 0\.2 s/,
+    /exited with code 0, and its background processes were stopped; it restarts in 0\.2 s/,
     new Date(0)
   )
   const pids = said.lines.flatMap(({ message }) => /serves as (\d+)/.exec(message)?.[1] ?? []).map(Number)

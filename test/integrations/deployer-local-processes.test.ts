@@ -19,7 +19,7 @@ test('an app that exits is restarted with growing pauses, and its log says so', 
   const pid = (await machine.get(app)).body
   for (const wait of ['0.1', '0.2', '0.4']) {
     await assert.doesNotReject(machine.get(app, '/die'))
-    await linesUntil(machine, app, new RegExp(`ended with exit code 3; it is started again in ${wait} s`), new Date(0))
+    await linesUntil(machine, app, new RegExp(`exited with code 3; it is started again in ${wait} s`), new Date(0))
     const reply = await eventually(
       () => machine.get(app),
       ({ status }) => status === 200
@@ -59,7 +59,7 @@ test('an app that exceeds its memory limit is killed and restarted', async t => 
     )
   )
   const { body } = await machine.get(app, '/eat')
-  await linesUntil(machine, app, /took \d+ MB of memory, and may have 150/, new Date(0))
+  await linesUntil(machine, app, /used \d+ MB of memory; the limit is 150/, new Date(0))
   const after = await eventually(
     () => machine.get(app),
     ({ status }) => status === 200
@@ -143,7 +143,7 @@ test('memory held as files counts towards the memory limit', async t => {
     )
   )
   await machine.get(app, '/hide')
-  await linesUntil(machine, app, /took \d+ MB of memory, and may have 150/, new Date(0))
+  await linesUntil(machine, app, /used \d+ MB of memory; the limit is 150/, new Date(0))
 })
 
 test('an app that keeps too many files is ended, however small the files are', async t => {

@@ -186,7 +186,7 @@ test('the proxy is transparent', async t => {
 
   await t.test('an app is not blamed for what only this platform does not pass on', async () => {
     const long = await ask(ports[0], host, { method: 'GET', path: '/long' })
-    assert.match(long.body, /reply are longer than 64 KB/)
+    assert.match(long.body, /reply exceed 64 KB/)
   })
 
   await t.test(

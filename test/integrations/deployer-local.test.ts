@@ -150,9 +150,9 @@ test('a broken release says why, and leaves the old one serving', async t => {
   const broken: [source: string, complaint: RegExp][] = [
     [
       `console.log('about to fail'); throw new Error('no database')`,
-      /ended with exit code 1\.[\s\S]*about to fail[\s\S]*no database/
+      /exited with code 1\.[\s\S]*about to fail[\s\S]*no database/
     ],
-    [`process.kill(process.pid, 'SIGKILL')`, /was ended by SIGKILL\. It has said nothing/],
+    [`process.kill(process.pid, 'SIGKILL')`, /was killed by SIGKILL\. It logged nothing/],
     ['setInterval(() => {}, 1000)', /not healthy after 5 s: it does not listen on the port in PORT/],
     [`http.createServer((q, s) => { s.statusCode = 500; s.end() })${listens}`, /GET \/health with 500/],
     [
@@ -161,7 +161,7 @@ test('a broken release says why, and leaves the old one serving', async t => {
     ],
     [
       `require('node:net').createServer(c => c.on('error', () => {}).end('what?\\r\\n\\r\\n'))${listens}`,
-      /breaks connections off/
+      /closes connections without a reply/
     ]
   ]
   await Promise.all(
@@ -182,7 +182,7 @@ test('an app that writes to its read-only working directory fails with a message
   const release = await machine.release(newApp(), `require('node:fs').writeFileSync('./data.sqlite', '')`)
   await assert.rejects(
     machine.deployer.start(release, context()),
-    isAbout(/cannot write to the directory that it was built in: it may write to the one in HOME[\s\S]*EACCES/)
+    isAbout(/cannot write to its build directory: it can write to its home directory[\s\S]*EACCES/)
   )
 })
 
@@ -227,7 +227,7 @@ test('a missing or invalid image starts nothing', async t => {
   const machine = await localMachine(t)
   const release = await machine.release(newApp(), answering('x'))
   const gone = { ...release, image: `local:sha256:${'0'.repeat(64)}` }
-  await assert.rejects(machine.deployer.start(gone, context()), isAbout(/image is not there any more/))
+  await assert.rejects(machine.deployer.start(gone, context()), isAbout(/image is no longer available/))
   for (const image of ['local:sha256:../../etc', 'registry.fly.io/x@sha256:0'])
     await assert.rejects(machine.deployer.start({ ...release, image }, context()), /this image is not on this machine/)
   const stranger = { ...release, app: { ...release.app, id: '../../etc' } }

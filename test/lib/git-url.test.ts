@@ -18,9 +18,9 @@ test('what cannot be cloned from is refused in words that say what would be righ
   for (const [text, complaint] of [
     ['git@gitlab.com:acme/site.git', /try https:\/\/gitlab\.com\/acme\/site\.git$/],
     ['ssh://git@gitlab.com:22/acme/site.git', /try https:\/\/gitlab\.com\/acme\/site\.git$/],
-    ['https://github.com/acme/site/tree/main', /try https:\/\/github\.com\/acme\/site, and name the branch/],
+    ['https://github.com/acme/site/tree/main', /use https:\/\/github\.com\/acme\/site, and set the branch/],
     ['https://gitlab.com/acme/site/-/tree/main', /try https:\/\/gitlab\.com\/acme\/site,/],
-    ['https://me:token@example.com/a.git', /no user and no password/],
+    ['https://me:token@example.com/a.git', /not contain a user or password/],
     ['https://example.com/a.git?x=y', /no query/],
     ['https://example.com/', /path of a repository/],
     ['https://example.com', /path of a repository/],

@@ -70,10 +70,10 @@ suite('a connection URL', () => {
   })
 
   for (const [url, complaint] of [
-    ['mysql://u@h/db', /not of the form/],
-    ['not a url', /not of the form/],
-    ['postgres://u@a:1,b:2/db', /not of the form|several hosts/],
-    ['postgres://u@h/db?target_session_attrs=standby', /it is primary or read-write/],
+    ['mysql://u@h/db', /must have the form/],
+    ['not a url', /must have the form/],
+    ['postgres://u@a:1,b:2/db', /must have the form|single host/],
+    ['postgres://u@h/db?target_session_attrs=standby', /it must be primary or read-write/],
     ['postgres://u@h/db?sslmode=maybe', /sslmode=maybe/],
     ['postgres://u@h/db?sslmode=require&sslrootcert=system', /needs sslmode=verify-full/],
     ['postgres://u@h/db?statement_cache=1', /unknown parameter "statement_cache"/]

@@ -77,7 +77,7 @@ test('objects are sent as JSON, forms as forms, text and bytes as they are', asy
 test('a reply that does not match the schema is an error that names the place, not the value', async t => {
   const { remote } = await serve(t, (_request, response) => json(response, { id: 'hunter2' }))
   await assert.rejects(remote.call({ ...get, schema: Type.Object({ id: Type.Integer() }) }), error => {
-    assert.match(String(error), /toy: get_thing: answered in another form \(\/id: expected integer\)/)
+    assert.match(String(error), /toy: get_thing: unexpected reply format \(\/id: expected integer\)/)
     assert.doesNotMatch(inspect(error), /hunter2/)
     return failure('shape')(error)
   })

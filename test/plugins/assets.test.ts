@@ -112,13 +112,13 @@ describe('the plugin', () => {
     t.after(() => other.close())
     await assert.rejects(
       async () => other.register(assets, { files: { 'a.exe': '/nowhere' } }),
-      /the type of "a\.exe" is none of \.css/
+      /the type of "a\.exe" is not one of \.css/
     )
   })
 
   it('fails a page that names an asset which does not exist', async t => {
     const app = await build(t, {})
-    assert.throws(() => app.assets.href('nothing.css'), /there is no asset "nothing\.css"/)
+    assert.throws(() => app.assets.href('nothing.css'), /unknown asset "nothing\.css"/)
   })
 
   it('serves nothing where it is absent', async t => {

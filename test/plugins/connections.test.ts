@@ -335,12 +335,12 @@ test('wrong and unknown options fail the boot', async () => {
   )
 })
 
-test('on a Node that keeps other things at its sockets, connections are bounded by number alone, and none is lost', async t => {
+test('on a Node that keeps other things at its sockets, connections are limited by number only, and none is lost', async t => {
   const lines: string[] = []
   const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(line) } }
   const changed = { max: 2, tailTimeout: 0, pipelining: 0, inspect: async () => ['socket._httpMessage'] }
   const { open, count } = await server(t, changed, { logger })
-  assert.match(lines.join(), /"missing":\["socket\._httpMessage"\].*connections are bounded by number alone/)
+  assert.match(lines.join(), /"missing":\["socket\._httpMessage"\].*connections are limited by number only/)
 
   const idle = await open(GET)
   await received(idle)

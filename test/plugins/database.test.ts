@@ -25,7 +25,7 @@ suite('database', () => {
     await assert.rejects(async () => Fastify().register(database), /rhone-database: option "url" is required/)
     await assert.rejects(
       async () => Fastify().register(database, { url: 'mysql://host/db' }),
-      /the database URL is not of the form/
+      /the database URL must have the form/
     )
   })
 
@@ -161,7 +161,7 @@ suite('a busy database', () => {
 
   test('ends a statement that takes too long with 503', async t => {
     const { app } = await start(t, { statementTimeout: 100 })
-    assert.equal((await unavailable(sleep(app, 5))).detail, 'The database took too long')
+    assert.equal((await unavailable(sleep(app, 5))).detail, 'The database did not answer in time')
   })
 
   test('ends a statement that waits too long for a lock with 503', async t => {
@@ -285,7 +285,7 @@ suite('a transaction', () => {
         () => app.db.select().from(teams),
         found => found.length === 2
       )
-      await assert.rejects(tx.select().from(teams), { message: 'the transaction has had its last statement' })
+      await assert.rejects(tx.select().from(teams), { message: 'the transaction has already ended' })
     })
   })
 

@@ -288,8 +288,8 @@ describe('bad input', () => {
   const cases: [name: string, body: unknown, detail: string, pointer: string][] = [
     ['a missing property', {}, 'name: is required', '#/name'],
     ['a wrong type', { name: 1 }, 'name: must be a string', '#/name'],
-    ['an unknown property', { name: 'ab', color: 1 }, 'color: is not known here', '#/color'],
-    ['an unknown property with slashes', { name: 'ab', 'a/~b': 1 }, 'a/~b: is not known here', '#/a~1~0b'],
+    ['an unknown property', { name: 'ab', color: 1 }, 'color: is unknown', '#/color'],
+    ['an unknown property with slashes', { name: 'ab', 'a/~b': 1 }, 'a/~b: is unknown', '#/a~1~0b'],
     ['none of the choices', { name: 'ab', size: 'huge' }, 'size: must be one of small, large', '#/size'],
     ['a member of a union', { name: 'ab', note: 'long' }, 'note: must have at most 3 characters', '#/note'],
     ['no member of a union', { name: 'ab', count: 'x' }, 'count: must be a whole number or null', '#/count'],
@@ -327,7 +327,7 @@ describe('bad input', () => {
     const payload = { size: 'huge', note: 'long', count: 'x', color: 1 }
     const { detail } = (await app.inject({ method: 'POST', url: '/apps', payload })).json().error
     assert.deepEqual(detail.split('; ').toSorted(), [
-      'color: is not known here',
+      'color: is unknown',
       'count: must be a whole number or null',
       'name: is required',
       'note: must have at most 3 characters',
@@ -340,7 +340,7 @@ describe('bad input', () => {
     app.post('/apps', { schema: { body: Body } }, () => 'ok')
     const payload = { name: 'ab', ...Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`x${index}`, 1])) }
     const { detail } = (await app.inject({ method: 'POST', url: '/apps', payload })).json().error
-    assert.match(detail, /^x0: is not known here; .*x9: is not known here; and 5 more$/)
+    assert.match(detail, /^x0: is unknown; .*x9: is unknown; and 5 more$/)
   })
 
   const Verbose = Type.Object(
@@ -357,16 +357,16 @@ describe('bad input', () => {
   const explained: [wrong: object, detail: string][] = [
     [{ slug: 'A1' }, 'slug: must be lower-case letters, such as hello'],
     [{ slug: 1 }, 'slug: must be a string, such as hello'],
-    [{ coded: 'xxx' }, 'coded: has the wrong form, such as abc'],
+    [{ coded: 'xxx' }, 'coded: has the wrong format, such as abc'],
     [{ size: 10 }, 'size: must be a whole number from 1 to 9'],
     [{ size: 1.5 }, 'size: must be a whole number from 1 to 9'],
-    [{ at: 'soon' }, 'at: must be a date and a time with its offset, such as 2026-01-31T12:00:00Z'],
+    [{ at: 'soon' }, 'at: must be a date and time with an offset, such as 2026-01-31T12:00:00Z'],
     [{ tags: [] }, 'tags: must not be empty'],
     [{ tags: ['a', 'b', 'c', 'd'] }, 'tags: must have 1 to 3 items'],
-    [{ tags: ['a', 'a'] }, 'tags: must not have the same item twice'],
-    [{ Slug: 'a' }, 'Slug: is not known here; did you mean "slug"?'],
-    [{ sulg: 'a' }, 'sulg: is not known here; did you mean "slug"?'],
-    [{ colour: 'red' }, 'colour: is not known here; known are slug, coded, size, at, tags']
+    [{ tags: ['a', 'a'] }, 'tags: must not contain an item twice'],
+    [{ Slug: 'a' }, 'Slug: is unknown; did you mean "slug"?'],
+    [{ sulg: 'a' }, 'sulg: is unknown; did you mean "slug"?'],
+    [{ colour: 'red' }, 'colour: is unknown; known are slug, coded, size, at, tags']
   ]
   for (const [wrong, detail] of explained)
     it(`is explained where the validator is verbose: ${JSON.stringify(wrong)}`, async t => {
@@ -383,7 +383,7 @@ describe('bad input', () => {
       const { app } = await build(t, { server: { ajv: { customOptions } } })
       app.post('/apps', { schema: { body: Verbose } }, () => 'ok')
       const reply = await app.inject({ method: 'POST', url: '/apps', payload: { ...right, coded: 'xxx' } })
-      assert.match(reply.json().error.detail, /^coded: has the wrong form/)
+      assert.match(reply.json().error.detail, /^coded: has the wrong format/)
       assert.doesNotMatch(reply.body, /secret|\[\^|match/)
     }
   })
@@ -407,7 +407,7 @@ describe('bad input', () => {
     assert.deepEqual(await post({}), [415, 'The request body has no Content-Type; send Content-Type: application/json'])
     assert.deepEqual(await post({ 'content-type': 'application/x-www-form-urlencoded' }), [
       415,
-      'This Content-Type is not read here; send Content-Type: application/json'
+      'This Content-Type is not supported; send Content-Type: application/json'
     ])
   })
 
@@ -807,7 +807,7 @@ describe('the plugin', () => {
   it('refuses an option that it does not have', async t => {
     await assert.rejects(
       build(t, { plugin: { problemBase: '/' } as object }),
-      /rhone-errors: there is no option "problemBase"; the options are problemTypeBase/
+      /rhone-errors: unknown option "problemBase"; the options are problemTypeBase/
     )
   })
 

@@ -90,7 +90,7 @@ suite('what may go wrong', () => {
     await app.jobs.send(null, queue.name, { name: 'through' })
     await eventually(() => runs.length === 1)
     await proxy.stop()
-    await eventually(() => lines.some(({ msg }) => msg === 'jobs are waiting for the database'))
+    await eventually(() => lines.some(({ msg }) => msg === 'jobs are paused: the database cannot be reached'))
     gate.resolve()
     await assert.rejects(
       app.jobs.send(null, queue.name, { name: 'never' }),
@@ -103,9 +103,9 @@ suite('what may go wrong', () => {
     await eventually(() => runs.includes('after'))
     await eventually(async () => (await statesIn(server, queue)).every(state => state === 'completed'))
     assert.deepEqual(runs, ['through', 'after'])
-    assert.equal(lines.filter(({ msg }) => msg === 'jobs are waiting for the database').length, 1)
+    assert.equal(lines.filter(({ msg }) => msg === 'jobs are paused: the database cannot be reached').length, 1)
     assert.deepEqual(
-      lines.filter(({ level, msg }) => (level as number) >= 50 && msg !== 'database is not reachable'),
+      lines.filter(({ level, msg }) => (level as number) >= 50 && msg !== 'the database cannot be reached'),
       []
     )
   })

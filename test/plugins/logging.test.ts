@@ -448,7 +448,7 @@ test('a process whose reader is gone or stuck exits all the same', async () => {
 
 test('an unknown level or option fails the boot', async t => {
   await assert.rejects(server(t, {}, { level: 'loud' }), /level/)
-  await assert.rejects(server(t, {}, { colour: true }), /rhone-logging: there is no option "colour"/)
+  await assert.rejects(server(t, {}, { colour: true }), /rhone-logging: unknown option "colour"/)
 })
 
 test('closing takes back the listener on the process that its own log has', async () => {

@@ -331,7 +331,7 @@ test('a wrong option fails the boot', () =>
     const app = Fastify()
     app.register(maintenance, { retryAfter: 5 } as object)
     await app.ready()
-  }, /rhone-maintenance: there is no option "retryAfter"/))
+  }, /rhone-maintenance: unknown option "retryAfter"/))
 
 describe('a store', () => {
   test('that cannot be read does not keep the app from starting, and is asked again', async t => {

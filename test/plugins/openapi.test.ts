@@ -215,7 +215,7 @@ describe('each of them', () => {
 
 describe('the plugin', () => {
   it('refuses an option that it does not have', t =>
-    assert.rejects(build(t, { name: 'x' } as object), /rhone-openapi: there is no option "name"/))
+    assert.rejects(build(t, { name: 'x' } as object), /rhone-openapi: unknown option "name"/))
 
   it('takes frozen options, and two apps of a process do not mix', async t => {
     const one = await documentOf(await build(t, Object.freeze({ title: 'One' })))

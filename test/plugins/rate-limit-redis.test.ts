@@ -68,8 +68,8 @@ const isShared = ({ logged }: Instance) => logged.lastIndexOf(SHARED) > logged.l
 const isLocal = ({ logged }: Instance) => logged.lastIndexOf(LOCAL) > logged.lastIndexOf(SHARED)
 const LOCAL = 'rate limits are counted per instance: Redis does not answer'
 const SHARED = 'rate limits are shared again: Redis answers'
-const REFUSES = 'rate limits are counted per instance: Redis takes no writes'
-const REFUSES_YET = 'Redis takes no writes yet'
+const REFUSES = 'rate limits are counted per instance: Redis rejects writes'
+const REFUSES_YET = 'Redis rejects writes yet'
 
 test('all instances over one Redis share every quota', async t => {
   const server = await redisServer(t)

@@ -319,12 +319,12 @@ test('a wrong option fails the boot with a sentence, and so does a class that is
     /rhone-rate-limit: option "general.ratePerSecond"/
   )
   await assert.rejects(boot({ auth: { ratePerSecond: 1, burst: 0 } }), /rhone-rate-limit: option "auth.burst"/)
-  await assert.rejects(boot({ deploys: perHour(1) }), /rhone-rate-limit: there is no option "deploys"/)
+  await assert.rejects(boot({ deploys: perHour(1) }), /rhone-rate-limit: unknown option "deploys"/)
 
   const app = Fastify()
   await app.register(rateLimit)
   const route = () => app.get('/', { config: { rateClass: 'depoly' as 'deploy' } }, async () => '')
-  assert.throws(route, /GET \/: there is no rate class "depoly"; the classes are general, .*user$/)
+  assert.throws(route, /GET \/: unknown rate class "depoly"; the classes are general, .*user$/)
   await app.close()
 })
 
@@ -339,7 +339,7 @@ test('an app has rate classes of its own beside those of the plugin', async t =>
 
 test('a class of an app has no name of the plugin’s, and none that cannot stand in a header', async () => {
   const withClass = (name: string) => Fastify().register(rateLimit, { classes: { [name]: perHour(1) } })
-  await assert.rejects(async () => withClass('general'), /option "classes": "general" is an option of its own/)
+  await assert.rejects(async () => withClass('general'), /option "classes": "general" is a built-in class/)
   await assert.rejects(async () => withClass('Up load'), /rhone-rate-limit.*Up load/)
 })
 

@@ -46,7 +46,7 @@ suite('a Redis URL', () => {
     })
 
   for (const [url, complaint] of [
-    ['http://h', /not of the form/],
+    ['http://h', /must have the form/],
     ['redis://h/first', /database number/],
     ['redis://a,b/1', /a cluster has only 0/],
     ['redis+sentinel://a', /names no master/]

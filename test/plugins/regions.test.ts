@@ -100,7 +100,7 @@ suite('beside a replica', () => {
     const app = await server(t, { ...onFly, copies: copiesIn('replica').copies })
     const failed = await post(app, { 'fly-replay-failed': 'region=iad' })
     assert.equal(failed.statusCode, 503)
-    assert.match(failed.body, /The region that makes changes cannot be reached/)
+    assert.match(failed.body, /The primary region cannot be reached/)
     assert.match((await post(app, { 'fly-replay-src': 'instance=1;region=ams' })).body, /here/)
   })
 

@@ -181,7 +181,7 @@ describe('the plugin', () => {
   it('refuses options that cannot be meant', async t => {
     await assert.rejects(build(t, { hstsPreload: true }), /rhone-security-headers: 'hstsPreload' needs 'hsts'/)
     await assert.rejects(build(t, { hsts: 1 as never }), /rhone-security-headers: option "hsts"/)
-    await assert.rejects(build(t, { csp: 'x' } as object), /rhone-security-headers: there is no option "csp"/)
+    await assert.rejects(build(t, { csp: 'x' } as object), /rhone-security-headers: unknown option "csp"/)
   })
 
   it('takes frozen options, and two apps of a process do not mix', async t => {

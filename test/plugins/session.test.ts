@@ -254,6 +254,6 @@ test('an option that nobody knows, or a wrong one, fails the boot', async () => 
     const app: FastifyInstance = Fastify()
     await app.register(session, options)
   }
-  await assert.rejects(boot({ secret: 'x' }), /rhone-session: there is no option "secret"/)
+  await assert.rejects(boot({ secret: 'x' }), /rhone-session: unknown option "secret"/)
   await assert.rejects(boot({ ttl: 5_001 }), /rhone-session: option "ttl"/)
 })

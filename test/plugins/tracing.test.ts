@@ -330,7 +330,7 @@ test('exports that fail are counted, and one line a minute says so', async t => 
   await eventually(async () => (await dropped(registry, 'export_failed')) === 1)
   await app.inject('/')
   await eventually(async () => (await dropped(registry, 'export_failed')) === 2)
-  assert.equal(lines.filter(({ msg }) => msg === 'traces are not delivered').length, 0, 'the app has no logger')
+  assert.equal(lines.filter(({ msg }) => msg === 'traces could not be delivered').length, 0, 'the app has no logger')
 })
 
 test('a wrong endpoint fails the boot with a sentence', async () => {

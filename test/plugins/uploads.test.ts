@@ -121,13 +121,13 @@ test('an upload may take longer than requestTimeout, as long as something arrive
   assert.match(await trickle(app, 12), /^HTTP\/1.1 200 /)
 })
 
-test('an upload that stalls, or takes too long in all, is refused with 408', async t => {
+test('an upload that stalls, or takes too long in total, is refused with 408', async t => {
   const stalling = await server(t, { stallTimeout: 300 })
   await stalling.app.listen({ host: '127.0.0.1', port: 0 })
   assert.match(await trickle(stalling.app, 2, 100), /^HTTP\/1.1 408 .*nothing has arrived/s)
   const slow = await server(t, { timeout: 500 })
   await slow.app.listen({ host: '127.0.0.1', port: 0 })
-  assert.match(await trickle(slow.app, 20), /^HTTP\/1.1 408 .*too long in all/s)
+  assert.match(await trickle(slow.app, 20), /^HTTP\/1.1 408 .*too long in total/s)
 })
 
 test('a client that leaves in the middle frees its place and leaves nothing behind', async t => {

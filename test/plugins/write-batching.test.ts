@@ -246,5 +246,5 @@ test('on a Node that keeps other things at its sockets, no reply is held back, a
     ['served', 'served', 'served']
   )
   assert.deepEqual(held, [false, false, false])
-  assert.match(lines.join(), /"missing":\["socket\.parser\.incoming"\].*each reply is written at once, slower/)
+  assert.match(lines.join(), /"missing":\["socket\.parser\.incoming"\].*each reply is written at once, which is slower/)
 })

@@ -187,7 +187,7 @@ describe('time', () => {
     const page = await ada.open(begun.userCode)
     await expire()
     assert.equal((await ask(begun)).status, 'expired_token')
-    assert.match((await ada.open(begun.userCode)).body, /No login waits under this code/)
+    assert.match((await ada.open(begun.userCode)).body, /No login has this code/)
     const late = await ada.browser.submit(page, '/login/device', { code: begun.userCode, decision: 'approve' })
     assert.equal(late.status, 422)
     await sweep(db, new AbortController().signal)
@@ -299,7 +299,7 @@ describe('hostile callers', () => {
         (await as(token, 'GET', `/login/device?code=${begun.userCode}`, undefined, headers)).body
       ) ?? []
     const byToken = await as(token, 'POST', '/login/device', { ...fields, _csrf }, headers)
-    assert.deepEqual([byToken.statusCode, /not by a token/.test(byToken.body)], [403, true])
+    assert.deepEqual([byToken.statusCode, /only be approved in a browser session/.test(byToken.body)], [403, true])
     assert.equal((await ask(begun)).status, 'authorization_pending')
 
     const stale = await person(16 * 60_000)

@@ -68,7 +68,7 @@ test('of two that open the same incident at a time, one does', async () => {
 test('a part of the service that does not exist is named, with those that do', async () => {
   const refused = await open({ title: 'X', severity: 'low', components: ['apis'] })
   assert.equal(refused.statusCode, 400)
-  assert.match(refused.json().error.detail, /there is no "apis"; the parts of this service are api/)
+  assert.match(refused.json().error.detail, /unknown component "apis"; the components are api/)
   for (const message of ['', ' \n ', 'a\u0000b', 'a\u202Eb'])
     assert.equal((await open({ title: 'X', severity: 'low', message })).statusCode, 400, JSON.stringify(message))
 })

@@ -116,7 +116,7 @@ describe('an account with a password', () => {
         body: JSON.stringify({ currentPassword, newPassword }),
         headers: { 'content-type': 'application/json', origin: base, accept: 'application/json' }
       })
-    assert.match((await change(BETTER, BETTER)).body, /currentPassword: is not right/)
+    assert.match((await change(BETTER, BETTER)).body, /currentPassword: is wrong/)
     assert.match((await change(GOOD, 'changer changer')).body, /newPassword: is too easy to guess/)
     const changed = await change(GOOD, BETTER)
     assert.equal(changed.status, 204, changed.body)

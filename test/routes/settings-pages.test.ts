@@ -84,7 +84,7 @@ describe('the settings of an account', () => {
     const form = await settingsOf(browser, '/tokens/new')
     const refused = await browser.submit(form, '/settings/tokens/new', { name: '', scope: 'read', lifetime: '7' })
     assert.equal(refused.status, 422)
-    assert.match(refused.body, /One thing is not right yet/)
+    assert.match(refused.body, /One field needs a correction/)
     assert.match(refused.body, /value="read" checked/)
   })
 
@@ -111,7 +111,7 @@ describe('the settings of an account', () => {
     const page = await settingsOf(browser)
     const wrong = await browser.submit(page, '/settings/password', { currentPassword: BETTER, newPassword: BETTER })
     assert.equal(wrong.status, 422)
-    assert.match(wrong.body, /Is not right/)
+    assert.match(wrong.body, /Is wrong/)
     assert.ok(!wrong.body.includes(BETTER))
     const done = await browser.submit(page, '/settings/password', { currentPassword: GOOD, newPassword: BETTER })
     assert.match(done.body, /The password was changed/)

@@ -177,7 +177,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
         github.decision = 'deny'
       },
       403,
-      /You have declined at GitHub/
+      /You declined at GitHub/
     ],
     [
       'the address is not verified',
@@ -185,7 +185,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
         github.user.emails[1]!.verified = false
       },
       403,
-      /primary address at GitHub has to be verified\. Do that at http[^ ]+\/settings\/emails, then sign in again/
+      /Verify your primary address at http[^ ]+\/settings\/emails, then sign in again/
     ],
     [
       'the API is down',
@@ -270,7 +270,7 @@ describe('an attacker', () => {
     const victim = new TestBrowser()
     refused(await victim.open(link), 400, /not begun here/)
     await comeBack(victim)
-    refused(await victim.open(link), 400, /not the sign-in that was begun here/)
+    refused(await victim.open(link), 400, /not the latest sign-in of this browser/)
     assert.equal((await me(victim)).status, 401)
   })
 
@@ -291,7 +291,7 @@ describe('an attacker', () => {
     const attacker = new TestBrowser()
     const own = new URL(await as_(fakeUser(nextId++, 'mallory'), () => comeBack(attacker)))
     own.searchParams.set('code', stolen)
-    refused(await attacker.open(own.href), 400, /GitHub does not know this sign-in/)
+    refused(await attacker.open(own.href), 400, /GitHub does not recognize this sign-in/)
     assert.equal((await me(attacker)).status, 401)
   })
 

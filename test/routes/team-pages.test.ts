@@ -125,7 +125,7 @@ test('who is not the invited one learns nothing but that, and who is may decline
   assert.match((await ada.open('/invitations/accept')).body, /This invitation is revoked/)
   const unknown = await ada.open(`/invitations/accept?token=${'0'.repeat(64)}`)
   assert.equal(unknown.status, 404)
-  assert.match(unknown.body, /There is no such invitation/)
+  assert.match(unknown.body, /This invitation does not exist/)
 })
 
 test('without a link the token can be pasted', async () => {

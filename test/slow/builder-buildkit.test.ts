@@ -267,7 +267,7 @@ test('an app that railpack cannot plan is not built, and its message says where 
   const { build, hasRun } = await prepare(t, { railpack: fails('no start command was found') })
   const { built, log, phases } = await build()
   assert.ok(built instanceof BuildError, String(built))
-  assert.match(built.message, /the log says what is missing/)
+  assert.match(built.message, /see the log for what is missing/)
   assert.match(log(), /no start command was found/)
   assert.deepEqual(phases, ['cloning', 'analyzing'])
   assert.equal(await hasRun('buildctl'), false)
@@ -280,7 +280,7 @@ test('a step that fails is named with its exit code', async t => {
   })
   const { built, phases } = await build()
   assert.ok(built instanceof BuildError, String(built))
-  assert.equal(built.message, 'The step "sh -c npm run build" has failed with exit code 7.')
+  assert.equal(built.message, 'The step "sh -c npm run build" failed with exit code 7.')
   assert.equal(phases.at(-1), 'building')
 })
 
@@ -288,7 +288,7 @@ test('a build that fails otherwise tells how it ended', async t => {
   const { build } = await prepare(t, { buildctl: fails('#7 0.4 x509: in the words of the app', 3) })
   const { built } = await build()
   assert.ok(built instanceof BuildError, String(built))
-  assert.match(built.message, /failed with exit code 3: the log says why/)
+  assert.match(built.message, /failed with exit code 3: see the log/)
 })
 
 test('an outage of buildkitd or the registry is retried, and not blamed on the app', async t => {
@@ -313,7 +313,7 @@ test('a rollback that deploys the wrong thing: an image without a reported diges
     if (buildctl !== null) await install(programs, 'buildctl', `for metadata; do :; done\n${buildctl}`)
     const { built } = await build()
     assert.ok(built instanceof Error && !(built instanceof BuildError), String(buildctl))
-    assert.match(built.message, /does not say what it has pushed/)
+    assert.match(built.message, /did not report the pushed image/)
   }
 })
 
@@ -378,6 +378,6 @@ test('a flooded build log is cut with a notice, and the build succeeds', async t
   const { built, log, phases } = await build()
   assert.ok(!(built instanceof Error), String(built))
   assert.ok(log().length < 80_000, `${log().length} characters`)
-  assert.match(log(), /the rest is left out/)
+  assert.match(log(), /the rest is dropped/)
   assert.equal(phases.at(-1), 'pushing')
 })

@@ -190,7 +190,7 @@ test('whatever git says about a repository is reported to the owner at once, wit
     ['http://127.0.0.1:1/a.git', /host does not answer/, /git says: .*Failed to connect/],
     [(await listen(t, 503)).url, /no answer now/, /error: 503/],
     [(await listen(t, 301, { location: '/elsewhere' })).url, /leads elsewhere/, /error: 301/],
-    [(await listen(t, 403)).url, /may not be read/, /403/],
+    [(await listen(t, 403)).url, /cannot read it/, /403/],
     [(await listen(t, 200)).url, /./, /git says: ./],
     [(await listen(t, 302)).url.replace('http:', 'https:'), /cannot be made secure/, /git says: (?!.*CAfile)/],
     [broken.url, /./, /git says: ./]
@@ -325,7 +325,7 @@ test('a link that leads out of the repository is refused, since it would show ou
     await repository.push({ 'docs/a': 'a', 'package.json': { link } })
     const { commit } = await fetchCommit(t, source(repository.url))
     assert.ok(commit instanceof BuildError, link)
-    assert.match(commit.message, /leads out of the repository/)
+    assert.match(commit.message, /points outside the repository/)
   }
   await repository.push({ 'docs/readme': 'a', README: { link: 'docs/readme' }, 'docs/up': { link: '..' } })
   const { commit } = await fetchCommit(t, source(repository.url))

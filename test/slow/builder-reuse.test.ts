@@ -77,7 +77,7 @@ test('a build whose lockfile has not changed takes what the last one has install
   assert.equal((await build()).isInstalledAnew, true)
   const second = await build({}, { 'server.js': 'changed' })
   assert.equal(second.isInstalledAnew, false)
-  assert.match(second.log, /The packages are those of the last build/)
+  assert.match(second.log, /Reusing the packages of the last build/)
   assert.equal(await second.read('index.js'), 'hello')
   assert.equal((await build({}, {}, OTHER)).isInstalledAnew, true)
 

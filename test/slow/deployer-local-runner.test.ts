@@ -326,5 +326,5 @@ test('a runner with another protocol version is reported', async t => {
   foreign.listen(join(machine.dataDir, 'apps/runner.sock'))
   t.after(() => foreign.close())
   await once(foreign, 'listening')
-  await assert.rejects(machine.deployer.running(never), /another version of Rhone: end that with "rhone local stop"/)
+  await assert.rejects(machine.deployer.running(never), /another version of Rhone: stop it with "rhone local stop"/)
 })

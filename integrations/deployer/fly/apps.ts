@@ -66,7 +66,7 @@ export class FlyApps {
       // The name was stored but the app never created, and the name has been taken meanwhile.
       await this.#give(app, context)
     }
-    throw new Error('fly: every name that was drawn for an app is taken')
+    throw new Error('fly: all generated names for an app are taken')
   }
 
   /** Stores the name before anything is created under it, so that a retry after a crash finds what exists. */

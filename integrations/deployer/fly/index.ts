@@ -16,31 +16,32 @@ const ms = (value: number, description: string) => Type.Integer({ default: value
 
 export const FlyOptions = Type.Object(
   {
-    token: Type.String({ minLength: 1, description: 'Of Fly, for the organization.' }),
-    organization: Type.String({ minLength: 1, description: 'The slug of the organization that apps belong to.' }),
-    apiUrl: Type.String({ default: 'https://api.machines.dev', description: 'The Machines API.' }),
+    token: Type.String({ minLength: 1, description: 'API token of Fly, for the organization.' }),
+    organization: Type.String({ minLength: 1, description: 'The slug of the organization that owns the apps.' }),
+    apiUrl: Type.String({ default: 'https://api.machines.dev', description: 'URL of the Machines API.' }),
     graphqlUrl: Type.String({
       default: 'https://api.fly.io/graphql',
-      description: 'The GraphQL API; logs and metrics are read from the same host.'
+      description: 'URL of the GraphQL API; logs and metrics come from the same host.'
     }),
     appUrl: Type.String({
       default: 'https://{app}.fly.dev',
-      description: 'Where an app is opened, {app} being its name at Fly.'
+      description: 'URL of an app; {app} is its name at Fly.'
     }),
     start: ms(300_000, 'Milliseconds for a machine to start.'),
-    stop: ms(40_000, 'Milliseconds for an app to end, before it is ended.'),
+    stop: ms(40_000, 'Milliseconds between SIGTERM and SIGKILL of an app.'),
     health: ms(180_000, 'Milliseconds for a started app to be healthy.'),
-    healthInterval: ms(5_000, 'Milliseconds between two looks whether it is.'),
-    propagation: ms(10_000, 'Milliseconds until all proxies of Fly send requests to a machine.'),
-    drain: ms(10_000, 'Milliseconds for requests to end, before an app that serves no longer is told to.'),
-    rounds: Type.Integer({ default: 8, minimum: 1, description: 'How often a step is tried until it has come about.' }),
-    pause: ms(
-      1_000,
-      'Milliseconds between two rounds of a step, and between two looks at a machine that starts or stops.'
-    ),
-    logPoll: ms(1_000, 'Milliseconds between two looks for new log lines of an app.'),
-    logPause: ms(30_000, 'The longest pause in that while Fly fails.'),
-    concurrency: Type.Integer({ default: 8, minimum: 1, description: 'Apps whose machines are listed at a time.' })
+    healthInterval: ms(5_000, 'Milliseconds between health checks.'),
+    propagation: ms(10_000, 'Milliseconds until all Fly proxies route to a machine.'),
+    drain: ms(10_000, 'Milliseconds for requests in flight to end before a replaced machine is stopped.'),
+    rounds: Type.Integer({ default: 8, minimum: 1, description: 'How often a step is tried until it takes effect.' }),
+    pause: ms(1_000, 'Milliseconds between attempts at a step, and between polls of a starting or stopping machine.'),
+    logPoll: ms(1_000, 'Milliseconds between polls for new log lines of an app.'),
+    logPause: ms(30_000, 'The longest pause between these polls while Fly fails.'),
+    concurrency: Type.Integer({
+      default: 8,
+      minimum: 1,
+      description: 'Number of apps whose machines are listed at the same time.'
+    })
   },
   { additionalProperties: false }
 )
@@ -84,7 +85,7 @@ export function flyDeployer(input: FlyInput, deps: FlyDeps = {}): FlyDeployer {
 
   function nameOf(app: DeployedApp): string {
     const name = apps.nameOf(app)
-    if (name === null) throw new Error(`fly: app ${app.id} has never been started there`)
+    if (name === null) throw new Error(`fly: app ${app.id} was never started there`)
     return name
   }
 

@@ -43,7 +43,7 @@ export function complaintOf(machine: Machine): string {
 /** Why a machine stopped, for its owner. */
 export function endOf({ events }: Machine): string {
   const exit = events?.find(({ type }) => type === 'exit')?.request?.exit_event
-  if (exit?.oom_killed === true) return `The app has run out of memory: it has ${MEMORY_MB} MB.`
-  if (exit?.exit_code == null) return 'The app has ended before it was ready.'
-  return `The app has ended with code ${exit.exit_code} before it was ready.`
+  if (exit?.oom_killed === true) return `The app ran out of memory (${MEMORY_MB} MB).`
+  if (exit?.exit_code == null) return 'The app exited before it was ready.'
+  return `The app exited with code ${exit.exit_code} before it was ready.`
 }

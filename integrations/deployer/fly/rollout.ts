@@ -62,7 +62,7 @@ export class Rollout {
       const machines = await this.#ours(app, signal)
       const chosen = best(machines.filter(machine => labelsOf(machine)?.deploymentId === deploymentId))
       if (chosen === undefined || !isHealthy(chosen))
-        throw new Error(`fly: deployment ${deploymentId} is not healthy, and gets no requests`)
+        throw new Error(`fly: deployment ${deploymentId} is not healthy, and receives no requests`)
       const others = machines.filter(machine => machine !== chosen && isOpen(machine))
       if (isOpen(chosen) && others.length === 0) return true
       if (!isOpen(chosen)) {
@@ -75,7 +75,7 @@ export class Rollout {
       }
       return undefined
     })
-    context.say('Requests go to this version now.\n')
+    context.say('Requests now go to this version.\n')
   }
 
   /**
@@ -100,7 +100,7 @@ export class Rollout {
   /** Undoes a switch to another machine that was interrupted, so that requests are still answered. */
   async #takeBack(app: string, kept: Machine | undefined, signal: AbortSignal): Promise<void> {
     if (kept === undefined || !isHealthy(kept))
-      throw new Error('fly: the release to keep does not answer, so the one that serves is not stopped')
+      throw new Error('fly: the release to keep does not answer, so the serving one is not stopped')
     if (isOpen(kept)) return
     await this.#api.cordon(app, kept, false, signal)
     await sleep(this.#waits.propagation, signal)
@@ -139,7 +139,7 @@ export class Rollout {
   async #awaitStart(app: string, machine: Machine, { signal }: RolloutContext): Promise<void> {
     const { start, pause } = this.#waits
     const hasStarted = await within(start, pause, signal, async () => isStarted(await this.#look(app, machine, signal)))
-    if (!hasStarted) throw new DeployError(`The app has not started within ${timeIn(start)}.`)
+    if (!hasStarted) throw new DeployError(`The app did not start within ${timeIn(start)}.`)
   }
 
   async #awaitHealth(app: string, machine: Machine, { health }: Release, context: RolloutContext): Promise<void> {
@@ -148,7 +148,7 @@ export class Rollout {
     const path = healthPathOf(health)
     const { signal } = context
     let complaint = ''
-    context.say('The app has started. Waiting until it is healthy.\n')
+    context.say('The app has started. Waiting for its health check.\n')
     const isUp = await within(patience, healthInterval, signal, async () => {
       const now = await this.#look(app, machine, signal)
       if (complaint !== complaintOf(now)) {
@@ -159,8 +159,8 @@ export class Rollout {
     })
     if (!isUp)
       throw new DeployError(
-        `The app has not answered GET ${path} on port ${portOf(health)} with 200 within ${timeIn(patience)}. ` +
-          'It has to listen on all interfaces, at the port that is in the env var PORT.'
+        `The app did not answer GET ${path} on port ${portOf(health)} with 200 within ${timeIn(patience)}. ` +
+          'It must listen on all interfaces, on the port in the env var PORT.'
       )
     context.say('The app is healthy.\n')
   }
@@ -168,7 +168,7 @@ export class Rollout {
   /** @throws DeployError when the machine has stopped */
   async #look(app: string, { id }: Machine, signal: AbortSignal): Promise<Machine> {
     const now = await this.#api.machine(app, id, signal)
-    if (now === null || isGone(now)) throw new Error('fly: the machine that was started is gone')
+    if (now === null || isGone(now)) throw new Error('fly: the new machine has disappeared')
     if (isDown(now)) throw new DeployError(endOf(now))
     return now
   }
@@ -204,10 +204,10 @@ function best(machines: readonly Machine[]): Machine | undefined {
 /** @throws DeployError unless another round may succeed: the name is in use, or the app is not known everywhere yet */
 function refuse({ http, error = '', status }: Refusal, region: string): void {
   if (status === 'insufficient_capacity' || /insufficient|no capacity/i.test(error))
-    throw new DeployError(`There is no room in the region ${region} at the moment. Try again later, or move the app.`)
+    throw new DeployError(`The region ${region} has no capacity at the moment. Try again later, or move the app.`)
   if (http === 404 || http === 409) return
-  if (/manifest|image/i.test(error)) throw new DeployError('The image of this version cannot be fetched any more.')
-  throw new DeployError(`This version cannot be run in ${region}: Fly has refused it (${http}).`)
+  if (/manifest|image/i.test(error)) throw new DeployError('The image of this version is no longer available.')
+  throw new DeployError(`This version cannot run in ${region}: Fly refused it (${http}).`)
 }
 
 function timeIn(ms: number): string {

@@ -31,50 +31,52 @@ export const LocalOptions = Type.Object(
     dataDir: Type.String({
       default: '.rhone',
       minLength: 1,
-      description: 'Where the images are, and where the runner of the apps keeps its socket and the homes of apps.'
+      description: 'Directory of the images, the socket of the runner and the home directories of apps.'
     }),
     port: Type.Integer({
       default: 8_090,
       minimum: 0,
       maximum: 65_535,
-      description: 'Apps are opened at http://<slug>.localhost:<port>/; 0, and a port that is taken, is another one.'
+      description: 'Port of the apps, http://<slug>.localhost:<port>/. If it is 0 or taken, another one is used.'
     }),
     anchor: Type.Optional(
-      Type.String({ description: 'A directory elsewhere that all this belongs to: when it is removed, so is this.' })
+      Type.String({
+        description: 'A directory elsewhere that owns these apps: when it is removed, they are removed too.'
+      })
     ),
     path: Type.String({
       default: `${dirname(process.execPath)}:/opt/homebrew/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`,
-      description: 'The PATH of apps that bring none; by default this Node before the programs of the system.'
+      description: 'The default PATH of apps. Default: the directory of this Node, then the system directories.'
     }),
     memory: Type.Integer({
       default: 512,
       minimum: 16,
-      description: 'Megabytes that a release may have; above, it is ended and started again.'
+      description: 'Megabytes of memory per release; above, it is restarted.'
     }),
     disk: Type.Integer({
       default: 2_048,
       minimum: 1,
-      description: 'Megabytes that an app may keep in its home; above, its releases are ended and started again.'
+      description: 'Megabytes that an app may store in its home directory; above, its releases are restarted.'
     }),
     files: Type.Integer({
       default: 200_000,
       minimum: 10,
-      description: 'Files and directories that an app may keep in its home.'
+      description: 'Files and directories that an app may store in its home directory.'
     }),
     processes: Type.Integer({
       default: 512,
       minimum: 8,
-      description: 'Processes and threads that an app may have, where it runs as a user of its own.'
+      description: 'Processes and threads per app, if it runs as its own user.'
     }),
     healthGrace: Type.Integer({
       default: 30_000,
       minimum: 100,
-      description: 'Milliseconds in which a release must be healthy: GET /health, or GET / without one, below 500.'
+      description: 'Milliseconds for a release to become healthy: GET /health, or else GET /, answers below 500.'
     }),
     drain: Type.Integer({
       default: 30_000,
       minimum: 0,
-      description: 'Milliseconds that requests under way have to end when a release is replaced.'
+      description: 'Milliseconds for requests in flight to end when a release is replaced.'
     }),
     stopGrace: Type.Integer({
       default: 10_000,
@@ -84,7 +86,7 @@ export const LocalOptions = Type.Object(
     idle: Type.Integer({
       default: 5_000,
       minimum: 0,
-      description: 'Milliseconds without apps and without a question after which the runner ends.'
+      description: 'Milliseconds without apps and requests after which the runner exits.'
     })
   },
   { additionalProperties: false, description: 'Apps as processes of this machine.' }
@@ -110,8 +112,8 @@ export class LocalDeployer implements Deployer {
   readonly lookEvery = 2_000
   readonly caution =
     process.geteuid?.() === 0
-      ? 'Apps run on this machine as users of their own, and share its kernel, its network and /tmp: run only apps of people whom you trust. A browser that opens the port of an app at 127.0.0.1 also sends it the cookies of this server.'
-      : 'Apps run on this machine as your own user, and can read and change whatever you can, the token of the operator included: run only apps that you trust.'
+      ? 'Apps run on this machine as separate users, but share its kernel, network and /tmp: run only apps of people you trust. A browser that opens the port of an app at 127.0.0.1 also sends it the cookies of this server.'
+      : 'Apps run on this machine as your own user, and can read and change everything you can, including the operator token: run only apps you trust.'
   readonly #options: LocalOptions
   readonly #layout: ReturnType<typeof layoutOf>
   readonly #runner: RunnerClient
@@ -141,7 +143,7 @@ export class LocalDeployer implements Deployer {
   async start(release: Release, { signal, say }: Pick<RolloutContext, 'signal' | 'say'>): Promise<void> {
     const { app, deploymentId, image, region, env, health } = release
     if (health?.port)
-      say(`Port ${health.port} of the app applies elsewhere: on this machine it must listen on the port in PORT.\n`)
+      say(`The port ${health.port} of the app only applies on Fly: here it must listen on the port in PORT.\n`)
     const { path, memory, disk, files, processes, stopGrace } = this.#options
     const healthGrace = health?.grace ? health.grace * 1_000 : this.#options.healthGrace
     const limits: Limits = { memory, disk, files, processes, healthGrace, stopGrace }
@@ -241,7 +243,7 @@ export class LocalDeployer implements Deployer {
       if (error instanceof RunnerGone) return false
       throw error
     }
-    throw new Error('the runner of the apps does not end')
+    throw new Error('the app runner did not exit')
   }
 
   /** @param wait milliseconds allowed in addition to those of every request */

@@ -122,9 +122,9 @@ export class RunnerClient {
   async #send({ method, path, body, signal, timeout }: Call): Promise<IncomingMessage> {
     signal.throwIfAborted()
     const socketPath = await findSocket(this.#layout)
-    if (socketPath === null) throw new RunnerGone('there is no runner')
+    if (socketPath === null) throw new RunnerGone('the app runner is not running')
     const overtime = new AbortController()
-    const timer = setTimeout(() => overtime.abort(new Error('the runner of the apps does not answer')), timeout)
+    const timer = setTimeout(() => overtime.abort(new Error('the app runner does not answer')), timeout)
     try {
       const asked = request({
         socketPath,
@@ -137,7 +137,7 @@ export class RunnerClient {
       const [answer] = (await once(asked, 'response')) as [IncomingMessage]
       if (answer.statusCode === 404) {
         answer.destroy()
-        throw new Error('the apps are run by another version of Rhone: end that with "rhone local stop"')
+        throw new Error('the app runner belongs to another version of Rhone: stop it with "rhone local stop"')
       }
       // The reader of the reply gets the error; without a listener it would also be thrown as uncaught.
       answer.on('error', () => {})
@@ -173,8 +173,7 @@ export class RunnerClient {
     for (;;) {
       await delay(REACH_INTERVAL)
       if (await this.#isThere()) return
-      if (performance.now() > deadline)
-        throw new Error(`the runner of the apps does not start: ${this.#layout.log} says why`)
+      if (performance.now() > deadline) throw new Error(`the app runner did not start: see ${this.#layout.log}`)
       const hasEnded = runner.exitCode !== null || runner.signalCode !== null
       if (hasEnded) runner = await this.#spawn()
     }

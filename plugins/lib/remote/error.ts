@@ -55,10 +55,10 @@ function sentenceOf(kind: RemoteFailure, status: number | undefined): string {
     case 'network':
       return 'cannot be reached'
     case 'refused':
-      return 'not asked, because its last calls have failed'
+      return 'not called, because the last calls failed'
     case 'status':
       return `answered ${status}`
     case 'shape':
-      return 'answered in another form'
+      return 'unexpected reply format'
   }
 }

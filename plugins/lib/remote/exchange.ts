@@ -68,7 +68,7 @@ export class Exchange {
     let size = 0
     for await (const chunk of response.body ?? []) {
       size += chunk.byteLength
-      if (size > maxBytes) throw this.failure('shape', { detail: `answered more than ${maxBytes} bytes` })
+      if (size > maxBytes) throw this.failure('shape', { detail: `the reply exceeds ${maxBytes} bytes` })
       chunks.push(chunk)
     }
     return Buffer.concat(chunks).toString('utf8')

@@ -30,13 +30,13 @@ export interface Gauges {
 export function measure(registry: Registry | undefined, service: string): Gauges {
   const durations = histogram(registry, {
     name: 'rhone_dependency_request_duration_seconds',
-    help: 'Calls to other services.',
+    help: 'Duration of calls to other services.',
     labelNames: ['service', 'operation', 'outcome'],
     buckets: [0.05, 0.1, 0.2, 0.5, 1, 2, 5]
   })
   const open = gauge(registry, {
     name: 'rhone_dependency_circuit_open',
-    help: 'Whether a service is not asked for a while, because its last calls have failed: 0 if it is asked.',
+    help: 'Whether the circuit of a service is open after failed calls: 1 open, 0 closed.',
     labelNames: ['service'],
     aggregator: 'max'
   })

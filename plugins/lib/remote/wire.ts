@@ -30,7 +30,7 @@ export function headersOf(subject: Subject, type: string | undefined, ...groups:
     try {
       headers.set(name, value)
     } catch {
-      throw new Error(`${subject.service}: ${subject.operation}: the value of the header ${name} cannot be sent`)
+      throw new Error(`${subject.service}: ${subject.operation}: the header ${name} has an invalid value`)
     }
   }
   return headers
@@ -59,5 +59,5 @@ export function read(exchange: Exchange, parse: (text: string) => unknown, text:
 export function otherForm(exchange: Exchange, schema: TSchema, body: unknown): RemoteError {
   const wrong = Value.Errors(schema, body).First()
   const where = wrong?.path === '' ? 'the answer' : wrong?.path
-  return exchange.failure('shape', { detail: `answered in another form (${where}: ${wrong?.message.toLowerCase()})` })
+  return exchange.failure('shape', { detail: `unexpected reply format (${where}: ${wrong?.message.toLowerCase()})` })
 }

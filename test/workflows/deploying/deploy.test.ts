@@ -152,11 +152,11 @@ test('secrets in error messages: what an app said is redacted before it is cut, 
   ] as const)
     await setEnvVar(platform.db, platform.secretBox, app.id, name, value)
   const said = `${secret.slice(-32)} is ${secret}; production has ended ${'x'.repeat(3_950)}`
-  platform.world.disturb = onceAt('start', 'after', fail(new DeployError('The app ended with exit code 1.', { said })))
+  platform.world.disturb = onceAt('start', 'after', fail(new DeployError('The app exited with code 1.', { said })))
   const { id } = await platform.create(app.id)
   await platform.workOff()
   const { errorMessage, errorLog } = await findDeployment(platform.db, app.id, id)
-  assert.equal(errorMessage, 'The app ended with exit code 1.')
+  assert.equal(errorMessage, 'The app exited with code 1.')
   assert.match(errorLog!, /\*\*\*; production has \*\*\* x{3950}$/)
   for (const text of [errorLog!, platform.world.logs.get(id)!])
     for (let from = 0; from + 8 <= secret.length; from++) assert.ok(!text.includes(secret.slice(from, from + 8)))

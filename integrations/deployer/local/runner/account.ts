@@ -91,5 +91,5 @@ function drawUser(layout: Layout, home: string): number {
     const [uid] = free.splice(randomInt(free.length), 1)
     if (claimUser(uid!, home)) return uid!
   }
-  throw new Error('there are too many apps on this machine to give each a user')
+  throw new Error('there are too many apps on this machine for separate users')
 }

@@ -84,7 +84,7 @@ export class Api {
     try {
       const answer = this.#answers[question]
       const body = await readBody(request)
-      if (answer === undefined) reply(response, 404, refusal('There is no such question.'))
+      if (answer === undefined) reply(response, 404, refusal('Unknown request.'))
       else reply(response, 200, (await answer({ query, body, signal: gone.signal })) ?? {})
     } catch (error) {
       reply(

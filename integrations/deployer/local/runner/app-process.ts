@@ -79,13 +79,13 @@ export class AppProcess {
 
   async #awaitEnd(child: ChildProcess, heard: Promise<unknown>): Promise<string> {
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
-    const how = code === null ? `was ended by ${signal}` : `ended with exit code ${code}`
+    const how = code === null ? `was killed by ${signal}` : `exited with code ${code}`
     const left = await this.#endRest()
     this.#isOver = true
     await Promise.race([heard, delay(LAST_WORDS, undefined, { ref: false })])
     child.stdout!.destroy()
     child.stderr!.destroy()
-    return code === 0 && left ? `${how}, and what it had left in the background was ended, too` : how
+    return code === 0 && left ? `${how}, and its background processes were stopped` : how
   }
 
   /** Ends its child processes, which are of no use without it and would obstruct its successor. */
@@ -113,7 +113,7 @@ function spawnLimited({ command, directory, env, account, maxProcesses }: Launch
     ...account
   })
   child.on('error', () => {})
-  if (child.pid === undefined) throw new Error('the machine can start no more processes now')
+  if (child.pid === undefined) throw new Error('the machine cannot start more processes')
   child.stdin!.on('error', () => {})
   child.stdin!.end(launchScript({ command, env, maxProcesses: account === null ? null : maxProcesses }))
   return child

@@ -199,7 +199,7 @@ export class Fleet {
       await closeImage(image, home.account)
       return { ...request, command, directory: `${image}/${APP_DIRECTORY}`, home }
     } catch (error) {
-      if (hasCode(error, 'ENOENT')) throw new StartFailure('The image is not there any more: deploy the app again.')
+      if (hasCode(error, 'ENOENT')) throw new StartFailure('The image is no longer available: deploy the app again.')
       throw error
     }
   }
@@ -265,7 +265,7 @@ export class Fleet {
     const used = size.files > files ? `more than ${files} files` : `more than ${disk} MB`
     if (size.files <= files && size.bytes <= disk * MEGABYTE) return
     for (const release of releases.values())
-      release.endFor(`The app keeps ${used} in its home, which is the most that it may.`)
+      release.endFor(`The app stores ${used} in its home directory, the maximum.`)
   }
 }
 
@@ -274,7 +274,7 @@ function refuseUnusable(env: Readonly<Record<string, string>>): void {
     if (name === '' || /[=\0]/.test(name))
       throw new StartFailure(`${JSON.stringify(name)} is not a valid env var name.`)
     if (value.includes('\0'))
-      throw new StartFailure(`The value of ${name} has a NUL character, which no program can be given.`)
+      throw new StartFailure(`The value of ${name} contains a NUL character, which env vars cannot have.`)
   }
 }
 

@@ -44,7 +44,9 @@ function ask(port: number, path: string, timeout: number, signal: AbortSignal): 
     })
     asked.on('error', (error: NodeJS.ErrnoException) => {
       resolve(
-        error.code === 'ECONNREFUSED' ? `does not listen on the port in PORT (${port})` : 'breaks connections off'
+        error.code === 'ECONNREFUSED'
+          ? `does not listen on the port in PORT (${port})`
+          : 'closes connections without a reply'
       )
     })
     asked.once('close', () => clearTimeout(overtime))

@@ -74,7 +74,7 @@ export class AppLog {
   }
 
   #tellOfDropped(deploymentId: string | null): void {
-    const message = `${this.#dropped} lines are left out: an app may say ${RATE} a second.`
+    const message = `${this.#dropped} lines were dropped: an app may log ${RATE} per second.`
     this.#dropped = 0
     this.#keep({ deploymentId, level: 'warn', source: 'system', region: null, instance: null, message })
   }

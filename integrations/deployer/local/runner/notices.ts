@@ -14,20 +14,20 @@ export interface Notice {
 export const REPLY_TIMEOUT = 60
 
 export const notices = {
-  badRequest: { status: 400, code: 'BAD_REQUEST', message: 'This is no request for an app.' },
+  badRequest: { status: 400, code: 'BAD_REQUEST', message: 'This request is not for an app.' },
   unknown: { status: 404, code: 'APP_NOT_FOUND', message: 'No app is deployed under this name.' },
   invalid: { status: 502, code: 'BAD_GATEWAY', message: 'The reply of the app is not valid HTTP.' },
   longHead: {
     status: 502,
     code: 'BAD_GATEWAY',
-    message: 'The headers of the app’s reply are longer than 64 KB, which is the most that is passed on here.'
+    message: 'The headers of the app’s reply exceed 64 KB, the maximum.'
   },
-  broken: { status: 502, code: 'BAD_GATEWAY', message: 'The app has broken the connection off.' },
+  broken: { status: 502, code: 'BAD_GATEWAY', message: 'The app closed the connection.' },
   down: { status: 503, code: 'APP_NOT_RUNNING', message: 'The app is not running at the moment.' },
   timeout: {
     status: 504,
     code: 'GATEWAY_TIMEOUT',
-    message: `The app has not answered within ${REPLY_TIMEOUT} s, the longest that a request waits here.`
+    message: `The app did not answer within ${REPLY_TIMEOUT} s.`
   }
 } as const satisfies Record<string, Notice>
 

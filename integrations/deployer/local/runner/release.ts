@@ -63,12 +63,12 @@ const TAIL_LINES = 20
 /** Messages of programs that cannot write to their build directory. */
 const READ_ONLY = /\b(EACCES|EROFS|EPERM)\b|Permission denied|Read-only file system|PermissionError/i
 const READ_ONLY_HINT =
-  'An app cannot write to the directory that it was built in: it may write to the one in HOME, and to /tmp.'
+  'An app cannot write to its build directory: it can write to its home directory (HOME) and to /tmp.'
 /** Begins a complaint. */
 const OVERTIME = 'is not healthy after'
-const GRACE_HINT = 'If it needs longer to start, give it a longer healthGrace.'
+const GRACE_HINT = 'If it needs longer to start, increase healthGrace.'
 /** Follows the words "The app". */
-const FOREIGN_PORT = 'does not listen on its port any more, but another program of this machine does'
+const FOREIGN_PORT = 'no longer listens on its port; another program of this machine does'
 
 const NOTHING: ReleaseUsage = { cpu: 0, memory: 0 }
 
@@ -149,7 +149,7 @@ export class LocalRelease {
     this.usage = usage
     const { memory } = this.spec.limits
     if (usage.memory > memory)
-      this.endFor(`The app took ${Math.ceil(usage.memory)} MB of memory, and may have ${memory}.`)
+      this.endFor(`The app used ${Math.ceil(usage.memory)} MB of memory; the limit is ${memory} MB.`)
   }
 
   /** Ends its processes, logging the reason; the release is then restarted. */
@@ -167,7 +167,7 @@ export class LocalRelease {
     for (let failures = 0; !this.#stopping.signal.aborted; failures++) {
       if (performance.now() - upSince > STEADY_AFTER) failures = 0
       const wait = Math.min(FIRST_WAIT * 2 ** failures, LONGEST_WAIT)
-      this.#say('error', `The app ${end}; it is started again in ${wait / 1_000} s.`)
+      this.#say('error', `The app ${end}; it restarts in ${wait / 1_000} s.`)
       if (!(await this.#pause(wait))) return
       upSince = performance.now()
       end = await this.#runAgain()
@@ -324,7 +324,7 @@ export class LocalRelease {
     const lines = this.#deps.log.tail(this.spec.deploymentId, TAIL_LINES)
     const sentences = [`The app ${complaint}.`]
     if (complaint.startsWith(OVERTIME)) sentences.push(GRACE_HINT)
-    if (lines.length === 0) sentences.push('It has said nothing.')
+    if (lines.length === 0) sentences.push('It logged nothing.')
     if (lines.some(line => READ_ONLY.test(line))) sentences.push(READ_ONLY_HINT)
     return new StartFailure(sentences.join(' '), lines.length === 0 ? undefined : lines.join('\n'))
   }
@@ -368,4 +368,4 @@ function unless<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   return Promise.race([work, aborted.promise]).finally(() => signal.removeEventListener('abort', onAbort))
 }
 
-const givenUp = () => new StartFailure('The start was given up.')
+const givenUp = () => new StartFailure('The start was cancelled.')

@@ -11,7 +11,7 @@ export async function prepareSocket(layout: Layout): Promise<string> {
   await rm(layout.socket, { force: true })
   if (fitsSocket(layout.socket)) return layout.socket
   const parent = [tmpdir(), '/tmp'].find(candidate => fitsSocket(join(candidate, 'rhone-XXXXXX', 'runner.sock')))
-  if (parent === undefined) throw new Error(`${layout.socket} is too long for the path of a socket: shorten DATA_DIR`)
+  if (parent === undefined) throw new Error(`${layout.socket} is too long for a socket path: shorten DATA_DIR`)
   const path = join(await mkdtemp(join(parent, 'rhone-')), 'runner.sock')
   await symlink(path, layout.socket)
   return path
