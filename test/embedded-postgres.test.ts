@@ -429,7 +429,7 @@ test('a PostgreSQL left running in another container is seen and let be', { skip
   assert.match(await refusal(), /is in use by another server/)
   const shell = childOf(server.process.pid!)
   process.kill(childOf(shell), 'SIGKILL')
-  await eventually(async () => /is in use by a PostgreSQL that is not a process of this machine/.test(await refusal()))
+  await eventually(async () => /is in use by a PostgreSQL outside this machine/.test(await refusal()))
   assert.equal((await connect(t, server.url)`SELECT 1`).length, 1)
 })
 

@@ -63,7 +63,7 @@ function parseField(text: string, name: string, least: number, most: number): Se
     const from = range === '*' ? least : Number(low)
     const to = range === '*' || (high === undefined && part.includes('/')) ? most : Number(high ?? low)
     if (range === '' || from < least || to > most || from > to || Number(step) < 1)
-      throw new Error(`"${text}" is not a ${name}: use numbers from ${least} to ${most}, ranges, lists or *`)
+      throw new Error(`"${text}" is not a valid ${name}: use numbers from ${least} to ${most}, ranges, lists or *`)
     for (let value = from; value <= to; value += Number(step)) values.add(value)
   }
   return values

@@ -151,7 +151,7 @@ describe('config', () => {
 
   it('check has nothing to say against a complete environment', async () => {
     const { stderr } = await succeed('config check', PRODUCTION)
-    assert.match(stderr, /complete for production/)
+    assert.match(stderr, /valid for production/)
   })
 
   it('check warns of what was probably not meant, and the environment is usable all the same', async () => {
@@ -264,7 +264,7 @@ describe('without a server', () => {
 
     const { code, stderr } = await rhone('token list', { RHONE_URL, RHONE_TOKEN: 'secret' })
     assert.equal(code, 1)
-    assert.match(stderr, /points to \/elsewhere/)
+    assert.match(stderr, /redirects \(308\) to \/elsewhere/)
     assert.deepEqual(seen, ['/api/v1/me/tokens?limit=200'])
   })
 

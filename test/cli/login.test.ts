@@ -148,7 +148,7 @@ test('a login that is denied, too late, or of a server without such logins says 
   const home = await folderOf(t)
   const cases: [Answer[], object, RegExp][] = [
     [[[200, { status: 'access_denied', interval: 0 }]], {}, /was denied in the browser/],
-    [[[200, { status: 'expired_token', interval: 0 }]], {}, /too old.*rhone login/],
+    [[[200, { status: 'expired_token', interval: 0 }]], {}, /expired before.*rhone login/],
     [[], { expiresIn: 0.05 }, /expired before anybody approved it.*rhone login/],
     [[refusal(400, 'VALIDATION_ERROR')], {}, /validation_error/]
   ]
@@ -196,7 +196,7 @@ test('a token that cannot be kept is revoked, and none is asked for where none c
     if (said.includes('/login/device')) writeFileSync(join(home, '.config/rhone'), 'a file in the place of the folder')
   }
   const { code, stderr } = await rhone(`login --url ${url}`, { HOME: home }, { onSaid })
-  assert.deepEqual([code, /the login cannot be kept/.test(stderr)], [1, true])
+  assert.deepEqual([code, /the login cannot be saved/.test(stderr)], [1, true])
   assert.deepEqual(
     seen.filter(({ method }) => method === 'DELETE').map(({ path, authorization }) => [path, authorization]),
     [['/api/v1/me/tokens/t-1', 'Bearer rhone_new']]
@@ -235,7 +235,7 @@ test('each server has a login of its own, and damaged or open files are refused 
 
   const path = join(home, '.config/rhone/credentials.json')
   await chmod(path, 0o640)
-  assert.match((await rhone('whoami', { HOME: home })).stderr, /open to other users.*chmod 600/)
+  assert.match((await rhone('whoami', { HOME: home })).stderr, /readable by other users.*chmod 600/)
   await chmod(path, 0o600)
   await writeFile(path, '{"servers":')
   assert.match((await rhone('whoami', { HOME: home })).stderr, /damaged: remove it and log in again/)

@@ -233,7 +233,7 @@ describe('against a server', () => {
   it('wrong usage has its own exit code, and messages name what is missing and what to do next', async t => {
     const folder = await folderOf(t)
     const expected: [string, number, RegExp][] = [
-      ['deploy', 2, /which app\?/],
+      ['deploy', 2, /no app given/],
       ['deploy nowhere', 1, /no app nowhere.*--create/],
       ['env set hello', 2, /KEY=value is missing/],
       ['env set hello lower=1', 2, /"lower" cannot be the name/],
@@ -275,7 +275,7 @@ describe('against a server', () => {
     )
 
     await chmod(kept, 0o644)
-    assert.match((await rhone('whoami', variables, folder)).stderr, /open to other users/)
+    assert.match((await rhone('whoami', variables, folder)).stderr, /readable by other users/)
     await chmod(kept, 0o600)
     assert.match((await rhone('login --token rhone_wrong', variables, folder)).stderr, /rejects this token/)
     assert.equal((await rhone('logout', variables, folder)).code, 0)

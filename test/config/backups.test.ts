@@ -36,13 +36,13 @@ test('the latest time of a schedule is found in UTC, however long ago', () => {
 test('an invalid schedule is refused with the name of its field', () => {
   for (const [cron, problem] of [
     ['0 2 * *', /must have five fields/],
-    ['60 2 * * *', /"60" is not a minute: use numbers from 0 to 59/],
-    ['0 24 * * *', /is no hour/],
-    ['0 2 0 * *', /is no day of month/],
-    ['0 2 * 13 *', /is no month/],
-    ['0 2 * * mon', /is no day of week/],
-    ['5-1 * * * *', /is no minute/],
-    ['*/0 * * * *', /is no minute/],
+    ['60 2 * * *', /"60" is not a valid minute: use numbers from 0 to 59/],
+    ['0 24 * * *', /is not a valid hour/],
+    ['0 2 0 * *', /is not a valid day of month/],
+    ['0 2 * 13 *', /is not a valid month/],
+    ['0 2 * * mon', /is not a valid day of week/],
+    ['5-1 * * * *', /is not a valid minute/],
+    ['*/0 * * * *', /is not a valid minute/],
     ['', /must have five fields/]
   ] as const)
     assert.throws(() => parseCron(cron), problem, cron)
@@ -84,7 +84,7 @@ test('recipients are public keys, and what is kept is a number of days, weeks an
   assert.deepEqual(backups.keep, { days: 2, weeks: 0, months: 1 })
   const secret = 'AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQ'
   const leaked = problemsOf({ BACKUP_RECIPIENTS: secret })
-  assert.match(leaked, /BACKUP_RECIPIENTS: holds a private key/)
+  assert.match(leaked, /BACKUP_RECIPIENTS: contains a private key/)
   assert.ok(!leaked.includes(secret))
   assert.match(problemsOf({ BACKUP_RECIPIENTS: 'ssh-ed25519 AAAA' }), /is not a public age key/)
   for (const keep of ['7', '0d', 'd', '7d4', '-1d', '12m7d'])

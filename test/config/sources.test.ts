@@ -121,7 +121,7 @@ test('a command prints its secrets as JSON', async () => {
 })
 
 test('a command that fails, hangs or floods is ended and reported', async () => {
-  await assert.rejects(execSource('exit 3').load([]), /ends with 3; run it by hand/)
+  await assert.rejects(execSource('exit 3').load([]), /failed with 3; run it by hand/)
   await assert.rejects(execSource('sleep 60 | cat', 50).load([]), /did not end within 0.05 s/)
   await assert.rejects(execSource('yes').load([]), /printed more than/)
 })

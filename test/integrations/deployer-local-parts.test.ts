@@ -47,7 +47,7 @@ test('a log drops lines above its rate, and reports the number once there is roo
   now += 1_000
   assert.ok(log.add(line('y')))
   assert.deepEqual(messages(log.after(taken, 10)), [
-    `${5_000 - taken} lines are left out: an app may say 500 a second.`,
+    `${5_000 - taken} lines were dropped: an app may log 500 per second.`,
     'the app has ended',
     'y'
   ])

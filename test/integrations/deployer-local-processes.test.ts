@@ -19,7 +19,7 @@ test('an app that exits is restarted with growing pauses, and its log says so', 
   const pid = (await machine.get(app)).body
   for (const wait of ['0.1', '0.2', '0.4']) {
     await assert.doesNotReject(machine.get(app, '/die'))
-    await linesUntil(machine, app, new RegExp(`exited with code 3; it is started again in ${wait} s`), new Date(0))
+    await linesUntil(machine, app, new RegExp(`exited with code 3; it restarts in ${wait} s`), new Date(0))
     const reply = await eventually(
       () => machine.get(app),
       ({ status }) => status === 200
@@ -174,7 +174,7 @@ test('an app that floods its log loses lines, and keeps answering', async t => {
     )
   )
   let isTold = false
-  const reading = linesUntil(machine, app, /lines are left out/, new Date()).then(() => {
+  const reading = linesUntil(machine, app, /lines were dropped/, new Date()).then(() => {
     isTold = true
   })
   for (let i = 0; i < 3; i++) assert.equal((await machine.get(app, '/flood')).body, 'here')

@@ -404,9 +404,9 @@ test('what comes back elsewhere, twice, late or as a request to others is refuse
   const first = await begin()
   const second = await begin()
   assert.match((await browser.open(first)).body, /not the latest attempt of this browser/)
-  assert.match((await new TestBrowser().open(second)).body, /not begun here/)
+  assert.match((await new TestBrowser().open(second)).body, /not started in this browser/)
   assert.equal((await browser.open(second)).status, 200)
-  assert.match((await browser.open(second)).body, /not begun here/)
+  assert.match((await browser.open(second)).body, /not started in this browser/)
 
   fake.app.installing = null
   assert.match((await browser.open(await begin())).body, /must approve first/)

@@ -96,9 +96,9 @@ suite('what may go wrong', () => {
       app.jobs.send(null, queue.name, { name: 'never' }),
       (error: AppError) => error.statusCode === 503
     )
-    await stays(() => !lines.some(({ msg }) => msg === 'jobs go on'), 300)
+    await stays(() => !lines.some(({ msg }) => msg === 'jobs have resumed'), 300)
     await proxy.start()
-    await eventually(() => lines.some(({ msg }) => msg === 'jobs go on'))
+    await eventually(() => lines.some(({ msg }) => msg === 'jobs have resumed'))
     await eventually(() => app.jobs.send(null, queue.name, { name: 'after' }).catch(() => null))
     await eventually(() => runs.includes('after'))
     await eventually(async () => (await statesIn(server, queue)).every(state => state === 'completed'))

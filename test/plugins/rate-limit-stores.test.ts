@@ -151,7 +151,7 @@ test('rates are written as rate/unit:burst', () => {
 test('what is not a rate is quoted with what is wrong about it', () => {
   for (const text of ['', '100', '100/s', '100:200', '-1/s:2', '1/y:2', '1/s:2.5', '1e3/s:2', ' 1/s:2'])
     assert.throws(() => parseRate(text), /is not a rate; write rate\/unit:burst/, text)
-  assert.throws(() => parseRate('0/s:5'), /"0\/s:5" would refuse for ever/)
+  assert.throws(() => parseRate('0/s:5'), /"0\/s:5" would refuse forever/)
   assert.throws(() => parseRate('5/s:0'), /"5\/s:0" would refuse everything/)
 })
 

@@ -70,7 +70,7 @@ test('a refusal names its limit and its wait', async t => {
     return (await app.inject(url)).json().error.detail
   }
   assert.equal(await detailOf('/deploy'), 'The limit "deploy" is used up; try again in 6 seconds')
-  assert.equal(await detailOf('/strict'), 'The limit "strict" is used up; try again in 10 minutes')
+  assert.equal(await detailOf('/strict'), 'The limit "strict" is exhausted; try again in 10 minutes')
 })
 
 test('a reply that the route declares as without effect refunds its token', async t => {

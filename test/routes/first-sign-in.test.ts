@@ -24,7 +24,7 @@ test('the link signs the first operator in, once', async () => {
 
   const again = await open(code)
   assert.equal(again.statusCode, 404)
-  assert.match(again.body, /works no more/)
+  assert.match(again.body, /no longer works/)
   assert.equal(again.headers['set-cookie'], undefined)
 })
 

@@ -143,7 +143,7 @@ describe('connecting a team', () => {
     second.user.organizations = first.user.organizations!
     const page = await second.connect(second.teamId, first.installation)
     assert.equal(page.status, 409)
-    assert.match(page.body, /connected with another team/)
+    assert.match(page.body, /connected to another team/)
     assert.equal((await connectionsOf(first.teamId)).length, 1)
     assert.equal((await connectionsOf(second.teamId)).length, 0)
   })

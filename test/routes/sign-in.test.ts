@@ -268,7 +268,7 @@ describe('an attacker', () => {
     const attacker = new TestBrowser()
     const link = await as_(fakeUser(nextId++, 'eve'), () => comeBack(attacker))
     const victim = new TestBrowser()
-    refused(await victim.open(link), 400, /not begun here/)
+    refused(await victim.open(link), 400, /not started in this browser/)
     await comeBack(victim)
     refused(await victim.open(link), 400, /not the latest sign-in of this browser/)
     assert.equal((await me(victim)).status, 401)
@@ -279,7 +279,7 @@ describe('an attacker', () => {
     const back = await as_(user, () => comeBack(browser))
     const cookie = browser.cookie(base, 'rhone_sign_in')!
     assert.equal((await browser.open(back)).status, 200)
-    refused(await browser.open(back), 400, /not begun here/)
+    refused(await browser.open(back), 400, /not started in this browser/)
     const thief = new TestBrowser()
     thief.set(base, 'rhone_sign_in', cookie)
     refused(await thief.open(back), 400, /used already/)
@@ -304,14 +304,14 @@ describe('an attacker', () => {
       const browser = new TestBrowser()
       const url = new URL(await comeBack(browser))
       change(url)
-      refused(await browser.open(url.href), 400, /not the sign-in/)
+      refused(await browser.open(url.href), 400, /not the latest sign-in/)
       assert.equal(browser.cookie(base, 'rhone_sign_in'), undefined, name)
     }
     const browser = new TestBrowser()
     const back = await comeBack(browser)
     const [verifier, end, next] = browser.cookie(base, 'rhone_sign_in')!.split('.')
     browser.set(base, 'rhone_sign_in', `${verifier}.${Number(end) + 1}.${next}`)
-    refused(await browser.open(back), 400, /not the sign-in/)
+    refused(await browser.open(back), 400, /not the latest sign-in/)
   })
 
   test('who fixes a session finds it unused', async () => {

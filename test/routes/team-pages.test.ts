@@ -108,7 +108,7 @@ test('who is not the invited one learns nothing but that, and who is may decline
   const eve = await person('eve')
   const refused = await eve.open(pathOf(link))
   assert.equal(refused.status, 403)
-  assert.match(refused.body, /another e-mail address/)
+  assert.match(refused.body, /not for your verified e-mail address/)
   assert.ok(!refused.body.includes(`Team ${serial}`) && !refused.body.includes(ada.email))
 
   const asked = await ada.open(pathOf(link))

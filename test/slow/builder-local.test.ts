@@ -146,7 +146,7 @@ test('a rollback that deploys the wrong thing: the same commit is the same image
 test('an app without a start command fails with a message that says what it needs', async t => {
   const wrong: readonly (readonly [Record<string, string>, RegExp])[] = [
     [{ 'README.md': 'Hello' }, /Procfile with a line "web: <command>", or a "start" script to package.json/],
-    [{ 'package.json': packageOf({ test: 'true' }) }, /package.json with a "start" script/],
+    [{ 'package.json': packageOf({ test: 'true' }) }, /a "start" script to package.json/],
     [{ Procfile: 'worker: node worker.js' }, /no line "web: <command>"/],
     [{ 'package.json': 'PASSWORD=hunter2' }, /not a JSON object/]
   ]
@@ -234,7 +234,7 @@ test('a build step that is silent for long says that it still runs', async t => 
   const building = app.builder.build(buildRequest(repository.url), context)
   await eventually(() => /^hanging/m.test(context.log()))
   t.mock.timers.tick(15_000)
-  assert.match(context.log(), /^… npm run goes on, for \d+ s now$/m)
+  assert.match(context.log(), /^… npm run is still running, after \d+ s$/m)
   context.cancel(new Error('seen'))
   await assert.rejects(building, /seen/)
 })
@@ -269,7 +269,7 @@ test('what this machine cannot build is said before it is tried', async t => {
   for (const [file, sentence] of [
     ['requirements.txt', /Python \(requirements\.txt\)/],
     ['go.mod', /Go \(go\.mod\)/],
-    ['Dockerfile', /builds no Dockerfile/]
+    ['Dockerfile', /cannot build a Dockerfile/]
   ] as const) {
     const tree = await scratchDirectory(t, 'rhone-tree-')
     await writeFile(join(tree, file), '')

@@ -93,7 +93,7 @@ test('a build that floods its log is cut, once and over all attempts, and says s
   }
   const text = await textOf(db, id)
   assert.ok(text.length < 10_000 + 100, String(text.length))
-  assert.equal(text.match(/The log ends here/g)?.length, 1)
+  assert.equal(text.match(/The log was cut off here/g)?.length, 1)
 })
 
 test('secrets in deploy logs are prevented, wherever the build cuts its output', async t => {

@@ -87,7 +87,7 @@ test('months past their retention are dropped, and the chain continues from thei
   assert.deepEqual(await retireAudit(db, auditLog.keys), [])
 
   await db.delete(auditCheckpoints).where(sql`retained_from is not null`)
-  assert.match((await verifyAudit(db, auditLog.keys)).problems[0]!.message, /not by retention/)
+  assert.match((await verifyAudit(db, auditLog.keys)).problems[0]!.message, /not because of retention/)
 })
 
 test('a chain that retention has cut is intact after more was signed, also when the key of the cut has left', async t => {

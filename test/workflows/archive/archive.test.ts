@@ -57,5 +57,5 @@ test('a database comes back as it was one instant before a table was dropped, cl
   const [row] = await back`select details from audit_logs where action = 'restore'`
   assert.equal(row!.details.from, to)
   const again = await machine.rhone('backup', 'restore', '--to', to)
-  assert.match(again.said, /there is a database in .*: move it away/)
+  assert.match(again.said, /already contains a database: move it away/)
 })

@@ -112,7 +112,7 @@ suite('--max-lag', () => {
     const hosts = [gone, host('b', { sinceReplay: null })]
     const seen = seenAt(2_000n, 10)
     const { refusal } = plan(hosts, { seen, maxLag: 9_999_999 })
-    assert.match(refusal!, /^b:5432 lacks changes, and has replayed none since its start.*give --max-lag any$/)
+    assert.match(refusal!, /^b:5432 lacks changes, and has replayed none since its start.*use --max-lag any$/)
     const allowed = plan(hosts, { seen, maxLag: Number.POSITIVE_INFINITY })
     assert.deepEqual([allowed.candidate, allowed.refusal, allowed.lag], ['b:5432', undefined, null])
   })
