@@ -24,16 +24,8 @@ export const UploadsOptions = Type.Object(
       minimum: 1,
       description: 'Timeout of an upload without traffic, in milliseconds.'
     }),
-    timeout: Type.Integer({
-      default: 900_000,
-      minimum: 1,
-      description: 'Total timeout of an upload, in milliseconds.'
-    }),
-    concurrent: Type.Integer({
-      default: 8,
-      minimum: 1,
-      description: 'Maximum number of concurrent uploads; more get 503.'
-    }),
+    timeout: Type.Integer({ default: 900_000, minimum: 1, description: 'Total timeout in milliseconds.' }),
+    concurrent: Type.Integer({ default: 8, minimum: 1, description: 'Concurrent uploads; more get 503.' }),
     directory: Type.String({
       default: '',
       description: 'Directory for uploads while they are checked. Empty: the temporary directory of the system.'
@@ -198,7 +190,7 @@ async function write(file: FileHandle, chunk: Buffer | Uint8Array): Promise<void
   try {
     await file.writeFile(chunk)
   } catch (error) {
-    if (hasCode(error, 'ENOSPC', 'EDQUOT')) throw errors.unavailable(60, 'There is no disk space for uploads', error)
+    if (hasCode(error, 'ENOSPC', 'EDQUOT')) throw errors.unavailable(60, 'No disk space is left for uploads', error)
     throw error
   }
 }

@@ -6,8 +6,7 @@ import { Scope } from './me.ts'
 export const mintAccessToken = {
   operationId: 'mintAccessToken',
   summary: 'Get a short-lived access token for an API token',
-  description:
-    'It is signed with EdDSA; the keys are at /.well-known/jwks.json. It ends after 15 minutes at the latest.',
+  description: 'It is signed with EdDSA; the keys are at /.well-known/jwks.json. It expires after 15 minutes at most.',
   tags: ['auth'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,
@@ -18,7 +17,7 @@ export const mintAccessToken = {
           minItems: 1,
           maxItems: 3,
           uniqueItems: true,
-          description: 'What it may do. Absent: what the API token may.'
+          description: 'Its scope. Absent: the scope of the API token.'
         })
       )
     },
@@ -29,13 +28,13 @@ export const mintAccessToken = {
       {
         accessToken: Type.Optional(
           Type.String({
-            description: 'The token. A reply repeated by Idempotency-Key is without it.',
+            description: 'The token. A reply repeated by Idempotency-Key omits it.',
             examples: ['eyJhbGciOiJFZERTQSJ9...']
           })
         ),
-        tokenType: Type.Literal('Bearer', { description: 'How it is sent.' }),
-        scopes: Type.Array(Scope, { description: 'What it may do.' }),
-        expiresAt: adapted(Timestamp, { description: 'When it ends.' })
+        tokenType: Type.Literal('Bearer', { description: 'The authentication scheme.' }),
+        scopes: Type.Array(Scope, { description: 'Its scope.' }),
+        expiresAt: adapted(Timestamp, { description: 'When it expires.' })
       },
       { title: 'AccessToken' }
     ),

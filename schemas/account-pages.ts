@@ -15,16 +15,18 @@ const Secret = (description: string) =>
 
 export const settingsPage = page('getSettingsPage', 'Your account, sessions and tokens', { querystring: query })
 export const newTokenPage = page('getNewTokenPage', 'The form for a new token', { querystring: query })
-export const deleteAccountPage = page('getDeleteAccountPage', 'The last question before your account is deleted', {
+export const deleteAccountPage = page('getDeleteAccountPage', 'The confirmation page for deleting your account', {
   querystring: query
 })
 
 export const submitNewToken = submission('submitNewToken', 'Create an API token, from a page', {
   body: FormBody('NewTokenForm', {
     name: Name,
-    scope: adapted(Scope, { description: 'What it may do, and all below it.' }),
-    team: Type.Optional(adapted(IdOrSlug, { description: 'The only team that it reaches. Absent: all of yours.' })),
-    lifetime: OneOf(LIFETIMES, { description: 'Days until it ends.' })
+    scope: adapted(Scope, { description: 'Its scope, which includes all lower ones.' }),
+    team: Type.Optional(
+      adapted(IdOrSlug, { description: 'The only team that it can access. Absent: all your teams.' })
+    ),
+    lifetime: OneOf(LIFETIMES, { description: 'Days until it expires.' })
   })
 })
 
@@ -44,17 +46,21 @@ export const submitSessionsEnd = submission('submitSessionsEnd', 'End all sessio
 
 export const submitPassword = submission('submitPassword', 'Change your password, from a page', {
   body: FormBody('PasswordForm', {
-    currentPassword: Secret('The password so far.'),
-    newPassword: Secret('The new one.')
+    currentPassword: Secret('The current password.'),
+    newPassword: Secret('The new password.')
   })
 })
 
 export const submitAccountDeletion = submission('submitAccountDeletion', 'Delete your account, from a page', {
   body: FormBody('AccountDeletionForm', {
-    confirm: Type.Optional(Type.String({ maxLength: 255, description: 'Your name, typed.', examples: ['ada'] }))
+    confirm: Type.Optional(
+      Type.String({ maxLength: 255, description: 'Your name, as a confirmation.', examples: ['ada'] })
+    )
   })
 })
 
-export const billingPage = page('getBillingPage', 'The plan of a team, and what it uses', { querystring: query })
+export const billingPage = page('getBillingPage', 'The plan and the usage of a team', { querystring: query })
 export const termsPage = page('getTermsPage', 'The terms of use', { querystring: query })
-export const privacyPage = page('getPrivacyPage', 'What is held about people, and for how long', { querystring: query })
+export const privacyPage = page('getPrivacyPage', 'The personal data that is stored, and for how long', {
+  querystring: query
+})

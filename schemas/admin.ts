@@ -29,14 +29,14 @@ export const Stats = Sent(
         apps: Type.Integer({ description: 'All apps.' }),
         deployments: Type.Integer({ description: 'All deployments.' })
       },
-      { description: 'How many there are.' }
+      { description: 'Total counts.' }
     ),
-    activeBuilds: Type.Integer({ description: 'Deployments under way.' }),
+    activeBuilds: Type.Integer({ description: 'Running deployments.' }),
     recentErrors: Type.Array(
       Sent({
         code: Text('The code of the error.', 'INTERNAL_ERROR'),
-        count: Type.Integer({ description: 'How many there were.' }),
-        last: adapted(Timestamp, { description: 'When the latest one was.' })
+        count: Type.Integer({ description: 'The number of errors.' }),
+        last: adapted(Timestamp, { description: 'The time of the latest one.' })
       }),
       {
         description: 'Server errors of the last 24 hours by code, the latest first.'
@@ -44,12 +44,12 @@ export const Stats = Sent(
     ),
     topApps: Type.Array(
       Sent({
-        appId: adapted(Uuid, { description: 'The app that it belongs to.' }),
-        appName: Text('What the app is called.', 'hello'),
-        teamName: Text('What the team is called.', 'Acme'),
+        appId: adapted(Uuid, { description: 'The id of the app.' }),
+        appName: Text('The name of the app.', 'hello'),
+        teamName: Text('The name of the team.', 'Acme'),
         machineHours: Nullable(
           Type.Number({
-            description: 'In the current billing period; null when nothing was metered, so that it is unknown.'
+            description: 'In the current billing period; null if unknown, because nothing was metered.'
           })
         ),
         deployments: Type.Integer({ description: 'All deployments.' })
@@ -67,7 +67,7 @@ export const Stats = Sent(
 
 export const getStats = {
   operationId: 'getStats',
-  summary: 'See the platform at a glance',
+  summary: 'Get the figures of the platform',
   tags: ['operators'],
   querystring: NoQuery,
   response: { 200: Stats, ...errorResponses }
@@ -78,9 +78,9 @@ export const User = Sent(
     id: Uuid,
     username: Text("The user's name.", 'ada'),
     email: Nullable(Text('An e-mail address.', 'ada@example.com')),
-    isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }),
+    isOperator: Type.Boolean({ description: 'Whether the user is an operator of the platform.' }),
     eraseAfter: Nullable(
-      adapted(Timestamp, { description: 'When the account is erased, if its owner has asked for it.' })
+      adapted(Timestamp, { description: 'When the account will be erased, if its owner has deleted it.' })
     ),
     createdAt: CreatedAt
   },
@@ -104,13 +104,13 @@ export const listUsers = {
 export const updateUser = {
   operationId: 'updateUser',
   summary: 'Make a user an operator, or an ordinary user again',
-  description: 'In effect on every instance within seconds. The last operator stays one.',
+  description: 'Takes effect on every instance within seconds. The last operator cannot be revoked.',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({ user: adapted(Uuid, { description: 'The UUID of the user.' }) }),
   querystring: NoQuery,
   body: Strict(
-    { isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }) },
+    { isOperator: Type.Boolean({ description: 'Whether the user is an operator of the platform.' }) },
     { title: 'UpdateUserRequest' }
   ),
   response: { 200: User, ...errorResponses }
@@ -119,11 +119,11 @@ export const updateUser = {
 export const ListedTeam = Sent(
   {
     id: Uuid,
-    name: Text('What people call it.', 'hello'),
-    slug: Text('What it is called in URLs.', 'hello'),
-    plan: Text('What the team may use.', 'pro'),
-    members: Type.Integer({ description: 'How many people are in it.' }),
-    version: Type.Integer({ description: 'Counts the changes of the team.' }),
+    name: Text('The display name.', 'hello'),
+    slug: Text('The name in URLs.', 'hello'),
+    plan: Text('The plan of the team.', 'pro'),
+    members: Type.Integer({ description: 'The number of members.' }),
+    version: Type.Integer({ description: 'Version of the team, incremented by each change.' }),
     createdAt: CreatedAt
   },
   { title: 'ListedTeam' }
@@ -133,13 +133,13 @@ export const updateTeamPlan = {
   operationId: 'updateTeamPlan',
   summary: "Change a team's plan",
   description:
-    'Members beyond the limit of the new plan stay, and nobody is added until there is a free place. The plan of a team with a subscription cannot be changed here (409).',
+    'Members beyond the limit of the new plan stay, but nobody can be added until a place is free. The plan of a team with a subscription cannot be changed here (409).',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({ team: IdOrSlug }),
   querystring: NoQuery,
   body: Strict(
-    { plan: OneOf(['free', 'starter', 'pro'], { description: 'The plan to put the team on.' }) },
+    { plan: OneOf(['free', 'starter', 'pro'], { description: 'The new plan.' }) },
     { title: 'UpdateTeamPlanRequest' }
   ),
   response: { 200: ListedTeam, ...errorResponses }
@@ -149,12 +149,12 @@ const Instant = Type.String({ format: 'date-time', maxLength: 40 })
 
 export const ErrorCount = Sent(
   {
-    hour: adapted(Timestamp, { description: 'The beginning of the hour that they are counted in.' }),
+    hour: adapted(Timestamp, { description: 'The start of the hour.' }),
     code: Text('The code of the error.', 'INTERNAL_ERROR'),
-    route: Text('The method and the pattern of the route.', 'GET /api/v1/apps/:app'),
-    count: Type.Integer({ description: 'How many there were, on all instances.' }),
-    lastRequestId: Nullable(Text('The latest request that met it, by its id in the logs.', '0197a4b2-5d1c-7c3e')),
-    lastAt: adapted(Timestamp, { description: 'When that was.' })
+    route: Text('The method and pattern of the route.', 'GET /api/v1/apps/:app'),
+    count: Type.Integer({ description: 'The number of errors, on all instances.' }),
+    lastRequestId: Nullable(Text('The request id of the latest error, as in the logs.', '0197a4b2-5d1c-7c3e')),
+    lastAt: adapted(Timestamp, { description: 'When that request was made.' })
   },
   { title: 'ErrorCount' }
 )
@@ -162,7 +162,7 @@ export const ErrorCount = Sent(
 export const listErrors = {
   operationId: 'listErrors',
   summary: 'List the errors of the server',
-  description: 'Counted by hour, code and route, the latest hour first. They are kept for 30 days.',
+  description: 'Counted by hour, code and route, latest hour first. Kept for 30 days.',
   tags: ['operators'],
   querystring: Strict({
     ...PageQuery,
@@ -172,13 +172,13 @@ export const listErrors = {
         maxLength: 50,
         pattern: '^[A-Z_]+$',
         'x-form': 'the code of an error',
-        description: 'Only errors of this code.',
+        description: 'Only errors with this code.',
         examples: ['INTERNAL_ERROR']
       })
     ),
-    route: Type.Optional(adapted(Name, { description: 'Only this route: its method and its pattern.' })),
-    since: Type.Optional(adapted(Instant, { description: 'From the hour of this instant on.' })),
-    until: Type.Optional(adapted(Instant, { description: 'Before this instant.' }))
+    route: Type.Optional(adapted(Name, { description: 'Only this route, by method and pattern.' })),
+    since: Type.Optional(adapted(Instant, { description: 'Only from the hour of this time on.' })),
+    until: Type.Optional(adapted(Instant, { description: 'Only before this time.' }))
   }),
   response: { 200: Page(ErrorCount), ...errorResponses }
 }

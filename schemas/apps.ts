@@ -26,9 +26,9 @@ export const Slug = Type.String({
   minLength: 3,
   maxLength: 63,
   pattern: '^[a-z](?:-?[a-z0-9])*$',
-  'x-form': 'lower-case letters and digits, which single hyphens may separate, beginning with a letter',
+  'x-form': 'lower-case letters and digits, with single hyphens in between, beginning with a letter',
   description:
-    "Names the app in URLs and in its host name; unique over all teams. Made from the app's name when absent.",
+    "Names the app in URLs and in its host name; unique across all teams. Absent: derived from the app's name.",
   examples: ['hello']
 })
 
@@ -36,7 +36,7 @@ const GithubRepo = Nullable(
   Type.String({
     minLength: 1,
     maxLength: 500,
-    description: 'A repository on GitHub: owner/name, or its address there, which is stored as owner/name.',
+    description: 'A repository on GitHub: owner/name, or its URL, which is stored as owner/name.',
     examples: ['acme/website']
   })
 )
@@ -47,7 +47,7 @@ const GitUrl = Nullable(
     minLength: 1,
     'x-form': 'an https URL of a git repository, without blanks',
     description:
-      'A repository that is not on GitHub, or public there: https, without credentials. Goes without a githubRepo.',
+      'A git repository elsewhere, or a public one on GitHub: https, without credentials. Excludes githubRepo.',
     examples: ['https://git.example.com/acme/website.git']
   })
 )
@@ -57,7 +57,7 @@ const RootDirectory = Nullable(
     maxLength: 255,
     pattern: '^(?!\\.{1,2}(?:/|$))[\\w@. -]{1,100}(?:/(?!\\.{1,2}(?:/|$))[\\w@. -]{1,100}){0,10}$',
     'x-form': 'a path within the repository, such as packages/web',
-    description: 'The directory of the repository that the app is in; null: all of it.',
+    description: 'The directory of the app within the repository; null: the root.',
     examples: ['packages/web']
   })
 )
@@ -68,7 +68,7 @@ const HealthPath = Nullable(
     pattern: '^/(?!/)[!-"$-~]*$',
     'x-form': 'a path of the app that begins with one slash, without blanks',
     description:
-      'The path that shows by a status below 400 that the app is well; null: /health, and on this machine / without one.',
+      'The health check path: a status below 400 means healthy. null: /health; on one machine, / if there is no /health.',
     examples: ['/healthz']
   })
 )
@@ -77,7 +77,7 @@ const HealthGrace = Nullable(
   Type.Integer({
     minimum: 1,
     maximum: 300,
-    description: 'Seconds that a new version has to become healthy; null: the default of the platform, 30.',
+    description: 'Seconds for a new version to become healthy; null: the default of 30.',
     examples: [120]
   })
 )
@@ -87,7 +87,7 @@ const Port = Nullable(
     minimum: 1,
     maximum: 65_535,
     description:
-      'The port that the app listens on at Fly, also told in PORT; null: 8080. Apps of this machine get another one in PORT.',
+      'The port that the app listens on at Fly, also set in PORT; null: 8080. Local apps get another port in PORT.',
     examples: [3000]
   })
 )
@@ -113,20 +113,22 @@ const AutoDeploy = Type.Boolean({ description: 'Whether a push to the branch dep
 export const App = Sent(
   {
     id: Uuid,
-    teamId: adapted(Uuid, { description: 'The team that it belongs to.' }),
-    name: Text('What people call it.', 'hello'),
-    slug: Text('What it is called in URLs.', 'hello'),
-    url: Nullable(Text('Where it is served; null while nobody can tell.', 'https://hello.example.com/')),
-    githubRepo: Nullable(Text('The repository on GitHub that it is built from.', 'acme/website')),
-    gitUrl: Nullable(Text('The other repository that it is built from.', 'https://git.example.com/acme/website.git')),
-    rootDirectory: Nullable(Text('The directory of the repository that it is in; null: all of it.', 'packages/web')),
-    healthPath: Nullable(Text('The path that shows that it is well; null: the default.', '/healthz')),
+    teamId: adapted(Uuid, { description: 'The team that owns it.' }),
+    name: Text('The display name.', 'hello'),
+    slug: Text('The name in URLs.', 'hello'),
+    url: Nullable(Text('The URL of the app; null while unknown.', 'https://hello.example.com/')),
+    githubRepo: Nullable(Text('The GitHub repository that it is built from.', 'acme/website')),
+    gitUrl: Nullable(
+      Text('The git repository elsewhere that it is built from.', 'https://git.example.com/acme/website.git')
+    ),
+    rootDirectory: Nullable(Text('Its directory within the repository; null: the root.', 'packages/web')),
+    healthPath: Nullable(Text('The health check path; null: the default.', '/healthz')),
     healthGrace: Nullable(Type.Integer({ description: 'Seconds to become healthy; null: the default.' })),
     port: Nullable(Type.Integer({ description: 'The port that it listens on; null: the default.' })),
-    githubBranch: Text('The branch that is built.', 'main'),
-    region: Text('Where it runs.', 'iad'),
+    githubBranch: Text('The branch to build.', 'main'),
+    region: Text('The region that it runs in.', 'iad'),
     autoDeploy: Type.Boolean({ description: 'Whether a push to the branch deploys.' }),
-    version: Type.Integer({ description: 'Counts the changes of the app.' }),
+    version: Type.Integer({ description: 'Version of the app, incremented by each change.' }),
     createdAt: CreatedAt,
     updatedAt: UpdatedAt
   },
@@ -174,9 +176,7 @@ export const NewApp = Strict(
   {
     ...AppSettings.properties,
     slug: Type.Optional(Slug),
-    team: Type.Optional(
-      adapted(IdOrSlug, { description: 'The UUID or slug of its team; your personal one when absent.' })
-    )
+    team: Type.Optional(adapted(IdOrSlug, { description: 'The UUID or slug of its team. Absent: your personal team.' }))
   },
   { title: 'NewApp' }
 )

@@ -16,30 +16,32 @@ import {
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
-const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'], { description: 'What it is about.' })
-const AuditOutcome = OneOf(['success', 'failure', 'denied'], { description: 'What came of it.' })
+const AuditType = OneOf(['auth', 'team', 'app', 'deployment', 'billing', 'admin'], {
+  description: 'The type of the event.'
+})
+const AuditOutcome = OneOf(['success', 'failure', 'denied'], { description: 'The outcome.' })
 
 export const AuditEntry = Sent(
   {
     id: Uuid,
     type: AuditType,
-    action: Text('What was done.', 'create'),
+    action: Text('The action.', 'create'),
     outcome: AuditOutcome,
-    userId: Nullable(adapted(Uuid, { description: 'The user who has done it.' })),
+    userId: Nullable(adapted(Uuid, { description: 'The user who did it.' })),
     actor: Nullable(Text("The actor's name at the time.", 'ada')),
-    teamId: Nullable(adapted(Uuid, { description: 'The team that it belongs to.' })),
-    appId: Nullable(adapted(Uuid, { description: 'The app that it belongs to.' })),
-    resource: Text('The kind of thing that it was done to.', 'app'),
-    resourceId: Nullable(Text('The id or the name of the thing that it was done to.', 'hello')),
-    resourceName: Nullable(Text('What that thing was called at the time.', 'hello')),
+    teamId: Nullable(adapted(Uuid, { description: 'The team concerned.' })),
+    appId: Nullable(adapted(Uuid, { description: 'The app concerned.' })),
+    resource: Text('The kind of the resource.', 'app'),
+    resourceId: Nullable(Text('The id or name of the resource.', 'hello')),
+    resourceName: Nullable(Text('The name of the resource at the time.', 'hello')),
     details: Type.Unsafe<Record<string, unknown> | null>({
       type: ['object', 'null'],
       additionalProperties: true,
-      description: 'What else is known of it.'
+      description: 'Further details.'
     }),
-    ip: Nullable(Text('The address that it was done from.', '192.0.2.1')),
-    userAgent: Nullable(Text('What the browser calls itself.', 'Mozilla/5.0')),
-    requestId: Nullable(Text('The request that it was done by.', '0197a4b2-5d1c-7c3e')),
+    ip: Nullable(Text('The address of the client.', '192.0.2.1')),
+    userAgent: Nullable(Text('The user agent of the client.', 'Mozilla/5.0')),
+    requestId: Nullable(Text('The id of the request.', '0197a4b2-5d1c-7c3e')),
     createdAt: CreatedAt
   },
   { title: 'AuditEntry' }
@@ -57,13 +59,13 @@ const described = <Schema extends TSchema>(schema: Schema, description: string) 
 
 const filters = {
   type: Type.Optional(AuditType),
-  action: described(Word, 'The verb: create, update, delete, invite and so on.'),
+  action: described(Word, 'The action: create, update, delete, invite and so on.'),
   outcome: Type.Optional(AuditOutcome),
-  userId: described(Uuid, 'Who has done it.'),
+  userId: described(Uuid, 'The user who did it.'),
   actor: described(Name, "The actor's name at the time, exactly."),
-  appId: described(Uuid, 'The app that it was about.'),
-  resource: described(Word, 'The kind of thing that it was done to.'),
-  resourceId: described(Name, 'The thing that it was done to.'),
+  appId: described(Uuid, 'The app concerned.'),
+  resource: described(Word, 'The kind of the resource.'),
+  resourceId: described(Name, 'The id of the resource.'),
   ip: described(
     Type.String({
       minLength: 2,
@@ -72,7 +74,7 @@ const filters = {
       'x-form': 'an IP address',
       examples: ['192.0.2.1']
     }),
-    'The address that it was done from.'
+    'The address of the client.'
   ),
   text: described(
     Type.String({
@@ -82,28 +84,28 @@ const filters = {
       'x-form': 'one line of text',
       examples: ['hello']
     }),
-    'Words, or how they begin, that all stand in the names and details of a row.'
+    'Words or word prefixes; all must occur in the names and details of a row.'
   ),
-  since: described(Instant, 'From this instant on.'),
-  until: described(Instant, 'Before this instant.')
+  since: described(Instant, 'Only from this time on.'),
+  until: described(Instant, 'Only before this time.')
 }
 
 export const listAudit = {
   operationId: 'listAudit',
   summary: 'Read the audit log',
   tags: ['operators'],
-  querystring: Strict({ ...PageQuery, done: Done, ...filters, teamId: described(Uuid, 'The team that it was about.') }),
+  querystring: Strict({ ...PageQuery, done: Done, ...filters, teamId: described(Uuid, 'The team concerned.') }),
   response: { 200: Page(AuditEntry), ...errorResponses }
 }
 
 export const exportAudit = {
   operationId: 'exportAudit',
   summary: 'Export the audit log',
-  description: 'Oldest first, a row a line. A reply that does not end in a line feed was cut off.',
+  description: 'Oldest first, one row per line. A reply that does not end with a line feed is incomplete.',
   tags: ['operators'],
   querystring: Strict({
     ...filters,
-    teamId: described(Uuid, 'The team that it was about.'),
+    teamId: described(Uuid, 'The team concerned.'),
     format: Type.Optional(OneOf(['ndjson', 'csv'], { description: 'ndjson when absent.' }))
   }),
   response: { 200: Type.String(), ...errorResponses }

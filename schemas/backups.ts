@@ -6,17 +6,17 @@ export const Backup = Sent(
   {
     id: Text('Its id.', '20300131T020000Z-1a2b3c4d'),
     state: OneOf(['verified', 'damaged', 'unfinished'], {
-      description:
-        '`verified`: it was read back, and all of it is there. `unfinished`: it is being made, or was cut off.'
+      description: '`verified`: it was read back completely. `unfinished`: it is being created, or was interrupted.'
     }),
-    problem: Nullable(Text('What is wrong with it.', 'data.tar.zst.age is missing')),
-    takenAt: adapted(Timestamp, { description: 'The instant that it shows.' }),
-    bytes: Type.Integer({ description: 'Its size as it is stored.' }),
-    rows: Nullable(Type.Integer({ description: 'The rows of all tables.' })),
-    release: Nullable(Text('The version of the server that made it.', '1.2.3')),
+    problem: Nullable(Text('The problem, if there is one.', 'data.tar.zst.age is missing')),
+    takenAt: adapted(Timestamp, { description: 'The time of the snapshot.' }),
+    bytes: Type.Integer({ description: 'Its stored size.' }),
+    rows: Nullable(Type.Integer({ description: 'The number of rows of all tables.' })),
+    release: Nullable(Text('The version of the server that created it.', '1.2.3')),
     checked: Nullable(
       OneOf(['opened', 'read back'], {
-        description: '`opened`: decrypted and compared row by row. `read back`: compared as it is stored.'
+        description:
+          '`opened`: decrypted and compared row by row. `read back`: compared by the checksums of the stored files.'
       })
     )
   },
@@ -26,15 +26,15 @@ export const Backup = Sent(
 const Drill = Sent(
   {
     backup: Text('The backup that was restored.', '20300131T020000Z-1a2b3c4d'),
-    startedAt: adapted(Timestamp, { description: 'When it began.' }),
-    rows: Type.Integer({ description: 'The rows that came back.' }),
-    rtoSeconds: Type.Number({ description: 'How long it took, checks included.' }),
-    rpoSeconds: Type.Number({ description: 'How old the backup was.' }),
-    auditRows: Type.Integer({ description: 'The rows of the audit log that were verified.' }),
+    startedAt: adapted(Timestamp, { description: 'When the drill started.' }),
+    rows: Type.Integer({ description: 'The number of restored rows.' }),
+    rtoSeconds: Type.Number({ description: 'The duration, including checks.' }),
+    rpoSeconds: Type.Number({ description: 'The age of the backup.' }),
+    auditRows: Type.Integer({ description: 'The number of verified audit rows.' }),
     keys: Type.Array(Type.String({ examples: ['k20261129-ce0fc793'] }), {
-      description: 'The keys that opened a secret each.'
+      description: 'The keys that each decrypted a secret.'
     }),
-    indexes: Type.Integer({ description: 'The indexes that were compared with their tables.' })
+    indexes: Type.Integer({ description: 'The number of indexes compared with their tables.' })
   },
   { title: 'RestoreDrill' }
 )
@@ -42,7 +42,7 @@ const Drill = Sent(
 export const listBackups = {
   operationId: 'listBackups',
   summary: 'List the backups of the platform',
-  description: 'The newest first; those of this database alone. Their number is bounded by how many are kept.',
+  description: 'Newest first; only backups of this database. Retention limits their number.',
   tags: ['operators'],
   querystring: NoQuery,
   response: {
@@ -59,8 +59,8 @@ export const listBackups = {
 
 export const createBackup = {
   operationId: 'createBackup',
-  summary: 'Have a backup made',
-  description: 'It is begun soon, by one instance. One that waits already covers this request, too.',
+  summary: 'Create a backup',
+  description: 'One instance starts it soon. A backup that is already waiting covers this request too.',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,
@@ -68,8 +68,10 @@ export const createBackup = {
   response: {
     202: Sent(
       {
-        job: Nullable(Text('Its job; null if one that waits covers it.', '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a')),
-        state: OneOf(['waiting'], { description: 'What becomes of it.' })
+        job: Nullable(
+          Text('The id of its job; null if a waiting one covers it.', '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a')
+        ),
+        state: OneOf(['waiting'], { description: 'Its state.' })
       },
       { title: 'RequestedBackup' }
     ),

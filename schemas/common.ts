@@ -54,7 +54,7 @@ export const IdOrSlug = Type.String({
 export const Timestamp = Type.Unsafe<Date | string>(Type.String({ format: 'date-time' }))
 
 export const CreatedAt = adapted(Timestamp, { description: 'When it was created.' })
-export const UpdatedAt = adapted(Timestamp, { description: 'When it was last changed.' })
+export const UpdatedAt = adapted(Timestamp, { description: 'When it was last updated.' })
 
 /** Text that Rhone sends, with an example. */
 export function Text(description: string, example: string) {
@@ -72,12 +72,12 @@ export const Name = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: `^(?=[\\s\\p{Cf}]*[^\\s\\p{Cf}])[^${NOT_IN_NAMES}]*$`,
-  'x-form': 'one line of text with something to see in it',
-  description: 'What people call it.',
+  'x-form': 'one line of text that is not blank',
+  description: 'The display name.',
   examples: ['hello']
 })
 
-export const Limit = Type.Integer({ minimum: 1, maximum: 200, default: 50, description: 'How many items at most.' })
+export const Limit = Type.Integer({ minimum: 1, maximum: 200, default: 50, description: 'Maximum number of items.' })
 export const Cursor = Type.String({
   minLength: 1,
   maxLength: 512,
@@ -96,7 +96,7 @@ export function Page<Item extends TSchema>(item: Item) {
       items: Type.Array(item, { description: 'The items of this page.' }),
       nextCursor: Nullable(
         Type.String({
-          description: 'Where the next page starts; null on the last one.',
+          description: 'The cursor of the next page; null on the last one.',
           examples: ['MTcxNTk0MjQwMDAwMC4wMTk3YTRiMg']
         })
       )
@@ -120,17 +120,17 @@ export function OptionalBody<Schema extends TSchema>(schema: Schema) {
 }
 
 /** Replies without a body. */
-export const NoContent = Type.Unsafe<undefined>(Type.Null({ description: 'Done; there is nothing to say.' }))
+export const NoContent = Type.Unsafe<undefined>(Type.Null({ description: 'Done; no content.' }))
 export const NotModified = Type.Unsafe<undefined>(
-  Type.Null({ description: 'Still the version that If-None-Match names.' })
+  Type.Null({ description: 'Unchanged since the version in If-None-Match.' })
 )
 
 const ENTITY_TAG = '(?:W/)?"[\\x21\\x23-\\x7E\\x80-\\xFF]*"'
 const EntityTags = Type.String({
   maxLength: 2048,
   pattern: `^\\s*(?:\\*|${ENTITY_TAG}(?:\\s*,\\s*${ENTITY_TAG})*)\\s*$`,
-  'x-form': '*, or entity tags in double quotes as the ETag header gave them',
-  description: '`*`, or entity tags as ETag gave them.',
+  'x-form': '*, or entity tags in double quotes, as in the ETag header',
+  description: '`*`, or entity tags from ETag headers.',
   examples: ['"1"']
 })
 
@@ -142,7 +142,7 @@ export const IdempotencyKey = Type.Optional(
     maxLength: 255,
     pattern: '^[\\x21-\\x7E]+$',
     'x-form': 'printable ASCII without blanks',
-    description: 'Repeating the request with the same key repeats the reply, not the change.',
+    description: 'A repeated request with the same key gets the same reply, and changes nothing again.',
     examples: ['9f1c2a7e-6f0e-4b57-8f53-2f9a5a1d1c11']
   })
 )
@@ -151,5 +151,5 @@ export const IfNoneMatch = Type.Optional(EntityTags)
 
 /** For URLs that also answer with a page. */
 export const Done = Type.Optional(
-  Type.String({ maxLength: 40, description: 'What was just done, for a notice on the page.', examples: ['created'] })
+  Type.String({ maxLength: 40, description: 'The completed action, for a notice on the page.', examples: ['created'] })
 )

@@ -37,65 +37,63 @@ const Status = OneOf(
     'cancelled',
     'superseded'
   ],
-  { description: '`live` serves the app; `superseded` has done so. The last five are final.' }
+  { description: '`live` serves the app; `superseded` was live before. The last five are final.' }
 )
-const Trigger = OneOf(['manual', 'webhook', 'rollback', 'api', 'cli'], { description: 'What it was begun by.' })
+const Trigger = OneOf(['manual', 'webhook', 'rollback', 'api', 'cli'], { description: 'What started it.' })
 const when = (description: string) => Nullable(adapted(Timestamp, { description }))
 const text = (description: string, example: string) => Nullable(Text(description, example))
-const duration = Nullable(Type.Integer({ description: 'Milliseconds; null until it is over.' }))
+const duration = Nullable(Type.Integer({ description: 'Milliseconds; null until it is finished.' }))
 
 export const Deployment = Sent(
   {
     id: Uuid,
-    appId: adapted(Uuid, { description: 'The app that it belongs to.' }),
+    appId: adapted(Uuid, { description: 'The id of its app.' }),
     status: Status,
     trigger: Trigger,
-    triggeredBy: Nullable(adapted(Uuid, { description: 'The user who began it.' })),
+    triggeredBy: Nullable(adapted(Uuid, { description: 'The user who started it.' })),
     commitSha: text(
-      'The commit that is built; null until it is known, and for an image.',
+      'The commit to build; null until it is known, and for an image.',
       '8f14e45fceea167a5a36dedd4bea2543d8f14e45'
     ),
-    commitMessage: text('The first line of its message, or what was rolled back to.', 'Say hello'),
-    commitAuthor: text('The name that its author has given git.', 'Ada Lovelace'),
-    branch: text('The branch that is built.', 'main'),
-    sourceId: Nullable(
-      adapted(Uuid, { description: 'The uploaded source that it is built from; null for a commit or an image.' })
-    ),
-    image: text('What runs, by digest.', `registry.fly.io/hello@sha256:${'0'.repeat(64)}`),
-    rollbackOf: Nullable(adapted(Uuid, { description: 'The deployment whose image it brings back.' })),
+    commitMessage: text('The first line of its message, or the target of the rollback.', 'Say hello'),
+    commitAuthor: text('The name of its author in git.', 'Ada Lovelace'),
+    branch: text('The branch to build.', 'main'),
+    sourceId: Nullable(adapted(Uuid, { description: 'The id of the uploaded source; null for a commit or an image.' })),
+    image: text('The image, by digest.', `registry.fly.io/hello@sha256:${'0'.repeat(64)}`),
+    rollbackOf: Nullable(adapted(Uuid, { description: 'For a rollback: the deployment whose image it uses.' })),
     envVersions: Type.Unsafe<Record<string, number> | null>({
       type: ['object', 'null'],
       additionalProperties: { type: 'integer' },
-      description: 'The env vars that it runs with: which value of each, counted from 1.'
+      description: 'The version of the value of each env var, counted from 1.'
     }),
     config: Type.Unsafe<{ region: string; repository?: string; anyCommit?: true } | null>({
       type: ['object', 'null'],
       properties: {
-        region: { type: 'string', description: 'Where it runs.', examples: ['iad'] },
+        region: { type: 'string', description: 'The region that it runs in.', examples: ['iad'] },
         repository: {
           type: 'string',
-          description: 'Where it was cloned from.',
+          description: 'The URL that it was cloned from.',
           examples: ['https://github.com/acme/website']
         },
         anyCommit: {
           type: 'boolean',
-          description: "Whether an admin has let it be of a commit that the app's branch does not have.",
+          description: "Whether an admin has allowed a commit that is not on the app's branch.",
           examples: [true]
         }
       },
-      description: 'The settings of the app that it runs with.'
+      description: 'The settings of the app that it uses.'
     }),
-    errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'Which part of it has failed.' })),
-    errorMessage: text('Why it has failed, in a sentence.', 'The app ended with exit code 1.'),
+    errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'The phase that failed.' })),
+    errorMessage: text('The reason of the failure, as a sentence.', 'The app exited with code 1.'),
     errorLog: text(
-      'The last that the program said which has failed; secrets are masked.',
+      'The last output of the program that failed; secrets are masked.',
       'Error: Cannot find module "./lib"'
     ),
-    buildStartedAt: when('When its build began, the last time.'),
-    buildFinishedAt: when('When there was an image, or the build had failed.'),
+    buildStartedAt: when('When its last build started.'),
+    buildFinishedAt: when('When the build finished or failed.'),
     buildDurationMs: duration,
-    deployStartedAt: when('When its rollout began.'),
-    deployFinishedAt: when('When it was live, or the rollout had failed.'),
+    deployStartedAt: when('When its rollout started.'),
+    deployFinishedAt: when('When it went live, or the rollout failed.'),
     deployDurationMs: duration,
     createdAt: CreatedAt,
     updatedAt: UpdatedAt
@@ -114,21 +112,21 @@ const Image = Type.String({
 const CommitSha = Type.String({
   pattern: '^[0-9a-f]{40}$',
   'x-form': 'the full SHA of a commit: 40 lower-case hexadecimal digits',
-  description: 'The commit to build; the newest of the branch when absent.',
+  description: 'The commit to build. Absent: the newest of the branch.',
   examples: ['8f14e45fceea167a5a36dedd4bea2543d8f14e45']
 })
 
 export const DeployRequest = Strict(
   {
     commitSha: Type.Optional(CommitSha),
-    commit_sha: Type.Optional(adapted(CommitSha, { description: 'Another name of commitSha.' })),
-    branch: Type.Optional(adapted(GithubBranch, { description: "The branch to build; the app's when absent." })),
+    commit_sha: Type.Optional(adapted(CommitSha, { description: 'Alias of commitSha.' })),
+    branch: Type.Optional(adapted(GithubBranch, { description: 'The branch to build. Absent: the one of the app.' })),
     anyCommit: Type.Optional(
       Type.Boolean({
-        description: "Also a commit that the app's branch does not have. For admins of the team, as another branch is."
+        description: "Allow a commit that is not on the app's branch. For admins of the team only, like another branch."
       })
     ),
-    image: Type.Optional(adapted(Image, { description: 'An image that is built already, by digest.' }))
+    image: Type.Optional(adapted(Image, { description: 'A prebuilt image, by digest.' }))
   },
   { title: 'DeployRequest' }
 )
@@ -137,9 +135,9 @@ export type DeployRequest = Static<typeof DeployRequest>
 const RollbackRequest = Strict(
   {
     deploymentId: Type.Optional(
-      adapted(Uuid, { description: 'A deployment that was live; the one before the live one when absent.' })
+      adapted(Uuid, { description: 'A deployment that has been live. Absent: the one before the live one.' })
     ),
-    deployment_id: Type.Optional(adapted(Uuid, { description: 'Another name of deploymentId.' }))
+    deployment_id: Type.Optional(adapted(Uuid, { description: 'Alias of deploymentId.' }))
   },
   { title: 'RollbackRequest' }
 )
@@ -151,7 +149,8 @@ const headers = Headers({ 'idempotency-key': IdempotencyKey })
 export const deploy = {
   operationId: 'deploy',
   summary: 'Deploy an app',
-  description: 'Answers when the deployment is on record; it is built and rolled out behind that. The newest wins.',
+  description:
+    'Replies once the deployment is recorded; build and rollout follow asynchronously. The newest deployment wins.',
   tags: ['deployments'],
   headers,
   params: ofApp,
@@ -165,8 +164,8 @@ export const deploySource = {
   summary: 'Deploy an app from an uploaded folder',
   description:
     'The body is the folder as a gzipped tar archive, `Content-Type: application/gzip`, of at most 64 MiB, with at most ' +
-    '50,000 entries and 1 GiB unpacked; files, directories and links that stay within it. For admins of the team, as it ' +
-    'may be any code. The last upload of an app is kept for 30 days: a deployment of an app without a repository builds it again.',
+    '50,000 entries and 1 GiB unpacked: files, directories, and links that stay within it. Only for admins of the team, as it ' +
+    'may be any code. The last upload of an app is kept for 30 days; a deployment of an app without a repository builds it again.',
   tags: ['deployments'],
   consumes: ['application/gzip'],
   headers,
@@ -178,8 +177,8 @@ export const deploySource = {
 
 export const rollback = {
   operationId: 'rollback',
-  summary: 'Bring back an earlier deployment of an app',
-  description: 'A new deployment of the same image, with the env vars that the app has now.',
+  summary: 'Roll back to an earlier deployment of an app',
+  description: 'Starts a new deployment of the same image, with the current env vars of the app.',
   tags: ['deployments'],
   headers,
   params: ofApp,
@@ -191,7 +190,7 @@ export const rollback = {
 export const listDeployments = {
   operationId: 'listDeployments',
   summary: 'List the deployments of an app',
-  description: 'The newest first.',
+  description: 'Newest first.',
   tags: ['deployments'],
   params: ofApp,
   querystring: Strict(PageQuery),
@@ -209,8 +208,8 @@ export const getDeployment = {
 
 export const cancelDeployment = {
   operationId: 'cancelDeployment',
-  summary: 'Cancel a deployment that is on its way',
-  description: 'What serves the app goes on serving it. A deployment that is over is a 409.',
+  summary: 'Cancel a running deployment',
+  description: 'The live version keeps serving. A finished deployment cannot be cancelled (409).',
   tags: ['deployments'],
   headers,
   params: ofDeployment,

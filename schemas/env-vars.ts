@@ -28,8 +28,10 @@ export const EnvVarKey = Type.String({
 export const EnvVar = Sent(
   {
     key: Text('The name of the variable.', 'API_KEY'),
-    version: Type.Integer({ description: 'Counts its values; `envVersions` of a deployment says which it runs with.' }),
-    buildTime: Type.Boolean({ description: 'Whether builds see it, too.' }),
+    version: Type.Integer({
+      description: 'The version of its value; `envVersions` of a deployment names the one it uses.'
+    }),
+    buildTime: Type.Boolean({ description: 'Whether it is also set during builds.' }),
     createdAt: CreatedAt,
     updatedAt: UpdatedAt
   },
@@ -46,7 +48,10 @@ export const EnvVarValue = Strict(
       examples: ['s3cret']
     }),
     buildTime: Type.Optional(
-      Type.Boolean({ default: false, description: 'Whether builds see it, too; otherwise the running app alone does.' })
+      Type.Boolean({
+        default: false,
+        description: 'Whether it is also set during builds; otherwise only in the running app.'
+      })
     )
   },
   { title: 'EnvVarValue' }

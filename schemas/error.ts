@@ -4,12 +4,12 @@ import { type Static, Type } from '@sinclair/typebox'
 export const ErrorEnvelope = Type.Object(
   {
     error: Type.Object({
-      code: Type.String({ description: 'What went wrong, from a closed list.', examples: ['VALIDATION_ERROR'] }),
-      message: Type.String({ description: 'The same in words.', examples: ['Validation error'] }),
+      code: Type.String({ description: 'The error code, from a fixed list.', examples: ['VALIDATION_ERROR'] }),
+      message: Type.String({ description: 'The code in words.', examples: ['Validation error'] }),
       detail: Type.Optional(
-        Type.String({ description: 'Which field, limit or resource.', examples: ['name: must be string'] })
+        Type.String({ description: 'The field, limit or resource concerned.', examples: ['name: must be string'] })
       ),
-      requestId: Type.String({ description: 'Names this request in the logs; equals X-Request-Id.' })
+      requestId: Type.String({ description: 'The id of the request in the logs; equals X-Request-Id.' })
     })
   },
   { description: 'The request failed.' }

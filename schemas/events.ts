@@ -4,13 +4,16 @@ import { errorResponses } from './error.ts'
 
 export const followEvents = {
   operationId: 'followEvents',
-  summary: 'Follow what changes',
+  summary: 'Stream changes',
   description:
-    'Server-sent events with ids only: `deployment` (id, appId, status), `app` (id, teamId), `maintenance`, `gap` when some may have been missed, and `signed-out` before the stream ends for that reason. Of the apps of your teams.',
+    'Server-sent events for the apps of your teams, with ids only: `deployment` (id, appId, status), `app` (id, teamId), `maintenance`, `gap` when events may have been missed, and `signed-out` before the stream ends for that reason.',
   tags: ['platform'],
   querystring: NoQuery,
   response: {
-    200: { description: 'Events until you leave.', content: { 'text/event-stream': { schema: Type.String() } } },
+    200: {
+      description: 'Events until the client disconnects.',
+      content: { 'text/event-stream': { schema: Type.String() } }
+    },
     ...errorResponses
   }
 }

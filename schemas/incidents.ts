@@ -21,21 +21,21 @@ import { errorResponses } from './error.ts'
 const SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
 
 const Update = Sent({
-  at: adapted(Timestamp, { description: 'When it was said.' }),
-  message: Text('What users are to know.', 'Deployments do not start. Apps that run are not affected.')
+  at: adapted(Timestamp, { description: 'When it was published.' }),
+  message: Text('The message to users.', 'Deployments do not start. Apps that run are not affected.')
 })
 
 export const Incident = Sent(
   {
     id: Uuid,
-    title: Text('What users notice, in one line.', 'Deployments do not start'),
-    severity: OneOf(SEVERITIES, { description: 'How grave it is.' }),
+    title: Text('The effect on users, in one line.', 'Deployments do not start'),
+    severity: OneOf(SEVERITIES, { description: 'The severity.' }),
     components: Type.Array(Type.String({ examples: ['api'] }), {
-      description: 'The names of the parts of the service concerned.'
+      description: 'The names of the affected components.'
     }),
     openedAt: adapted(Timestamp, { description: 'When it was opened.' }),
-    closedAt: Nullable(adapted(Timestamp, { description: 'When it was closed; null while it goes on.' })),
-    updates: Type.Array(Update, { description: 'What users were told, the latest first.' })
+    closedAt: Nullable(adapted(Timestamp, { description: 'When it was closed; null while it is open.' })),
+    updates: Type.Array(Update, { description: 'The updates to users, latest first.' })
   },
   { title: 'Incident' }
 )
@@ -45,8 +45,8 @@ const Message = Type.String({
   minLength: 1,
   maxLength: 2_000,
   pattern: '^(?=[\\s\\p{Cf}]*[^\\s\\p{Cf}])(?:[^\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}\\p{Bidi_Control}]|\\n)*$',
-  'x-form': 'text with something to see in it, of which only line feeds are control characters',
-  description: 'What users are to know, in plain words.',
+  'x-form': 'text that is not blank, without control characters other than line feeds',
+  description: 'The message to users, in plain words.',
   examples: ['Deployments do not start. Apps that run are not affected. We write again at 14:35 UTC.']
 })
 
@@ -57,18 +57,18 @@ const params = Strict({ id: adapted(Uuid, { description: 'The UUID of the incide
 export const listIncidents = {
   operationId: 'listIncidents',
   summary: 'List the incidents',
-  description: 'The newest first. The status page shows the open ones, and those closed within 30 days.',
+  description: 'Newest first. The status page shows open incidents and those closed within the last 30 days.',
   tags,
   querystring: Strict({
     ...PageQuery,
-    open: Type.Optional(Type.Boolean({ description: 'Only those that go on, or only those that are closed.' }))
+    open: Type.Optional(Type.Boolean({ description: 'Only open or only closed ones.' }))
   }),
   response: { 200: Page(Incident), ...errorResponses }
 }
 
 export const getIncident = {
   operationId: 'getIncident',
-  summary: 'See an incident',
+  summary: 'Get an incident',
   tags,
   params,
   querystring: NoQuery,
@@ -77,26 +77,26 @@ export const getIncident = {
 
 export const openIncident = {
   operationId: 'openIncident',
-  summary: 'Tell users of an incident',
+  summary: 'Open an incident',
   description:
-    'On the status page at once. If an incident of this title is open, nothing changes, and that one is answered.',
+    'Publishes it on the status page immediately. If an incident with this title is open, nothing changes, and that one is returned.',
   tags,
   headers,
   querystring: NoQuery,
   body: Strict(
     {
       title: adapted(Name, {
-        description: 'What users notice, in one line.',
+        description: 'The effect on users, in one line.',
         examples: ['Deployments do not start']
       }),
       severity: OneOf(SEVERITIES, {
-        description: 'critical: the parts concerned are out. high, medium: they are degraded. low: they work.'
+        description: 'critical: the components are down. high, medium: degraded. low: they work.'
       }),
       components: Type.Optional(
-        Type.Array(adapted(Name, { maxLength: 50, description: 'The name of a part, as /status.json has it.' }), {
+        Type.Array(adapted(Name, { maxLength: 50, description: 'The name of a component, as in /status.json.' }), {
           maxItems: 10,
           uniqueItems: true,
-          description: 'The parts of the service concerned.'
+          description: 'The affected components.'
         })
       ),
       message: Type.Optional(Message)
@@ -108,7 +108,7 @@ export const openIncident = {
 
 export const updateIncident = {
   operationId: 'updateIncident',
-  summary: 'Tell users more of an incident',
+  summary: 'Publish an update to an incident',
   description: 'Repeating the latest update changes nothing.',
   tags,
   headers,
@@ -120,7 +120,7 @@ export const updateIncident = {
 
 export const closeIncident = {
   operationId: 'closeIncident',
-  summary: 'Tell users that an incident is over',
+  summary: 'Close an incident',
   description: 'Closing it again changes nothing.',
   tags,
   headers,

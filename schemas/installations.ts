@@ -25,10 +25,10 @@ const team = Strict({ team: IdOrSlug })
 export const Installation = Sent(
   {
     id: Uuid,
-    installationId: Type.Integer({ description: "GitHub's number of it." }),
-    accountType: OneOf(['User', 'Organization'], { description: 'What kind of account has installed the App.' }),
-    accountLogin: Type.String({ description: 'What that account is called.', examples: ['acme'] }),
-    suspendedAt: Nullable(adapted(Timestamp, { description: 'Since when the account lets the App do nothing.' })),
+    installationId: Type.Integer({ description: 'Its id at GitHub.' }),
+    accountType: OneOf(['User', 'Organization'], { description: 'The kind of the account.' }),
+    accountLogin: Type.String({ description: 'The name of the account.', examples: ['acme'] }),
+    suspendedAt: Nullable(adapted(Timestamp, { description: 'When the account suspended the App.' })),
     createdAt: CreatedAt
   },
   { title: 'Installation' }
@@ -36,18 +36,18 @@ export const Installation = Sent(
 
 export const Repository = Sent(
   {
-    id: Type.Integer({ description: "GitHub's number of it." }),
+    id: Type.Integer({ description: 'Its id at GitHub.' }),
     fullName: Type.String({ description: 'owner/name', examples: ['acme/website'] }),
-    isPrivate: Type.Boolean({ description: 'Whether only its collaborators see it.' }),
-    defaultBranch: Text('The branch that is checked out by default.', 'main'),
-    installationId: Type.Integer({ description: 'The installation that it is seen through.' })
+    isPrivate: Type.Boolean({ description: 'Whether the repository is private.' }),
+    defaultBranch: Text('The default branch.', 'main'),
+    installationId: Type.Integer({ description: 'The installation that gives access to it.' })
   },
   { title: 'Repository' }
 )
 
 export const listInstallations = {
   operationId: 'listInstallations',
-  summary: 'List where a team has installed the GitHub App',
+  summary: 'List the GitHub App installations of a team',
   tags,
   params: team,
   querystring: Strict(PageQuery),
@@ -57,7 +57,7 @@ export const listInstallations = {
 export const deleteInstallation = {
   operationId: 'deleteInstallation',
   summary: 'Disconnect a team from an installation of the GitHub App',
-  description: 'Pushes no longer deploy its apps. At GitHub the App stays installed.',
+  description: 'Pushes no longer deploy apps of the team. The App stays installed at GitHub.',
   tags,
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({ team: IdOrSlug, id: Uuid }),
@@ -68,25 +68,23 @@ export const deleteInstallation = {
 export const listRepositories = {
   operationId: 'listRepositories',
   summary: "Search the repositories of a team's installations",
-  description: 'By name. What has changed at GitHub is here within a minute.',
+  description: 'Ordered by name. Changes at GitHub appear within a minute.',
   tags,
   params: team,
   querystring: Strict({
     ...PageQuery,
-    q: Type.Optional(Type.String({ maxLength: 140, description: 'What the name contains.', examples: ['web'] }))
+    q: Type.Optional(Type.String({ maxLength: 140, description: 'A part of the name.', examples: ['web'] }))
   }),
   response: { 200: Page(Repository), ...errorResponses }
 }
 
-const redirect = { description: 'On to the next page.', type: 'null' }
-const FromGithub = Type.Optional(
-  Type.String({ maxLength: 2_048, description: 'As GitHub sends it.', examples: ['a1b2c3'] })
-)
+const redirect = { description: 'A redirect.', type: 'null' }
+const FromGithub = Type.Optional(Type.String({ maxLength: 2_048, description: 'Set by GitHub.', examples: ['a1b2c3'] }))
 
 export const connectGithub = {
   operationId: 'connectGithub',
   summary: 'Install the GitHub App for a team',
-  description: 'For browsers: it leads to GitHub, and back.',
+  description: 'For browsers: redirects to GitHub and back.',
   tags,
   querystring: Strict({ team: IdOrSlug }),
   response: { 303: redirect, ...errorResponses }
@@ -102,8 +100,8 @@ export const completeConnection = {
     installation_id: Type.Optional(
       Type.String({
         pattern: '^[1-9]\\d{0,14}$',
-        'x-form': "GitHub's number of the installation",
-        description: "GitHub's number of the installation.",
+        'x-form': 'The id of the installation at GitHub',
+        description: 'The id of the installation at GitHub.',
         examples: ['4711']
       })
     ),

@@ -21,10 +21,10 @@ import { changeHeaders, Team, teamParams } from './teams.ts'
 const invitation = {
   id: Uuid,
   email: Text('An e-mail address.', 'ada@example.com'),
-  role: Text('What the invited person will be.', 'member'),
-  state: OneOf(['pending', 'accepted', 'revoked', 'expired'], { description: 'What has become of it.' }),
+  role: Text('The role of the invited person.', 'member'),
+  state: OneOf(['pending', 'accepted', 'revoked', 'expired'], { description: 'The state of the invitation.' }),
   invitedBy: Nullable(Text('The UUID of the user.', '0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a')),
-  expiresAt: adapted(Timestamp, { description: 'When it ends.' }),
+  expiresAt: adapted(Timestamp, { description: 'When it expires.' }),
   createdAt: CreatedAt
 }
 
@@ -36,7 +36,7 @@ export const CreatedInvitation = Sent(
     token: Type.Optional(
       Type.String({
         description:
-          'The invited person accepts with it; give it to nobody else. It is shown once: a reply that is repeated by Idempotency-Key lacks it.',
+          'The invited person accepts with it; do not share it with anybody else. Shown once: a reply repeated by Idempotency-Key omits it.',
         examples: ['5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9']
       })
     )
@@ -51,7 +51,7 @@ export const Email = Type.String({
   pattern:
     "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)+$",
   'x-form': 'an e-mail address',
-  description: 'Who is invited.',
+  description: 'The address to invite.',
   examples: ['ada@example.com']
 })
 
@@ -65,7 +65,7 @@ export const InvitationToken = Type.String({
 export const listInvitations = {
   operationId: 'listInvitations',
   summary: 'List the invitations to a team',
-  description: 'Those that are over are kept for 30 days.',
+  description: 'Finished ones are kept for 30 days.',
   tags: ['teams'],
   params: teamParams,
   querystring: Strict(PageQuery),
@@ -75,7 +75,7 @@ export const listInvitations = {
 export const createInvitation = {
   operationId: 'createInvitation',
   summary: 'Invite a person to a team',
-  description: "The invitation is valid for seven days. Until then it takes one of the places of the team's plan.",
+  description: "The invitation is valid for seven days. Until then it uses one of the places of the team's plan.",
   tags: ['teams'],
   headers: changeHeaders,
   params: teamParams,
@@ -83,7 +83,7 @@ export const createInvitation = {
   body: Strict(
     {
       email: Email,
-      role: Type.Optional(OneOf(['member', 'admin'], { description: 'member when absent.' }))
+      role: Type.Optional(OneOf(['member', 'admin'], { description: 'The role. Absent: member.' }))
     },
     { title: 'CreateInvitationRequest' }
   ),
@@ -92,7 +92,7 @@ export const createInvitation = {
 
 export const revokeInvitation = {
   operationId: 'revokeInvitation',
-  summary: 'Take an invitation back',
+  summary: 'Revoke an invitation',
   tags: ['teams'],
   headers: changeHeaders,
   params: Strict({ team: IdOrSlug, id: Uuid }),
@@ -103,7 +103,7 @@ export const revokeInvitation = {
 export const acceptInvitation = {
   operationId: 'acceptInvitation',
   summary: 'Accept an invitation',
-  description: 'Only with the verified e-mail address that was invited.',
+  description: 'Requires the invited e-mail address to be verified.',
   tags: ['teams'],
   headers: changeHeaders,
   querystring: NoQuery,

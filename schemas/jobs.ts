@@ -21,11 +21,11 @@ import { errorResponses } from './error.ts'
 const QueueName = Type.String({
   pattern: '^[a-z][a-z0-9-]{0,49}$',
   'x-form': 'the name of a queue',
-  description: 'The kind of work.',
+  description: 'The name of the queue.',
   examples: ['deploy']
 })
 const JobState = OneOf(['waiting', 'retrying', 'active', 'completed', 'cancelled', 'dead'], {
-  description: '`dead`: its last attempt has failed, and it is tried again only when an operator says so.'
+  description: '`dead`: its last attempt failed; only an operator can retry it.'
 })
 
 export const Job = Sent(
@@ -33,12 +33,12 @@ export const Job = Sent(
     id: Type.String({ description: 'Its id.', examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'] }),
     queue: QueueName,
     state: JobState,
-    key: Nullable(Text('What jobs of its queue that must not meet have in common.', 'hello')),
-    attempt: Type.Integer({ description: '0 before the first.' }),
-    error: Nullable(Text('Why the latest attempt has failed.', 'The service does not answer')),
+    key: Nullable(Text('Jobs of a queue with the same key never run at the same time.', 'hello')),
+    attempt: Type.Integer({ description: 'The number of attempts; 0 before the first.' }),
+    error: Nullable(Text('The reason why the latest attempt failed.', 'The service does not answer')),
     createdAt: CreatedAt,
-    startedAt: Nullable(adapted(Timestamp, { description: 'When the latest attempt began.' })),
-    finishedAt: Nullable(adapted(Timestamp, { description: 'When it was over.' }))
+    startedAt: Nullable(adapted(Timestamp, { description: 'When the latest attempt started.' })),
+    finishedAt: Nullable(adapted(Timestamp, { description: 'When it finished.' }))
   },
   { title: 'Job' }
 )
@@ -46,7 +46,7 @@ export const Job = Sent(
 export const listJobs = {
   operationId: 'listJobs',
   summary: 'List the jobs of the platform',
-  description: 'The newest first. What is over is listed for two weeks.',
+  description: 'Newest first. Finished jobs are kept for two weeks.',
   tags: ['operators'],
   querystring: Strict({ ...PageQuery, done: Done, queue: Type.Optional(QueueName), state: Type.Optional(JobState) }),
   response: { 200: Page(Job), ...errorResponses }
@@ -54,15 +54,15 @@ export const listJobs = {
 
 export const retryJob = {
   operationId: 'retryJob',
-  summary: 'Try a dead job once more',
-  description: 'It is begun at once. A job in any other state is a 409.',
+  summary: 'Retry a dead job',
+  description: 'It starts immediately. A job in any other state cannot be retried (409).',
   tags: ['operators'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({
     id: Type.String({
       minLength: 1,
       maxLength: 255,
-      description: 'As in the list.',
+      description: 'The id, as in the list of jobs.',
       examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a']
     })
   }),
@@ -73,7 +73,7 @@ export const retryJob = {
       {
         id: Type.String({ description: 'Its id.', examples: ['deploy.0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a'] }),
         queue: QueueName,
-        state: OneOf(['retrying'], { description: 'What becomes of it.' })
+        state: OneOf(['retrying'], { description: 'Its state.' })
       },
       { title: 'RetriedJob' }
     ),

@@ -16,17 +16,17 @@ import {
 } from './common.ts'
 import { errorResponses } from './error.ts'
 
-const LogLevel = OneOf(['debug', 'info', 'warn', 'error'], { description: 'How much it matters.' })
+const LogLevel = OneOf(['debug', 'info', 'warn', 'error'], { description: 'The level.' })
 const Instant = Type.String({ format: 'date-time', maxLength: 40 })
-const LinesLimit = Type.Integer({ minimum: 1, maximum: 1_000, default: 100, description: 'How many items at most.' })
+const LinesLimit = Type.Integer({ minimum: 1, maximum: 1_000, default: 100, description: 'Maximum number of items.' })
 const After = Type.Integer({
   minimum: 0,
   maximum: Number.MAX_SAFE_INTEGER,
-  description: 'The `id` after which to begin; a client that comes back says it as `Last-Event-ID` instead.'
+  description: 'The `id` after which to start; a reconnecting client sends `Last-Event-ID` instead.'
 })
 const LastEventId = Type.String({
   maxLength: 100,
-  description: 'The id of the last event that the client has seen.',
+  description: 'The id of the last event that the client received.',
   examples: ['41']
 })
 const EventStream = Type.String({ description: 'Server-sent events.' })
@@ -41,20 +41,20 @@ const headers = Headers({ 'last-event-id': Type.Optional(LastEventId) })
 
 export const BuildLogChunk = Sent(
   {
-    seq: Type.Integer({ description: 'Its place in the log.' }),
-    phase: Type.String({ description: 'The status of the deployment in which it was said.', examples: ['building'] }),
+    seq: Type.Integer({ description: 'Its position in the log.' }),
+    phase: Type.String({ description: 'The status of the deployment at the time.', examples: ['building'] }),
     text: Text('Plain text of any number of lines, not always whole ones; secrets are masked.', 'added 3 packages\n'),
-    at: adapted(Timestamp, { description: 'When it was said.' })
+    at: adapted(Timestamp, { description: 'The time of the line.' })
   },
   { title: 'BuildLogChunk' }
 )
 
 export const getBuildLog = {
   operationId: 'getBuildLog',
-  summary: 'Read what a deployment says while it is made',
+  summary: 'Read the build log of a deployment',
   description:
-    'As events while it is said: `status`, `log` with the place in the log as its id, and `complete`, after which the ' +
-    'stream ends. With `Accept: application/json` in pages, with `text/plain` as one text.',
+    'Streams server-sent events: `status`, `log` with the position in the log as its id, and `complete`, after which the ' +
+    'stream ends. `Accept: application/json` returns pages, `text/plain` a single text.',
   tags: ['deployments'],
   headers,
   params: Strict({ app: IdOrSlug, id: Uuid }),
@@ -71,13 +71,15 @@ export const getBuildLog = {
 
 export const AppLogLine = Sent(
   {
-    id: Type.Integer({ description: 'Grows from line to line.' }),
-    deploymentId: Nullable(adapted(Uuid, { description: 'The deployment that has said it.' })),
-    at: adapted(Timestamp, { description: 'When it was said.' }),
+    id: Type.Integer({ description: 'Increases with each line.' }),
+    deploymentId: Nullable(adapted(Uuid, { description: 'The deployment that logged it.' })),
+    at: adapted(Timestamp, { description: 'The time of the line.' }),
     level: LogLevel,
-    source: OneOf(['app', 'system', 'build'], { description: 'Who says it: the app, or what runs or builds it.' }),
-    region: Nullable(Type.String({ description: 'Where it was said.', examples: ['iad'] })),
-    instance: Nullable(Text('The machine or process that has said it.', '3d8d9e6f')),
+    source: OneOf(['app', 'system', 'build'], {
+      description: 'The source: the app, or the system that builds or runs it.'
+    }),
+    region: Nullable(Type.String({ description: 'The region.', examples: ['iad'] })),
+    instance: Nullable(Text('The machine or process that logged it.', '3d8d9e6f')),
     message: Text('One line, as plain text.', 'listening on port 8080')
   },
   { title: 'AppLogLine' }
@@ -85,15 +87,15 @@ export const AppLogLine = Sent(
 
 export const listAppLogs = {
   operationId: 'listAppLogs',
-  summary: 'Read what an app has said',
-  description: 'Newest first; the newest 10,000 lines of a week are kept.',
+  summary: 'Read the log of an app',
+  description: 'Newest first. The newest 10,000 lines of the last week are kept.',
   tags: ['apps'],
   params,
   querystring: Strict({
     limit: Type.Optional(LinesLimit),
     cursor: Type.Optional(Cursor),
-    since: described(Instant, 'From this instant on.'),
-    until: described(Instant, 'Before this instant.'),
+    since: described(Instant, 'Only from this time on.'),
+    until: described(Instant, 'Only before this time.'),
     level: Type.Optional(LogLevel),
     search: described(
       Type.String({
@@ -103,7 +105,7 @@ export const listAppLogs = {
         'x-form': 'one line of text',
         examples: ['timeout']
       }),
-      'Text that stands in the message, in whichever case.'
+      'Text that the message must contain, ignoring case.'
     )
   }),
   response: { 200: Page(AppLogLine), ...errorResponses }
@@ -111,10 +113,10 @@ export const listAppLogs = {
 
 export const followAppLogs = {
   operationId: 'followAppLogs',
-  summary: 'Read what an app says, while it does',
+  summary: 'Stream the log of an app',
   description:
-    'As events: `connected`, `log` with the id of the line, `dropped` with the `count` of lines that a slow reader has ' +
-    'missed, and `disconnected` when the server is about to end.',
+    'Streams server-sent events: `connected`, `log` with the id of the line, `dropped` with the `count` of lines that a slow reader ' +
+    'missed, and `disconnected` when the server shuts down.',
   tags: ['apps'],
   headers,
   params,
@@ -122,7 +124,7 @@ export const followAppLogs = {
     after: Type.Optional(After),
     colours: Type.Optional(
       Type.Literal('yes', {
-        description: 'Messages keep their colours, as the sequences that terminals take for them.'
+        description: 'Keeps the ANSI colour sequences in messages.'
       })
     )
   }),
@@ -130,44 +132,44 @@ export const followAppLogs = {
 }
 
 const measured = (description: string) => Type.Number({ description })
-const CpuPercent = measured('Of one processor.')
+const CpuPercent = measured('Percent of one CPU.')
 
 export const AppMetrics = Sent(
   {
     cpuPercent: CpuPercent,
     memory: Sent(
       {
-        usedMb: measured('What all instances use.'),
-        totalMb: measured('What they may use.'),
-        usedPercent: measured('The one as a part of the other.')
+        usedMb: measured('Used by all instances.'),
+        totalMb: measured('The limit of all instances.'),
+        usedPercent: measured('The used share.')
       },
       { description: 'The memory of all instances.' }
     ),
     network: Sent(
       {
-        bytesInPerSec: measured('Received, over the last while.'),
-        bytesOutPerSec: measured('Sent, over the last while.')
+        bytesInPerSec: measured('Received, recently.'),
+        bytesOutPerSec: measured('Sent, recently.')
       },
       { description: 'The traffic of all instances.' }
     ),
     requests: Sent(
       {
-        total: measured('Since the instances began.'),
-        perSec: measured('Over the last while.'),
-        avgLatencyMs: measured('From a request to its reply.'),
-        errorRate: measured('Replies of 500 and above, as a share from 0 to 1.')
+        total: measured('Since the instances started.'),
+        perSec: measured('Recently.'),
+        avgLatencyMs: measured('Mean time from a request to its reply.'),
+        errorRate: measured('Share of replies with a status of 500 or above, from 0 to 1.')
       },
-      { description: 'What the app was asked.' }
+      { description: 'The requests to the app.' }
     ),
     instances: Type.Array(
       Sent({
         id: Text('The machine or process.', '3d8d9e6f'),
-        region: Type.String({ description: 'Where it runs.', examples: ['iad'] }),
-        state: Type.String({ description: 'As the platform calls it.', examples: ['started'] }),
+        region: Type.String({ description: 'Its region.', examples: ['iad'] }),
+        state: Type.String({ description: 'Its state, as reported by the platform.', examples: ['started'] }),
         cpuPercent: CpuPercent,
-        memoryMb: measured('What it uses.')
+        memoryMb: measured('Its resource usage.')
       }),
-      { description: 'Each of them.' }
+      { description: 'The instances.' }
     )
   },
   { title: 'AppMetrics' }
@@ -175,8 +177,8 @@ export const AppMetrics = Sent(
 
 export const getAppMetrics = {
   operationId: 'getAppMetrics',
-  summary: 'See how an app is doing',
-  description: 'As it was a few seconds ago; all zero and without instances when nothing of the app runs.',
+  summary: 'Get the metrics of an app',
+  description: 'A few seconds old at most; all zero and without instances while the app is not running.',
   tags: ['apps'],
   params,
   querystring: NoQuery,

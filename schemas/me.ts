@@ -27,8 +27,8 @@ export const Me = Sent(
     id: Uuid,
     username: Text("The user's name.", 'ada'),
     email: Nullable(Text('An e-mail address.', 'ada@example.com')),
-    avatarUrl: Nullable(Text('Where their picture is.', 'https://avatars.githubusercontent.com/u/1')),
-    isOperator: Type.Boolean({ description: 'Whether this is an operator of the whole platform.' }),
+    avatarUrl: Nullable(Text('The URL of their picture.', 'https://avatars.githubusercontent.com/u/1')),
+    isOperator: Type.Boolean({ description: 'Whether the user is an operator of the platform.' }),
     createdAt: CreatedAt
   },
   { title: 'Me' }
@@ -44,11 +44,11 @@ export const getMe = {
 
 const token = {
   id: Uuid,
-  name: Text('What people call it.', 'hello'),
-  prefix: Text('How the token starts, to recognise it by.', 'rhone_4f7a'),
-  scopes: Type.Array(Scope, { description: 'What it may do.' }),
-  teamId: Nullable(adapted(Uuid, { description: 'The only team that it reaches; null: all of yours.' })),
-  expiresAt: Nullable(adapted(Timestamp, { description: 'When it ends.' })),
+  name: Text('The display name.', 'hello'),
+  prefix: Text('The beginning of the token, to recognise it.', 'rhone_4f7a'),
+  scopes: Type.Array(Scope, { description: 'Its scopes.' }),
+  teamId: Nullable(adapted(Uuid, { description: 'The only team that it can access; null: all your teams.' })),
+  expiresAt: Nullable(adapted(Timestamp, { description: 'When it expires.' })),
   lastUsedAt: Nullable(adapted(Timestamp, { description: 'When it was last used.' })),
   lastUsedFrom: Nullable(Text('The address of the last use.', '192.0.2.1')),
   createdAt: CreatedAt
@@ -61,7 +61,7 @@ export const CreatedToken = Sent(
     ...token,
     token: Type.Optional(
       Type.String({
-        description: 'The token itself. Shown this once: a reply repeated by Idempotency-Key is without it.',
+        description: 'The token itself. Shown once: a reply repeated by Idempotency-Key omits it.',
         examples: ['rhone_4f7a...']
       })
     )
@@ -84,9 +84,11 @@ export const NewToken = Strict(
       minItems: 1,
       maxItems: 3,
       uniqueItems: true,
-      description: "What it may do; at most what the caller's own token may."
+      description: "Its scopes, at most those of the caller's own token."
     }),
-    team: Type.Optional(adapted(IdOrSlug, { description: 'The only team that it reaches. Absent: all of yours.' })),
+    team: Type.Optional(
+      adapted(IdOrSlug, { description: 'The only team that it can access. Absent: all your teams.' })
+    ),
     expiresAt: Type.Optional(Type.String({ format: 'date-time', maxLength: 64, description: 'Absent: never.' }))
   },
   { title: 'NewToken' }
@@ -116,12 +118,12 @@ export const revokeToken = {
 export const Session = Sent(
   {
     id: Uuid,
-    current: Type.Boolean({ description: 'Whether it is the one that asks.' }),
-    method: OneOf(['github', 'password', 'link'], { description: 'How it began.' }),
-    ip: Nullable(Text('The address that it began from.', '192.0.2.1')),
-    userAgent: Nullable(Text('What the browser calls itself.', 'Mozilla/5.0')),
+    current: Type.Boolean({ description: 'Whether it is the session of this request.' }),
+    method: OneOf(['github', 'password', 'link'], { description: 'The sign-in method.' }),
+    ip: Nullable(Text('The address of the sign-in.', '192.0.2.1')),
+    userAgent: Nullable(Text('The user agent of the browser.', 'Mozilla/5.0')),
     lastSeenAt: adapted(Timestamp, { description: 'When it was last used.' }),
-    expiresAt: adapted(Timestamp, { description: 'When it ends.' }),
+    expiresAt: adapted(Timestamp, { description: 'When it expires.' }),
     createdAt: CreatedAt
   },
   { title: 'Session' }
@@ -129,7 +131,7 @@ export const Session = Sent(
 
 export const listSessions = {
   operationId: 'listSessions',
-  summary: 'List where you are signed in',
+  summary: 'List your sessions',
   tags: ['me'],
   querystring: Strict(PageQuery),
   response: { 200: Page(Session), ...errorResponses }
@@ -137,7 +139,7 @@ export const listSessions = {
 
 export const revokeSession = {
   operationId: 'revokeSession',
-  summary: 'Sign out somewhere',
+  summary: 'End a session',
   tags: ['me'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   params: Strict({ id: Uuid }),
@@ -147,17 +149,15 @@ export const revokeSession = {
 
 export const revokeSessions = {
   operationId: 'revokeSessions',
-  summary: 'Sign out everywhere',
+  summary: 'End all sessions',
   tags: ['me'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: Strict({
-    keepCurrent: Type.Optional(
-      Type.Boolean({ default: false, description: 'Everywhere but in the session that asks.' })
-    )
+    keepCurrent: Type.Optional(Type.Boolean({ default: false, description: 'Keep the session of this request.' }))
   }),
   response: {
     200: Sent(
-      { revoked: Type.Integer({ description: 'How many sessions have ended.' }) },
+      { revoked: Type.Integer({ description: 'The number of ended sessions.' }) },
       { title: 'RevokedSessions' }
     ),
     ...errorResponses
@@ -168,17 +168,17 @@ export const deleteMe = {
   operationId: 'deleteMe',
   summary: 'Delete your account',
   description:
-    'Your tokens end at once, and after 14 days everything that tells of you is erased. Until then the code in the reply brings the account back. While you are the only owner of a team that has other members, apps or a subscription, nothing is done (409): the detail names these teams. Teams that only you are in go with the account.',
+    'Your tokens are revoked immediately, and all personal data is erased after 14 days. Until then the code in the reply restores the account. While you are the only owner of a team with other members, apps or a subscription, the request is refused (409), and the detail names these teams. Teams with no other members are deleted with the account.',
   tags: ['me'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,
   response: {
     202: Sent(
       {
-        eraseAfter: adapted(Timestamp, { description: 'When the account is erased.' }),
+        eraseAfter: adapted(Timestamp, { description: 'When the account will be erased.' }),
         code: Type.Optional(
           Type.String({
-            description: 'What POST /api/v1/me/restore takes. Shown this once, and kept nowhere.',
+            description: 'The code for POST /api/v1/me/restore. Shown once and not stored.',
             examples: ['hMGXk1XDfTY4Nn2Lcz2uTkQ6h2F5m3v9k0qJ8sWbR7c']
           })
         )
@@ -191,16 +191,16 @@ export const deleteMe = {
 
 export const restoreMe = {
   operationId: 'restoreMe',
-  summary: 'Have a deleted account back',
-  description: 'For as long as it has not been erased. Its tokens stay revoked: sign in again.',
+  summary: 'Restore a deleted account',
+  description: 'Possible until it is erased. Its tokens stay revoked: sign in again.',
   tags: ['me'],
   querystring: NoQuery,
   body: Strict(
     {
       code: Type.String({
         pattern: '^[A-Za-z0-9_-]{43}$',
-        'x-form': 'the code of the reply to DELETE /api/v1/me: 43 characters',
-        description: 'The code of the reply to DELETE /api/v1/me.',
+        'x-form': 'the code from the reply to DELETE /api/v1/me: 43 characters',
+        description: 'The code from the reply to DELETE /api/v1/me.',
         examples: ['hMGXk1XDfTY4Nn2Lcz2uTkQ6h2F5m3v9k0qJ8sWbR7c']
       })
     },
@@ -214,8 +214,8 @@ export const restoreMe = {
 
 export const exportMe = {
   operationId: 'exportMe',
-  summary: 'Get everything that is held about you',
-  description: 'One JSON object: account, teams, tokens, invitations, deployments, and the audit log of what you did.',
+  summary: 'Export your personal data',
+  description: 'One JSON object: account, teams, tokens, invitations, deployments, and the audit log of your actions.',
   tags: ['me'],
   querystring: NoQuery,
   response: { 200: Type.Unsafe<unknown>({ type: 'object', additionalProperties: true }), ...errorResponses }

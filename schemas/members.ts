@@ -20,8 +20,8 @@ export const Member = Sent(
   {
     id: Uuid,
     username: Text("The user's name.", 'ada'),
-    avatarUrl: Nullable(Text('Where their picture is.', 'https://avatars.githubusercontent.com/u/1')),
-    role: OneOf(['member', 'admin', 'owner'], { description: 'In this team.' }),
+    avatarUrl: Nullable(Text('The URL of their picture.', 'https://avatars.githubusercontent.com/u/1')),
+    role: OneOf(['member', 'admin', 'owner'], { description: 'The role in this team.' }),
     createdAt: CreatedAt
   },
   { title: 'Member' }
@@ -41,13 +41,13 @@ export const listMembers = {
 export const updateMember = {
   operationId: 'updateMember',
   summary: "Change a member's role",
-  description: 'In effect from the next request of that member on. The last owner stays one.',
+  description: 'Takes effect with the next request of the member. The last owner cannot be changed.',
   tags: ['teams'],
   headers: changeHeaders,
   params,
   querystring: NoQuery,
   body: Strict(
-    { role: OneOf(['member', 'admin', 'owner'], { description: 'What the member is to be.' }) },
+    { role: OneOf(['member', 'admin', 'owner'], { description: 'The new role.' }) },
     { title: 'UpdateMemberRequest' }
   ),
   response: { 200: Member, ...errorResponses }
@@ -57,7 +57,7 @@ export const removeMember = {
   operationId: 'removeMember',
   summary: 'Remove a member, or leave a team',
   description:
-    'Members may leave, except the last owner. Admins may remove members and admins, owners may remove anybody. Pending invitations of the removed member are revoked.',
+    'Members may leave, except the last owner. Admins may remove members and admins; owners may remove anybody. Pending invitations of the removed member are revoked.',
   tags: ['teams'],
   headers: changeHeaders,
   params,

@@ -11,82 +11,82 @@ const Counts = (description: string) => Type.Record(Type.String(), Type.Number()
 export const OPERATIONS_WINDOWS = { '1h': 3_600, '6h': 21_600, '24h': 86_400, '7d': 604_800, '30d': 2_592_000 } as const
 
 const Burn = Sent({
-  window: Text('What it is asked of.', '1h'),
-  seconds: Count('Of the window, what is remembered.'),
-  valid: Count('Requests that were good, slow or failed.'),
-  errors: Count('Those that failed.'),
+  window: Text('The length of the window.', '1h'),
+  seconds: Count('The part of the window covered by the history.'),
+  valid: Count('Requests that count: good, slow or failed.'),
+  errors: Count('Failed requests.'),
   ratio: Maybe('The share that failed'),
-  burn: Maybe('How many times as fast as 30 days allow: 1 spends exactly the budget')
+  burn: Maybe('Burn rate: 1 spends exactly the budget in 30 days')
 })
 
 const Budget = Sent({
   target: Type.Number({ description: 'The share of requests that must succeed.', examples: [0.995] }),
-  days: Count('Over how many days.'),
+  days: Count('The period in days.'),
   remaining: Maybe('The share of the budget that is left, from Prometheus'),
-  spentRemembered: Maybe('The share of the budget spent in what is remembered, at the rate of requests of that time'),
-  windows: Type.Array(Burn, { description: 'How fast it burns.' })
+  spentRemembered: Maybe('The share of the budget spent within the history, at its request rate'),
+  windows: Type.Array(Burn, { description: 'Burn rates.' })
 })
 
 const Class = Sent({
   slo: Text('The service level class.', 'list'),
   good: Count('Requests that kept the objective.'),
-  slow: Count('Slower than it.'),
+  slow: Count('Slower than the objective.'),
   error: Count('Failed.'),
   maintenance: Count('Refused by planned maintenance.'),
   limited: Count('Refused by limits.'),
-  gone: Count('Given up by their clients.')
+  gone: Count('Aborted by their clients.')
 })
 
 const Route = Sent({
-  method: Text('Its method.', 'GET'),
-  path: Text('Its pattern.', '/api/v1/apps/:app'),
-  requests: Count('How many there were.'),
-  perSecond: Count('The same, a second.'),
-  errors: Count('Replies of 5xx.'),
-  errorRatio: Count('Their share.'),
-  p50: Maybe('Seconds that half of them took at most'),
-  p95: Maybe('Seconds that 95 of 100 took at most')
+  method: Text('The method.', 'GET'),
+  path: Text('The pattern.', '/api/v1/apps/:app'),
+  requests: Count('The number of requests.'),
+  perSecond: Count('Requests per second.'),
+  errors: Count('Replies with 5xx.'),
+  errorRatio: Count('The share of 5xx.'),
+  p50: Maybe('Median duration in seconds'),
+  p95: Maybe('95th percentile of the duration in seconds')
 })
 
 const Load = Sent({
-  inFlight: Maybe('Requests that are being answered'),
-  admitted: Maybe('Of them, those that count against the limit'),
-  limit: Maybe('How many may be answered at a time'),
+  inFlight: Maybe('Requests in flight'),
+  admitted: Maybe('Requests in flight that count against the limit'),
+  limit: Maybe('The concurrency limit'),
   pressure: Maybe('0 none, 1 some, 2 much'),
-  eventLoopP99: Maybe('Seconds by which the event loop is late, in 99 of 100 cases at most'),
+  eventLoopP99: Maybe('99th percentile of the event loop delay in seconds'),
   cpu: Maybe('Cores in use'),
   rss: Maybe('Resident memory in bytes'),
-  memoryLimit: Maybe('Bytes that it is judged by'),
-  heapUsed: Maybe('Bytes in use of the heap')
+  memoryLimit: Maybe('Memory limit in bytes'),
+  heapUsed: Maybe('Used heap in bytes')
 })
 
 const Occasion = Sent({
   known: Type.Boolean({
-    description: 'False when no server has told of one: then nothing is known, not that all is well.'
+    description: 'False if no server has reported one: the state is unknown.'
   }),
-  at: Instant('When it was.'),
-  ageSeconds: Maybe('How long ago')
+  at: Instant('The time.'),
+  ageSeconds: Maybe('The age in seconds')
 })
 
 const Chart = Sent(
   {
-    id: Text('What the panel of the dashboards is called.', 'request-rate'),
+    id: Text('The id of the dashboard panel.', 'request-rate'),
     title: Text('Its title.', 'Requests'),
-    unit: Text('How its values are read, in the terms of Grafana.', 'reqps'),
-    kind: OneOf(['stat', 'graph'], { description: 'One number, or its course.' }),
+    unit: Text('The unit of its values, as in Grafana.', 'reqps'),
+    kind: OneOf(['stat', 'graph'], { description: 'A single number or a graph.' }),
     threshold: Type.Union(
       [
         Sent({
-          value: Type.Number({ description: 'From here on it is bad.' }),
-          bad: OneOf(['above', 'below'], { description: 'On which side.' })
+          value: Type.Number({ description: 'The threshold.' }),
+          bad: OneOf(['above', 'below'], { description: 'The bad side of the threshold.' })
         }),
         Type.Null()
       ],
-      { description: 'Where it becomes bad.' }
+      { description: 'The threshold from which values are bad.' }
     ),
-    series: Type.Array(Type.String({ examples: ['GET /api/v1/apps'] }), { description: 'What the series are called.' }),
+    series: Type.Array(Type.String({ examples: ['GET /api/v1/apps'] }), { description: 'The names of the series.' }),
     data: Type.Array(Type.Array(Nullable(Type.Number())), {
-      description: 'First the times, in seconds since 1970, then the values of each series; the form that uPlot draws.'
+      description: 'The times in seconds since 1970, then the values of each series: the format of uPlot.'
     })
   },
   { title: 'Chart' }
@@ -94,41 +94,43 @@ const Chart = Sent(
 
 export const Operations = Sent(
   {
-    generatedAt: Type.String({ format: 'date-time', description: 'When this was made.' }),
-    sampledAt: Instant('When this instance last sampled its metrics; null before the first time.'),
-    rememberedSeconds: Count('How far back this instance remembers.'),
-    source: OneOf(['memory', 'history'], { description: 'What the charts are made of: this instance, or Prometheus.' }),
+    generatedAt: Type.String({ format: 'date-time', description: 'When this report was created.' }),
+    sampledAt: Instant('When this instance last sampled its metrics; null before the first sample.'),
+    rememberedSeconds: Count('The length of the history of this instance.'),
+    source: OneOf(['memory', 'history'], { description: 'The source of the charts: this instance or Prometheus.' }),
     fallback: Nullable(
-      Text('Why Prometheus could not be asked, if it could not.', 'prometheus query_range: no answer in time')
+      Text('Why Prometheus could not be queried, if so.', 'prometheus query_range: no answer in time')
     ),
-    budget: adapted(Budget, { description: 'How much may still fail.' }),
+    budget: adapted(Budget, { description: 'The error budget.' }),
     classes: Type.Array(Class, { description: 'By class, over the last hour.' }),
     routes: Sent(
       {
-        seconds: Count('What this covers.'),
+        seconds: Count('The period covered.'),
         items: Type.Array(Route, { description: 'The busiest 50 routes.' })
       },
-      { description: 'The routes that were used.' }
+      { description: 'The used routes.' }
     ),
-    load: adapted(Load, { description: 'What this instance is busy with now.' }),
+    load: adapted(Load, { description: 'The current load of this instance.' }),
     pool: Type.Union([Counts('Connections by state.'), Type.Null()], { description: 'The database pool.' }),
     jobs: Type.Array(
       Sent({
         queue: Text('Its name.', 'build'),
-        waiting: Maybe('Jobs that wait'),
+        waiting: Maybe('Waiting jobs'),
         lastHour: Counts('Attempts of the last hour, by outcome.')
       }),
-      { description: 'By queue.' }
+      { description: 'Jobs by queue.' }
     ),
     deployments: Counts('Deployments of the last hour on this instance, by status.'),
-    dependencies: Type.Record(Type.String(), OneOf(['up', 'down']), { description: 'What the server depends on.' }),
+    dependencies: Type.Record(Type.String(), OneOf(['up', 'down']), {
+      description: 'The services that the server depends on.'
+    }),
     backup: Sent(
       {
         last: adapted(Occasion, { description: 'The newest verified backup.' }),
-        sizeBytes: Maybe('How large it is'),
+        sizeBytes: Maybe('Its size in bytes'),
         drill: adapted(Occasion, { description: 'The last restore drill that succeeded.' })
       },
-      { description: 'What a loss would cost.' }
+      { description: 'The state of disaster recovery.' }
     ),
     charts: Type.Array(Chart, { description: 'The panels of the dashboards.' })
   },
@@ -137,14 +139,14 @@ export const Operations = Sent(
 
 export const getOperations = {
   operationId: 'getOperations',
-  summary: 'See how the server is doing',
+  summary: 'Get the live figures of the server',
   description:
-    'Figures of the instance that answers, which remembers six hours of its own metrics and needs no other service. With `PROMETHEUS_URL`, the charts show what Prometheus remembers; if it cannot be asked, `fallback` says why.',
+    'Figures of the instance that answers, which keeps six hours of its own metrics and needs no other service. With `PROMETHEUS_URL`, the charts show the data of Prometheus; if it cannot be queried, `fallback` says why.',
   tags: ['operators'],
   querystring: Strict({
     window: Type.Optional(
       OneOf(Object.keys(OPERATIONS_WINDOWS) as (keyof typeof OPERATIONS_WINDOWS)[], {
-        description: 'What the charts cover; 1h by default.'
+        description: 'The period of the charts. Default: 1h.'
       })
     )
   }),

@@ -6,11 +6,11 @@ import { errorResponses } from './error.ts'
 
 const tags = ['pages']
 const markup = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
-const onward = { description: 'On to the next page.', type: 'null' }
+const onward = { description: 'A redirect.', type: 'null' }
 
 /** A team by its UUID or slug; absent: the caller's first one. */
 const Team = Type.Optional(
-  Type.String({ minLength: 1, maxLength: 255, description: 'The team it is about.', examples: ['acme'] })
+  Type.String({ minLength: 1, maxLength: 255, description: 'The team shown.', examples: ['acme'] })
 )
 
 /** The query of a page: its own parameters and the common ones. */
@@ -37,18 +37,18 @@ export function page<Query extends TSchema, Params extends TSchema | undefined =
 const FORM_FIELDS = {
   _csrf: Type.String({
     maxLength: 256,
-    description: 'The token of the page that the form was on.',
+    description: 'The CSRF token of the page with the form.',
     examples: ['MTcxNTk0']
   }),
   _key: Type.Optional(
     Type.String({
       maxLength: 64,
-      description: 'Makes the change happen once, as Idempotency-Key does.',
+      description: 'Makes the change happen only once, like Idempotency-Key.',
       examples: ['9f1c2a7e-6f0e-4b57-8f53-2f9a5a1d1c11']
     })
   ),
   _rev: Type.Optional(
-    Type.String({ maxLength: 20, description: 'The version that the form showed, as If-Match does.', examples: ['1'] })
+    Type.String({ maxLength: 20, description: 'The version that the form showed, like If-Match.', examples: ['1'] })
   )
 }
 
@@ -87,9 +87,9 @@ export function submission<Body extends TSchema, Params extends TSchema | undefi
 export const AppParams = Strict({ app: IdOrSlug })
 export const DeploymentParams = Strict({ app: IdOrSlug, id: Uuid })
 
-export const home = page('getStart', 'The page that visitors see first', { querystring: PageQuery({}) })
+export const home = page('getStart', 'The home page', { querystring: PageQuery({}) })
 export const design = page('getDesign', 'Every part of the pages, in every state', { querystring: PageQuery({}) })
-export const dashboard = page('getDashboard', 'What needs attention in a team', { querystring: PageQuery({}) })
+export const dashboard = page('getDashboard', 'The dashboard of a team', { querystring: PageQuery({}) })
 
 export const APP_SORTS = ['attention', 'name', 'deployed', 'created'] as const
 export const appList = page('getAppsPage', 'The apps of a team', {
@@ -101,7 +101,7 @@ export const appList = page('getAppsPage', 'The apps of a team', {
       Type.Unsafe<(typeof APP_SORTS)[number]>({
         type: 'string',
         enum: [...APP_SORTS],
-        description: 'What comes first.',
+        description: 'The sort order.',
         default: 'attention'
       })
     )
@@ -131,7 +131,7 @@ export const submitNewApp = submission('submitNewApp', 'Create an app from the f
     source: Type.Unsafe<(typeof SOURCES)[number]>({
       type: 'string',
       enum: [...SOURCES],
-      description: 'Where its code is.'
+      description: 'The kind of its source.'
     }),
     repository: Type.Optional(
       Type.String({
@@ -140,17 +140,15 @@ export const submitNewApp = submission('submitNewApp', 'Create an app from the f
         examples: ['https://git.example.com/acme/website.git']
       })
     ),
-    branch: Type.Optional(
-      Type.String({ maxLength: 255, description: 'The branch that is built.', examples: ['main'] })
-    ),
+    branch: Type.Optional(Type.String({ maxLength: 255, description: 'The branch to build.', examples: ['main'] })),
     directory: Type.Optional(
-      Type.String({ maxLength: 255, description: 'The directory that it is in.', examples: ['packages/web'] })
+      Type.String({ maxLength: 255, description: 'The directory within the repository.', examples: ['packages/web'] })
     ),
     region: Type.Optional(
       Type.String({
         pattern: '^[a-z]{3}$',
         'x-form': 'the code of a region',
-        description: 'Where it runs.',
+        description: 'The region to run in.',
         examples: ['iad']
       })
     ),
@@ -158,7 +156,7 @@ export const submitNewApp = submission('submitNewApp', 'Create an app from the f
       Type.Unsafe<'deploy' | 'stay'>({
         type: 'string',
         enum: ['deploy', 'stay'],
-        description: 'What comes next.',
+        description: 'The next step.',
         default: 'stay'
       })
     )
@@ -170,14 +168,14 @@ export const submitDeploy = submission('submitDeploy', 'Deploy the newest commit
   body: FormBody('DeployForm', {})
 })
 
-export const appPage = page('getAppPage', 'How an app is', { params: AppParams, querystring: PageQuery({}) })
+export const appPage = page('getAppPage', 'The overview of an app', { params: AppParams, querystring: PageQuery({}) })
 
 export const deploymentList = page('getDeploymentsPage', 'The deployments of an app', {
   params: AppParams,
   querystring: PageQuery({ cursor: Type.Optional(Cursor) })
 })
 
-export const deploymentPage = page('getDeploymentPage', 'What became of a deployment', {
+export const deploymentPage = page('getDeploymentPage', 'A deployment and its build log', {
   params: DeploymentParams,
   querystring: PageQuery({})
 })
@@ -197,7 +195,7 @@ const SINCE = ['15m', '1h', '24h'] as const
 const orOpen = <const Values extends readonly string[]>(values: Values, description: string) =>
   Type.Optional(Type.Unsafe<Values[number] | ''>({ type: 'string', enum: ['', ...values], description }))
 
-export const logPage = page('getLogPage', 'What an app says', {
+export const logPage = page('getLogPage', 'The log of an app', {
   params: AppParams,
   querystring: PageQuery({
     search: Type.Optional(
@@ -205,12 +203,12 @@ export const logPage = page('getLogPage', 'What an app says', {
         maxLength: 200,
         pattern: '^[^\\p{Cc}\\p{Cs}]*$',
         'x-form': 'one line of text',
-        description: 'Text that stands in the line.',
+        description: 'Text that the line must contain.',
         examples: ['timeout']
       })
     ),
-    level: orOpen(['debug', 'info', 'warn', 'error'], 'Only lines of this level.'),
-    since: orOpen(SINCE, 'Only lines of this time.'),
+    level: orOpen(['debug', 'info', 'warn', 'error'], 'Only lines with this level.'),
+    since: orOpen(SINCE, 'Only lines of this period.'),
     cursor: Type.Optional(Cursor)
   })
 })
@@ -229,24 +227,26 @@ export const submitAppSettings = submission('submitAppSettings', 'Change the set
       description: 'Which form was sent.'
     }),
     name: Type.Optional(Name),
-    slug: Type.Optional(Type.String({ maxLength: 63, description: 'Shown, and never changed.', examples: ['hello'] })),
+    slug: Type.Optional(
+      Type.String({ maxLength: 63, description: 'Shown only; it cannot be changed.', examples: ['hello'] })
+    ),
     region: Type.Optional(
       Type.String({
         pattern: '^[a-z]{3}$',
         'x-form': 'the code of a region',
-        description: 'Where it runs.',
+        description: 'The region to run in.',
         examples: ['iad']
       })
     ),
     source: Type.Optional(
-      Type.Unsafe<'git' | 'github'>({ type: 'string', enum: ['git', 'github'], description: 'Where its code is.' })
+      Type.Unsafe<'git' | 'github'>({ type: 'string', enum: ['git', 'github'], description: 'The kind of its source.' })
     ),
     repository: Type.Optional(
       Type.String({ maxLength: 500, description: 'The repository.', examples: ['acme/website'] })
     ),
     branch: Type.Optional(GithubBranch),
     directory: Type.Optional(
-      Type.String({ maxLength: 255, description: 'The directory that it is in.', examples: ['packages/web'] })
+      Type.String({ maxLength: 255, description: 'The directory within the repository.', examples: ['packages/web'] })
     ),
     autoDeploy: Ticked
   })
@@ -258,12 +258,12 @@ export const submitEnvVars = submission('submitEnvVars', 'Set variables of an ap
     lines: Type.String({
       minLength: 1,
       maxLength: 262_144,
-      description: 'One NAME=value in a line.',
+      description: 'One NAME=value per line.',
       examples: ['API_KEY=s3cret']
     }),
     buildTime: Ticked,
     next: Type.Optional(
-      Type.Unsafe<'deploy' | 'stay'>({ type: 'string', enum: ['deploy', 'stay'], description: 'What comes next.' })
+      Type.Unsafe<'deploy' | 'stay'>({ type: 'string', enum: ['deploy', 'stay'], description: 'The next step.' })
     )
   })
 })
@@ -273,7 +273,7 @@ export const submitEnvVarDeletion = submission('submitEnvVarDeletion', 'Delete a
   body: FormBody('EnvVarDeletionForm', { key: EnvVarKey })
 })
 
-export const deleteAppPage = page('getDeleteAppPage', 'The last question before an app is deleted', {
+export const deleteAppPage = page('getDeleteAppPage', 'The confirmation page for deleting an app', {
   params: AppParams,
   querystring: PageQuery({})
 })
@@ -281,6 +281,8 @@ export const deleteAppPage = page('getDeleteAppPage', 'The last question before 
 export const submitAppDeletion = submission('submitAppDeletion', 'Delete an app, from a page', {
   params: AppParams,
   body: FormBody('AppDeletionForm', {
-    confirm: Type.Optional(Type.String({ maxLength: 255, description: 'The slug, typed.', examples: ['hello'] }))
+    confirm: Type.Optional(
+      Type.String({ maxLength: 255, description: 'The slug, as a confirmation.', examples: ['hello'] })
+    )
   })
 })

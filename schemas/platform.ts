@@ -14,14 +14,14 @@ export const ping = {
 
 export const Region = Sent(
   {
-    code: Text('What it is named by.', 'iad'),
-    name: Text('What it is called.', 'Ashburn, Virginia (US)'),
+    code: Text('The code.', 'iad'),
+    name: Text('The name.', 'Ashburn, Virginia (US)'),
     city: Text('The nearest city.', 'Ashburn'),
     country: Text('Its ISO 3166 code.', 'US'),
-    continent: Text('The part of the world.', 'North America'),
-    latitude: Type.Number({ description: 'Degrees north.' }),
-    longitude: Type.Number({ description: 'Degrees east.' }),
-    available: Type.Boolean({ description: 'Whether an app can be placed there now.' })
+    continent: Text('The continent.', 'North America'),
+    latitude: Type.Number({ description: 'Latitude in degrees.' }),
+    longitude: Type.Number({ description: 'Longitude in degrees.' }),
+    available: Type.Boolean({ description: 'Whether it currently accepts new apps.' })
   },
   { title: 'Region' }
 )

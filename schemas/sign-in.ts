@@ -3,10 +3,10 @@ import { Headers, IdempotencyKey, NoContent, NoQuery, Strict } from './common.ts
 import { errorResponses } from './error.ts'
 
 /** Where to go afterwards. Anything other than a path on this server is ignored. */
-const Next = Type.String({ maxLength: 2_048, description: 'The path to go to afterwards.', examples: ['/docs'] })
+const Next = Type.String({ maxLength: 2_048, description: 'The path to redirect to afterwards.', examples: ['/docs'] })
 
 const page = { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }
-const redirect = { description: 'On to the next page.', type: 'null' }
+const redirect = { description: 'A redirect.', type: 'null' }
 
 const tags = ['signing in']
 
@@ -17,12 +17,12 @@ export const getSignIn = {
   querystring: Strict({
     next: Type.Optional(Next),
     again: Type.Optional(
-      Type.Literal('yes', { description: 'Also for those who are signed in: what comes next needs a fresh sign-in.' })
+      Type.Literal('yes', { description: 'Also for signed-in users, if the next page needs a recent sign-in.' })
     ),
     error: Type.Optional(
       Type.String({
         maxLength: 100,
-        description: 'Why an attempt before this one has failed; the page says what to do about it.',
+        description: 'Why the previous attempt failed; the page says what to do.',
         examples: ['invalid_state']
       })
     )
@@ -33,13 +33,13 @@ export const getSignIn = {
 export const firstSignIn = {
   operationId: 'firstSignIn',
   summary: 'Sign the first operator in',
-  description: 'By the link that the start prints in development while there is no other way to sign in.',
+  description: 'With the link that is printed at start in development, while there is no other way to sign in.',
   tags,
   querystring: Strict({
     code: Type.String({
       minLength: 1,
       maxLength: 300,
-      description: 'The code of the link.',
+      description: 'The code from the link.',
       examples: ['1764450000000.x.y.z']
     })
   }),
@@ -54,9 +54,7 @@ export const beginGithub = {
   response: { 302: redirect, ...errorResponses }
 }
 
-const FromGithub = Type.Optional(
-  Type.String({ maxLength: 2_048, description: 'As GitHub sends it.', examples: ['a1b2c3'] })
-)
+const FromGithub = Type.Optional(Type.String({ maxLength: 2_048, description: 'Set by GitHub.', examples: ['a1b2c3'] }))
 
 export const completeGithub = {
   operationId: 'completeGithub',
@@ -75,7 +73,7 @@ export const completeGithub = {
 
 const CsrfToken = Type.String({
   maxLength: 256,
-  description: 'The token of the page that the form was on.',
+  description: 'The CSRF token of the page with the form.',
   examples: ['MTcxNTk0']
 })
 
@@ -97,7 +95,7 @@ const Login = Type.String({
 const Password = Type.String({
   minLength: 1,
   maxLength: 1_024,
-  description: 'Twelve characters at least, when it is new.',
+  description: 'At least twelve characters for a new one.',
   examples: ['correct horse battery staple']
 })
 
@@ -118,7 +116,7 @@ export const signInWithPassword = {
 
 export const getReset = {
   operationId: 'getPasswordReset',
-  summary: 'The page to set a password on',
+  summary: 'The page for setting a password',
   tags,
   querystring: NoQuery,
   response: { 200: page, ...errorResponses }
@@ -126,7 +124,7 @@ export const getReset = {
 
 export const resetPassword = {
   operationId: 'resetPassword',
-  summary: 'Set a password by a code, and sign in',
+  summary: 'Set a password with a code, and sign in',
   tags,
   querystring: NoQuery,
   body: Strict(
@@ -136,7 +134,7 @@ export const resetPassword = {
       code: Type.String({
         minLength: 1,
         maxLength: 64,
-        description: 'The code that was given out.',
+        description: 'The code that an operator handed out.',
         examples: ['K7QF-2M9X']
       }),
       password: Password
@@ -149,7 +147,7 @@ export const resetPassword = {
 export const changePassword = {
   operationId: 'changePassword',
   summary: 'Change your password',
-  description: 'You are signed out everywhere else, and the session that asks gets a new cookie.',
+  description: 'All other sessions end, and the session of this request gets a new cookie.',
   tags: ['me'],
   headers: Headers({ 'idempotency-key': IdempotencyKey }),
   querystring: NoQuery,

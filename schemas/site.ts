@@ -18,7 +18,7 @@ export const getIcon = {
 
 export const getRobots = {
   operationId: 'getRobots',
-  summary: 'What search engines may read',
+  summary: 'The rules for search engines',
   tags,
   querystring: NoQuery,
   response: answer('text/plain', 'RFC 9309.')
@@ -26,7 +26,7 @@ export const getRobots = {
 
 export const getSecurityContact = {
   operationId: 'getSecurityContact',
-  summary: 'Whom to tell of a vulnerability',
+  summary: 'The contact for vulnerabilities',
   tags,
   querystring: NoQuery,
   response: answer('text/plain', 'RFC 9116.')

@@ -11,19 +11,19 @@ const Uptime = (description: string) =>
 const StatusOfDay = Sent(
   {
     date: Type.String({ format: 'date', description: 'The UTC day.' }),
-    status: OneOf(STATUSES, { description: 'The worst state that lasted a minute in all.' }),
-    uptime: Uptime('The share of the observed time, maintenance left out, without an outage')
+    status: OneOf(STATUSES, { description: 'The worst state that lasted at least a minute in total.' }),
+    uptime: Uptime('The share of the observed time without an outage; maintenance is excluded')
   },
   { title: 'StatusOfDay' }
 )
 
 const StatusOfComponent = Sent(
   {
-    name: Text('What incidents name it by.', 'api'),
-    title: Text('What it is called.', 'API and dashboard'),
-    status: OneOf(STATUSES, { description: 'How it is.' }),
-    note: Nullable(Text('What users notice.', 'Some requests are refused.')),
-    uptime: Uptime('The same over all of these days'),
+    name: Text('The id of the component.', 'api'),
+    title: Text('The name.', 'API and dashboard'),
+    status: OneOf(STATUSES, { description: 'The state.' }),
+    note: Nullable(Text('The effect on users.', 'Some requests are refused.')),
+    uptime: Uptime('The same share over all these days'),
     days: Type.Array(StatusOfDay, { description: 'The last 30 days, oldest first.' })
   },
   { title: 'StatusOfComponent' }
@@ -31,23 +31,23 @@ const StatusOfComponent = Sent(
 
 export const Status = Sent(
   {
-    status: OneOf(STATUSES, { description: 'How the service is as a whole.' }),
-    summary: Text('The same in a sentence.', 'Everything works.'),
-    checkedAt: Nullable(Instant('When this instance last looked; null before the first time.')),
-    components: Type.Array(StatusOfComponent, { description: 'The parts of the service.' }),
+    status: OneOf(STATUSES, { description: 'The overall state.' }),
+    summary: Text('The overall state as a sentence.', 'All systems operational.'),
+    checkedAt: Nullable(Instant('When this instance last checked; null before the first check.')),
+    components: Type.Array(StatusOfComponent, { description: 'The components of the service.' }),
     maintenance: Type.Union(
       [
         Sent({
-          message: Nullable(Text('What operators say of it.', 'Back at six')),
-          since: Nullable(Instant('When it began.')),
-          until: Nullable(Instant('When it ends by itself.'))
+          message: Nullable(Text('The message of the operators.', 'Back at six')),
+          since: Nullable(Instant('When it started.')),
+          until: Nullable(Instant('When it ends automatically.'))
         }),
         Type.Null()
       ],
-      { description: 'The planned maintenance that is under way.' }
+      { description: 'The current planned maintenance.' }
     ),
     incidents: Type.Array(Incident, {
-      description: 'The open ones, then those closed within 30 days, the latest first.'
+      description: 'The open ones, then those closed within 30 days, latest first.'
     })
   },
   { title: 'Status' }
@@ -58,8 +58,8 @@ const tags = ['platform']
 
 export const getStatus = {
   operationId: 'getStatus',
-  summary: 'How the service is',
-  description: 'Answered from memory, and always with 200: also while the database is down or the platform is closed.',
+  summary: 'Get the status of the service',
+  description: 'Served from memory, always with 200, even while the database is down or the platform is closed.',
   tags,
   querystring: NoQuery,
   response: { 200: Status, ...errorResponses }
@@ -67,7 +67,7 @@ export const getStatus = {
 
 export const getStatusPage = {
   operationId: 'getStatusPage',
-  summary: 'How the service is, as a page',
+  summary: 'The status page',
   tags: ['pages'],
   querystring: NoQuery,
   response: { 200: { description: 'A page.', content: { 'text/html': { schema: Type.String() } } }, ...errorResponses }

@@ -15,7 +15,7 @@ export const submitNewTeam = submission('submitNewTeam', 'Create a team from the
   body: FormBody('NewTeamForm', names)
 })
 
-export const team = page('getTeamPage', 'Who is in a team, and what may be done about it', {
+export const team = page('getTeamPage', 'The members and settings of a team', {
   params,
   querystring: Strict({ cursor: Type.Optional(Cursor), done: Done })
 })
@@ -29,11 +29,11 @@ export const submitInvitation = submission('submitInvitation', 'Invite a person,
   params,
   body: FormBody('InvitationForm', {
     email: Email,
-    role: Type.Optional(OneOf(['member', 'admin'], { description: 'member when absent.' }))
+    role: Type.Optional(OneOf(['member', 'admin'], { description: 'The role. Absent: member.' }))
   })
 })
 
-export const submitInvitationAgain = submission('submitInvitationAgain', 'Make a new link for an invitation', {
+export const submitInvitationAgain = submission('submitInvitationAgain', 'Create a new link for an invitation', {
   params: invitationParams,
   body: FormBody('InvitationAgainForm', {})
 })
@@ -43,7 +43,7 @@ export const submitDisconnection = submission('submitDisconnection', 'Disconnect
   body: FormBody('DisconnectionForm', {})
 })
 
-export const submitRevocation = submission('submitRevocation', 'Take an invitation back, from a page', {
+export const submitRevocation = submission('submitRevocation', 'Revoke an invitation, from a page', {
   params: invitationParams,
   body: FormBody('RevocationForm', {})
 })
@@ -51,7 +51,7 @@ export const submitRevocation = submission('submitRevocation', 'Take an invitati
 export const submitMemberRole = submission('submitMemberRole', "Change a member's role, from a page", {
   params: memberParams,
   body: FormBody('MemberRoleForm', {
-    role: OneOf(['member', 'admin', 'owner'], { description: 'What the member is to be.' })
+    role: OneOf(['member', 'admin', 'owner'], { description: 'The new role.' })
   })
 })
 
@@ -60,12 +60,12 @@ export const submitRemoval = submission('submitRemoval', 'Remove a member or lea
   body: FormBody('RemovalForm', {})
 })
 
-export const submitTransfer = submission('submitTransfer', 'Give a team to another member, from a page', {
+export const submitTransfer = submission('submitTransfer', 'Transfer a team to another member, from a page', {
   params,
   body: FormBody('TransferForm', { user: Uuid })
 })
 
-export const deleteTeam = page('getDeleteTeamPage', 'The last question before a team is deleted', {
+export const deleteTeam = page('getDeleteTeamPage', 'The confirmation page for deleting a team', {
   params,
   querystring: Strict({ done: Done })
 })
@@ -73,11 +73,13 @@ export const deleteTeam = page('getDeleteTeamPage', 'The last question before a 
 export const submitTeamDeletion = submission('submitTeamDeletion', 'Delete a team, from a page', {
   params,
   body: FormBody('TeamDeletionForm', {
-    confirm: Type.Optional(Type.String({ maxLength: 255, description: 'The slug, typed.', examples: ['acme'] }))
+    confirm: Type.Optional(
+      Type.String({ maxLength: 255, description: 'The slug, as a confirmation.', examples: ['acme'] })
+    )
   })
 })
 
-export const invitation = page('getInvitationPage', 'What an invitation is to', {
+export const invitation = page('getInvitationPage', 'An invitation', {
   querystring: PageQuery({ token: Type.Optional(InvitationToken) })
 })
 

@@ -27,18 +27,18 @@ const ROLES = ['member', 'admin', 'owner'] as const
 export const Team = Sent(
   {
     id: Uuid,
-    name: Text('What people call it.', 'hello'),
-    slug: Text('What it is called in URLs.', 'hello'),
-    plan: Text('What the team may use.', 'free'),
+    name: Text('The display name.', 'hello'),
+    slug: Text('The name in URLs.', 'hello'),
+    plan: Text('The plan of the team.', 'free'),
     role: OneOf(ROLES, { description: "The caller's role in this team." }),
-    version: Type.Integer({ description: 'Counts the changes of the team.' }),
+    version: Type.Integer({ description: 'Version of the team, incremented by each change.' }),
     createdAt: CreatedAt
   },
   { title: 'Team' }
 )
 
 export const TeamSlug = adapted(Slug, {
-  description: "Names the team in URLs; unique over all teams. Made from the team's name when absent."
+  description: "Names the team in URLs; unique across all teams. Absent: derived from the team's name."
 })
 
 export const NewTeam = Strict({ name: Name, slug: Type.Optional(TeamSlug) }, { title: 'NewTeam' })
@@ -64,7 +64,7 @@ export const listTeams = {
 export const createTeam = {
   operationId: 'createTeam',
   summary: 'Create a team',
-  description: 'You are its owner.',
+  description: 'You become its owner.',
   tags: ['teams'],
   headers: changeHeaders,
   querystring: NoQuery,
@@ -97,7 +97,7 @@ export const deleteTeam = {
   operationId: 'deleteTeam',
   summary: 'Delete a team',
   description:
-    'With its memberships and invitations. A team that still has apps or a subscription is not deleted (409): delete its apps and cancel the subscription first. Usage that was recorded is kept, as bills are.',
+    'Also deletes its memberships and invitations. A team with apps or a subscription cannot be deleted (409): delete the apps and cancel the subscription first. Recorded usage and bills are kept.',
   tags: ['teams'],
   headers: ifMatch,
   params: teamParams,
@@ -107,8 +107,8 @@ export const deleteTeam = {
 
 export const transferTeam = {
   operationId: 'transferTeam',
-  summary: 'Give a team to another member',
-  description: 'The other member becomes an owner and you an admin, both at once.',
+  summary: 'Transfer a team to another member',
+  description: 'The other member becomes an owner and you become an admin, in one step.',
   tags: ['teams'],
   headers: changeHeaders,
   params: teamParams,

@@ -145,7 +145,7 @@ ${card({ title: 'Meters' }, [meter({ label: 'Machine hours', used: 212.4, limit:
       footer: html`<span class="hint">Applies with the next deployment.</span>${button({ label: 'Save', kind: 'primary' })}`
     },
     [
-      field({ name: id('name'), label: 'Name', value: 'website', hint: 'What people call it.' }),
+      field({ name: id('name'), label: 'Name', value: 'website', hint: 'The display name.' }),
       field({
         name: id('slug'),
         label: 'Slug',

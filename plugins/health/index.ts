@@ -140,9 +140,7 @@ const health: FastifyPluginAsync<PluginInput<typeof HealthOptions, HealthDeps>> 
 
   app.get(
     '/health/detailed',
-    limited(
-      probe('getDetailedHealth', 'Get the state of the server and its services', { 200: Detailed, 503: Detailed })
-    ),
+    limited(probe('getDetailedHealth', 'Get the health of all services', { 200: Detailed, 503: Detailed })),
     async (request, reply) => {
       const { timestamp, services } = await stateOfServices()
       const status = overall(services)

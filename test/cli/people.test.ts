@@ -212,7 +212,7 @@ describe('against a server', () => {
     assert.deepEqual(health(await data('apps show cli-delta', folder)), [null, null, null])
     assert.match(
       (await succeed('env import cli-delta vars.env', folder)).stderr,
-      /take effect with the next deployment/
+      /takes? effect with the next deployment/
     )
     await succeed('env set cli-delta FOUR=- FIVE=a=b', folder, { read: async () => 'from stdin\n' })
     await succeed('env unset cli-delta TWO', folder)
@@ -234,7 +234,7 @@ describe('against a server', () => {
     const folder = await folderOf(t)
     const expected: [string, number, RegExp][] = [
       ['deploy', 2, /no app given/],
-      ['deploy nowhere', 1, /no app nowhere.*--create/],
+      ['deploy nowhere', 1, /app nowhere not found.*--create/],
       ['env set hello', 2, /KEY=value is missing/],
       ['env set hello lower=1', 2, /"lower" cannot be the name/],
       ['logs hello --level loud', 2, /"loud" is not one of debug/],

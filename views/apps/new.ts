@@ -79,7 +79,7 @@ ${form(context, { action: '/apps/new' }, [
             error: errors.team
           })
         : html`<input type="hidden" name="team" value="${team?.slug ?? ''}">`
-    }${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'What people call it.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.', ...(hostSuffix !== null && { after: hostSuffix }) })}`
+    }${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'The display name.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.', ...(hostSuffix !== null && { after: hostSuffix }) })}`
   ),
   card(
     { title: 'Where its code is' },

@@ -14,7 +14,7 @@ ${formProblem(problem)}
 ${form(context, { action: '/teams/new' }, [
   card(
     { title: 'What it is called' },
-    html`${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'What people call it.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.' })}`
+    html`${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'The display name.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.' })}`
   ),
   html`<div class="actions">${button({ label: 'Create the team', kind: 'primary' })}${linkButton({ label: 'Cancel', href: '/dashboard', kind: 'quiet' })}</div>`
 ])}`
