@@ -153,7 +153,7 @@ for (const way of ways) {
   test(`as ${way}: disks that fill: many files are noticed, one file cannot grow`, async t => {
     const many = await open(t, way, { disk: 8 * MB })
     const filling = many.shell('i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > file$i; sleep 0.02; done')
-    await assert.rejects(filling, refuses(/more than 8 MB of the disk/))
+    await assert.rejects(filling, refuses(/more than 8 MB of disk space/))
     assert.deepEqual(many.left(), [])
 
     const one = await open(t, way, { disk: 8 * MB })
@@ -166,7 +166,7 @@ test('fast writes to the disk are noticed at the end, at the latest', async t =>
   const { shell } = await open(t, ways[0]!, { disk: 8 * MB })
   await assert.rejects(
     shell('for i in 1 2 3; do head -c 4000000 /dev/zero > file$i; done'),
-    refuses(/8 MB of the disk/)
+    refuses(/8 MB of disk space/)
   )
 })
 

@@ -16,10 +16,10 @@ test('addresses of repositories are taken as people write them', () => {
 
 test('what cannot be cloned from is refused in words that say what would be right', () => {
   for (const [text, complaint] of [
-    ['git@gitlab.com:acme/site.git', /try https:\/\/gitlab\.com\/acme\/site\.git$/],
-    ['ssh://git@gitlab.com:22/acme/site.git', /try https:\/\/gitlab\.com\/acme\/site\.git$/],
+    ['git@gitlab.com:acme/site.git', /use https:\/\/gitlab\.com\/acme\/site\.git$/],
+    ['ssh://git@gitlab.com:22/acme/site.git', /use https:\/\/gitlab\.com\/acme\/site\.git$/],
     ['https://github.com/acme/site/tree/main', /use https:\/\/github\.com\/acme\/site, and set the branch/],
-    ['https://gitlab.com/acme/site/-/tree/main', /try https:\/\/gitlab\.com\/acme\/site,/],
+    ['https://gitlab.com/acme/site/-/tree/main', /use https:\/\/gitlab\.com\/acme\/site,/],
     ['https://me:token@example.com/a.git', /not contain a user or password/],
     ['https://example.com/a.git?x=y', /no query/],
     ['https://example.com/', /path of a repository/],

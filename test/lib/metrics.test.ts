@@ -18,7 +18,7 @@ suite('metrics', () => {
   test('are refused under a name that a metric of another kind has', () => {
     const registry = new Registry()
     counter(registry, { name: 'seen', help: 'Seen.' })
-    assert.throws(() => gauge(registry, { name: 'seen', help: 'Seen.' }), /the metric seen exists already/)
+    assert.throws(() => gauge(registry, { name: 'seen', help: 'Seen.' }), /the metric seen already exists/)
   })
 
   test('do nothing without a registry', () => {

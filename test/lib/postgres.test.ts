@@ -61,7 +61,7 @@ suite('a connection URL', () => {
 
   test('is refused when it names a host twice, or not as many ports as hosts', () => {
     assert.throws(() => postgresTargets('postgres://u@a,a:5432/db'), /the host a:5432 twice/)
-    assert.throws(() => hostUrls('postgres://u@/db?host=/a,/b,/c&port=1,2'), /3 hosts and 2 ports/)
+    assert.throws(() => hostUrls('postgres://u@/db?host=/a,/b,/c&port=1,2'), /3 hosts but 2 ports/)
   })
 
   test('takes the parameters that Neon writes into it', () => {

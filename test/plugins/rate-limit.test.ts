@@ -69,7 +69,7 @@ test('a refusal names its limit and its wait', async t => {
     await app.inject(url)
     return (await app.inject(url)).json().error.detail
   }
-  assert.equal(await detailOf('/deploy'), 'The limit "deploy" is used up; try again in 6 seconds')
+  assert.equal(await detailOf('/deploy'), 'The limit "deploy" is exhausted; try again in 6 seconds')
   assert.equal(await detailOf('/strict'), 'The limit "strict" is exhausted; try again in 10 minutes')
 })
 

@@ -351,5 +351,5 @@ test('a repository that is too large is abandoned', async t => {
   await repository.push({ noise: randomBytes(1_500_000).toString('latin1') })
   const { commit } = await fetchCommit(t, source(repository.url), { disk: 1_048_576 })
   assert.ok(commit instanceof BuildError, String(commit))
-  assert.match(commit.message, /more than 1 MB of the disk/)
+  assert.match(commit.message, /more than 1 MB of disk space/)
 })
