@@ -11,7 +11,7 @@ test('more connections than descriptors are warned of, with the numbers that wou
   assert.equal(descriptorWarning(NEEDS, null), null, 'a system that does not tell')
   assert.match(
     descriptorWarning(NEEDS, 1_024)!,
-    /may open 1024 .* set up for 2210: .*ulimit -n 2210.*MAX_CONNECTIONS to 407/
+    /may open 1024 .* its settings need 2210: .*ulimit -n 2210.*MAX_CONNECTIONS to 407/
   )
 })
 

@@ -64,7 +64,7 @@ const openapi: FastifyPluginAsync<PluginInput<typeof OpenapiOptions>> = async (a
 
   app.get(
     '/openapi.json',
-    { config: OPEN, schema: describe('getOpenapi', 'This API as OpenAPI 3.1', 'application/json') },
+    { config: OPEN, schema: describe('getOpenapi', 'Get the OpenAPI 3.1 description', 'application/json') },
     json
   )
   app.get(

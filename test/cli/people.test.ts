@@ -223,7 +223,7 @@ describe('against a server', () => {
     assert.equal((await data('regions set fra --app cli-delta', folder)).region, 'fra')
     assert.match((await succeed('regions show cli-delta', folder)).stdout, /^fra .*cli-delta runs here$/m)
     const nowhere = await rhone('regions set xyz --app cli-delta', env, folder)
-    assert.deepEqual([nowhere.code, /no region "xyz"; rhone regions show/.test(nowhere.stderr)], [1, true])
+    assert.deepEqual([nowhere.code, /unknown region "xyz"; rhone regions show/.test(nowhere.stderr)], [1, true])
     assert.match((await succeed('teams members rivers', folder)).stdout, /operator +owner/)
     assert.match((await succeed('teams list', folder)).stdout, /rivers +Rivers/)
     assert.match((await succeed('teams invite rivers ada@example.com', folder)).stdout, /ada@example.com/)

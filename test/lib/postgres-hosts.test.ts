@@ -46,7 +46,7 @@ suite('the primary among several hosts', () => {
 
   test('is neither of two on the same timeline, nor of two systems', () => {
     for (const other of [{}, { system: '8' }, { system: '8', timeline: 3 }])
-      assert.match(chosen([host('a:1', {}), host('b:1', other)]).refusal!, /both a:1 and b:1 take writes/)
+      assert.match(chosen([host('a:1', {}), host('b:1', other)]).refusal!, /both a:1 and b:1 accept writes/)
   })
 
   test('may be named twice, under two addresses', () => {

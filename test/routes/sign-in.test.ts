@@ -282,7 +282,7 @@ describe('an attacker', () => {
     refused(await browser.open(back), 400, /not started in this browser/)
     const thief = new TestBrowser()
     thief.set(base, 'rhone_sign_in', cookie)
-    refused(await thief.open(back), 400, /used already/)
+    refused(await thief.open(back), 400, /already used/)
   })
 
   test('who injects a stolen code into a sign-in of his own fails at PKCE', async () => {

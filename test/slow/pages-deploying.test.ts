@@ -145,7 +145,7 @@ describe('pages while apps are deployed', { skip }, () => {
     site = await startSite(scope, variables, {}, Number(new URL(site.url).port))
     gate.open()
     await untilLive(page)
-    assert.equal(await page.getByText('The build was interrupted, and begins again.').count(), 1)
+    assert.equal(await page.getByText('The build was interrupted and starts again.').count(), 1)
   })
 
   it('8. every open page says within seconds that an app has ended', async t => {

@@ -201,7 +201,7 @@ async function readSegment(
     throw new Error(`segment ${mark.segment} of the archive does not match its checksum`)
   if (identities.length === 0) return null
   const plain = Buffer.concat(await Array.fromAsync(opened([stored], identities)))
-  if (!digest(plain).startsWith(mark.plain)) throw new Error(`segment ${mark.segment} of the archive was changed`)
+  if (!digest(plain).startsWith(mark.plain)) throw new Error(`segment ${mark.segment} of the archive was altered`)
   return plain
 }
 

@@ -161,11 +161,11 @@ test('files are unpacked as they were; a name that leads elsewhere, or an archiv
   assert.equal((await readFile(join(directory, 'good/a/x'))).length, 700_000)
   assert.equal(await readFile(join(directory, 'good/a/b'), 'utf8'), 'b')
   for (const name of ['../out', '/tmp/out', 'a/../../out'])
-    await assert.rejects(unpackTo(join(directory, 'bad'), archive(name)), /leads elsewhere/)
+    await assert.rejects(unpackTo(join(directory, 'bad'), archive(name)), /points outside/)
   const whole = Buffer.concat(await Array.fromAsync(archive('y')))
   const cut = (async function* () {
     yield whole.subarray(0, 100_000)
   })()
-  await assert.rejects(unpackTo(join(directory, 'cut'), cut), /cut off/)
+  await assert.rejects(unpackTo(join(directory, 'cut'), cut), /truncated/)
   assert.deepEqual((await readdir(directory)).sort(), ['cut', 'good'])
 })
