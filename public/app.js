@@ -100,6 +100,10 @@ document.addEventListener('submit', event => {
   if (question !== undefined && !confirm(question)) return event.preventDefault()
   if (form.method !== 'post') return
   if (form.dataset.sent === 'yes') return event.preventDefault()
+  if (isClosed) {
+    toast('The platform is closed for maintenance. Nothing was sent.', true)
+    return event.preventDefault()
+  }
   const others = findAll('form[method=post]').filter(other => other !== form && isChanged(other))
   const isLost = others.some(other => other.dataset.draft === undefined)
   if (isLost && !confirm('What you have typed in another part of this page is not saved. Go on without it?')) return event.preventDefault()
@@ -352,7 +356,8 @@ async function refresh() {
   }
 }
 
-setInterval(() => isHearing || refresh(), POLL)
+// A place in line depends on deployments of others, too, of which nobody hears.
+setInterval(() => (isHearing && !isStale && find('[data-poll]') === null) || refresh(), POLL)
 let isHearing = false
 let soon
 
@@ -383,21 +388,62 @@ function listen() {
   addEventListener('pagehide', () => worker.port.postMessage('bye'))
 }
 
+/* What is not the page is no reply to a look at it: what is shown stays, and a banner says what is the matter. */
+
+const CLOSED = /<title>Rhone - Maintenance</
+let isStale = false
+let isClosed = false
+
+document.addEventListener('htmx:after:request', event => {
+  const { status } = event.detail.ctx.response
+  if (status < 400) return tellCurrent()
+  event.preventDefault()
+  if (status === 401) tellSignedOut()
+  else if (status >= 500 || status === 429) tellStale(CLOSED.test(event.detail.ctx.text))
+  // It was deleted, or is theirs no more: the page of the error says which.
+  else if (!findAll('form').some(isChanged)) location.reload()
+})
+document.addEventListener('htmx:error', () => tellStale(false))
+
+function tellStale(closed) {
+  isClosed = closed
+  find('[data-stale]')?.remove()
+  isStale = true
+  const words = closed
+    ? 'The platform is closed for maintenance. What you see is from before, and cannot be changed until it is open again.'
+    : 'The server does not answer at the moment. What you see may be out of date; it is asked again every few seconds.'
+  const banner = bannerOf('banner', 'status', words)
+  banner.dataset.stale = ''
+  find('.main')?.prepend(banner)
+}
+
+function tellCurrent() {
+  isStale = false
+  isClosed = false
+  find('[data-stale]')?.remove()
+}
+
+function bannerOf(className, role, text) {
+  const banner = document.createElement('div')
+  banner.className = className
+  banner.role = role
+  const words = document.createElement('span')
+  words.textContent = text
+  banner.append(words)
+  return banner
+}
+
 /** The page stays as it is, with what was typed; from here on it would be a dead end without a word. */
 function tellSignedOut() {
   if (isOut) return
   isOut = true
-  const banner = document.createElement('div')
-  banner.className = 'banner bad'
-  banner.role = 'alert'
-  const words = document.createElement('span')
-  words.textContent = 'You have been signed out. '
+  tellCurrent()
+  const banner = bannerOf('banner bad', 'alert', 'You have been signed out. ')
   const link = document.createElement('a')
   link.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`
   link.textContent = 'Sign in to go on'
   link.addEventListener('click', () => keep(DRAFT, drafts().filter(isChanged)))
-  words.append(link)
-  banner.append(words)
+  banner.firstChild.append(link)
   find('.main')?.prepend(banner)
 }
 

@@ -3,7 +3,7 @@
 const MOST_LINES = 100_000
 const BLOCK = 500
 /** Lines that are added between two looks at whether somebody wants something else. */
-const AT_ONCE = 4_000
+const AT_ONCE = 2_000
 /** Milliseconds for which a tab may be hidden before its stream ends. */
 const HIDDEN = 30_000
 

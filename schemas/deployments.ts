@@ -84,7 +84,10 @@ export const Deployment = Sent(
       description: 'The settings of the app that it uses.'
     }),
     errorCode: Nullable(OneOf(['BUILD_FAILED', 'DEPLOY_FAILED'], { description: 'The phase that failed.' })),
-    errorMessage: text('The reason of the failure, as a sentence.', 'The app exited with code 1.'),
+    errorMessage: text(
+      'The reason of the failure, or of a cancellation by a newer deployment.',
+      'The app exited with code 1.'
+    ),
     errorLog: text(
       'The last output of the program that failed; secrets are masked.',
       'Error: Cannot find module "./lib"'

@@ -73,6 +73,10 @@ function flagsOf({ options = {}, printsData }: Command): string[] {
   return [...Object.keys(options), ...(printsData ? ['json'] : []), ...COMMON].map(name => `--${name}`)
 }
 
+/** Patterns of a `case`: a group alone means its list. */
+const patternOf = ({ name }: Command) =>
+  name.endsWith(' list') ? `${quoted(name)}|${quoted(name.slice(0, -' list'.length))}` : quoted(name)
+
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
 const list = (words: readonly Word[]) => words.map(({ word }) => word).join(' ')
 
@@ -85,7 +89,7 @@ const alternatives = (commands: readonly Command[]) =>
 
 function bash(commands: readonly Command[]): string {
   const seconds = groups(commands).map(([first, words]) => `    ${first}) words=${quoted(list(words))} ;;`)
-  const flags = commands.map(command => `    ${quoted(command.name)}) words=${quoted(flagsOf(command).join(' '))} ;;`)
+  const flags = commands.map(command => `    ${patternOf(command)}) words=${quoted(flagsOf(command).join(' '))} ;;`)
   return `# Completion of rhone for bash.
 _rhone() {
   local current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} words='' name
@@ -124,7 +128,7 @@ function zsh(commands: readonly Command[]): string {
   const described = (words: readonly Word[]) =>
     words.map(({ word, summary }) => quoted(`${word}:${summary.replaceAll(':', '\\:')}`)).join(' ')
   const seconds = groups(commands).map(([first, words]) => `      ${first}) words=(${described(words)}) ;;`)
-  const flags = commands.map(command => `      ${quoted(command.name)}) flags=(${flagsOf(command).join(' ')}) ;;`)
+  const flags = commands.map(command => `      ${patternOf(command)}) flags=(${flagsOf(command).join(' ')}) ;;`)
   return `#compdef rhone
 # Completion of rhone for zsh.
 _rhone() {
@@ -167,7 +171,12 @@ ${flags.join('\n')}
     _files
   fi
 }
-compdef _rhone rhone
+# Zsh runs this file in place of the function for the first completion.
+if [[ $funcstack[1] == _rhone ]]; then
+  _rhone "$@"
+else
+  compdef _rhone rhone
+fi
 `
 }
 
@@ -198,6 +207,7 @@ function fish(commands: readonly Command[]): string {
     }
     if (printsData) lines.push(`complete -c rhone -n '${isChosen}' -l json -d 'Print the data as JSON.'`)
   }
+  for (const option of COMMON) lines.push(`complete -c rhone -l ${option}${option === 'help' ? '' : ' -r'}`)
   return `# Completion of rhone for fish.\n${lines.join('\n')}\n`
 }
 

@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
-import { commands } from '../../src/cli/index.ts'
 import { type Io, main } from '../../src/cli/main.ts'
 import { pack } from '../../src/cli/pack.ts'
 import { harmless } from '../../src/cli/terminal.ts'
@@ -469,23 +468,6 @@ describe('what is shown', () => {
 })
 
 describe('completion', () => {
-  const scriptOf = async (shell: string) => (await rhone(`completion ${shell}`, {}, '/')).stdout
-
-  it('parses in bash, and completes commands, their second words and their options', async () => {
-    const complete = async (...words: string[]) => {
-      const ask = `rhone() { [[ $* == 'completion apps' ]] && echo 'blog shop'; }; COMP_WORDS=(${words.map(word => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}; _rhone; printf '%s\\n' "\${COMPREPLY[@]}"`
-      return (await run('bash', ['-c', `${await scriptOf('bash')}\n${ask}`])).stdout.trim().split('\n')
-    }
-    assert.deepEqual(await complete('rhone', 'deplo'), ['deploy', 'deployments'])
-    assert.deepEqual(await complete('rhone', 'regions', 's'), ['show', 'set'])
-    assert.deepEqual(await complete('rhone', 'env', ''), ['list', 'set', 'unset', 'import'])
-    assert.ok((await complete('rhone', 'deploy', '--')).includes('--detach'))
-    assert.ok((await complete('rhone', 'env', 'set', '--b')).includes('--build-time'))
-    for (const words of ['deploy', 'logs', 'env set', 'apps show', 'deployments list', 'rollback -d --app', 'logs -a'])
-      assert.deepEqual(await complete('rhone', ...words.split(' '), ''), ['blog', 'shop'], words)
-    assert.deepEqual(await complete('rhone', 'logs', 'sh'), ['shop'])
-  })
-
   it('asks the server for the names of apps, and says nothing when there is none', async t => {
     const folder = await folderOf(t)
     const server = createServer((_, reply) =>
@@ -500,13 +482,5 @@ describe('completion', () => {
     assert.equal(asked.stdout, 'blog\nshop\n')
     const down = await rhone('completion apps', { RHONE_URL: 'http://127.0.0.1:1', RHONE_TOKEN: 'x' }, folder)
     assert.deepEqual([down.code, down.stdout], [1, ''])
-  })
-
-  it('names every command in every shell', async () => {
-    for (const shell of ['bash', 'zsh', 'fish']) {
-      const script = await scriptOf(shell)
-      for (const { name } of commands)
-        for (const word of name.split(' ')) assert.ok(script.includes(word), `${shell}: ${word}`)
-    }
   })
 })

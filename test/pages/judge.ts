@@ -1,18 +1,23 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import type { BrowserContext, Page } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { openWindow, type Person } from './site.ts'
 import type { Visit } from './visits.ts'
 
 /* What can be said against a page without looking at it: by axe, by its console, by its width and by its headings. */
 
 const axe = await readFile(fileURLToPath(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
 
-/** What depends on neither theme nor width is looked at once, what depends on the theme in both, and the width in all. */
+/**
+ * Every theme at every width. All rules of axe depend on at most one of the two, but those about colours; a page that is
+ * narrower than any phone is asked for its width alone.
+ */
 const LOOKS = [
   { theme: 'light', width: 1_280, rules: 'all' },
   { theme: 'dark', width: 1_280, rules: 'colours' },
-  { theme: 'dark', width: 320, rules: 'all' },
-  { theme: 'light', width: 320, rules: 'colours' }
+  { theme: 'dark', width: 390, rules: 'all' },
+  { theme: 'light', width: 390, rules: 'colours' },
+  { theme: 'light', width: 320, rules: 'none' }
 ] as const
 const COLOURS = ['color-contrast', 'link-in-text-block']
 
@@ -29,16 +34,18 @@ export interface Judgement {
   readonly title: string
   /** The path of the page, without its query. */
   readonly path: string
+  /** It is the page of an error, which the title names. */
+  readonly isError: boolean
   readonly faults: readonly string[]
 }
 
 /**
- * Opens a page as its visit says, and looks at it in both themes, at 1,280 and at 320 px.
+ * Opens a page as its visit says, and looks at it in both themes and at every width.
  *
  * @param window of the person who visits it
  * @param site the URL of the server, which is the only one that a page may ask for anything
  */
-export async function judge(window: BrowserContext, site: string, visit: Visit): Promise<Judgement> {
+async function judge(window: BrowserContext, site: string, visit: Visit): Promise<Judgement> {
   const { path, status = 200, act, headings = 1 } = visit
   const faults: string[] = []
   const page = await window.newPage()
@@ -51,7 +58,7 @@ export async function judge(window: BrowserContext, site: string, visit: Visit):
     if (found !== headings) faults.push(`it has ${found} first headings`)
     await page.evaluate(axe)
     for (const look of LOOKS) faults.push(...(await see(page, look)))
-    return { title: await page.title(), path: path.split('?', 1)[0]!, faults }
+    return { title: await page.title(), path: path.split('?', 1)[0]!, isError: status >= 400, faults }
   } finally {
     await page.close()
   }
@@ -73,12 +80,14 @@ async function see(page: Page, { theme, width, rules }: (typeof LOOKS)[number]):
   await page.emulateMedia({ colorScheme: theme })
   await page.setViewportSize({ width, height: 900 })
   const room = Number(await page.evaluate(ROOM))
+  const sideways = room > 0 ? [`${where}: ${room} px to scroll sideways`] : []
+  if (rules === 'none') return sideways
   const options = { resultTypes: ['violations'], ...(rules === 'colours' && { runOnly: COLOURS }) }
   const violations = (await page.evaluate(
     `axe.run(document, ${JSON.stringify(options)}).then(found => found.violations)`
   )) as Violation[]
   return [
-    ...(room > 0 ? [`${where}: ${room} px to scroll sideways`] : []),
+    ...sideways,
     ...violations.map(({ id, help, nodes }) => {
       const places = nodes.map(node => node.html.slice(0, 200)).slice(0, 3)
       return `${where}: ${id}, ${help}: ${places.join(' | ')} ${nodes[0]?.failureSummary ?? ''}`
@@ -86,9 +95,38 @@ async function see(page: Page, { theme, width, rules }: (typeof LOOKS)[number]):
   ]
 }
 
+/** Pages that are looked at side by side. */
+const SIDE_BY_SIDE = 3
+
+/**
+ * Judges all these pages, in one window for each person.
+ *
+ * @param tell is told of each judgement as soon as it is there
+ */
+export async function judgeAll(
+  browser: Browser,
+  site: string,
+  visits: readonly Visit[],
+  tell: (visit: Visit, judgement: Judgement) => void
+): Promise<void> {
+  const windows = new Map<Person | null, Promise<BrowserContext>>()
+  const windowOf = (person: Person | null) => {
+    const window = windows.get(person) ?? openWindow(browser, site, person)
+    windows.set(person, window)
+    return window
+  }
+  const list = visits.values()
+  const workOff = async () => {
+    for (const visit of list) tell(visit, await judge(await windowOf(visit.as), site, visit))
+  }
+  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, workOff))
+  for (const window of windows.values()) await (await window).close()
+}
+
 /** A sentence for each title that several pages share. */
-export function sharedTitles(judged: readonly Pick<Judgement, 'title' | 'path'>[]): string[] {
-  return [...Map.groupBy(judged, ({ title }) => title)].flatMap(([title, pages]) => {
+export function sharedTitles(judged: readonly Judgement[]): string[] {
+  const pages = judged.filter(({ isError }) => !isError)
+  return [...Map.groupBy(pages, ({ title }) => title)].flatMap(([title, pages]) => {
     const paths = [...new Set(pages.map(({ path }) => path))]
     return paths.length > 1 ? [`"${title}" is the title of ${paths.join(', ')}`] : []
   })

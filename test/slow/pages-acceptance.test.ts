@@ -3,14 +3,53 @@ import { after, before, describe, it, type TestContext } from 'node:test'
 import { eq } from 'drizzle-orm'
 import type { BrowserContext, Page } from 'playwright-core'
 import { apps, deployments, sessions } from '../../drizzle/schema.ts'
+import type { Deployer } from '../../integrations/deployer/port.ts'
+import { errors } from '../../plugins/lib/errors.ts'
 import { insertAppLogs } from '../../src/domain/apps/logs.ts'
 import { createBuildLog } from '../../src/domain/deployments/build-logs.ts'
 import { type Data, fill } from '../pages/data.ts'
 import { launchBrowser, openWindow, type Person, type Site, skip, startStillSite } from '../pages/site.ts'
+import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
+import { tcpProxy } from '../support/tcp-proxy.ts'
 
 /** How many times slower than ours a machine may be. What is measured here is a bound for people, and not for machines. */
 const SLOW = 10
+/** Milliseconds after which a page that hears of nothing has asked by itself. */
+const POLL = 11_000
+
+/** What somebody sees of a page from the moment on that they leave the one before, as pictures. */
+async function framesOf(page: Page, go: () => Promise<unknown>): Promise<string[]> {
+  const session = await page.context().newCDPSession(page)
+  const frames: string[] = []
+  session.on('Page.screencastFrame', ({ data, sessionId }) => {
+    frames.push(data)
+    void session.send('Page.screencastFrameAck', { sessionId })
+  })
+  await session.send('Page.startScreencast', { format: 'png', maxWidth: 64, maxHeight: 64 })
+  await go()
+  await eventually(
+    () => frames.length,
+    count => count > 0
+  )
+  await session.send('Page.stopScreencast')
+  return frames
+}
+
+/** How much of a picture is nearer to white than to black. The page has what it takes to tell. */
+function brightShare(page: Page, picture: string): Promise<number> {
+  return page.evaluate(`(async () => {
+    const image = new Image()
+    image.src = 'data:image/png;base64,${picture}'
+    await image.decode()
+    const canvas = new OffscreenCanvas(image.width, image.height).getContext('2d')
+    canvas.drawImage(image, 0, 0)
+    const { data } = canvas.getImageData(0, 0, image.width, image.height)
+    let bright = 0
+    for (let at = 0; at < data.length; at += 4) if (data[at] + data[at + 1] + data[at + 2] > 384) bright++
+    return (bright * 4) / data.length
+  })()`)
+}
 
 describe('pages in use', { skip }, () => {
   const ended: (() => unknown)[] = []
@@ -61,6 +100,8 @@ describe('pages in use', { skip }, () => {
       Object.defineProperty(document, 'hidden', { value: ${isHidden}, configurable: true })
       document.dispatchEvent(new Event('visibilitychange'))`)
   }
+
+  const setClosed = (enabled: boolean) => site.as(site.token, 'POST', '/admin/maintenance', { enabled })
 
   const lastLine = (page: Page) => page.locator('.log .line').last()
   const isLive = (page: Page) => page.locator('[data-words]', { hasText: /^(Live|Connected)/ }).waitFor()
@@ -215,6 +256,76 @@ describe('pages in use', { skip }, () => {
     assert.ok(await page.getByText('Never deployed').first().isVisible())
   })
 
+  it('8. of an app whose machines do not answer the page says just that, and shows no zero', async t => {
+    const deployer = site.app.getDecorator<Deployer>('deployer')
+    const answers = { running: deployer.running, metrics: deployer.metrics }
+    const silent = async () => {
+      throw errors.unavailable(1)
+    }
+    Object.assign(deployer, { running: silent, metrics: silent })
+    t.after(() => Object.assign(deployer, answers))
+    const page = await open(t, data.ada, '/apps/website')
+    await page.getByText('The machines that run it do not answer at the moment.').waitFor()
+    assert.deepEqual(await page.locator('.figure').getByText('unknown').count(), 4)
+    assert.equal(await page.locator('.figure .value').count(), 0)
+  })
+
+  it('8. while the database does not answer open pages keep what they show and say so, and new ones are an error', async t => {
+    const proxy = await tcpProxy(t, await freshDatabase(t))
+    const site = await startStillSite(t, { DATABASE_URL: proxy.url })
+    const data = await fill(site)
+    const window = await openWindow(browser, site.url, data.ada)
+    t.after(() => window.close())
+    const page = await window.newPage()
+    await page.clock.install()
+    await page.goto(`${site.url}/apps/website`)
+    await proxy.stop()
+    await page.clock.runFor(POLL)
+    await page.getByText('The server does not answer at the moment.').waitFor()
+    assert.ok(await page.getByRole('heading', { name: 'Website' }).isVisible())
+    assert.match(await page.title(), /^Website: live/)
+    const other = await window.newPage()
+    const reply = await other.goto(`${site.url}/dashboard`)
+    assert.equal(reply?.status(), 503)
+    assert.ok(await other.getByText('Nothing is lost; try again in a moment.').isVisible())
+    assert.equal(await other.getByText('No apps yet').count(), 0)
+
+    await proxy.start()
+    await eventually(
+      () => site.app.inject('/ready').then(({ statusCode }) => statusCode),
+      status => status === 200
+    )
+    await page.clock.runFor(POLL)
+    await page.locator('[data-stale]').waitFor({ state: 'detached' })
+  })
+
+  it('8. an open page of a platform that closes keeps what it shows, says so, and sends nothing until it opens', async t => {
+    const page = await open(t, data.ada, '/apps/website')
+    await setClosed(true)
+    t.after(() => setClosed(false))
+    await page.getByText('The platform is closed for maintenance.').waitFor()
+    await page.getByRole('button', { name: 'Deploy', exact: true }).click()
+    await page.getByText('Nothing was sent.').waitFor()
+    assert.ok(await page.getByRole('heading', { name: 'Website' }).isVisible())
+    await setClosed(false)
+    await page.locator('[data-stale]').waitFor({ state: 'detached' })
+  })
+
+  it('10. the place in line moves up when a deployment of somebody else is over', async t => {
+    const window = await openWindow(browser, site.url, data.ada)
+    t.after(() => window.close())
+    const page = await window.newPage()
+    await page.clock.install()
+    const building = { status: 'building', appId: handbook, createdAt: new Date(Date.now() - 3_600_000) } as const
+    const [before] = await site.app.db.insert(deployments).values(building).returning({ id: deployments.id })
+    await page.goto(`${site.url}/apps/thumbnails/deployments/${data.deployments.queued}`)
+    const words = await page.locator('[data-poll] strong').innerText()
+    // Nobody tells the readers of other apps.
+    await site.app.db.delete(deployments).where(eq(deployments.id, before!.id))
+    await page.clock.runFor(POLL)
+    await page.locator('[data-poll] strong', { hasNotText: words }).waitFor()
+  })
+
   it('11. saving one section keeps what was typed in another, and of two editors the second sees both values', async t => {
     const page = await open(t, data.ada, '/apps/handbook/settings')
     const late = await open(t, data.ada, '/apps/handbook/settings')
@@ -250,5 +361,74 @@ describe('pages in use', { skip }, () => {
     await page.waitForURL('**/apps/new')
     assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'Half a thought')
     assert.equal(await site.app.db.$count(apps, eq(apps.name, 'Half a thought')), 0, 'it was not sent')
+  })
+
+  it('13. an open page whose session ends keeps what it shows, and leads to signing in and back', async t => {
+    const kim = await site.person('kim')
+    const page = await open(t, kim, '/apps?team=kim')
+    await site.app.db.delete(sessions).where(eq(sessions.userId, kim.id))
+    site.app.auth.forget()
+    const banner = page.getByRole('alert').filter({ hasText: 'You have been signed out.' })
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await banner.waitFor()
+    assert.ok(await page.getByRole('heading', { name: 'Apps', exact: true }).isVisible())
+    await banner.getByRole('link', { name: 'Sign in to go on' }).click()
+    assert.match(page.url(), /\/login\?next=%2Fapps%3Fteam%3Dkim$/)
+  })
+
+  it('14. in the dark the first frame of a page is dark already, by the system and by choice', async t => {
+    for (const [colorScheme, chosen] of [
+      ['dark', undefined],
+      ['light', 'dark']
+    ] as const) {
+      const window = await openWindow(browser, site.url, data.ada, { colorScheme })
+      t.after(() => window.close())
+      if (chosen !== undefined) await window.addCookies([{ name: 'rhone_theme', value: chosen, url: site.url }])
+      const page = await window.newPage()
+      await page.goto(`${site.url}/dashboard?team=acme`)
+      const frames = await framesOf(page, () => page.goto(`${site.url}/apps?team=acme`))
+      for (const frame of frames) {
+        const share = await brightShare(page, frame)
+        assert.ok(share < 0.25, `${Math.round(share * 100)} % of a frame are bright`)
+      }
+    }
+  })
+
+  it('15. going back from an app to a filtered list shows the whole page, with the filter and where it was scrolled to', async t => {
+    const window = await openWindow(browser, site.url, data.ada, { viewport: { width: 1_280, height: 400 } })
+    t.after(() => window.close())
+    const page = await window.newPage()
+    await page.goto(`${site.url}/apps?team=acme`)
+    await page.getByRole('searchbox', { name: 'Search apps', exact: true }).fill('acme')
+    await page.getByLabel('Sort by').selectOption('name')
+    await page.waitForURL('**q=acme*sort=name')
+    const scrolled = () => page.evaluate('document.scrollingElement.scrollTop')
+    await page.evaluate('scrollTo(0, 120)')
+    const where = await scrolled()
+    assert.ok(Number(where) > 0, 'there is something to scroll')
+    const link = page.getByRole('link', { name: 'worker', exact: true })
+    await link.evaluate((element: { click(): void }) => element.click())
+    await page.waitForURL('**/apps/worker')
+    await page.goBack()
+    await page.getByRole('navigation', { name: 'Main' }).waitFor()
+    assert.equal(await page.getByRole('searchbox', { name: 'Search apps', exact: true }).inputValue(), 'acme')
+    assert.equal(await page.getByLabel('Sort by').inputValue(), 'name')
+    await eventually(scrolled, at => at === where)
+  })
+
+  it('15. signing out takes no time, and after it Back shows nothing of what was there', async t => {
+    const lea = await site.person('lea')
+    const page = await open(t, lea, '/settings')
+    await page.goto(`${site.url}/dashboard`)
+    await page.getByText('lea', { exact: true }).click()
+    const begun = performance.now()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.waitForURL(url => url.pathname !== '/dashboard')
+    const took = Math.round(performance.now() - begun)
+    t.diagnostic(`it took ${took} ms`)
+    assert.ok(took < 500 * SLOW, `${took} ms`)
+    await page.goBack()
+    await page.getByRole('button', { name: 'Sign in' }).waitFor()
+    assert.equal(await page.getByText("lea's Team").count(), 0)
   })
 })

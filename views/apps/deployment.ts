@@ -79,8 +79,14 @@ function head(context: PageContext, page: DeploymentPage): Html {
   })}
 ${isDown && downNotice(app.slug)}
 ${!isDown && state.tone === 'bad' && notice({ tone: 'bad', title: errorMessage ?? state.word, detail: errorLog && html`<pre class="excerpt" tabindex="0">${errorLog}</pre>` })}
-${now === 'pending' && ahead !== null && notice({ tone: 'info', title: ahead === 0 ? 'It is next' : ahead === 1 ? 'One deployment is before it' : `${ahead} deployments are before it`, detail: 'It begins as soon as there is room.' })}
+${now === 'pending' && ahead !== null && html`<div data-poll>${notice({ tone: 'info', title: placeInLine(ahead), detail: 'It begins as soon as there is room.' })}</div>`}
+${now === 'cancelled' && errorMessage !== null && notice({ tone: 'info', title: errorMessage })}
 <div class="columns">${card({ title: 'Steps' }, timeline(steps(deployment, context.now)))}${card({ title: 'Details' }, details(context, page))}</div>`
+}
+
+function placeInLine(ahead: number): string {
+  if (ahead === 0) return 'It is next'
+  return ahead === 1 ? 'One deployment is before it' : `${ahead} deployments are before it`
 }
 
 function actions(context: PageContext, { app, deployment, url, canRollBack }: DeploymentPage): Html {

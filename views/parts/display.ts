@@ -253,7 +253,8 @@ export function timeline(steps: readonly Step[]): Html {
 }
 
 /**
- * A part of a page that is redrawn when one of its topics changes.
+ * A part of a page that is redrawn when one of its topics changes. What depends on more than topics has an element with
+ * `data-poll`, and is redrawn every few seconds.
  * @param topics as in the event stream: `app:ID`, `deployment:ID`, `team:ID`
  */
 export function live(id: string, topics: readonly string[], content: Fragment, classes = 'stack'): Html {

@@ -137,7 +137,7 @@ export async function watch(input: FollowInput, client: Client, app: App, begun:
 
 function whyNot({ status, errorMessage }: Deployment): string {
   if (errorMessage !== null) return harmless(errorMessage)
-  if (status === 'cancelled') return 'it was cancelled, by a person or by a newer deployment'
+  if (status === 'cancelled') return 'it was cancelled'
   return 'a newer deployment has replaced it'
 }
 

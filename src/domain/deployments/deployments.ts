@@ -73,6 +73,8 @@ export interface DeploymentChange {
   readonly to: DeploymentStatus
 }
 
+const OVERTAKEN = 'A newer deployment took its place.'
+
 /**
  * Begins a deployment, and cancels the active ones of the app: the newest wins. Deployments of one app are created one
  * at a time, so that exactly one of any number of concurrent ones is the newest.
@@ -84,7 +86,7 @@ export async function insertDeployment(
   { appId, ...values }: NewDeployment
 ): Promise<{ deployment: Deployment; teamId: string; cancelled: DeploymentChange[] }> {
   const app = await lockApp(tx, appId)
-  const cancelled = await cancelActive(tx, app)
+  const cancelled = await cancelActive(tx, app, OVERTAKEN)
   const [deployment] = await tx
     .insert(deployments)
     // Not the start of the transaction, which does not reflect the order of requests.
@@ -108,7 +110,12 @@ export async function cancelDeployments(tx: Db, appId: string): Promise<Deployme
   return cancelActive(tx, await lockApp(tx, appId))
 }
 
-async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<DeploymentChange[]> {
+/** @param errorMessage why, where nobody has asked for it */
+async function cancelActive(
+  tx: Db,
+  { id: appId, teamId }: LockedApp,
+  errorMessage: string | null = null
+): Promise<DeploymentChange[]> {
   const active = await tx
     .select({ id: deployments.id, trigger: deployments.trigger, from: deployments.status })
     .from(deployments)
@@ -116,7 +123,7 @@ async function cancelActive(tx: Db, { id: appId, teamId }: LockedApp): Promise<D
     .for('update')
   if (active.length === 0) return []
   const ids = active.map(({ id }) => id)
-  await tx.update(deployments).set({ status: 'cancelled' }).where(inArray(deployments.id, ids))
+  await tx.update(deployments).set({ status: 'cancelled', errorMessage }).where(inArray(deployments.id, ids))
   await dropSecrets(tx, ids)
   return active.map(change => ({ ...change, appId, teamId, to: 'cancelled' as const }))
 }

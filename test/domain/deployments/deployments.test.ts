@@ -70,6 +70,8 @@ test('the newest deployment of an app wins: those on their way are cancelled, th
     [elsewhere, 'building']
   ] as const)
     assert.equal(await statusOf(db, id), status)
+  const { errorMessage } = await findDeployment(db, appId, building)
+  assert.equal(errorMessage, 'A newer deployment took its place.')
 })
 
 test('of many deploys at the same moment exactly one is on its way, it is the newest, and none waits for ever', async t => {
