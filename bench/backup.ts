@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
-import { type FireReport, fire } from './fire.ts'
+import { fire, type LoadReport } from './fire.ts'
 import { startServer } from './process.ts'
 import { keepResult } from './results.ts'
 import { prepare, scenarios } from './scenarios.ts'
@@ -33,8 +33,8 @@ const server = await startServer(contestant.server(world))
 try {
   await contestant.afterStart?.(server.url, world)
   const bytes = await fill(world.databaseUrl, world.facts.appId!)
-  const alone: FireReport[] = []
-  const during: FireReport[] = []
+  const alone: LoadReport[] = []
+  const during: LoadReport[] = []
   const speeds: number[] = []
   for (let round = 0; round < rounds; round++) {
     alone.push(await ask(8))
@@ -44,7 +44,7 @@ try {
     speeds.push(bytes / 1e6 / ((performance.now() - begun) / 1_000))
     during.push(await load)
   }
-  const p95 = (reports: readonly FireReport[]) => median(reports.map(({ served }) => served.p95))
+  const p95 = (reports: readonly LoadReport[]) => median(reports.map(({ served }) => served.p95))
   const rows = [
     {
       'plain MB': Math.round(bytes / 1e6),
@@ -93,7 +93,7 @@ async function call(method: 'GET' | 'POST') {
   return response.json() as Promise<{ items: { state: string }[] }>
 }
 
-function ask(seconds: number): Promise<FireReport> {
+function ask(seconds: number): Promise<LoadReport> {
   const headers = { authorization: `Bearer ${world.facts.token}` }
   const url = `${server.url}/api/v1/apps/${world.facts.appId}`
   return fire({ url, headers, connections: CONNECTIONS, rate, seconds })

@@ -6,7 +6,7 @@ import { onCore } from './load.ts'
 const run = promisify(execFile)
 const CLIENT_CORE = 1
 
-export interface FireOrder {
+export interface LoadOrder {
   readonly url: string
   /** Requested in turn instead of the path of `url`. */
   readonly paths?: readonly string[]
@@ -28,7 +28,7 @@ export interface Latencies {
   readonly refused: StatusReport
 }
 
-export interface FireReport extends Latencies {
+export interface LoadReport extends Latencies {
   /** Duration of the counted part of the run, and of the whole run. */
   readonly seconds: number
   readonly elapsed: number
@@ -50,7 +50,7 @@ export interface StatusReport {
 }
 
 /** Sends one request over many connections, from the client's own core. */
-export async function fire(order: FireOrder): Promise<FireReport> {
+export async function fire(order: LoadOrder): Promise<LoadReport> {
   const [command, args] = onCore(CLIENT_CORE, process.execPath, [
     join(import.meta.dirname, 'clients/fire.ts'),
     JSON.stringify(order)

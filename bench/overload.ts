@@ -8,7 +8,7 @@
  */
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
-import { type FireOrder, type FireReport, fire } from './fire.ts'
+import { fire, type LoadOrder, type LoadReport } from './fire.ts'
 import { type ServerProcess, startServer } from './process.ts'
 import { keepResult } from './results.ts'
 import { prepare, scenarios } from './scenarios.ts'
@@ -18,7 +18,7 @@ const CROWD = 1_000
 const PEAK_CONNECTIONS = [16, 32, 64]
 const TIMES = [2, 5, 10]
 
-export interface Figures extends FireReport {
+export interface Figures extends LoadReport {
   /** Offered requests per second. */
   readonly offered: number
   readonly goodput: number
@@ -36,7 +36,7 @@ export interface OverloadFigures extends Figures {
   readonly shareOfCpu: number
 }
 
-export type Load = Pick<FireOrder, 'connections' | 'rate'>
+export type Load = Pick<LoadOrder, 'connections' | 'rate'>
 
 /** All loads applied to one server, by name, in order. */
 export async function overload(seconds: number): Promise<Record<string, OverloadFigures>> {
@@ -96,7 +96,7 @@ export async function overload(seconds: number): Promise<Record<string, Overload
 
 export interface Subject {
   readonly server: ServerProcess
-  readonly order: Pick<FireOrder, 'url' | 'headers' | 'paths'>
+  readonly order: Pick<LoadOrder, 'url' | 'headers' | 'paths'>
 }
 
 export async function measure({ server, order }: Subject, load: Load, seconds: number): Promise<Figures & Load> {

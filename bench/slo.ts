@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
-import { type FireOrder, type FireReport, fire } from './fire.ts'
+import { fire, type LoadOrder, type LoadReport } from './fire.ts'
 import { startServer } from './process.ts'
 import { keepResult } from './results.ts'
 import { prepare, scenarios } from './scenarios.ts'
@@ -17,7 +17,7 @@ interface Class {
   /** Milliseconds within which 95 of 100 requests must finish. */
   readonly p95: number
   readonly request: string
-  readonly order: Pick<FireOrder, 'url' | 'headers' | 'method' | 'body'>
+  readonly order: Pick<LoadOrder, 'url' | 'headers' | 'method' | 'body'>
 }
 
 const { values } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '8' } } })
@@ -83,11 +83,11 @@ function classesOf(url: string, token: string, appId: string): readonly Class[] 
   ]
 }
 
-function ask({ order }: Class, rate: number): Promise<FireReport> {
+function ask({ order }: Class, rate: number): Promise<LoadReport> {
   return fire({ ...order, connections: CONNECTIONS, rate, seconds })
 }
 
-function rowOf({ name, p95, request }: Class, rate: number, { served, refused, failed, unsent }: FireReport) {
+function rowOf({ name, p95, request }: Class, rate: number, { served, refused, failed, unsent }: LoadReport) {
   const ms = (value: number) => Number(value.toFixed(1))
   return {
     class: name,

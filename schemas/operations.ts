@@ -60,7 +60,7 @@ const Load = Sent({
   heapUsed: Maybe('Used heap in bytes')
 })
 
-const Occasion = Sent({
+const ReportedTime = Sent({
   known: Type.Boolean({
     description: 'False if no server has reported one: the state is unknown.'
   }),
@@ -126,9 +126,9 @@ export const Operations = Sent(
     }),
     backup: Sent(
       {
-        last: adapted(Occasion, { description: 'The newest verified backup.' }),
+        last: adapted(ReportedTime, { description: 'The newest verified backup.' }),
         sizeBytes: Maybe('Its size in bytes'),
-        drill: adapted(Occasion, { description: 'The last restore drill that succeeded.' })
+        drill: adapted(ReportedTime, { description: 'The last restore drill that succeeded.' })
       },
       { description: 'The state of disaster recovery.' }
     ),

@@ -78,7 +78,7 @@ export function homePage({ canSignIn }: Home): SoloView {
 <h1>Push to deploy, on servers that are yours</h1>
 <p class="lead">Rhone turns a repository into a running app: it builds, releases, watches and logs it, and keeps its secrets. One process and a PostgreSQL are the whole platform.</p>
 <div class="actions">${canSignIn && linkButton({ label: 'Sign in', href: '/login', kind: 'primary' }, 'large')}${linkButton({ label: 'Read the API', href: '/docs', icon: 'docs' }, 'large')}</div>
-${!canSignIn && noWayIn()}
+${!canSignIn && noSignInNotice()}
 </div>${terminal()}</section>
 <section class="stack" aria-labelledby="how"><h2 id="how">From a push to a URL</h2>${flow()}</section>
 <section class="stack" aria-labelledby="what"><h2 id="what">What you get</h2><div class="features">${FEATURES.map(([name, title, text]) => html`<div>${icon(name)}<h3>${title}</h3><p>${text}</p></div>`)}</div></section>
@@ -89,7 +89,7 @@ ${!canSignIn && noWayIn()}
 }
 
 /** Shown if nobody can sign in: who can change that, and how. */
-export function noWayIn(): Html {
+export function noSignInNotice(): Html {
   return notice({
     tone: 'warn',
     title: 'No way to sign in is set up on this server yet',

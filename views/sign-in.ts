@@ -1,6 +1,6 @@
 import { type Html, href, html } from '../plugins/lib/html.ts'
 import type { PageContext, SoloView } from './context.ts'
-import { noWayIn } from './home.ts'
+import { noSignInNotice } from './home.ts'
 import { button, field, icon, notice } from './parts.ts'
 
 export interface SignInPage {
@@ -26,7 +26,7 @@ ${problem !== undefined && notice({ tone: 'bad', title: problem })}
 ${github && html`<a class="button large wide ${passwords ? '' : 'primary'}" href="${href(`/auth/github?next=${encodeURIComponent(next)}`)}" data-no-prefetch>${icon('github')}Continue with GitHub</a>`}
 ${github && passwords && html`<div class="or">or</div>`}
 ${passwords && passwordForm(context, next, login)}
-${!github && !passwords && noWayIn()}</div>`
+${!github && !passwords && noSignInNotice()}</div>`
   })
 }
 

@@ -6,14 +6,14 @@
  * requests that find no free connection within a second are not sent.
  */
 import { connect, type Socket } from 'node:net'
-import type { FireOrder, FireReport, StatusReport } from '../fire.ts'
+import type { LoadOrder, LoadReport, StatusReport } from '../fire.ts'
 
 const PATIENCE = 1_000
 const TICK = 2
 /** The first part of a run fills the queues and does not count. */
 const WARM_UP = 0.2
 
-const order = JSON.parse(process.argv[2]!) as FireOrder
+const order = JSON.parse(process.argv[2]!) as LoadOrder
 const { hostname, port, pathname, search } = new URL(order.url)
 const { method = 'GET', body = '' } = order
 const headers = { host: 'localhost', ...order.headers, ...(body && { 'content-length': Buffer.byteLength(body) }) }
@@ -139,7 +139,7 @@ else {
 setTimeout(
   () => {
     for (const lane of lanes) lane.end()
-    const report: FireReport = {
+    const report: LoadReport = {
       seconds: order.seconds,
       elapsed: (performance.now() - start) / 1_000,
       served: summary(latencies.flatMap(({ served }) => served)),

@@ -6,7 +6,7 @@ import { BuildError } from './port.ts'
 import { readSmallFile } from './tree.ts'
 
 /** How to build and run an app, derived from its repository. */
-export interface Recipe {
+export interface BuildPlan {
   /** The build steps in order, as arguments of npm. */
   readonly steps: readonly (readonly string[])[]
   /** The package.json, if the first step installs from a lockfile with npm. */
@@ -42,7 +42,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
 const NPM_START = 'npm start --silent --no-update-notifier'
 
 /** @throws BuildError that says what is missing, if the app cannot be built or run here */
-export async function detect(directory: string): Promise<Recipe> {
+export async function detect(directory: string): Promise<BuildPlan> {
   const manifest = await readPackage(directory)
   const names = (await readdir(directory)).sort()
   if (manifest === null) refuseForeign(names)

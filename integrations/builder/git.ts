@@ -4,7 +4,7 @@ import { readGitUrl } from '../../plugins/lib/git-url.ts'
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
 import { BuildError, type BuildSource } from './port.ts'
 import { type Finished, findProgram, type Sandbox } from './sandbox.ts'
-import { findEscape, giveTo, readSmallFile } from './tree.ts'
+import { chownTree, findEscape, readSmallFile } from './tree.ts'
 import { certificatesFor } from './workspace.ts'
 
 export interface CloneOptions {
@@ -98,7 +98,7 @@ export async function clone(
     })
 
   await mkdir(directory, { recursive: true, mode: 0o700 })
-  if (reader !== null) await giveTo(directory, reader)
+  if (reader !== null) await chownTree(directory, reader)
   await succeed(git('init', '--quiet', '--template='))
   const wanted = source.commitSha ?? `refs/heads/${source.branch}`
   sandbox.note(`Fetching ${source.commitSha ?? source.branch} of ${url.href}\n`)

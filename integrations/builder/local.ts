@@ -11,7 +11,7 @@ import {
   MANIFEST_FILE
 } from '../../plugins/lib/local-image.ts'
 import { removeTree } from '../../plugins/lib/remove-tree.ts'
-import { detect, type Recipe } from './detect.ts'
+import { type BuildPlan, detect } from './detect.ts'
 import type { CloneOptions } from './git.ts'
 import { InstalledPackages } from './installed-packages.ts'
 import { cacheVariables, PackageCache } from './package-cache.ts'
@@ -19,7 +19,7 @@ import { type BuildContext, BuildError, type Builder, type BuildRequest, type Bu
 import { reusable } from './reuse.ts'
 import { findProgram, type Limits, type Sandbox } from './sandbox.ts'
 import { fetchSource } from './source.ts'
-import { digestOf, freeze } from './tree.ts'
+import { digestOf, makeImmutable } from './tree.ts'
 import { certificatesFor, graveyardOf, inWorkspace, ownDirectory } from './workspace.ts'
 
 export interface LocalBuilderOptions {
@@ -82,7 +82,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
 
   /** @returns the directory of downloaded packages; null if npm was not needed */
   async function runSteps(
-    { steps, locked }: Recipe,
+    { steps, locked }: BuildPlan,
     place: string,
     request: BuildRequest,
     sandbox: Sandbox
@@ -100,14 +100,14 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
    * remaining steps
    */
   async function installLocked(
-    manifest: NonNullable<Recipe['locked']>,
-    [install, ...rest]: Recipe['steps'],
+    manifest: NonNullable<BuildPlan['locked']>,
+    [install, ...rest]: BuildPlan['steps'],
     npm: string,
     place: string,
     { app, secrets }: BuildRequest,
     sandbox: Sandbox,
     run: StepRunner
-  ): Promise<Recipe['steps']> {
+  ): Promise<BuildPlan['steps']> {
     const node = await findProgram('node', options.path)
     const reuse = await reusable(place, manifest, Object.keys(secrets), [node, npm])
     if (typeof reuse === 'string') {
@@ -153,7 +153,7 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     const app = join(making, APP_DIRECTORY)
     await mkdir(making, { mode: 0o755 })
     await rename(source, app)
-    await freeze(app)
+    await makeImmutable(app)
     const manifest = JSON.stringify({ command } satisfies LocalManifest)
     await writeFile(join(making, MANIFEST_FILE), manifest, { mode: 0o444 })
     const image = localImage(

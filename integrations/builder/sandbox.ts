@@ -4,7 +4,7 @@ import { access, constants, statfs } from 'node:fs/promises'
 import { delimiter, isAbsolute, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Account, OwnedProcesses, tasksOfOurs } from '../../plugins/lib/owned-processes.ts'
+import { type Account, OwnedProcesses, ownTaskCount } from '../../plugins/lib/owned-processes.ts'
 import { BuildError } from './port.ts'
 import { sizeOf } from './tree.ts'
 
@@ -150,7 +150,7 @@ export function openSandbox({ id, directory, account, limits, signal, say, note 
   function launch({ argv, cwd, env, asOurselves, input, output }: Command): ChildProcess {
     const identity = asOurselves ? null : account
     // The limit applies to the user, so add the processes it already runs.
-    const others = identity === null ? tasksOfOurs() : 0
+    const others = identity === null ? ownTaskCount() : 0
     const bounds = [Math.ceil(limits.disk / 512), others + limits.processes].map(String)
     try {
       return spawn('/bin/sh', ['-c', LIMITED, 'sh', ...bounds, ...argv], {

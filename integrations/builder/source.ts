@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { type CloneOptions, type Commit, clone } from './git.ts'
 import { type ArchiveSource, type BuildRequest, type BuildSource, isArchive } from './port.ts'
 import type { Limits, Sandbox } from './sandbox.ts'
-import { giveTo } from './tree.ts'
+import { chownTree } from './tree.ts'
 import { unpack } from './unpack.ts'
 
 export interface FetchedSource {
@@ -21,7 +21,7 @@ export async function fetchSource(
 ): Promise<FetchedSource> {
   const directory = join(sandbox.directory, 'source')
   const revision = isArchive(source) ? await unpacked(source) : await cloned(source)
-  if (sandbox.account !== null) await giveTo(directory, sandbox.account)
+  if (sandbox.account !== null) await chownTree(directory, sandbox.account)
   return { directory, ...revision }
 
   async function unpacked(archive: ArchiveSource) {

@@ -77,7 +77,7 @@ export async function sizeOf(root: string): Promise<number> {
 }
 
 /** Changes the owner of a tree, including its links but not their targets. */
-export async function giveTo(root: string, { uid, gid }: Account): Promise<void> {
+export async function chownTree(root: string, { uid, gid }: Account): Promise<void> {
   await lchown(root, uid, gid)
   for await (const { path } of walk(root)) await lchown(path, uid, gid)
 }
@@ -110,7 +110,7 @@ const isBelow = (way: string) => way !== '..' && !way.startsWith('../') && !isAb
  * Makes a finished tree immutable: it becomes ours, files lose their write permissions and keep only the executable
  * bit, and anything but files, directories and links is removed.
  */
-export async function freeze(root: string): Promise<void> {
+export async function makeImmutable(root: string): Promise<void> {
   await settle(root, 0o755)
   let files: Promise<void>[] = []
   for await (const entry of walk(root)) {

@@ -10,7 +10,7 @@ import { emptyGraveyard, removeTree } from '../../plugins/lib/remove-tree.ts'
 import { drawAccount } from './account.ts'
 import { type BuildContext, BuildError, type BuildRequest, isArchive } from './port.ts'
 import { checkReach, type Limits, openSandbox, processesOfBuild, type Sandbox } from './sandbox.ts'
-import { giveTo } from './tree.ts'
+import { chownTree } from './tree.ts'
 
 /** Stored beside a build's directory: the process that created it, and what a cleanup needs if that process dies. */
 interface Lock {
@@ -74,7 +74,7 @@ export async function certificatesFor({ directory }: Sandbox): Promise<string> {
 export async function ownDirectory({ directory, account }: Sandbox, name: string): Promise<string> {
   const path = join(directory, name)
   await mkdir(path, { recursive: true, mode: 0o700 })
-  if (account !== null) await giveTo(path, account)
+  if (account !== null) await chownTree(path, account)
   return path
 }
 

@@ -51,9 +51,9 @@ function isRefusal(error: unknown): boolean {
 /** `owner/name` as part of a path; null when no repository can have that name. */
 export function repositoryPath(repository: string): string | null {
   const [owner, name, ...more] = repository.split('/')
-  if (!owner || !name || more.length > 0 || leadsAway(owner) || leadsAway(name)) return null
+  if (!owner || !name || more.length > 0 || isDotSegment(owner) || isDotSegment(name)) return null
   return `/repos/${encodeURIComponent(owner)}/${encodeURIComponent(name)}`
 }
 
 /** Whether a path segment would leave its parent. */
-export const leadsAway = (part: string): boolean => part === '.' || part === '..'
+export const isDotSegment = (part: string): boolean => part === '.' || part === '..'

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { LRUCache } from 'lru-cache'
-import { type Api, leadsAway, repositoryPath } from './api.ts'
+import { type Api, isDotSegment, repositoryPath } from './api.ts'
 import type { Commit, CommitStatus, Repositories, Repository } from './port.ts'
 
 const RepositoryAnswer = Type.Object({
@@ -118,7 +118,7 @@ export function repositoriesOf(api: Api) {
     ): Promise<Commit | null> {
       const path = repositoryPath(repository)
       const parts = ref.split('/')
-      if (path === null || parts.some(leadsAway)) return null
+      if (path === null || parts.some(isDotSegment)) return null
       const answer = await api.for(installationId)({
         operation: 'get_commit',
         path: `${path}/commits/${parts.map(encodeURIComponent).join('/')}`,

@@ -24,7 +24,7 @@ const IN_A_TEAM: readonly (Access | undefined)[] = ['member', 'admin', 'owner']
  *
  * @param stepUpAge seconds since sign-in during which a session may call `stepUp` routes
  */
-export function shortfall(
+export function accessRefusal(
   request: FastifyRequest,
   principal: Principal,
   policy: AccessPolicy,

@@ -7,11 +7,11 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { CredentialSource, Principal, Scope, TokenVerifier } from '../lib/principals.ts'
 import type { Registry } from '../lib/registry.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
-import { type Access, checkPolicy, shortfall } from './access.ts'
+import { type Access, accessRefusal, checkPolicy } from './access.ts'
 import { leadToSignIn } from './pages.ts'
 import { createRefusals } from './refusals.ts'
 import { createTokenSource } from './token-source.ts'
-import { batchUses, type Touch } from './token-uses.ts'
+import { batchUses, type RecordTokenUses } from './token-uses.ts'
 
 export type { CredentialSource, Principal, Scope, TokenVerifier } from '../lib/principals.ts'
 export type { TokenUse } from './token-uses.ts'
@@ -59,7 +59,7 @@ export interface AuthDeps {
   /** Without a verifier, no API token is valid. */
   verifier?: TokenVerifier
   /** Records the tokens used since the last call, and the client addresses. */
-  touch?: Touch
+  touch?: RecordTokenUses
   /** Other credential sources, tried before API tokens. */
   sources?: readonly CredentialSource[]
   /**
@@ -140,7 +140,7 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
   ): AppError | FastifyReply | undefined {
     request.principal = principal
     if (principal.via !== 'session') markUsed(principal.credentialId, request)
-    const lack = shortfall(request, principal, routeConfig(request), options.stepUpAge)
+    const lack = accessRefusal(request, principal, routeConfig(request), options.stepUpAge)
     if (lack === undefined) return
     const error = refuse(...lack)
     return lack[0] === 'stale' ? leadToSignIn(request, reply, error, options.signInPage, '&again=yes') : error

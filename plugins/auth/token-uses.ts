@@ -10,7 +10,7 @@ export interface TokenUse {
 }
 
 /** Records the tokens used since the last call. */
-export type Touch = (uses: readonly TokenUse[]) => Promise<void>
+export type RecordTokenUses = (uses: readonly TokenUse[]) => Promise<void>
 
 /** Marks a token as used. */
 type Mark = (tokenId: string, request: FastifyRequest) => void
@@ -19,7 +19,7 @@ type Mark = (tokenId: string, request: FastifyRequest) => void
 const MOST_USES = 10_000
 
 /** Collects token uses and reports them periodically, outside of any request. */
-export function batchUses(app: FastifyInstance, interval: number, touch: Touch = async () => {}): Mark {
+export function batchUses(app: FastifyInstance, interval: number, touch: RecordTokenUses = async () => {}): Mark {
   const used = new Map<string, Map<string, TokenUse>>()
   let count = 0
 

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { HttpSocket } from '../lib/node-http.ts'
 import { bytesTaken, isTailing, type State, stateOf } from './http-socket.ts'
 
-export interface Patience {
+export interface SlowClientLimits {
   /** Window in milliseconds for measuring a client's read rate. */
   readonly readTimeout: number
   /** Bytes a client must read within that window. */
@@ -43,13 +43,13 @@ export class ClientConnection {
   }
 
   /** The reason to close the connection, if there is one. */
-  fault(now: number, patience: Patience): 'slow_reader' | 'late_body' | undefined {
+  fault(now: number, patience: SlowClientLimits): 'slow_reader' | 'late_body' | undefined {
     if (this.#readsTooSlowly(now, patience)) return 'slow_reader'
     if (this.#tailsTooLong(now, patience)) return 'late_body'
     return undefined
   }
 
-  #readsTooSlowly(now: number, { readTimeout, readBytes }: Patience): boolean {
+  #readsTooSlowly(now: number, { readTimeout, readBytes }: SlowClientLimits): boolean {
     if (this.http.writableLength === 0) {
       this.#readingSince = 0
       return false
@@ -62,7 +62,7 @@ export class ClientConnection {
     return isSlow
   }
 
-  #tailsTooLong(now: number, { tailTimeout }: Patience): boolean {
+  #tailsTooLong(now: number, { tailTimeout }: SlowClientLimits): boolean {
     if (!isTailing(this.http)) this.#tailingSince = 0
     else if (this.#tailingSince === 0) this.#tailingSince = now
     else return now - this.#tailingSince >= tailTimeout

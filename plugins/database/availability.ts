@@ -5,7 +5,7 @@ import { ask, openSession, type Session } from '../lib/postgres-session.ts'
 /** What a reachable database accepts: everything, reads only, or no more data. */
 export type DatabaseState = 'writable' | Impairment
 
-export type Finding = DatabaseState | 'unreachable'
+export type HostFinding = DatabaseState | 'unreachable'
 
 export interface AvailabilitySettings {
   target: PostgresTarget
@@ -15,7 +15,7 @@ export interface AvailabilitySettings {
   /** Why the target must not be used, whatever its own answers; by default it may always be used. */
   refusal?: () => Error | undefined
   /** Called for the first finding and on every change. */
-  onChange: (finding: Finding, previous: Finding | undefined, reason?: unknown) => void
+  onChange: (finding: HostFinding, previous: HostFinding | undefined, reason?: unknown) => void
 }
 
 /** First pause between pings while the database accepts no writes, in milliseconds; doubles each time. */
@@ -38,7 +38,7 @@ export class Availability {
   readonly #settings: AvailabilitySettings
   #target: PostgresTarget
   readonly #ending = new AbortController()
-  #finding: Finding | undefined
+  #finding: HostFinding | undefined
   #session: Session | undefined
   #unused: NodeJS.Timeout | undefined
   #watching: Promise<void> | undefined
@@ -54,7 +54,7 @@ export class Availability {
     this.#close(this.#session)
   }
 
-  report(finding: Finding, reason?: unknown): void {
+  report(finding: HostFinding, reason?: unknown): void {
     if (this.#ending.signal.aborted) return
     const previous = this.#finding
     if (previous !== finding) {

@@ -20,7 +20,7 @@ export interface DatabaseTrace {
 const channel = tracingChannel<unknown, DatabaseTrace>('rhone.db')
 
 /** The drizzle handles of a database. */
-export interface Handles {
+export interface DrizzleHandles {
   readonly db: Db
   /** Sends every select as a repeatable read, which shares a connection with others and may run twice. */
   readonly reads: Db
@@ -41,7 +41,7 @@ export function createDb(
   observe: Observe | undefined,
   options: HandleOptions,
   readPool: Readable = pool
-): Handles {
+): DrizzleHandles {
   const describe = statementReader()
   const begin = (body: Body) =>
     pool.run(connection =>

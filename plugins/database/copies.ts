@@ -12,7 +12,7 @@ export interface Copies {
   /** The end of the primary's log: everything committed so far is at or below it. */
   position(): Promise<Position>
   /** Reports another instance's position, which may show that a server was promoted. */
-  heard(position: Position): void
+  observe(position: Position): void
   /** Runs `body`, and everything it starts, with these requirements for its reads. */
   within(reading: Reading, body: () => void): void
 }
@@ -29,7 +29,7 @@ export function copiesOf(hosts: Hosts, replica: Replica | undefined, pool: Pool)
       const [row] = (await pool.run(connection => connection.query(LOG_END, [], false))) as { lsn: string }[]
       return { timeline: hosts.primary?.timeline ?? 0, lsn: BigInt(row!.lsn) }
     },
-    heard: ({ timeline }) => hosts.heard(timeline),
+    observe: ({ timeline }) => hosts.observeTimeline(timeline),
     within: (reading, body) => (replica === undefined ? body() : replica.within(reading, body))
   }
 }

@@ -136,7 +136,7 @@ export class Hosts {
   }
 
   /** Another instance knows that a server was promoted: until it answers, nothing is written. */
-  heard(timeline: number): void {
+  observeTimeline(timeline: number): void {
     const known = this.#primary?.state
     if (known === undefined || timeline <= known.timeline) return
     this.#settings.fence.raise(known.system, timeline)

@@ -6,7 +6,7 @@ import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { Db } from '../lib/own-types.ts'
 import { addressOf, hostUrls, type PostgresTarget, postgresTarget } from '../lib/postgres.ts'
 import type { Registry } from '../lib/registry.ts'
-import type { DatabaseState, Finding } from './availability.ts'
+import type { DatabaseState, HostFinding } from './availability.ts'
 import { type Copies, copiesOf } from './copies.ts'
 import { tryCredentials } from './credentials.ts'
 import type { TimelineFence } from './hosts.ts'
@@ -34,7 +34,7 @@ declare module 'fastify' {
   }
 }
 
-const MESSAGES: Readonly<Record<Exclude<Finding, 'writable'>, string>> = {
+const MESSAGES: Readonly<Record<Exclude<HostFinding, 'writable'>, string>> = {
   unreachable: 'the database cannot be reached',
   read_only: 'the database is read-only',
   full: 'the disk of the database is full'
@@ -192,7 +192,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
 
 const replicaEvents = (log: FastifyBaseLogger) => ({
   onOpen() {},
-  onFailure: (_finding: Finding, err: unknown) => log.debug({ err }, 'the replica did not answer'),
+  onFailure: (_finding: HostFinding, err: unknown) => log.debug({ err }, 'the replica did not answer'),
   onLost() {},
   onPooler: () => log.error('the replica is behind a pooler: reads go to the primary; use a direct URL')
 })

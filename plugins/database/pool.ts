@@ -1,6 +1,6 @@
 import { errors } from '../lib/errors.ts'
 import { impairmentOf, type PostgresTarget } from '../lib/postgres.ts'
-import type { Finding } from './availability.ts'
+import type { HostFinding } from './availability.ts'
 import type { ConnectionSettings, PgConnection } from './connection.ts'
 import { Connector } from './connector.ts'
 import { asAppError } from './failures.ts'
@@ -24,7 +24,7 @@ export interface PoolSettings {
   /** A connection was opened. */
   onOpen: (isReadOnly: boolean) => void
   /** A connection could not be opened, or a statement failed because the database did not accept it. */
-  onFailure: (finding: Finding, reason: unknown) => void
+  onFailure: (finding: HostFinding, reason: unknown) => void
   /** A connection was lost. */
   onLost: () => void
   /** Connections go through a pooler, with or without prepared statements. */

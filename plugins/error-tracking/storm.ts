@@ -14,7 +14,7 @@ export type Verdict = { readonly repeats: number } | { readonly dropped: DropRea
 /**
  * Bounds the errors sent during a storm: one per kind and minute, and a maximum for all kinds. Uses a monotonic clock.
  */
-export class Storm {
+export class ErrorThrottle {
   readonly #perMinute: number
   readonly #sent = new Map<string, Sent>()
   #minute = Number.NEGATIVE_INFINITY

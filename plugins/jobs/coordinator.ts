@@ -3,7 +3,7 @@ import type { Db } from '../lib/own-types.ts'
 import type { JobAttempt } from './attempt.ts'
 import { affectedBy } from './boss.ts'
 import { Schedule } from './schedule.ts'
-import { dueQueues, hasten, lostClaims, renewClaims, stateOf } from './statements.ts'
+import { dueQueues, lostClaims, renewClaims, retryNow, stateOf } from './statements.ts'
 import type { Worker } from './worker.ts'
 
 export interface CoordinatorSettings {
@@ -123,7 +123,7 @@ export class Coordinator {
     for (const claim of await lostClaims(db, lease)) {
       if (!this.#workers.has(claim.name)) continue
       const failed = await boss.fail(claim.name, claim, { message: 'The instance that ran the job was lost' })
-      if (affectedBy(failed) > 0) await hasten(db, claim)
+      if (affectedBy(failed) > 0) await retryNow(db, claim)
     }
   }
 }

@@ -4,7 +4,7 @@ import type { Origin } from '../lib/tracing-port.ts'
 const KEY = '$origin'
 
 /** Adds to a job's data where it came from. */
-export function enclose(data: object, origin: Origin | undefined): object {
+export function addOrigin(data: object, origin: Origin | undefined): object {
   return origin === undefined ? data : { ...data, [KEY]: origin }
 }
 

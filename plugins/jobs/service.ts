@@ -7,7 +7,7 @@ import type { Tracing } from '../lib/tracing-port.ts'
 import type { Postgres } from './adapter.ts'
 import { affectedBy, type Boss, openBoss } from './boss.ts'
 import { Coordinator } from './coordinator.ts'
-import { enclose } from './envelope.ts'
+import { addOrigin } from './envelope.ts'
 import { toError } from './failure.ts'
 import type { Outcome } from './metrics.ts'
 import type { DeadJob, JobFilters, JobPosition, JobQueue, Jobs, ListedJob, SendOptions } from './port.ts'
@@ -64,7 +64,7 @@ export class JobService implements Jobs {
   async send(tx: Db | null, queue: string, data: object, options: SendOptions = {}): Promise<string | null> {
     const { boss, within } = await this.#opened()
     const { key, after, id, express } = options
-    return boss.send(queue, enclose(data, this.#settings.tracing?.origin()), {
+    return boss.send(queue, addOrigin(data, this.#settings.tracing?.origin()), {
       ...(key !== undefined && { singletonKey: key }),
       ...(after !== undefined && { startAfter: after }),
       ...(id !== undefined && { id }),

@@ -54,14 +54,14 @@ export async function lostClaims(db: Db, lease: number): Promise<Claim[]> {
 }
 
 /** Makes a job that has just failed due for its retry immediately. */
-export async function hasten(db: Db, { name, id, retryCount }: Claim): Promise<void> {
+export async function retryNow(db: Db, { name, id, retryCount }: Claim): Promise<void> {
   await db.execute(sql`
     update ${JOB} set start_after = now()
     where name = ${name} and id = ${id} and retry_count = ${retryCount} and state = 'retry'`)
 }
 
 /** Puts a job back as if it had not been claimed. @returns whether the claim still held */
-export async function giveBack(db: Db, claim: Claim): Promise<boolean> {
+export async function returnClaim(db: Db, claim: Claim): Promise<boolean> {
   const rows = await db.execute(sql`
     update ${JOB} job set state = 'created', started_on = null, heartbeat_on = null
     from ${asRows([claim])} where ${isClaimed} returning job.id`)

@@ -9,7 +9,7 @@ import { affectedBy } from './boss.ts'
 import { describeFailure } from './failure.ts'
 import type { Outcome } from './metrics.ts'
 import type { DeadJob, JobQueue } from './port.ts'
-import { type Claim, giveBack, notify, stateOf } from './statements.ts'
+import { type Claim, notify, returnClaim, stateOf } from './statements.ts'
 
 export interface WorkerSettings {
   readonly boss: PgBoss
@@ -171,7 +171,7 @@ export class Worker {
   async #putBack(attempt: JobAttempt): Promise<boolean> {
     const { db, boss, channel } = this.#settings
     try {
-      if (!(await giveBack(db, claimOf(attempt)))) return false
+      if (!(await returnClaim(db, claimOf(attempt)))) return false
       await notify(db, channel(), this.queue.name)
       return true
     } catch (error) {

@@ -175,7 +175,7 @@ export function usersWithProcesses(): Set<number> {
 }
 
 /** Processes and threads of this process's own user. */
-export function tasksOfOurs(): number {
+export function ownTaskCount(): number {
   const uid = process.geteuid?.() ?? Number.NaN
   return sum(readProcessTable().flatMap(({ users, threads }) => (users.includes(uid) ? threads : [])))
 }

@@ -1,4 +1,4 @@
-import type { Column, Memory, Track } from './memory.ts'
+import type { Column, SampleRing, SampleTrack } from './memory.ts'
 import type { Chart, HistorySource, LivePanel, LiveQuery, Range } from './port.ts'
 import { boundOf, quantileOf } from './quantile.ts'
 
@@ -15,10 +15,10 @@ type Line = readonly [label: string, values: (number | null)[]]
 
 /** Draws panels from this instance's own samples. */
 export class LiveCharts {
-  readonly #memory: Memory
+  readonly #memory: SampleRing
   readonly #panels: readonly { panel: LivePanel; lines: ((ages: readonly number[]) => Line[])[] }[]
 
-  constructor(memory: Memory, panels: readonly LivePanel[]) {
+  constructor(memory: SampleRing, panels: readonly LivePanel[]) {
     this.#memory = memory
     this.#panels = panels
       .filter(({ live }) => live !== undefined)
@@ -76,7 +76,7 @@ export class LiveCharts {
       })
   }
 
-  #quantiles(track: Track, quantile: number, legend: string, ages: readonly number[]): Line[] {
+  #quantiles(track: SampleTrack, quantile: number, legend: string, ages: readonly number[]): Line[] {
     const memory = this.#memory
     const groups = Map.groupBy(track.columns.values(), ({ labels: { le: _le, ...labels } }) => JSON.stringify(labels))
     return [...groups.values()].map(columns => {
@@ -99,12 +99,12 @@ export class LiveCharts {
 }
 
 /** The series with the same labels, or the only one. */
-function baseOf({ columns }: Track, { labels }: Column): Column | undefined {
+function baseOf({ columns }: SampleTrack, { labels }: Column): Column | undefined {
   const all = [...columns.values()]
   return all.find(other => Object.entries(other.labels).every(([label, value]) => labels[label] === value))
 }
 
-function linesOf({ columns }: Track, legend: string, valuesOf: (column: Column) => number[]): Line[] {
+function linesOf({ columns }: SampleTrack, legend: string, valuesOf: (column: Column) => number[]): Line[] {
   return [...columns.values()].map(column => [labelled(legend, column.labels), valuesOf(column).map(known)])
 }
 

@@ -1,4 +1,4 @@
-import type { Memory, Track } from './memory.ts'
+import type { SampleRing, SampleTrack } from './memory.ts'
 import type { Selection } from './port.ts'
 import { type Samples, select } from './samples.ts'
 
@@ -30,7 +30,7 @@ export interface ClassFigures {
 }
 
 /** The time that a timestamp metric reports; unknown if it is missing or 0. */
-export interface Occasion {
+export interface ReportedTime {
   readonly known: boolean
   readonly at: string | null
   readonly ageSeconds: number | null
@@ -67,13 +67,13 @@ export const FIGURE_METRICS = [...LEVELS, ...[OBJECTIVES, JOBS, DEPLOYMENTS, CPU
 
 /** Current figures, and those of the last hours, computed from the samples. */
 export class Figures {
-  readonly #memory: Memory
-  readonly #objectives: Track
-  readonly #jobs: Track
-  readonly #deployments: Track
-  readonly #cpu: Track
+  readonly #memory: SampleRing
+  readonly #objectives: SampleTrack
+  readonly #jobs: SampleTrack
+  readonly #deployments: SampleTrack
+  readonly #cpu: SampleTrack
 
-  constructor(memory: Memory) {
+  constructor(memory: SampleRing) {
     this.#memory = memory
     this.#objectives = memory.track(OBJECTIVES)
     this.#jobs = memory.track(JOBS)
@@ -162,7 +162,7 @@ export class Figures {
     return { seconds, valid, errors, ratio, burn }
   }
 
-  #growthOf({ columns }: Track, seconds: number) {
+  #growthOf({ columns }: SampleTrack, seconds: number) {
     if (this.#memory.length === 0) return []
     const older = this.#memory.ageBefore(0, seconds)
     return [...columns.values()].map(column => ({
@@ -191,7 +191,7 @@ export function backup(latest: Samples, now: number) {
   }
 }
 
-function occasion(latest: Samples, metric: string, now: number): Occasion {
+function occasion(latest: Samples, metric: string, now: number): ReportedTime {
   const seconds = select(latest, { metric, combine: 'max' }).get('')?.value
   if (!seconds || !Number.isFinite(seconds)) return { known: false, at: null, ageSeconds: null }
   return {

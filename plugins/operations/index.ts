@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { drawHistory, LiveCharts, rangeOf } from './charts.ts'
 import { backup, dependencies, FIGURE_METRICS, Figures, pool } from './figures.ts'
-import { Memory } from './memory.ts'
+import { SampleRing } from './memory.ts'
 import type { Chart, HistorySource, LivePanel, LiveQuery } from './port.ts'
 import { ROUTE_METRICS, RouteLedger } from './routes.ts'
 import { readSamples, type Samples } from './samples.ts'
@@ -92,7 +92,7 @@ const REMAINING = 'rhone:slo_budget_remaining:ratio'
 const operations: FastifyPluginAsync<PluginInput<typeof OperationsOptions, OperationsDeps>> = async (app, input) => {
   const options = parseOptions('rhone-operations', OperationsOptions, input, ['scrape', 'isReady', 'panels', 'history'])
   const { scrape = async () => '', isReady = () => true, panels = [], history } = input
-  const memory = new Memory(Math.ceil(options.remember / options.interval) + 1, options.maxSeries)
+  const memory = new SampleRing(Math.ceil(options.remember / options.interval) + 1, options.maxSeries)
   const figures = new Figures(memory)
   const charts = new LiveCharts(memory, panels)
   const routes = new RouteLedger()

@@ -12,7 +12,7 @@ export interface Column {
 }
 
 /** A selection of series over time. */
-export class Track {
+export class SampleTrack {
   readonly selection: Selection
   readonly columns = new Map<string, Column>()
 
@@ -25,10 +25,10 @@ export class Track {
  * A ring of samples: the tracks' selections at each of the last sample times. Its size is fixed: a number of samples of
  * a number of series. Further series are left out.
  */
-export class Memory {
+export class SampleRing {
   readonly #size: number
   readonly #maxSeries: number
-  readonly #tracks: Track[] = []
+  readonly #tracks: SampleTrack[] = []
   /** Milliseconds since 1970, for display, and on a monotonic clock, for measuring. */
   readonly #shown: Float64Array
   readonly #measured: Float64Array
@@ -52,8 +52,8 @@ export class Memory {
     return this.#tracks.map(({ selection }) => selection.metric)
   }
 
-  track(selection: Selection): Track {
-    const track = new Track(selection)
+  track(selection: Selection): SampleTrack {
+    const track = new SampleTrack(selection)
     this.#tracks.push(track)
     return track
   }
@@ -71,7 +71,7 @@ export class Memory {
     }
   }
 
-  #open(track: Track, key: string, labels: Readonly<Record<string, string>>): Column | undefined {
+  #open(track: SampleTrack, key: string, labels: Readonly<Record<string, string>>): Column | undefined {
     if (this.#series >= this.#maxSeries) return undefined
     this.#series++
     // Not filled with NaN: untouched pages take no memory, and most of it is never touched.

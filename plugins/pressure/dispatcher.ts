@@ -1,17 +1,17 @@
 import { Admission, type AdmissionSettings } from './admission.ts'
 import { type Account, CpuLedger } from './cpu-ledger.ts'
 import type { Flow, Waiter } from './flow.ts'
-import { Turns } from './turns.ts'
+import { AdmissionTurns } from './turns.ts'
 import { WorkLimit } from './work-limit.ts'
 
 export interface DispatcherSettings extends Omit<AdmissionSettings, 'work'> {
   /** Time budget of an event-loop turn in milliseconds; once it is used up, nothing more starts in that turn. */
   turnBudget: number
-  loop: Loop
+  loop: LoopProbe
 }
 
 /** The event-loop readings and callbacks that the dispatcher needs. */
-export interface Loop {
+export interface LoopProbe {
   /** Monotonic clock, in milliseconds. */
   now(): number
   /** Total idle time of the loop so far, in milliseconds. */
@@ -38,8 +38,8 @@ const MOST_WORK = 2_000
  */
 export class Dispatcher {
   readonly admission: Admission
-  readonly #loop: Loop
-  readonly #turns: Turns
+  readonly #loop: LoopProbe
+  readonly #turns: AdmissionTurns
   readonly #ledger = new CpuLedger()
   readonly #drain = () => this.#startWaiting()
   #isDraining = false
@@ -51,7 +51,7 @@ export class Dispatcher {
     const work = new WorkLimit({ min: turnBudget, max: MOST_WORK })
     this.#loop = loop
     this.admission = new Admission({ ...settings, work })
-    this.#turns = new Turns({
+    this.#turns = new AdmissionTurns({
       budget: turnBudget,
       clock: loop.now,
       afterTurn: loop.afterTurn,

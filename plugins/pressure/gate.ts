@@ -9,7 +9,7 @@ import { InFlight } from './in-flight.ts'
 import { loop } from './loop.ts'
 import { Refusals } from './refusals.ts'
 import { RoutePolicies, type RoutePolicy } from './route-policies.ts'
-import { PlainTicket, RefusedRequest, Ticket, WaitingRequest } from './tickets.ts'
+import { RefusedRequest, Ticket, UntrackedTicket, WaitingRequest } from './tickets.ts'
 
 export type RefusalReason = 'queue_full' | 'queue_timeout' | 'streams'
 
@@ -30,7 +30,7 @@ const kTicket = Symbol('rhone.ticket')
 
 declare module 'fastify' {
   interface FastifyRequest {
-    [kTicket]: Ticket | PlainTicket | WaitingRequest | null
+    [kTicket]: Ticket | UntrackedTicket | WaitingRequest | null
   }
 }
 
@@ -49,7 +49,7 @@ export class Gate {
   readonly #refusals: Refusals
   readonly #policies: RoutePolicies
   readonly #inFlight: InFlight
-  readonly #stream: PlainTicket
+  readonly #stream: UntrackedTicket
   #sinceSample = 0
   #ticker: NodeJS.Timeout | undefined
 
@@ -65,7 +65,7 @@ export class Gate {
       clock: loop.now,
       idled: loop.idled
     })
-    this.#stream = new PlainTicket(this.admission.flow('normal'))
+    this.#stream = new UntrackedTicket(this.admission.flow('normal'))
 
     app.decorateRequest(kTicket, null)
     requestTracker(app).onEnd((request, reply, status, _elapsed, now) => this.#onEnd(request, reply, status, now))
@@ -167,7 +167,7 @@ export class Gate {
     else if (ticket instanceof WaitingRequest) this.#abandon(ticket)
     else if (!reply.sent) this.#goOnWithoutClient(request, reply, ticket, now)
     else if (ticket instanceof Ticket) this.#inFlight.complete(ticket, status, now)
-    else this.#dispatcher.left(ticket as PlainTicket)
+    else this.#dispatcher.left(ticket as UntrackedTicket)
   }
 
   #abandon(waiting: WaitingRequest): void {
@@ -176,7 +176,7 @@ export class Gate {
   }
 
   /** The client has left, but the work continues and keeps its resources. */
-  #goOnWithoutClient(request: FastifyRequest, reply: FastifyReply, held: Ticket | PlainTicket, now: number): void {
+  #goOnWithoutClient(request: FastifyRequest, reply: FastifyReply, held: Ticket | UntrackedTicket, now: number): void {
     const ticket =
       held instanceof Ticket ? held : this.#measure(request, reply, this.#policies.of(request)!, held.work, now)
     ticket.leftAt = now

@@ -1,7 +1,7 @@
-import type { Loop } from './dispatcher.ts'
+import type { LoopProbe } from './dispatcher.ts'
 
 /** This process's event loop. */
-export const loop: Loop = {
+export const loop: LoopProbe = {
   now: () => performance.now(),
   idled: () => performance.nodeTiming.idleTime,
   afterTurn: setImmediate,

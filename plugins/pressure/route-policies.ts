@@ -2,7 +2,7 @@ import type { FastifyContextConfig, FastifyInstance, FastifyRequest, preValidati
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import type { Flow, Priority } from './flow.ts'
 import type { ConcurrencyLimiter, LatencyMeter } from './limiter.ts'
-import { PlainTicket } from './tickets.ts'
+import { UntrackedTicket } from './tickets.ts'
 
 /** How the requests of a route are admitted. */
 export interface RoutePolicy {
@@ -12,7 +12,7 @@ export interface RoutePolicy {
   /** Whether requests may have a body. It is read before admission, so that slow senders hold no place. */
   readonly readsBody: boolean
   /** The ticket of requests that are not measured. */
-  readonly ticket: PlainTicket
+  readonly ticket: UntrackedTicket
 }
 
 const kPolicy = Symbol('rhone.admission-policy')
@@ -66,7 +66,7 @@ export class RoutePolicies {
     if (priority === 'probe') return null
     const flow = this.#flow(priority)
     const isStream = slo === 'stream'
-    const ticket = new PlainTicket(flow)
+    const ticket = new UntrackedTicket(flow)
     return { flow, meter: this.#limiter.meter(), isStream, readsBody: hasBody && !isStream, ticket }
   }
 }

@@ -44,7 +44,7 @@ export class Ticket extends QueueEntry implements Job {
  * Held by a request that is neither measured nor tracked. Only a request that runs alone is unmeasured, so one per
  * route is enough.
  */
-export class PlainTicket {
+export class UntrackedTicket {
   readonly flow: Flow
   work = 0
 

@@ -14,7 +14,7 @@ export interface TurnSettings {
  * meanwhile, probes included, waits for all of it. A turn therefore has a time budget, and work beyond it starts in a
  * later turn.
  */
-export class Turns {
+export class AdmissionTurns {
   readonly #settings: TurnSettings
   readonly #end = () => this.#onEnd()
   #startedAt = 0

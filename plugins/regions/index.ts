@@ -70,7 +70,7 @@ export interface Copies {
   /** The current end of the primary's log. */
   position(): Promise<Position>
   /** Reports another instance's position, which may show that a server was promoted. */
-  heard(position: Position): void
+  observe(position: Position): void
   /** Runs `body`. The replica may answer its reads under these conditions. */
   within(reading: { readonly position: Position | null; readonly mayBeOld: boolean }, body: () => void): void
 }
@@ -105,7 +105,7 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
   useRouteConfig(app)
   onEntry(app, (request, reply) => {
     const position = tokens.read(sentBy(request))
-    if (position !== null) copies.heard(position)
+    if (position !== null) copies.observe(position)
     if (copies.role === 'primary') return undefined
     if (!SAFE.has(request.method)) return handOver(request, reply)
     return resume => copies.within({ position, mayBeOld: mayBeOld(request) === true }, () => resume(undefined))

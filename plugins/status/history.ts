@@ -1,6 +1,6 @@
-import { COUNTED, type Counted, type StatusDay } from './port.ts'
+import { COUNTED_STATES, type CountedState, type StatusDay } from './port.ts'
 
-type Seconds = Record<Counted, number>
+type Seconds = Record<CountedState, number>
 
 /** Milliseconds of a day. */
 const DAY = 86_400_000
@@ -28,7 +28,7 @@ export class History {
     this.#maxDays = maxDays
   }
 
-  note(day: string, component: string, status: Counted, seconds: number): void {
+  note(day: string, component: string, status: CountedState, seconds: number): void {
     this.#pending.add(day, component, { [status]: seconds })
     this.#pending.keepLast(this.#maxDays)
   }
@@ -36,7 +36,7 @@ export class History {
   secondsOf(day: string, component: string): Seconds {
     const sum = zero()
     for (const ledger of [this.#stored, this.#written, this.#pending])
-      for (const status of COUNTED) sum[status] += ledger.of(day, component)?.[status] ?? 0
+      for (const status of COUNTED_STATES) sum[status] += ledger.of(day, component)?.[status] ?? 0
     return sum
   }
 
@@ -78,7 +78,7 @@ class Ledger {
     this.#byDay.set(day, ofDay)
     const seconds = ofDay.get(component) ?? zero()
     ofDay.set(component, seconds)
-    for (const status of COUNTED) seconds[status] += added[status] ?? 0
+    for (const status of COUNTED_STATES) seconds[status] += added[status] ?? 0
   }
 
   keepLast(days: number): void {
@@ -91,7 +91,7 @@ class Ledger {
     const taken = new Ledger()
     for (const [day, components] of this.#byDay)
       for (const [component, seconds] of components)
-        for (const status of COUNTED) {
+        for (const status of COUNTED_STATES) {
           const whole = Math.floor(seconds[status])
           seconds[status] -= whole
           if (whole > 0) taken.add(day, component, { [status]: whole })

@@ -28,8 +28,8 @@ export interface StatusDay {
   readonly outage: number
   readonly maintenance: number
 }
-export const COUNTED = ['operational', 'degraded', 'outage', 'maintenance'] as const
-export type Counted = (typeof COUNTED)[number]
+export const COUNTED_STATES = ['operational', 'degraded', 'outage', 'maintenance'] as const
+export type CountedState = (typeof COUNTED_STATES)[number]
 
 export const SEVERITIES = ['critical', 'high', 'medium', 'low'] as const
 export type Severity = (typeof SEVERITIES)[number]

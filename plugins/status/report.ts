@@ -1,5 +1,5 @@
 import { type History, lastDays } from './history.ts'
-import { COUNTED, type Incident, type Observation, type Severity, type Status } from './port.ts'
+import { COUNTED_STATES, type Incident, type Observation, type Severity, type Status } from './port.ts'
 
 /** The current closure. */
 export interface PlannedMaintenance {
@@ -105,8 +105,8 @@ export function daysOf(
     const valid = seconds.operational + seconds.degraded + seconds.outage
     up += valid - seconds.outage
     total += valid
-    const notable = COUNTED.filter(status => seconds[status] >= NOTABLE)
-    const most = COUNTED.toSorted((a, b) => seconds[b] - seconds[a])[0]!
+    const notable = COUNTED_STATES.filter(status => seconds[status] >= NOTABLE)
+    const most = COUNTED_STATES.toSorted((a, b) => seconds[b] - seconds[a])[0]!
     const status = notable.length > 0 ? worst(notable) : seconds[most] > 0 ? most : 'unknown'
     return { date, status, uptime: shareOf(valid - seconds.outage, valid) }
   })

@@ -5,7 +5,7 @@ import type { RemoteTrace } from '../lib/remote/measure.ts'
 import type { DropReason } from '../lib/telemetry-drops.ts'
 import { formatTraceparent } from '../lib/trace-context.ts'
 import { failureOf } from './failure.ts'
-import type { Ids } from './ids.ts'
+import type { TraceIds } from './ids.ts'
 import type { Pipeline } from './pipeline.ts'
 import type { Trace, Work } from './work.ts'
 
@@ -15,7 +15,7 @@ const MAX_CALLS = 200
 export interface CallSettings {
   readonly current: AsyncLocalStorage<Work>
   readonly pipeline: Pipeline
-  readonly ids: Ids
+  readonly ids: TraceIds
   readonly drop: (reason: DropReason<'traces'>) => void
 }
 

@@ -6,7 +6,7 @@ const SPAN_BYTES = 8
 const POOL_BYTES = 4_096
 
 /** Random ids as W3C Trace Context requires them: lower-case hexadecimal, never all zeros. */
-export class Ids {
+export class TraceIds {
   readonly #pool = Buffer.alloc(POOL_BYTES)
   #at = POOL_BYTES
 

@@ -53,11 +53,11 @@ export interface TracingDeps {
   /** The app's own if absent: traces begin before metrics are registered. */
   registry?: Registry
   /** Whether a caller may request a recording; default: any signed-in caller. Called once the request was read. */
-  trusts?: Trust
+  trusts?: MayRecord
 }
 
 /** Decides only about recording, never about access. Synchronous, because a hook calls it. */
-export type Trust = (request: FastifyRequest) => boolean
+export type MayRecord = (request: FastifyRequest) => boolean
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -20,7 +20,7 @@ import {
 } from '@opentelemetry/sdk-trace'
 import type { DropReason } from '../lib/telemetry-drops.ts'
 import type { TraceContext } from '../lib/trace-context.ts'
-import type { Ids } from './ids.ts'
+import type { TraceIds } from './ids.ts'
 
 export interface PipelineSettings {
   /** Base URL of an OTLP/HTTP receiver, without `/v1/traces`. */
@@ -30,7 +30,7 @@ export interface PipelineSettings {
   readonly interval: number
   /** Milliseconds for one export, retries included. */
   readonly timeout: number
-  readonly ids: Ids
+  readonly ids: TraceIds
   readonly drop: (reason: DropReason<'traces'>, count?: number) => void
   /** Called for each failed export. */
   readonly onFailure: (error: Error) => void

@@ -9,7 +9,7 @@ import type { JobTrace, Origin, TracedJob } from '../lib/tracing-port.ts'
 import { Budget } from './budget.ts'
 import { recordCalls } from './calls.ts'
 import { failureOf } from './failure.ts'
-import { Ids } from './ids.ts'
+import { TraceIds } from './ids.ts'
 import { Pipeline, type SpanStart } from './pipeline.ts'
 import { Sampling } from './sampling.ts'
 import type { Trace, Work } from './work.ts'
@@ -49,7 +49,7 @@ export class Recorder {
   constructor(settings: RecorderSettings) {
     const { endpoint, service, version, environment, interval, timeout, ratio, asked, afterwards, drop, current } =
       settings
-    const ids = new Ids()
+    const ids = new TraceIds()
     this.#settings = settings
     this.#pipeline = new Pipeline({
       endpoint: endpoint.replace(/\/+$/, ''),

@@ -1,6 +1,6 @@
 import { parseTraceparent } from '../lib/trace-context.ts'
 import { Budget } from './budget.ts'
-import type { Ids } from './ids.ts'
+import type { TraceIds } from './ids.ts'
 import type { Trace } from './work.ts'
 
 export interface SamplingSettings {
@@ -8,7 +8,7 @@ export interface SamplingSettings {
   readonly ratio: number
   /** Recordings per second that callers may request beyond the ratio. */
   readonly asked: number
-  readonly ids: Ids
+  readonly ids: TraceIds
 }
 
 /**

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { AppError, errors } from '../../plugins/lib/errors.ts'
 import * as schemas from '../../schemas/sign-in.ts'
 import { takeGuess } from '../../src/domain/accounts/guessing.ts'
-import { findAccount, isResetCode, setPassword, tidyLogin } from '../../src/domain/accounts/local-accounts.ts'
+import { findAccount, isResetCode, normalizeLogin, setPassword } from '../../src/domain/accounts/local-accounts.ts'
 import type { Passwords } from '../../src/domain/accounts/passwords.ts'
 import { resetPage, signInPage } from '../../views/sign-in.ts'
 import { safeNext } from '../lib/next.ts'
@@ -34,7 +34,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
       const again = (problem: string) => sendSolo(app, request, reply, signInPage({ ...form, problem }))
 
       return retrying(reply, again, async () => {
-        const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
+        const right = await takeGuess(app.db, normalizeLogin(login), addressOf(request))
         const account = await findAccount(app.db, login)
         if (account !== undefined) app.audit?.about(request, { resourceName: account.login })
         const isRight = await passwords.verify(password, account?.passwordHash, addressOf(request))
@@ -71,7 +71,7 @@ const passwordRoutes: FastifyPluginCallbackTypebox<PasswordRoutesOptions> = (app
 
       return retrying(reply, again, async () => {
         await passwords.check('password', password, [login])
-        const right = await takeGuess(app.db, tidyLogin(login), addressOf(request))
+        const right = await takeGuess(app.db, normalizeLogin(login), addressOf(request))
         // Checked before the expensive hash, which must not be triggered without a valid code.
         if (!isResetCode(await findAccount(app.db, login), code))
           throw new AppError('UNAUTHORIZED', { message: WRONG_CODE })

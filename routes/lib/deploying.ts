@@ -40,7 +40,7 @@ export const deploymentAudit = (action: 'deploy' | 'rollback' | 'cancel') =>
   ({ type: 'deployment', action, resource: 'deployment' }) as const
 
 /** What to deploy; default: the newest commit of the app's branch. */
-export interface Wanted {
+export interface DeployTarget {
   readonly image?: string | undefined
   readonly branch?: string | undefined
   readonly commitSha?: string | undefined
@@ -61,7 +61,7 @@ export function deploymentActions(
   app: FastifyInstance,
   { ledger, takesImages, takesSource, registry }: DeploymentRoutesOptions
 ) {
-  async function deploy(tx: Db, request: AppRequest, wanted: Wanted): Promise<DeploymentChanged> {
+  async function deploy(tx: Db, request: AppRequest, wanted: DeployTarget): Promise<DeploymentChanged> {
     const { found } = await deployable(tx, request)
     const { branch, anyCommit = false } = wanted
     // A caller who chooses code outside the app's branch can read the env vars.
@@ -71,7 +71,7 @@ export function deploymentActions(
   }
 
   /** Deploys an app that the caller may deploy. */
-  async function begin(tx: Db, request: FastifyRequest, found: App, wanted: Wanted): Promise<DeploymentChanged> {
+  async function begin(tx: Db, request: FastifyRequest, found: App, wanted: DeployTarget): Promise<DeploymentChanged> {
     const { image, branch, anyCommit = false, commitSha } = wanted
     const isElsewhere = branch !== undefined && branch !== found.githubBranch
     if (image !== undefined) requireOwnImage(found, image)

@@ -8,7 +8,7 @@ import { listInstallations } from '../../src/domain/github/installations.ts'
 import { allows, PERMISSIONS, type Role } from '../../src/domain/teams/access.ts'
 import { listInvitations, placesOf } from '../../src/domain/teams/invitations.ts'
 import { listMembers } from '../../src/domain/teams/members.ts'
-import { whyInUse } from '../../src/domain/teams/teams.ts'
+import { deletionBlockers } from '../../src/domain/teams/teams.ts'
 import type { Problem } from '../../views/parts.ts'
 import { deleteTeamPage } from '../../views/teams/delete.ts'
 import { newTeamPage } from '../../views/teams/new.ts'
@@ -262,7 +262,10 @@ const teamPages: FastifyPluginCallbackTypebox<TeamPagesOptions> = (app, { defaul
 
   async function sendDeletion(request: TeamRequest, reply: FastifyReply, error?: string): Promise<FastifyReply> {
     const team = await teamOf(app, app.db, request, request.params.team)
-    const [{ members, invited }, reasons] = await Promise.all([placesOf(app.db, team), whyInUse(app.db, team.id)])
+    const [{ members, invited }, reasons] = await Promise.all([
+      placesOf(app.db, team),
+      deletionBlockers(app.db, team.id)
+    ])
     return sendPage(app, request, reply, deleteTeamPage({ team, members, invited, reasons, error }), team.id)
   }
 

@@ -189,7 +189,7 @@ export const backupDrill = defineCommand({
   async run(input) {
     const { keyringsOf } = await import('../wiring/backups.ts')
     const { ownMigrator } = await import('../wiring/migrator.ts')
-    const { throwAwayCluster } = await import('../wiring/throw-away-cluster.ts')
+    const { temporaryCluster } = await import('../wiring/throw-away-cluster.ts')
     const { drillBackup } = await import('../workflows/backups/drill.ts')
     const config = await input.config()
     const keyrings = { ...(await storedKeyrings(config)), ...keyringsOf(config) }
@@ -198,7 +198,7 @@ export const backupDrill = defineCommand({
       const drill = await drillBackup(
         { storage: backupTargetOf(config), identities, backup: input.args[0] ?? 'latest', keyrings },
         await ownMigrator(),
-        throwAwayCluster(config.dataDir, { info() {}, warn: input.note, error: input.note })
+        temporaryCluster(config.dataDir, { info() {}, warn: input.note, error: input.note })
       )
       const text = facts({
         backup: drill.backup,
@@ -260,12 +260,12 @@ function instantOf({ args }: Pick<Input, 'args'>, text: string): Date | null {
 }
 
 async function verifyArchive(input: ArchiveInput, to: Date | null): Promise<Output> {
-  const { verifyWay } = await import('../workflows/archive/recover.ts')
+  const { verifyRecoveryPath } = await import('../workflows/archive/recover.ts')
   const config = await input.config()
   const identities = await identitiesFor(input, config)
   if (identities.length === 0)
     input.note('no private age key: only the checksums of the archive were verified; nothing was decrypted')
-  const { base, chain } = await verifyWay({ storage: backupTargetOf(config), identities, to })
+  const { base, chain } = await verifyRecoveryPath({ storage: backupTargetOf(config), identities, to })
   const [segments, end] = [chain.segments.length, chain.end.toISOString()]
   const text = facts({
     'base backup': base.id,

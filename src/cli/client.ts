@@ -33,7 +33,7 @@ interface ErrorEnvelope {
 
 const TIMEOUT = 15_000
 /** Refusal statuses after which a retry may succeed. */
-export const PASSING: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504])
+export const RETRYABLE_STATUSES: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504])
 const UPLOAD_TIMEOUT = 15 * 60_000
 
 /** No reply arrived; the message names the server. */

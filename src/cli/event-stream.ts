@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Client, PASSING, Refused, reason, Unreachable } from './client.ts'
+import { type Client, RETRYABLE_STATUSES, Refused, reason, Unreachable } from './client.ts'
 import { CommandError } from './command.ts'
 
 /** One server-sent event. */
@@ -50,7 +50,7 @@ export async function* follow(client: Client, path: string, options: FollowOptio
       }
     } catch (error) {
       if (signal.aborted) return
-      if (error instanceof Refused && !PASSING.has(error.status)) throw error
+      if (error instanceof Refused && !RETRYABLE_STATUSES.has(error.status)) throw error
       if (error instanceof Refused) wait = (error.retryAfter ?? 0) * 1_000
       why = error instanceof CommandError ? error.message : reason(error)
     }

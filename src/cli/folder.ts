@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { CommandError } from './command.ts'
 
 /** The contents of `.rhone.json` in a folder. It contains no secrets, so it may be committed. */
-export interface Remembered {
+export interface FolderLink {
   readonly app?: string
   /** The app's server; absent: the local one. */
   readonly url?: string
@@ -12,7 +12,7 @@ export interface Remembered {
 export const FOLDER_FILE = '.rhone.json'
 
 /** @throws CommandError when the file was not written by us */
-export async function readFolder(folder: string): Promise<Remembered> {
+export async function readFolder(folder: string): Promise<FolderLink> {
   const path = join(folder, FOLDER_FILE)
   try {
     const { app, url } = JSON.parse(await readFile(path, 'utf8'))
@@ -23,6 +23,6 @@ export async function readFolder(folder: string): Promise<Remembered> {
   }
 }
 
-export async function rememberIn(folder: string, remembered: Remembered): Promise<void> {
+export async function rememberIn(folder: string, remembered: FolderLink): Promise<void> {
   await writeFile(join(folder, FOLDER_FILE), `${JSON.stringify(remembered, null, 2)}\n`)
 }

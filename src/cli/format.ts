@@ -1,7 +1,7 @@
 import { isWritable } from '../../plugins/lib/instant.ts'
 import { UsageError } from './command.ts'
 import { PLAIN, type Terminal } from './terminal.ts'
-import { fit, padTo, widthOf } from './width.ts'
+import { ellipsized, padTo, widthOf } from './width.ts'
 
 /** Minimum width of a column. */
 const NARROWEST = 8
@@ -22,7 +22,7 @@ export function table(
   return all
     .map(row =>
       row
-        .map((cell, column) => padTo(fit(cell, fitting[column] ?? 0), fitting[column] ?? 0))
+        .map((cell, column) => padTo(ellipsized(cell, fitting[column] ?? 0), fitting[column] ?? 0))
         .join(' '.repeat(GAP))
         .trimEnd()
     )

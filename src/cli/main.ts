@@ -7,7 +7,7 @@ import { helpOf, overview, usageOf } from './help.ts'
 import { commands } from './index.ts'
 import { PLAIN, type Terminal } from './terminal.ts'
 
-export interface Io {
+export interface CliStreams {
   /** For data only. Resolves when there is room for more. */
   readonly stdout: (text: string) => void | Promise<void>
   /** For messages: notes and errors. */
@@ -40,7 +40,7 @@ const COMMON_OPTIONS = {
 } as const
 
 /** Runs one command line. @returns the exit code */
-export async function main(args: readonly string[], io: Io): Promise<number> {
+export async function main(args: readonly string[], io: CliStreams): Promise<number> {
   const [first = 'help'] = args
   if (first === '--version') {
     io.stdout(`${Environment.properties.RHONE_VERSION.default}\n`)
@@ -70,7 +70,7 @@ function listOf([first, second = '-', ...others]: readonly string[]): Command | 
 }
 
 /** Handles a missing command: correct if help was requested, otherwise an error. */
-function orient(args: readonly string[], io: Io): number {
+function orient(args: readonly string[], io: CliStreams): number {
   const words = args.filter(arg => !['help', '--help', '-h'].includes(arg))
   const asked = words.length < args.length || args.length === 0
   const named = find(words)
@@ -98,7 +98,7 @@ function commandNames(): string[] {
   return commands.flatMap(({ name }) => [name, name.split(' ')[0]!])
 }
 
-async function run(command: Command, args: readonly string[], io: Io): Promise<number> {
+async function run(command: Command, args: readonly string[], io: CliStreams): Promise<number> {
   const { values, positionals } = parse(command, args)
   if (values.help) {
     io.stdout(helpOf(command))
@@ -126,7 +126,7 @@ async function run(command: Command, args: readonly string[], io: Io): Promise<n
   return output?.exitCode ?? (output?.failed ? EXIT.failed : EXIT.done)
 }
 
-async function environmentOf({ forDeployers = false }: Command, io: Io): Promise<Variables> {
+async function environmentOf({ forDeployers = false }: Command, io: CliStreams): Promise<Variables> {
   const variables = await io.environment(forDeployers)
   if (!forDeployers) return variables
   return Object.fromEntries(READ_FOR_DEPLOYERS.map(name => [name, variables[name]]))
@@ -174,7 +174,7 @@ function render({ data, text }: Output, json: boolean): string {
   return rendered === '' ? '' : `${rendered}\n`
 }
 
-function report(error: unknown, command: Command, io: Io): number {
+function report(error: unknown, command: Command, io: CliStreams): number {
   if (error instanceof UsageError) {
     io.stderr(`rhone: ${error.message}\n\n${usageOf(command)}\nrhone ${command.name} --help lists its options.\n`)
     return EXIT.usage

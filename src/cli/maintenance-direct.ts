@@ -7,13 +7,13 @@ import type { AuditLog } from '../domain/audit/log.ts'
 import { commandLineActor } from './actor.ts'
 import { auditLogFor } from './audit-log.ts'
 import { withDatabase } from './database.ts'
-import type { Host, Switch } from './maintenance-switch.ts'
+import type { Host, MaintenanceSwitch } from './maintenance-switch.ts'
 
 /**
  * Changes the row that all servers follow, without going through a server; they are notified as usual. The audit log
  * names the user who is logged in on this machine.
  */
-export function directSwitch(host: Host): Switch {
+export function directSwitch(host: Host): MaintenanceSwitch {
   const withStore = <Result>(use: (store: ReturnType<typeof postgresMaintenanceStore>) => Promise<Result>) =>
     withDatabase(host, db => use(postgresMaintenanceStore({ db, postgres: { listen: neverCalled } })))
 

@@ -2,7 +2,7 @@ import type { MaintenanceChange, MaintenanceState } from '../../plugins/maintena
 import type { Input } from './command.ts'
 
 /** Reads and changes the state, through a server or directly in the database. */
-export interface Switch {
+export interface MaintenanceSwitch {
   read(): Promise<MaintenanceState>
   change(change: MaintenanceChange): Promise<MaintenanceState>
 }

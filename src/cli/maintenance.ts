@@ -3,7 +3,7 @@ import { Unreachable } from './client.ts'
 import { CommandError, defineCommand, type Output, UsageError } from './command.ts'
 import { connect } from './connect.ts'
 import { facts, parseMoment } from './format.ts'
-import type { Host, Switch } from './maintenance-switch.ts'
+import type { Host, MaintenanceSwitch } from './maintenance-switch.ts'
 
 const PATH = '/admin/maintenance'
 
@@ -64,13 +64,13 @@ export const maintenanceStatus = defineCommand({
   }
 })
 
-async function switchFor(host: Host, direct = false): Promise<Switch> {
+async function switchFor(host: Host, direct = false): Promise<MaintenanceSwitch> {
   if (!direct) return serverSwitch(host)
   const { directSwitch } = await import('./maintenance-direct.ts')
   return directSwitch(host)
 }
 
-async function serverSwitch(host: Host): Promise<Switch> {
+async function serverSwitch(host: Host): Promise<MaintenanceSwitch> {
   const client = await connect(host)
   return {
     read: () => client.request('GET', PATH),
@@ -82,7 +82,7 @@ async function serverSwitch(host: Host): Promise<Switch> {
 async function operate(
   host: Host,
   direct: boolean | undefined,
-  use: (to: Switch) => Promise<MaintenanceState>
+  use: (to: MaintenanceSwitch) => Promise<MaintenanceState>
 ): Promise<Output> {
   try {
     return show(await use(await switchFor(host, direct)))

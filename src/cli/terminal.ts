@@ -26,7 +26,7 @@ export function painted({ out, colour }: Terminal, hue: Colour, text: string): s
 const UNPRINTABLE = /(?![\n\t])[\p{Cc}\p{Bidi_Control}]/gu
 
 /** Foreign text, such as log lines, without anything that could control the terminal. */
-export function harmless(text: string): string {
+export function withoutControls(text: string): string {
   return stripVTControlCharacters(text).replaceAll('\r\n', '\n').replaceAll(UNPRINTABLE, '')
 }
 

@@ -25,7 +25,7 @@ export function padTo(text: string, width: number): string {
 }
 
 /** The text if it fits, otherwise its beginning and an ellipsis. Not for coloured text. */
-export function fit(text: string, width: number): string {
+export function ellipsized(text: string, width: number): string {
   if (widthOf(text) <= width) return text
   let shown = ''
   let left = width - 1

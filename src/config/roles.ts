@@ -1,5 +1,5 @@
 /** A role that may not log in owns everything; two roles that act as it log in in turn. */
-export interface RolesInTurn {
+export interface AlternatingRoles {
   readonly owner: string
   /** The one that is in use. */
   readonly current: string
@@ -7,7 +7,7 @@ export interface RolesInTurn {
 }
 
 /** @param current the role that servers log in as; the first time, that of the owner itself */
-export function rolesInTurn(current: string): RolesInTurn {
+export function alternatingRoles(current: string): AlternatingRoles {
   const owner = current.replace(/_[ab]$/, '')
   return { owner, current, next: current === `${owner}_a` ? `${owner}_b` : `${owner}_a` }
 }
@@ -19,7 +19,7 @@ export function rolesInTurn(current: string): RolesInTurn {
 export function inTurnWith(main: string, url: string): string {
   const [role, own] = [roleOf(main), roleOf(url)]
   if (role === undefined || own === undefined || role === own) return url
-  return rolesInTurn(role).owner === rolesInTurn(own).owner ? asRoleOf(main, url) : url
+  return alternatingRoles(role).owner === alternatingRoles(own).owner ? asRoleOf(main, url) : url
 }
 
 /** The URL with the role and password of the main URL, if it names no role itself. */

@@ -63,7 +63,7 @@ export async function openCluster(options: ClusterOptions): Promise<string> {
       `The database in ${layout.data} exists, but its password file ${layout.password} is missing: restore that from a backup.`
     )
   }
-  await giveTo(launcher, layout.data)
+  await chownTree(launcher, layout.data)
   return password
 }
 
@@ -115,7 +115,7 @@ async function createPassword(layout: Layout): Promise<string> {
 async function initialize(options: ClusterOptions, directory: string, password: string): Promise<void> {
   const { binaries, launcher, durable, signal } = options
   await mkdir(directory, { mode: 0o700 })
-  await giveTo(launcher, directory)
+  await chownTree(launcher, directory)
   const run = async (command: string[], input?: string) => {
     const { ok, output } = await runProgram(() => launcher.spawn(command, {}), input, signal)
     if (!ok) throw new EmbeddedPostgresError(`PostgreSQL could not create a database in ${directory}:\n${output}`)
@@ -164,7 +164,7 @@ CREATE DATABASE ${DATABASE} OWNER ${ROLE}
 }
 
 /** Gives a directory tree to the account that PostgreSQL runs under. */
-export async function giveTo({ account }: Launcher, directory: string): Promise<void> {
+export async function chownTree({ account }: Launcher, directory: string): Promise<void> {
   const { uid } = await stat(directory)
   if (uid === account.uid) return
   if (process.geteuid!() !== 0) {

@@ -21,7 +21,7 @@ export interface Launcher {
   spawn(command: readonly string[], options: SpawnOptions): ChildProcess
 }
 
-type Way = Omit<Launcher, 'version'>
+type LaunchOption = Omit<Launcher, 'version'>
 
 /** The accounts to try in order when root has no better hint than the machine's usual users. */
 const USUAL_ACCOUNTS = ['postgres', '_postgres', 'nobody']
@@ -30,7 +30,7 @@ const USUAL_ACCOUNTS = ['postgres', '_postgres', 'nobody']
 export async function chooseLauncher(binaries: PostgresBinaries, directory: string, data: string): Promise<Launcher> {
   const own = { uid: process.geteuid!(), gid: process.getegid!() }
   const account = own.uid === 0 ? await unprivilegedAccount(data, directory) : own
-  const ways = own.uid === 0 ? waysForRoot(account) : [directly(own)]
+  const ways = own.uid === 0 ? launchOptionsForRoot(account) : [directly(own)]
   const failures: string[] = []
   for (const way of ways) {
     const attempt = ['sh', '-c', 'cd "$1" && exec "$2" --version', 'sh', directory, binaries.postgres]
@@ -51,7 +51,7 @@ export async function chooseLauncher(binaries: PostgresBinaries, directory: stri
  * may enter: first the one that only bypasses read permissions, then the one that containers are granted. In a separate
  * user namespace, root's files stay reachable while root has another uid.
  */
-function waysForRoot(account: Account): Way[] {
+function launchOptionsForRoot(account: Account): LaunchOption[] {
   return [
     directly(account),
     withCapability(account, 'dac_read_search'),
@@ -60,7 +60,7 @@ function waysForRoot(account: Account): Way[] {
   ]
 }
 
-function directly(account: Account): Way {
+function directly(account: Account): LaunchOption {
   // As root, spawn() also drops the supplementary groups.
   const credentials = account.uid === process.geteuid!() ? {} : account
   return {
@@ -70,7 +70,7 @@ function directly(account: Account): Way {
   }
 }
 
-function withCapability(account: Account, capability: string): Way {
+function withCapability(account: Account, capability: string): LaunchOption {
   const { uid, gid } = account
   const identity = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups']
   // PostgreSQL calls access(2) on its own program; without this bit that call ignores an ordinary user's capabilities.
@@ -83,7 +83,7 @@ function withCapability(account: Account, capability: string): Way {
   }
 }
 
-function inUserNamespace({ uid, gid }: Account): Way {
+function inUserNamespace({ uid, gid }: Account): LaunchOption {
   const prefix = ['unshare', '--user', `--map-user=${uid}`, `--map-group=${gid}`, '--']
   return {
     description: `as uid ${uid} of a user namespace`,

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { locateBinaries, restoreLibraryLinks } from './binaries.ts'
-import { allowRoles, giveTo, layoutOf, newPassword, ROLE, singleUser } from './data-directory.ts'
+import { allowRoles, chownTree, layoutOf, newPassword, ROLE, singleUser } from './data-directory.ts'
 import { EmbeddedPostgresError, explainFileError } from './errors.ts'
 import { chooseLauncher, type Launcher } from './privileges.ts'
 import { type ProgramResult, runProgram } from './programs.ts'
@@ -34,7 +34,7 @@ export async function recoverCluster({ dataDir, wal, to, signal }: Recovery): Pr
     await refuseOtherMajor(layout.data, launcher)
     await readyForRecovery(layout.data, launcher)
     await mkdir(wal, { recursive: true })
-    await giveTo(launcher, wal)
+    await chownTree(launcher, wal)
     const password = newPassword()
     const run = (target: object): Promise<ProgramResult> => {
       const settings = {
@@ -71,7 +71,7 @@ async function refuseOtherMajor(data: string, { version }: Launcher): Promise<vo
 async function readyForRecovery(data: string, launcher: Launcher): Promise<void> {
   await writeFile(join(data, 'recovery.signal'), '', { flush: true })
   await allowRoles(data, [ROLE])
-  await giveTo(launcher, data)
+  await chownTree(launcher, data)
 }
 
 /** Double-quoted for the shell, with `%` escaped for PostgreSQL. */

@@ -5,7 +5,7 @@ import { createBackup } from '../workflows/backups/create.ts'
 import { drillBackup } from '../workflows/backups/drill.ts'
 import type { BackupAnswer, BackupWork } from './backup-work.ts'
 import { ownMigrator } from './migrator.ts'
-import { throwAwayCluster } from './throw-away-cluster.ts'
+import { temporaryCluster } from './throw-away-cluster.ts'
 
 /*
  * The entry of the process that makes a backup or practises a restore, so that neither its memory nor its computing
@@ -35,7 +35,7 @@ async function perform(work: BackupWork) {
   return drillBackup(
     { ...work.settings, backup: 'latest' },
     await ownMigrator(),
-    throwAwayCluster(work.dataDir, log),
+    temporaryCluster(work.dataDir, log),
     gone.signal
   )
 }

@@ -15,7 +15,7 @@ interface Log {
  * Lends an empty PostgreSQL below DATA_DIR, with a socket and no port. First stops one that a killed process has left
  * running; two never run at once.
  */
-export function throwAwayCluster(dataDir: string, log: Log): LendCluster {
+export function temporaryCluster(dataDir: string, log: Log): LendCluster {
   const directory = join(dataDir, 'drill')
   const start = () => startEmbeddedPostgres({ dataDir: directory, log, durable: false })
   return async use => {

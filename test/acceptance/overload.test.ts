@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import postgres from 'postgres'
-import { type FireReport, fire } from '../../bench/fire.ts'
+import { fire, type LoadReport } from '../../bench/fire.ts'
 import { type AsideReport, watch } from '../../bench/watch.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
@@ -24,7 +24,7 @@ interface Crowded {
   readonly server: RunningServer
   /** The status of one request. */
   ask(): Promise<number>
-  load(connections: number, seconds: number): Promise<FireReport>
+  load(connections: number, seconds: number): Promise<LoadReport>
   aside(): ReturnType<typeof watch>
 }
 
@@ -69,9 +69,9 @@ test('a server under too much load', async t => {
 })
 
 async function facesCrowd({ server, load, aside, ask }: Crowded): Promise<void> {
-  const rate = ({ served, seconds }: FireReport) => served.count / seconds
+  const rate = ({ served, seconds }: LoadReport) => served.count / seconds
   const usual = rate(await load(FEW, 0.7))
-  const crowds: { crowded: FireReport; seen: Record<string, AsideReport> }[] = []
+  const crowds: { crowded: LoadReport; seen: Record<string, AsideReport> }[] = []
 
   // How much it can do at once takes the server a moment to find out, and the longer the less the machine leaves to it.
   await eventually(

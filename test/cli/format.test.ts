@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { facts, table } from '../../src/cli/format.ts'
-import { fit, padTo, widthOf } from '../../src/cli/width.ts'
+import { ellipsized, padTo, widthOf } from '../../src/cli/width.ts'
 
 test('a text is as wide as a terminal shows it, in any script', () => {
   const widths: [string, number][] = [
@@ -23,7 +23,7 @@ test('a text is as wide as a terminal shows it, in any script', () => {
   for (const [text, width] of widths) assert.equal(widthOf(text), width, JSON.stringify(text))
   assert.equal(padTo('東', 4), '東  ')
   assert.deepEqual(
-    [fit('東京都', 5), fit('東京都', 6), fit('🚀🚀', 2), fit('👩‍💻👩‍💻', 3)],
+    [ellipsized('東京都', 5), ellipsized('東京都', 6), ellipsized('🚀🚀', 2), ellipsized('👩‍💻👩‍💻', 3)],
     ['東京…', '東京都', '…', '👩‍💻…']
   )
 })
@@ -41,7 +41,7 @@ test('columns stand below each other whatever is in them', () => {
   assert.equal(facts({ 名: 'x', name: 'y' }), '名    x\nname  y')
 })
 
-test('a terminal gets rows that fit, and a pipe gets everything', () => {
+test('a terminal gets rows that ellipsized, and a pipe gets everything', () => {
   const rows = [['hello', 'https://hello.apps.example.com/', 'a repository with a long name']]
   const narrow = table(['app', 'url', 'source'], rows, { out: true, columns: 40 }).split('\n')
   for (const line of narrow) assert.ok(widthOf(line) <= 40, line)

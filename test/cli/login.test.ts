@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { json } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
-import { type Io, main } from '../../src/cli/main.ts'
+import { type CliStreams, main } from '../../src/cli/main.ts'
 import type { Variables } from '../../src/config/index.ts'
 import { decideDeviceLogin, findPendingLogin } from '../../src/domain/accounts/device-logins.ts'
 import { testApp } from '../support/app.ts'
@@ -29,7 +29,7 @@ async function folderOf(t: TestContext) {
 async function rhone(
   words: string,
   variables: Variables,
-  more: Partial<Io> & { onSaid?: (text: string) => void } = {}
+  more: Partial<CliStreams> & { onSaid?: (text: string) => void } = {}
 ) {
   const said: Said = { code: 0, stdout: '', stderr: '' }
   said.code = await main(words.split(' '), {

@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
-import { type Io, main } from '../../src/cli/main.ts'
+import { type CliStreams, main } from '../../src/cli/main.ts'
 import { pack } from '../../src/cli/pack.ts'
-import { harmless } from '../../src/cli/terminal.ts'
+import { withoutControls } from '../../src/cli/terminal.ts'
 import type { Variables } from '../../src/config/index.ts'
 import { testApp } from '../support/app.ts'
 import { openApp } from '../support/deployed-app.ts'
@@ -27,7 +27,12 @@ interface Result {
 }
 
 /** One command line of somebody with a home, a folder and a server. */
-async function rhone(words: string, variables: Variables, folder: string, more: Partial<Io> = {}): Promise<Result> {
+async function rhone(
+  words: string,
+  variables: Variables,
+  folder: string,
+  more: Partial<CliStreams> = {}
+): Promise<Result> {
   const written = { stdout: '', stderr: '' }
   const code = await main(words.split(' '), {
     stdout(text) {
@@ -85,7 +90,7 @@ describe('against a server', () => {
     for (const end of ended) await end()
   })
 
-  const succeed = async (words: string, folder: string, more: Partial<Io> = {}) => {
+  const succeed = async (words: string, folder: string, more: Partial<CliStreams> = {}) => {
     const result = await rhone(words, env, folder, more)
     assert.equal(result.code, 0, `${words}: ${result.stderr}`)
     return result
@@ -444,7 +449,10 @@ describe('a stream that breaks', () => {
 
 describe('what is shown', () => {
   it('never lets text of others control the terminal', () => {
-    assert.equal(harmless('a\u001B[31mb\u001B]8;;javascript:x\u0007c\u0000d\r\ne\u202Ef\tg\u009B2J'), 'abcd\nef\tg')
+    assert.equal(
+      withoutControls('a\u001B[31mb\u001B]8;;javascript:x\u0007c\u0000d\r\ne\u202Ef\tg\u009B2J'),
+      'abcd\nef\tg'
+    )
   })
 
   it('has colours on a terminal only, and none with NO_COLOR', async t => {

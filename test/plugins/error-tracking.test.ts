@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import errorTracking from '../../plugins/error-tracking/index.ts'
-import { Storm } from '../../plugins/error-tracking/storm.ts'
+import { ErrorThrottle } from '../../plugins/error-tracking/storm.ts'
 import errors from '../../plugins/errors/index.ts'
 import { errors as catalogue } from '../../plugins/lib/errors.ts'
 import { DROP_REASONS } from '../../plugins/lib/telemetry-drops.ts'
@@ -113,7 +113,7 @@ test('of equal errors one a minute is sent, and of all errors a number; the rest
 })
 
 test('after a minute an equal error is sent again, and tells how many were not', () => {
-  const storm = new Storm(2)
+  const storm = new ErrorThrottle(2)
   assert.deepEqual(storm.judge('a', 0), { repeats: 0 })
   assert.deepEqual(storm.judge('a', 59_000), { dropped: 'repeated' })
   assert.deepEqual(storm.judge('b', 59_000), { repeats: 0 })

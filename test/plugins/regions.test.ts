@@ -17,7 +17,7 @@ function copiesIn(role: Copies['role']) {
   const copies: Copies = {
     role,
     position: async () => here,
-    heard: ({ timeline }) => void heard.push(timeline),
+    observe: ({ timeline }) => void heard.push(timeline),
     within(reading, body) {
       readings.push(reading)
       body()

@@ -17,7 +17,7 @@ import { deployQueue } from '../../src/workflows/deploying/deploy.ts'
 import { Ledger } from '../../src/workflows/deploying/ledger.ts'
 import { deploymentMetrics } from '../../src/workflows/deploying/metrics.ts'
 import { reconcileQueue } from '../../src/workflows/deploying/reconcile.ts'
-import { Watch } from '../../src/workflows/deploying/watch.ts'
+import { ClaimWatch } from '../../src/workflows/deploying/watch.ts'
 import { addTeam } from '../domain/support.ts'
 import { freshDatabase, type Scope } from './database.ts'
 
@@ -82,7 +82,7 @@ export class World {
 export class Worker {
   readonly deploy: JobQueue<object>
   readonly reconcile: JobQueue<object>
-  readonly watch: Watch
+  readonly watch: ClaimWatch
   #isDead = false
 
   constructor(platform: TestPlatform) {
@@ -91,7 +91,7 @@ export class Worker {
       if (this.#isDead) throw new Killed()
       return value
     }
-    this.watch = new Watch(() => alive(db))
+    this.watch = new ClaimWatch(() => alive(db))
     const deps = {
       db: () => alive(db),
       secretBox,
@@ -318,7 +318,7 @@ export class TestPlatform {
   readonly counted: { trigger: string; to: string }[] = []
   readonly metrics = deploymentMetrics(undefined)
   /** Lets a watch hear of deployments, as the server does. */
-  readonly listen: (watch: Watch, onGone?: () => void) => void
+  readonly listen: (watch: ClaimWatch, onGone?: () => void) => void
 
   constructor(db: Db, listen: TestPlatform['listen']) {
     this.db = db

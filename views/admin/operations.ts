@@ -5,7 +5,7 @@ import { adminPage, count, percent } from './frame.ts'
 
 type Unknown<Value> = Value | null
 
-interface Occasion {
+interface ReportedTime {
   readonly known: boolean
   readonly at: string | null
 }
@@ -73,7 +73,7 @@ export interface Operations {
   }[]
   readonly deployments: Readonly<Record<string, number>>
   readonly dependencies: Readonly<Record<string, string>>
-  readonly backup: { readonly last: Occasion; readonly sizeBytes: Unknown<number>; readonly drill: Occasion }
+  readonly backup: { readonly last: ReportedTime; readonly sizeBytes: Unknown<number>; readonly drill: ReportedTime }
   readonly charts: readonly Chart[]
 }
 
@@ -248,7 +248,7 @@ function jobs({ jobs: found, deployments }: Operations): Html {
 }
 
 function recovery({ backup: { last, sizeBytes, drill } }: Operations, { now }: PageContext): Html {
-  const occasion = ({ known: isKnown, at }: Occasion) =>
+  const occasion = ({ known: isKnown, at }: ReportedTime) =>
     isKnown && at !== null ? ago(at, now) : html`<span class="faint">none is known</span>`
   return card(
     { title: 'Recovery' },

@@ -1,5 +1,5 @@
 import { type Html, html } from '../../plugins/lib/html.ts'
-import type { AppOverview, DeploymentGlimpse } from '../../src/domain/apps/overview.ts'
+import type { AppOverview, DeploymentSummary } from '../../src/domain/apps/overview.ts'
 import { icon, linkButton, notice } from '../parts.ts'
 
 /** The source of an app's code, in a word. */
@@ -13,7 +13,7 @@ export function commitLine({
   commitSha,
   commitMessage,
   branch
-}: Pick<DeploymentGlimpse, 'commitSha' | 'commitMessage' | 'branch'>): Html {
+}: Pick<DeploymentSummary, 'commitSha' | 'commitMessage' | 'branch'>): Html {
   const [first = ''] = (commitMessage ?? '').split('\n', 1)
   return html`<span class="truncate">${first || (commitSha === null ? 'The newest commit' : '')}</span><span class="sub">${icon('branch')} ${branch ?? 'an image'}${commitSha !== null && html` · <code>${commitSha.slice(0, 7)}</code>`}</span>`
 }
@@ -27,7 +27,7 @@ const TRIGGERS = {
 } as const
 
 /** Who or what began a deployment. */
-export function beganBy({ trigger, by }: Pick<DeploymentGlimpse, 'trigger' | 'by'>): string {
+export function beganBy({ trigger, by }: Pick<DeploymentSummary, 'trigger' | 'by'>): string {
   return by === null ? TRIGGERS[trigger] : `${by}, ${TRIGGERS[trigger]}`
 }
 

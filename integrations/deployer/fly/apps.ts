@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox'
 import type { Remote } from '../../../plugins/lib/remote.ts'
 import type { DeployedApp, RolloutContext } from '../port.ts'
 import type { MachinesApi } from './api.ts'
-import { converge, type Patience } from './converge.ts'
+import { converge, type RetryPace } from './converge.ts'
 
 /** Prefix of all our app names at Fly. */
 export const PREFIX = 'rhone-'
@@ -40,11 +40,11 @@ export class FlyApps {
   readonly #api: MachinesApi
   readonly #graphql: Remote
   readonly #graphqlPath: string
-  readonly #patience: Patience
+  readonly #patience: RetryPace
   /** Names assigned since the caller read the app. */
   readonly #named = new WeakMap<DeployedApp, string>()
 
-  constructor(api: MachinesApi, graphql: Remote, graphqlPath: string, patience: Patience) {
+  constructor(api: MachinesApi, graphql: Remote, graphqlPath: string, patience: RetryPace) {
     this.#api = api
     this.#graphql = graphql
     this.#graphqlPath = graphqlPath

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { RemoteError } from '../../../plugins/lib/remote.ts'
 
-export interface Patience {
+export interface RetryPace {
   /** Maximum number of rounds. */
   readonly rounds: number
   /** Milliseconds between rounds. */
@@ -16,7 +16,7 @@ export interface Patience {
  * @throws RemoteError of the last round
  */
 export async function converge<T>(
-  { rounds, pause }: Patience,
+  { rounds, pause }: RetryPace,
   signal: AbortSignal,
   look: () => Promise<T | undefined>
 ): Promise<T> {

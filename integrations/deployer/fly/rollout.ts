@@ -1,6 +1,6 @@
 import { DeployError, type Release, type RolloutContext } from '../port.ts'
 import type { Machine, MachinesApi, Refusal } from './api.ts'
-import { all, converge, type Patience, sleep, within } from './converge.ts'
+import { all, converge, type RetryPace, sleep, within } from './converge.ts'
 import { healthPathOf, machineConfig, machineName, portOf, STOP_TIMEOUT } from './machine-config.ts'
 import {
   complaintOf,
@@ -16,7 +16,7 @@ import {
 } from './machines.ts'
 
 /** All in milliseconds. */
-export interface Waits extends Patience {
+export interface Waits extends RetryPace {
   /** For a machine to start, and to end after SIGTERM; polled every `pause`. */
   readonly start: number
   readonly stop: number

@@ -14,12 +14,12 @@ import {
 import { layoutOf, readPort } from './layout.ts'
 import {
   type DestroyRequest,
-  type Hello,
   type Limits,
   type LogEntry,
   type MetricsReply,
   PROTOCOL,
   type RetireRequest,
+  type RunnerInfo,
   type RunningReply,
   type ServeRequest,
   type StartRequest
@@ -235,7 +235,7 @@ export class LocalDeployer implements Deployer {
   async stop(signal: AbortSignal): Promise<boolean> {
     const question = { signal, timeout: QUICK }
     try {
-      const { pid } = await this.#runner.askRunning<Hello>({ method: 'GET', path: '/', ...question })
+      const { pid } = await this.#runner.askRunning<RunnerInfo>({ method: 'GET', path: '/', ...question })
       const runner = identify(pid)
       await this.#runner.askRunning({ method: 'POST', path: '/stop', ...question })
       if (runner === null || (await waitForExit(runner, this.#options.stopGrace + QUICK))) return true

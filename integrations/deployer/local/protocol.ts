@@ -26,7 +26,7 @@ export interface PortRecord {
 }
 
 /** `GET /`. */
-export interface Hello {
+export interface RunnerInfo {
   readonly pid: number
   /** Unique to each runner: line numbers count from its start. */
   readonly id: string

@@ -57,7 +57,7 @@ export interface RemoteAnswer<Body> {
 }
 
 /** An answer with one of the accepted statuses; its body is parsed as JSON if possible, otherwise text. */
-export interface OtherAnswer<Status extends number> {
+export interface AcceptedAnswer<Status extends number> {
   readonly ok: false
   readonly status: Status
   readonly headers: Headers
@@ -66,7 +66,7 @@ export interface OtherAnswer<Status extends number> {
 
 type Answer<Body, Accepted extends number> =
   | RemoteAnswer<Body>
-  | ([Accepted] extends [never] ? never : OtherAnswer<Accepted>)
+  | ([Accepted] extends [never] ? never : AcceptedAnswer<Accepted>)
 
 /** A service that Rhone calls. */
 export interface Remote {

@@ -2,7 +2,7 @@ import { type Client, listAll } from '../client.ts'
 import { CommandError, type Input, type Output, UsageError } from '../command.ts'
 import { follow } from '../event-stream.ts'
 import { facts } from '../format.ts'
-import { type Colour, harmless, painted, spinner, type Terminal } from '../terminal.ts'
+import { type Colour, painted, spinner, type Terminal, withoutControls } from '../terminal.ts'
 import { type App, pathOf } from './app.ts'
 
 /** A deployment as the API sends it. */
@@ -54,7 +54,7 @@ export function statusOf(terminal: Terminal, { status }: Deployment): string {
 export function subjectOf({ commitSha, commitMessage, branch, sourceId, image, trigger }: Deployment): string {
   const commit = [commitSha?.slice(0, 8), commitMessage].filter(Boolean).join(' ')
   const upload = sourceId !== null && 'an uploaded folder'
-  return harmless(commit || (trigger === 'rollback' && image) || branch || upload || image || '-').slice(0, 60)
+  return withoutControls(commit || (trigger === 'rollback' && image) || branch || upload || image || '-').slice(0, 60)
 }
 
 export function describe(terminal: Terminal, deployment: Deployment): string {
@@ -68,9 +68,9 @@ export function describe(terminal: Terminal, deployment: Deployment): string {
     begun: createdAt,
     ...(buildDurationMs !== null && { 'build time': seconds(buildDurationMs) }),
     ...(deployDurationMs !== null && { 'start time': seconds(deployDurationMs) }),
-    ...(errorMessage !== null && { problem: harmless(errorMessage) })
+    ...(errorMessage !== null && { problem: withoutControls(errorMessage) })
   })
-  return errorLog === null ? told : `${told}\n\n${harmless(errorLog).trimEnd()}`
+  return errorLog === null ? told : `${told}\n\n${withoutControls(errorLog).trimEnd()}`
 }
 
 const seconds = (milliseconds: number) => `${(milliseconds / 1_000).toFixed(1)} s`
@@ -112,7 +112,7 @@ export async function watch(input: FollowInput, client: Client, app: App, begun:
   }
   try {
     for await (const { event, data } of follow(client, `${path}/logs`, { signal, last: 'complete', onGap: gap })) {
-      if (event === 'log') say(harmless((JSON.parse(data) as { text: string }).text))
+      if (event === 'log') say(withoutControls((JSON.parse(data) as { text: string }).text))
       if (event !== 'status') continue
       const { status } = JSON.parse(data) as { status: string }
       if (DOING[status] !== undefined) turning.show(`${app.slug} is ${DOING[status]}`)
@@ -136,7 +136,7 @@ export async function watch(input: FollowInput, client: Client, app: App, begun:
 }
 
 function whyNot({ status, errorMessage }: Deployment): string {
-  if (errorMessage !== null) return harmless(errorMessage)
+  if (errorMessage !== null) return withoutControls(errorMessage)
   if (status === 'cancelled') return 'it was cancelled'
   return 'a newer deployment has replaced it'
 }

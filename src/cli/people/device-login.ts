@@ -1,8 +1,8 @@
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isLoopback, PASSING, Refused, refusalOf, send, Unreachable } from '../client.ts'
+import { isLoopback, RETRYABLE_STATUSES, Refused, refusalOf, send, Unreachable } from '../client.ts'
 import { CommandError, type Input } from '../command.ts'
-import { harmless, spinner } from '../terminal.ts'
+import { spinner, withoutControls } from '../terminal.ts'
 import { openBrowser } from './open.ts'
 
 interface Begun {
@@ -41,8 +41,8 @@ export async function logInByBrowser(
   const begun = await begin(server, scopes)
   const page = pageOf(server, begun)
   const signal = input.interruption()
-  input.note(`Approve this login in a browser, after comparing the code:\n\n  ${harmless(begun.userCode)}\n`)
-  input.note(`  ${harmless(page)}\n`)
+  input.note(`Approve this login in a browser, after comparing the code:\n\n  ${withoutControls(begun.userCode)}\n`)
+  input.note(`  ${withoutControls(page)}\n`)
   if (input.terminal.err && !(await openBrowser(page, await input.variables())))
     input.note('(No browser found here: open the page on any machine.)')
 
@@ -89,7 +89,8 @@ async function outcomeOf(server: string, begun: Begun, signal: AbortSignal) {
       if (outcome.status === 'access_denied') throw new CommandError('the login was denied in the browser')
       if (outcome.status === 'expired_token') break
     } catch (error) {
-      if (!(error instanceof Unreachable || (error instanceof Refused && PASSING.has(error.status)))) throw error
+      if (!(error instanceof Unreachable || (error instanceof Refused && RETRYABLE_STATUSES.has(error.status))))
+        throw error
       problem = ` (${error.message})`
       interval = Math.max(interval, error instanceof Refused ? (error.retryAfter ?? 0) : 0)
     }

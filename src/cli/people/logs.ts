@@ -2,7 +2,7 @@ import type { Page } from '../client.ts'
 import { defineCommand, type Input, UsageError } from '../command.ts'
 import { connect } from '../connect.ts'
 import { follow } from '../event-stream.ts'
-import { type Colour, harmless, painted, type Terminal } from '../terminal.ts'
+import { type Colour, painted, type Terminal, withoutControls } from '../terminal.ts'
 import { appOption, chosenApp, pathOf } from './app.ts'
 import { numberUpTo } from './deployments.ts'
 
@@ -87,7 +87,7 @@ function print({ json, terminal, write }: Pick<Input, 'json' | 'terminal' | 'wri
 
 function shown({ at, level, source, message }: Line, terminal: Terminal): string {
   const time = painted(terminal, 'grey', at.replace('T', ' ').replace(/\.\d+Z$/, 'Z'))
-  const text = harmless(message).replaceAll('\n', ' ')
+  const text = withoutControls(message).replaceAll('\n', ' ')
   const said = COLOURS[level] === undefined ? text : painted(terminal, COLOURS[level], text)
   return `${time} ${source === 'app' ? '' : `[${source}] `}${said}`
 }

@@ -42,7 +42,7 @@ export function isIssuedElsewhere(variable: string): boolean {
  * A variable's value with a new secret, followed by the old one if both can be accepted.
  * @param issued the new secret, if another service issues it
  */
-export function withNew(variable: string, before: string, issued?: string): string {
+export function withNewSecret(variable: string, before: string, issued?: string): string {
   switch (SECRETS.get(variable)?.form) {
     case 'keyring':
       return `${generateKey()},${before}`
@@ -54,7 +54,7 @@ export function withNew(variable: string, before: string, issued?: string): stri
 }
 
 /** The value without its older secrets. */
-export function withoutOld(before: string): string {
+export function withoutOldSecrets(before: string): string {
   return before.split(',')[0]!.trim()
 }
 

@@ -6,7 +6,7 @@ import * as schema from '../../../drizzle/schema.ts'
 import { type PostgresTarget, postgresTarget, postgresTargets } from '../../../plugins/lib/postgres.ts'
 import { surveyHosts } from '../../../plugins/lib/postgres-hosts.ts'
 import type { Config } from '../../config/index.ts'
-import { rolesInTurn } from '../../config/roles.ts'
+import { alternatingRoles } from '../../config/roles.ts'
 import type { Db } from '../../domain/base/db.ts'
 import { closeRole, openRole, sessionsOf } from '../../domain/secrets/database-roles.ts'
 import { primaryUrlOf } from '../../wiring/primary-database.ts'
@@ -26,7 +26,7 @@ const FOLLOW_LOOKS = 60
  */
 export async function rotateDatabase(rotating: Rotating, url: string, finish: boolean): Promise<Rotated> {
   const { db, config, bringIn } = rotating
-  const roles = rolesInTurn(postgresTargets(url)[0]!.username)
+  const roles = alternatingRoles(postgresTargets(url)[0]!.username)
   const adminUrl = await primaryUrlOf(config, config.database.adminUrl ?? config.database.directUrl ?? url)
   return asAdmin(adminUrl, async admin => {
     const others = [roles.owner, `${roles.owner}_a`, `${roles.owner}_b`].filter(role => role !== roles.current)

@@ -27,7 +27,7 @@ export async function holdersOf<Name extends string>(
 }
 
 /** Waits until all that run hold it. @returns how many do, if the time is over before */
-export async function untilHeld(db: Db, config: Config, variable: string, seconds: number): Promise<Holders> {
+export async function waitUntilHeld(db: Db, config: Config, variable: string, seconds: number): Promise<Holders> {
   const end = performance.now() + seconds * 1_000
   for (;;) {
     const count = (await holdersOf(db, config, [variable])).get(variable)!

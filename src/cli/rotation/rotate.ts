@@ -7,9 +7,9 @@ import { secretsOf } from '../../wiring/secrets.ts'
 import { commandLineActor } from '../actor.ts'
 import { auditLogFor, withKeys } from '../audit-log.ts'
 import { CommandError, type Input, UsageError } from '../command.ts'
-import { classNames, classOf, isIssuedElsewhere, withNew, withoutOld } from './classes.ts'
+import { classNames, classOf, isIssuedElsewhere, withNewSecret, withoutOldSecrets } from './classes.ts'
 import { rotateDatabase } from './database.ts'
-import { untilHeld } from './held.ts'
+import { waitUntilHeld } from './held.ts'
 import type { Rotated, Rotating } from './port.ts'
 import { rotateRedis } from './redis.ts'
 
@@ -38,9 +38,9 @@ export async function rotateClass(given: string, input: RotationInput, db: Db): 
   if (input.finish) {
     const reason = await whyStillNeeded(db, config, variable)
     if (reason !== undefined) throw new CommandError(`${variable}: ${reason}`)
-    return bringIn(withoutOld(before))
+    return bringIn(withoutOldSecrets(before))
   }
-  return bringIn(withNew(variable, before, await issued(input, variable)))
+  return bringIn(withNewSecret(variable, before, await issued(input, variable)))
 
   async function bringIn(value: string): Promise<Rotated> {
     const next = await configWith(feed, config, variable, value)
@@ -49,7 +49,7 @@ export async function rotateClass(given: string, input: RotationInput, db: Db): 
     await noteSecrets(db, log, config.keys.encryption!, secretsOf(next), commandLineActor())
     if (!(await stores(feed, variable, value, input.note)))
       return { class: name, variable, set: value, held: 0, running: 0 }
-    const count = await untilHeld(db, next, variable, input.wait)
+    const count = await waitUntilHeld(db, next, variable, input.wait)
     if (count.held < count.running)
       throw new CommandError(
         `${variable}: ${count.held} of ${count.running} running instances have it; the old value stays valid`

@@ -14,7 +14,7 @@ const CODE_ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 const CODE_LENGTH = 20
 
 /** The form in which names are compared: trimmed, NFKC, lower case. */
-export function tidyLogin(login: string): string {
+export function normalizeLogin(login: string): string {
   return login.trim().normalize('NFKC').toLowerCase()
 }
 
@@ -26,7 +26,7 @@ export function tidyLogin(login: string): string {
  * @returns also the code with which its owner sets a password
  */
 export async function createLocalAccount(tx: Db, log: AuditLog, name: string, by: string, plan: Plan) {
-  const login = tidyLogin(name)
+  const login = normalizeLogin(name)
   if (!LOGIN.test(login))
     throw errors.validation('login', 'must consist of letters and digits, with . _ @ + - in between')
   const [taken] = await tx.select().from(localAccounts).where(eq(localAccounts.login, login))
@@ -86,7 +86,7 @@ function hashOfCode(code: string): Buffer {
 export type LocalAccount = NonNullable<Awaited<ReturnType<typeof findAccount>>>
 
 export async function findAccount(db: Db, name: string) {
-  const [found] = await selectAccounts(db).where(eq(localAccounts.login, tidyLogin(name)))
+  const [found] = await selectAccounts(db).where(eq(localAccounts.login, normalizeLogin(name)))
   return found
 }
 

@@ -170,7 +170,7 @@ export async function newestAppLog(db: Db, appId: string): Promise<number> {
 }
 
 /** Time of an app's newest log line; null if there is none. */
-export async function lastSaidAt(db: Db, appId: string): Promise<Date | null> {
+export async function lastLoggedAt(db: Db, appId: string): Promise<Date | null> {
   const [newest] = await db
     .select({ at: appLogs.at })
     .from(appLogs)

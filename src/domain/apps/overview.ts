@@ -13,7 +13,7 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import type { Db } from '../base/db.ts'
 
 /** A deployment as part of an overview. */
-export interface DeploymentGlimpse {
+export interface DeploymentSummary {
   readonly id: string
   readonly status: DeploymentStatus
   readonly trigger: DeploymentTrigger
@@ -38,9 +38,9 @@ export interface AppOverview {
   readonly region: string
   readonly createdAt: string
   /** The newest deployment; null before the first one. */
-  readonly latest: DeploymentGlimpse | null
+  readonly latest: DeploymentSummary | null
   /** The live deployment; null if there is none. */
-  readonly live: DeploymentGlimpse | null
+  readonly live: DeploymentSummary | null
 }
 
 export interface OverviewRequest {
@@ -81,13 +81,13 @@ export async function overviewApps(
 }
 
 /** A deployment with its app. */
-export interface RecentDeployment extends DeploymentGlimpse {
+export interface RecentDeployment extends DeploymentSummary {
   readonly app: { readonly name: string; readonly slug: string }
 }
 
 /** The newest deployments of all apps of a team. */
 export async function recentDeployments(db: Db, teamId: string, limit: number): Promise<RecentDeployment[]> {
-  const rows = await db.execute<{ app: RecentDeployment['app']; deployment: DeploymentGlimpse }>(sql`
+  const rows = await db.execute<{ app: RecentDeployment['app']; deployment: DeploymentSummary }>(sql`
     select json_build_object('name', a.name, 'slug', a.slug) as app, ${glimpse('d')} as deployment
     from apps a
     join lateral (

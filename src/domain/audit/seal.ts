@@ -195,7 +195,7 @@ export function signCheckpoint(db: Db, keys: AuditKeys, interval: number) {
 }
 
 /** Re-signs the checkpoint at which retention last cut the chain, so that an older key can be removed from the ring. */
-export function renewCut(db: Db, keys: AuditKeys): Promise<void> {
+export function renewRetentionCheckpoint(db: Db, keys: AuditKeys): Promise<void> {
   return db.transaction(async tx => {
     await lockChain(tx)
     const [cut] = await tx

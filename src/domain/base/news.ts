@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Wakes its waiters. If it rings while nothing waits, the next wait returns at once. */
-export class Bell {
+export class WakeSignal {
   #rung = Promise.withResolvers<void>()
 
   readonly ring = (): void => this.#rung.resolve()
@@ -29,7 +29,7 @@ type Channels = Readonly<Record<string, (payload: string) => string>>
 export class News {
   readonly #listen: Listen
   readonly #channels: Channels
-  readonly #bells = new Map<string, Set<Bell>>()
+  readonly #bells = new Map<string, Set<WakeSignal>>()
   #endings: Promise<() => Promise<void>>[] = []
 
   constructor(listen: Listen, channels: Channels) {
@@ -38,8 +38,8 @@ export class News {
   }
 
   /** A bell that rings on each news of the subject, and possibly without any, until the signal aborts. */
-  watch(subject: string, signal: AbortSignal): Bell {
-    const bell = new Bell()
+  watch(subject: string, signal: AbortSignal): WakeSignal {
+    const bell = new WakeSignal()
     if (this.#bells.size === 0) this.#begin()
     this.#bells.set(subject, (this.#bells.get(subject) ?? new Set()).add(bell))
     signal.addEventListener('abort', () => this.#leave(subject, bell), { once: true })
@@ -56,7 +56,7 @@ export class News {
     )
   }
 
-  #leave(subject: string, bell: Bell): void {
+  #leave(subject: string, bell: WakeSignal): void {
     const bells = this.#bells.get(subject)
     bells?.delete(bell)
     if (bells?.size === 0) this.#bells.delete(subject)
@@ -65,7 +65,7 @@ export class News {
     this.#endings = []
   }
 
-  #ring(bells: ReadonlySet<Bell> = new Set()): void {
+  #ring(bells: ReadonlySet<WakeSignal> = new Set()): void {
     for (const { ring } of bells) ring()
   }
 }

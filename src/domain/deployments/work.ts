@@ -53,8 +53,8 @@ export interface Claimed {
 }
 
 /** The deployment was claimed by another worker, or is over: cancelled, superseded, or deleted with its app. */
-export class NotOurs extends Error {
-  override readonly name = 'NotOurs'
+export class ClaimLost extends Error {
+  override readonly name = 'ClaimLost'
   constructor() {
     super('the deployment is over, or another instance has claimed it')
   }
@@ -111,13 +111,13 @@ export async function heldClaims(db: Db, claimed: readonly Pick<Claimed, 'id' | 
   return new Set(rows.map(({ claim }) => claim!))
 }
 
-/** @throws NotOurs */
+/** @throws ClaimLost */
 export async function confirmClaim(db: Db, { id, claim }: Claimed): Promise<void> {
   const [held] = await db
     .select({ id: deployments.id })
     .from(deployments)
     .where(and(eq(deployments.id, id), eq(deployments.claim, claim), isOnItsWay))
-  if (held === undefined) throw new NotOurs()
+  if (held === undefined) throw new ClaimLost()
 }
 
 /** What a worker can find out about an active deployment. */
@@ -139,7 +139,7 @@ type Learnt = Partial<
 /**
  * Moves a deployment to its next status, if this worker still holds it and its status has not changed.
  *
- * @throws NotOurs
+ * @throws ClaimLost
  */
 export async function advance(
   tx: Db,
@@ -154,7 +154,7 @@ export async function advance(
     .set({ status: to, ...learnt, ...instantsOf(to) })
     .where(and(eq(deployments.id, id), eq(deployments.claim, claim), eq(deployments.status, from)))
     .returning({ id: deployments.id })
-  if (changed.length === 0) throw new NotOurs()
+  if (changed.length === 0) throw new ClaimLost()
   if (to === 'deploy_failed' || to === 'build_failed') await dropSecrets(tx, [id])
   return { id, appId: app.id, teamId: app.teamId, trigger, from, to }
 }
@@ -173,7 +173,7 @@ function instantsOf(to: DeploymentStatus) {
 /**
  * Makes a deployment the live one of its app, replacing the previous one.
  *
- * @throws NotOurs
+ * @throws ClaimLost
  */
 export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]> {
   const { app } = work
@@ -196,7 +196,7 @@ export async function promote(tx: Db, work: Claimed): Promise<DeploymentChange[]
  * Stores the name under which an app runs.
  *
  * @param before the name that it replaces, if any
- * @throws NotOurs when the app was deleted, or has been given another name: this one must not be used
+ * @throws ClaimLost when the app was deleted, or has been given another name: this one must not be used
  */
 export async function nameApp(db: Db, appId: string, flyAppId: string, before: string | null): Promise<void> {
   const isAsItWas = before === null ? isNull(apps.flyAppId) : eq(apps.flyAppId, before)
@@ -205,5 +205,5 @@ export async function nameApp(db: Db, appId: string, flyAppId: string, before: s
     .set({ flyAppId })
     .where(and(eq(apps.id, appId), or(isAsItWas, eq(apps.flyAppId, flyAppId))))
     .returning({ id: apps.id })
-  if (named.length === 0) throw new NotOurs()
+  if (named.length === 0) throw new ClaimLost()
 }

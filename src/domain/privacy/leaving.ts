@@ -16,7 +16,7 @@ import { pseudonymiseBatch } from '../audit/erase.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { forgetCached } from '../base/caches.ts'
 import type { Db } from '../base/db.ts'
-import { whyInUse } from '../teams/teams.ts'
+import { deletionBlockers } from '../teams/teams.ts'
 
 /** Days during which a deleted account can be restored. */
 export const GRACE_DAYS = 14
@@ -91,7 +91,7 @@ async function whyNeeded(tx: Db, teamId: string, userId: string): Promise<string
     .where(and(eq(teamMembers.teamId, teamId), ne(teamMembers.userId, userId)))
   if (others.some(({ role, eraseAfter }) => role === 'owner' && eraseAfter === null)) return []
   const people = others.length === 0 ? [] : [others.length === 1 ? 'another member' : `${others.length} other members`]
-  return [...people, ...(await whyInUse(tx, teamId))]
+  return [...people, ...(await deletionBlockers(tx, teamId))]
 }
 
 /** Ends the user's sessions and tokens, and the invitations they have sent. */

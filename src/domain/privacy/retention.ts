@@ -1,7 +1,7 @@
 import { and, asc, eq, gte, lt, lte, max, type SQL, sql } from 'drizzle-orm'
 import { auditCheckpoints, auditSeals } from '../../../drizzle/schema.ts'
 import type { AuditKeys } from '../audit/keys.ts'
-import { lockChain, renewCut, writeCheckpoint } from '../audit/seal.ts'
+import { lockChain, renewRetentionCheckpoint, writeCheckpoint } from '../audit/seal.ts'
 import type { Db } from '../base/db.ts'
 import { listPartitions } from '../base/partitions.ts'
 
@@ -82,7 +82,7 @@ export async function retireAudit(db: Db, keys: AuditKeys, now = new Date()): Pr
   const cutoff = before(now, RETENTION_DAYS.audit)
   const old = (await listPartitions(db)).filter(({ ends }) => ends <= cutoff)
   const newest = old.at(-1)
-  await renewCut(db, keys)
+  await renewRetentionCheckpoint(db, keys)
   if (newest === undefined) return []
   await db.transaction(async tx => {
     await lockChain(tx)

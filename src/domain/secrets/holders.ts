@@ -12,7 +12,7 @@ export type Holdings = Readonly<Record<string, readonly string[]>>
  * Seconds after its last report for which an instance counts as running: an instance that hangs for less finds that the
  * others have waited for it. A stopping instance withdraws at once.
  */
-export const PRESUMED_ALIVE = 60
+export const HOLDER_TIMEOUT = 60
 
 /** Rows of stopped instances are removed after this many seconds. */
 const REMOVED_AFTER = 86_400
@@ -55,7 +55,7 @@ export async function readHoldings(db: Db): Promise<Holdings[]> {
   const rows = await db
     .select({ holds: secretHolders.holds })
     .from(secretHolders)
-    .where(sql`${secretHolders.seenAt} > ${secondsAgo(PRESUMED_ALIVE)}`)
+    .where(sql`${secretHolders.seenAt} > ${secondsAgo(HOLDER_TIMEOUT)}`)
   return rows.map(({ holds }) => holds)
 }
 

@@ -60,7 +60,7 @@ export async function findHomeTeam(db: Db, userId: string): Promise<{ id: string
 }
 
 /** Whether all members of a team operate the platform, and may therefore do on its machine whatever it can. */
-export async function isOfOperators(db: Db, teamId: string): Promise<boolean> {
+export async function isOperatorTeam(db: Db, teamId: string): Promise<boolean> {
   const [row] = await db
     .select({ every: sql<boolean | null>`bool_and(${users.isAdmin})` })
     .from(teamMembers)
@@ -164,13 +164,13 @@ async function findListedTeam(db: Db, id: string) {
 export async function deleteTeam(tx: Db, team: { id: string }): Promise<void> {
   // Waits for all pending changes in the team, and blocks new ones.
   await tx.select({ id: teamMembers.userId }).from(teamMembers).where(eq(teamMembers.teamId, team.id)).for('update')
-  const reasons = await whyInUse(tx, team.id)
+  const reasons = await deletionBlockers(tx, team.id)
   if (reasons.length > 0) throw errors.conflict(`The team still has ${reasons.join(' and ')}`)
   await tx.delete(teams).where(eq(teams.id, team.id))
 }
 
 /** The reasons why a team cannot be deleted; empty when it can. */
-export async function whyInUse(tx: Db, teamId: string): Promise<string[]> {
+export async function deletionBlockers(tx: Db, teamId: string): Promise<string[]> {
   const [found] = await tx
     .select({ subscription: teams.stripeSubscriptionId, apps: count(apps.id) })
     .from(teams)

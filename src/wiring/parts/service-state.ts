@@ -6,10 +6,10 @@ export const PING_TIMEOUT = 2_000
 /** @param ping rejects when the service does not answer; not called when the service is not configured */
 export async function stateOf(isConfigured: boolean, ping: () => Promise<unknown> | undefined): Promise<ServiceState> {
   if (!isConfigured) return 'not_configured'
-  return (await succeeds(ping)) ? 'healthy' : 'unhealthy'
+  return (await hasSucceeded(ping)) ? 'healthy' : 'unhealthy'
 }
 
-export async function succeeds(call: () => Promise<unknown> | undefined): Promise<boolean> {
+export async function hasSucceeded(call: () => Promise<unknown> | undefined): Promise<boolean> {
   try {
     await call()
     return true

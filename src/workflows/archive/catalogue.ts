@@ -118,7 +118,7 @@ export function chainOf(stream: Stream, base: BaseDescriptor, to: Date | null): 
 }
 
 /** A base backup and the log to recover from it to an instant. */
-export interface Way {
+export interface RecoveryPath {
   readonly stream: Stream
   readonly base: BaseDescriptor
   readonly chain: Chain
@@ -130,7 +130,7 @@ export interface Way {
  * @param from the installation; null: there is only one
  * @throws Error that says which instants are available instead, or names a missing segment
  */
-export function wayTo(streams: readonly Stream[], to: Date | null, from: string | null = null): Way {
+export function recoveryPathTo(streams: readonly Stream[], to: Date | null, from: string | null = null): RecoveryPath {
   const own = streams.filter(({ facts }) => from === null || facts.installation === from)
   if (new Set(own.map(({ facts }) => facts.installation)).size > 1)
     throw new Error('there are archives of several installations here: use a location with only one')

@@ -6,7 +6,7 @@ import type { Reading } from '../../../plugins/gauges.ts'
 import { acquireLock, type ExclusiveLock } from '../../../plugins/lib/exclusive-lock.ts'
 import { registryOf } from '../../kernel/has.ts'
 import { type Notice, notify } from '../backups/notify.ts'
-import { breakOff, tooMuch } from './ship.ts'
+import { backlogExceeded, discardBacklog } from './ship.ts'
 import { type ArchiveState, bytesWaiting, readState, waitingFiles } from './state.ts'
 
 export interface ArchiveOptions {
@@ -89,7 +89,7 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
     running?.abort.abort()
     await running?.done.catch(() => {}) // reported by itself
     const before = await readState(directory)
-    await compared(before, await breakOff(directory, tooMuch(limit)))
+    await compared(before, await discardBacklog(directory, backlogExceeded(limit)))
   }
 
   async function isAnythingToDo(): Promise<boolean> {

@@ -17,7 +17,7 @@ import { type BackupSettings, type KeyBundle, type Keyrings, keysOf } from '../b
 import { COPY_PARAMETERS, sealedWith } from '../backups/tables.ts'
 import { assertStored, openObject } from '../backups/verify.ts'
 import { openFiles } from './base.ts'
-import { listStreams, type Way, wayTo } from './catalogue.ts'
+import { listStreams, type RecoveryPath, recoveryPathTo } from './catalogue.ts'
 import { BASE, baseObject, nameOfSegment, type SegmentMark, segmentObject } from './names.ts'
 import { unpackTo } from './unpack.ts'
 
@@ -62,12 +62,12 @@ export interface Recovered extends Closing {
  * @param identities private age keys; without any, objects are compared as they are stored
  * @throws Error that names the segment or object that is missing or changed
  */
-export async function verifyWay(
+export async function verifyRecoveryPath(
   { storage: options, identities, to }: Pick<RecoverySettings, 'storage' | 'identities' | 'to'>,
   signal?: AbortSignal
-): Promise<Way> {
+): Promise<RecoveryPath> {
   const storage = openStorage(options)!
-  const way = wayTo(await listStreams(storage, signal), to)
+  const way = recoveryPathTo(await listStreams(storage, signal), to)
   const { stream, base, chain } = way
   const name = baseObject(stream.id, base.id, BASE)
   if (identities.length === 0) await assertStored(storage, name, base.data, signal)
@@ -94,7 +94,7 @@ export async function recoverTo(
   const { identities } = settings
   if (identities.length === 0)
     throw new Error('a private age key is needed to decrypt an archive: set BACKUP_IDENTITY_FILE to its file')
-  const way = wayTo(await listStreams(storage, signal), settings.to)
+  const way = recoveryPathTo(await listStreams(storage, signal), settings.to)
   const { stream, base, chain } = way
   const bundle = await latestKeys(storage, stream.keys, identities, signal)
   const keyrings = { ...bundle?.keyrings, ...settings.keyrings } as Keyrings
@@ -123,7 +123,7 @@ async function close(
   url: string,
   migrator: Migrator,
   keyrings: Keyrings,
-  { base }: Way,
+  { base }: RecoveryPath,
   to: Date,
   by: string
 ): Promise<Closing> {

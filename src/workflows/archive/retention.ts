@@ -5,7 +5,7 @@ import { BASE, baseObject, DESCRIPTOR, markOf, partOf, STREAM } from './names.ts
 const DAY = 86_400_000
 
 /** The parts of an installation's archive that are no longer needed. */
-export interface Expendable {
+export interface ExpiredArchive {
   /** Base backups, each with the log that leads only to the next one. */
   readonly bases: readonly BaseDescriptor[]
   /** Names of all objects to remove, in order of removal. */
@@ -17,7 +17,7 @@ export interface Expendable {
  * base backup is removed together with its log, and only when a later one is that old. Ages are compared with each
  * other, not with this machine's clock.
  */
-export function expendable(streams: readonly Stream[], days: number): Expendable {
+export function expiredArchive(streams: readonly Stream[], days: number): ExpiredArchive {
   const bases = streams.flatMap(stream => stream.bases).toSorted((a, b) => (a.finishedAt < b.finishedAt ? -1 : 1))
   const newest = bases.at(-1)
   if (newest === undefined) return { bases: [], objects: [] }
@@ -63,9 +63,9 @@ export async function pruneArchive(
   days: number,
   installation: string,
   signal?: AbortSignal
-): Promise<Expendable> {
+): Promise<ExpiredArchive> {
   const own = (await listStreams(storage, signal)).filter(({ facts }) => facts.installation === installation)
-  const gone = expendable(own, days)
+  const gone = expiredArchive(own, days)
   for (const name of gone.objects) {
     signal?.throwIfAborted()
     await storage.remove(name, signal)

@@ -15,9 +15,9 @@ import type { ArchiveSettings } from './settings.ts'
 import {
   type ArchiveState,
   bytesWaiting,
-  giveUp,
   rawSegments,
   readState,
+  removeWaitingFiles,
   sealedDirectory,
   sealedSegments,
   type WaitingFile,
@@ -53,8 +53,8 @@ export async function archive(settings: ArchiveSettings, signal: AbortSignal): P
 }
 
 /** Discards the waiting files. The next run begins a new stream. */
-export async function breakOff(directory: string, why: string): Promise<ArchiveState> {
-  await giveUp(directory)
+export async function discardBacklog(directory: string, why: string): Promise<ArchiveState> {
+  await removeWaitingFiles(directory)
   const state = await readState(directory)
   const broken = state.broken ?? { since: new Date().toISOString(), why }
   const next: ArchiveState = { ...state, stream: null, next: null, broken }
@@ -62,7 +62,7 @@ export async function breakOff(directory: string, why: string): Promise<ArchiveS
   return next
 }
 
-export const tooMuch = (limit: number): string =>
+export const backlogExceeded = (limit: number): string =>
   `more than ${limit} bytes of WAL waited for the storage; they were dropped so that the disk does not fill up`
 
 class Run {
@@ -154,7 +154,7 @@ class Run {
       if (file.name < next) {
         await rm(file.path, { force: true })
       } else if (file.name > next) {
-        this.state = await breakOff(this.#settings.directory, `segment ${next} was never archived`)
+        this.state = await discardBacklog(this.#settings.directory, `segment ${next} was never archived`)
         return
       } else {
         await this.#sealOne(stream, file)
@@ -215,7 +215,7 @@ class Run {
 
   async #watchLimit(): Promise<void> {
     const { directory, limit } = this.#settings
-    if ((await bytesWaiting(directory)) > limit) this.state = await breakOff(directory, tooMuch(limit))
+    if ((await bytesWaiting(directory)) > limit) this.state = await discardBacklog(directory, backlogExceeded(limit))
   }
 
   /** Credentials without the right to delete are a good choice: then the bucket's own rules remove what is old. */

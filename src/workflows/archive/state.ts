@@ -18,7 +18,7 @@ export interface ArchiveState {
   readonly broken: { readonly since: string; readonly why: string } | null
 }
 
-export const NOTHING: ArchiveState = {
+export const EMPTY_STATE: ArchiveState = {
   stream: null,
   next: null,
   base: null,
@@ -33,11 +33,11 @@ export const sealedDirectory = (directory: string): string => join(directory, 's
 
 export async function readState(directory: string): Promise<ArchiveState> {
   const text = await readFile(join(directory, 'state.json'), 'utf8').catch(nullIf('ENOENT'))
-  if (text === null) return NOTHING
+  if (text === null) return EMPTY_STATE
   try {
-    return { ...NOTHING, ...JSON.parse(text) }
+    return { ...EMPTY_STATE, ...JSON.parse(text) }
   } catch {
-    return NOTHING // Cut off by a full disk: a new stream begins.
+    return EMPTY_STATE // Cut off by a full disk: a new stream begins.
   }
 }
 
@@ -86,7 +86,7 @@ export async function bytesWaiting(directory: string): Promise<number> {
 }
 
 /** Removes all waiting files, including incomplete ones. */
-export async function giveUp(directory: string): Promise<void> {
+export async function removeWaitingFiles(directory: string): Promise<void> {
   for (const { path } of await rawSegments(directory)) await rm(path, { force: true })
   await rm(sealedDirectory(directory), { recursive: true, force: true })
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import type { DeployedApp, Deployer, RuntimeLine } from '../../../integrations/deployer/port.ts'
-import { keptSince, lastSaidAt, type NewAppLog, sameLine } from '../../domain/apps/logs.ts'
+import { keptSince, lastLoggedAt, type NewAppLog, sameLine } from '../../domain/apps/logs.ts'
 import type { Db } from '../../domain/base/db.ts'
 import type { LogBuffer } from './log-buffer.ts'
 
@@ -47,7 +47,7 @@ async function* linesOf(
   signal: AbortSignal
 ): AsyncGenerator<NewAppLog> {
   await buffer.flush()
-  const last = await lastSaidAt(db, app.id)
+  const last = await lastLoggedAt(db, app.id)
   const since = last === null ? app.createdAt : new Date(last.getTime() - OVERLAP)
   const kept = countEach(last === null ? [] : await keptSince(db, app.id, since))
   const flood = new FloodGate()

@@ -18,18 +18,18 @@ import { imagesInUse, isRollingOut } from '../../domain/deployments/deployments.
 import { failureOf } from '../../domain/deployments/lifecycle.ts'
 import {
   type Claimed,
+  ClaimLost,
   claimDeployment,
   findAppOf,
   healthCheckOf,
-  NotOurs,
   nameApp,
   type WorkedApp
 } from '../../domain/deployments/work.ts'
-import { orLeaveBehind } from './leave-behind.ts'
+import { orAbandon } from './leave-behind.ts'
 import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
 import { Restorer } from './restore.ts'
 import { uploadedSource } from './source.ts'
-import type { Watch } from './watch.ts'
+import type { ClaimWatch } from './watch.ts'
 
 /** The log of one deployment, shown to its owner. */
 export interface DeploymentLog {
@@ -48,7 +48,7 @@ export interface DeployDeps {
   readonly db: () => Db
   readonly secretBox: SecretBox
   readonly ledger: Ledger
-  readonly watch: Watch
+  readonly watch: ClaimWatch
   readonly builder: () => Builder
   readonly deployer: () => Deployer
   readonly openLog: (deploymentId: string) => DeploymentLog
@@ -197,7 +197,7 @@ class DeployAttempt {
       built('success', took())
     } catch (error) {
       if (error instanceof BuildError && !this.#signal.aborted) built('failure', took())
-      else if (this.#signal.reason instanceof NotOurs) built('cancelled', took())
+      else if (this.#signal.reason instanceof ClaimLost) built('cancelled', took())
       throw error
     }
   }
@@ -276,13 +276,13 @@ class DeployAttempt {
     const isLive = this.#work.status === 'live'
     if (isLive)
       return void this.#operatorLog.warn({ err: error }, 'the replaced deployment could not be removed; it is retried')
-    if (error instanceof NotOurs) return this.#backOut()
+    if (error instanceof ClaimLost) return this.#backOut()
     if (error instanceof AttemptEnded && error.reason !== 'timeout') throw error
 
     const failure = this.#explain(error)
     if (failure === undefined) throw error
     await this.#fail(failure).catch(error => {
-      if (!(error instanceof NotOurs)) throw error
+      if (!(error instanceof ClaimLost)) throw error
     })
     await this.#backOut()
   }
@@ -341,6 +341,6 @@ class DeployAttempt {
 
   /** A step that ignores its abort must not block the app: its newest deployment waits for this one to end. */
   #bounded<T>(step: Promise<T>): Promise<T> {
-    return orLeaveBehind(step, this.#signal, this.#deps.patience ?? PATIENCE)
+    return orAbandon(step, this.#signal, this.#deps.patience ?? PATIENCE)
   }
 }

@@ -16,7 +16,7 @@ import { RECONCILE_QUEUE, reconcileQueue } from './reconcile.ts'
 import { webhookRedeliveries } from './redeliveries.ts'
 import { sourceFinder } from './source.ts'
 import { COMMIT_STATUS, commitStatuses } from './statuses.ts'
-import { Watch } from './watch.ts'
+import { ClaimWatch } from './watch.ts'
 
 export interface DeployingOptions {
   config: Config
@@ -82,7 +82,7 @@ function createLedger(app: FastifyInstance, config: Config): Ledger {
 
 function deployQueues(app: FastifyInstance, config: Config, ledger: Ledger): JobQueue[] {
   const deps = { db: () => app.db, builder: () => app.builder, deployer: () => app.deployer, jobs: () => app.jobs }
-  const watch = new Watch(() => app.db)
+  const watch = new ClaimWatch(() => app.db)
   app.addHook('onReady', async () => watch.listen(app.postgres, () => void reconcileSoon(app)))
   app.addHook('onClose', () => watch.close())
   const deploy = deployQueue({

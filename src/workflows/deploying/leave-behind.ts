@@ -2,7 +2,7 @@
  * Settles like `work`. Work that does not end within `patience` milliseconds of the abort is abandoned, so that nothing
  * else waits for it.
  */
-export async function orLeaveBehind<T>(work: Promise<T>, signal: AbortSignal, patience: number): Promise<T> {
+export async function orAbandon<T>(work: Promise<T>, signal: AbortSignal, patience: number): Promise<T> {
   const outOfPatience = Promise.withResolvers<never>()
   let timer: NodeJS.Timeout | undefined
   const begin = () => {

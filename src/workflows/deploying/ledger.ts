@@ -64,7 +64,7 @@ export class Ledger implements DeploymentLedger {
     return { ...deployment, status: 'cancelled' }
   }
 
-  /** @throws NotOurs */
+  /** @throws ClaimLost */
   async advance(work: Claimed, to: DeploymentStatus, learnt: Parameters<typeof advance>[3] = {}): Promise<void> {
     await this.#deps.db().transaction(async tx => this.#note(tx, await advance(tx, work, to, learnt)))
     work.status = to
@@ -72,7 +72,7 @@ export class Ledger implements DeploymentLedger {
     work.config = learnt.config ?? work.config
   }
 
-  /** Begins the rollout with the app's current env and settings, which it keeps. @throws NotOurs */
+  /** Begins the rollout with the app's current env and settings, which it keeps. @throws ClaimLost */
   async beginRollout(work: Claimed): Promise<void> {
     const { id, app } = work
     await this.#deps.db().transaction(async tx => {
@@ -83,7 +83,7 @@ export class Ledger implements DeploymentLedger {
     work.status = 'deploying'
   }
 
-  /** @throws NotOurs */
+  /** @throws ClaimLost */
   async promote(work: Claimed): Promise<void> {
     await this.#deps.db().transaction(async tx => {
       for (const change of await promote(tx, work)) await this.#note(tx, change)
@@ -91,7 +91,7 @@ export class Ledger implements DeploymentLedger {
     work.status = 'live'
   }
 
-  /** @throws NotOurs */
+  /** @throws ClaimLost */
   confirm(work: Claimed): Promise<void> {
     return confirmClaim(this.#deps.db(), work)
   }

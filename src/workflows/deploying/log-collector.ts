@@ -4,7 +4,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { DeployedApp, Deployer } from '../../../integrations/deployer/port.ts'
 import type { Db } from '../../domain/base/db.ts'
-import { Bell } from '../../domain/base/news.ts'
+import { WakeSignal } from '../../domain/base/news.ts'
 import { followApp } from './app-log-follower.ts'
 import { whileLeading } from './leadership.ts'
 import { LogBuffer } from './log-buffer.ts'
@@ -30,7 +30,7 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (app, { depl
     retryInterval: interval
   }
   const closing = new AbortController()
-  const news = new Bell()
+  const news = new WakeSignal()
   let work: Promise<void> | undefined
   let unlisten: (() => Promise<void>) | undefined
 

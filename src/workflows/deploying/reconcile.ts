@@ -57,7 +57,7 @@ async function reconcile(deps: ReconcileDeps, signal: AbortSignal, log: FastifyB
   )
   const remedies = new Map<string, DeployJob>([
     ...tombstones.map(({ appId }) => [appId, { destroy: appId }] as const),
-    ...astray(running, state).map(appId => [appId, { restore: appId }] as const),
+    ...divergentApps(running, state).map(appId => [appId, { restore: appId }] as const),
     ...[...state.active].map(([appId, deploymentId]) => [appId, { deploymentId }] as const)
   ])
   for (const [appId, job] of remedies)
@@ -92,7 +92,7 @@ async function silence(
 }
 
 /** Apps whose live deployment is not serving, or that have any other release running. */
-export function astray(running: readonly Running[], { live, active, known }: PlatformState): string[] {
+export function divergentApps(running: readonly Running[], { live, active, known }: PlatformState): string[] {
   const byApp = Map.groupBy(running, ({ appId }) => appId)
   const isRight = (appId: string) => {
     const releases = byApp.get(appId) ?? []

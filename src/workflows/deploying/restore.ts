@@ -7,7 +7,7 @@ import type { SecretBox } from '../../domain/base/secret-box.ts'
 import { findLive, hasActive } from '../../domain/deployments/deployments.ts'
 import { findWorkedApp, healthCheckOf, nameApp, type WorkedApp } from '../../domain/deployments/work.ts'
 import { findTombstone, removeTombstone } from '../../domain/privacy/tombstones.ts'
-import { orLeaveBehind } from './leave-behind.ts'
+import { orAbandon } from './leave-behind.ts'
 
 /** Milliseconds for one attempt to restore an app; the app's next deployment waits for it. */
 const LIMIT = 10 * 60_000
@@ -56,7 +56,7 @@ export class Restorer {
   /** The live deployment runs and serves, and no other release is left. */
   async restoreLive(app: WorkedApp, signal: AbortSignal): Promise<void> {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(LIMIT)])
-    await orLeaveBehind(this.#bringBack(app, limited), limited, PATIENCE)
+    await orAbandon(this.#bringBack(app, limited), limited, PATIENCE)
   }
 
   async #bringBack(app: WorkedApp, signal: AbortSignal): Promise<void> {

@@ -4,14 +4,14 @@ import { InstallationUnavailable } from '../../../integrations/github/index.ts'
 import { openSource, SourceGone } from '../../domain/apps/sources.ts'
 import type { Db } from '../../domain/base/db.ts'
 import type { WorkedApp } from '../../domain/deployments/work.ts'
-import { isOfOperators } from '../../domain/teams/teams.ts'
+import { isOperatorTeam } from '../../domain/teams/teams.ts'
 import { has } from '../../kernel/has.ts'
 
 /** Finds an app's clone source and credentials. @throws BuildError when either is missing */
 export function sourceFinder(app: FastifyInstance, githubUrl: string) {
   return async (worked: WorkedApp): Promise<Pick<BuildSource, 'url' | 'authorization' | 'mayReadOurs'>> => {
     const { gitUrl, githubRepo, githubRepoId, githubInstallationId } = worked
-    if (gitUrl !== null) return { url: gitUrl, mayReadOurs: await isOfOperators(app.db, worked.teamId) }
+    if (gitUrl !== null) return { url: gitUrl, mayReadOurs: await isOperatorTeam(app.db, worked.teamId) }
     if (githubRepo === null) throw new BuildError('The app has no githubRepo or gitUrl to build from.')
     const url = `${githubUrl}/${githubRepo}.git`
     if (githubInstallationId === null || !has(app, 'github')) return { url }

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Db } from '../../domain/base/db.ts'
-import { type Claimed, heldClaims, NotOurs } from '../../domain/deployments/work.ts'
+import { type Claimed, ClaimLost, heldClaims } from '../../domain/deployments/work.ts'
 
 const CHANNEL = 'rhone_deployments'
 /** Milliseconds between checks for changes without a notification: a lost claim or a deleted app. */
@@ -20,7 +20,7 @@ interface Watched {
 }
 
 /** Aborts local work when a deployment is ended or claimed elsewhere, on any instance. */
-export class Watch {
+export class ClaimWatch {
   readonly #db: () => Db
   readonly #watched = new Set<Watched>()
   #timer: NodeJS.Timeout | undefined
@@ -83,7 +83,7 @@ export class Watch {
   }
 
   #abort(watched: readonly Watched[]): void {
-    for (const { controller } of watched) controller.abort(new NotOurs())
+    for (const { controller } of watched) controller.abort(new ClaimLost())
   }
 
   #forget(watched: Watched): void {

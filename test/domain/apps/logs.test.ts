@@ -6,7 +6,7 @@ import { createApp } from '../../../src/domain/apps/apps.ts'
 import {
   insertAppLogs,
   keptSince,
-  lastSaidAt,
+  lastLoggedAt,
   listAppLogs,
   type NewAppLog,
   newestAppLog,
@@ -147,9 +147,9 @@ test('the history is read newest first, in pages, by time, level and text', asyn
 test('two reports of one line are recognised as the same', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
-  assert.equal(await lastSaidAt(db, appId), null)
+  assert.equal(await lastLoggedAt(db, appId), null)
   const said = line(appId, 'x'.repeat(20_000), { instance: '\x1b[0mi' })
   await insertAppLogs(db, [said, line(appId, 'early', { at: new Date(START - 1) })])
-  assert.deepEqual(await lastSaidAt(db, appId), said.at)
+  assert.deepEqual(await lastLoggedAt(db, appId), said.at)
   assert.deepEqual(await keptSince(db, appId, said.at), [sameLine(said)])
 })

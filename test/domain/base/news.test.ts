@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { Bell, News, SharedReads } from '../../../src/domain/base/news.ts'
+import { News, SharedReads, WakeSignal } from '../../../src/domain/base/news.ts'
 
 /** Longer than any test takes: what waits for it waits in vain. */
 const NEVER = 2 ** 30
@@ -28,7 +28,7 @@ function database() {
 
 describe('a bell', () => {
   it('wakes who waits, once', async () => {
-    const bell = new Bell()
+    const bell = new WakeSignal()
     const first = bell.wait(NEVER, signal())
     assert.equal(await isOver(first), false)
     bell.ring()
@@ -37,7 +37,7 @@ describe('a bell', () => {
   })
 
   it('rung without a waiter, wakes exactly one later waiter at once, however often it rang', async () => {
-    const bell = new Bell()
+    const bell = new WakeSignal()
     bell.ring()
     bell.ring()
     await bell.wait(NEVER, signal())
@@ -45,12 +45,12 @@ describe('a bell', () => {
   })
 
   it('may be missed: a waiter continues after the longest time, or when its wait is aborted', async () => {
-    await new Bell().wait(1, signal())
+    await new WakeSignal().wait(1, signal())
     const calledOff = new AbortController()
-    const waiting = new Bell().wait(NEVER, calledOff.signal)
+    const waiting = new WakeSignal().wait(NEVER, calledOff.signal)
     calledOff.abort()
     await waiting
-    await new Bell().wait(NEVER, AbortSignal.abort())
+    await new WakeSignal().wait(NEVER, AbortSignal.abort())
   })
 })
 

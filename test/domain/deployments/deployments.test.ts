@@ -20,10 +20,10 @@ import {
 } from '../../../src/domain/deployments/deployments.ts'
 import {
   advance,
+  ClaimLost,
   claimDeployment,
   confirmClaim,
   heldClaims,
-  NotOurs,
   nameApp,
   promote
 } from '../../../src/domain/deployments/work.ts'
@@ -113,7 +113,7 @@ test('a worker that was overtaken can change nothing any more', async t => {
     () => confirmClaim(db, first),
     () => promote(db, { ...first, status: 'deploying' })
   ])
-    await assert.rejects(write, NotOurs)
+    await assert.rejects(write, ClaimLost)
   assert.deepEqual(await heldClaims(db, [first, second]), new Set([second.claim]))
   await advance(db, second, 'building')
   assert.equal(await statusOf(db, deployment.id), 'building')
@@ -124,9 +124,9 @@ test('a step is taken from where the deployment was left, and only where the sta
   const { deployment } = await create(db, await addApp(db))
   const work = (await claimDeployment(db, deployment.id))!
   await assert.rejects(advance(db, work, 'live'), /a deployment cannot go from pending to live/)
-  await assert.rejects(advance(db, { ...work, status: 'built' }, 'deploying'), NotOurs)
+  await assert.rejects(advance(db, { ...work, status: 'built' }, 'deploying'), ClaimLost)
   await db.transaction(tx => cancelDeployment(tx, deployment))
-  await assert.rejects(advance(db, work, 'cloning'), NotOurs)
+  await assert.rejects(advance(db, work, 'cloning'), ClaimLost)
   assert.equal(await claimDeployment(db, deployment.id), undefined)
 })
 
@@ -239,9 +239,9 @@ test('an app keeps the name that it has got where it runs', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   for (const _ of [1, 2]) await nameApp(db, appId, 'rhone-x-1', null)
-  await assert.rejects(nameApp(db, appId, 'rhone-x-2', null), NotOurs)
+  await assert.rejects(nameApp(db, appId, 'rhone-x-2', null), ClaimLost)
   await nameApp(db, appId, 'rhone-x-4', 'rhone-x-1')
-  await assert.rejects(nameApp(db, randomUUID(), 'rhone-x-3', null), NotOurs)
+  await assert.rejects(nameApp(db, randomUUID(), 'rhone-x-3', null), ClaimLost)
   assert.equal((await db.select().from(apps))[0]?.flyAppId, 'rhone-x-4')
 })
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { users } from '../../../drizzle/schema.ts'
-import { findHomeTeam, isOfOperators, listTeams } from '../../../src/domain/teams/teams.ts'
+import { findHomeTeam, isOperatorTeam, listTeams } from '../../../src/domain/teams/teams.ts'
 import { addTeam, addUser, openDatabase } from '../support.ts'
 
 test('lists the teams that a user is in, newest first, page by page, with the role in each', async t => {
@@ -44,7 +44,7 @@ test('a team is one of operators only while all of its members are', async t => 
   const db = await openDatabase(t)
   const [operator, user] = [await addUser(db), await addUser(db)]
   await db.update(users).set({ isAdmin: true }).where(eq(users.id, operator))
-  const isOf = async (members: Parameters<typeof addTeam>[1]) => isOfOperators(db, (await addTeam(db, members)).id)
+  const isOf = async (members: Parameters<typeof addTeam>[1]) => isOperatorTeam(db, (await addTeam(db, members)).id)
   assert.equal(await isOf({ [operator]: 'owner' }), true)
   assert.equal(await isOf({ [operator]: 'owner', [user]: 'member' }), false)
   assert.equal(await isOf({ [user]: 'owner' }), false)

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { padding, TAR_END, tarHeader } from '../../../plugins/lib/tar.ts'
-import { type BaseDescriptor, chainOf, type Stream, wayTo } from '../../../src/workflows/archive/catalogue.ts'
+import { type BaseDescriptor, chainOf, recoveryPathTo, type Stream } from '../../../src/workflows/archive/catalogue.ts'
 import {
   baseObject,
   DESCRIPTOR,
@@ -14,7 +14,7 @@ import {
   segmentObject,
   streamObject
 } from '../../../src/workflows/archive/names.ts'
-import { expendable } from '../../../src/workflows/archive/retention.ts'
+import { expiredArchive } from '../../../src/workflows/archive/retention.ts'
 import { unpackTo } from '../../../src/workflows/archive/unpack.ts'
 import { directoryFor } from '../../support/backups.ts'
 
@@ -72,13 +72,19 @@ test('the way to an instant begins at the latest base backup before it, and ends
     [base(name, 1), base(name, 5)],
     [1, 2, 3, 4, 5, 6, 7].map(n => mark(n))
   )
-  const way = wayTo([one], at(3.5))
+  const way = recoveryPathTo([one], at(3.5))
   assert.deepEqual([way.base.startSegment, way.chain.segments.length], [segmentAt(1), 4])
-  assert.equal(wayTo([one], at(6.5)).base.startSegment, segmentAt(5))
-  assert.deepEqual(wayTo([one], null).chain.end, at(7))
-  assert.throws(() => wayTo([one], at(0.5)), /the archive begins at 2030-01-01T00:01:00.000Z, and .* is before that/)
-  assert.throws(() => wayTo([one], at(8)), /the archive ends at 2030-01-01T00:07:00.000Z, and .* is after that/)
-  assert.throws(() => wayTo([], at(8)), /no complete archive here/)
+  assert.equal(recoveryPathTo([one], at(6.5)).base.startSegment, segmentAt(5))
+  assert.deepEqual(recoveryPathTo([one], null).chain.end, at(7))
+  assert.throws(
+    () => recoveryPathTo([one], at(0.5)),
+    /the archive begins at 2030-01-01T00:01:00.000Z; .* is before that/
+  )
+  assert.throws(
+    () => recoveryPathTo([one], at(8)),
+    /the archive ends at 2030-01-01T00:07:00.000Z; .* is after that/
+  )
+  assert.throws(() => recoveryPathTo([], at(8)), /no complete archive here/)
 })
 
 test('a gap stops only what lies behind it, and is named', () => {
@@ -88,9 +94,12 @@ test('a gap stops only what lies behind it, and is named', () => {
     [base(name, 1)],
     [1, 2, 4, 5].map(n => mark(n))
   )
-  assert.equal(wayTo([one], at(1.5)).chain.segments.length, 2)
+  assert.equal(recoveryPathTo([one], at(1.5)).chain.segments.length, 2)
   for (const to of [at(2.5), at(4.5), null])
-    assert.throws(() => wayTo([one], to), new RegExp(`segment ${segmentAt(3)} is missing .* after 2030-01-01T00:02:00`))
+    assert.throws(
+      () => recoveryPathTo([one], to),
+      new RegExp(`segment ${segmentAt(3)} is missing .* after 2030-01-01T00:02:00`)
+    )
 })
 
 test('a segment that is there twice is refused when its content differs, and taken once when not', () => {
@@ -110,7 +119,7 @@ test('a base backup goes with its log when a later one is as old as what is kept
     bases,
     [1, 2, 3, 4, 5, 6, 7, 8].map(n => mark(n))
   )
-  const gone = expendable([one], 7)
+  const gone = expiredArchive([one], 7)
   assert.deepEqual(
     gone.bases.map(({ startSegment }) => startSegment),
     [segmentAt(1), segmentAt(3)]
@@ -121,8 +130,8 @@ test('a base backup goes with its log when a later one is as old as what is kept
       typeof each === 'number' ? segmentAt(each) : each
     )
   )
-  assert.deepEqual(expendable([stream(name, bases.slice(0, 1), [])], 0).bases, [])
-  assert.deepEqual(expendable([stream(name, bases.slice(0, 2), [mark(1)])], 7).objects, [])
+  assert.deepEqual(expiredArchive([stream(name, bases.slice(0, 1), [])], 0).bases, [])
+  assert.deepEqual(expiredArchive([stream(name, bases.slice(0, 2), [mark(1)])], 7).objects, [])
 })
 
 test('a stream that was broken off goes as a whole, and one that is only beginning stays', () => {
@@ -133,7 +142,7 @@ test('a stream that was broken off goes as a whole, and one that is only beginni
     stream(current, [base(current, 1, days(1)), base(current, 2, days(30))], [mark(1), mark(2)]),
     stream(begun, [], [])
   ]
-  const { objects } = expendable(streams, 7)
+  const { objects } = expiredArchive(streams, 7)
   assert.deepEqual(
     objects.filter(name => name.includes(old)).at(-1),
     streamObject(old),

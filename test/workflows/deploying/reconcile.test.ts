@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import { appTombstones, deployments } from '../../../drizzle/schema.ts'
 import type { Running } from '../../../integrations/deployer/index.ts'
 import { deleteApp } from '../../../src/domain/apps/apps.ts'
-import { astray } from '../../../src/workflows/deploying/reconcile.ts'
+import { divergentApps } from '../../../src/workflows/deploying/reconcile.ts'
 import { type TestPlatform, testPlatform } from '../../support/deploying.ts'
 
 const release = (appId: string, deploymentId: string, isServing: boolean): Running => ({
@@ -27,14 +27,14 @@ const waiting = async ({ db }: TestPlatform) =>
 
 test('an app has drifted when its live deployment does not serve, or another one runs', () => {
   const state = { live: new Map([['a', '1']]), active: new Map<string, string>(), known: new Set(['a', 'b']) }
-  assert.deepEqual(astray([release('a', '1', true)], state), [])
-  assert.deepEqual(astray([], state), ['a'])
-  assert.deepEqual(astray([release('a', '1', false)], state), ['a'])
-  assert.deepEqual(astray([release('a', '1', false), release('a', '2', true)], state), ['a'])
-  assert.deepEqual(astray([release('a', '1', true), release('a', '2', false)], state), ['a'])
-  assert.deepEqual(astray([release('a', '1', true), release('b', '3', true)], state), ['b'])
-  assert.deepEqual(astray([release('a', '1', true), release('stranger', '3', true)], state), [])
-  assert.deepEqual(astray([], { ...state, active: new Map([['a', '2']]) }), [])
+  assert.deepEqual(divergentApps([release('a', '1', true)], state), [])
+  assert.deepEqual(divergentApps([], state), ['a'])
+  assert.deepEqual(divergentApps([release('a', '1', false)], state), ['a'])
+  assert.deepEqual(divergentApps([release('a', '1', false), release('a', '2', true)], state), ['a'])
+  assert.deepEqual(divergentApps([release('a', '1', true), release('a', '2', false)], state), ['a'])
+  assert.deepEqual(divergentApps([release('a', '1', true), release('b', '3', true)], state), ['b'])
+  assert.deepEqual(divergentApps([release('a', '1', true), release('stranger', '3', true)], state), [])
+  assert.deepEqual(divergentApps([], { ...state, active: new Map([['a', '2']]) }), [])
 })
 
 test('what should run and does not is started again, and what should not is ended', async t => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { eq } from 'drizzle-orm'
 import { apps, deployments } from '../../../drizzle/schema.ts'
-import { advance, claimDeployment, NotOurs, promote } from '../../../src/domain/deployments/work.ts'
-import { Watch } from '../../../src/workflows/deploying/watch.ts'
+import { advance, ClaimLost, claimDeployment, promote } from '../../../src/domain/deployments/work.ts'
+import { ClaimWatch } from '../../../src/workflows/deploying/watch.ts'
 import { type TestPlatform, testPlatform } from '../../support/deploying.ts'
 import { eventually } from '../../support/eventually.ts'
 import { stays } from '../../support/stays.ts'
@@ -28,14 +28,14 @@ test('is notified at once of a cancelled or superseded deployment, and of no oth
   const [first, second] = [watch.of(one), watch.of(two)]
   await platform.create(one.app.id)
   assert.ok(await isAborted(first.signal))
-  assert.ok(first.signal.reason instanceof NotOurs)
+  assert.ok(first.signal.reason instanceof ClaimLost)
   assert.equal(second.signal.aborted, false)
   second.end()
 })
 
 test('notices without a notification that another worker has taken the claim, and that an app is gone', async t => {
   const platform = await testPlatform(t)
-  const watch = new Watch(() => platform.db)
+  const watch = new ClaimWatch(() => platform.db)
   t.after(() => watch.close())
   const works = [await claimed(platform), await claimed(platform), await claimed(platform)] as const
   const [taken, gone, kept] = works.map(work => watch.of(work).signal)
@@ -48,7 +48,7 @@ test('notices without a notification that another worker has taken the claim, an
 
 test('a deployment that has gone live is not taken away from who ends what it replaces', async t => {
   const platform = await testPlatform(t)
-  const watch = new Watch(() => platform.db)
+  const watch = new ClaimWatch(() => platform.db)
   t.after(() => watch.close())
   const [work, other] = [await claimed(platform), await claimed(platform)]
   const [live, cancelled] = [watch.of(work), watch.of(other)]
@@ -65,7 +65,7 @@ test('a deployment that has gone live is not taken away from who ends what it re
 
 test('reports everything that was deleted with an app, once', async t => {
   const platform = await testPlatform(t)
-  const watch = new Watch(() => platform.db)
+  const watch = new ClaimWatch(() => platform.db)
   t.after(() => watch.close())
   let told = 0
   platform.listen(watch, () => told++)

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { chmod } from 'node:fs/promises'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createServer } from '../../../../plugins/lib/http.ts'
-import { type Hello, type LogEntry, PROTOCOL, type Refusal } from '../protocol.ts'
+import { type LogEntry, PROTOCOL, type Refusal, type RunnerInfo } from '../protocol.ts'
 import { StartFailure } from './app-process.ts'
 import { Conflict, type Fleet } from './fleet.ts'
 
@@ -24,7 +24,7 @@ type Answer = (question: Question) => unknown
 /** Serves Rhone on a Unix socket that only its user can open. */
 export class Api {
   readonly #fleet: Fleet
-  readonly #hello: Hello
+  readonly #hello: RunnerInfo
   readonly #server: Server
   readonly #answers: Readonly<Record<string, Answer>>
   readonly #closing = new AbortController()
@@ -32,7 +32,7 @@ export class Api {
   #askedAt = performance.now()
 
   /** @param stop requests the end of the runner */
-  constructor(fleet: Fleet, hello: Hello, stop: () => void) {
+  constructor(fleet: Fleet, hello: RunnerInfo, stop: () => void) {
     this.#fleet = fleet
     this.#hello = hello
     this.#server = createServer({ requestTimeout: 60_000 }, (request, response) => void this.#handle(request, response))
