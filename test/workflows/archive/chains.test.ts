@@ -80,10 +80,7 @@ test('the way to an instant begins at the latest base backup before it, and ends
     () => recoveryPathTo([one], at(0.5)),
     /the archive begins at 2030-01-01T00:01:00.000Z; .* is before that/
   )
-  assert.throws(
-    () => recoveryPathTo([one], at(8)),
-    /the archive ends at 2030-01-01T00:07:00.000Z; .* is after that/
-  )
+  assert.throws(() => recoveryPathTo([one], at(8)), /the archive ends at 2030-01-01T00:07:00.000Z; .* is after that/)
   assert.throws(() => recoveryPathTo([], at(8)), /no complete archive here/)
 })
 
