@@ -1,11 +1,6 @@
 import { setPriority } from 'node:os'
 import { explain } from '../kernel/explain.ts'
-import { archive } from '../workflows/archive/ship.ts'
-import { createBackup } from '../workflows/backups/create.ts'
-import { drillBackup } from '../workflows/backups/drill.ts'
 import type { BackupAnswer, BackupWork } from './backup-work.ts'
-import { ownMigrator } from './migrator.ts'
-import { temporaryCluster } from './throw-away-cluster.ts'
 
 /*
  * The entry of the process that makes a backup or practises a restore, so that neither its memory nor its computing
@@ -28,9 +23,19 @@ process.once('message', async (work: BackupWork) => {
   if (process.connected) process.send!(answer, () => process.disconnect())
 })
 
+/** Loads only what the work needs: all of it would take longer, and more memory, than a small backup. */
 async function perform(work: BackupWork) {
-  if (work.kind === 'archive') return archive(work.settings, gone.signal)
-  if (work.kind === 'create') return createBackup(work.settings, gone.signal)
+  if (work.kind === 'archive') {
+    const { archive } = await import('../workflows/archive/ship.ts')
+    return archive(work.settings, gone.signal)
+  }
+  if (work.kind === 'create') {
+    const { createBackup } = await import('../workflows/backups/create.ts')
+    return createBackup(work.settings, gone.signal)
+  }
+  const { drillBackup } = await import('../workflows/backups/drill.ts')
+  const { ownMigrator } = await import('./migrator.ts')
+  const { temporaryCluster } = await import('./throw-away-cluster.ts')
   const log = { info() {}, warn: console.error, error: console.error }
   return drillBackup(
     { ...work.settings, backup: 'latest' },
