@@ -1,9 +1,10 @@
 /**
  * `npm run bench -- backup [--megabytes=240] [--rounds=3] [--rate=100]`
- * Measures the duration and memory of a backup, and its effect on requests: the detail class at a steady rate,
- * alternately without and during a backup. The server is on one core, the client on the other, and the backup process
- * uses whatever is left.
+ * Measures the speed of a backup, beside that of a client that reads the same rows and drops them, and its effect on
+ * requests: the detail class at a steady rate, alternately without and during a backup. The client has a core of its
+ * own; the server and the process of the backup run where the system puts them.
  */
+import { finished } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
@@ -29,25 +30,26 @@ const [megabytes, rounds, rate] = [values.megabytes, values.rounds, values.rate]
 const scenario = scenarios.find(({ name }) => name === 'detail')!
 const contestant = scenario.contestants.at(-1)!
 const world = await prepare(scenario)
-const server = await startServer(contestant.server(world))
+const server = await startServer({ ...contestant.server(world), isFree: true })
 try {
   await contestant.afterStart?.(server.url, world)
   const bytes = await fill(world.databaseUrl, world.facts.appId!)
   const alone: LoadReport[] = []
   const during: LoadReport[] = []
   const speeds: number[] = []
+  const bareSpeeds: number[] = []
   for (let round = 0; round < rounds; round++) {
+    bareSpeeds.push(await speedOf(bytes, () => readAndDrop(world.databaseUrl)))
     alone.push(await ask(8))
-    const begun = performance.now()
     const load = ask(8)
-    await makeBackup()
-    speeds.push(bytes / 1e6 / ((performance.now() - begun) / 1_000))
+    speeds.push(await speedOf(bytes, makeBackup))
     during.push(await load)
   }
   const p95 = (reports: readonly LoadReport[]) => median(reports.map(({ served }) => served.p95))
   const rows = [
     {
       'plain MB': Math.round(bytes / 1e6),
+      'COPY alone MB/s': Number(median(bareSpeeds).toFixed(1)),
       'MB/s': Number(median(speeds).toFixed(1)),
       'p95 ms alone': Number(p95(alone).toFixed(2)),
       'p95 ms during': Number(p95(during).toFixed(2)),
@@ -74,6 +76,22 @@ async function fill(url: string, appId: string): Promise<number> {
   const [row] = await sql`select sum(length(l::text))::float8 as bytes from app_logs l`
   await sql.end()
   return row!.bytes
+}
+
+/** Megabytes per second. */
+async function speedOf(bytes: number, work: () => Promise<void>): Promise<number> {
+  const begun = performance.now()
+  await work()
+  return bytes / 1e6 / ((performance.now() - begun) / 1_000)
+}
+
+/** What PostgreSQL and the driver need for the rows alone. */
+async function readAndDrop(url: string): Promise<void> {
+  const sql = postgres(url, { max: 1, onnotice() {} })
+  const rows = await sql`copy app_logs to stdout`.readable()
+  await finished(rows.resume())
+  // The driver pauses a connection whose rows are read slowly, and closing waits for its answer.
+  await sql.end({ timeout: 0 })
 }
 
 async function makeBackup(): Promise<void> {

@@ -26,6 +26,8 @@ export interface ServerCommand {
   /** The script is an executable that does not run in Node. */
   readonly isProgram?: boolean
   readonly env?: Readonly<Record<string, string>>
+  /** Run on whatever core is free, as in production: the processes of a server inherit its core. */
+  readonly isFree?: boolean
   /** Where to write a CPU profile at exit; none when absent. */
   readonly profile?: string
 }
@@ -35,12 +37,12 @@ export async function startServer({
   script,
   isProgram = false,
   env = {},
+  isFree = false,
   profile
 }: ServerCommand): Promise<ServerProcess> {
   const flags = [...FLAGS!.split(' '), ...(profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : [])]
-  const [command, args] = isProgram
-    ? onCore(SERVER_CORE, script, [])
-    : onCore(SERVER_CORE, process.execPath, [...flags, script])
+  const [program, given] = isProgram ? [script, []] : [process.execPath, [...flags, script]]
+  const [command, args] = isFree ? [program, given] : onCore(SERVER_CORE, program, given)
   const child = spawn(command, args, {
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: join(ROOT, CACHE!), ...env },
     stdio: ['ignore', 'pipe', 'pipe']

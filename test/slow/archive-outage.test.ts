@@ -8,6 +8,7 @@ import { archive } from '../../src/workflows/archive/ship.ts'
 import { bytesWaiting } from '../../src/workflows/archive/state.ts'
 import { archivedDatabase } from '../support/archived.ts'
 import { eventually } from '../support/eventually.ts'
+import { megabytes } from '../support/megabytes.ts'
 import { repeatedly } from '../support/repeatedly.ts'
 
 const MIB = 2 ** 20
@@ -42,7 +43,7 @@ test('while the place of the archive is away, writes go on, the disk does not fi
   await sql`create table filler (content text)`
   await sql`alter table filler alter content set storage external`
   let most = 0
-  for (let written = 0; written < 300; written += 10) {
+  for (let written = 0; written < megabytes(300); written += 10) {
     await sql`insert into filler select string_agg(md5(random()::text || m), '')
       from generate_series(1, 1250) n, generate_series(1, 250) m group by n`
     most = Math.max(most, await bytesWaiting(settings.directory))
