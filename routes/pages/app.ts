@@ -185,10 +185,11 @@ const oneApp: FastifyPluginCallbackTypebox<AppPagesOptions> = (app, options, don
   async function buildLines(id: string) {
     let text = ''
     let after = 0
-    for (let chunks = await readBuildLog(app.db, id, after, CHUNKS); chunks.length > 0; ) {
+    for (let isMore = true; isMore; ) {
+      const chunks = await readBuildLog(app.db, id, after, CHUNKS)
       for (const chunk of chunks) text += chunk.text
-      after = chunks.at(-1)!.seq
-      chunks = await readBuildLog(app.db, id, after, CHUNKS)
+      after = chunks.at(-1)?.seq ?? after
+      isMore = chunks.length === CHUNKS
     }
     const all = text.endsWith('\n') ? text.slice(0, -1).split('\n') : text.split('\n')
     const from = Math.max(0, all.length - LINES)

@@ -34,10 +34,16 @@ const BLOCK = 250
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-_])/g
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/g
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f]/
+const CONTROLS = new RegExp(CONTROL, 'g')
 
 /** A program's output as readable text, without terminal control sequences. */
 export function plainText(text: string): string {
+  // Most lines have none, and looking is cheaper than replacing.
+  return CONTROL.test(text) ? withoutControls(text) : text
+}
+
+function withoutControls(text: string): string {
   return text.replaceAll(SEQUENCES, '').replaceAll(CONTROLS, '')
 }
 

@@ -2,7 +2,7 @@ import { and, desc, eq, gt, isNull, lt, ne, or, sql } from 'drizzle-orm'
 import { type SignInMethod, sessions, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
 import { type Db, repeatableRead } from '../base/db.ts'
-import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
+import { afterBoundCursor, microseconds, type PageRequest, pageValues, toPage } from '../base/page.ts'
 import { announce } from './tokens.ts'
 
 export interface NewSession {
@@ -91,9 +91,8 @@ async function keepAlive(db: Db, id: string, idleUntil: Date): Promise<void> {
   await db.update(sessions).set({ lastSeenAt: sql`now()`, idleUntil }).where(eq(sessions.id, id))
 }
 
-/** The sessions of a user that have not ended, newest first. */
-export async function listSessions(db: Db, userId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest = {}) {
-  const rows = await db
+const sessionsOfUser = repeatableRead(db =>
+  db
     .select({
       id: sessions.id,
       method: sessions.method,
@@ -106,10 +105,16 @@ export async function listSessions(db: Db, userId: string, { limit = DEFAULT_LIM
     })
     .from(sessions)
     .innerJoin(users, eq(users.id, sessions.userId))
-    .where(and(eq(sessions.userId, userId), isLive, afterCursor(sessions, cursor)))
+    .where(and(eq(sessions.userId, sql.placeholder('user')), isLive, afterBoundCursor(sessions)))
     .orderBy(desc(sessions.createdAt), desc(sessions.id))
-    .limit(limit + 1)
-  return toPage(rows, limit)
+    .limit(sql.placeholder('limit'))
+    .prepare('sessions_of_user')
+)
+
+/** The sessions of a user that have not ended, newest first. */
+export async function listSessions(db: Db, userId: string, request: PageRequest = {}) {
+  const rows = await sessionsOfUser(db).execute({ user: userId, ...pageValues(request) })
+  return toPage(rows, request.limit)
 }
 
 /** Ends one session of a user, on every instance as soon as this is committed. */

@@ -4,7 +4,7 @@ import { errors } from '../../../plugins/lib/errors.ts'
 import { hashToken, mintToken, tokenPrefix } from '../../../plugins/lib/token.ts'
 import type { AuditLog } from '../audit/log.ts'
 import { type Db, repeatableRead } from '../base/db.ts'
-import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
+import { afterBoundCursor, microseconds, type PageRequest, pageValues, toPage } from '../base/page.ts'
 
 /** NOTIFY channel; the payload is the id of a changed token or user, which every instance then drops from its cache. */
 export const AUTH_CHANNEL = 'rhone_auth'
@@ -59,15 +59,20 @@ export function narrowScopes(held: readonly Scope[], wanted: readonly Scope[] = 
   return wanted
 }
 
-/** A user's tokens that are valid or have expired, newest first; revoked ones are left out. */
-export async function listTokens(db: Db, userId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest = {}) {
-  const rows = await db
+const tokensOfUser = repeatableRead(db =>
+  db
     .select({ ...fields, at: microseconds(apiTokens.createdAt) })
     .from(apiTokens)
-    .where(and(eq(apiTokens.userId, userId), isNull(apiTokens.revokedAt), afterCursor(apiTokens, cursor)))
+    .where(and(eq(apiTokens.userId, sql.placeholder('user')), isNull(apiTokens.revokedAt), afterBoundCursor(apiTokens)))
     .orderBy(desc(apiTokens.createdAt), desc(apiTokens.id))
-    .limit(limit + 1)
-  return toPage(rows, limit)
+    .limit(sql.placeholder('limit'))
+    .prepare('tokens_of_user')
+)
+
+/** A user's tokens that are valid or have expired, newest first; revoked ones are left out. */
+export async function listTokens(db: Db, userId: string, request: PageRequest = {}) {
+  const rows = await tokensOfUser(db).execute({ user: userId, ...pageValues(request) })
+  return toPage(rows, request.limit)
 }
 
 /** Ends a token of a user, on every instance as soon as this is committed. */

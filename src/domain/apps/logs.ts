@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, gte, ilike, lt, max, sql } from 'drizzle-orm'
 import { appLogs, LOG_LEVELS } from '../../../drizzle/schema.ts'
-import type { Db } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 import { colouredText, cutColoured, cutText, plainText } from '../base/log-text.ts'
 import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 
@@ -124,6 +124,16 @@ export interface AppLogFilters {
 const WITHOUT_COLOURS = sql`case when strpos(${appLogs.message}, E'\\x1b') = 0 then ${appLogs.message}
   else regexp_replace(${appLogs.message}, E'\\x1b\\\\[[0-9;]*m', '', 'g') end`
 
+const newestLines = repeatableRead(db =>
+  db
+    .select(shown)
+    .from(appLogs)
+    .where(eq(appLogs.appId, sql.placeholder('app')))
+    .orderBy(desc(appLogs.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('newest_app_logs')
+)
+
 /** The stored lines of an app, newest first, with the colours of their messages. */
 export async function listAppLogs(
   db: Db,
@@ -132,6 +142,10 @@ export async function listAppLogs(
   { limit = DEFAULT_LIMIT, cursor }: PageRequest
 ): Promise<Page<AppLogLine>> {
   const before = parseLineCursor(cursor)
+  if (!since && !until && !level && !search && before === undefined) {
+    const newest = await newestLines(db).execute({ app: appId, limit: limit + 1 })
+    return cutPage(newest, limit, ({ id }) => String(id))
+  }
   const rows = await db
     .select(shown)
     .from(appLogs)

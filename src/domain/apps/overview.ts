@@ -10,7 +10,7 @@ import {
   users
 } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import type { Db } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 
 /** A deployment as part of an overview. */
 export interface DeploymentSummary {
@@ -49,14 +49,13 @@ export interface OverviewRequest {
   readonly limit: number
 }
 
-const glimpse = (alias: string) => {
-  const d = sql.raw(alias)
-  return sql`case when ${d}.id is null then null else json_build_object(
+/** Text, because the pages that show many apps would otherwise put it together from its parts each time. */
+const glimpse = (d: 'd' | 'latest' | 'live') =>
+  sql.raw(`case when ${d}.id is null then null else json_build_object(
     'id', ${d}.id, 'status', ${d}.status, 'trigger', ${d}.trigger, 'branch', ${d}.branch, 'commitSha', ${d}.commit_sha,
     'commitMessage', left(${d}.commit_message, 200), 'errorMessage', left(${d}.error_message, 500),
     'by', (select username from users where users.id = ${d}.triggered_by), 'createdAt', ${d}.created_at,
-    'updatedAt', ${d}.updated_at) end`
-}
+    'updatedAt', ${d}.updated_at) end`)
 
 /** The apps of a team with their newest and their live deployments, most recently changed first. */
 export async function overviewApps(
@@ -115,11 +114,19 @@ export async function overviewApp(db: Db, appId: string): Promise<AppOverview> {
   return found
 }
 
+const usersByIds = repeatableRead(db =>
+  db
+    .select({ id: users.id, username: users.username })
+    .from(users)
+    .where(sql`${users.id} = any(string_to_array(${sql.placeholder('ids')}, ',')::uuid[])`)
+    .prepare('users_by_ids')
+)
+
 /** The names of users, by id. */
 export async function namesOf(db: Db, ids: readonly (string | null)[]): Promise<ReadonlyMap<string, string>> {
   const known = [...new Set(ids.filter(id => id !== null))]
   if (known.length === 0) return new Map()
-  const rows = await db.select({ id: users.id, username: users.username }).from(users).where(inArray(users.id, known))
+  const rows = await usersByIds(db).execute({ ids: known.join() })
   return new Map(rows.map(({ id, username }) => [id, username]))
 }
 

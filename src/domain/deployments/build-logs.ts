@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, eq, gt, sql } from 'drizzle-orm'
 import { buildLogChunks, type DeploymentStatus, deployments } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, violatedConstraint } from '../base/db.ts'
+import { type Db, repeatableRead, violatedConstraint } from '../base/db.ts'
 import { cutText, PlainTextDecoder, plainText } from '../base/log-text.ts'
 import { cutPage, invalidCursor, type Page, type PageRequest, parseNameCursor } from '../base/page.ts'
 import { Redactor } from '../base/redaction.ts'
@@ -249,7 +249,11 @@ function isGone(error: unknown): boolean {
 
 /** The chunks of a log after a known one, in order. */
 export async function readBuildLog(db: Db, deploymentId: string, after = 0, limit = DEFAULT_LIMIT) {
-  return db
+  return chunksAfter(db).execute({ deployment: deploymentId, after: Math.min(after, MAX_SEQ), limit })
+}
+
+const chunksAfter = repeatableRead(db =>
+  db
     .select({
       seq: buildLogChunks.seq,
       phase: buildLogChunks.phase,
@@ -257,10 +261,16 @@ export async function readBuildLog(db: Db, deploymentId: string, after = 0, limi
       at: buildLogChunks.createdAt
     })
     .from(buildLogChunks)
-    .where(and(eq(buildLogChunks.deploymentId, deploymentId), gt(buildLogChunks.seq, Math.min(after, MAX_SEQ))))
+    .where(
+      and(
+        eq(buildLogChunks.deploymentId, sql.placeholder('deployment')),
+        gt(buildLogChunks.seq, sql.placeholder('after'))
+      )
+    )
     .orderBy(asc(buildLogChunks.seq))
-    .limit(limit)
-}
+    .limit(sql.placeholder('limit'))
+    .prepare('build_log_chunks_after')
+)
 
 /** The same in pages. */
 export async function listBuildLog(

@@ -9,8 +9,8 @@ import {
   deployments
 } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import type { Db } from '../base/db.ts'
-import { afterCursor, DEFAULT_LIMIT, microseconds, type Page, type PageRequest, toPage } from '../base/page.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
+import { afterBoundCursor, microseconds, type Page, type PageRequest, pageValues, toPage } from '../base/page.ts'
 import { isActive } from './lifecycle.ts'
 
 const fields = {
@@ -149,27 +149,33 @@ export async function cancelDeployment(tx: Db, deployment: Deployment): Promise<
   return { id, appId, teamId: held.teamId, trigger, from: held.status, to: 'cancelled' }
 }
 
-/** The deployments of an app, newest first. */
-export async function listDeployments(
-  db: Db,
-  appId: string,
-  { limit = DEFAULT_LIMIT, cursor }: PageRequest = {}
-): Promise<Page<Deployment>> {
-  const rows = await db
+const deploymentsOfApp = repeatableRead(db =>
+  db
     .select({ ...fields, at: microseconds(deployments.createdAt) })
     .from(deployments)
-    .where(and(eq(deployments.appId, appId), afterCursor(deployments, cursor)))
+    .where(and(eq(deployments.appId, sql.placeholder('app')), afterBoundCursor(deployments)))
     .orderBy(desc(deployments.createdAt), desc(deployments.id))
-    .limit(limit + 1)
-  return toPage(rows, limit)
+    .limit(sql.placeholder('limit'))
+    .prepare('deployments_of_app')
+)
+
+/** The deployments of an app, newest first. */
+export async function listDeployments(db: Db, appId: string, request: PageRequest = {}): Promise<Page<Deployment>> {
+  const rows = await deploymentsOfApp(db).execute({ app: appId, ...pageValues(request) })
+  return toPage(rows, request.limit)
 }
+
+const deploymentById = repeatableRead(db =>
+  db
+    .select(fields)
+    .from(deployments)
+    .where(and(eq(deployments.id, sql.placeholder('id')), eq(deployments.appId, sql.placeholder('app'))))
+    .prepare('deployment_by_id')
+)
 
 /** A deployment of this app; those of other apps are not found. */
 export async function findDeployment(db: Db, appId: string, id: string): Promise<Deployment> {
-  const [found] = await db
-    .select(fields)
-    .from(deployments)
-    .where(and(eq(deployments.id, id), eq(deployments.appId, appId)))
+  const [found] = await deploymentById(db).execute({ app: appId, id })
   if (found === undefined) throw errors.notFound('deployment')
   return found
 }

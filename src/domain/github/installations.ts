@@ -1,14 +1,15 @@
-import { and, desc, eq, isNull } from 'drizzle-orm'
+import { and, desc, eq, isNull, sql } from 'drizzle-orm'
 import { githubInstallations } from '../../../drizzle/schema.ts'
 import { AppError, errors } from '../../../plugins/lib/errors.ts'
-import type { Db } from '../base/db.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
 import {
-  afterCursor,
+  afterBoundCursor,
   cutPage,
   DEFAULT_LIMIT,
   microseconds,
   type Page,
   type PageRequest,
+  pageValues,
   parseNameCursor,
   toPage
 } from '../base/page.ts'
@@ -51,15 +52,20 @@ export async function connectInstallation(db: Db, teamId: string, installation: 
   return row
 }
 
-/** The installations of a team, newest first. */
-export async function listInstallations(db: Db, teamId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
-  const rows = await db
+const installationsOfTeam = repeatableRead(db =>
+  db
     .select({ ...installationFields, at: microseconds(githubInstallations.createdAt) })
     .from(githubInstallations)
-    .where(and(eq(githubInstallations.teamId, teamId), afterCursor(githubInstallations, cursor)))
+    .where(and(eq(githubInstallations.teamId, sql.placeholder('team')), afterBoundCursor(githubInstallations)))
     .orderBy(desc(githubInstallations.createdAt), desc(githubInstallations.id))
-    .limit(limit + 1)
-  return toPage(rows, limit)
+    .limit(sql.placeholder('limit'))
+    .prepare('installations_of_team')
+)
+
+/** The installations of a team, newest first. */
+export async function listInstallations(db: Db, teamId: string, request: PageRequest) {
+  const rows = await installationsOfTeam(db).execute({ team: teamId, ...pageValues(request) })
+  return toPage(rows, request.limit)
 }
 
 /** Disconnects an installation from a team. Its apps stay, but no longer receive pushes. */

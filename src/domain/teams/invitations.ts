@@ -2,8 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { and, desc, eq, gt, isNotNull, isNull, lte, sql } from 'drizzle-orm'
 import { type Plan, type Role, teamInvitations, teamMembers, teams, users } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import type { Db } from '../base/db.ts'
-import { afterCursor, DEFAULT_LIMIT, microseconds, type PageRequest, toPage } from '../base/page.ts'
+import { type Db, repeatableRead } from '../base/db.ts'
+import { afterBoundCursor, microseconds, type PageRequest, pageValues, toPage } from '../base/page.ts'
 import { MEMBER_LIMITS } from '../billing/plans.ts'
 import { allows, type Team } from './access.ts'
 
@@ -30,15 +30,20 @@ const fields = {
 
 const isOpen = and(isNull(teamInvitations.acceptedAt), isNull(teamInvitations.revokedAt))
 
-/** The invitations to a team, newest first, including past ones until retention removes them. */
-export async function listInvitations(db: Db, teamId: string, { limit = DEFAULT_LIMIT, cursor }: PageRequest) {
-  const rows = await db
+const invitationsOfTeam = repeatableRead(db =>
+  db
     .select({ ...fields, at: microseconds(teamInvitations.createdAt) })
     .from(teamInvitations)
-    .where(and(eq(teamInvitations.teamId, teamId), afterCursor(teamInvitations, cursor)))
+    .where(and(eq(teamInvitations.teamId, sql.placeholder('team')), afterBoundCursor(teamInvitations)))
     .orderBy(desc(teamInvitations.createdAt), desc(teamInvitations.id))
-    .limit(limit + 1)
-  return toPage(rows, limit)
+    .limit(sql.placeholder('limit'))
+    .prepare('invitations_of_team')
+)
+
+/** The invitations to a team, newest first, including past ones until retention removes them. */
+export async function listInvitations(db: Db, teamId: string, request: PageRequest) {
+  const rows = await invitationsOfTeam(db).execute({ team: teamId, ...pageValues(request) })
+  return toPage(rows, request.limit)
 }
 
 /**
