@@ -262,6 +262,7 @@ const SLEEPS: Record<string, string> = {
   'test/support/repeatedly.ts': 'the pause between two rounds',
   'test/fakes/fly/server.ts': 'a call that waits for a state',
   'test/fakes/github/server.ts': 'a service that is slow to answer',
+  'test/slow/backup-memory.test.ts': 'a storage that is slow to answer',
   'test/slow/crashes.test.ts': 'moments of a crash, drawn at random',
   'test/slow/deployer-local-runner.test.ts': 'moments of an end that is nowhere announced',
   'test/plugins/logging.test.ts': 'a reader that is slow for longer than a stuck one is waited for'

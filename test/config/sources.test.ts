@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -19,27 +19,12 @@ import { execSource } from '../../src/config/sources/exec.ts'
 import { vaultSource } from '../../src/config/sources/vault.ts'
 import { fakeVault } from '../fakes/vault/server.ts'
 import { eventually } from '../support/eventually.ts'
+import { volume } from '../support/secret-place.ts'
 
 async function directory(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'rhone-secrets-'))
   t.after(() => rm(path, { recursive: true, force: true }))
   return path
-}
-
-/** A volume as Kubernetes makes it: files are links through `..data`, which is swapped. */
-async function volume(t: TestContext, secrets: Record<string, string>) {
-  const path = await directory(t)
-  let generation = 0
-  async function swap(next: Record<string, string>): Promise<void> {
-    const folder = `..generation_${++generation}`
-    await mkdir(join(path, folder))
-    for (const [name, value] of Object.entries(next)) await writeFile(join(path, folder, name), `${value}\n`)
-    await symlink(folder, join(path, '..data_tmp'))
-    await rename(join(path, '..data_tmp'), join(path, '..data'))
-  }
-  await swap(secrets)
-  for (const name of Object.keys(secrets)) await symlink(join('..data', name), join(path, name))
-  return { path, swap }
 }
 
 async function vault(t: TestContext, variables: Variables = {}) {

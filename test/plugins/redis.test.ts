@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { pipeline } from 'node:stream'
 import { suite, type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -135,6 +138,33 @@ suite('redis', () => {
     await isUp(app)
     await client.replicaof('NO', 'ONE')
     assert.equal(await client.set('key', 'value'), 'OK')
+  })
+
+  test('writes to the new primary of a name within 3 s, though its connection to the old one stays open', async t => {
+    const [old, next] = [await redisServer(t), await redisServer(t)]
+    if (old === undefined || next === undefined) return
+    let primary = old.port
+    const name = createServer(client => {
+      const onward = connect(primary, '127.0.0.1')
+      pipeline(client, onward, client, () => {})
+    }).listen(0, '127.0.0.1')
+    await once(name, 'listening')
+    t.after(() => name.close())
+    const app = await start(t, { url: `redis://127.0.0.1:${(name.address() as AddressInfo).port}` })
+    await isUp(app)
+    await app.redis.set('key', 'before')
+
+    primary = next.port
+    const demoted = performance.now()
+    await (app.redis as Redis).replicaof('127.0.0.1', next.port)
+    await eventually(() =>
+      app.redis.set('key', 'after').then(
+        () => true,
+        () => false
+      )
+    )
+    const took = performance.now() - demoted
+    assert.ok(took < 3_000, `${took} ms`)
   })
 
   test('gives up a server that has stopped answering, and finds it again', async t => {

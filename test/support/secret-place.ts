@@ -1,4 +1,4 @@
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -29,11 +29,33 @@ export async function place(t: TestContext, values: Record<string, string>): Pro
   return { path, write }
 }
 
+/** A volume as Kubernetes makes it: files are links through `..data`, which is swapped. */
+export async function volume(t: TestContext, secrets: Record<string, string>) {
+  const path = await mkdtemp(join(tmpdir(), 'rhone-secrets-'))
+  t.after(() => rm(path, { recursive: true, force: true }))
+  let generation = 0
+  async function swap(next: Record<string, string>): Promise<void> {
+    const folder = `..generation_${++generation}`
+    await mkdir(join(path, folder))
+    for (const [name, value] of Object.entries(next)) await writeFile(join(path, folder, name), `${value}\n`)
+    await symlink(folder, join(path, '..data_tmp'))
+    await rename(join(path, '..data_tmp'), join(path, '..data'))
+  }
+  await swap(secrets)
+  for (const name of Object.keys(secrets)) await symlink(join('..data', name), join(path, name))
+  return { path, swap }
+}
+
 /** The server that ships, with its secrets in a directory. */
-export async function server(t: TestContext, { path }: Place, variables: Variables = {}) {
+export function server(t: TestContext, { path }: Pick<Place, 'path'>, variables: Variables = {}) {
+  return serverOf(t, { SECRETS_SOURCE: `dir:${path}`, ...variables })
+}
+
+/** The server that ships. */
+export async function serverOf(t: TestContext, variables: Variables) {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-'))
   t.after(() => rm(dataDir, { recursive: true, force: true }))
-  const environment = { DATA_DIR: dataDir, LOG_LEVEL: 'silent', SECRETS_SOURCE: `dir:${path}`, ...variables }
+  const environment = { DATA_DIR: dataDir, LOG_LEVEL: 'silent', ...variables }
   const { config, feed } = await openSettings(() => environment)
   const live = liveConfig(config)
   const app = await buildApp(live.config, {}, undefined, { secrets: { feed, live } })
