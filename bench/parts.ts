@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { createLogger } from '../plugins/logging/logger.ts'
 import { buildApp } from '../src/app.ts'
-import { type Config, loadConfig } from '../src/config/index.ts'
+import { type Config, loadConfig, type Variables } from '../src/config/index.ts'
 import { generateKey, parseKeyring } from '../src/config/keyring.ts'
 import { keepResult } from './results.ts'
 
@@ -37,6 +37,7 @@ const BATCHES = 10
 const REQUEST = 'GET /api/v1/ping HTTP/1.1\r\nHost: localhost\r\n\r\n'
 const ANSWER = '{"pong":true}'
 const UNLIMITED = '1000000/s:1000000'
+const UNRECORDED = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_TRACES_SAMPLER_ARG: '0' }
 
 interface Contestant {
   readonly name: string
@@ -95,8 +96,12 @@ const { values } = parseArgs({ allowPositionals: true, options: { rounds: { type
 const dataDir = await mkdtemp(join(tmpdir(), 'rhone-parts-'))
 const contestants: Contestant[] = []
 try {
-  contestants.push(await contestant('bare Fastify', bare()), await contestant('every concern', await whole()))
-  for (const part of PARTS) contestants.push(await contestant(`without ${part}`, await whole(part)))
+  contestants.push(
+    await contestant('bare Fastify', bare()),
+    await contestant('every concern', await whole()),
+    await contestant('and traces that are not recorded', await whole({ variables: UNRECORDED }))
+  )
+  for (const part of PARTS) contestants.push(await contestant(`without ${part}`, await whole({ without: part })))
   for (let warmUp = 0; warmUp < 10; warmUp++) for (const each of contestants) await batch(each)
   for (let round = 0; round < Number(values.rounds); round++)
     for (const each of round % 2 === 0 ? contestants : contestants.toReversed()) each.rounds.push(await batch(each))
@@ -108,11 +113,16 @@ try {
   await rm(dataDir, { recursive: true, force: true })
 }
 
-const [floor, all, ...parts] = contestants as [Contestant, Contestant, ...Contestant[]]
+const [floor, all, traced, ...parts] = contestants as [Contestant, Contestant, Contestant, ...Contestant[]]
 const added = all.rounds.map((whole, round) => whole - floor.rounds[round]!)
 const rows = [
   { part: floor.name, µs: round(median(floor.rounds)), ratio: 1 },
   { part: all.name, µs: round(median(all.rounds)), ratio: round(ratioTo(floor, all)) },
+  {
+    part: traced.name,
+    µs: round(median(traced.rounds.map((each, at) => each - all.rounds[at]!))),
+    ratio: round(ratioTo(floor, traced))
+  },
   ...parts
     .map(({ name, rounds }, index) => {
       const cost = median(rounds.map((without, at) => all.rounds[at]! - without))
@@ -140,9 +150,14 @@ function bare(): FastifyInstance {
   return app as unknown as FastifyInstance
 }
 
-function whole(without?: string): Promise<FastifyInstance> {
+function whole({ without, variables }: { without?: string; variables?: Variables } = {}): Promise<FastifyInstance> {
   const key = () => parseKeyring(generateKey())
-  const config: Config = loadConfig({ DATA_DIR: dataDir, RATE_LIMIT_GENERAL: UNLIMITED, RHONE_SWAP: 'database=off' })
+  const config: Config = loadConfig({
+    DATA_DIR: dataDir,
+    RATE_LIMIT_GENERAL: UNLIMITED,
+    RHONE_SWAP: 'database=off',
+    ...variables
+  })
   const destination = new Writable({ write: (_lines, _encoding, done) => done() })
   return buildApp(
     { ...config, keys: { session: key(), encryption: key(), signing: key() } },

@@ -110,7 +110,7 @@ const errorsPlugin: FastifyPluginAsync<PluginInput<typeof ErrorsOptions, ErrorsD
     const { code } = error
     const route = `${request.method} ${routePattern(request)}`
     const cause = error.cause ?? error
-    const trace = traceFields(request.raw)
+    const trace = traceFields(request)
     const fields = { err: cause, code, route, reqId: request.id, ...trace }
     if (error.statusCode === 503) outages.note(fields)
     else app.log.error(fields, 'request failed')

@@ -63,7 +63,7 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
       address: request.clientIp?.address,
       userId: request.principal?.userId,
       userAgent: request.headers['user-agent']?.slice(0, LONGEST_USER_AGENT),
-      trace: traceFields(request.raw),
+      trace: traceFields(request),
       outcome: status === CLIENT_GONE ? 'aborted' : undefined
     })
   })

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyServerOptions } from 'fastify'
 import { type Logger, pino } from 'pino'
-import { fieldsOf, traceOf } from '../lib/trace-context.ts'
+import { fieldsOf, kTrace, type TraceContext } from '../lib/trace-context.ts'
 
 type ChildLoggerFactory = NonNullable<FastifyServerOptions['childLoggerFactory']>
 export type ChildArguments = Parameters<FastifyBaseLogger['child']>
@@ -23,6 +23,8 @@ export function lazyChild(
 
 /** Answers for its level without creating the child. All other members of a pino logger come from the child. */
 class LazyChild {
+  /** What `setTrace` sets. */
+  [kTrace]: TraceContext | undefined = undefined
   readonly #make: () => FastifyBaseLogger
   readonly #parent: FastifyBaseLogger
   readonly #options: ChildArguments[1]
@@ -51,7 +53,7 @@ class LazyChild {
   static childOf(lazy: LazyChild): FastifyBaseLogger {
     lazy.#made ??= lazy.#make()
     if (lazy.#isNamed) return lazy.#made
-    const trace = traceOf(lazy)
+    const { [kTrace]: trace } = lazy
     if (trace === undefined) return lazy.#made
     lazy.#isNamed = true
     lazy.#made = lazy.#made.child(fieldsOf(trace))

@@ -9,7 +9,7 @@ import type { Registry } from '../lib/registry.ts'
 import { requestTracker } from '../lib/request-tracker.ts'
 import { routeConfig, useRouteConfig } from '../lib/route-config.ts'
 import { type DropReason, dropCounter } from '../lib/telemetry-drops.ts'
-import { formatTraceparent, setTrace, traceOf } from '../lib/trace-context.ts'
+import { formatTraceparent, setTrace, traceOf, useTraces } from '../lib/trace-context.ts'
 import type { Tracing } from '../lib/tracing-port.ts'
 import type { Recorder } from './recorder.ts'
 import type { Trace, Work } from './work.ts'
@@ -89,6 +89,7 @@ const tracing: FastifyPluginAsync<PluginInput<typeof TracingOptions, TracingDeps
   const recorder = options.endpoint === '' ? undefined : await openRecorder(app, options, current, drops)
 
   useRouteConfig(app)
+  useTraces(app)
   app.decorateRequest(kWork, undefined)
   app.decorate('tracing', {
     origin: () => originOf(current.getStore()),
@@ -111,7 +112,7 @@ const tracing: FastifyPluginAsync<PluginInput<typeof TracingOptions, TracingDeps
   })
 
   function resumeWork(request: FastifyRequest, _reply: unknown, done: () => void): void {
-    const trace = traceOf(request.raw) as Trace | undefined
+    const trace = traceOf(request) as Trace | undefined
     if (trace?.isAskedFor === true && trusts(request) && recorder!.grant(request, trace))
       (request as Working)[kWork] ??= { requestId: request.id, trace }
     const work = (request as Working)[kWork]
@@ -121,7 +122,7 @@ const tracing: FastifyPluginAsync<PluginInput<typeof TracingOptions, TracingDeps
 
   if (recorder === undefined) return
   requestTracker(app).onEnd((request, reply, status, elapsed) => {
-    const trace = traceOf(request.raw) as Trace | undefined
+    const trace = traceOf(request) as Trace | undefined
     if (trace !== undefined) recorder.end(request, reply, trace, status, elapsed)
   })
   app.addHook('onClose', () => recorder.close())

@@ -71,7 +71,7 @@ export class Pipeline {
       resource: resourceFromAttributes(resource),
       spanProcessors: [this.#queue],
       idGenerator: {
-        generateTraceId: () => this.#next?.traceId ?? ids.trace(),
+        generateTraceId: () => this.#next?.traceId ?? ids.trace().traceId,
         generateSpanId: () => this.#next?.spanId ?? ids.span()
       }
     })

@@ -31,7 +31,8 @@ export class Sampling {
     const caller = traceparent === undefined ? undefined : parseTraceparent(traceparent)
     if (caller === undefined) return this.#begin(ids.trace(), undefined, this.#isChosen(), false)
     const sampled = caller.sampled && this.#isChosen()
-    return this.#begin(caller.traceId, caller.spanId, sampled, caller.sampled && !sampled)
+    const own = { traceId: caller.traceId, spanId: ids.span() }
+    return this.#begin(own, caller.spanId, sampled, caller.sampled && !sampled)
   }
 
   /** Whether to record a trace because a known caller asked for it. */
@@ -50,10 +51,15 @@ export class Sampling {
     return ratio > 0 && (ratio >= 1 || ids.fraction() < ratio)
   }
 
-  #begin(traceId: string, parentId: string | undefined, sampled: boolean, isAskedFor: boolean): Trace {
+  #begin(
+    { traceId, spanId }: Pick<Trace, 'traceId' | 'spanId'>,
+    parentId: string | undefined,
+    sampled: boolean,
+    isAskedFor: boolean
+  ): Trace {
     return {
       traceId,
-      spanId: this.#settings.ids.span(),
+      spanId,
       parentId,
       sampled,
       isAskedFor,
