@@ -41,7 +41,7 @@ test('columns stand below each other whatever is in them', () => {
   assert.equal(facts({ 名: 'x', name: 'y' }), '名    x\nname  y')
 })
 
-test('a terminal gets rows that ellipsized, and a pipe gets everything', () => {
+test('a terminal gets rows that fit, and a pipe gets everything', () => {
   const rows = [['hello', 'https://hello.apps.example.com/', 'a repository with a long name']]
   const narrow = table(['app', 'url', 'source'], rows, { out: true, columns: 40 }).split('\n')
   for (const line of narrow) assert.ok(widthOf(line) <= 40, line)

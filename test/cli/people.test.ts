@@ -252,7 +252,7 @@ describe('against a server', () => {
       ['run hello', 1, /this version of Rhone has no run/],
       [`apps list --url http://127.0.0.1:${await freePort()}`, 1, /connection refused\. Start it \(npm start\)/],
       ['apps list --token rhone_x', 1, /; log in with: rhone login/],
-      ['completion powershell', 2, /none of bash, zsh, fish/],
+      ['completion powershell', 2, /not one of bash, zsh, fish/],
       ['deploment list', 2, /did you mean "deployments list"\?/],
       ['teams invite a b --role king', 2, /must be member or admin/]
     ]
