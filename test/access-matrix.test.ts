@@ -340,13 +340,13 @@ function sampleOf(schema: JsonSchema): unknown {
 
 const walked = () => routes.filter(route => route.method !== 'HEAD' && route.method !== 'OPTIONS' && route.url !== '*')
 
-test('the walk finds the routes, and every one declares who may call it', () => {
+test('every route is found, and declares who may call it', () => {
   assert.ok(walked().length > 40, `only ${walked().length} routes`)
   for (const route of walked()) assert.ok(route.config?.access, `${route.method} ${route.url}`)
 })
 
 for (const route of walked()) {
-  test(`${route.method} ${route.url} answers everybody by its policy`, async () => {
+  test(`${route.method} ${route.url} answers each kind of caller according to its policy`, async () => {
     let world = await createWorld()
     for (const column of columns) {
       const credentials = await column.credentials(world, neededScope(route))
@@ -383,7 +383,7 @@ function assertSilent(response: LightMyRequestResponse, world: World, url: strin
     assert.ok(!said.includes(secret), `${cell} tells ${secret}`)
 }
 
-test('a thing is as unknown by its slug as by its UUID', async () => {
+test('an inaccessible resource is unknown by its slug as well as by its UUID', async () => {
   const world = await createWorld()
   const headers = await bearer(world.foreigners.owner)
   for (const [known, unknown] of [

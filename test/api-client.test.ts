@@ -38,8 +38,8 @@ await mkdir(join(ROOT, '.cache'), { recursive: true })
 const folder = await mkdtemp(join(ROOT, '.cache/client-'))
 after(() => rm(folder, { recursive: true, force: true }))
 
-describe('a client that is generated from /openapi.json', () => {
-  it('compiles without a complaint, and speaks to the server', async () => {
+describe('a client generated from /openapi.json', () => {
+  it('compiles without errors, and can call the server', async () => {
     const spec = join(folder, 'openapi.json')
     await writeFile(spec, JSON.stringify((await server.as(null, 'GET', '/openapi.json')).json()))
     const generator = join(ROOT, 'node_modules/oazapfts/dist/cli.js')
@@ -118,7 +118,7 @@ describe('the description of the API', () => {
     return { document, all }
   }
 
-  it('says what everything is, with an example of all text', async () => {
+  it('describes everything, with an example for every text', async () => {
     const { document, all } = await operations()
     const models: [string, Schema][] = Object.entries(document.components.schemas)
     assert.ok(models.length > 30, `only ${models.length} models`)
@@ -133,7 +133,7 @@ describe('the description of the API', () => {
     assert.deepEqual(gaps, [])
   })
 
-  it('names every model of JSON, and shows a sample of each', async () => {
+  it('names every JSON model, and has a sample of each', async () => {
     const { all } = await operations()
     const gaps: string[] = []
     for (const { name, operation } of all)
@@ -148,7 +148,7 @@ describe('the description of the API', () => {
     assert.deepEqual(gaps, [])
   })
 
-  it('says which bodies may be left out, who may call with a cookie, and each status of an error', async () => {
+  it('states which bodies are optional, which routes accept a cookie, and each error status', async () => {
     const { document } = await operations()
     const { post } = document.paths['/api/v1/apps/{app}/deploy']
     assert.equal(post.requestBody.required, false)

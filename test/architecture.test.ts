@@ -106,7 +106,7 @@ test('every module imports only what its place allows', async () => {
   assert.deepEqual(broken, [])
 })
 
-test('the import rules catch what they forbid', () => {
+test('the import rules catch violations', () => {
   const forbidden = [
     ['plugins/cors.ts', "import { buildApp } from '../src/app.ts'"],
     ['plugins/cors.ts', "import drain from './drain.ts'"],
@@ -129,12 +129,12 @@ test('the import rules catch what they forbid', () => {
     assert.ok(importsOf(path, source).some(breaks), `${path} may not say ${source}`)
 })
 
-test('no modules import each other in a circle, not even for their types', async () => {
+test('no import cycles exist, not even of types', async () => {
   const imports = (await Promise.all((await sources()).map(async path => importsOf(path, await read(path))))).flat()
   assert.deepEqual(circlesOf(imports), [])
 })
 
-test('the circles are found that are forbidden', () => {
+test('import cycles are detected', () => {
   const among = (...lines: [string, string][]) => circlesOf(lines.flatMap(([path, source]) => importsOf(path, source)))
   assert.deepEqual(among(['src/a.ts', "import './b.ts'"], ['src/b.ts', "import type { A } from './a.ts'"]), [
     'src/a.ts -> src/b.ts -> src/a.ts'
@@ -165,7 +165,7 @@ function circlesOf(imports: readonly Import[]): string[] {
   return circles
 }
 
-test('each file of plugins/lib serves several plugins, or a plugin and the rest of the server', async () => {
+test('each file of plugins/lib is used by several plugins, or by a plugin and the rest of the server', async () => {
   const paths = await sources()
   const imports = (await Promise.all(paths.map(async path => importsOf(path, await read(path))))).flat()
   const usersOf = (path: string): string[] =>
@@ -195,12 +195,12 @@ test("a start does not load Node's client for fetch: nothing imports values of n
     assert.doesNotMatch(await read(path), /^(?:import|export) (?!type )[^;']*from 'node:http'$/m, path)
 })
 
-test('only the edge of the process ends it', async () => {
+test('only the process entry points call exit', async () => {
   for (const path of await sources())
     if (!['src/server.ts', 'src/cli.ts'].includes(path)) assert.doesNotMatch(await read(path), /process\.exit\(/, path)
 })
 
-test('the kernel fits on a few screens, also with ten more slots', async () => {
+test('the kernel stays within its line limit, even with ten more slots', async () => {
   const lines = (await Promise.all(['src/app.ts', 'src/slots.ts'].map(read))).join('').split('\n').length
   const linesPerSlot = 2 // an import and a row
   assert.ok(lines + 10 * linesPerSlot < 300, `src/app.ts and src/slots.ts have ${lines} lines together`)
@@ -218,7 +218,7 @@ test('every plugin has a test of its own and a row in the table', async () => {
   }
 })
 
-test('no plugin file outgrows its ceiling', async () => {
+test('no plugin file exceeds its line limit', async () => {
   for (const path of await pluginFiles()) {
     const lines = (await read(path)).split('\n').length
     assert.ok(lines <= 201, `${path} has ${lines} lines: which port wants out?`)

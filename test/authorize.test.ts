@@ -78,7 +78,7 @@ test('every plugin with the option `authorize` is in this catalogue', async () =
   assert.deepEqual([...new Set(found)].sort(), Object.keys(GUARDED).sort())
 })
 
-test('whether a request may do something is asked by `authorize`, of one type in all plugins', async () => {
+test('every plugin authorizes requests through `authorize`, with one type', async () => {
   for (const [name, source] of await sources()) {
     for (const [, type] of source.matchAll(/^\s+authorize\?: (.*)$/gm)) assert.equal(type, 'Authorize', name)
     const dependencies = [...source.matchAll(/^export interface \w+Deps \{(.*?)^\}/gms)].map(([, body]) => body!)
@@ -90,17 +90,17 @@ test('whether a request may do something is asked by `authorize`, of one type in
 })
 
 for (const name of Object.keys(GUARDED)) {
-  test(`${name} lets nobody in without \`authorize\``, async () => {
+  test(`${name} rejects everybody without \`authorize\``, async () => {
     assert.equal(await isOpen(name), false)
   })
 
-  test(`${name} lets in whom \`authorize\` lets in`, async () => {
+  test(`${name} accepts callers that \`authorize\` accepts`, async () => {
     assert.equal(await isOpen(name, () => true), true)
     assert.equal(await isOpen(name, async () => true), true)
   })
 
   for (const [what, authorize] of Object.entries(REFUSING))
-    test(`${name} stays closed when \`authorize\` is or gives ${what}`, async () => {
+    test(`${name} stays closed when \`authorize\` is or returns ${what}`, async () => {
       assert.equal(await isOpen(name, authorize), false)
     })
 }

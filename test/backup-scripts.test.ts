@@ -9,7 +9,7 @@ import { directoryFor } from './support/backups.ts'
 const scripts = resolve(import.meta.dirname, '../scripts')
 const run = promisify(execFile)
 
-test('the schedule for cron is at 02:00 and Sundays at 03:00 in UTC, and is there once however often it is set up', async t => {
+test('the cron schedule is 02:00 daily and 03:00 on Sundays, in UTC, and repeated setup adds no duplicates', async t => {
   const { stdout } = await run(join(scripts, 'setup-cron.sh'), ['--dry-run'])
   const lines = stdout.trim().split('\n')
   assert.equal(lines.length, 3)
@@ -35,7 +35,7 @@ test('the schedule for cron is at 02:00 and Sundays at 03:00 in UTC, and is ther
   await assert.rejects(run(join(scripts, 'setup-cron.sh'), [join(directory, 'none')], { env }), /none cannot be read/)
 })
 
-test('the scripts end with 1 when what they call does', async t => {
+test('the scripts exit with 1 if their command does', async t => {
   const env = { PATH: process.env.PATH, DATA_DIR: await directoryFor(t), DATABASE_URL: 'postgres://x@127.0.0.1:1/x' }
   const names = ['backup.sh', 'backup-automated.sh', 'restore-test.sh']
   await Promise.all(names.map(name => assert.rejects(run(join(scripts, name), { env }), { code: 1 }, name)))

@@ -46,7 +46,7 @@ const invalid = (detail: RegExp) => (error: { status: number; code: string; deta
   assert.match(error.detail ?? '', detail, what)
 }
 
-test('a value of the wrong type or form is refused by the name of its field', async () => {
+test('a value with the wrong type or format is refused, and the error names its field', async () => {
   const wrong: Record<string, unknown[]> = {
     name: [
       1,
@@ -128,7 +128,7 @@ test('a value of the wrong type or form is refused by the name of its field', as
     }
 })
 
-test('a field that is unknown, missing or not to be set is refused by its name', async () => {
+test('an unknown, missing or read-only field is refused by name', async () => {
   const url = `/api/v1/apps/${own.id}`
   for (const field of ['id', 'teamId', 'version', 'createdAt', 'isAdmin', 'Name', 'toString'])
     for (const [method, target] of [
@@ -189,7 +189,7 @@ test('text that is not UTF-8 is refused, not repaired', async () => {
     assert.ok([400, 404].includes((await refused(() => owner.call('GET', url))).status), url)
 })
 
-test('a body larger than is taken is refused, and so is one that is deep', async () => {
+test('a body that is too large or too deeply nested is refused', async () => {
   const large = await refused(() => owner.call('POST', '/api/v1/apps', { name: 'x'.repeat(2_000_000) }))
   assert.deepEqual([large.status, large.code], [413, 'PAYLOAD_TOO_LARGE'])
   for (const deep of [
@@ -243,7 +243,7 @@ test('a forged cursor is refused', async () => {
   assert.equal((await owner.call('GET', `/api/v1/apps?cursor=${far}`)).statusCode, 200)
 })
 
-test('what is unknown and what belongs to another team is the same 404', async () => {
+test('an unknown resource and one of another team get the same 404', async () => {
   for (const key of [
     foreign.id,
     foreign.slug,
@@ -282,7 +282,7 @@ test('an invalid or failed precondition and an invalid Idempotency-Key are refus
     assert.equal((await patch({ 'idempotency-key': key })).status, 400, key)
 })
 
-test('a change that is refused leaves its Idempotency-Key free', async () => {
+test('a refused change does not use up its Idempotency-Key', async () => {
   const key = { 'idempotency-key': randomUUID() }
   assert.equal((await refused(() => owner.call('POST', '/api/v1/apps', { name: 'x', slug: 'mine' }, key))).status, 409)
   const second = await owner.call('POST', '/api/v1/apps', { name: 'x', slug: 'mine-too' }, key)
@@ -329,7 +329,7 @@ const UNREACHABLE = [
 
 const callers = fc.constantFrom(owner.token, owner.token, server.token)
 
-test('no route answers a value drawn from the schemas or near them with a server error', async () => {
+test('no route answers valid or nearly valid random values with a server error', async () => {
   const walked = routes.filter(route => route.method !== 'HEAD' && route.url !== '*')
   assert.ok(walked.length >= 20, `the walk found only ${walked.length} routes`)
   const succeeded = new Set<string>()

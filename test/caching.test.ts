@@ -24,7 +24,7 @@ const cellsOf = (row: string) =>
     .map(cell => cell.trim())
     .slice(1, -1)
 
-test('docs/CACHING_STRATEGY.md repeats the constants of every cache', () => {
+test('docs/CACHING_STRATEGY.md has the current settings of every cache', () => {
   const rows = document.matchAll(/^\| `[\w-]+` \| \d.*$/gm)
   const expected = Object.entries<CachePolicy>(CACHES).map(([name, policy]) => {
     const { ttl, max, refreshAfter, staleIfError, errorTtl, maxBytes, warm } = policy
@@ -40,7 +40,7 @@ test('docs/CACHING_STRATEGY.md repeats the constants of every cache', () => {
   )
 })
 
-test('docs/CACHING_STRATEGY.md repeats the defaults of the plugins that remember something', () => {
+test('docs/CACHING_STRATEGY.md has the current defaults of the plugins that cache', () => {
   const schemas = {
     auth: AuthOptions,
     session: SessionOptions,
@@ -59,7 +59,7 @@ test('docs/CACHING_STRATEGY.md repeats the defaults of the plugins that remember
   }
 })
 
-test('a change reaches the caches of the instance that makes it and of others, when it commits and not before', async t => {
+test('a change reaches the caches of all instances when it commits, not before', async t => {
   const one = await testApp(t)
   const other = { app: await buildApp(one.config) }
   t.after(() => other.app.close())
@@ -133,7 +133,7 @@ test('no cache is filled from a replica', async () => {
     assert.doesNotMatch(await readFile(join(import.meta.dirname, '..', path), 'utf8'), /cached\(.*\.reads\b/, path)
 })
 
-test('the first request for regions is a hit, and the scrape tells how full each cache is', async t => {
+test('the first request for regions is a hit, and metrics show the size of each cache', async t => {
   const { as, token } = await testApp(t)
   const scrape = async () => (await as(token, 'GET', '/metrics')).body
   await eventually(scrape, body => /^rhone_cache_entries\{cache="regions"\} 1$/m.test(body))

@@ -68,7 +68,7 @@ test('every problem is reported at once, by the name of its variable', () => {
     )
 })
 
-test('a number is written in digits, and not as something that a lenient reader takes for one', () => {
+test('a number must be plain digits', () => {
   for (const number of ['1e3', 'true', 'false', '8080.9', '0x1F90', ' 80 ', '8080abc', '٣'])
     assert.match(problemsOf({ PORT: number }).join(), /^PORT: must be a whole number from 0 to 65535$/, number)
   assert.deepEqual(problemsOf({ DATABASE_POOL_MAX: '1e2' }), [
@@ -78,7 +78,7 @@ test('a number is written in digits, and not as something that a lenient reader 
   assert.equal(loadConfig({ PORT: '0', DATABASE_POOL_MAX: '500' }).port, 0)
 })
 
-test('what is close to right is refused rather than half understood', () => {
+test('nearly valid values are refused', () => {
   const almost: [Variables, RegExp][] = [
     [{ RHONE_SHORTCUTS_OFF: 'heads,speed' }, /^RHONE_SHORTCUTS_OFF: "speed" is not one of heads, .*imports/],
     [{ RHONE_SWAP: 'cors=off,cors=./mine.ts' }, /^RHONE_SWAP: "cors" is listed twice$/],
@@ -94,13 +94,13 @@ test('what is close to right is refused rather than half understood', () => {
   assert.deepEqual({ ...loadConfig({ RHONE_SWAP: 'cors=./a=b.ts' }).swaps }, { cors: './a=b.ts' })
 })
 
-test('production boots with what it needs, and listens to everyone', () => {
+test('production boots with the required settings, and listens on all interfaces', () => {
   const config = loadConfig(PRODUCTION)
   assert.equal(config.host, '0.0.0.0')
   assert.equal(config.drainGrace, 5)
 })
 
-test('production refuses what would be unsafe there', () => {
+test('production refuses unsafe settings', () => {
   const unsafe: [Variables, RegExp][] = [
     [{ DATABASE_URL: undefined }, /^DATABASE_URL: is required/],
     [{ SESSION_KEYS: undefined }, /^SESSION_KEYS: is required/],
@@ -147,7 +147,7 @@ test('staging refuses what production refuses', () => {
   assert.deepEqual(problems, ['BASE_URL: must be https in staging'])
 })
 
-test('memory is judged by MEMORY_LIMIT, else by what the container may use, else by the machine', () => {
+test('the memory limit is MEMORY_LIMIT, else the limit of the container, else the memory of the machine', () => {
   assert.equal(loadConfig({ MEMORY_LIMIT: '536870912' }).memoryLimit, 536_870_912)
   assert.equal(loadConfig({}).memoryLimit, availableMemory(process.constrainedMemory(), totalmem()))
   assert.ok(loadConfig({}).memoryLimit > 0)
@@ -164,7 +164,7 @@ test('a new team has every feature, unless plans are paid for by Stripe or DEFAU
   assert.equal(loadConfig({ STRIPE_SECRET_KEY, DEFAULT_PLAN: 'starter' }).defaultPlan, 'starter')
 })
 
-test('all ways to the database have the role of DATABASE_URL, unless they name one that is none of its turn', () => {
+test('all database URLs use the role of DATABASE_URL, unless they name an unrelated one', () => {
   const urlsWith = (DATABASE_URL: string, direct: string, replica: string) => {
     const { directUrl, replicaUrl } = loadConfig({
       DATABASE_URL,
@@ -220,7 +220,7 @@ test('usable but doubtful settings cause a warning that names the variable', () 
   assert.match(warnings({ DATABSE_URL: 'postgres://x', LOCAL_ACCOUNTS: 'true' }).join(), /did you mean DATABASE_URL\?/)
 })
 
-test('the variables of other programs are no misspelt settings', () => {
+test('variables of other programs do not count as misspelt settings', () => {
   const others = ['PATH', 'HOME', 'HOSTNAME', 'USER', 'LANG', 'TERM', 'PWD', 'NODE_ENV', 'CI', 'EDITOR', 'DISPLAY']
   const fly = ['FLY_APP_NAME', 'FLY_REGION', 'FLY_MACHINE_ID', 'FLY_IMAGE_REF', 'FLY_PRIVATE_IP', 'FLY_PUBLIC_IP']
   const github = [
@@ -271,7 +271,7 @@ test('shortcuts are taken unless they are switched off, one by one', () => {
   )
 })
 
-test('a problem never repeats the secret that it is about', () => {
+test('a problem never repeats the secret concerned', () => {
   const secret = Buffer.from('this is not thirty-two bytes').toString('base64')
   assert.ok(
     !problemsOf({ ...PRODUCTION, SIGNING_KEYS: `k1:${secret}` })
@@ -280,7 +280,7 @@ test('a problem never repeats the secret that it is about', () => {
   )
 })
 
-test('a secret may come from a file, but not from both places', async t => {
+test('a secret may come from a file, but not also from the environment', async t => {
   const file = join(await directory(t), 'token')
   await writeFile(file, 'a-token-from-a-file\n')
   assert.equal(loadConfig({ METRICS_TOKEN_FILE: file }).metricsTokens.join(), 'a-token-from-a-file')
@@ -297,7 +297,7 @@ test('the metrics token may be a list during rotation, and each entry needs a mi
   assert.match(weak.join(), /METRICS_TOKEN: must be at least 16 characters/)
 })
 
-test('a keyring is newest first, and holds each key once', () => {
+test('a keyring lists the newest key first, and each key once', () => {
   const [older, newer] = [generateKey(new Date('2026-01-01')), generateKey(new Date('2026-06-01'))]
   const ring = parseKeyring(`${newer},${older}`)
   assert.match(ring.current.id, /^k20260601-[0-9a-f]{8}$/)
@@ -308,7 +308,7 @@ test('a keyring is newest first, and holds each key once', () => {
   assert.throws(() => parseKeyring(`${older},${older}`), /listed twice/)
 })
 
-test('development keys are made once, for their owner alone, also when two servers start at once', async t => {
+test('development keys are created once, readable only by their owner, even if two servers start at once', async t => {
   const path = await directory(t)
   const [first, second] = await Promise.all([developmentKeyrings(path), developmentKeyrings(path)])
   assert.deepEqual(first, second)

@@ -52,7 +52,7 @@ function bareServer(meta: PluginMeta): FastifyInstance {
   return app
 }
 
-test('the walk finds the plugins', () => {
+test('all plugins are found', () => {
   assert.ok(files.length >= 15, `only ${files.length} plugins found`)
 })
 
@@ -65,7 +65,7 @@ for (const path of files) {
     const meta = plugin[kPluginMeta]
     const schema = module[optionsName(name)] as TObject
 
-    await t.test('it is named after its file and says which Fastify it is for', () => {
+    await t.test('it is named after its file and declares its Fastify version', () => {
       assert.equal(meta.name, `rhone-${name}`)
       assert.equal(meta.fastify, '5.x')
     })
@@ -83,7 +83,7 @@ for (const path of files) {
       }
     )
 
-    await t.test('it runs with frozen options, answers, and two of it live in one process', async () => {
+    await t.test('it works with frozen options, and twice in one process', async () => {
       const options = Object.freeze({ ...NEEDS[name] })
       const apps = await Promise.all(
         [1, 2].map(async () => {
@@ -126,7 +126,7 @@ for (const path of files) {
   })
 }
 
-test('closing leaves nothing behind that keeps the process alive', async () => {
+test('closing leaves nothing that keeps the process alive', async () => {
   const script = `
     import Fastify from 'fastify'
     const needs = ${JSON.stringify(NEEDS)}

@@ -49,7 +49,7 @@ describe('Dockerfile', () => {
     assert.match(install, /^npm ci --omit=dev --omit=optional --ignore-scripts/)
   })
 
-  it('copies only what exists, and what .dockerignore lets through', () => {
+  it('copies only files that exist and that .dockerignore allows', () => {
     const ignore = read('.dockerignore').split('\n')
     assert.equal(
       ignore.find(line => line && !line.startsWith('#')),
@@ -65,7 +65,7 @@ describe('Dockerfile', () => {
     }
   })
 
-  it('brings every folder that the server imports from', async () => {
+  it('contains every folder that the server imports from', async () => {
     const copied = values('COPY').map(value => value.split(' ').at(-1)!)
     assert.ok(copied.includes('node_modules'))
     const folders = copied.filter(name => !['node_modules', '.', './'].includes(name))
@@ -79,7 +79,7 @@ describe('Dockerfile', () => {
       }
   })
 
-  it('runs the server itself, as production, as an unprivileged user', () => {
+  it('runs the server in production mode as an unprivileged user', () => {
     assert.deepEqual(values('USER'), ['node'])
     assert.match(values('ENV')[0]!, /^ENVIRONMENT=production /)
     const command: string[] = JSON.parse(values('CMD')[0]!)
@@ -94,7 +94,7 @@ describe('Dockerfile', () => {
     assert.match(values('RUN')[0]!, new RegExp(`^install -d -o node .*${volume}$`))
   })
 
-  it('asks /health whether the container is well', () => {
+  it('checks the container through /health', () => {
     const [check] = values('HEALTHCHECK')
     assert.match(check!, /CMD \["node", .*\/health/)
   })
@@ -103,7 +103,7 @@ describe('Dockerfile', () => {
 describe('the first npm ci', () => {
   const { allowScripts, devDependencies } = JSON.parse(read('package.json'))
 
-  it('has nothing to warn of: every install script is decided about, and the Node that runs is the one it brings', () => {
+  it('prints no warnings: every install script is decided, and the installed Node is the one that runs', () => {
     const packages: Record<string, { hasInstallScript?: boolean }> = JSON.parse(read('package-lock.json')).packages
     const scripted = Object.entries(packages).filter(([, { hasInstallScript }]) => hasInstallScript)
     const undecided = scripted
@@ -120,16 +120,16 @@ describe('.env.example', () => {
   const lines = [...read('.env.example').matchAll(/^# ([A-Z_]+)=(.*)$/gm)]
   const example = Object.fromEntries(lines.map(([, name, value]) => [name!, value]))
 
-  it('changes nothing when it is copied as it is', () => {
+  it('changes nothing when copied unchanged', () => {
     assert.doesNotMatch(read('.env.example'), /^[^#\n]/m)
   })
 
-  it('is taken by development, but for its placeholders and the files it names', () => {
+  it('is accepted in development, except for placeholders and file names', () => {
     const filled = Object.entries(example).filter(([name, value]) => value !== 'CHANGEME' && !name.endsWith('_FILE'))
     assert.equal(loadConfig(Object.fromEntries(filled)).environment, 'development')
   })
 
-  it('is refused by production, with every placeholder by name', () => {
+  it('is refused in production, naming every placeholder', () => {
     const placeholders = Object.keys(example).filter(name => /CHANGEME/.test(example[name]!) && name !== 'RHONE_TOKEN')
     assert.ok(placeholders.length >= 7)
     assert.throws(
@@ -145,20 +145,20 @@ describe('.env.example', () => {
 describe('fly.toml', () => {
   const fly = parse(read('fly.toml')) as unknown as Fly
 
-  it('names the app and where it lives', () => {
+  it('names the app and its region', () => {
     assert.equal(fly.app, 'rhone')
     assert.equal(fly.primary_region, 'iad')
     assert.ok(existsSync(join(ROOT, fly.build.dockerfile)))
   })
 
-  it('gives the server longer to stop than it takes at most', () => {
+  it('allows the server more time to stop than its maximum', () => {
     assert.equal(fly.kill_signal, 'SIGTERM')
     assert.equal(fly.kill_timeout, 30)
     const [, deadline] = /STOP_DEADLINE = ([\d_]+)/.exec(read('src/server.ts')) ?? []
     assert.ok(Number(deadline?.replaceAll('_', '')) < fly.kill_timeout * 1000)
   })
 
-  it('migrates before it releases, with a command that there is', () => {
+  it('migrates before a release, with an existing command', () => {
     const [, script, ...words] = fly.deploy.release_command.split(' ')
     assert.ok(existsSync(join(ROOT, script!)))
     assert.ok(commands.some(({ name }) => name === words.join(' ')))
@@ -176,7 +176,7 @@ describe('fly.toml', () => {
     assert.equal(String(fly.http_service.internal_port), fly.env.PORT)
   })
 
-  it('asks no scraper for metrics that could only be refused', () => {
+  it('configures no scraper that would be refused', () => {
     assert.equal(fly.metrics, undefined)
   })
 

@@ -6,7 +6,7 @@ import { descriptorLimit, descriptorWarning, keepMemoryReadable, shortageReporte
 const NEEDS = { maxConnections: 1_000, workers: 2, database: { poolMax: 10 } }
 const shortage = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
 
-test('more connections than descriptors are warned of, with the numbers that would be right', () => {
+test('more connections than file descriptors cause a warning with suitable numbers', () => {
   assert.equal(descriptorWarning(NEEDS, 2_210), null)
   assert.equal(descriptorWarning(NEEDS, null), null, 'a system that does not tell')
   assert.match(
@@ -31,7 +31,7 @@ test('a lack of descriptors is reported once a second, with a count', t => {
   assert.ok(!isDescriptorShortage(new Error('another')))
 })
 
-test('memory reads as it last was while no descriptor is left', t => {
+test('memory readings keep their last value while no descriptor is left', t => {
   const original = process.memoryUsage
   t.after(() => {
     process.memoryUsage = original

@@ -80,7 +80,7 @@ test('the first start makes a UTF-8 database with checksums that only its passwo
   await assert.rejects(superuser`SELECT 1`, { code: '28000' })
 })
 
-test('what was committed is there after a stop and a start, and stopping twice is stopping once', async t => {
+test('committed data survives a restart, and stopping twice is harmless', async t => {
   const dataDir = clusterDirectory(t)
   const first = await start(t, { dataDir })
   await connect(t, first.url)`CREATE TABLE kept AS SELECT 42 AS answer`
@@ -92,7 +92,7 @@ test('what was committed is there after a stop and a start, and stopping twice i
   assert.deepEqual([...(await connect(t, second.url)`SELECT answer FROM kept`)], [{ answer: 42 }])
 })
 
-test('a second owner is refused by a sentence with directory and pid, a visitor is not', async t => {
+test('a second owner is refused with the directory and pid; a visitor is not refused', async t => {
   const dataDir = clusterDirectory(t)
   assert.equal(await findEmbeddedPostgres(dataDir), null)
   assert.equal(await findEmbeddedPostgres(join(dataDir, 'nowhere')), null)
@@ -109,7 +109,7 @@ test('a second owner is refused by a sentence with directory and pid, a visitor 
   assert.equal(await findEmbeddedPostgres(dataDir), null)
 })
 
-test('of many that want the same directory at once, one becomes the owner', async t => {
+test('of many concurrent claims to a directory, one succeeds', async t => {
   const directory = freshDirectory(t)
   mkdirSync(directory)
   const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => acquireOwnerLock(directory)))
@@ -120,7 +120,7 @@ test('of many that want the same directory at once, one becomes the owner', asyn
   next.release()
 })
 
-test('a process is not the earlier one that had its pid', { skip: ONLY_LINUX }, () => {
+test('a process with a reused pid is told apart from the earlier one', { skip: ONLY_LINUX }, () => {
   assert.equal(isRunning(identify(process.pid)!), true)
   assert.equal(isRunning({ pid: process.pid, startedAt: 'an earlier boot/1' }), false)
 })
@@ -170,7 +170,7 @@ test('after a kill -9 of the server, the next one adopts its PostgreSQL with eve
   assert.equal(identify(pid), null)
 })
 
-test('an orphan with other settings is shut down and started anew', async t => {
+test('an orphan with other settings is stopped and started again', async t => {
   const dataDir = clusterDirectory(t)
   const server = await spawnServer(t, dataDir)
   await connect(t, server.url)`CREATE TABLE kept AS SELECT 42 AS answer`
@@ -223,7 +223,7 @@ test('a backend that outlives its killed postmaster is waited for', async t => {
   assert.equal((await connect(t, url)`SELECT 1`).length, 1)
 })
 
-test('a killed PostgreSQL is restarted, with a word in the log, and answers at the same URL', async t => {
+test('a killed PostgreSQL is restarted and logged, and answers at the same URL', async t => {
   const dataDir = clusterDirectory(t)
   const complaints: string[] = []
   const notices: string[] = []
@@ -248,14 +248,14 @@ test('a killed PostgreSQL is restarted, with a word in the log, and answers at t
   assert.equal(identify(successor), null)
 })
 
-test('a Ctrl-C in the terminal reaches the server and not its PostgreSQL', async t => {
+test('Ctrl-C in the terminal reaches the server but not its PostgreSQL', async t => {
   const dataDir = clusterDirectory(t)
   const server = await spawnServer(t, dataDir)
   process.kill(-server.process.pid!, 'SIGINT')
   assert.equal(await server.nextLine(), 'still answering after SIGINT')
 })
 
-test('a database of another major version is refused by a sentence and left alone', async t => {
+test('a database of another major version is refused and left unchanged', async t => {
   const dataDir = freshDirectory(t)
   const data = join(dataDir, 'data')
   mkdirSync(data, { recursive: true })
@@ -271,7 +271,7 @@ test('a database of another major version is refused by a sentence and left alon
   assert.equal(readFileSync(join(data, 'PG_VERSION'), 'utf8'), '17\n')
 })
 
-test('an initdb that was killed half-way is done again', async t => {
+test('an interrupted initdb is repeated', async t => {
   const dataDir = freshDirectory(t)
   const victim = launchServer(t, dataDir)
   const isHalfWay = () => readdirSync(dataDir).some(name => existsSync(join(dataDir, name, 'PG_VERSION')))
@@ -295,7 +295,7 @@ test('something else in place of the database is not overwritten', async t => {
   assert.equal(readFileSync(join(dataDir, 'data', 'thesis.txt'), 'utf8'), 'ten years of work')
 })
 
-test('a failed start quotes the log and leaves the directory to the next owner', async t => {
+test('a failed start quotes the log and frees the directory for the next owner', async t => {
   const dataDir = clusterDirectory(t)
   const control = join(dataDir, 'data', 'global', 'pg_control')
   const intact = readFileSync(control)
@@ -319,7 +319,7 @@ test('an initdb that is aborted ends at once and leaves nothing', async t => {
   await assert.rejects(runProgram(endless, '', AbortSignal.timeout(100)), { name: 'TimeoutError' })
 })
 
-test('a start that is aborted leaves nothing running and the directory to the next owner', async t => {
+test('an aborted start leaves nothing running and frees the directory for the next owner', async t => {
   const dataDir = clusterDirectory(t)
   const sluggish = join(dirname(dataDir), 'sluggish')
   const pidFile = join(dataDir, 'data', 'pid')
@@ -346,7 +346,7 @@ test('a start that is aborted leaves nothing running and the directory to the ne
   await start(t, { dataDir })
 })
 
-test('a directory that cannot be made is named in a sentence', async t => {
+test('a directory that cannot be created is named in the error', async t => {
   const directory = freshDirectory(t)
   writeFileSync(directory, 'a file')
   await assert.rejects(startEmbeddedPostgres({ dataDir: join(directory, 'postgres'), log: silent }), {
@@ -370,14 +370,14 @@ test('a path too long for a socket gets a private short one, which outlives a ki
   assert.ok(!existsSync(dirname(socketDirectory)))
 })
 
-test('a comma, a quote or a space in the path are only characters', async t => {
+test('the path may contain commas, quotes and spaces', async t => {
   const dataDir = clusterDirectory(t, 'a, "b" ü')
   const { url } = await start(t, { dataDir })
   assert.ok(lstatSync(join(dataDir, 'socket')).isDirectory())
   assert.equal((await connect(t, url)`SELECT 1`).length, 1)
 })
 
-test('a log that has grown too large is put aside at the start', async t => {
+test('a log that is too large is rotated at the start', async t => {
   const dataDir = clusterDirectory(t)
   const log = join(dataDir, 'postgres.log')
   truncateSync(log, 11 * 1024 * 1024)
@@ -386,7 +386,7 @@ test('a log that has grown too large is put aside at the start', async t => {
   assert.equal(statSync(`${log}.1`).size, 11 * 1024 * 1024)
 })
 
-test('missing SONAME links of the libraries are made again, by several at once', async t => {
+test('missing SONAME links of the libraries are restored, even by several processes at once', async t => {
   const binaries = copyOfBinaries(t, 0o755)
   const directories = [clusterDirectory(t), clusterDirectory(t)]
   await Promise.all(directories.map(dataDir => start(t, { dataDir, binaries })))
@@ -411,7 +411,7 @@ test('without these capabilities, root runs it in a user namespace', { skip: ONL
   assert.notEqual(namespaceOf(postmasterPid(dataDir)), namespaceOf('self'))
 })
 
-test('a PostgreSQL left running in another container is seen and let be', { skip: ONLY_LINUX_ROOT }, async t => {
+test('a PostgreSQL running in another container is detected and left alone', { skip: ONLY_LINUX_ROOT }, async t => {
   const dataDir = clusterDirectory(t)
   const container = [
     'unshare',
@@ -433,7 +433,7 @@ test('a PostgreSQL left running in another container is seen and let be', { skip
   assert.equal((await connect(t, server.url)`SELECT 1`).length, 1)
 })
 
-test('where the way is open, root runs it without any capability', { skip: ONLY_LINUX_ROOT }, async t => {
+test('if the directories are accessible, root runs it without any capability', { skip: ONLY_LINUX_ROOT }, async t => {
   const dataDir = clusterDirectory(t)
   await start(t, { dataDir, binaries: copyOfBinaries(t, 0o755) })
   const { uid, capabilities } = statusOf(postmasterPid(dataDir))

@@ -44,7 +44,7 @@ await bare.close()
 
 for (const path of paths) {
   const name = nameOf(path)
-  test(`${name}, in a scope of its own, leaves the routes outside of it as they are`, async t => {
+  test(`${name}, in a scope of its own, does not affect routes outside its scope`, async t => {
     const { default: plugin } = (await import(pathToFileURL(join(root, path)).href)) as {
       default: FastifyPluginAsync<object> & { [kPluginMeta]: PluginMeta }
     }

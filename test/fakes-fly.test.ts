@@ -97,7 +97,7 @@ test('waiting ends with 408 when the time is up', async t => {
   await assert.rejects(wait, refused(408, /deadline_exceeded/))
 })
 
-test('an update makes a new version, and the old one has been replaced', async t => {
+test('an update creates a new version that replaces the old one', async t => {
   const { client } = await serve(t)
   await client.App.createApp({ org_slug: 'rhone', app_name: 'shop' })
   const made = await client.Machine.createMachine({ app_name: 'shop', config })
@@ -162,7 +162,7 @@ test('machines are found by their metadata, which can be changed', async t => {
   assert.deepEqual([await count('green'), await count('blue')], [0, 1])
 })
 
-test('a program that fails is started again as often as its machine says, and then no more', async t => {
+test('a failing program is restarted as often as its machine allows', async t => {
   const { fly, client } = await serve(t)
   fly.world.behaviours.set(config.image, { startup: 0.2, warmup: null, exit: { after: 0.2, code: 3 }, shutdown: 0 })
   await client.App.createApp({ org_slug: 'rhone', app_name: 'shop' })
@@ -205,7 +205,7 @@ test('every call can fail, hang, be limited, be forgotten, or lose its answer', 
   await assert.rejects(fetch(`${fly.url}/v1/apps/lost`, { headers: { authorization: `Bearer ${fly.token}` }, signal }))
 })
 
-test('the same seed makes the same calls go wrong', async t => {
+test('the same seed makes the same calls fail', async t => {
   const outcomes: number[][] = []
   for (let run = 0; run < 2; run++) {
     const { fly } = await serve(t)

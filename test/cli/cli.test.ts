@@ -77,7 +77,7 @@ describe('the command line', () => {
     assert.deepEqual(await succeed('help token'), await succeed('token --help'))
   })
 
-  it('answers wrong usage with 2, the reason and the usage, and nothing on stdout', async () => {
+  it('exits with 2 on wrong usage, and prints the reason and the usage to stderr only', async () => {
     const wrong = {
       nonsense: 'unknown command "nonsense"',
       token: 'unknown command "token"',
@@ -102,13 +102,13 @@ describe('the command line', () => {
     }
   })
 
-  it('keeps the commands in the order of the help and their names apart', () => {
+  it('lists the commands in the order of the help, with unique names', () => {
     const names = commands.map(({ name }) => name)
     assert.deepEqual([...new Set(names)], names)
     for (const command of commands) assert.match(helpOf(command), /\.\n/, `${command.name} has no sentence`)
   })
 
-  it('leaves nothing but data on the standard output of its process', async () => {
+  it('prints only data to stdout', async () => {
     const child = execFile(process.execPath, [
       join(import.meta.dirname, '../../src/cli.ts'),
       'secrets',
@@ -124,7 +124,7 @@ describe('the command line', () => {
 })
 
 describe('its process', () => {
-  it('takes a reader who leaves early for satisfied', async () => {
+  it('exits successfully if the reader of its output closes early', async () => {
     const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/cli.ts'), 'openapi'])
     child.stdout.destroy()
     let stderr = ''
@@ -136,7 +136,7 @@ describe('its process', () => {
 })
 
 describe('config', () => {
-  it('check names everything that is wrong at once and exits with 78', async () => {
+  it('check lists all problems at once and exits with 78', async () => {
     const { code, stdout, stderr } = await rhone('config check', {
       PORT: 'http',
       TRUST_PROXY: 'everybody',
@@ -149,25 +149,25 @@ describe('config', () => {
       assert.match(stderr, new RegExp(`^ {2}${name}: `, 'm'))
   })
 
-  it('check has nothing to say against a complete environment', async () => {
+  it('check accepts a complete environment', async () => {
     const { stderr } = await succeed('config check', PRODUCTION)
     assert.match(stderr, /valid for production/)
   })
 
-  it('check warns of what was probably not meant, and the environment is usable all the same', async () => {
+  it('check warns about doubtful settings, which remain usable', async () => {
     const { stderr, stdout } = await succeed('config check --json', { ...PRODUCTION, RHONE_URL: '', DATABSE_URI: 'x' })
     assert.match(stderr, /^warning: GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in/m)
     assert.equal(JSON.parse(stdout).environment, 'production')
     assert.match(JSON.parse(stdout).warnings.join(), /DATABSE_URI: is not a setting; did you mean DATABASE_URL\?/)
   })
 
-  it('check refuses a swap of a plugin that there is not', async () => {
+  it('check refuses a swap of an unknown plugin', async () => {
     const { code, stderr } = await rhone('config check', { RHONE_SWAP: 'rate-limits=off' })
     assert.equal(code, 78)
     assert.match(stderr, /there is no slot "rate-limits"/)
   })
 
-  it('print shows every setting and no secret', async () => {
+  it('print shows all settings but no secrets', async () => {
     const keys = [PRODUCTION.SESSION_KEYS, PRODUCTION.ENCRYPTION_KEYS, PRODUCTION.SIGNING_KEYS].map(key =>
       String(key).slice(String(key).indexOf(':') + 1)
     )
@@ -182,13 +182,13 @@ describe('config', () => {
     assert.deepEqual(Object.keys(JSON.parse(stdout)), Object.keys(loadConfig(PRODUCTION)))
   })
 
-  it('print says when there is no configuration to print', async () => {
+  it('print reports an invalid configuration', async () => {
     assert.equal((await rhone('config print', { PORT: '-1' })).code, 78)
   })
 })
 
 describe('secrets generate', () => {
-  it('prints keys that production takes as they are', async () => {
+  it('prints keys that production accepts unchanged', async () => {
     const { stdout } = await succeed('secrets generate')
     const printed = Object.fromEntries(
       stdout
@@ -209,13 +209,13 @@ describe('secrets generate', () => {
     assert.equal(config.keys.session?.current.key.length, 32)
   })
 
-  it('prints other ones every time', async () => {
+  it('prints different ones each time', async () => {
     assert.notEqual((await succeed('secrets generate')).stdout, (await succeed('secrets generate')).stdout)
   })
 })
 
 describe('with a server', () => {
-  it('user list tells operators who there is, and --url and --token go before the environment', async t => {
+  it('user list shows all users to operators, and --url and --token override the environment', async t => {
     const { env } = await runningServer(t)
     const nowhere = { RHONE_URL: 'http://127.0.0.1:2', RHONE_TOKEN: 'none' }
     const command = `user list --json --url ${env.RHONE_URL} --token ${env.RHONE_TOKEN}`
@@ -231,7 +231,7 @@ describe('with a server', () => {
 describe('without a server', () => {
   const nowhere = { RHONE_URL: 'http://127.0.0.1:2', RHONE_TOKEN: 'none' }
 
-  it('says in a sentence that the server cannot be reached', async () => {
+  it('reports in a sentence that the server cannot be reached', async () => {
     const { code, stderr } = await rhone('token list', nowhere)
     assert.equal(code, 1)
     assert.match(
@@ -246,7 +246,7 @@ describe('without a server', () => {
     assert.match(stderr, /cannot be reached.*--direct/s)
   })
 
-  it('says which token it looked for', async () => {
+  it('names the token file that it looked for', async () => {
     const { code, stderr } = await rhone('token list', { DATA_DIR: '/nonexistent' })
     assert.equal(code, 1)
     assert.match(stderr, /set RHONE_TOKEN \(\/nonexistent\/operator-token cannot be read: ENOENT\)/)
@@ -302,7 +302,7 @@ describe('with a running server', () => {
     assert.equal((await rhone('team plan operator', env)).code, 2)
   })
 
-  it('prints what the server says is wrong, and the id of the request', async () => {
+  it('prints the error of the server with the request id', async () => {
     const { code, stdout, stderr } = await rhone('token create ci', { ...env, RHONE_TOKEN: 'rhone_wrong' })
     assert.equal(code, 1)
     assert.equal(stdout, '')
@@ -313,7 +313,7 @@ describe('with a running server', () => {
     assert.match(missing.stderr, /token not found \(404 NOT_FOUND/)
   })
 
-  it('closes, tells and opens', async () => {
+  it('closes the platform, shows its state, and opens it', async () => {
     const closed = await succeed(['maintenance', 'on', '--message', 'Back soon', '--until', '30m', '--json'], env)
     assert.equal(JSON.parse(closed.stdout).message, 'Back soon')
     assert.equal((await as(null, 'GET', '/api/v1/ping')).statusCode, 503)
@@ -331,7 +331,7 @@ describe('with a running server', () => {
     )
   })
 
-  it('finds a closed server not to answer', async t => {
+  it('reports a closed server as unavailable', async t => {
     await succeed('maintenance on', env)
     t.after(() => succeed('maintenance off', env))
     const { code, stdout } = await rhone('smoke', env)
@@ -342,7 +342,7 @@ describe('with a running server', () => {
 })
 
 describe('with the database', () => {
-  it('migrates an empty one, and has nothing to do the second time', async t => {
+  it('migrates an empty one, and does nothing the second time', async t => {
     const DATABASE_URL = await emptyDatabase(t)
     const first = JSON.parse((await succeed('migrate --json', { DATABASE_URL })).stdout)
     assert.ok(first.applied.length > 0)
@@ -352,7 +352,7 @@ describe('with the database', () => {
     })
   })
 
-  it('says why it cannot, without a stack', async () => {
+  it('reports failures without a stack trace', async () => {
     const { code, stderr } = await rhone('migrate', { DATABASE_URL: 'postgres://none:none@127.0.0.1:1/none' })
     assert.equal(code, 1)
     assert.match(stderr, /^rhone: .*ECONNREFUSED/)
@@ -381,7 +381,7 @@ describe('with the database', () => {
     for (const { actor } of events) assert.match(actor, /\(command line\)$/)
   })
 
-  it('closes past the server, which follows, and leaves a trace in the audit log', async t => {
+  it('closes the platform directly in the database; the server follows, and the audit log records it', async t => {
     const DATABASE_URL = await freshDatabase(t)
     const { app, env, as, token } = await runningServer(t, { DATABASE_URL })
     await succeed('maintenance on --direct --retry-after 60', { DATABASE_URL })
@@ -413,7 +413,7 @@ describe('openapi', () => {
 })
 
 describe('rhone audit', () => {
-  it('exports over HTTP as NDJSON and CSV, and knows when the server has refused', async () => {
+  it('exports over HTTP as NDJSON and CSV, and reports a refusal', async () => {
     const lines = (await succeed('audit export', env)).stdout.trimEnd().split('\n')
     const events = lines.map(line => JSON.parse(line))
     assert.equal(events[0].action, 'create')
@@ -426,7 +426,7 @@ describe('rhone audit', () => {
     assert.deepEqual([refused.code, refused.stdout], [1, ''])
   })
 
-  it('verifies in the database, and fails on a row that was changed, which it names', async t => {
+  it('verifies in the database, and fails with the name of a changed row', async t => {
     const url = await freshDatabase(t)
     const SIGNING_KEYS = generateKey()
     const { app } = await testApp(t, { DATABASE_URL: url, SIGNING_KEYS })

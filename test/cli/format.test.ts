@@ -28,7 +28,7 @@ test('a text is as wide as a terminal shows it, in any script', () => {
   )
 })
 
-test('columns stand below each other whatever is in them', () => {
+test('columns are aligned whatever their content', () => {
   const shown = table(
     ['app', 'name'],
     [

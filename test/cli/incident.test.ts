@@ -85,7 +85,7 @@ describe('rhone status render', () => {
     assert.equal(data.components[0].days.length, 30)
   })
 
-  it('says that the server cannot be reached, with what was known before, and needs nothing for a notice', async t => {
+  it('reports that the server cannot be reached, keeps the known history, and can show a notice without a server', async t => {
     const out = await directory(t)
     await rhone(['incident', 'open', 'Known before', '--severity', 'low'], env)
     await eventually(() => app.status.report().incidents.some(({ title }) => title === 'Known before'))

@@ -93,7 +93,7 @@ const refusal = (status: number, code: string): Answer => [
 ]
 const kept = async (home: string) => JSON.parse(await readFile(join(home, '.config/rhone/credentials.json'), 'utf8'))
 
-test('login gets a token from a real server, closed to others, and logout revokes it', async t => {
+test('login stores a token of a real server, readable only by its user, and logout revokes it', async t => {
   const home = await folderOf(t)
   const server = await testApp(t)
   const url = await server.app.listen({ host: '127.0.0.1', port: 0 })
@@ -121,7 +121,7 @@ test('login gets a token from a real server, closed to others, and logout revoke
   assert.equal((await server.as(token, 'GET', '/api/v1/me')).statusCode, 401)
 })
 
-test('login waits through slow answers, lost connections and busy servers, and keeps what it gets', async t => {
+test('login survives slow replies, lost connections and busy servers, and stores the token', async t => {
   const home = await folderOf(t)
   const script = [
     pending,
@@ -144,7 +144,7 @@ test('login waits through slow answers, lost connections and busy servers, and k
   assert.ok(seen.slice(0, -1).every(({ authorization }) => authorization === undefined))
 })
 
-test('a login that is denied, too late, or of a server without such logins says what to do', async t => {
+test('a login that is denied, expired or unsupported tells the user what to do', async t => {
   const home = await folderOf(t)
   const cases: [Answer[], object, RegExp][] = [
     [[[200, { status: 'access_denied', interval: 0 }]], {}, /was denied in the browser/],
@@ -170,7 +170,7 @@ test('a login that is denied, too late, or of a server without such logins says 
   await assert.rejects(kept(home), /ENOENT/)
 })
 
-test('Ctrl-C ends the wait at once, and nothing is kept', async t => {
+test('Ctrl-C stops waiting immediately, and nothing is stored', async t => {
   const home = await folderOf(t)
   const { url } = await scripted(t, [[200, { status: 'authorization_pending', interval: 60 }]])
   const interrupted = new AbortController()
@@ -187,7 +187,7 @@ test('Ctrl-C ends the wait at once, and nothing is kept', async t => {
   await assert.rejects(kept(home), /ENOENT/)
 })
 
-test('a token that cannot be kept is revoked, and none is asked for where none could be kept', async t => {
+test('a token that cannot be stored is revoked, and none is requested if it could not be stored', async t => {
   const home = await folderOf(t)
   await mkdir(join(home, '.config'))
   const { url, seen } = await scripted(t, [approved])
@@ -205,7 +205,7 @@ test('a token that cannot be kept is revoked, and none is asked for where none c
   assert.match(homeless.stderr, /set HOME or XDG_CONFIG_HOME/)
 })
 
-test('a login that replaces another one on this machine ends the token of that one', async t => {
+test('a login that replaces another one on this machine revokes its token', async t => {
   const home = await folderOf(t)
   const { url, seen } = await scripted(t, [
     approved,
@@ -219,7 +219,7 @@ test('a login that replaces another one on this machine ends the token of that o
   )
 })
 
-test('each server has a login of its own, and damaged or open files are refused with what to do', async t => {
+test('each server has its own login, and damaged or world-readable files are refused with a hint', async t => {
   const home = await folderOf(t)
   const servers = [await scripted(t, [approved]), await scripted(t, [approved])]
   for (const { url } of servers) await rhone(`login --url ${url}`, { HOME: home })
@@ -241,7 +241,7 @@ test('each server has a login of its own, and damaged or open files are refused 
   assert.match((await rhone('whoami', { HOME: home })).stderr, /damaged: remove it and log in again/)
 })
 
-test('wrong usage is told apart', async t => {
+test('wrong usage has its own exit code', async t => {
   const HOME = await folderOf(t)
   assert.equal((await rhone('login --scope king', { HOME })).code, 2)
   const empty = await rhone('login --url http://127.0.0.1:9 --token -', { HOME }, { read: async () => '\n' })

@@ -151,7 +151,7 @@ describe('against a server', () => {
     })
   })
 
-  it('a failed build exits with 1, the sentence and the last that was said', async t => {
+  it('a failed build exits with 1, and prints the reason and the last output', async t => {
     const folder = await folderOf(t, {
       'package.json': '{"scripts":{"build":"echo no such thing; exit 3","start":"node ."}}',
       'index.js': ''
@@ -163,7 +163,7 @@ describe('against a server', () => {
     assert.match(stderr, /build failed: npm run build failed with exit code 3/)
   })
 
-  it('a git repository and a commit are deployed, and a source that both name is wrong usage', async t => {
+  it('a git repository and a commit can be deployed, but two sources are wrong usage', async t => {
     const repository = await testRepository(t)
     const { sha } = await repository.push(greeting('from git'), 'First')
     await repository.push(greeting('newer'), 'Second')
@@ -195,7 +195,7 @@ describe('against a server', () => {
     const [, id] = /goes on\.\n.*deployments show (\w+).*\n.*deployments cancel (\w+) --app cli-slow/.exec(said) ?? []
     assert.match((await succeed(`deployments cancel ${id} --app cli-slow`, folder)).stdout, /^status +cancelled$/m)
   })
-  it('apps, teams and env vars are made, listed and changed', async t => {
+  it('apps, teams and env vars can be created, listed and changed', async t => {
     const folder = await folderOf(t, {
       'vars.env': '# comment\nONE=1\nTWO="a b"\nexport THREE=3\n',
       'bad.env': 'lower=1'
@@ -263,7 +263,7 @@ describe('against a server', () => {
     }
   })
 
-  it('login keeps a token for its server alone, closed to others, and logout forgets it', async t => {
+  it('login stores a token for its server only, readable only by its user, and logout removes it', async t => {
     const place = await folderOf(t)
     const folder = await folderOf(t)
     const variables = { HOME: place, DATA_DIR: folder }
@@ -288,8 +288,8 @@ describe('against a server', () => {
   })
 })
 
-describe('a folder from somebody else', () => {
-  it('gets no token sent to the server that it names', async t => {
+describe('a folder of another person', () => {
+  it('cannot make the command send a token to its server', async t => {
     const seen: (string | undefined)[] = []
     const evil = createServer((request, reply) => {
       seen.push(request.headers.authorization)
@@ -315,7 +315,7 @@ describe('packing', () => {
     return stdout.trim().split('\n').toSorted()
   }
 
-  it('leaves out what git and .rhoneignore leave out, in every folder, and what is never source', async t => {
+  it('excludes files ignored by git and .rhoneignore, in every folder, and files that are never source', async t => {
     const folder = await folderOf(t, {
       '.gitignore': 'dist/\n*.log\n/only-root\n',
       '.rhoneignore': 'docs\n!keep.log\n',
@@ -348,7 +348,7 @@ describe('packing', () => {
     ])
   })
 
-  it('makes the same archive of the same files, and refuses links that lead out', async t => {
+  it('creates the same archive from the same files, and refuses links to the outside', async t => {
     const folder = await folderOf(t, { 'a/b.txt': 'x', 'c.txt': 'y' })
     await symlink('a/b.txt', join(folder, 'link'))
     const bytes = async () => {
@@ -363,7 +363,7 @@ describe('packing', () => {
     )
   })
 
-  it('stops at what a server takes, says where most of it is, and leaves no file behind', async t => {
+  it('stops at the limits of a server, names the largest folders, and leaves no files behind', async t => {
     const folder = await folderOf(t, {
       'data/a.bin': 'x'.repeat(3_000),
       'data/b.bin': 'y',
@@ -386,7 +386,7 @@ describe('packing', () => {
     assert.deepEqual(left, [])
   })
 
-  it('says that there is nothing to deploy', async t => {
+  it('reports that there is nothing to deploy', async t => {
     await assert.rejects(
       pack(await folderOf(t, { '.env': 'x' }), () => {}),
       /nothing to deploy/
@@ -395,7 +395,7 @@ describe('packing', () => {
 })
 
 describe('a stream that breaks', () => {
-  it('is taken up where it ended, and waits as long as the server says', async t => {
+  it('resumes where it stopped, after the wait that the server requests', async t => {
     const asked: (string | undefined)[] = []
     const event = (id: number, name: string, value: object) =>
       `id: ${id}\nevent: ${name}\ndata: ${JSON.stringify(value)}\n\n`
@@ -447,15 +447,15 @@ describe('a stream that breaks', () => {
   })
 })
 
-describe('what is shown', () => {
-  it('never lets text of others control the terminal', () => {
+describe('output', () => {
+  it('never lets foreign text control the terminal', () => {
     assert.equal(
       withoutControls('a\u001B[31mb\u001B]8;;javascript:x\u0007c\u0000d\r\ne\u202Ef\tg\u009B2J'),
       'abcd\nef\tg'
     )
   })
 
-  it('has colours on a terminal only, and none with NO_COLOR', async t => {
+  it('has colours only on a terminal, and none with NO_COLOR', async t => {
     const folder = await folderOf(t)
     const item = { id: 1, at: '2030-01-01T00:00:00.000Z', level: 'error', source: 'app', message: 'broken' }
     const server = createServer((_, reply) =>
@@ -476,7 +476,7 @@ describe('what is shown', () => {
 })
 
 describe('completion', () => {
-  it('asks the server for the names of apps, and says nothing when there is none', async t => {
+  it('asks the server for app names, and prints nothing without a server', async t => {
     const folder = await folderOf(t)
     const server = createServer((_, reply) =>
       reply

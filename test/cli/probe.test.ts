@@ -40,7 +40,7 @@ describe('rhone probe', () => {
     for (const release of releases) await release()
   })
 
-  it('finds a server up: its ping, its readiness, its login page, and a call with a token', async () => {
+  it('checks ping, readiness, login page and a call with a token, and reports the server as up', async () => {
     const scope = { after: (release: () => Promise<unknown>) => void releases.unshift(release) }
     const { app, token } = await testApp(scope as unknown as TestContext, {}, { pressure: false })
     const url = await app.listen({ host: '127.0.0.1', port: 0 })
@@ -51,7 +51,7 @@ describe('rhone probe', () => {
     assert.match(found.stdout, /The server is up\./)
   })
 
-  it('needs two of three attempts to find a fault, and two to find none', async t => {
+  it('needs two of three attempts to report a failure or a success', async t => {
     let pings = 0
     const url = await answering(t, (request, response) => {
       if (request.url !== '/api/v1/ping' || ++pings !== 1) return healthy(request, response)
@@ -83,7 +83,7 @@ describe('rhone probe', () => {
     )
   })
 
-  it('says nothing of the server when its own network may be down', async t => {
+  it('reports an unknown state if its own network may be down', async t => {
     const reference = await answering(t, (_request, response) => response.end())
     const down = await probe(GONE, '--reference', reference)
     assert.deepEqual([down.code, verdictOf(down)], [1, 'down'])
@@ -102,7 +102,7 @@ describe('rhone probe', () => {
     )
   })
 
-  it('tells a heartbeat of a server that is up, and of no other; one that fails is only noted', async t => {
+  it('sends a heartbeat only if the server is up; a failed heartbeat is only noted', async t => {
     const url = await answering(t, healthy)
     let beats = 0
     const heartbeat = await answering(t, (_request, response) => {
@@ -149,7 +149,7 @@ describe('rhone probe', () => {
   })
 })
 
-test('the textfile is what node_exporter takes, and is never half written', async t => {
+test('the textfile is valid for node_exporter, and is written atomically', async t => {
   const directory = await mkdtemp(join(tmpdir(), 'rhone-probe-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
   const file = join(directory, 'rhone.prom')

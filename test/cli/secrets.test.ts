@@ -40,7 +40,7 @@ async function server(t: TestContext) {
   }
 }
 
-test('secrets rotate reseals everything beside a running server, and then has nothing left to do', async t => {
+test('secrets rotate re-encrypts everything while a server runs, and then does nothing more', async t => {
   const { app, env } = await server(t)
   const first = await rhone('secrets rotate --json', env)
   assert.equal(first.code, 0, first.stderr)
@@ -60,14 +60,14 @@ test('secrets rotate reseals everything beside a running server, and then has no
   assert.match(second.stdout, /env_vars: 0 re-encrypted with key "new"/)
 })
 
-test('secrets rotate says which key is missing, and fails', async t => {
+test('secrets rotate fails and names a missing key', async t => {
   const { envWith } = await server(t)
   const { code, stdout } = await rhone('secrets rotate', envWith(NEW))
   assert.equal(code, 1)
   assert.match(stdout, /env_vars: 1 encrypted with key "old", which is not in ENCRYPTION_KEYS/)
 })
 
-test('secrets status tells the age of every secret, and what is sealed with which key, and no secret', async t => {
+test('secrets status shows the age of every secret and the use of each key, but no secrets', async t => {
   const { env } = await server(t)
   const { code, stdout } = await rhone('secrets status --json', env)
   assert.equal(code, 0)
@@ -91,7 +91,7 @@ test('secrets status tells the age of every secret, and what is sealed with whic
       assert.ok(!output.includes(value))
 })
 
-test('docs/SECRETS_MANAGEMENT.md says for each secret by which class it is rotated', async () => {
+test('docs/SECRETS_MANAGEMENT.md lists the rotation class of each secret', async () => {
   const text = await readFile(join(import.meta.dirname, '../../docs/SECRETS_MANAGEMENT.md'), 'utf8')
   const rows = text.matchAll(/^\| (`[A-Z].*?) \| \d+ \| (?:`([\w-]+)`|-) \|/gm)
   const classes = [...rows].flatMap(([, names, name]) => {
@@ -105,7 +105,7 @@ test('docs/SECRETS_MANAGEMENT.md says for each secret by which class it is rotat
   assert.deepEqual(classes.map(([name]) => name!).toSorted(), classNames().toSorted())
 })
 
-test('both commands refuse what they do not understand', async () => {
+test('both commands refuse unknown arguments', async () => {
   for (const command of ['secrets rotate now', 'secrets status --fast', 'secrets'])
     assert.equal((await rhone(command, {})).code, 2, command)
 })

@@ -78,7 +78,7 @@ test('backups go below DATA_DIR, to another directory, or into a bucket', () => 
     assert.match(problemsOf({ BACKUP_URL: value }), problem, value)
 })
 
-test('recipients are public keys, and what is kept is a number of days, weeks and months', () => {
+test('recipients must be public keys, and retention is a number of days, weeks and months', () => {
   const { backups } = loadConfig({ BACKUP_RECIPIENTS: ` ${RECIPIENT} `, BACKUP_KEEP: '2d1m' })
   assert.deepEqual([backups.recipients, backups.keyRecipients], [[RECIPIENT], [RECIPIENT]])
   assert.deepEqual(backups.keep, { days: 2, weeks: 0, months: 1 })

@@ -63,7 +63,7 @@ test('a directory provides a secret per file, without the final newline', async 
   assert.deepEqual(valuesOf(found), { METRICS_TOKEN: 'one,two' })
 })
 
-test('a swap of ..data is reported and read as one set, and versions tell whether a value is another', async t => {
+test('a swap of ..data is reported and read as one set, and versions show which values changed', async t => {
   const { path, swap } = await volume(t, { METRICS_TOKEN: 'first', FLY_API_TOKEN: 'same' })
   const source = dirSource(path)
   const names = ['METRICS_TOKEN', 'FLY_API_TOKEN']
@@ -111,7 +111,7 @@ test('a command that fails, hangs or floods is ended and reported', async () => 
   await assert.rejects(execSource('yes').load([]), /printed more than/)
 })
 
-test('Vault is asked by AppRole, and gives the fields that are ours', async t => {
+test('Vault accepts an AppRole login, and returns our fields', async t => {
   const { fake, source } = await vault(t)
   const found = await source.load(['METRICS_TOKEN', 'REDIS_URL'])
   assert.deepEqual(Object.fromEntries(found), { METRICS_TOKEN: { value: 'the-token-from-vault', version: '1' } })
@@ -121,7 +121,7 @@ test('Vault is asked by AppRole, and gives the fields that are ours', async t =>
   assert.equal(fake.revoked.length, 1)
 })
 
-test('Vault is asked by the service account of Kubernetes, whose token is read for each login', async t => {
+test('Vault accepts a Kubernetes login, and its token is read again for each login', async t => {
   const { fake } = await vault(t)
   const tokenFile = join(await directory(t), 'token')
   await writeFile(tokenFile, 'service-account\n')
@@ -139,7 +139,7 @@ test('Vault is asked by the service account of Kubernetes, whose token is read f
   )
 })
 
-test('a token is renewed while that helps; at its max_ttl the source logs in again, and no read fails', async t => {
+test('a token is renewed as long as possible; at its max_ttl the source logs in again, and no read fails', async t => {
   const { fake, source } = await vault(t)
   fake.lease = { ttl: 2, maxTtl: 3 }
   const until = performance.now() + 5_000
@@ -148,7 +148,7 @@ test('a token is renewed while that helps; at its max_ttl the source logs in aga
   assert.ok(fake.logins.length >= 2, 'logged in again')
 })
 
-test('a revoked token costs one more login; a policy that forbids is named', async t => {
+test('a revoked token leads to one more login; a missing permission is named', async t => {
   const { fake, source } = await vault(t)
   await source.load([])
   fake.revokeAll()
@@ -173,7 +173,7 @@ test('a sealed Vault, a wrong path and a refused login are each named', async t 
   await assert.rejects(source.load([]), /rejected the approle login \(400\)/)
 })
 
-test('a keyring is sealed by a transit key, too, also when it is rotated and the transit key has been', async t => {
+test('a keyring can be encrypted with a transit key, even after a rotation of either', async t => {
   const { fake, source } = await vault(t)
   const login = { kind: 'approle', roleId: 'role', secretId: 'secret' } as const
   const place = { origin: fake.url, mount: 'secret', path: 'rhone', login }
@@ -199,7 +199,7 @@ test('a keyring is sealed by a transit key, too, also when it is rotated and the
   await assert.rejects(read(), /400/)
 })
 
-test('Vault keeps what others write in the meantime', async t => {
+test('concurrent writes of others to Vault are kept', async t => {
   const { fake, source } = await vault(t)
   await source.store!('METRICS_TOKEN', 'replaced-0123456789')
   assert.deepEqual(fake.stored.get('rhone')?.data, { METRICS_TOKEN: 'replaced-0123456789', OTHER: 'not ours' })
@@ -217,7 +217,7 @@ test('the settings come from the source, and everything else from the environmen
   assert.deepEqual(next.metricsTokens, ['a', 'b'])
 })
 
-test('the boot fails by the name of the source, and by the name of each variable that is wrong there', async t => {
+test('the boot fails with the name of the source and of each wrong variable', async t => {
   const { fake, environment } = await vault(t)
   fake.put('rhone', { SESSION_KEYS: 'k1:short', METRICS_TOKEN: 'two words' })
   const where = `(from vault:${fake.url}/secret/rhone)`
@@ -229,7 +229,7 @@ test('the boot fails by the name of the source, and by the name of each variable
   assert.deepEqual(await problemsOf(environment), [`SECRETS_SOURCE: vault:${fake.url}/secret/rhone: is sealed`])
 })
 
-test('a secret in two places is refused, and so is a source that cannot be one', async t => {
+test('a secret in two places is refused, and so is an invalid source', async t => {
   const { environment } = await vault(t, { METRICS_TOKEN: 'also-here' })
   assert.match((await problemsOf(environment)).join(), /^METRICS_TOKEN: is set in the environment, but its source is/)
   for (const [source, expected] of [
@@ -250,7 +250,7 @@ test('a production server does not use plain http to a remote Vault', async () =
   assert.match((await problemsOf({ ENVIRONMENT: 'production', SECRETS_SOURCE: source })).join(), /must be https/)
 })
 
-test('files that X_FILE names are read again, the environment itself cannot change', async t => {
+test('files named by X_FILE are read again; the environment itself cannot change', async t => {
   const file = join(await directory(t), 'token')
   await writeFile(file, 'first\n')
   const feed = await openFeed({ METRICS_TOKEN_FILE: file, SESSION_KEYS: generateKey() })

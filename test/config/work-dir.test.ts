@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { workDirOf } from '../../src/config/work-dir.ts'
 import { scratchDirectory } from '../support/repository.ts'
 
-test('no build or image is below a node_modules of ours, where apps would find modules that they have not installed', async t => {
+test('builds and images are never below our node_modules, where apps could find modules that they did not install', async t => {
   const root = await scratchDirectory(t, 'rhone-clone-')
   const dataDir = join(root, 'clone', '.rhone')
   await mkdir(dataDir, { recursive: true })

@@ -34,7 +34,7 @@ test('a new workflow brings a queue, a chore, a health check and an error sink i
   assert.ok(['healthy', 'unhealthy'].includes(health.json().services.pager))
 })
 
-test('the guide shows that workflow as it is, in under 40 lines', async () => {
+test('the guide contains that workflow unchanged, in under 40 lines', async () => {
   const shown = (await readFile(FIXTURE, 'utf8')).replace('../../../src/kernel/', '../../kernel/')
   assert.ok((await readFile(GUIDE, 'utf8')).includes(`\`\`\`ts\n${shown}\`\`\``))
   assert.ok(shown.split('\n').length < 40)

@@ -28,7 +28,7 @@ function withoutStoreHeader(t: TestContext): void {
   t.mock.method(TextHeadResponse.prototype, '_storeHeader', _storeHeader)
 }
 
-test('a Node that puts replies together in another way sends the same headers, and a warning says that it is slower', async t => {
+test('a Node that assembles replies differently sends the same headers, with a warning that it is slower', async t => {
   const usual = await serve(t, true)
   assert.deepEqual([usual.isQuick, usual.lines], [true, []])
   assert.equal(usual.headers['x-frame-options'], 'DENY')

@@ -17,14 +17,14 @@ function validate(data: unknown, httpPart = 'body') {
   return { isValid: check(data), errors: (check as { errors?: { keyword: string; parentSchema?: object }[] }).errors }
 }
 
-test('all faults of a body are found, with the schema that each is against', () => {
+test('all errors of a body are found, each with its schema', () => {
   const { isValid, errors = [] } = validate({ slug: 'A', size: '1', x: 1 })
   assert.equal(isValid, false)
   assert.deepEqual(errors.map(({ keyword }) => keyword).toSorted(), ['additionalProperties', 'pattern', 'type'])
   assert.ok(errors.every(({ parentSchema }) => parentSchema !== undefined))
 })
 
-test('each text is held against its own pattern when faults are explained', () => {
+test('each string is matched against its own pattern when errors are explained', () => {
   const body = Type.Object({ lower: Type.String({ pattern: '^[a-z]+$' }), upper: Type.String({ pattern: '^[A-Z]+$' }) })
   const check = validatorCompiler()({ schema: body, method: 'POST', url: '/', httpPart: 'body' })
   assert.equal(check({ lower: 'a', upper: 'a' }), false)
@@ -35,7 +35,7 @@ test('each text is held against its own pattern when faults are explained', () =
   )
 })
 
-test('a default is filled in, and only text is read as a number', () => {
+test('defaults are filled in, and only strings are parsed as numbers', () => {
   const body = { slug: 'a' }
   assert.equal(validate(body).isValid, true)
   assert.deepEqual(body, { slug: 'a', region: 'iad' })
@@ -44,7 +44,7 @@ test('a default is filled in, and only text is read as a number', () => {
   assert.deepEqual(query, { slug: 'a', size: 1, region: 'iad' })
 })
 
-test('text that is too long meets no pattern', () => {
+test('a string that is too long is not matched against its pattern', () => {
   const { errors = [] } = validate({ slug: 'A'.repeat(100_000) })
   assert.deepEqual(
     errors.map(({ keyword }) => keyword),

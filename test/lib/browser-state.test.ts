@@ -19,8 +19,8 @@ function sendAway(payload: string, from = trips) {
 
 const comingWith = (cookie?: string) => ({ headers: { cookie } }) as FastifyRequest
 
-describe('a browser that comes back', () => {
-  it('brings back any payload that it was sent with', () => {
+describe('a returning browser', () => {
+  it('brings back any payload', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme' }), payload => {
         const { state, nonce, cookie } = sendAway(payload)
@@ -39,7 +39,7 @@ describe('a browser that comes back', () => {
     assert.equal(trips.read(comingWith(`${mine.cookie}; ${other.cookie}`), mine.state), 'absent', 'two are none')
   })
 
-  it('is not known by anything that was changed on the way', () => {
+  it('is refused if anything was changed on the way', () => {
     const { state, cookie } = sendAway('/home')
     const value = cookie.slice(cookie.indexOf('=') + 1)
     const changed = fc.tuple(fc.nat(value.length - 1), fc.constantFrom('A', 'z', '0', '.', '-'))
@@ -53,14 +53,14 @@ describe('a browser that comes back', () => {
     fc.assert(fc.property(fc.string(), made => made === state || trips.read(comingWith(cookie), made) === 'foreign'))
   })
 
-  it('is not known by what was signed for another purpose, or with other keys', () => {
+  it('is refused with a signature for another purpose or by other keys', () => {
     for (const other of [{ purpose: 'another' }, { keys: randomKeyring() }]) {
       const { state, cookie } = sendAway('/a', browserState({ ...settings, ...other }))
       assert.equal(trips.read(comingWith(cookie), state), 'foreign')
     }
   })
 
-  it('comes too late after the lifetime, to the millisecond', (t: TestContext) => {
+  it('is refused after the lifetime, to the millisecond', (t: TestContext) => {
     t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 })
     const { state, cookie } = sendAway('/a')
     t.mock.timers.setTime(1_000_000 + 59_999)
@@ -70,8 +70,8 @@ describe('a browser that comes back', () => {
   })
 })
 
-describe('a browser that is sent away', () => {
-  it('gets a cookie that lasts as long, and never the same nonce twice', () => {
+describe('a browser on its way out', () => {
+  it('gets a cookie with the same lifetime, and never the same nonce twice', () => {
     assert.match(sendAway('/a').attributes, /Max-Age=60; HttpOnly; SameSite=Lax; Secure$/)
     assert.equal(new Set(Array.from({ length: 100 }, () => sendAway('/a').nonce)).size, 100)
   })

@@ -39,7 +39,7 @@ for (const [how, wait] of [
   ['at once', (value: Error) => value],
   ['later', async (value: Error) => value]
 ] as const)
-  test(`a step that fails a request ${how} keeps the following ones from it`, async t => {
+  test(`a step that fails a request ${how} skips the following steps`, async t => {
     const { app } = server(t)
     onEntry(app, () => wait(Object.assign(new Error('no'), { statusCode: 418 })))
     onEntry(app, () => assert.fail('reached'))
@@ -47,7 +47,7 @@ for (const [how, wait] of [
     assert.equal((await app.inject('/')).statusCode, 418)
   })
 
-test('a step that waits lets the request go on when it is done', async t => {
+test('a request continues when an asynchronous step has finished', async t => {
   const { app, passed } = server(t)
   onEntry(app, async () => void passed.push('waited') as undefined)
   onEntry(app, () => void passed.push('went on') as undefined)
@@ -56,7 +56,7 @@ test('a step that waits lets the request go on when it is done', async t => {
   assert.deepEqual(passed, ['waited', 'went on'])
 })
 
-test('a step may answer by itself, at once or later', async t => {
+test('a step may reply itself, immediately or later', async t => {
   const { app } = server(t)
   onEntry(app, (request, reply) => (request.url === '/now' ? reply.send('now') : undefined))
   onEntry(app, async (request, reply) => (request.url === '/later' ? reply.send('later') : undefined))
@@ -67,7 +67,7 @@ test('a step may answer by itself, at once or later', async t => {
   assert.equal((await app.inject('/')).body, 'served')
 })
 
-test('a step that throws, at once or later, fails the request and nothing else', async t => {
+test('a step that throws, immediately or later, fails only the request', async t => {
   const { app } = server(t)
   onEntry(app, request => {
     if (request.url === '/now') throw new Error('now')

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readGithubRepo, readGitUrl } from '../../plugins/lib/git-url.ts'
 
-test('addresses of repositories are taken as people write them', () => {
+test('repository URLs are accepted in common notations', () => {
   for (const [text, url] of [
     ['https://git.example.com/acme/site.git', 'https://git.example.com/acme/site.git'],
     ['https://git.example.com/acme/site/', 'https://git.example.com/acme/site'],
@@ -14,14 +14,14 @@ test('addresses of repositories are taken as people write them', () => {
     assert.deepEqual(readGitUrl(text, true), { url })
 })
 
-test('what cannot be cloned from is refused in words that say what would be right', () => {
+test('URLs that cannot be cloned are refused with a suggestion', () => {
   for (const [text, complaint] of [
     ['git@gitlab.com:acme/site.git', /use https:\/\/gitlab\.com\/acme\/site\.git$/],
     ['ssh://git@gitlab.com:22/acme/site.git', /use https:\/\/gitlab\.com\/acme\/site\.git$/],
     ['https://github.com/acme/site/tree/main', /use https:\/\/github\.com\/acme\/site, and set the branch/],
     ['https://gitlab.com/acme/site/-/tree/main', /use https:\/\/gitlab\.com\/acme\/site,/],
     ['https://me:token@example.com/a.git', /not contain a user or password/],
-    ['https://example.com/a.git?x=y', /no query/],
+    ['https://example.com/a.git?x=y', /not have a query/],
     ['https://example.com/', /path of a repository/],
     ['https://example.com', /path of a repository/],
     ['https://example.com/$(id).git', /write others as %XX/],

@@ -4,7 +4,7 @@ import { Registry } from '@platformatic/prom-client'
 import { counter, gauge, histogram } from '../../plugins/lib/metrics.ts'
 
 suite('metrics', () => {
-  test('are made once per registry, by the first who asks', async () => {
+  test('are created once per registry, on first use', async () => {
     const registry = new Registry()
     for (const service of ['a', 'b'])
       gauge(registry, { name: 'up', help: 'Up.', labelNames: ['service'] }).set({ service }, 1)
@@ -15,7 +15,7 @@ suite('metrics', () => {
     assert.match(text, /seen_total 2/)
   })
 
-  test('are refused under a name that a metric of another kind has', () => {
+  test('are refused if a metric of another kind has the name', () => {
     const registry = new Registry()
     counter(registry, { name: 'seen', help: 'Seen.' })
     assert.throws(() => gauge(registry, { name: 'seen', help: 'Seen.' }), /the metric seen already exists/)

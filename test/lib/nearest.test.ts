@@ -5,7 +5,7 @@ import { nearest } from '../../plugins/lib/nearest.ts'
 
 const WORDS = ['name', 'slug', 'githubRepo', 'githubBranch', 'DATABASE_URL', 'REDIS_URL']
 
-test('a misspelt word finds the intended one', () => {
+test('a misspelt word yields the intended one', () => {
   for (const [typed, meant] of [
     ['Name', 'name'],
     ['nmae', 'name'],
@@ -18,7 +18,7 @@ test('a misspelt word finds the intended one', () => {
     assert.equal(nearest(typed, WORDS), meant, typed)
 })
 
-test('an unrelated word finds nothing', () => {
+test('an unrelated word yields nothing', () => {
   for (const typed of ['colour', '', 'x', 'toString', 'x'.repeat(100_000)])
     assert.equal(nearest(typed, WORDS), undefined, typed)
 })

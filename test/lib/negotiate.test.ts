@@ -31,7 +31,7 @@ const header = fc
     }
   }))
 
-describe('what is preferred', () => {
+describe('the preferred type', () => {
   it('is the named type with the highest weight, the first among equals', () => {
     fc.assert(
       fc.property(header, ({ text, weightOf }) => {

@@ -35,7 +35,7 @@ async function start(t: TestContext, script: string, who: Account | null = null)
 /** A child with a session of its own, an empty environment and no parent, which also ignores to be asked. */
 const ESCAPE = `env -i setsid /bin/sh -c 'trap "" TERM; echo $$; while :; do sleep 1; done' &`
 
-test('a process that has left its session, its environment and its parent is ended with its user', {
+test('a process that left its session, environment and parent is killed with its user', {
   skip: !isRoot && 'only root starts processes as another user'
 }, async t => {
   const { child, mark, said } = await start(t, `(${ESCAPE}); exec sleep 60`, account)
@@ -51,7 +51,9 @@ test('a process that has left its session, its environment and its parent is end
   await exited
 })
 
-test('a fork bomb is ended by its user', { skip: !isRoot && 'only root starts processes as another user' }, async t => {
+test('a fork bomb is killed through its user', {
+  skip: !isRoot && 'only root starts processes as another user'
+}, async t => {
   const bomb =
     'ulimit -u 60 2>/dev/null || ulimit -p 60; echo ready; f() { f & f & sleep 0.01; }; while :; do f 2>/dev/null; done'
   const { mark } = await start(t, bomb, account)
@@ -60,7 +62,7 @@ test('a fork bomb is ended by its user', { skip: !isRoot && 'only root starts pr
   assert.deepEqual(owned.members(), [])
 })
 
-test('a process of another release of the same user is left alone, and a stray one ends with the first release that ends', {
+test('a process of another release of the same user is left alone, and a stray one is killed with the first release to end', {
   skip: !isRoot && 'only root starts processes as another user'
 }, async t => {
   const one = await start(t, `(${ESCAPE}); exec sleep 60`, account)
