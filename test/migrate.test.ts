@@ -26,7 +26,7 @@ suite('migrate', () => {
     assert.deepEqual(await migrateDatabase(url), { applied: [], indexed: [] })
   })
 
-  test('of several instances that start at once, one migrates and the others go on after it', async t => {
+  test('of several instances that start together, one migrates while the others wait', async t => {
     const url = await emptyDatabase(t)
     const reports = await Promise.all([migrateDatabase(url), migrateDatabase(url), migrateDatabase(url)])
     assert.deepEqual(reports.flatMap(report => report.applied).sort(), TAGS)
@@ -49,7 +49,7 @@ suite('migrate', () => {
     await assert.rejects(migrateDatabase(url, { folder }), /migration 0001_triggers was edited after it was applied/)
   })
 
-  test('refuses a migration that comes before one that is applied already', async t => {
+  test('refuses a migration that precedes an applied one', async t => {
     const { url, folder } = await migratedCopy(t)
     await addMigration(folder, 1, '0001_late')
     await assert.rejects(
@@ -58,7 +58,7 @@ suite('migrate', () => {
     )
   })
 
-  test('refuses a journal whose entries are not in the order of their times', async t => {
+  test('refuses a journal whose entries are not in chronological order', async t => {
     const { url, folder } = await migratedCopy(t)
     await addMigration(folder, NEXT, tagOf(NEXT, 'old'), { when: 1 })
     await assert.rejects(migrateDatabase(url, { folder }), /migration \d{4}_old is out of order in the journal/)
@@ -71,7 +71,7 @@ suite('migrate', () => {
     await assert.rejects(migrateDatabase(url), /the database has migration \d{4}_new, which this version does not know/)
   })
 
-  test('rolls a failed migration back as a whole, and completes it once it is mended', async t => {
+  test('rolls back a failed migration completely, and applies it once it is fixed', async t => {
     const { url, folder } = await migratedCopy(t)
     const sql = client(t, url)
     const statements = ['create table half (id int)', 'create table half (id int)']
@@ -84,7 +84,7 @@ suite('migrate', () => {
     assert.equal(await relation(sql, 'half'), 'half')
   })
 
-  test('is completed by the next attempt when it was cut off', async t => {
+  test('is completed by the next attempt after an interruption', async t => {
     const { url, folder } = await migratedCopy(t)
     const sql = client(t, url)
     await addMigration(folder, NEXT, tagOf(NEXT, 'first'), { statements: ['create table first (id int)'] })
@@ -102,7 +102,7 @@ suite('migrate', () => {
     assert.deepEqual((await migrateDatabase(url, { folder })).applied, [tagOf(NEXT + 1, 'slow')])
   })
 
-  test('rebuilds an index that an earlier attempt has left invalid', async t => {
+  test('rebuilds an index that an earlier attempt left invalid', async t => {
     const url = await freshDatabase(t)
     const sql = client(t, url)
     await sql`drop index idx_apps_created_at`
@@ -131,7 +131,7 @@ suite('migrate', () => {
 })
 
 suite('the schema', () => {
-  test('knows the 28 regions, and one row of maintenance that is open', async t => {
+  test('contains the 28 regions, and one row of maintenance, which is off', async t => {
     const sql = client(t, await freshDatabase(t))
     const [regions] = await sql`select count(*)::int as n, count(distinct continent)::int as continents from regions`
     assert.deepEqual({ ...regions }, { n: 28, continents: 6 })
@@ -150,7 +150,7 @@ suite('the schema', () => {
     }
   })
 
-  test('keeps what was audited, except from a transaction that says it purges', async t => {
+  test('protects audit rows, except from a transaction that declares a purge', async t => {
     const sql = client(t, await freshDatabase(t))
     await sql`insert into audit_logs (event_type, action, resource) values ('auth', 'login', 'session')`
     for (const statement of ['update audit_logs set action = null', 'delete from audit_logs', 'truncate audit_logs'])

@@ -61,7 +61,7 @@ describe('in a real browser', options, () => {
     assert.deepEqual(complaints, [])
   })
 
-  it('a browser that meets a closed platform sees the maintenance page, styled', async t => {
+  it('a browser sees the styled maintenance page while the platform is closed', async t => {
     const { page, complaints } = await openPage(t)
     await setMaintenance({ enabled: true, message: 'Back at noon <script>alert(1)</script>' })
     t.after(() => setMaintenance({ enabled: false }))
@@ -76,7 +76,7 @@ describe('in a real browser', options, () => {
     assert.deepEqual(complaints, [])
   })
 
-  it('a browser that asks for nothing we have gets an error page, not JSON', async t => {
+  it('a browser gets an error page, not JSON, for an unknown URL', async t => {
     const { page, complaints } = await openPage(t)
     const reply = await page.goto(`${url}/nowhere/<b>`)
     assert.equal(reply?.status(), 404)
@@ -85,7 +85,7 @@ describe('in a real browser', options, () => {
     assert.deepEqual(complaints, [])
   })
 
-  it('somebody sets a password, signs out and in again, in a real browser', async t => {
+  it('a user sets a password, signs out and in again, in a real browser', async t => {
     const { page, complaints } = await openPage(t)
     const { code } = await app.db.transaction(tx => createLocalAccount(tx, auditLog, 'ada', 'test', 'pro'))
 

@@ -46,13 +46,13 @@ for (const [table, ddl] of [
   ['idempotency_keys', idempotencyDdl],
   ['maintenance_state', maintenanceDdl]
 ] as const)
-  test(`the table ${table} that a plugin ships is the one that this server migrates to`, async t => {
+  test(`the table ${table} of a plugin equals the one of the migrations`, async t => {
     const shipped = await describe(await appWith(t, ddl), table)
     const migrated = await describe(await appOver(t, await freshDatabase(t)), table)
     assert.deepEqual(shipped, migrated)
   })
 
-test('idempotency does the work of a repeated request once, over the table that it ships', async t => {
+test('idempotency runs a repeated request once, with its own table', async t => {
   const app = await appWith(t, idempotencyDdl)
   await app.register(idempotency, { owner: request => String(request.headers['x-user']) })
   let works = 0
@@ -75,7 +75,7 @@ test('idempotency does the work of a repeated request once, over the table that 
   )
 })
 
-test('maintenance keeps its state in the table that it ships', async t => {
+test('maintenance keeps its state in its own table', async t => {
   const first = await appWith(t, maintenanceDdl)
   await first.register(maintenance, { store: postgresMaintenanceStore(first) })
   await first.ready()
@@ -87,7 +87,7 @@ test('maintenance keeps its state in the table that it ships', async t => {
   assert.deepEqual([found.enabled, found.by], [true, 'ada'])
 })
 
-test('audit keeps changes with their transaction and refusals in the background, over the table that it ships', async t => {
+test('audit writes changes in their transaction and refusals in the background, with its own table', async t => {
   const url = await emptyDatabase(t)
   const app = await appOver(t, url)
   await app.postgres.script(auditDdl)
@@ -134,7 +134,7 @@ test('audit keeps changes with their transaction and refusals in the background,
   )
 })
 
-test('audit writes a batch that is tried again once', async t => {
+test('audit writes a retried batch once', async t => {
   const app = await appWith(t, auditDdl)
   const sink = postgresAuditSink(app)
   const row = { eventType: 'auth', action: 'login', outcome: 'denied', resource: 'session' } as const
@@ -145,7 +145,7 @@ test('audit writes a batch that is tried again once', async t => {
   assert.deepEqual([...(await app.db.execute(sql`select count(*)::int as rows from audit_logs`))], [{ rows: 2 }])
 })
 
-test('session knows a browser until it leaves, is idle, or its time is over, over the table that it ships', async t => {
+test('session recognizes a browser until sign-out, idle timeout or expiry, with its own table', async t => {
   const app = await appWith(t, sessionDdl)
   await app.register(session, { store: postgresSessionStore(app), secure: false, ttl: 0 })
   const ada = { id: 'u1', username: 'ada', isOperator: true }

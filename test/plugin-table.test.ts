@@ -46,7 +46,7 @@ const matches = (source: string, pattern: RegExp) => [
   ...new Set([...source.matchAll(pattern)].map(([, name]) => name!))
 ]
 
-test('the table names every option of every plugin, and no other', async () => {
+test('the table lists all options of every plugin, and no others', async () => {
   for (const { name, entry } of await units()) {
     const module = await import(pathToFileURL(entry).href)
     const schema = Object.entries(module).find(([key]) => key.endsWith('Options'))?.[1] as TObject
@@ -54,7 +54,7 @@ test('the table names every option of every plugin, and no other', async () => {
   }
 })
 
-test('the table names the decorators of every plugin', async () => {
+test('the table lists the decorators of every plugin', async () => {
   for (const { name, source } of await units()) {
     const app = matches(source, /\.decorate(?:<\w+>)?\(\s*'(\w+)'/g).map(decorator => `app.${decorator}`)
     const request = matches(source, /\.decorateRequest\(\s*'(\w+)'/g).map(decorator => `request.${decorator}`)
@@ -63,7 +63,7 @@ test('the table names the decorators of every plugin', async () => {
   }
 })
 
-test('the table names the hooks of every plugin, and what it looks for in the app', async () => {
+test('the table lists the hooks of every plugin, and the decorators that it uses', async () => {
   for (const { name, source } of await units()) {
     const { decorates, uses, hooks } = rowOf(name)
     for (const hook of matches(source, /\.addHook\(\s*'(\w+)'/g)) assert.match(hooks, new RegExp(`\\b${hook}\\b`), name)
@@ -72,7 +72,7 @@ test('the table names the hooks of every plugin, and what it looks for in the ap
   }
 })
 
-test('the table names the metrics and the route config of every plugin', async () => {
+test('the table lists the metrics and the route config of every plugin', async () => {
   for (const { name, source } of await units()) {
     const row = rowOf(name)
     for (const metric of matches(source, /name: '(rhone_\w+)'/g))
@@ -89,7 +89,7 @@ const pluginUnits = async () => (await units()).filter(({ entry }) => entry.star
 const USUAL = ['@sinclair/typebox', 'cookie', 'fastify', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
 const OF_REGISTRY = '@platformatic/prom-client'
 
-test('the table names the packages that a plugin needs beside those that come with it', async () => {
+test('the table lists the additional packages that a plugin needs', async () => {
   for (const { name, entry } of await pluginUnits()) {
     const { packages } = await modulesFrom([entry])
     const needed = [...packages].filter(
@@ -100,7 +100,7 @@ test('the table names the packages that a plugin needs beside those that come wi
   }
 })
 
-test('the order that the document recommends is the one of this server', async () => {
+test('the recommended order is the order of this server', async () => {
   const plugins = (await pluginUnits()).map(({ name }) => name)
   const [, section = ''] = /\n## Order\n(.*?)\nA plugin applies/s.exec(table) ?? []
   const recommended = [...section.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name!)
@@ -111,7 +111,7 @@ test('the order that the document recommends is the one of this server', async (
   )
 })
 
-test('no plugin declares that it needs another, and what cannot do without one does', async () => {
+test('no plugin declares a dependency on another plugin', async () => {
   const metaOf = async (entry: string) => {
     const { default: plugin } = await import(pathToFileURL(entry).href)
     return plugin[Symbol.for('plugin-meta')] as { decorators?: object; dependencies?: object }

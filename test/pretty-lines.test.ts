@@ -22,7 +22,7 @@ test('a person at the terminal sees what happened, and when', () => {
   )
 })
 
-test('a failure keeps its stack, a broken link its path, and what is no JSON stays as it is', () => {
+test('errors keep their stack, 404s their path, and text that is not JSON is unchanged', () => {
   assert.match(
     plain({ level: 'error', ...base, msg: 'failed', err: { stack: 'Error: boom\n  at x' } }),
     /failed\nError: boom\n {2}at x\n$/

@@ -30,14 +30,14 @@ test('the document lists every column of every table once, as personal or not', 
   assert.deepEqual([...personal, ...others].toSorted(), columnsOfSchema().toSorted())
 })
 
-test('every personal field says why it is held and for how long', () => {
+test('every personal field has a purpose and a retention', () => {
   for (const line of personalPart.split('\n').filter(line => line.startsWith('| `'))) {
     const [, , why = '', howLong = ''] = line.split('|').map(cell => cell.trim())
     assert.ok(why.length > 5 && howLong.length > 5, line)
   }
 })
 
-test('the numbers of the document are those of the code', () => {
+test('the numbers of the document match the code', () => {
   const { appLogs, audit, buildLogs, errors, invitations, tokens, usage, webhookDeliveries } = RETENTION_DAYS
   assert.match(document, new RegExp(`For ${GRACE_DAYS} days the code in the reply restores`))
   assert.match(document, new RegExp(`${audit} days`))

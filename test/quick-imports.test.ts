@@ -25,7 +25,7 @@ async function load(preloaded: readonly string[], env: Record<string, string> = 
   return { ...(JSON.parse(stdout) as { settings: boolean; regions: boolean; looked: number }), stderr }
 }
 
-test('known modules are found without a search, and are the same', async () => {
+test('known modules are resolved without a search, to the same files', async () => {
   const quick = await load(['src/quick-imports.ts'])
   const plain = await load([])
   assert.deepEqual([quick.settings, quick.regions, quick.stderr], [true, true, ''])

@@ -29,7 +29,7 @@ function patternOf(output: string): RegExp {
   return new RegExp(`^\\s*${parts.map(part => RegExp.escape(part)).join('.*?')}\\s*$`, 's')
 }
 
-test('the walk-through of the README does what it says', async t => {
+test('the walk-through of the README works as described', async t => {
   const [start, ...steps] = await walkThrough()
   assert.match(start?.commands ?? '', /^npm ci && npm start$/m)
   assert.ok(steps.length >= 8, `only ${steps.length} steps found`)
@@ -53,7 +53,7 @@ test('the walk-through of the README does what it says', async t => {
   assert.deepEqual(left.toSorted(), ['examples', 'node_modules', 'package.json', 'src'], 'nothing is left behind')
 })
 
-test('the first screen of the README says what it is, for whom, how it compares, and has a picture', async () => {
+test('the first screen of the README states purpose, audience and alternatives, and has a picture', async () => {
   const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
   const first = readme.slice(0, readme.indexOf('## Walk-through'))
   for (const word of ['a product to run', 'plugins to use', 'It is for', 'Coolify', 'Dokku', 'npm ci && npm start'])

@@ -72,7 +72,7 @@ async function routesOf(t: Parameters<typeof testConfig>[0]): Promise<RouteOptio
   return routes
 }
 
-test('every route says who may call it, how often, how fast, and what goes in and out', async t => {
+test('every route declares its access, rate class, objective and schemas', async t => {
   const routes = await routesOf(t)
   assert.ok(routes.length > 25, `the walk found only ${routes.length} routes`)
   assert.deepEqual(
@@ -81,7 +81,7 @@ test('every route says who may call it, how often, how fast, and what goes in an
   )
 })
 
-test('the schemas of every request can be compiled, which happens when they are first needed', async t => {
+test('the schemas of every request can be compiled, although this happens on first use', async t => {
   const compile = validatorCompiler()
   for (const { schema, url, method } of await routesOf(t))
     for (const httpPart of ['params', 'querystring', 'headers', 'body'] as const) {
@@ -90,7 +90,7 @@ test('the schemas of every request can be compiled, which happens when they are 
     }
 })
 
-test('every pattern that a request is held to is said in words, with an example that has it', async t => {
+test('every pattern for requests has a description and a matching example', async t => {
   const wordless = (await routesOf(t)).flatMap(({ schema = {}, method, url }) =>
     (['params', 'querystring', 'headers', 'body'] as const)
       .flatMap(part => patternsIn(schema[part], `${method} ${url} ${part}`))
@@ -105,7 +105,7 @@ test('every pattern that a request is held to is said in words, with an example 
   assert.deepEqual(wordless, [])
 })
 
-test('the schemas of every reply can be compiled, which happens when they are first needed', async t => {
+test('the schemas of every reply can be compiled, although this happens on first use', async t => {
   const compile = serializerFactory()()
   for (const { schema: described, url, method } of await routesOf(t))
     for (const [httpStatus, schema] of Object.entries(described?.response ?? {}))
@@ -117,7 +117,7 @@ function schemasIn({ content, ...schema }: { content?: Record<string, { schema: 
   return content === undefined ? [schema] : Object.values(content).map(({ schema }) => schema)
 }
 
-test('routes that wait for another service are measured apart from those whose speed is our own', async t => {
+test('routes that wait for another service have their own objective class', async t => {
   const waiting = (await routesOf(t)).filter(({ config }) => config?.slo === 'upstream').map(({ url }) => url)
   assert.deepEqual(waiting.toSorted(), [
     '/api/v1/apps/:app/metrics',
@@ -135,7 +135,7 @@ test('operation ids are unique', async t => {
   )
 })
 
-test('the guard catches a route that says nothing about itself', () => {
+test('the guard catches a route without a policy', () => {
   const handler = async () => ({})
   const bare = faults({ method: 'POST', url: '/things/:id', handler })
   for (const fault of [
@@ -149,7 +149,7 @@ test('the guard catches a route that says nothing about itself', () => {
   assert.ok(open.includes('lets unknown keys into its querystring'))
 })
 
-test('signing in, deploying and what is sensitive have limits of their own, and these routes alone', async t => {
+test('exactly the routes of sign-in, deployment and sensitive operations have their own limits', async t => {
   const routes = await routesOf(t)
   const ofClass = (rateClass: string) =>
     routes

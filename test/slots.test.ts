@@ -43,6 +43,6 @@ for (const [before, after, why] of ORDER)
     for (const name of after) assert.ok(names.indexOf(before) < names.indexOf(name), `${name} comes before ${before}`)
   })
 
-test('no slot is there twice', () => {
+test('no slot occurs twice', () => {
   assert.deepEqual(names, [...new Set(names)])
 })

@@ -16,7 +16,7 @@ const swapOf = (slot: keyof typeof STOCK) =>
   `${slot}=${resolve(import.meta.dirname, `../examples/stock/${STOCK[slot]}.ts`)}`
 const over = (slot: keyof typeof STOCK) => ({ RHONE_SWAP: swapOf(slot) })
 
-test('@fastify/helmet takes the place of security-headers, and pages keep their styles', async t => {
+test('@fastify/helmet replaces security-headers, and pages keep their styles', async t => {
   const { app } = await testApp(t, { ...over('security-headers'), LOCAL_ACCOUNTS: 'true' })
   const api = await app.inject('/api/v1/ping')
   assert.equal(api.statusCode, 200)
@@ -29,7 +29,7 @@ test('@fastify/helmet takes the place of security-headers, and pages keep their 
   assert.ok(page.body.includes(`nonce="${nonce}"`))
 })
 
-test('@fastify/cors takes the place of cors, for the same origins', async t => {
+test('@fastify/cors replaces cors, for the same origins', async t => {
   const { app } = await testApp(t, { ...over('cors'), CORS_ORIGINS: 'https://shop.example.com' })
   const from = (origin: string) => app.inject({ url: '/api/v1/ping', headers: { origin } })
   assert.equal(
@@ -46,7 +46,7 @@ test('@fastify/cors takes the place of cors, for the same origins', async t => {
   assert.match(String(preflight.headers['access-control-allow-methods']), /POST/)
 })
 
-test('@fastify/rate-limit in memory takes the place of rate-limit, with a window per route', async t => {
+test('@fastify/rate-limit in memory replaces rate-limit, with a window per route', async t => {
   const { app } = await testApp(t, { ...over('rate-limit'), RATE_LIMIT_GENERAL: '1/h:3' })
   const replies = []
   for (const url of ['/api/v1/ping', '/api/v1/ping', '/api/v1/ping', '/api/v1/ping', '/openapi.json', '/health'])
@@ -61,7 +61,7 @@ test('@fastify/rate-limit in memory takes the place of rate-limit, with a window
   assert.equal(refused.headers['ratelimit-limit'], '3')
 })
 
-test("fastify-metrics' own HTTP metrics take the place of metrics, and the other plugins add theirs", async t => {
+test("fastify-metrics' own HTTP metrics replace metrics, and the other plugins add theirs", async t => {
   const { app } = await testApp(t, { ...over('metrics'), METRICS_TOKEN: 'scrape-scrape-scrape-scrape-1234' })
   await app.inject('/api/v1/ping')
   assert.equal((await app.inject('/metrics')).statusCode, 401)
@@ -75,7 +75,7 @@ test("fastify-metrics' own HTTP metrics take the place of metrics, and the other
   assert.match(scraped.body, /^rhone_db_pool_connections/m)
 })
 
-test('@fastify/under-pressure takes the place of pressure, and lets probes and operators through', async t => {
+test('@fastify/under-pressure replaces pressure, and lets probes and operators through', async t => {
   const { as, token } = await testApp(t, {}, { pressure: stockPressure({ maxRssBytes: 1, sampleInterval: 10 }) })
   // From the first sample on.
   const refused = await eventually(
@@ -89,7 +89,7 @@ test('@fastify/under-pressure takes the place of pressure, and lets probes and o
   assert.equal((await as(token, 'GET', '/admin/stats')).statusCode, 200)
 })
 
-test('all five at once make a server that answers, refuses and is scraped', async t => {
+test('a server with all five answers, refuses and can be scraped', async t => {
   const swaps = (Object.keys(STOCK) as (keyof typeof STOCK)[]).map(swapOf).join(',')
   const { app, as, token } = await testApp(t, { RHONE_SWAP: swaps })
   assert.equal((await as(token, 'GET', '/api/v1/apps')).statusCode, 200)

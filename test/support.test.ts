@@ -18,12 +18,12 @@ test('eventually returns the first expected answer', async () => {
   assert.equal(asked, 4)
 })
 
-test('eventually takes any truthy answer where nothing else is expected', async () => {
+test('eventually accepts any truthy answer by default', async () => {
   const answers = [null, 0, '', 'yes']
   assert.equal(await eventually(() => answers.shift()), 'yes')
 })
 
-test('eventually gives up with an error that has the question and the last answer', async () => {
+test('eventually fails with the question and the last answer', async () => {
   await assert.rejects(
     eventually(
       () => ({ state: 'stuck' }),
@@ -41,7 +41,7 @@ test('eventually gives up on a question that is never answered', async () => {
   )
 })
 
-test('eventually passes on errors of its question', async () => {
+test('eventually rethrows errors of its question', async () => {
   const failure = new Error('no')
   await assert.rejects(
     eventually(() => Promise.reject(failure)),
@@ -49,7 +49,7 @@ test('eventually passes on errors of its question', async () => {
   )
 })
 
-test('stays fails as soon as its claim does not hold', async () => {
+test('stays fails as soon as its condition is false', async () => {
   let asked = 0
   await assert.rejects(
     stays(() => ++asked < 3, 60_000),
@@ -59,7 +59,7 @@ test('stays fails as soon as its claim does not hold', async () => {
   await stays(() => true, 10)
 })
 
-test('repeatedly goes on until it is stopped or its test is over, and passes on what failed', async () => {
+test('repeatedly runs until it is stopped or its test ends, and rethrows failures', async () => {
   let rounds = 0
   const first = repeatedly(new AbortController().signal, () => rounds++)
   await eventually(() => rounds > 3)
@@ -85,7 +85,7 @@ test('a clock that was set ahead twice is ahead by the sum, and is reset after t
   assert.ok(Date.now() - before < 100_000)
 })
 
-test('a test file awaits at its top level before its first test only: hooks of the file run when its first tests end', async () => {
+test('a test file uses top-level await only before its first test', async () => {
   const late: string[] = []
   for await (const file of glob('test/**/*.test.ts')) {
     const source = await readFile(file, 'utf8')

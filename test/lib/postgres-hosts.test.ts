@@ -25,7 +25,7 @@ const host = (address: string, state?: Partial<HostState>): HostReport => ({
 const chosen = (reports: HostReport[], highest = 0) => choosePrimary(reports, () => highest)
 
 suite('the primary among several hosts', () => {
-  test('is the one that is no standby', () => {
+  test('is the one that is not a standby', () => {
     const { primary } = chosen([host('a:1', { role: 'standby' }), host('b:1', {}), host('c:1')])
     assert.equal(primary?.address, 'b:1')
   })
@@ -34,17 +34,17 @@ suite('the primary among several hosts', () => {
     assert.equal(chosen([host('a:1', {}), host('b:1', { timeline: 2 })]).primary?.address, 'b:1')
   })
 
-  test('is none that a standby has left behind', () => {
+  test('is never one that a standby has overtaken', () => {
     const { refusal } = chosen([host('a:1', {}), host('b:1', { role: 'standby', timeline: 2 })])
     assert.match(refusal!, /a:1 was replaced by a promotion/)
   })
 
-  test('is none below the highest timeline that was ever seen', () => {
+  test('is never below the highest timeline ever seen', () => {
     assert.match(chosen([host('a:1', {}), host('b:1')], 2).refusal!, /a:1 was replaced by a promotion/)
     assert.equal(chosen([host('a:1', { timeline: 2 })], 2).primary?.address, 'a:1')
   })
 
-  test('is neither of two on the same timeline, nor of two systems', () => {
+  test('is undecided between two on the same timeline, or of two systems', () => {
     for (const other of [{}, { system: '8' }, { system: '8', timeline: 3 }])
       assert.match(chosen([host('a:1', {}), host('b:1', other)]).refusal!, /both a:1 and b:1 accept writes/)
   })

@@ -64,7 +64,7 @@ suite('a connection URL', () => {
     assert.throws(() => hostUrls('postgres://u@/db?host=/a,/b,/c&port=1,2'), /3 hosts but 2 ports/)
   })
 
-  test('takes the parameters that Neon writes into it', () => {
+  test('accepts the parameters that Neon adds', () => {
     const { ssl } = postgresTarget('postgresql://u:p@ep-x.neon.tech/db?sslmode=require&channel_binding=require')
     assert.equal(typeof ssl === 'object' && ssl.rejectUnauthorized, false)
   })
@@ -84,7 +84,7 @@ suite('a connection URL', () => {
 })
 
 suite('sslmode', () => {
-  test('decides over encryption, and over who the server must be', needsOpenssl, async t => {
+  test('controls encryption and the verification of the server', needsOpenssl, async t => {
     const { url, ca } = await tlsDatabase(t)
     const named = (host: string, parameters: string) => {
       const target = new URL(`${url}?${parameters}`)
@@ -118,7 +118,7 @@ suite('errors', () => {
     assert.equal(sqlState(new Error('no database at all')), undefined)
   })
 
-  test('say whether the database is away', () => {
+  test('show whether the database is unavailable', () => {
     const of = (fields: object) => new Error('wrapped', { cause: Object.assign(new Error(), fields) })
     for (const code of ['ECONNREFUSED', 'CONNECT_TIMEOUT', 'CONNECTION_CLOSED', '57P01', '57P03', '53300', '08006'])
       assert.equal(isUnreachable(of({ code })), true, code)

@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 
 const PROCESSES = new URL('../../plugins/lib/processes.ts', import.meta.url).href
 
-test('a process that has run out of file descriptors still knows what runs', async () => {
+test('a process without file descriptors still knows the running processes', async () => {
   const program = `
     import { openSync } from 'node:fs'
     import { identify, isRunning } from ${JSON.stringify(PROCESSES)}

@@ -83,7 +83,7 @@ test('a reply that does not match the schema is an error that names the place, n
   })
 })
 
-test('a status that is expected is an answer, any other an error', async t => {
+test('an expected status is an answer, any other an error', async t => {
   const { remote } = await serve(t, (request, response) => {
     if (request.url === '/empty') response.writeHead(204).end()
     else json(response, { message: 'gone' }, 404)
@@ -102,7 +102,7 @@ test('a redirect is not followed', async t => {
   assert.equal(requests.length, 1)
 })
 
-test('no error contains what was sent: neither a token, nor a body, nor a query', async t => {
+test('no error contains sent data: no token, body or query', async t => {
   const { remote, server } = await serve(t, (_request, response) => json(response, { secret: 'hunter2' }, 400))
   const request = { ...post, path: '/things?code=hunter2', body: { password: 'hunter2' } }
   const told: string[] = []
@@ -128,7 +128,7 @@ test('a service that hangs, even during its reply, costs no more than the timeou
   await assert.rejects(remote.call({ ...get, path: '/half' }), failure('timeout'))
 })
 
-test('an answer that does not end is cut off, and so is one that unpacks to too much', async t => {
+test('an endless reply is aborted, and so is one that decompresses to too much', async t => {
   const { remote } = await serve(
     t,
     (request, response) => {
@@ -190,13 +190,13 @@ test('a Retry-After is honoured, and a caller fails at once if it is beyond the 
   })
 })
 
-test('a call is over at its deadline, with all its attempts', async t => {
+test('a call ends at its deadline, with all its attempts', async t => {
   const { remote, requests } = await serve(t, () => {}, { timeout: 60, deadline: 200, retries: 50 })
   await assert.rejects(remote.call(get), failure('timeout'))
   assert.ok(requests.length <= 4, `${requests.length} attempts of 60 ms each in 200 ms`)
 })
 
-test('an outage is not multiplied by retries: one call in ten may make one', async t => {
+test('retries do not multiply an outage: one call in ten may retry', async t => {
   const { remote, requests } = await serve(t, (_request, response) => json(response, {}, 503), {
     breaker: { failures: 1_000 }
   })
@@ -204,7 +204,7 @@ test('an outage is not multiplied by retries: one call in ten may make one', asy
   assert.ok(requests.length <= 122, `${requests.length} requests for 100 calls`)
 })
 
-test('a failing service is left alone, probed once after a pause, and used again when the probe succeeds', async t => {
+test('a failing service is not called, probed once after a pause, and used again when the probe succeeds', async t => {
   let isDown = true
   const registry = new Registry()
   const { remote, requests } = await serve(t, (_request, response) => json(response, {}, isDown ? 500 : 200), {
@@ -328,7 +328,7 @@ test('a stream may last longer than a call, until its caller stops reading', asy
   await assert.rejects(remote.stream({ ...get, path: '/hang' }), failure('timeout'))
 })
 
-test('a stream that breaks off is an error, and one that its caller aborts ends with the reason', async t => {
+test('an interrupted stream is an error, and one aborted by its caller ends with the reason', async t => {
   const { remote, requests } = await serve(t, (_request, response) => response.writeHead(200).write('one'))
   const read = async (onChunk: () => void, signal?: AbortSignal) => {
     const { body } = await remote.stream({ ...get, signal })

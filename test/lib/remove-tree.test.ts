@@ -35,7 +35,7 @@ test('a tree is removed with locked directories, links, odd names and a depth th
   await removeTree(tree, join(root, 'graves'))
 })
 
-test('what a link points at stays, at the root of a tree as well as below it', async t => {
+test('the target of a link is kept, at the root of a tree as well as below it', async t => {
   const root = await directory(t)
   const kept = join(root, 'kept')
   await mkdir(kept)
@@ -62,7 +62,7 @@ for (;;) for (let i = 0; i < 20; i++) {
   attempt(() => fs.renameSync('aside', 'd' + i))
 }`
 
-test('nothing outside of a tree is removed, however fast its directories are swapped for links', async t => {
+test('nothing outside a tree is removed, even if directories are swapped for links meanwhile', async t => {
   const root = await directory(t)
   const victim = join(root, 'victim')
   await mkdir(join(victim, 'e'), { recursive: true })
@@ -87,7 +87,7 @@ test('nothing outside of a tree is removed, however fast its directories are swa
   assert.deepEqual(await readdir(join(root, 'graves')), [])
 })
 
-test('what a crash has left in the graveyard is removed later', async t => {
+test('remains of a crash are removed later', async t => {
   const root = await directory(t)
   await mkdir(join(root, 'graves/one/two'), { recursive: true })
   await writeFile(join(root, 'graves/file'), 'x')

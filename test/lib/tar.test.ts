@@ -56,7 +56,7 @@ async function folder(t: TestContext): Promise<string> {
   return path
 }
 
-test('what is written is what is read, whatever the names, the contents and the cuts', async () => {
+test('archives are read as written, for any names, contents and chunks', async () => {
   const part = fc
     .string({ unit: 'grapheme', minLength: 1, maxLength: 60 })
     .filter(text => !/[/\0]/.test(text) && text.isWellFormed())
@@ -80,7 +80,7 @@ test('what is written is what is read, whatever the names, the contents and the 
   )
 })
 
-test('the tar of this machine reads what is written, with long names, links and executables', async t => {
+test('the system tar reads our archives, with long names, links and executables', async t => {
   const place = await folder(t)
   const long = `${'deep/'.repeat(30)}ä ${'x'.repeat(90)}.txt`
   const items: Item[] = [
@@ -99,7 +99,7 @@ test('the tar of this machine reads what is written, with long names, links and 
 })
 
 for (const format of ['gnu', 'pax', 'ustar'])
-  test(`archives of the tar of this machine are read: ${format}`, async t => {
+  test(`archives of the system tar are read: ${format}`, async t => {
     const place = await folder(t)
     const name = format === 'ustar' ? 'x'.repeat(90) : `${'y'.repeat(120)}ü`
     await mkdir(join(place, 'in/sub'), { recursive: true })
@@ -112,7 +112,7 @@ for (const format of ['gnu', 'pax', 'ustar'])
     assert.deepEqual(found.toSorted(), ['link', 'sub', `sub/${name}`])
   })
 
-test('an archive that is cut off anywhere is refused, and never read as a smaller one', async () => {
+test('an archive truncated anywhere is refused, and never read as a smaller one', async () => {
   const whole = archiveOf([
     { path: 'a', text: 'x'.repeat(700) },
     { path: 'b', text: 'y' }
@@ -126,7 +126,7 @@ test('an archive that is cut off anywhere is refused, and never read as a smalle
   )
 })
 
-test('damaged bytes are refused or change what they are in, and nothing else happens', async () => {
+test('damaged bytes are refused or change only their own entry', async () => {
   const whole = archiveOf([
     { path: 'dir/file', text: 'content' },
     { path: 'link', type: 'link', target: 'dir/file' }
@@ -166,7 +166,7 @@ test('a header that claims a huge name or size is not buffered', async () => {
   await assert.rejects(read(claim('0', '\u0080\0\0\0\0\0\0\u0001\0\0\0\0')), /damaged|too large/)
 })
 
-test('nothing in a source archive can be read in two ways, or reach anything outside', async () => {
+test('a source archive is unambiguous, and reaches nothing outside', async () => {
   await refused([{ path: '/etc/passwd', text: 'x' }], /is absolute/)
   await refused([{ path: '../up', text: 'x' }], /points outside/)
   await refused([{ path: 'a/../../up', text: 'x' }], /points outside/)
@@ -242,7 +242,7 @@ test('hard links, devices, pipes and sparse files are refused by their kind', as
   }
 })
 
-test('what follows the end, is not gzip, or swells without end is refused', async () => {
+test('trailing data, data that is not gzip, and decompression bombs are refused', async () => {
   const all = async (bytes: Buffer, limits?: { bytes: number; entries: number }) => {
     for await (const _ of readSourceArchive(cut(bytes), limits));
   }
@@ -256,7 +256,7 @@ test('what follows the end, is not gzip, or swells without end is refused', asyn
   )
 })
 
-test('a failure of what delivers the archive is passed on as it is', async () => {
+test('an error of the source of an archive is passed on unchanged', async () => {
   async function* failing(): AsyncGenerator<Uint8Array> {
     yield gzipSync(archiveOf([{ path: 'a', text: 'x' }])).subarray(0, 20)
     throw new Error('the line is dead')

@@ -17,7 +17,7 @@ interface Grafana {
   readonly panels: readonly { readonly id: number; readonly gridPos: { x: number; y: number; w: number; h: number } }[]
 }
 
-test('the JSON that Grafana gets is what the list of panels makes', async () => {
+test('the Grafana JSON is generated from the list of panels', async () => {
   for (const dashboard of dashboards) {
     const file = join(MONITORING, 'dashboards', `${dashboard.uid.replace('rhone-', 'app-')}.json`)
     const made = `${JSON.stringify(grafanaDashboard(dashboard), null, 2)}\n`
@@ -26,7 +26,7 @@ test('the JSON that Grafana gets is what the list of panels makes', async () => 
   }
 })
 
-test('no two panels have one id, and none lies on another', () => {
+test('panel ids are unique, and panels do not overlap', () => {
   assert.equal(new Set(panels.map(({ id }) => id)).size, panels.length)
   for (const dashboard of dashboards) {
     const { panels: placed } = grafanaDashboard(dashboard) as Grafana
@@ -42,7 +42,7 @@ test('no two panels have one id, and none lies on another', () => {
   }
 })
 
-test('rates use the interval that Grafana works out, or an hour at least', () => {
+test('rates use the interval of Grafana, or at least an hour', () => {
   for (const { id, query } of panels)
     for (const [, range] of query.matchAll(/\[([^\]]+)\]/g))
       assert.ok(range === '$__rate_interval' || range === '1h', `${id}: [${range}]`)
@@ -52,7 +52,7 @@ test('rates use the interval that Grafana works out, or an hour at least', () =>
 const FOREIGN = /^(up|probe_success|probe_ssl_last_chain_expiry_timestamp_seconds)$/
 const NAME = /\b(?:rhone|process|nodejs|probe)_[a-z0-9_]+\b|\brhone:[a-z0-9_:]+\b|\bup\b/g
 
-test('no panel and no rule asks for a metric that does not exist', async t => {
+test('no panel or rule queries a metric that does not exist', async t => {
   // It sheds as the server that ships does, which tests are otherwise spared.
   const { app, as } = await testApp(t, {}, { pressure })
   const following = await server(t, await place(t, {}))
@@ -81,7 +81,7 @@ function namesOf(name: string, type: string): string[] {
   return type === 'histogram' ? [`${name}_bucket`, `${name}_count`, `${name}_sum`] : [name]
 }
 
-test('a phantom metric would be found', () => {
+test('a query of an unknown metric is detected', () => {
   assert.deepEqual(
     [...'rate(rhone_no_such_total[5m]) > 0'.matchAll(NAME)].map(([name]) => name),
     ['rhone_no_such_total']

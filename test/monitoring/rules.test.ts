@@ -10,7 +10,7 @@ const rules = await readRules()
 const alerts = rules.groups.flatMap(({ rules }) => rules).filter(({ alert }) => alert !== undefined)
 const nameOf = ({ alert = '' }: { alert?: string }) => alert
 
-test('every alert has a case in which it fires, and all but the watchdog one in which it does not', () => {
+test('every alert has a case in which it fires, and all except the watchdog one in which it does not', () => {
   for (const name of alerts.map(nameOf)) {
     const own = alertCases.filter(({ alert }) => alert === name)
     assert.ok(
@@ -47,7 +47,7 @@ test('every alert has a severity, a response time and a runbook link', () => {
   }
 })
 
-test('the page for those on call has the severities that the rules have', async () => {
+test('ON-CALL lists the severities of the rules', async () => {
   const page = await readFile(join(import.meta.dirname, '../../docs/ON-CALL.md'), 'utf8')
   assert.equal(page, withSeverities(page, await severityTable()), 'run npm run dashboards')
   assert.ok(page.includes('[ServiceDown](RUNBOOK.md#servicedown)'))

@@ -18,7 +18,7 @@ interface Service {
   readonly environment?: Readonly<Record<string, string>>
 }
 
-test('the containers are pinned, unprivileged, on the loopback alone, and have no default password', async () => {
+test('the containers are pinned, unprivileged, on loopback only, and have no default password', async () => {
   const { services, volumes } = (await read('compose.yml')) as {
     services: Record<string, Service>
     volumes: Record<string, null>
@@ -39,7 +39,7 @@ test('the containers are pinned, unprivileged, on the loopback alone, and have n
   }
 })
 
-test('Prometheus takes its configuration', { skip: without('promtool') }, () => {
+test('Prometheus accepts its configuration', { skip: without('promtool') }, () => {
   const { status, stderr } = spawnSync('promtool', ['check', 'config', '--syntax-only', 'prometheus.yml'], {
     cwd: MONITORING,
     encoding: 'utf8'
@@ -53,7 +53,7 @@ const route = (...labels: string[]) => {
   return spawnSync('amtool', args, { encoding: 'utf8' }).stdout.trim()
 }
 
-test('each severity goes where it should, and the watchdog to the heartbeat', { skip: noAmtool }, () => {
+test('each severity is routed to its receiver, and the watchdog to the heartbeat', { skip: noAmtool }, () => {
   assert.equal(route('severity=critical'), 'page')
   assert.equal(route('severity=high'), 'urgent')
   assert.equal(route('severity=medium'), 'chat')
@@ -62,7 +62,7 @@ test('each severity goes where it should, and the watchdog to the heartbeat', { 
   assert.equal(route('alertname=SomethingElse'), 'mail')
 })
 
-test('what inhibits another alert exists, and shares the labels that it names', async () => {
+test('alerts that inhibit others exist, and share the named labels', async () => {
   const { inhibit_rules: inhibitions, receivers, route: tree } = await read('alertmanager.yml')
   const names = (await read('alerts.yml')).groups.flatMap(({ rules }: { rules: { alert: string }[] }) =>
     rules.map(({ alert }) => alert)

@@ -34,7 +34,7 @@ test('a changed secret is in use without a restart, and recorded', async t => {
   assert.deepEqual([row?.resource, row?.action, row?.actor], ['secret', 'rotate', 'secret source'])
 })
 
-test('a webhook is verified with the secrets of now', async t => {
+test('a webhook is verified with the current secrets', async t => {
   const secrets = await place(t, { DATABASE_URL: await freshDatabase(t), GITHUB_WEBHOOK_SECRET: SECRET })
   const { app } = await server(t, secrets)
   const body = JSON.stringify({ zen: 'x' })
@@ -58,7 +58,7 @@ test('a webhook is verified with the secrets of now', async t => {
   assert.deepEqual([await deliver(SECRET), await deliver('next')], [202, 202])
 })
 
-test('GitHub and Fly are called with the credentials of now', async t => {
+test('GitHub and Fly are called with the current credentials', async t => {
   const [github, fly] = [await startFakeGithub(), await startFakeFly({ token: 'fm2_second' })]
   t.after(() => Promise.all([github.close(), fly.close()]))
   const port = await freePort()
@@ -110,7 +110,7 @@ test('GitHub and Fly are called with the credentials of now', async t => {
   assert.deepEqual([await signIn(), await asApp(), await atFly()], [true, true, true])
 })
 
-test('a new key opens at once, and signs once every running instance has it', async t => {
+test('a new key decrypts immediately, and signs once every running instance has it', async t => {
   const url = await freshDatabase(t)
   const [one, other] = [await place(t, { DATABASE_URL: url }), await place(t, { DATABASE_URL: url })]
   const first = await server(t, one)
@@ -130,7 +130,7 @@ test('a new key opens at once, and signs once every running instance has it', as
   assert.deepEqual(keys, ['new', 'old'])
 })
 
-test('an instance that does not answer is waited for, one that has ended is not', async t => {
+test('a silent instance is waited for, a stopped one is not', async t => {
   const url = await freshDatabase(t)
   const secrets = await place(t, { DATABASE_URL: url })
   const { app, live } = await server(t, secrets)
@@ -148,7 +148,7 @@ test('an instance that does not answer is waited for, one that has ended is not'
   assert.equal(ids(), 'new')
 })
 
-test('what is unusable is refused as a whole, by name, and recorded once', async t => {
+test('unusable secrets are refused as a set, by name, and recorded once', async t => {
   const url = await freshDatabase(t)
   const secrets = await place(t, { DATABASE_URL: url, METRICS_TOKEN: 'first-metrics-token' })
   const { app, live } = await server(t, secrets)
@@ -181,7 +181,7 @@ test('what is unusable is refused as a whole, by name, and recorded once', async
   }
 })
 
-test('the pool, LISTEN, the ping and the leader go over to another role without a failed query', async t => {
+test('the pool, LISTEN, the ping and the leader switch to another role without a failed query', async t => {
   const cluster = await ownCluster(t)
   await cluster.asSuperuser(async superuser => {
     await superuser`create role one superuser login password 'first'`
@@ -240,7 +240,7 @@ test('open and later Redis connections authenticate with the new password', asyn
   assert.equal(await app.redis.ping(), 'PONG')
 })
 
-test('the scrape tells the age and the schedule of every configured secret', async t => {
+test('metrics show the age and schedule of every configured secret', async t => {
   const secrets = await place(t, { DATABASE_URL: await freshDatabase(t), METRICS_TOKEN: 'first-metrics-token' })
   const { app } = await server(t, secrets)
   const { body } = await app.inject({ url: '/metrics', headers: { authorization: 'Bearer first-metrics-token' } })

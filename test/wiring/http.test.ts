@@ -23,20 +23,20 @@ async function hstsOf(variables: Record<string, string>): Promise<unknown> {
   return headers['strict-transport-security']
 }
 
-test('production and staging send HSTS, development does not, and the preload list is asked for', async () => {
+test('production and staging send HSTS, development does not, and preloading can be requested', async () => {
   assert.equal(await hstsOf(PRODUCTION), 'max-age=31536000; includeSubDomains')
   assert.equal(await hstsOf({ ...PRODUCTION, ENVIRONMENT: 'staging' }), 'max-age=31536000; includeSubDomains')
   assert.equal(await hstsOf({ ...PRODUCTION, HSTS_PRELOAD: 'true' }), 'max-age=31536000; includeSubDomains; preload')
   assert.equal(await hstsOf({ BASE_URL: 'https://localhost:8443', HSTS_PRELOAD: 'true' }), undefined)
 })
 
-test('memory pressure is judged by MEMORY_LIMIT as shipped, and never by nothing', () => {
+test('memory pressure is measured against MEMORY_LIMIT, and always enabled', () => {
   const limitOf = (variables: Record<string, string>) => http.pressure(loadConfig(variables), Fastify()).memoryLimit
   assert.equal(limitOf({ MEMORY_LIMIT: '536870912' }), 536_870_912)
   assert.ok(limitOf({}) > 0)
 })
 
-test('for how long browsers remember a preflight is a setting', () => {
+test('the cache lifetime of preflights is configurable', () => {
   assert.equal(http.cors(loadConfig({})).maxAge, 7_200)
   assert.equal(http.cors(loadConfig({ CORS_MAX_AGE: '60' })).maxAge, 60)
   assert.throws(() => loadConfig({ CORS_MAX_AGE: '86401' }), /CORS_MAX_AGE/)

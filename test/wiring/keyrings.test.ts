@@ -6,7 +6,7 @@ import secrets from '../../src/wiring/parts/secrets.ts'
 import { testApp } from '../support/app.ts'
 import { eventually } from '../support/eventually.ts'
 
-test('in production, an instance whose keys others do not have is not ready from the hourly comparison on', async t => {
+test('in production, an instance with keys that others lack is not ready after the hourly comparison', async t => {
   const { app, config, as } = await testApp(t)
   const comparison = (production: boolean) =>
     secrets.chores!({ ...config, production }, app).find(({ name }) => name === 'keyrings')!

@@ -23,7 +23,7 @@ for (const [host, target] of [
   ['::', '127.0.0.1'],
   ['::1', '::1']
 ] as const)
-  test(`a connection to ${target} by a server on ${host} is of the user who opened it`, onLinux, async t => {
+  test(`a connection to ${target} by a server on ${host} belongs to the user who opened it`, onLinux, async t => {
     const { server, port } = await listening(t, host)
     const accepted = once(server, 'connection')
     const client = connect(port, target)
@@ -64,7 +64,7 @@ test('the user of a closed peer is unknown, although the kernel then reports roo
   })
 })
 
-test('a peer elsewhere and a socket without addresses have no user here', () => {
+test('a remote peer and a socket without addresses have no local user', () => {
   const elsewhere = { remoteAddress: '192.0.2.1', remotePort: 4_000, localAddress: '192.0.2.2', localPort: 80 }
   assert.equal(peerUser(elsewhere as Socket), null)
   assert.equal(peerUser(new Socket()), null)

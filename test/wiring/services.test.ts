@@ -44,7 +44,7 @@ test('operators see the state of Fly and GitHub; without them the server is degr
   assert.deepEqual(others, { redis: 'not_configured', fly: 'unhealthy', stripe: 'not_configured', github: 'unhealthy' })
 })
 
-test('GitHub is unhealthy when it no longer knows the App', async t => {
+test('GitHub is unhealthy if it no longer recognizes the App', async t => {
   const github = await startFakeGithub()
   t.after(() => github.close())
   const { app } = await testApp(t, {
@@ -57,7 +57,7 @@ test('GitHub is unhealthy when it no longer knows the App', async t => {
   assert.equal(await servicesOf(app).github!(), 'unhealthy')
 })
 
-test('services that are not configured are not reported as down', async t => {
+test('unconfigured services are not reported as down', async t => {
   const { app } = await testApp(t)
   const services = servicesOf(app)
   assert.equal(await services.fly!(), 'not_configured')

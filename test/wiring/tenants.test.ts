@@ -52,7 +52,7 @@ test(
   }
 )
 
-test('in development a browser that opens localhost is sent to the address, where no app has a name', async t => {
+test('in development, localhost redirects to 127.0.0.1, where no app has a name', async t => {
   const { app } = await testApp(t)
   const headers = { host: 'localhost:8080', 'sec-fetch-mode': 'navigate' }
   const reply = await app.inject({ url: '/login?next=%2Fapps', headers })

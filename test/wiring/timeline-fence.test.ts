@@ -28,7 +28,7 @@ suite('the fence', () => {
       assert.deepEqual([fence.highest('7'), fence.highest('8')], [3, 1])
   })
 
-  test('is built anew over a file that somebody has damaged', async t => {
+  test('is rebuilt if its file is damaged', async t => {
     const path = await pathIn(t)
     await writeFile(path, '{"timelines": 3')
     const fence = timelineFence(path, fail)
@@ -36,7 +36,7 @@ suite('the fence', () => {
     assert.equal(timelineFence(path, fail).highest('7'), 2)
   })
 
-  test('holds in its own process where it cannot be stored, and says so', async t => {
+  test('holds within its process if it cannot be stored, and logs that', async t => {
     const path = await pathIn(t)
     await writeFile(path, '')
     const errors: unknown[] = []
@@ -46,7 +46,7 @@ suite('the fence', () => {
     assert.equal(errors.length, 1)
   })
 
-  test('writes down where the primary was last seen', async t => {
+  test('stores the last known position of the primary', async t => {
     const path = await pathIn(t)
     assert.equal(lastSighting(path), null)
     timelineFence(path, fail).saw?.({ system: '7', timeline: 1, lsn: 50_331_976n })
@@ -57,7 +57,7 @@ suite('the fence', () => {
 })
 
 suite('the fence over Redis', () => {
-  test('is known on every machine, and told again to a Redis that has lost it', async t => {
+  test('is known on every machine, and written again to a Redis that lost it', async t => {
     const redis = await redisServer(t)
     if (redis === undefined) return
     const client = new Redis(redis.port, '127.0.0.1')
@@ -80,7 +80,7 @@ suite('the fence over Redis', () => {
     assert.equal(late.highest('7'), 3)
   })
 
-  test('holds on its own machine while Redis is away, or has something else in its place, and says so once', async t => {
+  test('holds on its own machine while Redis is down or has other data, and logs that once', async t => {
     const redis = await redisServer(t)
     if (redis === undefined) return
     const client = new Redis(redis.port, '127.0.0.1')

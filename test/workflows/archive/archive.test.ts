@@ -10,7 +10,7 @@ const segmentsIn = async ({ settings }: Archived, stream: string) => {
   return { folder, files: (await readdir(folder)).sort() }
 }
 
-test('a database comes back as it was one instant before a table was dropped, closed; a missing segment is named before', async t => {
+test('a database is recovered to just before a table was dropped, and closed; a missing segment is named first', async t => {
   const archived = await archivedDatabase(t)
   const { sql } = archived
   await sql`insert into users (username, is_admin) values ('ada', true)`

@@ -57,7 +57,7 @@ function stream(name: string, bases: readonly BaseDescriptor[], segments: readon
   }
 }
 
-test('segments follow each other as PostgreSQL counts them', () => {
+test('segments are numbered like in PostgreSQL', () => {
   assert.equal(nextSegment('000000010000000000000001'), '000000010000000000000002')
   assert.equal(nextSegment('0000000100000000000000FF'), '000000010000000100000000')
   assert.equal(nextSegment('0000000A0000FFFF000000FF'), '0000000A0001000000000000')
@@ -65,7 +65,7 @@ test('segments follow each other as PostgreSQL counts them', () => {
   assert.equal(markOf('000000010000000000000001'), null)
 })
 
-test('the way to an instant begins at the latest base backup before it, and ends with the segment that holds it', () => {
+test('the recovery path begins at the latest base backup before the target, and ends with the segment that contains it', () => {
   const name = id(1)
   const one = stream(
     name,
@@ -84,7 +84,7 @@ test('the way to an instant begins at the latest base backup before it, and ends
   assert.throws(() => recoveryPathTo([], at(8)), /no complete archive here/)
 })
 
-test('a gap stops only what lies behind it, and is named', () => {
+test('a gap blocks only recovery beyond it, and is named', () => {
   const name = id(1)
   const one = stream(
     name,
@@ -99,7 +99,7 @@ test('a gap stops only what lies behind it, and is named', () => {
     )
 })
 
-test('a segment that is there twice is refused when its content differs, and taken once when not', () => {
+test('a duplicate segment is refused if its content differs, and otherwise used once', () => {
   const name = id(1)
   const same = stream(name, [base(name, 1)], [mark(1), { ...mark(1), sealed: 'c'.repeat(64) }, mark(2)])
   assert.equal(chainOf(same, same.bases[0]!, null).segments.length, 2)
@@ -107,7 +107,7 @@ test('a segment that is there twice is refused when its content differs, and tak
   assert.throws(() => chainOf(other, other.bases[0]!, null), /exists twice: two servers have written to it/)
 })
 
-test('a base backup goes with its log when a later one is as old as what is kept, and the last one never', () => {
+test('a base backup expires with its segments once a later one reaches the retention period, but the last one never', () => {
   const name = id(1)
   const days = (n: number) => new Date(BEGUN + n * DAY)
   const bases = [base(name, 1, days(0)), base(name, 3, days(7)), base(name, 5, days(13)), base(name, 7, days(20))]
@@ -131,7 +131,7 @@ test('a base backup goes with its log when a later one is as old as what is kept
   assert.deepEqual(expiredArchive([stream(name, bases.slice(0, 2), [mark(1)])], 7).objects, [])
 })
 
-test('a stream that was broken off goes as a whole, and one that is only beginning stays', () => {
+test('an abandoned stream expires completely, and one that has just started is kept', () => {
   const [old, current, begun] = [id(1), id(2), id(3)]
   const days = (n: number) => new Date(BEGUN + n * DAY)
   const streams = [
@@ -149,7 +149,7 @@ test('a stream that was broken off goes as a whole, and one that is only beginni
   assert.ok(!objects.some(name => name.includes(current) || name.includes(begun)))
 })
 
-test('files are unpacked as they were; a name that leads elsewhere, or an archive that is cut off, is refused', async t => {
+test('files are unpacked unchanged; names that point outside, and truncated archives, are refused', async t => {
   const directory = await directoryFor(t)
   const archive = async function* (path: string) {
     for (const member of [

@@ -25,7 +25,7 @@ async function* chunksOf(content: Buffer): AsyncGenerator<Buffer> {
 const encrypt = (plain: Buffer) => wholeOf(encrypted(chunksOf(plain), [recipient, second]))
 const decrypt = (file: Buffer, by = identity) => wholeOf(decrypted(chunksOf(file), [by]))
 
-test('the package opens what is encrypted here, and what it encrypts is opened here, whatever the length', async () => {
+test('our encryption and the package decrypt each other's files of any length', async () => {
   const [encrypter, decrypter] = [new Encrypter(), new Decrypter()]
   encrypter.addRecipient(recipient)
   decrypter.addIdentity(identity)
@@ -42,7 +42,7 @@ test('two files of one content have nothing in common', async () => {
   assert.notDeepEqual(one.subarray(-SEALED), two.subarray(-SEALED))
 })
 
-test('pieces that are missing, exchanged, added or changed are found, and so is what is no such file', async () => {
+test('missing, swapped, added or changed chunks are detected, and so are other files', async () => {
   const good = await encrypt(randomBytes(3 * PIECE))
   const start = good.length - 3 * SEALED
   const [head, one, two, three] = [

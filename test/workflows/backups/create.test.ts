@@ -12,7 +12,7 @@ import { backupSettings, connectTo, directoryFor } from '../../support/backups.t
 
 const MIB = 1024 * 1024
 
-test('a backup holds every table as of one instant, and a table added later without a change of code', async t => {
+test('a backup is a snapshot of all tables, including new ones without a code change', async t => {
   const settings = await backupSettings(t)
   const sql = connectTo(t, settings.databaseUrl)
   await sql`create table added_later (id bigint generated always as identity primary key, text text,
@@ -30,7 +30,7 @@ test('a backup holds every table as of one instant, and a table added later with
   assert.deepEqual((await openKeys(storage, backup, settings.identities)).keyrings, settings.keyrings)
 })
 
-test('age, zstd and tar open a backup without us', async t => {
+test('age, zstd and tar can open a backup', async t => {
   const settings = await backupSettings(t)
   const sql = connectTo(t, settings.databaseUrl)
   const backup = await createBackup(settings)
@@ -54,7 +54,7 @@ test('age, zstd and tar open a backup without us', async t => {
   assert.ok((await stat(join(directory, 'manifest.json'))).size > 0)
 })
 
-test('what is flipped, cut off, missing or exchanged is found, and named', async t => {
+test('flipped, truncated, missing and swapped data is detected and named', async t => {
   const settings = await backupSettings(t)
   const backup = await createBackup(settings)
   const { directory } = settings.storage as { directory: string }
@@ -81,7 +81,7 @@ test('what is flipped, cut off, missing or exchanged is found, and named', async
   await assert.rejects(openBackup(storage, exchanged, settings.identities), new RegExp(`data of backup ${other.id}`))
 })
 
-test('a service that fails in the middle, or stores less than it says, leaves no backup and no parts', async t => {
+test('a storage that fails midway, or stores less than it reports, leaves no backup and no parts', async t => {
   const s3 = await new FakeS3().listen()
   t.after(() => s3.close())
   const s3Settings = { bucket: s3.bucket, prefix: '', endpoint: s3.url, region: 'x', partSize: 5 * MIB, backoff: 1 }
@@ -98,7 +98,7 @@ test('a service that fails in the middle, or stores less than it says, leaves no
   assert.equal([...s3.objects.keys()].filter(key => key.endsWith('backup.json')).length, 1)
 })
 
-test('a database that goes away in the middle leaves no backup', async t => {
+test('a database that fails midway leaves no backup', async t => {
   const settings = await backupSettings(t)
   await assert.rejects(createBackup(settings, AbortSignal.abort()))
   const { directory } = settings.storage as { directory: string }

@@ -59,7 +59,7 @@ async function target(t: TestContext, from: BackupSettings, changes: Partial<Res
   return { storage, identities, backup: 'latest', databaseUrl, keyrings: {}, by: 'tester', ...changes }
 }
 
-test('a bare database and a bare environment get everything back, closed', async t => {
+test('an empty database and environment are restored completely, and closed', async t => {
   const settings = await backupSettings(t)
   const source = connectTo(t, settings.databaseUrl)
   await fill(settings, source)
@@ -111,7 +111,7 @@ test('a bare database and a bare environment get everything back, closed', async
   await assert.rejects(sql`delete from audit_logs`, /append-only/)
 })
 
-test('without a key that the backup needs, or with another of its name, nothing is written', async t => {
+test('nothing is written if a required key is missing or different', async t => {
   const settings = await backupSettings(t)
   const source = connectTo(t, settings.databaseUrl)
   await fill(settings, source)
@@ -131,7 +131,7 @@ test('without a key that the backup needs, or with another of its name, nothing 
   }
 })
 
-test('without the object of the keyrings, those of the environment do', async t => {
+test('without the keyrings object, the keyrings of the environment are used', async t => {
   const settings = await backupSettings(t)
   const made = await createBackup(settings)
   const { directory } = settings.storage as { directory: string }
@@ -143,7 +143,7 @@ test('without the object of the keyrings, those of the environment do', async t 
   await assert.rejects(restoreBackup(await target(t, settings), migrator), /there is no complete backup/)
 })
 
-test('a database that holds anything is left alone', async t => {
+test('a database that is not empty is left alone', async t => {
   const settings = await backupSettings(t)
   await createBackup(settings)
   const databaseUrl = await freshDatabase(t)
@@ -176,7 +176,7 @@ test('a damaged, truncated or missing backup leaves the database untouched', asy
   assert.equal((await sql`select from pg_class where relnamespace = 'public'::regnamespace`).length, 0)
 })
 
-test('a restore that is cut off leaves a database that no server starts on, and can be repeated', async t => {
+test('an interrupted restore leaves a database on which no server starts, and can be repeated', async t => {
   const settings = await backupSettings(t)
   await fill(settings, connectTo(t, settings.databaseUrl))
   await createBackup(settings)
@@ -194,7 +194,7 @@ test('a restore that is cut off leaves a database that no server starts on, and 
   await migrateDatabase(into.databaseUrl)
 })
 
-test('a backup of a later version is refused, and one of an earlier version is brought up to date', async t => {
+test('a backup of a later version is refused, and one of an earlier version is migrated', async t => {
   const settings = await backupSettings(t)
   await fill(settings, connectTo(t, settings.databaseUrl))
   await createBackup(settings)

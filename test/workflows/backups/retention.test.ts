@@ -43,7 +43,7 @@ async function place(storage: Storage, installation: string, at: number, without
   return id
 }
 
-test('two installations share a bucket and a prefix: each prunes its own, by what the backups say', async t => {
+test('two installations that share a bucket and a prefix prune only their own backups', async t => {
   const s3 = await new FakeS3().listen()
   t.after(() => s3.close())
   const options = { bucket: s3.bucket, prefix: 'shared', endpoint: s3.url, region: 'x', backoff: 1, ...s3.credentials }
@@ -68,7 +68,7 @@ test('two installations share a bucket and a prefix: each prunes its own, by wha
   assert.equal([...s3.objects.keys()].filter(key => key.endsWith('notes.txt')).length, 2)
 })
 
-test('the newest of each day, week and month stay, and never less than three', async t => {
+test('the newest of each day, week and month are kept, and at least three', async t => {
   const storage = openStorage({ directory: await directoryFor(t) })!
   const owner = randomUUID()
   for (let hour = 0; hour < 5; hour++) await place(storage, owner, START + hour * 3_600_000)
@@ -101,7 +101,7 @@ test('the newest of each day, week and month stay, and never less than three', a
   ])
 })
 
-test('what is damaged or unfinished counts for nothing, and goes when something newer is sound', async t => {
+test('damaged and unfinished backups do not count, and are removed once a newer one is verified', async t => {
   const storage = openStorage({ directory: await directoryFor(t) })!
   const owner = randomUUID()
   const cut = await place(storage, owner, START - 9 * DAY, ['backup.json', 'keys.json.zst.age'])
@@ -123,7 +123,7 @@ test('what is damaged or unfinished counts for nothing, and goes when something 
   assert.equal((await listBackups(storage)).filter(isVerified).length, 1)
 })
 
-test('a prune that is cut off leaves no damaged backup behind', async t => {
+test('an interrupted prune leaves no damaged backup', async t => {
   const storage = openStorage({ directory: await directoryFor(t) })!
   const owner = randomUUID()
   for (let day = 0; day < 5; day++) await place(storage, owner, START - day * DAY)
@@ -140,7 +140,7 @@ test('a prune that is cut off leaves no damaged backup behind', async t => {
   assert.deepEqual(states, ['unfinished', 'verified', 'verified', 'verified', 'verified'])
 })
 
-test('a bucket that allows no deletion keeps all, and says so', async t => {
+test('a bucket without permission to delete keeps everything, and this is logged', async t => {
   const s3 = await new FakeS3().listen()
   t.after(() => s3.close())
   const options = { bucket: s3.bucket, prefix: '', endpoint: s3.url, region: 'x', backoff: 1, ...s3.credentials }
@@ -152,7 +152,7 @@ test('a bucket that allows no deletion keeps all, and says so', async t => {
   assert.equal((await listBackups(storage)).filter(isVerified).length, 5)
 })
 
-test('"latest" among backups of several installations has to be said by id', async t => {
+test('with backups of several installations, "latest" requires an id', async t => {
   const storage = openStorage({ directory: await directoryFor(t) })!
   const first = await place(storage, randomUUID(), START)
   await place(storage, randomUUID(), START - DAY)

@@ -51,7 +51,7 @@ test('an operator starts a backup, which runs in another process, and learns its
   assert.deepEqual([audit.items[0].action, audit.items[0].details], ['create', { trigger: 'operator' }])
 })
 
-test('one instance makes a due backup, and only when the latest one is old enough', async t => {
+test('one instance creates a due backup, and only if the latest one is old enough', async t => {
   const url = await freshDatabase(t)
   const directory = await directoryFor(t)
   const variables = { DATABASE_URL: url, BACKUP_SCHEDULE: '0 2 * * *', BACKUP_URL: `file://${directory}` }
@@ -76,7 +76,7 @@ test('one instance makes a due backup, and only when the latest one is old enoug
   assert.equal((await listBackups(app.storage!)).length, 1)
 })
 
-test('a failed backup is reported and retried, and leaves the time of the last success as it is', async t => {
+test('a failed backup is reported and retried, and does not change the time of the last success', async t => {
   const { heard, url } = await listener(t)
   const directory = await directoryFor(t)
   await writeFile(join(directory, 'file'), '')
@@ -90,7 +90,7 @@ test('a failed backup is reported and retried, and leaves the time of the last s
   await eventually(state, found => found === 'retrying')
 })
 
-test('only operators can see and make backups', async t => {
+test('only operators can see and create backups', async t => {
   const { as } = await testApp(t)
   for (const method of ['GET', 'POST'] as const)
     assert.equal((await as('rhn_unknown', method, '/admin/backups')).statusCode, 401)

@@ -44,7 +44,7 @@ async function deployed(platform: TestPlatform) {
   return { app, first }
 }
 
-test('a worker that was overtaken removes nothing from the one that continues, for any failure', async t => {
+test('a worker that lost its claim removes nothing of its successor, for any failure', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   const second = await platform.create(app.id)
@@ -67,7 +67,7 @@ test('a worker that was overtaken removes nothing from the one that continues, f
   assert.equal(await platform.statusOf(second.id), 'live')
 })
 
-test('a deployment is built, comes up beside nothing, serves, and is live', async t => {
+test('a first deployment is built, started, serves, and becomes live', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id })
@@ -99,7 +99,7 @@ test('a deployment started by a push has its own audit row, since no request cau
   )
 })
 
-test('no downtime at a deploy: the old version serves until the new one does, and is ended after that', async t => {
+test('a deploy has no downtime: the old version serves until the new one does, and is then stopped', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   const seen: unknown[] = []
@@ -123,7 +123,7 @@ test('no downtime at a deploy: the old version serves until the new one does, an
   assert.deepEqual([await platform.statusOf(first.id), await platform.statusOf(second.id)], ['superseded', 'live'])
 })
 
-test('a build that fails leaves the old version serving, tells its owner why, and is not tried again', async t => {
+test('a failed build keeps the old version serving, tells its owner why, and is not retried', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   platform.world.disturb = onceAt(
@@ -141,7 +141,7 @@ test('a build that fails leaves the old version serving, tells its owner why, an
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id })
 })
 
-test('secrets in error messages: what an app said is redacted before it is cut, and our own words never are', async t => {
+test('app output in error messages is redacted before it is truncated, but our own words never are', async t => {
   const platform = await testPlatform(t)
   const app = await platform.addApp()
   const secret = `sk-${'0123456789abcdef'.repeat(4)}`
@@ -164,7 +164,7 @@ test('secrets in error messages: what an app said is redacted before it is cut, 
 
 for (const step of ['start', 'serve'] as const)
   for (const when of ['before', 'after'] as const)
-    test(`a rollout that fails ${when} its ${step} leaves the old version serving, and nothing of the new one`, async t => {
+    test(`a rollout that fails ${when} its ${step} keeps the old version serving, and removes the new one`, async t => {
       const platform = await testPlatform(t)
       const { app, first } = await deployed(platform)
       platform.world.disturb = onceAt(step, when, fail(new DeployError('It does not answer on its port.')))
@@ -259,7 +259,7 @@ test('a worker that is killed at any step loses no deployment: the next one cont
   assert.deepEqual(platform.world.outages, [])
 })
 
-test('what a killed worker leaves of a deployment that is over does not run on: the next one ends it', async t => {
+test('a release that a killed worker left after the deployment ended is stopped by the next one', async t => {
   const platform = await testPlatform(t)
   const replaced = await deployed(platform)
   const second = await platform.create(replaced.app.id)
@@ -280,7 +280,7 @@ test('what a killed worker leaves of a deployment that is over does not run on: 
   assert.deepEqual(platform.world.outages, [])
 })
 
-test('a server that stops leaves its deployments to the next one: nothing is marked failed', async t => {
+test('a stopping server hands its deployments over: none is marked as failed', async t => {
   const platform = await testPlatform(t)
   for (const step of ['build', 'start', 'serve'] as const) {
     const { app } = await deployed(platform)
@@ -331,7 +331,7 @@ test('a build that ignores its cancellation does not block others', async t => {
   assert.equal(second?.status, 'live')
 })
 
-test('a rollout that was cancelled after it began to serve gives the requests back', async t => {
+test('a rollout cancelled after it started to serve returns the requests to the old version', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   const second = await platform.create(app.id)
@@ -343,7 +343,7 @@ test('a rollout that was cancelled after it began to serve gives the requests ba
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [first.id], serving: first.id })
 })
 
-test('an app that is deleted while it is deployed ends the deployment, and leaves nothing that runs', async t => {
+test('deleting an app during a deployment ends the deployment, and leaves nothing running', async t => {
   const platform = await testPlatform(t)
   for (const step of ['build', 'start', 'serve'] as const) {
     const { app } = await deployed(platform)
@@ -395,7 +395,7 @@ test('ten pushes in one second: the last one is live, the rest are cancelled', a
   assert.deepEqual(platform.world.outages, [])
 })
 
-test('two instances share the work, and never meet in one app', async t => {
+test('two instances share the work, but never on the same app', async t => {
   const platform = await testPlatform(t)
   const all = await Promise.all(Array.from({ length: 4 }, () => platform.addApp()))
   const busy = new Map<string, number>()
@@ -441,7 +441,7 @@ test('a worker presumed dead changes nothing when it resumes: another one has co
   }
 })
 
-test('a worker that loses its claim in the middle of another one at work leaves that one alone', async t => {
+test('a worker that loses its claim does not disturb its successor', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   const second = await platform.create(app.id)
@@ -464,7 +464,7 @@ test('a worker that loses its claim in the middle of another one at work leaves 
   assert.deepEqual(platform.world.runningOf(app.id), { releases: [second.id], serving: second.id })
 })
 
-test('a deployment runs with the env vars of when it began to roll out, and says which values those were', async t => {
+test('a deployment uses the env vars from the start of its rollout, and records their versions', async t => {
   const platform = await testPlatform(t)
   const app = await platform.addApp()
   const set = (key: string, value: string, buildTime?: boolean) =>
@@ -486,7 +486,7 @@ test('a deployment runs with the env vars of when it began to roll out, and says
   assert.deepEqual(release()?.env, { SECRET: 'two', NPM_TOKEN: 'for builds' }, 'started again, it is what it was')
 })
 
-test('a rollback deploys the image of then with the env vars of now, and is not built', async t => {
+test('a rollback deploys the earlier image with the current env vars, without a build', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   await platform.create(app.id)
@@ -502,7 +502,7 @@ test('a rollback deploys the image of then with the env vars of now, and is not 
   assert.equal(await platform.statusOf(back.id), 'live')
 })
 
-test('disks do not fill: images that nobody can go back to are removed, those of failed rollouts too', async t => {
+test('images that cannot be rolled back to are removed, including those of failed rollouts', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   const images = platform.world.images.get(app.id)!
@@ -519,7 +519,7 @@ test('disks do not fill: images that nobody can go back to are removed, those of
   assert.equal(images.size, 11)
 })
 
-test('a clean-up does not remove too much: every version that can be rolled back to can be deployed', async t => {
+test('the clean-up keeps the images of all versions that can be rolled back to', async t => {
   const platform = await testPlatform(t)
   const { app, first } = await deployed(platform)
   for (let i = 0; i < 12; i++) {

@@ -166,7 +166,7 @@ test('a push is deployed to the app of its repository and branch', async () => {
   assert.equal((await appOf(appId)).version, 1, 'which is no change of the app')
 })
 
-test('a webhook is not deployed twice: delivered and worked on by many at once, it is one job and one deployment', async () => {
+test('a webhook delivered and processed many times concurrently causes one job and one deployment', async () => {
   const { appId, pushOf } = await repository()
   const payload = Buffer.from(JSON.stringify(pushOf()))
   const job = { source: 'github', deliveryId: randomUUID() } as const
@@ -187,7 +187,7 @@ test('two webhooks about the same push cause one deployment', async () => {
   assert.equal((await deployed(appId)).length, 1)
 })
 
-test('a delivery whose job cannot be added is not kept, so that it is not lost but delivered again', async () => {
+test('a delivery whose job cannot be added is not stored, so that GitHub delivers it again', async () => {
   const broken = deliveryStore(
     () => db,
     () => ({ send: () => Promise.reject(new Error('no room')) })
@@ -224,7 +224,7 @@ test('tags and deleted branches are not deployed', async () => {
   assert.deepEqual(await deployed(appId), [])
 })
 
-test('an older push that is processed late does not take the place of a newer one', async () => {
+test('an older push that is processed late does not replace a newer one', async () => {
   const { appId, pushOf } = await repository()
   const jobs = [
     await deliver('push', pushOf({ before: sha('0'), after: sha('1') })),
@@ -237,7 +237,7 @@ test('an older push that is processed late does not take the place of a newer on
   assert.deepEqual(outcomes, ['ignored', 'ignored', 'processed'])
 })
 
-test('nor does one that is delivered late, when deliveries are asked for again after an outage', async () => {
+test('an older push that is redelivered after an outage does not replace a newer one', async () => {
   const { appId, pushOf } = await repository()
   await process('push', pushOf({ before: sha('2'), after: sha('3'), pushedAt: 1_795_000_030 }))
   await process('push', pushOf({ before: sha('0'), after: sha('1'), pushedAt: 1_795_000_010 }))
@@ -245,7 +245,7 @@ test('nor does one that is delivered late, when deliveries are asked for again a
   assert.deepEqual(await deployed(appId), [sha('3')])
 })
 
-test('ten pushes in one second, worked on at once and in any order, end with the last', async () => {
+test('of ten pushes in one second, processed concurrently in any order, the last one wins', async () => {
   const { appId, pushOf } = await repository()
   const pushes: GithubWebhookJob[] = []
   for (let n = 0; n < 10; n++)
@@ -254,7 +254,7 @@ test('ten pushes in one second, worked on at once and in any order, end with the
   assert.equal((await deployed(appId)).at(-1), sha('10'))
 })
 
-test('a branch that is set back to an older commit is deployed from there', async () => {
+test('a branch that is reset to an older commit is deployed at that commit', async () => {
   const { appId, pushOf } = await repository()
   const commits = ['1', '2', '1', '3', '1'].map(sha)
   let before = NO_COMMIT
@@ -265,7 +265,7 @@ test('a branch that is set back to an older commit is deployed from there', asyn
   assert.deepEqual(await deployed(appId), commits)
 })
 
-test('an app that follows another branch from now on has that branch’s pushes deployed', async () => {
+test('after a change of its branch, an app deploys the pushes of the new one', async () => {
   const { appId, pushOf } = await repository()
   await process('push', pushOf({ pushedAt: 1_795_000_100 }))
   await db.update(apps).set({ githubBranch: 'next' }).where(eq(apps.id, appId))
@@ -357,7 +357,7 @@ test('a delivery that failed for good is marked as failed, and processed when it
   assert.deepEqual([(await storedOf(job))?.outcome, await deployed(appId)], ['processed', [sha('after')]])
 })
 
-test('what is refused for one app is deployed to the others', async () => {
+test('a push that is refused for one app is still deployed to others', async () => {
   const { installationId, teamId, repoId, appId, pushOf } = await repository()
   const second = await addApp({ installationId, teamId, githubRepoId: repoId })
   const refusing = queueWith({
@@ -373,7 +373,7 @@ test('what is refused for one app is deployed to the others', async () => {
   assert.equal((await storedOf(job))?.outcome, 'processed')
 })
 
-test('an event that is unknown, or of no consequence, is kept and ignored', async () => {
+test('an unknown or irrelevant event is stored and ignored', async () => {
   const outcomes: string[] = []
   const counting = queueWith({ count: outcome => outcomes.push(outcome) })
   for (const [event, payload] of [
@@ -391,7 +391,7 @@ test('an event that is unknown, or of no consequence, is kept and ignored', asyn
   assert.deepEqual(outcomes, Array(6).fill('ignored'))
 })
 
-test('a payload that is not what its event says is not tried again and again', async () => {
+test('a payload that does not match its event is not retried forever', async () => {
   const job = await deliver('push', { ref: 'refs/heads/main' })
   await queue.run(job, attempt())
   const failed = await storedOf(job)
@@ -399,11 +399,11 @@ test('a payload that is not what its event says is not tried again and again', a
   assert.match(failed?.error ?? '', /^\/before: /)
 })
 
-test('a job whose delivery is gone has nothing to do', async () => {
+test('a job whose delivery was deleted does nothing', async () => {
   await queue.run({ source: 'github', deliveryId: randomUUID() }, attempt())
 })
 
-test('an installation that is removed stops the deploys of its apps, and of no others of the team', async () => {
+test('removing an installation stops the deploys of its apps only', async () => {
   const { installationId, teamId, appId, pushOf } = await repository()
   const other = await addInstallation()
   const untouched = await addApp({ ...other, teamId, githubRepoId: newNumber() })
@@ -422,7 +422,7 @@ test('an installation that is removed stops the deploys of its apps, and of no o
   assert.equal(await process('push', pushOf({ after: sha('later') })), 'ignored')
 })
 
-test('a suspension is kept until it is lifted, also when both are heard of in the wrong order', async () => {
+test('a suspension lasts until it is lifted, even if the events arrive in the wrong order', async () => {
   const { installationId, teamId } = await repository()
   const suspendedAt = async () => {
     const ours = eq(githubInstallations.installationId, installationId)
@@ -443,7 +443,7 @@ test('a suspension is kept until it is lifted, also when both are heard of in th
   ])
 })
 
-test('repositories that an installation loses are not deployed any more; its others are', async () => {
+test('repositories removed from an installation are no longer deployed; its others are', async () => {
   const { installationId, teamId, repoId, appId } = await repository()
   const keptId = newNumber()
   const kept = await addApp({ installationId, teamId, githubRepoId: keptId })

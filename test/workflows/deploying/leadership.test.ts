@@ -24,7 +24,7 @@ function candidate(t: { after(end: () => Promise<void>): void }, url: string) {
   return leads.promise
 }
 
-test('a leader that is cut off without a word loses its lock within seconds, not when TCP gives up', async t => {
+test('a leader behind a silent network failure loses its lock within seconds, not after the TCP timeout', async t => {
   const url = await freshDatabase(t)
   const proxy = await tcpProxy(t, url)
   await candidate(t, proxy.url)

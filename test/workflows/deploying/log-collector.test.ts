@@ -132,7 +132,7 @@ test('a dead log stream is reconnected without duplicates or gaps', async t => {
   assert.deepEqual(kept, ['line 0', 'line 1', 'line 2', 'line 3', 'line 4', 'line 5'])
 })
 
-test('one of two instances collects, and the other takes over when it is gone or has lost the database', async t => {
+test('one of two instances collects, and the other takes over if the first stops or loses the database', async t => {
   const machines = new TalkingMachines()
   const url = await freshDatabase(t)
   const [first, second] = [await instance(t, url, machines), await instance(t, url, machines)]

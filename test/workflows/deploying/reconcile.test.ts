@@ -37,7 +37,7 @@ test('an app has drifted when its live deployment does not serve, or another one
   assert.deepEqual(divergentApps([], { ...state, active: new Map([['a', '2']]) }), [])
 })
 
-test('what should run and does not is started again, and what should not is ended', async t => {
+test('missing releases are started, and unwanted ones are stopped', async t => {
   const platform = await testPlatform(t)
   const [gone, crowded, wrong] = [await deployed(platform), await deployed(platform), await deployed(platform)]
   const { apps } = platform.world
@@ -67,7 +67,7 @@ test('a deployment whose job was lost gets another one', async t => {
   assert.equal(await platform.statusOf(id), 'live')
 })
 
-test('an app that something is done to is left to that', async t => {
+test('an app with a deployment in progress is left alone', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   await platform.create(app.id)
@@ -77,7 +77,7 @@ test('an app that something is done to is left to that', async t => {
   assert.deepEqual(await waiting(platform), [job?.data])
 })
 
-test('one remedy at a time is sent, however often it is looked', async t => {
+test('at most one repair job per app is sent, however often the reconciler runs', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   platform.world.apps.delete(app.id)
@@ -85,7 +85,7 @@ test('one remedy at a time is sent, however often it is looked', async t => {
   assert.deepEqual(await waiting(platform), [{ restore: app.id }])
 })
 
-test('an app that was deleted is destroyed where it ran, until that has succeeded, and then forgotten', async t => {
+test('a deleted app is destroyed at its deployer, with retries, and then forgotten', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   const untouched = await platform.addApp()
@@ -106,7 +106,7 @@ test('an app that was deleted is destroyed where it ran, until that has succeede
   assert.equal(platform.world.images.get(app.id)?.size, 0)
 })
 
-test('an app that was deleted serves nobody while a deployment of it has yet to end', async t => {
+test('a deleted app does not serve while one of its deployments is still ending', async t => {
   const platform = await testPlatform(t)
   const { app } = await deployed(platform)
   await platform.create(app.id)
@@ -124,7 +124,7 @@ test('an app that was deleted serves nobody while a deployment of it has yet to 
   assert.ok(!platform.world.apps.has(app.id))
 })
 
-test('nothing is taken down because the database cannot be read, or is an empty one', async t => {
+test('nothing is stopped if the database cannot be read, or is empty', async t => {
   const platform = await testPlatform(t)
   const { app, id } = await deployed(platform)
   await platform.db.execute(sql`alter table deployments rename to elsewhere`)

@@ -18,7 +18,7 @@ const attempt = (guid: string, minutesAgo: number, succeeded = false) => ({
 })
 const due = (...deliveries: ReturnType<typeof attempt>[]) => dueFor(deliveries, now).map(({ id }) => id)
 
-test('what has failed is due after a pause that doubles with each attempt, until it has come or was tried ten times', () => {
+test('a failed delivery is requested again after a pause that doubles, until it arrives or after ten attempts', () => {
   assert.deepEqual(due(attempt('a', 1)), [])
   assert.deepEqual(due(attempt('a', 3)), ['a-3'])
   assert.deepEqual(due(attempt('a', 3), attempt('a', 10)), [])
@@ -50,7 +50,7 @@ async function setup(t: TestContext) {
   return { fake, db, run, miss, attemptsOf }
 }
 
-test('after an outage, GitHub is asked for what did not come, once in a run, and for nothing that did', async t => {
+test('after an outage, GitHub is asked for missing deliveries only, once per run', async t => {
   const { db, run, miss, attemptsOf } = await setup(t)
   const lost = await miss(10)
   const recent = await miss(0)
@@ -66,7 +66,7 @@ test('after an outage, GitHub is asked for what did not come, once in a run, and
   assert.equal(attemptsOf(lost), 2)
 })
 
-test('nothing is asked for when nothing is missing, and a run that is stopped asks for no more', async t => {
+test('nothing is requested if nothing is missing, and a stopped run requests no more', async t => {
   const { run, miss, attemptsOf, fake } = await setup(t)
   await run()
   const guids = [await miss(10), await miss(11)]

@@ -180,7 +180,7 @@ test('after any disturbance of a worker at any step, exactly one version ends up
   )
 })
 
-test('what serves is not taken away by anything that happens to workers, unless it runs no more by itself', async t => {
+test('no disturbance of workers stops a serving version', async t => {
   const platform = await testPlatform(t)
   await fc.assert(
     fc.asyncProperty(schedulesOf(DISTURBANCES), async ({ events, disturbances }) => {

@@ -34,7 +34,7 @@ const anywhere: Deployer = {
   metrics: () => Promise.reject(new Error('nothing is measured here'))
 }
 
-test('one build that starves everything else: a rollback waits for no build of other apps, however many and long', async t => {
+test('a rollback does not wait for builds of other apps, however many and long', async t => {
   const { app, as, token } = await testApp(
     t,
     {},

@@ -116,13 +116,13 @@ test('no status is sent for a deployment without a commit, or while the installa
   assert.deepEqual(said(), [])
 })
 
-test('a status for a commit that GitHub does not know is not retried', async () => {
+test('a status for an unknown commit is not retried', async () => {
   const { deploy, said } = await setup()
   await report(await deploy('build_failed', 'f'.repeat(40)))
   assert.deepEqual(said(), [])
 })
 
-test('a GitHub that does not answer fails the job, which is tried again', async () => {
+test('if GitHub does not answer, the job fails and is retried', async () => {
   const { deploy, said } = await setup()
   const id = await deploy('live')
   fake.faults.push({ path: '/repos', status: 500, times: 1 })

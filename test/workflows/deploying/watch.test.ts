@@ -20,7 +20,7 @@ const isAborted = (signal: AbortSignal) =>
     aborted => aborted
   )
 
-test('is notified at once of a cancelled or superseded deployment, and of no other', async t => {
+test('is notified immediately of cancelled and superseded deployments only', async t => {
   const platform = await testPlatform(t)
   const { watch } = await platform.newWorker()
   t.after(() => watch.close())
@@ -33,7 +33,7 @@ test('is notified at once of a cancelled or superseded deployment, and of no oth
   second.end()
 })
 
-test('notices without a notification that another worker has taken the claim, and that an app is gone', async t => {
+test('detects a lost claim and a deleted app even without a notification', async t => {
   const platform = await testPlatform(t)
   const watch = new ClaimWatch(() => platform.db)
   t.after(() => watch.close())
@@ -46,7 +46,7 @@ test('notices without a notification that another worker has taken the claim, an
   assert.equal(kept!.aborted, false)
 })
 
-test('a deployment that has gone live is not taken away from who ends what it replaces', async t => {
+test('a live deployment keeps its claim while the replaced one is stopped', async t => {
   const platform = await testPlatform(t)
   const watch = new ClaimWatch(() => platform.db)
   t.after(() => watch.close())

@@ -39,14 +39,14 @@ const seenAt = (lsn: bigint, secondsAgo: number, other: Partial<NonNullable<Fail
 
 const gone = host('a', refused)
 
-suite('what rhone failover would promote', () => {
-  test('is the standby with the most changes, on the newest timeline first', () => {
+suite('the candidate of rhone failover', () => {
+  test('is the most advanced standby on the newest timeline', () => {
     const behind = host('b', { lsn: 900n })
     assert.equal(plan([gone, behind, host('c', {})]).candidate, 'c:5432')
     assert.equal(plan([gone, behind, host('c', {}), host('d', { timeline: 4, lsn: 1n })]).candidate, 'd:5432')
   })
 
-  test('with --to is that standby, if no other one has more', () => {
+  test('with --to is that standby, if no other one is more advanced', () => {
     const hosts = [gone, host('b', {}), host('c', {}), host('d', { lsn: 900n })]
     assert.equal(plan(hosts, { to: 'c:5432' }).candidate, 'c:5432')
     const { refusal, candidate } = plan(hosts, { to: 'd:5432' })
@@ -54,13 +54,13 @@ suite('what rhone failover would promote', () => {
     assert.equal(candidate, 'd:5432')
   })
 
-  test('with --to of a host that is not in the list, or no standby, is nothing', () => {
+  test('does not exist with --to of an unknown host or of a host that is not a standby', () => {
     const hosts = [gone, host('b', {})]
     assert.equal(plan(hosts, { to: 'x:5432' }).refusal, 'x:5432 is not one of the hosts: a:5432, b:5432')
     assert.equal(plan(hosts, { to: 'a:5432' }).refusal, 'a:5432 does not answer as a standby')
   })
 
-  test('is nothing while a primary answers, an old one too, or a host may be one', () => {
+  test('does not exist while a primary answers, even an old one, or a host may be one', () => {
     const standby = host('b', {})
     assert.match(plan([host('a', { role: 'primary' }), standby]).refusal!, /^a:5432 answers as the primary: stop/)
     const old = host('a', { role: 'primary', timeline: 2 })
@@ -70,19 +70,19 @@ suite('what rhone failover would promote', () => {
     assert.match(plan([host('a', silent), standby]).refusal!, /^a:5432 is running but does not answer/)
   })
 
-  test('is nothing while the standby receives changes, and nothing without a standby', () => {
+  test('does not exist while the standby receives changes, or without a standby', () => {
     assert.match(plan([gone, host('b', { isReceiving: true })]).refusal!, /still receives changes/)
     assert.match(plan([gone, host('b', refused)]).refusal!, /^no standby answers: restore a backup/)
   })
 
-  test('is nothing if the hosts are copies of different databases', () => {
+  test('does not exist if the hosts are copies of different databases', () => {
     const { refusal } = plan([gone, host('b', {}), host('c', { system: '8' })])
     assert.match(refusal!, /are copies of different databases: DATABASE_URL is wrong$/)
   })
 })
 
 suite('--max-lag', () => {
-  test('bounds the seconds of changes that are lost, which count until the primary was last seen', () => {
+  test('limits the lost seconds of changes, counted up to the last contact with the primary', () => {
     // The last change here is 100 s old, and the primary was last seen 10 s ago: 90 s are missing.
     const hosts = [gone, host('b', { sinceReplay: 100 })]
     const { refusal, candidate } = plan(hosts, { seen: seenAt(2_000n, 10) })
@@ -96,19 +96,19 @@ suite('--max-lag', () => {
     assert.equal(Math.round(allowed.lag!), 90)
   })
 
-  test('concerns no standby that has all that was seen, however long ago its last change was', () => {
+  test('does not apply to a standby with all known changes, however old its last change is', () => {
     const { refusal, lag } = plan([gone, host('b', { sinceReplay: 86_400 })], { seen: seenAt(1_000n, 10), maxLag: 0 })
     assert.deepEqual([refusal, lag], [undefined, 0])
   })
 
-  test('concerns nobody where the primary was never seen, or only that of another database', () => {
+  test('does not apply if the primary was never seen, or only that of another database', () => {
     for (const seen of [null, seenAt(2_000n, 10, { system: '8' })]) {
       const { refusal, lag } = plan([gone, host('b', { sinceReplay: 86_400 })], { seen, maxLag: 0 })
       assert.deepEqual([refusal, lag], [undefined, null])
     }
   })
 
-  test('of any number is not enough for a standby that cannot tell how much it lacks; any is', () => {
+  test('as a number does not suffice for a standby with unknown lag; "any" does', () => {
     const hosts = [gone, host('b', { sinceReplay: null })]
     const seen = seenAt(2_000n, 10)
     const { refusal } = plan(hosts, { seen, maxLag: 9_999_999 })
@@ -117,7 +117,7 @@ suite('--max-lag', () => {
     assert.deepEqual([allowed.candidate, allowed.refusal, allowed.lag], ['b:5432', undefined, null])
   })
 
-  test('of any number is not enough for a standby that has not followed an earlier promotion', () => {
+  test('as a number does not suffice for a standby that has not followed an earlier promotion', () => {
     // Its position is higher, but on the timeline before.
     const hosts = [gone, host('b', { timeline: 2, lsn: 5_000n })]
     const expected = /^b:5432 is on timeline 2, and may lack all changes since the promotion to 3; .*--max-lag any$/
@@ -126,7 +126,7 @@ suite('--max-lag', () => {
     assert.equal(plan(hosts, { highest: 3, maxLag: Number.POSITIVE_INFINITY }).candidate, 'b:5432')
   })
 
-  test('counts nothing as lost where the standby has followed a promotion that nobody here has seen', () => {
+  test('counts no loss if the standby has followed a promotion not seen here', () => {
     const { refusal, lag } = plan([gone, host('b', { timeline: 4, lsn: 1n })], { seen: seenAt(2_000n, 10) })
     assert.deepEqual([refusal, lag], [undefined, 0])
   })
