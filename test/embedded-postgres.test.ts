@@ -184,7 +184,7 @@ test('an orphan with other settings is stopped and started again', async t => {
   assert.deepEqual({ ...row }, { answer: 42, fsync: 'on' })
 })
 
-test('after a kill -9 of server and PostgreSQL, a stranger with the old pid is not taken for PostgreSQL', async t => {
+test('after a kill -9 of server and PostgreSQL, another process with the old pid is not mistaken for PostgreSQL', async t => {
   const dataDir = clusterDirectory(t)
   const server = await spawnServer(t, dataDir)
   await connect(t, server.url)`CREATE TABLE kept AS SELECT 42 AS answer`
@@ -308,7 +308,7 @@ test('a failed start quotes the log and frees the directory for the next owner',
   await start(t, { dataDir })
 })
 
-test('an initdb that is aborted ends at once and leaves nothing', async t => {
+test('an aborted initdb ends immediately and leaves nothing', async t => {
   const dataDir = freshDirectory(t)
   for (const delay of [0, 60, 200]) {
     const starting = startEmbeddedPostgres({ dataDir, log: silent, durable: false, signal: AbortSignal.timeout(delay) })
@@ -355,7 +355,7 @@ test('a directory that cannot be created is named in the error', async t => {
   })
 })
 
-test('a path too long for a socket gets a private short one, which outlives a kill -9 and not a stop', async t => {
+test('a path too long for a socket gets a private short one, which survives a kill -9 but not a stop', async t => {
   const dataDir = join(freshDirectory(t), 'a'.repeat(100), 'ü, "quoted" and spaced', 'b'.repeat(100))
   const server = await spawnServer(t, dataDir)
   const socketDirectory = readlinkSync(join(dataDir, 'socket'))

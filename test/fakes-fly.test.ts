@@ -114,7 +114,7 @@ test('an update creates a new version that replaces the old one', async t => {
   await assert.rejects(old, refused(408, /./))
 })
 
-test('a leased machine is changed by the holder of the lease only', async t => {
+test('a leased machine can only be changed by the holder of the lease', async t => {
   const { fly, client } = await serve(t)
   await client.App.createApp({ org_slug: 'rhone', app_name: 'shop' })
   const { id } = await client.Machine.createMachine({ app_name: 'shop', config })

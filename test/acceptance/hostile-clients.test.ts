@@ -49,7 +49,7 @@ test('hostile clients', async t => {
     }
   )
 
-  await t.test('heads that arrive a byte at a time get 408', async t => {
+  await t.test('heads that arrive byte by byte get 408', async t => {
     const clients = await crowd(t, server, MANY, 'GET /api/v1/ping HTTP/1.1\r\nHost: rhone\r\nX-Slow: ')
     const stop = drip(clients, 'a')
     await stillServes(server)
@@ -58,7 +58,7 @@ test('hostile clients', async t => {
     for (const { heard } of clients) assert.match(heard, /^HTTP\/1\.1 408 /)
   })
 
-  await t.test('bodies that arrive a byte at a time, or not at all after a 100, get 408', async t => {
+  await t.test('bodies that arrive byte by byte, or not at all after a 100, get 408', async t => {
     const chunked = post.replace('Content-Length: 100', 'Transfer-Encoding: chunked')
     const expecting = post.replace('Content-Length', 'Expect: 100-continue\r\nContent-Length')
     const silent = exchange(server.port, expecting)
@@ -71,7 +71,7 @@ test('hostile clients', async t => {
     assert.match(await silent, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 408 /)
   })
 
-  await t.test('unread replies are dropped, and hold bounded memory', async t => {
+  await t.test('unread replies are dropped, and use bounded memory', async t => {
     const before = await residentMegabytes(server)
     const clients = await crowd(t, server, 100, head('GET /big HTTP/1.1').repeat(20), { deaf: true })
     await stillServes(server)
@@ -93,12 +93,12 @@ test('hostile clients', async t => {
     await refused('pipelining', 1)
   })
 
-  await t.test('many who send requests ahead and read nothing do not keep others from being served', async t => {
+  await t.test('clients that pipeline requests and read nothing do not block others', async t => {
     await crowd(t, server, 50, PING.repeat(2_000), { deaf: true })
     await stillServes(server)
   })
 
-  await t.test('a body that was refused is not read for ever', async t => {
+  await t.test('a refused body is not read forever', async t => {
     const start = head('POST /api/v1/apps HTTP/1.1', 'Transfer-Encoding: chunked')
     const clients = await crowd(t, server, 20, start)
     const stop = drip(clients, `1000\r\n${' '.repeat(4096)}\r\n`)
@@ -108,7 +108,7 @@ test('hostile clients', async t => {
     await refused('late_body', clients.length)
   })
 
-  await t.test('a body on a route that takes none does no harm', async () => {
+  await t.test('an unexpected body does no harm', async () => {
     const ping = head('GET /api/v1/ping HTTP/1.1', 'Content-Length: 100000', 'Connection: close')
     assert.match(await exchange(server.port, ping + ' '.repeat(100_000)), /^HTTP\/1\.1 200 /)
   })
@@ -125,7 +125,7 @@ test('hostile clients', async t => {
     await gone(clients)
   })
 
-  await t.test('connections that are reset in the middle of a body are forgotten', async t => {
+  await t.test('connections reset in the middle of a body are released', async t => {
     const clients = await crowd(t, server, MANY, post)
     await eventually(
       () => sample(server, 'rhone_http_requests_in_flight'),
@@ -138,13 +138,13 @@ test('hostile clients', async t => {
     )
   })
 
-  await t.test('an upgrade is not made, and HTTP/1.0 is answered', async () => {
+  await t.test('upgrades are ignored, and HTTP/1.0 is answered', async () => {
     const upgrade = head('GET /health HTTP/1.1', 'Connection: Upgrade, close', 'Upgrade: websocket')
     assert.match(await exchange(server.port, upgrade), /^HTTP\/1\.1 200 /)
     assert.match(await exchange(server.port, 'GET /health HTTP/1.0\r\n\r\n'), /^HTTP\/1\.1 200 [\s\S]*close/i)
   })
 
-  await t.test('beyond the maximum, those that say nothing give way to those that ask', async t => {
+  await t.test('at the maximum, silent connections are closed in favour of active ones', async t => {
     const crowded = await crowd(t, server, 600, '')
     await stillServes(server)
     await eventually(
@@ -155,7 +155,7 @@ test('hostile clients', async t => {
     await gone(crowded)
   })
 
-  await t.test('afterwards it holds no connection, is ready, and has logged only a few lines', async () => {
+  await t.test('afterwards it has no open connections, is ready, and has logged only a few lines', async () => {
     await eventually(
       () => sample(server, 'rhone_connections{state="new"}'),
       open => open === 0

@@ -54,7 +54,7 @@ async function refusesAll(port: number): Promise<void> {
   for (const path of EXEMPT) assert.equal((await send(port, `GET ${path} HTTP/1.1`, '')).statusCode, 200, path)
 }
 
-test('all requests of a client draw on one quota; probes and scrapes draw on none', async t => {
+test('all requests of a client share one quota; probes and scrapes are exempt', async t => {
   await refusesAll(await exhausted(t, {}))
 })
 

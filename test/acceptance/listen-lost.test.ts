@@ -11,7 +11,7 @@ import { eventually } from '../support/eventually.ts'
 /** What decides on access may be five seconds old; a slow machine takes three times as long for what it does then. */
 const OLDEST = 15_000
 
-test('a role and a token that change while an instance hears no news are as they are now within five seconds', async t => {
+test('an instance without notifications applies changed roles and tokens within five seconds', async t => {
   const DATABASE_URL = await freshDatabase(t)
   const one = await testApp(t, { DATABASE_URL })
   const other = await buildApp(await testConfig(t, { DATABASE_URL }))

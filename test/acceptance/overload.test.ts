@@ -56,7 +56,7 @@ async function crowdedServer(t: TestContext): Promise<Crowded> {
   }
 }
 
-test('a server under too much load', async t => {
+test('an overloaded server', async t => {
   const crowded = await crowdedServer(t)
 
   await t.test(

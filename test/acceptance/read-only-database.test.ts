@@ -4,7 +4,7 @@ import { testApp } from '../support/app.ts'
 import { databaseOf, freshDatabase, terminateBackends, withCluster } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
-test('a database that takes reads only makes the server not ready, and its writes 503, until it takes writes again', async t => {
+test('a read-only database makes the server not ready and writes fail with 503, until it accepts writes again', async t => {
   const url = await freshDatabase(t)
   const { as, token } = await testApp(t, { DATABASE_URL: url })
   const ready = () => as(null, 'GET', '/ready')

@@ -13,7 +13,7 @@ import { repeatedly } from '../support/repeatedly.ts'
 
 const GOOD = 'kuro mizu tabi 9 feldspar'
 
-test('Redis holds nothing that is missed: emptied under load, and filled until it drops keys', async t => {
+test('Redis holds no essential data: flushed under load, and filled until it evicts keys', async t => {
   const redis = await redisServer(t, ['--maxmemory', '3mb', '--maxmemory-policy', 'allkeys-lru'])
   if (redis === undefined) return
   const port = await freePort()
@@ -34,7 +34,7 @@ test('Redis holds nothing that is missed: emptied under load, and filled until i
   const signIn = async (login: string, password: string, browser = new TestBrowser()) =>
     browser.submit(await browser.open(`${base}/login`), '/auth/password', { login, password, next: '/api/v1/me' })
 
-  await t.test('FLUSHALL logs nobody out, fails no request and loses no data', async () => {
+  await t.test('FLUSHALL ends no session, fails no request and loses no data', async () => {
     const browser = new TestBrowser()
     assert.equal((await signIn('ada', GOOD, browser)).status, 200)
     const rows = async () => {
@@ -63,7 +63,7 @@ test('Redis holds nothing that is missed: emptied under load, and filled until i
     assert.deepEqual(await rows(), before)
   })
 
-  await t.test('a locked-out account stays locked when Redis drops keys to make room', async () => {
+  await t.test('a locked account stays locked when Redis evicts keys', async () => {
     for (let guess = 0; guess < 5; guess++) await signIn('victim', `wrong ${guess}`)
     assert.equal((await signIn('victim', GOOD)).status, 429)
     const evicted = async () => Number(/evicted_keys:(\d+)/.exec(await admin.info('stats'))?.[1])

@@ -40,7 +40,7 @@ test('three servers that start at once on an empty database', async t => {
     }
   })
 
-  await t.test('the first operator’s token is its owner’s alone, and neither logged nor printed', async () => {
+  await t.test('the first operator’s token is readable only by its owner, and neither logged nor printed', async () => {
     const [{ token, logs, said }] = withToken as [RunningServer]
     const path = join(directories[servers.indexOf(withToken[0]!)]!, 'operator-token')
     assert.equal((await stat(path)).mode & 0o777, 0o600)
@@ -76,7 +76,7 @@ test('commands that share the directory find the server on any port while it run
   assert.equal(findServer(DATA_DIR), undefined, 'the note of a server that was killed is none')
 })
 
-test('a database whose migrations were edited ends the start with 1 and a sentence', async t => {
+test('edited migrations end the start with 1 and an explanation', async t => {
   const DATABASE_URL = await freshDatabase(t)
   const sql = postgres(DATABASE_URL, { max: 1 })
   await sql`update schema_migrations set checksum = 'other' where idx = 1`
@@ -86,7 +86,7 @@ test('a database whose migrations were edited ends the start with 1 and a senten
   assert.match(said(), /^rhone: the server could not start: migration \S+ was edited after it was applied/m)
 })
 
-test('an environment that is not usable ends the process with 78, every problem by its name', async t => {
+test('an invalid environment ends the process with 78, and lists every problem', async t => {
   const { exited, said, logs } = launchServer(t, { ENVIRONMENT: 'production', PORT: 'http', TRUST_PROXY: 'all' })
   assert.equal(await exited, 78)
   for (const name of ['PORT', 'TRUST_PROXY', 'DATABASE_URL', 'SESSION_KEYS', 'ENCRYPTION_KEYS', 'SIGNING_KEYS'])
@@ -94,7 +94,7 @@ test('an environment that is not usable ends the process with 78, every problem 
   assert.deepEqual(logs(), [])
 })
 
-test('it serves HTTPS by TLS 1.2 at least, and reads the certificate again on SIGHUP', needsOpenssl, async t => {
+test('it serves HTTPS with at least TLS 1.2, and reloads the certificate on SIGHUP', needsOpenssl, async t => {
   const path = await directory(t)
   const [certFile, keyFile] = [join(path, 'cert.pem'), join(path, 'key.pem')]
   makeCertificate(path, 'first', 9)

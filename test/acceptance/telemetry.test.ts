@@ -31,7 +31,7 @@ async function dataDir(t: TestContext): Promise<string> {
   return directory
 }
 
-test('a request, the job that it sends and the job’s call to GitHub are linked; what was planted leaves nowhere', async t => {
+test('a request, the job that it sends and the job’s call to GitHub are linked; planted secrets leak nowhere', async t => {
   const [sink, sentry, fake] = await Promise.all([startFakeOtlp(), startFakeSentry(), startFakeGithub()])
   for (const server of [sink, sentry, fake]) t.after(() => server.close())
   const lines: Line[] = []
@@ -108,7 +108,7 @@ test('a request, the job that it sends and the job’s call to GitHub are linked
   assert.doesNotMatch(elsewhere, /pl4nted/)
 })
 
-test('a job knows its request without an endpoint, too', async t => {
+test('a job is linked to its request even without an endpoint', async t => {
   const lines: Line[] = []
   const app = Fastify({ logger: { stream: { write: line => void lines.push(JSON.parse(line)) } } })
   t.after(() => app.close())
@@ -137,7 +137,7 @@ test('a job knows its request without an endpoint, too', async t => {
   assert.equal(line.traceId, undefined)
 })
 
-test('a server without an endpoint and a DSN loads neither OpenTelemetry nor Sentry', { timeout: 120_000 }, async t => {
+test('a server without an endpoint or a DSN loads neither OpenTelemetry nor Sentry', { timeout: 120_000 }, async t => {
   const config = await testConfig(t, { LOG_LEVEL: 'silent' })
   // The API alone, which does nothing by itself, comes with the client of Prometheus.
   const script = `
@@ -170,7 +170,7 @@ test('a server without an endpoint and a DSN loads neither OpenTelemetry nor Sen
   assert.ok((await load(configured)).telemetry.length > 10)
 })
 
-test('a token’s owner has a request recorded by asking; the signal to stop is delayed by two seconds at most', {
+test('an authenticated caller can request a trace; telemetry delays the shutdown by at most two seconds', {
   timeout: 120_000
 }, async t => {
   const sink = await startFakeOtlp()

@@ -4,7 +4,7 @@ import { eventually } from '../support/eventually.ts'
 import { deploymentOf, FlyPlatform, imageOf, killServer } from '../support/fly-platform.ts'
 import type { RunningServer } from '../support/process.ts'
 
-test('two instances share the work, and each deployment is worked on once', async t => {
+test('two instances share the work, and each deployment is processed once', async t => {
   const platform = await FlyPlatform.create(t)
   const servers = await Promise.all([platform.startPatient(), platform.startPatient()])
   const [one, other] = servers

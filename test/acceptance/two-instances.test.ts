@@ -13,7 +13,7 @@ import { repeatedly } from '../support/repeatedly.ts'
 
 const LIMIT = 100
 
-test('two instances behind haproxy, over one PostgreSQL and one Redis, are one server', async t => {
+test('two instances behind haproxy, with one PostgreSQL and one Redis, act as one server', async t => {
   const redis = await redisServer(t)
   if (redis === undefined) return
   const dataDir = await directory(t)
@@ -41,7 +41,7 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
     count => count === 2
   )
 
-  await t.test('a limit is one limit over both', async () => {
+  await t.test('a limit applies across both', async () => {
     const apps = new Set<string>()
     const statuses: number[] = []
     const client = new Client(proxy, { localAddress: '127.0.0.3' })
@@ -71,7 +71,7 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
     }
   })
 
-  await t.test('a token that is revoked on one is refused by the other', async () => {
+  await t.test('a token revoked on one is refused by the other', async () => {
     const { id, token: doomed } = await post(one, token, '/api/v1/me/tokens', { name: 'doomed', scopes: ['read'] })
     assert.deepEqual(await statusesOf([one, other], '/api/v1/me', doomed), [200, 200])
     const reply = await fetch(`${one.url}/api/v1/me/tokens/${id}`, { method: 'DELETE', headers: bearer(token) })
@@ -83,7 +83,7 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
     )
   })
 
-  await t.test('one that is killed loses what it was answering, and nothing else', async () => {
+  await t.test('killing one loses only its requests in flight', async () => {
     const clients = Array.from({ length: 4 }, (_, index) => new Client(proxy, { localAddress: `127.0.1.${index + 1}` }))
     const failures: string[] = []
     let answered = 0
@@ -112,7 +112,7 @@ test('two instances behind haproxy, over one PostgreSQL and one Redis, are one s
     assert.ok(failures.length <= 2 * clients.length, `${failures}`)
   })
 
-  await t.test('the one that is left stops in order', async () => {
+  await t.test('the remaining one shuts down cleanly', async () => {
     one.child.kill('SIGTERM')
     assert.equal(await one.exited, 0)
   })

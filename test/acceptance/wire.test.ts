@@ -141,7 +141,7 @@ test('the wire', async t => {
     )
   })
 
-  await t.test('those that could be read at all are RFC 9457 for who asks for it', async () => {
+  await t.test('parsed requests get RFC 9457 if they accept it', async () => {
     const unreadable = new Set([
       'headers of 100 kB',
       'both Transfer-Encoding and Content-Length',
@@ -159,7 +159,7 @@ test('the wire', async t => {
     }
   })
 
-  await t.test('replies of every other class carry the same block', async () => {
+  await t.test('replies of all other kinds carry the same header block', async () => {
     const closed = { authorization: `Bearer ${server.token}`, 'content-type': 'application/json' }
     const toggle = (enabled: boolean) =>
       fetch(`${server.url}/admin/maintenance`, { method: 'POST', headers: closed, body: JSON.stringify({ enabled }) })
@@ -186,7 +186,7 @@ test('the wire', async t => {
     assert.ok(Number(replies[6]!.headers.get('retry-after')) > 30, 'as long as the limit really lasts')
   })
 
-  await t.test('the API describes itself in OpenAPI 3.1 that an independent validator takes', async () => {
+  await t.test('the OpenAPI 3.1 description passes an independent validator', async () => {
     const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as Record<string, unknown>
     const validator = new Validator()
     assert.deepEqual(await validator.validate(document), { valid: true })

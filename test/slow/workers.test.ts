@@ -93,7 +93,7 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
     )
   })
 
-  await t.test('a token that is revoked on one is refused by the other', async () => {
+  await t.test('a token revoked on one is refused by the other', async () => {
     const [one, other] = await clientOfEach(port, '127.0.0.4')
     const { id, token } = await post(server, '/api/v1/me/tokens', { name: 'short-lived', scopes: ['read'] })
     const status = async (client: Client) => (await client.get('/api/v1/me', bearer(token))).status

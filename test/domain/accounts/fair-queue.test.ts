@@ -23,7 +23,7 @@ function observed(atOnce: number, mostWaiting: number) {
   return { ask, begun, refused, endOne }
 }
 
-test('one caller who floods the queue does not delay others behind all of it', async () => {
+test('a caller who floods the queue does not delay others', async () => {
   const { ask, begun, endOne } = observed(1, 10)
   for (let n = 1; n <= 5; n++) void ask('flood', `flood ${n}`)
   void ask('ada', 'ada 1')
@@ -32,7 +32,7 @@ test('one caller who floods the queue does not delay others behind all of it', a
   assert.deepEqual(begun, ['flood 1', 'flood 2', 'ada 1', 'flood 3', 'ada 2'])
 })
 
-test('when too many wait, the last of the caller with the most is turned away, and the newcomer waits', async () => {
+test('when the queue is full, the caller with the most entries loses the last one, and the newcomer waits', async () => {
   const { ask, begun, refused, endOne } = observed(1, 3)
   for (let n = 1; n <= 5; n++) void ask('flood', `flood ${n}`)
   await turn()
@@ -44,7 +44,7 @@ test('when too many wait, the last of the caller with the most is turned away, a
   assert.deepEqual(begun, ['flood 1', 'flood 2', 'ada', 'flood 3'])
 })
 
-test('at most the limit runs at once, and everything completes', async () => {
+test('no more than the limit runs at once, and everything completes', async () => {
   const { ask, begun, endOne } = observed(2, 10)
   const all = ['a', 'b', 'c', 'd'].map(caller => ask(caller, caller))
   assert.deepEqual(begun, ['a', 'b'])
@@ -53,7 +53,7 @@ test('at most the limit runs at once, and everything completes', async () => {
   assert.deepEqual(begun, ['a', 'b', 'c', 'd'])
 })
 
-test('work that fails makes room for the next', async () => {
+test('failed work frees its place', async () => {
   const queue = new FairQueue({ atOnce: 1, mostWaiting: 1, retryAfter: 2 })
   const failing = queue.run('a', () => Promise.reject(new Error('broken')))
   const next = queue.run('b', async () => 'done')

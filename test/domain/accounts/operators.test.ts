@@ -42,7 +42,7 @@ const principalOf = (db: Db, token: string) => tokenVerifier(() => db).verify(ha
 const countUsers = async (db: Db) => db.$count(users)
 
 describe('the first operator', () => {
-  test('is made on an empty database, with a team and a token that may do everything', async t => {
+  test('is created on an empty database, with a team and a token with all scopes', async t => {
     const db = await openDb(t)
     const dir = join(await directory(t), 'made', 'for', 'it')
     const result = await ensureFirstOperator(db, auditLog, dir, 'pro')
@@ -73,7 +73,7 @@ describe('the first operator', () => {
     assert.equal((await stat(join(dir, 'operator-token'))).mode & 0o777, 0o600)
   })
 
-  test('is made once, by any number of instances that start at once, on one directory or on many', async t => {
+  test('is created once by any number of instances that start together, with one directory or several', async t => {
     for (const isShared of [true, false]) {
       const url = await freshDatabase(t)
       const shared = await directory(t)
@@ -105,7 +105,7 @@ describe('the first operator', () => {
     assert.deepEqual(await readdir(dir), [], 'the file was removed on purpose')
   })
 
-  test('is not made where there are users', async t => {
+  test('is not created if there are users', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
     await db.insert(users).values({ username: 'ada' })
@@ -114,7 +114,7 @@ describe('the first operator', () => {
     assert.deepEqual(await readdir(dir), [])
   })
 
-  test('is not lost by a crash between the database and the file', async t => {
+  test('survives a crash between the database commit and the file', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
     const token = await createFirstOperator(db, auditLog, 'pro')
@@ -124,7 +124,7 @@ describe('the first operator', () => {
     assert.deepEqual(await readdir(dir), ['operator-token'])
   })
 
-  test('leaves nothing behind by a crash before the database, and is then made', async t => {
+  test('leaves nothing after a crash before the database commit, and is created later', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
     await writeFile(join(dir, 'operator-token.pending'), `${mintToken()}\n`, { mode: 0o644 })
@@ -150,7 +150,7 @@ describe('the first operator', () => {
     assert.equal((await principalOf(db, await tokenIn(dir)))?.isOperator, true)
   })
 
-  test('does not exist when its token cannot be written', async t => {
+  test('is not created if its token file cannot be written', async t => {
     const db = await openDb(t)
     const dir = await directory(t)
     const file = join(dir, 'a-file')
@@ -178,7 +178,7 @@ describe('granting and revoking', () => {
   const events = async (db: Db) =>
     (await listAudit(db, {}, {})).items.map(item => [item.action, item.resourceName, item.actor]).reverse()
 
-  test('takes a name or an id, is audited, and changes nothing twice', async t => {
+  test('accepts a name or an id, is audited, and is idempotent', async t => {
     const { db, bob } = await twoUsers(t)
     await grantOperator(db, auditLog, 'bob', by)
     await grantOperator(db, auditLog, 'bob', by)
@@ -204,7 +204,7 @@ describe('granting and revoking', () => {
     assert.equal((await operators(db)).length, 1)
   })
 
-  test('finds no one by a wrong name, and refuses a name that two people have', async t => {
+  test('finds nobody for a wrong name, and refuses an ambiguous name', async t => {
     const { db } = await twoUsers(t)
     for (const who of ['nobody', randomUUID()])
       await assert.rejects(grantOperator(db, auditLog, who, by), { code: 'NOT_FOUND' })
@@ -212,7 +212,7 @@ describe('granting and revoking', () => {
     await assert.rejects(grantOperator(db, auditLog, 'bob', by), { code: 'CONFLICT', message: /use the id/ })
   })
 
-  test('is effective at once on a running server', async t => {
+  test('takes effect immediately on a running server', async t => {
     const url = await freshDatabase(t)
     const app = await open(t, url)
     await app.register(auth, { verifier: tokenVerifier(() => app.db) })

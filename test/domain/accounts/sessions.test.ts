@@ -28,7 +28,7 @@ async function setup(t: TestContext) {
 const lastSeen = async (db: Db, id: string) =>
   (await db.select({ at: sessions.lastSeenAt, idle: sessions.idleUntil }).from(sessions).where(eq(sessions.id, id)))[0]!
 
-test('a session is found by its secret’s hash until it is idle or over, and by no other hash', async t => {
+test('a session is found only by the hash of its secret, until it is idle or expired', async t => {
   const { store, begin, userId } = await setup(t)
   const [live, idle, over] = [
     await begin(),
@@ -41,7 +41,7 @@ test('a session is found by its secret’s hash until it is idle or over, and by
     assert.equal(await store.find(secretHash, inHours(1)), null)
 })
 
-test('a session in use is put off at most once a minute', async t => {
+test('the expiry of a session in use is extended at most once a minute', async t => {
   const { db, store, begin } = await setup(t)
   const { id, secretHash } = await begin()
   const before = await lastSeen(db, id)
@@ -62,7 +62,7 @@ test('a session from before its user became an operator is invalid', async t => 
   assert.equal((await store.find(after.secretHash, inHours(1)))?.isOperator, true)
 })
 
-test('to sign in clears away the user’s sessions that are over, and no live one', async t => {
+test('sign-in removes the user’s expired sessions only', async t => {
   const { db, begin } = await setup(t)
   const live = await begin()
   await begin({ idleUntil: inHours(-1) })
@@ -72,7 +72,7 @@ test('to sign in clears away the user’s sessions that are over, and no live on
   assert.deepEqual(left.map(({ id }) => id).sort(), [live.id, last.id].sort())
 })
 
-test('any user agent can be stored, cut to a length', async t => {
+test('any user agent can be stored, truncated', async t => {
   const { db, begin } = await setup(t)
   const name = fc.string({ unit: 'binary', minLength: 1, maxLength: 700 })
   await fc.assert(
@@ -86,7 +86,7 @@ test('any user agent can be stored, cut to a length', async t => {
   )
 })
 
-test('to end one session, or all but one, ends no more', async t => {
+test('ending one session, or all but one, ends no others', async t => {
   const { db, store, begin, userId } = await setup(t)
   const made = [await begin(), await begin(), await begin(), await begin()]
   const stranger = await addUser(db)

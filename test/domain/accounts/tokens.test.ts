@@ -74,7 +74,7 @@ describe('a new token', () => {
     })
   })
 
-  test('is stored as its hash alone', async t => {
+  test('is stored only as its hash', async t => {
     const { db, ada } = await setup(t)
     const { token, prefix } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     const [row] = await db.execute<{ text: string; hash: Buffer }>(
@@ -85,7 +85,7 @@ describe('a new token', () => {
     assert.equal(prefix, token.slice(0, 12))
   })
 
-  test('cannot have ended already', async t => {
+  test('cannot be already expired', async t => {
     const { db, ada } = await setup(t)
     for (const expiresAt of [new Date(Date.now() - 1), new Date(Number.NaN)])
       await assert.rejects(createToken(db, { userId: ada, name: 'ci', scopes: ['read'], expiresAt }), {
@@ -109,7 +109,7 @@ describe('the end of a token', () => {
     assert.equal((await get(app, token)).statusCode, 401, 'by the database, too')
   })
 
-  test('by revocation is there on every instance at once, even for a token that each has in memory', async t => {
+  test('by revocation takes effect on every instance immediately, even for a cached token', async t => {
     const { url, app, db, ada } = await setup(t)
     const other = await instance(t, url)
     const { token, id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
@@ -120,7 +120,7 @@ describe('the end of a token', () => {
     await eventually(async () => (await get(app, token)).statusCode !== 200)
   })
 
-  test('by revocation does not happen when the transaction fails', async t => {
+  test('by revocation is undone if the transaction fails', async t => {
     const { app, db, ada } = await setup(t)
     const { token, id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     const revokeAndFail = db.transaction(async tx => {
@@ -132,7 +132,7 @@ describe('the end of a token', () => {
     assert.equal((await get(app, token)).statusCode, 200)
   })
 
-  test("is for its owner to decide: another's token and an unknown one are not found", async t => {
+  test('is up to its owner: tokens of others and unknown ones are not found', async t => {
     const { app, db, ada, bob } = await setup(t)
     const { token, id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     await assert.rejects(revokeToken(db, bob, id), isNotFound)
@@ -155,7 +155,7 @@ describe('the end of a token', () => {
   })
 })
 
-test('while the database is away, a token in memory serves and others are 503', async t => {
+test('while the database is down, a cached token is accepted and others get 503', async t => {
   const { url, app, db, ada } = await setup(t)
   const known = await createToken(db, { userId: ada, name: 'known', scopes: ['read'] })
   const other = await createToken(db, { userId: ada, name: 'other', scopes: ['read'] })
@@ -167,7 +167,7 @@ test('while the database is away, a token in memory serves and others are 503', 
 })
 
 describe('a list of tokens', () => {
-  test("has the user's own, newest first, without those that were revoked, page by page", async t => {
+  test("contains the user's own tokens, newest first, without revoked ones, page by page", async t => {
     const { db, ada, bob } = await setup(t)
     const ids: string[] = []
     for (let i = 0; i < 5; i++)
@@ -199,7 +199,7 @@ describe('the last use', () => {
     assert.ok((await usedAt(app, id)) instanceof Date)
   })
 
-  test('is not written again within a minute, by any instance', async t => {
+  test('is written at most once a minute by all instances', async t => {
     const { app, db, ada } = await setup(t)
     const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     await touchTokens(db, auditLog, [{ tokenId: id, address: '198.51.100.7', bucket: '198.51.100.7' }])
@@ -211,7 +211,7 @@ describe('the last use', () => {
     assert.ok(((await usedAt(app, id)) as Date) >= (first as Date))
   })
 
-  test('from a new address is an event of the audit log, once, and the last address is kept', async t => {
+  test('from a new address is audited once, and the last address is stored', async t => {
     const { db, ada } = await setup(t)
     const { id } = await createToken(db, { userId: ada, name: 'ci', scopes: ['read'] })
     const from = (address: string, bucket = address) => touchTokens(db, auditLog, [{ tokenId: id, address, bucket }])
@@ -229,7 +229,7 @@ describe('the last use', () => {
     assert.equal(items.find(token => token.id === id)?.lastUsedFrom, '198.51.100.7')
   })
 
-  test('of a token that is gone by then does no harm', async t => {
+  test('of a token deleted meanwhile does no harm', async t => {
     const { db } = await setup(t)
     await touchTokens(db, auditLog, [{ tokenId: randomUUID(), address: '198.51.100.7', bucket: '198.51.100.7' }])
   })

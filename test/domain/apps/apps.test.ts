@@ -11,7 +11,7 @@ async function team(db: Db): Promise<{ user: string; teamId: string }> {
   return { user, teamId: (await addTeam(db, { [user]: 'owner' })).id }
 }
 
-test('a name is all that an app needs', async t => {
+test('an app only needs a name', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   const { id, createdAt, updatedAt, ...app } = await createApp(db, teamId, { name: '  Hello World ' })
@@ -34,7 +34,7 @@ test('a name is all that an app needs', async t => {
   assert.ok(createdAt instanceof Date && updatedAt instanceof Date)
 })
 
-test('a slug made from a name gets a suffix if any team has taken it, or if it is reserved', async t => {
+test('a derived slug gets a suffix if it is taken or reserved', async t => {
   const db = await openDatabase(t)
   const [one, other] = [await team(db), await team(db)]
   await createApp(db, one.teamId, { name: 'Hello' })
@@ -48,7 +48,7 @@ test('a slug made from a name gets a suffix if any team has taken it, or if it i
   assert.match(cut.slug, /^x{58}-[a-z0-9]{4}$/)
 })
 
-test('a slug that is asked for is had or refused, never altered', async t => {
+test('a requested slug is granted or refused, never altered', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   assert.equal((await createApp(db, teamId, { name: 'x', slug: 'mine' })).slug, 'mine')
@@ -59,7 +59,7 @@ test('a slug that is asked for is had or refused, never altered', async t => {
   })
 })
 
-test('of many simultaneous requests for one slug, in transactions, exactly one gets it', async t => {
+test('of many concurrent transactions that request one slug, exactly one gets it', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   const attempts = Array.from({ length: 20 }, () =>
@@ -71,7 +71,7 @@ test('of many simultaneous requests for one slug, in transactions, exactly one g
   assert.equal(await db.$count(apps), 1)
 })
 
-test('many simultaneous requests of one name all get a slug', async t => {
+test('many concurrent requests with one name all get a slug', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   const created = await Promise.all(
@@ -80,7 +80,7 @@ test('many simultaneous requests of one name all get a slug', async t => {
   assert.equal(new Set(created.map(app => app.slug)).size, 20)
 })
 
-test('an app can be placed where there is a region that takes apps, and stay where there was one', async t => {
+test('an app can be placed in an available region, and stay in one that is no longer available', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   await assert.rejects(createApp(db, teamId, { name: 'x', region: 'xxx' }), { code: 'VALIDATION_ERROR', detail: /xxx/ })
@@ -100,7 +100,7 @@ test('creating an app in a deleted team is refused with a reason', async t => {
   await assert.rejects(createApp(db, teamId, { name: 'x' }), { code: 'NOT_FOUND', message: 'team not found' })
 })
 
-test('a change counts the version up, keeps what it does not name, and moves updatedAt', async t => {
+test('a change increments the version, keeps unnamed settings, and updates updatedAt', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   const app = await createApp(db, teamId, { name: 'x', githubRepo: 'acme/web', autoDeploy: false })
@@ -110,7 +110,7 @@ test('a change counts the version up, keeps what it does not name, and moves upd
   assert.equal((await changeApp(db, changed, { githubRepo: null })).githubRepo, null)
 })
 
-test('of many simultaneous changes that expect the same version, exactly one is made', async t => {
+test('of many concurrent changes that expect the same version, exactly one succeeds', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   const app = await createApp(db, teamId, { name: 'x' })
@@ -124,7 +124,7 @@ test('of many simultaneous changes that expect the same version, exactly one is 
   assert.equal(row?.version, 2)
 })
 
-test('deletes an app, once, and only in the version that is expected', async t => {
+test('deletes an app once, and only at the expected version', async t => {
   const db = await openDatabase(t)
   const { teamId } = await team(db)
   const app = await createApp(db, teamId, { name: 'x' })
@@ -135,7 +135,7 @@ test('deletes an app, once, and only in the version that is expected', async t =
   await assert.rejects(changeApp(db, app, { name: 'y' }), { code: 'NOT_FOUND' })
 })
 
-test('pages lead through all apps of a user, newest first, each once, also those of the same microsecond', async t => {
+test('pages list all apps of a user once, newest first, even those of the same microsecond', async t => {
   const db = await openDatabase(t)
   const { user, teamId } = await team(db)
   const stranger = await team(db)

@@ -12,7 +12,7 @@ const detailOf = (text: string) => {
   }
 }
 
-test('lines are read as .env files have them: comments, quotes, export, blank lines and values over several lines', () => {
+test('the syntax of .env files is supported: comments, quotes, export, blank lines and multi-line values', () => {
   const text = `# of the shop
 A=1
 export B=two words
@@ -34,17 +34,17 @@ EMPTY=
   })
 })
 
-test('a line that is no assignment is named by its number, and a wrong name is repeated', () => {
+test('an invalid line is reported by its number, and an invalid name is quoted', () => {
   assert.equal(detailOf('A=1\nnonsense'), 'lines: line 2 must have the form NAME=value')
   assert.match(detailOf('A=1\r\n\r\nlower=2') ?? '', /^lines: line 3: "lower" is not a valid name: use capital letters/)
   assert.match(detailOf('=2') ?? '', /line 1/)
 })
 
-test('the last of two values of a name counts, and line ends of Windows are no part of a value', () => {
+test('the last value of a name counts, and Windows line ends are not part of values', () => {
   assert.deepEqual(parseDotenv('A=1\r\nA=2\r\n'), [['A', '2']])
 })
 
-test('any text is read or refused in words, and what is read has proper names', () => {
+test('any text is parsed or refused with an explanation, and parsed names are valid', () => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom('A', '=', '"', "'", '\n', '#', ' ', 'b', '\r', '`') }), text => {
       try {

@@ -15,7 +15,7 @@ async function addApp(db: Db): Promise<string> {
   return (await createApp(db, (await addTeam(db)).id, { name: 'x' })).id
 }
 
-test('stores a value that only the right key, app and name open, and tells nothing but its name', async t => {
+test('stores a value that only the right key, app and name decrypt, and reveals only its name', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const { createdAt, updatedAt, ...told } = await setEnvVar(db, box, appId, 'API_KEY', 'hunter2')
@@ -32,7 +32,7 @@ test('stores a value that only the right key, app and name open, and tells nothi
   ])
 })
 
-test('setting a variable again replaces its value under a new nonce, and says that it is not new', async t => {
+test('setting a variable again replaces its value with a new nonce, and reports an update', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const first = await setEnvVar(db, box, appId, 'A', 'one')
@@ -48,7 +48,7 @@ test('setting a variable again replaces its value under a new nonce, and says th
   assert.equal(box.open(sealed, { appId, key: 'A' }), 'two')
 })
 
-test('counts the values of a variable, and keeps whether builds see it with the value', async t => {
+test('counts the values of a variable, and stores the build flag with each value', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const set = async (value: string, buildTime?: boolean) => {
@@ -65,7 +65,7 @@ test('counts the values of a variable, and keeps whether builds see it with the 
   )
 })
 
-test('refuses the names that the platform sets itself, and says why', async t => {
+test('refuses reserved names with a reason', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   for (const name of ['PORT', 'PATH', 'HOME', 'SHELL', 'PRIMARY_REGION', 'FLY_REGION', 'INTERNAL_X'])
@@ -83,7 +83,7 @@ test('takes values of up to 64 KiB, counted in bytes', async t => {
   })
 })
 
-test('holds a bounded number of variables, and each can still be set again', async t => {
+test('limits the number of variables, and existing ones can still be changed', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const sealed = { valueEncrypted: Buffer.alloc(16), nonce: Buffer.alloc(12), keyId: 'k1' }
@@ -92,12 +92,12 @@ test('holds a bounded number of variables, and each can still be set again', asy
   assert.equal((await setEnvVar(db, box, appId, 'V7', 'x')).created, false)
 })
 
-test('an app that is deleted at the same instant is not found', async t => {
+test('an app deleted at the same moment is not found', async t => {
   const db = await openDatabase(t)
   await assert.rejects(setEnvVar(db, box, randomUUID(), 'A', 'x'), { code: 'NOT_FOUND', message: 'app not found' })
 })
 
-test('deletes a variable of its own app alone', async t => {
+test('deletes a variable of its own app only', async t => {
   const db = await openDatabase(t)
   const [one, other] = [await addApp(db), await addApp(db)]
   await setEnvVar(db, box, one, 'A', 'x')
@@ -107,7 +107,7 @@ test('deletes a variable of its own app alone', async t => {
   await assert.rejects(deleteEnvVar(db, one, 'A'), { code: 'NOT_FOUND' })
 })
 
-test('an app may hold its DATABASE_URL, and so many bytes of env vars together', async t => {
+test('an app may have its own DATABASE_URL, and a limited number of bytes of env vars', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   await setEnvVar(db, box, appId, 'DATABASE_URL', 'postgres://db.example.com/app')

@@ -39,7 +39,7 @@ function line(appId: string, message: string, more: Partial<NewAppLog> = {}): Ne
 
 const messages = (lines: readonly { message: string }[]) => lines.map(({ message }) => message)
 
-test('lines are read in the order in which they were given, by each app its own', async t => {
+test('lines are read in the order they were written, separately for each app', async t => {
   const db = await openDatabase(t)
   const [one, other] = [await addApp(db), await addApp(db)]
   assert.equal(await newestAppLog(db, one), 0)
@@ -54,7 +54,7 @@ test('lines are read in the order in which they were given, by each app its own'
   assert.deepEqual(first, given)
 })
 
-test('log injection is prevented: what a terminal or the database would act on is taken out, and lines have an end', async t => {
+test('log injection is prevented: control characters are removed, and lines are limited', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const hostile = {
@@ -78,7 +78,7 @@ test('log injection is prevented: what a terminal or the database would act on i
   assert.equal(third!.message.length, 16_384)
 })
 
-test('colours are kept and nothing else of a terminal, are no obstacle to a search, and are not cut apart', async t => {
+test('of control sequences only colours are kept, which neither affect searches nor are cut apart', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const red = '\x1b[31m'
@@ -96,14 +96,14 @@ test('colours are kept and nothing else of a terminal, are no obstacle to a sear
   )
 })
 
-test('lines of an app that is gone are dropped, and those beside them are kept', async t => {
+test('lines of a deleted app are dropped, and others in the batch are kept', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   await insertAppLogs(db, [line(randomUUID(), 'gone'), line(appId, 'kept')])
   assert.deepEqual(messages(await db.select().from(appLogs)), ['kept'])
 })
 
-test('a disk does not fill with what an app says: the newest lines are kept', async t => {
+test('the log of an app is limited to its newest lines', async t => {
   const db = await openDatabase(t)
   const [one, other] = [await addApp(db), await addApp(db)]
   await insertAppLogs(db, [line(other, 'x')])

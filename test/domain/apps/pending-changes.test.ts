@@ -29,12 +29,12 @@ async function servingApp(t: TestContext) {
   return { db, id, set, pending }
 }
 
-test('nothing waits while what serves is as it was set', async t => {
+test('nothing is pending while the live version has the current settings', async t => {
   const { pending } = await servingApp(t)
   assert.equal(await pending(), null)
 })
 
-test('variables that are new, that have another value and that are gone are named, in order', async t => {
+test('new, changed and removed variables are listed in order', async t => {
   const { db, id, set, pending } = await servingApp(t)
   await set('Z', '1')
   await set('A', '2')
@@ -42,7 +42,7 @@ test('variables that are new, that have another value and that are gone are name
   assert.deepEqual(await pending(), { set: ['A', 'Z'], removed: ['B'], settings: [] })
 })
 
-test('another region and another branch wait with what they were, and settings that apply at once do not', async t => {
+test('changes of region and branch are pending with their old values, and settings with immediate effect are not', async t => {
   const { db, id, pending } = await servingApp(t)
   await db.update(apps).set({ autoDeploy: false, name: 'renamed' }).where(eq(apps.id, id))
   assert.equal(await pending(), null)
@@ -53,7 +53,7 @@ test('another region and another branch wait with what they were, and settings t
   ])
 })
 
-test('nothing waits for an app that serves nothing', async t => {
+test('nothing is pending for an app without a live version', async t => {
   const { db, id, set, pending } = await servingApp(t)
   await db.update(deployments).set({ status: 'superseded' }).where(eq(deployments.appId, id))
   await set('A', '2')

@@ -80,7 +80,7 @@ async function rebuildChain(db: Db): Promise<void> {
   }
 }
 
-test('what was written and sealed is intact, and signed up to its end', async t => {
+test('a sealed log is intact, and signed up to its end', async t => {
   const db = await openDatabase(t)
   await sealed(db, 12)
   await write(db, 2)
@@ -91,7 +91,7 @@ test('what was written and sealed is intact, and signed up to its end', async t 
   )
 })
 
-test('a row with any of its fields changed is found', async t => {
+test('a row with any changed field is detected', async t => {
   const db = await openDatabase(t)
   const ids = await sealed(db, 14)
   const changes = [
@@ -119,7 +119,7 @@ test('a row with any of its fields changed is found', async t => {
   )
 })
 
-test('a row whose time was changed, to the microsecond, is missing where it was and slipped in where it is', async t => {
+test('a row whose time was changed by a microsecond is missing at its old place and inserted at its new one', async t => {
   const db = await openDatabase(t)
   const ids = await sealed(db, 3)
   await asAttacker(
@@ -132,7 +132,7 @@ test('a row whose time was changed, to the microsecond, is missing where it was 
   ])
 })
 
-test('a missing row is found, also when its link is gone with it, or it went before it was sealed', async t => {
+test('a missing row is detected, even if its link was removed too, or it was removed before sealing', async t => {
   const db = await openDatabase(t)
   const ids = await sealed(db, 6)
   await asAttacker(db, sql`delete from audit_logs where id = ${ids[1]!}`)
@@ -149,7 +149,7 @@ test('a missing row is found, also when its link is gone with it, or it went bef
   assert.equal((await problemsOf(db)).at(-1)?.kind, 'missing')
 })
 
-test('reordered rows are found', async t => {
+test('reordered rows are detected', async t => {
   const db = await openDatabase(t)
   await sealed(db, 5)
   await db.execute(sql`update audit_seals a set row_id = b.row_id, row_created_at = b.row_created_at, salt = b.salt,
@@ -160,7 +160,7 @@ test('reordered rows are found', async t => {
   )
 })
 
-test('a row that is slipped in past the trigger is found', async t => {
+test('a row inserted past the trigger is detected', async t => {
   const db = await openDatabase(t)
   await sealed(db, 2)
   await write(db, 1)
@@ -169,7 +169,7 @@ test('a row that is slipped in past the trigger is found', async t => {
   assert.deepEqual(await problemsOf(db), [{ kind: 'added', seq: undefined, rowId }])
 })
 
-test('a chain that was made up anew is found: it has no MAC, and not the digest that was signed', async t => {
+test('a forged chain is detected: it has no MACs and does not match the signed digest', async t => {
   const db = await openDatabase(t)
   const ids = await sealed(db, 4)
   await asAttacker(db, sql`delete from audit_logs where id = ${ids[1]!}`)
@@ -194,7 +194,7 @@ test('a truncated chain is too short, and a forged signature is invalid', async 
   assert.ok((await verifyAudit(db, keys)).problems.some(({ message }) => /signature/.test(message)))
 })
 
-test('links of a key that has left the ring are vouched for by those after them', async t => {
+test('links of a removed key are covered by later links', async t => {
   const db = await openDatabase(t)
   const old = generateKey(new Date('2020-01-01'))
   const fresh = generateKey()
@@ -217,7 +217,7 @@ test('links of a key that has left the ring are vouched for by those after them'
   )
 })
 
-test('several sealers at once make one chain of what several writers write', async t => {
+test('concurrent sealers build one chain from concurrent writers', async t => {
   const db = await openDatabase(t)
   const writers = Array.from({ length: 4 }, () => write(db, 25))
   const sealers = Array.from({ length: 3 }, async () => {
@@ -229,7 +229,7 @@ test('several sealers at once make one chain of what several writers write', asy
   assert.deepEqual({ intact, problems, waiting }, { intact: 100, problems: [], waiting: 0 })
 })
 
-test('sealing costs the writer nothing to wait for: a transaction under way holds up neither the sealer nor others', async t => {
+test('writers never wait for sealing: an open transaction blocks neither the sealer nor others', async t => {
   const db = await openDatabase(t)
   await db.transaction(async tx => {
     await write(tx, 1)
@@ -240,7 +240,7 @@ test('sealing costs the writer nothing to wait for: a transaction under way hold
   assert.deepEqual((await verifyAudit(db, keys)).problems, [])
 })
 
-test('an account that was deleted leaves no name behind, and the chain holds', async t => {
+test('a deleted account leaves no name, and the chain stays valid', async t => {
   const db = await openDatabase(t)
   const user = await withErased(db)
   const { problems, erased, intact } = await verifyAudit(db, keys)
@@ -277,7 +277,7 @@ async function withErased(db: Db): Promise<string> {
 
 /* What somebody tries who has the role of the database, and not the keys of the server. */
 
-test('a forged row is found, although the trigger queues it and the server seals it', async t => {
+test('a forged row is detected, although the trigger queues it and the server seals it', async t => {
   const db = await openDatabase(t)
   const [genuine] = await sealed(db, 1)
   const forge = (mac: ReturnType<typeof sql>) =>
@@ -295,7 +295,7 @@ test('a forged row is found, although the trigger queues it and the server seals
   assert.deepEqual(await kindsOf(db), ['moved 2', 'moved 3'])
 })
 
-test('a row with any of its fields changed before it was sealed is found', async t => {
+test('a row changed before sealing is detected', async t => {
   const db = await openDatabase(t)
   await write(db, 4)
   const ids = (await db.select().from(auditUnsealed).orderBy(asc(auditUnsealed.position))).map(({ rowId }) => rowId)
@@ -306,7 +306,7 @@ test('a row with any of its fields changed before it was sealed is found', async
   assert.deepEqual(await kindsOf(db), ['forged 1', 'forged 2', 'forged 3'])
 })
 
-test('an erasure that was made up covers no change, also where an account was really deleted', async t => {
+test('a forged erasure hides no change, even if an account was really deleted', async t => {
   const db = await openDatabase(t)
   const user = await withErased(db)
   const ids = await sealed(db, 2, { userId: user })
@@ -322,7 +322,7 @@ test('an erasure that was made up covers no change, also where an account was re
   assert.deepEqual(await kindsOf(db), ['erased 6'], 'with the MAC of another erasure')
 })
 
-test('a change is not washed away by the erasure that comes after it, and an erased row cannot be changed', async t => {
+test('a later erasure does not hide a change, and an erased row cannot be changed', async t => {
   const db = await openDatabase(t)
   const user = randomUUID()
   const ids = await sealed(db, 2, { userId: user, teamId: randomUUID() })
@@ -333,7 +333,7 @@ test('a change is not washed away by the erasure that comes after it, and an era
   assert.deepEqual(await kindsOf(db), ['erased 1', 'erased 2'])
 })
 
-test('erasures outlive the key that vouched for them, once a newer one is in the ring', async t => {
+test('erasures outlive their signing key, once a newer one is in the ring', async t => {
   const db = await openDatabase(t)
   const [old, fresh] = [generateKey(new Date('2020-01-01')), generateKey()]
   const ringOf = (...ring: string[]) => new AuditLog(new AuditKeys(parseKeyring(ring.join(','))))
@@ -353,7 +353,7 @@ test('erasures outlive the key that vouched for them, once a newer one is in the
   assert.deepEqual((await verifyAudit(db, after.keys)).problems, [])
 })
 
-test('who holds up sealing to remove a row without a trace makes the rows wait, which is seen', async t => {
+test('delaying the sealing to remove a row without a trace is visible as unsealed rows', async t => {
   const db = await openDatabase(t)
   assert.equal(await unsealedAge(db), 0)
   await db.transaction(async attacker => {
@@ -368,7 +368,7 @@ test('who holds up sealing to remove a row without a trace makes the rows wait, 
   assert.equal(await unsealedAge(db), 0)
 })
 
-test('a row that was slipped in past the trigger is found, also when it is older than the first link', async t => {
+test('a row inserted past the trigger is detected, even if it is older than the first link', async t => {
   const db = await openDatabase(t)
   await sealed(db, 2)
   await db.execute(
@@ -378,7 +378,7 @@ test('a row that was slipped in past the trigger is found, also when it is older
   assert.deepEqual(await kindsOf(db), ['added'])
 })
 
-test('changes in a partition are refused as in the table', async t => {
+test('changes in a partition are refused like in the table', async t => {
   const db = await openDatabase(t)
   await write(db, 1)
   const [{ partition } = { partition: '' }] = await db.execute<{ partition: string }>(

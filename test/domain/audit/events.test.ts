@@ -22,7 +22,7 @@ const row = (over: Partial<AuditRow> = {}): AuditRow => ({
 const namesOf = async (db: Db, filters: AuditFilters) =>
   (await listAudit(db, filters, {})).items.map(item => item.resourceName).sort()
 
-test('each filter finds its rows, and several of them those that fit all', async t => {
+test('each filter finds its rows, and several filters combine', async t => {
   const db = await openDatabase(t)
   const [user, team, app] = [randomUUID(), randomUUID(), randomUUID()]
   const past = new Date(Date.now() - 86_400_000)
@@ -50,7 +50,7 @@ test('each filter finds its rows, and several of them those that fit all', async
   assert.deepEqual(await namesOf(db, { teamId: team, outcome: 'denied' }), [])
 })
 
-test('a search for words is planned for these words, however often the statement has been run', async t => {
+test('a word search gets a plan for its words, however often the statement has run', async t => {
   const app = Fastify()
   await app.register(database, { url: await freshDatabase(t), poolMax: 1 })
   t.after(() => app.close())
@@ -67,7 +67,7 @@ test('a search for words is planned for these words, however often the statement
   assert.deepEqual({ ...plans }, { custom: '10', generic: '0' })
 })
 
-test('pages follow each other without a gap or a repetition, even among rows of one instant', async t => {
+test('pages have no gaps or duplicates, even among rows of the same time', async t => {
   const db = await openDatabase(t)
   await db.execute(sql`
     insert into audit_logs (event_type, action, resource, resource_name, created_at)
@@ -85,12 +85,12 @@ test('pages follow each other without a gap or a repetition, even among rows of 
   assert.equal(seen.length, 50)
 })
 
-test('a cursor that no page has given is refused', async t => {
+test('a forged cursor is refused', async t => {
   const db = await openDatabase(t)
   await assert.rejects(listAudit(db, {}, { cursor: 'bm9uc2Vuc2U' }), { code: 'VALIDATION_ERROR' })
 })
 
-test('a batch that is written again leaves no row twice', async t => {
+test('a batch that is written again creates no duplicates', async t => {
   const db = await openDatabase(t)
   const rows = [row(), row()]
   await auditLog.writeMany(db, rows)
@@ -98,7 +98,7 @@ test('a batch that is written again leaves no row twice', async t => {
   assert.equal((await listAudit(db, {}, {})).items.length, 2)
 })
 
-test('nobody can change or remove a row', async t => {
+test('rows cannot be changed or removed', async t => {
   const db = await openDatabase(t)
   await auditLog.write(db, row())
   for (const statement of [

@@ -14,7 +14,7 @@ const INSTANTS = [
   '2000-02-29T00:00:00.000001Z'
 ]
 
-test('instants as PostgreSQL writes them are read to the microsecond, in any time zone', async t => {
+test('timestamps of PostgreSQL are read to the microsecond, in any time zone', async t => {
   const db = await openDatabase(t)
   for (const zone of ['UTC', 'Asia/Kolkata', 'America/St_Johns'])
     for (const instant of INSTANTS)

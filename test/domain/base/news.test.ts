@@ -26,8 +26,8 @@ function database() {
   return { listen, listeners }
 }
 
-describe('a bell', () => {
-  it('wakes who waits, once', async () => {
+describe('a wake signal', () => {
+  it('wakes a waiter once', async () => {
     const bell = new WakeSignal()
     const first = bell.wait(NEVER, signal())
     assert.equal(await isOver(first), false)
@@ -36,7 +36,7 @@ describe('a bell', () => {
     assert.equal(await isOver(bell.wait(NEVER, signal())), false)
   })
 
-  it('rung without a waiter, wakes exactly one later waiter at once, however often it rang', async () => {
+  it('set without a waiter, wakes exactly one later waiter immediately, however often it was set', async () => {
     const bell = new WakeSignal()
     bell.ring()
     bell.ring()
@@ -44,7 +44,7 @@ describe('a bell', () => {
     assert.equal(await isOver(bell.wait(NEVER, signal())), false)
   })
 
-  it('may be missed: a waiter continues after the longest time, or when its wait is aborted', async () => {
+  it('may be missed: a waiter continues after the maximum time, or when its wait is aborted', async () => {
     await new WakeSignal().wait(1, signal())
     const calledOff = new AbortController()
     const waiting = new WakeSignal().wait(NEVER, calledOff.signal)
@@ -55,7 +55,7 @@ describe('a bell', () => {
 })
 
 describe('news', () => {
-  it('ring for those who watch the subject, and for no others', async () => {
+  it('wake only the watchers of the subject', async () => {
     const subject = fc.constantFrom('a', 'b', 'c')
     await fc.assert(
       fc.asyncProperty(
@@ -79,7 +79,7 @@ describe('news', () => {
     )
   })
 
-  it('that may have been missed ring for everybody', async () => {
+  it('wake everybody if some may have been missed', async () => {
     const { listen, listeners } = database()
     const news = new News(listen, { changes: payload => payload, ends: payload => payload })
     const bells = ['a', 'b'].map(subject => news.watch(subject, signal()))
@@ -106,7 +106,7 @@ describe('news', () => {
 })
 
 describe('shared reads', () => {
-  it('are one for all who ask for the same in one turn, and another for who asks later', async () => {
+  it('are shared by readers of the same turn, but not by later ones', async () => {
     const reads = new SharedReads<number>()
     let count = 0
     const read = () => reads.read('a', async () => ++count)
@@ -115,7 +115,7 @@ describe('shared reads', () => {
     assert.equal(await read(), 2)
   })
 
-  it('that fail fail for all of them, and not for the next', async () => {
+  it('that fail do so for all sharing readers, but not for the next ones', async () => {
     const reads = new SharedReads<string>()
     const failing = () => reads.read('a', () => Promise.reject(new Error('away')))
     assert.deepEqual(

@@ -16,12 +16,12 @@ test('a full page ends with a cursor that leads to the last row shown', () => {
   assert.deepEqual(parseCursor(nextCursor!), { at: row(2).at, id: row(2).id })
 })
 
-test('the last page has no cursor, also when it is exactly full, and neither has an empty one', () => {
+test('the last page has no cursor, even if it is full, and neither has an empty one', () => {
   assert.equal(toPage([row(2), row(1)], 2).nextCursor, null)
   assert.deepEqual(toPage([], 2), { items: [], nextCursor: null })
 })
 
-test('no cursor is the first page', () => {
+test('a missing cursor means the first page', () => {
   assert.equal(parseCursor(undefined), undefined)
 })
 
@@ -31,7 +31,7 @@ test('a cursor that no page has given is a validation error', () => {
   for (const cursor of invented) assert.throws(() => parseCursor(cursor), { code: 'VALIDATION_ERROR' }, cursor)
 })
 
-test('any text at all is either a position or a validation error', () => {
+test('any text is either a position or a validation error', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), text => {
       assert.throws(() => parseCursor(text), { code: 'VALIDATION_ERROR' })

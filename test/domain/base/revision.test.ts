@@ -12,23 +12,23 @@ test('a tag is strong and quoted, and differs by version and by id', () => {
   assert.notEqual(entityTag({ ...app, id: 'aaaaaaaa-0000-4000-8000-000000000001' }), tag)
 })
 
-test('If-Match asks for the version that its tag names', () => {
+test('If-Match requires the version of its tag', () => {
   assert.equal(expectedVersion(tag, app), 3)
   assert.equal(expectedVersion(` "other" , ${tag}`, app), 3)
 })
 
-test('without If-Match, or with a star, any version will do', () => {
+test('without If-Match, or with a star, any version is accepted', () => {
   assert.equal(expectedVersion(undefined, app), undefined)
   assert.equal(expectedVersion(' * ', app), undefined)
 })
 
-test('If-Match refuses stale tags, and weak ones, which promise nothing', () => {
+test('If-Match refuses stale and weak tags', () => {
   assert.throws(() => expectedVersion(entityTag({ ...app, version: 2 }), app), isStale)
   assert.throws(() => expectedVersion(`W/${tag}`, app), isStale)
   assert.throws(() => expectedVersion('""', app), isStale)
 })
 
-test('If-None-Match knows its tag, weak or strong, alone or in a list', () => {
+test('If-None-Match matches its tag, weak or strong, alone or in a list', () => {
   for (const header of [tag, `W/${tag}`, `"other", ${tag}`, '*']) assert.ok(isKnown(header, app), header)
   for (const header of [undefined, '"other"', entityTag({ ...app, version: 2 })]) assert.ok(!isKnown(header, app))
 })

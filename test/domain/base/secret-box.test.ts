@@ -9,13 +9,13 @@ const ring = (...ids: [string, ...string[]]) => {
 }
 const owner = { appId: '6f1c1d9e-0000-4000-8000-000000000001', key: 'API_KEY' }
 
-test('opens any text that it has sealed', () => {
+test('decrypts any text that it encrypted', () => {
   const box = new SecretBox(ring('a'))
   for (const text of ['', 'secret', 'žluťoučký 🐎', 'x'.repeat(65_536)])
     assert.equal(box.open(box.seal(text, owner), owner), text)
 })
 
-test('seals with AES-256-GCM, a nonce of 12 bytes, the tag behind the text, bound to app_id|key', () => {
+test('encrypts with AES-256-GCM, a nonce of 12 bytes and an appended tag, bound to app_id|key', () => {
   const keys = ring('a')
   const { keyId, nonce, ciphertext } = new SecretBox(keys).seal('secret', owner)
   assert.equal(keyId, 'a')
@@ -34,7 +34,7 @@ test('never uses a nonce twice', () => {
   assert.equal(new Set(nonces).size, 1000)
 })
 
-test('seals with the newest key and opens with older ones', () => {
+test('encrypts with the newest key and decrypts with older ones', () => {
   const old = ring('old')
   const sealed = new SecretBox(old).seal('secret', owner)
   const rotated = ring('new')
@@ -44,12 +44,12 @@ test('seals with the newest key and opens with older ones', () => {
   assert.equal(box.seal('secret', owner).keyId, 'new')
 })
 
-test('names the key that it lacks', () => {
+test('names a missing key', () => {
   const sealed = new SecretBox(ring('gone')).seal('secret', owner)
   assert.throws(() => new SecretBox(ring('a')).open(sealed, owner), /key "gone".*not in the keyring/)
 })
 
-test('does not open what was changed in any byte', () => {
+test('does not decrypt data with any byte changed', () => {
   const box = new SecretBox(ring('a'))
   const sealed = box.seal('secret', owner)
   const flip = (bytes: Buffer, at: number) => Buffer.from(bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)))
@@ -63,14 +63,14 @@ test('does not open what was changed in any byte', () => {
   for (const secret of tampered) assert.throws(() => box.open(secret, owner))
 })
 
-test('does not open a secret that was moved to another app or another key', () => {
+test('does not decrypt a secret moved to another app or variable', () => {
   const box = new SecretBox(ring('a'))
   const sealed = box.seal('secret', owner)
   assert.throws(() => box.open(sealed, { ...owner, key: 'OTHER' }))
   assert.throws(() => box.open(sealed, { ...owner, appId: '6f1c1d9e-0000-4000-8000-000000000002' }))
 })
 
-test('does not open a secret with another key of the same name', () => {
+test('does not decrypt a secret with another key of the same id', () => {
   const sealed = new SecretBox(ring('a')).seal('secret', owner)
   assert.throws(() => new SecretBox(ring('a')).open(sealed, owner))
 })

@@ -31,7 +31,7 @@ describe('slugify', () => {
   for (const [name, slug] of cases)
     test(`makes ${slug} of ${JSON.stringify(name).slice(0, 40)}`, () => assert.equal(slugify(name), slug))
 
-  test('makes a valid slug of any name, and keeps one that is valid already', () => {
+  test('derives a valid slug from any name, and keeps a valid one', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), name => {
         const slug = slugify(name)

@@ -36,7 +36,7 @@ function connect(t: TestContext, url: string) {
 
 const textOf = async (db: Db, id: string) => (await readBuildLog(db, id, 0, 10_000)).map(({ text }) => text).join('')
 
-test('what is said is read a moment later, in order, with the status in which it was said', async t => {
+test('output can be read a moment later, in order, with the status at that time', async t => {
   const { db, id } = await setUp(t)
   const log = createBuildLog(db, id)
   log.enter('cloning')
@@ -63,7 +63,7 @@ test('what is said is read a moment later, in order, with the status in which it
   )
 })
 
-test('listeners learn which log has grown', async t => {
+test('listeners are notified which log has grown', async t => {
   const { client, db, id } = await setUp(t)
   const { promise: told, resolve: tell } = Promise.withResolvers<string>()
   await client.listen(BUILD_LOG_CHANNEL, tell)
@@ -73,7 +73,7 @@ test('listeners learn which log has grown', async t => {
   await log.close()
 })
 
-test('a flood is kept in chunks of bounded size', async t => {
+test('a flood of output is stored in chunks of limited size', async t => {
   const { db, id } = await setUp(t)
   const log = createBuildLog(db, id)
   const text = `${'😀'.repeat(100_000)}\n`
@@ -84,7 +84,7 @@ test('a flood is kept in chunks of bounded size', async t => {
   assert.equal(chunks.map(chunk => chunk.text).join(''), text)
 })
 
-test('a build that floods its log is cut, once and over all attempts, and says so', async t => {
+test('the log of a build is limited across all attempts, with a single notice', async t => {
   const { db, id } = await setUp(t)
   for (let attempt = 1; attempt <= 3; attempt++) {
     const log = createBuildLog(db, id, { maxLength: 10_000 })
@@ -96,7 +96,7 @@ test('a build that floods its log is cut, once and over all attempts, and says s
   assert.equal(text.match(/The log was cut off here/g)?.length, 1)
 })
 
-test('secrets in deploy logs are prevented, wherever the build cuts its output', async t => {
+test('secrets never appear in deploy logs, wherever the output is split', async t => {
   const { db, id } = await setUp(t)
   const secret = 'correct horse/battery+staple'
   const log = createBuildLog(db, id, { hidden: [secret] })
@@ -110,7 +110,7 @@ https://x-access-token:ghs_${'x'.repeat(36)}@github.com/acme/x\n`
   for (const part of ['horse', 'battery', 'staple', 'later', 'ghs_']) assert.ok(!text.includes(part), part)
 })
 
-test('what a terminal would act on, and what no database takes, does not get into a log', async t => {
+test('control sequences and unstorable characters never enter a log', async t => {
   const { db, id } = await setUp(t)
   const log = createBuildLog(db, id)
   log.say('\x1b[2J\x1b[1;31mred\x1b[0m\0 <b>bold</b>\r\nnext\ud800\u202E\n')
@@ -118,7 +118,7 @@ test('what a terminal would act on, and what no database takes, does not get int
   assert.equal(await textOf(db, id), 'red <b>bold</b>\nnext\ufffd\n')
 })
 
-test('however it is cut, a log is what was said', async t => {
+test('a log equals the output, however it was split', async t => {
   const { db, appId } = await setUp(t)
   await fc.assert(
     fc.asyncProperty(fc.array(fc.string({ unit: 'grapheme', maxLength: 50 }), { maxLength: 20 }), async parts => {
@@ -160,7 +160,7 @@ test('an attempt after a crash appends to the log of the previous one', async t 
   )
 })
 
-test('a database that is away for a while loses no line and doubles none', async t => {
+test('a temporary database outage neither loses nor duplicates lines', async t => {
   const { url, db, id } = await setUp(t)
   const log = createBuildLog(db, id)
   const reader = connect(t, url).db
@@ -188,7 +188,7 @@ test('closing waits for an unreachable database only until its deadline', async 
   await log.close()
 })
 
-test('the log of a deployment that is gone ends', async t => {
+test('the log of a deleted deployment ends', async t => {
   const { db, id } = await setUp(t)
   const log = createBuildLog(db, id)
   await db.delete(schema.deployments).where(eq(schema.deployments.id, id))
@@ -197,7 +197,7 @@ test('the log of a deployment that is gone ends', async t => {
   assert.equal(await textOf(db, id), '')
 })
 
-test('a deployment’s log ends once its status is final and its last lines had time to arrive', async t => {
+test('a deployment’s log ends after its status is final and its last lines have arrived', async t => {
   const { db, appId, id } = await setUp(t)
   assert.deepEqual(await readProgress(db, appId, id), { status: 'pending', state: 'active' })
   await db.update(schema.deployments).set({ status: 'build_failed' }).where(eq(schema.deployments.id, id))

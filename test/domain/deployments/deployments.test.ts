@@ -49,7 +49,7 @@ async function add(db: Db, appId: string, status: DeploymentStatus, image: strin
 const statusOf = async (db: Db, id: string) =>
   (await db.select().from(deployments).where(eq(deployments.id, id)))[0]?.status
 
-test('the newest deployment of an app wins: those on their way are cancelled, those that are over stay', async t => {
+test('the newest deployment of an app wins: unfinished ones are cancelled, finished ones stay', async t => {
   const db = await openDatabase(t)
   const [appId, other] = [await addApp(db), await addApp(db)]
   const [live, building, elsewhere] = [
@@ -74,7 +74,7 @@ test('the newest deployment of an app wins: those on their way are cancelled, th
   assert.equal(errorMessage, 'A newer deployment took its place.')
 })
 
-test('of many deploys at the same moment exactly one is on its way, it is the newest, and none waits for ever', async t => {
+test('of many concurrent deploys exactly one, the newest, is in progress, and none waits forever', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   await Promise.all(Array.from({ length: 8 }, () => create(db, appId)))
@@ -85,12 +85,12 @@ test('of many deploys at the same moment exactly one is on its way, it is the ne
   )
 })
 
-test('a deployment of an app that is gone is refused', async t => {
+test('a deployment of a deleted app is refused', async t => {
   const db = await openDatabase(t)
   await assert.rejects(create(db, randomUUID()), { code: 'NOT_FOUND', message: 'app not found' })
 })
 
-test('what is on its way can be cancelled, once; its env goes with it', async t => {
+test('an unfinished deployment can be cancelled once, and its env is deleted', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const { deployment } = await create(db, appId)
@@ -101,7 +101,7 @@ test('what is on its way can be cancelled, once; its env goes with it', async t 
   assert.equal(await db.$count(deploymentSecrets), 0)
 })
 
-test('a worker that was overtaken can change nothing any more', async t => {
+test('a worker that lost its claim can change nothing', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const { deployment } = await create(db, appId)
@@ -119,7 +119,7 @@ test('a worker that was overtaken can change nothing any more', async t => {
   assert.equal(await statusOf(db, deployment.id), 'building')
 })
 
-test('a step is taken from where the deployment was left, and only where the state machine has it', async t => {
+test('only transitions of the state machine are possible, from the current state', async t => {
   const db = await openDatabase(t)
   const { deployment } = await create(db, await addApp(db))
   const work = (await claimDeployment(db, deployment.id))!
@@ -130,7 +130,7 @@ test('a step is taken from where the deployment was left, and only where the sta
   assert.equal(await claimDeployment(db, deployment.id), undefined)
 })
 
-test('one deployment of an app is live: the one before is superseded in the same instant, and its env is gone', async t => {
+test('one deployment of an app is live: the previous one is superseded in the same transaction, and its env is deleted', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const old = await add(db, appId, 'live', 'a')
@@ -153,7 +153,7 @@ test('one deployment of an app is live: the one before is superseded in the same
   await assert.rejects(add(db, appId, 'live', 'c'), 'the database itself allows no second one')
 })
 
-test('a deployment that failed says why, and keeps no env', async t => {
+test('a failed deployment records the reason, and keeps no env', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const id = await add(db, appId, 'deploying', 'a')
@@ -166,7 +166,7 @@ test('a deployment that failed says why, and keeps no env', async t => {
   assert.equal(await db.$count(deploymentSecrets), 0)
 })
 
-test('the env of a deployment is sealed for it alone, and opens as it was', async t => {
+test('the env of a deployment is encrypted for it alone, and decrypts unchanged', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   const hostile = '"; drop table apps; -- \u202e\n\\u0000 💥 __proto__'
@@ -184,7 +184,7 @@ test('the env of a deployment is sealed for it alone, and opens as it was', asyn
   await assert.rejects(readSnapshot(db, box, appId, two), 'copied to another deployment, it does not open')
 })
 
-test('a rollback does not deploy the wrong thing: what it brings back was live, of this app, and another image', async t => {
+test('a rollback targets only a deployment of this app that was live, with another image', async t => {
   const db = await openDatabase(t)
   const [appId, other] = [await addApp(db), await addApp(db)]
   await assert.rejects(findRollbackTarget(db, appId), { code: 'CONFLICT' })
@@ -204,7 +204,7 @@ test('a rollback does not deploy the wrong thing: what it brings back was live, 
     await assert.rejects(findRollbackTarget(db, appId, id), { code: 'NOT_FOUND', message: 'deployment not found' })
 })
 
-test('images stay that are live, on their way, or among the last ten that served; no other app has a say', async t => {
+test('images are kept that are live, in progress, or among the last ten that served, per app', async t => {
   const db = await openDatabase(t)
   const [appId, other] = [await addApp(db), await addApp(db)]
   for (let i = 0; i < 15; i++) await add(db, appId, 'superseded', `old-${i}`)
@@ -216,7 +216,7 @@ test('images stay that are live, on their way, or among the last ten that served
   assert.deepEqual(new Set(await imagesInUse(db, appId)), new Set(kept))
 })
 
-test('lists the deployments of an app, newest first and page by page; those of others do not exist in it', async t => {
+test('lists the deployments of an app only, newest first and page by page', async t => {
   const db = await openDatabase(t)
   const [appId, other] = [await addApp(db), await addApp(db)]
   const ids: string[] = []
@@ -235,7 +235,7 @@ test('lists the deployments of an app, newest first and page by page; those of o
   await assert.rejects(findDeployment(db, appId, foreign.id), { code: 'NOT_FOUND' })
 })
 
-test('an app keeps the name that it has got where it runs', async t => {
+test('an app keeps the name assigned by its deployer', async t => {
   const db = await openDatabase(t)
   const appId = await addApp(db)
   for (const _ of [1, 2]) await nameApp(db, appId, 'rhone-x-1', null)
@@ -245,7 +245,7 @@ test('an app keeps the name that it has got where it runs', async t => {
   assert.equal((await db.select().from(apps))[0]?.flyAppId, 'rhone-x-4')
 })
 
-test('the state of the platform is what is live and what is on its way, by app', async t => {
+test('the state of the platform contains the live and unfinished deployments by app', async t => {
   const db = await openDatabase(t)
   const [one, two, three] = [await addApp(db), await addApp(db), await addApp(db)]
   const live = await add(db, one, 'live', 'a')

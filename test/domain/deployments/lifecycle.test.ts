@@ -23,7 +23,7 @@ const lives = fc.array(fc.nat(), { maxLength: 60 }).map(choices => {
   return life
 })
 
-test('a deployment goes the way from pending to live, and is superseded', () => {
+test('a deployment goes from pending to live, and is later superseded', () => {
   const way = [
     'pending',
     'cloning',
@@ -38,7 +38,7 @@ test('a deployment goes the way from pending to live, and is superseded', () => 
   for (const [index, status] of way.slice(1).entries()) assert.ok(canBecome(way[index]!, status), status)
 })
 
-test('every active state can be cancelled and can fail, and no other can', () => {
+test('exactly the active states can be cancelled and can fail', () => {
   for (const status of DEPLOYMENT_STATUSES) {
     assert.equal(canBecome(status, 'cancelled'), isActive(status), status)
     const fails = canBecome(status, failureOf(status, true)) || canBecome(status, failureOf(status, false))
@@ -47,7 +47,7 @@ test('every active state can be cancelled and can fail, and no other can', () =>
   }
 })
 
-test('a failure is always one that its status allows, and before there is an image it is the build that failed', () => {
+test('a failure always fits its status: before there is an image, the build failed', () => {
   for (const status of ACTIVE_DEPLOYMENT_STATUSES)
     for (const hasImage of [true, false]) {
       const failure = failureOf(status, hasImage)
@@ -59,7 +59,7 @@ test('a failure is always one that its status allows, and before there is an ima
     assert.equal(failureOf(status, true), 'deploy_failed')
 })
 
-test('a build that was cut off begins again from cloning', () => {
+test('an interrupted build starts again from cloning', () => {
   for (const status of BUILD_STATUSES) assert.ok(canBecome(status, 'cloning'), status)
   for (const status of ['built', 'deploying', 'live', ...ENDS] as const)
     assert.ok(!canBecome(status, 'cloning'), status)
@@ -80,7 +80,7 @@ test('no deployment skips the rollout, serves twice, or continues after its end'
   )
 })
 
-test('within one build, its steps come in their order', () => {
+test('the steps of a build occur in order', () => {
   fc.assert(
     fc.property(lives, life => {
       for (const [index, status] of life.entries()) {
@@ -93,7 +93,7 @@ test('within one build, its steps come in their order', () => {
   )
 })
 
-test('every status has an entry, and leads to statuses that there are', () => {
+test('every status has an entry, and leads to known statuses', () => {
   assert.deepEqual(Object.keys(NEXT_STATUSES).toSorted(), [...DEPLOYMENT_STATUSES].toSorted())
   for (const next of Object.values(NEXT_STATUSES))
     for (const status of next) assert.ok(DEPLOYMENT_STATUSES.includes(status))

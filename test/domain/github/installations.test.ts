@@ -18,7 +18,7 @@ const installation = (id: number, accountLogin = 'acme') => ({
   suspendedAt: null
 })
 
-test('of many teams that connect one installation at the same time, exactly one gets it', async t => {
+test('of many teams that connect one installation concurrently, exactly one succeeds', async t => {
   const db = await openDatabase(t)
   const teams = await Promise.all(Array.from({ length: 8 }, () => addTeam(db)))
   const tries = await Promise.allSettled(
@@ -32,7 +32,7 @@ test('of many teams that connect one installation at the same time, exactly one 
   assert.equal(row!.teamId, teams[tries.findIndex(({ status }) => status === 'fulfilled')]!.id)
 })
 
-test('an installation that a team connects again is renewed', async t => {
+test('connecting an installation again updates it', async t => {
   const db = await openDatabase(t)
   const { id } = await addTeam(db)
   const first = await connectInstallation(db, id, { ...installation(1), suspendedAt: new Date() })

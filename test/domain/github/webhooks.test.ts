@@ -37,14 +37,14 @@ const stored = async (db: Db, deliveryId: string) =>
 const bytes = (payload: unknown) => Buffer.from(JSON.stringify(payload))
 const pushed = (over: Partial<PushOf> = {}) => pushOf(bytes(push({ installationId: 1, repoId: 5, ...over })))
 
-test('a delivery is kept byte for byte, also where its bytes are no text', async t => {
+test('a delivery is stored byte for byte, even if it is not text', async t => {
   const db = await openDatabase(t)
   const payload = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
   assert.equal(await keepDelivery(db, delivery('a', payload)), true)
   assert.deepEqual((await stored(db, 'a'))?.payload, payload)
 })
 
-test('of many that deliver the same at once, one has it processed', async t => {
+test('of many concurrent identical deliveries, one is processed', async t => {
   const db = await openDatabase(t)
   const kept = await Promise.all(
     Array.from({ length: 20 }, () => db.transaction(tx => keepDelivery(tx, delivery('same'))))
@@ -54,7 +54,7 @@ test('of many that deliver the same at once, one has it processed', async t => {
   assert.equal(await keepDelivery(db, { ...delivery('same'), source: 'stripe' }), true, 'ids are those of a source')
 })
 
-test('a delivery that is rolled back was never kept, and a transaction that waited for it keeps it', async t => {
+test('a rolled back delivery is not stored, and a transaction that waited for it stores it', async t => {
   const db = await openDatabase(t)
   const isIn = Promise.withResolvers<void>()
   const mayEnd = Promise.withResolvers<void>()
@@ -71,7 +71,7 @@ test('a delivery that is rolled back was never kept, and a transaction that wait
   assert.equal(await second, true)
 })
 
-test('what was processed or ignored stays so; what has failed or was lost is taken up when it comes again', async t => {
+test('processed and ignored deliveries stay so; failed and lost ones are processed when redelivered', async t => {
   const db = await openDatabase(t)
   for (const outcome of ['processed', 'ignored'] as const) {
     await keepDelivery(db, delivery(outcome))
@@ -101,7 +101,7 @@ test('what was processed or ignored stays so; what has failed or was lost is tak
   assert.equal(await keepDelivery(db, delivery('lost')), false)
 })
 
-test('a push tells its commit, branch, repository and installation', () => {
+test('a push has its commit, branch, repository and installation', () => {
   const seconds = 1_795_000_001
   assert.deepEqual(pushed({ branch: 'feature/ä "x"; rm -rf $HOME', pushedAt: seconds }), {
     installationId: 1,
@@ -131,7 +131,7 @@ test('a push that moves a tag, deletes a branch or comes without a GitHub App de
   assert.ok(pushed({ before: NO_COMMIT }), 'the first push of a branch is one')
 })
 
-test('a commit message is cut between characters, and holds nothing that cannot be stored', () => {
+test('a commit message is truncated between characters, and contains only storable characters', () => {
   const message = (text: string) => pushed({ message: text })?.commit.message
   assert.equal(message('x'.repeat(LONGEST_MESSAGE)), 'x'.repeat(LONGEST_MESSAGE))
   assert.equal(message('x'.repeat(LONGEST_MESSAGE + 1)), 'x'.repeat(LONGEST_MESSAGE))
@@ -162,7 +162,7 @@ test('only the needed fields of a payload are read, and missing ones are named',
   assert.throws(() => pushOf(Buffer.from('{')), PayloadError)
 })
 
-test('what becomes of installations and repositories is read, too', () => {
+test('events of installations and repositories are parsed, too', () => {
   const at = new Date('2026-11-18T12:00:00Z')
   assert.deepEqual(installationChangeOf(bytes(installationSuspended(3, at))), {
     action: 'suspend',

@@ -11,7 +11,7 @@ import { addTeam, addUser, openDatabase } from '../support.ts'
 
 const NOW = new Date('2026-03-15T12:00:00Z')
 
-test('counts what there is, and what is being built', async t => {
+test('counts all resources and running builds', async t => {
   const db = await openDatabase(t)
   const team = await addTeam(db, { [await addUser(db)]: 'owner', [await addUser(db)]: 'member' })
   const app = await createApp(db, team.id, { name: 'x' })
@@ -26,7 +26,7 @@ test('counts what there is, and what is being built', async t => {
   assert.deepEqual(Object.fromEntries(await Promise.all(readings)), { rhone_active_apps: 1, rhone_active_teams: 1 })
 })
 
-test('ranks the ten apps with most machine hours of the billing period, which is the UTC month', async t => {
+test('ranks the ten apps with the most machine hours of the UTC month', async t => {
   const db = await openDatabase(t)
   const team = await addTeam(db, {}, 'acme')
   const usage = (appId: string, quantity: string, billingPeriod = '2026-03-01', metric = 'machine_hours' as const) =>
@@ -138,7 +138,7 @@ test('shows the errors of the last day by code, the latest first', async t => {
   ])
 })
 
-test('errors of several instances add up, and none is lost while the database is away', async t => {
+test('errors of several instances add up, and none is lost while the database is down', async t => {
   const db = await openDatabase(t)
   const [one, other] = [createErrorJournal(db, () => NOW.getTime()), createErrorJournal(db, () => NOW.getTime())]
   for (const log of [one, other]) log.note({ code: 'INTERNAL_ERROR', route: '/a', requestId: 'r' })
@@ -152,7 +152,7 @@ test('errors of several instances add up, and none is lost while the database is
   assert.equal(recentErrors[0]?.count, 3)
 })
 
-test('a number that cannot be read fails the whole, it is not a zero', async t => {
+test('an unreadable figure fails the whole request instead of being zero', async t => {
   for (const table of ['users', 'usage_records', 'error_events']) {
     const db = await openDatabase(t)
     await db.execute(sql`drop table ${sql.identifier(table)} cascade`)

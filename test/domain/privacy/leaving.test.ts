@@ -92,7 +92,7 @@ test('a user who deletes their account is signed out at once, and can restore it
   assert.equal(await verify(), null, 'its tokens stay revoked')
 })
 
-test('teams that would be left without an owner are named, and nothing happens', async t => {
+test('an account deletion that would leave teams without an owner is refused, and names them', async t => {
   const db = await openDatabase(t)
   const [user, other] = [await addUser(db), await addUser(db)]
   await addTeam(db, { [user]: 'owner' }, 'mine-alone')
@@ -117,7 +117,7 @@ test('teams that would be left without an owner are named, and nothing happens',
   assert.deepEqual(await state(db), before)
 })
 
-test('two last owners who delete their accounts at once do not both go', async t => {
+test('two last owners who delete their accounts concurrently do not both succeed', async t => {
   const db = await openDatabase(t)
   for (let round = 0; round < 5; round++) {
     const [a, b, c] = [await addUser(db), await addUser(db), await addUser(db)]
@@ -139,7 +139,7 @@ test('the last operator cannot leave, and one who leaves is no longer an operato
   )
 })
 
-test('when the time is over, nothing of the person is left in any table but a UUID', async t => {
+test('after the grace period, only a UUID of the person is left in any table', async t => {
   const db = await openDatabase(t)
   const [user, other] = [await addUser(db, 'grace-hopper'), await addUser(db)]
   await db
@@ -201,7 +201,7 @@ test('when the time is over, nothing of the person is left in any table but a UU
   assert.deepEqual((await db.select().from(teams)).map(({ slug }) => slug).toSorted(), ['shared', 'third'])
 })
 
-test('a kill at any point of a deletion, a transfer or an acceptance leaves what was', async t => {
+test('a kill at any point of a deletion, a transfer or an acceptance leaves the previous state', async t => {
   const db = await openPool(t)
   const { owner, guest, team, token } = await withInvitation(db)
   await createToken(db, { userId: owner, name: 'x', scopes: ['read'] })

@@ -42,7 +42,7 @@ test('the export is one JSON object, for any user name and user agent', async t 
   )
 })
 
-test('however many rows there are, each comes once, in batches', async t => {
+test('any number of rows is exported once, in batches', async t => {
   const db = await openDatabase(t)
   const userId = await addUser(db)
   await db.execute(sql`insert into api_tokens (user_id, name, token_hash, prefix, scopes)
@@ -54,7 +54,7 @@ test('however many rows there are, each comes once, in batches', async t => {
   assert.ok(chunks.length > 10, 'no chunk holds all of it')
 })
 
-test('it has what concerns the user, nothing of others, and no hash of a secret', async t => {
+test('it contains the user’s data, nothing of others, and no hash of a secret', async t => {
   const db = await openDatabase(t)
   const [mine, other] = [await addUser(db), await addUser(db)]
   await db.update(users).set({ email: 'Ada@example.com' }).where(eq(users.id, mine))

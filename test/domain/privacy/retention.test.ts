@@ -41,7 +41,7 @@ const events = (db: Db, at: Date, count: number) =>
     }))
   )
 
-test('the months to come have their partitions, and what waited for one is moved into it', async t => {
+test('the next months have partitions, and rows of the default partition are moved into them', async t => {
   const db = await openDatabase(t)
   const names = (await listPartitions(db)).map(({ name }) => name)
   assert.ok(names.length >= 4, String(names))
@@ -90,7 +90,7 @@ test('months past their retention are dropped, and the chain continues from thei
   assert.match((await verifyAudit(db, auditLog.keys)).problems[0]!.message, /not because of retention/)
 })
 
-test('a chain that retention has cut is intact after more was signed, also when the key of the cut has left', async t => {
+test('a chain cut by retention stays intact after later signatures, even without the key of the cut', async t => {
   const db = await openDatabase(t)
   const [old, fresh] = [generateKey(new Date('2020-01-01')), generateKey()]
   const logOf = (...ring: string[]) => new AuditLog(new AuditKeys(parseKeyring(ring.join(','))))
@@ -112,7 +112,7 @@ test('a chain that retention has cut is intact after more was signed, also when 
   assert.deepEqual((await verifyAudit(db, after.keys)).problems, [])
 })
 
-test('a row that retention has removed cannot be put back', async t => {
+test('a row removed by retention cannot be inserted again', async t => {
   const db = await openDatabase(t)
   await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
   await events(db, ago(RETENTION_DAYS.audit + 60), 1)
@@ -129,7 +129,7 @@ test('a row that retention has removed cannot be put back', async t => {
   )
 })
 
-test('a chain that retention has emptied continues', async t => {
+test('a chain emptied by retention continues', async t => {
   const db = await openDatabase(t)
   await ensurePartitions(db, ago(RETENTION_DAYS.audit + 70))
   await events(db, ago(RETENTION_DAYS.audit + 60), 4)
@@ -142,7 +142,7 @@ test('a chain that retention has emptied continues', async t => {
   assert.deepEqual({ problems, intact }, { problems: [], intact: 2 })
 })
 
-test('what is over is swept when its time has come, and not before, also by several at once', async t => {
+test('expired rows are deleted on time, and not before, even by several instances at once', async t => {
   const db = await openDatabase(t)
   const userId = await addUser(db)
   const { id: teamId } = await addTeam(db, { [userId]: 'owner' })
@@ -191,7 +191,7 @@ test('what is over is swept when its time has come, and not before, also by seve
   assert.equal(await sweep(db, stopped), 0)
 })
 
-test('deliveries and logs go when their days are over', async t => {
+test('deliveries and logs are deleted after their retention', async t => {
   const db = await openDatabase(t)
   const { id: teamId } = await addTeam(db)
   const [app] = await db.insert(apps).values({ teamId, name: 'x', slug: 'an-app' }).returning({ id: apps.id })

@@ -25,7 +25,7 @@ test('a ring with a known key is accepted, one without any is not', async t => {
   assert.equal(await check(app.db, second), undefined)
 })
 
-test('a key that has the id of another one is found, also beside one that is known', async t => {
+test('a key with the id of another one is detected, even next to a known one', async t => {
   const { app } = await databaseApp(t)
   const [old, one, other] = [generateKey(), generateKey(), generateKey()]
   const renamed = `${one.split(':')[0]}:${other.split(':')[1]}`
@@ -36,7 +36,7 @@ test('a key that has the id of another one is found, also beside one that is kno
   )
 })
 
-test('of two instances that start at once with different keys on an empty database, one is refused', async t => {
+test('of two instances that start together with different keys on an empty database, one is refused', async t => {
   const { app } = await databaseApp(t)
   const problems = await Promise.all([check(app.db, generateKey()), check(app.db, generateKey())])
   assert.equal(problems.filter(problem => problem !== undefined).length, 1)

@@ -54,7 +54,7 @@ async function valuesOf(db: Db, appId: string, opening = parseKeyring(NEW)): Pro
   )
 }
 
-test('everything that older keys have sealed is sealed with the newest one, and opens to the same', async t => {
+test('everything encrypted with older keys is re-encrypted with the newest one, and decrypts to the same values', async t => {
   const { db, appId } = await setUp(t, 250)
   const snapshot = await addSnapshot(db, appId, '{"A":"x"}')
   const progress: number[] = []
@@ -77,7 +77,7 @@ test('everything that older keys have sealed is sealed with the newest one, and 
   assert.equal(box.open({ keyId, nonce, ciphertext }, { appId, key: `deployment ${snapshot}` }), '{"A":"x"}')
 })
 
-test('a rotation is an event, and one without any change is not', async t => {
+test('a rotation is audited, but not if it changes nothing', async t => {
   const { db } = await setUp(t)
   await rotateSecrets(db, auditLog, ring, quiet)
   const again = await rotateSecrets(db, auditLog, ring, quiet)
@@ -89,7 +89,7 @@ test('a rotation is an event, and one without any change is not', async t => {
   )
 })
 
-test('a value that is written during the rotation is never replaced by an older one', async t => {
+test('a value written during the rotation is never replaced by an older one', async t => {
   const { db, appId } = await setUp(t, 120)
   let isOver = false
   const writing = (async () => {
@@ -117,7 +117,7 @@ test('a value that is written during the rotation is never replaced by an older 
   )
 })
 
-test('two rotations at once, and servers with either key, get along', async t => {
+test('two concurrent rotations, and servers with either key, do not interfere', async t => {
   const { db, appId } = await setUp(t, 300)
   const [one, other] = await Promise.all([
     rotateSecrets(db, auditLog, ring, quiet),
@@ -127,7 +127,7 @@ test('two rotations at once, and servers with either key, get along', async t =>
   assert.equal(Object.keys(await valuesOf(db, appId)).length, 300)
 })
 
-test('a rotation that was cut off is gone on with by the next one', async t => {
+test('an interrupted rotation is continued by the next one', async t => {
   const { db, appId } = await setUp(t, 250)
   const cutOff = () => {
     throw new Error('killed')
@@ -179,7 +179,7 @@ test('the age of a secret counts from when it was first used, against its schedu
   assert.deepEqual([none!.state, none!.since], ['not configured', null])
 })
 
-test('a secret that was replaced is a new one, and an event', async t => {
+test('a replaced secret counts as new, and is audited', async t => {
   const db = await openDatabase(t)
   await noteSecrets(db, auditLog, ring, [secret('first')], 'start')
   await db.update(secretLedger).set({ firstSeenAt: new Date(Date.now() - 100 * DAY) })

@@ -20,7 +20,7 @@ test("finds a team and an app by UUID, in either case, and by slug, with the cal
     assert.deepEqual(await findApp(db, user, key), { ...app, role: 'admin' })
 })
 
-test('what belongs to another team is not found, exactly like what does not exist', async t => {
+test('resources of other teams are not found, exactly like missing ones', async t => {
   const db = await openDatabase(t)
   const [insider, outsider] = [await addUser(db), await addUser(db)]
   const team = await addTeam(db, { [insider]: 'owner' })
@@ -51,7 +51,7 @@ test('a role allows what it and the roles below it allow', () => {
       else assert.throws(() => requireRole(held, needed), { code: 'FORBIDDEN', detail: new RegExp(needed) })
 })
 
-test('the permission table says what each role may do', () => {
+test('the permission table defines the rights of each role', () => {
   const may = (role: string) =>
     Object.keys(PERMISSIONS).filter(key => PERMISSIONS[key as keyof typeof PERMISSIONS] === role)
   assert.deepEqual(may('member'), ['viewTeam', 'leaveTeam', 'viewApps', 'createApps', 'deploy'])

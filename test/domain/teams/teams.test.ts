@@ -25,7 +25,7 @@ test('lists the teams that a user is in, newest first, page by page, with the ro
   assert.equal(next.nextCursor, null)
 })
 
-test('a user at home is in the personal team, else in the oldest one they own, else in the oldest', async t => {
+test('the home team of a user is the personal one, else the oldest owned one, else the oldest', async t => {
   const db = await openDatabase(t)
   const user = await addUser(db, 'Ada')
   await assert.rejects(findHomeTeam(db, user), { code: 'VALIDATION_ERROR', detail: /team/ })
@@ -40,7 +40,7 @@ test('a user at home is in the personal team, else in the oldest one they own, e
   assert.equal(await home(), personal.id)
 })
 
-test('a team is one of operators only while all of its members are', async t => {
+test('a team is an operator team only while all its members are operators', async t => {
   const db = await openDatabase(t)
   const [operator, user] = [await addUser(db), await addUser(db)]
   await db.update(users).set({ isAdmin: true }).where(eq(users.id, operator))

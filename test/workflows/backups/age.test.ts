@@ -25,7 +25,7 @@ async function* chunksOf(content: Buffer): AsyncGenerator<Buffer> {
 const encrypt = (plain: Buffer) => wholeOf(encrypted(chunksOf(plain), [recipient, second]))
 const decrypt = (file: Buffer, by = identity) => wholeOf(decrypted(chunksOf(file), [by]))
 
-test('our encryption and the package decrypt each other's files of any length', async () => {
+test('our encryption and the package can decrypt files of each other, of any length', async () => {
   const [encrypter, decrypter] = [new Encrypter(), new Decrypter()]
   encrypter.addRecipient(recipient)
   decrypter.addIdentity(identity)
