@@ -211,10 +211,12 @@ const pluginName = (path: string) => (basename(path) === 'index.ts' ? basename(d
 
 test('every plugin has a test of its own and a row in the table', async () => {
   const table = (await Promise.all(['plugins/README.md', 'integrations/README.md'].map(read))).join('\n')
+  const overview = await read('README.md')
   const tests = (await find('test/{plugins,integrations}/*.test.ts')).map(path => basename(path, '.test.ts'))
   for (const name of (await pluginFiles()).map(pluginName)) {
     assert.ok(tests.includes(name), `${name} has no test`)
     assert.match(table, new RegExp(`^\\| \\[?\`?${name}\\b`, 'm'), `${name} has no row in plugins/README.md`)
+    assert.match(overview, new RegExp(`^\\| \`${name}\` \\|`, 'm'), `${name} has no row in README.md`)
   }
 })
 
