@@ -54,7 +54,7 @@ function hex(address: string): string {
   return `${((a! << 8) | b!).toString(16)}:${((c! << 8) | d!).toString(16)}`
 }
 
-test('no form of writing makes a private IPv4 address public, or a public one private', () => {
+test('the notation of an IPv4 address never changes whether it is public', () => {
   for (const [name, form] of Object.entries(FORMS)) {
     for (const address of PRIVATE_V4) assert.equal(isPublic(form(address)), false, `${address}, ${name}`)
     for (const address of PUBLIC_V4) assert.equal(isPublic(form(address)), true, `${address}, ${name}`)
@@ -85,7 +85,7 @@ test('of IPv6, only global unicast addresses are public', () => {
     assert.equal(isPublic(address), false, address)
 })
 
-test('addresses drawn at random are judged the same however they are written', () => {
+test('random addresses are classified the same in any notation', () => {
   for (let i = 0; i < 2_000; i++) {
     const address = Array.from({ length: 4 }, () => Math.floor(Math.random() * 256)).join('.')
     const verdicts = new Set(Object.values(FORMS).map(form => isPublic(form(address))))
@@ -102,7 +102,7 @@ test('a host is refused if any of its addresses is private', async () => {
   await assert.rejects(requirePublicHost('git.example', lookup), /The host git.example is not on the public Internet/)
 })
 
-test('the addresses of a public host are given back, so that they and no others are connected to', async () => {
+test('the checked addresses of a public host are returned, to connect only to these', async () => {
   let asked = 0
   const lookup = async () => {
     asked++
@@ -112,7 +112,7 @@ test('the addresses of a public host are given back, so that they and no others 
   assert.equal(asked, 1)
 })
 
-test('addresses in place of a name, also as URLs write them, are not looked up', async () => {
+test('literal addresses, even as written in URLs, are not looked up', async () => {
   const lookup = () => assert.fail('looked up')
   assert.deepEqual(await requirePublicHost('140.82.121.4', lookup), ['140.82.121.4'])
   assert.deepEqual(await requirePublicHost('[2606:50c0:8000::153]', lookup), ['2606:50c0:8000::153'])
@@ -120,7 +120,7 @@ test('addresses in place of a name, also as URLs write them, are not looked up',
     await assert.rejects(requirePublicHost(host, lookup), /not on the public Internet/, host)
 })
 
-test('a host without an address, or that cannot be found, is refused in a sentence', async () => {
+test('a host without an address, or an unknown one, is refused with an explanation', async () => {
   await assert.rejects(
     requirePublicHost('nowhere.example', async () => []),
     /has no address/
@@ -129,5 +129,5 @@ test('a host without an address, or that cannot be found, is refused in a senten
   await assert.rejects(requirePublicHost('nowhere.example', failing), /was not found/)
 })
 
-test('the name of this machine leads to this machine and is refused', () =>
+test('the host name of this machine is refused', () =>
   assert.rejects(requirePublicHost('localhost'), /not on the public Internet/))

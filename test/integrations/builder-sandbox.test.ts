@@ -92,7 +92,7 @@ const refuses = (pattern: RegExp) => (error: unknown) => {
 const FUGITIVE = `trap '' TERM HUP INT; (setsid sh -c 'trap "" TERM HUP; (setsid sh -c "trap \\"\\" TERM; sleep 300; sleep 300" &) ; sleep 300' &) ; sleep 0.3`
 
 for (const way of ways) {
-  test(`as ${way}: a program's output, exit code and end are told`, async t => {
+  test(`as ${way}: a program's output, exit code and end are reported`, async t => {
     const { shell, said } = await open(t, way)
     const { code } = await shell('echo out; echo err >&2; exit 3')
     assert.equal(code, 3)
@@ -100,14 +100,14 @@ for (const way of ways) {
     assert.match(said(), /err/)
   })
 
-  test(`as ${way}: a build that leaves processes behind ends with all of them`, async t => {
+  test(`as ${way}: a build ends with all the processes that it leaves behind`, async t => {
     const { shell, left } = await open(t, way)
     const { code } = await shell(FUGITIVE)
     assert.equal(code, 0)
     assert.deepEqual(left(), [])
   })
 
-  test(`as ${way}: a build that ignores SIGTERM ends when it is cancelled, and so does all that has left it`, async t => {
+  test(`as ${way}: a build that ignores SIGTERM ends when it is cancelled, together with all its detached processes`, async t => {
     const { shell, left, said, cancel } = await open(t, way)
     const running = shell(`${FUGITIVE}; echo away; while :; do sleep 1; done`)
     await eventually(() => said().includes('away'))
@@ -127,7 +127,7 @@ for (const way of ways) {
     assert.match(said(), /tidied/)
   })
 
-  test(`as ${way}: one build that starves everything else: one that forks without end is ended`, async t => {
+  test(`as ${way}: a fork bomb is killed`, async t => {
     const { shell, left } = await open(t, way)
     // Nothing of the system's limits root; no more at a time than a machine bears.
     if (way === 'our own user' && process.geteuid?.() === 0) {
@@ -141,7 +141,7 @@ for (const way of ways) {
     assert.deepEqual(left(), [])
   })
 
-  test(`as ${way}: one build that starves everything else: one that takes the memory is ended`, async t => {
+  test(`as ${way}: a build that exhausts its memory is killed`, async t => {
     const { shell, left } = await open(t, way, { memory: 150 * MB })
     const hungry = shell(
       `exec '${process.execPath}' -e 'globalThis.kept = Buffer.alloc(400e6, 1); setInterval(() => {}, 1000)'`
@@ -150,7 +150,7 @@ for (const way of ways) {
     assert.deepEqual(left(), [])
   })
 
-  test(`as ${way}: disks that fill: many files are noticed, one file cannot grow`, async t => {
+  test(`as ${way}: many files are detected, and a single file cannot grow beyond the limit`, async t => {
     const many = await open(t, way, { disk: 8 * MB })
     const filling = many.shell('i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > file$i; sleep 0.02; done')
     await assert.rejects(filling, refuses(/more than 8 MB of disk space/))
@@ -162,7 +162,7 @@ for (const way of ways) {
   })
 }
 
-test('fast writes to the disk are noticed at the end, at the latest', async t => {
+test('fast writes to the disk are detected at the end at the latest', async t => {
   const { shell } = await open(t, ways[0]!, { disk: 8 * MB })
   await assert.rejects(
     shell('for i in 1 2 3; do head -c 4000000 /dev/zero > file$i; done'),
@@ -170,7 +170,7 @@ test('fast writes to the disk are noticed at the end, at the latest', async t =>
   )
 })
 
-test('a build stops before it fills the disk, and says that the machine is full', async t => {
+test('a build stops before it fills the disk, and reports a full machine', async t => {
   const { shell } = await open(t, ways[0]!, { spare: Number.MAX_SAFE_INTEGER })
   await assert.rejects(shell('sleep 60'), refuses(/of free disk space: its operator must free some/))
 })

@@ -34,7 +34,7 @@ const lasting = (command: string) => ({
   'package.json': JSON.stringify({ scripts: { build: `echo running; ${command}`, start: 'true' } })
 })
 
-test('each kind is a builder, and only what keeps images here can forget them', async t => {
+test('each kind is a builder, and only the one with local images can remove them', async t => {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const kinds = { image: false, local: true, buildkit: false }
   for (const [kind, prunes] of Object.entries(kinds)) {
@@ -44,7 +44,7 @@ test('each kind is a builder, and only what keeps images here can forget them', 
   }
 })
 
-test('options that make no builder are refused at the start, without a word of the token', async t => {
+test('invalid options are refused at the start, without revealing the token', async t => {
   const wrong: readonly (readonly [object, RegExp])[] = [
     [{ kind: 'docker' }, /kind/],
     [{ kind: 'local', limits: { seconds: 0 } }, /seconds/],
@@ -64,7 +64,7 @@ test('options that make no builder are refused at the start, without a word of t
     })
 })
 
-test('kind image, the default, builds nothing, says what to do instead, and touches no disk', async t => {
+test('kind image, the default, builds nothing, suggests an alternative, and writes nothing to disk', async t => {
   const parent = await scratchDirectory(t, 'rhone-data-')
   const app = await start(t, { dataDir: join(parent, 'data') })
   await assert.rejects(
@@ -88,7 +88,7 @@ test('closing the server ends its builds first', async t => {
   await building
 })
 
-test('a build that is begun while the server closes is not', async t => {
+test('no build starts while the server closes', async t => {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const app = await start(t, { kind: 'local', dataDir, allowLocal: true })
   await app.close()

@@ -90,7 +90,7 @@ const deploymentsOf = (fly: FakeFly, name: string) =>
 
 const answers = (fly: FakeFly, name: string) => fly.world.route(name)?.config.metadata?.rhone_deployment_id
 
-test('a first deployment makes an app with addresses and one machine that serves', async t => {
+test('a first deployment creates an app with addresses and one serving machine', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   assert.equal(deployer.urlOf(owner.app), null)
@@ -112,7 +112,7 @@ test('a first deployment makes an app with addresses and one machine that serves
   assert.match(owner.said, /Starting a machine in cdg[\s\S]*is healthy[\s\S]*Requests now go to this version/)
 })
 
-test('a machine is configured as the platform promises, with all env vars of its owner', async t => {
+test('a machine is configured as documented, with all env vars of the app', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   const release = await deploy(deployer, owner, owner.release({ env: { GREETING: 'hi', PORT: '1' } }))
@@ -150,7 +150,7 @@ test('a machine is configured as the platform promises, with all env vars of its
   assert.deepEqual(metadata, { rhone_app_id: owner.app.id, rhone_deployment_id: release.deploymentId })
 })
 
-test('the health check of the app is what Fly asks, on the port that the app listens on', async t => {
+test('Fly uses the health check and the port of the app', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   const health = { path: '/up', grace: 120, port: 3000 }
@@ -193,7 +193,7 @@ test('the old version gets SIGTERM and 30 s before it is killed', async t => {
   assert.ok(inspect(exit, { depth: 9 }).includes('requested_stop: true'))
 })
 
-test('an app that never gets healthy fails the deployment with a sentence for its owner, and leaves nothing', async t => {
+test('an app that never becomes healthy fails the deployment with an explanation, and leaves nothing', async t => {
   const { fly, deployer } = await serve(t, { health: 20 * SECOND })
   const owner = new Owner()
   const first = await deploy(deployer, owner)
@@ -209,7 +209,7 @@ test('an app that never gets healthy fails the deployment with a sentence for it
   assert.equal(answers(fly, owner.app.flyAppId!), first.deploymentId)
 })
 
-test('an app that crashes, or runs out of memory, fails at once, and says which', async t => {
+test('an app that crashes, or runs out of memory, fails immediately with the reason', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   behaviour(fly, 'crash', { warmup: null, exit: { after: 1, code: 3 } })
@@ -250,7 +250,7 @@ test('a version that is not healthy never gets requests', async t => {
   assert.equal(answers(fly, owner.app.flyAppId!), first.deploymentId)
 })
 
-test('a name is on record before anything is made under it, and a crash then leads to no second app', async t => {
+test('a name is recorded before the app is created, so that a crash causes no second app', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   const release = owner.release()
@@ -270,7 +270,7 @@ test('a name is on record before anything is made under it, and a crash then lea
   )
 })
 
-test('a name that is taken is replaced by another one', async t => {
+test('a taken name is replaced by another one', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   fly.world.createApp('rhone-shop-taken1', 'strangers')
@@ -281,7 +281,7 @@ test('a name that is taken is replaced by another one', async t => {
   assert.equal(fly.world.app('rhone-shop-taken1').machines.length, 0)
 })
 
-test('a long name is cut to what Fly takes', async t => {
+test('a long name is truncated to the limit of Fly', async t => {
   const { deployer } = await serve(t)
   const owner = new Owner()
   owner.app = { ...owner.app, slug: `${'a'.repeat(48)}-${'b'.repeat(14)}` }
@@ -289,7 +289,7 @@ test('a long name is cut to what Fly takes', async t => {
   assert.match(owner.app.flyAppId!, /^rhone-a{48}-[a-z0-9]{6}$/)
 })
 
-test('a machine that was made, but whose answer was lost, is found again and not made twice', async t => {
+test('a machine whose creation reply was lost is found again, not created twice', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   fly.faults.add({ kind: 'lose', operation: 'machines.create' })
@@ -299,7 +299,7 @@ test('a machine that was made, but whose answer was lost, is found again and not
   assert.equal(fly.world.app(owner.app.flyAppId!).machines.length, 1)
 })
 
-test('two instances that start the same version at once make one machine of it', async t => {
+test('two instances that start the same version concurrently create one machine', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   await deploy(deployer, owner)
@@ -312,7 +312,7 @@ test('two instances that start the same version at once make one machine of it',
   assert.deepEqual(deploymentsOf(fly, owner.app.flyAppId!), [release.deploymentId])
 })
 
-test('what Fly says it has done, but has not, is seen and done again', async t => {
+test('an operation that Fly confirmed but did not perform is detected and repeated', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   await deploy(deployer, owner)
@@ -326,7 +326,7 @@ test('what Fly says it has done, but has not, is seen and done again', async t =
   assert.deepEqual(fly.world.apps(), [])
 })
 
-test('a limited rate is waited for, as long as Fly says', async t => {
+test('a rate limit is respected for the time that Fly requests', async t => {
   const { fly, deployer } = await serve(t, {}, { second: 20, limits: true })
   const owner = new Owner()
   fly.faults.add({ kind: 'limit', operation: 'machines.create', retryAfter: 0 })
@@ -335,7 +335,7 @@ test('a limited rate is waited for, as long as Fly says', async t => {
   assert.equal(answers(fly, owner.app.flyAppId!), release.deploymentId)
 })
 
-test('a switch that was cut off half-way is taken back before the new version is ended', async t => {
+test('an interrupted switch is reverted before the new version is stopped', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   const first = await deploy(deployer, owner)
@@ -352,7 +352,7 @@ test('a switch that was cut off half-way is taken back before the new version is
   assert.equal(answers(fly, name), first.deploymentId)
 })
 
-test('a deployment resumes where it was when Fly fails during the wait', async t => {
+test('a deployment resumes at its step when Fly fails during the wait', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   fly.faults.add({ kind: 'fail', operation: 'machines.get', times: 4 })
@@ -374,7 +374,7 @@ test('a version that is missing is started again, and one that is down is replac
   assert.equal(answers(fly, owner.app.flyAppId!), release.deploymentId)
 })
 
-test('a clean-up removes no more than it should: machines that are not ours, and the version that is kept', async t => {
+test('a clean-up keeps foreign machines and the version to keep', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   const release = await deploy(deployer, owner)
@@ -402,7 +402,7 @@ test('a clean-up removes no more than it should: machines that are not ours, and
   )
 })
 
-test('an app that cannot be seen, because our token has expired, is not taken for destroyed', async t => {
+test('an app that an expired token cannot see does not count as destroyed', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   await deploy(deployer, owner)
@@ -416,7 +416,7 @@ test('an app that cannot be seen, because our token has expired, is not taken fo
   assert.equal(fly.world.apps('strangers').length, 1)
 })
 
-test('apps that are not all listed are no list', async t => {
+test('an incomplete list of apps is an error', async t => {
   const { fly, deployer } = await serve(t)
   for (let app = 0; app < 20; app++) {
     fly.world.createApp(`rhone-app-${app}`, 'rhone')
@@ -456,7 +456,7 @@ test('a rollout that is cancelled ends at once, also while Fly hangs', async t =
   assert.deepEqual(machinesOf(fly, owner.app.flyAppId!), [])
 })
 
-test('the token goes to Fly in the scheme it belongs to, and into no error', async t => {
+test('the token is sent to Fly with the right scheme, and appears in no error', async t => {
   const { fly, deployer } = await serve(t, {}, { token: 'fm2_lJPE-secret' })
   await deployer.ping()
   assert.equal(fly.calls.at(-1)?.authorization, 'FlyV1 fm2_lJPE-secret')
@@ -545,7 +545,7 @@ test('logs from now on omit earlier lines, report a gap, and end with the signal
   assert.equal((await last).done, true)
 })
 
-test('an app that has never been started has a log without a line, and not one that cannot be read', async t => {
+test('an app that was never started has an empty log, not an unreadable one', async t => {
   const { fly, deployer } = await serve(t)
   const end = new AbortController()
   const lines = deployer.logs(new Owner().app, null, end.signal)[Symbol.asyncIterator]()
@@ -555,7 +555,7 @@ test('an app that has never been started has a log without a line, and not one t
   assert.equal((await last).done, true)
 })
 
-test('metrics are those of the Prometheus of Fly, asked for once', async t => {
+test('metrics come from the Prometheus of Fly, with a single query', async t => {
   const { fly, deployer } = await serve(t)
   const owner = new Owner()
   await deploy(deployer, owner)
@@ -626,7 +626,7 @@ async function tryToDeploy(deployer: FlyDeployer, owner: Owner, live: Release | 
   return now
 }
 
-test('after any schedule of failures and crashes one healthy version serves, and nothing else is left', async () => {
+test('after any sequence of failures and crashes, one healthy version serves, and nothing else is left', async () => {
   const attempt = async (schedule: readonly Step[]) => {
     const fly = await startFakeFly({ second: 1 })
     try {

@@ -28,7 +28,7 @@ const detaching = (env: string) => `
 
 const pidOf = async (machine: LocalMachine, app: ReturnType<typeof newApp>) => Number((await machine.get(app)).body)
 
-test('a child in a session of its own is counted, and ends with its release, its app and the runner', async t => {
+test('a child in its own session is counted, and is killed with its release, its app and the runner', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, detaching('process.env')))
@@ -54,7 +54,7 @@ test('a child in a session of its own is counted, and ends with its release, its
   await isOver(last)
 })
 
-test('a child that has also cleared its environment ends with the user of its app', asRoot, async t => {
+test('a child that also cleared its environment is killed through the user of its app', asRoot, async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, detaching('{}')))
@@ -64,7 +64,7 @@ test('a child that has also cleared its environment ends with the user of its ap
   assert.equal(identify(pid), null)
 })
 
-test('a child that has cleared its environment does not outlive a runner that was killed', asRoot, async t => {
+test('a child that cleared its environment does not outlive a killed runner', asRoot, async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(await machine.release(app, detaching('{}')))
@@ -77,7 +77,7 @@ test('a child that has cleared its environment does not outlive a runner that wa
   await isOver(pid)
 })
 
-test('a start command that goes to the background leaves nothing running, however often it is started again', async t => {
+test('a start command that daemonizes leaves nothing running, however often it is restarted', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.release(
@@ -103,7 +103,7 @@ test('a start command that goes to the background leaves nothing running, howeve
   for (const pid of pids) await isOver(pid)
 })
 
-test('a process that has got the number of one that a killed runner had started is left alone', async t => {
+test('a process that reuses the pid of one of a killed runner is left alone', async t => {
   const machine = await localMachine(t)
   await mkdir(join(machine.dataDir, 'apps'), { mode: 0o711 })
   const ours = [{ pid: process.pid, startedAt: '1' }, { pid: process.ppid, startedAt: '' }, { pid: -1 }, null]
@@ -202,7 +202,7 @@ test('no program runs with the env vars of an app before its limits are set', as
   assert.equal(lines.filter(({ message }) => /runtime linker statistics/.test(message)).length, 1)
 })
 
-test('env vars whose names shells keep for themselves reach the app as they are', async t => {
+test('env vars with names reserved by shells reach the app unchanged', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const env = {

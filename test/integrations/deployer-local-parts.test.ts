@@ -13,7 +13,7 @@ const line = (message: string) => ({ deploymentId: 'd', level: 'info', source: '
 const messages = (entries: readonly object[]) =>
   entries.map(entry => ('dropped' in entry ? `(${entry.dropped} dropped)` : (entry as { message: string }).message))
 
-test('a log keeps the newest lines, and tells a late reader how many it missed', () => {
+test('a log keeps the newest lines, and reports to a late reader how many it missed', () => {
   let now = 0
   const log = new AppLog(() => now)
   for (let i = 1; i <= 1_500; i++) {
@@ -27,7 +27,7 @@ test('a log keeps the newest lines, and tells a late reader how many it missed',
   assert.deepEqual(log.tail('other', 2), [])
 })
 
-test('a log bounds how many characters it keeps', () => {
+test('a log limits the number of characters that it keeps', () => {
   let now = 0
   const log = new AppLog(() => now)
   for (let i = 0; i < 200; i++) {
@@ -71,7 +71,7 @@ test('lines are assembled from chunks of any size, up to a maximum length', () =
   )
 })
 
-test('a line has the level it names, on either stream', () => {
+test('a line has the level that it names, on stdout and stderr', () => {
   for (const [text, level] of [
     ['{"level":"WARN"}', 'warn'],
     ['{"level":"fatal"}', 'error'],
@@ -168,7 +168,7 @@ test('hop-by-hop headers are not forwarded, nor any that Connection names', () =
   assert.deepEqual(replyHeaders(reply as never), ['Set-Cookie', 'a', 'Set-Cookie', 'b'])
 })
 
-test('no two apps of a machine share a user, even of different runners, until one of them is gone', async t => {
+test('two apps of a machine never share a user at the same time, even with different runners', async t => {
   const root = await mkdtemp(join(tmpdir(), 'rhone-users-'))
   t.after(() => rm(root, { recursive: true, force: true }))
   const [register, one, other] = [join(root, 'register'), join(root, 'one'), join(root, 'other')]

@@ -146,7 +146,7 @@ test('memory held as files counts towards the memory limit', async t => {
   await linesUntil(machine, app, /used \d+ MB of memory; the limit is 150/, new Date(0))
 })
 
-test('an app that keeps too many files is ended, however small the files are', async t => {
+test('an app that stores too many files is stopped, however small they are', async t => {
   const machine = await localMachine(t, { files: 100 })
   const app = newApp()
   await machine.deploy(

@@ -111,7 +111,7 @@ test('the proxy is transparent', async t => {
   // One app for all of these: they change nothing.
   const { host, ports } = await mirror(t)
 
-  await t.test('an app sees of any request what it sees on a direct connection', async () => {
+  await t.test('an app receives any request as on a direct connection', async () => {
     const method = fc.constantFrom('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND', 'QUERY')
     const path = fc.stringMatching(/^[!$-;=?-~]{0,30}$/).map(rest => `/${rest}`)
     const framing = fc.constantFrom('none', 'length', 'chunked')
@@ -149,7 +149,7 @@ test('the proxy is transparent', async t => {
     )
   })
 
-  await t.test('a client sees of any reply what it sees on a direct connection', async () => {
+  await t.test('a client receives any reply as on a direct connection', async () => {
     const status = fc.constantFrom(200, 201, 204, 206, 299, 302, 304, 404, 418, 451, 500, 503, 599, 799)
     const reason = fc.stringMatching(/^[A-Za-z\x80-\xff][ A-Za-z\x80-\xff]{0,20}$/)
     const framing = fc.constantFrom('length', 'chunked', 'close')
@@ -184,7 +184,7 @@ test('the proxy is transparent', async t => {
     assert.equal(headers[0]?.length, 30_008)
   })
 
-  await t.test('an app is not blamed for what only this platform does not pass on', async () => {
+  await t.test('limits of the platform are not blamed on the app', async () => {
     const long = await ask(ports[0], host, { method: 'GET', path: '/long' })
     assert.match(long.body, /reply exceed 64 KB/)
   })
@@ -237,7 +237,7 @@ test('the proxy is transparent', async t => {
     )
   })
 
-  await t.test('bytes of an upgraded connection and its head pass as they are', async () => {
+  await t.test('an upgraded connection and its head are forwarded unchanged', async () => {
     const socket = connect(ports[0], '127.0.0.1')
     let received = ''
     socket.setEncoding('latin1').on('data', chunk => {
@@ -252,7 +252,7 @@ test('the proxy is transparent', async t => {
     socket.destroy()
   })
 
-  await t.test('whether a body is wanted is the app’s to say, before it is sent', async () => {
+  await t.test('the app decides whether a body is wanted before it is sent', async () => {
     for (const port of ports) {
       const head = `POST / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n`
       assert.match(await exchange(port, `${head}X-Refuse: 1\r\n\r\n`), /^HTTP\/1\.1 413 /)

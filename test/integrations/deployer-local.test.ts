@@ -14,7 +14,7 @@ const isAbout = (message: RegExp) => (error: Error) => {
   return true
 }
 
-test('an app is started, opened under its name, replaced, and taken away', async t => {
+test('an app is started, reached by its name, replaced, and removed', async t => {
   const machine = await localMachine(t)
   const { deployer } = machine
   const app = newApp()
@@ -46,7 +46,7 @@ test('an app is started, opened under its name, replaced, and taken away', async
   assert.equal((await machine.get(app)).status, 404)
 })
 
-test('every step may be done again, by another server too', async t => {
+test('every step can be repeated, even by another server', async t => {
   const machine = await localMachine(t)
   const other = machine.another()
   const app = newApp()
@@ -70,7 +70,7 @@ test('every step may be done again, by another server too', async t => {
   assert.equal((await machine.get(app)).body, 'once', 'what was retired can be started again')
 })
 
-test('an app gets its env vars as they are, and no more of Rhone than it needs', async t => {
+test('an app gets its env vars unchanged, and no more of Rhone than it needs', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const env = {
@@ -95,7 +95,7 @@ test('an app gets its env vars as they are, and no more of Rhone than it needs',
   })
 })
 
-test('env vars that no program can be given fail the deployment with a sentence, and without their values', async t => {
+test('invalid env vars fail the deployment with an explanation, but without their values', async t => {
   const machine = await localMachine(t)
   const start = async (env: Record<string, string>) =>
     machine.deployer.start(await machine.release(newApp(), answering('never'), env), context())
@@ -108,7 +108,7 @@ test('env vars that no program can be given fail the deployment with a sentence,
   await assert.rejects(start({ 'A=B': 'x' }), isAbout(/"A=B" is not a valid/))
 })
 
-test('an app can write to its home and nowhere else, and looks into no other app', {
+test('an app can write only to its home directory, and cannot read other apps', {
   skip: process.geteuid?.() !== 0 && 'only root can give each app a user of its own'
 }, async t => {
   const machine = await localMachine(t)
@@ -143,7 +143,7 @@ test('an app can write to its home and nowhere else, and looks into no other app
   assert.notEqual(result.uid, seen.uid)
 })
 
-test('a broken release says why, and leaves the old one serving', async t => {
+test('a broken release reports why, and the old one keeps serving', async t => {
   const machine = await localMachine(t, { healthGrace: 5_000 })
   const app = newApp()
   const good = await machine.deploy(await machine.release(app, answering('good')))
@@ -186,7 +186,7 @@ test('an app that writes to its read-only working directory fails with a message
   )
 })
 
-test('an app without a page for health is as healthy as its front page', async t => {
+test('an app without a health page is checked by its front page', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -198,7 +198,7 @@ test('an app without a page for health is as healthy as its front page', async t
   assert.equal((await machine.get(app)).status, 401)
 })
 
-test('an app that starts slowly goes live within its own grace, and learns of the setting without one', async t => {
+test('a slow app becomes live within its healthGrace; without it, the error mentions the setting', async t => {
   const machine = await localMachine(t, { healthGrace: 100 })
   const app = newApp()
   const slow = await machine.release(
@@ -210,7 +210,7 @@ test('an app that starts slowly goes live within its own grace, and learns of th
   assert.equal((await machine.get(app)).body, 'late')
 })
 
-test('the path that the owner has named decides on health, by a status below 400', async t => {
+test('a configured health path means healthy with a status below 400', async t => {
   const machine = await localMachine(t, { healthGrace: 1_500 })
   const app = newApp()
   const release = await machine.release(
@@ -235,7 +235,7 @@ test('a missing or invalid image starts nothing', async t => {
   await assert.rejects(machine.deployer.destroy(stranger.app, never), /not an app id/)
 })
 
-test('deploys that hang and cannot be cancelled: a start ends with its signal, and what it has left with a retire', async t => {
+test('a hanging start ends with its signal, and its remains are removed by retire', async t => {
   const machine = await localMachine(t, { healthGrace: 60_000 })
   const app = newApp()
   const release = await machine.release(app, `process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)`)

@@ -33,7 +33,7 @@ test('apps go on when the server closes', async t => {
   assert.equal((await get(url, '/')).body, 'here')
 })
 
-test('another deployer takes the place of those that are built in', async t => {
+test('another deployer can replace the built-in ones', async t => {
   const mine = { name: 'mine' } as Deployer
   const app = Fastify()
   t.after(() => app.close())

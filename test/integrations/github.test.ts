@@ -56,14 +56,14 @@ const limited = (seconds: [number, number]) => (error: unknown) => {
   return true
 }
 
-test('without a key, nothing is asked', async t => {
+test('without a key, no requests are made', async t => {
   const app = Fastify()
   t.after(() => app.close())
   await app.register(github)
   await assert.rejects(app.github.repositories(1), { code: 'NOT_CONFIGURED' })
 })
 
-test('the App shows who it is by a token that another library finds right, within the times that GitHub takes', async t => {
+test('the App authenticates with a token that another library verifies, within the lifetime allowed by GitHub', async t => {
   const { github, fake, asked } = await setup(t, [website()])
   await github.repositories(77)
   const token = String(asked(tokenPath)[0]!.headers.authorization).replace('Bearer ', '')
@@ -80,7 +80,7 @@ test('concurrent callers share one token, which is reused', async t => {
   assert.equal(asked(tokenPath).length, 1)
 })
 
-test('a token that GitHub no longer takes is replaced, once', async t => {
+test('a token that GitHub rejects is replaced once', async t => {
   const { github, fake, asked } = await setup(t, [website()])
   await github.commit(77, 'acme/website', 'main')
   fake.installationTokens.clear()
@@ -92,7 +92,7 @@ test('a token that GitHub no longer takes is replaced, once', async t => {
   assert.equal(asked(tokenPath).length, 2)
 })
 
-test('a token is used no more shortly before it ends', async t => {
+test('a token is not used shortly before it expires', async t => {
   const { github, fake, asked } = await setup(t, [website()])
   fake.app.tokenLifetime = 1_000
   await github.commit(77, 'acme/website', 'main')
@@ -103,7 +103,7 @@ test('a token is used no more shortly before it ends', async t => {
   assert.equal(asked(/commits/).length, 2, 'it was not tried with one that had ended')
 })
 
-test('all repositories of an installation are listed, over pages, and asked for again only after a while', async t => {
+test('all repositories of an installation are listed across pages, and cached', async t => {
   const { github, asked } = await setup(t, numbered(250))
   const { repositories, isComplete } = await github.repositories(77)
   assert.deepEqual([repositories.length, isComplete], [250, true])
@@ -112,14 +112,14 @@ test('all repositories of an installation are listed, over pages, and asked for 
   assert.equal(asked('/installation/repositories').length, 3)
 })
 
-test('no more than a thousand repositories are listed, and that there are more is said', async t => {
+test('at most a thousand repositories are listed, and more are indicated', async t => {
   const { github, asked } = await setup(t, numbered(1_150))
   const { repositories, isComplete } = await github.repositories(77)
   assert.deepEqual([repositories.length, isComplete], [1_000, false])
   assert.equal(asked('/installation/repositories').length, 10)
 })
 
-test('a list that is old is asked for by its entity tag, which costs nothing when nothing has changed', async t => {
+test('an old list is revalidated by its entity tag, which is free if nothing has changed', async t => {
   const { github, installation, fake, app } = await setup(t, numbered(120))
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
   const clock = t.mock.method(performance, 'now')
@@ -146,7 +146,7 @@ test('cached answers of GitHub are evicted when an installation changes', async 
   assert.equal(asked(tokenPath).length, 2)
 })
 
-test('what is forgotten while it is asked for is answered all the same, and asked for anew after that', async t => {
+test('an entry evicted during its request is still answered, and requested again afterwards', async t => {
   const { github, installation } = await setup(t, [website()])
   const underWay = github.repositories(77)
   github.forget(77)
@@ -190,7 +190,7 @@ test('a repository belongs to the installation that has access, and public ones 
   assert.equal(await github.repository(77, 'acme/nothing'), null)
 })
 
-test('no name of a repository leads to another part of the API', async t => {
+test('no repository name reaches another part of the API', async t => {
   const { github, fake } = await setup(t, [website()])
   for (const name of ['..', '../..', 'acme/..', './website', 'acme', 'acme/a/b', '/', '']) {
     assert.equal(await github.installationOf(name), null, name)
@@ -218,7 +218,7 @@ test('the commit of a branch is found, and a missing branch has none', async t =
 const status = (description = 'Deployed') =>
   ({ state: 'success', description, targetUrl: 'https://rhone.example/apps/x' }) as const
 
-test('a status is set, its description cut between two characters', async t => {
+test('a status is set, its description truncated between characters', async t => {
   const { github, fake } = await setup(t, [website()])
   assert.equal(await github.setStatus(77, 'acme/website', SHA, status('🚀'.repeat(200))), true)
   assert.deepEqual(fake.statuses, [
@@ -234,7 +234,7 @@ test('a status is set, its description cut between two characters', async t => {
   assert.equal(await github.setStatus(77, 'acme/website', 'b'.repeat(40), status()), false)
 })
 
-test('GitHub is not asked again by an installation whose limit is used up, until it is reset', async t => {
+test('an installation with an exhausted rate limit makes no requests until the reset', async t => {
   const { github, fake, asked } = await setup(t, [website()])
   fake.rateLimit.remaining = 3
   fake.rateLimit.reset = Math.floor(Date.now() / 1_000) + 900
@@ -246,7 +246,7 @@ test('GitHub is not asked again by an installation whose limit is used up, until
   assert.equal(asked(/commits/).length, 2)
 })
 
-test('a secondary limit holds only for the subject that has run into it', async t => {
+test('a secondary limit applies only to the subject that reached it', async t => {
   const { github, fake } = await setup(t, [website()])
   addInstallation(fake, 78, { id: 1, login: 'o', type: 'User' }, [
     fakeRepository(5, 'o/x', { commits: { main: { sha: SHA, message: '', author: '' } } })
@@ -259,7 +259,7 @@ test('a secondary limit holds only for the subject that has run into it', async 
   assert.equal((await github.commit(78, 'o/x', 'main'))?.sha, SHA)
 })
 
-test('a call that fails once is made again, and one that hangs is given up', async t => {
+test('a failed call is retried, and a hanging one is aborted', async t => {
   const { github, fake } = await setup(t, [website()], { timeout: 300 })
   fake.faults.push({ path: '/repos/acme/website/commits', status: 502, times: 1 })
   assert.equal((await github.commit(77, 'acme/website', 'main'))?.sha, SHA)
@@ -301,7 +301,7 @@ test('git clones with a token for one repository, which no error message shows',
   assert.equal((await github.commit(77, 'acme/other', 'main'))?.message, 'First')
 })
 
-test('deliveries are read page by page back to a time, with ids that JavaScript has no numbers for', async t => {
+test('deliveries are read page by page back to a time, with ids beyond JavaScript numbers', async t => {
   const { github, fake, asked } = await setup(t)
   const now = Date.now()
   for (let i = 250; i > 0; i--) {
@@ -322,7 +322,7 @@ test('deliveries are read page by page back to a time, with ids that JavaScript 
   assert.equal(await github.redeliver('123'), false)
 })
 
-test('what is asked of GitHub is measured by operation', async t => {
+test('requests to GitHub are measured by operation', async t => {
   const { github, registry } = await setup(t, [website()])
   await github.commit(77, 'acme/website', 'main')
   assert.match(await registry.metrics(), /service="github",operation="get_commit",outcome="success"\} 1/)
@@ -395,7 +395,7 @@ test('an installation of someone else cannot be claimed', async t => {
   assert.ok(fake.requests.some(({ path }) => path === '/user/installations'))
 })
 
-test('what comes back elsewhere, twice, late or as a request to others is refused with a word what to do', async t => {
+test('a callback in another browser, repeated, late or awaiting approval is refused with advice', async t => {
   const { base, browser, fake } = await visit(t, owner())
   const begin = async () => {
     const begun = await browser.open(`${base}/connect`, { follow: false })
@@ -412,7 +412,7 @@ test('what comes back elsewhere, twice, late or as a request to others is refuse
   assert.match((await browser.open(await begin())).body, /must approve first/)
 })
 
-test('no token of a person is kept, and none is in what is thrown', async t => {
+test('no user token is stored or appears in errors', async t => {
   const { base, browser, fake, github } = await visit(t, owner())
   await browser.open(`${base}/connect`)
   const [token] = [...fake.userTokens.keys()]

@@ -19,7 +19,7 @@ async function answering(t: TestContext, answer: (request: IncomingMessage, resp
 const never = new AbortController().signal
 const range = { start: 60, end: 120, step: 15 }
 
-test('a range is asked for with its step, and comes as numbers', async t => {
+test('a range is queried with its step, and parsed as numbers', async t => {
   const asked: string[] = []
   const host = await answering(t, ({ url = '', headers }, response) => {
     asked.push(`${url} ${headers.authorization}`)
@@ -48,7 +48,7 @@ test('a range is asked for with its step, and comes as numbers', async t => {
   assert.deepEqual(asked, [`/prom/api/v1/query_range?query=up+%3E+0&start=60&end=120&step=15 Basic ${credentials}`])
 })
 
-test('a number of now is the sum of the series; none is null', async t => {
+test('a current value is the sum of the series; none yields null', async t => {
   let result: unknown[] = [
     { metric: {}, value: [1, '0.5'] },
     { metric: { a: 'b' }, value: [1, '0.25'] }
@@ -62,7 +62,7 @@ test('a number of now is the sum of the series; none is null', async t => {
   assert.equal(await history.now('x', never), null)
 })
 
-test('what refuses, hangs or answers as no Prometheus does fails with a sentence that has no password', async t => {
+test('a server that refuses, hangs or is not a Prometheus fails with an error without the password', async t => {
   const refusing = await answering(t, (_request, response) => {
     response.writeHead(503)
     response.end('later')

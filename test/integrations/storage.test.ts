@@ -48,7 +48,7 @@ const kinds: Record<string, (t: TestContext) => Promise<Storage>> = {
 }
 
 for (const [kind, make] of Object.entries(kinds)) {
-  test(`${kind} gives back what was put into it, once per name`, async t => {
+  test(`${kind} returns what was stored, and writes each name once`, async t => {
     const storage = await make(t)
     const content = randomBytes(11 * MIB)
     const stored = await storage.put('a/b.bin', [content.subarray(0, 7), content.subarray(7)])
@@ -67,7 +67,7 @@ for (const [kind, make] of Object.entries(kinds)) {
     assert.deepEqual(await storage.list('b/'), [])
   })
 
-  test(`${kind} keeps nothing of content that breaks off`, async t => {
+  test(`${kind} keeps nothing of interrupted content`, async t => {
     const storage = await make(t)
     async function* breaks() {
       yield Buffer.alloc(12 * MIB)
@@ -77,14 +77,14 @@ for (const [kind, make] of Object.entries(kinds)) {
     assert.deepEqual(await storage.list(''), [])
   })
 
-  test(`${kind} refuses names that lead elsewhere`, async t => {
+  test(`${kind} refuses names that point outside`, async t => {
     const storage = await make(t)
     for (const name of ['../x', 'a/../../x', '/etc/x', '', 'a//b', 'a/.', 'ä', 'a\0b'])
       await assert.rejects(storage.put(name, []), /is not a valid object name/, name)
   })
 }
 
-test('a folder removes what a crash has left after a day, and never lists it', async t => {
+test('a folder removes remains of a crash after a day, and never lists them', async t => {
   const directory = await folder(t)
   const storage = openStorage({ directory })!
   const name = (id: string) => join(directory, `x.partial-0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d${id}`)
@@ -96,7 +96,7 @@ test('a folder removes what a crash has left after a day, and never lists it', a
   assert.deepEqual(await storage.list(''), [])
 })
 
-test('a bucket repeats what fails for a moment, in the middle of an upload too', async t => {
+test('a bucket retries temporary failures, even in the middle of an upload', async t => {
   const s3 = await fakeS3(t)
   s3.faults.push(
     { matches: ({ query }) => query.get('partNumber') === '2', does: 500 },
@@ -117,7 +117,7 @@ test('a bucket that keeps failing ends the upload, and its parts are aborted', a
   assert.equal(s3.objects.size, 0)
 })
 
-test('a completion that says late that it failed is a failure', async t => {
+test('a completion that reports an error in its body is a failure', async t => {
   const s3 = await fakeS3(t)
   s3.faults.push({ matches: ({ method, query }) => method === 'POST' && query.has('uploadId'), does: 'late error' })
   await assert.rejects(bucketOf(s3).put('large', [randomBytes(12 * MIB)]), /was not stored: InternalError/)
@@ -132,7 +132,7 @@ test('wrong credentials are reported as such and not retried', async t => {
   assert.equal(s3.requests.length, 2)
 })
 
-test('a service without conditional writes is asked first whether the name is taken', async t => {
+test('a service without conditional writes is first checked for the name', async t => {
   const s3 = await fakeS3(t)
   s3.conditional = false
   const storage = bucketOf(s3)
@@ -190,7 +190,7 @@ test('the fake of S3 serves a published client as S3 does', async t => {
   await assert.rejects(stranger.putObject('a.txt', 'hello'))
 })
 
-test('a server has the storage that its options name, or none', async () => {
+test('a server has the storage of its options, or none', async () => {
   const app = Fastify()
   await app.register(storagePlugin, { directory: '/nowhere' })
   assert.equal(app.storage?.description, 'file:///nowhere')

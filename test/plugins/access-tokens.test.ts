@@ -54,7 +54,7 @@ const partsOf = (token: string) => token.split('.').map(part => Buffer.from(part
 const claimsIn = (token: string) => JSON.parse(partsOf(token)[1]!)
 
 describe('an access token', () => {
-  test('stands for the caller it was minted for, with the scopes it was minted with', async t => {
+  test('authenticates its caller, with the scopes it was minted with', async t => {
     const { mint, get } = await setup(t)
     const token = await mint({ teamId: 'team-1' })
     const { expiresAt, ...principal } = (await get(token)).json()
@@ -110,7 +110,7 @@ describe('an access token', () => {
 })
 
 describe('a forgery', () => {
-  test('by another algorithm is refused, also one that takes our public key for a secret', async t => {
+  test('with another algorithm is refused, even one that uses our public key as a secret', async t => {
     const { mint, get, jwks } = await setup(t)
     const token = await mint()
     const payload = token.split('.')[1]!
@@ -133,7 +133,7 @@ describe('a forgery', () => {
       }
   })
 
-  test('that names or brings a key of its own is refused', async t => {
+  test('that names or contains its own key is refused', async t => {
     const { mint, get } = await setup(t)
     const token = await mint()
     const payload = token.split('.')[1]!
@@ -160,7 +160,7 @@ describe('a forgery', () => {
     }
   })
 
-  test('of the claims, of the type, or for another server is refused', async t => {
+  test('of the claims or the type, or for another server, is refused', async t => {
     const keys = randomKeyring()
     const { mint, get } = await setup(t, {}, { keys })
     const token = await mint()
@@ -193,7 +193,7 @@ describe('a forgery', () => {
   })
 })
 
-describe('what has changed since a token was minted', () => {
+describe('a change after a token was minted', () => {
   /** Nothing that was minted within the tolerance for clocks is believed unasked, so the tests step out of it. */
   async function live(t: TestContext, check: NonNullable<AccessTokensDeps['check']>) {
     const { told, news } = newsdesk()
@@ -211,7 +211,7 @@ describe('what has changed since a token was minted', () => {
     return { ...server, told }
   }
 
-  test('is not asked for, as long as no news came', async t => {
+  test('is not looked up while there are no notifications', async t => {
     let asked = 0
     const { mint, get } = await live(t, async () => {
       asked++
@@ -221,7 +221,7 @@ describe('what has changed since a token was minted', () => {
     assert.equal(asked, 0)
   })
 
-  test('ends it at once, when its API token or its user is gone', async t => {
+  test('ends it immediately if its API token or user was deleted', async t => {
     for (const changed of ['token-1', 'user-1']) {
       let current: Principal | null = ADA
       let asked = 0
@@ -254,7 +254,7 @@ describe('what has changed since a token was minted', () => {
     assert.equal((await get(token)).json().isOperator, false)
   })
 
-  test('is asked for again and again while there is no news, and 503 where nobody can tell', async t => {
+  test('is looked up repeatedly while notifications are down, and the reply is 503 if that fails', async t => {
     let isAway = false
     let asked = 0
     const { mint, get, told } = await live(t, async () => {
@@ -272,7 +272,7 @@ describe('what has changed since a token was minted', () => {
     assert.equal((await get(token)).statusCode, 503)
   })
 
-  test('is asked for again when the news have been silent for too long, as in a process that was stopped', async t => {
+  test('is looked up again after notifications were silent for too long, as in a suspended process', async t => {
     let current: Principal | null = ADA
     let asked = 0
     const { mint, get, told } = await live(t, async () => {
@@ -290,7 +290,7 @@ describe('what has changed since a token was minted', () => {
     assert.equal(asked, 1)
   })
 
-  test('is as old by the clock that never jumps, whatever becomes of the other one', async t => {
+  test('is measured with the monotonic clock', async t => {
     let current: Principal | null = ADA
     const { mint, get, told } = await live(t, async () => current)
     const token = await mint()

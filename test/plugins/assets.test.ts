@@ -31,7 +31,7 @@ async function build(t: TestContext, files: Record<string, string | Buffer>): Pr
 }
 
 describe('an asset', () => {
-  it('has a URL that changes with its content, and is kept for good', async t => {
+  it('has a URL that changes with its content, and is cached forever', async t => {
     const [one, same, other] = [
       await build(t, { 'app.css': STYLE }),
       await build(t, { 'app.css': STYLE }),
@@ -49,7 +49,7 @@ describe('an asset', () => {
     assert.equal(headers['x-content-type-options'], 'nosniff')
   })
 
-  it('is sent in the smallest form that the client takes', async t => {
+  it('is sent with the smallest encoding that the client accepts', async t => {
     const app = await build(t, { 'app.css': STYLE })
     const url = app.assets.href('app.css')
     const ask = (accepted: string) => app.inject({ url, headers: { 'accept-encoding': accepted } })
@@ -72,20 +72,20 @@ describe('an asset', () => {
     assert.deepEqual([known.statusCode, known.body], [304, ''])
   })
 
-  it('that is compressed already is sent as it is', async t => {
+  it('that is already compressed is sent unchanged', async t => {
     const app = await build(t, { 'picture.png': Buffer.from([137, 80, 78, 71]) })
     const reply = await app.inject({ url: app.assets.href('picture.png'), headers: { 'accept-encoding': 'br' } })
     assert.deepEqual([reply.headers['content-type'], reply.headers['content-encoding']], ['image/png', undefined])
     assert.deepEqual([...reply.rawPayload], [137, 80, 78, 71])
   })
 
-  it('is there under its own hash only, and not by its path', async t => {
+  it('is served only under its hash, not under its path', async t => {
     const app = await build(t, { 'app.css': STYLE })
     for (const url of ['/assets/app.css', '/assets/app-AAAAAAAAAAAA.css', '/assets/..%2fpackage.json', '/assets/'])
       assert.equal((await app.inject(url)).statusCode, 404, url)
   })
 
-  it('is there while the platform is closed, and keeps its own caching below the headers of all replies', async t => {
+  it('is served while the platform is closed, with its own caching and the common headers', async t => {
     const app = Fastify()
     t.after(() => app.close())
     await app.register(errorsPlugin)
@@ -101,7 +101,7 @@ describe('an asset', () => {
 })
 
 describe('the plugin', () => {
-  it('says which file is missing, and which has no type', async t => {
+  it('names a missing file, and one without a known type', async t => {
     const app = Fastify()
     t.after(() => app.close())
     await assert.rejects(
@@ -121,7 +121,7 @@ describe('the plugin', () => {
     assert.throws(() => app.assets.href('nothing.css'), /unknown asset "nothing\.css"/)
   })
 
-  it('serves nothing where it is absent', async t => {
+  it('serves nothing if it is absent', async t => {
     const app = Fastify()
     t.after(() => app.close())
     assert.equal((await app.inject('/assets/app.css')).statusCode, 404)

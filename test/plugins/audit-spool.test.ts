@@ -75,7 +75,7 @@ test('events of an outage are kept on disk and written in their order when the s
   assert.match(await registry.metrics(), /rhone_audit_write_failures_total 0\n/)
 })
 
-test('events that a process has left on disk are written by the next one, damaged files set aside', async t => {
+test('events that a process left on disk are written by the next one, and damaged files are set aside', async t => {
   const path = await directory(t)
   const sink = memorySink()
   sink.isAway = true
@@ -108,7 +108,7 @@ test('events that do not fit on disk are counted as lost, and logged', async t =
   assert.match(await registry.metrics(), /rhone_audit_write_failures_total 1\n/)
 })
 
-test('a batch that the database refuses for its data does not keep the next ones on disk', async t => {
+test('a batch that the database rejects does not block the next ones', async t => {
   const path = await directory(t)
   const sink = memorySink()
   const refusal = Object.assign(new Error('invalid text'), { code: '22021', severity: 'ERROR' })

@@ -76,8 +76,8 @@ const asAda = { 'x-user': 'ada' }
 const remove = (app: FastifyInstance, status: number, headers: Record<string, string> = asAda) =>
   app.inject({ method: 'DELETE', url: `/apps/hello?status=${status}`, headers })
 
-describe('what a handler records', () => {
-  test('carries who did it, from where, with what and under which request id', async t => {
+describe('an event recorded by a handler', () => {
+  test('contains actor, address, user agent and request id', async t => {
     const { app, sink } = await setup(t)
     const row = await rowOf(
       app,
@@ -103,7 +103,7 @@ describe('what a handler records', () => {
     })
   })
 
-  test('takes the address from the one resolver of addresses, where there is one', async t => {
+  test('uses the resolved client address, if there is one', async t => {
     const { app, sink } = await setup(t)
     app.decorateRequest('clientIp', { getter: () => ({ address: '203.0.113.9', bucket: '203.0.113.9' }) })
     assert.equal((await rowOf(app, sink, {}, { 'x-forwarded-for': '6.6.6.6' })).ip, '203.0.113.9')
@@ -115,7 +115,7 @@ describe('what a handler records', () => {
     assert.deepEqual(row.details, { size: 3 })
   })
 
-  test('drops all details of an action that nobody has listed, and never looks at inherited keys', async t => {
+  test('drops all details of an unlisted action, and ignores inherited keys', async t => {
     const { app, sink } = await setup(t)
     assert.equal((await rowOf(app, sink, { action: 'invent', details: { slug: 'x' } })).details, null)
     const inherited = await setup(t)
@@ -123,7 +123,7 @@ describe('what a handler records', () => {
     assert.equal((await rowOf(inherited.app, inherited.sink, { details })).details, null)
   })
 
-  test('is bounded, whatever a client sends', async t => {
+  test('is limited in size, whatever a client sends', async t => {
     const { app, sink } = await setup(t)
     const deep = { a: { b: { c: 1 } } }
     const row = await rowOf(
@@ -145,7 +145,7 @@ describe('what a handler records', () => {
     assert.equal(details.githubBranch, '\ufffd')
   })
 
-  test('fails the change when it cannot be written', async t => {
+  test('fails the change if it cannot be written', async t => {
     const registry = new Registry()
     const failing = { write: () => Promise.reject(new Error('disk full')), writeMany: async () => {} }
     const { app } = await setup(t, {}, { sink: failing, registry })
@@ -155,7 +155,7 @@ describe('what a handler records', () => {
     assert.doesNotMatch(await registry.metrics(), /rhone_audit_events_total\{/)
   })
 
-  test('is counted from zero where its type is known beforehand, so that a rate sees the first', async t => {
+  test('is counted from zero if its type is known, so that rate() sees the first one', async t => {
     const registry = new Registry()
     await setup(t, {}, { registry, types: ['app', 'auth'] })
     for (const outcome of ['success', 'failure', 'denied'])
@@ -165,7 +165,7 @@ describe('what a handler records', () => {
       )
   })
 
-  test('is a log line and a count, too', async t => {
+  test('is also logged and counted', async t => {
     const registry = new Registry()
     const { app, sink, lines } = await setup(t, {}, { registry })
     await rowOf(app, sink, {})
@@ -173,7 +173,7 @@ describe('what a handler records', () => {
     assert.match(await registry.metrics(), /rhone_audit_events_total\{type="app",outcome="success"\} 1\n/)
   })
 
-  test('of what no request has done names what acted', async t => {
+  test('without a request names the acting component', async t => {
     const { app, sink } = await setup(t)
     await app.audit.recordSystem(TX, { ...EVENT, actor: 'schedule' })
     await app.audit.recordSystem(null, { ...EVENT, actor: 'schedule' })
@@ -181,7 +181,7 @@ describe('what a handler records', () => {
     assert.equal(sink.rows[0]?.actor, 'schedule', 'without a transaction it is written on its own')
   })
 
-  test('is only logged where there is no sink', async t => {
+  test('is only logged if there is no sink', async t => {
     const app = Fastify()
     t.after(() => app.close())
     await app.register(audit)
@@ -190,8 +190,8 @@ describe('what a handler records', () => {
   })
 })
 
-describe('what was tried in vain', () => {
-  test('is recorded as denied or as failed, but floods are not', async t => {
+describe('a failed attempt', () => {
+  test('is recorded as denied or failed, but not in floods', async t => {
     const { app, sink } = await setup(t)
     const statuses = [200, 204, 304, 400, 401, 403, 404, 409, 422, 429, 500, 503]
     for (const status of statuses) await remove(app, status)
@@ -202,7 +202,7 @@ describe('what was tried in vain', () => {
     )
   })
 
-  test('only of routes that say what they are', async t => {
+  test('is recorded only on routes with an audit config', async t => {
     const { app, sink } = await setup(t)
     await app.inject({ method: 'DELETE', url: '/unaudited', headers: asAda })
     await app.inject({ method: 'DELETE', url: '/nowhere', headers: asAda })
@@ -210,7 +210,7 @@ describe('what was tried in vain', () => {
     assert.deepEqual(sink.rows, [])
   })
 
-  test('says what it was tried on: by the URL, or by what the handler has found', async t => {
+  test('names its target, from the URL or the handler', async t => {
     const { app, sink } = await setup(t)
     const about = { teamId: 'team-1', appId: 'app-1', resourceId: 'app-1', resourceName: 'Hello' }
     app.put('/apps/:app', POLICY, async request => {
@@ -226,7 +226,7 @@ describe('what was tried in vain', () => {
     assert.deepEqual({ ...about, ...found }, found)
   })
 
-  test('is recorded even if the client has hung up', async t => {
+  test('is recorded even if the client disconnects', async t => {
     const { app, sink } = await setup(t)
     const { promise: hungUp, resolve } = Promise.withResolvers<void>()
     const begun = Promise.withResolvers<void>()
@@ -250,7 +250,7 @@ describe('what was tried in vain', () => {
     assert.equal(sink.rows[0]?.outcome, 'denied')
   })
 
-  test('is written in batches, when enough has come together or a moment has passed', async t => {
+  test('is written in batches, by number or after a moment', async t => {
     const { app, sink } = await setup(t, { batchSize: 3, flushInterval: 40 })
     await app.ready()
     t.mock.timers.enable({ apis: ['setTimeout'] })
@@ -263,7 +263,7 @@ describe('what was tried in vain', () => {
     assert.ok(sink.rows.every(row => row.createdAt instanceof Date && typeof row.id === 'string'))
   })
 
-  test('waits for a sink that is away for a moment', async t => {
+  test('waits for a sink that is briefly unavailable', async t => {
     const { app, sink, lines } = await setup(t)
     sink.failures = 1
     await remove(app, 403)
@@ -271,7 +271,7 @@ describe('what was tried in vain', () => {
     assert.equal(lines.filter(line => line.msg === 'audit write failed').length, 1)
   })
 
-  test('that is lost for good is counted and logged', async t => {
+  test('that is permanently lost is counted and logged', async t => {
     const registry = new Registry()
     const { app, sink, lines } = await setup(t, { queueSize: 2, flushInterval: 10_000 }, { registry })
     sink.failures = Number.POSITIVE_INFINITY
@@ -282,7 +282,7 @@ describe('what was tried in vain', () => {
     assert.equal(lost.flatMap(line => line.audit).length, 3)
   })
 
-  test('by an anonymous caller is recorded up to a number per minute, and then only counted', async t => {
+  test('by an anonymous caller is recorded up to a limit per minute, and then only counted', async t => {
     const registry = new Registry()
     const { app, sink } = await setup(t, { anonymousPerMinute: 2 }, { registry })
     for (let i = 0; i < 5; i++) await remove(app, 401, {})
@@ -295,7 +295,7 @@ describe('what was tried in vain', () => {
     assert.match(await registry.metrics(), /rhone_audit_suppressed_total 3\n/)
   })
 
-  test('by one address that is noisy hides none of another', async t => {
+  test('from a noisy address does not hide those of others', async t => {
     const { app, sink } = await setup(t, { anonymousPerMinute: 6, anonymousPerAddress: 2 })
     const from = (remoteAddress: string) => app.inject({ method: 'DELETE', url: '/apps/42?status=401', remoteAddress })
     for (let i = 0; i < 5; i++) await from('192.0.2.1')
@@ -329,7 +329,7 @@ describe('over PostgreSQL', () => {
     return app.inject({ method: 'POST', url: '/apps/hello', headers })
   }
 
-  test('the row and the change are there together, or neither', async t => {
+  test('the row and the change are committed together, or neither', async t => {
     const app = await withDatabase(t)
     const rename = async (request: FastifyRequest) =>
       app.db.transaction(async tx => {

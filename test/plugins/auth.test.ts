@@ -101,7 +101,7 @@ describe('a token', () => {
   })
 })
 
-describe('who is let in', () => {
+describe('access', () => {
   test('with the defaults alone, no token is valid and public routes are open', async t => {
     const app = Fastify()
     t.after(() => app.close())
@@ -114,13 +114,13 @@ describe('who is let in', () => {
     assert.equal(reply.statusCode, 401)
   })
 
-  test('a route that says nothing about access needs a token', async t => {
+  test('a route without a policy requires a token', async t => {
     const { get, tokens } = await setup(t)
     assert.equal((await get('/silent')).statusCode, 401)
     assert.equal((await get('/silent', tokens.issue())).statusCode, 200)
   })
 
-  test('a request without a token learns how to send one', async t => {
+  test('a request without a token is told how to send one', async t => {
     const { get } = await setup(t)
     const reply = await get('/members')
     assert.equal(reply.statusCode, 401)
@@ -133,7 +133,7 @@ describe('who is let in', () => {
     assert.deepEqual([reply.statusCode, reply.body], [200, '{"name":"ada"}'])
   })
 
-  test('a connection may carry the requests of several users', async t => {
+  test('a connection can carry requests of several users', async t => {
     const { app, tokens } = await setup(t)
     const [ada, eve, nobody] = [
       tokens.issue(),
@@ -149,13 +149,13 @@ describe('who is let in', () => {
     )
   })
 
-  test('the scheme may be written in any case', async t => {
+  test('the scheme is case-insensitive', async t => {
     const { app, tokens } = await setup(t)
     const reply = await app.inject({ url: '/members', headers: { authorization: `bEARER  ${tokens.issue()}` } })
     assert.equal(reply.statusCode, 200)
   })
 
-  test('what is not a token is refused without a look-up', async t => {
+  test('malformed tokens are refused without a lookup', async t => {
     const { app, tokens } = await setup(t)
     const mistyped = mintToken().replace(/.$/, c => (c === '0' ? '1' : '0'))
     for (const authorization of [
@@ -179,7 +179,7 @@ describe('who is let in', () => {
     assert.equal((await get('/nowhere', mintToken())).statusCode, 404)
   })
 
-  test('a public route does not verify the token that it is sent, unless it asks who it is', async t => {
+  test('a public route does not verify tokens, unless it asks for the caller', async t => {
     const { app, get, tokens } = await setup(t)
     app.get('/health', { config: { access: 'public' } }, async request => {
       const principal = await app.auth.identify(request)
@@ -194,7 +194,7 @@ describe('who is let in', () => {
     assert.equal((await get('/health', 'junk')).body, 'nobody')
   })
 
-  test('scopes: admin includes deploy, which includes read; methods that change need admin unless the route says else', async t => {
+  test('scopes: admin includes deploy, which includes read; unsafe methods need admin by default', async t => {
     const { get, tokens } = await setup(t)
     const matrix: Record<Scope, Record<string, number>> = {
       read: { '/members': 200, 'POST /deploy': 403, 'POST /members': 403 },
@@ -210,13 +210,13 @@ describe('who is let in', () => {
     assert.equal((await get('/members', none)).statusCode, 403)
   })
 
-  test('a token with too little scope learns which scope is needed', async t => {
+  test('a token with insufficient scope is told which scope is needed', async t => {
     const { get, tokens } = await setup(t)
     const reply = await get('POST /deploy', tokens.issue(['read']))
     assert.equal(reply.headers['www-authenticate'], 'Bearer realm="rhone", error="insufficient_scope", scope="deploy"')
   })
 
-  test("operators' routes take an operator and the scope admin, unless the route says else", async t => {
+  test("operators' routes require an operator and, by default, the scope admin", async t => {
     const { get, tokens } = await setup(t)
     assert.equal((await get('/admin')).statusCode, 401)
     assert.equal((await get('/admin', tokens.issue(['admin']))).statusCode, 403)
@@ -227,7 +227,7 @@ describe('who is let in', () => {
 })
 
 describe('memory', () => {
-  test('a token is looked up once, also by many requests at once', async t => {
+  test('a token is looked up once, even for many concurrent requests', async t => {
     const { get, tokens } = await setup(t)
     const token = tokens.issue()
     await Promise.all(Array.from({ length: 20 }, () => get('/members', token)))
@@ -235,7 +235,7 @@ describe('memory', () => {
     assert.equal(tokens.lookUps, 1)
   })
 
-  test('a revoked token is refused once its time in memory is over', async t => {
+  test('a revoked token is refused once its cache entry expires', async t => {
     const { get, tokens } = await setup(t, { ttl: 60 })
     const token = tokens.issue()
     assert.equal((await get('/members', token)).statusCode, 200)
@@ -244,10 +244,10 @@ describe('memory', () => {
     assert.equal((await get('/members', token)).statusCode, 401)
   })
 
-  test('the longest time in memory is five seconds', () =>
+  test('the maximum cache time is five seconds', () =>
     assert.rejects(boot({ ttl: 5001 }), /rhone-auth: option "ttl".*5000/))
 
-  test('a token in use is read ahead, so that no request waits', async t => {
+  test('a token in use is refreshed ahead, so that no request waits', async t => {
     const { get, tokens } = await setup(t)
     const token = tokens.issue()
     await get('/members', token)
@@ -262,7 +262,7 @@ describe('memory', () => {
     resolve()
   })
 
-  test('forgetting a token or its user makes a revocation effective at once', async t => {
+  test('evicting a token or its user makes a revocation effective immediately', async t => {
     const { app, get, tokens } = await setup(t)
     for (const forgotten of ['token-x', 'user-x', undefined]) {
       const token = tokens.issue(['admin'], { credentialId: 'token-x', userId: 'user-x' })
@@ -279,7 +279,7 @@ describe('memory', () => {
     }
   })
 
-  test('news of a change makes it forgotten, a gap in the news makes all forgotten, and the end of the app ends them', async t => {
+  test('a notification evicts a token, a gap evicts all, and closing the app unsubscribes', async t => {
     let onChange: (id: string) => void = () => {}
     let onGap = () => {}
     let isSubscribed = false
@@ -307,7 +307,7 @@ describe('memory', () => {
     assert.equal(isSubscribed, false)
   })
 
-  test('a read that began before a token was forgotten leaves nothing behind', async t => {
+  test('a lookup that started before an eviction is not cached', async t => {
     const { app, get, tokens } = await setup(t)
     const token = tokens.issue()
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -323,7 +323,7 @@ describe('memory', () => {
     assert.equal((await get('/members', token)).statusCode, 401)
   })
 
-  test('a token ends at its minute, even from memory', async t => {
+  test('a token expires on time, even from the cache', async t => {
     const { get, tokens } = await setup(t)
     const token = tokens.issue(['admin'], { expiresAt: new Date(Date.now() + 3_600_000) })
     assert.equal((await get('/members', token)).statusCode, 200)
@@ -332,7 +332,7 @@ describe('memory', () => {
     assert.equal((await get('/members', token)).statusCode, 401)
   })
 
-  test('a refusal is remembered for a moment, and a flood of them pushes no valid token out', async t => {
+  test('a refusal is cached briefly, and a flood of them evicts no valid token', async t => {
     const { get, tokens } = await setup(t, { cacheSize: 2 })
     const token = tokens.issue()
     const unknown = mintToken()
@@ -347,7 +347,7 @@ describe('memory', () => {
 })
 
 describe('without the database', () => {
-  test('what is in memory serves on, and everything else is 503, never 401 or 403', async t => {
+  test('cached tokens keep working, and everything else is 503, never 401 or 403', async t => {
     const { get, tokens } = await setup(t)
     const known = tokens.issue(['admin'], { isOperator: true })
     const other = tokens.issue(['admin'], { isOperator: true })
@@ -363,7 +363,7 @@ describe('without the database', () => {
     assert.equal((await get('/admin', other)).statusCode, 200, 'a failure is not remembered')
   })
 
-  test('a token that has left memory is 503, not refused', async t => {
+  test('an evicted token gets 503, not a refusal', async t => {
     const { get, tokens } = await setup(t, { ttl: 50 })
     const token = tokens.issue()
     await get('/members', token)
@@ -392,7 +392,7 @@ describe('the last use', () => {
     assert.deepEqual(batches.at(-1), ['token-1'])
   })
 
-  test('that cannot be reported fails no request and no close', async t => {
+  test('that cannot be reported fails neither a request nor the close', async t => {
     const { app, get, tokens } = await setup(t, {}, { touch: () => Promise.reject(new Error('away')) })
     assert.equal((await get('/members', tokens.issue())).statusCode, 200)
     await app.close()
@@ -400,7 +400,7 @@ describe('the last use', () => {
 })
 
 describe('at boot', () => {
-  test('a route that does not say who may call it is refused, where that is required', async t => {
+  test('a route without a policy is refused, if policies are required', async t => {
     const app = Fastify()
     t.after(() => app.close())
     await app.register(auth, { requireAccess: true })
@@ -419,7 +419,7 @@ describe('at boot', () => {
   test('an unknown option is refused', () => assert.rejects(boot({ tll: 1 }), /rhone-auth: unknown option "tll"/))
 })
 
-test('who is not let in is counted by reason', async t => {
+test('refusals are counted by reason', async t => {
   const registry = new Registry()
   const { get, tokens } = await setup(t, {}, { registry })
   await get('/members')
@@ -434,7 +434,7 @@ test('who is not let in is counted by reason', async t => {
     assert.match(text, new RegExp(`rhone_auth_failures_total\\{reason="${reason}"\\} 1\n`), reason)
 })
 
-test('a token that is not valid is reported to the audit log once, however often it is tried', async t => {
+test('an invalid token is audited once, however often it is tried', async t => {
   const attempts: unknown[] = []
   const { app, get, tokens } = await setup(t, { refusalTtl: 0 })
   app.decorate('audit', { attempt: (_request: unknown, event: unknown) => attempts.push(event) } as never)

@@ -10,14 +10,14 @@ import { freshDatabase, terminateBackends } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
 suite('cache', () => {
-  test('works with no options at all, and keeps what was loaded', async t => {
+  test('works without options, and keeps loaded values', async t => {
     const { counted, load } = counter()
     const values = (await start(t)).cache.of<number>('values')
     assert.deepEqual([await values.get('a', load), await values.get('a', load), await values.get('b', load)], [1, 1, 2])
     assert.equal(counted(), 2)
   })
 
-  test('refuses a wrong option with a sentence that names it', async () => {
+  test('refuses a wrong option by name', async () => {
     await assert.rejects(async () => Fastify().register(cache, { max: 0 }), /rhone-cache: option "max"/)
   })
 
@@ -30,7 +30,7 @@ suite('cache', () => {
     assert.equal(await other.cache.of<number>('values').get('key', load), 3)
   })
 
-  test('loads a value once for all who ask for it at the same time', async t => {
+  test('loads a value once for concurrent readers', async t => {
     const values = (await start(t)).cache.of<number>('values')
     const { counted, load } = counter()
     const answers = await Promise.all(Array.from({ length: 50 }, () => values.get('key', load)))
@@ -38,7 +38,7 @@ suite('cache', () => {
     assert.equal(counted(), 1)
   })
 
-  test('loads again what is too old', async t => {
+  test('reloads expired values', async t => {
     const values = (await start(t)).cache.of<number>('values', { ttl: 20 })
     const { load } = counter()
     await values.get('key', load)
@@ -46,7 +46,7 @@ suite('cache', () => {
     assert.equal(await values.get('key', load), 2)
   })
 
-  test('does not keep what was loaded before it was invalidated', async t => {
+  test('does not keep values loaded before an invalidation', async t => {
     const values = (await start(t)).cache.of<string>('values')
     const slow = Promise.withResolvers<string>()
     const early = values.get('key', () => slow.promise)
@@ -64,7 +64,7 @@ suite('cache', () => {
     assert.equal(await values.get('other', async () => 'new'), 'new')
   })
 
-  test('keeps no failure, and no value that is missing unless asked to', async t => {
+  test('caches no failures, and missing values only if configured', async t => {
     const app = await start(t)
     const values = app.cache.of<number | null>('values')
     await assert.rejects(
@@ -116,7 +116,7 @@ suite('cache', () => {
     await assert.rejects(values.get('key', failing), /down/)
   })
 
-  test('loads a busy key again before it is old, while its readers go on with what there is', async t => {
+  test('refreshes a busy key before it expires, while readers use the current value', async t => {
     const values = (await start(t)).cache.of<number>('values', { ttl: 1_000, refreshAfter: 0.5 })
     const { load } = counter()
     await values.get('key', load)
@@ -125,7 +125,7 @@ suite('cache', () => {
     await eventually(async () => (await values.get('key', load)) === 2)
   })
 
-  test('does not let values that were loaded together age together', async t => {
+  test('spreads the expiry of values loaded together', async t => {
     const values = (await start(t)).cache.of<number>('values', { ttl: 10_000 })
     const { load } = counter()
     const keys = Array.from({ length: 100 }, (_, index) => String(index))
@@ -136,7 +136,7 @@ suite('cache', () => {
     assert.ok(again > 0 && again < 100, String(again))
   })
 
-  test('gives up on a load that takes too long, and discards what it gives later', async t => {
+  test('aborts a load that takes too long, and discards its late result', async t => {
     const values = (await start(t)).cache.of<string>('values', { loadTimeout: 20 })
     const slow = Promise.withResolvers<string>()
     await assert.rejects(
@@ -147,7 +147,7 @@ suite('cache', () => {
     assert.equal(await values.get('key', async () => 'new'), 'new')
   })
 
-  test('is bounded by bytes, too, and takes in nothing that is larger than all of it', async t => {
+  test('is also limited in bytes, and accepts no value larger than the cache', async t => {
     const values = (await start(t)).cache.of<string>('values', { maxBytes: 100 })
     const { counted, load } = counter()
     const big = async () => `${await load()}${'x'.repeat(60)}`
@@ -161,7 +161,7 @@ suite('cache', () => {
     assert.equal(counted(), 5)
   })
 
-  test('is warm before it is asked, where keys are named; a failure leaves it cold', async t => {
+  test('is warmed up for named keys; a failure leaves it cold', async t => {
     const registry = new Registry()
     const app = await start(t, { registry })
     const values = app.cache.of<string>('values')
@@ -171,7 +171,7 @@ suite('cache', () => {
     assert.match(await registry.metrics(), /rhone_cache_entries\{cache="values"\} 1/)
   })
 
-  test('holds no more than it may, and forgets what was not used for longest', async t => {
+  test('is limited in size, and evicts the least recently used value', async t => {
     const values = (await start(t)).cache.of<number>('values', { max: 2 })
     const { load } = counter()
     await values.get('a', load)
@@ -201,7 +201,7 @@ suite('cache', () => {
 })
 
 suite('invalidation on other instances', () => {
-  test('reaches them over the bus, for one key and for all', async t => {
+  test('is sent over the bus, for one key and for all', async t => {
     const bus = fakeBus()
     const [here, there] = [await start(t, { bus }), await start(t, { bus })]
     const [mine, theirs] = [here.cache.of<number>('values'), there.cache.of<number>('values')]
@@ -215,7 +215,7 @@ suite('invalidation on other instances', () => {
     assert.equal(await theirs.get('b', load), 4)
   })
 
-  test('is not known after a gap, so everything is forgotten', async t => {
+  test('is unknown after a gap, so everything is evicted', async t => {
     const bus = fakeBus()
     const values = (await start(t, { bus })).cache.of<number>('values')
     const { load } = counter()
@@ -224,7 +224,7 @@ suite('invalidation on other instances', () => {
     assert.equal(await values.get('a', load), 2)
   })
 
-  test('is not known after a gap, so what was warm is loaded again before it is asked for', async t => {
+  test('is unknown after a gap, so warm values are reloaded in advance', async t => {
     const bus = fakeBus()
     const app = await start(t, { bus })
     const values = app.cache.of<number>('values')
@@ -247,7 +247,7 @@ suite('invalidation on other instances', () => {
     assert.equal(await values.get('a', load), 2)
   })
 
-  test('reaches them through PostgreSQL, also when the key is too long to be sent, and after a lost connection', async t => {
+  test('is sent through PostgreSQL, even for long keys, and after a lost connection', async t => {
     const url = await freshDatabase(t)
     const [here, there] = [await startOnPostgres(t, url), await startOnPostgres(t, url)]
     const { load } = counter()

@@ -14,7 +14,7 @@ async function server(t: TestContext, options: object = OPTIONS) {
   return app
 }
 
-test('a browser that opens another name is sent to the same page of the host', async t => {
+test('a browser that opens an alias is redirected to the same page of the host', async t => {
   const app = await server(t)
   const reply = await app.inject({ url: '/page?code=1&state=a%20b', headers: BROWSER })
   assert.equal(reply.statusCode, 303)
@@ -22,7 +22,7 @@ test('a browser that opens another name is sent to the same page of the host', a
   assert.equal(reply.headers['cache-control'], 'no-store')
 })
 
-test('unknown pages, other spellings and a name without a port lead there, too', async t => {
+test('unknown pages, other spellings and a name without a port are redirected, too', async t => {
   const app = await server(t)
   const to = async (url: string, host: string) =>
     (await app.inject({ url, headers: { ...BROWSER, host } })).headers.location
@@ -30,19 +30,19 @@ test('unknown pages, other spellings and a name without a port lead there, too',
   assert.equal(await to('/', 'localhost'), 'http://127.0.0.1/')
 })
 
-test('a path cannot lead a browser to another server', async t => {
+test('a path cannot redirect a browser to another server', async t => {
   const app = await server(t)
   const reply = await app.inject({ url: '//evil.example/', headers: BROWSER })
   assert.equal(new URL(String(reply.headers.location)).hostname, '127.0.0.1')
 })
 
-test('a form sent to another name changes nothing and leads to the start of the host', async t => {
+test('a form sent to an alias changes nothing and redirects to the start page', async t => {
   const app = await server(t)
   const reply = await app.inject({ method: 'POST', url: '/page', headers: BROWSER })
   assert.deepEqual([reply.statusCode, reply.headers.location], [303, 'http://127.0.0.1:8080/'])
 })
 
-test('the host itself, names it does not know and programs are answered where they are', async t => {
+test('the host itself, unknown names and programs are not redirected', async t => {
   const app = await server(t)
   for (const headers of [
     { ...BROWSER, host: '127.0.0.1:8080' },
@@ -53,7 +53,7 @@ test('the host itself, names it does not know and programs are answered where th
     assert.equal((await app.inject({ url: '/page', headers })).statusCode, 200, JSON.stringify(headers))
 })
 
-test('without a host it sends nobody anywhere', async t => {
+test('without a host there are no redirects', async t => {
   const app = await server(t, { aliases: ['localhost'] })
   assert.equal((await app.inject({ url: '/page', headers: BROWSER })).statusCode, 200)
 })

@@ -32,7 +32,7 @@ test('without chores it does nothing', async () => {
   await app.close()
 })
 
-test('a chore is done again and again, one run after the other', async t => {
+test('a chore runs repeatedly, one run at a time', async t => {
   const app = Fastify()
   t.after(() => app.close())
   let atOnce = 0
@@ -47,7 +47,7 @@ test('a chore is done again and again, one run after the other', async t => {
   await done
 })
 
-test('a chore that fails is counted, said once, and tried again', async t => {
+test('a failing chore is counted, logged once, and retried', async t => {
   const lines: string[] = []
   const app = Fastify({ logger: { level: 'error', stream: { write: line => void lines.push(line) } } })
   t.after(() => app.close())
@@ -60,7 +60,7 @@ test('a chore that fails is counted, said once, and tried again', async t => {
   assert.equal(lines.filter(line => line.includes('a chore failed')).length, 1)
 })
 
-test('nothing is done before the server is ready', async t => {
+test('no chore runs before the server is ready', async t => {
   const app = Fastify()
   t.after(() => app.close())
   let isReady = false
@@ -73,7 +73,7 @@ test('nothing is done before the server is ready', async t => {
   await done
 })
 
-test('closing tells a running chore, and waits for it', async () => {
+test('closing aborts a running chore and waits for it', async () => {
   const app = Fastify()
   let ended = false
   const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
@@ -97,7 +97,7 @@ test('a wrong option fails the boot', async () => {
   await assert.rejects(async () => Fastify().register(chores, { jitter: 2 }), /rhone-chores.*jitter/)
 })
 
-test('over two workers, the last success of a chore is the later one, and its counts begin at zero', async t => {
+test('with two workers, the last success of a chore is the later one, and counts begin at zero', async t => {
   const texts: string[] = []
   const [earlier, later] = [1_700_000_000, 1_700_000_060]
   for (const seconds of [earlier, later]) {

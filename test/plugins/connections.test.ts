@@ -82,13 +82,13 @@ async function served(socket: Socket): Promise<Socket> {
   return socket
 }
 
-test('without it, Fastify answers as many pipelined requests as come', async t => {
+test('without it, Fastify answers any number of pipelined requests', async t => {
   const { port } = await server(t)
   const replies = await exchange(port, `${GET.repeat(200)}${GET.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')}`)
   assert.equal(replies.length, 201)
 })
 
-test('connections are counted by what they do', async t => {
+test('connections are counted by state', async t => {
   const { open, states, serveLate } = await server(t, {})
   await open()
   await served(await open())
@@ -98,7 +98,7 @@ test('connections are counted by what they do', async t => {
   await eventually(states, ({ busy, idle }) => busy === 0 && idle === 2)
 })
 
-test('at the maximum, one that was never answered gives way to a new one, even if it is the youngest', async t => {
+test('at the maximum, a never answered connection is closed for a new one, even if it is the youngest', async t => {
   const { open, count } = await server(t, { max: 3 })
   const idle = [await served(await open()), await served(await open())]
   const silent = await open('GET / HTTP/1.1\r\nHost: ')
@@ -109,7 +109,7 @@ test('at the maximum, one that was never answered gives way to a new one, even i
   for (const socket of idle) await served(socket)
 })
 
-test('an idle one gives way where all have been answered', async t => {
+test('an idle connection is closed if all have been answered', async t => {
   const { open, count } = await server(t, { max: 2 })
   const oldest = await served(await open())
   await served(await open())
@@ -119,7 +119,7 @@ test('an idle one gives way where all have been answered', async t => {
   await served(last)
 })
 
-test('where every one is busy, a new one is refused and the requests are served', async t => {
+test('if all are busy, a new one is refused and the requests are served', async t => {
   const { open, count, states, serveLate } = await server(t, { max: 3 })
   const slow = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'
   const replies: Promise<string>[] = []
@@ -152,14 +152,14 @@ test('an address has its own maximum, by the same rule', async t => {
   await served(next)
 })
 
-test('this machine and proxies may have any number', async t => {
+test('loopback and proxies are exempt', async t => {
   const { open, count } = await server(t, { maxPerAddress: 1, exempt: ['127.0.0.0/8'] })
   const sockets = [await open(), await open(), await open()]
   for (const socket of sockets) await served(socket)
   assert.equal(await count('address'), 0)
 })
 
-test('requests sent ahead are answered up to the bound, then the connection is closed after its replies', async t => {
+test('pipelined requests are answered up to the limit, then the connection is closed', async t => {
   const { port, count } = await server(t, { pipelining: 10 })
   const replies = await exchange(port, GET.repeat(1_000))
   assert.deepEqual(
@@ -169,7 +169,7 @@ test('requests sent ahead are answered up to the bound, then the connection is c
   assert.equal(await count('pipelining'), 1)
 })
 
-test('with the plugin for errors the refusal is its 429', async t => {
+test('with the errors plugin, the refusal is a 429', async t => {
   const guarded = Fastify({
     clientErrorHandler: (error, socket) => guarded.errors.onClientError(error, socket)
   }) as unknown as FastifyInstance
@@ -189,7 +189,7 @@ test('with the plugin for errors the refusal is its 429', async t => {
   assert.equal(JSON.parse(replies[2]?.body ?? '').error.code, 'RATE_LIMIT')
 })
 
-test('a client that keeps a few requests ahead may go on for ever', async t => {
+test('a client with a few pipelined requests can continue forever', async t => {
   const { open, count } = await server(t, { pipelining: 3 })
   const socket = await open(GET.repeat(3))
   let taken = 0
@@ -205,7 +205,7 @@ test('a client that keeps a few requests ahead may go on for ever', async t => {
   assert.equal(await count('pipelining'), 0)
 })
 
-test('an unread reply is dropped, and one that is read slowly but steadily is not', async t => {
+test('an unread reply is dropped, but not one that is read slowly and steadily', async t => {
   const { open, count } = await server(t, { readTimeout: 3_000, minReadRate: 1_000 })
   const idler = await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
   const reader = await open('GET /big HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -229,7 +229,7 @@ test('an unread reply is dropped, and one that is read slowly but steadily is no
   assert.equal(reader.closed, false)
 })
 
-test('the body of a request that was refused may go on for a moment only', async t => {
+test('the body of a refused request may continue only briefly', async t => {
   const { open, count } = await server(t, { tailTimeout: 100 })
   const socket = await open('POST /refused HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
   assert.match(await received(socket), /^HTTP\/1\.1 401 /)
@@ -262,7 +262,7 @@ test('a connection that ends with its reply stays open for what its client is st
   assert.equal(await count('late_body'), 0)
 })
 
-test('a connection that never said anything is closed without a word, one that said something is answered', async t => {
+test('a silent connection is closed without a reply, one that sent something is answered', async t => {
   const http = { headersTimeout: 100, connectionsCheckingInterval: 50 }
   const { open, port, count } = await server(t, {}, { http })
   const silent = await open()
@@ -275,7 +275,7 @@ test('a connection that never said anything is closed without a word, one that s
   assert.equal(await count('silent'), 1)
 })
 
-test('over TLS all of this holds, and who has not shaken hands is the first to go', needsOpenssl, async t => {
+test('all of this holds over TLS, and connections without a handshake are closed first', needsOpenssl, async t => {
   const options = { max: 3, pipelining: 3, readTimeout: 2_000, minReadRate: 1_000 }
   const { port, open, count, states } = await server(t, options, { https: await certificate(t) })
   const talk = async (bytes: string) => {
@@ -304,7 +304,7 @@ test('over TLS all of this holds, and who has not shaken hands is the first to g
   )
 })
 
-test('what was refused is logged once for many', async t => {
+test('refusals are logged in groups', async t => {
   const lines: string[] = []
   const logger = { level: 'warn', stream: { write: (line: string) => lines.push(line) } }
   const { port, count } = await server(t, { pipelining: 0 }, { logger })
@@ -317,7 +317,7 @@ test('what was refused is logged once for many', async t => {
   assert.ok(lines.length <= 2, lines.join())
 })
 
-test('closing forgets the connections and stops looking at them', async t => {
+test('closing stops the checks of connections', async t => {
   const { app, open, states } = await server(t, {})
   const socket = await open()
   await eventually(states, ({ new: fresh }) => fresh === 1)
@@ -335,7 +335,7 @@ test('wrong and unknown options fail the boot', async () => {
   )
 })
 
-test('on a Node that keeps other things at its sockets, connections are limited by number only, and none is lost', async t => {
+test('with other socket internals, connections are limited by number only, and none is lost', async t => {
   const lines: string[] = []
   const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(line) } }
   const changed = { max: 2, tailTimeout: 0, pipelining: 0, inspect: async () => ['socket._httpMessage'] }
@@ -357,7 +357,7 @@ test('on a Node that keeps other things at its sockets, connections are limited 
   assert.equal(idle.destroyed, false)
 })
 
-test('what Node keeps at sockets is not read where the option forbids it', async t => {
+test('socket internals are not read if the option is off', async t => {
   const { open, count } = await server(t, { max: 1, readSockets: false })
   await received(await open(GET))
   await once(await open(), 'close')

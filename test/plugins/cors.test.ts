@@ -36,14 +36,14 @@ const GRANTED = {
 }
 
 describe('a request', () => {
-  it('of an allowed origin may be read', async t => {
+  it('of an allowed origin is readable', async t => {
     const app = await build(t)
     const { headers } = await app.inject({ url: '/apps/42', headers: { origin: CONSOLE } })
     assert.deepEqual(corsHeaders(headers), GRANTED)
     assert.equal(headers.vary, 'Origin')
   })
 
-  it('of an allowed origin may be read when it fails, too', async t => {
+  it('of an allowed origin is readable even if it fails', async t => {
     const app = await build(t)
     app.addHook('onRequest', (_request, _reply, done) => done(errors.rateLimit(1)))
     const reply = await app.inject({ url: '/apps/42', headers: { origin: CONSOLE } })
@@ -52,7 +52,7 @@ describe('a request', () => {
   })
 
   for (const origin of [EVIL, 'null', `${CONSOLE}.evil.example`, `${CONSOLE}/`, 'http://console.example', ''])
-    it(`of "${origin}" goes on, and cannot be read`, async t => {
+    it(`of "${origin}" is processed, but not readable`, async t => {
       const app = await build(t)
       const reply = await app.inject({ url: '/apps/42', headers: { origin } })
       assert.equal(reply.statusCode, 200)
@@ -60,21 +60,21 @@ describe('a request', () => {
       assert.equal(reply.headers.vary, 'Origin')
     })
 
-  it('of no origin gets nothing but Vary', async t => {
+  it('without an origin only gets Vary', async t => {
     const app = await build(t)
     const { headers } = await app.inject('/apps/42')
     assert.deepEqual(corsHeaders(headers), {})
     assert.equal(headers.vary, 'Origin')
   })
 
-  it('of a route that opts out gets nothing at all', async t => {
+  it('to a route that opts out gets no headers', async t => {
     const app = await build(t)
     const { headers } = await app.inject({ method: 'POST', url: '/webhooks', headers: { origin: CONSOLE } })
     assert.deepEqual(corsHeaders(headers), {})
     assert.equal(headers.vary, undefined)
   })
 
-  it('is not touched without the plugin', async t => {
+  it('is unchanged without the plugin', async t => {
     const app = Fastify().get('/', () => 'ok')
     t.after(() => app.close())
     const { headers } = await app.inject({ url: '/', headers: { origin: CONSOLE } })
@@ -83,7 +83,7 @@ describe('a request', () => {
 })
 
 describe('a preflight', () => {
-  it('of an allowed origin for a route that there is is 204', async t => {
+  it('of an allowed origin for an existing route is 204', async t => {
     const app = await build(t)
     const reply = await preflight(app, CONSOLE)
     assert.equal(reply.statusCode, 204)
@@ -154,10 +154,10 @@ describe('the plugin', () => {
     it(`refuses "${origin}" as an origin`, t =>
       assert.rejects(build(t, { origins: [origin] }), /rhone-cors: option "origins": ".*" is not an exact origin/))
 
-  it('refuses an option that it does not have', t =>
+  it('refuses an unknown option', t =>
     assert.rejects(build(t, { origin: '*' } as object), /rhone-cors: unknown option "origin"/))
 
-  it('allows nobody without options, and takes frozen ones', async t => {
+  it('allows nobody by default, and accepts frozen options', async t => {
     assert.equal((await preflight(await build(t, {}), CONSOLE)).statusCode, 403)
     const options = Object.freeze({ origins: Object.freeze([CONSOLE]) as string[] })
     assert.equal((await preflight(await build(t, options), CONSOLE)).statusCode, 204)

@@ -51,7 +51,7 @@ async function setup(t: TestContext, options: Partial<CsrfOptions> = {}, deps: C
 const fieldsOf = (token: string) => new URLSearchParams({ _csrf: token }).toString()
 
 describe('a browser that is signed in', () => {
-  test('changes something only at the wish of our own pages', async t => {
+  test('can change something only from our own pages', async t => {
     const { send } = await setup(t)
     const cases: [Record<string, string>, number][] = [
       [SAME_ORIGIN, 200],
@@ -73,12 +73,12 @@ describe('a browser that is signed in', () => {
         assert.equal(await send(`${method} /`, { 'x-via': 'session', ...headers }), status, JSON.stringify(headers))
   })
 
-  test('reads whatever led it here', async t => {
+  test('can read regardless of the referring site', async t => {
     const { send } = await setup(t)
     assert.equal(await send('GET /', { 'x-via': 'session', 'sec-fetch-site': 'cross-site' }), 200)
   })
 
-  test('sends forms with a token of its own session, and no other', async t => {
+  test('sends forms only with a token of its own session', async t => {
     const { send, form, become } = await setup(t)
     become('session-of-ada')
     const { token, cookie } = await form()
@@ -92,7 +92,7 @@ describe('a browser that is signed in', () => {
     assert.equal(await post(fieldsOf(token)), 403)
   })
 
-  test('is not let off its token by the way it writes the type of a form', async t => {
+  test('cannot avoid the token by spelling the content type differently', async t => {
     const { send, become } = await setup(t)
     become('session-of-ada')
     const type = { 'content-type': 'Application/X-WWW-Form-Urlencoded; charset=utf-8' }
@@ -101,7 +101,7 @@ describe('a browser that is signed in', () => {
 })
 
 describe('signing in', () => {
-  test('takes a form that this very browser was given', async t => {
+  test('accepts a form issued to the same browser', async t => {
     const { send, form } = await setup(t)
     const [own, foreign] = [await form(), await form()]
     assert.match(own.cookie, /^__Host-rhone_visitor=[\w-]{22}$/)
@@ -121,7 +121,7 @@ describe('signing in', () => {
   })
 })
 
-test('a request that is authenticated by a header is nobody’s forgery', async t => {
+test('a request authenticated by a header needs no token', async t => {
   const { send } = await setup(t)
   for (const via of ['token', 'access-token'])
     assert.equal(await send('POST /', { 'x-via': via, 'sec-fetch-site': 'cross-site', origin: SIBLING }), 200)
@@ -143,7 +143,7 @@ test('a token outlives the key it was signed with, as long as that is in the rin
   assert.equal(await stranger.send('POST /login', headers, fieldsOf(token)), 403)
 })
 
-test('without an origin of ours, it is that of the Host; without https, cookies have no prefix', async t => {
+test('the default origin is that of the Host; without https, cookies have no prefix', async t => {
   const { send, form } = await setup(t, { origin: '', secure: false })
   const headers = { 'x-via': 'session', host: 'localhost:8080' }
   assert.equal(await send('POST /', { ...headers, origin: 'http://localhost:8080' }), 200)
@@ -154,7 +154,7 @@ test('without an origin of ours, it is that of the Host; without https, cookies 
 test('an unknown option fails the boot', () =>
   assert.rejects(async () => Fastify().register(csrf, { secret: 'x' } as never), /rhone-csrf: unknown option "secret"/))
 
-test('where there are no sessions, a form is good for the browser that it was given to, and no other', async t => {
+test('without sessions, a form is valid only for the browser that it was issued to', async t => {
   const app = Fastify()
   t.after(() => app.close())
   app.addContentTypeParser(FORM['content-type'], { parseAs: 'string' }, (_request, body, done) =>

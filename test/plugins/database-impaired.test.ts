@@ -23,8 +23,8 @@ const openForWrites = (url: string) =>
 
 const insertTeam = (app: FastifyInstance, slug: string) => app.db.insert(teams).values({ name: slug, slug })
 
-suite('a database that takes reads only', () => {
-  test('refuses writes with 503 and a reason, reports it to health checks, and takes writes again once it can', async t => {
+suite('a read-only database', () => {
+  test('refuses writes with 503 and a reason, reports it to health checks, and accepts writes again later', async t => {
     const registry = new Registry()
     const { app, url } = await databaseApp(t, { registry })
     await insertTeam(app, 'before')
@@ -53,7 +53,7 @@ suite('a database that takes reads only', () => {
     assert.match(await registry.metrics(), /rhone_dependency_up\{service="database"\} 1/)
   })
 
-  test('is left by every session that began when it was, also by those in use', async t => {
+  test('loses all sessions that started while it was read-only, even those in use', async t => {
     const { app, url } = await databaseApp(t, { poolMax: 3 })
     await closeForWrites(url)
     await eventually(
@@ -70,7 +70,7 @@ suite('a database that takes reads only', () => {
     for (const slug of ['a', 'b', 'c', 'd', 'e', 'f']) await insertTeam(app, slug)
   })
 
-  test('is noticed by one who connects, before anything was written', async t => {
+  test('is detected on connecting, before any write', async t => {
     const url = await freshDatabase(t)
     await closeForWrites(url)
     const registry = new Registry()

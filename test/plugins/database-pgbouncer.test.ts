@@ -71,7 +71,7 @@ suite('behind PgBouncer in transaction mode', () => {
       if (app !== undefined) await exercise(app)
     })
 
-  test('that loses the statements we were told to prepare, values are encoded once, and then nothing is prepared', async t => {
+  test('that loses prepared statements, values are encoded once, and then nothing is prepared', async t => {
     const app = await start(t, [OVERLOOK], { prepare: true })
     if (app === undefined) return
     // A transaction may fail before that is known, as one in which anything else has failed; it says so, and changes nothing.
@@ -80,7 +80,7 @@ suite('behind PgBouncer in transaction mode', () => {
     await exercise(app)
   })
 
-  test('a refusal of PgBouncer itself is an unreachable database, not a failure of ours', async t => {
+  test('an error of PgBouncer itself counts as an unreachable database', async t => {
     const app = await start(t, ['max_client_conn = 2'])
     if (app === undefined) return
     const queries = Array.from({ length: 6 }, () => app.db.execute(sql`select pg_sleep(0.05)`))
@@ -89,7 +89,7 @@ suite('behind PgBouncer in transaction mode', () => {
   })
 })
 
-test('a statement whose result has changed its type is answered, and its values are encoded once', async t => {
+test('a statement whose result type changed is answered, and its values are encoded once', async t => {
   const { app } = await databaseApp(t, { poolMax: 1 })
   await app.db.execute(sql`create table plans (hash bytea, flag boolean, size integer)`)
   const insert = () =>

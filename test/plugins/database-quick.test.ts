@@ -24,11 +24,11 @@ const changed = (change: (prepared: Record<string, unknown>) => void) => (client
   return db
 }
 
-test('queries that run in our own way send and give what they do in drizzle’s', async () => {
+test('quick queries send and return the same as drizzle', async () => {
   assert.equal(await quickQueriesWork(), true)
 })
 
-test('a drizzle that keeps its queries under other names is found out', async () => {
+test('a drizzle with other query properties is detected', async () => {
   for (const name of ['queryString', 'params', 'fields', 'client']) {
     const renamed = changed(prepared => {
       const { execute } = prepared as { execute(): unknown }
@@ -40,7 +40,7 @@ test('a drizzle that keeps its queries under other names is found out', async ()
   }
 })
 
-test('a drizzle that no longer has `prepareQuery` is found out', async () => {
+test('a drizzle without `prepareQuery` is detected', async () => {
   const without = (client: Sql) => {
     const db = drizzle(client, { casing: 'snake_case' }) as unknown as Drizzle
     Object.assign(db._.session, { prepareQuery: undefined })
@@ -49,7 +49,7 @@ test('a drizzle that no longer has `prepareQuery` is found out', async () => {
   assert.equal(await quickQueriesWork(without), false)
 })
 
-test('a drizzle that turns values of the driver in another way is found out', async () => {
+test('a drizzle that converts values differently is detected', async () => {
   const other = changed(prepared => {
     const execute = prepared.execute as () => Promise<unknown>
     prepared.execute = async function (this: unknown, ...given: []) {

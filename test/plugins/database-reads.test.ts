@@ -25,14 +25,14 @@ const sleepingRead = (app: FastifyInstance, seconds: number) =>
     .execute()
 
 suite('reads on a shared connection', () => {
-  test('are all answered by a slow database, however long they take together', async t => {
+  test('are all answered by a slow database, however long they take in total', async t => {
     const { app } = await databaseApp(t, { poolMax: 1, pipeline: 8, statementTimeout: 500 })
     await warmUp(app, 1)
     const reads = Array.from({ length: 8 }, () => sleepingRead(app, 0.3))
     for (const rows of await Promise.all(reads)) assert.equal(rows.length, 1)
   })
 
-  test('that were handed out together to those in line are rescued from a slow one, too', async t => {
+  test('that were dispatched together to waiting readers are rescued from a slow one, too', async t => {
     const { app } = await databaseApp(t, { poolMax: 2, pipeline: 8 })
     await warmUp(app, 2)
     const holders = [sleep(app, 0.1), sleep(app, 0.4)]
@@ -46,7 +46,7 @@ suite('reads on a shared connection', () => {
     await Promise.all([...holders, slow])
   })
 
-  test('outlive a rescue that was refused: their own query may yet answer', async t => {
+  test('survive a refused rescue: their own query may still answer', async t => {
     const { app } = await databaseApp(t, { poolMax: 2, queueTimeout: 100 })
     await warmUp(app, 2)
     const busy = sleep(app, 1.2)

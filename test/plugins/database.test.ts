@@ -21,7 +21,7 @@ import { thoroughly } from '../support/thorough.ts'
 const { apiTokens, regions, teams, users } = schema
 
 suite('database', () => {
-  test('says what is missing when it is not configured', async () => {
+  test('names what is missing if it is not configured', async () => {
     await assert.rejects(async () => Fastify().register(database), /rhone-database: option "url" is required/)
     await assert.rejects(
       async () => Fastify().register(database, { url: 'mysql://host/db' }),
@@ -29,7 +29,7 @@ suite('database', () => {
     )
   })
 
-  test('writes and reads every kind of value that the schema has', async t => {
+  test('writes and reads every type of value in the schema', async t => {
     const { app } = await start(t)
     const [user] = await app.db.insert(users).values({ username: 'ada', githubId: 7 }).returning()
     const tokenHash = Buffer.from([0, 1, 254, 255])
@@ -52,7 +52,7 @@ suite('database', () => {
     assert.equal((await app.db.select().from(regions).where(eq(regions.code, 'iad')))[0]!.latitude, 39.043757)
   })
 
-  test('prepares statements once per connection, unless it is told not to', async t => {
+  test('prepares statements once per connection, unless turned off', async t => {
     const url = await freshDatabase(t)
     for (const [prepare, prepared] of [
       [true, 1],
@@ -67,7 +67,7 @@ suite('database', () => {
     }
   })
 
-  test('a script runs whole transactions, and leaves nothing of one that fails', async t => {
+  test('a script runs whole transactions, and a failed one leaves nothing', async t => {
     const { app } = await start(t, { poolMax: 1 })
     const rows = await app.postgres.script(`
       begin; create table scripted (n int); insert into scripted values (1), (2); commit;
@@ -79,7 +79,7 @@ suite('database', () => {
     assert.equal(row?.n, 2)
   })
 
-  test('commits what a transaction has done, and rolls back what it or a savepoint in it has failed to do', async t => {
+  test('commits transactions, and rolls back failed ones and failed savepoints', async t => {
     const { app } = await start(t)
     await app.db.transaction(async tx => {
       await tx.insert(teams).values({ name: 'kept', slug: 'kept' })
@@ -101,7 +101,7 @@ suite('database', () => {
     )
   })
 
-  test('takes a transaction configuration', async t => {
+  test('accepts a transaction configuration', async t => {
     const { app } = await start(t)
     const [row] = await app.db.transaction(async tx => tx.execute(sql`show transaction_isolation`), {
       isolationLevel: 'serializable'
@@ -111,7 +111,7 @@ suite('database', () => {
 })
 
 suite('a busy database', () => {
-  test('refuses with 503 what has waited for a connection for the queue timeout, and recovers', async t => {
+  test('refuses queries with 503 after the queue timeout, and recovers', async t => {
     const { app } = await start(t, { poolMax: 2, queueTimeout: 400 })
     const busy = [sleep(app, 1.5), sleep(app, 1.5)]
     const before = performance.now()
@@ -135,14 +135,14 @@ suite('a busy database', () => {
     await Promise.all([busy, waiting])
   })
 
-  test('serves who has waited longest first', async t => {
+  test('serves the longest waiting first', async t => {
     const { app } = await start(t, { poolMax: 1 })
     const order: number[] = []
     await Promise.all([0, 1, 2, 3, 4, 5].map(i => sleep(app, 0.01).then(() => order.push(i))))
     assert.deepEqual(order, [0, 1, 2, 3, 4, 5])
   })
 
-  test('opens no more connections than it may', async t => {
+  test('opens at most the allowed number of connections', async t => {
     const { app } = await start(t, { poolMax: 2 })
     await Promise.all([0, 1, 2, 3, 4, 5].map(() => sleep(app, 0.05)))
     const { idle, ...others } = app.postgres.stats
@@ -176,7 +176,7 @@ suite('a busy database', () => {
     })
   })
 
-  test('leaves errors of the statement itself as they are, SQLSTATE and all', async t => {
+  test('passes on statement errors unchanged, with their SQLSTATE', async t => {
     const { app } = await start(t)
     await app.db.insert(teams).values({ name: 'a', slug: 'taken' })
     const again = app.db.insert(teams).values({ name: 'b', slug: 'taken' })
@@ -211,7 +211,7 @@ suite('reads', () => {
     await eventually(() => app.postgres.stats.idle === 8)
   })
 
-  test('that stand behind a slow one are answered by another connection', async t => {
+  test('behind a slow one are answered by another connection', async t => {
     const { app } = await start(t, { poolMax: 2 })
     await Promise.all([sleep(app, 0.05), sleep(app, 0.05)])
     const slow = sleepingRead(app)
@@ -238,7 +238,7 @@ suite('reads', () => {
     assert.deepEqual(done, ['first', 'read', 'read', 'read', 'second'])
   })
 
-  test('are alone on their connection where that is asked for', async t => {
+  test('use their own connection if configured', async t => {
     const { app } = await start(t, { poolMax: 2, pipeline: 1 })
     await Promise.all([sleep(app, 0.05), sleep(app, 0.05)])
     const found = Promise.all([sleepingRead(app), sleepingRead(app)])
@@ -258,7 +258,7 @@ suite('a transaction', () => {
     assert.deepEqual(await app.db.select().from(teams), [])
   })
 
-  test('that does nothing asks the database for nothing', async t => {
+  test('that does nothing sends nothing to the database', async t => {
     const { app, url } = await start(t)
     assert.equal(await app.db.transaction(async () => 'done'), 'done')
     assert.equal(await backends(url, 'rhone', 'idle in transaction'), 0)
@@ -274,7 +274,7 @@ suite('a transaction', () => {
     assert.deepEqual(names, ['new'])
   })
 
-  test('that says which statement is its last is committed together with that', async t => {
+  test('that marks its last statement is committed together with it', async t => {
     const { app } = await start(t)
     await app.db.transaction(async tx => {
       await tx.insert(teams).values({ name: 'first', slug: 'first' })
@@ -289,7 +289,7 @@ suite('a transaction', () => {
     })
   })
 
-  test('whose last statement fails leaves nothing, and fails with the error of that', async t => {
+  test('whose last statement fails is rolled back, and fails with that error', async t => {
     const { app } = await start(t, { poolMax: 1 })
     const failing = app.db.transaction(async tx => {
       await tx.insert(teams).values({ name: 'taken', slug: 'taken' })
@@ -330,8 +330,8 @@ suite('a transaction', () => {
   })
 })
 
-suite('a database that goes away', () => {
-  test('lets the server boot without it, fails fast, and is used once it is there', async t => {
+suite('a database outage', () => {
+  test('does not prevent the boot; requests fail fast, and it is used once available', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     await proxy.stop()
     const queueTimeout = 10_000
@@ -345,7 +345,7 @@ suite('a database that goes away', () => {
     await isBack(app)
   })
 
-  test('refuses after the queue timeout, not after the connect timeout, what nobody answers', async t => {
+  test('refuses queries after the queue timeout, not the connect timeout', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     proxy.handle = () => {}
     const connectTimeout = 20
@@ -367,7 +367,7 @@ suite('a database that goes away', () => {
     await isBack(app)
   })
 
-  test('fails what runs on a connection that has gone silent, and comes back', async t => {
+  test('fails queries on a silent connection, and recovers', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     const { app } = await start(t, { url: proxy.url, statementTimeout: 200 })
     await Promise.all([sleep(app, 0), sleep(app, 0)])
@@ -408,7 +408,7 @@ suite('a database that goes away', () => {
     })
   })
 
-  test('survives that all its connections are terminated 50 times under load', async t => {
+  test('is survived if all connections are terminated 50 times under load', async t => {
     const { app, url } = await start(t, { poolMax: thoroughly(4, 8) })
     const stop = new AbortController()
     let served = 0
@@ -451,7 +451,7 @@ suite('a database that goes away', () => {
 })
 
 suite('connections', () => {
-  test('are closed when nobody needs them', async t => {
+  test('are closed when unused', async t => {
     const { app, url } = await start(t, { idleTimeout: 0.6 })
     // Long enough that none of them is done before the last one has its connection.
     await Promise.all([sleep(app, 0.5), sleep(app, 0.5), sleep(app, 0.5)])
@@ -470,7 +470,7 @@ suite('connections', () => {
     assert.notEqual(await pid(), first)
   })
 
-  test('are all gone after close, also one that is busy for too long', async t => {
+  test('are all closed at shutdown, even one that is busy for too long', async t => {
     const { app, url } = await start(t, { statementTimeout: 0 })
     const stuck = assert.rejects(sleep(app, 60))
     await app.postgres.listen(
@@ -487,7 +487,7 @@ suite('connections', () => {
     await eventually(async () => (await backends(url, 'rhone%', 'idle')) === 0)
   })
 
-  test('are made without our session parameters where a pooler refuses these', async t => {
+  test('are opened without our session parameters if a pooler refuses these', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     proxy.handle = (client, passOn) =>
       client.once('data', startup => {
@@ -518,7 +518,7 @@ suite('listen', () => {
     assert.deepEqual(heard, ['resync', 'first'])
   })
 
-  test('takes more channels while it listens, and names that must be quoted', async t => {
+  test('accepts more channels while it listens, and names that need quoting', async t => {
     const { app } = await start(t)
     const one = recorder(app)
     await one.listen('one')
@@ -531,7 +531,7 @@ suite('listen', () => {
     assert.deepEqual([one.heard, two.heard], [['resync'], ['resync', 'hello']])
   })
 
-  test('begins again with a resync after its connection was lost', async t => {
+  test('starts again with a resync after a lost connection', async t => {
     const { app, url } = await start(t)
     const { heard, next, listen } = recorder(app)
     await listen('news')
@@ -543,7 +543,7 @@ suite('listen', () => {
     assert.deepEqual(heard, ['resync', 'resync', 'heard'])
   })
 
-  test('notices a connection that has gone silent without being closed', async t => {
+  test('detects a silent connection', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     const { app } = await start(t, { url: proxy.url })
     const listening = Promise.withResolvers<void>()
@@ -567,7 +567,7 @@ suite('listen', () => {
     assert.deepEqual(heard, ['resync'])
   })
 
-  test('goes past the pooler where there is a direct URL', async t => {
+  test('bypasses the pooler if there is a direct URL', async t => {
     const url = await freshDatabase(t)
     const pooler = await tcpProxy(t, url)
     const { app } = await start(t, { url: pooler.url, directUrl: url })
@@ -594,7 +594,7 @@ suite('listen', () => {
 })
 
 suite('metrics of the database', () => {
-  test('tell the state of the pool, the time of queries by kind, and whether it is up', async t => {
+  test('show the state of the pool, query durations by kind, and whether the database is up', async t => {
     const registry = new Registry()
     const proxy = await tcpProxy(t, await freshDatabase(t))
     const { app } = await start(t, { url: proxy.url, poolMax: 1, registry })

@@ -70,7 +70,7 @@ test('until the drain starts, connections are kept', async t => {
   assert.equal((await request(port, '/', new Agent({ keepAlive: true }))).headers.connection, 'keep-alive')
 })
 
-test('during the grace it is draining and serves on, and every reply closes its connection', async t => {
+test('during the grace period it keeps serving, and every reply closes its connection', async t => {
   const { app, phases, port, isHeld, release } = await server(t, { grace: 50 })
   const agent = new Agent({ keepAlive: true })
   const early = request(port, '/held', agent)
@@ -89,7 +89,7 @@ test('during the grace it is draining and serves on, and every reply closes its 
   assert.deepEqual(phases, ['grace', 'closing', 'closed'])
 })
 
-test('starting twice is starting once, and it lasts as long as the grace', async t => {
+test('starting twice has no further effect, and the drain lasts for the grace period', async t => {
   const { app, phases } = await server(t, { grace: 60 })
   const took = await lasting(Promise.all([app.drain.start(), app.drain.start()]))
   assert.ok(took >= 55, `${took} ms`)
@@ -116,7 +116,7 @@ test('requests in flight are finished, new connections are refused, and idle one
   await closing
 })
 
-test('a reply to a request that was under way closes its connection, and that is not waited for', async t => {
+test('a reply to a request in flight closes its connection without a wait', async t => {
   const keepAliveTimeout = 60_000
   const app = Fastify({ forceCloseConnections: 'idle', return503OnClosing: false, keepAliveTimeout })
   await app.register(drain)
@@ -140,7 +140,7 @@ for (const [who, bytes] of [
   ['a slow request head', 'GET / HTTP/1.1\r\nhost: x\r\n'],
   ['a connection that never says anything', '']
 ] as const)
-  test(`${who} does not hold up the close for long`, async t => {
+  test(`${who} does not delay the close for long`, async t => {
     const { app } = await server(t, { headGrace: 150 })
     const socket = await opened(t, app.server, bytes)
     const ended = once(socket, 'close')
@@ -149,7 +149,7 @@ for (const [who, bytes] of [
     assert.ok(took >= 140 && took < app.server.headersTimeout / 2, `${took} ms`)
   })
 
-test('a slow head is left alone while requests are in flight, so that it may still become one', async t => {
+test('a slow head is tolerated while other requests are in flight', async t => {
   const { app, port, isHeld, release } = await server(t, { headGrace: 50 })
   const slow = request(port, '/held')
   await isHeld
@@ -165,7 +165,7 @@ test('a slow head is left alone while requests are in flight, so that it may sti
   await closing
 })
 
-test('the deadline cuts off what does not end, counted from the start of the drain', async t => {
+test('the deadline closes the remaining connections, counted from the start of the drain', async t => {
   const [grace, deadline] = [900, 1_000]
   const { app, phases } = await server(t, { grace, deadline })
   const body = await opened(t, app.server, 'GET /hangs HTTP/1.1\r\nhost: x\r\n\r\n')
@@ -221,7 +221,7 @@ test('closing without a drain ends streams as well', async t => {
   assert.equal(app.drain.draining, true)
 })
 
-test('under a steady load of keep-alive clients no request that was accepted is lost', async t => {
+test('under steady load of keep-alive clients, no accepted request is lost', async t => {
   const { app, port } = await server(t, { grace: 300 })
   const failures: unknown[] = []
   let served = 0

@@ -69,7 +69,7 @@ test('a failure is reported with its place, release and ids', async t => {
   assert.equal(headers['sentry-trace'], undefined)
 })
 
-test('nothing of the request leaves, nor secrets in messages', async t => {
+test('no request data is sent, and no secrets in messages', async t => {
   const { app, sentry } = await server(t)
   app.post('/things/:thing', async () => {
     const sql = Object.assign(new Error('duplicate key: "pl4nted-sql"'), {
@@ -93,14 +93,14 @@ test('nothing of the request leaves, nor secrets in messages', async t => {
   )
 })
 
-test('a person is an id', async t => {
+test('a user is reported as an id only', async t => {
   const { app, sentry } = await server(t)
   app.errorTracking.capture({ error: new Error('boom'), userId: '0197a4b2' })
   await eventually(() => sentry.events.length === 1)
   assert.deepEqual(sentry.events[0]!.user, { id: '0197a4b2' })
 })
 
-test('of equal errors one a minute is sent, and of all errors a number; the rest is counted', async t => {
+test('one error of a kind is sent per minute, and a limited number of all; the rest is counted', async t => {
   const { app, sentry, registry } = await server(t, { perMinute: 3 })
   app.get('/:code', async request => {
     throw Object.assign(new Error('boom'), { name: (request.params as { code: string }).code })
@@ -112,7 +112,7 @@ test('of equal errors one a minute is sent, and of all errors a number; the rest
   assert.equal(await dropped({ registry }, 'budget'), 2)
 })
 
-test('after a minute an equal error is sent again, and tells how many were not', () => {
+test('after a minute an equal error is sent again, with the number of suppressed ones', () => {
   const storm = new ErrorThrottle(2)
   assert.deepEqual(storm.judge('a', 0), { repeats: 0 })
   assert.deepEqual(storm.judge('a', 59_000), { dropped: 'repeated' })
@@ -122,7 +122,7 @@ test('after a minute an equal error is sent again, and tells how many were not',
   assert.deepEqual(storm.judge('c', 61_000), { repeats: 0 })
 })
 
-test('a refusal, such as a 404 or a shed request, is no error', async t => {
+test('refusals, such as a 404 or a shed request, are not errors', async t => {
   const { app, sentry } = await server(t)
   app.get('/absent', () => Promise.reject(catalogue.notFound('App')))
   app.get('/busy', () => Promise.reject(catalogue.unavailable(1)))
@@ -132,7 +132,7 @@ test('a refusal, such as a 404 or a shed request, is no error', async t => {
   assert.equal(sentry.requests.length, 0)
 })
 
-test('what Sentry refuses is dropped and counted; what it fails to take is kept', async t => {
+test('events that Sentry rejects are dropped and counted; others are retried', async t => {
   const { app, sentry, registry } = await server(t)
   sentry.behaviour = 400
   app.errorTracking.capture({ error: new Error('refused') })
@@ -146,7 +146,7 @@ test('what Sentry refuses is dropped and counted; what it fails to take is kept'
   assert.equal(await dropped({ registry }, 'export_failed'), 1)
 })
 
-test('a Sentry that hangs holds one connection, and delays the close by its limit alone', async t => {
+test('a hanging Sentry uses one connection, and delays the close by its limit only', async t => {
   const { app, sentry, registry } = await server(t, { shutdown: 300, perMinute: 1_000 })
   sentry.behaviour = 'hang'
   for (let kind = 0; kind < 50; kind++) app.errorTracking.capture({ error: new Error('boom'), route: `GET /${kind}` })

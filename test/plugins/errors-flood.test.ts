@@ -23,7 +23,7 @@ for (const [what, error] of [
   ['with an empty detail', errors.unavailable(2, '')],
   ['with a detail full of quotes', errors.unavailable(2, '"","requestId":""')]
 ] as const)
-  test(`a refusal ${what} that is answered quickly says what it would say otherwise`, async t => {
+  test(`a refusal ${what} that takes the quick path has the same reply`, async t => {
     const [quick, usual] = await Promise.all(
       [true, false].map(async isQuick => {
         const reply = await fetch(await refusing(t, error, isQuick))

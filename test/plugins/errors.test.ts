@@ -101,7 +101,7 @@ describe('the envelope', () => {
     assert.equal(headers['x-extra'], 'yes')
   })
 
-  it('drops what the handler had said about a body that is not sent', async t => {
+  it('drops headers of the handler about a body that is not sent', async t => {
     const { app } = await build(t)
     app.get('/fail', (_request, reply) => {
       reply.header('etag', '"1"').header('cache-control', 'public, max-age=60').header('content-encoding', 'gzip')
@@ -115,7 +115,7 @@ describe('the envelope', () => {
 })
 
 describe('a failure', () => {
-  it('tells the client nothing, and the log, the sink and the counter everything, once', async t => {
+  it('is hidden from the client, and reported once to the log, the sink and the counter', async t => {
     const registry = new Registry()
     const failures: Failure[] = []
     const { app, lines } = await build(t, { plugin: { registry, sinks: [failure => failures.push(failure)] } })
@@ -149,7 +149,7 @@ describe('a failure', () => {
       assert.equal(reply.json().error.code, 'INTERNAL_ERROR')
     })
 
-  it("of another library keeps that library's status to itself", async t => {
+  it('of another library does not expose the status of that library', async t => {
     const { app } = await build(t)
     failing(app, Object.assign(new Error('No such customer'), { statusCode: 404, code: 'resource_missing' }))
     const reply = await app.inject('/fail')
@@ -157,7 +157,7 @@ describe('a failure', () => {
     assert.doesNotMatch(reply.body, /customer/)
   })
 
-  it('is not what a refusal is: those are counted, not logged', async t => {
+  it('is logged, while refusals are only counted', async t => {
     const registry = new Registry()
     const { app, lines } = await build(t, { plugin: { registry, sinks: [() => assert.fail('told of a refusal')] } })
     failing(app, errors.unavailable(1))
@@ -177,14 +177,14 @@ describe('a failure', () => {
     assert.match(await registry.metrics(), /rhone_errors_total\{code="NOT_FOUND"\} 1/)
   })
 
-  it('is a refusal that something has caused', async t => {
+  it('is logged with the cause of a refusal', async t => {
     const { app, lines } = await build(t)
     failing(app, errors.unavailable(1, undefined, new Error('pool is full')))
     assert.equal((await app.inject('/fail')).statusCode, 503)
     assert.equal(lines[0]?.err?.message, 'pool is full')
   })
 
-  it('of the sink is logged and costs no reply', async t => {
+  it('of the sink is logged and does not affect the reply', async t => {
     const told: Failure[] = []
     const broken = () => {
       throw new Error('tracker is away')
@@ -321,7 +321,7 @@ describe('bad input', () => {
     assert.equal((await app.inject('/apps?limit=x')).json().error.detail, 'limit: must be a whole number')
   })
 
-  it('gets all faults, each with its place, and one for a union', async t => {
+  it('gets all errors, each with its location, and one for a union', async t => {
     const { app } = await build(t, { server: { ajv: { customOptions: { allErrors: true, removeAdditional: false } } } })
     app.post('/apps', { schema: { body: Body } }, () => 'ok')
     const payload = { size: 'huge', note: 'long', count: 'x', color: 1 }
@@ -335,7 +335,7 @@ describe('bad input', () => {
     ])
   })
 
-  it('gets ten faults, and the number of others', async t => {
+  it('gets ten errors, and the number of others', async t => {
     const { app } = await build(t, { server: { ajv: { customOptions: { allErrors: true, removeAdditional: false } } } })
     app.post('/apps', { schema: { body: Body } }, () => 'ok')
     const payload = { name: 'ab', ...Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`x${index}`, 1])) }
@@ -388,7 +388,7 @@ describe('bad input', () => {
     }
   })
 
-  it('is a URL that ends where a name should be: no such route, not a fault of form', async t => {
+  it('is a 404, not a validation error, if a URL parameter is empty', async t => {
     const { app } = await build(t)
     app.get('/apps/:app', { schema: { params: Type.Object({ app: Type.String({ minLength: 1 }) }) } }, () => 'ok')
     const reply = await app.inject('/apps/')
@@ -397,7 +397,7 @@ describe('bad input', () => {
     assert.equal((await app.inject('/apps/x')).statusCode, 200)
   })
 
-  it('is a body whose type is missing or not read: the reply says which to send', async t => {
+  it('is a body with a missing or unsupported type: the reply names the right one', async t => {
     const { app } = await build(t)
     app.post('/apps', () => 'ok')
     const post = async (headers: Record<string, string>) => {
@@ -460,7 +460,7 @@ describe('bad input', () => {
     assert.equal((await app.inject('/fail')).statusCode, 500)
   })
 
-  it('half of which never arrived is not our failure', async t => {
+  it('that is incomplete is not our failure', async t => {
     const { app, lines } = await build(t)
     const failed = new Promise<void>(resolve =>
       app.addHook('onError', (_request, _reply, _error, done) => {
@@ -502,7 +502,7 @@ describe('the format', () => {
     })
   })
 
-  it('points its problems to wherever the option says', async t => {
+  it('uses the problem type base of the option', async t => {
     const { app } = await build(t, { plugin: { problemTypeBase: 'https://rhone.example/problems/' } })
     const reply = await app.inject({ url: '/x', headers: { accept: 'application/problem+json' } })
     assert.equal(reply.json().type, 'https://rhone.example/problems/not-found')
@@ -534,7 +534,7 @@ describe('the format', () => {
       assert.equal(reply.headers['content-type'], `${type}; charset=utf-8`)
     })
 
-  it('of a method that a URL does not have is a page only where the URL is one', async t => {
+  it('of an unsupported method is a page only if the URL is a page', async t => {
     const { app } = await build(t)
     app.get('/api', () => 'ok')
     app.get('/page', { config: { page: true } }, () => 'ok')
@@ -559,7 +559,7 @@ describe('the format', () => {
     assert.match(body, /<meta charset="utf-8">/)
   })
 
-  it('is the same under a response schema that knows nothing of errors', async t => {
+  it('is the same with a response schema without errors', async t => {
     const { app } = await build(t)
     const schema = { response: { 200: Type.Object({}), '4xx': Type.Object({ other: Type.String() }) } }
     app.get('/fail', { schema }, () => {
@@ -598,7 +598,7 @@ describe('an unmatched request', () => {
   })
 })
 
-describe('what never reaches a route', () => {
+describe('a request that reaches no route', () => {
   const NEVER: [name: string, bytes: string, statusCode: number, code: ErrorCode][] = [
     ['a bad escape in the URL', 'GET /%ff HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n', 400, 'BAD_REQUEST'],
     [
@@ -714,7 +714,7 @@ describe('what never reaches a route', () => {
     )
   })
 
-  it('waits its turn behind the replies to good requests', async t => {
+  it('is answered after the replies to earlier valid requests', async t => {
     const { port } = await served(t)
     const good = 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'
     const replies = await exchange(port, `${good}${good}GARBAGE\r\n\r\n`)
@@ -765,20 +765,20 @@ describe('what never reaches a route', () => {
     assert.equal((await exchange(port, bytes, { end: true }))[0]?.body, 'ok')
   })
 
-  it('is not counted if the client sends nothing', async t => {
+  it('is not counted if the client sent nothing', async t => {
     const { port, counted } = await served(t)
     assert.deepEqual(await exchange(port, '', { end: true }), [])
     assert.deepEqual(counted, [])
   })
 
-  it('meets no wildcard route', async t => {
+  it('is not handled by a wildcard route', async t => {
     const { app } = await build(t)
     app.all('/*', () => assert.fail('reached a handler'))
     const [reply] = await exchange(await listen(app), 'BAD\r\n\r\n')
     assert.equal(reply?.statusCode, 400)
   })
 
-  it('lets the client finish talking, so that it can read the reply', async t => {
+  it('lets the client finish sending, so that it can read the reply', async t => {
     const { app, port } = await served(t)
     const connected = once(app.server, 'connection')
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
@@ -793,7 +793,7 @@ describe('what never reaches a route', () => {
     await once(serverSide, 'close')
   })
 
-  it('does not keep the server from closing', async t => {
+  it('does not prevent the server from closing', async t => {
     const { app, port } = await served(t)
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
     socket.resume().write('GARBAGE\r\n\r\n')
@@ -804,14 +804,14 @@ describe('what never reaches a route', () => {
 })
 
 describe('the plugin', () => {
-  it('refuses an option that it does not have', async t => {
+  it('refuses an unknown option', async t => {
     await assert.rejects(
       build(t, { plugin: { problemBase: '/' } as object }),
       /rhone-errors: unknown option "problemBase"; the options are problemTypeBase/
     )
   })
 
-  it('takes frozen options, and two apps of a process do not mix', async t => {
+  it('accepts frozen options, and two apps of a process are independent', async t => {
     const options = Object.freeze({ problemTypeBase: '/a#' })
     const one = await build(t, { plugin: options })
     const two = await build(t)
@@ -821,7 +821,7 @@ describe('the plugin', () => {
   })
 })
 
-it('an outage is one line at once and one line a second, with the number of requests that it has failed', async t => {
+it('an outage is logged immediately and then once a second, with the number of failed requests', async t => {
   t.mock.timers.enable({ apis: ['setTimeout'] })
   const { app, lines } = await build(t)
   app.get('/', async () => {

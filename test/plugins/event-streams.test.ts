@@ -62,7 +62,7 @@ test('a reader gets the events of a source, in order, and the stream ends with t
   ])
 })
 
-test('no text that others have written begins a field or ends an event', () => {
+test('foreign text cannot start a field or end an event', () => {
   const breaks = fc.constantFrom('\n', '\r', '\r\n', '\n\n', 'data: x', 'id: 9', 'event: admin', '\u2028', '<b>', '\0')
   const hostile = fc.array(fc.oneof(breaks, fc.string({ unit: 'grapheme' }))).map(parts => parts.join(''))
   fc.assert(
@@ -79,7 +79,7 @@ test('no text that others have written begins a field or ends an event', () => {
   )
 })
 
-test('HEAD gets the headers and begins no stream', async t => {
+test('HEAD gets the headers and starts no stream', async t => {
   let begun = 0
   const { app, origin } = await serve(t, async () => void begun++)
   const response = await fetch(`${origin}/events`, { method: 'HEAD' })
@@ -88,7 +88,7 @@ test('HEAD gets the headers and begins no stream', async t => {
   assert.deepEqual([begun, app.eventStreams.open], [0, 0])
 })
 
-test('a quiet stream shows that it lives', async t => {
+test('a quiet stream sends heartbeats', async t => {
   const { open } = await serve(t, silence, { options: { heartbeat: 20 } })
   const reader = await open()
   await eventually(
@@ -98,7 +98,7 @@ test('a quiet stream shows that it lives', async t => {
   assert.deepEqual(reader.events, [])
 })
 
-test('a source learns when its reader leaves, and its place is freed', async t => {
+test('a source is notified when its reader leaves, and its place is freed', async t => {
   const { promise: told, resolve: tell } = Promise.withResolvers<void>()
   const { app, open } = await serve(t, async (sink, signal) => {
     await silence(sink, signal)
@@ -114,7 +114,7 @@ test('a source learns when its reader leaves, and its place is freed', async t =
   )
 })
 
-test('a slow reader learns how much it missed, which is not kept for it', async t => {
+test('a slow reader is told how much it missed, which is not stored', async t => {
   const big = 'x'.repeat(10_000)
   const { promise: flooded, resolve: flood } = Promise.withResolvers<void>()
   const { open, registry } = await serve(t, async (sink, signal) => {
@@ -137,7 +137,7 @@ test('a slow reader learns how much it missed, which is not kept for it', async 
   assert.match(await registry.metrics(), new RegExp(`rhone_event_streams_dropped_total ${count}\\b`))
 })
 
-test('a reader who keeps up misses nothing, however much comes', async t => {
+test('a fast reader misses nothing, however much is sent', async t => {
   const { open } = await serve(t, async sink => {
     for (let id = 1; id <= 5_000; id++) {
       sink.offer({ id, data: 'line '.repeat(20) })
@@ -149,7 +149,7 @@ test('a reader who keeps up misses nothing, however much comes', async t => {
   assert.equal(reader.events.filter(({ event }) => event === 'message').length, 5_000)
 })
 
-test('what must not be missed waits for the reader, in bounded memory', async t => {
+test('a source of essential events waits for the reader, in bounded memory', async t => {
   let sent = 0
   const { open } = await serve(t, async sink => {
     for (let id = 1; id <= 2_000; id++) {
@@ -165,7 +165,7 @@ test('what must not be missed waits for the reader, in bounded memory', async t 
   assert.equal(reader.events.length, 2_000)
 })
 
-test('a reader who takes nothing is cut off', async t => {
+test('a stalled reader is disconnected', async t => {
   const { app, open } = await serve(
     t,
     async (sink, signal) => {
@@ -181,7 +181,7 @@ test('a reader who takes nothing is cut off', async t => {
   )
 })
 
-test('one user reads so many streams and no more, and others read on', async t => {
+test('the number of streams per user is limited, without affecting others', async t => {
   const owner = (request: { headers: Record<string, unknown> }) => String(request.headers['x-user'])
   const { open } = await serve(t, silence, { options: { owner, maxPerOwner: 2 } })
   const [first] = [await open({ 'x-user': 'a' }), await open({ 'x-user': 'a' })]
@@ -196,7 +196,7 @@ test('one user reads so many streams and no more, and others read on', async t =
   )
 })
 
-test('there are so many streams in all and no more', async t => {
+test('the total number of streams is limited', async t => {
   const { open } = await serve(t, silence, { options: { max: 1 } })
   assert.equal((await open()).status, 200)
   assert.equal((await open()).status, 503)
@@ -221,7 +221,7 @@ test('a reader who loses access is disconnected, unlike one whose check failed',
   assert.match(metrics, /ended_total\{reason="failed"\} 1/)
 })
 
-test('a source that fails cuts its reader off, so that it comes back', async t => {
+test('a failing source disconnects its reader, so that it reconnects', async t => {
   const { open } = await serve(t, async sink => {
     await sink.send({ id: 7, data: 'x' })
     await turn()

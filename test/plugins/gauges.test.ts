@@ -33,7 +33,7 @@ test('a reading is taken when it is scraped, and once per ttl', async t => {
   assert.equal(reads, 1)
 })
 
-test('a reading that fails leaves its series out instead of repeating an old number', async t => {
+test('a failed reading omits its series instead of repeating an old value', async t => {
   let away = false
   const scrape = await scraper(
     t,
@@ -50,7 +50,7 @@ test('a reading that fails leaves its series out instead of repeating an old num
   assert.match(await scrape(), /^apps 7$/m)
 })
 
-test('a reading that hangs holds up no scrape for long, and is not made twice at a time', async t => {
+test('a hanging reading delays no scrape for long, and is not repeated meanwhile', async t => {
   let reads = 0
   const answer = Promise.withResolvers<number>()
   const read = () => {

@@ -30,7 +30,7 @@ test('without the plugin there are no probes', async () => {
   for (const url of ['/health', '/ready', '/health/detailed']) assert.equal((await app.inject(url)).statusCode, 404)
 })
 
-test('alone, it is alive, ready and well', async t => {
+test('by default, it is alive, ready and healthy', async t => {
   const { app } = await server(t)
   const [alive, ready, detailed] = await Promise.all(
     ['/health', '/ready', '/health/detailed'].map(url => app.inject(url))
@@ -50,7 +50,7 @@ test('HEAD works on every probe', async t => {
   }
 })
 
-test('liveness looks at nothing: not even at checks that fail or hang', async t => {
+test('liveness ignores checks, even if they fail or hang', async t => {
   const { app } = await server(t, {
     readiness: { database: hangs, pressure: () => false },
     services: { database: hangs }
@@ -58,7 +58,7 @@ test('liveness looks at nothing: not even at checks that fail or hang', async t 
   assert.equal((await app.inject('/health')).statusCode, 200)
 })
 
-test('readiness gives every reason against it, in a fixed order', async t => {
+test('readiness lists all reasons against it, in a fixed order', async t => {
   const fails = () => Promise.reject(new Error('down'))
   const { app } = await server(t, {
     readiness: { draining: () => false, pressure: () => true, database: fails, starting: async () => true }
@@ -68,7 +68,7 @@ test('readiness gives every reason against it, in a fixed order', async t => {
   assert.deepEqual(reply.json(), { status: 'not_ready', reasons: ['database', 'draining'] })
 })
 
-test('readiness comes back when what was missing does', async t => {
+test('readiness returns when the reason disappears', async t => {
   let isUp = false
   const { app } = await server(t, { readiness: { database: () => isUp } })
   assert.equal((await app.inject('/ready')).statusCode, 503)
@@ -76,7 +76,7 @@ test('readiness comes back when what was missing does', async t => {
   assert.equal((await app.inject('/ready')).statusCode, 200)
 })
 
-test('a check that hangs has failed after its timeout, and is not started again while it hangs', async t => {
+test('a hanging check fails after its timeout, and is not repeated meanwhile', async t => {
   stayAwake(t)
   let calls = 0
   const { app } = await server(t, {
@@ -92,7 +92,7 @@ test('a check that hangs has failed after its timeout, and is not started again 
   assert.equal(calls, 1)
 })
 
-test('many probes at once are one look at the database, and so are those of a short while', async t => {
+test('concurrent and frequent probes share one check of the database', async t => {
   let calls = 0
   const { app } = await server(t, { readyTtl: 60_000, readiness: { database: () => ++calls > 0 } })
   await Promise.all(Array.from({ length: 20 }, () => app.inject('/ready')))
@@ -112,7 +112,7 @@ test('an optional service that is down degrades, a required one makes unhealthy,
   assert.deepEqual(await states({ database: () => Promise.reject(new Error('down')) }), [503, 'unhealthy'])
 })
 
-test('services are looked at side by side, each with its own timeout', async t => {
+test('services are checked in parallel, each with its own timeout', async t => {
   stayAwake(t)
   const redisAsked = Promise.withResolvers<'healthy'>()
   const flyAsked = Promise.withResolvers<'healthy'>()
@@ -155,7 +155,7 @@ test('only operators see more than the status', async t => {
   assert.ok(Date.now() - Date.parse(operator.timestamp) < 5_000)
 })
 
-test('a caller who is no operator, or cannot be identified, is anonymous', async t => {
+test('a caller who is not an operator, or cannot be identified, is anonymous', async t => {
   for (const authorize of [async () => false, () => Promise.reject(new Error('the database is down'))]) {
     const { app } = await server(t, { authorize, version: '1.2.3' })
     assert.equal((await app.inject('/health/detailed')).body, '{"status":"ok"}')

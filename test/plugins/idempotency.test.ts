@@ -71,7 +71,7 @@ describe('a repeated request', () => {
     assert.equal(await count(app, 'teams'), 1)
   })
 
-  test('gets no secret that was to be shown once', async t => {
+  test('does not get a secret that is shown only once', async t => {
     const { app } = await setup(t)
     assert.deepEqual((await post(app, 'a', 'k1')).json(), { name: 'Ada', token: 'secret' })
     assert.deepEqual((await post(app, 'a', 'k1')).json(), { name: 'Ada' })
@@ -81,7 +81,7 @@ describe('a repeated request', () => {
     assert.doesNotMatch(row?.text ?? '', /secret/)
   })
 
-  test('may have no body to repeat', async t => {
+  test('may be a request without a body', async t => {
     const { app } = await setup(t)
     const remove = () =>
       app.inject({ method: 'DELETE', url: '/teams/a', headers: { 'x-user': 'ada', 'idempotency-key': 'k' } })
@@ -97,7 +97,7 @@ describe('a repeated request', () => {
     assert.equal(again.headers['idempotent-replayed'], 'true')
   })
 
-  test('with another body, URL or method is a mistake', async t => {
+  test('with another body, URL or method is refused', async t => {
     const { app } = await setup(t)
     await post(app, 'a', 'k1')
     const others = [
@@ -116,7 +116,7 @@ describe('a repeated request', () => {
     assert.equal(state.runs, 2)
   })
 
-  test('after an error is done again, since nothing was kept', async t => {
+  test('runs again after an error, because nothing was stored', async t => {
     const { app, state } = await setup(t)
     state.work = async () => {
       throw errors.conflict('not now')
@@ -128,8 +128,8 @@ describe('a repeated request', () => {
   })
 })
 
-describe('what is kept of a request', () => {
-  test('does not tell what was in it: a short secret cannot be found by trying them all', async t => {
+describe('the stored fingerprint', () => {
+  test('reveals nothing: even a short secret cannot be found by trying all', async t => {
     const { app } = await setup(t)
     await post(app, 'a', 'k1', { name: 'Ada', pin: '031415' } as object)
     const [row] = await app.db.execute<{ fingerprint: Buffer }>(sql`select fingerprint from idempotency_keys`)
@@ -138,7 +138,7 @@ describe('what is kept of a request', () => {
     assert.ok(!row!.fingerprint.includes(guess) && !row!.fingerprint.includes(guess.toString('base64url')))
   })
 
-  test('is compared under each key of the ring, and not held against the client under a key that is gone', async t => {
+  test('is compared under each key of the ring, and ignored if its key was removed', async t => {
     const url = await freshDatabase(t)
     const [one, two, three] = ['1', '2', '3'].map(id => [id, randomBytes(32)] as const)
     const ring = (...keys: (readonly [string, Buffer] | undefined)[]) => {
@@ -160,7 +160,7 @@ describe('what is kept of a request', () => {
 })
 
 describe('the same request many times at once', () => {
-  test('is done once, and all get the same reply', async t => {
+  test('runs once, and all get the same reply', async t => {
     const url = await freshDatabase(t)
     const instances = [await setup(t, {}, url), await setup(t, {}, url)]
     const requests = () => instances.reduce((sum, { state }) => sum + state.requests, 0)
@@ -191,7 +191,7 @@ describe('the same request many times at once', () => {
     assert.equal((await first).statusCode, 201)
   })
 
-  test('runs the next one when the first one fails', async t => {
+  test('runs the next one if the first one fails', async t => {
     const { app, state } = await setup(t)
     state.work = async () => {
       await eventually(() => state.requests === 2)
@@ -212,12 +212,12 @@ describe('the key', () => {
     assert.equal((await post(app, 'a', `!${'x'.repeat(253)}~`)).statusCode, 201)
   })
 
-  test('needs a caller who is known', async t => {
+  test('requires an authenticated caller', async t => {
     const { app } = await setup(t)
     assert.equal((await post(app, 'a', 'k1', { name: 'Ada' }, '')).statusCode, 400)
   })
 
-  test('may be left out, and then the work is just done', async t => {
+  test('is optional', async t => {
     const { app, state } = await setup(t)
     await post(app, 'a')
     await post(app, 'b')
@@ -244,7 +244,7 @@ describe('old replies', () => {
       await app.ready()
     }, /rhone-idempotency: option "retention"/))
 
-  test('whose removal fails are no reason to fail', async t => {
+  test('whose removal fails cause no error', async t => {
     let calls = 0
     const purge = async () => {
       calls++
@@ -268,7 +268,7 @@ test('it starts and stops on an app without a database', async () => {
   await app.close()
 })
 
-test('a lock on the whole table is not taken for another request with the same key', async t => {
+test('a lock on the whole table is not mistaken for another request with the same key', async t => {
   const { app } = await setup(t, { lockTimeout: 100 })
   await app.db.transaction(async tx => {
     await tx.execute(sql`lock table idempotency_keys in access exclusive mode`)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { describeFailure, toError } from '../../plugins/jobs/failure.ts'
 
-test('an error that is no Error keeps its words, for operators and in the log', () => {
+test('a thrown value that is not an Error keeps its text, for operators and in the log', () => {
   const theirs = { message: 'could not lock the queue', queue: 'deploy' }
   assert.equal(describeFailure(theirs), 'could not lock the queue')
   assert.equal(describeFailure({ code: 7 }), '{"code":7}')

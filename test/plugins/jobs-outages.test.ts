@@ -28,7 +28,7 @@ async function start(t: Scope, queues: readonly JobQueue[], options: JobServerOp
   return server
 }
 
-suite('what may go wrong', () => {
+suite('failures', () => {
   test('a worker that is killed has lost its job within the lease, and another one takes it', async t => {
     const done: number[] = []
     const queue = newQueue(async (_data, { attempt }) => void done.push(attempt), { retries: 3 })
@@ -43,7 +43,7 @@ suite('what may go wrong', () => {
     await eventually(async () => (await statesIn(rescuer, queue))[0] === 'completed')
   })
 
-  test('a server that stops puts back what it could not finish, and another one takes it at once', async t => {
+  test('a stopping server returns unfinished jobs, and another one continues immediately', async t => {
     const begun: [who: string, attempt: number][] = []
     const queueOf = (who: string, run: JobQueue['run']): JobQueue => ({
       ...newQueue(async (data, job) => {
@@ -75,7 +75,7 @@ suite('what may go wrong', () => {
     await eventually(async () => (await outcomesOf(staying, { name })).completed === 2)
   })
 
-  test('jobs outlive an outage of the database: one line says so, and what was done meanwhile is not done again', async t => {
+  test('jobs survive a database outage: it is logged once, and jobs finished meanwhile do not run again', async t => {
     const proxy = await tcpProxy(t, url)
     const gate = Promise.withResolvers<void>()
     const runs: string[] = []
@@ -127,7 +127,7 @@ suite('what may go wrong', () => {
     assert.equal(seen.size, 10)
   })
 
-  test('a database that is away at the start is waited for, without failing the server', async t => {
+  test('a database that is down at the start is waited for, without failing the server', async t => {
     const proxy = await tcpProxy(t, url)
     await proxy.stop()
     const queue = newQueue(async () => {})
@@ -154,7 +154,7 @@ suite('what may go wrong', () => {
     )
   })
 
-  test('a queue takes on new settings, but not another order of its jobs', async t => {
+  test('a queue accepts new settings, but not another order of its jobs', async t => {
     const queue = newQueue(async () => {})
     const { app: before } = await start(t, [queue])
     await before.jobs.send(null, queue.name, {})

@@ -29,7 +29,7 @@ async function start(t: Scope, queues: readonly JobQueue[], options: JobServerOp
 }
 
 suite('sending', () => {
-  test('a job is begun at once, on its own and in the transaction of what it is about', async t => {
+  test('a job starts immediately, on its own or within a transaction', async t => {
     const seen: { data: object; at: number }[] = []
     const queue = newQueue(async data => void seen.push({ data, at: performance.now() }))
     const { app } = await start(t, [queue], { pollInterval: 60_000 })
@@ -43,7 +43,7 @@ suite('sending', () => {
     assert.ok(seen[1]!.at - sent < 1_000, `it has taken ${seen[1]!.at - sent} ms`)
   })
 
-  test('a job of a transaction that is rolled back was never there', async t => {
+  test('a job of a rolled back transaction does not exist', async t => {
     const queue = newQueue(async () => {})
     const server = await start(t, [queue])
     const failing = server.app.db.transaction(async tx => {
@@ -54,7 +54,7 @@ suite('sending', () => {
     assert.deepEqual(await statesIn(server, queue), [])
   })
 
-  test('a job with an id is taken once, however often it is sent', async t => {
+  test('a job with an id is accepted once, however often it is sent', async t => {
     const queue = newQueue(async () => {})
     const server = await start(t, [queue])
     const id = randomUUID()
@@ -64,7 +64,7 @@ suite('sending', () => {
     assert.deepEqual(await statesIn(server, queue), ['completed'])
   })
 
-  test('a job that is to wait is not begun before its time', async t => {
+  test('a delayed job does not start before its time', async t => {
     const begun: number[] = []
     const queue = newQueue(async () => void begun.push(performance.now()))
     const { app } = await start(t, [queue])
@@ -96,7 +96,7 @@ suite('sending', () => {
     })
   })
 
-  test('queues that make no sense fail the boot by name', async () => {
+  test('invalid queues fail the boot by name', async () => {
     for (const [wrong, message] of [
       [{ name: 'Two Words' }, /queue "Two Words": its name/],
       [{ concurrency: 0 }, /concurrency/],
@@ -111,7 +111,7 @@ suite('sending', () => {
 })
 
 suite('attempts', () => {
-  test('a job that fails is tried again, and is dead after its last attempt, until an operator retries it', async t => {
+  test('a failing job is retried, and is dead after its last attempt, until an operator retries it', async t => {
     const attempts: Pick<JobContext, 'attempt' | 'isLastAttempt'>[] = []
     let isMended = false
     const queue = newQueue(
@@ -161,7 +161,7 @@ suite('attempts', () => {
     assert.ok(reason instanceof AttemptEnded && reason.reason === 'timeout')
   })
 
-  test('one that will not end is given up, and its slot is not free before it ends', async t => {
+  test('an attempt that does not end is abandoned, and its slot is free only when it ends', async t => {
     const stuck = Promise.withResolvers<void>()
     let begun = 0
     const queue = newQueue(() => (++begun === 1 ? stuck.promise : Promise.resolve()), { timeout: 0.1, concurrency: 1 })
@@ -204,7 +204,7 @@ suite('attempts', () => {
     assert.equal(ends.length, 1)
   })
 
-  test('a cancellation that is not heard of is found when the claim is renewed', async t => {
+  test('a missed cancellation is detected when the claim is renewed', async t => {
     let reason: AttemptEnded | undefined
     const queue = newQueue(async (_data, { signal }) => {
       await aborted(signal).catch(why => {
@@ -221,7 +221,7 @@ suite('attempts', () => {
 })
 
 suite('order', () => {
-  test('express jobs wait neither for those that take long nor for those that wait for these', async t => {
+  test('express jobs wait neither for long jobs nor for those behind them', async t => {
     const begun: string[] = []
     const queue = newQueue(
       async (data, { signal }) => {
@@ -265,7 +265,7 @@ suite('order', () => {
     assert.deepEqual(begun, ['express', 'first'])
   })
 
-  test('jobs of one key never meet, over two instances, and each of them is done', async t => {
+  test('jobs with one key never run concurrently, across two instances, and all of them run', async t => {
     const done: Record<string, number[]> = { a: [], b: [], c: [] }
     const running = new Set<string>()
     let together = 0
@@ -288,7 +288,7 @@ suite('order', () => {
     for (const order of Object.values(done)) assert.deepEqual(order.toSorted(), [0, 1, 2, 3, 4, 5, 6, 7])
   })
 
-  test('of coalesced jobs one runs and one waits, which stands for all', async t => {
+  test('of coalesced jobs one runs, and one waits for all others', async t => {
     const gate = Promise.withResolvers<void>()
     let begun = 0
     const queue = newQueue(
@@ -332,7 +332,7 @@ suite('order', () => {
     assert.ok(Math.min(...shares) > 0, `shared ${shares}`)
   })
 
-  test('queues that rest in maintenance wait until the platform is open again, and the others do not', async t => {
+  test('queues that pause during maintenance wait until it ends, and the others do not', async t => {
     let isClosed = true
     const done: string[] = []
     const resting = newQueue(async () => void done.push('resting'), { pausedInMaintenance: true })
@@ -360,7 +360,7 @@ suite('order', () => {
   })
 })
 
-test('what waits is counted for scrapes', async t => {
+test('waiting jobs are counted in metrics', async t => {
   const queue = newQueue(async () => {})
   const server = await start(t, [queue], { work: false })
   for (let n = 0; n < 3; n++) await server.app.jobs.send(null, queue.name, {})

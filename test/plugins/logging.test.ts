@@ -55,7 +55,7 @@ async function server(t: TestContext, options: FastifyServerOptions = {}, plugin
   return { app, book }
 }
 
-test('a request that matched no route is logged with its path, cut and without its query', async t => {
+test('a request without a route is logged with its path, truncated and without its query', async t => {
   const { app, book } = await server(t)
   await app.inject(`/no/such/${'x'.repeat(500)}?code=secret`)
   await app.inject('/apps/known?code=secret')
@@ -67,7 +67,7 @@ test('a request that matched no route is logged with its path, cut and without i
   assert.doesNotMatch(JSON.stringify(book.lines), /secret/)
 })
 
-test('a refusal by maintenance is no error, and a failure beside it is one', async t => {
+test('a refusal by maintenance is not an error, but a failure during it is', async t => {
   const { app, book } = await server(t)
   app.decorate('maintenance', { state: { enabled: true } } as never)
   app.get('/closed', (_request, reply) => reply.code(503).send('closed'))
@@ -281,7 +281,7 @@ test("with the app's own logger a request is one line too", async t => {
   assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
 })
 
-test('errors are logged with their type, code, stack and causes, and nothing of what they were about', () => {
+test('errors are logged with their type, code, stack and causes, without other data', () => {
   const book = logbook()
   const log = createLogger({ level: 'info', destination: book })
   const database = Object.assign(new Error('invalid input syntax for type uuid: "s3cret"'), {
@@ -309,7 +309,7 @@ test('errors are logged with their type, code, stack and causes, and nothing of 
   assert.doesNotMatch(JSON.stringify(book.lines), /s3cret/)
 })
 
-test('causes that go in a circle, aggregates and things that are no errors are logged', () => {
+test('circular causes, aggregates and thrown non-errors are logged', () => {
   const book = logbook()
   const log = createLogger({ level: 'info', destination: book })
   const circle = new Error('round')
@@ -380,7 +380,7 @@ test('what was logged before a crash or an exit is written, in order', async () 
   }
 })
 
-test('a stalled reader costs bounded memory, learns of the loss, and cannot delay the exit', async () => {
+test('a stalled reader uses bounded memory, is told of the loss, and cannot delay the exit', async () => {
   const script = `
     import { openLogDestination } from '${moduleUrl('log-destination.ts')}'
     const place = openLogDestination({ maxBytes: 1 << 20, onRecovery: lost => place.write('lost ' + lost + '\\n') })
@@ -406,7 +406,7 @@ test('a stalled reader costs bounded memory, learns of the loss, and cannot dela
   assert.match(read, /^(x{300}\n)+lost \d+\n/m)
 })
 
-test('a reader that is slow but reads on is given every line before the exit', async () => {
+test('a slow but active reader gets every line before the exit', async () => {
   const script = `
     import { openLogDestination } from '${moduleUrl('log-destination.ts')}'
     const place = openLogDestination()
@@ -451,7 +451,7 @@ test('an unknown level or option fails the boot', async t => {
   await assert.rejects(server(t, {}, { colour: true }), /rhone-logging: unknown option "colour"/)
 })
 
-test('closing takes back the listener on the process that its own log has', async () => {
+test('closing removes the process listener of its log', async () => {
   const before = process.listenerCount('exit')
   const app = Fastify()
   await app.register(logging, { level: 'silent' })
@@ -471,7 +471,7 @@ test('secrets in the message of an error are replaced, in its stack too', () => 
   assert.match(lines[1]!, /Unexpected token </)
 })
 
-test('the line that is put together by hand is the one that pino would write', () => {
+test('the handwritten line equals the line of pino', () => {
   const entry = {
     reqId: 'a-"quoted"\\id',
     method: 'GET',

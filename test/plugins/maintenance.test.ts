@@ -71,7 +71,7 @@ const soon = (ms: number) => new Date(Date.now() + ms).toISOString()
 const letPass = (t: TestContext, milliseconds: number) => setAhead(t, Date, milliseconds)
 
 describe('an open platform', () => {
-  test('is what one starts with', async t => {
+  test('is the initial state', async t => {
     const app = await start(t)
     assert.equal(await statusOf(app), 200)
     assert.deepEqual(app.maintenance.state, OPEN)
@@ -80,7 +80,7 @@ describe('an open platform', () => {
 })
 
 describe('a closed platform', () => {
-  test('answers 503 with the time to come back, also on URLs that lead nowhere', async t => {
+  test('answers 503 with Retry-After, even on unknown URLs', async t => {
     const app = await start(t)
     await change(app, { enabled: true, message: 'New disks', retryAfter: 17 })
     for (const url of ['/apps', '/nowhere']) {
@@ -92,19 +92,19 @@ describe('a closed platform', () => {
     }
   })
 
-  test('says 300 seconds when the operator says nothing', async t => {
+  test('has a Retry-After of 300 seconds by default', async t => {
     const app = await start(t)
     await change(app, { enabled: true })
     assert.equal((await app.inject('/apps')).headers['retry-after'], '300')
   })
 
-  test('counts the seconds until its end, when there is one', async t => {
+  test('has a Retry-After until its end, if there is one', async t => {
     const app = await start(t)
     await change(app, { enabled: true, until: soon(89_500) })
     assert.equal((await app.inject('/apps')).headers['retry-after'], '90')
   })
 
-  test('stays open where a route says so, and where it is reopened', async t => {
+  test('stays open on exempt routes and on its own route', async t => {
     const app = await start(t)
     await change(app, { enabled: true })
     assert.equal(await statusOf(app, '/health'), 200)
@@ -113,7 +113,7 @@ describe('a closed platform', () => {
     assert.equal(await statusOf(app), 200)
   })
 
-  test('shows people a page', async t => {
+  test('shows browsers a page', async t => {
     const app = await start(t)
     await change(app, { enabled: true, message: '<b>New disks</b> __nonce__' })
     const reply = await app.inject({ url: '/apps', headers: { accept: BROWSER } })
@@ -131,7 +131,7 @@ describe('a closed platform', () => {
     assert.doesNotMatch(reply.body, /<time|Rhone/)
   })
 
-  test('shows a page in the words of the app, and until when', async t => {
+  test('shows a page with the texts of the app and the end time', async t => {
     const app = await start(t, {
       title: 'Wartung __nonce__',
       heading: 'Wartung & Pflege',
@@ -151,7 +151,7 @@ describe('a closed platform', () => {
     )
   })
 
-  test('shows a page that the app makes by itself', async t => {
+  test('shows a custom page of the app', async t => {
     const page = ({ message, until }: Closure, nonce: string) => `<p data-nonce="${nonce}">${message} ${until}</p>`
     const app = await start(t, { page }, app => app.register(securityHeaders))
     await change(app, { enabled: true, message: 'New disks' })
@@ -161,7 +161,7 @@ describe('a closed platform', () => {
     assert.ok(String(headers['content-security-policy']).includes(`'nonce-${nonce}'`))
   })
 
-  test('shows the page to nobody who prefers JSON or names no type', async t => {
+  test('does not show the page to clients that prefer JSON or name no type', async t => {
     const app = await start(t)
     await change(app, { enabled: true })
     for (const accept of ['*/*', 'application/json', 'application/json, text/html;q=0.5', 'application/problem+json'])
@@ -194,14 +194,14 @@ describe('the routes', () => {
     assert.equal(app.maintenance.state.enabled, false)
   })
 
-  test('let nobody in on an app that does not know its callers', async t => {
+  test('reject everybody in an app without authentication', async t => {
     const app = Fastify()
     t.after(() => app.close())
     await app.register(maintenance)
     assert.equal((await app.inject('/admin/maintenance')).statusCode, 403)
   })
 
-  test('let in whom `authorize` lets in', async t => {
+  test('accept callers that `authorize` accepts', async t => {
     const app = Fastify()
     t.after(() => app.close())
     await app.register(maintenance, { authorize: () => true, path: '/close' })
@@ -209,7 +209,7 @@ describe('the routes', () => {
     assert.deepEqual([reply.statusCode, reply.json().by], [200, null])
   })
 
-  test('answer the state that they lead to', async t => {
+  test('reply with the resulting state', async t => {
     const app = await start(t)
     const until = soon(60_000)
     const reply = await change(app, { enabled: true, message: 'New disks', retryAfter: 60, until })
@@ -220,7 +220,7 @@ describe('the routes', () => {
     assert.deepEqual((await change(app, { enabled: false })).json(), { ...OPEN, by: 'ada' })
   })
 
-  test('can be called again: the same request leads to the same state', async t => {
+  test('are idempotent', async t => {
     const app = await start(t)
     const first = await change(app, { enabled: true, message: 'New disks' })
     letPass(t, 5)
@@ -237,7 +237,7 @@ describe('the routes', () => {
     assert.deepEqual(fromGet.json(), third.json())
   })
 
-  test('keep what a second closing does not name, and clear what it names as null', async t => {
+  test('keep fields that a second closing omits, and clear those that are null', async t => {
     const app = await start(t)
     const until = soon(60_000)
     await change(app, { enabled: true, message: 'New disks', retryAfter: 60, until })
@@ -250,13 +250,13 @@ describe('the routes', () => {
     assert.deepEqual([anew.message, anew.retryAfter, anew.until], [null, 300, null])
   })
 
-  test('take an instant in any zone and answer it in UTC', async t => {
+  test('accept times in any zone and answer in UTC', async t => {
     const app = await start(t)
     const reply = await change(app, { enabled: true, until: '2999-01-01T01:30:00.5+01:30' })
     assert.equal(reply.json().until, '2999-01-01T00:00:00.500Z')
   })
 
-  test('refuse what makes no sense', async t => {
+  test('refuse invalid values', async t => {
     const app = await start(t)
     const bad = [
       {},
@@ -277,8 +277,8 @@ describe('the routes', () => {
   })
 })
 
-describe('the end that was set', () => {
-  test('reopens by itself, with nobody asking', async t => {
+describe('the configured end', () => {
+  test('reopens automatically, without requests', async t => {
     const registry = new Registry()
     const app = await start(t, { registry })
     await change(app, { enabled: true, until: soon(1_500) })
@@ -287,7 +287,7 @@ describe('the end that was set', () => {
     assert.deepEqual(await read(app), { ...OPEN, by: 'maintenance schedule' })
   })
 
-  test('is kept to by the clock on the wall, not by a timer', async t => {
+  test('follows the wall clock, not a timer', async t => {
     const app = await start(t)
     await change(app, { enabled: true, until: soon(3_600_000) })
     assert.equal(await statusOf(app), 503)
@@ -296,13 +296,13 @@ describe('the end that was set', () => {
     assert.equal(await statusOf(app), 200)
   })
 
-  test('may be further away than a timer can wait', async t => {
+  test('can be further away than the maximum of a timer', async t => {
     const app = await start(t)
     await change(app, { enabled: true, until: '2999-01-01T00:00:00Z' })
     await stays(async () => (await statusOf(app)) === 503)
   })
 
-  test('that has passed makes the next closure a new one', async t => {
+  test('in the past makes the next closure a new one', async t => {
     const app = await start(t)
     const first = await change(app, { enabled: true, until: soon(3_600_000) })
     letPass(t, 3_600_001)
@@ -312,7 +312,7 @@ describe('the end that was set', () => {
 })
 
 describe('metrics', () => {
-  test('tell whether it is closed and how many were turned away', async t => {
+  test('show whether it is closed and how many requests were refused', async t => {
     const registry = new Registry()
     const app = await start(t, { registry })
     assert.match(await registry.metrics(), /^rhone_maintenance 0$/m)
@@ -334,7 +334,7 @@ test('a wrong option fails the boot', () =>
   }, /rhone-maintenance: unknown option "retryAfter"/))
 
 describe('a store', () => {
-  test('that cannot be read does not keep the app from starting, and is asked again', async t => {
+  test('that cannot be read does not prevent the start, and is read again', async t => {
     const memory = memoryMaintenanceStore()
     await memory.update(state => ({ ...state, enabled: true }))
     let isAway = true
@@ -351,7 +351,7 @@ describe('a store', () => {
     assert.equal(await statusOf(app), 503, 'the last known state goes on')
   })
 
-  test('that does not answer holds the start up for a moment only', async t => {
+  test('that does not answer delays the start only briefly', async t => {
     const store: MaintenanceStore = { ...memoryMaintenanceStore(), load: () => new Promise(() => {}) }
     const app = await start(t, { store, bootWait: 20 })
     assert.equal(await statusOf(app), 200)
@@ -364,7 +364,7 @@ describe('a store', () => {
     assert.equal(await statusOf(app), 200)
   })
 
-  test('whose answers overtake each other is believed in the order of the questions', async t => {
+  test('with out-of-order answers is applied in the order of the reads', async t => {
     const answers: ((state: MaintenanceState) => void)[] = []
     let isBooted = false
     const memory = memoryMaintenanceStore()
@@ -380,7 +380,7 @@ describe('a store', () => {
     assert.equal(app.maintenance.state.enabled, true)
   })
 
-  test('that answers only after the app has closed is not asked again', async () => {
+  test('that answers after the app has closed is not read again', async () => {
     const memory = memoryMaintenanceStore()
     const answers: (() => void)[] = []
     const load = () =>
@@ -413,7 +413,7 @@ describe('a store', () => {
     assert.equal(await statusOf(app), 503)
   })
 
-  test('whose answer was on its way when a change was made does not undo it', async t => {
+  test('with an answer in flight during a change does not undo the change', async t => {
     const memory = memoryMaintenanceStore()
     const { promise: stale, resolve } = Promise.withResolvers<MaintenanceState>()
     const { promise: never } = Promise.withResolvers<MaintenanceState>()
@@ -487,7 +487,7 @@ describe('over PostgreSQL', () => {
     await eventually(async () => (await statusOf(a)) === 200)
   })
 
-  test('it holds over a restart', async t => {
+  test('it survives a restart', async t => {
     const url = await freshDatabase(t)
     const first = await instance(t, url)
     const reply = await change(first, { enabled: true, message: 'New disks' })
@@ -513,7 +513,7 @@ describe('over PostgreSQL', () => {
     ])
   })
 
-  test('what cannot be audited does not happen', async t => {
+  test('a change that cannot be audited does not happen', async t => {
     const app = await instance(t, await freshDatabase(t))
     await app.db.execute(sql`alter table audit_logs add constraint closed check (action <> 'close')`)
     assert.equal((await change(app, { enabled: true })).statusCode, 500)
@@ -521,7 +521,7 @@ describe('over PostgreSQL', () => {
     assert.deepEqual(await app.maintenance.refresh(), OPEN)
   })
 
-  test('the end that was set reopens all instances, and is written down once', async t => {
+  test('the configured end reopens all instances, and is recorded once', async t => {
     const url = await freshDatabase(t)
     const often = { pollInterval: 50 }
     const apps = [await instance(t, url, often), await instance(t, url, often), await instance(t, url, often)]
@@ -539,7 +539,7 @@ describe('over PostgreSQL', () => {
     assert.deepEqual(await app.maintenance.refresh(), { ...OPEN, by: 'maintenance schedule' })
   })
 
-  test('an end that passed while no instance ran is written down by the next one', async t => {
+  test('an end that passed while no instance ran is recorded by the next one', async t => {
     const url = await freshDatabase(t)
     const first = await instance(t, url)
     await change(first, { enabled: true, until: soon(3_600_000) })
@@ -550,7 +550,7 @@ describe('over PostgreSQL', () => {
     await eventually(async () => (await auditOf(second)).length === 2)
   })
 
-  test('lost connections are made up for', async t => {
+  test('changes during a lost connection are applied afterwards', async t => {
     const url = await freshDatabase(t)
     const [a, b] = [await instance(t, url), await instance(t, url)]
     await terminateBackends(url)
@@ -575,7 +575,7 @@ describe('over PostgreSQL', () => {
     assert.equal(await statusOf(app), 200)
   })
 
-  test('a start without the database is open, and learns the truth when it is there', async t => {
+  test('a start without the database is open, and reads the state once it is available', async t => {
     const url = await freshDatabase(t)
     const name = new URL(url).pathname.slice(1)
     const first = await instance(t, url)

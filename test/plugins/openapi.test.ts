@@ -214,10 +214,10 @@ describe('each of them', () => {
 })
 
 describe('the plugin', () => {
-  it('refuses an option that it does not have', t =>
+  it('refuses an unknown option', t =>
     assert.rejects(build(t, { name: 'x' } as object), /rhone-openapi: unknown option "name"/))
 
-  it('takes frozen options, and two apps of a process do not mix', async t => {
+  it('accepts frozen options, and two apps of a process are independent', async t => {
     const one = await documentOf(await build(t, Object.freeze({ title: 'One' })))
     const two = await documentOf(await build(t))
     assert.equal(one.info.title, 'One')

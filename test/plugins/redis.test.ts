@@ -60,7 +60,7 @@ suite('a Redis URL', () => {
 })
 
 suite('redis', () => {
-  test('says what is missing when it is not configured', async () => {
+  test('names what is missing if it is not configured', async () => {
     await assert.rejects(async () => Fastify().register(redis), /rhone-redis: option "url" is required/)
   })
 

@@ -184,7 +184,7 @@ describe('the plugin', () => {
     await assert.rejects(build(t, { csp: 'x' } as object), /rhone-security-headers: unknown option "csp"/)
   })
 
-  it('takes frozen options, and two apps of a process do not mix', async t => {
+  it('accepts frozen options, and two apps of a process are independent', async t => {
     const secure = await build(t, Object.freeze({ hsts: true }))
     const plain = await build(t)
     assert.ok('strict-transport-security' in (await secure.inject('/')).headers)
