@@ -31,7 +31,7 @@ async function scrape(app: FastifyInstance): Promise<string> {
   return (await app.inject({ url: '/metrics', headers: AUTHORIZATION })).body
 }
 
-test('a scrape of one app answers for all of the instance', async t => {
+test('a scrape of one app covers the whole instance', async t => {
   const [one, other] = (await instance(t, 2)) as [FastifyInstance, FastifyInstance]
   for (let i = 0; i < 3; i++) await one.inject('/apps/1')
   for (let i = 0; i < 4; i++) await other.inject('/apps/1')
@@ -46,7 +46,7 @@ test('a scrape of one app answers for all of the instance', async t => {
   }
 })
 
-test('what belongs to the process is not counted once per app', async t => {
+test('process metrics are not counted once per app', async t => {
   const before = process.cpuUsage()
   const apps = await instance(t, 4)
   const cpu = Number(/^process_cpu_seconds_total (\S+)$/m.exec(await scrape(apps[0]!))![1])
@@ -54,7 +54,7 @@ test('what belongs to the process is not counted once per app', async t => {
   assert.ok(cpu <= (user + system) / 1e6, `${cpu} s`)
 })
 
-test('each gauge is merged by its own rule, and a reading that is not a number is passed over', () => {
+test('each gauge is merged by its own rule, and readings that are not numbers are skipped', () => {
   const exposition = (value: string) => `# HELP g What it is.\n# TYPE g gauge\ng{a="b c"} ${value}\n`
   const merged = (rule: Parameters<typeof mergeExpositions>[1], ...values: string[]) =>
     mergeExpositions(values.map(exposition), rule).split(' ').at(-1)?.trim()
@@ -88,7 +88,7 @@ test('each gauge is merged by its own rule, and a reading that is not a number i
   )
 })
 
-test('of an app that has ended its totals stay', () => {
+test('the totals of an ended app are kept', () => {
   const text = (count: number) =>
     `# HELP c Count.\n# TYPE c counter\nc{a="1"} ${count}\n\n# HELP g Now.\n# TYPE g gauge\ng 5\n`
   const left = totalsOf([totalsOf(['', text(2)]), text(3)])
@@ -99,7 +99,7 @@ test('of an app that has ended its totals stay', () => {
   )
 })
 
-test('promtool has nothing to say against a scrape of several', async t => {
+test('promtool accepts a merged scrape', async t => {
   if (spawnSync('promtool', ['--version']).error) return t.skip('promtool is not installed')
   const [one, other] = (await instance(t, 2)) as [FastifyInstance, FastifyInstance]
   await other.inject('/apps/1')

@@ -41,7 +41,7 @@ const total = (text: string, method: string, path: string, status: number) =>
 
 const seriesOf = (text: string) => text.split('\n').filter(line => line.startsWith('rhone_http_')).length
 
-test('without the plugin there is nothing to scrape', async () => {
+test('without the plugin there are no metrics', async () => {
   assert.equal((await Fastify().inject('/metrics')).statusCode, 404)
 })
 
@@ -58,7 +58,7 @@ test('every reply is counted once under its pattern: good, broken, unknown, HEAD
   assert.equal(total(text, 'GET', '__unmatched__', 404), 1)
 })
 
-test('what a later hook refuses is counted under the route it was meant for', async t => {
+test('a request refused by a later hook is counted under its route', async t => {
   const { app, scrape } = await server(t)
   app.addHook('onRequest', (request, _reply, next) => {
     next(request.url === '/apps/shed' ? Object.assign(new Error('busy'), { statusCode: 503 }) : undefined)
@@ -71,7 +71,7 @@ test('what a later hook refuses is counted under the route it was meant for', as
   assert.equal(total(text, 'GET', '/gone', 404), 1)
 })
 
-test('routes that were there before the plugin, and those with a prefix, go by their pattern', async t => {
+test('routes registered before the plugin, and those with a prefix, are counted by their pattern', async t => {
   const app = Fastify()
   t.after(() => app.close())
   app.get('/early/:id', async () => ({}))
@@ -103,7 +103,7 @@ test('durations fall into buckets around the objectives, and streams are counted
   assert.equal(bucket('/live', '+Inf'), undefined)
 })
 
-test('a client that leaves is 499, unless it leaves a stream that has begun; then nothing is in flight', async t => {
+test('a disconnected client counts as 499, except in a started stream; then nothing is in flight', async t => {
   const { app, scrape } = await server(t)
   const entered = new PassThrough()
   app.post('/slow', async () => {
@@ -152,7 +152,7 @@ test('ten thousand random URLs and methods of their own do not add a series', as
   assert.equal(total(await scrape(), 'OTHER', '__unmatched__', 404), 3)
 })
 
-test('what a route answers, and its failures, are counted from zero, so that a rate sees the first', async t => {
+test('replies and failures of a route are counted from zero, so that rate() sees the first one', async t => {
   const { app, scrape } = await server(t)
   app.post('/made', { schema: { response: { 201: {}, 400: {} } } }, async () => ({}))
   const text = await scrape()
@@ -200,7 +200,7 @@ test('methods of one pattern have their own service level classes', async t => {
   assert.equal(timed('POST'), 1)
 })
 
-test('promtool has nothing to say against a scrape', async t => {
+test('promtool accepts a scrape', async t => {
   if (spawnSync('promtool', ['--version']).error) return t.skip('promtool is not installed')
   const { app, scrape } = await server(t)
   await app.inject('/apps/1')
@@ -214,7 +214,7 @@ test('promtool has nothing to say against a scrape', async t => {
   assert.equal(promtool.exitCode, 0)
 })
 
-test('only who has the token may scrape, wherever it comes from', async t => {
+test('only holders of the token may scrape, from any address', async t => {
   const { app } = await server(t, { allowLoopback: true })
   const status = async (headers: Record<string, string>) => (await app.inject({ url: '/metrics', headers })).statusCode
   for (const scheme of ['Bearer', 'bearer', 'BEARER'])
@@ -228,14 +228,14 @@ test('only who has the token may scrape, wherever it comes from', async t => {
     assert.equal(await status(wrong as Record<string, string>), 401)
 })
 
-test('while a token is replaced, both the new one and the old one are good', async t => {
+test('during a rotation, both the new and the old token are accepted', async t => {
   const { app } = await server(t, { tokens: ['new', 'old'] })
   const status = async (token: string) =>
     (await app.inject({ url: '/metrics', headers: { authorization: `Bearer ${token}` } })).statusCode
   assert.deepEqual([await status('new'), await status('old'), await status('older')], [200, 200, 401])
 })
 
-test('trust in this machine ends where the host is another name: of a rebound page, or of an app', async t => {
+test('loopback is trusted only for localhost, not for a rebound page or an app', async t => {
   const { app } = await server(t, { tokens: [], allowLoopback: true })
   for (const [host, status] of [
     ['localhost:8080', 200],
@@ -248,7 +248,7 @@ test('trust in this machine ends where the host is another name: of a rebound pa
     assert.equal((await app.inject({ url: '/metrics', headers: { host } })).statusCode, status, host)
 })
 
-test('without a token, loopback peers may scrape if they are allowed to; a header does not make one', async t => {
+test('without a token, loopback peers may scrape if allowed; headers do not make a peer one', async t => {
   const { app: open } = await server(t, { tokens: [], allowLoopback: true })
   const { app: closed } = await server(t, { tokens: [] })
   const status = async (app: typeof open, remoteAddress: string) =>
@@ -267,7 +267,7 @@ test('a peer on this machine that is not trusted needs a token, and only `true` 
   assert.equal((await app.inject({ url: '/metrics', headers: { authorization } })).statusCode, 200)
 })
 
-test('many scrapes at once are one, and the next is made when it has aged', async t => {
+test('concurrent scrapes share a result, which is cached for its lifetime', async t => {
   const { app } = await server(t, { scrapeTtl: 300 })
   let collections = 0
   const { Gauge } = await import('@platformatic/prom-client')
@@ -289,7 +289,7 @@ test('many scrapes at once are one, and the next is made when it has aged', asyn
   assert.equal(collections, 2)
 })
 
-test('a reading that fails does not spoil the scrapes after it', async t => {
+test('a failed reading does not affect later scrapes', async t => {
   const { app } = await server(t, { scrapeTtl: 60_000 })
   const { Gauge } = await import('@platformatic/prom-client')
   let isBroken = true
@@ -307,7 +307,7 @@ test('a reading that fails does not spoil the scrapes after it', async t => {
   assert.equal(await scrape(), 200)
 })
 
-test('two apps of one process count apart, and nothing goes to the registry of the process', async t => {
+test('two apps of one process count separately, and nothing uses the global registry', async t => {
   const [one, other] = await Promise.all([server(t), server(t)])
   await one.app.inject('/apps/1')
   assert.equal(total(await one.scrape(), 'GET', '/apps/:app', 200), 1)

@@ -50,7 +50,7 @@ test('without a provider, sign-in is not configured', async t => {
   assert.equal((await app.inject('/auth/callback?code=x&state=y')).statusCode, 501)
 })
 
-test('a sign-in that is begun can be completed, once, and leads to where it was meant to', async t => {
+test('a started sign-in can be completed once, and redirects to its destination', async t => {
   const provider = agreeable()
   const { begin, complete } = await setup(t, {}, { provider })
   const { cookie, query } = await begin()
@@ -62,7 +62,7 @@ test('a sign-in that is begun can be completed, once, and leads to where it was 
   assert.equal(provider.asked.length, 1, 'a code is not even tried the second time')
 })
 
-test('of two that are begun, neither state goes with the cookie of the other', async t => {
+test('of two started sign-ins, neither state is valid with the cookie of the other', async t => {
   const { begin, complete } = await setup(t, {}, { provider: agreeable() })
   const [one, two] = [await begin(), await begin()]
   assert.equal((await complete(one.query.get('state'), two.cookie)).statusCode, 400)
@@ -110,7 +110,7 @@ async function apiOver(t: TestContext, issuer: string): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-test('an OAuth server that others have written agrees with this client, PKCE and all', async t => {
+test('this client works with an independent OAuth server, including PKCE', async t => {
   const server = new OAuth2Server(undefined, undefined, {
     endpoints: { authorize: '/login/oauth/authorize', token: '/login/oauth/access_token' }
   })

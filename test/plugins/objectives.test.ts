@@ -30,7 +30,7 @@ test('every pair of class and outcome is exposed before the first request, so th
   assert.ok(lines.every(line => line.endsWith(' 0')))
 })
 
-test('a scrape repeats the totals, however often it is asked for', async t => {
+test('repeated scrapes return the same totals', async t => {
   const registry = new Registry()
   const app = await build(t, { registry })
   app.get('/apps', { config: { slo: 'list' } }, async () => 'ok')
@@ -41,7 +41,7 @@ test('a scrape repeats the totals, however often it is asked for', async t => {
   assert.equal(await scrape(), '1')
 })
 
-test('server errors and shedding are bad; client errors are not, and limits cost nothing', async t => {
+test('server errors and shedding count as errors; client errors and limits do not', async t => {
   const app = await build(t)
   const answers = {
     '/fine': async () => 'ok',
@@ -55,7 +55,7 @@ test('server errors and shedding are bad; client errors are not, and limits cost
   assert.deepEqual(happened(app.objectives.counts.detail), { good: 2, error: 2, limited: 1 })
 })
 
-test('a reply above the threshold of its class is slow, and an error is never slow besides', async t => {
+test('a reply above the threshold of its class is slow, unless it is an error', async t => {
   const app = await build(t, { write: 1, list: 60_000 })
   const pause = () => {
     const until = performance.now() + 2
@@ -104,7 +104,7 @@ test('a client that left before the reply is counted separately', async t => {
   assert.equal(app.objectives.counts.detail.gone, 1)
 })
 
-test('streams, calls to other services and routes without a class promise nothing', async t => {
+test('streams, calls to other services and routes without a class have no objective', async t => {
   const app = await build(t)
   for (const slo of ['stream', 'upstream', undefined] as const)
     app.get(`/${slo}`, { config: slo === undefined ? {} : { slo } }, () => Promise.reject(new Error('boom')))

@@ -60,14 +60,14 @@ async function documentOf(app: FastifyInstance) {
 }
 
 describe('/openapi.json', () => {
-  it('is valid OpenAPI 3.1 in the eyes of an independent validator', async t => {
+  it('is valid OpenAPI 3.1 for an independent validator', async t => {
     const document = await documentOf(await build(t, { baseUrl: 'https://rhone.example' }))
     const { valid, errors } = await new Validator().validate(document)
     assert.equal(valid, true, JSON.stringify(errors))
     assert.equal(document.openapi, '3.1.0')
   })
 
-  it('has every route that is not hidden, and says whose API it is', async t => {
+  it('contains every visible route, and the name of the API', async t => {
     const document = await documentOf(
       await build(t, { title: 'Mine', version: '1.2.3', description: 'For tests.', baseUrl: 'https://rhone.example' })
     )
@@ -76,7 +76,7 @@ describe('/openapi.json', () => {
     assert.deepEqual(document.servers, [{ url: 'https://rhone.example' }])
   })
 
-  it('says who may call a route, and under which limit', async t => {
+  it('states the access and rate class of each route', async t => {
     const { paths, components } = await documentOf(await build(t))
     const { get } = paths['/apps/{app}']
     assert.equal(
@@ -89,13 +89,13 @@ describe('/openapi.json', () => {
     assert.deepEqual(paths['/apps'].post.security, [])
   })
 
-  it('names every operation, once', async t => {
+  it('has a unique id for every operation', async t => {
     const { paths } = await documentOf(await build(t))
     const ids = Object.values<object>(paths).flatMap(path => Object.values(path).map(({ operationId }) => operationId))
     assert.deepEqual(ids.toSorted(), ['getApp', 'getBare', 'getDocs', 'getOpenapi', 'postApps'])
   })
 
-  it('describes errors once, in both their formats', async t => {
+  it('describes errors once, in both formats', async t => {
     const { paths, components } = await documentOf(await build(t))
     for (const path of Object.values<Record<string, { responses: Record<string, object> }>>(paths))
       for (const { responses } of Object.values(path)) {
@@ -128,7 +128,7 @@ describe('/docs', () => {
     assert.match(body, /<code>size<\/code>.*&quot;s&quot; \| &quot;l&quot;/)
   })
 
-  it('leads from its contents to every section and operation, by names that may stand in HTML', async t => {
+  it('links from its contents to every section and operation, with valid HTML ids', async t => {
     const app = await build(t)
     app.get('/env', { schema: { tags: ['Env vars'] } }, () => 'ok')
     const { body } = await app.inject('/docs')
@@ -148,7 +148,7 @@ describe('/docs', () => {
     for (const code of ERROR_CODES) assert.match(body, new RegExp(`<code>${code}</code>`))
   })
 
-  it('has a search, a command for every operation, and says where a token comes from', async t => {
+  it('has a search, a command for every operation, and explains how to get a token', async t => {
     const app = await build(t, {
       authentication: 'Ask `ada` for a token.\n\nKeep it.',
       baseUrl: 'https://rhone.example'
@@ -162,7 +162,7 @@ describe('/docs', () => {
     assert.equal(script.headers['content-type'], 'text/javascript; charset=utf-8')
   })
 
-  it('names a model once, and leaves a second one of that name where it is', async t => {
+  it('names a model once, and keeps a second one of that name inline', async t => {
     const app = await build(t)
     const reply = (schema: object) => ({ schema: { response: { 200: schema } } })
     const Thing = Type.Object({ id: Type.String() }, { title: 'Thing' })
@@ -177,7 +177,7 @@ describe('/docs', () => {
     assert.deepEqual(Object.keys(components.schemas.Thing.properties), ['id'])
   })
 
-  it('needs no script for anything but its search, nothing inline and no other host', async t => {
+  it('needs a script only for its search, nothing inline and no other host', async t => {
     const app = await build(t, { baseUrl: 'https://rhone.example' })
     const { body, headers } = await app.inject('/docs')
     assert.doesNotMatch(body, /<script>|<style|style=|onclick|(?:src|href)="https?:/)
@@ -193,7 +193,7 @@ describe('/docs', () => {
 
 describe('each of them', () => {
   for (const url of ['/openapi.json', '/docs/style.css', '/docs/search.js'])
-    it(`is sent only when it has changed: ${url}`, async t => {
+    it(`is sent only if it has changed: ${url}`, async t => {
       const app = await build(t)
       const first = await app.inject(url)
       const { etag } = first.headers

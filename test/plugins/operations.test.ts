@@ -46,7 +46,7 @@ const panel = (more: Partial<LivePanel>): LivePanel => ({
   ...more
 })
 
-test('before the first sample nothing is known, and nothing is said to be zero', async t => {
+test('before the first sample all values are unknown, not zero', async t => {
   const app = await server(t, {})
   const { sampledAt, rememberedSeconds, budget, backup, load, pool } = await app.operations.report(3_600)
   assert.deepEqual([sampledAt, rememberedSeconds, pool], [null, 0, null])
@@ -56,7 +56,7 @@ test('before the first sample nothing is known, and nothing is said to be zero',
   for (const { ratio, burn, seconds } of budget.windows) assert.deepEqual([ratio, burn, seconds], [null, null, 0])
 })
 
-test('the budget burns by the failed share of valid requests, probes left out, within each window', async t => {
+test('the burn rate is the failed share of valid requests per window, without probes', async t => {
   const advance = clock(t)
   const metrics: Exposition = {
     [slo('list', 'good')]: 1_000,
@@ -94,7 +94,7 @@ test('the budget burns by the failed share of valid requests, probes left out, w
   )
 })
 
-test('rates, errors and durations are shown by route, the busiest first', async t => {
+test('rates, errors and durations are shown by route, busiest first', async t => {
   const advance = clock(t)
   const labels = 'method="GET",path="/apps/:app"'
   const duration = (le: string) => `rhone_http_request_duration_seconds_bucket{le="${le}",${labels},status="200"}`
@@ -159,7 +159,7 @@ test('jobs, dependencies, the pool and the age of the backup are those of the la
   assert.equal(report.backup.drill.known, false, 'a drill at the beginning of 1970 is none')
 })
 
-test('charts are drawn in the form of uPlot: times, then a row for each series', async t => {
+test('charts have the format of uPlot: times, then a row per series', async t => {
   const advance = clock(t)
   const metrics: Exposition = {
     'total{class="a"}': 10,
@@ -209,7 +209,7 @@ test('charts are drawn in the form of uPlot: times, then a row for each series',
   assert.deepEqual(charts[3]!.threshold, { value: 1, bad: 'above' })
 })
 
-test('it remembers for the configured time, and up to the configured number of series', async t => {
+test('the history is limited to the configured time and number of series', async t => {
   const advance = clock(t)
   const metrics: Exposition = {}
   for (let index = 0; index < 50; index++) metrics[`total{class="${index}"}`] = index
@@ -229,7 +229,7 @@ test('it remembers for the configured time, and up to the configured number of s
   assert.equal(charts[0]!.data[0]!.length, 6)
 })
 
-test('a long course is thinned out', async t => {
+test('a long series is downsampled', async t => {
   const advance = clock(t)
   const app = await server(t, { total: 1 }, { panels: [panel({ live: [{ show: 'level', of: { metric: 'total' } }] })] })
   for (let round = 0; round < 1_000; round++) {
@@ -242,7 +242,7 @@ test('a long course is thinned out', async t => {
   assert.equal(chart!.data[1]!.length, times.length)
 })
 
-test('with a history, every panel is drawn of it, with the queries of the dashboards', async t => {
+test('with a history, every panel uses it, with the queries of the dashboards', async t => {
   const asked: string[] = []
   const history: HistorySource = {
     async range(query, { start, end, step }) {
@@ -277,7 +277,7 @@ test('with a history, every panel is drawn of it, with the queries of the dashbo
   assert.equal(times.at(-1)! - times[0]!, 7_200)
 })
 
-test('a history that fails or hangs is replaced by what is remembered, with the reason', async t => {
+test('a history that fails or hangs is replaced by the local one, with the reason', async t => {
   const live: Partial<LivePanel> = { live: [{ show: 'level', of: { metric: 'level' } }] }
   const failing: HistorySource = {
     range: async () => assert.fail('it has gone'),
@@ -298,7 +298,7 @@ test('a history that fails or hangs is replaced by what is remembered, with the 
   assert.match(hung.fallback!, /timeout/)
 })
 
-test('a scrape that fails is no sample, and the next one is', async t => {
+test('a failed scrape yields no sample, and the next one does', async t => {
   let isBroken = true
   const app = await server(
     t,
@@ -315,7 +315,7 @@ test('a scrape that fails is no sample, and the next one is', async t => {
   while ((await app.operations.report(60)).sampledAt === null) await new Promise(resolve => setImmediate(resolve))
 })
 
-test('every panel of the dashboards that is drawn live says so with series that exist in its query', () => {
+test('every live panel of the dashboards refers to existing series of its query', () => {
   const drawn = panels.filter(({ live }) => live !== undefined)
   assert.ok(drawn.length >= 20, `${drawn.length} panels`)
   for (const { id, live = [], query } of drawn)

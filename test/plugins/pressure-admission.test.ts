@@ -68,7 +68,7 @@ function admissionOf(limit: number, settings: object = {}) {
   return { admission, flows, done, enter, leave, wait, startAll }
 }
 
-test('as many as the limit start at once, and the others in the order in which they came', () => {
+test('requests up to the limit start immediately, and the others in order of arrival', () => {
   const { admission, flows, done, enter, leave, wait } = admissionOf(2)
   assert.deepEqual([enter(flows.normal), enter(flows.normal), enter(flows.normal)], [true, true, false])
   for (const name of ['first', 'second']) wait(flows.normal, name)
@@ -80,7 +80,7 @@ test('as many as the limit start at once, and the others in the order in which t
   assert.equal(admission.waiting, 0)
 })
 
-test('a request that has just come does not overtake those of its priority that wait', () => {
+test('a new request does not overtake waiting ones of its priority', () => {
   const { flows, enter, wait, startAll, done } = admissionOf(2)
   wait(flows.normal, 'first')
   assert.equal(enter(flows.normal), false, 'though nothing is in flight')
@@ -89,7 +89,7 @@ test('a request that has just come does not overtake those of its priority that 
   assert.deepEqual(done, ['first'])
 })
 
-test('a webhook may wait longer than others: its sender may never ask again', () => {
+test('a webhook may wait longer than others, because its sender may not retry', () => {
   const { admission, flows, done, enter, wait } = admissionOf(1, { maxWebhookWait: 3_000 })
   assert.deepEqual([enter(flows.normal), enter(flows.webhook)], [true, true])
   admission.took(90, 1)
@@ -112,7 +112,7 @@ test('a priority within its share starts even if others have taken the whole lim
   assert.equal(enter(flows.bulk), false)
 })
 
-test('beyond the shares who matters most goes first, and nobody is passed over for ever', () => {
+test('beyond the shares, higher priorities go first, and nobody starves', () => {
   const { flows, done, enter, leave, wait } = admissionOf(10)
   for (let count = 0; count < 10; count++) enter(flows.normal)
   enter(flows.operator)
@@ -129,7 +129,7 @@ test('beyond the shares who matters most goes first, and nobody is passed over f
   assert.deepEqual(done, ['operator', 'bulk', 'normal'])
 })
 
-test('who has waited too long, or has left, is never started', () => {
+test('requests that waited too long, or whose client left, are never started', () => {
   const { admission, flows, done, enter, leave, wait } = admissionOf(1)
   enter(flows.normal)
   wait(flows.normal, 'old', 0)
@@ -155,7 +155,7 @@ test('only requests that can be served in time at the current pace are queued', 
   assert.equal(admission.hasRoom(flows.operator, 0), true, 'every priority has a line of its own')
 })
 
-test('nobody joins a line that does not move', () => {
+test('no request joins a queue that does not move', () => {
   const { admission, flows, enter, wait } = admissionOf(1)
   enter(flows.normal)
   admission.took(1, 1)
@@ -164,7 +164,7 @@ test('nobody joins a line that does not move', () => {
   assert.equal(admission.hasRoom(flows.normal, 90), false)
 })
 
-test('a line of expensive requests is no reason to refuse a cheap one, whose turn comes before', () => {
+test('a queue of expensive requests does not cause a cheap one to be refused', () => {
   const { admission, flows, enter, wait } = admissionOf(1, { maxWaiting: 1_000 })
   const { normal: expensive } = flows
   const cheap = admission.flow('normal')
@@ -176,7 +176,7 @@ test('a line of expensive requests is no reason to refuse a cheap one, whose tur
   assert.equal(admission.hasRoom(cheap, 0), true)
 })
 
-test('of two routes that would fill the server each gets half of the CPU, however unlike they are', () => {
+test('two routes that could each fill the server get half of the CPU each', () => {
   const { admission, flows, enter, wait, done } = admissionOf(1, { maxWaiting: 10_000 })
   const { normal: expensive } = flows
   const cheap = admission.flow('normal')
@@ -204,7 +204,7 @@ test('a sender with many requests does not delay one with few', () => {
   assert.deepEqual(done, ['many', 'few 1', 'many', 'few 2'])
 })
 
-test('as much CPU is in flight as the work limit says, but never nothing', () => {
+test('the CPU in flight follows the work limit, but is never zero', () => {
   let reached = 0
   const { flows, enter, leave } = admissionOf(100, { work: { limit: 8, reached: () => reached++ } })
   flows.normal.learn(3)
@@ -216,7 +216,7 @@ test('as much CPU is in flight as the work limit says, but never nothing', () =>
   assert.equal(enter(flows.bulk), false)
 })
 
-test('refusals go out after their delay, and no more of them than there is time for', () => {
+test('refusals are sent after their delay, within their time budget', () => {
   let now = 0
   let sent = 0
   class Kept extends QueueEntry implements Refusal {
@@ -292,7 +292,7 @@ function crowd(clients: number, costs: Partial<Costs> = {}, limiter?: Concurrenc
   return { served: figures(served, time), refused: figures(refused, time), limit: used.limit, server }
 }
 
-test('what is served, and how fast, does not depend on the size of the crowd', () => {
+test('throughput and latency do not depend on the number of clients', () => {
   const peak = crowd(32, {}, boundless).served.rate
   for (const clients of [100, 500, 1_000, 2_000]) {
     const { served } = crowd(clients)
@@ -301,7 +301,7 @@ test('what is served, and how fast, does not depend on the size of the crowd', (
   }
 })
 
-test('refusals that cost as little as a bare reply go out within 50 ms, as a rule', () => {
+test('refusals as cheap as a bare reply are usually sent within 50 ms', () => {
   const costs = { arrival: 0.005, refusal: 0.005 }
   const { server } = crowd(1_300, costs)
   const latencies = server.outcomes.normal.refused.toSorted((a, b) => a - b)
@@ -329,7 +329,7 @@ test('the limit converges to the point where more concurrency would only wait, o
   )
 })
 
-test('every priority gets its share of a server that all of them would fill', () => {
+test('every priority gets its share of an overloaded server', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 1_000 }), fc.integer({ min: 50, max: 400 }), (seed, clients) => {
       const { server } = serverOf({ query: exponential(0.4, seed) })
@@ -345,7 +345,7 @@ test('every priority gets its share of a server that all of them would fill', ()
   )
 })
 
-test('few operators never notice a crowd of others', () => {
+test('a few operators are not affected by a crowd of others', () => {
   const { server } = serverOf()
   server.join({ priority: 'normal', clients: 1_000 })
   server.join({ priority: 'operator', clients: 2, pause: 20 })
@@ -354,7 +354,7 @@ test('few operators never notice a crowd of others', () => {
   assert.ok(figures(server.outcomes.operator.served, 4_000).p99 < 50)
 })
 
-test('a database that becomes slow is sent no more than it can do, and the limit comes back with it', () => {
+test('a slow database gets no more work than it can handle, and the limit recovers with it', () => {
   let slowdown = 1
   const next = exponential(0.4)
   const { server, limiter } = serverOf({ query: () => slowdown * next() })
@@ -387,7 +387,7 @@ test('a lone slow request does not move the limit', () => {
   assert.equal(limiter.limit, 32)
 })
 
-test('a mix of quick and slow routes is no congestion', () => {
+test('a mix of fast and slow routes does not count as congestion', () => {
   const limiter = new GradientLimiter({ min: 8, max: 100, initial: 32, tolerance: 2, backlog: () => 0 })
   const quick = limiter.meter()
   const slow = limiter.meter()
@@ -427,7 +427,7 @@ function overload(handler: Handler, times: number, turnBudget?: number) {
 }
 
 for (const [what, handler] of Object.entries(handlers))
-  test(`a handler that ${what} leaves probes answered and the peak served, at any load`, () => {
+  test(`a handler that ${what} keeps probes answered and peak throughput, at any load`, () => {
     for (const [times, goal] of [
       [1.25, 0.9],
       [2, 0.9],
@@ -443,7 +443,7 @@ for (const [what, handler] of Object.entries(handlers))
     }
   })
 
-test('without a budget of time a crowd of handlers that compute holds up the probes', () => {
+test('without a turn budget, many CPU-bound handlers delay the probes', () => {
   const { health } = overload(handlers['computes first'], 5, Number.POSITIVE_INFINITY)
   assert.ok(health > 100, `${health} ms`)
 })
@@ -470,7 +470,7 @@ test('one kind of expensive request does not push out ten times as many cheap on
   assert.ok(figures(expensive.served, 4_000).rate > 55, `${figures(expensive.served, 4_000).rate} of the 75 left`)
 })
 
-test('a handler that waits long is given the concurrency that it needs to fill the CPU', () => {
+test('a handler with long waits gets the concurrency that it needs to fill the CPU', () => {
   const { server } = serverOf({}, fixed(1_000))
   const handler = { before: 0.2, wait: exponential(200), after: 0.3 }
   const { served } = server.join({ priority: 'normal', clients: 600, handler })
@@ -480,7 +480,7 @@ test('a handler that waits long is given the concurrency that it needs to fill t
   assert.ok(served.length / 2 > 1_500, `${served.length / 2} per second of the 1,900 that there is CPU for`)
 })
 
-test('after a crowd all is as before it within three seconds, and after an idle hour too', () => {
+test('the state before a crowd is restored within three seconds, and after an idle hour', () => {
   const { server } = serverOf({}, undefined, 8, { min: 32, initial: 96, tolerance: 3 })
   const handler = handlers['waits first']
   const few = () => {

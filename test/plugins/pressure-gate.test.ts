@@ -86,7 +86,7 @@ async function server(t: TestContext, options: object = {}) {
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nhost: a\r\n\r\n`
 
-test('a request waits for its turn, and is served then', async t => {
+test('a request waits for admission, and is then served', async t => {
   const { started, release, ask, read, waiting, begun } = await server(t)
   const replies = [ask('/normal'), ask('/normal')]
   await waiting(1)
@@ -101,7 +101,7 @@ test('a request waits for its turn, and is served then', async t => {
   assert.equal(await read(/^rhone_concurrency_in_flight\{priority="normal"\} (.*)$/m), '0')
 })
 
-test('what finds no room in line is refused, probes and what is within its share are served', async t => {
+test('requests beyond the queue are refused, while probes and requests within their share are served', async t => {
   const { app, release, ask, read, begun } = await server(t, { maxWaiting: 0 })
   const served = [ask('/normal')]
   await begun(1)
@@ -118,7 +118,7 @@ test('what finds no room in line is refused, probes and what is within its share
   assert.equal(await read(/^rhone_shed_total\{reason="queue_full",priority="normal"\} (.*)$/m), '2')
 })
 
-test('what has waited too long is refused and never started', async t => {
+test('a request that waited too long is refused and never started', async t => {
   const { started, release, ask, read, begun } = await server(t, { maxWait: 40 })
   const first = ask('/normal')
   await begun(1)
@@ -160,7 +160,7 @@ test('work keeps its place until it is done, even if its client leaves', async t
   assert.equal(await next, 200)
 })
 
-test('a client that sends its body slowly takes no place', async t => {
+test('a client that sends its body slowly takes no slot', async t => {
   const { started, release, ask, send, begun } = await server(t)
   const head = 'POST /body HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n'
   const slow = await Promise.all([send(head), send(head), send(head)])
@@ -176,7 +176,7 @@ test('a client that sends its body slowly takes no place', async t => {
   for (const socket of slow) socket.destroy()
 })
 
-test('a body is not even read when there is no room', async t => {
+test('a body is not read if there is no room', async t => {
   const { ask, send, release, begun } = await server(t, { maxWaiting: 0 })
   const first = ask('/normal')
   await begun(1)
@@ -190,7 +190,7 @@ test('a body is not even read when there is no room', async t => {
   await first
 })
 
-test('failed and hijacked replies give their place back', async t => {
+test('failed and hijacked replies free their slot', async t => {
   const { ask, inFlight } = await server(t)
   for (const [path, status] of [
     ['/failing', 500],
@@ -201,7 +201,7 @@ test('failed and hijacked replies give their place back', async t => {
   await inFlight(0)
 })
 
-test('streams have a bound of their own, and take no place of others', async t => {
+test('streams have their own limit, and take no slots of others', async t => {
   const { ask, send, hangUp, release, read, inFlight, begun } = await server(t, { maxStreams: 2 })
   const streams = [await send(get('/stream')), await send(get('/stream'))]
   await inFlight(2, 'stream')
@@ -219,7 +219,7 @@ test('streams have a bound of their own, and take no place of others', async t =
   again.destroy()
 })
 
-test('refusals are kept back for a moment, and given up when their client leaves', async t => {
+test('refusals are delayed briefly, and dropped if their client leaves', async t => {
   const { app, started, ask, send, hangUp, release, begun } = await server(t, { maxWaiting: 0, refusalDelay: 60 })
   const first = ask('/normal')
   await begun(1)
@@ -232,14 +232,14 @@ test('refusals are kept back for a moment, and given up when their client leaves
   assert.equal(await first, 200)
 })
 
-test('shares, limits and waits that make no sense fail the boot', async () => {
+test('invalid shares, limits and waits fail the boot', async () => {
   const boot = async (options: object) => Fastify().register(pressure, options)
   await assert.rejects(boot({ shares: { operator: 2 } }), /rhone-pressure: option "shares.operator"/)
   await assert.rejects(boot({ minConcurrency: 40, maxConcurrency: 10 }), /rhone-pressure: option "minConcurrency"/)
   await assert.rejects(boot({ maxWait: -1 }), /rhone-pressure: option "maxWait"/)
 })
 
-test('handlers that compute are not all started before a probe that came with them is answered', async t => {
+test('a probe is answered before all CPU-bound handlers that arrived with it have started', async t => {
   const CROWD = 20
   for (const [turnBudget, holdsUp] of [
     [1, false],

@@ -36,17 +36,17 @@ function gaugeOver(limits: Partial<PressureLimits> = {}, step = 250) {
   return { gauge, feed }
 }
 
-test('a server that is merely busy is under no pressure', () => {
+test('a busy server is not under pressure', () => {
   const { gauge, feed } = gaugeOver()
   assert.equal(feed(BUSY, 1000), 0)
   assert.equal(gauge.sustained, false)
 })
 
-test('an idle server whose timers come late is under no pressure', () => {
+test('an idle server with late timers is not under pressure', () => {
   assert.equal(gaugeOver().feed({ ...CALM, eventLoopDelay: 5_000 }, 100), 0)
 })
 
-test('one long stall raises no level, pressure that stays does', () => {
+test('a single long stall does not raise the level, sustained pressure does', () => {
   const { feed } = gaugeOver()
   assert.equal(feed(late(900)), 0)
   assert.equal(feed(BUSY), 0)
@@ -64,7 +64,7 @@ test('the levels follow the steps', () => {
     assert.equal(gaugeOver().feed(late(delay), 2), level, `${delay} ms`)
 })
 
-test('between two steps a part is refused that grows with the value, and what mattered less is refused as a whole', () => {
+test('between two steps a growing share of a priority is refused, and lower priorities completely', () => {
   for (const [delay, parts] of [
     [72, [0.5, 0, 0]],
     [80, [1, 0, 0]],
@@ -82,7 +82,7 @@ test('between two steps a part is refused that grows with the value, and what ma
   }
 })
 
-test('pressure that is over fades by half with each reading, and does not refuse all for a while', () => {
+test('past pressure is halved with each reading, and does not keep refusing everything', () => {
   const { gauge, feed } = gaugeOver()
   feed(late(900), 2)
   assert.equal(gauge.refusedFrom(2), 1)
@@ -105,7 +105,7 @@ test('the heap and resident memory count regardless of the event loop', () => {
   }
 })
 
-test('a delay that is no number neither sheds nor keeps shedding', () => {
+test('a delay that is NaN neither starts nor continues shedding', () => {
   for (const nothing of [Number.NaN, Number.POSITIVE_INFINITY]) {
     const { feed } = gaugeOver()
     assert.equal(feed(late(nothing), 100), 0)
@@ -166,7 +166,7 @@ test('without pressure everyone is served', async t => {
   assert.equal(app.pressure.sustained, false)
 })
 
-test('what matters least is refused first, and probes never', async t => {
+test('the lowest priority is refused first, and probes never', async t => {
   const { reading, until, served } = await server(t)
   for (const [delay, level, expected] of [
     [80, 1, ['/normal', '/nowhere', '/webhook', '/operator', '/probe']],
@@ -181,7 +181,7 @@ test('what matters least is refused first, and probes never', async t => {
   await eventually(served, ({ length }) => length === 6)
 })
 
-test('a refusal says when to come back, not the same to everybody', async t => {
+test('a refusal has a Retry-After with jitter', async t => {
   const { app, reading, until } = await server(t)
   reading.now = late(900)
   await until(3)

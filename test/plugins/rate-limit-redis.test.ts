@@ -71,7 +71,7 @@ const SHARED = 'rate limits are shared again: Redis answers'
 const REFUSES = 'rate limits are counted per instance: Redis rejects writes'
 const REFUSES_YET = 'Redis rejects writes yet'
 
-test('all instances over one Redis share every quota', async t => {
+test('all instances with one Redis share every quota', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const limits = { general: perHour(6), redisTimeout: 1000 }
@@ -81,7 +81,7 @@ test('all instances over one Redis share every quota', async t => {
   assert.deepEqual(statusesOf(await askInTurn(one.app, 1)), [429])
 })
 
-test('a Redis that hangs delays no request by more than its timeout, and lifts no limit', async t => {
+test('a hanging Redis delays no request by more than its timeout, and limits still apply', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const here = await instance(t, server.url, { general: perHour(50) })
@@ -151,7 +151,7 @@ test('when Redis dies and comes back empty, no request fails and no quota is res
   assert.equal(await here.redis.exists('rhone:rate-limit:general:203.0.113.2'), 1)
 })
 
-test('a Redis that answers but takes no writes counts as gone until it takes them again, and is not said to be silent', async t => {
+test('a Redis that rejects writes counts as down until it accepts them, and is logged as such', async t => {
   const server = await redisServer(t)
   if (server === undefined) return
   const here = await instance(t, server.url, { general: perHour(3), redisTimeout: 1000 })

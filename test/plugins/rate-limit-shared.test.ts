@@ -40,7 +40,7 @@ test('threads that count at the same time grant exactly one limit', async () => 
   assert.equal(new SharedStore(buckets).take('auth', '192.0.2.1', quota('1/d:5000')).allowed, false)
 })
 
-test('what a thread held when it was ended can be given back', async () => {
+test('locks of a terminated thread can be released', async () => {
   const buckets = createSharedBuckets()
   const held = `() => { port.postMessage('held'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0) }`
   const worker = thread(buckets, `store.take('auth', 'a', quota('1/d:1'))`, held)
@@ -51,14 +51,14 @@ test('what a thread held when it was ended can be given back', async () => {
   assert.equal(new SharedStore(buckets).take('auth', 'a', quota('1/d:1')).allowed, true)
 })
 
-test('a table that holds as many keys as it should has hardly one that shares its bucket', () => {
+test('a table at its capacity has hardly any shared buckets', () => {
   const store = new SharedStore(createSharedBuckets(10_000), undefined, () => 0)
   let granted = 0
   for (let i = 0; i < 10_000; i++) if (store.take('strict', stranger(i), quota('1/d:1')).allowed) granted++
   assert.ok(granted > 9_900, `${granted} of 10000`)
 })
 
-test('a flood of strangers is granted no more than the table holds, and resets nobody', () => {
+test('a flood of new addresses is granted no more than the capacity of the table, and resets no other key', () => {
   let now = 0
   const store = new SharedStore(createSharedBuckets(8), undefined, () => now)
   const take = (key: string) => store.take('strict', key, quota('1/m:2')).allowed
@@ -78,14 +78,14 @@ test('a flood of strangers is granted no more than the table holds, and resets n
   )
 })
 
-test('classes do not count each other, and one that has no buckets is refused', () => {
+test('classes are counted separately, and one without buckets is refused', () => {
   const store = new SharedStore(createSharedBuckets(8), undefined, () => 0)
   const take = (rateClass: string) => store.take(rateClass, 'a', quota('1/m:1')).allowed
   assert.deepEqual(['auth', 'strict', 'auth'].map(take), [true, true, false])
   assert.throws(() => take('unheard-of'), /"unheard-of"/)
 })
 
-test('two apps that are given the same buckets count as one', async t => {
+test('two apps with the same buckets share their counts', async t => {
   const buckets = createSharedBuckets()
   const apps = await Promise.all(
     [1, 2].map(async () => {

@@ -148,7 +148,7 @@ test('rates are written as rate/unit:burst', () => {
   assert.equal(quota('1/d:1').interval, 86_400_000)
 })
 
-test('what is not a rate is quoted with what is wrong about it', () => {
+test('an invalid rate is quoted with the reason', () => {
   for (const text of ['', '100', '100/s', '100:200', '-1/s:2', '1/y:2', '1/s:2.5', '1e3/s:2', ' 1/s:2'])
     assert.throws(() => parseRate(text), /is not a rate; write rate\/unit:burst/, text)
   assert.throws(() => parseRate('0/s:5'), /"0\/s:5" would refuse forever/)
@@ -188,7 +188,7 @@ class ExactBucket {
   }
 }
 
-test('memory agrees with exact arithmetic on every verdict, for any rates and times', () => {
+test('the memory store agrees with exact arithmetic, for any rates and times', () => {
   const unit = fc.constantFrom({ suffix: 's', seconds: 1 }, { suffix: 'm', seconds: 60 })
   const step = fc.oneof(
     fc.integer({ min: 0, max: 5 }),
@@ -239,7 +239,7 @@ test('a refused request gets the exact wait, to the millisecond in the last seco
   )
 })
 
-test('twenty thousand strangers do not reset a throttled key, and its bucket fills as if they had not come', () => {
+test('twenty thousand new addresses do not affect a throttled key', () => {
   let now = 0
   const store = new MemoryStore(1000, () => now)
   const slow = quota('1/m:5')
@@ -256,7 +256,7 @@ test('twenty thousand strangers do not reset a throttled key, and its bucket fil
   assert.equal(throttled().allowed, false)
 })
 
-test('while every bucket is in use, newcomers share one', () => {
+test('while every bucket is in use, new keys share one', () => {
   let now = 0
   const store = new MemoryStore(2, () => now)
   const slow = quota('1/m:3')
@@ -269,7 +269,7 @@ test('while every bucket is in use, newcomers share one', () => {
   assert.deepEqual(['c', 'c', 'c'].map(take), [true, true, true], 'a bucket that is full again makes room')
 })
 
-test('a million addresses that come and go need no more memory than those in use at a time', () => {
+test('a million changing addresses need no more memory than the concurrent ones', () => {
   let now = 0
   const store = new MemoryStore(100_000, () => now)
   const before = usedMemory()
@@ -317,7 +317,7 @@ test('Redis: it recovers after the scripts were flushed', async t => {
   assert.equal((await store.take('deploy', 'a', quota('10/m:2'))).remaining, 0)
 })
 
-test('Redis over memory: what Redis said is refused without asking it again, for as long as it is true', async t => {
+test('Redis over memory: a known refusal is repeated without asking Redis, for as long as it is valid', async t => {
   const subject = await inBoth(t)
   if (subject === undefined) return
   const { redis, store, pass } = subject

@@ -33,7 +33,7 @@ async function statuses(app: FastifyInstance, calls: Call[], remoteAddress = '20
 const times = (count: number, method: Call[0], url: string): Call[] =>
   Array.from({ length: count }, () => [method, url])
 
-test('alone and without options it allows two hundred at once, then refuses with the seconds to wait', async t => {
+test('by default it allows two hundred at once, then refuses with the seconds to wait', async t => {
   const app: FastifyInstance = Fastify()
   t.after(() => app.close())
   await app.register(rateLimit)
@@ -44,7 +44,7 @@ test('alone and without options it allows two hundred at once, then refuses with
   assert.equal((await app.inject({ url: '/', remoteAddress: '203.0.113.1' })).headers['retry-after'], '1')
 })
 
-test('a refusal is a RATE_LIMIT that says when to come back, and its fields agree', async t => {
+test('a refusal is a RATE_LIMIT with Retry-After and consistent fields', async t => {
   const app = await server(t, { general: { ratePerSecond: 10 / 60, burst: 1 } })
   await app.inject('/')
   const refused = await app.inject('/')
@@ -73,7 +73,7 @@ test('a refusal names its limit and its wait', async t => {
   assert.equal(await detailOf('/strict'), 'The limit "strict" is exhausted; try again in 10 minutes')
 })
 
-test('a reply that the route declares as without effect refunds its token', async t => {
+test('a reply with a refunded status of the route returns its token', async t => {
   const app = await server(t, { deploy: perHour(2) })
   const config = { rateClass: 'deploy', rateRefund: [409] } as const
   app.get('/deploy', { config }, (request, reply) => reply.code(Number(request.headers.as ?? 202)).send('told'))
@@ -83,7 +83,7 @@ test('a reply that the route declares as without effect refunds its token', asyn
   assert.deepEqual(codes, [409, 409, 409, 409, 202, 409, 202, 429])
 })
 
-test('each refusal tells its own wait', async t => {
+test('each refusal has its own wait', async t => {
   const waits = [6, 6, 3, 60, 6]
   const store = { take: () => ({ allowed: false, remaining: 0, retryAfter: waits.shift()! }) }
   const app = await server(t, { store })
@@ -110,7 +110,7 @@ test('every limited reply carries structured RateLimit fields', async t => {
   }
 })
 
-test('the texts that are kept are never those of another state', () => {
+test('cached header texts always match the current state', () => {
   const fields = limitFields('deploy', quotaOf({ ratePerSecond: 1, burst: 5 }))
   for (const retryAfter of [1, 6, 6, 3600])
     for (const remaining of [0, 5, 5, 5 + 1024, 5, 2 ** 40 + 5])
@@ -131,7 +131,7 @@ test('the routes of a class share one quota, HEAD included', async t => {
   assert.deepEqual(await statuses(app, calls), [200, 200, 200, 200, 429, 429])
 })
 
-test('a class is counted alone: its requests take nothing from general, nor general from it', async t => {
+test('a class is counted separately from the general one', async t => {
   const app = await server(t, { general: perHour(1), webhook: perHour(500) })
   app.post('/hook', { config: { rateClass: 'webhook' } }, async () => 'stored')
   assert.deepEqual(
@@ -145,7 +145,7 @@ test('a class is counted alone: its requests take nothing from general, nor gene
   assert.deepEqual([codes.slice(0, 500).every(code => code === 200), codes[500]], [true, 429])
 })
 
-test('what is never handled counts: no route, no such method, a preflight, a refusal by a later hook', async t => {
+test('unhandled requests count: unknown routes and methods, preflights, refusals by later hooks', async t => {
   const app = await server(t, { general: perHour(5) })
   app.addHook('onRequest', (request, reply, done) => {
     if (request.method === 'OPTIONS') reply.code(204).send()
@@ -175,7 +175,7 @@ test('a request is counted before any later hook does work for it', async t => {
   assert.equal(lookUps, 1)
 })
 
-test('a route that opts out is neither limited nor counted, and says nothing of limits', async t => {
+test('a route that opts out is neither limited nor counted, and has no limit fields', async t => {
   const app = await server(t, { general: perHour(1) })
   app.get('/health', { config: { rateClass: false } }, async () => 'alive')
   assert.deepEqual(new Set(await statuses(app, times(20, 'GET', '/health'))), new Set([200]))
@@ -189,7 +189,7 @@ test('a route that opts out is neither limited nor counted, and says nothing of 
   )
 })
 
-test('addresses have quotas of their own, an IPv6 /64 has one', async t => {
+test('each IPv4 address and each IPv6 /64 has its own quota', async t => {
   const app = await server(t, { general: perHour(1) })
   const once: Call[] = [['GET', '/']]
   assert.deepEqual(await statuses(app, once, '203.0.113.1'), [200])
@@ -261,7 +261,7 @@ test('the caller can provide the principal', async t => {
   assert.deepEqual([await as('ada'), await as('ada'), await as('bob')], [200, 429, 200])
 })
 
-test('refusals are counted by class, and every class is there from the start', async t => {
+test('refusals are counted by class, and every class exists from the start', async t => {
   const registry = new Registry()
   const app = await server(t, { general: perHour(1), registry })
   await statuses(app, times(4, 'GET', '/'))
@@ -271,7 +271,7 @@ test('refusals are counted by class, and every class is there from the start', a
     assert.match(metrics, new RegExp(`rhone_rate_limited_total\\{class="${name}"\\} 0`))
 })
 
-test('others can draw on a class by their own key', async t => {
+test('other code can count in a class by its own key', async t => {
   const app = await server(t, { webhook: perHour(1) })
   assert.equal(app.rateLimiter.take('webhook', 'installation:1').allowed, true)
   assert.deepEqual(app.rateLimiter.take('webhook', 'installation:1'), {
@@ -282,7 +282,7 @@ test('others can draw on a class by their own key', async t => {
   assert.equal(app.rateLimiter.take('webhook', 'installation:2').allowed, true)
 })
 
-test('any store can count, at its own pace', async t => {
+test('any store can count, even asynchronously', async t => {
   const taken: string[] = []
   const store = {
     take: async (rateClass: string, key: string) => {
@@ -304,13 +304,13 @@ test('it leaves the app free for @fastify/rate-limit itself', async t => {
   assert.deepEqual(await statuses(app, times(2, 'GET', '/stock')), [200, 429])
 })
 
-test('two apps in one process count apart', async t => {
+test('two apps in one process count separately', async t => {
   const [one, other] = await Promise.all([server(t, { general: perHour(1) }), server(t, { general: perHour(1) })])
   assert.deepEqual(await statuses(one, times(2, 'GET', '/')), [200, 429])
   assert.deepEqual(await statuses(other, times(2, 'GET', '/')), [200, 429])
 })
 
-test('a wrong option fails the boot with a sentence, and so does a class that is not there', async () => {
+test('a wrong option fails the boot with an explanation, and so does an unknown class', async () => {
   const boot = async (input: object) => {
     await Fastify().register(rateLimit, input)
   }
@@ -337,13 +337,13 @@ test('an app has rate classes of its own beside those of the plugin', async t =>
   assert.ok(app.rateLimiter.classes.includes('upload' as 'general'))
 })
 
-test('a class of an app has no name of the plugin’s, and none that cannot stand in a header', async () => {
+test('a class of an app cannot have a built-in name, or one that is invalid in a header', async () => {
   const withClass = (name: string) => Fastify().register(rateLimit, { classes: { [name]: perHour(1) } })
   await assert.rejects(async () => withClass('general'), /option "classes": "general" is a built-in class/)
   await assert.rejects(async () => withClass('Up load'), /rhone-rate-limit.*Up load/)
 })
 
-test('options may be frozen, and are left as they were', async t => {
+test('options may be frozen, and are not modified', async t => {
   const options = Object.freeze({ general: Object.freeze(perHour(1)) })
   const app = await server(t, options)
   assert.equal((await app.inject('/')).statusCode, 200)

@@ -64,7 +64,7 @@ suite('redis', () => {
     await assert.rejects(async () => Fastify().register(redis), /rhone-redis: option "url" is required/)
   })
 
-  test('warns of a server that drops keys when it is full, and of no other', async t => {
+  test('warns only about a server that evicts keys when it is full', async t => {
     for (const [policy, expected] of [
       ['allkeys-lru', 1],
       ['noeviction', 0]
@@ -83,7 +83,7 @@ suite('redis', () => {
     }
   })
 
-  test('talks to a server, and says goodbye when the app closes', async t => {
+  test('connects to a server, and disconnects when the app closes', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
     const app = await start(t, { url: server.url })
@@ -125,7 +125,7 @@ suite('redis', () => {
     assert.equal(await app.redis.get('key'), null)
   })
 
-  test('leaves the connection of a server that has become a replica, and asks anew who may be written to', async t => {
+  test('drops the connection to a server that became a replica, and looks up the primary again', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
     const app = await start(t, { url: server.url })
@@ -167,7 +167,7 @@ suite('redis', () => {
     assert.ok(took < 3_000, `${took} ms`)
   })
 
-  test('gives up a server that has stopped answering, and finds it again', async t => {
+  test('disconnects from a silent server, and reconnects', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
     const app = await start(t, { url: server.url, commandTimeout: 50, socketTimeout: 500 })
@@ -183,7 +183,7 @@ suite('redis', () => {
     assert.equal(await app.redis.get('key'), null)
   })
 
-  test('fails what is under way when the connection breaks, at once, and does not send it again', async t => {
+  test('fails commands in flight immediately when the connection breaks, and does not resend them', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
     const app = await start(t, { url: server.url, commandTimeout: 3_600_000, socketTimeout: 3_600_000 })
@@ -200,7 +200,7 @@ suite('redis', () => {
     assert.ok(Number(await app.redis.get('counter')) <= 1)
   })
 
-  test('speaks to a cluster by one of its nodes', async t => {
+  test('connects to a cluster through one of its nodes', async t => {
     const server = await redisServer(t, ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'])
     if (server === undefined) return
     const setUp = await start(t, { url: server.url })
@@ -212,7 +212,7 @@ suite('redis', () => {
     assert.equal(await app.redis.get('key'), 'value')
   })
 
-  test('tells metrics and the log when it goes and comes, once each', async t => {
+  test('reports outages and recoveries to metrics and the log, once each', async t => {
     const server = await redisServer(t)
     if (server === undefined) return
     const registry = new Registry()

@@ -41,7 +41,7 @@ async function server(t: TestContext, options: Partial<RegionsOptions> & Regions
 const post = (app: FastifyInstance, headers: Record<string, string> = {}, payload: object = { a: 1 }) =>
   app.inject({ method: 'POST', url: '/things', headers, payload })
 
-suite('beside the primary', () => {
+suite('near the primary', () => {
   test('changes are made here, and their position is given to the client, signed', async t => {
     const app = await server(t, { copies: copiesIn('primary').copies })
     const { headers, body } = await post(app)
@@ -53,7 +53,7 @@ suite('beside the primary', () => {
     assert.ok((await app.inject('/enter')).headers['x-database-position'], 'a sign-in ends with a redirect')
   })
 
-  test('a position tells of a promotion, unless it is forged', async t => {
+  test('a position reports a promotion, unless it is forged', async t => {
     const { copies, heard } = copiesIn('primary')
     const app = await server(t, { copies })
     const token = positionTokens(keys).make({ timeline: 9, lsn: 1n })
@@ -64,13 +64,13 @@ suite('beside the primary', () => {
     assert.deepEqual(heard, [9])
   })
 
-  test('a change whose position is not known is answered all the same', async t => {
+  test('a change with an unknown position is still answered', async t => {
     const copies = { ...copiesIn('primary').copies, position: () => Promise.reject(new Error('gone')) }
     assert.equal((await post(await server(t, { copies }))).statusCode, 200)
   })
 })
 
-suite('beside a replica', () => {
+suite('near a replica', () => {
   test('reads require the position that the client brings', async t => {
     const { copies, readings } = copiesIn('replica')
     const app = await server(t, {
@@ -88,7 +88,7 @@ suite('beside a replica', () => {
 
   const onFly = { region: 'fra', primaryRegion: 'iad' }
 
-  test('Fly is asked to replay changes in the region of the primary', async t => {
+  test('Fly replays changes in the region of the primary', async t => {
     const { statusCode, headers, body } = await post(await server(t, { ...onFly, copies: copiesIn('replica').copies }))
     assert.equal(statusCode, 409)
     assert.equal(headers['fly-replay'], 'region=iad;timeout=2s;fallback=force_self')
@@ -96,7 +96,7 @@ suite('beside a replica', () => {
     assert.equal(body, '')
   })
 
-  test('a replay that has failed is refused, and one that has arrived is made here', async t => {
+  test('a failed replay is refused, and an arrived one is handled here', async t => {
     const app = await server(t, { ...onFly, copies: copiesIn('replica').copies })
     const failed = await post(app, { 'fly-replay-failed': 'region=iad' })
     assert.equal(failed.statusCode, 503)
@@ -104,7 +104,7 @@ suite('beside a replica', () => {
     assert.match((await post(app, { 'fly-replay-src': 'instance=1;region=ams' })).body, /here/)
   })
 
-  test('a body that Fly does not replay is made here, or forwarded', async t => {
+  test('a body that Fly does not replay is handled here, or forwarded', async t => {
     const large = { text: 'x'.repeat(1_000) }
     const app = await server(t, { ...onFly, replayLimit: 500, copies: copiesIn('replica').copies })
     assert.match((await post(app, {}, large)).body, /here/)

@@ -14,7 +14,7 @@ async function server(t: TestContext, options: object = {}) {
   return app
 }
 
-test('without the plugin no reply says its request id', async () => {
+test('without the plugin no reply has a request id', async () => {
   const app = Fastify()
   app.get('/id', async () => ({}))
   assert.equal((await app.inject('/id')).headers['x-request-id'], undefined)
@@ -43,7 +43,7 @@ test('two instances, or one after a restart, do not share ids', async t => {
   assert.notEqual(await prefix(), await prefix())
 })
 
-test('the id that a client sends is not believed', async t => {
+test('the id sent by a client is ignored', async t => {
   const app = await server(t)
   const { headers } = await app.inject({ url: '/id', headers: { 'x-request-id': 'mine', 'request-id': 'mine' } })
   assert.notEqual(headers['x-request-id'], 'mine')

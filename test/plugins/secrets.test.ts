@@ -57,7 +57,7 @@ test('a wrong option fails the boot by its name', async () => {
   await assert.rejects(async () => app.ready(), /rhone-secrets: option "interval"/)
 })
 
-test('what the source reports as changed is taken, by name, and what is the same is not', async t => {
+test('changed secrets of the source are applied by name, and unchanged ones are not', async t => {
   const { world } = await server(t)
   world.values.set('TOKEN', 'second').set('OTHER', 'new')
   world.tell()
@@ -73,14 +73,14 @@ test('a change that no watch reports is found by the poll', async t => {
   await eventually(() => world.taken.length > 0)
 })
 
-test('a secret that is gone is a change, too', async t => {
+test('a removed secret is a change, too', async t => {
   const { app, world } = await server(t)
   world.values.delete('TOKEN')
   await app.secrets.refresh()
   assert.deepEqual(world.taken, [['TOKEN']])
 })
 
-test('while the source is away, what is in use stays, and its age grows in the gauge', async t => {
+test('while the source is down, current secrets stay in use, and the age gauge grows', async t => {
   const registry = new Registry()
   const { app, world } = await server(t, { registry })
   world.isAway = true
@@ -97,7 +97,7 @@ test('while the source is away, what is in use stays, and its age grows in the g
 
 const ageIn = (text: string): number => Number(/^rhone_secrets_source_age_seconds (\S+)$/m.exec(text)?.[1])
 
-test('an unusable version is refused and reported once, however often it is seen, and the next good one is taken', async t => {
+test('an unusable version is refused and reported once, and the next valid one is applied', async t => {
   const { app, world } = await server(t)
   world.values.set('TOKEN', 'unusable')
   await app.secrets.refresh()
@@ -118,7 +118,7 @@ test('a report that fails changes nothing', async t => {
   assert.deepEqual(world.taken, [['TOKEN']])
 })
 
-test('one look at a time: who asks during one gets one that has begun after', async t => {
+test('only one read runs at a time: a request during a read gets a later one', async t => {
   const gates: (() => void)[] = []
   let value = 'first'
   const seen: string[] = []
@@ -142,7 +142,7 @@ test('one look at a time: who asks during one gets one that has begun after', as
   assert.deepEqual([seen, gates.length], [['second'], 2])
 })
 
-test('closing ends the watch, gives the session back and looks no more', async t => {
+test('closing ends the watch, releases the session and stops reading', async t => {
   const closed: string[] = []
   const { app, world } = await server(t, { interval: 10, close: async () => void closed.push('session') })
   await eventually(() => world.loads > 1)

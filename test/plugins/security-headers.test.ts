@@ -79,19 +79,19 @@ describe('the block', () => {
     assert.deepEqual(blockOf(malformed!.headers), BLOCK)
   })
 
-  it('can be read off the app, and not be changed there', async t => {
+  it('can be read from the app, but not changed', async t => {
     const app = await build(t)
     assert.deepEqual({ ...app.securityHeaders.api }, BLOCK)
     assert.ok(Object.isFrozen(app.securityHeaders.api))
   })
 
-  it('gives way to what a route says of itself', async t => {
+  it('is overridden by headers of a route', async t => {
     const app = await build(t)
     app.get('/asset', (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('x'))
     assert.equal((await app.inject('/asset')).headers['cache-control'], 'public, max-age=60')
   })
 
-  it('is left off a route that opts out', async t => {
+  it('is omitted on a route that opts out', async t => {
     const app = await build(t)
     app.get('/bare', { config: { securityHeaders: false } }, () => 'ok')
     assert.deepEqual(blockOf((await app.inject('/bare')).headers), {})
@@ -147,7 +147,7 @@ describe('a page', () => {
     assert.deepEqual(rest, expected)
   })
 
-  it('takes images, sends forms and makes markup only where the options say', async t => {
+  it('allows images, form targets and markup only as configured', async t => {
     const app = await build(t, {
       imageSources: ['https://pictures.example'],
       formTargets: ['https://idp.example'],
@@ -160,7 +160,7 @@ describe('a page', () => {
     assert.equal(policy['form-action'], "'self' https://idp.example")
   })
 
-  it('is that of an address which is an API, too, for those who ask for a page', async t => {
+  it('has the page policy at a shared URL only for clients that accept a page', async t => {
     const app = await build(t)
     app.get('/things', { config: { page: 'shared' } }, () => 'ok')
     const policyFor = async (accept: string) =>
@@ -169,7 +169,7 @@ describe('a page', () => {
     assert.equal(await policyFor('application/json'), BLOCK['content-security-policy'])
   })
 
-  it('may be the page of an error, whose style then carries the nonce', async t => {
+  it('can be an error page, whose style carries the nonce', async t => {
     const app = await build(t)
     const { headers, body } = await app.inject({ url: '/nowhere', headers: { accept: 'text/html' } })
     const nonce = /<style nonce="([^"]+)">/.exec(body)?.[1]
@@ -178,7 +178,7 @@ describe('a page', () => {
 })
 
 describe('the plugin', () => {
-  it('refuses options that cannot be meant', async t => {
+  it('refuses nonsensical options', async t => {
     await assert.rejects(build(t, { hstsPreload: true }), /rhone-security-headers: 'hstsPreload' needs 'hsts'/)
     await assert.rejects(build(t, { hsts: 1 as never }), /rhone-security-headers: option "hsts"/)
     await assert.rejects(build(t, { csp: 'x' } as object), /rhone-security-headers: unknown option "csp"/)
@@ -192,7 +192,7 @@ describe('the plugin', () => {
   })
 })
 
-it('over a server whose responses take a block, replies have the same headers as elsewhere', async t => {
+it('with the header block, replies have the same headers as without it', async t => {
   const routes = async (app: FastifyInstance) => {
     app.get('/plain', async () => ({ plain: true }))
     app.get('/own', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('own'))

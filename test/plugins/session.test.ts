@@ -35,7 +35,7 @@ function cookieOf(reply: { headers: Record<string, unknown> }): string {
 }
 
 describe('the cookie', () => {
-  test('of a request that may present none counts as one that has ended, and fails closed', async t => {
+  test('of a request that may not present one counts as expired, and fails closed', async t => {
     let may: unknown = true
     const { app, signIn, get } = await setup(t, {}, { accepts: () => may as boolean })
     const cookie = await signIn()
@@ -48,7 +48,7 @@ describe('the cookie', () => {
     assert.equal((await get('/me', cookie)).statusCode, 200, 'nor could it be ended')
   })
 
-  test('is opaque, seen by no script, and taken by browsers from this host alone', async t => {
+  test('is opaque, HttpOnly, and bound to this host', async t => {
     const { app } = await setup(t)
     const reply = await app.inject({ method: 'POST', url: '/in' })
     const [pair, ...attributes] = String(reply.headers['set-cookie']).split('; ')
@@ -56,14 +56,14 @@ describe('the cookie', () => {
     assert.deepEqual(attributes, ['Path=/', 'Max-Age=2592000', 'HttpOnly', 'SameSite=Lax', 'Secure'])
   })
 
-  test('has no prefix and is not Secure where clients come by http', async t => {
+  test('has no prefix and is not Secure over http', async t => {
     const { app } = await setup(t, { secure: false })
     const cookie = String((await app.inject({ method: 'POST', url: '/in' })).headers['set-cookie'])
     assert.match(cookie, /^rhone_session=/)
     assert.doesNotMatch(cookie, /Secure/)
   })
 
-  test('says who is calling, how, and since when', async t => {
+  test('identifies the caller, the sign-in method and its time', async t => {
     const { signIn, get } = await setup(t)
     const { credentialId, signedInAt, expiresAt, ...principal } = (await get('/me', await signIn())).json()
     assert.deepEqual(principal, {
@@ -78,7 +78,7 @@ describe('the cookie', () => {
     assert.ok(Date.parse(expiresAt) > Date.now() + 29 * 86_400_000)
   })
 
-  test('that nobody was given, that is mistyped, or that comes twice signs nobody in', async t => {
+  test('that is forged, mistyped or duplicated signs nobody in', async t => {
     const { signIn, get } = await setup(t)
     const own = await signIn()
     const other = await signIn()
@@ -96,7 +96,7 @@ describe('the cookie', () => {
     assert.equal((await get('/me', `a=b; ${own}; c`)).statusCode, 200)
   })
 
-  test('does not count beside an Authorization header', async t => {
+  test('is ignored next to an Authorization header', async t => {
     const { app, signIn } = await setup(t)
     const headers = { cookie: await signIn(), authorization: 'Bearer junk' }
     assert.equal((await app.inject({ url: '/me', headers })).statusCode, 401)
@@ -104,7 +104,7 @@ describe('the cookie', () => {
 })
 
 describe('a session', () => {
-  test('is new with every sign-in, and the one the browser had before is over', async t => {
+  test('is new with every sign-in, and the previous one of the browser ends', async t => {
     const { signIn, get } = await setup(t)
     const first = await signIn()
     assert.equal((await get('/me', first)).statusCode, 200)
@@ -114,14 +114,14 @@ describe('a session', () => {
     assert.equal((await get('/me', second)).statusCode, 200)
   })
 
-  test('never has a secret that the browser brought along', async t => {
+  test('never has a secret sent by the browser', async t => {
     const { signIn, get } = await setup(t)
     const planted = `__Host-rhone_session=${'B'.repeat(43)}`
     assert.notEqual(await signIn(planted), planted)
     assert.equal((await get('/me', planted)).statusCode, 401)
   })
 
-  test('ends at once when it is ended, and its cookie is removed', async t => {
+  test('ends immediately, and its cookie is removed', async t => {
     const { app, signIn, get } = await setup(t)
     const cookie = await signIn()
     await get('/me', cookie)
@@ -142,7 +142,7 @@ describe('a session', () => {
     assert.equal((await get('/me', cookie)).statusCode, 401)
   })
 
-  test('ends for good after its lifetime, however much it is used', async t => {
+  test('ends after its lifetime, however much it is used', async t => {
     t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
     const { signIn, get } = await setup(t, { lifetime: 1 })
     const cookie = await signIn()
@@ -152,7 +152,7 @@ describe('a session', () => {
     assert.equal((await get('/me', cookie)).statusCode, 401)
   })
 
-  test('is read again after news of it, or of a gap in the news', async t => {
+  test('is read again after a notification about it, or a gap in notifications', async t => {
     let reads = 0
     const news = Promise.withResolvers<[(id: string) => void, () => void]>()
     const find = async () => {
@@ -196,27 +196,27 @@ describe('a session', () => {
 })
 
 describe('a browser that is not signed in', () => {
-  test('is sent to sign in where a page was asked for, and back afterwards', async t => {
+  test('is redirected to the sign-in page when it requests a page, and back afterwards', async t => {
     const { app } = await setup(t)
     const reply = await app.inject('/page?a=1&b=//x')
     assert.deepEqual([reply.statusCode, reply.headers.location], [303, '/login?next=%2Fpage%3Fa%3D1%26b%3D%2F%2Fx'])
   })
 
-  test('gets 401 everywhere else, with a session that has ended too', async t => {
+  test('gets 401 everywhere else, even with an expired session', async t => {
     const { app, get } = await setup(t)
     assert.equal((await app.inject('/me')).statusCode, 401)
     const reply = await get('/me', `__Host-rhone_session=${'A'.repeat(43)}`)
     assert.deepEqual([reply.statusCode, reply.headers['www-authenticate']], [401, 'Bearer realm="rhone"'])
   })
 
-  test('gets 503 and not 401 while the store is away', async t => {
+  test('gets 503, not 401, while the store is down', async t => {
     const store = { create: async () => 's', find: () => Promise.reject(new Error('away')), end: async () => undefined }
     const { get } = await setup(t, {}, { store })
     assert.equal((await get('/me', `__Host-rhone_session=${'A'.repeat(43)}`)).statusCode, 503)
   })
 })
 
-test('what is grave needs a sign-in of the last minutes', async t => {
+test('sensitive routes need a recent sign-in', async t => {
   const signedInAt = (seconds: number) => new Date(Date.now() - seconds * 1_000)
   let age = 0
   const store = {
@@ -249,7 +249,7 @@ test('what is grave needs a sign-in of the last minutes', async t => {
   )
 })
 
-test('an option that nobody knows, or a wrong one, fails the boot', async () => {
+test('an unknown or wrong option fails the boot', async () => {
   const boot = async (options: object) => {
     const app: FastifyInstance = Fastify()
     await app.register(session, options)

@@ -22,13 +22,13 @@ const awayUntil = (attempts: number) => {
   }
 }
 
-test('without steps it serves at once', async t => {
+test('without steps it serves immediately', async t => {
   const app = await server(t)
   assert.equal((await app.inject('/')).body, 'served')
   assert.equal(app.startup.done, true)
 })
 
-test('steps run once each, in their order, before the first request is served', async t => {
+test('steps run once each, in order, before the first request is served', async t => {
   const ran: string[] = []
   const step = (name: string) => async () => ran.push(name)
   const app = await server(t, { steps: { first: step('first'), second: step('second') } })

@@ -80,7 +80,7 @@ const incident = (more: Partial<Incident> = {}): Incident => ({
   ...more
 })
 
-test('the service is as its worst component, and each says what users notice', async t => {
+test('the service has the state of its worst component, and each describes the effect on users', async t => {
   const advance = clock(t)
   const [api, builds] = [component('api'), component('builds')]
   const app = await server(t, { components: [api, builds] })
@@ -99,7 +99,7 @@ test('the service is as its worst component, and each says what users notice', a
   assert.equal(report.checkedAt, '2026-11-29T12:00:15.000Z')
 })
 
-test('without components it says that nothing is known', async t => {
+test('without components the state is unknown', async t => {
   const app = await server(t, {})
   const { status, components, incidents } = app.status.report()
   assert.deepEqual([status, components, incidents], ['unknown', [], []])
@@ -141,7 +141,7 @@ test('planned maintenance is shown as such, and costs no uptime', async t => {
   assert.equal(report.components[0]!.days.at(-1)!.status, 'maintenance')
 })
 
-test('an open incident counts for the components that it names, and one that is over does not', async t => {
+test('an open incident affects the components that it names, and a closed one does not', async t => {
   clock(t)
   const store = memoryStore()
   const [api, builds] = [component('api'), component('builds')]
@@ -164,7 +164,7 @@ test('an open incident counts for the components that it names, and one that is 
   assert.equal(app.status.report().incidents.length, 1)
 })
 
-test('an incident that names no component makes the whole degraded; a low one changes nothing', async t => {
+test('an incident without components degrades the whole service; a low one changes nothing', async t => {
   const store = memoryStore()
   const app = await server(t, { components: [component('api')], store })
   store.incidents = [incident()]
@@ -175,7 +175,7 @@ test('an incident that names no component makes the whole degraded; a low one ch
   assert.equal(app.status.report().status, 'operational')
 })
 
-test('a change of the incidents is shown as soon as the store tells of it', async t => {
+test('a change of incidents is shown as soon as the store reports it', async t => {
   const store = memoryStore()
   const app = await server(t, { components: [component('api')], store })
   store.incidents = [incident()]
@@ -184,7 +184,7 @@ test('a change of the incidents is shown as soon as the store tells of it', asyn
   assert.equal(app.status.report().incidents.length, 1)
 })
 
-test('the history of all instances is added up, and what cannot be stored is kept until it can', async t => {
+test('the history of all instances is added up, and unstored observations are kept', async t => {
   const advance = clock(t)
   const store = memoryStore()
   const api = component('api')
@@ -210,7 +210,7 @@ test('the history of all instances is added up, and what cannot be stored is kep
   assert.equal(uptimeOf('2026-11-29'), 0)
 })
 
-test('what was observed last is stored when the app closes', async t => {
+test('the last observations are stored when the app closes', async t => {
   const advance = clock(t)
   const store = memoryStore()
   const app = await server(t, { components: [component('api')], store })
@@ -219,7 +219,7 @@ test('what was observed last is stored when the app closes', async t => {
   assert.equal(store.days[0]!.operational, 45)
 })
 
-test('a machine that slept has observed nothing in between', async t => {
+test('time during which the machine slept is not observed', async t => {
   let monotonic = 1_000
   t.mock.timers.enable({ apis: ['setInterval', 'Date'], now: NOON })
   t.mock.method(performance, 'now', () => monotonic)

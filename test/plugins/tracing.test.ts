@@ -47,7 +47,7 @@ const dropped = async (registry: Registry, reason: string) =>
     )?.[1]
   )
 
-test('without an endpoint nothing is recorded, and a log line has the trace of its caller alone', async t => {
+test('without an endpoint nothing is recorded, and a log line only has the trace of its caller', async t => {
   const { app, lines } = await server(t, { endpoint: '' })
   app.get('/', async () => 'ok')
   await app.inject('/')
@@ -109,7 +109,7 @@ test('the ratio is kept', async t => {
   assert.equal(new Set(lines.map(({ traceId }) => traceId)).size, 2_000)
 })
 
-test('a caller that does not record is followed; its trace is continued', async t => {
+test('the decision of a caller not to record is respected; its trace is continued', async t => {
   const { app, lines } = await server(t, { ratio: 1 })
   app.get('/', async () => 'ok')
   await app.inject({ url: '/', headers: { traceparent: traceparent('00') } })
@@ -118,7 +118,7 @@ test('a caller that does not record is followed; its trace is continued', async 
   assert.equal(lines[0]!.sampled, false)
 })
 
-test('strangers that ask for a recording get it by the ratio alone', async t => {
+test('unknown callers that ask for a recording get it only by the ratio', async t => {
   const { app, sink, lines } = await server(t, { ratio: 0.1 })
   app.get('/', async () => 'ok')
   for (let count = 0; count < 1_000; count++)
@@ -131,7 +131,7 @@ test('strangers that ask for a recording get it by the ratio alone', async t => 
   assert.ok(sink.spans.every(span => span.traceId === CALLER && span.parentId === SPAN))
 })
 
-test('known callers that ask for a recording get it, as many in a second as the budget allows', async t => {
+test('authenticated callers that ask for a recording get it, within a budget per second', async t => {
   const trusts = (request: { headers: object }) => 'authorization' in request.headers
   const { app, lines } = await server(t, { ratio: 0, asked: 3, trusts })
   app.get('/', async () => 'ok')
@@ -141,7 +141,7 @@ test('known callers that ask for a recording get it, as many in a second as the 
   assert.ok(sampled >= 3 && sampled <= 6, `${sampled} of 20, in no more than two seconds`)
 })
 
-test('an error that was not chosen is recorded afterwards, under the ids that the line has', async t => {
+test('an unsampled error is recorded afterwards, with the ids of its log line', async t => {
   const { app, sink, lines } = await server(t, { ratio: 0 })
   app.get('/', async () => {
     throw new Error('password=hunter2')
@@ -177,7 +177,7 @@ test('a slow request is recorded afterwards; a stream is never slow', async t =>
   )
 })
 
-test('a storm of errors is recorded within its budget', async t => {
+test('an error storm is recorded within its budget', async t => {
   const { app, sink } = await server(t, { ratio: 0, afterwards: 4 })
   app.get('/', () => Promise.reject(new Error('boom')))
   for (let count = 0; count < 50; count++) await app.inject('/')
@@ -185,7 +185,7 @@ test('a storm of errors is recorded within its budget', async t => {
   assert.ok(sink.spans.length >= 4 && sink.spans.length <= 12, `${sink.spans.length} of 50`)
 })
 
-test('a call to another service is a child span, and carries the decision along', async t => {
+test('a call to another service is a child span, and propagates the decision', async t => {
   const asked: (string | undefined)[] = []
   const baggage: unknown[] = []
   const other = await listen((request, response) => {
@@ -222,7 +222,7 @@ test('a call to another service is a child span, and carries the decision along'
   assert.deepEqual(baggage, [undefined, undefined])
 })
 
-test('concurrent requests keep their calls apart, also after a body was read', async t => {
+test('calls of concurrent requests are kept apart, even after a body was read', async t => {
   const other = await listen((_request, response) => void setTimeout(() => response.end('{}'), Math.random() * 10))
   t.after(() => other.close())
   const remote = createRemote({ service: 'other', baseUrl: other.url })
@@ -249,7 +249,7 @@ test('concurrent requests keep their calls apart, also after a body was read', a
     )
 })
 
-test('a trace that makes hundreds of calls is cut, and the rest counted', async t => {
+test('a trace with hundreds of calls is truncated, and the rest counted', async t => {
   const other = await listen((_request, response) => void response.end('{}'))
   t.after(() => other.close())
   const remote = createRemote({ service: 'other', baseUrl: other.url })
@@ -322,7 +322,7 @@ for (const behaviour of ['unavailable', 'hang', 'refused'] as const)
     assert.equal((await dropped(registry, 'shutdown')) + (await dropped(registry, 'export_failed')), 10)
   })
 
-test('exports that fail are counted, and one line a minute says so', async t => {
+test('failed exports are counted, and logged once a minute', async t => {
   const { app, sink, registry, lines } = await server(t, { ratio: 1, interval: 10, timeout: 50 })
   sink.behaviour = 'unavailable'
   app.get('/', async () => 'ok')

@@ -55,7 +55,7 @@ test('an upload is stored as it arrives, counted and digested, and read in parts
   assert.deepEqual(reply.asJson, { digest: reply.digest })
 })
 
-test('what is stored has no name, so that a crash leaves nothing', async t => {
+test('a stored upload has no file name, so that a crash leaves nothing', async t => {
   const { app, seen } = await server(t)
   assert.equal((await post(app, Buffer.from('abc'))).statusCode, 200)
   assert.deepEqual(seen.left, [])
@@ -89,7 +89,7 @@ test('too many bytes are refused, announced or not', async t => {
   assert.equal((await fetch(url, init)).status, 413)
 })
 
-test('only routes that ask for it take uploads, and only of the types that are set', async t => {
+test('only routes with the config accept uploads, and only of the configured types', async t => {
   const { app } = await server(t)
   assert.equal((await post(app, Buffer.from('x'), GZIP, '/other')).statusCode, 415)
   assert.equal((await post(app, Buffer.from('x'), { 'content-type': 'application/zip' })).statusCode, 415)
@@ -115,7 +115,7 @@ function trickle(app: FastifyInstance, parts: number, announced = parts): Promis
   )
 }
 
-test('an upload may take longer than requestTimeout, as long as something arrives', async t => {
+test('an upload may take longer than requestTimeout while data arrives', async t => {
   const { app } = await server(t)
   await app.listen({ host: '127.0.0.1', port: 0 })
   assert.match(await trickle(app, 12), /^HTTP\/1.1 200 /)
@@ -130,7 +130,7 @@ test('an upload that stalls, or takes too long in total, is refused with 408', a
   assert.match(await trickle(slow.app, 20), /^HTTP\/1.1 408 .*too long in total/s)
 })
 
-test('a client that leaves in the middle frees its place and leaves nothing behind', async t => {
+test('a client that disconnects midway frees its slot and leaves nothing behind', async t => {
   const begun = Promise.withResolvers<void>()
   const { app, directory } = await server(t, { concurrent: 1 }, async chunks => {
     begun.resolve()
@@ -150,7 +150,7 @@ test('a client that leaves in the middle frees its place and leaves nothing behi
   assert.deepEqual(await readdir(directory), [])
 })
 
-test('a request whose client has left keeps its socket, so that what is logged has the address', async t => {
+test('a request whose client disconnected keeps its socket, so that the log has the address', async t => {
   for (const leave of [
     // While the body is read, and after it was given up for being too slow.
     async (socket: Socket) => socket.destroy(),

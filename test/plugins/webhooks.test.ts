@@ -81,14 +81,14 @@ test('every outcome of a source is counted from zero, so that a rate sees the fi
   assert.ok(values.every(({ value }) => value === 0))
 })
 
-test('alone and without options it takes nothing and disturbs nobody', async t => {
+test('by default it accepts nothing and has no side effects', async t => {
   const app: FastifyInstance = Fastify()
   t.after(() => app.close())
   await app.register(webhooks)
   assert.equal((await send(app, signed('push', pushBy(1), { secret: SECRET }))).statusCode, 404)
 })
 
-test('a signed delivery is kept byte for byte and acknowledged, a ping as well', async t => {
+test('a signed delivery is stored byte for byte and acknowledged, even a ping', async t => {
   const { app, kept, registry } = await server(t)
   for (const [event, payload] of [
     ['push', pushBy(1)],
@@ -105,7 +105,7 @@ test('a signed delivery is kept byte for byte and acknowledged, a ping as well',
   assert.deepEqual(await counted(registry), { 'github accepted': 3 })
 })
 
-test('a delivery that comes again is acknowledged again and kept once', async t => {
+test('a repeated delivery is acknowledged again and stored once', async t => {
   const { app, kept, registry } = await server(t)
   const delivery = signed('push', pushBy(1), { secret: SECRET })
   const replies = await Promise.all(Array.from({ length: 5 }, () => send(app, delivery)))
@@ -123,7 +123,7 @@ test('a delivery that comes again is acknowledged again and kept once', async t 
   assert.deepEqual(await counted(registry), { 'github accepted': 1, 'github duplicate': 4 })
 })
 
-test('what is not signed, or was changed after it was signed, is refused and not kept', async t => {
+test('an unsigned or altered delivery is refused and not stored', async t => {
   const { app, kept, registry } = await server(t)
   const genuine = signed('push', pushBy(1), { secret: SECRET })
   const { 'x-hub-signature-256': signature = '', ...unsigned } = genuine.headers
@@ -158,7 +158,7 @@ test('what is not signed, or was changed after it was signed, is refused and not
   assert.deepEqual(await counted(registry), { 'github invalid_signature': Object.keys(forgeries).length })
 })
 
-test('the signature is one over bytes: no text is too odd for it', async t => {
+test('the signature covers bytes, so any text is valid', async t => {
   const { app, kept } = await server(t)
   const bodies = [
     Buffer.from('  { "a" :\t1 }\r\n\r\n'),
@@ -176,7 +176,7 @@ test('the signature is one over bytes: no text is too odd for it', async t => {
   }
 })
 
-test('what is signed but is no delivery is refused with what is wrong', async t => {
+test('a signed but invalid delivery is refused with the reason', async t => {
   const { app, kept, registry } = await server(t)
   const genuine = signed('push', pushBy(1), { secret: SECRET })
   const without = (name: string) => ({
@@ -210,7 +210,7 @@ test('what is signed but is no delivery is refused with what is wrong', async t 
   assert.deepEqual(await counted(registry), { 'github malformed': cases.length })
 })
 
-test('while a secret is replaced, both the new one and the old one are good', async t => {
+test('during a rotation, both the new and the old secret are accepted', async t => {
   const { app } = await server(t, { sources: [githubSource({ secrets: ['new', SECRET] })] })
   const codes = statusesOf(
     await Promise.all(['new', SECRET, 'older'].map(secret => send(app, signed('push', pushBy(1), { secret }))))
@@ -218,7 +218,7 @@ test('while a secret is replaced, both the new one and the old one are good', as
   assert.deepEqual(codes, [202, 202, 401])
 })
 
-test('without a secret, or a place to keep deliveries, it says that it is not configured', async t => {
+test('without a secret or a store, it reports that it is not configured', async t => {
   for (const input of [{ sources: [githubSource({ secrets: [] })] }, { store: undefined }] as Input[]) {
     const { app } = await server(t, input)
     for (const secret of [SECRET, '', 'undefined']) {
@@ -228,7 +228,7 @@ test('without a secret, or a place to keep deliveries, it says that it is not co
   }
 })
 
-test('a webhook is not missed because it could not be kept: it is never acknowledged then', async t => {
+test('a webhook that could not be stored is never acknowledged', async t => {
   let isAway = true
   const store = memoryStore()
   const keep = async (delivery: Delivery) => {
@@ -247,7 +247,7 @@ test('a webhook is not missed because it could not be kept: it is never acknowle
   assert.deepEqual(await counted(registry), { 'github not_kept': 1, 'github accepted': 1 })
 })
 
-test('a body beyond the limit is refused, however it comes', async t => {
+test('a body beyond the limit is refused, announced or not', async t => {
   const { app, kept, registry } = await server(t, { bodyLimit: 1_000 })
   const fits = signed('push', Buffer.from(`{"a":"${'x'.repeat(991)}"}`.padEnd(1_000)), { secret: SECRET })
   assert.equal(fits.payload.length, 1_000)
@@ -266,7 +266,7 @@ test('a body beyond the limit is refused, however it comes', async t => {
   assert.deepEqual(await counted(registry), { 'github accepted': 1, 'github malformed': 2 })
 })
 
-test('GitHub’s longest payload, 25 MiB, is taken', async t => {
+test('GitHub’s longest payload, 25 MiB, is accepted', async t => {
   const { app, kept } = await server(t)
   const start = '{"installation":{"id":1},"a":"'
   const body = Buffer.from(`${start}${'x'.repeat(25 * 1024 * 1024 - start.length - 2)}"}`)
@@ -275,7 +275,7 @@ test('GitHub’s longest payload, 25 MiB, is taken', async t => {
   assert.ok(kept.get(delivery.headers['x-github-delivery']!)?.payload.equals(body))
 })
 
-test('a body in chunks, of no length that is known, is taken as well', async t => {
+test('a chunked body of unknown length is accepted as well', async t => {
   const { app, kept } = await server(t)
   const port = await listen(app)
   const delivery = signed('push', pushBy(1), { secret: SECRET })
@@ -351,7 +351,7 @@ test('all bodies together stay within the limit, and free their share on every o
   assert.ok((await counted(registry))['github not_kept']! >= 2)
 })
 
-test('strangers who leave uploads unfinished keep nobody out: who holds most gives way', async t => {
+test('unfinished uploads of unknown senders block nobody: the largest holder is dropped first', async t => {
   const { app } = await server(t, { bodyLimit: 4_000, bytesInFlight: 12_000 })
   const port = await listen(app)
   const forged = signed('push', Buffer.from(JSON.stringify({ a: 'x'.repeat(3_900) })), { secret: 'wrong' })
@@ -373,7 +373,7 @@ test('strangers who leave uploads unfinished keep nobody out: who holds most giv
   await Promise.allSettled(all.map(({ reply }) => reply))
 })
 
-test('a long body counts against its address before it is read, and not when it proves to be genuine', async t => {
+test('a long body counts against its address before it is read, unless it proves genuine', async t => {
   const { app, registry } = await server(t, { shortBody: 100 }, { webhook: { ratePerSecond: 1 / 3600, burst: 3 } })
   const port = await listen(app)
   const ask = (secret: string) => send(app, signed('push', pushBy(1 + Math.random() * 1e6), { secret }), '127.0.0.1')
@@ -390,7 +390,7 @@ test('a long body counts against its address before it is read, and not when it 
   assert.equal((await counted(registry))['github limited'], 2)
 })
 
-test('a body that breaks off counts against its address', async t => {
+test('an interrupted body counts against its address', async t => {
   const { app } = await server(t, { bodyTimeout: 50 }, { webhook: { ratePerSecond: 1 / 3600, burst: 2 } })
   const port = await listen(app)
   const delivery = signed('push', pushBy(1), { secret: SECRET })
@@ -441,7 +441,7 @@ test('five hundred unsigned deliveries at once are refused as such, the next as 
   assert.equal(refused.find(({ labels }) => labels.class === 'webhook')?.value, 2)
 })
 
-test('a deploy is not missed because others, or a forger, send from the addresses of GitHub', async t => {
+test('traffic of others, or a forger, from GitHub’s addresses does not block a deploy', async t => {
   const { app, kept } = await server(t, {}, { webhook: { ratePerSecond: 1 / 3600, burst: 20 } })
   for (let forged = 0; forged < 30; forged++) await send(app, signed('push', pushBy(1), { secret: 'wrong' }))
   const installations = Array.from({ length: 60 }, (_, n) => 1 + (n % 6))
@@ -471,7 +471,7 @@ const counters: Record<string, (t: TestContext) => Promise<RateLimitDeps | undef
   }
 }
 for (const [where, limiter] of Object.entries(counters))
-  test(`an installation beyond its burst is put off, and no other; a stranger, too (counted ${where})`, async t => {
+  test(`an installation beyond its burst is told to retry, and no other; an unknown sender, too (counted ${where})`, async t => {
     const deps = await limiter(t)
     if (deps === undefined) return
     const limits = { webhook: { ratePerSecond: 0.1, burst: 3 }, redisTimeout: 5_000, ...deps }
@@ -493,7 +493,7 @@ for (const [where, limiter] of Object.entries(counters))
     assert.deepEqual([...strangers, await ask(2)], [401, 401, 401, 429, 429, 202])
   })
 
-test('a limiter that is not ours is no hindrance', async t => {
+test('it works with another rate limiter', async t => {
   const { app } = await server(t)
   assert.equal((await send(app, signed('push', pushBy(1), { secret: SECRET }))).statusCode, 202)
 })
@@ -512,7 +512,7 @@ test('while the platform is closed, deliveries are accepted as usual', async t =
   assert.equal(store.kept.size, 1)
 })
 
-test('a webhook is not missed while the database is away: it is refused, and taken when it is delivered again', async t => {
+test('no webhook is lost while the database is down: it is refused, and accepted when redelivered', async t => {
   const proxy = await tcpProxy(t, await freshDatabase(t))
   const app: FastifyInstance = Fastify()
   t.after(() => app.close())

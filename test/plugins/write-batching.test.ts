@@ -40,7 +40,7 @@ async function server(
 /** Whether what was written has not gone out yet. */
 const isHeld = ({ raw }: FastifyReply) => raw.socket!.writableLength > 0
 
-test('the replies of one turn go out when all of them are there', async t => {
+test('the replies of one turn are sent together', async t => {
   const waiting: FastifyReply[] = []
   const { port } = await server(t, {}, reply => {
     if (waiting.push(reply) < 3) return
@@ -54,7 +54,7 @@ test('the replies of one turn go out when all of them are there', async t => {
   )
 })
 
-test('where turns have but one, none waits, until it is seen again', async t => {
+test('with single replies per turn, none waits, until this is measured again', async t => {
   const held: boolean[] = []
   const { port } = await server(t, { loneTurns: 2, directWrites: 3 }, reply => {
     reply.raw.end('served')
@@ -69,7 +69,7 @@ test('where turns have but one, none waits, until it is seen again', async t => 
   assert.deepEqual(held, [true, true, false, false, false, true, true, false])
 })
 
-test('requests that were sent ahead are answered in their order, and do not take a turn each', async t => {
+test('pipelined requests are answered in order, without one turn each', async t => {
   let count = 0
   let turn = 0
   const turns = new Set<number>()
@@ -92,7 +92,7 @@ test('requests that were sent ahead are answered in their order, and do not take
   assert.ok(turns.size < 10, `${turns.size} turns`)
 })
 
-test('what has been written is not written again when its connection is closed', async t => {
+test('written data is not written again when its connection is closed', async t => {
   const { app, port } = await server(t, {}, ({ raw }) => raw.end('served'))
   const socket = connect(port, '127.0.0.1')
   socket.write(GET)
@@ -120,13 +120,13 @@ for (const [how, end] of [
     assert.equal(reply?.body, 'served')
   })
 
-test('a reply is not lost to what cannot be read behind its request', async t => {
+test('a reply is not lost if unreadable data follows its request', async t => {
   const { port } = await server(t, {}, ({ raw }) => raw.end('served'))
   const [reply] = await exchange(port, `${GET}this is no HTTP\r\n\r\n`)
   assert.equal(reply?.body, 'served')
 })
 
-test('all pieces of a stream, and all replies to requests sent ahead, are written before idle connections are closed', async t => {
+test('all stream chunks and pipelined replies are written before idle connections are closed', async t => {
   const { port } = await server(t, {}, ({ raw, server }) => {
     for (const piece of ['one', 'two']) raw.write(piece)
     raw.end('three')
@@ -204,7 +204,7 @@ test('over TLS replies are held back as well, and arrive', needsOpenssl, async t
   assert.deepEqual(held, [true])
 })
 
-test('what a listener throws over its own reply keeps no other reply back', async t => {
+test('an exception of one reply’s listener delays no other reply', async t => {
   const thrown = Promise.withResolvers<Error>()
   const others = process.listeners('uncaughtException')
   process.removeAllListeners('uncaughtException').once('uncaughtException', thrown.resolve)
@@ -228,7 +228,7 @@ test('what a listener throws over its own reply keeps no other reply back', asyn
   assert.equal((await thrown.promise).message, 'a bug')
 })
 
-test('on a Node that keeps other things at its sockets, no reply is held back, and a warning says so', async t => {
+test('with other socket internals, no reply is held back, and a warning is logged', async t => {
   const lines: string[] = []
   const app = Fastify({ logger: { level: 'warn', stream: { write: line => void lines.push(line) } } })
   t.after(() => app.close())

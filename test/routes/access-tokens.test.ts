@@ -29,7 +29,7 @@ const apiToken = (scopes: ('read' | 'deploy' | 'admin')[], over = {}) =>
   createToken(app.db, { userId: owner.id, name: 'ci', scopes, ...over })
 
 describe('an access token', () => {
-  test('is minted from an API token, with its scopes or fewer, and is taken by every instance', async () => {
+  test('is minted from an API token, with its scopes or fewer, and is accepted by every instance', async () => {
     const { token, id } = await apiToken(['deploy'])
     const reply = await mint(token)
     assert.equal(reply.statusCode, 201)
@@ -60,7 +60,7 @@ describe('an access token', () => {
     assert.ok(!JSON.stringify(kept).includes(accessToken.split('.')[2]!))
   })
 
-  test('makes an API token that ends with itself at the latest', async () => {
+  test('creates only API tokens that expire with it at the latest', async () => {
     const accessToken = await minted((await apiToken(['admin'])).token)
     const make = (expiresAt?: string) =>
       server.as(accessToken, 'POST', '/api/v1/me/tokens', { name: 'x', scopes: ['read'], expiresAt })
@@ -68,7 +68,7 @@ describe('an access token', () => {
     assert.equal((await make(new Date(Date.now() + 60_000).toISOString())).statusCode, 201)
   })
 
-  test('is worth nothing on any instance soon after the revocation of its API token', async () => {
+  test('is refused by every instance soon after the revocation of its API token', async () => {
     const { token, id } = await apiToken(['admin'])
     const accessToken = await minted(token)
     for (const instance of [app, second]) assert.equal(await statusOn(instance, accessToken), 200)
@@ -84,7 +84,7 @@ describe('an access token', () => {
     assert.equal(await findTokenById(app.db, id), null)
   })
 
-  test('is an operator’s as long as its user is one', async () => {
+  test('has operator rights as long as its user does', async () => {
     const caller = await server.addCaller()
     const accessToken = await minted(caller.token)
     assert.equal(await statusOn(second, accessToken, '/admin/stats'), 403)
@@ -95,7 +95,7 @@ describe('an access token', () => {
     assert.equal(await eventually(isOpen, status => status === 403), 403)
   })
 
-  test('can be verified by the keys that anybody may read', async () => {
+  test('can be verified with the public keys', async () => {
     const reply = await app.inject('/.well-known/jwks.json')
     assert.equal(reply.headers['cache-control'], 'public, max-age=300')
     assert.deepEqual(reply.json(), (await second.inject('/.well-known/jwks.json')).json())
@@ -140,7 +140,7 @@ describe('a token that is restricted to one team', () => {
     }
   })
 
-  test('is not made for a team that one is not in', async () => {
+  test('cannot be created for a team of others', async () => {
     const stranger = await server.addCaller()
     const team = await addTeam(app.db, { [owner.id]: 'owner' })
     const made = await stranger.call('POST', '/api/v1/me/tokens', { name: 'x', scopes: ['read'], team: team.id })
@@ -148,7 +148,7 @@ describe('a token that is restricted to one team', () => {
   })
 })
 
-test('how long a wrong token takes does not tell how much of it is right', async () => {
+test('the time to refuse a token does not reveal how much of it is right', async () => {
   const { token } = await apiToken(['read'])
   const nearly = token.slice(0, -1) + (token.endsWith('0') ? '1' : '0')
   const far = `rhone_${'0'.repeat(38)}`

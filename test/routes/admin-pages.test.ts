@@ -38,7 +38,7 @@ async function signedIn(username: string, isOperator = false) {
 
 const open = (path: string) => browser.open(base + path, { headers: { accept: 'text/html' } })
 
-test('each page for operators has one heading, a title of its own and the tabs to the others', async () => {
+test('each page for operators has one heading, its own title and tabs to the others', async () => {
   const titles = new Set<string>()
   for (const path of ['/admin', '/admin/errors', '/admin/jobs', '/admin/users', '/admin/audit']) {
     const page = await open(path)
@@ -60,7 +60,7 @@ test('programs get JSON from the same URLs, with Vary: Accept', async () => {
   }
 })
 
-test('who is no operator sees none of it', async () => {
+test('other users cannot see these pages', async () => {
   const { browser: other } = await signedIn('nobody-special')
   for (const path of ['/admin', '/admin/users', '/admin/audit'])
     assert.equal((await other.open(base + path, { headers: { accept: 'text/html' } })).status, 403)
@@ -71,7 +71,7 @@ test('who is no operator sees none of it', async () => {
   assert.equal(app.maintenance.state.enabled, false)
 })
 
-test('filters that were left empty narrow nothing down, and those that mean nothing are refused in words', async () => {
+test('empty filters are ignored, and invalid ones are refused with an explanation', async () => {
   const page = await open('/admin/audit?text=&actor=&type=&outcome=')
   assert.equal(page.status, 200)
   assert.match(page.body, /<b>operator\.create<\/b>/)
@@ -82,7 +82,7 @@ test('filters that were left empty narrow nothing down, and those that mean noth
   assert.match(wrong.body, /type/)
 })
 
-test('the platform is closed from its page only by who says so twice, and opened with one click', async () => {
+test('closing the platform from its page needs a confirmation, opening it one click', async () => {
   const before = await open('/admin')
   const asked = await browser.submit(before, '/admin/closing', { enabled: 'yes', message: 'Back <b>soon</b>' })
   assert.equal(asked.status, 422)
@@ -122,7 +122,7 @@ test('the platform is closed from its page only by who says so twice, and opened
   )
 })
 
-test('an operator makes another, takes it back, and cannot click themselves out', async () => {
+test('an operator can grant and revoke the role, but not their own', async () => {
   await signedIn('ada')
   const list = await open('/admin/users?username=ada')
   const [, action = ''] = /action="(\/admin\/users\/[^"]+\/role)"/.exec(list.body) ?? []
@@ -134,7 +134,7 @@ test('an operator makes another, takes it back, and cannot click themselves out'
   assert.doesNotMatch((await open(`/admin/users?username=${name}`)).body, /action="\/admin\/users\//)
 })
 
-test('a dead job is tried again from its row', async () => {
+test('a dead job can be retried from its row', async () => {
   const page: Page = await open('/admin/jobs?state=dead')
   assert.match(page.body, /No dead jobs/)
   const gone = await browser.submit(
@@ -145,7 +145,7 @@ test('a dead job is tried again from its row', async () => {
   assert.equal(gone.status, 404)
 })
 
-test('what apps and people are called is text on every page', async () => {
+test('names of apps and people are escaped on every page', async () => {
   await app.db.execute(sql`update teams set name = '<img src=x onerror=alert(1)>'`)
   for (const path of ['/admin', '/admin/audit', '/admin/users', '/dashboard'])
     assert.doesNotMatch((await open(path)).body, /<img src=x/)

@@ -8,7 +8,7 @@ import { errorOf, platform } from './support.ts'
 const server = await platform({ after })
 const { owner, member } = await server.addPeople()
 
-test('GET /admin/stats counts the platform, for operators alone', async () => {
+test('GET /admin/stats has the figures of the platform, for operators only', async () => {
   await owner.call('POST', '/api/v1/apps', { name: 'counted' })
   const response = await server.operator.call('GET', '/admin/stats')
   assert.equal(response.statusCode, 200)
@@ -23,7 +23,7 @@ test('GET /admin/stats counts the platform, for operators alone', async () => {
       assert.equal(errorOf(await caller.call('GET', url)).code, 'FORBIDDEN')
 })
 
-test('GET /admin/audit finds events by what they are, page by page', async () => {
+test('GET /admin/audit filters events, page by page', async () => {
   const { id } = (await owner.call('POST', '/api/v1/apps', { name: 'followed' })).json()
   for (let i = 0; i < 4; i++) await owner.call('PATCH', `/api/v1/apps/${id}`, { name: `name ${i}` })
   const read = async (query: string) => {
@@ -52,7 +52,7 @@ test('GET /admin/audit finds events by what they are, page by page', async () =>
   assert.equal(second.nextCursor, null)
 })
 
-test('GET /admin/audit refuses filters that mean nothing', async () => {
+test('GET /admin/audit refuses invalid filters', async () => {
   const queries = [
     'type=none',
     'outcome=maybe',
@@ -72,7 +72,7 @@ test('GET /admin/audit refuses filters that mean nothing', async () => {
     assert.equal(errorOf(await server.operator.call('GET', `/admin/audit?${query}`)).code, 'VALIDATION_ERROR', query)
 })
 
-test('GET /admin/errors tells operators what has gone wrong, and refuses filters that mean nothing', async t => {
+test('GET /admin/errors lists errors for operators, and refuses invalid filters', async t => {
   const broken = await platform(t)
   const list = async (query = '') => {
     const response = await broken.operator.call('GET', `/admin/errors${query}`)
@@ -95,7 +95,7 @@ test('GET /admin/errors tells operators what has gone wrong, and refuses filters
   assert.equal(errorOf(await owner.call('GET', '/admin/errors')).code, 'FORBIDDEN')
 })
 
-test('GET /admin/stats is an error when a number cannot be read, not a zero', async t => {
+test('GET /admin/stats fails if a figure cannot be read, instead of showing zero', async t => {
   const broken = await platform(t)
   await broken.app.db.execute(sql`drop table usage_records`)
   const response = await broken.operator.call('GET', '/admin/stats')
@@ -115,7 +115,7 @@ test('GET /admin/users finds users by name, address and kind', async () => {
   )
 })
 
-test('operators make operators, from the next request on, and never remove the last', async () => {
+test('operators can appoint operators, effective immediately, but never remove the last one', async () => {
   const url = (id: string) => `/admin/users/${id}`
   const set = (by: typeof owner, id: string, isOperator: boolean) => by.call('PATCH', url(id), { isOperator })
   assert.equal((await set(owner, owner.id, true)).statusCode, 403)
@@ -148,7 +148,7 @@ test('operators make operators, from the next request on, and never remove the l
   )
 })
 
-test('PATCH /admin/teams/:team changes the plan of any team, by id or slug, and says so in its audit log', async () => {
+test('PATCH /admin/teams/:team changes the plan of any team, by id or slug, and records it in the team’s audit log', async () => {
   const { team, owner: founder } = await server.addPeople()
   const set = (idOrSlug: string, plan: string) => server.operator.call('PATCH', `/admin/teams/${idOrSlug}`, { plan })
   const changed = await set(team.id, 'free')
@@ -172,7 +172,7 @@ test('PATCH /admin/teams/:team changes the plan of any team, by id or slug, and 
   )
 })
 
-test('PATCH /admin/teams/:team refuses plans and teams that do not exist, and plans that a subscription decides', async () => {
+test('PATCH /admin/teams/:team refuses plans and teams that do not exist, and plans that are set by a subscription', async () => {
   const { team, owner: founder } = await server.addPeople()
   const set = (idOrSlug: string, plan: unknown, by = server.operator) =>
     by.call('PATCH', `/admin/teams/${idOrSlug}`, { plan })
@@ -186,7 +186,7 @@ test('PATCH /admin/teams/:team refuses plans and teams that do not exist, and pl
   assert.equal((await founder.call('GET', `/api/v1/teams/${team.id}`)).json().plan, 'pro')
 })
 
-test('a database that fails is no refusal: operators get 5xx, not 403', async t => {
+test('if the database fails, operators get 5xx, not 403', async t => {
   const broken = await platform(t)
   await broken.app.db.execute(sql`alter table users rename to lost`)
   broken.app.auth.forget()

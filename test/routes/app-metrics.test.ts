@@ -42,7 +42,7 @@ async function addApp(name: string, isLive = true) {
   return { slug: app.slug, read: () => member.call('GET', `/api/v1/apps/${app.slug}/metrics`) }
 }
 
-test('the metrics of an app come from the platform that runs it, asked once for many readers', async () => {
+test('the metrics of an app come from its deployer, read once for concurrent requests', async () => {
   const app = await addApp('measured')
   const replies = await Promise.all(Array.from({ length: 20 }, app.read))
   for (const reply of replies) {
@@ -55,14 +55,14 @@ test('the metrics of an app come from the platform that runs it, asked once for 
   )
 })
 
-test('an app that does not run has empty metrics, and the platform is not asked', async () => {
+test('an app that is not running has empty metrics, without asking the deployer', async () => {
   const app = await addApp('idle', false)
   const { cpuPercent, instances } = (await app.read()).json()
   assert.deepEqual([cpuPercent, instances], [0, []])
   assert.ok(!asked.includes(app.slug))
 })
 
-test('where the metrics cannot be read, that is said without why', async t => {
+test('unreadable metrics are reported without the cause', async t => {
   t.after(() => {
     answer = async () => METRICS
   })

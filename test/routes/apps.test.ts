@@ -39,7 +39,7 @@ test("POST with a name alone works at once, with the first operator's token", as
   assert.deepEqual((await server.operator.call('GET', '/api/v1/apps/hello')).json(), app)
 })
 
-test('POST takes all settings, and a team by UUID or slug', async () => {
+test('POST accepts all settings, and a team by UUID or slug', async () => {
   const settings = {
     name: 'Full',
     githubRepo: 'acme/web.site',
@@ -68,7 +68,7 @@ test('POST takes all settings, and a team by UUID or slug', async () => {
   }
 })
 
-test('the health check and the port of an app are settings, and wrong ones are refused in words', async () => {
+test('the health check and the port of an app are settings, and wrong ones are refused with an explanation', async () => {
   const { id } = (await admin.call('POST', '/api/v1/apps', { name: 'checked' })).json()
   const url = `/api/v1/apps/${id}`
   const settings = { healthPath: '/up?deep=1', healthGrace: 120, port: 3000 }
@@ -102,7 +102,7 @@ test('every role may create and see apps; only admins and owners change and dele
   }
 })
 
-test('the apps of another team are not found, by any name and method', async () => {
+test('apps of other teams are not found, by any name or method', async () => {
   const { id, slug } = (await owner.call('POST', '/api/v1/apps', { name: 'private' })).json()
   for (const key of [id, slug, randomUUID(), 'nothing-here', '%00', "'%20or%201=1"])
     for (const [method, body] of [['GET'], ['PUT', { name: 'x' }], ['PATCH', { name: 'x' }], ['DELETE']] as const) {
@@ -129,7 +129,7 @@ test('PUT replaces everything, PATCH only what it names', async () => {
   assert.deepEqual(replaced, { ...created, ...defaults, name: 'again', version: 4, updatedAt: replaced.updatedAt })
 })
 
-test('a change goes through with the ETag of the latest version or a star, and not with an older one', async () => {
+test('a change is accepted with the ETag of the latest version or a star, but not with an older one', async () => {
   const created = await owner.call('POST', '/api/v1/apps', { name: 'guarded' })
   const url = String(created.headers.location)
   const first = String(created.headers.etag)
@@ -161,7 +161,7 @@ test('a client that has the latest version gets 304', async () => {
   assert.equal((await owner.call('GET', url, undefined, { 'if-none-match': tag })).statusCode, 200)
 })
 
-test('of simultaneous requests for one slug exactly one is answered 201, the others 409', async () => {
+test('of concurrent requests for one slug exactly one gets 201, the others 409', async () => {
   const responses = await Promise.all(
     Array.from({ length: 12 }, (_, i) =>
       [owner, stranger][i % 2]!.call('POST', '/api/v1/apps', { name: 'x', slug: 'contested' })
@@ -172,7 +172,7 @@ test('of simultaneous requests for one slug exactly one is answered 201, the oth
   for (const response of responses) if (response.statusCode === 409) assert.equal(errorOf(response).code, 'CONFLICT')
 })
 
-test('a repeated Idempotency-Key repeats the reply and makes no second app; with another body it is a mistake', async () => {
+test('a repeated Idempotency-Key repeats the reply without a second app; with another body it is refused', async () => {
   const key = { 'idempotency-key': randomUUID() }
   const first = await owner.call('POST', '/api/v1/apps', { name: 'once only' }, key)
   const second = await owner.call('POST', '/api/v1/apps', { name: 'once only' }, key)
@@ -194,7 +194,7 @@ test('a repeated Idempotency-Key repeats the reply and makes no second app; with
   }
 })
 
-test('lists page by page, newest first, in each page at most the limit', async () => {
+test('lists newest first, with at most the limit per page', async () => {
   const { owner, team } = await server.addPeople()
   for (let i = 0; i < 7; i++) await owner.call('POST', '/api/v1/apps', { name: `page ${i}` })
   const names: string[] = []
@@ -211,7 +211,7 @@ test('lists page by page, newest first, in each page at most the limit', async (
   )
 })
 
-test('an app that could not be made is in the audit log of the team that it was meant for', async () => {
+test('a failed creation of an app is in the audit log of its intended team', async () => {
   const { team, owner } = await server.addPeople()
   for (const body of [
     { name: 'x', region: 'xxx' },
@@ -232,7 +232,7 @@ test('an app that could not be made is in the audit log of the team that it was 
   )
 })
 
-test('each change leaves one row in the audit log, a refused one too, and it says whose app it was', async () => {
+test('each change, even a refused one, adds one row with the team to the audit log', async () => {
   const created = (await owner.call('POST', '/api/v1/apps', { name: 'audited' })).json()
   const url = `/api/v1/apps/${created.id}`
   await admin.call('PATCH', url, { autoDeploy: false })

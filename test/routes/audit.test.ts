@@ -19,7 +19,7 @@ const row = (over: Partial<typeof auditLogs.$inferInsert>) => ({
   ...over
 })
 
-test('who runs a team reads what happened in it, and nothing of any other team', async () => {
+test('owners and admins of a team can read its audit log, and no other one', async () => {
   await db
     .insert(auditLogs)
     .values([row({ resourceName: 'ours' }), row({ resourceName: 'theirs', teamId: randomUUID() })])
@@ -127,7 +127,7 @@ test('every query of the log is served by an index, over many months', async () 
   }
 })
 
-test('an operator exports any range, as lines of JSON or as CSV, and the export is in the log', async () => {
+test('an operator can export any range as NDJSON or CSV, and the export is audited', async () => {
   const since = new Date(Date.now() - 60 * 86_400_000).toISOString()
   const until = new Date(Date.now() - 40 * 86_400_000).toISOString()
   const range = `since=${since}&until=${until}`
@@ -160,7 +160,7 @@ test('an operator exports any range, as lines of JSON or as CSV, and the export 
   assert.equal((await owner.call('GET', '/admin/audit/export')).statusCode, 403)
 })
 
-test('no cell of an exported table is a formula', async () => {
+test('exported CSV cells cannot be formulas', async () => {
   await db
     .insert(auditLogs)
     .values(
@@ -175,7 +175,7 @@ test('no cell of an exported table is a formula', async () => {
   assert.match(body, /,"a ""quoted"", name",/)
 })
 
-test('how long rows wait for their link is a metric', async () => {
+test('the age of the oldest unsealed row is a metric', async () => {
   const { body } = await server.as(null, 'GET', '/metrics')
   assert.match(body, /^rhone_audit_unsealed_age_seconds \d/m)
 })

@@ -39,7 +39,7 @@ async function addApp(caller: Caller = owner, source: object = { githubRepo: 'ac
 const become = (id: string, values: Partial<typeof deployments.$inferInsert>) =>
   db.update(deployments).set(values).where(eq(deployments.id, id))
 
-test('POST deploy answers 202 with a deployment that is on its way, and where to look at it', async () => {
+test('POST deploy answers 202 with an unfinished deployment and its location', async () => {
   const app = await addApp()
   const response = await member.call('POST', `${app.url}/deploy`)
   assert.equal(response.statusCode, 202, response.body)
@@ -84,7 +84,7 @@ test('a member may not deploy a commit or branch that is not the app’s, which 
   assert.equal(named.json().config?.anyCommit, undefined, 'so the build checks that it is on the branch')
 })
 
-test('a deploy says which commit, branch or image; what is none of these is refused by its name', async () => {
+test('a deploy can name a commit, a branch or an image; invalid values are refused by name', async () => {
   const app = await addApp()
   const sha = '0123456789abcdef0123456789abcdef01234567'
   for (const body of [
@@ -111,7 +111,7 @@ test('a deploy says which commit, branch or image; what is none of these is refu
   assert.equal(await db.$count(deployments), before)
 })
 
-test('an app with nothing to build says so, but for an image', async () => {
+test('an app without a source is refused, unless an image is deployed', async () => {
   const app = await addApp(owner, { githubRepo: null })
   const response = await owner.call('POST', `${app.url}/deploy`)
   assert.deepEqual(errorOf(response), { status: 409, code: 'CONFLICT' })
@@ -119,7 +119,7 @@ test('an app with nothing to build says so, but for an image', async () => {
   assert.equal((await owner.call('POST', `${app.url}/deploy`, { image: IMAGE })).statusCode, 202)
 })
 
-test('nobody runs the image of another app by knowing its digest', async () => {
+test('the image of another app cannot be deployed by its digest', async () => {
   const app = await addApp()
   await db.update(apps).set({ flyAppId: 'rhone-mine-1' }).where(eq(apps.id, app.id))
   const deploy = async (repository: string) =>
@@ -130,7 +130,7 @@ test('nobody runs the image of another app by knowing its digest', async () => {
     assert.equal(await deploy(repository), 202)
 })
 
-test('the newest deploy wins, also of ten that are sent at once', async () => {
+test('the newest deploy wins, even of ten concurrent ones', async () => {
   const app = await addApp()
   const responses = await Promise.all(Array.from({ length: 10 }, () => member.call('POST', `${app.url}/deploy`)))
   assert.deepEqual(new Set(responses.map(({ statusCode }) => statusCode)), new Set([202]))
@@ -139,7 +139,7 @@ test('the newest deploy wins, also of ten that are sent at once', async () => {
   assert.deepEqual(statuses, ['pending', ...Array(9).fill('cancelled')])
 })
 
-test('a client that repeats itself deploys once: the same Idempotency-Key, the same deployment', async () => {
+test('a repeated request with the same Idempotency-Key deploys once', async () => {
   const app = await addApp()
   const key = { 'idempotency-key': randomUUID() }
   const [first, second] = [
@@ -162,7 +162,7 @@ test('a token needs the scope deploy, and the command line is distinguished from
   assert.equal((await callWith('deploy', { 'user-agent': 'rhone-cli/1.0' })).json().trigger, 'cli')
 })
 
-test('a rollback brings back the image that was live before, as a new deployment', async () => {
+test('a rollback deploys the previously live image as a new deployment', async () => {
   const app = await addApp()
   assert.deepEqual(errorOf(await owner.call('POST', `${app.url}/rollback`)), { status: 409, code: 'CONFLICT' })
   const ids: string[] = []
@@ -210,7 +210,7 @@ test('no deployment of another app or team can be rolled back to, seen or cancel
   }
 })
 
-test('a deployment that is on its way can be cancelled, and one that is over cannot', async () => {
+test('an unfinished deployment can be cancelled, and a finished one cannot', async () => {
   const app = await addApp()
   const { id } = (await owner.call('POST', `${app.url}/deploy`)).json()
   await become(id, { status: 'building' })
@@ -223,7 +223,7 @@ test('a deployment that is on its way can be cancelled, and one that is over can
   }
 })
 
-test('a failed deployment is a reply of 200 that says what has failed and how long it took', async () => {
+test('a failed deployment is returned with 200, the reason and its duration', async () => {
   const app = await addApp()
   const { id } = (await owner.call('POST', `${app.url}/deploy`)).json()
   const at = (seconds: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, seconds))
@@ -270,7 +270,7 @@ test('lists come page by page, newest first', async () => {
   assert.deepEqual(seen, ids)
 })
 
-test('each of deploy, rollback and cancel leaves its row in the audit log of the team, refused ones too', async () => {
+test('deploys, rollbacks and cancellations are in the audit log of the team, even refused ones', async () => {
   const app = await addApp()
   const { id } = (await member.call('POST', `${app.url}/deploy`)).json()
   const second = (await member.call('POST', `${app.url}/deploy`)).json()
@@ -298,7 +298,7 @@ test('each of deploy, rollback and cancel leaves its row in the audit log of the
   )
 })
 
-test('an app that is deleted takes its deployments with it, and is remembered to be taken down', async () => {
+test('deleting an app deletes its deployments, and records that it must be destroyed', async () => {
   const app = await addApp()
   await owner.call('POST', `${app.url}/deploy`)
   assert.equal((await owner.call('DELETE', app.url)).statusCode, 204)
@@ -307,7 +307,7 @@ test('an app that is deleted takes its deployments with it, and is remembered to
   assert.ok(rows.some(row => row.app_id === app.id))
 })
 
-test('a server with nothing to deploy to says so, and still shows what was deployed', async () => {
+test('a server without a deployer reports that, and still shows past deployments', async () => {
   const bare = await platform(
     { after },
     {

@@ -81,7 +81,7 @@ const auditOf = async (userId: string) =>
     .toSorted()
 
 describe('a program logs in', () => {
-  test('by a code that a person compares and approves, who sees what it gets and who asks', async () => {
+  test('with a code that a person compares and approves, seeing its rights and its origin', async () => {
     const ada = await person()
     const begun = await begin({ name: 'rhone on <b>laptop</b>' })
     assert.match(begun.userCode, /^[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}$/)
@@ -112,7 +112,7 @@ describe('a program logs in', () => {
     assert.deepEqual(await auditOf(ada.id), ['device_login.approve success', 'token.create success'])
   })
 
-  test('with as little as it asks for, and may end its own token but no other', async () => {
+  test('with only the requested scopes, and can revoke its own token only', async () => {
     const ada = await person()
     const begun = await begin({ scopes: ['read'] })
     assert.match((await ada.open(begun.userCode)).body, /read what you can see/)
@@ -125,7 +125,7 @@ describe('a program logs in', () => {
     assert.equal((await as(token, 'GET', '/api/v1/me')).statusCode, 401)
   })
 
-  test('with a code that is typed in small letters, with blanks or without a dash', async () => {
+  test('with a code typed in lower case, with spaces or without a dash', async () => {
     const ada = await person()
     const { userCode } = await begin()
     const sloppy = encodeURIComponent(` ${userCode.toLowerCase().replace('-', ' ')} `)
@@ -139,7 +139,7 @@ describe('a program logs in', () => {
     ])
   })
 
-  test('not when the person denies it, and the program is told so', async () => {
+  test('not if the person denies it, and the program is told', async () => {
     const ada = await person()
     const begun = await begin()
     assert.match((await decide(ada, begun, 'deny')).body, /The program stays out/)
@@ -148,7 +148,7 @@ describe('a program logs in', () => {
     assert.deepEqual(await auditOf(ada.id), ['device_login.deny success'])
   })
 
-  test('over several instances as over one', async () => {
+  test('through several instances as through one', async () => {
     const config = await testConfig(scope, { ...settings, BASE_URL: base })
     const other = await buildApp({ ...config, swaps: { pressure: false } })
     after(() => other.close())
@@ -168,7 +168,7 @@ describe('a program logs in', () => {
 })
 
 describe('time', () => {
-  test('a program that asks too often is told to slow down, each time by five seconds more', async () => {
+  test('a program that polls too often is told to slow down, by five more seconds each time', async () => {
     const begun = await begin()
     const asked = []
     for (let i = 0; i < 3; i++) asked.push(await ask(begun))
@@ -181,7 +181,7 @@ describe('time', () => {
     assert.deepEqual(await ask(begun), { status: 'authorization_pending', interval: 15 })
   })
 
-  test('after ten minutes the code is void for both, and the next sweep removes it', async () => {
+  test('after ten minutes both codes expire, and the next sweep removes them', async () => {
     const ada = await person()
     const begun = await begin()
     const page = await ada.open(begun.userCode)
@@ -195,7 +195,7 @@ describe('time', () => {
     assert.equal((await ask(begun)).status, 'expired_token')
   })
 
-  test('who approves in the last second leaves a minute to fetch the token', async () => {
+  test('an approval in the last second leaves a minute to fetch the token', async () => {
     const ada = await person()
     const begun = await begin()
     const page = await ada.open(begun.userCode)
@@ -208,7 +208,7 @@ describe('time', () => {
     assert.ok(left > 50 && left <= 60, String(left))
   })
 
-  test('a program that ends between the approval and its question leaves no token behind', async () => {
+  test('a program that ends between the approval and its poll leaves no token', async () => {
     const ada = await person()
     const begun = await begin()
     await decide(ada, begun, 'approve')
@@ -221,7 +221,7 @@ describe('time', () => {
 })
 
 describe('hostile callers', () => {
-  test('the token comes once: asking again ends it', async () => {
+  test('the token is returned once: polling again revokes it', async () => {
     const ada = await person()
     const begun = await begin()
     await decide(ada, begun, 'approve')
@@ -237,7 +237,7 @@ describe('hostile callers', () => {
     ])
   })
 
-  test('of two programs that ask at the same moment, one gets a token, and that does not last', async () => {
+  test('of two programs that poll at the same moment, one gets a token, which is revoked', async () => {
     const ada = await person()
     const begun = await begin()
     await decide(ada, begun, 'approve')
@@ -250,7 +250,7 @@ describe('hostile callers', () => {
     assert.equal((await as(granted[0]!.granted!.token.token, 'GET', '/api/v1/me')).statusCode, 401)
   })
 
-  test('who guesses codes has to wait, while others go on', async () => {
+  test('guessing codes leads to a wait, without affecting others', async () => {
     const [mallory, ada] = [await person(), await person()]
     const begun = await begin()
     const statuses: number[] = []
@@ -281,7 +281,7 @@ describe('hostile callers', () => {
       assert.ok(!stored.includes(code))
   })
 
-  test('nobody approves without a form of ours, a browser, or a fresh sign-in', async () => {
+  test('an approval requires our form, a browser session and a recent sign-in', async () => {
     const ada = await person()
     const begun = await begin()
     const page = await ada.open(begun.userCode)
@@ -315,7 +315,7 @@ describe('hostile callers', () => {
     assert.equal((await as(token, 'GET', '/login/device')).statusCode, 403)
   })
 
-  test('an account that is being deleted logs nothing in any more', async () => {
+  test('an account that is being deleted cannot approve logins', async () => {
     const ada = await person()
     const begun = await begin()
     await decide(ada, begun, 'approve')
@@ -326,14 +326,14 @@ describe('hostile callers', () => {
     assert.equal((await ask(begun)).status, 'access_denied')
   })
 
-  test('what a program calls itself is one line of text', async () => {
+  test('the name of a program is one line of text', async () => {
     for (const name of ['', ' ', 'a\nb', 'x'.repeat(101), 'a\u202Eb'])
       assert.equal((await as(null, 'POST', '/api/v1/auth/device', { name })).statusCode, 400, JSON.stringify(name))
     assert.equal((await as(null, 'POST', '/api/v1/auth/device', { scopes: ['root'] })).statusCode, 400)
     assert.equal((await as(null, 'POST', '/api/v1/auth/device')).statusCode, 201, 'a name is not needed')
   })
 
-  test('beginning is limited by address', async () => {
+  test('starting is limited by address', async () => {
     const limited = await testApp(scope, { RATE_LIMIT_AUTH: '1/s:3' })
     const statuses = await Promise.all(
       Array.from({ length: 6 }, async () => (await limited.as(null, 'POST', '/api/v1/auth/device', {})).statusCode)

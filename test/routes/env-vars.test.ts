@@ -12,7 +12,7 @@ const app = (await owner.call('POST', '/api/v1/apps', { name: 'with secrets' }))
 const url = `/api/v1/apps/${app.slug}/env`
 const SECRET = 'correct horse battery staple'
 
-test('PUT sets a variable, 201 when it is new and 200 when it was there, and never tells its value', async () => {
+test('PUT sets a variable, 201 when it is new and 200 when it was there, and never reveals its value', async () => {
   const created = await admin.call('PUT', `${url}/API_KEY`, { value: 'first' })
   assert.equal(created.statusCode, 201)
   assert.deepEqual(Object.keys(created.json()), ['key', 'version', 'buildTime', 'createdAt', 'updatedAt'])
@@ -24,7 +24,7 @@ test('PUT sets a variable, 201 when it is new and 200 when it was there, and nev
   for (const response of [created, replaced, list]) assert.ok(!response.body.includes(SECRET))
 })
 
-test('the value lies sealed in the database, for this app and key, and nowhere else', async () => {
+test('the value is stored only encrypted, bound to its app and key', async () => {
   const { db } = server.app
   await admin.call('PUT', `${url}/API_KEY`, { value: SECRET }, { 'idempotency-key': 'env-2' })
   const [row] = await db.select().from(envVars).where(eq(envVars.key, 'API_KEY'))
@@ -59,7 +59,7 @@ test('the list comes in pages, by name', async () => {
     assert.equal((await read(query)).error.code, 'VALIDATION_ERROR', query)
 })
 
-test('builds see a variable that is set for them, and no other', async () => {
+test('builds only see variables that are set for them', async () => {
   const seen = await admin.call('PUT', `${url}/NPM_TOKEN`, { value: SECRET, buildTime: true })
   assert.equal(seen.json().buildTime, true)
   assert.equal((await admin.call('PUT', `${url}/NPM_TOKEN`, { value: SECRET })).json().buildTime, false)
@@ -73,7 +73,7 @@ test('DELETE removes a variable once', async () => {
   assert.deepEqual(errorOf(await admin.call('DELETE', `${url}/GONE`)), { status: 404, code: 'NOT_FOUND' })
 })
 
-test('only admins and owners see and change variables, and to other teams the app does not exist', async () => {
+test('only admins and owners can see and change variables, and other teams do not find the app', async () => {
   for (const [caller, status, code] of [
     [member, 403, 'FORBIDDEN'],
     [stranger, 404, 'NOT_FOUND']
@@ -89,7 +89,7 @@ test('only admins and owners see and change variables, and to other teams the ap
   for (const caller of [owner, admin]) assert.equal((await caller.call('GET', url)).statusCode, 200)
 })
 
-test('the audit log says which variable it was, of a change that was refused, too', async () => {
+test('the audit log names the variable, even of a refused change', async () => {
   await admin.call('PUT', `${url}/AUDITED`, { value: 'x' })
   await member.call('DELETE', `${url}/AUDITED`)
   await admin.call('DELETE', `${url}/UNKNOWN`)
@@ -116,7 +116,7 @@ test('the audit log says which variable it was, of a change that was refused, to
   )
 })
 
-test('refuses names that are none or reserved, and values that are none, and says which and why', async () => {
+test('refuses invalid or reserved names, and invalid values, with the reason', async () => {
   for (const key of ['lower', '1ST', 'A-B', 'A%20B', '%C3%84', 'A'.repeat(256)])
     assert.match(String(errorOf(await owner.call('PUT', `${url}/${key}`, { value: 'x' })).detail), /^key: /, key)
   for (const key of ['PORT', 'FLY_REGION'])

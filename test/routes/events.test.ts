@@ -30,7 +30,7 @@ async function deployed(appId: string): Promise<string> {
   return row!.id
 }
 
-test('the stream has the ids of what changed in the teams of its reader, and nothing else', async t => {
+test('the stream contains only the ids of changes in the teams of its reader', async t => {
   const { team, member, stranger } = await server.addPeople()
   const [theirs, others] = await Promise.all([follow(member), follow(stranger)])
   t.after(() => [theirs, others].forEach(reader => void reader.close()))
@@ -56,7 +56,7 @@ test('the stream has the ids of what changed in the teams of its reader, and not
   )
 })
 
-test('a change of an app or of one of its variables is news for its team', async t => {
+test('a change of an app or of its variables is sent to its team', async t => {
   const { team, member } = await server.addPeople()
   const reader = await follow(member)
   t.after(() => reader.close())
@@ -97,7 +97,7 @@ test('a reader whose token is revoked is told so, and then the stream ends', asy
   assert.ok(reader.isComplete)
 })
 
-test('nobody follows without a credential, and nobody has more than ten streams open', async t => {
+test('the stream requires a credential, and is limited to ten per user', async t => {
   const anonymous = await EventReader.open(`${url}/api/v1/events`)
   assert.equal(anonymous.status, 401)
   anonymous.close()

@@ -28,20 +28,20 @@ test('the link signs the first operator in, once', async () => {
   assert.equal(again.headers['set-cookie'], undefined)
 })
 
-test('of many who open the link at once, one gets in', async () => {
+test('of many concurrent uses of the link, one succeeds', async () => {
   const code = links.create()
   const replies = await Promise.all(Array.from({ length: 8 }, () => open(code)))
   assert.equal(replies.filter(({ statusCode }) => statusCode === 303).length, 1)
 })
 
-test('it works on the machine of the server only, whatever name leads there', async () => {
+test('it works only on the machine of the server, under any name', async () => {
   const code = links.create()
   assert.equal((await open(code, { from: '203.0.113.7' })).statusCode, 404)
   assert.equal((await open(code, { host: 'rebound.example.com' })).statusCode, 404)
   assert.equal((await open(code, { host: '127.0.0.1:8080', from: '::1' })).statusCode, 303, 'it was not used up')
 })
 
-test('it works for ten minutes, and a code that was changed never', async () => {
+test('it works for ten minutes, and never with a changed code', async () => {
   const now = Date.now()
   assert.equal((await open(links.create(now - 599_000))).statusCode, 303)
   assert.equal((await open(links.create(now - 600_001))).statusCode, 404)
@@ -51,7 +51,7 @@ test('it works for ten minutes, and a code that was changed never', async () => 
     assert.equal((await open(wrong)).statusCode, 404)
 })
 
-test('there is no such link once there is another way in, nor outside of development', async t => {
+test('the link exists only in development, and only without another way to sign in', async t => {
   for (const variables of [{ LOCAL_ACCOUNTS: 'true' }, { GITHUB_CLIENT_ID: 'id', GITHUB_CLIENT_SECRET: 'secret' }])
     assert.equal(firstSignIn(await testConfig(t, variables)), null)
   assert.equal(firstSignIn({ ...config, environment: 'production' }), null)

@@ -8,7 +8,7 @@ const { as, token, app } = await platform({ after })
 const shown = async () => (await as(null, 'GET', '/status.json')).json()
 const open = (body: object) => as(token, 'POST', '/admin/incidents', body)
 
-test('an incident is opened, updated and closed, on the status page at once, and audited', async () => {
+test('an incident can be opened, updated and closed, appears on the status page immediately, and is audited', async () => {
   const opened = await open({
     title: 'Requests <fail>',
     severity: 'critical',
@@ -59,13 +59,13 @@ test('each step may be repeated, and changes nothing the second time', async () 
   assert.equal((await open(body)).statusCode, 201, 'the next one of this title is another')
 })
 
-test('of two that open the same incident at a time, one does', async () => {
+test('of two concurrent requests to open the same incident, one does', async () => {
   const replies = await Promise.all([1, 2, 3, 4].map(() => open({ title: 'At once', severity: 'low' })))
   assert.equal(new Set(replies.map(reply => reply.json().id)).size, 1)
   assert.deepEqual(replies.map(({ statusCode }) => statusCode).toSorted(), [200, 200, 200, 201])
 })
 
-test('a part of the service that does not exist is named, with those that do', async () => {
+test('an unknown component is refused with a list of the known ones', async () => {
   const refused = await open({ title: 'X', severity: 'low', components: ['apis'] })
   assert.equal(refused.statusCode, 400)
   assert.match(refused.json().error.detail, /unknown component "apis"; the components are api/)
@@ -73,7 +73,7 @@ test('a part of the service that does not exist is named, with those that do', a
     assert.equal((await open({ title: 'X', severity: 'low', message })).statusCode, 400, JSON.stringify(message))
 })
 
-test('the list has the newest first, by pages, open ones or closed ones alone', async () => {
+test('the list is paginated, newest first, with a filter for open or closed ones', async () => {
   const all = (await as(token, 'GET', '/admin/incidents?limit=2')).json()
   assert.equal(all.items.length, 2)
   const next = (await as(token, 'GET', `/admin/incidents?limit=2&cursor=${all.nextCursor}`)).json()
@@ -88,7 +88,7 @@ test('the list has the newest first, by pages, open ones or closed ones alone', 
   assert.equal((await as(token, 'GET', '/admin/incidents/0197a4b2-5d1c-7c3e-9a51-0c4f6e1b2d3a')).statusCode, 404)
 })
 
-test('the status is open to anybody, also while the platform is closed', async () => {
+test('the status is public, even while the platform is closed', async () => {
   await as(token, 'POST', '/admin/maintenance', { enabled: true, message: 'Back at six' })
   const closed = await as(null, 'GET', '/status.json')
   assert.equal(closed.statusCode, 200)
@@ -102,7 +102,7 @@ test('the status is open to anybody, also while the platform is closed', async (
   assert.equal((await as(null, 'GET', '/status.json')).json().maintenance, null)
 })
 
-test('what instances observe is stored for all of them', async () => {
+test('observations of all instances are stored together', async () => {
   await app.status.sync()
   const [api] = (await shown()).components
   assert.equal(api.days.length, 30)

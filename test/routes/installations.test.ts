@@ -127,7 +127,7 @@ describe('connecting a team', () => {
     assert.deepEqual(details, { installationId: installation.id, account: installation.account.login })
   })
 
-  test('works without a code, too, and twice as once', async () => {
+  test('also works without a code, and repeatedly', async () => {
     const { teamId, connect } = await somebody()
     fake.app.requestsAuthorization = false
     assert.equal((await connect()).status, 200)
@@ -135,7 +135,7 @@ describe('connecting a team', () => {
     assert.equal((await connectionsOf(teamId)).length, 1)
   })
 
-  test('takes no installation from another team, even if it is named', async () => {
+  test('cannot take an installation from another team, even by name', async () => {
     const first = await somebody()
     await first.connect()
     const second = await somebody()
@@ -162,7 +162,7 @@ describe('connecting a team', () => {
     assert.equal((await connect()).status, 200)
   })
 
-  test('is for its admins alone, when it begins and when it ends', async () => {
+  test('requires an admin, at the start and at the end', async () => {
     const { userId, connect, browser, installation, user } = await somebody()
     const team = await addTeam(app.db, { [userId]: 'member' })
     assert.equal((await connect(team.id)).status, 403)
@@ -183,7 +183,7 @@ describe('connecting a team', () => {
     assert.equal(page.headers.get('location'), `/login?next=${encodeURIComponent('/github/connect?team=x')}`)
   })
 
-  test('says when GitHub does not answer, and is begun again then', async () => {
+  test('reports if GitHub does not answer, and can be started again', async () => {
     const { connect, teamId } = await somebody()
     fake.faults.push({ path: '/user/installations', status: 503, times: 9 })
     const page = await connect()
@@ -196,7 +196,7 @@ describe('connecting a team', () => {
 })
 
 describe('the installations of a team', () => {
-  test('can be disconnected by its admins; its apps stay, and belong to no installation', async () => {
+  test('can be disconnected by admins; its apps stay, without an installation', async () => {
     const { teamId, connect, call, installation } = await somebody()
     await connect()
     const githubRepo = installation.repositories[0]!.full_name
@@ -237,7 +237,7 @@ describe('the repositories of a team', () => {
     assert.equal(item.installationId, more.id)
   })
 
-  test('are those of the installations that are left when one was suspended or removed', async () => {
+  test('exclude suspended and removed installations', async () => {
     const { teamId, connect, call, installation } = await somebody(repositories.slice(0, 1))
     await connect()
     const more = { ...installation, id: next++, repositories: repositories.slice(1, 2) }
@@ -294,7 +294,7 @@ describe('the source of an app', () => {
     assert.deepEqual([cleared!.githubRepoId, cleared!.githubInstallationId], [null, null])
   })
 
-  test('is no repository of another team, and a name alone proves nothing', async () => {
+  test('cannot be a repository of another team, even by name', async () => {
     const victim = await somebody()
     await victim.connect()
     const { connect, call, teamId } = await somebody()
@@ -321,7 +321,7 @@ describe('the source of an app', () => {
     assert.equal(fake.requests.length, before)
   })
 
-  test('that cannot be asked for leaves the app as it was', async () => {
+  test('that cannot be verified leaves the app unchanged', async () => {
     const { connect, call, teamId, installation } = await somebody()
     await connect()
     const { id } = (await call('POST', '/api/v1/apps', { name: 'x', team: teamId })).json()
@@ -333,7 +333,7 @@ describe('the source of an app', () => {
     assert.deepEqual([name, now], ['x', null])
   })
 
-  test('is one: a URL of git takes the place of the repository, and the other way round', async () => {
+  test('is unique: a git URL replaces the repository, and vice versa', async () => {
     const { connect, call, teamId, installation } = await somebody()
     await connect()
     const githubRepo = installation.repositories[0]!.full_name
@@ -354,7 +354,7 @@ describe('the source of an app', () => {
 })
 
 describe('a server without a GitHub App', () => {
-  test('says so, and takes the names of public repositories as they are', async t => {
+  test('reports that, and accepts names of public repositories', async t => {
     const bare = await platform(t)
     const { owner, team } = await bare.addPeople()
     for (const url of [`/api/v1/teams/${team.id}/repositories`, `/github/connect?team=${team.id}`])
@@ -364,7 +364,7 @@ describe('a server without a GitHub App', () => {
     assert.equal(created.json().githubRepo, 'acme/website')
   })
 
-  test('takes repositories of its own machine only where apps run on it', async t => {
+  test('accepts local repositories only if apps run on the same machine', async t => {
     const remote = (app: FastifyInstance, options: RoutesOptions) =>
       app.register(routes, { ...options, allowLocalGit: false })
     for (const [swaps, status] of [

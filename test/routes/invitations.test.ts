@@ -35,7 +35,7 @@ async function people(plan: 'free' | 'starter' | 'pro' = 'pro') {
 
 const accept = (caller: Caller, token: string) => caller.call('POST', ACCEPT, { token })
 
-test('an invitation is shown once with its token, is accepted by its address, and makes a member', async () => {
+test('an invitation shows its token once, is accepted by its address, and creates a member', async () => {
   const { admin, member, team, url, send, roleOf } = await people()
   const invited = await guest()
   const made = await send(admin, invited.email.toUpperCase(), 'admin')
@@ -74,7 +74,7 @@ test('an invitation is shown once with its token, is accepted by its address, an
   ])
 })
 
-test('on a server as it ships, the creator of a team can invite people to it', async () => {
+test('with the default settings, the creator of a team can invite people', async () => {
   const [founder, invited] = [await server.addCaller(), await guest()]
   const team = (await founder.call('POST', '/api/v1/teams', { name: 'as it ships' })).json()
   const sent = await founder.call('POST', `/api/v1/teams/${team.id}/invitations`, { email: invited.email })
@@ -82,7 +82,7 @@ test('on a server as it ships, the creator of a team can invite people to it', a
   assert.equal((await accept(invited, sent.json().token)).json().role, 'member')
 })
 
-test('nobody is invited to own, nor by those who may not invite', async () => {
+test('invitations cannot grant ownership, and only admins can send them', async () => {
   const { owner, member, stranger, send } = await people()
   assert.equal((await send(owner, 'a@example.com', 'owner')).statusCode, 400)
   assert.equal((await send(member, 'a@example.com')).statusCode, 403)
@@ -99,7 +99,7 @@ test('nobody is invited to own, nor by those who may not invite', async () => {
     assert.equal((await send(owner, email)).statusCode, 400, email)
 })
 
-test('a stolen link is worth nothing: the address must be the one invited, and verified', async () => {
+test('a stolen link is useless: the invited address must be verified', async () => {
   const { admin, send, roleOf } = await people()
   const invited = await guest()
   const { token } = (await send(admin, invited.email)).json()
@@ -133,14 +133,14 @@ test('a revoked or expired invitation is invalid, and makes room for another', a
   assert.equal((await send(admin, invited.email)).json().error.message, 'A member of the team has this address')
 })
 
-test('an invitation of one team is not to be revoked through another', async () => {
+test('an invitation cannot be revoked through another team', async () => {
   const { admin, send } = await people()
   const other = await people()
   const { id } = (await send(admin, 'x@example.com')).json()
   assert.equal((await other.owner.call('DELETE', `${other.url}/${id}`)).statusCode, 404)
 })
 
-test('what a demoted or removed admin has invited to is revoked with them', async () => {
+test('invitations of a demoted or removed admin are revoked', async () => {
   for (const method of ['PATCH', 'DELETE']) {
     const { owner, admin, team, send } = await people()
     const invited = await guest()
@@ -154,7 +154,7 @@ test('what a demoted or removed admin has invited to is revoked with them', asyn
   }
 })
 
-test("a plan's places are counted when inviting and when accepting, also by several at once", async () => {
+test('the places of a plan are checked when inviting and accepting, even concurrently', async () => {
   const { admin, send, team } = await people('starter')
   const guests = [await guest(), await guest(), await guest()]
   const sent = await Promise.all(guests.map(({ email }) => send(admin, email)))
@@ -173,7 +173,7 @@ test("a plan's places are counted when inviting and when accepting, also by seve
   assert.equal((await free.send(free.owner, 'x@example.com')).statusCode, 402)
 })
 
-test('one invitation makes one member, however many accept it at once', async () => {
+test('one invitation creates one member, even with concurrent requests', async () => {
   const { admin, send } = await people()
   const invited = await guest()
   const { token } = (await send(admin, invited.email)).json()

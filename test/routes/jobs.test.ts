@@ -21,7 +21,7 @@ const server = await platform({ after }, { jobs: ours })
 const { operator } = server
 const { owner } = await server.addPeople()
 
-test('operators see the jobs, by queue and state and page by page, without what they were sent with', async () => {
+test('operators can list jobs by queue and state, page by page, without their data', async () => {
   for (let n = 0; n < 3; n++) await server.app.jobs.send(null, queue.name, { secret: 'hidden' }, { after: 3_600 })
   const dead = await addDeadJob(server.app.db)
   const read = async (query: string) => {
@@ -62,7 +62,7 @@ test('operators see the jobs, by queue and state and page by page, without what 
   assert.equal((await owner.call('GET', '/admin/jobs')).statusCode, 403)
 })
 
-test('an operator has a dead job tried again, once, and the audit log says so', async () => {
+test('an operator can retry a dead job once, and it is audited', async () => {
   const id = await addDeadJob(server.app.db)
   const retry = () => operator.call('POST', `/admin/jobs/${id}/retry`)
   const accepted = await retry()

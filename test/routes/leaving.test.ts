@@ -45,7 +45,7 @@ test('DELETE /me names the teams that need their owner', async () => {
   assert.equal((await owner.call('GET', '/api/v1/me')).statusCode, 200)
 })
 
-test('GET /me/export has everything about oneself, nothing about others, and no hash', async () => {
+test('GET /me/export contains all own data, nothing about others, and no hash', async () => {
   const caller = await server.addCaller({ username: 'collector' })
   const other = await server.addCaller({ username: 'somebody-else' })
   const team = await addTeam(db, { [caller.id]: 'admin', [other.id]: 'owner' })

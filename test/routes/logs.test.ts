@@ -95,14 +95,14 @@ test('a build log is streamed while the build runs, through all plugins', async 
   assert.ok(reader.events.some(event => event.data.includes('the last words')))
 })
 
-test('streams are counted, and no histogram of latencies knows them', async () => {
+test('streams are counted, but not in latency histograms', async () => {
   const metrics = await server.app.metrics.registry.metrics()
   const path = 'path="/api/v1/apps/:app/deployments/:id/logs"'
   assert.match(metrics, new RegExp(`rhone_http_requests_total\\{method="GET",${path},status="200"\\} \\d`))
   assert.ok(!metrics.split('\n').some(line => line.includes('duration_seconds') && line.includes(path)))
 })
 
-test('a reader who reconnects continues after the last line seen, and learns at once what has ended', async () => {
+test('a reader who reconnects continues after the last line, and is told immediately what has ended', async () => {
   const id = await addDeployment()
   for (const text of ['one\n', 'two\n', 'three\n']) {
     const log = createBuildLog(db, id)
@@ -132,7 +132,7 @@ test('a reader who reconnects continues after the last line seen, and learns at 
   }
 })
 
-test('a reader of the log of an app that is deleted learns that its deployment is cancelled', async () => {
+test('a reader of the build log is told of the cancellation when the app is deleted', async () => {
   const doomed = (await owner.call('POST', '/api/v1/apps', { name: 'doomed', team: team.slug })).json()
   const [row] = await db.insert(deployments).values({ appId: doomed.id, status: 'building' }).returning()
   const heard: ServerEvent[] = []
@@ -155,7 +155,7 @@ test('a reader of the log of an app that is deleted learns that its deployment i
   ])
 })
 
-test('a build log is there in pages and as text, too', async () => {
+test('a build log is also available in pages and as text', async () => {
   const id = await addDeployment()
   for (const text of ['one\n', 'two\n', 'three\n']) {
     const log = createBuildLog(db, id)
@@ -181,7 +181,7 @@ test('a build log is there in pages and as text, too', async () => {
     assert.equal(errorOf(await member.call('GET', `${logOf(id)}?${query}`, undefined, json)).status, 400, query)
 })
 
-test('nobody reads the build log of another team by its id', async () => {
+test('a build log of another team cannot be read by its id', async () => {
   const id = await addDeployment()
   for (const [caller, path] of [
     [stranger, logOf(id)],
@@ -199,7 +199,7 @@ test('nobody reads the build log of another team by its id', async () => {
     assert.equal(errorOf(await stranger.call('GET', `/api/v1/apps/${app.id}/${path}`)).status, 404)
 })
 
-test('what an app says is read while it does, and after a pause from where one has stopped', async () => {
+test('the log of an app is streamed live, and resumes where the reader stopped', async () => {
   await insertAppLogs(db, [line('before')])
   const reader = await read(member, live)
   const connected = await reader.named('connected')
@@ -234,7 +234,7 @@ test('what an app says is read while it does, and after a pause from where one h
   fromTheStart.close()
 })
 
-test('many lines at once reach a reader who keeps up, in order and all of them', async () => {
+test('many lines at once reach a fast reader completely and in order', async () => {
   const reader = await read(owner, live)
   await reader.named('connected')
   for (let batch = 0; batch < 4; batch++)
@@ -292,7 +292,7 @@ test('the log of an app is searched by time, level and text, in pages', async ()
     assert.equal((await search(query)).error.code, 'VALIDATION_ERROR', query)
 })
 
-test('a user reads so many streams at a time, and 429 says when to come back', async () => {
+test('the streams per user are limited, and a 429 has Retry-After', async () => {
   const open = await Promise.all([1, 2, 3, 4].map(() => read(admin, live)))
   const refused = await read(admin, live)
   assert.equal(refused.status, 429)
@@ -321,7 +321,7 @@ test('a stream ends when its token is revoked, and when its reader leaves the te
   assert.equal((await read(former, live)).status, 401)
 })
 
-test('HEAD says what a stream would be, and opens none', async () => {
+test('HEAD returns the headers without opening a stream', async () => {
   const reply = await member.call('HEAD', live)
   assert.equal(reply.statusCode, 200)
   assert.match(String(reply.headers['content-type']), /^text\/event-stream/)
@@ -331,7 +331,7 @@ test('HEAD says what a stream would be, and opens none', async () => {
   )
 })
 
-test('a drain ends the streams first, and tells their readers', async () => {
+test('a drain ends the streams first, and notifies their readers', async () => {
   const reader = await read(owner, live)
   await reader.named('connected')
   await server.app.close()

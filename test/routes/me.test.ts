@@ -9,13 +9,13 @@ const server = await platform({ after })
 const { owner, stranger } = await server.addPeople()
 const tokens = '/api/v1/me/tokens'
 
-test('GET /me says who one is', async () => {
+test('GET /me returns the caller', async () => {
   const { id, createdAt, ...me } = (await server.operator.call('GET', '/api/v1/me')).json()
   assert.deepEqual(me, { username: 'operator', email: null, avatarUrl: null, isOperator: true })
   assert.equal((await owner.call('GET', '/api/v1/me')).json().isOperator, false)
 })
 
-test('a new token is shown once, works at once, and is listed without itself', async () => {
+test('a new token is shown once, works immediately, and is listed without its secret', async () => {
   const response = await owner.call('POST', tokens, { name: ' ci ', scopes: ['read'] })
   assert.equal(response.statusCode, 201)
   const { token, ...told } = response.json()
@@ -29,7 +29,7 @@ test('a new token is shown once, works at once, and is listed without itself', a
   assert.ok(!list.body.includes(token))
 })
 
-test('a token does no more than its scopes say, so it cannot make one that does', async () => {
+test('a token is limited to its scopes, and cannot create one with more', async () => {
   for (const scope of ['read', 'deploy'] as const) {
     const caller = await server.addCaller({ scopes: [scope] })
     assert.equal((await caller.call('GET', tokens)).statusCode, 200)
@@ -38,7 +38,7 @@ test('a token does no more than its scopes say, so it cannot make one that does'
   }
 })
 
-test('a token with an end makes none that outlives it', async () => {
+test('an expiring token cannot create one that outlives it', async () => {
   const end = new Date(Date.now() + 3_600_000)
   const { token } = await createToken(server.app.db, {
     userId: owner.id,
@@ -53,7 +53,7 @@ test('a token with an end makes none that outlives it', async () => {
   assert.deepEqual([made.statusCode, made.json().expiresAt], [201, end.toISOString()])
 })
 
-test('an end must be an instant, and in the future', async () => {
+test('an expiry must be a time in the future', async () => {
   for (const expiresAt of [
     'tomorrow',
     '2020-01-01T00:00:00Z',
@@ -71,7 +71,7 @@ test('an end must be an instant, and in the future', async () => {
   }
 })
 
-test('a repeated request makes no second token and does not show the first again, which is stored nowhere', async () => {
+test('a repeated request creates no second token, and does not show the first again', async () => {
   const request = [tokens, { name: 'once', scopes: ['read'] }, { 'idempotency-key': 'token-1' }] as const
   const { token, ...first } = (await owner.call('POST', ...request)).json()
   const second = await owner.call('POST', ...request)

@@ -21,7 +21,7 @@ async function people() {
   return { ...found, url, of, roles }
 }
 
-test('everybody in a team sees who is in it, and nobody else does', async () => {
+test('only members can see the members of a team', async () => {
   const { owner, admin, member, stranger, url } = await people()
   const first = (await member.call('GET', `${url}/members?limit=2`)).json()
   const second = (await member.call('GET', `${url}/members?limit=2&cursor=${first.nextCursor}`)).json()
@@ -35,7 +35,7 @@ test('everybody in a team sees who is in it, and nobody else does', async () => 
   assert.equal((await stranger.call('GET', `${url}/members`)).statusCode, 404)
 })
 
-test('owners change roles, and the change is in effect at once', async () => {
+test('owners can change roles, effective immediately', async () => {
   const { owner, admin, member, stranger, url, of, team } = await people()
   for (const caller of [admin, member])
     assert.equal((await caller.call('PATCH', of(caller), { role: 'owner' })).statusCode, 403)
@@ -65,7 +65,7 @@ test('owners change roles, and the change is in effect at once', async () => {
   )
 })
 
-test('admins remove members and admins, but no owner', async () => {
+test('admins can remove members and admins, but not owners', async () => {
   const { owner, admin, member, of, roles } = await people()
   assert.equal((await member.call('DELETE', of(admin))).statusCode, 403)
   assert.equal((await admin.call('DELETE', of(owner))).statusCode, 403)
@@ -75,7 +75,7 @@ test('admins remove members and admins, but no owner', async () => {
   assert.equal((await member.call('GET', of(member).replace(/\/[^/]+$/, ''))).statusCode, 404)
 })
 
-test('everybody may leave, also by a UUID in capitals, but the last owner', async () => {
+test('everybody except the last owner can leave, even with a UUID in capitals', async () => {
   const { owner, admin, member, of, roles } = await people()
   assert.equal(
     (
@@ -94,7 +94,7 @@ test('everybody may leave, also by a UUID in capitals, but the last owner', asyn
   assert.deepEqual(await roles(), { [admin.id]: 'owner' })
 })
 
-test('two last owners who leave, or demote each other, at once leave one behind', async () => {
+test('of two last owners who leave or demote each other concurrently, one remains', async () => {
   for (let round = 0; round < 8; round++) {
     const { owner, admin, of, roles } = await people()
     await owner.call('PATCH', of(admin), { role: 'owner' })
@@ -112,7 +112,7 @@ test('two last owners who leave, or demote each other, at once leave one behind'
   }
 })
 
-test('a transfer makes one the owner and the other an admin', async () => {
+test('a transfer makes the new one an owner and the old one an admin', async () => {
   const { owner, admin, member, stranger, url, roles } = await people()
   const transfer = (caller: Caller, user: string) => caller.call('POST', `${url}/transfer`, { user })
   assert.equal((await transfer(admin, admin.id)).statusCode, 403)
@@ -124,7 +124,7 @@ test('a transfer makes one the owner and the other an admin', async () => {
   assert.equal((await transfer(owner, owner.id)).statusCode, 403)
 })
 
-test('two transfers at once end with one owner', async () => {
+test('two concurrent transfers result in one owner', async () => {
   const { owner, admin, member, url, roles } = await people()
   const replies = await Promise.all(
     [admin, member].map(({ id }) => owner.call('POST', `${url}/transfer`, { user: id }))
@@ -133,7 +133,7 @@ test('two transfers at once end with one owner', async () => {
   assert.equal(Object.values(await roles()).filter(role => role === 'owner').length, 1)
 })
 
-test('who is demoted while their request is under way does nothing in the old role', async () => {
+test('a user demoted during a request cannot act in the old role', async () => {
   const { admin, team, of, owner } = await people()
   const app = (await owner.call('POST', '/api/v1/apps', { name: 'racy', team: team.id })).json()
 
@@ -165,7 +165,7 @@ test('who is demoted while their request is under way does nothing in the old ro
   assert.equal((await demotion!).statusCode, 200)
 })
 
-test('a member of one team is no member through another, by UUID or slug', async () => {
+test('a member cannot be changed through another team, by UUID or slug', async () => {
   const { owner, of, url } = await people()
   const other = await people()
   for (const key of [other.team.id, other.team.slug])

@@ -5,7 +5,7 @@ import { platform } from './support.ts'
 
 const { app, as, token, addCaller } = await platform({ after })
 
-test('operators see the figures and the charts of the instance, without any other service', async () => {
+test('operators can see figures and charts of the instance, without any other service', async () => {
   await app.operations.sample()
   for (let asked = 0; asked < 5; asked++) await as(null, 'GET', '/api/v1/ping')
   await as(token, 'GET', '/api/v1/apps')
@@ -37,7 +37,7 @@ test('operators see the figures and the charts of the instance, without any othe
   assert.ok(rate.data[1].at(-1) > 0)
 })
 
-test('nobody else does, and a window that does not exist is refused', async () => {
+test('others cannot, and an unknown window is refused', async () => {
   const caller = await addCaller()
   assert.equal((await caller.call('GET', '/admin/operations')).statusCode, 403)
   assert.equal((await as(null, 'GET', '/admin/operations')).statusCode, 401)

@@ -62,7 +62,7 @@ async function rhone(...args: string[]) {
 }
 
 describe('an account with a password', () => {
-  test('is made on the command line, gets its password by a code, and is then signed in to', async () => {
+  test('is created on the command line, gets a password with a code, and can then sign in', async () => {
     const made = await rhone('user', 'create', 'Ada@Example.com', '--operator', '--json')
     assert.equal(made.code, 0, made.stderr)
     const { code, login } = JSON.parse(made.stdout)
@@ -90,7 +90,7 @@ describe('an account with a password', () => {
     assert.equal((await signIn(' ADA@example.com ', GOOD)).status, 200)
   })
 
-  test('stores nothing but a hash of OWASP’s strength', async () => {
+  test('stores only a hash of the strength recommended by OWASP', async () => {
     const { id } = await addAccount('hashed')
     const [row] = await app.db.select().from(localAccounts).where(eq(localAccounts.userId, id))
     assert.match(row!.passwordHash!, /^\$argon2id\$v=19\$m=19456,t=2,p=1\$[\w+/]{22}\$[\w+/]{43}$/)
@@ -99,7 +99,7 @@ describe('an account with a password', () => {
     assert.equal(await passwords.verify(`${GOOD} `, goodHash, 'tests'), false)
   })
 
-  test('without a password yet cannot be signed in to', async () => {
+  test('without a password cannot sign in', async () => {
     await app.db.transaction(tx => createLocalAccount(tx, auditLog, 'unborn', 'test', 'pro'))
     for (const password of ['', ' ', GOOD]) assert.notEqual((await signIn('unborn', password)).status, 200)
   })
@@ -150,7 +150,7 @@ describe('an account with a password', () => {
 })
 
 describe('guessing', () => {
-  test('is in the audit log, under the account that it was about', async () => {
+  test('is audited under the target account', async () => {
     await forgetFailures()
     await addAccount('watched')
     await signIn('watched', 'wrong')
@@ -182,7 +182,7 @@ describe('guessing', () => {
     assert.ok(ratio > 0.5 && ratio < 2, `${ratio}`)
   })
 
-  test('makes the guesser wait, also with the right password, and nobody else', async () => {
+  test('delays only the guesser, even with the right password', async () => {
     await forgetFailures()
     await addAccount('victim')
     const browser = new TestBrowser()
@@ -200,7 +200,7 @@ describe('guessing', () => {
     assert.equal((await signIn('timed', GOOD)).status, 200, 'another account is not concerned')
   })
 
-  test('from everywhere leaves everybody one guess, so that the owner still gets in', async () => {
+  test('from many addresses leaves each one guess, so that the owner can sign in', async () => {
     await forgetFailures()
     await addAccount('besieged')
     // All but the last that makes it an attack, without the time that each password takes to be verified.
@@ -232,7 +232,7 @@ async function signInFrom(remoteAddress: string, login: string, password: string
   return reply.statusCode
 }
 
-test('a server that takes no passwords says so', async t => {
+test('a server without passwords reports that', async t => {
   const { app } = await testApp(t, {})
   const page = await app.inject('/login')
   assert.match(page.body, /No way to sign in is set up/)

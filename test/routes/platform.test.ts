@@ -12,7 +12,7 @@ test('GET /ping answers anyone', async () => {
   assert.match(String(response.headers['content-type']), /^application\/json/)
 })
 
-test('GET /regions lists all 28 regions, those of a continent together', async () => {
+test('GET /regions lists all 28 regions, grouped by continent', async () => {
   const { items, nextCursor } = (await server.as(null, 'GET', '/api/v1/regions')).json()
   assert.equal(items.length, 28)
   assert.equal(nextCursor, null)

@@ -30,7 +30,7 @@ test('a replay is refused to a member who has lost the role, or has left', async
   assert.equal(errorOf(await again()).code, 'NOT_FOUND')
 })
 
-test('a replay of what was created is refused to a member who has left', async () => {
+test('a replay of a creation is refused to a former member', async () => {
   const { team, owner, member } = await server.addPeople()
   const { again } = await once(member, 'POST', '/api/v1/apps', { name: 'theirs', team: team.slug })
   assert.equal((await again()).statusCode, 201)
@@ -38,7 +38,7 @@ test('a replay of what was created is refused to a member who has left', async (
   assert.equal(errorOf(await again()).code, 'NOT_FOUND')
 })
 
-test('a replay is refused to a token that reaches another team only', async () => {
+test('a replay is refused to a token for another team', async () => {
   const { team, owner } = await server.addPeople()
   const other = await addTeam(server.app.db, { [owner.id]: 'owner' })
   const { token } = await createToken(server.app.db, {

@@ -45,7 +45,7 @@ async function signIn(login: string, password = GOOD): Promise<TestBrowser> {
 const settingsOf = (browser: TestBrowser, path = '') => browser.open(`${base}/settings${path}`)
 
 describe('the settings of an account', () => {
-  test('show the profile, this session, and that there are no tokens yet', async () => {
+  test('show the profile, the session, and an empty list of tokens', async () => {
     const { browser } = await signedIn('ada@example.com')
     const { status, body } = await settingsOf(browser)
     assert.equal(status, 200)
@@ -53,7 +53,7 @@ describe('the settings of an account', () => {
       assert.ok(body.includes(words), words)
   })
 
-  test('a token is shown once, works, and is gone for good once it is revoked', async () => {
+  test('a token is shown once, works, and is refused after its revocation', async () => {
     const { browser, user } = await signedIn('token-maker')
     const form = await settingsOf(browser, '/tokens/new')
     const key = 'a'.repeat(20)
@@ -79,7 +79,7 @@ describe('the settings of an account', () => {
     assert.equal((await as(token, 'GET', '/api/v1/me')).statusCode, 401)
   })
 
-  test('a token that cannot be made brings the form back as it was filled in, and says what is wrong', async () => {
+  test('an invalid token form is shown again with its input and the error', async () => {
     const { browser } = await signedIn('hasty')
     const form = await settingsOf(browser, '/tokens/new')
     const refused = await browser.submit(form, '/settings/tokens/new', { name: '', scope: 'read', lifetime: '7' })
@@ -88,7 +88,7 @@ describe('the settings of an account', () => {
     assert.match(refused.body, /value="read" checked/)
   })
 
-  test('another session is ended from here, and all others at once', async () => {
+  test('another session can be ended, and all others at once', async () => {
     const { browser } = await signedIn('traveller')
     const others = [await signIn('traveller'), await signIn('traveller')]
     const page = await settingsOf(browser)
@@ -106,7 +106,7 @@ describe('the settings of an account', () => {
     assert.match((await settingsOf(browser)).url, /\/login/)
   })
 
-  test('a password is changed with the one before, and never shown again', async () => {
+  test('a password change needs the current one, and never shows either', async () => {
     const { browser } = await signedIn('careful')
     const page = await settingsOf(browser)
     const wrong = await browser.submit(page, '/settings/password', { currentPassword: BETTER, newPassword: BETTER })
@@ -118,7 +118,7 @@ describe('the settings of an account', () => {
     await signIn('careful', BETTER)
   })
 
-  test('an account is deleted by its typed name only, and its owner gets the code that undoes it', async () => {
+  test('deleting an account requires typing its name, and returns a restore code', async () => {
     const { browser, user } = await signedIn('leaver')
     const page = await settingsOf(browser, '/delete')
     const refused = await browser.submit(page, '/settings/delete', { confirm: 'Leaver' })
@@ -136,7 +136,7 @@ describe('the settings of an account', () => {
 })
 
 describe('billing', () => {
-  test('says the plan, what is used of it, and that nothing else is known or charged', async () => {
+  test('shows the plan and its usage, and that nothing else is known or charged', async () => {
     const { browser } = await signedIn('payer')
     const { status, body } = await browser.open(`${base}/billing`)
     assert.equal(status, 200)
@@ -147,7 +147,7 @@ describe('billing', () => {
 })
 
 describe('the terms and the privacy notice', () => {
-  test('are there for anybody, dated, with the days that the code keeps to', async () => {
+  test('are public, dated, and have the retention periods of the code', async () => {
     const visitor = new TestBrowser()
     for (const path of ['/terms', '/privacy']) {
       const { status, body } = await visitor.open(`${base}${path}`)

@@ -65,7 +65,7 @@ function refused(page: Page, status: number, what: RegExp): void {
 }
 
 describe('signing in with GitHub', () => {
-  test('makes a user with a team of their own, and signs them in', async () => {
+  test('creates a user with a personal team, and signs them in', async () => {
     const { user, browser, signIn } = somebody('ada')
     const page = await signIn()
     assert.deepEqual([page.status, page.url], [200, `${base}/dashboard`])
@@ -90,7 +90,7 @@ describe('signing in with GitHub', () => {
     assert.deepEqual([login.actor, login.ip, login.details], ['ada', '127.0.0.1', { method: 'github' }])
   })
 
-  test('recognizes them under a new name, and updates what has changed', async () => {
+  test('recognizes a renamed user, and updates changed data', async () => {
     const { user, browser, signIn } = somebody('grace')
     await signIn()
     const first = (await rowOf(user.id))!
@@ -111,7 +111,7 @@ describe('signing in with GitHub', () => {
       )
   })
 
-  test('of one person in two browsers at once makes one user with one team', async () => {
+  test('of one person in two browsers concurrently creates one user with one team', async () => {
     const user = fakeUser(nextId++, 'twin')
     github.user = user
     const [one, two] = [new TestBrowser(), new TestBrowser()]
@@ -144,7 +144,7 @@ describe('signing in with GitHub', () => {
     assert.match(page.headers.getSetCookie()[0]!, /^rhone_sign_in=[^;]+; Path=\/; Max-Age=600; HttpOnly; SameSite=Lax$/)
   })
 
-  test('leads on to the path that was asked for, and to no other server', async () => {
+  test('redirects to the requested path, but never to another server', async () => {
     const { browser, signIn } = somebody('mover')
     assert.equal((await signIn('/auth/github?next=%2Fapi%2Fv1%2Fme%3Fx%3D1')).url, `${base}/api/v1/me?x=1`)
     for (const next of [
@@ -169,7 +169,7 @@ describe('signing in with GitHub', () => {
   })
 })
 
-describe('a sign-in that is refused says why, and what to do', () => {
+describe('a refused sign-in explains why, and what to do', () => {
   const cases: [string, () => void, number, RegExp][] = [
     [
       'the user declines',
@@ -222,7 +222,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
       assert.equal(await rowOf(github.user.id), undefined)
     })
 
-  test('and the page to sign in on says it for each code that leads there, and nothing of the query itself', async () => {
+  test('and the sign-in page explains each error code, without echoing the query', async () => {
     const codes = [
       'invalid_state',
       'github_error',
@@ -244,7 +244,7 @@ describe('a sign-in that is refused says why, and what to do', () => {
     for (const other of ['constructor', '<b>x</b>', 'x']) assert.match(await textOf(other), /was not completed/)
   })
 
-  test('when GitHub does not know the redirect', async () => {
+  test('if GitHub does not know the redirect URL', async () => {
     const browser = new TestBrowser()
     const back = new URL(await comeBack(browser))
     back.searchParams.delete('code')
@@ -274,7 +274,7 @@ describe('an attacker', () => {
     assert.equal((await me(victim)).status, 401)
   })
 
-  test('who replays what came back gets nothing, not even with the cookie', async () => {
+  test('replaying a callback fails, even with the cookie', async () => {
     const { browser, user } = somebody('replayed')
     const back = await as_(user, () => comeBack(browser))
     const cookie = browser.cookie(base, 'rhone_sign_in')!
@@ -285,7 +285,7 @@ describe('an attacker', () => {
     refused(await thief.open(back), 400, /already used/)
   })
 
-  test('who injects a stolen code into a sign-in of his own fails at PKCE', async () => {
+  test('injecting a stolen code fails at PKCE', async () => {
     const victim = new TestBrowser()
     const stolen = new URL(await as_(fakeUser(nextId++, 'victim'), () => comeBack(victim))).searchParams.get('code')!
     const attacker = new TestBrowser()
@@ -295,7 +295,7 @@ describe('an attacker', () => {
     assert.equal((await me(attacker)).status, 401)
   })
 
-  test('who makes up or changes the state or the cookie gets nothing', async () => {
+  test('forging the state or the cookie fails', async () => {
     for (const [name, change] of Object.entries({
       none: (url: URL) => url.searchParams.delete('state'),
       empty: (url: URL) => url.searchParams.set('state', ''),
@@ -314,7 +314,7 @@ describe('an attacker', () => {
     refused(await browser.open(back), 400, /not the latest sign-in/)
   })
 
-  test('who fixes a session finds it unused', async () => {
+  test('session fixation fails', async () => {
     const { browser, signIn } = somebody('fixated')
     const planted = 'B'.repeat(43)
     browser.set(base, 'rhone_session', planted)
@@ -325,7 +325,7 @@ describe('an attacker', () => {
     assert.equal((await me(attacker)).status, 401)
   })
 
-  test('who has an app on a sibling host changes nothing and signs nobody out', async () => {
+  test('an app on a sibling host can neither change anything nor sign anybody out', async () => {
     const { browser, signIn } = somebody('sibling')
     const home = await signIn()
     const strangers: Record<string, string>[] = [
@@ -364,7 +364,7 @@ describe('signing out', () => {
     assert.ok(events.some(event => event.action === 'logout'))
   })
 
-  test('somewhere else, or everywhere, takes effect at the next request there', async () => {
+  test('of another session, or all, takes effect with their next request', async () => {
     const { browser: laptop, user, signIn } = somebody('many')
     await signIn()
     const phone = new TestBrowser()
@@ -390,7 +390,7 @@ describe('signing out', () => {
     assert.equal((await me(laptop)).status, 401)
   })
 
-  test('is nobody’s business but one’s own', async () => {
+  test('is possible only for one’s own sessions', async () => {
     const { browser, signIn } = somebody('owner')
     await signIn()
     const { items } = JSON.parse((await browser.open(`${base}/api/v1/me/sessions`)).body)
@@ -400,7 +400,7 @@ describe('signing out', () => {
 })
 
 describe('a session', () => {
-  test('that began before its user became an operator ends, and the next one is an operator’s', async () => {
+  test('from before its user became an operator ends, and the next one has operator rights', async () => {
     const { browser, user, signIn } = somebody('promoted')
     await signIn()
     assert.equal((await browser.open(`${base}/admin/stats`)).status, 403)
@@ -416,7 +416,7 @@ describe('a session', () => {
     assert.equal((await browser.open(`${base}/admin/stats`)).status, 200)
   })
 
-  test('renews itself by being used, and ends when it was idle', async () => {
+  test('is extended by use, and ends after idle time', async () => {
     const { browser, user, signIn } = somebody('sliding')
     await signIn()
     const row = (await rowOf(user.id))!
@@ -431,7 +431,7 @@ describe('a session', () => {
     assert.equal((await me(browser)).status, 401)
   })
 
-  test('makes an API token only shortly after the sign-in', async () => {
+  test('can create an API token only shortly after the sign-in', async () => {
     const { browser, user, signIn } = somebody('maker')
     await signIn()
     const make = () =>
@@ -477,7 +477,7 @@ test('sessions and access tokens outlive the rotation of keys', async t => {
     assert.equal((await restarted.inject({ url: '/api/v1/me', headers })).json().id, userId)
 })
 
-test('wherever clients come by https, cookies are Secure and of this host alone, outside of production too', async t => {
+test('over https, cookies are Secure and bound to this host, even outside production', async t => {
   const { app: staging } = await testApp(
     t,
     { BASE_URL: 'https://rhone.example.com', LOCAL_ACCOUNTS: 'true' },
@@ -487,7 +487,7 @@ test('wherever clients come by https, cookies are Secure and of this host alone,
   assert.match(cookie, /^__Host-rhone_visitor=[^;]+; Path=\/; Max-Age=\d+; HttpOnly; SameSite=Lax; Secure$/)
 })
 
-test('the sign-in page offers what there is, and passes on where to go', async () => {
+test('the sign-in page offers the configured methods, and keeps the destination', async () => {
   const page = await new TestBrowser().open(`${base}/login?next=%2Fapi%2Fv1%2Fme`)
   assert.equal(page.status, 200)
   assert.match(page.body, /href="\/auth\/github\?next=%2Fapi%2Fv1%2Fme"/)

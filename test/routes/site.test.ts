@@ -6,7 +6,7 @@ import { platform } from './support.ts'
 const server = await platform({ after }, { pressure: false })
 const get = (url: string, headers = {}) => server.app.inject({ url, headers })
 
-test('the start is a page that leads to signing in and to the API', async () => {
+test('the home page links to sign-in and the API', async () => {
   const reply = await get('/', { accept: 'text/html' })
   assert.equal(reply.statusCode, 200)
   assert.equal(reply.headers['content-type'], 'text/html; charset=utf-8')
@@ -14,7 +14,7 @@ test('the start is a page that leads to signing in and to the API', async () => 
   for (const href of ['/login', '/docs']) assert.ok(reply.body.includes(`href="${href}"`))
 })
 
-test('what browsers and robots look for exists, and is there while the platform is closed', async t => {
+test('favicon and robots.txt exist, even while the platform is closed', async t => {
   await server.operator.call('POST', '/admin/maintenance', { enabled: true })
   t.after(() => server.operator.call('POST', '/admin/maintenance', { enabled: false }))
 
@@ -31,7 +31,7 @@ test('what browsers and robots look for exists, and is there while the platform 
   assert.doesNotMatch(page.body, /\p{Extended_Pictographic}/u)
 })
 
-test('security.txt has a contact, and an end that lies ahead by less than a year', async () => {
+test('security.txt has a contact, and expires in less than a year', async () => {
   const { statusCode, headers, body } = await get('/.well-known/security.txt')
   assert.deepEqual([statusCode, headers['content-type']], [200, 'text/plain; charset=utf-8'])
   const fields = Object.fromEntries(
@@ -51,7 +51,7 @@ const FOR_LOGS = /data-log-file="([^"]+)"/g
 const HAS_CHARTS = / data-(?:charts|readings)[ =]/
 const FOR_CHARTS = /data-(?:charts-file|uplot|uplot-look)="([^"]+)"/g
 
-test('the first page that somebody opens costs at most 60 kB, of which 34 are code of others', async () => {
+test('the first page view transfers at most 60 kB, of which 34 are third-party code', async () => {
   await server.operator.call('POST', '/api/v1/apps', {
     name: 'Budget',
     gitUrl: 'https://git.example.com/acme/budget.git'

@@ -134,7 +134,7 @@ describe('a hostile archive', () => {
     ]
   ]
   for (const [what, archive, why] of cases)
-    test(`${what} is refused with a sentence, and leaves nothing`, async () => {
+    test(`${what} is refused with an explanation, and leaves nothing`, async () => {
       const app = await addApp()
       const { status, body } = await upload(app, archive())
       assert.equal(status, 400, JSON.stringify(body))
@@ -190,7 +190,7 @@ describe('a client', () => {
     await leavesNothing(app)
   })
 
-  test('that announces too much is refused before it sends it', async () => {
+  test('that announces too much is refused before sending', async () => {
     const app = await addApp()
     const { sent, reply } = begin(app, { 'content-length': String(2 ** 30) })
     sent.on('error', () => {}).flushHeaders()
@@ -201,7 +201,7 @@ describe('a client', () => {
     await leavesNothing(app)
   })
 
-  test('that stops sending is given up, and one that hangs up is forgotten', async () => {
+  test('that stalls or disconnects is dropped', async () => {
     const app = await addApp()
     const silent = begin(app)
     silent.sent.on('error', () => {}).write(GOOD.subarray(0, 30))
@@ -227,7 +227,7 @@ describe('a client', () => {
     await leavesNothing(app)
   })
 
-  test('that sends the same upload twice under one key makes one deployment', async () => {
+  test('that sends the same upload twice with one key creates one deployment', async () => {
     const app = await addApp()
     const key = { 'idempotency-key': `upload-${app.id}` }
     const [first, again] = [await upload(app, GOOD, key), await upload(app, GOOD, key)]
@@ -239,7 +239,7 @@ describe('a client', () => {
     assert.equal(await db.$count(deployments, eq(deployments.appId, app.id)), 1)
   })
 
-  test('that sends two at once gets two deployments, of which the later one has its source', async () => {
+  test('that sends two at once gets two deployments, and the later one has its source', async () => {
     const app = await addApp()
     const replies = await Promise.all([upload(app, GOOD), upload(app, packed(file('second.js')))])
     assert.deepEqual(
@@ -255,7 +255,7 @@ describe('a client', () => {
     assert.deepEqual([rows.length, rows.filter(({ status }) => status === 'pending').length], [2, 1])
   })
 
-  test('beyond those that can be taken at a time is told to come back', {
+  test('beyond the concurrency limit is told to retry', {
     skip: process.platform !== 'linux'
   }, async () => {
     const app = await addApp()

@@ -59,7 +59,7 @@ const linkIn = ({ body }: Page) => /http[^"<\s]+\/invitations\/accept\?token=[0-
 const pathOf = (link: string) => new URL(link).pathname + new URL(link).search
 const tokenIn = ({ body }: Page) => /name="token" value="([0-9a-f]{64})"/.exec(body)?.[1] ?? ''
 
-test('creating a team leads to its page, as its owner, and a taken slug is said in the form', async () => {
+test('creating a team redirects to its page, and a taken slug is reported in the form', async () => {
   const { slug, url, page } = await teamOf()
   assert.equal(page.status, 200)
   assert.equal(new URL(page.url).pathname, url)
@@ -74,7 +74,7 @@ test('creating a team leads to its page, as its owner, and a taken slug is said 
   assert.equal((await grace.browser.submit(page, '/teams/new', { name: 'x', slug: 'No Slug' })).status, 422)
 })
 
-test('the link of an invitation is shown once, and makes who it is for a member, with the token in the URL once', async () => {
+test('the link of an invitation is shown once, and makes its recipient a member', async () => {
   const { id, url, page } = await teamOf()
   const fields = { email: ada.email, role: 'admin', _key: crypto.randomUUID() }
   const invited = await grace.browser.submit(page, `${url}/invitations`, fields)
@@ -102,7 +102,7 @@ test('the link of an invitation is shown once, and makes who it is for a member,
   assert.match(used.body, /This invitation is used already/)
 })
 
-test('who is not the invited one learns nothing but that, and who is may decline', async () => {
+test('other users only learn that it is not for them, and the recipient can decline', async () => {
   const { id, url, page } = await teamOf()
   const link = linkIn(await grace.browser.submit(page, `${url}/invitations`, { email: ada.email }))!
   const eve = await person('eve')
@@ -145,7 +145,7 @@ test('without a link the token can be pasted', async () => {
   assert.match(pasted.body, /Join Team/)
 })
 
-test('a new link ends the one before, and a revoked invitation is no longer listed', async () => {
+test('a new link replaces the old one, and a revoked invitation is no longer listed', async () => {
   const { id, url, page } = await teamOf()
   const old = linkIn(await grace.browser.submit(page, `${url}/invitations`, { email: ada.email, role: 'admin' }))!
   const [row] = await db.select().from(teamInvitations).where(eq(teamInvitations.teamId, id))
@@ -160,7 +160,7 @@ test('a new link ends the one before, and a revoked invitation is no longer list
   assert.ok(!revoked.body.includes(ada.email))
 })
 
-test('an owner changes roles, and the last one stays one', async () => {
+test('an owner can change roles, but not that of the last owner', async () => {
   const { id, url, page } = await teamOf('member')
   const own = `${url}/members/${grace.id}`
   const refused = await grace.browser.submit(page, `${own}/role`, { role: 'member' })
@@ -174,7 +174,7 @@ test('an owner changes roles, and the last one stays one', async () => {
   assert.equal(await roleIn(id, ada), undefined)
 })
 
-test('members see who is there and can leave; what they may not do is neither shown nor done', async () => {
+test('members can see the members and leave; other actions are neither shown nor possible', async () => {
   const { id, url } = await teamOf('member')
   const page = await ada.open(url)
   assert.match(page.body, /you are a member/)
@@ -206,14 +206,14 @@ test('a renamed team has a new URL, and of two concurrent renames the second is 
   assert.match(late.body, /As it is now: <code>Renamed<\/code>/)
 })
 
-test('a team changes hands, and its former owner is an admin', async () => {
+test('a team can be transferred, and its former owner becomes an admin', async () => {
   const { id, url, page } = await teamOf('member')
   const given = await grace.browser.submit(page, `${url}/transfer`, { user: ada.id })
   assert.match(given.body, /The team has a new owner/)
   assert.deepEqual([await roleIn(id, ada), await roleIn(id, grace)], ['owner', 'admin'])
 })
 
-test('a team is deleted only when its slug is typed, and not while it has apps', async () => {
+test('deleting a team requires typing its slug, and fails while it has apps', async () => {
   const { id, slug, url } = await teamOf()
   const asked = await grace.open(`${url}/delete`)
   const wrong = await grace.browser.submit(asked, `${url}/delete`, { confirm: 'something' })
@@ -227,7 +227,7 @@ test('a team is deleted only when its slug is typed, and not while it has apps',
   assert.equal((await grace.open(url)).status, 404)
 })
 
-test('what teams and people are called is text on every page', async () => {
+test('names of teams and people are escaped on every page', async () => {
   const { id, url } = await teamOf('admin')
   await db.update(teams).set({ name: '<img src=x onerror=alert(1)>' }).where(eq(teams.id, id))
   for (const path of [url, `${url}/delete`]) assert.doesNotMatch((await grace.open(path)).body, /<img src=x/)

@@ -19,7 +19,7 @@ test("GET /teams lists one's own teams with the role in each", async () => {
   }
 })
 
-test('GET /teams/:team takes a UUID or a slug', async () => {
+test('GET /teams/:team accepts a UUID or a slug', async () => {
   for (const key of [team.id, team.slug]) {
     const response = await member.call('GET', `/api/v1/teams/${key}`)
     assert.equal(response.statusCode, 200)
@@ -27,12 +27,12 @@ test('GET /teams/:team takes a UUID or a slug', async () => {
   }
 })
 
-test('a team that one is not in does not exist', async () => {
+test('a team of others is not found', async () => {
   for (const key of [team.id, team.slug, 'nothing', '%F0%9F%90%8E'])
     assert.deepEqual(errorOf(await stranger.call('GET', `/api/v1/teams/${key}`)), { status: 404, code: 'NOT_FOUND' })
 })
 
-test('nobody gets in without a token', async () => {
+test('anonymous requests are refused', async () => {
   for (const url of ['/api/v1/teams', '/api/v1/me', '/api/v1/apps', '/admin/stats', '/admin/audit'])
     assert.equal((await server.as(null, 'GET', url)).statusCode, 401, url)
 })
@@ -48,7 +48,7 @@ const eventsOf = async (teamId: string) => {
     .map(row => [row.eventType, row.action, row.resource, row.details])
 }
 
-test('the creator of a team owns it, and its slug is given or made from its name', async () => {
+test('the creator of a team owns it, and its slug is given or derived from its name', async () => {
   const made = await stranger.call('POST', '/api/v1/teams', { name: ' Ada & Co ' })
   assert.equal(made.statusCode, 201)
   const { id, name, slug, role, plan, version } = made.json()
@@ -70,7 +70,7 @@ test('the creator of a team owns it, and its slug is given or made from its name
   assert.deepEqual(await eventsOf(id), [['team', 'create', 'team', { slug: 'ada-co' }]])
 })
 
-test('nobody owns more teams than anybody needs, also not by asking for many at once', async () => {
+test('the number of teams per owner is limited, even for concurrent requests', async () => {
   const eager = await server.addCaller()
   for (let n = 0; n < 48; n++) await addTeam(server.app.db, { [eager.id]: 'owner' })
   const replies = await Promise.all(
@@ -79,7 +79,7 @@ test('nobody owns more teams than anybody needs, also not by asking for many at 
   assert.deepEqual(replies.map(reply => reply.statusCode).toSorted(), [201, 201, 402, 402, 402])
 })
 
-test('a team is renamed by its owner alone, if it is still the one that was read', async () => {
+test('only its owner can rename a team, at the version that was read', async () => {
   const { id } = (await owner.call('POST', '/api/v1/teams', { name: 'before' })).json()
   const url = `/api/v1/teams/${id}`
   const { etag } = (await owner.call('GET', url)).headers
@@ -107,7 +107,7 @@ test('a team is renamed by its owner alone, if it is still the one that was read
   assert.equal((await stranger.call('PATCH', `/api/v1/teams/${team.id}`, { name: 'mine' })).statusCode, 404)
 })
 
-test('no name turns the text around it', async () => {
+test('names cannot contain bidirectional control characters', async () => {
   for (const mark of ['\u202e', '\u2066', '\u200f', '\u061c']) {
     const reply = await owner.call('POST', '/api/v1/teams', { name: `gro${mark}pmoc` })
     assert.equal(errorOf(reply).code, 'VALIDATION_ERROR', `U+${mark.charCodeAt(0).toString(16)}`)
@@ -116,7 +116,7 @@ test('no name turns the text around it', async () => {
     assert.equal((await owner.call('POST', '/api/v1/teams', { name })).statusCode, 201, name)
 })
 
-test('nobody sets what is not theirs to set', async () => {
+test('read-only fields cannot be set', async () => {
   for (const field of [
     { plan: 'free' },
     { id: team.id },
@@ -130,7 +130,7 @@ test('nobody sets what is not theirs to set', async () => {
   assert.equal((await owner.call('GET', `/api/v1/teams/${team.id}`)).json().plan, 'pro')
 })
 
-test('a team with apps or a subscription is not deleted; without, it goes and what was billed stays', async () => {
+test('a team with apps or a subscription cannot be deleted; otherwise it can, and bills are kept', async () => {
   const { id } = (await owner.call('POST', '/api/v1/teams', { name: 'doomed' })).json()
   const app = (await owner.call('POST', '/api/v1/apps', { name: 'last', team: id })).json()
   await server.app.db.update(teams).set({ stripeSubscriptionId: 'sub_1' }).where(eq(teams.id, id))
@@ -153,7 +153,7 @@ test('a team with apps or a subscription is not deleted; without, it goes and wh
   assert.deepEqual((await eventsOf(id)).at(-1), ['team', 'delete', 'team', { slug: 'doomed' }])
 })
 
-test('an app that is made while its team is deleted is in the team, or neither is there', async () => {
+test('creating an app while its team is deleted results in both or neither', async () => {
   for (let round = 0; round < 10; round++) {
     const { id } = (await owner.call('POST', '/api/v1/teams', { name: `race ${round}` })).json()
     const [made, deleted] = await Promise.all([

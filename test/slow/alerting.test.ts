@@ -66,7 +66,7 @@ test('a broken server alerts the right receiver, and so does its recovery', { sk
 
   await told('Watchdog', 'firing', 'heartbeat')
 
-  await t.test('the database goes, and comes back', async () => {
+  await t.test('the database fails and recovers', async () => {
     await database.stop()
     const [notice] = await told('DatabaseDown', 'firing', 'page')
     assert.equal(notice!.severity, 'critical')
@@ -75,7 +75,7 @@ test('a broken server alerts the right receiver, and so does its recovery', { sk
     await told('DatabaseDown', 'resolved', 'page')
   })
 
-  await t.test('requests fail, and stop failing', async () => {
+  await t.test('requests fail and recover', async () => {
     const failing = load(t, `${server.url}/fault/error`)
     await told('ErrorBudgetBurn2Percent', 'firing', 'page')
     await told('ErrorBudgetFastBurn', 'firing', 'page')
@@ -87,14 +87,14 @@ test('a broken server alerts the right receiver, and so does its recovery', { sk
     await healthy.stop()
   })
 
-  await t.test('requests are slow, and become quick again', async () => {
+  await t.test('requests become slow and recover', async () => {
     const slow = load(t, `${server.url}/fault/slow`)
     await told('SLOLatencyBreach', 'firing', 'chat')
     await slow.stop()
     await told('SLOLatencyBreach', 'resolved', 'chat')
   })
 
-  await t.test('the process goes, which says all there is to say', async () => {
+  await t.test('the process stops, and only that alert is sent', async () => {
     notices.length = 0
     server.child.kill('SIGKILL')
     await server.exited

@@ -14,7 +14,7 @@ import { repeatedly } from '../support/repeatedly.ts'
 const MIB = 2 ** 20
 const SEGMENT = 16 * MIB
 
-test('while the place of the archive is away, writes go on, the disk does not fill, and a base backup follows', async t => {
+test('while the storage of the archive is down, writes continue, the disk does not fill up, and a base backup follows', async t => {
   const limit = 96 * MIB
   const { sql, settings } = await archivedDatabase(t, { limit })
   const { directory } = settings.storage as { directory: string }

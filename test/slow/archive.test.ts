@@ -12,7 +12,7 @@ import { FakeS3 } from '../fakes/s3/server.ts'
 import { archivedDatabase, bareMachine } from '../support/archived.ts'
 import { eventually } from '../support/eventually.ts'
 
-test('what was committed before a crash is in the archive after the next start; latest means all of it', async t => {
+test('commits before a crash are archived after the next start, and recovered with latest', async t => {
   const archived = await archivedDatabase(t)
   await archived.store()
   await archived.sql`insert into teams (name, slug) values ('A', 'a')`
@@ -40,7 +40,7 @@ test('what was committed before a crash is in the archive after the next start; 
   assert.equal((await (await machine.open())`select from teams where slug = 'a'`).length, 1)
 })
 
-test('an archive that cannot be stored waits within its limit, breaks off beyond it, and begins anew', async t => {
+test('an archive that cannot be stored waits within its limit, has a gap beyond it, and starts again', async t => {
   const limit = 40 * 2 ** 20
   const archived = await archivedDatabase(t, { limit })
   const { directory } = archived.settings.storage as { directory: string }
@@ -75,7 +75,7 @@ test('an archive that cannot be stored waits within its limit, breaks off beyond
   assert.equal(JSON.parse(verified.out).base, second.base!.id)
 })
 
-test('a segment that never came begins a new archive, rather than one with a gap', async t => {
+test('a lost segment starts a new archive instead of leaving a gap', async t => {
   const archived = await archivedDatabase(t)
   const first = await archived.store()
   for (const slug of ['a', 'b']) {
@@ -90,7 +90,7 @@ test('a segment that never came begins a new archive, rather than one with a gap
   assert.notEqual(next.stream, first.stream)
 })
 
-test('while the first base backup is made, the log is stored, and what was cut off goes on in the same stream', async t => {
+test('segments are stored during the first base backup, and an interrupted one continues in the same stream', async t => {
   const s3 = await new FakeS3().listen()
   t.after(() => s3.close())
   let released = Promise.withResolvers<void>()

@@ -83,7 +83,7 @@ function serverLike(command: ServerCommand): Promise<ServerProcess> {
 const limitLast = scenarios.toSorted((a, b) => Number(a.name === '429') - Number(b.name === '429'))
 
 for (const scenario of limitLast)
-  test(`the benchmark "${scenario.name}" sees the replies of a server as it ships`, { timeout: 60_000 }, async () => {
+  test(`the benchmark "${scenario.name}" gets the replies of the shipped server`, { timeout: 60_000 }, async () => {
     const rhone = scenario.contestants.at(-1)!
     const { script, env = {} } = rhone.server(world)
     const measured = await serverLike({ script, env })

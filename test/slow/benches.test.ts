@@ -35,14 +35,14 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
 const results = await mkdtemp(join(tmpdir(), 'rhone-benches-'))
 after(() => rm(results, { recursive: true, force: true }))
 
-test('every measurement is run by a test, or it is said why not; and the document names each', async () => {
+test('every measurement is run by a test, or has a reason why not, and is documented', async () => {
   const known = [...Object.keys(SHORT), ...Object.keys(LEFT_OUT)].sort()
   assert.deepEqual(known, Object.keys(measurements).sort())
   const document = await readFile(join(ROOT, 'docs/performance.md'), 'utf8')
   for (const name of known) assert.ok(document.includes(`npm run bench -- ${name}`), name)
 })
 
-test('figures in the document are of measurements that there are', async () => {
+test('figures in the document belong to existing measurements', async () => {
   const document = await readFile(join(ROOT, 'docs/performance.md'), 'utf8')
   const [, figures = ''] = /<!-- figures:.*?-->(.*)<!-- end of figures -->/s.exec(document) ?? []
   const names = [...figures.matchAll(/^### (\S+)$/gm)].map(([, name]) => name!)
@@ -55,7 +55,7 @@ test('figures in the document are of measurements that there are', async () => {
 })
 
 for (const [name, { args, rows }] of Object.entries(SHORT))
-  test(`the measurement ${name} runs, and has a row for each thing that it is about`, {
+  test(`the measurement ${name} runs, and has a row for each of its subjects`, {
     timeout: 200_000
   }, async () => {
     await promisify(execFile)(process.execPath, ['bench/run.ts', name, ...args], {

@@ -47,7 +47,7 @@ async function exporter(t: TestContext, trusted: string): Promise<(target: strin
   }
 }
 
-test('the exporter sees from outside that it is up, when its certificate ends, and that it is down', {
+test('the exporter detects from outside that it is up, when its certificate expires, and that it is down', {
   skip,
   timeout: 180_000
 }, async t => {

@@ -108,7 +108,7 @@ ${script}
   await writeFile(join(directory, name), program, { mode: 0o755 })
 }
 
-test('a commit becomes an image in the registry, recorded by its digest, by the way of all phases', async t => {
+test('a commit becomes an image in the registry, recorded by its digest, through all phases', async t => {
   const { build, commitSha, workspace } = await prepare(t)
   const { built, phases } = await build()
   assert.deepEqual(built, {
@@ -122,7 +122,7 @@ test('a commit becomes an image in the registry, recorded by its digest, by the 
   assert.equal(await readFile(join(workspace, 'plan/railpack-plan.json'), 'utf8'), '{}\n')
 })
 
-test('railpack and buildctl are asked as they are documented', async t => {
+test('railpack and buildctl are called as documented', async t => {
   const { build, argv, commitSha } = await prepare(t)
   await build()
   assert.deepEqual(await argv('railpack'), ['prepare', './source', '--plan-out', './plan/railpack-plan.json'])
@@ -142,7 +142,7 @@ test('railpack and buildctl are asked as they are documented', async t => {
   ])
 })
 
-test('a rollback that deploys the wrong thing: the name of an image is no other app’s, and not its slug', async t => {
+test('the image name of an app is unique, and independent of its slug', async t => {
   const { build } = await prepare(t)
   const { built } = await build({ app: { ...APP, slug: 'other', flyAppId: null } })
   assert.equal((built as { image: string }).image, `registry.example.com:5000/${APP.id}@${DIGEST}`)
@@ -161,7 +161,7 @@ const SECRETS = {
   RAILPACK_BUILD_CMD: 'make topsecret'
 }
 
-test('secrets in deploy logs: build secrets reach buildkit as files of ours, and no argument, environment or log', async t => {
+test('build secrets reach buildkit as files, and appear in no argument, environment or log', async t => {
   const { build, argv, env, workspace } = await prepare(t)
   const { built, log, hidden } = await build({ secrets: SECRETS })
   assert.ok(!(built instanceof Error), String(built))
@@ -210,7 +210,7 @@ test('a changed secret makes caches stale, and an unchanged one in another order
   assert.equal(new Set(hashes).size, 2)
 })
 
-test('secrets in deploy logs: buildctl signs in to the registry by a file of its own, which nobody else sees', async t => {
+test('buildctl authenticates to the registry with a private file', async t => {
   const { build, argv, env, workspace } = await prepare(
     t,
     {},
@@ -253,7 +253,9 @@ test('neither program sees our environment variables', async t => {
     )
 })
 
-test('only buildctl runs as ourselves', { skip: process.geteuid?.() !== 0 && 'only root can be others' }, async t => {
+test('only buildctl runs as the user of the server', {
+  skip: process.geteuid?.() !== 0 && 'only root can be others'
+}, async t => {
   const { build } = await prepare(t, {
     railpack: 'echo "railpack: $(id -u)"; echo "{}" > "$4"',
     buildctl: `echo "buildctl: $(id -u)"; ${succeeds()}`
@@ -284,7 +286,7 @@ test('a step that fails is named with its exit code', async t => {
   assert.equal(phases.at(-1), 'building')
 })
 
-test('a build that fails otherwise tells how it ended', async t => {
+test('a build that fails otherwise reports how it ended', async t => {
   const { build } = await prepare(t, { buildctl: fails('#7 0.4 x509: in the words of the app', 3) })
   const { built } = await build()
   assert.ok(built instanceof BuildError, String(built))
@@ -306,7 +308,7 @@ test('an outage of buildkitd or the registry is retried, and not blamed on the a
   }
 })
 
-test('a rollback that deploys the wrong thing: an image without a reported digest is refused', async t => {
+test('an image without a reported digest is refused', async t => {
   const { build, programs } = await prepare(t, { buildctl: 'exit 0' })
   const other = `{"containerimage.config.digest": "${DIGEST}", "containerimage.digest": "latest"}`
   for (const buildctl of [null, succeeds(other), succeeds('{"containerima')]) {
@@ -335,7 +337,7 @@ const hangs = (seconds: number) => `
   while :; do sleep 1; done`
 
 for (const program of ['railpack', 'buildctl'] as const)
-  test(`deploys that hang and cannot be cancelled: ${program} ends with all that it runs`, async t => {
+  test(`a cancelled build stops ${program} with all its processes`, async t => {
     const { build } = await prepare(t, { [program]: hangs(311) }, { limits: { graceMs: 100 } })
     const context = recordedContext()
     const building = build({ secrets: { A: 'topsecret' } }, context)
@@ -346,7 +348,7 @@ for (const program of ['railpack', 'buildctl'] as const)
     assert.equal(await countOf('sleep 311'), 0)
   })
 
-test('a build that never ends is ended with all that it runs', async t => {
+test('an endless build is killed with all its processes', async t => {
   const { build } = await prepare(t, { buildctl: hangs(312) }, { limits: { seconds: 3, graceMs: 100 } })
   const { built } = await build()
   assert.ok(built instanceof BuildError, String(built))

@@ -72,7 +72,7 @@ test('the newest commit of a branch is fetched, with its first line and its auth
   assert.deepEqual(await readdir(tree), ['index.js'])
 })
 
-test('a commit is fetched by its SHA, when the branch has gone on, too', async t => {
+test('a commit is fetched by its SHA, even if the branch has moved on', async t => {
   const repository = await createRepository(t)
   const first = await repository.push({ 'index.js': 'one' })
   await repository.push({ 'index.js': 'two' })
@@ -81,7 +81,7 @@ test('a commit is fetched by its SHA, when the branch has gone on, too', async t
   assert.equal(await readFile(join(tree, 'index.js'), 'utf8'), 'one')
 })
 
-test('names and messages that would break a shell, a log or a page are only text', async t => {
+test('hostile names and messages are treated as plain text', async t => {
   const repository = await createRepository(t, 'it%27s-a-repo.git')
   const branch = `feature/$(touch\${IFS}pwned);'"\`id\`&|<b>-ünï`
   const message = `$(touch pwned) \`id\` "; DROP TABLE apps; --\u001b[2J\u0007 <script>alert(1)</script> ${'👩‍🚀'.repeat(150)}`
@@ -293,7 +293,7 @@ test('a redirect is not followed, so that credentials stay with their host', asy
   assert.equal(other.requests.length, 0)
 })
 
-test('a host that is not public is refused before it is asked', async t => {
+test('a host that is not public is refused before any request', async t => {
   const { commit } = await fetchCommit(t, source('https://metadata.internal/a.git'), {
     allowLocal: false,
     addressesOf: async () => Promise.reject(new Error('not public'))
@@ -318,7 +318,7 @@ test('the checked address is used, even if the name changes later', async t => {
   assert.match(commit.message, /TLS connection .* failed/)
 })
 
-test('a link that leads out of the repository is refused, since it would show our files', async t => {
+test('a link that points outside the repository is refused, because it could expose our files', async t => {
   const repository = await createRepository(t)
   const links = ['/proc/self/environ', '../../../../etc/passwd', '..', 'docs/../../outside']
   for (const link of links) {

@@ -45,7 +45,7 @@ function imageOf(built: unknown): string {
   return (built as { image: string }).image
 }
 
-test('a commit becomes an image that runs, by the way of all phases', async t => {
+test('a commit becomes a running image, through all phases', async t => {
   const { build, dataDir, leftBuilds } = await prepare(t)
   const { built, phases, log } = await build({
     'package.json': packageOf({ build: 'node build.js', start: 'node server.js' }),
@@ -82,7 +82,7 @@ test('the start command of an image is one process, which signals reach', async 
   assert.equal(String(said), 'bye\n')
 })
 
-test('dependencies are installed, and an image has no more than its app needs', async t => {
+test('dependencies are installed, and an image contains only what its app needs', async t => {
   const { build, dataDir } = await prepare(t)
   const { built, log } = await build({
     'package.json': packageOf({ start: 'node server.js' }, { dependencies: { greeting: 'file:greeting' } }),
@@ -103,7 +103,7 @@ test('dependencies are installed, and an image has no more than its app needs', 
   ])
 })
 
-test('a rollback that deploys the wrong thing: all that a tree is has its part in the digest', async t => {
+test('the digest of an image covers its whole tree', async t => {
   const tree = await scratchDirectory(t, 'rhone-tree-')
   const at = (name: string) => join(tree, name)
   const steps: readonly (() => Promise<unknown>)[] = [
@@ -125,7 +125,7 @@ test('a rollback that deploys the wrong thing: all that a tree is has its part i
   assert.ok(digests.has(await digestOf(tree)), 'the same tree has the same digest, whatever its times')
 })
 
-test('a rollback that deploys the wrong thing: the same commit is the same image, and it cannot be changed', async t => {
+test('the same commit gives the same image, which cannot be changed', async t => {
   const { build, dataDir } = await prepare(t)
   const files: Files = { Procfile: 'web: ./run', run: { program: '#!/bin/sh\necho 1\n' }, 'a/b': 'text' }
   const images = []
@@ -143,7 +143,7 @@ test('a rollback that deploys the wrong thing: the same commit is the same image
   }
 })
 
-test('an app without a start command fails with a message that says what it needs', async t => {
+test('an app without a start command fails with a message that names what is missing', async t => {
   const wrong: readonly (readonly [Record<string, string>, RegExp])[] = [
     [{ 'README.md': 'Hello' }, /Procfile with a line "web: <command>", or a "start" script to package.json/],
     [{ 'package.json': packageOf({ test: 'true' }) }, /a "start" script to package.json/],
@@ -164,7 +164,7 @@ test('an app without a start command fails with a message that says what it need
 
 const SERVER = 'require("http").createServer((q, s) => s.end("hi")).listen(process.env.PORT)'
 
-test('files as editors and shells write them are read: with a byte order mark, in UTF-16, with CRLF', async t => {
+test('files with a byte order mark, in UTF-16 or with CRLF can be read', async t => {
   const utf16 = (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le')
   const files: readonly (readonly [name: string, content: Buffer | string])[] = [
     ['Procfile', '\ufeffweb: node s.js\r\n'],
@@ -182,7 +182,7 @@ test('files as editors and shells write them are read: with a byte order mark, i
   assert.match((await detect(tree)).start, /^npm start/)
 })
 
-test('a start script does what npm makes of it: prestart runs first, and the variables of npm are there', async t => {
+test('a start script runs as with npm: after prestart, and with the variables of npm', async t => {
   const { build, dataDir } = await prepare(t)
   const { built } = await build({
     'package.json': packageOf({ prestart: 'echo first', start: 'node s.js' }, { name: 'shop', version: '4.2.0' }),
@@ -194,7 +194,7 @@ test('a start script does what npm makes of it: prestart runs first, and the var
   assert.equal(stdout, 'first\n4.2.0\n')
 })
 
-test('the package manager of a repository installs it, also where only workspaces have anything to install', async t => {
+test('the package manager of a repository installs it, even if only workspaces have dependencies', async t => {
   const cases: readonly (readonly [files: Record<string, string>, steps: readonly RegExp[]])[] = [
     [{ 'package.json': packageOf({}, { workspaces: ['packages/*'] }) }, [/^install --include=dev$/]],
     [{ 'package-lock.json': '{}' }, [/^ci --include=dev$/]],
@@ -224,7 +224,7 @@ test('the package manager of a repository installs it, also where only workspace
   }
 })
 
-test('a build step that is silent for long says that it still runs', async t => {
+test('a long silent build step is reported as still running', async t => {
   const { app, repository } = await prepare(t)
   await repository.push({
     'package.json': packageOf({ build: 'echo hanging; while :; do sleep 1; done', start: 'true' })
@@ -239,7 +239,7 @@ test('a build step that is silent for long says that it still runs', async t => 
   await assert.rejects(building, /seen/)
 })
 
-test('builds trust what this machine trusts, NODE_EXTRA_CA_CERTS included', async t => {
+test('builds trust the certificate authorities of this machine, including NODE_EXTRA_CA_CERTS', async t => {
   const { build } = await prepare(t)
   const count = `for (const name of ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'GIT_SSL_CAINFO'])
     console.log(name, require('node:fs').readFileSync(process.env[name], 'utf8').split('BEGIN CERTIFICATE').length - 1)`
@@ -253,7 +253,7 @@ test('builds trust what this machine trusts, NODE_EXTRA_CA_CERTS included', asyn
     assert.match(log(), new RegExp(`^${name} ${trusted.size}$`, 'm'))
 })
 
-test('a main without a start script is run, and what another Node or a Dockerfile would do is said', async t => {
+test('a main without a start script is run, and another Node version or an ignored Dockerfile is reported', async t => {
   const tree = await scratchDirectory(t, 'rhone-tree-')
   await writeFile(join(tree, 'app.js'), SERVER)
   await writeFile(join(tree, 'Dockerfile'), 'FROM scratch')
@@ -265,7 +265,7 @@ test('a main without a start script is run, and what another Node or a Dockerfil
   assert.equal((await detect(tree)).notes.length, 1)
 })
 
-test('what this machine cannot build is said before it is tried', async t => {
+test('unsupported apps are reported before the build', async t => {
   for (const [file, sentence] of [
     ['requirements.txt', /Python \(requirements\.txt\)/],
     ['go.mod', /Go \(go\.mod\)/],
@@ -277,7 +277,7 @@ test('what this machine cannot build is said before it is tried', async t => {
   }
 })
 
-test('an app in a directory of its repository is built and run there; without one, it is said where it may be', async t => {
+test('an app in a subdirectory is built and run there; without rootDirectory, the error suggests it', async t => {
   const { build, dataDir } = await prepare(t)
   const files: Files = { 'web/package.json': packageOf({ start: 'node s.js' }), 'web/s.js': 'console.log("in web")' }
   const { app } = buildRequest('')
@@ -292,7 +292,7 @@ test('an app in a directory of its repository is built and run there; without on
     assert.ok((await build(files, { app: { ...app, rootDirectory } })).built instanceof BuildError, rootDirectory)
 })
 
-test('a build that fails says so, and leaves no image and no files', async t => {
+test('a failed build is reported, and leaves no image and no files', async t => {
   const { build, dataDir, leftBuilds } = await prepare(t)
   const { built, log, phases } = await build({
     'package.json': packageOf({
@@ -308,7 +308,7 @@ test('a build that fails says so, and leaves no image and no files', async t => 
   await assert.rejects(stat(join(dataDir, 'images')))
 })
 
-test('secrets in deploy logs: build secrets are hidden before anything runs, and stay out of the image', async t => {
+test('build secrets are masked before anything runs, and stay out of the image', async t => {
   const { build, dataDir } = await prepare(t)
   const { built, hidden, log } = await build(
     {
@@ -337,7 +337,7 @@ test('secrets in deploy logs: build secrets are hidden before anything runs, and
   )
 })
 
-test('names and values of secrets that no program can be given are refused, and not shown', async t => {
+test('invalid names and values of secrets are refused, and not shown', async t => {
   const { build } = await prepare(t)
   const files = { Procfile: 'web: true' }
   const hopeless: Record<string, string>[] = [{ 'A=B': 'secret' }, { '-x': 'secret' }, { A: 'sec\0ret' }]
@@ -348,7 +348,7 @@ test('names and values of secrets that no program can be given are refused, and 
   }
 })
 
-test('deploys that hang and cannot be cancelled: a cancelled build ends with all that it runs', async t => {
+test('a cancelled build ends with all its processes', async t => {
   const { app, repository, leftBuilds } = await prepare(t, { limits: { graceMs: 100 } })
   await repository.push({
     'package.json': packageOf({
@@ -366,7 +366,7 @@ test('deploys that hang and cannot be cancelled: a cancelled build ends with all
   assert.equal(await countOf('sleep 301'), 0)
 })
 
-test('a build whose next phase is refused goes no further', async t => {
+test('a build stops if its next phase is refused', async t => {
   const { app, repository } = await prepare(t)
   await repository.push({ Procfile: 'web: true' })
   const reason = new Error('cancelled meanwhile')
@@ -376,7 +376,7 @@ test('a build whose next phase is refused goes no further', async t => {
   await assert.rejects(app.builder.build(buildRequest(repository.url), context), error => error === reason)
 })
 
-test('a clean-up that removes too much: only old images go that nobody wants kept', async t => {
+test('a clean-up removes only old images that are not kept', async t => {
   const { app, build, dataDir } = await prepare(t)
   const images = []
   for (const text of ['kept', 'old', 'fresh'])
@@ -396,7 +396,7 @@ test('a clean-up that removes too much: only old images go that nobody wants kep
   await assert.rejects(app.builder.prune!('../..', []), /not an app id/)
 })
 
-test('disks that fill: of an app that is gone no image is left, not even one that is new', async t => {
+test('no image of a deleted app is left, not even a new one', async t => {
   const { app, build, dataDir } = await prepare(t)
   await build({ Procfile: 'web: true' })
   await app.builder.prune!(APP_ID, [])

@@ -74,7 +74,7 @@ async function prepare(t: TestContext, options: Partial<BuilderOptions> = {}) {
 
 const OTHER = '5f0e0c9b-4a4b-4a4b-9d53-0d7a102f1f1b'
 
-test('packages that the lockfile still names are downloaded once for an app, and once for another', async t => {
+test('packages that the lockfile still names are downloaded once per app', async t => {
   const { app, build, caches, dataDir, registry } = await prepare(t)
   const files = appOf(registry.locked)
   assert.equal(await build(files), GREETING)
@@ -93,7 +93,7 @@ test('packages that the lockfile still names are downloaded once for an app, and
   )
 })
 
-test('a build that spoils its cache changes nothing in the next: what it holds is verified', async t => {
+test('a build that corrupts its cache does not affect the next: the cache is verified', async t => {
   const { build, registry } = await prepare(t)
   const spoil = `find "$npm_config_cache/_cacache/content-v2" -type f -exec sh -c 'chmod u+w "$1" && echo evil > "$1"' sh {} ';'`
   assert.equal(await build(appOf(registry.locked, spoil)), GREETING)
@@ -101,7 +101,7 @@ test('a build that spoils its cache changes nothing in the next: what it holds i
   assert.equal(registry.downloads(), 2)
 })
 
-test('a build that fails leaves no cache, and neither does a machine that keeps none', async t => {
+test('a failed build leaves no cache, and neither does a server without caching', async t => {
   const { build, caches, registry } = await prepare(t)
   await build(appOf(registry.locked))
   await assert.rejects(build(appOf(registry.locked, 'exit 1')))
@@ -131,7 +131,7 @@ async function bounded(t: TestContext, limits: Partial<ConstructorParameters<typ
   return { cache, dataDir, take, used, kept }
 }
 
-test('disks that fill: caches are bounded in bytes and in number, those least recently used go', async t => {
+test('caches are limited in bytes and number, and the least recently used are removed', async t => {
   const few = await bounded(t, { apps: 2 })
   for (const app of ['a', 'b', 'a', 'c']) await few.used(app, 1_000)
   assert.deepEqual(await few.kept(), ['a', 'c'])
@@ -147,7 +147,7 @@ test('disks that fill: caches are bounded in bytes and in number, those least re
   assert.deepEqual(await full.kept(), [], 'a disk that is short of space has room for none')
 })
 
-test('two builds of an app at once: one has its cache, the other an empty one, and one of them is kept', async t => {
+test('of two concurrent builds of an app, one gets its cache, the other an empty one, and one cache is kept', async t => {
   const { cache, take, used, kept } = await bounded(t)
   await used('a', 1_000)
   const [one, other] = await Promise.all([take('a'), take('a')])

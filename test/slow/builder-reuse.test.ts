@@ -72,7 +72,7 @@ async function prepare(t: TestContext, scriptsOfPackage: Record<string, string> 
   return { app, archives, build, dataDir }
 }
 
-test('a build whose lockfile has not changed takes what the last one has installed, and another app does not', async t => {
+test('a build with an unchanged lockfile reuses the installation of the last one, but not of another app', async t => {
   const { app, archives, build, dataDir } = await prepare(t)
   assert.equal((await build()).isInstalledAnew, true)
   const second = await build({}, { 'server.js': 'changed' })
@@ -91,7 +91,7 @@ test('a build whose lockfile has not changed takes what the last one has install
   )
 })
 
-test('a build that changes its installed packages changes nothing in the next', async t => {
+test('a build that changes its installed packages does not affect the next', async t => {
   const { build } = await prepare(t)
   const spoil = 'echo evil > node_modules/greeting/index.js'
   for (const _ of ['first', 'with what the first has installed'])
@@ -119,7 +119,7 @@ test('an archive that cannot be unpacked is replaced by one that can', async t =
 
 const LOCKED = { version: '1.0.0', resolved: 'https://registry.example.com/a.tgz', integrity: 'sha512-AAAA' }
 
-test('only an installation that depends on nothing but its key is kept; otherwise the owner is told why', async t => {
+test('only an installation that depends only on its key is cached; otherwise the log states why', async t => {
   let trees = 0
   const root = await scratchDirectory(t, 'rhone-reuse-')
   async function verdict({ manifest = {}, packages = { 'node_modules/a': LOCKED }, files = {}, names = [] }: Case) {

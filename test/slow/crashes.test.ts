@@ -183,7 +183,7 @@ class Story {
   }
 }
 
-test('a server that is killed again and again', async t => {
+test('a server that is killed repeatedly', async t => {
   const platform = await FlyPlatform.create(t)
   let last: RunningServer
 
@@ -193,7 +193,7 @@ test('a server that is killed again and again', async t => {
       last = await outlivesServers(t, platform)
     }
   )
-  await t.test('an app that is deleted while it is deployed leaves nothing at Fly, despite crashes', () =>
+  await t.test('an app deleted during a deployment leaves nothing at Fly, despite crashes', () =>
     leavesNothing(platform, last)
   )
 })

@@ -193,7 +193,7 @@ test('bodies are streamed both ways', async t => {
   assert.equal((await machine.get(app, '/', { method: 'PUT', body: large })).body.length, large.length)
 })
 
-test('an app may answer before it has read what it is sent', async t => {
+test('an app can reply before it has read the request', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(
@@ -236,7 +236,7 @@ test('a body that continues after the reply is drained, so that the reply is not
   }
 })
 
-test('a websocket passes, and is cut off when its release is retired', async t => {
+test('a websocket is proxied, and closed when its release is retired', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   await machine.deploy(

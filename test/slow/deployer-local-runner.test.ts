@@ -58,7 +58,7 @@ test('apps keep answering when Rhone stops', async t => {
   )
 })
 
-test('the orphans of a killed runner are ended by the next one before it starts anything', async t => {
+test('orphans of a killed runner are stopped by the next one before it starts anything', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.deploy(
@@ -103,7 +103,7 @@ for (const [damage, content] of [
   ['cut off', '[{"pid":1'],
   ['of another shape', '{"port":"x","configured":-1}']
 ] as const)
-  test(`a runner starts, and apps are opened, when what was written down is ${damage}`, async t => {
+  test(`a runner starts, and serves apps, even if its state file is ${damage}`, async t => {
     const machine = await localMachine(t)
     const app = newApp()
     const release = await machine.deploy(await machine.release(app, answering('here')))
@@ -118,7 +118,7 @@ for (const [damage, content] of [
     assert.equal((await machine.get(app)).body, 'here')
   })
 
-test('a runner starts on a disk that is full, and its apps are opened', {
+test('a runner starts on a full disk, and serves its apps', {
   skip: (process.geteuid?.() !== 0 || process.platform !== 'linux') && 'only root can mount a small disk'
 }, async t => {
   const machine = await localMachine(t)

@@ -31,7 +31,7 @@ const blocks = (language: string) =>
     [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, code]) => code!.trim())
   )
 
-describe('what the documents tell operators to ask and to run', { skip, timeout: 600_000 }, () => {
+describe('documented queries and commands', { skip, timeout: 600_000 }, () => {
   const releases: (() => unknown)[] = []
   const scope = { after: (release: () => unknown) => void releases.unshift(release) }
   let server: RunningServer
@@ -73,7 +73,7 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
     return (await reply.json()) as never
   }
 
-  it('is a query that Prometheus understands', async () => {
+  it('is a valid query for Prometheus', async () => {
     const queries = blocks('promql')
     assert.ok(queries.length > 40)
     for (const query of queries) {
@@ -89,7 +89,7 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
       await run('bash', ['-euo', 'pipefail', '-c', script], { cwd: ROOT, env })
   })
 
-  it('draws the operations page out of what Prometheus remembers, panel by panel', async () => {
+  it('fills the operations page from Prometheus, panel by panel', async () => {
     const history = prometheus({ url: stack.prometheus })
     const app = Fastify()
     app.register(operations, { history, panels })
@@ -104,7 +104,7 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
     assert.ok(rate.data[1]?.some(value => value !== null))
   })
 
-  it('shows something on every panel of a server that is used', async () => {
+  it('shows data on every panel of a server in use', async () => {
     const headers = { authorization: `Bearer ${server.token}`, 'content-type': 'application/json' }
     const use = async () => {
       await fetch(`${server.url}/api/v1/ping`)
@@ -127,14 +127,14 @@ describe('what the documents tell operators to ask and to run', { skip, timeout:
 })
 
 describe('the runbook', () => {
-  it('has a section for every alert, and for nothing else', async () => {
+  it('has exactly one section per alert', async () => {
     const [runbook = ''] = texts
     const headings = [...runbook.matchAll(/^## (.+)$/gm)].map(([, name]) => name!)
     const alerts = (await readRules()).groups.flatMap(({ rules }) => rules.flatMap(({ alert }) => alert ?? []))
     assert.deepEqual(headings.toSorted(), alerts.toSorted())
   })
 
-  it('says of each what it means, whom it hurts, where to look, what to do, and when it is over', () => {
+  it('has meaning, impact, diagnosis, mitigation and verification of each', () => {
     const [runbook = ''] = texts
     for (const section of runbook.split(/^## /m).slice(1))
       for (const part of ['Meaning', 'Impact', 'Diagnosis', 'Mitigation', 'Verify'])

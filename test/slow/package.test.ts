@@ -91,7 +91,7 @@ describe('the package', () => {
     assert.ok(JSON.parse(stdout).applied.length > 0)
   })
 
-  it('provides three plugins to a bare Fastify outside of the tree', async t => {
+  it('provides three plugins to a bare Fastify outside the tree', async t => {
     const url = await startExample(t, project())
 
     const open = await fetch(url)
@@ -143,7 +143,7 @@ describe('the package of the plugins', () => {
     return bare
   }
 
-  it('holds the plugins and nothing of the server', () => {
+  it('contains the plugins and nothing of the server', () => {
     assert.ok(packed.includes('dist/rate-limit/index.d.ts'))
     const expected = /^(dist\/|package\.json$|LICENSE$|README\.md$|CHANGELOG\.md$)/
     assert.deepEqual(
@@ -160,7 +160,7 @@ describe('the package of the plugins', () => {
     assert.deepEqual(await names(), expected.sort())
   })
 
-  it('installs for a header plugin what that needs, and no more', async t => {
+  it('installs only what a header plugin needs', async t => {
     const bare = await bareProject('headers', ['@fastify/helmet'])
     const script = `
       import Fastify from 'fastify'
@@ -186,7 +186,7 @@ describe('the package of the plugins', () => {
     )
   })
 
-  it('names the package that a plugin lacks, and loads every plugin without it', async () => {
+  it('names a missing package of a plugin, and loads all plugins without optional ones', async () => {
     const bare = await bareProject('bare', [])
     const script = `
       import Fastify from 'fastify'
@@ -219,7 +219,7 @@ describe('the package of the plugins', () => {
     for (const name of Object.keys(said)) assert.equal(said[name], expected[name] ?? 'runs', name)
   })
 
-  it('compiles in an app of a stranger, strictly and with every declaration checked', async () => {
+  it('compiles in a third-party app, strictly and with every declaration checked', async () => {
     const { exports } = await manifestIn(installed())
     const entries = Object.keys(exports).filter(entry => entry !== './package.json')
     const imports = entries.map(
@@ -235,7 +235,7 @@ describe('the package of the plugins', () => {
     assert.equal(await typeErrors(project(), '--skipLibCheck', ['typed.ts']), '')
   })
 
-  it('runs the example of its README, in which eight plugins work together', async t => {
+  it('runs the example of its README with eight plugins', async t => {
     await writeFile(join(project(), 'app.ts'), await exampleOfReadme())
     const env = { ...process.env, PORT: '0', METRICS_TOKEN: 'scrape', OPERATOR_TOKEN: 'operate' }
     const child = spawn(process.execPath, ['app.ts'], { cwd: project(), env, stdio: ['ignore', 'pipe', 'inherit'] })
@@ -278,7 +278,7 @@ describe('the package of the plugins', () => {
     assert.deepEqual(await exited, [0, null])
   })
 
-  it('has a README whose links lead to files of the package', async () => {
+  it('has a README with links only to files of the package', async () => {
     const readme = await readFile(join(installed(), 'README.md'), 'utf8')
     const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, link]) => normalize(link!))
     assert.ok(links.length > 25)

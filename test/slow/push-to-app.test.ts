@@ -111,7 +111,7 @@ interface Deployment {
   errorMessage: string | null
 }
 
-test('a platform with an app that is pushed to', async t => {
+test('a platform with a pushed app', async t => {
   const its = await platform(t)
 
   await t.test('from a push to a running app, and back', t => pushedAndBack(t, its))

@@ -74,7 +74,7 @@ const pause = (node: PairNode) => node.ask('select pg_wal_replay_pause()')
 const resume = (node: PairNode) => node.ask('select pg_wal_replay_resume()')
 
 suite('a list of hosts', () => {
-  test('leads to the host that takes writes, whatever its place', async t => {
+  test('selects the host that accepts writes, in any position', async t => {
     const pair = await pairWithNotes(t)
     const app = await instance(t, { url: pair.url.replace(/@(.*),(.*)\//, '@$2,$1/') })
     await written(app, 'a')
@@ -82,7 +82,7 @@ suite('a list of hosts', () => {
     assert.equal(app.postgres.copies!.role, 'primary')
   })
 
-  test('follows a promotion within 5 s, and never goes back to the old primary, which has started first', async t => {
+  test('follows a promotion within 5 s, and never returns to the old primary, even if it restarts first', async t => {
     const pair = await pairWithNotes(t)
     const directory = await mkdtemp(join(tmpdir(), 'rhone-fence-'))
     t.after(() => rm(directory, { recursive: true, force: true }))
@@ -119,7 +119,7 @@ suite('a list of hosts', () => {
     assert.equal((await notesOn(pair.primary)).length, 2)
   })
 
-  test('is left at once by a server that hears of a promotion from a client, though it cannot see the new primary', async t => {
+  test('is not used by a server that learns of a promotion from a client, even without the new primary', async t => {
     const pair = await pairWithNotes(t)
     const [here, there] = [await instance(t, { url: pair.url }), await instance(t, { url: pair.url })]
     await written(here, 'before')
@@ -144,7 +144,7 @@ suite('a list of hosts', () => {
     assert.equal((await notesOn(pair.primary)).length, count)
   })
 
-  test('with no host that answers is refused within a second each time, also when the hosts say nothing', async t => {
+  test('without an answering host is refused within a second, even if hosts are silent', async t => {
     const pair = await pairWithNotes(t)
     const app = await instance(t, { url: pair.url })
     await written(app, 'a')
@@ -175,7 +175,7 @@ suite('a list of hosts', () => {
 })
 
 suite('a replica', () => {
-  test('serves reads, and shows each client its own changes over a thousand requests while it falls behind', async t => {
+  test('serves reads, and shows each client its own changes in a thousand requests while it lags', async t => {
     const pair = await pairWithNotes(t)
     const writer = await instance(t, { url: pair.url })
     await written(writer, 'first')
@@ -204,7 +204,7 @@ suite('a replica', () => {
     assert.ok(outcomes.get('behind')! > 10, 'the primary answers where the replica cannot')
   })
 
-  test('never shows a role from before five seconds ago, and no cache is filled from it', async t => {
+  test('never shows a role older than five seconds, and fills no cache', async t => {
     const pair = await pairWithNotes(t)
     await pair.primary.ask(`insert into notes values ('ada', 'owner')`)
     await pair.caughtUp()
@@ -229,7 +229,7 @@ suite('a replica', () => {
     await resume(pair.standby)
   })
 
-  test('without a primary serves what anyone may read, and nothing that decides on access after five seconds', async t => {
+  test('without a primary serves public reads, and after five seconds nothing that needs authentication', async t => {
     const pair = await pairWithNotes(t)
     await pair.primary.ask(`insert into notes values ('ada', 'owner')`)
     await pair.caughtUp()
@@ -263,7 +263,7 @@ suite('a replica', () => {
   })
 })
 
-test('a server beside a replica lets nobody in by what it knew five seconds before its primary fell silent', async t => {
+test('a server near a replica accepts no caller by data older than five seconds when its primary is silent', async t => {
   const pair = await replicatedPair(t, { migrated: true })
   const { app, token } = await testApp(t, {
     DATABASE_URL: pair.url,
@@ -317,7 +317,7 @@ test('a server beside a replica lets nobody in by what it knew five seconds befo
   pair.primary.proxy.thaw()
 })
 
-test('rotating the database gives the new role to its replicas, too, without a failed read', async t => {
+test('rotating the database also switches its replicas to the new role, without a failed read', async t => {
   const pair = await replicatedPair(t, { migrated: true })
   await pair.primary.ask(`create role rhone superuser login password 'first'`)
   await pair.caughtUp()
@@ -363,7 +363,7 @@ test('rotating the database gives the new role to its replicas, too, without a f
   assert.deepEqual(old, { maylogin: false })
 })
 
-test('rhone failover refuses while the primary answers, promotes once it is gone, and says what to do next', async t => {
+test('rhone failover refuses while the primary answers, promotes once it is down, and prints the next steps', async t => {
   const pair = await pairWithNotes(t)
   const directory = await mkdtemp(join(tmpdir(), 'rhone-failover-'))
   t.after(() => rm(directory, { recursive: true, force: true }))

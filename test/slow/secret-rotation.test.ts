@@ -40,7 +40,7 @@ const usedKeys = ({ keys: { signing, session, encryption } }: Config) =>
 /** Milliseconds of a pause in which nothing may be signed with a new key, and of those beside other classes. */
 const [PAUSE, SHORT_PAUSE] = [20_000, 500]
 
-test('every class is rotated beside two running servers, without a failed request, and each is recorded', async t => {
+test('every class is rotated while two servers run, without a failed request, and is recorded', async t => {
   const cluster = await ownCluster(t)
   await cluster.asSuperuser(async superuser => {
     await superuser`create role rhone login password 'first'`
@@ -124,7 +124,7 @@ test('every class is rotated beside two running servers, without a failed reques
   assert.deepEqual([early.code, /needed until 30 days/.test(early.stderr)], [1, true])
 })
 
-test('while one of two servers is paused, nothing is signed with a key that it lacks, and no request fails', async t => {
+test('while one of two servers is suspended, nothing is signed with a key that it lacks, and no request fails', async t => {
   const cluster = await ownCluster(t)
   await cluster.asSuperuser(async superuser => {
     await superuser`create role rhone login password 'first'`
@@ -199,7 +199,7 @@ test('while one of two servers is paused, nothing is signed with a key that it l
   assert.deepEqual(failures, [])
 })
 
-test('a class that does not exist, or that needs a value from elsewhere, is explained', async t => {
+test('an unknown class, or one that needs an external value, is explained', async t => {
   const cluster = await ownCluster(t)
   await cluster.asSuperuser(superuser => superuser`create database rhone`)
   const secrets = await place(t, { DATABASE_URL: cluster.urlFor('rhone'), REGISTRY_TOKEN: 'first-registry-token' })

@@ -68,7 +68,7 @@ test('a Vault whose tokens reach their max_ttl, and that is then sealed for a lo
   assert.deepEqual([...requests.replies.keys()], [200])
 })
 
-test('a swap of ..data is in use within 30 s, beside requests that do not fail', async t => {
+test('a swap of ..data takes effect within 30 s, without failed requests', async t => {
   const secrets = { ...KEYS, DATABASE_URL: await freshDatabase(t), METRICS_TOKEN: 'first-metrics-token' }
   const { path, swap } = await volume(t, secrets)
   const { app } = await server(t, { path })

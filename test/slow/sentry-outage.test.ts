@@ -27,7 +27,7 @@ function heap(): number {
   return process.memoryUsage().heapUsed / 1024 ** 2
 }
 
-test('a Sentry that hangs for a minute under a storm costs no memory, and gets the next error when it is back', {
+test('a Sentry that hangs for a minute during an error storm costs no memory, and gets the next error afterwards', {
   timeout: 5 * MINUTE
 }, async (t: TestContext) => {
   const sentry = await startFakeSentry()

@@ -58,30 +58,30 @@ test('SIGTERM under load', async t => {
   await fetch(`${url}/health`) // connections are accepted in order, so the server has the other one by now
   child.kill('SIGTERM')
 
-  await t.test('every request that was accepted is answered, and the process ends with 0', async () => {
+  await t.test('every accepted request is answered, and the process exits with 0', async () => {
     assertAllAnswered(await answered)
     assert.equal(await exited, 0)
   })
 
-  await t.test('a client that never finishes its request does not hold up the end', () => {
+  await t.test('a client that never finishes its request does not delay the exit', () => {
     assert.ok(!logs().some(({ phase }) => phase === 'deadline'), 'it did not take the deadline to get rid of it')
   })
 })
 
-test('SIGINT under load that comes twice within a moment, as from Ctrl-C under npm, is one signal', async t => {
+test('two SIGINTs within a moment, as from Ctrl-C under npm, count as one', async t => {
   const { child, port, exited } = await server(t)
   const { answered } = await underLoad(port)
   child.kill('SIGINT')
   child.kill('SIGINT')
   child.kill('SIGTERM')
 
-  await t.test('every request that was accepted is answered, and the process ends with 0', async () => {
+  await t.test('every accepted request is answered, and the process exits with 0', async () => {
     assertAllAnswered(await answered)
     assert.equal(await exited, 0)
   })
 })
 
-test('a server whose output is not read', async t => {
+test('a server with an unread output', async t => {
   const path = await directory(t)
   const { child, exited, logs } = launchServer(t, { DATABASE_URL, DATA_DIR: path, DRAIN_GRACE: '20' })
 
@@ -94,7 +94,7 @@ test('a server whose output is not read', async t => {
     assert.equal((await fetch(`${ready!.url}/api/v1/ping`)).status, 200)
   })
 
-  await t.test('ends at once on a second signal', async t => {
+  await t.test('exits immediately on a second signal', async t => {
     const impatience = setInterval(() => child.kill('SIGTERM'), 100)
     t.after(() => clearInterval(impatience))
     assert.equal(await exited, 1)
@@ -102,7 +102,7 @@ test('a server whose output is not read', async t => {
   })
 })
 
-test('a fault that nothing catches is logged, and the process ends in order with 1', async t => {
+test('an uncaught error is logged, and the process shuts down cleanly with 1', async t => {
   const { url, exited, logs } = await server(t, { RHONE_SWAP: 'pressure=off,cors=./test/fixtures/swaps/time-bomb.ts' })
   assert.equal((await fetch(`${url}/bomb`)).status, 200)
   assert.equal(await exited, 1)
@@ -122,7 +122,7 @@ test('while it drains', async t => {
   })
   child.kill('SIGTERM')
 
-  await t.test('it is not ready, serves on, and says that the connection will close', async () => {
+  await t.test('it is not ready, keeps serving, and announces that connections will close', async () => {
     const ready = await eventually(
       () => fetch(`${url}/ready`),
       reply => reply.status === 503
@@ -133,14 +133,14 @@ test('while it drains', async t => {
     assert.equal(served.headers.get('connection'), 'close')
   })
 
-  await t.test('a fault does not cut off what is being finished', async () => {
+  await t.test('an uncaught error does not abort requests in flight', async () => {
     assert.equal((await fetch(`${url}/bomb`)).status, 200)
     assert.equal(await exited, 1)
     assertFaultThenOrder(logs())
   })
 })
 
-test('a signal in the middle of the start leaves no PostgreSQL behind', async t => {
+test('a signal during the start leaves no PostgreSQL running', async t => {
   const path = await directory(t)
   const { child, exited } = launchServer(t, { DATA_DIR: path })
   const pidFile = join(path, 'postgres/data/postmaster.pid')

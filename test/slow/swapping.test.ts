@@ -50,7 +50,7 @@ test('a swap of the program takes precedence over the environment', async t => {
   assert.equal((await as(null, 'GET', '/api/v1/ping')).headers['x-greeting'], 'hello')
 })
 
-test('an audit sink of several statements writes them in the transaction of the change, also as its last', async t => {
+test('an audit sink with several statements writes them in the transaction of the change, even as its last', async t => {
   const twice = fp<AuditDeps>(async (app, { sink: _, ...options }) => {
     const write = async (tx: Db, row: AuditRow) => {
       await auditLog.write(tx, row)
@@ -65,7 +65,7 @@ test('an audit sink of several statements writes them in the transaction of the 
   assert.equal(items.length, 2)
 })
 
-test('a plugin that is off leaves the rest of the server as it is', async t => {
+test('turning a plugin off does not affect the rest of the server', async t => {
   const { app, as } = await testApp(t, { RHONE_SWAP: 'rate-limit=off,rate-limit-user=off,cors=off' })
   const replies = await pings(as, 250)
   assert.ok(replies.every(({ statusCode }) => statusCode === 200))
@@ -99,7 +99,7 @@ suite('a server without one of its slots', () => {
   })
 
   for (const { name } of slots.filter(slot => slot.name !== 'routes'))
-    test(`without ${name} it boots, answers, and opens nothing that was closed`, async t => {
+    test(`without ${name} it boots, answers, and exposes nothing that was closed`, async t => {
       const config = await testConfig(t, { DATABASE_URL: shared })
       const app = await buildApp(config, { [name]: false })
       t.after(() => app.close())

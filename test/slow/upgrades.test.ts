@@ -34,7 +34,7 @@ function lossesOf(before: Contents, after: Contents): string[] {
 }
 
 for (const [index, tag] of TAGS.slice(0, -1).entries())
-  test(`a database filled at ${tag} keeps every row and value when it is brought up to date`, async t => {
+  test(`a database filled at ${tag} keeps every row and value when it is migrated`, async t => {
     const url = await emptyDatabase(t)
     await migrateDatabase(url, { upTo: tag })
     const sql = client(t, url)
@@ -50,7 +50,7 @@ for (const [index, tag] of TAGS.slice(0, -1).entries())
     for (const { id } of after.get('audit_logs')!) assert.ok(noted.has(id), 'what was audited before will be sealed')
   })
 
-test('a lost row and a changed value are found', () => {
+test('a lost row and a changed value are detected', () => {
   const before = new Map([['apps', [{ id: 1, name: 'a' }]]])
   assert.deepEqual(lossesOf(before, new Map([['apps', [{ id: 1, name: 'a', port: null }]]])), [])
   assert.equal(lossesOf(before, new Map([['apps', [{ id: 1, name: 'b' }]]])).length, 1)

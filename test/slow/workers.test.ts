@@ -43,7 +43,7 @@ const pingsCounted = async (port: number) => {
   )
 }
 
-test('two workers over an embedded PostgreSQL are one server', { skip: cannotShare }, async t => {
+test('two workers with an embedded PostgreSQL act as one server', { skip: cannotShare }, async t => {
   const server = await startServer(t, {
     RHONE_WORKERS: '2',
     DATA_DIR: await directory(t),
@@ -56,7 +56,7 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
   const operator = { authorization: `Bearer ${server.token}` }
   let pings = 0
 
-  await t.test('it is ready once, when both serve', async () => {
+  await t.test('it is ready once both serve', async () => {
     await clientOfEach(port, '127.0.0.2')
     const announced = () => logs().filter(({ msg }) => msg === 'ready').length
     await eventually(announced, times => times > 0) // lines are written together, a moment later
@@ -83,7 +83,7 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
     assert.equal(statuses.filter(status => status === 429).length, 300 - LIMIT)
   })
 
-  await t.test('a scrape of either counts what both have answered', async () => {
+  await t.test('a scrape of either covers the requests of both', async () => {
     assert.equal(
       await eventually(
         () => pingsCounted(port),
@@ -149,31 +149,28 @@ test('two workers over an embedded PostgreSQL are one server', { skip: cannotSha
     )
   })
 
-  await t.test(
-    'SIGTERM under load: every request that was accepted is answered, and the process ends with 0',
-    async () => {
-      const outcomes = Array.from({ length: 8 }, (): Outcome => ({ statuses: [], cutOff: [] }))
-      const asking = keepAsking(port, outcomes, '/health')
-      await eventually(
-        () => outcomes.every(({ statuses }) => statuses.length >= 10),
-        isUnderLoad => isUnderLoad
+  await t.test('SIGTERM under load: every accepted request is answered, and the process exits with 0', async () => {
+    const outcomes = Array.from({ length: 8 }, (): Outcome => ({ statuses: [], cutOff: [] }))
+    const asking = keepAsking(port, outcomes, '/health')
+    await eventually(
+      () => outcomes.every(({ statuses }) => statuses.length >= 10),
+      isUnderLoad => isUnderLoad
+    )
+    child.kill('SIGTERM')
+    await asking
+    assert.equal(await exited, 0)
+    for (const { statuses, cutOff } of outcomes) {
+      assert.deepEqual(
+        statuses.filter(status => status !== 200),
+        []
       )
-      child.kill('SIGTERM')
-      await asking
-      assert.equal(await exited, 0)
-      for (const { statuses, cutOff } of outcomes) {
-        assert.deepEqual(
-          statuses.filter(status => status !== 200),
-          []
-        )
-        assert.deepEqual(cutOff, [])
-      }
-      assert.equal(logs().at(-1)?.msg, 'stopped')
+      assert.deepEqual(cutOff, [])
     }
-  )
+    assert.equal(logs().at(-1)?.msg, 'stopped')
+  })
 })
 
-test('workers that cannot start end the process, which says why', { skip: cannotShare }, async t => {
+test('workers that cannot start end the process with the reason', { skip: cannotShare }, async t => {
   const taken = createServer().listen(0, '127.0.0.1')
   t.after(() => taken.close())
   await once(taken, 'listening')
