@@ -207,7 +207,7 @@ test('usable but doubtful settings cause a warning that names the variable', () 
     [{ TRUST_PROXY: undefined }, /^TRUST_PROXY: is none/],
     [{ BACKUP_RECIPIENTS: undefined }, /^BACKUP_RECIPIENTS: is not set/],
     [{ BACKUP_URL: undefined }, /^BACKUP_URL: .* are lost with this machine/],
-    [{ NOTIFY_EMAIL: 'ops@example.com' }, /^NOTIFY_EMAIL: this version sends no mail/],
+    [{ NOTIFY_EMAIL: 'ops@example.com' }, /^NOTIFY_EMAIL, SMTP_URL: without a mail server, nobody is notified by mail/],
     [{ REDISURL: 'redis://x' }, /^REDISURL: is not a setting; did you mean REDIS_URL\?/],
     [{ REDIS_URL_FIEL: '/x' }, /did you mean REDIS_URL_FILE\?/],
     [{ RHONE_WORKER: '2' }, /did you mean RHONE_WORKERS\?/],

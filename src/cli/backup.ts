@@ -320,22 +320,24 @@ type ArchiveInput = Pick<Input, 'config' | 'note' | 'options'>
 
 interface Announced {
   readonly output: { data: unknown; text: string }
-  /** The message for NOTIFY_WEBHOOK_URL. */
+  /** The message for those who are notified. */
   readonly said: string
   readonly details: Readonly<Record<string, unknown>>
 }
 
-/** Reports the outcome to NOTIFY_WEBHOOK_URL. A failed report is printed, and has no other effect. */
+/** Notifies of the outcome. A failed notification is printed, and has no other effect. */
 async function announced(
   input: Pick<Input, 'note'>,
   config: Config,
   event: Notice['event'],
   work: () => Promise<Announced>
 ) {
+  const { audienceOf } = await import('../wiring/audience.ts')
   const { notify } = await import('../workflows/backups/notify.ts')
+  const audience = audienceOf(config)
   const tell = (notice: Omit<Notice, 'event'>) =>
-    notify(config.notifyWebhookUrl, { event, ...notice }).catch((error: Error) =>
-      input.note(`the notification to NOTIFY_WEBHOOK_URL failed: ${error.message}`)
+    notify(audience, { event, ...notice }, (variable, error) =>
+      input.note(`the notification to ${variable} failed: ${error.message}`)
     )
   try {
     const { output, said, details } = await work()

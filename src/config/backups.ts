@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Static, type TObject, Type } from '@sinclair/typebox'
 import { parseCron } from './cron.ts'
+import { parseAddress } from './mail.ts'
 import { credential, oneOf, optional, type Reader, section, text } from './section.ts'
 import { isLoopback, list } from './values.ts'
 
@@ -27,7 +28,7 @@ export interface BackupSettings {
   }
   /** Gets a JSON POST about each backup and drill. */
   readonly notifyWebhookUrl: string | null
-  /** Addresses to notify by mail. Not implemented yet, so setting it logs a warning. */
+  /** Addresses that are told the same by mail. */
   readonly notifyEmail: readonly string[]
 }
 
@@ -91,9 +92,7 @@ const variables = {
     minimum: 67_108_864,
     description: 'Bytes of WAL that may wait on disk for the storage; beyond it, a new base backup starts.'
   }),
-  NOTIFY_EMAIL: optional(
-    text('Mail addresses for the same notifications. This version sends no mail, and warns about it.')
-  ),
+  NOTIFY_EMAIL: optional(text('Mail addresses for the same notifications, a list. Needs SMTP_URL.')),
   NOTIFY_WEBHOOK_URL: credential('Receives a POST of JSON with the result of each backup and drill.', {
     needsRestart: true
   })
@@ -194,8 +193,5 @@ function parseWebhook(value: string, production: boolean): string {
 }
 
 function parseAddresses(value: string): string[] {
-  const addresses = list(value)
-  const wrong = addresses.find(address => !/^[^\s@,]+@[^\s@,]+$/.test(address))
-  if (wrong !== undefined) throw new Error(`"${wrong}" is not a mail address`)
-  return addresses
+  return list(value).map(parseAddress)
 }

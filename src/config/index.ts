@@ -9,6 +9,7 @@ import edge, { type EdgeSettings } from './edge.ts'
 import { ConfigError } from './error.ts'
 import github, { type GithubSettings } from './github.ts'
 import identity, { type IdentitySettings } from './identity.ts'
+import mail, { type MailSettings } from './mail.ts'
 import monitoring, { type MonitoringSettings } from './monitoring.ts'
 import regions, { type RegionSettings } from './regions.ts'
 import secrets, { type SecretsSettings } from './secrets.ts'
@@ -33,6 +34,7 @@ export interface Config
     BillingSettings,
     TelemetrySettings,
     MonitoringSettings,
+    MailSettings,
     RegionSettings,
     SecretsSettings,
     BackupSettings,
@@ -51,6 +53,7 @@ const sections = [
   billing,
   telemetry,
   monitoring,
+  mail,
   regions,
   secrets,
   backups,
@@ -68,6 +71,7 @@ export const Environment = Type.Object({
   ...billing.variables,
   ...telemetry.variables,
   ...monitoring.variables,
+  ...mail.variables,
   ...regions.variables,
   ...secrets.variables,
   ...backups.variables,

@@ -74,6 +74,7 @@ const SHOWN: { readonly [Key in keyof Config]: (value: Config[Key]) => Printable
     waitingLimit
   }),
   notifyWebhookUrl: hidden,
+  mail: mail => mail && { url: withoutSecrets(mail.url), from: mail.from },
   notifyEmail: addresses => addresses.join(','),
   regions: ({ own, primary, primaryUrl }) => ({ own, primary, primaryUrl: primaryUrl?.origin ?? null }),
   localAccounts: plain,

@@ -23,15 +23,27 @@ export function misspelt(variables: Variables): string[] {
 }
 
 function leftOut(config: Config): string[] {
-  const { github, localAccounts, deployer, baseUrl, production, metricsTokens, trustProxy, tls, backups, notifyEmail } =
-    config
+  const {
+    github,
+    localAccounts,
+    deployer,
+    baseUrl,
+    production,
+    metricsTokens,
+    trustProxy,
+    tls,
+    backups,
+    notifyEmail,
+    mail
+  } = config
   const warnings: string[] = []
   if (github === null && !localAccounts)
     warnings.push('GITHUB_CLIENT_ID, LOCAL_ACCOUNTS: nobody can sign in; only tokens work')
   if (deployer === null) warnings.push('DEPLOYER, FLY_API_TOKEN: apps cannot be deployed')
   if (deployer === 'local' && baseUrl.hostname.endsWith('.localhost'))
     warnings.push(`BASE_URL: an app could take the host name ${baseUrl.hostname}, and receive its cookies`)
-  if (notifyEmail.length > 0) warnings.push('NOTIFY_EMAIL: this version sends no mail; set NOTIFY_WEBHOOK_URL')
+  if (notifyEmail.length > 0 && mail === null)
+    warnings.push('NOTIFY_EMAIL, SMTP_URL: without a mail server, nobody is notified by mail')
   if (!production) return warnings
   if (metricsTokens.length === 0) warnings.push('METRICS_TOKEN: is not set, so /metrics refuses all scrapers')
   if (trustProxy === 'none' && tls === null)

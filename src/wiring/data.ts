@@ -13,6 +13,7 @@ import { createErrorJournal } from '../domain/platform/error-events.ts'
 import { holdingsOf } from '../domain/secrets/holders.ts'
 import { fingerprintOf } from '../domain/secrets/keyring-check.ts'
 import { has, registryOf } from '../kernel/has.ts'
+import { audienceOf } from './audience.ts'
 import { auditLogOf } from './audit-log.ts'
 import { archiveRunner, backupRunner } from './backup-runner.ts'
 import { followed } from './followed-secrets.ts'
@@ -116,7 +117,8 @@ export function backups(config: Config, app: FastifyInstance) {
       runner: backupRunner(config),
       latestTime: (schedule: string, now: Date) => parseCron(schedule).previous(now),
       canCreate: backups.recipients.length > 0 || !production,
-      canOpen: backups.identityFile !== null || !production
+      canOpen: backups.identityFile !== null || !production,
+      audience: audienceOf(config, registryOf(app).registry)
     }
   )
 }
@@ -129,6 +131,6 @@ export function archive(config: Config, app: FastifyInstance) {
     run: archiveRunner(config),
     directory: archive.directory,
     limit: waitingLimit,
-    notifyWebhookUrl: config.notifyWebhookUrl
+    audience: audienceOf(config, registryOf(app).registry)
   }
 }

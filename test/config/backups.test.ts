@@ -78,6 +78,37 @@ test('backups go below DATA_DIR, to another directory, or into a bucket', () => 
     assert.match(problemsOf({ BACKUP_URL: value }), problem, value)
 })
 
+test('mail needs a server over SMTP and a sender, and each address is one that no parser takes for another', () => {
+  const complete = { SMTP_URL: 'smtp://rhone:p%40ss@mail.example.com:587', MAIL_FROM: 'rhone@example.com' }
+  assert.deepEqual(loadConfig({}).mail, null)
+  assert.deepEqual(loadConfig(complete).mail, {
+    url: complete.SMTP_URL,
+    from: 'rhone@example.com',
+    allowsPlain: false
+  })
+  assert.equal(loadConfig({ ...complete, SMTP_URL: 'smtp://127.0.0.1:25' }).mail!.allowsPlain, true)
+  for (const [variables, problem] of [
+    [{ SMTP_URL: 'mail.example.com:587' }, /SMTP_URL: must be smtp:\/\/user:password@host:port or smtps:/],
+    [{ SMTP_URL: 'https://mail.example.com' }, /SMTP_URL: must be smtp:/],
+    [{ SMTP_URL: 'smtp://' }, /SMTP_URL: must be smtp:/],
+    [{ SMTP_URL: 'smtp://mail.example.com?tls=no' }, /SMTP_URL: must be smtp:/],
+    [{ SMTP_URL: 'smtp://:secret@mail.example.com' }, /SMTP_URL: has a password, but no user/],
+    [{ SMTP_URL: 'smtp://u:%E0%A4%A@mail.example.com' }, /SMTP_URL: /],
+    [{ MAIL_FROM: undefined }, /MAIL_FROM: is required with SMTP_URL/],
+    [{ MAIL_FROM: 'Rhone <rhone@example.com>' }, /MAIL_FROM: "Rhone <rhone@example.com>" is not a mail address/],
+    [{ NOTIFY_EMAIL: 'ops@example.com, ops' }, /NOTIFY_EMAIL: "ops" is not a mail address/],
+    [{ NOTIFY_EMAIL: 'ops@example.com>' }, /NOTIFY_EMAIL: ".*" is not a mail address/]
+  ] as const) {
+    const problems = problemsOf({ ...complete, ...variables })
+    assert.match(problems, problem, JSON.stringify(variables))
+    assert.ok(!problems.includes('secret@'), 'no password is repeated')
+  }
+  assert.deepEqual(loadConfig({ NOTIFY_EMAIL: 'ops@example.com, ada@example.com' }).notifyEmail, [
+    'ops@example.com',
+    'ada@example.com'
+  ])
+})
+
 test('recipients must be public keys, and retention is a number of days, weeks and months', () => {
   const { backups } = loadConfig({ BACKUP_RECIPIENTS: ` ${RECIPIENT} `, BACKUP_KEEP: '2d1m' })
   assert.deepEqual([backups.recipients, backups.keyRecipients], [[RECIPIENT], [RECIPIENT]])

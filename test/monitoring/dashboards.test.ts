@@ -59,7 +59,8 @@ test('no panel or rule queries a metric that does not exist', async t => {
   await as(null, 'GET', '/api/v1/ping')
   const archiving = Fastify()
   archiving.decorate('db', app.db)
-  const settings = { run: () => Promise.reject(new Error('unused')), directory: '/', limit: 0, notifyWebhookUrl: null }
+  const audience = { webhookUrl: null, mail: null }
+  const settings = { run: () => Promise.reject(new Error('unused')), directory: '/', limit: 0, audience }
   await archiving.register(archive, settings)
   const scraped = `${await app.metrics.registry.metrics()}\n${await following.app.metrics.registry.metrics()}`
   const exposed = new Set(

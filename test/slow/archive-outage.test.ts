@@ -25,7 +25,7 @@ test('while the storage of the archive is down, writes continue, the disk does n
     run: signal => archive(settings, signal),
     directory: settings.directory,
     limit,
-    notifyWebhookUrl: null
+    audience: { webhookUrl: null, mail: null }
   })
   await app.ready()
   const [chore] = app.archive.chores

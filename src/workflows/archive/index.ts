@@ -4,8 +4,7 @@ import fp from 'fastify-plugin'
 import type { Chore } from '../../../plugins/chores.ts'
 import type { Reading } from '../../../plugins/gauges.ts'
 import { acquireLock, type ExclusiveLock } from '../../../plugins/lib/exclusive-lock.ts'
-import { registryOf } from '../../kernel/has.ts'
-import { type Notice, notify } from '../backups/notify.ts'
+import { type Audience, type Notice, notify } from '../backups/notify.ts'
 import { backlogExceeded, discardBacklog } from './ship.ts'
 import { type ArchiveState, bytesWaiting, readState, waitingFiles } from './state.ts'
 
@@ -17,7 +16,7 @@ export interface ArchiveOptions {
   /** Maximum bytes waiting for the storage. */
   limit: number
   /** Notified when the archive breaks off, and when a new one begins. */
-  notifyWebhookUrl: string | null
+  audience: Audience
 }
 
 export interface Archive {
@@ -45,8 +44,8 @@ const archive: FastifyPluginAsync<ArchiveOptions> = async (app, options) => {
   let notBefore = 0
 
   async function tell(outcome: Notice['outcome'], text: string): Promise<void> {
-    await notify(options.notifyWebhookUrl, { event: 'archive', outcome, text }, registryOf(app).registry).catch(error =>
-      app.log.error({ err: error, event: 'archive' }, 'the notification to NOTIFY_WEBHOOK_URL failed')
+    await notify(options.audience, { event: 'archive', outcome, text }, (variable, err) =>
+      app.log.error({ err, event: 'archive' }, `the notification to ${variable} failed`)
     )
   }
 

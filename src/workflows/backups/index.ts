@@ -9,11 +9,10 @@ import type { Reading } from '../../../plugins/gauges.ts'
 import type { JobContext, JobQueue } from '../../../plugins/jobs/index.ts'
 import { singleFlight } from '../../../plugins/lib/single-flight.ts'
 import type { Config } from '../../config/index.ts'
-import { registryOf } from '../../kernel/has.ts'
 import { type Backup, type DescriptorCache, isVerified, listBackups } from './catalogue.ts'
 import { type Drill, lastDrill } from './drill.ts'
 import type { Descriptor } from './manifest.ts'
-import { type Notice, notify } from './notify.ts'
+import { type Audience, type Notice, notify } from './notify.ts'
 import { pruneBackups } from './retention.ts'
 
 /** Does the heavy work outside the server process. */
@@ -33,6 +32,8 @@ export interface BackupsOptions {
   canCreate: boolean
   /** Whether it can open them, for drills. */
   canOpen: boolean
+  /** Notified of each backup and drill. */
+  audience: Audience
 }
 
 export interface Backups {
@@ -87,6 +88,11 @@ const backups: FastifyPluginAsync<BackupsOptions> = async (app, options) => {
     staleAt = performance.now() + KNOWN_FOR
     return known
   }
+  /** Shows what was just done at the next scrape, rather than when the cache expires. */
+  async function reread(): Promise<void> {
+    staleAt = 0
+    await refresh().catch(error => app.log.warn({ err: error }, 'the backups could not be listed'))
+  }
   const latest = () => known?.backups.find(isVerified)?.descriptor
 
   async function work(event: Notice['event'], run: () => Promise<Pick<Notice, 'text' | 'details'>>, job: JobContext) {
@@ -102,15 +108,15 @@ const backups: FastifyPluginAsync<BackupsOptions> = async (app, options) => {
 
   /** A failed notification is only logged: the work itself is done. */
   async function tell(notice: Notice): Promise<void> {
-    await notify(config.notifyWebhookUrl, notice, registryOf(app).registry).catch(error =>
-      app.log.error({ err: error, event: notice.event }, 'NOTIFY_WEBHOOK_URL could not be told')
+    await notify(options.audience, notice, (variable, err) =>
+      app.log.error({ err, event: notice.event }, `the notification to ${variable} failed`)
     )
   }
 
   async function create({ signal, log }: JobContext) {
     const made = await runner.create(signal)
     log.info({ backup: made.id, rows: made.rows, bytes: made.data.bytes }, 'a backup was made')
-    staleAt = 0
+    await reread()
     await prune(made.installation, signal)
     return { text: `Backup ${made.id}: ${made.rows} rows, ${made.data.bytes} bytes`, details: { ...made } }
   }
@@ -128,7 +134,7 @@ const backups: FastifyPluginAsync<BackupsOptions> = async (app, options) => {
   async function drill({ signal, log }: JobContext) {
     const done = await runner.drill(signal)
     log.info({ ...done }, 'a restore was practised')
-    staleAt = 0
+    await reread()
     const text = `Drill of backup ${done.backup}: ${done.rows} rows in ${done.rtoSeconds.toFixed(1)} s`
     return { text, details: { ...done } }
   }
