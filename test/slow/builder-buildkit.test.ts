@@ -324,7 +324,7 @@ test('missing programs are an internal failure, found before anything is fetched
     const { build } = await prepare(t, {}, { programs: { [program]: '/nonexistent/tool' } as never })
     const { built, phases } = await build()
     assert.ok(built instanceof Error && !(built instanceof BuildError))
-    assert.match(built.message, /no \/nonexistent\/tool/)
+    assert.match(built.message, /^\/nonexistent\/tool is not installed/)
     assert.deepEqual(phases, [])
   }
 })

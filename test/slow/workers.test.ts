@@ -185,7 +185,7 @@ test('workers that cannot start end the process with the reason', { skip: cannot
   assert.equal(misconfigured.code, 78)
   assert.match(misconfigured.stderr, /there is no slot "typo"/)
   assert.equal(late.code, 1)
-  assert.match(late.stderr, /port \d+ of 127\.0\.0\.1 is taken/)
+  assert.match(late.stderr, /port \d+ of 127\.0\.0\.1 is in use by another program/)
 })
 
 const bearer = (token: unknown) => ({ authorization: `Bearer ${token}` })
