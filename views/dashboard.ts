@@ -1,6 +1,6 @@
 import { type Html, html } from '../plugins/lib/html.ts'
 import type { AppOverview, RecentDeployment } from '../src/domain/apps/overview.ts'
-import { beganBy, commitLine, downNotice, sourceName } from './apps/pieces.ts'
+import { beganBy, commitLine, downNotice, shortSourceName, sourceName } from './apps/pieces.ts'
 import { appState, DEPLOYMENT_STATES, type Measured } from './apps/state.ts'
 import type { PageContext, TeamLink, View } from './context.ts'
 import { ago, buttonForm, card, copyable, empty, linkButton, live, notice, pageHeader, status, table } from './parts.ts'
@@ -75,7 +75,7 @@ ${card(
       {
         label: 'App',
         cell: ({ app }) =>
-          html`<a class="row-link" href="/apps/${app.slug}">${app.name}</a><span class="sub">${sourceName(app) ?? 'no source yet'}</span>`
+          html`<a class="row-link" href="/apps/${app.slug}">${app.name}</a><span class="sub clip">${shortSourceName(app)}</span>`
       },
       { label: 'Status', cell: ({ state }) => status(state.status, state.since, context.now) },
       { label: 'Last deployment', cell: ({ app }) => app.latest && commitLine(app.latest) },
@@ -107,7 +107,7 @@ function failure(context: PageContext, { name, slug, latest, live: serving, isDo
 
 function link(url: string | null, isLive: boolean): Html | null {
   if (url === null || !isLive) return null
-  return html`<a class="truncate" href="${url}" rel="noopener noreferrer" target="_blank">${url.replace(/^https?:\/\//, '').replace(/\/$/, '')}</a>`
+  return html`<a class="clip" href="${url}" rel="noopener noreferrer" target="_blank">${url.replace(/^https?:\/\//, '').replace(/\/$/, '')}</a>`
 }
 
 function deploymentTable(context: PageContext, recent: readonly RecentDeployment[]): Html {

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream, type Stats } from 'node:fs'
-import { lstat, readdir, readFile, readlink, rm, stat } from 'node:fs/promises'
+import { createReadStream, type Stats } from 'node:fs'
+import { type FileHandle, lstat, open, readdir, readFile, readlink, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, posix } from 'node:path'
-import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import type { Ignore } from 'ignore'
@@ -13,9 +12,10 @@ import { CommandError } from './command.ts'
 import { FOLDER_FILE } from './folder.ts'
 import { size as inWords } from './terminal.ts'
 
-/** A folder, packed into a temporary file. */
+/** A folder, packed into a temporary file that ends with this process. */
 export interface Packed extends AsyncDisposable {
-  readonly path: string
+  /** The archive from its beginning. */
+  read(): AsyncGenerator<Buffer>
   /** Bytes of the archive. */
   readonly bytes: number
   readonly files: number
@@ -40,6 +40,8 @@ export interface PackLimits {
   readonly packed: number
 }
 const LIMITS: PackLimits = { ...ARCHIVE_LIMITS, packed: 67_108_864 }
+/** Bytes that are read at a time. */
+const CHUNK = 65_536
 /** Number of large folders to name when the limit is exceeded. */
 const NAMED = 3
 
@@ -62,9 +64,9 @@ export async function pack(
   const found = await stat(root).catch(() => null)
   if (!found?.isDirectory()) throw new CommandError(`${root} is not a folder`)
   const ignore = (await import('ignore')).default as unknown as () => Ignore
-  const path = join(tmpdir(), `rhone-${randomUUID()}.tgz`)
   const skipped: string[] = []
-  const file = createWriteStream(path, { mode: 0o600, flags: 'wx' })
+  const handle = await openNameless()
+  let written = 0
   const tally = new Tally(root, limits)
   let files = 0
 
@@ -75,7 +77,7 @@ export async function pack(
         skipped.push(member)
         continue
       }
-      tally.add(member, file.bytesWritten)
+      tally.add(member, written)
       yield tarHeader(member)
       if (member.type !== 'file') continue
       onFile(member.path, ++files)
@@ -86,19 +88,42 @@ export async function pack(
   }
 
   try {
-    await pipeline(Readable.from(archive()), createGzip(), file)
-    tally.check(file.bytesWritten)
+    await pipeline(archive(), createGzip(), async packed => {
+      for await (const chunk of packed as AsyncIterable<Buffer>) {
+        await handle.writeFile(chunk)
+        written += chunk.length
+      }
+    })
+    tally.check(written)
   } catch (error) {
-    await rm(path, { force: true })
+    await handle.close()
     throw error
   }
   return {
-    path,
-    bytes: (await stat(path)).size,
+    read: () => contentOfHandle(handle),
+    bytes: written,
     files,
     skipped,
-    [Symbol.asyncDispose]: () => rm(path, { force: true })
+    [Symbol.asyncDispose]: () => handle.close()
   }
+}
+
+/** From the beginning, as often as it is asked for; a stream would close the file with itself. */
+async function* contentOfHandle(handle: FileHandle): AsyncGenerator<Buffer> {
+  for (let position = 0; ; ) {
+    const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK, position)
+    if (bytesRead === 0) return
+    position += bytesRead
+    yield buffer.subarray(0, bytesRead)
+  }
+}
+
+/** Source code is left to nobody, even if this process is killed: the file has lost its name before it has content. */
+async function openNameless(): Promise<FileHandle> {
+  const path = join(tmpdir(), `rhone-${randomUUID()}.tgz`)
+  const handle = await open(path, 'wx+', 0o600)
+  await rm(path)
+  return handle
 }
 
 /** Adds up what is packed, by the first component of its path. */

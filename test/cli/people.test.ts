@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
 import { after, before, describe, it, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { type CliStreams, main } from '../../src/cli/main.ts'
@@ -56,6 +59,29 @@ async function folderOf(t: { after(fn: () => unknown): void }, files: Readonly<R
     await writeFile(join(folder, path), text)
   }
   return folder
+}
+
+/** A way to a server on which nothing passes any more after so many bytes, until it is cut. */
+async function narrowRoad(t: { after(fn: () => unknown): void }, url: string, most: number) {
+  const { promise: half, resolve } = Promise.withResolvers<void>()
+  let passed = 0
+  const road = createTcpServer(near => {
+    const far = connect(Number(new URL(url).port), '127.0.0.1')
+    for (const [socket, other] of [
+      [near, far],
+      [far, near]
+    ] as const)
+      socket.on('error', () => {}).on('close', () => other.destroy())
+    far.pipe(near)
+    near.on('data', chunk => {
+      passed += chunk.length
+      if (passed > most) resolve()
+      else far.write(chunk)
+    })
+  }).listen(0, '127.0.0.1')
+  t.after(() => road.close())
+  await once(road, 'listening')
+  return { port: (road.address() as AddressInfo).port, half }
 }
 
 /** An app that greets, without dependencies. */
@@ -131,6 +157,31 @@ describe('against a server', () => {
     assert.deepEqual([wrong.code, /nothing was deleted/.test(wrong.stderr)], [1, true])
     await succeed('apps delete cli-shop --confirm cli-shop', folder)
     assert.equal((await rhone('apps show', env, folder)).code, 1)
+  })
+
+  it('a deploy that is killed while it uploads leaves nothing half done, here or there', async t => {
+    const folder = await folderOf(t, {
+      ...greeting('whole'),
+      '.rhone.json': '{}',
+      'big.txt': randomBytes(4_000_000).toString('hex')
+    })
+    await succeed('apps create cut-short', folder)
+    const temporary = await folderOf(t)
+    const { port, half } = await narrowRoad(t, url, 1_000_000)
+    const cli = spawn(process.execPath, [join(import.meta.dirname, '../../src/cli.ts'), 'deploy', 'cut-short'], {
+      cwd: folder,
+      env: { ...process.env, ...env, RHONE_URL: `http://127.0.0.1:${port}`, TMPDIR: temporary },
+      stdio: 'ignore'
+    })
+    t.after(() => cli.kill('SIGKILL'))
+    await half
+    cli.kill('SIGKILL')
+    await once(cli, 'exit')
+    assert.deepEqual(await readdir(temporary), [])
+    assert.deepEqual(await data('deployments list cut-short', folder), [])
+    const { status, url: opened } = await data('deploy cut-short', folder)
+    assert.equal(status, 'live')
+    assert.equal((await openApp(opened)).text, 'whole undefined')
   })
 
   it('the last upload is built again when only the settings have changed', async t => {
@@ -311,7 +362,9 @@ describe('a folder of another person', () => {
 describe('packing', () => {
   const listOf = async (folder: string) => {
     await using packed = await pack(folder, () => {})
-    const { stdout } = await run('tar', ['tzf', packed.path])
+    const listing = run('tar', ['tzf', '-'])
+    await pipeline(packed.read(), listing.child.stdin!)
+    const { stdout } = await listing
     return stdout.trim().split('\n').toSorted()
   }
 
@@ -353,7 +406,7 @@ describe('packing', () => {
     await symlink('a/b.txt', join(folder, 'link'))
     const bytes = async () => {
       await using packed = await pack(folder, () => {})
-      return readFile(packed.path)
+      return await buffer(packed.read())
     }
     assert.deepEqual(await bytes(), await bytes())
     await symlink('../../etc/passwd', join(folder, 'out'))

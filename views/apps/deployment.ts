@@ -21,7 +21,7 @@ import {
   timeline
 } from '../parts.ts'
 import type { AppFrame } from './frame.ts'
-import { beganBy, downNotice, sourceName } from './pieces.ts'
+import { beganBy, breakable, downNotice, sourceName } from './pieces.ts'
 import { DEPLOYMENT_STATES, deploymentState } from './state.ts'
 
 export interface DeploymentPage extends AppFrame {
@@ -100,11 +100,12 @@ ${deployment.status === 'live' && url !== null && html`<a class="button primary"
 
 function details(context: PageContext, { app, deployment, by }: DeploymentPage): Html {
   const { commitSha, branch, trigger, image, createdAt, rollbackOf, config, id } = deployment
+  const source = sourceName(app)
   return html`${facts(
     [
       ['Commit', commitSha === null ? 'the newest of the branch' : html`<code>${commitSha.slice(0, 12)}</code>`],
       branch !== null && ['Branch', html`<code>${branch}</code>`],
-      ['Source', sourceName(app) ?? 'an image'],
+      ['Source', source === null ? 'an image' : breakable(source)],
       ['Begun', html`${ago(createdAt, context.now)} · ${beganBy({ trigger, by })}`],
       config !== null && ['Region', tag(config.region)],
       rollbackOf !== null && [

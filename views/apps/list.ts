@@ -16,7 +16,7 @@ import {
   table,
   tag
 } from '../parts.ts'
-import { commitLine, sourceName } from './pieces.ts'
+import { commitLine, shortSourceName, sourceName } from './pieces.ts'
 import { appState, type Measured } from './state.ts'
 
 export interface AppList {
@@ -69,7 +69,7 @@ function rows(context: PageContext, { apps, sort, urlOf }: AppList): Html {
       {
         label: 'App',
         cell: app =>
-          html`<a class="row-link" href="/apps/${app.slug}">${app.name}</a><span class="sub">${sourceName(app) ?? 'no source yet'}</span>`
+          html`<a class="row-link" href="/apps/${app.slug}">${app.name}</a><span class="sub clip">${shortSourceName(app)}</span>`
       },
       { label: 'Status', cell: app => status(appState(app).status, appState(app).since, context.now) },
       { label: 'Last deployment', cell: app => app.latest && commitLine(app.latest) },

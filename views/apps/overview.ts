@@ -22,7 +22,7 @@ import {
   tag
 } from '../parts.ts'
 import { type AppFrame, appHeader } from './frame.ts'
-import { beganBy, commitLine, downNotice, sourceName } from './pieces.ts'
+import { beganBy, breakable, commitLine, downNotice, sourceName } from './pieces.ts'
 import { appState, DEPLOYMENT_STATES, deploymentState, type Measured } from './state.ts'
 
 /** An app's resource usage, as measured by its machines. */
@@ -171,11 +171,12 @@ function deployments(context: PageContext, { app, recent }: AppPage): Html {
 
 function details({ app, url, overview }: AppPage): Html {
   const { live: serving } = overview
+  const source = sourceName(overview)
   return card(
     { title: 'Details' },
     facts(
       [
-        ['Source', sourceName(overview) ?? 'none yet'],
+        ['Source', source === null ? 'none yet' : breakable(source)],
         ['Branch', html`<code>${app.githubBranch}</code>`],
         [
           'Running',

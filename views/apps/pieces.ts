@@ -8,6 +8,17 @@ export function sourceName({ githubRepo, gitUrl }: Pick<AppOverview, 'githubRepo
   return gitUrl?.replace(/^[a-z]+:\/\//, '').replace(/\.git$/, '') ?? null
 }
 
+/** The end of it, which is what tells the apps of a list apart. */
+export function shortSourceName(app: Pick<AppOverview, 'githubRepo' | 'gitUrl'>): string {
+  return sourceName(app)?.split('/').slice(-2).join('/') ?? 'no source yet'
+}
+
+/** An address, which breaks after its slashes where it has to. */
+export function breakable(address: string): Html {
+  const [first = '', ...others] = address.split('/')
+  return html`${first}${others.map(part => html`/<wbr>${part}`)}`
+}
+
 /** The first line of a commit's message, and its hash. */
 export function commitLine({
   commitSha,

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs'
 import { resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { type Client, createClient, Refused } from '../client.ts'
@@ -110,13 +109,13 @@ async function upload(input: DeployInput, client: Client, app: App, folder: stri
   }
 }
 
-function counted({ path }: Packed, onSent: (bytes: number) => void): Readable {
+function counted(packed: Packed, onSent: (bytes: number) => void): Readable {
   return Readable.from(chunks())
   async function* chunks(): AsyncGenerator<Buffer> {
     let sent = 0
-    for await (const chunk of createReadStream(path)) {
-      yield chunk as Buffer
-      sent += (chunk as Buffer).length
+    for await (const chunk of packed.read()) {
+      yield chunk
+      sent += chunk.length
       onSent(sent)
     }
   }
