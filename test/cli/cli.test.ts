@@ -21,7 +21,7 @@ interface Result {
   readonly stderr: string
 }
 
-/** One command line, over an environment of its own. */
+/** One command line with its own environment. */
 async function rhone(command: string | readonly string[], variables: Variables = {}): Promise<Result> {
   const written = { stdout: '', stderr: '' }
   const code = await main(typeof command === 'string' ? command.split(' ') : command, {

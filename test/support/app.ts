@@ -23,7 +23,7 @@ export interface TestApp {
   ) => Promise<LightMyRequestResponse>
 }
 
-/** A configuration out of literal variables, over a directory of its own; nothing is read from the environment. */
+/** A configuration from literal variables with its own directory; nothing is read from the environment. */
 export async function testConfig(t: TestContext, variables: Variables = {}): Promise<Config> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-'))
   t.after(() => rm(dataDir, { recursive: true, force: true }))
@@ -40,8 +40,8 @@ export async function testConfig(t: TestContext, variables: Variables = {}): Pro
 }
 
 /**
- * The server that ships, over a database of its own, with the first operator made; closed after the test. It sheds no
- * load unless it is told to, as a busy machine would make it refuse what a test asks for.
+ * The shipped server with its own database and the first operator; closed after the test. Load shedding is off by
+ * default, because a busy machine would make it refuse requests of the test.
  */
 export async function testApp(t: TestContext, variables: Variables = {}, swaps: Swaps = {}): Promise<TestApp> {
   const url = variables.DATABASE_URL ?? (await freshDatabase(t))

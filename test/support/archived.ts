@@ -21,15 +21,15 @@ export interface Archived {
   readonly postgres: EmbeddedPostgres
   readonly sql: Sql
   readonly settings: ArchiveSettings
-  /** Has PostgreSQL finish the segment that it writes, as it does by itself within a minute, and waits for it. */
+  /** Makes PostgreSQL finish its current segment, as it does itself within a minute, and waits for it. */
   finishSegment(): Promise<void>
-  /** Stores what waits. */
+  /** Stores the waiting segments. */
   store(): Promise<ArchiveState>
-  /** An instant that lies between everything before this call and everything after it. */
+  /** A time between everything before this call and everything after it. */
   instant(): Promise<Date>
 }
 
-/** An embedded database of the scope's own that is archived into a folder. */
+/** An embedded database for the scope that is archived into a folder. */
 export async function archivedDatabase(scope: Scope, changes: Partial<ArchiveSettings> = {}): Promise<Archived> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-archived-'))
   const embedded = await startEmbeddedPostgres({
@@ -73,7 +73,7 @@ export async function archivedDatabase(scope: Scope, changes: Partial<ArchiveSet
   }
 }
 
-/** `rhone ...` on a bare machine that has the place of the archive and the private key. */
+/** `rhone ...` on an empty machine with the location of the archive and the private key. */
 export async function bareMachine(scope: Scope, { settings }: Archived) {
   const parent = await mkdtemp(join(tmpdir(), 'rhone-bare-'))
   const DATA_DIR = join(parent, 'new')
@@ -107,7 +107,7 @@ export async function bareMachine(scope: Scope, { settings }: Archived) {
       })
       return { code, out, said }
     },
-    /** A connection to the database of the bare machine. */
+    /** A connection to the database of the empty machine. */
     async open() {
       database = await startEmbeddedPostgres({ dataDir: join(DATA_DIR, 'postgres'), log: SILENT, durable: false })
       return connectTo(scope, database.url)

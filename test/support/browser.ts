@@ -9,13 +9,13 @@ interface Visit {
   method?: string
   body?: URLSearchParams | string
   headers?: Record<string, string>
-  /** Where to stop: the redirects from here on are not followed. */
+  /** The URL from which redirects are no longer followed. */
   follow?: boolean
 }
 
 const MOST_REDIRECTS = 10
 
-/** As much of a browser as signing in needs: cookies by origin, redirects, and forms that say where they come from. */
+/** The parts of a browser that sign-in needs: cookies by origin, redirects, and forms with their origin. */
 export class TestBrowser {
   readonly cookies = new Map<string, Map<string, string>>()
 
@@ -34,7 +34,7 @@ export class TestBrowser {
     throw new Error(`${url} leads nowhere`)
   }
 
-  /** Sends the form of a page, from that page. */
+  /** Submits a form of a page, from that page. */
   submit(page: Page, action: string, fields: Record<string, string>, visit: Visit = {}): Promise<Page> {
     const [, token = ''] = /name="_csrf" value="([^"]*)"/.exec(page.body) ?? []
     const { origin } = new URL(page.url)

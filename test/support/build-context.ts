@@ -3,12 +3,12 @@ import type { BuildContext, BuildPhase, BuildRequest } from '../../integrations/
 export interface RecordedContext extends BuildContext {
   readonly phases: BuildPhase[]
   readonly hidden: string[]
-  /** What was said. */
+  /** The logged output. */
   log(): string
   cancel(reason?: Error): void
 }
 
-/** What a build is given, keeping all that it does with it. */
+/** A build context that records its use. */
 export function recordedContext(more: Partial<Pick<BuildContext, 'enter'>> = {}): RecordedContext {
   const canceller = new AbortController()
   const phases: BuildPhase[] = []

@@ -7,7 +7,7 @@ import type { Scope } from './database.ts'
 /** For the options of a test. */
 export const needsOpenssl = { skip: spawnSync('openssl', ['version']).error ? 'openssl is not installed' : false }
 
-/** A key and a certificate of its own, for localhost. */
+/** A key with a self-signed certificate for localhost. */
 export async function certificate(scope: Scope): Promise<{ key: Buffer; cert: Buffer }> {
   const directory = await mkdtemp(join(tmpdir(), 'rhone-tls-'))
   scope.after(() => rm(directory, { recursive: true, force: true }))

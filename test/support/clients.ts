@@ -6,7 +6,7 @@ export interface Outcome {
   readonly cutOff: string[]
 }
 
-/** Sends one request after the other over kept connections, one per outcome, until the server takes no new ones. */
+/** Sends sequential requests over keep-alive connections until the server accepts no new ones. */
 export async function keepAsking(port: number, outcomes: Outcome[], path = '/api/v1/ping'): Promise<void> {
   const clients = outcomes.map(async outcome => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
@@ -31,11 +31,11 @@ export async function keepAsking(port: number, outcomes: Outcome[], path = '/api
 export interface Answer {
   readonly status: number
   readonly body: string
-  /** Tells apart the apps that answer: each has a prefix of its own for the ids of its requests. */
+  /** Distinguishes the answering apps by the prefix of their request ids. */
   readonly app: string
 }
 
-/** A client with one connection, which therefore always speaks to the same app unless it is told to dial anew. */
+/** A client with one connection, and therefore one app, unless it is told to reconnect. */
 export class Client {
   readonly #port: number
   readonly #options: RequestOptions

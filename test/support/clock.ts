@@ -6,7 +6,7 @@ interface Clock {
 
 const ahead = new WeakMap<TestContext, Map<Clock, number>>()
 
-/** Sets a clock of this process ahead until the end of the test. Timers that run keep to their time. */
+/** Sets a clock of this process ahead until the end of the test. Running timers are not affected. */
 export function setAhead(t: TestContext, clock: Clock, milliseconds: number): void {
   const clocks = ahead.get(t) ?? new Map<Clock, number>()
   ahead.set(t, clocks)
@@ -18,9 +18,9 @@ export function setAhead(t: TestContext, clock: Clock, milliseconds: number): vo
 }
 
 /**
- * Stops a clock of this process: what must not wait for time to pass cannot.
+ * Stops a clock of this process, to prove that code does not wait for time to pass.
  *
- * @returns lets it go on before the end of the test
+ * @returns a function that restarts the clock before the end of the test
  */
 export function stopClock(t: TestContext, clock: Clock): () => void {
   const now = clock.now()

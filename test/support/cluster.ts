@@ -18,7 +18,7 @@ export interface OwnCluster {
 
 const PASSWORD = 'superuser-of-a-test'
 
-/** A PostgreSQL whose superuser and roles are the test's own; it ends with the test. */
+/** A PostgreSQL with its own superuser and roles; it ends with the test. */
 export async function ownCluster(t: TestContext): Promise<OwnCluster> {
   const root = await mkdtemp(join(tmpdir(), 'rhone-cluster-'))
   const data = join(root, 'data')

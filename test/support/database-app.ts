@@ -6,7 +6,7 @@ import database, { type DatabaseDeps, type DatabaseOptions } from '../../plugins
 import { AppError } from '../../plugins/lib/errors.ts'
 import { freshDatabase } from './database.ts'
 
-/** A bare app with the database plugin, over a database of its own unless the options name one. */
+/** A bare app with the database plugin, with its own database unless the options name one. */
 export async function databaseApp(
   t: TestContext,
   options: Partial<DatabaseOptions> & DatabaseDeps = {}

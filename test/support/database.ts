@@ -13,7 +13,7 @@ export interface Scope {
   after(release: () => Promise<void>): void
 }
 
-/** The URL of a migrated database, with tables for jobs, that nobody else uses. It is dropped when the scope ends. */
+/** The URL of a private migrated database with job tables. It is dropped when the scope ends. */
 export async function freshDatabase(scope: Scope): Promise<string> {
   template ??= makeTemplate()
   return createDatabase(scope, await template)
@@ -24,7 +24,7 @@ export function emptyDatabase(scope: Scope): Promise<string> {
   return createDatabase(scope, 'template0')
 }
 
-/** Any test process may need the cluster's superuser, to restart or starve what is under test. */
+/** Test processes may need the cluster's superuser, to restart or starve the system under test. */
 export async function withCluster<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
   const sql = postgres(clusterUrl(), { max: 1, fetch_types: false, onnotice: () => {} })
   try {
@@ -63,7 +63,7 @@ async function createDatabase(scope: Scope, template: string): Promise<string> {
 
 const MAY_NOT_TERMINATE = '42501'
 
-/** The workers of autovacuum are not ours to end; they leave by themselves in a moment. */
+/** Autovacuum workers must not be ended; they exit within a moment. */
 async function drop(sql: Sql, name: string): Promise<void> {
   await eventually(async () => {
     try {
@@ -76,7 +76,7 @@ async function drop(sql: Sql, name: string): Promise<void> {
   })
 }
 
-/** The name of the database that is copied. What it holds does not change while this process runs. */
+/** The name of the template database. It does not change while this process runs. */
 let template: Promise<string> | undefined
 
 /** Migrating takes longer than copying, so it is done once per cluster and version of the schema. */

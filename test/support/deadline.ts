@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * Ends this process if `file` keeps it for longer than `seconds`. A timer, a socket or a loop that a test has left
- * behind would keep the run for ever; here the file fails instead, and the message says what kept it. Its servers end
- * with it, or they would hold connections that other files need.
+ * Ends this process if `file` runs for longer than `seconds`. A timer, socket or loop left by a test would block the
+ * run forever; instead, the file fails and the message names the cause. Its servers end with it, or they would hold
+ * connections that other files need.
  *
- * @returns to be called when the file has ended
+ * @returns a function to call when the file has ended
  */
 export function setDeadline(file: string, seconds: number): () => void {
   const timer = setTimeout(() => {
@@ -17,7 +17,7 @@ export function setDeadline(file: string, seconds: number): () => void {
   return () => clearTimeout(timer)
 }
 
-/** The processes that this one has started, and theirs, as far as they are still its. Linux alone tells. */
+/** The descendants of this process. Linux only. */
 function descendants(pid: number): number[] {
   const children = readChildren(pid)
   return [...children, ...children.flatMap(descendants)]
@@ -36,6 +36,6 @@ function end(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL')
   } catch {
-    // It has ended by itself.
+    // It has already exited.
   }
 }

@@ -6,7 +6,7 @@ export interface AppReply {
   text: string
 }
 
-/** Opens an app as a browser does, which takes every name below `localhost` for this machine. */
+/** Opens an app like a browser, which resolves every name below `localhost` to this machine. */
 export function openApp(url: string, path = '/', agent?: Agent): Promise<AppReply> {
   const { hostname, port } = new URL(url)
   return new Promise((resolve, reject) => {
@@ -25,12 +25,12 @@ export function openApp(url: string, path = '/', agent?: Agent): Promise<AppRepl
 }
 
 export interface Visitors {
-  /** Of the replies so far; what failed altogether is the name of its error. */
+  /** Statuses of the replies so far; for a failed request, the name of its error. */
   readonly seen: readonly string[]
   leave(): Promise<void>
 }
 
-/** Some visitors who ask again and again, and remember every answer. */
+/** Visitors who send requests repeatedly and record every answer. */
 export function visitors(signal: AbortSignal, url: string, count = 4): Visitors {
   const agent = new Agent({ keepAlive: true, maxSockets: count })
   const seen: string[] = []

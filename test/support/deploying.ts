@@ -21,12 +21,11 @@ import { ClaimWatch } from '../../src/workflows/deploying/watch.ts'
 import { addTeam } from '../domain/support.ts'
 import { freshDatabase, type Scope } from './database.ts'
 
-/*
- * A platform without machines: builds and apps are entries of maps, everything else is real. Whatever a worker does to
- * the outside can be disturbed, before it has an effect and after.
+/* A platform without machines: builds and apps are map entries, everything else is real. Every external action of a
+ * worker can be disturbed, before and after it takes effect.
  */
 
-/** Where a worker is when it can be disturbed. */
+/** The points at which a worker can be disturbed. */
 export interface Moment {
   readonly step: 'build' | 'start' | 'serve' | 'retire' | 'destroy' | 'prune'
   readonly when: 'before' | 'after'
@@ -43,14 +42,14 @@ interface RunningApp {
   serving: string | null
 }
 
-/** What has been made so far, and what runs of it; the workers come and go. */
+/** The built images and running releases; workers come and go. */
 export class World {
   readonly apps = new Map<string, RunningApp>()
   /** The images there are, by app. */
   readonly images = new Map<string, Set<string>>()
-  /** Which deployment began to serve, in order. */
+  /** The deployments that started to serve, in order. */
   readonly served: string[] = []
-  /** Apps that were served and, for a moment, were not. */
+  /** Apps with a gap in serving. */
   readonly outages: string[] = []
   readonly logs = new Map<string, string>()
   readonly builds: BuildRequest[] = []
@@ -78,7 +77,7 @@ export class World {
   }
 }
 
-/** A process of Rhone, which can be killed: from then on nothing that it does reaches anything. */
+/** A simulated Rhone process that can be killed: afterwards its actions have no effect. */
 export class Worker {
   readonly deploy: JobQueue<object>
   readonly reconcile: JobQueue<object>
@@ -128,7 +127,7 @@ export class Worker {
   }
 }
 
-/** What a process says that says nothing any more. */
+/** The error of a killed process. */
 class Killed extends Error {
   constructor() {
     super('killed')
@@ -257,7 +256,7 @@ export interface TestJob {
   readonly attempt: number
 }
 
-/** Jobs of a serial queue, in a table of the test's database: nothing runs unless it is told to. */
+/** Jobs of a serial queue, in a table of the test's database: they run only on request. */
 export class JobTable implements Pick<Jobs, 'send' | 'list'> {
   readonly #db: Db
 
@@ -286,7 +285,7 @@ export class JobTable implements Pick<Jobs, 'send' | 'list'> {
     return rows as unknown as ListedJob[]
   }
 
-  /** Takes the next job whose app has none under way. */
+  /** Takes the next job whose app has none in progress. */
   async take(): Promise<TestJob | undefined> {
     const rows = await this.#db.execute(sql`
       update test_jobs set state = 'active', attempt = attempt + 1 where id = (
@@ -301,7 +300,7 @@ export class JobTable implements Pick<Jobs, 'send' | 'list'> {
     await this.#db.execute(sql`update test_jobs set state = ${state} where id = ${id}`)
   }
 
-  /** All that was not begun is lost, as if the table had been restored from yesterday. */
+  /** Loses all jobs that have not started, as after a restore of the table. */
   async lose(): Promise<void> {
     await this.#db.execute(sql`delete from test_jobs where state <> 'active'`)
   }
@@ -317,7 +316,7 @@ export class TestPlatform {
   readonly audited: SystemAuditEvent[] = []
   readonly counted: { trigger: string; to: string }[] = []
   readonly metrics = deploymentMetrics(undefined)
-  /** Lets a watch hear of deployments, as the server does. */
+  /** Connects a watch to deployment notifications, like the server. */
   readonly listen: (watch: ClaimWatch, onGone?: () => void) => void
 
   constructor(db: Db, listen: TestPlatform['listen']) {
@@ -358,7 +357,7 @@ export class TestPlatform {
     return worker
   }
 
-  /** Tries a job once, as an instance does that may be killed over it, and puts it back if it was not done. */
+  /** Tries a job once on an instance that may be killed, and puts it back if it did not finish. */
   async attempt(job: TestJob, worker: Worker, ending = new AbortController()): Promise<void> {
     const isLastAttempt = job.attempt > worker.deploy.retries
     const context = { id: job.id, attempt: job.attempt, isLastAttempt, signal: ending.signal, log: silent }
@@ -371,7 +370,7 @@ export class TestPlatform {
     }
   }
 
-  /** Works until there is nothing left to do, each job in a process of its own. */
+  /** Runs all jobs, each in its own simulated process. */
   async workOff(): Promise<void> {
     for (let job = await this.jobs.take(); job !== undefined; job = await this.jobs.take()) {
       const worker = await this.newWorker()

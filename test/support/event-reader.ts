@@ -7,11 +7,11 @@ export interface ReadEvent {
   readonly data: string
 }
 
-/** A client of server-sent events that reads as the HTML standard says, and can stop reading. */
+/** A client of server-sent events that follows the HTML standard, and can stop reading. */
 export class EventReader {
   readonly events: ReadEvent[] = []
   readonly #reply: IncomingMessage
-  /** Everything as it came. */
+  /** The raw text. */
   text = ''
   ended = false
   #unread = ''
@@ -42,12 +42,12 @@ export class EventReader {
     return this.#reply.headers
   }
 
-  /** Whether the reply was complete, or has been cut off. */
+  /** Whether the reply was complete or interrupted. */
   get isComplete(): boolean {
     return this.#reply.complete
   }
 
-  /** The first event for which this holds, which may have come already. */
+  /** The first event that matches, which may have arrived already. */
   async until(holds: (event: ReadEvent) => boolean, within = 20_000): Promise<ReadEvent> {
     const late = AbortSignal.timeout(within)
     for (;;) {
@@ -67,7 +67,7 @@ export class EventReader {
     while (!this.ended) await Promise.race([this.#news.promise, once(late, 'abort').then(() => this.#giveUp())])
   }
 
-  /** Takes nothing more from the socket, until `resume`. */
+  /** Stops reading from the socket until `resume`. */
   pause(): void {
     this.#reply.socket.pause()
     this.#reply.pause()

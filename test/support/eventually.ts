@@ -1,17 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Milliseconds between two questions: at first, and in the end. */
+/** Milliseconds between polls: initial and maximum. */
 const FIRST_PAUSE = 2
 const LONGEST_PAUSE = 50
 const LATE = Symbol('late')
 
 /**
- * Asks again and again until the answer is as expected: for what comes about without an event that a test could await.
+ * Polls until the answer is as expected, for conditions without an event to await.
  *
  * @param isExpected without it, any truthy answer is
- * @param within milliseconds, generous by default: it decides how long a failure takes, never whether a test passes
- * @returns the first answer that is as expected
- * @throws Error that has the question and the last answer in it, also when a question is never answered
+ * @param within milliseconds, generous by default: it affects how long a failure takes, never whether a test passes
+ * @returns the first expected answer
+ * @throws Error with the question and the last answer, even if a question is never answered
  */
 export async function eventually<T>(
   ask: () => Promise<T> | T,

@@ -19,8 +19,8 @@ interface Column {
 const ROWS = 2
 
 /**
- * Puts rows into every table that has none, whatever its columns are: values follow the types, the references and the
- * lists of allowed values that the database itself knows.
+ * Fills every empty table, whatever its columns: values follow the types, references and check constraints in the
+ * database.
  *
  * @param except tables with rows that only a migration writes
  */

@@ -12,13 +12,13 @@ import { SECOND } from '../fixtures/swaps/quick-fly.ts'
 import { freshDatabase } from './database.ts'
 import { type RunningServer, startServer } from './process.ts'
 
-/** Statuses of deployments that somebody works on. */
+/** Statuses of active deployments. */
 export const ACTIVE = ['pending', 'cloning', 'analyzing', 'building', 'pushing', 'built', 'deploying']
 const QUICK_FLY = 'deployer=./test/fixtures/swaps/quick-fly.ts'
 const QUICK_JOBS = 'jobs=./test/fixtures/swaps/quick-jobs.ts'
 const IDLE_JOBS = 'jobs=./test/fixtures/swaps/idle-jobs.ts'
 
-/** Of a version that is named by a text; no registry has it, and none is asked. */
+/** The image of a version named by a text; it exists in no registry. */
 export function imageOf(version: string): string {
   return `registry.example/app@sha256:${createHash('sha256').update(version).digest('hex')}`
 }
@@ -29,7 +29,7 @@ export interface Answer {
   readonly body: any
 }
 
-/** A database, a Fly that can be made to fail, and the servers that deploy there, as processes that can be killed. */
+/** A database, a Fly fake that can fail, and deploying servers as processes that can be killed. */
 export class FlyPlatform {
   readonly fly: FakeFly
   readonly sql: Sql
@@ -72,7 +72,7 @@ export class FlyPlatform {
     })
   }
 
-  /** A server that goes on at once with what a killed one has left. */
+  /** A server that immediately continues the work of a killed one. */
   start(): Promise<RunningServer> {
     return this.#start([QUICK_FLY, QUICK_JOBS])
   }
@@ -82,7 +82,7 @@ export class FlyPlatform {
     return this.#start([QUICK_FLY, IDLE_JOBS])
   }
 
-  /** One that is as patient with others as in production, and says what becomes of its jobs. */
+  /** A server with production timeouts that logs the outcome of its jobs. */
   startPatient(): Promise<RunningServer> {
     return this.#start([QUICK_FLY], { LOG_LEVEL: 'debug' })
   }
@@ -103,7 +103,7 @@ export class FlyPlatform {
     return { status: response.status, body: text === '' ? null : JSON.parse(text) }
   }
 
-  /** Calls back once, before Fly does the next call of this kind. */
+  /** Calls back once, before Fly performs the next call of this kind. */
   onNext(operation: Operation, work: () => void): void {
     this.#onCall = called => {
       if (called !== operation) return
@@ -112,7 +112,7 @@ export class FlyPlatform {
     }
   }
 
-  /** Every machine at Fly that is there, of every app that was not taken away. */
+  /** All existing machines of all existing apps at Fly. */
   machines(): FakeMachine[] {
     return this.fly.world.apps().flatMap(({ machines }) => machines.filter(({ state }) => state !== 'destroyed'))
   }
@@ -128,7 +128,7 @@ export class FlyPlatform {
 
 export const deploymentOf = ({ config }: FakeMachine): string => config.metadata![DEPLOYMENT_LABEL]!
 
-/** Ends a server as a power cut does. */
+/** Kills a server like a power cut. */
 export async function killServer({ child, exited }: RunningServer): Promise<void> {
   child.kill('SIGKILL')
   await exited

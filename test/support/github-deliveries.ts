@@ -21,7 +21,7 @@ export interface SignedDelivery {
 
 export const NO_COMMIT = '0'.repeat(40)
 
-/** The name of a commit that there could be. */
+/** A plausible commit SHA. */
 export const sha = (seed: string): string => createHash('sha1').update(seed).digest('hex')
 
 /** The value of X-Hub-Signature-256. */
@@ -29,7 +29,7 @@ export function signatureOf(payload: Buffer, secret: string): string {
   return `sha256=${createHmac('sha256', secret).update(payload).digest('hex')}`
 }
 
-/** Signs a payload: an object as GitHub serialises it, or bytes as they are. */
+/** Signs a payload: an object as serialized by GitHub, or raw bytes. */
 export function signed(
   event: string,
   payload: object | Buffer,

@@ -1,6 +1,6 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 
-/** A request past the network. A stream of events has no end: its reader hangs up when it has begun. */
+/** A request without a network. An event stream is endless, so its reader disconnects once it has started. */
 export async function inject(app: FastifyInstance, request: InjectOptions): Promise<LightMyRequestResponse> {
   const hangUp = new AbortController()
   const response = await app.inject({ ...request, signal: hangUp.signal, payloadAsStream: true })

@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 
 export interface WorkerProcess {
-  /** Resolves when it works on a job. */
+  /** Resolves when it runs a job. */
   readonly hasBegun: Promise<unknown>
   kill(): void
 }
 
-/** A process of its own that takes a job of the queue and never ends it. */
+/** A separate process that takes a job of the queue and never finishes it. */
 export async function startWorkerProcess(
   scope: { after(release: () => void): void },
   url: string,

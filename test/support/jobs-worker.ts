@@ -1,4 +1,4 @@
-/** Takes a job and never ends it: `node jobs-worker.ts <database url> <queue>`. */
+/** Takes a job and never finishes it: `node jobs-worker.ts <database url> <queue>`. */
 import { jobServer, newQueue } from './jobs.ts'
 
 const [url = '', name = ''] = process.argv.slice(2)

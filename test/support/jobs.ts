@@ -17,7 +17,7 @@ export interface JobServerOptions extends Partial<JobsOptions>, JobsDeps {
   readonly database?: Partial<DatabaseOptions>
 }
 
-/** A server that is nothing but a database and jobs, and quick to notice things; it works when `start` is done. */
+/** A server with only a database and jobs, and short intervals; it runs jobs after `start`. */
 export async function jobServer(
   scope: { after(release: () => Promise<unknown>): void },
   url: string,
@@ -27,7 +27,7 @@ export async function jobServer(
   const registry = new Registry()
   const app = Fastify({ logger: { level: 'info', stream: { write: line => void lines.push(JSON.parse(line)) } } })
   scope.after(() => app.close())
-  // On a busy machine nothing is to fail that has only to wait.
+  // On a busy machine, slow operations must not fail.
   await app.register(database, { url, queueTimeout: 10_000, ...databaseOptions })
   await app.register(jobs, { registry, pollInterval: 50, grace: 200, ...options })
   await app.ready()
@@ -50,9 +50,9 @@ export async function outcomesOf(
 }
 
 /**
- * A job that has failed for good, of a queue that no server works on.
+ * A permanently failed job of a queue that no server processes.
  *
- * @returns its id, as operators see it
+ * @returns its id, as shown to operators
  */
 export async function addDeadJob(db: Db, error = 'it did not work'): Promise<string> {
   await db.execute(sql`select pgboss.create_queue('graveyard', '{"policy": "standard"}')`)
@@ -63,7 +63,7 @@ export async function addDeadJob(db: Db, error = 'it did not work'): Promise<str
   return `graveyard.${job!.id}`
 }
 
-/** A queue that nobody else has. */
+/** A queue with a unique name. */
 export function newQueue(run: JobQueue['run'], options: Partial<JobQueue> = {}): JobQueue {
   const name = `q-${randomUUID().slice(0, 8)}`
   return { name, concurrency: 4, timeout: 30, retries: 0, retryDelay: 0, ...options, run }

@@ -30,10 +30,10 @@ export interface Reply {
   readonly body: string
 }
 
-/** A machine of its own for one test. Afterwards nothing runs there any more, which is checked. */
+/** A private machine for one test. Afterwards nothing may run on it, which is checked. */
 export async function localMachine(t: TestContext, options: Partial<LocalOptions> = {}): Promise<LocalMachine> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-apps-'))
-  // Apps run as other users, and pass through it.
+  // Apps run as other users, and must be able to enter it.
   await chmod(dataDir, 0o711)
   const another = (more: Partial<LocalOptions> = {}) =>
     new LocalDeployer({ dataDir, port: 0, stopGrace: 2_000, ...options, ...more })
@@ -88,7 +88,7 @@ export async function makeImage(dataDir: string, appId: string, source: string):
   return `local:sha256:${digest}`
 }
 
-/** By the host name, wherever the machine looks for such names. */
+/** Requests an app by its host name, independent of the resolver. */
 export function get(
   url: string,
   path: string,
@@ -131,7 +131,7 @@ function read(path: string): string {
   }
 }
 
-/** What an app says, from `since` on, until a line that is like this. */
+/** The log of an app from `since` until a matching line. */
 export async function linesUntil({ deployer }: LocalMachine, app: DeployedApp, last: RegExp, since: Date | null) {
   const lines: RuntimeLine[] = []
   let dropped = 0

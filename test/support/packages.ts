@@ -7,7 +7,7 @@ const run = promisify(execFile)
 export const ROOT = join(import.meta.dirname, '../..')
 export const NODE_MODULES = join(ROOT, 'node_modules')
 const TSC = join(NODE_MODULES, 'typescript/bin/tsc')
-/** Several threads find out the same things, each for itself: a compiler with one takes half of the CPU time. */
+/** Several compiler threads duplicate work: a single one takes half of the CPU time. */
 export const FRUGAL_TSC = '--singleThreaded'
 
 /** Packs a folder. @returns the paths in the tarball, which lies in `destination` */
@@ -47,7 +47,7 @@ export async function installCopies(project: string, names: readonly string[]): 
   }
 }
 
-/** Links everything that this repository has installed, for what only has to be found. */
+/** Links all packages of this repository, for tests that only need to resolve them. */
 export async function linkPackages(project: string): Promise<void> {
   for (const name of await installedIn(NODE_MODULES)) {
     const target = join(project, 'node_modules', name)
@@ -77,7 +77,7 @@ export async function manifestIn(folder: string): Promise<PackageManifest> {
   return JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'))
 }
 
-/** Runs the compiler as a user of the package does. @returns what it says, which is nothing if all is well */
+/** Runs the compiler like a user of the package. @returns its output, empty on success */
 export async function typeErrors(project: string, flags: string, files: readonly string[]): Promise<string> {
   const usual = '--noEmit --strict --module nodenext --target es2024 --types node'.split(' ')
   const args = [TSC, ...usual, ...flags.split(' '), FRUGAL_TSC, ...files]

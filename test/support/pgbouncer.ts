@@ -28,7 +28,7 @@ export async function pgbouncer(
   const file = join(directory, 'pgbouncer.ini')
   await writeFile(file, configuration(server.url, port, settings))
 
-  // Debian puts it where only root looks.
+  // Debian installs it in a directory that is only in root's PATH.
   const path = [process.env.PATH, '/usr/sbin'].join(delimiter)
   const child = spawn('pgbouncer', [file], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: path } })
   const lines: string[] = []

@@ -12,9 +12,9 @@ export interface ServerProcess {
   readonly child: ChildProcess
   /** Settles with the exit code, or the name of the signal that ended the process. */
   readonly exited: Promise<number | NodeJS.Signals>
-  /** What was written to stdout so far, a line each. */
+  /** The lines written to stdout so far. */
   logs(): Record<string, unknown>[]
-  /** What was written for people so far. */
+  /** The text written to stderr so far. */
   said(): string
 }
 
@@ -80,12 +80,12 @@ export async function startServer(
   return { ...server, url, port: Number(new URL(url).port), token: token.trim() }
 }
 
-/** Those that are complete: the last may be on its way. */
+/** The complete lines: the last one may be partial. */
 function linesOf(text: string): string[] {
   return text.split('\n').slice(0, -1).filter(Boolean)
 }
 
-/** Sends raw bytes and collects all that comes back until the server closes, or `until` is seen. */
+/** Sends raw bytes and collects the replies until the server closes, or `until` occurs. */
 export async function exchange(port: number, bytes: string | Buffer, until?: RegExp): Promise<string> {
   const socket: Socket = connect(port, '127.0.0.1')
   let received = ''

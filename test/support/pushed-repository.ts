@@ -18,7 +18,7 @@ export interface TestRepository {
 
 const NONE = '0'.repeat(40)
 
-/** A bare repository, and somebody who pushes to it. */
+/** A bare repository, and a clone that pushes to it. */
 export async function testRepository(t: TestContext, name = 'acme/website', branch = 'main'): Promise<TestRepository> {
   const root = await mkdtemp(join(tmpdir(), 'rhone-repository-'))
   t.after(() => rm(root, { recursive: true, force: true }))
@@ -49,7 +49,7 @@ export async function testRepository(t: TestContext, name = 'acme/website', bran
   }
 }
 
-/** An app that says what it is told to; without dependencies. */
+/** An app that replies with a given text; without dependencies. */
 export function saying(text: string): Record<string, string> {
   return {
     'package.json': JSON.stringify({ name: 'website', private: true, scripts: { start: 'node server.js' } }),

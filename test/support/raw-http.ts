@@ -13,7 +13,7 @@ export async function listen(app: FastifyInstance): Promise<number> {
   return (app.server.address() as AddressInfo).port
 }
 
-/** Writes bytes as they are, and reads until the server closes: the replies, in order. */
+/** Writes raw bytes, and reads the replies until the server closes. */
 export function exchange(port: number, bytes: string | Buffer, { end = false } = {}): Promise<RawReply[]> {
   const { promise, resolve, reject } = Promise.withResolvers<RawReply[]>()
   const received: Buffer[] = []
@@ -26,7 +26,7 @@ export function exchange(port: number, bytes: string | Buffer, { end = false } =
   return promise
 }
 
-/** Replies with a Content-Length, one after the other. */
+/** Splits a sequence of replies by their Content-Length. */
 function parseReplies(text: string): RawReply[] {
   if (text === '') return []
   const headEnd = text.indexOf('\r\n\r\n')

@@ -23,7 +23,7 @@ export async function redisServer(t: TestContext, settings: readonly string[] = 
   t.skip('redis-server is not installed')
 }
 
-/** @param port lets a test bring back the server that it has stopped */
+/** @param port for restarting a stopped server */
 export async function startRedis(
   t: Scope,
   port: number,

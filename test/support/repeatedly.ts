@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 export interface Repetition {
-  /** Resolves when the last round is over; rejects if one has failed. */
+  /** Resolves after the last round; rejects if one failed. */
   stop(): Promise<void>
 }
 
 /**
- * Does something again and again, one round after the other: the load of a client, say.
+ * Repeats an action, one round after the other, such as the load of a client.
  *
- * @param signal ends it, too: that of the test, so that nothing goes on when it has failed
+ * @param signal also ends it: pass that of the test, so that it stops when the test fails
  * @param pause milliseconds between two rounds
  */
 export function repeatedly(signal: AbortSignal, work: () => unknown, pause = 0): Repetition {

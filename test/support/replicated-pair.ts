@@ -17,15 +17,15 @@ const DATABASE = 'rhone'
 
 /** One PostgreSQL of a pair. */
 export interface PairNode {
-  /** `127.0.0.1:port` of the proxy that stands before it. */
+  /** `127.0.0.1:port` of its proxy. */
   readonly address: string
   /** Through the proxy. */
   readonly url: string
-  /** What clients reach it through; replication goes past it. */
+  /** The proxy for clients; replication bypasses it. */
   readonly proxy: TcpProxy
-  /** Runs a statement past the proxy. */
+  /** Runs a statement, bypassing the proxy. */
   ask<Row extends object>(statement: string): Promise<Row[]>
-  /** As by `kill -9`, and its backends with it. */
+  /** Kills it with its backends, like `kill -9`. */
   kill(): Promise<void>
   /** Starts it on its files as they are, and resolves once it answers. */
   start(): Promise<void>
@@ -41,7 +41,7 @@ export interface ReplicatedPair {
   caughtUp(): Promise<void>
 }
 
-/** Two PostgreSQL of which one follows the other by streaming replication; both end with the scope. */
+/** Two PostgreSQL servers with streaming replication; both end with the scope. */
 export async function replicatedPair(scope: Scope, { migrated = false } = {}): Promise<ReplicatedPair> {
   const root = await mkdtemp(join(tmpdir(), 'rhone-pair-'))
   const [first, second] = [join(root, 'a'), join(root, 'b')]

@@ -17,7 +17,7 @@ export interface CommitOptions {
   readonly author?: string
 }
 
-/** A bare repository, as somebody's remote. */
+/** A bare repository that serves as a remote. */
 export interface Repository {
   readonly path: string
   readonly url: string
@@ -40,7 +40,7 @@ export async function createRepository(t: TestContext, name = 'app.git'): Promis
   return { path, url: pathToFileURL(path).href, push }
 }
 
-/** A directory that other users may pass through, gone after the test. */
+/** A directory that other users can enter, removed after the test. */
 export async function scratchDirectory(t: TestContext, prefix: string): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), prefix))
   await chmod(path, 0o711)
@@ -54,7 +54,7 @@ function importOf(files: Files, { branch = 'main', message = 'Change it', author
     'feature done',
     `commit refs/heads/${branch}`,
     'mark :1',
-    // What git leaves out of names of its own accord.
+    // Characters that git removes from names.
     `author ${author.replace(/[<>\n]/g, '')} <ada@example.com> now`,
     'committer Ada <ada@example.com> now',
     dataOf(message),

@@ -7,7 +7,7 @@ export interface CommandResult {
   readonly stderr: string
 }
 
-/** One command line, over an environment of its own. */
+/** One command line with its own environment. */
 export async function rhone(args: readonly string[], variables: Variables = {}): Promise<CommandResult> {
   const written = { stdout: '', stderr: '' }
   const code = await main(args, {

@@ -29,7 +29,7 @@ export async function place(t: TestContext, values: Record<string, string>): Pro
   return { path, write }
 }
 
-/** A volume as Kubernetes makes it: files are links through `..data`, which is swapped. */
+/** A volume like those of Kubernetes: files are links through `..data`, which is swapped. */
 export async function volume(t: TestContext, secrets: Record<string, string>) {
   const path = await mkdtemp(join(tmpdir(), 'rhone-secrets-'))
   t.after(() => rm(path, { recursive: true, force: true }))
@@ -46,12 +46,12 @@ export async function volume(t: TestContext, secrets: Record<string, string>) {
   return { path, swap }
 }
 
-/** The server that ships, with its secrets in a directory. */
+/** The shipped server with its secrets in a directory. */
 export function server(t: TestContext, { path }: Pick<Place, 'path'>, variables: Variables = {}) {
   return serverOf(t, { SECRETS_SOURCE: `dir:${path}`, ...variables })
 }
 
-/** The server that ships. */
+/** The shipped server. */
 export async function serverOf(t: TestContext, variables: Variables) {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-'))
   t.after(() => rm(dataDir, { recursive: true, force: true }))

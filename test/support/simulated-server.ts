@@ -5,13 +5,13 @@ import type { LatencyMeter } from '../../plugins/pressure/limiter.ts'
 import { QueueEntry } from '../../plugins/pressure/linked-queue.ts'
 import { type Refusal, Refusals } from '../../plugins/pressure/refusals.ts'
 
-/** What things cost, in milliseconds. */
+/** Simulated costs, in milliseconds. */
 export interface Costs {
   /** CPU of a request up to the decision, of an ordinary handler (half before its query), of a refusal. */
   arrival: number
   work: number
   refusal: number
-  /** A query, on one of so many connections. */
+  /** A query, on one of a number of connections. */
   query: (now: number) => number
   connections: number
 }
@@ -26,7 +26,7 @@ export interface Handler {
 
 export interface ClientGroup {
   readonly priority: Priority
-  /** How many connections. Each sends again `pause` milliseconds after each answer, or when a request is due. */
+  /** Number of connections. Each sends again `pause` milliseconds after an answer, or when a request is due. */
   readonly clients: number
   readonly pause?: number
   /** Requests that are due per second; none for a closed loop. */
@@ -93,8 +93,8 @@ const TICK = 4
 const PROBE_PAUSE = { least: 10, spread: 20, step: 0.618 }
 
 /**
- * An event loop as Node's, in simulated time: each turn handles all timers and answers that are due and all that has
- * arrived, one after the other, and then what was put off to the end of the turn. Replies leave there as well.
+ * An event loop like Node's, in simulated time: each turn handles all due timers and answers and all arrived requests,
+ * one after the other, and then the work deferred to the end of the turn, when replies are sent as well.
  */
 export class SimulatedServer {
   now = 0
@@ -168,7 +168,7 @@ export class SimulatedServer {
     this.#due.length = 0
   }
 
-  /** Forgets what has been seen so far. */
+  /** Resets all statistics. */
   reset(...outcomes: Outcome[]): void {
     this.probes = []
     for (const outcome of [...outcomes, ...Object.values(this.outcomes)])
@@ -244,7 +244,7 @@ export class SimulatedServer {
     for (const callback of putOff) this.#do(callback)
   }
 
-  /** As Node does after each callback. */
+  /** Like Node after each callback. */
   #do(callback: () => void): void {
     callback()
     for (let tick = this.#ticks.shift(); tick !== undefined; tick = this.#ticks.shift()) tick()

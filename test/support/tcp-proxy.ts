@@ -7,17 +7,17 @@ export interface TcpProxy {
   url: string
   /** Connections accepted so far. */
   readonly accepted: number
-  /** Refuses new connections and cuts those there are, as a host does whose server is down. */
+  /** Refuses new connections and closes existing ones, like a host whose server is down. */
   stop(): Promise<void>
   start(): Promise<void>
-  /** Passes nothing on any more and says nothing, as a network does whose cable is pulled. */
+  /** Forwards nothing any more, like a network with an unplugged cable. */
   freeze(): void
   thaw(): void
-  /** What becomes of the next connections; by default they are passed on, as they are or as what was made of them. */
+  /** The handling of the next connections; by default they are forwarded. */
   handle: ((client: Socket, passOn: (as?: Duplex) => void) => void) | undefined
 }
 
-/** A way over TCP to the PostgreSQL at `target`, which may be behind a Unix socket; it can be broken. */
+/** A TCP proxy for the PostgreSQL at `target`, which may be a Unix socket; it can be interrupted. */
 export async function tcpProxy(
   scope: { after(release: () => Promise<void>): void },
   target: string
@@ -90,7 +90,7 @@ export async function tcpProxy(
   return proxy
 }
 
-/** How a PostgreSQL says that a statement, or the connection, has failed. */
+/** An error message of PostgreSQL about a statement or the connection. */
 export function errorResponse(code: string, message: string): Buffer {
   const fields = Buffer.from(`SFATAL\0VFATAL\0C${code}\0M${message}\0\0`)
   const header = Buffer.alloc(5)

@@ -1,8 +1,8 @@
 const isSlowRun = process.env.RHONE_TEST_THOROUGH === '1'
 
 /**
- * How many draws, rounds or clients a test takes: few in `npm test`, many in `npm run test:slow`, which runs every file
- * that imports this once more.
+ * Number of property runs, rounds or clients of a test: few in `npm test`, many in `npm run test:slow`, which runs
+ * every file that imports this once more.
  */
 export function thoroughly(few: number, many: number): number {
   return isSlowRun ? many : few

@@ -5,11 +5,11 @@ import { pathToFileURL } from 'node:url'
 import { setDeadline } from './deadline.ts'
 
 export interface Together {
-  /** Paths from the working directory, those that take longest first. */
+  /** Paths from the working directory, slowest first. */
   readonly files: readonly string[]
   /** How many of them this process runs at most. */
   readonly share: number
-  /** The directory in which processes say which files they have taken. */
+  /** The directory in which processes record the files they have taken. */
   readonly claims: string
   /** Seconds until a file that still runs has failed, and seconds for what the last one leaves behind to end. */
   readonly deadline: number

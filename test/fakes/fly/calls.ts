@@ -4,12 +4,12 @@ import { graphql, operationOf } from './graphql.ts'
 import { appListView, appView, leaseView, logsView, machineView } from './views.ts'
 import { FlyRefusal, type World } from './world.ts'
 
-/** What a request asks for. */
+/** A parsed API call. */
 export interface Call {
   readonly operation: Operation
   readonly app: string
   readonly machine: string
-  /** The last part of the path, where it names something; the method, of calls about leases. */
+  /** The last part of the path, if it names something; for leases, the method. */
   readonly key: string
   readonly query: URLSearchParams
   readonly body: Record<string, unknown>
@@ -29,7 +29,7 @@ export function refusalOf(error: unknown): Reply {
   return { status, body: code === undefined ? { error: message } : { error: message, status: code } }
 }
 
-/** Does what a call asks for, at once. */
+/** Performs a call immediately. */
 export function perform(world: World, organization: string, call: Call): Reply {
   try {
     if (call.operation.startsWith('graphql.')) return ok(performGraphql(world, call))
@@ -114,7 +114,7 @@ function change(world: World, { operation, app, machine: id, key, query, body }:
       world.updateMachine(machine, body)
       return ok(machineView(world, machine))
     case 'machines.delete':
-      // Older clients say it by its former name.
+      // Older clients use its former name.
       world.destroy(machine, query.get('force') === 'true' || query.get('kill') === 'true')
       return ok()
     case 'machines.start':
@@ -152,7 +152,7 @@ function performOnLease(world: World, { app, machine: id, key: method, body, que
   return ok({ status: 'success', data: { ok: true } })
 }
 
-/** Reads a request; null: there is no such call. */
+/** Parses a request; null if the call does not exist. */
 export function callOf(method: string, url: URL, headers: IncomingMessage['headers'], text: string): Call | null {
   const nonce = headers['fly-machine-lease-nonce'] as string | undefined
   const isForm = headers['content-type']?.startsWith('application/x-www-form-urlencoded') === true

@@ -11,13 +11,13 @@ interface Reply {
 const DONE: Reply = { status: 204 }
 
 /**
- * What tests in another process tell the fake, and ask of it:
+ * The control API for tests in another process:
  *
- *     GET    /_fake/state                   every app with all its machines, those destroyed too
+ *     GET    /_fake/state                   every app with all its machines, including destroyed ones
  *     GET    /_fake/calls                   every call so far
- *     GET    /_fake/apps/{app}/request      where a request to the app would go; 503 when nobody answers it
+ *     GET    /_fake/apps/{app}/request      where a request to the app would go; 503 if no machine answers
  *     POST   /_fake/faults                  one fault, a schedule: {"schedule": ["hang", null, ...]}, or {"chaos": {...}}
- *     DELETE /_fake/faults                  all is well again
+ *     DELETE /_fake/faults                  removes all faults
  *     POST   /_fake/behaviours              {"image": ..., and what its program does}
  *     POST   /_fake/world                   {"propagation": seconds, "fullRegions": [...], "missingImages": [...]}
  *     POST   /_fake/crash                   {"app", "machine", "code"}

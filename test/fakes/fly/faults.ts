@@ -1,4 +1,4 @@
-/** Every call that can go wrong, by its name. */
+/** Every call that can fail, by name. */
 export type Operation =
   | `apps.${'create' | 'get' | 'list' | 'delete'}`
   | `machines.${'create' | 'list' | 'get' | 'update' | 'delete' | 'wait'}`
@@ -10,22 +10,22 @@ export type Operation =
   | 'prometheus'
 
 /**
- * What goes wrong with a call:
- * - `fail`: it is refused with a status, and nothing is done
- * - `limit`: it is refused with 429 and `Retry-After`
- * - `hangup`: the connection breaks before anything is done
- * - `hang`: nothing is done, and no answer ever comes
- * - `forget`: it is answered as if it were done, which it is not
- * - `lose`: it is done, but the connection breaks before the answer
+ * The kinds of faults:
+ * - `fail`: the call is refused with a status, and has no effect
+ * - `limit`: the call is refused with 429 and `Retry-After`
+ * - `hangup`: the connection breaks before the call has an effect
+ * - `hang`: the call has no effect and no answer
+ * - `forget`: the call is answered as successful, but has no effect
+ * - `lose`: the call takes effect, but the connection breaks before the answer
  */
 export const FAULT_KINDS = ['fail', 'limit', 'hangup', 'hang', 'forget', 'lose'] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 export interface Fault {
   kind: FaultKind
-  /** The calls that it strikes; absent: any. */
+  /** The affected calls; absent: any. */
   operation?: Operation
-  /** How many of them; absent: one. */
+  /** The number of affected calls; absent: one. */
   times?: number
   /** Of `fail`; absent: 500. */
   status?: number
@@ -35,7 +35,7 @@ export interface Fault {
   retryAfter?: number
 }
 
-/** One in so many calls goes wrong, at random, the same ones for the same seed. */
+/** Random faults, the same ones for the same seed. */
 export interface Chaos {
   seed: number
   /** From 0 to 1. */
@@ -44,7 +44,7 @@ export interface Chaos {
   kinds?: readonly FaultKind[]
 }
 
-/** Decides which calls go wrong: first what is scheduled for the next calls, then rules, then chance. */
+/** Decides which calls fail: first by schedule, then by rules, then at random. */
 export class Faults {
   #rules: { fault: Fault; left: number }[] = []
   #schedule: (FaultKind | null)[] = []
@@ -54,7 +54,7 @@ export class Faults {
     this.#rules.push({ fault, left: fault.times ?? 1 })
   }
 
-  /** One entry for each of the next calls, whatever they are; null lets one pass. */
+  /** One entry for each of the next calls of any kind; null lets one pass. */
   schedule(entries: readonly (FaultKind | null)[]): void {
     this.#schedule = [...entries]
   }
@@ -90,7 +90,7 @@ export class Faults {
   }
 }
 
-/** Mulberry32: small, fast, and the same everywhere. */
+/** Mulberry32: small, fast and reproducible. */
 export function randomOf(seed: number): () => number {
   let state = seed >>> 0
   return () => {

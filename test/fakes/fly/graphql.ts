@@ -4,13 +4,13 @@ import { FlyRefusal, type World } from './world.ts'
 
 type GraphqlOperation = 'graphql.app' | 'graphql.allocateIpAddress' | 'graphql.releaseIpAddress'
 
-/** Which of the few documents that are understood here a query is. */
+/** Identifies the GraphQL document among the supported ones. */
 export function operationOf(query: string): GraphqlOperation | null {
   const [, field] = /\{\s*(app|allocateIpAddress|releaseIpAddress)\s*\(/.exec(query) ?? []
   return field === undefined ? null : (`graphql.${field}` as GraphqlOperation)
 }
 
-/** Answers with every field that the documents ask for; refusals come with status 200, as is the custom there. */
+/** Answers with all fields of the documents; errors have status 200, as in GraphQL. */
 export function graphql(world: World, operation: GraphqlOperation, variables: Record<string, unknown>): object {
   try {
     if (operation === 'graphql.app') return { data: { app: detailsOf(world, nameIn(variables)) } }
@@ -23,7 +23,7 @@ export function graphql(world: World, operation: GraphqlOperation, variables: Re
   }
 }
 
-/** Clients name their variables as they like. */
+/** Clients choose the names of their variables. */
 function nameIn({ name, appName }: Record<string, unknown>): string {
   return String(name ?? appName)
 }

@@ -22,15 +22,15 @@ export interface MachineConfig {
   auto_destroy?: boolean
 }
 
-/** What the program in an image does. All times in seconds. */
+/** The behaviour of the program in an image. All times in seconds. */
 export interface Behaviour {
   /** From its creation until it is started. */
   startup: number
-  /** From its start until its checks pass; null: they never do. */
+  /** From its start until its checks pass; null: never. */
   warmup: number | null
-  /** It ends by itself so long after its start, each time; null: it goes on. */
+  /** Time after which it exits, each time; null: never. */
   exit: { after: number; code: number; oomKilled?: boolean } | null
-  /** From the signal until it has ended; longer than the timeout: it is killed. */
+  /** Time from the signal to its exit; if longer than the timeout, it is killed. */
   shutdown: number
 }
 
@@ -53,7 +53,7 @@ interface Lease {
   expiresAt: number
 }
 
-/** Plain data, so that a call can be undone by putting an older copy back. */
+/** Plain data, so that a call can be undone by restoring an older copy. */
 export interface FakeMachine {
   readonly id: string
   readonly name: string
@@ -64,25 +64,25 @@ export interface FakeMachine {
   versions: { version: string; user_config: MachineConfig }[]
   state: MachineState
   cordoned: boolean
-  /** When the proxies have heard that it takes requests. */
+  /** When the proxies start to route requests to it. */
   routedAt: number
   updatedAt: number
   startedAt: number
   restarts: number
   events: MachineEvent[]
   lease: Lease | null
-  /** What happens next by itself, in order of time. */
+  /** Scheduled transitions, in order of time. */
   plan: { at: number; step: Step }[]
 }
 
 type Step = 'starting' | 'started' | 'exited' | 'stopped' | 'destroyed'
 
-/** How a machine gets from state to state as time goes by; all times in milliseconds. */
+/** The state transitions of a machine over time; all times in milliseconds. */
 export class Lifecycle {
   readonly #second: number
   readonly #behaviours: ReadonlyMap<string, Behaviour>
 
-  /** @param second milliseconds that a second takes here */
+  /** @param second milliseconds of a simulated second */
   constructor(second: number, behaviours: ReadonlyMap<string, Behaviour>) {
     this.#second = second
     this.#behaviours = behaviours
@@ -115,7 +115,7 @@ export class Lifecycle {
     return machine
   }
 
-  /** Brings the machine to where it is now. */
+  /** Advances the machine to the current time. */
   advance(machine: FakeMachine): void {
     const now = Date.now()
     for (let next = machine.plan[0]; next !== undefined && next.at <= now; next = machine.plan[0]) {
@@ -156,7 +156,7 @@ export class Lifecycle {
     record(machine, 'destroy', 'destroying', 'user', now)
   }
 
-  /** Ends the program of a started machine from within. */
+  /** Lets the program of a started machine exit. */
   crash(machine: FakeMachine, code: number): void {
     this.#exit(machine, { code }, Date.now())
   }

@@ -1,4 +1,4 @@
-/** The fake as a process of its own: `node test/fakes/fly/main.ts [--second=ms] [--port=n] [--limits]` prints its URL. */
+/** The fake as a separate process: `node test/fakes/fly/main.ts [--second=ms] [--port=n] [--limits]` prints its URL. */
 import { parseArgs } from 'node:util'
 import { startFakeFly } from './server.ts'
 

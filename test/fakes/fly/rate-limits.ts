@@ -1,9 +1,9 @@
-/** One call a second of each kind for each thing, three in a burst; of looking at a machine, five and ten. */
+/** One call per second, kind and resource, with bursts of three; for reading a machine, five and ten. */
 export class RateLimits {
   readonly #second: number
   readonly #buckets = new Map<string, { tokens: number; at: number }>()
 
-  /** @param second milliseconds that a second takes */
+  /** @param second milliseconds of a simulated second */
   constructor(second: number) {
     this.#second = second
   }

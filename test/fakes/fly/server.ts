@@ -9,30 +9,30 @@ import { RateLimits } from './rate-limits.ts'
 import { FlyRefusal, World } from './world.ts'
 
 export interface FakeFlyOptions {
-  /** Milliseconds that a second takes, in everything that takes time; 1000 is as slow as the real one. */
+  /** Milliseconds of a simulated second; 1000 is as slow as the real API. */
   second?: number
   token?: string
   organization?: string
-  /** Whether it limits rates as the real one does. */
+  /** Whether it has the rate limits of the real API. */
   limits?: boolean
   port?: number
 }
 
 export interface FakeFly {
-  /** Of the Machines API, of GraphQL (under `/graphql`), of logs and of Prometheus. */
+  /** Base URL of the Machines API, GraphQL (under `/graphql`), logs and Prometheus. */
   readonly url: string
   readonly token: string
   readonly organization: string
   readonly world: World
   readonly faults: Faults
-  /** Every call that came, in order. */
+  /** All received calls, in order. */
   readonly calls: { operation: Operation; method: string; path: string; authorization: string; body: unknown }[]
-  /** What Prometheus answers, given a query; absent: nothing. */
+  /** The answer of Prometheus to a query; absent: none. */
   prometheus: (query: string) => { metric: Record<string, string>; value: [number, string] }[]
   close(): Promise<void>
 }
 
-/** Fly as Rhone sees it, over HTTP: its machines run nothing, but live, and every call to it can be made to go wrong. */
+/** A fake of Fly over HTTP: its machines run nothing but have a life cycle, and every call can be made to fail. */
 export async function startFakeFly(options: FakeFlyOptions = {}): Promise<FakeFly> {
   const { second = 1_000, token = 'fm2_test-token', organization = 'rhone', port = 0 } = options
   const world = new World(second)
@@ -112,7 +112,7 @@ export async function startFakeFly(options: FakeFlyOptions = {}): Promise<FakeFl
     return ok({ status: 'success', data: { resultType: 'vector', result } })
   }
 
-  /** Answers when the machine is in the state that is waited for, or the time is up. */
+  /** Answers when the machine reaches the awaited state, or the time is up. */
   async function wait({ app, machine: id, query }: Call, response: ServerResponse): Promise<Reply> {
     const wanted = query.get('state') ?? 'started'
     const timeout = Number.parseInt(query.get('timeout') ?? '60', 10)

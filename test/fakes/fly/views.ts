@@ -60,7 +60,7 @@ export function leaseView(machine: FakeMachine): object {
   return { status: 'success', data }
 }
 
-/** Log lines in pages, each with a token for the next. */
+/** Pages of log lines, each with a token for the next page. */
 export function logsView(lines: FakeLine[], token: string): object {
   const from = token === '' ? Math.max(0, lines.length - 100) : Number.parseInt(token, 10)
   const page = lines.slice(from, from + 100)

@@ -20,7 +20,7 @@ export interface FakeLine {
   meta: { instance: string; region: string; event: { provider: string } }
 }
 
-/** What the API refuses, as it puts it. */
+/** An error of the API, in its wording. */
 export class FlyRefusal extends Error {
   readonly status: number
   readonly code: string | undefined
@@ -35,16 +35,16 @@ export class FlyRefusal extends Error {
 const APP_NAME = /^[a-z0-9][a-z0-9-]{0,61}[a-z0-9]$/
 const GONE = new Set(['destroying', 'destroyed'])
 
-/** Everything that there is at Fly. Its methods are the calls of the API, without the HTTP. */
+/** The complete state of Fly. Its methods are the API calls, without HTTP. */
 export class World {
   readonly second: number
-  /** What the programs in images do; an image that is not listed holds a sound one. */
+  /** The behaviour of programs by image; an unlisted image has a healthy one. */
   readonly behaviours = new Map<string, Behaviour>()
-  /** Seconds until the proxies send requests to a machine that has been uncordoned. */
+  /** Seconds until the proxies route to an uncordoned machine. */
   propagation = 0
   /** Images that the registry does not have. */
   readonly missingImages = new Set<string>()
-  /** Regions that have no room for more. */
+  /** Regions without capacity. */
   readonly fullRegions = new Set<string>()
   readonly lifecycle: Lifecycle
   #apps = new Map<string, FakeApp>()
@@ -54,7 +54,7 @@ export class World {
     this.lifecycle = new Lifecycle(second, this.behaviours)
   }
 
-  /** Does something, and has not done it afterwards. */
+  /** Performs an action and reverts it. */
   forget<T>(work: () => T): T {
     const before = structuredClone(this.#apps)
     try {
@@ -151,7 +151,7 @@ export class World {
     return state
   }
 
-  /** @param timeout seconds; null: as the machine is configured */
+  /** @param timeout seconds; null: the setting of the machine */
   stop(machine: FakeMachine, timeout: number | null): void {
     if (machine.state === 'stopped' || machine.state === 'stopping') return
     if (machine.state !== 'started')
@@ -171,7 +171,7 @@ export class World {
     this.lifecycle.destroy(machine)
   }
 
-  /** The state of one version of a machine; null: of the newest. */
+  /** The state of one version of a machine; null: the newest version. */
   stateOf(machine: FakeMachine, version: string | null): string {
     if (version === null || version === machine.instanceId) return machine.state
     const isKnown = machine.versions.some(known => known.version === version)
@@ -179,7 +179,7 @@ export class World {
     return 'replaced'
   }
 
-  /** @param value absent: the label is taken off */
+  /** @param value absent: removes the label */
   label(machine: FakeMachine, key: string, value: string | undefined): void {
     const { [key]: _, ...others } = machine.config.metadata ?? {}
     machine.config.metadata = value === undefined ? others : { ...others, [key]: value }
@@ -206,14 +206,14 @@ export class World {
     return machine.lease !== null && machine.lease.expiresAt > Date.now() ? machine.lease : null
   }
 
-  /** What somebody else has leased may not be changed meanwhile. */
+  /** A resource leased by another client cannot be changed. */
   mayChange(machine: FakeMachine, nonce: string | undefined): FakeMachine {
     const lease = this.leaseOf(machine)
     if (lease !== null && lease.nonce !== nonce) throw this.#leased(machine)
     return machine
   }
 
-  /** The machine that a request to the app goes to, as the proxies see it; null: nobody answers. */
+  /** The machine to which the proxies route a request for the app; null: none. */
   route(appName: string): FakeMachine | null {
     const isOpen = (machine: FakeMachine) =>
       !machine.cordoned && machine.routedAt <= Date.now() && this.lifecycle.isPassing(machine)
@@ -221,7 +221,7 @@ export class World {
     return open[Math.floor(Math.random() * open.length)] ?? null
   }
 
-  /** The program in a machine writes a line. */
+  /** Writes a log line as the program of a machine. */
   say(appName: string, machineId: string, message: string, level = 'info'): void {
     this.#say(this.app(appName), this.machine(appName, machineId), 'app', message, level)
   }

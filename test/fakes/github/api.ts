@@ -10,7 +10,7 @@ interface Exchange {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly url: URL
-  /** What stands in the path where the route has a group. */
+  /** The parts of the path captured by the route. */
   readonly parts: readonly string[]
   readonly limits: Record<string, string>
 }
@@ -96,7 +96,7 @@ function identify({ world, request, response, limits }: Exchange, caller: Caller
   return { installation }
 }
 
-/** What is wrong with the token of an App, in GitHub's words; null when it is right. */
+/** The error of an App token, in GitHub's wording; null if it is valid. */
 export function faultOfJwt({ app }: World, token: string): string | null {
   const [header = '', payload = '', signature = ''] = token.split('.')
   const bytes = Buffer.from(signature, 'base64url')
@@ -117,7 +117,7 @@ export function faultOfJwt({ app }: World, token: string): string | null {
   }
 }
 
-/** The token of an OAuth app reaches what its scope says, that of a GitHub App what the App may. */
+/** The token of an OAuth app is limited by its scope, that of a GitHub App by the App's permissions. */
 function scoped(scope: string, body: (user: Grant['user']) => unknown): Handler {
   return ({ response, limits }, { grant }) => {
     const { user, scope: granted } = grant!
@@ -236,7 +236,7 @@ function listRepositories(exchange: Exchange, { installation }: { installation?:
   }
   const etag = `"${createHash('sha256').update(JSON.stringify(body)).digest('hex')}"`
   if (request.headers['if-none-match'] === etag) {
-    // What has not changed is not counted.
+    // Unchanged replies do not count.
     world.rateLimit.remaining++
     return send(response, 304, undefined, { ...limits, etag })
   }
@@ -309,7 +309,7 @@ function listDeliveries({ world, response, url, limits }: Exchange): void {
   send(response, 200, items, { ...limits, ...(!isLast && { link: `<${next}>; rel="next"` }) })
 }
 
-/** A number that JSON can hold and JavaScript cannot. */
+/** A number beyond the safe integers of JavaScript. */
 const rawNumber = (digits: string) => (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(digits)
 
 async function redeliver({ world, response, parts, limits }: Exchange): Promise<unknown> {

@@ -23,12 +23,12 @@ export async function commitIn(root: string | null, fullName: string, ref: strin
   }
 }
 
-/** Serves bare repositories to git over HTTP, as GitHub does: private ones to the tokens that open them. */
+/** Serves bare repositories to git over HTTP, like GitHub: private ones only with an authorized token. */
 export async function answerGit(world: World, request: IncomingMessage, response: ServerResponse, url: URL) {
   const [, fullName, path] = /^\/([^/]+\/[^/]+?)\.git(\/(?:info\/refs|git-upload-pack))$/.exec(url.pathname) ?? []
   if (world.gitRoot === null || fullName === undefined) return false
   if (!existsSync(join(world.gitRoot, `${fullName}.git`)) || !mayRead(world, request, fullName)) {
-    // A client that may not know of a repository is asked for credentials.
+    // A client without access to a repository is asked for credentials.
     response.writeHead(401, { 'www-authenticate': 'Basic realm="GitHub"' }).end('Repository not found.')
     return true
   }
@@ -50,7 +50,7 @@ function mayRead(world: World, request: IncomingMessage, fullName: string): bool
   return token.repositoryIds === null || token.repositoryIds.includes(repository!.id)
 }
 
-/** Runs git's own server for one request, by CGI. */
+/** Runs git's own server for one request, through CGI. */
 async function serve(root: string, path: string, request: IncomingMessage, response: ServerResponse, url: URL) {
   const child = spawn(BACKEND, [], {
     env: {

@@ -1,12 +1,12 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto'
 import type { FakeDelivery, World } from './world.ts'
 
-/** What GitHub says in `X-Hub-Signature-256`. */
+/** The value of GitHub's `X-Hub-Signature-256`. */
 export function sign(secret: string, body: string | Uint8Array): string {
   return `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`
 }
 
-/** The headers that a delivery comes with. */
+/** The headers of a delivery. */
 export function deliveryHeaders(secret: string, event: string, body: string, guid: string): Record<string, string> {
   return {
     'content-type': 'application/json',
@@ -19,12 +19,12 @@ export function deliveryHeaders(secret: string, event: string, body: string, gui
   }
 }
 
-/** Something has happened: the App's webhook is told, once. */
+/** Sends an event to the App's webhook, once. */
 export function deliver(world: World, event: string, payload: object, guid: string = randomUUID()) {
   return attempt(world, event, JSON.stringify(payload), guid)
 }
 
-/** One attempt to deliver; whatever comes of it is noted. */
+/** One delivery attempt; its result is recorded. */
 export async function attempt(world: World, event: string, payload: string, guid: string): Promise<FakeDelivery> {
   const delivery: FakeDelivery = {
     id: `1${BigInt(`0x${randomBytes(7).toString('hex')}`)

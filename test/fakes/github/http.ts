@@ -14,7 +14,7 @@ export function send(response: ServerResponse, status: number, body?: unknown, h
   response.writeHead(status, { ...type, ...headers }).end(JSON.stringify(body))
 }
 
-/** An error as GitHub words it. */
+/** An error in GitHub's wording. */
 export function refuse(response: ServerResponse, status: number, message: string, headers?: Record<string, string>) {
   send(response, status, { message, documentation_url: DOCS, status: String(status) }, headers)
 }
@@ -25,7 +25,7 @@ export async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** A page of a list, and the header that leads to the next one. */
+/** A page of a list, and the Link header of the next one. */
 export function pageOf<Item>(items: readonly Item[], url: URL): { items: Item[]; headers: Record<string, string> } {
   const perPage = Math.min(100, Number(url.searchParams.get('per_page') ?? 30))
   const page = Number(url.searchParams.get('page') ?? 1)

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { bodyOf, DOCS, redirect, refuse, send } from './http.ts'
 import type { Grant, World } from './world.ts'
 
-/** GitHub's site, where people say what an app may do. */
+/** GitHub's website, where people authorize an app. */
 export async function answerSite(world: World, request: IncomingMessage, response: ServerResponse, url: URL) {
   switch (`${request.method} ${url.pathname}`) {
     case 'GET /login/oauth/authorize':
@@ -47,7 +47,7 @@ function authorize(world: World, query: URLSearchParams, response: ServerRespons
   redirect(response, redirectUri, { code, state })
 }
 
-/** Somebody installs the App, and comes back. */
+/** A user installs the App, and returns. */
 function install(world: World, state: string, response: ServerResponse): unknown {
   const { installing, setupUrl, requestsAuthorization } = world.app
   const stated: Record<string, string> = state === '' ? {} : { state }

@@ -22,7 +22,7 @@ export interface FakeGithub extends World {
   close(): Promise<void>
 }
 
-/** A GitHub with one app, over HTTP, with the forms and the errors of the real one. */
+/** A fake of GitHub with one app, over HTTP, with the formats and errors of the real one. */
 export async function startFakeGithub(): Promise<FakeGithub> {
   const world = createWorld()
   const server = createServer((request, response) => {
@@ -49,7 +49,7 @@ async function handle(world: World, request: IncomingMessage, response: ServerRe
   await answerApi(world, request, response, url)
 }
 
-/** Whether what was asked for goes wrong, and has. */
+/** Applies a fault to a request. @returns whether there was one */
 async function breaks({ outage, faults }: World, request: IncomingMessage, response: ServerResponse, url: URL) {
   const fault =
     outage !== null && url.pathname.startsWith(outage.path)

@@ -21,7 +21,7 @@ export interface FakeRepository {
   full_name: string
   private: boolean
   default_branch: string
-  /** By SHA and by branch. Where there is a git repository of that name, it is asked instead. */
+  /** By SHA and by branch. A git repository of that name takes precedence. */
   commits: Record<string, FakeCommit>
 }
 
@@ -30,7 +30,7 @@ export interface FakeInstallation {
   account: { login: string; id: number; type: 'User' | 'Organization' }
   repositories: FakeRepository[]
   suspended_at: string | null
-  /** Ids of users who may read some of its repositories and own nothing. */
+  /** Ids of users with read access to some repositories, but without ownership. */
   collaborators: number[]
 }
 
@@ -44,7 +44,7 @@ export interface FakeStatus {
 }
 
 export interface FakeDelivery {
-  /** Longer than JavaScript's numbers, as GitHub's are. */
+  /** Longer than JavaScript's safe integers, like GitHub's. */
   id: string
   guid: string
   event: string
@@ -54,15 +54,15 @@ export interface FakeDelivery {
   status_code: number
 }
 
-/** What goes wrong with the next requests whose path begins so. */
+/** A fault of the next requests with this path prefix. */
 export interface Fault {
   path: string
   method?: string
-  /** How many of them; all when absent. */
+  /** The number of requests; absent: all. */
   times?: number
   /** Answers with this status; 0 hangs up, absent never answers. */
   status?: number
-  /** Milliseconds after which the request is answered as ever. */
+  /** Milliseconds after which the request is answered normally. */
   delay?: number
   message?: string
   headers?: Record<string, string>
@@ -75,19 +75,19 @@ export interface Grant {
   scope: string
 }
 
-/** Everything that this GitHub knows. */
+/** The state of this GitHub. */
 export interface World {
   url: string
   readonly clientId: string
   clientSecret: string
-  /** Who is signed in at GitHub, in whatever browser comes. */
+  /** The user signed in at GitHub, in any browser. */
   user: FakeUser
-  /** What they do when they are asked for permission. */
+  /** Their answer to an authorization request. */
   decision: 'authorize' | 'deny'
-  /** Breaks the routes whose path begins so, with this status; 0 hangs up. */
+  /** Breaks the routes with this path prefix, with this status; 0 hangs up. */
   outage: { path: string; status: number } | null
   faults: Fault[]
-  /** Every request that came. */
+  /** All received requests. */
   readonly requests: { method: string; path: string; headers: IncomingMessage['headers'] }[]
   readonly redirectUris: string[]
   readonly app: {
@@ -96,24 +96,24 @@ export interface World {
     /** PEM. */
     privateKey: string
     publicKey: KeyObject
-    /** Where people come back to who have installed it. */
+    /** The URL to which users return after an installation. */
     setupUrl: string
-    /** Whether it asks people who they are while it is installed. */
+    /** Whether it requests user authorization during installation. */
     requestsAuthorization: boolean
-    /** The installation that comes of it when somebody installs it; null: they can only request it. */
+    /** The installation that an install creates; null: the user can only request one. */
     installing: FakeInstallation | null
-    /** Milliseconds that the tokens of its installations last. */
+    /** Lifetime of installation tokens in milliseconds. */
     tokenLifetime: number
   }
   readonly installations: FakeInstallation[]
   readonly statuses: FakeStatus[]
   /** The latest first. */
   readonly deliveries: FakeDelivery[]
-  /** Where the webhook of the App leads, and what it is signed with. */
+  /** The URL and the secret of the App's webhook. */
   hook: { url: string; secret: string } | null
   /** Of each token, and of the App. */
   rateLimit: { remaining: number; reset: number }
-  /** Holds `owner/name.git`: bare repositories that are served to git. */
+  /** Directory of `owner/name.git`: bare repositories served to git. */
   gitRoot: string | null
   readonly codes: Map<string, Grant>
   readonly userTokens: Map<string, Grant>

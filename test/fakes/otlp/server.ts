@@ -21,14 +21,14 @@ export interface ReceivedSpan {
 export interface FakeOtlp extends Listening {
   readonly spans: ReceivedSpan[]
   readonly requests: { path: string; headers: IncomingHttpHeaders; body: Buffer }[]
-  /** How exports are answered; `hang`: never. */
+  /** The answer to exports; `hang`: none. */
   behaviour: 'accept' | 'unavailable' | 'hang'
 }
 
 const KINDS = ['internal', 'internal', 'server', 'client', 'producer', 'consumer'] as const
 const FAILED = 2
 
-/** A receiver of OTLP over HTTP in protobuf, which reads what it is sent. */
+/** A receiver of OTLP over HTTP that decodes protobuf. */
 export async function startFakeOtlp(port = 0): Promise<FakeOtlp> {
   const spans: ReceivedSpan[] = []
   const requests: FakeOtlp['requests'] = []

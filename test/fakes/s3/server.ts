@@ -4,15 +4,15 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { type Credentials, wrongWith } from './signature.ts'
 
-/** What goes wrong with the next request that it matches, once. */
+/** A fault of the next matching request, once. */
 export interface Fault {
   readonly matches: (request: { method: string; key: string; query: URLSearchParams }) => boolean
   /**
-   * - a status: the request is refused with it, and changes nothing
-   * - `silence`: there is never an answer
-   * - `hang up`: the connection ends before there is an answer
-   * - `truncate`: the object is cut by its last byte, after it was acknowledged as a whole
-   * - `late error`: a completion that answers 200 and then says that it failed
+   * - a status: the request is refused with it, and has no effect
+   * - `silence`: no answer
+   * - `hang up`: the connection closes before the answer
+   * - `truncate`: the object loses its last byte after a successful reply
+   * - `late error`: a completion with status 200 and an error in its body
    */
   readonly does: number | 'silence' | 'hang up' | 'truncate' | 'late error'
 }
@@ -33,17 +33,17 @@ export class FakeS3 {
   readonly objects = new Map<string, Buffer>()
   readonly uploads = new Map<string, Multipart>()
   readonly faults: Fault[] = []
-  /** `METHOD key?query`, in their order. */
+  /** `METHOD key?query`, in order. */
   readonly requests: string[] = []
-  /** Whether deleting objects is forbidden, as by a lock or to a credential. */
+  /** Whether deletions are forbidden, as by a lock or by missing permissions. */
   locked = false
-  /** Whether it knows `If-None-Match`, as not every compatible service does. */
+  /** Whether it supports `If-None-Match`, unlike some compatible services. */
   conditional = true
-  /** What the answer to a request waits for, if for anything. */
+  /** A promise that the answer to a request waits for, if any. */
   waitsFor: ((key: string) => Promise<void> | undefined) | undefined
-  /** Whether nothing arrives here any more. */
+  /** Whether it receives nothing any more. */
   isDown = false
-  /** How many objects a page of a listing has. */
+  /** Number of objects per page of a listing. */
   page = PAGE
   url = ''
   readonly #server = createServer((request, response) => {

@@ -6,7 +6,7 @@ export interface Credentials {
   readonly secretAccessKey: string
 }
 
-/** Seconds that a client's clock may differ. */
+/** Maximum clock skew of a client in seconds. */
 const TOLERANCE = 15 * 60
 
 /**

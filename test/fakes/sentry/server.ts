@@ -20,15 +20,15 @@ export interface FakeSentry extends Listening {
   /** Everything received, as text. */
   readonly bodies: string[]
   readonly requests: { path: string; headers: Readonly<Record<string, string | string[] | undefined>> }[]
-  /** Requests that wait for an answer. */
+  /** Pending requests. */
   readonly pending: number
-  /** How envelopes are answered: a status, or never. */
+  /** The answer to envelopes: a status, or none. */
   behaviour: number | 'hang'
 }
 
 const KEY = 'public'
 
-/** A Sentry that takes envelopes for project 42. */
+/** A fake of Sentry that accepts envelopes for project 42. */
 export async function startFakeSentry(port = 0): Promise<FakeSentry> {
   const events: SentryEvent[] = []
   const bodies: string[] = []

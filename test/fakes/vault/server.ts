@@ -4,22 +4,22 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 
 /**
- * Vault or OpenBao as its clients see it: logins by AppRole and Kubernetes, tokens with a lease that renewals extend up to
- * a max_ttl and no further, one KV v2 engine with check-and-set, a transit key, policies, and the seal. Replies have the form and the
- * status of the real ones.
+ * A fake of Vault or OpenBao: AppRole and Kubernetes logins, tokens with a lease that renewals extend up to a max_ttl
+ * and no further, one KV v2 engine with check-and-set, a transit key, policies, and the seal. Replies have the form and
+ * the status of the real ones.
  */
 export interface FakeVault {
   readonly url: string
-  /** Tokens in use, by how they came. */
+  /** Valid tokens, by login method. */
   readonly logins: { readonly kind: string; readonly at: number }[]
   readonly renewals: number[]
   readonly revoked: string[]
   /** Paths of all requests, in order. */
   readonly calls: string[]
-  /** The KV engine at `secret/`: fields by path, and how often each was written. */
+  /** The KV engine at `secret/`: fields and version by path. */
   readonly stored: Map<string, { data: Record<string, unknown>; version: number }>
   put(path: string, data: Record<string, unknown>): void
-  /** Seconds of new leases, and after how many a token ends for good. */
+  /** Lease time of new tokens and their max_ttl, in seconds. */
   lease: { ttl: number; maxTtl: number }
   isSealed: boolean
   /** Whether tokens may read, and write, `secret/data/*`. */
