@@ -391,6 +391,8 @@ function listen() {
 /* What is not the page is no reply to a look at it: what is shown stays, and a banner says what is the matter. */
 
 const CLOSED = /<title>Rhone - Maintenance</
+/** Milliseconds after which a server that was too busy is asked again, before anything is said. */
+const PAUSE = 3_000
 let isStale = false
 let isClosed = false
 
@@ -406,12 +408,16 @@ document.addEventListener('htmx:after:request', event => {
 document.addEventListener('htmx:error', () => tellStale(false))
 
 function tellStale(closed) {
-  isClosed = closed
-  find('[data-stale]')?.remove()
+  const wasStale = isStale
   isStale = true
+  if (!closed && !wasStale) return setTimeout(refresh, PAUSE)
+  isClosed = closed
   const words = closed
     ? 'The platform is closed for maintenance. What you see is from before, and cannot be changed until it is open again.'
     : 'The server does not answer at the moment. What you see may be out of date; it is asked again every few seconds.'
+  const before = find('[data-stale]')
+  if (before?.textContent === words) return
+  before?.remove()
   const banner = bannerOf('banner', 'status', words)
   banner.dataset.stale = ''
   find('.main')?.prepend(banner)

@@ -3,6 +3,9 @@
 const ports = new Set()
 let source
 let closing
+let isOut = false
+/** Milliseconds after which a server that has refused the stream, because it was busy, is asked again. */
+const PAUSE = 15_000
 
 function begin() {
   clearTimeout(closing)
@@ -11,12 +14,15 @@ function begin() {
   for (const name of ['deployment', 'app', 'maintenance', 'gap'])
     source.addEventListener(name, ({ data }) => tell({ name, data: JSON.parse(data) }))
   source.addEventListener('signed-out', () => {
+    isOut = true
     source.close()
     tell({ name: 'signed-out', data: {} })
   })
   source.addEventListener('open', () => tell({ name: 'gap', data: {} }))
   source.addEventListener('error', () => {
-    if (source.readyState === EventSource.CLOSED) tell({ name: 'lost', data: {} })
+    if (source.readyState !== EventSource.CLOSED) return
+    tell({ name: 'lost', data: {} })
+    setTimeout(() => ports.size > 0 && !isOut && begin(), PAUSE)
   })
 }
 
@@ -32,5 +38,6 @@ addEventListener('connect', ({ ports: [port] }) => {
     if (ports.size === 0) closing = setTimeout(() => source?.close(), 5_000)
   })
   port.start()
+  isOut = false
   begin()
 })

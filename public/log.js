@@ -4,6 +4,9 @@ const MOST_LINES = 100_000
 const BLOCK = 500
 /** Lines that are added between two looks at whether somebody wants something else. */
 const AT_ONCE = 2_000
+/** Milliseconds after which a stream that was refused is asked for again, and how often, each time after twice as long. */
+const FIRST_PAUSE = 2_000
+const MOST_REFUSALS = 5
 /** Milliseconds for which a tab may be hidden before its stream ends. */
 const HIDDEN = 30_000
 
@@ -83,6 +86,7 @@ export function followLog(viewer, refresh) {
   let count = findAll('.line', lines).length
   let isFollowing = followButton !== null
   let isOver = false
+  let refusals = 0
   let unseen = 0
   let last
   let rest = ''
@@ -241,7 +245,10 @@ export function followLog(viewer, refresh) {
     const from = new URL(stream, location)
     if (last !== undefined) from.searchParams.set('after', last)
     source = new EventSource(from)
-    source.addEventListener('open', () => tell(count + waiting.length === 0 ? 'Connected. Waiting for the first line.' : 'Connected'))
+    source.addEventListener('open', () => {
+      refusals = 0
+      tell(count + waiting.length === 0 ? 'Connected. Waiting for the first line.' : 'Connected')
+    })
     source.addEventListener('log', ({ data, lastEventId }) => {
       const item = JSON.parse(data)
       last = lastEventId || last
@@ -268,7 +275,10 @@ export function followLog(viewer, refresh) {
     source.addEventListener('error', () => {
       if (source?.readyState === EventSource.CLOSED) {
         end()
-        tell('Not connected: you may be signed out, or have too many logs open. Load the page again.')
+        if (refusals++ < MOST_REFUSALS) {
+          tell('The server is busy. Trying again …')
+          setTimeout(() => document.hidden || begin(), FIRST_PAUSE * 2 ** refusals)
+        } else tell('Not connected: you may be signed out, or have too many logs open. Load the page again.')
       } else tell('Reconnecting …')
     })
   }

@@ -49,7 +49,7 @@ function firstSteps(team: TeamLink, hasClone: boolean): Html {
     { title: 'Your first app, in three steps' },
     html`<ol class="steps">
 <li><div><strong>Create it</strong><p class="faint">Name it, and say where its code is: a repository on GitHub or any git URL.</p><div class="actions">${linkButton({ label: 'New app', href: `/apps/new?team=${team.slug}`, icon: 'plus', kind: 'primary' })}</div></div></li>
-<li><div><strong>Deploy it</strong><p class="faint">With the button on its page, by a push to its branch, or from your terminal:</p>${copyable('rhone deploy')}${hasClone && html`<p class="faint">In a clone of Rhone, <code>scripts/rhone</code> is the command <code>rhone</code>.</p>`}</div></li>
+<li><div><strong>Deploy it</strong><p class="faint">With the button on its page, by a push to its branch, or from your terminal:</p>${copyable('rhone deploy --create')}${hasClone && html`<p class="faint">In a clone of Rhone, <code>scripts/rhone</code> is the command <code>rhone</code>.</p>`}</div></li>
 <li><div><strong>Open it</strong><p class="faint">It has a URL as soon as it is healthy. Logs, variables and rollbacks are on its page.</p></div></li>
 </ol>`
   )

@@ -7,7 +7,7 @@ export interface Home {
   readonly canSignIn: boolean
 }
 
-const COMMANDS = ['rhone login', 'rhone deploy', 'rhone open'] as const
+const COMMANDS = ['rhone login', 'rhone deploy --create', 'rhone open'] as const
 
 const FEATURES: readonly (readonly [IconName, string, string])[] = [
   [

@@ -159,6 +159,16 @@ describe('against a server', () => {
     assert.equal((await rhone('apps show', env, folder)).code, 1)
   })
 
+  it('a folder that is linked to no app gives its name to a new one, if that is wanted', async t => {
+    const folder = join(await folderOf(t), 'My Notes')
+    await mkdir(folder)
+    await writeFile(join(folder, 'index.html'), 'notes')
+    const refused = await rhone('deploy', env, folder)
+    assert.deepEqual([refused.code, /rhone deploy --create/.test(refused.stderr)], [2, true])
+    await succeed('deploy --create --detach', folder)
+    assert.deepEqual(JSON.parse(await readFile(join(folder, '.rhone.json'), 'utf8')), { app: 'my-notes', url })
+  })
+
   it('a deploy that is killed while it uploads leaves nothing half done, here or there', async t => {
     const folder = await folderOf(t, {
       ...greeting('whole'),

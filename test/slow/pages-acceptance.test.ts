@@ -299,6 +299,18 @@ describe('pages in use', { skip }, () => {
     await page.locator('[data-stale]').waitFor({ state: 'detached' })
   })
 
+  it('8. a log whose stream a busy server has refused is followed as soon as there is room', async t => {
+    const window = await openWindow(browser, site.url, data.ada)
+    t.after(() => window.close())
+    const page = await window.newPage()
+    let asked = 0
+    await page.route('**/logs/live?*', route => (asked++ === 0 ? route.fulfill({ status: 503 }) : route.continue()))
+    await page.goto(`${site.url}/apps/handbook/logs`)
+    await page.getByText('The server is busy. Trying again …').waitFor()
+    await isLive(page)
+    assert.equal(asked, 2)
+  })
+
   it('8. an open page of a platform that closes keeps what it shows, says so, and sends nothing until it opens', async t => {
     const page = await open(t, data.ada, '/apps/website')
     await setClosed(true)

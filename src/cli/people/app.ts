@@ -42,7 +42,7 @@ export async function chosenApp({ options, folder }: Chooser, given?: string): P
   const named = options.app ?? given ?? (await readFolder(folder)).app
   if (named !== undefined) return named
   throw new UsageError(
-    'no app given, and this folder is not linked to one: name the app (rhone apps list), or deploy from here once'
+    'no app given, and this folder is not linked to one: name the app (rhone apps list), or create one from this folder: rhone deploy --create'
   )
 }
 

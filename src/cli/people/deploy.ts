@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { type Client, createClient, Refused } from '../client.ts'
 import { CommandError, defineCommand, type Input, UsageError } from '../command.ts'
@@ -33,6 +33,7 @@ export const deploy = defineCommand({
     'Deploy an app, and show its build and its URL. An app with a repository is built from it; any other app from the current folder.',
   examples: [
     'rhone deploy hello --create',
+    'rhone deploy --create',
     'rhone deploy hello --path ./website',
     'rhone deploy hello --commit 8f14e45fceea167a5a36dedd4bea2543d8f14e45',
     'rhone deploy hello --git https://git.example.com/acme/website.git'
@@ -52,7 +53,7 @@ export const deploy = defineCommand({
     const place = await locate(input)
     const client = createClient(place)
     const folder = path === undefined ? input.folder : resolve(input.folder, path)
-    const name = await chosenApp({ ...input, folder }, input.args[0])
+    const name = await nameFor(input, folder)
     const app = await findOrCreate(input, client, name)
     const isUpload = elsewhere.length === 0 && (path !== undefined || !hasSource(app))
     if (!isUpload && elsewhere.length === 0)
@@ -64,6 +65,18 @@ export const deploy = defineCommand({
     return detach ? { data: begun, text: describe(input.terminal, begun) } : watch(input, client, app, begun)
   }
 })
+
+/** With `--create`, a folder that is not linked to an app gives its own name to one. */
+async function nameFor(input: DeployInput, folder: string): Promise<string> {
+  const isNamed = (input.options.app ?? input.args[0] ?? (await readFolder(folder)).app) !== undefined
+  if (isNamed || input.options.create !== true) return chosenApp({ ...input, folder }, input.args[0])
+  const name = basename(folder)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-|-$/g, '')
+  if (name === '') throw new UsageError('the name of this folder is no name for an app: rhone deploy <name> --create')
+  return name
+}
 
 async function findOrCreate({ options, note }: DeployInput, client: Client, name: string): Promise<App> {
   try {
