@@ -127,7 +127,7 @@ describe('pages in use', { skip }, () => {
       window.longest = 0
       new PerformanceObserver(list => { for (const entry of list.getEntries()) window.longest = Math.max(window.longest, entry.duration) }).observe({ type: 'longtask' })`)
     await page.goto(`${site.url}/apps/handbook/logs`)
-    await page.locator(`#L${1e9 + count}`).waitFor({ state: 'attached', timeout: 120_000 })
+    await page.locator(`#L${1e9 + count}`).waitFor({ state: 'attached', timeout: 300_000 })
     return page
   }
 
