@@ -26,10 +26,9 @@ import { platform } from './routes/support.ts'
 import { inject } from './support/inject.ts'
 import { addDeadJob } from './support/jobs.ts'
 
-/*
- * Every route against every kind of caller. The routes are walked, and what each cell must answer follows from the policy
- * that the route declares: a new route is in the matrix without a word here, unless its URL or body asks for a thing that
- * nobody has told how to make (`THINGS`, `BODIES`), which fails.
+/* Every route against every kind of caller. The expected answer of each cell follows from the policy that the route
+ * declares: a new route is included automatically, unless its URL or body needs a resource that is missing in `THINGS`
+ * or `BODIES`, which fails.
  */
 
 const routes: RouteOptions[] = []
@@ -37,11 +36,11 @@ const spy = fp(async (app: FastifyInstance) => {
   app.addHook('onRoute', route => void routes.push(route))
   await app.register(requestId, {})
 })
-// Shedding is off: how busy the machine of the tests is has nothing to do with who may do what.
+// Shedding is off: the load of the test machine must not affect access.
 const server = await platform({ after }, { 'request-id': spy })
 const { db } = server.app
 
-/** Stands in every name of a world, so that a reply to somebody else which has it tells what it must not. */
+/** Part of every name in a world: its occurrence in a reply to another caller reveals a leak. */
 const newMarker = () => `zz${randomBytes(6).toString('hex')}`
 
 interface World {
@@ -49,14 +48,14 @@ interface World {
   team: { id: string; slug: string }
   app: { id: string; slug: string }
   people: Record<Role, string>
-  /** A member who never calls, for others to do something to. */
+  /** A member who never calls, as a target for others. */
   bystander: string
   foreigners: Record<Role, string>
 }
 
 /**
- * A team with one person in each role, an app, and everything else that a URL can name; and another such team. In few
- * statements, as there is one world for every caller who may have changed the one before.
+ * A team with one person in each role, an app, and everything else that a URL can name; and another such team. Created
+ * with few statements, because each caller who may change it needs a new one.
  */
 async function createWorld(): Promise<World> {
   const marker = newMarker()
@@ -94,7 +93,7 @@ async function addUsers(names: readonly string[]): Promise<(name: string) => str
   return name => ids.get(name)!
 }
 
-/** What a parameter of a URL stands for, after the segment before it. */
+/** The resource that a URL parameter names, by the preceding segment. */
 const THINGS: Record<string, (world: World) => string | Promise<string>> = {
   'teams/:team': world => world.team.id,
   'apps/:app': world => world.app.id,
@@ -130,13 +129,13 @@ const THINGS: Record<string, (world: World) => string | Promise<string>> = {
   }
 }
 
-/** A parameter whose thing belongs to the caller and is never anybody else's. */
+/** Parameters whose resource always belongs to the caller. */
 const OWN_THINGS: Record<string, (userId: string) => Promise<string>> = {
   'tokens/:id': async userId => (await createToken(db, { userId, name: 'own', scopes: ['read'] })).id,
   'sessions/:id': async userId => (await openSession(userId)).id
 }
 
-/** Bodies that a schema alone does not tell. */
+/** Bodies that cannot be derived from a schema. */
 const BODIES: Record<string, (world: World) => unknown> = {
   transferTeam: world => ({ user: world.bystander }),
   updateTeamPlan: () => ({ plan: 'starter' }),
@@ -154,10 +153,10 @@ const BODIES: Record<string, (world: World) => unknown> = {
   restoreMe: () => ({ code: 'x'.repeat(43) })
 }
 
-/** What the body names decides of these: a token that is made up here opens nothing, and others' teams are not there. */
+/** The body decides access to these: an invented token opens nothing, and other teams are not found. */
 const CAPABILITIES = ['acceptInvitation', 'restoreMe', 'firstSignIn', 'submitNewApp', 'submitInvitationAnswer']
 
-/** The body names a thing that does not exist, as forms of pages may once it is gone. */
+/** The body names a resource that does not exist, like an outdated form. */
 const MAY_BE_GONE = ['submitEnvVarDeletion']
 
 /** These take API tokens only, never a session. */
@@ -168,11 +167,11 @@ type Caller = Role | 'foreign' | 'operator' | 'nobody'
 interface Column {
   name: string
   caller: Caller
-  /** Whose page makes the browser send this, where it is a browser. */
+  /** The origin of the page, for a browser. */
   page?: 'ours' | 'foreign'
-  /** Who it is, where that is somebody. */
+  /** The user, if authenticated. */
   userId?: (world: World) => string
-  /** The headers by which this caller comes. */
+  /** The headers of this caller. */
   credentials: (world: World, needed: Scope) => Promise<Record<string, string> | undefined>
 }
 
@@ -180,7 +179,7 @@ const bearer = async (userId: string, scopes: readonly Scope[] = SCOPES) => {
   const { token } = await createToken(db, { userId, name: 'matrix', scopes })
   return { authorization: `Bearer ${token}` }
 }
-/** As if this user had just signed in: what a browser sends from then on. */
+/** The headers of a browser after a sign-in of this user. */
 async function openSession(userId: string) {
   const secret = randomBytes(32).toString('base64url')
   const soon = new Date(Date.now() + 3_600_000)
@@ -192,7 +191,7 @@ async function openSession(userId: string) {
   return { id: row!.id, cookie: `rhone_session=${secret}` }
 }
 
-/** Where the page is that makes a browser send a request. */
+/** The origin of the page that sends a request. */
 const OUR_PAGE = { 'sec-fetch-site': 'same-origin' }
 const SIBLING_PAGE = { 'sec-fetch-site': 'same-site', origin: 'https://tenant.rhone.app' }
 const FOREIGN_PAGE = { 'sec-fetch-site': 'cross-site', origin: 'https://evil.example' }
@@ -266,7 +265,7 @@ const columns: readonly Column[] = [
   }
 ]
 
-/** The status that a route's policy says; undefined where the caller is let in. */
+/** The status required by a route's policy; undefined if the caller is admitted. */
 function refusal(route: RouteOptions, { name, caller, page }: Column): number | undefined {
   const { access, csrf, page: isPage } = route.config as FastifyContextConfig
   const isForged = route.method !== 'GET' && (csrf ? page !== 'ours' : page === 'foreign')
@@ -360,13 +359,13 @@ for (const route of walked()) {
       else assertAdmitted(route, response, cell)
       if (!(column.caller in world.people) && route.config?.access !== 'operator')
         assertSilent(response, world, url, cell)
-      // Who was let in may have changed everything.
+      // An admitted caller may have changed everything.
       if (expected === undefined && route.method !== 'GET') world = await createWorld()
     }
   })
 }
 
-/** Whatever comes of it: the caller was not turned away. */
+/** The caller was not refused; the result does not matter. */
 function assertAdmitted(route: RouteOptions, response: LightMyRequestResponse, cell: string): void {
   const isCapability = [...CAPABILITIES, ...MAY_BE_GONE].includes(operationOf(route))
   const refused = isCapability ? [401, 403] : [401, 403, 404]
@@ -374,7 +373,7 @@ function assertAdmitted(route: RouteOptions, response: LightMyRequestResponse, c
   assert.ok(!refused.includes(response.statusCode) && isAnswer, cell)
 }
 
-/** Nothing of the world is in the reply, but what the request itself has said. */
+/** The reply contains nothing of the world except the input of the request. */
 function assertSilent(response: LightMyRequestResponse, world: World, url: string, cell: string): void {
   const asked = [url, encodeURIComponent(url)].map(text => text.toLowerCase())
   const reply = JSON.stringify([response.headers, response.body]).toLowerCase()

@@ -9,7 +9,7 @@ import { testApp } from './support/app.ts'
 const ROOT = join(import.meta.dirname, '..')
 const run = promisify(execFile)
 
-/** A program that somebody would write against the generated client; it compiles only if the types are right. */
+/** A program that uses the generated client; it compiles only if the types are right. */
 const PROGRAM = `
 import { createApp, defaults, deploy, getApp, listApps, updateApp, type App, type Error } from './client.ts'
 
@@ -96,7 +96,7 @@ interface Operation {
 
 const WITH_EXAMPLE = ['examples', 'example', 'enum', 'format', 'const', 'default']
 
-/** What a schema leaves unsaid: properties without a description, and text without an example. */
+/** Gaps of a schema: properties without a description, and text without an example. */
 function unsaid(schema: Schema, place: string, isNamed = true): string[] {
   if (schema.$ref !== undefined) return []
   const isText = [schema.type].flat().includes('string')

@@ -10,7 +10,7 @@ const find = async (...patterns: string[]) => {
   return paths.filter(path => !path.includes('node_modules')).sort()
 }
 
-/** All that ships. */
+/** All shipped files. */
 const sources = () => find('{src,plugins,integrations,routes,schemas,drizzle,views}/**/*.ts')
 
 interface Import {
@@ -39,13 +39,13 @@ const CONTEXTS = 'base audit accounts billing teams github deployments apps secr
 const contextOf = (path: string) => path.split('/')[2]!
 const floorOf = (path: string) => CONTEXTS.indexOf(contextOf(path))
 
-/** The domain below a module of it: what stands in its own context, and in those before. */
+/** The domain modules that a module may import: its own context, and those before. */
 const isBelow = (from: string, target: string) =>
   target.startsWith('src/domain/') && floorOf(from) >= 0 && floorOf(target) >= 0 && floorOf(target) <= floorOf(from)
 
 const ownFolder = (path: string) => `${path.split('/', 2).join('/')}/`
 
-/** Which imports a module may have, by where it stands. */
+/** The allowed imports of a module, by its location. */
 const rules: Record<string, (found: Import) => boolean> = {
   'schemas/': ({ target, from }) => target === '@sinclair/typebox' || dirname(target) === dirname(from),
   'plugins/lib/': ({ target }) => isNpmOrNode(target) || target.startsWith('plugins/lib/'),
@@ -150,7 +150,7 @@ test('import cycles are detected', () => {
   )
 })
 
-/** One circle for each import that closes one, found depth first. */
+/** One cycle for each import that closes one, found depth first. */
 function circlesOf(imports: readonly Import[]): string[] {
   const targets = Map.groupBy(imports, ({ from }) => from)
   const circles: string[] = []
@@ -257,7 +257,7 @@ test('the documents name only files and scripts that exist', async () => {
   }
 })
 
-/** Where real time passes in tests, and why. All others await an event, move a clock, or use what is in test/support. */
+/** Tests in which real time passes, with the reason. All others await an event, move a clock, or use test/support. */
 const SLEEPS: Record<string, string> = {
   'test/support/eventually.ts': 'the pause between two questions',
   'test/support/stays.ts': 'the pause between two questions',

@@ -9,7 +9,7 @@ import maintenance from '../plugins/maintenance/index.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 
-/** Every plugin with the option `authorize`: how to register it, and whether a request got past it. */
+/** Every plugin with the option `authorize`: how to register it, and whether it admitted a request. */
 const GUARDED: Readonly<
   Record<string, (app: FastifyInstance, authorize?: Authorize) => Promise<() => Promise<boolean>>>
 > = {
@@ -28,7 +28,7 @@ const GUARDED: Readonly<
   }
 }
 
-/** What people hand in as a predicate by mistake, and predicates that cannot tell. */
+/** Values passed as a predicate by mistake, and failing predicates. */
 const REFUSING: Readonly<Record<string, unknown>> = {
   false: () => false,
   'a promise of false': async () => false,

@@ -20,19 +20,19 @@ const spy = fp(async (app: FastifyInstance) => {
   await app.register(requestId, {})
 })
 
-// Shedding is off: how busy the machine of the tests is has nothing to do with their input.
+// Shedding is off: the load of the test machine must not affect validation.
 const server = await platform({ after }, { 'request-id': spy, builder: false })
 const { team, owner, stranger } = await server.addPeople()
 const own = (await owner.call('POST', '/api/v1/apps', { name: 'mine' })).json()
 const foreign = (await stranger.call('POST', '/api/v1/apps', { name: 'theirs' })).json()
 
-/** How many rows there are of everything that a request could change. */
+/** The row counts of everything that a request could change. */
 async function contents(): Promise<number[]> {
   const tables = [users, teams, teamMembers, apps, envVars, apiTokens, idempotencyKeys]
   return Promise.all(tables.map(table => server.app.db.$count(table)))
 }
 
-/** Sends what is expected to be refused, and makes sure that nothing came of it. */
+/** Sends a request that must be refused, and checks that it had no effect. */
 async function refused(send: () => ReturnType<typeof owner.call>) {
   const before = await contents()
   const response = await send()
@@ -291,7 +291,7 @@ test('a refused change does not use up its Idempotency-Key', async () => {
   assert.deepEqual([mismatch.status, mismatch.code], [422, 'IDEMPOTENCY_MISMATCH'])
 })
 
-/** Things that exist, so that drawn requests also get past the first look-up; some are gone after they were drawn. */
+/** Existing resources, so that random requests get past the first lookup; some of them get deleted. */
 async function known(): Promise<Record<string, readonly string[]>> {
   const { id, slug } = (await owner.call('POST', '/api/v1/apps', { name: 'to be drawn' })).json()
   await owner.call('PUT', `/api/v1/apps/${id}/env/KNOWN`, { value: 'x' })
@@ -315,7 +315,7 @@ async function known(): Promise<Record<string, readonly string[]>> {
   }
 }
 
-/** No token that exists is drawn, and no account deleted, for the test goes on needing them; nobody here has a session, and there is no GitHub App; and no secret or UUID in a body is guessed. */
+/** Excluded routes: they would revoke the tokens or delete the accounts of the test, need a session or the GitHub App, or an unguessable secret in the body. */
 const UNREACHABLE = [
   'DELETE /api/v1/me',
   'POST /api/v1/me/password',
@@ -351,7 +351,7 @@ test('no route answers valid or nearly valid random values with a server error',
       })
       if (route.url === '/admin/maintenance') await server.operator.call('POST', route.url, { enabled: false })
       if (response.statusCode < 400) return void succeeded.add(name)
-      // A page shows its form again, with what is wrong.
+      // A page shows its form again, with the error.
       const isForm = String(response.headers['content-type']).startsWith('text/html')
       if (isForm && route.config?.page !== undefined) return assert.ok(response.statusCode < 500, response.body)
       const isUnconfigured = errorOf(response).code === 'NOT_CONFIGURED'
@@ -361,7 +361,7 @@ test('no route answers valid or nearly valid random values with a server error',
       assert.ok((ERROR_CODES as string[]).includes(errorOf(response).code), response.body)
     })
     const isReached = () => succeeded.has(name) || !route.url.startsWith('/api/') || UNREACHABLE.includes(name)
-    // Few draws of some routes get past their checks: those are drawn for again, or this fails by bad luck.
+    // For some routes, few random requests pass validation: these get more runs.
     for (let round = 0; round === 0 || (round < 20 && !isReached()); round++)
       await fc.assert(property, { numRuns: route.schema?.body ? thoroughly(60, 300) : thoroughly(16, 80) })
     if (!isReached()) unreached.push(name)

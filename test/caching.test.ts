@@ -97,7 +97,7 @@ test('a change reaches the caches of all instances when it commits, not before',
 test('more than four of five look-ups in each cache are hits under the mix of requests of a busy minute', async t => {
   const { as, token } = await testApp(t, { RATE_LIMIT_USER: '1000/s:1000', RATE_LIMIT_GENERAL: '1000/s:1000' })
   const { slug } = (await as(token, 'POST', '/api/v1/apps', { name: 'busy' })).json()
-  // Requests a second: clients that ask who they are, dashboards that show an app, operators that watch.
+  // Requests per second: clients that read their account, dashboards with an app, operators.
   const mix = {
     '/api/v1/me': 4,
     '/api/v1/regions': 2,
@@ -138,6 +138,6 @@ test('the first request for regions is a hit, and metrics show the size of each 
   const scrape = async () => (await as(token, 'GET', '/metrics')).body
   await eventually(scrape, body => /^rhone_cache_entries\{cache="regions"\} 1$/m.test(body))
   assert.equal((await as(null, 'GET', '/api/v1/regions')).statusCode, 200)
-  // A scrape may be the one of a moment ago.
+  // A scrape may be cached.
   await eventually(scrape, body => /^rhone_cache_requests_total\{cache="regions",outcome="hit"\} [1-9]/m.test(body))
 })

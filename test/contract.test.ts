@@ -22,7 +22,7 @@ interface PluginModule {
   readonly [named: string]: unknown
 }
 
-/** Plugins that can do nothing without something to talk to; everything else runs with zero options. */
+/** Options of plugins that need another service; all others run without options. */
 const NEEDS: Readonly<Record<string, object>> = {
   database: { url: 'postgres://rhone:none@127.0.0.1:1/rhone' },
   redis: { url: 'redis://127.0.0.1:1' }
@@ -37,14 +37,14 @@ const load = (path: string): Promise<PluginModule> => import(pathToFileURL(join(
 const optionsName = (name: string) => `${name.split('-').map(capitalized).join('')}Options`
 const capitalized = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)
 
-/** Everything that a plugin's own files say. */
+/** The source of all files of a plugin. */
 async function sourceOf(path: string): Promise<string> {
   const parts =
     basename(path) === 'index.ts' ? await Array.fromAsync(glob(`${dirname(path)}/*.ts`, { cwd: root })) : [path]
   return (await Promise.all(parts.map(part => readFile(join(root, part), 'utf8')))).join('\n')
 }
 
-/** What a plugin finds on any server that has what it asks for; stand-ins, since nothing is called here. */
+/** Stubs of the decorators that plugins need; nothing calls them here. */
 function bareServer(meta: PluginMeta): FastifyInstance {
   const app = Fastify()
   for (const needed of meta.decorators?.fastify ?? []) app.decorate(needed, {})

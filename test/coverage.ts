@@ -1,6 +1,5 @@
 /**
- * `npm run coverage`: fails unless the tests reach every line, branch and function of what guards browsers. What is
- * never run there is never right there either.
+ * `npm run coverage`: fails unless the tests reach every line, branch and function of the code that protects browsers.
  */
 import { spawnSync } from 'node:child_process'
 

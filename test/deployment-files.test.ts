@@ -83,7 +83,7 @@ describe('Dockerfile', () => {
     assert.deepEqual(values('USER'), ['node'])
     assert.match(values('ENV')[0]!, /^ENVIRONMENT=production /)
     const command: string[] = JSON.parse(values('CMD')[0]!)
-    // What it has compiled is kept where it may write, which in a container is nowhere.
+    // The compile cache needs a writable directory, which a container does not have.
     assert.equal(`NODE_COMPILE_CACHE=.cache exec ${command.join(' ')}`, JSON.parse(read('package.json')).scripts.start)
     assert.ok(existsSync(join(ROOT, command.at(-1)!)))
   })

@@ -12,7 +12,7 @@ interface PluginMeta {
   readonly decorators?: { readonly fastify?: readonly string[]; readonly request?: readonly string[] }
 }
 
-/** What a plugin cannot do without. */
+/** Required options of plugins. */
 const NEEDS: Readonly<Record<string, object>> = {
   database: { url: 'postgres://rhone:none@127.0.0.1:1/rhone' },
   redis: { url: 'redis://127.0.0.1:1' }
@@ -23,7 +23,7 @@ const paths = (await Array.fromAsync(glob(['plugins/*.ts', '{plugins,integration
   .sort()
 const nameOf = (path: string) => (basename(path) === 'index.ts' ? basename(dirname(path)) : basename(path, '.ts'))
 
-/** What a route answers, without what differs from one time to the next. */
+/** The reply of a route, without varying parts. */
 async function answerOf(app: FastifyInstance, url: string) {
   const { statusCode, headers, body } = await app.inject({ url, headers: { origin: 'https://elsewhere.example' } })
   const { date: _, ...lasting } = headers

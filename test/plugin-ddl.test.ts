@@ -13,7 +13,7 @@ import session, { sessionDdl } from '../plugins/session/index.ts'
 import { postgresSessionStore } from '../plugins/session/store-postgres.ts'
 import { emptyDatabase, freshDatabase } from './support/database.ts'
 
-/** An app over a database that nobody has migrated, as that of an app that takes a few plugins is. */
+/** An app with an unmigrated database, like an app that uses a few plugins. */
 async function appWith(t: TestContext, ddl: string): Promise<FastifyInstance> {
   const app = await appOver(t, await emptyDatabase(t))
   // Twice, as at every start of an app without migrations.
@@ -28,7 +28,7 @@ async function appOver(t: TestContext, url: string): Promise<FastifyInstance> {
   return app
 }
 
-/** What a table is: its columns, its constraints, its indexes. */
+/** The definition of a table: columns, constraints, indexes. */
 async function describe(app: FastifyInstance, table: string): Promise<unknown> {
   const columns = await app.db.execute(sql`
     select column_name, data_type, character_maximum_length, is_nullable, column_default

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 
 const root = resolve(import.meta.dirname, '..')
 
-/** Loads much of the server, and says which modules Node itself had to look for. */
+/** Loads much of the server, and reports the modules that Node itself resolved. */
 async function load(preloaded: readonly string[], env: Record<string, string> = {}) {
   const count = `
     import { registerHooks } from 'node:module'

@@ -88,7 +88,7 @@ async function startServer(
   throw new Error('the server has ended without being ready')
 }
 
-/** As a reader would: what one step exports, the next ones use. */
+/** Runs the steps like a reader: exported variables stay available. */
 async function runInOneShell(cwd: string, steps: readonly string[]): Promise<string[]> {
   const mark = '---- next step ----'
   const script = steps.map(step => `${step}\necho '${mark}'\n`).join('')

@@ -19,7 +19,7 @@ import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 
 /** Bytes. */
 const ROOMY = 6 * 1024 ** 3
-/** When more files than these fail, the machine is not to blame. */
+/** Maximum number of failed files that are retried. */
 const MOST_RETRIES = 8
 /**
  * Files that share a process. Loading the server takes a process a second, and code that is warm needs a third of the
@@ -36,7 +36,7 @@ const GRACE = 30
 const { values, positionals } = parseArgs({ options: { slow: { type: 'boolean' } }, allowPositionals: true })
 const { slow: isSlow = false } = values
 const files = await chooseFiles(positionals)
-// The longest first, which start servers, so that the cores stay busy to the end.
+// The slowest files first, so that all cores stay busy to the end.
 files.sort((a, b) => Number(startsServers(b)) - Number(startsServers(a)) || a.localeCompare(b))
 const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolean)
 const log = { info() {}, warn: console.error, error: console.error }
@@ -56,7 +56,7 @@ const postgres = process.env.RHONE_TEST_DATABASE_URL
     })
 if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 
-/** Half of what most files cost is to load the server. */
+/** Loading the server is half of the cost of most files. */
 const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
 // So that even what is preloaded need not be stripped of its types, and the stripper is not loaded.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
@@ -133,7 +133,7 @@ function startsServers(file: string): boolean {
   return ['test', 'test/acceptance'].includes(dirname(file))
 }
 
-/** Most of what many tests cost is the making of their database or cluster, which takes half as long in memory. */
+/** Creating databases and clusters dominates the cost of many tests, and is twice as fast in memory. */
 async function quickestDisk(): Promise<string> {
   const memory = '/dev/shm'
   const found = await statfs(memory).catch(() => null)

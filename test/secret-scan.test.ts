@@ -8,11 +8,11 @@ import { generateKey } from '../src/config/keyring.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
-/** What is made by machines, or by others, or is no part of the repository. */
+/** Generated and third-party files, and files outside the repository. */
 const SKIPPED = /^(?:\.git|\.rhone|\.cache|node_modules|dist)(?:\/|$)|\/node_modules\/|^package-lock\.json$/
 const IS_BINARY = /\.(?:png|jpg|gif|ico|woff2?|gz|tar|age)$/
 
-/** Secrets that are known by their form. */
+/** Secrets recognized by their format. */
 const FORMS: Readonly<Record<string, RegExp>> = {
   'a private key': /-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s*[A-Za-z0-9+/]{40}/,
   'an API token of Rhone': /\brhone_[0-9A-Za-z]{38}\b/,
@@ -47,7 +47,7 @@ function isDrawn(text: string, bits: number): boolean {
   return /\d/.test(text) && /[a-z]/i.test(text) && entropyOf(text) >= bits
 }
 
-/** What of a text looks like a secret, and on which line. */
+/** The apparent secrets of a text, with their lines. */
 function secretsIn(text: string): string[] {
   const known = Object.entries(FORMS).flatMap(([what, form]) =>
     [...text.matchAll(new RegExp(form, 'g'))].map(match => ({ what, at: match.index }))

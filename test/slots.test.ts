@@ -4,7 +4,7 @@ import { slots } from '../src/slots.ts'
 
 const names = slots.map(({ name }) => name)
 
-/** Which slot must come before which others, and what would break otherwise. */
+/** Required order of slots, with the reason. */
 const ORDER: readonly [before: string, after: readonly string[], why: string][] = [
   ['errors', ['logging', 'metrics', 'client-ip'], 'nothing may fail unformatted'],
   ['logging', ['metrics', 'client-ip', 'security-headers', 'rate-limit', 'routes'], 'nothing may happen unseen'],

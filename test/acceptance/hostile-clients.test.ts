@@ -22,7 +22,7 @@ test('hostile clients', async t => {
     RATE_LIMIT_GENERAL: '100000/s:100000',
     RATE_LIMIT_USER: '100000/s:100000',
     MAX_CONNECTIONS: '400',
-    // Without shedding, so that what is seen here is the bounds alone, however busy the machine is.
+    // Without shedding, so that only the limits are tested, however busy the machine is.
     RHONE_SWAP: 'connections=./test/fixtures/swaps/impatient.ts,pressure=off'
   })
   const post = head(
@@ -79,7 +79,7 @@ test('hostile clients', async t => {
       () => sample(server, 'rhone_connections{state="busy"}'),
       busy => busy <= 1
     )
-    // On a busy machine some may have been so late that they were closed for their silence.
+    // On a busy machine, some may have been closed as silent.
     assert.ok((await refusals('slow_reader')) >= clients.length / 2)
     const grown = (await residentMegabytes(server)) - before
     assert.ok(grown < 300, `${grown} MB for replies of 32,000 MB`)
@@ -172,7 +172,7 @@ interface Client {
   heard: string
 }
 
-/** Connections that each say `bytes`. A deaf one reads nothing. */
+/** Connections that each send `bytes`. A deaf one reads nothing. */
 async function crowd(t: TestContext, { port }: RunningServer, size: number, bytes: string, { deaf = false } = {}) {
   const clients = Array.from({ length: size }, (): Client => {
     const socket = connect(port, '127.0.0.1', () => bytes && socket.write(bytes))
@@ -187,7 +187,7 @@ async function crowd(t: TestContext, { port }: RunningServer, size: number, byte
   return clients
 }
 
-/** Says a little more on every connection, again and again. */
+/** Sends a little more on every connection, repeatedly. */
 function drip(clients: readonly Client[], bytes: string): () => void {
   const timer = setInterval(() => {
     for (const { socket } of clients) if (socket.writable) socket.write(bytes)
@@ -202,7 +202,7 @@ async function gone(clients: readonly Client[]): Promise<void> {
   )
 }
 
-/** An ordinary client, on a connection of its own and with the patience of one. */
+/** An ordinary client with its own connection and usual timeouts. */
 async function stillServes({ url, token }: RunningServer): Promise<void> {
   for (let request = 0; request < 5; request++) {
     const headers = { authorization: `Bearer ${token}`, connection: 'close' }

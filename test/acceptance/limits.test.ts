@@ -8,7 +8,7 @@ import { redisServer } from '../support/redis.ts'
 const ORIGIN = 'https://console.example.com'
 const preflight = `origin: ${ORIGIN}\r\naccess-control-request-method: GET\r\n`
 
-/** Every kind of request that a client can make without a token, and what it is answered while it has some left. */
+/** Every kind of anonymous request, and its status within the limit. */
 const KINDS = [
   ['GET /api/v1/ping HTTP/1.1', '', 200],
   ['HEAD /api/v1/ping HTTP/1.1', '', 200],

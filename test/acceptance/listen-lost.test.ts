@@ -8,7 +8,7 @@ import { testApp, testConfig } from '../support/app.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
-/** What decides on access may be five seconds old; a slow machine takes three times as long for what it does then. */
+/** Access decisions may be five seconds old; a slow machine needs three times as long to act on them. */
 const OLDEST = 15_000
 
 test('an instance without notifications applies changed roles and tokens within five seconds', async t => {

@@ -19,7 +19,7 @@ const statusOf = async (url: string, token?: string) =>
   (await fetch(url, { headers: token ? { authorization: `Bearer ${token}` } : {} })).status
 
 test('a server and its database', async t => {
-  // Of the cluster that the one has stopped the others make use again: most of what a start costs is to make one.
+  // The servers reuse the stopped cluster: creating one is most of the cost of a start.
   const path = await directory(t)
 
   await t.test('while the database is unreachable the server stays up, reports it, and recovers by itself', t =>
@@ -52,7 +52,7 @@ async function outlivesDatabase(t: TestContext, path: string): Promise<void> {
   assert.equal(await statusOf(`${server.url}/openapi.json`), 200)
   assert.equal(await statusOf(`${server.url}/api/v1/regions`), 200, 'what is cached is still served')
   assert.equal(await statusOf(`${server.url}/health/detailed`), 503)
-  // What is scraped may be a second old.
+  // A scrape may be a second old.
   await eventually(
     async () => (await fetch(`${server.url}/metrics`)).text(),
     metrics => /^rhone_dependency_up\{service="database"\} 0$/m.test(metrics)

@@ -73,13 +73,13 @@ async function facesCrowd({ server, load, aside, ask }: Crowded): Promise<void> 
   const usual = rate(await load(FEW, 0.7))
   const crowds: { crowded: LoadReport; seen: Record<string, AsideReport> }[] = []
 
-  // How much it can do at once takes the server a moment to find out, and the longer the less the machine leaves to it.
+  // The server needs a moment to find its concurrency limit, longer on a busy machine.
   await eventually(
     async () => {
       const watching = aside()
       const crowded = await load(CROWD, 1.5)
       crowds.push({ crowded, seen: await watching.stop() })
-      // Other programs may have used all of the machine just then.
+      // Other programs may have used the whole machine at that moment.
       const after = await eventually(
         async () => load(FEW, 0.5),
         ({ served, refused }) => served.count > 5 * refused.count
@@ -108,7 +108,7 @@ async function outlastsLock({ databaseUrl, server, load, aside, ask }: Crowded):
     await sql.begin(async locked => {
       await locked`lock table apps in access exclusive mode`
       const watching = aside()
-      // How many may wait is found out in a second or a few, depending on what else the machine does.
+      // The server needs a few seconds to find its queue length, depending on other load.
       const { stuck, metrics } = await eventually(
         async () => {
           const stuck = await load(300, 1.5)

@@ -153,7 +153,7 @@ function makeCertificate(path: string, name: string, days: number): void {
   })
 }
 
-/** Of the certificate that is served, as the metrics have it. */
+/** The expiry of the served certificate, from the metrics. */
 async function daysLeft(port: number): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   get({ port, host: '127.0.0.1', path: '/metrics', rejectUnauthorized: false }, resolve).on('error', reject)

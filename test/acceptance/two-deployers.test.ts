@@ -43,7 +43,7 @@ test('two instances share the work, and each deployment is processed once', asyn
   await Promise.all([killServer(one), killServer(other)])
 })
 
-/** The jobs that a server has ended: deployments, whose ids they have, and repairs of the reconciler. */
+/** The jobs that a server has finished: deployments, by id, and repairs of the reconciler. */
 function workedOn(server: RunningServer): string[] {
   const ends = server.logs().filter(({ queue, msg }) => queue === 'deploy' && msg === 'a job has finished')
   return ends.map(({ jobId }) => String(jobId))

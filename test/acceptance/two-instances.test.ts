@@ -24,7 +24,7 @@ test('two instances behind haproxy, with one PostgreSQL and one Redis, act as on
     TRUST_PROXY: '127.0.0.1/32',
     RATE_LIMIT_GENERAL: `1/h:${LIMIT}`,
     RATE_LIMIT_USER: '100000/s:100000',
-    // A busy machine must not change what is measured here.
+    // A busy machine must not affect the result.
     RHONE_SWAP: 'pressure=off,rate-limit=./test/fixtures/swaps/patient-limiter.ts'
   }
   const [one, other] = await Promise.all([startServer(t, env), startServer(t, env)])
@@ -124,7 +124,7 @@ async function directory(t: TestContext): Promise<string> {
   return path
 }
 
-/** Which apps answer when somebody asks so many times. */
+/** The apps that answer a number of requests. */
 async function appsBehind(port: number, times: number): Promise<Set<string>> {
   const client = new Client(port)
   const apps = new Set<string>()

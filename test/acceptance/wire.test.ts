@@ -9,7 +9,7 @@ import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { exchange, type RunningServer, startServer } from '../support/process.ts'
 
-/** The header block that every reply carries, whatever became of the request. */
+/** The header block of every reply. */
 const BLOCK: Readonly<Record<string, string>> = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
@@ -53,7 +53,7 @@ test('the wire', async t => {
   const send = async (bytes: string) => parse(await exchange(server.port, bytes))
   const scrape = async () => (await fetch(`${server.url}/metrics`)).text()
 
-  // Given up after a few seconds, which the rest of this file need not wait for.
+  // Aborted after a few seconds, in parallel with the rest of this file.
   const neverEnding = exchange(
     server.port,
     request(

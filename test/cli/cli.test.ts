@@ -40,7 +40,7 @@ async function succeed(command: string | readonly string[], variables?: Variable
   return result
 }
 
-/** The server that ships, on a real port, and the environment of somebody who operates it from elsewhere. */
+/** The shipped server on a real port, and the environment of a remote operator. */
 async function runningServer(t: TestContext, variables: Variables = {}) {
   const server = await testApp(t, variables)
   const url = await server.app.listen({ host: '127.0.0.1', port: 0 })
@@ -61,7 +61,7 @@ const PRODUCTION: Variables = {
   RHONE_TOKEN: 'hidden-9'
 }
 
-// All the tests together do more, one right after the other, than an operator may by default.
+// All tests together exceed the default rate limits.
 const { as, env } = await runningServer({ after } as unknown as TestContext, { RATE_LIMIT_STRICT: '100/s:100' })
 
 describe('the command line', () => {

@@ -15,7 +15,7 @@ const PATIENCE = 60_000
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
 
-/** What is typed, and what then can follow. */
+/** Typed input, and its completions. */
 const TYPED: readonly (readonly [line: string, words: readonly string[]])[] = [
   ['rhone deplo', ['deploy', 'deployments']],
   ['rhone regions s', ['set', 'show']],
@@ -60,7 +60,7 @@ describe('completion', () => {
 
 type Complete = (t: TestContext, lines: readonly string[]) => Promise<string[][]>
 
-/** What a shell's own machinery finds for each line, in the order of the alphabet, with a program that knows two apps. */
+/** The completions of a shell for each line, in alphabetical order, with a program that knows two apps. */
 const COMPLETE: Readonly<Record<Shell, Complete>> = {
   async bash(_t, lines) {
     const asked = lines.map(line => {
@@ -92,7 +92,7 @@ const COMPLETE: Readonly<Record<Shell, Complete>> = {
   }
 }
 
-/** It prints what would be offered, and forgets the line. */
+/** Prints the completions, and clears the line. */
 const ZSHRC = `
 PROMPT= PS2=
 fpath=($ZDOTDIR/functions $fpath)

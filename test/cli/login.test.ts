@@ -25,7 +25,7 @@ async function folderOf(t: TestContext) {
   return folder
 }
 
-/** One command line of somebody with a home, who reads what is said as it is said. */
+/** One command line of a user with a home directory, with live output. */
 async function rhone(
   words: string,
   variables: Variables,
@@ -49,7 +49,7 @@ async function rhone(
 
 type Answer = [status: number, body?: object]
 
-/** A server that lets programs log in, as its script says: one answer for each question. */
+/** A server for device logins with scripted answers, one per poll. */
 async function scripted(t: TestContext, script: (Answer | 'hang up')[], begun: Partial<{ expiresIn: number }> = {}) {
   const seen: { method: string; path: string; body: Record<string, unknown>; authorization: string | undefined }[] = []
   const server = createServer((request, reply) => void answer(request, reply)).listen(0, '127.0.0.1')
@@ -192,7 +192,7 @@ test('a token that cannot be stored is revoked, and none is requested if it coul
   await mkdir(join(home, '.config'))
   const { url, seen } = await scripted(t, [approved])
   const onSaid = (said: string) => {
-    // The place was free when the login began.
+    // The path was free when the login started.
     if (said.includes('/login/device')) writeFileSync(join(home, '.config/rhone'), 'a file in the place of the folder')
   }
   const { code, stderr } = await rhone(`login --url ${url}`, { HOME: home }, { onSaid })

@@ -29,7 +29,7 @@ interface Result {
   readonly stderr: string
 }
 
-/** One command line of somebody with a home, a folder and a server. */
+/** One command line of a user with a home directory, a folder and a server. */
 async function rhone(
   words: string,
   variables: Variables,
@@ -84,7 +84,7 @@ async function narrowRoad(t: { after(fn: () => unknown): void }, url: string, mo
   return { port: (road.address() as AddressInfo).port, half }
 }
 
-/** An app that greets, without dependencies. */
+/** A minimal app without dependencies. */
 const greeting = (text: string) => ({
   'package.json': '{"scripts":{"start":"node server.js"}}',
   'server.js': `require('node:http').createServer((_, reply) => reply.end('${text} ' + process.env.GREETING)).listen(process.env.PORT, process.env.HOST, () => console.log('listening'))`

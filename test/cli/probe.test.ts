@@ -12,7 +12,7 @@ import { rhone } from '../support/rhone.ts'
 
 const GONE = 'http://127.0.0.1:1'
 
-/** Something that answers HTTP, as the test wants. */
+/** An HTTP server with answers of the test. */
 async function answering(t: TestContext, answer: (request: IncomingMessage, response: ServerResponse) => void) {
   const server = createServer(answer).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -23,7 +23,7 @@ async function answering(t: TestContext, answer: (request: IncomingMessage, resp
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-/** What a healthy server answers to the checks. */
+/** The answers of a healthy server to the checks. */
 function healthy({ url, headers }: IncomingMessage, response: ServerResponse): void {
   const isKnown = url !== '/api/v1/me' || headers.authorization === 'Bearer good'
   response.writeHead(isKnown ? 200 : 401)

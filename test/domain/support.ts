@@ -12,7 +12,7 @@ import { freshDatabase } from '../support/database.ts'
 /** An audit log with keys of its own. */
 export const auditLog = new AuditLog(new AuditKeys(parseKeyring(generateKey())))
 
-/** A database of the test's own, by the driver alone. */
+/** A private database with the bare driver. */
 export async function openDatabase(t: TestContext): Promise<Db> {
   const client = postgres(await freshDatabase(t), { max: 5, onnotice: () => {} })
   t.after(() => client.end({ timeout: 1 }))

@@ -22,7 +22,7 @@ const LIMITS: Limits = {
 }
 const PATH = process.env.PATH!
 
-/** Every test runs as a user of its own where that can be, and as this process's own, where processes go by their mark. */
+/** Every test runs with a separate user if possible, and with the user of this process, where a mark identifies processes. */
 const ways = process.geteuid?.() === 0 ? ['a user of its own', 'our own user'] : ['our own user']
 
 interface Case {
@@ -88,7 +88,7 @@ const refuses = (pattern: RegExp) => (error: unknown) => {
   return true
 }
 
-/** A process that has left its session and its parents, and does not listen. */
+/** A detached process that ignores SIGTERM. */
 const FUGITIVE = `trap '' TERM HUP INT; (setsid sh -c 'trap "" TERM HUP; (setsid sh -c "trap \\"\\" TERM; sleep 300; sleep 300" &) ; sleep 300' &) ; sleep 0.3`
 
 for (const way of ways) {

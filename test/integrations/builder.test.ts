@@ -29,7 +29,7 @@ async function start(t: TestContext, options: object, server: FastifyServerOptio
   return app
 }
 
-/** An app whose build says that it runs, and does so for long. */
+/** An app with a long build that reports its start. */
 const lasting = (command: string) => ({
   'package.json': JSON.stringify({ scripts: { build: `echo running; ${command}`, start: 'true' } })
 })

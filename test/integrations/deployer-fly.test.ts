@@ -45,7 +45,7 @@ async function serve(t: TestContext, options: Partial<FlyOptions> = {}, fake: Fa
   return { fly, deployer: deployerOf(fly, options) }
 }
 
-/** An app as the database has it, and rollouts that keep its name there. */
+/** An app with a stored name, and its rollouts. */
 class Owner {
   app: DeployedApp = { id: randomUUID(), slug: 'shop', flyAppId: null }
   said = ''
@@ -70,7 +70,7 @@ class Owner {
   }
 }
 
-/** What a deploy job does, without the database. */
+/** A deploy job without a database. */
 async function deploy(deployer: FlyDeployer, owner: Owner, release = owner.release()): Promise<Release> {
   await deployer.start(release, owner.context())
   await deployer.serve(release, owner.context())
@@ -81,7 +81,7 @@ async function deploy(deployer: FlyDeployer, owner: Owner, release = owner.relea
 const behaviour = (fly: FakeFly, image: string, more: Partial<Behaviour>) =>
   fly.world.behaviours.set(image, { ...SOUND, ...more })
 
-/** The machines of an app that are not gone. */
+/** The existing machines of an app. */
 const machinesOf = (fly: FakeFly, name: string) =>
   fly.world.app(name).machines.filter(({ state }) => state !== 'destroyed' && state !== 'destroying')
 
@@ -591,7 +591,7 @@ test('metrics come from the Prometheus of Fly, with a single query', async t => 
   assert.ok(queries[0]!.includes(`fly_instance_memory_mem_total{app="${owner.app.flyAppId}"}`))
 })
 
-/** Fails the caller right after so many calls to Fly, as if its process had died there. */
+/** Fails the caller after a number of calls to Fly, like a crash. */
 function killAfter(fly: FakeFly, calls: number): AbortController {
   const killed = new AbortController()
   const push = fly.calls.push.bind(fly.calls)
@@ -638,7 +638,7 @@ test('after any sequence of failures and crashes, one healthy version serves, an
         live = await tryToDeploy(hastyDeployerOf(fly), owner, live, signal)
         if (live !== null) assert.ok(answers(fly, owner.app.flyAppId!), 'nobody answers')
       }
-      // What the next job or the reconciler does, with a Fly that is well again.
+      // The next job or the reconciler runs with a working Fly.
       fly.faults.clear()
       const deployer = hastyDeployerOf(fly, 5_000)
       const { deploymentId } = await deploy(deployer, owner, { ...(live ?? owner.release()), app: owner.app })
@@ -660,7 +660,7 @@ test('after any sequence of failures and crashes, one healthy version serves, an
   })
 })
 
-/** Gives up so soon that a call that hangs costs the test nothing. @param timeout milliseconds, of each call */
+/** Has short timeouts, so that hanging calls are cheap. @param timeout milliseconds, per call */
 function hastyDeployerOf(fly: FakeFly, timeout = 40): FlyDeployer {
   const { url, token, organization } = fly
   const pace = Object.fromEntries(Object.entries(PACE).map(([name, time]) => [name, Math.ceil(time / SECOND)]))

@@ -112,7 +112,7 @@ test('a process that reuses the pid of one of a killed runner is left alone', as
   assert.ok(identify(process.ppid))
 })
 
-/** Answers as somebody else does who has taken the port of an app, and counts who comes. */
+/** Answers like another program that has taken the port of an app, and counts requests. */
 async function thief(t: TestContext, port: number): Promise<{ asked: number; server: Server }> {
   const server = createServer((question, answer) => {
     // A question about health may be on its way when the port is taken: it tells nothing, and its answer is not believed.

@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.ts'
 import { answering, context, linesUntil, localMachine, never, newApp } from '../support/local-apps.ts'
 
 const listens = `.listen(process.env.PORT, '127.0.0.1')`
-/** Answers with what this expression gives. */
+/** An app that replies with the value of an expression. */
 const telling = (expression: string) => `http.createServer((q, s) => s.end(JSON.stringify(${expression})))${listens}`
 
 const isAbout = (message: RegExp) => (error: Error) => {

@@ -328,7 +328,7 @@ test('requests to GitHub are measured by operation', async t => {
   assert.match(await registry.metrics(), /service="github",operation="get_commit",outcome="success"\} 1/)
 })
 
-/** Somebody, in a browser, at a server where teams are connected. */
+/** A user with a browser, on a server where teams can be connected. */
 async function visit(t: TestContext, user: FakeUser) {
   const { fake, app, installation, github } = await setup(t, [website()])
   fake.user = user

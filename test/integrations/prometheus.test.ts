@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { prometheus } from '../../integrations/prometheus.ts'
 
-/** What answers as a Prometheus does, or not. */
+/** A server that answers like Prometheus, or not. */
 async function answering(t: TestContext, answer: (request: IncomingMessage, response: ServerResponse) => void) {
   const server = createServer(answer).listen(0, '127.0.0.1')
   await once(server, 'listening')

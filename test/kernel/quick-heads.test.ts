@@ -22,7 +22,7 @@ async function serve(t: TestContext, isWanted: boolean) {
   return { headers, isQuick: http.ServerResponse === TextHeadResponse, lines }
 }
 
-/** As in a Node that puts replies together by another method: ours is never called. */
+/** Simulates a Node that assembles replies with another method. */
 function withoutStoreHeader(t: TestContext): void {
   const { _storeHeader } = ServerResponse.prototype as unknown as { _storeHeader(): void }
   t.mock.method(TextHeadResponse.prototype, '_storeHeader', _storeHeader)

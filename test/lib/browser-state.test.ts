@@ -9,7 +9,7 @@ const keys = randomKeyring()
 const settings = { purpose: 'test', cookie: 'trip', secure: true, lifetime: 60, keys }
 const trips = browserState(settings)
 
-/** What a browser holds after it has been sent away, and what it was sent with. */
+/** The cookie and the state of a browser after a redirect. */
 function sendAway(payload: string, from = trips) {
   let header = ''
   const reply = { header: (_name: string, value: string) => (header = value) } as unknown as FastifyReply

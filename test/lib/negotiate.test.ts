@@ -6,7 +6,7 @@ import { negotiate, preferred } from '../../plugins/lib/negotiate.ts'
 const TYPES = ['application/json', 'application/problem+json', 'text/html', 'text/plain', '*/*', 'text/*'] as const
 const OFFERED = ['application/json', 'text/html', 'text/plain'] as const
 
-/** Accept headers as clients write them, and what weight they give to each type. */
+/** Random Accept headers, with the weight of each type. */
 const header = fc
   .uniqueArray(
     fc.record({

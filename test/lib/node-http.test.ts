@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type HttpSocket, missingInternals, missingTlsInternals } from '../../plugins/lib/node-http.ts'
 
-/** Sees sockets as they would be without these properties. */
+/** Sockets without these properties. */
 const without =
   (...names: string[]) =>
   (socket: HttpSocket): HttpSocket =>

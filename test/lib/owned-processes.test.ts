@@ -32,7 +32,7 @@ async function start(t: TestContext, script: string, who: Account | null = null)
   return { child, mark, said: String(said).trim() }
 }
 
-/** A child with a session of its own, an empty environment and no parent, which also ignores to be asked. */
+/** A child with its own session, an empty environment and no parent, which ignores SIGTERM. */
 const ESCAPE = `env -i setsid /bin/sh -c 'trap "" TERM; echo $$; while :; do sleep 1; done' &`
 
 test('a process that left its session, environment and parent is killed with its user', {

@@ -14,7 +14,7 @@ import { eventually } from '../support/eventually.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse, nth: number) => unknown
 
-/** A service, and a client of it that does not wait for long. */
+/** A service, and a client with short timeouts. */
 async function serve(t: TestContext, handle: Handler, settings: Partial<RemoteSettings> = {}) {
   const requests: IncomingMessage[] = []
   const server = createServer((request, response) => {

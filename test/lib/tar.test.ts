@@ -19,7 +19,7 @@ interface Item extends Partial<TarMember> {
   readonly text?: string
 }
 
-/** An archive, of whatever it is told. */
+/** An archive with the given members. */
 function archiveOf(items: readonly Item[], end: Buffer = TAR_END): Buffer {
   const parts = items.flatMap(({ text = '', type = 'file', isExecutable = false, ...item }) => {
     const content = Buffer.from(text)
@@ -29,7 +29,7 @@ function archiveOf(items: readonly Item[], end: Buffer = TAR_END): Buffer {
   return Buffer.concat([...parts, end])
 }
 
-/** In chunks of a size that cuts anything anywhere. */
+/** In chunks of a small size. */
 async function* cut(bytes: Buffer, size = 100): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
 }

@@ -24,7 +24,7 @@ const recorded = (...phases: Phase[]): Pick<AlertCase, 'counters' | 'levels'> =>
   })
 })
 
-/** After a clean time, everything fails: when the long window has seen enough of it. */
+/** After a time without failures, everything fails, until the long window exceeds its threshold. */
 const burns: AlertCase[] = [
   // 36 % of an hour are 21.6 minutes of failure.
   {
@@ -261,7 +261,7 @@ const windows: AlertCase[] = [
   ...counted('SLOErrorRateBreach', 10, 60, 5)
 ]
 
-/** What costs no budget, and what the budget must not forget. */
+/** Outcomes that cost no budget, and those that must count. */
 const budget: AlertCase[] = [
   {
     alert: 'ErrorBudgetBurn2Percent',
@@ -872,7 +872,7 @@ const expiry = 'probe_ssl_last_chain_expiry_timestamp_seconds{instance="https://
 const ownExpiry = 'rhone_tls_certificate_expiry_timestamp_seconds{name="database",instance="a"}'
 const days = (count: number) => count * DAY * 60
 
-/** All is bad, then all is good: the alert ends when the window has forgotten enough of the first. */
+/** All requests fail, then all succeed: the alert resolves when the window contains few enough failures. */
 const forgets = (alert: string, bad: Phase, good: Phase, lastBad: number, firstGood: number): AlertCase => ({
   alert,
   that: 'it looks at its own window, and no further back',

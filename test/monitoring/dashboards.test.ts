@@ -53,7 +53,7 @@ const FOREIGN = /^(up|probe_success|probe_ssl_last_chain_expiry_timestamp_second
 const NAME = /\b(?:rhone|process|nodejs|probe)_[a-z0-9_]+\b|\brhone:[a-z0-9_:]+\b|\bup\b/g
 
 test('no panel or rule queries a metric that does not exist', async t => {
-  // It sheds as the server that ships does, which tests are otherwise spared.
+  // With shedding, as shipped; other tests turn it off.
   const { app, as } = await testApp(t, {}, { pressure })
   const following = await server(t, await place(t, {}))
   await as(null, 'GET', '/api/v1/ping')

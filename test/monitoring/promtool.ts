@@ -6,14 +6,14 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** A stretch of time in which counters grow evenly. */
+/** A period in which counters grow evenly. */
 export interface Phase {
   readonly minutes: number
   /** Growth per minute by series; absent ones stand still. */
   readonly perMinute: Readonly<Record<string, number>>
 }
 
-/** What alerts do while some series take their course. */
+/** The expected alerts for some series. */
 export interface AlertCase {
   /** The alert, or what is recorded. */
   readonly alert: string

@@ -38,7 +38,7 @@ async function setup(t: TestContext, options: Options = {}, deps: AccessTokensDe
   return { app, mint, get, jwks }
 }
 
-/** News as the database tells them, in the hands of the test. */
+/** Notifications of the database, sent by the test. */
 function newsdesk() {
   const told = { change: (_id: string) => {}, live: () => {}, gap: () => {}, alive: (_at: number) => {} }
   const news: AccessTokensDeps['news'] = async (change, live, gap, alive) => {

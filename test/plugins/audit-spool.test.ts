@@ -10,7 +10,7 @@ import { eventually } from '../support/eventually.ts'
 
 const EVENT = { config: { audit: { type: 'app', action: 'delete', resource: 'app' } } } as const
 
-/** A sink that may be away, and what it was given. */
+/** A sink that can be unavailable, and its events. */
 function memorySink() {
   const rows: AuditRow[] = []
   const sink = {

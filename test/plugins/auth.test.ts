@@ -9,7 +9,7 @@ import { setAhead } from '../support/clock.ts'
 import { eventually } from '../support/eventually.ts'
 import { exchange, listen } from '../support/raw-http.ts'
 
-/** Tokens and whom they belong to; counts the look-ups, and can be taken away. */
+/** Tokens and their owners; counts lookups, and can be made unavailable. */
 class FakeTokens {
   readonly #principals = new Map<string, Principal>()
   lookUps = 0

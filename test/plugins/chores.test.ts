@@ -9,7 +9,7 @@ import { mergeExpositions } from '../../plugins/metrics/exposition.ts'
 import { gaugeRule } from '../../plugins/metrics/peers.ts'
 import { stays } from '../support/stays.ts'
 
-/** Resolves when the chore has run so many times. */
+/** Resolves after a number of runs of the chore. */
 function counted(times: number, run: () => Promise<void> = async () => {}) {
   const { promise: done, resolve } = Promise.withResolvers<void>()
   let count = 0

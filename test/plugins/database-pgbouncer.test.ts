@@ -8,7 +8,7 @@ import { freshDatabase } from '../support/database.ts'
 import { databaseApp } from '../support/database-app.ts'
 import { pgbouncer } from '../support/pgbouncer.ts'
 
-/** Poolers are often told to overlook what they cannot pass on. */
+/** Poolers are often configured to ignore unsupported parameters. */
 const OVERLOOK =
   'ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout,extra_float_digits'
 /** Every transaction gets another session of the server. */

@@ -16,7 +16,7 @@ const warmUp = (app: FastifyInstance, connections: number) =>
     )
   )
 
-/** A read that takes so many seconds. */
+/** A read that takes a number of seconds. */
 const sleepingRead = (app: FastifyInstance, seconds: number) =>
   app.postgres.reads
     .select({ code: regions.code })

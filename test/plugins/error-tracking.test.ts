@@ -15,7 +15,7 @@ interface Setup {
   registry: Registry
 }
 
-/** A server whose failures are reported to a Sentry of its own. */
+/** A server that reports errors to its own Sentry fake. */
 async function server(t: TestContext, options: object = {}) {
   const sentry = await startFakeSentry()
   t.after(() => sentry.close())

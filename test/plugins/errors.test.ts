@@ -42,7 +42,7 @@ async function build(t: TestContext, { plugin = {}, server = {}, http = {} }: Se
   return { app, lines }
 }
 
-/** A route that fails with whatever is given. */
+/** A route that fails with a given error. */
 function failing(app: FastifyInstance, thrown: unknown): void {
   app.get('/fail', () => {
     throw thrown

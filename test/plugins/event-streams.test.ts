@@ -38,7 +38,7 @@ async function serve(t: TestContext, source: EventSource, { options = {}, guard,
   return { app, origin, open, registry }
 }
 
-/** Says nothing until its reader has left. */
+/** Sends nothing until its reader has left. */
 const silence: EventSource = (_sink, signal) =>
   new Promise(done => signal.addEventListener('abort', () => done(), { once: true }))
 

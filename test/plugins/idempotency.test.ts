@@ -12,7 +12,7 @@ import { stays } from '../support/stays.ts'
 
 type Setup = Partial<IdempotencyOptions & IdempotencyDeps>
 
-/** An app that makes a team per POST and whose caller is named by a header. */
+/** An app that creates a team per POST, with the caller in a header. */
 async function setup(t: TestContext, options: Setup = {}, url?: string) {
   const app = Fastify()
   t.after(() => app.close())

@@ -216,7 +216,7 @@ test('request.log carries the request id, at every level', async t => {
   )
 })
 
-/** The names of everything that a logger of pino's has, and of what kind each is. */
+/** The properties of a pino logger and their types. */
 function membersOf(logger: object): Map<PropertyKey, string> {
   const members = new Map<PropertyKey, string>()
   for (let level: object | null = logger; level !== null && level !== Object.prototype; ) {

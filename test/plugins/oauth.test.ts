@@ -14,7 +14,7 @@ import { setAhead } from '../support/clock.ts'
 
 const IDENTITY = { id: 1, username: 'ada', email: 'ada@example.com', avatarUrl: null }
 
-/** A provider that takes every code, and remembers what it was asked. */
+/** A provider that accepts every code, and records its requests. */
 function agreeable(): OauthProvider & { readonly asked: { code: string; verifier: string }[] } {
   const asked: { code: string; verifier: string }[] = []
   return {

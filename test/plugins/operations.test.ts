@@ -24,7 +24,7 @@ async function server(t: TestContext, metrics: Exposition, input: Partial<Operat
   return app
 }
 
-/** Time that the test moves. */
+/** A clock controlled by the test. */
 function clock(t: TestContext) {
   let now = 1_000
   const began = Date.parse('2026-11-29T12:00:00Z')

@@ -12,7 +12,7 @@ import { stays } from '../support/stays.ts'
 const calm = { sample: () => ({ eventLoopDelay: 0, eventLoopUtilization: 0, heapUsed: 0, rss: 0 }) }
 const limiter = (limit: number): ConcurrencyLimiter => ({ limit, meter: () => ({ took() {} }) })
 
-/** A server whose handlers answer when they are told to. */
+/** A server whose handlers answer on demand. */
 async function server(t: TestContext, options: object = {}) {
   const started: string[] = []
   const holding: (() => void)[] = []
@@ -76,7 +76,7 @@ async function server(t: TestContext, options: object = {}) {
     )
   const waiting = (count: number) => reads('rhone_admission_waiting', 'normal', count)
   const inFlight = (count: number, priority = 'normal') => reads('rhone_concurrency_in_flight', priority, count)
-  /** Resolves when so many handlers have been started in all. */
+  /** Resolves when a total number of handlers has started. */
   const begun = (count: number) => eventually(() => started.length === count)
   const release = () => {
     for (const answer of holding.splice(0)) answer()

@@ -18,7 +18,7 @@ const quota = (rate: string): Quota => quotaOf(parseRate(rate))
 
 interface Subject {
   store: RateLimitStore
-  /** Lets this many milliseconds go by, without waiting for them: rates per minute make a slow machine no difference. */
+  /** Advances time by milliseconds without waiting, so that a slow machine makes no difference. */
   pass(milliseconds: number): Promise<void>
 }
 type Setup = (t: TestContext) => Promise<Subject | undefined>

@@ -10,7 +10,7 @@ import { positionTokens } from '../../plugins/regions/position.ts'
 const keys = randomKeyring()
 const here = { timeline: 3, lsn: 0x1_0000_00ffn }
 
-/** Copies that do nothing but note what they are asked. */
+/** Copies that only record their calls. */
 function copiesIn(role: Copies['role']) {
   const readings: unknown[] = []
   const heard: number[] = []

@@ -5,7 +5,7 @@ import Fastify from 'fastify'
 import secrets, { type SecretsDeps } from '../../plugins/secrets.ts'
 import { eventually } from '../support/eventually.ts'
 
-/** A source that a test changes, and what was taken from it. */
+/** A source that the test changes, and the applied secrets. */
 async function server(t: TestContext, input: Partial<SecretsDeps> & { interval?: number } = {}) {
   const world = {
     values: new Map([['TOKEN', 'first']]),

@@ -22,7 +22,7 @@ const BLOCK = {
   'x-xss-protection': '0'
 }
 
-/** What a reply carries besides, of itself or of Node. */
+/** Other headers of a reply, of its own or of Node. */
 const OTHERS = new Set(['allow', 'connection', 'content-length', 'content-type', 'date', 'keep-alive', 'location'])
 
 function blockOf(headers: Record<string, unknown>): Record<string, unknown> {

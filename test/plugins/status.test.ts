@@ -25,7 +25,7 @@ function component(name: string): Component & { state: Observation } {
   return made
 }
 
-/** Where several instances of a test store their history. */
+/** A shared store for the history of several instances. */
 function memoryStore(): StatusStore & { days: StatusDay[]; incidents: Incident[]; isDown: boolean; ring(): void } {
   const listeners = new Set<() => void>()
   const made = {

@@ -25,7 +25,7 @@ const CALLER = '4bf92f3577b34da6a3ce929d0e0e4736'
 const SPAN = '00f067aa0ba902b7'
 const traceparent = (flags: string) => `00-${CALLER}-${SPAN}-${flags}`
 
-/** A server that traces to a receiver of its own; closing the app delivers everything. */
+/** A server with its own trace receiver; closing the app delivers everything. */
 async function server(t: TestContext, options: object = {}, prepare?: (app: FastifyInstance) => void): Promise<Server> {
   const sink = await startFakeOtlp()
   t.after(() => sink.close())

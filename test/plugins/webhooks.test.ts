@@ -457,7 +457,7 @@ test('six hundred signed deliveries of several installations are taken at once, 
   assert.deepEqual(tally(statusesOf(replies)), { 202: 600 })
 })
 
-/** Where the limiter counts; what comes of it is the same. */
+/** Stores of the limiter, with the same results. */
 const counters: Record<string, (t: TestContext) => Promise<RateLimitDeps | undefined>> = {
   'in memory': async () => ({}),
   'in memory shared by threads': async () => ({ buckets: createSharedBuckets(1_000) }),

@@ -9,7 +9,7 @@ import { addTeam, auditLog } from '../domain/support.ts'
 import { eventually } from '../support/eventually.ts'
 import { errorOf, platform } from './support.ts'
 
-// Shedding is off: how busy the machine of the tests is has nothing to do with tokens.
+// Shedding is off: the load of the test machine must not affect tokens.
 const server = await platform({ after })
 const { app, config } = server
 const { owner } = await server.addPeople()
@@ -159,7 +159,7 @@ test('the time to refuse a token does not reveal how much of it is right', async
       await server.as(wrong, 'GET', '/api/v1/me')
       times[name]!.push(performance.now() - start)
     }
-  // The fastest of each: whatever else the machine does only ever adds.
+  // The fastest of each: other load only adds time.
   const ratio = Math.min(...times.nearly!) / Math.min(...times.far!)
   assert.ok(ratio > 0.5 && ratio < 2, `${ratio}`)
 })

@@ -22,7 +22,7 @@ const base = await app.listen({ host: '127.0.0.1', port: 0 })
 const PASSWORD = 'quite a long sentence about rivers'
 const { browser, name } = await signedIn('grace', true)
 
-/** Somebody in a browser of their own. */
+/** A user with a browser. */
 async function signedIn(username: string, isOperator = false) {
   const code = await app.db.transaction(async tx => {
     const { user, code } = await createLocalAccount(tx, auditLog, username, 'test', 'pro')

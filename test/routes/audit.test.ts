@@ -5,7 +5,7 @@ import { sql } from 'drizzle-orm'
 import { auditLogs } from '../../drizzle/schema.ts'
 import { errorOf, platform } from './support.ts'
 
-// Shedding is off: exports are the first that a busy machine refuses, and the machine of the tests may be busy.
+// Shedding is off: a busy machine refuses exports first.
 const server = await platform({ after })
 const { team, owner, admin, member, stranger } = await server.addPeople()
 const url = `/api/v1/teams/${team.id}/audit`

@@ -13,7 +13,7 @@ import { type Caller, errorOf, platform } from './support.ts'
 const sent: { queue: string; data: object; key: string | undefined }[] = []
 const IMAGE = `registry.example/team/app@sha256:${'a'.repeat(64)}`
 
-/** The routes of a server that can deploy, and on which nobody works. */
+/** The routes of a server with a deployer, but without workers. */
 async function withLedger(app: FastifyInstance, options: RoutesOptions) {
   const ledger = new Ledger({
     db: () => app.db,
@@ -35,7 +35,7 @@ async function addApp(caller: Caller = owner, source: object = { githubRepo: 'ac
   return { id: app.id as string, slug: app.slug as string, url: `/api/v1/apps/${app.id}` }
 }
 
-/** What a worker would have made of it. */
+/** Sets the result that a worker would have produced. */
 const become = (id: string, values: Partial<typeof deployments.$inferInsert>) =>
   db.update(deployments).set(values).where(eq(deployments.id, id))
 

@@ -44,11 +44,11 @@ async function begin(body: object = { name: 'rhone on laptop' }): Promise<Begun>
 const ask = async ({ deviceCode }: Begun) =>
   (await as(null, 'POST', '/api/v1/auth/device/token', { deviceCode })).json()
 
-/** As if the program had waited for its interval. */
+/** Skips the polling interval of the program. */
 const rest = () => db.update(deviceLogins).set({ polledAt: null })
 const expire = () => db.update(deviceLogins).set({ expiresAt: sql`now() - interval '1 second'` })
 
-/** Somebody who is signed in in a browser. */
+/** A user who is signed in in a browser. */
 async function person(signedInAgo = 0) {
   const id = await addUser(db)
   const secret = randomBytes(32).toString('base64url')

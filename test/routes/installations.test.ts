@@ -64,7 +64,7 @@ afterEach(() => {
   fake.app.requestsAuthorization = true
 })
 
-/** Somebody who is signed in, with a team of their own and an organization at GitHub. */
+/** A signed-in user with a team and an organization at GitHub. */
 async function somebody(repositories = [fakeRepository(next++, `org-${next}/website`)]) {
   const id = next++
   const login = `user-${id}`
@@ -246,7 +246,7 @@ describe('the repositories of a team', () => {
       const { items } = (await call('GET', `/api/v1/teams/${teamId}/repositories`)).json()
       return items.map((item: { fullName: string }) => item.fullName)
     }
-    // Nobody has told us yet.
+    // The server has not been notified yet.
     installation.suspended_at = new Date().toISOString()
     assert.deepEqual(await names(), ['a/api'])
     await app.db

@@ -5,7 +5,7 @@ import { eq, sql } from 'drizzle-orm'
 import { auditLogs, idempotencyKeys, teamInvitations, teamMembers, users } from '../../drizzle/schema.ts'
 import { type Caller, errorOf, platform } from './support.ts'
 
-// Shedding is off: how busy the machine of the tests is has nothing to do with places.
+// Shedding is off: the load of the test machine must not affect invitations.
 const server = await platform({ after })
 const { db } = server.app
 const ACCEPT = '/api/v1/invitations/accept'

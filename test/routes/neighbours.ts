@@ -1,7 +1,7 @@
 import fc, { type Arbitrary } from 'fast-check'
 import type { RouteOptions } from 'fastify'
 
-/** As much of JSON Schema as TypeBox writes here. */
+/** The part of JSON Schema that TypeBox uses here. */
 interface JsonSchema {
   type?: string | string[]
   enum?: unknown[]
@@ -21,7 +21,7 @@ interface JsonSchema {
   anyOf?: JsonSchema[]
 }
 
-/** What breaks parsers, databases and people who expected something else. */
+/** Strings that often break parsers, databases and assumptions. */
 const NASTY: readonly unknown[] = [
   null,
   true,
@@ -91,7 +91,7 @@ const anything = fc.jsonValue()
 const character = fc.string({ unit: 'binary', minLength: 1, maxLength: 1 })
 const strayKey = fc.oneof(fc.constantFrom('__proto__', 'constructor', 'id', 'version', 'teamId'), fc.string())
 
-/** Values of a schema, and their neighbours: mostly what a route takes, now and then almost that, or not at all. */
+/** Values of a schema and their neighbours: mostly valid ones, sometimes nearly valid or invalid ones. */
 function near(schema: JsonSchema): Arbitrary<unknown> {
   return fc.oneof(
     { weight: 20, arbitrary: like(schema) },

@@ -177,7 +177,7 @@ describe('guessing', () => {
         bodies.add(reply.body.replaceAll(login, '').replaceAll(/nonce="[^"]*"/g, ''))
       }
     assert.equal(bodies.size, 1)
-    // The fastest of each: whatever else the machine does only ever adds.
+    // The fastest of each: other load only adds time.
     const ratio = Math.min(...times.timed!) / Math.min(...times.nobody!)
     assert.ok(ratio > 0.5 && ratio < 2, `${ratio}`)
   })

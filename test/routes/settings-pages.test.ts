@@ -24,7 +24,7 @@ const { app, as } = await testApp({ after } as never, {
 await app.listen({ host: '127.0.0.1', port })
 const goodHash = await createPasswords().hash(GOOD, 'tests')
 
-/** Somebody with a password, signed in. */
+/** A signed-in user with a password. */
 async function signedIn(login: string) {
   const user = await app.db.transaction(async tx => {
     const made = await createLocalAccount(tx, auditLog, login, 'test', 'pro')

@@ -36,7 +36,7 @@ afterEach(() => {
   github.decision = 'authorize'
 })
 
-/** Somebody new at GitHub, in a browser of their own. */
+/** A new GitHub user with a browser. */
 function somebody(login: string) {
   const user = fakeUser(nextId++, login)
   const browser = new TestBrowser()

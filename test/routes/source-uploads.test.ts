@@ -16,9 +16,8 @@ import { Ledger } from '../../src/workflows/deploying/ledger.ts'
 import { eventually } from '../support/eventually.ts'
 import { platform } from './support.ts'
 
-/*
- * Sources as their senders should never send them, over the whole server. What a tar archive may hold at all is tested
- * beside its reader; here it is what remains of it: no deployment, no row, no file, and a sentence.
+/* Hostile source uploads, through the whole server. The validation of tar archives is tested next to the reader; here,
+ * a refusal must leave no deployment, row or file, and explain the reason.
  */
 
 async function withLedger(app: FastifyInstance, options: RoutesOptions) {
@@ -32,7 +31,7 @@ async function withLedger(app: FastifyInstance, options: RoutesOptions) {
   await app.register(routes, { ...options, ledger, takesSource: true })
 }
 
-/** As it ships, with less patience. */
+/** The shipped plugin with shorter timeouts. */
 const impatient = fp(async app => void (await app.register(uploads, { stallTimeout: 1_500, concurrent: 3 })), {
   name: 'rhone-uploads'
 })

@@ -6,7 +6,7 @@ import { createToken } from '../../src/domain/accounts/tokens.ts'
 import { addTeam, addUser } from '../domain/support.ts'
 import { type TestApp, testApp } from '../support/app.ts'
 
-/** Somebody who uses the API. */
+/** A user of the API. */
 export interface Caller {
   readonly id: string
   readonly token: string
@@ -31,7 +31,7 @@ export interface Platform extends TestApp {
   }>
 }
 
-/** Limits that no test runs into by accident. */
+/** Limits that tests do not reach by accident. */
 const GENEROUS = {
   RATE_LIMIT_GENERAL: '10000/s:10000',
   RATE_LIMIT_AUTH: '10000/s:10000',
@@ -40,7 +40,7 @@ const GENEROUS = {
   RATE_LIMIT_USER: '10000/s:10000'
 }
 
-/** The whole server over a database of its own, and people to use it. */
+/** The whole server with its own database and users. */
 export async function platform(
   scope: { after(release: () => Promise<void>): void },
   swaps: Swaps = {}

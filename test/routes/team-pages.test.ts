@@ -25,7 +25,7 @@ const grace = await person('grace')
 const ada = await person('ada')
 let serial = 0
 
-/** Somebody in a browser of their own, with a verified address. */
+/** A user with a browser and a verified address. */
 async function person(username: string) {
   const { id, code } = await db.transaction(async tx => {
     const { user, code } = await createLocalAccount(tx, auditLog, username, 'test', 'pro')

@@ -25,7 +25,7 @@ async function directory(t: TestContext): Promise<string> {
   return path
 }
 
-/** Asks for a path again and again until it is told to stop. */
+/** Requests a path repeatedly until stopped. */
 function load(t: TestContext, url: string): Repetition {
   const ask = async () => {
     const reply = await fetch(url).catch(() => null)

@@ -84,7 +84,7 @@ for (const [what, scene, skip] of [
     mayMount ? false : 'this user may not mount a small disk'
   ]
 ] as const)
-  test(`${what} in the middle ends a backup without a trace, and the one before is as good as it was`, {
+  test(`${what} midway ends a backup without a trace, and the previous one stays intact`, {
     skip
   }, async t => {
     const { environment, identity, sql } = await installation(t)

@@ -49,7 +49,7 @@ async function gaugesOf(app: FastifyInstance) {
   return (name: string) => Number(new RegExp(`^rhone_restore_drill_${name} (\\S+)$`, 'm').exec(body)?.[1])
 }
 
-test('a drill is told to the webhook and by mail, with its recovery time and point as gauges; so is one that fails', async t => {
+test('a drill, even a failed one, is reported to the webhook and by mail, with its recovery time and point as gauges', async t => {
   const { app, smtp, run, backups, directory } = await notifyingServer(t)
   assert.equal((await run('backup')).outcome, 'success')
   const done = await run('restore-drill')
@@ -78,7 +78,7 @@ test('a drill is told to the webhook and by mail, with its recovery time and poi
   assert.ok(smtp.mails.at(-1)!.content.includes(id))
 })
 
-test('a mail server that never answers holds up no backup, and is logged', async t => {
+test('a mail server that never answers delays no backup, and is logged', async t => {
   const { app, smtp, run } = await notifyingServer(t)
   smtp.silentAt = 'greeting'
   const logged = mock.method(app.log, 'error', () => {})

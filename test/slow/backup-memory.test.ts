@@ -64,7 +64,7 @@ async function backupOf(t: TestContext, size: number): Promise<Cost> {
   return cost
 }
 
-test('a backup needs no more memory for more data, also when it is stored slowly, and little CPU time', {
+test('a backup needs constant memory, even with slow storage, and little CPU time', {
   skip: process.platform === 'linux' ? false : 'it reads /proc'
 }, async t => {
   const size = megabytes(160)

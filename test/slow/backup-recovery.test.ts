@@ -68,7 +68,7 @@ async function another<Of extends Environment>(t: TestContext, environment: Of) 
   return { ...environment, DATA_DIR: await directoryFor(t), DATABASE_URL: await emptyDatabase(t) }
 }
 
-test('the database is lost: a bare directory and no other setting get it back, closed', async t => {
+test('the database is lost: an empty directory and no other setting restore it, closed', async t => {
   const { environment, identityFile } = await vault(t)
   const lost = await installation(t, environment)
   const made = (await succeed(lost, 'backup', 'create', '--json')).json()
@@ -90,7 +90,7 @@ test('the database is lost: a bare directory and no other setting get it back, c
   assert.match(again.said, /the database holds \d+ tables, and a restore goes into an empty one only/)
 })
 
-test('a server starts on what was restored, closed to all but the operator, whose new token is in DATA_DIR', async t => {
+test('a server starts on the restored database, closed to all but the operator, whose new token is in DATA_DIR', async t => {
   const { environment, identityFile } = await vault(t)
   const lost = await installation(t, environment)
   await succeed(lost, 'backup', 'create')
@@ -123,7 +123,7 @@ test('a server starts on what was restored, closed to all but the operator, whos
   assert.match(await ping(), /^200 /)
 })
 
-test('keys are lost: age and zstd take them out of the backup', async t => {
+test('keys are lost: age and zstd extract them from the backup', async t => {
   const { environment, identityFile, directory } = await vault(t)
   const lost = await installation(t, environment)
   const { id } = (await succeed(lost, 'backup', 'create', '--json')).json()
@@ -153,7 +153,7 @@ test('a region is lost: another machine restores from the bucket', async t => {
   assert.equal((await connectTo(t, elsewhere.DATABASE_URL)`select from teams where slug = 'ada'`).length, 1)
 })
 
-test('a migration did damage: the backup from before it has the data, and its schema is brought up to date', async t => {
+test('a migration did damage: the earlier backup has the data, and its schema is migrated', async t => {
   const { environment, identityFile } = await vault(t)
   const damaged = await installation(t, environment)
   const before = (await succeed(damaged, 'backup', 'create', '--json')).json()
@@ -165,7 +165,7 @@ test('a migration did damage: the backup from before it has the data, and its sc
   assert.equal((await connectTo(t, mended.DATABASE_URL)`select from teams where name = 'Ada''s'`).length, 1)
 })
 
-test('a team was deleted: what it had can be read beside, and nothing there does anything by itself', async t => {
+test('a team was deleted: a second server on a restored backup shows its data, and starts no work', async t => {
   const { environment, identityFile } = await vault(t)
   const current = await installation(t, environment)
   await succeed(current, 'backup', 'create')
@@ -178,7 +178,7 @@ test('a team was deleted: what it had can be read beside, and nothing there does
   assert.equal((await connectTo(t, current.DATABASE_URL)`select from teams where slug = 'ada'`).length, 0)
 })
 
-test('ransom: changes to the storage are found, with and without the private key', async t => {
+test('ransom: changes to the storage are detected, with and without the private key', async t => {
   const { environment, identityFile, directory } = await vault(t)
   const server = await installation(t, environment)
   const first = (await succeed(server, 'backup', 'create', '--json')).json()
@@ -195,7 +195,7 @@ test('ransom: changes to the storage are found, with and without the private key
   assert.match(withoutKey.said, /nothing was decrypted/)
 })
 
-test('without recipients, production makes no backup that all could read', async t => {
+test('without recipients, production creates no readable backup', async t => {
   const config = { ...(await testConfig(t)), production: true, environment: 'production' as const }
   await assert.rejects(backupSettingsOf(config, 'postgres://unused'), /BACKUP_RECIPIENTS: is required for backups/)
 })
@@ -225,7 +225,7 @@ test('a webhook receives valid JSON for every success and failure', async t => {
   assert.match(silent.said, /notification to NOTIFY_WEBHOOK_URL failed/)
 })
 
-test('a drill goes through everything in a database that is gone afterwards', async t => {
+test('a drill checks everything in a temporary database', async t => {
   const { environment, identityFile } = await vault(t)
   const server = await installation(t, environment)
   await succeed(server, 'backup', 'create')

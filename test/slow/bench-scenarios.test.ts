@@ -14,7 +14,7 @@ interface Reply {
   readonly body: string
 }
 
-/** What a reply says, without what differs from one to the next: ids, times, and what is left of a quota. */
+/** A reply without varying parts: ids, times and the remaining quota. */
 function essence({ status, headers, body }: Reply) {
   const {
     date,
@@ -54,7 +54,7 @@ async function answered(url: string, scenario: Scenario, status: number): Promis
   return assert.fail(`${scenario.name} is never answered with ${status}`)
 }
 
-/** What is scraped may be a second old. */
+/** A scrape may be a second old. */
 const metricsOf = async ({ url }: ServerProcess) => (await fetch(`${url}/metrics`)).text()
 
 function counts(scenario: Scenario, status: number): (metrics: string) => boolean {

@@ -20,7 +20,7 @@ const SHORT: Readonly<Record<string, { readonly args: readonly string[]; readonl
   }
 }
 
-/** What is not run here, and why. */
+/** Measurements that are not run here, with the reason. */
 const LEFT_OUT: Readonly<Record<string, string>> = {
   overload: 'asks for what `computing` does, of a database: the simulated server of pressure-admission.test.ts decides',
   scaling: 'needs cores for two workers, a proxy and a client; workers.test.ts has what they do',

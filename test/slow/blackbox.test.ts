@@ -26,7 +26,7 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** The exporter with the configuration that ships. @returns the metrics of a probe */
+/** The exporter with the shipped configuration. @returns the metrics of a probe */
 async function exporter(t: TestContext, trusted: string): Promise<(target: string) => Promise<Map<string, number>>> {
   const port = await freePort()
   const child = spawn(PROGRAM, [`--config.file=${CONFIG}`, `--web.listen-address=127.0.0.1:${port}`], {

@@ -31,13 +31,13 @@ const succeeds = (metadata = `{"containerimage.digest": "${DIGEST}"}`) => `
 
 const fails = (said: string, code = 1) => `echo '${said}' >&2; exit ${code}`
 
-/** A builder with stand-ins for what it runs, and a repository that it may clone. */
+/** A builder with stubs of its programs, and a repository. */
 async function prepare(t: TestContext, standIns: StandIns = {}, options: Options = {}) {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const programs = await scratchDirectory(t, 'rhone-programs-')
   const records = join(programs, 'records')
   await mkdir(records)
-  // Railpack may run as somebody else.
+  // Railpack may run as another user.
   await chmod(records, 0o777)
   await install(programs, 'railpack', standIns.railpack ?? 'echo "{}" > "$4"')
   // Where it works holds all that it is given: kept for the test, with its modes.

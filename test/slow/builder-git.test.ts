@@ -34,7 +34,7 @@ const options: CloneOptions = {
 
 const asRoot = { skip: process.geteuid?.() !== 0 && 'only root can be others' }
 
-/** Clones into a fresh directory, and tells what became of it. */
+/** Clones into a new directory. @returns the result */
 async function fetchCommit(
   t: TestContext,
   source: BuildSource,
@@ -254,7 +254,7 @@ test('the log says that submodules and LFS files are not fetched', async t => {
   assert.match((await fetchCommit(t, source(repository.url))).log(), /Git LFS\. They are not fetched/)
 })
 
-/** A web server that tells of the requests it gets. */
+/** A web server that records its requests. */
 async function listen(t: TestContext, status: number, headers: Record<string, string> = {}) {
   const requests: IncomingMessage[] = []
   const server = createServer((request, reply) => {

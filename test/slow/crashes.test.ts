@@ -15,7 +15,7 @@ const MOMENTS: readonly Moment[] = ['machines.create', 'machines.uncordon', 'bef
 /** One app, whose owner changes it all the time, and a server that does not live long. */
 class Story {
   readonly accepted = new Set<string>()
-  /** What nobody has answered: what ran at Fly then. */
+  /** Gaps in serving, with the machines at Fly at that time. */
   readonly outages: string[] = []
   readonly random: () => number
   readonly #platform: FlyPlatform
@@ -57,7 +57,7 @@ class Story {
     return body.id
   }
 
-  /** Some requests of somebody who cannot make up their mind. */
+  /** Random, contradictory requests of a user. */
   async vacillate(): Promise<void> {
     for (let left = 1 + this.#below(3); left > 0; left--) {
       const choice = this.random()
@@ -147,7 +147,7 @@ class Story {
     return [...new Set([...this.accepted, ...rows.map(({ id }) => id)])].filter(id => !ended.has(id))
   }
 
-  /** Everything that there should be one of. */
+  /** Checks that there is exactly one of everything. */
   async outcome() {
     const live = await this.#platform.sql<{ id: string }[]>`select id from deployments where status = 'live'`
     const answering = this.#platform.answering(this.#appId)

@@ -97,7 +97,7 @@ test('the end of the runner is reported at once, so that its apps restart withou
   assert.deepEqual(await machine.deployer.running(never), [], 'and the next one ends what was left')
 })
 
-/** What a loss of power, or a disk that was full, makes of a file. */
+/** File damage after a power loss or a full disk. */
 for (const [damage, content] of [
   ['empty', ''],
   ['cut off', '[{"pid":1'],

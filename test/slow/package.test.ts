@@ -25,7 +25,7 @@ import {
 } from '../support/packages.ts'
 
 const run = promisify(execFile)
-/** What a working copy holds besides its sources, and must never be published. */
+/** Files of a working copy that must never be published. */
 const SECRETS = ['.env', '.rhone/operator-token', '.rhone/keys.json', 'server.key']
 
 let scratch: string
@@ -326,7 +326,7 @@ async function listening(stdout: NodeJS.ReadableStream): Promise<string> {
   throw new Error('the app ended before it listened')
 }
 
-/** A working copy as somebody would publish it, with secrets lying about. */
+/** A working copy with secrets, as it might be published. */
 async function copySources(copy: string): Promise<void> {
   const { files } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
   const folders = [

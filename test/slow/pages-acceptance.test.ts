@@ -131,7 +131,7 @@ describe('pages in use', { skip }, () => {
     return page
   }
 
-  it('1. the tab of a deployment that was hidden for a minute lacks no line on return, and its status is right', async t => {
+  it('1. a deployment tab that was hidden for a minute shows all lines and the right status on return', async t => {
     const id = data.deployments.building
     const window = await openWindow(browser, site.url, data.ada)
     t.after(() => window.close())
@@ -157,7 +157,7 @@ describe('pages in use', { skip }, () => {
     await page.getByText('It was too warm.').waitFor()
   })
 
-  it('2. a hundred thousand lines hold nobody up, and the memory of the page is bounded', async t => {
+  it('2. a hundred thousand lines do not block the page, and its memory is bounded', async t => {
     const page = await openFlood(t, 100_000, at => `line ${at} of a program that has a lot to say`)
     const { longest, lines } = (await page.evaluate(
       '({ longest: window.longest, lines: document.querySelectorAll(".log .line").length })'
@@ -171,7 +171,7 @@ describe('pages in use', { skip }, () => {
     assert.ok(usedSize < 120e6, `${usedSize} bytes`)
   })
 
-  it('3. a log is followed for a thousand lines, until somebody scrolls up, and again from its end', async t => {
+  it('3. a log follows a thousand lines until the user scrolls up, and again from its end', async t => {
     const page = await open(t, data.ada, '/apps/handbook/logs')
     const follow = page.getByRole('button', { name: 'Follow' })
     await isLive(page)
@@ -189,7 +189,7 @@ describe('pages in use', { skip }, () => {
     assert.ok(await page.getByText('below the fold').isVisible())
   })
 
-  it('4. what is selected in a log stays selected while a hundred lines follow', async t => {
+  it('4. a selection in a log stays while a hundred lines follow', async t => {
     await say('the line to select')
     const page = await open(t, data.ada, '/apps/handbook/logs')
     await isLive(page)
@@ -202,13 +202,13 @@ describe('pages in use', { skip }, () => {
     assert.equal(await page.evaluate('getSelection().toString()'), 'the line to select')
   })
 
-  it('5. the search of the browser finds the first of fifty thousand lines', async t => {
+  it('5. the browser search finds the first of fifty thousand lines', async t => {
     const page = await openFlood(t, 50_000, at => (at === 1 ? 'a needle that is first' : `hay ${at}`))
     await page.evaluate('getSelection().removeAllRanges()')
     assert.equal(await page.evaluate('find("a needle that is first", false, false, true)'), true)
   })
 
-  it('6. markup, links and control characters of a log are text and no elements', async t => {
+  it('6. markup, links and control characters of a log are plain text', async t => {
     const start = '\u001b'
     await say(
       '<img src=x onerror=alert(1)>',
@@ -250,13 +250,13 @@ describe('pages in use', { skip }, () => {
     )
   })
 
-  it('8. an app that was never deployed says so, and not that it has ended', async t => {
+  it('8. an app that was never deployed is shown as such, not as stopped', async t => {
     const page = await open(t, data.ada, '/apps/handbook')
     assert.match(await page.title(), /never deployed/)
     assert.ok(await page.getByText('Never deployed').first().isVisible())
   })
 
-  it('8. of an app whose machines do not answer the page says just that, and shows no zero', async t => {
+  it('8. if the machines of an app do not answer, its page says so instead of showing zero', async t => {
     const deployer = site.app.getDecorator<Deployer>('deployer')
     const answers = { running: deployer.running, metrics: deployer.metrics }
     const silent = async () => {
@@ -270,7 +270,7 @@ describe('pages in use', { skip }, () => {
     assert.equal(await page.locator('.figure .value').count(), 0)
   })
 
-  it('8. while the database does not answer open pages keep what they show and say so, and new ones are an error', async t => {
+  it('8. while the database is down, open pages keep their content with a notice, and new ones are an error', async t => {
     const proxy = await tcpProxy(t, await freshDatabase(t))
     const site = await startStillSite(t, { DATABASE_URL: proxy.url })
     const data = await fill(site)
@@ -323,7 +323,7 @@ describe('pages in use', { skip }, () => {
     await page.locator('[data-stale]').waitFor({ state: 'detached' })
   })
 
-  it('10. the place in line moves up when a deployment of somebody else is over', async t => {
+  it('10. the queue position moves up when a deployment of another app has finished', async t => {
     const window = await openWindow(browser, site.url, data.ada)
     t.after(() => window.close())
     const page = await window.newPage()
@@ -338,7 +338,7 @@ describe('pages in use', { skip }, () => {
     await page.locator('[data-poll] strong', { hasNotText: words }).waitFor()
   })
 
-  it('11. saving one section keeps what was typed in another, and of two editors the second sees both values', async t => {
+  it('11. saving one section keeps input in another, and of two editors the second sees both values', async t => {
     const page = await open(t, data.ada, '/apps/handbook/settings')
     const late = await open(t, data.ada, '/apps/handbook/settings')
     await page.getByLabel('Directory').fill('packages/unsaved')
@@ -355,7 +355,7 @@ describe('pages in use', { skip }, () => {
     assert.equal(await late.getByLabel('Name', { exact: true }).inputValue(), 'My handbook')
   })
 
-  it('13. whose session is revoked while they fill in a form signs in, and finds what they had typed', async t => {
+  it('13. a user whose session is revoked while filling in a form signs in and finds the input again', async t => {
     const eve = await site.person('eve')
     const page = await open(t, eve, '/apps/new')
     await page.getByLabel('Name', { exact: true }).fill('Half a thought')
@@ -375,7 +375,7 @@ describe('pages in use', { skip }, () => {
     assert.equal(await site.app.db.$count(apps, eq(apps.name, 'Half a thought')), 0, 'it was not sent')
   })
 
-  it('13. an open page whose session ends keeps what it shows, and leads to signing in and back', async t => {
+  it('13. an open page whose session ends keeps its content, and links to sign-in and back', async t => {
     const kim = await site.person('kim')
     const page = await open(t, kim, '/apps?team=kim')
     await site.app.db.delete(sessions).where(eq(sessions.userId, kim.id))
@@ -388,7 +388,7 @@ describe('pages in use', { skip }, () => {
     assert.match(page.url(), /\/login\?next=%2Fapps%3Fteam%3Dkim$/)
   })
 
-  it('14. in the dark the first frame of a page is dark already, by the system and by choice', async t => {
+  it('14. in dark mode the first frame of a page is already dark, by system setting and by choice', async t => 
     for (const [colorScheme, chosen] of [
       ['dark', undefined],
       ['light', 'dark']
@@ -403,10 +403,9 @@ describe('pages in use', { skip }, () => {
         const share = await brightShare(page, frame)
         assert.ok(share < 0.25, `${Math.round(share * 100)} % of a frame are bright`)
       }
-    }
-  })
+    })
 
-  it('15. going back from an app to a filtered list shows the whole page, with the filter and where it was scrolled to', async t => {
+  it('15. going back from an app to a filtered list restores the page with its filter and scroll position', async t => {
     const window = await openWindow(browser, site.url, data.ada, { viewport: { width: 1_280, height: 400 } })
     t.after(() => window.close())
     const page = await window.newPage()
@@ -428,7 +427,7 @@ describe('pages in use', { skip }, () => {
     await eventually(scrolled, at => at === where)
   })
 
-  it('15. signing out takes no time, and after it Back shows nothing of what was there', async t => {
+  it('15. sign-out is fast, and Back shows nothing afterwards', async t => {
     const lea = await site.person('lea')
     const page = await open(t, lea, '/settings')
     await page.goto(`${site.url}/dashboard`)

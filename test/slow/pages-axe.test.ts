@@ -23,11 +23,11 @@ describe('every page, in every state, in both themes, on a desk and on a phone',
     for (const end of ended) await end()
   })
 
-  it('gives axe, its console and its width nothing to complain about', () => {
+  it('has no axe violations, console messages or overflow', () => {
     assert.deepEqual(faults, [])
   })
 
-  it('has a title that no other page has', () => {
+  it('has a unique title', () => {
     assert.deepEqual(sharedTitles(judged), [])
   })
 })

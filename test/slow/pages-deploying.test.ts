@@ -90,7 +90,7 @@ describe('pages while apps are deployed', { skip }, () => {
     return { waiting, open }
   }
 
-  it('9. a change of what pushes do needs no deployment, one of a variable does, and is named until then', async () => {
+  it('9. a change of auto-deploy needs no deployment, one of a variable does, and is listed until then', async () => {
     const settings = await open('/apps/website/settings')
     const overview = await open('/apps/website')
     const notice = overview.getByText('One change is not deployed yet')
@@ -114,7 +114,7 @@ describe('pages while apps are deployed', { skip }, () => {
     assert.equal(await notice.count(), 0)
   })
 
-  it('10. a deployment for which there is no room shows its place in line, and can be cancelled', async t => {
+  it('10. a queued deployment shows its position, and can be cancelled', async t => {
     const gate = await closeGate(t)
     const isBuilding = (page: Page) => statusOf(page).getByText('Building').waitFor()
     const first = await deploy(await open('/apps/website'), isBuilding)
@@ -133,7 +133,7 @@ describe('pages while apps are deployed', { skip }, () => {
     gate.open()
   })
 
-  it('10. a build under which the server restarts begins again, and its page follows it to the end', async t => {
+  it('10. a build interrupted by a server restart starts again, and its page follows it to the end', async t => {
     const gate = await closeGate(t)
     const page = await deploy(await open('/apps/diary'), page => statusOf(page).getByText('Building').waitFor())
     await eventually(
@@ -148,7 +148,7 @@ describe('pages while apps are deployed', { skip }, () => {
     assert.equal(await page.getByText('The build was interrupted and starts again.').count(), 1)
   })
 
-  it('8. every open page says within seconds that an app has ended', async t => {
+  it('8. every open page shows within seconds that an app has stopped', async t => {
     const overview = await open('/apps/website')
     const pages = [overview, await open('/apps'), await open('/dashboard'), await open('/apps/website/deployments')]
     const url = await overview.getByRole('link', { name: 'Open' }).getAttribute('href')

@@ -10,7 +10,7 @@ import { launchBrowser, openWindow, PASSWORD, type Person, type Site, skip, star
 import { eventually } from '../support/eventually.ts'
 import { createRepository, type Repository } from '../support/repository.ts'
 
-describe('what people do with apps', { skip }, () => {
+describe('main tasks with apps', { skip }, () => {
   const ended: (() => unknown)[] = []
   const scope = { after: (fn: () => unknown) => void ended.unshift(fn) } as unknown as TestContext
   let site: Site
@@ -125,19 +125,19 @@ describe('what people do with apps', { skip }, () => {
     assert.equal((await page.request.get(site.url + path)).status(), 404)
   }
 
-  it('without a script, somebody signs in, creates an app, deploys it, rolls it back and deletes it', async t => {
+  it('a user signs in, creates an app, deploys it, rolls it back and deletes it without scripts', async t => {
     const person = await site.person('plain')
     const page = await openPage(t, null, '/login', { javaScriptEnabled: false })
     await doEverything(page, mouse, person, false)
   })
 
-  it('by the keyboard alone, somebody does the same', async t => {
+  it('a user does the same with the keyboard only', async t => {
     const person = await site.person('keys')
     const page = await openPage(t, null, '/login')
     await doEverything(page, keyboard(page), person, true)
   })
 
-  it('12. somebody who has an account at GitHub only deletes an app, and hears why a wrong name does not', async t => {
+  it('12. a user with only a GitHub account deletes an app, and is told why a wrong name fails', async t => {
     github.user = fakeUser(77, 'octo')
     const page = await openPage(t, null, '/login')
     await page.getByRole('link', { name: 'Continue with GitHub' }).click()

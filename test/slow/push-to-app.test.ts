@@ -16,7 +16,7 @@ const INSTALLATION = 4242
 const REPOSITORY = 1001
 const SECRET = 'it is only a test'
 
-/** A server as it ships, a GitHub that it cannot reach from here, and a repository there that one team may deploy. */
+/** The shipped server, a GitHub fake, and a repository that one team may deploy. */
 async function platform(t: TestContext) {
   const github = await startFakeGithub()
   t.after(() => github.close())
@@ -69,7 +69,7 @@ async function platform(t: TestContext) {
     await sql.end()
   }
 
-  /** Commits, pushes, and lets GitHub tell of it. @returns the commit */
+  /** Commits, pushes, and delivers the webhook. @returns the commit */
   async function push(files: Record<string, string>, message: string) {
     const { sha, before } = await repository.push(files, message)
     const pushedAt = Math.floor(Date.now() / 1_000)
@@ -79,7 +79,7 @@ async function platform(t: TestContext) {
     return sha
   }
 
-  /** The same. @returns the deployment that comes of it, when it is over */
+  /** The same. @returns the resulting deployment when it has finished */
   async function pushAndDeploy(files: Record<string, string>, message: string) {
     const sha = await push(files, message)
     return settled(({ commitSha }) => commitSha === sha)

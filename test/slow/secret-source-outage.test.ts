@@ -22,7 +22,7 @@ async function scrape(app: FastifyInstance, token: string): Promise<{ status: nu
   return { status: statusCode, age: Number(/^rhone_secrets_source_age_seconds (\S+)$/m.exec(body)?.[1]) }
 }
 
-/** Asks for what needs a secret, and counts the replies by status. */
+/** Sends requests that need a secret, and counts the replies by status. */
 function load(t: TestContext, app: FastifyInstance, token: string) {
   const replies = new Map<number, number>()
   const asking = repeatedly(

@@ -13,7 +13,7 @@ import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { launchServer, startServer } from '../support/process.ts'
 
-/** None of the servers leaves anything in it that another one minds. */
+/** Shared by the servers, which leave no conflicting state. */
 const DATABASE_URL = await freshDatabase({ after })
 
 async function directory(t: TestContext): Promise<string> {

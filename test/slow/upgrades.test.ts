@@ -18,7 +18,7 @@ function client(t: TestContext, url: string): Sql {
   return sql
 }
 
-/** What is missing or changed: a later version may have more columns and more rows. */
+/** Missing or changed data: a later version may have more columns and rows. */
 function lossesOf(before: Contents, after: Contents): string[] {
   const losses: string[] = []
   for (const [table, rows] of before) {

@@ -49,7 +49,7 @@ test('two workers with an embedded PostgreSQL act as one server', { skip: cannot
     DATA_DIR: await directory(t),
     RATE_LIMIT_GENERAL: `1/h:${LIMIT}`,
     RATE_LIMIT_USER: '100000/s:100000',
-    // Not what a busy machine does to a server is tested here.
+    // Without shedding: the load of the machine must not affect the test.
     RHONE_SWAP: 'pressure=off,cors=./test/fixtures/swaps/time-bomb.ts'
   })
   const { port, child, exited, logs } = server

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { FairQueue } from '../../../src/domain/accounts/fair-queue.ts'
 
-/** A queue whose work goes on until it is told, and what has begun and ended in it, in order. */
+/** A queue whose work is ended by the test, with a log of starts and ends. */
 function observed(atOnce: number, mostWaiting: number) {
   const queue = new FairQueue({ atOnce, mostWaiting, retryAfter: 2 })
   const begun: string[] = []

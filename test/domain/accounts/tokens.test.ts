@@ -22,7 +22,7 @@ import { eventually } from '../../support/eventually.ts'
 import { stays } from '../../support/stays.ts'
 import { auditLog } from '../support.ts'
 
-/** A server that knows tokens from its database and hears of their end, as the real one is wired. */
+/** A server with tokens from its database and notifications, wired like the real one. */
 async function instance(t: TestContext, url: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())

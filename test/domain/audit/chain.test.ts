@@ -55,7 +55,7 @@ const problemsOf = async (db: Db) =>
 const kindsOf = async (db: Db) =>
   (await problemsOf(db)).map(({ kind, seq }) => (seq === undefined ? kind : `${kind} ${seq}`))
 
-/** Links over all rows there are, as right as they can be made without the keys. */
+/** Links over all rows, as valid as possible without the keys. */
 async function rebuildChain(db: Db): Promise<void> {
   const rows = (await db.select(chainedFields).from(auditLogs).orderBy(auditLogs.createdAt)) as ChainedRow[]
   await db.delete(auditSeals)
@@ -177,7 +177,7 @@ test('a forged chain is detected: it has no MACs and does not match the signed d
   await rebuildChain(db)
   assert.deepEqual(await kindsOf(db), ['unproven 1'])
 
-  // The server goes on from there, and must not vouch for what it finds.
+  // The server continues from there, and must not sign what it finds.
   await sealed(db, 2)
   assert.deepEqual(await kindsOf(db), ['unproven 1'])
   await db.insert(auditCheckpoints).values(checkpoints)
@@ -257,7 +257,7 @@ test('a deleted account leaves no name, and the chain stays valid', async t => {
   )
 })
 
-/** Rows of somebody whose account is erased, one about them, and one of somebody else. */
+/** Rows by a user whose account is erased, one about them, and one by another user. */
 async function withErased(db: Db): Promise<string> {
   const [user, team] = [randomUUID(), randomUUID()]
   await write(db, 3, { userId: user, userAgent: 'curl', teamId: team })
@@ -275,7 +275,7 @@ async function withErased(db: Db): Promise<string> {
   return user
 }
 
-/* What somebody tries who has the role of the database, and not the keys of the server. */
+/* Attacks by somebody with the database role, but without the keys of the server. */
 
 test('a forged row is detected, although the trigger queues it and the server seals it', async t => {
   const db = await openDatabase(t)

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { News, SharedReads, WakeSignal } from '../../../src/domain/base/news.ts'
 
-/** Longer than any test takes: what waits for it waits in vain. */
+/** Longer than any test takes. */
 const NEVER = 2 ** 30
 const signal = () => new AbortController().signal
 const turn = () => new Promise(setImmediate)
@@ -16,7 +16,7 @@ async function isOver(waiting: Promise<unknown>): Promise<boolean> {
   return over
 }
 
-/** A database that notifies at the wish of the test. */
+/** A database whose notifications are sent by the test. */
 function database() {
   const listeners = new Map<string, { onNotify: (payload: string) => void; onResync: () => void }>()
   const listen = async (channel: string, onNotify: (payload: string) => void, onResync: () => void) => {

@@ -5,7 +5,7 @@ import { PlainTextDecoder, plainText } from '../../../src/domain/base/log-text.t
 import { Redactor, redacted as redactedExcerpt } from '../../../src/domain/base/redaction.ts'
 import { thoroughly } from '../../support/thorough.ts'
 
-/** The text as it comes out when it goes in cut at these places. */
+/** The output for a text that is split at these positions. */
 function redacted(text: string, secrets: readonly string[], cuts: readonly number[] = []): string {
   const redactor = new Redactor()
   for (const secret of secrets) redactor.hide(secret)
@@ -150,8 +150,8 @@ test('a secret truncated at either end is masked', () => {
 })
 
 /**
- * How many times as much of a processor the work takes as other work: the best of many turns of both, until that is as
- * expected, since the machine has more to do.
+ * The ratio of the CPU time of two pieces of work: the best of many rounds of both, until it is as expected, because
+ * the machine has other load.
  */
 function ratioOf(work: () => void, other: () => void, expected: number): number {
   const best = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
@@ -171,7 +171,7 @@ const SIZE = 4_194_304
 const filled = (text: string) => text.repeat(Math.ceil(SIZE / text.length)).slice(0, SIZE)
 const HARMLESS = filled('npm warn 12 packages are looking for funding, see https://example.com/x?y=z of 10:41:07\n')
 
-/** What is written in pieces as big as pipes give them. */
+/** Writes in chunks of the size of pipe buffers. */
 function readAll(text: string, secrets: readonly string[]): void {
   const redactor = new Redactor()
   for (const secret of secrets) redactor.hide(secret)

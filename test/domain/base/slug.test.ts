@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { Slug } from '../../../schemas/apps.ts'
 import { isReserved, slugify, withSuffix } from '../../../src/domain/base/slug.ts'
 
-/** Whether the API would take it from a client. */
+/** Whether the API accepts it. */
 const isSlug = (text: string) => Value.Check(Slug, text)
 
 describe('slugify', () => {

@@ -39,7 +39,7 @@ async function addApp(db: Db): Promise<string> {
 const create = (db: Db, appId: string, request: Partial<NewDeployment> = {}) =>
   db.transaction(tx => insertDeployment(tx, { appId, trigger: 'manual', triggeredBy: null, ...request }))
 
-/** A deployment that has come this far, by no way. */
+/** A deployment that was put directly into a status. */
 async function add(db: Db, appId: string, status: DeploymentStatus, image: string | null = null): Promise<string> {
   const values = { appId, status, image, createdAt: sql`clock_timestamp()` }
   const [row] = await db.insert(deployments).values(values).returning({ id: deployments.id })

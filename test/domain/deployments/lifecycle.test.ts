@@ -13,7 +13,7 @@ import {
 
 const ENDS = ['build_failed', 'deploy_failed', 'cancelled', 'superseded'] as const
 
-/** Lives of deployments: from `pending`, by steps that are allowed, in any order. */
+/** Sequences of allowed transitions from `pending`. */
 const lives = fc.array(fc.nat(), { maxLength: 60 }).map(choices => {
   const life: DeploymentStatus[] = ['pending']
   for (const choice of choices) {

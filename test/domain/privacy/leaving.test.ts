@@ -17,7 +17,7 @@ import { addTeam, addUser, auditLog, openDatabase } from '../support.ts'
 const never = new AbortController().signal
 const inTransaction = <Value>(db: Db, work: (tx: Db) => Promise<Value>) => db.transaction(tx => work(tx))
 
-/** By the pool of the server, because the driver alone does not survive what happens here. */
+/** Uses the pool of the server, because the bare driver does not survive lost connections. */
 async function openPool(t: TestContext): Promise<Db> {
   const app = Fastify()
   await app.register(database, { url: await freshDatabase(t) })
@@ -26,7 +26,7 @@ async function openPool(t: TestContext): Promise<Db> {
   return app.db
 }
 
-/** Everything that says who may do what; the same before and after what has not happened. */
+/** All data about access; it must be unchanged after a failed operation. */
 async function state(db: Db): Promise<unknown> {
   const members = await db.select().from(teamMembers).orderBy(asc(teamMembers.teamId), asc(teamMembers.userId))
   const rows = [
@@ -51,7 +51,7 @@ async function killWritersOf(db: Db, table: string): Promise<() => Promise<void>
   }
 }
 
-/** Does something that fails, killed at its writes to each of some tables in turn. */
+/** Runs an operation that is killed at its writes to each of the tables in turn. */
 async function killedAt(db: Db, tables: readonly string[], act: () => Promise<unknown>): Promise<void> {
   const before = await state(db)
   for (const table of tables) {

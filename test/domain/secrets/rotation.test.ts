@@ -42,7 +42,7 @@ async function addSnapshot(db: Db, appId: string, text: string): Promise<string>
   return id
 }
 
-/** What every variable of an app opens to with the newest key alone. */
+/** The values of all variables of an app, decrypted with the newest key only. */
 async function valuesOf(db: Db, appId: string, opening = parseKeyring(NEW)): Promise<Record<string, string>> {
   const rows = await db.select().from(envVars).where(eq(envVars.appId, appId)).orderBy(envVars.key)
   const box = new SecretBox(opening)

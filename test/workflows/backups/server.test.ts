@@ -41,7 +41,7 @@ test('an operator starts a backup, which runs in another process, and learns its
   const listed = (await as(token, 'GET', '/admin/backups')).json()
   assert.equal(listed.items.length, 1)
   assert.deepEqual([listed.items[0].state, listed.items[0].checked, listed.lastDrill], ['verified', 'opened', null])
-  // What is scraped may be a second old.
+  // A scrape may be a second old.
   const gauge = await eventually(
     () => gaugesOf(app),
     gauge => Date.now() / 1_000 - gauge('rhone_backup_last_success_timestamp_seconds') < 120

@@ -16,7 +16,7 @@ import { eventually } from '../../support/eventually.ts'
 
 type Step = Moment['step']
 
-/** Does something the first time that a worker comes to a step, and lets it pass from then on. */
+/** Disturbs a worker the first time it reaches a step. */
 function onceAt(step: Step, when: Moment['when'], work: Disturbance): Disturbance {
   let isDone = false
   return moment => {
@@ -30,7 +30,7 @@ const fail = (error: Error) => () => {
   throw error
 }
 
-/** Never goes on by itself. */
+/** Blocks until it is aborted. */
 const hang: Disturbance = async ({ signal }) => {
   if (!signal!.aborted) await once(signal!, 'abort')
   throw signal!.reason

@@ -86,14 +86,14 @@ const attempt = (isLastAttempt = false) => ({
   log: pino({ level: 'silent' })
 })
 
-/** Keeps a delivery as the webhook does. */
+/** Stores a delivery like the webhook. */
 async function deliver(event: string, payload: object): Promise<GithubWebhookJob> {
   const deliveryId = randomUUID()
   await store.keep({ source: 'github', deliveryId, event, payload: Buffer.from(JSON.stringify(payload)) })
   return { source: 'github', deliveryId }
 }
 
-/** Keeps it, and does the job. */
+/** Stores it, and runs the job. */
 async function process(event: string, payload: object): Promise<string | null | undefined> {
   const job = await deliver(event, payload)
   await queue.run(job, attempt())

@@ -15,7 +15,7 @@ import { eventually } from '../../support/eventually.ts'
 
 type Said = RuntimeLine | { dropped: number }
 
-/** Where apps run, as far as their logs go: it remembers everything, and can hang up. */
+/** A fake deployer with logs: it keeps all lines, and can disconnect. */
 class TalkingMachines {
   readonly said: Said[] = []
   readonly streams = new Set<AbortController>()

@@ -40,7 +40,7 @@ async function setup(t: TestContext) {
   const db = await openDatabase(t)
   const queue = webhookRedeliveries({ db: () => db, github: server.github })
   const run = (signal = new AbortController().signal) => queue.run({}, { signal, log: server.log } as JobContext)
-  /** A delivery that nobody was there for. */
+  /** A missed delivery. */
   const miss = async (minutesAgo: number) => {
     const delivery = await deliver(fake, 'push', { n: minutesAgo })
     delivery.delivered_at = new Date(Date.now() - minutesAgo * MINUTE).toISOString()

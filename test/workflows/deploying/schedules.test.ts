@@ -16,7 +16,7 @@ import { thoroughly } from '../../support/thorough.ts'
 const EVENTS = ['deploy', 'roll back', 'cancel', 'reconcile', 'lose the jobs', 'lose what runs'] as const
 type Event = (typeof EVENTS)[number]
 
-/** What meets a worker at one of its steps. */
+/** The disturbances of a worker at a step. */
 const DISTURBANCES = ['kill', 'stop', 'fail', 'fault', 'deploy', 'cancel', 'hang'] as const
 /** And it is taken for dead, so that others do all there is to do before it goes on, and knows nothing of that. */
 type Disturbance = (typeof DISTURBANCES)[number] | 'overtake' | null
@@ -52,7 +52,7 @@ class Run {
   readonly #disturbances: Disturbance[]
   #ending = new AbortController()
   #job: TestJob | undefined
-  /** What others do in the place of a worker, which may be given up on meanwhile. */
+  /** Actions of other workers, which may take over meanwhile. */
   readonly #overtaking = new Map<Worker, Promise<unknown>>()
 
   constructor(platform: TestPlatform, appId: string, disturbances: readonly Disturbance[]) {

@@ -12,7 +12,7 @@ import { eventually } from '../../support/eventually.ts'
 
 const IMAGE = `local:sha256:${'a'.repeat(64)}`
 
-/** Builds that never end by themselves. */
+/** Builds that never end on their own. */
 const endless: Builder = {
   name: 'endless',
   async build(_request, { signal }) {
