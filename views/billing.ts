@@ -19,7 +19,7 @@ export function billingPage(billing: Billing | null): View {
 }
 
 function noTeam() {
-  return html`${pageHeader({ title: 'Billing' })}${empty({ icon: 'card', title: 'You are in no team', why: 'Plans belong to teams. Once you are in one, its plan and usage stand here.' })}`
+  return html`${pageHeader({ title: 'Billing' })}${empty({ icon: 'card', title: 'You are not in a team', why: 'Plans belong to teams. Once you are in one, its plan and usage appear here.' })}`
 }
 
 function overview({ team, usage, memberLimit }: Billing, now: Date) {
@@ -37,7 +37,7 @@ ${card(
 )}
 ${card(
   { title: 'Usage' },
-  html`<div class="stack">${meter({ label: 'Members', used: taken, limit })}${usage.invited > 0 && html`<p class="hint">${usage.invited === 1 ? 'One open invitation counts' : `${usage.invited} open invitations count`}, too.</p>`}${meter({ label: 'Apps', used: usage.apps, limit: null })}${meter({ label: 'Machine hours', used: null, limit: null })}${meter({ label: 'Build minutes', used: null, limit: null })}</div><p class="hint">Unknown is not zero: this server does not measure these for teams.</p>`
+  html`<div class="stack">${meter({ label: 'Members', used: taken, limit })}${usage.invited > 0 && html`<p class="hint">${usage.invited === 1 ? 'One open invitation counts' : `${usage.invited} open invitations count`}, too.</p>`}${meter({ label: 'Apps', used: usage.apps, limit: null })}${meter({ label: 'Machine hours', used: null, limit: null })}${meter({ label: 'Build minutes', used: null, limit: null })}</div><p class="hint">Unknown, not zero: this server does not measure these per team.</p>`
 )}
 ${card(
   { title: 'Payment' },

@@ -37,7 +37,7 @@ ${live('dashboard', [`team:${team.id}`], apps.length === 0 ? firstSteps(team, co
 function noTeam(): Html {
   return html`${pageHeader({ title: 'Dashboard' })}${empty({
     icon: 'people',
-    title: 'You are in no team',
+    title: 'You are not in a team',
     why: 'Apps belong to teams. Ask somebody for an invitation, or make a team of your own.',
     actions: linkButton({ label: 'New team', href: '/teams/new', icon: 'plus', kind: 'primary' })
   })}`

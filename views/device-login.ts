@@ -49,10 +49,10 @@ export function approveDevicePage(page: ApproveDevicePage): SoloView {
     content: html`<div class="solo-card"><header><h1>Let this program in?</h1><p class="faint">It would act as you, <strong>${context.viewer?.username}</strong>.</p></header>
 <p class="device-code">${code}</p>
 <p>Compare: your terminal must show the same code. If you have not just run <code>rhone login</code>, somebody is trying to get in as you: deny it.</p>
-${isElsewhere && notice({ tone: 'warn', title: 'It was begun in another network than yours', detail: html`You are at <code>${address}</code>. Approve it only if you work on another machine.` })}
+${isElsewhere && notice({ tone: 'warn', title: 'It was started in another network than yours', detail: html`You are at <code>${address}</code>. Approve it only if you work on another machine.` })}
 ${facts(
   [
-    ['Calls itself', name],
+    ['Name', name],
     ['Begun', html`${ago(createdAt, context.now)}${ip && html` from <code>${ip}</code>`}`],
     [
       'May',
@@ -77,7 +77,7 @@ export function deviceDonePage(decision: 'approved' | 'denied'): SoloView {
   return () => ({
     title: isIn ? 'The program is in' : 'The program stays out',
     content: html`<div class="solo-card"><header>${icon(isIn ? 'ok' : 'stop', 'emblem')}<h1>${isIn ? 'The program is in' : 'The program stays out'}</h1></header>
-<p>${isIn ? 'Go back to your terminal: it goes on within seconds. You can close this tab.' : 'It was told so, and got nothing. If it was not yours, nothing else is to be done.'}</p>
+<p>${isIn ? 'Go back to your terminal: it continues within seconds. You can close this tab.' : 'It was told so, and got no token. If it was not yours, you need to do nothing else.'}</p>
 <div class="actions">${isIn ? linkButton({ label: 'Your tokens', href: '/settings#tokens' }) : linkButton({ label: 'Dashboard', href: '/dashboard' })}</div></div>`
   })
 }

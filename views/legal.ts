@@ -7,7 +7,7 @@ import { pageHeader } from './parts.ts'
 /** The date of the last change to the text below. */
 const DATED = '2026-11-29'
 
-const dated = html`In this form since <time datetime="${DATED}">${DATED}</time>.`
+const dated = html`Last changed <time datetime="${DATED}">${DATED}</time>.`
 const paper = (content: Html) => html`<article class="page narrow prose">${content}</article>`
 
 /** The terms of use. */
@@ -52,18 +52,18 @@ export function privacyPage(days: Retention): SoloView {
     ],
     [
       'Sessions: address and browser',
-      'So that you recognise them',
+      'To let you recognise them',
       'until you sign out, 7 days without use, or 30 days'
     ],
     ['Password, as an Argon2id hash', 'Signing in', 'until it is changed, or your account is erased'],
-    ['API tokens: name, last use and its address', 'So that you notice misuse', `${days.tokens} days after their end`],
-    ['Failed sign-ins', 'Slowing down guessing', count(days.failures)],
+    ['API tokens: name, last use and its address', 'To let you notice misuse', `${days.tokens} days after their end`],
+    ['Failed sign-ins', 'Preventing guessing', count(days.failures)],
     [
       'Audit log: who did what, from where',
       'Security, and disputes in teams',
       `${days.audit} days; without your name and address once your account is erased`
     ],
-    ['Invitations: the address', 'Whom they are for', `${days.invitations} days after they are over`],
+    ['Invitations: the address', 'To identify the recipient', `${days.invitations} days after they are over`],
     [
       'Build logs and commits',
       'What was built, and by whom',

@@ -24,8 +24,8 @@ export interface ErrorFacts {
 const ADVICE: Readonly<Record<number, string>> = {
   401: 'Sign in, and you come back to where you were.',
   404: 'It does not exist, or it is not visible to you. A link to it may be out of date.',
-  409: 'Somebody or something was faster. Load the page again to see how things stand now.',
-  412: 'It was changed since you opened the page. Load it again to see what it is now.',
+  409: 'Somebody else was faster. Reload the page to see the current state.',
+  412: 'It was changed since you opened the page. Reload it to see the current state.',
   413: 'Send less at a time.',
   429: 'Nothing is lost; wait a moment and try again.',
   501: 'This is not set up on this server. Its operators find the settings in docs/operations.md.',

@@ -21,7 +21,7 @@ export interface SignInPage {
 export function signInPage({ github, passwords, next, target, problem, login, isAgain }: SignInPage): SoloView {
   return context => ({
     title: isAgain ? 'Sign in again' : 'Sign in',
-    content: html`<div class="solo-card"><header><h1>${isAgain ? 'Sign in again' : 'Sign in to Rhone'}</h1>${isAgain && html`<p>What comes next is sensitive, so it needs a sign-in of the last minutes. Your other tabs stay signed in.</p>`}<p class="faint">${target ? html`To go on to <strong>${target}</strong>.` : 'Deploy, watch and run your apps.'}</p></header>
+    content: html`<div class="solo-card"><header><h1>${isAgain ? 'Sign in again' : 'Sign in to Rhone'}</h1>${isAgain && html`<p>The next step is sensitive, so it needs a recent sign-in. Your other tabs stay signed in.</p>`}<p class="faint">${target ? html`To go on to <strong>${target}</strong>.` : 'Deploy, watch and run your apps.'}</p></header>
 ${problem !== undefined && notice({ tone: 'bad', title: problem })}
 ${github && html`<a class="button large wide ${passwords ? '' : 'primary'}" href="${href(`/auth/github?next=${encodeURIComponent(next)}`)}" data-no-prefetch>${icon('github')}Continue with GitHub</a>`}
 ${github && passwords && html`<div class="or">or</div>`}

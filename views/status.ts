@@ -43,7 +43,7 @@ const SHOWN: Readonly<Record<Status['status'], Pick<Shown, 'tone' | 'icon'>>> = 
 export function statusView(status: Status): SoloView {
   return () => ({
     title: 'Status',
-    description: 'How the service is now, and how it has been for 30 days.',
+    description: 'The current state of the service, and its history of 30 days.',
     bare: true,
     content: html`<article class="page narrow status-page">${pageHeader({
       title: html`<span class="status ${SHOWN[status.status].tone}">${icon(SHOWN[status.status].icon)}<span>${status.summary}</span></span>`,
@@ -72,14 +72,14 @@ function sections({ components, maintenance, incidents }: Status, inWords: InWor
   const open = incidents.filter(({ closedAt }) => closedAt === null)
   const past = incidents.filter(({ closedAt }) => closedAt !== null)
   return html`${maintenance !== null && maintenanceSection(maintenance)}
-${open.length > 0 && html`<section aria-labelledby="open"><h2 id="open">What goes on</h2><ul>${open.map(incidentItem)}</ul></section>`}
-<section aria-labelledby="parts"><h2 id="parts">Parts of the service, 30 days</h2><ul>${components.map(component => componentItem(component, inWords))}</ul></section>
-${past.length > 0 && html`<section aria-labelledby="past"><h2 id="past">What is over</h2><ul>${past.map(incidentItem)}</ul></section>`}`
+${open.length > 0 && html`<section aria-labelledby="open"><h2 id="open">Open incidents</h2><ul>${open.map(incidentItem)}</ul></section>`}
+<section aria-labelledby="parts"><h2 id="parts">Components, 30 days</h2><ul>${components.map(component => componentItem(component, inWords))}</ul></section>
+${past.length > 0 && html`<section aria-labelledby="past"><h2 id="past">Closed incidents</h2><ul>${past.map(incidentItem)}</ul></section>`}`
 }
 
 function maintenanceSection({ message, until }: NonNullable<Status['maintenance']>): Html {
   return html`<section aria-labelledby="maintenance"><h2 id="maintenance">Planned maintenance</h2>
-<p>Apps go on running. Nothing can be changed or deployed until it is over.</p>
+<p>Apps keep running. Nothing can be changed or deployed until it ends.</p>
 ${message !== null && html`<p class="message">${message}</p>`}
 ${until !== null && html`<p>It ends at ${timeOf(until)}.</p>`}</section>`
 }

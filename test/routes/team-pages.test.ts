@@ -64,7 +64,7 @@ test('creating a team redirects to its page, and a taken slug is reported in the
   assert.equal(page.status, 200)
   assert.equal(new URL(page.url).pathname, url)
   assert.match(page.body, /you are the owner/)
-  assert.match(page.body, /You are alone in this team/)
+  assert.match(page.body, /You are the only member of this team/)
   assert.match(page.body, new RegExp(`<a href="${url}" aria-current="page"`), 'the navigation leads here')
 
   const again = await grace.browser.submit(page, '/teams/new', { name: 'Another <name>', slug })
@@ -113,7 +113,7 @@ test('other users only learn that it is not for them, and the recipient can decl
 
   const asked = await ada.open(pathOf(link))
   const declined = await ada.browser.submit(asked, '/invitations/accept', { token: tokenIn(asked), answer: 'decline' })
-  assert.match(declined.body, /You have declined the invitation/)
+  assert.match(declined.body, /You declined the invitation/)
   const [row] = await db.select().from(teamInvitations).where(eq(teamInvitations.teamId, id))
   assert.ok(row!.revokedAt)
   const [event] = await db
@@ -178,7 +178,7 @@ test('members can see the members and leave; other actions are neither shown nor
   const { id, url } = await teamOf('member')
   const page = await ada.open(url)
   assert.match(page.body, /you are a member/)
-  for (const hidden of ['/invitations"', '/role"', '/transfer"', '/delete"', 'What happened last'])
+  for (const hidden of ['/invitations"', '/role"', '/transfer"', '/delete"', 'Recent events'])
     assert.ok(!page.body.includes(hidden), hidden)
   for (const [path, fields] of [
     ['', { name: 'mine' }],

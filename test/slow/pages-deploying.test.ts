@@ -120,13 +120,13 @@ describe('pages while apps are deployed', { skip }, () => {
     const first = await deploy(await open('/apps/website'), isBuilding)
     await deploy(await open('/apps/bakery'), isBuilding)
     const third = await deploy(await open('/apps/diary'), page =>
-      page.getByText(`${ROOM} deployments are before it`).waitFor()
+      page.getByText(`${ROOM} deployments are ahead of it`).waitFor()
     )
     assert.ok(await statusOf(third).getByText('Queued').isVisible())
 
     await first.getByRole('button', { name: 'Cancel' }).click()
     await third.getByRole('button', { name: 'Cancel' }).waitFor()
-    await third.getByText('One deployment is before it').or(statusOf(third).getByText('Building')).waitFor()
+    await third.getByText('One deployment is ahead of it').or(statusOf(third).getByText('Building')).waitFor()
     await third.getByRole('button', { name: 'Cancel' }).click()
     await third.getByText('The deployment was cancelled.').waitFor()
     await statusOf(third).getByText('Cancelled').waitFor()

@@ -106,7 +106,7 @@ describe('main tasks with apps', { skip }, () => {
     await page.waitForURL('**/deployments')
     await press(button('Roll back').first())
     await isLive(page, isScripted)
-    await page.getByText('Goes back to').waitFor()
+    await page.getByText('Rolls back to').waitFor()
 
     await page.goto(`${site.url}${path}/settings`)
     await growOld(person.id)

@@ -99,10 +99,10 @@ function sessionsCard(context: PageContext, { sessions, isCut }: AccountSettings
       title: 'Where you are signed in',
       id: 'sessions',
       isFlush: true,
-      footer: html`${isCut && html`<span class="hint">The newest are shown.</span>`}${others.length > 0 && buttonForm(context, '/settings/sessions/end', { label: 'End all others', size: 'small' })}${buttonForm(context, '/settings/sessions/end', { label: 'Sign out everywhere', size: 'small', kind: 'quiet', confirm: 'Sign out everywhere, here too?' }, { everywhere: 'on' })}`
+      footer: html`${isCut && html`<span class="hint">Only the newest are shown.</span>`}${others.length > 0 && buttonForm(context, '/settings/sessions/end', { label: 'End all others', size: 'small' })}${buttonForm(context, '/settings/sessions/end', { label: 'Sign out everywhere', size: 'small', kind: 'quiet', confirm: 'Sign out everywhere, here too?' }, { everywhere: 'on' })}`
     },
     sessions.length === 0
-      ? html`<div class="body"><p class="faint">Nowhere in a browser.</p></div>`
+      ? html`<div class="body"><p class="faint">No browser sessions.</p></div>`
       : table(
           'Sessions',
           [
@@ -150,7 +150,7 @@ function tokensCard(context: PageContext, { tokens }: AccountSettings): Html {
       actions: linkButton({ label: 'New token', href: '/settings/tokens/new', icon: 'plus' }, 'small')
     },
     tokens.length === 0
-      ? html`<div class="body"><p class="faint">None yet. Programs act for you by a token, such as the command line and CI.</p></div>`
+      ? html`<div class="body"><p class="faint">None yet. Programs such as the command line and CI act for you with a token.</p></div>`
       : table(
           'API tokens',
           [
@@ -176,7 +176,7 @@ function tokensCard(context: PageContext, { tokens }: AccountSettings): Html {
                   label: 'Revoke',
                   size: 'small',
                   kind: 'quiet',
-                  confirm: `Revoke ${name}? What uses it is refused at once.`
+                  confirm: `Revoke ${name}? Programs that use it are refused immediately.`
                 })
             }
           ],
@@ -228,7 +228,7 @@ function data(): Html {
 function danger(): Html {
   return card(
     { title: 'Delete your account', isDanger: true, id: 'danger' },
-    html`<div class="row apart"><p>Your sessions and tokens end at once. For some days it can be undone.</p>${linkButton({ label: 'Delete …', href: '/settings/delete', kind: 'danger', icon: 'trash' })}</div>`
+    html`<div class="row apart"><p>Your sessions and tokens end immediately. You can undo it for some days.</p>${linkButton({ label: 'Delete …', href: '/settings/delete', kind: 'danger', icon: 'trash' })}</div>`
   )
 }
 
@@ -262,11 +262,11 @@ ${form(
 ${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, hint: 'What it is for, such as the program and its machine.', error: fields.name, isFirst: true })}
 ${choices(
   'scope',
-  'What it may do',
+  'Scope',
   [
-    { value: 'read', label: 'Read', hint: 'Look at everything, and change nothing.' },
+    { value: 'read', label: 'Read', hint: 'See everything, but change nothing.' },
     { value: 'deploy', label: 'Deploy', hint: 'Read, deploy, roll back and cancel. For CI.' },
-    { value: 'admin', label: 'Everything', hint: 'All that you may do yourself.' }
+    { value: 'admin', label: 'Everything', hint: 'Everything that you may do yourself.' }
   ],
   values.scope ?? 'deploy'
 )}
@@ -304,7 +304,7 @@ export function deleteAccountPage(graceDays: number, error?: string): View {
       content: html`${pageHeader({ title: 'Delete your account?', crumbs: CRUMBS })}
 ${card(
   { isDanger: true },
-  html`<ul><li>Your sessions and tokens end at once.</li><li>You get a code that undoes it for ${graceDays} days. Then everything about you is erased.</li><li>Teams that only you are in go with it. Teams that have others, apps or a subscription need another owner first.</li><li>The audit log keeps what was done, without your name.</li></ul>
+  html`<ul><li>Your sessions and tokens end at once.</li><li>You get a code that undoes it for ${graceDays} days. Then everything about you is erased.</li><li>Teams that only you are in go with it. Teams with other members, apps or a subscription need another owner first.</li><li>The audit log keeps what was done, without your name.</li></ul>
 ${confirmForm(context, { action: '/settings/delete', word: name, label: 'Delete my account', error })}
 ${linkButton({ label: 'Keep it', href: '/settings' })}`
 )}`

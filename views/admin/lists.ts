@@ -138,7 +138,7 @@ export function jobsPage(list: Listed<ListedJob, JobQuery>): View {
   return adminPage({
     title: 'Jobs',
     tab: '/admin/jobs',
-    about: 'Work that is done after a reply, the newest first. What is over is kept for two weeks.',
+    about: 'Background work, newest first. Finished jobs are kept for two weeks.',
     actions: linkButton({ label: 'Dead ones', href: '/admin/jobs?state=dead', icon: 'stop' }),
     content: context => html`${filterForm(
       '/admin/jobs',
@@ -166,7 +166,7 @@ export function jobsPage(list: Listed<ListedJob, JobQuery>): View {
 ${
   items.length === 0
     ? query.state === 'dead'
-      ? empty({ icon: 'ok', title: 'No dead jobs', why: 'Every job has either succeeded or still has attempts left.' })
+      ? empty({ icon: 'ok', title: 'No dead jobs', why: 'Every job has succeeded or has attempts left.' })
       : isNarrowed(query)
         ? noMatch('box', 'No job matches')
         : empty({ icon: 'box', title: 'No jobs yet', why: 'Deployments, webhooks and clean-up appear here.' })
@@ -224,7 +224,7 @@ export function usersPage(list: Listed<ListedUser, UserQuery>, problem?: Problem
   return adminPage({
     title: 'Users',
     tab: '/admin/users',
-    about: 'Everybody with an account on this server, the newest first.',
+    about: 'All accounts on this server, newest first.',
     content: context => html`${formProblem(problem)}${filterForm(
       '/admin/users',
       [
@@ -280,7 +280,7 @@ function roleButton({ id, username, isOperator }: ListedUser, context: PageConte
     context,
     `/admin/users/${id}/role`,
     isOperator
-      ? { label: 'Revoke', size: 'small', kind: 'danger', confirm: `Is ${username} to be an operator no more?` }
+      ? { label: 'Revoke', size: 'small', kind: 'danger', confirm: `Revoke the operator role of ${username}?` }
       : { label: 'Make operator', size: 'small', confirm: `May ${username} see and change everything on this server?` },
     { operator: isOperator ? 'no' : 'yes' }
   )
@@ -325,7 +325,7 @@ export function auditPage(list: Listed<ListedEvent, AuditQuery>): View {
   return adminPage({
     title: 'Audit log',
     tab: '/admin/audit',
-    about: html`Who did what, the newest first. Rows are linked by hashes and sealed; <code>rhone audit verify</code> proves that none was changed or removed.`,
+    about: html`Who did what, newest first. Rows are linked by hashes and sealed; <code>rhone audit verify</code> proves that none was changed or removed.`,
     actions: html`<a class="button" href="${exported('csv')}" download data-no-prefetch>CSV</a><a class="button" href="${exported('ndjson')}" download data-no-prefetch>JSON</a>`,
     content: ({ now }) => html`${filterForm(
       '/admin/audit',

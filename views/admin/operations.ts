@@ -87,8 +87,8 @@ export function operationsPage(report: Operations, window: string): View {
     tab: '/admin/operations',
     about: html`Figures of the instance that answers. Alerts, dashboards and what to do about them: <code>docs/RUNBOOK.md</code>.`,
     content:
-      context => html`${report.fallback !== null && notice({ tone: 'warn', title: 'Prometheus could not be asked', detail: html`${report.fallback}. The charts show what this instance remembers.` })}
-${report.sampledAt === null ? empty({ icon: 'clock', title: 'Nothing was measured yet', why: 'The first sample is taken a second after the start.' }) : figuresOf(report, window, context)}`
+      context => html`${report.fallback !== null && notice({ tone: 'warn', title: 'Prometheus could not be asked', detail: html`${report.fallback}. The charts show the history of this instance.` })}
+${report.sampledAt === null ? empty({ icon: 'clock', title: 'No measurements yet', why: 'The first sample is taken a second after the start.' }) : figuresOf(report, window, context)}`
   })
 }
 
@@ -109,7 +109,7 @@ function budget({ budget: found }: Operations): Html {
   const hottest = windows.find(({ window }) => window === '1h')?.burn ?? null
   return card(
     { title: html`Objective: ${percent(target)} of requests in ${days} days`, isFlush: true },
-    html`<div class="figures padded">${figure('Budget left', percent(remaining), remaining === null ? '' : 'of 30 days')}${figure('Spent in what is remembered', percent(spentRemembered, 2))}${figure('Burn of the last hour', hottest === null ? null : `${hottest.toFixed(1)}×`)}</div>
+    html`<div class="figures padded">${figure('Budget left', percent(remaining), remaining === null ? '' : 'of 30 days')}${figure('Spent within the history', percent(spentRemembered, 2))}${figure('Burn of the last hour', hottest === null ? null : `${hottest.toFixed(1)}×`)}</div>
 ${table(
   'How fast the error budget burns',
   [
@@ -185,7 +185,7 @@ function dependencies({ dependencies: found }: Operations): Html {
   return card(
     { title: 'Depends on' },
     names.length === 0
-      ? html`<p class="faint">Nothing was checked yet.</p>`
+      ? html`<p class="faint">No checks yet.</p>`
       : facts(
           names.map(
             ([name, state]): Fact => [
@@ -266,7 +266,7 @@ function recovery({ backup: { last, sizeBytes, drill } }: Operations, { now }: P
 /** Without a script, shows each panel's first series. With one, all of them, with values on hover. */
 function charts({ charts: found, source }: Operations, window: string): Html {
   const graphs = found.filter(({ kind, data: [times = []] }) => kind === 'graph' && times.length > 1)
-  return html`<section class="section" aria-labelledby="charts"><div class="row apart"><h2 id="charts">Charts${source === 'memory' && html` <span class="faint">of what this instance remembers</span>`}</h2>
+  return html`<section class="section" aria-labelledby="charts"><div class="row apart"><h2 id="charts">Charts${source === 'memory' && html` <span class="faint">from the history of this instance</span>`}</h2>
 ${tabs(
   'What the charts cover',
   WINDOWS.map(name => ({ label: name, href: `/admin/operations?window=${name}` })),
@@ -274,7 +274,7 @@ ${tabs(
 )}</div>
 ${
   graphs.length === 0
-    ? html`<p class="faint">There is a chart from the second sample on.</p>`
+    ? html`<p class="faint">Charts appear after the second sample.</p>`
     : html`<div class="charts" data-charts="/admin/operations?window=${window}">${graphs.map(
         ({ id, title, series, data }) =>
           html`<figure class="card chart" data-chart="${id}"><figcaption>${title}</figcaption>${sparkline(series[0] || title, data[1] ?? [])}</figure>`

@@ -97,7 +97,7 @@ function figures({ stats, version, waiting, backupAt }: Overview, context: PageC
   const inQueues = isKnown ? waiting!.reduce((sum, queue) => sum + queue.waiting!, 0) : null
   return html`<div class="figures">
 ${figure('Users', count(totals.users))}${figure('Teams', count(totals.teams))}${figure('Apps', count(totals.apps))}${figure('Deployments', count(totals.deployments))}
-${figure('Builds under way', count(activeBuilds))}${figure('Jobs that wait', inQueues === null ? null : count(inQueues))}${figure('Newest verified backup', backupAt === undefined ? null : relative(backupAt, context.now))}</div>
+${figure('Running builds', count(activeBuilds))}${figure('Waiting jobs', inQueues === null ? null : count(inQueues))}${figure('Newest verified backup', backupAt === undefined ? null : relative(backupAt, context.now))}</div>
 <p class="hint">Rhone <code>${version}</code>, as of ${ago(stats.generatedAt, context.now)}.</p>`
 }
 
@@ -114,7 +114,7 @@ function dependencies({ services: found }: Overview): Html {
   return card(
     { title: 'Depends on' },
     names.length === 0
-      ? html`<p class="faint">${found === undefined ? 'This server does not measure what it depends on.' : 'Nothing was checked yet.'}</p>`
+      ? html`<p class="faint">${found === undefined ? 'This server does not measure what it depends on.' : 'No checks yet.'}</p>`
       : facts(
           names.map(([name, state]) => [name, status(SERVICE_STATES[state] ?? UNKNOWN_STATE)]),
           'list'
@@ -175,11 +175,11 @@ function closing({ maintenance, values, problem }: Overview, context: PageContex
   const value = (name: string, stored: unknown) => values[name] ?? stored
   return card(
     {
-      title: enabled ? 'What visitors are told' : 'Close for maintenance',
+      title: enabled ? 'Message to visitors' : 'Close for maintenance',
       actions: enabled ? tag('closed', 'warn') : tag('open'),
       id: 'closing'
     },
-    html`<p class="faint">While it is closed, every request but those of operators and probes gets a 503 with a page that says why. Apps go on running.</p>
+    html`<p class="faint">While it is closed, all requests except those of operators and probes get a 503 with an explanation. Apps keep running.</p>
 ${formProblem(problem)}
 ${form(context, { action: '/admin/closing' }, [
   field({

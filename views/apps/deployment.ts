@@ -49,10 +49,7 @@ export function deploymentPage(page: DeploymentPage): View {
 ${log({
   label: 'Build log',
   lines,
-  quiet:
-    after === null
-      ? 'It has said nothing, or its log was kept for 90 days and is gone.'
-      : 'Waiting for the first line.',
+  quiet: after === null ? 'No output, or the log is older than 90 days.' : 'Waiting for the first line.',
   download: `/api/v1${path}/logs`,
   ...(after !== null && { stream: `/api/v1${path}/logs?after=${after}` })
 })}`
@@ -79,14 +76,14 @@ function head(context: PageContext, page: DeploymentPage): Html {
   })}
 ${isDown && downNotice(app.slug)}
 ${!isDown && state.tone === 'bad' && notice({ tone: 'bad', title: errorMessage ?? state.word, detail: errorLog && html`<pre class="excerpt" tabindex="0">${errorLog}</pre>` })}
-${now === 'pending' && ahead !== null && html`<div data-poll>${notice({ tone: 'info', title: placeInLine(ahead), detail: 'It begins as soon as there is room.' })}</div>`}
+${now === 'pending' && ahead !== null && html`<div data-poll>${notice({ tone: 'info', title: placeInLine(ahead), detail: 'It starts as soon as there is capacity.' })}</div>`}
 ${now === 'cancelled' && errorMessage !== null && notice({ tone: 'info', title: errorMessage })}
 <div class="columns">${card({ title: 'Steps' }, timeline(steps(deployment, context.now)))}${card({ title: 'Details' }, details(context, page))}</div>`
 }
 
 function placeInLine(ahead: number): string {
   if (ahead === 0) return 'It is next'
-  return ahead === 1 ? 'One deployment is before it' : `${ahead} deployments are before it`
+  return ahead === 1 ? 'One deployment is ahead of it' : `${ahead} deployments are ahead of it`
 }
 
 function actions(context: PageContext, { app, deployment, url, canRollBack }: DeploymentPage): Html {
@@ -103,13 +100,13 @@ function details(context: PageContext, { app, deployment, by }: DeploymentPage):
   const source = sourceName(app)
   return html`${facts(
     [
-      ['Commit', commitSha === null ? 'the newest of the branch' : html`<code>${commitSha.slice(0, 12)}</code>`],
+      ['Commit', commitSha === null ? 'newest of the branch' : html`<code>${commitSha.slice(0, 12)}</code>`],
       branch !== null && ['Branch', html`<code>${branch}</code>`],
       ['Source', source === null ? 'an image' : breakable(source)],
       ['Begun', html`${ago(createdAt, context.now)} · ${beganBy({ trigger, by })}`],
       config !== null && ['Region', tag(config.region)],
       rollbackOf !== null && [
-        'Goes back to',
+        'Rolls back to',
         html`<a href="/apps/${app.slug}/deployments/${rollbackOf}">${rollbackOf.slice(0, 8)}</a>`
       ],
       image !== null && ['Image', html`<code>${image}</code>`]
@@ -147,7 +144,7 @@ function steps(deployment: Deployment, now: Date): Step[] {
       ? {
           label: 'Build',
           state: 'skipped',
-          detail: rollbackOf === null ? 'The image was given.' : 'The image of before is used.'
+          detail: rollbackOf === null ? 'A prebuilt image.' : 'The earlier image is used.'
         }
       : {
           label: 'Build',
@@ -181,7 +178,7 @@ function steps(deployment: Deployment, now: Date): Step[] {
     {
       label: 'Live',
       state: at === 'live' || at === 'superseded' ? 'done' : isOver ? 'skipped' : 'waiting',
-      ...(at === 'superseded' && { detail: 'A newer one has taken its place.' })
+      ...(at === 'superseded' && { detail: 'A newer one has replaced it.' })
     }
   ]
 }

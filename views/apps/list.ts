@@ -102,7 +102,7 @@ function nothing({ team, text }: AppList): Html {
   if (team === undefined)
     return empty({
       icon: 'people',
-      title: 'You are in no team',
+      title: 'You are not in a team',
       why: 'Apps belong to teams.',
       actions: linkButton({ label: 'New team', href: '/teams/new', icon: 'plus' })
     })

@@ -18,7 +18,7 @@ export interface LogPage extends AppFrame {
 /** Lines shown after a linked one. */
 const AFTER = 50
 const LEVELS = ['debug', 'info', 'warn', 'error'] as const
-const SINCE = { '': 'All that is kept', '15m': 'Last 15 minutes', '1h': 'Last hour', '24h': 'Last day' } as const
+const SINCE = { '': 'All kept lines', '15m': 'Last 15 minutes', '1h': 'Last hour', '24h': 'Last day' } as const
 
 /** The log of an app. Filters are in the URL. */
 export function logPage(page: LogPage): View {
@@ -42,7 +42,7 @@ ${log({
     level: source === 'system' && of === 'info' ? 'system' : of,
     text: message
   })),
-  quiet: isFiltered ? 'No line matches.' : 'It has said nothing yet.',
+  quiet: isFiltered ? 'No line matches.' : 'No output yet.',
   context: base,
   // Links to the line among its neighbours.
   ...(isNarrowed && { linkOf: (id: number) => `${base}?cursor=${id + AFTER + 1}#L${id}` }),

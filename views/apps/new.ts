@@ -68,7 +68,7 @@ ${!canDeploy && notice({ tone: 'warn', title: 'This server cannot deploy yet', d
 ${repositoryCard(page)}
 ${form(context, { action: '/apps/new' }, [
   card(
-    { title: 'What it is called' },
+    { title: 'Name' },
     html`${
       teams.length > 1
         ? select({
@@ -79,7 +79,7 @@ ${form(context, { action: '/apps/new' }, [
             error: errors.team
           })
         : html`<input type="hidden" name="team" value="${team?.slug ?? ''}">`
-    }${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'The display name.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.', ...(hostSuffix !== null && { after: hostSuffix }) })}`
+    }${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'The display name.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; derived from the name if empty.', ...(hostSuffix !== null && { after: hostSuffix }) })}`
   ),
   card(
     { title: 'Where its code is' },
@@ -133,7 +133,7 @@ function repositoryCard({ team, found, find, values }: NewApp): Html | false {
     return notice({
       tone: 'info',
       title: 'Deploy from GitHub',
-      detail: 'Connect an account, and its repositories can be chosen here. Pushes then deploy.',
+      detail: 'Connect an account to choose its repositories here. Pushes then deploy.',
       actions: html`<a class="button small" href="/github/connect?team=${team.slug}" data-no-prefetch>${icon('github')}Connect</a>`
     })
   const choose = (name: string, branch: string) =>
@@ -143,7 +143,7 @@ function repositoryCard({ team, found, find, values }: NewApp): Html | false {
     html`<form method="get" action="/apps/new" class="row" role="search"><input type="hidden" name="team" value="${team.slug}">
 <div class="search">${icon('search')}<input class="input" type="search" name="find" value="${find}" maxlength="140" aria-label="Search repositories" placeholder="Search repositories" autocomplete="off" spellcheck="false" data-slash></div>${button({ label: 'Search' })}</form>
 ${found.state === 'away' && html`<p class="faint">GitHub does not answer at the moment. Type the repository below, or try again.</p>`}
-${found.state === 'found' && found.repositories.length === 0 && html`<p class="faint">${find ? `No repository has “${find}” in its name.` : 'The connected accounts let the App see no repository.'}</p>`}
+${found.state === 'found' && found.repositories.length === 0 && html`<p class="faint">${find ? `No repository has “${find}” in its name.` : 'The connected accounts give the App access to no repository.'}</p>`}
 ${found.repositories.length > 0 && html`<ul class="options">${found.repositories.map(({ fullName, isPrivate, defaultBranch }) => html`<li><a href="${choose(fullName, defaultBranch)}"${fullName === values.repository && html` aria-current="true"`}>${icon(isPrivate ? 'lock' : 'branch')}<span class="truncate">${fullName}</span><span class="faint">${defaultBranch}</span></a></li>`)}</ul>`}`
   )
 }

@@ -108,7 +108,7 @@ function never({ app, canDeploy }: AppPage, hasSource: boolean): Html {
     return empty({
       icon: 'branch',
       title: 'It has no source yet',
-      why: 'Say where its code is, and it can be deployed; or deploy an image by the command line.',
+      why: 'Choose where its code is to deploy it, or deploy an image with the command line.',
       actions: linkButton({ label: 'Choose a source', href: `/apps/${app.slug}/settings`, kind: 'primary' })
     })
   return empty({
@@ -126,7 +126,7 @@ function figures({ metrics, overview }: AppPage): Html {
   return card(
     { title: 'Now' },
     html`<div class="figures">${figure('CPU', metrics && numberOf(metrics.cpuPercent), '%')}${figure('Memory', metrics && numberOf(metrics.memory.usedMb), metrics ? `of ${numberOf(metrics.memory.totalMb)} MB` : '')}${figure('Requests', metrics && numberOf(metrics.requests.perSec), '/ s')}${figure('Errors', metrics && numberOf(metrics.requests.errorRate * 100), '%')}</div>
-${metrics === null && html`<p class="hint">The machines that run it do not answer at the moment.</p>`}
+${metrics === null && html`<p class="hint">Its machines do not answer at the moment.</p>`}
 ${metrics !== null && metrics.instances.length > 0 && html`<p class="row">${metrics.instances.map(({ id, region, state }) => tag(html`${region} · ${state} <code>${id.slice(0, 8)}</code>`))}</p>`}`
   )
 }

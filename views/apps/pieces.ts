@@ -47,7 +47,7 @@ export function downNotice(slug: string, name = 'It'): Html {
   return notice({
     tone: 'bad',
     title: `${name} does not answer`,
-    detail: 'It has ended, or fails its health check. It is started again by itself.',
+    detail: 'It has stopped, or fails its health check. It restarts automatically.',
     actions: linkButton({ label: 'See its log', href: `/apps/${slug}/logs` }, 'small')
   })
 }

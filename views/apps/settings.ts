@@ -46,7 +46,7 @@ export function appSettingsPage(page: AppSettings): View {
     title: `Settings of ${app.name}`,
     section: 'apps',
     content: html`${appHeader(page, context, '/settings', null)}
-${!mayChange && notice({ tone: 'info', title: 'You can read these settings, and not change them', detail: 'That needs the role admin, which an owner of the team can give you.' })}
+${!mayChange && notice({ tone: 'info', title: 'You can read these settings, but not change them', detail: 'That needs the role admin, which an owner of the team can give you.' })}
 ${general(context, page)}${source(context, page)}${mayChange && variables(context, page)}${mayChange && danger(app.slug)}`
   })
 }
@@ -83,7 +83,7 @@ function general(context: PageContext, page: AppSettings): Html {
           footer: html`<span class="hint">A new region applies with the next deployment.</span>${button({ label: 'Save', name: 'part', value: 'general' })}`
         })
       },
-      html`${problem}${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isReadonly: !mayChange })}${field({ name: 'slug', label: 'Slug', value: app.slug, isReadonly: true, isCode: true, hint: 'It is part of the URL, and stays.' })}${select({ name: 'region', label: 'Region', value: values.region, error: errors.region, choices: regions.filter(({ available, code }) => available || code === app.region).map(({ code, name, continent }) => ({ value: code, label: `${name} · ${code}`, group: continent })) })}`
+      html`${problem}${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isReadonly: !mayChange })}${field({ name: 'slug', label: 'Slug', value: app.slug, isReadonly: true, isCode: true, hint: 'It is part of the URL, and cannot change.' })}${select({ name: 'region', label: 'Region', value: values.region, error: errors.region, choices: regions.filter(({ available, code }) => available || code === app.region).map(({ code, name, continent }) => ({ value: code, label: `${name} · ${code}`, group: continent })) })}`
     )
   )
 }
@@ -129,7 +129,7 @@ function variables(context: PageContext, page: AppSettings): Html {
   return html`${card(
     { title: 'Variables', id: 'env', isFlush: true },
     envVars.length === 0
-      ? html`<div class="body"><p class="faint">None yet. Apps get them as their environment; nobody can read them here again.</p></div>`
+      ? html`<div class="body"><p class="faint">None yet. Apps get them as env vars; nobody can read their values here.</p></div>`
       : table(
           'Variables',
           [
@@ -159,7 +159,7 @@ ${form(
       title: 'Set variables',
       footer: html`<span class="hint">They apply with the next deployment.</span>${button({ label: 'Save', name: 'next', value: 'stay' })}${button({ label: 'Save and deploy', name: 'next', value: 'deploy', kind: 'primary' })}`
     },
-    html`${problem}${field({ name: 'lines', label: 'Variables', isLong: true, isRequired: true, isCode: true, value: values.lines, placeholder: 'API_KEY=s3cret', hint: 'One NAME=value in a line, as in a .env file. Existing ones get the new value.' })}${checkbox({ name: 'buildTime', label: 'Builds see them, too', isChecked: values.buildTime === 'on' })}`
+    html`${problem}${field({ name: 'lines', label: 'Variables', isLong: true, isRequired: true, isCode: true, value: values.lines, placeholder: 'API_KEY=s3cret', hint: 'One NAME=value per line, as in a .env file. Existing ones get the new value.' })}${checkbox({ name: 'buildTime', label: 'Also set them during builds', isChecked: values.buildTime === 'on' })}`
   )
 )}`
 }

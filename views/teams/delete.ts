@@ -26,7 +26,7 @@ ${
     ? html`${notice({
         tone: 'warn',
         title: `The team still has ${reasons.join(' and ')}`,
-        detail: 'Delete its apps and cancel its subscription first: they would go on running, and costing, without it.',
+        detail: 'Delete its apps and cancel its subscription first: they would keep running and cost money.',
         actions: linkButton({ label: 'See its apps', href: `/apps?team=${team.slug}` }, 'small')
       })}<div class="actions">${linkButton({ label: 'Back to the team', href: url })}</div>`
     : card(

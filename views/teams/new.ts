@@ -13,8 +13,8 @@ export function newTeamPage(values: Values, problem?: Problem): View {
 ${formProblem(problem)}
 ${form(context, { action: '/teams/new' }, [
   card(
-    { title: 'What it is called' },
-    html`${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'The display name.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; made from the name when you leave it empty.' })}`
+    { title: 'Name' },
+    html`${field({ name: 'name', label: 'Name', value: values.name, isRequired: true, maxLength: 255, error: errors.name, isFirst: true, hint: 'The display name.' })}${field({ name: 'slug', label: 'Slug', value: values.slug, isOptional: true, isCode: true, maxLength: 63, error: errors.slug, hint: 'Names it in URLs; derived from the name if empty.' })}`
   ),
   html`<div class="actions">${button({ label: 'Create the team', kind: 'primary' })}${linkButton({ label: 'Cancel', href: '/dashboard', kind: 'quiet' })}</div>`
 ])}`

@@ -170,7 +170,7 @@ function members(context: PageContext, { team, may, members: rows, next, isLater
     )
   )}
 ${(next !== null || isLater) && pager(rows.length, next === null ? null : `${url}?cursor=${encodeURIComponent(next)}`, isLater ? url : null)}
-${places.members === 1 && may.inviteMembers && notice({ tone: 'info', title: 'You are alone in this team', detail: 'Invite somebody below. A second owner keeps it going when you are away.' })}`
+${places.members === 1 && may.inviteMembers && notice({ tone: 'info', title: 'You are the only member of this team', detail: 'Invite somebody below. A second owner can manage it when you are away.' })}`
 }
 
 function roleForm(context: PageContext, url: string, { id, username, role }: TeamMember): Html {
@@ -204,7 +204,7 @@ function invitationsCard(context: PageContext, page: TeamPage): Html {
             label: 'Actions',
             isActions: true,
             cell: ({ id, email }) =>
-              html`<div class="actions">${buttonForm(context, `${url}/${id}/again`, { label: 'New link', size: 'small', kind: 'quiet', confirm: `Make a new link for ${email}? The one before stops working.` })}${buttonForm(context, `${url}/${id}/revoke`, { label: 'Revoke', size: 'small', kind: 'quiet', confirm: `Revoke the invitation of ${email}?` })}</div>`
+              html`<div class="actions">${buttonForm(context, `${url}/${id}/again`, { label: 'New link', size: 'small', kind: 'quiet', confirm: `Make a new link for ${email}? The old one stops working.` })}${buttonForm(context, `${url}/${id}/revoke`, { label: 'Revoke', size: 'small', kind: 'quiet', confirm: `Revoke the invitation of ${email}?` })}</div>`
           }
         ],
         open
@@ -219,7 +219,7 @@ ${form(
       title: 'Invite somebody',
       footer: html`<span class="hint">You get a link to send to them.</span>${button({ label: 'Invite', kind: 'primary' })}`
     },
-    html`${formProblem(problem)}${isFull && notice({ tone: 'warn', title: 'Every place of the plan is taken', detail: `The plan ${team.plan} has ${places.limit === 1 ? 'one place' : `${places.limit} places`}, open invitations included. ${may.manageBilling ? 'Change the plan, or free a place first.' : 'An owner can change the plan.'}` })}${field({ name: 'email', label: 'E-mail address', type: 'email', value: values.email, isRequired: true, maxLength: 254, error: problem?.fields.email, hint: 'Their account needs this verified address.' })}${select(
+    html`${formProblem(problem)}${isFull && notice({ tone: 'warn', title: 'All places of the plan are taken', detail: `The plan ${team.plan} has ${places.limit === 1 ? 'one place' : `${places.limit} places`}, open invitations included. ${may.manageBilling ? 'Change the plan, or free a place first.' : 'An owner can change the plan.'}` })}${field({ name: 'email', label: 'E-mail address', type: 'email', value: values.email, isRequired: true, maxLength: 254, error: problem?.fields.email, hint: 'Their account needs this verified address.' })}${select(
       {
         name: 'role',
         label: 'Role',
@@ -318,10 +318,10 @@ function transferCard(context: PageContext, { team, members: rows }: TeamPage): 
     { action: `/teams/${team.slug}/transfer`, classes: '', isSecret: true },
     card(
       {
-        title: 'Give this team away',
+        title: 'Transfer this team',
         id: 'transfer',
         isDanger: true,
-        footer: html`<span class="hint">They become an owner, and you an admin, both at once.</span>${button({ label: 'Transfer', kind: 'danger', confirm: `Give ${team.name} away? You cannot take it back yourself.` })}`
+        footer: html`<span class="hint">They become an owner, and you become an admin.</span>${button({ label: 'Transfer', kind: 'danger', confirm: `Transfer ${team.name}? You cannot undo this yourself.` })}`
       },
       select({
         name: 'user',
@@ -334,11 +334,11 @@ function transferCard(context: PageContext, { team, members: rows }: TeamPage): 
 
 function eventsCard(context: PageContext, events: readonly TeamEvent[]): Html {
   return card(
-    { title: 'What happened last', id: 'audit', isFlush: true },
+    { title: 'Recent events', id: 'audit', isFlush: true },
     events.length === 0
-      ? html`<div class="body"><p class="faint">Nothing is recorded yet.</p></div>`
+      ? html`<div class="body"><p class="faint">No events yet.</p></div>`
       : table(
-          'The last events of the audit log',
+          'Recent events of the audit log',
           [
             {
               label: 'What',
