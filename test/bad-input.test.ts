@@ -315,7 +315,10 @@ async function known(): Promise<Record<string, readonly string[]>> {
   }
 }
 
-/** Excluded routes: they would revoke the tokens or delete the accounts of the test, need a session or the GitHub App, or an unguessable secret in the body. */
+/**
+ * Excluded routes: they would revoke the tokens or delete the accounts of the test, or need a session, the GitHub App, or
+ * an unguessable secret in the body.
+ */
 const UNREACHABLE = [
   'DELETE /api/v1/me',
   'POST /api/v1/me/password',

@@ -465,7 +465,7 @@ async function start(t: TestContext, options: Partial<EmbeddedPostgresOptions> &
   return server
 }
 
-/** A path that does not exist yet, in a parent with the given mode; its files and processes are removed after the test. */
+/** A path that does not exist yet, in a parent with the given mode; files and processes are removed after the test. */
 function freshDirectory(t: TestContext, mode = 0o755, name = 'postgres'): string {
   const parent = mkdtempSync(join(tmpdir(), 'rhone-embedded-'))
   chmodSync(parent, mode)

@@ -22,7 +22,7 @@ const LIMITS: Limits = {
 }
 const PATH = process.env.PATH!
 
-/** Every test runs with a separate user if possible, and with the user of this process, where a mark identifies processes. */
+/** Every test runs with a separate user if possible, and with that of this process, where a mark identifies processes. */
 const ways = process.geteuid?.() === 0 ? ['a user of its own', 'our own user'] : ['our own user']
 
 interface Case {

@@ -311,7 +311,7 @@ describe('pages in use', { skip }, () => {
     assert.equal(asked, 2)
   })
 
-  it('8. an open page of a platform that closes keeps what it shows, says so, and sends nothing until it opens', async t => {
+  it('8. when the platform closes, an open page keeps its content with a notice, and sends nothing until it opens', async t => {
     const page = await open(t, data.ada, '/apps/website')
     await setClosed(true)
     t.after(() => setClosed(false))
