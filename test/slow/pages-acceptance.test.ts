@@ -265,7 +265,7 @@ describe('pages in use', { skip }, () => {
     Object.assign(deployer, { running: silent, metrics: silent })
     t.after(() => Object.assign(deployer, answers))
     const page = await open(t, data.ada, '/apps/website')
-    await page.getByText('Its machines do not answer at the moment.').waitFor()
+    await page.getByText('The machines that run it do not answer at the moment.').waitFor()
     assert.deepEqual(await page.locator('.figure').getByText('unknown').count(), 4)
     assert.equal(await page.locator('.figure .value').count(), 0)
   })
@@ -388,7 +388,7 @@ describe('pages in use', { skip }, () => {
     assert.match(page.url(), /\/login\?next=%2Fapps%3Fteam%3Dkim$/)
   })
 
-  it('14. in dark mode the first frame of a page is already dark, by system setting and by choice', async t => 
+  it('14. in dark mode the first frame of a page is already dark, by system setting and by choice', async t => {
     for (const [colorScheme, chosen] of [
       ['dark', undefined],
       ['light', 'dark']
@@ -403,7 +403,8 @@ describe('pages in use', { skip }, () => {
         const share = await brightShare(page, frame)
         assert.ok(share < 0.25, `${Math.round(share * 100)} % of a frame are bright`)
       }
-    })
+    }
+  })
 
   it('15. going back from an app to a filtered list restores the page with its filter and scroll position', async t => {
     const window = await openWindow(browser, site.url, data.ada, { viewport: { width: 1_280, height: 400 } })
