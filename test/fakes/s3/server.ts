@@ -51,6 +51,8 @@ export class FakeS3 {
   })
 
   async listen(): Promise<this> {
+    // A client on a busy machine may read so slowly that the connection seems idle.
+    this.#server.keepAliveTimeout = 0
     this.#server.listen(0, '127.0.0.1')
     await once(this.#server, 'listening')
     this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
