@@ -101,7 +101,7 @@ test('invalid env vars fail the deployment with an explanation, but without thei
     machine.deployer.start(await machine.release(newApp(), answering('never'), env), context())
   await assert.rejects(start({ SECRET: 'pass\0word' }), (error: Error) => {
     assert.doesNotMatch(error.message, /pass|word/)
-    return isAbout(/The value of SECRET has a NUL/)(error)
+    return isAbout(/The value of SECRET contains a NUL/)(error)
   })
   await assert.rejects(start({ BIG: 'x'.repeat(200_000) }), isAbout(/too long in total/))
   await assert.rejects(start({ BIGGER: 'x'.repeat(20_000_000) }), isAbout(/too long in total/))
