@@ -198,16 +198,9 @@ describe('a change after a token was minted', () => {
   async function live(t: TestContext, check: NonNullable<AccessTokensDeps['check']>) {
     const { told, news } = newsdesk()
     const server = await setup(t, { ttl: 40 }, { check, news })
-    const { now } = Date
-    const at = (offset: number) => {
-      Date.now = () => now() + offset
-    }
-    t.after(() => {
-      Date.now = now
-    })
-    at(-120_000)
+    setAhead(t, Date, -120_000)
     told.live()
-    at(0)
+    setAhead(t, Date, 120_000)
     return { ...server, told }
   }
 

@@ -4,17 +4,17 @@ interface Clock {
   now(): number
 }
 
-const ahead = new WeakMap<TestContext, Map<Clock, number>>()
+interface Hands {
+  /** Milliseconds that the clock is ahead. */
+  ahead: number
+  stoppedAt: number | undefined
+}
+
+const mocked = new WeakMap<TestContext, Map<Clock, Hands>>()
 
 /** Sets a clock of this process ahead until the end of the test. Running timers are not affected. */
 export function setAhead(t: TestContext, clock: Clock, milliseconds: number): void {
-  const clocks = ahead.get(t) ?? new Map<Clock, number>()
-  ahead.set(t, clocks)
-  const before = clocks.get(clock)
-  clocks.set(clock, (before ?? 0) + milliseconds)
-  if (before !== undefined) return
-  const now = clock.now.bind(clock)
-  t.mock.method(clock, 'now', () => now() + clocks.get(clock)!)
+  handsOf(t, clock).ahead += milliseconds
 }
 
 /**
@@ -23,7 +23,22 @@ export function setAhead(t: TestContext, clock: Clock, milliseconds: number): vo
  * @returns a function that restarts the clock before the end of the test
  */
 export function stopClock(t: TestContext, clock: Clock): () => void {
-  const now = clock.now()
-  const { mock } = t.mock.method(clock, 'now', () => now)
-  return () => mock.restore()
+  const hands = handsOf(t, clock)
+  hands.stoppedAt = clock.now() - hands.ahead
+  return () => {
+    hands.stoppedAt = undefined
+  }
+}
+
+/** Mocks a clock once per test: of two mocks of a method, Node restores the first one first, which then stays for good. */
+function handsOf(t: TestContext, clock: Clock): Hands {
+  const clocks = mocked.get(t) ?? new Map<Clock, Hands>()
+  mocked.set(t, clocks)
+  const known = clocks.get(clock)
+  if (known !== undefined) return known
+  const hands: Hands = { ahead: 0, stoppedAt: undefined }
+  clocks.set(clock, hands)
+  const now = clock.now.bind(clock)
+  t.mock.method(clock, 'now', () => (hands.stoppedAt ?? now()) + hands.ahead)
+  return hands
 }

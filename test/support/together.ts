@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -26,13 +27,25 @@ export async function runTogether({ files, share, claims, deadline, grace }: Tog
     if (!(await claim(join(claims, `${at}.taken`)))) continue
     taken++
     const inTime = setDeadline(file, deadline)
-    await test(file, async () => {
+    await test(file, async t => {
+      t.after(refuseMocks)
       await import(pathToFileURL(file).href)
     })
     inTime()
   }
   clearInterval(awake)
   setDeadline('what these files have left behind', grace)
+}
+
+const { now } = performance
+const { now: date } = Date
+const timer = setTimeout
+
+/** A clock that a file leaves mocked would stop the files after it. */
+function refuseMocks(): void {
+  assert.equal(performance.now, now, 'this file has left performance.now mocked')
+  assert.equal(Date.now, date, 'this file has left Date.now mocked')
+  assert.equal(setTimeout, timer, 'this file has left setTimeout mocked')
 }
 
 async function claim(path: string): Promise<boolean> {
