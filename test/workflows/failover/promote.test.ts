@@ -120,7 +120,8 @@ suite('--max-lag', () => {
   test('as a number does not suffice for a standby that has not followed an earlier promotion', () => {
     // Its position is higher, but on the timeline before.
     const hosts = [gone, host('b', { timeline: 2, lsn: 5_000n })]
-    const expected = /^b:5432 is on timeline 2, and may lack all changes since the promotion to timeline 3; .*--max-lag any$/
+    const expected =
+      /^b:5432 is on timeline 2, and may lack all changes since the promotion to timeline 3; .*--max-lag any$/
     assert.match(plan(hosts, { seen: seenAt(2_000n, 10) }).refusal!, expected)
     assert.match(plan(hosts, { highest: 3 }).refusal!, expected)
     assert.equal(plan(hosts, { highest: 3, maxLag: Number.POSITIVE_INFINITY }).candidate, 'b:5432')

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { resolve } from 'node:path'
 import { test } from 'node:test'
-import { stockPressure } from '../examples/stock/under-pressure.ts'
-import { testApp } from './support/app.ts'
-import { eventually } from './support/eventually.ts'
+import { stockPressure } from '../../examples/stock/under-pressure.ts'
+import { testApp } from '../support/app.ts'
+import { eventually } from '../support/eventually.ts'
 
 const STOCK = {
   'security-headers': 'helmet',
@@ -13,7 +13,7 @@ const STOCK = {
   pressure: 'under-pressure'
 }
 const swapOf = (slot: keyof typeof STOCK) =>
-  `${slot}=${resolve(import.meta.dirname, `../examples/stock/${STOCK[slot]}.ts`)}`
+  `${slot}=${resolve(import.meta.dirname, `../../examples/stock/${STOCK[slot]}.ts`)}`
 const over = (slot: keyof typeof STOCK) => ({ RHONE_SWAP: swapOf(slot) })
 
 test('@fastify/helmet replaces security-headers, and pages keep their styles', async t => {

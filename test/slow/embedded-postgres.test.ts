@@ -22,18 +22,18 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { after, before, type TestContext, test } from 'node:test'
 import postgres from 'postgres'
-import { commandLine, identify, isRunning, waitForExit } from '../plugins/lib/processes.ts'
-import { binariesIn, locateBinaries } from '../src/embedded-postgres/binaries.ts'
+import { commandLine, identify, isRunning, waitForExit } from '../../plugins/lib/processes.ts'
+import { binariesIn, locateBinaries } from '../../src/embedded-postgres/binaries.ts'
 import {
   type EmbeddedPostgres,
   EmbeddedPostgresError,
   type EmbeddedPostgresOptions,
   findEmbeddedPostgres,
   startEmbeddedPostgres
-} from '../src/embedded-postgres/index.ts'
-import { acquireOwnerLock } from '../src/embedded-postgres/owner-lock.ts'
-import { runProgram, spawnProgram } from '../src/embedded-postgres/programs.ts'
-import { eventually } from './support/eventually.ts'
+} from '../../src/embedded-postgres/index.ts'
+import { acquireOwnerLock } from '../../src/embedded-postgres/owner-lock.ts'
+import { runProgram, spawnProgram } from '../../src/embedded-postgres/programs.ts'
+import { eventually } from '../support/eventually.ts'
 
 const silent = { info() {}, warn() {}, error() {} }
 const installed = await locateBinaries()
@@ -521,7 +521,7 @@ async function spawnServer(t: TestContext, dataDir: string, prefix: string[] = [
 /** A server of its own process group, which prints its database's URL and stops on SIGTERM. */
 function launchServer(t: TestContext, dataDir: string, prefix: string[] = []): ChildProcess {
   const script = `
-    import { startEmbeddedPostgres } from ${JSON.stringify(import.meta.resolve('../src/embedded-postgres/index.ts'))}
+    import { startEmbeddedPostgres } from ${JSON.stringify(import.meta.resolve('../../src/embedded-postgres/index.ts'))}
     import postgres from ${JSON.stringify(import.meta.resolve('postgres'))}
     const log = { info() {}, warn: console.error, error: console.error }
     const server = await startEmbeddedPostgres({ dataDir: ${JSON.stringify(dataDir)}, log, durable: false })

@@ -4,9 +4,9 @@ import { chmod, readFile, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
-import { directoryFor } from './support/backups.ts'
+import { directoryFor } from '../support/backups.ts'
 
-const scripts = resolve(import.meta.dirname, '../scripts')
+const scripts = resolve(import.meta.dirname, '../../scripts')
 const run = promisify(execFile)
 
 test('the cron schedule is 02:00 daily and 03:00 on Sundays, in UTC, and repeated setup adds no duplicates', async t => {

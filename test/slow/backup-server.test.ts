@@ -5,12 +5,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { buildApp } from '../../../src/app.ts'
-import { listBackups } from '../../../src/workflows/backups/catalogue.ts'
-import { testApp, testConfig } from '../../support/app.ts'
-import { connectTo, directoryFor } from '../../support/backups.ts'
-import { freshDatabase } from '../../support/database.ts'
-import { eventually } from '../../support/eventually.ts'
+import { buildApp } from '../../src/app.ts'
+import { listBackups } from '../../src/workflows/backups/catalogue.ts'
+import { testApp, testConfig } from '../support/app.ts'
+import { connectTo, directoryFor } from '../support/backups.ts'
+import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 
 /** Hears what a webhook is told. */
 async function listener(t: TestContext) {
