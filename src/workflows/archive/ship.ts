@@ -209,7 +209,12 @@ class Run {
     const bundle: KeyBundle = { keyrings, ...extras }
     const at = new Date().toISOString().replace(/[-:]|\.\d+/g, '')
     const content = sealed([Buffer.from(JSON.stringify(bundle))], keyRecipients)
-    await this.#storage.put(keysObject(stream, `${at}-${print}`), content, this.#signal)
+    try {
+      await this.#storage.put(keysObject(stream, `${at}-${print}`), content, this.#signal)
+    } catch (error) {
+      // Its name contains the keys' fingerprint: a run that was interrupted in this second has stored them.
+      if (!(error instanceof StorageError && error.failure === 'exists')) throw error
+    }
     await this.#keep({ keys: name })
   }
 
