@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Session } from '../../../plugins/lib/postgres-session.ts'
+import { inBlocks } from './blocks.ts'
 import { nameOf, quoted, type TableFacts } from './tables.ts'
 
 const NEWLINE = 0x0a
@@ -16,40 +17,6 @@ export async function* copyOut(session: Session, table: TableFacts, block: Buffe
   // Otherwise the rest of the reply stays unread, and the connection hangs.
   rows.once('end', () => session.resume())
   yield* inBlocks(rows, block)
-}
-
-/** Collects what a stream delivers in small parts. Iterating over it would allocate memory for them once more. */
-async function* inBlocks(stream: Readable, block: Buffer): AsyncGenerator<Buffer> {
-  let filled = 0
-  let hasEnded = false
-  let wake = () => {}
-  let fail = (_: Error) => {}
-  stream.on('data', (part: Buffer) => {
-    const taken = part.copy(block, filled)
-    filled += taken
-    if (filled < block.length) return
-    stream.pause()
-    if (taken < part.length) stream.unshift(part.subarray(taken))
-    wake()
-  })
-  stream.once('end', () => {
-    hasEnded = true
-    wake()
-  })
-  stream.once('error', error => fail(error))
-  try {
-    while (!hasEnded) {
-      filled = 0
-      await new Promise<void>((resolve, reject) => {
-        wake = resolve
-        fail = reject
-        stream.resume()
-      })
-      if (filled > 0) yield block.subarray(0, filled)
-    }
-  } finally {
-    stream.destroy()
-  }
 }
 
 /** Parts of postgres.js that are missing from its types. */
