@@ -15,6 +15,8 @@ import { primaryUrlOf } from './primary-database.ts'
 const ENTRY = new URL(`./backup-process${extname(import.meta.filename)}`, import.meta.url)
 /** Megabytes for JavaScript objects; the rows are in buffers outside of it. */
 const HEAP = 96
+/** Megabytes for each half of the young ones: buffers that they hold are freed as often as it fills. */
+const YOUNG = 2
 /** Milliseconds for an aborted process to clean up. */
 const GRACE = 10_000
 
@@ -52,7 +54,7 @@ async function run(work: BackupWork, signal: AbortSignal): Promise<Descriptor | 
   signal.throwIfAborted()
   const child = fork(ENTRY, {
     env: compiledBefore(),
-    execArgv: [`--max-old-space-size=${HEAP}`],
+    execArgv: [`--max-old-space-size=${HEAP}`, `--max-semi-space-size=${YOUNG}`],
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'pipe', 'ipc']
   })

@@ -12,8 +12,8 @@ import { repeatedly } from '../support/repeatedly.ts'
 const MB = 1e6
 /** Resident bytes that the process of a backup may have at most. */
 const MOST = 256 * MB
-/** What the peaks of two backups differ by at most, from one collection of garbage to the next: half of what is added. */
-const SLACK = 64 * MB
+/** What the peaks of two backups differ by, however much they have to read. */
+const SLACK = 32 * MB
 /** Megabytes for each second of CPU time, reading back included. */
 const LEAST_SPEED = 20
 /** Clock ticks per second of /proc/<pid>/stat. */
