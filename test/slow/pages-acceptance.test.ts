@@ -265,7 +265,7 @@ describe('pages in use', { skip }, () => {
     Object.assign(deployer, { running: silent, metrics: silent })
     t.after(() => Object.assign(deployer, answers))
     const page = await open(t, data.ada, '/apps/website')
-    await page.getByText('The machines that run it do not answer at the moment.').waitFor()
+    await page.getByText('Its machines do not answer at the moment.').waitFor()
     assert.deepEqual(await page.locator('.figure').getByText('unknown').count(), 4)
     assert.equal(await page.locator('.figure .value').count(), 0)
   })
