@@ -5,8 +5,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
+import { freePort } from '../test/support/free-port.ts'
 import { startHaproxy } from '../test/support/haproxy.ts'
-import { freePort, startRedis } from '../test/support/redis.ts'
+import { startRedis } from '../test/support/redis.ts'
 
 export interface Contestant {
   readonly name: string

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parse } from 'yaml'
@@ -15,8 +14,8 @@ export interface StackOptions {
   readonly receiver: string
   /** Where configuration and data go; must be empty. */
   readonly directory: string
-  /** Free ports are drawn when absent. */
-  readonly ports?: { readonly prometheus: number; readonly alertmanager: number }
+  /** Must be free. */
+  readonly ports: { readonly prometheus: number; readonly alertmanager: number }
   /** Seconds between scrapes, and between evaluations of the rules. */
   readonly interval?: number
   /** Divides every window and every duration of the rules, to see in minutes what takes hours. */
@@ -36,8 +35,7 @@ export interface Stack {
  * @throws Error when a binary is missing or ends at once
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const { directory, interval = 5 } = options
-  const ports = options.ports ?? { prometheus: await freePort(), alertmanager: await freePort() }
+  const { directory, ports, interval = 5 } = options
   await writePrometheusConfig(options, ports.alertmanager, interval)
   await writeAlertmanagerConfig(options)
 
@@ -181,13 +179,4 @@ async function answers(url: string): Promise<void> {
     await delay(100)
   }
   throw new Error(`${url} was not ready within 30 s`)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return (address as { port: number }).port
 }

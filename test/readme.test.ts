@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
-import { freePort } from './support/redis.ts'
+import { freePort } from './support/free-port.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 

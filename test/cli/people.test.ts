@@ -18,8 +18,8 @@ import type { Variables } from '../../src/config/index.ts'
 import { testApp } from '../support/app.ts'
 import { openApp } from '../support/deployed-app.ts'
 import { eventually } from '../support/eventually.ts'
+import { freePort } from '../support/free-port.ts'
 import { testRepository } from '../support/pushed-repository.ts'
-import { freePort } from '../support/redis.ts'
 
 const run = promisify(execFile)
 

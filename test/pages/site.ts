@@ -11,7 +11,7 @@ import { setOperator } from '../../src/domain/accounts/operators.ts'
 import { auditLog } from '../domain/support.ts'
 import { type TestApp, testApp } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
-import { freePort } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
 
 /* Servers with people in browsers, for the tests of pages and for the pictures of them. */
 

@@ -9,7 +9,8 @@ import type { Redis } from 'ioredis'
 import redis, { type RedisDeps, type RedisOptions } from '../../plugins/redis/index.ts'
 import { redisTarget } from '../../plugins/redis/target.ts'
 import { eventually } from '../support/eventually.ts'
-import { freePort, redisServer, startRedis } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
+import { redisServer, startRedis } from '../support/redis.ts'
 
 suite('a Redis URL', () => {
   for (const [url, expected] of [

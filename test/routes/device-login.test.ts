@@ -12,7 +12,7 @@ import { addTeam, addUser } from '../domain/support.ts'
 import { testApp, testConfig } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
 import { freshDatabase } from '../support/database.ts'
-import { freePort } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
 
 const scope = { after } as never
 const settings = {

@@ -18,7 +18,7 @@ import {
 import { testApp } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
 import { eventually } from '../support/eventually.ts'
-import { freePort } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
 import { errorOf, platform } from './support.ts'
 
 const fake = await startFakeGithub()

@@ -11,7 +11,7 @@ import { testApp } from '../support/app.ts'
 import { type Page, TestBrowser } from '../support/browser.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
-import { freePort } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
 import { thoroughly } from '../support/thorough.ts'
 
 const GOOD = 'kuro mizu tabi 9 feldspar'

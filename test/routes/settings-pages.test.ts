@@ -8,7 +8,7 @@ import { listTokens } from '../../src/domain/accounts/tokens.ts'
 import { auditLog } from '../domain/support.ts'
 import { testApp } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
-import { freePort } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
 
 const GOOD = 'kuro mizu tabi 9 feldspar'
 const BETTER = 'ember 44 lantern oxbow quill'

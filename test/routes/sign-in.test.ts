@@ -11,7 +11,7 @@ import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
 import { testApp } from '../support/app.ts'
 import { type Page, TestBrowser } from '../support/browser.ts'
 import { eventually } from '../support/eventually.ts'
-import { freePort } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
 
 const github = await startFakeGithub()
 after(() => github.close())

@@ -8,6 +8,7 @@ import { type Notice, startReceiver } from '../../monitoring/receiver.ts'
 import { startStack } from '../../monitoring/stack.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
+import { freePort } from '../support/free-port.ts'
 import { startServer } from '../support/process.ts'
 import { type Repetition, repeatedly } from '../support/repeatedly.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
@@ -51,6 +52,7 @@ test('a broken server alerts the right receiver, and so does its recovery', { sk
     target: server.url,
     token: environment.METRICS_TOKEN,
     receiver: receiver.url,
+    ports: { prometheus: await freePort(), alertmanager: await freePort() },
     directory: await directory(t),
     interval: 1,
     speed: SPEED

@@ -1,30 +1,20 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { needsOpenssl } from '../support/certificate.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
+import { freePort } from '../support/free-port.ts'
 import { startServer } from '../support/process.ts'
 
 const PROGRAM = 'prometheus-blackbox-exporter'
 const CONFIG = join(import.meta.dirname, '../../monitoring/blackbox.yml')
 const missing = spawnSync(PROGRAM, ['--version']).error ? `there is no ${PROGRAM} on this machine` : false
 const skip = missing || needsOpenssl.skip
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** The exporter with the shipped configuration. @returns the metrics of a probe */
 async function exporter(t: TestContext, trusted: string): Promise<(target: string) => Promise<Map<string, number>>> {

@@ -15,6 +15,7 @@ import { makeIdentity, recipientOf } from '../../src/workflows/backups/sealing.t
 import { readRules } from '../monitoring/rule-files.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
+import { freePort } from '../support/free-port.ts'
 import { type RunningServer, startServer } from '../support/process.ts'
 
 const run = promisify(execFile)
@@ -59,6 +60,7 @@ describe('documented queries and commands', { skip, timeout: 600_000 }, () => {
       target: server.url,
       token: METRICS_TOKEN,
       receiver: receiver.url,
+      ports: { prometheus: await freePort(), alertmanager: await freePort() },
       directory: join(directory, 'stack'),
       interval: 1
     })

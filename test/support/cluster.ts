@@ -7,7 +7,7 @@ import { locateBinaries, restoreLibraryLinks } from '../../src/embedded-postgres
 import { chooseLauncher } from '../../src/embedded-postgres/privileges.ts'
 import { runProgram } from '../../src/embedded-postgres/programs.ts'
 import { eventually } from './eventually.ts'
-import { freePort } from './redis.ts'
+import { freePort } from './free-port.ts'
 
 export interface OwnCluster {
   /** As its superuser, over TCP with a password. */

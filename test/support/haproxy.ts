@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { Scope } from './database.ts'
 import { eventually } from './eventually.ts'
-import { freePort } from './redis.ts'
+import { freePort } from './free-port.ts'
 
 /** As {@link startHaproxy}; where there is none, the test is skipped. */
 export async function haproxy(t: TestContext, ...setup: Setup): Promise<number | undefined> {

@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
 import { postgresTarget } from '../../plugins/lib/postgres.ts'
-import { freePort } from './redis.ts'
+import { freePort } from './free-port.ts'
 import { tcpProxy } from './tcp-proxy.ts'
 
 /**

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
 import type { Scope } from './database.ts'
+import { freePort } from './free-port.ts'
 
 export interface RedisServer {
   url: string
@@ -43,16 +43,6 @@ export async function startRedis(
     await rm(directory, { recursive: true, force: true })
   })
   return (await isServing(child)) ? { url: `redis://127.0.0.1:${port}`, port, process: child } : undefined
-}
-
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('no TCP port was given')
-  return address.port
 }
 
 /** False when there is no such program. */

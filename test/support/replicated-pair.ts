@@ -9,7 +9,7 @@ import { runProgram } from '../../src/embedded-postgres/programs.ts'
 import { migrateDatabase } from '../../src/wiring/migrations.ts'
 import type { Scope } from './database.ts'
 import { eventually } from './eventually.ts'
-import { freePort } from './redis.ts'
+import { freePort } from './free-port.ts'
 import { type TcpProxy, tcpProxy } from './tcp-proxy.ts'
 
 const PASSWORD = 'superuser-of-a-test'

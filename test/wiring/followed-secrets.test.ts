@@ -9,7 +9,8 @@ import { TestBrowser } from '../support/browser.ts'
 import { ownCluster } from '../support/cluster.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
-import { freePort, redisServer } from '../support/redis.ts'
+import { freePort } from '../support/free-port.ts'
+import { redisServer } from '../support/redis.ts'
 import { keyOf, OLD, place, server } from '../support/secret-place.ts'
 
 const NEW = keyOf('new')
