@@ -13,7 +13,7 @@ export interface Scope {
   after(release: () => Promise<void>): void
 }
 
-/** The URL of a private migrated database with job tables. It is dropped when the scope ends. */
+/** The URL of a private migrated database with job tables. It is dropped after the scope has ended. */
 export async function freshDatabase(scope: Scope): Promise<string> {
   template ??= makeTemplate()
   return createDatabase(scope, await template)
@@ -54,11 +54,28 @@ export async function isWaitingForLock(db: Db): Promise<boolean> {
 export const databaseOf = (url: string): string => new URL(url).pathname.slice(1)
 
 async function createDatabase(scope: Scope, template: string): Promise<string> {
+  await dropReleased()
   const name = `t_${randomBytes(8).toString('hex')}`
   // Copied file by file, as what is in no hurry to be durable need not go through the write-ahead log block by block.
   await withCluster(sql => sql`create database ${sql(name)} template ${sql(template)} strategy file_copy`)
-  scope.after(() => withCluster(sql => drop(sql, name)))
+  scope.after(async () => void released.add(name))
   return urlOf(name)
+}
+
+/**
+ * Databases of scopes that have ended. Hooks run in the order they were added, so when a database is released, the server
+ * that uses it has yet to close: without its database it would fail in ways that no test expects.
+ */
+const released = new Set<string>()
+
+/** Drops the databases of scopes that have ended. */
+export async function dropReleased(): Promise<void> {
+  if (released.size === 0) return
+  const names = [...released]
+  released.clear()
+  await withCluster(async sql => {
+    for (const name of names) await drop(sql, name)
+  })
 }
 
 const MAY_NOT_TERMINATE = '42501'
