@@ -25,13 +25,19 @@ export function emptyDatabase(scope: Scope): Promise<string> {
 }
 
 /** Test processes may need the cluster's superuser, to restart or starve the system under test. */
-export async function withCluster<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
-  const sql = postgres(clusterUrl(), { max: 1, fetch_types: false, onnotice: () => {} })
-  try {
-    return await work(sql)
-  } finally {
-    await sql.end({ timeout: 1 })
-  }
+export function withCluster<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+  cluster ??= postgres(clusterUrl(), { max: 1, fetch_types: false, onnotice: () => {} })
+  return work(cluster)
+}
+
+/** One connection for all of a file: a new one costs more than what most of its statements do. */
+let cluster: Sql | undefined
+
+/** Drops the databases of scopes that have ended, and closes the connection to the cluster. */
+export async function leaveCluster(): Promise<void> {
+  await dropReleased()
+  await cluster?.end({ timeout: 1 })
+  cluster = undefined
 }
 
 /** Ends every client's connection to the database at `url`. Other processes in it, such as autovacuum's, are not ours. */
@@ -68,8 +74,7 @@ async function createDatabase(scope: Scope, template: string): Promise<string> {
  */
 const released = new Set<string>()
 
-/** Drops the databases of scopes that have ended. */
-export async function dropReleased(): Promise<void> {
+async function dropReleased(): Promise<void> {
   if (released.size === 0) return
   const names = [...released]
   released.clear()
@@ -101,17 +106,26 @@ async function makeTemplate(): Promise<string> {
   const name = `rhone_template_${await schemaHash()}`
   await withCluster(async sql => {
     await sql`select pg_advisory_lock(hashtext(${name}))`
-    const [existing] = await sql`select from pg_database where datname = ${name}`
-    if (existing !== undefined) return
-
-    const unfinished = `${name}_unfinished`
-    await sql`drop database if exists ${sql(unfinished)} with (force)`
-    await sql`create database ${sql(unfinished)} template template0`
-    await migrateDatabase(urlOf(unfinished))
-    await addJobTables(urlOf(unfinished))
-    await sql`alter database ${sql(unfinished)} rename to ${sql(name)}`
+    try {
+      await makeOnce(sql, name)
+    } finally {
+      await sql`select pg_advisory_unlock(hashtext(${name}))`
+    }
   })
   return name
+}
+
+async function makeOnce(sql: Sql, name: string): Promise<void> {
+  const [existing] = await sql`select from pg_database where datname = ${name}`
+  if (existing !== undefined) return
+
+  const unfinished = `${name}_unfinished`
+  await sql`drop database if exists ${sql(unfinished)} with (force)`
+  await sql`create database ${sql(unfinished)} template template0`
+  await migrateDatabase(urlOf(unfinished))
+  await addJobTables(urlOf(unfinished))
+  await settle(urlOf(unfinished))
+  await sql`alter database ${sql(unfinished)} rename to ${sql(name)}`
 }
 
 /** As the first start of a server would. */
@@ -119,6 +133,16 @@ async function addJobTables(url: string): Promise<void> {
   const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} })
   await sql.unsafe(getConstructionPlans())
   await sql.end({ timeout: 1 })
+}
+
+/** Copies start with what else each of them would do for itself: hint bits, and the file of relations that connections load. */
+async function settle(url: string): Promise<void> {
+  const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} })
+  await sql`vacuum (freeze, analyze)`
+  await sql.end({ timeout: 1 })
+  const next = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} })
+  await next`select count(*) from pg_class`
+  await next.end({ timeout: 1 })
 }
 
 async function schemaHash(): Promise<string> {

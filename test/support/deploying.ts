@@ -394,7 +394,11 @@ export class TestPlatform {
 
 export async function testPlatform(scope: Scope): Promise<TestPlatform> {
   const client = postgres(await freshDatabase(scope), { max: 8, onnotice: () => {} })
-  scope.after(() => client.end({ timeout: 1 }))
+  const watches: ClaimWatch[] = []
+  scope.after(async () => {
+    for (const watch of watches) await watch.close()
+    await client.end({ timeout: 1 })
+  })
   const db = drizzle({ client, schema, casing: 'snake_case' })
   const platform = new TestPlatform(db, (watch, onGone) => {
     const listen = async (channel: string, onNotify: (payload: string) => void, onResync: () => void) => {
@@ -402,6 +406,7 @@ export async function testPlatform(scope: Scope): Promise<TestPlatform> {
       return unlisten
     }
     watch.listen({ listen }, onGone)
+    watches.push(watch)
   })
   await platform.jobs.create()
   return platform

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { pathToFileURL } from 'node:url'
-import { dropReleased } from './database.ts'
+import { leaveCluster } from './database.ts'
 import { setDeadline } from './deadline.ts'
 
 export interface Together {
@@ -32,7 +32,7 @@ export async function runTogether({ files, share, claims, deadline, grace }: Tog
       t.after(refuseMocks)
       await import(pathToFileURL(file).href)
     })
-    await dropReleased()
+    await leaveCluster()
     inTime()
   }
   clearInterval(awake)

@@ -23,7 +23,6 @@ const isAborted = (signal: AbortSignal) =>
 test('is notified immediately of cancelled and superseded deployments only', async t => {
   const platform = await testPlatform(t)
   const { watch } = await platform.newWorker()
-  t.after(() => watch.close())
   const [one, two] = [await claimed(platform), await claimed(platform)]
   const [first, second] = [watch.of(one), watch.of(two)]
   await platform.create(one.app.id)
@@ -66,7 +65,6 @@ test('a live deployment keeps its claim while the replaced one is stopped', asyn
 test('reports everything that was deleted with an app, once', async t => {
   const platform = await testPlatform(t)
   const watch = new ClaimWatch(() => platform.db)
-  t.after(() => watch.close())
   let told = 0
   platform.listen(watch, () => told++)
   await platform.create((await platform.addApp()).id)
