@@ -36,7 +36,7 @@ export interface LocalBuilderOptions {
 /** Milliseconds between progress lines of one step. */
 const PROGRESS_INTERVAL = 15_000
 /** Milliseconds for which a new image is kept although it may not be referenced yet. */
-const NEWS = 3_600_000
+const UNREFERENCED_AGE = 3_600_000
 /** Number of apps whose downloaded packages are kept; the same for installed ones. */
 const CACHED_APPS = 64
 const REUSED = 'Reusing the packages of the last build: nothing that they depend on has changed.\n'
@@ -182,7 +182,8 @@ export function createLocalBuilder(options: LocalBuilderOptions): Builder {
     const digests = (await readdir(directory).catch(nullIf('ENOENT'))) ?? []
     for (const digest of digests.filter(name => /^[0-9a-f]{64}$/.test(name))) {
       const place = join(directory, digest)
-      const isKept = keep?.includes(localImage(digest)) || (keep && Date.now() - (await stat(place)).mtimeMs < NEWS)
+      const isKept =
+        keep?.includes(localImage(digest)) || (keep && Date.now() - (await stat(place)).mtimeMs < UNREFERENCED_AGE)
       if (!isKept) await removeTree(place, graveyardOf(dataDir))
     }
     await rmdir(directory).catch(error => {

@@ -45,7 +45,7 @@ export interface AccessTokensDeps {
    *
    * @returns a function that unsubscribes
    */
-  news?: (
+  changes?: (
     onChange: (id: string) => void,
     onLive: () => void,
     onGap: () => void,
@@ -78,7 +78,7 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
   app,
   input
 ) => {
-  const options = parseOptions('rhone-access-tokens', AccessTokensOptions, input, ['keys', 'check', 'news'])
+  const options = parseOptions('rhone-access-tokens', AccessTokensOptions, input, ['keys', 'check', 'changes'])
   const { issuer, lifetime, ttl, cacheSize: max } = options
   const ring = input.keys ?? randomKeyring()
   const keys = signingKeys(ring)
@@ -132,8 +132,8 @@ const accessTokens: FastifyPluginAsync<PluginInput<typeof AccessTokensOptions, A
     forget: id => (id === undefined ? validity.forget() : validity.note(id))
   })
 
-  if (input.news !== undefined) {
-    const ending = await input.news(validity.note, validity.live, validity.gap, validity.alive)
+  if (input.changes !== undefined) {
+    const ending = await input.changes(validity.note, validity.live, validity.gap, validity.alive)
     app.addHook('onClose', ending)
   }
 

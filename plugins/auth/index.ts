@@ -68,7 +68,7 @@ export interface AuthDeps {
    *
    * @returns a function that unsubscribes
    */
-  news?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
+  changes?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
   registry?: Registry
 }
 
@@ -107,7 +107,7 @@ declare module 'fastify' {
   }
 }
 
-const DEPS = ['verifier', 'touch', 'sources', 'news', 'registry'] as const
+const DEPS = ['verifier', 'touch', 'sources', 'changes', 'registry'] as const
 
 /** Authenticates callers by token or session and authorizes them by each route's config. */
 const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = async (app, input) => {
@@ -170,8 +170,8 @@ const auth: FastifyPluginAsync<PluginInput<typeof AuthOptions, AuthDeps>> = asyn
     }
   })
 
-  if (input.news !== undefined) {
-    const ending = await input.news(forget, () => forget())
+  if (input.changes !== undefined) {
+    const ending = await input.changes(forget, () => forget())
     app.addHook('onClose', ending)
   }
 

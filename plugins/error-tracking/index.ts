@@ -43,8 +43,8 @@ declare module 'fastify' {
 const DSN = /^https?:\/\/[^@/\s]+@[^\s]+\/\d+$/
 
 /**
- * Reports errors to Sentry: scrubbed, within limits in a storm, and without effect on requests while Sentry fails. Sentry's
- * package takes a second and 50 MB to load, and is loaded only if there is a DSN.
+ * Reports errors to Sentry: scrubbed, limited, and without effect on requests while Sentry fails. Sentry's package takes a
+ * second and 50 MB to load, and is loaded only if there is a DSN.
  */
 const errorTracking: FastifyPluginAsync<PluginInput<typeof ErrorTrackingOptions, ErrorTrackingDeps>> = async (
   app,

@@ -4,7 +4,7 @@ import type { DropReason } from '../lib/telemetry-drops.ts'
 import { eventOf, fingerprintOf, type StackParser } from './event.ts'
 import { Outbox } from './outbox.ts'
 import type { ErrorReport, ErrorTracking } from './port.ts'
-import { ErrorThrottle } from './storm.ts'
+import { ErrorThrottle } from './throttle.ts'
 
 export interface TrackerSettings {
   readonly dsn: string
@@ -41,13 +41,13 @@ const SENT = [
  */
 export class Tracker implements ErrorTracking {
   readonly #client: NodeClient
-  readonly #storm: ErrorThrottle
+  readonly #throttle: ErrorThrottle
   readonly #drop: TrackerSettings['drop']
   #outbox: Outbox | undefined
 
   constructor(settings: TrackerSettings) {
     const { dsn, release, environment, perMinute } = settings
-    this.#storm = new ErrorThrottle(perMinute)
+    this.#throttle = new ErrorThrottle(perMinute)
     this.#drop = settings.drop
     this.#client = new NodeClient({
       dsn,
@@ -74,7 +74,7 @@ export class Tracker implements ErrorTracking {
   }
 
   capture(report: ErrorReport): void {
-    const verdict = this.#storm.judge(fingerprintOf(report))
+    const verdict = this.#throttle.judge(fingerprintOf(report))
     if ('dropped' in verdict) {
       this.#drop(verdict.dropped)
       return

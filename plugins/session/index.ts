@@ -53,7 +53,7 @@ export interface SessionDeps {
    *
    * @returns unsubscribes
    */
-  news?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
+  changes?: (onChange: (id: string) => void, onGap: () => void) => Promise<() => Promise<void>>
 }
 
 export interface Sessions extends CredentialSource {
@@ -88,7 +88,7 @@ const SECRET_FORM = /^[\w-]{43}$/
 
 /** Identifies browsers by an opaque cookie. It has no hooks: only requests that ask for the session pay for it. */
 const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps>> = async (app, input) => {
-  const { secure, ...options } = parseOptions('rhone-session', SessionOptions, input, ['accepts', 'store', 'news'])
+  const { secure, ...options } = parseOptions('rhone-session', SessionOptions, input, ['accepts', 'store', 'changes'])
   const { accepts = () => true } = input
   const store = input.store ?? memorySessionStore()
   const name = cookieName(options.cookie, secure)
@@ -152,8 +152,8 @@ const session: FastifyPluginAsync<PluginInput<typeof SessionOptions, SessionDeps
     forget: principals.forget
   })
 
-  if (input.news !== undefined) {
-    const ending = await input.news(principals.forget, () => principals.forget())
+  if (input.changes !== undefined) {
+    const ending = await input.changes(principals.forget, () => principals.forget())
     app.addHook('onClose', ending)
   }
 }

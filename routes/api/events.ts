@@ -15,8 +15,8 @@ interface DeploymentNotice {
   readonly status: string
 }
 
-/** Events that may concern readers; `changed` is the id of a session, a token or a user, `app` that of an app. */
-type News = DeploymentNotice | 'maintenance' | 'gap' | { readonly changed: string } | { readonly app: string }
+/** A change that may concern readers; `changed` is the id of a session, a token or a user, `app` that of an app. */
+type Change = DeploymentNotice | 'maintenance' | 'gap' | { readonly changed: string } | { readonly app: string }
 
 /** Milliseconds during which an event of an unknown app does not reread the caller's apps. */
 const APPS_AGE = 2_000
@@ -30,10 +30,10 @@ interface Leave {
 
 /** One stream per browser with the ids of changed objects. Its pages then request what they need. */
 const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
-  const readers = new Set<(news: News) => void>()
+  const readers = new Set<(change: Change) => void>()
   let watching: { stop(): void } | undefined
   let listening: Promise<(() => Promise<void>)[]> | undefined
-  const tell = (news: News) => readers.forEach(reader => void reader(news))
+  const tell = (change: Change) => readers.forEach(reader => void reader(change))
 
   /** Listens once for all readers, starting with the first. */
   function listen(): void {
@@ -98,21 +98,22 @@ const events: FastifyPluginCallbackTypebox = (app, _options, done) => {
       return apps.has(appId)
     }
 
-    async function pass(news: News): Promise<void> {
-      if (news === 'maintenance' || news === 'gap') sink.offer({ event: news, data: {} })
-      else if ('changed' in news) {
-        if (news.changed !== credentialId && news.changed !== userId) return
-        app.auth.forget(news.changed)
+    async function pass(change: Change): Promise<void> {
+      if (change === 'maintenance' || change === 'gap') sink.offer({ event: change, data: {} })
+      else if ('changed' in change) {
+        if (change.changed !== credentialId && change.changed !== userId) return
+        app.auth.forget(change.changed)
         if (await isOut()) signedOut.resolve()
-      } else if ('app' in news) {
-        if (await isTheirs(news.app)) sink.offer({ event: 'app', data: { id: news.app, teamId: apps.get(news.app)! } })
-      } else if (await isTheirs(news.appId)) {
-        sink.offer({ event: 'deployment', data: { id: news.id, appId: news.appId, status: news.status } })
-        sink.offer({ event: 'app', data: { id: news.appId, teamId: apps.get(news.appId)! } })
+      } else if ('app' in change) {
+        if (await isTheirs(change.app))
+          sink.offer({ event: 'app', data: { id: change.app, teamId: apps.get(change.app)! } })
+      } else if (await isTheirs(change.appId)) {
+        sink.offer({ event: 'deployment', data: { id: change.id, appId: change.appId, status: change.status } })
+        sink.offer({ event: 'app', data: { id: change.appId, teamId: apps.get(change.appId)! } })
       }
     }
-    const reader = (news: News) =>
-      void pass(news).catch(error => app.log.debug({ err: error }, 'an event could not be forwarded'))
+    const reader = (change: Change) =>
+      void pass(change).catch(error => app.log.debug({ err: error }, 'an event could not be forwarded'))
 
     listen()
     readers.add(reader)

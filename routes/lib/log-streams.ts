@@ -2,8 +2,8 @@ import { setImmediate as turn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { EventSource } from '../../plugins/event-streams/index.ts'
 import { APP_LOG_CHANNEL, type AppLogLine, newestAppLog, readAppLogs } from '../../src/domain/apps/logs.ts'
+import { ChangeFeed, SharedReads } from '../../src/domain/base/change-feed.ts'
 import { plainText } from '../../src/domain/base/log-text.ts'
-import { News, SharedReads } from '../../src/domain/base/news.ts'
 import {
   BUILD_LOG_CHANNEL,
   type BuildLogChunk,
@@ -29,8 +29,8 @@ const idOf = (payload: string) => (JSON.parse(payload) as { id: string }).id
 /** The logs of deployments and apps as event sources that follow the database, starting at any line. */
 export function logStreams(app: FastifyInstance) {
   const { db, postgres } = app
-  const deploymentNews = new News(postgres.listen, { [BUILD_LOG_CHANNEL]: itself, rhone_deployments: idOf })
-  const appNews = new News(postgres.listen, { [APP_LOG_CHANNEL]: itself })
+  const deploymentChanges = new ChangeFeed(postgres.listen, { [BUILD_LOG_CHANNEL]: itself, rhone_deployments: idOf })
+  const appChanges = new ChangeFeed(postgres.listen, { [APP_LOG_CHANNEL]: itself })
   const chunkReads = new SharedReads<BuildLogChunk[]>()
   const lineReads = new SharedReads<AppLogLine[]>()
 
@@ -42,20 +42,20 @@ export function logStreams(app: FastifyInstance) {
   /** The log of a deployment to its end. It waits for its readers, which must not miss anything. */
   function ofDeployment(appId: string, id: string, after: number): EventSource {
     return async (sink, signal) => {
-      const news = deploymentNews.watch(id, signal)
-      let told: string | undefined
+      const wake = deploymentChanges.subscribe(id, signal)
+      let sent: string | undefined
       while (!signal.aborted) {
         // Read the status first: when it is final, all earlier output is already stored.
         const { status, state } = (await findProgress(db, appId, id)) ?? GONE
-        if (status !== told) await sink.send({ event: 'status', data: { status } })
-        told = status
+        if (status !== sent) await sink.send({ event: 'status', data: { status } })
+        sent = status
         for (let chunks: BuildLogChunk[] | undefined; chunks?.length !== 0 && !signal.aborted; ) {
           chunks = await readChunks(id, after)
           for (const chunk of chunks) await sink.send({ id: chunk.seq, event: 'log', data: chunk })
           after = chunks.at(-1)?.seq ?? after
         }
         if (state === 'over') return sink.send({ event: 'complete', data: { status } })
-        await news.wait(state === 'active' ? POLL : SETTLING_POLL, signal)
+        await wake.wait(state === 'active' ? POLL : SETTLING_POLL, signal)
       }
     }
   }
@@ -66,7 +66,7 @@ export function logStreams(app: FastifyInstance) {
    */
   function ofApp(appId: string, from: number | undefined, hasColours: boolean): EventSource {
     return async (sink, signal) => {
-      const news = appNews.watch(appId, signal)
+      const wake = appChanges.subscribe(appId, signal)
       let after = from ?? (await newestAppLog(db, appId))
       let isPresent = false
       await sink.send({ id: after, event: 'connected', data: { appId } })
@@ -81,7 +81,7 @@ export function logStreams(app: FastifyInstance) {
         if (lines.length === LINE_BATCH) await turn()
         else {
           isPresent = true
-          await news.wait(POLL, signal)
+          await wake.wait(POLL, signal)
         }
       }
     }

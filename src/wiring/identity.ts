@@ -29,7 +29,7 @@ export function accessTokens(
     ...(keys.signing && { keys: keys.signing }),
     ...(has(app, 'db') && {
       check: id => findTokenById(app.db, id),
-      news: (onChange, onLive, onGap, onAlive) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap, onAlive)
+      changes: (onChange, onLive, onGap, onAlive) => app.postgres.listen(AUTH_CHANNEL, onChange, onLive, onGap, onAlive)
     })
   }
 }
@@ -43,7 +43,7 @@ export function auth(config: Config, app: FastifyInstance): AuthDeps & Partial<A
     ...(has(app, 'db') && {
       verifier: tokenVerifier(() => app.db),
       touch: uses => touchTokens(app.db, auditLogOf(config), uses),
-      news: (onChange, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onGap)
+      changes: (onChange, onGap) => app.postgres.listen(AUTH_CHANNEL, onChange, onGap)
     })
   }
 }

@@ -287,7 +287,7 @@ const budget: AlertCase[] = [
   },
   {
     alert: 'ErrorBudgetBurn2Percent',
-    that: 'an instance that died in its own storm of errors is still counted',
+    that: 'an instance that died of its errors is still counted',
     counters: [
       { minutes: HOUR, perMinute: { 'rhone_slo_requests_total{slo="detail",outcome="good",instance="b"}': 100 } }
     ],

@@ -39,13 +39,13 @@ async function setup(t: TestContext, options: Options = {}, deps: AccessTokensDe
 }
 
 /** Notifications of the database, sent by the test. */
-function newsdesk() {
-  const told = { change: (_id: string) => {}, live: () => {}, gap: () => {}, alive: (_at: number) => {} }
-  const news: AccessTokensDeps['news'] = async (change, live, gap, alive) => {
-    Object.assign(told, { change, live, gap, alive })
+function changeFeed() {
+  const feed = { change: (_id: string) => {}, live: () => {}, gap: () => {}, alive: (_at: number) => {} }
+  const changes: AccessTokensDeps['changes'] = async (change, live, gap, alive) => {
+    Object.assign(feed, { change, live, gap, alive })
     return async () => {}
   }
-  return { told, news }
+  return { feed, changes }
 }
 
 const encode = (value: object | string) =>
@@ -196,12 +196,12 @@ describe('a forgery', () => {
 describe('a change after a token was minted', () => {
   /** Nothing that was minted within the tolerance for clocks is believed unasked, so the tests step out of it. */
   async function live(t: TestContext, check: NonNullable<AccessTokensDeps['check']>) {
-    const { told, news } = newsdesk()
-    const server = await setup(t, { ttl: 40 }, { check, news })
+    const { feed, changes } = changeFeed()
+    const server = await setup(t, { ttl: 40 }, { check, changes })
     setAhead(t, Date, -120_000)
-    told.live()
+    feed.live()
     setAhead(t, Date, 120_000)
-    return { ...server, told }
+    return { ...server, feed }
   }
 
   test('is not looked up while there are no notifications', async t => {
@@ -218,29 +218,29 @@ describe('a change after a token was minted', () => {
     for (const changed of ['token-1', 'user-1']) {
       let current: Principal | null = ADA
       let asked = 0
-      const { mint, get, told } = await live(t, async () => {
+      const { mint, get, feed } = await live(t, async () => {
         asked++
         return current
       })
       const token = await mint()
       assert.equal((await get(token)).statusCode, 200)
-      told.change('somebody else')
+      feed.change('somebody else')
       assert.equal((await get(token)).statusCode, 200)
       assert.equal(asked, 0)
       current = null
-      told.change(changed)
+      feed.change(changed)
       assert.equal((await get(token)).statusCode, 401)
       assert.equal((await get(token)).statusCode, 401)
-      assert.equal(asked, 1, 'the answer serves until the next news')
+      assert.equal(asked, 1, 'the answer is used until the next change')
     }
   })
 
   test('grants and revokes operator rights', async t => {
     let isOperator = true
-    const { app, mint, get, told } = await live(t, async () => ({ ...ADA, isOperator }))
+    const { app, mint, get, feed } = await live(t, async () => ({ ...ADA, isOperator }))
     const token = await mint()
     assert.equal((await get(token)).json().isOperator, false)
-    told.change('user-1')
+    feed.change('user-1')
     assert.equal((await get(token)).json().isOperator, true)
     isOperator = false
     app.auth.forget('user-1')
@@ -250,13 +250,13 @@ describe('a change after a token was minted', () => {
   test('is looked up repeatedly while notifications are down, and the reply is 503 if that fails', async t => {
     let isAway = false
     let asked = 0
-    const { mint, get, told } = await live(t, async () => {
+    const { mint, get, feed } = await live(t, async () => {
       asked++
       if (isAway) throw new Error('away')
       return ADA
     })
     const token = await mint()
-    told.gap()
+    feed.gap()
     assert.equal((await get(token)).statusCode, 200)
     assert.equal((await get(token)).statusCode, 200)
     assert.equal(asked, 1)
@@ -268,13 +268,13 @@ describe('a change after a token was minted', () => {
   test('is looked up again after notifications were silent for too long, as in a suspended process', async t => {
     let current: Principal | null = ADA
     let asked = 0
-    const { mint, get, told } = await live(t, async () => {
+    const { mint, get, feed } = await live(t, async () => {
       asked++
       return current
     })
     const token = await mint()
     stopClock(t, performance)
-    told.alive(performance.now() - 20)
+    feed.alive(performance.now() - 20)
     assert.equal((await get(token)).statusCode, 200)
     assert.equal(asked, 0)
     setAhead(t, performance, 30)
@@ -285,9 +285,9 @@ describe('a change after a token was minted', () => {
 
   test('is measured with the monotonic clock', async t => {
     let current: Principal | null = ADA
-    const { mint, get, told } = await live(t, async () => current)
+    const { mint, get, feed } = await live(t, async () => current)
     const token = await mint()
-    told.gap()
+    feed.gap()
     assert.equal((await get(token)).statusCode, 200)
     current = null
     setAhead(t, performance, 60)
@@ -297,14 +297,14 @@ describe('a change after a token was minted', () => {
 
   test('is looked up once before this process receives changes', async t => {
     let asked = 0
-    const { told, news } = newsdesk()
+    const { feed, changes } = changeFeed()
     const check = async () => {
       asked++
       return ADA
     }
-    const { mint, get } = await setup(t, { ttl: 0 }, { check, news })
+    const { mint, get } = await setup(t, { ttl: 0 }, { check, changes })
     const token = await mint()
-    told.live()
+    feed.live()
     for (let i = 0; i < 3; i++) assert.equal((await get(token)).statusCode, 200)
     assert.equal(asked, 1)
   })

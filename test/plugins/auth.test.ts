@@ -283,7 +283,7 @@ describe('memory', () => {
     let onChange: (id: string) => void = () => {}
     let onGap = () => {}
     let isSubscribed = false
-    const news: AuthDeps['news'] = async (change, gap) => {
+    const changes: AuthDeps['changes'] = async (change, gap) => {
       onChange = change
       onGap = gap
       isSubscribed = true
@@ -291,7 +291,7 @@ describe('memory', () => {
         isSubscribed = false
       }
     }
-    const { app, get, tokens } = await setup(t, {}, { news })
+    const { app, get, tokens } = await setup(t, {}, { changes })
     const [one, two] = [tokens.issue(), tokens.issue()]
     const readBoth = async () => {
       await get('/members', one)

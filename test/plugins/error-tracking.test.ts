@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify from 'fastify'
 import errorTracking from '../../plugins/error-tracking/index.ts'
-import { ErrorThrottle } from '../../plugins/error-tracking/storm.ts'
+import { ErrorThrottle } from '../../plugins/error-tracking/throttle.ts'
 import errors from '../../plugins/errors/index.ts'
 import { errors as catalogue } from '../../plugins/lib/errors.ts'
 import { DROP_REASONS } from '../../plugins/lib/telemetry-drops.ts'
@@ -113,13 +113,13 @@ test('one error of a kind is sent per minute, and a limited number of all; the r
 })
 
 test('after a minute an equal error is sent again, with the number of suppressed ones', () => {
-  const storm = new ErrorThrottle(2)
-  assert.deepEqual(storm.judge('a', 0), { repeats: 0 })
-  assert.deepEqual(storm.judge('a', 59_000), { dropped: 'repeated' })
-  assert.deepEqual(storm.judge('b', 59_000), { repeats: 0 })
-  assert.deepEqual(storm.judge('c', 59_000), { dropped: 'budget' })
-  assert.deepEqual(storm.judge('a', 61_000), { repeats: 1 })
-  assert.deepEqual(storm.judge('c', 61_000), { repeats: 0 })
+  const throttle = new ErrorThrottle(2)
+  assert.deepEqual(throttle.judge('a', 0), { repeats: 0 })
+  assert.deepEqual(throttle.judge('a', 59_000), { dropped: 'repeated' })
+  assert.deepEqual(throttle.judge('b', 59_000), { repeats: 0 })
+  assert.deepEqual(throttle.judge('c', 59_000), { dropped: 'budget' })
+  assert.deepEqual(throttle.judge('a', 61_000), { repeats: 1 })
+  assert.deepEqual(throttle.judge('c', 61_000), { repeats: 0 })
 })
 
 test('refusals, such as a 404 or a shed request, are not errors', async t => {

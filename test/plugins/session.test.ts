@@ -154,7 +154,7 @@ describe('a session', () => {
 
   test('is read again after a notification about it, or a gap in notifications', async t => {
     let reads = 0
-    const news = Promise.withResolvers<[(id: string) => void, () => void]>()
+    const changes = Promise.withResolvers<[(id: string) => void, () => void]>()
     const find = async () => {
       reads++
       const principal = { userId: 'u', username: 'ada', isOperator: false, scopes: ['admin' as const] }
@@ -166,15 +166,15 @@ describe('a session', () => {
       {},
       {
         store: { create: async () => 's', find, end: async () => undefined },
-        news: async (onChange, onGap) => {
-          news.resolve([onChange, onGap])
+        changes: async (onChange, onGap) => {
+          changes.resolve([onChange, onGap])
           return async () => {
             isSubscribed = false
           }
         }
       }
     )
-    const [onChange, onGap] = await news.promise
+    const [onChange, onGap] = await changes.promise
     const cookie = await signIn()
     const readsOf = async () => {
       await get('/me', cookie)

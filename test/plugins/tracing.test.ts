@@ -177,7 +177,7 @@ test('a slow request is recorded afterwards; a stream is never slow', async t =>
   )
 })
 
-test('an error storm is recorded within its budget', async t => {
+test('a burst of errors is recorded within its budget', async t => {
   const { app, sink } = await server(t, { ratio: 0, afterwards: 4 })
   app.get('/', () => Promise.reject(new Error('boom')))
   for (let count = 0; count < 50; count++) await app.inject('/')

@@ -13,7 +13,7 @@ setFlagsFromString('--expose-gc')
 const collectGarbage: () => void = runInNewContext('gc')
 
 const MINUTE = 60_000
-const STORM_PER_TURN = 50
+const ERRORS_PER_TURN = 50
 
 async function losses(registry: Registry): Promise<number> {
   const metric = registry.getSingleMetric('rhone_telemetry_dropped_total')!
@@ -27,7 +27,7 @@ function heap(): number {
   return process.memoryUsage().heapUsed / 1024 ** 2
 }
 
-test('a Sentry that hangs for a minute during an error storm costs no memory, and gets the next error afterwards', {
+test('a Sentry that hangs for a minute during a burst of errors costs no memory, and gets the next error afterwards', {
   timeout: 5 * MINUTE
 }, async (t: TestContext) => {
   const sentry = await startFakeSentry()
@@ -42,30 +42,30 @@ test('a Sentry that hangs for a minute during an error storm costs no memory, an
 
   sentry.behaviour = 'hang'
   let captured = 0
-  const storm = () => {
-    for (let count = 0; count < STORM_PER_TURN; count++)
+  const fail = () => {
+    for (let count = 0; count < ERRORS_PER_TURN; count++)
       app.errorTracking.capture({ error: new Error('boom'), route: `GET /${captured++ % 5_000}` })
   }
-  for (let turn = 0; turn < 100; turn++) storm()
+  for (let turn = 0; turn < 100; turn++) fail()
   const before = heap()
   const end = performance.now() + MINUTE
   let mostPending = 0
   for await (const _turn of every(20)) {
     if (performance.now() > end) break
-    storm()
+    fail()
     mostPending = Math.max(mostPending, sentry.pending)
   }
   const grown = heap() - before
   assert.ok(captured > 50_000, `only ${captured} errors`)
   assert.ok(mostPending <= 2, `${mostPending} requests were pending`)
-  assert.ok(grown < 10, `it has grown by ${grown} MB`)
+  assert.ok(grown < 10, `it grew by ${grown} MB`)
 
   sentry.behaviour = 200
-  const told = () => sentry.events.some(({ exception }) => exception!.values[0]!.value === 'the next one')
+  const isDelivered = () => sentry.events.some(({ exception }) => exception!.values[0]!.value === 'the next one')
   await eventually(
     () => {
       app.errorTracking.capture({ error: new RangeError('the next one') })
-      return told()
+      return isDelivered()
     },
     Boolean,
     2 * MINUTE

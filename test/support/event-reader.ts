@@ -15,7 +15,7 @@ export class EventReader {
   text = ''
   ended = false
   #unread = ''
-  #news = Promise.withResolvers<void>()
+  #progress = Promise.withResolvers<void>()
 
   private constructor(reply: IncomingMessage) {
     this.#reply = reply
@@ -54,7 +54,7 @@ export class EventReader {
       const found = this.events.find(holds)
       if (found !== undefined) return found
       if (this.ended) throw new Error(`the stream has ended; it was ${JSON.stringify(this.text.slice(-2_000))}`)
-      await Promise.race([this.#news.promise, once(late, 'abort').then(() => this.#giveUp())])
+      await Promise.race([this.#progress.promise, once(late, 'abort').then(() => this.#giveUp())])
     }
   }
 
@@ -64,7 +64,7 @@ export class EventReader {
 
   async end(within = 20_000): Promise<void> {
     const late = AbortSignal.timeout(within)
-    while (!this.ended) await Promise.race([this.#news.promise, once(late, 'abort').then(() => this.#giveUp())])
+    while (!this.ended) await Promise.race([this.#progress.promise, once(late, 'abort').then(() => this.#giveUp())])
   }
 
   /** Stops reading from the socket until `resume`. */
@@ -106,7 +106,7 @@ export class EventReader {
   }
 
   #tell(): void {
-    this.#news.resolve()
-    this.#news = Promise.withResolvers()
+    this.#progress.resolve()
+    this.#progress = Promise.withResolvers()
   }
 }

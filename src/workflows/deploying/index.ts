@@ -36,7 +36,13 @@ declare module 'fastify' {
 }
 
 /** The statuses worth reporting for a commit. */
-const NEWS: ReadonlySet<DeploymentStatus> = new Set(['pending', 'live', 'build_failed', 'deploy_failed', 'cancelled'])
+const REPORTED: ReadonlySet<DeploymentStatus> = new Set([
+  'pending',
+  'live',
+  'build_failed',
+  'deploy_failed',
+  'cancelled'
+])
 
 /** Deployments that one instance works on at a time; local builds share the machine's cores. */
 const CONCURRENCY = { local: 2, buildkit: 8, image: 16 } as const
@@ -75,7 +81,8 @@ function createLedger(app: FastifyInstance, config: Config): Ledger {
     record: async (tx, event) => app.audit?.recordSystem(tx, event),
     count: deploymentMetrics(registryOf(app).registry).changed,
     async tell(tx, { id, to }) {
-      if (has(app, 'github') && NEWS.has(to)) await app.jobs.send(tx, COMMIT_STATUS, { deploymentId: id }, { key: id })
+      if (has(app, 'github') && REPORTED.has(to))
+        await app.jobs.send(tx, COMMIT_STATUS, { deploymentId: id }, { key: id })
     }
   })
 }

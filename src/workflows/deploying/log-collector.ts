@@ -3,15 +3,15 @@ import { sql } from 'drizzle-orm'
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { DeployedApp, Deployer } from '../../../integrations/deployer/port.ts'
+import { WakeSignal } from '../../domain/base/change-feed.ts'
 import type { Db } from '../../domain/base/db.ts'
-import { WakeSignal } from '../../domain/base/news.ts'
 import { followApp } from './app-log-follower.ts'
 import { whileLeading } from './leadership.ts'
 import { LogBuffer } from './log-buffer.ts'
 
 export interface LogCollectorOptions {
   readonly deployer: Deployer
-  /** Milliseconds between checks for new apps; news of deployments triggers one earlier. */
+  /** Milliseconds between checks for new apps; a change of a deployment triggers one earlier. */
   readonly interval?: number
 }
 
@@ -30,12 +30,12 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (app, { depl
     retryInterval: interval
   }
   const closing = new AbortController()
-  const news = new WakeSignal()
+  const wake = new WakeSignal()
   let work: Promise<void> | undefined
   let unlisten: (() => Promise<void>) | undefined
 
   app.addHook('onReady', async () => {
-    unlisten = await app.postgres.listen('rhone_deployments', news.ring, news.ring)
+    unlisten = await app.postgres.listen('rhone_deployments', wake.set, wake.set)
     work = whileLeading(leadership, closing.signal, collect)
   })
   app.addHook('onClose', async () => {
@@ -53,7 +53,7 @@ const logCollector: FastifyPluginAsync<LogCollectorOptions> = async (app, { depl
       while (!signal.aborted) {
         const heard = await talkingApps(app.db).catch(() => undefined) // Reported elsewhere.
         if (heard !== undefined) follow(followers, heard, (talking, end) => followApp(talking, context, end))
-        await news.wait(interval, signal)
+        await wake.wait(interval, signal)
       }
     } finally {
       for (const { end } of followers.values()) end.abort()

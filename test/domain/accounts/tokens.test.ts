@@ -31,7 +31,7 @@ async function instance(t: TestContext, url: string): Promise<FastifyInstance> {
   await app.register(auth, {
     verifier: tokenVerifier(() => app.db),
     touch: ids => touchTokens(app.db, auditLog, ids),
-    news: (onChange, onGap) =>
+    changes: (onChange, onGap) =>
       app.postgres.listen(AUTH_CHANNEL, onChange, () => {
         onGap()
         resolve()

@@ -19,7 +19,7 @@ type Said = RuntimeLine | { dropped: number }
 class TalkingMachines {
   readonly said: Said[] = []
   readonly streams = new Set<AbortController>()
-  #news = Promise.withResolvers<void>()
+  #added = Promise.withResolvers<void>()
 
   say(appId: string, message: string, more: Partial<RuntimeLine> = {}): void {
     this.add({
@@ -37,8 +37,8 @@ class TalkingMachines {
 
   add(line: Said): void {
     this.said.push(line)
-    this.#news.resolve()
-    this.#news = Promise.withResolvers()
+    this.#added.resolve()
+    this.#added = Promise.withResolvers()
   }
 
   hangUp(): void {
@@ -58,7 +58,7 @@ class TalkingMachines {
       for (let next = 0; !signal.aborted; ) {
         cut.signal.throwIfAborted()
         const line = this.said[next]
-        if (line === undefined) await Promise.race([this.#news.promise, ended])
+        if (line === undefined) await Promise.race([this.#added.promise, ended])
         else next++
         if (line !== undefined && ('dropped' in line || (line.appId === app.id && line.at >= (since ?? 0)))) yield line
       }

@@ -107,14 +107,14 @@ export class Api {
     let position = isOfNow ? Number(query.get('after')) : log.numberBefore(since === null ? null : Number(since))
     response.writeHead(200, { 'content-type': 'application/x-ndjson', 'x-runner': this.#hello.id })
     response.flushHeaders()
-    const news = new EventTarget()
-    const forget = log.onLine(() => news.dispatchEvent(new Event('line')))
+    const lines = new EventTarget()
+    const forget = log.onLine(() => lines.dispatchEvent(new Event('line')))
     const heartbeat = setInterval(() => response.write('\n'), HEARTBEAT)
     try {
       while (!signal.aborted) {
         const entries: readonly LogEntry[] = log.after(position, LOG_BATCH)
         if (entries.length === 0) {
-          await once(news, 'line', { signal })
+          await once(lines, 'line', { signal })
           continue
         }
         position = positionAfter(entries, position)

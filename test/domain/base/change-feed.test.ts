@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { News, SharedReads, WakeSignal } from '../../../src/domain/base/news.ts'
+import { ChangeFeed, SharedReads, WakeSignal } from '../../../src/domain/base/change-feed.ts'
 
 /** Longer than any test takes. */
 const NEVER = 2 ** 30
@@ -28,20 +28,20 @@ function database() {
 
 describe('a wake signal', () => {
   it('wakes a waiter once', async () => {
-    const bell = new WakeSignal()
-    const first = bell.wait(NEVER, signal())
+    const wake = new WakeSignal()
+    const first = wake.wait(NEVER, signal())
     assert.equal(await isOver(first), false)
-    bell.ring()
+    wake.set()
     await first
-    assert.equal(await isOver(bell.wait(NEVER, signal())), false)
+    assert.equal(await isOver(wake.wait(NEVER, signal())), false)
   })
 
   it('set without a waiter, wakes exactly one later waiter immediately, however often it was set', async () => {
-    const bell = new WakeSignal()
-    bell.ring()
-    bell.ring()
-    await bell.wait(NEVER, signal())
-    assert.equal(await isOver(bell.wait(NEVER, signal())), false)
+    const wake = new WakeSignal()
+    wake.set()
+    wake.set()
+    await wake.wait(NEVER, signal())
+    assert.equal(await isOver(wake.wait(NEVER, signal())), false)
   })
 
   it('may be missed: a waiter continues after the maximum time, or when its wait is aborted', async () => {
@@ -54,23 +54,23 @@ describe('a wake signal', () => {
   })
 })
 
-describe('news', () => {
-  it('wake only the watchers of the subject', async () => {
-    const subject = fc.constantFrom('a', 'b', 'c')
+describe('a change feed', () => {
+  it('wakes only the subscribers of the topic', async () => {
+    const topic = fc.constantFrom('a', 'b', 'c')
     await fc.assert(
       fc.asyncProperty(
-        fc.array(subject, { maxLength: 6 }),
-        fc.array(subject, { maxLength: 3 }),
-        async (watched, told) => {
+        fc.array(topic, { maxLength: 6 }),
+        fc.array(topic, { maxLength: 3 }),
+        async (subscribed, changed) => {
           const { listen, listeners } = database()
-          const news = new News(listen, { changes: payload => payload })
+          const feed = new ChangeFeed(listen, { changes: payload => payload })
           const leaving = new AbortController()
-          const bells = watched.map(of => news.watch(of, leaving.signal))
-          for (const of of told) listeners.get('changes')?.onNotify(of)
-          const woken = await Promise.all(bells.map(bell => isOver(bell.wait(NEVER, leaving.signal))))
+          const wakes = subscribed.map(of => feed.subscribe(of, leaving.signal))
+          for (const of of changed) listeners.get('changes')?.onNotify(of)
+          const woken = await Promise.all(wakes.map(wake => isOver(wake.wait(NEVER, leaving.signal))))
           assert.deepEqual(
             woken,
-            watched.map(of => told.includes(of))
+            subscribed.map(of => changed.includes(of))
           )
           leaving.abort()
         }
@@ -79,29 +79,29 @@ describe('news', () => {
     )
   })
 
-  it('wake everybody if some may have been missed', async () => {
+  it('wakes all subscribers if a change may have been missed', async () => {
     const { listen, listeners } = database()
-    const news = new News(listen, { changes: payload => payload, ends: payload => payload })
-    const bells = ['a', 'b'].map(subject => news.watch(subject, signal()))
+    const feed = new ChangeFeed(listen, { changes: payload => payload, ends: payload => payload })
+    const wakes = ['a', 'b'].map(topic => feed.subscribe(topic, signal()))
     listeners.get('ends')!.onResync()
-    assert.deepEqual(await Promise.all(bells.map(bell => isOver(bell.wait(NEVER, signal())))), [true, true])
+    assert.deepEqual(await Promise.all(wakes.map(wake => isOver(wake.wait(NEVER, signal())))), [true, true])
   })
 
-  it('are subscribed to only while there is a watcher', async () => {
+  it('listens only while there is a subscriber', async () => {
     const { listen, listeners } = database()
-    const news = new News(listen, { changes: payload => payload })
+    const feed = new ChangeFeed(listen, { changes: payload => payload })
     assert.equal(listeners.size, 0)
     const [first, second] = [new AbortController(), new AbortController()]
-    news.watch('a', first.signal)
-    news.watch('a', second.signal)
+    feed.subscribe('a', first.signal)
+    feed.subscribe('a', second.signal)
     first.abort()
     await turn()
     assert.equal(listeners.size, 1)
     second.abort()
     await turn()
     assert.equal(listeners.size, 0)
-    news.watch('a', signal())
-    assert.equal(listeners.size, 1, 'and again for the next one')
+    feed.subscribe('a', signal())
+    assert.equal(listeners.size, 1, 'again for the next subscriber')
   })
 })
 

@@ -12,7 +12,7 @@ interface Sent {
 export type Verdict = { readonly repeats: number } | { readonly dropped: DropReason<'errors'> }
 
 /**
- * Bounds the errors sent during a storm: one per kind and minute, and a maximum for all kinds. Uses a monotonic clock.
+ * Limits the errors that are sent: one per kind and minute, and a maximum for all kinds. Uses a monotonic clock.
  */
 export class ErrorThrottle {
   readonly #perMinute: number
