@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomInt, randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
+import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
@@ -26,10 +27,15 @@ const { team, owner, stranger } = await server.addPeople()
 const own = (await owner.call('POST', '/api/v1/apps', { name: 'mine' })).json()
 const foreign = (await stranger.call('POST', '/api/v1/apps', { name: 'theirs' })).json()
 
+const COUNTED = [users, teams, teamMembers, apps, envVars, apiTokens, idempotencyKeys]
+
 /** The row counts of everything that a request could change. */
 async function contents(): Promise<number[]> {
-  const tables = [users, teams, teamMembers, apps, envVars, apiTokens, idempotencyKeys]
-  return Promise.all(tables.map(table => server.app.db.$count(table)))
+  const counts = COUNTED.map(table => sql`(select count(*)::int from ${table})`)
+  const [row] = await server.app.db.execute<{ counts: number[] }>(
+    sql`select array[${sql.join(counts, sql`, `)}] as counts`
+  )
+  return row!.counts
 }
 
 /** Sends a request that must be refused, and checks that it had no effect. */
