@@ -58,7 +58,7 @@ try {
     }
   ]
   console.table(rows)
-  const what = `A backup of ${megabytes} MB, read back and opened, while GET /api/v1/apps/:app is asked for ${rate} times a second.`
+  const what = `A backup of ${megabytes} MB, which is read back and decrypted, during ${rate} requests per second for GET /api/v1/apps/:app.`
   await keepResult('backup', { what, rows })
 } finally {
   await server.stop()

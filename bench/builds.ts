@@ -42,7 +42,7 @@ try {
     { build: 'after a change of its package.json', ...(await timed(one, '3', 'a small app')) },
     { build: 'first of another app', ...(await timed(other, '3')) }
   ]
-  const what = 'Local builds of an app with one dependency, Fastify, and its lockfile: seconds, in all and by phase.'
+  const what = 'Local builds of an app with one dependency, Fastify, and a lockfile: seconds, in total and by phase.'
   console.log(`\n${what}`)
   console.table(rows)
   await keepResult('builds', { what, rows })

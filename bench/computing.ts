@@ -54,9 +54,9 @@ try {
   await world.close()
 }
 const what =
-  'Handlers that use CPU, by where they do and for how many milliseconds, with 2 ms of waiting unless they only compute.' +
-  ' "Of peak" is by what is served per second, "per CPU second" by the time that the kernel gave this process.' +
-  ' Latencies of those served count from when a request was sent.'
+  'Handlers that use CPU, named by when they compute and for how many milliseconds; all but "only" also wait for 2 ms. ' +
+  '"Of peak" compares requests served per second, "per CPU second" those per second of CPU time that the kernel gave ' +
+  'this process. Latencies of served requests count from sending the request.'
 console.log(`\n${what}`)
 console.table(rows)
 await keepResult('computing', { what, rows })

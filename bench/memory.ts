@@ -21,8 +21,8 @@ const detail = scenarios.find(({ name }) => name === 'detail')!
 const rhone = detail.contestants.find(({ name }) => name === 'rhone')!
 
 const WHAT =
-  'Resident memory in megabytes around the 100,000th and the 1,000,000th request, of ping and detail in turn and of as ' +
-  'many addresses; and milliseconds from the start of the process until it is ready, on a database that is migrated.'
+  'Resident memory in megabytes around the 100,000th and the 1,000,000th request: ping and detail in turn, and one request ' +
+  'per address; and milliseconds from the start of the process until it is ready, on a migrated database.'
 
 const world = await prepare(detail)
 try {

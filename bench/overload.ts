@@ -150,8 +150,9 @@ if (import.meta.main || process.argv[2] === 'overload') {
   const { values } = parseArgs({ allowPositionals: true, options: { seconds: { type: 'string', default: '8' } } })
   const rows = Object.entries(await overload(Number(values.seconds))).map(rowOf)
   const what =
-    'GET /api/v1/apps/:app under more than the server can do. "Of peak" is goodput against the peak right before and after;' +
-    ' "per CPU second" is the same by the time that the kernel gave this process, for machines that others use as well.'
+    'GET /api/v1/apps/:app under more load than the server can handle. "Of peak" compares goodput with the peak right ' +
+    'before and after; "per CPU second" does so per second of CPU time that the kernel gave this process, for machines ' +
+    'with other load.'
   console.table(rows)
   await keepResult('overload', { what, rows })
 }

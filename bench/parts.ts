@@ -137,8 +137,8 @@ const rows = [
     .map(({ name: _, ...row }) => row)
 ]
 const what =
-  'CPU of a ping over connections in memory: bare Fastify, the whole server, and what each part is of it, as the difference ' +
-  'that its absence makes. Parts share work, so the sum is less than the whole.'
+  'CPU time of a ping over connections in memory: bare Fastify, the whole server, and the share of each part, as the ' +
+  'difference that leaving it out makes. Parts share work, so their sum is less than the whole.'
 console.log(`\n${what}`)
 console.table(rows)
 await keepResult('parts', { what, rows })

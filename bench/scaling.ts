@@ -47,7 +47,7 @@ try {
 }
 
 const rows = [...measured].map(([contestant, own]) => ({ server: contestant.name, ...summarize(contestant, own) }))
-const what = 'GET /api/v1/ping, every concern on; "scaling" is against the row that a row is compared with.'
+const what = 'GET /api/v1/ping, every concern on; "scaling" is relative to the first row of the same kind.'
 console.log(`\n${what}`)
 console.table(rows)
 await keepResult('scaling', { what, rows })

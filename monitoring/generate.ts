@@ -1,4 +1,4 @@
-/** `npm run dashboards`: writes what is made of the panels and the rules: the JSON of Grafana, and a table of ON-CALL. */
+/** `npm run dashboards`: generates Grafana's JSON from the panels, and the table of severities in ON-CALL from the rules. */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { grafanaDashboard } from './grafana.ts'

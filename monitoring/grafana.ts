@@ -2,7 +2,7 @@ import type { Dashboard, Panel, Row } from './panels.ts'
 
 const COLUMNS = 24
 const PANEL = { graph: { w: 12, h: 8 }, stat: { w: 6, h: 5 } } as const
-// biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of Grafana's
+// biome-ignore lint/suspicious/noTemplateCurlyInString: a Grafana variable
 const DATASOURCE = { type: 'prometheus', uid: '${datasource}' }
 
 interface GridPos {
@@ -13,8 +13,8 @@ interface GridPos {
 }
 
 /**
- * A dashboard as Grafana provisions it. The data source is a variable: an exported `${DS_PROMETHEUS}` would be asked for at
- * an import by hand, and breaks provisioning.
+ * A dashboard as Grafana provisions it. The data source is a variable: a `${DS_PROMETHEUS}`, as exports have it, works only
+ * for manual imports, and breaks provisioning.
  */
 export function grafanaDashboard(dashboard: Dashboard): object {
   return {
@@ -46,7 +46,7 @@ function annotation(name: string, expr: string, iconColor: string): object {
   return { name, datasource: DATASOURCE, enable: true, expr, iconColor, step: '60s', titleFormat: name }
 }
 
-/** Panels from left to right, row by row; each row of the list begins a line of its own. */
+/** Places panels from left to right, row by row; each row of the list starts a new line. */
 function laidOut(rows: readonly Row[]): object[] {
   const placed: object[] = []
   let id = 1

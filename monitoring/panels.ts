@@ -1,6 +1,6 @@
 import type { LiveQuery } from '../plugins/operations/index.ts'
 
-/** How a value is read: a unit of Grafana. */
+/** The unit of a value, in Grafana's names. */
 export type Unit = 'percentunit' | 's' | 'reqps' | 'ops' | 'short' | 'bytes' | 'dateTimeFromNow' | 'bool'
 
 export interface Panel {
@@ -8,15 +8,15 @@ export interface Panel {
   readonly id: string
   readonly title: string
   readonly unit: Unit
-  /** PromQL. `$__rate_interval` is Grafana's: four scrape intervals at least. */
+  /** PromQL. Grafana sets `$__rate_interval` to at least four scrape intervals. */
   readonly query: string
-  /** What a series is called; its labels in double braces. */
+  /** The name of a series, with its labels in double braces. */
   readonly legend: string
-  /** One number now, or its course. */
+  /** A current number, or a curve. */
   readonly kind: 'stat' | 'graph'
-  /** The same out of what an instance remembers by itself; absent where that says nothing. */
+  /** The same from the metrics that an instance keeps itself; absent if those do not suffice. */
   readonly live?: readonly LiveQuery[]
-  /** From which value on it is bad; `below` where low is bad. */
+  /** The first bad value; `below` if low values are bad. */
   readonly threshold?: { readonly value: number; readonly bad: 'above' | 'below' }
 }
 
@@ -34,7 +34,7 @@ export interface Dashboard {
 const stat = (panel: Omit<Panel, 'kind'>): Panel => ({ ...panel, kind: 'stat' })
 const graph = (panel: Omit<Panel, 'kind'>): Panel => ({ ...panel, kind: 'graph' })
 
-/** What the page of operations draws without Prometheus. */
+/** Queries for the operations page, which works without Prometheus. */
 const slo = (outcomes: readonly string[], by: readonly string[] = []) => ({
   metric: 'rhone_slo_requests_total',
   by,
@@ -91,7 +91,7 @@ const overview: Dashboard = {
         }),
         stat({
           id: 'budget-remaining',
-          title: 'Error budget left, of 3.6 hours in 30 days',
+          title: 'Error budget left (of 3.6 hours in 30 days)',
           unit: 'percentunit',
           query: 'rhone:slo_budget_remaining:ratio',
           legend: 'left',
@@ -108,7 +108,7 @@ const overview: Dashboard = {
         }),
         graph({
           id: 'burn',
-          title: 'Error ratio by window: how fast the budget burns',
+          title: 'Burn rate: error ratio by window',
           unit: 'percentunit',
           query:
             'label_replace(rhone:slo_error:ratio_rate5m, "window", "5m", "", "") or label_replace(rhone:slo_error:ratio_rate1h, "window", "1h", "", "") or label_replace(rhone:slo_error:ratio_rate6h, "window", "6h", "", "")',
@@ -118,7 +118,7 @@ const overview: Dashboard = {
         }),
         graph({
           id: 'slow-by-class',
-          title: 'Too slow, by class, 1 hour',
+          title: 'Slow requests by class, 1 hour',
           unit: 'percentunit',
           query: 'rhone:slo_slow:ratio_rate1h',
           legend: '{{slo}}',
@@ -140,7 +140,7 @@ const overview: Dashboard = {
       panels: [
         graph({
           id: 'request-rate',
-          title: 'Requests',
+          title: 'Request rate',
           unit: 'reqps',
           query: `sum(rate(rhone_http_requests_total${RATE}))`,
           legend: 'requests',
@@ -201,7 +201,7 @@ const overview: Dashboard = {
       panels: [
         graph({
           id: 'shed',
-          title: 'Shed',
+          title: 'Shed requests',
           unit: 'reqps',
           query: `sum by (reason, priority) (rate(rhone_shed_total${RATE}))`,
           legend: '{{reason}}, {{priority}}',
@@ -209,7 +209,7 @@ const overview: Dashboard = {
         }),
         graph({
           id: 'limited',
-          title: 'Limited',
+          title: 'Rate-limited requests',
           unit: 'reqps',
           query: `sum by (class) (rate(rhone_rate_limited_total${RATE}))`,
           legend: '{{class}}',
@@ -234,11 +234,11 @@ const overview: Dashboard = {
       ]
     },
     {
-      title: 'What it stands on',
+      title: 'Dependencies',
       panels: [
         graph({
           id: 'dependencies',
-          title: 'Dependencies',
+          title: 'Dependencies up',
           unit: 'bool',
           query: 'min by (service) (rhone_dependency_up)',
           legend: '{{service}}',
@@ -296,7 +296,7 @@ const database: Dashboard = {
         }),
         graph({
           id: 'pool-waiting',
-          title: 'Operations that wait for a connection',
+          title: 'Operations waiting for a connection',
           unit: 'short',
           query: 'sum(rhone_db_pool_connections{state="waiting"})',
           legend: 'waiting',
@@ -304,7 +304,7 @@ const database: Dashboard = {
         }),
         stat({
           id: 'database-up',
-          title: 'Database',
+          title: 'Database up',
           unit: 'bool',
           query: 'min(rhone_dependency_up{service="database"})',
           legend: 'up',
@@ -317,14 +317,14 @@ const database: Dashboard = {
       panels: [
         graph({
           id: 'query-rate',
-          title: 'Statements',
+          title: 'Statement rate',
           unit: 'ops',
           query: `sum by (query) (rate(rhone_db_query_duration_seconds_count${RATE}))`,
           legend: '{{query}}'
         }),
         graph({
           id: 'query-p99',
-          title: 'P99 of statements',
+          title: 'Statement duration, P99',
           unit: 's',
           query: quantile(0.99, 'query', 'rhone_db_query_duration_seconds'),
           legend: '{{query}}',
@@ -344,7 +344,7 @@ const cache: Dashboard = {
       panels: [
         graph({
           id: 'cache-lookups',
-          title: 'Look-ups',
+          title: 'Look-ups by outcome',
           unit: 'ops',
           query: `sum by (cache, outcome) (rate(rhone_cache_requests_total${RATE}))`,
           legend: '{{cache}} {{outcome}}'
@@ -364,7 +364,7 @@ const cache: Dashboard = {
       panels: [
         graph({
           id: 'limits-by-class',
-          title: 'Refused by class',
+          title: 'Refusals by class',
           unit: 'reqps',
           query: `sum by (class) (rate(rhone_rate_limited_total${RATE}))`,
           legend: '{{class}}'
@@ -392,7 +392,7 @@ const system: Dashboard = {
         }),
         graph({
           id: 'memory',
-          title: 'Resident memory, as a share of its limit',
+          title: 'Resident memory, share of the limit',
           unit: 'percentunit',
           query: 'process_resident_memory_bytes{job="rhone"} / rhone_memory_limit_bytes',
           legend: '{{instance}}',
@@ -425,7 +425,7 @@ const system: Dashboard = {
         }),
         graph({
           id: 'descriptors',
-          title: 'File descriptors, as a share of their limit',
+          title: 'Open file descriptors, share of the limit',
           unit: 'percentunit',
           query: 'process_open_fds{job="rhone"} / process_max_fds',
           legend: '{{instance}}',
@@ -433,7 +433,7 @@ const system: Dashboard = {
         }),
         graph({
           id: 'disk',
-          title: 'Free disk below DATA_DIR',
+          title: 'Free disk space of DATA_DIR',
           unit: 'percentunit',
           query: 'rhone_disk_free_bytes / rhone_disk_size_bytes',
           legend: '{{instance}}',
@@ -454,7 +454,7 @@ const system: Dashboard = {
       panels: [
         graph({
           id: 'concurrency',
-          title: 'Requests at once, and their limit',
+          title: 'Concurrent requests and their limit',
           unit: 'short',
           query:
             'label_replace(sum by (instance) (rhone_concurrency_in_flight), "what", "in flight", "", "") or label_replace(sum by (instance) (rhone_concurrency_limit), "what", "limit", "", "")',
@@ -490,7 +490,7 @@ const deployments: Dashboard = {
         stat({ id: 'teams', title: 'Teams', unit: 'short', query: 'max(rhone_active_teams)', legend: 'teams' }),
         graph({
           id: 'deployments',
-          title: 'Deployments by status, an hour',
+          title: 'Deployments per hour, by status',
           unit: 'short',
           query: 'sum by (status) (increase(rhone_deployments_total[1h]))',
           legend: '{{status}}',
@@ -498,7 +498,7 @@ const deployments: Dashboard = {
         }),
         graph({
           id: 'builds',
-          title: 'Builds by how they came out, an hour',
+          title: 'Builds per hour, by result',
           unit: 'short',
           query: 'sum by (status) (increase(rhone_builds_total[1h]))',
           legend: '{{status}}',
@@ -506,7 +506,7 @@ const deployments: Dashboard = {
         }),
         graph({
           id: 'build-duration',
-          title: 'P95 of builds',
+          title: 'Build duration, P95',
           unit: 's',
           query: 'histogram_quantile(0.95, sum by (status, le) (rate(rhone_build_duration_seconds_bucket[1h])))',
           legend: '{{status}}'
@@ -518,7 +518,7 @@ const deployments: Dashboard = {
       panels: [
         graph({
           id: 'jobs-waiting',
-          title: 'Jobs that wait',
+          title: 'Waiting jobs',
           unit: 'short',
           query: 'max by (queue) (rhone_jobs_waiting)',
           legend: '{{queue}}',
@@ -527,7 +527,7 @@ const deployments: Dashboard = {
         }),
         graph({
           id: 'jobs',
-          title: 'Attempts of jobs',
+          title: 'Job attempts',
           unit: 'ops',
           query: `sum by (queue, outcome) (rate(rhone_jobs_total${RATE}))`,
           legend: '{{queue}} {{outcome}}',
@@ -543,7 +543,7 @@ const deployments: Dashboard = {
         }),
         graph({
           id: 'chores',
-          title: 'Since chores last succeeded',
+          title: 'Time since the last success of chores',
           unit: 's',
           query: 'time() - max by (chore) (rhone_chore_last_success_timestamp_seconds)',
           legend: '{{chore}}',
@@ -554,7 +554,7 @@ const deployments: Dashboard = {
   ]
 }
 
-/** Every dashboard. The JSON below `dashboards/` is made of this list, and nothing else. */
+/** All dashboards. The JSON in `dashboards/` is generated from this list alone. */
 export const dashboards: readonly Dashboard[] = [overview, database, cache, system, deployments]
 
 export const panels: readonly Panel[] = dashboards.flatMap(({ rows }) => rows.flatMap(row => row.panels))

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 
 /** One alert as Alertmanager posts it. */
 export interface Notice {
-  /** Who was told: page, urgent, chat, mail, heartbeat. */
+  /** The receiver's name: page, urgent, chat, mail, heartbeat. */
   readonly receiver: string
   readonly alert: string
   readonly status: 'firing' | 'resolved'
@@ -22,7 +22,7 @@ interface Posted {
   }[]
 }
 
-/** Takes the place of the pager, the chat and the mail. */
+/** Stands in for pager, chat and mail. */
 export async function startReceiver(onNotice: (notice: Notice) => void): Promise<{ url: string; close(): void }> {
   const server = createServer(async (request, response) => {
     const body = await text(request)

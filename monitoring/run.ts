@@ -1,4 +1,4 @@
-/** `npm run monitoring`: Prometheus and Alertmanager of this machine, over a running Rhone; alerts are printed here. */
+/** `npm run monitoring`: runs this machine's Prometheus and Alertmanager against a running Rhone, and prints alerts. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

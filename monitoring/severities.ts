@@ -10,7 +10,7 @@ interface Alert {
 const ORDER = ['critical', 'high', 'medium', 'low'] as const
 const MARKED = /(<!-- severities -->\n).*?(<!-- \/severities -->)/s
 
-/** The table of severities, as the rules have them. */
+/** The table of severities, from the rules. */
 export async function severityTable(): Promise<string> {
   const { groups } = parse(await readFile(join(import.meta.dirname, 'alerts.yml'), 'utf8')) as {
     groups: { rules: Alert[] }[]
@@ -22,10 +22,10 @@ export async function severityTable(): Promise<string> {
     const names = own.map(({ alert }) => `[${alert}](RUNBOOK.md#${alert.toLowerCase()})`).join(', ')
     return `| ${severity} | ${minutes < 1440 ? `${minutes} minutes` : 'next business day'} | ${names} |\n`
   })
-  return `| severity | somebody looks within | alerts |\n|---|---|---|\n${rows.join('')}`
+  return `| severity | response within | alerts |\n|---|---|---|\n${rows.join('')}`
 }
 
-/** A document with the table put between its marks. */
+/** The document with the table between its markers. */
 export function withSeverities(document: string, table: string): string {
   return document.replace(MARKED, (_all, open, close) => `${open}\n${table}\n${close}`)
 }

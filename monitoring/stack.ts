@@ -6,19 +6,19 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parse } from 'yaml'
 
 export interface StackOptions {
-  /** The Rhone that is watched, as an origin. */
+  /** The origin of the monitored server. */
   readonly target: string
-  /** Its METRICS_TOKEN; null: it lets this machine in without. */
+  /** Its METRICS_TOKEN; null if it accepts this machine without one. */
   readonly token: string | null
-  /** Alerts are posted below this URL, by the name of their receiver, in place of the pager, the chat and the mail. */
+  /** Alerts are posted below this URL, by receiver name, instead of to pager, chat and mail. */
   readonly receiver: string
-  /** Where configuration and data go; must be empty. */
+  /** For configuration and data; must be empty. */
   readonly directory: string
   /** Must be free. */
   readonly ports: { readonly prometheus: number; readonly alertmanager: number }
   /** Seconds between scrapes, and between evaluations of the rules. */
   readonly interval?: number
-  /** Divides every window and every duration of the rules, to see in minutes what takes hours. */
+  /** Divides all windows and durations of the rules, so that hours take minutes. */
   readonly speed?: number
 }
 
@@ -29,8 +29,8 @@ export interface Stack {
 }
 
 /**
- * Starts Prometheus and Alertmanager from the binaries of this machine with the rules and the routing of this folder, on the
- * loopback. Targets, intervals and receivers are replaced; everything else is what production gets.
+ * Starts this machine's Prometheus and Alertmanager on loopback, with the rules and routes of this folder. Targets, intervals
+ * and receivers are replaced; everything else is as in production.
  *
  * @throws Error when a binary is missing or ends at once
  */
@@ -144,7 +144,7 @@ const read = (file: string) => readFile(join(import.meta.dirname, file), 'utf8')
 
 interface Child {
   readonly process: ChildProcess
-  /** Rejects when the process cannot be started, or ends. */
+  /** Rejects if the process cannot be started, or exits. */
   readonly failure: Promise<never>
 }
 
@@ -170,7 +170,7 @@ async function end(child: ChildProcess): Promise<void> {
   await exited
 }
 
-/** Bounded: a program that hangs at its start fails the start. */
+/** Bounded, so that a program which hangs at its start is reported. */
 async function answers(url: string): Promise<void> {
   for (let attempt = 0; attempt < 300; attempt++) {
     const reply = await fetch(`${url}/-/ready`).catch(() => null)
