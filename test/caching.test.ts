@@ -1,21 +1,27 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { glob, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { Duplex, Transform } from 'node:stream'
+import { type TestContext, test } from 'node:test'
 import { eq } from 'drizzle-orm'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { users } from '../drizzle/schema.ts'
 import { AccessTokensOptions } from '../plugins/access-tokens/index.ts'
 import { AuthOptions } from '../plugins/auth/index.ts'
+import database from '../plugins/database/index.ts'
 import { GaugesOptions } from '../plugins/gauges.ts'
 import { HealthOptions } from '../plugins/health/index.ts'
 import { MetricsOptions } from '../plugins/metrics/index.ts'
 import { SessionOptions } from '../plugins/session/index.ts'
 import { buildApp } from '../src/app.ts'
 import { setOperator } from '../src/domain/accounts/operators.ts'
-import { CACHES, type CachePolicy, forgetCached } from '../src/domain/base/caches.ts'
+import { CACHE_CHANNEL, CACHES, type CachePolicy, forgetCached } from '../src/domain/base/caches.ts'
 import { testApp } from './support/app.ts'
-import { setAhead } from './support/clock.ts'
+import { setAhead, stopClock } from './support/clock.ts'
+import { freshDatabase } from './support/database.ts'
 import { eventually } from './support/eventually.ts'
+import { tcpProxy } from './support/tcp-proxy.ts'
 
 const document = await readFile(join(import.meta.dirname, '../docs/CACHING_STRATEGY.md'), 'utf8')
 const cellsOf = (row: string) =>
@@ -59,39 +65,116 @@ test('docs/CACHING_STRATEGY.md has the current defaults of the plugins that cach
   }
 })
 
-test('a change reaches the caches of all instances when it commits, not before', async t => {
-  const one = await testApp(t)
-  const other = { app: await buildApp(one.config) }
-  t.after(() => other.app.close())
-  await other.app.ready()
-  await other.app.startup.completed
+/**
+ * Two instances that have cached that their caller is an operator, and a clock by which nothing cached grows old.
+ *
+ * @param directUrl where the other one listens
+ */
+async function twoInstances(t: TestContext, url: string, directUrl = url) {
+  const one = await testApp(t, { DATABASE_URL: url })
+  const other = await buildApp({ ...one.config, database: { ...one.config.database, directUrl } })
+  t.after(() => other.close())
+  await other.ready()
+  await other.startup.completed
   const { id } = (await one.as(one.token, 'GET', '/api/v1/me')).json()
-  const cachesOf = (app: typeof one.app) => app.cache.of<number>('profiles')
-  let loads = 0
-  const load = async () => ++loads
-  for (const { app } of [one, other]) await cachesOf(app).get('someone', load)
-  const held = Promise.withResolvers<void>()
-  const changing = one.app.db.transaction(async tx => {
-    await forgetCached(tx, 'profiles', 'someone')
-    await held.promise
-  })
-  assert.deepEqual(
-    [await cachesOf(one.app).get('someone', load), await cachesOf(other.app).get('someone', load)],
-    [1, 2]
-  )
-  held.resolve()
-  await changing
-  await eventually(async () => (await cachesOf(one.app).get('someone', load)) > 2)
-  await eventually(async () => (await cachesOf(other.app).get('someone', load)) > 2)
+  await one.app.db.insert(users).values({ username: 'second', isAdmin: true })
 
   const headers = { authorization: `Bearer ${one.token}` }
-  const me = async () => (await other.app.inject({ url: '/api/v1/me', headers })).json().isOperator
-  assert.equal(await me(), true)
-  const second = await one.app.db.insert(users).values({ username: 'second', isAdmin: true }).returning()
-  assert.equal(second.length, 1)
-  await one.app.db.transaction(tx => setOperator(tx, id, false))
-  await eventually(me, isOperator => isOperator === false)
-  assert.equal((await one.app.db.select().from(users).where(eq(users.id, id)))[0]?.isAdmin, false)
+  const isOperator = async (app: FastifyInstance) =>
+    (await app.inject({ url: '/api/v1/me', headers })).json().isOperator as boolean
+  stopClock(t, performance)
+  for (const app of [one.app, other]) assert.equal(await isOperator(app), true)
+
+  const heard: string[] = []
+  /** Resolves once an instance has received everything that was committed until now. */
+  async function caughtUp(app: FastifyInstance): Promise<void> {
+    const listening = Promise.withResolvers<void>()
+    await app.postgres.listen(CACHE_CHANNEL, payload => heard.push(payload), listening.resolve)
+    await listening.promise
+    const marker = randomUUID()
+    await forgetCached(one.app.db, 'profiles', marker)
+    await eventually(() => heard.some(payload => payload.includes(marker)))
+  }
+  return { one: one.app, other, id, isOperator, heard, caughtUp }
+}
+
+test('a change that is rolled back leaves the caches of all instances as they are', async t => {
+  const { one, other, id, isOperator, heard, caughtUp } = await twoInstances(t, await freshDatabase(t))
+  await caughtUp(other)
+  const changing = one.db.transaction(async tx => {
+    await setOperator(tx, id, false)
+    throw new Error('changed my mind')
+  })
+  await assert.rejects(changing, /changed my mind/)
+  await caughtUp(other)
+  assert.ok(!heard.some(payload => payload.includes(id)))
+  for (const app of [one, other]) {
+    assert.equal(await isOperator(app), true)
+    const kept = await app.cache.of<{ isOperator: boolean }>('profiles').get(id, () => assert.fail('was dropped'))
+    assert.equal(kept.isOperator, true)
+  }
+})
+
+test('a change is unknown to all instances until it commits, and known to each in its next read', async t => {
+  const { one, other, id, isOperator, caughtUp } = await twoInstances(t, await freshDatabase(t))
+  const held = Promise.withResolvers<void>()
+  const made = Promise.withResolvers<void>()
+  const changing = one.db.transaction(async tx => {
+    await setOperator(tx, id, false)
+    made.resolve()
+    await held.promise
+  })
+  await made.promise
+  for (const app of [one, other]) {
+    await caughtUp(app)
+    assert.equal(await isOperator(app), true)
+  }
+  held.resolve()
+  await changing
+  for (const app of [one, other]) {
+    await caughtUp(app)
+    assert.equal(await isOperator(app), false)
+  }
+})
+
+test('an instance that is cut off while it commits leaves no old value with the others', async t => {
+  const url = await freshDatabase(t)
+  const { other, id, isOperator, caughtUp } = await twoInstances(t, url)
+  const proxy = await tcpProxy(t, url)
+  let isCutOff = false
+  proxy.handle = (client, passOn) => {
+    const replies = new Transform({ transform: (chunk, _, done) => done(null, isCutOff ? undefined : chunk) })
+    replies.pipe(client)
+    passOn(Duplex.from({ readable: client, writable: replies }))
+  }
+  const dying = Fastify()
+  t.after(() => dying.close())
+  await dying.register(database, { url: proxy.url })
+  const changing = dying.db.transaction(async tx => {
+    await setOperator(tx, id, false)
+    isCutOff = true
+  })
+  changing.catch(() => {})
+  const committed = () => other.db.select().from(users).where(eq(users.id, id))
+  await eventually(async () => (await committed())[0]?.isAdmin === false)
+  await proxy.stop()
+  await assert.rejects(changing)
+  await caughtUp(other)
+  assert.equal(await isOperator(other), false)
+})
+
+test('an instance that missed the notification of a change drops everything when it listens again', async t => {
+  const url = await freshDatabase(t)
+  const proxy = await tcpProxy(t, url)
+  const { one, other, id, isOperator, caughtUp } = await twoInstances(t, url, proxy.url)
+  await caughtUp(other)
+  await proxy.stop()
+  await one.db.transaction(tx => setOperator(tx, id, false))
+  await caughtUp(one)
+  assert.deepEqual([await isOperator(one), await isOperator(other)], [false, true])
+  await proxy.start()
+  await caughtUp(other)
+  assert.equal(await isOperator(other), false)
 })
 
 test('more than four of five look-ups in each cache are hits under the mix of requests of a busy minute', async t => {
