@@ -8,7 +8,9 @@ export interface BillingSettings {
 }
 
 const variables = {
-  STRIPE_SECRET_KEY: credential('The secret key of Stripe. With it, plans are paid, and new teams start on free.'),
+  STRIPE_SECRET_KEY: credential('The secret key of Stripe. With it, plans are paid, and new teams start on free.', {
+    days: 180
+  }),
   DEFAULT_PLAN: optional(
     oneOf(['free', 'starter', 'pro'], {
       description: 'The plan of a new team, which limits its number of members; free with Stripe, else pro.'

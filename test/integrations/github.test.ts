@@ -67,7 +67,7 @@ test('the App authenticates with a token that another library verifies, within t
   const { github, fake, asked } = await setup(t, [website()])
   await github.repositories(77)
   const token = String(asked(tokenPath)[0]!.headers.authorization).replace('Bearer ', '')
-  const { payload, protectedHeader } = await jwtVerify(token, fake.app.publicKey, { algorithms: ['RS256'] })
+  const { payload, protectedHeader } = await jwtVerify(token, fake.app.publicKeys[0]!, { algorithms: ['RS256'] })
   assert.deepEqual([protectedHeader.typ, payload.iss], ['JWT', String(fake.app.id)])
   const now = Date.now() / 1_000
   assert.ok(payload.iat! <= now - 59 && payload.exp! <= now + 600 && payload.exp! > now + 300)

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
-import { createHmac, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
 import { auditLogs, secretHolders } from '../../drizzle/schema.ts'
 import { startFakeFly } from '../fakes/fly/server.ts'
-import { startFakeGithub } from '../fakes/github/server.ts'
+import { appKey, startFakeGithub } from '../fakes/github/server.ts'
 import { TestBrowser } from '../support/browser.ts'
 import { ownCluster } from '../support/cluster.ts'
 import { freshDatabase } from '../support/database.ts'
@@ -98,13 +98,13 @@ test('GitHub and Fly are called with the current credentials', async t => {
   assert.deepEqual([await signIn(), await asApp(), await atFly()], [true, true, false])
 
   // What was valid until now is revoked on the other side.
-  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  github.clientSecret = 'a-second-client-secret'
-  github.app.publicKey = publicKey
+  const { privateKey, publicKey } = appKey()
+  github.clientSecrets = ['a-second-client-secret']
+  github.app.publicKeys = [publicKey]
   assert.deepEqual([await signIn(), await asApp(), await atFly()], [false, false, false])
   await secrets.write({
-    GITHUB_CLIENT_SECRET: github.clientSecret,
-    GITHUB_APP_PRIVATE_KEY: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
+    GITHUB_CLIENT_SECRET: 'a-second-client-secret',
+    GITHUB_APP_PRIVATE_KEY: privateKey,
     FLY_API_TOKEN: 'fm2_second'
   })
   await app.secrets.refresh()

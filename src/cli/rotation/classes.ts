@@ -3,7 +3,7 @@ import { SECRETS } from '../../config/index.ts'
 import { generateKey } from '../../config/keyring.ts'
 
 /** The secret classes that can be rotated separately, each with its variable. */
-export const CLASSES: Readonly<Record<string, string>> = {
+const CLASSES: Readonly<Record<string, string>> = {
   session: 'SESSION_KEYS',
   signing: 'SIGNING_KEYS',
   encryption: 'ENCRYPTION_KEYS',
@@ -15,20 +15,16 @@ export const CLASSES: Readonly<Record<string, string>> = {
   'github-webhook': 'GITHUB_WEBHOOK_SECRET',
   fly: 'FLY_API_TOKEN',
   registry: 'REGISTRY_TOKEN',
-  stripe: 'STRIPE_SECRET_KEY',
-  'stripe-webhook': 'STRIPE_WEBHOOK_SECRET'
+  stripe: 'STRIPE_SECRET_KEY'
 }
 
-/** Resolves a class that this version supports; a class may also be given by its variable. */
+/** Resolves a class; it may also be given by its variable. */
 export function classOf(given: string): { readonly name: string; readonly variable: string } | undefined {
-  const known = Object.entries(CLASSES).filter(([, variable]) => SECRETS.has(variable))
-  const found = known.find(([name, variable]) => given === name || given === variable)
+  const found = Object.entries(CLASSES).find(([name, variable]) => given === name || given === variable)
   return found && { name: found[0], variable: found[1] }
 }
 
-export function classNames(): string[] {
-  return Object.entries(CLASSES).flatMap(([name, variable]) => (SECRETS.has(variable) ? [name] : []))
-}
+export const classNames = (): string[] => Object.keys(CLASSES)
 
 /** Secrets that we generate ourselves. */
 const OURS: ReadonlySet<string> = new Set(['METRICS_TOKEN', 'GITHUB_WEBHOOK_SECRET'])

@@ -22,6 +22,8 @@ export interface FakeFly {
   /** Base URL of the Machines API, GraphQL (under `/graphql`), logs and Prometheus. */
   readonly url: string
   readonly token: string
+  /** Every valid token: an organization may have any number. */
+  readonly tokens: Set<string>
   readonly organization: string
   readonly world: World
   readonly faults: Faults
@@ -49,6 +51,7 @@ export async function startFakeFly(options: FakeFlyOptions = {}): Promise<FakeFl
   const fly: FakeFly = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     token,
+    tokens: new Set([token]),
     organization,
     world,
     faults,
@@ -70,7 +73,7 @@ export async function startFakeFly(options: FakeFlyOptions = {}): Promise<FakeFl
     if (call === null) return send(response, { status: 404, body: { error: 'not found' } })
     const { authorization = '' } = headers
     fly.calls.push({ operation: call.operation, method, path: request.url!, authorization, body: call.body })
-    if (![`Bearer ${token}`, `FlyV1 ${token}`].includes(authorization))
+    if (!fly.tokens.has(authorization.replace(/^(Bearer|FlyV1) /, '')))
       return send(response, { status: 401, body: { error: 'Authenticate: token validation error' } })
     const fault = faults.next(call.operation)
     if (fault !== null) return goWrong(fault, call, response)

@@ -102,7 +102,7 @@ export function faultOfJwt({ app }: World, token: string): string | null {
   const bytes = Buffer.from(signature, 'base64url')
   const read = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString())
   try {
-    const isSigned = verify('sha256', Buffer.from(`${header}.${payload}`), app.publicKey, bytes)
+    const isSigned = app.publicKeys.some(key => verify('sha256', Buffer.from(`${header}.${payload}`), key, bytes))
     if (!isSigned || read(header).alg !== 'RS256') return 'A JSON web token could not be decoded'
     const { iat, exp, iss } = read(payload)
     const now = Date.now() / 1_000

@@ -69,7 +69,7 @@ function exchange(world: World, form: URLSearchParams, request: IncomingMessage,
   const fail = (error: string, description: string) =>
     send(response, 200, { error, error_description: description, error_uri: `${DOCS}#${error}` })
   if (request.headers.accept !== 'application/json') return refuse(response, 406, 'the fake speaks JSON only')
-  if (form.get('client_id') !== world.clientId || form.get('client_secret') !== world.clientSecret)
+  if (form.get('client_id') !== world.clientId || !world.clientSecrets.includes(form.get('client_secret') ?? ''))
     return fail('incorrect_client_credentials', 'The client_id and/or client_secret passed are incorrect.')
   const grant = world.codes.get(form.get('code') ?? '')
   world.codes.delete(form.get('code') ?? '')

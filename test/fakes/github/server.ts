@@ -11,6 +11,7 @@ import { createWorld, type Fault, type World } from './world.ts'
 export { deliver } from './hooks.ts'
 export {
   addInstallation,
+  appKey,
   type FakeInstallation,
   type FakeRepository,
   type FakeUser,

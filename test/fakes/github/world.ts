@@ -79,7 +79,10 @@ export interface Grant {
 export interface World {
   url: string
   readonly clientId: string
-  clientSecret: string
+  /** The first of the secrets below. */
+  readonly clientSecret: string
+  /** Every valid secret: an app may have two at once. */
+  clientSecrets: string[]
   /** The user signed in at GitHub, in any browser. */
   user: FakeUser
   /** Their answer to an authorization request. */
@@ -93,9 +96,10 @@ export interface World {
   readonly app: {
     readonly id: number
     readonly slug: string
-    /** PEM. */
-    privateKey: string
-    publicKey: KeyObject
+    /** The first key, as PEM. */
+    readonly privateKey: string
+    /** Of every valid key: an App may have any number. */
+    publicKeys: KeyObject[]
     /** The URL to which users return after an installation. */
     setupUrl: string
     /** Whether it requests user authorization during installation. */
@@ -128,12 +132,20 @@ export function fakeUser(id: number, login: string): FakeUser {
   return { id, login, avatar_url: `https://avatars.githubusercontent.com/u/${id}?v=4`, emails }
 }
 
-export function createWorld(): World {
+/** A key of an App; the private one as PEM, as GitHub gives it out. */
+export function appKey() {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  return { privateKey: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(), publicKey }
+}
+
+export function createWorld(): World {
+  const first = appKey()
+  const clientSecret = randomBytes(20).toString('hex')
   return {
     url: '',
     clientId: 'Iv1.0123456789abcdef',
-    clientSecret: randomBytes(20).toString('hex'),
+    clientSecret,
+    clientSecrets: [clientSecret],
     user: fakeUser(583_231, 'octocat'),
     decision: 'authorize',
     outage: null,
@@ -143,8 +155,8 @@ export function createWorld(): World {
     app: {
       id: 314_159,
       slug: 'rhone-test',
-      privateKey: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
-      publicKey,
+      privateKey: first.privateKey,
+      publicKeys: [first.publicKey],
       setupUrl: '',
       requestsAuthorization: true,
       installing: null,
