@@ -1,127 +1,39 @@
 import assert from 'node:assert/strict'
-import { execFile, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
-import { after, before, describe, it, type TestContext } from 'node:test'
+import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
-import { type CliStreams, main } from '../../src/cli/main.ts'
 import { pack } from '../../src/cli/pack.ts'
 import { withoutControls } from '../../src/cli/terminal.ts'
 import type { Variables } from '../../src/config/index.ts'
-import { testApp } from '../support/app.ts'
 import { openApp } from '../support/deployed-app.ts'
 import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
-import { testRepository } from '../support/pushed-repository.ts'
+import { folderOf, greeting, newPerson, type Person, rhone } from '../support/people.ts'
 
 const run = promisify(execFile)
 
-interface Result {
-  readonly code: number
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** One command line of a user with a home directory, a folder and a server. */
-async function rhone(
-  words: string,
-  variables: Variables,
-  folder: string,
-  more: Partial<CliStreams> = {}
-): Promise<Result> {
-  const written = { stdout: '', stderr: '' }
-  const code = await main(words.split(' '), {
-    stdout(text) {
-      written.stdout += text
-    },
-    stderr(text) {
-      written.stderr += text
-    },
-    environment: () => variables,
-    folder,
-    ...more
-  })
-  return { code, ...written }
-}
-
-async function folderOf(t: { after(fn: () => unknown): void }, files: Readonly<Record<string, string>> = {}) {
-  const folder = await mkdtemp(join(tmpdir(), 'rhone-cli-'))
-  t.after(() => rm(folder, { recursive: true, force: true }))
-  for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(folder, path)), { recursive: true })
-    await writeFile(join(folder, path), text)
-  }
-  return folder
-}
-
-/** A way to a server on which nothing passes any more after so many bytes, until it is cut. */
-async function narrowRoad(t: { after(fn: () => unknown): void }, url: string, most: number) {
-  const { promise: half, resolve } = Promise.withResolvers<void>()
-  let passed = 0
-  const road = createTcpServer(near => {
-    const far = connect(Number(new URL(url).port), '127.0.0.1')
-    for (const [socket, other] of [
-      [near, far],
-      [far, near]
-    ] as const)
-      socket.on('error', () => {}).on('close', () => other.destroy())
-    far.pipe(near)
-    near.on('data', chunk => {
-      passed += chunk.length
-      if (passed > most) resolve()
-      else far.write(chunk)
-    })
-  }).listen(0, '127.0.0.1')
-  t.after(() => road.close())
-  await once(road, 'listening')
-  return { port: (road.address() as AddressInfo).port, half }
-}
-
-/** A minimal app without dependencies. */
-const greeting = (text: string) => ({
-  'package.json': '{"scripts":{"start":"node server.js"}}',
-  'server.js': `require('node:http').createServer((_, reply) => reply.end('${text} ' + process.env.GREETING)).listen(process.env.PORT, process.env.HOST, () => console.log('listening'))`
-})
-
 describe('against a server', () => {
   let env: Variables
-  let home: string
   let url: string
+  let succeed: Person['succeed']
+  let data: Person['data']
   const ended: (() => unknown)[] = []
-  const scope = { after: (fn: () => unknown) => void ended.push(fn) }
 
   before(async () => {
-    const server = await testApp(scope as unknown as TestContext, {
-      APPS_PORT: '0',
-      RATE_LIMIT_DEPLOY: '1000/s:1000',
-      RATE_LIMIT_STRICT: '1000/s:1000'
-    })
-    url = await server.app.listen({ host: '127.0.0.1', port: 0 })
-    home = await folderOf(scope)
-    env = { RHONE_URL: url, RHONE_TOKEN: server.token, HOME: home }
-    ended.unshift(() =>
-      run(process.execPath, [join(import.meta.dirname, '../../src/cli.ts'), 'local', 'stop'], {
-        env: { ...process.env, DATA_DIR: server.config.dataDir }
-      })
-    )
+    const person = await newPerson({ after: fn => void ended.push(fn) })
+    ;({ env, url, succeed, data } = person)
   })
   after(async () => {
     for (const end of ended) await end()
   })
-
-  const succeed = async (words: string, folder: string, more: Partial<CliStreams> = {}) => {
-    const result = await rhone(words, env, folder, more)
-    assert.equal(result.code, 0, `${words}: ${result.stderr}`)
-    return result
-  }
-  const data = async (words: string, folder: string) => JSON.parse((await succeed(`${words} --json`, folder)).stdout)
 
   it('a folder is deployed, changed, rolled back, and its app read, opened and deleted', async t => {
     const folder = await folderOf(t, { ...greeting('one'), '.env': 'SECRET=1', 'node_modules/x/index.js': '' })
@@ -169,49 +81,6 @@ describe('against a server', () => {
     assert.deepEqual(JSON.parse(await readFile(join(folder, '.rhone.json'), 'utf8')), { app: 'my-notes', url })
   })
 
-  it('a deploy that is killed while it uploads leaves nothing half done, here or there', async t => {
-    const folder = await folderOf(t, {
-      ...greeting('whole'),
-      '.rhone.json': '{}',
-      'big.txt': randomBytes(4_000_000).toString('hex')
-    })
-    await succeed('apps create cut-short', folder)
-    const temporary = await folderOf(t)
-    const { port, half } = await narrowRoad(t, url, 1_000_000)
-    const cli = spawn(process.execPath, [join(import.meta.dirname, '../../src/cli.ts'), 'deploy', 'cut-short'], {
-      cwd: folder,
-      env: { ...process.env, ...env, RHONE_URL: `http://127.0.0.1:${port}`, TMPDIR: temporary },
-      stdio: 'ignore'
-    })
-    t.after(() => cli.kill('SIGKILL'))
-    await half
-    cli.kill('SIGKILL')
-    await once(cli, 'exit')
-    assert.deepEqual(await readdir(temporary), [])
-    assert.deepEqual(await data('deployments list cut-short', folder), [])
-    const { status, url: opened } = await data('deploy cut-short', folder)
-    assert.equal(status, 'live')
-    assert.equal((await openApp(opened)).text, 'whole undefined')
-  })
-
-  it('the last upload is built again when only the settings have changed', async t => {
-    const folder = await folderOf(t, greeting('kept'))
-    const { id } = await data('deploy cli-again --create', folder)
-    const { status, headers } = await fetch(`${url}/api/v1/apps/cli-again/deploy`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${env.RHONE_TOKEN}` }
-    })
-    assert.equal(status, 202)
-    await eventually(async () => {
-      const reply = await fetch(new URL(headers.get('location')!, url), {
-        headers: { authorization: `Bearer ${env.RHONE_TOKEN}` }
-      })
-      const again = (await reply.json()) as { status: string; id: string; sourceId: string }
-      assert.notEqual(again.id, id)
-      return again.status === 'live' && again.sourceId !== null
-    })
-  })
-
   it('a failed build exits with 1, and prints the reason and the last output', async t => {
     const folder = await folderOf(t, {
       'package.json': '{"scripts":{"build":"echo no such thing; exit 3","start":"node ."}}',
@@ -222,20 +91,6 @@ describe('against a server', () => {
     assert.equal(stdout, '')
     assert.match(stderr, /no such thing/)
     assert.match(stderr, /build failed: npm run build failed with exit code 3/)
-  })
-
-  it('a git repository and a commit can be deployed, but two sources are wrong usage', async t => {
-    const repository = await testRepository(t)
-    const { sha } = await repository.push(greeting('from git'), 'First')
-    await repository.push(greeting('newer'), 'Second')
-    const folder = await folderOf(t)
-    const git = `file://${repository.directory}`
-    const newest = await data(`deploy cli-git --create --git ${git}`, folder)
-    assert.equal((await openApp(newest.url)).text, 'newer undefined')
-    const older = await data(`deploy cli-git --commit ${sha} --any-commit`, folder).catch(() => null)
-    if (older !== null) assert.equal(older.commitSha, sha)
-    for (const words of ['deploy x --path . --git https://a.example/b.git', 'deploy x --image a@b --commit c'])
-      assert.equal((await rhone(words, env, folder)).code, 2)
   })
 
   it('Ctrl-C stops watching, and says that the deployment continues and how to cancel it', async t => {

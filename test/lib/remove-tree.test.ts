@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { emptyGraveyard, removeTree } from '../../plugins/lib/remove-tree.ts'
+import { thoroughly } from '../support/thorough.ts'
 
 async function directory(t: TestContext): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'rhone-remove-'))
@@ -67,7 +68,7 @@ test('nothing outside a tree is removed, even if directories are swapped for lin
   const victim = join(root, 'victim')
   await mkdir(join(victim, 'e'), { recursive: true })
   await writeFile(join(victim, 'e/file'), 'x')
-  for (let round = 0; round < 5; round++) {
+  for (let round = 0; round < thoroughly(2, 20); round++) {
     const tree = join(root, 'tree')
     for (let i = 0; i < 20; i++) await mkdir(join(tree, `d${i}/e`), { recursive: true })
     const swapper: ChildProcess = spawn(process.execPath, ['-e', SWAPPER, victim], {

@@ -408,7 +408,7 @@ suite('a database outage', () => {
     })
   })
 
-  test('is survived if all connections are terminated 50 times under load', async t => {
+  test('is survived if all connections are terminated again and again under load', async t => {
     const { app, url } = await start(t, { poolMax: thoroughly(4, 8) })
     const stop = new AbortController()
     let served = 0
@@ -437,7 +437,7 @@ suite('a database outage', () => {
         )
     })
     const terminations = (async () => {
-      for (let i = 0; i < 50; i++) {
+      for (let i = 0; i < thoroughly(15, 50); i++) {
         await terminateBackends(url)
         const servedBefore = served
         await eventually(() => served > servedBefore)

@@ -87,7 +87,7 @@ test('a storage that fails midway, or stores less than it reports, leaves no bac
   const s3Settings = { bucket: s3.bucket, prefix: '', endpoint: s3.url, region: 'x', partSize: 5 * MIB, backoff: 1 }
   const settings = await backupSettings(t, { storage: { s3: { ...s3Settings, ...s3.credentials } } })
   const sql = connectTo(t, settings.databaseUrl)
-  await sql`create table large as select encode(sha512(n::text::bytea), 'hex') as text from generate_series(1, 200000) n`
+  await sql`create table large as select encode(sha512(n::text::bytea), 'hex') as text from generate_series(1, 100000) n`
   for (let i = 0; i < 4; i++) s3.faults.push({ matches: ({ query }) => query.get('partNumber') === '2', does: 500 })
   await assert.rejects(createBackup(settings), /500|InternalError/)
   assert.deepEqual([s3.objects.size, s3.uploads.size], [0, 0])

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { bytesWaiting } from '../../../src/workflows/archive/state.ts'
-import { type Archived, archivedDatabase, bareMachine } from '../../support/archived.ts'
+import { bytesWaiting } from '../../src/workflows/archive/state.ts'
+import { type Archived, archivedDatabase, bareMachine } from '../support/archived.ts'
 
 const segmentsIn = async ({ settings }: Archived, stream: string) => {
   const folder = join((settings.storage as { directory: string }).directory, 'archive', stream, 'wal')
