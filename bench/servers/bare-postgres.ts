@@ -13,6 +13,10 @@ const appSchema = {
     url: { type: ['string', 'null'] },
     githubRepo: { type: ['string', 'null'] },
     gitUrl: { type: ['string', 'null'] },
+    rootDirectory: { type: ['string', 'null'] },
+    healthPath: { type: ['string', 'null'] },
+    healthGrace: { type: ['integer', 'null'] },
+    port: { type: ['integer', 'null'] },
     githubBranch: text,
     region: text,
     autoDeploy: { type: 'boolean' },
@@ -25,7 +29,8 @@ const appSchema = {
 export function mount(app: FastifyInstance, sql: Sql): void {
   const columns = sql`
     apps.id, apps.team_id as "teamId", apps.name, apps.slug, null as url, apps.github_repo as "githubRepo",
-    apps.git_url as "gitUrl", apps.github_branch as "githubBranch", apps.region, apps.auto_deploy as "autoDeploy", apps.version,
+    apps.git_url as "gitUrl", apps.root_directory as "rootDirectory", apps.health_path as "healthPath",
+    apps.health_grace as "healthGrace", apps.port, apps.github_branch as "githubBranch", apps.region, apps.auto_deploy as "autoDeploy", apps.version,
     apps.created_at as "createdAt", apps.updated_at as "updatedAt"`
 
   app.get<{ Params: { user: string; app: string } }>(
@@ -54,13 +59,18 @@ export function mount(app: FastifyInstance, sql: Sql): void {
   app.patch<{ Params: { app: string }; Body: { name: string } }>(
     '/apps/:app',
     { schema: { response: { 200: appSchema } } },
-    async ({ params, body, ip }) =>
+    async ({ id, params, body, ip, headers }) =>
       sql.begin(async tx => {
         const [changed] = await tx`
           update apps set name = ${body.name}, version = version + 1 where id = ${params.app} returning ${columns}`
         await tx`
-          insert into audit_logs (event_type, action, resource, resource_id, app_id, ip)
-          values ('app', 'update', 'app', ${params.app}, ${params.app}, ${ip})`
+          insert into audit_logs (
+            event_type, action, outcome, user_id, actor, team_id, app_id, resource, resource_id, resource_name, details,
+            ip, user_agent, request_id
+          ) values (
+            'app', 'update', 'success', null, 'somebody', ${changed!.teamId}, ${params.app}, 'app', ${params.app},
+            ${changed!.name}, ${sql.json({ fields: Object.keys(body) })}, ${ip}, ${headers['user-agent'] ?? null}, ${id}
+          )`
         return changed
       })
   )
