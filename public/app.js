@@ -1,4 +1,4 @@
-/* What pages can do beyond links and forms. Every page works without this file. */
+/* Enhancements. Every page works without this file, with links and forms alone. */
 
 const root = document.documentElement
 root.classList.add('scripted')
@@ -6,7 +6,7 @@ const isMac = /mac/i.test(navigator.userAgentData?.platform ?? navigator.platfor
 const find = (selector, within = document) => within.querySelector(selector)
 const findAll = (selector, within = document) => [...within.querySelectorAll(selector)]
 
-/* Times: their age goes on, and the exact one is in the reader's own zone. */
+/* Times: relative ones are kept current, and titles show the exact time in the user's time zone. */
 
 const UNITS = [[60, 's'], [60, 'm'], [24, 'h'], [30, 'd'], [12, 'mo'], [Infinity, 'y']]
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' })
@@ -25,7 +25,7 @@ function relative(at) {
   return seconds > 0 ? `${inUnits(seconds)} ago` : `in ${inUnits(-seconds)}`
 }
 
-function tellTimes(within = document) {
+function updateTimes(within = document) {
   for (const time of findAll('time[data-relative]', within)) {
     const at = Date.parse(time.dateTime)
     const words = relative(at)
@@ -35,8 +35,8 @@ function tellTimes(within = document) {
   for (const time of findAll('time[data-exact]', within)) time.title = EXACT.format(Date.parse(time.dateTime))
 }
 
-tellTimes()
-setInterval(tellTimes, 15_000)
+updateTimes()
+setInterval(updateTimes, 15_000)
 
 /* Toasts. */
 
@@ -92,7 +92,7 @@ function switchTheme(button) {
   find('span', button).textContent = `Theme: ${next}`
 }
 
-/* Forms: sent once, with a last question where that is asked for, and kept while somebody signs in again. */
+/* Forms: sent once, confirmed where required, and kept while the user signs in again. */
 
 document.addEventListener('submit', event => {
   const { submitter, target: form } = event
@@ -106,14 +106,14 @@ document.addEventListener('submit', event => {
   }
   const others = findAll('form[method=post]').filter(other => other !== form && isChanged(other))
   const isLost = others.some(other => other.dataset.draft === undefined)
-  if (isLost && !confirm('What you have typed in another part of this page is not saved. Go on without it?')) return event.preventDefault()
+  if (isLost && !confirm('Your changes in another part of this page are not saved. Continue without them?')) return event.preventDefault()
   form.dataset.sent = 'yes'
   submitter?.setAttribute('aria-busy', 'true')
   keep(DRAFT, [form])
   keep(OTHERS, others)
 })
 
-// A page that comes back by Back can be sent again.
+// A page restored by Back can be sent again.
 addEventListener('pageshow', event => {
   if (!event.persisted) return
   for (const form of findAll('form[data-sent]')) delete form.dataset.sent
@@ -124,7 +124,7 @@ document.addEventListener('change', event => {
   if (event.target.matches('[data-submit-on-change]')) event.target.form.requestSubmit()
 })
 
-/* A form that was sent when the session had ended, and the forms beside one that was sent, are filled in again. */
+/* Restores a form that was sent after the session had ended, and the other changed forms of a page. */
 
 const DRAFT = 'rhone draft'
 const OTHERS = 'rhone others'
@@ -142,7 +142,7 @@ function isChanged(form) {
   })
 }
 
-/** Nothing that is secret: no passwords, no hidden fields, and no form that says so. */
+/** Keeps no secrets: no passwords, no hidden fields, and only forms with `data-draft`. */
 function keep(name, forms) {
   const kept = forms.flatMap(form => {
     const at = drafts().indexOf(form)
@@ -172,14 +172,14 @@ function restoreDrafts() {
   }
   sessionStorage.removeItem(DRAFT)
   sessionStorage.removeItem(OTHERS)
-  if (draft?.hasLeft) restore(draft, 'What you had typed is still here. It was not sent.')
-  if (others !== null) restore(others, 'What you have typed in another part is not saved yet.')
+  if (draft?.hasLeft) restore(draft, 'Your input has been restored. It was not sent.')
+  if (others !== null) restore(others, 'Your changes in another part are not saved yet.')
 }
 
 restoreDrafts()
 find('[aria-invalid=true]')?.focus()
 
-/* What was just done is said once: a reload does not say it again. */
+/* A confirmation is shown once: a reload does not show it again. */
 
 if (find('[data-done]') !== null) {
   const url = new URL(location)
@@ -211,7 +211,7 @@ function openPalette() {
   loadApps()
 }
 
-/** Apps are read when they are first needed. */
+/** Loads the apps when they are first needed. */
 async function loadApps() {
   if (apps !== undefined) return
   apps = []
@@ -294,7 +294,7 @@ palette?.addEventListener('keydown', event => {
 })
 for (const hint of findAll('[data-mod-k]')) hint.textContent = isMac ? '⌘ K' : 'Ctrl K'
 
-/* Keys, but never while somebody types. */
+/* Keyboard shortcuts, but never while the user types. */
 
 const openKeys = () => find('[data-keys-dialog]')?.showModal()
 let isGoing = false
@@ -336,7 +336,7 @@ function isTyping(target) {
   return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)
 }
 
-/* Live parts: when something they are about changes, the page is asked for again, and these parts are taken over. */
+/* Live parts: when one of their topics changes, the page is requested again, and these parts are replaced. */
 
 const POLL = 10_000
 let isRefreshing = false
@@ -344,24 +344,24 @@ let isRefreshing = false
 async function refresh() {
   const parts = findAll('[data-live]')
   if (parts.length === 0 || isRefreshing || isOut || document.hidden || typeof htmx === 'undefined') return
-  // Not under the hands of somebody who uses a menu or types in it.
+  // Not while the user types in one of them.
   if (parts.some(part => part.contains(document.activeElement) && isTyping(document.activeElement))) return
   isRefreshing = true
   try {
     for (const part of parts)
       await htmx.ajax('GET', location.pathname + location.search, { target: `#${part.id}`, select: `#${part.id}`, swap: 'outerMorph' })
-    tellTimes()
+    updateTimes()
   } finally {
     isRefreshing = false
   }
 }
 
-// A place in line depends on deployments of others, too, of which nobody hears.
-setInterval(() => (isHearing && !isStale && find('[data-poll]') === null) || refresh(), POLL)
-let isHearing = false
+// A queue position also depends on other users' deployments, whose events are not received.
+setInterval(() => (isConnected && !isStale && find('[data-poll]') === null) || refresh(), POLL)
+let isConnected = false
 let soon
 
-/** Several changes at once are one look. */
+/** Several changes cause one refresh. */
 function refreshSoon() {
   clearTimeout(soon)
   soon = setTimeout(refresh, 150)
@@ -373,14 +373,14 @@ function listen() {
   if (topics.size === 0 || typeof SharedWorker === 'undefined') return
   const policy = globalThis.trustedTypes?.createPolicy('rhone', {
     createScriptURL(url) {
-      if (url !== script) throw new TypeError('only the script of events')
+      if (url !== script) throw new TypeError('only the events script is allowed')
       return url
     }
   })
   const worker = new SharedWorker(policy?.createScriptURL(script) ?? script)
   worker.port.addEventListener('message', ({ data: { name, data } }) => {
-    isHearing = name !== 'lost'
-    if (name === 'signed-out') return tellSignedOut()
+    isConnected = name !== 'lost'
+    if (name === 'signed-out') return showSignedOut()
     const isAbout = { deployment: [`deployment:${data.id}`], app: [`app:${data.id}`, `team:${data.teamId}`] }[name]
     if (name === 'maintenance' || name === 'gap' || isAbout?.some(topic => topics.has(topic))) refreshSoon()
   })
@@ -388,33 +388,33 @@ function listen() {
   addEventListener('pagehide', () => worker.port.postMessage('bye'))
 }
 
-/* What is not the page is no reply to a look at it: what is shown stays, and a banner says what is the matter. */
+/* When a refresh fails, the content stays, and a banner shows the reason. */
 
 const CLOSED = /<title>Rhone - Maintenance</
-/** Milliseconds after which a server that was too busy is asked again, before anything is said. */
+/** Milliseconds after which a busy server is asked again, before a banner appears. */
 const PAUSE = 3_000
 let isStale = false
 let isClosed = false
 
 document.addEventListener('htmx:after:request', event => {
   const { status } = event.detail.ctx.response
-  if (status < 400) return tellCurrent()
+  if (status < 400) return clearStale()
   event.preventDefault()
-  if (status === 401) tellSignedOut()
-  else if (status >= 500 || status === 429) tellStale(CLOSED.test(event.detail.ctx.text))
-  // It was deleted, or is theirs no more: the page of the error says which.
+  if (status === 401) showSignedOut()
+  else if (status >= 500 || status === 429) showStale(CLOSED.test(event.detail.ctx.text))
+  // It was deleted, or the user lost access: the error page says which.
   else if (!findAll('form').some(isChanged)) location.reload()
 })
-document.addEventListener('htmx:error', () => tellStale(false))
+document.addEventListener('htmx:error', () => showStale(false))
 
-function tellStale(closed) {
+function showStale(closed) {
   const wasStale = isStale
   isStale = true
   if (!closed && !wasStale) return setTimeout(refresh, PAUSE)
   isClosed = closed
   const words = closed
-    ? 'The platform is closed for maintenance. What you see is from before, and cannot be changed until it is open again.'
-    : 'The server does not answer at the moment. What you see may be out of date; it is asked again every few seconds.'
+    ? 'The platform is closed for maintenance. This page shows its last state, and you cannot change anything until it opens again.'
+    : 'The server does not answer at the moment. This page may be out of date; it retries every few seconds.'
   const before = find('[data-stale]')
   if (before?.textContent === words) return
   before?.remove()
@@ -423,7 +423,7 @@ function tellStale(closed) {
   find('.main')?.prepend(banner)
 }
 
-function tellCurrent() {
+function clearStale() {
   isStale = false
   isClosed = false
   find('[data-stale]')?.remove()
@@ -439,15 +439,15 @@ function bannerOf(className, role, text) {
   return banner
 }
 
-/** The page stays as it is, with what was typed; from here on it would be a dead end without a word. */
-function tellSignedOut() {
+/** Keeps the page with its input, and links to sign-in. */
+function showSignedOut() {
   if (isOut) return
   isOut = true
-  tellCurrent()
+  clearStale()
   const banner = bannerOf('banner bad', 'alert', 'You have been signed out. ')
   const link = document.createElement('a')
   link.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`
-  link.textContent = 'Sign in to go on'
+  link.textContent = 'Sign in to continue'
   link.addEventListener('click', () => keep(DRAFT, drafts().filter(isChanged)))
   banner.firstChild.append(link)
   find('.main')?.prepend(banner)
@@ -457,7 +457,7 @@ let isOut = false
 listen()
 document.addEventListener('visibilitychange', refresh)
 
-/* What only some pages have is loaded there. */
+/* Scripts that only some pages need. */
 
 const files = find('script[data-app]').dataset
 const viewers = findAll('[data-log]')

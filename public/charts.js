@@ -1,8 +1,8 @@
-/* Charts, on the pages that have some. Without this file they show sparklines, or figures only. */
+/* Charts. Without this file, pages show sparklines, or figures only. */
 
 const COLOURS = ['--accent', '--good', '--warn', '--bad', '--faint']
 const HEIGHT = 150
-/** Milliseconds between two looks at figures, and how many of them are kept. */
+/** Milliseconds between two readings, and the number of readings to keep. */
 const EVERY = 10_000
 const MOST_READINGS = 360
 
@@ -35,17 +35,17 @@ export async function drawCharts({ uplot, uplotLook }) {
   function draw(place, { unit, series, data }) {
     const known = charts.get(place)
     if (known !== undefined) {
-      known.told = { unit, series, data }
+      known.shown = { unit, series, data }
       known.plot.setData(data)
       return
     }
-    charts.set(place, { plot: make(place, { unit, series, data }), told: { unit, series, data } })
+    charts.set(place, { plot: make(place, { unit, series, data }), shown: { unit, series, data } })
   }
 
   function make(place, { unit, series, data }) {
     const colour = name => getComputedStyle(place).getPropertyValue(name).trim()
     const [line, faint] = [colour('--line'), colour('--faint')]
-    // Canvases know no light-dark(): the colour of an element that has it is a plain one.
+    // Canvases do not support light-dark(), but the computed colour of an element is a plain one.
     const probe = document.createElement('i')
     place.append(probe)
     const plain = value => {
@@ -80,11 +80,11 @@ export async function drawCharts({ uplot, uplotLook }) {
     return new UPlot(options, data, holder)
   }
 
-  /** After a change of the theme or of the room, everything is made again. */
+  /** After a change of the theme or the size, all charts are created again. */
   function redraw() {
     for (const [place, known] of charts) {
       known.plot.destroy()
-      known.plot = make(place, known.told)
+      known.plot = make(place, known.shown)
     }
   }
   let soon
@@ -96,14 +96,14 @@ export async function drawCharts({ uplot, uplotLook }) {
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redrawSoon)
   new MutationObserver(redrawSoon).observe(document.documentElement, { attributeFilter: ['data-theme'] })
 
-  /** Now and again, while somebody looks. What cannot be read now is read later. */
-  function repeatedly(look) {
+  /** Repeats `read` while the page is visible. A failed read is retried at the next interval. */
+  function repeatedly(read) {
     const attempt = async () => {
       if (document.hidden) return
       try {
-        await look()
+        await read()
       } catch (error) {
-        console.debug('the figures could not be read', error)
+        console.debug('the metrics could not be read', error)
       }
     }
     setInterval(attempt, EVERY)
@@ -113,14 +113,14 @@ export async function drawCharts({ uplot, uplotLook }) {
 
   for (const group of findAll('[data-charts]'))
     await repeatedly(async () => {
-      const { charts: told } = await json(group.dataset.charts)
-      for (const { id, unit, series, data } of told) {
+      const { charts: current } = await json(group.dataset.charts)
+      for (const { id, unit, series, data } of current) {
         const place = group.querySelector(`[data-chart="${CSS.escape(id)}"]`)
         if (place !== null && data[0]?.length > 1) draw(place, { unit, series, data })
       }
     })
 
-  /** Figures of this moment become a course while the page is open. */
+  /** Collects current readings into a curve while the page is open. */
   for (const group of findAll('[data-readings]')) {
     const taken = { cpu: [[], []], memory: [[], []], requests: [[], [], []] }
     await repeatedly(async () => {

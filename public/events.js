@@ -1,10 +1,10 @@
-/* One stream for all tabs of a browser: over HTTP/1.1 a browser has six connections to a host, and each tab needs some. */
+/* One stream for all tabs: over HTTP/1.1 a browser opens at most six connections to a host, and each tab needs some. */
 
 const ports = new Set()
 let source
 let closing
-let isOut = false
-/** Milliseconds after which a server that has refused the stream, because it was busy, is asked again. */
+let isSignedOut = false
+/** Milliseconds before another attempt after a busy server has refused the stream. */
 const PAUSE = 15_000
 
 function begin() {
@@ -12,21 +12,21 @@ function begin() {
   if (source !== undefined && source.readyState !== EventSource.CLOSED) return
   source = new EventSource('/api/v1/events')
   for (const name of ['deployment', 'app', 'maintenance', 'gap'])
-    source.addEventListener(name, ({ data }) => tell({ name, data: JSON.parse(data) }))
+    source.addEventListener(name, ({ data }) => broadcast({ name, data: JSON.parse(data) }))
   source.addEventListener('signed-out', () => {
-    isOut = true
+    isSignedOut = true
     source.close()
-    tell({ name: 'signed-out', data: {} })
+    broadcast({ name: 'signed-out', data: {} })
   })
-  source.addEventListener('open', () => tell({ name: 'gap', data: {} }))
+  source.addEventListener('open', () => broadcast({ name: 'gap', data: {} }))
   source.addEventListener('error', () => {
     if (source.readyState !== EventSource.CLOSED) return
-    tell({ name: 'lost', data: {} })
-    setTimeout(() => ports.size > 0 && !isOut && begin(), PAUSE)
+    broadcast({ name: 'lost', data: {} })
+    setTimeout(() => ports.size > 0 && !isSignedOut && begin(), PAUSE)
   })
 }
 
-function tell(message) {
+function broadcast(message) {
   for (const port of ports) port.postMessage(message)
 }
 
@@ -38,6 +38,6 @@ addEventListener('connect', ({ ports: [port] }) => {
     if (ports.size === 0) closing = setTimeout(() => source?.close(), 5_000)
   })
   port.start()
-  isOut = false
+  isSignedOut = false
   begin()
 })

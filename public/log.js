@@ -1,10 +1,10 @@
-/* Logs: what comes is added below, and followed until somebody scrolls up. Whatever a program prints stays text. */
+/* Logs: new lines are appended, and followed until the user scrolls up. All output of a program is shown as text. */
 
 const MOST_LINES = 100_000
 const BLOCK = 500
-/** Lines that are added between two looks at whether somebody wants something else. */
+/** Maximum lines added per frame, so that the page stays responsive. */
 const AT_ONCE = 2_000
-/** Milliseconds after which a stream that was refused is asked for again, and how often, each time after twice as long. */
+/** Milliseconds before the first retry of a refused stream, doubled each time, and the maximum number of retries. */
 const FIRST_PAUSE = 2_000
 const MOST_REFUSALS = 5
 /** Milliseconds for which a tab may be hidden before its stream ends. */
@@ -13,14 +13,14 @@ const HIDDEN = 30_000
 const find = (selector, within) => within.querySelector(selector)
 const findAll = (selector, within) => [...within.querySelectorAll(selector)]
 
-/* Colours of terminals, as classes. All other control sequences are left out. */
+/* Terminal colours become classes. All other control sequences are removed. */
 
 const SEQUENCES = /\u001b(?:\[([0-?]*)[ -/]*([@-~])|\][^\u0007\u001b]*(?:\u0007|\u001b\\|$)|[@-Z\\-_])/g
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f]/g
 const STYLES = { 1: 'a-bold', 2: 'a-dim', 3: 'a-italic', 4: 'a-underline' }
 const ENDS = { 22: ['a-bold', 'a-dim'], 23: ['a-italic'], 24: ['a-underline'] }
 
-/** The parts of a text with the classes of each. */
+/** The parts of a text, each with its classes. */
 export function coloured(text) {
   const parts = []
   let styles = new Set()
@@ -45,7 +45,7 @@ export function coloured(text) {
       else if ((code >= 30 && code <= 37) || (code >= 90 && code <= 97)) colour = `a-${code}`
       else if (code === 39) colour = ''
       else if (code === 38 || code === 48) {
-        // The first sixteen of a palette have names; the others are as near to text as anything.
+        // Only the first sixteen colours of a palette have a class; the others are shown as plain text.
         const index = codes[at + 2]
         if (code === 38 && codes[at + 1] === 5 && index < 16) colour = `a-${index < 8 ? 30 + index : 82 + index}`
         at += codes[at + 1] === 5 ? 2 : 4
@@ -56,7 +56,7 @@ export function coloured(text) {
   return parts
 }
 
-/** Fills an element with a text in its colours. */
+/** Fills an element with coloured text. */
 function write(element, text) {
   if (!text.includes('\u001b')) {
     element.textContent = text.replaceAll(CONTROLS, '') || ' '
@@ -95,7 +95,7 @@ export function followLog(viewer, refresh) {
 
   const isAtEnd = () => lines.scrollHeight - lines.scrollTop - lines.clientHeight < 40
   const toEnd = () => (lines.scrollTop = lines.scrollHeight)
-  const tell = text => (words.textContent = text)
+  const showState = text => (words.textContent = text)
   const timeOf = at => (isLocal ? clock.format(new Date(at)) : at.slice(11, 19))
 
   for (const line of findAll('[data-raw]', lines)) write(line.lastElementChild, line.dataset.raw)
@@ -127,7 +127,7 @@ export function followLog(viewer, refresh) {
     return line
   }
 
-  /* What comes is added once per frame: a burst is drawn once, and never holds up the page. */
+  /* New lines are added once per frame: a burst is drawn once, and never blocks the page. */
   let waiting = []
   let isDue = false
 
@@ -185,19 +185,19 @@ export function followLog(viewer, refresh) {
     currentTarget.setAttribute('aria-pressed', String(lines.classList.toggle('wrap')))
   })
 
-  /* Times: in UTC, as servers say them, or in the reader's own zone. */
-  function tellZone() {
+  /* Times: in UTC, as sent by the server, or in the user's time zone. */
+  function updateZone() {
     for (const link of findAll('.line > a[title]', lines)) link.textContent = timeOf(link.title)
     if (zoneButton !== null) zoneButton.textContent = isLocal ? 'Local time' : 'UTC'
   }
   zoneButton?.addEventListener('click', () => {
     isLocal = !isLocal
     localStorage.setItem(ZONE, isLocal ? 'local' : 'utc')
-    tellZone()
+    updateZone()
   })
-  if (isLocal) tellZone()
+  if (isLocal) updateZone()
 
-  /* Search in the lines that are here. */
+  /* Search in the loaded lines. */
   let query = ''
   const field = find('[data-search]', viewer)
   const mark = line => line.classList.toggle('hit', query !== '' && line.lastElementChild.textContent.toLowerCase().includes(query))
@@ -213,7 +213,7 @@ export function followLog(viewer, refresh) {
     }
   })
 
-  /* A link to a line: it is shown, and marked. */
+  /* A link to a line scrolls to it and marks it. */
   function showLinked() {
     const [, id] = /^#L(\d+)$/.exec(location.hash) ?? []
     for (const line of findAll('.linked', lines)) line.classList.remove('linked')
@@ -228,10 +228,10 @@ export function followLog(viewer, refresh) {
     const first = find('.line', lines)
     const isBefore = first !== null && Number(id) < Number(first.id.slice(1))
     if (!isBefore) return
-    // The page of older lines that ends a little after it.
+    // The page of older lines that ends shortly after it.
     if (context !== undefined && !new URLSearchParams(location.search).has('cursor'))
       location.replace(`${context}?cursor=${Number(id) + 51}#L${id}`)
-    else tell(context === undefined ? `Line ${id} is in the download.` : `Line ${id} is kept no more.`)
+    else showState(context === undefined ? `Line ${id} is in the download.` : `Line ${id} is no longer kept.`)
   }
   addEventListener('hashchange', showLinked)
 
@@ -239,7 +239,7 @@ export function followLog(viewer, refresh) {
   showLinked()
   if (stream === undefined) return
 
-  /* The stream ends while nobody looks, and goes on after the last line that was seen. */
+  /* The stream ends while the page is hidden, and resumes after the last received line. */
   function begin() {
     if (source !== undefined || isOver) return
     const from = new URL(stream, location)
@@ -247,7 +247,7 @@ export function followLog(viewer, refresh) {
     source = new EventSource(from)
     source.addEventListener('open', () => {
       refusals = 0
-      tell(count + waiting.length === 0 ? 'Connected. Waiting for the first line.' : 'Connected')
+      showState(count + waiting.length === 0 ? 'Connected. Waiting for the first line.' : 'Connected')
     })
     source.addEventListener('log', ({ data, lastEventId }) => {
       const item = JSON.parse(data)
@@ -261,29 +261,29 @@ export function followLog(viewer, refresh) {
       rest = parts.pop()
       add(parts.map(part => numbered(part)))
     })
-    source.addEventListener('dropped', ({ data }) => gap(`${JSON.parse(data).count} lines were left out: they came too fast.`))
+    source.addEventListener('dropped', ({ data }) => gap(`${JSON.parse(data).count} lines were left out: there were too many to show.`))
     source.addEventListener('status', () => refresh())
     source.addEventListener('complete', () => {
       if (rest !== '') add([numbered(rest)])
       rest = ''
       isOver = true
       end()
-      tell('Complete')
+      showState('Complete')
       refresh()
     })
-    source.addEventListener('disconnected', () => tell('The server restarts. Reconnecting …'))
+    source.addEventListener('disconnected', () => showState('The server restarts. Reconnecting …'))
     source.addEventListener('error', () => {
       if (source?.readyState === EventSource.CLOSED) {
         end()
         if (refusals++ < MOST_REFUSALS) {
-          tell('The server is busy. Trying again …')
+          showState('The server is busy. Trying again …')
           setTimeout(() => document.hidden || begin(), FIRST_PAUSE * 2 ** refusals)
-        } else tell('Not connected: you may be signed out, or have too many logs open. Load the page again.')
-      } else tell('Reconnecting …')
+        } else showState('Not connected: you may be signed out, or have too many logs open. Reload the page.')
+      } else showState('Reconnecting …')
     })
   }
 
-  /** The lines of a build have no id but their number. */
+  /** The lines of a build have only a number as their id. */
   let number = Number(find('.block:last-of-type > .line:last-of-type', lines)?.id.slice(1) ?? 0)
   const numbered = text => () => lineOf(++number, text, undefined, 'info')
 
@@ -309,7 +309,7 @@ export function followLog(viewer, refresh) {
     if (!document.hidden) return begin()
     hiding = setTimeout(() => {
       end()
-      tell('Paused while nobody looked.')
+      showState('Paused while this page is hidden.')
     }, HIDDEN)
   })
   begin()

@@ -1,4 +1,4 @@
-/** Makes `dist/`: what the package exports, as JavaScript with declarations. Arguments go to the compiler. */
+/** Builds `dist/`: the package's exports as JavaScript with declarations. Arguments are passed to the compiler. */
 import { execFileSync } from 'node:child_process'
 import { cp, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'

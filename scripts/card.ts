@@ -13,7 +13,7 @@ pre { padding: 32px; border-radius: 18px; background: #14171b; border: 1px solid
 b { font-weight: 400; color: #5fd3a5 } i { font-style: normal; color: #8d96a0 } u { text-decoration: none; color: #79b8ff }
 `
 
-/** What links to the site show in chats: 1,200 by 630 px. */
+/** The preview image of links to the site: 1,200 by 630 px. */
 export function linkCard(): string {
   return html`<!doctype html><html lang="en"><meta charset="utf-8"><title>Rhone</title><style>${trusted(STYLE)}</style>
 <body><main><div class="brand">${MARK}Rhone</div><h1>Push to deploy, on servers that are yours</h1><p>Builds, releases, logs, secrets and teams: one process and a PostgreSQL.</p></main>

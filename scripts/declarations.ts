@@ -4,8 +4,8 @@ import { pathToFileURL } from 'node:url'
 import type { TObject, TSchema } from '@sinclair/typebox'
 
 /**
- * Makes the declarations in a folder what an editor shows: each option of a plugin gets its description, its limits and its
- * default, which the compiler leaves in the JavaScript; imports name the files that are there.
+ * Completes the declarations in a folder for editors: each plugin option gets its description, limits and default, which the
+ * compiler leaves in the JavaScript, and imports refer to existing files.
  */
 export async function finishDeclarations(folder: string): Promise<void> {
   const files = await Array.fromAsync(glob('**/*.d.ts', { cwd: folder }))
@@ -24,7 +24,7 @@ export async function finishDeclarations(folder: string): Promise<void> {
 
 const nameJavaScript = (source: string) => source.replace(/(from |import\()(['"]\.[^'"]*)\.ts(['"])/g, '$1$2.js$3')
 
-/** Where options are declared, and their type as the compiler writes it there, and again wherever a plugin takes them. */
+/** Where options are declared, and their type as the compiler writes it there and at each plugin that takes them. */
 interface Options {
   readonly file: string
   readonly name: string
@@ -44,7 +44,7 @@ function referenceTo({ file, name }: Options, from: string): string {
   return `typeof import("${path.startsWith('.') ? path : `./${path}`}").${name}`
 }
 
-/** @returns a function, so that no `$` in a description means anything to `replace` */
+/** @returns a function, so that `replace` does not interpret a `$` in a description */
 async function describe({ file, name, type }: Options, folder: string): Promise<() => string> {
   const module = await import(pathToFileURL(join(folder, file.replace(/\.d\.ts$/, '.js'))).href)
   const lines = `${name}: ${type};`.split('\n').flatMap(describer(module[name]))
@@ -53,7 +53,7 @@ async function describe({ file, name, type }: Options, folder: string): Promise<
 
 const KEY = /^( +)"?(\w+)"?\??: /
 
-/** Puts a comment before each line that declares an option, or a part of one. */
+/** Adds a comment before each line that declares an option, or a part of one. */
 function describer(options: TObject): (line: string) => string[] {
   const path: TSchema[] = [options]
   return line => {

@@ -1,6 +1,6 @@
 /**
- * `npm run judge:pages` opens every page in every state, in both themes, at 1,280, 390 and 320 px, and prints what axe,
- * the console, the width or the headings have to say against it. Exits with 1 when there is anything.
+ * `npm run judge:pages` opens every page in every state, in both themes, at 1,280, 390 and 320 px, and prints problems
+ * reported by axe, the console, the width or the headings. Exits with 1 if there are any.
  *
  * - `--only NAME,NAME`: only these visits
  */
@@ -28,7 +28,7 @@ try {
     judged.push(judgement)
   })
   for (const fault of sharedTitles(judged)) report(fault)
-  console.log(count === 0 ? `nothing is wrong with ${visits.length} pages` : `${count} faults`)
+  console.log(count === 0 ? `no problems on ${visits.length} pages` : `${count} problems`)
   process.exitCode = count > 0 ? 1 : 0
 } finally {
   for (const end of ends) await end()

@@ -2,17 +2,17 @@ import { readFile } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { dirname, resolve } from 'node:path'
 
-/** `import` and `export` with `from`, `import()` in code and in types, and what `requirePackage` is given. */
+/** `import` and `export` with `from`, `import()` in code and in types, and arguments of `requirePackage`. */
 const SPECIFIER = /(?:\bfrom |\bimport |\bimport\(\s*|\brequirePackage(?:<[^(]*>)?\([^,]+, )(['"])([^'"\n]+)\1/g
 
 export interface Modules {
-  /** Modules of ours, by their paths. */
+  /** Our own modules, by path. */
   readonly files: ReadonlySet<string>
-  /** Packages by their names. */
+  /** Packages, by name. */
   readonly packages: Set<string>
 }
 
-/** Everything that modules need, now or later: themselves, what they import, and what that imports. */
+/** Everything that modules need: themselves, and all direct, indirect and dynamic imports. */
 export async function modulesFrom(starts: readonly string[]): Promise<Modules> {
   const files = new Set<string>()
   const packages = new Set<string>()
@@ -29,13 +29,13 @@ export async function modulesFrom(starts: readonly string[]): Promise<Modules> {
   }
 }
 
-/** Without comments, which tell how to import something. */
+/** Removes comments, which may contain import examples. */
 function specifiersIn(source: string): string[] {
   const code = source.replace(/\/\*[\s\S]*?\*\//g, '')
   return [...code.matchAll(SPECIFIER)].map(([, , specifier]) => specifier!)
 }
 
-/** Declarations name the JavaScript that they declare. */
+/** Declarations refer to the JavaScript that they declare. */
 const fileOf = (target: string, from: string) => (from.endsWith('.d.ts') ? target.replace(/\.js$/, '.d.ts') : target)
 
 const packageOf = (specifier: string) => specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')

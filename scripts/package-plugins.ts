@@ -1,6 +1,6 @@
 /**
- * Makes `dist-plugins/` out of `dist/`: the package `rhone-plugins`, for apps that take some of the plugins and nothing of
- * the server. It has the same files, without those that no plugin needs, and installs nothing that only some plugins need.
+ * Builds `dist-plugins/` from `dist/`: the package `rhone-plugins`, for apps that use some of the plugins but not the
+ * server. It has the same files, except those that no plugin needs, and installs no package that only some plugins need.
  */
 import { copyFile, cp, glob, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -10,17 +10,17 @@ const ROOT = join(import.meta.dirname, '..')
 const BUILT = join(ROOT, 'dist/plugins')
 const PACKAGE = join(ROOT, 'dist-plugins')
 
-/** What most plugins import. All else is for its users to install, and a plugin that misses it says so. */
+/** Packages that most plugins import. Users install the others themselves; a plugin that lacks one names it. */
 const ALWAYS = ['@sinclair/typebox', 'cookie', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
 
 interface Entry {
-  /** As it is imported: `rhone-plugins/cors`. */
+  /** The import specifier: `rhone-plugins/cors`. */
   readonly name: string
   /** Below `dist/plugins`, without its extension. */
   readonly path: string
 }
 
-/** Every plugin, and every adapter that is imported by itself. */
+/** All plugins, and all adapters that are imported separately. */
 async function findEntries(): Promise<Entry[]> {
   const files = await Array.fromAsync(glob(['*.js', '*/index.js', '*/*-postgres.js'], { cwd: BUILT }))
   return files
@@ -79,7 +79,7 @@ interface Manifest {
   readonly optionalDependencies: Readonly<Record<string, string>>
 }
 
-/** In the repository the README links to sources, in the package to declarations, which describe every option. */
+/** The README links to sources in the repository, and to declarations in the package, which describe every option. */
 const linkDeclarations = (readme: string) => readme.replace(/\]\(([\w/-]+)\.ts\)/g, '](dist/$1.d.ts)')
 
 const entries = await findEntries()

@@ -1,9 +1,9 @@
 /**
- * Makes pictures of pages by `npm run screenshots`: of a server over a database of its own, with people and apps that are
- * made up. Those of the guides go to `docs/user/`, and the one for links in chats is `public/og.png`.
+ * `npm run screenshots` takes screenshots of pages, on a server with its own database and invented people and apps. Those of
+ * the guides go to `docs/user/`; the preview image of links is `public/og.png`.
  *
- * - `--all DIRECTORY`: instead, every page, in both themes and at 390 and 1,280 px, to look at
- * - `--only NAME,NAME`: of those only these
+ * - `--all DIRECTORY`: instead all pages, in both themes and at 390 and 1,280 px
+ * - `--only NAME,NAME`: of those, only these
  */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -35,7 +35,7 @@ try {
   const [data, browser] = await Promise.all([fill(site), launchBrowser(scope)])
   const visits = visitsOf(data)
 
-  /** Opens a page as its person sees it, and hands it over. */
+  /** Opens a page as its person, and passes it to the callback. */
   const show = async (visit: Visit, options: object, take: (page: Page) => Promise<void>) => {
     const window = await openWindow(browser, site.url, visit.as, options)
     const page = await window.newPage()

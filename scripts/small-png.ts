@@ -1,14 +1,14 @@
 import { crc32, deflateSync, inflateSync } from 'node:zlib'
 
-/* Pages have few colours: with a palette their pictures are a third as large. */
+/* Pages have few colours: with a palette, screenshots are a third as large. */
 
 const SIGNATURE = Buffer.from('89504e470d0a1a0a', 'hex')
 const COLOURS = 256
 
 /**
- * The same picture with a palette of at most 256 colours, and for every other the nearest of them.
+ * Reduces an image to a palette of at most 256 colours; every other colour becomes the nearest of them.
  *
- * @param png of 8 bits a channel, RGB or RGBA, not interlaced, as browsers make them
+ * @param png with 8 bits per channel, RGB or RGBA, not interlaced, as browsers produce it
  */
 export function smallPng(png: Buffer): Buffer {
   const { width, height, pixels, size } = decode(png)
@@ -40,7 +40,7 @@ export function smallPng(png: Buffer): Buffer {
   ])
 }
 
-/** The most frequent colour of each small range: rare ones, such as that of a word, are not crowded out by a gradient. */
+/** The most frequent colour of each small range, so that a gradient does not displace rare colours, such as text. */
 function paletteOf(frequency: ReadonlyMap<number, number>): number[] {
   const ranges = new Map<number, { key: number; most: number; all: number }>()
   for (const [key, count] of frequency) {
@@ -86,7 +86,7 @@ function decode(png: Buffer) {
   return { width, height, size, pixels: unfiltered(inflateSync(Buffer.concat(parts)), width * size, height, size) }
 }
 
-/** Every row says how its bytes differ from their neighbours: by none, the left, the upper, their mean, or Paeth's. */
+/** Undoes a row's filter: its bytes are differences to none, the left, the upper, their mean, or Paeth's predictor. */
 function unfiltered(raw: Buffer, stride: number, height: number, size: number): Uint8Array {
   const out = new Uint8Array(stride * height)
   for (let y = 0; y < height; y++) {

@@ -2,11 +2,12 @@
  * Runs test files over one PostgreSQL cluster, then prints one line for each test that was skipped, and why.
  *
  * - `npm test`: all but those under `test/slow`
- * - `npm run test:slow`: those, and every file again that draws or crowds more there (`test/support/thorough.ts`)
+ * - `npm run test:slow`: those, and again every file that has more property runs or clients there
+ *   (`test/support/thorough.ts`)
  * - with paths or globs: those files
  *
- * With `RHONE_TEST_RETRY=1`, the few files that fail run once more, alone: what a busy machine did to them does not
- * happen again, a defect does. The closing lines name each file that passed only then.
+ * With `RHONE_TEST_RETRY=1`, the few files that fail run once more, alone: failures caused by a busy machine do not recur,
+ * defects do. The last lines name each file that passed only then.
  */
 import { once } from 'node:events'
 import { chmod, glob, mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises'
@@ -22,15 +23,15 @@ const ROOMY = 6 * 1024 ** 3
 /** Maximum number of failed files that are retried. */
 const MOST_RETRIES = 8
 /**
- * Files that share a process. Loading the server takes a process a second, and code that is warm needs a third of the
- * time; but what files leave in memory adds up.
+ * Maximum number of files that share a process. Loading the server takes a second per process, and warm code needs a third
+ * of the time, but the memory that files leave behind adds up.
  */
 const FILES_PER_PROCESS = 16
-/** Servers of several test files are connected at the same time, each with pools of its own. */
+/** Servers of several test files are connected at the same time, each with its own pools. */
 const MAX_CONNECTIONS = 500
-/** Seconds until a file that still runs has failed. A slow machine takes three times as long as a quick one. */
+/** Time limit of a file in seconds. A slow machine takes three times as long as a fast one. */
 const DEADLINE = { quick: 300, slow: 1_800 }
-/** Seconds for what the files of a process leave behind to end. */
+/** Seconds for anything that the files of a process have left running to end. */
 const GRACE = 30
 
 const { values, positionals } = parseArgs({ options: { slow: { type: 'boolean' } }, allowPositionals: true })
@@ -42,7 +43,7 @@ const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolea
 const log = { info() {}, warn: console.error, error: console.error }
 
 const dataDir = await mkdtemp(join(await quickestDisk(), 'rhone-test-'))
-// Whatever tests make, many of them as users of their own.
+// For all files that tests create, many of them as other users.
 process.env.TMPDIR = join(dataDir, 'tmp')
 await mkdir(process.env.TMPDIR)
 await Promise.all([chmod(dataDir, 0o711), chmod(process.env.TMPDIR, 0o1777)])
@@ -58,7 +59,7 @@ if (postgres !== null) process.env.RHONE_TEST_DATABASE_URL = postgres.url
 
 /** Loading the server is half of the cost of most files. */
 const quickImports = join(import.meta.dirname, '../src/quick-imports.ts')
-// So that even what is preloaded need not be stripped of its types, and the stripper is not loaded.
+// So that types need not be stripped even from preloaded modules, and the stripper is not loaded.
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '../.cache')
 const deadline = isSlow ? DEADLINE.slow : DEADLINE.quick
 if (isSlow) process.env.RHONE_TEST_THOROUGH = '1'
@@ -83,10 +84,10 @@ if (forbidden > 0) console.error(`${forbidden} skipped, but ${required.join(' an
 process.exitCode = failing.size > 0 || forbidden > 0 || files.length === 0 ? 1 : 0
 
 /**
- * Runs these files, in as many processes at a time, each of which takes one file after the other up to its share, and
- * prints what they say.
+ * Runs these files in several processes at a time, each of which takes one file after the other up to its share, and prints
+ * their output.
  *
- * @returns the files in which something failed, or that did not end
+ * @returns the files that failed or did not end
  */
 async function runFiles(these: string[], concurrency: number, share: number): Promise<Set<string>> {
   const place = await mkdtemp(join(dataDir, 'run-'))

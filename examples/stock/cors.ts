@@ -1,13 +1,13 @@
 import cors from '@fastify/cors'
 import fp from 'fastify-plugin'
 
-/** The options of the slot that are used here. */
+/** The slot's options that are used here. */
 interface CorsOptions {
   readonly origins: string[]
   readonly maxAge: number
 }
 
-/** `@fastify/cors` in the place of `cors`, for the same origins. */
+/** `@fastify/cors` in place of `cors`, for the same origins. */
 export default fp<CorsOptions>(
   async (app, { origins, maxAge }) => {
     await app.register(cors, {

@@ -2,8 +2,8 @@ import helmet from '@fastify/helmet'
 import fp from 'fastify-plugin'
 
 /**
- * `@fastify/helmet` in the place of `security-headers`, at its defaults but for the policy: its own allows inline styles.
- * The pages of Rhone ask `app.securityHeaders` for the nonce of their style sheets and scripts.
+ * `@fastify/helmet` in place of `security-headers`, with its defaults except for the policy: its own allows inline styles.
+ * Rhone's pages get the nonce of their style sheets and scripts from `app.securityHeaders`.
  */
 export default fp(
   async app => {
@@ -18,7 +18,7 @@ export default fp(
       }
     })
     app.decorate('securityHeaders', {
-      /** Replies to broken HTTP reach no plugin. */
+      /** Replies to broken HTTP do not pass through plugins. */
       api: { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' },
       page: reply => reply.cspNonce.style
     })

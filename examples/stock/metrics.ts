@@ -4,18 +4,18 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { errors } from '../../plugins/lib/errors.ts'
 
-/** The options of the slot that are used here. */
+/** The slot's options that are used here. */
 interface MetricsOptions {
-  /** The tokens of scrapers as they are now. */
+  /** The current tokens of scrapers. */
   readonly latestTokens?: () => readonly string[]
 }
 
-/** Not imported: its types claim `app.metrics` for a class of the package. */
+/** Not imported, since its types declare `app.metrics` as a class of the package. */
 const fastifyMetrics: FastifyPluginAsync<object> = createRequire(import.meta.url)('fastify-metrics').default
 
 /**
- * `fastify-metrics` with its own HTTP metrics in the place of `metrics`. The other plugins add theirs to
- * `app.metrics.registry`. The endpoint is ours, for the token of scrapers and for the policy that every route has.
+ * `fastify-metrics` with its own HTTP metrics in place of `metrics`. The other plugins add theirs to
+ * `app.metrics.registry`. The endpoint is ours, for the scrapers' token and the policy that every route needs.
  */
 export default fp<MetricsOptions>(
   async (app, { latestTokens = () => [] }) => {

@@ -8,17 +8,17 @@ interface Rate {
   readonly burst: number
 }
 
-/** The options of the slot that are used here: a rate per class. */
+/** The slot's options that are used here: a rate per class. */
 type RateLimitOptions = Readonly<Record<'general' | 'auth' | 'deploy' | 'webhook' | 'strict', Rate>>
 
 /**
- * `@fastify/rate-limit`, counting in memory, in the place of `rate-limit`: a fixed window for each route, by its rate class.
- * In memory its `groupId` joins no routes, and its hook runs after those of the whole server: it counts no request that
- * authentication has refused, and none without a route.
+ * `@fastify/rate-limit`, counting in memory, in place of `rate-limit`: a fixed window per route, by its rate class. In memory,
+ * its `groupId` does not combine routes. Its hook runs after those of the whole server, so it counts no request without a
+ * route or refused by authentication.
  */
 export default fp<RateLimitOptions>(
   async (app, classes) => {
-    // Before the package's own hook, which reads what this one writes.
+    // Runs before the package's own hook, which reads what this one writes.
     app.addHook('onRoute', route => {
       const { rateClass = 'general' } = route.config ?? {}
       route.config = { ...route.config, rateLimit: rateClass !== false && windowOf(classes[rateClass]) }
@@ -33,7 +33,7 @@ export default fp<RateLimitOptions>(
   { name: 'stock-rate-limit', fastify: '5.x' }
 )
 
-/** As many requests as a full bucket holds, in the time that fills an empty one. */
+/** Allows as many requests as a full bucket holds, in the time that refills an empty one. */
 function windowOf({ ratePerSecond, burst }: Rate) {
   return { max: burst, timeWindow: Math.ceil((burst / ratePerSecond) * 1000) }
 }

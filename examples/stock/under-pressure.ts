@@ -4,7 +4,7 @@ import { errors } from '../../plugins/lib/errors.ts'
 
 const THRESHOLDS = { maxEventLoopDelay: 1_000, maxEventLoopUtilization: 0.98 } as const
 
-/** `@fastify/under-pressure`, refusing by thresholds, in the place of `pressure`. Probes and operators are let through. */
+/** `@fastify/under-pressure`, which refuses by thresholds, in place of `pressure`. Always admits probes and operators. */
 export function stockPressure(thresholds: underPressure.FastifyUnderPressureOptions = THRESHOLDS) {
   return fp(
     async app => {

@@ -121,7 +121,7 @@ export async function clone(
   )
   if (source.commitSha !== undefined && source.within !== undefined)
     await requireWithin(source.within, source.commitSha, url, git)
-  await tellOfMissing(directory, sandbox)
+  await noteOmissions(directory, sandbox)
   await removeTree(`${directory}/.git`, `${sandbox.directory}/graveyard`)
 
   const leak = await findEscape(directory)
@@ -260,7 +260,7 @@ async function requireWithin(
 }
 
 /** Notes what the clone omits although the app may rely on it. */
-async function tellOfMissing(directory: string, sandbox: Sandbox): Promise<void> {
+async function noteOmissions(directory: string, sandbox: Sandbox): Promise<void> {
   if (await readSmallFile(directory, '.gitmodules'))
     sandbox.note('The repository has submodules. They are not fetched; their directories are empty.\n')
   if ((await readSmallFile(directory, '.gitattributes'))?.includes('filter=lfs'))

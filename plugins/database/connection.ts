@@ -149,11 +149,11 @@ export class PgConnection implements ExclusiveConnection {
       if (preparation.prepare) refuseRepeat(query)
       ;(asArrays ? query.values() : query).then(
         rows => {
-          this.#heardOf(reject)
+          this.#completed(reject)
           resolve(rows)
         },
         error => {
-          this.#heardOf(reject)
+          this.#completed(reject)
           if (sqlState(error) === LOST_STATEMENT) this.hasLostStatements = true
           // Nothing was started. A transaction is over anyway; a single statement is sent again.
           if (isStalePlan(error) && this.#onLost === undefined)
@@ -165,7 +165,7 @@ export class PgConnection implements ExclusiveConnection {
   }
 
   /** The server's time limit applies to each statement separately, from the end of the previous one. */
-  #heardOf(statement: Reject): void {
+  #completed(statement: Reject): void {
     this.#underWay.delete(statement)
     this.#silence?.refresh()
   }

@@ -179,7 +179,7 @@ export class Hosts {
 
   async #survey(): Promise<void> {
     const suspicions = this.#suspicions
-    const reports = await this.#askAll()
+    const reports = await this.#queryAll()
     const { primary, refusal } = this.#choose(reports)
     if (this.#ending.signal.aborted || suspicions !== this.#suspicions) return
     if (primary === undefined) return this.#miss(reports, refusal)
@@ -187,12 +187,12 @@ export class Hosts {
       return this.#take(primary)
 
     // One host may have answered just before its promotion, and the old primary just after its restart.
-    const { primary: again } = this.#choose(await this.#askAll())
+    const { primary: again } = this.#choose(await this.#queryAll())
     if (this.#ending.signal.aborted || suspicions !== this.#suspicions) return
     if (again !== undefined && again.address === primary.address) this.#take(again)
   }
 
-  async #askAll(): Promise<HostReport[]> {
+  async #queryAll(): Promise<HostReport[]> {
     const refreshed = this.#settings.fence.refresh?.()
     const reports = await Promise.all(this.#watches.map(watch => watch.ask(ANSWER_TIMEOUT)))
     await refreshed

@@ -157,7 +157,7 @@ const eventStreams: FastifyPluginAsync<PluginInput<typeof EventStreamsOptions, E
       ended.inc({ reason: reason ?? 'left' })
     })
     source(stream, left.signal).then(() => end('complete'), fail)
-    if (guard !== undefined) askAgain(guard, options.recheckInterval, left.signal).catch(fail)
+    if (guard !== undefined) recheck(guard, options.recheckInterval, left.signal).catch(fail)
   }
 
   function leaveOwner(owner: string): void {
@@ -179,7 +179,7 @@ function farewell(retry: number): string {
   return encodeRetry(retry * (0.2 + 0.8 * Math.random())) + goodbye
 }
 
-async function askAgain(guard: () => Promise<unknown>, interval: number, signal: AbortSignal): Promise<void> {
+async function recheck(guard: () => Promise<unknown>, interval: number, signal: AbortSignal): Promise<void> {
   for await (const _ of every(interval, undefined, { signal, ref: false })) await guard()
 }
 

@@ -111,7 +111,7 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
     return resume => copies.within({ position, mayBeOld: mayBeOld(request) === true }, () => resume(undefined))
   })
 
-  const tellPosition = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+  const sendPosition = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     try {
       const token = tokens.make(await copies.position())
       reply.header(HEADER, token).header('set-cookie', setCookie(cookie, token, { secure, maxAge: options.remember }))
@@ -122,7 +122,7 @@ const regions: FastifyPluginAsync<PluginInput<typeof RegionsOptions, RegionsDeps
 
   app.addHook('onSend', (request, reply, payload, done) => {
     if (!mayHaveChanged(request, reply) || reply.hasHeader('fly-replay') || reply.hasHeader(HEADER)) done(null, payload)
-    else void tellPosition(request, reply).then(() => done(null, payload))
+    else void sendPosition(request, reply).then(() => done(null, payload))
   })
   app.addHook('onClose', async () => forward?.close())
 

@@ -21,7 +21,7 @@ test(
   async t => {
     const DATA_DIR = await mkdtemp(join(tmpdir(), 'rhone-descriptors-'))
     t.after(() => rm(DATA_DIR, { recursive: true, force: true }))
-    // With the sensor of pressure, whose timer reads a file.
+    // With the pressure sensor, whose timer reads a file.
     const env = { DATA_DIR, DATABASE_URL: await freshDatabase(t), RHONE_SWAP: 'objectives=off' }
     const server = await startServer(t, env, LIMIT)
     const warned = () => server.logs().filter(({ msg }) => /may open 160 files.*MAX_CONNECTIONS/.test(String(msg)))
@@ -44,7 +44,7 @@ test(
       sockets.push(socket)
     }
     await Promise.all(sockets.map(socket => Promise.race([once(socket, 'connect'), once(socket, 'close')])))
-    // Longer than several readings of the memory, which need a descriptor each.
+    // Longer than several memory readings, each of which needs a descriptor.
     await stays(async () => server.child.exitCode === null && (await status()) === 200, 4_000)
 
     for (const socket of sockets) socket.destroy()

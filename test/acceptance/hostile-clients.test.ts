@@ -172,7 +172,7 @@ interface Client {
   heard: string
 }
 
-/** Connections that each send `bytes`. A deaf one reads nothing. */
+/** Connections that each send `bytes`. A deaf one never reads. */
 async function crowd(t: TestContext, { port }: RunningServer, size: number, bytes: string, { deaf = false } = {}) {
   const clients = Array.from({ length: size }, (): Client => {
     const socket = connect(port, '127.0.0.1', () => bytes && socket.write(bytes))
@@ -212,7 +212,7 @@ async function stillServes({ url, token }: RunningServer): Promise<void> {
   }
 }
 
-/** The value of one series, a second old at most. */
+/** The value of one series, at most a second old. */
 async function sample({ url }: RunningServer, series: string): Promise<number> {
   const metrics = await (await fetch(`${url}/metrics`)).text()
   return Number(

@@ -11,8 +11,8 @@ import { eventually } from '../support/eventually.ts'
 import { type RunningServer, startServer } from '../support/process.ts'
 
 /*
- * `npm run bench -- overload` in small. No absolute times and no close ratios: whatever else a machine does falls on the
- * server, the client and the database alike, but not on all of them at the same moment.
+ * A small version of `npm run bench -- overload`. No absolute times or close ratios: other load on the machine affects the
+ * server, the client and the database alike, but not all of them at the same moment.
  */
 
 const UNLIMITED = '1000000/s:1000000'

@@ -21,7 +21,7 @@ test('a read-only database makes the server not ready and writes fail with 503, 
   assert.equal(refused.headers['retry-after'], '1')
   assert.match(refused.json().error.detail, /^database_readonly: /)
   assert.equal((await as(token, 'GET', '/api/v1/apps')).statusCode, 200)
-  // The first probe may meet the connection that was ended.
+  // The first probe may use the connection that was ended.
   await eventually(ready, reply => reply.json().reasons?.[0] === 'database_readonly')
 
   await withCluster(sql => sql`alter database ${sql(databaseOf(url))} reset default_transaction_read_only`)

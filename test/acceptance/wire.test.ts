@@ -223,7 +223,7 @@ test('the wire', async t => {
   })
 })
 
-/** The series about requests, without those of the body that is given up while the others are sent. */
+/** The series about requests, without those of the body that is abandoned while the others are sent. */
 function seriesOf(metrics: string): string[] {
   const series = metrics.split('\n').map(line => line.slice(0, line.lastIndexOf(' ')))
   return series.filter(name => name.startsWith('rhone_http_') && !name.includes('status="408"')).sort()

@@ -258,7 +258,7 @@ test('a name is recorded before the app is created, so that a crash causes no se
   await assert.rejects(deployer.start(release, crash), /killed at rhone-shop-/)
   assert.deepEqual(fly.world.apps(), [])
 
-  // Killed after the app was made, before anything else was.
+  // Killed after the app was created, before anything else was.
   fly.faults.add({ kind: 'fail', operation: 'graphql.app', times: 100 })
   await assert.rejects(deployer.start(release, owner.context()), RemoteError)
   assert.equal(fly.world.apps().length, 1)
@@ -477,7 +477,7 @@ async function take<T>(lines: AsyncIterator<T>, count: number): Promise<T[]> {
   while (taken.length < count) taken.push((await lines.next()).value)
   return taken
 }
-/** Resolves when the log has been asked for once more. */
+/** Resolves when the log has been requested once more. */
 async function nextReading({ calls }: FakeFly): Promise<void> {
   const readings = () => calls.filter(({ operation }) => operation === 'logs').length
   const before = readings()
@@ -610,7 +610,7 @@ const step = fc.record({
 })
 type Step = { faults: (null | (typeof FAULT_KINDS)[number])[]; killedAfter: number | null }
 
-/** A deploy job, with what it notes in the database: which version is live. */
+/** A deploy job, with what it records in the database: which version is live. */
 async function tryToDeploy(deployer: FlyDeployer, owner: Owner, live: Release | null, signal: AbortSignal) {
   const release = owner.release()
   let now = live
@@ -621,7 +621,7 @@ async function tryToDeploy(deployer: FlyDeployer, owner: Owner, live: Release | 
   } catch (error) {
     assert.ok(error instanceof Error)
   }
-  // It has failed, then, or been killed; the one cannot be told from the other here.
+  // It has then failed or been killed, which cannot be distinguished here.
   await deployer.retire(owner.app, now?.deploymentId ?? null, signal).catch(error => assert.ok(error instanceof Error))
   return now
 }

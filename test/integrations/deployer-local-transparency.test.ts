@@ -10,8 +10,8 @@ import { type LocalMachine, localMachine, newApp } from '../support/local-apps.t
 import { exchange } from '../support/process.ts'
 
 /**
- * Tells what it was asked, and answers `/reply/<bytes in base64url>` with these bytes. `/port` is where it is reached
- * directly.
+ * Returns the request that it received, and answers `/reply/<bytes in base64url>` with these bytes. `/port` returns the port
+ * for direct connections.
  */
 const MIRROR = `
   const server = http.createServer({ maxHeaderSize: 200_000 }, (q, s) => {
@@ -69,7 +69,7 @@ interface Question {
   readonly body?: Buffer
 }
 
-/** What a client sees of a reply, but for the headers of its connection and the time of day. */
+/** A reply as a client sees it, except for connection headers and the date. */
 async function ask(port: number, host: string, question: Question): Promise<Seen> {
   const { method, path, headers = [], body = Buffer.alloc(0), trailers = [] } = question
   const all = ['Host', host, 'Connection', 'close', ...headers]
@@ -101,14 +101,14 @@ function without(headers: readonly string[], names: readonly string[]): string[]
 const OF_THE_PROXY = ['host', 'connection', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']
 
 const token = fc.stringMatching(/^[A-Za-z][A-Za-z0-9-]{0,12}$/).map(name => `X-${name}`)
-/** Whatever bytes a header may have, as Node shows them: a character each. */
+/** All bytes that a header may contain, as Node represents them: one character each. */
 const fieldValue = fc.stringMatching(/^[!-~\x80-\xff]([ !-~\x80-\xff]{0,40}[!-~\x80-\xff])?$/)
 const field = fc.tuple(token, fieldValue)
 const fields = fc.array(field, { maxLength: 12 })
 const bodies = fc.uint8Array({ maxLength: 3_000 }).map(bytes => Buffer.from(bytes))
 
 test('the proxy is transparent', async t => {
-  // One app for all of these: they change nothing.
+  // One app for all of these, since they change nothing.
   const { host, ports } = await mirror(t)
 
   await t.test('an app receives any request as on a direct connection', async () => {

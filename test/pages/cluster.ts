@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
 import type { Scope } from './site.ts'
 
-/** A PostgreSQL for commands that are no tests and yet want a site. It is thrown away when the scope ends. */
+/** A temporary PostgreSQL for commands other than tests that need a site. Removed when the scope ends. */
 export async function startCluster(scope: Scope): Promise<void> {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-pages-'))
   await chmod(dataDir, 0o711)

@@ -23,7 +23,7 @@ import { createTeam } from '../../src/domain/teams/teams.ts'
 import { addDeadJob } from '../support/jobs.ts'
 import { DOWN, type Person, type Site } from './site.ts'
 
-/* What the pages of a still site show. Names are as long as people make them, and texts are hostile. */
+/* The data that the pages of a still site show: long names, and hostile texts. */
 
 const MINUTE = 60_000
 const DAY = 1_440 * MINUTE
@@ -37,20 +37,20 @@ export interface Data {
   readonly bob: Person
   /** An operator. */
   readonly grace: Person
-  /** Has an account, and nothing else yet. */
+  /** Has an account and nothing else. */
   readonly newt: Person
-  /** Deployments of the app "website" and others, by what has become of them. */
+  /** Deployments of the app "website" and others, by state. */
   readonly deployments: Readonly<Record<'live' | 'replaced' | 'failed' | 'building' | 'queued', string>>
-  /** The path of an invitation that is open, for `newt`. */
+  /** The path of an open invitation for `newt`. */
   readonly invitation: string
-  /** Of a program that waits for somebody to let it in. */
+  /** The code of a program that waits for approval. */
   readonly deviceCode: string
 }
 
-/** Puts a team to work, on a still site. */
+/** Adds a team with apps and deployments to a still site. */
 export async function fill(site: Site): Promise<Data> {
   const { db } = site.app
-  // One after the other: each takes a password hash and a transaction, and a busy machine has other things to do.
+  // One after the other, because each takes a password hash and a transaction.
   const ada = await site.person('ada')
   const bob = await site.person('bob-with-a-rather-long-name')
   const grace = await site.person('grace', true)
@@ -214,7 +214,7 @@ async function fillApps({ app, config }: Site, teamId: string, ada: Person): Pro
   return { live, replaced, failed, building, queued }
 }
 
-/** An app of their own that is live, and does not answer: see `stillDeployer`. */
+/** Adds a live app that does not answer: see `stillDeployer`. */
 async function addDownApp({ app: { db } }: Site, { id, username }: Person): Promise<void> {
   const team = await findTeam(db, id, username)
   const app = await createApp(db, team.id, { name: 'Mailer', slug: DOWN, gitUrl: `${REPOSITORY}/mailer.git` })

@@ -13,7 +13,7 @@ import { type TestApp, testApp } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
 import { freePort } from '../support/free-port.ts'
 
-/* Servers with people in browsers, for the tests of pages and for the pictures of them. */
+/* Servers and signed-in browsers, for tests of pages and for screenshots. */
 
 const CHROMIUM = '/usr/bin/chromium'
 export const PASSWORD = 'kuro mizu tabi 9 feldspar'
@@ -22,7 +22,7 @@ const isInstalled = await access(CHROMIUM).then(
   () => true,
   () => false
 )
-/** Why there is nothing to test in a browser here; false where there is one. */
+/** Why browser tests are skipped here; false if they are not. */
 export const skip = !isInstalled && `there is no browser at ${CHROMIUM}`
 
 export type Scope = Pick<TestContext, 'after'>
@@ -30,18 +30,18 @@ export type Scope = Pick<TestContext, 'after'>
 export interface Person {
   readonly id: string
   readonly username: string
-  /** Signed in, without scripts or looks. */
+  /** Signed in; runs no scripts and shows nothing. */
   readonly browser: TestBrowser
 }
 
 export interface Site extends TestApp {
   readonly url: string
-  /** Somebody with an account, a verified address and a session. */
+  /** Creates a user with a verified address and a session. */
   person(username: string, isOperator?: boolean): Promise<Person>
 }
 
-/** Nobody is held up by limits that are there for attackers. */
-const ROOMY = {
+/** Limits that tests do not reach. */
+const HIGH_LIMITS = {
   LOCAL_ACCOUNTS: 'true',
   RATE_LIMIT_GENERAL: '10000/s:10000',
   RATE_LIMIT_USER: '10000/s:10000',
@@ -53,7 +53,7 @@ const ROOMY = {
 type Settings = Parameters<typeof testApp>[1]
 type Swaps = Parameters<typeof testApp>[2]
 
-/** The server that ships, listening; on the port of one before it, if it is given. */
+/** Starts the server as shipped; `port` may be that of an earlier one. */
 export async function startSite(
   scope: Scope,
   variables: Settings = {},
@@ -62,12 +62,16 @@ export async function startSite(
 ): Promise<Site> {
   port ??= await freePort()
   const url = `http://127.0.0.1:${port}`
-  const made = await testApp(scope as TestContext, { APPS_PORT: '0', BASE_URL: url, ...ROOMY, ...variables }, swaps)
+  const made = await testApp(
+    scope as TestContext,
+    { APPS_PORT: '0', BASE_URL: url, ...HIGH_LIMITS, ...variables },
+    swaps
+  )
   await made.app.listen({ host: '127.0.0.1', port })
   return { ...made, url, person: (username, isOperator = false) => newPerson(made.app, url, username, isOperator) }
 }
 
-/** A server on which nothing is built and nothing ends, so that what its pages show stays as it was put there. */
+/** A server on which nothing is built and nothing ends, so that its pages keep showing the prepared data. */
 export function startStillSite(scope: Scope, variables: Settings = {}): Promise<Site> {
   return startSite(scope, variables, { deploying: stillDeploying, deployer: stillDeployer })
 }
@@ -79,7 +83,7 @@ const stillDeploying = fp(
   { name: 'still-deploying' }
 )
 
-/** The slug of an app that does not answer on a still site. */
+/** The slug of the app that does not answer on a still site. */
 export const DOWN = 'mailer'
 
 const stillDeployer = fp(
@@ -144,7 +148,7 @@ export async function launchBrowser(scope: Scope): Promise<Browser> {
   return browser
 }
 
-/** A window of somebody's own, where they are signed in already. */
+/** A new window in which the person is already signed in. */
 export async function openWindow(
   browser: Browser,
   url: string,

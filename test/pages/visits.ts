@@ -2,23 +2,23 @@ import type { Page } from 'playwright-core'
 import type { Data } from './data.ts'
 import type { Person } from './site.ts'
 
-/* Every page of the interface, in its states: what the tests look at, and what pictures are made of. */
+/* Every page in every state, for tests and screenshots. */
 
 export interface Visit {
-  /** Names the picture. */
+  /** The name of the screenshot. */
   readonly name: string
   readonly path: string
-  /** Null: somebody who is not signed in. */
+  /** Null: not signed in. */
   readonly as: Person | null
   /** The status of the reply; 200 by default. */
   readonly status?: number
-  /** Brings the page into its state, such as by a form that is refused. */
+  /** Brings the page into its state, for example by sending an invalid form. */
   readonly act?: (page: Page) => Promise<unknown>
-  /** How many first headings it has; 1 by default. */
+  /** Number of h1 headings; 1 by default. */
   readonly headings?: number
 }
 
-/** A new page is a line in one of these lists. */
+/** A new page is one line in one of these lists. */
 export function visitsOf({ ada, bob, grace, newt, deployments, invitation, deviceCode }: Data): Visit[] {
   const website = '/apps/website'
   const operator = (name: string, path: string): Visit => ({ name, path, as: grace })
@@ -29,7 +29,7 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation, devic
     { name: 'terms', path: '/terms', as: null },
     { name: 'privacy', path: '/privacy', as: null },
     { name: 'status', path: '/status', as: null },
-    // It shows the header of pages once more in each theme.
+    // Shows the page header twice more, once per theme.
     { name: 'design', path: '/design', as: null, headings: 3 },
 
     { name: 'dashboard', path: '/dashboard?team=acme', as: ada },
@@ -66,15 +66,15 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation, devic
     operator('admin-users', '/admin/users'),
     operator('admin-audit', '/admin/audit'),
 
-    // What members may see and not change.
+    // As seen by members, who may not change anything.
     { name: 'app-settings-read', path: `${website}/settings`, as: bob },
     { name: 'team-read', path: '/teams/acme', as: bob },
 
-    // Served, and does not answer.
+    // Live, but does not answer.
     { name: 'app-down', path: '/apps/mailer', as: bob },
     { name: 'dashboard-down', path: `/dashboard?team=${bob.username}`, as: bob },
 
-    // Nothing yet.
+    // Without data.
     { name: 'dashboard-empty', path: '/dashboard?team=newt', as: newt },
     { name: 'apps-empty', path: '/apps?team=newt', as: newt },
     { name: 'apps-no-match', path: '/apps?team=acme&q=nothing+like+it', as: ada },
@@ -93,7 +93,7 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation, devic
     operator('admin-users-no-match', '/admin/users?username=nobody-is-called-that'),
     operator('admin-audit-no-match', '/admin/audit?type=billing'),
 
-    // What goes wrong.
+    // Errors.
     { name: 'not-found', path: '/apps/nowhere', as: ada, status: 404 },
     { name: 'no-such-page', path: '/nothing/here', as: null, status: 404 },
     { name: 'forbidden', path: `${website}/delete`, as: bob, status: 403 },
@@ -171,7 +171,7 @@ export function visitsOf({ ada, bob, grace, newt, deployments, invitation, devic
   ]
 }
 
-/** Waits until the answer to a form is there. */
+/** Waits for the reply to a form. */
 async function sent(page: Page, click: Promise<unknown>): Promise<void> {
   await Promise.all([page.waitForResponse(response => response.request().method() === 'POST'), click])
   await page.waitForLoadState('load')

@@ -89,7 +89,7 @@ const nasty = fc.constantFrom(...NASTY)
 const anything = fc.jsonValue()
 /** One for all strings: to make one, fast-check lists all of Unicode. */
 const character = fc.string({ unit: 'binary', minLength: 1, maxLength: 1 })
-const strayKey = fc.oneof(fc.constantFrom('__proto__', 'constructor', 'id', 'version', 'teamId'), fc.string())
+const extraKey = fc.oneof(fc.constantFrom('__proto__', 'constructor', 'id', 'version', 'teamId'), fc.string())
 
 /** Values of a schema and their neighbours: mostly valid ones, sometimes nearly valid or invalid ones. */
 function near(schema: JsonSchema): Arbitrary<unknown> {
@@ -135,10 +135,10 @@ function objectLike({ properties = {}, required = [] }: JsonSchema): Arbitrary<u
   const fields = fc.record(Object.fromEntries(Object.entries(properties).map(([key, value]) => [key, near(value)])), {
     requiredKeys: required.filter(key => key in properties)
   })
-  const strays = fc.dictionary(strayKey, nasty, { maxKeys: 2 })
+  const extra = fc.dictionary(extraKey, nasty, { maxKeys: 2 })
   return fc.oneof(
     { weight: 12, arbitrary: fields },
-    { weight: 1, arbitrary: fc.tuple(fields, strays).map(([given, more]) => ({ ...given, ...more })) },
+    { weight: 1, arbitrary: fc.tuple(fields, extra).map(([given, more]) => ({ ...given, ...more })) },
     { weight: 1, arbitrary: fc.tuple(fields, fc.nat()).map(([given, n]) => without(given, n)) }
   )
 }

@@ -10,11 +10,11 @@ const skip = spawnSync('promtool', ['--version']).error ? 'there is no promtool 
 const rules = await readRules()
 const all = rules.groups.flatMap(group => group.rules)
 
-/** A number that is no part of a name or of a quoted label, with its unit if it is a duration. */
+/** A number that is not part of a name or a quoted label, with its unit if it is a duration. */
 const CONSTANT = /(?<![\w.:"~])(\d+(?:\.\d+)?)([smhd]?)(?![\w."])/g
 const FACTORS = [0.7, 1.4]
 
-/** Both sides of one comparison with zero or one mean the same where the metric is never in between. */
+/** Comparisons with zero and one are equivalent if the metric is never in between. */
 const EQUIVALENT: readonly RegExp[] = [
   /> 0\)/,
   /== 0/,
@@ -33,7 +33,7 @@ interface Mutant {
   readonly mutated: Rule
 }
 
-/** A duration that stands several times in an expression is one constant: the window of a ratio. */
+/** A duration that occurs several times in an expression is one constant: the window of a ratio. */
 function mutantsOf(rule: Rule): Mutant[] {
   const name = rule.alert ?? rule.record!
   const found: Mutant[] = []
@@ -64,7 +64,7 @@ function mutantsOf(rule: Rule): Mutant[] {
 
 const seconds = (number: string, unit: string) => Number(number) * { s: 1, m: 60, h: 3600, d: 86_400 }[unit]!
 
-/** The cases that a change of a rule must show in: its own, or those of every alert that looks at what it records. */
+/** The cases that must detect a change of a rule: its own, or those of all alerts that read what it records. */
 function casesFor({ alert, record }: Rule): readonly AlertCase[] {
   if (alert !== undefined) return alertCases.filter(found => found.alert === alert)
   const names = all.filter(rule => rule.alert && dependsOn(rule, record!)).map(rule => rule.alert)
@@ -80,25 +80,25 @@ const withMutant = ({ rule, mutated }: Mutant): Rules => ({
   groups: rules.groups.map(group => ({ ...group, rules: group.rules.map(found => (found === rule ? mutated : found)) }))
 })
 
-/** The rules that decide these cases, which is all that they cost: every rule is evaluated at every step. */
+/** Only the rules that decide these cases, since every rule is evaluated at every step. */
 function deciding({ groups }: Rules, cases: readonly AlertCase[]): Rules {
   const known = groups.flatMap(group => group.rules)
   const wanted = new Set(known.filter(({ alert, record }) => cases.some(found => found.alert === (alert ?? record))))
-  // A set is walked to its end, also where that moves on.
+  // Iteration over a set includes members that are added meanwhile.
   for (const { expr } of wanted)
     for (const rule of known) if (rule.record !== undefined && expr.includes(rule.record)) wanted.add(rule)
   const kept = groups.map(group => ({ ...group, rules: group.rules.filter(rule => wanted.has(rule)) }))
   return { groups: kept.filter(group => group.rules.length > 0) }
 }
 
-/** How often rules are evaluated for a case. */
+/** Number of evaluations that a case needs. */
 function costOf({ step = 1, fires = [], silent = [], recorded = {} }: AlertCase): number {
   return Math.max(...fires, ...silent, ...Object.keys(recorded).map(Number)) / (step === 1 ? 0.5 : 4)
 }
 
 const totalCost = (cases: readonly AlertCase[]) => cases.reduce((sum, found) => sum + costOf(found), 0)
 
-/** Whether a case comes out differently. Any will do, so the cheap ones are tried first. */
+/** Whether any case has a different result. The cheap ones are tried first. */
 async function isNoticed(mutant: Mutant): Promise<boolean> {
   const alike = Map.groupBy(casesFor(mutant.rule), ({ alert, step = 1 }) => `${alert} ${step}`)
   for (const cases of [...alike.values()].toSorted((a, b) => totalCost(a) - totalCost(b)))

@@ -48,7 +48,7 @@ test('while the storage of the archive is down, writes continue, the disk does n
       from generate_series(1, 1250) n, generate_series(1, 250) m group by n`
     most = Math.max(most, await bytesWaiting(settings.directory))
   }
-  // What was added since the last look may be there besides.
+  // There may also be segments that were added since the last check.
   assert.ok(most > SEGMENT && most < limit + 4 * SEGMENT, `${most / MIB} MiB`)
   await eventually(
     () => read('rhone_archive_recoverable'),

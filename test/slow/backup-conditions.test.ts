@@ -11,7 +11,7 @@ import { openBackup } from '../../src/workflows/backups/verify.ts'
 import { connectTo, directoryFor } from '../support/backups.ts'
 import { freshDatabase } from '../support/database.ts'
 
-/* Backups by the command, in a process of its own, under conditions that a test cannot have in its own process. */
+/* Backups by the command, in a separate process, under conditions that a test cannot create in its own process. */
 
 const CLI = join(import.meta.dirname, '../../src/cli.ts')
 
@@ -28,7 +28,7 @@ async function installation(t: TestContext, more: Record<string, string> = {}) {
   return { identity, environment, sql: connectTo(t, environment.DATABASE_URL!) }
 }
 
-/** `rhone backup create`, begun by a shell that may set the scene first. */
+/** `rhone backup create`, started by a shell that can change limits first. */
 async function create(environment: Record<string, string>, scene = '') {
   const command = `${scene}\nexec "$@"`
   try {
@@ -43,7 +43,7 @@ async function create(environment: Record<string, string>, scene = '') {
   }
 }
 
-/** Rows that do not compress, so that they are as large when they are stored. */
+/** Rows that do not compress, so that they are as large in the backup. */
 const fillUp = (sql: ReturnType<typeof connectTo>, megabytes: number) =>
   sql`create table filler as select n, string_agg(md5(random()::text || m), '') as text
     from generate_series(1, ${megabytes * 100}) n, generate_series(1, 312) m group by n`

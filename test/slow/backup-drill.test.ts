@@ -16,7 +16,7 @@ interface Heard {
   readonly text: string
 }
 
-/** A server whose backups and drills are told to a webhook and by mail. */
+/** A server that reports backups and drills to a webhook and by mail. */
 async function notifyingServer(t: TestContext) {
   const heard: Heard[] = []
   const webhook = await listen(async (request, response) => {

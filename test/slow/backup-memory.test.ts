@@ -10,25 +10,25 @@ import { megabytes } from '../support/megabytes.ts'
 import { repeatedly } from '../support/repeatedly.ts'
 
 const MB = 1e6
-/** Resident bytes that the process of a backup may have at most. */
+/** Maximum resident bytes of the backup process. */
 const MOST = 256 * MB
-/** What the peaks of two backups differ by, however much they have to read. */
+/** Maximum difference between the peaks of two backups, regardless of the amount of data. */
 const SLACK = 32 * MB
-/** Megabytes for each second of CPU time, reading back included. */
+/** Minimum megabytes per second of CPU time, reading back included. */
 const LEAST_SPEED = 20
 /** Clock ticks per second of /proc/<pid>/stat. */
 const TICKS = 100
-/** Milliseconds that the target takes for each part. */
+/** Milliseconds that the storage takes for each part. */
 const SLOWNESS = 100
 
 interface Cost {
-  /** The most resident bytes that the process ever had. */
+  /** Peak of resident bytes. */
   readonly peak: number
   /** Seconds. */
   readonly cpu: number
 }
 
-/** The cost of a process so far; none when it has ended. */
+/** The cost of a process so far; undefined once it has ended. */
 async function costOf(pid: string): Promise<Cost | undefined> {
   const [status, stat] = await Promise.all(
     ['status', 'stat'].map(file => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => ''))
@@ -42,14 +42,14 @@ async function costOf(pid: string): Promise<Cost | undefined> {
 const children = async () =>
   (await readFile(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8')).split(' ').filter(Boolean)
 
-/** Makes a backup of a database with this much in it, and watches the process that makes it. */
+/** Creates a backup of a database with this much data, and monitors the process. */
 async function backupOf(t: TestContext, size: number): Promise<Cost> {
   const s3 = await new FakeS3().listen()
   t.after(() => s3.close())
   s3.waitsFor = key => (key.endsWith(DATA) ? delay(SLOWNESS) : undefined)
   const place = { bucket: s3.bucket, prefix: '', endpoint: s3.url, region: 'x', ...s3.credentials }
   const settings = await backupSettings(t, { storage: { s3: place } })
-  // It compresses by half, so that what is sent is large, too.
+  // It compresses by only half, so that the transfer is large, too.
   await connectTo(t, settings.databaseUrl)`create table filler as
     select n, md5(random()::text) || repeat(md5(n::text), 15) || md5(random()::text) as text
     from generate_series(1, ${Math.round((size * MB) / 552)}) n`

@@ -18,7 +18,7 @@ import { testConfig } from '../support/app.ts'
 import { connectTo, directoryFor } from '../support/backups.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
 
-/* The cases of docs/RECOVERY.md, by the commands that it names. */
+/* The cases of docs/RECOVERY.md, with the commands that it names. */
 
 type Environment = Record<string, string>
 
@@ -44,7 +44,7 @@ async function succeed(environment: Environment, ...args: string[]) {
   return result
 }
 
-/** A place for backups, and a key that is kept apart. */
+/** A folder for backups, and a key that is stored elsewhere. */
 async function vault(t: TestContext) {
   const directory = await directoryFor(t)
   const identity = await makeIdentity()
@@ -74,7 +74,7 @@ test('the database is lost: an empty directory and no other setting restore it, 
   const made = (await succeed(lost, 'backup', 'create', '--json')).json()
   assert.equal(made.checked, 'read back')
 
-  // With an embedded database, which the command makes itself.
+  // With an embedded database, which the command creates itself.
   const bare = { DATA_DIR: join(await directoryFor(t), 'new'), BACKUP_URL: environment.BACKUP_URL }
   const refused = await rhone(bare, 'backup', 'restore')
   assert.deepEqual([refused.code, refused.out], [1, ''])

@@ -12,7 +12,7 @@ import { connectTo, directoryFor } from '../support/backups.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 
-/** Hears what a webhook is told. */
+/** Receives the reports of a webhook. */
 async function listener(t: TestContext) {
   const heard: Record<string, unknown>[] = []
   const server = createServer(async (request, response) => {

@@ -45,7 +45,7 @@ async function fire(url: string, scenario: Scenario): Promise<Reply> {
   return { status: reply.status, headers: Object.fromEntries(reply.headers), body: await reply.text() }
 }
 
-/** Asks until the scenario is on: a limit has to be reached first, and pressure to be noticed. */
+/** Sends requests until the scenario is active: a limit has to be reached first, or pressure detected. */
 async function answered(url: string, scenario: Scenario, status: number): Promise<Reply> {
   for (let sent = 0; sent < 5_000; sent++) {
     const reply = await fire(url, scenario)
@@ -71,7 +71,7 @@ const world: World = { databaseUrl: await freshDatabase({ after }), dataDir, fac
 const servers = new Map<string, Promise<ServerProcess>>()
 after(() => Promise.all([...servers.values()].map(async server => (await server).stop())))
 
-/** A start costs more than all that is asked of a server here, so those that are started alike are the same one. */
+/** A start costs more than all requests of this test, so scenarios with equal settings share a server. */
 function serverLike(command: ServerCommand): Promise<ServerProcess> {
   const key = JSON.stringify(command)
   const server = servers.get(key) ?? startServer(command)
@@ -79,7 +79,7 @@ function serverLike(command: ServerCommand): Promise<ServerProcess> {
   return server
 }
 
-/** Nobody gets any other reply from a server whose limit they have reached, so that is tried when all else is done. */
+/** Once a limit is reached, the server gives no other reply, so the limit is tested last. */
 const limitLast = scenarios.toSorted((a, b) => Number(a.name === '429') - Number(b.name === '429'))
 
 for (const scenario of limitLast)

@@ -10,7 +10,7 @@ import { scenarios } from '../../bench/scenarios.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 
-/** In short form, with what a row of each is named by. Whether the figures are good is not asked: machines differ. */
+/** Short runs, with the column that names each row. The figures are not checked, because machines differ. */
 const SHORT: Readonly<Record<string, { readonly args: readonly string[]; readonly rows: readonly string[] }>> = {
   parts: { args: ['--rounds=1'], rows: ['bare Fastify', 'every concern', 'logging', 'rate-limit'] },
   plugins: { args: ['--rounds=1'], rows: ['bare Fastify', 'logging', 'pressure', 'rate-limit'] },
@@ -22,11 +22,11 @@ const SHORT: Readonly<Record<string, { readonly args: readonly string[]; readonl
 
 /** Measurements that are not run here, with the reason. */
 const LEFT_OUT: Readonly<Record<string, string>> = {
-  overload: 'asks for what `computing` does, of a database: the simulated server of pressure-admission.test.ts decides',
-  scaling: 'needs cores for two workers, a proxy and a client; workers.test.ts has what they do',
+  overload: 'is like `computing` with a database, which pressure-admission.test.ts tests on a simulated server',
+  scaling: 'needs cores for two workers, a proxy and a client; workers.test.ts tests their behaviour',
   memory: 'sends two million requests',
-  builds: 'downloads packages from a registry; builder-reuse.test.ts has one of its own',
-  pages: 'asks for fifty pages a few hundred times each',
+  builds: 'downloads packages from a registry; builder-reuse.test.ts has its own registry',
+  pages: 'requests fifty pages a few hundred times each',
   slo: 'measures for minutes, on one core that nobody else uses',
   backup: 'fills a database for minutes; the tests of backups have small ones',
   report: 'writes a document'

@@ -17,13 +17,13 @@ const APP = buildRequest('').app
 
 type Options = Partial<Omit<BuilderOptions, 'limits'>> & { limits?: Partial<BuilderOptions['limits']> }
 
-/** What stands in for a program does, in the language of sh, after it has told of its arguments and its environment. */
-interface StandIns {
+/** Shell code that replaces a program, after it has recorded its arguments and environment. */
+interface Stubs {
   readonly railpack?: string
   readonly buildctl?: string
 }
 
-/** As the last of its arguments, `$metadata` is where buildctl is asked to tell of the image. */
+/** buildctl gets the file for the metadata of the image as its last argument, `$metadata`. */
 const succeeds = (metadata = `{"containerimage.digest": "${DIGEST}"}`) => `
   echo '#1 [internal] load build definition'
   echo '#9 exporting to image'
@@ -32,19 +32,19 @@ const succeeds = (metadata = `{"containerimage.digest": "${DIGEST}"}`) => `
 const fails = (said: string, code = 1) => `echo '${said}' >&2; exit ${code}`
 
 /** A builder with stubs of its programs, and a repository. */
-async function prepare(t: TestContext, standIns: StandIns = {}, options: Options = {}) {
+async function prepare(t: TestContext, stubs: Stubs = {}, options: Options = {}) {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const programs = await scratchDirectory(t, 'rhone-programs-')
   const records = join(programs, 'records')
   await mkdir(records)
   // Railpack may run as another user.
   await chmod(records, 0o777)
-  await install(programs, 'railpack', standIns.railpack ?? 'echo "{}" > "$4"')
-  // Where it works holds all that it is given: kept for the test, with its modes.
+  await install(programs, 'railpack', stubs.railpack ?? 'echo "{}" > "$4"')
+  // Its workspace contains all of its input, and is kept for the test, with its modes.
   await install(
     programs,
     'buildctl',
-    `cp -Rp . '${records}/workspace'\nfor metadata; do :; done\n${standIns.buildctl ?? succeeds()}`
+    `cp -Rp . '${records}/workspace'\nfor metadata; do :; done\n${stubs.buildctl ?? succeeds()}`
   )
   const repository = await createRepository(t)
   const commitSha = await repository.push({ 'index.js': 'app' })
@@ -84,7 +84,7 @@ async function prepare(t: TestContext, standIns: StandIns = {}, options: Options
     programs,
     commitSha,
     workspace: join(records, 'workspace'),
-    /** The arguments of a program, its workspace as `.`. */
+    /** The arguments of a program, with its workspace as `.`. */
     argv: async (program: string) =>
       (await recorded(`${program}.argv`)).map(argument => argument.replace(/\/[^"]*\/builds\/[0-9a-f-]{36}/, '.')),
     env: async (program: string) =>
@@ -185,11 +185,15 @@ test('build secrets reach buildkit as files, and appear in no argument, environm
     'railpack learns the names for its plan'
   )
   const railpack = await env('railpack')
-  assert.equal(railpack.RAILPACK_BUILD_CMD, SECRETS.RAILPACK_BUILD_CMD, 'what is meant for railpack is told to it')
+  assert.equal(
+    railpack.RAILPACK_BUILD_CMD,
+    SECRETS.RAILPACK_BUILD_CMD,
+    'railpack gets the variable that is meant for it'
+  )
   delete railpack.RAILPACK_BUILD_CMD
   const seen = [args, await argv('railpack'), await env('buildctl'), railpack]
   assert.doesNotMatch(JSON.stringify(seen), /topsecret|LD_PRELOAD":/)
-  // The stand-ins say all that they are given; what railpack is told is hidden by who keeps the log.
+  // The stubs print all of their input; the log's owner redacts railpack's.
   assert.doesNotMatch(log().replaceAll(SECRETS.RAILPACK_BUILD_CMD, ''), /topsecret/)
   for (const value of Object.values(SECRETS)) assert.ok(value === '' || hidden.includes(value))
 })
@@ -329,7 +333,7 @@ test('missing programs are an internal failure, found before anything is fetched
   }
 })
 
-/** A process that ignores SIGTERM, as does a child of it that has left its group and its parent. */
+/** A process that ignores SIGTERM, like its detached child in another process group. */
 const hangs = (seconds: number) => `
   trap '' TERM
   (setsid sleep ${seconds} &)

@@ -313,7 +313,7 @@ test('the checked address is used, even if the name changes later', async t => {
     }
   })
   assert.deepEqual(asked, ['pinned.example.com'])
-  // Nothing else would know this name; that the host speaks no TLS is as far as it gets.
+  // Only the resolver under test knows this name; the attempt ends because the host does not speak TLS.
   assert.ok(commit instanceof BuildError)
   assert.match(commit.message, /TLS connection .* failed/)
 })

@@ -18,7 +18,7 @@ import { createRepository, type Files, scratchDirectory } from '../support/repos
 
 type Options = Partial<Omit<BuilderOptions, 'limits'>> & { limits?: Partial<BuilderOptions['limits']> }
 
-/** A builder of this machine, with a repository that it may clone. */
+/** A local builder, with a repository that it may clone. */
 async function prepare(t: TestContext, options: Options = {}) {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const repository = await createRepository(t)
@@ -137,7 +137,7 @@ test('the same commit gives the same image, which cannot be changed', async t =>
   const app = join(imagePath(dataDir, APP_ID, images[0]!), APP_DIRECTORY)
   for (const path of ['.', 'run', 'a', 'a/b']) {
     const found = await stat(join(app, path))
-    // Its owner may remove what is in a directory.
+    // The owner of a directory may remove its entries.
     assert.equal(found.mode & (found.isDirectory() ? 0o7022 : 0o7222), 0, `${path} can be written by no app`)
     assert.equal(found.uid, process.geteuid?.())
   }

@@ -19,7 +19,7 @@ import { createRepository, type Files, scratchDirectory } from '../support/repos
 const GREETING = 'module.exports = "hello"\n'
 const MEGABYTE = 1_048_576
 
-/** A registry with one package, and how often that was downloaded. */
+/** A registry with one package, which counts its downloads. */
 async function startRegistry(t: TestContext) {
   const directory = await scratchDirectory(t, 'rhone-registry-')
   await mkdir(join(directory, 'package'))
@@ -61,7 +61,7 @@ async function prepare(t: TestContext, options: Partial<BuilderOptions> = {}) {
   await app.register(builder, { kind: 'local', dataDir, allowLocal: true, ...options } as BuilderOptions)
   await app.ready()
 
-  /** @returns what of the package is in the image */
+  /** @returns the files of the package in the image */
   async function build(files: Files, id = buildRequest('').app.id): Promise<string> {
     await repository.push(files)
     const request = buildRequest(repository.url)
@@ -112,7 +112,7 @@ test('a failed build leaves no cache, and neither does a server without caching'
   assert.deepEqual(await none.caches(), [])
 })
 
-/** A cache without builds: `used` is what a build of this app does with it. */
+/** A cache without builds: `used` acts like a build of this app. */
 async function bounded(t: TestContext, limits: Partial<ConstructorParameters<typeof PackageCache>[1]> = {}) {
   const dataDir = await scratchDirectory(t, 'rhone-data-')
   const cache = new PackageCache(dataDir, { bytes: 4 * MEGABYTE, apps: 10, spare: 0, ...limits })

@@ -22,14 +22,14 @@ const LIMITS: Limits = {
 }
 const PATH = process.env.PATH!
 
-/** Every test runs with a separate user if possible, and with that of this process, where a mark identifies processes. */
+/** Every test runs as a separate user, if possible, and as this process's user, where a mark identifies processes. */
 const ways = process.geteuid?.() === 0 ? ['a user of its own', 'our own user'] : ['our own user']
 
 interface Case {
   readonly sandbox: Sandbox
   readonly id: string
   said(): string
-  /** What runs of it, as another process would see it. */
+  /** Its running processes, as another process sees them. */
   left(): string[]
   shell(script: string, env?: Record<string, string>): ReturnType<Sandbox['run']>
   cancel(reason: Error): void
@@ -58,7 +58,7 @@ async function open(t: TestContext, way: string, limits: Partial<Limits> = {}): 
     sandbox.close()
     return rm(directory, { recursive: true, force: true })
   })
-  // As a workspace has it, but for all to write to.
+  // As in a workspace, but writable by all.
   await chmod(directory, 0o777)
   return {
     sandbox,
@@ -129,7 +129,7 @@ for (const way of ways) {
 
   test(`as ${way}: a fork bomb is killed`, async t => {
     const { shell, left } = await open(t, way)
-    // Nothing of the system's limits root; no more at a time than a machine bears.
+    // The system does not limit root, so the number is bounded for the machine's sake.
     if (way === 'our own user' && process.geteuid?.() === 0) {
       const many = shell('for i in $(seq 1 200); do sleep 300 & done; wait')
       await assert.rejects(many, refuses(/more than 64 processes/))

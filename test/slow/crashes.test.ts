@@ -8,11 +8,11 @@ import { eventually } from '../support/eventually.ts'
 import { ACTIVE, type Answer, deploymentOf, FlyPlatform, imageOf, killServer } from '../support/fly-platform.ts'
 import type { RunningServer } from '../support/process.ts'
 
-/** Where a server is killed: at a call to Fly, or when requests go to what is not live yet. */
+/** When a server is killed: at a call to Fly, or while requests go to a version that is not live yet. */
 type Moment = Operation | 'before the promotion'
 const MOMENTS: readonly Moment[] = ['machines.create', 'machines.uncordon', 'before the promotion', 'machines.stop']
 
-/** One app, whose owner changes it all the time, and a server that does not live long. */
+/** One app, whose owner keeps changing it, and servers that are killed. */
 class Story {
   readonly accepted = new Set<string>()
   /** Gaps in serving, with the machines at Fly at that time. */
@@ -31,7 +31,7 @@ class Story {
     t.after(() => clearInterval(this.#probe))
   }
 
-  /** Makes the app at a server that dies before it takes the job, and watches it from its first success on. */
+  /** Creates the app on a server that dies before it takes the job, and monitors it from its first success on. */
   async begin(): Promise<void> {
     const { status, body } = await this.#ask('POST', '/apps', { name: 'Website' })
     assert.equal(status, 201, JSON.stringify(body))
@@ -75,14 +75,14 @@ class Story {
     assert.ok([202, 409].includes(status), `a cancellation is answered with ${status}`)
   }
 
-  /** Kills the server at this moment of a deployment, and starts another. */
+  /** Kills the server at this point of a deployment, and starts another one. */
   async dieAt(moment: Moment): Promise<void> {
     if (moment === 'before the promotion') await this.#dieBeforePromotion()
     else await this.#dieAtCall(moment)
     this.#server = await this.#platform.start()
   }
 
-  /** Holds the app's row, for which the promotion has to wait. */
+  /** Locks the app's row, so that the promotion has to wait. */
   async #dieBeforePromotion(): Promise<void> {
     const { sql } = this.#platform
     await this.#untilKilled(async id => {
@@ -107,14 +107,14 @@ class Story {
     })
   }
 
-  /** What Fly makes fail before that moment has to be deployed again. */
+  /** A deployment that fails at Fly before this point is repeated. */
   async #untilKilled(work: (id: string) => Promise<void>): Promise<void> {
     for (let tries = 0; tries < 5 && !this.#isDead; tries++) await work(await this.deploy())
-    assert.ok(this.#isDead, 'no deployment has got to where the server is killed')
+    assert.ok(this.#isDead, 'no deployment has reached the point where the server is killed')
     await this.#server.exited
   }
 
-  /** The one that runs now. */
+  /** The current server. */
   get server(): RunningServer {
     return this.#server
   }

@@ -18,7 +18,7 @@ const isOver = (pid: number) =>
     10_000
   )
 
-/** Brings up a process with a session of its own, and tells its pid. `env` is what it keeps of the environment. */
+/** Starts a process in its own session, and prints its pid. `env` is the part of the environment that it keeps. */
 const detaching = (env: string) => `
   const { spawn } = require('node:child_process')
   const hold = 'process.on("SIGTERM", () => {}); const a = Buffer.alloc(100e6, 1); setInterval(() => a[0]++, 1000)'
@@ -115,7 +115,7 @@ test('a process that reuses the pid of one of a killed runner is left alone', as
 /** Answers like another program that has taken the port of an app, and counts requests. */
 async function thief(t: TestContext, port: number): Promise<{ asked: number; server: Server }> {
   const server = createServer((question, answer) => {
-    // A question about health may be on its way when the port is taken: it tells nothing, and its answer is not believed.
+    // A health check may be under way when the port is taken: it contains no secrets, and its answer is not trusted.
     if (question.url !== '/health') taken.asked += 1
     answer.end('stolen')
   })
@@ -195,7 +195,7 @@ test('only its own app can read an image, even if the path shows in process argu
 test('no program runs with the env vars of an app before its limits are set', async t => {
   const machine = await localMachine(t)
   const app = newApp()
-  // The loader of every program that has this variable says so once.
+  // With this variable, the loader of every program prints one line.
   const release = await machine.release(app, `console.log('started')\n${answering('here')}`, { LD_DEBUG: 'statistics' })
   await machine.deploy(release)
   const { lines } = await linesUntil(machine, app, /started/, new Date(0))

@@ -178,7 +178,7 @@ test('an app that floods its log loses lines, and keeps answering', async t => {
     isTold = true
   })
   for (let i = 0; i < 3; i++) assert.equal((await machine.get(app, '/flood')).body, 'here')
-  // The next line after a while tells what was left out before it.
+  // The next line after a pause reports how many were dropped before it.
   await eventually(async () => {
     await machine.get(app, '/flood')
     return isTold

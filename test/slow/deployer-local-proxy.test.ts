@@ -19,7 +19,7 @@ const placeOf = ({ deployer }: LocalMachine, app: DeployedApp) => {
 test('no request fails while versions change under load', async t => {
   const machine = await localMachine(t)
   const app = newApp()
-  // Slow enough that requests are always under way, and quick to close the connections that are kept.
+  // Slow enough that requests are always under way, and quick to close idle connections.
   const version = (name: string) => `
     const server = http.createServer((q, s) => {
       let size = 0

@@ -31,7 +31,7 @@ test('apps keep answering when Rhone stops', async t => {
   const machine = await localMachine(t)
   const app = newApp()
   const release = await machine.release(app, answering('still here'))
-  // A server of its own, in a group of its own, that deploys and is then killed with its group.
+  // A separate server in its own process group, which deploys and is then killed with its group.
   const script = `
     const { LocalDeployer } = await import(${JSON.stringify(join(root, 'integrations/deployer/local/index.ts'))})
     const deployer = new LocalDeployer({ dataDir: ${JSON.stringify(machine.dataDir)}, port: 0 })
@@ -203,7 +203,7 @@ test('the runner exits when there is nothing to run, and starts when there is', 
   await isOver(first)
   assert.deepEqual(await machine.deployer.running(never), [])
   for (let round = 0; round < 3; round++) {
-    // At any moment of its end.
+    // At any point of its shutdown.
     await new Promise(done => setTimeout(done, 300 + round * 60))
     await machine.deploy(release)
     await machine.deployer.retire(app, null, never)

@@ -52,7 +52,7 @@ describe('documented queries and commands', { skip, timeout: 600_000 }, () => {
       BACKUP_RECIPIENTS: await recipientOf(identity),
       BACKUP_IDENTITY_FILE: join(directory, 'backup-key')
     }
-    // With shedding, as shipped; other tests turn it off.
+    // With load shedding, as shipped; other tests turn it off.
     server = await startServer(scope as never, { ...environment, RHONE_SWAP: '' })
     const receiver = await startReceiver(() => {})
     scope.after(() => receiver.close())

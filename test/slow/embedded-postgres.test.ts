@@ -236,7 +236,7 @@ test('a killed PostgreSQL is restarted and logged, and answers at the same URL',
     await eventually(async () => notices.length === round + 1)
     assert.match(complaints[round - 1]!, new RegExp(`has stopped; restarting it in \\d+ ms \\(attempt ${round}\\)`))
   }
-  // The pool finds out that its connection is dead by using it.
+  // The pool detects its dead connection only by using it.
   await sql`SELECT 1`.catch(() => {})
   assert.deepEqual([...(await sql`SELECT answer FROM kept`)], [{ answer: 42 }])
 
@@ -518,7 +518,7 @@ async function spawnServer(t: TestContext, dataDir: string, prefix: string[] = [
   return { process: child, url: await nextLine(), nextLine }
 }
 
-/** A server of its own process group, which prints its database's URL and stops on SIGTERM. */
+/** A server in its own process group, which prints its database's URL and stops on SIGTERM. */
 function launchServer(t: TestContext, dataDir: string, prefix: string[] = []): ChildProcess {
   const script = `
     import { startEmbeddedPostgres } from ${JSON.stringify(import.meta.resolve('../../src/embedded-postgres/index.ts'))}

@@ -32,7 +32,7 @@ let scratch: string
 before(async () => {
   scratch = await mkdtemp(join(tmpdir(), 'rhone-package-'))
   await copySources(join(scratch, 'copy'))
-  // The types are checked elsewhere, for twice the time that the building takes.
+  // Types are checked elsewhere, because that takes twice as long as the build.
   await run('npm', ['run', 'build', '--', FRUGAL_TSC, '--noCheck'], { cwd: join(scratch, 'copy') })
 })
 after(() => rm(scratch, { recursive: true, force: true }))
@@ -128,7 +128,7 @@ describe('the package of the plugins', () => {
     await linkPackages(project())
   })
 
-  /** The plugins by their names, without the adapters. */
+  /** The names of the plugins, without the adapters. */
   async function names(): Promise<string[]> {
     const { exports } = await manifestIn(installed())
     return Object.keys(exports)
@@ -314,7 +314,7 @@ async function exampleOfReadme(): Promise<string> {
   return example!
 }
 
-/** Where an app listens, by the line of Fastify's own log. */
+/** The address that an app listens on, from Fastify's log. */
 async function listening(stdout: NodeJS.ReadableStream): Promise<string> {
   for await (const line of createInterface({ input: stdout })) {
     const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(line) ?? []

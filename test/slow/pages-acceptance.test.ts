@@ -13,12 +13,12 @@ import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { tcpProxy } from '../support/tcp-proxy.ts'
 
-/** How many times slower than ours a machine may be. What is measured here is a bound for people, and not for machines. */
+/** How many times slower than ours a machine may be. The bounds here are for people, not for machines. */
 const SLOW = 10
-/** Milliseconds after which a page that hears of nothing has asked by itself. */
+/** Milliseconds after which a page without events has polled. */
 const POLL = 11_000
 
-/** What somebody sees of a page from the moment on that they leave the one before, as pictures. */
+/** Screenshots of a page load, from the moment that the previous page is left. */
 async function framesOf(page: Page, go: () => Promise<unknown>): Promise<string[]> {
   const session = await page.context().newCDPSession(page)
   const frames: string[] = []
@@ -36,7 +36,7 @@ async function framesOf(page: Page, go: () => Promise<unknown>): Promise<string[
   return frames
 }
 
-/** How much of a picture is nearer to white than to black. The page has what it takes to tell. */
+/** The share of a screenshot that is nearer to white than to black, computed in the page. */
 function brightShare(page: Page, picture: string): Promise<number> {
   return page.evaluate(`(async () => {
     const image = new Image()
@@ -78,7 +78,7 @@ describe('pages in use', { skip }, () => {
     return page
   }
 
-  /** Lines that the app "handbook" says now. */
+  /** Adds lines to the log of the app "handbook". */
   function say(...messages: string[]): Promise<void> {
     const line = {
       appId: handbook,
@@ -94,7 +94,7 @@ describe('pages in use', { skip }, () => {
     )
   }
 
-  /** What hides a tab, as far as its scripts can tell. */
+  /** Makes a tab look hidden to its scripts. */
   function setHidden(page: Page, isHidden: boolean): Promise<unknown> {
     return page.evaluate(`
       Object.defineProperty(document, 'hidden', { value: ${isHidden}, configurable: true })
@@ -106,7 +106,7 @@ describe('pages in use', { skip }, () => {
   const lastLine = (page: Page) => page.locator('.log .line').last()
   const isLive = (page: Page) => page.locator('[data-words]', { hasText: /^(Live|Connected)/ }).waitFor()
 
-  /** A page of logs whose stream says all this at once. */
+  /** A log page whose stream sends all of this at once. */
   async function openFlood(t: TestContext, count: number, textOf: (at: number) => string): Promise<Page> {
     const window = await openWindow(browser, site.url, data.ada)
     t.after(() => window.close())
@@ -332,7 +332,7 @@ describe('pages in use', { skip }, () => {
     const [before] = await site.app.db.insert(deployments).values(building).returning({ id: deployments.id })
     await page.goto(`${site.url}/apps/thumbnails/deployments/${data.deployments.queued}`)
     const words = await page.locator('[data-poll] strong').innerText()
-    // Nobody tells the readers of other apps.
+    // Readers of other apps get no event.
     await site.app.db.delete(deployments).where(eq(deployments.id, before!.id))
     await page.clock.runFor(POLL)
     await page.locator('[data-poll] strong', { hasNotText: words }).waitFor()
@@ -364,7 +364,7 @@ describe('pages in use', { skip }, () => {
     site.app.auth.forget()
     await page.getByRole('button', { name: 'Create', exact: true }).click()
     await page.waitForURL('**/login?*')
-    // The whole page may have gone to the one for signing in; none of its parts may have become that.
+    // The whole page may have become the sign-in page, but none of its parts.
     assert.equal(await live.locator('[data-live] input[type=password]').count(), 0, 'no sign-in page within a page')
     await live.waitForFunction("location.pathname === '/login' || document.querySelector('[type=password]') === null")
     await page.getByLabel('Name').fill('eve')
@@ -384,7 +384,7 @@ describe('pages in use', { skip }, () => {
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await banner.waitFor()
     assert.ok(await page.getByRole('heading', { name: 'Apps', exact: true }).isVisible())
-    await banner.getByRole('link', { name: 'Sign in to go on' }).click()
+    await banner.getByRole('link', { name: 'Sign in to continue' }).click()
     assert.match(page.url(), /\/login\?next=%2Fapps%3Fteam%3Dkim$/)
   })
 

@@ -13,10 +13,11 @@ import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRepository, type Repository, scratchDirectory } from '../support/repository.ts'
 
-/** Milliseconds in which open pages say what has become of an app; and how many times slower than ours a machine may be. */
+/** Milliseconds within which open pages show that an app has changed. */
 const AT_ONCE = 5_000
+/** How many times slower than ours a machine may be. */
 const SLOW = 4
-/** Builds that a server works on at a time. */
+/** Number of concurrent builds on a server. */
 const ROOM = 2
 
 describe('pages while apps are deployed', { skip }, () => {
@@ -62,7 +63,7 @@ describe('pages while apps are deployed', { skip }, () => {
     await createApp(site.app.db, items[0]!.id, { name, slug: name.toLowerCase(), gitUrl })
   }
 
-  /** @returns once the new version is live, or at once if that is what is wanted */
+  /** Resolves once the new version is live, or when `until` does. */
   async function deploy(page: Page, until: (page: Page) => Promise<unknown> = untilLive): Promise<Page> {
     await page.getByRole('button', { name: 'Deploy', exact: true }).click()
     await page.waitForURL('**/deployments/*')
@@ -70,7 +71,7 @@ describe('pages while apps are deployed', { skip }, () => {
     return page
   }
 
-  /** What the builds of apps wait for from now on, until it is opened. */
+  /** Makes all builds wait from now on, until the gate is opened. */
   async function closeGate(t: TestContext): Promise<{ readonly waiting: ServerResponse[]; open(): void }> {
     const waiting: ServerResponse[] = []
     let isOpen = false

@@ -5,7 +5,7 @@ import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-cor
 import { apps, sessions, users } from '../../drizzle/schema.ts'
 import { fakeUser, startFakeGithub } from '../fakes/github/server.ts'
 import { appFiles, endApps, PATIENCE, statusOf, untilLive } from '../pages/deployed.ts'
-import { type Hands, keyboard, mouse } from '../pages/hands.ts'
+import { type Input, keyboard, mouse } from '../pages/input-devices.ts'
 import { launchBrowser, openWindow, PASSWORD, type Person, type Site, skip, startSite } from '../pages/site.ts'
 import { eventually } from '../support/eventually.ts'
 import { createRepository, type Repository } from '../support/repository.ts'
@@ -56,14 +56,14 @@ describe('main tasks with apps', { skip }, () => {
     return page
   }
 
-  /** The sign-in of somebody was so long ago that what is sensitive needs another one. */
+  /** Makes a sign-in so old that sensitive actions require another one. */
   async function growOld(userId: string): Promise<void> {
     const createdAt = new Date(Date.now() - 3_600_000)
     await site.app.db.update(sessions).set({ createdAt }).where(eq(sessions.userId, userId))
     site.app.auth.forget()
   }
 
-  /** The page of a deployment, as soon as that is live. */
+  /** Waits until the page shows a deployment that is live. */
   async function isLive(page: Page, isScripted: boolean): Promise<void> {
     if (isScripted) return untilLive(page)
     await page.waitForURL('**/deployments/*')
@@ -77,8 +77,8 @@ describe('main tasks with apps', { skip }, () => {
     )
   }
 
-  /** From signing in to the end of an app. */
-  async function doEverything(page: Page, { fill, press }: Hands, person: Person, isScripted: boolean) {
+  /** From sign-in to the deletion of an app. */
+  async function doEverything(page: Page, { fill, press }: Input, person: Person, isScripted: boolean) {
     const button = (name: string) => page.getByRole('button', { name, exact: true })
     const link = (name: string) => page.getByRole('link', { name, exact: true })
     const signIn = async () => {

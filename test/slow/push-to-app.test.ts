@@ -59,7 +59,7 @@ async function platform(t: TestContext) {
     return reply
   }
 
-  /** That a team may use the installation is shown by its owner, in a browser; here the database is told. */
+  /** Connects a team to the installation in the database; normally, its owner proves the right to it in a browser. */
   async function bindInstallation() {
     const { items } = await call('GET', '/api/v1/teams')
     const [team] = items as { id: string }[]
@@ -79,7 +79,7 @@ async function platform(t: TestContext) {
     return sha
   }
 
-  /** The same. @returns the resulting deployment when it has finished */
+  /** Does the same. @returns the resulting deployment once it has finished */
   async function pushAndDeploy(files: Record<string, string>, message: string) {
     const sha = await push(files, message)
     return settled(({ commitSha }) => commitSha === sha)

@@ -12,7 +12,7 @@ const ROOT = join(import.meta.dirname, '../..')
 
 interface Step {
   readonly commands: string
-  /** What they print, where `...` stands for anything. */
+  /** Their output, where `...` stands for anything. */
   readonly expected: RegExp
 }
 
@@ -62,7 +62,7 @@ test('the first screen of the README states purpose, audience and alternatives, 
   assert.match(await readFile(join(ROOT, picture!), 'utf8'), /^<svg [^>]*viewBox/)
 })
 
-/** A folder of its own to work in, so that the walk finds no earlier state and leaves none. */
+/** A separate working folder, so that the walk-through finds no earlier state and leaves none. */
 async function cloneOf(t: TestContext): Promise<string> {
   const clone = await mkdtemp(join(tmpdir(), 'rhone-readme-'))
   t.after(() => rm(clone, { recursive: true, force: true }))

@@ -51,7 +51,7 @@ const succeeds = async (work: PromiseLike<unknown>) => {
     return false
   }
 }
-/** A machine that is busy may take longer to find the primary than a query waits. */
+/** A busy machine may take longer to find the primary than a query waits. */
 const written = (app: FastifyInstance, who: string) => eventually(() => succeeds(insert(app, who)))
 const notesOn = async (node: PairNode) =>
   (await node.ask<{ who: string }>('select who from notes order by who')).map(({ who }) => who)
@@ -63,7 +63,7 @@ async function pairWithNotes(t: TestContext): Promise<ReplicatedPair> {
   return pair
 }
 
-/** Within the same second, so that nothing but the survey can tell. */
+/** Within the same second, so that only the survey can detect it. */
 async function failOver(pair: ReplicatedPair): Promise<void> {
   await pair.primary.kill()
   await pair.standby.promote()
@@ -111,7 +111,7 @@ suite('a list of hosts', () => {
     assert.deepEqual(await pair.standby.ask(locks), [{ held: 1 }])
     assert.deepEqual(await pair.primary.ask(locks), [{ held: 0 }])
 
-    // A server that has never seen the new primary, and cannot, takes nothing on the old one either.
+    // A server that has never seen the new primary, and cannot reach it, does not use the old one either.
     await pair.standby.proxy.stop()
     const late = await instance(t, { url: pair.url, fence: fence() })
     assert.equal(await succeeds(insert(late, 'late')), false)

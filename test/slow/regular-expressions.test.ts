@@ -7,7 +7,7 @@ import { check } from 'recheck'
 
 const ROOT = join(import.meta.dirname, '../..')
 
-/** Expressions whose time grows faster than their text, by file; the text that they meet is short, or no stranger's. */
+/** Expressions with superlinear time, by file; their input is short, or trusted. */
 const BOUNDED: Readonly<Record<string, readonly [pattern: string, bound: string][]>> = {
   'integrations/builder/buildkit.ts': [
     ['"containerimage\\.digest"', 'the metadata that buildctl wrote'],

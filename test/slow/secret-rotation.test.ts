@@ -32,7 +32,7 @@ async function rhone(command: string, variables: Variables) {
   return { code, ...written }
 }
 
-/** What is tested is not the limits. */
+/** Limits that this test does not reach. */
 const LOOSE = Object.fromEntries(
   ['AUTH', 'GENERAL', 'STRICT', 'USER'].map(name => [`RATE_LIMIT_${name}`, '1000/s:1000'])
 )
@@ -41,7 +41,7 @@ const LOOSE = Object.fromEntries(
 const usedKeys = ({ keys: { signing, session, encryption } }: Config) =>
   [signing, session, encryption].map(ring => ring!.current.id).join()
 
-/** The secrets with which servers start, but those of other services. */
+/** The initial secrets of servers, except those of other services. */
 function firstSecrets(cluster: OwnCluster, redis: { readonly port: number } | undefined): Record<string, string> {
   return {
     DATABASE_URL: cluster.urlFor('rhone', 'rhone', 'first'),
@@ -54,7 +54,7 @@ function firstSecrets(cluster: OwnCluster, redis: { readonly port: number } | un
 const WEBHOOK_SECRET = 'first-webhook-secret'
 const INSTALLATION = 7
 
-/** GitHub and Fly, which take a second credential of each kind beside the first, until the first is revoked. */
+/** GitHub and Fly, which accept a second credential of each kind besides the first, until the first is revoked. */
 async function services(t: TestContext) {
   const [github, fly] = [await startFakeGithub(), await startFakeFly({ token: 'fm2_first' })]
   t.after(() => Promise.all([github.close(), fly.close()]))
@@ -122,7 +122,7 @@ async function rotations(t: TestContext, second: Readonly<Record<string, string>
   )
 }
 
-/** Signs in with GitHub on this instance, whatever the address to which GitHub sends the browser back. */
+/** Signs in with GitHub on this instance, regardless of the address to which GitHub redirects. */
 async function signIn(app: FastifyInstance): Promise<void> {
   const begun = await app.inject('/auth/github')
   const consent = await fetch(begun.headers.location!, { redirect: 'manual' })
@@ -136,7 +136,7 @@ async function signIn(app: FastifyInstance): Promise<void> {
 async function callServices(app: FastifyInstance, webhookSecret: string): Promise<void> {
   await app.deployer!.running(new AbortController().signal)
   await app.github!.ping()
-  // So that it needs a new token of the installation, which the App's key obtains.
+  // So that it needs a new installation token, which is obtained with the App's key.
   app.github!.forget(INSTALLATION)
   assert.equal((await app.github!.repository(INSTALLATION, 'acme/site'))?.id, 1)
   await signIn(app)
@@ -145,7 +145,7 @@ async function callServices(app: FastifyInstance, webhookSecret: string): Promis
   assert.equal(delivered.statusCode, 202, delivered.body)
 }
 
-/** Milliseconds of a pause in which nothing may be signed with a new key, and of those beside other classes. */
+/** Milliseconds of a pause in which nothing may be signed with a new key, and of pauses for other classes. */
 const [PAUSE, SHORT_PAUSE] = [20_000, 500]
 
 test('every class is rotated while two servers run, without a failed request, and is recorded', async t => {
@@ -171,7 +171,7 @@ test('every class is rotated while two servers run, without a failed request, an
   let last = ''
   let webhookSecret = WEBHOOK_SECRET
   const rounds = instances.map(() => 0)
-  /** Everything that was being called has been answered, and the same was called again. */
+  /** Waits until all calls under way are answered and each was made once more. */
   async function twoRounds() {
     const until = rounds.map(round => round + 2)
     await eventually(() => rounds.every((round, index) => round >= until[index]!))
@@ -189,7 +189,7 @@ test('every class is rotated while two servers run, without a failed request, an
       if (statusCode >= 500) failures.push(`issued: ${statusCode} ${body}`)
       const { accessToken } = statusCode < 300 ? JSON.parse(body) : {}
       last = `${statusCode} ${body}`
-      // What one signs, the other must read.
+      // Each must accept what the other signs.
       for (const other of accessToken === undefined ? [] : instances) {
         const reply = await other.app.inject({ url: '/api/v1/me', headers: { authorization: `Bearer ${accessToken}` } })
         if (reply.statusCode !== 200) failures.push(`read: ${reply.statusCode} ${reply.body}`)
@@ -273,7 +273,7 @@ test('while one of two servers is suspended, nothing is signed with a key that i
       })
       if (issued.statusCode !== 201) failures.push(`issued: ${issued.statusCode} ${issued.body}`)
       const headers = { authorization: `Bearer ${issued.json().accessToken}` }
-      // Whatever comes during a pause waits, and meets the keys from before it.
+      // Requests during a pause wait, and see the keys from before it.
       const reading = fetch(`${paused.url}/api/v1/me`, { headers }).then(async reply => {
         if (reply.status === 200) answered++
         else failures.push(`read: ${reply.status} ${await reply.text()}`)
@@ -293,7 +293,7 @@ test('while one of two servers is suspended, nothing is signed with a key that i
     const usedBefore = usedKeys(live.config)
     paused.child.kill('SIGSTOP')
     const rotation = rhone(`secrets rotate ${name} --wait 60${options}`, environment)
-    // It ends only once the paused one has the secret, too.
+    // It ends only once the paused instance has the secret, too.
     const early = rotation.then(({ stderr }) => assert.fail(`${name}: ${stderr}`))
     await Promise.race([early, eventually(() => live.config.secrets.get(variable) !== before)])
     await stays(() => usedKeys(live.config) === usedBefore, name === 'signing' ? PAUSE : SHORT_PAUSE)

@@ -9,9 +9,9 @@ import { OLD, server, serverOf, volume } from '../support/secret-place.ts'
 
 /** Milliseconds between two requests: fifty a second. */
 const PAUSE = 20
-/** Milliseconds between two looks at the source, in place of half a minute. */
+/** Milliseconds between two reads of the source, instead of half a minute. */
 const LOOK = 100
-/** Seconds: a lease is short here, so that an outage of seconds outlasts several, as one of minutes does otherwise. */
+/** Seconds. Leases are short here, so that an outage of seconds outlasts several, like one of minutes in production. */
 const LEASE = { ttl: 2, maxTtl: 4 }
 const OUTAGE = 10
 

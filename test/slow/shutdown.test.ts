@@ -27,7 +27,7 @@ async function server(t: TestContext, env: Record<string, string> = {}) {
   return startServer(t, { DATABASE_URL, DATA_DIR: path, RATE_LIMIT_GENERAL: '100000/s:100000', ...env })
 }
 
-/** Some clients that ask all the time, and have begun to. `answered` resolves when the server takes no more of them. */
+/** Clients that send requests continuously. `answered` resolves when the server accepts no more of them. */
 async function underLoad(port: number): Promise<{ answered: Promise<Outcome[]> }> {
   const outcomes = Array.from({ length: 8 }, (): Outcome => ({ statuses: [], cutOff: [] }))
   const asking = keepAsking(port, outcomes)

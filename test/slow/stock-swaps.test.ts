@@ -77,7 +77,7 @@ test("fastify-metrics' own HTTP metrics replace metrics, and the other plugins a
 
 test('@fastify/under-pressure replaces pressure, and lets probes and operators through', async t => {
   const { as, token } = await testApp(t, {}, { pressure: stockPressure({ maxRssBytes: 1, sampleInterval: 10 }) })
-  // From the first sample on.
+  // Starting with the first sample.
   const refused = await eventually(
     () => as(token, 'GET', '/api/v1/apps'),
     ({ statusCode }) => statusCode !== 200

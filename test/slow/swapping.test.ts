@@ -105,7 +105,7 @@ suite('a server without one of its slots', () => {
       t.after(() => app.close())
       await app.ready()
       await app.startup?.completed
-      // The machine of the tests may be so busy that the first requests are shed.
+      // On a busy machine, the first requests may be shed.
       await eventually(async () => (await app.inject('/api/v1/ping')).json().pong === true)
       for (const url of ['/api/v1/apps', '/admin/stats', '/admin/maintenance']) {
         const { statusCode } = await app.inject(url)

@@ -139,7 +139,7 @@ test('a job is linked to its request even without an endpoint', async t => {
 
 test('a server without an endpoint or a DSN loads neither OpenTelemetry nor Sentry', { timeout: 120_000 }, async t => {
   const config = await testConfig(t, { LOG_LEVEL: 'silent' })
-  // The API alone, which does nothing by itself, comes with the client of Prometheus.
+  // The Prometheus client includes only the API, which does nothing by itself.
   const script = `
     const TELEMETRY = /@opentelemetry\\/(?!api\\/)|@sentry/
     import { registerHooks } from 'node:module'

@@ -9,7 +9,7 @@ import { type Contents, contentsOf, fillDatabase } from '../support/filled-datab
 
 const TAGS = (await readMigrations()).map(({ tag }) => tag)
 
-/** Has one row, and a migration makes it. */
+/** Has one row, which a migration creates. */
 const SINGLE = ['maintenance_state']
 
 function client(t: TestContext, url: string): Sql {

@@ -19,7 +19,7 @@ async function directory(t: TestContext): Promise<string> {
   return path
 }
 
-/** A client for each of two workers. Connections are dialled until the system has given one to either. */
+/** One client per worker. Connections are opened until the system has assigned one to each of the two. */
 async function clientOfEach(port: number, localAddress: string): Promise<[Client, Client]> {
   const clients = new Map<string, Client>()
   await eventually(

@@ -16,7 +16,7 @@ const DAY = 86_400_000
 const FAULTS = ['none', 'crash', 'full', 'truncated', 'refused', 'late error'] as const
 const WORK = ['create', 'create', 'create', 'prune', 'prune', 'restore'] as const
 
-/** Numbers from 0 to 1, the same for the same seed. */
+/** Pseudorandom numbers from 0 to 1 from a seed. */
 function randomFrom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -28,9 +28,9 @@ function randomFrom(seed: number): () => number {
 }
 
 /**
- * Makes, prunes and restores backups in a random order, each with a random fault at a random request and a clock that
- * jumps, and checks after each that no verified backup is gone that had to stay, that each one opens, and that no
- * database is open that holds a part of a backup.
+ * Creates, prunes and restores backups in a random order, each with a random fault at a random request and a clock that
+ * jumps. After each step, checks that no verified backup is missing that had to stay, that each one opens, and that no
+ * database with a partial backup is open.
  */
 export async function tryBackupSchedules(scope: Scope, count: number, seed: number): Promise<void> {
   const random = randomFrom(seed)

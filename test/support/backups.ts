@@ -21,7 +21,7 @@ export async function directoryFor(scope: Scope): Promise<string> {
   return directory
 }
 
-/** The settings of a server with a database of its own, keys of its own, and backups in a folder. */
+/** The settings of a server with its own database and keys, and with backups in a folder. */
 export async function backupSettings(scope: Scope, changes: Partial<BackupSettings> = {}): Promise<BackupSettings> {
   const identity = await makeIdentity()
   const recipients = [await recipientOf(identity)]
@@ -38,7 +38,7 @@ export async function backupSettings(scope: Scope, changes: Partial<BackupSettin
   }
 }
 
-/** A connection of the test's own. */
+/** A separate connection for the test. */
 export function connectTo(scope: Scope, url: string): Sql {
   const sql = postgres({ ...postgresTarget(url), max: 1, onnotice: () => {} })
   scope.after(() => sql.end({ timeout: 1 }))

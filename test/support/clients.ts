@@ -35,7 +35,7 @@ export interface Answer {
   readonly app: string
 }
 
-/** A client with one connection, and therefore one app, unless it is told to reconnect. */
+/** A client with one connection, and therefore one app, until `reconnect` is called. */
 export class Client {
   readonly #port: number
   readonly #options: RequestOptions

@@ -30,7 +30,7 @@ export function stopClock(t: TestContext, clock: Clock): () => void {
   }
 }
 
-/** Mocks a clock once per test: of two mocks of a method, Node restores the first one first, which then stays for good. */
+/** Mocks a clock once per test: Node would restore two mocks of a method in the wrong order, and leave one in place. */
 function handsOf(t: TestContext, clock: Clock): Hands {
   const clocks = mocked.get(t) ?? new Map<Clock, Hands>()
   mocked.set(t, clocks)

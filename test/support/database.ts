@@ -30,7 +30,7 @@ export function withCluster<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
   return work(cluster)
 }
 
-/** One connection for all of a file: a new one costs more than what most of its statements do. */
+/** One connection per file: opening one costs more than most of its statements. */
 let cluster: Sql | undefined
 
 /** Drops the databases of scopes that have ended, and closes the connection to the cluster. */
@@ -62,7 +62,7 @@ export const databaseOf = (url: string): string => new URL(url).pathname.slice(1
 async function createDatabase(scope: Scope, template: string): Promise<string> {
   await dropReleased()
   const name = `t_${randomBytes(8).toString('hex')}`
-  // Copied file by file, as what is in no hurry to be durable need not go through the write-ahead log block by block.
+  // Copied file by file: without the need for durability, blocks need not go through the write-ahead log.
   await withCluster(sql => sql`create database ${sql(name)} template ${sql(template)} strategy file_copy`)
   scope.after(async () => void released.add(name))
   return urlOf(name)
@@ -70,7 +70,7 @@ async function createDatabase(scope: Scope, template: string): Promise<string> {
 
 /**
  * Databases of scopes that have ended. Hooks run in the order they were added, so when a database is released, the server
- * that uses it has yet to close: without its database it would fail in ways that no test expects.
+ * that uses it is not closed yet, and would fail without its database in ways that no test expects.
  */
 const released = new Set<string>()
 
@@ -128,14 +128,14 @@ async function makeOnce(sql: Sql, name: string): Promise<void> {
   await sql`alter database ${sql(unfinished)} rename to ${sql(name)}`
 }
 
-/** As the first start of a server would. */
+/** Does what the first start of a server does. */
 async function addJobTables(url: string): Promise<void> {
   const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} })
   await sql.unsafe(getConstructionPlans())
   await sql.end({ timeout: 1 })
 }
 
-/** Copies start with what else each of them would do for itself: hint bits, and the file of relations that connections load. */
+/** Prepares what each copy would otherwise do itself: hint bits, and the file of relations that connections load. */
 async function settle(url: string): Promise<void> {
   const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} })
   await sql`vacuum (freeze, analyze)`

@@ -1,26 +1,25 @@
 import type { Sql } from 'postgres'
 
-/** The rows of every table, by the table's name, as JSON. */
+/** All rows as JSON, by table name. */
 export type Contents = ReadonlyMap<string, readonly Row[]>
 type Row = Readonly<Record<string, unknown>>
 
 interface Column {
   readonly name: string
-  /** As SQL names it, without its length. */
+  /** SQL's name of the type, without its length. */
   readonly type: string
   readonly length: number | null
   readonly isGenerated: boolean
-  /** `table.column` that it refers to. */
+  /** The referenced `table.column`. */
   readonly refersTo: string | null
-  /** What a check allows; empty where there is none. */
+  /** The values that a check allows; empty without a check. */
   readonly allowed: readonly string[]
 }
 
 const ROWS = 2
 
 /**
- * Fills every empty table, whatever its columns: values follow the types, references and check constraints in the
- * database.
+ * Fills every empty table with values that follow the types, references and check constraints in the database.
  *
  * @param except tables with rows that only a migration writes
  */

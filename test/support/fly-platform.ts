@@ -77,7 +77,7 @@ export class FlyPlatform {
     return this.#start([QUICK_FLY, QUICK_JOBS])
   }
 
-  /** One that only takes requests. */
+  /** A server that only handles requests. */
   startIdle(): Promise<RunningServer> {
     return this.#start([QUICK_FLY, IDLE_JOBS])
   }

@@ -2,15 +2,15 @@ import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Lowest port that is drawn, and the first of those that systems give to outgoing connections. */
+/** The lowest port to draw, and the first one that systems use for outgoing connections. */
 const PORTS = { from: 20_000, until: 32_768 }
 const ATTEMPTS = 50
 
 /**
- * Draws a TCP port of the loopback for a server that starts next. A port that the system chooses may meanwhile become an
- * outgoing connection of another test; none of these does.
+ * Draws a TCP port on loopback for a server that starts next. A port chosen by the system may be reused meanwhile for an
+ * outgoing connection of another test; these ports are not.
  *
- * @throws Error if every port that was drawn is taken
+ * @throws Error if every drawn port is taken
  */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {

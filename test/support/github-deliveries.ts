@@ -246,7 +246,7 @@ function user(login: string, id: number): User {
   }
 }
 
-/** The parts that somebody might read; GitHub's have a hundred more, most of them URLs. */
+/** The fields that matter; GitHub's payloads have a hundred more, most of them URLs. */
 function repository(id: number, fullName: string, pushedAt = 1_795_000_000): Repository {
   const [owner = '', name = ''] = fullName.split('/')
   return {

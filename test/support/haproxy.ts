@@ -9,7 +9,7 @@ import type { Scope } from './database.ts'
 import { eventually } from './eventually.ts'
 import { freePort } from './free-port.ts'
 
-/** As {@link startHaproxy}; where there is none, the test is skipped. */
+/** Like {@link startHaproxy}, but skips the test if haproxy is missing. */
 export async function haproxy(t: TestContext, ...setup: Setup): Promise<number | undefined> {
   const port = await startHaproxy(t, ...setup)
   if (port === undefined) t.skip('haproxy is not installed')
@@ -19,11 +19,11 @@ export async function haproxy(t: TestContext, ...setup: Setup): Promise<number |
 type Setup = [servers: readonly string[], settings?: readonly string[]]
 
 /**
- * haproxy in front of one server or several, which appends the client to `X-Forwarded-For`.
+ * Starts haproxy in front of one or more servers; it appends the client to `X-Forwarded-For`.
  *
- * @param servers addresses, with whatever else haproxy is told of each
- * @param settings lines for the section that they stand in
- * @returns its port; or undefined, when there is no such program
+ * @param servers addresses, optionally with haproxy settings for each
+ * @param settings lines for the section that contains the servers
+ * @returns its port; undefined if the program is missing
  */
 export async function startHaproxy(scope: Scope, ...[servers, settings = []]: Setup): Promise<number | undefined> {
   const port = await freePort()

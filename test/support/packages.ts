@@ -28,8 +28,8 @@ export async function projectWith(project: string, name: string, tarball: string
 }
 
 /**
- * Adds what `npm install` adds for some packages, without the network: each with its dependencies and its peers, copied from
- * where this repository has them, so that nothing else is found.
+ * Adds packages like `npm install`, without the network: each with its dependencies and peers, copied from this repository,
+ * so that nothing else can be resolved.
  */
 export async function installCopies(project: string, names: readonly string[]): Promise<void> {
   const seen = new Set<string>()

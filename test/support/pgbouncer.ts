@@ -13,7 +13,7 @@ import { tcpProxy } from './tcp-proxy.ts'
  * PgBouncer in transaction mode in front of the database at `url`, until the test ends.
  *
  * @param settings lines for its section `[pgbouncer]`
- * @returns the URL of the database through it; or undefined, the test being skipped, where it is not installed
+ * @returns the URL of the database through it; undefined, with the test skipped, if it is not installed
  */
 export async function pgbouncer(
   t: TestContext,

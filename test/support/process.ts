@@ -30,9 +30,9 @@ const LIMIT = 'ulimit -n "$1"; shift; exec "$@"'
 /**
  * `node src/server.ts` as users run it, on a port of its own, from the moment it is launched.
  *
- * @param env the whole environment but PATH, PORT and where Node keeps what it has compiled; without RHONE_SWAP it sheds
- *   no load, as a busy machine would make it refuse what a test asks for
- * @param descriptors how many files and sockets it may open
+ * @param env the whole environment except PATH, PORT and the location of Node's compile cache; without RHONE_SWAP it sheds
+ *   no load, because a busy machine would make it refuse requests of the test
+ * @param descriptors maximum number of open files and sockets
  */
 export function launchServer(t: TestContext, env: Record<string, string>, descriptors?: number): ServerProcess {
   const command = [process.execPath, join(root, 'src/server.ts')]
@@ -101,7 +101,7 @@ export async function exchange(port: number, bytes: string | Buffer, until?: Reg
   return received
 }
 
-/** How many processes have exactly this command line. */
+/** The number of processes with exactly this command line. */
 export async function countOf(command: string): Promise<number> {
   const { stdout } = await promisify(execFile)('ps', ['-eo', 'args='])
   return stdout.split('\n').filter(line => line.trim() === command).length

@@ -8,9 +8,9 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 
 export interface TestRepository {
-  /** Of the bare repository, which others clone. */
+  /** The URL of the bare repository, for clones. */
   readonly directory: string
-  /** Where `owner/name.git` stands. */
+  /** The directory that contains `owner/name.git`. */
   readonly root: string
   /** Commits these files, and no others, on a branch, and pushes. @returns the commit and the one before */
   push(files: Readonly<Record<string, string>>, message: string): Promise<{ sha: string; before: string }>

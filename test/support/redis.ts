@@ -14,7 +14,7 @@ export interface RedisServer {
   process: ChildProcess
 }
 
-/** A private Redis on a free port, which keeps nothing and ends with the test; or undefined, the test being skipped. */
+/** A private Redis on a free port, without persistence, until the test ends. Skips the test if Redis is missing. */
 export async function redisServer(t: TestContext, settings: readonly string[] = []): Promise<RedisServer | undefined> {
   const port = await freePort()
   const server = await startRedis(t, port, settings)
@@ -45,7 +45,7 @@ export async function startRedis(
   return (await isServing(child)) ? { url: `redis://127.0.0.1:${port}`, port, process: child } : undefined
 }
 
-/** False when there is no such program. */
+/** False if the program is missing. */
 async function isServing(child: ChildProcess): Promise<boolean> {
   const lines: string[] = []
   const ready = new Promise<boolean>((resolve, reject) => {

@@ -6,9 +6,9 @@ export interface Repetition {
 }
 
 /**
- * Repeats an action, one round after the other, such as the load of a client.
+ * Repeats an action, one round after the other, for example as the load of a client.
  *
- * @param signal also ends it: pass that of the test, so that it stops when the test fails
+ * @param signal also ends it: pass the signal of the test, so that it stops when the test fails
  * @param pause milliseconds between two rounds
  */
 export function repeatedly(signal: AbortSignal, work: () => unknown, pause = 0): Repetition {

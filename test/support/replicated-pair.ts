@@ -27,7 +27,7 @@ export interface PairNode {
   ask<Row extends object>(statement: string): Promise<Row[]>
   /** Kills it with its backends, like `kill -9`. */
   kill(): Promise<void>
-  /** Starts it on its files as they are, and resolves once it answers. */
+  /** Starts it with its existing files, and resolves once it answers. */
   start(): Promise<void>
   promote(): Promise<void>
 }

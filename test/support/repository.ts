@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** Contents by path; what a link points at as `{ link }`, a program as `{ program }`. */
+/** Contents by path; the target of a link as `{ link }`, an executable as `{ program }`. */
 export type Files = Readonly<Record<string, string | { readonly link: string } | { readonly program: string }>>
 
 export interface CommitOptions {
@@ -25,7 +25,7 @@ export interface Repository {
   push(files: Files, options?: CommitOptions): Promise<string>
 }
 
-/** @param name what its directory is called */
+/** @param name of its directory */
 export async function createRepository(t: TestContext, name = 'app.git'): Promise<Repository> {
   const root = await scratchDirectory(t, 'rhone-repository-')
   const path = join(root, name)
@@ -48,7 +48,7 @@ export async function scratchDirectory(t: TestContext, prefix: string): Promise<
   return path
 }
 
-/** A commit without parents as git imports it, at the cost of one process. */
+/** A commit without parents, in the format of `git fast-import`: it takes only one process. */
 function importOf(files: Files, { branch = 'main', message = 'Change it', author = 'Ada' }: CommitOptions): string {
   return [
     'feature done',
@@ -80,7 +80,7 @@ const dataOf = (text: string) => `data ${Buffer.byteLength(text)}\n${text}`
 async function git(cwd: string, args: readonly string[], input?: string): Promise<string> {
   const env = { PATH: process.env.PATH, GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' }
   const running = run('git', args, { cwd, env })
-  // Even nothing cannot be written to one that has ended already.
+  // Writing to a process that has ended fails, even with empty input.
   if (input !== undefined) running.child.stdin!.end(input)
   const { stdout } = await running
   return stdout

@@ -51,7 +51,7 @@ export function server(t: TestContext, { path }: Pick<Place, 'path'>, variables:
   return serverOf(t, { SECRETS_SOURCE: `dir:${path}`, ...variables })
 }
 
-/** The shipped server. It sheds no load, as a busy machine would make it refuse what a test asks for. */
+/** The shipped server, without load shedding: a busy machine would make it refuse requests of the test. */
 export async function serverOf(t: TestContext, variables: Variables) {
   const dataDir = await mkdtemp(join(tmpdir(), 'rhone-'))
   t.after(() => rm(dataDir, { recursive: true, force: true }))

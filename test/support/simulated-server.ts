@@ -31,7 +31,7 @@ export interface ClientGroup {
   readonly pause?: number
   /** Requests that are due per second; none for a closed loop. */
   readonly rate?: number
-  /** Absent: the ordinary one, which asks the database. */
+  /** Absent: the ordinary one, which queries the database. */
   readonly handler?: Handler
 }
 
@@ -89,7 +89,7 @@ class Request extends QueueEntry implements Waiter, Refusal, Job {
 }
 
 const TICK = 4
-/** Between two probes, unevenly spread: even ones would meet turns of even length at the same moment each time. */
+/** Between two probes, at irregular intervals: regular ones would hit equally long turns always at the same point. */
 const PROBE_PAUSE = { least: 10, spread: 20, step: 0.618 }
 
 /**
@@ -100,7 +100,7 @@ export class SimulatedServer {
   now = 0
   /** By priority, of all its client groups. */
   readonly outcomes: Record<Priority, Outcome>
-  /** How long probes have waited for their answer. */
+  /** Latencies of probes. */
   probes: number[] = []
   readonly admission: Admission
   readonly #dispatcher: Dispatcher
@@ -140,7 +140,7 @@ export class SimulatedServer {
     })
   }
 
-  /** Connects a group of clients. @returns what becomes of its requests */
+  /** Connects a group of clients. @returns the outcomes of its requests */
   join(group: ClientGroup): Outcome {
     const outcome = { served: [], refused: [] }
     const route: Route = {

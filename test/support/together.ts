@@ -9,18 +9,18 @@ import { setDeadline } from './deadline.ts'
 export interface Together {
   /** Paths from the working directory, slowest first. */
   readonly files: readonly string[]
-  /** How many of them this process runs at most. */
+  /** Maximum number of them that this process runs. */
   readonly share: number
   /** The directory in which processes record the files they have taken. */
   readonly claims: string
-  /** Seconds until a file that still runs has failed, and seconds for what the last one leaves behind to end. */
+  /** Seconds that a file may take, and seconds for anything left by the last one to end. */
   readonly deadline: number
   readonly grace: number
 }
 
-/** Runs files that no other process has taken, one after the other, each as a test that has the file's tests as its own. */
+/** Runs files that no other process has taken, one after the other, each as a test that contains the file's tests. */
 export async function runTogether({ files, share, claims, deadline, grace }: Together): Promise<void> {
-  // A test whose only hope is an event of another process may not end because this one has nothing else to do.
+  // A test that waits only for another process must not end because this one is otherwise idle.
   const awake = setInterval(() => {}, 60_000)
   let taken = 0
   for (const [at, file] of files.entries()) {
@@ -43,7 +43,7 @@ const { now } = performance
 const { now: date } = Date
 const timer = setTimeout
 
-/** A clock that a file leaves mocked would stop the files after it. */
+/** A clock that a file leaves mocked would block the following files. */
 function refuseMocks(): void {
   assert.equal(performance.now, now, 'this file has left performance.now mocked')
   assert.equal(Date.now, date, 'this file has left Date.now mocked')

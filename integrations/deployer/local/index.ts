@@ -235,9 +235,9 @@ export class LocalDeployer implements Deployer {
   async stop(signal: AbortSignal): Promise<boolean> {
     const question = { signal, timeout: QUICK }
     try {
-      const { pid } = await this.#runner.askRunning<RunnerInfo>({ method: 'GET', path: '/', ...question })
+      const { pid } = await this.#runner.requestExisting<RunnerInfo>({ method: 'GET', path: '/', ...question })
       const runner = identify(pid)
-      await this.#runner.askRunning({ method: 'POST', path: '/stop', ...question })
+      await this.#runner.requestExisting({ method: 'POST', path: '/stop', ...question })
       if (runner === null || (await waitForExit(runner, this.#options.stopGrace + QUICK))) return true
     } catch (error) {
       if (error instanceof RunnerGone) return false

@@ -70,7 +70,7 @@ export class RunnerClient {
   async ask<T>(call: Call): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.askRunning(call)
+        return await this.requestExisting(call)
       } catch (error) {
         if (!(error instanceof RunnerGone) || attempt === ATTEMPTS) throw error
       }
@@ -79,7 +79,7 @@ export class RunnerClient {
   }
 
   /** Sends a request to an existing runner. @throws RunnerGone when there is none, and RunnerRefusal */
-  async askRunning<T>(call: Call): Promise<T> {
+  async requestExisting<T>(call: Call): Promise<T> {
     const answer = await this.#send(call)
     const body = await textOf(answer)
     if (answer.statusCode === 200) return JSON.parse(body)
@@ -182,7 +182,7 @@ export class RunnerClient {
   async #isThere(): Promise<boolean> {
     try {
       const signal = AbortSignal.timeout(HELLO_TIMEOUT)
-      await this.askRunning({ method: 'GET', path: '/', signal, timeout: HELLO_TIMEOUT })
+      await this.requestExisting({ method: 'GET', path: '/', signal, timeout: HELLO_TIMEOUT })
       return true
     } catch (error) {
       if (error instanceof RunnerGone) return false

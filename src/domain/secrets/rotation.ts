@@ -83,13 +83,13 @@ export interface SealedCount {
 export async function countSealed(db: Db, ring: Keyring): Promise<SealedCount[]> {
   const counts = await Promise.all(
     TABLES.map(async ({ name, countByKey }) =>
-      (await countByKey(db)).map(({ keyId, rows }) => ({ table: name, keyId, rows, key: standingOf(keyId, ring) }))
+      (await countByKey(db)).map(({ keyId, rows }) => ({ table: name, keyId, rows, key: keyStateOf(keyId, ring) }))
     )
   )
   return counts.flat().sort((a, b) => a.table.localeCompare(b.table) || a.keyId.localeCompare(b.keyId))
 }
 
-function standingOf(keyId: string, ring: Keyring): SealedCount['key'] {
+function keyStateOf(keyId: string, ring: Keyring): SealedCount['key'] {
   if (keyId === ring.current.id) return 'current'
   return ring.keys.has(keyId) ? 'old' : 'missing'
 }

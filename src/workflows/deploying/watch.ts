@@ -6,7 +6,7 @@ const CHANNEL = 'rhone_deployments'
 /** Milliseconds between checks for changes without a notification: a lost claim or a deleted app. */
 const LOOK_INTERVAL = 2_000
 /** Milliseconds within which deployments removed together with one app or team count as one event. */
-const TELL_AFTER = 100
+const NOTIFY_AFTER = 100
 
 interface Notice {
   readonly id: string
@@ -24,7 +24,7 @@ export class ClaimWatch {
   readonly #db: () => Db
   readonly #watched = new Set<Watched>()
   #timer: NodeJS.Timeout | undefined
-  #telling: NodeJS.Timeout | undefined
+  #notifying: NodeJS.Timeout | undefined
   #onGone = () => {}
   #ending: Promise<() => Promise<void>> | undefined
 
@@ -53,21 +53,21 @@ export class ClaimWatch {
 
   async close(): Promise<void> {
     clearInterval(this.#timer)
-    clearTimeout(this.#telling)
+    clearTimeout(this.#notifying)
     const end = await this.#ending
     await end?.()
   }
 
   #hear({ id, status }: Notice): void {
     if (status === 'deleted') {
-      this.#telling ??= setTimeout(() => this.#tellGone(), TELL_AFTER).unref()
+      this.#notifying ??= setTimeout(() => this.#notifyGone(), NOTIFY_AFTER).unref()
       void this.#look()
     }
     if (status === 'cancelled') this.#abort([...this.#watched].filter(watched => watched.id === id))
   }
 
-  #tellGone(): void {
-    this.#telling = undefined
+  #notifyGone(): void {
+    this.#notifying = undefined
     this.#onGone()
   }
 

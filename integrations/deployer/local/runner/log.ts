@@ -30,7 +30,7 @@ export class AppLog {
       this.#dropped += 1
       return false
     }
-    if (this.#dropped > 0) this.#tellOfDropped(line.deploymentId)
+    if (this.#dropped > 0) this.#noteDropped(line.deploymentId)
     this.#keep({ region: null, ...line })
     return true
   }
@@ -73,7 +73,7 @@ export class AppLog {
     return true
   }
 
-  #tellOfDropped(deploymentId: string | null): void {
+  #noteDropped(deploymentId: string | null): void {
     const message = `${this.#dropped} lines were dropped: an app may log ${RATE} per second.`
     this.#dropped = 0
     this.#keep({ deploymentId, level: 'warn', source: 'system', region: null, instance: null, message })
