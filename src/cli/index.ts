@@ -26,7 +26,7 @@ import { secretsGenerate, secretsRotate, secretsStatus } from './secrets.ts'
 import { serve } from './serve.ts'
 import { smoke } from './smoke.ts'
 import { statusRender } from './status-render.ts'
-import { teamPlan } from './team.ts'
+import { teamExport, teamPlan } from './team.ts'
 import { tokenCreate, tokenList, tokenRevoke } from './token.ts'
 import { userCreate, userList, userReset } from './user.ts'
 
@@ -75,6 +75,7 @@ export const commands: readonly Command[] = [
   operatorGrant,
   operatorRevoke,
   teamPlan,
+  teamExport,
   maintenanceOn,
   maintenanceOff,
   maintenanceStatus,

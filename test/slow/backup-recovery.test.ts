@@ -17,6 +17,7 @@ import { FakeS3 } from '../fakes/s3/server.ts'
 import { testConfig } from '../support/app.ts'
 import { connectTo, directoryFor } from '../support/backups.ts'
 import { emptyDatabase, freshDatabase } from '../support/database.ts'
+import { startServer } from '../support/process.ts'
 
 /* The cases of docs/RECOVERY.md, with the commands that it names. */
 
@@ -135,6 +136,22 @@ test('keys are lost: age and zstd extract them from the backup', async t => {
   assert.deepEqual(keyrings, { SESSION_KEYS: session, ENCRYPTION_KEYS: encryption, SIGNING_KEYS: signing })
   assert.equal(settings.environment, 'development')
   assert.ok(!JSON.stringify(settings).includes(session))
+
+  await succeed(lost, 'team', 'export', 'ada')
+  const withoutKeys = { ...lost, DATA_DIR: await directoryFor(t) }
+  assert.equal((await rhone(withoutKeys, 'audit', 'verify')).code, 1)
+  await succeed({ ...withoutKeys, ...keyrings }, 'audit', 'verify')
+})
+
+test('the private age key is lost: backups for another one are readable at once', async t => {
+  const { environment, identityFile } = await vault(t)
+  const server = await installation(t, environment)
+  await succeed(server, 'backup', 'create')
+  const next = await vault(t)
+  const renewed = { ...server, BACKUP_RECIPIENTS: next.environment.BACKUP_RECIPIENTS }
+  const { id } = (await succeed(renewed, 'backup', 'create', '--json')).json()
+  await succeed(renewed, 'backup', 'verify', id, '--identity', next.identityFile)
+  assert.equal((await rhone(renewed, 'backup', 'verify', id, '--identity', identityFile)).code, 1)
 })
 
 test('a region is lost: another machine restores from the bucket', async t => {
@@ -157,25 +174,60 @@ test('a migration did damage: the earlier backup has the data, and its schema is
   const { environment, identityFile } = await vault(t)
   const damaged = await installation(t, environment)
   const before = (await succeed(damaged, 'backup', 'create', '--json')).json()
-  await connectTo(t, damaged.DATABASE_URL)`update teams set name = 'lost'`
+  const sql = connectTo(t, damaged.DATABASE_URL)
+  await sql`alter table teams drop column name`
+  await sql`insert into schema_migrations (idx, tag, checksum)
+    values (9999, '9999_wrong', 'of a release that was withdrawn')`
   await succeed(damaged, 'backup', 'create')
+  await succeed(damaged, 'maintenance', 'on', '--direct')
   const mended = await another(t, damaged)
+  const newest = await rhone(mended, 'backup', 'restore', '--identity', identityFile)
+  assert.match(newest.said, /has migration 9999_wrong, which this version does not know/)
   await succeed(mended, 'backup', 'restore', before.id, '--identity', identityFile)
   assert.deepEqual(await migrateDatabase(mended.DATABASE_URL), { applied: [], indexed: [] })
   assert.equal((await connectTo(t, mended.DATABASE_URL)`select from teams where name = 'Ada''s'`).length, 1)
 })
 
-test('a team was deleted: a second server on a restored backup shows its data, and starts no work', async t => {
+test('a team was deleted: a restored backup, which starts no work, shows what it had, to be created again', async t => {
   const { environment, identityFile } = await vault(t)
-  const current = await installation(t, environment)
+  const current = { DATA_DIR: await directoryFor(t), DATABASE_URL: await freshDatabase(t), ...environment }
+  const { url, token } = await startServer(t, current)
+  const here = { ...current, RHONE_URL: url, RHONE_TOKEN: token }
+  const create = async (file: string) => {
+    await succeed(here, 'teams', 'create', 'Acme')
+    await succeed(here, 'apps', 'create', 'Site', '--team', 'acme', '--git', 'https://git.example.com/site.git')
+    await succeed(here, 'env', 'import', 'site', file)
+  }
+  const file = join(await directoryFor(t), 'env')
+  await writeFile(file, 'GREETING=hello\n')
+  await create(file)
   await succeed(current, 'backup', 'create')
-  await connectTo(t, current.DATABASE_URL)`delete from teams where slug = 'ada'`
+  await succeed(here, 'apps', 'delete', 'site', '--confirm', 'site')
+  const headers = { authorization: `Bearer ${token}` }
+  const deleted = await fetch(`${url}/api/v1/teams/acme`, { method: 'DELETE', headers })
+  assert.equal(deleted.status, 204, await deleted.text())
+
   const beside = await another(t, current)
   await succeed(beside, 'backup', 'restore', '--identity', identityFile)
   const sql = connectTo(t, beside.DATABASE_URL)
-  assert.equal((await sql`select from teams where slug = 'ada'`).length, 1)
   assert.equal((await sql`select from pgboss.job where state < 'completed'`).length, 0)
-  assert.equal((await connectTo(t, current.DATABASE_URL)`select from teams where slug = 'ada'`).length, 0)
+  const overview = (await succeed(beside, 'team', 'export', 'acme')).out
+  assert.match(overview, /^site +https:\/\/git\.example\.com\/site\.git +GREETING$/m)
+  assert.ok(!overview.includes('hello'))
+  const { plan, members, apps } = (await succeed(beside, 'team', 'export', 'acme', '--json')).json()
+  assert.equal(plan, 'pro')
+  assert.deepEqual(
+    members.map(({ username, role }: Record<string, string>) => [username, role]),
+    [['operator', 'owner']]
+  )
+  assert.deepEqual(apps[0].env, [{ key: 'GREETING', value: 'hello', buildTime: false }])
+  const recorded = await sql`select from audit_logs where action = 'export' and resource_name = 'acme'`
+  assert.equal(recorded.length, 2)
+  assert.match((await rhone(here, 'team', 'export', 'acme')).said, /not found/)
+
+  await writeFile(file, apps[0].env.map(({ key, value }: Record<string, string>) => `${key}=${value}\n`).join(''))
+  await create(file)
+  assert.match((await succeed(here, 'env', 'list', 'site')).out, /^GREETING /m)
 })
 
 test('ransom: changes to the storage are detected, with and without the private key', async t => {
@@ -193,6 +245,22 @@ test('ransom: changes to the storage are detected, with and without the private 
   await succeed(server, 'backup', 'verify', first.id, '--identity', identityFile)
   const withoutKey = await succeed(server, 'backup', 'verify', first.id)
   assert.match(withoutKey.said, /nothing was decrypted/)
+})
+
+test('ransom: a forged backup, which anybody can encrypt, does not have our keys', async t => {
+  const { environment, identityFile } = await vault(t)
+  const server = await installation(t, environment)
+  await succeed(server, 'team', 'export', 'ada')
+  const forged = await succeed({ ...server, DATA_DIR: await directoryFor(t) }, 'backup', 'create', '--json')
+  const { signing } = JSON.parse(await readFile(join(server.DATA_DIR, 'keys.json'), 'utf8'))
+  const bare = await another(t, server)
+  const restore = ['backup', 'restore', forged.json().id, '--identity', identityFile]
+  const refused = await rhone({ ...bare, SIGNING_KEYS: signing }, ...restore)
+  assert.equal(refused.code, 1)
+  assert.match(refused.said, /SIGNING_KEYS: the key ".*" is missing/)
+  await succeed(bare, ...restore)
+  const unsigned = await rhone({ ...bare, SIGNING_KEYS: signing }, 'audit', 'verify')
+  assert.equal(unsigned.code, 1, unsigned.out)
 })
 
 test('without recipients, production creates no readable backup', async t => {

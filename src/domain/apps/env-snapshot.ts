@@ -45,8 +45,20 @@ export async function readSnapshot(
 
 /** The variables that are visible to builds. */
 export async function readBuildEnv(db: Db, box: SecretBox, appId: string): Promise<Env> {
-  const vars = await db.select().from(envVars).where(eq(envVars.appId, appId))
-  return Object.fromEntries(vars.filter(({ buildTime }) => buildTime).map(envVar => [envVar.key, open(box, envVar)]))
+  const vars = await readEnv(db, box, appId)
+  return Object.fromEntries(vars.filter(({ buildTime }) => buildTime).map(({ key, value }) => [key, value]))
+}
+
+export interface EnvValue {
+  readonly key: string
+  readonly value: string
+  readonly buildTime: boolean
+}
+
+/** The app's current variables, by name. */
+export async function readEnv(db: Db, box: SecretBox, appId: string): Promise<EnvValue[]> {
+  const vars = await db.select().from(envVars).where(eq(envVars.appId, appId)).orderBy(envVars.key)
+  return vars.map(envVar => ({ key: envVar.key, value: open(box, envVar), buildTime: envVar.buildTime }))
 }
 
 function open(box: SecretBox, { appId, key, keyId, nonce, valueEncrypted }: typeof envVars.$inferSelect): string {
