@@ -58,7 +58,7 @@ for (const path of paths) {
       await scope.register(plugin, NEEDS[name] ?? {})
       scope.get('/inside', () => ({ ok: true }))
     }
-    // The handler of what is not found belongs to a prefix.
+    // Not-found handlers belong to a prefix.
     await app.register(inScope, { prefix: '/scope' })
     await app.ready()
     const found = [await answerOf(app, '/outside'), await answerOf(app, '/broken'), await answerOf(app, '/nowhere')]

@@ -30,7 +30,7 @@ describe('in a real browser', options, () => {
   })
   after(() => browser?.close())
 
-  /** A page of somebody who has not been here before, and everything it complained about. */
+  /** A page in a new browser profile, and its errors. */
   async function openPage(t: TestContext): Promise<{ page: Page; complaints: string[] }> {
     const context = await browser.newContext()
     t.after(() => context.close())

@@ -85,7 +85,7 @@ test('the table lists the metrics and the route config of every plugin', async (
 /** Without the integrations. */
 const pluginUnits = async () => (await units()).filter(({ entry }) => entry.startsWith(join(ROOT, 'plugins')))
 
-/** What every plugin imports, and what those that have metrics do when they are given a registry. */
+/** Packages that every plugin may import, and the one that plugins with metrics use with a registry. */
 const USUAL = ['@sinclair/typebox', 'cookie', 'fastify', 'fastify-plugin', 'find-my-way', 'lru-cache', 'pino']
 const OF_REGISTRY = '@platformatic/prom-client'
 

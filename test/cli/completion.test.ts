@@ -81,7 +81,7 @@ const COMPLETE: Readonly<Record<Shell, Complete>> = {
     )
   },
 
-  /** On a terminal of its own, with the script where the help says, so that the first key already has to complete. */
+  /** On a separate terminal, with the script installed as the help says, so that completion works from the first key. */
   async zsh(t, lines) {
     const place = await scratchDirectory(t, 'rhone-zsh-')
     await mkdir(join(place, 'functions'))
@@ -123,7 +123,7 @@ function shell(name: Shell, args: readonly string[], more: Readonly<Record<strin
   return run(name, [...args], { env, timeout: PATIENCE })
 }
 
-/** The answers, each of which ends with a line of its own; fish explains each word behind a tab. */
+/** The answers, each followed by an end line; fish adds an explanation to each word after a tab. */
 function answersIn(text: string): string[][] {
   const answers = text.split('=\n').slice(0, -1)
   return answers.map(answer => {

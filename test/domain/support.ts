@@ -9,7 +9,7 @@ import { AuditLog } from '../../src/domain/audit/log.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import { freshDatabase } from '../support/database.ts'
 
-/** An audit log with keys of its own. */
+/** An audit log with its own keys. */
 export const auditLog = new AuditLog(new AuditKeys(parseKeyring(generateKey())))
 
 /** A private database with the bare driver. */

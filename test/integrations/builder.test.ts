@@ -105,7 +105,7 @@ test('leftover builds of a crashed server are removed, and builds of a running o
   await crashWhileBuilding(t, { kind: 'local', dataDir, allowLocal: true }, repository.url)
   const builds = join(dataDir, 'builds')
   assert.equal((await readdir(builds)).length, 2)
-  assert.ok((await countOf('sleep 303')) > 0, 'its build goes on')
+  assert.ok((await countOf('sleep 303')) > 0, 'its build continues')
 
   const self = identify(process.pid)
   await leaveBehind(builds, 'living', { owner: self, account: null })

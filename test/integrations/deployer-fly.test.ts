@@ -636,7 +636,7 @@ test('after any sequence of failures and crashes, one healthy version serves, an
         fly.faults.schedule(faults)
         const { signal } = killedAfter === null ? new AbortController() : killAfter(fly, killedAfter)
         live = await tryToDeploy(hastyDeployerOf(fly), owner, live, signal)
-        if (live !== null) assert.ok(answers(fly, owner.app.flyAppId!), 'nobody answers')
+        if (live !== null) assert.ok(answers(fly, owner.app.flyAppId!), 'no machine answers')
       }
       // The next job or the reconciler runs with a working Fly.
       fly.faults.clear()
@@ -645,7 +645,7 @@ test('after any sequence of failures and crashes, one healthy version serves, an
       assert.deepEqual(await deployer.running(never), [
         { appId: owner.app.id, flyAppId: owner.app.flyAppId, deploymentId, isServing: true, isHealthy: true }
       ])
-      assert.equal(fly.world.apps().length, 1, 'an app of a name that nobody knows')
+      assert.equal(fly.world.apps().length, 1, 'an app with an unknown name was left')
       await deployer.destroy(owner.app, never)
       assert.deepEqual(fly.world.apps(), [])
     } finally {

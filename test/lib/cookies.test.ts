@@ -6,7 +6,7 @@ import { cookieName, readCookie, setCookie } from '../../plugins/lib/cookies.ts'
 
 const requestWith = (cookie: string | undefined) => ({ headers: { cookie } }) as FastifyRequest
 
-/** What may stand in names and values of cookies (RFC 6265), without what some parsers decode or cut off. */
+/** Allowed characters of cookie names and values (RFC 6265), except those that some parsers decode or cut off. */
 const name = fc.stringMatching(/^[\w!#$&'*+.^`|~-]{1,20}$/)
 const value = fc.stringMatching(/^[\w!#$&'()*+./:<=>?@[\]^`{|}~-]{0,60}$/)
 

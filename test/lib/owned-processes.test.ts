@@ -16,7 +16,7 @@ interface Started {
   readonly mark: string
 }
 
-/** A shell that runs `script` as the leader of a session, and what it says first. */
+/** A shell that runs `script` as the leader of a session, and its first output. */
 async function start(t: TestContext, script: string, who: Account | null = null): Promise<Started & { said: string }> {
   const mark = `RHONE_TEST_OWNER=${randomUUID()}`
   const [name = '', value = ''] = mark.split('=')
@@ -138,7 +138,7 @@ test('an ended session does not claim a later process with the same id', async t
   const entry = owned.members()[0]!
   const later = { ...entry, startedAt: `${Number(entry.startedAt) + 1}` }
   assert.deepEqual(owned.members([later]), [])
-  assert.deepEqual(owned.members([entry]), [], 'and for good')
+  assert.deepEqual(owned.members([entry]), [], 'and it stays removed')
 })
 
 test('usage counts processes, their threads and their memory', async t => {

@@ -212,7 +212,7 @@ const burns: AlertCase[] = [
   }
 ]
 
-/** A short window resets: it looks at its own threshold, not at a lower one. */
+/** The short window resets the alert: it has the same threshold, not a lower one. */
 const resets = (alert: string, ratio: number, failing: number, later: number, step = 1): AlertCase => ({
   alert,
   that: 'a failure that has become small enough in the short window is over',
@@ -386,7 +386,7 @@ const budget: AlertCase[] = [
   }
 ]
 
-/** Ten minutes in which nothing happens, so that a rate is seen to grow over its whole window. */
+/** Ten idle minutes, so that a rate grows over its whole window. */
 const idle: Phase = { minutes: 10, perMinute: {} }
 
 const up = (instance: string) => `up{job="rhone",instance="${instance}"}`

@@ -9,13 +9,13 @@ const run = promisify(execFile)
 /** A period in which counters grow evenly. */
 export interface Phase {
   readonly minutes: number
-  /** Growth per minute by series; absent ones stand still. */
+  /** Growth per minute by series; absent ones are constant. */
   readonly perMinute: Readonly<Record<string, number>>
 }
 
 /** The expected alerts for some series. */
 export interface AlertCase {
-  /** The alert, or what is recorded. */
+  /** The alert, or the recorded metric. */
   readonly alert: string
   /** What the case shows, in a sentence. */
   readonly that: string
@@ -23,14 +23,14 @@ export interface AlertCase {
   readonly step?: number
   /** Counters, by phases; the first sample is 0. */
   readonly counters?: readonly Phase[]
-  /** Levels by phases, for what is recorded from samples that a long step leaves out. */
+  /** Levels by phases, for metrics recorded from samples that a long step leaves out. */
   readonly levels?: readonly Phase[]
   /** Gauges, in the notation of promtool. */
   readonly gauges?: Readonly<Record<string, string>>
   /** Minutes at which the alert must fire, and at which it must not. */
   readonly fires?: readonly number[]
   readonly silent?: readonly number[]
-  /** What is recorded at some minutes, rounded to four digits. */
+  /** Recorded values at some minutes, rounded to four digits. */
   readonly recorded?: Readonly<Record<number, number>>
 }
 
@@ -93,7 +93,7 @@ function unitTest(found: AlertCase): object {
   }
 }
 
-/** A rule file of Prometheus, as far as the tests look into it. */
+/** The parts of a Prometheus rule file that the tests read. */
 export interface Rules {
   readonly groups: readonly { readonly name: string; readonly interval?: string; readonly rules: readonly Rule[] }[]
 }
@@ -111,7 +111,7 @@ export interface Rule {
 /**
  * Runs cases against rules. Each alert is evaluated with the recording rules alone, for a fraction of the time.
  *
- * @returns what promtool says is wrong; null when every case came out as expected
+ * @returns the failures that promtool reports; null if all cases have the expected result
  */
 export async function checkRules({ groups }: Rules, cases: readonly AlertCase[]): Promise<string | null> {
   const complaints: string[] = []
@@ -134,7 +134,7 @@ async function checkAlert(rules: Rules, cases: readonly AlertCase[], step: numbe
     const [tests, ruleFile] = [join(directory, 'cases.json'), join(directory, 'rules.json')]
     await writeFile(ruleFile, JSON.stringify(rules))
     const evaluation_interval = step === 1 ? '30s' : '4m'
-    // Without it, what is recorded may come after the alerts that ask for it, or before, by chance.
+    // Without it, metrics may be recorded after the alerts that read them.
     const group_eval_order = rules.groups.map(({ name }) => name)
     const file = { rule_files: [ruleFile], evaluation_interval, group_eval_order, tests: cases.map(unitTest) }
     await writeFile(tests, JSON.stringify(file))

@@ -194,7 +194,7 @@ describe('a forgery', () => {
 })
 
 describe('a change after a token was minted', () => {
-  /** Nothing that was minted within the tolerance for clocks is believed unasked, so the tests step out of it. */
+  /** Tokens minted within the tolerance for clock skew are always looked up, so the tests step out of it. */
   async function live(t: TestContext, check: NonNullable<AccessTokensDeps['check']>) {
     const { feed, changes } = changeFeed()
     const server = await setup(t, { ttl: 40 }, { check, changes })

@@ -25,7 +25,7 @@ const BIG = Buffer.alloc(64 * 1024 * 1024)
 interface Server {
   readonly port: number
   readonly app: FastifyInstance
-  /** A connection of the test's own, which says `bytes` at once. */
+  /** A separate connection, which sends `bytes` immediately. */
   open(bytes?: string): Promise<Socket>
   count(reason: string): Promise<number>
   states(): Promise<Record<string, number>>

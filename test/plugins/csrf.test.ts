@@ -14,7 +14,7 @@ const ada = (via: Principal['via']): Principal => {
   return { userId: 'u', username: 'ada', isOperator: false, via, credentialId: 'c', scopes: ['admin'] }
 }
 
-/** An app in which a header selects the authentication of a request, in place of the auth plugin. */
+/** An app in which a header selects how a request is authenticated, instead of the auth plugin. */
 async function setup(t: TestContext, options: Partial<CsrfOptions> = {}, deps: CsrfDeps = {}) {
   const app = Fastify()
   t.after(() => app.close())

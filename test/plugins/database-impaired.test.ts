@@ -10,7 +10,7 @@ import { databaseApp, sleep, unavailable } from '../support/database-app.ts'
 import { eventually } from '../support/eventually.ts'
 import { errorResponse, tcpProxy } from '../support/tcp-proxy.ts'
 
-/** As after a failover: the sessions end, and new ones may read only. */
+/** As after a failover: the sessions end, and new ones are read-only. */
 async function closeForWrites(url: string): Promise<void> {
   await withCluster(
     cluster => cluster`alter database ${cluster(databaseOf(url))} set default_transaction_read_only = on`
@@ -105,7 +105,7 @@ test('a database without space refuses writes with 503 and a reason, until it ha
 
 const WRITES = /create (temporary )?table/
 
-/** What a client sends, but for the statements that are answered with PostgreSQL's own word for a full disk. */
+/** Passes on a client's messages, except for statements that are answered with PostgreSQL's error for a full disk. */
 function refusing(client: Socket, isRefused: (text: string) => boolean): Duplex {
   const passedOn = new Duplex({
     read() {},

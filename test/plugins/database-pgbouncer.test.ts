@@ -16,7 +16,7 @@ const ROUND_ROBIN = ['default_pool_size = 4', 'server_round_robin = 1', 'min_poo
 
 const HASH = Buffer.from([0, 1, 92, 120, 254, 255])
 
-/** Queries of several kinds and transactions, all at once; each is checked against what it must answer. */
+/** Runs several kinds of queries and transactions concurrently, and checks each result. */
 async function exercise(app: FastifyInstance): Promise<void> {
   const { db } = app
   const { reads } = app.postgres
@@ -74,7 +74,7 @@ suite('behind PgBouncer in transaction mode', () => {
   test('that loses prepared statements, values are encoded once, and then nothing is prepared', async t => {
     const app = await start(t, [OVERLOOK], { prepare: true })
     if (app === undefined) return
-    // A transaction may fail before that is known, as one in which anything else has failed; it says so, and changes nothing.
+    // A transaction may fail before the cause is known; the error says so, and nothing is changed.
     await exercise(app).catch(error => assert.equal(error.code, 'SERVICE_UNAVAILABLE'))
     await app.db.delete(users)
     await exercise(app)

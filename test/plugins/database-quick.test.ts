@@ -11,7 +11,7 @@ import type { Drizzle } from '../../plugins/database/quick-queries.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { freshDatabase } from '../support/database.ts'
 
-/** Drizzle, whose prepared queries come out changed. */
+/** Drizzle with altered prepared queries. */
 const changed = (change: (prepared: Record<string, unknown>) => void) => (client: Sql) => {
   const db = drizzle(client, { casing: 'snake_case' }) as unknown as Drizzle
   const { session } = db._

@@ -444,7 +444,7 @@ suite('a database outage', () => {
       }
     })().finally(() => stop.abort())
     await Promise.all([terminations, ...clients])
-    assert.ok(refused > 0, 'nobody noticed')
+    assert.ok(refused > 0, 'no query was refused')
     await isBack(app)
     assert.equal(app.postgres.stats.waiting, 0)
   })

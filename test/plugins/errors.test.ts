@@ -422,8 +422,8 @@ describe('bad input', () => {
     ['broken JSON', 'application/json', '{"a":', 400, 'BAD_REQUEST'],
     ['nothing where JSON is announced', 'application/json', '', 400, 'BAD_REQUEST'],
     ['a poisoned prototype', 'application/json', '{"__proto__":{"a":1}}', 400, 'BAD_REQUEST'],
-    ['a type nobody reads', 'application/xml', '<a/>', 415, 'UNSUPPORTED_MEDIA_TYPE'],
-    ['a content type that is none', 'nonsense', 'a', 415, 'UNSUPPORTED_MEDIA_TYPE'],
+    ['an unsupported type', 'application/xml', '<a/>', 415, 'UNSUPPORTED_MEDIA_TYPE'],
+    ['an invalid content type', 'nonsense', 'a', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['more than the limit', 'application/json', `"${'x'.repeat(2000)}"`, 413, 'PAYLOAD_TOO_LARGE']
   ]
   for (const [name, contentType, payload, statusCode, code] of bodies)
@@ -653,7 +653,7 @@ describe('a request that reaches no route', () => {
     ]
   ]
 
-  /** Some turns later: after what has arrived together with the request. */
+  /** Resolves some turns later, after everything that arrived together with the request was handled. */
   async function soon<T>(value: T): Promise<T> {
     for (let turns = 0; turns < 5; turns++) await turn()
     return value

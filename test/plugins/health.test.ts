@@ -19,7 +19,7 @@ async function server(t: TestContext, options: Partial<HealthOptions> & HealthDe
 /** A check that hangs until the test is over. */
 const hangs = () => new Promise<never>(() => {})
 
-/** The timers of the plugin do not keep a process alive, so that a test with nothing else to do must. */
+/** The plugin's timers do not keep the process alive, so the test must. */
 function stayAwake(t: TestContext): void {
   const awake = setInterval(() => {}, 1_000)
   t.after(() => clearInterval(awake))
@@ -194,7 +194,7 @@ test('probes are exempt from everything that may refuse a request, and documente
     assert.deepEqual(config, {
       access: 'public',
       cors: false,
-      // What looks callers up is limited like everything else that does.
+      // Limited like all other routes that look up callers.
       rateClass: url === '/health/detailed' ? 'general' : false,
       priority: 'probe',
       maintenance: false,

@@ -183,7 +183,7 @@ for (const [what, head] of [
     assert.equal(book.lines.filter(({ route }) => route === '/slow').length, 1)
   })
 
-/** An app with a logger of its own, as Rhone's is. */
+/** An app with its own logger, like Rhone's. */
 async function loggingServer(t: TestContext, level = 'info') {
   const book = logbook()
   const loggerInstance: FastifyBaseLogger = createLogger({ level, destination: book })

@@ -39,7 +39,7 @@ const BROWSER = 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8
 
 type Setup = Partial<MaintenanceOptions> & MaintenanceDeps
 
-/** The plugin on an app with a few routes; the caller is an operator, unless a header says else. */
+/** The plugin on an app with a few routes; the caller is an operator unless a header says otherwise. */
 function create(options: Setup = {}, ...before: ((app: FastifyInstance) => unknown)[]) {
   const app = Fastify()
   app.decorateRequest('principal', null)
@@ -348,7 +348,7 @@ describe('a store', () => {
     await eventually(async () => (await statusOf(app)) === 503)
     isAway = true
     await app.maintenance.refresh().catch(() => {})
-    assert.equal(await statusOf(app), 503, 'the last known state goes on')
+    assert.equal(await statusOf(app), 503, 'the last known state still applies')
   })
 
   test('that does not answer delays the start only briefly', async t => {
@@ -455,7 +455,7 @@ describe('a store', () => {
 })
 
 describe('over PostgreSQL', () => {
-  /** As the server puts them together: maintenance comes before the database that it keeps its state in. */
+  /** Registered in the server's order: maintenance before the database that stores its state. */
   async function instance(t: TestContext, url: string, options: Setup = {}) {
     const app = Fastify()
     app.decorateRequest('principal', null)

@@ -7,7 +7,7 @@ import metrics, { type MetricsPeers } from '../../plugins/metrics/index.ts'
 
 const AUTHORIZATION = { authorization: 'Bearer scraper' }
 
-/** Apps of one instance: each asks the others when it is scraped. */
+/** Apps of one instance: each collects from the others when it is scraped. */
 async function instance(t: TestContext, count: number): Promise<FastifyInstance[]> {
   const readers: (() => Promise<string>)[] = []
   return Promise.all(

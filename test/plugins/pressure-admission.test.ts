@@ -248,7 +248,7 @@ test('refusals are sent after their delay, within their time budget', () => {
   assert.equal(sent, 300, 'but in the end all of them')
 })
 
-/** Made anew for each test, so that a failure can be repeated. */
+/** Created for each test, so that a failure can be reproduced. */
 function random(seed: number) {
   let state = seed % 2147483647 || 1
   return () => {
@@ -414,7 +414,7 @@ const cpuOf = ({ before, after }: Handler) => before + after
 
 const health = ({ probes }: SimulatedServer) => probes.toSorted((a, b) => a - b)[Math.floor(probes.length * 0.95)]!
 
-/** An open loop over 500 connections, so many times as much as there is CPU for. */
+/** An open loop over 500 connections, at a multiple of the capacity. */
 function overload(handler: Handler, times: number, turnBudget?: number) {
   const { server } = serverOf({}, undefined, turnBudget, { min: 32, initial: 96, tolerance: 3 })
   const peak = 1_000 / (cpuOf(handler) + 0.015)
@@ -435,7 +435,7 @@ for (const [what, handler] of Object.entries(handlers))
       [10, 0.8]
     ] as const) {
       const { share, p99, health } = overload(handler, times)
-      // Ten times of what is cheap is more refusals than fit into a fifth of the time: see docs/decisions/0009.
+      // At ten times the peak of cheap handlers, refusals need more than a fifth of the time: see docs/decisions/0009.
       const refusals = ((times - 1) * 0.035) / cpuOf(handler)
       assert.ok(share >= Math.min(goal, 1 - refusals) - 0.02, `${times} times: ${share} of the peak`)
       assert.ok(health < (cpuOf(handler) >= 10 ? 80 : 50), `${times} times: probes wait ${health} ms`)

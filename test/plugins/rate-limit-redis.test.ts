@@ -85,7 +85,7 @@ test('a hanging Redis delays no request by more than its timeout, and limits sti
   const server = await redisServer(t)
   if (server === undefined) return
   const here = await instance(t, server.url, { general: perHour(50) })
-  // A pause counts between two ticks of this monitor: it ticks before what is measured, and once more after it.
+  // The monitor measures pauses between two ticks, so it must tick before the measured part and once more after it.
   const pauses = monitorEventLoopDelay({ resolution: 1 })
   pauses.enable()
   const before = await askInTurn(here.app, 20)
@@ -100,11 +100,11 @@ test('a hanging Redis delays no request by more than its timeout, and limits sti
   await eventually(() => pauses.count > ticks)
   pauses.disable()
   assert.deepEqual(statusesOf(after), [...Array(30).fill(200), ...Array(60).fill(429)])
-  // A machine that is busy with other things stops this process for longer than Redis may.
+  // A busy machine may pause this process for longer than the timeout of Redis.
   const bound = percentile(99, before) + pauses.max / 1e6 + 50
   assert.ok(percentile(99, after) < bound, `${percentile(99, after)} ms, not below ${bound}`)
   const forClients = count.mock.calls.filter(call => !String(call.arguments[2]).endsWith(':probe:'))
-  assert.equal(forClients.length, 0, 'once it is known, nobody waits for it any more')
+  assert.equal(forClients.length, 0, 'once the outage is known, no request waits for Redis')
 
   const told = after.filter(({ status }) => status === 200).map(remaining)
   assert.deepEqual(

@@ -11,7 +11,7 @@ import { SharedStore } from '../../plugins/rate-limit/store-shared.ts'
 const quota = (rate: string) => quotaOf(parseRate(rate))
 const stranger = (index: number) => `2001:db8:${index.toString(16)}::/64`
 
-/** Runs `body` on a thread of its own, with `store`, `quota` and `port` at hand. */
+/** Runs `body` on a separate thread, with `store`, `quota` and `port` in scope. */
 function thread(buckets: SharedArrayBuffer, body: string, clock = ''): Worker {
   const path = (name: string) => new URL(`../../plugins/rate-limit/${name}.ts`, import.meta.url).href
   const code = `

@@ -368,7 +368,7 @@ test('Redis over memory: no request is refused that Redis would admit, even if o
     if (!verdict.allowed) {
       refusals++
       const isAdmitted = (await take(other)).allowed
-      // On a slow machine, the next token may have come in between, as was said.
+      // On a slow machine, the next token may have arrived in between.
       const waited = (performance.now() - asked) / 1_000
       assert.ok(!isAdmitted || waited >= verdict.retryAfter, `round ${round}: ${waited} s of ${verdict.retryAfter}`)
     }

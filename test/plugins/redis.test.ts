@@ -77,7 +77,7 @@ suite('redis', () => {
       t.after(() => app.close())
       await app.register(redis, { url: server.url })
       await isUp(app)
-      // Answers come in order, so the question about the policy has been answered by then.
+      // Answers come in order, so the query for the policy has been answered by then.
       await app.redis.ping()
       await app.redis.ping()
       assert.equal(lines.filter(line => line.includes('maxmemory-policy')).length, expected, policy)
@@ -251,7 +251,7 @@ async function isUp(app: FastifyInstance): Promise<void> {
   if (app.redis.status !== 'ready') await event(app, 'ready')
 }
 
-/** Unlike `once` of node:events, it takes errors in between for what they are here: nothing unusual. */
+/** Unlike `once` of node:events, ignores errors in between, which are expected here. */
 function event(app: FastifyInstance, name: string): Promise<void> {
   return new Promise(resolve => app.redis.once(name, () => resolve()))
 }

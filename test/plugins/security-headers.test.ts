@@ -22,7 +22,7 @@ const BLOCK = {
   'x-xss-protection': '0'
 }
 
-/** Other headers of a reply, of its own or of Node. */
+/** Other headers of a reply: the route's and Node's. */
 const OTHERS = new Set(['allow', 'connection', 'content-length', 'content-type', 'date', 'keep-alive', 'location'])
 
 function blockOf(headers: Record<string, unknown>): Record<string, unknown> {

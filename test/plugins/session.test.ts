@@ -6,7 +6,7 @@ import session, { type SessionDeps, type SessionOptions } from '../../plugins/se
 
 const ADA = { id: 'user-1', username: 'ada', isOperator: false }
 
-/** A bare app with a toy sign-in; `cookieOf` is what a browser keeps of a reply. */
+/** A bare app with a toy sign-in; `cookieOf` returns the cookies that a browser keeps of a reply. */
 async function setup(t: TestContext, options: Partial<SessionOptions> = {}, deps: SessionDeps = {}) {
   const app = Fastify()
   t.after(() => app.close())

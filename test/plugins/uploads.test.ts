@@ -97,7 +97,7 @@ test('only routes with the config accept uploads, and only of the configured typ
   assert.equal((await post(other.app, Buffer.from('x'), { 'content-type': 'application/zip' })).statusCode, 200)
 })
 
-/** Sends the parts of a body, one every 100 milliseconds, and gives the reply. */
+/** Sends the parts of a body, one every 100 milliseconds, and returns the reply. */
 function trickle(app: FastifyInstance, parts: number, announced = parts): Promise<string> {
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
   let received = ''
@@ -152,7 +152,7 @@ test('a client that disconnects midway frees its slot and leaves nothing behind'
 
 test('a request whose client disconnected keeps its socket, so that the log has the address', async t => {
   for (const leave of [
-    // While the body is read, and after it was given up for being too slow.
+    // While the body is read, and after it was aborted for being too slow.
     async (socket: Socket) => socket.destroy(),
     async (socket: Socket) => {
       await once(socket, 'data')

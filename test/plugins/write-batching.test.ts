@@ -37,7 +37,7 @@ async function server(
   return { app, port }
 }
 
-/** Whether what was written has not gone out yet. */
+/** Whether written data has not been sent yet. */
 const isHeld = ({ raw }: FastifyReply) => raw.socket!.writableLength > 0
 
 test('the replies of one turn are sent together', async t => {

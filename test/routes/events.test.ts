@@ -18,7 +18,7 @@ const url = await app.listen({ host: '127.0.0.1', port: 0 })
 const follow = ({ token }: Pick<Caller, 'token'>) =>
   EventReader.open(`${url}/api/v1/events`, { authorization: `Bearer ${token}` })
 
-/** A deployment of this app that has changed, as everybody on the channel is told. */
+/** Announces a changed deployment of this app on the channel. */
 async function deployed(appId: string): Promise<string> {
   const [row] = await db
     .insert(deployments)
@@ -36,7 +36,7 @@ test('the stream contains only the ids of changes in the teams of its reader', a
   t.after(() => [theirs, others].forEach(reader => void reader.close()))
   await Promise.all([theirs.named('connected'), others.named('connected')])
 
-  // Made after the stream began, so its reader cannot know of it yet.
+  // Created after the stream began, so the stream does not know it yet.
   const made = await createApp(db, team.id, { name: 'news' })
   await eventually(async () => {
     await db.delete(deployments).where(eq(deployments.appId, made.id))

@@ -18,7 +18,7 @@ const server = await platform(
   { after },
   {
     'event-streams': fp(async (app: FastifyInstance) => void (await app.register(eventStreams, impatient))),
-    // These deployments are only told of: nobody is to take them up, as those whose job was lost.
+    // These deployments have no jobs; no worker may take them up as if their jobs were lost.
     jobs: false
   }
 )

@@ -137,7 +137,7 @@ test('a user demoted during a request cannot act in the old role', async () => {
   const { admin, team, of, owner } = await people()
   const app = (await owner.call('POST', '/api/v1/apps', { name: 'racy', team: team.id })).json()
 
-  // The demotion has begun: the request waits for it, and is then judged by what it has left.
+  // The demotion has begun: the request waits for it, and is then judged by the new role.
   let deletion: ReturnType<typeof admin.call> | undefined
   await db.transaction(async tx => {
     await lockTeam(tx, owner.id, team.id)

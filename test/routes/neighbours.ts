@@ -150,7 +150,7 @@ function without(given: object, n: number): object {
 
 const strings = new Map<string, Arbitrary<unknown>>()
 
-/** Each is made once: to make one, fast-check takes to pieces all the strings that break things, which takes long. */
+/** Each is created once, because fast-check splits all the nasty strings for each, which takes long. */
 function stringLike({ pattern, format, examples, minLength, maxLength }: JsonSchema): Arbitrary<unknown> {
   const form = { pattern, format, examples, minLength, maxLength }
   const key = JSON.stringify(form)
@@ -168,7 +168,7 @@ function newStringLike(schema: JsonSchema): Arbitrary<unknown> {
   )
 }
 
-/** Strings as the schema means them, as far as it says so in a way that can be drawn from. */
+/** Valid strings, as far as they can be generated from the schema. */
 function meant({ pattern, format, examples = [], minLength = 1 }: JsonSchema): Arbitrary<unknown>[] {
   const choices: Arbitrary<unknown>[] = []
   if (examples.length > 0) choices.push(fc.constantFrom(...examples))
@@ -185,9 +185,9 @@ export interface DrawnRequest {
 }
 
 /**
- * Requests to a route: most have the form it asks for, and many almost have it.
+ * Requests to a route: most are valid, and many are nearly valid.
  *
- * @param things values of parameters that lead somewhere
+ * @param things parameter values of existing objects
  */
 export function requestTo(route: RouteOptions, things: Record<string, readonly string[]>): Arbitrary<DrawnRequest> {
   const schema = (route.schema ?? {}) as Partial<Record<'params' | 'querystring' | 'headers' | 'body', JsonSchema>>
@@ -220,7 +220,7 @@ function search(query: unknown): string {
   return pairs.length === 0 ? '' : `?${new URLSearchParams(pairs)}`
 }
 
-/** Only what HTTP itself lets through. */
+/** Only characters that HTTP allows. */
 function headerFields(headers: unknown): Record<string, string> {
   const fields = Object.entries(headers ?? {}).filter(([name]) => /^[a-z]+(-[a-z]+)+$/.test(name))
   return Object.fromEntries(

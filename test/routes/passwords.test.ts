@@ -81,7 +81,7 @@ describe('an account with a password', () => {
     assert.deepEqual([done.status, done.url], [200, `${base}/dashboard`])
     assert.match(done.body, /Account of <\/span><span class="truncate">ada@example.com</)
     assert.equal((await browser.open(`${base}/admin/stats`)).status, 200)
-    assert.equal((await set({ password: BETTER })).status, 403, 'the form was for somebody not signed in')
+    assert.equal((await set({ password: BETTER })).status, 403, 'the form was for a signed-out user')
 
     const again = new TestBrowser()
     const fresh = await again.open(`${base}/auth/reset`)

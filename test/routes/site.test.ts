@@ -45,7 +45,7 @@ test('security.txt has a contact, and expires in less than a year', async () => 
   assert.ok(days > 30 && days < 365, fields.Expires)
 })
 
-/** What every page has, and what the script adds on those that have a log or a chart. */
+/** The files of every page, and those that the script loads on pages with a log or a chart. */
 const ALWAYS = /(?:src|href|data-events)="(\/assets\/[^"]+)"/g
 const FOR_LOGS = /data-log-file="([^"]+)"/g
 const HAS_CHARTS = / data-(?:charts|readings)[ =]/

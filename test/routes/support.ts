@@ -21,7 +21,7 @@ export interface Caller {
 export interface Platform extends TestApp {
   readonly operator: Caller
   addCaller(options?: { username?: string; scopes?: readonly Scope[] }): Promise<Caller>
-  /** A team with an owner, an admin and a member; and somebody who is in another team. */
+  /** A team with an owner, an admin and a member; and a user of another team. */
   addPeople(): Promise<{
     team: { id: string; slug: string }
     owner: Caller

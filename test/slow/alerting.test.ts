@@ -104,7 +104,7 @@ test('a broken server alerts the right receiver, and so does its recovery', { sk
     const others = notices.filter(
       ({ alert, status }) => status === 'firing' && !['ServiceDown', 'Watchdog'].includes(alert)
     )
-    assert.deepEqual(others, [], 'what follows from it is inhibited')
+    assert.deepEqual(others, [], 'consequential alerts are inhibited')
 
     await startServer(t, { ...environment, PORT: String(server.port) })
     await told('ServiceDown', 'resolved', 'page')

@@ -66,7 +66,7 @@ test('the exporter detects from outside that it is up, when its certificate expi
     assert.equal(seen.get('probe_ssl_last_chain_expiry_timestamp_seconds'), ends, path)
   }
   const unknown = await probe(`https://localhost:${server.port}/there-is-no-such-route`)
-  assert.equal(unknown.get('probe_success'), 0, 'a reply that is no success is none')
+  assert.equal(unknown.get('probe_success'), 0, 'an error reply fails the probe')
 
   server.child.kill('SIGTERM')
   await server.exited

@@ -122,7 +122,7 @@ test('the digest of an image covers its whole tree', async t => {
   }
   assert.equal(digests.size, steps.length)
   await writeFile(at('start'), 'texT')
-  assert.ok(digests.has(await digestOf(tree)), 'the same tree has the same digest, whatever its times')
+  assert.ok(digests.has(await digestOf(tree)), 'the same tree has the same digest, regardless of timestamps')
 })
 
 test('the same commit gives the same image, which cannot be changed', async t => {
@@ -400,7 +400,11 @@ test('no image of a deleted app is left, not even a new one', async t => {
   const { app, build, dataDir } = await prepare(t)
   await build({ Procfile: 'web: true' })
   await app.builder.prune!(APP_ID, [])
-  assert.equal((await readdir(join(dataDir, 'images', APP_ID))).length, 1, 'it may be of a build that has just ended')
+  assert.equal(
+    (await readdir(join(dataDir, 'images', APP_ID))).length,
+    1,
+    'it may belong to a build that has just ended'
+  )
   await app.builder.prune!(APP_ID, null)
   assert.deepEqual(await readdir(join(dataDir, 'images')), [])
 })

@@ -82,9 +82,9 @@ test('packages that the lockfile still names are downloaded once per app', async
   assert.equal(registry.downloads(), 1)
 
   await build(files, OTHER)
-  assert.equal(registry.downloads(), 2, 'builds run code of their owner, who must not prepare what others install')
+  assert.equal(registry.downloads(), 2, 'builds run code of their owner, who must not affect what others install')
   assert.equal((await caches()).length, 2)
-  assert.equal((await stat(join(dataDir, 'package-caches'))).mode & 0o777, 0o700, 'no build may look in')
+  assert.equal((await stat(join(dataDir, 'package-caches'))).mode & 0o777, 0o700, 'no build can read it')
 
   await app.builder.prune!(OTHER, null)
   assert.deepEqual(
@@ -144,7 +144,7 @@ test('caches are limited in bytes and number, and the least recently used are re
 
   const full = await bounded(t, { spare: 2 ** 60 })
   await full.used('a', 1_000)
-  assert.deepEqual(await full.kept(), [], 'a disk that is short of space has room for none')
+  assert.deepEqual(await full.kept(), [], 'a disk that is short of space stores none')
 })
 
 test('of two concurrent builds of an app, one gets its cache, the other an empty one, and one cache is kept', async t => {

@@ -81,7 +81,7 @@ test('a build with an unchanged lockfile reuses the installation of the last one
   assert.equal(await second.read('index.js'), 'hello')
   assert.equal((await build({}, {}, OTHER)).isInstalledAnew, true)
 
-  assert.equal((await stat(join(dataDir, 'installed-packages'))).mode & 0o777, 0o700, 'no build may look in')
+  assert.equal((await stat(join(dataDir, 'installed-packages'))).mode & 0o777, 0o700, 'no build can read it')
   for (const name of await archives())
     assert.equal((await stat(join(dataDir, 'installed-packages', name))).uid, process.geteuid!(), 'nor own any')
   await app.builder.prune!(OTHER, null)
@@ -158,7 +158,7 @@ test('only an installation that depends only on its key is cached; otherwise the
   const scripted = { ...LOCKED, hasInstallScript: true, optional: true }
   const elsewhere = { ...scripted, os: ['!linux', '!darwin', '!win32'] }
   const found = await verdict({ packages: { 'node_modules/a': elsewhere } })
-  assert.deepEqual(typeof found !== 'string' && found.finish, [], 'what other machines install is not run')
+  assert.deepEqual(typeof found !== 'string' && found.finish, [], 'packages for other platforms are not run')
 
   const refused: [Case, RegExp][] = [
     [{ manifest: { scripts: { postinstall: 'patch-package' } } }, /"postinstall"/],

@@ -13,7 +13,7 @@ type Moment = Operation | 'before the promotion'
 const MOMENTS: readonly Moment[] = ['machines.create', 'machines.uncordon', 'before the promotion', 'machines.stop']
 
 /** One app, whose owner keeps changing it, and servers that are killed. */
-class Story {
+class Scenario {
   readonly accepted = new Set<string>()
   /** Gaps in serving, with the machines at Fly at that time. */
   readonly outages: string[] = []
@@ -201,20 +201,20 @@ test('a server that is killed repeatedly', async t => {
 async function outlivesServers(t: TestContext, platform: FlyPlatform): Promise<RunningServer> {
   const seed = Number(process.env.SEED ?? randomInt(2 ** 31))
   t.diagnostic(`SEED=${seed}`)
-  const story = new Story(t, platform, await platform.startIdle(), seed)
-  await story.begin()
+  const scenario = new Scenario(t, platform, await platform.startIdle(), seed)
+  await scenario.begin()
 
   platform.fly.faults.chaos({ seed, rate: 0.1 })
-  const order = MOMENTS.map(moment => ({ moment, at: story.random() })).sort((one, other) => one.at - other.at)
+  const order = MOMENTS.map(moment => ({ moment, at: scenario.random() })).sort((one, other) => one.at - other.at)
   for (const { moment } of order) {
-    await story.dieAt(moment)
-    await story.vacillate()
-    await story.settled()
+    await scenario.dieAt(moment)
+    await scenario.vacillate()
+    await scenario.settled()
   }
   platform.fly.faults.clear()
 
   const { live } = await eventually(
-    () => story.outcome(),
+    () => scenario.outcome(),
     ({ live: [id], ...rest }) => {
       const isSame = (found: unknown) => JSON.stringify(found) === JSON.stringify(id)
       return (
@@ -223,9 +223,9 @@ async function outlivesServers(t: TestContext, platform: FlyPlatform): Promise<R
     }
   )
   assert.equal(live.length, 1)
-  assert.equal((await story.outcome()).apps, 1)
-  assert.deepEqual(story.outages, [], 'somebody has answered all along')
-  return story.server
+  assert.equal((await scenario.outcome()).apps, 1)
+  assert.deepEqual(scenario.outages, [], 'the app has always answered')
+  return scenario.server
 }
 
 async function leavesNothing(platform: FlyPlatform, running: RunningServer): Promise<void> {

@@ -11,7 +11,7 @@ import { eventually } from '../support/eventually.ts'
 import { folderOf, greeting, newPerson, type Person, rhone } from '../support/people.ts'
 import { testRepository } from '../support/pushed-repository.ts'
 
-/** A way to a server on which nothing passes any more after so many bytes, until it is cut. */
+/** A proxy to a server that forwards nothing more after a number of bytes, until the connection is cut. */
 async function narrowRoad(t: { after(fn: () => unknown): void }, url: string, most: number) {
   const { promise: half, resolve } = Promise.withResolvers<void>()
   let passed = 0

@@ -43,7 +43,7 @@ test('a child in its own session is counted, and is killed with its release, its
   const next = await pidOf(machine, app)
   await machine.deployer.retire(app, second.deploymentId, never)
   assert.equal(identify(first), null)
-  assert.ok(identify(next), 'what the other release has started goes on')
+  assert.ok(identify(next), 'processes of the other release continue')
 
   await machine.deployer.destroy(app, never)
   assert.equal(identify(next), null)

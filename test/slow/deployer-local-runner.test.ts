@@ -94,7 +94,7 @@ test('the end of the runner is reported at once, so that its apps restart withou
     await isOver(killed)
     return lost > 0
   })
-  assert.deepEqual(await machine.deployer.running(never), [], 'and the next one ends what was left')
+  assert.deepEqual(await machine.deployer.running(never), [], 'the next one ends the remaining processes')
 })
 
 /** File damage after a power loss or a full disk. */
@@ -272,7 +272,11 @@ test('env vars are not written to disk, and other users cannot connect to the ru
   assert.ok(!processesOf(machine.dataDir).join().includes(secret), 'nor into an argument')
   assert.equal((await stat(join(apps, 'runner.sock'))).mode & 0o777, 0o600)
   const environment = await readFile(`/proc/${await machine.runner()}/environ`, 'utf8')
-  assert.match(environment, /^PATH=[^\0]*\0?(NODE_COMPILE_CACHE=[^\0]*\0?)?$/, 'the runner has no secret of ours')
+  assert.match(
+    environment,
+    /^PATH=[^\0]*\0?(NODE_COMPILE_CACHE=[^\0]*\0?)?$/,
+    "the runner has none of the server's secrets"
+  )
 })
 
 test('a log reader survives a restart of the runner without missing kept lines', async t => {
@@ -310,7 +314,7 @@ test('the runner answers invalid requests with an error and keeps running', asyn
     })
   assert.equal(await ask('GET', '/no-such-thing'), 404)
   assert.equal(await ask('GET', '//'), 404)
-  assert.equal(await ask('POST', '/v2/start'), 404, 'what a later Rhone may ask')
+  assert.equal(await ask('POST', '/v2/start'), 404, 'a question that a later version may ask')
   for (const body of ['', '{', '[]', '{"app":null}', '{"app":{"id":7}}'])
     assert.equal(await ask('POST', '/v1/start', body), 500)
   assert.equal((await machine.get(app)).body, 'here')

@@ -50,7 +50,7 @@ async function outlivesDatabase(t: TestContext, path: string): Promise<void> {
   assert.equal(await statusOf(`${server.url}/health`), 200)
   assert.equal(await statusOf(`${server.url}/api/v1/ping`), 200)
   assert.equal(await statusOf(`${server.url}/openapi.json`), 200)
-  assert.equal(await statusOf(`${server.url}/api/v1/regions`), 200, 'what is cached is still served')
+  assert.equal(await statusOf(`${server.url}/api/v1/regions`), 200, 'cached data is still served')
   assert.equal(await statusOf(`${server.url}/health/detailed`), 503)
   // A scrape may be a second old.
   await eventually(

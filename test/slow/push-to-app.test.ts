@@ -130,7 +130,7 @@ async function pushedAndBack(t: TestContext, { github, call, bindInstallation, p
     first.errorMessage!
   )
   const { url: opened } = await call('GET', '/api/v1/apps/website')
-  assert.ok(url, 'an app is told where it will be')
+  assert.ok(url, 'an app gets its future URL')
   assert.deepEqual(await openApp(opened!), { status: 200, text: 'one to you' })
 
   const people = visitors(t.signal, opened!)
@@ -150,7 +150,7 @@ async function pushedAndBack(t: TestContext, { github, call, bindInstallation, p
 
   await people.leave()
   const answers = new Set(people.seen)
-  assert.deepEqual([...answers].sort(), ['one to you', 'two to you'], 'every visitor was answered all along')
+  assert.deepEqual([...answers].sort(), ['one to you', 'two to you'], 'every request was answered')
   const switches = people.seen.filter((text, index) => index > 0 && text !== people.seen[index - 1]).length
   assert.ok(people.seen.length > 50 && switches >= 2)
 

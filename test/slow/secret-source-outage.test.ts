@@ -52,8 +52,8 @@ test('a Vault whose tokens reach their max_ttl, and that is then sealed for a lo
   const ageOfSource = async () => (await scrape(app, 'first-metrics-token')).age
 
   await eventually(() => vault.logins.length >= 3)
-  assert.ok(vault.renewals.length > 0, 'tokens are renewed while that helps')
-  assert.ok((await ageOfSource()) < LEASE.ttl, 'no look at the source has failed')
+  assert.ok(vault.renewals.length > 0, 'tokens are renewed until their max_ttl')
+  assert.ok((await ageOfSource()) < LEASE.ttl, 'no read of the source has failed')
 
   vault.isSealed = true
   vault.revokeAll()

@@ -32,7 +32,7 @@ test('three servers that start at once on an empty database', async t => {
     assert.deepEqual(migrated.toSorted().slice(0, 2), [0, 0])
     assert.ok(Math.max(...migrated) > 0)
 
-    assert.equal(withToken.length, 1, 'one has made the first operator')
+    assert.equal(withToken.length, 1, 'one of them created the first operator')
     for (const { url } of servers) {
       assert.equal((await fetch(`${url}/ready`)).status, 200)
       const apps = await fetch(`${url}/api/v1/apps`, { headers: { authorization: `Bearer ${withToken[0]!.token}` } })
@@ -71,9 +71,9 @@ test('commands that share the directory find the server on any port while it run
   assert.equal(await server.exited, 0)
   assert.equal(findServer(DATA_DIR), undefined)
   await writeFile(join(DATA_DIR, 'server.json'), '{"url":"http://127.')
-  assert.equal(findServer(DATA_DIR), undefined, 'a note that was cut off is none')
+  assert.equal(findServer(DATA_DIR), undefined, 'a truncated note is ignored')
   await writeFile(join(DATA_DIR, 'server.json'), JSON.stringify({ url: server.url, pid: server.child.pid }))
-  assert.equal(findServer(DATA_DIR), undefined, 'the note of a server that was killed is none')
+  assert.equal(findServer(DATA_DIR), undefined, 'the note of a killed server is ignored')
 })
 
 test('edited migrations end the start with 1 and an explanation', async t => {

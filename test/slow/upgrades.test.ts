@@ -47,7 +47,8 @@ for (const [index, tag] of TAGS.slice(0, -1).entries())
     const after = await contentsOf(sql)
     assert.deepEqual(lossesOf(before, after), [])
     const noted = new Set(after.get('audit_unsealed')!.map(row => row.row_id))
-    for (const { id } of after.get('audit_logs')!) assert.ok(noted.has(id), 'what was audited before will be sealed')
+    for (const { id } of after.get('audit_logs')!)
+      assert.ok(noted.has(id), 'rows from before the upgrade will be sealed')
   })
 
 test('a lost row and a changed value are detected', () => {

@@ -31,7 +31,7 @@ export class TestBrowser {
       target = new URL(location, target).href
       next = {}
     }
-    throw new Error(`${url} leads nowhere`)
+    throw new Error(`${url} redirects too often`)
   }
 
   /** Submits a form of a page, from that page. */

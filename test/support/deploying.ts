@@ -194,7 +194,7 @@ class MapDeployer implements Deployer {
   async serve({ app, deploymentId }: Release, { signal }: RolloutContext): Promise<void> {
     await this.#step('serve', app, signal, () => {
       const running = this.#appOf(app)
-      if (!running.releases.has(deploymentId)) throw new Error('what does not run cannot serve')
+      if (!running.releases.has(deploymentId)) throw new Error('a release that does not run cannot serve')
       if (running.serving !== deploymentId) this.#world.served.push(deploymentId)
       running.serving = deploymentId
     })
@@ -220,11 +220,11 @@ class MapDeployer implements Deployer {
   }
 
   logs(): never {
-    throw new Error('nobody here says anything')
+    throw new Error('simulated apps have no logs')
   }
 
   metrics(): never {
-    throw new Error('nobody here measures anything')
+    throw new Error('simulated apps have no metrics')
   }
 
   async #step(step: Moment['step'], { id: appId }: DeployedApp, signal: AbortSignal, effect: () => void) {

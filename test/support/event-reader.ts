@@ -83,7 +83,7 @@ export class EventReader {
   }
 
   #giveUp(): never {
-    throw new Error(`waited in vain; the stream is ${JSON.stringify(this.text.slice(-2_000))}`)
+    throw new Error(`timed out; the stream is ${JSON.stringify(this.text.slice(-2_000))}`)
   }
 
   #take(text: string): void {

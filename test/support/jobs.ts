@@ -39,7 +39,7 @@ export async function statesIn({ app }: JobServer, { name }: Pick<JobQueue, 'nam
   return (await app.jobs.list({ queue: name }, 100)).map(({ state }) => state)
 }
 
-/** How the attempts at the jobs of a queue have ended on this server, without what has not happened. */
+/** The outcomes of a queue's attempts on this server, without those that have not occurred. */
 export async function outcomesOf(
   { registry }: JobServer,
   { name }: Pick<JobQueue, 'name'>

@@ -140,5 +140,5 @@ export async function linesUntil({ deployer }: LocalMachine, app: DeployedApp, l
     else lines.push(entry)
     if ('message' in entry && last.test(entry.message)) return { lines, dropped }
   }
-  throw new Error(`no line is like ${last}: ${lines.map(line => line.message).join(' | ')}`)
+  throw new Error(`no line matches ${last}: ${lines.map(line => line.message).join(' | ')}`)
 }

@@ -28,7 +28,7 @@ export interface RunningServer extends ServerProcess {
 const LIMIT = 'ulimit -n "$1"; shift; exec "$@"'
 
 /**
- * `node src/server.ts` as users run it, on a port of its own, from the moment it is launched.
+ * Launches `node src/server.ts` as users run it, on a free port, without waiting until it is ready.
  *
  * @param env the whole environment except PATH, PORT and the location of Node's compile cache; without RHONE_SWAP it sheds
  *   no load, because a busy machine would make it refuse requests of the test

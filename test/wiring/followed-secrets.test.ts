@@ -162,7 +162,7 @@ test('unusable secrets are refused as a set, by name, and recorded once', async 
     { DATABASE_URL: `${url}x` }
   ]
   for (const [index, wrong] of cases.entries()) {
-    // Files are written one by one, and each may be noticed at once: at no time is what is there usable and new.
+    // Files are written one by one, and each may be read immediately, so no intermediate state may be valid and new.
     await secrets.write({ ...wrong, METRICS_TOKEN: 'second-metrics-token' })
     await app.secrets.refresh()
     await app.secrets.refresh()

@@ -25,8 +25,8 @@ import {
   nameApp,
   type WorkedApp
 } from '../../domain/deployments/work.ts'
-import { orAbandon } from './leave-behind.ts'
 import { DEPLOY_QUEUE, type Ledger } from './ledger.ts'
+import { orAbandon } from './or-abandon.ts'
 import { Restorer } from './restore.ts'
 import { uploadedSource } from './source.ts'
 import type { ClaimWatch } from './watch.ts'

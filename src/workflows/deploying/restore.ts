@@ -7,7 +7,7 @@ import type { SecretBox } from '../../domain/base/secret-box.ts'
 import { findLive, hasActive } from '../../domain/deployments/deployments.ts'
 import { findWorkedApp, healthCheckOf, nameApp, type WorkedApp } from '../../domain/deployments/work.ts'
 import { findTombstone, removeTombstone } from '../../domain/privacy/tombstones.ts'
-import { orAbandon } from './leave-behind.ts'
+import { orAbandon } from './or-abandon.ts'
 
 /** Milliseconds for one attempt to restore an app; the app's next deployment waits for it. */
 const LIMIT = 10 * 60_000

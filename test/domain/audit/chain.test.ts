@@ -275,7 +275,7 @@ async function withErased(db: Db): Promise<string> {
   return user
 }
 
-/* Attacks by somebody with the database role, but without the keys of the server. */
+/* Attacks with the database role, but without the server's keys. */
 
 test('a forged row is detected, although the trigger queues it and the server seals it', async t => {
   const db = await openDatabase(t)

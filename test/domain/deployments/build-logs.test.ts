@@ -28,7 +28,7 @@ async function setUp(t: TestContext) {
 }
 
 function connect(t: TestContext, url: string) {
-  // The driver would fetch the types of a new connection, and leave nobody to hear of it when that is cut off meanwhile.
+  // Otherwise the driver fetches types on each new connection, and an error during that is not handled.
   const client = postgres(url, { max: 4, fetch_types: false, onnotice: () => {} })
   t.after(() => client.end({ timeout: 1 }))
   return { client, db: drizzle({ client, schema, casing: 'snake_case' }) as Db }

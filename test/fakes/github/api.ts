@@ -243,7 +243,7 @@ function listRepositories(exchange: Exchange, { installation }: { installation?:
   send(response, 200, body, { ...limits, ...headers, etag })
 }
 
-/** A repository that an installation can read: one of its own, or a public one. */
+/** A repository that an installation can read: its own, or a public one. */
 function readable({ world, parts }: Exchange, installation: FakeInstallation): FakeRepository | undefined {
   const own = named(installation, parts[0]!)
   if (own !== undefined) return own

@@ -50,7 +50,7 @@ async function fill({ databaseUrl, keyrings }: BackupSettings, sql: Sql): Promis
 
 const databaseOver = (sql: Sql) => drizzle(sql, { schema, casing: 'snake_case' }) as never
 
-/** Rows without what the driver adds to them. */
+/** Rows without the properties that the driver adds. */
 const plain = (rows: Iterable<object>) => [...rows].map(row => ({ ...row }))
 
 async function target(t: TestContext, from: BackupSettings, changes: Partial<RestoreSettings> = {}) {

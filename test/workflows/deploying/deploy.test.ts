@@ -352,7 +352,7 @@ test('deleting an app during a deployment ends the deployment, and leaves nothin
       await platform.db.transaction(tx => deleteApp(tx, app as never))
       await hang(moment)
     })
-    // Nothing looks again afterwards: the job that ends the deployment removes the app.
+    // There is no later check: the job that ends the deployment removes the app.
     await platform.workOff()
     assert.deepEqual(platform.world.runningOf(app.id), { releases: [], serving: null }, step)
     assert.equal(platform.world.images.get(app.id)?.size, 0)

@@ -41,7 +41,7 @@ import {
 const db = await openDatabase({ after } as never)
 await db.execute(sql`create table sent_jobs (queue text, data jsonb)`)
 
-/** Jobs that are only written down, in the transaction of what they are about. */
+/** Jobs that are only recorded, in the transaction of the change they belong to. */
 const jobs = {
   async send(tx: Db | null, queue: string, data: object) {
     await (tx ?? db).execute(sql`insert into sent_jobs values (${queue}, ${JSON.stringify(data)}::jsonb)`)
@@ -108,7 +108,7 @@ async function storedOf({ deliveryId }: GithubWebhookJob) {
 let latestNumber = 1_000
 const newNumber = () => ++latestNumber
 
-/** An installation of the GitHub App, bound to a team of its own. */
+/** An installation of the GitHub App, bound to its own team. */
 async function addInstallation(): Promise<{ installationId: number; teamId: string }> {
   const { id: teamId } = await addTeam(db)
   const installationId = newNumber()
@@ -149,7 +149,7 @@ async function audited(teamId: string): Promise<string[]> {
   return rows.map(({ resource, action, resourceId, actor }) => `${actor}: ${resource}.${action} ${resourceId}`)
 }
 
-/** An app of its own, and pushes to it. */
+/** A separate app, and pushes to it. */
 async function repository() {
   const installation = await addInstallation()
   const repoId = newNumber()
@@ -414,7 +414,7 @@ test('removing an installation stops the deploys of its apps only', async () => 
   assert.deepEqual([autoDeploy, githubInstallationId, version], [false, null, 2])
   assert.equal((await appOf(untouched)).autoDeploy, true)
   assert.equal(await db.$count(githubInstallations, eq(githubInstallations.installationId, installationId)), 0)
-  assert.equal((await deployed(appId)).length, 1, 'what runs goes on')
+  assert.equal((await deployed(appId)).length, 1, 'the running version continues')
   assert.deepEqual(
     (await audited(teamId)).toSorted(),
     [`GitHub: app.update ${appId}`, `GitHub: installation.remove ${installationId}`].toSorted()

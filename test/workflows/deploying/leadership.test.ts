@@ -5,7 +5,7 @@ import { freshDatabase } from '../../support/database.ts'
 import { eventually } from '../../support/eventually.ts'
 import { tcpProxy } from '../../support/tcp-proxy.ts'
 
-/** Leads, or waits to lead, until the test ends; tells when it does. */
+/** Leads, or waits to lead, until the test ends; reports when it leads. */
 function candidate(t: { after(end: () => Promise<void>): void }, url: string) {
   const ending = new AbortController()
   const leads = Promise.withResolvers<void>()

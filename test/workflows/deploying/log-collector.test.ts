@@ -114,7 +114,7 @@ test('a dead log stream is reconnected without duplicates or gaps', async t => {
   for (let i = 0; i < 6; i++) {
     machines.say(id, `line ${i}`)
     if (i % 2 === 1) machines.say(id, 'again and again', { at: new Date(0) })
-    // Half of them are kept already when the line goes dead, and half may not be.
+    // When the connection dies, half of them are stored, and the others may not be.
     if (i % 2 === 1)
       await eventually(
         () => keptOf(app, id),

@@ -18,7 +18,7 @@ type Event = (typeof EVENTS)[number]
 
 /** The disturbances of a worker at a step. */
 const DISTURBANCES = ['kill', 'stop', 'fail', 'fault', 'deploy', 'cancel', 'hang'] as const
-/** And it is taken for dead, so that others do all there is to do before it goes on, and knows nothing of that. */
+/** `overtake`: it is presumed dead, so others finish its work before it resumes unaware of that. */
 type Disturbance = (typeof DISTURBANCES)[number] | 'overtake' | null
 
 interface Schedule {
@@ -73,7 +73,7 @@ class Run {
     await this.work()
   }
 
-  /** Until there is nothing left to do, each attempt in a process of its own. */
+  /** Runs all jobs to their end, each attempt in its own simulated process. */
   async work(): Promise<void> {
     const { jobs } = this.#platform
     for (let job = await jobs.take(); job !== undefined; job = await jobs.take()) {
@@ -96,7 +96,7 @@ class Run {
     if (disturbance === 'cancel') await this.#cancel()
     if (disturbance === 'overtake') await this.#overtake(worker)
     if (disturbance === 'hang' && signal !== undefined) {
-      // Somebody gives up on it; where it is not about what can be cancelled, the server stops over it.
+      // A user cancels it; a job that cannot be cancelled ends when the server stops.
       await this.#cancel()
       await eventually(() => signal.aborted, Boolean, 200).catch(() => {})
       this.#ending.abort(new AttemptEnded('stopping'))

@@ -21,7 +21,7 @@ const endless: Builder = {
   }
 }
 
-/** A place where everything runs at once. */
+/** A deployer that starts everything immediately. */
 const anywhere: Deployer = {
   name: 'anywhere',
   urlOf: () => null,

@@ -22,7 +22,7 @@ const db = await openDatabase({ after } as never)
 const team = await addTeam(db)
 let nextId = 1
 
-/** An app of an installation of its own, and one commit of its repository. */
+/** An app with its own installation, and one commit of its repository. */
 async function setup() {
   const id = nextId++
   const sha = String(id).padStart(40, 'a')

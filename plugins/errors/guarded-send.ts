@@ -13,14 +13,14 @@ export function sendGuarded(reply: FastifyReply, body: string, onFailure: (throw
   reply.send = payload => {
     if (!(payload instanceof Error) || reply.sent) return send.call(reply, payload)
     onFailure(payload)
-    sendLastWord(reply, payload)
+    sendFallback(reply, payload)
     return reply
   }
   send.call(reply, body)
 }
 
 /** Bypasses all hooks, since one of them is failing. Fastify has already set the headers that the failure requires. */
-function sendLastWord(reply: FastifyReply, thrown: Error & { headers?: object }): void {
+function sendFallback(reply: FastifyReply, thrown: Error & { headers?: object }): void {
   for (const name of Object.keys(thrown.headers ?? {})) reply.removeHeader(name)
   dropInvalidHeaders(reply)
   const body = asJson(errors.internal(thrown), reply.request.id)
