@@ -67,6 +67,17 @@ test('secrets rotate fails and names a missing key', async t => {
   assert.match(stdout, /env_vars: 1 encrypted with key "old", which is not in ENCRYPTION_KEYS/)
 })
 
+test('secrets rotate prints what to set in a source that it cannot write to', async t => {
+  const { env } = await server(t)
+  const rotated = await rhone('secrets rotate metrics', env)
+  assert.equal(rotated.code, 0, rotated.stderr)
+  assert.match(rotated.stderr, /set it there yourself/)
+  const [, both] =
+    /^METRICS_TOKEN=([\w-]{43},hidden-metrics-token)\n$/.exec(rotated.stdout) ?? assert.fail(rotated.stdout)
+  const finished = await rhone('secrets rotate metrics --finish', { ...env, METRICS_TOKEN: both })
+  assert.equal(finished.stdout, `METRICS_TOKEN=${both!.split(',')[0]}\n`)
+})
+
 test('secrets status shows the age of every secret and the use of each key, but no secrets', async t => {
   const { env } = await server(t)
   const { code, stdout } = await rhone('secrets status --json', env)
