@@ -125,20 +125,20 @@ export const incidentReview = defineCommand({
 
 /** A review with the headings of `docs/incidents/TEMPLATE.md`. */
 export function reviewOf({ title, severity, components, openedAt, closedAt, updates }: Incident): string {
-  const told = updates.toReversed().map(({ at, message }) => [at, `told users: ${cell(message)}`] as const)
+  const published = updates.toReversed().map(({ at, message }) => [at, `users informed: ${cell(message)}`] as const)
   const timeline = [
     [openedAt, 'opened'] as const,
-    ...told,
+    ...published,
     ...(closedAt === null ? [] : [[closedAt, 'closed'] as const])
   ].toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
   return `# Incident: ${title}
 
 | | |
 |---|---|
-| Began, noticed, mended (UTC) | , ${minute(openedAt)}, ${closedAt === null ? '' : minute(closedAt)} |
+| Began, detected, resolved (UTC) | , ${minute(openedAt)}, ${closedAt === null ? '' : minute(closedAt)} |
 | Severity | ${severity} |
-| Parts of the service | ${components.join(', ') || '-'} |
-| Users concerned | |
+| Affected components | ${components.join(', ') || '-'} |
+| Affected users | |
 | Error budget used | |
 | Lead, communication, scribe | by role |
 
@@ -162,7 +162,7 @@ ${timeline.map(([at, what]) => `| ${minute(at)} | ${what} |`).join('\n')}
 
 ## What changes
 
-| what | kind (prevent, notice, mitigate) | by whom | until |
+| what | kind (prevent, detect, mitigate) | owner | due |
 |---|---|---|---|
 | | | | |`
 }
@@ -180,7 +180,7 @@ function show(incident: Incident): Output {
     components: components.join(', ') || '-',
     opened: openedAt,
     closed: closedAt ?? '-',
-    'last told': updates[0]?.message ?? '-'
+    'last update': updates[0]?.message ?? '-'
   })
   return { data: incident, text }
 }

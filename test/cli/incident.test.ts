@@ -69,7 +69,7 @@ describe('rhone incident', () => {
     const headingsOf = (text: string) => [...text.matchAll(/^(?:## .+|\| [A-Z][^|]+\|)/gm)].map(([line]) => line)
     assert.deepEqual(headingsOf(stdout), headingsOf(template))
     assert.match(stdout, /^# Incident: Logins fail$/m)
-    assert.match(stdout, /\| 20\d\d-\d\d-\d\d \d\d:\d\d \| told users: We look\. \|/)
+    assert.match(stdout, /\| 20\d\d-\d\d-\d\d \d\d:\d\d \| users informed: We look\. \|/)
     await rhone(['incident', 'close', id], env)
   })
 })
