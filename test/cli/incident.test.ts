@@ -49,7 +49,7 @@ describe('rhone incident', () => {
     assert.equal(opened.code, 0, opened.stderr)
     const { id } = JSON.parse(opened.stdout)
     assert.match(opened.stderr, /TEMPLATE\.md/)
-    assert.match((await rhone(['incident', 'update', id, 'We know.'], env)).stdout, /^last told +We know\.$/m)
+    assert.match((await rhone(['incident', 'update', id, 'We know.'], env)).stdout, /^last update +We know\.$/m)
     assert.match((await rhone(['incident', 'close', id, '--message', 'Over.'], env)).stdout, /^closed +20/m)
     assert.equal((await rhone(['incident', 'close', id], env)).code, 0, 'again')
     assert.match((await rhone(['incident', 'list'], env)).stdout, new RegExp(`^${id}  high .*Builds`, 'm'))
