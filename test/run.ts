@@ -65,7 +65,7 @@ const deadline = isSlow ? DEADLINE.slow : DEADLINE.quick
 if (isSlow) process.env.RHONE_TEST_THOROUGH = '1'
 
 const skipped: string[] = []
-const failing = await runFiles(files, isSlow ? 2 : 4, isSlow ? 1 : FILES_PER_PROCESS)
+const failing = await runFiles(files, isSlow ? 3 : 4, isSlow ? 1 : FILES_PER_PROCESS)
 const suspects = process.env.RHONE_TEST_RETRY === '1' && failing.size <= MOST_RETRIES ? [...failing] : []
 for (const file of suspects) {
   console.log(`again, alone: ${file}`)
