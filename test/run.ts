@@ -65,7 +65,7 @@ const deadline = isSlow ? DEADLINE.slow : DEADLINE.quick
 if (isSlow) process.env.RHONE_TEST_THOROUGH = '1'
 
 const skipped: string[] = []
-const failing = await runFiles(files, isSlow ? 3 : 4, isSlow ? 1 : FILES_PER_PROCESS)
+const failing = await (isSlow ? runSlowFiles(files) : runFiles(files, 4, FILES_PER_PROCESS))
 const suspects = process.env.RHONE_TEST_RETRY === '1' && failing.size <= MOST_RETRIES ? [...failing] : []
 for (const file of suspects) {
   console.log(`again, alone: ${file}`)
@@ -90,6 +90,7 @@ process.exitCode = failing.size > 0 || forbidden > 0 || files.length === 0 ? 1 :
  * @returns the files that failed or did not end
  */
 async function runFiles(these: string[], concurrency: number, share: number): Promise<Set<string>> {
+  if (these.length === 0) return new Set()
   const place = await mkdtemp(join(dataDir, 'run-'))
   const together = JSON.stringify(join(import.meta.dirname, 'support/together.ts'))
   const script = `import { runTogether } from ${together}
@@ -113,6 +114,18 @@ await runTogether(${JSON.stringify({ files: these, share, claims: place, deadlin
   stream.compose(new spec()).pipe(process.stdout, { end: false })
   await once(stream, 'end')
   return new Set([...unproven, ...failed])
+}
+
+/** Runs each file in a process of its own, and one with a browser at a time: a browser keeps both cores busy. */
+async function runSlowFiles(these: string[]): Promise<Set<string>> {
+  const inBrowser = await Promise.all(these.map(usesBrowser))
+  const [withBrowser, without] = [these.filter((_, at) => inBrowser[at]), these.filter((_, at) => !inBrowser[at])]
+  const failed = await Promise.all([runFiles(withBrowser, 1, 1), runFiles(without, 2, 1)])
+  return new Set(failed.flatMap(names => [...names]))
+}
+
+async function usesBrowser(file: string): Promise<boolean> {
+  return (await readFile(file, 'utf8')).includes('launchBrowser')
 }
 
 async function chooseFiles(patterns: readonly string[]): Promise<string[]> {
