@@ -103,6 +103,13 @@ describe('pages in use', { skip }, () => {
 
   const setClosed = (enabled: boolean) => site.as(site.token, 'POST', '/admin/maintenance', { enabled })
 
+  /** Waits until this many browsers follow events; that of a closed window leaves after some seconds. */
+  const streams = (count: number) =>
+    eventually(
+      () => site.app.eventStreams.open,
+      open => open === count
+    )
+
   const lastLine = (page: Page) => page.locator('.log .line').last()
   const isLive = (page: Page) => page.locator('[data-words]', { hasText: /^(Live|Connected)/ }).waitFor()
 
@@ -228,10 +235,7 @@ describe('pages in use', { skip }, () => {
   })
 
   it('7. a dozen tabs open within a second each, and share one stream of events', async t => {
-    await eventually(
-      () => site.app.eventStreams.open,
-      streams => streams === 0
-    )
+    await streams(0)
     const window = await openWindow(browser, site.url, data.ada)
     t.after(() => window.close())
     const paths = ['/dashboard?team=acme', '/apps?team=acme', '/apps/website', '/apps/worker/deployments']
@@ -244,10 +248,7 @@ describe('pages in use', { skip }, () => {
     }
     t.diagnostic(`they took ${times.join(', ')} ms`)
     assert.ok(Math.max(...times) < 1_000 * SLOW)
-    await eventually(
-      () => site.app.eventStreams.open,
-      streams => streams === 1
-    )
+    await streams(1)
   })
 
   it('8. an app that was never deployed is shown as such, not as stopped', async t => {
@@ -312,7 +313,9 @@ describe('pages in use', { skip }, () => {
   })
 
   it('8. when the platform closes, an open page keeps its content with a notice, and sends nothing until it opens', async t => {
+    await streams(0)
     const page = await open(t, data.ada, '/apps/website')
+    await streams(1)
     await setClosed(true)
     t.after(() => setClosed(false))
     await page.getByText('The platform is closed for maintenance.').waitFor()
