@@ -119,7 +119,9 @@ export const scenarios: readonly Scenario[] = [
       {
         ...anonymous(rhone(() => '/api/v1/ping', { env: { ...TRACING, OTEL_TRACES_SAMPLER_ARG: '0.1' } })),
         name: '10 %'
-      }
+      },
+      // The same server again: how far its ratio is from 1 is the error of the others.
+      { ...anonymous(rhone(() => '/api/v1/ping')), name: 'without, again' }
     ]
   },
   {

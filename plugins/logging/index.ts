@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import { CLIENT_GONE, requestTracker, routePattern } from '../lib/request-tracker.ts'
 import { routeConfig } from '../lib/route-config.ts'
-import { traceFields } from '../lib/trace-context.ts'
+import { traceFields, traceOf } from '../lib/trace-context.ts'
 import { lazyChildren } from './lazy-child.ts'
 import { openLogDestination } from './log-destination.ts'
 import { createLogger, directLineOf } from './logger.ts'
@@ -63,7 +63,7 @@ const logging: FastifyPluginAsync<PluginInput<typeof LoggingOptions, LoggingDeps
       address: request.clientIp?.address,
       userId: request.principal?.userId,
       userAgent: request.headers['user-agent']?.slice(0, LONGEST_USER_AGENT),
-      trace: traceFields(request),
+      trace: traceOf(request) ?? traceFields(request),
       outcome: status === CLIENT_GONE ? 'aborted' : undefined
     })
   })

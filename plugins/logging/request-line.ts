@@ -34,7 +34,8 @@ const MESSAGE = 'request'
 export function entryWriter(log: FastifyBaseLogger): WriteEntry {
   const direct = directLineOf(log)
   if (direct === undefined)
-    return (level, { trace, outcome, ...entry }) => log[level]({ ...entry, ...trace, outcome }, MESSAGE)
+    return (level, { trace: { traceId, spanId, sampled }, outcome, ...entry }) =>
+      log[level]({ ...entry, traceId, spanId, sampled, outcome }, MESSAGE)
 
   const { write, start } = direct
   const middle = memoizedMiddle()
