@@ -38,7 +38,7 @@ const { values, positionals } = parseArgs({ options: { slow: { type: 'boolean' }
 const { slow: isSlow = false } = values
 const files = await chooseFiles(positionals)
 // The slowest files first, so that all cores stay busy to the end.
-files.sort((a, b) => Number(startsServers(b)) - Number(startsServers(a)) || a.localeCompare(b))
+files.sort((a, b) => Number(isLong(b)) - Number(isLong(a)) || a.localeCompare(b))
 const required = (process.env.RHONE_TEST_REQUIRE ?? '').split(',').filter(Boolean)
 const log = { info() {}, warn: console.error, error: console.error }
 
@@ -143,8 +143,10 @@ async function gainsFromTime(file: string): Promise<boolean> {
   return isUnderSlow(file) || (await readFile(file, 'utf8')).includes("/support/thorough.ts'")
 }
 
-function startsServers(file: string): boolean {
-  return ['test', 'test/acceptance'].includes(dirname(file))
+/** Files that start servers, build, deploy or back up. */
+function isLong(file: string): boolean {
+  const folder = dirname(file)
+  return folder === 'test' || ['acceptance', 'integrations', 'workflows'].includes(folder.split('/')[1] ?? '')
 }
 
 /** Creating databases and clusters dominates the cost of many tests, and is twice as fast in memory. */
