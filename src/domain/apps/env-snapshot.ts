@@ -1,4 +1,4 @@
-import { eq } from 'drizzle-orm'
+import { and, eq } from 'drizzle-orm'
 import { deploymentSecrets, envVars } from '../../../drizzle/schema.ts'
 import type { Db } from '../base/db.ts'
 import type { SecretBox } from '../base/secret-box.ts'
@@ -45,8 +45,11 @@ export async function readSnapshot(
 
 /** The variables that are visible to builds. */
 export async function readBuildEnv(db: Db, box: SecretBox, appId: string): Promise<Env> {
-  const vars = await readEnv(db, box, appId)
-  return Object.fromEntries(vars.filter(({ buildTime }) => buildTime).map(({ key, value }) => [key, value]))
+  const vars = await db
+    .select()
+    .from(envVars)
+    .where(and(eq(envVars.appId, appId), envVars.buildTime))
+  return Object.fromEntries(vars.map(envVar => [envVar.key, open(box, envVar)]))
 }
 
 export interface EnvValue {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
-import { apps, type DeploymentStatus, deploymentSecrets, deployments } from '../../../drizzle/schema.ts'
+import { apps, type DeploymentStatus, deploymentSecrets, deployments, envVars } from '../../../drizzle/schema.ts'
 import { createApp } from '../../../src/domain/apps/apps.ts'
 import { readBuildEnv, readSnapshot, snapshotEnv } from '../../../src/domain/apps/env-snapshot.ts'
 import { setEnvVar } from '../../../src/domain/apps/env-vars.ts'
@@ -164,6 +164,18 @@ test('a failed deployment records the reason, and keeps no env', async t => {
   assert.deepEqual([row.status, row.errorCode, row.errorMessage], ['deploy_failed', 'DEPLOY_FAILED', 'no'])
   assert.ok(row.deployFinishedAt)
   assert.equal(await db.$count(deploymentSecrets), 0)
+})
+
+test('a build gets its own env vars, and no other one is decrypted for it', async t => {
+  const db = await openDatabase(t)
+  const appId = await addApp(db)
+  await setEnvVar(db, box, appId, 'SEEN', 'x', true)
+  await setEnvVar(db, box, appId, 'BROKEN', 'y')
+  await db
+    .update(envVars)
+    .set({ valueEncrypted: Buffer.alloc(32) })
+    .where(eq(envVars.key, 'BROKEN'))
+  assert.deepEqual(await readBuildEnv(db, box, appId), { SEEN: 'x' })
 })
 
 test('the env of a deployment is encrypted for it alone, and decrypts unchanged', async t => {
