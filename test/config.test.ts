@@ -264,10 +264,10 @@ test('workers are a number from 1 to 64, or as many as there are cores', { skip:
 })
 
 test('shortcuts are taken unless they are switched off, one by one', () => {
-  assert.deepEqual([...loadConfig({}).shortcuts], ['heads', 'batching', 'sockets', 'queries', 'imports'])
+  assert.deepEqual([...loadConfig({}).shortcuts], ['heads', 'batching', 'sockets', 'queries', 'imports', 'bundle'])
   assert.deepEqual(
     [...loadConfig({ RHONE_SHORTCUTS_OFF: 'heads, queries' }).shortcuts],
-    ['batching', 'sockets', 'imports']
+    ['batching', 'sockets', 'imports', 'bundle']
   )
 })
 

@@ -38,7 +38,7 @@ describe('Dockerfile', () => {
   const values = (name: string) => last.filter(instruction => instruction.name === name).map(({ value }) => value)
 
   it('builds in stages, on the version of Node that development uses', () => {
-    assert.equal(stages.length, 2)
+    assert.equal(stages.length, 3)
     for (const stage of stages) assert.match(stage[0]!.value, /^\$\{NODE_IMAGE\}/)
     const [, image] = /^ARG NODE_IMAGE=(.+)$/m.exec(read('Dockerfile')) ?? []
     assert.equal(image, `node:${packageJson.devDependencies.node}-bookworm-slim`)
@@ -83,9 +83,26 @@ describe('Dockerfile', () => {
     assert.deepEqual(values('USER'), ['node'])
     assert.match(values('ENV')[0]!, /^ENVIRONMENT=production /)
     const command: string[] = JSON.parse(values('CMD')[0]!)
-    // The compile cache needs a writable directory, which a container does not have.
+    assert.match(values('ENV')[0]!, / NODE_COMPILE_CACHE=\.cache /)
     assert.equal(`NODE_COMPILE_CACHE=.cache exec ${command.join(' ')}`, JSON.parse(read('package.json')).scripts.start)
     assert.ok(existsSync(join(ROOT, command.at(-1)!)))
+  })
+
+  it('compiles the bundle in advance with the options of the server, which are part of where Node keeps compiled code', () => {
+    const command: string[] = JSON.parse(values('CMD')[0]!)
+    const compiling = stages[1]!.filter(({ name }) => name === 'RUN').at(-1)!.value
+    assert.ok(
+      compiling.includes(`NODE_COMPILE_CACHE=.cache timeout --preserve-status 10 ${command.join(' ')} && chmod`)
+    )
+  })
+
+  it('has the bundle and all that it was made of from the same stage, so that their times agree', () => {
+    const made = stages[1]!.filter(({ name, value }) => name === 'COPY' && !value.startsWith('scripts/'))
+    const folders = made.map(({ value }) => value.split(' ').at(-1)!).filter(name => name !== './')
+    const copied = values('COPY').filter(value => value.startsWith('--from=bundle '))
+    for (const folder of [...folders, '.cache'])
+      assert.ok(copied.includes(`--from=bundle /app/${folder} ${folder}`), folder)
+    assert.ok(copied[0]!.includes('/app/package-lock.json'))
   })
 
   it('keeps its data in a volume', () => {
@@ -154,7 +171,7 @@ describe('fly.toml', () => {
   it('allows the server more time to stop than its maximum', () => {
     assert.equal(fly.kill_signal, 'SIGTERM')
     assert.equal(fly.kill_timeout, 30)
-    const [, deadline] = /STOP_DEADLINE = ([\d_]+)/.exec(read('src/server.ts')) ?? []
+    const [, deadline] = /STOP_DEADLINE = ([\d_]+)/.exec(read('src/server-process.ts')) ?? []
     assert.ok(Number(deadline?.replaceAll('_', '')) < fly.kill_timeout * 1000)
   })
 

@@ -35,6 +35,27 @@ export function takesShortcut(name: string): boolean {
 }
 
 /**
+ * Whether this process may run from a bundle. A plugin that is loaded from a file would get second copies of the modules
+ * that it shares with the server, and coverage counts lines of sources.
+ */
+export function takesBundle(): boolean {
+  const { NODE_V8_COVERAGE, RHONE_SWAP } = process.env
+  return takesShortcut('bundle') && !NODE_V8_COVERAGE && !namesModule(RHONE_SWAP) && !swapsInFile()
+}
+
+function namesModule(swaps = ''): boolean {
+  return swaps.split(',').some(swap => swap !== '' && !swap.trim().endsWith('=off'))
+}
+
+function swapsInFile(): boolean {
+  try {
+    return readFileSync('.env', 'utf8').includes('RHONE_SWAP')
+  } catch {
+    return false // there is none, or reading the settings reports it
+  }
+}
+
+/**
  * Returns the values of the named variables. `X_FILE` names a file that contains `X`; an empty variable counts as
  * unset.
  *

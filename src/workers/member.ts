@@ -1,8 +1,9 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { programUrl } from '../bundle.ts'
 import type { Order, Report, WorkerData } from './messages.ts'
 
-const ENTRY = new URL(`./worker${extname(import.meta.filename)}`, import.meta.url)
+const SOURCE = new URL(`./worker${extname(import.meta.filename)}`, import.meta.url)
 
 export type MemberState = 'starting' | 'listening' | 'serving' | 'leaving'
 
@@ -18,7 +19,7 @@ export class Member {
   unansweredPings = 0
 
   constructor(data: WorkerData, onReport: (report: Report) => void, onError: (error: Error) => void) {
-    this.#thread = new Worker(ENTRY, { workerData: data, name: 'rhone-worker' })
+    this.#thread = new Worker(programUrl('worker', SOURCE), { workerData: data, name: 'rhone-worker' })
     this.threadId = this.#thread.threadId
     this.#thread.on('message', report => {
       this.unansweredPings = 0

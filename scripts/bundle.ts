@@ -1,0 +1,109 @@
+/**
+ * `npm run bundle`: joins the modules of Rhone and of its dependencies into a few files in `.cache/bundle`, from which
+ * it then starts, as long as no source file changes. `npm ci` runs it. Without esbuild, a tool of development, nothing
+ * is made, and Rhone starts from its sources.
+ */
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, extname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Metafile, Plugin } from 'esbuild'
+import { BUNDLES, type BundleManifest, MANIFEST, PROGRAMS, secondOf } from '../src/bundle.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+/** A running server loads more of its bundle later: the one before this is kept. */
+const KEPT = 2
+
+const esbuild = await import('esbuild').catch(ignoreMissing)
+if (esbuild) await bundle()
+else console.log('esbuild is not installed: Rhone will start from its sources, which takes longer')
+
+async function bundle(): Promise<void> {
+  const startedAt = Date.now()
+  const directory = join(BUNDLES, String(startedAt))
+  const { metafile } = await esbuild!.build({
+    absWorkingDir: ROOT,
+    entryPoints: PROGRAMS,
+    inject: ['src/bundle-traces.ts'],
+    outdir: directory,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true,
+    platform: 'node',
+    target: 'node22',
+    format: 'esm',
+    // CommonJS modules require Node's own.
+    banner: { js: `import{createRequire as requireOf}from'node:module';const require=requireOf(import.meta.url);` },
+    external: await optionalPackages(),
+    minifyWhitespace: true,
+    legalComments: 'none',
+    sourcemap: 'linked',
+    sourcesContent: false,
+    metafile: true,
+    logLevel: 'warning',
+    plugins: [ownLocations()]
+  })
+  const manifest = await describe(metafile, startedAt)
+  await replaceFile(MANIFEST, JSON.stringify(manifest))
+  await removeOld(directory)
+}
+
+/** What a module learns of its own location is that of its source. */
+function ownLocations(): Plugin {
+  return {
+    name: 'own-locations',
+    setup(build) {
+      build.onLoad({ filter: /\.(ts|[cm]?js)$/ }, async ({ path }) => {
+        // The one module whose location is that of the bundle.
+        if (basename(path) === 'bundle-traces.ts') return undefined
+        const text = await readFile(path, 'utf8')
+        const contents = text
+          .replace(/\bimport\.meta\.dirname\b|\b__dirname\b/g, () => JSON.stringify(dirname(path)))
+          .replace(/\bimport\.meta\.filename\b|\b__filename\b/g, () => JSON.stringify(path))
+          .replace(/\bimport\.meta\.url\b/g, () => JSON.stringify(pathToFileURL(path).href))
+        return contents === text ? undefined : { contents, loader: extname(path) === '.ts' ? 'ts' : 'js' }
+      })
+    }
+  }
+}
+
+/** @throws Error when a file changed after the bundle was begun, which may have used either version */
+async function describe(metafile: Metafile, startedAt: number): Promise<BundleManifest> {
+  // The lockfile stands for the packages.
+  const own = Object.keys(metafile.inputs).filter(path => !path.startsWith('node_modules/'))
+  const inputs = await Promise.all(
+    [...own, 'package-lock.json'].map(async path => {
+      const { mtimeMs, size } = await stat(join(ROOT, path))
+      if (mtimeMs >= startedAt) throw new Error(`${path} has just changed: run npm run bundle again`)
+      return [path, secondOf(mtimeMs), size] as const
+    })
+  )
+  const programs = Object.fromEntries(
+    Object.entries(metafile.outputs).flatMap(([file, { entryPoint }]) => {
+      const program = Object.entries(PROGRAMS).find(([, source]) => source === entryPoint)?.[0]
+      return program === undefined ? [] : [[program, file]]
+    })
+  ) as BundleManifest['programs']
+  return { root: ROOT, inputs, programs }
+}
+
+async function optionalPackages(): Promise<string[]> {
+  const { optionalDependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))
+  return Object.keys(optionalDependencies)
+}
+
+/** A process that starts meanwhile reads the manifest as it was before, or as it is after. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(`${path}.new`, text)
+  await rename(`${path}.new`, path)
+}
+
+async function removeOld(newest: string): Promise<void> {
+  const bundles = (await readdir(BUNDLES, { withFileTypes: true })).filter(entry => entry.isDirectory())
+  const old = bundles.map(({ name }) => join(BUNDLES, name)).filter(path => path !== newest)
+  for (const path of old.toSorted().slice(0, Math.max(0, old.length + 1 - KEPT))) await rm(path, { recursive: true })
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
+}
