@@ -1,26 +1,23 @@
 /**
  * `npm run bundle`: joins the modules of Rhone and of its dependencies into a few files in `.cache/bundle`, from which
- * it then starts, as long as no source file changes. `npm ci` runs it. Without esbuild, a tool of development, nothing
- * is made, and Rhone starts from its sources.
+ * it then starts, as long as no source file changes. `npm ci` runs it, unless it leaves out the tools of development.
  */
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { Metafile, Plugin } from 'esbuild'
+import { build, type Metafile, type Plugin } from 'esbuild'
 import { BUNDLES, type BundleManifest, MANIFEST, PROGRAMS, secondOf } from '../src/bundle.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-/** A running server loads more of its bundle later: the one before this is kept. */
-const KEPT = 2
+/** A running server loads more of its bundle later: the two before this are kept. */
+const KEPT = 3
 
-const esbuild = await import('esbuild').catch(ignoreMissing)
-if (esbuild) await bundle()
-else console.log('esbuild is not installed: Rhone will start from its sources, which takes longer')
+await bundle()
 
 async function bundle(): Promise<void> {
   const startedAt = Date.now()
   const directory = join(BUNDLES, String(startedAt))
-  const { metafile } = await esbuild!.build({
+  const { metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: PROGRAMS,
     inject: ['src/bundle-traces.ts'],
@@ -51,8 +48,8 @@ async function bundle(): Promise<void> {
 function ownLocations(): Plugin {
   return {
     name: 'own-locations',
-    setup(build) {
-      build.onLoad({ filter: /\.(ts|[cm]?js)$/ }, async ({ path }) => {
+    setup({ onLoad }) {
+      onLoad({ filter: /\.(ts|[cm]?js)$/ }, async ({ path }) => {
         // The one module whose location is that of the bundle.
         if (basename(path) === 'bundle-traces.ts') return undefined
         const text = await readFile(path, 'utf8')
@@ -102,8 +99,4 @@ async function removeOld(newest: string): Promise<void> {
   const bundles = (await readdir(BUNDLES, { withFileTypes: true })).filter(entry => entry.isDirectory())
   const old = bundles.map(({ name }) => join(BUNDLES, name)).filter(path => path !== newest)
   for (const path of old.toSorted().slice(0, Math.max(0, old.length + 1 - KEPT))) await rm(path, { recursive: true })
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
 }
