@@ -61,18 +61,33 @@ class LazyChild {
   }
 
   static {
-    for (const key of membersOf(pino({ level: 'silent' }, { write() {} }), Object.prototype)) {
+    const sample = pino({ level: 'silent' }, { write() {} })
+    for (const key of membersOf(sample, Object.prototype)) {
       if (Object.hasOwn(LazyChild.prototype, key)) continue
-      Object.defineProperty(LazyChild.prototype, key, {
-        get(this: LazyChild) {
-          const child = LazyChild.childOf(this)
-          const member: unknown = Reflect.get(child, key)
-          return typeof member === 'function' ? member.bind(child) : member
-        },
-        set(this: LazyChild, value: unknown) {
-          Reflect.set(LazyChild.childOf(this), key, value)
-        }
-      })
+      const isMethod = typeof Reflect.get(sample, key) === 'function'
+      Object.defineProperty(LazyChild.prototype, key, isMethod ? methodOfChild(key) : valueOfChild(key))
+    }
+  }
+}
+
+/** A method, not a getter: Fastify looks whether each logger of a request has its methods, which must create nothing. */
+function methodOfChild(key: PropertyKey): PropertyDescriptor {
+  return {
+    writable: true,
+    value(this: LazyChild, ...given: unknown[]) {
+      const child = LazyChild.childOf(this)
+      return (Reflect.get(child, key) as (...given: unknown[]) => unknown).apply(child, given)
+    }
+  }
+}
+
+function valueOfChild(key: PropertyKey): PropertyDescriptor {
+  return {
+    get(this: LazyChild) {
+      return Reflect.get(LazyChild.childOf(this), key)
+    },
+    set(this: LazyChild, value: unknown) {
+      Reflect.set(LazyChild.childOf(this), key, value)
     }
   }
 }

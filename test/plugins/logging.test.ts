@@ -216,6 +216,31 @@ test('request.log carries the request id, at every level', async t => {
   )
 })
 
+for (const [whose, logger] of [
+  ['ours', (book: Book) => createLogger({ level: 'info', destination: book })],
+  ['pino’s own', (book: Book) => pino({ level: 'info' }, book)]
+] as const)
+  test(`a request that logs nothing but its line creates no logger from the app's, which is ${whose}`, async t => {
+    const parent = logger(logbook()) as Logger
+    const onChild = t.mock.fn()
+    parent.onChild = onChild
+    const app: FastifyInstance = Fastify({
+      loggerInstance: parent as FastifyBaseLogger,
+      childLoggerFactory: (_none, bindings, options) => parent.child(bindings, options) as FastifyBaseLogger,
+      logController: new OneLinePerRequest()
+    })
+    await app.register(logging)
+    t.after(() => app.close())
+    app.get('/quiet', async () => ({}))
+    app.get('/talks', async request => request.log.info('heard'))
+    await app.ready()
+    onChild.mock.resetCalls()
+    await app.inject('/quiet')
+    assert.equal(onChild.mock.callCount(), 0)
+    await app.inject('/talks')
+    assert.equal(onChild.mock.callCount(), 1)
+  })
+
 /** The properties of a pino logger and their types. */
 function membersOf(logger: object): Map<PropertyKey, string> {
   const members = new Map<PropertyKey, string>()
