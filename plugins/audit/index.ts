@@ -3,7 +3,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { addressKey } from '../lib/address.ts'
-import { counter } from '../lib/metrics.ts'
+import { counter, tallies } from '../lib/metrics.ts'
 import { type PluginInput, parseOptions } from '../lib/options.ts'
 import type { AuditType, Db } from '../lib/own-types.ts'
 import type { Registry } from '../lib/registry.ts'
@@ -109,12 +109,12 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
   const takeAnonymous = minuteBudget(options.anonymousPerAddress, options.anonymousPerMinute)
   const addressOf = addressKey(app)
 
-  const events = counter(input.registry, {
+  const events = tallies(input.registry, {
     name: 'rhone_audit_events_total',
     help: 'Audit events written, by type and outcome.',
     labelNames: ['type', 'outcome']
   })
-  for (const type of input.types ?? []) for (const outcome of AUDIT_OUTCOMES) events.inc({ type, outcome }, 0)
+  for (const type of input.types ?? []) for (const outcome of AUDIT_OUTCOMES) events(type, outcome)
   const failures = counter(input.registry, {
     name: 'rhone_audit_write_failures_total',
     help: 'Audit events that could not be written.'
@@ -139,7 +139,7 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
   app.addHook('onClose', () => queue.close())
 
   function announce(row: AuditRow): void {
-    events.inc({ type: row.eventType, outcome: row.outcome ?? 'success' })
+    events(row.eventType, row.outcome).add()
     app.log.info({ audit: row }, 'audit')
   }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import { auditLogs } from '../../../drizzle/schema.ts'
 import { microseconds } from '../base/page.ts'
@@ -63,18 +63,12 @@ export function erasureText(seq: number, row: ChainedRow): string {
  * removed, so that names and addresses cannot be confirmed by trying them.
  */
 export function personalDigestOf(row: ChainedRow, salt: Buffer): Buffer {
-  return createHash('sha256')
-    .update(salt)
-    .update(JSON.stringify(personalOf(row)))
-    .digest()
+  return sha256(salt, JSON.stringify(personalOf(row)))
 }
 
 /** Digests a row: its other fields, and the digest of its personal data. */
 export function rowDigestOf(row: ChainedRow, personalDigest: Buffer): Buffer {
-  return createHash('sha256')
-    .update(JSON.stringify(factsOf(row)))
-    .update(personalDigest)
-    .digest()
+  return sha256(JSON.stringify(factsOf(row)), personalDigest)
 }
 
 /** What a link states about its row and about the previous link. */
@@ -94,11 +88,7 @@ export interface LinkFacts {
 /** The digest of a link: over the previous digest and its own facts. */
 export function linkDigest(previous: Buffer, link: LinkFacts): Buffer {
   const { seq, rowId, rowAt, isGenuine, isContinuous, rowDigest } = link
-  return createHash('sha256')
-    .update(previous)
-    .update(JSON.stringify([seq, rowId, rowAt, isGenuine, isContinuous]))
-    .update(rowDigest)
-    .digest()
+  return sha256(previous, JSON.stringify([seq, rowId, rowAt, isGenuine, isContinuous]), rowDigest)
 }
 
 /** The text that the MAC of a link covers. Through the digest it covers every earlier link too. */
@@ -108,11 +98,16 @@ export function linkText(seq: number, digest: Buffer): string {
 
 /** The digest of a link from a version without MACs. */
 export function plainLinkDigest(previous: Buffer, seq: number, row: ChainedRow, personalDigest: Buffer): Buffer {
-  return createHash('sha256')
-    .update(previous)
-    .update(JSON.stringify([seq, ...factsOf(row)]))
-    .update(personalDigest)
-    .digest()
+  return sha256(previous, JSON.stringify([seq, ...factsOf(row)]), personalDigest)
+}
+
+/**
+ * The digest of the parts, one after the other. The one-shot function takes a quarter of the time of a hash object, if
+ * it returns text: a Buffer of its own would cost more than the digest.
+ */
+function sha256(...parts: readonly (Buffer | string)[]): Buffer {
+  const bytes = Buffer.concat(parts.map(part => (typeof part === 'string' ? Buffer.from(part) : part)))
+  return Buffer.from(hash('sha256', bytes, 'binary'), 'binary')
 }
 
 function factsOf({ id, at, eventType, action, outcome, userId, teamId, appId, ...row }: ChainedRow) {
@@ -131,6 +126,9 @@ function canonicalJson(text: string | null): string | null {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
-  return Object.fromEntries(entries.map(([key, item]) => [key, sorted(item)]))
+  const given = value as Record<string, unknown>
+  const entries = Object.keys(given)
+    .sort()
+    .map(key => [key, sorted(given[key])])
+  return Object.fromEntries(entries)
 }

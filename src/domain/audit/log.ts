@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { getTableColumns, type SQL, sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
 import { auditLogs } from '../../../drizzle/schema.ts'
 import { commitWithNext, type Db, statement } from '../base/db.ts'
 import { type ChainedRow, rowText } from './chain.ts'
@@ -10,22 +10,37 @@ export type AuditRow = typeof auditLogs.$inferInsert
 /** A row without id and timestamp, which it gets when it is written. */
 export type NewAuditRow = Omit<AuditRow, 'id' | 'createdAt' | 'mac'>
 
-const { details: _details, createdAt: _createdAt, ...plainColumns } = getTableColumns(auditLogs)
-const PLAIN_FIELDS = Object.keys(plainColumns) as (keyof typeof plainColumns)[]
+/** A row with its MAC, as the database gets it. */
+type SignedRow = ChainedRow & { mac: Buffer }
 
 const instantOf = (microseconds: SQL) => sql`timestamptz 'epoch' + ${microseconds}::bigint * interval '1 microsecond'`
 
-const insertRow = statement(db => {
-  const values = {
-    ...Object.fromEntries(PLAIN_FIELDS.map(field => [field, sql.placeholder(field)])),
-    createdAt: instantOf(sql`${sql.placeholder('at')}`),
-    details: sql`${sql.placeholder('detailsText')}::jsonb`
-  }
-  return db
+const given = (field: keyof SignedRow) => sql.placeholder(field)
+
+const insertRow = statement(db =>
+  db
     .insert(auditLogs)
-    .values(values as never)
+    .values({
+      id: given('id'),
+      eventType: given('eventType'),
+      action: given('action'),
+      outcome: given('outcome'),
+      userId: given('userId'),
+      actor: given('actor'),
+      teamId: given('teamId'),
+      appId: given('appId'),
+      resource: given('resource'),
+      resourceId: given('resourceId'),
+      resourceName: given('resourceName'),
+      ip: given('ip'),
+      userAgent: given('userAgent'),
+      requestId: given('requestId'),
+      mac: given('mac'),
+      createdAt: instantOf(sql`${given('at')}`),
+      details: sql`${given('detailsText')}::jsonb`
+    })
     .prepare('insert_audit')
-})
+)
 
 /**
  * Writes the audit log. Every row carries a MAC, which distinguishes it from a row that was inserted with access to the
@@ -41,7 +56,8 @@ export class AuditLog {
 
   /** Writes one row in the transaction of the change that it records: both are committed, or neither. */
   async write(tx: Db, row: NewAuditRow): Promise<void> {
-    await insertRow(tx).execute({ ...this.#signed({ ...row, id: randomUUID() }, this.#nextInstant()) })
+    const signed = this.#signed(row, randomUUID(), this.#nextInstant())
+    await insertRow(tx).execute(signed as SignedRow & Record<string, unknown>)
   }
 
   /** The same as the last statement of the transaction. COMMIT is sent with it and costs no round trip of its own. */
@@ -54,7 +70,7 @@ export class AuditLog {
   async writeMany(db: Db, rows: readonly AuditRow[]): Promise<void> {
     const signed = rows.map(row => {
       const createdAt = row.createdAt ?? new Date()
-      const { at: _at, detailsText: _text, ...fields } = this.#signed(row, String(createdAt.getTime() * 1_000))
+      const { at: _at, detailsText: _text, ...fields } = this.#signed(row, row.id ?? randomUUID(), String(createdAt.getTime() * 1_000))
       return { ...fields, createdAt, details: row.details ?? null }
     })
     await db
@@ -63,22 +79,31 @@ export class AuditLog {
       .onConflictDoNothing()
   }
 
-  /** @param at the instant of the row, in microseconds since 1970 */
-  #signed(row: AuditRow, at: string): ChainedRow & { mac: Buffer } {
-    const plain = Object.fromEntries(PLAIN_FIELDS.map(field => [field, row[field] ?? null])) as unknown as ChainedRow
-    const { id = randomUUID(), outcome = 'success', userId, teamId, appId, details } = row
+  /**
+   * The row as PostgreSQL will return it.
+   *
+   * @param at the instant of the row, in microseconds since 1970
+   */
+  #signed(row: AuditRow, id: string, at: string): SignedRow {
     const complete: ChainedRow = {
-      ...plain,
-      // As PostgreSQL returns them.
       id: id.toLowerCase(),
-      userId: userId?.toLowerCase() ?? null,
-      teamId: teamId?.toLowerCase() ?? null,
-      appId: appId?.toLowerCase() ?? null,
-      outcome,
       at,
-      detailsText: details ? JSON.stringify(details) : null
+      eventType: row.eventType,
+      action: row.action,
+      outcome: row.outcome ?? 'success',
+      userId: row.userId?.toLowerCase() ?? null,
+      teamId: row.teamId?.toLowerCase() ?? null,
+      appId: row.appId?.toLowerCase() ?? null,
+      resource: row.resource,
+      resourceId: row.resourceId ?? null,
+      requestId: row.requestId ?? null,
+      actor: row.actor ?? null,
+      ip: row.ip ?? null,
+      userAgent: row.userAgent ?? null,
+      resourceName: row.resourceName ?? null,
+      detailsText: row.details ? JSON.stringify(row.details) : null
     }
-    return { ...complete, mac: this.keys.mac('row', rowText(complete)) }
+    return Object.assign(complete, { mac: this.keys.mac('row', rowText(complete)) })
   }
 }
 

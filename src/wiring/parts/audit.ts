@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Chore } from '../../../plugins/chores.ts'
 import { renewErasures } from '../../domain/audit/erase.ts'
 import { AuditKeys } from '../../domain/audit/keys.ts'
-import { hasUnsealed, sealBatch, signCheckpoint, unsealedAge } from '../../domain/audit/seal.ts'
+import { hasUnsealed, sealAll, signCheckpoint, unsealedAge } from '../../domain/audit/seal.ts'
 import { retireAudit, sweep } from '../../domain/privacy/retention.ts'
 import type { Part } from '../../kernel/part.ts'
 import { HOUR, MINUTE, SECOND } from './intervals.ts'
@@ -37,7 +37,7 @@ function sealing(app: FastifyInstance, keys: AuditKeys): Chore {
     name: 'audit-seal',
     every: SECOND,
     async run(signal) {
-      if (await hasUnsealed(app.db)) while (!signal.aborted && (await sealBatch(app.db, keys)) > 0);
+      if (await hasUnsealed(app.db)) await sealAll(app.db, keys, signal)
       if (performance.now() < signNext) return
       signNext = performance.now() + CHECKPOINT_INTERVAL
       const seconds = await unsealedAge(app.db)

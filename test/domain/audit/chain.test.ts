@@ -15,7 +15,7 @@ import {
 import { ERASED_ACTOR, pseudonymiseBatch, renewErasures } from '../../../src/domain/audit/erase.ts'
 import { AuditKeys } from '../../../src/domain/audit/keys.ts'
 import { AuditLog } from '../../../src/domain/audit/log.ts'
-import { sealBatch, signCheckpoint, unsealedAge } from '../../../src/domain/audit/seal.ts'
+import { sealAll, sealBatch, signCheckpoint, unsealedAge } from '../../../src/domain/audit/seal.ts'
 import { verifyAudit } from '../../../src/domain/audit/verify.ts'
 import type { Db } from '../../../src/domain/base/db.ts'
 import { auditLog, openDatabase } from '../support.ts'
@@ -238,6 +238,22 @@ test('writers never wait for sealing: an open transaction blocks neither the sea
   })
   assert.equal(await sealBatch(db, keys), 1)
   assert.deepEqual((await verifyAudit(db, keys)).problems, [])
+})
+
+test('rows that are written while others are sealed wait for the next time', async t => {
+  const db = await openDatabase(t)
+  await write(db, 250)
+  let batches = 0
+  const transaction: Db['transaction'] = async (body, settings) => {
+    batches++
+    const result = await db.transaction(body, settings)
+    await write(db, 1)
+    return result
+  }
+  const busy = { transaction } as Db
+  await sealAll(busy, keys, new AbortController().signal)
+  const { intact, problems, waiting } = await verifyAudit(db, keys)
+  assert.deepEqual({ batches, intact, problems, waiting }, { batches: 2, intact: 251, problems: [], waiting: 1 })
 })
 
 test('a deleted account leaves no name, and the chain stays valid', async t => {
