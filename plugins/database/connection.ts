@@ -128,13 +128,18 @@ export class PgConnection implements ExclusiveConnection {
     return this.#send(text, parameters, asArrays, this.#preparation)
   }
 
+  /** The same for a text without parameters or rows, such as COMMIT: as a simple query, it takes fewer messages. */
+  command(text: string): Promise<unknown> {
+    return this.#send(text, [], false, UNPREPARED)
+  }
+
   /** Runs several statements in one text, which may include transactions. One that fails midway is rolled back. */
   async script(text: string): Promise<unknown[]> {
     try {
       const results = (await this.#send(text, [], false, UNPREPARED)) as unknown[]
       return results.flat()
     } catch (error) {
-      if (!this.closed) await this.query('rollback', [], false).catch(() => this.destroy())
+      if (!this.closed) await this.command('rollback').catch(() => this.destroy())
       throw error
     }
   }
@@ -172,11 +177,11 @@ export class PgConnection implements ExclusiveConnection {
 
   /** Rejects as soon as the connection is lost, wherever `body` is. What `body` does after that has no effect. */
   async transaction<T>(body: (transaction: TransactionRunner) => Promise<T>): Promise<T> {
-    const lost = Promise.withResolvers<never>()
-    lost.promise.catch(() => {})
-    this.#onLost = lost.reject
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
+    this.#onLost = reject
+    new Transaction(this).run(body).then(resolve, reject)
     try {
-      return await Promise.race([new Transaction(this).run(body), lost.promise])
+      return await promise
     } finally {
       this.#onLost = undefined
     }

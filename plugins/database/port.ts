@@ -17,6 +17,8 @@ export interface TransactionRunner extends Runner {
 /** A connection reserved for one transaction. */
 export interface ExclusiveConnection extends Runner {
   readonly closed: boolean
+  /** Runs a statement that has neither parameters nor rows. */
+  command(text: string): Promise<unknown>
   destroy(): void
 }
 

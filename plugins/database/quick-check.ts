@@ -25,6 +25,18 @@ const QUERIES: readonly ((db: Drizzle) => PromiseLike<unknown>)[] = [
       .where(sql`id = ${sql.placeholder('id')}`)
       .prepare('one')
       .execute({ id: 1 }),
+  // A second run of the same query takes another path.
+  async db => {
+    const query = db
+      .update(things)
+      .set({ name: sql`${sql.placeholder('name')}`, madeAt: sql.placeholder('at') as never })
+      .prepare('two')
+    return [
+      await query.execute({ name: 'a', at: new Date(1) }),
+      await query.execute({ name: null, at: new Date(2) }),
+      await query.execute({ name: 'b', at: new Date(3) })
+    ]
+  },
   db => db.insert(things).values({ id: 1, madeAt: new Date(0), facts: { a: 1 } }),
   db => db.update(things).set({ name: 'a' }).returning({ name: things.name }),
   db => db.execute(sql`select ${1}::int`)

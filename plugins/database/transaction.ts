@@ -30,7 +30,7 @@ export class Transaction implements TransactionRunner {
    */
   query(text: string, parameters: unknown[], asArrays: boolean): Promise<unknown> {
     if (this.#beginning !== undefined) return this.#after(this.#beginning, text, parameters, asArrays)
-    this.#beginning = this.#connection.query('begin', [], false)
+    this.#beginning = this.#connection.command('begin')
     this.#beginning.catch(() => {})
     if (!isSelection(text)) return this.#after(this.#beginning, text, parameters, asArrays)
     const first = this.#send(text, parameters, asArrays)
@@ -62,7 +62,7 @@ export class Transaction implements TransactionRunner {
     if (this.#committing !== undefined) return Promise.reject(new Error('the transaction has already ended'))
     const result = this.#connection.query(text, parameters, asArrays)
     if (this.#endsWithNext) {
-      this.#committing = this.#connection.query('commit', [], false)
+      this.#committing = this.#connection.command('commit')
       this.#committing.catch(() => {})
     }
     return result
@@ -71,7 +71,7 @@ export class Transaction implements TransactionRunner {
   async #commit(): Promise<void> {
     if (this.#beginning === undefined) return
     await this.#beginning
-    const { command } = (await (this.#committing ?? this.#connection.query('commit', [], false))) as {
+    const { command } = (await (this.#committing ?? this.#connection.command('commit'))) as {
       command?: string
     }
     // PostgreSQL answers COMMIT with ROLLBACK if a statement has failed, even if its error was caught.
@@ -85,6 +85,6 @@ export class Transaction implements TransactionRunner {
       await this.#committing.catch(() => this.#connection.destroy())
       return
     }
-    await this.#connection.query('rollback', [], false).catch(() => this.#connection.destroy())
+    await this.#connection.command('rollback').catch(() => this.#connection.destroy())
   }
 }

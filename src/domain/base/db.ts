@@ -28,14 +28,11 @@ function prepareOnce<Statement extends object>(
   senderOf: (db: Db) => unknown
 ): (db: Db) => Statement {
   let built: Statement | undefined
-  const bound = new WeakMap<Db, Statement>()
   return db => {
-    const known = bound.get(db)
-    if (known !== undefined) return known
     built ??= build(db)
-    const fresh: Statement = Object.create(built, { client: { value: senderOf(db) } })
-    bound.set(db, fresh)
-    return fresh
+    const bound: Statement & { client?: unknown } = Object.create(built)
+    bound.client = senderOf(db)
+    return bound
   }
 }
 
