@@ -25,11 +25,12 @@ const QUERIES: readonly ((db: Drizzle) => PromiseLike<unknown>)[] = [
       .where(sql`id = ${sql.placeholder('id')}`)
       .prepare('one')
       .execute({ id: 1 }),
-  // A second run of the same query takes another path.
+  // A query that runs again takes another path.
   async db => {
     const query = db
       .update(things)
-      .set({ name: sql`${sql.placeholder('name')}`, madeAt: sql.placeholder('at') as never })
+      .set({ name: sql`${sql.placeholder('name')}`, madeAt: sql`${sql.param(sql.placeholder('at'), things.madeAt)}` })
+      .returning()
       .prepare('two')
     return [
       await query.execute({ name: 'a', at: new Date(1) }),
