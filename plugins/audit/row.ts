@@ -92,12 +92,15 @@ function rowOf(event: AuditEvent, catalogue: DetailsCatalogue): AuditRow {
   }
 }
 
-function allowedDetails(event: AuditEvent, catalogue: DetailsCatalogue): Record<string, unknown> | null {
-  const { details = {} } = event
-  const allowed = catalogue[`${event.resource}.${event.action}`] ?? []
-  const kept = allowed.filter(key => Object.hasOwn(details, key) && details[key] !== undefined)
-  if (kept.length === 0) return null
-  return Object.fromEntries(kept.map(key => [key, bounded(details[key])]))
+function allowedDetails({ details, resource, action }: AuditEvent, catalogue: DetailsCatalogue): AuditRow['details'] {
+  if (details === undefined) return null
+  let kept: Record<string, unknown> | null = null
+  for (const key of catalogue[`${resource}.${action}`] ?? [])
+    if (Object.hasOwn(details, key) && details[key] !== undefined) {
+      kept ??= {}
+      kept[key] = bounded(details[key])
+    }
+  return kept
 }
 
 /** A value as JSON of bounded size, so that no client can fill the log. */

@@ -110,6 +110,6 @@ export function tagOf(app: App): { etag: string } {
 }
 
 /** The audit log keeps only the details that its catalogue allows. */
-function eventOf(app: App, details: object): Changed['audit'] {
-  return { resourceId: app.id, resourceName: app.name, teamId: app.teamId, appId: app.id, details: { ...details } }
+function eventOf(app: App, details: Readonly<Record<string, unknown>>): Changed['audit'] {
+  return { resourceId: app.id, resourceName: app.name, teamId: app.teamId, appId: app.id, details }
 }

@@ -50,7 +50,8 @@ export interface ChainedRow {
  * The text that the MAC of a row covers: every field. It is the same before the row is written and after it is read.
  */
 export function rowText(row: ChainedRow): string {
-  return JSON.stringify([...factsOf(row), ...personalOf(row).slice(0, -1), canonicalJson(row.detailsText)])
+  const { actor, ip, userAgent, resourceName, detailsText } = row
+  return JSON.stringify(factsOf(row).concat(actor, ip, userAgent, resourceName, canonicalJson(detailsText)))
 }
 
 /** The text that the MAC of an erasure covers: the remaining personal fields of the row, and its place in the chain. */
@@ -110,11 +111,12 @@ function sha256(...parts: readonly (Buffer | string)[]): Buffer {
   return Buffer.from(hash('sha256', bytes, 'binary'), 'binary')
 }
 
-function factsOf({ id, at, eventType, action, outcome, userId, teamId, appId, ...row }: ChainedRow) {
-  return [id, at, eventType, action, outcome, userId, teamId, appId, row.resource, row.resourceId, row.requestId]
+function factsOf(row: ChainedRow): (string | null)[] {
+  const { id, at, eventType, action, outcome, userId, teamId, appId, resource, resourceId, requestId } = row
+  return [id, at, eventType, action, outcome, userId, teamId, appId, resource, resourceId, requestId]
 }
 
-function personalOf({ actor, ip, userAgent, resourceName, detailsText }: ChainedRow) {
+function personalOf({ actor, ip, userAgent, resourceName, detailsText }: ChainedRow): (string | null)[] {
   return [actor, ip, userAgent, resourceName, detailsText]
 }
 

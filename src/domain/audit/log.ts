@@ -70,7 +70,8 @@ export class AuditLog {
   async writeMany(db: Db, rows: readonly AuditRow[]): Promise<void> {
     const signed = rows.map(row => {
       const createdAt = row.createdAt ?? new Date()
-      const { at: _at, detailsText: _text, ...fields } = this.#signed(row, row.id ?? randomUUID(), String(createdAt.getTime() * 1_000))
+      const at = String(createdAt.getTime() * 1_000)
+      const { at: _at, detailsText: _text, ...fields } = this.#signed(row, row.id ?? randomUUID(), at)
       return { ...fields, createdAt, details: row.details ?? null }
     })
     await db
