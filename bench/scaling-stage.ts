@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -15,10 +15,10 @@ export interface Contestant {
   readonly url: string
   /** Number of workers or instances. */
   readonly units: number
+  /** Requests per second of each that leave it idle for most of the time. */
+  readonly rate: number
   /** CPU seconds of each thread of its servers so far. */
   threads(): Map<string, number>
-  /** Moves its servers to these cores, a list in `taskset`'s format. */
-  moveTo(cores: string): void
 }
 
 export interface Stage {
@@ -33,8 +33,9 @@ interface Server {
 
 const ROOT = join(import.meta.dirname, '..')
 const UNLIMITED = '1000000/s:1000000'
-/** Clock ticks per second in /proc. */
-const TICKS = 100
+/** Requests per second and worker, or instance: a tenth of what one core can do. */
+const WORKER_RATE = 3_000
+const INSTANCE_RATE = 1_000
 
 /** One and two workers; and, if the machine has haproxy and Redis, one and two instances. */
 export async function openStage(): Promise<Stage> {
@@ -67,8 +68,9 @@ async function environment(scope: Scope): Promise<Environment> {
 
 async function workers(scope: Scope, env: Environment): Promise<Contestant[]> {
   const [one, two] = [await start(scope, env), await start(scope, { ...env, RHONE_WORKERS: '2' })]
-  const single = contestant('1 worker', 1, one.url, [one])
-  return [single, contestant('2 workers', 2, two.url, [two], single)]
+  const rate = WORKER_RATE
+  const single = contestant({ name: '1 worker', units: 1, rate, url: one.url, servers: [one] })
+  return [single, contestant({ name: '2 workers', units: 2, rate, url: two.url, servers: [two], comparedWith: single })]
 }
 
 async function instances(scope: Scope, env: Environment): Promise<Contestant[]> {
@@ -91,28 +93,16 @@ async function instances(scope: Scope, env: Environment): Promise<Contestant[]> 
     console.log('haproxy is not installed: no instances')
     return []
   }
-  const single = contestant('1 instance', 1, alone, servers.slice(0, 1))
-  return [single, contestant('2 instances', 2, both, servers.slice(1), single)]
+  const rate = INSTANCE_RATE
+  const single = contestant({ name: '1 instance', units: 1, rate, url: alone, servers: servers.slice(0, 1) })
+  return [
+    single,
+    contestant({ name: '2 instances', units: 2, rate, url: both, servers: servers.slice(1), comparedWith: single })
+  ]
 }
 
-function contestant(
-  name: string,
-  units: number,
-  url: string,
-  servers: readonly Server[],
-  comparedWith?: Contestant
-): Contestant {
-  return {
-    name,
-    ...(comparedWith && { comparedWith }),
-    url,
-    units,
-    threads: () => threadsOf(servers),
-    moveTo(cores) {
-      for (const { child } of servers)
-        execFileSync('taskset', ['-a', '-p', '-c', cores, String(child.pid)], { stdio: 'ignore' })
-    }
-  }
+function contestant({ servers, ...named }: Omit<Contestant, 'threads'> & { servers: readonly Server[] }): Contestant {
+  return { ...named, threads: () => threadsOf(servers) }
 }
 
 async function proxied(scope: Scope, servers: readonly Server[]): Promise<string | undefined> {
@@ -147,8 +137,8 @@ function threadsOf(servers: readonly Server[]): Map<string, number> {
   const used = new Map<string, number>()
   for (const { child } of servers)
     for (const thread of readdirSync(`/proc/${child.pid}/task`)) {
-      const fields = readFileSync(`/proc/${child.pid}/task/${thread}/stat`, 'utf8').split(') ')[1]!.split(' ')
-      used.set(thread, (Number(fields[11]) + Number(fields[12])) / TICKS)
+      const [nanoseconds] = readFileSync(`/proc/${child.pid}/task/${thread}/schedstat`, 'utf8').split(' ')
+      used.set(thread, Number(nanoseconds) / 1e9)
     }
   return used
 }
