@@ -83,9 +83,10 @@ function lengthOf(reply: string, head: number): number {
   return Number(LENGTH.exec(reply.slice(0, head))?.[1] ?? 0)
 }
 
+/** Counts replies by when they arrive: under overload, those of a second's due requests arrive in the next one. */
 function note(reply: string, path: number, since: number, sentAt: number): void {
   const now = performance.now()
-  if (since < from || now > until) return
+  if (now < from || now > until) return
   const status = reply.slice(9, 12)
   const { served, sent, refused } = latencies[path]!
   if (status[0] === '2') {
