@@ -1,4 +1,7 @@
-/** Writes the latest results into docs/performance.md, between its two marks. */
+/**
+ * Writes the latest results into docs/performance.md, between its two marks. What has no result here, since it was
+ * measured elsewhere or earlier, stays as it is.
+ */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Figures } from './ratios.ts'
@@ -29,15 +32,21 @@ const ratios = scenarios.flatMap(({ name }) => {
   return result === undefined ? [] : [{ name, ...result }]
 })
 const others = [...results].filter(([name]) => !scenarios.some(scenario => scenario.name === name))
-const sections = [summaryOf(ratios), ...others.map(([name, result]) => sectionOf(name, result as Result<Tables>))]
 
 const document = await readFile(DOCUMENT, 'utf8')
 const [before, rest] = document.split(BEGIN)
-const after = rest?.split(END)[1]
-if (before === undefined || after === undefined) throw new Error(`${DOCUMENT} lacks the marks ${BEGIN} and ${END}`)
-await writeFile(DOCUMENT, `${before}${BEGIN}\n\n${sections.join('\n\n')}\n\n${END}${after}`)
+const [known, after] = rest?.split(END) ?? []
+if (before === undefined || known === undefined || after === undefined)
+  throw new Error(`${DOCUMENT} lacks the marks ${BEGIN} and ${END}`)
+const [summary = '', ...sections] = known.split(/^(?=### )/m).map(part => part.trim())
+const written = new Map(sections.map(section => [/^### (.*)/.exec(section)![1]!, section]))
+for (const [name, result] of others) written.set(name, sectionOf(name, result as Result<Tables>))
+const inOrder = [...written].toSorted(([one], [other]) => one.localeCompare(other)).map(([, section]) => section)
+const parts = [ratios.length === 0 ? summary : summaryOf(ratios, summary), ...inOrder]
+await writeFile(DOCUMENT, `${before}${BEGIN}\n\n${parts.join('\n\n')}\n\n${END}${after}`)
 
-function summaryOf(measured: readonly ({ name: string } & Result<Ratios>)[]): string {
+/** @param known the table so far, whose rows stay where nothing was measured */
+function summaryOf(measured: readonly ({ name: string } & Result<Ratios>)[], known: string): string {
   const rows = measured.map(({ name, facts: { what, goal, figures } }) => {
     const [baseline, ours] = [Object.values(figures)[0]!, figures.rhone!]
     return {
@@ -53,7 +62,10 @@ function summaryOf(measured: readonly ({ name: string } & Result<Ratios>)[]): st
     }
   })
   const { machine, day, facts } = measured[0]!
-  return `${tableOf(rows)}
+  const [head, rule, ...lines] = tableOf(rows).split('\n')
+  const ofScenario = (name: string, among: readonly string[]) => among.find(line => line.startsWith(`| ${name} |`))
+  const merged = scenarios.flatMap(({ name }) => ofScenario(name, lines) ?? ofScenario(name, known.split('\n')) ?? [])
+  return `${[head, rule, ...merged].join('\n')}
 
 CPU time of the server's process per request, from the kernel's accounting; medians of ${facts.rounds} alternating rounds of
 ${facts.seconds} s over ${facts.connections} connections. ${placeOf(machine, day)}`

@@ -131,7 +131,8 @@ else {
     if (now >= until) return clearInterval(clock)
     for (; scheduled < ((now - start) / 1_000) * order.rate!; scheduled++) {
       const since = start + (scheduled / order.rate!) * 1_000
-      const lane = idle.pop()
+      // In turn: a server with several workers gets the same load on each.
+      const lane = idle.shift()
       if (lane === undefined) due.push(since)
       else lane.send(since)
     }
