@@ -266,7 +266,14 @@ describe('pages in use', { skip }, () => {
     Object.assign(deployer, { running: silent, metrics: silent })
     t.after(() => Object.assign(deployer, answers))
     const page = await open(t, data.ada, '/apps/website')
-    await page.getByText('Its machines do not answer at the moment.').waitFor()
+    // What they have just answered is kept for some seconds.
+    await eventually(
+      async () => {
+        await page.reload()
+        return page.getByText('Its machines do not answer at the moment.').count()
+      },
+      count => count === 1
+    )
     assert.deepEqual(await page.locator('.figure').getByText('unknown').count(), 4)
     assert.equal(await page.locator('.figure .value').count(), 0)
   })
