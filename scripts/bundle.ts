@@ -2,6 +2,7 @@
  * `npm run bundle`: joins the modules of Rhone and of its dependencies into a few files in `.cache/bundle`, from which
  * it then starts, as long as no source file changes. `npm ci` runs it, unless it leaves out the tools of development.
  */
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -37,7 +38,7 @@ async function bundle(): Promise<void> {
     sourcesContent: false,
     metafile: true,
     logLevel: 'warning',
-    plugins: [ownLocations()]
+    plugins: [ownLocations(), laterCommonJs()]
   })
   const manifest = await describe(metafile, startedAt)
   await replaceFile(MANIFEST, JSON.stringify(manifest))
@@ -61,6 +62,31 @@ function ownLocations(): Plugin {
       })
     }
   }
+}
+
+/**
+ * Leaves packages in CommonJS that are imported later, with `import()`, to Node: as a chunk, one would only export its
+ * default.
+ */
+function laterCommonJs(): Plugin {
+  return {
+    name: 'later-commonjs',
+    setup({ onResolve, resolve }) {
+      onResolve({ filter: /^[^./]/ }, async ({ kind, path, ...from }) => {
+        if (kind !== 'dynamic-import' || path.startsWith('node:')) return undefined
+        const found = await resolve(path, { ...from, kind: 'import-statement' })
+        const isOurs = found.external || found.errors.length > 0 || (await isEsModule(found.path))
+        return isOurs ? undefined : { path, external: true }
+      })
+    }
+  }
+}
+
+async function isEsModule(path: string): Promise<boolean> {
+  if (extname(path) !== '.js') return extname(path) === '.mjs'
+  let folder = dirname(path)
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder)
+  return JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')).type === 'module'
 }
 
 /** @throws Error when a file changed after the bundle was begun, which may have used either version */

@@ -8,9 +8,21 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
+import { emptyDatabase } from '../support/database.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const COPIED = ['src', 'plugins', 'integrations', 'routes', 'views', 'schemas', 'drizzle', 'monitoring', 'scripts']
+const COPIED = [
+  'src',
+  'plugins',
+  'integrations',
+  'routes',
+  'views',
+  'schemas',
+  'drizzle',
+  'monitoring',
+  'scripts',
+  'public'
+]
 const FILES = ['package.json', 'package-lock.json', 'tsconfig.json']
 /** Counts the modules that are loaded from a bundle. */
 const COUNTING = `data:text/javascript,${encodeURIComponent(`
@@ -78,6 +90,40 @@ test('what starts a server from its sources is not broken by a damaged bundle', 
   await bundle()
   await writeFile(join(root, '.cache/bundle/manifest.json'), '{"root":')
   assert.equal(await bundled(), 0)
+})
+
+test('a bundled server loads the packages of every option, as its sources do', { timeout: 120_000 }, async t => {
+  const { root, env, bundle } = await installation(t)
+  await bundle()
+  const settings = {
+    ...env,
+    PORT: '0',
+    DATABASE_URL: await emptyDatabase(t),
+    REDIS_URL: 'redis://127.0.0.1:1',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:1',
+    SENTRY_DSN: 'http://key@127.0.0.1:1/1',
+    SMTP_URL: 'smtp://127.0.0.1:1',
+    MAIL_FROM: 'rhone@example.com'
+  }
+  const server = spawn(process.execPath, ['src/server.ts'], {
+    cwd: root,
+    env: settings,
+    stdio: ['ignore', 'pipe', 'ignore']
+  })
+  t.after(() => server.kill('SIGKILL'))
+  const lines: string[] = []
+  for await (const line of createInterface(server.stdout)) {
+    lines.push(line)
+    if (JSON.parse(line).msg === 'ready' || JSON.parse(line).level === 'fatal') break
+  }
+  assert.match(lines.at(-1) ?? 'nothing was logged', /"msg":"ready"/, lines.join('\n'))
+  assert.ok(
+    lines.some(line => line.includes('connect ECONNREFUSED 127.0.0.1:1')),
+    'the client of Redis has tried'
+  )
+  const exited = once(server, 'exit')
+  server.kill('SIGKILL')
+  await exited
 })
 
 test('a trace of a bundled server names lines of its sources', { timeout: 60_000 }, async t => {
