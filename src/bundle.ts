@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { enableCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -52,7 +52,8 @@ function bundleOf(program: Program): URL | undefined {
   if (!takesBundle()) return undefined
   const manifest = readManifest()
   if (manifest === undefined || manifest.root !== ROOT || !manifest.inputs.every(isUnchanged)) return undefined
-  return pathToFileURL(join(ROOT, manifest.programs[program]))
+  const file = join(ROOT, manifest.programs[program])
+  return existsSync(file) ? pathToFileURL(file) : undefined
 }
 
 function readManifest(): BundleManifest | undefined {

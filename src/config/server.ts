@@ -40,8 +40,8 @@ export interface ServerSettings {
 }
 
 /**
- * Optimizations that rely on undocumented behaviour of Node or drizzle. Each one checks at boot that it works here;
- * without them everything works the same, only slower.
+ * Optimizations that rely on undocumented behaviour of Node or drizzle, or on a bundle that agrees with the sources. Each
+ * one checks at boot that it works here; without them everything works the same, only slower.
  */
 export const SHORTCUTS = ['heads', 'batching', 'sockets', 'queries', 'imports', 'bundle'] as const
 export type Shortcut = (typeof SHORTCUTS)[number]

@@ -39,8 +39,9 @@ export function takesShortcut(name: string): boolean {
  * that it shares with the server, and coverage counts lines of sources.
  */
 export function takesBundle(): boolean {
-  const { NODE_V8_COVERAGE, RHONE_SWAP } = process.env
-  return takesShortcut('bundle') && !NODE_V8_COVERAGE && !namesModule(RHONE_SWAP) && !swapsInFile()
+  const { NODE_V8_COVERAGE, RHONE_SWAP, RHONE_SWAP_FILE } = process.env
+  const mayLoadModules = namesModule(RHONE_SWAP) || Boolean(RHONE_SWAP_FILE) || swapsInFile()
+  return takesShortcut('bundle') && !NODE_V8_COVERAGE && !mayLoadModules
 }
 
 function namesModule(swaps = ''): boolean {
@@ -49,7 +50,7 @@ function namesModule(swaps = ''): boolean {
 
 function swapsInFile(): boolean {
   try {
-    return readFileSync('.env', 'utf8').includes('RHONE_SWAP')
+    return /^[ \t]*(export[ \t]+)?RHONE_SWAP/m.test(readFileSync('.env', 'utf8'))
   } catch {
     return false // there is none, or reading the settings reports it
   }

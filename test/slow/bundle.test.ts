@@ -65,8 +65,12 @@ test('a server starts from its bundle, unless anything suggests that its sources
 
   assert.equal(await bundled({ RHONE_SHORTCUTS_OFF: 'bundle' }), 0)
   assert.equal(await bundled({ RHONE_SWAP: 'cors=off, audit=./my-audit.ts' }), 0)
+  await writeFile(join(root, 'swaps'), 'audit=./my-audit.ts')
+  assert.equal(await bundled({ RHONE_SWAP_FILE: 'swaps' }), 0)
   await writeFile(join(root, '.env'), 'RHONE_SWAP=audit=./my-audit.ts\n')
   assert.equal(await bundled(), 0)
+  await cp(join(ROOT, '.env.example'), join(root, '.env'))
+  assert.ok((await bundled()) > 0, 'the example only names the variable')
   await rm(join(root, '.env'))
 
   await appendFile(join(root, 'src/config/error.ts'), '\n')
@@ -88,7 +92,10 @@ test('a server starts from its bundle, unless anything suggests that its sources
 test('what starts a server from its sources is not broken by a damaged bundle', async t => {
   const { root, bundle, bundled } = await installation(t)
   await bundle()
-  await writeFile(join(root, '.cache/bundle/manifest.json'), '{"root":')
+  const manifest = join(root, '.cache/bundle/manifest.json')
+  await rm(join(root, JSON.parse(readFileSync(manifest, 'utf8')).programs.server))
+  assert.equal(await bundled(), 0)
+  await writeFile(manifest, '{"root":')
   assert.equal(await bundled(), 0)
 })
 
