@@ -17,7 +17,7 @@ await bundle()
 
 async function bundle(): Promise<void> {
   const startedAt = Date.now()
-  const directory = join(BUNDLES, String(startedAt))
+  const directory = join(BUNDLES, `${startedAt}-${process.pid}`)
   const { metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: PROGRAMS,
@@ -117,8 +117,9 @@ async function optionalPackages(): Promise<string[]> {
 /** A process that starts meanwhile reads the manifest as it was before, or as it is after. */
 async function replaceFile(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  await writeFile(`${path}.new`, text)
-  await rename(`${path}.new`, path)
+  const own = `${path}.${process.pid}`
+  await writeFile(own, text)
+  await rename(own, path)
 }
 
 async function removeOld(newest: string): Promise<void> {
