@@ -50,10 +50,16 @@ async function* through(source: Chunks, transform: Transform): AsyncGenerator<Bu
   }
 }
 
-/** Waits until a chunk has been used before it asks for the next one. */
+/**
+ * Waits until a chunk has been used before it asks for the next one. A transform that is destroyed while its reader is
+ * behind never reports that a write has ended, so its close ends the wait, too.
+ */
 async function feed(source: Chunks, transform: Transform): Promise<void> {
+  let stopWaiting = () => {}
+  transform.once('close', () => stopWaiting())
   for await (const chunk of source)
     await new Promise<void>((used, failed) => {
+      stopWaiting = () => failed(new Error('nobody reads on'))
       transform.write(chunk, error => (error ? failed(error) : used()))
     })
   transform.end()
