@@ -1,5 +1,6 @@
 import { type PostgresTarget, sqlState } from '../lib/postgres.ts'
 import { ask, connectionClosed, openSession, type Session } from '../lib/postgres-session.ts'
+import { Bag, type Member } from './bag.ts'
 import type { Conversions, ExclusiveConnection, TransactionRunner } from './port.ts'
 import { isStalePlan, refuseRepeat } from './stale-plan.ts'
 import { Transaction } from './transaction.ts'
@@ -53,6 +54,40 @@ const UNPREPARED: Preparation = { prepare: false }
 
 type Reject = (reason: Error) => void
 
+/** A statement that was sent and not answered. */
+class Statement implements Member {
+  place = 0
+  readonly reject: Reject
+
+  constructor(reject: Reject) {
+    this.reject = reject
+  }
+}
+
+/** A query of the driver, as far as its rows are concerned. */
+interface Rows {
+  values(): { forEach(onRow: (row: unknown) => void): unknown }
+}
+
+/**
+ * Collects a query's rows, as arrays, outside of the driver. Its own array of rows was created when the query before
+ * ended, so V8 has often moved it to the old generation by now, and would then keep and copy all rows of each query
+ * until a full collection. The driver also keeps the last query of a queue that ran empty, hence {@link take}.
+ */
+class RowCollector {
+  #rows: unknown[] = []
+
+  constructor(query: Rows) {
+    query.values().forEach(row => void this.#rows.push(row))
+  }
+
+  take(): unknown[] {
+    const rows = this.#rows
+    this.#rows = []
+    return rows
+  }
+}
+
 /** One pooled connection, from open to close. */
 export class PgConnection implements ExclusiveConnection {
   /** When it was last returned, as `performance.now()`. */
@@ -74,7 +109,7 @@ export class PgConnection implements ExclusiveConnection {
   #preparation: Preparation
   readonly #silence: NodeJS.Timeout | undefined
   /** Rejected when the connection is lost: the driver forgets what is sent between a socket error and the close. */
-  readonly #underWay = new Set<Reject>()
+  readonly #underWay = new Bag<Statement>()
   #onLost: Reject | undefined
   #closed = false
 
@@ -89,7 +124,7 @@ export class PgConnection implements ExclusiveConnection {
         this.#closed = true
         clearTimeout(this.#silence)
         this.#onLost?.(connectionClosed())
-        for (const reject of this.#underWay) reject(connectionClosed())
+        for (const { reject } of this.#underWay.all()) reject(connectionClosed())
         onClose(this)
       }
     })
@@ -146,19 +181,20 @@ export class PgConnection implements ExclusiveConnection {
 
   #send(text: string, parameters: unknown[], asArrays: boolean, preparation: Preparation): Promise<unknown> {
     if (this.closed) return Promise.reject(connectionClosed())
-    const underWay = this.#underWay
-    if (underWay.size === 0) this.#silence?.refresh()
+    if (this.#underWay.size === 0) this.#silence?.refresh()
     return new Promise((resolve, reject) => {
-      underWay.add(reject)
+      const statement = new Statement(reject)
+      this.#underWay.add(statement)
       const query = this.#session.sql.unsafe(text, parameters as never[], preparation as { prepare: boolean })
       if (preparation.prepare) refuseRepeat(query)
-      ;(asArrays ? query.values() : query).then(
-        rows => {
-          this.#completed(reject)
-          resolve(rows)
+      const collector = asArrays ? new RowCollector(query) : undefined
+      query.then(
+        result => {
+          this.#completed(statement)
+          resolve(collector === undefined ? result : collector.take())
         },
         error => {
-          this.#completed(reject)
+          this.#completed(statement)
           if (sqlState(error) === LOST_STATEMENT) this.hasLostStatements = true
           // Nothing was started. A transaction is over anyway; a single statement is sent again.
           if (isStalePlan(error) && this.#onLost === undefined)
@@ -170,8 +206,8 @@ export class PgConnection implements ExclusiveConnection {
   }
 
   /** The server's time limit applies to each statement separately, from the end of the previous one. */
-  #completed(statement: Reject): void {
-    this.#underWay.delete(statement)
+  #completed(statement: Statement): void {
+    this.#underWay.remove(statement)
     this.#silence?.refresh()
   }
 

@@ -121,8 +121,9 @@ export class Gate {
   ): void {
     const { flow } = policy
     const { priority } = flow.lane
-    // It is started by the end of another request, or by a timer.
-    const resumeInContext = AsyncResource.bind(resume)
+    // It is started by the end of another request, or by a timer. `AsyncResource.bind` would take 4 µs, this 0.05.
+    const context = new AsyncResource('rhone.WaitingRequest')
+    const resumeInContext = (outcome: Outcome) => context.runInAsyncScope(resume, undefined, outcome)
     const waiting = new WaitingRequest(since, request, flow, {
       start: (now, work) => {
         this.#settings.onWaited(priority, now - since)
