@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [scenario ...] [--rounds=12] [--seconds=2] [--connections=32] [--profile]`, and
+ * `npm run bench -- [scenario ...] [--rounds=12] [--seconds=2] [--connections=32] [--warmup=20000] [--profile]`, and
  * `npm run bench -- peers [--go=<program>]`: a ping beside those of others ({@link peers}).
  *
  * Every scenario loads its baseline and Rhone in short alternating rounds, so that whatever else the machine does falls
@@ -11,7 +11,7 @@ import { type LoadResult, load } from './load.ts'
 import { peers } from './peers.ts'
 import { type ServerProcess, startServer } from './process.ts'
 import { keepResult } from './results.ts'
-import { type Contestant, prepare, type Scenario, scenarios } from './scenarios.ts'
+import { type Contestant, prepare, type Scenario, scenarios, type World } from './scenarios.ts'
 
 interface Round extends LoadResult {
   /** Microseconds of CPU time per request. */
@@ -34,6 +34,8 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '12' },
     seconds: { type: 'string', default: '2' },
     connections: { type: 'string', default: '32' },
+    /** Requests before the first round: V8 compiles meanwhile, which would count as a cost of each request. */
+    warmup: { type: 'string', default: '20000' },
     profile: { type: 'boolean', default: false },
     go: { type: 'string' }
   }
@@ -65,7 +67,7 @@ async function measure(scenario: Scenario): Promise<Record<string, Figures>> {
       servers.set(contestant, await startServer({ ...contestant.server(world), ...profileOf(scenario, contestant) }))
     for (const [contestant, server] of servers) {
       await contestant.afterStart?.(server.url, world)
-      await fire(contestant, server, world, 2)
+      await warmUp(contestant, server, world)
     }
     for (let round = 0; round < rounds; round++)
       for (const [contestant, server] of inTurn(servers, round)) {
@@ -80,12 +82,15 @@ async function measure(scenario: Scenario): Promise<Record<string, Figures>> {
   print(scenario, figures)
   return figures
 
-  async function fire(
-    contestant: Contestant,
-    server: ServerProcess,
-    world: Parameters<Contestant['shot']>[1],
-    time: number
-  ) {
+  async function warmUp(contestant: Contestant, server: ServerProcess, world: World) {
+    for (let sent = 0; sent < Number(values.warmup); ) {
+      const { requests } = await fire(contestant, server, world, 2)
+      if (requests === 0) throw new Error(`${contestant.name} answers nothing`)
+      sent += requests
+    }
+  }
+
+  async function fire(contestant: Contestant, server: ServerProcess, world: World, time: number) {
     const before = server.cpu()
     const result = await load(contestant.shot(server.url, world), connections, time)
     return { ...result, cpu: ((server.cpu() - before) * 1e6) / result.requests }

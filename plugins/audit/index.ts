@@ -10,14 +10,16 @@ import type { Registry } from '../lib/registry.ts'
 import { AUDIT_DETAILS } from './catalogue.ts'
 import { minuteBudget } from './minute-budget.ts'
 import { outcomeOf, resourceOf } from './outcome.ts'
+import type { Audit, AuditedCall, AuditSubject } from './port.ts'
 import { createAuditQueue } from './queue.ts'
-import { AUDIT_OUTCOMES, type AuditEvent, type AuditRow, requestRow, type SystemAuditEvent, systemRow } from './row.ts'
-import type { AuditSink } from './sink.ts'
+import { AUDIT_OUTCOMES, type AuditEvent, type AuditRow, requestRow, systemRow } from './row.ts'
+import type { AuditSink, StoredRow } from './sink.ts'
 import type { AuditSpool } from './spool.ts'
 
 export { auditDdl } from './ddl.ts'
+export type { Audit } from './port.ts'
 export type { AuditEvent, AuditOutcome, AuditRow, SystemAuditEvent } from './row.ts'
-export type { AuditSink } from './sink.ts'
+export type { AuditSink, StoredRow } from './sink.ts'
 export { type AuditSpool, fileSpool } from './spool.ts'
 
 export const AuditOptions = Type.Object(
@@ -65,25 +67,6 @@ export interface AuditDeps {
   types?: readonly AuditType[]
   registry?: Registry
 }
-
-export interface Audit {
-  /**
-   * Records a change that the request made, in the same transaction: if it rejects, let the transaction fail. `tx` is
-   * null when there is no transaction to join. With `isLast`, the transaction does nothing afterwards.
-   */
-  record(tx: Db | null, request: FastifyRequest, event: AuditEvent, settings?: { isLast: boolean }): Promise<void>
-  /** Like `record`, for a change made without a request. */
-  recordSystem(tx: Db | null, event: SystemAuditEvent): Promise<void>
-  /** Records an attempt that changed nothing. Returns immediately; the row is written in the background. */
-  attempt(request: FastifyRequest, event: AuditEvent): void
-  /** Sets the team whose resource a request concerns, so that a refusal appears in that team's audit log. */
-  about(request: FastifyRequest, subject: AuditSubject): void
-}
-
-/** What every call of a route is about. */
-type AuditedCall = Pick<AuditEvent, 'type' | 'action' | 'resource'>
-
-type AuditSubject = Pick<AuditEvent, 'teamId' | 'appId' | 'resourceId' | 'resourceName'>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -138,6 +121,10 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
   app.addHook('onReady', async () => queue.open())
   app.addHook('onClose', () => queue.close())
 
+  function rowOf(request: FastifyRequest, event: AuditEvent): AuditRow {
+    return requestRow(request, { ...request.auditSubject, ...event }, catalogue)
+  }
+
   function announce(row: AuditRow): void {
     events(row.eventType, row.outcome).add()
     app.log.info({ audit: row }, 'audit')
@@ -155,16 +142,23 @@ const audit: FastifyPluginAsync<PluginInput<typeof AuditOptions, AuditDeps>> = a
     announce(row)
   }
 
+  async function writeWith<T>(row: AuditRow, change: (row: StoredRow) => Promise<T | undefined>) {
+    if (sink.sign === undefined) return undefined
+    const changed = await change(sink.sign(row))
+    if (changed !== undefined) announce(row)
+    return changed
+  }
+
   function attempt(request: FastifyRequest, event: AuditEvent): void {
-    const row = requestRow(request, { ...request.auditSubject, ...event }, catalogue)
+    const row = rowOf(request, event)
     if (row.userId === null && !takeAnonymous(addressOf(request))) suppressed.inc()
     else queue.push({ ...row, id: randomUUID(), createdAt: new Date() })
   }
 
   app.decorateRequest('auditSubject', null)
   app.decorate('audit', {
-    record: (tx, request, event, { isLast } = { isLast: false }) =>
-      write(tx, requestRow(request, { ...request.auditSubject, ...event }, catalogue), isLast),
+    record: (tx, request, event, { isLast } = { isLast: false }) => write(tx, rowOf(request, event), isLast),
+    recordWith: (request, event, change) => writeWith(rowOf(request, event), change),
     recordSystem: (tx, event) => write(tx, systemRow(event, catalogue)),
     attempt,
     about: (request, subject) => {

@@ -1,6 +1,9 @@
 import type { Db } from '../lib/own-types.ts'
 import type { AuditRow } from './row.ts'
 
+/** A row as a sink stores it; only the sink and the statements that are made for it know its fields. */
+export type StoredRow = object
+
 /** Where rows are written. */
 export interface AuditSink {
   /** Writes in the transaction of the change. */
@@ -10,5 +13,7 @@ export interface AuditSink {
    * save a round trip. Defaults to `write`.
    */
   writeLast?(tx: Db, row: AuditRow): Promise<void>
+  /** A row to be written by the statement that makes the change. Default: no statement can write rows. */
+  sign?(row: AuditRow): StoredRow
   writeMany(rows: readonly AuditRow[]): Promise<void>
 }

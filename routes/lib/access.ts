@@ -59,12 +59,23 @@ function admit(app: FastifyInstance, request: FastifyRequest, team: Team): Team 
  * route's `config.access`.
  */
 export async function appOf(app: FastifyInstance, db: Db, request: AppRequest, needed = neededRole(request)) {
-  const { userId } = callerOf(request)
-  const { role, ...found } = await findApp(db, userId, request.params.app, purposeOf(request))
+  const { role: _, ...found } = await appWithRoleOf(app, db, request, purposeOf(request), needed)
+  return found
+}
+
+/** The same, with the caller's role. */
+export async function appWithRoleOf(
+  app: FastifyInstance,
+  db: Db,
+  request: AppRequest,
+  purpose: Purpose,
+  needed = neededRole(request)
+) {
+  const found = await findApp(db, callerOf(request).userId, request.params.app, purpose)
   refuseOtherTeams(request, found.teamId, 'app')
   subjects.set(request, found.teamId)
   app.audit?.about(request, { teamId: found.teamId, appId: found.id, resourceId: found.id, resourceName: found.name })
-  requireRole(role, needed)
+  requireRole(found.role, needed)
   return found
 }
 

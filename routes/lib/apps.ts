@@ -3,18 +3,22 @@ import type { DeployedApp } from '../../integrations/deployer/port.ts'
 import {
   type AppChanges,
   changeApp,
+  columnsOf,
   createApp,
   deleteApp,
   type ListedApp,
-  type NewApp
+  type NewApp,
+  needsOthers
 } from '../../src/domain/apps/apps.ts'
+import { updateWithAudit } from '../../src/domain/apps/audited-update.ts'
 import { settledSource } from '../../src/domain/apps/source.ts'
+import type { SignedRow } from '../../src/domain/audit/log.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import { entityTag, expectedVersion } from '../../src/domain/base/revision.ts'
 import type { App } from '../../src/domain/teams/access.ts'
 import { findHomeTeam } from '../../src/domain/teams/teams.ts'
-import { appOf, callerOf, teamOf } from './access.ts'
-import type { Changed } from './change.ts'
+import { appOf, appWithRoleOf, callerOf, teamOf } from './access.ts'
+import type { Change, Changed, RecordWith } from './change.ts'
 
 export interface AppRoutesOptions {
   /** Whether apps may use git repositories on this machine. */
@@ -30,8 +34,8 @@ export interface AppChanged extends Changed {
   readonly app: App
 }
 
-/** Runs in the transaction of a change; calls to other services come before it. */
-type Prepared = (tx: Db) => Promise<AppChanged>
+/** A change of an app. Calls to other services come before it. */
+type Prepared = Change<AppChanged>
 
 /** The changes of apps, for the API and for pages. */
 export function appActions(app: FastifyInstance, { allowLocalGit, urlOf }: AppRoutesOptions) {
@@ -56,17 +60,30 @@ export function appActions(app: FastifyInstance, { allowLocalGit, urlOf }: AppRo
 
   async function update(request: AppRequest, wanted: AppChanges): Promise<Prepared> {
     const settings = namesSource(wanted) ? await settledFor(request, wanted) : wanted
-    return async tx => {
+    const inTransaction = async (tx: Db) => {
       const found = await appOf(app, tx, request)
-      const changed = await changeApp(tx, found, settings, expectedVersion(request.headers['if-match'], found))
-      const details = { ...changed, changed: Object.keys(wanted) }
-      return {
-        status: 200,
-        headers: tagOf(changed),
-        body: present(changed),
-        audit: eventOf(changed, details),
-        app: changed
-      }
+      const version = expectedVersion(request.headers['if-match'], found)
+      return updated(await changeApp(tx, found, settings, version), wanted)
+    }
+    const atOnce = async (record: RecordWith) => {
+      const { role, ...found } = await appWithRoleOf(app, app.db, request, 'read')
+      expectedVersion(request.headers['if-match'], found)
+      const seen = { app: found, userId: callerOf(request).userId, role }
+      const columns = columnsOf(settings)
+      const event = updateOf({ ...found, ...columns, version: found.version + 1 }, wanted)
+      const changed = await record(event, row => updateWithAudit(app.db, seen, columns, row as SignedRow))
+      return changed && updated(changed, wanted)
+    }
+    return needsOthers(settings) ? inTransaction : Object.assign(inTransaction, { atOnce })
+  }
+
+  function updated(changed: App, wanted: AppChanges): AppChanged {
+    return {
+      status: 200,
+      headers: tagOf(changed),
+      body: present(changed),
+      audit: updateOf(changed, wanted),
+      app: changed
     }
   }
 
@@ -109,7 +126,11 @@ export function tagOf(app: App): { etag: string } {
   return { etag: entityTag(app) }
 }
 
+function updateOf(app: App, wanted: AppChanges) {
+  return eventOf(app, { ...app, changed: Object.keys(wanted) })
+}
+
 /** The audit log keeps only the details that its catalogue allows. */
-function eventOf(app: App, details: Readonly<Record<string, unknown>>): Changed['audit'] {
+function eventOf(app: App, details: Readonly<Record<string, unknown>>) {
   return { resourceId: app.id, resourceName: app.name, teamId: app.teamId, appId: app.id, details }
 }

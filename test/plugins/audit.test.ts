@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect } from 'node:net'
-import { describe, type TestContext, test } from 'node:test'
+import { describe, mock, type TestContext, test } from 'node:test'
 import { Registry } from '@platformatic/prom-client'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Db } from '../../drizzle/schema.ts'
@@ -10,7 +10,7 @@ import type { Principal } from '../../plugins/auth/index.ts'
 import database from '../../plugins/database/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { listAudit } from '../../src/domain/audit/events.ts'
-import { auditSink } from '../../src/domain/audit/log.ts'
+import { auditSink, type SignedRow } from '../../src/domain/audit/log.ts'
 import { auditLog } from '../domain/support.ts'
 import { freshDatabase } from '../support/database.ts'
 import { eventually } from '../support/eventually.ts'
@@ -328,6 +328,22 @@ describe('over PostgreSQL', () => {
     await app.ready()
     return app.inject({ method: 'POST', url: '/apps/hello', headers })
   }
+
+  test('a statement that makes a change can write its row; nothing is recorded if it has changed nothing', async t => {
+    const app = await withDatabase(t)
+    const announced = mock.method(app.log, 'info', () => {})
+    const change = async (request: FastifyRequest) =>
+      app.audit.recordWith(request, { ...EVENT, details: { slug: 'a' } }, async row => {
+        const { requestId, detailsText, mac } = row as SignedRow
+        assert.deepEqual([requestId, detailsText, mac.length], [request.id, '{"slug":"a"}', 32])
+        return request.headers['x-missed'] ? undefined : 'changed'
+      })
+    assert.equal((await handle(app, change)).body, 'changed')
+    const isAnnounced = (call: { arguments: unknown[] }) => call.arguments[1] === 'audit'
+    assert.equal(announced.mock.calls.filter(isAnnounced).length, 1)
+    assert.equal((await app.inject({ method: 'POST', url: '/apps/hello', headers: { 'x-missed': '1' } })).body, 'ok')
+    assert.equal(announced.mock.calls.filter(isAnnounced).length, 1)
+  })
 
   test('the row and the change are committed together, or neither', async t => {
     const app = await withDatabase(t)

@@ -129,6 +129,64 @@ test('PUT replaces everything, PATCH only what it names', async () => {
   assert.deepEqual(replaced, { ...created, ...defaults, name: 'again', version: 4, updatedAt: replaced.updatedAt })
 })
 
+test('PATCH records the same with and without a key, which takes a transaction', async () => {
+  const rows = async (id: string) => {
+    const found = await server.app.db.select().from(auditLogs).where(eq(auditLogs.appId, id))
+    const [row] = found.filter(({ action }) => action === 'update')
+    const { id: _, createdAt, mac, requestId, ...facts } = row!
+    return { ...facts, appId: null, resourceId: null }
+  }
+  const replies: unknown[] = []
+  const records: unknown[] = []
+  for (const key of [undefined, randomUUID()]) {
+    const created = (await owner.call('POST', '/api/v1/apps', { name: 'twin', slug: `twin-${replies.length}` })).json()
+    const url = `/api/v1/apps/${created.slug}`
+    const wanted = { name: '  Zoë’s ', gitUrl: 'https://example.com/zoe.git', port: 8080, healthPath: '/up' }
+    const reply = await owner.call('PATCH', url, wanted, key === undefined ? {} : { 'idempotency-key': key })
+    assert.equal(reply.statusCode, 200, reply.body)
+    const { id, slug, url: _, updatedAt, createdAt, ...app } = reply.json()
+    assert.ok(updatedAt > createdAt)
+    replies.push(app)
+    const record = await rows(id)
+    records.push({ ...record, details: { ...record.details, slug: '' } })
+  }
+  assert.deepEqual(replies[0], replies[1])
+  assert.deepEqual(records[0], records[1])
+  assert.match(JSON.stringify(records[0]), /"name":"Zoë’s".*"changed":\["name","gitUrl","port","healthPath"\]/)
+})
+
+test('PATCH takes no transaction; changes of one app at the same time are all made, each with its version', async () => {
+  const { id } = (await owner.call('POST', '/api/v1/apps', { name: 'busy' })).json()
+  const url = `/api/v1/apps/${id}`
+  const transactions = async () => {
+    const { body } = await server.app.inject({ url: '/metrics', remoteAddress: '127.0.0.1' })
+    return Number(/^rhone_db_query_duration_seconds_count\{query="transaction"\} (\d+)$/m.exec(body)?.[1])
+  }
+  const before = await transactions()
+  await owner.call('PATCH', url, { port: 1 })
+  assert.equal(await transactions(), before)
+
+  const replies = await Promise.all(
+    Array.from({ length: 10 }, (_, n) => (n % 2 ? owner : admin).call('PATCH', url, { port: n + 2 }))
+  )
+  assert.deepEqual(
+    replies.map(reply => reply.json().version).sort((a, b) => a - b),
+    Array.from({ length: 10 }, (_, n) => n + 3)
+  )
+  const rows = await server.app.db
+    .select()
+    .from(auditLogs)
+    .where(and(eq(auditLogs.appId, id), eq(auditLogs.action, 'update')))
+  const recorded = rows
+    .filter(({ outcome }) => outcome === 'success')
+    .map(({ details }) => [details!.version, details!.port])
+  for (const reply of replies) {
+    const { version, port } = reply.json()
+    assert.ok(recorded.some(([v, p]) => v === version && p === port))
+  }
+  assert.equal(recorded.length, 11)
+})
+
 test('a change is accepted with the ETag of the latest version or a star, but not with an older one', async () => {
   const created = await owner.call('POST', '/api/v1/apps', { name: 'guarded' })
   const url = String(created.headers.location)

@@ -115,7 +115,7 @@ async function insertApp(db: Db, values: typeof apps.$inferInsert): Promise<App 
 export async function changeApp(db: Db, app: App, changes: AppChanges, version?: number): Promise<App> {
   if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
   if (changes.githubInstallationId) await holdInstallation(db, app.teamId, changes.githubInstallationId)
-  const values = Object.fromEntries(Object.entries(tidy(changes)).filter(([, value]) => value !== undefined))
+  const values = columnsOf(changes)
   const [changed] = await updateOf(Object.keys(values))(db).execute({
     ...values,
     app: app.id,
@@ -124,6 +124,16 @@ export async function changeApp(db: Db, app: App, changes: AppChanges, version?:
   if (changed === undefined) refuse(version)
   const { notified: _, ...updated } = changed
   return updated
+}
+
+/** Whether changes depend on more than the app: on a region, or on an installation, which is locked. */
+export function needsOthers({ region, githubInstallationId }: AppChanges): boolean {
+  return region !== undefined || Boolean(githubInstallationId)
+}
+
+/** The columns that changes set, with their values. */
+export function columnsOf(changes: AppChanges): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(tidy(changes)).filter(([, value]) => value !== undefined))
 }
 
 /** Update statements, cached by the set of fields they change. Few combinations occur in practice. */

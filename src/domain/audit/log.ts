@@ -10,37 +10,35 @@ export type AuditRow = typeof auditLogs.$inferInsert
 /** A row without id and timestamp, which it gets when it is written. */
 export type NewAuditRow = Omit<AuditRow, 'id' | 'createdAt' | 'mac'>
 
-/** A row with its MAC, as the database gets it. */
-type SignedRow = ChainedRow & { mac: Buffer }
+/** A row with its MAC, as the database gets it: the values of {@link auditValues}. */
+export type SignedRow = ChainedRow & { mac: Buffer }
 
 const instantOf = (microseconds: SQL) => sql`timestamptz 'epoch' + ${microseconds}::bigint * interval '1 microsecond'`
 
 const given = (field: keyof SignedRow) => sql.placeholder(field)
 
-const insertRow = statement(db =>
-  db
-    .insert(auditLogs)
-    .values({
-      id: given('id'),
-      eventType: given('eventType'),
-      action: given('action'),
-      outcome: given('outcome'),
-      userId: given('userId'),
-      actor: given('actor'),
-      teamId: given('teamId'),
-      appId: given('appId'),
-      resource: given('resource'),
-      resourceId: given('resourceId'),
-      resourceName: given('resourceName'),
-      ip: given('ip'),
-      userAgent: given('userAgent'),
-      requestId: given('requestId'),
-      mac: given('mac'),
-      createdAt: instantOf(sql`${given('at')}`),
-      details: sql`${given('detailsText')}::jsonb`
-    })
-    .prepare('insert_audit')
-)
+/** The columns of a row, for statements that insert one. */
+export const auditValues = {
+  id: given('id'),
+  eventType: given('eventType'),
+  action: given('action'),
+  outcome: given('outcome'),
+  userId: given('userId'),
+  actor: given('actor'),
+  teamId: given('teamId'),
+  appId: given('appId'),
+  resource: given('resource'),
+  resourceId: given('resourceId'),
+  resourceName: given('resourceName'),
+  details: sql`${given('detailsText')}::jsonb`,
+  ip: given('ip'),
+  userAgent: given('userAgent'),
+  requestId: given('requestId'),
+  mac: given('mac'),
+  createdAt: instantOf(sql`${given('at')}`)
+}
+
+const insertRow = statement(db => db.insert(auditLogs).values(auditValues).prepare('insert_audit'))
 
 /**
  * Writes the audit log. Every row carries a MAC, which distinguishes it from a row that was inserted with access to the
@@ -56,8 +54,12 @@ export class AuditLog {
 
   /** Writes one row in the transaction of the change that it records: both are committed, or neither. */
   async write(tx: Db, row: NewAuditRow): Promise<void> {
-    const signed = this.#signed(row, randomUUID(), this.#nextInstant())
-    await insertRow(tx).execute(signed as SignedRow & Record<string, unknown>)
+    await insertRow(tx).execute({ ...this.sign(row) })
+  }
+
+  /** A row for a statement that makes a change and inserts its row, too. */
+  sign(row: NewAuditRow): SignedRow {
+    return this.#signed(row, randomUUID(), this.#nextInstant())
   }
 
   /** The same as the last statement of the transaction. COMMIT is sent with it and costs no round trip of its own. */
@@ -112,6 +114,7 @@ export class AuditLog {
 export function auditSink(log: AuditLog, db: () => Db) {
   return {
     write: (tx: Db, row: NewAuditRow) => log.write(tx, row),
+    sign: (row: NewAuditRow) => log.sign(row),
     writeLast: (tx: Db, row: NewAuditRow) => log.writeLast(tx, row),
     writeMany: (rows: readonly AuditRow[]) => log.writeMany(db(), rows)
   }
