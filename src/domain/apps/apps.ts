@@ -1,7 +1,7 @@
 import { and, desc, eq, type SQL, sql } from 'drizzle-orm'
 import { apps, teamMembers } from '../../../drizzle/schema.ts'
 import { errors } from '../../../plugins/lib/errors.ts'
-import { type Db, repeatableRead, statement, violatedConstraint } from '../base/db.ts'
+import { type Db, repeatableRead, statementsByColumns, violatedConstraint } from '../base/db.ts'
 import { isoInstant, microsecondsOf } from '../base/instant.ts'
 import { afterBoundCursor, cutPage, type Page, type PageRequest, pageValues, positionKey } from '../base/page.ts'
 import { isReserved, slugCandidates } from '../base/slug.ts'
@@ -116,7 +116,7 @@ export async function changeApp(db: Db, app: App, changes: AppChanges, version?:
   if (changes.region !== undefined && changes.region !== app.region) await requireRegion(db, changes.region)
   if (changes.githubInstallationId) await holdInstallation(db, app.teamId, changes.githubInstallationId)
   const values = columnsOf(changes)
-  const [changed] = await updateOf(Object.keys(values))(db).execute({
+  const [changed] = await update(Object.keys(values))(db).execute({
     ...values,
     app: app.id,
     version: version ?? null
@@ -136,30 +136,15 @@ export function columnsOf(changes: AppChanges): Record<string, unknown> {
   return Object.fromEntries(Object.entries(tidy(changes)).filter(([, value]) => value !== undefined))
 }
 
-/** Update statements, cached by the set of fields they change. Few combinations occur in practice. */
-const updates = new Map<string, ReturnType<typeof buildUpdate>>()
-
-function updateOf(fields: readonly string[]) {
-  const name = fields.toSorted().join()
-  const update = updates.get(name) ?? buildUpdate(fields)
-  updates.set(name, update)
-  return update
-}
-
-function buildUpdate(fields: readonly string[]) {
+const update = statementsByColumns((db, values) => {
   const version = sql.placeholder('version')
-  const values = Object.fromEntries(fields.map(field => [field, sql`${sql.placeholder(field)}`]))
-  return statement(db =>
-    db
-      .update(apps)
-      .set({ ...values, version: sql`${apps.version} + 1` })
-      .where(
-        and(eq(apps.id, sql.placeholder('app')), sql`(${version}::integer is null or ${apps.version} = ${version})`)
-      )
-      .returning({ ...appFields, notified: notifyOfApp(apps.id) })
-      .prepare('update_app')
-  )
-}
+  return db
+    .update(apps)
+    .set({ ...values, version: sql`${apps.version} + 1` })
+    .where(and(eq(apps.id, sql.placeholder('app')), sql`(${version}::integer is null or ${apps.version} = ${version})`))
+    .returning({ ...appFields, notified: notifyOfApp(apps.id) })
+    .prepare('update_app')
+})
 
 /** Deletes an app and everything that belongs to it. */
 export async function deleteApp(db: Db, app: App, version?: number): Promise<void> {

@@ -1,7 +1,7 @@
 import { and, eq, getTableColumns, type SQL, sql } from 'drizzle-orm'
 import { apps, auditLogs, teamMembers } from '../../../drizzle/schema.ts'
 import { auditValues, type SignedRow } from '../audit/log.ts'
-import { type Db, statement } from '../base/db.ts'
+import { type Db, statementsByColumns } from '../base/db.ts'
 import { type App, appFields, type Role } from '../teams/access.ts'
 import { notifyOfApp } from './notices.ts'
 
@@ -28,54 +28,41 @@ export async function updateWithAudit(
   row: SignedRow
 ): Promise<App | undefined> {
   const seen = { app: app.id, version: app.version, team: app.teamId, user: userId, role }
-  const [changed] = await updateOf(Object.keys(values))(db).execute({ ...row, ...values, ...seen })
+  const [changed] = await update(Object.keys(values))(db).execute({ ...row, ...values, ...seen })
   if (changed === undefined) return undefined
   const { notified: _, ...updated } = changed
   return updated
 }
 
-/** Statements, by the set of fields they change. Few combinations occur in practice. */
-const updates = new Map<string, ReturnType<typeof build>>()
+const given = (name: keyof Seen | 'version' | 'team' | 'user') => sql.placeholder(name)
 
-function updateOf(fields: readonly string[]) {
-  const name = fields.toSorted().join()
-  const update = updates.get(name) ?? build(fields)
-  updates.set(name, update)
-  return update
-}
-
-const seen = (name: keyof Seen | 'version' | 'team' | 'user') => sql.placeholder(name)
+const update = statementsByColumns((db, values) => {
+  const held = db.$with('held').as(
+    db
+      .select({ role: teamMembers.role })
+      .from(teamMembers)
+      .where(
+        and(
+          eq(teamMembers.teamId, given('team')),
+          eq(teamMembers.userId, given('user')),
+          eq(teamMembers.role, given('role'))
+        )
+      )
+      .for('share')
+  )
+  const changed = db.$with('changed').as(
+    db
+      .update(apps)
+      .set({ ...values, version: sql`${apps.version} + 1` })
+      .where(and(eq(apps.id, given('app')), eq(apps.version, given('version')), sql`exists (select from ${held})`))
+      .returning({ ...appFields, notified: notifyOfApp(apps.id).as('notified') })
+  )
+  const recorded = db.$with('recorded').as(db.insert(auditLogs).select(db.select(auditRow()).from(changed) as never))
+  return db.with(held, changed, recorded).select().from(changed).prepare('update_app_with_audit')
+})
 
 /** The audit row as a select list, in the order of the table's columns, as drizzle wants it. */
 function auditRow(): Record<string, SQL> {
   const columns = Object.keys(getTableColumns(auditLogs)) as (keyof typeof auditValues)[]
   return Object.fromEntries(columns.map(column => [column, sql`${auditValues[column]}`]))
-}
-
-function build(fields: readonly string[]) {
-  const values = Object.fromEntries(fields.map(field => [field, sql`${sql.placeholder(field)}`]))
-  return statement(db => {
-    const held = db.$with('held').as(
-      db
-        .select({ role: teamMembers.role })
-        .from(teamMembers)
-        .where(
-          and(
-            eq(teamMembers.teamId, seen('team')),
-            eq(teamMembers.userId, seen('user')),
-            eq(teamMembers.role, seen('role'))
-          )
-        )
-        .for('share')
-    )
-    const changed = db.$with('changed').as(
-      db
-        .update(apps)
-        .set({ ...values, version: sql`${apps.version} + 1` })
-        .where(and(eq(apps.id, seen('app')), eq(apps.version, seen('version')), sql`exists (select from ${held})`))
-        .returning({ ...appFields, notified: notifyOfApp(apps.id).as('notified') })
-    )
-    const recorded = db.$with('recorded').as(db.insert(auditLogs).select(db.select(auditRow()).from(changed) as never))
-    return db.with(held, changed, recorded).select().from(changed).prepare('update_app_with_audit')
-  })
 }

@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
 import type { Db } from '../../../drizzle/schema.ts'
 import { causesOf } from '../../../plugins/lib/errors.ts'
 
@@ -13,7 +13,28 @@ export function statement<Statement extends object>(build: (db: Db) => Statement
 }
 
 /**
- * The same for a select without side effects, including those of functions that it calls. Outside of transactions it
+ * Statements that set columns, one for each set of columns that is asked for. Few sets occur in practice.
+ *
+ * @param build gets placeholders that are named like the columns
+ */
+export function statementsByColumns<Statement extends object>(
+  build: (db: Db, values: Record<string, SQL>) => Statement
+): (columns: readonly string[]) => (db: Db) => Statement {
+  const known = new Map<string, (db: Db) => Statement>()
+  return columns => {
+    const names = columns.toSorted().join()
+    let found = known.get(names)
+    if (found === undefined) {
+      const values = Object.fromEntries(columns.map(column => [column, sql`${sql.placeholder(column)}`]))
+      found = statement(db => build(db, values))
+      known.set(names, found)
+    }
+    return found
+  }
+}
+
+/**
+ * The same as {@link statement} for a select without side effects, including those of functions that it calls. Outside of transactions it
  * shares connections with other queries, and may run twice.
  */
 export function repeatableRead<Statement extends object>(build: (db: Db) => Statement): (db: Db) => Statement {
