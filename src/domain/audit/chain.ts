@@ -48,10 +48,17 @@ export interface ChainedRow {
 
 /**
  * The text that the MAC of a row covers: every field. It is the same before the row is written and after it is read.
+ *
+ * @param details by default derived from the text in the row; see {@link canonicalDetails}
  */
-export function rowText(row: ChainedRow): string {
-  const { actor, ip, userAgent, resourceName, detailsText } = row
-  return JSON.stringify(factsOf(row).concat(actor, ip, userAgent, resourceName, canonicalJson(detailsText)))
+export function rowText(row: ChainedRow, details = canonicalJson(row.detailsText)): string {
+  const { actor, ip, userAgent, resourceName } = row
+  return JSON.stringify(factsOf(row).concat(actor, ip, userAgent, resourceName, details))
+}
+
+/** The text of details that are written now. What is read back from this text has the same canonical text. */
+export function canonicalDetails(details: object): string {
+  return JSON.stringify(sorted(details))
 }
 
 /** The text that the MAC of an erasure covers: the remaining personal fields of the row, and its place in the chain. */
@@ -128,6 +135,7 @@ function canonicalJson(text: string | null): string | null {
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value
+  if (value instanceof Date) return value.toJSON()
   const given = value as Record<string, unknown>
   const entries = Object.keys(given)
     .sort()

@@ -1,15 +1,6 @@
-import {
-  createHmac,
-  createPrivateKey,
-  createPublicKey,
-  createSecretKey,
-  hkdfSync,
-  type KeyObject,
-  sign,
-  timingSafeEqual,
-  verify
-} from 'node:crypto'
+import { createPrivateKey, createPublicKey, hkdfSync, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto'
 import type { Keyring } from '../base/secret-box.ts'
+import { MacKey } from './mac-key.ts'
 
 /** What a MAC covers: a row as it was written, a link of the chain, or the rest of an erased row. */
 export type MacPurpose = 'row' | 'link' | 'erasure'
@@ -28,7 +19,7 @@ export interface Checkpoint {
 export class AuditKeys {
   readonly #ring: Keyring
   /** For as long as a key is in the ring, which may change. */
-  readonly #macKeys = new WeakMap<Buffer, Readonly<Record<MacPurpose, KeyObject>>>()
+  readonly #macKeys = new WeakMap<Buffer, Readonly<Record<MacPurpose, MacKey>>>()
 
   constructor(ring: Keyring) {
     this.#ring = ring
@@ -45,19 +36,19 @@ export class AuditKeys {
   }
 
   mac(purpose: MacPurpose, text: string): Buffer {
-    return hmac(this.#macKey(purpose, this.#ring.current.key), text)
+    return this.#macKey(purpose, this.#ring.current.key).mac(text)
   }
 
   /** Whether any key of the ring made this MAC; false for an absent one. */
   isMac(purpose: MacPurpose, text: string, mac: Buffer | null): boolean {
     if (mac?.length !== 32) return false
-    return [...this.#ring.keys.values()].some(key => timingSafeEqual(hmac(this.#macKey(purpose, key), text), mac))
+    return [...this.#ring.keys.values()].some(key => timingSafeEqual(this.#macKey(purpose, key).mac(text), mac))
   }
 
-  #macKey(purpose: MacPurpose, key: Buffer): KeyObject {
+  #macKey(purpose: MacPurpose, key: Buffer): MacKey {
     let known = this.#macKeys.get(key)
     if (known === undefined) {
-      const derived = (name: MacPurpose) => createSecretKey(derive(key, `rhone audit ${name}`))
+      const derived = (name: MacPurpose) => new MacKey(derive(key, `rhone audit ${name}`))
       known = { row: derived('row'), link: derived('link'), erasure: derived('erasure') }
       this.#macKeys.set(key, known)
     }
@@ -74,11 +65,6 @@ export class AuditKeys {
     const key = this.#ring.keys.get(keyId)
     return key && verify(null, checkpointText(checkpoint), createPublicKey(signingKey(key)), signature)
   }
-}
-
-/** A KeyObject takes half the time of a Buffer. */
-function hmac(key: KeyObject, text: string): Buffer {
-  return createHmac('sha256', key).update(text).digest()
 }
 
 function checkpointText({ seq, digest, retainedFrom }: Checkpoint): Buffer {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { auditLogs } from '../../../drizzle/schema.ts'
 import { commitWithNext, type Db, statement } from '../base/db.ts'
-import { type ChainedRow, rowText } from './chain.ts'
+import { type ChainedRow, canonicalDetails, rowText } from './chain.ts'
 import type { AuditKeys } from './keys.ts'
 
 export type AuditRow = typeof auditLogs.$inferInsert
@@ -88,6 +88,7 @@ export class AuditLog {
    * @param at the instant of the row, in microseconds since 1970
    */
   #signed(row: AuditRow, id: string, at: string): SignedRow {
+    const detailsText = row.details ? canonicalDetails(row.details) : null
     const complete: ChainedRow = {
       id: id.toLowerCase(),
       at,
@@ -104,9 +105,9 @@ export class AuditLog {
       ip: row.ip ?? null,
       userAgent: row.userAgent ?? null,
       resourceName: row.resourceName ?? null,
-      detailsText: row.details ? JSON.stringify(row.details) : null
+      detailsText
     }
-    return Object.assign(complete, { mac: this.keys.mac('row', rowText(complete)) })
+    return Object.assign(complete, { mac: this.keys.mac('row', rowText(complete, detailsText)) })
   }
 }
 

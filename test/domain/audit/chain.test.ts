@@ -6,11 +6,13 @@ import { auditCheckpoints, auditLogs, auditSeals, auditUnsealed } from '../../..
 import { generateKey, parseKeyring } from '../../../src/config/keyring.ts'
 import {
   type ChainedRow,
+  canonicalDetails,
   chainedFields,
   GENESIS,
   linkDigest,
   personalDigestOf,
-  rowDigestOf
+  rowDigestOf,
+  rowText
 } from '../../../src/domain/audit/chain.ts'
 import { ERASED_ACTOR, pseudonymiseBatch, renewErasures } from '../../../src/domain/audit/erase.ts'
 import { AuditKeys } from '../../../src/domain/audit/keys.ts'
@@ -403,4 +405,20 @@ test('changes in a partition are refused like in the table', async t => {
   assert.match(partition, /^audit_logs_\d{4}_\d{2}$/)
   for (const statement of [`update ${partition} set actor = 'x'`, `delete from ${partition}`, `truncate ${partition}`])
     await assert.rejects(db.execute(sql.raw(statement)), (error: Error) => /append-only/.test(String(error.cause)))
+})
+
+test('details are covered by the same text before they are written and after they are read', async t => {
+  const db = await openDatabase(t)
+  for (const details of [
+    { b: 1, a: { d: [1, { z: null, y: 'ë' }], c: true } },
+    { at: new Date(0), 10: 'x', 9: 'y', gone: undefined, list: [undefined] },
+    { number: 1e21, small: 1e-7, negative: -0, huge: 123456789012345680000 },
+    { ['__proto__']: 1, constructor: 2 },
+    {}
+  ]) {
+    const written = canonicalDetails(details)
+    const [row] = await db.execute<{ text: string }>(sql`select ${written}::jsonb::text as text`)
+    const at = (detailsText: string) => ({ detailsText }) as ChainedRow
+    assert.equal(rowText(at(row!.text)), rowText(at(''), written))
+  }
 })
