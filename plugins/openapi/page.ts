@@ -14,11 +14,12 @@ interface Entry {
 const NONCE = '__nonce__'
 
 /**
- * The HTML documentation: one page, built once; each reply only inserts its nonce. Its script only adds the search.
+ * The HTML documentation: one page, built and encoded once; each reply only inserts its nonce. Its script only adds the
+ * search.
  *
  * @param authentication paragraphs on how to get and send a token
  */
-export function docsPage(document: OpenApiDocument, authentication: string): (nonce: string) => string {
+export function docsPage(document: OpenApiDocument, authentication: string): (nonce: string) => Buffer {
   const { info } = document
   const groups = Object.entries(Object.groupBy(entriesOf(document), ({ operation }) => operation.tags?.[0] ?? 'other'))
   groups.sort(([one], [other]) => one.localeCompare(other, 'en'))
@@ -60,8 +61,8 @@ ${errorsSection()}
   // Text cannot contain this tag.
   const tag = '<script nonce="'
   const at = markup.indexOf(tag) + tag.length
-  const [before, after] = [markup.slice(0, at), markup.slice(at + NONCE.length)]
-  return nonce => before + nonce + after
+  const [before, after] = [Buffer.from(markup.slice(0, at)), Buffer.from(markup.slice(at + NONCE.length))]
+  return nonce => Buffer.concat([before, Buffer.from(nonce), after])
 }
 
 function entriesOf({ paths }: OpenApiDocument): Entry[] {
