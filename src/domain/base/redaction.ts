@@ -116,7 +116,8 @@ export class Redactor {
     }
     if (position < until) released += text.slice(position, until)
     this.#held = text.slice(until)
-    this.#covered = Math.max(0, position - until)
+    // Where nothing is certain yet, what was covered stays so.
+    this.#covered = Math.max(0, Math.max(position, this.#covered) - until)
     if (until > 0) this.#isInWord = isOfWord(text.charCodeAt(until - 1))
     return released
   }

@@ -56,6 +56,12 @@ test('the way a text was split makes no difference, except where masks are adjac
   )
 })
 
+test('the end of a secret stays masked while more text decides whether it begins another one', () => {
+  assert.equal(redacted('open sesame, ok', ['open sesame'], [11, 12]), '***, ok')
+  assert.equal(redacted('open sesame', ['open sesame', 'sesame street'], [11, 11, 11]), '***')
+  assert.equal(redacted('Bearer --Bearer \n', [], [16, 16]), 'Bearer *** \n')
+})
+
 test('secrets are masked in every encoding that programs print, after any prefix', () => {
   const secret = 'p@ss/wörd+"quoted" & more'
   const encoded = [
