@@ -12,6 +12,7 @@ import { addTeam, addUser } from '../domain/support.ts'
 import { testApp, testConfig } from '../support/app.ts'
 import { TestBrowser } from '../support/browser.ts'
 import { freshDatabase } from '../support/database.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
 
 const scope = { after } as never
@@ -260,7 +261,8 @@ describe('hostile callers', () => {
     assert.equal(refused.status, 429, 'a right guess is not even looked at')
     assert.ok(Number(refused.headers.get('retry-after')) > 0)
     assert.equal((await ada.open(begun.userCode)).status, 200)
-    assert.ok((await auditOf(mallory.id)).includes('device_login.enter failure'))
+    // Attempts are written in the background.
+    await eventually(async () => (await auditOf(mallory.id)).includes('device_login.enter failure'))
   })
 
   test('a code is decided once', async () => {
