@@ -63,14 +63,23 @@ function makeHealth(app: FastifyInstance): AppHealth {
         if (running === null) return
         const serving = running.filter(({ isServing }) => isServing)
         const now = new Map(serving.map(({ appId, isHealthy }) => [appId, isHealthy]))
-        const apps = new Set([...now.keys(), ...(before?.keys() ?? [])])
-        for (const appId of before === undefined ? [] : apps) if (now.get(appId) !== before?.get(appId)) onChange(appId)
+        for (const appId of before === undefined ? downIn(now) : differing(before, now)) onChange(appId)
         before = now
       }
+      void compare()
       const timer = setInterval(compare, every).unref()
       return { stop: () => clearInterval(timer) }
     }
   }
+}
+
+/** At the first look: what was shown before it is not known, but most apps answer. */
+function downIn(now: ReadonlyMap<string, boolean>): string[] {
+  return [...now].filter(([, isHealthy]) => !isHealthy).map(([appId]) => appId)
+}
+
+function differing(before: ReadonlyMap<string, boolean>, now: ReadonlyMap<string, boolean>): string[] {
+  return [...new Set([...now.keys(), ...before.keys()])].filter(appId => now.get(appId) !== before.get(appId))
 }
 
 /** The same apps, each with whether its live release is down. */
