@@ -3,6 +3,7 @@ import type { Principal } from '../../plugins/auth/index.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import type { Db } from '../../src/domain/base/db.ts'
 import {
+  type App,
   findApp,
   findTeam,
   lockTeam,
@@ -59,24 +60,23 @@ function admit(app: FastifyInstance, request: FastifyRequest, team: Team): Team 
  * route's `config.access`.
  */
 export async function appOf(app: FastifyInstance, db: Db, request: AppRequest, needed = neededRole(request)) {
-  const { role: _, ...found } = await appWithRoleOf(app, db, request, purposeOf(request), needed)
+  const { role, ...found } = await findApp(db, callerOf(request).userId, request.params.app, purposeOf(request))
+  admitTo(found, role, needed, app, request)
   return found
 }
 
-/** The same, with the caller's role. */
-export async function appWithRoleOf(
-  app: FastifyInstance,
-  db: Db,
-  request: AppRequest,
-  purpose: Purpose,
-  needed = neededRole(request)
-) {
-  const found = await findApp(db, callerOf(request).userId, request.params.app, purpose)
+/** The same without a lock, whatever the request, and with the caller's role. */
+export async function appAsSeen(app: FastifyInstance, db: Db, request: AppRequest) {
+  const found = await findApp(db, callerOf(request).userId, request.params.app, 'read')
+  admitTo(found, found.role, neededRole(request), app, request)
+  return found
+}
+
+function admitTo(found: App, role: Role, needed: Role, app: FastifyInstance, request: AppRequest): void {
   refuseOtherTeams(request, found.teamId, 'app')
   subjects.set(request, found.teamId)
   app.audit?.about(request, { teamId: found.teamId, appId: found.id, resourceId: found.id, resourceName: found.name })
-  requireRole(found.role, needed)
-  return found
+  requireRole(role, needed)
 }
 
 /** Refuses a replay to a caller who has left the team or lost the role. */

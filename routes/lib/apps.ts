@@ -17,7 +17,7 @@ import type { Db } from '../../src/domain/base/db.ts'
 import { entityTag, expectedVersion } from '../../src/domain/base/revision.ts'
 import type { App } from '../../src/domain/teams/access.ts'
 import { findHomeTeam } from '../../src/domain/teams/teams.ts'
-import { appOf, appWithRoleOf, callerOf, teamOf } from './access.ts'
+import { appAsSeen, appOf, callerOf, teamOf } from './access.ts'
 import type { Change, Changed, RecordWith } from './change.ts'
 
 export interface AppRoutesOptions {
@@ -66,7 +66,7 @@ export function appActions(app: FastifyInstance, { allowLocalGit, urlOf }: AppRo
       return updated(await changeApp(tx, found, settings, version), wanted)
     }
     const atOnce = async (record: RecordWith) => {
-      const { role, ...found } = await appWithRoleOf(app, app.db, request, 'read')
+      const { role, ...found } = await appAsSeen(app, app.db, request)
       expectedVersion(request.headers['if-match'], found)
       const seen = { app: found, userId: callerOf(request).userId, role }
       const columns = columnsOf(settings)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { after, test } from 'node:test'
-import { and, eq } from 'drizzle-orm'
+import { after, mock, test } from 'node:test'
+import { and, eq, sql } from 'drizzle-orm'
 import { apps, auditLogs } from '../../drizzle/schema.ts'
 import { eventually } from '../support/eventually.ts'
 import { errorOf, platform } from './support.ts'
@@ -158,20 +158,19 @@ test('PATCH records the same with and without a key, which takes a transaction',
 test('PATCH takes no transaction; changes of one app at the same time are all made, each with its version', async () => {
   const { id } = (await owner.call('POST', '/api/v1/apps', { name: 'busy' })).json()
   const url = `/api/v1/apps/${id}`
-  const transactions = async () => {
-    const { body } = await server.app.inject({ url: '/metrics', remoteAddress: '127.0.0.1' })
-    return Number(/^rhone_db_query_duration_seconds_count\{query="transaction"\} (\d+)$/m.exec(body)?.[1])
-  }
-  const before = await transactions()
-  await owner.call('PATCH', url, { port: 1 })
-  assert.equal(await transactions(), before)
+  const transaction = mock.method(server.app.db, 'transaction')
+  assert.equal((await owner.call('PATCH', url, { port: 1 })).statusCode, 200)
+  assert.equal(transaction.mock.callCount(), 0)
+  await owner.call('PATCH', url, { port: 1 }, { 'idempotency-key': randomUUID() })
+  assert.equal(transaction.mock.callCount(), 1)
+  transaction.mock.restore()
 
   const replies = await Promise.all(
     Array.from({ length: 10 }, (_, n) => (n % 2 ? owner : admin).call('PATCH', url, { port: n + 2 }))
   )
   assert.deepEqual(
     replies.map(reply => reply.json().version).sort((a, b) => a - b),
-    Array.from({ length: 10 }, (_, n) => n + 3)
+    Array.from({ length: 10 }, (_, n) => n + 4)
   )
   const rows = await server.app.db
     .select()
@@ -184,7 +183,24 @@ test('PATCH takes no transaction; changes of one app at the same time are all ma
     const { version, port } = reply.json()
     assert.ok(recorded.some(([v, p]) => v === version && p === port))
   }
-  assert.equal(recorded.length, 11)
+  assert.equal(recorded.length, 12)
+})
+
+test('PATCH fails, changes nothing and is counted if the audit log refuses its row', async () => {
+  const { db } = server.app
+  const { id } = (await owner.call('POST', '/api/v1/apps', { name: 'unaudited' })).json()
+  const failures = async () => {
+    const { body } = await server.app.inject({ url: '/metrics', remoteAddress: '127.0.0.1' })
+    return Number(/^rhone_audit_write_failures_total (\d+)$/m.exec(body)?.[1])
+  }
+  const before = await failures()
+  await db.execute(sql`alter table audit_logs add constraint refuses check (resource_name <> 'refused') not valid`)
+  const reply = await owner.call('PATCH', `/api/v1/apps/${id}`, { name: 'refused' })
+  await db.execute(sql`alter table audit_logs drop constraint refuses`)
+  assert.equal(reply.statusCode, 500)
+  // A scrape is cached for a moment.
+  await eventually(failures, count => count === before + 1)
+  assert.equal((await owner.call('GET', `/api/v1/apps/${id}`)).json().name, 'unaudited')
 })
 
 test('a change is accepted with the ETag of the latest version or a star, but not with an older one', async () => {

@@ -1,7 +1,7 @@
 import { and, eq, getTableColumns, type SQL, sql } from 'drizzle-orm'
 import { apps, auditLogs, teamMembers } from '../../../drizzle/schema.ts'
 import { auditValues, type SignedRow } from '../audit/log.ts'
-import { type Db, statementsByColumns } from '../base/db.ts'
+import { type Db, isRefusedValue, statementsByColumns } from '../base/db.ts'
 import { type App, appFields, type Role } from '../teams/access.ts'
 import { notifyOfApp } from './notices.ts'
 
@@ -19,7 +19,8 @@ export interface Seen {
  *
  * @param values columns of `apps`
  * @param row the audit row of the change
- * @returns undefined if something has changed since; nothing is done then
+ * @returns undefined if something has changed since, or the database refuses a value; nothing is done then. A
+ *   transaction can say which of the two rows was refused
  */
 export async function updateWithAudit(
   db: Db,
@@ -28,7 +29,12 @@ export async function updateWithAudit(
   row: SignedRow
 ): Promise<App | undefined> {
   const seen = { app: app.id, version: app.version, team: app.teamId, user: userId, role }
-  const [changed] = await update(Object.keys(values))(db).execute({ ...row, ...values, ...seen })
+  const [changed] = await update(Object.keys(values))(db)
+    .execute({ ...row, ...values, ...seen })
+    .catch(error => {
+      if (isRefusedValue(error)) return []
+      throw error
+    })
   if (changed === undefined) return undefined
   const { notified: _, ...updated } = changed
   return updated

@@ -85,3 +85,8 @@ export function violatedConstraint(error: unknown): string | undefined {
   for (const cause of causesOf(error))
     if ('constraint_name' in cause && typeof cause.constraint_name === 'string') return cause.constraint_name
 }
+
+/** Whether PostgreSQL refused a value: it is invalid (SQLSTATE class 22) or violates a constraint (class 23). */
+export function isRefusedValue(error: unknown): boolean {
+  return causesOf(error).some(cause => 'code' in cause && /^2[23][0-9A-Z]{3}$/.test(String(cause.code)))
+}
