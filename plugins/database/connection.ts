@@ -1,8 +1,17 @@
 import { type PostgresTarget, sqlState } from '../lib/postgres.ts'
 import { ask, connectionClosed, openSession, type Session } from '../lib/postgres-session.ts'
-import { Bag, type Member } from './bag.ts'
+import { Bag } from './bag.ts'
 import type { Conversions, ExclusiveConnection, TransactionRunner } from './port.ts'
-import { isStalePlan, refuseRepeat } from './stale-plan.ts'
+import { isStalePlan } from './stale-plan.ts'
+import {
+  directSend,
+  documentedSend,
+  PREPARED,
+  type Preparation,
+  type Send,
+  Statement,
+  unpreparedWith
+} from './statement.ts'
 import { Transaction } from './transaction.ts'
 
 export interface ConnectionSettings {
@@ -16,6 +25,8 @@ export interface ConnectionSettings {
   parameters: Record<string, number> | undefined
   /** Milliseconds after which the server cancels a statement; 0 for never. */
   statementTimeout: number
+  /** Whether statements are handed to the driver without a query of its own ({@link Statement}). */
+  isDirect: boolean
   /** The conversions between PostgreSQL and JavaScript types, as drizzle changes the driver's. */
   conversions: Conversions
   /** Checks the server when a connection opens; by default only what every connection needs. */
@@ -43,50 +54,7 @@ const PROBE = `select pg_backend_pid() as pid, current_setting('transaction_read
 /** `state` is what the server told the driver at connect time. */
 type ProbeResult = { 0: { pid: number; isReadOnly: boolean } & Record<string, unknown>; state: { pid: number } }
 
-interface Preparation {
-  prepare: boolean
-  simple?: boolean
-}
-
-const PREPARED: Preparation = { prepare: true, simple: false }
-/** An unprepared statement with parameters takes two round trips; one without takes a single round trip either way. */
-const UNPREPARED: Preparation = { prepare: false }
-
 type Reject = (reason: Error) => void
-
-/** A statement that was sent and not answered. */
-class Statement implements Member {
-  place = 0
-  readonly reject: Reject
-
-  constructor(reject: Reject) {
-    this.reject = reject
-  }
-}
-
-/** A query of the driver, as far as its rows are concerned. */
-interface Rows {
-  values(): { forEach(onRow: (row: unknown) => void): unknown }
-}
-
-/**
- * Collects a query's rows, as arrays, outside of the driver. Its own array of rows was created when the query before
- * ended, so V8 has often moved it to the old generation by now, and would then keep and copy all rows of each query
- * until a full collection. The driver also keeps the last query of a queue that ran empty, hence {@link take}.
- */
-class RowCollector {
-  #rows: unknown[] = []
-
-  constructor(query: Rows) {
-    query.values().forEach(row => void this.#rows.push(row))
-  }
-
-  take(): unknown[] {
-    const rows = this.#rows
-    this.#rows = []
-    return rows
-  }
-}
 
 /** One pooled connection, from open to close. */
 export class PgConnection implements ExclusiveConnection {
@@ -106,7 +74,9 @@ export class PgConnection implements ExclusiveConnection {
   /** Whether the server was read-only when the connection was opened. */
   isReadOnly = false
   readonly #session: Session
-  #preparation: Preparation
+  readonly #dispatch: Send
+  /** Undefined where statements are not prepared. */
+  #preparation: Preparation | undefined
   readonly #silence: NodeJS.Timeout | undefined
   /** Rejected when the connection is lost: the driver forgets what is sent between a socket error and the close. */
   readonly #underWay = new Bag<Statement>()
@@ -124,14 +94,15 @@ export class PgConnection implements ExclusiveConnection {
         this.#closed = true
         clearTimeout(this.#silence)
         this.#onLost?.(connectionClosed())
-        for (const { reject } of this.#underWay.all()) reject(connectionClosed())
+        for (const statement of this.#underWay.all()) statement.reject(connectionClosed())
         onClose(this)
       }
     })
     const { options } = this.#session.sql
     Object.assign(options.parsers, settings.conversions.parsers)
     Object.assign(options.serializers, settings.conversions.serializers)
-    this.#preparation = settings.prepare === false ? UNPREPARED : PREPARED
+    this.#dispatch = (settings.isDirect ? directSend : documentedSend)(this.#session.sql)
+    this.#preparation = settings.prepare === false ? undefined : PREPARED
     this.#silence = this.#watchForSilence(settings.statementTimeout)
   }
 
@@ -150,7 +121,7 @@ export class PgConnection implements ExclusiveConnection {
     connection.isReadOnly = row.isReadOnly
     // A pooler reports a made-up process id to its clients.
     connection.isPooled = row.pid !== state.pid
-    if (settings.prepare === 'auto' && connection.isPooled) connection.#preparation = UNPREPARED
+    if (settings.prepare === 'auto' && connection.isPooled) connection.#preparation = undefined
     return connection
   }
 
@@ -165,13 +136,13 @@ export class PgConnection implements ExclusiveConnection {
 
   /** The same for a text without parameters or rows, such as COMMIT: as a simple query, it takes fewer messages. */
   command(text: string): Promise<unknown> {
-    return this.#send(text, [], false, UNPREPARED)
+    return this.#send(text, [], false)
   }
 
   /** Runs several statements in one text, which may include transactions. One that fails midway is rolled back. */
   async script(text: string): Promise<unknown[]> {
     try {
-      const results = (await this.#send(text, [], false, UNPREPARED)) as unknown[]
+      const results = (await this.#send(text, [], false)) as unknown[]
       return results.flat()
     } catch (error) {
       if (!this.closed) await this.command('rollback').catch(() => this.destroy())
@@ -179,29 +150,31 @@ export class PgConnection implements ExclusiveConnection {
     }
   }
 
-  #send(text: string, parameters: unknown[], asArrays: boolean, preparation: Preparation): Promise<unknown> {
+  #send(
+    text: string,
+    parameters: unknown[],
+    asArrays: boolean,
+    preparation = unpreparedWith(parameters)
+  ): Promise<unknown> {
     if (this.closed) return Promise.reject(connectionClosed())
     if (this.#underWay.size === 0) this.#silence?.refresh()
     return new Promise((resolve, reject) => {
-      const statement = new Statement(reject)
-      this.#underWay.add(statement)
-      const query = this.#session.sql.unsafe(text, parameters as never[], preparation as { prepare: boolean })
-      if (preparation.prepare) refuseRepeat(query)
-      const collector = asArrays ? new RowCollector(query) : undefined
-      query.then(
-        result => {
+      const statement: Statement = new Statement(text, parameters, asArrays, preparation, {
+        onRows: rows => {
           this.#completed(statement)
-          resolve(collector === undefined ? result : collector.take())
+          resolve(rows)
         },
-        error => {
+        onError: error => {
           this.#completed(statement)
           if (sqlState(error) === LOST_STATEMENT) this.hasLostStatements = true
-          // Nothing was started. A transaction is over anyway; a single statement is sent again.
+          // Nothing was started. A transaction is over anyway; a single statement is sent again, once the driver is done.
           if (isStalePlan(error) && this.#onLost === undefined)
-            this.#send(text, parameters, asArrays, UNPREPARED).then(resolve, reject)
+            queueMicrotask(() => this.#send(text, parameters, asArrays).then(resolve, reject))
           else reject(error)
         }
-      )
+      })
+      this.#underWay.add(statement)
+      this.#dispatch(statement)
     })
   }
 

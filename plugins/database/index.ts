@@ -48,10 +48,13 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   if (options.url === '')
     throw new Error('rhone-database: option "url" is required: the connection URL of a PostgreSQL')
 
-  const { Availability, createDb, Listener, Pool, quickQueriesWork } = await loadDriver()
+  const { Availability, createDb, Listener, Pool, quickQueriesWork, statementsWork } = await loadDriver()
   const isQuick = options.quickQueries && (await quickQueriesWork())
   if (options.quickQueries && !isQuick)
     app.log.warn('this drizzle version runs queries differently: using its slower standard way')
+  const isDirect = options.quickQueries && statementsWork()
+  if (options.quickQueries && !isDirect)
+    app.log.warn('this postgres.js version runs queries differently: using its slower standard way')
   const { applicationName, connectTimeout } = options
   const recordExpiry = certificateExpiry(input.registry)
   const targetOf = (url: string): PostgresTarget => {
@@ -116,7 +119,7 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
     connectTimeout,
     onCallbackError: (err, channel) => app.log.error({ err, channel }, 'a notification handler failed')
   })
-  const { connection, ...lending } = poolSettingsOf(options, target, conversions)
+  const { connection, ...lending } = poolSettingsOf(options, target, isDirect, conversions)
   const pool = new Pool({
     ...lending,
     connection: {

@@ -17,9 +17,10 @@ export async function loadDriver() {
       import('./client.ts'),
       import('./listener.ts'),
       import('./pool.ts'),
-      import('./quick-check.ts')
+      import('./quick-check.ts'),
+      import('./statement.ts')
     ])
   const modules = await loadPackages('rhone-database', ['drizzle-orm', 'postgres'], load)
-  const [{ Availability }, { createDb }, { Listener }, { Pool }, { quickQueriesWork }] = modules
-  return { Availability, createDb, Listener, Pool, quickQueriesWork }
+  const [{ Availability }, { createDb }, { Listener }, { Pool }, { quickQueriesWork }, { statementsWork }] = modules
+  return { Availability, createDb, Listener, Pool, quickQueriesWork, statementsWork }
 }

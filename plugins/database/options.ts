@@ -76,7 +76,7 @@ export const DatabaseOptions = Type.Object(
     quickQueries: Type.Boolean({
       default: true,
       description:
-        'Skips the overhead of drizzle around each query. If off, or if drizzle changes, queries take the standard path.'
+        'Skips the overhead of drizzle and the driver around each query. If off, or if they change, queries take the standard path.'
     }),
     applicationName: Type.String({ default: 'rhone', minLength: 1, description: 'The name shown in pg_stat_activity.' })
   },
@@ -85,7 +85,12 @@ export const DatabaseOptions = Type.Object(
 export type DatabaseOptions = Static<typeof DatabaseOptions>
 
 /** The settings of a pool of connections to `target`. */
-export function poolSettingsOf(options: DatabaseOptions, target: PostgresTarget, conversions: Conversions) {
+export function poolSettingsOf(
+  options: DatabaseOptions,
+  target: PostgresTarget,
+  isDirect: boolean,
+  conversions: Conversions
+) {
   const { applicationName, prepare, connectTimeout, statementTimeout } = options
   return {
     max: options.poolMax,
@@ -105,6 +110,7 @@ export function poolSettingsOf(options: DatabaseOptions, target: PostgresTarget,
         lock_timeout: options.lockTimeout,
         idle_in_transaction_session_timeout: options.idleInTransactionTimeout
       },
+      isDirect,
       conversions
     }
   }

@@ -55,7 +55,7 @@ export class Pool {
   readonly #settings: PoolSettings
   readonly #connections = new Set<PgConnection>()
   readonly #idle: PgConnection[] = []
-  readonly #line = new WaitingLine<Lease>()
+  readonly #line: WaitingLine<Lease>
   readonly #reaper: NodeJS.Timeout
   readonly #connector: Connector
   #opening = 0
@@ -65,6 +65,7 @@ export class Pool {
 
   constructor(settings: PoolSettings) {
     this.#settings = settings
+    this.#line = new WaitingLine(settings.queueTimeout, busy)
     this.#connector = new Connector(settings.connection, settings.onPooler, settings.locate)
     const interval = Math.min(settings.idleTimeout * 500, MAX_REAP_INTERVAL)
     this.#reaper = setInterval(() => this.#reap(), interval).unref()
@@ -189,7 +190,7 @@ export class Pool {
     const refusal = this.#refusal()
     if (refusal !== undefined) return Promise.reject(refusal)
 
-    const waiting = this.#line.join(this.#settings.queueTimeout, busy, shares)
+    const waiting = this.#line.join(shares)
     this.#grow()
     return waiting
   }

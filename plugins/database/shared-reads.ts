@@ -1,8 +1,14 @@
 import { isUnreachable } from '../lib/postgres.ts'
+import { Bag, type Member } from './bag.ts'
 import type { PgConnection } from './connection.ts'
 
 /** Milliseconds that a read waits behind others before it also runs on another connection. */
 const RESCUE_AFTER = 50
+
+/** What to do for a read that waits. */
+interface Rescue extends Member {
+  run(): void
+}
 
 export type Work<T> = (connection: PgConnection) => Promise<T>
 
@@ -10,7 +16,7 @@ export type Work<T> = (connection: PgConnection) => Promise<T>
 export class ReadBatch {
   readonly connection: PgConnection
   readonly #runElsewhere: <T>(work: Work<T>) => Promise<T>
-  readonly #rescues = new Set<() => void>()
+  readonly #rescues = new Bag<Rescue>()
   #size = 0
 
   /** @param runElsewhere runs a read on a connection of its own */
@@ -39,19 +45,22 @@ export class ReadBatch {
     return new Promise((resolve, reject) => {
       let isSettled = false
       let elsewhere: Promise<void> | undefined
-      const rescue = () => {
-        const again: Work<T> = async connection => (isSettled ? own : work(connection))
-        elsewhere = this.#runElsewhere(again).then(resolve, () => {})
+      const rescue: Rescue = {
+        place: 0,
+        run: () => {
+          const again: Work<T> = async connection => (isSettled ? own : work(connection))
+          elsewhere = this.#runElsewhere(again).then(resolve, () => {})
+        }
       }
       this.#schedule(rescue)
       own.then(
         rows => {
           isSettled = true
-          this.#rescues.delete(rescue)
+          this.#rescues.remove(rescue)
           resolve(rows)
         },
         error => {
-          this.#rescues.delete(rescue)
+          this.#rescues.remove(rescue)
           if (elsewhere !== undefined && isUnreachable(error)) void elsewhere.then(() => reject(error))
           else {
             isSettled = true
@@ -62,12 +71,12 @@ export class ReadBatch {
     })
   }
 
-  #schedule(rescue: () => void): void {
+  #schedule(rescue: Rescue): void {
     if (this.#rescues.size === 0) setTimeout(runAll, RESCUE_AFTER, this.#rescues).unref()
     this.#rescues.add(rescue)
   }
 }
 
-function runAll(rescues: ReadonlySet<() => void>): void {
-  for (const rescue of rescues) rescue()
+function runAll(rescues: Bag<Rescue>): void {
+  for (const rescue of rescues.all()) rescue.run()
 }

@@ -1,4 +1,4 @@
-import { LinkedQueue, QueueEntry } from './linked-queue.ts'
+import { LinkedQueue, QueueEntry } from '../lib/linked-queue.ts'
 
 /** The priorities that may be queued, most important first. */
 export const PRIORITIES = ['operator', 'webhook', 'normal', 'bulk'] as const
@@ -11,10 +11,22 @@ export interface Waiter extends QueueEntry {
   /** The sender: requests from different senders take turns. */
   readonly sender: string
   readonly flow: Flow
+  /** Its turn among the requests of its sender; set by the flow. */
+  turn: Turn | null
   /** @param work its share of the work in flight, to be given back to `leave` */
   start(now: number, work: number): void
   /** Its wait has expired: it will not be started. */
   expire(now: number): void
+}
+
+/** The place of a waiting request among those of its sender. */
+export class Turn extends QueueEntry {
+  readonly waiter: Waiter
+
+  constructor(waiter: Waiter) {
+    super()
+    this.waiter = waiter
+  }
 }
 
 /** The requests of one priority. */
@@ -94,7 +106,7 @@ export class Flow {
 /** One sender's requests, in order of arrival. */
 class Sender extends QueueEntry {
   readonly name: string
-  readonly waiters = new Set<Waiter>()
+  readonly turns = new LinkedQueue<Turn>()
 
   constructor(name: string) {
     super()
@@ -116,13 +128,14 @@ class SenderRotation {
       this.#senders.set(name, sender)
       this.#order.push(sender)
     }
-    sender.waiters.add(waiter)
+    waiter.turn = new Turn(waiter)
+    sender.turns.push(waiter.turn)
     this.length++
   }
 
   shift(): Waiter {
     const sender = this.#order.first!
-    const [waiter] = sender.waiters as Iterable<Waiter> as [Waiter]
+    const { waiter } = sender.turns.first!
     this.remove(waiter)
     if (this.#order.remove(sender)) this.#order.push(sender)
     return waiter
@@ -130,9 +143,10 @@ class SenderRotation {
 
   remove(waiter: Waiter): void {
     const sender = this.#senders.get(waiter.sender)
-    if (sender?.waiters.delete(waiter) !== true) return
+    if (sender === undefined || waiter.turn === null || !sender.turns.remove(waiter.turn)) return
+    waiter.turn = null
     this.length--
-    if (sender.waiters.size > 0) return
+    if (sender.turns.length > 0) return
     this.#senders.delete(sender.name)
     this.#order.remove(sender)
   }

@@ -1,5 +1,5 @@
+import { LinkedQueue } from '../lib/linked-queue.ts'
 import type { Dispatcher } from './dispatcher.ts'
-import { LinkedQueue } from './linked-queue.ts'
 import type { Ticket } from './tickets.ts'
 
 /** How long work still counts after its client has left, in milliseconds. */

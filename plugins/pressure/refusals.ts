@@ -1,4 +1,4 @@
-import { LinkedQueue, type QueueEntry } from './linked-queue.ts'
+import { LinkedQueue, type QueueEntry } from '../lib/linked-queue.ts'
 
 /** A delayed refusal. */
 export interface Refusal extends QueueEntry {

@@ -1,9 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Outcome } from '../lib/entry.ts'
+import { QueueEntry } from '../lib/linked-queue.ts'
 import type { Job } from './dispatcher.ts'
-import type { Flow, Waiter } from './flow.ts'
+import type { Flow, Turn, Waiter } from './flow.ts'
 import type { LatencyMeter } from './limiter.ts'
-import { QueueEntry } from './linked-queue.ts'
 import type { Refusal } from './refusals.ts'
 
 /** Held by a request from its start until its work is done. */
@@ -58,6 +58,7 @@ export class WaitingRequest extends QueueEntry implements Waiter {
   readonly since: number
   readonly sender: string
   readonly flow: Flow
+  turn: Turn | null = null
   readonly start: Waiter['start']
   readonly expire: Waiter['expire']
 

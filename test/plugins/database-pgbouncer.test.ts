@@ -89,14 +89,18 @@ suite('behind PgBouncer in transaction mode', () => {
   })
 })
 
-test('a statement whose result type changed is answered, and its values are encoded once', async t => {
-  const { app } = await databaseApp(t, { poolMax: 1 })
-  await app.db.execute(sql`create table plans (hash bytea, flag boolean, size integer)`)
-  const insert = () =>
-    app.db.execute(sql`insert into plans (hash, flag, size) values (${HASH}, ${true}, 1) returning *`)
-  await insert()
-  await insert()
-  await app.db.execute(sql`alter table plans alter column size type text`)
-  const [row] = await insert()
-  assert.deepEqual(row, { hash: HASH, flag: true, size: '1' })
-})
+for (const quickQueries of [true, false])
+  test(`a statement whose result type changed is answered, and its values are encoded once; ${
+    quickQueries ? 'handed to the driver directly' : 'as a query of the driver'
+  }`, async t => {
+    const { app } = await databaseApp(t, { poolMax: 1, quickQueries })
+    await app.db.execute(sql`create table plans (hash bytea, flag boolean, size integer)`)
+    const insert = () =>
+      app.db.execute(sql`insert into plans (hash, flag, size) values (${HASH}, ${true}, 1) returning *`)
+    await insert()
+    await insert()
+    await app.db.execute(sql`alter table plans alter column size type text`)
+    // All at once: the others are in flight when the first is found to be outdated.
+    for (const [row] of await Promise.all([insert(), insert(), insert()]))
+      assert.deepEqual(row, { hash: HASH, flag: true, size: '1' })
+  })

@@ -3,11 +3,12 @@ import { type TestContext, test } from 'node:test'
 import { eq, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import Fastify from 'fastify'
-import type { Sql } from 'postgres'
+import postgres, { type Sql } from 'postgres'
 import { regions, teams } from '../../drizzle/schema.ts'
 import database from '../../plugins/database/index.ts'
 import { quickQueriesWork } from '../../plugins/database/quick-check.ts'
 import type { Drizzle } from '../../plugins/database/quick-queries.ts'
+import { statementsWork } from '../../plugins/database/statement.ts'
 import { errors } from '../../plugins/lib/errors.ts'
 import { freshDatabase } from '../support/database.ts'
 
@@ -59,6 +60,18 @@ test('a drizzle that converts values differently is detected', async () => {
   assert.equal(await quickQueriesWork(other), false)
 })
 
+test('a driver whose queries have other members is detected', () => {
+  const query = () => postgres({ max: 1 }).unsafe('')
+  assert.equal(statementsWork(), true)
+  assert.equal(statementsWork(Object.assign(query(), { another: 1 })), false)
+  for (const name of Object.keys(query())) {
+    const without = query()
+    delete without[name as never]
+    assert.equal(statementsWork(without), false, name)
+  }
+  assert.equal(statementsWork(Object.assign(query(), { handler: undefined })), false)
+})
+
 async function start(t: TestContext, quickQueries: boolean) {
   const app = Fastify()
   t.after(() => app.close())
@@ -77,8 +90,9 @@ test('the shortcut can be switched off: rows, transactions and errors are the sa
         })
         .catch(error => error.message)
       const failure = await db.execute(sql`select 1 / 0`).catch(error => (error.cause ?? error).code)
+      const objects = await db.execute(sql`select ${7}::int as number, ${true}::bool as flag, null as nothing`)
       const fra = await db.select().from(regions).where(eq(regions.code, 'fra'))
-      return { refusal, failure, fra, teams: await db.select({ slug: teams.slug }).from(teams) }
+      return { refusal, failure, objects: [...objects], fra, teams: await db.select({ slug: teams.slug }).from(teams) }
     })
   )
   assert.deepEqual(outcomes[0], outcomes[1])

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { QueueEntry } from '../../plugins/lib/linked-queue.ts'
 import { Admission } from '../../plugins/pressure/admission.ts'
-import type { Flow, Priority, Waiter } from '../../plugins/pressure/flow.ts'
+import type { Flow, Priority, Turn, Waiter } from '../../plugins/pressure/flow.ts'
 import { type ConcurrencyLimiter, GradientLimiter, unmetered } from '../../plugins/pressure/limiter.ts'
-import { QueueEntry } from '../../plugins/pressure/linked-queue.ts'
 import { type Refusal, Refusals } from '../../plugins/pressure/refusals.ts'
 import { type Costs, type Handler, SimulatedServer } from '../support/simulated-server.ts'
 import { thoroughly } from '../support/thorough.ts'
@@ -19,6 +19,7 @@ class Waiting extends QueueEntry implements Waiter {
   readonly name: string
   readonly flow: Flow
   readonly sender: string
+  turn: Turn | null = null
   onStart = () => {}
 
   constructor(flow: Flow, done: string[], name: string, since = 0, sender = 'anyone') {

@@ -1,8 +1,8 @@
+import { QueueEntry } from '../../plugins/lib/linked-queue.ts'
 import type { Admission } from '../../plugins/pressure/admission.ts'
 import { Dispatcher, type DispatcherSettings, type Job } from '../../plugins/pressure/dispatcher.ts'
-import type { Flow, Priority, Waiter } from '../../plugins/pressure/flow.ts'
+import type { Flow, Priority, Turn, Waiter } from '../../plugins/pressure/flow.ts'
 import type { LatencyMeter } from '../../plugins/pressure/limiter.ts'
-import { QueueEntry } from '../../plugins/pressure/linked-queue.ts'
 import { type Refusal, Refusals } from '../../plugins/pressure/refusals.ts'
 
 /** Simulated costs, in milliseconds. */
@@ -54,6 +54,7 @@ class Request extends QueueEntry implements Waiter, Refusal, Job {
   readonly route: Route
   readonly sentAt: number
   readonly sender = 'anyone'
+  turn: Turn | null = null
   since = 0
   startedAt = 0
   alongside = 0
