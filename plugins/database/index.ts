@@ -48,13 +48,8 @@ const database: FastifyPluginAsync<PluginInput<typeof DatabaseOptions, DatabaseD
   if (options.url === '')
     throw new Error('rhone-database: option "url" is required: the connection URL of a PostgreSQL')
 
-  const { Availability, createDb, Listener, Pool, quickQueriesWork, statementsWork } = await loadDriver()
-  const isQuick = options.quickQueries && (await quickQueriesWork())
-  if (options.quickQueries && !isQuick)
-    app.log.warn('this drizzle version runs queries differently: using its slower standard way')
-  const isDirect = options.quickQueries && statementsWork()
-  if (options.quickQueries && !isDirect)
-    app.log.warn('this postgres.js version runs queries differently: using its slower standard way')
+  const { Availability, checkShortcuts, createDb, Listener, Pool } = await loadDriver()
+  const { isQuick, isDirect } = await checkShortcuts(options.quickQueries, app.log)
   const { applicationName, connectTimeout } = options
   const recordExpiry = certificateExpiry(input.registry)
   const targetOf = (url: string): PostgresTarget => {

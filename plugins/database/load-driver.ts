@@ -17,10 +17,9 @@ export async function loadDriver() {
       import('./client.ts'),
       import('./listener.ts'),
       import('./pool.ts'),
-      import('./quick-check.ts'),
-      import('./statement.ts')
+      import('./quick-check.ts')
     ])
   const modules = await loadPackages('rhone-database', ['drizzle-orm', 'postgres'], load)
-  const [{ Availability }, { createDb }, { Listener }, { Pool }, { quickQueriesWork }, { statementsWork }] = modules
-  return { Availability, createDb, Listener, Pool, quickQueriesWork, statementsWork }
+  const [{ Availability }, { createDb }, { Listener }, { Pool }, { checkShortcuts }] = modules
+  return { Availability, checkShortcuts, createDb, Listener, Pool }
 }

@@ -2,9 +2,11 @@ import { isDeepStrictEqual } from 'node:util'
 import { sql } from 'drizzle-orm'
 import { integer, jsonb, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/postgres-js'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Sql } from 'postgres'
 import { AppError } from '../lib/errors.ts'
 import { adapt, type Drizzle } from './quick-queries.ts'
+import { statementsWork } from './statement.ts'
 
 const things = pgTable('things', {
   id: integer(),
@@ -42,6 +44,22 @@ const QUERIES: readonly ((db: Drizzle) => PromiseLike<unknown>)[] = [
   db => db.update(things).set({ name: 'a' }).returning({ name: things.name }),
   db => db.execute(sql`select ${1}::int`)
 ]
+
+export interface Shortcuts {
+  /** Whether queries bypass drizzle's own execution path. */
+  readonly isQuick: boolean
+  /** Whether statements are handed to the driver without a query of its own. */
+  readonly isDirect: boolean
+}
+
+/** The shortcuts that work with this drizzle and this driver; logs a warning for each that does not. */
+export async function checkShortcuts(areWanted: boolean, log: Pick<FastifyBaseLogger, 'warn'>): Promise<Shortcuts> {
+  if (!areWanted) return { isQuick: false, isDirect: false }
+  const [isQuick, isDirect] = [await quickQueriesWork(), statementsWork()]
+  if (!isQuick) log.warn('this drizzle version runs queries differently: using its slower standard way')
+  if (!isDirect) log.warn('this postgres.js version runs queries differently: using its slower standard way')
+  return { isQuick, isDirect }
+}
 
 /**
  * Whether quick-path queries send and return the same as drizzle's own, checked against an in-memory database. The
