@@ -4,6 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fasti
 import type { Logger } from 'pino'
 import { createLogger, OneLinePerRequest } from '../plugins/logging/logger.ts'
 import { type Config, ConfigError, type SwapSetting } from './config/index.ts'
+import { emptyBodies, endEmptyBodies } from './kernel/empty-body.ts'
 import { takeOnlyJson } from './kernel/json-body.ts'
 import { quickHeads } from './kernel/quick-heads.ts'
 import { buildSerializer } from './kernel/serialization.ts'
@@ -50,6 +51,7 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 16_384,
     requireHostHeader: false,
+    ...emptyBodies,
     ...quickHeads(config.shortcuts.has('heads'), logger)
   }
   const app = Fastify({
@@ -76,6 +78,7 @@ function createKernel(config: Config, logger: Logger): FastifyInstance {
   }) as unknown as FastifyInstance
   app.log = logger
   app.setValidatorCompiler(validatorCompiler())
+  endEmptyBodies(app)
   takeOnlyJson(app)
   app.server.maxHeadersCount = 100
   return app

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { AppError, type ErrorCode, errors } from '../lib/errors.ts'
 import { sqlState } from '../lib/postgres.ts'
@@ -46,8 +47,13 @@ export function toAppError(thrown: unknown, request: FastifyRequest): AppError {
   if (thrown instanceof AppError) return thrown
   if (!(thrown instanceof Error)) return errors.internal(thrown)
   if ('validation' in thrown) return hasEmptyParam(request) ? errors.notFound('Route') : invalid(thrown)
-  if (request.raw.destroyed && !request.raw.complete) return errors.badRequest('The request was aborted', thrown)
+  if (wasAborted(request.raw)) return errors.badRequest('The request was aborted', thrown)
   return ofFastify(thrown, request) ?? ofPostgres(thrown) ?? ofRemote(thrown) ?? errors.internal(thrown)
+}
+
+/** A stream that has ended was not aborted: Node may destroy an empty body before the request is complete. */
+function wasAborted({ destroyed, complete, readableEnded }: IncomingMessage): boolean {
+  return destroyed && !complete && !readableEnded
 }
 
 /** `/apps/` is not an app with an empty name: the router matches the empty segment after the slash as a parameter. */
