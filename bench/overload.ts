@@ -4,14 +4,15 @@
  * server's peak, regardless of answers. Stuck database: the same load while a lock blocks every query. In parallel, the
  * health check, the metrics and an operator's route are requested ten times a second.
  * Each is compared with the peak measured right before and right after it, at the number of connections with the
- * highest goodput. This separates it from the machine's other load, and shows how the server recovers.
+ * highest goodput. This separates it from the machine's other load, and shows how the server recovers. Finally, the same
+ * closed loop on bare Fastify shows what so many connections cost any server.
  */
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
 import { fire, type LoadOrder, type LoadReport } from './fire.ts'
 import { type ServerProcess, startServer } from './process.ts'
 import { keepResult } from './results.ts'
-import { prepare, scenarios } from './scenarios.ts'
+import { type Contestant, prepare, scenarios, type World } from './scenarios.ts'
 import { type AsideReport, watch } from './watch.ts'
 
 const CROWD = 1_000
@@ -41,57 +42,88 @@ export type Load = Pick<LoadOrder, 'connections' | 'rate'>
 /** All loads applied to one server, by name, in order. */
 export async function overload(seconds: number): Promise<Record<string, OverloadFigures>> {
   const ping = scenarios.find(({ name }) => name === 'ping')!
-  const detail = scenarios.find(({ name }) => name === 'detail')!.contestants.at(-1)!
+  const { contestants } = scenarios.find(({ name }) => name === 'detail')!
+  const [bare, rhone] = [contestants[0]!, contestants.at(-1)!]
   const world = await prepare(ping)
   const figures: Record<string, OverloadFigures> = {}
-  let server: ServerProcess | undefined
   try {
-    server = await startServer(detail.server(world))
-    await detail.afterStart?.(server.url, world)
-    const shot = detail.shot(server.url, world)
-    const subject = { server, order: { url: shot.url, headers: shot.headers ?? {} } }
-    await measure(subject, { connections: 32 }, 3)
-
-    let before = await highest(PEAK_CONNECTIONS.map(connections => () => measure(subject, { connections }, 2)))
-    const peak = before
-    const capacity = Math.round(peak.goodput)
-    await underLoad('unloaded', { connections: 1, rate: 100 })
-    await underLoad(`closed loop, ${CROWD} connections`, { connections: CROWD })
-    for (const times of TIMES)
-      await underLoad(`open loop, ${times} times the peak`, { connections: CROWD, rate: times * capacity })
-
-    const sql = postgres(world.databaseUrl, { max: 1, onnotice() {} })
-    const { promise: freed, resolve: free } = Promise.withResolvers<void>()
-    const { promise: held, resolve: hold } = Promise.withResolvers<void>()
-    const lock = sql.begin(async locked => {
-      await locked`lock table apps in access exclusive mode`
-      hold()
-      await freed
-    })
-    await held
-    await underLoad('stuck database', { connections: CROWD }, free)
-    await lock
-    await sql.end()
-
-    async function underLoad(name: string, load: Load, end?: () => void): Promise<void> {
-      const found = await measure(subject, load, seconds)
-      end?.()
-      const after = await measure(subject, { connections: peak.connections }, 2)
-      const mean = (figure: 'goodput' | 'goodputPerCpuSecond') => (before[figure] + after[figure]) / 2
-      figures[name] = {
-        ...found,
-        before: before.goodput,
-        after: after.goodput,
-        share: found.goodput / mean('goodput'),
-        shareOfCpu: found.goodputPerCpuSecond / mean('goodputPerCpuSecond')
-      }
-      before = after
-    }
+    await ownUnderLoads()
+    await using server = await start(bare, world)
+    const underLoad = await comparing(server.subject, seconds)
+    figures[`bare Fastify, closed loop, ${CROWD}`] = await underLoad({ connections: CROWD })
   } finally {
-    await server?.stop()
     await world.close()
   }
   return figures
+
+  async function ownUnderLoads(): Promise<void> {
+    await using server = await start(rhone, world)
+    const underLoad = await comparing(server.subject, seconds)
+    const capacity = Math.round(underLoad.peak.goodput)
+    figures.unloaded = await underLoad({ connections: 1, rate: 100 })
+    figures[`closed loop, ${CROWD} connections`] = await underLoad({ connections: CROWD })
+    for (const times of TIMES)
+      figures[`open loop, ${times} times the peak`] = await underLoad({ connections: CROWD, rate: times * capacity })
+    const free = await lockApps(world.databaseUrl)
+    figures['stuck database'] = await underLoad({ connections: CROWD }, free)
+  }
+}
+
+interface Started extends AsyncDisposable {
+  readonly subject: Subject
+}
+
+async function start(contestant: Contestant, world: World): Promise<Started> {
+  const server = await startServer(contestant.server(world))
+  await contestant.afterStart?.(server.url, world)
+  const { url, headers = {} } = contestant.shot(server.url, world)
+  return { subject: { server, order: { url, headers } }, [Symbol.asyncDispose]: () => server.stop() }
+}
+
+interface Comparing {
+  (load: Load, end?: () => Promise<void>): Promise<OverloadFigures>
+  readonly peak: Figures & Load
+}
+
+/** Warms a server up and finds its peak; then applies loads, each between two measurements of the peak. */
+async function comparing(subject: Subject, seconds: number): Promise<Comparing> {
+  await measure(subject, { connections: 32 }, 3)
+  const peak = await highest(PEAK_CONNECTIONS.map(connections => () => measure(subject, { connections }, 2)))
+  let before: Figures = peak
+  const underLoad = async (load: Load, end?: () => Promise<void>) => {
+    const found = await measure(subject, load, seconds)
+    await end?.()
+    const after = await measure(subject, { connections: peak.connections }, 2)
+    const mean = (figure: 'goodput' | 'goodputPerCpuSecond') => (before[figure] + after[figure]) / 2
+    const compared = {
+      ...found,
+      before: before.goodput,
+      after: after.goodput,
+      share: found.goodput / mean('goodput'),
+      shareOfCpu: found.goodputPerCpuSecond / mean('goodputPerCpuSecond')
+    }
+    before = after
+    return compared
+  }
+  return Object.assign(underLoad, { peak })
+}
+
+/** Blocks every query of the table `apps`, until the result is called. */
+async function lockApps(databaseUrl: string): Promise<() => Promise<void>> {
+  const sql = postgres(databaseUrl, { max: 1, onnotice() {} })
+  const { promise: freed, resolve: free } = Promise.withResolvers<void>()
+  const { promise: held, resolve: hold } = Promise.withResolvers<void>()
+  const lock = sql.begin(async locked => {
+    await locked`lock table apps in access exclusive mode`
+    hold()
+    await freed
+  })
+  await held
+  return async () => {
+    free()
+    await lock
+    await sql.end()
+  }
 }
 
 export interface Subject {

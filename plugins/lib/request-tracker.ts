@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { onEntry } from './entry.ts'
+import { onClosed } from './response-head.ts'
 import { routeConfig, useRouteConfig } from './route-config.ts'
 
 /** nginx's status for a request whose client left before the reply was complete. Never sent on the wire. */
@@ -55,10 +56,7 @@ export function requestTracker(app: FastifyInstance): RequestTracker {
     inFlight++
     routeConfig(request) // caches the route's config, which `reply.callNotFound()` would replace
     ;(reply as Tracked)[kStartedAt] = performance.now()
-    reply.raw.on('close', () => end(reply as Tracked))
-    // A handler that writes after its reply has ended must not crash the process. Fastify listens only where it logs
-    // itself.
-    reply.raw.on('error', ignore)
+    onClosed(reply.raw, () => end(reply as Tracked))
     return undefined
   })
 
@@ -81,8 +79,6 @@ export function requestTracker(app: FastifyInstance): RequestTracker {
   app.decorate(kTracker, shared)
   return shared
 }
-
-function ignore(): void {}
 
 /** The pattern of the matched route, such as `/apps/:app`; never a URL. */
 export function routePattern(request: FastifyRequest): string {

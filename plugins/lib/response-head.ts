@@ -5,6 +5,8 @@ import { IncomingMessage, ServerResponse } from './http.ts'
 
 const kBlock = Symbol('rhone.header-block')
 const kLines = Symbol('rhone.header-lines')
+const kOnReplied = Symbol('rhone.on-replied')
+const kOnClosed = Symbol('rhone.on-closed')
 
 type HeaderFields = Readonly<Record<string, unknown>> | readonly unknown[] | undefined
 
@@ -49,7 +51,16 @@ export class HeaderBlock {
 export class TextHeadResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
   // Declared as fields: properties added later would make V8 copy the response's overflow properties.
   [kBlock]: HeaderBlock | undefined = undefined;
-  [kLines] = ''
+  [kLines] = '';
+  [kOnReplied]: (() => void) | undefined = undefined;
+  [kOnClosed]: (() => void) | undefined = undefined
+
+  override emit(event: string | symbol, ...given: unknown[]): boolean {
+    if (event === 'prefinish') this[kOnReplied]?.()
+    else if (event === 'close') this[kOnClosed]?.()
+    else if (event === 'error' && this[kOnClosed] !== undefined && this.listenerCount('error') === 0) return false
+    return super.emit(event, ...given)
+  }
 
   _storeHeader(firstLine: string, headers: HeaderFields): void {
     const block = this[kBlock]
@@ -83,6 +94,23 @@ export function attachBlock(response: ServerResponse, block: HeaderBlock): boole
   response[kBlock] = block
   return true
 }
+
+/** Calls `listener` when the last of the reply was handed over to be sent: within `end`, unlike the event `finish`. */
+export function onReplied(response: ServerResponse, listener: () => void): void {
+  if (response instanceof TextHeadResponse && response[kOnReplied] === undefined) response[kOnReplied] = listener
+  else response.on('prefinish', listener)
+}
+
+/**
+ * Calls `listener` when the reply was sent or cut off. From then on, a handler that writes after the end of its reply
+ * does not crash the process; Fastify itself listens to such errors only where it logs.
+ */
+export function onClosed(response: ServerResponse, listener: () => void): void {
+  if (response instanceof TextHeadResponse && response[kOnClosed] === undefined) response[kOnClosed] = listener
+  else response.on('close', listener).on('error', ignore)
+}
+
+function ignore(): void {}
 
 /** Whether the reply has a block. */
 export const hasBlock = ({ raw }: FastifyReply): boolean => raw instanceof TextHeadResponse && raw[kBlock] !== undefined

@@ -1,4 +1,5 @@
 import { LinkedQueue } from '../lib/linked-queue.ts'
+import { onReplied } from '../lib/response-head.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Ticket } from './tickets.ts'
 
@@ -17,8 +18,8 @@ export class InFlight {
   add(ticket: Ticket): void {
     this.#tickets.push(ticket)
     this.#dispatcher.started(ticket, ticket.since)
-    // Emitted within `end`, when the work is done: `finish` and `close` come later, many at a time.
-    ticket.reply.raw.on('prefinish', () => this.#dispatcher.replied(ticket, performance.now()))
+    // When the work is done: `finish` and `close` come later, many at a time.
+    onReplied(ticket.reply.raw, () => this.#dispatcher.replied(ticket, performance.now()))
   }
 
   /** A request has ended: its reply was sent or cut off. */
