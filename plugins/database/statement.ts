@@ -31,10 +31,9 @@ type Row = readonly unknown[]
  * A statement that was sent and not answered. The driver takes it for a query of its own: it reads and writes the
  * members from `strings` on, and those that it adds.
  *
- * The driver's queries are promises with two functions of their own, assigned to properties. V8 creates functions in
- * such assignments in the old generation, as most of them are methods of prototypes. They refer to the query, and the
- * query to its rows, so that collections of young objects keep all of them: 1.3 KB for a row, copied twice and then left
- * for a full collection.
+ * A query of the driver is a promise that assigns two functions to its properties. V8 creates functions in such
+ * assignments in the old generation, as most of them are methods of prototypes. They refer to the query, and it to its
+ * rows, so collections of young objects keep them all: 1.3 KB for a row, copied twice and left for a full collection.
  */
 export class Statement implements Member {
   place = 0
@@ -43,7 +42,7 @@ export class Statement implements Member {
   readonly options: Preparation
   /** Whether rows are arrays. */
   readonly isRaw: 'values' | undefined
-  /** Not into the driver's array of rows, which was created when the statement before ended, and may be old by now. */
+  /** Collects the rows. The driver's own array was created when the statement before ended, and may be old by now. */
   readonly forEachFn: typeof collect | undefined
   readonly rows: Row[] = []
   readonly tagged = false
