@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process'
 const SOURCES = ['plugins/{security-headers,cors,csrf}.ts', 'plugins/lib/{cookies,response-head}.ts']
 const TESTS = [
   'test/plugins/{security-headers,cors,csrf,errors-flood}.test.ts',
-  'test/lib/cookies.test.ts',
+  'test/lib/{cookies,response-head}.test.ts',
   'test/kernel/quick-heads.test.ts'
 ]
 
