@@ -27,6 +27,8 @@ export interface Outcome {
 
 type Row = readonly unknown[]
 
+const NO_ROWS: Row[] = []
+
 /**
  * A statement that was sent and not answered. The driver takes it for a query of its own: it reads and writes the
  * members from `strings` on, and those that it adds.
@@ -44,7 +46,7 @@ export class Statement implements Member {
   readonly isRaw: 'values' | undefined
   /** Collects the rows. The driver's own array was created when the statement before ended, and may be old by now. */
   readonly forEachFn: typeof collect | undefined
-  readonly rows: Row[] = []
+  rows: Row[]
   readonly tagged = false
   readonly origin = ''
   active = false
@@ -65,6 +67,7 @@ export class Statement implements Member {
     this.options = preparation
     this.isRaw = asArrays ? 'values' : undefined
     this.forEachFn = asArrays ? collect : undefined
+    this.rows = asArrays ? [] : NO_ROWS
     this.#outcome = outcome
   }
 
@@ -72,7 +75,10 @@ export class Statement implements Member {
     this.active = false
     const outcome = this.#outcome
     this.#outcome = undefined
-    outcome?.onRows(this.forEachFn === undefined ? result : this.rows)
+    const { rows } = this
+    // The driver may keep the last statement of a queue that ran empty.
+    this.rows = NO_ROWS
+    outcome?.onRows(this.forEachFn === undefined ? result : rows)
   }
 
   reject(error: Error): void {

@@ -86,7 +86,7 @@ const variables = {
   ),
   RHONE_SWAP: optional(text('Plugins to replace or leave out: cors=off,rate-limit=./my-limiter.ts')),
   RHONE_SHORTCUTS_OFF: optional(
-    text(`Shortcuts through undocumented parts of Node and drizzle to turn off: ${SHORTCUTS.join(', ')}.`)
+    text(`Shortcuts through undocumented parts of Node, drizzle and postgres.js to turn off: ${SHORTCUTS.join(', ')}.`)
   ),
   RHONE_VERSION: text('The version shown in replies and metrics.', { default: packageJson.version })
 }

@@ -6,6 +6,7 @@ import errors from '../../plugins/errors/index.ts'
 import { randomKeyring } from '../../plugins/lib/signer.ts'
 import regions, { type Copies, type RegionsDeps, type RegionsOptions } from '../../plugins/regions/index.ts'
 import { positionTokens } from '../../plugins/regions/position.ts'
+import { emptyBodies } from '../../src/kernel/empty-body.ts'
 
 const keys = randomKeyring()
 const here = { timeline: 3, lsn: 0x1_0000_00ffn }
@@ -27,11 +28,12 @@ function copiesIn(role: Copies['role']) {
 }
 
 async function server(t: TestContext, options: Partial<RegionsOptions> & RegionsDeps): Promise<FastifyInstance> {
-  const app = Fastify()
+  const app = Fastify({ http: emptyBodies })
   await app.register(errors)
   await app.register(regions, { keys, secure: false, ...options })
   app.get('/things', async () => ({ made: 'here' }))
   app.post('/things', async request => ({ made: 'here', body: request.body ?? null }))
+  app.delete('/things', async () => ({ made: 'here' }))
   app.get('/enter', async (_request, reply) => reply.redirect('/things', 303))
   t.after(() => app.close())
   await app.ready()
@@ -108,6 +110,20 @@ suite('near a replica', () => {
     const large = { text: 'x'.repeat(1_000) }
     const app = await server(t, { ...onFly, replayLimit: 500, copies: copiesIn('replica').copies })
     assert.match((await post(app, {}, large)).body, /here/)
+  })
+
+  test('a change that announces no body is forwarded, too', async t => {
+    const primary = Fastify()
+    primary.delete('/things', async request => ({
+      made: 'by the primary',
+      length: request.headers['content-length'] ?? 0
+    }))
+    t.after(() => primary.close())
+    const primaryUrl = await primary.listen({ host: '127.0.0.1', port: 0 })
+    const app = await server(t, { primaryUrl, copies: copiesIn('replica').copies })
+    const url = await app.listen({ host: '127.0.0.1', port: 0 })
+    const answer = await fetch(`${url}/things`, { method: 'DELETE' })
+    assert.deepEqual(await answer.json(), { made: 'by the primary', length: 0 })
   })
 
   test('changes are forwarded with their body and headers, and the answer is passed on', async t => {
